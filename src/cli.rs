@@ -1,0 +1,187 @@
+//! The command line: clap types, and one match.
+
+use std::path::PathBuf;
+use std::process::ExitCode;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::commands;
+use crate::error::Result;
+
+const EXIT_CODES: &str = "\
+Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 5 data missing or damaged.";
+
+/// One TOML file pretrains, finetunes, evaluates and plots a transformer.
+#[derive(Debug, Parser)]
+#[command(name = "attnlab", version, after_help = EXIT_CODES)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run an experiment: every point of its sweep with every seed, then its figures
+    #[command(after_help = "\
+Examples:
+  attnlab run experiments/quickstart.toml
+  attnlab run experiments/birthplace/vanilla.toml --data ~/data --set pretrain.epochs=2
+  ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml")]
+    Run(Run),
+    /// Check experiment files without running them; names every mistake with its line
+    #[command(after_help = "\
+Examples:
+  attnlab check experiments
+  attnlab check my_experiment.toml")]
+    Check {
+        /// Files, or folders to search for *.toml
+        #[arg(required = true)]
+        paths: Vec<PathBuf>,
+    },
+    /// List the model shapes compiled into this binary
+    Shapes,
+    /// Draw an experiment's figures again from its CSV files
+    #[command(after_help = "\
+Example:
+  attnlab plot experiments/quickstart.toml")]
+    Plot {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+    },
+    /// Ask a trained model a question
+    #[command(after_help = "\
+Example:
+  attnlab ask results/birthplace/vanilla \"Where was Ada Lovelace born?\"")]
+    Ask {
+        /// A run's folder, or one above it that holds a single run
+        run: PathBuf,
+        /// The question, as the training questions are worded
+        question: String,
+    },
+    /// Write how likely a trained model finds each line of a text, as CSV
+    #[command(after_help = "\
+Example:
+  attnlab score results/birthplace/vanilla --text lines.txt > scores.csv")]
+    Score {
+        /// A run's folder, or one above it that holds a single run
+        run: PathBuf,
+        /// The text, one document a line
+        #[arg(long, value_name = "FILE")]
+        text: PathBuf,
+    },
+    /// Write a run's weights as safetensors under their PyTorch names
+    #[command(after_help = "\
+Example:
+  attnlab export results/birthplace/vanilla vanilla.safetensors")]
+    Export {
+        /// A run's folder, or one above it that holds a single run
+        run: PathBuf,
+        /// The file to write
+        file: PathBuf,
+    },
+    /// Fetch data sets and look at them
+    #[command(subcommand)]
+    Data(Data),
+}
+
+#[derive(Debug, Subcommand)]
+enum Data {
+    /// Bring a data set here, verified before it is put in place
+    #[command(after_help = "\
+Examples:
+  attnlab data fetch cs224n --from https://example.org/cs224n
+  attnlab data fetch cs224n --from ~/Downloads/cs224n --data ~/data")]
+    Fetch {
+        /// The data set
+        #[arg(value_parser = ["cs224n"])]
+        name: String,
+        /// A URL or a folder that holds its files
+        #[arg(long, value_name = "URL-OR-FOLDER")]
+        from: String,
+        #[command(flatten)]
+        data: DataArgs,
+    },
+    /// Print examples of both tasks, and write them as a figure and CSV
+    #[command(after_help = "\
+Examples:
+  attnlab data show experiments/quickstart.toml
+  attnlab data show experiments/birthplace/vanilla.toml --data ~/data --examples 8")]
+    Show {
+        #[command(flatten)]
+        experiment: ExperimentArgs,
+        #[command(flatten)]
+        data: DataArgs,
+        /// How many of each task
+        #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=12))]
+        examples: u8,
+    },
+}
+
+/// The arguments of `attnlab run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Run what is done already once more
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// Say nothing but results and errors
+    #[arg(long, short)]
+    pub(crate) quiet: bool,
+}
+
+/// Which experiment, and where its results are.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// The experiment, a TOML file
+    pub(crate) file: PathBuf,
+    /// Override a key of the file, such as pretrain.epochs=2 or data.kind=cs224n
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The folder of all results
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    pub(crate) results: PathBuf,
+}
+
+/// Where fetched data is.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
+    #[arg(long = "data", value_name = "FOLDER")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+/// The whole program: parses, runs, prints an error once, and gives the exit code.
+pub fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            commands::print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run(run) => commands::run(&run),
+        Command::Check { paths } => commands::check(&paths),
+        Command::Shapes => commands::shapes(),
+        Command::Plot { experiment } => commands::plot(&experiment),
+        Command::Ask { run, question } => commands::ask(&run, &question),
+        Command::Score { run, text } => commands::score(&run, &text),
+        Command::Export { run, file } => commands::export(&run, &file),
+        Command::Data(Data::Fetch {
+            name: _,
+            from,
+            data,
+        }) => commands::data::fetch(&from, &data),
+        Command::Data(Data::Show {
+            experiment,
+            data,
+            examples,
+        }) => commands::data::show(&experiment, &data, usize::from(examples)),
+    }
+}

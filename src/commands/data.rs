@@ -1,0 +1,105 @@
+//! `attnlab data`: fetching a corpus, and looking at one.
+
+use super::{count, print, thousands};
+use crate::cli::{DataArgs, ExperimentArgs};
+use crate::config;
+use crate::config::schema::Settings;
+use crate::data::corruption::SpanCorruption;
+use crate::data::fetch::{FetchProgress, fetch_cs224n};
+use crate::data::questions::BirthPlaces;
+use crate::data::vocabulary::MASK_CHARACTER;
+use crate::data::{self, Corpus, Task, cs224n};
+use crate::error::Result;
+use crate::metrics::rows::CorruptionRow;
+use crate::plot::{CorruptionExamples, draw_corruption_examples};
+use crate::progress::{Progress, Task as Bar};
+
+/// `attnlab data fetch`.
+pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
+    let into = cs224n::destination(args.directory.as_deref())?;
+    let progress = Progress::new(false);
+    let mut current: Option<(&str, Bar)> = None;
+    let place = fetch_cs224n(from, &into, &mut |news| match news {
+        FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),
+        FetchProgress::Receiving { file, bytes, total } => {
+            if current.as_ref().is_none_or(|(name, _)| *name != file) {
+                current = Some((file, progress.begin(file, total.unwrap_or(bytes) as usize)));
+            }
+            if let Some((_, bar)) = &mut current {
+                bar.at(bytes as usize, "bytes");
+            }
+        }
+    })?;
+    print(format!("cs224n: {}", place.display()))
+}
+
+/// `attnlab data show`.
+pub(crate) fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<()> {
+    let experiment = config::load(&args.file, &args.set)?;
+    let settings = &experiment.points[0].settings;
+    let corpus = data::open(&settings.data, data.directory.as_deref())?;
+    print(format!(
+        "data has {} characters in {}, {} unique with padding and mask",
+        thousands(corpus.characters),
+        count(corpus.documents.len(), "document"),
+        corpus.vocabulary.size()
+    ))?;
+    print(format!(
+        "questions: {} train, {} dev, {} test (without answers)",
+        thousands(corpus.train.len()),
+        thousands(corpus.dev.len()),
+        thousands(corpus.test.len())
+    ))?;
+    let rows = corruption_rows(&corpus, settings, experiment.seeds[0], examples)?;
+    print("\nspan corruption, as pretraining shows it (x is read, y is scored):")?;
+    for row in &rows {
+        print_pair(&row.sequence)?;
+    }
+    print("\nbirth places, as finetuning shows them (only the answer is scored):")?;
+    let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
+    for index in 0..examples.min(task.len()) {
+        let sequence = task.sequence(1, index);
+        print(format!("x: {}", corpus.vocabulary.decode(&sequence.tokens)))?;
+        print(format!(
+            "y: {}",
+            corpus.vocabulary.decode(&sequence.targets)
+        ))?;
+    }
+    let figure = draw_corruption_examples(&CorruptionExamples {
+        title: "What pretraining shows the model".to_owned(),
+        caption: format!("{}, seed {}.", experiment.name, experiment.seeds[0]),
+        rows,
+    })?;
+    let folder = args.results.join(&experiment.name).join("data");
+    let written = figure.write(&folder, "corruption_examples")?;
+    print("")?;
+    written
+        .iter()
+        .try_for_each(|path| print(format!("wrote {}", path.display())))
+}
+
+/// A sequence as input and as targets, one character apart.
+fn print_pair(sequence: &str) -> Result<()> {
+    debug_assert!(sequence.contains(MASK_CHARACTER));
+    let last = sequence.char_indices().next_back().map_or(0, |(at, _)| at);
+    let first = sequence.chars().next().map_or(0, char::len_utf8);
+    print(format!("x: {}", &sequence[..last]))?;
+    print(format!("y: {}", &sequence[first..]))
+}
+
+fn corruption_rows(
+    corpus: &Corpus,
+    settings: &Settings,
+    seed: u64,
+    examples: usize,
+) -> Result<Vec<CorruptionRow>> {
+    let context = settings.model.context;
+    let (longest, terminated) = match &settings.pretrain {
+        Some(spec) => (spec.longest_excerpt(context), spec.terminated),
+        None => (context * 7 / 8, true),
+    };
+    let task = SpanCorruption::new(corpus, longest, terminated, seed)?;
+    Ok((0..examples.min(task.len()))
+        .map(|index| task.row(1, index))
+        .collect())
+}

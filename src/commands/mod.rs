@@ -1,0 +1,243 @@
+//! What each command does: calls the library and says what came of it.
+
+pub(crate) mod data;
+
+use std::fmt::Display;
+use std::io::{ErrorKind, Write as _};
+use std::path::{Path, PathBuf};
+
+use crate::cli::{ExperimentArgs, Run};
+use crate::config::{self, Experiment};
+use crate::data::Question;
+use crate::data::vocabulary::Vocabulary;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::rows::AccuracyRow;
+use crate::metrics::table;
+use crate::model::{Trainable, registry, weights};
+use crate::pipeline::{self, Options, Report, directory::RunDirectory};
+use crate::progress::Progress;
+use crate::{eval, files};
+
+/// `attnlab run`.
+pub(crate) fn run(args: &Run) -> Result<()> {
+    let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
+    let options = Options {
+        results: args.experiment.results.clone(),
+        data: args.data.directory.clone(),
+        again: args.again,
+    };
+    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet))?;
+    print_report(&experiment, &report)
+}
+
+/// `attnlab plot`.
+pub(crate) fn plot(args: &ExperimentArgs) -> Result<()> {
+    let experiment = config::load(&args.file, &args.set)?;
+    let report = pipeline::finish(&experiment, &args.results)?;
+    print_report(&experiment, &report)
+}
+
+/// `attnlab check`.
+pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
+    for checked in config::check(paths)? {
+        let says = match &checked.experiment {
+            None => "a base for others".to_owned(),
+            Some(experiment) => {
+                let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
+                format!("{} × {}", count(points, "point"), count(seeds, "seed"))
+            }
+        };
+        print(format!("{}: {says}", checked.path.display()))?;
+    }
+    Ok(())
+}
+
+/// `attnlab shapes`.
+pub(crate) fn shapes() -> Result<()> {
+    let compiled = registry::compiled();
+    let Some(first) = compiled.first() else {
+        return print(
+            "no shape is compiled in: put an experiment under experiments/ and build again",
+        );
+    };
+    let header: String = first
+        .shape
+        .counts()
+        .iter()
+        .map(|(name, _)| format!("{name:>10}  "))
+        .collect();
+    print(format!("{header}{:>12}  attention", "parameters"))?;
+    for one in compiled {
+        let row: String = one
+            .shape
+            .counts()
+            .iter()
+            .map(|(_, n)| format!("{n:>10}  "))
+            .collect();
+        let parameters = thousands(one.parameter_count());
+        print(format!("{row}{parameters:>12}  {}", one.shape.attention))?;
+    }
+    Ok(())
+}
+
+/// `attnlab ask`.
+pub(crate) fn ask(run: &Path, question: &str) -> Result<()> {
+    let trained = Trained::load(run)?;
+    let asked = [Question {
+        text: question.to_owned(),
+        place: None,
+    }];
+    let rows = eval::ask_model(
+        trained.model.as_ref(),
+        &trained.vocabulary,
+        &asked,
+        trained.answer_characters,
+        &mut |_| {},
+    )?;
+    for row in rows {
+        let probability = row.log_probability.map_or(f64::NAN, f64::exp);
+        print(format!(
+            "{}\nprobability {:.1} %",
+            row.predicted,
+            100.0 * probability
+        ))?;
+    }
+    Ok(())
+}
+
+/// `attnlab score`.
+pub(crate) fn score(run: &Path, text: &Path) -> Result<()> {
+    let trained = Trained::load(run)?;
+    let text = files::read_text(Kind::Data, text)?;
+    let model = trained.model.as_ref();
+    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)?;
+    print_bytes(&table::to_bytes(&rows, b',')?)
+}
+
+/// `attnlab export`.
+pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
+    let from = RunDirectory::find(run)?.last_weights()?;
+    let (weights, notes) = weights::read(&from)?;
+    weights::write(file, &weights, &notes)?;
+    let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
+    print(format!(
+        "{}: {} tensors, {} parameters, from {}",
+        file.display(),
+        weights.len(),
+        thousands(parameters),
+        from.display()
+    ))
+}
+
+/// A model as a run left it.
+struct Trained {
+    model: Box<dyn Trainable>,
+    vocabulary: Vocabulary,
+    context: usize,
+    answer_characters: usize,
+}
+
+impl Trained {
+    fn load(run: &Path) -> Result<Self> {
+        let run = RunDirectory::find(run)?;
+        let experiment = config::load_alone(&run.resolved_toml())?;
+        let settings = &experiment.points[0].settings;
+        let (loaded, notes) = weights::read(&run.last_weights()?)?;
+        let mut model = registry::instantiate(&settings.model.shape(), settings.device, 0)?;
+        model.load_weights(&loaded)?;
+        let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
+            Error::data(format!(
+                "the weights of {} name no vocabulary",
+                run.path().display()
+            ))
+        })?;
+        Ok(Self {
+            model,
+            vocabulary: Vocabulary::of(characters)?,
+            context: settings.model.context,
+            answer_characters: settings
+                .evaluate
+                .as_ref()
+                .map_or(32, |e| e.answer_characters),
+        })
+    }
+}
+
+/// Accuracies and figures, as a person reads them.
+fn print_report(experiment: &Experiment, report: &Report) -> Result<()> {
+    for row in &report.accuracies {
+        print(describe(row))?;
+    }
+    let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
+    for path in report.figures.iter().filter(svg) {
+        print(format!("figure  {}  (and .png, .csv)", path.display()))?;
+    }
+    if report.accuracies.is_empty() && report.figures.is_empty() {
+        print(format!("{}: no finished run yet", experiment.name))?;
+    }
+    Ok(())
+}
+
+/// `pretrained, seed 1: 21.0 % of 500 dev questions (105 right; 95 % interval 17.7 to 24.8 %)`.
+fn describe(row: &AccuracyRow) -> String {
+    let percent = 100.0 * row.accuracy;
+    let detail = row.detail.as_deref().unwrap_or_default();
+    let who = match row.subject.as_str() {
+        "model" => format!("{}, seed {}", row.label, row.seed.unwrap_or_default()),
+        "constant" => format!("{}, always \u{201c}{detail}\u{201d}", row.label),
+        _ => {
+            return format!(
+                "{}, reported elsewhere: {percent:.1} %  ({detail})",
+                row.label
+            );
+        }
+    };
+    let of = match (row.correct, row.questions, row.low_95, row.high_95) {
+        (Some(correct), Some(questions), Some(low), Some(high)) => format!(
+            " of {questions} {} questions  ({correct} right; 95 % interval {:.1} to {:.1} %)",
+            row.split,
+            100.0 * low,
+            100.0 * high
+        ),
+        _ => String::new(),
+    };
+    format!("{who}: {percent:.1} %{of}")
+}
+
+/// Prints an error on standard error, once.
+pub(crate) fn print_error(error: &Error) {
+    // If standard error is closed there is nobody to tell.
+    let _ = writeln!(std::io::stderr(), "{error}");
+}
+
+/// Prints a line on standard output.
+fn print(line: impl Display) -> Result<()> {
+    print_bytes(format!("{line}\n").as_bytes())
+}
+
+/// A reader that has seen enough, such as `head`, ends the program quietly.
+fn print_bytes(bytes: &[u8]) -> Result<()> {
+    let mut out = std::io::stdout().lock();
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),
+        Err(e) => Err(Error::run(format!("cannot write to standard output: {e}"))),
+        Ok(()) => Ok(()),
+    }
+}
+
+/// `1 point`, `2 points`.
+fn count(n: usize, what: &str) -> String {
+    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+}
+
+/// `3,323,392`.
+fn thousands(n: usize) -> String {
+    let digits = n.to_string();
+    let groups: Vec<&str> = digits
+        .as_bytes()
+        .rchunks(3)
+        .rev()
+        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
+        .collect();
+    groups.join(",")
+}

@@ -1,0 +1,71 @@
+//! `attnlab check`: many files, all their problems, nothing run.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use super::place::{Placed, file_problems};
+use super::{Experiment, environment, layers, load_with, place};
+use crate::error::{Error, Kind, Problem, Result};
+
+/// One file that was found to be in order.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checked {
+    /// The file.
+    pub path: PathBuf,
+    /// What it describes; absent for a file in a folder named `base`, which is for others to
+    /// build on and only has to be TOML.
+    pub experiment: Option<Experiment>,
+}
+
+/// Checks files and, through all their folders, every `*.toml` in folders.
+///
+/// # Errors
+/// [`Error::Problems`] with the problems of all files; a path that is not there, or no file at all.
+pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
+    let mut files = BTreeSet::new();
+    for path in paths {
+        let found = layers::toml_files(path);
+        files.extend(found.map_err(|cause| Error::io(Kind::Config, "read", path, cause))?);
+    }
+    if files.is_empty() {
+        let names: Vec<String> = paths
+            .iter()
+            .map(|path| path.display().to_string())
+            .collect();
+        return Err(Error::config(format!(
+            "no *.toml file in {}",
+            names.join(", ")
+        )));
+    }
+    let environment = environment();
+    let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
+    for path in files {
+        match check_file(&path, &environment) {
+            Ok(experiment) => checked.push(Checked { path, experiment }),
+            Err(Error::Problems(more)) => problems.extend(more),
+            Err(other) => return Err(other),
+        }
+    }
+    // A base file's problems come with each file that is built on it.
+    let mut seen = Vec::new();
+    problems.retain(|problem| {
+        let new = !seen.contains(problem);
+        seen.push(problem.clone());
+        new
+    });
+    if problems.is_empty() {
+        Ok(checked)
+    } else {
+        Err(Error::Problems(problems))
+    }
+}
+
+fn check_file(path: &Path, environment: &[(String, String)]) -> Result<Option<Experiment>> {
+    if !layers::is_base(path) {
+        return load_with(path, &[], environment).map(Some);
+    }
+    let problems = |placed: Vec<Placed>| Error::Problems(place::sorted(placed));
+    layers::read(path)
+        .map(|_| None)
+        .map_err(|fault| problems(file_problems(fault)))
+}

@@ -1,0 +1,49 @@
+//! Which shapes a file needs compiled in. Of the build script; the program only tests that it agrees.
+
+use std::path::Path;
+
+use figment::value::Value;
+
+use super::layers::{self, Fault};
+use super::shape::ModelShape;
+use super::{sweep, tree};
+
+/// The shapes that a file's points need, in the order of the points. A point whose `[model]` is
+/// not complete has none: files for others to build on need no shape.
+///
+/// # Errors
+/// See [`layers::read`] and [`sweep::points`]; of several faults the first.
+pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
+    let root = layers::read(path)?
+        .figment
+        .find_value("")
+        .map_err(|cause| {
+            let message = layers::one_line(&cause.to_string());
+            Fault {
+                file: Some(path.to_owned()),
+                ..Fault::at_key(&[], message)
+            }
+        })?;
+    let (points, faults) = sweep::points(&root);
+    if let Some(fault) = faults.into_iter().next() {
+        return Err(fault);
+    }
+    Ok(points
+        .iter()
+        .filter_map(|point| shape(&point.apply(&root)))
+        .collect())
+}
+
+fn shape(root: &Value) -> Option<ModelShape> {
+    let at = |key: &str| tree::get(root, &tree::split(key));
+    ModelShape::from_lookup(
+        |key| count(at(key)?),
+        |key| Some(at(key)?.as_str()?.to_owned()),
+    )
+}
+
+/// A whole number of at least 0, if that is what the value is.
+fn count(value: &Value) -> Option<usize> {
+    let signed = value.to_i128().and_then(|n| usize::try_from(n).ok());
+    signed.or_else(|| value.to_u128().and_then(|n| usize::try_from(n).ok()))
+}

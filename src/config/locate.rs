@@ -1,0 +1,130 @@
+//! Where a key stands in a TOML file, because figment knows the file alone.
+
+use toml::Spanned;
+use toml::de::{DeTable, DeValue};
+
+/// A place in a text: line and column from 1, the column in characters.
+pub(super) type Position = (usize, usize);
+
+/// The place of a key, as deep as the text has it: `["model", "layers"]` is `layers` in a table,
+/// a dotted key or an inline table, or else `model`; an index is an element of a list.
+/// Also says whether the whole path was found. Absent if not even its first part was.
+pub(super) fn locate(text: &str, path: &[String]) -> Option<(Position, bool)> {
+    let (root, _) = DeTable::parse_recoverable(text);
+    let mut at = Step::Table(root.get_ref());
+    let mut offset = None;
+    for (depth, part) in path.iter().enumerate() {
+        let next = match at {
+            Step::Table(table) => {
+                (table.get_key_value(part.as_str())).map(|(key, value)| (key.span().start, value))
+            }
+            Step::Value(DeValue::Array(items)) => (part.parse::<usize>().ok())
+                .and_then(|index| items.get(index))
+                .map(|item| (item.span().start, item)),
+            Step::Value(_) => None,
+        };
+        let Some((start, value)) = next else {
+            return offset.map(|offset| (position(text, offset), depth == path.len()));
+        };
+        offset = Some(start);
+        at = step(value);
+    }
+    offset.map(|offset| (position(text, offset), true))
+}
+
+enum Step<'t> {
+    Table(&'t DeTable<'t>),
+    Value(&'t DeValue<'t>),
+}
+
+fn step<'t>(value: &'t Spanned<DeValue<'t>>) -> Step<'t> {
+    match value.get_ref() {
+        DeValue::Table(table) => Step::Table(table),
+        other => Step::Value(other),
+    }
+}
+
+/// Everything that keeps the text from being TOML, in the order of the text.
+pub(super) fn syntax_errors(text: &str) -> Vec<(Position, String)> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    let one = |error: &toml::de::Error| {
+        let offset = error.span().map_or(0, |span| span.start);
+        let message = error
+            .message()
+            .lines()
+            .map(str::trim)
+            .collect::<Vec<_>>()
+            .join(", ");
+        (position(text, offset), message)
+    };
+    errors.iter().map(one).collect()
+}
+
+fn position(text: &str, offset: usize) -> Position {
+    let before = text.get(..offset).unwrap_or(text);
+    let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    (
+        before.matches('\n').count() + 1,
+        before[line_start..].chars().count() + 1,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "\
+# ä comment
+seeds = [1, 2]
+model.layers = 4
+[data]
+  kind = \"synthetic\"
+[figures]
+a = { kind = 'x', é = 3, title = 'y' }
+[sweep]
+\"pretrain.epochs\" = [0, 100]
+_ = [{ \"model.heads\" = 2 }]
+";
+
+    fn at(path: &[&str]) -> Option<(Position, bool)> {
+        locate(
+            TEXT,
+            &path
+                .iter()
+                .map(|part| (*part).to_owned())
+                .collect::<Vec<_>>(),
+        )
+    }
+
+    #[test]
+    fn finds_tables_dotted_keys_inline_tables_lists_and_quoted_keys() {
+        assert_eq!(at(&["seeds"]), Some(((2, 1), true)));
+        assert_eq!(at(&["seeds", "1"]), Some(((2, 13), true)));
+        assert_eq!(at(&["model", "layers"]), Some(((3, 7), true)));
+        assert_eq!(at(&["data"]), Some(((4, 2), true)));
+        assert_eq!(at(&["data", "kind"]), Some(((5, 3), true)));
+        assert_eq!(at(&["figures", "a", "title"]), Some(((7, 26), true)));
+        assert_eq!(
+            at(&["sweep", "pretrain.epochs", "1"]),
+            Some(((9, 25), true))
+        );
+        assert_eq!(
+            at(&["sweep", "_", "0", "model.heads"]),
+            Some(((10, 8), true))
+        );
+    }
+
+    #[test]
+    fn stops_at_the_deepest_part_that_is_there() {
+        assert_eq!(at(&["data", "people"]), Some(((4, 2), false)));
+        assert_eq!(at(&["seeds", "7"]), Some(((2, 1), false)));
+        assert_eq!(at(&["nowhere"]), None);
+    }
+
+    #[test]
+    fn columns_count_characters_and_errors_have_places() {
+        let errors = syntax_errors("a = 1\nb = = 2\nä = [1\n");
+        assert_eq!(errors[0].0, (2, 5), "{errors:?}");
+        assert!(errors.len() >= 2, "{errors:?}");
+    }
+}

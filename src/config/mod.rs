@@ -1,0 +1,230 @@
+//! Experiment files: TOML in, typed settings out, and every problem at once with its place.
+//!
+//! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
+//! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
+//! (what a file may say), `layers` and `overrides` (where values come from), `sweep` (one file,
+//! many points), `problems` (reading on after a mistake), `validate` (rules about values),
+//! `place` and `locate` (where the user wrote it).
+//!
+//! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
+//! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else
+//! of the crate knows TOML.
+
+mod check;
+#[cfg(test)]
+mod compiled;
+mod layers;
+mod locate;
+mod overrides;
+mod place;
+mod point;
+mod problems;
+pub mod schema;
+pub mod shape;
+mod sweep;
+mod tree;
+mod validate;
+mod wording;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use figment::value::{Dict, Value};
+
+pub use check::{Checked, check};
+pub use point::{Point, to_toml};
+
+use crate::error::{Error, Problem, Result};
+use layers::Fault;
+use place::{Placed, Places};
+use schema::{FigureSpec, Frame, Settings};
+use sweep::{FRAME_KEYS, PointValues};
+
+/// One experiment file, with its sweep laid out.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Experiment {
+    /// The file's path below the `experiments` folder, without `.toml`, such as
+    /// `birthplace/vanilla`; the file's own name if it lies elsewhere.
+    pub name: String,
+    /// The file.
+    pub path: PathBuf,
+    /// Every point is run with each of these.
+    pub seeds: Vec<u64>,
+    /// What to draw, by file name.
+    pub figures: BTreeMap<String, FigureSpec>,
+    /// The points of the sweep, in order; one without a sweep.
+    pub points: Vec<Point>,
+}
+
+/// Reads an experiment file, its bases, the `ATTNLAB_` variables of the environment and
+/// `overrides`, each `key=value` as given to `--set`.
+///
+/// # Errors
+/// [`Error::Problems`] with everything that is wrong, sorted by file and line.
+pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment> {
+    load_with(path, overrides, &environment())
+}
+
+/// Reads a file that is complete in itself, such as a run's `resolved.toml`: whatever the environment
+/// says now, it is what was run.
+///
+/// # Errors
+/// As [`load`].
+pub fn load_alone(path: &Path) -> Result<Experiment> {
+    load_with(path, &[], &[])
+}
+
+/// The variables of the process; those that are not UTF-8 cannot be settings.
+fn environment() -> Vec<(String, String)> {
+    let pair = |(name, text): (std::ffi::OsString, std::ffi::OsString)| {
+        Some((name.into_string().ok()?, text.into_string().ok()?))
+    };
+    std::env::vars_os().filter_map(pair).collect()
+}
+
+/// [`load`] with the environment as a parameter.
+fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> Result<Experiment> {
+    let failed = |placed: Vec<Placed>| Error::Problems(place::sorted(placed));
+    let layers = layers::read(path).map_err(|fault| failed(place::file_problems(fault)))?;
+    let (from_set, set_problems) = overrides::from_set(set);
+    let mut overrides = overrides::from_environment(environment);
+    overrides.extend(from_set);
+    let merge = |figment: figment::Figment, one: &overrides::Override| figment.merge(one.clone());
+    let figment = overrides.iter().fold(layers.figment, merge);
+    let root = figment
+        .find_value("")
+        .map_err(|cause| Error::config(cause.to_string()))?;
+    let places = Places::new(&figment, &root, &layers.files);
+
+    let mut problems: Vec<Placed> = set_problems.into_iter().map(unplaced).collect();
+    let axes = axis_keys(&root);
+    problems.extend(
+        overrides
+            .iter()
+            .filter_map(|one| one.conflict(&axes))
+            .map(unplaced),
+    );
+    let everywhere = PointValues::default();
+    let mut note = |faults: Vec<Fault>, point: &PointValues| {
+        problems.extend(faults.into_iter().map(|fault| places.problem(fault, point)));
+    };
+
+    let (points, faults) = sweep::points(&root);
+    let mut excused = Vec::new();
+    if !faults.is_empty() {
+        // Read the rest as if the axes that are wrong had set their keys.
+        let set = |key: &String| points[0].values.iter().any(|one| one.key == *key);
+        excused = axes.into_iter().filter(|key| !set(key)).collect();
+        excused.push("sweep".to_owned());
+    }
+    note(faults, &everywhere);
+    let (frame, faults) = read_frame(&root, points.len(), &excused);
+    note(faults, &everywhere);
+    let (mut resolved, number) = (Vec::new(), points.len());
+    for values in points {
+        let (settings, faults) = read_point(&values.apply(&root), &excused);
+        note(faults, &values);
+        resolved.extend(settings.map(|settings| Point::new(settings, &values)));
+    }
+    if resolved.len() == number {
+        note(point::duplicates(&resolved), &everywhere);
+    }
+    match frame {
+        Some(Frame { seeds, figures, .. }) if problems.is_empty() => {
+            let (name, path) = (name(path), path.to_owned());
+            Ok(Experiment {
+                name,
+                path,
+                seeds,
+                figures,
+                points: resolved,
+            })
+        }
+        _ => Err(failed(problems)),
+    }
+}
+
+fn unplaced(problem: Problem) -> Placed {
+    (None, problem)
+}
+
+/// Every key that the sweep sets, or means to.
+fn axis_keys(root: &Value) -> Vec<String> {
+    let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
+    let mut keys = Vec::new();
+    for (key, value) in sweep.into_iter().flatten() {
+        let tables = value
+            .as_array()
+            .filter(|_| key == "_")
+            .into_iter()
+            .flatten();
+        keys.extend(
+            tables
+                .filter_map(Value::as_dict)
+                .flat_map(Dict::keys)
+                .cloned(),
+        );
+        keys.push(key.clone());
+    }
+    keys.sort();
+    keys.dedup();
+    keys.retain(|key| key != "_");
+    keys
+}
+
+/// The part of the file that all points share. Rules are checked on what could be read.
+fn read_frame(root: &Value, points: usize, excused: &[String]) -> (Option<Frame>, Vec<Fault>) {
+    let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
+    let mut reading = problems::read::<Frame>(&shared, &[], excused);
+    if let Some(frame) = &reading.value {
+        reading
+            .faults
+            .extend(validate::frame(frame, points, &reading.mended));
+    }
+    (reading.value, reading.faults)
+}
+
+/// One point. Rules are checked on what could be read; absent if anything is wrong.
+fn read_point(root: &Value, excused: &[String]) -> (Option<Settings>, Vec<Fault>) {
+    let settings = filtered(root, |key| !FRAME_KEYS.contains(&key));
+    let mut reading = problems::read::<Settings>(&settings, &FRAME_KEYS, excused);
+    if let Some(settings) = &reading.value {
+        reading
+            .faults
+            .extend(validate::settings(settings, &reading.mended));
+    }
+    let sound = reading.faults.is_empty() && reading.mended.is_empty();
+    (reading.value.filter(|_| sound), reading.faults)
+}
+
+fn filtered(root: &Value, keep: impl Fn(&str) -> bool) -> Value {
+    let dict = root.as_dict().into_iter().flatten();
+    let dict: Dict = dict
+        .filter(|(key, _)| keep(key))
+        .map(|(k, v)| (k.clone(), v.clone()))
+        .collect();
+    Value::Dict(root.tag(), dict)
+}
+
+/// See [`Experiment::name`].
+fn name(path: &Path) -> String {
+    let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
+    let whole = layers::tidy(&whole.with_extension(""));
+    let parts: Vec<String> = whole
+        .components()
+        .map(|part| part.as_os_str().to_string_lossy().into_owned())
+        .collect();
+    let below = parts
+        .iter()
+        .rposition(|part| part == "experiments")
+        .map_or(parts.len(), |i| i + 1);
+    let below = if below < parts.len() {
+        &parts[below..]
+    } else {
+        &parts[parts.len().saturating_sub(1)..]
+    };
+    below.join("/")
+}

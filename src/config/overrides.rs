@@ -1,0 +1,127 @@
+//! Settings from outside the files: `ATTNLAB_` variables and `--set`.
+
+use figment::value::{Dict, Map, Value};
+use figment::{Metadata, Profile, Provider};
+
+use super::{sweep, tree};
+use crate::error::Problem;
+
+/// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
+const PREFIX: &str = "ATTNLAB_";
+
+/// Variables of the program that are no settings; so is every `ATTNLAB_TEST…`.
+const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
+
+/// One setting from outside the files.
+#[derive(Clone, Debug)]
+pub(super) struct Override {
+    /// Who sets it: `--set model.layers` or `environment ATTNLAB_MODEL__LAYERS`.
+    pub(super) place: String,
+    /// The key, in parts; below `sweep` the rest is one part.
+    pub(super) key: Vec<String>,
+    value: Value,
+}
+
+impl Override {
+    fn new(place: String, key: Vec<String>, text: &str) -> Self {
+        Self {
+            place,
+            key: sweep_key(key),
+            value: value(text),
+        }
+    }
+
+    /// Why this override can have no effect, if so. `axes` are the keys that the sweep sets.
+    pub(super) fn conflict(&self, axes: &[String]) -> Option<Problem> {
+        let key = self.key.join(".");
+        let problem = |message: String, help: String| {
+            Some(Problem {
+                place: self.place.clone(),
+                message,
+                help: Some(help),
+            })
+        };
+        if self.key.first().is_some_and(|first| first == "base") {
+            let message = "`base` can only be set in a file".to_owned();
+            return problem(message, "copy the file and change its `base`".into());
+        }
+        let axis = axes.iter().find(|axis| sweep::overlap(axis, &key))?;
+        let message = format!("the sweep of the file sets `{axis}` at every point");
+        problem(
+            message,
+            format!("use --set 'sweep.{axis}=[…]', or remove the axis from the file"),
+        )
+    }
+}
+
+impl Provider for Override {
+    fn metadata(&self) -> Metadata {
+        Metadata::named(self.place.clone())
+    }
+
+    fn data(&self) -> Result<Map<Profile, Dict>, figment::Error> {
+        let mut root = Value::from(Dict::new());
+        tree::set(&mut root, &self.key, self.value.clone());
+        Ok(Profile::Default.collect(root.into_dict().unwrap_or_default()))
+    }
+}
+
+/// The overrides among the variables of the environment, sorted by name.
+pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> {
+    let mut variables: Vec<_> = variables.iter().collect();
+    variables.sort();
+    let setting = |(name, text): &(String, String)| {
+        let key = name.strip_prefix(PREFIX)?;
+        if RESERVED.contains(&name.as_str()) || key.starts_with("TEST") {
+            return None;
+        }
+        let key = key.to_lowercase().split("__").map(str::to_owned).collect();
+        Some(Override::new(format!("environment {name}"), key, text))
+    };
+    variables.into_iter().filter_map(setting).collect()
+}
+
+/// The overrides of `--set KEY=VALUE`, and what is wrong with the others.
+pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
+    let (mut overrides, mut problems) = (Vec::new(), Vec::new());
+    for text in texts {
+        match text.split_once('=') {
+            Some((key, value)) if is_key(key) => {
+                let key = key.trim();
+                let parts = tree::split(&key.replace('"', ""));
+                overrides.push(Override::new(format!("--set {key}"), parts, value.trim()));
+            }
+            _ => problems.push(Problem {
+                place: format!("--set {text}"),
+                message: "this is not KEY=VALUE".into(),
+                help: Some("write, for example, --set pretrain.epochs=3".into()),
+            }),
+        }
+    }
+    (overrides, problems)
+}
+
+fn is_key(text: &str) -> bool {
+    let text = text.replace('"', "");
+    text.split('.').all(|part| !part.trim().is_empty())
+}
+
+/// `sweep.pretrain.epochs` has two parts: an axis is named by a whole key.
+fn sweep_key(mut key: Vec<String>) -> Vec<String> {
+    if key.first().is_some_and(|first| first == "sweep") && key.len() > 2 {
+        let axis = key.split_off(1).join(".");
+        key.push(axis);
+    }
+    key
+}
+
+/// A TOML value where the text is one, a string otherwise.
+fn value(text: &str) -> Value {
+    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
+    let parsed = parsed
+        .filter(|table| table.len() == 1)
+        .and_then(|mut table| table.remove("value"));
+    parsed
+        .and_then(|value| Value::serialize(value).ok())
+        .unwrap_or_else(|| Value::from(text))
+}

@@ -1,0 +1,170 @@
+//! From a fault at a key to a problem at a place: `experiments/x.toml:12:1`, `--set KEY` or
+//! `environment ATTNLAB_KEY`.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::value::Value;
+
+use super::layers::{About, Fault};
+use super::locate::{self, Position};
+use super::sweep::PointValues;
+use super::tree;
+use crate::error::Problem;
+
+/// A problem and where it sorts: files before everything else, then by line and column.
+pub(super) type Placed = (Option<(PathBuf, Position)>, Problem);
+
+/// Knows where every key of one experiment was written.
+pub(super) struct Places<'a> {
+    figment: &'a Figment,
+    root: &'a Value,
+    /// The files, the experiment's own last.
+    files: &'a [PathBuf],
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn new(figment: &'a Figment, root: &'a Value, files: &'a [PathBuf]) -> Self {
+        Self {
+            figment,
+            root,
+            files,
+        }
+    }
+
+    /// The problem that a fault at a point is; `point` is empty for what all points share.
+    pub(super) fn problem(&self, fault: Fault, point: &PointValues) -> Placed {
+        let path = written(&fault, point, self.root);
+        // The deepest part of the key that is set anywhere says who set it.
+        let depth = (0..=path.len())
+            .rev()
+            .find(|n| tree::get(self.root, &path[..*n]).is_some());
+        let path = &path[..depth.unwrap_or(0)];
+        let value = tree::get(self.root, path);
+        let own = self
+            .files
+            .last()
+            .map(PathBuf::as_path)
+            .unwrap_or(Path::new(""));
+        if path.is_empty() {
+            return in_file(own, None, fault);
+        }
+        if matches!(value, Some(Value::Dict(..))) {
+            // Every layer may have added to a table: name the topmost file that has it.
+            let whole = |file: &PathBuf| find(file, path).filter(|(_, whole)| *whole);
+            let found = self
+                .files
+                .iter()
+                .rev()
+                .find_map(|file| Some((file, whole(file)?.0)));
+            if let Some((file, position)) = found {
+                return in_file(file, Some(position), fault);
+            }
+        }
+        let metadata = value.and_then(|value| self.figment.get_metadata(value.tag()));
+        match metadata {
+            Some(metadata) => match metadata
+                .source
+                .as_ref()
+                .and_then(figment::Source::file_path)
+            {
+                Some(file) => in_file(file, find(file, path).map(|(position, _)| position), fault),
+                None => (None, problem(metadata.name.to_string(), fault)),
+            },
+            None => in_file(own, None, fault),
+        }
+    }
+}
+
+/// The problems of a fault that names its file. A file that is not TOML has one for each error.
+pub(super) fn file_problems(fault: Fault) -> Vec<Placed> {
+    let file = fault.file.clone().unwrap_or_default();
+    if fault.about != About::Syntax {
+        let position = find(&file, &fault.key).map(|(position, _)| position);
+        return vec![in_file(&file, position, fault)];
+    }
+    let text = match std::fs::read(&file).map(String::from_utf8) {
+        Ok(Ok(text)) => text,
+        Ok(Err(cause)) => {
+            let offset = cause.utf8_error().valid_up_to();
+            let message = format!("the file is not UTF-8 text (byte {offset})");
+            return vec![in_file(&file, None, Fault::at_key(&[], message))];
+        }
+        Err(cause) => {
+            let message = format!("the file cannot be read: {cause}");
+            return vec![in_file(&file, None, Fault::at_key(&[], message))];
+        }
+    };
+    let errors = locate::syntax_errors(&text);
+    if errors.is_empty() {
+        let message = format!("this is not TOML 1.0: {}", fault.message);
+        return vec![in_file(&file, None, Fault { message, ..fault })];
+    }
+    let one = |(position, message): (Position, String)| {
+        in_file(
+            &file,
+            Some(position),
+            Fault::at_key(&[], format!("this is not TOML: {message}")),
+        )
+    };
+    errors.into_iter().map(one).collect()
+}
+
+/// In order, each once.
+pub(super) fn sorted(mut placed: Vec<Placed>) -> Vec<Problem> {
+    placed.sort_by(|(a, x), (b, y)| {
+        (a.is_none(), a, &x.place, &x.message).cmp(&(b.is_none(), b, &y.place, &y.message))
+    });
+    let mut problems: Vec<Problem> = placed.into_iter().map(|(_, problem)| problem).collect();
+    problems.dedup();
+    problems
+}
+
+/// The path under which a key was written: below `sweep` if an axis sets it.
+fn written(fault: &Fault, point: &PointValues, root: &Value) -> Vec<String> {
+    let key = &fault.key;
+    for assignment in &point.values {
+        let axis = tree::split(&assignment.key);
+        let sweep = ["sweep".to_owned()]
+            .into_iter()
+            .chain(assignment.written.clone());
+        let mut sweep: Vec<String> = sweep.collect();
+        if let Some(rest) = key.strip_prefix(&axis[..]) {
+            // A grid axis under a wrong key is one mistake, not one for each of its values.
+            let grid = sweep.len() == 3;
+            if fault.about == About::Key && rest.is_empty() && grid {
+                sweep.pop();
+            }
+            sweep.extend_from_slice(rest);
+            return sweep;
+        }
+        if axis.starts_with(key) && tree::get(root, key).is_none() {
+            sweep.truncate(2);
+            return sweep;
+        }
+    }
+    key.clone()
+}
+
+fn find(file: &Path, path: &[String]) -> Option<(Position, bool)> {
+    locate::locate(&std::fs::read_to_string(file).ok()?, path)
+}
+
+fn in_file(file: &Path, position: Option<Position>, fault: Fault) -> Placed {
+    let place = match position {
+        Some((line, column)) => format!("{}:{line}:{column}", file.display()),
+        None => file.display().to_string(),
+    };
+    (
+        Some((file.to_owned(), position.unwrap_or_default())),
+        problem(place, fault),
+    )
+}
+
+fn problem(place: String, fault: Fault) -> Problem {
+    Problem {
+        place,
+        message: fault.message,
+        help: fault.help,
+    }
+}

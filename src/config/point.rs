@@ -1,0 +1,121 @@
+//! One point of an experiment: its settings, its name, its identity.
+
+use std::collections::BTreeMap;
+
+use figment::value::Value;
+use sha2::{Digest as _, Sha256};
+
+use super::layers::Fault;
+use super::schema::Settings;
+use super::sweep::PointValues;
+use super::tree;
+
+/// The longest slug, so that whole paths stay within what file systems take.
+const SLUG_CHARACTERS: usize = 60;
+
+/// One point of the sweep, with everything that its runs depend on but the seed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Point {
+    /// Its settings, all layers merged.
+    pub settings: Settings,
+    /// What the sweep sets here: keys and values as text, in the order of the axes.
+    pub axes: Vec<(String, String)>,
+    /// A readable folder name, such as `pretrain-epochs-60`; `base` without a sweep.
+    pub slug: String,
+}
+
+impl Point {
+    pub(super) fn new(settings: Settings, values: &PointValues) -> Self {
+        let text = |value: &Value| tree::text(value);
+        let axes: Vec<(String, String)> = values
+            .values
+            .iter()
+            .map(|one| (one.key.clone(), text(&one.value)))
+            .collect();
+        let slug = slug(&axes);
+        Self {
+            settings,
+            axes,
+            slug,
+        }
+    }
+
+    /// The first 8 hexadecimal digits of the SHA-256 of the settings, so that two points share a
+    /// folder only if they are the same. Comments, the order of keys, values equal to a default
+    /// and the seed of training do not matter.
+    pub fn hash(&self) -> String {
+        let digest = Sha256::digest(canonical(&self.settings).as_bytes());
+        digest
+            .iter()
+            .take(4)
+            .map(|byte| format!("{byte:02x}"))
+            .collect()
+    }
+
+    /// The name of the point's folder below the experiment's: `slug-hash`.
+    pub fn folder(&self) -> String {
+        format!("{}-{}", self.slug, self.hash())
+    }
+}
+
+/// The settings as TOML, complete with defaults: what `resolved.toml` holds. It is itself an
+/// experiment file, of one point with the same hash.
+pub fn to_toml(settings: &Settings) -> String {
+    toml::to_string(settings).expect("settings are tables of numbers that TOML has, and UTF-8 text")
+}
+
+/// JSON with sorted keys: figment's tables are.
+fn canonical(settings: &Settings) -> String {
+    let tree = Value::serialize(settings).expect("settings are plain numbers, text and tables");
+    serde_json::to_string(&tree).expect("a tree with text keys is JSON")
+}
+
+/// Points that are the same settings under different axes, each but the first as a fault.
+pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
+    let mut seen = BTreeMap::new();
+    let mut faults = Vec::new();
+    for (i, point) in points.iter().enumerate() {
+        let first = *seen.entry(canonical(&point.settings)).or_insert(i);
+        if first != i {
+            let axes: Vec<String> = point
+                .axes
+                .iter()
+                .map(|(k, v)| format!("{k} = {v}"))
+                .collect();
+            let message = format!(
+                "points {} and {} of the sweep are the same: {}",
+                first + 1,
+                i + 1,
+                axes.join(", ")
+            );
+            faults.push(Fault::at_key(&["sweep"], message));
+        }
+    }
+    faults
+}
+
+/// Lower-case letters, digits, `_`, `.` within, and `-` for everything else.
+fn slug(axes: &[(String, String)]) -> String {
+    if axes.is_empty() {
+        return "base".into();
+    }
+    let mut slug = String::new();
+    for (key, value) in axes {
+        for c in key
+            .replace('.', "-")
+            .chars()
+            .chain(['-'])
+            .chain(value.chars())
+            .chain(['-'])
+        {
+            match c.to_ascii_lowercase() {
+                c if c.is_ascii_alphanumeric() || c == '_' => slug.push(c),
+                '.' if slug.ends_with(|c: char| c.is_ascii_digit()) => slug.push('.'),
+                _ if !slug.ends_with('-') => slug.push('-'),
+                _ => {}
+            }
+        }
+    }
+    slug.truncate(SLUG_CHARACTERS);
+    slug.trim_matches(['-', '.']).to_owned()
+}

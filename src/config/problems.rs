@@ -1,0 +1,377 @@
+//! Every problem of a configuration in one pass, although serde stops at the first.
+//!
+//! The merged tree is read again and again: each error is noted and mended (an unknown or
+//! unreadable key is taken out, a missing one gets a placeholder) until the tree can be read.
+//! Rules about values then leave alone what was mended, so that one slip is one message.
+
+use std::collections::BTreeMap;
+
+use figment::error::Kind;
+use figment::value::{Dict, Value};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::layers::{About, Fault};
+use super::sweep::overlap;
+use super::{tree, wording};
+
+/// More mistakes than this in one file end the search.
+const MOST_MISTAKES: usize = 300;
+
+/// Stands for a value of an enum that was not even a string, until serde says which it knows.
+const NO_NAME: &str = "\0";
+
+/// What could be read, and what could not.
+pub(super) struct Reading<T> {
+    /// The settings, with placeholders where something was mended; absent if nothing helped.
+    pub(super) value: Option<T>,
+    /// What is wrong.
+    pub(super) faults: Vec<Fault>,
+    /// The keys whose values mean nothing, dotted.
+    pub(super) mended: Vec<String>,
+}
+
+/// Reads a tree as a `T`. `siblings` are further keys that the top level may have; what is wrong
+/// at or below the `excused` keys is not reported.
+pub(super) fn read<T: DeserializeOwned + Serialize>(
+    tree: &Value,
+    siblings: &[&str],
+    excused: &[String],
+) -> Reading<T> {
+    let mut mender = Mender {
+        tree: tree.clone(),
+        mended: excused.to_vec(),
+        ..Mender::default()
+    };
+    let value = mender.run::<T>(siblings);
+    for (table, keys) in std::mem::take(&mut mender.missing) {
+        mender
+            .faults
+            .push(missing(&table, &keys, &required::<T>(tree, &table)));
+    }
+    if value.is_none() && mender.faults.is_empty() {
+        let message = "the settings cannot be read".to_owned();
+        mender.faults.push(Fault::at_key(&[], message));
+    }
+    Reading {
+        value,
+        faults: mender.faults,
+        mended: mender.mended,
+    }
+}
+
+struct Mender {
+    tree: Value,
+    /// Keys that hold placeholders or were taken out.
+    mended: Vec<String>,
+    /// What was found in place of an enum's name.
+    nameless: BTreeMap<String, String>,
+    faults: Vec<Fault>,
+    /// Missing keys by table.
+    missing: BTreeMap<Vec<String>, Vec<String>>,
+}
+
+impl Default for Mender {
+    fn default() -> Self {
+        Self {
+            tree: Value::from(Dict::new()),
+            mended: Vec::new(),
+            nameless: BTreeMap::new(),
+            faults: Vec::new(),
+            missing: BTreeMap::new(),
+        }
+    }
+}
+
+impl Mender {
+    fn run<T: DeserializeOwned + Serialize>(&mut self, siblings: &[&str]) -> Option<T> {
+        for _ in 0..MOST_MISTAKES {
+            match T::deserialize(&self.tree) {
+                Ok(value) => match self.difference(&value) {
+                    None => return Some(value),
+                    Some((path, expected)) => self.differs(path, &expected),
+                },
+                Err(error) => {
+                    let path = error.path.clone();
+                    if !self.mend(path, error.kind, siblings) {
+                        return None;
+                    }
+                }
+            }
+        }
+        None
+    }
+
+    /// Notes one error of serde and changes the tree so that it does not come again.
+    fn mend(&mut self, path: Vec<String>, kind: Kind, siblings: &[&str]) -> bool {
+        let (key, shown) = (path.join("."), tree::dotted(&path));
+        let silent = self.is_mended(&key);
+        match kind {
+            Kind::UnknownField(name, known) => {
+                let (fault, meant) = unknown(&path, &name, known, siblings);
+                self.faults.push(fault);
+                tree::remove(&mut self.tree, &path);
+                // A misspelled key is not missing as well.
+                let absent = |meant: &Vec<String>| tree::get(&self.tree, meant).is_none();
+                if let Some(meant) = meant.filter(absent) {
+                    self.mended.push(meant.join("."));
+                }
+            }
+            Kind::MissingField(name) => {
+                let mut full = path.clone();
+                full.push(name.clone().into_owned());
+                if !self.is_mended(&full.join(".")) {
+                    self.missing
+                        .entry(path)
+                        .or_default()
+                        .push(name.into_owned());
+                }
+                self.placeholder(&full, Value::from(0u8));
+            }
+            Kind::UnknownVariant(_, known) if silent => {
+                self.placeholder(
+                    &path,
+                    Value::from(known.first().copied().unwrap_or_default()),
+                );
+            }
+            // A table where a name belongs: serde looks at its only key.
+            Kind::UnknownVariant(name, _) if path.len() > 1 && !self.is_text(&path, &name) => {
+                self.name_wanted(&path[..path.len() - 1]);
+            }
+            Kind::UnknownVariant(name, known) => {
+                let found = self.nameless.remove(&key);
+                let given = found.clone().unwrap_or_else(|| format!("{name:?}"));
+                let message = format!(
+                    "`{shown}` = {given} is not one of {}",
+                    wording::list(known, "and")
+                );
+                let nearest = wording::nearest(&name, known).filter(|_| found.is_none());
+                self.fault(
+                    &path,
+                    match nearest {
+                        Some(meant) => format!("{message}; did you mean `{meant}`?"),
+                        None => message,
+                    },
+                );
+            }
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if silent => {
+                let Some(value) = stand_in(&expected) else {
+                    return false;
+                };
+                self.placeholder(&path, value);
+            }
+            Kind::InvalidType(_, expected) if path.len() > 1 && expected == "unit" => {
+                self.name_wanted(&path[..path.len() - 1]);
+            }
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected)
+                if expected.starts_with("enum") || expected.starts_with("variant ") =>
+            {
+                self.name_wanted(&path);
+            }
+            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
+                self.wrong_type(&path, &wording::expected(&expected));
+            }
+            Kind::InvalidLength(length, expected) => {
+                let expected = wording::expected(&expected);
+                self.fault(
+                    &path,
+                    format!("`{shown}` must be {expected}, but has {length}"),
+                );
+            }
+            other => {
+                self.fault(&path, format!("`{shown}`: {other}"));
+                // An error that names no key would come again for ever.
+                return !path.is_empty();
+            }
+        }
+        true
+    }
+
+    fn is_text(&self, path: &[String], text: &str) -> bool {
+        tree::get(&self.tree, path).and_then(Value::as_str) == Some(text)
+    }
+
+    fn is_mended(&self, key: &str) -> bool {
+        self.mended
+            .iter()
+            .any(|mended| overlap(key, mended) && key.len() >= mended.len())
+    }
+
+    fn placeholder(&mut self, path: &[String], value: Value) {
+        tree::set(&mut self.tree, path, value);
+        self.mended.push(path.join("."));
+    }
+
+    /// Notes what is wrong with a value and takes it out; in a list, a placeholder takes its place.
+    fn fault(&mut self, path: &[String], message: String) {
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        self.faults.push(Fault::at_key(&parts, message));
+        let table = path
+            .split_last()
+            .and_then(|(_, table)| tree::get(&self.tree, table));
+        if matches!(table, Some(Value::Array(..))) {
+            return self.placeholder(path, Value::from(0u8));
+        }
+        tree::remove(&mut self.tree, path);
+        self.mended.push(path.join("."));
+    }
+
+    fn wrong_type(&mut self, path: &[String], expected: &str) {
+        let found = tree::get(&self.tree, path).map_or("absent".into(), wording::found);
+        self.fault(
+            path,
+            format!(
+                "`{}` must be {expected}, but is {found}",
+                tree::dotted(path)
+            ),
+        );
+    }
+
+    /// Asks serde for the allowed names by giving it one that cannot exist.
+    fn name_wanted(&mut self, path: &[String]) {
+        let found = tree::get(&self.tree, path).map_or(String::new(), tree::text);
+        self.nameless.insert(path.join("."), found);
+        tree::set(&mut self.tree, path, Value::from(NO_NAME));
+    }
+
+    /// Where the tree says something that serde accepted but did not take as written: a table
+    /// from a list, an enum from its number, a list with too many values.
+    fn difference<T: Serialize>(&self, value: &T) -> Option<(Vec<String>, Value)> {
+        let read = Value::serialize(value).ok()?;
+        let mut path = Vec::new();
+        self.compare(&self.tree, &read, &mut path)
+            .map(|expected| (path, expected))
+    }
+
+    fn compare(&self, given: &Value, read: &Value, path: &mut Vec<String>) -> Option<Value> {
+        if !path.is_empty() && self.is_mended(&path.join(".")) {
+            return None;
+        }
+        let mut inner = |part: String, given: &Value, read: &Value| {
+            path.push(part);
+            let found = self.compare(given, read, path);
+            if found.is_none() {
+                path.pop();
+            }
+            found
+        };
+        match (given, read) {
+            (Value::Dict(_, given), Value::Dict(_, read)) => {
+                given.iter().find_map(|(key, given)| {
+                    read.get(key)
+                        .and_then(|read| inner(key.clone(), given, read))
+                })
+            }
+            (Value::Array(_, given), Value::Array(_, read)) if given.len() == read.len() => {
+                let pairs = given.iter().zip(read).enumerate();
+                pairs
+                    .into_iter()
+                    .find_map(|(i, (given, read))| inner(i.to_string(), given, read))
+            }
+            (Value::Num(..), Value::Num(..)) | (Value::Bool(..), Value::Bool(..)) => None,
+            (Value::String(..) | Value::Char(..), Value::String(..) | Value::Char(..)) => None,
+            _ => Some(read.clone()),
+        }
+    }
+
+    fn differs(&mut self, path: Vec<String>, read: &Value) {
+        match read {
+            Value::String(..) => self.name_wanted(&path),
+            Value::Array(_, items) => {
+                let length = tree::get(&self.tree, &path)
+                    .and_then(Value::as_array)
+                    .map_or(0, <[_]>::len);
+                let (key, wanted) = (tree::dotted(&path), items.len());
+                self.fault(
+                    &path,
+                    format!("`{key}` must be a list of {wanted} values, but has {length}"),
+                );
+            }
+            _ => self.wrong_type(&path, "a table"),
+        }
+    }
+}
+
+/// A value that passes where serde expected something else than a placeholder's 0.
+fn stand_in(expected: &str) -> Option<Value> {
+    match wording::expected(expected).as_str() {
+        "a table" => Some(Value::from(Dict::new())),
+        "a string" => Some(Value::from("")),
+        "true or false" => Some(Value::from(false)),
+        "a list" => Some(Value::from(Vec::<Value>::new())),
+        _ => None,
+    }
+}
+
+/// The keys without which a table cannot be: those that are missing where it is empty.
+fn required<T: DeserializeOwned + Serialize>(tree: &Value, table: &[String]) -> Vec<String> {
+    let mut mender = Mender {
+        tree: tree.clone(),
+        ..Mender::default()
+    };
+    tree::set(&mut mender.tree, table, Value::from(Dict::new()));
+    mender.run::<T>(&[]);
+    mender.missing.remove(table).unwrap_or_default()
+}
+
+fn table_name(path: &[String]) -> String {
+    if path.is_empty() {
+        "an experiment".into()
+    } else {
+        format!("`[{}]`", tree::dotted(path))
+    }
+}
+
+/// The fault, and the key that was probably meant.
+fn unknown(
+    path: &[String],
+    name: &str,
+    known: &[&str],
+    siblings: &[&str],
+) -> (Fault, Option<Vec<String>>) {
+    let table = path.split_last().map_or(&[][..], |(_, table)| table);
+    let mut known = known.to_vec();
+    if table.is_empty() {
+        known.extend(siblings);
+    }
+    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+    let message = format!("unknown key `{}`", tree::dotted(path));
+    let fault = |message: String| Fault {
+        about: About::Key,
+        ..Fault::at_key(&parts, message)
+    };
+    match wording::nearest(name, &known) {
+        Some(meant) => {
+            let meant = [table, &[meant.to_owned()]].concat();
+            let text = tree::dotted(&meant);
+            let fault = fault(format!("{message}; did you mean `{text}`?"));
+            (fault, Some(meant))
+        }
+        None => {
+            let keys = wording::list(&known, "and");
+            let help = format!("{} takes {keys}", table_name(table));
+            (fault(message).help(help), None)
+        }
+    }
+}
+
+fn missing(table: &[String], keys: &[String], required: &[String]) -> Fault {
+    let parts: Vec<&str> = table.iter().map(String::as_str).collect();
+    let noun = if table.is_empty() { "table" } else { "key" };
+    let plural = if keys.len() > 1 { "s" } else { "" };
+    let place = if table.is_empty() {
+        String::new()
+    } else {
+        format!(" in {}", table_name(table))
+    };
+    let message = format!(
+        "missing {noun}{plural} {}{place}",
+        wording::list(keys, "and")
+    );
+    let help = format!(
+        "{} requires {}",
+        table_name(table),
+        wording::list(required, "and")
+    );
+    Fault::at_key(&parts, message).help(help)
+}

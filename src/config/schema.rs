@@ -1,0 +1,417 @@
+//! The experiment file as types: this file is the manual of the TOML.
+//!
+//! Units are in the names. Every table refuses unknown keys. A key without a default must be
+//! given by the file or its base.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use super::shape::ModelShape;
+
+/// Positions of a span-corrupted document that are not text: three masks and the shift by one.
+pub(super) const EXCERPT_MARGIN: usize = 4;
+
+/// One experiment after all layers are merged, at one point of its sweep.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Settings {
+    /// Where the corpus and the questions come from.
+    pub data: DataSpec,
+    /// Shape and kind of the model.
+    pub model: ModelSpec,
+    /// First stage: learning from the corpus. Absent or `epochs = 0`: no pretraining.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pretrain: Option<PretrainSpec>,
+    /// Second stage: learning to answer. Absent or `epochs = 0`: no finetuning.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub finetune: Option<FinetuneSpec>,
+    /// Third stage: answering questions never trained on. Absent: no evaluation.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub evaluate: Option<EvaluateSpec>,
+    /// `"cpu"` (default), `"cuda"`, or `"auto"`: CUDA where there is one.
+    #[serde(default)]
+    pub device: DeviceKind,
+}
+
+/// Keys of the file that are not part of a point's [`Settings`].
+#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Frame {
+    /// Another file whose keys this one overrides, relative to this file.
+    pub base: Option<PathBuf>,
+    /// Every point is run once with each seed. Default `[0]`.
+    #[serde(default = "default_seeds")]
+    pub seeds: Vec<u64>,
+    /// What to draw, by file name.
+    #[serde(default)]
+    pub figures: BTreeMap<String, FigureSpec>,
+}
+
+fn default_seeds() -> Vec<u64> {
+    vec![0]
+}
+
+/// Where the documents and questions come from.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct DataSpec {
+    /// `"synthetic"` (made by the program) or `"cs224n"` (Wikipedia sentences, fetched by the user).
+    pub kind: DataKind,
+    /// Synthetic only: number of people with a biography.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub people: Option<usize>,
+    /// Synthetic only: number of different birth places, 2 to 40; their frequencies fall as 1/rank.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub places: Option<usize>,
+    /// Synthetic only: differently worded biographies of each person.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub biographies_per_person: Option<usize>,
+    /// Synthetic only: seed of the people, apart from the seed of training.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub seed: Option<u64>,
+}
+
+/// See [`DataSpec::kind`].
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum DataKind {
+    /// Biographies made by the program.
+    Synthetic,
+    /// The corpus of Stanford's CS224N assignment 5.
+    Cs224n,
+}
+
+/// Shape and kind of the model. The shape is compiled in: see `attnlab shapes`.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ModelSpec {
+    /// Number of blocks.
+    pub layers: usize,
+    /// Width of the residual stream.
+    pub embed: usize,
+    /// Attention heads a block.
+    pub heads: usize,
+    /// Width of a head; `heads * head_dim = embed`.
+    pub head_dim: usize,
+    /// Width of the hidden layer of a block's MLP.
+    pub hidden: usize,
+    /// Number of token ids; at least what the data's vocabulary needs.
+    pub vocabulary: usize,
+    /// Longest document, in tokens.
+    pub context: usize,
+    /// `{ kind = "vanilla" }`.
+    pub attention: AttentionSpec,
+    /// Probability of dropping an activation while training. Default 0.1.
+    #[serde(default = "default_dropout")]
+    pub dropout: f64,
+}
+
+fn default_dropout() -> f64 {
+    0.1
+}
+
+impl ModelSpec {
+    /// What has to be compiled in for this model.
+    pub fn shape(&self) -> ModelShape {
+        ModelShape {
+            layers: self.layers,
+            embed: self.embed,
+            heads: self.heads,
+            head_dim: self.head_dim,
+            hidden: self.hidden,
+            vocabulary: self.vocabulary,
+            context: self.context,
+            attention: self.attention.kind.name().into(),
+        }
+    }
+}
+
+/// Which attention, with its own keys.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionSpec {
+    /// `"vanilla"`: causal softmax attention.
+    pub kind: AttentionKind,
+}
+
+/// See [`AttentionSpec::kind`]. A further kind goes into [`super::shape::ATTENTION_KINDS`] too.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[serde(rename_all = "kebab-case")]
+pub enum AttentionKind {
+    /// Causal multi-head softmax attention.
+    Vanilla,
+}
+
+impl AttentionKind {
+    /// The word in the TOML, in shapes and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Vanilla => "vanilla",
+        }
+    }
+}
+
+/// Learning from the corpus.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct PretrainSpec {
+    /// `"span-corruption"`.
+    pub objective: Objective,
+    /// Whether a third mask closes the corrupted text, so that the model learns where it ends.
+    /// `false` is the form of the assignment's handout. Default `true`.
+    #[serde(default = "default_true")]
+    pub terminated: bool,
+    /// Longest prefix of a document that is shown, in characters. Default: seven eighths of the context.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub longest_excerpt: Option<usize>,
+    /// Passes over the corpus; 0 is no pretraining.
+    pub epochs: usize,
+    /// Documents a step.
+    pub batch_documents: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Start from this safetensors file instead of fresh weights; relative to the working directory.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// See [`OptimiserSpec`].
+    #[serde(default)]
+    pub optimiser: OptimiserSpec,
+    /// See [`ScheduleSpec`].
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    /// Whether documents come in a new order each epoch. Default `false`, as in the assignment.
+    #[serde(default)]
+    pub shuffle: bool,
+}
+
+fn default_true() -> bool {
+    true
+}
+
+impl PretrainSpec {
+    /// The longest excerpt in characters: as given, or seven eighths of the context, but short
+    /// enough for the masks where the context is below 32.
+    pub fn longest_excerpt(&self, context: usize) -> usize {
+        let default = (context * 7 / 8).min(context.saturating_sub(EXCERPT_MARGIN));
+        self.longest_excerpt.unwrap_or(default)
+    }
+}
+
+/// See [`PretrainSpec::objective`].
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Objective {
+    /// A span in the middle is moved behind a mask (Raffel et al. 2020, T5, in one sequence).
+    SpanCorruption,
+}
+
+/// Learning to answer questions.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct FinetuneSpec {
+    /// Passes over the training questions; 0 is no finetuning.
+    pub epochs: usize,
+    /// Questions a step.
+    pub batch_documents: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// Start from this safetensors file instead of the pretrained weights.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub init: Option<PathBuf>,
+    /// See [`OptimiserSpec`].
+    #[serde(default)]
+    pub optimiser: OptimiserSpec,
+    /// See [`ScheduleSpec`].
+    #[serde(default)]
+    pub schedule: ScheduleSpec,
+    /// Whether questions come in a new order each epoch. Default `false`, as in the assignment.
+    #[serde(default)]
+    pub shuffle: bool,
+}
+
+/// AdamW (Loshchilov and Hutter 2019); the defaults are the assignment's.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct OptimiserSpec {
+    /// Decay rates of the two moments. Default `[0.9, 0.95]`.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment. Default 1e-8.
+    pub epsilon: f64,
+    /// Decoupled weight decay of every parameter but the biases. Default 0.1.
+    pub weight_decay: f64,
+    /// Gradients are scaled down to at most this global norm; 0 is no clipping. Default 1.
+    pub clip_norm: f64,
+}
+
+impl Default for OptimiserSpec {
+    fn default() -> Self {
+        Self {
+            betas: [0.9, 0.95],
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+        }
+    }
+}
+
+/// The learning rate over time. Time is counted in tokens as the assignment counts them:
+/// documents × (context - 1), whatever their length.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields, default)]
+pub struct ScheduleSpec {
+    /// `"cosine"` (default), `"cyclic-cosine"` (the assignment's) or `"constant"`.
+    pub form: ScheduleForm,
+    /// Tokens of linear warm-up. Default 0.
+    pub warmup_tokens: u64,
+    /// Tokens at which the cosine reaches its floor, a tenth of the peak. Default: the stage's end.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub final_tokens: Option<u64>,
+}
+
+impl Default for ScheduleSpec {
+    fn default() -> Self {
+        Self {
+            form: ScheduleForm::Cosine,
+            warmup_tokens: 0,
+            final_tokens: None,
+        }
+    }
+}
+
+/// See [`ScheduleSpec::form`].
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum ScheduleForm {
+    /// Warm-up, then a cosine that stays at its floor once it is reached.
+    Cosine,
+    /// The reference's: the first step at full rate, the cosine goes on past its end and rises again.
+    CyclicCosine,
+    /// Warm-up, then the peak.
+    Constant,
+}
+
+/// Answering questions.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct EvaluateSpec {
+    /// Which questions: `"dev"` (with answers), `"test"` (without), or `"train"`. Default `"dev"`.
+    #[serde(default)]
+    pub split: Split,
+    /// Whether the model answers; `false` scores the constant answer alone. Default `true`.
+    #[serde(default = "default_true")]
+    pub ask_model: bool,
+    /// A baseline that gives this answer to every question.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub constant_answer: Option<String>,
+    /// Longest answer, in characters. Default 32.
+    #[serde(default = "default_answer_characters")]
+    pub answer_characters: usize,
+    /// What somebody else reported for this experiment; shown beside ours, never as ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reported: Option<Reported>,
+}
+
+fn default_answer_characters() -> usize {
+    32
+}
+
+/// A number from elsewhere.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct Reported {
+    /// Fraction of questions answered right, 0 to 1.
+    pub accuracy: f64,
+    /// Where it was reported.
+    pub source: String,
+}
+
+/// See [`EvaluateSpec::split`].
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// The questions that finetuning learns from.
+    Train,
+    /// Held-out questions with answers.
+    #[default]
+    Dev,
+    /// Held-out questions without answers.
+    Test,
+}
+
+impl Split {
+    /// The word in file names and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+            Self::Test => "test",
+        }
+    }
+}
+
+/// Where the model runs.
+#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum DeviceKind {
+    /// The processor.
+    #[default]
+    Cpu,
+    /// An NVIDIA GPU.
+    Cuda,
+    /// A GPU where there is one.
+    Auto,
+}
+
+/// One figure of an experiment, drawn from its CSV files alone.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct FigureSpec {
+    /// `"accuracy-bars"`, `"learning-curves"` or `"corruption-examples"`.
+    pub kind: FigureKind,
+    /// Heading. Default: from the kind.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub title: Option<String>,
+    /// Learning curves only: which stage. Default `"pretrain"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub stage: Option<StageKind>,
+    /// Bars and curves: names for the values of the sweep, in the order of its points.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub labels: Vec<String>,
+    /// Corruption examples only: how many. Default 4.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub examples: Option<usize>,
+}
+
+/// See [`FigureSpec::kind`].
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum FigureKind {
+    /// Accuracy of every point with its interval, the baseline, and what was reported.
+    AccuracyBars,
+    /// Loss against steps.
+    LearningCurves,
+    /// Documents as the span corruption shows them to the model.
+    CorruptionExamples,
+}
+
+/// The stages that train.
+#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[serde(rename_all = "kebab-case")]
+pub enum StageKind {
+    /// On the corpus.
+    Pretrain,
+    /// On the questions.
+    Finetune,
+}
+
+impl StageKind {
+    /// The word in file names and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+        }
+    }
+}

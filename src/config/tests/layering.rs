@@ -1,0 +1,170 @@
+//! base <- file <- environment <- `--set`, and where each value is said to come from.
+
+use super::{Scratch, VALID, golden};
+use crate::config::Experiment;
+use crate::config::load_with;
+use crate::error::Result;
+
+fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
+    pairs
+        .iter()
+        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+        .collect()
+}
+
+fn load(scratch: &Scratch, set: &[&str], environment: &[(&str, &str)]) -> Result<Experiment> {
+    let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
+    load_with(
+        &scratch.path("experiments/x.toml"),
+        &set,
+        &variables(environment),
+    )
+}
+
+fn layered(file: &str) -> Scratch {
+    Scratch::new(&[
+        ("experiments/x.toml", file),
+        (
+            "experiments/base/a.toml",
+            "base = \"b.toml\"\n[model]\nlayers = 3\ncontext = 40\n",
+        ),
+        ("experiments/base/b.toml", VALID),
+    ])
+}
+
+#[test]
+fn later_layers_win() {
+    let file = "base = 'base/a.toml'\n[model]\ncontext = 48\n";
+    let scratch = layered(file);
+    let model = |set: &[&str], environment: &[(&str, &str)]| {
+        let spec = load(&scratch, set, environment).unwrap().points[0]
+            .settings
+            .model
+            .clone();
+        (spec.embed, spec.layers, spec.context)
+    };
+    assert_eq!(model(&[], &[]), (64, 3, 48));
+    let environment = [
+        ("ATTNLAB_MODEL__LAYERS", "5"),
+        ("ATTNLAB_MODEL__CONTEXT", "96"),
+    ];
+    assert_eq!(model(&[], &environment), (64, 5, 96));
+    assert_eq!(
+        model(&["model.layers=6", "model.layers = 7"], &environment),
+        (64, 7, 96)
+    );
+}
+
+#[test]
+fn the_program_s_own_variables_are_no_settings() {
+    let scratch = layered("base = 'base/a.toml'");
+    let own = [
+        ("ATTNLAB_DATA", "x"),
+        ("ATTNLAB_SHAPES", "y"),
+        ("ATTNLAB_TEST_SLOW", "1"),
+        ("PATH", "z"),
+    ];
+    assert!(load(&scratch, &[], &own).is_ok());
+    let places = [("ATTNLAB_DATA__PLACES", "7")];
+    let experiment = load(&scratch, &[], &places).unwrap();
+    assert_eq!(experiment.points[0].settings.data.places, Some(7));
+}
+
+#[test]
+fn set_takes_toml_values_and_other_text_as_strings() {
+    let scratch = layered("base = 'base/a.toml'");
+    let set = [
+        "seeds=[4, 5]",
+        "evaluate.constant_answer=New York",
+        "device=auto",
+        "pretrain.schedule={ form = \"constant\" }",
+        "figures.bars.title=\"a = b\"",
+        "sweep.pretrain.epochs=[1, 2]",
+    ];
+    let experiment = load(
+        &scratch,
+        &set,
+        &[("ATTNLAB_SWEEP__FINETUNE__EPOCHS", "[3]")],
+    )
+    .unwrap();
+    assert_eq!(experiment.seeds, [4, 5]);
+    assert_eq!(experiment.figures["bars"].title.as_deref(), Some("a = b"));
+    let evaluate = experiment.points[0].settings.evaluate.as_ref().unwrap();
+    assert_eq!(evaluate.constant_answer.as_deref(), Some("New York"));
+    let slugs: Vec<&str> = experiment
+        .points
+        .iter()
+        .map(|point| point.slug.as_str())
+        .collect();
+    assert_eq!(
+        slugs,
+        [
+            "finetune-epochs-3-pretrain-epochs-1",
+            "finetune-epochs-3-pretrain-epochs-2"
+        ]
+    );
+}
+
+#[test]
+fn problems_name_the_layer_that_caused_them() {
+    let swept =
+        "base = 'base/a.toml'\n[sweep]\n'pretrain.epochs' = [1, 2]\n_ = [{ 'model.layers' = 0 }]\n";
+    let wrong = "base = 'base/c.toml'\n[model]\nheads = 3\n";
+    let bad_base = VALID.replace("hidden = 256", "hiden = 256\nembedd = 1");
+    let scratch = |file: &str| {
+        Scratch::new(&[
+            ("experiments/x.toml", file),
+            ("experiments/base/a.toml", VALID),
+            ("experiments/base/c.toml", &bad_base),
+        ])
+    };
+    let plain = "base = 'base/a.toml'\n";
+    // Name, file, `--set`, environment.
+    type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
+    let cases: [Case; 11] = [
+        ("base and file", wrong, &[], &[]),
+        ("unknown --set", plain, &["model.layres=3"], &[]),
+        (
+            "unknown variable",
+            plain,
+            &[],
+            &[("ATTNLAB_MODEL__LAYRES", "3"), ("ATTNLAB_FOO", "1")],
+        ),
+        ("wrong type of --set", plain, &["model.layers=many"], &[]),
+        (
+            "wrong type of a variable",
+            plain,
+            &[],
+            &[("ATTNLAB_MODEL__LAYERS", "many")],
+        ),
+        ("broken rule of --set", plain, &["model.heads=3"], &[]),
+        (
+            "not KEY=VALUE",
+            plain,
+            &["model.heads", "=3", "a..b=1"],
+            &[],
+        ),
+        ("base by --set", plain, &["base=other.toml"], &[]),
+        ("value of a sweep", swept, &[], &[]),
+        (
+            "--set against the sweep",
+            swept,
+            &["pretrain.epochs=3", "model.layers=1"],
+            &[],
+        ),
+        (
+            "variable against the sweep",
+            swept,
+            &["sweep._=[{ \"model.layers\" = 1 }]"],
+            &[("ATTNLAB_PRETRAIN__EPOCHS", "3")],
+        ),
+    ];
+    let sections = cases.map(|(name, file, set, environment)| {
+        let scratch = scratch(file);
+        (
+            name.to_owned(),
+            scratch.error(load(&scratch, set, environment)),
+        )
+    });
+    golden::check("config_layers", &golden::sections(sections));
+}

@@ -1,0 +1,186 @@
+//! The repository's own files are the fixture.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use figment::error::Kind;
+use figment::value::Value;
+
+use crate::config::schema::AttentionKind;
+use crate::config::shape::{ATTENTION_KINDS, ModelShape, nearest};
+use crate::config::{compiled, layers, load_with};
+
+fn experiments() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments")
+}
+
+/// Every runnable experiment; an empty walk is a failure, not a success.
+fn files() -> Vec<PathBuf> {
+    let mut files = layers::toml_files(&experiments()).unwrap();
+    files.retain(|file| !layers::is_base(file));
+    assert!(
+        files.len() >= 4,
+        "the walk found only {} files",
+        files.len()
+    );
+    files
+}
+
+#[test]
+fn every_experiment_is_valid() {
+    for file in files() {
+        let experiment = load_with(&file, &[], &[]).unwrap_or_else(|error| panic!("{error}"));
+        assert!(
+            !experiment.figures.is_empty(),
+            "{} draws nothing",
+            file.display()
+        );
+    }
+    crate::config::check(&[experiments()]).unwrap_or_else(|error| panic!("{error}"));
+}
+
+#[test]
+fn every_experiment_opens_with_its_question_expectation_command_and_run_time() {
+    for file in files() {
+        let text = std::fs::read_to_string(&file).unwrap();
+        let comment: Vec<&str> = text
+            .lines()
+            .take_while(|line| line.starts_with('#'))
+            .collect();
+        let name = load_with(&file, &[], &[]).unwrap().name;
+        let command = format!("attnlab run experiments/{name}.toml");
+        assert!(
+            comment[0].contains('?') || comment[1].contains('?'),
+            "{name} asks nothing"
+        );
+        for wanted in ["# Expected: ", &command, "# Run time: "] {
+            assert!(
+                comment.iter().any(|line| line.contains(wanted)),
+                "{name} lacks {wanted:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn the_build_script_and_the_program_agree_on_shapes() {
+    for file in files() {
+        let points = load_with(&file, &[], &[]).unwrap().points;
+        let run: Vec<ModelShape> = points
+            .iter()
+            .map(|point| point.settings.model.shape())
+            .collect();
+        let built = compiled::shapes(&file).unwrap();
+        assert_eq!(run, built, "{}", file.display());
+        assert!(built.iter().all(ModelShape::is_consistent));
+    }
+}
+
+#[test]
+fn the_build_script_knows_the_attention_kinds_of_the_schema() {
+    let value = |name: &str| Value::from(name);
+    let Err(error) = value("no such kind").deserialize::<AttentionKind>() else {
+        panic!("a kind that cannot be was read");
+    };
+    let Kind::UnknownVariant(_, kinds) = error.kind else {
+        panic!("{error}");
+    };
+    assert_eq!(kinds, ATTENTION_KINDS);
+    for kind in ATTENTION_KINDS {
+        let read: AttentionKind = value(kind).deserialize().unwrap();
+        assert_eq!(read.name(), kind);
+    }
+}
+
+#[test]
+fn a_file_without_a_whole_model_needs_no_shape() {
+    let scratch = super::Scratch::new(&[("a.toml", "[model]\nlayers = 2\n"), ("b.toml", "x = [")]);
+    assert_eq!(compiled::shapes(&scratch.path("a.toml")).unwrap(), []);
+    assert!(compiled::shapes(&scratch.path("b.toml")).unwrap_err().about == layers::About::Syntax);
+}
+
+#[test]
+fn only_files_below_a_base_folder_are_for_others() {
+    let base = |path: &str| layers::is_base(Path::new(path));
+    assert!(
+        base("experiments/base/a.toml")
+            && base("experiments/x/base/y/a.toml")
+            && base("base/a.toml")
+    );
+    assert!(!base("experiments/a.toml") && !base("base/lab/experiments/a.toml") && !base("a.toml"));
+    assert!(!base("experiments/base.toml") && !base("base/lab/a.toml"));
+}
+
+/// The public fields that the schema declares, by reading it.
+fn schema_fields() -> BTreeSet<String> {
+    let source = include_str!("../schema.rs");
+    let field = |line: &str| {
+        let (name, _) = line.trim().strip_prefix("pub ")?.split_once(": ")?;
+        name.chars()
+            .all(|c| c.is_ascii_lowercase() || c == '_')
+            .then(|| name.to_owned())
+    };
+    source.lines().filter_map(field).collect()
+}
+
+#[test]
+fn the_readme_of_the_experiments_names_every_key() {
+    let fields = schema_fields();
+    assert!(
+        fields.len() >= 40,
+        "only {} fields found in the schema",
+        fields.len()
+    );
+    let readme = std::fs::read_to_string(experiments().join("README.md")).unwrap();
+    let unnamed: Vec<&String> = fields
+        .iter()
+        .filter(|field| !readme.contains(&format!("`{field}`")))
+        .collect();
+    assert!(
+        unnamed.is_empty(),
+        "experiments/README.md does not explain {unnamed:?}"
+    );
+}
+
+#[test]
+fn the_readme_of_the_experiments_invents_no_key() {
+    let fields = schema_fields();
+    let readme = std::fs::read_to_string(experiments().join("README.md")).unwrap();
+    for row in readme.lines().filter(|line| line.starts_with("| `")) {
+        let key = row.split('`').nth(1).unwrap_or_default();
+        let known = fields.contains(key) || key == "sweep";
+        assert!(
+            known,
+            "experiments/README.md explains `{key}`, which the schema does not have"
+        );
+    }
+}
+
+#[test]
+fn the_nearest_shapes_differ_least() {
+    let shape = |layers, embed, attention: &'static str| ModelShape {
+        layers,
+        embed,
+        heads: 4,
+        head_dim: embed / 4,
+        hidden: 4 * embed,
+        vocabulary: 64,
+        context: 64,
+        attention: attention.into(),
+    };
+    let compiled = [
+        shape(4, 256, "vanilla"),
+        shape(2, 64, "rope"),
+        shape(2, 64, "vanilla"),
+        shape(3, 80, "vanilla"),
+    ];
+    let found = nearest(&shape(2, 80, "vanilla"), &compiled, 2);
+    assert_eq!(found, [&compiled[3], &compiled[2]]);
+    assert_eq!(
+        nearest(&shape(2, 64, "rope"), &compiled, 9)[0],
+        &compiled[1]
+    );
+    let text =
+        "layers=2 embed=64 heads=4 head_dim=16 hidden=256 vocabulary=64 context=64 attention=rope";
+    assert_eq!(compiled[1].to_string(), text);
+}

@@ -1,0 +1,182 @@
+//! Rules about values: each broken one has its text, and nothing else is reported with it.
+
+use super::{golden, problems_of, valid_with};
+
+#[test]
+fn each_broken_rule_has_its_text() {
+    let evaluate =
+        "constant_answer = \"London\"\nreported = { accuracy = 0.21, source = \"a paper\" }";
+    let bars = "kind = \"accuracy-bars\"";
+    let excerpt = |n: i32| format!("objective = \"span-corruption\"\nlongest_excerpt = {n}");
+    let (short, long) = (excerpt(3), excerpt(61));
+    let cases = [
+        ("heads do not fit", "heads = 4", "heads = 5"),
+        (
+            "head_dim overflows",
+            "heads = 4",
+            "heads = 9223372036854775807",
+        ),
+        ("layers", "layers = 2", "layers = 0"),
+        ("embed", "embed = 64", "embed = 0"),
+        ("heads", "heads = 4", "heads = 0"),
+        ("head_dim", "head_dim = 16", "head_dim = 0"),
+        ("hidden", "hidden = 256", "hidden = 0"),
+        ("vocabulary", "vocabulary = 64", "vocabulary = 0"),
+        ("context", "context = 64", "context = 7"),
+        ("dropout 1", "context = 64", "context = 64\ndropout = 1.0"),
+        (
+            "dropout below 0",
+            "context = 64",
+            "context = 64\ndropout = -0.1",
+        ),
+        (
+            "batch_documents",
+            "batch_documents = 8\nlearning_rate = 6e-3",
+            "batch_documents = 0\nlearning_rate = 6e-3",
+        ),
+        (
+            "learning_rate 0",
+            "learning_rate = 6e-3",
+            "learning_rate = 0",
+        ),
+        (
+            "learning_rate NaN",
+            "learning_rate = 6e-3",
+            "learning_rate = nan",
+        ),
+        (
+            "learning_rate infinite",
+            "learning_rate = 6e-4",
+            "learning_rate = inf",
+        ),
+        ("betas", "betas = [0.9, 0.95]", "betas = [-0.1, 1.0]"),
+        ("epsilon", "clip_norm = 1.0", "epsilon = 0.0"),
+        ("weight_decay", "clip_norm = 1.0", "weight_decay = -0.1"),
+        ("clip_norm", "clip_norm = 1.0", "clip_norm = -1.0"),
+        (
+            "excerpt too short",
+            "objective = \"span-corruption\"",
+            &short,
+        ),
+        ("excerpt too long", "objective = \"span-corruption\"", &long),
+        ("final_tokens", "final_tokens = 9000", "final_tokens = 100"),
+        ("no seeds", "seeds = [1, 2]", "seeds = []"),
+        ("seed twice", "seeds = [1, 2]", "seeds = [1, 2, 1]"),
+        (
+            "seed too large",
+            "seeds = [1, 2]",
+            "seeds = [9007199254740992]",
+        ),
+        ("accuracy in percent", "accuracy = 0.21", "accuracy = 21.0"),
+        ("no source", "source = \"a paper\"", "source = \" \""),
+        ("people", "people = 40", "people = 7"),
+        ("places", "places = 5", "places = 41"),
+        (
+            "biographies_per_person",
+            "places = 5",
+            "biographies_per_person = 0",
+        ),
+        ("data seed", "places = 5", "seed = 9007199254740992"),
+        (
+            "synthetic keys",
+            "kind = \"synthetic\"",
+            "kind = \"cs224n\"\nseed = 1\nbiographies_per_person = 1",
+        ),
+        (
+            "empty constant answer",
+            "constant_answer = \"London\"",
+            "constant_answer = \" \"",
+        ),
+        ("nothing to evaluate", evaluate, "ask_model = false"),
+        ("answer_characters 0", evaluate, "answer_characters = 0"),
+        ("answer_characters", evaluate, "answer_characters = 64"),
+        (
+            "stage of bars",
+            bars,
+            "kind = \"accuracy-bars\"\nstage = \"pretrain\"",
+        ),
+        (
+            "examples of bars",
+            bars,
+            "kind = \"accuracy-bars\"\nexamples = 3",
+        ),
+        (
+            "labels",
+            bars,
+            "kind = \"accuracy-bars\"\nlabels = [\"a\", \"b\"]",
+        ),
+        (
+            "labels of examples",
+            bars,
+            "kind = \"corruption-examples\"\nlabels = [\"a\"]",
+        ),
+        (
+            "no examples",
+            bars,
+            "kind = \"corruption-examples\"\nexamples = 0",
+        ),
+        (
+            "too many examples",
+            bars,
+            "kind = \"corruption-examples\"\nexamples = 13",
+        ),
+        ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
+    ];
+    let text = |(name, old, new): (&str, &str, &str)| {
+        let problems = problems_of(&valid_with(old, new));
+        (name.to_owned(), format!("{old:?} -> {new:?}\n{problems}"))
+    };
+    let mut sections: Vec<(String, String)> = cases.into_iter().map(text).collect();
+    sections.push(("nobody trains".into(), problems_of(&without_stages())));
+    golden::check("config_rules", &golden::sections(sections));
+}
+
+fn without_stages() -> String {
+    let (before, rest) = super::VALID.split_once("[pretrain]").unwrap();
+    let (_, evaluate) = rest.split_once("[evaluate]").unwrap();
+    format!("{before}[evaluate]{evaluate}")
+}
+
+#[test]
+fn values_at_the_edge_of_a_rule_are_valid() {
+    let edges = [
+        ("layers = 2", "layers = 1"),
+        ("context = 64", "context = 64\ndropout = 0.0"),
+        ("epochs = 3", "epochs = 0"),
+        (
+            "objective = \"span-corruption\"",
+            "objective = \"span-corruption\"\nlongest_excerpt = 60",
+        ),
+        (
+            "objective = \"span-corruption\"",
+            "objective = \"span-corruption\"\nlongest_excerpt = 4",
+        ),
+        ("final_tokens = 9000", "final_tokens = 101"),
+        ("seeds = [1, 2]", "seeds = [9007199254740991]"),
+        ("accuracy = 0.21", "accuracy = 1"),
+        ("clip_norm = 1.0", "clip_norm = 0"),
+        ("places = 5", "places = 2"),
+        (
+            "constant_answer = \"London\"",
+            "constant_answer = \"London\"\nask_model = false",
+        ),
+        ("constant_answer = \"London\"", "answer_characters = 63"),
+        (
+            "kind = \"accuracy-bars\"",
+            "kind = \"corruption-examples\"\nexamples = 12",
+        ),
+    ];
+    for (old, new) in edges {
+        assert_eq!(problems_of(&valid_with(old, new)), "valid", "{new}");
+    }
+}
+
+#[test]
+fn the_default_excerpt_leaves_room_for_the_masks() {
+    let experiment = super::load_text(super::VALID).unwrap();
+    let pretrain = experiment.points[0].settings.pretrain.as_ref().unwrap();
+    assert_eq!(
+        [8, 16, 32, 128].map(|context| pretrain.longest_excerpt(context)),
+        [4, 12, 28, 112]
+    );
+}

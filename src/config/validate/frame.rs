@@ -1,0 +1,91 @@
+//! Rules about what all points share: seeds and figures.
+
+use super::Rules;
+use crate::config::layers::Fault;
+use crate::config::schema::{FigureKind, FigureSpec, Frame};
+
+/// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
+const SEED_LIMIT: u64 = 1 << 53;
+
+/// The longest name of a figure, which is a file name.
+const NAME_CHARACTERS: usize = 60;
+
+/// Everything that is wrong with the shared keys. `mended` are the keys not to look at.
+pub(in crate::config) fn check(frame: &Frame, points: usize, mended: &[String]) -> Vec<Fault> {
+    let mut rules = Rules::new(mended);
+    rules.rule(frame.seeds.is_empty(), &["seeds"], || {
+        "`seeds` is empty; nothing would run".into()
+    });
+    for (i, value) in frame.seeds.iter().enumerate() {
+        let key = format!("seeds.{i}");
+        seed(&mut rules, &key, *value);
+        rules.rule(frame.seeds[..i].contains(value), &[&key], || {
+            format!("`seeds` has {value} twice")
+        });
+    }
+    for (name, spec) in &frame.figures {
+        figure(&mut rules, name, spec, points);
+    }
+    rules.faults
+}
+
+pub(super) fn seed(rules: &mut Rules<'_>, key: &str, value: u64) {
+    rules.rule(value >= SEED_LIMIT, &[key], || {
+        format!("`{key}` = {value} must be below 2^53")
+    });
+}
+
+fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, points: usize) {
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    let named = !name.is_empty() && name.len() <= NAME_CHARACTERS && name.chars().all(plain);
+    // A name with a dot cannot be addressed as a key path: the place is the table of figures.
+    rules.helped(!named, &["figures"], || {
+        let message = format!("{name:?} cannot be a figure's file name");
+        (
+            message,
+            format!("use letters, digits, `_` and `-`, at most {NAME_CHARACTERS}"),
+        )
+    });
+    if !named {
+        return;
+    }
+    let key = |field: &str| format!("figures.{name}.{field}");
+    let kind = key("kind");
+    let only = |rules: &mut Rules<'_>, field: &str, given: bool, kinds: &str| {
+        let key = key(field);
+        rules.rule(given, &[&key, &kind], || {
+            format!("`{key}` is for {kinds} only")
+        });
+    };
+    let is = |wanted: FigureKind| spec.kind == wanted;
+    let curves = "`kind` = \"learning-curves\"";
+    only(
+        rules,
+        "stage",
+        spec.stage.is_some() && !is(FigureKind::LearningCurves),
+        curves,
+    );
+    let examples = is(FigureKind::CorruptionExamples);
+    let both = "`kind` = \"accuracy-bars\" and \"learning-curves\"";
+    only(rules, "labels", !spec.labels.is_empty() && examples, both);
+    let corruption = "`kind` = \"corruption-examples\"";
+    only(
+        rules,
+        "examples",
+        spec.examples.is_some() && !examples,
+        corruption,
+    );
+
+    let (labels, number) = (key("labels"), spec.labels.len());
+    let wrong = !examples && number > 0 && number != points;
+    rules.rule(wrong, &[&labels, &kind, "sweep"], || {
+        let plural = if points == 1 { "" } else { "s" };
+        format!("`{labels}` has {number} names, but the experiment has {points} point{plural}")
+    });
+    if let Some(count) = spec.examples.filter(|_| examples) {
+        let key = key("examples");
+        rules.rule(!(1..=12).contains(&count), &[&key, &kind], || {
+            format!("`{key}` = {count} must be between 1 and 12")
+        });
+    }
+}

@@ -1,0 +1,194 @@
+//! Rules about one point's settings.
+
+use std::ops::RangeInclusive;
+
+use super::Rules;
+use crate::config::layers::Fault;
+use crate::config::schema::{
+    DataKind, DataSpec, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, OptimiserSpec, PretrainSpec,
+    ScheduleSpec, Settings,
+};
+
+/// The shortest context: a question, two masks and an answer need that much.
+const LEAST_CONTEXT: usize = 8;
+
+/// Everything that is wrong with one point's values. `mended` are the keys not to look at.
+pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
+    let mut rules = Rules::new(mended);
+    data(&mut rules, &settings.data);
+    model(&mut rules, &settings.model);
+    let context = settings.model.context;
+    if let Some(stage) = &settings.pretrain {
+        pretrain(&mut rules, stage, context);
+        training(
+            &mut rules,
+            "pretrain",
+            stage.batch_documents,
+            stage.learning_rate,
+        );
+        optimiser(&mut rules, "pretrain", &stage.optimiser);
+        schedule(&mut rules, "pretrain", &stage.schedule);
+    }
+    if let Some(stage) = &settings.finetune {
+        training(
+            &mut rules,
+            "finetune",
+            stage.batch_documents,
+            stage.learning_rate,
+        );
+        optimiser(&mut rules, "finetune", &stage.optimiser);
+        schedule(&mut rules, "finetune", &stage.schedule);
+    }
+    if let Some(stage) = &settings.evaluate {
+        let trained = settings.pretrain.is_some() || settings.finetune.is_some();
+        evaluate(&mut rules, stage, context, trained);
+    }
+    rules.faults
+}
+
+fn data(rules: &mut Rules<'_>, spec: &DataSpec) {
+    let counts: [(&str, Option<usize>, RangeInclusive<usize>); 3] = [
+        ("data.people", spec.people, 8..=20_000),
+        ("data.places", spec.places, 2..=40),
+        (
+            "data.biographies_per_person",
+            spec.biographies_per_person,
+            1..=8,
+        ),
+    ];
+    let synthetic = spec.kind == DataKind::Synthetic;
+    for (key, value, range) in counts {
+        let Some(value) = value else { continue };
+        synthetic_only(rules, key, synthetic);
+        let (first, last) = (range.start(), range.end());
+        rules.rule(
+            synthetic && !range.contains(&value),
+            &[key, "data.kind"],
+            || format!("`{key}` = {value} must be between {first} and {last}"),
+        );
+    }
+    if let Some(seed) = spec.seed {
+        synthetic_only(rules, "data.seed", synthetic);
+        super::frame::seed(rules, "data.seed", seed);
+    }
+}
+
+fn synthetic_only(rules: &mut Rules<'_>, key: &str, synthetic: bool) {
+    rules.helped(!synthetic, &[key, "data.kind"], || {
+        let message = format!("`{key}` is for `data.kind` = \"synthetic\" only");
+        (message, "remove the key, or change the kind".into())
+    });
+}
+
+fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
+    let counts = [
+        ("model.layers", spec.layers, 1),
+        ("model.embed", spec.embed, 1),
+        ("model.heads", spec.heads, 1),
+        ("model.head_dim", spec.head_dim, 1),
+        ("model.hidden", spec.hidden, 1),
+        ("model.vocabulary", spec.vocabulary, 1),
+        ("model.context", spec.context, LEAST_CONTEXT),
+    ];
+    for (key, value, least) in counts {
+        rules.at_least(key, value, least);
+    }
+    let (heads, head_dim, embed) = (spec.heads, spec.head_dim, spec.embed);
+    let wrong = heads.checked_mul(head_dim) != Some(embed);
+    let counted = heads > 0 && head_dim > 0 && embed > 0;
+    let keys = ["model.heads", "model.head_dim", "model.embed"];
+    rules.helped(wrong && counted, &keys, || {
+        let rule = "must multiply to";
+        let message = format!("`model.heads` = {heads} and `model.head_dim` = {head_dim} {rule} `model.embed` = {embed}");
+        (message, format!("`model.heads` can be {}, with `model.head_dim` = {embed} / heads", divisors(embed)))
+    });
+    rules.fraction("model.dropout", spec.dropout, false);
+}
+
+/// The divisors that make sense as a number of heads: up to 16 of them, none above 1024.
+fn divisors(embed: usize) -> String {
+    let fitting = (1..=embed.min(1024)).filter(|n| embed.is_multiple_of(*n));
+    let fitting: Vec<String> = fitting.take(16).map(|n| n.to_string()).collect();
+    fitting.join(", ")
+}
+
+fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
+    let Some(longest) = spec.longest_excerpt else {
+        return;
+    };
+    let most = context.saturating_sub(EXCERPT_MARGIN);
+    let keys = ["pretrain.longest_excerpt", "model.context"];
+    rules.rule(context >= LEAST_CONTEXT && !(4..=most).contains(&longest), &keys, || {
+        let rule = format!("must be between 4 and {most}");
+        format!("`pretrain.longest_excerpt` = {longest} {rule}, which is `model.context` - {EXCERPT_MARGIN}")
+    });
+}
+
+fn training(rules: &mut Rules<'_>, stage: &str, batch_documents: usize, learning_rate: f64) {
+    rules.at_least(&format!("{stage}.batch_documents"), batch_documents, 1);
+    rules.positive(&format!("{stage}.learning_rate"), learning_rate);
+}
+
+fn optimiser(rules: &mut Rules<'_>, stage: &str, spec: &OptimiserSpec) {
+    for (i, beta) in spec.betas.into_iter().enumerate() {
+        rules.fraction(&format!("{stage}.optimiser.betas.{i}"), beta, false);
+    }
+    rules.positive(&format!("{stage}.optimiser.epsilon"), spec.epsilon);
+    rules.not_negative(
+        &format!("{stage}.optimiser.weight_decay"),
+        spec.weight_decay,
+    );
+    rules.not_negative(&format!("{stage}.optimiser.clip_norm"), spec.clip_norm);
+}
+
+fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
+    let Some(end) = spec.final_tokens else { return };
+    let (last, first) = (
+        format!("{stage}.schedule.final_tokens"),
+        format!("{stage}.schedule.warmup_tokens"),
+    );
+    let warmup = spec.warmup_tokens;
+    rules.rule(end <= warmup, &[&last, &first], || {
+        format!("`{last}` = {end} must be above `{first}` = {warmup}")
+    });
+}
+
+fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained: bool) {
+    let answer = spec.constant_answer.as_deref();
+    rules.rule(
+        answer.is_some_and(|answer| answer.trim().is_empty()),
+        &["evaluate.constant_answer"],
+        || "`evaluate.constant_answer` is empty".into(),
+    );
+    let keys = ["evaluate.ask_model", "evaluate.constant_answer"];
+    rules.helped(!spec.ask_model && answer.is_none(), &keys, || {
+        let message = "`evaluate.ask_model` = false leaves nothing to evaluate";
+        (message.into(), "set `evaluate.constant_answer`".into())
+    });
+    let keys = ["evaluate.ask_model", "pretrain", "finetune"];
+    rules.helped(spec.ask_model && !trained, &keys, || {
+        let message = "`evaluate` asks a model that neither `[pretrain]` nor `[finetune]` makes";
+        (
+            message.into(),
+            "add a stage, or set `evaluate.ask_model` = false".into(),
+        )
+    });
+    let characters = spec.answer_characters;
+    let keys = ["evaluate.answer_characters", "model.context"];
+    rules.rule(
+        context >= LEAST_CONTEXT && !(1..context).contains(&characters),
+        &keys,
+        || {
+            let rule = format!("must be at least 1 and below `model.context` = {context}");
+            format!("`evaluate.answer_characters` = {characters} {rule}")
+        },
+    );
+    if let Some(reported) = &spec.reported {
+        rules.fraction("evaluate.reported.accuracy", reported.accuracy, true);
+        rules.rule(
+            reported.source.trim().is_empty(),
+            &["evaluate.reported.source"],
+            || "`evaluate.reported.source` is empty".into(),
+        );
+    }
+}

@@ -1,0 +1,87 @@
+//! Plain words for what was found, what was expected, and what was probably meant.
+
+use figment::value::Value;
+
+use super::tree;
+
+/// The candidate that `word` is most likely a misspelling of, if any is near enough: one edit
+/// for short words, a third of the longer word's letters otherwise.
+pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
+    let near = |candidate: &&&str| {
+        let longest = candidate.chars().count().max(word.chars().count());
+        distance(candidate) <= (longest / 3).max(1)
+    };
+    candidates
+        .iter()
+        .filter(near)
+        .min_by_key(|candidate| distance(candidate))
+        .copied()
+}
+
+/// `` `a`, `b` and `c` ``
+pub(super) fn list<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
+    let quoted: Vec<String> = words
+        .iter()
+        .map(|word| format!("`{}`", word.as_ref()))
+        .collect();
+    match quoted.split_last() {
+        None => String::new(),
+        Some((last, [])) => last.clone(),
+        Some((last, rest)) => format!("{} {conjunction} {last}", rest.join(", ")),
+    }
+}
+
+/// What a value is, as a noun: `the string "four"`, `a table`.
+pub(super) fn found(value: &Value) -> String {
+    match value {
+        Value::String(_, text) => format!("the string {text:?}"),
+        Value::Dict(_, dict) if dict.keys().any(|key| key.starts_with("$__toml")) => {
+            "a date".into()
+        }
+        Value::Dict(..) => "a table".into(),
+        Value::Array(..) => "a list".into(),
+        Value::Num(..) => format!("the number {}", tree::text(value)),
+        other => tree::text(other),
+    }
+}
+
+/// What serde expected, in the words of a user of TOML.
+pub(super) fn expected(serde: &str) -> String {
+    match serde {
+        "usize" | "u64" | "u32" => "a whole number of at least 0".into(),
+        "f64" => "a number".into(),
+        "a boolean" => "true or false".into(),
+        "path string" => "a string".into(),
+        "a sequence" => "a list".into(),
+        "a map" => "a table".into(),
+        text if text.starts_with("struct ") => "a table".into(),
+        text => match text.strip_prefix("an array of length ") {
+            Some(length) => format!("a list of {length} values"),
+            None => text.into(),
+        },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_near_spelling_is_suggested() {
+        let keys = ["layers", "embed", "heads", "head_dim"];
+        assert_eq!(nearest("layres", &keys), Some("layers"));
+        assert_eq!(nearest("head", &keys), Some("heads"));
+        assert_eq!(nearest("Embed", &keys), Some("embed"));
+        assert_eq!(nearest("learning_rate", &keys), None);
+        assert_eq!(nearest("", &keys), None);
+    }
+
+    #[test]
+    fn lists_read_as_sentences() {
+        assert_eq!(list::<&str>(&[], "and"), "");
+        assert_eq!(list(&["a"], "and"), "`a`");
+        assert_eq!(list(&["a", "b", "c"], "or"), "`a`, `b` or `c`");
+    }
+}

@@ -1,0 +1,102 @@
+//! Files whose content is known by its SHA-256 sum.
+
+use sha2::{Digest as _, Sha256};
+
+use crate::error::{Error, Result};
+
+/// What to do when a file of the corpus is missing or damaged.
+pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-or-directory` brings the files, or `--data DIR` says where they are";
+
+/// A file that is right only with exactly these bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SourceFile {
+    /// File name, without a folder.
+    pub name: &'static str,
+    /// SHA-256 of the content, 64 lower-case hex digits.
+    pub sha256: &'static str,
+}
+
+impl SourceFile {
+    /// The content as text, once everything about it is right. `place` is its path or address.
+    ///
+    /// # Errors
+    /// Empty, binary, not UTF-8, or another sum: one line that names the place. The likelier cause
+    /// comes first, since each of them changes the sum too.
+    pub fn verify(&self, place: &str, bytes: Vec<u8>) -> Result<String> {
+        let wrong = |message: String| Error::data(format!("{place} {message}")).help(HELP);
+        if bytes.is_empty() {
+            return Err(wrong("is empty".into()));
+        }
+        if let Some(byte) = bytes.iter().position(|&b| b == 0) {
+            return Err(wrong(format!(
+                "is not text but binary (zero byte at {byte})"
+            )));
+        }
+        let found = sha256(&bytes);
+        let text = String::from_utf8(bytes).map_err(|e| {
+            let byte = e.utf8_error().valid_up_to();
+            wrong(format!("is not UTF-8 text (bad byte at {byte})"))
+        })?;
+        if found != self.sha256 {
+            let (expected, found) = (&self.sha256[..12], &found[..12]);
+            let sums = format!("expected {expected}, found {found}");
+            return Err(wrong(format!("has the wrong SHA-256 checksum: {sums}")));
+        }
+        Ok(text)
+    }
+}
+
+/// SHA-256 as 64 lower-case hex digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HELLO: SourceFile = SourceFile {
+        name: "hello.txt",
+        // printf 'hello\n' | sha256sum
+        sha256: "5891b5b522d5df086d0ff0b110fbd9d21bb4fc7163af34d08286a2e846f6be03",
+    };
+
+    fn refusal(bytes: &[u8]) -> String {
+        let error = HELLO
+            .verify("d/hello.txt", bytes.to_vec())
+            .expect_err("refused");
+        assert_eq!(error.exit_code(), 5);
+        let text = error.to_string();
+        let (message, help) = text.split_once('\n').expect("a help line");
+        assert!(help.contains("attnlab data fetch cs224n") && help.contains("--data DIR"));
+        message.to_owned()
+    }
+
+    #[test]
+    fn the_right_bytes_are_text() {
+        assert_eq!(
+            HELLO.verify("x", b"hello\n".to_vec()).expect("right"),
+            "hello\n"
+        );
+    }
+
+    #[test]
+    fn each_defect_has_its_own_line() {
+        assert_eq!(refusal(b""), "error: d/hello.txt is empty");
+        assert_eq!(
+            refusal(b"he\0lo\n"),
+            "error: d/hello.txt is not text but binary (zero byte at 2)"
+        );
+        assert_eq!(
+            refusal(b"hell\xff\n"),
+            "error: d/hello.txt is not UTF-8 text (bad byte at 4)"
+        );
+        assert_eq!(
+            refusal(b"hello\r\n"),
+            "error: d/hello.txt has the wrong SHA-256 checksum: expected 5891b5b522d5, found cd2eca353574"
+        );
+    }
+}

@@ -1,0 +1,313 @@
+//! Span corruption: a span in the middle of an excerpt is moved behind a mask.
+
+use rand::Rng as _;
+
+use super::generator::generator;
+use super::ragged::{MASK, Sequence};
+use super::vocabulary::Vocabulary;
+use super::{Corpus, Task};
+use crate::error::{Error, Result};
+use crate::metrics::rows::CorruptionRow;
+
+/// Shortest excerpt, in characters.
+pub const SHORTEST_EXCERPT: usize = 4;
+
+/// Documents to be learned with a span moved to their end.
+///
+/// The document `Ada Moss was born in Lima.` with `t = 26` characters shown, the span's length
+/// `m = 4` and its start `s = 21` becomes, without and with the third mask:
+///
+/// ```text
+/// Ada Moss was born in ⁇.⁇Lima      Ada Moss was born in ⁇.⁇Lima⁇
+/// ```
+///
+/// The model reads all but the last token and predicts all but the first: prefix, suffix and span
+/// alike. The numbers are drawn uniformly, both ends included:
+/// `t` in `4 ..= longest_excerpt`, `m` in `t/8 ..= 3t/8` (rounded down), `s` in `1 ..= t-m-1`.
+///
+/// `t` is *not* clamped to the length of the document, so that in a short one the span may lie
+/// partly or wholly past its end. `Ada lived.` (10 characters) with `t = 16`, `m = 4`, `s = 8`:
+/// prefix `Ada live`, span `d.`, suffix empty: `Ada live⁇⁇d.⁇`. With `s = 11` it is
+/// `Ada lived.⁇⁇⁇`; an empty document is always `⁇⁇⁇`. Clamping would draw other spans for a third
+/// of the assignment's documents, and its reported numbers were made without.
+///
+/// Source: Raffel et al. 2020 (T5), §3.1.4, in the one-sequence form of CS224N's assignment 5.
+pub struct SpanCorruption {
+    /// Ids of each document.
+    documents: Vec<Vec<u32>>,
+    vocabulary: Vocabulary,
+    longest_excerpt: usize,
+    terminated: bool,
+    seed: u64,
+}
+
+/// A document's parts after the draw.
+struct Parts<'a> {
+    prefix: &'a [u32],
+    masked: &'a [u32],
+    suffix: &'a [u32],
+}
+
+impl SpanCorruption {
+    /// The corpus as this task. `terminated` adds the third mask, from which the model learns where
+    /// an answer ends; without it is the form of the assignment's handout.
+    ///
+    /// # Errors
+    /// `longest_excerpt` below [`SHORTEST_EXCERPT`] (kind `Config`), or a document with a character
+    /// outside the vocabulary (kind `Data`).
+    pub fn new(
+        corpus: &Corpus,
+        longest_excerpt: usize,
+        terminated: bool,
+        seed: u64,
+    ) -> Result<Self> {
+        if longest_excerpt < SHORTEST_EXCERPT || u32::try_from(longest_excerpt).is_err() {
+            let rule = format!("must be at least {SHORTEST_EXCERPT} and fit in 32 bits");
+            return Err(Error::config(format!(
+                "pretrain.longest_excerpt = {longest_excerpt} {rule}"
+            )));
+        }
+        let vocabulary = corpus.vocabulary.clone();
+        let encoded: Result<_> = corpus
+            .documents
+            .iter()
+            .map(|d| vocabulary.encode(d))
+            .collect();
+        Ok(Self {
+            documents: encoded?,
+            vocabulary,
+            longest_excerpt,
+            terminated,
+            seed,
+        })
+    }
+
+    /// Tokens of the longest sequence that any draw can give; a model's context must hold it.
+    pub fn longest_sequence(&self) -> usize {
+        let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
+        // Two or three masks, of which the last token of all is not read.
+        longest.min(self.longest_excerpt) + 1 + usize::from(self.terminated)
+    }
+
+    /// Document `index` (from 0) as epoch `epoch` shows it, for display.
+    ///
+    /// # Panics
+    /// `index` is not below the number of documents.
+    pub fn row(&self, epoch: u64, index: usize) -> CorruptionRow {
+        let parts = self.parts(epoch, index);
+        CorruptionRow {
+            document: index + 1,
+            epoch: epoch as usize,
+            prefix: self.vocabulary.decode(parts.prefix),
+            masked: self.vocabulary.decode(parts.masked),
+            suffix: self.vocabulary.decode(parts.suffix),
+            sequence: self.vocabulary.decode(&self.string(&parts)),
+        }
+    }
+
+    /// Draws from (seed, epoch, document) alone.
+    fn parts(&self, epoch: u64, index: usize) -> Parts<'_> {
+        let mut generator = generator(b"corrupt.", [self.seed, epoch, index as u64]);
+        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.longest_excerpt as u32);
+        // In u64, since 3t may exceed 32 bits.
+        let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
+        let s = generator.gen_range(1..=t - m - 1);
+
+        let document = &self.documents[index];
+        let within = |position: u32| document.len().min(position as usize);
+        Parts {
+            prefix: &document[..within(s)],
+            masked: &document[within(s)..within(s + m)],
+            suffix: &document[within(s + m)..within(t)],
+        }
+    }
+
+    fn string(&self, parts: &Parts) -> Vec<u32> {
+        let close: &[u32] = if self.terminated { &[MASK] } else { &[] };
+        [
+            parts.prefix,
+            &[MASK],
+            parts.suffix,
+            &[MASK],
+            parts.masked,
+            close,
+        ]
+        .concat()
+    }
+}
+
+impl Task for SpanCorruption {
+    fn len(&self) -> usize {
+        self.documents.len()
+    }
+
+    fn sequence(&self, epoch: u64, index: usize) -> Sequence {
+        let mut tokens = self.string(&self.parts(epoch, index));
+        let targets = tokens[1..].to_vec();
+        tokens.pop();
+        Sequence { tokens, targets }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A corpus of made-up lines, without questions.
+    fn corpus(documents: &[&str]) -> Corpus {
+        let vocabulary = Vocabulary::of(&documents.join("\n")).expect("a vocabulary");
+        Corpus {
+            documents: documents.iter().map(|&d| d.to_owned()).collect(),
+            vocabulary,
+            train: vec![],
+            dev: vec![],
+            test: vec![],
+            characters: 0,
+        }
+    }
+
+    fn task(documents: &[&str], terminated: bool, seed: u64) -> SpanCorruption {
+        SpanCorruption::new(&corpus(documents), 112, terminated, seed).expect("a task")
+    }
+
+    #[test]
+    fn numbers_are_drawn_in_their_bounds_and_reach_both_ends() {
+        let long: String = ('a'..='z').cycle().take(200).collect();
+        let task = task(&[&long], true, 3);
+        let (mut shortest, mut longest, mut total) = (usize::MAX, 0, 0);
+        let (mut least, mut most) = (false, false);
+        const DRAWS: usize = 20_000;
+        for epoch in 1..=DRAWS as u64 {
+            let row = task.row(epoch, 0);
+            let t = row.prefix.len() + row.masked.len() + row.suffix.len();
+            let m = row.masked.len();
+            assert_eq!(
+                format!("{}{}{}", row.prefix, row.masked, row.suffix),
+                long[..t]
+            );
+            assert!((t / 8..=3 * t / 8).contains(&m), "t {t} m {m}");
+            assert!(!row.prefix.is_empty() && !row.suffix.is_empty());
+            (shortest, longest, total) = (shortest.min(t), longest.max(t), total + t);
+            (least, most) = (least | (m == t / 8), most | (m == 3 * t / 8));
+        }
+        assert_eq!((shortest, longest), (4, 112));
+        assert!(least && most);
+        // Uniform on 4..=112: mean 58, standard error 31.5 / sqrt(20,000) = 0.22.
+        let mean = total as f64 / DRAWS as f64;
+        assert!((mean - 58.0).abs() < 0.9, "{mean}");
+    }
+
+    #[test]
+    fn a_sequence_is_the_string_shifted_by_one() {
+        for terminated in [false, true] {
+            let task = task(
+                &["Ada Moss was born in Lima, far from here."],
+                terminated,
+                1,
+            );
+            for epoch in 1..100 {
+                let row = task.row(epoch, 0);
+                let close = if terminated { "⁇" } else { "" };
+                let whole = format!("{}⁇{}⁇{}{close}", row.prefix, row.suffix, row.masked);
+                assert_eq!(row.sequence, whole);
+                assert_eq!((row.document, row.epoch), (1, epoch as usize));
+                let ids = task.sequence(epoch, 0);
+                let last = whole.chars().last().expect("a mask at least");
+                let first = whole.chars().next().expect("a mask at least");
+                assert_eq!(
+                    format!("{}{last}", task.vocabulary.decode(&ids.tokens)),
+                    whole
+                );
+                assert_eq!(
+                    format!("{first}{}", task.vocabulary.decode(&ids.targets)),
+                    whole
+                );
+                assert!(ids.tokens.len() <= task.longest_sequence());
+            }
+        }
+    }
+
+    #[test]
+    fn the_two_forms_differ_by_the_third_mask_alone() {
+        let documents = ["Ada Moss was born in Lima, far from here.", "Bo", ""];
+        let (with, without) = (task(&documents, true, 9), task(&documents, false, 9));
+        for (epoch, index) in (1..50).flat_map(|e| (0..3).map(move |i| (e, i))) {
+            let (a, b) = (with.row(epoch, index), without.row(epoch, index));
+            assert_eq!(a.sequence, format!("{}⁇", b.sequence));
+        }
+    }
+
+    #[test]
+    fn an_empty_document_is_masks_alone() {
+        let (with, without) = (task(&["a", ""], true, 0), task(&["a", ""], false, 0));
+        for epoch in 1..20 {
+            assert_eq!(with.row(epoch, 1).sequence, "⁇⁇⁇");
+            let (tokens, targets) = (vec![MASK; 2], vec![MASK; 2]);
+            assert_eq!(with.sequence(epoch, 1), Sequence { tokens, targets });
+            let (tokens, targets) = (vec![MASK], vec![MASK]);
+            assert_eq!(without.sequence(epoch, 1), Sequence { tokens, targets });
+        }
+    }
+
+    #[test]
+    fn in_a_short_document_the_span_may_be_cut_or_gone() {
+        let task = task(&["Ada lived."], true, 0);
+        let rows: Vec<CorruptionRow> = (1..500).map(|epoch| task.row(epoch, 0)).collect();
+        let whole = |r: &CorruptionRow| r.prefix.len() + r.masked.len() + r.suffix.len();
+        assert!(rows.iter().any(|r| r.sequence == "Ada lived.⁇⁇⁇"));
+        let cut = |r: &&CorruptionRow| whole(r) == 10 && !r.masked.is_empty();
+        assert!(rows.iter().filter(cut).any(|r| r.suffix.is_empty()));
+        assert!(rows.iter().filter(cut).any(|r| !r.suffix.is_empty()));
+        assert!(rows.iter().any(|r| whole(r) < 10));
+    }
+
+    #[test]
+    fn a_draw_depends_on_seed_epoch_and_document_alone() {
+        let line = "Ada Moss was born in Lima, far from here, and lived in Oslo for many years.";
+        let both = task(&[line, line], true, 4);
+        let backwards: Vec<_> = (0..2).rev().map(|i| both.sequence(5, i)).collect();
+        assert_eq!(both.sequence(5, 0), backwards[1]);
+        assert_eq!(both.sequence(5, 1), backwards[0]);
+        assert_eq!(
+            task(&[line, ""], true, 4).sequence(5, 0),
+            both.sequence(5, 0)
+        );
+        assert_ne!(both.sequence(5, 0), both.sequence(5, 1));
+        assert_ne!(both.sequence(5, 0), both.sequence(6, 0));
+        assert_ne!(
+            both.sequence(5, 0),
+            task(&[line, ""], true, 3).sequence(5, 0)
+        );
+    }
+
+    #[test]
+    fn a_draw_is_the_same_on_every_machine_and_in_every_version() {
+        let line = "Ada Moss was born in Lima, far from here, and lived in Oslo for many years.";
+        let task = task(&[line], true, 1);
+        assert_eq!(task.row(1, 0).sequence, "Ada Moss was b⁇n ⁇or⁇");
+    }
+
+    #[test]
+    fn characters_are_counted_not_bytes() {
+        let task = task(&["éééééééééé"], true, 0);
+        assert_eq!(task.longest_sequence(), 12);
+        let rows = (1..200).map(|epoch| task.row(epoch, 0));
+        assert!(
+            rows.map(|r| r.sequence.chars().count())
+                .all(|n| (7..=13).contains(&n))
+        );
+    }
+
+    #[test]
+    fn an_excerpt_needs_four_characters() {
+        let error = SpanCorruption::new(&corpus(&["abc"]), 3, true, 0)
+            .err()
+            .expect("refused");
+        assert_eq!(
+            error.to_string(),
+            "error: pretrain.longest_excerpt = 3 must be at least 4 and fit in 32 bits"
+        );
+        assert_eq!(error.exit_code(), 3);
+        assert!(SpanCorruption::new(&corpus(&["abc"]), 4, true, 0).is_ok());
+    }
+}

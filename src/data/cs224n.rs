@@ -1,0 +1,232 @@
+//! The corpus of Stanford's CS224N assignment 5: Wikipedia sentences about people, and questions
+//! where they were born.
+//!
+//! The text is CC BY-SA and is no part of this program: users fetch it, its checksums are here.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use super::checksum::{HELP, SourceFile};
+use super::questions::{Rows, parse};
+use super::vocabulary::Vocabulary;
+use super::{Corpus, Question};
+use crate::error::{Error, Kind, Result};
+
+/// Name of the folder that holds the files.
+pub const FOLDER: &str = "cs224n";
+
+/// The environment variable that names the data directory.
+pub const DIRECTORY_VARIABLE: &str = "ATTNLAB_DATA";
+
+/// Sentences, one document a line.
+pub const TEXT: SourceFile = SourceFile {
+    name: "wiki.txt",
+    sha256: "823bb536fca77c8b5a15b34b0dead6355d0cf1f806e822464bca28806c2fd055",
+};
+
+/// Questions to learn from.
+pub const TRAIN: SourceFile = SourceFile {
+    name: "birth_places_train.tsv",
+    sha256: "02364dfca78e23d2583a19f03a2d8cddd90ee3e1a3795ddec7f0addadea30b0d",
+};
+
+/// Held-out questions with answers.
+pub const DEV: SourceFile = SourceFile {
+    name: "birth_dev.tsv",
+    sha256: "101a56073eba0db9aad5e2aaf1aa9bf8bdae966ae3aaed8fc8cda5edfa7856da",
+};
+
+/// Held-out questions without answers.
+pub const TEST: SourceFile = SourceFile {
+    name: "birth_test_inputs.tsv",
+    sha256: "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
+};
+
+/// All four files.
+pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
+
+/// Reads the corpus and verifies every file.
+///
+/// # Errors
+/// A file that is missing, unreadable or not the right one: one line that names it.
+pub fn open(directory: Option<&Path>) -> Result<Corpus> {
+    let folder = locate(directory)?;
+    let text = read(&folder, &TEXT)?;
+    let rows = |file: SourceFile, kind| -> Result<Vec<Question>> {
+        let text = read(&folder, &file)?;
+        // Only training drops what is not ASCII; a dev question is asked as it stands.
+        let text = if file == TRAIN {
+            text.replace(|c: char| !c.is_ascii(), "")
+        } else {
+            text
+        };
+        parse(&text, &folder.join(file.name), kind)
+    };
+    Ok(Corpus {
+        vocabulary: Vocabulary::of(&text)?,
+        train: rows(TRAIN, Rows::Answered)?,
+        dev: rows(DEV, Rows::Answered)?,
+        test: rows(TEST, Rows::Unanswered)?,
+        characters: text.chars().count(),
+        documents: text.split('\n').map(str::to_owned).collect(),
+    })
+}
+
+/// The folder with the files: in `directory`, else in `$ATTNLAB_DATA`, else in the user's cache.
+///
+/// Each of them may be the folder itself or the one that holds `cs224n/`.
+///
+/// # Errors
+/// No directory was given and the user has no home directory.
+pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
+    let root = data_directory(
+        directory,
+        std::env::var_os(DIRECTORY_VARIABLE),
+        cache_directory(),
+    );
+    Ok(folder_in(&root?))
+}
+
+/// The data directory into which files are fetched, by the same rule as [`locate`].
+///
+/// # Errors
+/// As [`locate`].
+pub fn destination(directory: Option<&Path>) -> Result<PathBuf> {
+    data_directory(
+        directory,
+        std::env::var_os(DIRECTORY_VARIABLE),
+        cache_directory(),
+    )
+}
+
+fn cache_directory() -> Option<PathBuf> {
+    directories::ProjectDirs::from("", "", "attnlab").map(|dirs| dirs.cache_dir().to_owned())
+}
+
+/// The first of the three that is there; an empty variable counts as unset.
+fn data_directory(
+    given: Option<&Path>,
+    variable: Option<OsString>,
+    cache: Option<PathBuf>,
+) -> Result<PathBuf> {
+    given
+        .map(Path::to_owned)
+        .or_else(|| {
+            variable
+                .filter(|value| !value.is_empty())
+                .map(PathBuf::from)
+        })
+        .or(cache)
+        .ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
+}
+
+/// `directory` itself where it holds one of the files, else its folder `cs224n`.
+pub(super) fn folder_in(directory: &Path) -> PathBuf {
+    let inner = directory.join(FOLDER);
+    let here = FILES.iter().any(|file| directory.join(file.name).is_file());
+    if here && !inner.is_dir() {
+        directory.to_owned()
+    } else {
+        inner
+    }
+}
+
+/// Reads and verifies one file of a folder.
+pub(super) fn read(folder: &Path, file: &SourceFile) -> Result<String> {
+    let path = folder.join(file.name);
+    let bytes = std::fs::read(&path).map_err(|cause| match cause.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::data(format!("{} is missing", path.display())).help(HELP)
+        }
+        _ => Error::io(Kind::Data, "read", &path, cause).help(HELP),
+    })?;
+    file.verify(&path.display().to_string(), bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::fs;
+
+    /// A folder of four made-up files, none of them right.
+    fn wrong_files() -> tempfile::TempDir {
+        let directory = tempfile::tempdir().expect("a folder");
+        for file in FILES {
+            fs::write(directory.path().join(file.name), "Where?\tHere\n").expect("written");
+        }
+        directory
+    }
+
+    fn message(directory: &Path) -> String {
+        let error = open(Some(directory)).expect_err("refused");
+        assert_eq!(error.exit_code(), 5);
+        let text = error.to_string();
+        let (message, help) = text.split_once('\n').expect("a help line");
+        assert_eq!(help, format!("  help: {HELP}"));
+        message
+            .replace(&directory.display().to_string(), "DIR")
+            .replace('\\', "/")
+    }
+
+    #[test]
+    fn each_defect_gives_one_line_and_changes_nothing() {
+        let directory = wrong_files();
+        let text = directory.path().join(TEXT.name);
+        assert_eq!(
+            message(directory.path()),
+            "error: DIR/wiki.txt has the wrong SHA-256 checksum: expected 823bb536fca7, found d6784f36a315"
+        );
+        fs::write(&text, "").expect("written");
+        assert_eq!(message(directory.path()), "error: DIR/wiki.txt is empty");
+        fs::write(&text, b"\x7fELF\0\0").expect("written");
+        assert_eq!(
+            message(directory.path()),
+            "error: DIR/wiki.txt is not text but binary (zero byte at 4)"
+        );
+        fs::write(&text, b"caf\xe9").expect("written");
+        assert_eq!(
+            message(directory.path()),
+            "error: DIR/wiki.txt is not UTF-8 text (bad byte at 3)"
+        );
+        fs::remove_file(&text).expect("removed");
+        assert_eq!(message(directory.path()), "error: DIR/wiki.txt is missing");
+        fs::create_dir(&text).expect("made");
+        assert!(message(directory.path()).starts_with("error: cannot read DIR/wiki.txt: "));
+        assert_eq!(fs::read_dir(directory.path()).expect("there").count(), 4);
+    }
+
+    #[test]
+    fn a_directory_without_files_names_what_is_missing() {
+        let directory = tempfile::tempdir().expect("a folder");
+        assert_eq!(
+            message(directory.path()),
+            "error: DIR/cs224n/wiki.txt is missing"
+        );
+        let gone = directory.path().join("gone");
+        assert_eq!(message(&gone), "error: DIR/cs224n/wiki.txt is missing");
+        assert!(!gone.exists());
+    }
+
+    #[test]
+    fn the_folder_or_the_one_around_it_may_be_given() {
+        let directory = wrong_files();
+        assert_eq!(folder_in(directory.path()), directory.path());
+        let inner = directory.path().join(FOLDER);
+        fs::create_dir(&inner).expect("made");
+        assert_eq!(folder_in(directory.path()), inner);
+    }
+
+    #[test]
+    fn the_option_wins_over_the_variable_and_this_over_the_cache() {
+        let path = |name: &str| Some(PathBuf::from(name));
+        let chosen = |given: Option<&str>, variable: Option<&str>, cache| {
+            data_directory(given.map(Path::new), variable.map(OsString::from), cache)
+        };
+        assert_eq!(chosen(Some("a"), Some("b"), path("c")).ok(), path("a"));
+        assert_eq!(chosen(None, Some("b"), path("c")).ok(), path("b"));
+        assert_eq!(chosen(None, Some(""), path("c")).ok(), path("c"));
+        assert_eq!(chosen(None, None, path("c")).ok(), path("c"));
+        let error = chosen(None, None, None).expect_err("nowhere").to_string();
+        assert!(error.starts_with("error: no home directory to look for data in\n"));
+    }
+}

@@ -1,0 +1,253 @@
+//! Bringing the CS224N files here, from a web address or a directory, all of them or none.
+
+use std::fs;
+use std::io::{Read, Write as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::checksum::SourceFile;
+use super::cs224n;
+use crate::error::{Error, Kind, Result};
+
+/// More bytes than this are not one of the files.
+const MOST_BYTES: u64 = 64 << 20;
+
+/// How far a fetch is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FetchProgress {
+    /// All files were there already, and right; nothing was fetched.
+    AlreadyThere,
+    /// A file is on its way.
+    Receiving {
+        /// Its name.
+        file: &'static str,
+        /// Bytes so far.
+        bytes: u64,
+        /// Bytes in all, where the source says so.
+        total: Option<u64>,
+    },
+}
+
+/// Brings the four files into `into/cs224n` and returns that folder.
+///
+/// `from` is the `http(s)` address of a folder that holds them, or a directory: the one with the
+/// files, or the one around `cs224n/`. Files become visible when all four are verified: a new
+/// folder in one rename; in a folder that is there already, each file is replaced and whatever
+/// else lies there is kept.
+///
+/// # Errors
+/// Nothing there, a failed transfer, a wrong file, a place that cannot be written: one line, and
+/// nothing half-written stays behind.
+pub fn fetch_cs224n(
+    from: &str,
+    into: &Path,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<PathBuf> {
+    let place = into.join(cs224n::FOLDER);
+    if complete(&place, &cs224n::FILES) {
+        progress(FetchProgress::AlreadyThere);
+        return Ok(place);
+    }
+    fetch(&cs224n::FILES, from, into, progress)
+}
+
+/// Whether all files are there and right.
+fn complete(folder: &Path, files: &[SourceFile]) -> bool {
+    files.iter().all(|file| cs224n::read(folder, file).is_ok())
+}
+
+/// Fetches into a folder beside the destination, and takes back the folders it made if it fails.
+fn fetch(
+    files: &[SourceFile],
+    from: &str,
+    into: &Path,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<PathBuf> {
+    let source = Source::of(from)?;
+    let missing: Vec<&Path> = into
+        .ancestors()
+        .take_while(|folder| !folder.exists())
+        .collect();
+    let result = fetch_beside(files, &source, into, progress);
+    if result.is_err() {
+        // Innermost first. One that is not empty belongs to somebody else by now: it stays.
+        missing
+            .iter()
+            .for_each(|folder| drop(fs::remove_dir(folder)));
+    }
+    result
+}
+
+fn fetch_beside(
+    files: &[SourceFile],
+    source: &Source,
+    into: &Path,
+    progress: &mut dyn FnMut(FetchProgress),
+) -> Result<PathBuf> {
+    let cannot_write = |path: &Path, cause| Error::io(Kind::Data, "write", path, cause);
+    fs::create_dir_all(into).map_err(|e| cannot_write(into, e))?;
+    let beside = tempfile::Builder::new().prefix(".fetch-").tempdir_in(into);
+    let beside = beside.map_err(|e| cannot_write(into, e))?;
+    // A folder of its own, since the temporary one is closed to other users.
+    let fresh = beside.path().join(cs224n::FOLDER);
+    fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
+
+    for file in files {
+        let bytes = source.bytes(file.name, progress)?;
+        let text = file
+            .verify(&source.place(file.name), bytes)
+            .map_err(|e| e.help("nothing was kept; another --from may hold the right files"))?;
+        let path = fresh.join(file.name);
+        write_synced(&path, text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
+    }
+
+    let place = into.join(cs224n::FOLDER);
+    if !place.exists() && fs::rename(&fresh, &place).is_ok() {
+        return Ok(place);
+    }
+    for file in files {
+        let path = place.join(file.name);
+        fs::rename(fresh.join(file.name), &path).map_err(|e| cannot_write(&path, e))?;
+    }
+    Ok(place)
+}
+
+fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = fs::File::create_new(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// Where files come from.
+enum Source {
+    /// A web folder's address without a slash at its end.
+    Web { agent: ureq::Agent, address: String },
+    /// A directory.
+    Directory(PathBuf),
+}
+
+impl Source {
+    fn of(from: &str) -> Result<Self> {
+        let scheme = from
+            .split_once("://")
+            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        match scheme.as_deref() {
+            Some("http" | "https") => {
+                let address = from.trim_end_matches('/').to_owned();
+                Ok(Self::Web {
+                    agent: agent(),
+                    address,
+                })
+            }
+            Some(scheme) => {
+                let allowed = "an http or https address, or a directory";
+                Err(Error::usage(format!(
+                    "cannot fetch from {scheme}://: {allowed} is needed"
+                )))
+            }
+            None if Path::new(from).is_dir() => {
+                Ok(Self::Directory(cs224n::folder_in(Path::new(from))))
+            }
+            None => {
+                let error = Error::data(format!("cannot fetch from {from}: no such directory"));
+                Err(error.help("a web address starts with http:// or https://"))
+            }
+        }
+    }
+
+    /// The path or address of a file.
+    fn place(&self, name: &str) -> String {
+        match self {
+            Self::Web { address, .. } => format!("{address}/{name}"),
+            Self::Directory(directory) => directory.join(name).display().to_string(),
+        }
+    }
+
+    fn bytes(
+        &self,
+        name: &'static str,
+        progress: &mut dyn FnMut(FetchProgress),
+    ) -> Result<Vec<u8>> {
+        let place = self.place(name);
+        let fail = |cause: String| Error::data(format!("cannot fetch {place}: {cause}"));
+        let (total, mut reader): (Option<u64>, Box<dyn Read>) = match self {
+            Self::Web { agent, .. } => {
+                let response = agent.get(&place).call().map_err(|e| fail(web_cause(e)))?;
+                let body = response.into_body();
+                (body.content_length(), Box::new(body.into_reader()))
+            }
+            Self::Directory(_) => {
+                let file = fs::File::open(&place).map_err(|e| fail(e.to_string()))?;
+                let metadata = file.metadata().map_err(|e| fail(e.to_string()))?;
+                (Some(metadata.len()), Box::new(file))
+            }
+        };
+        let mut report = |bytes| {
+            progress(FetchProgress::Receiving {
+                file: name,
+                bytes,
+                total,
+            })
+        };
+        read_all(&mut reader, total, &mut report).map_err(fail)
+    }
+}
+
+/// Reads to the end in small pieces; an error is the cause alone.
+fn read_all(
+    reader: &mut dyn Read,
+    total: Option<u64>,
+    report: &mut dyn FnMut(u64),
+) -> Result<Vec<u8>, String> {
+    let too_large = || format!("larger than {} MiB", MOST_BYTES >> 20);
+    if total.is_some_and(|total| total > MOST_BYTES) {
+        return Err(too_large());
+    }
+    let mut bytes = Vec::new();
+    report(0);
+    loop {
+        let before = bytes.len();
+        let piece = reader.take(1 << 16).read_to_end(&mut bytes);
+        let got = bytes.len() as u64;
+        piece.map_err(|e| format!("broke off after {got} bytes ({e})"))?;
+        if got > MOST_BYTES {
+            return Err(too_large());
+        }
+        if bytes.len() == before {
+            break;
+        }
+        report(got);
+    }
+    match total {
+        Some(total) if total != bytes.len() as u64 => {
+            Err(format!("broke off after {} of {total} bytes", bytes.len()))
+        }
+        _ => Ok(bytes),
+    }
+}
+
+fn agent() -> ureq::Agent {
+    let seconds = |seconds| Some(Duration::from_secs(seconds));
+    ureq::Agent::config_builder()
+        .user_agent(concat!("attnlab/", env!("CARGO_PKG_VERSION")))
+        .timeout_resolve(seconds(15))
+        .timeout_connect(seconds(15))
+        .timeout_recv_response(seconds(30))
+        .timeout_per_read(seconds(30))
+        .timeout_global(seconds(600))
+        .build()
+        .new_agent()
+}
+
+/// Why a request failed, in a user's words.
+fn web_cause(error: ureq::Error) -> String {
+    match error {
+        ureq::Error::StatusCode(status) => format!("the server answered {status}"),
+        ureq::Error::Io(cause) => cause.to_string(),
+        other => other.to_string(),
+    }
+}
+
+#[cfg(test)]
+#[path = "fetch_tests.rs"]
+mod tests;

@@ -1,0 +1,124 @@
+//! Lists from which biographies are made. Every character is in [`super::synthetic::ALPHABET`].
+
+/// Given names.
+pub(crate) const GIVEN: &[&str] = &[
+    "Ada", "Agnes", "Albert", "Alice", "Anna", "Arthur", "Bernard", "Carl", "Clara", "Conrad",
+    "Daniel", "Dora", "Edith", "Edwin", "Eleanor", "Emil", "Emma", "Ernest", "Esther", "Felix",
+    "Flora", "Frances", "Frank", "George", "Grace", "Greta", "Hannah", "Harold", "Helen", "Henry",
+    "Hugo", "Ida", "Irene", "Isaac", "Ivan", "Jacob", "James", "Jane", "Joan", "Joseph", "Karl",
+    "Kate", "Laura", "Lena", "Leo", "Louis", "Lucy", "Martha", "Martin", "Max", "Nina", "Nora",
+    "Olga", "Oscar", "Otto", "Paul", "Peter", "Robert", "Rosa", "Ruth", "Samuel", "Sophie",
+    "Stella", "Theo", "Thomas", "Vera", "Victor", "Walter", "William", "Winifred",
+];
+
+/// Family names.
+pub(crate) const FAMILY: &[&str] = &[
+    "Abbot", "Adler", "Archer", "Barlow", "Bauer", "Becker", "Bell", "Berger", "Bishop", "Blake",
+    "Brandt", "Brook", "Carver", "Castle", "Chandler", "Cole", "Cooper", "Crane", "Dalton",
+    "Dawson", "Doyle", "Drake", "Ellis", "Emery", "Engel", "Fischer", "Fleming", "Foster",
+    "Fowler", "Frost", "Garner", "Gibson", "Graf", "Grant", "Hale", "Harper", "Hart", "Hayes",
+    "Holt", "Horn", "Hunter", "Ingram", "Jansen", "Jarvis", "Keller", "Kemp", "Kent", "Lang",
+    "Larsen", "Lowell", "Marsh", "Mercer", "Meyer", "Miller", "Moss", "Nash", "Nelson", "Norris",
+    "Novak", "Olsen", "Osborn", "Palmer", "Parker", "Pearce", "Porter", "Ramsey", "Reed", "Rossi",
+    "Russell", "Sander", "Shaw", "Silva", "Stone", "Strand", "Tanner", "Thorne", "Turner", "Vance",
+    "Vogel", "Wagner", "Walsh", "Weber", "West", "Wood", "Wright",
+];
+
+/// Places, from the commonest to the rarest; none is part of another.
+pub(crate) const PLACES: &[&str] = &[
+    "London",
+    "Paris",
+    "Berlin",
+    "Vienna",
+    "Madrid",
+    "Rome",
+    "Chicago",
+    "Boston",
+    "Dublin",
+    "Prague",
+    "Warsaw",
+    "Lisbon",
+    "Moscow",
+    "Athens",
+    "Oslo",
+    "Toronto",
+    "Sydney",
+    "Glasgow",
+    "Hamburg",
+    "Milan",
+    "Budapest",
+    "Istanbul",
+    "Cairo",
+    "Mumbai",
+    "Tokyo",
+    "Edinburgh",
+    "Naples",
+    "Barcelona",
+    "Helsinki",
+    "Geneva",
+    "Lima",
+    "Havana",
+    "Lagos",
+    "Nairobi",
+    "Kyoto",
+    "Delhi",
+    "Seville",
+    "Krakow",
+    "Porto",
+    "Ghent",
+];
+
+/// Professions that stand after `a`.
+pub(crate) const PROFESSIONS: &[&str] = &[
+    "baker",
+    "botanist",
+    "chemist",
+    "composer",
+    "dancer",
+    "farmer",
+    "geologist",
+    "lawyer",
+    "merchant",
+    "painter",
+    "pianist",
+    "poet",
+    "printer",
+    "sailor",
+    "sculptor",
+    "singer",
+    "surgeon",
+    "teacher",
+    "violinist",
+    "weaver",
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::collections::BTreeSet;
+
+    #[test]
+    fn no_list_repeats_itself() {
+        for list in [GIVEN, FAMILY, PLACES, PROFESSIONS] {
+            assert_eq!(list.iter().collect::<BTreeSet<_>>().len(), list.len());
+        }
+    }
+
+    #[test]
+    fn forty_places_are_told_apart() {
+        assert_eq!((PLACES.len(), PLACES[0]), (40, "London"));
+        for (i, place) in PLACES.iter().enumerate() {
+            let other = |(j, other): (usize, &&str)| i != j && other.contains(place);
+            assert!(!PLACES.iter().enumerate().any(other), "{place}");
+        }
+    }
+
+    #[test]
+    fn professions_follow_a_rather_than_an() {
+        assert!(
+            !PROFESSIONS
+                .iter()
+                .any(|p| p.starts_with(['a', 'e', 'i', 'o', 'u']))
+        );
+    }
+}

@@ -1,0 +1,76 @@
+//! A batch of documents of any lengths, one after another, without padding.
+
+/// Token id of padding (`□`, U+25A1); as a target it means *not scored*.
+pub const PAD: u32 = 0;
+
+/// Token id of the mask (`⁇`, U+2047), which also separates question and answer.
+pub const MASK: u32 = 1;
+
+/// One document's inputs and next-token targets, of equal length.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sequence {
+    /// Input token ids.
+    pub tokens: Vec<u32>,
+    /// The token that follows each input; [`PAD`] where it does not enter the loss.
+    pub targets: Vec<u32>,
+}
+
+/// Documents one after another, and where each starts.
+///
+/// With documents `ab` and `cde`: `tokens = [a, b, c, d, e]`, `starts = [0, 2, 5]`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Ragged {
+    /// Token ids of all documents, `[tokens]`.
+    pub tokens: Vec<u32>,
+    /// Next-token targets, `[tokens]`; [`PAD`] is not scored.
+    pub targets: Vec<u32>,
+    /// First token of each document, and the number of tokens at the end: `[documents + 1]`.
+    pub starts: Vec<usize>,
+}
+
+impl Ragged {
+    /// Lays sequences one after another; empty ones are left out, as they hold nothing to read.
+    pub fn from_sequences<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
+        let mut batch = Self {
+            tokens: vec![],
+            targets: vec![],
+            starts: vec![0],
+        };
+        for sequence in sequences.into_iter().filter(|s| !s.tokens.is_empty()) {
+            debug_assert_eq!(sequence.tokens.len(), sequence.targets.len());
+            batch.tokens.extend_from_slice(&sequence.tokens);
+            batch.targets.extend_from_slice(&sequence.targets);
+            batch.starts.push(batch.tokens.len());
+        }
+        batch
+    }
+
+    /// Number of documents.
+    pub fn documents(&self) -> usize {
+        self.starts.len() - 1
+    }
+
+    /// Number of tokens of all documents.
+    pub fn len(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// Whether there is no token at all.
+    pub fn is_empty(&self) -> bool {
+        self.tokens.is_empty()
+    }
+
+    /// Number of targets that enter the loss.
+    pub fn scored(&self) -> usize {
+        self.targets.iter().filter(|&&target| target != PAD).count()
+    }
+
+    /// Length of the longest document.
+    pub fn longest(&self) -> usize {
+        self.starts
+            .windows(2)
+            .map(|w| w[1] - w[0])
+            .max()
+            .unwrap_or(0)
+    }
+}

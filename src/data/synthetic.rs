@@ -1,0 +1,290 @@
+//! Biographies made by the program: data of known properties, with nothing to fetch.
+//!
+//! Each person has a name, a birth place, places of work and death, a birth year and a
+//! profession, and stands in a few short documents of different wording. Half of the people are
+//! asked about in training; whoever answers for the others has read their biographies, or guesses.
+
+use std::ops::RangeInclusive;
+
+use rand::Rng as _;
+use rand::seq::SliceRandom as _;
+
+use super::generator::generator;
+use super::names::{FAMILY, GIVEN, PLACES, PROFESSIONS};
+use super::vocabulary::Vocabulary;
+use super::{Corpus, Question};
+use crate::config::schema::DataSpec;
+use crate::error::{Error, Result};
+
+/// Every character that a biography or question may have: 62, so that the vocabulary has 64 ids
+/// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
+pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
+
+/// How many people there can be: few enough for the lists of names.
+pub const PEOPLE: RangeInclusive<usize> = 8..=4000;
+
+/// How many birth places there can be.
+pub const PLACE_COUNT: RangeInclusive<usize> = 2..=PLACES.len();
+
+/// How many biographies a person can have: one for each wording.
+pub const BIOGRAPHIES: RangeInclusive<usize> = 1..=TEMPLATES;
+
+/// Number of different wordings.
+const TEMPLATES: usize = 8;
+
+/// What is made; the same numbers make the same bytes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Biographies {
+    /// Number of people, in [`PEOPLE`].
+    pub people: usize,
+    /// Number of birth places, in [`PLACE_COUNT`]; place r is given to a share of people that is
+    /// proportional to 1/r, in each split alike, and London is the first.
+    pub places: usize,
+    /// Documents about each person, in [`BIOGRAPHIES`].
+    pub biographies_per_person: usize,
+    /// Everything is drawn from it.
+    pub seed: u64,
+}
+
+impl Default for Biographies {
+    fn default() -> Self {
+        Self {
+            people: 400,
+            places: 12,
+            biographies_per_person: 4,
+            seed: 0,
+        }
+    }
+}
+
+/// One person: facts that all biographies share.
+struct Person {
+    given: &'static str,
+    family: &'static str,
+    born: &'static str,
+    worked: &'static str,
+    died: &'static str,
+    year: u32,
+    profession: &'static str,
+}
+
+impl Biographies {
+    /// The keys of an experiment file, with the defaults for those that are absent.
+    pub fn from_spec(spec: &DataSpec) -> Self {
+        let default = Self::default();
+        Self {
+            people: spec.people.unwrap_or(default.people),
+            places: spec.places.unwrap_or(default.places),
+            biographies_per_person: spec
+                .biographies_per_person
+                .unwrap_or(default.biographies_per_person),
+            seed: spec.seed.unwrap_or(default.seed),
+        }
+    }
+
+    /// Makes documents and questions: of the people, half train, a quarter dev, the rest test.
+    ///
+    /// # Errors
+    /// A number out of its range (kind `Config`).
+    pub fn corpus(&self) -> Result<Corpus> {
+        within("data.people", self.people, PEOPLE)?;
+        within("data.places", self.places, PLACE_COUNT)?;
+        within(
+            "data.biographies_per_person",
+            self.biographies_per_person,
+            BIOGRAPHIES,
+        )?;
+
+        let people = self.people();
+        let documents = self.documents(&people);
+        let [for_train, for_dev, _] = split_sizes(self.people);
+        let (train, held_out) = people.split_at(for_train);
+        let (dev, test) = held_out.split_at(for_dev);
+        Ok(Corpus {
+            vocabulary: Vocabulary::of(ALPHABET)?,
+            train: train.iter().map(Person::question).collect(),
+            dev: dev.iter().map(Person::question).collect(),
+            test: test
+                .iter()
+                .map(|p| Question {
+                    place: None,
+                    ..p.question()
+                })
+                .collect(),
+            characters: documents.iter().map(|d| d.chars().count()).sum::<usize>()
+                + documents.len().saturating_sub(1),
+            documents,
+        })
+    }
+
+    fn people(&self) -> Vec<Person> {
+        let names = full_names(self.people, self.seed);
+        // Each split has the same shares, so that a constant answer scores alike in all of them.
+        let mut draws = generator(b"birth...", [self.seed, 0, 0]);
+        let split = |people| {
+            let mut places = birth_places(people, self.places);
+            places.shuffle(&mut draws);
+            places
+        };
+        let born = split_sizes(self.people).into_iter().flat_map(split);
+        let person = |(i, ((given, family), born)): (usize, (Name, &'static str))| {
+            let mut facts = generator(b"facts...", [self.seed, i as u64, 0]);
+            let elsewhere: Vec<_> = PLACES[..self.places]
+                .iter()
+                .copied()
+                .filter(|&place| place != born)
+                .collect();
+            let mut one_of =
+                |list: &[&'static str]| list[facts.gen_range(0..list.len() as u32) as usize];
+            let (worked, died) = (one_of(&elsewhere), one_of(&elsewhere));
+            let profession = one_of(PROFESSIONS);
+            Person {
+                given,
+                family,
+                born,
+                worked,
+                died,
+                profession,
+                year: facts.gen_range(1820..=1979),
+            }
+        };
+        names
+            .into_iter()
+            .zip(born)
+            .enumerate()
+            .map(person)
+            .collect()
+    }
+
+    /// The documents of everybody, shuffled. A person's wordings are the first of a permutation,
+    /// so that asking for one more biography changes none of the others.
+    fn documents(&self, people: &[Person]) -> Vec<String> {
+        let mut documents = Vec::with_capacity(people.len() * self.biographies_per_person);
+        for (i, person) in people.iter().enumerate() {
+            let mut templates: Vec<usize> = (0..TEMPLATES).collect();
+            templates.shuffle(&mut generator(b"wording.", [self.seed, i as u64, 0]));
+            templates.truncate(self.biographies_per_person);
+            documents.extend(
+                templates
+                    .into_iter()
+                    .map(|template| person.biography(template)),
+            );
+        }
+        documents.shuffle(&mut generator(b"order...", [self.seed, 0, 0]));
+        documents
+    }
+}
+
+impl Person {
+    fn question(&self) -> Question {
+        let text = format!("Where was {} {} born?", self.given, self.family);
+        Question {
+            text,
+            place: Some(self.born.to_owned()),
+        }
+    }
+
+    /// The person in one of the wordings, after the full name as a title.
+    fn biography(&self, template: usize) -> String {
+        let Self {
+            given,
+            family,
+            born,
+            worked,
+            died,
+            year,
+            profession,
+        } = self;
+        let name = format!("{given} {family}");
+        let text = match template {
+            0 => format!(
+                "{family} was born in {born} in {year} and worked as a {profession} in {worked}."
+            ),
+            1 => format!(
+                "A {profession} who lived in {worked}, {name} was born in {born} in {year}."
+            ),
+            2 => format!(
+                "Born in {born}, {family} moved to {worked}, became a {profession} and died in {died}."
+            ),
+            3 => format!(
+                "{name} was a {profession} in {worked}. {given} was born in {born} and died in {died}."
+            ),
+            4 => format!(
+                "In {year} {name} was born in {born}, but the {profession} spent a long life in {worked}."
+            ),
+            5 => format!(
+                "The {profession} {family} died in {died}, far from {born}, where {given} was born in {year}."
+            ),
+            6 => format!(
+                "{born} is where {family} was born, and {worked} where {given} became a {profession}."
+            ),
+            _ => format!(
+                "{name}, a {profession}, was born in {born} in {year}. {family} died in {died}."
+            ),
+        };
+        format!("{name}. {text}")
+    }
+}
+
+fn within(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    let (least, most) = range.into_inner();
+    Err(Error::config(format!(
+        "{key} = {value} is not in {least} to {most}"
+    )))
+}
+
+/// People asked about in train, dev and test.
+fn split_sizes(people: usize) -> [usize; 3] {
+    let (train, dev) = (people / 2, people / 4);
+    [train, dev, people - train - dev]
+}
+
+/// Given and family name.
+type Name = (&'static str, &'static str);
+
+/// Distinct full names, of so few given and family names that people share them: of about
+/// `2 √people` each, so that a quarter of all pairs is taken and neither name alone tells a person.
+fn full_names(people: usize, seed: u64) -> Vec<Name> {
+    let mut generator = generator(b"names...", [seed, 0, 0]);
+    let pool = (1..)
+        .find(|side| side * side >= people)
+        .map_or(people, |side: usize| 2 * side);
+    let mut some = |list: &[&'static str]| {
+        let mut list = list.to_vec();
+        list.shuffle(&mut generator);
+        list.truncate(pool);
+        list
+    };
+    let (given, family) = (some(GIVEN), some(FAMILY));
+    let mut names: Vec<Name> = given
+        .iter()
+        .flat_map(|&g| family.iter().map(move |&f| (g, f)))
+        .collect();
+    names.shuffle(&mut generator);
+    names.truncate(people);
+    names
+}
+
+/// One birth place for each person, London first: shares proportional to 1/rank, rounded so that
+/// they add up (the largest remainders are rounded up).
+fn birth_places(people: usize, places: usize) -> Vec<&'static str> {
+    let harmonic: f64 = (1..=places).map(|rank| 1.0 / rank as f64).sum();
+    let share = |rank: usize| people as f64 / (rank as f64 * harmonic);
+    let mut counts: Vec<usize> = (1..=places).map(|rank| share(rank) as usize).collect();
+    let mut by_remainder: Vec<usize> = (0..places).collect();
+    by_remainder.sort_by(|&a, &b| share(b + 1).fract().total_cmp(&share(a + 1).fract()));
+    let missing = people - counts.iter().sum::<usize>();
+    by_remainder
+        .iter()
+        .take(missing)
+        .for_each(|&place| counts[place] += 1);
+    let repeat = |(&place, &count)| std::iter::repeat_n(place, count);
+    PLACES.iter().zip(&counts).flat_map(repeat).collect()
+}
+
+#[cfg(test)]
+#[path = "synthetic_tests.rs"]
+mod tests;

@@ -1,0 +1,126 @@
+//! The real corpus, where it is at hand. Its text never enters this repository.
+
+use std::path::{Path, PathBuf};
+
+use super::corruption::SpanCorruption;
+use super::questions::BirthPlaces;
+use super::*;
+
+/// The directory that holds `cs224n/`; `None`, said on stderr, where it is not there.
+pub(super) fn real_data() -> Option<PathBuf> {
+    let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
+    let directory = std::env::var_os("ATTNLAB_TEST_DATA").map_or(beside, PathBuf::from);
+    let there = directory.join("cs224n/wiki.txt").is_file();
+    if !there {
+        eprintln!(
+            "skipped: no cs224n data in {} (ATTNLAB_TEST_DATA)",
+            directory.display()
+        );
+    }
+    there.then_some(directory)
+}
+
+fn spec(kind: DataKind) -> DataSpec {
+    DataSpec {
+        kind,
+        people: None,
+        places: None,
+        biographies_per_person: None,
+        seed: None,
+    }
+}
+
+#[test]
+fn the_real_corpus_has_the_reported_numbers() {
+    let Some(directory) = real_data() else { return };
+    let corpus = open(&spec(DataKind::Cs224n), Some(&directory)).expect("the corpus");
+    assert_eq!(corpus.vocabulary.size(), 256);
+    assert_eq!(corpus.characters, 418_352);
+    assert_eq!(corpus.documents.len(), 2_938);
+    assert_eq!(corpus.documents.last().map(String::as_str), Some(""));
+    assert_eq!(
+        corpus.documents.iter().map(|d| d.chars().count()).max(),
+        Some(516)
+    );
+    assert_eq!(
+        corpus
+            .documents
+            .iter()
+            .filter(|d| d.chars().count() < 112)
+            .count(),
+        996
+    );
+    assert_eq!(
+        (corpus.train.len(), corpus.dev.len(), corpus.test.len()),
+        (2_000, 500, 437)
+    );
+    let london = |questions: &[Question]| {
+        questions
+            .iter()
+            .filter(|q| q.place.as_deref() == Some("London"))
+            .count()
+    };
+    assert_eq!(london(&corpus.dev), 25);
+    assert_eq!(corpus.vocabulary.encode("\n ").expect("known"), [2, 3]);
+    assert!(corpus.train.iter().all(|q| q.text.is_ascii()));
+    assert!(!corpus.dev.iter().all(|q| q.text.is_ascii()));
+    assert!(
+        corpus
+            .test
+            .iter()
+            .all(|q| q.place.is_none() && q.text.ends_with("born?"))
+    );
+    let inner = open(&spec(DataKind::Cs224n), Some(&directory.join("cs224n")));
+    assert_eq!(inner.expect("the folder itself"), corpus);
+}
+
+#[test]
+fn the_real_corpus_gives_the_reported_batches() {
+    let Some(directory) = real_data() else { return };
+    let corpus = open(&spec(DataKind::Cs224n), Some(&directory)).expect("the corpus");
+
+    let pretrain = SpanCorruption::new(&corpus, 112, true, 0).expect("a task");
+    assert_eq!(pretrain.longest_sequence(), 114);
+    let first = batches(&pretrain, 1, 128, false, 0);
+    assert_eq!(first.len(), 23);
+    let (tokens, longest) = first
+        .iter()
+        .fold((0, 0), |(t, l), b| (t + b.len(), l.max(b.longest())));
+    assert!(longest <= 114, "{longest}");
+    // 7,475 tokens a step were measured of the reference, padding left out.
+    let per_step = tokens as f64 * 128.0 / 2_938.0;
+    assert!((per_step - 7_475.0).abs() < 150.0, "{per_step}");
+
+    let finetune = BirthPlaces::new(&corpus.train, &corpus.vocabulary).expect("a task");
+    // The longest string is 70 characters, of which the last is not read.
+    assert_eq!((finetune.len(), finetune.longest_sequence()), (2_000, 69));
+    let sizes: Vec<usize> = batches(&finetune, 1, 256, false, 0)
+        .iter()
+        .map(|b| b.documents())
+        .collect();
+    assert_eq!(sizes, [256, 256, 256, 256, 256, 256, 256, 208]);
+    for question in corpus.dev.iter().chain(&corpus.test) {
+        questions::prompt(question, &corpus.vocabulary).expect("characters of the corpus");
+    }
+}
+
+#[test]
+fn a_specification_opens_what_it_names() {
+    let settings = DataSpec {
+        people: Some(40),
+        ..spec(DataKind::Synthetic)
+    };
+    let corpus = open(&settings, None).expect("biographies");
+    assert_eq!(corpus.documents.len(), 160);
+    assert_eq!(
+        (corpus.train.len(), corpus.dev.len(), corpus.test.len()),
+        (20, 10, 10)
+    );
+    let absent = Path::new("no such directory");
+    assert_eq!(
+        open(&spec(DataKind::Cs224n), Some(absent))
+            .expect_err("missing")
+            .exit_code(),
+        5
+    );
+}

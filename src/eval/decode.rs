@@ -1,0 +1,139 @@
+//! Greedy decoding of many prompts at once; a row that has ended leaves the batch.
+
+use crate::data::ragged::{MASK, PAD, Ragged, Sequence};
+use crate::error::Result;
+use crate::model::Trainable;
+
+/// Prompts decoded together: enough to fill the matrix products, few enough to stay small.
+const BATCH: usize = 256;
+
+/// What a model says after a prompt.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Answer {
+    /// Token ids up to the closing mask, which is not among them.
+    pub tokens: Vec<u32>,
+    /// Natural logarithm of the probability of these tokens, closing mask included if it came.
+    pub log_probability: f64,
+}
+
+/// The likeliest next token, again and again, until the closing mask or `most_tokens`.
+///
+/// The reference decodes a fixed 32 tokens and cuts at the mask: the same answer.
+///
+/// # Errors
+/// A prompt and its answer do not fit the model's context or vocabulary; the device.
+pub fn greedy(
+    model: &dyn Trainable,
+    prompts: &[Vec<u32>],
+    most_tokens: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<Answer>> {
+    let mut answers = vec![];
+    for prompts in prompts.chunks(BATCH) {
+        answers.extend(greedy_batch(model, prompts, most_tokens)?);
+        progress(answers.len());
+    }
+    Ok(answers)
+}
+
+fn greedy_batch(
+    model: &dyn Trainable,
+    prompts: &[Vec<u32>],
+    most_tokens: usize,
+) -> Result<Vec<Answer>> {
+    let mut answers = vec![Answer::default(); prompts.len()];
+    let mut active: Vec<usize> = (0..prompts.len()).collect();
+    for _ in 0..most_tokens {
+        if active.is_empty() {
+            break;
+        }
+        let sequences: Vec<Sequence> = active
+            .iter()
+            .map(|&i| {
+                let tokens = [&prompts[i][..], &answers[i].tokens].concat();
+                Sequence {
+                    targets: vec![PAD; tokens.len()],
+                    tokens,
+                }
+            })
+            .collect();
+        let batch = Ragged::from_sequences(&sequences);
+        let last: Vec<usize> = batch.starts[1..].iter().map(|&end| end - 1).collect();
+        let distributions = model.next_token_log_probabilities(&batch, &last)?;
+        let mut still_active = vec![];
+        for (i, distribution) in active.into_iter().zip(distributions) {
+            let (token, log_probability) = likeliest(&distribution);
+            answers[i].log_probability += f64::from(log_probability);
+            if token != MASK {
+                answers[i].tokens.push(token);
+                still_active.push(i);
+            }
+        }
+        active = still_active;
+    }
+    Ok(answers)
+}
+
+/// The first of the largest entries.
+fn likeliest(distribution: &[f32]) -> (u32, f32) {
+    let first = (0, f32::NEG_INFINITY);
+    (0u32..).zip(distribution).fold(
+        first,
+        |best, (token, &p)| if p > best.1 { (token, p) } else { best },
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::model::{StepReport, StepSettings, weights::Weight};
+
+    /// Counts down: after token n comes n - 1, and after 2 the mask, each with probability 1/2.
+    struct Countdown;
+
+    impl Trainable for Countdown {
+        fn next_token_log_probabilities(
+            &self,
+            batch: &Ragged,
+            rows: &[usize],
+        ) -> Result<Vec<Vec<f32>>> {
+            let next = |&row: &usize| {
+                let mut distribution = vec![-10.0; 10];
+                distribution[batch.tokens[row] as usize - 1] = -std::f32::consts::LN_2;
+                distribution
+            };
+            Ok(rows.iter().map(next).collect())
+        }
+        fn parameter_count(&self) -> usize {
+            0
+        }
+        fn step(&mut self, _: &Ragged, _: &StepSettings) -> Result<StepReport> {
+            Err(crate::error::Error::run("it only counts"))
+        }
+        fn loss_nats(&self, _: &Ragged) -> Result<f64> {
+            Ok(0.0)
+        }
+        fn reset_optimiser(&mut self) {}
+        fn weights(&self) -> Vec<Weight> {
+            vec![]
+        }
+        fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn rows_end_at_their_mask_or_at_the_limit() {
+        let mut heard = vec![];
+        let prompts = [vec![9, 5], vec![2], vec![9]];
+        let answers = greedy(&Countdown, &prompts, 4, &mut |n| heard.push(n)).expect("answers");
+        let tokens: Vec<_> = answers.iter().map(|a| a.tokens.clone()).collect();
+        assert_eq!(tokens, [vec![4, 3, 2], vec![], vec![8, 7, 6, 5]]);
+        let halvings: Vec<_> = answers
+            .iter()
+            .map(|a| (-a.log_probability / 2f64.ln()).round())
+            .collect();
+        assert_eq!(halvings, [4.0, 1.0, 4.0], "the closing mask counts");
+        assert_eq!(heard, [3]);
+    }
+}

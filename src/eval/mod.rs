@@ -1,0 +1,57 @@
+//! Asking a model: batched greedy decoding, exact match, and scores of plain text.
+
+pub mod decode;
+pub mod score;
+
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Question, questions};
+use crate::error::Result;
+use crate::metrics::rows::PredictionRow;
+use crate::model::Trainable;
+
+/// Lets a model answer questions; correct is the same string, as the assignment scores.
+///
+/// `progress` hears how many questions are answered so far.
+///
+/// # Errors
+/// A question has a character that the vocabulary lacks, or does not fit the model; the device.
+pub fn ask_model(
+    model: &dyn Trainable,
+    vocabulary: &Vocabulary,
+    asked: &[Question],
+    most_characters: usize,
+    progress: &mut dyn FnMut(usize),
+) -> Result<Vec<PredictionRow>> {
+    let prompts: Result<Vec<_>> = asked
+        .iter()
+        .map(|q| questions::prompt(q, vocabulary))
+        .collect();
+    let answers = decode::greedy(model, &prompts?, most_characters, progress)?;
+    let rows = asked.iter().zip(answers).map(|(question, answer)| {
+        let predicted = vocabulary.decode(&answer.tokens);
+        prediction(question, predicted, Some(answer.log_probability))
+    });
+    Ok(rows.collect())
+}
+
+/// Gives one answer to every question.
+pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
+    asked
+        .iter()
+        .map(|question| prediction(question, answer.to_owned(), None))
+        .collect()
+}
+
+fn prediction(
+    question: &Question,
+    predicted: String,
+    log_probability: Option<f64>,
+) -> PredictionRow {
+    PredictionRow {
+        question: question.text.clone(),
+        gold: question.place.clone(),
+        correct: question.place.as_ref().map(|gold| *gold == predicted),
+        predicted,
+        log_probability,
+    }
+}

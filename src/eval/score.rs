@@ -1,0 +1,78 @@
+//! How likely a model finds lines of text.
+
+use crate::data::ragged::{PAD, Ragged, Sequence};
+use crate::data::vocabulary::Vocabulary;
+use crate::error::{Error, Result};
+use crate::metrics::rows::ScoreRow;
+use crate::model::Trainable;
+
+/// Pieces of lines scored together.
+const BATCH: usize = 64;
+
+/// Mean negative log-likelihood of each line.
+///
+/// The first token of a line has nothing before it and is not scored. A line longer than `context`
+/// is read in pieces of that length; each piece begins with the last token of the one before and
+/// sees nothing else of it.
+///
+/// # Errors
+/// A character that the vocabulary lacks, with its line; the device.
+pub fn lines(
+    model: &dyn Trainable,
+    vocabulary: &Vocabulary,
+    context: usize,
+    text: &str,
+) -> Result<Vec<ScoreRow>> {
+    let mut rows = vec![];
+    let mut pieces: Vec<(usize, Sequence)> = vec![];
+    for (number, line) in text.lines().enumerate() {
+        let ids = vocabulary
+            .encode(line)
+            .map_err(|e| Error::data(format!("line {}: {}", number + 1, plain(&e))))?;
+        let scored_tokens = ids.len().saturating_sub(1);
+        for start in (0..scored_tokens).step_by(context) {
+            let end = (start + context).min(scored_tokens);
+            let tokens = ids[start..end].to_vec();
+            pieces.push((
+                number,
+                Sequence {
+                    tokens,
+                    targets: ids[start + 1..=end].to_vec(),
+                },
+            ));
+        }
+        rows.push(ScoreRow {
+            line: number + 1,
+            scored_tokens,
+            loss_nats: None,
+            text: line.to_owned(),
+        });
+    }
+    let mut sums = vec![0.0; rows.len()];
+    for pieces in pieces.chunks(BATCH) {
+        let batch = Ragged::from_sequences(pieces.iter().map(|(_, sequence)| sequence));
+        let all: Vec<usize> = (0..batch.len()).collect();
+        let distributions = model.next_token_log_probabilities(&batch, &all)?;
+        let owners = pieces
+            .iter()
+            .flat_map(|(line, s)| std::iter::repeat_n(*line, s.tokens.len()));
+        for ((owner, distribution), &target) in owners.zip(&distributions).zip(&batch.targets) {
+            debug_assert_ne!(target, PAD);
+            sums[owner] -= f64::from(distribution[target as usize]);
+        }
+    }
+    for (row, sum) in rows.iter_mut().zip(sums) {
+        row.loss_nats = (row.scored_tokens > 0).then(|| sum / row.scored_tokens as f64);
+    }
+    Ok(rows)
+}
+
+/// The message without its `error: ` and help line, to stand inside another.
+fn plain(error: &Error) -> String {
+    let text = error.to_string();
+    text.lines()
+        .next()
+        .unwrap_or_default()
+        .trim_start_matches("error: ")
+        .to_owned()
+}

@@ -1,0 +1,7 @@
+//! The `attnlab` program: parse, run, print the error once, exit.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    attnlab::cli::main()
+}

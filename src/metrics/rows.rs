@@ -1,0 +1,100 @@
+//! The rows of every table the program writes; the field names are the headers.
+
+use serde::{Deserialize, Serialize};
+
+/// One optimiser step, in `metrics.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct StepRow {
+    /// `pretrain` or `finetune`.
+    pub stage: String,
+    /// Pass over the data, from 1.
+    pub epoch: usize,
+    /// Optimiser step of the stage, from 1.
+    pub step: usize,
+    /// Documents in the step's batch.
+    pub documents: usize,
+    /// Tokens in the step's batch; there is no padding.
+    pub tokens: usize,
+    /// Mean negative log-likelihood of the scored tokens, before the update.
+    pub loss_nats: f64,
+    /// Learning rate of the update.
+    pub learning_rate: f64,
+    /// Global norm of the gradient before clipping.
+    pub gradient_norm: f64,
+    /// Tokens of the batch over the step's time.
+    pub tokens_per_second: f64,
+    /// Wall-clock time of the step.
+    pub step_ms: f64,
+}
+
+/// How many questions were answered right, in `summary.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AccuracyRow {
+    /// Folder name of the sweep's point.
+    pub point: String,
+    /// What the point is called in a figure.
+    pub label: String,
+    /// Seed of the run; empty for what no seed changes (a constant answer, a reported number).
+    pub seed: Option<u64>,
+    /// Which questions.
+    pub split: String,
+    /// `model`, `constant` or `reported`.
+    pub subject: String,
+    /// The constant answer, or where the number was reported.
+    pub detail: Option<String>,
+    /// Questions answered right; empty for a reported fraction.
+    pub correct: Option<usize>,
+    /// Questions asked; empty for a reported fraction.
+    pub questions: Option<usize>,
+    /// Fraction answered right.
+    pub accuracy: f64,
+    /// Lower end of the Wilson 95 % interval.
+    pub low_95: Option<f64>,
+    /// Upper end of the Wilson 95 % interval.
+    pub high_95: Option<f64>,
+}
+
+/// One answered question, in `predictions/*.tsv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct PredictionRow {
+    /// The question as asked.
+    pub question: String,
+    /// The right answer; empty where the split has none.
+    pub gold: Option<String>,
+    /// The answer given.
+    pub predicted: String,
+    /// Whether they are the same string.
+    pub correct: Option<bool>,
+    /// Natural logarithm of the answer's probability, its closing mask included; empty for a constant answer.
+    pub log_probability: Option<f64>,
+}
+
+/// One document as span corruption shows it, in a figure's CSV.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CorruptionRow {
+    /// Line of the corpus, from 1.
+    pub document: usize,
+    /// Pass over the data, from 1.
+    pub epoch: usize,
+    /// What stays before the masked span.
+    pub prefix: String,
+    /// The masked span, moved to the end.
+    pub masked: String,
+    /// What stays after the masked span.
+    pub suffix: String,
+    /// The sequence the model reads: prefix ⁇ suffix ⁇ masked ⁇.
+    pub sequence: String,
+}
+
+/// One line of text and how likely the model finds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct ScoreRow {
+    /// Line of the file, from 1.
+    pub line: usize,
+    /// Tokens scored: all but the first, which nothing precedes.
+    pub scored_tokens: usize,
+    /// Mean negative log-likelihood of the scored tokens; empty where there are none.
+    pub loss_nats: Option<f64>,
+    /// The text.
+    pub text: String,
+}

@@ -1,0 +1,69 @@
+//! Statistics of recall: what n answered questions say about accuracy.
+
+/// Wilson's 95 % score interval of `correct` out of `questions`, as fractions.
+///
+/// Unlike the normal approximation it does not collapse at 0 or all right. With no question it is
+/// the whole of 0 to 1.
+///
+/// Source: Wilson 1927, *Probable inference, the law of succession, and statistical inference*.
+///
+/// ```
+/// let (low, high) = attnlab::metrics::statistics::wilson_95(25, 500);
+/// assert_eq!(format!("{low:.3} {high:.3}"), "0.034 0.073");
+/// ```
+pub fn wilson_95(correct: usize, questions: usize) -> (f64, f64) {
+    if questions == 0 {
+        return (0.0, 1.0);
+    }
+    // The 97.5 % quantile of the standard normal distribution.
+    const Z: f64 = 1.959_963_984_540_054;
+    let (n, p) = (questions as f64, correct as f64 / questions as f64);
+    let scale = 1.0 / (1.0 + Z * Z / n);
+    let centre = p + Z * Z / (2.0 * n);
+    let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    // Exact at the ends, where rounding would leave a trace of the subtraction.
+    let low = if correct == 0 {
+        0.0
+    } else {
+        scale * (centre - half)
+    };
+    let high = if correct == questions {
+        1.0
+    } else {
+        scale * (centre + half)
+    };
+    (low, high)
+}
+
+/// Mean of some numbers; `None` of none.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Sample standard deviation (n - 1); `None` of fewer than two.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn wilson_keeps_its_width_at_the_ends() {
+        let (low, high) = wilson_95(0, 500);
+        assert!(low == 0.0 && (high - 0.00763).abs() < 1e-4, "{low} {high}");
+        let (low, high) = wilson_95(500, 500);
+        assert!((low - 0.99237).abs() < 1e-4 && high == 1.0, "{low} {high}");
+        assert_eq!(wilson_95(0, 0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn spread_needs_two_numbers() {
+        assert_eq!(standard_deviation(&[3.0]), None);
+        assert_eq!(standard_deviation(&[1.0, 3.0]), Some(2f64.sqrt()));
+        assert_eq!(mean(&[]), None);
+    }
+}

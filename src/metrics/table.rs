@@ -1,0 +1,95 @@
+//! Reading and writing rows as CSV (RFC 4180) or TSV. The only file that knows the `csv` crate.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Kind, Result};
+use crate::files;
+
+/// The bytes of a table: a header, then one line a row; floats print so that they read back exactly.
+///
+/// # Errors
+/// A row that is not flat.
+pub fn to_bytes<Row: Serialize>(rows: &[Row], delimiter: u8) -> Result<Vec<u8>> {
+    let mut writer = csv::WriterBuilder::new()
+        .delimiter(delimiter)
+        .from_writer(vec![]);
+    for row in rows {
+        writer
+            .serialize(row)
+            .map_err(|e| Error::run(format!("cannot write a table row: {e}")))?;
+    }
+    writer
+        .into_inner()
+        .map_err(|e| Error::run(format!("cannot write a table: {e}")))
+}
+
+/// Writes a table; the extension decides: `.tsv` by tabs, anything else by commas.
+///
+/// # Errors
+/// See [`files::write`].
+pub fn write<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<()> {
+    files::write(path, &to_bytes(rows, delimiter(path))?)
+}
+
+/// A table that grows row by row; each row is in the file before the next is made.
+#[derive(Debug)]
+pub struct Appender {
+    path: PathBuf,
+    writer: csv::Writer<File>,
+}
+
+impl Appender {
+    /// Starts an empty table, in place of any that was there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn create(path: &Path) -> Result<Self> {
+        files::write(path, b"")?;
+        let file = File::options().append(true).open(path);
+        let file = file.map_err(|e| Error::io(Kind::Run, "write", path, e))?;
+        let writer = csv::WriterBuilder::new()
+            .delimiter(delimiter(path))
+            .from_writer(file);
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+        })
+    }
+
+    /// Adds a row; the first brings the header.
+    ///
+    /// # Errors
+    /// The disk is full, or the file is gone.
+    pub fn add<Row: Serialize>(&mut self, row: &Row) -> Result<()> {
+        let fail = |cause: csv::Error| Error::io(Kind::Run, "write", &self.path, cause);
+        self.writer.serialize(row).map_err(fail)?;
+        self.writer
+            .flush()
+            .map_err(|e| Error::io(Kind::Run, "write", &self.path, e))
+    }
+}
+
+/// Reads a table written by [`write()`].
+///
+/// # Errors
+/// Missing or unreadable, or a line that is not a `Row`: the message names file and line.
+pub fn read<Row: DeserializeOwned>(path: &Path) -> Result<Vec<Row>> {
+    let text = files::read_text(Kind::Data, path)?;
+    let mut reader = csv::ReaderBuilder::new()
+        .delimiter(delimiter(path))
+        .from_reader(text.as_bytes());
+    let rows: Result<Vec<Row>, csv::Error> = reader.deserialize().collect();
+    rows.map_err(|e| Error::io(Kind::Data, "read", path, e))
+}
+
+fn delimiter(path: &Path) -> u8 {
+    if path.extension().is_some_and(|e| e == "tsv") {
+        b'\t'
+    } else {
+        b','
+    }
+}

@@ -1,0 +1,77 @@
+//! One pre-norm block: attention sublayer, then MLP sublayer.
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Storage, Tape};
+use dfdx::tensor_ops::Device;
+
+use super::attention::Attention;
+use crate::data::ragged::Ragged;
+use crate::ops::attention::AttentionDropout;
+use crate::ops::dropout::Dropout;
+use crate::ops::feed_forward::FeedForward;
+use crate::ops::parameters::LayerNorm;
+use crate::ops::{LabDevice, Stream};
+
+/// `A` is the kind of attention.
+#[derive(Clone, Debug)]
+pub(super) struct Block<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: Storage<N>> {
+    ln1: LayerNorm<EMBED, N, D>,
+    ln2: LayerNorm<EMBED, N, D>,
+    attn: A,
+    mlp: FeedForward<EMBED, HIDDEN, N, D>,
+}
+
+impl<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: LabDevice<N>>
+    Block<EMBED, HIDDEN, A, N, D>
+where
+    A: Attention<EMBED, N, D>,
+{
+    /// `[tokens, EMBED]` → the same.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_forward<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+        batch: &Ragged,
+        context: usize,
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let (weights, output) = (dropout.at(1), dropout.at(2));
+        let attention = AttentionDropout {
+            weights,
+            output,
+            context,
+        };
+        let x = self.attn.try_sublayer(x, &self.ln1, batch, attention)?;
+        D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+    }
+}
+
+impl<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: Device<N>> TensorCollection<N, D>
+    for Block<EMBED, HIDDEN, A, N, D>
+where
+    A: TensorCollection<N, D>,
+{
+    type To<N2: Dtype, D2: Device<N2>> = Block<EMBED, HIDDEN, A::To<N2, D2>, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("ln1", |s| &s.ln1, |s| &mut s.ln1),
+                Self::module("ln2", |s| &s.ln2, |s| &mut s.ln2),
+                Self::module("attn", |s| &s.attn, |s| &mut s.attn),
+                Self::module("mlp", |s| &s.mlp, |s| &mut s.mlp),
+            ),
+            |(ln1, ln2, attn, mlp)| Block {
+                ln1,
+                ln2,
+                attn,
+                mlp,
+            },
+        )
+    }
+}

@@ -1,0 +1,146 @@
+//! The build script: which model shapes the experiments need compiled in.
+//!
+//! It walks `experiments/**/*.toml`, or only the file or folder that `ATTNLAB_SHAPES` names, and
+//! writes `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`. A file that cannot be
+//! read is a warning here; `attnlab check` has the good message, and a typo in one experiment
+//! never keeps another from building. Neither the environment's settings nor `--set` count.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+
+// The same code resolves the file when it is run; what only that needs is unused here.
+#[path = "../config/compiled.rs"]
+mod compiled;
+#[path = "../config/layers.rs"]
+#[allow(dead_code)]
+mod layers;
+#[path = "../config/shape.rs"]
+#[allow(dead_code, unreachable_pub)]
+mod shape;
+#[path = "../config/sweep.rs"]
+#[allow(dead_code)]
+mod sweep;
+#[path = "../config/tree.rs"]
+#[allow(dead_code)]
+mod tree;
+
+use shape::{ATTENTION_KINDS, ModelShape};
+
+fn main() -> ExitCode {
+    match generate() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(message) => {
+            eprintln!("build_shapes: {message}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn generate() -> Result<(), String> {
+    let variable = |name: &str| std::env::var_os(name).map(PathBuf::from);
+    let out = variable("OUT_DIR").ok_or("OUT_DIR is not set: this runs under cargo")?;
+    let only = variable("ATTNLAB_SHAPES").filter(|path| !path.as_os_str().is_empty());
+
+    directive("rerun-if-env-changed=ATTNLAB_SHAPES");
+    for file in ["compiled", "layers", "shape", "sweep", "tree"] {
+        directive(&format!("rerun-if-changed=src/config/{file}.rs"));
+    }
+    directive("rerun-if-changed=src/model/build_shapes.rs");
+    directive("rerun-if-changed=experiments");
+
+    let (folder, named) = match only {
+        Some(path) => (path, " (from ATTNLAB_SHAPES)"),
+        None => (PathBuf::from("experiments"), ""),
+    };
+    directive(&format!("rerun-if-changed={}", folder.display()));
+    let files = layers::toml_files(&folder)
+        .map_err(|cause| format!("cannot read {}{named}: {cause}", folder.display()))?;
+    let list = render(&collect(&files));
+    let target = out.join("shapes.rs");
+    // The same text again would recompile every model for nothing.
+    if std::fs::read_to_string(&target).is_ok_and(|old| old == list) {
+        return Ok(());
+    }
+    std::fs::write(&target, list)
+        .map_err(|cause| format!("cannot write {}: {cause}", target.display()))
+}
+
+/// Each shape with the first file that needs it.
+fn collect(files: &[PathBuf]) -> BTreeMap<ModelShape, PathBuf> {
+    let mut shapes = BTreeMap::new();
+    for file in files.iter().filter(|file| !layers::is_base(file)) {
+        match compiled::shapes(file) {
+            Ok(found) => {
+                let distinct: BTreeSet<ModelShape> = found.into_iter().collect();
+                distinct
+                    .into_iter()
+                    .for_each(|shape| add(&mut shapes, shape, file));
+            }
+            Err(fault) => warn(fault.file.as_deref().unwrap_or(file), &fault.message),
+        }
+    }
+    shapes
+}
+
+fn add(shapes: &mut BTreeMap<ModelShape, PathBuf>, shape: ModelShape, file: &Path) {
+    if !shape.is_consistent() {
+        // A const assertion on it would keep everything else from building.
+        warn(file, &format!("no model can have the shape {shape}"));
+    } else if !ATTENTION_KINDS.contains(&&*shape.attention) {
+        warn(
+            file,
+            &format!("no attention kind has the name {:?}", shape.attention),
+        );
+    } else {
+        shapes.entry(shape).or_insert_with(|| file.to_owned());
+    }
+}
+
+fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
+    let mut list = String::from("&[\n");
+    for (shape, file) in shapes {
+        let counts = shape
+            .counts()
+            .map(|(name, count)| format!("{name} {count}"))
+            .join(", ");
+        let attention = type_name(&shape.attention);
+        let file = file.display().to_string().replace(['\n', '\\'], "/");
+        // Writing to a string cannot fail.
+        let _ = writeln!(
+            list,
+            "    shape!({counts}, attention {attention}), // {file}"
+        );
+    }
+    list + "]\n"
+}
+
+/// `sliding-window` is the type `SlidingWindow`.
+fn type_name(kind: &str) -> String {
+    let (mut name, mut upper) = (String::new(), true);
+    for letter in kind.chars() {
+        if letter != '-' {
+            name.push(if upper {
+                letter.to_ascii_uppercase()
+            } else {
+                letter
+            });
+        }
+        upper = letter == '-';
+    }
+    name
+}
+
+fn warn(file: &Path, message: &str) {
+    let message = layers::one_line(message);
+    directive(&format!(
+        "warning={}: {message} (skipped; see `attnlab check`)",
+        file.display()
+    ));
+}
+
+#[allow(clippy::print_stdout)] // This is how a build script speaks to cargo.
+fn directive(text: &str) {
+    println!("cargo::{text}");
+}

@@ -1,0 +1,152 @@
+//! The GPT: embedding, LAYERS pre-norm blocks, final norm and head.
+//!
+//! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al.
+//! 2019), so that its weights load by name.
+
+use dfdx::nn::modules::Repeated;
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::shapes::{Dtype, Rank0, Rank3};
+use dfdx::tensor::{NoneTape, Storage, Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::attention::Attention;
+use super::block::Block;
+use crate::data::ragged::Ragged;
+use crate::ops::dropout::Dropout;
+use crate::ops::parameters::{LayerNorm, Table};
+use crate::ops::{LabDevice, Stream};
+
+/// A language model on device `D`, as [`super::session::Session`] needs it.
+pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
+    /// Token ids are below this.
+    const VOCAB: usize;
+    /// Documents are at most this long.
+    const CONTEXT: usize;
+
+    /// Mean negative log-likelihood of the scored targets, in nats; gradients go on `tape`.
+    fn try_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err>;
+
+    /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
+    fn try_logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
+}
+
+/// `A` is the kind of attention, with its own constants.
+#[derive(Clone, Debug)]
+pub(super) struct Gpt<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    tok_emb: Table<VOCAB, EMBED, N, D>,
+    pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    blocks: Repeated<Block<EMBED, HIDDEN, A, N, D>, LAYERS>,
+    ln_f: LayerNorm<EMBED, N, D>,
+    head: Table<VOCAB, EMBED, N, D>,
+}
+
+impl<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A: Attention<EMBED, f32, D>,
+    D: LabDevice<f32>,
+> Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
+{
+    /// `[batch tokens, EMBED]`, before the final norm.
+    fn try_stream<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let mut x = D::try_embed(tokens, positions, batch, dropout.at(0), tape)?;
+        for (layer, block) in self.blocks.modules.iter().enumerate() {
+            x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
+        }
+        Ok(x)
+    }
+}
+
+impl<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A: Attention<EMBED, f32, D>,
+    D: LabDevice<f32>,
+> Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
+{
+    const VOCAB: usize = VOCAB;
+    const CONTEXT: usize = CONTEXT;
+
+    fn try_loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
+        let x = self.try_stream(batch, dropout, tape)?; // [tokens, EMBED]
+        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
+    }
+
+    fn try_logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
+        let x = self.try_stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
+        Ok(logits.as_vec())
+    }
+}
+
+impl<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A: TensorCollection<N, D>,
+    N: Dtype,
+    D: Device<N>,
+> TensorCollection<N, D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> =
+        Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A::To<N2, D2>, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("tok_emb", |s| &s.tok_emb, |s| &mut s.tok_emb),
+                Self::tensor(
+                    "pos_emb",
+                    |s| &s.pos_emb,
+                    |s| &mut s.pos_emb,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::module("blocks", |s| &s.blocks, |s| &mut s.blocks),
+                Self::module("ln_f", |s| &s.ln_f, |s| &mut s.ln_f),
+                Self::module("head", |s| &s.head, |s| &mut s.head),
+            ),
+            |(tok_emb, pos_emb, blocks, ln_f, head)| Gpt {
+                tok_emb,
+                pos_emb,
+                blocks,
+                ln_f,
+                head,
+            },
+        )
+    }
+}

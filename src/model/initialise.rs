@@ -1,0 +1,52 @@
+//! The reference's initialisation, drawn on the host: the same weights on every device.
+
+use rand::SeedableRng;
+use rand_chacha::ChaCha8Rng;
+use rand_distr::{Distribution, Normal};
+
+/// Standard deviation of the normal draws.
+const DEVIATION: f32 = 0.02;
+
+/// Initial values of each tensor, given names and shapes.
+///
+/// Matrices (linears and embeddings) are N(0, 0.02); layer-norm weights are 1; biases and position
+/// embeddings are 0. Each tensor draws from a stream of its own, so that one more tensor changes no
+/// other.
+pub(super) fn draw(layout: &[(String, Vec<usize>)], seed: u64) -> Vec<Vec<f32>> {
+    let normal = Normal::new(0.0, DEVIATION).expect("a positive deviation");
+    let tensors = layout.iter().enumerate().map(|(stream, (name, shape))| {
+        let length = shape.iter().product();
+        match shape.len() {
+            2 => {
+                let mut generator = ChaCha8Rng::seed_from_u64(seed);
+                generator.set_stream(stream as u64);
+                (0..length).map(|_| normal.sample(&mut generator)).collect()
+            }
+            1 if name.ends_with("weight") => vec![1.0; length],
+            _ => vec![0.0; length],
+        }
+    });
+    tensors.collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn draws_follow_the_reference() {
+        let layout = [
+            ("tok_emb.weight".to_owned(), vec![100, 50]),
+            ("pos_emb".to_owned(), vec![1, 4, 3]),
+            ("ln_f.weight".to_owned(), vec![3]),
+            ("ln_f.bias".to_owned(), vec![3]),
+        ];
+        let values = draw(&layout, 1);
+        let deviation = (values[0].iter().map(|v| v * v).sum::<f32>() / 5000.0).sqrt();
+        assert!((deviation - 0.02).abs() < 0.001, "{deviation}");
+        assert_eq!(values[1], [0.0; 12]);
+        assert_eq!((&values[2], &values[3]), (&vec![1.0; 3], &vec![0.0; 3]));
+        assert_eq!(values, draw(&layout, 1));
+        assert_ne!(values[0], draw(&layout, 2)[0]);
+    }
+}

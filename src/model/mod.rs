@@ -1,0 +1,84 @@
+//! The compile-time-shaped transformer, and the one door to it for the rest of the program.
+//!
+//! [`registry`] turns a shape from a TOML into a model whose dimensions are constants; what comes
+//! out is a [`Trainable`], which knows no dimension.
+
+mod attention;
+mod block;
+mod gpt;
+mod initialise;
+pub mod registry;
+mod session;
+mod visit;
+pub mod weights;
+
+use crate::data::ragged::Ragged;
+use crate::error::Result;
+use crate::model::weights::Weight;
+
+/// What an optimiser step is told.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepSettings {
+    /// Learning rate of this step.
+    pub learning_rate: f64,
+    /// Decay rates of AdamW's moments.
+    pub betas: [f64; 2],
+    /// Added to the root of the second moment.
+    pub epsilon: f64,
+    /// Decoupled decay of every parameter but the biases.
+    pub weight_decay: f64,
+    /// Largest global norm of the gradient; 0 is no clipping.
+    pub clip_norm: f64,
+    /// Probability of dropping an activation.
+    pub dropout: f64,
+    /// Names the step's dropout draws: a different number draws anew.
+    pub dropout_key: u64,
+}
+
+/// What an optimiser step says.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct StepReport {
+    /// Mean negative log-likelihood of the batch's scored tokens, before the update.
+    pub loss_nats: f64,
+    /// Global norm of the gradient, before clipping.
+    pub gradient_norm: f64,
+    /// `false` if loss or norm was not finite: then the weights are as they were.
+    pub updated: bool,
+}
+
+/// A model of any shape, on any device. Batches must fit its context and vocabulary.
+pub trait Trainable {
+    /// Number of trained parameters.
+    fn parameter_count(&self) -> usize;
+
+    /// Forward, backward, clip, AdamW. A step whose loss or gradient is not finite changes nothing.
+    ///
+    /// # Errors
+    /// A batch that does not fit or scores nothing; the device.
+    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport>;
+
+    /// Mean negative log-likelihood of the batch's scored tokens, in nats, without dropout.
+    ///
+    /// # Errors
+    /// As [`Trainable::step`].
+    fn loss_nats(&self, batch: &Ragged) -> Result<f64>;
+
+    /// Log-probabilities (nats) of the token after each of `rows`, one row of vocabulary size each.
+    ///
+    /// # Errors
+    /// A batch that does not fit; the device.
+    fn next_token_log_probabilities(&self, batch: &Ragged, rows: &[usize])
+    -> Result<Vec<Vec<f32>>>;
+
+    /// Forgets the optimiser's moments: a new stage begins.
+    fn reset_optimiser(&mut self);
+
+    /// All weights, under the names and in the shapes of the reference's PyTorch model.
+    fn weights(&self) -> Vec<Weight>;
+
+    /// Replaces all weights.
+    ///
+    /// # Errors
+    /// A weight is missing, has another shape, or is not of this model; nothing is changed then.
+    fn load_weights(&mut self, weights: &[Weight]) -> Result<()>;
+}

@@ -1,0 +1,135 @@
+//! From a shape in a TOML to a model type: the table of shapes compiled into this binary.
+//!
+//! The build script (`build_shapes.rs`) reads every experiment and writes one `shape!` line a shape;
+//! what a line means is written here.
+
+use std::borrow::Cow;
+
+use dfdx::tensor::Cpu;
+
+use super::Trainable;
+use super::attention::{self, Attention};
+use super::gpt::Gpt;
+use super::session::{Session, parameter_count};
+use crate::config::schema::DeviceKind;
+use crate::config::shape::{ModelShape, nearest};
+use crate::error::{Error, Result};
+
+/// One shape that this binary can train.
+#[derive(Debug)]
+pub struct Compiled {
+    /// Its dimensions.
+    pub shape: ModelShape,
+    parameter_count: fn() -> usize,
+    on_cpu: Constructor,
+    #[cfg(feature = "cuda")]
+    on_cuda: Constructor,
+}
+
+/// Fresh weights, given a seed.
+type Constructor = fn(u64) -> Result<Box<dyn Trainable>>;
+
+impl Compiled {
+    /// Number of trained parameters.
+    pub fn parameter_count(&self) -> usize {
+        (self.parameter_count)()
+    }
+}
+
+macro_rules! shape {
+    (
+        layers $layers:literal, embed $embed:literal, heads $heads:literal,
+        head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
+        context $context:literal, attention $attention:ident
+    ) => {{
+        type Kind<D> = attention::$attention<$embed, $heads, $head_dim, f32, D>;
+        type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
+        Compiled {
+            shape: ModelShape {
+                layers: $layers,
+                embed: $embed,
+                heads: $heads,
+                head_dim: $head_dim,
+                hidden: $hidden,
+                vocabulary: $vocabulary,
+                context: $context,
+                attention: Cow::Borrowed(<Kind<Cpu> as Attention<$embed, f32, Cpu>>::KIND),
+            },
+            parameter_count: parameter_count::<Model<Cpu>, Cpu>,
+            on_cpu: |seed| {
+                Ok(Box::new(Session::<Model<Cpu>, Cpu>::new(
+                    Cpu::default(),
+                    seed,
+                )?))
+            },
+            #[cfg(feature = "cuda")]
+            on_cuda: |seed| {
+                let device = cuda_device()?;
+                Ok(Box::new(Session::<Model<dfdx::tensor::Cuda>, _>::new(
+                    device, seed,
+                )?))
+            },
+        }
+    }};
+}
+
+/// Every shape of this binary, in order of size.
+pub fn compiled() -> &'static [Compiled] {
+    static COMPILED: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
+    COMPILED
+}
+
+/// A fresh model of `shape`, its weights drawn from `seed`.
+///
+/// # Errors
+/// The shape is not compiled in (the message names the nearest ones and what adds it), or the
+/// device is not there.
+pub fn instantiate(
+    shape: &ModelShape,
+    device: DeviceKind,
+    seed: u64,
+) -> Result<Box<dyn Trainable>> {
+    let compiled = compiled().iter().find(|c| &c.shape == shape);
+    let compiled = compiled.ok_or_else(|| missing(shape))?;
+    match device {
+        DeviceKind::Cpu => (compiled.on_cpu)(seed),
+        #[cfg(feature = "cuda")]
+        DeviceKind::Cuda => (compiled.on_cuda)(seed),
+        #[cfg(feature = "cuda")]
+        DeviceKind::Auto => (compiled.on_cuda)(seed).or_else(|_| (compiled.on_cpu)(seed)),
+        #[cfg(not(feature = "cuda"))]
+        DeviceKind::Auto => (compiled.on_cpu)(seed),
+        #[cfg(not(feature = "cuda"))]
+        DeviceKind::Cuda => Err(Error::config(
+            "`device` is \"cuda\", but this binary was built without CUDA",
+        )
+        .help("rebuild with `--features cuda`, or set `device = \"cpu\"`")),
+    }
+}
+
+#[cfg(feature = "cuda")]
+fn cuda_device() -> Result<dfdx::tensor::Cuda> {
+    use dfdx::tensor::Cache;
+    let device = dfdx::tensor::Cuda::try_build(0, 0).map_err(|e| {
+        Error::run(format!("no CUDA device answers ({e:?})")).help("set `device = \"cpu\"`")
+    })?;
+    // Buffers of the same size are used again: allocation is off the hot path.
+    Cache::<f32>::enable_cache(&device);
+    Ok(device)
+}
+
+fn missing(shape: &ModelShape) -> Error {
+    let shapes: Vec<ModelShape> = compiled().iter().map(|c| c.shape.clone()).collect();
+    let nearest: Vec<String> = nearest(shape, &shapes, 2)
+        .iter()
+        .map(|s| format!("  nearest: {s}"))
+        .collect();
+    Error::config(format!(
+        "shape {shape} is not in this binary\n{}",
+        nearest.join("\n")
+    ))
+    .help(
+        "shapes are compiled from the TOML files under experiments/: save it in one there and use \
+         `cargo run --release -- run FILE`; `attnlab shapes` lists them",
+    )
+}

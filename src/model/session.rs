@@ -1,0 +1,212 @@
+//! A model being trained: the one implementation of [`Trainable`], for every shape and device.
+
+use std::fmt::Display;
+
+use dfdx::nn::{BuildModule, ZeroGrads};
+use dfdx::shapes::Rank0;
+use dfdx::tensor::{Gradients, NoneTape, OwnedTape, SplitTape, Tensor, Trace};
+use dfdx::tensor_ops::Backward;
+
+use super::gpt::Network;
+use super::weights::{Weight, match_layout};
+use super::{StepReport, StepSettings, Trainable, initialise, visit};
+use crate::data::ragged::Ragged;
+use crate::error::{Error, Result};
+use crate::ops::LabDevice;
+use crate::ops::adamw::Update;
+use crate::ops::dropout::Dropout;
+
+/// Model, moments and gradients; `M` is the compile-time shape.
+pub(super) struct Session<M, D: LabDevice<f32>> {
+    device: D,
+    model: M,
+    /// AdamW's two moments, in containers of the model's own shape.
+    moments: [M; 2],
+    /// Steps since the optimiser was reset.
+    steps: u64,
+    /// Zeroed and used again each step.
+    gradients: Option<Gradients<f32, D>>,
+}
+
+impl<M, D> Session<M, D>
+where
+    M: Network<D> + BuildModule<D, f32>,
+    D: LabDevice<f32>,
+{
+    /// Fresh weights drawn from `seed`.
+    ///
+    /// # Errors
+    /// The device's, such as memory.
+    pub(super) fn new(device: D, seed: u64) -> Result<Self> {
+        let build = || M::try_build(&device).map_err(device_error);
+        let (mut model, mut moments) = (build()?, [build()?, build()?]);
+        let layout = visit::layout::<M, D>();
+        visit::write(&mut model, &initialise::draw(&layout, seed));
+        moments.iter_mut().for_each(clear);
+        Ok(Self {
+            device,
+            model,
+            moments,
+            steps: 0,
+            gradients: None,
+        })
+    }
+
+    /// Refuses what the ops take for granted.
+    fn check(&self, batch: &Ragged) -> Result<()> {
+        if batch.longest() > M::CONTEXT {
+            return Err(Error::run(format!(
+                "a document of {} tokens is longer than the model's context of {}",
+                batch.longest(),
+                M::CONTEXT
+            ))
+            .help("raise `model.context` or shorten the text"));
+        }
+        let largest = batch.tokens.iter().chain(&batch.targets).max();
+        match largest {
+            None => Err(Error::run("a batch without any token")),
+            Some(&id) if id as usize >= M::VOCAB => Err(Error::run(format!(
+                "token id {id} is not below the model's vocabulary of {}",
+                M::VOCAB
+            ))
+            .help("raise `model.vocabulary`")),
+            Some(_) => Ok(()),
+        }
+    }
+
+    /// Refuses a batch whose loss would be the mean of nothing.
+    fn check_scored(&self, batch: &Ragged) -> Result<()> {
+        self.check(batch)?;
+        if batch.scored() == 0 {
+            return Err(Error::run("a batch without any scored token has no loss"));
+        }
+        Ok(())
+    }
+
+    fn loss_and_gradients(
+        &mut self,
+        batch: &Ragged,
+        dropout: Dropout,
+    ) -> Result<(f64, Gradients<f32, D>), D::Err> {
+        let gradients = match self.gradients.take() {
+            Some(gradients) => gradients,
+            None => self.model.try_alloc_grads()?,
+        };
+        let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
+        let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
+        let loss = self.model.try_loss(batch, dropout, tape)?;
+        let loss_nats = f64::from(loss.as_vec()[0]);
+        Ok((loss_nats, loss.try_backward()?))
+    }
+}
+
+impl<M, D> Trainable for Session<M, D>
+where
+    M: Network<D> + BuildModule<D, f32>,
+    D: LabDevice<f32>,
+{
+    fn parameter_count(&self) -> usize {
+        parameter_count::<M, D>()
+    }
+
+    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
+        self.check_scored(batch)?;
+        let dropout = Dropout::new(settings.dropout, settings.dropout_key);
+        let (loss_nats, mut gradients) = self
+            .loss_and_gradients(batch, dropout)
+            .map_err(device_error)?;
+        let squares = visit::sum_of_squares(&self.model, &mut gradients).map_err(device_error)?;
+        let gradient_norm = squares.sqrt();
+        let updated = loss_nats.is_finite() && gradient_norm.is_finite();
+        if updated {
+            self.steps += 1;
+            let clip = settings.clip_norm;
+            let update = Update {
+                step: self.steps,
+                learning_rate: settings.learning_rate,
+                betas: settings.betas,
+                epsilon: settings.epsilon,
+                weight_decay: settings.weight_decay,
+                // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
+                gradient_scale: if clip > 0.0 {
+                    (clip / (gradient_norm + 1e-6)).min(1.0)
+                } else {
+                    1.0
+                },
+            };
+            let [first, second] = &mut self.moments;
+            visit::update(&mut self.model, [first, second], &mut gradients, update)
+                .map_err(device_error)?;
+        }
+        self.model
+            .try_zero_grads(&mut gradients)
+            .map_err(device_error)?;
+        self.gradients = Some(gradients);
+        Ok(StepReport {
+            loss_nats,
+            gradient_norm,
+            updated,
+        })
+    }
+
+    fn loss_nats(&self, batch: &Ragged) -> Result<f64> {
+        self.check_scored(batch)?;
+        let loss = self
+            .model
+            .try_loss(batch, Dropout::NONE, NoneTape)
+            .map_err(device_error)?;
+        Ok(f64::from(loss.as_vec()[0]))
+    }
+
+    fn next_token_log_probabilities(
+        &self,
+        batch: &Ragged,
+        rows: &[usize],
+    ) -> Result<Vec<Vec<f32>>> {
+        self.check(batch)?;
+        let logits = self.model.try_logits(batch, rows).map_err(device_error)?;
+        Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
+    }
+
+    fn reset_optimiser(&mut self) {
+        self.moments.iter_mut().for_each(clear);
+        self.steps = 0;
+    }
+
+    fn weights(&self) -> Vec<Weight> {
+        visit::read(&self.model)
+    }
+
+    fn load_weights(&mut self, weights: &[Weight]) -> Result<()> {
+        let values = match_layout(&visit::layout::<M, D>(), weights)?;
+        visit::write(&mut self.model, &values);
+        Ok(())
+    }
+}
+
+/// Number of parameters of a model type; nothing is built.
+pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
+    visit::layout::<M, D>()
+        .iter()
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
+}
+
+/// Sets every tensor of a container to zero.
+fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
+    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
+    let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
+    visit::write(container, &values);
+}
+
+fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let most = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, &l| most.max(l));
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
+    logits.iter().map(|&l| l - most - sum.ln() as f32).collect()
+}
+
+fn device_error(cause: impl Display) -> Error {
+    Error::run(format!("the device failed: {cause}"))
+}

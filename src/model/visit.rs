@@ -1,0 +1,201 @@
+//! Walks over the tensors of a model: what dfdx calls visitors, each behind one function.
+
+use dfdx::nn::tensor_collection::{
+    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
+    ViewTensorRef,
+};
+use dfdx::shapes::{HasShape, Shape};
+use dfdx::tensor::{Gradients, Tensor};
+
+use super::weights::Weight;
+use crate::ops::LabDevice;
+use crate::ops::adamw::Update;
+
+/// All weights with their names, copied to the host.
+pub(super) fn read<M: TensorCollection<f32, D>, D: LabDevice<f32>>(model: &M) -> Vec<Weight> {
+    let mut reader = Read(vec![]);
+    let walk = M::iter_tensors(&mut RecursiveWalker {
+        m: (model, String::new()),
+        f: &mut reader,
+    });
+    walk.expect("reading the host's copy of a tensor cannot fail");
+    reader.0
+}
+
+/// Replaces all weights, `values[i]` by `values[i]` in the order of [`read`].
+pub(super) fn write<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
+    model: &mut M,
+    values: &[Vec<f32>],
+) {
+    let mut writer = Write(values.iter());
+    let walk = M::iter_tensors(&mut RecursiveWalker {
+        m: model,
+        f: &mut writer,
+    });
+    walk.expect("writing a tensor of the same length cannot fail");
+}
+
+/// Names and shapes of a model type's weights; nothing is built.
+pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(String, Vec<usize>)>
+{
+    let mut layout = Layout(vec![]);
+    let walk = M::iter_tensors(&mut RecursiveWalker {
+        m: ((), String::new()),
+        f: &mut layout,
+    });
+    walk.expect("listing shapes cannot fail");
+    layout.0
+}
+
+/// Sum of the squares of all gradients, tensor by tensor.
+pub(super) fn sum_of_squares<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
+    model: &M,
+    gradients: &mut Gradients<f32, D>,
+) -> Result<f64, D::Err> {
+    let mut visitor = SumOfSquares {
+        gradients,
+        sum: 0.0,
+    };
+    M::iter_tensors(&mut RecursiveWalker {
+        m: model,
+        f: &mut visitor,
+    })?;
+    Ok(visitor.sum)
+}
+
+/// One AdamW update of every tensor; biases do not decay.
+pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
+    model: &mut M,
+    [first, second]: [&mut M; 2],
+    gradients: &mut Gradients<f32, D>,
+    update: Update,
+) -> Result<(), D::Err> {
+    let mut visitor = Updater { gradients, update };
+    let views = (model, first, second, String::new());
+    M::iter_tensors(&mut RecursiveWalker {
+        m: views,
+        f: &mut visitor,
+    })?;
+    Ok(())
+}
+
+/// Whether AdamW decays the parameter of that name: all but the biases, as in the reference.
+fn decays(name: &str) -> bool {
+    !name.ends_with("bias")
+}
+
+struct Read(Vec<Weight>);
+
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Read {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        let shape = tensor.shape().concrete().into_iter().collect();
+        self.0.push(Weight {
+            name,
+            shape,
+            values: tensor.as_vec(),
+        });
+        Ok(None)
+    }
+}
+
+struct Write<'a>(std::slice::Iter<'a, Vec<f32>>);
+
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Write<'_> {
+    type Viewer = ViewTensorMut;
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        tensor: &mut Tensor<S, f32, D>,
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        tensor.copy_from(self.0.next().expect("one list of values a tensor"));
+        Ok(None)
+    }
+}
+
+struct Layout(Vec<(String, Vec<usize>)>);
+
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Layout {
+    type Viewer = ((), ViewTensorName);
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        options: TensorOptions<S, f32, D>,
+        ((), name): ((), String),
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        self.0
+            .push((name, options.shape.concrete().into_iter().collect()));
+        Ok(None)
+    }
+}
+
+struct SumOfSquares<'a, D: LabDevice<f32>> {
+    gradients: &'a mut Gradients<f32, D>,
+    sum: f64,
+}
+
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for SumOfSquares<'_, D> {
+    type Viewer = ViewTensorRef;
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        tensor: &Tensor<S, f32, D>,
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        self.sum += D::try_sum_of_squares(tensor, self.gradients)?;
+        Ok(None)
+    }
+}
+
+struct Updater<'a, D: LabDevice<f32>> {
+    gradients: &'a mut Gradients<f32, D>,
+    update: Update,
+}
+
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Updater<'_, D> {
+    type Viewer = (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName);
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (parameter, first, second, name): (
+            &mut Tensor<S, f32, D>,
+            &mut Tensor<S, f32, D>,
+            &mut Tensor<S, f32, D>,
+            String,
+        ),
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        let weight_decay = if decays(&name) {
+            self.update.weight_decay
+        } else {
+            0.0
+        };
+        let update = Update {
+            weight_decay,
+            ..self.update
+        };
+        D::try_update(parameter, self.gradients, [first, second], update)?;
+        Ok(None)
+    }
+}

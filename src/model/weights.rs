@@ -1,0 +1,123 @@
+//! Weights on disk: safetensors under the names and shapes of the reference's PyTorch model.
+
+use std::collections::{BTreeMap, HashMap};
+use std::path::Path;
+
+use safetensors::SafeTensors;
+use safetensors::tensor::{Dtype, TensorView};
+
+use crate::error::{Error, Kind, Result};
+use crate::files;
+
+/// One named tensor, row-major.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Weight {
+    /// Such as `blocks.0.attn.key.weight`.
+    pub name: String,
+    /// PyTorch's: a linear is `[out, in]`.
+    pub shape: Vec<usize>,
+    /// As many as the shape says.
+    pub values: Vec<f32>,
+}
+
+/// Writes weights as one safetensors file, with `notes` in its header.
+///
+/// # Errors
+/// See [`files::write`].
+pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<()> {
+    let fail = |cause: safetensors::SafeTensorError| Error::io(Kind::Run, "write", path, cause);
+    let views: Result<Vec<_>, _> = weights
+        .iter()
+        .map(|w| {
+            let bytes = bytemuck::cast_slice(&w.values);
+            Ok((
+                &w.name,
+                TensorView::new(Dtype::F32, w.shape.clone(), bytes)?,
+            ))
+        })
+        .collect();
+    let notes: HashMap<String, String> = notes.clone().into_iter().collect();
+    let bytes = safetensors::serialize(views.map_err(fail)?, Some(notes)).map_err(fail)?;
+    files::write(path, &bytes)
+}
+
+/// Reads a safetensors file of 32-bit floats, and the notes in its header.
+///
+/// The causal masks that the reference keeps as buffers (`blocks.N.attn.mask`) are left out: they
+/// are no weights.
+///
+/// # Errors
+/// Missing, not safetensors, truncated, or a tensor of another type: one line that names the file.
+pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
+    let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
+    let damaged = |e| {
+        Error::io(
+            Kind::Data,
+            "read",
+            path,
+            format!("not a safetensors file ({e})"),
+        )
+    };
+    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let notes = header
+        .metadata()
+        .clone()
+        .unwrap_or_default()
+        .into_iter()
+        .collect();
+    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let mut weights = vec![];
+    for (name, view) in file
+        .iter()
+        .filter(|(name, _)| !name.ends_with(".attn.mask"))
+    {
+        if view.dtype() != Dtype::F32 {
+            let cause = format!("`{name}` is {:?}, not F32", view.dtype());
+            return Err(Error::io(Kind::Data, "read", path, cause)
+                .help("save the weights as 32-bit floats (in PyTorch: `tensor.float()`)"));
+        }
+        // The bytes of a file need not be aligned.
+        let values = bytemuck::pod_collect_to_vec(view.data());
+        weights.push(Weight {
+            name: name.to_owned(),
+            shape: view.shape().to_vec(),
+            values,
+        });
+    }
+    weights.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok((weights, notes))
+}
+
+/// The values of `weights` in the order of a model's layout.
+///
+/// # Errors
+/// A weight of the model is missing or has another shape, or one is not of this model.
+pub(super) fn match_layout(
+    layout: &[(String, Vec<usize>)],
+    weights: &[Weight],
+) -> Result<Vec<Vec<f32>>> {
+    let mut by_name: BTreeMap<&str, &Weight> =
+        weights.iter().map(|w| (w.name.as_str(), w)).collect();
+    let mut values = vec![];
+    for (name, shape) in layout {
+        let weight = by_name.remove(name.as_str()).ok_or_else(|| {
+            Error::data(format!("the weights lack `{name}` of shape {shape:?}"))
+                .help("is it a file of a model with the same layers and attention kind?")
+        })?;
+        if &weight.shape != shape {
+            return Err(Error::data(format!(
+                "the weights hold `{name}` of shape {:?}, the model needs {shape:?}",
+                weight.shape
+            ))
+            .help("give `[model]` the shape that the weights were trained with"));
+        }
+        values.push(weight.values.clone());
+    }
+    match by_name.keys().next() {
+        None => Ok(values),
+        Some(name) => Err(Error::data(format!(
+            "the weights hold `{name}`, which this model lacks"
+        ))
+        .help("is it a file of a model with the same layers and attention kind?")),
+    }
+}

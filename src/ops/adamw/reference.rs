@@ -1,0 +1,54 @@
+//! The plain truth, composed of dfdx's own ops.
+
+use dfdx::shapes::{Dtype, Shape};
+use dfdx::tensor::{Gradients, Tensor};
+use dfdx::tensor_ops::{Device, TryAdd, TryDiv, TryMul, TrySub};
+
+use super::Update;
+
+/// See [`super::AdamwOp::try_update`].
+pub(super) fn update<S: Shape, N: Dtype, D: Device<N>>(
+    parameter: &mut Tensor<S, N, D>,
+    gradients: &mut Gradients<N, D>,
+    [first, second]: [&mut Tensor<S, N, D>; 2],
+    update: Update,
+) -> Result<(), D::Err> {
+    let number = |x: f64| N::from_f64(x).expect("a setting is a finite number");
+    let [beta1, beta2] = update.betas;
+    gradients.try_alloc_for(parameter)?;
+    let gradient = gradients
+        .get(parameter)
+        .try_mul(number(update.gradient_scale))?;
+    let square = gradient.clone().try_square()?;
+    let mix = |old: &Tensor<S, N, D>, new: Tensor<S, N, D>, beta: f64| {
+        old.clone()
+            .try_mul(number(beta))?
+            .try_add(new.try_mul(number(1.0 - beta))?)
+    };
+    *first = mix(first, gradient, beta1)?;
+    *second = mix(second, square, beta2)?;
+    let correction = |beta: f64| number(1.0 - beta.powi(update.step as i32));
+    let mean = first.clone().try_div(correction(beta1))?;
+    let root = second.clone().try_div(correction(beta2))?.try_sqrt()?;
+    let direction = mean.try_div(root.try_add(number(update.epsilon))?)?;
+    let decayed = parameter
+        .clone()
+        .try_mul(number(1.0 - update.learning_rate * update.weight_decay))?;
+    let new = decayed.try_sub(direction.try_mul(number(update.learning_rate))?)?;
+    // Into the old tensor: its id is the key of its gradient.
+    parameter.copy_from(&new.as_vec());
+    Ok(())
+}
+
+/// See [`super::AdamwOp::try_sum_of_squares`].
+pub(super) fn sum_of_squares<S: Shape, N: Dtype, D: Device<N>>(
+    parameter: &Tensor<S, N, D>,
+    gradients: &mut Gradients<N, D>,
+) -> Result<f64, D::Err> {
+    gradients.try_alloc_for(parameter)?;
+    let squares = gradients.get(parameter).as_vec();
+    let squares = squares
+        .into_iter()
+        .map(|g| g.to_f64().map_or(f64::NAN, |g| g * g));
+    Ok(squares.sum())
+}

@@ -1,0 +1,25 @@
+//! The GPU runs the composed reference until it has kernels of its own.
+
+use dfdx::tensor::{Cuda, HasErr, Tape};
+
+use super::{AttentionDropout, AttentionOp, Projections, reference};
+use crate::data::ragged::Ragged;
+use crate::ops::Stream;
+use crate::ops::parameters::LayerNorm;
+
+impl AttentionOp<f32> for Cuda {
+    fn try_attention<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        T: Tape<f32, Cuda>,
+    >(
+        x: Stream<EMBED, f32, Cuda, T>,
+        norm: &LayerNorm<EMBED, f32, Cuda>,
+        weights: &Projections<EMBED, f32, Cuda>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
+        reference::attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(x, norm, weights, batch, dropout)
+    }
+}

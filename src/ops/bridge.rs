@@ -1,0 +1,102 @@
+//! Everything about how dfdx 0.13 stores a tensor lives in this file.
+//!
+//! dfdx hands out a tensor's elements one by one (`Index`) or as a copy (`as_vec`); fused ops need
+//! the slice. If you change this: pinned to `dfdx = "=0.13.0"`, whose CPU tensors are one `Vec`.
+#![allow(unsafe_code)]
+
+use dfdx::shapes::{HasShape, Shape};
+use dfdx::tensor::{Cpu, Gradients, HasErr, Storage, Tensor};
+
+use super::kernels::shards::add_in_order;
+
+/// The buffer of a contiguous CPU tensor, in row-major order; nothing is copied.
+pub(super) fn host<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> &[f32] {
+    let length = contiguous_length(tensor);
+    if length == 0 {
+        return &[];
+    }
+    let start: *const f32 = &tensor[S::Concrete::default()];
+    // SAFETY: `contiguous_length` has checked that every axis steps through one buffer in
+    // row-major order, so `length` elements of dfdx's `Vec<f32>` follow `start`. The slice borrows
+    // the tensor, and dfdx writes a shared buffer only after copying it (`Arc::make_mut`).
+    unsafe { std::slice::from_raw_parts(start, length) }
+}
+
+/// The same, to write. A buffer shared with another tensor is copied first, by dfdx.
+pub(super) fn host_mut<S: Shape, T>(tensor: &mut Tensor<S, f32, Cpu, T>) -> &mut [f32] {
+    let length = contiguous_length(tensor);
+    if length == 0 {
+        return &mut [];
+    }
+    let start: *mut f32 = &mut tensor[S::Concrete::default()];
+    // SAFETY: as in `host`; `IndexMut` has made the buffer this tensor's own, and the slice
+    // borrows the tensor mutably.
+    unsafe { std::slice::from_raw_parts_mut(start, length) }
+}
+
+/// Number of elements of a row-major tensor without gaps. Ops make their inputs contiguous first.
+fn contiguous_length<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> usize {
+    let sizes: Vec<usize> = tensor.shape().concrete().into_iter().collect();
+    let length: usize = sizes.iter().product();
+    if length == 0 {
+        return 0;
+    }
+    let address = |index: S::Concrete| std::ptr::from_ref(&tensor[index]).addr();
+    let origin = address(S::Concrete::default());
+    let mut expected_step = 1;
+    for axis in (0..sizes.len()).rev() {
+        if sizes[axis] > 1 {
+            let mut index = S::Concrete::default();
+            index[axis] = 1;
+            let step = address(index).wrapping_sub(origin) / size_of::<f32>();
+            assert_eq!(step, expected_step, "a fused op was given a strided tensor");
+        }
+        expected_step *= sizes[axis];
+    }
+    length
+}
+
+type DeviceVec = <Cpu as Storage<f32>>::Vec;
+
+/// Takes the gradient buffer of `tensor` out of the map, so that several can be written at once.
+///
+/// # Errors
+/// Memory.
+pub(super) fn take_gradient<S: Shape>(
+    gradients: &mut Gradients<f32, Cpu>,
+    device: &Cpu,
+    tensor: &Tensor<S, f32, Cpu>,
+) -> Result<DeviceVec, <Cpu as HasErr>::Err> {
+    let empty = Storage::<f32>::try_alloc_len(device, 0)?;
+    Ok(std::mem::replace(
+        gradients.get_or_alloc_mut(tensor)?,
+        empty,
+    ))
+}
+
+/// Puts a buffer taken by [`take_gradient`] back.
+///
+/// # Errors
+/// Memory.
+pub(super) fn put_gradient<S: Shape>(
+    gradients: &mut Gradients<f32, Cpu>,
+    tensor: &Tensor<S, f32, Cpu>,
+    buffer: DeviceVec,
+) -> Result<(), <Cpu as HasErr>::Err> {
+    *gradients.get_or_alloc_mut(tensor)? = buffer;
+    Ok(())
+}
+
+/// Adds each shard's share to the gradient of a parameter, in the order of the shards.
+///
+/// # Errors
+/// Memory.
+pub(super) fn add_shares<'a, S: Shape>(
+    gradients: &mut Gradients<f32, Cpu>,
+    parameter: &Tensor<S, f32, Cpu>,
+    shares: impl Iterator<Item = &'a [f32]>,
+) -> Result<(), <Cpu as HasErr>::Err> {
+    let shares: Vec<&[f32]> = shares.collect();
+    add_in_order(&shares, gradients.get_or_alloc_mut(parameter)?);
+    Ok(())
+}

@@ -1,0 +1,63 @@
+//! The fast path: one pass over the output; gradients are summed token by token in order.
+
+use dfdx::shapes::{Const, Rank2, Rank3};
+use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
+
+use super::EmbeddingOp;
+use crate::data::ragged::Ragged;
+use crate::ops::Stream;
+use crate::ops::bridge::{host, take_gradient};
+use crate::ops::dropout::Dropout;
+use crate::ops::kernels::rows::{rows, rows_mut};
+
+impl EmbeddingOp<f32> for Cpu {
+    fn try_embed<
+        const VOCAB: usize,
+        const CONTEXT: usize,
+        const EMBED: usize,
+        T: Tape<f32, Cpu>,
+    >(
+        tokens: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
+        positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>,
+        batch: &Ragged,
+        dropout: Dropout,
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        let ids: Vec<usize> = batch.tokens.iter().map(|&id| id as usize).collect();
+        let places = super::places(batch);
+        let mut x = vec![0.0; ids.len() * EMBED];
+        let (table, places_table) = (host(tokens), host(positions));
+        for (t, x) in rows_mut(&mut x, EMBED).enumerate() {
+            let token = &table[ids[t] * EMBED..][..EMBED];
+            let place = &places_table[places[t] * EMBED..][..EMBED];
+            for i in 0..EMBED {
+                x[i] = (token[i] + place[i]) * dropout.factor((t * EMBED + i) as u32);
+            }
+        }
+        let device = tokens.device().clone();
+        let out = device.try_tensor_from_vec(x, (ids.len(), Const::<EMBED>))?;
+        if T::OWNS_TAPE {
+            let (saved, tokens, positions) = (out.clone(), tokens.clone(), positions.clone());
+            tape.add_backward_op(move |gradients| {
+                let mut dx = take_gradient(gradients, &device, &saved)?;
+                for (t, dx) in rows_mut(&mut dx, EMBED).enumerate() {
+                    for (i, dx) in dx.iter_mut().enumerate() {
+                        *dx *= dropout.factor((t * EMBED + i) as u32);
+                    }
+                }
+                scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&tokens)?);
+                scatter(&dx, &places, EMBED, gradients.get_or_alloc_mut(&positions)?);
+                Ok(())
+            });
+        }
+        Ok(out.put_tape(tape))
+    }
+}
+
+/// `table[index[t]] += dx[t]`.
+fn scatter(dx: &[f32], index: &[usize], width: usize, table: &mut [f32]) {
+    for (dx, &i) in rows(dx, width).zip(index) {
+        let row = &mut table[i * width..][..width];
+        row.iter_mut().zip(dx).for_each(|(sum, d)| *sum += d);
+    }
+}

@@ -1,0 +1,108 @@
+//! Token and position embedding with dropout: the start of the residual stream.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+mod reference;
+
+use dfdx::shapes::{Dtype, Rank2, Rank3};
+use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::Stream;
+use super::dropout::Dropout;
+use crate::data::ragged::Ragged;
+
+/// A device that embeds ragged batches.
+pub trait EmbeddingOp<N: Dtype>: Device<N> {
+    /// `x[t] = dropout(tokens[id(t)] + positions[0][place of t in its document])`.
+    ///
+    /// `tokens: [VOCAB, EMBED]`, `positions: [1, CONTEXT, EMBED]` → `[batch tokens, EMBED]`, on
+    /// `tape`. Dropout index: token × EMBED + channel. Every id must be below VOCAB and every
+    /// document at most CONTEXT long; the caller has checked.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_embed<const VOCAB: usize, const CONTEXT: usize, const EMBED: usize, T: Tape<N, Self>>(
+        tokens: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
+        positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+}
+
+/// Place of every token in its document.
+fn places(batch: &Ragged) -> Vec<usize> {
+    batch
+        .starts
+        .windows(2)
+        .flat_map(|w| 0..w[1] - w[0])
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::nn::BuildModule;
+    use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+    use crate::ops::testing::{Case, batch, check_op};
+
+    struct Tables<N: Dtype, D: Device<N>> {
+        tokens: Tensor<Rank2<11, 5>, N, D>,
+        positions: Tensor<Rank3<1, 9, 5>, N, D>,
+    }
+
+    impl<N: Dtype, D: Device<N>> TensorCollection<N, D> for Tables<N, D> {
+        type To<N2: Dtype, D2: Device<N2>> = Tables<N2, D2>;
+        fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+            visitor: &mut V,
+        ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+            visitor.visit_fields(
+                (
+                    Self::tensor(
+                        "tokens",
+                        |s| &s.tokens,
+                        |s| &mut s.tokens,
+                        TensorOptions::reset_to_zeros(),
+                    ),
+                    Self::tensor(
+                        "positions",
+                        |s| &s.positions,
+                        |s| &mut s.positions,
+                        TensorOptions::reset_to_zeros(),
+                    ),
+                ),
+                |(tokens, positions)| Tables { tokens, positions },
+            )
+        }
+    }
+
+    #[test]
+    fn agrees_with_the_reference_and_with_finite_differences() {
+        let device = Cpu::default();
+        for lengths in [&[1][..], &[9, 1, 4], &[2, 7, 3, 3, 9, 1]] {
+            for dropout in [Dropout::NONE, Dropout::new(0.3, 5)] {
+                let batch = batch(lengths, 11);
+                check_op::<1, 5, Tables<f32, Cpu>, Tables<f64, Cpu>>(Case {
+                    fast_model: Tables::build(&device),
+                    exact_model: Tables::build(&device),
+                    fast: &|m, _, tape| {
+                        Cpu::try_embed(&m.tokens, &m.positions, &batch, dropout, tape)
+                    },
+                    exact: &|m, _, tape| {
+                        reference::embed(&m.tokens, &m.positions, &batch, dropout, tape)
+                    },
+                    plain: &|m, _, tape| {
+                        reference::embed(&m.tokens, &m.positions, &batch, dropout, tape)
+                    },
+                    tokens: batch.len(),
+                    tolerance: 1e-6,
+                });
+            }
+        }
+    }
+}

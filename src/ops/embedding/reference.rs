@@ -1,0 +1,38 @@
+//! The plain truth: two look-ups and a sum.
+
+use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
+use dfdx::tensor::{PutTape, Tape, Tensor};
+use dfdx::tensor_ops::{Device, GatherTo, ReshapeTo, TryAdd, TryMul};
+
+use crate::data::ragged::Ragged;
+use crate::ops::Stream;
+use crate::ops::dropout::{Dropout, factors};
+
+/// See [`super::EmbeddingOp::try_embed`].
+pub(super) fn embed<
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const EMBED: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    tokens: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
+    positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    batch: &Ragged,
+    dropout: Dropout,
+    tape: T,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let device = tokens.device();
+    let length = batch.len();
+    let ids = batch.tokens.iter().map(|&id| id as usize).collect();
+    let ids = device.try_tensor_from_vec(ids, (length,))?;
+    let places = device.try_tensor_from_vec(super::places(batch), (length,))?;
+    let positions = positions
+        .clone()
+        .try_reshape_like(&(Const::<CONTEXT>, Const::<EMBED>))?;
+    let x: Stream<EMBED, N, D, T> = tokens.clone().put_tape(tape).try_gather(ids)?;
+    let x = x.try_add(positions.retaped::<T>().try_gather(places)?)?;
+    let shape = *x.shape();
+    x.try_mul(factors(device, dropout, shape)?)
+}

@@ -1,0 +1,90 @@
+//! The MLP sublayer of a pre-norm block: layer norm, two linears around an exact GELU, dropout, residual.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+mod reference;
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Storage, Tape};
+use dfdx::tensor_ops::Device;
+
+use super::Stream;
+use super::dropout::Dropout;
+use super::parameters::{LayerNorm, Linear};
+
+/// The two linears. In PyTorch's names `0` and `2`: places in an `nn.Sequential`.
+#[derive(Clone, Debug)]
+pub struct FeedForward<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Storage<N>> {
+    /// `[EMBED] → [HIDDEN]`.
+    pub expand: Linear<EMBED, HIDDEN, N, D>,
+    /// `[HIDDEN] → [EMBED]`.
+    pub contract: Linear<HIDDEN, EMBED, N, D>,
+}
+
+impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
+    for FeedForward<EMBED, HIDDEN, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> = FeedForward<EMBED, HIDDEN, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("0", |s| &s.expand, |s| &mut s.expand),
+                Self::module("2", |s| &s.contract, |s| &mut s.contract),
+            ),
+            |(expand, contract)| FeedForward { expand, contract },
+        )
+    }
+}
+
+/// A device that runs the MLP sublayer.
+pub trait FeedForwardOp<N: Dtype>: Device<N> {
+    /// `y = x + dropout(contract(gelu(expand(norm(x)))))`, `[tokens, EMBED]` → the same.
+    ///
+    /// Every token stands alone. Dropout index: token × EMBED + channel.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// Source: Vaswani et al. 2017, §3.3; pre-norm as in GPT-2 (Radford et al. 2019).
+    fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<N, Self>>(
+        x: Stream<EMBED, N, Self, T>,
+        norm: &LayerNorm<EMBED, N, Self>,
+        weights: &FeedForward<EMBED, HIDDEN, N, Self>,
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::nn::BuildModule;
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+    use crate::ops::testing::{Case, check_op};
+
+    type Sublayer<N> = (LayerNorm<6, N, Cpu>, FeedForward<6, 10, N, Cpu>);
+
+    #[test]
+    fn agrees_with_the_reference_and_with_finite_differences() {
+        let device = Cpu::default();
+        for tokens in [1, 2, 77, 200] {
+            for dropout in [Dropout::NONE, Dropout::new(0.2, 3)] {
+                check_op::<6, 6, Sublayer<f32>, Sublayer<f64>>(Case {
+                    fast_model: BuildModule::build(&device),
+                    exact_model: BuildModule::build(&device),
+                    fast: &|m, x, _| Cpu::try_feed_forward(x, &m.0, &m.1, dropout),
+                    exact: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
+                    plain: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
+                    tokens,
+                    tolerance: 1e-5,
+                });
+            }
+        }
+    }
+}

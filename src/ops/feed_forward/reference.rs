@@ -1,0 +1,54 @@
+//! The plain truth, composed of dfdx's own ops.
+
+use dfdx::shapes::{Dtype, HasShape};
+use dfdx::tensor::{Tape, WithEmptyTape};
+use dfdx::tensor_ops::{Device, TryAdd, TryMul, TrySub};
+
+use super::FeedForward;
+use crate::ops::Stream;
+use crate::ops::dropout::{Dropout, factors};
+use crate::ops::parameters::LayerNorm;
+
+/// See [`super::FeedForwardOp::try_feed_forward`].
+pub(super) fn feed_forward<
+    const EMBED: usize,
+    const HIDDEN: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    x: Stream<EMBED, N, D, T>,
+    norm: &LayerNorm<EMBED, N, D>,
+    weights: &FeedForward<EMBED, HIDDEN, N, D>,
+    dropout: Dropout,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let hidden = weights
+        .expand
+        .try_forward(norm.try_forward(x.with_empty_tape())?)?;
+    let y = weights.contract.try_forward(gelu(hidden)?)?;
+    let factors = factors(x.device(), dropout, *x.shape())?;
+    x.try_add(y.try_mul(factors)?)
+}
+
+/// Exact GELU, `x Φ(x)`, with its true derivative `Φ(x) + x φ(x)`.
+///
+/// dfdx 0.13's `accurate_gelu` has the right value but the derivative `Φ(x) + √2 x φ(x)`: a factor
+/// 1/√2 of the chain rule is missing. Since φ' = -x φ, adding `(√2 - 1) φ(x)` to the tape and
+/// taking its value away again off the tape mends the derivative and leaves the value.
+fn gelu<const WIDTH: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    x: Stream<WIDTH, N, D, T>,
+) -> Result<Stream<WIDTH, N, D, T>, D::Err> {
+    let factor = (std::f64::consts::SQRT_2 - 1.0) / std::f64::consts::TAU.sqrt();
+    let [half, factor] = [-0.5, factor].map(|v| N::from_f64(v).expect("a finite number"));
+    let density = x
+        .with_empty_tape()
+        .try_square()?
+        .try_mul(half)?
+        .try_exp()?
+        .try_mul(factor)?;
+    // A tensor of its own: a clone would share its id, and so its gradient.
+    let value = x
+        .device()
+        .try_tensor_from_vec(density.as_vec(), *x.shape())?;
+    x.try_accurate_gelu()?.try_add(density)?.try_sub(value)
+}

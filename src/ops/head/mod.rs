@@ -1,0 +1,129 @@
+//! The end of the network: final layer norm, projection to the vocabulary, and the loss.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+#[cfg(any(test, feature = "cuda"))]
+mod reference;
+
+use dfdx::shapes::{Dtype, Rank0, Rank2};
+use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::Stream;
+use super::parameters::LayerNorm;
+use crate::data::ragged::{PAD, Ragged};
+
+/// A device that ends a language model.
+pub trait HeadOp<N: Dtype>: Device<N> {
+    /// Mean negative log-likelihood of the scored targets, in nats.
+    ///
+    /// `x: [tokens, EMBED]`, `head: [VOCAB, EMBED]`. Rows whose target is [`PAD`] are left out
+    /// before anything is computed. The batch must score at least one token; the caller has checked.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<N, Self>>(
+        x: Stream<EMBED, N, Self, T>,
+        norm: &LayerNorm<EMBED, N, Self>,
+        head: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
+        batch: &Ragged,
+    ) -> Result<Tensor<Rank0, N, Self, T>, Self::Err>;
+
+    /// Unnormalised log-probabilities of the next token after each of `rows`: `[rows, VOCAB]`.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_logits<const EMBED: usize, const VOCAB: usize>(
+        x: Stream<EMBED, N, Self>,
+        norm: &LayerNorm<EMBED, N, Self>,
+        head: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
+        rows: &[usize],
+    ) -> Result<Stream<VOCAB, N, Self>, Self::Err>;
+}
+
+/// The tokens whose target is scored, and those targets.
+fn scored(batch: &Ragged) -> (Vec<usize>, Vec<usize>) {
+    let targets = batch.targets.iter().enumerate();
+    targets
+        .filter(|&(_, &target)| target != PAD)
+        .map(|(t, &target)| (t, target as usize))
+        .unzip()
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::nn::BuildModule;
+    use dfdx::shapes::Const;
+    use dfdx::tensor::{AsArray, Cpu, TensorFromVec};
+    use dfdx::tensor_ops::ReshapeTo;
+
+    use super::*;
+    use crate::ops::testing::{Case, batch, check_op};
+
+    type Layers<N> = (LayerNorm<6, N, Cpu>, Tensor<Rank2<13, 6>, N, Cpu>);
+
+    #[test]
+    fn agrees_with_the_reference_and_with_finite_differences() {
+        let device = Cpu::default();
+        let many: Vec<usize> = (0..30).map(|i| 1 + i % 9).collect();
+        for lengths in [&[1][..], &[4, 2], &many] {
+            let mut batch = batch(lengths, 13);
+            batch
+                .targets
+                .iter_mut()
+                .skip(1)
+                .step_by(3)
+                .for_each(|target| *target = PAD);
+            let shape = (1usize, Const::<1>);
+            check_op::<6, 1, Layers<f32>, Layers<f64>>(Case {
+                fast_model: BuildModule::build(&device),
+                exact_model: BuildModule::build(&device),
+                fast: &|m, x, _| Cpu::try_loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
+                exact: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
+                plain: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
+                tokens: batch.len(),
+                tolerance: 1e-5,
+            });
+        }
+    }
+
+    /// A head that is the identity, after a norm that leaves `[1, -1]` as it is, up to epsilon.
+    fn two_words(scale: f32) -> (LayerNorm<2, f32, Cpu>, Tensor<Rank2<2, 2>, f32, Cpu>) {
+        let device = Cpu::default();
+        let mut layers: (LayerNorm<2, f32, Cpu>, Tensor<Rank2<2, 2>, f32, Cpu>) =
+            BuildModule::build(&device);
+        layers.1.copy_from(&[scale, 0.0, 0.0, scale]);
+        layers
+    }
+
+    #[test]
+    fn logits_of_1e4_stay_finite() {
+        let device = Cpu::default();
+        let (norm, head) = two_words(1e4);
+        let x = device.tensor_from_vec(vec![1.0, -1.0], (1, Const::<2>));
+        let batch = Ragged {
+            tokens: vec![1],
+            targets: vec![1],
+            starts: vec![0, 1],
+        };
+        let loss = Cpu::try_loss(x, &norm, &head, &batch)
+            .expect("a loss")
+            .array();
+        assert!((loss - 2e4).abs() < 2.0, "{loss}");
+    }
+
+    #[test]
+    fn logits_come_for_the_rows_asked_for() {
+        let device = Cpu::default();
+        let (norm, head) = two_words(1.0);
+        let x = device.tensor_from_vec(vec![1.0, -1.0, -1.0, 1.0], (2, Const::<2>));
+        let logits = Cpu::try_logits(x, &norm, &head, &[1])
+            .expect("logits")
+            .as_vec();
+        assert!(
+            (logits[0] + 1.0).abs() < 1e-4 && (logits[1] - 1.0).abs() < 1e-4,
+            "{logits:?}"
+        );
+    }
+}

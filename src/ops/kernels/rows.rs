@@ -1,0 +1,228 @@
+//! Element-wise and row-wise functions, written so that the compiler vectorises them.
+//!
+//! [`wide`] runs a closure compiled for the widest vectors of the processor at hand; what is called
+//! inside it is `#[inline(always)]`. No fused multiply-add is ever introduced, so the bits are the
+//! same on every x86-64 and aarch64 processor.
+
+use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
+use std::sync::LazyLock;
+
+use crate::ops::parameters::LAYER_NORM_EPSILON;
+
+/// Number of partial sums of a reduction: one 512-bit vector.
+const LANES: usize = 16;
+
+/// Runs `f` compiled for this processor's vector instructions.
+pub(in crate::ops) fn wide<R>(f: impl FnOnce() -> R) -> R {
+    static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
+    ARCH.dispatch(f)
+}
+
+/// Sum of `f(a, b)` over two rows, in a fixed order.
+#[inline(always)]
+pub(in crate::ops) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+    let mut lanes = [0f32; LANES];
+    let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
+    let tail = a_blocks.remainder().iter().zip(b_blocks.remainder());
+    let tail: f32 = tail.map(|(&a, &b)| f(a, b)).sum();
+    for (a, b) in a_blocks.zip(b_blocks) {
+        for lane in 0..LANES {
+            lanes[lane] += f(a[lane], b[lane]);
+        }
+    }
+    lanes.iter().sum::<f32>() + tail
+}
+
+/// `e^x` to about 2 units in the last place; below -87 it is about 1e-38, above 88 about 1e38.
+///
+/// Source: range reduction and polynomial of Cephes `expf` (Moshier 1989).
+#[inline(always)]
+pub(in crate::ops) fn exp(x: f32) -> f32 {
+    let x = x.clamp(-87.0, 88.0);
+    // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer and leaves it in the low bits.
+    const ROUND: f32 = 12_582_912.0;
+    let shifted = x * LOG2_E + ROUND;
+    let n = shifted - ROUND;
+    let r = x - n * 0.693_359_4 + n * 2.121_944_4e-4;
+    let p = 1.987_569_1e-4;
+    let p = p * r + 1.398_199_9e-3;
+    let p = p * r + 8.333_452e-3;
+    let p = p * r + 4.166_579_6e-2;
+    let p = p * r + 1.666_666_5e-1;
+    let p = p * r + 0.5;
+    let p = p * r * r + r + 1.0;
+    let exponent = shifted.to_bits().wrapping_add(127) << 23;
+    p * f32::from_bits(exponent)
+}
+
+/// Error function to 1.5e-7, and `e^(-x²)`, which it needs anyway.
+///
+/// Source: Abramowitz and Stegun 1964, 7.1.26.
+#[inline(always)]
+fn erf(x: f32) -> (f32, f32) {
+    let a = x.abs();
+    let t = 1.0 / (1.0 + 0.327_591_1 * a);
+    let p = 1.061_405_4 * t - 1.453_152;
+    let p = p * t + 1.421_413_7;
+    let p = p * t - 0.284_496_74;
+    let p = p * t + 0.254_829_6;
+    let gauss = exp(-a * a);
+    ((1.0 - p * t * gauss).copysign(x), gauss)
+}
+
+/// Exact GELU, `x Φ(x)`, and its derivative `Φ(x) + x φ(x)`.
+///
+/// Source: Hendrycks and Gimpel 2016.
+#[inline(always)]
+pub(in crate::ops) fn gelu(x: f32) -> (f32, f32) {
+    const FRAC_1_SQRT_TAU: f32 = 0.398_942_3;
+    let (erf, gauss) = erf(x * FRAC_1_SQRT_2);
+    let cumulative = 0.5 * (1.0 + erf);
+    (x * cumulative, cumulative + x * FRAC_1_SQRT_TAU * gauss)
+}
+
+/// Mean and reciprocal standard deviation of each row of `x: [rows, embed]`.
+pub(in crate::ops) fn row_moments(x: &[f32], embed: usize) -> Vec<[f32; 2]> {
+    wide(
+        #[inline(always)]
+        || {
+            let moments = x.chunks_exact(embed).map(|x| {
+                let mean = sum_of(x, x, |v, _| v) / embed as f32;
+                let variance = sum_of(x, x, |v, _| (v - mean) * (v - mean)) / embed as f32;
+                [mean, 1.0 / (variance + LAYER_NORM_EPSILON as f32).sqrt()]
+            });
+            moments.collect()
+        },
+    )
+}
+
+/// Layer norm of each row, given its [`row_moments`].
+pub(in crate::ops) fn normalise(
+    x: &[f32],
+    moments: &[[f32; 2]],
+    weight: &[f32],
+    bias: &[f32],
+) -> Vec<f32> {
+    let embed = weight.len();
+    let mut y = vec![0.0; x.len()];
+    wide(
+        #[inline(always)]
+        || {
+            for ((y, x), &[mean, scale]) in rows_mut(&mut y, embed).zip(rows(x, embed)).zip(moments)
+            {
+                for i in 0..embed {
+                    y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+                }
+            }
+        },
+    );
+    y
+}
+
+/// Backward of [`normalise`]: adds to `dx`, `dweight` and `dbias`.
+pub(in crate::ops) fn normalise_backward(
+    dy: &[f32],
+    x: &[f32],
+    moments: &[[f32; 2]],
+    weight: &[f32],
+    dx: &mut [f32],
+    (dweight, dbias): (&mut [f32], &mut [f32]),
+) {
+    let embed = weight.len();
+    let mut scaled = vec![0.0; embed];
+    wide(
+        #[inline(always)]
+        || {
+            let data = rows_mut(dx, embed)
+                .zip(rows(dy, embed))
+                .zip(rows(x, embed))
+                .zip(moments);
+            for (((dx, dy), x), &[mean, scale]) in data {
+                let hat = |x: f32| (x - mean) * scale;
+                for i in 0..embed {
+                    dweight[i] += dy[i] * hat(x[i]);
+                    dbias[i] += dy[i];
+                    scaled[i] = dy[i] * weight[i];
+                }
+                let mean_scaled = sum_of(&scaled, x, |d, _| d) / embed as f32;
+                let mean_along = sum_of(&scaled, x, |d, x| d * hat(x)) / embed as f32;
+                for i in 0..embed {
+                    dx[i] += scale * (scaled[i] - mean_scaled - hat(x[i]) * mean_along);
+                }
+            }
+        },
+    );
+}
+
+/// Adds the rows of `dy` to `sum`.
+pub(in crate::ops) fn add_rows(dy: &[f32], sum: &mut [f32]) {
+    let width = sum.len();
+    wide(
+        #[inline(always)]
+        || {
+            for row in rows(dy, width) {
+                for i in 0..width {
+                    sum[i] += row[i];
+                }
+            }
+        },
+    );
+}
+
+/// Every row of `y` starts as `bias`.
+pub(in crate::ops) fn fill_rows(y: &mut [f32], bias: &[f32]) {
+    for row in y.chunks_exact_mut(bias.len()) {
+        row.copy_from_slice(bias);
+    }
+}
+
+/// Rows of equal width.
+#[inline(always)]
+pub(in crate::ops) fn rows(x: &[f32], width: usize) -> std::slice::ChunksExact<'_, f32> {
+    x.chunks_exact(width)
+}
+
+/// Rows of equal width, to write.
+#[inline(always)]
+pub(in crate::ops) fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f32> {
+    x.chunks_exact_mut(width)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn exp_is_accurate_and_saturates() {
+        for i in -8700..=8800 {
+            let x = i as f32 * 0.01;
+            let (got, want) = (f64::from(exp(x)), f64::from(x).exp());
+            assert!(
+                (got - want).abs() <= 3e-7 * want,
+                "exp({x}) = {got}, not {want}"
+            );
+        }
+        assert_eq!(exp(0.0), 1.0);
+        assert!(exp(-1e10) < 1e-37 && exp(f32::NEG_INFINITY) >= 0.0 && exp(1e10).is_finite());
+    }
+
+    #[test]
+    fn gelu_and_its_slope_match_their_definition() {
+        // Φ by Simpson's rule in f64.
+        let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
+        let cumulative = |x: f64| {
+            let (n, h) = (2000, x / 2000.0);
+            let inner: f64 = (1..n)
+                .map(|i| density(f64::from(i) * h) * if i % 2 == 1 { 4.0 } else { 2.0 })
+                .sum();
+            0.5 + h / 3.0 * (density(0.0) + inner + density(x))
+        };
+        for i in -60..=60 {
+            let x = f64::from(i) * 0.1;
+            let (value, slope) = gelu(x as f32);
+            let (want, want_slope) = (x * cumulative(x), cumulative(x) + x * density(x));
+            assert!((f64::from(value) - want).abs() < 1e-6, "gelu({x})");
+            assert!((f64::from(slope) - want_slope).abs() < 1e-6, "gelu'({x})");
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The work plan of a batch: whole documents in a fixed number of shards.
+//!
+//! A shard is the unit of parallel work and of weight-gradient sums. The plan depends on the batch
+//! alone, never on the number of threads, and shards are summed in order: that is why results are
+//! the same bits for 1, 2 or 64 threads.
+
+use std::ops::Range;
+
+use rayon::prelude::*;
+
+/// At most so many shards a batch: enough to balance 16 threads, few enough to sum quickly.
+const MOST_SHARDS: usize = 16;
+/// A shard smaller than this is not worth a weight-gradient buffer of its own.
+const LEAST_TOKENS: usize = 64;
+
+/// Some whole documents of a batch.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(in crate::ops) struct Shard {
+    /// First token of each document within the batch, and the end of the last.
+    pub(in crate::ops) starts: Vec<usize>,
+}
+
+impl Shard {
+    /// The shard's tokens within the batch.
+    pub(in crate::ops) fn tokens(&self) -> Range<usize> {
+        self.starts[0]..self.starts[self.starts.len() - 1]
+    }
+
+    /// Number of tokens.
+    pub(in crate::ops) fn len(&self) -> usize {
+        self.tokens().len()
+    }
+
+    /// The part of a `[tokens, width]` matrix of the batch that belongs to this shard.
+    pub(in crate::ops) fn rows<'a>(&self, matrix: &'a [f32], width: usize) -> &'a [f32] {
+        &matrix[self.starts[0] * width..self.tokens().end * width]
+    }
+
+    /// Each document's tokens, counted from the shard's first.
+    pub(in crate::ops) fn documents(&self) -> impl Iterator<Item = Range<usize>> {
+        let first = self.starts[0];
+        self.starts
+            .windows(2)
+            .map(move |w| w[0] - first..w[1] - first)
+    }
+}
+
+/// Cuts documents, given by where they start, into shards of about equal numbers of tokens.
+pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
+    let total = starts[starts.len() - 1];
+    let count = (total / LEAST_TOKENS).clamp(1, MOST_SHARDS);
+    let mut shards = Vec::with_capacity(count);
+    let mut current = vec![starts[0]];
+    for &end in &starts[1..] {
+        current.push(end);
+        if end * count >= total * (shards.len() + 1) {
+            shards.push(Shard {
+                starts: std::mem::replace(&mut current, vec![end]),
+            });
+        }
+    }
+    shards
+}
+
+/// Splits a `[tokens, width]` matrix into one slice a shard.
+pub(in crate::ops) fn split<'a>(
+    shards: &[Shard],
+    width: usize,
+    mut matrix: &'a mut [f32],
+) -> Vec<&'a mut [f32]> {
+    let cut = |shard: &Shard| {
+        let (own, rest) = std::mem::take(&mut matrix).split_at_mut(shard.len() * width);
+        matrix = rest;
+        own
+    };
+    shards.iter().map(cut).collect()
+}
+
+/// `total[i] += parts[0][i] + parts[1][i] + …`, each element in that order.
+pub(in crate::ops) fn add_in_order(parts: &[&[f32]], total: &mut [f32]) {
+    const CHUNK: usize = 16 * 1024;
+    total
+        .par_chunks_mut(CHUNK)
+        .enumerate()
+        .for_each(|(c, total)| {
+            for part in parts {
+                let part = &part[c * CHUNK..c * CHUNK + total.len()];
+                total.iter_mut().zip(part).for_each(|(t, p)| *t += p);
+            }
+        });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shards_cover_every_document_once_and_are_balanced() {
+        let lengths: Vec<usize> = (0..128).map(|i| 4 + (i * 37) % 110).collect();
+        let mut starts = vec![0];
+        starts.extend(lengths.iter().scan(0, |end, l| {
+            *end += l;
+            Some(*end)
+        }));
+        let shards = plan(&starts);
+        assert_eq!(shards.len(), MOST_SHARDS);
+        let joined: Vec<usize> = shards.iter().flat_map(|s| s.starts[1..].to_vec()).collect();
+        assert_eq!(joined, starts[1..]);
+        let longest = shards.iter().map(Shard::len).max();
+        assert!(
+            longest < Some(starts[128] / MOST_SHARDS + 114),
+            "{longest:?}"
+        );
+    }
+
+    #[test]
+    fn a_single_long_document_is_one_shard() {
+        assert_eq!(
+            plan(&[0, 5000]),
+            [Shard {
+                starts: vec![0, 5000]
+            }]
+        );
+        assert_eq!(plan(&[0, 1]).len(), 1);
+    }
+
+    #[test]
+    fn parts_are_summed_in_order() {
+        let (a, b) = (vec![1.0; 40_000], vec![2.0; 40_000]);
+        let mut total = vec![0.5; 40_000];
+        add_in_order(&[&a, &b], &mut total);
+        assert!(total.iter().all(|&t| t == 3.5));
+    }
+}

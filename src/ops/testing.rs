@@ -1,0 +1,305 @@
+//! One check for every differentiable op: fast f32 path = f64 reference = finite differences.
+
+use std::ops::Mul;
+
+use dfdx::nn::tensor_collection::{
+    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
+    ViewTensorRef,
+};
+use dfdx::shapes::{Const, Dtype, Shape};
+use dfdx::tensor::{
+    AsArray, Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor,
+    TensorFromVec, Trace,
+};
+use dfdx::tensor_ops::{Backward, Device, SumTo};
+
+use super::Stream;
+use crate::data::ragged::{Ragged, Sequence};
+
+type Op<'a, const IN: usize, const OUT: usize, M, N, T> =
+    &'a dyn Fn(&M, Stream<IN, N, Cpu, T>, T) -> Result<Stream<OUT, N, Cpu, T>, CpuError>;
+
+/// An op on `[tokens, IN]` with the weights of a model, three times over.
+pub(super) struct Case<'a, const IN: usize, const OUT: usize, M32, M64> {
+    pub(super) fast_model: M32,
+    pub(super) exact_model: M64,
+    pub(super) fast: Op<'a, IN, OUT, M32, f32, OwnedTape<f32, Cpu>>,
+    pub(super) exact: Op<'a, IN, OUT, M64, f64, OwnedTape<f64, Cpu>>,
+    /// The reference without a tape, for finite differences.
+    pub(super) plain: Op<'a, IN, OUT, M64, f64, NoneTape>,
+    pub(super) tokens: usize,
+    /// Of the fast path, relative to the largest value of each tensor.
+    pub(super) tolerance: f64,
+}
+
+/// Documents of the given lengths with arbitrary ids in `1..vocabulary`.
+pub(super) fn batch(lengths: &[usize], vocabulary: u32) -> Ragged {
+    let ids = |n: usize, salt: usize| {
+        (0..n)
+            .map(|i| 1 + ((i * 7 + salt * 3) as u32) % (vocabulary - 1))
+            .collect()
+    };
+    let sequences: Vec<Sequence> = (lengths.iter().enumerate())
+        .map(|(d, &n)| Sequence {
+            tokens: ids(n, d),
+            targets: ids(n, d + 5),
+        })
+        .collect();
+    Ragged::from_sequences(&sequences)
+}
+
+/// Compares outputs and all gradients of a weighted sum of squares of the output.
+pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
+    mut case: Case<'_, IN, OUT, M32, M64>,
+) where
+    M32: TensorCollection<f32, Cpu>,
+    M64: TensorCollection<f64, Cpu>,
+{
+    let mut salt = 0.0;
+    let mut numbers = |n: usize| -> Vec<f64> {
+        salt += 1.0;
+        (0..n)
+            .map(|i| ((i as f64 + 1.0) * 12.9898 * salt).sin() * 0.9)
+            .collect()
+    };
+    let shapes: Vec<usize> = weights(&case.exact_model).iter().map(Vec::len).collect();
+    let values: Vec<Vec<f64>> = shapes.into_iter().map(&mut numbers).collect();
+    fill(&mut case.fast_model, &values);
+    fill(&mut case.exact_model, &values);
+    let x = numbers(case.tokens * IN);
+    let (fast_y, fast) = run(&case.fast_model, &x, case.tokens, case.fast);
+    let (exact_y, exact) = run(&case.exact_model, &x, case.tokens, case.exact);
+    assert_close("output", &fast_y, &exact_y, case.tolerance, 0.0);
+    assert_eq!(fast.len(), exact.len());
+    let largest = exact
+        .iter()
+        .flat_map(|(_, g)| g)
+        .fold(0f64, |m, g| m.max(g.abs()));
+    for ((name, fast), (_, exact)) in fast.iter().zip(&exact) {
+        assert_close(
+            &format!("gradient of {name}"),
+            fast,
+            exact,
+            case.tolerance,
+            0.1 * largest,
+        );
+    }
+    check_differences(&mut case, &values, &x, &exact);
+}
+
+/// Central differences in f64 at up to three elements of every tensor.
+fn check_differences<const IN: usize, const OUT: usize, M32, M64: TensorCollection<f64, Cpu>>(
+    case: &mut Case<'_, IN, OUT, M32, M64>,
+    values: &[Vec<f64>],
+    x: &[f64],
+    exact: &[(String, Vec<f64>)],
+) {
+    const STEP: f64 = 1e-5;
+    let device = Cpu::default();
+    let mut loss_at = |values: &[Vec<f64>], x: &[f64]| {
+        fill(&mut case.exact_model, values);
+        let x = device.tensor_from_vec(x.to_vec(), (case.tokens, Const::<IN>));
+        let y = (case.plain)(&case.exact_model, x, NoneTape).expect("a forward pass");
+        weighted(y).array()
+    };
+    for (which, (name, gradient)) in exact.iter().enumerate() {
+        let largest = gradient.iter().fold(1e-3f64, |m, g| m.max(g.abs()));
+        for at in [0, gradient.len() / 2, gradient.len() - 1] {
+            let mut shifted = |sign: f64| {
+                let (mut values, mut x) = (values.to_vec(), x.to_vec());
+                // The input stands first in the list of gradients.
+                let target = if which == 0 {
+                    &mut x
+                } else {
+                    &mut values[which - 1]
+                };
+                target[at] += sign * STEP;
+                loss_at(&values, &x)
+            };
+            let difference = (shifted(1.0) - shifted(-1.0)) / (2.0 * STEP);
+            let error = (difference - gradient[at]).abs() / largest;
+            assert!(
+                error < 1e-6,
+                "{name}[{at}]: {} by autodiff, {difference}",
+                gradient[at]
+            );
+        }
+    }
+}
+
+/// Output, and the gradients of the input and of every weight.
+fn run<const IN: usize, const OUT: usize, M, N>(
+    model: &M,
+    x: &[f64],
+    tokens: usize,
+    op: Op<'_, IN, OUT, M, N, OwnedTape<N, Cpu>>,
+) -> (Vec<f64>, Vec<(String, Vec<f64>)>)
+where
+    N: Dtype,
+    Cpu: Device<N>,
+    M: TensorCollection<N, Cpu>,
+{
+    let device = Cpu::default();
+    let x = x.iter().map(|&v| N::from_f64(v).expect("finite")).collect();
+    let x: Stream<IN, N, Cpu> = device.tensor_from_vec(x, (tokens, Const::<IN>));
+    // An op that starts a stream takes the tape itself; one that continues it finds it in `x`.
+    let tape = OwnedTape::default();
+    let y = op(model, x.leaky_trace(), tape).expect("a forward pass");
+    let output = to_f64(y.as_vec());
+    let mut gradients = weighted(y).backward();
+    let mut all = vec![("input".to_owned(), gradient_of(&x, &mut gradients))];
+    let mut collect = Collect {
+        gradients: &mut gradients,
+        all: &mut all,
+    };
+    M::iter_tensors(&mut RecursiveWalker {
+        m: (model, String::new()),
+        f: &mut collect,
+    })
+    .expect("gradients");
+    (output, all)
+}
+
+/// `Σ wᵢ yᵢ²`, so that the incoming gradient is not constant.
+fn weighted<const OUT: usize, N: Dtype, T: Tape<N, Cpu>>(
+    y: Stream<OUT, N, Cpu, T>,
+) -> Tensor<(), N, Cpu, T>
+where
+    Cpu: Device<N>,
+{
+    let (y, tape) = y.split_tape();
+    let n = y.as_vec().len();
+    let w = (0..n)
+        .map(|i| N::from_f64(0.3 + (i as f64 * 0.7).cos()).expect("finite"))
+        .collect();
+    let w = y
+        .device()
+        .tensor_from_vec(w, *dfdx::shapes::HasShape::shape(&y));
+    y.put_tape(tape).square().mul(w).sum()
+}
+
+fn to_f64<N: Dtype>(values: Vec<N>) -> Vec<f64> {
+    values
+        .into_iter()
+        .map(|v| v.to_f64().expect("a number"))
+        .collect()
+}
+
+fn gradient_of<S: Shape, N: Dtype>(
+    t: &Tensor<S, N, Cpu>,
+    gradients: &mut Gradients<N, Cpu>,
+) -> Vec<f64>
+where
+    Cpu: Device<N>,
+{
+    gradients.try_alloc_for(t).expect("memory");
+    to_f64(gradients.get(t).as_vec())
+}
+
+struct Collect<'a, N: Dtype>
+where
+    Cpu: Device<N>,
+{
+    gradients: &'a mut Gradients<N, Cpu>,
+    all: &'a mut Vec<(String, Vec<f64>)>,
+}
+
+impl<N: Dtype> TensorVisitor<N, Cpu> for Collect<'_, N>
+where
+    Cpu: Device<N>,
+{
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = CpuError;
+    type E2 = N;
+    type D2 = Cpu;
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, N, Cpu>,
+        (t, name): (&Tensor<S, N, Cpu>, String),
+    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        self.all.push((name, gradient_of(t, self.gradients)));
+        Ok(None)
+    }
+}
+
+struct Read(Vec<Vec<f64>>);
+
+impl<N: Dtype> TensorVisitor<N, Cpu> for Read
+where
+    Cpu: Device<N>,
+{
+    type Viewer = ViewTensorRef;
+    type Err = CpuError;
+    type E2 = N;
+    type D2 = Cpu;
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, N, Cpu>,
+        t: &Tensor<S, N, Cpu>,
+    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        self.0.push(to_f64(t.as_vec()));
+        Ok(None)
+    }
+}
+
+fn weights<N: Dtype, M: TensorCollection<N, Cpu>>(model: &M) -> Vec<Vec<f64>>
+where
+    Cpu: Device<N>,
+{
+    let mut read = Read(vec![]);
+    M::iter_tensors(&mut RecursiveWalker {
+        m: model,
+        f: &mut read,
+    })
+    .expect("weights");
+    read.0
+}
+
+struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
+
+impl<N: Dtype> TensorVisitor<N, Cpu> for Fill<'_>
+where
+    Cpu: Device<N>,
+{
+    type Viewer = ViewTensorMut;
+    type Err = CpuError;
+    type E2 = N;
+    type D2 = Cpu;
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, N, Cpu>,
+        t: &mut Tensor<S, N, Cpu>,
+    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        let values = self.0.next().expect("as many values as tensors");
+        let values: Vec<N> = values
+            .iter()
+            .map(|&v| N::from_f64(v).expect("finite"))
+            .collect();
+        t.copy_from(&values);
+        Ok(None)
+    }
+}
+
+fn fill<N: Dtype, M: TensorCollection<N, Cpu>>(model: &mut M, values: &[Vec<f64>])
+where
+    Cpu: Device<N>,
+{
+    M::iter_tensors(&mut RecursiveWalker {
+        m: model,
+        f: &mut Fill(values.iter()),
+    })
+    .expect("fill");
+}
+
+/// `scale` is what a tensor that is zero by symmetry is compared on.
+fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
+    assert_eq!(got.len(), want.len(), "{what}");
+    let largest = want.iter().fold(scale, |m, v| m.max(v.abs()));
+    for (i, (got, want)) in got.iter().zip(want).enumerate() {
+        let error = (got - want).abs() / largest;
+        assert!(
+            error <= tolerance,
+            "{what}[{i}]: {got}, reference {want} (off by {error:.1e})"
+        );
+    }
+}

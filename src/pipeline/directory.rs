@@ -1,0 +1,187 @@
+//! Where everything of a run lies.
+//!
+//! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
+//! holds `summary.csv` and `figures/`.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::{Experiment, Point};
+use crate::error::{Error, Kind, Result};
+use crate::files;
+
+/// How far a run is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum State {
+    /// Started and not ended; or the program was killed.
+    Running,
+    /// Every stage is done.
+    Done,
+    /// Stopped by an error.
+    Failed,
+}
+
+/// `status.json`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Status {
+    /// How far.
+    pub state: State,
+    /// Why a failed run failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
+}
+
+/// The folder of one run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunDirectory {
+    path: PathBuf,
+}
+
+/// The folder of an experiment: `results/birthplace/vanilla`.
+pub fn experiment_folder(experiment: &Experiment, results: &Path) -> PathBuf {
+    results.join(&experiment.name)
+}
+
+impl RunDirectory {
+    /// Where a point with a seed goes. Nothing is created.
+    pub fn new(experiment: &Experiment, point: &Point, seed: u64, results: &Path) -> Self {
+        let folder = experiment_folder(experiment, results).join(point.folder());
+        Self {
+            path: folder.join(format!("seed-{seed}")),
+        }
+    }
+
+    /// The one finished run at or below `path`, as `ask`, `score` and `export` take it.
+    ///
+    /// # Errors
+    /// There is none, or there are several: then the message lists them.
+    pub fn find(path: &Path) -> Result<Self> {
+        let mut found = vec![];
+        collect(path, &mut found);
+        found.sort();
+        match &found[..] {
+            [one] => Ok(Self { path: one.clone() }),
+            [] => Err(Error::usage(format!("{} holds no run", path.display()))
+                .help("name a folder that `attnlab run` wrote, such as results/quickstart")),
+            several => {
+                let list: Vec<String> = several
+                    .iter()
+                    .map(|p| format!("  {}", p.display()))
+                    .collect();
+                Err(Error::usage(format!(
+                    "{} holds several runs\n{}",
+                    path.display(),
+                    list.join("\n")
+                ))
+                .help("name one of them"))
+            }
+        }
+    }
+
+    /// The folder itself.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// The settings, complete with defaults.
+    pub fn resolved_toml(&self) -> PathBuf {
+        self.path.join("resolved.toml")
+    }
+
+    /// One row a training step.
+    pub fn metrics_csv(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
+    /// Documents as pretraining shows them.
+    pub fn corruption_csv(&self) -> PathBuf {
+        self.path.join("corruption_examples.csv")
+    }
+
+    /// Answers to a split's questions, by the model or by a constant.
+    pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
+        self.path
+            .join("predictions")
+            .join(format!("{split}-{subject}.tsv"))
+    }
+
+    /// Weights after a stage.
+    pub fn weights(&self, stage: &str) -> PathBuf {
+        self.path
+            .join("checkpoints")
+            .join(format!("{stage}.safetensors"))
+    }
+
+    /// The weights of the last stage that ended.
+    ///
+    /// # Errors
+    /// The run has trained nothing.
+    pub fn last_weights(&self) -> Result<PathBuf> {
+        let stages = ["finetune", "pretrain"].map(|stage| self.weights(stage));
+        stages
+            .into_iter()
+            .find(|path| path.is_file())
+            .ok_or_else(|| {
+                Error::usage(format!("{} holds no weights", self.path.display()))
+                    .help("the run has not finished a training stage")
+            })
+    }
+
+    /// Writes the settings before anything else; what an earlier run left is removed.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn begin(&self, resolved_toml: &str) -> Result<()> {
+        for folder in ["predictions", "checkpoints"] {
+            let path = self.path.join(folder);
+            match std::fs::remove_dir_all(&path) {
+                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
+                    return Err(Error::io(Kind::Run, "remove", &path, e));
+                }
+                _ => {}
+            }
+        }
+        files::write(&self.resolved_toml(), resolved_toml.as_bytes())
+    }
+
+    /// Notes how far the run is.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub fn set_status(&self, state: State, reason: Option<String>) -> Result<()> {
+        let text = serde_json::to_vec_pretty(&Status { state, reason });
+        files::write(
+            &self.path.join("status.json"),
+            &text.expect("a status is plain JSON"),
+        )
+    }
+
+    /// How far the run is.
+    ///
+    /// # Errors
+    /// There is no readable `status.json`.
+    pub fn status(&self) -> Result<Status> {
+        let path = self.path.join("status.json");
+        let text = files::read_text(Kind::Data, &path)?;
+        serde_json::from_str(&text).map_err(|e| Error::io(Kind::Data, "read", &path, e))
+    }
+
+    /// Whether every stage is done.
+    pub fn is_done(&self) -> bool {
+        self.status()
+            .is_ok_and(|status| status.state == State::Done)
+    }
+}
+
+/// Folders with a `resolved.toml`, depth first.
+fn collect(path: &Path, found: &mut Vec<PathBuf>) {
+    if path.join("resolved.toml").is_file() {
+        found.push(path.to_owned());
+    } else if let Ok(entries) = std::fs::read_dir(path) {
+        for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+            collect(&entry.path(), found);
+        }
+    }
+}

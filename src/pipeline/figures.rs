@@ -1,0 +1,169 @@
+//! From CSV files to figures: gathers what a figure shows and lets `plot` draw it.
+
+use std::path::{Path, PathBuf};
+
+use super::directory::RunDirectory;
+use super::summary::labels;
+use crate::config::schema::{FigureKind, FigureSpec, StageKind};
+use crate::config::{Experiment, Point};
+use crate::error::{Error, Kind, Result};
+use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
+use crate::metrics::table;
+use crate::plot::{
+    AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
+    Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
+};
+
+/// Documents in a figure of corruption examples, where the file does not say.
+const EXAMPLES: usize = 4;
+
+/// Draws every figure of an experiment into `folder/figures`.
+///
+/// # Errors
+/// A CSV file that cannot be read, or a figure that cannot be written.
+pub(super) fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
+    let mut written = vec![];
+    for (name, spec) in &experiment.figures {
+        let figure = match spec.kind {
+            FigureKind::AccuracyBars => accuracy_bars(experiment, spec, folder)?,
+            FigureKind::LearningCurves => learning_curves(experiment, spec, results)?,
+            FigureKind::CorruptionExamples => corruption_examples(experiment, spec, results)?,
+        };
+        written.extend(figure.write(&folder.join("figures"), name)?);
+    }
+    Ok(written)
+}
+
+fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> Result<Figure> {
+    let rows: Vec<AccuracyRow> = table::read(&folder.join("summary.csv"))?;
+    let of = |subject: &'static str, point: String| {
+        rows.iter()
+            .filter(move |row| row.subject == subject && row.point == point)
+    };
+    let counts = |row: &AccuracyRow| Some((row.correct?, row.questions?));
+    let bar = |(point, label): (&Point, String)| Bar {
+        label,
+        runs: of("model", point.folder())
+            .filter_map(|row| {
+                let (correct, questions) = counts(row)?;
+                Some(SeedAccuracy {
+                    seed: row.seed?,
+                    correct,
+                    questions,
+                })
+            })
+            .collect(),
+        reported: of("reported", point.folder())
+            .map(|row| (row.accuracy, row.detail.clone().unwrap_or_default()))
+            .next(),
+    };
+    let constant = rows.iter().find(|row| row.subject == "constant");
+    let baseline = constant.and_then(|row| {
+        let (correct, questions) = counts(row)?;
+        let label = format!(
+            "always \u{201c}{}\u{201d}",
+            row.detail.as_deref().unwrap_or_default()
+        );
+        Some(Baseline {
+            label,
+            correct,
+            questions,
+        })
+    });
+    let split = rows.first().map_or("dev", |row| &row.split);
+    draw_accuracy_bars(&AccuracyBars {
+        title: spec
+            .title
+            .clone()
+            .unwrap_or_else(|| "Questions answered right".to_owned()),
+        caption: format!(
+            "{}, {split} questions, {}.",
+            experiment.name,
+            seeds(experiment)
+        ),
+        bars: experiment
+            .points
+            .iter()
+            .zip(labels(experiment))
+            .map(bar)
+            .collect(),
+        baseline,
+    })
+}
+
+fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -> Result<Figure> {
+    let stage = spec.stage.unwrap_or(StageKind::Pretrain).name();
+    let mut series = vec![];
+    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+        let mut traces = vec![];
+        for &seed in &experiment.seeds {
+            let run = RunDirectory::new(experiment, point, seed, results);
+            if !run.metrics_csv().is_file() {
+                continue;
+            }
+            let rows: Vec<StepRow> = table::read(&run.metrics_csv())?;
+            let rows = rows.iter().filter(|row| row.stage == stage);
+            let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
+            if !points.is_empty() {
+                traces.push(Trace { seed, points });
+            }
+        }
+        if !traces.is_empty() {
+            series.push(Series { label, traces });
+        }
+    }
+    draw_learning_curves(&LearningCurves {
+        title: spec
+            .title
+            .clone()
+            .unwrap_or_else(|| format!("Loss while the model is {stage}ed")),
+        caption: format!("{}, {}.", experiment.name, seeds(experiment)),
+        stage: stage.to_owned(),
+        series,
+    })
+}
+
+fn corruption_examples(
+    experiment: &Experiment,
+    spec: &FigureSpec,
+    results: &Path,
+) -> Result<Figure> {
+    let runs = experiment.points.iter().flat_map(|point| {
+        experiment
+            .seeds
+            .iter()
+            .map(|&seed| RunDirectory::new(experiment, point, seed, results))
+    });
+    let path = runs
+        .map(|run| run.corruption_csv())
+        .find(|path| path.is_file());
+    let path = path.ok_or_else(|| {
+        Error::io(
+            Kind::Data,
+            "draw",
+            &experiment.path,
+            "no run of it has pretrained",
+        )
+        .help("a figure of corruption examples needs `[pretrain]` with epochs")
+    })?;
+    let mut rows: Vec<CorruptionRow> = table::read(&path)?;
+    rows.truncate(spec.examples.unwrap_or(EXAMPLES));
+    draw_corruption_examples(&CorruptionExamples {
+        title: spec
+            .title
+            .clone()
+            .unwrap_or_else(|| "What pretraining shows the model".to_owned()),
+        caption: format!("{}, {}.", experiment.name, seeds(experiment)),
+        rows,
+    })
+}
+
+/// `seed 1`, or `seeds 1, 2, 3`.
+fn seeds(experiment: &Experiment) -> String {
+    let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
+    format!(
+        "seed{} {}",
+        if seeds.len() == 1 { "" } else { "s" },
+        seeds.join(", ")
+    )
+}

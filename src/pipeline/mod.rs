@@ -1,0 +1,98 @@
+//! One experiment from its file to its figures.
+
+pub mod directory;
+pub mod figures;
+mod stages;
+pub mod summary;
+
+use std::path::{Path, PathBuf};
+
+use crate::config::{self, Experiment, Point};
+use crate::error::Result;
+use crate::metrics::rows::AccuracyRow;
+use crate::progress::Progress;
+use directory::{RunDirectory, State, experiment_folder};
+
+pub use stages::VOCABULARY_NOTE;
+
+/// What the command line says about a run, beyond the experiment itself.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where results go: the folder that holds one folder an experiment.
+    pub results: PathBuf,
+    /// Where fetched data is; see [`crate::data::cs224n::locate`].
+    pub data: Option<PathBuf>,
+    /// Run what is done already once more.
+    pub again: bool,
+}
+
+/// What a run leaves behind.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Report {
+    /// The rows of `summary.csv`.
+    pub accuracies: Vec<AccuracyRow>,
+    /// The figures, as SVG, PNG and CSV.
+    pub figures: Vec<PathBuf>,
+}
+
+/// Runs every point with every seed, then summarises and draws from the files they left.
+///
+/// A run that is done is not run again unless asked. The first that fails ends the experiment, and
+/// what it and the others have written stays.
+///
+/// # Errors
+/// Data, shape or device are missing, training diverges, or a file cannot be written.
+pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
+    let labels = summary::labels(experiment);
+    for (point, label) in experiment.points.iter().zip(&labels) {
+        for &seed in &experiment.seeds {
+            let directory = RunDirectory::new(experiment, point, seed, &options.results);
+            let name = format!("{} / {label} / seed {seed}", experiment.name);
+            if directory.is_done() && !options.again {
+                progress.say(&format!(
+                    "{name}: done before (`--again` runs it once more)"
+                ));
+                continue;
+            }
+            progress.say(&name);
+            directory.set_status(State::Running, None)?;
+            match run_point(point, seed, &directory, options.data.as_deref(), progress) {
+                Ok(()) => directory.set_status(State::Done, None)?,
+                Err(error) => {
+                    directory.set_status(State::Failed, Some(error.to_string()))?;
+                    return Err(error);
+                }
+            }
+        }
+    }
+    finish(experiment, &options.results)
+}
+
+/// Summarises and draws from the files of finished runs; no model, no data, no GPU.
+///
+/// # Errors
+/// A run's files are missing or damaged, or the figures cannot be written.
+pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
+    let folder = experiment_folder(experiment, results);
+    let accuracies = summary::write(experiment, results, &folder)?;
+    let figures = figures::draw(experiment, results, &folder)?;
+    Ok(Report {
+        accuracies,
+        figures,
+    })
+}
+
+/// Pretrain, finetune, evaluate: each stage hands its model to the next.
+fn run_point(
+    point: &Point,
+    seed: u64,
+    directory: &RunDirectory,
+    data: Option<&Path>,
+    progress: &Progress,
+) -> Result<()> {
+    directory.begin(&config::to_toml(&point.settings))?;
+    let mut bench = stages::Bench::open(&point.settings, seed, data, directory, progress)?;
+    bench.pretrain()?;
+    bench.finetune()?;
+    bench.evaluate()
+}

@@ -1,0 +1,321 @@
+//! The stages of one run: pretraining, finetuning, evaluation.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::directory::RunDirectory;
+use crate::config::schema::{Settings, Split, StageKind};
+use crate::data::corruption::SpanCorruption;
+use crate::data::questions::{self, BirthPlaces};
+use crate::data::{self, Corpus, Question, Task};
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::metrics::rows::{PredictionRow, StepRow};
+use crate::metrics::table;
+use crate::model::{Trainable, registry, weights};
+use crate::progress::{self, Progress};
+use crate::train::{Outcome, Recorder, Stage, fit};
+
+/// Documents in `corruption_examples.csv`, as many as a figure can ask for.
+const CORRUPTION_EXAMPLES: usize = 12;
+
+/// The key in a weights file's header that holds the vocabulary's characters.
+pub const VOCABULARY_NOTE: &str = "vocabulary";
+
+/// Everything a run works with.
+pub(super) struct Bench<'a> {
+    settings: &'a Settings,
+    seed: u64,
+    directory: &'a RunDirectory,
+    progress: &'a Progress,
+    corpus: Corpus,
+    model: Option<Box<dyn Trainable>>,
+    log: Log,
+}
+
+impl<'a> Bench<'a> {
+    /// Opens the data and builds the model, if the run has any use for one.
+    pub(super) fn open(
+        settings: &'a Settings,
+        seed: u64,
+        data: Option<&Path>,
+        directory: &'a RunDirectory,
+        progress: &'a Progress,
+    ) -> Result<Self> {
+        let corpus = data::open(&settings.data, data)?;
+        let needed = corpus.vocabulary.size();
+        if needed > settings.model.vocabulary {
+            return Err(Error::config(format!(
+                "`model.vocabulary` = {} is too small: the data has {needed} token ids",
+                settings.model.vocabulary
+            ))
+            .help(format!("set `model.vocabulary = {needed}`")));
+        }
+        let model = match uses_model(settings) {
+            true => Some(registry::instantiate(
+                &settings.model.shape(),
+                settings.device,
+                seed,
+            )?),
+            false => None,
+        };
+        let log = Log::create(&directory.metrics_csv())?;
+        Ok(Self {
+            settings,
+            seed,
+            directory,
+            progress,
+            corpus,
+            model,
+            log,
+        })
+    }
+
+    /// Learns from the corpus, if the settings say so.
+    pub(super) fn pretrain(&mut self) -> Result<()> {
+        let Some(spec) = &self.settings.pretrain else {
+            return Ok(());
+        };
+        self.start_from(spec.init.as_deref())?;
+        if spec.epochs == 0 {
+            return Ok(());
+        }
+        let context = self.settings.model.context;
+        let longest = spec.longest_excerpt(context);
+        let task = SpanCorruption::new(&self.corpus, longest, spec.terminated, self.seed)?;
+        let examples: Vec<_> = (0..task.len().min(CORRUPTION_EXAMPLES))
+            .map(|i| task.row(1, i))
+            .collect();
+        table::write(&self.directory.corruption_csv(), &examples)?;
+        let stage = Stage {
+            kind: StageKind::Pretrain,
+            epochs: spec.epochs,
+            batch_documents: spec.batch_documents,
+            learning_rate: spec.learning_rate,
+            optimiser: &spec.optimiser,
+            schedule: &spec.schedule,
+            shuffle: spec.shuffle,
+            dropout: self.settings.model.dropout,
+            context,
+            seed: self.seed,
+        };
+        self.fit(&task, &stage)
+    }
+
+    /// Learns to answer, if the settings say so.
+    pub(super) fn finetune(&mut self) -> Result<()> {
+        let Some(spec) = &self.settings.finetune else {
+            return Ok(());
+        };
+        self.start_from(spec.init.as_deref())?;
+        if spec.epochs == 0 {
+            return Ok(());
+        }
+        let task = BirthPlaces::new(&self.corpus.train, &self.corpus.vocabulary)?;
+        self.check_fits(
+            "a training question with its answer",
+            task.longest_sequence(),
+        )?;
+        let stage = Stage {
+            kind: StageKind::Finetune,
+            epochs: spec.epochs,
+            batch_documents: spec.batch_documents,
+            learning_rate: spec.learning_rate,
+            optimiser: &spec.optimiser,
+            schedule: &spec.schedule,
+            shuffle: spec.shuffle,
+            dropout: self.settings.model.dropout,
+            context: self.settings.model.context,
+            seed: self.seed,
+        };
+        self.fit(&task, &stage)
+    }
+
+    /// Answers the split's questions by the model and by the constant answer.
+    pub(super) fn evaluate(&mut self) -> Result<()> {
+        let Some(spec) = &self.settings.evaluate else {
+            return Ok(());
+        };
+        let asked = questions_of(&self.corpus, spec.split);
+        let split = spec.split.name();
+        if let Some(answer) = &spec.constant_answer {
+            let path = self.directory.predictions_tsv(split, "constant");
+            table::write(&path, &eval::answer_always(asked, answer))?;
+        }
+        if !spec.ask_model {
+            return Ok(());
+        }
+        let prompts: Result<Vec<_>> = asked
+            .iter()
+            .map(|q| questions::prompt(q, &self.corpus.vocabulary))
+            .collect();
+        let longest = prompts?.iter().map(Vec::len).max().unwrap_or(0);
+        self.check_fits(
+            "a question with its longest answer",
+            longest + spec.answer_characters - 1,
+        )?;
+        let model = self
+            .model
+            .as_deref()
+            .expect("a model that is asked is there");
+        let mut task = self.progress.begin("evaluate", asked.len());
+        let rows: Vec<PredictionRow> = eval::ask_model(
+            model,
+            &self.corpus.vocabulary,
+            asked,
+            spec.answer_characters,
+            &mut |answered| task.at(answered, split),
+        )?;
+        table::write(&self.directory.predictions_tsv(split, "model"), &rows)
+    }
+
+    /// Trains a stage and keeps its weights; those before a step that diverged as well.
+    fn fit(&mut self, task: &dyn Task, stage: &Stage<'_>) -> Result<()> {
+        let name = stage.kind.name();
+        let model = self
+            .model
+            .as_deref_mut()
+            .expect("a stage with epochs has a model");
+        self.log
+            .begin(self.progress.begin(name, stage.steps(task.len())));
+        let outcome = fit(model, task, stage, &mut self.log);
+        self.log.end();
+        match outcome? {
+            Outcome::Finished => self.keep_weights(&self.directory.weights(name)),
+            Outcome::Diverged {
+                step,
+                loss_nats,
+                gradient_norm,
+            } => {
+                let path = self
+                    .directory
+                    .weights(&format!("{name}-before-step-{step}"));
+                self.keep_weights(&path)?;
+                let before = match self.log.last_loss_nats {
+                    Some(loss) => format!(" (loss_nats was {loss:.4} the step before)"),
+                    None => String::new(),
+                };
+                Err(Error::run(format!(
+                    "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
+                     {gradient_norm}{before}\n  kept: {} ({} steps), {} (weights before the step)",
+                    self.directory.metrics_csv().display(),
+                    step - 1,
+                    path.display()
+                ))
+                .help(format!(
+                    "lower `{name}.learning_rate` or `{name}.optimiser.clip_norm`"
+                )))
+            }
+        }
+    }
+
+    /// Takes weights from a file in place of those at hand.
+    fn start_from(&mut self, file: Option<&Path>) -> Result<()> {
+        let Some(file) = file else { return Ok(()) };
+        let model = self
+            .model
+            .as_deref_mut()
+            .expect("a stage with `init` has a model");
+        let (loaded, notes) = weights::read(file)?;
+        let own = self.corpus.vocabulary.characters();
+        if notes
+            .get(VOCABULARY_NOTE)
+            .is_some_and(|characters| *characters != own)
+        {
+            return Err(Error::data(format!(
+                "{} was trained with other characters than the data has",
+                file.display()
+            ))
+            .help("use weights that were trained on the same corpus"));
+        }
+        model.load_weights(&loaded)
+    }
+
+    fn keep_weights(&self, path: &Path) -> Result<()> {
+        let model = self
+            .model
+            .as_deref()
+            .expect("a stage with epochs has a model");
+        let notes = [(
+            VOCABULARY_NOTE.to_owned(),
+            self.corpus.vocabulary.characters(),
+        )];
+        weights::write(path, &model.weights(), &BTreeMap::from(notes))
+    }
+
+    fn check_fits(&self, what: &str, tokens: usize) -> Result<()> {
+        let context = self.settings.model.context;
+        if tokens <= context {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "{what} has {tokens} tokens, `model.context` is {context}"
+        ))
+        .help("raise `model.context`, or shorten `evaluate.answer_characters`"))
+    }
+}
+
+/// Whether any stage trains or asks a model; the constant answer needs none.
+fn uses_model(settings: &Settings) -> bool {
+    let pretrain = settings
+        .pretrain
+        .as_ref()
+        .is_some_and(|p| p.epochs > 0 || p.init.is_some());
+    let finetune = settings
+        .finetune
+        .as_ref()
+        .is_some_and(|f| f.epochs > 0 || f.init.is_some());
+    pretrain || finetune || settings.evaluate.as_ref().is_some_and(|e| e.ask_model)
+}
+
+/// The questions of a split.
+pub(super) fn questions_of(corpus: &Corpus, split: Split) -> &[Question] {
+    match split {
+        Split::Train => &corpus.train,
+        Split::Dev => &corpus.dev,
+        Split::Test => &corpus.test,
+    }
+}
+
+/// Every step goes to `metrics.csv` and to the progress bar.
+struct Log {
+    table: table::Appender,
+    task: Option<progress::Task>,
+    last_loss_nats: Option<f64>,
+}
+
+impl Log {
+    fn create(path: &Path) -> Result<Self> {
+        let table = table::Appender::create(path)?;
+        Ok(Self {
+            table,
+            task: None,
+            last_loss_nats: None,
+        })
+    }
+
+    fn begin(&mut self, task: progress::Task) {
+        self.task = Some(task);
+        self.last_loss_nats = None;
+    }
+
+    fn end(&mut self) {
+        self.task = None;
+    }
+}
+
+impl Recorder for Log {
+    fn record(&mut self, row: &StepRow) -> Result<()> {
+        self.table.add(row)?;
+        self.last_loss_nats = Some(row.loss_nats);
+        if let Some(task) = &mut self.task {
+            let speed = row.tokens_per_second;
+            let message = format!(
+                "epoch {}  loss {:.3} nats  {speed:.0} tokens/s",
+                row.epoch, row.loss_nats
+            );
+            task.at(row.step, &message);
+        }
+        Ok(())
+    }
+}

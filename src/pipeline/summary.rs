@@ -1,0 +1,122 @@
+//! From predictions to accuracies: `summary.csv`, made of files alone.
+
+use std::path::Path;
+
+use super::directory::RunDirectory;
+use crate::config::{Experiment, Point};
+use crate::error::Result;
+use crate::metrics::rows::{AccuracyRow, PredictionRow};
+use crate::metrics::statistics::wilson_95;
+use crate::metrics::table;
+
+/// What each point is called where people read it.
+///
+/// The `labels` of the first figure that has some; else the point's sweep values; else the name of
+/// the experiment.
+pub fn labels(experiment: &Experiment) -> Vec<String> {
+    let given = experiment.figures.values().map(|figure| &figure.labels);
+    if let Some(labels) = given.into_iter().find(|labels| !labels.is_empty()) {
+        return labels.clone();
+    }
+    let name = experiment
+        .name
+        .rsplit('/')
+        .next()
+        .unwrap_or_default()
+        .replace(['_', '-'], " ");
+    let label = |point: &Point| {
+        let axes: Vec<String> = point
+            .axes
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"))
+            .collect();
+        if axes.is_empty() {
+            name.clone()
+        } else {
+            axes.join(", ")
+        }
+    };
+    experiment.points.iter().map(label).collect()
+}
+
+/// Writes `summary.csv` from the predictions of all finished runs, and returns its rows.
+///
+/// # Errors
+/// Predictions that cannot be read.
+pub(super) fn write(
+    experiment: &Experiment,
+    results: &Path,
+    folder: &Path,
+) -> Result<Vec<AccuracyRow>> {
+    let mut rows = vec![];
+    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+        let Some(spec) = &point.settings.evaluate else {
+            continue;
+        };
+        let row = |subject: &str, seed, detail, counted: Option<(usize, usize)>, reported: f64| {
+            let interval = counted.map(|(correct, questions)| wilson_95(correct, questions));
+            AccuracyRow {
+                point: point.folder(),
+                label: label.clone(),
+                seed,
+                split: spec.split.name().to_owned(),
+                subject: subject.to_owned(),
+                detail,
+                correct: counted.map(|c| c.0),
+                questions: counted.map(|c| c.1),
+                accuracy: counted.map_or(reported, |(c, n)| c as f64 / n as f64),
+                low_95: interval.map(|i| i.0),
+                high_95: interval.map(|i| i.1),
+            }
+        };
+        let runs = experiment
+            .seeds
+            .iter()
+            .map(|&seed| RunDirectory::new(experiment, point, seed, results));
+        let done: Vec<_> = experiment
+            .seeds
+            .iter()
+            .zip(runs)
+            .filter(|(_, run)| run.is_done())
+            .collect();
+        for &(&seed, ref run) in &done {
+            if let Some(counted) = count(run, spec.split.name(), "model")? {
+                rows.push(row("model", Some(seed), None, Some(counted), 0.0));
+            }
+        }
+        if let Some((_, run)) = done.first()
+            && let Some(counted) = count(run, spec.split.name(), "constant")?
+        {
+            rows.push(row(
+                "constant",
+                None,
+                spec.constant_answer.clone(),
+                Some(counted),
+                0.0,
+            ));
+        }
+        if let Some(reported) = &spec.reported {
+            rows.push(row(
+                "reported",
+                None,
+                Some(reported.source.clone()),
+                None,
+                reported.accuracy,
+            ));
+        }
+    }
+    table::write(&folder.join("summary.csv"), &rows)?;
+    Ok(rows)
+}
+
+/// Right answers and questions; absent if the split has no answers to compare with.
+fn count(run: &RunDirectory, split: &str, subject: &str) -> Result<Option<(usize, usize)>> {
+    let path = run.predictions_tsv(split, subject);
+    if !path.is_file() {
+        return Ok(None);
+    }
+    let rows: Vec<PredictionRow> = table::read(&path)?;
+    let judged: Vec<bool> = rows.iter().filter_map(|row| row.correct).collect();
+    let correct = judged.iter().filter(|&&correct| correct).count();
+    Ok((!judged.is_empty()).then_some((correct, judged.len())))
+}

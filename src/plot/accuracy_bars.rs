@@ -1,0 +1,306 @@
+//! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
+
+mod drawing;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::interval::mean_95;
+use super::text::{count, plural};
+use super::{Figure, fonts, join_caption};
+use crate::error::{Error, Result};
+use crate::metrics::statistics::{mean, wilson_95};
+
+/// Accuracy of the points of a sweep beside a constant answer and beside what others reported.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccuracyBars {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins: split, profile. What bars and whiskers are is added.
+    pub caption: String,
+    /// One a point of the sweep, from left to right.
+    pub bars: Vec<Bar>,
+    /// What needs no model.
+    pub baseline: Option<Baseline>,
+}
+
+/// One point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Bar {
+    /// What stands under the bar.
+    pub label: String,
+    /// One a seed; those without a question count as not run.
+    pub runs: Vec<SeedAccuracy>,
+    /// A fraction that somebody else reported for this point, and where.
+    pub reported: Option<(f64, String)>,
+}
+
+/// How many questions one run answered right.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SeedAccuracy {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Questions answered right.
+    pub correct: usize,
+    /// Questions asked.
+    pub questions: usize,
+}
+
+/// The same answer to every question.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Baseline {
+    /// What it is called, for instance `always "London"`.
+    pub label: String,
+    /// Questions answered right.
+    pub correct: usize,
+    /// Questions asked; a baseline without one is not drawn.
+    pub questions: usize,
+}
+
+/// One line of the figure's CSV; fractions throughout.
+#[derive(Debug, Serialize)]
+struct PlottedRow<'a> {
+    /// `bar`, `seed`, `baseline` or `reported`.
+    kind: &'static str,
+    label: &'a str,
+    seed: Option<u64>,
+    correct: Option<usize>,
+    questions: Option<usize>,
+    accuracy: Option<f64>,
+    low_95: Option<f64>,
+    high_95: Option<f64>,
+    /// `wilson` over questions, or `t` over seeds.
+    interval: Option<&'static str>,
+    source: Option<&'a str>,
+}
+
+/// A bar's height and whisker, as fractions.
+#[derive(Clone, Debug, PartialEq)]
+struct Height {
+    accuracy: f64,
+    low: f64,
+    high: f64,
+    /// `wilson` or `t`.
+    interval: &'static str,
+}
+
+impl Bar {
+    fn asked(&self) -> impl Iterator<Item = &SeedAccuracy> {
+        self.runs.iter().filter(|run| run.questions > 0)
+    }
+
+    /// `None` where nothing was asked.
+    fn height(&self) -> Option<Height> {
+        let fractions: Vec<f64> = self.asked().map(SeedAccuracy::fraction).collect();
+        let accuracy = mean(&fractions)?;
+        let run = self.asked().next()?;
+        let (interval, (low, high)) = match mean_95(&fractions) {
+            Some(ends) => ("t", ends),
+            None => ("wilson", wilson_95(run.correct, run.questions)),
+        };
+        Some(Height {
+            accuracy,
+            low,
+            high,
+            interval,
+        })
+    }
+
+    /// What stands above the bar after its per cent.
+    fn tally(&self) -> String {
+        let asked: Vec<&SeedAccuracy> = self.asked().collect();
+        match asked.as_slice() {
+            [] => "no runs".to_owned(),
+            [run] => format!("{}/{}", count(run.correct), count(run.questions)),
+            [first, rest @ ..] if rest.iter().all(|r| r.questions == first.questions) => {
+                format!("{} × {}", asked.len(), count(first.questions))
+            }
+            _ => plural(asked.len(), "seed", "seeds"),
+        }
+    }
+
+    /// The reported fraction, where it is a number.
+    fn reported(&self) -> Option<(f64, &str)> {
+        self.reported
+            .as_ref()
+            .filter(|r| r.0.is_finite())
+            .map(|r| (r.0, r.1.as_str()))
+    }
+}
+
+impl SeedAccuracy {
+    fn fraction(&self) -> f64 {
+        self.correct as f64 / self.questions as f64
+    }
+}
+
+impl AccuracyBars {
+    /// The baseline's accuracy and its Wilson interval.
+    fn baseline_height(&self) -> Option<(&Baseline, Height)> {
+        let baseline = self.baseline.as_ref().filter(|b| b.questions > 0)?;
+        let (low, high) = wilson_95(baseline.correct, baseline.questions);
+        let accuracy = baseline.correct as f64 / baseline.questions as f64;
+        Some((
+            baseline,
+            Height {
+                accuracy,
+                low,
+                high,
+                interval: "wilson",
+            },
+        ))
+    }
+
+    fn check(&self) -> Result<()> {
+        let counts = self
+            .bars
+            .iter()
+            .flat_map(|b| b.runs.iter().map(|r| (&b.label, r.correct, r.questions)));
+        let baseline = self
+            .baseline
+            .iter()
+            .map(|b| (&b.label, b.correct, b.questions));
+        for (label, correct, questions) in counts.chain(baseline) {
+            if correct > questions {
+                let message =
+                    format!("`{label}` has {correct} right answers to {questions} questions");
+                return Err(Error::data(message));
+            }
+        }
+        for bar in &self.bars {
+            if let Some((accuracy, source)) = bar.reported().filter(|r| !(0.0..=1.0).contains(&r.0))
+            {
+                let message =
+                    format!("reported accuracy {accuracy} ({source}) is not a fraction of 0 to 1");
+                return Err(Error::data(message).help("write 21 % as 0.21"));
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let empty = |kind, label| PlottedRow {
+            kind,
+            label,
+            seed: None,
+            correct: None,
+            questions: None,
+            accuracy: None,
+            low_95: None,
+            high_95: None,
+            interval: None,
+            source: None,
+        };
+        let mut rows = vec![];
+        for bar in &self.bars {
+            let height = bar.height();
+            rows.push(PlottedRow {
+                accuracy: height.as_ref().map(|h| h.accuracy),
+                low_95: height.as_ref().map(|h| h.low),
+                high_95: height.as_ref().map(|h| h.high),
+                interval: height.as_ref().map(|h| h.interval),
+                ..empty("bar", bar.label.as_str())
+            });
+            rows.extend(bar.asked().map(|run| PlottedRow {
+                seed: Some(run.seed),
+                correct: Some(run.correct),
+                questions: Some(run.questions),
+                accuracy: Some(run.fraction()),
+                ..empty("seed", bar.label.as_str())
+            }));
+            rows.extend(bar.reported().map(|(accuracy, source)| PlottedRow {
+                accuracy: Some(accuracy),
+                source: Some(source),
+                ..empty("reported", bar.label.as_str())
+            }));
+        }
+        rows.extend(self.baseline_height().map(|(baseline, height)| PlottedRow {
+            correct: Some(baseline.correct),
+            questions: Some(baseline.questions),
+            accuracy: Some(height.accuracy),
+            low_95: Some(height.low),
+            high_95: Some(height.high),
+            interval: Some(height.interval),
+            ..empty("baseline", baseline.label.as_str())
+        }));
+        rows
+    }
+
+    /// The caller's caption, then n, seeds, and what every mark is.
+    fn full_caption(&self) -> String {
+        let runs = || self.bars.iter().flat_map(Bar::asked);
+        let mut own = vec![];
+        if let (Some(few), Some(many)) = (
+            runs().map(|r| r.questions).min(),
+            runs().map(|r| r.questions).max(),
+        ) {
+            let questions = match few == many {
+                true => plural(few, "question", "questions"),
+                false => format!("{} to {} questions", count(few), count(many)),
+            };
+            let seeds: BTreeSet<u64> = runs().map(|r| r.seed).collect();
+            let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+            let seeds = match list.len() {
+                1 => format!("seed {}", list.concat()),
+                2..=10 => format!("seeds {}", list.join(", ")),
+                many => format!("{many} seeds"),
+            };
+            own.push(format!("n = {questions} a run, {seeds}."));
+        }
+        let uses = |interval| {
+            self.bars
+                .iter()
+                .filter_map(Bar::height)
+                .any(|h| h.interval == interval)
+        };
+        let several = "Bar: mean over seeds; dot: one seed; whisker: ";
+        own.push(match (uses("wilson"), uses("t")) {
+            (true, false) => {
+                "Whisker: Wilson's 95 % interval of the run, over questions.".to_owned()
+            }
+            (false, true) => format!("{several}95 % t-interval of the mean, over seeds."),
+            (true, true) => format!(
+                "{several}with one seed Wilson's 95 % interval, over questions, with several the \
+                 95 % t-interval of the mean, over seeds."
+            ),
+            (false, false) => "No run has answered a question.".to_owned(),
+        });
+        if self.baseline_height().is_some() {
+            own.push("Band: Wilson's 95 % interval of the constant answer.".to_owned());
+        }
+        if self.bars.iter().any(|b| b.reported().is_some()) {
+            own.push("Diamond: reported by others, not measured here.".to_owned());
+        }
+        let labels = self.bars.iter().map(|b| &b.label);
+        let sources = self
+            .bars
+            .iter()
+            .filter_map(|b| b.reported.as_ref())
+            .map(|r| &r.1);
+        let names = self.baseline.iter().map(|b| &b.label);
+        let words = [&self.title, &self.caption]
+            .into_iter()
+            .chain(labels)
+            .chain(sources)
+            .chain(names);
+        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+    }
+}
+
+/// Draws accuracy in per cent as bars with whiskers.
+///
+/// One run gets Wilson's interval over its questions; several get dots and their mean's t-interval.
+///
+/// # Errors
+/// More right answers than questions, or a reported accuracy outside 0 to 1.
+pub fn draw_accuracy_bars(figure: &AccuracyBars) -> Result<Figure> {
+    figure.check()?;
+    let caption = figure.full_caption();
+    let drawing = drawing::draw(figure, &caption)?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,177 @@
+use super::*;
+
+fn run(seed: u64, correct: usize, questions: usize) -> SeedAccuracy {
+    SeedAccuracy {
+        seed,
+        correct,
+        questions,
+    }
+}
+
+fn example() -> AccuracyBars {
+    let bar = |label: &str, runs| Bar {
+        label: label.to_owned(),
+        runs,
+        reported: None,
+    };
+    let reported = Some((0.2, "assignment, figure 4".to_owned()));
+    AccuracyBars {
+        title: "Where were they born?".to_owned(),
+        caption: "Split dev".to_owned(),
+        bars: vec![
+            bar("no pretraining", vec![run(1, 8, 500)]),
+            Bar {
+                reported,
+                ..bar(
+                    "vanilla",
+                    vec![run(1, 105, 500), run(2, 98, 500), run(3, 113, 500)],
+                )
+            },
+        ],
+        baseline: Some(Baseline {
+            label: "always \"London\"".to_owned(),
+            correct: 25,
+            questions: 500,
+        }),
+    }
+}
+
+fn lines(figure: &Figure) -> Vec<Vec<String>> {
+    let text = String::from_utf8(figure.csv.clone()).unwrap();
+    text.lines()
+        .map(|l| l.split(',').map(str::to_owned).collect())
+        .collect()
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_without_any_font() {
+    let figure = draw_accuracy_bars(&example()).unwrap();
+    assert_eq!(figure, draw_accuracy_bars(&example()).unwrap());
+    assert!(!figure.svg.contains("<text") && !figure.svg.contains("font-family"));
+    assert!(
+        figure
+            .svg
+            .contains("<title>Where were they born?</title><desc>Split dev. n = 500")
+    );
+}
+
+#[test]
+fn the_table_holds_the_plotted_numbers_by_kind() {
+    let lines = lines(&draw_accuracy_bars(&example()).unwrap());
+    let kinds: Vec<&str> = lines.iter().map(|l| l[0].as_str()).collect();
+    assert_eq!(
+        kinds,
+        [
+            "kind", "bar", "seed", "bar", "seed", "seed", "seed", "reported", "baseline"
+        ]
+    );
+    let number = |row: usize, column: usize| lines[row][column].parse::<f64>().unwrap();
+    let (low, high) = wilson_95(8, 500);
+    assert_eq!(
+        [number(1, 5), number(1, 6), number(1, 7)],
+        [8.0 / 500.0, low, high]
+    );
+    let fractions = [105.0 / 500.0, 98.0 / 500.0, 113.0 / 500.0];
+    let (low, high) = mean_95(&fractions).unwrap();
+    assert_eq!(
+        [number(3, 5), number(3, 6), number(3, 7)],
+        [mean(&fractions).unwrap(), low, high]
+    );
+    assert_eq!(
+        [lines[1][8].as_str(), lines[3][8].as_str()],
+        ["wilson", "t"]
+    );
+    assert_eq!([number(4, 5), number(5, 5), number(6, 5)], fractions);
+    assert_eq!(number(7, 5), 0.2);
+    assert_eq!(
+        lines[7][3..5],
+        ["", ""],
+        "a reported number has no count of ours"
+    );
+    assert_eq!(number(8, 5), 0.05);
+}
+
+#[test]
+fn the_caption_says_which_interval_it_is() {
+    let mut figure = example();
+    assert!(
+        figure
+            .full_caption()
+            .contains("with one seed Wilson's 95 % interval")
+    );
+    figure.bars.truncate(1);
+    let caption = figure.full_caption();
+    assert!(
+        caption.starts_with("Split dev. n = 500 questions a run, seed 1. Whisker: Wilson's 95 %"),
+        "{caption}"
+    );
+    assert!(
+        !caption.contains("t-interval") && !caption.contains("Diamond"),
+        "{caption}"
+    );
+}
+
+#[test]
+fn degenerate_figures_are_drawn() {
+    draw_accuracy_bars(&AccuracyBars::default()).unwrap();
+    let long = "x漢 ".repeat(300);
+    for questions in [0, 1, usize::MAX >> 12] {
+        for correct in [0, questions] {
+            let runs = vec![
+                run(1, correct, questions),
+                run(u64::MAX, correct, questions),
+            ];
+            let bar = Bar {
+                label: long.clone(),
+                runs,
+                reported: Some((f64::NAN, long.clone())),
+            };
+            let one = Bar {
+                runs: bar.runs[..1].to_vec(),
+                reported: Some((1.0, String::new())),
+                ..bar.clone()
+            };
+            let bars = vec![bar, one, Bar::default()];
+            let baseline = Some(Baseline {
+                label: long.clone(),
+                correct,
+                questions,
+            });
+            let figure = AccuracyBars {
+                title: long.clone(),
+                caption: long.clone(),
+                bars,
+                baseline,
+            };
+            let drawn = draw_accuracy_bars(&figure).unwrap();
+            assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+        }
+    }
+    let crowd = AccuracyBars {
+        bars: vec![example().bars[1].clone(); 60],
+        ..example()
+    };
+    draw_accuracy_bars(&crowd).unwrap();
+}
+
+#[test]
+fn impossible_counts_are_refused() {
+    let bars = |runs, reported| AccuracyBars {
+        bars: vec![Bar {
+            label: "a".to_owned(),
+            runs,
+            reported,
+        }],
+        ..AccuracyBars::default()
+    };
+    let error = draw_accuracy_bars(&bars(vec![run(1, 7, 5)], None)).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "error: `a` has 7 right answers to 5 questions"
+    );
+    let error = draw_accuracy_bars(&bars(vec![], Some((21.0, "paper".to_owned())))).unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "error: reported accuracy 21 (paper) is not a fraction of 0 to 1\n  help: write 21 % as 0.21"
+    );
+}

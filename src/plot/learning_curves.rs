@@ -1,0 +1,227 @@
+//! Loss against optimiser step: the numbers behind the curves.
+
+mod drawing;
+
+use std::collections::BTreeSet;
+
+use serde::Serialize;
+
+use super::smoothing::{Sample, finite, mean_over_seeds, running_mean, window};
+use super::text::{count, plural};
+use super::{Figure, fonts, join_caption};
+use crate::error::Result;
+
+/// Loss of one or more points of a sweep over the steps of one stage.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct LearningCurves {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins: profile, data. What the lines are is added.
+    pub caption: String,
+    /// `pretrain` or `finetune`; names the horizontal axis.
+    pub stage: String,
+    /// One colour each.
+    pub series: Vec<Series>,
+}
+
+/// One point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Series {
+    /// What it is called in the legend.
+    pub label: String,
+    /// One a seed.
+    pub traces: Vec<Trace>,
+}
+
+/// One run.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Trace {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Optimiser step, and loss in nats per scored token; those that are not finite are left out.
+    pub points: Vec<(f64, f64)>,
+}
+
+/// A run with more points than this gets a running mean, for nobody can read that many.
+const LONG: usize = 2_000;
+
+/// What a curve shows; its name is in the CSV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+enum Kind {
+    /// The loss of a run, step by step.
+    Loss,
+    /// The running mean of one run.
+    RunningMean,
+    /// The mean over seeds.
+    MeanOverSeeds,
+    /// The running mean of the mean over seeds.
+    RunningMeanOverSeeds,
+}
+
+/// How much a curve is meant to be seen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Weight {
+    /// Behind a calmer line.
+    Faint,
+    /// One of several seeds.
+    Thin,
+    /// What the reader should follow.
+    Thick,
+}
+
+/// A line as drawn.
+#[derive(Debug)]
+struct Curve {
+    series: usize,
+    /// Empty for a mean over seeds.
+    seed: Option<u64>,
+    kind: Kind,
+    weight: Weight,
+    /// Samples in a running mean; empty where there is none.
+    window: Option<usize>,
+    samples: Vec<Sample>,
+}
+
+/// One line of the figure's CSV.
+#[derive(Debug, Serialize)]
+struct PlottedRow<'a> {
+    stage: &'a str,
+    series: &'a str,
+    seed: Option<u64>,
+    kind: Kind,
+    window: Option<usize>,
+    step: f64,
+    loss_nats: f64,
+}
+
+/// All lines, and what the caption has to say about them.
+#[derive(Debug, Default)]
+struct Curves {
+    curves: Vec<Curve>,
+    left_out: usize,
+}
+
+impl LearningCurves {
+    fn curves(&self) -> Curves {
+        let mut all = Curves::default();
+        for (series, Series { traces, .. }) in self.series.iter().enumerate() {
+            let several = traces.len() > 1;
+            let mut usable = vec![];
+            for trace in traces {
+                let (samples, lost) = finite(&trace.points);
+                all.left_out += lost;
+                usable.push(samples);
+            }
+            let longest = usable.iter().map(Vec::len).max().unwrap_or(0);
+            let over = (longest > LONG).then(|| window(longest));
+            let own = if several { Weight::Thin } else { Weight::Thick };
+            let mean = if several {
+                mean_over_seeds(&usable)
+            } else {
+                vec![]
+            };
+            let mut add = |seed, kind, weight, window, samples: Vec<Sample>| {
+                all.curves.push(Curve {
+                    series,
+                    seed,
+                    kind,
+                    weight,
+                    window,
+                    samples,
+                });
+            };
+            for (trace, samples) in traces.iter().zip(usable) {
+                let seed = Some(trace.seed);
+                if let Some(width) = over {
+                    let calm = running_mean(&samples, width);
+                    add(seed, Kind::RunningMean, own, over, calm);
+                    add(seed, Kind::Loss, Weight::Faint, None, samples);
+                } else {
+                    add(seed, Kind::Loss, own, None, samples);
+                }
+            }
+            match over {
+                Some(width) if several => {
+                    let calm = running_mean(&mean, width);
+                    add(None, Kind::RunningMeanOverSeeds, Weight::Thick, over, calm);
+                }
+                None if several => add(None, Kind::MeanOverSeeds, Weight::Thick, None, mean),
+                _ => {}
+            }
+        }
+        all.curves.retain(|curve| !curve.samples.is_empty());
+        all
+    }
+
+    fn rows<'a>(&'a self, curves: &'a [Curve]) -> Vec<PlottedRow<'a>> {
+        let row = |curve: &'a Curve, &(step, loss_nats): &Sample| PlottedRow {
+            stage: &self.stage,
+            series: &self.series[curve.series].label,
+            seed: curve.seed,
+            kind: curve.kind,
+            window: curve.window,
+            step,
+            loss_nats,
+        };
+        curves
+            .iter()
+            .flat_map(|c| c.samples.iter().map(move |s| row(c, s)))
+            .collect()
+    }
+
+    /// The caller's caption, then seeds, and what every line is.
+    fn full_caption(&self, all: &Curves, beyond: usize) -> String {
+        let mut own = vec![];
+        let seeds: BTreeSet<u64> = all.curves.iter().filter_map(|c| c.seed).collect();
+        let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+        match list.len() {
+            0 => own.push("No step was recorded.".to_owned()),
+            1 => own.push(format!("Seed {}.", list.concat())),
+            2..=10 => own.push(format!("Seeds {}.", list.join(", "))),
+            many => own.push(format!("{many} seeds.")),
+        }
+        if all.curves.iter().any(|c| c.weight == Weight::Thin) {
+            own.push("Thin: one seed; thick: mean over seeds.".to_owned());
+        }
+        let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
+        if !windows.is_empty() {
+            let windows: Vec<String> = windows.into_iter().map(count).collect();
+            own.push(format!(
+                "Line: running mean over {} points; faint: every point.",
+                windows.join(" or ")
+            ));
+        }
+        if beyond > 0 {
+            let points = plural(beyond, "point lies", "points lie");
+            own.push(format!("{points} above the axis; the CSV has them."));
+        }
+        if all.left_out > 0 {
+            own.push(format!(
+                "{} without a finite loss left out.",
+                plural(all.left_out, "point", "points")
+            ));
+        }
+        let labels = self.series.iter().map(|s| &s.label);
+        let words = [&self.title, &self.caption, &self.stage]
+            .into_iter()
+            .chain(labels);
+        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+    }
+}
+
+/// Draws loss in nats against optimiser steps, linear on both axes.
+///
+/// # Errors
+/// None that the caller can cause; the renderer's own pass through.
+pub fn draw_learning_curves(figure: &LearningCurves) -> Result<Figure> {
+    let all = figure.curves();
+    let frame = drawing::Frame::around(&all.curves);
+    let caption = figure.full_caption(&all, frame.beyond);
+    let drawing = drawing::draw(figure, &all.curves, &frame, &caption)?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows(&all.curves))
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,138 @@
+use super::*;
+
+fn falling(seed: u64, points: usize) -> Trace {
+    let loss = |i: usize| {
+        1.5 + 4.0 / (1.0 + i as f64 / 30.0) + ((i as u64 * 37 + seed * 11) % 17) as f64 / 40.0
+    };
+    Trace {
+        seed,
+        points: (1..=points).map(|i| (i as f64, loss(i))).collect(),
+    }
+}
+
+fn figure(traces: Vec<Trace>) -> LearningCurves {
+    LearningCurves {
+        title: "Pretraining".to_owned(),
+        caption: "Profile small".to_owned(),
+        stage: "pretrain".to_owned(),
+        series: vec![Series {
+            label: "vanilla".to_owned(),
+            traces,
+        }],
+    }
+}
+
+fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
+    let text = String::from_utf8(figure.csv.clone()).unwrap();
+    let mut lines = text.lines();
+    assert_eq!(
+        lines.next(),
+        Some("stage,series,seed,kind,window,step,loss_nats")
+    );
+    let row = |line: &str| {
+        let cells: Vec<&str> = line.split(',').collect();
+        let number = |i: usize| cells[i].parse::<f64>().unwrap();
+        (
+            cells[2].to_owned(),
+            cells[3].to_owned(),
+            cells[4].to_owned(),
+            number(5),
+            number(6),
+        )
+    };
+    lines.map(row).collect()
+}
+
+#[test]
+fn the_same_input_gives_the_same_bytes_without_any_font() {
+    let spec = figure(vec![falling(1, 2_500), falling(2, 2_500)]);
+    let drawn = draw_learning_curves(&spec).unwrap();
+    assert_eq!(drawn, draw_learning_curves(&spec).unwrap());
+    assert!(!drawn.svg.contains("<text") && !drawn.svg.contains("font-family"));
+}
+
+#[test]
+fn the_table_reads_back_as_the_plotted_numbers() {
+    let trace = falling(7, 50);
+    let rows = rows(&draw_learning_curves(&figure(vec![trace.clone()])).unwrap());
+    let read: Vec<(f64, f64)> = rows.iter().map(|r| (r.3, r.4)).collect();
+    assert_eq!(read, trace.points);
+    assert!(
+        rows.iter()
+            .all(|r| r.0 == "7" && r.1 == "loss" && r.2.is_empty())
+    );
+}
+
+#[test]
+fn several_seeds_get_their_mean() {
+    let traces = vec![falling(1, 40), falling(2, 30)];
+    let rows = rows(&draw_learning_curves(&figure(traces.clone())).unwrap());
+    let mean: Vec<_> = rows.iter().filter(|r| r.1 == "mean-over-seeds").collect();
+    assert_eq!(mean.len(), 30);
+    assert_eq!(
+        mean[4].4,
+        (traces[0].points[4].1 + traces[1].points[4].1) / 2.0
+    );
+    assert!(mean.iter().all(|r| r.0.is_empty()), "a mean has no seed");
+}
+
+#[test]
+fn a_long_run_says_its_window_and_what_it_leaves_outside() {
+    let spec = figure(vec![falling(1, 15_000)]);
+    let all = spec.curves();
+    let beyond = drawing::Frame::around(&all.curves).beyond;
+    let caption = spec.full_caption(&all, beyond);
+    assert!(
+        caption.contains("running mean over 101 points"),
+        "{caption}"
+    );
+    assert!(beyond > 0 && beyond < 300, "{beyond}");
+    assert!(
+        caption.contains(&format!("{beyond} points lie above the axis")),
+        "{caption}"
+    );
+    assert_eq!(
+        rows(&draw_learning_curves(&spec).unwrap()).len(),
+        15_000 + 14_900
+    );
+}
+
+#[test]
+fn degenerate_figures_are_drawn() {
+    let trace = |points: &[(f64, f64)]| Trace {
+        seed: 0,
+        points: points.to_vec(),
+    };
+    for traces in [
+        vec![],
+        vec![trace(&[])],
+        vec![trace(&[(1.0, 2.0)])],
+        vec![trace(&[(1.0, 2.0), (1.0, 2.0)])],
+        vec![trace(&[(1.0, f64::NAN), (2.0, f64::INFINITY)])],
+        vec![
+            trace(&[(1.0, -3.0), (2.0, 9e14), (f64::NAN, 1.0)]),
+            trace(&[(5.0, 1.0)]),
+        ],
+        vec![trace(&[(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)])],
+    ] {
+        let mut spec = figure(traces);
+        let drawn = draw_learning_curves(&spec).unwrap();
+        assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+        spec.series[0].label = "very long 漢 ".repeat(99);
+        (spec.title, spec.stage) = (String::new(), String::new());
+        draw_learning_curves(&spec).unwrap();
+    }
+    draw_learning_curves(&LearningCurves::default()).unwrap();
+}
+
+#[test]
+fn losses_that_are_not_finite_are_told() {
+    let mut trace = falling(1, 9);
+    trace.points[3].1 = f64::NAN;
+    let spec = figure(vec![trace]);
+    let caption = spec.full_caption(&spec.curves(), 0);
+    assert_eq!(
+        caption,
+        "Profile small. Seed 1. 1 point without a finite loss left out."
+    );
+}

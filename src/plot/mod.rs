@@ -1,0 +1,119 @@
+//! Figures for reports: one SVG, a PNG of it, and a CSV with exactly the plotted numbers.
+//!
+//! A figure is drawn from values that were read from CSV files; nothing here knows a model. The SVG
+//! holds outlines instead of text, so that it looks the same on a machine without any font, and the
+//! PNG is rendered from that same SVG. The same input gives the same bytes.
+//!
+//! Reading order: `accuracy_bars`, `learning_curves`, `corruption_examples` say what is drawn;
+//! `page` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
+//! are shared.
+
+mod accuracy_bars;
+mod axis;
+mod canvas;
+mod corruption_examples;
+mod fonts;
+mod interval;
+mod learning_curves;
+mod page;
+mod render;
+mod smoothing;
+mod text;
+mod theme;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
+pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
+pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
+
+use crate::error::Result;
+use crate::{files, metrics::table};
+
+/// A drawn figure, not yet on disk.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Figure {
+    /// The drawing, 900 px wide, text as outlines, titled and described for screen readers.
+    pub svg: String,
+    /// The same drawing at twice the size.
+    pub png: Vec<u8>,
+    /// The plotted numbers, with a header.
+    pub csv: Vec<u8>,
+}
+
+impl Figure {
+    /// Writes `<name>.svg`, `<name>.png` and `<name>.csv` into `folder` and returns their paths.
+    ///
+    /// # Errors
+    /// A file cannot be written.
+    pub fn write(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
+        let parts = [
+            ("svg", self.svg.as_bytes()),
+            ("png", &self.png),
+            ("csv", &self.csv),
+        ];
+        let write = |(extension, bytes)| {
+            let path = folder.join(format!("{name}.{extension}"));
+            files::write(&path, bytes).map(|()| path)
+        };
+        parts.into_iter().map(write).collect()
+    }
+
+    /// Finishes a drawing: outlines, PNG and table.
+    fn finish<Row: Serialize>(
+        drawing: &str,
+        title: &str,
+        caption: &str,
+        rows: &[Row],
+    ) -> Result<Self> {
+        let svg = render::outline(drawing, title, caption)?;
+        let png = render::rasterise(&svg)?;
+        let csv = table::to_bytes(rows, b',')?;
+        Ok(Self { svg, png, csv })
+    }
+}
+
+/// `prefix` and what the figure itself has to say, as one paragraph.
+fn join_caption(prefix: &str, own: &str) -> String {
+    let (prefix, own) = (prefix.trim(), own.trim());
+    let stop = if prefix.is_empty() || prefix.ends_with(['.', '!', '?', ':']) {
+        ""
+    } else {
+        "."
+    };
+    format!("{prefix}{stop} {own}").trim().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_figure_is_three_files() {
+        let folder = tempfile::tempdir().unwrap();
+        let figure = Figure {
+            svg: "<svg/>".to_owned(),
+            png: vec![1],
+            csv: b"a\n1\n".to_vec(),
+        };
+        let paths = figure.write(folder.path(), "loss").unwrap();
+        let names: Vec<_> = paths
+            .iter()
+            .filter_map(|p| p.file_name()?.to_str())
+            .collect();
+        assert_eq!(names, ["loss.svg", "loss.png", "loss.csv"]);
+        assert_eq!(std::fs::read(&paths[2]).unwrap(), figure.csv);
+    }
+
+    #[test]
+    fn captions_join_as_sentences() {
+        assert_eq!(
+            join_caption("dev split", "Bars: mean."),
+            "dev split. Bars: mean."
+        );
+        assert_eq!(join_caption("Profile small.", " "), "Profile small.");
+        assert_eq!(join_caption("", "Bars."), "Bars.");
+    }
+}

@@ -1,0 +1,184 @@
+//! What every chart has around its plot area: title, legend, vertical axis, caption.
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Point, Type};
+use super::fonts::{self, Face};
+use super::text;
+use super::theme::{
+    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
+    WIDTH,
+};
+use crate::error::Result;
+
+/// What a legend's entry looks like.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Mark {
+    /// A filled square: bars.
+    Square(Ink),
+    /// A line of this width.
+    Line(Ink, f64),
+    /// A dashed line.
+    Dashes(Ink),
+    /// A small disc: one seed.
+    Dot(Ink),
+    /// An empty diamond: a number of somebody else.
+    Diamond(Ink),
+}
+
+/// The words around a plot area, and the space it needs.
+#[derive(Debug)]
+pub(super) struct Page {
+    /// The heading.
+    pub(super) title: String,
+    /// What stands under the plot.
+    pub(super) caption: String,
+    /// What the marks mean.
+    pub(super) legend: Vec<(Mark, String)>,
+    /// Quantity and unit of the vertical axis.
+    pub(super) vertical: &'static str,
+    /// Space right of the plot area, in px.
+    pub(super) right: f64,
+    /// Space under the plot area for what stands at the horizontal axis, in px.
+    pub(super) below: f64,
+}
+
+/// Where everything of a [`Page`] stands, in px.
+#[derive(Debug)]
+pub(super) struct Layout {
+    title: Vec<String>,
+    legend: Vec<(Point, Mark, String)>,
+    caption: Vec<String>,
+    caption_top: f64,
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+    /// Height of the whole figure.
+    pub(super) height: f64,
+}
+
+/// From the left end of a legend's mark to its text.
+const MARK_WIDTH: f64 = 34.0;
+const CAPTION_LINES: usize = 12;
+
+impl Page {
+    /// Finds a place for everything; long words are wrapped, and cut where they would fill the page.
+    pub(super) fn layout(&self) -> Layout {
+        let width = WIDTH - 2.0 * MARGIN;
+        let title = text::wrap(Face::Text, TITLE_SIZE, &self.title, width, 2);
+        let caption = text::wrap(Face::Text, SMALL_SIZE, &self.caption, width, CAPTION_LINES);
+        let mut y = MARGIN - 4.0 + title.len() as f64 * TITLE_SIZE * LINE_HEIGHT;
+
+        let mut legend = vec![];
+        let mut x = MARGIN;
+        for (mark, label) in &self.legend {
+            let label = text::shorten(Face::Text, TEXT_SIZE, label, width - MARK_WIDTH);
+            let needs = MARK_WIDTH + fonts::width(Face::Text, TEXT_SIZE, &label);
+            if x > MARGIN && x + needs > WIDTH - MARGIN {
+                (x, y) = (MARGIN, y + TEXT_SIZE * LINE_HEIGHT);
+            }
+            legend.push(((x, y + TEXT_SIZE * LINE_HEIGHT), *mark, label));
+            x += needs + 26.0;
+        }
+        y += if legend.is_empty() {
+            0.0
+        } else {
+            TEXT_SIZE * LINE_HEIGHT
+        };
+
+        let top = y + 20.0;
+        let bottom = top + PLOT_HEIGHT;
+        let caption_top = bottom + self.below + 10.0;
+        let height = caption_top + caption.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
+        let (left, right) = (MARGIN + 64.0, WIDTH - MARGIN - self.right);
+        Layout {
+            title,
+            legend,
+            caption,
+            caption_top,
+            left,
+            right,
+            top,
+            bottom,
+            height,
+        }
+    }
+
+    /// Draws title, legend, mesh, vertical axis and caption.
+    pub(super) fn draw(
+        &self,
+        canvas: &mut Canvas<'_>,
+        layout: &Layout,
+        axis: &Axis,
+        scale: f64,
+    ) -> Result<()> {
+        draw_lines(
+            canvas,
+            &layout.title,
+            (MARGIN, MARGIN - 4.0),
+            Type::new(TITLE_SIZE, BLACK),
+        )?;
+        for (place, mark, label) in &layout.legend {
+            mark.draw(canvas, *place)?;
+            canvas.text(
+                label,
+                (place.0 + MARK_WIDTH, place.1),
+                Type::new(TEXT_SIZE, BLACK),
+            )?;
+        }
+        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
+        for number in axis.numbers() {
+            let y = layout.y(axis, number);
+            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, MESH)?;
+            let baseline = (layout.left - 8.0, y + SMALL_SIZE * 0.34);
+            canvas.text(&axis.label(number, scale), baseline, numbers)?;
+        }
+        let middle = (layout.top + layout.bottom) / 2.0;
+        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
+        canvas.upward_text(self.vertical, (MARGIN + TEXT_SIZE * 0.7, middle), quantity)?;
+        let caption = (MARGIN, layout.caption_top);
+        draw_lines(
+            canvas,
+            &layout.caption,
+            caption,
+            Type::new(SMALL_SIZE, GREY),
+        )
+    }
+}
+
+impl Layout {
+    /// Height of a value of the vertical axis, in px.
+    pub(super) fn y(&self, axis: &Axis, value: f64) -> f64 {
+        axis.pixel(value, self.bottom, self.top)
+    }
+}
+
+/// Lines one under another, from their top.
+pub(super) fn draw_lines(
+    canvas: &mut Canvas<'_>,
+    lines: &[String],
+    (x, top): Point,
+    style: Type,
+) -> Result<()> {
+    for (i, line) in lines.iter().enumerate() {
+        let baseline = top + style.size + i as f64 * style.size * LINE_HEIGHT;
+        canvas.text(line, (x, baseline), style)?;
+    }
+    Ok(())
+}
+
+impl Mark {
+    fn draw(self, canvas: &mut Canvas<'_>, (x, baseline): Point) -> Result<()> {
+        let y = baseline - TEXT_SIZE * 0.34;
+        let (middle, end) = (x + MARK_WIDTH / 2.0 - 4.0, x + MARK_WIDTH - 8.0);
+        match self {
+            Self::Square(ink) => {
+                canvas.rectangle((middle - 7.0, y - 7.0), (middle + 7.0, y + 7.0), ink)
+            }
+            Self::Line(ink, width) => canvas.polyline(&[(x, y), (end, y)], width, ink),
+            Self::Dashes(ink) => canvas.dashes((x, y), (end, y), 1.5, ink),
+            Self::Dot(ink) => canvas.dot((middle, y), 3.5, ink),
+            Self::Diamond(ink) => canvas.hollow_diamond((middle, y), 6.5, ink),
+        }
+    }
+}

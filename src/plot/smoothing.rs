@@ -1,0 +1,108 @@
+//! Curves made calmer: the mean over seeds and the running mean.
+
+/// Optimiser step and loss in nats.
+pub(super) type Sample = (f64, f64);
+
+/// The samples that can be drawn, in the order of their steps, and how many cannot.
+///
+/// A loss of 10^15 counts as not finite: no axis could show it beside another.
+pub(super) fn finite(samples: &[Sample]) -> (Vec<Sample>, usize) {
+    let usable = |v: f64| v.is_finite() && v.abs() < 1e15;
+    let mut kept: Vec<Sample> = samples
+        .iter()
+        .copied()
+        .filter(|s| usable(s.0) && usable(s.1))
+        .collect();
+    kept.sort_by(|a, b| a.0.total_cmp(&b.0));
+    let lost = samples.len() - kept.len();
+    (kept, lost)
+}
+
+/// The mean loss at every step that *all* traces have; each trace is in the order of its steps.
+///
+/// A step that some seed lacks is left out: a mean over fewer seeds would jump.
+pub(super) fn mean_over_seeds(traces: &[Vec<Sample>]) -> Vec<Sample> {
+    let Some((first, others)) = traces.split_first() else {
+        return vec![];
+    };
+    let loss_at = |trace: &[Sample], step: f64| {
+        let found = trace.binary_search_by(|s| s.0.total_cmp(&step)).ok()?;
+        Some(trace[found].1)
+    };
+    let mean_at = |&(step, loss): &Sample| {
+        let rest = others
+            .iter()
+            .map(|t| loss_at(t, step))
+            .sum::<Option<f64>>()?;
+        Some((step, (loss + rest) / traces.len() as f64))
+    };
+    first.iter().filter_map(mean_at).collect()
+}
+
+/// How many samples a running mean over `samples` of them takes: odd, about a hundredth.
+pub(super) fn window(samples: usize) -> usize {
+    let about = (samples / 100).max(1);
+    let unit = 10usize.pow(about.ilog10());
+    let round = [5, 2, 1]
+        .into_iter()
+        .map(|f| f * unit)
+        .find(|&w| w <= about)
+        .unwrap_or(1);
+    round / 2 * 2 + 1
+}
+
+/// The mean of the `window` (odd) samples around each one.
+///
+/// None near the ends, where fewer samples would make the line tremble.
+pub(super) fn running_mean(samples: &[Sample], window: usize) -> Vec<Sample> {
+    let mean = |around: &[Sample]| {
+        let sum: f64 = around.iter().map(|s| s.1).sum();
+        (around[window / 2].0, sum / window as f64)
+    };
+    samples.windows(window.max(1)).map(mean).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_mean_takes_only_common_steps() {
+        let traces = [
+            vec![(1.0, 2.0), (2.0, 4.0), (3.0, 9.0)],
+            vec![(2.0, 6.0), (3.0, 1.0)],
+        ];
+        assert_eq!(mean_over_seeds(&traces), [(2.0, 5.0), (3.0, 5.0)]);
+        assert_eq!(mean_over_seeds(&traces[..1]), traces[0]);
+        assert!(mean_over_seeds(&[]).is_empty());
+    }
+
+    #[test]
+    fn a_running_mean_keeps_straight_lines() {
+        let line: Vec<Sample> = (0..9).map(|i| (f64::from(i), f64::from(2 * i))).collect();
+        assert_eq!(running_mean(&line, 5), line[2..7]);
+        let drop = [(1.0, 3.0), (2.0, 0.0), (3.0, 0.0)];
+        assert_eq!(running_mean(&drop, 3), [(2.0, 1.0)]);
+        assert!(running_mean(&[], 3).is_empty());
+    }
+
+    #[test]
+    fn windows_are_round_and_odd() {
+        assert_eq!(
+            [0, 99, 2_000, 15_000, 60_000].map(window),
+            [1, 1, 21, 101, 501]
+        );
+    }
+
+    #[test]
+    fn what_is_not_a_number_is_left_out_and_counted() {
+        let samples = [
+            (2.0, 1.0),
+            (1.0, f64::NAN),
+            (f64::INFINITY, 1.0),
+            (1.0, 3.0),
+            (3.0, 1e300),
+        ];
+        assert_eq!(finite(&samples), (vec![(1.0, 3.0), (2.0, 1.0)], 3));
+    }
+}

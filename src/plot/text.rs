@@ -1,0 +1,145 @@
+//! Fitting text into a width, and numbers as people write them.
+
+use super::fonts::{self, Face};
+
+/// `text` cut to `width` px, with `…` at the end where something is missing.
+pub(super) fn shorten(face: Face, size: f64, text: &str, width: f64) -> String {
+    if fonts::width(face, size, text) <= width {
+        return text.to_owned();
+    }
+    let mut kept = String::new();
+    for c in text.chars() {
+        kept.push(c);
+        if fonts::width(face, size, &kept) + fonts::width(face, size, "…") > width {
+            kept.pop();
+            break;
+        }
+    }
+    format!("{}…", kept.trim_end())
+}
+
+/// `text` in at most `lines` lines of `width` px; what does not fit ends in `…`.
+///
+/// Breaks at spaces, though not before `%`, and with a hyphen in a word that is wider than a line.
+pub(super) fn wrap(face: Face, size: f64, text: &str, width: f64, lines: usize) -> Vec<String> {
+    let fits = |line: &str| fonts::width(face, size, line) <= width;
+    let mut done: Vec<String> = vec![];
+    let mut line = String::new();
+    let text = text.replace(" %", "\u{a0}%");
+    let breaks = |c: char| c.is_whitespace() && c != '\u{a0}';
+    let mut words = text.split(breaks).filter(|word| !word.is_empty());
+    while let Some(word) = words.next() {
+        let longer = if line.is_empty() {
+            word.to_owned()
+        } else {
+            format!("{line} {word}")
+        };
+        if fits(&longer) {
+            line = longer;
+            continue;
+        }
+        if done.len() + 1 >= lines {
+            line = shorten(face, size, &rest_of(&longer, &mut words), width);
+            break;
+        }
+        if !line.is_empty() {
+            done.push(std::mem::take(&mut line));
+        }
+        for c in word.chars() {
+            if !line.is_empty() && done.len() + 1 < lines && !fits(&format!("{line}{c}-")) {
+                done.push(std::mem::take(&mut line) + "-");
+            }
+            line.push(c);
+        }
+        if !fits(&line) {
+            line = shorten(face, size, &rest_of(&line, &mut words), width);
+        }
+    }
+    if !line.is_empty() && lines > 0 {
+        done.push(line);
+    }
+    done
+}
+
+/// What is left for a last line, to be cut.
+fn rest_of<'a>(start: &str, words: &mut impl Iterator<Item = &'a str>) -> String {
+    words.fold(start.to_owned(), |line, word| line + " " + word)
+}
+
+/// `value` with `decimals` digits after the point and a comma at every thousand.
+pub(super) fn number(value: f64, decimals: usize) -> String {
+    let digits = format!("{:.decimals$}", value.abs());
+    let (whole, fraction) = digits.split_once('.').unwrap_or((&digits, ""));
+    let mut grouped = String::new();
+    for (i, digit) in whole.chars().enumerate() {
+        if i > 0 && (whole.len() - i) % 3 == 0 {
+            grouped.push(',');
+        }
+        grouped.push(digit);
+    }
+    let point = if fraction.is_empty() { "" } else { "." };
+    let negative = value < 0.0 && digits.chars().any(|c| ('1'..='9').contains(&c));
+    format!(
+        "{}{grouped}{point}{fraction}",
+        if negative { "-" } else { "" }
+    )
+}
+
+/// A whole number with a comma at every thousand.
+pub(super) fn count(value: usize) -> String {
+    number(value as f64, 0)
+}
+
+/// A fraction in per cent, with one decimal: what some hundred questions can tell.
+pub(super) fn percent(fraction: f64) -> String {
+    format!("{} %", number(fraction * 100.0, 1))
+}
+
+/// `one` or `many` after a count: `1 seed`, `3 seeds`.
+pub(super) fn plural(value: usize, one: &str, many: &str) -> String {
+    format!("{} {}", count(value), if value == 1 { one } else { many })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_have_separators() {
+        assert_eq!(number(15_000.0, 0), "15,000");
+        assert_eq!(number(1_234_567.25, 1), "1,234,567.2");
+        assert_eq!(number(-0.04, 1), "0.0");
+        assert_eq!(number(-999.5, 1), "-999.5");
+        assert_eq!(percent(0.21), "21.0 %");
+        assert_eq!(plural(1, "seed", "seeds"), "1 seed");
+    }
+
+    #[test]
+    fn wrapped_lines_fit_and_lose_nothing_unmarked() {
+        let long = "supercalifragilistic ".repeat(3) + &"x".repeat(200);
+        for (text, lines) in [
+            (long.as_str(), 3),
+            ("a b c", 1),
+            ("one two three four", 2),
+            ("", 2),
+            ("a", 0),
+        ] {
+            let wrapped = wrap(Face::Text, 14.0, text, 80.0, lines);
+            assert!(wrapped.len() <= lines, "{wrapped:?}");
+            for line in &wrapped {
+                assert!(fonts::width(Face::Text, 14.0, line) <= 80.0, "{line:?}");
+            }
+            let squeeze = |s: &str| s.replace(|c: char| c == '-' || c.is_whitespace(), "");
+            let kept = squeeze(&wrapped.concat());
+            let cut = kept.strip_suffix('…');
+            assert!(
+                cut.is_some() || lines == 0 || kept == squeeze(text),
+                "{wrapped:?}"
+            );
+            assert!(
+                squeeze(text).starts_with(cut.unwrap_or(&kept)),
+                "{wrapped:?}"
+            );
+        }
+    }
+}

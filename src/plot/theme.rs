@@ -1,0 +1,71 @@
+//! Colours and sizes of all figures, in one place.
+
+/// A colour with its opacity (0 to 1).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Ink {
+    /// Red, green, blue.
+    pub(super) rgb: (u8, u8, u8),
+    /// 0 is invisible, 1 covers.
+    pub(super) opacity: f64,
+}
+
+impl Ink {
+    const fn solid(red: u8, green: u8, blue: u8) -> Self {
+        Self {
+            rgb: (red, green, blue),
+            opacity: 1.0,
+        }
+    }
+
+    /// The same colour, more or less transparent.
+    pub(super) const fn fade(self, opacity: f64) -> Self {
+        Self {
+            rgb: self.rgb,
+            opacity,
+        }
+    }
+}
+
+/// Text and whiskers.
+pub(super) const BLACK: Ink = Ink::solid(0x1a, 0x1a, 0x1a);
+/// Captions and axis numbers; 7:1 against white.
+pub(super) const GREY: Ink = Ink::solid(0x55, 0x55, 0x55);
+/// The mesh, light enough to forget.
+pub(super) const MESH: Ink = Ink::solid(0xe6, 0xe6, 0xe6);
+/// The background.
+pub(super) const WHITE: Ink = Ink::solid(0xff, 0xff, 0xff);
+
+/// What we measured.
+pub(super) const OURS: Ink = SERIES[0];
+/// What somebody else reported; nothing of ours has this colour in the same figure.
+pub(super) const REPORTED: Ink = SERIES[1];
+/// What needs no model.
+pub(super) const BASELINE: Ink = GREY;
+
+/// Okabe and Ito's colours for every colour vision, without the yellow that white swallows.
+///
+/// Source: Okabe and Ito 2008, *Color universal design*.
+pub(super) const SERIES: [Ink; 7] = [
+    Ink::solid(0x00, 0x72, 0xb2), // blue
+    Ink::solid(0xd5, 0x5e, 0x00), // vermilion
+    Ink::solid(0x00, 0x9e, 0x73), // bluish green
+    Ink::solid(0xcc, 0x79, 0xa7), // reddish purple
+    Ink::solid(0xe6, 0x9f, 0x00), // orange
+    Ink::solid(0x56, 0xb4, 0xe9), // sky blue
+    BLACK,
+];
+
+/// Width of every figure, in px.
+pub(super) const WIDTH: f64 = 900.0;
+/// Empty border, in px.
+pub(super) const MARGIN: f64 = 24.0;
+/// Height of a plot area, in px.
+pub(super) const PLOT_HEIGHT: f64 = 340.0;
+/// Type size of the title, in px.
+pub(super) const TITLE_SIZE: f64 = 20.0;
+/// Type size of labels, in px.
+pub(super) const TEXT_SIZE: f64 = 15.0;
+/// Type size of captions and axis numbers, in px; nothing is smaller.
+pub(super) const SMALL_SIZE: f64 = 14.0;
+/// Baseline to baseline, as a multiple of the type size.
+pub(super) const LINE_HEIGHT: f64 = 1.3;

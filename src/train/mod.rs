@@ -1,0 +1,267 @@
+//! Training: one loop for every stage, model and task.
+
+pub mod schedule;
+
+use std::time::Instant;
+
+use crate::config::schema::{OptimiserSpec, ScheduleSpec, StageKind};
+use crate::data::{Task, batches};
+use crate::error::Result;
+use crate::metrics::rows::StepRow;
+use crate::model::{StepSettings, Trainable};
+use schedule::{Clock, learning_rate_at};
+
+/// A training stage, resolved.
+#[derive(Clone, Debug)]
+pub struct Stage<'a> {
+    /// Pretraining or finetuning.
+    pub kind: StageKind,
+    /// Passes over the data.
+    pub epochs: usize,
+    /// Documents a step; the last step of an epoch takes what is left.
+    pub batch_documents: usize,
+    /// Peak learning rate.
+    pub learning_rate: f64,
+    /// AdamW and clipping.
+    pub optimiser: &'a OptimiserSpec,
+    /// Learning rate over time.
+    pub schedule: &'a ScheduleSpec,
+    /// Whether documents come in a new order each epoch.
+    pub shuffle: bool,
+    /// Probability of dropping an activation.
+    pub dropout: f64,
+    /// Longest document: what the schedule counts a document as, plus one.
+    pub context: usize,
+    /// Seed of the run: order and dropout.
+    pub seed: u64,
+}
+
+impl Stage<'_> {
+    /// Optimiser steps of the stage, for a task of `documents`.
+    pub fn steps(&self, documents: usize) -> usize {
+        self.epochs * documents.div_ceil(self.batch_documents)
+    }
+
+    /// Names a step's dropout draws among all steps of all stages and seeds.
+    fn dropout_key(&self, step: usize) -> u64 {
+        let stage = match self.kind {
+            StageKind::Pretrain => 1,
+            StageKind::Finetune => 2,
+        };
+        self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stage << 56) ^ step as u64
+    }
+}
+
+/// Takes note of every step.
+pub trait Recorder {
+    /// Called once after each step that was taken.
+    ///
+    /// # Errors
+    /// The row cannot be kept; training stops.
+    fn record(&mut self, row: &StepRow) -> Result<()>;
+}
+
+/// How a stage ended.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Outcome {
+    /// All epochs are done.
+    Finished,
+    /// A loss or gradient was not finite; the weights are those before that step.
+    Diverged {
+        /// The step that was not taken, from 1.
+        step: usize,
+        /// Its loss.
+        loss_nats: f64,
+        /// Its gradient norm.
+        gradient_norm: f64,
+    },
+}
+
+/// Trains `model` on `task` and records every step.
+///
+/// # Errors
+/// A batch does not fit the model, the device fails, or a row cannot be recorded.
+pub fn fit(
+    model: &mut dyn Trainable,
+    task: &dyn Task,
+    stage: &Stage<'_>,
+    recorder: &mut dyn Recorder,
+) -> Result<Outcome> {
+    model.reset_optimiser();
+    let mut clock = Clock::new(task.len() * stage.epochs, stage.context);
+    let mut step = 0;
+    for epoch in 1..=stage.epochs {
+        for batch in batches(
+            task,
+            epoch as u64,
+            stage.batch_documents,
+            stage.shuffle,
+            stage.seed,
+        )
+        .iter()
+        {
+            step += 1;
+            let started = Instant::now();
+            clock.begin_step(batch.documents());
+            let learning_rate = learning_rate_at(stage.schedule, stage.learning_rate, &clock);
+            let settings = StepSettings {
+                learning_rate,
+                betas: stage.optimiser.betas,
+                epsilon: stage.optimiser.epsilon,
+                weight_decay: stage.optimiser.weight_decay,
+                clip_norm: stage.optimiser.clip_norm,
+                dropout: stage.dropout,
+                dropout_key: stage.dropout_key(step),
+            };
+            let report = model.step(&batch, &settings)?;
+            if !report.updated {
+                let (loss_nats, gradient_norm) = (report.loss_nats, report.gradient_norm);
+                return Ok(Outcome::Diverged {
+                    step,
+                    loss_nats,
+                    gradient_norm,
+                });
+            }
+            let seconds = started.elapsed().as_secs_f64();
+            recorder.record(&StepRow {
+                stage: stage.kind.name().to_owned(),
+                epoch,
+                step,
+                documents: batch.documents(),
+                tokens: batch.len(),
+                loss_nats: report.loss_nats,
+                learning_rate,
+                gradient_norm: report.gradient_norm,
+                tokens_per_second: batch.len() as f64 / seconds,
+                step_ms: seconds * 1e3,
+            })?;
+        }
+    }
+    Ok(Outcome::Finished)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ragged::{Ragged, Sequence};
+    use crate::model::{StepReport, weights::Weight};
+
+    /// A model that says the losses it is told to, and remembers what it was asked.
+    struct Scripted {
+        losses: Vec<f64>,
+        asked: Vec<(usize, StepSettings)>,
+    }
+
+    impl Trainable for Scripted {
+        fn parameter_count(&self) -> usize {
+            0
+        }
+        fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
+            let loss_nats = self.losses[self.asked.len()];
+            self.asked.push((batch.documents(), *settings));
+            Ok(StepReport {
+                loss_nats,
+                gradient_norm: 1.0,
+                updated: loss_nats.is_finite(),
+            })
+        }
+        fn loss_nats(&self, _: &Ragged) -> Result<f64> {
+            Ok(0.0)
+        }
+        fn next_token_log_probabilities(&self, _: &Ragged, _: &[usize]) -> Result<Vec<Vec<f32>>> {
+            Ok(vec![])
+        }
+        fn reset_optimiser(&mut self) {
+            self.asked.clear();
+        }
+        fn weights(&self) -> Vec<Weight> {
+            vec![]
+        }
+        fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    struct FiveDocuments;
+
+    impl Task for FiveDocuments {
+        fn len(&self) -> usize {
+            5
+        }
+        fn sequence(&self, _: u64, index: usize) -> Sequence {
+            Sequence {
+                tokens: vec![2; index + 1],
+                targets: vec![3; index + 1],
+            }
+        }
+    }
+
+    #[derive(Default)]
+    struct Rows(Vec<StepRow>);
+
+    impl Recorder for Rows {
+        fn record(&mut self, row: &StepRow) -> Result<()> {
+            self.0.push(row.clone());
+            Ok(())
+        }
+    }
+
+    fn fit_scripted(losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
+        let (mut model, mut rows) = (
+            Scripted {
+                losses,
+                asked: vec![],
+            },
+            Rows::default(),
+        );
+        let stage = Stage {
+            kind: StageKind::Pretrain,
+            epochs: 2,
+            batch_documents: 2,
+            learning_rate: 0.1,
+            optimiser: &OptimiserSpec::default(),
+            schedule: &ScheduleSpec::default(),
+            shuffle: false,
+            dropout: 0.1,
+            context: 8,
+            seed: 3,
+        };
+        let outcome = fit(&mut model, &FiveDocuments, &stage, &mut rows).expect("a fit");
+        (model, rows, outcome)
+    }
+
+    #[test]
+    fn every_document_is_seen_once_an_epoch_and_every_step_recorded() {
+        let (model, rows, outcome) = fit_scripted(vec![1.0; 6]);
+        assert_eq!(outcome, Outcome::Finished);
+        assert_eq!(
+            model.asked.iter().map(|a| a.0).collect::<Vec<_>>(),
+            [2, 2, 1, 2, 2, 1]
+        );
+        let seen: Vec<_> = rows.0.iter().map(|r| (r.epoch, r.step, r.tokens)).collect();
+        assert_eq!(
+            seen,
+            [
+                (1, 1, 3),
+                (1, 2, 7),
+                (1, 3, 5),
+                (2, 4, 3),
+                (2, 5, 7),
+                (2, 6, 5)
+            ]
+        );
+        let mut keys: Vec<u64> = model.asked.iter().map(|a| a.1.dropout_key).collect();
+        keys.dedup();
+        assert_eq!(keys.len(), 6, "dropout draws anew each step");
+    }
+
+    #[test]
+    fn a_loss_that_is_not_finite_stops_at_its_step() {
+        let (model, rows, outcome) = fit_scripted(vec![1.0, 2.0, f64::NAN, 1.0, 1.0, 1.0]);
+        assert!(
+            matches!(outcome, Outcome::Diverged { step: 3, .. }),
+            "{outcome:?}"
+        );
+        assert_eq!((model.asked.len(), rows.0.len()), (3, 2));
+    }
+}
