@@ -1,4 +1,64 @@
-//! attnlab
+//! attnlab: one TOML file pretrains, finetunes, evaluates and plots a compile-time-shaped transformer.
+//!
+//! # The way of the data
+//!
+//! ```text
+//! experiments/**/*.toml ─ config::load ─ Experiment ─ sweep × seeds ─ [run]
+//!    run ─ model::registry ─ Box<dyn Trainable> ┐
+//!    run ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
+//!    weights ─ eval ─ predictions/*.tsv
+//! metrics.csv, predictions/*.tsv ─ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
+//! ```
+//!
+//! Left to right only. The CSV is a border: what is right of it reads files alone, so figures are
+//! drawn again without a model or a GPU.
+//!
+//! # The rooms, in reading order
+//!
+//! | room | what it knows |
+//! |---|---|
+//! | [`cli`] | the command line; `commands` (private) does what it says |
+//! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual |
+//! | [`pipeline`] | [`pipeline::run`]: the stages of a run, its folder, its summary, its figures |
+//! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
+//! | [`train`] | [`train::fit`]: one loop for every stage; the learning rate as a pure function |
+//! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
+//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
+//! | [`eval`] | batched decoding, exact match, scores of text |
+//! | [`metrics`] | the rows of every table, CSV, intervals |
+//! | [`plot`] | figures from numbers; fonts are built in |
+//! | [`error`], [`files`], [`progress`] | errors as values, whole files or none, what a long run says |
+//!
+//! # From a TOML to a compiled shape
+//!
+//! The build script (`src/model/build_shapes.rs`) reads every file under `experiments/`, resolves
+//! base and sweep with the same code as [`config`], and writes one `shape!` line a distinct shape;
+//! [`model::registry`] says what such a line means. Dimensions that a parameter's shape needs are
+//! constants, the number of tokens in a batch is not. A shape that is not compiled in is refused
+//! with the nearest ones; saving it in a TOML under `experiments/` and `cargo run` adds it.
+//!
+//! # What is never so
+//!
+//! * No batch has padding: documents lie one after another ([`data::ragged`]).
+//! * Nothing is drawn from a shared generator: every draw (weights, corruption, order, dropout) has
+//!   a key of its own, so that threads and order change no bit. Same seed, same bits on the CPU.
+//! * No file is half-written: all are written beside and renamed, or grow by whole rows.
+//! * No step with a loss or gradient that is not finite changes a weight.
+//! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
+//! * `dfdx` appears only in [`model`] and [`ops`], `figment` and `toml` only in [`config`], `csv`
+//!   only in [`metrics`], `plotters` only in [`plot`], `clap` only in [`cli`]; `ops` knows no model,
+//!   `train` no dimension, `plot` neither model nor data; `unsafe` stands only in `ops`. A test
+//!   reads the source and holds to it.
+//!
+//! # Crates, and why
+//!
+//! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices with AVX-512 on
+//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `figment`
+//! layers settings, `toml` finds their lines, `strsim` the spelling that was meant. `plotters`
+//! writes the SVG, `resvg` turns it into outlines and PNG with the fonts of
+//! `epaint_default_fonts`, so that text shows on a machine with no fonts. `safetensors` holds
+//! weights, `ureq` fetches data, `sha2` checks it, `rand_chacha` draws, `indicatif` shows progress.
+
 pub mod cli;
 mod commands;
 pub mod config;

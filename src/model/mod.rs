@@ -9,6 +9,8 @@ mod gpt;
 mod initialise;
 pub mod registry;
 mod session;
+#[cfg(test)]
+mod tests;
 mod visit;
 pub mod weights;
 

@@ -109,12 +109,12 @@ pub fn instantiate(
 
 #[cfg(feature = "cuda")]
 fn cuda_device() -> Result<dfdx::tensor::Cuda> {
-    use dfdx::tensor::Cache;
+    use dfdx::tensor::Cache as _;
     let device = dfdx::tensor::Cuda::try_build(0, 0).map_err(|e| {
         Error::run(format!("no CUDA device answers ({e:?})")).help("set `device = \"cpu\"`")
     })?;
     // Buffers of the same size are used again: allocation is off the hot path.
-    Cache::<f32>::enable_cache(&device);
+    device.enable_cache();
     Ok(device)
 }
 

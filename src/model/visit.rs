@@ -79,6 +79,47 @@ pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     Ok(())
 }
 
+/// All gradients with the names of their weights, copied to the host.
+#[cfg(test)]
+pub(super) fn gradients<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
+    model: &M,
+    gradients: &Gradients<f32, D>,
+) -> Vec<(String, Vec<f32>)> {
+    let mut visitor = ReadGradients {
+        gradients,
+        all: vec![],
+    };
+    let walk = M::iter_tensors(&mut RecursiveWalker {
+        m: (model, String::new()),
+        f: &mut visitor,
+    });
+    walk.expect("reading the host's copy of a gradient cannot fail");
+    visitor.all
+}
+
+#[cfg(test)]
+struct ReadGradients<'a, D: LabDevice<f32>> {
+    gradients: &'a Gradients<f32, D>,
+    all: Vec<(String, Vec<f32>)>,
+}
+
+#[cfg(test)]
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for ReadGradients<'_, D> {
+    type Viewer = (ViewTensorRef, ViewTensorName);
+    type Err = D::Err;
+    type E2 = f32;
+    type D2 = D;
+
+    fn visit<S: Shape>(
+        &mut self,
+        _: TensorOptions<S, f32, D>,
+        (tensor, name): (&Tensor<S, f32, D>, String),
+    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+        self.all.push((name, self.gradients.get(tensor).as_vec()));
+        Ok(None)
+    }
+}
+
 /// Whether AdamW decays the parameter of that name: all but the biases, as in the reference.
 fn decays(name: &str) -> bool {
     !name.ends_with("bias")

@@ -102,8 +102,12 @@ fn check_differences<const IN: usize, const OUT: usize, M32, M64: TensorCollecti
         let y = (case.plain)(&case.exact_model, x, NoneTape).expect("a forward pass");
         weighted(y).array()
     };
+    let scale = exact
+        .iter()
+        .flat_map(|(_, g)| g)
+        .fold(0f64, |m, g| m.max(g.abs()));
     for (which, (name, gradient)) in exact.iter().enumerate() {
-        let largest = gradient.iter().fold(1e-3f64, |m, g| m.max(g.abs()));
+        let largest = gradient.iter().fold(0.1 * scale, |m, g| m.max(g.abs()));
         for at in [0, gradient.len() / 2, gradient.len() - 1] {
             let mut shifted = |sign: f64| {
                 let (mut values, mut x) = (values.to_vec(), x.to_vec());

@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::directory::RunDirectory;
 use super::summary::labels;
-use crate::config::schema::{FigureKind, FigureSpec, StageKind};
+use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
 use crate::config::{Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
@@ -76,11 +76,7 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             .title
             .clone()
             .unwrap_or_else(|| "Questions answered right".to_owned()),
-        caption: format!(
-            "{}, {split} questions, {}.",
-            experiment.name,
-            seeds(experiment)
-        ),
+        caption: format!("{}, {split} questions.", origin(experiment)),
         bars: experiment
             .points
             .iter()
@@ -117,7 +113,7 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
             .title
             .clone()
             .unwrap_or_else(|| format!("Loss while the model is {stage}ed")),
-        caption: format!("{}, {}.", experiment.name, seeds(experiment)),
+        caption: format!("{}.", origin(experiment)),
         stage: stage.to_owned(),
         series,
     })
@@ -129,15 +125,16 @@ fn corruption_examples(
     results: &Path,
 ) -> Result<Figure> {
     let runs = experiment.points.iter().flat_map(|point| {
-        experiment
-            .seeds
-            .iter()
-            .map(|&seed| RunDirectory::new(experiment, point, seed, results))
+        let run = |&seed| {
+            (
+                seed,
+                RunDirectory::new(experiment, point, seed, results).corruption_csv(),
+            )
+        };
+        experiment.seeds.iter().map(run)
     });
-    let path = runs
-        .map(|run| run.corruption_csv())
-        .find(|path| path.is_file());
-    let path = path.ok_or_else(|| {
+    let found = runs.into_iter().find(|(_, path)| path.is_file());
+    let (seed, path) = found.ok_or_else(|| {
         Error::io(
             Kind::Data,
             "draw",
@@ -153,17 +150,35 @@ fn corruption_examples(
             .title
             .clone()
             .unwrap_or_else(|| "What pretraining shows the model".to_owned()),
-        caption: format!("{}, {}.", experiment.name, seeds(experiment)),
+        caption: format!("{}, seed {seed}.", experiment.name),
         rows,
     })
 }
 
-/// `seed 1`, or `seeds 1, 2, 3`.
-fn seeds(experiment: &Experiment) -> String {
-    let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
-    format!(
-        "seed{} {}",
-        if seeds.len() == 1 { "" } else { "s" },
-        seeds.join(", ")
-    )
+/// Which experiment, and how long it trained where all points trained equally long:
+/// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
+fn origin(experiment: &Experiment) -> String {
+    let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
+    let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
+    let common = |epochs: &dyn Fn(&Settings) -> usize| {
+        let mut all = experiment
+            .points
+            .iter()
+            .map(|point| epochs(&point.settings));
+        let first = all.next().unwrap_or(0);
+        (first > 0 && all.all(|other| other == first)).then_some(first)
+    };
+    let stages = [
+        ("pretrain", common(&pretrain)),
+        ("finetune", common(&finetune)),
+    ];
+    let stages: Vec<String> = stages
+        .into_iter()
+        .filter_map(|(stage, epochs)| epochs.map(|n| (stage, n)))
+        .map(|(stage, n)| format!("{stage} {n} epoch{}", if n == 1 { "" } else { "s" }))
+        .collect();
+    match stages.is_empty() {
+        true => experiment.name.clone(),
+        false => format!("{} ({})", experiment.name, stages.join(", ")),
+    }
 }

@@ -57,22 +57,23 @@ pub trait AdamwOp<N: Dtype>: Device<N> {
 #[cfg(test)]
 mod tests {
     use dfdx::shapes::Rank1;
-    use dfdx::tensor::{Cpu, TensorFromVec, Trace, ZerosTensor};
+    use dfdx::tensor::{Cpu, CpuError, TensorFromVec, Trace, ZerosTensor};
     use dfdx::tensor_ops::{Backward, SumTo};
 
     use std::ops::Mul;
 
     use super::*;
 
+    type Weights<N> = Tensor<Rank1<100>, N, Cpu>;
+    type Apply<N> = fn(
+        &mut Weights<N>,
+        &mut Gradients<N, Cpu>,
+        [&mut Weights<N>; 2],
+        Update,
+    ) -> Result<(), CpuError>;
+
     /// Three steps with gradients `step * pattern` on 100 weights, by `apply`.
-    fn weights_after<N: Dtype>(
-        apply: fn(
-            &mut Tensor<Rank1<100>, N, Cpu>,
-            &mut Gradients<N, Cpu>,
-            [&mut Tensor<Rank1<100>, N, Cpu>; 2],
-            Update,
-        ) -> Result<(), dfdx::tensor::CpuError>,
-    ) -> Vec<N>
+    fn weights_after<N: Dtype>(apply: Apply<N>) -> Vec<N>
     where
         Cpu: Device<N>,
     {

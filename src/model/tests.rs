@@ -1,0 +1,255 @@
+//! What must hold for every kind of attention, on a small shape.
+
+use std::f64::consts::LN_2;
+
+use dfdx::tensor::Cpu;
+
+use super::attention::Vanilla;
+use super::gpt::Gpt;
+use super::session::Session;
+use super::{StepSettings, Trainable};
+use crate::data::ragged::{PAD, Ragged, Sequence};
+
+/// 2 layers, width 32, 4 heads, hidden 64, 256 token ids, context 24.
+type Small = Gpt<2, 32, 64, 256, 24, Vanilla<32, 4, 8, f32, Cpu>, f32, Cpu>;
+
+fn model(seed: u64) -> Session<Small, Cpu> {
+    Session::new(Cpu::default(), seed).expect("memory")
+}
+
+/// Documents of the given lengths with arbitrary tokens.
+fn documents(lengths: &[usize]) -> Vec<Sequence> {
+    let ids = |n: usize, salt: u32| {
+        (0..n as u32)
+            .map(|i| 1 + (i * 37 + salt * 101) % 255)
+            .collect()
+    };
+    let document = |(d, &n): (usize, &usize)| {
+        let all: Vec<u32> = ids(n + 1, d as u32);
+        Sequence {
+            tokens: all[..n].to_vec(),
+            targets: all[1..].to_vec(),
+        }
+    };
+    lengths.iter().enumerate().map(document).collect()
+}
+
+fn settings(learning_rate: f64, dropout: f64) -> StepSettings {
+    StepSettings {
+        learning_rate,
+        betas: [0.9, 0.95],
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        clip_norm: 1.0,
+        dropout,
+        dropout_key: 7,
+    }
+}
+
+fn bits(model: &dyn Trainable) -> Vec<Vec<u32>> {
+    let bits = |values: Vec<f32>| values.into_iter().map(f32::to_bits).collect();
+    model
+        .weights()
+        .into_iter()
+        .map(|w| bits(w.values))
+        .collect()
+}
+
+#[test]
+fn the_initial_loss_is_that_of_a_uniform_guess() {
+    let batch = Ragged::from_sequences(&documents(&[24, 10, 3, 17]));
+    let loss = model(1).loss_nats(&batch).expect("a loss");
+    assert!((loss - 8.0 * LN_2).abs() < 0.1, "{loss} is not ln 256");
+}
+
+#[test]
+fn future_tokens_cannot_change_past_predictions() {
+    let mut model = model(1);
+    let batch = Ragged::from_sequences(&documents(&[20, 12]));
+    model.step(&batch, &settings(0.01, 0.0)).expect("a step");
+    let rows: Vec<usize> = (0..batch.len()).collect();
+    let before = model
+        .next_token_log_probabilities(&batch, &rows)
+        .expect("predictions");
+    for edited in [1, 7, 19, 25] {
+        let mut other = batch.clone();
+        other.tokens[edited] = 1 + (other.tokens[edited] + 99) % 255;
+        let after = model
+            .next_token_log_probabilities(&other, &rows)
+            .expect("predictions");
+        let document_start = if edited < 20 { 0 } else { 20 };
+        for row in rows
+            .iter()
+            .copied()
+            .filter(|row| !(edited..20).contains(row))
+        {
+            let same_document_after = row >= edited && document_start == 20;
+            if !same_document_after {
+                assert_eq!(
+                    before[row], after[row],
+                    "token {edited} reached back to row {row}"
+                );
+            }
+        }
+        assert_ne!(
+            before[edited], after[edited],
+            "token {edited} is not read at all"
+        );
+    }
+}
+
+#[test]
+fn ragged_equals_padded() {
+    let sequences = documents(&[24, 5, 1, 13, 2]);
+    let padded: Vec<Sequence> = sequences
+        .iter()
+        .map(|s| {
+            let mut s = s.clone();
+            s.tokens.resize(24, PAD);
+            s.targets.resize(24, PAD);
+            s
+        })
+        .collect();
+    let (ragged, padded) = (
+        Ragged::from_sequences(&sequences),
+        Ragged::from_sequences(&padded),
+    );
+    assert_eq!((ragged.len(), padded.len()), (45, 120));
+    let (mut a, mut b) = (model(1), model(1));
+    let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs();
+    let (loss_a, loss_b) = (
+        a.loss_nats(&ragged).expect("a loss"),
+        b.loss_nats(&padded).expect("a loss"),
+    );
+    assert!(close(loss_a, loss_b), "{loss_a} {loss_b}");
+    let gradients =
+        |m: &mut Session<Small, Cpu>, batch| m.gradients_by_name(batch).expect("gradients");
+    for ((name, a), (_, b)) in gradients(&mut a, &ragged)
+        .iter()
+        .zip(&gradients(&mut b, &padded))
+    {
+        let largest = a.iter().fold(1e-3f32, |m, g| m.max(g.abs()));
+        for (a, b) in a.iter().zip(b) {
+            assert!(
+                (a - b).abs() <= 1e-5 * largest,
+                "gradient of {name}: {a} ragged, {b} padded"
+            );
+        }
+    }
+}
+
+#[test]
+fn one_batch_can_be_memorised() {
+    let mut model = model(2);
+    let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
+    for _ in 0..200 {
+        model.step(&batch, &settings(0.01, 0.0)).expect("a step");
+    }
+    let loss = model.loss_nats(&batch).expect("a loss");
+    assert!(loss < 0.05, "{loss}");
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 24).collect();
+    let batch = Ragged::from_sequences(&documents(&lengths));
+    let trained_on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new()
+            .num_threads(threads)
+            .build()
+            .expect("threads");
+        pool.install(|| {
+            let mut model = model(3);
+            for _ in 0..3 {
+                model.step(&batch, &settings(0.01, 0.1)).expect("a step");
+            }
+            bits(&model)
+        })
+    };
+    let one = trained_on(1);
+    assert!(one == trained_on(2) && one == trained_on(8));
+}
+
+#[test]
+fn a_step_that_is_not_finite_changes_nothing() {
+    let mut model = model(1);
+    let mut weights = model.weights();
+    weights[0].values[5] = f32::INFINITY;
+    model.load_weights(&weights).expect("the same layout");
+    let before = bits(&model);
+    // Token 0 of the table is in the batch, so the loss is not finite.
+    let batch = Ragged {
+        tokens: vec![0, 3],
+        targets: vec![3, 4],
+        starts: vec![0, 2],
+    };
+    let report = model.step(&batch, &settings(0.01, 0.0)).expect("a report");
+    assert!(
+        !report.updated && !report.loss_nats.is_finite(),
+        "{report:?}"
+    );
+    assert_eq!(before, bits(&model));
+}
+
+#[test]
+fn biases_do_not_decay_and_everything_else_does() {
+    let mut model = model(1);
+    let batch = Ragged {
+        tokens: vec![3],
+        targets: vec![4],
+        starts: vec![0, 1],
+    };
+    let before = model.weights();
+    let mut strong = settings(1e-3, 0.0);
+    strong.weight_decay = 500.0;
+    model.step(&batch, &strong).expect("a step");
+    for (old, new) in before.iter().zip(model.weights()) {
+        let size = |w: &[f32]| w.iter().map(|v| v.abs()).sum::<f32>();
+        if old.name.ends_with("weight") {
+            assert!(
+                size(&new.values) < 0.7 * size(&old.values),
+                "{} did not decay",
+                old.name
+            );
+        }
+        if old.name.ends_with("ln_f.bias") {
+            let step = new.values.iter().fold(0f32, |m, v| m.max(v.abs()));
+            assert!(
+                step > 0.9e-3 && step < 1.1e-3,
+                "a bias moves by the learning rate: {step}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_batch_that_does_not_fit_is_refused() {
+    let mut model = model(1);
+    let mut refused = |batch: Ragged| {
+        model
+            .step(&batch, &settings(0.01, 0.0))
+            .expect_err("it does not fit")
+            .to_string()
+    };
+    let long = Ragged {
+        tokens: vec![3; 25],
+        targets: vec![3; 25],
+        starts: vec![0, 25],
+    };
+    assert!(
+        refused(long).contains("a document of 25 tokens is longer than the model's context of 24")
+    );
+    let foreign = Ragged {
+        tokens: vec![256],
+        targets: vec![3],
+        starts: vec![0, 1],
+    };
+    assert!(refused(foreign).contains("token id 256 is not below the model's vocabulary of 256"));
+    let unscored = Ragged {
+        tokens: vec![3],
+        targets: vec![PAD],
+        starts: vec![0, 1],
+    };
+    assert!(refused(unscored).contains("without any scored token"));
+    assert!(refused(Ragged::from_sequences(&[])).contains("without any token"));
+}
