@@ -39,6 +39,9 @@ Examples:
         paths: Vec<PathBuf>,
     },
     /// List the model shapes compiled into this binary
+    #[command(after_help = "\
+Example:
+  attnlab shapes")]
     Shapes,
     /// Draw an experiment's figures again from its CSV files
     #[command(after_help = "\

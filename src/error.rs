@@ -92,6 +92,25 @@ impl Error {
         self
     }
 
+    /// Names the file that the failure is about: `PATH: what went wrong`.
+    pub fn in_file(mut self, path: &Path) -> Self {
+        if let Self::Failure { message, .. } = &mut self {
+            *message = format!("{}: {message}", path.display());
+        }
+        self
+    }
+
+    /// What went wrong, without `error: ` and without what to do about it.
+    pub fn message(&self) -> String {
+        let without_help = |text: &str| {
+            text.split("\n  help: ")
+                .next()
+                .unwrap_or_default()
+                .to_owned()
+        };
+        without_help(self.to_string().trim_start_matches("error: "))
+    }
+
     /// The process exit code: 1 run, 2 usage, 3 configuration, 5 data.
     pub fn exit_code(&self) -> u8 {
         match self {

@@ -7,13 +7,13 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{ExperimentArgs, Run};
-use crate::config::{self, Experiment};
+use crate::config;
 use crate::data::Question;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::rows::AccuracyRow;
 use crate::metrics::table;
-use crate::model::{Trainable, registry, weights};
+use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline::{self, Options, Report, directory::RunDirectory};
 use crate::progress::Progress;
 use crate::{eval, files};
@@ -27,14 +27,14 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         again: args.again,
     };
     let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet))?;
-    print_report(&experiment, &report)
+    print_report(&report)
 }
 
 /// `attnlab plot`.
 pub(crate) fn plot(args: &ExperimentArgs) -> Result<()> {
     let experiment = config::load(&args.file, &args.set)?;
     let report = pipeline::finish(&experiment, &args.results)?;
-    print_report(&experiment, &report)
+    print_report(&report)
 }
 
 /// `attnlab check`.
@@ -83,6 +83,7 @@ pub(crate) fn shapes() -> Result<()> {
 /// `attnlab ask`.
 pub(crate) fn ask(run: &Path, question: &str) -> Result<()> {
     let trained = Trained::load(run)?;
+    trained.check_fits(question)?;
     let asked = [Question {
         text: question.to_owned(),
         place: None,
@@ -106,11 +107,12 @@ pub(crate) fn ask(run: &Path, question: &str) -> Result<()> {
 }
 
 /// `attnlab score`.
-pub(crate) fn score(run: &Path, text: &Path) -> Result<()> {
+pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
     let trained = Trained::load(run)?;
-    let text = files::read_text(Kind::Data, text)?;
+    let text = files::read_text(Kind::Data, file)?;
     let model = trained.model.as_ref();
-    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)?;
+    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)
+        .map_err(|e| e.in_file(file))?;
     print_bytes(&table::to_bytes(&rows, b',')?)
 }
 
@@ -142,9 +144,15 @@ impl Trained {
         let run = RunDirectory::find(run)?;
         let experiment = config::load_alone(&run.resolved_toml())?;
         let settings = &experiment.points[0].settings;
-        let (loaded, notes) = weights::read(&run.last_weights()?)?;
-        let mut model = registry::instantiate(&settings.model.shape(), settings.device, 0)?;
-        model.load_weights(&loaded)?;
+        let file = run.last_weights()?;
+        let (loaded, notes) = weights::read(&file)?;
+        // Drawn only to be replaced.
+        let start = Start {
+            seed: 0,
+            deviation: 0.0,
+        };
+        let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
+        model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
             Error::data(format!(
                 "the weights of {} name no vocabulary",
@@ -161,19 +169,34 @@ impl Trained {
                 .map_or(32, |e| e.answer_characters),
         })
     }
+
+    /// Refuses a question that leaves no room for the answer.
+    fn check_fits(&self, question: &str) -> Result<()> {
+        // The question's closing mask is one token, the answer's last one is never read.
+        let (asked, room) = (
+            question.chars().count(),
+            self.context - self.answer_characters,
+        );
+        if asked <= room {
+            return Ok(());
+        }
+        Err(Error::data(format!(
+            "the question has {asked} characters; with an answer of up to {} that is more than the \
+             model's context of {}",
+            self.answer_characters, self.context
+        ))
+        .help(format!("ask in at most {room} characters")))
+    }
 }
 
 /// Accuracies and figures, as a person reads them.
-fn print_report(experiment: &Experiment, report: &Report) -> Result<()> {
+fn print_report(report: &Report) -> Result<()> {
     for row in &report.accuracies {
         print(describe(row))?;
     }
     let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
     for path in report.figures.iter().filter(svg) {
         print(format!("figure  {}  (and .png, .csv)", path.display()))?;
-    }
-    if report.accuracies.is_empty() && report.figures.is_empty() {
-        print(format!("{}: no finished run yet", experiment.name))?;
     }
     Ok(())
 }
@@ -225,9 +248,9 @@ fn print_bytes(bytes: &[u8]) -> Result<()> {
     }
 }
 
-/// `1 point`, `2 points`.
+/// `1 point`, `2,938 documents`.
 fn count(n: usize, what: &str) -> String {
-    format!("{n} {what}{}", if n == 1 { "" } else { "s" })
+    format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
 /// `3,323,392`.

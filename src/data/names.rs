@@ -11,17 +11,20 @@ pub(crate) const GIVEN: &[&str] = &[
     "Stella", "Theo", "Thomas", "Vera", "Victor", "Walter", "William", "Winifred",
 ];
 
-/// Family names.
-pub(crate) const FAMILY: &[&str] = &[
-    "Abbot", "Adler", "Archer", "Barlow", "Bauer", "Becker", "Bell", "Berger", "Bishop", "Blake",
-    "Brandt", "Brook", "Carver", "Castle", "Chandler", "Cole", "Cooper", "Crane", "Dalton",
-    "Dawson", "Doyle", "Drake", "Ellis", "Emery", "Engel", "Fischer", "Fleming", "Foster",
-    "Fowler", "Frost", "Garner", "Gibson", "Graf", "Grant", "Hale", "Harper", "Hart", "Hayes",
-    "Holt", "Horn", "Hunter", "Ingram", "Jansen", "Jarvis", "Keller", "Kemp", "Kent", "Lang",
-    "Larsen", "Lowell", "Marsh", "Mercer", "Meyer", "Miller", "Moss", "Nash", "Nelson", "Norris",
-    "Novak", "Olsen", "Osborn", "Palmer", "Parker", "Pearce", "Porter", "Ramsey", "Reed", "Rossi",
-    "Russell", "Sander", "Shaw", "Silva", "Stone", "Strand", "Tanner", "Thorne", "Turner", "Vance",
-    "Vogel", "Wagner", "Walsh", "Weber", "West", "Wood", "Wright",
+/// Beginnings of family names.
+pub(crate) const FAMILY_STEMS: &[&str] = &[
+    "Ald", "Arn", "Ash", "Bald", "Bar", "Beck", "Birk", "Blom", "Bran", "Brig", "Cald", "Cas",
+    "Clay", "Col", "Crom", "Dal", "Den", "Dor", "Eck", "Ed", "Ell", "Fair", "Fal", "Fen", "Gar",
+    "Gil", "Grim", "Had", "Hal", "Hart", "Hol", "Ing", "Jan", "Kel", "Kir", "Lam", "Lind", "Lor",
+    "Mal", "Mar", "Mil", "Mon", "Nor", "Oak", "Ost", "Pel", "Per", "Ram", "Red", "Ros", "Sal",
+    "Sand", "Stan", "Sten", "Tal", "Thor", "Var", "Ver", "Wal", "Win",
+];
+
+/// Endings of family names; each pair of a beginning and an ending is a different name.
+pub(crate) const FAMILY_ENDINGS: &[&str] = &[
+    "berg", "by", "croft", "dale", "er", "field", "ford", "gate", "ham", "holm", "hurst", "ing",
+    "land", "ley", "low", "man", "mer", "more", "ney", "sen", "son", "stone", "ton", "wick",
+    "wood", "worth",
 ];
 
 /// Places, from the commonest to the rarest; none is part of another.
@@ -99,7 +102,7 @@ mod tests {
 
     #[test]
     fn no_list_repeats_itself() {
-        for list in [GIVEN, FAMILY, PLACES, PROFESSIONS] {
+        for list in [GIVEN, FAMILY_STEMS, FAMILY_ENDINGS, PLACES, PROFESSIONS] {
             assert_eq!(list.iter().collect::<BTreeSet<_>>().len(), list.len());
         }
     }

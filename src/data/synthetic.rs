@@ -1,8 +1,9 @@
 //! Biographies made by the program: data of known properties, with nothing to fetch.
 //!
 //! Each person has a name, a birth place, places of work and death, a birth year and a
-//! profession, and stands in a few short documents of different wording. Half of the people are
-//! asked about in training; whoever answers for the others has read their biographies, or guesses.
+//! profession, and stands in a few one-sentence documents of different wording. Two fifths of the
+//! people are asked about in training; whoever answers for the others has read their biographies,
+//! or guesses. Sentences are short so that a small model learns them by heart within a minute.
 
 use std::ops::RangeInclusive;
 
@@ -10,7 +11,7 @@ use rand::Rng as _;
 use rand::seq::SliceRandom as _;
 
 use super::generator::generator;
-use super::names::{FAMILY, GIVEN, PLACES, PROFESSIONS};
+use super::names::{FAMILY_ENDINGS, FAMILY_STEMS, GIVEN, PLACES, PROFESSIONS};
 use super::vocabulary::Vocabulary;
 use super::{Corpus, Question};
 use crate::config::schema::DataSpec;
@@ -20,8 +21,8 @@ use crate::error::{Error, Result};
 /// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
 pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
 
-/// How many people there can be: few enough for the lists of names.
-pub const PEOPLE: RangeInclusive<usize> = 8..=4000;
+/// How many people there can be: few enough for a family name each.
+pub const PEOPLE: RangeInclusive<usize> = 8..=1500;
 
 /// How many birth places there can be.
 pub const PLACE_COUNT: RangeInclusive<usize> = 2..=PLACES.len();
@@ -49,9 +50,9 @@ pub struct Biographies {
 impl Default for Biographies {
     fn default() -> Self {
         Self {
-            people: 400,
-            places: 12,
-            biographies_per_person: 4,
+            people: 100,
+            places: 10,
+            biographies_per_person: 8,
             seed: 0,
         }
     }
@@ -60,7 +61,7 @@ impl Default for Biographies {
 /// One person: facts that all biographies share.
 struct Person {
     given: &'static str,
-    family: &'static str,
+    family: String,
     born: &'static str,
     worked: &'static str,
     died: &'static str,
@@ -82,7 +83,7 @@ impl Biographies {
         }
     }
 
-    /// Makes documents and questions: of the people, half train, a quarter dev, the rest test.
+    /// Makes documents and questions: of the people, two fifths train, as many dev, the rest test.
     ///
     /// # Errors
     /// A number out of its range (kind `Config`).
@@ -184,7 +185,7 @@ impl Person {
         }
     }
 
-    /// The person in one of the wordings, after the full name as a title.
+    /// The person in one of the wordings.
     fn biography(&self, template: usize) -> String {
         let Self {
             given,
@@ -196,33 +197,16 @@ impl Person {
             profession,
         } = self;
         let name = format!("{given} {family}");
-        let text = match template {
-            0 => format!(
-                "{family} was born in {born} in {year} and worked as a {profession} in {worked}."
-            ),
-            1 => format!(
-                "A {profession} who lived in {worked}, {name} was born in {born} in {year}."
-            ),
-            2 => format!(
-                "Born in {born}, {family} moved to {worked}, became a {profession} and died in {died}."
-            ),
-            3 => format!(
-                "{name} was a {profession} in {worked}. {given} was born in {born} and died in {died}."
-            ),
-            4 => format!(
-                "In {year} {name} was born in {born}, but the {profession} spent a long life in {worked}."
-            ),
-            5 => format!(
-                "The {profession} {family} died in {died}, far from {born}, where {given} was born in {year}."
-            ),
-            6 => format!(
-                "{born} is where {family} was born, and {worked} where {given} became a {profession}."
-            ),
-            _ => format!(
-                "{name}, a {profession}, was born in {born} in {year}. {family} died in {died}."
-            ),
-        };
-        format!("{name}. {text}")
+        match template {
+            0 => format!("{name} was born in {born}."),
+            1 => format!("Born in {born}, {name} died in {died}."),
+            2 => format!("{name}, a {profession}, was born in {born}."),
+            3 => format!("{name} worked in {worked} but was born in {born}."),
+            4 => format!("In {year} {name} was born in {born}."),
+            5 => format!("{name} of {born} became a {profession}."),
+            6 => format!("{name} was born in {born} and died in {died}."),
+            _ => format!("The {profession} {name} was born in {born}."),
+        }
     }
 }
 
@@ -238,34 +222,27 @@ fn within(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
 
 /// People asked about in train, dev and test.
 fn split_sizes(people: usize) -> [usize; 3] {
-    let (train, dev) = (people / 2, people / 4);
+    let (train, dev) = (people * 2 / 5, people * 2 / 5);
     [train, dev, people - train - dev]
 }
 
 /// Given and family name.
-type Name = (&'static str, &'static str);
+type Name = (&'static str, String);
 
-/// Distinct full names, of so few given and family names that people share them: of about
-/// `2 √people` each, so that a quarter of all pairs is taken and neither name alone tells a person.
+/// Names of people: everybody has a family name of their own, given names are shared.
 fn full_names(people: usize, seed: u64) -> Vec<Name> {
     let mut generator = generator(b"names...", [seed, 0, 0]);
-    let pool = (1..)
-        .find(|side| side * side >= people)
-        .map_or(people, |side: usize| 2 * side);
-    let mut some = |list: &[&'static str]| {
-        let mut list = list.to_vec();
-        list.shuffle(&mut generator);
-        list.truncate(pool);
-        list
-    };
-    let (given, family) = (some(GIVEN), some(FAMILY));
-    let mut names: Vec<Name> = given
+    let mut families: Vec<String> = FAMILY_STEMS
         .iter()
-        .flat_map(|&g| family.iter().map(move |&f| (g, f)))
+        .flat_map(|stem| FAMILY_ENDINGS.iter().map(move |end| format!("{stem}{end}")))
         .collect();
-    names.shuffle(&mut generator);
-    names.truncate(people);
-    names
+    families.shuffle(&mut generator);
+    families.truncate(people);
+    let mut given = || GIVEN[generator.gen_range(0..GIVEN.len() as u32) as usize];
+    families
+        .into_iter()
+        .map(|family| (given(), family))
+        .collect()
 }
 
 /// One birth place for each person, London first: shares proportional to 1/rank, rounded so that

@@ -1,6 +1,6 @@
 //! Tests of the made biographies.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 
 use super::*;
 
@@ -15,15 +15,23 @@ fn with_seed(seed: u64) -> Corpus {
     })
 }
 
-/// The full name in a document's title.
-fn title(document: &str) -> &str {
-    document.split_once(". ").expect("a title").0
+/// The full names of everybody who is asked about.
+fn names(corpus: &Corpus) -> Vec<String> {
+    let questions = corpus.train.iter().chain(&corpus.dev).chain(&corpus.test);
+    let name = |question: &Question| {
+        let name = question
+            .text
+            .strip_prefix("Where was ")
+            .and_then(|t| t.strip_suffix(" born?"));
+        name.expect("the form of a question").to_owned()
+    };
+    questions.map(name).collect()
 }
 
 #[test]
 fn the_alphabet_has_64_ids_and_covers_everything() {
     let largest = Biographies {
-        people: 4000,
+        people: 1500,
         places: 40,
         biographies_per_person: 8,
         seed: 7,
@@ -42,7 +50,7 @@ fn the_alphabet_has_64_ids_and_covers_everything() {
                 .unwrap_or_else(|e| panic!("{text}: {e}"));
         }
     }
-    for name in [GIVEN, FAMILY, PLACES, PROFESSIONS].concat() {
+    for name in [GIVEN, FAMILY_STEMS, FAMILY_ENDINGS, PLACES, PROFESSIONS].concat() {
         assert!(name.chars().all(|c| ALPHABET.contains(c)), "{name}");
     }
 }
@@ -59,12 +67,12 @@ fn the_bytes_are_those_of_every_version() {
     let corpus = with_seed(0);
     assert_eq!(
         corpus.documents[0],
-        "Sophie Harper. A poet who lived in Lisbon, Sophie Harper was born in Berlin in 1823."
+        "The pianist Clara Beckstone was born in Paris."
     );
     let bytes = corpus.documents.join("\n");
     assert_eq!(
         crate::data::checksum::sha256(bytes.as_bytes())[..16],
-        *"b018616aac0a7672"
+        *"f92613e6ff3014bf"
     );
 }
 
@@ -78,103 +86,81 @@ fn one_more_biography_changes_none_of_the_others() {
         corpus.documents.into_iter().collect()
     };
     assert!(documents(2).is_subset(&documents(3)));
-    assert_eq!(documents(8).len(), 3200);
+    assert_eq!(documents(8).len(), 800);
 }
 
 #[test]
-fn every_wording_is_short_and_names_the_birth_place_early() {
-    let longest = |list: &[&'static str]| list.iter().copied().max_by_key(|n| n.len());
+fn every_wording_is_short_and_names_person_and_birth_place() {
+    let longest =
+        |list: &[&'static str]| list.iter().copied().max_by_key(|n| n.len()).expect("words");
     let person = Person {
-        given: longest(GIVEN).expect("names"),
-        family: longest(FAMILY).expect("names"),
+        given: longest(GIVEN),
+        family: [longest(FAMILY_STEMS), longest(FAMILY_ENDINGS)].concat(),
         born: "BIRTHPLACE",
-        worked: longest(PLACES).expect("places"),
-        died: longest(PLACES).expect("places"),
+        worked: longest(PLACES),
+        died: longest(PLACES),
         year: 1900,
-        profession: longest(PROFESSIONS).expect("professions"),
+        profession: longest(PROFESSIONS),
     };
     assert!(PLACES.iter().all(|place| place.len() <= person.born.len()));
     let texts: BTreeSet<String> = (0..TEMPLATES).map(|t| person.biography(t)).collect();
     assert_eq!(texts.len(), TEMPLATES);
-    for text in texts {
-        assert!(
-            text.starts_with(&format!("{} {}. ", person.given, person.family)),
-            "{text}"
-        );
-        assert!(text.len() <= 126, "{} characters: {text}", text.len());
-        let end = text.find(person.born).expect("the birth place") + person.born.len();
-        assert!(end <= 100, "{end}: {text}");
-        assert!(
-            text.contains(person.worked) || text.contains(person.died),
-            "{text}"
-        );
+    let name = format!("{} {}", person.given, person.family);
+    for text in &texts {
+        assert!(text.len() <= 80, "{} characters: {text}", text.len());
+        assert!(text.contains(&name) && text.contains(person.born), "{text}");
     }
+    let distracts = |text: &&String| text.contains(person.worked) || text.contains(person.died);
+    assert!(
+        texts.iter().filter(distracts).count() >= 3,
+        "places of other kinds belong to the task"
+    );
 }
 
 #[test]
 fn every_person_has_their_biographies_and_one_question() {
     let corpus = with_seed(3);
-    assert_eq!(corpus.documents.len(), 1600);
-    assert_eq!(
-        (corpus.train.len(), corpus.dev.len(), corpus.test.len()),
-        (200, 100, 100)
-    );
+    assert_eq!(corpus.documents.len(), 800);
+    let counts = (corpus.train.len(), corpus.dev.len(), corpus.test.len());
+    assert_eq!(counts, (40, 40, 20));
     assert_eq!(
         corpus.characters,
         corpus.documents.join("\n").chars().count()
     );
     assert!(corpus.test.iter().all(|q| q.place.is_none()));
-
-    let mut documents: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
-    for document in &corpus.documents {
-        documents
-            .entry(title(document))
-            .or_default()
-            .insert(document);
-    }
-    assert_eq!(documents.len(), 400);
-    assert!(documents.values().all(|texts| texts.len() == 4));
-    let mut asked = BTreeSet::new();
-    for question in corpus.train.iter().chain(&corpus.dev).chain(&corpus.test) {
-        let name = question
-            .text
-            .strip_prefix("Where was ")
-            .and_then(|t| t.strip_suffix(" born?"));
-        let name = name.expect("the form of a question");
-        assert!(asked.insert(name), "{name} is asked about twice");
-        if let Some(place) = &question.place {
+    let names = names(&corpus);
+    assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), 100);
+    for (i, name) in names.iter().enumerate() {
+        let about: BTreeSet<_> = corpus
+            .documents
+            .iter()
+            .filter(|text| text.contains(name))
+            .collect();
+        assert_eq!(about.len(), 8, "{name}");
+        let question = corpus.train.iter().chain(&corpus.dev).nth(i);
+        if let Some(place) = question.and_then(|q| q.place.as_ref()) {
             assert!(
-                documents[name]
-                    .iter()
-                    .all(|text| text.contains(place.as_str())),
+                about.iter().all(|text| text.contains(place.as_str())),
                 "{name}"
             );
         }
     }
-    assert_eq!(asked.len(), 400);
 }
 
 #[test]
-fn names_are_distinct_and_shared_in_part() {
-    for people in [8, 9, 50, 400, 1225, 4000] {
+fn everybody_has_a_family_name_of_their_own_and_shares_the_given_one() {
+    for people in [8, 100, 1500] {
         let names = full_names(people, 1);
-        assert_eq!(names.iter().collect::<BTreeSet<_>>().len(), people);
-        let given: BTreeSet<_> = names.iter().map(|name| name.0).collect();
-        let family: BTreeSet<_> = names.iter().map(|name| name.1).collect();
-        assert!(given.len() < people && family.len() < people, "{people}");
+        assert_eq!(names.len(), people);
+        let family: BTreeSet<_> = names.iter().map(|name| &name.1).collect();
+        assert_eq!(family.len(), people);
     }
-    let names = full_names(400, 1);
-    let alone = |name: &&Name| {
-        let same = |part: fn(&Name) -> &'static str| {
-            names
-                .iter()
-                .filter(|other| part(other) == part(name))
-                .count()
-                == 1
-        };
-        same(|n| n.0) || same(|n| n.1)
-    };
-    assert!(names.iter().filter(alone).count() < 4);
+    let given: BTreeSet<_> = full_names(400, 1).into_iter().map(|name| name.0).collect();
+    assert!(
+        given.len() <= GIVEN.len() && given.len() > 40,
+        "{}",
+        given.len()
+    );
 }
 
 #[test]
@@ -187,7 +173,7 @@ fn birth_places_fall_as_one_over_rank() {
         .map(|name| count(&places, name))
         .collect();
     assert_eq!(counts, [129, 64, 43, 32, 26, 22, 18, 16, 14, 13, 12, 11]);
-    for people in (8..200).chain([4000]) {
+    for people in (8..200).chain([1500]) {
         for number in 2..=40 {
             let places = birth_places(people, number);
             assert_eq!(places.len(), people);
@@ -207,8 +193,8 @@ fn a_constant_answer_is_as_good_in_dev_as_in_train() {
     };
     for seed in 0..5 {
         let corpus = with_seed(seed);
-        // A share of 1 / 3.103 of 200 and of 100.
-        assert_eq!((london(&corpus.train), london(&corpus.dev)), (65, 32));
+        // A share of 1 / 2.929 of 40 and of 40.
+        assert_eq!((london(&corpus.train), london(&corpus.dev)), (14, 14));
     }
 }
 
@@ -235,14 +221,14 @@ fn numbers_out_of_range_are_named() {
     let usual = Biographies::default();
     assert_eq!(
         refusal(Biographies { people: 7, ..usual }),
-        "error: data.people = 7 is not in 8 to 4000"
+        "error: data.people = 7 is not in 8 to 1500"
     );
     assert_eq!(
         refusal(Biographies {
-            people: 4001,
+            people: 1501,
             ..usual
         }),
-        "error: data.people = 4001 is not in 8 to 4000"
+        "error: data.people = 1501 is not in 8 to 1500"
     );
     assert_eq!(
         refusal(Biographies { places: 1, ..usual }),
@@ -255,7 +241,7 @@ fn numbers_out_of_range_are_named() {
         }),
         "error: data.biographies_per_person = 9 is not in 1 to 8"
     );
-    for (people, places, biographies_per_person) in [(8, 2, 1), (8, 40, 8), (4000, 2, 1)] {
+    for (people, places, biographies_per_person) in [(8, 2, 1), (8, 40, 8), (1500, 2, 1)] {
         made(Biographies {
             people,
             places,

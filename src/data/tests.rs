@@ -111,10 +111,10 @@ fn a_specification_opens_what_it_names() {
         ..spec(DataKind::Synthetic)
     };
     let corpus = open(&settings, None).expect("biographies");
-    assert_eq!(corpus.documents.len(), 160);
+    assert_eq!(corpus.documents.len(), 320);
     assert_eq!(
         (corpus.train.len(), corpus.dev.len(), corpus.test.len()),
-        (20, 10, 10)
+        (16, 16, 8)
     );
     let absent = Path::new("no such directory");
     assert_eq!(

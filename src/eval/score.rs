@@ -28,7 +28,7 @@ pub fn lines(
     for (number, line) in text.lines().enumerate() {
         let ids = vocabulary
             .encode(line)
-            .map_err(|e| Error::data(format!("line {}: {}", number + 1, plain(&e))))?;
+            .map_err(|e| Error::data(format!("line {}: {}", number + 1, e.message())))?;
         let scored_tokens = ids.len().saturating_sub(1);
         for start in (0..scored_tokens).step_by(context) {
             let end = (start + context).min(scored_tokens);
@@ -65,14 +65,4 @@ pub fn lines(
         row.loss_nats = (row.scored_tokens > 0).then(|| sum / row.scored_tokens as f64);
     }
     Ok(rows)
-}
-
-/// The message without its `error: ` and help line, to stand inside another.
-fn plain(error: &Error) -> String {
-    let text = error.to_string();
-    text.lines()
-        .next()
-        .unwrap_or_default()
-        .trim_start_matches("error: ")
-        .to_owned()
 }

@@ -1,10 +1,12 @@
 //! Reading and writing rows as CSV (RFC 4180) or TSV. The only file that knows the `csv` crate.
 
 use std::fs::File;
+use std::io::Write;
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_aux::serde_introspection::serde_introspect;
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -13,10 +15,8 @@ use crate::files;
 ///
 /// # Errors
 /// A row that is not flat.
-pub fn to_bytes<Row: Serialize>(rows: &[Row], delimiter: u8) -> Result<Vec<u8>> {
-    let mut writer = csv::WriterBuilder::new()
-        .delimiter(delimiter)
-        .from_writer(vec![]);
+pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -> Result<Vec<u8>> {
+    let mut writer = writer::<R, _>(vec![], delimiter)?;
     for row in rows {
         writer
             .serialize(row)
@@ -27,11 +27,25 @@ pub fn to_bytes<Row: Serialize>(rows: &[Row], delimiter: u8) -> Result<Vec<u8>> 
         .map_err(|e| Error::run(format!("cannot write a table: {e}")))
 }
 
+/// A writer that has written the header: a table without rows still says what its columns are.
+fn writer<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<csv::Writer<W>> {
+    let mut builder = csv::WriterBuilder::new();
+    let mut writer = builder
+        .delimiter(delimiter)
+        .has_headers(false)
+        .from_writer(into);
+    let header = serde_introspect::<R>();
+    writer
+        .write_record(header)
+        .map_err(|e| Error::run(format!("cannot write a header: {e}")))?;
+    Ok(writer)
+}
+
 /// Writes a table; the extension decides: `.tsv` by tabs, anything else by commas.
 ///
 /// # Errors
 /// See [`files::write`].
-pub fn write<Row: Serialize>(path: &Path, rows: &[Row]) -> Result<()> {
+pub fn write<'a, R: Serialize + Deserialize<'a>>(path: &Path, rows: &[R]) -> Result<()> {
     files::write(path, &to_bytes(rows, delimiter(path))?)
 }
 
@@ -43,28 +57,29 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Starts an empty table, in place of any that was there.
+    /// Starts a table with nothing but its header, in place of any that was there.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn create(path: &Path) -> Result<Self> {
+    pub fn create<'a, R: Deserialize<'a>>(path: &Path) -> Result<Self> {
         files::write(path, b"")?;
         let file = File::options().append(true).open(path);
         let file = file.map_err(|e| Error::io(Kind::Run, "write", path, e))?;
-        let writer = csv::WriterBuilder::new()
-            .delimiter(delimiter(path))
-            .from_writer(file);
+        let mut writer = writer::<R, _>(file, delimiter(path))?;
+        writer
+            .flush()
+            .map_err(|e| Error::io(Kind::Run, "write", path, e))?;
         Ok(Self {
             path: path.to_owned(),
             writer,
         })
     }
 
-    /// Adds a row; the first brings the header.
+    /// Adds a row, of the type that the table was created for.
     ///
     /// # Errors
     /// The disk is full, or the file is gone.
-    pub fn add<Row: Serialize>(&mut self, row: &Row) -> Result<()> {
+    pub fn add<R: Serialize>(&mut self, row: &R) -> Result<()> {
         let fail = |cause: csv::Error| Error::io(Kind::Run, "write", &self.path, cause);
         self.writer.serialize(row).map_err(fail)?;
         self.writer
@@ -77,12 +92,12 @@ impl Appender {
 ///
 /// # Errors
 /// Missing or unreadable, or a line that is not a `Row`: the message names file and line.
-pub fn read<Row: DeserializeOwned>(path: &Path) -> Result<Vec<Row>> {
+pub fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     let text = files::read_text(Kind::Data, path)?;
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter(path))
         .from_reader(text.as_bytes());
-    let rows: Result<Vec<Row>, csv::Error> = reader.deserialize().collect();
+    let rows: Result<Vec<R>, csv::Error> = reader.deserialize().collect();
     rows.map_err(|e| Error::io(Kind::Data, "read", path, e))
 }
 

@@ -4,21 +4,20 @@ use rand::SeedableRng;
 use rand_chacha::ChaCha8Rng;
 use rand_distr::{Distribution, Normal};
 
-/// Standard deviation of the normal draws.
-const DEVIATION: f32 = 0.02;
+use super::Start;
 
 /// Initial values of each tensor, given names and shapes.
 ///
-/// Matrices (linears and embeddings) are N(0, 0.02); layer-norm weights are 1; biases and position
+/// Matrices (linears and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights are 1; biases and position
 /// embeddings are 0. Each tensor draws from a stream of its own, so that one more tensor changes no
 /// other.
-pub(super) fn draw(layout: &[(String, Vec<usize>)], seed: u64) -> Vec<Vec<f32>> {
-    let normal = Normal::new(0.0, DEVIATION).expect("a positive deviation");
+pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32>> {
+    let normal = Normal::new(0.0, start.deviation).expect("a finite deviation");
     let tensors = layout.iter().enumerate().map(|(stream, (name, shape))| {
         let length = shape.iter().product();
         match shape.len() {
             2 => {
-                let mut generator = ChaCha8Rng::seed_from_u64(seed);
+                let mut generator = ChaCha8Rng::seed_from_u64(start.seed);
                 generator.set_stream(stream as u64);
                 (0..length).map(|_| normal.sample(&mut generator)).collect()
             }
@@ -41,12 +40,36 @@ mod tests {
             ("ln_f.weight".to_owned(), vec![3]),
             ("ln_f.bias".to_owned(), vec![3]),
         ];
-        let values = draw(&layout, 1);
+        let values = draw(
+            &layout,
+            Start {
+                seed: 1,
+                deviation: 0.02,
+            },
+        );
         let deviation = (values[0].iter().map(|v| v * v).sum::<f32>() / 5000.0).sqrt();
         assert!((deviation - 0.02).abs() < 0.001, "{deviation}");
         assert_eq!(values[1], [0.0; 12]);
         assert_eq!((&values[2], &values[3]), (&vec![1.0; 3], &vec![0.0; 3]));
-        assert_eq!(values, draw(&layout, 1));
-        assert_ne!(values[0], draw(&layout, 2)[0]);
+        assert_eq!(
+            values,
+            draw(
+                &layout,
+                Start {
+                    seed: 1,
+                    deviation: 0.02
+                }
+            )
+        );
+        assert_ne!(
+            values[0],
+            draw(
+                &layout,
+                Start {
+                    seed: 2,
+                    deviation: 0.02
+                }
+            )[0]
+        );
     }
 }

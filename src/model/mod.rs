@@ -18,6 +18,15 @@ use crate::data::ragged::Ragged;
 use crate::error::Result;
 use crate::model::weights::Weight;
 
+/// What a model's first weights are drawn from.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Start {
+    /// The same seed draws the same weights on every device.
+    pub seed: u64,
+    /// Standard deviation of linears and embeddings.
+    pub deviation: f32,
+}
+
 /// What an optimiser step is told.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {

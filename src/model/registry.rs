@@ -7,10 +7,10 @@ use std::borrow::Cow;
 
 use dfdx::tensor::Cpu;
 
-use super::Trainable;
 use super::attention::{self, Attention};
 use super::gpt::Gpt;
 use super::session::{Session, parameter_count};
+use super::{Start, Trainable};
 use crate::config::schema::DeviceKind;
 use crate::config::shape::{ModelShape, nearest};
 use crate::error::{Error, Result};
@@ -26,8 +26,8 @@ pub struct Compiled {
     on_cuda: Constructor,
 }
 
-/// Fresh weights, given a seed.
-type Constructor = fn(u64) -> Result<Box<dyn Trainable>>;
+/// Fresh weights, given what they are drawn from.
+type Constructor = fn(Start) -> Result<Box<dyn Trainable>>;
 
 impl Compiled {
     /// Number of trained parameters.
@@ -56,14 +56,14 @@ macro_rules! shape {
                 attention: Cow::Borrowed(<Kind<Cpu> as Attention<$embed, f32, Cpu>>::KIND),
             },
             parameter_count: parameter_count::<Model<Cpu>, Cpu>,
-            on_cpu: |seed| {
+            on_cpu: |start| {
                 Ok(Box::new(Session::<Model<Cpu>, Cpu>::new(
                     Cpu::default(),
-                    seed,
+                    start,
                 )?))
             },
             #[cfg(feature = "cuda")]
-            on_cuda: |seed| {
+            on_cuda: |start| {
                 let device = cuda_device()?;
                 Ok(Box::new(Session::<Model<dfdx::tensor::Cuda>, _>::new(
                     device, seed,
@@ -79,7 +79,7 @@ pub fn compiled() -> &'static [Compiled] {
     COMPILED
 }
 
-/// A fresh model of `shape`, its weights drawn from `seed`.
+/// A fresh model of `shape`, its weights drawn from `start`.
 ///
 /// # Errors
 /// The shape is not compiled in (the message names the nearest ones and what adds it), or the
@@ -87,18 +87,18 @@ pub fn compiled() -> &'static [Compiled] {
 pub fn instantiate(
     shape: &ModelShape,
     device: DeviceKind,
-    seed: u64,
+    start: Start,
 ) -> Result<Box<dyn Trainable>> {
     let compiled = compiled().iter().find(|c| &c.shape == shape);
     let compiled = compiled.ok_or_else(|| missing(shape))?;
     match device {
-        DeviceKind::Cpu => (compiled.on_cpu)(seed),
+        DeviceKind::Cpu => (compiled.on_cpu)(start),
         #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => (compiled.on_cuda)(seed),
+        DeviceKind::Cuda => (compiled.on_cuda)(start),
         #[cfg(feature = "cuda")]
-        DeviceKind::Auto => (compiled.on_cuda)(seed).or_else(|_| (compiled.on_cpu)(seed)),
+        DeviceKind::Auto => (compiled.on_cuda)(start).or_else(|_| (compiled.on_cpu)(start)),
         #[cfg(not(feature = "cuda"))]
-        DeviceKind::Auto => (compiled.on_cpu)(seed),
+        DeviceKind::Auto => (compiled.on_cpu)(start),
         #[cfg(not(feature = "cuda"))]
         DeviceKind::Cuda => Err(Error::config(
             "`device` is \"cuda\", but this binary was built without CUDA",

@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Backward;
 
 use super::gpt::Network;
 use super::weights::{Weight, match_layout};
-use super::{StepReport, StepSettings, Trainable, initialise, visit};
+use super::{Start, StepReport, StepSettings, Trainable, initialise, visit};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
@@ -33,15 +33,15 @@ where
     M: Network<D> + BuildModule<D, f32>,
     D: LabDevice<f32>,
 {
-    /// Fresh weights drawn from `seed`.
+    /// Fresh weights drawn from `start`.
     ///
     /// # Errors
     /// The device's, such as memory.
-    pub(super) fn new(device: D, seed: u64) -> Result<Self> {
+    pub(super) fn new(device: D, start: Start) -> Result<Self> {
         let build = || M::try_build(&device).map_err(device_error);
         let (mut model, mut moments) = (build()?, [build()?, build()?]);
         let layout = visit::layout::<M, D>();
-        visit::write(&mut model, &initialise::draw(&layout, seed));
+        visit::write(&mut model, &initialise::draw(&layout, start));
         moments.iter_mut().for_each(clear);
         Ok(Self {
             device,

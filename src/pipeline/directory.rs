@@ -53,7 +53,7 @@ impl RunDirectory {
         }
     }
 
-    /// The one finished run at or below `path`, as `ask`, `score` and `export` take it.
+    /// The one run at or below `path`, as `ask`, `score` and `export` take it.
     ///
     /// # Errors
     /// There is none, or there are several: then the message lists them.
@@ -129,20 +129,12 @@ impl RunDirectory {
             })
     }
 
-    /// Writes the settings before anything else; what an earlier run left is removed.
+    /// Writes the settings before anything else. What an earlier run left stays until this one has
+    /// something to put in its place.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn begin(&self, resolved_toml: &str) -> Result<()> {
-        for folder in ["predictions", "checkpoints"] {
-            let path = self.path.join(folder);
-            match std::fs::remove_dir_all(&path) {
-                Err(e) if e.kind() != std::io::ErrorKind::NotFound => {
-                    return Err(Error::io(Kind::Run, "remove", &path, e));
-                }
-                _ => {}
-            }
-        }
         files::write(&self.resolved_toml(), resolved_toml.as_bytes())
     }
 

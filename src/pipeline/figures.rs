@@ -94,7 +94,7 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
         let mut traces = vec![];
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
-            if !run.metrics_csv().is_file() {
+            if !run.is_done() {
                 continue;
             }
             let rows: Vec<StepRow> = table::read(&run.metrics_csv())?;

@@ -8,7 +8,7 @@ pub mod summary;
 use std::path::{Path, PathBuf};
 
 use crate::config::{self, Experiment, Point};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
 use crate::progress::Progress;
 use directory::{RunDirectory, State, experiment_folder};
@@ -59,7 +59,7 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
             match run_point(point, seed, &directory, options.data.as_deref(), progress) {
                 Ok(()) => directory.set_status(State::Done, None)?,
                 Err(error) => {
-                    directory.set_status(State::Failed, Some(error.to_string()))?;
+                    directory.set_status(State::Failed, Some(error.message()))?;
                     return Err(error);
                 }
             }
@@ -74,6 +74,17 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
 /// A run's files are missing or damaged, or the figures cannot be written.
 pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
+    if !summary::any_done(experiment, results) {
+        let name = &experiment.name;
+        return Err(Error::usage(format!(
+            "{name} has no finished run in {}",
+            results.display()
+        ))
+        .help(format!(
+            "`attnlab run {}` makes one",
+            experiment.path.display()
+        )));
+    }
     let accuracies = summary::write(experiment, results, &folder)?;
     let figures = figures::draw(experiment, results, &folder)?;
     Ok(Report {

@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::eval;
 use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::table;
-use crate::model::{Trainable, registry, weights};
+use crate::model::{Start, Trainable, registry, weights};
 use crate::progress::{self, Progress};
 use crate::train::{Outcome, Recorder, Stage, fit};
 
@@ -52,11 +52,15 @@ impl<'a> Bench<'a> {
             .help(format!("set `model.vocabulary = {needed}`")));
         }
         let model = match uses_model(settings) {
-            true => Some(registry::instantiate(
-                &settings.model.shape(),
-                settings.device,
-                seed,
-            )?),
+            true => {
+                let deviation = settings.model.initial_deviation as f32;
+                let start = Start { seed, deviation };
+                Some(registry::instantiate(
+                    &settings.model.shape(),
+                    settings.device,
+                    start,
+                )?)
+            }
             false => None,
         };
         let log = Log::create(&directory.metrics_csv())?;
@@ -195,16 +199,18 @@ impl<'a> Bench<'a> {
                     Some(loss) => format!(" (loss_nats was {loss:.4} the step before)"),
                     None => String::new(),
                 };
+                let rows = step - 1;
                 Err(Error::run(format!(
                     "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
-                     {gradient_norm}{before}\n  kept: {} ({} steps), {} (weights before the step)",
+                     {gradient_norm}{before}\n  kept: {} ({rows} row{}), {} (weights before the step)",
                     self.directory.metrics_csv().display(),
-                    step - 1,
+                    if rows == 1 { "" } else { "s" },
                     path.display()
                 ))
-                .help(format!(
-                    "lower `{name}.learning_rate` or `{name}.optimiser.clip_norm`"
-                )))
+                .help(match stage.optimiser.clip_norm > 0.0 {
+                    true => format!("lower `{name}.learning_rate`"),
+                    false => format!("lower `{name}.learning_rate`, or clip with `{name}.optimiser.clip_norm = 1.0`"),
+                }))
             }
         }
     }
@@ -228,7 +234,7 @@ impl<'a> Bench<'a> {
             ))
             .help("use weights that were trained on the same corpus"));
         }
-        model.load_weights(&loaded)
+        model.load_weights(&loaded).map_err(|e| e.in_file(file))
     }
 
     fn keep_weights(&self, path: &Path) -> Result<()> {
@@ -286,7 +292,7 @@ struct Log {
 
 impl Log {
     fn create(path: &Path) -> Result<Self> {
-        let table = table::Appender::create(path)?;
+        let table = table::Appender::create::<StepRow>(path)?;
         Ok(Self {
             table,
             task: None,

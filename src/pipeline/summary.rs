@@ -39,6 +39,14 @@ pub fn labels(experiment: &Experiment) -> Vec<String> {
     experiment.points.iter().map(label).collect()
 }
 
+/// Whether any run of the experiment is done.
+pub(super) fn any_done(experiment: &Experiment, results: &Path) -> bool {
+    experiment.points.iter().any(|point| {
+        let run = |&seed| RunDirectory::new(experiment, point, seed, results);
+        experiment.seeds.iter().any(|seed| run(seed).is_done())
+    })
+}
+
 /// Writes `summary.csv` from the predictions of all finished runs, and returns its rows.
 ///
 /// # Errors

@@ -4,7 +4,7 @@ mod drawing;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::interval::mean_95;
 use super::text::{count, plural};
@@ -59,7 +59,7 @@ pub struct Baseline {
 }
 
 /// One line of the figure's CSV; fractions throughout.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `bar`, `seed`, `baseline` or `reported`.
     kind: &'static str,

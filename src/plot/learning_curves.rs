@@ -4,7 +4,7 @@ mod drawing;
 
 use std::collections::BTreeSet;
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use super::smoothing::{Sample, finite, mean_over_seeds, running_mean, window};
 use super::text::{count, plural};
@@ -46,7 +46,7 @@ pub struct Trace {
 const LONG: usize = 2_000;
 
 /// What a curve shows; its name is in the CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Kind {
     /// The loss of a run, step by step.
@@ -84,7 +84,7 @@ struct Curve {
 }
 
 /// One line of the figure's CSV.
-#[derive(Debug, Serialize)]
+#[derive(Debug, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     stage: &'a str,
     series: &'a str,

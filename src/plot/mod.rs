@@ -23,7 +23,7 @@ mod theme;
 
 use std::path::{Path, PathBuf};
 
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
@@ -62,7 +62,7 @@ impl Figure {
     }
 
     /// Finishes a drawing: outlines, PNG and table.
-    fn finish<Row: Serialize>(
+    fn finish<'a, Row: Serialize + Deserialize<'a>>(
         drawing: &str,
         title: &str,
         caption: &str,

@@ -78,9 +78,14 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, points: usize) {
 
     let (labels, number) = (key("labels"), spec.labels.len());
     let wrong = !examples && number > 0 && number != points;
-    rules.rule(wrong, &[&labels, &kind, "sweep"], || {
+    rules.helped(wrong, &[&labels, &kind, "sweep"], || {
         let plural = if points == 1 { "" } else { "s" };
-        format!("`{labels}` has {number} names, but the experiment has {points} point{plural}")
+        let message =
+            format!("`{labels}` has {number} names, but the experiment has {points} point{plural}");
+        (
+            message,
+            "give every point of the sweep one name, or leave `labels` out".to_owned(),
+        )
     });
     if let Some(count) = spec.examples.filter(|_| examples) {
         let key = key("examples");

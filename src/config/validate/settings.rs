@@ -36,6 +36,15 @@ pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fa
             stage.batch_documents,
             stage.learning_rate,
         );
+        let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
+        let (key, thrown_away) = ("finetune.init", stage.init.is_some() && pretrains);
+        rules.helped(thrown_away, &[key, "pretrain.epochs"], || {
+            let message = format!("`{key}` replaces the weights that `[pretrain]` makes");
+            (
+                message,
+                "set `pretrain.epochs = 0`, or leave `init` out".to_owned(),
+            )
+        });
         optimiser(&mut rules, "finetune", &stage.optimiser);
         schedule(&mut rules, "finetune", &stage.schedule);
     }
@@ -48,7 +57,7 @@ pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fa
 
 fn data(rules: &mut Rules<'_>, spec: &DataSpec) {
     let counts: [(&str, Option<usize>, RangeInclusive<usize>); 3] = [
-        ("data.people", spec.people, 8..=20_000),
+        ("data.people", spec.people, 8..=1500),
         ("data.places", spec.places, 2..=40),
         (
             "data.biographies_per_person",
@@ -103,6 +112,7 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
         (message, format!("`model.heads` can be {}, with `model.head_dim` = {embed} / heads", divisors(embed)))
     });
     rules.fraction("model.dropout", spec.dropout, false);
+    rules.fraction("model.initial_deviation", spec.initial_deviation, true);
 }
 
 /// The divisors that make sense as a number of heads: up to 16 of them, none above 1024.

@@ -1,0 +1,9 @@
+//! Every command from its arguments to its files, output and exit code.
+
+mod data;
+mod failures;
+mod help;
+mod repeat;
+mod run;
+mod trained;
+mod weights;

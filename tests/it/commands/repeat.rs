@@ -1,0 +1,103 @@
+//! The same again: reused where it is done, and the same bits where it is not.
+
+use std::path::Path;
+use std::time::SystemTime;
+
+use crate::lab::{Lab, column, files_below, read};
+
+/// The bytes that a seed decides: losses, weights and answers, for both points.
+fn decided(lab: &Lab, results: &str) -> Vec<Vec<u8>> {
+    let mut all = vec![];
+    for epochs in [0, 1] {
+        let run = lab.run_folder(results, epochs);
+        let losses = column(&read(&run.join("metrics.csv")), "loss_nats");
+        let weights = std::fs::read(run.join("checkpoints/finetune.safetensors"));
+        all.push(losses.join(" ").into_bytes());
+        all.push(weights.expect("weights"));
+        all.push(read(&run.join("predictions/dev-model.tsv")).into_bytes());
+    }
+    all
+}
+
+#[track_caller]
+fn assert_same_bits(one: &[Vec<u8>], two: &[Vec<u8>]) {
+    let differ: Vec<usize> = (0..6).filter(|&i| one[i] != two[i]).collect();
+    assert!(
+        one.len() == 6 && differ.is_empty(),
+        "parts {differ:?} differ"
+    );
+}
+
+fn written(path: &Path) -> SystemTime {
+    let metadata = std::fs::metadata(path).expect("a file");
+    metadata.modified().expect("a time")
+}
+
+#[test]
+fn a_run_that_is_done_is_reused_and_again_gives_the_same_bits() {
+    let lab = Lab::new();
+    let first = lab.quickstart("run", "r", &[]).done();
+    let (metrics, weights) = (
+        lab.run_folder("r", 1).join("metrics.csv"),
+        lab.run_folder("r", 1)
+            .join("checkpoints/finetune.safetensors"),
+    );
+    let (files, bits) = (files_below(&lab.path("r")), decided(&lab, "r"));
+    let times = (written(&metrics), written(&weights));
+
+    let said = lab.quickstart("run", "r", &[]);
+    assert_eq!(
+        said.err
+            .matches("done before (`--again` runs it once more)")
+            .count(),
+        2
+    );
+    assert!(!said.err.contains("finetune 1/1"), "{}", said.err);
+    assert_eq!(said.done(), first);
+    assert!(files_below(&lab.path("r")) == files, "a file has changed");
+    assert_eq!((written(&metrics), written(&weights)), times);
+
+    let said = lab.quickstart("run", "r", &["--again"]);
+    assert!(said.err.contains("finetune 1/1"), "{}", said.err);
+    assert_eq!(said.done(), first);
+    assert!(written(&weights) > times.1, "nothing was trained");
+    assert_same_bits(&decided(&lab, "r"), &bits);
+}
+
+#[test]
+fn the_number_of_threads_does_not_change_a_bit() {
+    let lab = Lab::new();
+    let dropout = ["--set", "model.dropout=0.1"];
+    for threads in ["1", "2"] {
+        lab.quickstart_with("run", threads, &dropout, &[("RAYON_NUM_THREADS", threads)])
+            .done();
+    }
+    assert_same_bits(&decided(&lab, "1"), &decided(&lab, "2"));
+}
+
+#[test]
+fn another_seed_gives_other_weights() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &["--set", "seeds=[1, 2]"])
+        .done();
+    let one = lab.run_folder("r", 1);
+    let two = one.with_file_name("seed-2");
+    let weights = |run: &Path| std::fs::read(run.join("checkpoints/finetune.safetensors"));
+    assert!(weights(&one).expect("weights") != weights(&two).expect("weights"));
+    let summary = read(&lab.path("r/quickstart/summary.csv"));
+    assert_eq!(column(&summary, "seed"), ["1", "2", "1", "2"]);
+}
+
+#[test]
+fn a_changed_setting_is_another_point() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let said = lab.quickstart("run", "r", &["--set", "finetune.learning_rate=2e-3"]);
+    assert!(!said.err.contains("done before"), "{}", said.err);
+    said.done();
+    let folders = std::fs::read_dir(lab.path("r/quickstart")).expect("a folder");
+    let points = folders
+        .filter(|e| e.as_ref().is_ok_and(|e| e.path().join("seed-1").is_dir()))
+        .count();
+    assert_eq!(points, 4);
+}

@@ -1,0 +1,206 @@
+//! Texts kept in `tests/golden/cli_*.txt`; `UPDATE_GOLDEN=1 cargo test` writes them anew.
+
+use std::path::Path;
+
+use crate::lab::{Lab, QUICKSTART, REPOSITORY, Said, read};
+
+/// Compares with `tests/golden/cli_NAME.txt`.
+#[track_caller]
+fn check(name: &str, text: &str) {
+    let path = Path::new(REPOSITORY).join(format!("tests/golden/cli_{name}.txt"));
+    if std::env::var_os("UPDATE_GOLDEN").is_some() {
+        std::fs::write(&path, text).expect("written");
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    let golden = golden.replace("\r\n", "\n");
+    let mut lines = golden.lines().zip(text.lines()).enumerate();
+    if let Some((i, (old, new))) = lines.find(|(_, (old, new))| old != new) {
+        let place = format!("cli_{name}.txt:{}", i + 1);
+        panic!("{place}:\n  golden: {old}\n  now:    {new}\nUPDATE_GOLDEN=1 accepts it");
+    }
+    assert_eq!(
+        golden, text,
+        "cli_{name}.txt; UPDATE_GOLDEN=1 accepts the new text"
+    );
+}
+
+/// One section for each case: its name, then its text.
+fn sections(cases: &[(&str, String)]) -> String {
+    cases
+        .iter()
+        .map(|(name, text)| format!("## {name}\n{}\n\n", text.trim_end()))
+        .collect()
+}
+
+/// Exit code and error, without progress, temporary folders, hashes and the system's own words.
+fn error(lab: &Lab, said: Said) -> String {
+    let text = lab.filtered(&said.err);
+    let start = text
+        .find("error: ")
+        .unwrap_or_else(|| panic!("no error: {text}"));
+    let mut text = format!("exit {}\n{}", said.code, &text[start..]);
+    for epochs in [0, 1] {
+        let name = format!("/pretrain-epochs-{epochs}-");
+        let pieces: Vec<&str> = text.split(&name).collect();
+        let rest = pieces[1..]
+            .iter()
+            .map(|piece| format!("{name}HASH{}", &piece[8..]));
+        text = pieces[..1]
+            .iter()
+            .map(|&piece| piece.to_owned())
+            .chain(rest)
+            .collect();
+    }
+    let mut lines: Vec<String> = text
+        .lines()
+        .map(|line| match line.split_once(" (os error ") {
+            Some((before, _)) => {
+                let (before, _) = before.rsplit_once(": ").unwrap_or((before, ""));
+                format!("{before}: CAUSE")
+            }
+            // Which ones depends on the experiments that are compiled in.
+            None if line.starts_with("  nearest: ") => "  nearest: SHAPE".to_owned(),
+            None => line.to_owned(),
+        })
+        .collect();
+    lines.dedup();
+    lines.join("\n")
+}
+
+#[test]
+fn errors_before_anything_runs() {
+    let lab = Lab::new();
+    let results = lab.text("r");
+    let set = |setting: &str| {
+        let arguments = ["run", QUICKSTART, "--results", &results, "--set", setting];
+        error(&lab, lab.attnlab(&arguments))
+    };
+    let data = |arguments: &[&str]| {
+        let into = lab.text("data");
+        error(&lab, lab.attnlab(&[arguments, &["--data", &into]].concat()))
+    };
+    for name in ["wiki.txt", "birth_dev.tsv"] {
+        lab.write(&format!("wrong/{name}"), "Where was Ada born?\tLondon\n");
+    }
+    let (wrong, gone) = (lab.text("wrong"), lab.text("gone"));
+    let run = |arguments: &[&str]| error(&lab, lab.attnlab(arguments));
+    let london = [
+        "run",
+        "experiments/birthplace/london.toml",
+        "--results",
+        &results,
+    ];
+    let cases = [
+        ("unknown command", run(&["rum"])),
+        ("unknown option", run(&["shapes", "--wide"])),
+        ("no such experiment: run", run(&["run", &gone])),
+        ("no such experiment: check", run(&["check", &gone])),
+        ("unknown key", set("finetune.epoch=3")),
+        ("a key of the sweep", set("pretrain.epochs=3")),
+        ("no such shape", set("model.embed=128")),
+        ("a shape that is not compiled in", set("model.layers=37")),
+        ("no run", run(&["ask", &gone, "Where?"])),
+        ("missing corpus", data(&london)),
+        (
+            "fetching wrong files",
+            data(&["data", "fetch", "cs224n", "--from", &wrong]),
+        ),
+        (
+            "fetching from nowhere",
+            data(&["data", "fetch", "cs224n", "--from", &gone]),
+        ),
+        (
+            "another scheme",
+            data(&["data", "fetch", "cs224n", "--from", "ftp://x"]),
+        ),
+    ];
+    check("errors", &sections(&cases));
+}
+
+#[test]
+fn errors_of_runs_and_of_what_they_leave() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let run = lab.run_text("r", 1);
+    let ask = |question: &str| error(&lab, lab.attnlab(&["ask", &run, question]));
+    let score = |name: &str, bytes: &[u8]| {
+        let text = lab.write(name, bytes);
+        error(&lab, lab.attnlab(&["score", &run, "--text", &text]))
+    };
+    let init = |bytes: &[u8]| {
+        let file = lab.write("file.safetensors", bytes);
+        let set = format!("finetune.init={file}");
+        error(&lab, lab.quickstart("run", "init", &["--set", &set]))
+    };
+    let settings = [
+        "--set",
+        "pretrain.learning_rate=1e30",
+        "--set",
+        "pretrain.optimiser.clip_norm=0",
+    ];
+    let diverged = lab.quickstart("run", "diverged", &settings);
+    let digits = |text: String| {
+        let (start, rest) = text.split_once("(loss_nats was ").expect("the loss before");
+        let (_, end) = rest.split_once(" the step").expect("the step before");
+        format!("{start}(loss_nats was LOSS the step{end}")
+    };
+    lab.write("file", "");
+    let weights = std::fs::read(
+        lab.run_folder("r", 1)
+            .join("checkpoints/finetune.safetensors"),
+    );
+    let weights = weights.expect("weights");
+    let several = error(&lab, lab.attnlab(&["ask", &lab.text("r"), "Where?"]));
+    let cases = [
+        ("unknown character", ask("Where was Ad\u{e4} born?")),
+        ("empty question", ask("")),
+        ("several runs", several),
+        ("a text that is not UTF-8", score("latin.txt", b"caf\xe9")),
+        (
+            "a text with an unknown character",
+            score("other.txt", "a\nb\u{e4}".as_bytes()),
+        ),
+        (
+            "weights that are text",
+            init(b"this is no file of weights at all\n"),
+        ),
+        ("weights that are cut", init(&weights[..weights.len() - 1])),
+        ("a run that diverges", digits(error(&lab, diverged))),
+        (
+            "results that are a file",
+            error(&lab, lab.quickstart("run", "file", &[])),
+        ),
+    ];
+    check("run_errors", &sections(&cases));
+}
+
+#[test]
+fn headers_of_the_tables() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let run = lab.run_folder("r", 1);
+    let text = lab.write("lines.txt", "Ada Moss\n");
+    let scores = lab.attnlab(&["score", &lab.run_text("r", 1), "--text", &text]);
+    let header = |csv: String| csv.lines().next().expect("a header").replace('\t', "<tab>");
+    let mut cases = vec![
+        ("metrics.csv", header(read(&run.join("metrics.csv")))),
+        (
+            "summary.csv",
+            header(read(&lab.path("r/quickstart/summary.csv"))),
+        ),
+        (
+            "predictions/*.tsv",
+            header(read(&run.join("predictions/dev-model.tsv"))),
+        ),
+        (
+            "corruption_examples.csv",
+            header(read(&run.join("corruption_examples.csv"))),
+        ),
+        ("score", header(scores.done())),
+    ];
+    for name in ["accuracy", "pretraining", "finetuning", "corruption"] {
+        let file = lab.path(&format!("r/quickstart/figures/{name}.csv"));
+        cases.push((name, header(read(&file))));
+    }
+    check("headers", &sections(&cases));
+}
