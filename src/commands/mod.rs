@@ -191,8 +191,13 @@ impl Trained {
 
 /// Accuracies and figures, as a person reads them.
 fn print_report(report: &Report) -> Result<()> {
-    for row in &report.accuracies {
-        print(describe(row))?;
+    let mut said = vec![];
+    for line in report.accuracies.iter().map(describe) {
+        // A constant answer is the same at every point.
+        if !said.contains(&line) {
+            print(&line)?;
+            said.push(line);
+        }
     }
     let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
     for path in report.figures.iter().filter(svg) {
@@ -207,7 +212,7 @@ fn describe(row: &AccuracyRow) -> String {
     let detail = row.detail.as_deref().unwrap_or_default();
     let who = match row.subject.as_str() {
         "model" => format!("{}, seed {}", row.label, row.seed.unwrap_or_default()),
-        "constant" => format!("{}, always \u{201c}{detail}\u{201d}", row.label),
+        "constant" => format!("always \u{201c}{detail}\u{201d}"),
         _ => {
             return format!(
                 "{}, reported elsewhere: {percent:.1} %  ({detail})",

@@ -66,7 +66,7 @@ macro_rules! shape {
             on_cuda: |start| {
                 let device = cuda_device()?;
                 Ok(Box::new(Session::<Model<dfdx::tensor::Cuda>, _>::new(
-                    device, seed,
+                    device, start,
                 )?))
             },
         }

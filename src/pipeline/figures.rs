@@ -1,5 +1,6 @@
 //! From CSV files to figures: gathers what a figure shows and lets `plot` draw it.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::directory::RunDirectory;
@@ -88,7 +89,11 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
 }
 
 fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -> Result<Figure> {
-    let stage = spec.stage.unwrap_or(StageKind::Pretrain).name();
+    let stage = spec.stage.unwrap_or(StageKind::Pretrain);
+    let doing = match stage {
+        StageKind::Pretrain => "pretraining",
+        StageKind::Finetune => "finetuning",
+    };
     let mut series = vec![];
     for (point, label) in experiment.points.iter().zip(labels(experiment)) {
         let mut traces = vec![];
@@ -98,7 +103,7 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
                 continue;
             }
             let rows: Vec<StepRow> = table::read(&run.metrics_csv())?;
-            let rows = rows.iter().filter(|row| row.stage == stage);
+            let rows = rows.iter().filter(|row| row.stage == stage.name());
             let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
             if !points.is_empty() {
                 traces.push(Trace { seed, points });
@@ -112,9 +117,9 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
         title: spec
             .title
             .clone()
-            .unwrap_or_else(|| format!("Loss while the model is {stage}ed")),
+            .unwrap_or_else(|| format!("Loss while {doing}")),
         caption: format!("{}.", origin(experiment)),
-        stage: stage.to_owned(),
+        stage: stage.name().to_owned(),
         series,
     })
 }
@@ -155,30 +160,26 @@ fn corruption_examples(
     })
 }
 
-/// Which experiment, and how long it trained where all points trained equally long:
+/// Which experiment, and how long its points trained:
 /// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
 fn origin(experiment: &Experiment) -> String {
     let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
     let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
-    let common = |epochs: &dyn Fn(&Settings) -> usize| {
-        let mut all = experiment
-            .points
-            .iter()
-            .map(|point| epochs(&point.settings));
-        let first = all.next().unwrap_or(0);
-        (first > 0 && all.all(|other| other == first)).then_some(first)
+    let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
+        let points = experiment.points.iter();
+        let all: BTreeSet<usize> = points.map(|point| epochs(&point.settings)).collect();
+        let words: Vec<String> = all.iter().map(usize::to_string).collect();
+        let plural = if all.last() == Some(&1) { "" } else { "s" };
+        let any = all.last().is_some_and(|&most| most > 0);
+        any.then(|| format!("{stage} {} epoch{plural}", words.join(" or ")))
     };
     let stages = [
-        ("pretrain", common(&pretrain)),
-        ("finetune", common(&finetune)),
+        trained("pretrain", &pretrain),
+        trained("finetune", &finetune),
     ];
-    let stages: Vec<String> = stages
-        .into_iter()
-        .filter_map(|(stage, epochs)| epochs.map(|n| (stage, n)))
-        .map(|(stage, n)| format!("{stage} {n} epoch{}", if n == 1 { "" } else { "s" }))
-        .collect();
-    match stages.is_empty() {
-        true => experiment.name.clone(),
-        false => format!("{} ({})", experiment.name, stages.join(", ")),
+    let stages: Vec<String> = stages.into_iter().flatten().collect();
+    if stages.is_empty() {
+        return experiment.name.clone();
     }
+    format!("{} ({})", experiment.name, stages.join(", "))
 }
