@@ -100,15 +100,15 @@ impl Error {
         self
     }
 
-    /// What went wrong, without `error: ` and without what to do about it.
+    /// What went wrong, without what to do about it.
     pub fn message(&self) -> String {
-        let without_help = |text: &str| {
-            text.split("\n  help: ")
-                .next()
-                .unwrap_or_default()
-                .to_owned()
-        };
-        without_help(self.to_string().trim_start_matches("error: "))
+        match self {
+            Self::Failure { message, .. } => message.clone(),
+            Self::Problems(problems) => {
+                let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
+                messages.join("; ")
+            }
+        }
     }
 
     /// The process exit code: 1 run, 2 usage, 3 configuration, 5 data.

@@ -19,7 +19,7 @@
 //! |---|---|
 //! | [`cli`] | the command line; `commands` (private) does what it says |
 //! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual |
-//! | [`pipeline`] | [`pipeline::run`]: the stages of a run, its folder, its summary, its figures |
+//! | [`pipeline`] | [`pipeline::run`]: the stages of a run (`stages.rs`), its folder, its summary, its figures |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage; the learning rate as a pure function |
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
@@ -41,7 +41,7 @@
 //!
 //! * No batch has padding: documents lie one after another ([`data::ragged`]).
 //! * Nothing is drawn from a shared generator: every draw (weights, corruption, order, dropout) has
-//!   a key of its own, so that threads and order change no bit. Same seed, same bits on the CPU.
+//!   a key of its own. Same seed on the same processor: same bits, for any number of threads.
 //! * No file is half-written: all are written beside and renamed, or grow by whole rows.
 //! * No step with a loss or gradient that is not finite changes a weight.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
@@ -53,11 +53,13 @@
 //! # Crates, and why
 //!
 //! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices with AVX-512 on
-//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `figment`
+//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `clap` reads the command line. `figment`
 //! layers settings, `toml` finds their lines, `strsim` the spelling that was meant. `plotters`
 //! writes the SVG, `resvg` turns it into outlines and PNG with the fonts of
 //! `epaint_default_fonts`, so that text shows on a machine with no fonts. `safetensors` holds
-//! weights, `ureq` fetches data, `sha2` checks it, `rand_chacha` draws, `indicatif` shows progress.
+//! weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with `serde-aux` for the
+//! header of an empty one. `ureq` fetches data, `sha2` checks it, `directories` knows where it goes,
+//! `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress.
 
 pub mod cli;
 mod commands;

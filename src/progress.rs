@@ -48,8 +48,7 @@ impl Progress {
         let bar = (shown && self.terminal).then(|| {
             let bar =
                 ProgressBar::with_draw_target(Some(steps as u64), ProgressDrawTarget::stderr());
-            let style = "{prefix:>10} {wide_bar:.cyan/dim} {pos}/{len}  {msg}  {eta_precise} left";
-            bar.set_style(ProgressStyle::with_template(style).expect("a fixed, valid template"));
+            bar.set_style(style("{eta_precise} left"));
             bar.set_prefix(name.to_owned());
             bar
         });
@@ -95,9 +94,17 @@ impl Task {
 impl Drop for Task {
     fn drop(&mut self) {
         if let Some(bar) = &self.bar {
+            bar.set_style(style("took {elapsed_precise}"));
             bar.abandon();
         }
     }
+}
+
+/// A bar that ends with `time`.
+fn style(time: &str) -> ProgressStyle {
+    let template =
+        format!("{{prefix:>10}} {{wide_bar:.cyan/dim}} {{pos}}/{{len}}  {{msg}}  {time}");
+    ProgressStyle::with_template(&template).expect("a fixed, valid template")
 }
 
 /// `8 s`, `2 min 5 s`, `3 h 20 min`.

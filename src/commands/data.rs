@@ -3,7 +3,7 @@
 use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
-use crate::config::schema::Settings;
+use crate::config::schema::{Settings, default_excerpt};
 use crate::data::corruption::SpanCorruption;
 use crate::data::fetch::{FetchProgress, fetch_cs224n};
 use crate::data::questions::BirthPlaces;
@@ -23,7 +23,10 @@ pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
         FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),
         FetchProgress::Receiving { file, bytes, total } => {
             if current.as_ref().is_none_or(|(name, _)| *name != file) {
-                current = Some((file, progress.begin(file, total.unwrap_or(bytes) as usize)));
+                if total.is_none() {
+                    progress.say(&format!("receiving {file}"));
+                }
+                current = Some((file, progress.begin(file, total.unwrap_or(0) as usize)));
             }
             if let Some((_, bar)) = &mut current {
                 bar.at(bytes as usize, "bytes");
@@ -96,7 +99,7 @@ fn corruption_rows(
     let context = settings.model.context;
     let (longest, terminated) = match &settings.pretrain {
         Some(spec) => (spec.longest_excerpt(context), spec.terminated),
-        None => (context * 7 / 8, true),
+        None => (default_excerpt(context), true),
     };
     let task = SpanCorruption::new(corpus, longest, terminated, seed)?;
     Ok((0..examples.min(task.len()))

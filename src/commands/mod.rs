@@ -8,13 +8,15 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::{ExperimentArgs, Run};
 use crate::config;
+use crate::config::schema::default_answer_characters;
 use crate::data::Question;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::rows::AccuracyRow;
 use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
-use crate::pipeline::{self, Options, Report, directory::RunDirectory};
+use crate::pipeline::directory::{RunDirectory, State, Status};
+use crate::pipeline::{self, Options, Report};
 use crate::progress::Progress;
 use crate::{eval, files};
 
@@ -144,8 +146,20 @@ impl Trained {
         let run = RunDirectory::find(run)?;
         let experiment = config::load_alone(&run.resolved_toml())?;
         let settings = &experiment.points[0].settings;
+        if let Ok(Status { state, .. }) = run.status()
+            && state != State::Done
+        {
+            let path = run.path().display();
+            Progress::new(false).say(&format!(
+                "note: the run in {path} has not ended well, its weights may be old"
+            ));
+        }
         let file = run.last_weights()?;
         let (loaded, notes) = weights::read(&file)?;
+        let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
+        let answer_characters = given
+            .unwrap_or_else(default_answer_characters)
+            .min(settings.model.context - 1);
         // Drawn only to be replaced.
         let start = Start {
             seed: 0,
@@ -163,10 +177,7 @@ impl Trained {
             model,
             vocabulary: Vocabulary::of(characters)?,
             context: settings.model.context,
-            answer_characters: settings
-                .evaluate
-                .as_ref()
-                .map_or(32, |e| e.answer_characters),
+            answer_characters,
         })
     }
 
@@ -202,6 +213,9 @@ fn print_report(report: &Report) -> Result<()> {
     let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
     for path in report.figures.iter().filter(svg) {
         print(format!("figure  {}  (and .png, .csv)", path.display()))?;
+    }
+    for (name, why) in &report.left_out {
+        print(format!("figure  {name} is left out: {why}"))?;
     }
     Ok(())
 }

@@ -53,6 +53,8 @@ pub struct Experiment {
     pub path: PathBuf,
     /// Every point is run with each of these.
     pub seeds: Vec<u64>,
+    /// What the points are called, in their order; empty if the file does not say.
+    pub labels: Vec<String>,
     /// What to draw, by file name.
     pub figures: BTreeMap<String, FigureSpec>,
     /// The points of the sweep, in order; one without a sweep.
@@ -133,12 +135,18 @@ fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> R
         note(point::duplicates(&resolved), &everywhere);
     }
     match frame {
-        Some(Frame { seeds, figures, .. }) if problems.is_empty() => {
+        Some(Frame {
+            seeds,
+            labels,
+            figures,
+            ..
+        }) if problems.is_empty() => {
             let (name, path) = (name(path), path.to_owned());
             Ok(Experiment {
                 name,
                 path,
                 seeds,
+                labels,
                 figures,
                 points: resolved,
             })

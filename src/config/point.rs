@@ -58,10 +58,12 @@ impl Point {
     }
 }
 
-/// The settings as TOML, complete with defaults: what `resolved.toml` holds. It is itself an
-/// experiment file, of one point with the same hash.
-pub fn to_toml(settings: &Settings) -> String {
-    toml::to_string(settings).expect("settings are tables of numbers that TOML has, and UTF-8 text")
+/// The settings and seed of one run as TOML, complete with defaults: what `resolved.toml` holds. It
+/// is itself an experiment file, of one point with the same hash.
+pub fn to_toml(settings: &Settings, seed: u64) -> String {
+    let settings = toml::to_string(settings);
+    let settings = settings.expect("settings are tables of numbers that TOML has, and UTF-8 text");
+    format!("seeds = [{seed}]\n{settings}")
 }
 
 /// JSON with sorted keys: figment's tables are.

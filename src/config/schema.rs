@@ -8,10 +8,15 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::shape::ModelShape;
+pub(super) use training::EXCERPT_MARGIN;
+pub use training::{
+    FinetuneSpec, Objective, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
+    default_excerpt,
+};
 
-/// Positions of a span-corrupted document that are not text: three masks and the shift by one.
-pub(super) const EXCERPT_MARGIN: usize = 4;
+mod training;
+
+use super::shape::ModelShape;
 
 /// One experiment after all layers are merged, at one point of its sweep.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
@@ -44,6 +49,10 @@ pub struct Frame {
     /// Every point is run once with each seed. Default `[0]`.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
+    /// What the points are called in figures and tables, in the order of the sweep. Default: their
+    /// sweep values.
+    #[serde(default)]
+    pub labels: Vec<String>,
     /// What to draw, by file name.
     #[serde(default)]
     pub figures: BTreeMap<String, FigureSpec>,
@@ -113,6 +122,10 @@ pub struct ModelSpec {
     pub initial_deviation: f64,
 }
 
+fn default_true() -> bool {
+    true
+}
+
 fn default_initial_deviation() -> f64 {
     0.02
 }
@@ -162,145 +175,6 @@ impl AttentionKind {
     }
 }
 
-/// Learning from the corpus.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct PretrainSpec {
-    /// `"span-corruption"`.
-    pub objective: Objective,
-    /// Whether a third mask closes the corrupted text, so that the model learns where it ends.
-    /// `false` is the form of the assignment's handout. Default `true`.
-    #[serde(default = "default_true")]
-    pub terminated: bool,
-    /// Longest prefix of a document that is shown, in characters. Default: seven eighths of the context.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub longest_excerpt: Option<usize>,
-    /// Passes over the corpus; 0 is no pretraining.
-    pub epochs: usize,
-    /// Documents a step.
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Start from this safetensors file instead of fresh weights; relative to the working directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<PathBuf>,
-    /// See [`OptimiserSpec`].
-    #[serde(default)]
-    pub optimiser: OptimiserSpec,
-    /// See [`ScheduleSpec`].
-    #[serde(default)]
-    pub schedule: ScheduleSpec,
-    /// Whether documents come in a new order each epoch. Default `false`, as in the assignment.
-    #[serde(default)]
-    pub shuffle: bool,
-}
-
-fn default_true() -> bool {
-    true
-}
-
-impl PretrainSpec {
-    /// The longest excerpt in characters: as given, or seven eighths of the context, but short
-    /// enough for the masks where the context is below 32.
-    pub fn longest_excerpt(&self, context: usize) -> usize {
-        let default = (context * 7 / 8).min(context.saturating_sub(EXCERPT_MARGIN));
-        self.longest_excerpt.unwrap_or(default)
-    }
-}
-
-/// See [`PretrainSpec::objective`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// A span in the middle is moved behind a mask (Raffel et al. 2020, T5, in one sequence).
-    SpanCorruption,
-}
-
-/// Learning to answer questions.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct FinetuneSpec {
-    /// Passes over the training questions; 0 is no finetuning.
-    pub epochs: usize,
-    /// Questions a step.
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// Start from this safetensors file instead of the pretrained weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub init: Option<PathBuf>,
-    /// See [`OptimiserSpec`].
-    #[serde(default)]
-    pub optimiser: OptimiserSpec,
-    /// See [`ScheduleSpec`].
-    #[serde(default)]
-    pub schedule: ScheduleSpec,
-    /// Whether questions come in a new order each epoch. Default `false`, as in the assignment.
-    #[serde(default)]
-    pub shuffle: bool,
-}
-
-/// AdamW (Loshchilov and Hutter 2019); the defaults are the assignment's.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct OptimiserSpec {
-    /// Decay rates of the two moments. Default `[0.9, 0.95]`.
-    pub betas: [f64; 2],
-    /// Added to the root of the second moment. Default 1e-8.
-    pub epsilon: f64,
-    /// Decoupled weight decay of every parameter but the biases. Default 0.1.
-    pub weight_decay: f64,
-    /// Gradients are scaled down to at most this global norm; 0 is no clipping. Default 1.
-    pub clip_norm: f64,
-}
-
-impl Default for OptimiserSpec {
-    fn default() -> Self {
-        Self {
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
-        }
-    }
-}
-
-/// The learning rate over time. Time is counted in tokens as the assignment counts them:
-/// documents × (context - 1), whatever their length.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
-#[serde(deny_unknown_fields, default)]
-pub struct ScheduleSpec {
-    /// `"cosine"` (default), `"cyclic-cosine"` (the assignment's) or `"constant"`.
-    pub form: ScheduleForm,
-    /// Tokens of linear warm-up. Default 0.
-    pub warmup_tokens: u64,
-    /// Tokens at which the cosine reaches its floor, a tenth of the peak. Default: the stage's end.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub final_tokens: Option<u64>,
-}
-
-impl Default for ScheduleSpec {
-    fn default() -> Self {
-        Self {
-            form: ScheduleForm::Cosine,
-            warmup_tokens: 0,
-            final_tokens: None,
-        }
-    }
-}
-
-/// See [`ScheduleSpec::form`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum ScheduleForm {
-    /// Warm-up, then a cosine that stays at its floor once it is reached.
-    Cosine,
-    /// The reference's: the first step at full rate, the cosine goes on past its end and rises again.
-    CyclicCosine,
-    /// Warm-up, then the peak.
-    Constant,
-}
-
 /// Answering questions.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -322,7 +196,8 @@ pub struct EvaluateSpec {
     pub reported: Option<Reported>,
 }
 
-fn default_answer_characters() -> usize {
+/// Longest answer where the file does not say.
+pub fn default_answer_characters() -> usize {
     32
 }
 
@@ -385,9 +260,6 @@ pub struct FigureSpec {
     /// Learning curves only: which stage. Default `"pretrain"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub stage: Option<StageKind>,
-    /// Bars and curves: names for the values of the sweep, in the order of its points.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub labels: Vec<String>,
     /// Corruption examples only: how many. Default 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,

@@ -18,7 +18,7 @@ use super::tree;
 pub(crate) const MOST_POINTS: usize = 10_000;
 
 /// The keys of an experiment file that belong to the whole experiment, never to one point.
-pub(crate) const FRAME_KEYS: [&str; 4] = ["base", "seeds", "figures", "sweep"];
+pub(crate) const FRAME_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", "sweep"];
 
 const ZIPPED_HELP: &str = "write _ = [{ \"pretrain.epochs\" = 100 }, …]";
 

@@ -24,7 +24,7 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
     const CONTEXT: usize;
 
     /// Mean negative log-likelihood of the scored targets, in nats; gradients go on `tape`.
-    fn try_loss<T: Tape<f32, D>>(
+    fn loss<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -32,7 +32,7 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err>;
 
     /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
-    fn try_logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
+    fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
 }
 
 /// `A` is the kind of attention, with its own constants.
@@ -65,13 +65,14 @@ impl<
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
     /// `[batch tokens, EMBED]`, before the final norm.
-    fn try_stream<T: Tape<f32, D>>(
+    fn stream<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        // Each site drops with a key of its own: embedding 0, layers from 1, and their sites within.
         let mut x = D::try_embed(tokens, positions, batch, dropout.at(0), tape)?;
         for (layer, block) in self.blocks.modules.iter().enumerate() {
             x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
@@ -93,18 +94,18 @@ impl<
     const VOCAB: usize = VOCAB;
     const CONTEXT: usize = CONTEXT;
 
-    fn try_loss<T: Tape<f32, D>>(
+    fn loss<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
         tape: T,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-        let x = self.try_stream(batch, dropout, tape)?; // [tokens, EMBED]
+        let x = self.stream(batch, dropout, tape)?; // [tokens, EMBED]
         D::try_loss(x, &self.ln_f, &self.head.weight, batch)
     }
 
-    fn try_logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
-        let x = self.try_stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+    fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
+        let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }

@@ -79,32 +79,37 @@ pub fn compiled() -> &'static [Compiled] {
     COMPILED
 }
 
-/// A fresh model of `shape`, its weights drawn from `start`.
+/// The compiled shape, if this binary can train it on such a device.
 ///
 /// # Errors
 /// The shape is not compiled in (the message names the nearest ones and what adds it), or the
-/// device is not there.
+/// binary was built without CUDA.
+pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled> {
+    if device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
+        return Err(
+            Error::config("`device` is \"cuda\", but this binary was built without CUDA")
+                .help("rebuild with `--features cuda`, or set `device = \"cpu\"`"),
+        );
+    }
+    let compiled = compiled().iter().find(|c| &c.shape == shape);
+    compiled.ok_or_else(|| missing(shape))
+}
+
+/// A fresh model of `shape`, its weights drawn from `start`. `auto` is CUDA if a device answers.
+///
+/// # Errors
+/// As [`find`]; the device fails or is not there.
 pub fn instantiate(
     shape: &ModelShape,
     device: DeviceKind,
     start: Start,
 ) -> Result<Box<dyn Trainable>> {
-    let compiled = compiled().iter().find(|c| &c.shape == shape);
-    let compiled = compiled.ok_or_else(|| missing(shape))?;
-    match device {
-        DeviceKind::Cpu => (compiled.on_cpu)(start),
-        #[cfg(feature = "cuda")]
-        DeviceKind::Cuda => (compiled.on_cuda)(start),
-        #[cfg(feature = "cuda")]
-        DeviceKind::Auto => (compiled.on_cuda)(start).or_else(|_| (compiled.on_cpu)(start)),
-        #[cfg(not(feature = "cuda"))]
-        DeviceKind::Auto => (compiled.on_cpu)(start),
-        #[cfg(not(feature = "cuda"))]
-        DeviceKind::Cuda => Err(Error::config(
-            "`device` is \"cuda\", but this binary was built without CUDA",
-        )
-        .help("rebuild with `--features cuda`, or set `device = \"cpu\"`")),
+    let compiled = find(shape, device)?;
+    #[cfg(feature = "cuda")]
+    if device == DeviceKind::Cuda || (device == DeviceKind::Auto && cuda_device().is_ok()) {
+        return (compiled.on_cuda)(start);
     }
+    (compiled.on_cpu)(start)
 }
 
 #[cfg(feature = "cuda")]

@@ -94,7 +94,7 @@ where
         };
         let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
         let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
-        let loss = self.model.try_loss(batch, dropout, tape)?;
+        let loss = self.model.loss(batch, dropout, tape)?;
         let loss_nats = f64::from(loss.as_vec()[0]);
         Ok((loss_nats, loss.try_backward()?))
     }
@@ -166,7 +166,7 @@ where
         self.check_scored(batch)?;
         let loss = self
             .model
-            .try_loss(batch, Dropout::NONE, NoneTape)
+            .loss(batch, Dropout::NONE, NoneTape)
             .map_err(device_error)?;
         Ok(f64::from(loss.as_vec()[0]))
     }
@@ -177,7 +177,7 @@ where
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
         self.check(batch)?;
-        let logits = self.model.try_logits(batch, rows).map_err(device_error)?;
+        let logits = self.model.logits(batch, rows).map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
     }
 

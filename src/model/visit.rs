@@ -240,3 +240,56 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Updater<'_, D> {
         Ok(None)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use dfdx::tensor::Cpu;
+
+    /// One layer of width 4.
+    type Tiny = crate::model::gpt::Gpt<
+        1,
+        4,
+        8,
+        6,
+        5,
+        crate::model::attention::Vanilla<4, 2, 2, f32, Cpu>,
+        f32,
+        Cpu,
+    >;
+
+    #[test]
+    fn names_are_the_reference_s_and_only_biases_do_not_decay() {
+        let layout = layout::<Tiny, Cpu>();
+        let names: Vec<&str> = layout.iter().map(|(name, _)| name.as_str()).collect();
+        let kept: Vec<&str> = names.iter().copied().filter(|name| !decays(name)).collect();
+        let layers = [
+            "attn.key",
+            "attn.query",
+            "attn.value",
+            "attn.proj",
+            "mlp.0",
+            "mlp.2",
+        ];
+        let mut biases: Vec<String> = layers
+            .iter()
+            .map(|l| format!("blocks.0.{l}.bias"))
+            .collect();
+        biases.extend(["blocks.0.ln1.bias", "blocks.0.ln2.bias", "ln_f.bias"].map(str::to_owned));
+        let sorted = |names: &[&str]| {
+            let mut names = names.to_vec();
+            names.sort_unstable();
+            names.join(" ")
+        };
+        let biases: Vec<&str> = biases.iter().map(String::as_str).collect();
+        assert_eq!(sorted(&kept), sorted(&biases));
+        let weights = biases.iter().map(|name| name.replace("bias", "weight"));
+        for name in weights.chain(["tok_emb.weight", "pos_emb", "head.weight"].map(str::to_owned)) {
+            assert!(names.contains(&name.as_str()), "{name} is not in {names:?}");
+        }
+        assert_eq!(names.len(), 2 * 9 + 3);
+        let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
+        assert_eq!(shape("blocks.0.mlp.0.weight"), Some(vec![8, 4]));
+        assert_eq!(shape("pos_emb"), Some(vec![1, 5, 4]));
+    }
+}

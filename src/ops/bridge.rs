@@ -18,7 +18,10 @@ pub(super) fn host<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> &[f32] {
     let start: *const f32 = &tensor[S::Concrete::default()];
     // SAFETY: `contiguous_length` has checked that every axis steps through one buffer in
     // row-major order, so `length` elements of dfdx's `Vec<f32>` follow `start`. The slice borrows
-    // the tensor, and dfdx writes a shared buffer only after copying it (`Arc::make_mut`).
+    // the tensor, and dfdx writes a shared buffer only after copying it (`Arc::make_mut`). One
+    // debt: `start` comes from a reference to one element, and the strictest of the proposed
+    // aliasing models (Stacked Borrows) would let it reach that element alone. dfdx has no public
+    // way to the whole slice; use it here as soon as there is one.
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 

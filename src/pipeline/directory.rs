@@ -63,8 +63,11 @@ impl RunDirectory {
         found.sort();
         match &found[..] {
             [one] => Ok(Self { path: one.clone() }),
-            [] => Err(Error::usage(format!("{} holds no run", path.display()))
-                .help("name a folder that `attnlab run` wrote, such as results/quickstart")),
+            [] => Err(
+                Error::usage(format!("{} holds no run", path.display())).help(
+                    "name a folder that `attnlab run` wrote, such as results/birthplace/vanilla",
+                ),
+            ),
             several => {
                 let list: Vec<String> = several
                     .iter()
@@ -85,7 +88,7 @@ impl RunDirectory {
         &self.path
     }
 
-    /// The settings, complete with defaults.
+    /// The settings of this run and its seed, complete with defaults.
     pub fn resolved_toml(&self) -> PathBuf {
         self.path.join("resolved.toml")
     }
@@ -172,7 +175,9 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     if path.join("resolved.toml").is_file() {
         found.push(path.to_owned());
     } else if let Ok(entries) = std::fs::read_dir(path) {
-        for entry in entries.flatten().filter(|e| e.path().is_dir()) {
+        // Links are not followed: they may lead in circles.
+        let folder = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
+        for entry in entries.flatten().filter(folder) {
             collect(&entry.path(), found);
         }
     }

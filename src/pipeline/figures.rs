@@ -7,7 +7,7 @@ use super::directory::RunDirectory;
 use super::summary::labels;
 use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
 use crate::config::{Experiment, Point};
-use crate::error::{Error, Kind, Result};
+use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::plot::{
@@ -18,30 +18,56 @@ use crate::plot::{
 /// Documents in a figure of corruption examples, where the file does not say.
 const EXAMPLES: usize = 4;
 
-/// Draws every figure of an experiment into `folder/figures`.
+/// Draws every figure of an experiment into `folder/figures`; those that have nothing to show are
+/// left out, with the reason.
 ///
 /// # Errors
 /// A CSV file that cannot be read, or a figure that cannot be written.
-pub(super) fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Result<Vec<PathBuf>> {
-    let mut written = vec![];
+pub(super) fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Result<Drawn> {
+    let mut drawn = Drawn::default();
     for (name, spec) in &experiment.figures {
         let figure = match spec.kind {
             FigureKind::AccuracyBars => accuracy_bars(experiment, spec, folder)?,
             FigureKind::LearningCurves => learning_curves(experiment, spec, results)?,
             FigureKind::CorruptionExamples => corruption_examples(experiment, spec, results)?,
         };
-        written.extend(figure.write(&folder.join("figures"), name)?);
+        match figure {
+            Content::Drawn(figure) => drawn
+                .written
+                .extend(figure.write(&folder.join("figures"), name)?),
+            Content::Nothing(why) => drawn.left_out.push((name.clone(), why.to_owned())),
+        }
     }
-    Ok(written)
+    Ok(drawn)
 }
 
-fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> Result<Figure> {
+/// What became of an experiment's figures.
+#[derive(Default)]
+pub(super) struct Drawn {
+    /// The files.
+    pub(super) written: Vec<PathBuf>,
+    /// Figures with nothing to show, and why.
+    pub(super) left_out: Vec<(String, String)>,
+}
+
+/// A figure, or why there is nothing to draw.
+enum Content {
+    Drawn(Figure),
+    Nothing(&'static str),
+}
+
+fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> Result<Content> {
     let rows: Vec<AccuracyRow> = table::read(&folder.join("summary.csv"))?;
     let of = |subject: &'static str, point: String| {
         rows.iter()
             .filter(move |row| row.subject == subject && row.point == point)
     };
     let counts = |row: &AccuracyRow| Some((row.correct?, row.questions?));
+    if rows.iter().all(|row| row.correct.is_none()) {
+        return Ok(Content::Nothing(
+            "no answer can be compared with a right one",
+        ));
+    }
     let bar = |(point, label): (&Point, String)| Bar {
         label,
         runs: of("model", point.folder())
@@ -58,7 +84,11 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             .map(|row| (row.accuracy, row.detail.clone().unwrap_or_default()))
             .next(),
     };
-    let constant = rows.iter().find(|row| row.subject == "constant");
+    let mut constants = rows.iter().filter(|row| row.subject == "constant");
+    let said = |row: &AccuracyRow| (row.detail.clone(), row.correct, row.questions);
+    let first = constants.next();
+    // A line across all bars is true only if it is the same for all of them.
+    let constant = first.filter(|first| constants.all(|row| said(row) == said(first)));
     let baseline = constant.and_then(|row| {
         let (correct, questions) = counts(row)?;
         let label = format!(
@@ -71,8 +101,8 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             questions,
         })
     });
-    let split = rows.first().map_or("dev", |row| &row.split);
-    draw_accuracy_bars(&AccuracyBars {
+    let split = rows.first().map_or("", |row| &row.split);
+    Ok(Content::Drawn(draw_accuracy_bars(&AccuracyBars {
         title: spec
             .title
             .clone()
@@ -85,10 +115,10 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             .map(bar)
             .collect(),
         baseline,
-    })
+    })?))
 }
 
-fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -> Result<Figure> {
+fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -> Result<Content> {
     let stage = spec.stage.unwrap_or(StageKind::Pretrain);
     let doing = match stage {
         StageKind::Pretrain => "pretraining",
@@ -113,7 +143,10 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
             series.push(Series { label, traces });
         }
     }
-    draw_learning_curves(&LearningCurves {
+    if series.is_empty() {
+        return Ok(Content::Nothing("no run has trained in that stage"));
+    }
+    Ok(Content::Drawn(draw_learning_curves(&LearningCurves {
         title: spec
             .title
             .clone()
@@ -121,14 +154,14 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
         caption: format!("{}.", origin(experiment)),
         stage: stage.name().to_owned(),
         series,
-    })
+    })?))
 }
 
 fn corruption_examples(
     experiment: &Experiment,
     spec: &FigureSpec,
     results: &Path,
-) -> Result<Figure> {
+) -> Result<Content> {
     let runs = experiment.points.iter().flat_map(|point| {
         let run = |&seed| {
             (
@@ -139,25 +172,21 @@ fn corruption_examples(
         experiment.seeds.iter().map(run)
     });
     let found = runs.into_iter().find(|(_, path)| path.is_file());
-    let (seed, path) = found.ok_or_else(|| {
-        Error::io(
-            Kind::Data,
-            "draw",
-            &experiment.path,
-            "no run of it has pretrained",
-        )
-        .help("a figure of corruption examples needs `[pretrain]` with epochs")
-    })?;
+    let Some((seed, path)) = found else {
+        return Ok(Content::Nothing("no run has pretrained"));
+    };
     let mut rows: Vec<CorruptionRow> = table::read(&path)?;
     rows.truncate(spec.examples.unwrap_or(EXAMPLES));
-    draw_corruption_examples(&CorruptionExamples {
-        title: spec
-            .title
-            .clone()
-            .unwrap_or_else(|| "What pretraining shows the model".to_owned()),
-        caption: format!("{}, seed {seed}.", experiment.name),
-        rows,
-    })
+    Ok(Content::Drawn(draw_corruption_examples(
+        &CorruptionExamples {
+            title: spec
+                .title
+                .clone()
+                .unwrap_or_else(|| "What pretraining shows the model".to_owned()),
+            caption: format!("{}, seed {seed}.", experiment.name),
+            rows,
+        },
+    )?))
 }
 
 /// Which experiment, and how long its points trained:

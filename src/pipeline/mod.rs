@@ -1,15 +1,18 @@
 //! One experiment from its file to its figures.
 
 pub mod directory;
-pub mod figures;
+mod figures;
+mod preflight;
 mod stages;
 pub mod summary;
 
 use std::path::{Path, PathBuf};
 
+use crate::config::schema::Settings;
 use crate::config::{self, Experiment, Point};
 use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
+use crate::model::registry;
 use crate::progress::Progress;
 use directory::{RunDirectory, State, experiment_folder};
 
@@ -33,22 +36,28 @@ pub struct Report {
     pub accuracies: Vec<AccuracyRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
+    /// Names of figures that have nothing to show, and why.
+    pub left_out: Vec<(String, String)>,
 }
 
 /// Runs every point with every seed, then summarises and draws from the files they left.
 ///
-/// A run that is done is not run again unless asked. The first that fails ends the experiment, and
-/// what it and the others have written stays.
+/// A run that is done is not run again unless asked, or unless it starts from a weights file, whose
+/// content its folder does not name. The first that fails ends the experiment, and what it and the
+/// others have written stays.
 ///
 /// # Errors
 /// Data, shape or device are missing, training diverges, or a file cannot be written.
 pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
-    let labels = summary::labels(experiment);
-    for (point, label) in experiment.points.iter().zip(&labels) {
+    let points = || experiment.points.iter().zip(summary::labels(experiment));
+    for (point, _) in points().filter(|(point, _)| preflight::uses_model(&point.settings)) {
+        registry::find(&point.settings.model.shape(), point.settings.device)?;
+    }
+    for (point, label) in points() {
         for &seed in &experiment.seeds {
             let directory = RunDirectory::new(experiment, point, seed, &options.results);
             let name = format!("{} / {label} / seed {seed}", experiment.name);
-            if directory.is_done() && !options.again {
+            if directory.is_done() && !options.again && !starts_from_a_file(&point.settings) {
                 progress.say(&format!(
                     "{name}: done before (`--again` runs it once more)"
                 ));
@@ -68,10 +77,25 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
     finish(experiment, &options.results)
 }
 
+/// Pretrain, finetune, evaluate: each stage hands its model to the next.
+fn run_point(
+    point: &Point,
+    seed: u64,
+    directory: &RunDirectory,
+    data: Option<&Path>,
+    progress: &Progress,
+) -> Result<()> {
+    directory.begin(&config::to_toml(&point.settings, seed))?;
+    let mut bench = stages::Bench::open(&point.settings, seed, data, directory, progress)?;
+    bench.pretrain()?;
+    bench.finetune()?;
+    bench.evaluate()
+}
+
 /// Summarises and draws from the files of finished runs; no model, no data, no GPU.
 ///
 /// # Errors
-/// A run's files are missing or damaged, or the figures cannot be written.
+/// No run is done, a run's files are missing or damaged, or the figures cannot be written.
 pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_done(experiment, results) {
@@ -86,24 +110,22 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
         )));
     }
     let accuracies = summary::write(experiment, results, &folder)?;
-    let figures = figures::draw(experiment, results, &folder)?;
+    let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
-        figures,
+        figures: drawn.written,
+        left_out: drawn.left_out,
     })
 }
 
-/// Pretrain, finetune, evaluate: each stage hands its model to the next.
-fn run_point(
-    point: &Point,
-    seed: u64,
-    directory: &RunDirectory,
-    data: Option<&Path>,
-    progress: &Progress,
-) -> Result<()> {
-    directory.begin(&config::to_toml(&point.settings))?;
-    let mut bench = stages::Bench::open(&point.settings, seed, data, directory, progress)?;
-    bench.pretrain()?;
-    bench.finetune()?;
-    bench.evaluate()
+fn starts_from_a_file(settings: &Settings) -> bool {
+    let pretrain = settings
+        .pretrain
+        .as_ref()
+        .is_some_and(|stage| stage.init.is_some());
+    pretrain
+        || settings
+            .finetune
+            .as_ref()
+            .is_some_and(|stage| stage.init.is_some())
 }

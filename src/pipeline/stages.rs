@@ -4,10 +4,11 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::directory::RunDirectory;
-use crate::config::schema::{Settings, Split, StageKind};
+use super::preflight;
+use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
-use crate::data::questions::{self, BirthPlaces};
-use crate::data::{self, Corpus, Question, Task};
+use crate::data::questions::BirthPlaces;
+use crate::data::{self, Corpus, Task};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::metrics::rows::{PredictionRow, StepRow};
@@ -43,15 +44,8 @@ impl<'a> Bench<'a> {
         progress: &'a Progress,
     ) -> Result<Self> {
         let corpus = data::open(&settings.data, data)?;
-        let needed = corpus.vocabulary.size();
-        if needed > settings.model.vocabulary {
-            return Err(Error::config(format!(
-                "`model.vocabulary` = {} is too small: the data has {needed} token ids",
-                settings.model.vocabulary
-            ))
-            .help(format!("set `model.vocabulary = {needed}`")));
-        }
-        let model = match uses_model(settings) {
+        preflight::check(settings, &corpus)?;
+        let model = match preflight::uses_model(settings) {
             true => {
                 let deviation = settings.model.initial_deviation as f32;
                 let start = Start { seed, deviation };
@@ -84,26 +78,13 @@ impl<'a> Bench<'a> {
         if spec.epochs == 0 {
             return Ok(());
         }
-        let context = self.settings.model.context;
-        let longest = spec.longest_excerpt(context);
+        let longest = spec.longest_excerpt(self.settings.model.context);
         let task = SpanCorruption::new(&self.corpus, longest, spec.terminated, self.seed)?;
         let examples: Vec<_> = (0..task.len().min(CORRUPTION_EXAMPLES))
             .map(|i| task.row(1, i))
             .collect();
         table::write(&self.directory.corruption_csv(), &examples)?;
-        let stage = Stage {
-            kind: StageKind::Pretrain,
-            epochs: spec.epochs,
-            batch_documents: spec.batch_documents,
-            learning_rate: spec.learning_rate,
-            optimiser: &spec.optimiser,
-            schedule: &spec.schedule,
-            shuffle: spec.shuffle,
-            dropout: self.settings.model.dropout,
-            context,
-            seed: self.seed,
-        };
-        self.fit(&task, &stage)
+        self.fit(StageKind::Pretrain, spec.training(), &task)
     }
 
     /// Learns to answer, if the settings say so.
@@ -116,23 +97,7 @@ impl<'a> Bench<'a> {
             return Ok(());
         }
         let task = BirthPlaces::new(&self.corpus.train, &self.corpus.vocabulary)?;
-        self.check_fits(
-            "a training question with its answer",
-            task.longest_sequence(),
-        )?;
-        let stage = Stage {
-            kind: StageKind::Finetune,
-            epochs: spec.epochs,
-            batch_documents: spec.batch_documents,
-            learning_rate: spec.learning_rate,
-            optimiser: &spec.optimiser,
-            schedule: &spec.schedule,
-            shuffle: spec.shuffle,
-            dropout: self.settings.model.dropout,
-            context: self.settings.model.context,
-            seed: self.seed,
-        };
-        self.fit(&task, &stage)
+        self.fit(StageKind::Finetune, spec.training(), &task)
     }
 
     /// Answers the split's questions by the model and by the constant answer.
@@ -140,7 +105,7 @@ impl<'a> Bench<'a> {
         let Some(spec) = &self.settings.evaluate else {
             return Ok(());
         };
-        let asked = questions_of(&self.corpus, spec.split);
+        let asked = preflight::questions_of(&self.corpus, spec.split);
         let split = spec.split.name();
         if let Some(answer) = &spec.constant_answer {
             let path = self.directory.predictions_tsv(split, "constant");
@@ -149,15 +114,6 @@ impl<'a> Bench<'a> {
         if !spec.ask_model {
             return Ok(());
         }
-        let prompts: Result<Vec<_>> = asked
-            .iter()
-            .map(|q| questions::prompt(q, &self.corpus.vocabulary))
-            .collect();
-        let longest = prompts?.iter().map(Vec::len).max().unwrap_or(0);
-        self.check_fits(
-            "a question with its longest answer",
-            longest + spec.answer_characters - 1,
-        )?;
         let model = self
             .model
             .as_deref()
@@ -174,15 +130,22 @@ impl<'a> Bench<'a> {
     }
 
     /// Trains a stage and keeps its weights; those before a step that diverged as well.
-    fn fit(&mut self, task: &dyn Task, stage: &Stage<'_>) -> Result<()> {
-        let name = stage.kind.name();
+    fn fit(&mut self, kind: StageKind, training: Training<'_>, task: &dyn Task) -> Result<()> {
+        let name = kind.name();
+        let stage = Stage {
+            kind,
+            training,
+            dropout: self.settings.model.dropout,
+            context: self.settings.model.context,
+            seed: self.seed,
+        };
         let model = self
             .model
             .as_deref_mut()
             .expect("a stage with epochs has a model");
         self.log
             .begin(self.progress.begin(name, stage.steps(task.len())));
-        let outcome = fit(model, task, stage, &mut self.log);
+        let outcome = fit(model, task, &stage, &mut self.log);
         self.log.end();
         match outcome? {
             Outcome::Finished => self.keep_weights(&self.directory.weights(name)),
@@ -199,7 +162,7 @@ impl<'a> Bench<'a> {
                     Some(loss) => format!(" (loss_nats was {loss:.4} the step before)"),
                     None => String::new(),
                 };
-                let rows = step - 1;
+                let rows = self.log.rows;
                 Err(Error::run(format!(
                     "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
                      {gradient_norm}{before}\n  kept: {} ({rows} row{}), {} (weights before the step)",
@@ -207,7 +170,7 @@ impl<'a> Bench<'a> {
                     if rows == 1 { "" } else { "s" },
                     path.display()
                 ))
-                .help(match stage.optimiser.clip_norm > 0.0 {
+                .help(match training.optimiser.clip_norm > 0.0 {
                     true => format!("lower `{name}.learning_rate`"),
                     false => format!("lower `{name}.learning_rate`, or clip with `{name}.optimiser.clip_norm = 1.0`"),
                 }))
@@ -248,39 +211,6 @@ impl<'a> Bench<'a> {
         )];
         weights::write(path, &model.weights(), &BTreeMap::from(notes))
     }
-
-    fn check_fits(&self, what: &str, tokens: usize) -> Result<()> {
-        let context = self.settings.model.context;
-        if tokens <= context {
-            return Ok(());
-        }
-        Err(Error::config(format!(
-            "{what} has {tokens} tokens, `model.context` is {context}"
-        ))
-        .help("raise `model.context`, or shorten `evaluate.answer_characters`"))
-    }
-}
-
-/// Whether any stage trains or asks a model; the constant answer needs none.
-fn uses_model(settings: &Settings) -> bool {
-    let pretrain = settings
-        .pretrain
-        .as_ref()
-        .is_some_and(|p| p.epochs > 0 || p.init.is_some());
-    let finetune = settings
-        .finetune
-        .as_ref()
-        .is_some_and(|f| f.epochs > 0 || f.init.is_some());
-    pretrain || finetune || settings.evaluate.as_ref().is_some_and(|e| e.ask_model)
-}
-
-/// The questions of a split.
-pub(super) fn questions_of(corpus: &Corpus, split: Split) -> &[Question] {
-    match split {
-        Split::Train => &corpus.train,
-        Split::Dev => &corpus.dev,
-        Split::Test => &corpus.test,
-    }
 }
 
 /// Every step goes to `metrics.csv` and to the progress bar.
@@ -288,6 +218,8 @@ struct Log {
     table: table::Appender,
     task: Option<progress::Task>,
     last_loss_nats: Option<f64>,
+    /// Of all stages so far.
+    rows: usize,
 }
 
 impl Log {
@@ -297,6 +229,7 @@ impl Log {
             table,
             task: None,
             last_loss_nats: None,
+            rows: 0,
         })
     }
 
@@ -314,6 +247,7 @@ impl Recorder for Log {
     fn record(&mut self, row: &StepRow) -> Result<()> {
         self.table.add(row)?;
         self.last_loss_nats = Some(row.loss_nats);
+        self.rows += 1;
         if let Some(task) = &mut self.task {
             let speed = row.tokens_per_second;
             let message = format!(

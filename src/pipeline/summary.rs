@@ -11,12 +11,10 @@ use crate::metrics::table;
 
 /// What each point is called where people read it.
 ///
-/// The `labels` of the first figure that has some; else the point's sweep values; else the name of
-/// the experiment.
+/// The `labels` of the file; else the point's sweep values; else the name of the experiment.
 pub fn labels(experiment: &Experiment) -> Vec<String> {
-    let given = experiment.figures.values().map(|figure| &figure.labels);
-    if let Some(labels) = given.into_iter().find(|labels| !labels.is_empty()) {
-        return labels.clone();
+    if !experiment.labels.is_empty() {
+        return experiment.labels.clone();
     }
     let name = experiment
         .name

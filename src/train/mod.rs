@@ -4,7 +4,7 @@ pub mod schedule;
 
 use std::time::Instant;
 
-use crate::config::schema::{OptimiserSpec, ScheduleSpec, StageKind};
+use crate::config::schema::{StageKind, Training};
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::StepRow;
@@ -16,18 +16,8 @@ use schedule::{Clock, learning_rate_at};
 pub struct Stage<'a> {
     /// Pretraining or finetuning.
     pub kind: StageKind,
-    /// Passes over the data.
-    pub epochs: usize,
-    /// Documents a step; the last step of an epoch takes what is left.
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// AdamW and clipping.
-    pub optimiser: &'a OptimiserSpec,
-    /// Learning rate over time.
-    pub schedule: &'a ScheduleSpec,
-    /// Whether documents come in a new order each epoch.
-    pub shuffle: bool,
+    /// How weights are moved, and for how long.
+    pub training: Training<'a>,
     /// Probability of dropping an activation.
     pub dropout: f64,
     /// Longest document: what the schedule counts a document as, plus one.
@@ -39,7 +29,7 @@ pub struct Stage<'a> {
 impl Stage<'_> {
     /// Optimiser steps of the stage, for a task of `documents`.
     pub fn steps(&self, documents: usize) -> usize {
-        self.epochs * documents.div_ceil(self.batch_documents)
+        self.training.epochs * documents.div_ceil(self.training.batch_documents)
     }
 
     /// Names a step's dropout draws among all steps of all stages and seeds.
@@ -87,15 +77,16 @@ pub fn fit(
     stage: &Stage<'_>,
     recorder: &mut dyn Recorder,
 ) -> Result<Outcome> {
+    let training = &stage.training;
     model.reset_optimiser();
-    let mut clock = Clock::new(task.len() * stage.epochs, stage.context);
+    let mut clock = Clock::new(task.len() * training.epochs, stage.context);
     let mut step = 0;
-    for epoch in 1..=stage.epochs {
+    for epoch in 1..=training.epochs {
         for batch in batches(
             task,
             epoch as u64,
-            stage.batch_documents,
-            stage.shuffle,
+            training.batch_documents,
+            training.shuffle,
             stage.seed,
         )
         .iter()
@@ -103,13 +94,13 @@ pub fn fit(
             step += 1;
             let started = Instant::now();
             clock.begin_step(batch.documents());
-            let learning_rate = learning_rate_at(stage.schedule, stage.learning_rate, &clock);
+            let learning_rate = learning_rate_at(training.schedule, training.learning_rate, &clock);
             let settings = StepSettings {
                 learning_rate,
-                betas: stage.optimiser.betas,
-                epsilon: stage.optimiser.epsilon,
-                weight_decay: stage.optimiser.weight_decay,
-                clip_norm: stage.optimiser.clip_norm,
+                betas: training.optimiser.betas,
+                epsilon: training.optimiser.epsilon,
+                weight_decay: training.optimiser.weight_decay,
+                clip_norm: training.optimiser.clip_norm,
                 dropout: stage.dropout,
                 dropout_key: stage.dropout_key(step),
             };
@@ -143,6 +134,7 @@ pub fn fit(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::{OptimiserSpec, ScheduleSpec};
     use crate::data::ragged::{Ragged, Sequence};
     use crate::model::{StepReport, weights::Weight};
 
@@ -216,12 +208,14 @@ mod tests {
         );
         let stage = Stage {
             kind: StageKind::Pretrain,
-            epochs: 2,
-            batch_documents: 2,
-            learning_rate: 0.1,
-            optimiser: &OptimiserSpec::default(),
-            schedule: &ScheduleSpec::default(),
-            shuffle: false,
+            training: Training {
+                epochs: 2,
+                batch_documents: 2,
+                learning_rate: 0.1,
+                optimiser: &OptimiserSpec::default(),
+                schedule: &ScheduleSpec::default(),
+                shuffle: false,
+            },
             dropout: 0.1,
             context: 8,
             seed: 3,

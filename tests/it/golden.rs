@@ -32,7 +32,8 @@ fn sections(cases: &[(&str, String)]) -> String {
         .collect()
 }
 
-/// Exit code and error, without progress, temporary folders, hashes and the system's own words.
+/// Exit code and error, without progress, temporary folders, hashes, lines of the quickstart and
+/// the system's own words.
 fn error(lab: &Lab, said: Said) -> String {
     let text = lab.filtered(&said.err);
     let start = text
@@ -51,6 +52,17 @@ fn error(lab: &Lab, said: Said) -> String {
             .chain(rest)
             .collect();
     }
+    let place = format!("{QUICKSTART}:");
+    let pieces = text.split(&place).enumerate();
+    text = pieces
+        .map(|(i, piece)| match i {
+            0 => piece.to_owned(),
+            _ => {
+                let rest = piece.trim_start_matches(|c: char| c.is_ascii_digit());
+                format!("{place}LINE{rest}")
+            }
+        })
+        .collect();
     let mut lines: Vec<String> = text
         .lines()
         .map(|line| match line.split_once(" (os error ") {
@@ -97,6 +109,15 @@ fn errors_before_anything_runs() {
         ("no such experiment: check", run(&["check", &gone])),
         ("unknown key", set("finetune.epoch=3")),
         ("a key of the sweep", set("pretrain.epochs=3")),
+        (
+            "weights for a point that pretrains",
+            set("finetune.init=weights.safetensors"),
+        ),
+        ("more names than points", set("sweep.pretrain.epochs=[0]")),
+        (
+            "plotting before running",
+            run(&["plot", QUICKSTART, "--results", &results]),
+        ),
         ("no such shape", set("model.embed=128")),
         ("a shape that is not compiled in", set("model.layers=37")),
         ("no run", run(&["ask", &gone, "Where?"])),
@@ -129,8 +150,7 @@ fn errors_of_runs_and_of_what_they_leave() {
     };
     let init = |bytes: &[u8]| {
         let file = lab.write("file.safetensors", bytes);
-        let set = format!("finetune.init={file}");
-        error(&lab, lab.quickstart("run", "init", &["--set", &set]))
+        error(&lab, lab.finetune_from("init", &file))
     };
     let settings = [
         "--set",
@@ -150,10 +170,24 @@ fn errors_of_runs_and_of_what_they_leave() {
             .join("checkpoints/finetune.safetensors"),
     );
     let weights = weights.expect("weights");
+    let other_shape = {
+        let (mut loaded, notes) = attnlab::model::weights::read(
+            &lab.run_folder("r", 1)
+                .join("checkpoints/finetune.safetensors"),
+        )
+        .expect("weights");
+        let wide = loaded.iter_mut().find(|w| w.shape == [64, 256]);
+        let wide = wide.expect("a wide weight");
+        (wide.shape, wide.values) = (vec![64, 255], vec![0.0; 64 * 255]);
+        let path = lab.path("other.safetensors");
+        attnlab::model::weights::write(&path, &loaded, &notes).expect("written");
+        std::fs::read(&path).expect("the file")
+    };
     let several = error(&lab, lab.attnlab(&["ask", &lab.text("r"), "Where?"]));
     let cases = [
         ("unknown character", ask("Where was Ad\u{e4} born?")),
         ("empty question", ask("")),
+        ("a question that is too long", ask(&"Where? ".repeat(20))),
         ("several runs", several),
         ("a text that is not UTF-8", score("latin.txt", b"caf\xe9")),
         (
@@ -165,6 +199,7 @@ fn errors_of_runs_and_of_what_they_leave() {
             init(b"this is no file of weights at all\n"),
         ),
         ("weights that are cut", init(&weights[..weights.len() - 1])),
+        ("weights of another shape", init(&other_shape)),
         ("a run that diverges", digits(error(&lab, diverged))),
         (
             "results that are a file",

@@ -11,8 +11,9 @@ pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The quickstart, short: two points, of which the second pretrains.
 pub(crate) const QUICKSTART: &str = "experiments/quickstart.toml";
-const SHORT: [&str; 4] = [
+const SHORT: [&str; 5] = [
     "data.people=48",
+    "data.biographies_per_person=2",
     "pretrain.batch_documents=24",
     "finetune.epochs=1",
     "sweep.pretrain.epochs=[0,1]",
@@ -92,6 +93,27 @@ impl Lab {
         arguments.extend(SHORT.iter().flat_map(|setting| ["--set", setting]));
         arguments.extend(more);
         self.attnlab_with(&arguments, variables)
+    }
+
+    /// Writes `NAME.toml`: the short quickstart's people, model and finetuning as one point without
+    /// pretraining or figures, then `more`. Returns its path as text.
+    pub(crate) fn finetuning(&self, name: &str, more: &str) -> String {
+        let quickstart = read(&Path::new(REPOSITORY).join(QUICKSTART));
+        let (_, model) = quickstart.split_once("\n[model]\n").expect("a model");
+        let (model, _) = model.split_once("\n[").expect("another table");
+        let text = format!(
+            "seeds = [1]\n\n[data]\nkind = \"synthetic\"\npeople = 48\n\
+             biographies_per_person = 2\n\n[model]\n{model}\n[finetune]\nepochs = 1\n\
+             batch_documents = 32\nlearning_rate = 1e-3\n\n[evaluate]\nsplit = \"dev\"\n{more}"
+        );
+        self.write(&format!("{name}.toml"), text)
+    }
+
+    /// Runs [`Lab::finetuning`] from a file of weights.
+    pub(crate) fn finetune_from(&self, results: &str, weights: &str) -> Said {
+        let (file, results) = (self.finetuning("started", ""), self.text(results));
+        let init = format!("finetune.init={weights}");
+        self.attnlab(&["run", &file, "--results", &results, "--set", &init])
     }
 
     /// The run folder of the short quickstart's point with that many epochs of pretraining.

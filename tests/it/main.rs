@@ -6,4 +6,5 @@ mod golden;
 mod lab;
 mod layering;
 mod paths;
+mod readme;
 mod real_text;

@@ -76,7 +76,7 @@ fn the_hash_of_a_file_is_the_same_on_every_machine_and_day() {
 fn the_resolved_settings_are_an_experiment_with_the_same_hash() {
     let swept = format!("{VALID}\n[sweep]\n'pretrain.epochs' = [1, 2]");
     for point in load_text(&swept).unwrap().points {
-        let again = load_text(&to_toml(&point.settings)).unwrap();
+        let again = load_text(&to_toml(&point.settings, 0)).unwrap();
         assert_eq!(again.points[0].settings, point.settings);
         assert_eq!(again.points[0].hash(), point.hash());
     }

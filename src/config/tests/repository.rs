@@ -113,7 +113,10 @@ fn only_files_below_a_base_folder_are_for_others() {
 
 /// The public fields that the schema declares, by reading it.
 fn schema_fields() -> BTreeSet<String> {
-    let source = include_str!("../schema.rs");
+    let source = concat!(
+        include_str!("../schema.rs"),
+        include_str!("../schema/training.rs")
+    );
     let field = |line: &str| {
         let (name, _) = line.trim().strip_prefix("pub ")?.split_once(": ")?;
         name.chars()

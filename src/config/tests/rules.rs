@@ -102,13 +102,8 @@ fn each_broken_rule_has_its_text() {
         ),
         (
             "labels",
-            bars,
-            "kind = \"accuracy-bars\"\nlabels = [\"a\", \"b\"]",
-        ),
-        (
-            "labels of examples",
-            bars,
-            "kind = \"corruption-examples\"\nlabels = [\"a\"]",
+            "seeds = [1, 2]",
+            "seeds = [1, 2]\nlabels = [\"a\", \"b\"]",
         ),
         (
             "no examples",

@@ -23,8 +23,18 @@ pub(in crate::config) fn check(frame: &Frame, points: usize, mended: &[String]) 
             format!("`seeds` has {value} twice")
         });
     }
+    let number = frame.labels.len();
+    rules.helped(number > 0 && number != points, &["labels", "sweep"], || {
+        let plural = if points == 1 { "" } else { "s" };
+        let message =
+            format!("`labels` has {number} names, but the experiment has {points} point{plural}");
+        (
+            message,
+            "give every point of the sweep one name, or leave `labels` out".to_owned(),
+        )
+    });
     for (name, spec) in &frame.figures {
-        figure(&mut rules, name, spec, points);
+        figure(&mut rules, name, spec);
     }
     rules.faults
 }
@@ -35,7 +45,7 @@ pub(super) fn seed(rules: &mut Rules<'_>, key: &str, value: u64) {
     });
 }
 
-fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, points: usize) {
+fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec) {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let named = !name.is_empty() && name.len() <= NAME_CHARACTERS && name.chars().all(plain);
     // A name with a dot cannot be addressed as a key path: the place is the table of figures.
@@ -66,8 +76,6 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, points: usize) {
         curves,
     );
     let examples = is(FigureKind::CorruptionExamples);
-    let both = "`kind` = \"accuracy-bars\" and \"learning-curves\"";
-    only(rules, "labels", !spec.labels.is_empty() && examples, both);
     let corruption = "`kind` = \"corruption-examples\"";
     only(
         rules,
@@ -76,17 +84,6 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, points: usize) {
         corruption,
     );
 
-    let (labels, number) = (key("labels"), spec.labels.len());
-    let wrong = !examples && number > 0 && number != points;
-    rules.helped(wrong, &[&labels, &kind, "sweep"], || {
-        let plural = if points == 1 { "" } else { "s" };
-        let message =
-            format!("`{labels}` has {number} names, but the experiment has {points} point{plural}");
-        (
-            message,
-            "give every point of the sweep one name, or leave `labels` out".to_owned(),
-        )
-    });
     if let Some(count) = spec.examples.filter(|_| examples) {
         let key = key("examples");
         rules.rule(!(1..=12).contains(&count), &[&key, &kind], || {

@@ -14,7 +14,7 @@ use super::{AttentionDropout, AttentionOp, Projections};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Into, View, apply, input_gradient, product, weight_gradient};
+use crate::ops::kernels::matmul::{Output, View, apply, input_gradient, product, weight_gradient};
 use crate::ops::kernels::rows::{
     add_rows, exp, fill_rows, normalise, normalise_backward, row_moments, sum_of, wide,
 };
@@ -164,7 +164,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             (EMBED, 3 * EMBED),
             &normed,
             &self.qkv[0],
-            Into::Add,
+            Output::Add,
             &mut qkv,
         );
         let squares: usize = shard.documents().map(|d| HEADS * d.len() * d.len()).sum();
@@ -178,7 +178,14 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             }
         }
         fill_rows(y, &self.proj[1]);
-        apply(tokens, (EMBED, EMBED), &heads, &self.proj[0], Into::Add, y);
+        apply(
+            tokens,
+            (EMBED, EMBED),
+            &heads,
+            &self.proj[0],
+            Output::Add,
+            y,
+        );
         let first = (shard.tokens().start * EMBED) as u32;
         wide(
             #[inline(always)]
@@ -209,7 +216,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         let n = document.len();
         let [q, k, v] = Self::views(document, head, qkv);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        product((n, HEAD_DIM, n), q, k.t(), scale, Into::Set, attention, n);
+        product((n, HEAD_DIM, n), q, k.t(), scale, Output::Set, attention, n);
         wide(
             #[inline(always)]
             || {
@@ -231,7 +238,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             View::rows(kept, n),
             v,
             1.0,
-            Into::Set,
+            Output::Set,
             heads,
             width,
         );
@@ -311,7 +318,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             (EMBED, EMBED),
             &dropped,
             &self.proj[0],
-            Into::Set,
+            Output::Set,
             &mut dheads,
         );
         let mut dqkv = vec![0.0; tokens * 3 * EMBED];
@@ -338,7 +345,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             (EMBED, 3 * EMBED),
             &dqkv,
             &self.qkv[0],
-            Into::Set,
+            Output::Set,
             &mut dnormed,
         );
         let [dweight, dbias] = &mut parts.norm;
@@ -376,14 +383,22 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         let dropped = self.drop_attention(shard, document, head, attention);
         let kept = View::rows(dropped.as_deref().unwrap_or(attention), n);
         let dv = &mut dqkv[first + 2 * EMBED..];
-        product((n, n, HEAD_DIM), kept.t(), dout, 1.0, Into::Set, dv, width);
+        product(
+            (n, n, HEAD_DIM),
+            kept.t(),
+            dout,
+            1.0,
+            Output::Set,
+            dv,
+            width,
+        );
         let mut dscores = vec![0.0; n * n];
         product(
             (n, HEAD_DIM, n),
             dout,
             v.t(),
             1.0,
-            Into::Set,
+            Output::Set,
             &mut dscores,
             n,
         );
@@ -416,11 +431,19 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
             dscores,
             k,
             1.0,
-            Into::Set,
+            Output::Set,
             &mut dqkv[first..],
             width,
         );
         let dk = &mut dqkv[first + EMBED..];
-        product((n, n, HEAD_DIM), dscores.t(), q, 1.0, Into::Set, dk, width);
+        product(
+            (n, n, HEAD_DIM),
+            dscores.t(),
+            q,
+            1.0,
+            Output::Set,
+            dk,
+            width,
+        );
     }
 }

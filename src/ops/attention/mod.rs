@@ -6,6 +6,7 @@ mod cuda;
 #[cfg(any(test, feature = "cuda"))]
 mod reference;
 
+#[cfg(test)]
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Storage, Tape};
@@ -29,6 +30,7 @@ pub struct Projections<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub proj: Linear<EMBED, EMBED, N, D>,
 }
 
+#[cfg(test)] // Kinds of attention list the projections themselves: these have no level of names.
 impl<const EMBED: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
     for Projections<EMBED, N, D>
 {

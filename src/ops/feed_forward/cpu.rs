@@ -11,7 +11,7 @@ use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
 use crate::ops::dropout::Dropout;
-use crate::ops::kernels::matmul::{Into, apply, input_gradient, weight_gradient};
+use crate::ops::kernels::matmul::{Output, apply, input_gradient, weight_gradient};
 use crate::ops::kernels::rows::{
     add_rows, fill_rows, gelu, normalise, normalise_backward, row_moments, wide,
 };
@@ -142,7 +142,7 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
             (EMBED, HIDDEN),
             &normed,
             self.expand.0,
-            Into::Add,
+            Output::Add,
             &mut hidden,
         );
         let mut active = vec![0.0; tokens * HIDDEN];
@@ -161,7 +161,7 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
             (HIDDEN, EMBED),
             &active,
             self.contract.0,
-            Into::Add,
+            Output::Add,
             y,
         );
         let first = (shard.tokens().start * EMBED) as u32;
@@ -203,7 +203,7 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
             (HIDDEN, EMBED),
             &dropped,
             self.contract.0,
-            Into::Set,
+            Output::Set,
             &mut dhidden,
         );
         let mut active = vec![0.0; tokens * HIDDEN];
@@ -245,7 +245,7 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
             (EMBED, HIDDEN),
             &dhidden,
             self.expand.0,
-            Into::Set,
+            Output::Set,
             &mut dnormed,
         );
         let [dweight, dbias] = &mut parts.norm;

@@ -11,7 +11,7 @@ use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Into, apply, input_gradient, weight_gradient};
+use crate::ops::kernels::matmul::{Output, apply, input_gradient, weight_gradient};
 use crate::ops::kernels::rows::{exp, normalise, normalise_backward, row_moments, sum_of, wide};
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
@@ -102,7 +102,7 @@ impl HeadOp<f32> for Cpu {
                     (EMBED, VOCAB),
                     &normed,
                     weights.2,
-                    Into::Set,
+                    Output::Set,
                     logits,
                 );
             });
@@ -134,7 +134,7 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
         (EMBED, VOCAB),
         &normed,
         weights.2,
-        Into::Set,
+        Output::Set,
         &mut logits,
     );
     let mut nats = 0.0;
@@ -183,7 +183,7 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
         (EMBED, VOCAB),
         &dlogits,
         weights.2,
-        Into::Set,
+        Output::Set,
         &mut dnormed,
     );
     let normed = normalise(&x, &moments, weights.0, weights.1);

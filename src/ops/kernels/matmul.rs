@@ -42,7 +42,7 @@ impl<'a> View<'a> {
 
 /// What happens with what the output holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Into {
+pub(in crate::ops) enum Output {
     /// Overwritten.
     Set,
     /// Added to.
@@ -56,7 +56,7 @@ pub(in crate::ops) fn product(
     a: View<'_>,
     b: View<'_>,
     scale: f32,
-    into: Into,
+    output: Output,
     out: &mut [f32],
     out_step: usize,
 ) {
@@ -68,7 +68,7 @@ pub(in crate::ops) fn product(
         "the output overruns its slice"
     );
     if k == 0 {
-        if into == Into::Set {
+        if output == Output::Set {
             out.chunks_mut(out_step)
                 .take(m)
                 .for_each(|row| row[..n].fill(0.0));
@@ -87,7 +87,7 @@ pub(in crate::ops) fn product(
             out.as_mut_ptr(),
             1,
             out_step as isize,
-            into == Into::Add,
+            output == Output::Add,
             a.data.as_ptr(),
             a.column_step as isize,
             a.row_step as isize,
@@ -110,11 +110,11 @@ pub(in crate::ops) fn apply(
     (inputs, outputs): (usize, usize),
     x: &[f32],
     w: &[f32],
-    into: Into,
+    output: Output,
     y: &mut [f32],
 ) {
     let (x, w) = (View::rows(x, inputs), View::rows(w, inputs).t());
-    product((rows, inputs, outputs), x, w, 1.0, into, y, outputs);
+    product((rows, inputs, outputs), x, w, 1.0, output, y, outputs);
 }
 
 /// `dx = dy W`, or added to `dx`.
@@ -123,11 +123,11 @@ pub(in crate::ops) fn input_gradient(
     (inputs, outputs): (usize, usize),
     dy: &[f32],
     w: &[f32],
-    into: Into,
+    output: Output,
     dx: &mut [f32],
 ) {
     let (dy, w) = (View::rows(dy, outputs), View::rows(w, inputs));
-    product((rows, outputs, inputs), dy, w, 1.0, into, dx, inputs);
+    product((rows, outputs, inputs), dy, w, 1.0, output, dx, inputs);
 }
 
 /// `dW = dyᵀ x`.
@@ -139,7 +139,7 @@ pub(in crate::ops) fn weight_gradient(
     dw: &mut [f32],
 ) {
     let (dy, x) = (View::rows(dy, outputs).t(), View::rows(x, inputs));
-    product((outputs, rows, inputs), dy, x, 1.0, Into::Set, dw, inputs);
+    product((outputs, rows, inputs), dy, x, 1.0, Output::Set, dw, inputs);
 }
 
 #[cfg(test)]
@@ -158,9 +158,9 @@ mod tests {
             let (x, w) = (numbers(rows * inputs, 1), numbers(outputs * inputs, 2));
             let dy = numbers(rows * outputs, 3);
             let mut y = vec![f32::NAN; rows * outputs];
-            apply(rows, (inputs, outputs), &x, &w, Into::Set, &mut y);
+            apply(rows, (inputs, outputs), &x, &w, Output::Set, &mut y);
             let mut dx = vec![1.0; rows * inputs];
-            input_gradient(rows, (inputs, outputs), &dy, &w, Into::Add, &mut dx);
+            input_gradient(rows, (inputs, outputs), &dy, &w, Output::Add, &mut dx);
             let mut dw = vec![f32::NAN; outputs * inputs];
             weight_gradient(rows, (inputs, outputs), &x, &dy, &mut dw);
             let close = |a: f32, b: f64| assert!((f64::from(a) - b).abs() < 1e-4, "{a} {b}");
@@ -192,7 +192,7 @@ mod tests {
             View::rows(&[], 0),
             View::rows(&[], 2),
             1.0,
-            Into::Set,
+            Output::Set,
             &mut out,
             2,
         );

@@ -20,7 +20,7 @@ fn show_prints_both_tasks_and_writes_a_figure() {
         "{out}"
     );
     assert!(
-        out.contains("questions: 24 train, 12 dev, 12 test (without answers)\n"),
+        out.contains("questions: 19 train, 19 dev, 10 test (without answers)\n"),
         "{out}"
     );
     let pairs: Vec<(&str, &str)> = out

@@ -13,12 +13,11 @@ const DIVERGING: [&str; 4] = [
 fn a_run_that_diverges_keeps_what_was_before_the_step() {
     let lab = Lab::new();
     let said = lab.quickstart("run", "r", &DIVERGING);
-    assert!(
-        said.err
-            .contains("\n  help: lower `pretrain.learning_rate`"),
-        "{}",
-        said.err
-    );
+    let help = "\n  help: lower `pretrain.learning_rate`, or clip with \
+                `pretrain.optimiser.clip_norm = 1.0`\n";
+    assert!(said.err.ends_with(help), "{}", said.err);
+    let kept = "/metrics.csv (1 row), ";
+    assert!(said.err.contains(kept), "{}", said.err);
     let message = said.failed(1);
     assert!(
         message.starts_with("error: pretrain stopped at step 2: loss_nats is "),
@@ -41,7 +40,9 @@ fn a_run_that_diverges_keeps_what_was_before_the_step() {
         serde_json::from_str(&read(&run.join("status.json"))).expect("JSON");
     assert_eq!(status["state"], "failed");
     let reason = status["reason"].as_str().expect("a reason");
-    assert!(reason.contains("pretrain stopped at step 2: "), "{reason}");
+    let start = "pretrain stopped at step 2: loss_nats is ";
+    assert!(reason.starts_with(start), "{reason}");
+    assert!(!reason.contains("help: "), "{reason}");
 
     // The point before it is done and stays; what failed is tried again.
     assert!(read(&lab.run_folder("r", 0).join("status.json")).contains("\"done\""));
@@ -52,6 +53,16 @@ fn a_run_that_diverges_keeps_what_was_before_the_step() {
         .attnlab(&["ask", &lab.run_text("r", 1), "Where?"])
         .failed(2);
     assert!(ask.ends_with(" holds no weights"), "{ask}");
+}
+
+/// Where the norm is clipped, clipping is no way out.
+#[test]
+fn a_run_that_diverges_although_it_clips_is_told_to_go_slower() {
+    let lab = Lab::new();
+    let said = lab.quickstart("run", "r", &["--set", "pretrain.learning_rate=1e30"]);
+    let help = "\n  help: lower `pretrain.learning_rate`\n";
+    assert!(said.err.ends_with(help), "{}", said.err);
+    said.failed(1);
 }
 
 #[test]

@@ -85,7 +85,12 @@ fn another_seed_gives_other_weights() {
     let weights = |run: &Path| std::fs::read(run.join("checkpoints/finetune.safetensors"));
     assert!(weights(&one).expect("weights") != weights(&two).expect("weights"));
     let summary = read(&lab.path("r/quickstart/summary.csv"));
-    assert_eq!(column(&summary, "seed"), ["1", "2", "1", "2"]);
+    let of_both_points = ["1", "2", ""].repeat(2);
+    assert_eq!(
+        column(&summary, "seed"),
+        of_both_points,
+        "no seed changes the constant answer"
+    );
 }
 
 #[test]

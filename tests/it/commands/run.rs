@@ -12,7 +12,21 @@ fn run_leaves_settings_status_metrics_predictions_weights_and_figures() {
         said.err
     );
     let out = said.done();
-    assert_eq!(out.matches(" of 12 dev questions").count(), 2, "{out}");
+    assert_eq!(out.matches(" of 19 dev questions").count(), 3, "{out}");
+    let lines: Vec<&str> = out
+        .lines()
+        .filter_map(|line| line.split_once(": "))
+        .map(|(who, _)| who)
+        .take(3)
+        .collect();
+    assert_eq!(
+        lines,
+        [
+            "no pretraining, seed 1",
+            "always \u{201c}London\u{201d}",
+            "pretrained, seed 1",
+        ]
+    );
     assert_eq!(out.matches("\nfigure  ").count(), 4, "{out}");
 
     for (epochs, stages) in [(0, vec!["finetune"]), (1, vec!["pretrain", "finetune"])] {
@@ -27,7 +41,7 @@ fn run_leaves_settings_status_metrics_predictions_weights_and_figures() {
             serde_json::from_str(&read(&run.join("status.json"))).expect("JSON");
         assert_eq!(status, serde_json::json!({"state": "done"}));
 
-        // 96 documents by 24 are four steps; 24 questions by 32 are one.
+        // 96 documents by 24 are four steps; 19 questions by 32 are one.
         let metrics = read(&run.join("metrics.csv"));
         let rows = column(&metrics, "stage");
         let of = |stage| rows.iter().filter(|row| *row == stage).count();
@@ -46,18 +60,34 @@ fn run_leaves_settings_status_metrics_predictions_weights_and_figures() {
             assert!(bytes > 4 * 116_480, "{bytes} bytes of 116,480 parameters");
         }
         assert_eq!(run.join("corruption_examples.csv").is_file(), epochs > 0);
-        let predictions = read(&run.join("predictions/dev-model.tsv"));
-        let mut lines = predictions.lines();
-        assert_eq!(
-            lines.next(),
-            Some("question\tgold\tpredicted\tcorrect\tlog_probability")
-        );
-        let cells: Vec<usize> = lines.map(|line| line.split('\t').count()).collect();
-        assert_eq!(cells, [5; 12], "{predictions}");
+        for subject in ["model", "constant"] {
+            let predictions = read(&run.join(format!("predictions/dev-{subject}.tsv")));
+            let mut lines = predictions.lines();
+            assert_eq!(
+                lines.next(),
+                Some("question\tgold\tpredicted\tcorrect\tlog_probability")
+            );
+            let rows: Vec<Vec<&str>> = lines.map(|line| line.split('\t').collect()).collect();
+            let cells: Vec<usize> = rows.iter().map(Vec::len).collect();
+            assert_eq!(cells, [5; 19], "{predictions}");
+            for row in &rows {
+                assert_eq!(row[3] == "true", row[1] == row[2], "{predictions}");
+                assert_eq!(row[4].is_empty(), subject == "constant", "{predictions}");
+                assert!(subject == "model" || row[2] == "London", "{predictions}");
+            }
+        }
     }
     let summary = read(&lab.path("r/quickstart/summary.csv"));
-    assert_eq!(column(&summary, "label"), ["no pretraining", "pretrained"]);
-    assert_eq!(column(&summary, "questions"), ["12", "12"]);
+    let is = |name, cells: [&str; 4]| assert_eq!(column(&summary, name), cells, "{name}");
+    let (without, with) = ("no pretraining", "pretrained");
+    is("label", [without, without, with, with]);
+    is("seed", ["1", "", "1", ""]);
+    is("subject", ["model", "constant", "model", "constant"]);
+    is("detail", ["", "London", "", "London"]);
+    is("questions", ["19"; 4]);
+    // London's share of 19 people born in ten places: 19 / (1 + 1/2 + … + 1/10) = 6.5.
+    let correct = column(&summary, "correct");
+    assert_eq!([&correct[1], &correct[3]], ["6", "6"]);
 
     let figures = files_below(&lab.path("r/quickstart/figures"));
     for name in ["accuracy", "pretraining", "finetuning", "corruption"] {
@@ -108,17 +138,64 @@ fn plot_draws_the_same_bytes_again() {
 fn plot_without_a_run_says_so_and_draws_nothing() {
     let lab = Lab::new();
     let said = lab.quickstart("plot", "r", &[]);
-    let all = format!("{}{}", said.out, said.err);
-    assert!(
-        all.contains("no finished run") || all.contains("no run"),
-        "{all}"
+    assert_eq!(said.out, "");
+    let help = "\n  help: `attnlab run experiments/quickstart.toml` makes one\n";
+    assert!(said.err.ends_with(help), "{}", said.err);
+    assert_eq!(
+        lab.filtered(&said.failed(2)),
+        "error: quickstart has no finished run in TMP/r"
     );
-    let figures = lab.path("r/quickstart/figures");
-    assert!(
-        !figures.exists(),
-        "figures of nothing: {:?}",
-        files_below(&figures).keys()
+    assert!(!lab.path("r").exists(), "something was written");
+
+    // Nor is a run that has failed a finished one: what it left stays as it is.
+    let diverging = ["--set", "pretrain.learning_rate=1e30"];
+    let only_pretrained = ["--set", "sweep.pretrain.epochs=[1, 2]"];
+    let both = [diverging, only_pretrained].concat();
+    lab.quickstart("run", "r", &both).failed(1);
+    let before = files_below(&lab.path("r"));
+    lab.quickstart("plot", "r", &both).failed(2);
+    assert!(files_below(&lab.path("r")) == before, "a file has changed");
+}
+
+#[test]
+fn tables_without_rows_say_what_their_columns_are() {
+    let lab = Lab::new();
+    let file = lab.finetuning("untold", "");
+    let results = lab.text("r");
+    let nothing = ["evaluate.split=test", "finetune.epochs=0"];
+    let mut arguments = vec!["run", &file, "--results", &results];
+    arguments.extend(nothing.iter().flat_map(|setting| ["--set", setting]));
+    assert_eq!(
+        lab.attnlab(&arguments).done(),
+        "",
+        "nobody knows the answers"
     );
+    let files = files_below(&lab.path("r/untold"));
+    let the = |end: &str| {
+        let mut found = files.iter().filter(|(name, _)| name.ends_with(end));
+        let (_, bytes) = found.next().unwrap_or_else(|| panic!("no {end}"));
+        assert!(found.next().is_none(), "several {end}");
+        String::from_utf8_lossy(bytes).into_owned()
+    };
+    assert_eq!(
+        the("summary.csv"),
+        "point,label,seed,split,subject,detail,correct,questions,accuracy,low_95,high_95\n"
+    );
+    assert_eq!(
+        the("metrics.csv"),
+        "stage,epoch,step,documents,tokens,loss_nats,learning_rate,gradient_norm,\
+         tokens_per_second,step_ms\n"
+    );
+    let predictions = the("test-model.tsv");
+    let rows: Vec<Vec<&str>> = predictions
+        .lines()
+        .skip(1)
+        .map(|line| line.split('\t').collect())
+        .collect();
+    assert_eq!(rows.len(), 10, "{predictions}");
+    for row in rows {
+        assert_eq!((row[1], row[3]), ("", ""), "{predictions}");
+    }
 }
 
 #[test]
@@ -136,19 +213,23 @@ fn check_passes_the_repository_and_names_every_mistake() {
     assert!(out.lines().count() >= 5, "{out}");
 
     let good = read(std::path::Path::new("experiments/quickstart.toml"));
-    let bad = good
-        .replace("heads      = 4", "heads      = 0")
-        .replace("epochs          = 20", "epoch = 20");
-    assert_ne!(good, bad);
-    let file = lab.write("bad.toml", bad);
+    let (start, finetune) = good.split_once("[finetune]\n").expect("a stage");
+    let bad = [
+        start.replace("heads      = 4", "heads      = 0"),
+        finetune.replacen("epochs ", "epoch ", 1),
+    ]
+    .join("[finetune]\n");
+    let line = |start: &str| 1 + bad.lines().position(|l| l.starts_with(start)).expect(start);
+    let heads = format!("bad.toml:{}:1: `model.heads` = 0", line("heads "));
+    let epoch = format!(
+        "bad.toml:{}:1: unknown key `finetune.epoch`;",
+        line("epoch ")
+    );
+    let file = lab.write("bad.toml", &bad);
     let said = lab.attnlab(&["check", &file]);
     assert_eq!(said.code, 3);
-    for part in [
-        "bad.toml:17:1: ",
-        "model.heads",
-        "unknown key `finetune.epoch`",
-    ] {
-        assert!(said.err.contains(part), "{part} is not in\n{}", said.err);
+    for part in [heads, epoch] {
+        assert!(said.err.contains(&part), "{part} is not in\n{}", said.err);
     }
     assert_eq!(said.out, "");
 }

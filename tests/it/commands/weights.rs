@@ -1,8 +1,10 @@
 //! `export`, and starting from an exported file.
 
+use std::path::PathBuf;
+
 use attnlab::model::weights;
 
-use crate::lab::{Lab, Said, read};
+use crate::lab::{Lab, QUICKSTART, files_below, read};
 
 /// A lab with a file of pretrained weights.
 fn exported() -> (Lab, String) {
@@ -20,9 +22,14 @@ fn exported() -> (Lab, String) {
     (lab, file)
 }
 
-fn finetune_from(lab: &Lab, results: &str, file: &str) -> Said {
-    let init = format!("finetune.init={file}");
-    lab.quickstart("run", results, &["--set", &init])
+/// The only run folder below `results`.
+fn only_run(lab: &Lab, results: &str) -> PathBuf {
+    let folder = lab.path(results);
+    let files = files_below(&folder);
+    let mut runs = files.keys().filter_map(|f| f.strip_suffix("/status.json"));
+    let run = runs.next().expect("a run");
+    assert_eq!(runs.next(), None, "several runs");
+    folder.join(run)
 }
 
 #[test]
@@ -36,23 +43,61 @@ fn finetuning_from_an_exported_file_is_going_on_from_pretraining() {
     );
 
     lab.quickstart("run", "whole", &[]).done();
-    finetune_from(&lab, "started", &file).done();
-    let answers = |results, epochs| {
-        read(
-            &lab.run_folder(results, epochs)
-                .join("predictions/dev-model.tsv"),
-        )
+    lab.finetune_from("started", &file).done();
+    let (without, whole) = (lab.run_folder("whole", 0), lab.run_folder("whole", 1));
+    let started = only_run(&lab, "started");
+    let answers = |run: &PathBuf| read(&run.join("predictions/dev-model.tsv"));
+    assert_eq!(answers(&started), answers(&whole));
+    assert_ne!(answers(&without), answers(&whole));
+    let weights = |run: &PathBuf| {
+        std::fs::read(run.join("checkpoints/finetune.safetensors")).expect("weights")
     };
-    assert_eq!(answers("started", 0), answers("whole", 1));
-    assert_ne!(answers("whole", 0), answers("whole", 1));
-    let weights = |results, epochs| {
-        std::fs::read(
-            lab.run_folder(results, epochs)
-                .join("checkpoints/finetune.safetensors"),
-        )
-        .expect("weights")
-    };
-    assert!(weights("started", 0) == weights("whole", 1));
+    assert!(weights(&started) == weights(&whole));
+}
+
+/// At one point of a sweep is enough: that point would pretrain for nothing.
+#[test]
+fn weights_from_a_file_and_from_pretraining_exclude_each_other() {
+    let lab = Lab::new();
+    let says = "`finetune.init` replaces the weights that `[pretrain]` makes";
+    let help = "\n  help: set `pretrain.epochs = 0`, or leave `init` out\n";
+    let pretrain = "\n[pretrain]\nobjective = \"span-corruption\"\nepochs = 1\n\
+                    batch_documents = 24\nlearning_rate = 1e-3\n";
+    let file = lab.finetuning("both", pretrain);
+    let results = lab.text("r");
+    let said = lab.attnlab(&[
+        "run",
+        &file,
+        "--results",
+        &results,
+        "--set",
+        "finetune.init=weights.safetensors",
+    ]);
+    assert!(said.err.ends_with(help), "{}", said.err);
+    assert_eq!(
+        said.failed(3),
+        format!("error: --set finetune.init: {says}")
+    );
+
+    let said = lab.quickstart("run", "r", &["--set", "finetune.init=weights.safetensors"]);
+    assert!(said.err.ends_with(help), "{}", said.err);
+    assert_eq!(
+        said.failed(3),
+        format!("error: --set finetune.init: {says}")
+    );
+    let written = read(QUICKSTART.as_ref()).replace("[finetune]\n", "[finetune]\ninit = \"w\"\n");
+    let line = 1 + written
+        .lines()
+        .position(|l| l == "init = \"w\"")
+        .expect("it");
+    let file = lab.write("written.toml", written);
+    let said = lab.attnlab(&["check", &file]);
+    assert!(said.err.ends_with(help), "{}", said.err);
+    assert_eq!(
+        lab.filtered(&said.failed(3)),
+        format!("error: TMP/written.toml:{line}:1: {says}")
+    );
+    assert!(!lab.path("r").exists(), "a wrong setting starts nothing");
 }
 
 #[test]
@@ -67,10 +112,16 @@ fn a_file_of_another_shape_is_refused_by_name() {
     (wide.shape, wide.values) = (vec![64, 255], vec![0.0; 64 * 255]);
     let other = lab.path("other.safetensors");
     weights::write(&other, &loaded, &notes).expect("written");
-    let message = finetune_from(&lab, "r", &lab.text("other.safetensors")).failed(5);
-    for part in [&name, "[64, 255]", "[64, 256]", "other.safetensors"] {
-        assert!(message.contains(part), "{part} is not in: {message}");
-    }
+    let message = lab
+        .finetune_from("r", &lab.text("other.safetensors"))
+        .failed(5);
+    assert_eq!(
+        lab.filtered(&message),
+        format!(
+            "error: TMP/other.safetensors: the weights hold `{name}` of shape [64, 255], the \
+             model needs [64, 256]"
+        )
+    );
 }
 
 #[test]
@@ -79,7 +130,9 @@ fn a_file_of_another_corpus_is_refused() {
     let (loaded, mut notes) = weights::read(file.as_ref()).expect("weights");
     notes.insert("vocabulary".to_owned(), "\nab".to_owned());
     weights::write(&lab.path("other.safetensors"), &loaded, &notes).expect("written");
-    let message = finetune_from(&lab, "r", &lab.text("other.safetensors")).failed(5);
+    let message = lab
+        .finetune_from("r", &lab.text("other.safetensors"))
+        .failed(5);
     let says = "error: TMP/other.safetensors was trained with other characters than the data has";
     assert_eq!(lab.filtered(&message), says);
 }
@@ -97,13 +150,14 @@ fn a_file_that_is_cut_or_something_else_is_refused_by_name() {
         ("ones", &[0xff; 4096]),
     ] {
         let broken = lab.write(name, bytes);
-        let message = lab.filtered(&finetune_from(&lab, "r", &broken).failed(5));
+        let message = lab.filtered(&lab.finetune_from("r", &broken).failed(5));
         let start = format!("error: cannot read TMP/{name}: not a safetensors file (");
         assert!(message.starts_with(&start), "{message}");
     }
-    let said = finetune_from(&lab, "r", &lab.text("gone"));
-    let code = said.code;
-    let message = lab.filtered(&said.failed(code));
-    assert!(code == 5 || code == 3, "exit {code}: {message}");
-    assert!(message.contains("TMP/gone"), "{message}");
+    let said = lab.finetune_from("r", &lab.text("gone"));
+    let message = lab.filtered(&said.failed(5));
+    assert!(
+        message.starts_with("error: cannot read TMP/gone: "),
+        "{message}"
+    );
 }

@@ -1,0 +1,84 @@
+//! What can be known before the first step, so that no run of hours ends on it.
+
+use crate::config::schema::{Settings, Split};
+use crate::data::corruption::SpanCorruption;
+use crate::data::questions::{self, BirthPlaces};
+use crate::data::{Corpus, Question};
+use crate::error::{Error, Result};
+
+/// Whether vocabulary and every text that will be read fit the model.
+///
+/// # Errors
+/// One does not: which, how long it is, and the key to change.
+pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
+    let model = &settings.model;
+    let needed = corpus.vocabulary.size();
+    if needed > model.vocabulary {
+        return Err(Error::config(format!(
+            "`model.vocabulary` = {} is too small: the data has {needed} token ids",
+            model.vocabulary
+        ))
+        .help(format!("set `model.vocabulary = {needed}`")));
+    }
+    let fits = |what: &str, tokens: usize| match tokens <= model.context {
+        true => Ok(()),
+        false => Err(Error::config(format!(
+            "{what} has {tokens} tokens, `model.context` is {}",
+            model.context
+        ))
+        .help("raise `model.context`, or shorten `evaluate.answer_characters`")),
+    };
+    if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
+        let longest = spec.longest_excerpt(model.context);
+        let task = SpanCorruption::new(corpus, longest, spec.terminated, 0)?;
+        fits("a corrupted document", task.longest_sequence())?;
+    }
+    if settings
+        .finetune
+        .as_ref()
+        .is_some_and(|stage| stage.epochs > 0)
+    {
+        let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
+        fits(
+            "a training question with its answer",
+            task.longest_sequence(),
+        )?;
+    }
+    if let Some(spec) = settings
+        .evaluate
+        .as_ref()
+        .filter(|evaluate| evaluate.ask_model)
+    {
+        for question in questions_of(corpus, spec.split) {
+            let prompt = questions::prompt(question, &corpus.vocabulary)?;
+            // The last character of an answer is never read.
+            fits(
+                "a question with its longest answer",
+                prompt.len() + spec.answer_characters - 1,
+            )?;
+        }
+    }
+    Ok(())
+}
+
+/// Whether any stage trains or asks a model; the constant answer needs none.
+pub(super) fn uses_model(settings: &Settings) -> bool {
+    let pretrain = settings
+        .pretrain
+        .as_ref()
+        .is_some_and(|p| p.epochs > 0 || p.init.is_some());
+    let finetune = settings
+        .finetune
+        .as_ref()
+        .is_some_and(|f| f.epochs > 0 || f.init.is_some());
+    pretrain || finetune || settings.evaluate.as_ref().is_some_and(|e| e.ask_model)
+}
+
+/// The questions of a split.
+pub(super) fn questions_of(corpus: &Corpus, split: Split) -> &[Question] {
+    match split {
+        Split::Train => &corpus.train,
+        Split::Dev => &corpus.dev,
+        Split::Test => &corpus.test,
+    }
+}

@@ -1,0 +1,47 @@
+//! The README tells the truth about files.
+
+use crate::lab::read;
+
+/// The folder of the repository.
+fn root() -> std::path::PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// Targets of `](…)` that are no web addresses.
+fn links(text: &str) -> Vec<&str> {
+    let targets = text
+        .split("](")
+        .skip(1)
+        .filter_map(|rest| rest.split(')').next());
+    targets.filter(|target| !target.contains("://")).collect()
+}
+
+#[test]
+fn every_link_in_a_readme_leads_to_a_file() {
+    for (page, least) in [
+        ("README.md", 6),
+        ("src/ops/README.md", 0),
+        ("experiments/README.md", 0),
+    ] {
+        let page = root().join(page);
+        let text = read(&page);
+        let links = links(&text);
+        assert!(links.len() >= least, "{}: {links:?}", page.display());
+        for link in links {
+            let target = page.parent().expect("a folder").join(link);
+            assert!(target.exists(), "{} links to {link}", page.display());
+        }
+    }
+}
+
+#[test]
+fn the_experiment_in_the_readme_is_the_quickstart() {
+    let readme = read(&root().join("README.md"));
+    let shown = readme
+        .split("```toml\n")
+        .nth(1)
+        .and_then(|rest| rest.split("```").next());
+    let shown = shown.expect("an experiment in the README");
+    assert!(shown.lines().count() > 30, "{shown}");
+    assert!(read(&root().join("experiments/quickstart.toml")).starts_with(shown.trim_end()));
+}
