@@ -140,7 +140,7 @@ pub struct Run {
 pub struct ExperimentArgs {
     /// The experiment, a TOML file
     pub(crate) file: PathBuf,
-    /// Override a key of the file, such as pretrain.epochs=2 or data.kind=cs224n
+    /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     /// The folder of all results

@@ -7,8 +7,8 @@ use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
 
 use crate::cli::{ExperimentArgs, Run};
-use crate::config;
 use crate::config::schema::default_answer_characters;
+use crate::config::{self, Point};
 use crate::data::Question;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
@@ -46,7 +46,20 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
             None => "a base for others".to_owned(),
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
-                format!("{} × {}", count(points, "point"), count(seeds, "seed"))
+                let compiled = |point: &Point| {
+                    let settings = &point.settings;
+                    registry::find(&settings.model.shape(), settings.device).is_ok()
+                };
+                let note = if experiment.points.iter().all(compiled) {
+                    ""
+                } else {
+                    "  (not in this binary: the next `cargo run` compiles its shape)"
+                };
+                format!(
+                    "{} × {}{note}",
+                    count(points, "point"),
+                    count(seeds, "seed")
+                )
             }
         };
         print(format!("{}: {says}", checked.path.display()))?;
@@ -146,15 +159,15 @@ impl Trained {
         let run = RunDirectory::find(run)?;
         let experiment = config::load_alone(&run.resolved_toml())?;
         let settings = &experiment.points[0].settings;
+        let file = run.last_weights()?;
         if let Ok(Status { state, .. }) = run.status()
             && state != State::Done
         {
-            let path = run.path().display();
+            let file = file.display();
             Progress::new(false).say(&format!(
-                "note: the run in {path} has not ended well, its weights may be old"
+                "note: the run did not end well; its last weights are {file}"
             ));
         }
-        let file = run.last_weights()?;
         let (loaded, notes) = weights::read(&file)?;
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
         let answer_characters = given

@@ -76,6 +76,9 @@ impl<'a> Places<'a> {
     }
 }
 
+/// So many errors of a file that is not TOML are told.
+const SYNTAX_ERRORS: usize = 3;
+
 /// The problems of a fault that names its file. A file that is not TOML has one for each error.
 pub(super) fn file_problems(fault: Fault) -> Vec<Placed> {
     let file = fault.file.clone().unwrap_or_default();
@@ -107,7 +110,17 @@ pub(super) fn file_problems(fault: Fault) -> Vec<Placed> {
             Fault::at_key(&[], format!("this is not TOML: {message}")),
         )
     };
-    errors.into_iter().map(one).collect()
+    // What follows the first errors of a file is mostly their echo.
+    let more = errors.len().saturating_sub(SYNTAX_ERRORS);
+    let mut placed: Vec<Placed> = errors.into_iter().take(SYNTAX_ERRORS).map(one).collect();
+    if more > 0
+        && let Some((_, problem)) = placed.last_mut()
+    {
+        problem.help = Some(format!(
+            "{more} more follow it; mend the first and check again"
+        ));
+    }
+    placed
 }
 
 /// In order, each once.

@@ -132,12 +132,13 @@ impl RunDirectory {
             })
     }
 
-    /// Writes the settings before anything else. What an earlier run left stays until this one has
-    /// something to put in its place.
+    /// Marks the run as running and writes its settings, before anything else. What an earlier run
+    /// left stays until this one has something to put in its place.
     ///
     /// # Errors
     /// The folder cannot be written.
     pub fn begin(&self, resolved_toml: &str) -> Result<()> {
+        self.set_status(State::Running, None)?;
         files::write(&self.resolved_toml(), resolved_toml.as_bytes())
     }
 

@@ -68,13 +68,16 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             "no answer can be compared with a right one",
         ));
     }
+    // Where no model is asked, the constant answer is the run; no seed changes it.
+    let asked = rows.iter().any(|row| row.subject == "model");
     let bar = |(point, label): (&Point, String)| Bar {
         label,
-        runs: of("model", point.folder())
+        runs: of(if asked { "model" } else { "constant" }, point.folder())
             .filter_map(|row| {
                 let (correct, questions) = counts(row)?;
+                let seed = row.seed.unwrap_or(experiment.seeds[0]);
                 Some(SeedAccuracy {
-                    seed: row.seed?,
+                    seed,
                     correct,
                     questions,
                 })
@@ -88,7 +91,8 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
     let said = |row: &AccuracyRow| (row.detail.clone(), row.correct, row.questions);
     let first = constants.next();
     // A line across all bars is true only if it is the same for all of them.
-    let constant = first.filter(|first| constants.all(|row| said(row) == said(first)));
+    let same = first.filter(|first| constants.all(|row| said(row) == said(first)));
+    let constant = same.filter(|_| asked);
     let baseline = constant.and_then(|row| {
         let (correct, questions) = counts(row)?;
         let label = format!(
@@ -139,11 +143,10 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
                 traces.push(Trace { seed, points });
             }
         }
-        if !traces.is_empty() {
-            series.push(Series { label, traces });
-        }
+        // Points that did not train in this stage stay in the list: a colour belongs to a point.
+        series.push(Series { label, traces });
     }
-    if series.is_empty() {
+    if series.iter().all(|series| series.traces.is_empty()) {
         return Ok(Content::Nothing("no run has trained in that stage"));
     }
     Ok(Content::Drawn(draw_learning_curves(&LearningCurves {

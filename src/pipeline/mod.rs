@@ -9,12 +9,13 @@ pub mod summary;
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::Settings;
-use crate::config::{self, Experiment, Point};
+use crate::config::{self, Experiment};
 use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
 use crate::model::registry;
 use crate::progress::Progress;
 use directory::{RunDirectory, State, experiment_folder};
+use stages::Bench;
 
 pub use stages::VOCABULARY_NOTE;
 
@@ -64,29 +65,23 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
                 continue;
             }
             progress.say(&name);
-            directory.set_status(State::Running, None)?;
-            match run_point(point, seed, &directory, options.data.as_deref(), progress) {
-                Ok(()) => directory.set_status(State::Done, None)?,
-                Err(error) => {
-                    directory.set_status(State::Failed, Some(error.message()))?;
-                    return Err(error);
-                }
+            // Nothing of an earlier run is touched before this one is known to start.
+            let data = options.data.as_deref();
+            let bench = Bench::open(&point.settings, seed, data, &directory, progress)?;
+            directory.begin(&config::to_toml(&point.settings, seed))?;
+            if let Err(error) = run_stages(bench) {
+                directory.set_status(State::Failed, Some(error.message()))?;
+                return Err(error);
             }
+            directory.set_status(State::Done, None)?;
         }
     }
     finish(experiment, &options.results)
 }
 
 /// Pretrain, finetune, evaluate: each stage hands its model to the next.
-fn run_point(
-    point: &Point,
-    seed: u64,
-    directory: &RunDirectory,
-    data: Option<&Path>,
-    progress: &Progress,
-) -> Result<()> {
-    directory.begin(&config::to_toml(&point.settings, seed))?;
-    let mut bench = stages::Bench::open(&point.settings, seed, data, directory, progress)?;
+fn run_stages(mut bench: Bench<'_>) -> Result<()> {
+    bench.begin()?;
     bench.pretrain()?;
     bench.finetune()?;
     bench.evaluate()
@@ -105,7 +100,7 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
             results.display()
         ))
         .help(format!(
-            "`attnlab run {}` makes one",
+            "`attnlab run {}` makes one; a run with --set or --results is found with the same",
             experiment.path.display()
         )));
     }

@@ -20,13 +20,15 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         ))
         .help(format!("set `model.vocabulary = {needed}`")));
     }
-    let fits = |what: &str, tokens: usize| match tokens <= model.context {
-        true => Ok(()),
-        false => Err(Error::config(format!(
-            "{what} has {tokens} tokens, `model.context` is {}",
-            model.context
+    let fits = |what: &str, tokens: usize| {
+        if tokens <= model.context {
+            return Ok(());
+        }
+        let context = model.context;
+        Err(Error::config(format!(
+            "{what} has {tokens} tokens, `model.context` is {context}"
         ))
-        .help("raise `model.context`, or shorten `evaluate.answer_characters`")),
+        .help("raise `model.context`, or shorten `evaluate.answer_characters`"))
     };
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
         let longest = spec.longest_excerpt(model.context);

@@ -35,7 +35,7 @@ pub(super) struct Bench<'a> {
 }
 
 impl<'a> Bench<'a> {
-    /// Opens the data and builds the model, if the run has any use for one.
+    /// Opens the data and builds the model, if the run has any use for one. Writes nothing.
     pub(super) fn open(
         settings: &'a Settings,
         seed: u64,
@@ -45,20 +45,12 @@ impl<'a> Bench<'a> {
     ) -> Result<Self> {
         let corpus = data::open(&settings.data, data)?;
         preflight::check(settings, &corpus)?;
-        let model = match preflight::uses_model(settings) {
-            true => {
-                let deviation = settings.model.initial_deviation as f32;
-                let start = Start { seed, deviation };
-                Some(registry::instantiate(
-                    &settings.model.shape(),
-                    settings.device,
-                    start,
-                )?)
-            }
-            false => None,
-        };
-        let log = Log::create(&directory.metrics_csv())?;
-        Ok(Self {
+        let shape = settings.model.shape();
+        let deviation = settings.model.initial_deviation as f32;
+        let build = || registry::instantiate(&shape, settings.device, Start { seed, deviation });
+        let model = preflight::uses_model(settings).then(build).transpose()?;
+        let log = Log::default();
+        let mut bench = Self {
             settings,
             seed,
             directory,
@@ -66,18 +58,34 @@ impl<'a> Bench<'a> {
             corpus,
             model,
             log,
-        })
+        };
+        let pretrain = settings
+            .pretrain
+            .as_ref()
+            .and_then(|stage| stage.init.as_deref());
+        let finetune = settings
+            .finetune
+            .as_ref()
+            .and_then(|stage| stage.init.as_deref());
+        // Never both with training between: the configuration refuses that.
+        let mut files = pretrain.into_iter().chain(finetune);
+        files.try_for_each(|file| bench.start_from(file))?;
+        Ok(bench)
+    }
+
+    /// Starts `metrics.csv`, in place of an earlier run's.
+    pub(super) fn begin(&mut self) -> Result<()> {
+        let path = self.directory.metrics_csv();
+        self.log.table = Some(table::Appender::create::<StepRow>(&path)?);
+        Ok(())
     }
 
     /// Learns from the corpus, if the settings say so.
     pub(super) fn pretrain(&mut self) -> Result<()> {
-        let Some(spec) = &self.settings.pretrain else {
+        let stage = self.settings.pretrain.as_ref();
+        let Some(spec) = stage.filter(|stage| stage.epochs > 0) else {
             return Ok(());
         };
-        self.start_from(spec.init.as_deref())?;
-        if spec.epochs == 0 {
-            return Ok(());
-        }
         let longest = spec.longest_excerpt(self.settings.model.context);
         let task = SpanCorruption::new(&self.corpus, longest, spec.terminated, self.seed)?;
         let examples: Vec<_> = (0..task.len().min(CORRUPTION_EXAMPLES))
@@ -89,13 +97,10 @@ impl<'a> Bench<'a> {
 
     /// Learns to answer, if the settings say so.
     pub(super) fn finetune(&mut self) -> Result<()> {
-        let Some(spec) = &self.settings.finetune else {
+        let stage = self.settings.finetune.as_ref();
+        let Some(spec) = stage.filter(|stage| stage.epochs > 0) else {
             return Ok(());
         };
-        self.start_from(spec.init.as_deref())?;
-        if spec.epochs == 0 {
-            return Ok(());
-        }
         let task = BirthPlaces::new(&self.corpus.train, &self.corpus.vocabulary)?;
         self.fit(StageKind::Finetune, spec.training(), &task)
     }
@@ -158,29 +163,27 @@ impl<'a> Bench<'a> {
                     .directory
                     .weights(&format!("{name}-before-step-{step}"));
                 self.keep_weights(&path)?;
-                let before = match self.log.last_loss_nats {
-                    Some(loss) => format!(" (loss_nats was {loss:.4} the step before)"),
-                    None => String::new(),
-                };
+                let before = self.log.last_loss_nats.map_or(String::new(), |loss| {
+                    format!(" (loss_nats was {loss:.4} the step before)")
+                });
                 let rows = self.log.rows;
-                Err(Error::run(format!(
+                let error = Error::run(format!(
                     "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
                      {gradient_norm}{before}\n  kept: {} ({rows} row{}), {} (weights before the step)",
                     self.directory.metrics_csv().display(),
                     if rows == 1 { "" } else { "s" },
                     path.display()
-                ))
-                .help(match training.optimiser.clip_norm > 0.0 {
-                    true => format!("lower `{name}.learning_rate`"),
-                    false => format!("lower `{name}.learning_rate`, or clip with `{name}.optimiser.clip_norm = 1.0`"),
-                }))
+                ));
+                let clips = training.optimiser.clip_norm > 0.0;
+                let clip = format!(", or clip with `{name}.optimiser.clip_norm = 1.0`");
+                let clip = if clips { "" } else { &clip };
+                Err(error.help(format!("lower `{name}.learning_rate`{clip}")))
             }
         }
     }
 
     /// Takes weights from a file in place of those at hand.
-    fn start_from(&mut self, file: Option<&Path>) -> Result<()> {
-        let Some(file) = file else { return Ok(()) };
+    fn start_from(&mut self, file: &Path) -> Result<()> {
         let model = self
             .model
             .as_deref_mut()
@@ -214,8 +217,9 @@ impl<'a> Bench<'a> {
 }
 
 /// Every step goes to `metrics.csv` and to the progress bar.
+#[derive(Default)]
 struct Log {
-    table: table::Appender,
+    table: Option<table::Appender>,
     task: Option<progress::Task>,
     last_loss_nats: Option<f64>,
     /// Of all stages so far.
@@ -223,16 +227,6 @@ struct Log {
 }
 
 impl Log {
-    fn create(path: &Path) -> Result<Self> {
-        let table = table::Appender::create::<StepRow>(path)?;
-        Ok(Self {
-            table,
-            task: None,
-            last_loss_nats: None,
-            rows: 0,
-        })
-    }
-
     fn begin(&mut self, task: progress::Task) {
         self.task = Some(task);
         self.last_loss_nats = None;
@@ -245,7 +239,9 @@ impl Log {
 
 impl Recorder for Log {
     fn record(&mut self, row: &StepRow) -> Result<()> {
-        self.table.add(row)?;
+        if let Some(table) = &mut self.table {
+            table.add(row)?;
+        }
         self.last_loss_nats = Some(row.loss_nats);
         self.rows += 1;
         if let Some(task) = &mut self.task {

@@ -261,7 +261,7 @@ impl AccuracyBars {
             }
             (false, true) => format!("{several}95 % t-interval of the mean, over seeds."),
             (true, true) => format!(
-                "{several}with one seed Wilson's 95 % interval, over questions, with several the \
+                "{several}with one seed, or where all agree, Wilson's 95 % interval, over questions, else the \
                  95 % t-interval of the mean, over seeds."
             ),
             (false, false) => "No run has answered a question.".to_owned(),

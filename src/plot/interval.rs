@@ -2,12 +2,16 @@
 
 use crate::metrics::statistics;
 
-/// The 95 % t-interval of the mean of fractions, kept within 0 to 1; `None` of fewer than two.
+/// The 95 % t-interval of the mean of fractions, kept within 0 to 1; `None` of fewer than two, and of
+/// fractions that are all the same.
 ///
 /// It says how far the mean over *other seeds* may lie, on the same questions.
 pub(super) fn mean_95(fractions: &[f64]) -> Option<(f64, f64)> {
     let mean = statistics::mean(fractions)?;
     let deviation = statistics::standard_deviation(fractions)?;
+    if deviation == 0.0 {
+        return None; // Seeds that agree say nothing about how far others would be.
+    }
     let half = t_975(fractions.len() - 1) * deviation / (fractions.len() as f64).sqrt();
     Some(((mean - half).max(0.0), (mean + half).min(1.0)))
 }
@@ -64,6 +68,6 @@ mod tests {
         );
         assert_eq!(mean_95(&[0.0, 1.0]), Some((0.0, 1.0)));
         assert_eq!(mean_95(&[0.5]), None);
-        assert_eq!(mean_95(&[0.5, 0.5]), Some((0.5, 0.5)));
+        assert_eq!(mean_95(&[0.5, 0.5]), None);
     }
 }

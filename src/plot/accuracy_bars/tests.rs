@@ -97,7 +97,7 @@ fn the_caption_says_which_interval_it_is() {
     assert!(
         figure
             .full_caption()
-            .contains("with one seed Wilson's 95 % interval")
+            .contains("with one seed, or where all agree, Wilson's 95 % interval")
     );
     figure.bars.truncate(1);
     let caption = figure.full_caption();

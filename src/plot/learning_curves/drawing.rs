@@ -76,7 +76,7 @@ pub(super) fn draw(
         .series
         .iter()
         .enumerate()
-        .filter(|(_, s)| !s.label.trim().is_empty());
+        .filter(|(_, s)| !s.label.trim().is_empty() && !s.traces.is_empty());
     let page = Page {
         title: figure.title.clone(),
         caption: caption.to_owned(),

@@ -139,7 +139,7 @@ fn plot_without_a_run_says_so_and_draws_nothing() {
     let lab = Lab::new();
     let said = lab.quickstart("plot", "r", &[]);
     assert_eq!(said.out, "");
-    let help = "\n  help: `attnlab run experiments/quickstart.toml` makes one\n";
+    let help = "\n  help: `attnlab run experiments/quickstart.toml` makes one; a run with --set or --results is found with the same\n";
     assert!(said.err.ends_with(help), "{}", said.err);
     assert_eq!(
         lab.filtered(&said.failed(2)),

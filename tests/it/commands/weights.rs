@@ -161,3 +161,15 @@ fn a_file_that_is_cut_or_something_else_is_refused_by_name() {
         "{message}"
     );
 }
+
+#[test]
+fn a_run_that_cannot_start_touches_nothing_of_the_one_before() {
+    let (lab, file) = exported();
+    lab.finetune_from("r", &file).done();
+    let before = files_below(&lab.path("r"));
+    std::fs::remove_file(&file).expect("the weights are gone");
+    let message = lab.finetune_from("r", &file).failed(5);
+    assert!(message.contains("pretrained.safetensors"), "{message}");
+    assert_eq!(before, files_below(&lab.path("r")));
+    assert!(read(&only_run(&lab, "r").join("status.json")).contains("done"));
+}
