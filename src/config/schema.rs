@@ -4,7 +4,7 @@
 //! given by the file or its base.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
@@ -38,6 +38,21 @@ pub struct Settings {
     /// `"cpu"` (default), `"cuda"`, or `"auto"`: CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
+}
+
+impl Settings {
+    /// The weights files that stages start from.
+    pub fn init_files(&self) -> impl Iterator<Item = &Path> {
+        let pretrain = self
+            .pretrain
+            .as_ref()
+            .and_then(|stage| stage.init.as_deref());
+        let finetune = self
+            .finetune
+            .as_ref()
+            .and_then(|stage| stage.init.as_deref());
+        pretrain.into_iter().chain(finetune)
+    }
 }
 
 /// Keys of the file that are not part of a point's [`Settings`].

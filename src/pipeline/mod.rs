@@ -8,7 +8,6 @@ pub mod summary;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::schema::Settings;
 use crate::config::{self, Experiment};
 use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
@@ -58,7 +57,8 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
         for &seed in &experiment.seeds {
             let directory = RunDirectory::new(experiment, point, seed, &options.results);
             let name = format!("{} / {label} / seed {seed}", experiment.name);
-            if directory.is_done() && !options.again && !starts_from_a_file(&point.settings) {
+            let from_a_file = point.settings.init_files().next().is_some();
+            if directory.is_done() && !options.again && !from_a_file {
                 progress.say(&format!(
                     "{name}: done before (`--again` runs it once more)"
                 ));
@@ -111,16 +111,4 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
         figures: drawn.written,
         left_out: drawn.left_out,
     })
-}
-
-fn starts_from_a_file(settings: &Settings) -> bool {
-    let pretrain = settings
-        .pretrain
-        .as_ref()
-        .is_some_and(|stage| stage.init.is_some());
-    pretrain
-        || settings
-            .finetune
-            .as_ref()
-            .is_some_and(|stage| stage.init.is_some())
 }

@@ -65,15 +65,10 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
 
 /// Whether any stage trains or asks a model; the constant answer needs none.
 pub(super) fn uses_model(settings: &Settings) -> bool {
-    let pretrain = settings
-        .pretrain
-        .as_ref()
-        .is_some_and(|p| p.epochs > 0 || p.init.is_some());
-    let finetune = settings
-        .finetune
-        .as_ref()
-        .is_some_and(|f| f.epochs > 0 || f.init.is_some());
-    pretrain || finetune || settings.evaluate.as_ref().is_some_and(|e| e.ask_model)
+    let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
+    let finetunes = settings.finetune.as_ref().is_some_and(|f| f.epochs > 0);
+    let asks = settings.evaluate.as_ref().is_some_and(|e| e.ask_model);
+    pretrains || finetunes || asks || settings.init_files().next().is_some()
 }
 
 /// The questions of a split.

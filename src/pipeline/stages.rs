@@ -59,17 +59,10 @@ impl<'a> Bench<'a> {
             model,
             log,
         };
-        let pretrain = settings
-            .pretrain
-            .as_ref()
-            .and_then(|stage| stage.init.as_deref());
-        let finetune = settings
-            .finetune
-            .as_ref()
-            .and_then(|stage| stage.init.as_deref());
-        // Never both with training between: the configuration refuses that.
-        let mut files = pretrain.into_iter().chain(finetune);
-        files.try_for_each(|file| bench.start_from(file))?;
+        // Never several with training between: the configuration refuses that.
+        settings
+            .init_files()
+            .try_for_each(|file| bench.start_from(file))?;
         Ok(bench)
     }
 
@@ -239,9 +232,8 @@ impl Log {
 
 impl Recorder for Log {
     fn record(&mut self, row: &StepRow) -> Result<()> {
-        if let Some(table) = &mut self.table {
-            table.add(row)?;
-        }
+        let table = self.table.as_mut().expect("a run begins before it trains");
+        table.add(row)?;
         self.last_loss_nats = Some(row.loss_nats);
         self.rows += 1;
         if let Some(task) = &mut self.task {
