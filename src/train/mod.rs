@@ -215,6 +215,7 @@ mod tests {
                 optimiser: &OptimiserSpec::default(),
                 schedule: &ScheduleSpec::default(),
                 shuffle: false,
+                checkpoint_steps: None,
             },
             dropout: 0.1,
             context: 8,

@@ -40,6 +40,10 @@ pub struct PretrainSpec {
     /// Whether documents come in a new order each epoch. Default `false`, as in the assignment.
     #[serde(default)]
     pub shuffle: bool,
+    /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
+    /// on it. Default: a fiftieth of the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<usize>,
 }
 
 impl PretrainSpec {
@@ -86,6 +90,10 @@ pub struct FinetuneSpec {
     /// Whether questions come in a new order each epoch. Default `false`, as in the assignment.
     #[serde(default)]
     pub shuffle: bool,
+    /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
+    /// on it. Default: a fiftieth of the stage.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoint_steps: Option<usize>,
 }
 
 /// What pretraining and finetuning have in common: how weights are moved, and for how long.
@@ -103,6 +111,8 @@ pub struct Training<'a> {
     pub schedule: &'a ScheduleSpec,
     /// Whether documents come in a new order each epoch.
     pub shuffle: bool,
+    /// Steps between two checkpoints, if the file says so.
+    pub checkpoint_steps: Option<usize>,
 }
 
 /// Both stages' tables spell these keys out: serde cannot flatten and refuse unknown keys at once.
@@ -118,6 +128,7 @@ macro_rules! training {
                     optimiser: &self.optimiser,
                     schedule: &self.schedule,
                     shuffle: self.shuffle,
+                    checkpoint_steps: self.checkpoint_steps,
                 }
             }
         }

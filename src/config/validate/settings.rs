@@ -6,7 +6,7 @@ use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
     DataKind, DataSpec, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, OptimiserSpec, PretrainSpec,
-    ScheduleSpec, Settings,
+    ScheduleSpec, Settings, Training,
 };
 
 /// The shortest context: a question, two masks and an answer need that much.
@@ -20,22 +20,12 @@ pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fa
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
-        training(
-            &mut rules,
-            "pretrain",
-            stage.batch_documents,
-            stage.learning_rate,
-        );
+        training(&mut rules, "pretrain", &stage.training());
         optimiser(&mut rules, "pretrain", &stage.optimiser);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
-        training(
-            &mut rules,
-            "finetune",
-            stage.batch_documents,
-            stage.learning_rate,
-        );
+        training(&mut rules, "finetune", &stage.training());
         let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
         let (key, thrown_away) = ("finetune.init", stage.init.is_some() && pretrains);
         rules.helped(thrown_away, &[key, "pretrain.epochs"], || {
@@ -134,9 +124,12 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     });
 }
 
-fn training(rules: &mut Rules<'_>, stage: &str, batch_documents: usize, learning_rate: f64) {
-    rules.at_least(&format!("{stage}.batch_documents"), batch_documents, 1);
-    rules.positive(&format!("{stage}.learning_rate"), learning_rate);
+fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>) {
+    rules.at_least(&format!("{stage}.batch_documents"), spec.batch_documents, 1);
+    rules.positive(&format!("{stage}.learning_rate"), spec.learning_rate);
+    if let Some(steps) = spec.checkpoint_steps {
+        rules.at_least(&format!("{stage}.checkpoint_steps"), steps, 1);
+    }
 }
 
 fn optimiser(rules: &mut Rules<'_>, stage: &str, spec: &OptimiserSpec) {
