@@ -9,7 +9,8 @@ use crate::commands;
 use crate::error::Result;
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 5 data missing or damaged.";
+Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
+done (--keep-going), 5 data missing or damaged, 130 interrupted (what is done is kept).";
 
 /// One TOML file pretrains, finetunes, evaluates and plots a transformer.
 #[derive(Debug, Parser)]
@@ -130,6 +131,12 @@ pub struct Run {
     /// Run what is done already once more
     #[arg(long)]
     pub(crate) again: bool,
+    /// Finish the other runs when one fails; the exit code then is 4
+    #[arg(long, short)]
+    pub(crate) keep_going: bool,
+    /// So many stages at once, each with a fair share of the processor's threads
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) jobs: usize,
     /// Say nothing but results and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -154,6 +161,14 @@ pub struct DataArgs {
     /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
     #[arg(long = "data", value_name = "FOLDER")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
 }
 
 /// The whole program: parses, runs, prints an error once, and gives the exit code.

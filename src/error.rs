@@ -15,8 +15,12 @@ pub enum Kind {
     Usage,
     /// The experiment file is not valid. Exit code 3.
     Config,
+    /// Some points of a sweep failed and the others were finished. Exit code 4.
+    Partly,
     /// Data is missing, unreadable or has the wrong checksum. Exit code 5.
     Data,
+    /// The user stopped it, and what was done is kept. Exit code 130, as the shell has it for Ctrl-C.
+    Interrupted,
 }
 
 /// One problem in a configuration, with the place where the user wrote it.
@@ -79,6 +83,16 @@ impl Error {
         Self::new(Kind::Data, message)
     }
 
+    /// Some points of a sweep that failed while others were finished (exit code 4).
+    pub fn partly(message: impl Into<String>) -> Self {
+        Self::new(Kind::Partly, message)
+    }
+
+    /// A run that the user stopped (exit code 130).
+    pub fn interrupted(message: impl Into<String>) -> Self {
+        Self::new(Kind::Interrupted, message)
+    }
+
     /// A file that could not be read or written: `cannot ACTION PATH: CAUSE`.
     pub fn io(kind: Kind, action: &str, path: &Path, cause: impl fmt::Display) -> Self {
         Self::new(kind, format!("cannot {action} {}: {cause}", path.display()))
@@ -111,7 +125,18 @@ impl Error {
         }
     }
 
-    /// The process exit code: 1 run, 2 usage, 3 configuration, 5 data.
+    /// Whether the user stopped it.
+    pub fn is_interruption(&self) -> bool {
+        matches!(
+            self,
+            Self::Failure {
+                kind: Kind::Interrupted,
+                ..
+            }
+        )
+    }
+
+    /// The process exit code: 1 run, 2 usage, 3 configuration, 4 some points, 5 data, 130 interrupted.
     pub fn exit_code(&self) -> u8 {
         match self {
             Self::Problems(_) => 3,
@@ -119,7 +144,9 @@ impl Error {
                 Kind::Run => 1,
                 Kind::Usage => 2,
                 Kind::Config => 3,
+                Kind::Partly => 4,
                 Kind::Data => 5,
+                Kind::Interrupted => 130,
             },
         }
     }

@@ -17,13 +17,64 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     file.write_all(bytes).map_err(fail)?;
     file.as_file().sync_all().map_err(fail)?;
     file.persist(path).map_err(|e| fail(e.error))?;
+    sync_folder(folder).map_err(fail)
+}
+
+/// Makes a rename last through a loss of power, where folders can be synced.
+fn sync_folder(folder: &Path) -> std::io::Result<()> {
+    if cfg!(unix) {
+        std::fs::File::open(folder)?.sync_all()?;
+    }
     Ok(())
 }
+
+/// Puts the content of `from` at `to` as well: by a hard link where the file system has them, by a
+/// copy elsewhere. As with [`write`], `to` is the old file or the new one at any moment.
+///
+/// # Errors
+/// `from` cannot be read or `to` not be written.
+pub fn share(from: &Path, to: &Path) -> Result<()> {
+    let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", to, cause);
+    let folder = to.parent().unwrap_or(Path::new("."));
+    std::fs::create_dir_all(folder).map_err(fail)?;
+    match temporary().make_in(folder, |path| std::fs::hard_link(from, path)) {
+        Ok(link) => link.persist(to).map(drop).map_err(|e| fail(e.error))?,
+        Err(_) => {
+            let bytes = std::fs::read(from).map_err(|e| Error::io(Kind::Run, "read", from, e))?;
+            return write(to, &bytes);
+        }
+    }
+    sync_folder(folder).map_err(fail)
+}
+
+/// Removes what a killed process was writing in `folder` when it died. Whoever calls it holds the
+/// lock under which such files are written.
+pub fn remove_unfinished_here(folder: &Path) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            // What cannot be removed is in nobody's way.
+            let _ = std::fs::remove_file(entry.path());
+        }
+    }
+}
+
+/// The same for `folder` and all folders below it.
+pub fn remove_unfinished(folder: &Path) {
+    remove_unfinished_here(folder);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            remove_unfinished(&entry.path());
+        }
+    }
+}
+
+/// How the name of a file begins while it is written.
+const UNFINISHED: &str = ".writing-";
 
 /// A hidden temporary file with the permissions that any new file gets, not the private default.
 fn temporary() -> tempfile::Builder<'static, 'static> {
     let mut builder = tempfile::Builder::new();
-    builder.prefix(".writing-");
+    builder.prefix(UNFINISHED);
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o666));
     builder

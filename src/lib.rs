@@ -74,4 +74,5 @@ pub mod ops;
 pub mod pipeline;
 pub mod plot;
 pub mod progress;
+pub mod stop;
 pub mod train;

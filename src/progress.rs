@@ -42,6 +42,9 @@ impl Progress {
         }
     }
 
+    /// Says one line to those who want to know more.
+    pub fn detail(&self, _line: &str) {}
+
     /// Begins a task of `steps`.
     pub fn begin(&self, name: &str, steps: usize) -> Task {
         let shown = !self.quiet && steps > 0;

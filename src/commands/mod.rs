@@ -18,6 +18,7 @@ use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::{self, Options, Report};
 use crate::progress::Progress;
+use crate::stop::Stop;
 use crate::{eval, files};
 
 /// `attnlab run`.
@@ -27,9 +28,13 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         results: args.experiment.results.clone(),
         data: args.data.directory.clone(),
         again: args.again,
+        keep_going: args.keep_going,
+        jobs: args.jobs,
     };
-    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet))?;
-    print_report(&report)
+    let stop = Stop::on_signals()?;
+    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
+    print_report(&report)?;
+    report.failed.map_or(Ok(()), Err)
 }
 
 /// `attnlab plot`.
@@ -108,7 +113,7 @@ pub(crate) fn ask(run: &Path, question: &str) -> Result<()> {
         &trained.vocabulary,
         &asked,
         trained.answer_characters,
-        &mut |_| {},
+        &mut |_| Ok(()),
     )?;
     for row in rows {
         let probability = row.log_probability.map_or(f64::NAN, f64::exp);

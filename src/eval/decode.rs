@@ -26,12 +26,12 @@ pub fn greedy(
     model: &dyn Trainable,
     prompts: &[Vec<u32>],
     most_tokens: usize,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Answer>> {
     let mut answers = vec![];
     for prompts in prompts.chunks(BATCH) {
         answers.extend(greedy_batch(model, prompts, most_tokens)?);
-        progress(answers.len());
+        progress(answers.len())?;
     }
     Ok(answers)
 }
@@ -86,7 +86,7 @@ fn likeliest(distribution: &[f32]) -> (u32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{StepReport, StepSettings, weights::Weight};
+    use crate::model::{StepReport, StepSettings, TrainingState, weights::Weight};
 
     /// Counts down: after token n comes n - 1, and after 2 the mask, each with probability 1/2.
     struct Countdown;
@@ -120,13 +120,27 @@ mod tests {
         fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
             Ok(())
         }
+        fn state(&self) -> TrainingState {
+            TrainingState {
+                weights: vec![],
+                moments: [vec![], vec![]],
+                updates: 0,
+            }
+        }
+        fn load_state(&mut self, _: &TrainingState) -> Result<()> {
+            Ok(())
+        }
     }
 
     #[test]
     fn rows_end_at_their_mask_or_at_the_limit() {
         let mut heard = vec![];
         let prompts = [vec![9, 5], vec![2], vec![9]];
-        let answers = greedy(&Countdown, &prompts, 4, &mut |n| heard.push(n)).expect("answers");
+        let answers = greedy(&Countdown, &prompts, 4, &mut |n| {
+            heard.push(n);
+            Ok(())
+        })
+        .expect("answers");
         let tokens: Vec<_> = answers.iter().map(|a| a.tokens.clone()).collect();
         assert_eq!(tokens, [vec![4, 3, 2], vec![], vec![8, 7, 6, 5]]);
         let halvings: Vec<_> = answers

@@ -11,7 +11,7 @@ use crate::model::Trainable;
 
 /// Lets a model answer questions; correct is the same string, as the assignment scores.
 ///
-/// `progress` hears how many questions are answered so far.
+/// `progress` hears how many questions are answered so far, and may stop it by an error.
 ///
 /// # Errors
 /// A question has a character that the vocabulary lacks, or does not fit the model; the device.
@@ -20,7 +20,7 @@ pub fn ask_model(
     vocabulary: &Vocabulary,
     asked: &[Question],
     most_characters: usize,
-    progress: &mut dyn FnMut(usize),
+    progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<PredictionRow>> {
     let prompts: Result<Vec<_>> = asked
         .iter()

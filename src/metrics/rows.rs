@@ -21,10 +21,20 @@ pub struct StepRow {
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
     pub gradient_norm: f64,
-    /// Tokens of the batch over the step's time.
-    pub tokens_per_second: f64,
+}
+
+/// How long a step took, in `timings.csv`: apart from `metrics.csv`, because the same run never
+/// takes the same time twice.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TimingRow {
+    /// `pretrain` or `finetune`.
+    pub stage: String,
+    /// Optimiser step of the stage, from 1.
+    pub step: usize,
     /// Wall-clock time of the step.
     pub step_ms: f64,
+    /// Tokens of the batch over the step's time.
+    pub tokens_per_second: f64,
 }
 
 /// How many questions were answered right, in `summary.csv`.

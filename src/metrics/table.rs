@@ -75,6 +75,37 @@ impl Appender {
         })
     }
 
+    /// Goes on with a table as it was when it had `bytes`; what came later is cut off.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn resume(path: &Path, bytes: u64) -> Result<Self> {
+        let fail = |cause| Error::io(Kind::Run, "write", path, cause);
+        let file = File::options().append(true).open(path).map_err(fail)?;
+        let there = file.metadata().map_err(fail)?.len();
+        file.set_len(bytes.min(there)).map_err(fail)?;
+        let mut builder = csv::WriterBuilder::new();
+        let writer = builder
+            .delimiter(delimiter(path))
+            .has_headers(false)
+            .from_writer(file);
+        Ok(Self {
+            path: path.to_owned(),
+            writer,
+        })
+    }
+
+    /// Makes all rows so far last through a loss of power, and returns how many bytes they take.
+    ///
+    /// # Errors
+    /// As [`Appender::add`].
+    pub fn sync(&mut self) -> Result<u64> {
+        let file = self.writer.get_ref();
+        let synced = file.sync_data().and_then(|()| file.metadata());
+        let synced = synced.map_err(|e| Error::io(Kind::Run, "write", &self.path, e))?;
+        Ok(synced.len())
+    }
+
     /// Adds a row, of the type that the table was created for.
     ///
     /// # Errors

@@ -43,6 +43,7 @@ fn generate() -> Result<(), String> {
     let out = variable("OUT_DIR").ok_or("OUT_DIR is not set: this runs under cargo")?;
     let only = variable("ATTNLAB_SHAPES").filter(|path| !path.as_os_str().is_empty());
 
+    directive(&format!("rustc-env=ATTNLAB_RUSTC={}", rustc_version()));
     directive("rerun-if-env-changed=ATTNLAB_SHAPES");
     for file in ["compiled", "layers", "shape", "sweep", "tree"] {
         directive(&format!("rerun-if-changed=src/config/{file}.rs"));
@@ -114,6 +115,14 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
         );
     }
     list + "]\n"
+}
+
+/// What built the program, for the provenance of its runs.
+fn rustc_version() -> String {
+    let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
+    let said = std::process::Command::new(rustc).arg("--version").output();
+    let said = said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
+    said.unwrap_or_else(|_| "unknown".to_owned())
 }
 
 /// `sliding-window` is the type `SlidingWindow`.

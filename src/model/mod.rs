@@ -57,6 +57,17 @@ pub struct StepReport {
     pub updated: bool,
 }
 
+/// A model in the middle of a training stage: all that its next step depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct TrainingState {
+    /// The weights.
+    pub weights: Vec<Weight>,
+    /// AdamW's first and second moments, under the names and in the shapes of the weights.
+    pub moments: [Vec<Weight>; 2],
+    /// Updates that the moments have seen.
+    pub updates: u64,
+}
+
 /// A model of any shape, on any device. Batches must fit its context and vocabulary.
 pub trait Trainable {
     /// Number of trained parameters.
@@ -92,4 +103,13 @@ pub trait Trainable {
     /// # Errors
     /// A weight is missing, has another shape, or is not of this model; nothing is changed then.
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()>;
+
+    /// Weights and moments, to go on from later.
+    fn state(&self) -> TrainingState;
+
+    /// Goes back to a state: the next step is the same, to the bit, as it would have been then.
+    ///
+    /// # Errors
+    /// As [`Trainable::load_weights`].
+    fn load_state(&mut self, state: &TrainingState) -> Result<()>;
 }

@@ -106,10 +106,22 @@ pub fn instantiate(
 ) -> Result<Box<dyn Trainable>> {
     let compiled = find(shape, device)?;
     #[cfg(feature = "cuda")]
-    if device == DeviceKind::Cuda || (device == DeviceKind::Auto && cuda_device().is_ok()) {
+    if self::device(device) == DeviceKind::Cuda {
         return (compiled.on_cuda)(start);
     }
     (compiled.on_cpu)(start)
+}
+
+/// Where a model of that setting runs here: `auto` is CUDA if a device answers.
+pub fn device(setting: DeviceKind) -> DeviceKind {
+    #[cfg(feature = "cuda")]
+    if setting == DeviceKind::Auto && cuda_device().is_ok() {
+        return DeviceKind::Cuda;
+    }
+    match setting {
+        DeviceKind::Auto => DeviceKind::Cpu,
+        given => given,
+    }
 }
 
 #[cfg(feature = "cuda")]

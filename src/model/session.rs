@@ -9,7 +9,7 @@ use dfdx::tensor_ops::Backward;
 
 use super::gpt::Network;
 use super::weights::{Weight, match_layout};
-use super::{Start, StepReport, StepSettings, Trainable, initialise, visit};
+use super::{Start, StepReport, StepSettings, Trainable, TrainingState, initialise, visit};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
@@ -193,6 +193,31 @@ where
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()> {
         let values = match_layout(&visit::layout::<M, D>(), weights)?;
         visit::write(&mut self.model, &values);
+        Ok(())
+    }
+
+    fn state(&self) -> TrainingState {
+        TrainingState {
+            weights: visit::read(&self.model),
+            moments: self.moments.each_ref().map(|moment| visit::read(moment)),
+            updates: self.steps,
+        }
+    }
+
+    fn load_state(&mut self, state: &TrainingState) -> Result<()> {
+        let layout = visit::layout::<M, D>();
+        let weights = match_layout(&layout, &state.weights)?;
+        let [first, second] = state.moments.each_ref();
+        let moments = [
+            match_layout(&layout, first)?,
+            match_layout(&layout, second)?,
+        ];
+        // Nothing is changed before everything is known to fit.
+        visit::write(&mut self.model, &weights);
+        for (container, values) in self.moments.iter_mut().zip(&moments) {
+            visit::write(container, values);
+        }
+        self.steps = state.updates;
         Ok(())
     }
 }

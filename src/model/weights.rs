@@ -25,7 +25,19 @@ pub struct Weight {
 /// # Errors
 /// See [`files::write`].
 pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<()> {
-    let fail = |cause: safetensors::SafeTensorError| Error::io(Kind::Run, "write", path, cause);
+    files::write(
+        path,
+        &to_bytes(weights, notes).map_err(|e| e.in_file(path))?,
+    )
+}
+
+/// The bytes of such a file. With more than one note their order is not the same every time:
+/// safetensors keeps them in a hash map.
+///
+/// # Errors
+/// A weight whose shape does not hold its values, or two of the same name.
+pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
+    let fail = |cause| Error::run(format!("cannot write weights: {cause}"));
     let views: Result<Vec<_>, _> = weights
         .iter()
         .map(|w| {
@@ -37,8 +49,7 @@ pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) 
         })
         .collect();
     let notes: HashMap<String, String> = notes.clone().into_iter().collect();
-    let bytes = safetensors::serialize(views.map_err(fail)?, Some(notes)).map_err(fail)?;
-    files::write(path, &bytes)
+    safetensors::serialize(views.map_err(fail)?, Some(notes)).map_err(fail)
 }
 
 /// Reads a safetensors file of 32-bit floats, and the notes in its header.
@@ -49,23 +60,31 @@ pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) 
 /// # Errors
 /// Missing, not safetensors, truncated, or a tensor of another type: one line that names the file.
 pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
-    let damaged = |e| {
-        Error::io(
-            Kind::Data,
-            "read",
-            path,
-            format!("not a safetensors file ({e})"),
-        )
-    };
-    let (_, header) = SafeTensors::read_metadata(&bytes).map_err(damaged)?;
+    let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
+    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    from_bytes(&bytes).map_err(|error| match error {
+        Error::Failure { message, help, .. } => match help {
+            Some(help) => fail(message).help(help),
+            None => fail(message),
+        },
+        other => other,
+    })
+}
+
+/// As [`read`], from the bytes of a file.
+///
+/// # Errors
+/// As [`read`], without the name of a file.
+pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
+    let damaged = |e| Error::data(format!("not a safetensors file ({e})"));
+    let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let notes = header
         .metadata()
         .clone()
         .unwrap_or_default()
         .into_iter()
         .collect();
-    let file = SafeTensors::deserialize(&bytes).map_err(damaged)?;
+    let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut weights = vec![];
     for (name, view) in file
         .iter()
@@ -73,7 +92,7 @@ pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     {
         if view.dtype() != Dtype::F32 {
             let cause = format!("`{name}` is {:?}, not F32", view.dtype());
-            return Err(Error::io(Kind::Data, "read", path, cause)
+            return Err(Error::data(cause)
                 .help("save the weights as 32-bit floats (in PyTorch: `tensor.float()`)"));
         }
         // The bytes of a file need not be aligned.

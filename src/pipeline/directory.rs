@@ -3,10 +3,12 @@
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
 //! holds `summary.csv` and `figures/`.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::store::write_json;
 use crate::config::{Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -15,12 +17,16 @@ use crate::files;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
+    /// To be done by a process that is at work.
+    Queued,
     /// Started and not ended; or the program was killed.
     Running,
     /// Every stage is done.
     Done,
     /// Stopped by an error.
     Failed,
+    /// Stopped by the user, or because another run failed; it can go on.
+    Interrupted,
 }
 
 /// `status.json`.
@@ -28,9 +34,31 @@ pub enum State {
 pub struct Status {
     /// How far.
     pub state: State,
-    /// Why a failed run failed.
+    /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The stages of the run and their keys, which name their folders in the cache.
+    #[serde(default)]
+    pub stages: BTreeMap<String, String>,
+    /// When it was started, RFC 3339. For people: nothing is decided by a clock.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
+    /// When it ended, RFC 3339.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<String>,
+}
+
+impl State {
+    /// The word in `status.json` and in tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Queued => "queued",
+            Self::Running => "running",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Interrupted => "interrupted",
+        }
+    }
 }
 
 /// The folder of one run.
@@ -58,11 +86,8 @@ impl RunDirectory {
     /// # Errors
     /// There is none, or there are several: then the message lists them.
     pub fn find(path: &Path) -> Result<Self> {
-        let mut found = vec![];
-        collect(path, &mut found);
-        found.sort();
-        match &found[..] {
-            [one] => Ok(Self { path: one.clone() }),
+        match &all_below(path)[..] {
+            [one] => Ok(one.clone()),
             [] => Err(
                 Error::usage(format!("{} holds no run", path.display())).help(
                     "name a folder that `attnlab run` wrote, such as results/birthplace/vanilla",
@@ -71,7 +96,7 @@ impl RunDirectory {
             several => {
                 let list: Vec<String> = several
                     .iter()
-                    .map(|p| format!("  {}", p.display()))
+                    .map(|run| format!("  {}", run.path.display()))
                     .collect();
                 Err(Error::usage(format!(
                     "{} holds several runs\n{}",
@@ -93,6 +118,16 @@ impl RunDirectory {
         self.path.join("resolved.toml")
     }
 
+    /// What made the run: code, machine, command, data.
+    pub fn provenance_json(&self) -> PathBuf {
+        self.path.join("provenance.json")
+    }
+
+    /// How long each training step took.
+    pub fn timings_csv(&self) -> PathBuf {
+        self.path.join("timings.csv")
+    }
+
     /// One row a training step.
     pub fn metrics_csv(&self) -> PathBuf {
         self.path.join("metrics.csv")
@@ -105,16 +140,32 @@ impl RunDirectory {
 
     /// Answers to a split's questions, by the model or by a constant.
     pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
-        self.path
-            .join("predictions")
-            .join(format!("{split}-{subject}.tsv"))
+        self.predictions().join(format!("{split}-{subject}.tsv"))
+    }
+
+    /// Answers to questions.
+    pub fn predictions(&self) -> PathBuf {
+        self.path.join("predictions")
+    }
+
+    /// Weights.
+    pub fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
     }
 
     /// Weights after a stage.
     pub fn weights(&self, stage: &str) -> PathBuf {
-        self.path
-            .join("checkpoints")
-            .join(format!("{stage}.safetensors"))
+        self.checkpoints().join(format!("{stage}.safetensors"))
+    }
+
+    /// Weights at a stage's best checkpoint, if its end was worse.
+    pub fn best_weights(&self, stage: &str) -> PathBuf {
+        self.weights(&format!("{stage}-best"))
+    }
+
+    /// Weights before the step at which a stage diverged.
+    pub fn weights_before(&self, stage: &str, step: usize) -> PathBuf {
+        self.weights(&format!("{stage}-before-step-{step}"))
     }
 
     /// The weights of the last stage that ended.
@@ -132,26 +183,12 @@ impl RunDirectory {
             })
     }
 
-    /// Marks the run as running and writes its settings, before anything else. What an earlier run
-    /// left stays until this one has something to put in its place.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn begin(&self, resolved_toml: &str) -> Result<()> {
-        self.set_status(State::Running, None)?;
-        files::write(&self.resolved_toml(), resolved_toml.as_bytes())
-    }
-
     /// Notes how far the run is.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub fn set_status(&self, state: State, reason: Option<String>) -> Result<()> {
-        let text = serde_json::to_vec_pretty(&Status { state, reason });
-        files::write(
-            &self.path.join("status.json"),
-            &text.expect("a status is plain JSON"),
-        )
+    pub fn set_status(&self, status: &Status) -> Result<()> {
+        write_json(&self.path.join("status.json"), status)
     }
 
     /// How far the run is.
@@ -169,6 +206,17 @@ impl RunDirectory {
         self.status()
             .is_ok_and(|status| status.state == State::Done)
     }
+}
+
+/// Every run at or below `path`, in order.
+pub fn all_below(path: &Path) -> Vec<RunDirectory> {
+    let mut found = vec![];
+    collect(path, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| RunDirectory { path })
+        .collect()
 }
 
 /// Folders with a `resolved.toml`, depth first.

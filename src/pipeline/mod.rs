@@ -1,22 +1,38 @@
 //! One experiment from its file to its figures.
+//!
+//! In reading order: [`stage`] (what a result depends on, and so its key), [`plan`] (which stages
+//! there are and why each runs or is reused), `execute` (doing them, several at once), `work` (one
+//! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
+//! folder from its stages), [`summary`] and `figures` (from files alone).
 
+mod assemble;
 pub mod directory;
+mod execute;
 mod figures;
+mod journal;
+mod lock;
+pub mod plan;
 mod preflight;
-mod stages;
+mod provenance;
+mod reason;
+pub mod stage;
+mod store;
 pub mod summary;
+mod work;
 
 use std::path::{Path, PathBuf};
 
-use crate::config::{self, Experiment};
+use crate::config::Experiment;
 use crate::error::{Error, Result};
+use crate::files;
 use crate::metrics::rows::AccuracyRow;
-use crate::model::registry;
 use crate::progress::Progress;
-use directory::{RunDirectory, State, experiment_folder};
-use stages::Bench;
+use crate::stop::{Stop, Why};
+use directory::experiment_folder;
+use execute::{Failure, execute};
+use plan::Plan;
 
-pub use stages::VOCABULARY_NOTE;
+pub use work::VOCABULARY_NOTE;
 
 /// What the command line says about a run, beyond the experiment itself.
 #[derive(Clone, Debug)]
@@ -25,12 +41,16 @@ pub struct Options {
     pub results: PathBuf,
     /// Where fetched data is; see [`crate::data::cs224n::locate`].
     pub data: Option<PathBuf>,
-    /// Run what is done already once more.
+    /// Do what is done already once more.
     pub again: bool,
+    /// Finish the other runs when one fails.
+    pub keep_going: bool,
+    /// So many stages at once, each with a fair share of the threads.
+    pub jobs: usize,
 }
 
 /// What a run leaves behind.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Debug)]
 pub struct Report {
     /// The rows of `summary.csv`.
     pub accuracies: Vec<AccuracyRow>,
@@ -38,53 +58,71 @@ pub struct Report {
     pub figures: Vec<PathBuf>,
     /// Names of figures that have nothing to show, and why.
     pub left_out: Vec<(String, String)>,
+    /// The runs that failed while others were finished.
+    pub failed: Option<Error>,
 }
 
-/// Runs every point with every seed, then summarises and draws from the files they left.
-///
-/// A run that is done is not run again unless asked, or unless it starts from a weights file, whose
-/// content its folder does not name. The first that fails ends the experiment, and what it and the
-/// others have written stays.
+/// Runs what is not done of every point with every seed, then summarises and draws from the files.
 ///
 /// # Errors
-/// Data, shape or device are missing, training diverges, or a file cannot be written.
-pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
-    let points = || experiment.points.iter().zip(summary::labels(experiment));
-    for (point, _) in points().filter(|(point, _)| preflight::uses_model(&point.settings)) {
-        registry::find(&point.settings.model.shape(), point.settings.device)?;
-    }
-    for (point, label) in points() {
-        for &seed in &experiment.seeds {
-            let directory = RunDirectory::new(experiment, point, seed, &options.results);
-            let name = format!("{} / {label} / seed {seed}", experiment.name);
-            let from_a_file = point.settings.init_files().next().is_some();
-            if directory.is_done() && !options.again && !from_a_file {
-                progress.say(&format!(
-                    "{name}: done before (`--again` runs it once more)"
-                ));
-                continue;
-            }
-            progress.say(&name);
-            // Nothing of an earlier run is touched before this one is known to start.
-            let data = options.data.as_deref();
-            let bench = Bench::open(&point.settings, seed, data, &directory, progress)?;
-            directory.begin(&config::to_toml(&point.settings, seed))?;
-            if let Err(error) = run_stages(bench) {
-                directory.set_status(State::Failed, Some(error.message()))?;
-                return Err(error);
-            }
-            directory.set_status(State::Done, None)?;
-        }
-    }
-    finish(experiment, &options.results)
+/// Data, shape or device are missing, training diverges, a file cannot be written, or the user
+/// stops it. What is done stays, and running again goes on from there.
+pub fn run(
+    experiment: &Experiment,
+    options: &Options,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Report> {
+    let plan = plan::make(experiment, options, &mut |line| progress.say(&line))?;
+    let failures = execute(&plan, options, progress, stop);
+    let failed = outcome(&plan, failures, options.keep_going, stop)?;
+    let report = finish(experiment, &options.results)?;
+    Ok(Report { failed, ..report })
 }
 
-/// Pretrain, finetune, evaluate: each stage hands its model to the next.
-fn run_stages(mut bench: Bench<'_>) -> Result<()> {
-    bench.begin()?;
-    bench.pretrain()?;
-    bench.finetune()?;
-    bench.evaluate()
+/// What the failures of a plan come to: an error that ends everything, or one to tell at the end.
+fn outcome(
+    plan: &Plan<'_>,
+    failures: Vec<Failure>,
+    keep_going: bool,
+    stop: &Stop,
+) -> Result<Option<Error>> {
+    if stop.wanted() == Some(Why::User) {
+        let error = failures
+            .into_iter()
+            .map(|one| one.error)
+            .find(Error::is_interruption);
+        let error = error.unwrap_or_else(|| Why::User.error("between two stages"));
+        return Err(error.help("the same command goes on from there"));
+    }
+    let mut real = failures
+        .into_iter()
+        .filter(|one| !one.error.is_interruption());
+    if !keep_going {
+        return real.next().map_or(Ok(None), |first| Err(first.error));
+    }
+    let real: Vec<Failure> = real.collect();
+    let mut lines = vec![];
+    for failure in &real {
+        let name = |&run: &usize| format!("  {}: {}", plan.name(run), failure.error.message());
+        lines.extend(failure.runs.iter().map(name));
+    }
+    let (failed, all) = (lines.len(), plan.runs.len());
+    match failed {
+        0 => Ok(None),
+        // Nothing to summarise: this error is all there is to say.
+        _ if failed == all => Err(match real.into_iter().next() {
+            Some(only) if all == 1 => only.error,
+            _ => Error::run(format!("all {all} runs failed\n{}", lines.join("\n"))),
+        }),
+        _ => Ok(Some(
+            Error::partly(format!(
+                "{failed} of {all} runs failed\n{}",
+                lines.join("\n")
+            ))
+            .help("the same command tries them again"),
+        )),
+    }
 }
 
 /// Summarises and draws from the files of finished runs; no model, no data, no GPU.
@@ -104,11 +142,16 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
             experiment.path.display()
         )));
     }
+    // Two processes may finish runs of one experiment; they draw one after the other.
+    let _lock = lock::wait(&folder, &Stop::default(), |_| {})?;
+    files::remove_unfinished_here(&folder);
+    files::remove_unfinished(&folder.join("figures"));
     let accuracies = summary::write(experiment, results, &folder)?;
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
         figures: drawn.written,
         left_out: drawn.left_out,
+        failed: None,
     })
 }

@@ -1,10 +1,14 @@
 //! What can be known before the first step, so that no run of hours ends on it.
 
+use std::path::Path;
+
+use super::work::start_from;
 use crate::config::schema::{Settings, Split};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::{Corpus, Question};
 use crate::error::{Error, Result};
+use crate::model::{Start, registry};
 
 /// Whether vocabulary and every text that will be read fit the model.
 ///
@@ -61,6 +65,20 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Whether a file of weights is of the model of `settings` and of the corpus' characters.
+///
+/// # Errors
+/// It is not, or cannot be read.
+pub(super) fn check_weights(settings: &Settings, file: &Path, corpus: &Corpus) -> Result<()> {
+    // Drawn only to be replaced.
+    let start = Start {
+        seed: 0,
+        deviation: 0.0,
+    };
+    let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
+    start_from(model.as_mut(), file, corpus)
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.

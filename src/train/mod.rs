@@ -1,13 +1,16 @@
 //! Training: one loop for every stage, model and task.
 
+pub mod checkpoint;
 pub mod schedule;
 
 use std::time::Instant;
 
+use serde::{Deserialize, Serialize};
+
 use crate::config::schema::{StageKind, Training};
 use crate::data::{Task, batches};
 use crate::error::Result;
-use crate::metrics::rows::StepRow;
+use crate::metrics::rows::{StepRow, TimingRow};
 use crate::model::{StepSettings, Trainable};
 use schedule::{Clock, learning_rate_at};
 
@@ -32,6 +35,21 @@ impl Stage<'_> {
         self.training.epochs * documents.div_ceil(self.training.batch_documents)
     }
 
+    /// What step `step` (from 1) is told, the clock standing at it.
+    fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
+        let training = &self.training;
+        let optimiser = training.optimiser;
+        StepSettings {
+            learning_rate: learning_rate_at(training.schedule, training.learning_rate, clock),
+            betas: optimiser.betas,
+            epsilon: optimiser.epsilon,
+            weight_decay: optimiser.weight_decay,
+            clip_norm: optimiser.clip_norm,
+            dropout: self.dropout,
+            dropout_key: self.dropout_key(step),
+        }
+    }
+
     /// Names a step's dropout draws among all steps of all stages and seeds.
     fn dropout_key(&self, step: usize) -> u64 {
         let stage = match self.kind {
@@ -42,13 +60,41 @@ impl Stage<'_> {
     }
 }
 
+/// Where training stands between two steps; with the model's state, all that is needed to go on.
+///
+/// There is no generator among it: every draw (order, corruption, dropout) has a key made of the
+/// seed and of these numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Position {
+    /// Optimiser steps taken.
+    pub step: usize,
+    /// Passes over the data that are complete.
+    pub epoch: usize,
+    /// Batches taken of the pass after those.
+    pub batch: usize,
+    /// Tokens that the learning rate's clock has counted.
+    pub schedule_tokens: u64,
+}
+
+/// A step that was taken.
+pub struct Taken<'a> {
+    /// What it did.
+    pub row: StepRow,
+    /// How long it took.
+    pub timing: TimingRow,
+    /// Where training stands after it.
+    pub position: &'a Position,
+    /// The model as the step left it.
+    pub model: &'a dyn Trainable,
+}
+
 /// Takes note of every step.
 pub trait Recorder {
     /// Called once after each step that was taken.
     ///
     /// # Errors
-    /// The row cannot be kept; training stops.
-    fn record(&mut self, row: &StepRow) -> Result<()>;
+    /// The step cannot be kept, or the user wants to stop; training stops.
+    fn record(&mut self, taken: Taken<'_>) -> Result<()>;
 }
 
 /// How a stage ended.
@@ -67,66 +113,68 @@ pub enum Outcome {
     },
 }
 
-/// Trains `model` on `task` and records every step.
+/// Trains `model` on `task` from a position on and records every step. At the very start the
+/// optimiser begins anew; elsewhere the model must be in the state that belongs to the position.
 ///
 /// # Errors
-/// A batch does not fit the model, the device fails, or a row cannot be recorded.
+/// A batch does not fit the model, the device fails, or the recorder stops it.
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
     stage: &Stage<'_>,
+    from: &Position,
     recorder: &mut dyn Recorder,
 ) -> Result<Outcome> {
     let training = &stage.training;
-    model.reset_optimiser();
-    let mut clock = Clock::new(task.len() * training.epochs, stage.context);
-    let mut step = 0;
-    for epoch in 1..=training.epochs {
-        for batch in batches(
-            task,
-            epoch as u64,
-            training.batch_documents,
-            training.shuffle,
-            stage.seed,
-        )
-        .iter()
-        {
-            step += 1;
+    if from.step == 0 {
+        model.reset_optimiser();
+    }
+    let clock = Clock::new(task.len() * training.epochs, stage.context);
+    let mut clock = clock.resumed(from.schedule_tokens);
+    let mut at = from.clone();
+    while at.epoch < training.epochs {
+        let epoch = at.epoch + 1;
+        let (documents, shuffle) = (training.batch_documents, training.shuffle);
+        let batches = batches(task, epoch as u64, documents, shuffle, stage.seed);
+        while at.batch < batches.len() {
             let started = Instant::now();
+            let batch = batches.batch(at.batch);
             clock.begin_step(batch.documents());
-            let learning_rate = learning_rate_at(training.schedule, training.learning_rate, &clock);
-            let settings = StepSettings {
-                learning_rate,
-                betas: training.optimiser.betas,
-                epsilon: training.optimiser.epsilon,
-                weight_decay: training.optimiser.weight_decay,
-                clip_norm: training.optimiser.clip_norm,
-                dropout: stage.dropout,
-                dropout_key: stage.dropout_key(step),
-            };
+            at.step += 1;
+            let settings = stage.step_settings(at.step, &clock);
             let report = model.step(&batch, &settings)?;
             if !report.updated {
-                let (loss_nats, gradient_norm) = (report.loss_nats, report.gradient_norm);
                 return Ok(Outcome::Diverged {
-                    step,
-                    loss_nats,
-                    gradient_norm,
+                    step: at.step,
+                    loss_nats: report.loss_nats,
+                    gradient_norm: report.gradient_norm,
                 });
             }
+            at.batch += 1;
+            at.schedule_tokens = clock.tokens();
             let seconds = started.elapsed().as_secs_f64();
-            recorder.record(&StepRow {
-                stage: stage.kind.name().to_owned(),
-                epoch,
-                step,
-                documents: batch.documents(),
-                tokens: batch.len(),
-                loss_nats: report.loss_nats,
-                learning_rate,
-                gradient_norm: report.gradient_norm,
-                tokens_per_second: batch.len() as f64 / seconds,
-                step_ms: seconds * 1e3,
+            recorder.record(Taken {
+                row: StepRow {
+                    stage: stage.kind.name().to_owned(),
+                    epoch,
+                    step: at.step,
+                    documents: batch.documents(),
+                    tokens: batch.len(),
+                    loss_nats: report.loss_nats,
+                    learning_rate: settings.learning_rate,
+                    gradient_norm: report.gradient_norm,
+                },
+                timing: TimingRow {
+                    stage: stage.kind.name().to_owned(),
+                    step: at.step,
+                    step_ms: seconds * 1e3,
+                    tokens_per_second: batch.len() as f64 / seconds,
+                },
+                position: &at,
+                model,
             })?;
         }
+        (at.epoch, at.batch) = (at.epoch + 1, 0);
     }
     Ok(Outcome::Finished)
 }
@@ -136,7 +184,7 @@ mod tests {
     use super::*;
     use crate::config::schema::{OptimiserSpec, ScheduleSpec};
     use crate::data::ragged::{Ragged, Sequence};
-    use crate::model::{StepReport, weights::Weight};
+    use crate::model::{StepReport, TrainingState, weights::Weight};
 
     /// A model that says the losses it is told to, and remembers what it was asked.
     struct Scripted {
@@ -172,6 +220,16 @@ mod tests {
         fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
             Ok(())
         }
+        fn state(&self) -> TrainingState {
+            TrainingState {
+                weights: vec![],
+                moments: [vec![], vec![]],
+                updates: 0,
+            }
+        }
+        fn load_state(&mut self, _: &TrainingState) -> Result<()> {
+            Ok(())
+        }
     }
 
     struct FiveDocuments;
@@ -189,16 +247,21 @@ mod tests {
     }
 
     #[derive(Default)]
-    struct Rows(Vec<StepRow>);
+    struct Rows(Vec<StepRow>, Vec<Position>);
 
     impl Recorder for Rows {
-        fn record(&mut self, row: &StepRow) -> Result<()> {
-            self.0.push(row.clone());
+        fn record(&mut self, taken: Taken<'_>) -> Result<()> {
+            self.0.push(taken.row);
+            self.1.push(taken.position.clone());
             Ok(())
         }
     }
 
     fn fit_scripted(losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
+        fit_scripted_from(&Position::default(), losses)
+    }
+
+    fn fit_scripted_from(from: &Position, losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
         let (mut model, mut rows) = (
             Scripted {
                 losses,
@@ -221,7 +284,7 @@ mod tests {
             context: 8,
             seed: 3,
         };
-        let outcome = fit(&mut model, &FiveDocuments, &stage, &mut rows).expect("a fit");
+        let outcome = fit(&mut model, &FiveDocuments, &stage, from, &mut rows).expect("a fit");
         (model, rows, outcome)
     }
 
@@ -258,5 +321,16 @@ mod tests {
             "{outcome:?}"
         );
         assert_eq!((model.asked.len(), rows.0.len()), (3, 2));
+    }
+
+    #[test]
+    fn what_follows_a_position_is_what_followed_it_the_first_time() {
+        let (whole, all, _) = fit_scripted(vec![1.0; 6]);
+        for (done, from) in all.1.iter().enumerate().map(|(i, at)| (i + 1, at)) {
+            let (rest, rows, outcome) = fit_scripted_from(from, vec![1.0; 6]);
+            assert_eq!(outcome, Outcome::Finished);
+            assert_eq!(rows.0, all.0[done..], "after step {done}");
+            assert_eq!(rest.asked, whole.asked[done..], "after step {done}");
+        }
     }
 }

@@ -31,6 +31,19 @@ impl Clock {
         }
     }
 
+    /// The same clock after so many tokens, as [`Clock::tokens`] gave them.
+    pub fn resumed(self, tokens: u64) -> Self {
+        Self {
+            through: tokens,
+            ..self
+        }
+    }
+
+    /// Tokens of all steps begun so far.
+    pub fn tokens(&self) -> u64 {
+        self.through
+    }
+
     /// Moves on to a step of `documents`.
     pub fn begin_step(&mut self, documents: usize) {
         self.before = self.through;

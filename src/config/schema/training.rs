@@ -41,7 +41,7 @@ pub struct PretrainSpec {
     #[serde(default)]
     pub shuffle: bool,
     /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
-    /// on it. Default: a fiftieth of the stage.
+    /// on it. Default: a fiftieth of the stage, but at least 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
 }
@@ -91,7 +91,7 @@ pub struct FinetuneSpec {
     #[serde(default)]
     pub shuffle: bool,
     /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
-    /// on it. Default: a fiftieth of the stage.
+    /// on it. Default: a fiftieth of the stage, but at least 10.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
 }

@@ -1,0 +1,234 @@
+//! What a run of an experiment would do, stage by stage, and why; nothing is written.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use super::directory::{RunDirectory, State, experiment_folder};
+use super::reason::Past;
+use super::stage::{self, Kind, Source, Stage};
+use super::store::{Found, StageFolder};
+use super::{Options, preflight, summary};
+use crate::config::Experiment;
+use crate::config::schema::{DataSpec, Settings};
+use crate::data::{self, Corpus};
+use crate::error::Result;
+use crate::model::registry;
+
+/// The runs of an experiment and the stages that they share.
+pub struct Plan<'a> {
+    /// The experiment.
+    pub experiment: &'a Experiment,
+    /// Every point with every seed, in order.
+    pub runs: Vec<PlannedRun>,
+    /// Every stage once, each after the one that it starts from.
+    pub stages: Vec<PlannedStage<'a>>,
+}
+
+/// One point with one seed.
+pub struct PlannedRun {
+    /// Which point of the experiment.
+    pub point: usize,
+    /// What the point is called.
+    pub label: String,
+    /// The seed.
+    pub seed: u64,
+    /// Where its results go.
+    pub directory: RunDirectory,
+    /// Its stages, in order, as indices into [`Plan::stages`].
+    pub stages: Vec<usize>,
+    /// Whether it is done, with these stages, and has nothing left to do.
+    pub is_done: bool,
+}
+
+/// One stage, for one run or for several.
+pub struct PlannedStage<'a> {
+    /// What it depends on.
+    pub stage: Stage,
+    /// The settings of a run that needs it.
+    pub settings: &'a Settings,
+    /// The seed of that run.
+    pub seed: u64,
+    /// What it reads.
+    pub corpus: Arc<Corpus>,
+    /// The stage that it starts from, as an index.
+    pub needs: Option<usize>,
+    /// What will be done about it.
+    pub action: Action,
+    pub(super) folder: StageFolder,
+}
+
+/// What will be done about a stage.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Action {
+    /// Its results are there.
+    Reuse,
+    /// It goes on from a checkpoint.
+    Resume {
+        /// Steps that are done.
+        step: usize,
+    },
+    /// It is done from its beginning.
+    Run {
+        /// Why.
+        reason: String,
+    },
+}
+
+impl Plan<'_> {
+    /// The runs that need a stage.
+    pub fn users(&self, stage: usize) -> impl Iterator<Item = usize> {
+        let needs = move |(_, run): &(usize, &PlannedRun)| run.stages.contains(&stage);
+        self.runs.iter().enumerate().filter(needs).map(|(i, _)| i)
+    }
+
+    /// What a run is called in messages: `quickstart / pretrained / seed 1`.
+    pub fn name(&self, run: usize) -> String {
+        let PlannedRun { label, seed, .. } = &self.runs[run];
+        format!("{} / {label} / seed {seed}", self.experiment.name)
+    }
+}
+
+/// Lays out an experiment and looks at what is there. `notice` hears of checkpoints that are
+/// refused, by name.
+///
+/// # Errors
+/// What no run could start with: a shape that is not compiled in, missing data, texts that do not
+/// fit the model, a weights file that is not of it.
+pub fn make<'a>(
+    experiment: &'a Experiment,
+    options: &Options,
+    notice: &mut dyn FnMut(String),
+) -> Result<Plan<'a>> {
+    for point in &experiment.points {
+        if preflight::uses_model(&point.settings) {
+            registry::find(&point.settings.model.shape(), point.settings.device)?;
+        }
+    }
+    let mut plan = Plan {
+        experiment,
+        runs: vec![],
+        stages: vec![],
+    };
+    let mut corpora = Corpora::default();
+    let mut by_key = BTreeMap::new();
+    let results = options.results.as_path();
+    let labels = summary::labels(experiment);
+    for (number, (point, label)) in experiment.points.iter().zip(labels).enumerate() {
+        let corpus = corpora.open(&point.settings.data, options.data.as_deref())?;
+        preflight::check(&point.settings, &corpus)?;
+        for &seed in &experiment.seeds {
+            let mut stages = vec![];
+            for stage in stage::of_run(&point.settings, seed, &corpus)? {
+                let new = plan.stages.len();
+                let index = *by_key.entry(stage.key.clone()).or_insert(new);
+                if index == new {
+                    let needs = match &stage.start {
+                        Source::Stage { key, .. } => by_key.get(key).copied(),
+                        Source::File { path, .. } => {
+                            preflight::check_weights(&point.settings, path, &corpus)?;
+                            None
+                        }
+                        Source::Fresh | Source::Nothing => None,
+                    };
+                    plan.stages.push(PlannedStage {
+                        folder: StageFolder::new(results, stage.kind, &stage.key),
+                        stage,
+                        settings: &point.settings,
+                        seed,
+                        corpus: corpus.clone(),
+                        needs,
+                        action: Action::Reuse,
+                    });
+                }
+                stages.push(index);
+            }
+            plan.runs.push(PlannedRun {
+                point: number,
+                label: label.clone(),
+                seed,
+                directory: RunDirectory::new(experiment, point, seed, results),
+                stages,
+                is_done: false,
+            });
+        }
+    }
+    decide(&mut plan, options, notice);
+    Ok(plan)
+}
+
+/// What to do about each stage, and which runs are done.
+fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)) {
+    let wanted: BTreeSet<String> = plan
+        .stages
+        .iter()
+        .map(|one| one.stage.key.clone())
+        .collect();
+    let folder = experiment_folder(plan.experiment, &options.results);
+    let past = Past::read(&options.results, &folder, &wanted);
+    for planned in &mut plan.stages {
+        planned.action = match planned.folder.find(&planned.stage.key, notice) {
+            _ if options.again => Action::Run {
+                reason: "asked for by --again".to_owned(),
+            },
+            Found::Done => Action::Reuse,
+            Found::Started(checkpoint) => Action::Resume {
+                step: checkpoint.progress.position.step,
+            },
+            Found::Nothing(Some(reason)) => Action::Run { reason },
+            Found::Nothing(None) => Action::Run {
+                reason: match past.changes(&planned.stage) {
+                    Some(changes) => format!("stale, because {changes}"),
+                    None => "new".to_owned(),
+                },
+            },
+        };
+    }
+    for run in &mut plan.runs {
+        let mut stages = run.stages.iter().map(|&index| &plan.stages[index]);
+        run.is_done = stages.clone().all(|one| one.action == Action::Reuse)
+            && run.directory.status().is_ok_and(|status| {
+                status.state == State::Done && status.stages == keys(stages.clone())
+            })
+            && stages.all(|one| has_results(&run.directory, one));
+    }
+}
+
+/// The stages' keys by their names, as `status.json` has them.
+pub(super) fn keys<'a>(
+    stages: impl Iterator<Item = &'a PlannedStage<'a>>,
+) -> BTreeMap<String, String> {
+    let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());
+    stages.map(pair).collect()
+}
+
+/// Whether a run's folder still has what a stage has made for it.
+fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
+    let mut paths = vec![run.metrics_csv()];
+    match (planned.stage.kind, &planned.settings.evaluate) {
+        (Kind::Evaluate, Some(spec)) => {
+            let split = spec.split.name();
+            paths.extend(spec.ask_model.then(|| run.predictions_tsv(split, "model")));
+            let constant = spec.constant_answer.as_ref();
+            paths.extend(constant.map(|_| run.predictions_tsv(split, "constant")));
+        }
+        (Kind::Evaluate, None) => {}
+        (kind, _) => paths.push(run.weights(kind.name())),
+    }
+    paths.iter().all(|path| path.is_file())
+}
+
+/// Each corpus is read once, however many points use it.
+#[derive(Default)]
+struct Corpora(Vec<(DataSpec, Arc<Corpus>)>);
+
+impl Corpora {
+    fn open(&mut self, spec: &DataSpec, directory: Option<&Path>) -> Result<Arc<Corpus>> {
+        if let Some((_, corpus)) = self.0.iter().find(|(known, _)| known == spec) {
+            return Ok(corpus.clone());
+        }
+        let corpus = Arc::new(data::open(spec, directory)?);
+        self.0.push((spec.clone(), corpus.clone()));
+        Ok(corpus)
+    }
+}

@@ -1,0 +1,230 @@
+//! What made a run: code, machine, command and data, written before its first step.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::Command;
+
+use serde::Serialize;
+
+use super::stage::{Source, Stage};
+use crate::config::Experiment;
+use crate::config::schema::{DataKind, Settings};
+use crate::data::cs224n;
+
+/// `provenance.json`. The settings are in `resolved.toml` beside it.
+#[derive(Debug, Serialize)]
+pub(super) struct Provenance {
+    /// When the run began, RFC 3339.
+    started: String,
+    /// The command line, word by word.
+    command: Vec<String>,
+    /// The directory in which it was typed.
+    directory: String,
+    /// Variables of the environment that change what a run does.
+    environment: BTreeMap<String, String>,
+    /// The experiment file.
+    experiment: String,
+    /// The run's seed.
+    seed: u64,
+    /// The state of the version control that holds the experiment file; empty where there is none.
+    git: Option<Git>,
+    program: Program,
+    machine: Machine,
+    /// What the run reads, with sums.
+    data: BTreeMap<String, String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Git {
+    commit: String,
+    branch: Option<String>,
+    /// Files that differ from the commit, as `git status --porcelain` lists them.
+    changed: Vec<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Program {
+    version: &'static str,
+    rustc: &'static str,
+    dfdx: &'static str,
+    profile: &'static str,
+    features: Vec<&'static str>,
+    /// BLAKE3 sum of the program itself.
+    blake3: Option<String>,
+}
+
+#[derive(Debug, Clone, Serialize)]
+struct Machine {
+    host: Option<String>,
+    system: Option<String>,
+    kernel: Option<String>,
+    architecture: &'static str,
+    processor: Option<String>,
+    logical_cores: Option<usize>,
+    threads: usize,
+    memory_bytes: Option<u64>,
+}
+
+/// What is the same for all runs of one command.
+#[derive(Debug)]
+pub(super) struct Origin {
+    git: Option<Git>,
+    program: Program,
+    machine: Machine,
+}
+
+impl Origin {
+    /// Looks around, once.
+    pub(super) fn here(experiment: &Experiment) -> Self {
+        Self {
+            git: git(experiment.path.parent().unwrap_or(Path::new("."))),
+            program: program(),
+            machine: machine(),
+        }
+    }
+
+    /// The provenance of one run with its stages.
+    pub(super) fn of(
+        &self,
+        experiment: &Experiment,
+        (settings, seed): (&Settings, u64),
+        stages: &[&Stage],
+    ) -> Provenance {
+        let shown = |path: &Path| path.display().to_string();
+        let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
+        let counts = |name: &str| {
+            name.starts_with("ATTNLAB_")
+                || name == "RAYON_NUM_THREADS"
+                || name.starts_with("CUDA_VISIBLE")
+        };
+        let variables = std::env::vars_os()
+            .map(|(name, value)| {
+                (
+                    name.to_string_lossy().into_owned(),
+                    value.to_string_lossy().into_owned(),
+                )
+            })
+            .filter(|(name, _)| counts(name));
+        Provenance {
+            started: jiff::Timestamp::now().to_string(),
+            command: words.collect(),
+            directory: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
+            environment: variables.collect(),
+            experiment: shown(&experiment.path),
+            seed,
+            git: self.git.clone(),
+            program: self.program.clone(),
+            machine: self.machine.clone(),
+            data: data(settings, stages),
+        }
+    }
+}
+
+/// Commit and changes of the repository around `folder`, if git and a repository are there.
+fn git(folder: &Path) -> Option<Git> {
+    let folder = if folder.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        folder
+    };
+    let ask = |words: &[&str]| {
+        let said = Command::new("git")
+            .arg("-C")
+            .arg(folder)
+            .args(words)
+            .output()
+            .ok()?;
+        said.status
+            .success()
+            .then(|| String::from_utf8_lossy(&said.stdout).trim_end().to_owned())
+    };
+    Some(Git {
+        commit: ask(&["rev-parse", "HEAD"])?,
+        branch: ask(&["symbolic-ref", "--short", "HEAD"]),
+        changed: ask(&["status", "--porcelain"])?
+            .lines()
+            .map(str::to_owned)
+            .collect(),
+    })
+}
+
+fn program() -> Program {
+    let own = std::env::current_exe().and_then(std::fs::read);
+    let mut features = vec![];
+    if cfg!(feature = "cuda") {
+        features.push("cuda");
+    }
+    Program {
+        version: env!("CARGO_PKG_VERSION"),
+        rustc: env!("ATTNLAB_RUSTC"),
+        dfdx: "0.13.0",
+        profile: if cfg!(debug_assertions) {
+            "debug"
+        } else {
+            "release"
+        },
+        features,
+        blake3: own
+            .ok()
+            .map(|bytes| blake3::hash(&bytes).to_hex().to_string()),
+    }
+}
+
+fn machine() -> Machine {
+    use sysinfo::System;
+    // What the system does not tell stays empty.
+    let system = System::new().ok().map(|mut system| {
+        system.refresh_memory();
+        system.refresh_cpu_all();
+        system
+    });
+    let first = system.as_ref().and_then(|system| system.cpus().first());
+    Machine {
+        host: System::host_name().ok(),
+        system: System::long_os_version().ok(),
+        kernel: System::kernel_version().ok(),
+        architecture: std::env::consts::ARCH,
+        processor: first.map(|processor| processor.brand().trim().to_owned()),
+        logical_cores: std::thread::available_parallelism().map(usize::from).ok(),
+        threads: rayon::current_num_threads(),
+        memory_bytes: system.as_ref().map(System::total_memory),
+    }
+}
+
+/// The sums by which the corpus, as the stages read it, and the files are known.
+fn data(settings: &Settings, stages: &[&Stage]) -> BTreeMap<String, String> {
+    let mut sums = BTreeMap::new();
+    for (name, sum) in stages.iter().flat_map(|stage| &stage.ingredients) {
+        if let (Some(part), Some(sum)) = (name.strip_prefix("data."), sum.as_str()) {
+            sums.insert(part.to_owned(), sum.to_owned());
+        }
+    }
+    if settings.data.kind == DataKind::Cs224n {
+        let files = cs224n::FILES.iter();
+        sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
+    }
+    for stage in stages {
+        if let Source::File { path, blake3 } = &stage.start {
+            sums.insert(path.display().to_string(), format!("blake3 {blake3}"));
+        }
+    }
+    sums
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_version_of_dfdx_is_the_one_that_is_built_with() {
+        let lock = include_str!("../../Cargo.lock");
+        let entry = format!("name = \"dfdx\"\nversion = \"{}\"\n", program().dfdx);
+        assert!(lock.contains(&entry));
+    }
+
+    #[test]
+    fn a_folder_without_a_repository_has_no_commit() {
+        let folder = tempfile::tempdir().expect("a folder");
+        assert!(git(folder.path()).is_none());
+    }
+}

@@ -1,0 +1,156 @@
+//! Why a stage has to run: what has changed since the experiment last did it.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use serde_json::Value;
+
+use super::directory::all_below;
+use super::stage::{Ingredients, Kind, START, Stage};
+use super::store::StageFolder;
+
+/// So many changes are named; the others are counted.
+const NAMED: usize = 3;
+
+/// What an experiment has done before, as far as it would not do the same now.
+pub(super) struct Past {
+    stages: Vec<(Kind, Ingredients)>,
+}
+
+impl Past {
+    /// Reads the runs in an experiment's folder. Stages with keys among `wanted` are no past: they
+    /// are still what is wanted.
+    pub(super) fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<String>) -> Self {
+        let mut stages = vec![];
+        for status in all_below(experiment)
+            .iter()
+            .filter_map(|run| run.status().ok())
+        {
+            for (name, key) in &status.stages {
+                let kinds = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
+                let kind = kinds.into_iter().find(|kind| kind.name() == name);
+                let record = kind.and_then(|kind| StageFolder::new(results, kind, key).record());
+                if let Some(record) = record.filter(|_| !wanted.contains(key)) {
+                    stages.push((record.stage, record.depends_on));
+                }
+            }
+        }
+        Self { stages }
+    }
+
+    /// What `stage` differs in from the most similar one of the past with the same seed; absent if
+    /// there is none, so that the stage is new.
+    pub(super) fn changes(&self, stage: &Stage) -> Option<String> {
+        let seed = |all: &Ingredients| all.get("seed").cloned();
+        let similar = self
+            .stages
+            .iter()
+            .filter(|(kind, all)| *kind == stage.kind && seed(all) == seed(&stage.ingredients));
+        similar
+            .map(|(_, before)| differences(before, &stage.ingredients))
+            .min_by_key(Vec::len)
+            .filter(|changes| !changes.is_empty())
+            .map(|changes| sentence(&changes))
+    }
+}
+
+/// `pretrain.epochs 100 -> 200`, for each ingredient that is not the same.
+fn differences(before: &Ingredients, now: &Ingredients) -> Vec<String> {
+    let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+    let mut changes = vec![];
+    for name in names {
+        let (old, new) = (before.get(name), now.get(name));
+        if old != new {
+            changes.push(match name.as_str() {
+                START => start(old, new),
+                _ if is_sum(old) || is_sum(new) => format!("{name} changed"),
+                _ => format!("{name} {} -> {}", shown(old), shown(new)),
+            });
+        }
+    }
+    changes
+}
+
+/// The stage before has another key, or weights come from somewhere else.
+fn start(old: Option<&Value>, new: Option<&Value>) -> String {
+    let source = |value: Option<&Value>| -> String {
+        let text = value.and_then(Value::as_str).unwrap_or("nothing");
+        text.rsplit_once(' ')
+            .filter(|(_, sum)| sum.len() == 64)
+            .map_or(text, |(name, _)| name)
+            .to_owned()
+    };
+    match (source(old), source(new)) {
+        (old, new) if old != new => format!("it starts from: {old} -> {new}"),
+        (_, new) if new == "weights file" => "its weights file changed".to_owned(),
+        (_, new) => format!("its {new} changed"),
+    }
+}
+
+fn is_sum(value: Option<&Value>) -> bool {
+    value
+        .and_then(Value::as_str)
+        .is_some_and(|text| text.starts_with("blake3 "))
+}
+
+fn shown(value: Option<&Value>) -> String {
+    value.map_or_else(|| "not set".to_owned(), Value::to_string)
+}
+
+fn sentence(changes: &[String]) -> String {
+    let named = changes[..changes.len().min(NAMED)].join(", ");
+    match changes.len().saturating_sub(NAMED) {
+        0 => named,
+        more => format!("{named} and {more} more"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+
+    fn of(pairs: &[(&str, Value)]) -> Ingredients {
+        pairs
+            .iter()
+            .map(|(name, value)| ((*name).to_owned(), value.clone()))
+            .collect()
+    }
+
+    #[test]
+    fn changes_read_as_a_person_would_say_them() {
+        let sum = |digit: &str| json!(format!("blake3 {}", digit.repeat(64)));
+        let from = |digit: &str| json!(format!("pretrain {}", digit.repeat(64)));
+        let before = of(&[
+            ("a", json!(0.006)),
+            ("b", json!("cosine")),
+            ("data.train", sum("0")),
+            ("start", from("0")),
+        ]);
+        let changed = |name: &str, value: Option<Value>| {
+            let mut now = before.clone();
+            match value {
+                Some(value) => now.insert(name.to_owned(), value),
+                None => now.remove(name),
+            };
+            differences(&before, &now)
+        };
+        assert_eq!(changed("a", Some(json!(0.003))), ["a 0.006 -> 0.003"]);
+        assert_eq!(changed("b", None), ["b \"cosine\" -> not set"]);
+        assert_eq!(
+            changed("data.train", Some(sum("1"))),
+            ["data.train changed"]
+        );
+        assert_eq!(changed("start", Some(from("1"))), ["its pretrain changed"]);
+        let fresh = json!("fresh weights");
+        let says = ["it starts from: pretrain -> fresh weights"];
+        assert_eq!(changed("start", Some(fresh)), says);
+    }
+
+    #[test]
+    fn many_changes_are_counted() {
+        let changes: Vec<String> = ["a", "b", "c", "d", "e"].map(str::to_owned).to_vec();
+        assert_eq!(sentence(&changes[..3]), "a, b, c");
+        assert_eq!(sentence(&changes), "a, b, c and 2 more");
+    }
+}

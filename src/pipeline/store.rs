@@ -1,0 +1,314 @@
+//! The results of stages, kept by their keys: `results/.cache/<stage>/<key>/`.
+//!
+//! | file | what it is |
+//! |---|---|
+//! | `stage.json` | what the stage depends on, written before its first step |
+//! | `metrics.csv`, `timings.csv` | a row a step, growing |
+//! | `checkpoints/step-<n>.safetensors` | while it trains: the last two and the best |
+//! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was earlier |
+//! | `corruption_examples.csv`, `predictions/*.tsv` | what else it makes |
+//! | `done.json` | written last: the BLAKE3 sum of each of these results |
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+
+use super::lock::LOCK_FILE;
+use super::stage::{Ingredients, Kind, Stage};
+use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::files;
+use crate::train::checkpoint::{Checkpoint, Prefix};
+
+/// The folder below the results that keeps them.
+pub(super) const CACHE: &str = ".cache";
+
+/// The folder of one stage's results.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct StageFolder {
+    path: PathBuf,
+}
+
+/// `stage.json`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct Record {
+    pub(super) stage: Kind,
+    pub(super) depends_on: Ingredients,
+}
+
+/// `done.json`: file names, relative to the folder, and their BLAKE3 sums.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub(super) struct Done {
+    pub(super) results: BTreeMap<String, String>,
+}
+
+/// How far a stage is.
+#[derive(Debug)]
+pub(super) enum Found {
+    /// All its results are there, to the byte.
+    Done,
+    /// It can go on from a checkpoint.
+    Started(Box<Checkpoint>),
+    /// It has to begin; why, if it is not simply new.
+    Nothing(Option<String>),
+}
+
+impl StageFolder {
+    /// Where a stage's results go. Nothing is created.
+    pub(super) fn new(results: &Path, kind: Kind, key: &str) -> Self {
+        Self {
+            path: results.join(CACHE).join(kind.name()).join(key),
+        }
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn metrics_csv(&self) -> PathBuf {
+        self.path.join("metrics.csv")
+    }
+
+    pub(super) fn timings_csv(&self) -> PathBuf {
+        self.path.join("timings.csv")
+    }
+
+    pub(super) fn corruption_csv(&self) -> PathBuf {
+        self.path.join("corruption_examples.csv")
+    }
+
+    pub(super) fn weights(&self) -> PathBuf {
+        self.path.join("weights.safetensors")
+    }
+
+    pub(super) fn best_weights(&self) -> PathBuf {
+        self.path.join("best.safetensors")
+    }
+
+    /// Weights before the step at which training diverged.
+    pub(super) fn weights_before(&self, step: usize) -> PathBuf {
+        self.path.join(format!("before-step-{step}.safetensors"))
+    }
+
+    pub(super) fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
+        self.predictions().join(format!("{split}-{subject}.tsv"))
+    }
+
+    pub(super) fn predictions(&self) -> PathBuf {
+        self.path.join("predictions")
+    }
+
+    pub(super) fn checkpoint(&self, step: usize) -> PathBuf {
+        self.checkpoints()
+            .join(format!("step-{step:08}.safetensors"))
+    }
+
+    fn checkpoints(&self) -> PathBuf {
+        self.path.join("checkpoints")
+    }
+
+    /// Empties the folder and writes what the stage depends on: it begins.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(super) fn begin(&self, stage: &Stage) -> Result<()> {
+        // First what says that there is something.
+        remove(&self.path.join("done.json"))?;
+        for entry in entries(&self.path) {
+            if entry.file_name().is_some_and(|name| name != LOCK_FILE) {
+                remove(&entry)?;
+            }
+        }
+        let record = Record {
+            stage: stage.kind,
+            depends_on: stage.ingredients.clone(),
+        };
+        write_json(&self.path.join("stage.json"), &record)
+    }
+
+    /// What the stage depended on, if its folder still says so.
+    pub(super) fn record(&self) -> Option<Record> {
+        read_json(&self.path.join("stage.json"))
+    }
+
+    /// Says that the stage is done and which results it has; checkpoints then have served.
+    ///
+    /// # Errors
+    /// A result that cannot be read, or the folder not be written.
+    pub(super) fn finish(&self, results: &[PathBuf]) -> Result<()> {
+        let mut done = Done::default();
+        for path in results {
+            let sum = sum(path).map_err(|e| Error::io(ErrorKind::Run, "read", path, e))?;
+            let name = path
+                .strip_prefix(&self.path)
+                .expect("results lie in the folder");
+            done.results
+                .insert(name.display().to_string().replace('\\', "/"), sum);
+        }
+        write_json(&self.path.join("done.json"), &done)?;
+        self.settle()
+    }
+
+    /// Removes the checkpoints of a stage that is done.
+    ///
+    /// # Errors
+    /// They cannot be removed.
+    pub(super) fn settle(&self) -> Result<()> {
+        remove(&self.checkpoints())
+    }
+
+    /// Whether `done.json` is there; the results are not looked at.
+    pub(super) fn is_marked_done(&self) -> bool {
+        self.path.join("done.json").is_file()
+    }
+
+    /// Steps that the newest checkpoint has behind it, by its name alone.
+    pub(super) fn last_step(&self) -> Option<usize> {
+        self.steps().pop()
+    }
+
+    /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
+    pub(super) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
+        match self.damage() {
+            Some(None) => return Found::Done,
+            Some(damage) => return Found::Nothing(damage),
+            None => {}
+        }
+        let mut some = false;
+        for step in self.steps().into_iter().rev() {
+            some = true;
+            let path = self.checkpoint(step);
+            let read = Checkpoint::read(&path);
+            match read.and_then(|one| self.check(&one, key, step).map(|()| one)) {
+                Ok(checkpoint) => return Found::Started(Box::new(checkpoint)),
+                Err(error) => refused(format!(
+                    "the checkpoint {} is refused: {}",
+                    path.display(),
+                    error.message()
+                )),
+            }
+        }
+        Found::Nothing(match (some, self.record()) {
+            (true, _) => Some("none of its checkpoints can be used".to_owned()),
+            (false, Some(_)) => Some("it was stopped before its first checkpoint".to_owned()),
+            (false, None) => None,
+        })
+    }
+
+    /// `None` if the stage is not done, `Some(None)` if it is, else what is wrong with its results.
+    fn damage(&self) -> Option<Option<String>> {
+        if !self.is_marked_done() {
+            return None;
+        }
+        let Some(done) = read_json::<Done>(&self.path.join("done.json")) else {
+            return Some(Some("its done.json is damaged".to_owned()));
+        };
+        let wrong =
+            done.results
+                .iter()
+                .find_map(|(name, expected)| match sum(&self.path.join(name)) {
+                    Ok(found) if found == *expected => None,
+                    Ok(_) => Some(format!("its {name} is not as it was written")),
+                    Err(_) => Some(format!("its {name} is gone")),
+                });
+        Some(wrong)
+    }
+
+    /// Whether a checkpoint that is whole belongs here.
+    fn check(&self, checkpoint: &Checkpoint, key: &str, step: usize) -> Result<()> {
+        let progress = &checkpoint.progress;
+        if progress.stage_key != key {
+            return Err(Error::data("it belongs to another stage"));
+        }
+        let found = progress.position.step;
+        if found != step {
+            return Err(Error::data(format!(
+                "it is that of step {found}, not of step {step}"
+            )));
+        }
+        let metrics = prefix(&self.metrics_csv(), Some(progress.metrics.bytes));
+        if metrics.ok() != Some(progress.metrics.clone()) {
+            return Err(Error::data("metrics.csv is not what it was then"));
+        }
+        let timings = std::fs::metadata(self.timings_csv()).map_or(0, |file| file.len());
+        if timings < progress.timings_bytes {
+            return Err(Error::data("timings.csv is shorter than it was then"));
+        }
+        Ok(())
+    }
+
+    /// The steps that have a checkpoint, ascending.
+    pub(super) fn steps(&self) -> Vec<usize> {
+        let step = |path: PathBuf| {
+            let name = path.file_name()?.to_str()?;
+            name.strip_prefix("step-")?
+                .strip_suffix(".safetensors")?
+                .parse()
+                .ok()
+        };
+        let mut steps: Vec<usize> = entries(&self.checkpoints())
+            .into_iter()
+            .filter_map(step)
+            .collect();
+        steps.sort_unstable();
+        steps
+    }
+}
+
+/// The first `bytes` of a file, or all of it, as a length and a sum.
+///
+/// # Errors
+/// The file is shorter, or cannot be read.
+pub(super) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
+    let mut content = std::fs::read(path)?;
+    if let Some(bytes) = bytes {
+        let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
+        if content.len() < bytes {
+            return Err(std::io::ErrorKind::UnexpectedEof.into());
+        }
+        content.truncate(bytes);
+    }
+    Ok(Prefix {
+        bytes: content.len() as u64,
+        blake3: blake3::hash(&content).to_hex().to_string(),
+    })
+}
+
+fn sum(path: &Path) -> std::io::Result<String> {
+    Ok(blake3::hash(&std::fs::read(path)?).to_hex().to_string())
+}
+
+/// The paths in a folder, sorted; none if there is no such folder.
+pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Removes a file or folder; one that is not there is removed already.
+pub(super) fn remove(path: &Path) -> Result<()> {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let removed = if is_folder {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    match removed {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(ErrorKind::Run, "remove", path, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain tables are JSON");
+    text.push(b'\n');
+    files::write(path, &text)
+}
+
+/// `None` if the file is missing or not what it should be.
+pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
+}

@@ -1,0 +1,269 @@
+//! Doing one stage: pretraining, finetuning or evaluation, from its input to its results.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::directory::RunDirectory;
+use super::journal::{Journal, default_checkpoint_steps};
+use super::preflight;
+use super::stage::{Kind, Source, Stage};
+use super::store::StageFolder;
+use crate::config::schema::{Settings, StageKind, Training};
+use crate::data::corruption::SpanCorruption;
+use crate::data::questions::BirthPlaces;
+use crate::data::{Corpus, Task};
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::metrics::rows::PredictionRow;
+use crate::metrics::table;
+use crate::model::{Start, Trainable, registry, weights};
+use crate::progress::Progress;
+use crate::stop::Stop;
+use crate::train::checkpoint::{Best, Checkpoint};
+use crate::train::{self, Outcome, Position, fit};
+
+/// Documents in `corruption_examples.csv`, as many as a figure can ask for.
+const CORRUPTION_EXAMPLES: usize = 12;
+
+/// The key in a weights file's header that holds the vocabulary's characters.
+pub const VOCABULARY_NOTE: &str = "vocabulary";
+
+/// All that a stage works with.
+pub(super) struct Work<'a> {
+    pub(super) stage: &'a Stage,
+    pub(super) settings: &'a Settings,
+    pub(super) seed: u64,
+    pub(super) corpus: &'a Corpus,
+    /// Where it writes; locked by this process.
+    pub(super) folder: &'a StageFolder,
+    /// The folder with the weights that the stage before has made.
+    pub(super) input: Option<&'a StageFolder>,
+    /// The run for which it is done, as messages name it.
+    pub(super) run: &'a RunDirectory,
+    pub(super) progress: &'a Progress,
+    pub(super) stop: &'a Stop,
+}
+
+impl Work<'_> {
+    /// Does the stage, from a checkpoint if there is one.
+    ///
+    /// # Errors
+    /// Training diverges, the user stops it, the device fails, or a file cannot be written.
+    pub(super) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
+        if from.is_none() {
+            self.folder.begin(self.stage)?;
+        }
+        let results = match self.stage.kind {
+            Kind::Pretrain => self.pretrain(from)?,
+            Kind::Finetune => self.finetune(from)?,
+            Kind::Evaluate => self.evaluate()?,
+        };
+        self.folder.finish(&results)
+    }
+
+    fn pretrain(&self, from: Option<Checkpoint>) -> Result<Vec<PathBuf>> {
+        let spec = self.settings.pretrain.as_ref();
+        let spec = spec.expect("a pretraining stage comes from its settings");
+        let task = pretraining(self.settings, self.seed, self.corpus)?;
+        let examples: Vec<_> = (0..task.len().min(CORRUPTION_EXAMPLES))
+            .map(|i| task.row(1, i))
+            .collect();
+        table::write(&self.folder.corruption_csv(), &examples)?;
+        let mut results = self.fit(StageKind::Pretrain, spec.training(), &task, from)?;
+        results.push(self.folder.corruption_csv());
+        Ok(results)
+    }
+
+    fn finetune(&self, from: Option<Checkpoint>) -> Result<Vec<PathBuf>> {
+        let spec = self.settings.finetune.as_ref();
+        let spec = spec.expect("a finetuning stage comes from its settings");
+        let task = BirthPlaces::new(&self.corpus.train, &self.corpus.vocabulary)?;
+        self.fit(StageKind::Finetune, spec.training(), &task, from)
+    }
+
+    /// Answers the split's questions by the model and by the constant answer.
+    fn evaluate(&self) -> Result<Vec<PathBuf>> {
+        let spec = self.settings.evaluate.as_ref();
+        let spec = spec.expect("an evaluation comes from its settings");
+        let asked = preflight::questions_of(self.corpus, spec.split);
+        let split = spec.split.name();
+        let mut results = vec![];
+        if let Some(answer) = &spec.constant_answer {
+            let path = self.folder.predictions_tsv(split, "constant");
+            table::write(&path, &eval::answer_always(asked, answer))?;
+            results.push(path);
+        }
+        if spec.ask_model {
+            let model = self.model()?;
+            let mut task = self.progress.begin("evaluate", asked.len());
+            let rows: Vec<PredictionRow> = eval::ask_model(
+                model.as_ref(),
+                &self.corpus.vocabulary,
+                asked,
+                spec.answer_characters,
+                &mut |answered| {
+                    task.at(answered, split);
+                    self.stop
+                        .check(|| format!("in evaluate after question {answered}"))
+                },
+            )?;
+            let path = self.folder.predictions_tsv(split, "model");
+            table::write(&path, &rows)?;
+            results.push(path);
+        }
+        Ok(results)
+    }
+
+    /// Trains the stage and keeps its weights; those before a step that diverged as well.
+    fn fit(
+        &self,
+        kind: StageKind,
+        training: Training<'_>,
+        task: &dyn Task,
+        from: Option<Checkpoint>,
+    ) -> Result<Vec<PathBuf>> {
+        let mut model = match &from {
+            None => self.model()?,
+            Some(checkpoint) => {
+                let mut model = self.fresh()?;
+                model.load_state(&checkpoint.state)?;
+                model
+            }
+        };
+        let stage = train::Stage {
+            kind,
+            training,
+            dropout: self.settings.model.dropout,
+            context: self.settings.model.context,
+            seed: self.seed,
+        };
+        let from = from.map(|checkpoint| checkpoint.progress);
+        let steps = stage.steps(task.len());
+        let every = training.checkpoint_steps;
+        let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
+        let bar = self.progress.begin(kind.name(), steps);
+        let (folder, stop) = (self.folder, self.stop);
+        let mut journal =
+            Journal::open(folder, self.stage, [steps, every], from.as_ref(), stop, bar)?;
+        let start = from.map_or_else(Position::default, |from| from.position);
+        match fit(model.as_mut(), task, &stage, &start, &mut journal)? {
+            Outcome::Finished => {
+                let best = journal.close()?;
+                self.keep(model.as_ref(), best)
+            }
+            Outcome::Diverged {
+                step,
+                loss_nats,
+                gradient_norm,
+            } => {
+                write_weights(&folder.weights_before(step), model.as_ref(), self.corpus)?;
+                let before = journal.last_loss_nats;
+                Err(self.diverged(&stage, step, [loss_nats, gradient_norm], before))
+            }
+        }
+    }
+
+    /// Writes the weights at the end, and those of the best checkpoint if that was earlier.
+    fn keep(&self, model: &dyn Trainable, best: Option<Best>) -> Result<Vec<PathBuf>> {
+        let folder = self.folder;
+        write_weights(&folder.weights(), model, self.corpus)?;
+        let mut results = vec![folder.metrics_csv(), folder.weights()];
+        if let Some(best) = best {
+            let checkpoint = Checkpoint::read(&folder.checkpoint(best.step))?;
+            let notes = notes(self.corpus);
+            weights::write(&folder.best_weights(), &checkpoint.state.weights, &notes)?;
+            results.push(folder.best_weights());
+        }
+        Ok(results)
+    }
+
+    fn diverged(
+        &self,
+        stage: &train::Stage<'_>,
+        step: usize,
+        [loss_nats, gradient_norm]: [f64; 2],
+        before: Option<f64>,
+    ) -> Error {
+        let name = stage.kind.name();
+        let before = before.map_or(String::new(), |loss| {
+            format!(" (loss_nats was {loss:.4} the step before)")
+        });
+        let rows = step - 1;
+        let error = Error::run(format!(
+            "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
+             {gradient_norm}{before}\n  kept: {} ({rows} row{} of {name}), {} (weights before the step)",
+            self.run.metrics_csv().display(),
+            if rows == 1 { "" } else { "s" },
+            self.run.weights_before(name, step).display()
+        ));
+        let clips = stage.training.optimiser.clip_norm > 0.0;
+        let clip = format!(", or clip with `{name}.optimiser.clip_norm = 1.0`");
+        let clip = if clips { "" } else { &clip };
+        error.help(format!("lower `{name}.learning_rate`{clip}"))
+    }
+
+    /// The model that the stage starts with.
+    fn model(&self) -> Result<Box<dyn Trainable>> {
+        let mut model = self.fresh()?;
+        match &self.stage.start {
+            Source::Fresh | Source::Nothing => {}
+            Source::File { path, .. } => start_from(model.as_mut(), path, self.corpus)?,
+            Source::Stage { .. } => {
+                let input = self.input.expect("the stage before has a folder");
+                start_from(model.as_mut(), &input.weights(), self.corpus)?;
+            }
+        }
+        Ok(model)
+    }
+
+    /// A model drawn from the seed.
+    fn fresh(&self) -> Result<Box<dyn Trainable>> {
+        let model = &self.settings.model;
+        let start = Start {
+            seed: self.seed,
+            deviation: model.initial_deviation as f32,
+        };
+        registry::instantiate(&model.shape(), self.settings.device, start)
+    }
+}
+
+/// The task of pretraining.
+///
+/// # Errors
+/// See [`SpanCorruption::new`].
+pub(super) fn pretraining(
+    settings: &Settings,
+    seed: u64,
+    corpus: &Corpus,
+) -> Result<SpanCorruption> {
+    let spec = settings.pretrain.as_ref();
+    let spec = spec.expect("only what pretrains has such a task");
+    let longest = spec.longest_excerpt(settings.model.context);
+    SpanCorruption::new(corpus, longest, spec.terminated, seed)
+}
+
+/// Takes weights from a file in place of those at hand.
+///
+/// # Errors
+/// The file is not of this model, or was trained on other characters.
+pub(super) fn start_from(model: &mut dyn Trainable, file: &Path, corpus: &Corpus) -> Result<()> {
+    let (loaded, notes) = weights::read(file)?;
+    let own = corpus.vocabulary.characters();
+    let other = |characters: &String| *characters != own;
+    if notes.get(VOCABULARY_NOTE).is_some_and(other) {
+        return Err(Error::data(format!(
+            "{} was trained with other characters than the data has",
+            file.display()
+        ))
+        .help("use weights that were trained on the same corpus"));
+    }
+    model.load_weights(&loaded).map_err(|e| e.in_file(file))
+}
+
+fn write_weights(path: &Path, model: &dyn Trainable, corpus: &Corpus) -> Result<()> {
+    weights::write(path, &model.weights(), &notes(corpus))
+}
+
+fn notes(corpus: &Corpus) -> BTreeMap<String, String> {
+    BTreeMap::from([(VOCABULARY_NOTE.to_owned(), corpus.vocabulary.characters())])
+}

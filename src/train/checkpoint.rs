@@ -1,0 +1,295 @@
+//! A training stage in the middle, as one file that knows whether it is whole.
+//!
+//! It is a safetensors file: tensors `weights.NAME`, `first_moment.NAME` and `second_moment.NAME`,
+//! and in the header one note with where training stands and a BLAKE3 sum. The sum is that of the
+//! file with the sum's own digits as zeros, so a change of any byte, the sum's included, shows.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use super::Position;
+use crate::error::{Error, Kind, Result};
+use crate::files;
+use crate::model::TrainingState;
+use crate::model::weights::{self, Weight};
+
+/// The key of the one note in the header.
+const NOTE: &str = "attnlab-checkpoint";
+
+/// What stands before the sum's digits, and nowhere before them.
+const SUM_MARK: &[u8] = b"blake3-";
+
+/// Hexadecimal digits of a BLAKE3 sum.
+const SUM_DIGITS: usize = 64;
+
+const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
+
+/// Everything that the rest of a training stage depends on.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Checkpoint {
+    /// Where training stands, and what belongs to it.
+    pub progress: Progress,
+    /// The model.
+    pub state: TrainingState,
+}
+
+/// The part of a checkpoint that is not the model.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Progress {
+    /// The stage that is in the middle; no other may go on from it.
+    pub stage_key: String,
+    /// Where it stands.
+    pub position: Position,
+    /// `metrics.csv` at that moment.
+    pub metrics: Prefix,
+    /// Bytes of `timings.csv` at that moment.
+    pub timings_bytes: u64,
+    /// Losses of the steps since the last regular checkpoint, to be averaged at the next.
+    pub losses: Losses,
+    /// The regular checkpoint with the lowest mean loss so far.
+    pub best: Option<Best>,
+}
+
+/// The beginning of a file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Prefix {
+    /// Its length.
+    pub bytes: u64,
+    /// Its BLAKE3 sum, in hexadecimal digits.
+    pub blake3: String,
+}
+
+/// Training losses, summed up.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct Losses {
+    /// Of so many steps.
+    pub steps: usize,
+    /// Their sum, in nats.
+    pub sum_nats: f64,
+}
+
+impl Losses {
+    /// Mean loss of a step in nats; infinite of no step, so that it is never the best.
+    pub fn mean_nats(&self) -> f64 {
+        if self.steps == 0 {
+            f64::INFINITY
+        } else {
+            self.sum_nats / self.steps as f64
+        }
+    }
+}
+
+/// A checkpoint and how good it was.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Best {
+    /// Its step.
+    pub step: usize,
+    /// Mean training loss, in nats, of the steps that led to it from the checkpoint before.
+    pub mean_loss_nats: f64,
+}
+
+#[derive(Serialize, Deserialize)]
+struct Note {
+    // First, so that the mark's first occurrence is this one.
+    sum: String,
+    updates: u64,
+    progress: Progress,
+}
+
+impl Checkpoint {
+    /// Writes the file; a reader sees all of it or nothing.
+    ///
+    /// # Errors
+    /// See [`files::write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write(path, &self.to_bytes()?)
+    }
+
+    fn to_bytes(&self) -> Result<Vec<u8>> {
+        let [first, second] = &self.state.moments;
+        let mut tensors = vec![];
+        for (part, weights) in PARTS.iter().zip([&self.state.weights, first, second]) {
+            tensors.extend(weights.iter().map(|weight| Weight {
+                name: format!("{part}{}", weight.name),
+                ..weight.clone()
+            }));
+        }
+        let sum = format!("blake3-{}", "0".repeat(SUM_DIGITS));
+        let note = serde_json::to_string(&Note {
+            sum,
+            updates: self.state.updates,
+            progress: self.progress.clone(),
+        });
+        let note = note.expect("a checkpoint's note is plain JSON");
+        let notes = BTreeMap::from([(NOTE.to_owned(), note)]);
+        let mut bytes = weights::to_bytes(&tensors, &notes)?;
+        let digits = sum_place(&bytes).expect("the mark was just written");
+        let sum = blake3::hash(&bytes).to_hex();
+        bytes[digits].copy_from_slice(sum.as_bytes());
+        Ok(bytes)
+    }
+
+    /// Reads the file, if it is whole.
+    ///
+    /// # Errors
+    /// Missing or unreadable, not a checkpoint, or a single byte of it has changed.
+    pub fn read(path: &Path) -> Result<Self> {
+        let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
+        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        Self::from_bytes(&bytes).map_err(|e| fail(e.message()))
+    }
+
+    /// As [`Checkpoint::read`], from the bytes of a file.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
+        if bytes.is_empty() {
+            return Err(Error::data("the file is empty"));
+        }
+        let damaged = |what: &str| Error::data(format!("the checkpoint is damaged ({what})"));
+        if !sum_holds(bytes) {
+            return Err(damaged("its BLAKE3 sum does not hold"));
+        }
+        let (tensors, notes) = weights::from_bytes(bytes)?;
+        let note = notes.get(NOTE).ok_or_else(|| damaged("it has no note"))?;
+        let note: Note =
+            serde_json::from_str(note).map_err(|e| damaged(&format!("its note: {e}")))?;
+        let mut parts = [vec![], vec![], vec![]];
+        for mut tensor in tensors {
+            let part = PARTS.iter().position(|part| tensor.name.starts_with(part));
+            let part = part.ok_or_else(|| damaged("a tensor of no part"))?;
+            tensor.name.drain(..PARTS[part].len());
+            parts[part].push(tensor);
+        }
+        let [weights, first, second] = parts;
+        Ok(Self {
+            progress: note.progress,
+            state: TrainingState {
+                weights,
+                moments: [first, second],
+                updates: note.updates,
+            },
+        })
+    }
+}
+
+/// Where the sum's digits stand.
+fn sum_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
+    let mark = bytes
+        .windows(SUM_MARK.len())
+        .position(|at| at == SUM_MARK)?;
+    let start = mark + SUM_MARK.len();
+    (start + SUM_DIGITS <= bytes.len()).then_some(start..start + SUM_DIGITS)
+}
+
+/// Whether the file is, to the byte, what was written.
+fn sum_holds(bytes: &[u8]) -> bool {
+    let Some(digits) = sum_place(bytes) else {
+        return false;
+    };
+    let mut hasher = blake3::Hasher::new();
+    hasher.update(&bytes[..digits.start]);
+    hasher.update(&[b'0'; SUM_DIGITS]);
+    hasher.update(&bytes[digits.end..]);
+    hasher.finalize().to_hex().as_bytes() == &bytes[digits]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn checkpoint(step: usize) -> Checkpoint {
+        let weight = |name: &str, value: f32| Weight {
+            name: name.to_owned(),
+            shape: vec![3, 5],
+            values: (0..15).map(|i| value + i as f32).collect(),
+        };
+        let both = |value| vec![weight("a.bias", value), weight("b.weight", value + 0.5)];
+        Checkpoint {
+            progress: Progress {
+                stage_key: "1f2e".to_owned(),
+                position: Position {
+                    step,
+                    epoch: 2,
+                    batch: 3,
+                    schedule_tokens: 1 << 40,
+                },
+                metrics: Prefix {
+                    bytes: 77,
+                    blake3: "ab".to_owned(),
+                },
+                timings_bytes: 9,
+                losses: Losses {
+                    steps: 3,
+                    sum_nats: 0.1 + 0.2,
+                },
+                best: None,
+            },
+            state: TrainingState {
+                weights: both(1.0),
+                moments: [both(f32::MIN_POSITIVE), both(-0.0)],
+                updates: 12,
+            },
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let bytes = checkpoint(12).to_bytes().expect("bytes");
+        assert_eq!(
+            Checkpoint::from_bytes(&bytes).expect("whole"),
+            checkpoint(12)
+        );
+        assert_eq!(
+            bytes,
+            checkpoint(12).to_bytes().expect("bytes"),
+            "the same bytes again"
+        );
+    }
+
+    #[test]
+    fn a_change_of_any_byte_is_noticed() {
+        let good = checkpoint(12).to_bytes().expect("bytes");
+        for at in 0..good.len() {
+            for change in [0x01, 0x80, 0xff] {
+                let mut bad = good.clone();
+                bad[at] ^= change;
+                assert!(
+                    Checkpoint::from_bytes(&bad).is_err(),
+                    "byte {at} ^ {change:#x}"
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn every_truncation_and_every_addition_is_noticed() {
+        let good = checkpoint(12).to_bytes().expect("bytes");
+        for length in 0..good.len() {
+            assert!(
+                Checkpoint::from_bytes(&good[..length]).is_err(),
+                "{length} bytes"
+            );
+        }
+        assert!(Checkpoint::from_bytes(&[&good[..], b"\0"].concat()).is_err());
+        assert!(Checkpoint::from_bytes(&[b"\0", &good[..]].concat()).is_err());
+    }
+
+    #[test]
+    fn halves_of_two_checkpoints_make_none() {
+        let (one, two) = (checkpoint(12), checkpoint(13));
+        let (one, two) = (
+            one.to_bytes().expect("bytes"),
+            two.to_bytes().expect("bytes"),
+        );
+        assert_eq!(one.len(), two.len());
+        for cut in [8, 100, one.len() / 2, one.len() - 4] {
+            let mixed = [&one[..cut], &two[cut..]].concat();
+            assert!(mixed == one || mixed == two || Checkpoint::from_bytes(&mixed).is_err());
+        }
+    }
+}
