@@ -34,7 +34,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, question};
 pub use point::{Point, to_toml};
 
 use crate::error::{Error, Problem, Result};

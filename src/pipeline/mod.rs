@@ -6,7 +6,9 @@
 //! folder from its stages), [`summary`] and `figures` (from files alone).
 
 mod assemble;
+pub mod clean;
 pub mod directory;
+pub mod estimate;
 mod execute;
 mod figures;
 mod journal;
@@ -15,6 +17,7 @@ pub mod plan;
 mod preflight;
 mod provenance;
 mod reason;
+pub mod runs;
 pub mod stage;
 mod store;
 pub mod summary;
