@@ -3,7 +3,9 @@
 mod data;
 mod failures;
 mod help;
+mod plan;
 mod repeat;
 mod run;
+mod sweep;
 mod trained;
 mod weights;
