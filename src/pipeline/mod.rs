@@ -2,6 +2,7 @@
 
 pub mod directory;
 mod figures;
+mod groups;
 mod preflight;
 mod stages;
 pub mod summary;
@@ -10,7 +11,7 @@ use std::path::{Path, PathBuf};
 
 use crate::config::{self, Experiment};
 use crate::error::{Error, Result};
-use crate::metrics::rows::AccuracyRow;
+use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::model::registry;
 use crate::progress::Progress;
 use directory::{RunDirectory, State, experiment_folder};
@@ -34,6 +35,8 @@ pub struct Options {
 pub struct Report {
     /// The rows of `summary.csv`.
     pub accuracies: Vec<AccuracyRow>,
+    /// The rows of `groups.csv`.
+    pub groups: Vec<GroupRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
     /// Names of figures that have nothing to show, and why.
@@ -105,9 +108,11 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
         )));
     }
     let accuracies = summary::write(experiment, results, &folder)?;
+    let groups = groups::write(&accuracies, &folder)?;
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
+        groups,
         figures: drawn.written,
         left_out: drawn.left_out,
     })
