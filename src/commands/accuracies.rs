@@ -22,16 +22,15 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 fn mean(group: &GroupRow) -> Option<String> {
     let seeds = group.seeds.filter(|&seeds| seeds > 1)?;
     let deviation = group.standard_deviation?;
-    let spread = if group.interval.as_deref() == Some(STUDENT_T) {
-        format!(
-            "standard deviation {:.1} percentage points",
-            100.0 * deviation
-        )
-    } else {
-        "all are equally often right, so this is the interval of one".to_owned()
+    let over = match group.interval.as_deref() == Some(STUDENT_T) {
+        true => {
+            let points = 100.0 * deviation;
+            format!("standard deviation {points:.1} percentage points; 95 % interval")
+        }
+        false => "every seed the same; 95 % interval of one seed's questions".to_owned(),
     };
     Some(format!(
-        "{}, mean of {seeds} seeds: {:.1} %  ({spread}; 95 % interval {:.1} to {:.1} %)",
+        "{}, mean of {seeds} seeds: {:.1} %  ({over} {:.1} to {:.1} %)",
         group.label,
         100.0 * group.mean_accuracy,
         100.0 * group.low_95?,
@@ -71,7 +70,7 @@ mod tests {
     #[test]
     fn seeds_that_agree_say_whose_interval_it_is() {
         let line = mean(&group(3, "wilson")).expect("three seeds");
-        let says = "(all are equally often right, so this is the interval of one; 95 % interval 7";
+        let says = "(every seed the same; 95 % interval of one seed's questions 71.0 to 100.0 %)";
         assert!(line.contains(says), "{line}");
     }
 }

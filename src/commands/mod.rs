@@ -1,6 +1,7 @@
 //! What each command does: calls the library and says what came of it.
 
 mod accuracies;
+pub(crate) mod compare;
 pub(crate) mod data;
 
 use std::fmt::Display;

@@ -58,11 +58,8 @@ impl RunDirectory {
     /// # Errors
     /// There is none, or there are several: then the message lists them.
     pub fn find(path: &Path) -> Result<Self> {
-        let mut found = vec![];
-        collect(path, &mut found);
-        found.sort();
-        match &found[..] {
-            [one] => Ok(Self { path: one.clone() }),
+        match &all_below(path)[..] {
+            [one] => Ok(one.clone()),
             [] => Err(
                 Error::usage(format!("{} holds no run", path.display())).help(
                     "name a folder that `attnlab run` wrote, such as results/birthplace/vanilla",
@@ -71,7 +68,7 @@ impl RunDirectory {
             several => {
                 let list: Vec<String> = several
                     .iter()
-                    .map(|p| format!("  {}", p.display()))
+                    .map(|run| format!("  {}", run.path.display()))
                     .collect();
                 Err(Error::usage(format!(
                     "{} holds several runs\n{}",
@@ -169,6 +166,17 @@ impl RunDirectory {
         self.status()
             .is_ok_and(|status| status.state == State::Done)
     }
+}
+
+/// Every run at or below `path`, in order.
+pub fn all_below(path: &Path) -> Vec<RunDirectory> {
+    let mut found = vec![];
+    collect(path, &mut found);
+    found.sort();
+    found
+        .into_iter()
+        .map(|path| RunDirectory { path })
+        .collect()
 }
 
 /// Folders with a `resolved.toml`, depth first.

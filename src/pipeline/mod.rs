@@ -1,5 +1,6 @@
 //! One experiment from its file to its figures.
 
+pub mod compare;
 pub mod directory;
 mod figures;
 mod groups;

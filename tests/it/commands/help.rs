@@ -2,11 +2,12 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["run"],
     &["check"],
     &["shapes"],
     &["plot"],
+    &["compare"],
     &["ask"],
     &["score"],
     &["export"],
