@@ -73,6 +73,22 @@ Example:
         #[command(flatten)]
         experiment: ExperimentArgs,
     },
+    /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
+    #[command(after_help = "\
+Each of A and B is a run's folder, or one that holds all seeds of one point.
+
+Examples:
+  attnlab compare results/birthplace/no_pretraining results/birthplace/vanilla
+  attnlab compare results/birthplace/london results/birthplace/vanilla --json")]
+    Compare {
+        /// The first: a run's folder, or one above it that holds the seeds of one point
+        a: PathBuf,
+        /// The second
+        b: PathBuf,
+        /// Print JSON, with fractions where the text has per cent
+        #[arg(long)]
+        json: bool,
+    },
     /// Ask a trained model a question
     #[command(after_help = "\
 Example:
@@ -113,6 +129,9 @@ Example:
 #[derive(Debug, Subcommand)]
 pub enum List {
     /// Experiment files, with the question that each asks
+    #[command(after_help = "\
+Example:
+  attnlab list experiments")]
     Experiments {
         /// The folder of the files
         #[arg(default_value = "experiments")]
@@ -122,6 +141,9 @@ pub enum List {
         json: bool,
     },
     /// Kinds of attention
+    #[command(after_help = "\
+Example:
+  attnlab list attention")]
     Attention {
         /// As JSON, for scripts
         #[arg(long)]
@@ -266,6 +288,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Check { paths } => commands::check(&paths),
         Command::Shapes => commands::shapes(),
         Command::Plot { experiment } => commands::plot(&experiment),
+        Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),
         Command::Export { run, file } => commands::export(&run, &file),

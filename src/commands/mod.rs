@@ -1,6 +1,8 @@
 //! What each command does: calls the library and says what came of it.
 
+mod accuracies;
 pub(crate) mod clean;
+pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod list;
 pub(crate) mod plan;
@@ -227,7 +229,7 @@ impl Trained {
 /// Accuracies and figures, as a person reads them.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
-    for line in report.accuracies.iter().map(describe) {
+    for line in accuracies::lines(report) {
         // A constant answer is the same at every point.
         if !said.contains(&line) {
             print(&line)?;

@@ -1,5 +1,6 @@
 //! Every command from its arguments to its files, output and exit code.
 
+mod compare;
 mod data;
 mod failures;
 mod help;
