@@ -34,13 +34,7 @@ Examples:
 Examples:
   attnlab plan experiments/quickstart.toml
   attnlab plan experiments/birthplace/vanilla.toml --set pretrain.learning_rate=3e-3 --json")]
-    Plan {
-        #[command(flatten)]
-        run: Run,
-        /// As JSON, for scripts
-        #[arg(long)]
-        json: bool,
-    },
+    Plan(Run),
     /// Check experiment files without running them; names every mistake with its line
     #[command(after_help = "\
 Examples:
@@ -64,7 +58,11 @@ Examples:
     #[command(after_help = "\
 Example:
   attnlab shapes")]
-    Shapes,
+    Shapes {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Draw an experiment's figures again from its CSV files
     #[command(after_help = "\
 Example:
@@ -72,6 +70,9 @@ Example:
     Plot {
         #[command(flatten)]
         experiment: ExperimentArgs,
+        /// Results as JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
     #[command(after_help = "\
@@ -222,7 +223,7 @@ pub struct Run {
     pub(crate) experiment: ExperimentArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Run what is done already once more
+    /// Do what is done already once more
     #[arg(long)]
     pub(crate) again: bool,
     /// Only say what would be done, as `attnlab plan` does
@@ -234,6 +235,9 @@ pub struct Run {
     /// So many stages at once, each with a fair share of the processor's threads
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) jobs: usize,
+    /// Results as JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Say nothing but results and errors
     #[arg(long, short)]
     pub(crate) quiet: bool,
@@ -282,12 +286,12 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(run) => commands::run(&run),
-        Command::Plan { run, json } => commands::plan::plan(&run, json),
+        Command::Plan(run) => commands::plan::plan(&run),
         Command::List(what) => commands::list::list(&what),
         Command::Clean(args) => commands::clean::clean(&args),
         Command::Check { paths } => commands::check(&paths),
-        Command::Shapes => commands::shapes(),
-        Command::Plot { experiment } => commands::plot(&experiment),
+        Command::Shapes { json } => commands::shapes(json),
+        Command::Plot { experiment, json } => commands::plot(&experiment, json),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),

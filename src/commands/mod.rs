@@ -29,13 +29,13 @@ use crate::{eval, files};
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
     if args.dry_run {
-        return plan::plan(args, false);
+        return plan::plan(args);
     }
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let options = options(args);
     let stop = Stop::on_signals()?;
     let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
-    print_report(&report)?;
+    show_report(&report, args.json)?;
     report.failed.map_or(Ok(()), Err)
 }
 
@@ -50,10 +50,10 @@ fn options(args: &Run) -> Options {
 }
 
 /// `attnlab plot`.
-pub(crate) fn plot(args: &ExperimentArgs) -> Result<()> {
+pub(crate) fn plot(args: &ExperimentArgs, json: bool) -> Result<()> {
     let experiment = config::load(&args.file, &args.set)?;
     let report = pipeline::finish(&experiment, &args.results)?;
-    print_report(&report)
+    show_report(&report, json)
 }
 
 /// `attnlab check`.
@@ -81,8 +81,11 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
 }
 
 /// `attnlab shapes`.
-pub(crate) fn shapes() -> Result<()> {
+pub(crate) fn shapes(json: bool) -> Result<()> {
     let compiled = registry::compiled();
+    if json {
+        return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());
+    }
     let Some(first) = compiled.first() else {
         return print(
             "no shape is compiled in: put an experiment under experiments/ and build again",
@@ -106,6 +109,17 @@ pub(crate) fn shapes() -> Result<()> {
         print(format!("{row}{parameters:>12}  {}", one.shape.attention))?;
     }
     Ok(())
+}
+
+/// A shape as JSON.
+fn shape_row(one: &registry::Compiled) -> serde_json::Value {
+    let counts = one.shape.counts().into_iter();
+    let mut row: serde_json::Map<_, _> = counts
+        .map(|(name, n)| (name.to_owned(), n.into()))
+        .collect();
+    row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
+    row.insert("parameters".to_owned(), one.parameter_count().into());
+    row.into()
 }
 
 /// `attnlab ask`.
@@ -223,6 +237,15 @@ impl Trained {
             self.answer_characters, self.context
         ))
         .help(format!("ask in at most {room} characters")))
+    }
+}
+
+/// Accuracies and figures, for a script or for a person.
+fn show_report(report: &Report, json: bool) -> Result<()> {
+    if json {
+        print_json(report)
+    } else {
+        print_report(report)
     }
 }
 

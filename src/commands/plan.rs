@@ -13,7 +13,7 @@ use crate::pipeline::plan::{self, Action, Plan};
 use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
-pub(crate) fn plan(args: &Run, json: bool) -> Result<()> {
+pub(crate) fn plan(args: &Run) -> Result<()> {
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let mut notices = vec![];
     let plan = plan::make(&experiment, &super::options(args), &mut |line| {
@@ -21,7 +21,7 @@ pub(crate) fn plan(args: &Run, json: bool) -> Result<()> {
     })?;
     let estimates = estimate(&plan)?;
     let laid_out = lay_out(&plan, &estimates);
-    if json {
+    if args.json {
         return print_json(&laid_out);
     }
     print(headline(&laid_out))?;

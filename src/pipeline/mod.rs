@@ -27,6 +27,8 @@ mod work;
 
 use std::path::{Path, PathBuf};
 
+use serde::{Serialize, Serializer};
+
 use crate::config::Experiment;
 use crate::error::{Error, Result};
 use crate::files;
@@ -55,7 +57,7 @@ pub struct Options {
 }
 
 /// What a run leaves behind.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// The rows of `summary.csv`.
     pub accuracies: Vec<AccuracyRow>,
@@ -66,7 +68,13 @@ pub struct Report {
     /// Names of figures that have nothing to show, and why.
     pub left_out: Vec<(String, String)>,
     /// The runs that failed while others were finished.
+    #[serde(serialize_with = "message")]
     pub failed: Option<Error>,
+}
+
+/// An error as its message.
+fn message<S: Serializer>(error: &Option<Error>, into: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(Error::message).serialize(into)
 }
 
 /// Runs what is not done of every point with every seed, then summarises and draws from the files.
