@@ -8,7 +8,7 @@ use super::{count, megabytes, print, print_json, thousands};
 use crate::cli::Run;
 use crate::config;
 use crate::error::Result;
-use crate::pipeline::estimate::{Estimate, estimate};
+use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
 use crate::progress::in_words;
 

@@ -266,7 +266,9 @@ fn a_model_goes_on_from_a_state_to_the_same_bits() {
     let batch = Ragged::from_sequences(&documents(&[20, 12, 7]));
     let mut whole = model(1);
     for step in 0..3 {
-        whole.step(&batch, &settings(0.01 / f64::from(step + 1), 0.1)).expect("a step");
+        whole
+            .step(&batch, &settings(0.01 / f64::from(step + 1), 0.1))
+            .expect("a step");
     }
     let state = whole.state();
     // Another seed and a step of its own: nothing of them may be left.

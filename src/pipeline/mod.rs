@@ -5,25 +5,15 @@
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] and `figures` (from files alone).
 
-mod assemble;
 pub mod clean;
 pub mod compare;
 pub mod directory;
-pub mod estimate;
 mod execute;
-mod figures;
-mod groups;
-mod journal;
-mod lock;
 pub mod plan;
 mod preflight;
-mod provenance;
-mod reason;
 pub mod runs;
 pub mod stage;
-mod store;
 pub mod summary;
-mod work;
 
 use std::path::{Path, PathBuf};
 
@@ -36,10 +26,11 @@ use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
-use execute::{Failure, execute};
+use execute::{Failure, execute, lock};
 use plan::Plan;
+use summary::{figures, groups};
 
-pub use work::VOCABULARY_NOTE;
+pub use stage::work::VOCABULARY_NOTE;
 
 /// What the command line says about a run, beyond the experiment itself.
 #[derive(Clone, Debug)]

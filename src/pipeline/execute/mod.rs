@@ -1,34 +1,38 @@
 //! Carrying a plan out: stages in the order of the plan, several at once, each once.
 
+mod assemble;
+pub(in crate::pipeline) mod lock;
+mod provenance;
+
 use std::sync::{Condvar, Mutex, MutexGuard};
 
-use super::Options;
-use super::assemble::{Made, assemble};
-use super::directory::{State, Status};
-use super::lock::{self, Held, Lock};
-use super::plan::{Action, Plan, PlannedRun, keys};
-use super::provenance::Origin;
-use super::store::{Found, write_json};
-use super::work::Work;
+use self::assemble::{Made, assemble};
+use self::lock::{Held, Lock};
+use self::provenance::Origin;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::pipeline::Options;
+use crate::pipeline::directory::{State, Status};
+use crate::pipeline::plan::{Action, Plan, PlannedRun, keys};
+use crate::pipeline::stage::store::{Found, write_json};
+use crate::pipeline::stage::work::Work;
 use crate::progress::Progress;
 use crate::stop::Stop;
 
 /// A stage that failed, or a run that could not begin.
-pub(super) struct Failure {
+pub(in crate::pipeline) struct Failure {
     /// The runs that cannot be finished for it.
-    pub(super) runs: Vec<usize>,
+    pub(in crate::pipeline) runs: Vec<usize>,
     /// What went wrong.
-    pub(super) error: Error,
+    pub(in crate::pipeline) error: Error,
 }
 
 /// Does what the plan says and returns what failed, in the order in which it did.
 ///
 /// Without `keep_going` the first failure asks everything else to stop; what was at work keeps a
 /// checkpoint.
-pub(super) fn execute(
+pub(in crate::pipeline) fn execute(
     plan: &Plan<'_>,
     options: &Options,
     progress: &Progress,

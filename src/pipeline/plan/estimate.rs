@@ -6,9 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::plan::{Action, Plan, PlannedStage};
-use super::stage::Kind;
-use super::{preflight, work};
 use crate::config::schema::{ModelSpec, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
@@ -16,6 +13,10 @@ use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
+use crate::pipeline::plan::{Action, Plan, PlannedStage};
+use crate::pipeline::preflight;
+use crate::pipeline::stage::Kind;
+use crate::pipeline::stage::work;
 
 /// The program with its data and libraries, before any model, in bytes.
 const PROGRAM_BYTES: u64 = 75_000_000;

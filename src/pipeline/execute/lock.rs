@@ -10,19 +10,19 @@ use crate::stop::Stop;
 
 /// The file in a folder that is locked; it stays, since removing it would free the name while
 /// somebody holds the lock.
-pub(super) const LOCK_FILE: &str = ".lock";
+pub(in crate::pipeline) const LOCK_FILE: &str = ".lock";
 
 /// Between two looks at a lock that another process holds.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// A folder that is this process's own until the value is dropped or the process dies.
 #[derive(Debug)]
-pub(super) struct Lock {
+pub(in crate::pipeline) struct Lock {
     _file: File,
 }
 
 /// Who holds a lock, as it said itself: `process 4711 on host`.
-pub(super) struct Held(pub(super) String);
+pub(in crate::pipeline) struct Held(pub(super) String);
 
 /// Takes the lock of `folder`, which is created where missing, or says who has it.
 ///
@@ -30,7 +30,7 @@ pub(super) struct Held(pub(super) String);
 ///
 /// # Errors
 /// The lock file cannot be made.
-pub(super) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
+pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
     let path = folder.join(LOCK_FILE);
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", &path, cause);
     std::fs::create_dir_all(folder).map_err(fail)?;
@@ -66,7 +66,11 @@ pub(super) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.
-pub(super) fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
+pub(in crate::pipeline) fn wait(
+    folder: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(&str),
+) -> Result<Lock> {
     let mut waiting = Some(waiting);
     loop {
         match take(folder)? {
@@ -83,7 +87,7 @@ pub(super) fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Re
 }
 
 /// Whether some process holds the lock of `folder`. Nothing is created.
-pub(super) fn is_held(folder: &Path) -> bool {
+pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
     let path: PathBuf = folder.join(LOCK_FILE);
     let Ok(file) = File::options().read(true).write(true).open(path) else {
         return false;

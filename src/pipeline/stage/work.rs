@@ -3,11 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::directory::RunDirectory;
-use super::journal::{Journal, default_checkpoint_steps};
-use super::preflight;
-use super::stage::{Kind, Source, Stage};
-use super::store::StageFolder;
 use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::BirthPlaces;
@@ -17,6 +12,11 @@ use crate::eval;
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
+use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::preflight;
+use crate::pipeline::stage::journal::{Journal, default_checkpoint_steps};
+use crate::pipeline::stage::store::StageFolder;
+use crate::pipeline::stage::{Kind, Source, Stage};
 use crate::progress::Progress;
 use crate::stop::Stop;
 use crate::train::checkpoint::{Best, Checkpoint};
@@ -29,19 +29,19 @@ const CORRUPTION_EXAMPLES: usize = 12;
 pub const VOCABULARY_NOTE: &str = "vocabulary";
 
 /// All that a stage works with.
-pub(super) struct Work<'a> {
-    pub(super) stage: &'a Stage,
-    pub(super) settings: &'a Settings,
-    pub(super) seed: u64,
-    pub(super) corpus: &'a Corpus,
+pub(in crate::pipeline) struct Work<'a> {
+    pub(in crate::pipeline) stage: &'a Stage,
+    pub(in crate::pipeline) settings: &'a Settings,
+    pub(in crate::pipeline) seed: u64,
+    pub(in crate::pipeline) corpus: &'a Corpus,
     /// Where it writes; locked by this process.
-    pub(super) folder: &'a StageFolder,
+    pub(in crate::pipeline) folder: &'a StageFolder,
     /// The folder with the weights that the stage before has made.
-    pub(super) input: Option<&'a StageFolder>,
+    pub(in crate::pipeline) input: Option<&'a StageFolder>,
     /// The run for which it is done, as messages name it.
-    pub(super) run: &'a RunDirectory,
-    pub(super) progress: &'a Progress,
-    pub(super) stop: &'a Stop,
+    pub(in crate::pipeline) run: &'a RunDirectory,
+    pub(in crate::pipeline) progress: &'a Progress,
+    pub(in crate::pipeline) stop: &'a Stop,
 }
 
 impl Work<'_> {
@@ -49,7 +49,7 @@ impl Work<'_> {
     ///
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
-    pub(super) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
+    pub(in crate::pipeline) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
         if from.is_none() {
             self.folder.begin(self.stage)?;
         }
@@ -231,7 +231,7 @@ impl Work<'_> {
 ///
 /// # Errors
 /// See [`SpanCorruption::new`].
-pub(super) fn pretraining(
+pub(in crate::pipeline) fn pretraining(
     settings: &Settings,
     seed: u64,
     corpus: &Corpus,
@@ -246,7 +246,11 @@ pub(super) fn pretraining(
 ///
 /// # Errors
 /// The file is not of this model, or was trained on other characters.
-pub(super) fn start_from(model: &mut dyn Trainable, file: &Path, corpus: &Corpus) -> Result<()> {
+pub(in crate::pipeline) fn start_from(
+    model: &mut dyn Trainable,
+    file: &Path,
+    corpus: &Corpus,
+) -> Result<()> {
     let (loaded, notes) = weights::read(file)?;
     let own = corpus.vocabulary.characters();
     let other = |characters: &String| *characters != own;

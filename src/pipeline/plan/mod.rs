@@ -1,19 +1,22 @@
 //! What a run of an experiment would do, stage by stage, and why; nothing is written.
 
+pub mod estimate;
+mod reason;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::directory::{RunDirectory, State, experiment_folder};
-use super::reason::Past;
-use super::stage::{self, Kind, Source, Stage};
-use super::store::{Found, StageFolder};
-use super::{Options, preflight, summary};
 use crate::config::Experiment;
 use crate::config::schema::{DataSpec, Settings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
+use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
+use crate::pipeline::plan::reason::Past;
+use crate::pipeline::stage::store::{Found, StageFolder};
+use crate::pipeline::stage::{self, Kind, Source, Stage};
+use crate::pipeline::{Options, preflight, summary};
 
 /// The runs of an experiment and the stages that they share.
 pub struct Plan<'a> {
@@ -55,7 +58,7 @@ pub struct PlannedStage<'a> {
     pub needs: Option<usize>,
     /// What will be done about it.
     pub action: Action,
-    pub(super) folder: StageFolder,
+    pub(in crate::pipeline) folder: StageFolder,
 }
 
 /// What will be done about a stage.
@@ -195,7 +198,7 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
 }
 
 /// The stages' keys by their names, as `status.json` has them.
-pub(super) fn keys<'a>(
+pub(in crate::pipeline) fn keys<'a>(
     stages: impl Iterator<Item = &'a PlannedStage<'a>>,
 ) -> BTreeMap<String, String> {
     let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());
