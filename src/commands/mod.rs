@@ -17,7 +17,7 @@ use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::{self, Options, Report};
-use crate::progress::Progress;
+use crate::progress::{Progress, Verbosity, thousands};
 use crate::{eval, files};
 
 /// `attnlab run`.
@@ -28,7 +28,7 @@ pub(crate) fn run(args: &Run) -> Result<()> {
         data: args.data.directory.clone(),
         again: args.again,
     };
-    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet))?;
+    let report = pipeline::run(&experiment, &options, &Progress::new(args.verbosity()))?;
     print_report(&report)
 }
 
@@ -164,7 +164,7 @@ impl Trained {
             && state != State::Done
         {
             let file = file.display();
-            Progress::new(false).say(&format!(
+            Progress::new(Verbosity::Normal).say(&format!(
                 "note: the run did not end well; its last weights are {file}"
             ));
         }
@@ -283,16 +283,4 @@ fn print_bytes(bytes: &[u8]) -> Result<()> {
 /// `1 point`, `2,938 documents`.
 fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
-}
-
-/// `3,323,392`.
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
-    groups.join(",")
 }

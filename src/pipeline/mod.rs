@@ -65,6 +65,7 @@ pub fn run(experiment: &Experiment, options: &Options, progress: &Progress) -> R
                 continue;
             }
             progress.say(&name);
+            progress.detail(&format!("files of the run: {}", directory.path().display()));
             // Nothing of an earlier run is touched before this one is known to start.
             let data = options.data.as_deref();
             let bench = Bench::open(&point.settings, seed, data, &directory, progress)?;

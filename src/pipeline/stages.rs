@@ -14,7 +14,7 @@ use crate::eval;
 use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
-use crate::progress::{self, Progress};
+use crate::progress::{self, Progress, thousands};
 use crate::train::{Outcome, Recorder, Stage, fit};
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
@@ -205,7 +205,10 @@ impl<'a> Bench<'a> {
             VOCABULARY_NOTE.to_owned(),
             self.corpus.vocabulary.characters(),
         )];
-        weights::write(path, &model.weights(), &BTreeMap::from(notes))
+        weights::write(path, &model.weights(), &BTreeMap::from(notes))?;
+        self.progress
+            .detail(&format!("weights kept: {}", path.display()));
+        Ok(())
     }
 }
 
@@ -237,10 +240,11 @@ impl Recorder for Log {
         self.last_loss_nats = Some(row.loss_nats);
         self.rows += 1;
         if let Some(task) = &mut self.task {
-            let speed = row.tokens_per_second;
             let message = format!(
-                "epoch {}  loss {:.3} nats  {speed:.0} tokens/s",
-                row.epoch, row.loss_nats
+                "epoch {}  loss {:.3} nats  {} tokens/s",
+                row.epoch,
+                row.loss_nats,
+                thousands(row.tokens_per_second as usize)
             );
             task.at(row.step, &message);
         }

@@ -3,6 +3,7 @@
 mod data;
 mod failures;
 mod help;
+mod progress;
 mod repeat;
 mod run;
 mod trained;
