@@ -89,9 +89,8 @@ pub(super) fn shorten(name: &str, width: usize) -> String {
     if columns(name) <= width {
         return name.to_owned();
     }
-    let ends = name.char_indices().map(|(at, _)| &name[at..]);
-    let end = ends.skip_while(|end| columns(end) + 1 > width).next();
-    match end {
+    let mut ends = name.char_indices().map(|(at, _)| &name[at..]);
+    match ends.find(|end| columns(end) < width) {
         Some(end) => format!("…{end}"),
         None if width > 0 => "…".to_owned(),
         None => String::new(),
