@@ -10,8 +10,11 @@ const GAP: &str = "  ";
 /// Columns that a name keeps, even if bar and time are left out for it.
 const SHORTEST_NAME: usize = 8;
 
-/// What a line says. Where there is no room for all of it, the parts of the message go first, from
-/// the last on; then the run, the start of the name, the bar and the time. The count always stays.
+/// Columns that a run keeps, even if parts of the message are left out for it.
+const SHORTEST_RUN: usize = 20;
+
+/// What a line says. Where there is no room for all of it, the start of the run goes first, then
+/// the message from its last part on, the start of the name, the bar and the time. The count stays.
 #[derive(Debug, Default)]
 pub(super) struct Line<'a> {
     /// Columns left free.
@@ -57,8 +60,9 @@ impl Line<'_> {
         }
         let name = shorten(self.name, room);
         room -= columns(&name);
-        let run = self.run.map_or(String::new(), |run| before(run, room));
-        room -= columns(&run);
+        let run = self.run.map(|run| format!("{run}: ")).unwrap_or_default();
+        let mut room_of_run = columns(&run).min(SHORTEST_RUN).min(room);
+        room -= room_of_run;
         let mut message = String::new();
         for part in self.message.split(GAP).filter(|part| !part.is_empty()) {
             let needed = GAP.len() + columns(part);
@@ -68,20 +72,13 @@ impl Line<'_> {
             room -= needed;
             message = message + GAP + part;
         }
+        room_of_run += room;
+        let run = shorten(&run, room_of_run);
         let indent = " ".repeat(self.indent);
         let line = format!("{indent}{run}{name}{bar}{count}{message}{time}");
         // Only a screen too narrow for the count gets here with more than fits.
         truncate_str(&line, width, "…").into_owned()
     }
-}
-
-/// `quickstart / pretrained / seed 1: `, cut to `room`, or nothing if too little would be left.
-fn before(run: &str, room: usize) -> String {
-    const LEAST: usize = 6;
-    if room < LEAST + 2 {
-        return String::new();
-    }
-    format!("{}: ", shorten(run, room - 2))
 }
 
 /// The end of a name that is longer than `width` columns: names differ at their ends.
@@ -209,7 +206,7 @@ mod tests {
     }
 
     #[test]
-    fn a_run_is_named_in_full_before_a_message_is_begun() {
+    fn a_run_gives_way_to_the_message_but_keeps_its_end() {
         let line = |width| {
             let run = Some("quickstart / pretrained / seed 1");
             let (indent, bar) = (0, None);
@@ -226,6 +223,10 @@ mod tests {
             "quickstart / pretrained / seed 1: pretrain   300/1,500  epoch 20  loss 2.345 nats  6,512 tokens/s  1 min 5 s left"
         );
         assert_eq!(
+            line(90),
+            "…rt / pretrained / seed 1: pretrain   300/1,500  epoch 20  loss 2.345 nats  1 min 5 s left"
+        );
+        assert_eq!(
             line(80),
             "quickstart / pretrained / seed 1: pretrain   300/1,500  epoch 20  1 min 5 s left"
         );
@@ -233,7 +234,7 @@ mod tests {
             line(50),
             "…ed / seed 1: pretrain   300/1,500  1 min 5 s left"
         );
-        assert_eq!(line(40), "pretrain   300/1,500  1 min 5 s left");
+        assert_eq!(line(40), "…1: pretrain   300/1,500  1 min 5 s left");
     }
 
     #[test]
