@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
+use crate::progress::Verbosity;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
@@ -240,7 +241,21 @@ pub struct Run {
     pub(crate) json: bool,
     /// Say nothing but results and errors
     #[arg(long, short)]
-    pub(crate) quiet: bool,
+    quiet: bool,
+    /// Say more: where each run's files are and when its weights are kept
+    #[arg(long, short, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+impl Run {
+    /// How much the run says.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
 }
 
 /// Which experiment, and where its results are.

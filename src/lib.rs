@@ -60,7 +60,8 @@
 //! `epaint_default_fonts`, so that text shows on a machine with no fonts. `safetensors` holds
 //! weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with `serde-aux` for the
 //! header of an empty one; `statrs` has Student's quantiles and logarithms of binomials. `ureq` fetches data, `sha2` checks it, `directories` knows where it goes,
-//! `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress.
+//! `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress as wide as
+//! `console` says the terminal is.
 
 pub mod cli;
 mod commands;

@@ -22,7 +22,7 @@ use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::{self, Options, Report};
-use crate::progress::Progress;
+use crate::progress::{Progress, Verbosity, thousands};
 use crate::stop::Stop;
 use crate::{eval, files};
 
@@ -34,7 +34,12 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let options = options(args);
     let stop = Stop::on_signals()?;
-    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
+    let report = pipeline::run(
+        &experiment,
+        &options,
+        &Progress::new(args.verbosity()),
+        &stop,
+    )?;
     show_report(&report, args.json)?;
     report.failed.map_or(Ok(()), Err)
 }
@@ -191,7 +196,7 @@ impl Trained {
             && state != State::Done
         {
             let file = file.display();
-            Progress::new(false).say(&format!(
+            Progress::new(Verbosity::Normal).say(&format!(
                 "note: the run did not end well; its last weights are {file}"
             ));
         }
@@ -341,16 +346,4 @@ fn megabytes(bytes: u64) -> String {
 fn is_compiled(point: &Point) -> bool {
     let settings = &point.settings;
     registry::find(&settings.model.shape(), settings.device).is_ok()
-}
-
-/// `3,323,392`.
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
-    groups.join(",")
 }

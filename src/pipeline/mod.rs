@@ -26,7 +26,7 @@ use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
-use execute::{Failure, execute, lock};
+use execute::{Failure, Outcome, execute, lock};
 use plan::Plan;
 use summary::{figures, groups};
 
@@ -80,20 +80,24 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Report> {
     let plan = plan::make(experiment, options, &mut |line| progress.say(&line))?;
-    let failures = execute(&plan, options, progress, stop);
-    let failed = outcome(&plan, failures, options.keep_going, stop)?;
+    let outcome = execute(&plan, options, progress, stop);
+    let failed = judge(&plan, outcome, options.keep_going, stop)?;
     let report = finish(experiment, &options.results)?;
     Ok(Report { failed, ..report })
 }
 
 /// What the failures of a plan come to: an error that ends everything, or one to tell at the end.
-fn outcome(
+fn judge(
     plan: &Plan<'_>,
-    failures: Vec<Failure>,
+    outcome: Outcome,
     keep_going: bool,
     stop: &Stop,
 ) -> Result<Option<Error>> {
-    if stop.wanted() == Some(Why::User) {
+    let Outcome {
+        failures,
+        is_complete,
+    } = outcome;
+    if stop.wanted() == Some(Why::User) && !is_complete {
         let error = failures
             .into_iter()
             .map(|one| one.error)

@@ -18,7 +18,14 @@ const WAIT: Duration = Duration::from_millis(100);
 /// A folder that is this process's own until the value is dropped or the process dies.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Lock {
-    _file: File,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody is there any more; a process that is killed leaves its name, but not the lock.
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// Who holds a lock, as it said itself: `process 4711 on host`.
@@ -57,7 +64,7 @@ pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
             let _ = file
                 .set_len(0)
                 .and_then(|()| file.write_all(holder.as_bytes()));
-            Ok(Ok(Lock { _file: file }))
+            Ok(Ok(Lock { file }))
         }
     }
 }

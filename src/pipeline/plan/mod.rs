@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Experiment;
-use crate::config::schema::{DataSpec, Settings};
+use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings, Training};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
@@ -56,6 +56,8 @@ pub struct PlannedStage<'a> {
     pub corpus: Arc<Corpus>,
     /// The stage that it starts from, as an index.
     pub needs: Option<usize>,
+    /// Steps in all: of the optimiser, or questions for the model.
+    pub steps: usize,
     /// What will be done about it.
     pub action: Action,
     pub(in crate::pipeline) folder: StageFolder,
@@ -134,6 +136,7 @@ pub fn make<'a>(
                         }
                         Source::Fresh | Source::Nothing => None,
                     };
+                    let steps = steps(stage.kind, &point.settings, &corpus);
                     plan.stages.push(PlannedStage {
                         folder: StageFolder::new(results, stage.kind, &stage.key),
                         stage,
@@ -141,6 +144,7 @@ pub fn make<'a>(
                         seed,
                         corpus: corpus.clone(),
                         needs,
+                        steps,
                         action: Action::Reuse,
                     });
                 }
@@ -158,6 +162,27 @@ pub fn make<'a>(
     }
     decide(&mut plan, options, notice);
     Ok(plan)
+}
+
+fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
+    let training = |spec: Training<'_>, documents: usize| {
+        spec.epochs * documents.div_ceil(spec.batch_documents)
+    };
+    let steps = match kind {
+        Kind::Pretrain => {
+            let spec = settings.pretrain.as_ref().map(PretrainSpec::training);
+            spec.map(|spec| training(spec, corpus.documents.len()))
+        }
+        Kind::Finetune => {
+            let spec = settings.finetune.as_ref().map(FinetuneSpec::training);
+            spec.map(|spec| training(spec, corpus.train.len()))
+        }
+        Kind::Evaluate => {
+            let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
+            spec.map(|spec| preflight::questions_of(corpus, spec.split).len())
+        }
+    };
+    steps.unwrap_or(0)
 }
 
 /// What to do about each stage, and which runs are done.

@@ -17,7 +17,7 @@ use crate::pipeline::preflight;
 use crate::pipeline::stage::journal::{Journal, default_checkpoint_steps};
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Source, Stage};
-use crate::progress::Progress;
+use crate::progress;
 use crate::stop::Stop;
 use crate::train::checkpoint::{Best, Checkpoint};
 use crate::train::{self, Outcome, Position, fit};
@@ -40,7 +40,8 @@ pub(in crate::pipeline) struct Work<'a> {
     pub(in crate::pipeline) input: Option<&'a StageFolder>,
     /// The run for which it is done, as messages name it.
     pub(in crate::pipeline) run: &'a RunDirectory,
-    pub(in crate::pipeline) progress: &'a Progress,
+    /// Where it shows how far it is.
+    pub(in crate::pipeline) shown: &'a progress::Run,
     pub(in crate::pipeline) stop: &'a Stop,
 }
 
@@ -95,7 +96,7 @@ impl Work<'_> {
         }
         if spec.ask_model {
             let model = self.model()?;
-            let mut task = self.progress.begin("evaluate", asked.len());
+            let mut task = self.shown.begin("evaluate", asked.len(), 0);
             let rows: Vec<PredictionRow> = eval::ask_model(
                 model.as_ref(),
                 &self.corpus.vocabulary,
@@ -141,7 +142,8 @@ impl Work<'_> {
         let steps = stage.steps(task.len());
         let every = training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
-        let bar = self.progress.begin(kind.name(), steps);
+        let already = from.as_ref().map_or(0, |from| from.position.step);
+        let bar = self.shown.begin(kind.name(), steps, already);
         let (folder, stop) = (self.folder, self.stop);
         let mut journal =
             Journal::open(folder, self.stage, [steps, every], from.as_ref(), stop, bar)?;
