@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_version_of_dfdx_is_the_one_that_is_built_with() {
-        let lock = include_str!("../../Cargo.lock");
+        let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
         let entry = format!("name = \"dfdx\"\nversion = \"{}\"\n", program().dfdx);
         assert!(lock.contains(&entry));
     }

@@ -17,7 +17,7 @@ fn a_log_has_plain_lines_alone_and_one_for_each_stage() {
         let ended: Vec<&str> = lines.filter(|line| line.contains("  took ")).collect();
         assert_eq!(ended.len(), runs, "{stage}: {}", said.err);
     }
-    assert!(!said.err.contains("weights kept"), "{}", said.err);
+    assert!(!said.err.contains(" runs (new)"), "{}", said.err);
     said.done();
 }
 
@@ -26,9 +26,10 @@ fn verbose_says_where_the_files_are_and_excludes_quiet() {
     let lab = Lab::new();
     let said = lab.quickstart("run", "r", &["-v"]);
     for epochs in [0, 1] {
-        let kept = format!("weights kept: {}", lab.run_text("r", epochs));
-        assert!(said.err.contains(&kept), "{kept}: {}", said.err);
+        let folder = format!(": in {}\n", lab.run_text("r", epochs));
+        assert!(said.err.contains(&folder), "{folder}: {}", said.err);
     }
+    assert_eq!(said.err.matches(" runs (new)\n").count(), 5, "{}", said.err);
     said.done();
     let error = lab.quickstart("run", "r", &["-v", "-q"]).failed(2);
     assert!(
