@@ -10,6 +10,7 @@ pub(crate) mod plan;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::{ExperimentArgs, Run};
 use crate::config::schema::default_answer_characters;
@@ -33,13 +34,12 @@ pub(crate) fn run(args: &Run) -> Result<()> {
     }
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let options = options(args);
-    let stop = Stop::on_signals()?;
-    let report = pipeline::run(
-        &experiment,
-        &options,
-        &Progress::new(args.verbosity()),
-        &stop,
-    )?;
+    let progress = Arc::new(Progress::new(args.verbosity()));
+    let speaks = progress.clone();
+    let stop = Stop::on_signals(move || {
+        speaks.say("stopping after this step; Ctrl-C again quits at once");
+    })?;
+    let report = pipeline::run(&experiment, &options, &progress, &stop)?;
     show_report(&report, args.json)?;
     report.failed.map_or(Ok(()), Err)
 }

@@ -170,8 +170,9 @@ impl Work<'_> {
         let folder = self.folder;
         write_weights(&folder.weights(), model, self.corpus)?;
         let mut results = vec![folder.metrics_csv(), folder.weights()];
-        if let Some(best) = best {
-            let checkpoint = Checkpoint::read(&folder.checkpoint(best.step))?;
+        // A best checkpoint that was damaged meanwhile is no reason to lose the end of the training.
+        let best = best.and_then(|best| Checkpoint::read(&folder.checkpoint(best.step)).ok());
+        if let Some(checkpoint) = best {
             let notes = notes(self.corpus);
             weights::write(&folder.best_weights(), &checkpoint.state.weights, &notes)?;
             results.push(folder.best_weights());
