@@ -35,7 +35,7 @@ Examples:
 Examples:
   attnlab plan experiments/quickstart.toml
   attnlab plan experiments/birthplace/vanilla.toml --set pretrain.learning_rate=3e-3 --json")]
-    Plan(Run),
+    Plan(Plan),
     /// Check experiment files without running them; names every mistake with its line
     #[command(after_help = "\
 Examples:
@@ -45,6 +45,9 @@ Examples:
         /// Files, or folders to search for *.toml
         #[arg(required = true)]
         paths: Vec<PathBuf>,
+        /// Files and problems as JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// List experiments, attention kinds or runs
     #[command(subcommand)]
@@ -100,6 +103,9 @@ Example:
         run: PathBuf,
         /// The question, as the training questions are worded
         question: String,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Write how likely a trained model finds each line of a text, as CSV
     #[command(after_help = "\
@@ -168,8 +174,12 @@ Example:
 /// The arguments of `attnlab clean`.
 #[derive(Debug, Args)]
 pub struct Clean {
-    /// Experiments whose runs of other points and seeds, than they have now, are to go as well
+    /// Experiments whose runs of other points and seeds than they have now are to go as well: those
+    /// made with other --set or other variables too
     pub(crate) files: Vec<PathBuf>,
+    /// Override a key of these experiments, as for the runs that are to stay
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
     /// The folder of all results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
@@ -217,28 +227,35 @@ Examples:
     },
 }
 
-/// The arguments of `attnlab run`.
+/// The arguments of `attnlab plan`.
 #[derive(Debug, Args)]
-pub struct Run {
+pub struct Plan {
     #[command(flatten)]
     pub(crate) experiment: ExperimentArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Do what is done already once more
+    /// As if what is done were to be done once more
     #[arg(long)]
     pub(crate) again: bool,
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `attnlab run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub(crate) plan: Plan,
     /// Only say what would be done, as `attnlab plan` does
-    #[arg(long, short = 'n')]
-    pub(crate) dry_run: bool,
+    #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
+    dry_run: bool,
     /// Finish the other runs when one fails; the exit code then is 4
     #[arg(long, short)]
     pub(crate) keep_going: bool,
-    /// So many stages at once, each with a fair share of the processor's threads
+    /// So many stages at once, each with an equal share of the processor's threads
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) jobs: usize,
-    /// Results as JSON, for scripts
-    #[arg(long)]
-    pub(crate) json: bool,
     /// Say nothing but results and errors
     #[arg(long, short)]
     quiet: bool,
@@ -300,17 +317,22 @@ pub fn main() -> ExitCode {
 
 fn dispatch(command: Command) -> Result<()> {
     match command {
+        Command::Run(run) if run.dry_run => commands::plan::plan(&run.plan),
         Command::Run(run) => commands::run(&run),
-        Command::Plan(run) => commands::plan::plan(&run),
+        Command::Plan(plan) => commands::plan::plan(&plan),
         Command::List(what) => commands::list::list(&what),
         Command::Clean(args) => commands::clean::clean(&args),
-        Command::Check { paths } => commands::check(&paths),
-        Command::Shapes { json } => commands::shapes(json),
+        Command::Check { paths, json } => commands::check::check(&paths, json),
+        Command::Shapes { json } => commands::check::shapes(json),
         Command::Plot { experiment, json } => commands::plot(&experiment, json),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
-        Command::Ask { run, question } => commands::ask(&run, &question),
-        Command::Score { run, text } => commands::score(&run, &text),
-        Command::Export { run, file } => commands::export(&run, &file),
+        Command::Ask {
+            run,
+            question,
+            json,
+        } => commands::trained::ask(&run, &question, json),
+        Command::Score { run, text } => commands::trained::score(&run, &text),
+        Command::Export { run, file } => commands::trained::export(&run, &file),
         Command::Data(Data::Fetch {
             name: _,
             from,

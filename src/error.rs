@@ -19,7 +19,8 @@ pub enum Kind {
     Partly,
     /// Data is missing, unreadable or has the wrong checksum. Exit code 5.
     Data,
-    /// The user stopped it, and what was done is kept. Exit code 130, as the shell has it for Ctrl-C.
+    /// The user stopped it, or another run's failure did; what was done is kept. Exit code 130, as
+    /// the shell has it for Ctrl-C.
     Interrupted,
 }
 
@@ -88,7 +89,7 @@ impl Error {
         Self::new(Kind::Partly, message)
     }
 
-    /// A run that the user stopped (exit code 130).
+    /// A run that was stopped from outside (exit code 130).
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Kind::Interrupted, message)
     }
@@ -114,6 +115,14 @@ impl Error {
         self
     }
 
+    /// Says that this came of reading a file: `cannot read PATH: what went wrong`.
+    pub fn reading(mut self, path: &Path) -> Self {
+        if let Self::Failure { message, .. } = &mut self {
+            *message = format!("cannot read {}: {message}", path.display());
+        }
+        self
+    }
+
     /// What went wrong, without what to do about it.
     pub fn message(&self) -> String {
         match self {
@@ -125,7 +134,7 @@ impl Error {
         }
     }
 
-    /// Whether the user stopped it.
+    /// Whether it was stopped from outside.
     pub fn is_interruption(&self) -> bool {
         matches!(
             self,

@@ -3,12 +3,16 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
 use crate::error::{Error, Kind, Result};
 
 /// Writes `bytes` beside `path`, syncs and renames into place; creates the folder where missing.
 ///
 /// # Errors
-/// The folder or file cannot be written; what stood at `path` before is then untouched.
+/// The folder or file cannot be written; what stood at `path` before is then untouched, unless only
+/// the last sync of the folder failed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", path, cause);
     let folder = path.parent().unwrap_or(Path::new("."));
@@ -76,16 +80,61 @@ pub fn remove_unfinished(folder: &Path) {
 /// The paths that [`remove_unfinished`] would remove, in the folders that are `free` to be cleaned.
 pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = vec![];
-    let is_free = free(folder);
+    // Folders within one that somebody works in are his too.
+    if !free(folder) {
+        return found;
+    }
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             found.extend(unfinished(&entry.path(), free));
-        } else if is_free && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
             found.push(entry.path());
         }
     }
     found.sort();
     found
+}
+
+/// The paths in a folder, sorted; none if there is no such folder.
+pub fn entries(folder: &Path) -> Vec<PathBuf> {
+    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
+    paths.sort();
+    paths
+}
+
+/// Removes a file or folder; one that is not there is removed already.
+///
+/// # Errors
+/// It is there and cannot be removed.
+pub fn remove(path: &Path) -> Result<()> {
+    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
+    let removed = if is_folder {
+        std::fs::remove_dir_all(path)
+    } else {
+        std::fs::remove_file(path)
+    };
+    match removed {
+        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
+            Err(Error::io(Kind::Run, "remove", path, cause))
+        }
+        _ => Ok(()),
+    }
+}
+
+/// Writes a value as JSON that people can read.
+///
+/// # Errors
+/// See [`write()`].
+pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+    let mut text = serde_json::to_vec_pretty(value).expect("plain tables are JSON");
+    text.push(b'\n');
+    write(path, &text)
+}
+
+/// Reads a value that [`write_json`] has written; `None` if the file is missing or not what it should be.
+pub fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
+    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
 /// How the name of a file begins while it is written.
@@ -141,7 +190,13 @@ mod tests {
     fn unfinished_files_are_found_and_removed_and_nothing_else() {
         let folder = tempfile::tempdir().expect("a folder");
         let path = |name: &str| folder.path().join(name);
-        for name in ["kept", "a/.writing-x", "a/kept", "a/b/.writing-y"] {
+        for name in [
+            "kept",
+            "a/.writing-x",
+            "a/kept",
+            "a/b/.writing-y",
+            "a/b/c/.writing-z",
+        ] {
             write(&path(name), b"").expect("written");
         }
         let found = unfinished(folder.path(), &|folder| !folder.ends_with("b"));

@@ -48,8 +48,8 @@
 //!   a key of its own. Same seed on the same processor: same bits, for any number of threads.
 //! * No file is half-written: all are written beside and renamed, or grow by whole rows.
 //! * Nothing is decided by a clock: no time of a file, no date. Times are written for people alone.
-//! * No result is used that is not, to the byte, what was written: stages by the sums in `done.json`,
-//!   checkpoints by a sum of their own.
+//! * No stage goes on from, and none is reused with, a file that is not to the byte what was written:
+//!   results have their sums in `done.json`, checkpoints a sum of their own.
 //! * No folder is written by two processes: a run and a stage have a lock each, which the system
 //!   releases when its holder dies.
 //! * No step with a loss or gradient that is not finite changes a weight.
@@ -70,7 +70,7 @@
 //! header of an empty one; `statrs` has Student's quantiles and logarithms of binomials. `ureq` fetches
 //! data, `sha2` checks it, `blake3` names stages and seals checkpoints, `directories` knows where data
 //! goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress as
-//! wide as `console` says the terminal is, `ctrlc` hears the user; `jiff` and `sysinfo` tell time and
+//! wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell time and
 //! machine to the provenance.
 
 pub mod cli;

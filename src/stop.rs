@@ -1,20 +1,26 @@
 //! Whether a run should stop, and why: Ctrl-C, or another run that failed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU8, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
 /// The exit code after Ctrl-C, as the shell has it.
 const INTERRUPTED: i32 = 130;
 
-const GO: u8 = 0;
-const USER: u8 = 1;
-const FAILURE: u8 = 2;
+/// How soon a wish to stop is answered.
+const SOON: Duration = Duration::from_millis(50);
 
 /// A wish to stop, shared by all threads; whoever works looks at it between two steps.
 #[derive(Clone, Debug, Default)]
-pub struct Stop(Arc<AtomicU8>);
+pub struct Stop {
+    user: Arc<AtomicBool>,
+    failure: Arc<AtomicBool>,
+}
 
 /// Who wants to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,38 +32,46 @@ pub enum Why {
 }
 
 impl Stop {
-    /// Listens to Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second ends the program.
-    /// `heard` is called at the first, from another thread.
+    /// Listens to Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. A terminal
+    /// that is closed (SIGHUP) is not listened to: it ends the program, unless `nohup` keeps it.
     ///
     /// # Errors
-    /// The system refuses, or it was asked before in this process.
-    pub fn on_signals(heard: impl Fn() + Send + 'static) -> Result<Self> {
+    /// The system refuses.
+    pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
-        let wanted = stop.clone();
-        ctrlc::set_handler(move || {
-            if wanted.0.swap(USER, Ordering::Relaxed) == USER {
-                std::process::exit(INTERRUPTED);
-            }
-            heard();
-        })
-        .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
+        for signal in [SIGINT, SIGTERM] {
+            // In this order: the second signal finds what the first has set.
+            flag::register_conditional_shutdown(signal, INTERRUPTED, stop.user.clone())
+                .and_then(|_| flag::register(signal, stop.user.clone()))
+                .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
+        }
         Ok(stop)
+    }
+
+    /// Calls `answer` once the user wants to stop, from a thread of its own, so that he is answered
+    /// while a long step goes on.
+    pub fn answer(&self, answer: impl Fn() + Send + 'static) {
+        let user = self.user.clone();
+        std::thread::spawn(move || {
+            while !user.load(Ordering::Relaxed) {
+                std::thread::sleep(SOON);
+            }
+            answer();
+        });
     }
 
     /// Asks everybody to stop because a run has failed.
     pub fn after_failure(&self) {
-        // The user's wish is the stronger one: it decides the exit code.
-        let _ = self
-            .0
-            .compare_exchange(GO, FAILURE, Ordering::Relaxed, Ordering::Relaxed);
+        self.failure.store(true, Ordering::Relaxed);
     }
 
-    /// Who wants to stop, if anybody does.
+    /// Who wants to stop, if anybody does. The user's wish is the stronger one.
     pub fn wanted(&self) -> Option<Why> {
-        match self.0.load(Ordering::Relaxed) {
-            GO => None,
-            FAILURE => Some(Why::Failure),
-            _ => Some(Why::User),
+        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
+        match (is_set(&self.user), is_set(&self.failure)) {
+            (true, _) => Some(Why::User),
+            (false, true) => Some(Why::Failure),
+            (false, false) => None,
         }
     }
 
@@ -93,7 +107,7 @@ mod tests {
         assert!(stop.check(String::new).is_ok());
         stop.after_failure();
         assert_eq!(stop.wanted(), Some(Why::Failure));
-        stop.0.store(USER, Ordering::Relaxed);
+        stop.user.store(true, Ordering::Relaxed);
         stop.after_failure();
         assert_eq!(stop.wanted(), Some(Why::User));
         let error = stop.check(|| "at step 3".to_owned()).expect_err("stopped");

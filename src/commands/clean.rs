@@ -11,7 +11,7 @@ use crate::pipeline::clean::{Litter, find, free};
 
 /// `attnlab clean`.
 pub(crate) fn clean(args: &Clean) -> Result<()> {
-    let load = |file: &std::path::PathBuf| config::load(file, &[]);
+    let load = |file: &std::path::PathBuf| config::load(file, &args.set);
     let experiments: Result<Vec<_>> = args.files.iter().map(load).collect();
     let litter = find(&args.results, &experiments?);
     if args.json {
@@ -32,8 +32,13 @@ pub(crate) fn clean(args: &Clean) -> Result<()> {
     if !args.yes && !agreed(&all, &args.results)? {
         return print("nothing was removed");
     }
-    free(&litter, &args.results)?;
-    print(format!("{all} freed"))
+    let freed = free(&litter, &args.results)?;
+    let bytes = freed.iter().map(|one| one.bytes).sum();
+    print(format!(
+        "{}, {} freed",
+        count(freed.len(), "item"),
+        megabytes(bytes)
+    ))
 }
 
 /// Asks on the terminal; where nobody can answer, that is a mistake.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::{count, megabytes, print, print_json, thousands};
-use crate::cli::Run;
+use crate::cli;
 use crate::config;
 use crate::error::Result;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
@@ -13,19 +13,23 @@ use crate::pipeline::plan::{self, Action, Plan};
 use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
-pub(crate) fn plan(args: &Run) -> Result<()> {
+pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let mut notices = vec![];
-    let plan = plan::make(&experiment, &super::options(args), &mut |line| {
+    let plan = plan::make(&experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;
     let estimates = estimate(&plan)?;
-    let laid_out = lay_out(&plan, &estimates);
+    let laid_out = Laid {
+        notices,
+        ..lay_out(&plan, &estimates)
+    };
     if args.json {
         return print_json(&laid_out);
     }
     print(headline(&laid_out))?;
-    notices
+    laid_out
+        .notices
         .iter()
         .try_for_each(|line| print(format!("note: {line}")))?;
     laid_out.runs.iter().try_for_each(print_run)
@@ -34,6 +38,8 @@ pub(crate) fn plan(args: &Run) -> Result<()> {
 #[derive(Serialize)]
 struct Laid<'a> {
     experiment: &'a str,
+    /// Checkpoints that cannot be used.
+    notices: Vec<String>,
     runs: Vec<LaidRun>,
     /// Stages to do, each counted once.
     stages_to_do: usize,
@@ -119,6 +125,7 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
     let to_do = || estimates.iter().flatten();
     Laid {
         experiment: &plan.experiment.name,
+        notices: vec![],
         runs,
         stages_to_do: to_do().count(),
         stages: plan.stages.len(),
@@ -127,7 +134,7 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
     }
 }
 
-/// `quickstart: 2 runs, 5 stages, of which 3 to do: about 40 s, 90 MB at most`.
+/// `quickstart: 2 runs, 5 stages, 3 to do: one after another about 40 s and 90 MB of memory`.
 fn headline(laid: &Laid<'_>) -> String {
     let (runs, stages) = (count(laid.runs.len(), "run"), count(laid.stages, "stage"));
     let all = format!("{}: {runs}, {stages}", laid.experiment);
@@ -135,7 +142,7 @@ fn headline(laid: &Laid<'_>) -> String {
         return format!("{all}, all done before");
     }
     format!(
-        "{all}, {} to do: about {}, about {} of memory",
+        "{all}, {} to do: one after another about {} and {} of memory",
         laid.stages_to_do,
         in_words(Duration::from_secs_f64(laid.seconds)),
         megabytes(laid.memory_bytes)

@@ -66,9 +66,20 @@ pub fn to_toml(settings: &Settings, seed: u64) -> String {
     format!("seeds = [{seed}]\n{settings}")
 }
 
-/// JSON with sorted keys: figment's tables are.
+/// JSON with sorted keys: figment's tables are. What no result depends on is left out: how often a
+/// checkpoint is kept, and what others reported.
 fn canonical(settings: &Settings) -> String {
-    let tree = Value::serialize(settings).expect("settings are plain numbers, text and tables");
+    let mut settings = settings.clone();
+    if let Some(stage) = &mut settings.pretrain {
+        stage.checkpoint_steps = None;
+    }
+    if let Some(stage) = &mut settings.finetune {
+        stage.checkpoint_steps = None;
+    }
+    if let Some(stage) = &mut settings.evaluate {
+        stage.reported = None;
+    }
+    let tree = Value::serialize(&settings).expect("settings are plain numbers, text and tables");
     serde_json::to_string(&tree).expect("a tree with text keys is JSON")
 }
 

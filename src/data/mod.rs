@@ -9,7 +9,7 @@
 
 use std::path::Path;
 
-use crate::config::schema::{DataKind, DataSpec};
+use crate::config::schema::{DataKind, DataSpec, Split};
 use crate::error::Result;
 
 use ragged::Sequence;
@@ -53,6 +53,17 @@ pub struct Corpus {
     pub test: Vec<Question>,
     /// Characters of the documents, with the newline between each two.
     pub characters: usize,
+}
+
+impl Corpus {
+    /// The questions of a split.
+    pub fn questions(&self, split: Split) -> &[Question] {
+        match split {
+            Split::Train => &self.train,
+            Split::Dev => &self.dev,
+            Split::Test => &self.test,
+        }
+    }
 }
 
 /// Something to learn: a fixed number of documents, shown differently in each epoch.

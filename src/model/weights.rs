@@ -60,15 +60,8 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
 /// # Errors
 /// Missing, not safetensors, truncated, or a tensor of another type: one line that names the file.
 pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
-    let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    from_bytes(&bytes).map_err(|error| match error {
-        Error::Failure { message, help, .. } => match help {
-            Some(help) => fail(message).help(help),
-            None => fail(message),
-        },
-        other => other,
-    })
+    let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
+    from_bytes(&bytes).map_err(|e| e.reading(path))
 }
 
 /// As [`read`], from the bytes of a file.

@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::stage::store::write_json;
 use crate::config::{Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -17,7 +16,7 @@ use crate::files;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
-    /// To be done by a process that is at work.
+    /// Planned when its experiment was run, and not begun yet.
     Queued,
     /// Started and not ended; or the program was killed.
     Running,
@@ -188,7 +187,7 @@ impl RunDirectory {
     /// # Errors
     /// The folder cannot be written.
     pub fn set_status(&self, status: &Status) -> Result<()> {
-        write_json(&self.path.join("status.json"), status)
+        files::write_json(&self.path.join("status.json"), status)
     }
 
     /// How far the run is.
@@ -206,6 +205,15 @@ impl RunDirectory {
         self.status()
             .is_ok_and(|status| status.state == State::Done)
     }
+}
+
+/// The runs of one experiment, whose folder this is, in order; not those of experiments whose
+/// folders lie below it.
+pub fn of_experiment(folder: &Path) -> Vec<RunDirectory> {
+    let points = files::entries(folder).into_iter();
+    let seeds = points.flat_map(|point| files::entries(&point));
+    let runs = seeds.filter(|path| path.join("resolved.toml").is_file());
+    runs.map(|path| RunDirectory { path }).collect()
 }
 
 /// Every run at or below `path`, in order.

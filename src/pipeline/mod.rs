@@ -79,10 +79,11 @@ pub fn run(
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Report> {
-    let plan = plan::make(experiment, options, &mut |line| progress.say(&line))?;
+    // Checkpoints that are refused are told when their stage is done.
+    let plan = plan::make(experiment, options, &mut |_| {})?;
     let outcome = execute(&plan, options, progress, stop);
-    let failed = judge(&plan, outcome, options.keep_going, stop)?;
-    let report = finish(experiment, &options.results)?;
+    let failed = judge(&plan, outcome, options, stop)?;
+    let report = finish(experiment, &options.results, progress, stop)?;
     Ok(Report { failed, ..report })
 }
 
@@ -90,56 +91,53 @@ pub fn run(
 fn judge(
     plan: &Plan<'_>,
     outcome: Outcome,
-    keep_going: bool,
+    options: &Options,
     stop: &Stop,
 ) -> Result<Option<Error>> {
-    let Outcome {
-        failures,
-        is_complete,
-    } = outcome;
-    if stop.wanted() == Some(Why::User) && !is_complete {
-        let error = failures
-            .into_iter()
-            .map(|one| one.error)
-            .find(Error::is_interruption);
+    let failures = outcome.failures.into_iter();
+    let (stopped, failed): (Vec<Failure>, Vec<Failure>) =
+        failures.partition(|one| one.error.is_interruption());
+    let is_interrupted = stop.wanted() == Some(Why::User) && !outcome.is_complete;
+    if failed.is_empty() && is_interrupted {
+        let error = stopped.into_iter().map(|one| one.error).next();
         let error = error.unwrap_or_else(|| Why::User.error("between two stages"));
-        return Err(error.help("the same command goes on from there"));
+        let again = if options.again {
+            " without --again"
+        } else {
+            ""
+        };
+        return Err(error.help(format!("the same command{again} goes on from there")));
     }
-    let mut real = failures
-        .into_iter()
-        .filter(|one| !one.error.is_interruption());
-    if !keep_going {
-        return real.next().map_or(Ok(None), |first| Err(first.error));
-    }
-    let real: Vec<Failure> = real.collect();
     let mut lines = vec![];
-    for failure in &real {
+    for failure in &failed {
         let name = |&run: &usize| format!("  {}: {}", plan.name(run), failure.error.message());
         lines.extend(failure.runs.iter().map(name));
     }
-    let (failed, all) = (lines.len(), plan.runs.len());
-    match failed {
-        0 => Ok(None),
-        // Nothing to summarise: this error is all there is to say.
-        _ if failed == all => Err(match real.into_iter().next() {
-            Some(only) if all == 1 => only.error,
-            _ => Error::run(format!("all {all} runs failed\n{}", lines.join("\n"))),
-        }),
-        _ => Ok(Some(
-            Error::partly(format!(
-                "{failed} of {all} runs failed\n{}",
-                lines.join("\n")
-            ))
-            .help("the same command tries them again"),
-        )),
+    let (number, all) = (lines.len(), plan.runs.len());
+    let told = || format!("{number} of {all} runs failed\n{}", lines.join("\n"));
+    let help = "the same command tries them again";
+    match failed.into_iter().next() {
+        None => Ok(None),
+        Some(only) if number == 1 && (all == 1 || !options.keep_going) => Err(only.error),
+        // Where nothing was finished there is nothing to summarise.
+        Some(_) if number == all || !options.keep_going || is_interrupted => {
+            Err(Error::run(told()).help(help))
+        }
+        Some(_) => Ok(Some(Error::partly(told()).help(help))),
     }
 }
 
 /// Summarises and draws from the files of finished runs; no model, no data, no GPU.
 ///
 /// # Errors
-/// No run is done, a run's files are missing or damaged, or the figures cannot be written.
-pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
+/// No run is done, a run's files are missing or damaged, the figures cannot be written, or the user
+/// stops it while another process draws.
+pub fn finish(
+    experiment: &Experiment,
+    results: &Path,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_done(experiment, results) {
         let name = &experiment.name;
@@ -153,7 +151,8 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
         )));
     }
     // Two processes may finish runs of one experiment; they draw one after the other.
-    let _lock = lock::wait(&folder, &Stop::default(), |_| {})?;
+    let waiting = |holder: &str| progress.say(&format!("waiting for {holder}, which draws"));
+    let _lock = lock::wait(&folder, stop, waiting)?;
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
     let accuracies = summary::write(experiment, results, &folder)?;

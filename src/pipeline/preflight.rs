@@ -3,10 +3,10 @@
 use std::path::Path;
 
 use super::stage::work::start_from;
-use crate::config::schema::{Settings, Split};
+use crate::config::schema::Settings;
+use crate::data::Corpus;
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
-use crate::data::{Corpus, Question};
 use crate::error::{Error, Result};
 use crate::model::{Start, registry};
 
@@ -55,7 +55,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .as_ref()
         .filter(|evaluate| evaluate.ask_model)
     {
-        for question in questions_of(corpus, spec.split) {
+        for question in corpus.questions(spec.split) {
             let prompt = questions::prompt(question, &corpus.vocabulary)?;
             // The last character of an answer is never read.
             fits(
@@ -71,14 +71,18 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
 ///
 /// # Errors
 /// It is not, or cannot be read.
-pub(super) fn check_weights(settings: &Settings, file: &Path, corpus: &Corpus) -> Result<()> {
+pub(super) fn check_weights(
+    settings: &Settings,
+    (file, blake3): (&Path, &str),
+    corpus: &Corpus,
+) -> Result<()> {
     // Drawn only to be replaced.
     let start = Start {
         seed: 0,
         deviation: 0.0,
     };
     let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
-    start_from(model.as_mut(), file, corpus)
+    start_from(model.as_mut(), file, Some(blake3), corpus)
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.
@@ -87,13 +91,4 @@ pub(super) fn uses_model(settings: &Settings) -> bool {
     let finetunes = settings.finetune.as_ref().is_some_and(|f| f.epochs > 0);
     let asks = settings.evaluate.as_ref().is_some_and(|e| e.ask_model);
     pretrains || finetunes || asks || settings.init_files().next().is_some()
-}
-
-/// The questions of a split.
-pub(super) fn questions_of(corpus: &Corpus, split: Split) -> &[Question] {
-    match split {
-        Split::Train => &corpus.train,
-        Split::Dev => &corpus.dev,
-        Split::Test => &corpus.test,
-    }
 }

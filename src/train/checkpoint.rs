@@ -1,12 +1,14 @@
-//! A training stage in the middle, as one file that knows whether it is whole.
+//! A training stage in the middle, as files that know whether they are whole.
 //!
-//! It is a safetensors file: tensors `weights.NAME`, `first_moment.NAME` and `second_moment.NAME`,
-//! and in the header one note with where training stands and a BLAKE3 sum. The sum is that of the
-//! file with the sum's own digits as zeros, so a change of any byte, the sum's included, shows.
+//! A checkpoint is a safetensors file: tensors `weights.NAME`, `first_moment.NAME` and
+//! `second_moment.NAME`, and in the header one note with where training stands and a BLAKE3 sum; the
+//! best weights so far are such a file too. The sum is that of the file with the sum's own digits
+//! as zeros, so a change of any byte, the sum's included, shows.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Position;
@@ -15,7 +17,7 @@ use crate::files;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
 
-/// The key of the one note in the header.
+/// The key of the one note in the header: with more, the bytes would not be the same every time.
 const NOTE: &str = "attnlab-checkpoint";
 
 /// What stands before the sum's digits, and nowhere before them.
@@ -30,7 +32,7 @@ const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// Where training stands, and what belongs to it.
-    pub progress: Progress,
+    pub standing: Standing,
     /// The model.
     pub state: TrainingState,
 }
@@ -38,7 +40,7 @@ pub struct Checkpoint {
 /// The part of a checkpoint that is not the model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Progress {
+pub struct Standing {
     /// The stage that is in the middle; no other may go on from it.
     pub stage_key: String,
     /// Where it stands.
@@ -47,9 +49,9 @@ pub struct Progress {
     pub metrics: Prefix,
     /// Bytes of `timings.csv` at that moment.
     pub timings_bytes: u64,
-    /// Losses of the steps since the last regular checkpoint, to be averaged at the next.
+    /// Losses of the pass over the data that is in the middle.
     pub losses: Losses,
-    /// The regular checkpoint with the lowest mean loss so far.
+    /// The pass with the lowest mean loss so far.
     pub best: Option<Best>,
 }
 
@@ -82,21 +84,31 @@ impl Losses {
     }
 }
 
-/// A checkpoint and how good it was.
+/// A pass over the data and how good it was.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Its step.
-    pub step: usize,
-    /// Mean training loss, in nats, of the steps that led to it from the checkpoint before.
+    /// Which, from 1.
+    pub epoch: usize,
+    /// Mean training loss of its steps, in nats.
     pub mean_loss_nats: f64,
 }
 
+/// The weights at the end of the best pass so far.
+#[derive(Clone, Debug, PartialEq)]
+pub struct BestWeights {
+    /// The stage that they are of.
+    pub stage_key: String,
+    /// Which pass.
+    pub best: Best,
+    /// The weights.
+    pub weights: Vec<Weight>,
+}
+
 #[derive(Serialize, Deserialize)]
-struct Note {
+struct Note<T> {
     // First, so that the mark's first occurrence is this one.
     sum: String,
-    updates: u64,
-    progress: Progress,
+    content: T,
 }
 
 impl Checkpoint {
@@ -117,19 +129,7 @@ impl Checkpoint {
                 ..weight.clone()
             }));
         }
-        let sum = format!("blake3-{}", "0".repeat(SUM_DIGITS));
-        let note = serde_json::to_string(&Note {
-            sum,
-            updates: self.state.updates,
-            progress: self.progress.clone(),
-        });
-        let note = note.expect("a checkpoint's note is plain JSON");
-        let notes = BTreeMap::from([(NOTE.to_owned(), note)]);
-        let mut bytes = weights::to_bytes(&tensors, &notes)?;
-        let digits = sum_place(&bytes).expect("the mark was just written");
-        let sum = blake3::hash(&bytes).to_hex();
-        bytes[digits].copy_from_slice(sum.as_bytes());
-        Ok(bytes)
+        seal(&tensors, (&self.standing, self.state.updates))
     }
 
     /// Reads the file, if it is whole.
@@ -137,9 +137,7 @@ impl Checkpoint {
     /// # Errors
     /// Missing or unreadable, not a checkpoint, or a single byte of it has changed.
     pub fn read(path: &Path) -> Result<Self> {
-        let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-        Self::from_bytes(&bytes).map_err(|e| fail(e.message()))
+        read(path, Self::from_bytes)
     }
 
     /// As [`Checkpoint::read`], from the bytes of a file.
@@ -147,17 +145,7 @@ impl Checkpoint {
     /// # Errors
     /// As [`Checkpoint::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        if bytes.is_empty() {
-            return Err(Error::data("the file is empty"));
-        }
-        let damaged = |what: &str| Error::data(format!("the checkpoint is damaged ({what})"));
-        if !sum_holds(bytes) {
-            return Err(damaged("its BLAKE3 sum does not hold"));
-        }
-        let (tensors, notes) = weights::from_bytes(bytes)?;
-        let note = notes.get(NOTE).ok_or_else(|| damaged("it has no note"))?;
-        let note: Note =
-            serde_json::from_str(note).map_err(|e| damaged(&format!("its note: {e}")))?;
+        let (tensors, (standing, updates)) = unseal::<(Standing, u64)>(bytes)?;
         let mut parts = [vec![], vec![], vec![]];
         for mut tensor in tensors {
             let part = PARTS.iter().position(|part| tensor.name.starts_with(part));
@@ -167,14 +155,77 @@ impl Checkpoint {
         }
         let [weights, first, second] = parts;
         Ok(Self {
-            progress: note.progress,
+            standing,
             state: TrainingState {
                 weights,
                 moments: [first, second],
-                updates: note.updates,
+                updates,
             },
         })
     }
+}
+
+impl BestWeights {
+    /// Writes the file; a reader sees all of it or nothing.
+    ///
+    /// # Errors
+    /// See [`files::write`].
+    pub fn write(&self, path: &Path) -> Result<()> {
+        files::write(path, &seal(&self.weights, (&self.stage_key, &self.best))?)
+    }
+
+    /// Reads the file, if it is whole.
+    ///
+    /// # Errors
+    /// As [`Checkpoint::read`].
+    pub fn read(path: &Path) -> Result<Self> {
+        read(path, |bytes| {
+            let (weights, (stage_key, best)) = unseal(bytes)?;
+            Ok(Self {
+                stage_key,
+                best,
+                weights,
+            })
+        })
+    }
+}
+
+fn read<T>(path: &Path, from_bytes: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
+    let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
+    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+    from_bytes(&bytes).map_err(|e| fail(e.message()))
+}
+
+/// The bytes of a file that knows whether it is whole.
+fn seal<T: Serialize>(tensors: &[Weight], content: T) -> Result<Vec<u8>> {
+    let sum = format!("blake3-{}", "0".repeat(SUM_DIGITS));
+    let note = serde_json::to_string(&Note { sum, content });
+    let note = note.expect("a checkpoint's note is plain JSON");
+    let notes = BTreeMap::from([(NOTE.to_owned(), note)]);
+    let mut bytes = weights::to_bytes(tensors, &notes)?;
+    let digits = sum_place(&bytes).expect("the mark was just written");
+    let sum = blake3::hash(&bytes).to_hex();
+    bytes[digits].copy_from_slice(sum.as_bytes());
+    Ok(bytes)
+}
+
+/// What was sealed, if the bytes are those that were written.
+fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Vec<Weight>, T)> {
+    if bytes.is_empty() {
+        return Err(Error::data("the file is empty"));
+    }
+    if !sum_holds(bytes) {
+        return Err(damaged("its BLAKE3 sum does not hold"));
+    }
+    let (tensors, notes) = weights::from_bytes(bytes)?;
+    let note = notes.get(NOTE).ok_or_else(|| damaged("it has no note"))?;
+    let note: Note<T> =
+        serde_json::from_str(note).map_err(|e| damaged(&format!("its note: {e}")))?;
+    Ok((tensors, note.content))
+}
+
+fn damaged(what: &str) -> Error {
+    Error::data(format!("the checkpoint is damaged ({what})"))
 }
 
 /// Where the sum's digits stand.
@@ -210,7 +261,7 @@ mod tests {
         };
         let both = |value| vec![weight("a.bias", value), weight("b.weight", value + 0.5)];
         Checkpoint {
-            progress: Progress {
+            standing: Standing {
                 stage_key: "1f2e".to_owned(),
                 position: Position {
                     step,

@@ -32,7 +32,7 @@ pub struct Stage<'a> {
 impl Stage<'_> {
     /// Optimiser steps of the stage, for a task of `documents`.
     pub fn steps(&self, documents: usize) -> usize {
-        self.training.epochs * documents.div_ceil(self.training.batch_documents)
+        self.training.steps(documents)
     }
 
     /// What step `step` (from 1) is told, the clock standing at it.
@@ -84,6 +84,8 @@ pub struct Taken<'a> {
     pub timing: TimingRow,
     /// Where training stands after it.
     pub position: &'a Position,
+    /// Whether it was the last of a pass over the data.
+    pub ends_epoch: bool,
     /// The model as the step left it.
     pub model: &'a dyn Trainable,
 }
@@ -171,6 +173,7 @@ pub fn fit(
                     tokens_per_second: batch.len() as f64 / seconds,
                 },
                 position: &at,
+                ends_epoch: at.batch == batches.len(),
                 model,
             })?;
         }

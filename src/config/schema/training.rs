@@ -115,6 +115,13 @@ pub struct Training<'a> {
     pub checkpoint_steps: Option<usize>,
 }
 
+impl Training<'_> {
+    /// Optimiser steps for a task of so many documents.
+    pub fn steps(&self, documents: usize) -> usize {
+        self.epochs * documents.div_ceil(self.batch_documents)
+    }
+}
+
 /// Both stages' tables spell these keys out: serde cannot flatten and refuse unknown keys at once.
 macro_rules! training {
     ($spec:ty) => {

@@ -7,7 +7,7 @@ use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::stage::store::{StageFolder, entries, remove};
+use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Stage};
 
 /// A stage and where its results are.
@@ -38,7 +38,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
     for (stage, folder) in stages {
         let name = stage.kind.name();
         if stage.kind == Kind::Evaluate {
-            let made = entries(&folder.predictions()).into_iter();
+            let made = files::entries(&folder.predictions()).into_iter();
             let named = |from: PathBuf| {
                 let to = run.predictions().join(from.file_name()?);
                 Some((from, to))
@@ -58,13 +58,13 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
         files::share(from, to)?;
     }
     let ours = |path: &Path| shared.iter().any(|(_, to)| to == path);
-    let mut there = entries(&run.predictions());
-    there.extend(entries(&run.checkpoints()));
+    let mut there = files::entries(&run.predictions());
+    there.extend(files::entries(&run.checkpoints()));
     there.push(run.corruption_csv());
     there
         .iter()
         .filter(|path| !ours(path))
-        .try_for_each(|path| remove(path))
+        .try_for_each(|path| files::remove(path))
 }
 
 /// Weights that a stage kept before the step at which it diverged.
@@ -80,7 +80,7 @@ fn before_divergence(
             .parse()
             .ok()
     };
-    let step = entries(folder.path()).iter().find_map(step)?;
+    let step = files::entries(folder.path()).iter().find_map(step)?;
     Some((folder.weights_before(step), run.weights_before(stage, step)))
 }
 

@@ -25,7 +25,7 @@ pub(super) enum RunState {
     Busy,
     /// It is at work, and its folder is ours.
     Open(Arc<Opened>),
-    /// Its results are in its folder.
+    /// Nothing of it is left to do, but perhaps to put its folder together.
     Done,
     /// Failed, interrupted, or somebody else's.
     Ended,

@@ -8,8 +8,8 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::pipeline::directory::{State, Status};
 use crate::pipeline::plan::{Action, Plan, PlannedRun, keys};
-use crate::pipeline::stage::store::write_json;
 use crate::progress::{self, Progress, Sweep};
+use crate::stop::Stop;
 
 /// Writes what is to be known about the runs of a plan.
 pub(super) struct Desk<'a> {
@@ -53,9 +53,9 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Puts every run that is not done in the queue, for others to see.
+    /// Puts every run that has no results yet in the queue, for others to see.
     pub(super) fn queue(&self) {
-        for run in self.plan.runs.iter().filter(|run| !run.is_done) {
+        for run in self.plan.runs.iter().filter(|run| !run.directory.is_done()) {
             // A folder that cannot be written is told when its run begins.
             if let Ok(Ok(_lock)) = lock::take(run.directory.path()) {
                 let _ = self
@@ -69,10 +69,10 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// Another process has the folder, or it cannot be written.
-    pub(super) fn open(&self, number: usize) -> Result<Opened> {
+    pub(super) fn open(&self, number: usize, stop: &Stop) -> Result<Opened> {
         let run = &self.plan.runs[number];
         let folder = run.directory.path();
-        let lock = match lock::take(folder)? {
+        let lock = match lock::take_soon(folder, stop)? {
             Ok(lock) => lock,
             Err(Held(holder)) => {
                 let message = format!("{} is being run by {holder}", folder.display());
@@ -87,18 +87,31 @@ impl<'a> Desk<'a> {
         self.progress
             .detail(&format!("{name}: in {}", folder.display()));
         self.describe(run)?;
+        let planned = run.stages.iter();
+        let stages: Vec<_> = planned
+            .map(|&stage| &self.plan.stages[stage].stage)
+            .collect();
         let settings = &self.plan.experiment.points[run.point].settings;
-        let planned = run
-            .stages
-            .iter()
-            .map(|&stage| &self.plan.stages[stage].stage);
-        let stages: Vec<_> = planned.collect();
         let provenance = self
             .origin
             .of(self.plan.experiment, (settings, run.seed), &stages);
-        write_json(&run.directory.provenance_json(), &provenance)?;
+        provenance.add_to(&run.directory.provenance_json())?;
         self.note(run, State::Running, None)?;
         Ok(Opened { shown, _lock: lock })
+    }
+
+    /// Writes who does a stage, into its folder; `anew` if nothing of it is kept.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(super) fn sign(&self, number: usize, anew: bool) -> Result<()> {
+        let planned = &self.plan.stages[number];
+        if anew {
+            planned.folder.begin(&planned.stage)?;
+        }
+        let run = (planned.settings, planned.seed);
+        let provenance = self.origin.of(self.plan.experiment, run, &[&planned.stage]);
+        provenance.add_to(&planned.folder.provenance_json())
     }
 
     /// Counts the steps of a stage that somebody else has done since the plan was made.
@@ -112,24 +125,38 @@ impl<'a> Desk<'a> {
     /// Fills the folder of a run whose stages are all there.
     ///
     /// # Errors
-    /// The folder cannot be written; the run has failed then.
-    pub(super) fn finish(&self, number: usize) -> Result<()> {
+    /// The folder cannot be written, or results have gone meanwhile; the run has failed then.
+    pub(super) fn finish(&self, number: usize, opened: &Opened) -> Result<()> {
         let run = &self.plan.runs[number];
-        let finished = assemble(&run.directory, &self.made(run))
-            .and_then(|()| self.note(run, State::Done, None));
-        finished.inspect_err(|error| self.end(number, error, false))
+        let gone = |&&stage: &&usize| !self.plan.stages[stage].folder.is_marked_done();
+        let finished = match run.stages.iter().find(gone) {
+            Some(&stage) => {
+                let folder = self.plan.stages[stage].folder.path().display();
+                let message = format!("another process does {folder} again");
+                Err(Error::run(message).help("run again when it has ended"))
+            }
+            None => assemble(&run.directory, &self.made(run)),
+        };
+        finished
+            .and_then(|()| self.note(run, State::Done, None))
+            .inspect_err(|error| self.end(number, error, Some(opened)))
     }
 
-    /// Notes that a run has ended with an error. `at_work`: then what it made so far is worth a look.
-    pub(super) fn end(&self, number: usize, error: &Error, at_work: bool) {
+    /// Notes that a run has ended with an error. What one that is open has made is worth a look; one
+    /// that never began may be somebody else's by now.
+    pub(super) fn end(&self, number: usize, error: &Error, opened: Option<&Opened>) {
         let run = &self.plan.runs[number];
-        let state = if error.is_interruption() {
-            State::Interrupted
-        } else {
-            State::Failed
+        let state = match error.is_interruption() {
+            true => State::Interrupted,
+            false => State::Failed,
         };
+        let folder = run.directory.path();
+        let lock = opened.is_none().then(|| lock::take(folder));
+        if matches!(lock, Some(Ok(Err(_)) | Err(_))) {
+            return;
+        }
         // The error is told in any case, so what cannot be written here is no second one.
-        if at_work {
+        if opened.is_some() {
             let _ = assemble(&run.directory, &self.made(run));
         }
         let _ = self.note(run, state, Some(error.message()));

@@ -15,6 +15,9 @@ pub(in crate::pipeline) const LOCK_FILE: &str = ".lock";
 /// Between two looks at a lock that another process holds.
 const WAIT: Duration = Duration::from_millis(100);
 
+/// So many looks make a second.
+const PATIENCE: usize = 10;
+
 /// A folder that is this process's own until the value is dropped or the process dies.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Lock {
@@ -40,11 +43,18 @@ pub(in crate::pipeline) struct Held(pub(super) String);
 pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
     let path = folder.join(LOCK_FILE);
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", &path, cause);
-    std::fs::create_dir_all(folder).map_err(fail)?;
     let mut options = File::options();
     let options = options.create(true).truncate(false).read(true).write(true);
-    let mut file = options.open(&path).map_err(fail)?;
-    match file.try_lock() {
+    let (mut file, locked) = loop {
+        std::fs::create_dir_all(folder).map_err(fail)?;
+        let file = options.open(&path).map_err(fail)?;
+        let locked = file.try_lock();
+        // Between opening and locking, `attnlab clean` may have removed the folder.
+        if locked.is_err() || is_at(&file, &path) {
+            break (file, locked);
+        }
+    };
+    match locked {
         Err(TryLockError::WouldBlock) => {
             let mut holder = String::new();
             // Who it is may not be written yet; that somebody is there is known.
@@ -67,6 +77,42 @@ pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
             Ok(Ok(Lock { file }))
         }
     }
+}
+
+/// Whether the file that is open is still the one at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let (open, there) = (
+            file.metadata().map(place),
+            std::fs::metadata(path).map(place),
+        );
+        open.ok() == there.ok()
+    }
+    // Elsewhere a file that is open cannot be removed.
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+/// Takes the lock of `folder` as [`take`], but gives whoever only writes a status there, or looks, a
+/// second to go.
+///
+/// # Errors
+/// As [`take`]; the wish to stop.
+pub(in crate::pipeline) fn take_soon(folder: &Path, stop: &Stop) -> Result<Result<Lock, Held>> {
+    for _ in 0..PATIENCE {
+        if let Ok(lock) = take(folder)? {
+            return Ok(Ok(lock));
+        }
+        stop.check(|| "before it began".to_owned())?;
+        std::thread::sleep(WAIT);
+    }
+    take(folder)
 }
 
 /// Takes the lock of `folder`, waiting for whoever has it; `waiting` hears once who that is.
@@ -96,7 +142,7 @@ pub(in crate::pipeline) fn wait(
 /// Whether some process holds the lock of `folder`. Nothing is created.
 pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
     let path: PathBuf = folder.join(LOCK_FILE);
-    let Ok(file) = File::options().read(true).write(true).open(path) else {
+    let Ok(file) = File::open(path) else {
         return false;
     };
     matches!(file.try_lock(), Err(TryLockError::WouldBlock))
@@ -137,5 +183,20 @@ mod tests {
         wait(folder.path(), &Stop::default(), |_| heard += 1).expect("free at last");
         assert_eq!(heard, 2);
         later.join().expect("ended");
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn the_lock_of_a_folder_that_was_removed_and_made_again_is_a_new_one() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let inner = folder.path().join("inner");
+        let old = take(&inner).expect("a file").ok().expect("free");
+        std::fs::remove_dir_all(&inner).expect("removed");
+        let new = take(&inner).expect("a file").ok().expect("free");
+        assert!(is_held(&inner));
+        drop(old);
+        assert!(is_held(&inner), "the old one is nobody's");
+        drop(new);
+        assert!(!is_held(&inner));
     }
 }

@@ -9,6 +9,7 @@ mod desk;
 pub(in crate::pipeline) mod lock;
 mod provenance;
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use self::board::{Board, Next, RunState, StageState};
@@ -94,10 +95,15 @@ impl Team<'_> {
             match self.carrier(stage) {
                 // None of its runs could begin, so nobody waits for it.
                 None => self.mark(stage, StageState::Failed),
-                Some((run, opened)) => match self.do_stage(stage, run, &opened) {
-                    Ok(()) => self.mark(stage, StageState::Settled),
-                    Err(error) => self.fail(stage, error),
-                },
+                Some((run, opened)) => {
+                    let result = self.try_stage(stage, run, &opened);
+                    // Whoever finishes the run has it to itself.
+                    drop(opened);
+                    match result {
+                        Ok(()) => self.mark(stage, StageState::Settled),
+                        Err(error) => self.fail(stage, error),
+                    }
+                }
             }
             self.finish_runs();
         }
@@ -138,35 +144,53 @@ impl Team<'_> {
             .find_map(|run| Some((run, self.open(run)?)))
     }
 
-    /// Begins a run if it has not begun; `None` if it cannot, or has ended.
     fn open(&self, run: usize) -> Option<Arc<Opened>> {
+        self.begin(run);
+        match &self.board().runs[run] {
+            RunState::Open(opened) => Some(opened.clone()),
+            _ => None,
+        }
+    }
+
+    /// Begins a run if it has not begun.
+    fn begin(&self, run: usize) {
         let mut board = self.board();
-        loop {
-            match &board.runs[run] {
-                RunState::Open(opened) => return Some(opened.clone()),
-                RunState::Done | RunState::Ended => return None,
-                RunState::Queued => break,
-                RunState::Busy => board = self.wait(board),
-            }
+        while matches!(board.runs[run], RunState::Busy) {
+            board = self.wait(board);
+        }
+        if !matches!(board.runs[run], RunState::Queued) {
+            return;
         }
         board.runs[run] = RunState::Busy;
         drop(board);
-        let begun = self.desk.open(run);
+        let begun = self.desk.open(run, self.stop);
         let mut board = self.board();
-        let opened = match begun {
-            Ok(opened) => {
-                let opened = Arc::new(opened);
-                board.runs[run] = RunState::Open(opened.clone());
-                Some(opened)
+        match (begun, matches!(board.runs[run], RunState::Busy)) {
+            (Ok(opened), true) => board.runs[run] = RunState::Open(Arc::new(opened)),
+            // Meanwhile another worker has found that it cannot be finished.
+            (Ok(opened), false) => {
+                drop(board);
+                let error = Error::run("a stage that it needs has failed");
+                self.desk.end(run, &error, Some(&opened));
             }
-            Err(error) => {
+            (Err(error), _) => {
                 board.runs[run] = RunState::Ended;
                 self.report(&mut board, vec![run], error);
-                None
             }
-        };
+        }
         self.changed.notify_all();
-        opened
+    }
+
+    /// Does a stage. A panic is a failure like any other: nobody waits for ever for what it held.
+    fn try_stage(&self, stage: usize, run: usize, opened: &Opened) -> Result<()> {
+        let work = AssertUnwindSafe(|| self.do_stage(stage, run, opened));
+        catch_unwind(work).unwrap_or_else(|_| {
+            let kind = self.plan.stages[stage].stage.kind.name();
+            Err(Error::run(format!(
+                "{kind} panicked, which is a mistake in the program"
+            ))
+            .help("please report it with the lines above"))
+        })
     }
 
     /// Does a stage, unless it is found to be done; goes on from a checkpoint if there is one.
@@ -180,17 +204,16 @@ impl Team<'_> {
         };
         let _lock = lock::wait(folder.path(), self.stop, waiting)?;
         files::remove_unfinished(folder.path());
-        let asked_again = self.options.again && planned.action != Action::Reuse;
-        // Another process may have done it since the plan was made.
+        // Another process may have done it since the plan was made, and asked again it is done again.
         let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
-            _ if asked_again => None,
+            _ if self.options.again => None,
             Found::Done => {
                 self.progress.detail(&format!("{name}: {kind} is reused"));
                 self.desk.found_done(number);
                 return folder.settle();
             }
             Found::Started(checkpoint) => {
-                let step = checkpoint.progress.position.step;
+                let step = checkpoint.standing.position.step;
                 self.progress
                     .say(&format!("{name}: {kind} goes on after step {step}"));
                 Some(*checkpoint)
@@ -212,6 +235,7 @@ impl Team<'_> {
             shown: &opened.shown,
             stop: self.stop,
         };
+        self.desk.sign(number, from.is_none())?;
         work.run(from)
     }
 
@@ -222,10 +246,11 @@ impl Team<'_> {
         let ended = board.end_users(self.plan, stage);
         drop(board);
         for (run, before) in &ended {
-            let at_work = matches!(before, RunState::Open(_));
-            // One that was never begun stays in the queue when everything stops.
-            if at_work || !error.is_interruption() {
-                self.desk.end(*run, &error, at_work);
+            match before {
+                RunState::Open(opened) => self.desk.end(*run, &error, Some(opened)),
+                // One that was never begun stays in the queue when everything stops.
+                _ if error.is_interruption() => {}
+                _ => self.desk.end(*run, &error, None),
             }
         }
         let runs = ended.into_iter().map(|(run, _)| run).collect();
@@ -240,29 +265,29 @@ impl Team<'_> {
             match complete {
                 None => return,
                 Some((run, RunState::Open(opened))) => {
-                    if let Err(error) = self.desk.finish(run) {
+                    if let Err(error) = self.desk.finish(run, &opened) {
                         let mut board = self.board();
                         board.runs[run] = RunState::Ended;
                         self.report(&mut board, vec![run], error);
-                    } else if let Ok(opened) = Arc::try_unwrap(opened) {
+                    } else if let Some(opened) = Arc::into_inner(opened) {
                         opened.shown.done();
                     }
                 }
                 // All its stages were there before: it only has to be put together.
-                Some((run, _)) => drop(self.open(run)),
+                Some((run, _)) => self.begin(run),
             }
         }
     }
 
-    /// Keeps a failure, says it now if there is more to come, and stops the rest unless told not to.
+    /// Keeps a failure, and stops the rest unless told not to. Where there are several runs it is
+    /// said now: the end may be far.
     fn report(&self, board: &mut Board, runs: Vec<usize>, error: Error) {
         if !error.is_interruption() {
-            if self.options.keep_going {
-                for &run in &runs {
-                    let (name, message) = (self.plan.name(run), error.message());
-                    self.progress.say(&format!("{name}: failed: {message}"));
-                }
-            } else {
+            for &run in runs.iter().filter(|_| self.plan.runs.len() > 1) {
+                let (name, message) = (self.plan.name(run), error.message());
+                self.progress.say(&format!("{name}: failed: {message}"));
+            }
+            if !self.options.keep_going {
                 self.stop.after_failure();
             }
         }
@@ -276,8 +301,8 @@ impl Team<'_> {
         if let Some(why) = self.stop.wanted() {
             let error = why.error("between two stages");
             for (run, state) in board.runs.iter().enumerate() {
-                if matches!(state, RunState::Open(_)) {
-                    self.desk.end(run, &error, true);
+                if let RunState::Open(opened) = state {
+                    self.desk.end(run, &error, Some(opened));
                 }
             }
         }

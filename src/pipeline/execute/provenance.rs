@@ -1,4 +1,7 @@
 //! What made a run: code, machine, command and data, written before its first step.
+//!
+//! `provenance.json` is a list: a run that was stopped and gone on with, perhaps by another program or
+//! on another machine, has an entry for each time.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +12,11 @@ use serde::Serialize;
 use crate::config::Experiment;
 use crate::config::schema::{DataKind, Settings};
 use crate::data::cs224n;
+use crate::error::Result;
+use crate::files;
 use crate::pipeline::stage::{Source, Stage};
 
-/// `provenance.json`. The settings are in `resolved.toml` beside it.
+/// An entry of `provenance.json`. The settings are in `resolved.toml` beside it.
 #[derive(Debug, Serialize)]
 pub(in crate::pipeline) struct Provenance {
     /// When the run began, RFC 3339.
@@ -63,6 +68,19 @@ struct Machine {
     logical_cores: Option<usize>,
     threads: usize,
     memory_bytes: Option<u64>,
+}
+
+impl Provenance {
+    /// Adds itself to the list in a file; one that cannot be read is begun anew.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(super) fn add_to(&self, path: &Path) -> Result<()> {
+        let mut entries: Vec<serde_json::Value> = files::read_json(path).unwrap_or_default();
+        let entry = serde_json::to_value(self);
+        entries.push(entry.expect("a provenance is plain text and numbers"));
+        files::write_json(path, &entries)
+    }
 }
 
 /// What is the same for all runs of one command.

@@ -14,7 +14,6 @@ use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
-use crate::pipeline::preflight;
 use crate::pipeline::stage::Kind;
 use crate::pipeline::stage::work;
 
@@ -129,7 +128,7 @@ fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
     let (settings, corpus) = (planned.settings, &planned.corpus);
     let spec = settings.evaluate.as_ref();
     let spec = spec.expect("an evaluation comes from its settings");
-    let asked = preflight::questions_of(corpus, spec.split);
+    let asked = corpus.questions(spec.split);
     if !spec.ask_model || asked.is_empty() {
         return Ok(Cost {
             tokens: 0,

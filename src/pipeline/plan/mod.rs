@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use crate::config::Experiment;
-use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings, Training};
+use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
@@ -130,8 +130,9 @@ pub fn make<'a>(
                 if index == new {
                     let needs = match &stage.start {
                         Source::Stage { key, .. } => by_key.get(key).copied(),
-                        Source::File { path, .. } => {
-                            preflight::check_weights(&point.settings, path, &corpus)?;
+                        Source::File { path, blake3 } => {
+                            let file = (path.as_path(), blake3.as_str());
+                            preflight::check_weights(&point.settings, file, &corpus)?;
                             None
                         }
                         Source::Fresh | Source::Nothing => None,
@@ -165,21 +166,18 @@ pub fn make<'a>(
 }
 
 fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
-    let training = |spec: Training<'_>, documents: usize| {
-        spec.epochs * documents.div_ceil(spec.batch_documents)
-    };
     let steps = match kind {
         Kind::Pretrain => {
             let spec = settings.pretrain.as_ref().map(PretrainSpec::training);
-            spec.map(|spec| training(spec, corpus.documents.len()))
+            spec.map(|spec| spec.steps(corpus.documents.len()))
         }
         Kind::Finetune => {
             let spec = settings.finetune.as_ref().map(FinetuneSpec::training);
-            spec.map(|spec| training(spec, corpus.train.len()))
+            spec.map(|spec| spec.steps(corpus.train.len()))
         }
         Kind::Evaluate => {
             let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
-            spec.map(|spec| preflight::questions_of(corpus, spec.split).len())
+            spec.map(|spec| corpus.questions(spec.split).len())
         }
     };
     steps.unwrap_or(0)
@@ -201,7 +199,7 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             },
             Found::Done => Action::Reuse,
             Found::Started(checkpoint) => Action::Resume {
-                step: checkpoint.progress.position.step,
+                step: checkpoint.standing.position.step,
             },
             Found::Nothing(Some(reason)) => Action::Run { reason },
             Found::Nothing(None) => Action::Run {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::pipeline::directory::all_below;
+use crate::pipeline::directory::of_experiment;
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
 
@@ -26,7 +26,7 @@ impl Past {
         wanted: &BTreeSet<String>,
     ) -> Self {
         let mut stages = vec![];
-        for status in all_below(experiment)
+        for status in of_experiment(experiment)
             .iter()
             .filter_map(|run| run.status().ok())
         {

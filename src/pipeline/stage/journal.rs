@@ -1,16 +1,18 @@
 //! What a training stage leaves while it runs: a row a step, and checkpoints to go on from.
 
 use crate::error::{Error, Kind, Result};
+use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
+use crate::model::weights::Weight;
 use crate::pipeline::stage::Stage;
-use crate::pipeline::stage::store::{StageFolder, prefix, remove};
+use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
 use crate::stop::Stop;
-use crate::train::checkpoint::{Best, Checkpoint, Losses, Progress};
+use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Losses, Standing};
 use crate::train::{Position, Recorder, Taken};
 
-/// Regular checkpoints kept beside the best one: the last might be damaged.
+/// Checkpoints kept beside the best weights: the last might be damaged.
 const KEPT: usize = 2;
 
 /// Keeps the rows of a stage and its checkpoints.
@@ -24,8 +26,12 @@ pub(in crate::pipeline) struct Journal<'a> {
     task: Task,
     metrics: Appender,
     timings: Appender,
+    /// Of the pass over the data that is in the middle.
     losses: Losses,
+    /// The best pass so far.
     best: Option<Best>,
+    /// Its weights, until the next checkpoint writes them.
+    unwritten_best: Option<Vec<Weight>>,
     /// The loss of the last step, for a message.
     pub(in crate::pipeline) last_loss_nats: Option<f64>,
 }
@@ -46,7 +52,7 @@ impl<'a> Journal<'a> {
         folder: &'a StageFolder,
         stage: &'a Stage,
         [steps, checkpoint_steps]: [usize; 2],
-        from: Option<&Progress>,
+        from: Option<&Standing>,
         stop: &'a Stop,
         task: Task,
     ) -> Result<Self> {
@@ -72,49 +78,64 @@ impl<'a> Journal<'a> {
             timings,
             losses: from.map_or_else(Losses::default, |from| from.losses),
             best: from.and_then(|from| from.best.clone()),
+            unwritten_best: None,
             last_loss_nats: None,
         })
     }
 
-    /// Closes the tables of a stage that has ended, and says which checkpoint was better than its
-    /// end, if one was.
+    /// Closes the tables of a stage that has ended, and returns the weights after its best pass over
+    /// the data if that was not the last.
     ///
     /// # Errors
-    /// The tables cannot be written.
-    pub(in crate::pipeline) fn close(mut self) -> Result<Option<Best>> {
+    /// The tables cannot be written, or the best weights not be read.
+    pub(in crate::pipeline) fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
         self.metrics.sync()?;
         self.timings.sync()?;
-        let end = self.losses.mean_nats();
-        Ok(self.best.filter(|best| best.mean_loss_nats < end))
+        match (self.best, self.unwritten_best) {
+            (Some(best), _) if best.epoch == epochs => Ok(None),
+            (Some(_), Some(weights)) => Ok(Some(weights)),
+            (Some(_), None) => {
+                let kept = BestWeights::read(&self.folder.best_so_far())?;
+                Ok(Some(kept.weights))
+            }
+            (None, _) => Ok(None),
+        }
     }
 
-    /// A checkpoint that every run of the stage keeps, wherever it was stopped.
-    fn keep_regular(&mut self, taken: &Taken<'_>) -> Result<()> {
+    /// Ends a pass over the data: was it the best?
+    fn judge(&mut self, taken: &Taken<'_>) {
         let mean_loss_nats = std::mem::take(&mut self.losses).mean_nats();
-        if self
-            .best
-            .as_ref()
-            .is_none_or(|best| mean_loss_nats < best.mean_loss_nats)
-        {
-            let step = taken.position.step;
+        let before = self.best.as_ref().map(|best| best.mean_loss_nats);
+        if before.is_none_or(|before| mean_loss_nats < before) {
+            let epoch = taken.row.epoch;
             self.best = Some(Best {
-                step,
+                epoch,
                 mean_loss_nats,
             });
+            self.unwritten_best = Some(taken.model.weights());
         }
-        self.keep(taken)
     }
 
     fn keep(&mut self, taken: &Taken<'_>) -> Result<()> {
         // What the checkpoint counts on must be there before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
+        let stage_key = self.stage.key.clone();
+        if let (Some(best), Some(weights)) = (&self.best, self.unwritten_best.take()) {
+            let (stage_key, best) = (stage_key.clone(), best.clone());
+            let best = BestWeights {
+                stage_key,
+                best,
+                weights,
+            };
+            best.write(&self.folder.best_so_far())?;
+        }
         let path = self.folder.metrics_csv();
         let metrics = prefix(&path, None).map_err(|e| Error::io(Kind::Run, "read", &path, e))?;
         let position: Position = taken.position.clone();
         let path = self.folder.checkpoint(position.step);
-        let progress = Progress {
-            stage_key: self.stage.key.clone(),
+        let standing = Standing {
+            stage_key,
             position,
             metrics,
             timings_bytes,
@@ -122,18 +143,11 @@ impl<'a> Journal<'a> {
             best: self.best.clone(),
         };
         let state = taken.model.state();
-        Checkpoint { progress, state }.write(&path)?;
-        self.prune()
-    }
-
-    /// Removes all checkpoints but the last and the best.
-    fn prune(&self) -> Result<()> {
+        Checkpoint { standing, state }.write(&path)?;
         let steps = self.folder.steps();
         let old = &steps[..steps.len().saturating_sub(KEPT)];
-        let best = self.best.as_ref().map(|best| best.step);
         old.iter()
-            .filter(|&&step| Some(step) != best)
-            .try_for_each(|&step| remove(&self.folder.checkpoint(step)))
+            .try_for_each(|&step| files::remove(&self.folder.checkpoint(step)))
     }
 }
 
@@ -149,15 +163,16 @@ impl Recorder for Journal<'_> {
         let speed = thousands(taken.timing.tokens_per_second as usize);
         let message = format!("epoch {epoch}  loss {loss:.3} nats  {speed} tokens/s");
         self.task.at(row.step, &message);
+        if taken.ends_epoch {
+            self.judge(&taken);
+        }
         let step = taken.position.step;
         if step == self.steps {
             // There are the weights instead.
             return Ok(());
         }
         let stop = self.stop.wanted();
-        if step.is_multiple_of(self.checkpoint_steps) {
-            self.keep_regular(&taken)?;
-        } else if stop.is_some() {
+        if stop.is_some() || step.is_multiple_of(self.checkpoint_steps) {
             self.keep(&taken)?;
         }
         let (name, steps) = (self.stage.kind.name(), self.steps);

@@ -4,8 +4,10 @@
 //! |---|---|
 //! | `stage.json` | what the stage depends on, written before its first step |
 //! | `metrics.csv`, `timings.csv` | a row a step, growing |
-//! | `checkpoints/step-<n>.safetensors` | while it trains: the last two and the best |
-//! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was earlier |
+//! | `checkpoints/step-<n>.safetensors` | while it trains: the last two |
+//! | `checkpoints/best.safetensors` | while it trains: the weights after the best pass over the data |
+//! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was an earlier pass |
+//! | `provenance.json` | who did it, one entry each time that it was begun or gone on with |
 //! | `corruption_examples.csv`, `predictions/*.tsv` | what else it makes |
 //! | `done.json` | written last: the BLAKE3 sum of each of these results |
 
@@ -18,7 +20,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
 use crate::pipeline::execute::lock::LOCK_FILE;
 use crate::pipeline::stage::{Ingredients, Kind, Stage};
-use crate::train::checkpoint::{Checkpoint, Prefix};
+use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
 
 /// The folder below the results that keeps them.
 pub(in crate::pipeline) const CACHE: &str = ".cache";
@@ -103,6 +105,15 @@ impl StageFolder {
             .join(format!("step-{step:08}.safetensors"))
     }
 
+    /// The best weights of a stage that is in the middle.
+    pub(in crate::pipeline) fn best_so_far(&self) -> PathBuf {
+        self.checkpoints().join("best.safetensors")
+    }
+
+    pub(in crate::pipeline) fn provenance_json(&self) -> PathBuf {
+        self.path.join("provenance.json")
+    }
+
     fn checkpoints(&self) -> PathBuf {
         self.path.join("checkpoints")
     }
@@ -113,22 +124,22 @@ impl StageFolder {
     /// The folder cannot be written.
     pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
         // First what says that there is something.
-        remove(&self.path.join("done.json"))?;
-        for entry in entries(&self.path) {
+        files::remove(&self.path.join("done.json"))?;
+        for entry in files::entries(&self.path) {
             if entry.file_name().is_some_and(|name| name != LOCK_FILE) {
-                remove(&entry)?;
+                files::remove(&entry)?;
             }
         }
         let record = Record {
             stage: stage.kind,
             depends_on: stage.ingredients.clone(),
         };
-        write_json(&self.path.join("stage.json"), &record)
+        files::write_json(&self.path.join("stage.json"), &record)
     }
 
     /// What the stage depended on, if its folder still says so.
     pub(in crate::pipeline) fn record(&self) -> Option<Record> {
-        read_json(&self.path.join("stage.json"))
+        files::read_json(&self.path.join("stage.json"))
     }
 
     /// Says that the stage is done and which results it has; checkpoints then have served.
@@ -145,7 +156,7 @@ impl StageFolder {
             done.results
                 .insert(name.display().to_string().replace('\\', "/"), sum);
         }
-        write_json(&self.path.join("done.json"), &done)?;
+        files::write_json(&self.path.join("done.json"), &done)?;
         self.settle()
     }
 
@@ -154,7 +165,7 @@ impl StageFolder {
     /// # Errors
     /// They cannot be removed.
     pub(in crate::pipeline) fn settle(&self) -> Result<()> {
-        remove(&self.checkpoints())
+        files::remove(&self.checkpoints())
     }
 
     /// Whether `done.json` is there; the results are not looked at.
@@ -185,7 +196,7 @@ impl StageFolder {
         }
         Found::Nothing(match (some, self.record()) {
             (true, _) => Some("none of its checkpoints can be used".to_owned()),
-            (false, Some(_)) => Some("it was stopped before its first checkpoint".to_owned()),
+            (false, Some(_)) => Some("it was begun and not finished".to_owned()),
             (false, None) => None,
         })
     }
@@ -195,7 +206,7 @@ impl StageFolder {
         if !self.is_marked_done() {
             return None;
         }
-        let Some(done) = read_json::<Done>(&self.path.join("done.json")) else {
+        let Some(done) = files::read_json::<Done>(&self.path.join("done.json")) else {
             return Some(Some("its done.json is damaged".to_owned()));
         };
         let wrong =
@@ -211,23 +222,33 @@ impl StageFolder {
 
     /// Whether a checkpoint that is whole belongs here.
     fn check(&self, checkpoint: &Checkpoint, key: &str, step: usize) -> Result<()> {
-        let progress = &checkpoint.progress;
-        if progress.stage_key != key {
+        let standing = &checkpoint.standing;
+        if standing.stage_key != key {
             return Err(Error::data("it belongs to another stage"));
         }
-        let found = progress.position.step;
+        let found = standing.position.step;
         if found != step {
             return Err(Error::data(format!(
                 "it is that of step {found}, not of step {step}"
             )));
         }
-        let metrics = prefix(&self.metrics_csv(), Some(progress.metrics.bytes));
-        if metrics.ok() != Some(progress.metrics.clone()) {
+        let metrics = prefix(&self.metrics_csv(), Some(standing.metrics.bytes));
+        if metrics.ok() != Some(standing.metrics.clone()) {
             return Err(Error::data("metrics.csv is not what it was then"));
         }
         let timings = std::fs::metadata(self.timings_csv()).map_or(0, |file| file.len());
-        if timings < progress.timings_bytes {
+        if timings < standing.timings_bytes {
             return Err(Error::data("timings.csv is shorter than it was then"));
+        }
+        if let Some(best) = &standing.best {
+            // Later ones than the checkpoint knows are made again on the way.
+            let kept = BestWeights::read(&self.best_so_far());
+            let usable = |kept: BestWeights| kept.stage_key == key && kept.best.epoch >= best.epoch;
+            if !kept.is_ok_and(usable) {
+                return Err(Error::data(
+                    "the best weights that belong to it are damaged",
+                ));
+            }
         }
         Ok(())
     }
@@ -241,7 +262,7 @@ impl StageFolder {
                 .parse()
                 .ok()
         };
-        let mut steps: Vec<usize> = entries(&self.checkpoints())
+        let mut steps: Vec<usize> = files::entries(&self.checkpoints())
             .into_iter()
             .filter_map(step)
             .collect();
@@ -271,39 +292,4 @@ pub(in crate::pipeline) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::R
 
 fn sum(path: &Path) -> std::io::Result<String> {
     Ok(blake3::hash(&std::fs::read(path)?).to_hex().to_string())
-}
-
-/// The paths in a folder, sorted; none if there is no such folder.
-pub(in crate::pipeline) fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
-}
-
-/// Removes a file or folder; one that is not there is removed already.
-pub(in crate::pipeline) fn remove(path: &Path) -> Result<()> {
-    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let removed = if is_folder {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
-    };
-    match removed {
-        Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
-            Err(Error::io(ErrorKind::Run, "remove", path, cause))
-        }
-        _ => Ok(()),
-    }
-}
-
-pub(in crate::pipeline) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
-    let mut text = serde_json::to_vec_pretty(value).expect("plain tables are JSON");
-    text.push(b'\n');
-    files::write(path, &text)
-}
-
-/// `None` if the file is missing or not what it should be.
-pub(in crate::pipeline) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
-    serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }

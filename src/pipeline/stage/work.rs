@@ -7,19 +7,19 @@ use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::BirthPlaces;
 use crate::data::{Corpus, Task};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
-use crate::model::{Start, Trainable, registry, weights};
+use crate::model::weights::{self, Weight};
+use crate::model::{Start, Trainable, registry};
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::preflight;
 use crate::pipeline::stage::journal::{Journal, default_checkpoint_steps};
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Source, Stage};
 use crate::progress;
 use crate::stop::Stop;
-use crate::train::checkpoint::{Best, Checkpoint};
+use crate::train::checkpoint::Checkpoint;
 use crate::train::{self, Outcome, Position, fit};
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
@@ -46,14 +46,11 @@ pub(in crate::pipeline) struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Does the stage, from a checkpoint if there is one.
+    /// Does the stage in a folder where it has begun, from a checkpoint if there is one.
     ///
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
     pub(in crate::pipeline) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
-        if from.is_none() {
-            self.folder.begin(self.stage)?;
-        }
         let results = match self.stage.kind {
             Kind::Pretrain => self.pretrain(from)?,
             Kind::Finetune => self.finetune(from)?,
@@ -86,7 +83,7 @@ impl Work<'_> {
     fn evaluate(&self) -> Result<Vec<PathBuf>> {
         let spec = self.settings.evaluate.as_ref();
         let spec = spec.expect("an evaluation comes from its settings");
-        let asked = preflight::questions_of(self.corpus, spec.split);
+        let asked = self.corpus.questions(spec.split);
         let split = spec.split.name();
         let mut results = vec![];
         if let Some(answer) = &spec.constant_answer {
@@ -104,8 +101,11 @@ impl Work<'_> {
                 spec.answer_characters,
                 &mut |answered| {
                     task.at(answered, split);
-                    self.stop
-                        .check(|| format!("in evaluate after question {answered}"))
+                    if answered == asked.len() {
+                        return Ok(());
+                    }
+                    let done = || format!("in evaluate after question {answered}");
+                    self.stop.check(done)
                 },
             )?;
             let path = self.folder.predictions_tsv(split, "model");
@@ -138,7 +138,7 @@ impl Work<'_> {
             context: self.settings.model.context,
             seed: self.seed,
         };
-        let from = from.map(|checkpoint| checkpoint.progress);
+        let from = from.map(|checkpoint| checkpoint.standing);
         let steps = stage.steps(task.len());
         let every = training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
@@ -150,7 +150,7 @@ impl Work<'_> {
         let start = from.map_or_else(Position::default, |from| from.position);
         match fit(model.as_mut(), task, &stage, &start, &mut journal)? {
             Outcome::Finished => {
-                let best = journal.close()?;
+                let best = journal.close(training.epochs)?;
                 self.keep(model.as_ref(), best)
             }
             Outcome::Diverged {
@@ -165,16 +165,13 @@ impl Work<'_> {
         }
     }
 
-    /// Writes the weights at the end, and those of the best checkpoint if that was earlier.
-    fn keep(&self, model: &dyn Trainable, best: Option<Best>) -> Result<Vec<PathBuf>> {
+    /// Writes the weights at the end, and the best if those were earlier.
+    fn keep(&self, model: &dyn Trainable, best: Option<Vec<Weight>>) -> Result<Vec<PathBuf>> {
         let folder = self.folder;
         write_weights(&folder.weights(), model, self.corpus)?;
         let mut results = vec![folder.metrics_csv(), folder.weights()];
-        // A best checkpoint that was damaged meanwhile is no reason to lose the end of the training.
-        let best = best.and_then(|best| Checkpoint::read(&folder.checkpoint(best.step)).ok());
-        if let Some(checkpoint) = best {
-            let notes = notes(self.corpus);
-            weights::write(&folder.best_weights(), &checkpoint.state.weights, &notes)?;
+        if let Some(best) = best {
+            weights::write(&folder.best_weights(), &best, &notes(self.corpus))?;
             results.push(folder.best_weights());
         }
         Ok(results)
@@ -210,10 +207,12 @@ impl Work<'_> {
         let mut model = self.fresh()?;
         match &self.stage.start {
             Source::Fresh | Source::Nothing => {}
-            Source::File { path, .. } => start_from(model.as_mut(), path, self.corpus)?,
+            Source::File { path, blake3 } => {
+                start_from(model.as_mut(), path, Some(blake3), self.corpus)?;
+            }
             Source::Stage { .. } => {
                 let input = self.input.expect("the stage before has a folder");
-                start_from(model.as_mut(), &input.weights(), self.corpus)?;
+                start_from(model.as_mut(), &input.weights(), None, self.corpus)?;
             }
         }
         Ok(model)
@@ -248,13 +247,21 @@ pub(in crate::pipeline) fn pretraining(
 /// Takes weights from a file in place of those at hand.
 ///
 /// # Errors
-/// The file is not of this model, or was trained on other characters.
+/// The file has not the BLAKE3 sum that was found when the run was planned, is not of this model,
+/// or was trained on other characters.
 pub(in crate::pipeline) fn start_from(
     model: &mut dyn Trainable,
     file: &Path,
+    planned: Option<&str>,
     corpus: &Corpus,
 ) -> Result<()> {
-    let (loaded, notes) = weights::read(file)?;
+    let fail = |cause: String| Error::io(ErrorKind::Data, "read", file, cause);
+    let bytes = std::fs::read(file).map_err(|e| fail(e.to_string()))?;
+    if planned.is_some_and(|sum| blake3::hash(&bytes).to_hex().as_str() != sum) {
+        let error = fail("it has changed since the run was planned".to_owned());
+        return Err(error.help("run again: what is done with the file as it was is not mixed up"));
+    }
+    let (loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
     let own = corpus.vocabulary.characters();
     let other = |characters: &String| *characters != own;
     if notes.get(VOCABULARY_NOTE).is_some_and(other) {

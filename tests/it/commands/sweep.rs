@@ -108,7 +108,7 @@ fn where_every_run_fails_there_is_nothing_to_draw() {
         "pretrain.optimiser.clip_norm=0",
     ];
     let said = lab.quickstart("run", "r", &all_fail);
-    assert_eq!(said.failed(1), "error: all 2 runs failed");
+    assert_eq!(said.failed(1), "error: 2 of 2 runs failed");
 }
 
 #[test]
@@ -235,7 +235,13 @@ fn provenance_says_what_made_a_run() {
     let variables = [("ATTNLAB_MODEL__DROPOUT", "0.1")];
     lab.quickstart_with("run", "r", &[], &variables).done();
     let text = read(&lab.run_folder("r", 1).join("provenance.json"));
-    let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    let entries: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        entries.as_array().map(Vec::len),
+        Some(1),
+        "it was begun once"
+    );
+    let all = &entries[0];
     assert_eq!(all["seed"], 1);
     assert_eq!(all["experiment"], "experiments/quickstart.toml");
     let command: Vec<&str> = all["command"]

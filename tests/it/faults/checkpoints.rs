@@ -184,8 +184,8 @@ fn a_checkpoint_that_is_damaged_anywhere_is_refused_and_the_one_before_is_used()
     let said = go_on(&lab, "trial");
     assert_eq!(
         said.err.matches(" is refused: ").count(),
-        kept.len() * 2,
-        "in plan and at work: {}",
+        kept.len(),
+        "{}",
         said.err
     );
     assert!(!said.err.contains("goes on"), "{}", said.err);

@@ -1,0 +1,104 @@
+//! `attnlab check` and `attnlab shapes`: files without running them, and what this binary can run.
+
+use std::path::PathBuf;
+
+use serde_json::json;
+
+use super::{count, is_compiled, print, print_json, thousands};
+use crate::config::{self, Checked};
+use crate::error::{Error, Problem, Result};
+use crate::model::registry;
+
+/// `attnlab check`.
+pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
+    let checked = config::check(paths);
+    if json {
+        return check_for_scripts(checked);
+    }
+    for checked in checked? {
+        let says = match &checked.experiment {
+            None => "a base for others".to_owned(),
+            Some(experiment) => {
+                let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
+                let note = if experiment.points.iter().all(is_compiled) {
+                    ""
+                } else {
+                    "  (not in this binary: the next `cargo run` compiles its shape)"
+                };
+                format!(
+                    "{} × {}{note}",
+                    count(points, "point"),
+                    count(seeds, "seed")
+                )
+            }
+        };
+        print(format!("{}: {says}", checked.path.display()))?;
+    }
+    Ok(())
+}
+
+/// Files or problems as JSON; problems are told on standard error as well, and decide the exit code.
+fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
+    let (files, problems) = match &checked {
+        Ok(files) => (&files[..], &[][..]),
+        Err(Error::Problems(problems)) => (&[][..], &problems[..]),
+        Err(_) => return checked.map(drop),
+    };
+    let file = |one: &Checked| {
+        let experiment = one.experiment.as_ref();
+        json!({
+            "file": one.path,
+            "points": experiment.map(|experiment| experiment.points.len()),
+            "seeds": experiment.map(|experiment| &experiment.seeds),
+            "compiled": experiment.map(|experiment| experiment.points.iter().all(is_compiled)),
+        })
+    };
+    let problem =
+        |one: &Problem| json!({ "place": one.place, "message": one.message, "help": one.help });
+    let files: Vec<_> = files.iter().map(file).collect();
+    let problems: Vec<_> = problems.iter().map(problem).collect();
+    print_json(&json!({ "files": files, "problems": problems }))?;
+    checked.map(drop)
+}
+
+/// `attnlab shapes`.
+pub(crate) fn shapes(json: bool) -> Result<()> {
+    let compiled = registry::compiled();
+    if json {
+        return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());
+    }
+    let Some(first) = compiled.first() else {
+        return print(
+            "no shape is compiled in: put an experiment under experiments/ and build again",
+        );
+    };
+    let header: String = first
+        .shape
+        .counts()
+        .iter()
+        .map(|(name, _)| format!("{name:>10}  "))
+        .collect();
+    print(format!("{header}{:>12}  attention", "parameters"))?;
+    for one in compiled {
+        let row: String = one
+            .shape
+            .counts()
+            .iter()
+            .map(|(_, n)| format!("{n:>10}  "))
+            .collect();
+        let parameters = thousands(one.parameter_count());
+        print(format!("{row}{parameters:>12}  {}", one.shape.attention))?;
+    }
+    Ok(())
+}
+
+/// A shape as JSON.
+fn shape_row(one: &registry::Compiled) -> serde_json::Value {
+    let counts = one.shape.counts().into_iter();
+    let mut row: serde_json::Map<_, _> = counts
+        .map(|(name, n)| (name.to_owned(), n.into()))
+        .collect();
+    row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
+    row.insert("parameters".to_owned(), one.parameter_count().into());
+    row.into()
+}

@@ -1,0 +1,140 @@
+//! `attnlab ask`, `score` and `export`: what a trained model knows.
+
+use std::path::Path;
+
+use serde_json::json;
+
+use super::{print, print_bytes, print_json, thousands};
+use crate::config;
+use crate::config::schema::default_answer_characters;
+use crate::data::Question;
+use crate::data::vocabulary::Vocabulary;
+use crate::error::{Error, Kind, Result};
+use crate::metrics::table;
+use crate::model::{Start, Trainable, registry, weights};
+use crate::pipeline;
+use crate::pipeline::directory::{RunDirectory, State, Status};
+use crate::progress::{Progress, Verbosity};
+use crate::{eval, files};
+
+/// `attnlab ask`.
+pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
+    let trained = Trained::load(run)?;
+    trained.check_fits(question)?;
+    let asked = [Question {
+        text: question.to_owned(),
+        place: None,
+    }];
+    let rows = eval::ask_model(
+        trained.model.as_ref(),
+        &trained.vocabulary,
+        &asked,
+        trained.answer_characters,
+        &mut |_| Ok(()),
+    )?;
+    for row in rows {
+        let probability = row.log_probability.map_or(f64::NAN, f64::exp);
+        if json {
+            let answer = json!({ "answer": row.predicted, "probability": probability });
+            return print_json(&answer);
+        }
+        print(format!(
+            "{}\nprobability {:.1} %",
+            row.predicted,
+            100.0 * probability
+        ))?;
+    }
+    Ok(())
+}
+
+/// `attnlab score`.
+pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
+    let trained = Trained::load(run)?;
+    let text = files::read_text(Kind::Data, file)?;
+    let model = trained.model.as_ref();
+    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)
+        .map_err(|e| e.in_file(file))?;
+    print_bytes(&table::to_bytes(&rows, b',')?)
+}
+
+/// `attnlab export`.
+pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
+    let from = RunDirectory::find(run)?.last_weights()?;
+    let (weights, notes) = weights::read(&from)?;
+    weights::write(file, &weights, &notes)?;
+    let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
+    print(format!(
+        "{}: {} tensors, {} parameters, from {}",
+        file.display(),
+        weights.len(),
+        thousands(parameters),
+        from.display()
+    ))
+}
+
+/// A model as a run left it.
+struct Trained {
+    model: Box<dyn Trainable>,
+    vocabulary: Vocabulary,
+    context: usize,
+    answer_characters: usize,
+}
+
+impl Trained {
+    fn load(run: &Path) -> Result<Self> {
+        let run = RunDirectory::find(run)?;
+        let experiment = config::load_alone(&run.resolved_toml())?;
+        let settings = &experiment.points[0].settings;
+        let file = run.last_weights()?;
+        if let Ok(Status { state, .. }) = run.status()
+            && state != State::Done
+        {
+            let file = file.display();
+            Progress::new(Verbosity::Normal).say(&format!(
+                "note: the run did not end well; its last weights are {file}"
+            ));
+        }
+        let (loaded, notes) = weights::read(&file)?;
+        let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
+        let answer_characters = given
+            .unwrap_or_else(default_answer_characters)
+            .min(settings.model.context - 1);
+        // Drawn only to be replaced.
+        let start = Start {
+            seed: 0,
+            deviation: 0.0,
+        };
+        let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
+        model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
+        let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
+            Error::data(format!(
+                "the weights of {} name no vocabulary",
+                run.path().display()
+            ))
+        })?;
+        Ok(Self {
+            model,
+            vocabulary: Vocabulary::of(characters)?,
+            context: settings.model.context,
+            answer_characters,
+        })
+    }
+
+    /// Refuses a question that leaves no room for the answer.
+    fn check_fits(&self, question: &str) -> Result<()> {
+        // The question's closing mask is one token, the answer's last one is never read.
+        let (asked, room) = (
+            question.chars().count(),
+            self.context - self.answer_characters,
+        );
+        if asked <= room {
+            return Ok(());
+        }
+        Err(Error::data(format!(
+            "the question has {asked} characters; with an answer of up to {} that is more than the \
+             model's context of {}",
+            self.answer_characters, self.context
+        ))
+        .help(format!("ask in at most {room} characters")))
+    }
+}
