@@ -6,6 +6,8 @@
 
 mod journal;
 pub(in crate::pipeline) mod store;
+#[cfg(test)]
+mod tests;
 pub(in crate::pipeline) mod work;
 
 use std::collections::BTreeMap;
@@ -314,130 +316,5 @@ fn flatten(all: &mut Ingredients, name: &str, value: Value) {
         value => {
             all.insert(name.to_owned(), value);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::config;
-    use crate::data;
-
-    /// The stages of the quickstart's settings after a change, by kind.
-    fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
-        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
-        let set = ["data.people=48", "sweep.pretrain.epochs=[1]", "labels=[]"].map(str::to_owned);
-        let experiment = config::load(&file, &set).expect("valid");
-        let mut settings = experiment.points[0].settings.clone();
-        change(&mut settings);
-        let corpus = data::open(&settings.data, None).expect("synthetic");
-        let stages = of_run(&settings, 1, &corpus).expect("stages");
-        stages
-            .into_iter()
-            .map(|stage| (stage.kind, stage))
-            .collect()
-    }
-
-    /// The kinds whose keys a change changes.
-    fn changed(change: impl Fn(&mut Settings)) -> Vec<Kind> {
-        let (before, after) = (stages(|_| {}), stages(change));
-        let differs = |kind: &Kind| before[kind].key != after[kind].key;
-        after.keys().copied().filter(differs).collect()
-    }
-
-    fn pretrain(settings: &mut Settings) -> &mut PretrainSpec {
-        settings.pretrain.as_mut().expect("it pretrains")
-    }
-
-    fn finetune(settings: &mut Settings) -> &mut FinetuneSpec {
-        settings.finetune.as_mut().expect("it finetunes")
-    }
-
-    fn evaluate(settings: &mut Settings) -> &mut EvaluateSpec {
-        settings.evaluate.as_mut().expect("it evaluates")
-    }
-
-    #[test]
-    fn a_change_makes_stale_what_reads_it_and_what_follows() {
-        let all = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
-        assert_eq!(changed(|s| s.model.dropout = 0.2), all);
-        assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
-        assert_eq!(changed(|s| pretrain(s).shuffle = true), all);
-        assert_eq!(changed(|s| pretrain(s).longest_excerpt = Some(50)), all);
-        assert_eq!(changed(|s| s.data.seed = Some(9)), all);
-        assert_eq!(changed(|s| finetune(s).optimiser.betas[1] = 0.9), all[1..]);
-        assert_eq!(changed(|s| evaluate(s).answer_characters = 20), all[2..]);
-        assert_eq!(
-            changed(|s| evaluate(s).split = crate::config::schema::Split::Train),
-            all[2..]
-        );
-    }
-
-    #[test]
-    fn what_no_stage_reads_makes_nothing_stale() {
-        assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
-        assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);
-        // Spelled out, or left to the default.
-        assert_eq!(changed(|s| s.data.places = Some(10)), []);
-        assert_eq!(
-            changed(|s| s.device = crate::config::schema::DeviceKind::Auto),
-            []
-        );
-        let form = |s: &mut Settings| pretrain(s).schedule.form = ScheduleForm::Constant;
-        let ended = |s: &mut Settings| {
-            form(s);
-            pretrain(s).schedule.final_tokens = Some(77);
-        };
-        assert_eq!(
-            stages(form)[&Kind::Pretrain].key,
-            stages(ended)[&Kind::Pretrain].key
-        );
-        let reported = crate::config::schema::Reported {
-            accuracy: 0.5,
-            source: "a paper".to_owned(),
-        };
-        assert_eq!(
-            changed(|s| evaluate(s).reported = Some(reported.clone())),
-            []
-        );
-    }
-
-    #[test]
-    fn a_constant_answer_depends_on_no_model() {
-        let silent = |s: &mut Settings| {
-            (s.pretrain, s.finetune) = (None, None);
-            evaluate(s).ask_model = false;
-        };
-        let other = |s: &mut Settings| {
-            silent(s);
-            s.model.heads = 2;
-            evaluate(s).answer_characters = 9;
-        };
-        let key = |stages: BTreeMap<Kind, Stage>| stages[&Kind::Evaluate].key.clone();
-        assert_eq!(key(stages(silent)), key(stages(other)));
-    }
-
-    #[test]
-    fn weights_of_a_file_are_known_by_their_content_and_the_shape_that_reads_them() {
-        let folder = tempfile::tempdir().expect("a folder");
-        let path = folder.path().join("weights");
-        let from_file = |content: &str, heads: usize| {
-            std::fs::write(&path, content).expect("written");
-            let stages = stages(|s| {
-                pretrain(s).epochs = 0;
-                finetune(s).epochs = 0;
-                finetune(s).init = Some(path.clone());
-                (s.model.heads, s.model.head_dim) = (heads, 64 / heads);
-            });
-            stages[&Kind::Evaluate].key.clone()
-        };
-        let first = from_file("one", 4);
-        assert_ne!(first, from_file("two", 4), "another file");
-        assert_ne!(
-            first,
-            from_file("one", 8),
-            "heads cannot be read off weights"
-        );
-        assert_eq!(first, from_file("one", 4));
     }
 }
