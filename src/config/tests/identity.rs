@@ -35,7 +35,7 @@ fn reversed(text: &str) -> String {
 }
 
 #[test]
-fn order_comments_spelling_of_numbers_defaults_and_seeds_do_not_matter() {
+fn order_comments_spelling_defaults_seeds_and_what_is_only_shown_do_not_matter() {
     assert_eq!(hash(VALID), hash(&reversed(VALID)));
     let same = [
         ("seeds = [1, 2]", "seeds = [7]"),
@@ -44,6 +44,9 @@ fn order_comments_spelling_of_numbers_defaults_and_seeds_do_not_matter() {
         ("context = 64", "context = 64\ndropout = 0.1"),
         ("device = \"cpu\"\n", ""),
         ("[figures.bars]", "[figures.other]"),
+        // What no result depends on.
+        ("accuracy = 0.21", "accuracy = 0.22"),
+        ("epochs = 2\n", "epochs = 2\ncheckpoint_steps = 9\n"),
     ];
     for (old, new) in same {
         assert_eq!(hash(&valid_with(old, new)), hash(VALID), "{new}");
@@ -69,7 +72,7 @@ fn every_setting_matters() {
 
 #[test]
 fn the_hash_of_a_file_is_the_same_on_every_machine_and_day() {
-    assert_eq!(hash(VALID), "d0f99c17");
+    assert_eq!(hash(VALID), "86a0f214");
 }
 
 #[test]

@@ -64,7 +64,7 @@ fn plan_names_every_stage_and_writes_nothing() {
 
     let text = lab.quickstart("run --dry-run", "r", &[]).done();
     assert!(
-        text.starts_with("quickstart: 2 runs, 5 stages, 5 to do: about "),
+        text.starts_with("quickstart: 2 runs, 5 stages, 5 to do: one after another about "),
         "{text}"
     );
     assert!(

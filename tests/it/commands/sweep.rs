@@ -112,6 +112,36 @@ fn where_every_run_fails_there_is_nothing_to_draw() {
 }
 
 #[test]
+fn a_shared_stage_that_fails_ends_the_runs_that_need_it_and_no_others() {
+    let lab = Lab::new();
+    let sweep = [
+        "--keep-going",
+        "--set",
+        "sweep.pretrain.epochs=[1]",
+        "--set",
+        "sweep.pretrain.learning_rate=[1e30, 1e-3]",
+        "--set",
+        "sweep.finetune.learning_rate=[1e-3, 2e-3]",
+        "--set",
+        "labels=[]",
+        "--set",
+        "pretrain.optimiser.clip_norm=0",
+    ];
+    for jobs in ["1", "3"] {
+        let said = lab.quickstart("run", jobs, &[&sweep[..], &["--jobs", jobs]].concat());
+        let failed = ": failed: pretrain stopped at step 2: ";
+        assert_eq!(said.err.matches(failed).count(), 2, "{}", said.err);
+        assert_eq!(said.err.matches("pretrain 4/4").count(), 1, "{}", said.err);
+        assert_eq!(said.failed(4), "error: 2 of 4 runs failed");
+        let runs = lab
+            .attnlab(&["list", "runs", "--results", &lab.text(jobs)])
+            .done();
+        let state = |state: &str| runs.lines().filter(|line| line.starts_with(state)).count();
+        assert_eq!((state("done"), state("failed")), (2, 2), "{runs}");
+    }
+}
+
+#[test]
 fn several_at_once_leave_the_same_bytes_as_one_after_another() {
     let lab = Lab::new();
     let more = ["--set", "seeds=[1, 2]", "--set", "model.dropout=0.1"];
