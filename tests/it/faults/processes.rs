@@ -1,7 +1,7 @@
 //! A second process, signals, and a clock that jumps.
 #![cfg(unix)]
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
 
@@ -32,11 +32,15 @@ fn start(lab: &Lab, results: &str, more: &[&str]) -> Child {
 /// Waits until pretraining has kept a checkpoint.
 fn wait_for_a_checkpoint(results: &Path) {
     let started = Instant::now();
+    // Files come and go meanwhile, so names alone are looked at.
+    let inside = |folder: &Path| -> Vec<PathBuf> {
+        let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
+        entries.map(|entry| entry.path()).collect()
+    };
     let there = || {
-        results.is_dir()
-            && files_below(results)
-                .keys()
-                .any(|name| name.contains("/checkpoints/step-"))
+        let stages = inside(&results.join(".cache/pretrain")).into_iter();
+        let mut files = stages.flat_map(|stage| inside(&stage.join("checkpoints")));
+        files.any(|file| file.display().to_string().contains("/step-"))
     };
     while !there() {
         assert!(started.elapsed() < Duration::from_secs(60), "no checkpoint");
