@@ -44,6 +44,11 @@ Examples:
 Example:
   attnlab shapes")]
     Shapes,
+    /// Print the JSON Schema of experiment files, for editors and linters
+    #[command(after_help = "\
+Example:
+  attnlab schema > experiments/experiment.schema.json")]
+    Schema,
     /// Draw an experiment's figures again from its CSV files
     #[command(after_help = "\
 Example:
@@ -187,6 +192,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(run) => commands::run(&run),
         Command::Check { paths } => commands::check(&paths),
         Command::Shapes => commands::shapes(),
+        Command::Schema => commands::schema::schema(),
         Command::Plot { experiment } => commands::plot(&experiment),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),

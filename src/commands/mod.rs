@@ -1,6 +1,7 @@
 //! What each command does: calls the library and says what came of it.
 
 pub(crate) mod data;
+pub(crate) mod schema;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};

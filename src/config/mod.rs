@@ -13,6 +13,7 @@
 mod check;
 #[cfg(test)]
 mod compiled;
+mod json_schema;
 mod layers;
 mod locate;
 mod overrides;
@@ -35,6 +36,7 @@ use std::path::{Path, PathBuf};
 use figment::value::{Dict, Value};
 
 pub use check::{Checked, check};
+pub use json_schema::json_schema;
 pub use point::{Point, to_toml};
 
 use crate::error::{Error, Problem, Result};

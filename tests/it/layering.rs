@@ -12,11 +12,12 @@ const MOST_LINES: usize = 450;
 const LEAST_FILES: usize = 80;
 
 /// A crate, and the places below `src/` that may name it.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 8] = [
     ("dfdx", &["model/", "ops/"]),
     ("cudarc", &["model/", "ops/"]),
     ("figment", &["config/", "model/build_shapes.rs"]),
     ("toml", &["config/", "model/build_shapes.rs"]),
+    ("schemars", &["config/"]),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
     ("clap", &["cli.rs"]),

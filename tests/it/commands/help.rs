@@ -2,10 +2,11 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 9] = [
+const COMMANDS: [&[&str]; 10] = [
     &["run"],
     &["check"],
     &["shapes"],
+    &["schema"],
     &["plot"],
     &["ask"],
     &["score"],
