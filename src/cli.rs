@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
@@ -44,6 +44,21 @@ Examples:
 Example:
   attnlab shapes")]
     Shapes,
+    /// Print every key of an experiment with its value, and where that was set
+    #[command(after_help = "\
+Examples:
+  attnlab show experiments/quickstart.toml
+  attnlab show experiments/birthplace/vanilla.toml --set pretrain.epochs=2 --json")]
+    Show {
+        /// The experiment, a TOML file
+        file: PathBuf,
+        /// Override a key of the file, as for run
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// As JSON: settings with key, value and origin, and points
+        #[arg(long)]
+        json: bool,
+    },
     /// Print the JSON Schema of experiment files, for editors and linters
     #[command(after_help = "\
 Example:
@@ -87,6 +102,16 @@ Example:
         run: PathBuf,
         /// The file to write
         file: PathBuf,
+    },
+    /// Print the script by which a shell completes commands, options and files
+    #[command(after_help = "\
+Examples:
+  attnlab completions bash > ~/.local/share/bash-completion/completions/attnlab
+  attnlab completions zsh > ~/.zfunc/_attnlab
+  attnlab completions fish > ~/.config/fish/completions/attnlab.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Fetch data sets and look at them
     #[command(subcommand)]
@@ -192,11 +217,17 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(run) => commands::run(&run),
         Command::Check { paths } => commands::check(&paths),
         Command::Shapes => commands::shapes(),
+        Command::Show { file, set, json } => commands::show::show(&file, &set, json),
         Command::Schema => commands::schema::schema(),
         Command::Plot { experiment } => commands::plot(&experiment),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),
         Command::Export { run, file } => commands::export(&run, &file),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "attnlab", &mut script);
+            commands::print_bytes(&script)
+        }
         Command::Data(Data::Fetch {
             name: _,
             from,

@@ -2,6 +2,7 @@
 
 pub(crate) mod data;
 pub(crate) mod schema;
+pub(crate) mod show;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
@@ -277,7 +278,7 @@ fn print(line: impl Display) -> Result<()> {
 }
 
 /// A reader that has seen enough, such as `head`, ends the program quietly.
-fn print_bytes(bytes: &[u8]) -> Result<()> {
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => std::process::exit(0),

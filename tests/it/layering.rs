@@ -12,7 +12,7 @@ const MOST_LINES: usize = 450;
 const LEAST_FILES: usize = 80;
 
 /// A crate, and the places below `src/` that may name it.
-const CRATES: [(&str, &[&str]); 8] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("dfdx", &["model/", "ops/"]),
     ("cudarc", &["model/", "ops/"]),
     ("figment", &["config/", "model/build_shapes.rs"]),
@@ -21,6 +21,7 @@ const CRATES: [(&str, &[&str]); 8] = [
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
     ("clap", &["cli.rs"]),
+    ("clap_complete", &["cli.rs"]),
 ];
 
 /// A room of `src/`, and the rooms that it knows nothing of.

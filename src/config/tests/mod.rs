@@ -6,6 +6,7 @@ mod garbage;
 mod golden;
 mod identity;
 mod layering;
+mod origins;
 mod repository;
 mod rules;
 mod sweeps;

@@ -2,15 +2,17 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 10] = [
+const COMMANDS: [&[&str]; 12] = [
     &["run"],
     &["check"],
     &["shapes"],
+    &["show"],
     &["schema"],
     &["plot"],
     &["ask"],
     &["score"],
     &["export"],
+    &["completions"],
     &["data", "fetch"],
     &["data", "show"],
 ];

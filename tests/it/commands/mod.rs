@@ -5,5 +5,6 @@ mod failures;
 mod help;
 mod repeat;
 mod run;
+mod show;
 mod trained;
 mod weights;
