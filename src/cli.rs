@@ -29,6 +29,18 @@ Examples:
   attnlab run experiments/birthplace/vanilla.toml --data ~/data --set pretrain.epochs=2
   ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml")]
     Run(Run),
+    /// Say what a run would do and why, and what it would cost; nothing is written
+    #[command(after_help = "\
+Examples:
+  attnlab plan experiments/quickstart.toml
+  attnlab plan experiments/birthplace/vanilla.toml --set pretrain.learning_rate=3e-3 --json")]
+    Plan {
+        #[command(flatten)]
+        run: Run,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Check experiment files without running them; names every mistake with its line
     #[command(after_help = "\
 Examples:
@@ -39,6 +51,15 @@ Examples:
         #[arg(required = true)]
         paths: Vec<PathBuf>,
     },
+    /// List experiments, attention kinds or runs
+    #[command(subcommand)]
+    List(List),
+    /// Free what no run refers to any more: says what, and asks
+    #[command(after_help = "\
+Examples:
+  attnlab clean --dry-run
+  attnlab clean experiments/quickstart.toml    also the runs of points that it no longer has")]
+    Clean(Clean),
     /// List the model shapes compiled into this binary
     #[command(after_help = "\
 Example:
@@ -71,6 +92,22 @@ Example:
     Plot {
         #[command(flatten)]
         experiment: ExperimentArgs,
+    },
+    /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
+    #[command(after_help = "\
+Each of A and B is a run's folder, or one that holds all seeds of one point.
+
+Examples:
+  attnlab compare results/birthplace/no_pretraining results/birthplace/vanilla
+  attnlab compare results/birthplace/london results/birthplace/vanilla --json")]
+    Compare {
+        /// The first: a run's folder, or one above it that holds the seeds of one point
+        a: PathBuf,
+        /// The second
+        b: PathBuf,
+        /// Print JSON, with fractions where the text has per cent
+        #[arg(long)]
+        json: bool,
     },
     /// Ask a trained model a question
     #[command(after_help = "\
@@ -118,6 +155,63 @@ Examples:
     Data(Data),
 }
 
+/// What `attnlab list` lists.
+#[derive(Debug, Subcommand)]
+pub enum List {
+    /// Experiment files, with the question that each asks
+    #[command(after_help = "\
+Example:
+  attnlab list experiments")]
+    Experiments {
+        /// The folder of the files
+        #[arg(default_value = "experiments")]
+        folder: PathBuf,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Kinds of attention
+    #[command(after_help = "\
+Example:
+  attnlab list attention")]
+    Attention {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Runs and how they are
+    #[command(after_help = "\
+Example:
+  attnlab list runs --json | jq '.[] | select(.state == \"failed\") | .folder'")]
+    Runs {
+        /// The folder of all results
+        #[arg(long, value_name = "FOLDER", default_value = "results")]
+        results: PathBuf,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+}
+
+/// The arguments of `attnlab clean`.
+#[derive(Debug, Args)]
+pub struct Clean {
+    /// Experiments whose runs of other points and seeds, than they have now, are to go as well
+    pub(crate) files: Vec<PathBuf>,
+    /// The folder of all results
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    pub(crate) results: PathBuf,
+    /// Free it without a question
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+    /// Only say what could be freed
+    #[arg(long, short = 'n', conflicts_with = "yes")]
+    pub(crate) dry_run: bool,
+    /// Only say what could be freed, as JSON
+    #[arg(long, conflicts_with = "yes")]
+    pub(crate) json: bool,
+}
+
 #[derive(Debug, Subcommand)]
 enum Data {
     /// Bring a data set here, verified before it is put in place
@@ -161,6 +255,9 @@ pub struct Run {
     /// Run what is done already once more
     #[arg(long)]
     pub(crate) again: bool,
+    /// Only say what would be done, as `attnlab plan` does
+    #[arg(long, short = 'n')]
+    pub(crate) dry_run: bool,
     /// Finish the other runs when one fails; the exit code then is 4
     #[arg(long, short)]
     pub(crate) keep_going: bool,
@@ -215,11 +312,15 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(run) => commands::run(&run),
+        Command::Plan { run, json } => commands::plan::plan(&run, json),
+        Command::List(what) => commands::list::list(&what),
+        Command::Clean(args) => commands::clean::clean(&args),
         Command::Check { paths } => commands::check(&paths),
         Command::Shapes => commands::shapes(),
         Command::Show { file, set, json } => commands::show::show(&file, &set, json),
         Command::Schema => commands::schema::schema(),
         Command::Plot { experiment } => commands::plot(&experiment),
+        Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),
         Command::Export { run, file } => commands::export(&run, &file),

@@ -1,7 +1,7 @@
 //! Writing files so that a reader never sees half of one.
 
 use std::io::Write as _;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind, Result};
 
@@ -66,6 +66,21 @@ pub fn remove_unfinished(folder: &Path) {
             remove_unfinished(&entry.path());
         }
     }
+}
+
+/// The paths that [`remove_unfinished`] would remove, in the folders that are `free` to be cleaned.
+pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
+    let mut found = vec![];
+    let is_free = free(folder);
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            found.extend(unfinished(&entry.path(), free));
+        } else if is_free && entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
+            found.push(entry.path());
+        }
+    }
+    found.sort();
+    found
 }
 
 /// How the name of a file begins while it is written.

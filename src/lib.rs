@@ -7,7 +7,8 @@
 //!    run ─ model::registry ─ Box<dyn Trainable> ┐
 //!    run ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
 //!    weights ─ eval ─ predictions/*.tsv
-//! metrics.csv, predictions/*.tsv ─ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
+//! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
+//!                                └ pipeline::compare ─ two recipes side by side
 //! ```
 //!
 //! Left to right only. The CSV is a border: what is right of it reads files alone, so figures are
@@ -59,7 +60,8 @@
 //! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with
 //! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts.
 //! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
-//! `serde-aux` for the header of an empty one. `ureq` fetches data, `sha2` checks it, `directories` knows where it goes,
+//! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
+//! binomials. `ureq` fetches data, `sha2` checks it, `directories` knows where it goes,
 //! `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress.
 
 pub mod cli;

@@ -1,6 +1,11 @@
 //! What each command does: calls the library and says what came of it.
 
+mod accuracies;
+pub(crate) mod clean;
+pub(crate) mod compare;
 pub(crate) mod data;
+pub(crate) mod list;
+pub(crate) mod plan;
 pub(crate) mod schema;
 pub(crate) mod show;
 
@@ -25,18 +30,25 @@ use crate::{eval, files};
 
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
+    if args.dry_run {
+        return plan::plan(args, false);
+    }
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
-    let options = Options {
+    let options = options(args);
+    let stop = Stop::on_signals()?;
+    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
+    print_report(&report)?;
+    report.failed.map_or(Ok(()), Err)
+}
+
+fn options(args: &Run) -> Options {
+    Options {
         results: args.experiment.results.clone(),
         data: args.data.directory.clone(),
         again: args.again,
         keep_going: args.keep_going,
         jobs: args.jobs,
-    };
-    let stop = Stop::on_signals()?;
-    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
-    print_report(&report)?;
-    report.failed.map_or(Ok(()), Err)
+    }
 }
 
 /// `attnlab plot`.
@@ -53,11 +65,7 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
             None => "a base for others".to_owned(),
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
-                let compiled = |point: &Point| {
-                    let settings = &point.settings;
-                    registry::find(&settings.model.shape(), settings.device).is_ok()
-                };
-                let note = if experiment.points.iter().all(compiled) {
+                let note = if experiment.points.iter().all(is_compiled) {
                     ""
                 } else {
                     "  (not in this binary: the next `cargo run` compiles its shape)"
@@ -223,7 +231,7 @@ impl Trained {
 /// Accuracies and figures, as a person reads them.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
-    for line in report.accuracies.iter().map(describe) {
+    for line in accuracies::lines(report) {
         // A constant answer is the same at every point.
         if !said.contains(&line) {
             print(&line)?;
@@ -277,6 +285,12 @@ fn print(line: impl Display) -> Result<()> {
     print_bytes(format!("{line}\n").as_bytes())
 }
 
+/// Prints a value as JSON.
+fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
+    let text = serde_json::to_string_pretty(value);
+    print(text.expect("tables with text keys are JSON"))
+}
+
 /// A reader that has seen enough, such as `head`, ends the program quietly.
 pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
@@ -290,6 +304,22 @@ pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
 /// `1 point`, `2,938 documents`.
 fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
+}
+
+/// `0.2 MB`, `90 MB`, `1.2 GB`.
+fn megabytes(bytes: u64) -> String {
+    let mega = bytes as f64 / 1e6;
+    match mega {
+        _ if mega < 10.0 => format!("{mega:.1} MB"),
+        _ if mega < 1000.0 => format!("{mega:.0} MB"),
+        _ => format!("{:.1} GB", mega / 1e3),
+    }
+}
+
+/// Whether a point's model shape is in this binary.
+fn is_compiled(point: &Point) -> bool {
+    let settings = &point.settings;
+    registry::find(&settings.model.shape(), settings.device).is_ok()
 }
 
 /// `3,323,392`.

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{count, print};
+use super::{count, print, print_json};
 use crate::config::{self, Experiment, Origins, Setting};
 use crate::error::Result;
 
@@ -14,11 +14,10 @@ const WIDEST: usize = 60;
 /// `attnlab show`.
 pub(crate) fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
     let origins = config::origins(file, set)?;
-    print(if as_json {
-        format!("{:#}", to_json(&origins))
-    } else {
-        text(&origins)
-    })
+    if as_json {
+        return print_json(&to_json(&origins));
+    }
+    print(text(&origins))
 }
 
 /// TOML, table by table, and the points as comments.

@@ -60,6 +60,14 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     }
 }
 
+/// The question that an experiment file asks: its first comment, as long as that is one line.
+pub fn question(path: &Path) -> Option<String> {
+    let text = std::fs::read_to_string(path).ok()?;
+    let mut comments = text.lines().filter(|line| !line.starts_with("#:"));
+    let first = comments.next()?.strip_prefix("# ")?.trim();
+    (!first.is_empty()).then(|| first.to_owned())
+}
+
 fn check_file(path: &Path, environment: &[(String, String)]) -> Result<Option<Experiment>> {
     if !layers::is_base(path) {
         return load_with(path, &[], environment).map(Some);

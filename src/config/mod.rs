@@ -14,6 +14,7 @@
 mod check;
 #[cfg(test)]
 mod compiled;
+mod difference;
 mod json_schema;
 mod layers;
 mod locate;
@@ -38,7 +39,8 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
-pub use check::{Checked, check};
+pub use check::{Checked, check, question};
+pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
 pub use point::{Point, to_toml};

@@ -185,6 +185,16 @@ pub enum AttentionKind {
 }
 
 impl AttentionKind {
+    /// Every kind, in alphabetical order.
+    pub const ALL: [Self; 1] = [Self::Vanilla];
+
+    /// What it is, in a line, with its source.
+    pub fn about(self) -> &'static str {
+        match self {
+            Self::Vanilla => "causal multi-head softmax attention (Vaswani et al. 2017)",
+        }
+    }
+
     /// The word in the TOML, in shapes and in tables.
     pub fn name(self) -> &'static str {
         match self {

@@ -5,3 +5,5 @@
 pub mod rows;
 pub mod statistics;
 pub mod table;
+#[cfg(test)]
+mod table_properties;

@@ -64,6 +64,38 @@ pub struct AccuracyRow {
     pub high_95: Option<f64>,
 }
 
+/// How often one point was right over all its seeds, in `groups.csv`: a group is everything of
+/// `summary.csv` that differs in nothing but the seed.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct GroupRow {
+    /// Folder name of the sweep's point.
+    pub point: String,
+    /// What the point is called in a figure.
+    pub label: String,
+    /// Which questions.
+    pub split: String,
+    /// `model`, `constant` or `reported`.
+    pub subject: String,
+    /// The constant answer, or where the number was reported.
+    pub detail: Option<String>,
+    /// How many seeds; empty for what no seed changes (a constant answer, a reported number).
+    pub seeds: Option<usize>,
+    /// Questions asked with each seed; empty for a reported fraction, and where seeds were asked
+    /// different numbers of them.
+    pub questions: Option<usize>,
+    /// Mean over the seeds of the fraction answered right.
+    pub mean_accuracy: f64,
+    /// Sample standard deviation of that fraction over the seeds; empty with fewer than two.
+    pub standard_deviation: Option<f64>,
+    /// Lower end of the 95 % interval.
+    pub low_95: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub high_95: Option<f64>,
+    /// Which interval: `student-t` of the mean over the seeds, within 0 to 1; `wilson` over the
+    /// questions with one seed, and of one seed's where all agree; empty for a reported number.
+    pub interval: Option<String>,
+}
+
 /// One answered question, in `predictions/*.tsv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictionRow {

@@ -43,7 +43,6 @@ fn generate() -> Result<(), String> {
     let out = variable("OUT_DIR").ok_or("OUT_DIR is not set: this runs under cargo")?;
     let only = variable("ATTNLAB_SHAPES").filter(|path| !path.as_os_str().is_empty());
 
-    directive(&format!("rustc-env=ATTNLAB_RUSTC={}", rustc_version()));
     directive("rerun-if-env-changed=ATTNLAB_SHAPES");
     for file in ["compiled", "layers", "shape", "sweep", "tree"] {
         directive(&format!("rerun-if-changed=src/config/{file}.rs"));
@@ -58,6 +57,10 @@ fn generate() -> Result<(), String> {
     directive(&format!("rerun-if-changed={}", folder.display()));
     let files = layers::toml_files(&folder)
         .map_err(|cause| format!("cannot read {}{named}: {cause}", folder.display()))?;
+    // Not through a variable: cargo would set that for the program too, which takes it for a setting.
+    let version = out.join("rustc.txt");
+    std::fs::write(&version, rustc_version())
+        .map_err(|cause| format!("cannot write {}: {cause}", version.display()))?;
     let list = render(&collect(&files));
     let target = out.join("shapes.rs");
     // The same text again would recompile every model for nothing.

@@ -1,7 +1,7 @@
 //! Where everything of a run lies.
 //!
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
-//! holds `summary.csv` and `figures/`.
+//! holds `summary.csv`, `groups.csv` and `figures/`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

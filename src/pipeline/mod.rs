@@ -6,15 +6,20 @@
 //! folder from its stages), [`summary`] and `figures` (from files alone).
 
 mod assemble;
+pub mod clean;
+pub mod compare;
 pub mod directory;
+pub mod estimate;
 mod execute;
 mod figures;
+mod groups;
 mod journal;
 mod lock;
 pub mod plan;
 mod preflight;
 mod provenance;
 mod reason;
+pub mod runs;
 pub mod stage;
 mod store;
 pub mod summary;
@@ -25,7 +30,7 @@ use std::path::{Path, PathBuf};
 use crate::config::Experiment;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::metrics::rows::AccuracyRow;
+use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
@@ -54,6 +59,8 @@ pub struct Options {
 pub struct Report {
     /// The rows of `summary.csv`.
     pub accuracies: Vec<AccuracyRow>,
+    /// The rows of `groups.csv`.
+    pub groups: Vec<GroupRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
     /// Names of figures that have nothing to show, and why.
@@ -147,9 +154,11 @@ pub fn finish(experiment: &Experiment, results: &Path) -> Result<Report> {
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
     let accuracies = summary::write(experiment, results, &folder)?;
+    let groups = groups::write(&accuracies, &folder)?;
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
+        groups,
         figures: drawn.written,
         left_out: drawn.left_out,
         failed: None,

@@ -156,7 +156,7 @@ fn program() -> Program {
     }
     Program {
         version: env!("CARGO_PKG_VERSION"),
-        rustc: env!("ATTNLAB_RUSTC"),
+        rustc: include_str!(concat!(env!("OUT_DIR"), "/rustc.txt")),
         dfdx: "0.13.0",
         profile: if cfg!(debug_assertions) {
             "debug"

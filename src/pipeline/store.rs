@@ -162,11 +162,6 @@ impl StageFolder {
         self.path.join("done.json").is_file()
     }
 
-    /// Steps that the newest checkpoint has behind it, by its name alone.
-    pub(super) fn last_step(&self) -> Option<usize> {
-        self.steps().pop()
-    }
-
     /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
     pub(super) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
         match self.damage() {

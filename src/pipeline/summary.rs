@@ -116,7 +116,11 @@ pub(super) fn write(
 }
 
 /// Right answers and questions; absent if the split has no answers to compare with.
-fn count(run: &RunDirectory, split: &str, subject: &str) -> Result<Option<(usize, usize)>> {
+pub(super) fn count(
+    run: &RunDirectory,
+    split: &str,
+    subject: &str,
+) -> Result<Option<(usize, usize)>> {
     let path = run.predictions_tsv(split, subject);
     if !path.is_file() {
         return Ok(None);

@@ -6,11 +6,10 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::interval::mean_95;
 use super::text::{count, plural};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
-use crate::metrics::statistics::{mean, wilson_95};
+use crate::metrics::statistics::{STUDENT_T, WILSON, accuracy_over_seeds, wilson_95};
 
 /// Accuracy of the points of a sweep beside a constant answer and beside what others reported.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -70,7 +69,7 @@ struct PlottedRow<'a> {
     accuracy: Option<f64>,
     low_95: Option<f64>,
     high_95: Option<f64>,
-    /// `wilson` over questions, or `t` over seeds.
+    /// `wilson` over questions, or `student-t` over seeds.
     interval: Option<&'static str>,
     source: Option<&'a str>,
 }
@@ -81,7 +80,7 @@ struct Height {
     accuracy: f64,
     low: f64,
     high: f64,
-    /// `wilson` or `t`.
+    /// `wilson` or `student-t`.
     interval: &'static str,
 }
 
@@ -92,18 +91,13 @@ impl Bar {
 
     /// `None` where nothing was asked.
     fn height(&self) -> Option<Height> {
-        let fractions: Vec<f64> = self.asked().map(SeedAccuracy::fraction).collect();
-        let accuracy = mean(&fractions)?;
-        let run = self.asked().next()?;
-        let (interval, (low, high)) = match mean_95(&fractions) {
-            Some(ends) => ("t", ends),
-            None => ("wilson", wilson_95(run.correct, run.questions)),
-        };
+        let runs: Vec<(usize, usize)> = self.asked().map(|r| (r.correct, r.questions)).collect();
+        let over_seeds = accuracy_over_seeds(&runs)?;
         Some(Height {
-            accuracy,
-            low,
-            high,
-            interval,
+            accuracy: over_seeds.mean,
+            low: over_seeds.low_95,
+            high: over_seeds.high_95,
+            interval: over_seeds.interval,
         })
     }
 
@@ -147,7 +141,7 @@ impl AccuracyBars {
                 accuracy,
                 low,
                 high,
-                interval: "wilson",
+                interval: WILSON,
             },
         ))
     }
@@ -255,7 +249,7 @@ impl AccuracyBars {
                 .any(|h| h.interval == interval)
         };
         let several = "Bar: mean over seeds; dot: one seed; whisker: ";
-        own.push(match (uses("wilson"), uses("t")) {
+        own.push(match (uses(WILSON), uses(STUDENT_T)) {
             (true, false) => {
                 "Whisker: Wilson's 95 % interval of the run, over questions.".to_owned()
             }

@@ -13,7 +13,6 @@ mod axis;
 mod canvas;
 mod corruption_examples;
 mod fonts;
-mod interval;
 mod learning_curves;
 mod page;
 mod render;

@@ -224,6 +224,10 @@ fn headers_of_the_tables() {
             header(read(&lab.path("r/quickstart/summary.csv"))),
         ),
         (
+            "groups.csv",
+            header(read(&lab.path("r/quickstart/groups.csv"))),
+        ),
+        (
             "predictions/*.tsv",
             header(read(&run.join("predictions/dev-model.tsv"))),
         ),

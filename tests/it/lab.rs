@@ -63,13 +63,7 @@ impl Lab {
 
     /// Runs `attnlab` with arguments and variables; no other setting of the environment counts.
     pub(crate) fn attnlab_with(&self, arguments: &[&str], variables: &[(&str, &str)]) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_attnlab"));
-        command.args(arguments).current_dir(REPOSITORY);
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("ATTNLAB_") {
-                command.env_remove(name);
-            }
-        }
+        let mut command = program(arguments);
         command.envs(variables.iter().copied());
         Said::from(command.output().expect("the program starts"))
     }
@@ -87,12 +81,24 @@ impl Lab {
         more: &[&str],
         variables: &[(&str, &str)],
     ) -> Said {
+        let mut program = self.quickstart_program(command, results, more);
+        program.envs(variables.iter().copied());
+        Said::from(program.output().expect("the program starts"))
+    }
+
+    /// The same, not started yet.
+    pub(crate) fn quickstart_program(
+        &self,
+        command: &str,
+        results: &str,
+        more: &[&str],
+    ) -> Command {
         let results = self.text(results);
         let mut arguments: Vec<&str> = command.split(' ').collect();
         arguments.extend([QUICKSTART, "--results", &results]);
         arguments.extend(SHORT.iter().flat_map(|setting| ["--set", setting]));
         arguments.extend(more);
-        self.attnlab_with(&arguments, variables)
+        program(&arguments)
     }
 
     /// Writes `NAME.toml`: the short quickstart's people, model and finetuning as one point without
@@ -141,6 +147,18 @@ impl Lab {
         text.replace(&self.folder.path().display().to_string(), "TMP")
             .replace('\\', "/")
     }
+}
+
+/// `attnlab` with arguments, in the repository; no setting of the environment counts.
+pub(crate) fn program(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_attnlab"));
+    command.args(arguments).current_dir(REPOSITORY);
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("ATTNLAB_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 impl From<Output> for Said {

@@ -2,6 +2,7 @@
 //! experiments. And the source as a reader meets it: who may import what.
 
 mod commands;
+mod faults;
 mod golden;
 mod lab;
 mod layering;

@@ -1,4 +1,5 @@
 use super::*;
+use crate::metrics::statistics::{mean, t_interval_95};
 
 fn run(seed: u64, correct: usize, questions: usize) -> SeedAccuracy {
     SeedAccuracy {
@@ -72,14 +73,14 @@ fn the_table_holds_the_plotted_numbers_by_kind() {
         [8.0 / 500.0, low, high]
     );
     let fractions = [105.0 / 500.0, 98.0 / 500.0, 113.0 / 500.0];
-    let (low, high) = mean_95(&fractions).unwrap();
+    let (low, high) = t_interval_95(&fractions).unwrap();
     assert_eq!(
         [number(3, 5), number(3, 6), number(3, 7)],
         [mean(&fractions).unwrap(), low, high]
     );
     assert_eq!(
         [lines[1][8].as_str(), lines[3][8].as_str()],
-        ["wilson", "t"]
+        ["wilson", "student-t"]
     );
     assert_eq!([number(4, 5), number(5, 5), number(6, 5)], fractions);
     assert_eq!(number(7, 5), 0.2);

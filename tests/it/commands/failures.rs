@@ -16,7 +16,7 @@ fn a_run_that_diverges_keeps_what_was_before_the_step() {
     let help = "\n  help: lower `pretrain.learning_rate`, or clip with \
                 `pretrain.optimiser.clip_norm = 1.0`\n";
     assert!(said.err.ends_with(help), "{}", said.err);
-    let kept = "/metrics.csv (1 row), ";
+    let kept = "/metrics.csv (1 row of pretrain), ";
     assert!(said.err.contains(kept), "{}", said.err);
     let message = said.failed(1);
     assert!(

@@ -2,13 +2,19 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 12] = [
+const COMMANDS: [&[&str]; 18] = [
     &["run"],
+    &["plan"],
     &["check"],
+    &["list", "experiments"],
+    &["list", "attention"],
+    &["list", "runs"],
+    &["clean"],
     &["shapes"],
     &["show"],
     &["schema"],
     &["plot"],
+    &["compare"],
     &["ask"],
     &["score"],
     &["export"],
@@ -46,20 +52,21 @@ fn every_command_is_in_the_list_of_this_test() {
             .collect()
     };
     let mut names = listed(&["--help"]);
-    names.retain(|name| name != "data");
-    names.extend(
-        listed(&["data", "--help"])
-            .iter()
-            .map(|name| format!("data {name}")),
-    );
+    for group in ["list", "data"] {
+        let at = names.iter().position(|name| name == group).expect(group);
+        let inner = listed(&[group, "--help"]).into_iter();
+        names.splice(at..=at, inner.map(|name| format!("{group} {name}")));
+    }
     assert_eq!(names, COMMANDS.map(|command| command.join(" ")));
 }
 
 #[test]
 fn the_exit_codes_are_in_the_help() {
     let help = Lab::new().attnlab(&["--help"]).done();
-    let codes = "0 done, 1 a run failed, 2 usage, 3 configuration, 5 data missing";
-    assert!(help.contains(codes), "{help}");
+    let help: Vec<&str> = help.split_whitespace().collect();
+    let codes = "0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the \
+                 others are done (--keep-going), 5 data missing or damaged, 130 interrupted";
+    assert!(help.join(" ").contains(codes), "{help:?}");
 }
 
 #[test]

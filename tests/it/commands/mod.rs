@@ -1,10 +1,13 @@
 //! Every command from its arguments to its files, output and exit code.
 
+mod compare;
 mod data;
 mod failures;
 mod help;
+mod plan;
 mod repeat;
 mod run;
 mod show;
+mod sweep;
 mod trained;
 mod weights;

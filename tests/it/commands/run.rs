@@ -39,7 +39,15 @@ fn run_leaves_settings_status_metrics_predictions_weights_and_figures() {
         );
         let status: serde_json::Value =
             serde_json::from_str(&read(&run.join("status.json"))).expect("JSON");
-        assert_eq!(status, serde_json::json!({"state": "done"}));
+        assert_eq!(status["state"], "done");
+        let keys = status["stages"].as_object().expect("stages");
+        let mut names: Vec<&str> = stages.iter().copied().chain(["evaluate"]).collect();
+        names.sort_unstable();
+        assert_eq!(keys.keys().collect::<Vec<_>>(), names);
+        for (stage, key) in keys {
+            let folder = format!("r/.cache/{stage}/{}", key.as_str().expect("a key"));
+            assert!(lab.path(&folder).join("done.json").is_file(), "{folder}");
+        }
 
         // 96 documents by 24 are four steps; 19 questions by 32 are one.
         let metrics = read(&run.join("metrics.csv"));
@@ -183,9 +191,9 @@ fn tables_without_rows_say_what_their_columns_are() {
     );
     assert_eq!(
         the("metrics.csv"),
-        "stage,epoch,step,documents,tokens,loss_nats,learning_rate,gradient_norm,\
-         tokens_per_second,step_ms\n"
+        "stage,epoch,step,documents,tokens,loss_nats,learning_rate,gradient_norm\n"
     );
+    assert_eq!(the("timings.csv"), "stage,step,step_ms,tokens_per_second\n");
     let predictions = the("test-model.tsv");
     let rows: Vec<Vec<&str>> = predictions
         .lines()

@@ -1,4 +1,7 @@
-//! Statistics of recall: what n answered questions say about accuracy.
+//! One proportion: how sure `correct` out of `questions` is.
+
+/// The 97.5 % quantile of the standard normal distribution.
+const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's 95 % score interval of `correct` out of `questions`, as fractions.
 ///
@@ -15,8 +18,6 @@ pub fn wilson_95(correct: usize, questions: usize) -> (f64, f64) {
     if questions == 0 {
         return (0.0, 1.0);
     }
-    // The 97.5 % quantile of the standard normal distribution.
-    const Z: f64 = 1.959_963_984_540_054;
     let (n, p) = (questions as f64, correct as f64 / questions as f64);
     let scale = 1.0 / (1.0 + Z * Z / n);
     let centre = p + Z * Z / (2.0 * n);
@@ -35,18 +36,6 @@ pub fn wilson_95(correct: usize, questions: usize) -> (f64, f64) {
     (low, high)
 }
 
-/// Mean of some numbers; `None` of none.
-pub fn mean(values: &[f64]) -> Option<f64> {
-    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
-}
-
-/// Sample standard deviation (n - 1); `None` of fewer than two.
-pub fn standard_deviation(values: &[f64]) -> Option<f64> {
-    let mean = mean(values)?;
-    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
-    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -58,12 +47,5 @@ mod tests {
         let (low, high) = wilson_95(500, 500);
         assert!((low - 0.99237).abs() < 1e-4 && high == 1.0, "{low} {high}");
         assert_eq!(wilson_95(0, 0), (0.0, 1.0));
-    }
-
-    #[test]
-    fn spread_needs_two_numbers() {
-        assert_eq!(standard_deviation(&[3.0]), None);
-        assert_eq!(standard_deviation(&[1.0, 3.0]), Some(2f64.sqrt()));
-        assert_eq!(mean(&[]), None);
     }
 }

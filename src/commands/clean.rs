@@ -1,0 +1,60 @@
+//! `attnlab clean`: what can be freed, and freeing it once the user agrees.
+
+use std::io::{IsTerminal as _, Write as _};
+use std::path::Path;
+
+use super::{count, megabytes, print, print_json};
+use crate::cli::Clean;
+use crate::config;
+use crate::error::{Error, Result};
+use crate::pipeline::clean::{Litter, find, free};
+
+/// `attnlab clean`.
+pub(crate) fn clean(args: &Clean) -> Result<()> {
+    let load = |file: &std::path::PathBuf| config::load(file, &[]);
+    let experiments: Result<Vec<_>> = args.files.iter().map(load).collect();
+    let litter = find(&args.results, &experiments?);
+    if args.json {
+        return print_json(&litter.iter().map(row).collect::<Vec<_>>());
+    }
+    if litter.is_empty() {
+        return print(format!("nothing to free in {}", args.results.display()));
+    }
+    for one in &litter {
+        let size = megabytes(one.bytes);
+        print(format!("{size:>9}  {}  ({})", one.path.display(), one.why))?;
+    }
+    let bytes = litter.iter().map(|one| one.bytes).sum();
+    let all = format!("{}, {}", count(litter.len(), "item"), megabytes(bytes));
+    if args.dry_run {
+        return print(format!("{all} could be freed"));
+    }
+    if !args.yes && !agreed(&all, &args.results)? {
+        return print("nothing was removed");
+    }
+    free(&litter, &args.results)?;
+    print(format!("{all} freed"))
+}
+
+/// Asks on the terminal; where nobody can answer, that is a mistake.
+fn agreed(all: &str, results: &Path) -> Result<bool> {
+    if !std::io::stdin().is_terminal() {
+        return Err(
+            Error::usage("nobody is there to be asked, so nothing was removed")
+                .help("say --yes to free it without a question, or --dry-run to only look"),
+        );
+    }
+    // If standard error is closed, the question is not seen and the answer is no.
+    let _ = write!(
+        std::io::stderr(),
+        "free {all} in {}? [y/N] ",
+        results.display()
+    );
+    let mut answer = String::new();
+    let read = std::io::stdin().read_line(&mut answer);
+    Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
+}
+
+fn row(one: &Litter) -> serde_json::Value {
+    serde_json::json!({ "path": one.path, "why": one.why, "bytes": one.bytes })
+}

@@ -1,0 +1,287 @@
+//! `attnlab compare`: two recipes as tables, or as JSON.
+
+use std::path::Path;
+
+use super::{print, print_json};
+use crate::config::Difference;
+use crate::error::Result;
+use crate::metrics::statistics::STUDENT_T;
+use crate::pipeline::compare::{
+    Comparison, Pair, PairedTest, Run, Side, Spread, compare as compared,
+};
+
+/// `attnlab compare`.
+pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
+    let comparison = compared(a, b)?;
+    if json {
+        return print_json(&comparison);
+    }
+    print(format!("A  {}", a.display()))?;
+    print(format!("B  {}", b.display()))?;
+    let sides = [("A", &comparison.a), ("B", &comparison.b)];
+    for table in [
+        settings(&comparison.settings),
+        accuracies(sides),
+        losses(sides),
+        pairs(&comparison),
+    ] {
+        for line in aligned(&table) {
+            print(line)?;
+        }
+    }
+    let untested = |pair: &Pair| {
+        let why = pair.untested.as_ref()?;
+        Some(format!("{} not compared: {why}", who(pair)))
+    };
+    let notes = comparison.pairs.iter().filter_map(untested);
+    let notes: Vec<String> = comparison.notes.iter().cloned().chain(notes).collect();
+    if !notes.is_empty() {
+        print("")?;
+    }
+    notes
+        .iter()
+        .try_for_each(|note| print(format!("note: {note}")))
+}
+
+/// Rows of cells under a header.
+type Table = Vec<Vec<String>>;
+
+fn header(cells: &[&str]) -> Vec<String> {
+    cells.iter().map(|&cell| cell.to_owned()).collect()
+}
+
+fn settings(differences: &[Difference]) -> Table {
+    if differences.is_empty() {
+        return vec![header(&["no setting differs"]), vec![]];
+    }
+    let text = |value: &Option<serde_json::Value>| match value {
+        Some(value) => value.to_string(),
+        None => "absent".to_owned(),
+    };
+    let rows = differences
+        .iter()
+        .map(|one| vec![one.key.clone(), text(&one.a), text(&one.b)]);
+    [header(&["settings that differ", "A", "B"])]
+        .into_iter()
+        .chain(rows)
+        .collect()
+}
+
+fn accuracies(sides: [(&str, &Side); 2]) -> Table {
+    let title = [
+        "accuracy",
+        "right",
+        "questions",
+        "",
+        "standard deviation",
+        "95 % interval",
+    ];
+    let mut table = vec![header(&title)];
+    for (name, side) in sides {
+        let split = side.split.as_deref().unwrap_or_default();
+        let constant = match side.subject.as_deref() {
+            Some("constant") => ", constant answer",
+            _ => "",
+        };
+        let row = |run: &Run| {
+            let accuracy = run.accuracy.as_ref()?;
+            Some(vec![
+                format!("{name}, seed {}{constant}", run.seed),
+                accuracy.correct.to_string(),
+                format!("{} {split}", accuracy.questions),
+                percent(accuracy.accuracy),
+                String::new(),
+                percents(accuracy.low_95, accuracy.high_95),
+            ])
+        };
+        table.extend(side.runs.iter().filter_map(row));
+        table.extend(side.accuracy.iter().map(|spread| {
+            let of = match spread.interval == STUDENT_T {
+                true => "",
+                false => ", interval of one",
+            };
+            vec![
+                format!("{name}, mean of {} seeds{constant}{of}", spread.seeds),
+                String::new(),
+                String::new(),
+                percent(spread.mean),
+                points(spread.standard_deviation),
+                percents(spread.low_95, spread.high_95),
+            ]
+        }));
+    }
+    table
+}
+
+fn losses(sides: [(&str, &Side); 2]) -> Table {
+    use crate::config::schema::StageKind::{Finetune, Pretrain};
+    let title = [
+        "training loss, last epoch",
+        "nats",
+        "standard deviation",
+        "95 % interval",
+    ];
+    let mut table = vec![header(&title)];
+    for stage in [Pretrain, Finetune] {
+        for (name, side) in sides {
+            let stage_name = stage.name();
+            let row = |run: &Run| {
+                let loss = run.final_loss_nats.get(&stage)?;
+                Some(vec![
+                    format!("{stage_name}: {name}, seed {}", run.seed),
+                    format!("{loss:.4}"),
+                ])
+            };
+            table.extend(side.runs.iter().filter_map(row));
+            table.extend(side.final_loss_nats.get(&stage).map(|spread| {
+                vec![
+                    format!("{stage_name}: {name}, mean of {} seeds", spread.seeds),
+                    format!("{:.4}", spread.mean),
+                    format!("{:.4}", spread.standard_deviation),
+                    format!("{:.4} to {:.4}", spread.low_95, spread.high_95),
+                ]
+            }));
+        }
+    }
+    table
+}
+
+fn pairs(comparison: &Comparison) -> Table {
+    let title = [
+        "the same questions",
+        "questions",
+        "only A right",
+        "only B right",
+        "McNemar p",
+        "B - A",
+        "standard deviation",
+        "95 % interval",
+    ];
+    let row = |pair: &Pair, test: &PairedTest| {
+        vec![
+            who(pair),
+            test.questions.to_string(),
+            test.only_a_right.to_string(),
+            test.only_b_right.to_string(),
+            p_value(test.p),
+            signed_points(test.difference),
+            String::new(),
+            signed_interval(test.low_95, test.high_95),
+        ]
+    };
+    let mean = |spread: &Spread| {
+        let mut cells = vec![String::new(); 8];
+        cells[0] = format!("mean of {} seeds", spread.seeds);
+        cells[5] = signed_points(spread.mean);
+        cells[6] = points(spread.standard_deviation);
+        cells[7] = signed_interval(spread.low_95, spread.high_95);
+        cells
+    };
+    let tested = comparison.pairs.iter();
+    let tested = tested.filter_map(|pair| Some(row(pair, pair.test.as_ref()?)));
+    [header(&title)]
+        .into_iter()
+        .chain(tested)
+        .chain(comparison.difference.iter().map(mean))
+        .collect()
+}
+
+fn who(pair: &Pair) -> String {
+    match pair.seed_a == pair.seed_b {
+        true => format!("seed {}", pair.seed_a),
+        false => format!("A, seed {} and B, seed {}", pair.seed_a, pair.seed_b),
+    }
+}
+
+fn percent(fraction: f64) -> String {
+    format!("{:.1} %", 100.0 * fraction)
+}
+
+fn percents(low: f64, high: f64) -> String {
+    format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
+}
+
+/// A distance of fractions, in percentage points.
+fn points(distance: f64) -> String {
+    format!("{:.1} points", 100.0 * distance)
+}
+
+fn signed_points(difference: f64) -> String {
+    format!("{:+.1} points", 100.0 * difference)
+}
+
+fn signed_interval(low: f64, high: f64) -> String {
+    format!("{:+.1} to {:+.1} points", 100.0 * low, 100.0 * high)
+}
+
+/// Two digits that say something: `0.51`, `0.034`, `0.0012`, `4.7e-7`.
+fn p_value(p: f64) -> String {
+    match p {
+        0.1.. => format!("{p:.2}"),
+        0.01.. => format!("{p:.3}"),
+        0.001.. => format!("{p:.4}"),
+        _ => format!("{p:.1e}"),
+    }
+}
+
+/// An empty line and the table's lines: the first column to the left, the others to the right. A
+/// column with nothing under its header is left out, and so is a table without rows.
+fn aligned(table: &Table) -> Vec<String> {
+    let Some((header, rows)) = table.split_first().filter(|(_, rows)| !rows.is_empty()) else {
+        return vec![];
+    };
+    let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
+    let used = |at: &usize| *at == 0 || rows.iter().any(|row| !cell(row, *at).is_empty());
+    let columns: Vec<usize> = (0..header.len()).filter(used).collect();
+    let width = |&at: &usize| {
+        let cells = table.iter().map(|row| cell(row, at).chars().count());
+        cells.max().unwrap_or_default()
+    };
+    let widths: Vec<usize> = columns.iter().map(width).collect();
+    let line = |row: &Vec<String>| {
+        let cells = columns.iter().zip(&widths).map(|(&at, &width)| match at {
+            0 => format!("{:<width$}", cell(row, at)),
+            _ => format!("  {:>width$}", cell(row, at)),
+        });
+        cells.collect::<String>().trim_end().to_owned()
+    };
+    let lines = table.iter().map(line).filter(|line| !line.is_empty());
+    [String::new()].into_iter().chain(lines).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_aligned_and_empty_ones_left_out() {
+        let table = vec![
+            header(&["accuracy", "right", "nothing", "share"]),
+            header(&["A", "8", "", "13.3 %"]),
+            header(&["B, mean of 3 seeds"]),
+        ];
+        let lines = [
+            "",
+            "accuracy            right   share",
+            "A                       8  13.3 %",
+            "B, mean of 3 seeds",
+        ];
+        assert_eq!(aligned(&table), lines);
+        assert_eq!(aligned(&table[..1].to_vec()), [""; 0]);
+    }
+
+    #[test]
+    fn p_values_have_two_digits_that_say_something() {
+        let texts = [1.0, 0.51234, 0.03449, 0.00123, 4.66e-7, f64::MIN_POSITIVE].map(p_value);
+        assert_eq!(
+            texts,
+            ["1.00", "0.51", "0.034", "0.0012", "4.7e-7", "2.2e-308"]
+        );
+    }
+
+    #[test]
+    fn differences_keep_their_sign() {
+        assert_eq!(signed_points(-0.0621), "-6.2 points");
+        assert_eq!(signed_interval(-0.005, 0.12), "-0.5 to +12.0 points");
+    }
+}

@@ -1,0 +1,37 @@
+//! Statistics of recall: what answered questions say about accuracy, and seeds about a recipe.
+
+mod paired;
+#[cfg(test)]
+mod properties;
+mod proportion;
+mod seeds;
+mod student;
+
+pub use paired::{mcnemar_exact, paired_difference_95};
+pub use proportion::wilson_95;
+pub use seeds::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+pub use student::t_interval_95;
+
+/// Mean of some numbers; `None` of none.
+pub fn mean(values: &[f64]) -> Option<f64> {
+    (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+}
+
+/// Sample standard deviation (n - 1); `None` of fewer than two.
+pub fn standard_deviation(values: &[f64]) -> Option<f64> {
+    let mean = mean(values)?;
+    let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
+    (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn spread_needs_two_numbers() {
+        assert_eq!(standard_deviation(&[3.0]), None);
+        assert_eq!(standard_deviation(&[1.0, 3.0]), Some(2f64.sqrt()));
+        assert_eq!(mean(&[]), None);
+    }
+}

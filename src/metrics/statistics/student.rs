@@ -1,0 +1,80 @@
+//! The mean of a few numbers, such as one a seed: how far the mean of many would be.
+
+use statrs::distribution::{ContinuousCDF as _, StudentsT};
+
+use super::{mean, standard_deviation};
+
+/// Student's 95 % interval of the mean of some numbers, in their unit; `None` of fewer than two.
+///
+/// It takes them for draws from one normal distribution. Numbers that are all the same give an
+/// interval without width, which says that nothing was seen to vary, not that nothing does.
+///
+/// Source: Student 1908, *The probable error of a mean*.
+///
+/// ```
+/// let (low, high) = attnlab::metrics::statistics::t_interval_95(&[0.19, 0.20, 0.21]).unwrap();
+/// assert_eq!(format!("{low:.4} {high:.4}"), "0.1752 0.2248");
+/// ```
+pub fn t_interval_95(values: &[f64]) -> Option<(f64, f64)> {
+    let (mean, deviation) = (mean(values)?, standard_deviation(values)?);
+    let half = t_975(values.len() - 1) * deviation / (values.len() as f64).sqrt();
+    Some((mean - half, mean + half))
+}
+
+/// The 97.5 % quantile of Student's t with `freedom` degrees of freedom, at least 1.
+fn t_975(freedom: usize) -> f64 {
+    StudentsT::new(0.0, 1.0, freedom as f64)
+        .expect("at least one degree of freedom")
+        .inverse_cdf(0.975)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Computed with scipy.stats.t.ppf(0.975, freedom).
+    #[test]
+    fn quantiles_agree_with_another_library() {
+        for (freedom, quantile) in [
+            (1, 12.706204736174694),
+            (2, 4.302652729749462),
+            (4, 2.7764451051977934),
+            (9, 2.262157162798205),
+            (29, 2.045229642132703),
+            (99, 1.9842169515864174),
+            (999, 1.9623414611334493),
+        ] {
+            let found = t_975(freedom);
+            let error = (found / quantile - 1.0).abs();
+            assert!(error < 1e-11, "{freedom}: {found} is not {quantile}");
+        }
+    }
+
+    /// Computed with scipy.stats.t.interval(0.95, n - 1, mean, deviation / sqrt(n)).
+    #[test]
+    fn intervals_agree_with_another_library() {
+        for (values, low, high) in [
+            (
+                &[0.19, 0.20, 0.21][..],
+                0.1751586228824967,
+                0.22484137711750327,
+            ),
+            (
+                &[1.25, 1.5, 1.0, 1.75, 2.0],
+                1.0091892096306108,
+                1.9908107903693892,
+            ),
+        ] {
+            let found = t_interval_95(values).expect("several values");
+            let close = |a: f64, b: f64| (a - b).abs() < 1e-12;
+            assert!(close(found.0, low) && close(found.1, high), "{found:?}");
+        }
+    }
+
+    #[test]
+    fn an_interval_needs_two_numbers_and_collapses_where_they_agree() {
+        assert_eq!(t_interval_95(&[]), None);
+        assert_eq!(t_interval_95(&[0.5]), None);
+        assert_eq!(t_interval_95(&[0.5, 0.5]), Some((0.5, 0.5)));
+    }
+}

@@ -1,0 +1,180 @@
+//! Two recipes beside each other: files in, numbers out.
+//!
+//! `side` reads the runs of one recipe, `pairs` puts answers to the same questions together.
+
+mod pairs;
+mod side;
+
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use super::directory::State;
+use crate::config::schema::StageKind;
+use crate::config::{Difference, differences};
+use crate::error::Result;
+use crate::metrics::statistics::{STUDENT_T, mean, standard_deviation, t_interval_95};
+use side::Loaded;
+
+/// Two recipes, and what the second does better or worse. Fractions throughout.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Comparison {
+    /// The first.
+    pub a: Side,
+    /// The second.
+    pub b: Side,
+    /// The settings that differ.
+    pub settings: Vec<Difference>,
+    /// The runs whose answers to the same questions are put together: those with the same seed, or
+    /// the only two there are.
+    pub pairs: Vec<Pair>,
+    /// B's accuracy minus A's over the pairs; absent with fewer than two.
+    pub difference: Option<Spread>,
+    /// What a reader has to know of these numbers, a sentence each.
+    pub notes: Vec<String>,
+}
+
+/// All runs of one recipe.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Side {
+    /// The folder as it was named.
+    pub folder: PathBuf,
+    /// Which questions were answered: `dev`, `test` or `train`; absent without evaluation.
+    pub split: Option<String>,
+    /// Who answered: `model`, or `constant` where no model is asked.
+    pub subject: Option<String>,
+    /// One a seed.
+    pub runs: Vec<Run>,
+    /// Accuracy over the seeds; absent with fewer than two finished.
+    pub accuracy: Option<Spread>,
+    /// Final training loss of each stage over the seeds, in nats a scored token; without those of
+    /// fewer than two.
+    pub final_loss_nats: BTreeMap<StageKind, Spread>,
+}
+
+/// One run. It has no numbers before it is finished.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Run {
+    /// Its folder.
+    pub folder: PathBuf,
+    /// Its seed.
+    pub seed: u64,
+    /// How far it is; absent where its folder does not say.
+    pub state: Option<State>,
+    /// How many questions it answered right; absent where no right answer is known.
+    pub accuracy: Option<Accuracy>,
+    /// Mean loss of the steps of each stage's last epoch, in nats a scored token.
+    pub final_loss_nats: BTreeMap<StageKind, f64>,
+}
+
+/// How many questions were answered right.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Accuracy {
+    /// Questions answered right.
+    pub correct: usize,
+    /// Questions whose right answer is known.
+    pub questions: usize,
+    /// Fraction answered right.
+    pub accuracy: f64,
+    /// Lower end of the Wilson 95 % interval.
+    pub low_95: f64,
+    /// Upper end of the Wilson 95 % interval.
+    pub high_95: f64,
+}
+
+/// A number over several seeds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// How many seeds.
+    pub seeds: usize,
+    /// Mean over them.
+    pub mean: f64,
+    /// Sample standard deviation.
+    pub standard_deviation: f64,
+    /// Lower end of the 95 % interval.
+    pub low_95: f64,
+    /// Upper end of the 95 % interval.
+    pub high_95: f64,
+    /// `student-t` of the mean, or `wilson` over one seed's questions where all are right equally
+    /// often.
+    pub interval: String,
+}
+
+impl Spread {
+    /// Student's interval of numbers that cannot lie outside `within`; `None` of fewer than two.
+    fn of(values: &[f64], within: RangeInclusive<f64>) -> Option<Self> {
+        let (low_95, high_95) = t_interval_95(values)?;
+        Some(Self {
+            seeds: values.len(),
+            mean: mean(values)?,
+            standard_deviation: standard_deviation(values)?,
+            low_95: low_95.max(*within.start()),
+            high_95: high_95.min(*within.end()),
+            interval: STUDENT_T.to_owned(),
+        })
+    }
+}
+
+/// Two runs on the same questions, or why they cannot be compared.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Pair {
+    /// Seed of A's run.
+    pub seed_a: u64,
+    /// Seed of B's run.
+    pub seed_b: u64,
+    /// The test; absent where there is a reason against it.
+    pub test: Option<PairedTest>,
+    /// Why there is no test.
+    pub untested: Option<String>,
+}
+
+/// McNemar's exact test on the questions that both answered.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairedTest {
+    /// Questions answered by both runs.
+    pub questions: usize,
+    /// Those that both answer right.
+    pub both_right: usize,
+    /// Those that A alone answers right.
+    pub only_a_right: usize,
+    /// Those that B alone answers right.
+    pub only_b_right: usize,
+    /// Those that neither answers right.
+    pub neither_right: usize,
+    /// Two-sided p value of the two numbers before the last.
+    pub p: f64,
+    /// B's accuracy minus A's.
+    pub difference: f64,
+    /// Lower end of the difference's 95 % interval.
+    pub low_95: f64,
+    /// Upper end of the difference's 95 % interval.
+    pub high_95: f64,
+}
+
+/// Compares all runs at or below one folder with all at or below another; each has to hold the
+/// runs of one point. Nothing is run and nothing written.
+///
+/// # Errors
+/// A folder holds no run, runs of several points, or one seed twice; a file of a finished run is
+/// missing or damaged.
+pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
+    let (mut a, mut b) = (Loaded::read("A", a)?, Loaded::read("B", b)?);
+    let mut notes: Vec<String> = a.notes.drain(..).chain(b.notes.drain(..)).collect();
+    let (pairs, unpaired) = pairs::pair(&a, &b);
+    notes.extend(unpaired);
+    let tests = pairs.iter().filter_map(|pair| pair.test.as_ref());
+    let differences_of_pairs: Vec<f64> = tests.map(|test| test.difference).collect();
+    Ok(Comparison {
+        settings: differences(&a.settings, &b.settings),
+        difference: Spread::of(&differences_of_pairs, -1.0..=1.0),
+        pairs,
+        notes,
+        a: a.side,
+        b: b.side,
+    })
+}

@@ -1,0 +1,186 @@
+//! The runs of one recipe, as their files tell.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use super::{Accuracy, Run, Side, Spread};
+use crate::config;
+use crate::config::schema::{EvaluateSpec, Settings, StageKind};
+use crate::error::{Error, Result};
+use crate::metrics::rows::{PredictionRow, StepRow};
+use crate::metrics::statistics::{accuracy_over_seeds, mean, wilson_95};
+use crate::metrics::table;
+use crate::pipeline::directory::{RunDirectory, State, all_below};
+
+/// One side of a comparison with what its files hold.
+pub(super) struct Loaded {
+    /// `A` or `B`.
+    pub(super) name: &'static str,
+    pub(super) settings: Settings,
+    pub(super) side: Side,
+    /// The answers of each finished run, in the order of the runs; none without evaluation.
+    pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
+    /// What a reader has to know of it.
+    pub(super) notes: Vec<String>,
+}
+
+impl Loaded {
+    /// Reads every run at or below a folder.
+    pub(super) fn read(name: &'static str, folder: &Path) -> Result<Self> {
+        let (settings, runs) = runs_of_one_point(folder)?;
+        let evaluate = settings.evaluate.as_ref();
+        let mut loaded = Self {
+            name,
+            side: Side {
+                folder: folder.to_owned(),
+                split: evaluate.map(|spec| spec.split.name().to_owned()),
+                subject: evaluate.map(|spec| subject(spec).to_owned()),
+                runs: vec![],
+                accuracy: None,
+                final_loss_nats: BTreeMap::new(),
+            },
+            answers: vec![],
+            notes: vec![],
+            settings,
+        };
+        for (seed, directory) in runs {
+            loaded.add(seed, &directory)?;
+        }
+        if loaded.settings.evaluate.is_none() {
+            loaded.notes.push(format!("{name} evaluates nothing"));
+        }
+        loaded.sum_up();
+        Ok(loaded)
+    }
+
+    /// Reads one run. One that is not finished may still hold files of an earlier one.
+    fn add(&mut self, seed: u64, directory: &RunDirectory) -> Result<()> {
+        let state = directory.status().ok().map(|status| status.state);
+        let mut run = Run {
+            folder: directory.path().to_owned(),
+            seed,
+            state,
+            accuracy: None,
+            final_loss_nats: BTreeMap::new(),
+        };
+        let name = self.name;
+        if state != Some(State::Done) {
+            self.notes.push(format!(
+                "{name}, seed {seed} is not finished: its numbers are left out"
+            ));
+            self.side.runs.push(run);
+            return Ok(());
+        }
+        run.final_loss_nats = final_losses(&table::read(&directory.metrics_csv())?);
+        let mut answers = None;
+        if let Some(spec) = &self.settings.evaluate {
+            let split = spec.split.name();
+            let path = directory.predictions_tsv(split, subject(spec));
+            let rows: Vec<PredictionRow> = table::read(&path)?;
+            run.accuracy = accuracy(&rows);
+            if run.accuracy.is_none() {
+                let questions = rows.len();
+                self.notes.push(format!(
+                    "{name}, seed {seed}: no right answer is known to its {questions} {split} questions"
+                ));
+            }
+            answers = Some(rows);
+        }
+        self.answers.push((seed, answers));
+        self.side.runs.push(run);
+        Ok(())
+    }
+
+    /// What several seeds say together.
+    fn sum_up(&mut self) {
+        let runs = &self.side.runs;
+        let accuracies = runs.iter().filter_map(|run| run.accuracy.as_ref());
+        let counts: Vec<_> = accuracies.map(|a| (a.correct, a.questions)).collect();
+        self.side.accuracy = accuracy_over_seeds(&counts).and_then(|over_seeds| {
+            Some(Spread {
+                seeds: counts.len(),
+                mean: over_seeds.mean,
+                standard_deviation: over_seeds.standard_deviation?,
+                low_95: over_seeds.low_95,
+                high_95: over_seeds.high_95,
+                interval: over_seeds.interval.to_owned(),
+            })
+        });
+        for stage in [StageKind::Pretrain, StageKind::Finetune] {
+            let losses = runs
+                .iter()
+                .filter_map(|run| run.final_loss_nats.get(&stage));
+            let spread = Spread::of(&losses.copied().collect::<Vec<f64>>(), 0.0..=f64::INFINITY);
+            self.side
+                .final_loss_nats
+                .extend(spread.map(|spread| (stage, spread)));
+        }
+    }
+}
+
+/// The settings that all runs at or below a folder have, and the runs by their seeds.
+fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirectory>)> {
+    let mut settings: Option<Settings> = None;
+    let mut runs: BTreeMap<u64, RunDirectory> = BTreeMap::new();
+    for directory in all_below(folder) {
+        let experiment = config::load_alone(&directory.resolved_toml())?;
+        let (own, seed) = (&experiment.points[0].settings, experiment.seeds[0]);
+        if settings.get_or_insert_with(|| own.clone()) != own {
+            return Err(several_points(folder));
+        }
+        if let Some(first) = runs.insert(seed, directory.clone()) {
+            let (first, second) = (first.path().display(), directory.path().display());
+            let message = format!("{} holds seed {seed} twice", folder.display());
+            return Err(Error::usage(format!("{message}\n  {first}\n  {second}"))
+                .help("name a folder that holds one of them"));
+        }
+    }
+    let none = || {
+        Error::usage(format!("{} holds no run", folder.display()))
+            .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla")
+    };
+    Ok((settings.ok_or_else(none)?, runs))
+}
+
+/// Which runs there are, by the folders that hold their seeds.
+fn several_points(folder: &Path) -> Error {
+    let mut points: Vec<String> = all_below(folder)
+        .iter()
+        .filter_map(|run| Some(format!("  {}", run.path().parent()?.display())))
+        .collect();
+    points.dedup();
+    let message = format!("{} holds runs of several points", folder.display());
+    Error::usage(format!("{message}\n{}", points.join("\n"))).help("name one of them")
+}
+
+/// Whose answers stand for the run: the constant ones where no model is asked.
+fn subject(spec: &EvaluateSpec) -> &'static str {
+    if spec.ask_model { "model" } else { "constant" }
+}
+
+/// Absent where no right answer is known.
+fn accuracy(rows: &[PredictionRow]) -> Option<Accuracy> {
+    let judged: Vec<bool> = rows.iter().filter_map(|row| row.correct).collect();
+    let (correct, questions) = (judged.iter().filter(|&&c| c).count(), judged.len());
+    let (low_95, high_95) = wilson_95(correct, questions);
+    (questions > 0).then(|| Accuracy {
+        correct,
+        questions,
+        accuracy: correct as f64 / questions as f64,
+        low_95,
+        high_95,
+    })
+}
+
+/// Mean loss of the steps of each stage's last epoch.
+fn final_losses(rows: &[StepRow]) -> BTreeMap<StageKind, f64> {
+    let of_stage = |stage: StageKind| {
+        let rows = || rows.iter().filter(move |row| row.stage == stage.name());
+        let last = rows().map(|row| row.epoch).max()?;
+        let losses = rows().filter(|row| row.epoch == last);
+        let losses: Vec<f64> = losses.map(|row| row.loss_nats).collect();
+        Some((stage, mean(&losses)?))
+    };
+    let stages = [StageKind::Pretrain, StageKind::Finetune];
+    stages.into_iter().filter_map(of_stage).collect()
+}

@@ -1,0 +1,300 @@
+//! What a stage will cost: steps and tokens counted, memory by rule, time by a look at the model.
+//!
+//! Tokens are those of the first pass times the passes: span corruption draws anew in each. Time
+//! comes from two steps of the very model on some of the very documents, of which the second
+//! counts; that takes a fraction of a second and is right to about a quarter.
+
+use std::time::{Duration, Instant};
+
+use super::plan::{Action, Plan, PlannedStage};
+use super::stage::Kind;
+use super::{preflight, work};
+use crate::config::schema::{ModelSpec, Training};
+use crate::config::shape::ModelShape;
+use crate::data::questions::{self, BirthPlaces};
+use crate::data::ragged::{PAD, Ragged, Sequence};
+use crate::data::{Task, batches};
+use crate::error::Result;
+use crate::model::{Start, StepSettings, Trainable, registry};
+
+/// The program with its data and libraries, before any model, in bytes.
+const PROGRAM_BYTES: u64 = 75_000_000;
+
+/// Tokens on which the time is measured: enough for all threads, few enough to be quick.
+const PROBE_TOKENS: usize = 2048;
+
+/// Weights, gradients, two moments, and the host's copy while they are written.
+const COPIES: u64 = 5;
+
+/// Shards of a batch that each sum gradients of their own, see `ops`.
+const SHARDS: u64 = 16;
+
+/// What is left to do of a stage.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Estimate {
+    /// Trained parameters of the model; 0 where none is used.
+    pub parameters: usize,
+    /// Optimiser steps left; `None` for a stage that does not train.
+    pub steps: Option<usize>,
+    /// Tokens to read.
+    pub tokens: u64,
+    /// Memory of the process at its largest, in bytes.
+    pub memory_bytes: u64,
+    /// How long it takes.
+    pub time: Duration,
+}
+
+/// Tokens and time of a stage's reading, before what is done of it is taken off.
+struct Cost {
+    steps: Option<usize>,
+    tokens: u64,
+    batch_tokens: u64,
+    tokens_per_second: f64,
+}
+
+/// Estimates, by the stage's place in the plan; `None` for those that are reused.
+///
+/// # Errors
+/// The device fails.
+pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
+    let mut speeds = Speeds::default();
+    plan.stages
+        .iter()
+        .map(|planned| match planned.action {
+            Action::Reuse => Ok(None),
+            _ => one(planned, &mut speeds).map(Some),
+        })
+        .collect()
+}
+
+fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
+    let (settings, corpus) = (planned.settings, &planned.corpus);
+    let cost = match planned.stage.kind {
+        Kind::Pretrain => {
+            let spec = settings.pretrain.as_ref();
+            let spec = spec.expect("a pretraining stage comes from its settings");
+            let task = work::pretraining(settings, planned.seed, corpus)?;
+            training(planned, &task, spec.training(), speeds)?
+        }
+        Kind::Finetune => {
+            let spec = settings.finetune.as_ref();
+            let spec = spec.expect("a finetuning stage comes from its settings");
+            let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
+            training(planned, &task, spec.training(), speeds)?
+        }
+        Kind::Evaluate => evaluation(planned, speeds)?,
+    };
+    let left = match (&planned.action, cost.steps) {
+        (Action::Resume { step }, Some(steps)) => 1.0 - *step as f64 / steps.max(1) as f64,
+        _ => 1.0,
+    };
+    let tokens = (cost.tokens as f64 * left).round();
+    let uses_model = cost.tokens > 0;
+    let shape = settings.model.shape();
+    let parameters = match uses_model {
+        true => registry::find(&shape, settings.device)?.parameter_count(),
+        false => 0,
+    };
+    let trains = cost.steps.is_some();
+    Ok(Estimate {
+        parameters,
+        steps: cost
+            .steps
+            .map(|steps| (steps as f64 * left).round() as usize),
+        tokens: tokens as u64,
+        memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
+        time: Duration::from_secs_f64(tokens / cost.tokens_per_second),
+    })
+}
+
+fn training(
+    planned: &PlannedStage<'_>,
+    task: &dyn Task,
+    spec: Training<'_>,
+    speeds: &mut Speeds,
+) -> Result<Cost> {
+    let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);
+    let tokens: u64 = lengths.sum();
+    let documents = task.len().max(1);
+    let steps = spec.epochs * task.len().div_ceil(spec.batch_documents);
+    let batch = batches(task, 1, documents, false, 0).batch(0);
+    Ok(Cost {
+        steps: Some(steps),
+        tokens: tokens * spec.epochs as u64,
+        batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
+        tokens_per_second: speeds.of(&planned.settings.model, planned, true, &batch)?,
+    })
+}
+
+/// Every question is read again for each character of its answer, which is taken to be as long as
+/// an answer to learn from.
+fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
+    let (settings, corpus) = (planned.settings, &planned.corpus);
+    let spec = settings.evaluate.as_ref();
+    let spec = spec.expect("an evaluation comes from its settings");
+    let asked = preflight::questions_of(corpus, spec.split);
+    if !spec.ask_model || asked.is_empty() {
+        return Ok(Cost {
+            steps: None,
+            tokens: 0,
+            batch_tokens: 0,
+            tokens_per_second: 1.0,
+        });
+    }
+    let answers = corpus
+        .train
+        .iter()
+        .filter_map(|question| question.place.as_ref());
+    let characters: usize = answers.map(|place| place.chars().count()).sum();
+    let answer = (characters / corpus.train.len().max(1)).clamp(1, spec.answer_characters);
+    let prompts: Result<Vec<Sequence>> = asked
+        .iter()
+        .map(|question| {
+            let tokens = questions::prompt(question, &corpus.vocabulary)?;
+            let targets = vec![PAD; tokens.len()];
+            Ok(Sequence { tokens, targets })
+        })
+        .collect();
+    let batch = Ragged::from_sequences(&prompts?);
+    let (read, rounds) = (batch.len() as u64, answer as u64 + 1);
+    Ok(Cost {
+        steps: None,
+        tokens: read * rounds + asked.len() as u64 * (answer * (answer + 1) / 2) as u64,
+        batch_tokens: read.min(256 * read / asked.len() as u64),
+        tokens_per_second: speeds.of(&settings.model, planned, false, &batch)?,
+    })
+}
+
+/// Peak memory in bytes: parameters with everything of their size, gradients of the shards, and
+/// what a step keeps of each token until it goes back. Right to about a fifth on the CPU.
+fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool) -> u64 {
+    let [layers, embed, hidden, vocabulary] =
+        [model.layers, model.embed, model.hidden, model.vocabulary].map(|n| n as u64);
+    let shards = if trains {
+        SHARDS * 2 * embed * hidden
+    } else {
+        0
+    };
+    // Queries, keys, values, heads and two outputs; the hidden layer; attention to half the context.
+    let attended = (model.heads * model.context / 2) as u64;
+    let layer = 6 * embed + hidden + attended;
+    let token = if trains {
+        layers * layer + 2 * (embed + vocabulary)
+    } else {
+        layer
+    };
+    let copies = if trains { COPIES } else { 2 };
+    PROGRAM_BYTES + 4 * (copies * parameters as u64 + shards + batch_tokens * token)
+}
+
+/// Tokens a second of each model that was looked at, training or answering.
+#[derive(Default)]
+struct Speeds(Vec<((ModelShape, bool), f64)>);
+
+impl Speeds {
+    fn of(
+        &mut self,
+        spec: &ModelSpec,
+        planned: &PlannedStage<'_>,
+        trains: bool,
+        batch: &Ragged,
+    ) -> Result<f64> {
+        let key = (spec.shape(), trains);
+        if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
+            return Ok(*speed);
+        }
+        let start = Start {
+            seed: planned.seed,
+            deviation: spec.initial_deviation as f32,
+        };
+        let mut model = registry::instantiate(&key.0, planned.settings.device, start)?;
+        let some = beginning(batch, PROBE_TOKENS);
+        // The first time pays for memory that later ones have.
+        look(model.as_mut(), &some, spec.dropout, trains)?;
+        let started = Instant::now();
+        look(model.as_mut(), &some, spec.dropout, trains)?;
+        let speed = some.len() as f64 / started.elapsed().as_secs_f64().max(1e-6);
+        self.0.push((key, speed));
+        Ok(speed)
+    }
+}
+
+fn look(model: &mut dyn Trainable, batch: &Ragged, dropout: f64, trains: bool) -> Result<()> {
+    if !trains {
+        let last: Vec<usize> = batch.starts[1..].iter().map(|end| end - 1).collect();
+        return model.next_token_log_probabilities(batch, &last).map(drop);
+    }
+    let settings = StepSettings {
+        learning_rate: 0.0,
+        betas: [0.9, 0.95],
+        epsilon: 1e-8,
+        weight_decay: 0.0,
+        clip_norm: 1.0,
+        dropout,
+        dropout_key: 0,
+    };
+    model.step(batch, &settings).map(drop)
+}
+
+/// The first whole documents of a batch, of so many tokens or the first alone.
+fn beginning(batch: &Ragged, tokens: usize) -> Ragged {
+    let documents = batch.starts.partition_point(|&end| end <= tokens).max(2) - 1;
+    let starts = batch.starts[..batch.starts.len().min(documents + 1)].to_vec();
+    let end = starts[starts.len() - 1];
+    Ragged {
+        tokens: batch.tokens[..end].to_vec(),
+        targets: batch.targets[..end].to_vec(),
+        starts,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_look_takes_whole_documents_and_at_least_one() {
+        let sequence = |n: usize| Sequence {
+            tokens: vec![2; n],
+            targets: vec![3; n],
+        };
+        let batch = Ragged::from_sequences(&[sequence(5), sequence(4), sequence(3)]);
+        let starts = |tokens| beginning(&batch, tokens).starts;
+        assert_eq!(starts(1), [0, 5]);
+        assert_eq!(starts(8), [0, 5]);
+        assert_eq!(starts(9), [0, 5, 9]);
+        assert_eq!(starts(100), [0, 5, 9, 12]);
+    }
+
+    /// Peaks of the whole process as the system counted them (getrusage), on two AVX-512 cores.
+    #[test]
+    fn memory_is_that_of_measured_runs_to_a_fifth() {
+        let model = |layers, embed, heads, vocabulary| ModelSpec {
+            layers,
+            embed,
+            heads,
+            head_dim: embed / heads,
+            hidden: 4 * embed,
+            vocabulary,
+            context: 128,
+            attention: crate::config::schema::AttentionSpec {
+                kind: crate::config::schema::AttentionKind::Vanilla,
+            },
+            dropout: 0.1,
+            initial_deviation: 0.02,
+        };
+        let assignment = model(4, 256, 8, 256);
+        for (spec, parameters, tokens, mebibytes) in [
+            (&assignment, 3_323_392, 7475, 530.0),
+            (&assignment, 3_323_392, 1869, 281.0),
+            (&model(2, 64, 4, 64), 116_480, 1280, 90.0),
+        ] {
+            let estimated = memory(spec, parameters, tokens, true) as f64 / f64::from(1 << 20);
+            let ratio = estimated / mebibytes;
+            assert!(
+                (0.8..1.2).contains(&ratio),
+                "{estimated} of {mebibytes} MiB"
+            );
+        }
+    }
+}

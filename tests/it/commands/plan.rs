@@ -1,0 +1,241 @@
+//! `plan`: what a run would do and why, without doing any of it.
+
+use serde_json::Value;
+
+use crate::lab::{Lab, QUICKSTART, files_below, read};
+
+fn plan(lab: &Lab, results: &str, more: &[&str]) -> Value {
+    let out = lab.quickstart("plan --json", results, more).done();
+    serde_json::from_str(&out).expect("JSON")
+}
+
+/// `pretrained/pretrain: run: stale, because …` for each stage.
+fn actions(plan: &Value) -> Vec<String> {
+    let runs = plan["runs"].as_array().expect("runs");
+    let text = |value: &Value| {
+        value
+            .as_str()
+            .map_or(String::new(), |text| format!(": {text}"))
+    };
+    let stage = |run: &Value, stage: &Value| {
+        let (label, name) = (
+            run["label"].as_str().expect("a label"),
+            stage["stage"].as_str().expect("a stage"),
+        );
+        format!(
+            "{label}/{name}{}{}",
+            text(&stage["action"]),
+            text(&stage["reason"])
+        )
+    };
+    let of = |run: &Value| -> Vec<String> {
+        let stages = run["stages"].as_array().expect("stages");
+        stages.iter().map(|one| stage(run, one)).collect()
+    };
+    runs.iter().flat_map(of).collect()
+}
+
+#[test]
+fn plan_names_every_stage_and_writes_nothing() {
+    let lab = Lab::new();
+    let planned = plan(&lab, "r", &[]);
+    assert_eq!(
+        actions(&planned),
+        [
+            "no pretraining/finetune: run: new",
+            "no pretraining/evaluate: run: new",
+            "pretrained/pretrain: run: new",
+            "pretrained/finetune: run: new",
+            "pretrained/evaluate: run: new",
+        ]
+    );
+    let stage = &planned["runs"][1]["stages"][0];
+    assert_eq!(planned["runs"][1]["parameters"], 116_480);
+    assert_eq!(stage["steps"], 4);
+    let tokens = stage["tokens"].as_u64().expect("tokens");
+    assert!(
+        (1000..20_000).contains(&tokens),
+        "{tokens} tokens of 96 short documents"
+    );
+    assert!(stage["seconds"].as_f64().expect("seconds") > 0.0);
+    assert!(stage["memory_bytes"].as_u64().expect("bytes") > 10_000_000);
+
+    let text = lab.quickstart("run --dry-run", "r", &[]).done();
+    assert!(
+        text.starts_with("quickstart: 2 runs, 5 stages, 5 to do: about "),
+        "{text}"
+    );
+    assert!(
+        text.contains("\npretrained, seed 1, 116,480 parameters\n"),
+        "{text}"
+    );
+    assert!(!lab.path("r").exists(), "something was written");
+}
+
+#[test]
+fn what_is_done_is_reused_and_what_has_changed_is_named() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let before = files_below(&lab.path("r"));
+    let all_reused = |more: &[&str]| {
+        let planned = plan(&lab, "r", more);
+        assert_eq!(planned["stages_to_do"], 0, "{more:?}: {planned:#}");
+    };
+    all_reused(&[]);
+    // Read by no stage: how it is checked on, what others reported, what is drawn.
+    all_reused(&["--set", "pretrain.checkpoint_steps=3"]);
+    all_reused(&[
+        "--set",
+        "evaluate.reported={ accuracy = 0.5, source = \"a paper\" }",
+    ]);
+    all_reused(&["--set", "labels=[\"a\", \"b\"]"]);
+
+    let changed = actions(&plan(&lab, "r", &["--set", "pretrain.learning_rate=3e-3"]));
+    assert_eq!(
+        changed,
+        [
+            "no pretraining/finetune: reuse",
+            "no pretraining/evaluate: reuse",
+            "pretrained/pretrain: run: stale, because pretrain.learning_rate 0.008 -> 0.003",
+            "pretrained/finetune: run: stale, because its pretrain changed",
+            "pretrained/evaluate: run: stale, because its finetune changed",
+        ]
+    );
+    let changed = actions(&plan(&lab, "r", &["--set", "finetune.learning_rate=2e-3"]));
+    assert_eq!(changed[2], "pretrained/pretrain: reuse");
+    assert_eq!(
+        changed[3],
+        "pretrained/finetune: run: stale, because finetune.learning_rate 0.001 -> 0.002"
+    );
+    let changed = actions(&plan(&lab, "r", &["--set", "data.seed=5"]));
+    assert_eq!(
+        changed[2],
+        "pretrained/pretrain: run: stale, because data.documents changed"
+    );
+    // Another seed makes nothing stale: it is new.
+    let changed = actions(&plan(&lab, "r", &["--set", "seeds=[1, 2]"]));
+    assert_eq!(
+        changed[1..3],
+        [
+            "no pretraining/evaluate: reuse",
+            "no pretraining/finetune: run: new"
+        ]
+    );
+    let changed = actions(&plan(&lab, "r", &["--again"]));
+    assert!(
+        changed
+            .iter()
+            .all(|one| one.ends_with(": run: asked for by --again")),
+        "{changed:?}"
+    );
+    assert!(files_below(&lab.path("r")) == before, "a file has changed");
+}
+
+#[test]
+fn comments_formatting_and_the_order_of_keys_make_nothing_stale() {
+    let lab = Lab::new();
+    let text = read(QUICKSTART.as_ref());
+    let small = [
+        "--set",
+        "data.people=48",
+        "--set",
+        "finetune.epochs=1",
+        "--set",
+        "sweep.pretrain.epochs=[0,1]",
+    ];
+    let results = lab.text("r");
+    let call = |command: &str, file: &str| {
+        lab.attnlab(&[&[command, file, "--results", &results][..], &small].concat())
+    };
+    let file = lab.write("experiments/mine.toml", &text);
+    call("run", &file).done();
+    let (frame, tables) = text.split_once("\n[data]\n").expect("a table");
+    let tables = format!("[data]\n{tables}");
+    let mut parts: Vec<&str> = tables.split("\n[").collect();
+    parts.reverse();
+    let reversed: Vec<String> = parts
+        .iter()
+        .map(|part| {
+            let (head, lines) = part.split_once('\n').unwrap_or((part, ""));
+            let mut lines: Vec<&str> = lines
+                .lines()
+                .filter(|line| !line.trim().is_empty())
+                .collect();
+            lines.reverse();
+            format!(
+                "# Another comment.\n[{}\n  {}\n",
+                head.trim_start_matches('['),
+                lines.join("\n\n  ")
+            )
+        })
+        .collect();
+    lab.write(
+        "experiments/mine.toml",
+        format!("{frame}\n{}", reversed.join("\n")),
+    );
+    let planned = call("plan", &file).done();
+    assert!(
+        planned.starts_with("mine: 2 runs, 5 stages, all done before\n"),
+        "{planned}"
+    );
+}
+
+#[test]
+fn one_pretraining_serves_every_finetuning() {
+    let lab = Lab::new();
+    let sweep = [
+        "--set",
+        "sweep.pretrain.epochs=[1]",
+        "--set",
+        "sweep.finetune.learning_rate=[1e-3, 2e-3, 4e-3]",
+        "--set",
+        "labels=[]",
+    ];
+    let planned = plan(&lab, "r", &sweep);
+    assert_eq!(
+        (&planned["stages"], &planned["stages_to_do"]),
+        (&7.into(), &7.into())
+    );
+    let shared = actions(&planned)
+        .into_iter()
+        .filter(|one| one.contains("/pretrain: shared: with "));
+    assert_eq!(shared.count(), 2);
+    let said = lab.quickstart("run", "r", &sweep);
+    assert_eq!(said.err.matches("pretrain 4/4").count(), 1, "{}", said.err);
+    assert_eq!(said.err.matches("finetune 1/1").count(), 3, "{}", said.err);
+    said.done();
+    let files = files_below(&lab.path("r/quickstart"));
+    let pretrained: Vec<&Vec<u8>> = files
+        .iter()
+        .filter(|(name, _)| name.ends_with("/checkpoints/pretrain.safetensors"))
+        .map(|(_, bytes)| bytes)
+        .collect();
+    assert_eq!(pretrained.len(), 3);
+    assert!(pretrained.iter().all(|bytes| *bytes == pretrained[0]));
+}
+
+#[test]
+fn a_damaged_result_is_made_anew() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let before = files_below(&lab.path("r"));
+    let cached = before.keys().find(|name| {
+        name.starts_with(".cache/pretrain/") && name.ends_with("/weights.safetensors")
+    });
+    let path = lab.path("r").join(cached.expect("weights"));
+    let mut bytes = std::fs::read(&path).expect("weights");
+    bytes[5000] ^= 4;
+    std::fs::write(&path, bytes).expect("written");
+    let planned = actions(&plan(&lab, "r", &[]));
+    assert_eq!(
+        planned[2],
+        "pretrained/pretrain: run: its weights.safetensors is not as it was written"
+    );
+    assert_eq!(planned[3], "pretrained/finetune: reuse");
+    lab.quickstart("run", "r", &[]).done();
+    let restored = std::fs::read(&path).expect("weights");
+    assert!(
+        restored == before[cached.expect("weights")],
+        "the same weights again"
+    );
+}

@@ -1,0 +1,263 @@
+//! Sweeps: failures and the rest, several runs at once, cleaning up.
+
+use crate::lab::{Lab, column, files_below, read};
+
+/// Three points, of which the second diverges.
+const ONE_FAILS: [&str; 8] = [
+    "--set",
+    "sweep.pretrain.epochs=[1]",
+    "--set",
+    "sweep.pretrain.learning_rate=[1e-3, 1e30, 2e-3]",
+    "--set",
+    "labels=[\"slow\", \"absurd\", \"fast\"]",
+    "--set",
+    "pretrain.optimiser.clip_norm=0",
+];
+
+/// The state of each run by its label's place in the sweep.
+fn states(lab: &Lab, results: &str) -> Vec<String> {
+    let out = lab
+        .attnlab(&["list", "runs", "--json", "--results", &lab.text(results)])
+        .done();
+    let runs: serde_json::Value = serde_json::from_str(&out).expect("JSON");
+    let state = |start: &str| {
+        let mut runs = runs.as_array().expect("runs").iter();
+        let run = runs.find(|run| {
+            run["folder"]
+                .as_str()
+                .is_some_and(|folder| folder.contains(start))
+        });
+        run.map_or("none".to_owned(), |run| {
+            run["state"].as_str().expect("a word").to_owned()
+        })
+    };
+    ["rate-0.001-", "rate-1e30-", "rate-0.002-"]
+        .map(state)
+        .to_vec()
+}
+
+#[test]
+fn a_sweep_with_a_failing_point_finishes_the_others_and_exits_with_4() {
+    let lab = Lab::new();
+    for jobs in ["1", "3"] {
+        let said = lab.quickstart("run --keep-going --jobs", jobs, &[]);
+        assert_eq!(said.code, 2, "{}", said.err);
+        let more = [&ONE_FAILS[..], &["--keep-going", "--jobs", jobs]].concat();
+        let said = lab.quickstart("run", jobs, &more);
+        let when = "quickstart / absurd / seed 1: failed: pretrain stopped at step 2: ";
+        assert!(
+            said.err.contains(when),
+            "said when it happens: {}",
+            said.err
+        );
+        assert!(
+            said.err
+                .contains("\n  quickstart / absurd / seed 1: pretrain stopped at step 2: "),
+            "and again at the end: {}",
+            said.err
+        );
+        assert!(
+            said.err
+                .ends_with("\n  help: the same command tries them again\n"),
+            "{}",
+            said.err
+        );
+        assert!(
+            said.out.contains("slow, seed 1: ") && said.out.contains("fast, seed 1: "),
+            "{}",
+            said.out
+        );
+        assert!(!said.out.contains("absurd"), "{}", said.out);
+        assert_eq!(said.failed(4), "error: 1 of 3 runs failed");
+        assert_eq!(states(&lab, jobs), ["done", "failed", "done"]);
+        let summary = read(&lab.path(jobs).join("quickstart/summary.csv"));
+        assert_eq!(column(&summary, "label"), ["slow", "slow", "fast", "fast"]);
+    }
+}
+
+#[test]
+fn without_keep_going_the_first_failure_ends_it_and_the_rest_stays_queued() {
+    let lab = Lab::new();
+    let said = lab.quickstart("run", "r", &ONE_FAILS);
+    let message = said.failed(1);
+    assert!(
+        message.starts_with("error: pretrain stopped at step 2: "),
+        "{message}"
+    );
+    assert_eq!(states(&lab, "r"), ["done", "failed", "queued"]);
+    assert!(!lab.path("r/quickstart/summary.csv").exists());
+
+    // What failed is tried again, what was never begun is done.
+    let more = [&ONE_FAILS[..], &["--keep-going"]].concat();
+    let said = lab.quickstart("run", "r", &more);
+    assert_eq!(said.err.matches("done before").count(), 1, "{}", said.err);
+    said.failed(4);
+    assert_eq!(states(&lab, "r"), ["done", "failed", "done"]);
+}
+
+#[test]
+fn where_every_run_fails_there_is_nothing_to_draw() {
+    let lab = Lab::new();
+    let all_fail = [
+        "--keep-going",
+        "--set",
+        "sweep.pretrain.epochs=[1, 2]",
+        "--set",
+        "pretrain.learning_rate=1e30",
+        "--set",
+        "pretrain.optimiser.clip_norm=0",
+    ];
+    let said = lab.quickstart("run", "r", &all_fail);
+    assert_eq!(said.failed(1), "error: all 2 runs failed");
+}
+
+#[test]
+fn several_at_once_leave_the_same_bytes_as_one_after_another() {
+    let lab = Lab::new();
+    let more = ["--set", "seeds=[1, 2]", "--set", "model.dropout=0.1"];
+    let one = lab.quickstart("run", "one", &more).done();
+    let both = [&more[..], &["-j", "2"]].concat();
+    assert_eq!(lab.quickstart("run", "two", &both).done(), one);
+    let expected = crate::faults::tree::tree(&lab.path("one"));
+    crate::faults::tree::assert_same_tree(&expected, &lab.path("two"), "-j 2");
+}
+
+#[test]
+fn clean_frees_what_no_run_refers_to_and_asks_first() {
+    let lab = Lab::new();
+    let results = lab.text("r");
+    let clean =
+        |more: &[&str]| lab.attnlab(&[&["clean", "--results", &results][..], more].concat());
+    lab.quickstart("run", "r", &[]).done();
+    assert!(clean(&[]).done().starts_with("nothing to free in "));
+    let whole = files_below(&lab.path("r"));
+
+    // A second learning rate, whose run is then removed by hand.
+    lab.quickstart(
+        "run",
+        "r",
+        &[
+            "--set",
+            "finetune.learning_rate=2e-3",
+            "--set",
+            "sweep.pretrain.epochs=[1]",
+            "--set",
+            "labels=[]",
+        ],
+    )
+    .done();
+    let folders = std::fs::read_dir(lab.path("r/quickstart")).expect("a folder");
+    let kept = whole
+        .keys()
+        .filter_map(|name| name.split('/').nth(1))
+        .map(str::to_owned)
+        .collect::<Vec<_>>();
+    for folder in folders
+        .flatten()
+        .map(|entry| entry.path())
+        .filter(|path| path.is_dir())
+    {
+        let name = folder
+            .file_name()
+            .expect("a name")
+            .to_string_lossy()
+            .into_owned();
+        if !kept.contains(&name) {
+            std::fs::remove_dir_all(folder).expect("removed");
+        }
+    }
+    lab.write("r/quickstart/.writing-abc", "half a figure");
+    let before = files_below(&lab.path("r"));
+    let said = clean(&["--dry-run"]).done();
+    assert_eq!(
+        said.matches("(a stage that no run refers to)").count(),
+        2,
+        "{said}"
+    );
+    assert_eq!(
+        said.matches("(left by a process that was killed while writing)")
+            .count(),
+        1,
+        "{said}"
+    );
+    let json: serde_json::Value = serde_json::from_str(&clean(&["--json"]).done()).expect("JSON");
+    assert_eq!(json.as_array().map(Vec::len), Some(3));
+    let unasked = clean(&[]);
+    assert_eq!(
+        unasked.failed(2),
+        "error: nobody is there to be asked, so nothing was removed"
+    );
+    assert!(
+        files_below(&lab.path("r")) == before,
+        "something was removed"
+    );
+
+    assert!(clean(&["--yes"]).done().ends_with(" freed\n"));
+    let after = files_below(&lab.path("r"));
+    let lost: Vec<&String> = whole
+        .keys()
+        .filter(|name| !after.contains_key(*name))
+        .collect();
+    assert_eq!(lost, [""; 0], "what a run refers to stays");
+    assert!(!after.keys().any(|name| name.contains(".writing-")));
+
+    // Runs of points that a file no longer has go when it is named.
+    let file = lab.finetuning("experiments/few", "");
+    let run = |seeds: &str| {
+        let seeds = format!("seeds={seeds}");
+        lab.attnlab(&["run", &file, "--results", &results, "--set", &seeds])
+            .done()
+    };
+    run("[1, 2]");
+    let said = clean(&[&file, "--yes"]).done();
+    assert_eq!(
+        said.matches("(a point or seed that the experiment no longer has)")
+            .count(),
+        1,
+        "{said}"
+    );
+    assert_eq!(
+        said.matches("(a stage that no run refers to)").count(),
+        2,
+        "{said}"
+    );
+    let runs = lab.attnlab(&["list", "runs", "--results", &results]).done();
+    assert!(
+        runs.contains("few/base-") && !runs.contains("seed-2"),
+        "{runs}"
+    );
+}
+
+#[test]
+fn provenance_says_what_made_a_run() {
+    let lab = Lab::new();
+    let variables = [("ATTNLAB_MODEL__DROPOUT", "0.1")];
+    lab.quickstart_with("run", "r", &[], &variables).done();
+    let text = read(&lab.run_folder("r", 1).join("provenance.json"));
+    let all: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(all["seed"], 1);
+    assert_eq!(all["experiment"], "experiments/quickstart.toml");
+    let command: Vec<&str> = all["command"]
+        .as_array()
+        .expect("words")
+        .iter()
+        .filter_map(|word| word.as_str())
+        .collect();
+    assert_eq!(command[1..3], ["run", "experiments/quickstart.toml"]);
+    assert_eq!(all["environment"]["ATTNLAB_MODEL__DROPOUT"], "0.1");
+    assert_eq!(all["program"]["version"], env!("CARGO_PKG_VERSION"));
+    assert!(
+        all["program"]["rustc"]
+            .as_str()
+            .expect("a version")
+            .starts_with("rustc 1.")
+    );
+    assert_eq!(all["program"]["blake3"].as_str().expect("a sum").len(), 64);
+    assert!(all["machine"]["logical_cores"].as_u64().expect("cores") > 0);
+    for part in ["documents", "train", "dev", "characters"] {
+        let sum = all["data"][part]
+            .as_str()
+            .unwrap_or_else(|| panic!("no {part}: {text}"));
+        assert!(sum.starts_with("blake3 ") && sum.len() == 71, "{sum}");
+    }
+}

@@ -1,0 +1,7 @@
+//! What goes wrong outside the program: kills, damaged files, full disks, a second process.
+
+mod campaign;
+mod checkpoints;
+mod disks;
+mod processes;
+pub(crate) mod tree;
