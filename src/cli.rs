@@ -7,6 +7,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
+use crate::progress::Verbosity;
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
@@ -34,13 +35,7 @@ Examples:
 Examples:
   attnlab plan experiments/quickstart.toml
   attnlab plan experiments/birthplace/vanilla.toml --set pretrain.learning_rate=3e-3 --json")]
-    Plan {
-        #[command(flatten)]
-        run: Run,
-        /// As JSON, for scripts
-        #[arg(long)]
-        json: bool,
-    },
+    Plan(Run),
     /// Check experiment files without running them; names every mistake with its line
     #[command(after_help = "\
 Examples:
@@ -64,7 +59,11 @@ Examples:
     #[command(after_help = "\
 Example:
   attnlab shapes")]
-    Shapes,
+    Shapes {
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
     /// Print every key of an experiment with its value, and where that was set
     #[command(after_help = "\
 Examples:
@@ -76,7 +75,7 @@ Examples:
         /// Override a key of the file, as for run
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
-        /// As JSON: settings with key, value and origin, and points
+        /// As JSON, for scripts
         #[arg(long)]
         json: bool,
     },
@@ -92,6 +91,9 @@ Example:
     Plot {
         #[command(flatten)]
         experiment: ExperimentArgs,
+        /// Results as JSON, for scripts
+        #[arg(long)]
+        json: bool,
     },
     /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
     #[command(after_help = "\
@@ -252,7 +254,7 @@ pub struct Run {
     pub(crate) experiment: ExperimentArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Run what is done already once more
+    /// Do what is done already once more
     #[arg(long)]
     pub(crate) again: bool,
     /// Only say what would be done, as `attnlab plan` does
@@ -264,9 +266,26 @@ pub struct Run {
     /// So many stages at once, each with a fair share of the processor's threads
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) jobs: usize,
+    /// Results as JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
     /// Say nothing but results and errors
     #[arg(long, short)]
-    pub(crate) quiet: bool,
+    quiet: bool,
+    /// Say more: where each run's files are and when its weights are kept
+    #[arg(long, short, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+impl Run {
+    /// How much the run says.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
 }
 
 /// Which experiment, and where its results are.
@@ -312,14 +331,14 @@ pub fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(run) => commands::run(&run),
-        Command::Plan { run, json } => commands::plan::plan(&run, json),
+        Command::Plan(run) => commands::plan::plan(&run),
         Command::List(what) => commands::list::list(&what),
         Command::Clean(args) => commands::clean::clean(&args),
         Command::Check { paths } => commands::check(&paths),
-        Command::Shapes => commands::shapes(),
+        Command::Shapes { json } => commands::shapes(json),
         Command::Show { file, set, json } => commands::show::show(&file, &set, json),
         Command::Schema => commands::schema::schema(),
-        Command::Plot { experiment } => commands::plot(&experiment),
+        Command::Plot { experiment, json } => commands::plot(&experiment, json),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask { run, question } => commands::ask(&run, &question),
         Command::Score { run, text } => commands::score(&run, &text),

@@ -38,7 +38,12 @@ pub fn share(from: &Path, to: &Path) -> Result<()> {
     let folder = to.parent().unwrap_or(Path::new("."));
     std::fs::create_dir_all(folder).map_err(fail)?;
     match temporary().make_in(folder, |path| std::fs::hard_link(from, path)) {
-        Ok(link) => link.persist(to).map(drop).map_err(|e| fail(e.error))?,
+        Ok(link) => {
+            let name = link.path().to_owned();
+            link.persist(to).map_err(|e| fail(e.error))?;
+            // Where `to` was the same file already, the system renames nothing.
+            let _ = std::fs::remove_file(name);
+        }
         Err(_) => {
             let bytes = std::fs::read(from).map_err(|e| Error::io(Kind::Run, "read", from, e))?;
             return write(to, &bytes);
@@ -110,4 +115,42 @@ pub fn read_text(kind: Kind, path: &Path) -> Result<String> {
             format!("not UTF-8 text (byte {offset})"),
         )
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sharing_twice_leaves_one_name_and_replaces_what_was_there() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        write(&path("from"), b"one").expect("written");
+        write(&path("in/to"), b"old").expect("written");
+        for _ in 0..2 {
+            share(&path("from"), &path("in/to")).expect("shared");
+            assert_eq!(std::fs::read(path("in/to")).expect("a file"), b"one");
+            let names = std::fs::read_dir(path("in")).expect("a folder").count();
+            assert_eq!(names, 1, "nothing is left beside it");
+        }
+        write(&path("from"), b"two").expect("written");
+        assert_eq!(std::fs::read(path("in/to")).expect("a file"), b"one");
+    }
+
+    #[test]
+    fn unfinished_files_are_found_and_removed_and_nothing_else() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for name in ["kept", "a/.writing-x", "a/kept", "a/b/.writing-y"] {
+            write(&path(name), b"").expect("written");
+        }
+        let found = unfinished(folder.path(), &|folder| !folder.ends_with("b"));
+        assert_eq!(found, [path("a/.writing-x")]);
+        remove_unfinished(folder.path());
+        assert_eq!(
+            unfinished(folder.path(), &|_| true),
+            [""; 0].map(PathBuf::from)
+        );
+        assert!(path("kept").is_file() && path("a/kept").is_file());
+    }
 }

@@ -3,10 +3,13 @@
 //! # The way of the data
 //!
 //! ```text
-//! experiments/**/*.toml ─ config::load ─ Experiment ─ sweep × seeds ─ [run]
-//!    run ─ model::registry ─ Box<dyn Trainable> ┐
-//!    run ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
+//! experiments/**/*.toml ─ config::load ─ Experiment ─ sweep × seeds ─ plan: [run: [stage]]
+//!    stage ─ key: BLAKE3 of settings read, inputs, code ─┬─ its results are there: reused
+//!                                                        └─ execute, from its last checkpoint
+//!    execute ─ model::registry ─ Box<dyn Trainable> ┐
+//!    execute ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
 //!    weights ─ eval ─ predictions/*.tsv
+//! results of stages ─ assemble ─ the folder of the run
 //! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
 //!                                └ pipeline::compare ─ two recipes side by side
 //! ```
@@ -20,15 +23,15 @@
 //! |---|---|
 //! | [`cli`] | the command line; `commands` (private) does what it says |
 //! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual |
-//! | [`pipeline`] | [`pipeline::run`]: the stages of a run (`stages.rs`), its folder, its summary, its figures |
+//! | [`pipeline`] | [`pipeline::run`]: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
-//! | [`train`] | [`train::fit`]: one loop for every stage; the learning rate as a pure function |
+//! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
 //! | [`eval`] | batched decoding, exact match, scores of text |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
-//! | [`error`], [`files`], [`progress`] | errors as values, whole files or none, what a long run says |
+//! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
 //!
@@ -44,6 +47,11 @@
 //! * Nothing is drawn from a shared generator: every draw (weights, corruption, order, dropout) has
 //!   a key of its own. Same seed on the same processor: same bits, for any number of threads.
 //! * No file is half-written: all are written beside and renamed, or grow by whole rows.
+//! * Nothing is decided by a clock: no time of a file, no date. Times are written for people alone.
+//! * No result is used that is not, to the byte, what was written: stages by the sums in `done.json`,
+//!   checkpoints by a sum of their own.
+//! * No folder is written by two processes: a run and a stage have a lock each, which the system
+//!   releases when its holder dies.
 //! * No step with a loss or gradient that is not finite changes a weight.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
 //! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
@@ -61,8 +69,10 @@
 //! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts.
 //! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
 //! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
-//! binomials. `ureq` fetches data, `sha2` checks it, `directories` knows where it goes,
-//! `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress.
+//! binomials. `ureq` fetches data, `sha2` checks it, `blake3` names stages and seals checkpoints,
+//! `directories` knows where data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr`
+//! draw, `indicatif` shows progress as wide as `console` says the terminal is, `ctrlc` hears the
+//! user; `jiff` and `sysinfo` tell time and machine to the provenance.
 
 pub mod cli;
 mod commands;

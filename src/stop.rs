@@ -27,16 +27,18 @@ pub enum Why {
 
 impl Stop {
     /// Listens to Ctrl-C, SIGTERM and SIGHUP: the first asks to stop, the second ends the program.
+    /// `heard` is called at the first, from another thread.
     ///
     /// # Errors
     /// The system refuses, or it was asked before in this process.
-    pub fn on_signals() -> Result<Self> {
+    pub fn on_signals(heard: impl Fn() + Send + 'static) -> Result<Self> {
         let stop = Self::default();
-        let heard = stop.clone();
+        let wanted = stop.clone();
         ctrlc::set_handler(move || {
-            if heard.0.swap(USER, Ordering::Relaxed) == USER {
+            if wanted.0.swap(USER, Ordering::Relaxed) == USER {
                 std::process::exit(INTERRUPTED);
             }
+            heard();
         })
         .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
         Ok(stop)

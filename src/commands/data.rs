@@ -12,12 +12,12 @@ use crate::data::{self, Corpus, Task, cs224n};
 use crate::error::Result;
 use crate::metrics::rows::CorruptionRow;
 use crate::plot::{CorruptionExamples, draw_corruption_examples};
-use crate::progress::{Progress, Task as Bar};
+use crate::progress::{Progress, Task as Bar, Verbosity};
 
 /// `attnlab data fetch`.
 pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let into = cs224n::destination(args.directory.as_deref())?;
-    let progress = Progress::new(false);
+    let progress = Progress::new(Verbosity::Normal);
     let mut current: Option<(&str, Bar)> = None;
     let place = fetch_cs224n(from, &into, &mut |news| match news {
         FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),

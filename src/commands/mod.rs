@@ -12,6 +12,7 @@ pub(crate) mod show;
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use crate::cli::{ExperimentArgs, Run};
 use crate::config::schema::default_answer_characters;
@@ -24,20 +25,24 @@ use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::{self, Options, Report};
-use crate::progress::Progress;
+use crate::progress::{Progress, Verbosity, thousands};
 use crate::stop::Stop;
 use crate::{eval, files};
 
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
     if args.dry_run {
-        return plan::plan(args, false);
+        return plan::plan(args);
     }
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let options = options(args);
-    let stop = Stop::on_signals()?;
-    let report = pipeline::run(&experiment, &options, &Progress::new(args.quiet), &stop)?;
-    print_report(&report)?;
+    let progress = Arc::new(Progress::new(args.verbosity()));
+    let speaks = progress.clone();
+    let stop = Stop::on_signals(move || {
+        speaks.say("stopping after this step; Ctrl-C again quits at once");
+    })?;
+    let report = pipeline::run(&experiment, &options, &progress, &stop)?;
+    show_report(&report, args.json)?;
     report.failed.map_or(Ok(()), Err)
 }
 
@@ -52,10 +57,10 @@ fn options(args: &Run) -> Options {
 }
 
 /// `attnlab plot`.
-pub(crate) fn plot(args: &ExperimentArgs) -> Result<()> {
+pub(crate) fn plot(args: &ExperimentArgs, json: bool) -> Result<()> {
     let experiment = config::load(&args.file, &args.set)?;
     let report = pipeline::finish(&experiment, &args.results)?;
-    print_report(&report)
+    show_report(&report, json)
 }
 
 /// `attnlab check`.
@@ -83,8 +88,11 @@ pub(crate) fn check(paths: &[PathBuf]) -> Result<()> {
 }
 
 /// `attnlab shapes`.
-pub(crate) fn shapes() -> Result<()> {
+pub(crate) fn shapes(json: bool) -> Result<()> {
     let compiled = registry::compiled();
+    if json {
+        return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());
+    }
     let Some(first) = compiled.first() else {
         return print(
             "no shape is compiled in: put an experiment under experiments/ and build again",
@@ -108,6 +116,17 @@ pub(crate) fn shapes() -> Result<()> {
         print(format!("{row}{parameters:>12}  {}", one.shape.attention))?;
     }
     Ok(())
+}
+
+/// A shape as JSON.
+fn shape_row(one: &registry::Compiled) -> serde_json::Value {
+    let counts = one.shape.counts().into_iter();
+    let mut row: serde_json::Map<_, _> = counts
+        .map(|(name, n)| (name.to_owned(), n.into()))
+        .collect();
+    row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
+    row.insert("parameters".to_owned(), one.parameter_count().into());
+    row.into()
 }
 
 /// `attnlab ask`.
@@ -179,7 +198,7 @@ impl Trained {
             && state != State::Done
         {
             let file = file.display();
-            Progress::new(false).say(&format!(
+            Progress::new(Verbosity::Normal).say(&format!(
                 "note: the run did not end well; its last weights are {file}"
             ));
         }
@@ -225,6 +244,15 @@ impl Trained {
             self.answer_characters, self.context
         ))
         .help(format!("ask in at most {room} characters")))
+    }
+}
+
+/// Accuracies and figures, for a script or for a person.
+fn show_report(report: &Report, json: bool) -> Result<()> {
+    if json {
+        print_json(report)
+    } else {
+        print_report(report)
     }
 }
 
@@ -320,16 +348,4 @@ fn megabytes(bytes: u64) -> String {
 fn is_compiled(point: &Point) -> bool {
     let settings = &point.settings;
     registry::find(&settings.model.shape(), settings.device).is_ok()
-}
-
-/// `3,323,392`.
-fn thousands(n: usize) -> String {
-    let digits = n.to_string();
-    let groups: Vec<&str> = digits
-        .as_bytes()
-        .rchunks(3)
-        .rev()
-        .map(|group| std::str::from_utf8(group).expect("digits are ASCII"))
-        .collect();
-    groups.join(",")
 }

@@ -8,12 +8,12 @@ use super::{count, megabytes, print, print_json, thousands};
 use crate::cli::Run;
 use crate::config;
 use crate::error::Result;
-use crate::pipeline::estimate::{Estimate, estimate};
+use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
 use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
-pub(crate) fn plan(args: &Run, json: bool) -> Result<()> {
+pub(crate) fn plan(args: &Run) -> Result<()> {
     let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
     let mut notices = vec![];
     let plan = plan::make(&experiment, &super::options(args), &mut |line| {
@@ -21,7 +21,7 @@ pub(crate) fn plan(args: &Run, json: bool) -> Result<()> {
     })?;
     let estimates = estimate(&plan)?;
     let laid_out = lay_out(&plan, &estimates);
-    if json {
+    if args.json {
         return print_json(&laid_out);
     }
     print(headline(&laid_out))?;
@@ -153,11 +153,8 @@ fn print_run(run: &LaidRun) -> Result<()> {
         run.label, run.seed, run.folder
     ))?;
     for stage in &run.stages {
-        let number = |n: Option<u64>, unit: &str| {
-            n.map_or(String::new(), |n| {
-                format!("{} {unit}", thousands(n as usize))
-            })
-        };
+        let number =
+            |n: Option<u64>, unit: &str| n.map_or(String::new(), |n| count(n as usize, unit));
         let action = match stage.done_steps {
             Some(step) => format!("resume after {}", thousands(step)),
             None => stage.action.to_owned(),
@@ -165,8 +162,8 @@ fn print_run(run: &LaidRun) -> Result<()> {
         let line = format!(
             "  {:<9} {action:<14} {:>13} {:>18} {:>9} {:>11}   {}",
             stage.stage,
-            number(stage.steps.map(|n| n as u64), "steps"),
-            number(stage.tokens.filter(|&n| n > 0), "tokens"),
+            number(stage.steps.map(|n| n as u64), "step"),
+            number(stage.tokens.filter(|&n| n > 0), "token"),
             stage.memory_bytes.map_or(String::new(), megabytes),
             stage
                 .seconds

@@ -260,3 +260,40 @@ fn a_batch_that_does_not_fit_is_refused() {
     assert!(refused(unscored).contains("without any scored token"));
     assert!(refused(Ragged::from_sequences(&[])).contains("without any token"));
 }
+
+#[test]
+fn a_model_goes_on_from_a_state_to_the_same_bits() {
+    let batch = Ragged::from_sequences(&documents(&[20, 12, 7]));
+    let mut whole = model(1);
+    for step in 0..3 {
+        whole
+            .step(&batch, &settings(0.01 / f64::from(step + 1), 0.1))
+            .expect("a step");
+    }
+    let state = whole.state();
+    // Another seed and a step of its own: nothing of them may be left.
+    let mut other = model(2);
+    other.step(&batch, &settings(0.1, 0.0)).expect("a step");
+    other.load_state(&state).expect("it is of this model");
+    assert_eq!(other.state(), state);
+    for model in [&mut whole, &mut other] {
+        for _ in 0..3 {
+            model.step(&batch, &settings(0.01, 0.1)).expect("a step");
+        }
+    }
+    assert_eq!(bits(&whole), bits(&other));
+    assert_eq!(whole.state(), other.state());
+}
+
+#[test]
+fn a_state_of_another_model_is_refused_and_changes_nothing() {
+    let mut model = model(1);
+    let batch = Ragged::from_sequences(&documents(&[20]));
+    model.step(&batch, &settings(0.01, 0.1)).expect("a step");
+    let before = model.state();
+    let mut other = before.clone();
+    other.moments[1][3].values.pop();
+    other.moments[1][3].shape = vec![other.moments[1][3].values.len()];
+    assert!(model.load_state(&other).is_err());
+    assert_eq!(model.state(), before);
+}

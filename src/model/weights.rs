@@ -49,7 +49,9 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
         })
         .collect();
     let notes: HashMap<String, String> = notes.clone().into_iter().collect();
-    safetensors::serialize(views.map_err(fail)?, Some(notes)).map_err(fail)
+    // With neither notes nor weights, safetensors writes an empty table of notes unreadably.
+    let notes = (!notes.is_empty()).then_some(notes);
+    safetensors::serialize(views.map_err(fail)?, notes).map_err(fail)
 }
 
 /// Reads a safetensors file of 32-bit floats, and the notes in its header.
@@ -138,5 +140,74 @@ pub(super) fn match_layout(
             "the weights hold `{name}`, which this model lacks"
         ))
         .help("is it a file of a model with the same layers and attention kind?")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn file() -> Vec<u8> {
+        let weight = |name: &str, shape: &[usize]| Weight {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            values: vec![0.5; shape.iter().product()],
+        };
+        let weights = [
+            weight("a.bias", &[3]),
+            weight("b.weight", &[2, 3]),
+            weight("none", &[0]),
+        ];
+        let notes = BTreeMap::from([("vocabulary".to_owned(), "\nab\u{e9}".to_owned())]);
+        to_bytes(&weights, &notes).expect("bytes")
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..400)) {
+            let _ = from_bytes(&bytes);
+        }
+
+        /// A header of JSON, whatever it says.
+        #[test]
+        fn any_header_is_read_or_refused(header in "\\{(\"[a-z_]{0,12}\":[^\u{0}]{0,60},?){0,3}\\}", tail in 0usize..64) {
+            let mut bytes = (header.len() as u64).to_le_bytes().to_vec();
+            bytes.extend_from_slice(header.as_bytes());
+            bytes.resize(bytes.len() + tail, 0);
+            let _ = from_bytes(&bytes);
+        }
+
+        #[test]
+        fn a_damaged_file_is_read_or_refused(changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..6), cut in any::<prop::sample::Index>()) {
+            let mut bytes = file();
+            for (at, byte) in changes {
+                let at = at.index(bytes.len());
+                bytes[at] = byte;
+            }
+            let _ = from_bytes(&bytes);
+            bytes.truncate(cut.index(bytes.len()));
+            let _ = from_bytes(&bytes);
+        }
+    }
+
+    #[test]
+    fn what_is_read_is_what_was_written() {
+        let (weights, notes) = from_bytes(&file()).expect("a file of weights");
+        let names: Vec<&str> = weights.iter().map(|weight| weight.name.as_str()).collect();
+        assert_eq!(names, ["a.bias", "b.weight", "none"]);
+        assert_eq!(weights[1].shape, [2, 3]);
+        assert_eq!(weights[1].values, [0.5; 6]);
+        assert_eq!(notes["vocabulary"], "\nab\u{e9}");
+    }
+
+    #[test]
+    fn a_file_without_weights_and_notes_can_be_read() {
+        let bytes = to_bytes(&[], &BTreeMap::new()).expect("bytes");
+        assert_eq!(
+            from_bytes(&bytes).expect("a file"),
+            (vec![], BTreeMap::new())
+        );
     }
 }

@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::directory::{RunDirectory, all_below, experiment_folder};
-use super::lock;
+use super::execute::lock;
 use super::stage::Kind;
-use super::store::{CACHE, entries, remove};
+use super::stage::store::{CACHE, entries, remove};
 use crate::config::Experiment;
 use crate::error::Result;
 use crate::files;

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::store::write_json;
+use super::stage::store::write_json;
 use crate::config::{Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;

@@ -5,27 +5,19 @@
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] and `figures` (from files alone).
 
-mod assemble;
 pub mod clean;
 pub mod compare;
 pub mod directory;
-pub mod estimate;
 mod execute;
-mod figures;
-mod groups;
-mod journal;
-mod lock;
 pub mod plan;
 mod preflight;
-mod provenance;
-mod reason;
 pub mod runs;
 pub mod stage;
-mod store;
 pub mod summary;
-mod work;
 
 use std::path::{Path, PathBuf};
+
+use serde::{Serialize, Serializer};
 
 use crate::config::Experiment;
 use crate::error::{Error, Result};
@@ -34,10 +26,11 @@ use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
-use execute::{Failure, execute};
+use execute::{Failure, Outcome, execute, lock};
 use plan::Plan;
+use summary::{figures, groups};
 
-pub use work::VOCABULARY_NOTE;
+pub use stage::work::VOCABULARY_NOTE;
 
 /// What the command line says about a run, beyond the experiment itself.
 #[derive(Clone, Debug)]
@@ -55,7 +48,7 @@ pub struct Options {
 }
 
 /// What a run leaves behind.
-#[derive(Debug)]
+#[derive(Debug, Serialize)]
 pub struct Report {
     /// The rows of `summary.csv`.
     pub accuracies: Vec<AccuracyRow>,
@@ -66,7 +59,13 @@ pub struct Report {
     /// Names of figures that have nothing to show, and why.
     pub left_out: Vec<(String, String)>,
     /// The runs that failed while others were finished.
+    #[serde(serialize_with = "message")]
     pub failed: Option<Error>,
+}
+
+/// An error as its message.
+fn message<S: Serializer>(error: &Option<Error>, into: S) -> Result<S::Ok, S::Error> {
+    error.as_ref().map(Error::message).serialize(into)
 }
 
 /// Runs what is not done of every point with every seed, then summarises and draws from the files.
@@ -81,20 +80,24 @@ pub fn run(
     stop: &Stop,
 ) -> Result<Report> {
     let plan = plan::make(experiment, options, &mut |line| progress.say(&line))?;
-    let failures = execute(&plan, options, progress, stop);
-    let failed = outcome(&plan, failures, options.keep_going, stop)?;
+    let outcome = execute(&plan, options, progress, stop);
+    let failed = judge(&plan, outcome, options.keep_going, stop)?;
     let report = finish(experiment, &options.results)?;
     Ok(Report { failed, ..report })
 }
 
 /// What the failures of a plan come to: an error that ends everything, or one to tell at the end.
-fn outcome(
+fn judge(
     plan: &Plan<'_>,
-    failures: Vec<Failure>,
+    outcome: Outcome,
     keep_going: bool,
     stop: &Stop,
 ) -> Result<Option<Error>> {
-    if stop.wanted() == Some(Why::User) {
+    let Outcome {
+        failures,
+        is_complete,
+    } = outcome;
+    if stop.wanted() == Some(Why::User) && !is_complete {
         let error = failures
             .into_iter()
             .map(|one| one.error)

@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use super::work::start_from;
+use super::stage::work::start_from;
 use crate::config::schema::{Settings, Split};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};

@@ -5,7 +5,8 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::directory::{RunDirectory, State, all_below};
-use super::{lock, summary};
+use super::execute::lock;
+use super::summary;
 
 /// One run.
 #[derive(Clone, Debug, PartialEq, Serialize)]

@@ -219,6 +219,7 @@ fn headers_of_the_tables() {
     let header = |csv: String| csv.lines().next().expect("a header").replace('\t', "<tab>");
     let mut cases = vec![
         ("metrics.csv", header(read(&run.join("metrics.csv")))),
+        ("timings.csv", header(read(&run.join("timings.csv")))),
         (
             "summary.csv",
             header(read(&lab.path("r/quickstart/summary.csv"))),

@@ -8,6 +8,7 @@ use proptest::sample::{Index, select};
 
 use super::{Scratch, VALID, for_all};
 use crate::config::load_with;
+use crate::config::origins::origins_with;
 use crate::error::{Error, Problem};
 
 static VALUES: [&str; 22] = [
@@ -111,6 +112,8 @@ fn garbage_never_panics_and_every_problem_has_a_place_and_a_text() {
             Ok(experiment) => {
                 valid.set(valid.get() + 1);
                 assert!(!experiment.points.is_empty());
+                let origins = origins_with(&path, &set, &[]).unwrap();
+                assert_eq!(origins.experiment, experiment);
             }
             Err(Error::Problems(problems)) => {
                 assert!(!problems.is_empty(), "refused without a problem");

@@ -5,6 +5,7 @@ mod data;
 mod failures;
 mod help;
 mod plan;
+mod progress;
 mod repeat;
 mod run;
 mod show;

@@ -5,7 +5,9 @@ use serde_json::Value;
 use crate::lab::{Lab, QUICKSTART, files_below, read};
 
 fn plan(lab: &Lab, results: &str, more: &[&str]) -> Value {
-    let out = lab.quickstart("plan --json", results, more).done();
+    let out = lab
+        .quickstart("plan", results, &[more, &["--json"]].concat())
+        .done();
     serde_json::from_str(&out).expect("JSON")
 }
 

@@ -106,3 +106,44 @@ fn a_changed_setting_is_another_point() {
         .count();
     assert_eq!(points, 4);
 }
+
+/// Losses of the short quickstart with dropout, recorded on an AVX-512 processor. Other processors
+/// add up in another order, hence the tolerance. What changes them further changes what stages
+/// make: then raise the stage's code version in `src/pipeline/stage/mod.rs` and record them anew, so
+/// that nobody's old results are taken for new ones.
+#[test]
+fn the_first_losses_are_those_of_the_recorded_code_version() {
+    let recorded = [
+        (0, &[4.547_830_581_665_039][..]),
+        (
+            1,
+            &[
+                4.492_814_064_025_879,
+                3.651_863_574_981_689_5,
+                3.367_903_470_993_042,
+                3.117_459_535_598_755,
+                3.242_181_539_535_522_5,
+            ],
+        ),
+    ];
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &["--set", "model.dropout=0.1"])
+        .done();
+    for (epochs, recorded) in recorded {
+        let losses = column(
+            &read(&lab.run_folder("r", epochs).join("metrics.csv")),
+            "loss_nats",
+        );
+        let losses: Vec<f64> = losses
+            .iter()
+            .map(|loss| loss.parse().expect("a number"))
+            .collect();
+        assert_eq!(losses.len(), recorded.len());
+        for (loss, recorded) in losses.iter().zip(recorded) {
+            assert!(
+                (loss / recorded - 1.0).abs() < 1e-4,
+                "{losses:?} are not the recorded ones"
+            );
+        }
+    }
+}

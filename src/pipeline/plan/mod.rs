@@ -1,19 +1,22 @@
 //! What a run of an experiment would do, stage by stage, and why; nothing is written.
 
+pub mod estimate;
+mod reason;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use super::directory::{RunDirectory, State, experiment_folder};
-use super::reason::Past;
-use super::stage::{self, Kind, Source, Stage};
-use super::store::{Found, StageFolder};
-use super::{Options, preflight, summary};
 use crate::config::Experiment;
-use crate::config::schema::{DataSpec, Settings};
+use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings, Training};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
+use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
+use crate::pipeline::plan::reason::Past;
+use crate::pipeline::stage::store::{Found, StageFolder};
+use crate::pipeline::stage::{self, Kind, Source, Stage};
+use crate::pipeline::{Options, preflight, summary};
 
 /// The runs of an experiment and the stages that they share.
 pub struct Plan<'a> {
@@ -53,9 +56,11 @@ pub struct PlannedStage<'a> {
     pub corpus: Arc<Corpus>,
     /// The stage that it starts from, as an index.
     pub needs: Option<usize>,
+    /// Steps in all: of the optimiser, or questions for the model.
+    pub steps: usize,
     /// What will be done about it.
     pub action: Action,
-    pub(super) folder: StageFolder,
+    pub(in crate::pipeline) folder: StageFolder,
 }
 
 /// What will be done about a stage.
@@ -131,6 +136,7 @@ pub fn make<'a>(
                         }
                         Source::Fresh | Source::Nothing => None,
                     };
+                    let steps = steps(stage.kind, &point.settings, &corpus);
                     plan.stages.push(PlannedStage {
                         folder: StageFolder::new(results, stage.kind, &stage.key),
                         stage,
@@ -138,6 +144,7 @@ pub fn make<'a>(
                         seed,
                         corpus: corpus.clone(),
                         needs,
+                        steps,
                         action: Action::Reuse,
                     });
                 }
@@ -155,6 +162,27 @@ pub fn make<'a>(
     }
     decide(&mut plan, options, notice);
     Ok(plan)
+}
+
+fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
+    let training = |spec: Training<'_>, documents: usize| {
+        spec.epochs * documents.div_ceil(spec.batch_documents)
+    };
+    let steps = match kind {
+        Kind::Pretrain => {
+            let spec = settings.pretrain.as_ref().map(PretrainSpec::training);
+            spec.map(|spec| training(spec, corpus.documents.len()))
+        }
+        Kind::Finetune => {
+            let spec = settings.finetune.as_ref().map(FinetuneSpec::training);
+            spec.map(|spec| training(spec, corpus.train.len()))
+        }
+        Kind::Evaluate => {
+            let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
+            spec.map(|spec| preflight::questions_of(corpus, spec.split).len())
+        }
+    };
+    steps.unwrap_or(0)
 }
 
 /// What to do about each stage, and which runs are done.
@@ -195,7 +223,7 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
 }
 
 /// The stages' keys by their names, as `status.json` has them.
-pub(super) fn keys<'a>(
+pub(in crate::pipeline) fn keys<'a>(
     stages: impl Iterator<Item = &'a PlannedStage<'a>>,
 ) -> BTreeMap<String, String> {
     let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());

@@ -11,7 +11,10 @@ use crate::metrics::table;
 ///
 /// # Errors
 /// The file cannot be written.
-pub(super) fn write(accuracies: &[AccuracyRow], folder: &Path) -> Result<Vec<GroupRow>> {
+pub(in crate::pipeline) fn write(
+    accuracies: &[AccuracyRow],
+    folder: &Path,
+) -> Result<Vec<GroupRow>> {
     let rows: Vec<GroupRow> = groups(accuracies).iter().map(|group| row(group)).collect();
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
@@ -66,7 +69,7 @@ mod tests {
     use super::*;
     use crate::metrics::statistics::{STUDENT_T, WILSON, t_interval_95, wilson_95};
 
-    /// A row of `summary.csv` as [`super::super::summary`] makes it.
+    /// A row of `summary.csv` as [`super::crate::pipeline::summary`] makes it.
     fn accuracy(
         point: &str,
         seed: Option<u64>,

@@ -1,10 +1,10 @@
 //! What a training stage leaves while it runs: a row a step, and checkpoints to go on from.
 
-use super::stage::Stage;
-use super::store::{StageFolder, prefix, remove};
 use crate::error::{Error, Kind, Result};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
+use crate::pipeline::stage::Stage;
+use crate::pipeline::stage::store::{StageFolder, prefix, remove};
 use crate::progress::Task;
 use crate::stop::Stop;
 use crate::train::checkpoint::{Best, Checkpoint, Losses, Progress};
@@ -14,7 +14,7 @@ use crate::train::{Position, Recorder, Taken};
 const KEPT: usize = 2;
 
 /// Keeps the rows of a stage and its checkpoints.
-pub(super) struct Journal<'a> {
+pub(in crate::pipeline) struct Journal<'a> {
     folder: &'a StageFolder,
     stage: &'a Stage,
     /// Steps of the whole stage.
@@ -27,12 +27,12 @@ pub(super) struct Journal<'a> {
     losses: Losses,
     best: Option<Best>,
     /// The loss of the last step, for a message.
-    pub(super) last_loss_nats: Option<f64>,
+    pub(in crate::pipeline) last_loss_nats: Option<f64>,
 }
 
 /// How often a stage is to keep a checkpoint, if its file does not say: at most a fiftieth of the
 /// work is lost, and short stages do not spend their time writing.
-pub(super) fn default_checkpoint_steps(steps: usize) -> usize {
+pub(in crate::pipeline) fn default_checkpoint_steps(steps: usize) -> usize {
     (steps / 50).max(10)
 }
 
@@ -42,7 +42,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The tables cannot be written.
-    pub(super) fn open(
+    pub(in crate::pipeline) fn open(
         folder: &'a StageFolder,
         stage: &'a Stage,
         [steps, checkpoint_steps]: [usize; 2],
@@ -81,7 +81,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The tables cannot be written.
-    pub(super) fn close(mut self) -> Result<Option<Best>> {
+    pub(in crate::pipeline) fn close(mut self) -> Result<Option<Best>> {
         self.metrics.sync()?;
         self.timings.sync()?;
         let end = self.losses.mean_nats();

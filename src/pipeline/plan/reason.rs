@@ -5,22 +5,26 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use super::directory::all_below;
-use super::stage::{Ingredients, Kind, START, Stage};
-use super::store::StageFolder;
+use crate::pipeline::directory::all_below;
+use crate::pipeline::stage::store::StageFolder;
+use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
 
 /// So many changes are named; the others are counted.
 const NAMED: usize = 3;
 
 /// What an experiment has done before, as far as it would not do the same now.
-pub(super) struct Past {
+pub(in crate::pipeline) struct Past {
     stages: Vec<(Kind, Ingredients)>,
 }
 
 impl Past {
     /// Reads the runs in an experiment's folder. Stages with keys among `wanted` are no past: they
     /// are still what is wanted.
-    pub(super) fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<String>) -> Self {
+    pub(in crate::pipeline) fn read(
+        results: &Path,
+        experiment: &Path,
+        wanted: &BTreeSet<String>,
+    ) -> Self {
         let mut stages = vec![];
         for status in all_below(experiment)
             .iter()
@@ -40,7 +44,7 @@ impl Past {
 
     /// What `stage` differs in from the most similar one of the past with the same seed; absent if
     /// there is none, so that the stage is new.
-    pub(super) fn changes(&self, stage: &Stage) -> Option<String> {
+    pub(in crate::pipeline) fn changes(&self, stage: &Stage) -> Option<String> {
         let seed = |all: &Ingredients| all.get("seed").cloned();
         let similar = self
             .stages

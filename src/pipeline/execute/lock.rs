@@ -10,19 +10,26 @@ use crate::stop::Stop;
 
 /// The file in a folder that is locked; it stays, since removing it would free the name while
 /// somebody holds the lock.
-pub(super) const LOCK_FILE: &str = ".lock";
+pub(in crate::pipeline) const LOCK_FILE: &str = ".lock";
 
 /// Between two looks at a lock that another process holds.
 const WAIT: Duration = Duration::from_millis(100);
 
 /// A folder that is this process's own until the value is dropped or the process dies.
 #[derive(Debug)]
-pub(super) struct Lock {
-    _file: File,
+pub(in crate::pipeline) struct Lock {
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody is there any more; a process that is killed leaves its name, but not the lock.
+        let _ = self.file.set_len(0);
+    }
 }
 
 /// Who holds a lock, as it said itself: `process 4711 on host`.
-pub(super) struct Held(pub(super) String);
+pub(in crate::pipeline) struct Held(pub(super) String);
 
 /// Takes the lock of `folder`, which is created where missing, or says who has it.
 ///
@@ -30,7 +37,7 @@ pub(super) struct Held(pub(super) String);
 ///
 /// # Errors
 /// The lock file cannot be made.
-pub(super) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
+pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
     let path = folder.join(LOCK_FILE);
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", &path, cause);
     std::fs::create_dir_all(folder).map_err(fail)?;
@@ -57,7 +64,7 @@ pub(super) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
             let _ = file
                 .set_len(0)
                 .and_then(|()| file.write_all(holder.as_bytes()));
-            Ok(Ok(Lock { _file: file }))
+            Ok(Ok(Lock { file }))
         }
     }
 }
@@ -66,7 +73,11 @@ pub(super) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.
-pub(super) fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
+pub(in crate::pipeline) fn wait(
+    folder: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(&str),
+) -> Result<Lock> {
     let mut waiting = Some(waiting);
     loop {
         match take(folder)? {
@@ -83,7 +94,7 @@ pub(super) fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Re
 }
 
 /// Whether some process holds the lock of `folder`. Nothing is created.
-pub(super) fn is_held(folder: &Path) -> bool {
+pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
     let path: PathBuf = folder.join(LOCK_FILE);
     let Ok(file) = File::options().read(true).write(true).open(path) else {
         return false;

@@ -6,9 +6,6 @@
 
 use std::time::{Duration, Instant};
 
-use super::plan::{Action, Plan, PlannedStage};
-use super::stage::Kind;
-use super::{preflight, work};
 use crate::config::schema::{ModelSpec, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
@@ -16,6 +13,10 @@ use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
+use crate::pipeline::plan::{Action, Plan, PlannedStage};
+use crate::pipeline::preflight;
+use crate::pipeline::stage::Kind;
+use crate::pipeline::stage::work;
 
 /// The program with its data and libraries, before any model, in bytes.
 const PROGRAM_BYTES: u64 = 75_000_000;
@@ -46,7 +47,6 @@ pub struct Estimate {
 
 /// Tokens and time of a stage's reading, before what is done of it is taken off.
 struct Cost {
-    steps: Option<usize>,
     tokens: u64,
     batch_tokens: u64,
     tokens_per_second: f64,
@@ -84,10 +84,12 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
         }
         Kind::Evaluate => evaluation(planned, speeds)?,
     };
-    let left = match (&planned.action, cost.steps) {
-        (Action::Resume { step }, Some(steps)) => 1.0 - *step as f64 / steps.max(1) as f64,
-        _ => 1.0,
+    let trains = planned.stage.kind != Kind::Evaluate;
+    let done = match planned.action {
+        Action::Resume { step } => step,
+        _ => 0,
     };
+    let left = 1.0 - done as f64 / planned.steps.max(1) as f64;
     let tokens = (cost.tokens as f64 * left).round();
     let uses_model = cost.tokens > 0;
     let shape = settings.model.shape();
@@ -95,12 +97,9 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
         true => registry::find(&shape, settings.device)?.parameter_count(),
         false => 0,
     };
-    let trains = cost.steps.is_some();
     Ok(Estimate {
         parameters,
-        steps: cost
-            .steps
-            .map(|steps| (steps as f64 * left).round() as usize),
+        steps: trains.then(|| planned.steps - done),
         tokens: tokens as u64,
         memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
         time: Duration::from_secs_f64(tokens / cost.tokens_per_second),
@@ -116,10 +115,8 @@ fn training(
     let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);
     let tokens: u64 = lengths.sum();
     let documents = task.len().max(1);
-    let steps = spec.epochs * task.len().div_ceil(spec.batch_documents);
     let batch = batches(task, 1, documents, false, 0).batch(0);
     Ok(Cost {
-        steps: Some(steps),
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
         tokens_per_second: speeds.of(&planned.settings.model, planned, true, &batch)?,
@@ -135,7 +132,6 @@ fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
     let asked = preflight::questions_of(corpus, spec.split);
     if !spec.ask_model || asked.is_empty() {
         return Ok(Cost {
-            steps: None,
             tokens: 0,
             batch_tokens: 0,
             tokens_per_second: 1.0,
@@ -158,7 +154,6 @@ fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
     let batch = Ragged::from_sequences(&prompts?);
     let (read, rounds) = (batch.len() as u64, answer as u64 + 1);
     Ok(Cost {
-        steps: None,
         tokens: read * rounds + asked.len() as u64 * (answer * (answer + 1) / 2) as u64,
         batch_tokens: read.min(256 * read / asked.len() as u64),
         tokens_per_second: speeds.of(&settings.model, planned, false, &batch)?,

@@ -3,13 +3,13 @@
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use super::directory::RunDirectory;
-use super::summary::labels;
 use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
 use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
+use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::summary::labels;
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
@@ -23,7 +23,11 @@ const EXAMPLES: usize = 4;
 ///
 /// # Errors
 /// A CSV file that cannot be read, or a figure that cannot be written.
-pub(super) fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Result<Drawn> {
+pub(in crate::pipeline) fn draw(
+    experiment: &Experiment,
+    results: &Path,
+    folder: &Path,
+) -> Result<Drawn> {
     let mut drawn = Drawn::default();
     for (name, spec) in &experiment.figures {
         let figure = match spec.kind {
@@ -43,11 +47,11 @@ pub(super) fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Re
 
 /// What became of an experiment's figures.
 #[derive(Default)]
-pub(super) struct Drawn {
+pub(in crate::pipeline) struct Drawn {
     /// The files.
-    pub(super) written: Vec<PathBuf>,
+    pub(in crate::pipeline) written: Vec<PathBuf>,
     /// Figures with nothing to show, and why.
-    pub(super) left_out: Vec<(String, String)>,
+    pub(in crate::pipeline) left_out: Vec<(String, String)>,
 }
 
 /// A figure, or why there is nothing to draw.

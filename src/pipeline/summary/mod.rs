@@ -1,13 +1,16 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
+pub(in crate::pipeline) mod figures;
+pub(in crate::pipeline) mod groups;
+
 use std::path::Path;
 
-use super::directory::RunDirectory;
 use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, PredictionRow};
 use crate::metrics::statistics::wilson_95;
 use crate::metrics::table;
+use crate::pipeline::directory::RunDirectory;
 
 /// What each point is called where people read it.
 ///
@@ -38,7 +41,7 @@ pub fn labels(experiment: &Experiment) -> Vec<String> {
 }
 
 /// Whether any run of the experiment is done.
-pub(super) fn any_done(experiment: &Experiment, results: &Path) -> bool {
+pub(in crate::pipeline) fn any_done(experiment: &Experiment, results: &Path) -> bool {
     experiment.points.iter().any(|point| {
         let run = |&seed| RunDirectory::new(experiment, point, seed, results);
         experiment.seeds.iter().any(|seed| run(seed).is_done())
@@ -49,7 +52,7 @@ pub(super) fn any_done(experiment: &Experiment, results: &Path) -> bool {
 ///
 /// # Errors
 /// Predictions that cannot be read.
-pub(super) fn write(
+pub(in crate::pipeline) fn write(
     experiment: &Experiment,
     results: &Path,
     folder: &Path,
@@ -116,7 +119,7 @@ pub(super) fn write(
 }
 
 /// Right answers and questions; absent if the split has no answers to compare with.
-pub(super) fn count(
+pub(in crate::pipeline) fn count(
     run: &RunDirectory,
     split: &str,
     subject: &str,

@@ -2,16 +2,16 @@
 
 use std::path::{Path, PathBuf};
 
-use super::directory::RunDirectory;
-use super::stage::{Kind, Stage};
-use super::store::{StageFolder, entries, remove};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table;
+use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::stage::store::{StageFolder, entries, remove};
+use crate::pipeline::stage::{Kind, Stage};
 
 /// A stage and where its results are.
-pub(super) type Made<'a> = (&'a Stage, &'a StageFolder);
+pub(in crate::pipeline) type Made<'a> = (&'a Stage, &'a StageFolder);
 
 /// Fills a run's folder with the results of its stages as far as they are there, and takes out of
 /// it what they have not made: the leavings of an earlier run, or of an earlier failure.
@@ -20,7 +20,7 @@ pub(super) type Made<'a> = (&'a Stage, &'a StageFolder);
 ///
 /// # Errors
 /// A result cannot be read, or the folder not be written.
-pub(super) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
+pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
     let trained: Vec<&StageFolder> = stages
         .iter()
         .filter(|(stage, _)| stage.kind != Kind::Evaluate)

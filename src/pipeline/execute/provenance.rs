@@ -6,14 +6,14 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use super::stage::{Source, Stage};
 use crate::config::Experiment;
 use crate::config::schema::{DataKind, Settings};
 use crate::data::cs224n;
+use crate::pipeline::stage::{Source, Stage};
 
 /// `provenance.json`. The settings are in `resolved.toml` beside it.
 #[derive(Debug, Serialize)]
-pub(super) struct Provenance {
+pub(in crate::pipeline) struct Provenance {
     /// When the run began, RFC 3339.
     started: String,
     /// The command line, word by word.
@@ -67,7 +67,7 @@ struct Machine {
 
 /// What is the same for all runs of one command.
 #[derive(Debug)]
-pub(super) struct Origin {
+pub(in crate::pipeline) struct Origin {
     git: Option<Git>,
     program: Program,
     machine: Machine,
@@ -75,7 +75,7 @@ pub(super) struct Origin {
 
 impl Origin {
     /// Looks around, once.
-    pub(super) fn here(experiment: &Experiment) -> Self {
+    pub(in crate::pipeline) fn here(experiment: &Experiment) -> Self {
         Self {
             git: git(experiment.path.parent().unwrap_or(Path::new("."))),
             program: program(),
@@ -84,7 +84,7 @@ impl Origin {
     }
 
     /// The provenance of one run with its stages.
-    pub(super) fn of(
+    pub(in crate::pipeline) fn of(
         &self,
         experiment: &Experiment,
         (settings, seed): (&Settings, u64),
@@ -217,7 +217,7 @@ mod tests {
 
     #[test]
     fn the_version_of_dfdx_is_the_one_that_is_built_with() {
-        let lock = include_str!("../../Cargo.lock");
+        let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
         let entry = format!("name = \"dfdx\"\nversion = \"{}\"\n", program().dfdx);
         assert!(lock.contains(&entry));
     }

@@ -14,37 +14,37 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::lock::LOCK_FILE;
-use super::stage::{Ingredients, Kind, Stage};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
+use crate::pipeline::execute::lock::LOCK_FILE;
+use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{Checkpoint, Prefix};
 
 /// The folder below the results that keeps them.
-pub(super) const CACHE: &str = ".cache";
+pub(in crate::pipeline) const CACHE: &str = ".cache";
 
 /// The folder of one stage's results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct StageFolder {
+pub(in crate::pipeline) struct StageFolder {
     path: PathBuf,
 }
 
 /// `stage.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(super) struct Record {
-    pub(super) stage: Kind,
-    pub(super) depends_on: Ingredients,
+pub(in crate::pipeline) struct Record {
+    pub(in crate::pipeline) stage: Kind,
+    pub(in crate::pipeline) depends_on: Ingredients,
 }
 
 /// `done.json`: file names, relative to the folder, and their BLAKE3 sums.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(super) struct Done {
-    pub(super) results: BTreeMap<String, String>,
+pub(in crate::pipeline) struct Done {
+    pub(in crate::pipeline) results: BTreeMap<String, String>,
 }
 
 /// How far a stage is.
 #[derive(Debug)]
-pub(super) enum Found {
+pub(in crate::pipeline) enum Found {
     /// All its results are there, to the byte.
     Done,
     /// It can go on from a checkpoint.
@@ -55,50 +55,50 @@ pub(super) enum Found {
 
 impl StageFolder {
     /// Where a stage's results go. Nothing is created.
-    pub(super) fn new(results: &Path, kind: Kind, key: &str) -> Self {
+    pub(in crate::pipeline) fn new(results: &Path, kind: Kind, key: &str) -> Self {
         Self {
             path: results.join(CACHE).join(kind.name()).join(key),
         }
     }
 
-    pub(super) fn path(&self) -> &Path {
+    pub(in crate::pipeline) fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(super) fn metrics_csv(&self) -> PathBuf {
+    pub(in crate::pipeline) fn metrics_csv(&self) -> PathBuf {
         self.path.join("metrics.csv")
     }
 
-    pub(super) fn timings_csv(&self) -> PathBuf {
+    pub(in crate::pipeline) fn timings_csv(&self) -> PathBuf {
         self.path.join("timings.csv")
     }
 
-    pub(super) fn corruption_csv(&self) -> PathBuf {
+    pub(in crate::pipeline) fn corruption_csv(&self) -> PathBuf {
         self.path.join("corruption_examples.csv")
     }
 
-    pub(super) fn weights(&self) -> PathBuf {
+    pub(in crate::pipeline) fn weights(&self) -> PathBuf {
         self.path.join("weights.safetensors")
     }
 
-    pub(super) fn best_weights(&self) -> PathBuf {
+    pub(in crate::pipeline) fn best_weights(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
 
     /// Weights before the step at which training diverged.
-    pub(super) fn weights_before(&self, step: usize) -> PathBuf {
+    pub(in crate::pipeline) fn weights_before(&self, step: usize) -> PathBuf {
         self.path.join(format!("before-step-{step}.safetensors"))
     }
 
-    pub(super) fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
+    pub(in crate::pipeline) fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
         self.predictions().join(format!("{split}-{subject}.tsv"))
     }
 
-    pub(super) fn predictions(&self) -> PathBuf {
+    pub(in crate::pipeline) fn predictions(&self) -> PathBuf {
         self.path.join("predictions")
     }
 
-    pub(super) fn checkpoint(&self, step: usize) -> PathBuf {
+    pub(in crate::pipeline) fn checkpoint(&self, step: usize) -> PathBuf {
         self.checkpoints()
             .join(format!("step-{step:08}.safetensors"))
     }
@@ -111,7 +111,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(super) fn begin(&self, stage: &Stage) -> Result<()> {
+    pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
         // First what says that there is something.
         remove(&self.path.join("done.json"))?;
         for entry in entries(&self.path) {
@@ -127,7 +127,7 @@ impl StageFolder {
     }
 
     /// What the stage depended on, if its folder still says so.
-    pub(super) fn record(&self) -> Option<Record> {
+    pub(in crate::pipeline) fn record(&self) -> Option<Record> {
         read_json(&self.path.join("stage.json"))
     }
 
@@ -135,7 +135,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// A result that cannot be read, or the folder not be written.
-    pub(super) fn finish(&self, results: &[PathBuf]) -> Result<()> {
+    pub(in crate::pipeline) fn finish(&self, results: &[PathBuf]) -> Result<()> {
         let mut done = Done::default();
         for path in results {
             let sum = sum(path).map_err(|e| Error::io(ErrorKind::Run, "read", path, e))?;
@@ -153,17 +153,17 @@ impl StageFolder {
     ///
     /// # Errors
     /// They cannot be removed.
-    pub(super) fn settle(&self) -> Result<()> {
+    pub(in crate::pipeline) fn settle(&self) -> Result<()> {
         remove(&self.checkpoints())
     }
 
     /// Whether `done.json` is there; the results are not looked at.
-    pub(super) fn is_marked_done(&self) -> bool {
+    pub(in crate::pipeline) fn is_marked_done(&self) -> bool {
         self.path.join("done.json").is_file()
     }
 
     /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
-    pub(super) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
+    pub(in crate::pipeline) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
         match self.damage() {
             Some(None) => return Found::Done,
             Some(damage) => return Found::Nothing(damage),
@@ -233,7 +233,7 @@ impl StageFolder {
     }
 
     /// The steps that have a checkpoint, ascending.
-    pub(super) fn steps(&self) -> Vec<usize> {
+    pub(in crate::pipeline) fn steps(&self) -> Vec<usize> {
         let step = |path: PathBuf| {
             let name = path.file_name()?.to_str()?;
             name.strip_prefix("step-")?
@@ -254,7 +254,7 @@ impl StageFolder {
 ///
 /// # Errors
 /// The file is shorter, or cannot be read.
-pub(super) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
+pub(in crate::pipeline) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
     let mut content = std::fs::read(path)?;
     if let Some(bytes) = bytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -274,7 +274,7 @@ fn sum(path: &Path) -> std::io::Result<String> {
 }
 
 /// The paths in a folder, sorted; none if there is no such folder.
-pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
+pub(in crate::pipeline) fn entries(folder: &Path) -> Vec<PathBuf> {
     let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
     let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
     paths.sort();
@@ -282,7 +282,7 @@ pub(super) fn entries(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// Removes a file or folder; one that is not there is removed already.
-pub(super) fn remove(path: &Path) -> Result<()> {
+pub(in crate::pipeline) fn remove(path: &Path) -> Result<()> {
     let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let removed = if is_folder {
         std::fs::remove_dir_all(path)
@@ -297,13 +297,13 @@ pub(super) fn remove(path: &Path) -> Result<()> {
     }
 }
 
-pub(super) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
+pub(in crate::pipeline) fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).expect("plain tables are JSON");
     text.push(b'\n');
     files::write(path, &text)
 }
 
 /// `None` if the file is missing or not what it should be.
-pub(super) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
+pub(in crate::pipeline) fn read_json<T: serde::de::DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }

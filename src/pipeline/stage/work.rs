@@ -3,11 +3,6 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::directory::RunDirectory;
-use super::journal::{Journal, default_checkpoint_steps};
-use super::preflight;
-use super::stage::{Kind, Source, Stage};
-use super::store::StageFolder;
 use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::BirthPlaces;
@@ -17,7 +12,12 @@ use crate::eval;
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
-use crate::progress::Progress;
+use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::preflight;
+use crate::pipeline::stage::journal::{Journal, default_checkpoint_steps};
+use crate::pipeline::stage::store::StageFolder;
+use crate::pipeline::stage::{Kind, Source, Stage};
+use crate::progress;
 use crate::stop::Stop;
 use crate::train::checkpoint::{Best, Checkpoint};
 use crate::train::{self, Outcome, Position, fit};
@@ -29,19 +29,20 @@ const CORRUPTION_EXAMPLES: usize = 12;
 pub const VOCABULARY_NOTE: &str = "vocabulary";
 
 /// All that a stage works with.
-pub(super) struct Work<'a> {
-    pub(super) stage: &'a Stage,
-    pub(super) settings: &'a Settings,
-    pub(super) seed: u64,
-    pub(super) corpus: &'a Corpus,
+pub(in crate::pipeline) struct Work<'a> {
+    pub(in crate::pipeline) stage: &'a Stage,
+    pub(in crate::pipeline) settings: &'a Settings,
+    pub(in crate::pipeline) seed: u64,
+    pub(in crate::pipeline) corpus: &'a Corpus,
     /// Where it writes; locked by this process.
-    pub(super) folder: &'a StageFolder,
+    pub(in crate::pipeline) folder: &'a StageFolder,
     /// The folder with the weights that the stage before has made.
-    pub(super) input: Option<&'a StageFolder>,
+    pub(in crate::pipeline) input: Option<&'a StageFolder>,
     /// The run for which it is done, as messages name it.
-    pub(super) run: &'a RunDirectory,
-    pub(super) progress: &'a Progress,
-    pub(super) stop: &'a Stop,
+    pub(in crate::pipeline) run: &'a RunDirectory,
+    /// Where it shows how far it is.
+    pub(in crate::pipeline) shown: &'a progress::Run,
+    pub(in crate::pipeline) stop: &'a Stop,
 }
 
 impl Work<'_> {
@@ -49,7 +50,7 @@ impl Work<'_> {
     ///
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
-    pub(super) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
+    pub(in crate::pipeline) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
         if from.is_none() {
             self.folder.begin(self.stage)?;
         }
@@ -95,7 +96,7 @@ impl Work<'_> {
         }
         if spec.ask_model {
             let model = self.model()?;
-            let mut task = self.progress.begin("evaluate", asked.len());
+            let mut task = self.shown.begin("evaluate", asked.len(), 0);
             let rows: Vec<PredictionRow> = eval::ask_model(
                 model.as_ref(),
                 &self.corpus.vocabulary,
@@ -141,7 +142,8 @@ impl Work<'_> {
         let steps = stage.steps(task.len());
         let every = training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
-        let bar = self.progress.begin(kind.name(), steps);
+        let already = from.as_ref().map_or(0, |from| from.position.step);
+        let bar = self.shown.begin(kind.name(), steps, already);
         let (folder, stop) = (self.folder, self.stop);
         let mut journal =
             Journal::open(folder, self.stage, [steps, every], from.as_ref(), stop, bar)?;
@@ -168,8 +170,9 @@ impl Work<'_> {
         let folder = self.folder;
         write_weights(&folder.weights(), model, self.corpus)?;
         let mut results = vec![folder.metrics_csv(), folder.weights()];
-        if let Some(best) = best {
-            let checkpoint = Checkpoint::read(&folder.checkpoint(best.step))?;
+        // A best checkpoint that was damaged meanwhile is no reason to lose the end of the training.
+        let best = best.and_then(|best| Checkpoint::read(&folder.checkpoint(best.step)).ok());
+        if let Some(checkpoint) = best {
             let notes = notes(self.corpus);
             weights::write(&folder.best_weights(), &checkpoint.state.weights, &notes)?;
             results.push(folder.best_weights());
@@ -231,7 +234,7 @@ impl Work<'_> {
 ///
 /// # Errors
 /// See [`SpanCorruption::new`].
-pub(super) fn pretraining(
+pub(in crate::pipeline) fn pretraining(
     settings: &Settings,
     seed: u64,
     corpus: &Corpus,
@@ -246,7 +249,11 @@ pub(super) fn pretraining(
 ///
 /// # Errors
 /// The file is not of this model, or was trained on other characters.
-pub(super) fn start_from(model: &mut dyn Trainable, file: &Path, corpus: &Corpus) -> Result<()> {
+pub(in crate::pipeline) fn start_from(
+    model: &mut dyn Trainable,
+    file: &Path,
+    corpus: &Corpus,
+) -> Result<()> {
     let (loaded, notes) = weights::read(file)?;
     let own = corpus.vocabulary.characters();
     let other = |characters: &String| *characters != own;

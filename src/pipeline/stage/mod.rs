@@ -4,6 +4,10 @@
 //! result: that is how one pretraining serves every finetuning that starts from it, and why
 //! comments, formatting and keys that a stage does not read make nothing stale.
 
+mod journal;
+pub(in crate::pipeline) mod store;
+pub(in crate::pipeline) mod work;
+
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
@@ -193,7 +197,7 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
 }
 
 /// The ingredient that says where weights come from.
-pub(super) const START: &str = "start";
+pub(in crate::pipeline) const START: &str = "start";
 
 fn model(all: &mut Ingredients, spec: &ModelSpec) {
     let mut spec = plain(spec);
@@ -242,7 +246,7 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, corpus: &Corpus) {
         remove(&mut read, "answer_characters");
     }
     flatten(all, "evaluate", read);
-    let asked = super::preflight::questions_of(corpus, spec.split);
+    let asked = crate::pipeline::preflight::questions_of(corpus, spec.split);
     all.insert(
         format!("data.{}", spec.split.name()),
         questions(asked).into(),

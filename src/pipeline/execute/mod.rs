@@ -1,0 +1,291 @@
+//! Carrying a plan out: stages in the order of the plan, several at once, each once.
+//!
+//! Workers take stages from a `board`; a `desk` keeps the papers of the runs for which they are
+//! done. What fails ends the runs that need it, and no others.
+
+mod assemble;
+mod board;
+mod desk;
+pub(in crate::pipeline) mod lock;
+mod provenance;
+
+use std::sync::{Arc, Condvar, Mutex, MutexGuard};
+
+use self::board::{Board, Next, RunState, StageState};
+use self::desk::{Desk, Opened};
+use crate::error::{Error, Result};
+use crate::files;
+use crate::pipeline::Options;
+use crate::pipeline::plan::{Action, Plan};
+use crate::pipeline::stage::store::Found;
+use crate::pipeline::stage::work::Work;
+use crate::progress::Progress;
+use crate::stop::Stop;
+
+pub(in crate::pipeline) use self::board::Failure;
+
+/// How a plan was carried out.
+pub(in crate::pipeline) struct Outcome {
+    /// What failed, in the order in which it did.
+    pub(in crate::pipeline) failures: Vec<Failure>,
+    /// Whether every run has its results.
+    pub(in crate::pipeline) is_complete: bool,
+}
+
+/// Does what the plan says.
+///
+/// Without `keep_going` the first failure asks everything else to stop; what was at work keeps a
+/// checkpoint.
+pub(in crate::pipeline) fn execute(
+    plan: &Plan<'_>,
+    options: &Options,
+    progress: &Progress,
+    stop: &Stop,
+) -> Outcome {
+    let team = Team {
+        plan,
+        options,
+        progress,
+        stop,
+        desk: Desk::new(plan, progress),
+        board: Mutex::new(Board::new(plan)),
+        changed: Condvar::new(),
+    };
+    team.desk.queue();
+    let jobs = options.jobs.clamp(1, plan.stages.len().max(1));
+    if jobs == 1 {
+        team.work();
+    } else {
+        let threads = (rayon::current_num_threads() / jobs).max(1);
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    match pool {
+                        Ok(pool) => pool.install(|| team.work()),
+                        // The system has no threads to give: the shared ones do.
+                        Err(_) => team.work(),
+                    }
+                });
+            }
+        });
+    }
+    team.close()
+}
+
+struct Team<'a> {
+    plan: &'a Plan<'a>,
+    options: &'a Options,
+    progress: &'a Progress,
+    stop: &'a Stop,
+    desk: Desk<'a>,
+    board: Mutex<Board>,
+    changed: Condvar,
+}
+
+/// Why locking the board cannot fail.
+const NO_PANIC: &str = "nobody panics while holding the board";
+
+impl Team<'_> {
+    /// One worker: stages until there is nothing left to do.
+    fn work(&self) {
+        self.finish_runs();
+        while let Some(stage) = self.next() {
+            match self.carrier(stage) {
+                // None of its runs could begin, so nobody waits for it.
+                None => self.mark(stage, StageState::Failed),
+                Some((run, opened)) => match self.do_stage(stage, run, &opened) {
+                    Ok(()) => self.mark(stage, StageState::Settled),
+                    Err(error) => self.fail(stage, error),
+                },
+            }
+            self.finish_runs();
+        }
+    }
+
+    fn board(&self) -> MutexGuard<'_, Board> {
+        self.board.lock().expect(NO_PANIC)
+    }
+
+    fn wait<'b>(&self, board: MutexGuard<'b, Board>) -> MutexGuard<'b, Board> {
+        self.changed.wait(board).expect(NO_PANIC)
+    }
+
+    fn mark(&self, stage: usize, state: StageState) {
+        self.board().stages[stage] = state;
+        self.changed.notify_all();
+    }
+
+    /// The next stage, once there is one that can be done; `None` at the end.
+    fn next(&self) -> Option<usize> {
+        let mut board = self.board();
+        loop {
+            if self.stop.wanted().is_some() {
+                return None;
+            }
+            match board.take_next(self.plan) {
+                Next::Stage(stage) => return Some(stage),
+                Next::Nothing => return None,
+                Next::Wait => board = self.wait(board),
+            }
+        }
+    }
+
+    /// The run in whose name a stage is done: the first that needs it and can begin.
+    fn carrier(&self, stage: usize) -> Option<(usize, Arc<Opened>)> {
+        self.plan
+            .users(stage)
+            .find_map(|run| Some((run, self.open(run)?)))
+    }
+
+    /// Begins a run if it has not begun; `None` if it cannot, or has ended.
+    fn open(&self, run: usize) -> Option<Arc<Opened>> {
+        let mut board = self.board();
+        loop {
+            match &board.runs[run] {
+                RunState::Open(opened) => return Some(opened.clone()),
+                RunState::Done | RunState::Ended => return None,
+                RunState::Queued => break,
+                RunState::Busy => board = self.wait(board),
+            }
+        }
+        board.runs[run] = RunState::Busy;
+        drop(board);
+        let begun = self.desk.open(run);
+        let mut board = self.board();
+        let opened = match begun {
+            Ok(opened) => {
+                let opened = Arc::new(opened);
+                board.runs[run] = RunState::Open(opened.clone());
+                Some(opened)
+            }
+            Err(error) => {
+                board.runs[run] = RunState::Ended;
+                self.report(&mut board, vec![run], error);
+                None
+            }
+        };
+        self.changed.notify_all();
+        opened
+    }
+
+    /// Does a stage, unless it is found to be done; goes on from a checkpoint if there is one.
+    fn do_stage(&self, number: usize, run: usize, opened: &Opened) -> Result<()> {
+        let planned = &self.plan.stages[number];
+        let (kind, folder) = (planned.stage.kind.name(), &planned.folder);
+        let name = self.plan.name(run);
+        let waiting = |holder: &str| {
+            let line = format!("{name}: waiting for {holder}, which does the same {kind}");
+            self.progress.say(&line);
+        };
+        let _lock = lock::wait(folder.path(), self.stop, waiting)?;
+        files::remove_unfinished(folder.path());
+        let asked_again = self.options.again && planned.action != Action::Reuse;
+        // Another process may have done it since the plan was made.
+        let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
+            _ if asked_again => None,
+            Found::Done => {
+                self.progress.detail(&format!("{name}: {kind} is reused"));
+                self.desk.found_done(number);
+                return folder.settle();
+            }
+            Found::Started(checkpoint) => {
+                let step = checkpoint.progress.position.step;
+                self.progress
+                    .say(&format!("{name}: {kind} goes on after step {step}"));
+                Some(*checkpoint)
+            }
+            Found::Nothing(_) => None,
+        };
+        if let (Action::Run { reason }, None) = (&planned.action, &from) {
+            self.progress
+                .detail(&format!("{name}: {kind} runs ({reason})"));
+        }
+        let work = Work {
+            stage: &planned.stage,
+            settings: planned.settings,
+            seed: planned.seed,
+            corpus: &planned.corpus,
+            folder,
+            input: planned.needs.map(|input| &self.plan.stages[input].folder),
+            run: &self.plan.runs[run].directory,
+            shown: &opened.shown,
+            stop: self.stop,
+        };
+        work.run(from)
+    }
+
+    /// Notes that a stage has failed; all runs that need it end.
+    fn fail(&self, stage: usize, error: Error) {
+        let mut board = self.board();
+        board.stages[stage] = StageState::Failed;
+        let ended = board.end_users(self.plan, stage);
+        drop(board);
+        for (run, before) in &ended {
+            let at_work = matches!(before, RunState::Open(_));
+            // One that was never begun stays in the queue when everything stops.
+            if at_work || !error.is_interruption() {
+                self.desk.end(*run, &error, at_work);
+            }
+        }
+        let runs = ended.into_iter().map(|(run, _)| run).collect();
+        self.report(&mut self.board(), runs, error);
+        self.changed.notify_all();
+    }
+
+    /// Puts together every run whose stages are all settled.
+    fn finish_runs(&self) {
+        loop {
+            let complete = self.board().take_complete(self.plan);
+            match complete {
+                None => return,
+                Some((run, RunState::Open(opened))) => {
+                    if let Err(error) = self.desk.finish(run) {
+                        let mut board = self.board();
+                        board.runs[run] = RunState::Ended;
+                        self.report(&mut board, vec![run], error);
+                    } else if let Ok(opened) = Arc::try_unwrap(opened) {
+                        opened.shown.done();
+                    }
+                }
+                // All its stages were there before: it only has to be put together.
+                Some((run, _)) => drop(self.open(run)),
+            }
+        }
+    }
+
+    /// Keeps a failure, says it now if there is more to come, and stops the rest unless told not to.
+    fn report(&self, board: &mut Board, runs: Vec<usize>, error: Error) {
+        if !error.is_interruption() {
+            if self.options.keep_going {
+                for &run in &runs {
+                    let (name, message) = (self.plan.name(run), error.message());
+                    self.progress.say(&format!("{name}: failed: {message}"));
+                }
+            } else {
+                self.stop.after_failure();
+            }
+        }
+        board.failures.push(Failure { runs, error });
+    }
+
+    /// Ends the runs that were stopped between two stages.
+    fn close(self) -> Outcome {
+        let mut board = self.board.into_inner().expect(NO_PANIC);
+        let is_complete = board.is_complete();
+        if let Some(why) = self.stop.wanted() {
+            let error = why.error("between two stages");
+            for (run, state) in board.runs.iter().enumerate() {
+                if matches!(state, RunState::Open(_)) {
+                    self.desk.end(run, &error, true);
+                }
+            }
+        }
+        // The locks go, and the lines of the runs.
+        board.runs.clear();
+        Outcome {
+            failures: board.failures,
+            is_complete,
+        }
+    }
+}

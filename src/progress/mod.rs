@@ -1,0 +1,79 @@
+//! What a long run says while it works: nested bars on a terminal, plain lines elsewhere.
+//!
+//! Three levels: a [`Sweep`] of runs, a [`Run`] of stages, a [`Task`] of steps. On a terminal each
+//! has a live line at the bottom of the screen; what ends is printed above, where it stays. Into a
+//! file or a pipe go whole lines without any control character.
+
+mod line;
+mod output;
+mod pace;
+mod sweep;
+mod task;
+#[cfg(test)]
+mod tests;
+
+use std::sync::Arc;
+
+pub use line::{in_words, thousands};
+use output::Output;
+pub use sweep::{Run, Sweep};
+pub use task::Task;
+
+/// How much is said.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verbosity {
+    /// Nothing at all.
+    Quiet,
+    /// What is done, and how far it is.
+    Normal,
+    /// Details as well.
+    Verbose,
+}
+
+/// Speaks on standard error, from any thread; standard output is for results.
+///
+/// Nothing here can fail: where nobody listens, nothing is said.
+pub struct Progress {
+    output: Arc<Output>,
+    verbose: bool,
+}
+
+impl Progress {
+    /// Live lines if standard error is a terminal that can draw them, plain lines if not.
+    pub fn new(verbosity: Verbosity) -> Self {
+        let output = match verbosity {
+            Verbosity::Quiet => Output::silent(),
+            Verbosity::Normal | Verbosity::Verbose => Output::standard_error(),
+        };
+        Self::on(output, verbosity)
+    }
+
+    fn on(output: Output, verbosity: Verbosity) -> Self {
+        Self {
+            output: Arc::new(output),
+            verbose: verbosity == Verbosity::Verbose,
+        }
+    }
+
+    /// Says one line, above whatever is live. A long one is not cut.
+    pub fn say(&self, line: &str) {
+        self.output.print(line);
+    }
+
+    /// Says one line to those who want details.
+    pub fn detail(&self, line: &str) {
+        if self.verbose {
+            self.say(line);
+        }
+    }
+
+    /// Begins a task of so many `steps` that belongs to no run; one of no steps is not shown.
+    pub fn begin(&self, name: &str, steps: usize) -> Task {
+        Task::alone(&self.output, name, steps)
+    }
+
+    /// Begins an experiment of so many `runs`. `work` is the number of steps of all their stages.
+    pub fn sweep(&self, name: &str, runs: usize, work: u64) -> Sweep {
+        Sweep::new(&self.output, name, runs, work)
+    }
+}
