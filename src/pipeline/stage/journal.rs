@@ -5,7 +5,7 @@ use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix, remove};
-use crate::progress::Task;
+use crate::progress::{Task, thousands};
 use crate::stop::Stop;
 use crate::train::checkpoint::{Best, Checkpoint, Losses, Progress};
 use crate::train::{Position, Recorder, Taken};
@@ -145,11 +145,10 @@ impl Recorder for Journal<'_> {
         self.last_loss_nats = Some(row.loss_nats);
         self.losses.steps += 1;
         self.losses.sum_nats += row.loss_nats;
-        let (epoch, loss, speed) = (row.epoch, row.loss_nats, taken.timing.tokens_per_second);
-        self.task.at(
-            row.step,
-            &format!("epoch {epoch}  loss {loss:.3} nats  {speed:.0} tokens/s"),
-        );
+        let (epoch, loss) = (row.epoch, row.loss_nats);
+        let speed = thousands(taken.timing.tokens_per_second as usize);
+        let message = format!("epoch {epoch}  loss {loss:.3} nats  {speed} tokens/s");
+        self.task.at(row.step, &message);
         let step = taken.position.step;
         if step == self.steps {
             // There are the weights instead.
