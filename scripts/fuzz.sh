@@ -36,5 +36,5 @@ for target in "${targets[@]}"; do
     [ "$target" != experiment ] || seeds=experiments
     echo "== $target, $seconds s"
     cargo fuzz run "${options[@]}" "$target" "$corpus" "$seeds" -- \
-        -max_total_time="$seconds" -artifact_prefix=target/fuzz-crashes/ -print_final_stats=1
+        -max_total_time="$seconds" -max_len=4096 -artifact_prefix=target/fuzz-crashes/ -print_final_stats=1
 done
