@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
@@ -67,6 +67,26 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Print every key of an experiment with its value, and where that was set
+    #[command(after_help = "\
+Examples:
+  attnlab show experiments/quickstart.toml
+  attnlab show experiments/birthplace/vanilla.toml --set pretrain.epochs=2 --json")]
+    Show {
+        /// The experiment, a TOML file
+        file: PathBuf,
+        /// Override a key of the file, as for run
+        #[arg(long = "set", value_name = "KEY=VALUE")]
+        set: Vec<String>,
+        /// As JSON, for scripts
+        #[arg(long)]
+        json: bool,
+    },
+    /// Print the JSON Schema of experiment files, for editors and linters
+    #[command(after_help = "\
+Example:
+  attnlab schema > experiments/experiment.schema.json")]
+    Schema,
     /// Draw an experiment's figures again from its CSV files
     #[command(after_help = "\
 Example:
@@ -127,6 +147,16 @@ Example:
         run: PathBuf,
         /// The file to write
         file: PathBuf,
+    },
+    /// Print the script by which a shell completes commands, options and files
+    #[command(after_help = "\
+Examples:
+  attnlab completions bash > ~/.local/share/bash-completion/completions/attnlab
+  attnlab completions zsh > ~/.zfunc/_attnlab
+  attnlab completions fish > ~/.config/fish/completions/attnlab.fish")]
+    Completions {
+        /// The shell
+        shell: clap_complete::Shell,
     },
     /// Fetch data sets and look at them
     #[command(subcommand)]
@@ -324,6 +354,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Clean(args) => commands::clean::clean(&args),
         Command::Check { paths, json } => commands::check::check(&paths, json),
         Command::Shapes { json } => commands::check::shapes(json),
+        Command::Show { file, set, json } => commands::show::show(&file, &set, json),
+        Command::Schema => commands::schema::schema(),
         Command::Plot { experiment, json } => commands::plot(&experiment, json),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask {
@@ -333,6 +365,11 @@ fn dispatch(command: Command) -> Result<()> {
         } => commands::trained::ask(&run, &question, json),
         Command::Score { run, text } => commands::trained::score(&run, &text),
         Command::Export { run, file } => commands::trained::export(&run, &file),
+        Command::Completions { shell } => {
+            let mut script = vec![];
+            clap_complete::generate(shell, &mut Cli::command(), "attnlab", &mut script);
+            commands::print_bytes(&script)
+        }
         Command::Data(Data::Fetch {
             name: _,
             from,

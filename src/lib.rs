@@ -54,24 +54,25 @@
 //!   releases when its holder dies.
 //! * No step with a loss or gradient that is not finite changes a weight.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
-//! * `dfdx` appears only in [`model`] and [`ops`], `figment` and `toml` only in [`config`], `csv`
-//!   only in [`metrics`], `plotters` only in [`plot`], `clap` only in [`cli`]; `ops` knows no model,
-//!   `train` no dimension, `plot` neither model nor data; `unsafe` stands only in `ops`. A test
-//!   reads the source and holds to it.
+//! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
+//!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `clap` and `clap_complete`
+//!   only in [`cli`]; `ops` knows no model, `train` no dimension, `plot` neither model nor data;
+//!   `unsafe` stands only in `ops`. A test reads the source and holds to it.
 //!
 //! # Crates, and why
 //!
 //! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices with AVX-512 on
-//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `clap` reads the command line. `figment`
-//! layers settings, `toml` finds their lines, `strsim` the spelling that was meant. `plotters`
-//! writes the SVG, `resvg` turns it into outlines and PNG with the fonts of
-//! `epaint_default_fonts`, so that text shows on a machine with no fonts. `safetensors` holds
-//! weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with `serde-aux` for the
-//! header of an empty one; `statrs` has Student's quantiles and logarithms of binomials. `ureq` fetches
-//! data, `sha2` checks it, `blake3` names stages and seals checkpoints, `directories` knows where data
-//! goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress as
-//! wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell time and
-//! machine to the provenance.
+//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `clap` reads
+//! the command line, `clap_complete` completes it. `figment` layers settings, `toml` finds their
+//! lines, `strsim` the spelling that was meant, and `schemars` makes a JSON Schema of their types
+//! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with
+//! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts.
+//! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
+//! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
+//! binomials. `ureq` fetches data, `sha2` checks it, `blake3` names stages and seals checkpoints,
+//! `directories` knows where data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr`
+//! draw, `indicatif` shows progress as wide as `console` says the terminal is, `signal-hook`
+//! hears the user; `jiff` and `sysinfo` tell time and machine to the provenance.
 
 pub mod cli;
 mod commands;

@@ -7,6 +7,8 @@ pub(crate) mod compare;
 pub(crate) mod data;
 pub(crate) mod list;
 pub(crate) mod plan;
+pub(crate) mod schema;
+pub(crate) mod show;
 pub(crate) mod trained;
 
 use std::fmt::Display;
@@ -132,7 +134,7 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
 }
 
 /// A reader that has seen enough, such as `head`, is no reason to fail: what was done, was done.
-fn print_bytes(bytes: &[u8]) -> Result<()> {
+pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),

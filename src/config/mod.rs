@@ -2,9 +2,10 @@
 //!
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
-//! (what a file may say), `layers` and `overrides` (where values come from), `sweep` (one file,
-//! many points), `problems` (reading on after a mistake), `validate` (rules about values),
-//! `place` and `locate` (where the user wrote it).
+//! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
+//! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
+//! `validate` (rules about values), `place` and `locate` (where the user wrote it), `origins` (the
+//! answer to whoever asks).
 //!
 //! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
 //! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else
@@ -14,8 +15,11 @@ mod check;
 #[cfg(test)]
 mod compiled;
 mod difference;
+mod json_schema;
 mod layers;
 mod locate;
+mod merged;
+mod origins;
 mod overrides;
 mod place;
 mod point;
@@ -37,11 +41,14 @@ use figment::value::{Dict, Value};
 
 pub use check::{Checked, check, question};
 pub use difference::{Difference, differences};
+pub use json_schema::json_schema;
+pub use origins::{Origins, Setting, origins};
 pub use point::{Point, to_toml};
 
 use crate::error::{Error, Problem, Result};
 use layers::Fault;
-use place::{Placed, Places};
+use merged::Merged;
+use place::Placed;
 use schema::{FigureSpec, Frame, Settings};
 use sweep::{FRAME_KEYS, PointValues};
 
@@ -91,20 +98,17 @@ fn environment() -> Vec<(String, String)> {
 
 /// [`load`] with the environment as a parameter.
 fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> Result<Experiment> {
-    let failed = |placed: Vec<Placed>| Error::Problems(place::sorted(placed));
-    let layers = layers::read(path).map_err(|fault| failed(place::file_problems(fault)))?;
-    let (from_set, set_problems) = overrides::from_set(set);
-    let mut overrides = overrides::from_environment(environment);
-    overrides.extend(from_set);
-    let merge = |figment: figment::Figment, one: &overrides::Override| figment.merge(one.clone());
-    let figment = overrides.iter().fold(layers.figment, merge);
-    let root = figment
-        .find_value("")
-        .map_err(|cause| Error::config(cause.to_string()))?;
-    let places = Places::new(&figment, &root, &layers.files);
+    resolve(path, &Merged::read(path, set, environment)?)
+}
 
-    let mut problems: Vec<Placed> = set_problems.into_iter().map(unplaced).collect();
-    let axes = axis_keys(&root);
+/// Lays out the sweep and reads every point.
+fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
+    let Merged {
+        root, overrides, ..
+    } = merged;
+    let places = merged.places();
+    let mut problems: Vec<Placed> = merged.problems.iter().cloned().map(unplaced).collect();
+    let axes = axis_keys(root);
     problems.extend(
         overrides
             .iter()
@@ -116,7 +120,7 @@ fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> R
         problems.extend(faults.into_iter().map(|fault| places.problem(fault, point)));
     };
 
-    let (points, faults) = sweep::points(&root);
+    let (points, faults) = sweep::points(root);
     let mut excused = Vec::new();
     if !faults.is_empty() {
         // Read the rest as if the axes that are wrong had set their keys.
@@ -125,11 +129,11 @@ fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> R
         excused.push("sweep".to_owned());
     }
     note(faults, &everywhere);
-    let (frame, faults) = read_frame(&root, points.len(), &excused);
+    let (frame, faults) = read_frame(root, points.len(), &excused);
     note(faults, &everywhere);
     let (mut resolved, number) = (Vec::new(), points.len());
     for values in points {
-        let (settings, faults) = read_point(&values.apply(&root), &excused);
+        let (settings, faults) = read_point(&values.apply(root), &excused);
         note(faults, &values);
         resolved.extend(settings.map(|settings| Point::new(settings, &values)));
     }
@@ -153,7 +157,7 @@ fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> R
                 points: resolved,
             })
         }
-        _ => Err(failed(problems)),
+        _ => Err(Error::Problems(place::sorted(problems))),
     }
 }
 

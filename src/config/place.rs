@@ -40,15 +40,33 @@ impl<'a> Places<'a> {
             .rev()
             .find(|n| tree::get(self.root, &path[..*n]).is_some());
         let path = &path[..depth.unwrap_or(0)];
-        let value = tree::get(self.root, path);
-        let own = self
-            .files
-            .last()
-            .map(PathBuf::as_path)
-            .unwrap_or(Path::new(""));
         if path.is_empty() {
-            return in_file(own, None, fault);
+            return in_file(self.own(), None, fault);
         }
+        match self.source(path) {
+            Source::File(file, position) => in_file(&file, position, fault),
+            Source::Outside(name) => (None, problem(name, fault)),
+        }
+    }
+
+    /// Who set a key, as a user would say it: `experiments/x.toml:12`, `--set KEY` or `environment
+    /// ATTNLAB_KEY`. Absent if nobody did.
+    pub(super) fn origin(&self, path: &[String]) -> Option<String> {
+        tree::get(self.root, path)?;
+        Some(match self.source(path) {
+            Source::File(file, Some((line, _))) => format!("{}:{line}", file.display()),
+            Source::File(file, None) => file.display().to_string(),
+            Source::Outside(name) => name,
+        })
+    }
+
+    fn own(&self) -> &Path {
+        self.files.last().map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// Where a key that is set was set last.
+    fn source(&self, path: &[String]) -> Source {
+        let value = tree::get(self.root, path);
         if matches!(value, Some(Value::Dict(..))) {
             // Every layer may have added to a table: name the topmost file that has it.
             let whole = |file: &PathBuf| find(file, path).filter(|(_, whole)| *whole);
@@ -58,22 +76,32 @@ impl<'a> Places<'a> {
                 .rev()
                 .find_map(|file| Some((file, whole(file)?.0)));
             if let Some((file, position)) = found {
-                return in_file(file, Some(position), fault);
+                return Source::File(file.clone(), Some(position));
             }
         }
         let metadata = value.and_then(|value| self.figment.get_metadata(value.tag()));
-        match metadata {
-            Some(metadata) => match metadata
-                .source
-                .as_ref()
-                .and_then(figment::Source::file_path)
-            {
-                Some(file) => in_file(file, find(file, path).map(|(position, _)| position), fault),
-                None => (None, problem(metadata.name.to_string(), fault)),
-            },
-            None => in_file(own, None, fault),
+        let Some(metadata) = metadata else {
+            return Source::File(self.own().to_owned(), None);
+        };
+        let file = metadata
+            .source
+            .as_ref()
+            .and_then(figment::Source::file_path);
+        match file {
+            Some(file) => Source::File(
+                file.to_owned(),
+                find(file, path).map(|(position, _)| position),
+            ),
+            None => Source::Outside(metadata.name.to_string()),
         }
     }
+}
+
+/// Where a value was written.
+enum Source {
+    File(PathBuf, Option<Position>),
+    /// `--set KEY` or `environment ATTNLAB_KEY`.
+    Outside(String),
 }
 
 /// So many errors of a file that is not TOML are told.

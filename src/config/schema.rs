@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub(super) use training::EXCERPT_MARGIN;
@@ -19,7 +20,7 @@ mod training;
 use super::shape::ModelShape;
 
 /// One experiment after all layers are merged, at one point of its sweep.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where the corpus and the questions come from.
@@ -56,7 +57,7 @@ impl Settings {
 }
 
 /// Keys of the file that are not part of a point's [`Settings`].
-#[derive(Clone, Debug, Default, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Frame {
     /// Another file whose keys this one overrides, relative to this file.
@@ -78,7 +79,7 @@ fn default_seeds() -> Vec<u64> {
 }
 
 /// Where the documents and questions come from.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
     /// `"synthetic"` (made by the program) or `"cs224n"` (Wikipedia sentences, fetched by the user).
@@ -99,7 +100,7 @@ pub struct DataSpec {
 }
 
 /// See [`DataSpec::kind`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum DataKind {
     /// Biographies made by the program.
@@ -109,7 +110,7 @@ pub enum DataKind {
 }
 
 /// Shape and kind of the model. The shape is compiled in: see `attnlab shapes`.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// Number of blocks.
@@ -166,7 +167,7 @@ impl ModelSpec {
 }
 
 /// Which attention, with its own keys.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     /// `"vanilla"`: causal softmax attention.
@@ -174,7 +175,9 @@ pub struct AttentionSpec {
 }
 
 /// See [`AttentionSpec::kind`]. A further kind goes into [`super::shape::ATTENTION_KINDS`] too.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum AttentionKind {
     /// Causal multi-head softmax attention.
@@ -201,7 +204,7 @@ impl AttentionKind {
 }
 
 /// Answering questions.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluateSpec {
     /// Which questions: `"dev"` (with answers), `"test"` (without), or `"train"`. Default `"dev"`.
@@ -227,7 +230,7 @@ pub fn default_answer_characters() -> usize {
 }
 
 /// A number from elsewhere.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Reported {
     /// Fraction of questions answered right, 0 to 1.
@@ -237,7 +240,7 @@ pub struct Reported {
 }
 
 /// See [`EvaluateSpec::split`].
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Split {
     /// The questions that finetuning learns from.
@@ -261,7 +264,7 @@ impl Split {
 }
 
 /// Where the model runs.
-#[derive(Clone, Copy, Debug, Default, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
     /// The processor.
@@ -274,7 +277,7 @@ pub enum DeviceKind {
 }
 
 /// One figure of an experiment, drawn from its CSV files alone.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FigureSpec {
     /// `"accuracy-bars"`, `"learning-curves"` or `"corruption-examples"`.
@@ -291,7 +294,7 @@ pub struct FigureSpec {
 }
 
 /// See [`FigureSpec::kind`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum FigureKind {
     /// Accuracy of every point with its interval, the baseline, and what was reported.
@@ -303,7 +306,9 @@ pub enum FigureKind {
 }
 
 /// The stages that train.
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(
+    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
+)]
 #[serde(rename_all = "kebab-case")]
 pub enum StageKind {
     /// On the corpus.

@@ -3,8 +3,10 @@
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
+use proptest::prelude::*;
+
 use super::corruption::SpanCorruption;
-use super::questions::BirthPlaces;
+use super::questions::{self, BirthPlaces, Rows};
 use super::*;
 
 /// The directory that holds `cs224n/`; `None`, said on stderr, where it is not there.
@@ -126,4 +128,33 @@ fn a_specification_opens_what_it_names() {
             .exit_code(),
         5
     );
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::with_cases(1000) })]
+
+    #[test]
+    fn any_text_is_questions_or_an_error_that_names_its_line(
+        text in prop_oneof!["[a?é \t\r\n\u{0}]{0,40}", "([A-Z]{1,3}\t[a-z]{1,3}\r?\n){0,5}", any::<String>()],
+        answered: bool,
+    ) {
+        let rows = if answered { Rows::Answered } else { Rows::Unanswered };
+        let lines: Vec<&str> = text.lines().collect();
+        match questions::parse(&text, Path::new("q.tsv"), rows) {
+            Ok(read) => {
+                let back = |q: &Question| match &q.place {
+                    Some(place) => format!("{}\t{place}", q.text),
+                    None => q.text.clone(),
+                };
+                prop_assert_eq!(read.iter().map(back).collect::<Vec<_>>(), lines);
+                prop_assert!(read.iter().all(|q| q.place.is_some() == answered));
+            }
+            Err(error) => {
+                let message = error.message();
+                let line = message.strip_prefix("q.tsv:").and_then(|rest| rest.split(':').next());
+                let line: usize = line.and_then(|line| line.parse().ok()).unwrap_or_default();
+                prop_assert!((1..=lines.len()).contains(&line), "{}", message);
+            }
+        }
+    }
 }

@@ -124,7 +124,14 @@ impl Appender {
 /// # Errors
 /// Missing or unreadable, or a line that is not a `Row`: the message names file and line.
 pub fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
-    let text = files::read_text(Kind::Data, path)?;
+    from_text(&files::read_text(Kind::Data, path)?, path)
+}
+
+/// As [`read`], from the text of the file at `path`, which decides the delimiter.
+///
+/// # Errors
+/// A line that is not a `Row`: the message names file and line.
+pub fn from_text<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter(path))
         .from_reader(text.as_bytes());

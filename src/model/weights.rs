@@ -49,7 +49,9 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
         })
         .collect();
     let notes: HashMap<String, String> = notes.clone().into_iter().collect();
-    safetensors::serialize(views.map_err(fail)?, Some(notes)).map_err(fail)
+    // With neither notes nor weights, safetensors writes an empty table of notes unreadably.
+    let notes = (!notes.is_empty()).then_some(notes);
+    safetensors::serialize(views.map_err(fail)?, notes).map_err(fail)
 }
 
 /// Reads a safetensors file of 32-bit floats, and the notes in its header.
@@ -191,5 +193,14 @@ mod tests {
         assert_eq!(weights[1].shape, [2, 3]);
         assert_eq!(weights[1].values, [0.5; 6]);
         assert_eq!(notes["vocabulary"], "\nab\u{e9}");
+    }
+
+    #[test]
+    fn a_file_without_weights_and_notes_can_be_read() {
+        let bytes = to_bytes(&[], &BTreeMap::new()).expect("bytes");
+        assert_eq!(
+            from_bytes(&bytes).expect("a file"),
+            (vec![], BTreeMap::new())
+        );
     }
 }

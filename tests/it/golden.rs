@@ -6,7 +6,7 @@ use crate::lab::{Lab, QUICKSTART, REPOSITORY, Said, read};
 
 /// Compares with `tests/golden/cli_NAME.txt`.
 #[track_caller]
-fn check(name: &str, text: &str) {
+pub(crate) fn check(name: &str, text: &str) {
     let path = Path::new(REPOSITORY).join(format!("tests/golden/cli_{name}.txt"));
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, text).expect("written");

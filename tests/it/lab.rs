@@ -11,7 +11,7 @@ pub(crate) const REPOSITORY: &str = env!("CARGO_MANIFEST_DIR");
 
 /// The quickstart, short: two points, of which the second pretrains.
 pub(crate) const QUICKSTART: &str = "experiments/quickstart.toml";
-const SHORT: [&str; 5] = [
+pub(crate) const SHORT: [&str; 5] = [
     "data.people=48",
     "data.biographies_per_person=2",
     "pretrain.batch_documents=24",

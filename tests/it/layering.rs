@@ -12,14 +12,16 @@ const MOST_LINES: usize = 450;
 const LEAST_FILES: usize = 80;
 
 /// A crate, and the places below `src/` that may name it.
-const CRATES: [(&str, &[&str]); 7] = [
+const CRATES: [(&str, &[&str]); 9] = [
     ("dfdx", &["model/", "ops/"]),
     ("cudarc", &["model/", "ops/"]),
     ("figment", &["config/", "model/build_shapes.rs"]),
     ("toml", &["config/", "model/build_shapes.rs"]),
+    ("schemars", &["config/"]),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
     ("clap", &["cli.rs"]),
+    ("clap_complete", &["cli.rs"]),
 ];
 
 /// A room of `src/`, and the rooms that it knows nothing of.

@@ -9,3 +9,4 @@ mod layering;
 mod paths;
 mod readme;
 mod real_text;
+mod schema;

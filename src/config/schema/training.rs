@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::default_true;
@@ -10,7 +11,7 @@ use super::default_true;
 pub(in crate::config) const EXCERPT_MARGIN: usize = 4;
 
 /// Learning from the corpus.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
     /// `"span-corruption"`.
@@ -31,10 +32,10 @@ pub struct PretrainSpec {
     /// Start from this safetensors file instead of fresh weights; relative to the working directory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// See [`OptimiserSpec`].
+    /// AdamW and clipping.
     #[serde(default)]
     pub optimiser: OptimiserSpec,
-    /// See [`ScheduleSpec`].
+    /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
     /// Whether documents come in a new order each epoch. Default `false`, as in the assignment.
@@ -61,7 +62,7 @@ pub fn default_excerpt(context: usize) -> usize {
 }
 
 /// See [`PretrainSpec::objective`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Objective {
     /// A span in the middle is moved behind a mask (Raffel et al. 2020, T5, in one sequence).
@@ -69,7 +70,7 @@ pub enum Objective {
 }
 
 /// Learning to answer questions.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneSpec {
     /// Passes over the training questions; 0 is no finetuning.
@@ -81,10 +82,10 @@ pub struct FinetuneSpec {
     /// Start from this safetensors file instead of the pretrained weights.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub init: Option<PathBuf>,
-    /// See [`OptimiserSpec`].
+    /// AdamW and clipping.
     #[serde(default)]
     pub optimiser: OptimiserSpec,
-    /// See [`ScheduleSpec`].
+    /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
     /// Whether questions come in a new order each epoch. Default `false`, as in the assignment.
@@ -146,7 +147,7 @@ training!(PretrainSpec);
 training!(FinetuneSpec);
 
 /// AdamW (Loshchilov and Hutter 2019); the defaults are the assignment's.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimiserSpec {
     /// Decay rates of the two moments. Default `[0.9, 0.95]`.
@@ -172,7 +173,7 @@ impl Default for OptimiserSpec {
 
 /// The learning rate over time. Time is counted in tokens as the assignment counts them:
 /// documents × (context - 1), whatever their length.
-#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleSpec {
     /// `"cosine"` (default), `"cyclic-cosine"` (the assignment's) or `"constant"`.
@@ -195,7 +196,7 @@ impl Default for ScheduleSpec {
 }
 
 /// See [`ScheduleSpec::form`].
-#[derive(Clone, Copy, Debug, Deserialize, Serialize, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum ScheduleForm {
     /// Warm-up, then a cosine that stays at its floor once it is reached.

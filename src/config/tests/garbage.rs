@@ -1,14 +1,17 @@
 //! Whatever a file says, loading it ends in an experiment or in problems.
 
-use rand::seq::SliceRandom as _;
-use rand::{Rng as _, SeedableRng as _};
-use rand_chacha::ChaCha8Rng;
+use std::cell::Cell;
 
-use super::{Scratch, VALID};
+use proptest::collection::vec;
+use proptest::prelude::*;
+use proptest::sample::{Index, select};
+
+use super::{Scratch, VALID, for_all};
 use crate::config::load_with;
-use crate::error::Error;
+use crate::config::origins::origins_with;
+use crate::error::{Error, Problem};
 
-const VALUES: [&str; 22] = [
+static VALUES: [&str; 22] = [
     "0",
     "1",
     "-1",
@@ -33,7 +36,7 @@ const VALUES: [&str; 22] = [
     "{ a.b.c = 1 }",
 ];
 
-const KEYS: [&str; 16] = [
+static KEYS: [&str; 16] = [
     "base",
     "seeds",
     "figures",
@@ -52,91 +55,97 @@ const KEYS: [&str; 16] = [
     "device",
 ];
 
-/// A valid file with lines removed, doubled, swapped, and values and keys exchanged.
-fn mutated(random: &mut ChaCha8Rng) -> String {
+/// What kind of change, the lines concerned, and a value and a key to use.
+type Change = (u8, Index, Index, &'static str, &'static str);
+
+fn change() -> impl Strategy<Value = Change> {
+    let line = any::<Index>;
+    (
+        0..7u8,
+        line(),
+        line(),
+        select(&VALUES[..]),
+        select(&KEYS[..]),
+    )
+}
+
+/// A valid file with lines removed, swapped, added, and values exchanged.
+fn mutated(changes: Vec<Change>) -> String {
     let mut lines: Vec<String> = VALID.lines().map(str::to_owned).collect();
-    for _ in 0..random.gen_range(1..8) {
-        let (at, other) = (
-            random.gen_range(0..lines.len()),
-            random.gen_range(0..lines.len()),
-        );
-        let value = VALUES.choose(random).unwrap();
+    for (kind, at, other, value, new_key) in changes {
+        let (at, other) = (at.index(lines.len()), other.index(lines.len()));
         let key = lines[at].split(" =").next().unwrap_or_default().to_owned();
-        match random.gen_range(0..7) {
+        match kind {
             0 => drop(lines.remove(at)),
             1 => lines.swap(at, other),
             2..=4 => lines[at] = format!("{key} = {value}"),
-            5 => lines.insert(0, format!("{} = {value}", KEYS.choose(random).unwrap())),
-            _ => lines.push(format!(
-                "[sweep]\n{} = [{value}, {value}]",
-                KEYS.choose(random).unwrap()
-            )),
+            5 => lines.insert(0, format!("{new_key} = {value}")),
+            _ => lines.push(format!("[sweep]\n{new_key} = [{value}, {value}]")),
         }
     }
     lines.join("\n")
 }
 
-/// Characters that mean something to TOML, in no order.
-fn noise(random: &mut ChaCha8Rng) -> String {
-    let letters: Vec<char> = "ab=[]{}\"'.,#\n\n _0-é\\\u{0}".chars().collect();
-    (0..random.gen_range(0..80))
-        .map(|_| *letters.choose(random).unwrap())
-        .collect()
+/// Mutated files; characters that mean something to TOML, in no order; any characters.
+fn file() -> impl Strategy<Value = String> {
+    prop_oneof![
+        8 => vec(change(), 1..8).prop_map(mutated),
+        1 => "[ab=\\[\\]{}\"'.,#\n _0\\-é\\\\\u{0}]{0,80}",
+        1 => any::<String>(),
+    ]
+}
+
+/// At most one `--set`.
+fn set() -> impl Strategy<Value = Vec<String>> {
+    let one = (select(&KEYS[..]), select(&VALUES[..]));
+    vec(one.prop_map(|(key, value)| format!("{key}={value}")), 0..2)
 }
 
 #[test]
 fn garbage_never_panics_and_every_problem_has_a_place_and_a_text() {
     let scratch = Scratch::new(&[]);
     let path = scratch.path("x.toml");
-    let (mut valid, mut read) = (0, 0);
-    for seed in 0..1500 {
-        let mut random = ChaCha8Rng::seed_from_u64(seed);
-        let text = if seed % 5 == 0 {
-            noise(&mut random)
-        } else {
-            mutated(&mut random)
-        };
+    let (valid, read) = (Cell::new(0), Cell::new(0));
+    for_all(1500, (file(), set()), |(text, set)| {
         std::fs::write(&path, &text).unwrap();
-        let set = [format!(
-            "{}={}",
-            KEYS.choose(&mut random).unwrap(),
-            VALUES.choose(&mut random).unwrap()
-        )];
-        let set = if seed % 3 == 0 { &set[..] } else { &[] };
-        match load_with(&path, set, &[]) {
+        match load_with(&path, &set, &[]) {
             Ok(experiment) => {
-                valid += 1;
-                assert!(!experiment.points.is_empty(), "seed {seed}");
+                valid.set(valid.get() + 1);
+                assert!(!experiment.points.is_empty());
+                let origins = origins_with(&path, &set, &[]).unwrap();
+                assert_eq!(origins.experiment, experiment);
             }
             Err(Error::Problems(problems)) => {
-                assert!(!problems.is_empty(), "seed {seed}: no problem\n{text}");
-                read += usize::from(!problems[0].message.contains("not TOML"));
-                for problem in &problems {
-                    assert!(
-                        !problem.place.is_empty() && !problem.message.is_empty(),
-                        "seed {seed}\n{text}"
-                    );
-                    assert!(
-                        !problem.message.contains('\n'),
-                        "seed {seed}: {problem}\n{text}"
-                    );
-                    let internal = [
-                        "struct ",
-                        "variant ",
-                        "default.",
-                        "invalid type",
-                        "``",
-                        "usize",
-                    ];
-                    let leaks = internal.iter().any(|word| problem.message.contains(word));
-                    assert!(!leaks, "seed {seed}: {problem}\n{text}");
-                }
+                assert!(!problems.is_empty(), "refused without a problem");
+                let is_toml = !problems[0].message.contains("not TOML");
+                read.set(read.get() + usize::from(is_toml));
+                problems.iter().for_each(assert_is_for_users);
             }
-            Err(other) => panic!("seed {seed}: {other}\n{text}"),
+            Err(other) => panic!("{other}"),
         }
-    }
+    });
+    let (valid, read) = (valid.get(), read.get());
     assert!(
         valid > 5 && read > 300,
         "{valid} valid and {read} readable files are too few to mean much"
     );
+}
+
+/// A place, one line of text, and no word of serde or Rust.
+fn assert_is_for_users(problem: &Problem) {
+    assert!(
+        !problem.place.is_empty() && !problem.message.is_empty(),
+        "{problem}"
+    );
+    assert!(!problem.message.contains('\n'), "{problem}");
+    for internal in [
+        "struct ",
+        "variant ",
+        "default.",
+        "invalid type",
+        "``",
+        "usize",
+    ] {
+        assert!(!problem.message.contains(internal), "{problem}");
+    }
 }

@@ -7,38 +7,11 @@ fn hash(text: &str) -> String {
     load_text(text).unwrap().points[0].hash()
 }
 
-/// The same tables and keys in the opposite order, with comments between.
-fn reversed(text: &str) -> String {
-    let mut tables = vec![Vec::new()];
-    for line in text.lines().filter(|line| !line.is_empty()) {
-        if line.starts_with('[') {
-            tables.push(Vec::new());
-        }
-        tables.last_mut().unwrap().push(line);
-    }
-    let (top, rest) = tables.split_first().unwrap();
-    let mut lines: Vec<String> = top
-        .iter()
-        .rev()
-        .map(|line| format!("{line} # top"))
-        .collect();
-    for table in rest.iter().rev() {
-        lines.push(table[0].to_owned());
-        lines.extend(
-            table[1..]
-                .iter()
-                .rev()
-                .map(|line| format!("# about\n  {line}")),
-        );
-    }
-    lines.join("\n")
-}
-
 #[test]
-fn order_comments_spelling_defaults_seeds_and_what_is_only_shown_do_not_matter() {
-    assert_eq!(hash(VALID), hash(&reversed(VALID)));
+fn comments_spelling_defaults_seeds_and_what_is_only_shown_do_not_matter() {
     let same = [
         ("seeds = [1, 2]", "seeds = [7]"),
+        ("people = 40", "# few\n  people = 40 # enough"),
         ("learning_rate = 6e-3", "learning_rate = 0.006"),
         ("clip_norm = 1.0", "clip_norm = 1, epsilon = 1e-8"),
         ("context = 64", "context = 64\ndropout = 0.1"),

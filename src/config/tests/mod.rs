@@ -7,11 +7,16 @@ mod garbage;
 mod golden;
 mod identity;
 mod layering;
+mod order;
+mod origins;
 mod repository;
 mod rules;
 mod sweeps;
 
 use std::path::{Path, PathBuf};
+
+use proptest::strategy::Strategy;
+use proptest::test_runner::{Config, RngSeed, TestRunner};
 
 use super::{Experiment, load_with};
 use crate::error::Result;
@@ -106,4 +111,21 @@ fn problems_of(text: &str) -> String {
 fn valid_with(old: &str, new: &str) -> String {
     assert_eq!(VALID.matches(old).count(), 1, "{old:?} must occur once");
     VALID.replace(old, new)
+}
+
+/// Tests what holds of every value, on so many of them; fails with the smallest that it fails on. The
+/// values are the same each time.
+#[track_caller]
+fn for_all<S: Strategy>(cases: u32, values: S, test: impl Fn(S::Value)) {
+    let config = Config {
+        cases,
+        failure_persistence: None,
+        rng_seed: RngSeed::Fixed(0),
+        ..Config::default()
+    };
+    let run = TestRunner::new(config).run(&values, |value| {
+        test(value);
+        Ok(())
+    });
+    run.unwrap_or_else(|failure| panic!("{failure}"));
 }

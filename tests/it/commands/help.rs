@@ -2,7 +2,7 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 15] = [
+const COMMANDS: [&[&str]; 18] = [
     &["run"],
     &["plan"],
     &["check"],
@@ -11,11 +11,14 @@ const COMMANDS: [&[&str]; 15] = [
     &["list", "runs"],
     &["clean"],
     &["shapes"],
+    &["show"],
+    &["schema"],
     &["plot"],
     &["compare"],
     &["ask"],
     &["score"],
     &["export"],
+    &["completions"],
     &["data", "fetch"],
     &["data", "show"],
 ];

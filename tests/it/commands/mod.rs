@@ -8,6 +8,7 @@ mod plan;
 mod progress;
 mod repeat;
 mod run;
+mod show;
 mod sweep;
 mod trained;
 mod weights;

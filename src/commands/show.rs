@@ -1,0 +1,128 @@
+//! `attnlab show`: the value of every key, and the layer that it came from.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use super::{count, print, print_json};
+use crate::config::{self, Experiment, Origins, Setting};
+use crate::error::Result;
+
+/// Origins stand in one column unless a line is longer than this, in characters.
+const WIDEST: usize = 60;
+
+/// `attnlab show`.
+pub(crate) fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
+    let origins = config::origins(file, set)?;
+    if as_json {
+        return print_json(&to_json(&origins));
+    }
+    print(text(&origins))
+}
+
+/// TOML, table by table, and the points as comments.
+fn text(origins: &Origins) -> String {
+    let mut tables: Vec<(&str, Vec<&Setting>)> = vec![];
+    for setting in &origins.settings {
+        let (table, _) = split(&setting.key);
+        match tables.last_mut() {
+            Some((last, settings)) if *last == table => settings.push(setting),
+            _ => tables.push((table, vec![setting])),
+        }
+    }
+    let mut text = String::new();
+    for (table, settings) in tables {
+        text += &lines(&settings);
+        let unset = origins.unset.iter().map(|key| split(key));
+        let unset: Vec<&str> = unset
+            .filter_map(|(of, key)| (of == table).then_some(key))
+            .collect();
+        if !unset.is_empty() {
+            text += &format!("# not set: {}\n", unset.join(", "));
+        }
+        text.push('\n');
+    }
+    text + &points(&origins.experiment)
+}
+
+/// The table and the key in it.
+fn split(key: &str) -> (&str, &str) {
+    key.split_once('.').unwrap_or(("", key))
+}
+
+fn lines(settings: &[&Setting]) -> String {
+    let left = |setting: &&Setting| format!("{} = {}", setting.key, toml(&setting.value));
+    let left: Vec<String> = settings.iter().map(left).collect();
+    let width = left.iter().map(|line| line.chars().count()).max();
+    let width = width.unwrap_or(0).min(WIDEST);
+    let rows = left.iter().zip(settings);
+    rows.map(|(line, setting)| format!("{line:<width$}  # {}\n", setting.origin))
+        .collect()
+}
+
+/// A value in TOML's notation, which is JSON's but for the spaces.
+fn toml(value: &Value) -> String {
+    match value {
+        Value::Array(items) => {
+            let items: Vec<String> = items.iter().map(toml).collect();
+            format!("[{}]", items.join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+fn points(experiment: &Experiment) -> String {
+    let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
+    let mut text = format!(
+        "# {}, each with {} {}; below results/{}:",
+        count(experiment.points.len(), "point"),
+        if seeds.len() == 1 { "seed" } else { "seeds" },
+        seeds.join(", "),
+        experiment.name
+    );
+    let folders: Vec<String> = experiment
+        .points
+        .iter()
+        .map(config::Point::folder)
+        .collect();
+    let width = folders.iter().map(String::len).max().unwrap_or(0);
+    for (i, (point, folder)) in experiment.points.iter().zip(&folders).enumerate() {
+        let axes = point
+            .axes
+            .iter()
+            .map(|(key, value)| format!("{key} = {value}"));
+        let label = experiment.labels.get(i).map(|label| format!("({label})"));
+        let says: Vec<String> = axes.chain(label).collect();
+        let line = format!("\n#   {folder:<width$}  {}", says.join("  "));
+        text += line.trim_end();
+    }
+    text
+}
+
+fn to_json(origins: &Origins) -> Value {
+    let experiment = &origins.experiment;
+    let point = |(i, point): (usize, &config::Point)| {
+        let settings = json!(point.settings);
+        let value = |key: &str| {
+            settings
+                .pointer(&format!("/{}", key.replace('.', "/")))
+                .cloned()
+        };
+        let values = point
+            .axes
+            .iter()
+            .map(|(key, _)| (key.clone(), json!(value(key))));
+        json!({
+            "folder": point.folder(),
+            "label": experiment.labels.get(i),
+            "values": values.collect::<serde_json::Map<_, _>>(),
+            "seeds": experiment.seeds,
+        })
+    };
+    json!({
+        "name": experiment.name,
+        "settings": origins.settings,
+        "unset": origins.unset,
+        "points": experiment.points.iter().enumerate().map(point).collect::<Vec<_>>(),
+    })
+}

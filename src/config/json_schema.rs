@@ -1,0 +1,163 @@
+//! The experiment file as JSON Schema, for editors and linters of TOML.
+//!
+//! Made from the types of [`schema`](super::schema): their names are the keys and their comments
+//! the descriptions. It knows keys and types; rules about values, and what must be there once all
+//! layers are merged, are `attnlab check`'s.
+
+use schemars::generate::SchemaSettings;
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde_json::{Map, Value, json};
+
+use super::schema::{Frame, Settings};
+
+/// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
+pub fn json_schema() -> String {
+    let text = serde_json::to_string_pretty(&tree());
+    format!("{}\n", text.expect("a tree with text keys is JSON"))
+}
+
+/// The same as a tree: a table is an object with `properties`, in the order of their declaration,
+/// or with `additionalProperties` where any name will do.
+pub(super) fn tree() -> Value {
+    let mut keys = properties::<Frame>();
+    keys.extend(properties::<Settings>());
+    keys.insert("sweep".into(), sweep());
+    json!({
+        "$schema": "http://json-schema.org/draft-07/schema#",
+        "title": "An experiment of attnlab",
+        "description": "experiments/README.md explains every key.",
+        "type": "object",
+        "properties": keys,
+        "additionalProperties": false
+    })
+}
+
+/// The keys of a table and their schemas, with everything written out in place.
+fn properties<T: JsonSchema>() -> Map<String, Value> {
+    let settings = SchemaSettings::draft07()
+        .with(|settings| settings.inline_subschemas = true)
+        .with_transform(RecursiveTransform(as_in_a_file));
+    let mut schema = settings.into_generator().into_root_schema_for::<T>();
+    match schema.remove("properties") {
+        Some(Value::Object(keys)) => keys,
+        _ => Map::new(),
+    }
+}
+
+/// What is true of a value in one file: other layers may give what is missing, TOML has no null,
+/// and the width of a Rust number is nobody's concern. The names of an enum are one list.
+fn as_in_a_file(schema: &mut Schema) {
+    schema.remove("required");
+    schema.remove("format");
+    if schema.get("default").is_some_and(Value::is_null) {
+        schema.remove("default");
+    }
+    if let Some([only, _null]) = schema.get("type").and_then(list) {
+        let only = only.clone();
+        schema.insert("type".into(), only);
+    }
+    if let Some([Value::Object(only), _null]) = schema.remove("anyOf").as_ref().and_then(list) {
+        for (key, value) in only {
+            schema.ensure_object().entry(key).or_insert(value.clone());
+        }
+    }
+    if let Some(variants) = schema.remove("oneOf").as_ref().and_then(list) {
+        let names: Vec<&Value> = variants.iter().filter_map(|v| v.get("const")).collect();
+        schema.insert("type".into(), json!("string"));
+        schema.insert("enum".into(), json!(names));
+    }
+}
+
+fn list(value: &Value) -> Option<&[Value]> {
+    value.as_array().map(Vec::as_slice)
+}
+
+fn sweep() -> Value {
+    json!({
+        "description": "Several points in one file: all combinations of the axes.",
+        "type": "object",
+        "properties": {
+            "_": {
+                "description": "One more axis, whose elements set several keys together.",
+                "type": "array",
+                "minItems": 1,
+                "items": { "type": "object", "minProperties": 1 }
+            }
+        },
+        "additionalProperties": {
+            "description": "An axis: a quoted key such as \"pretrain.epochs\", and its values.",
+            "type": "array",
+            "minItems": 1
+        }
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Every schema within a schema by its path, which starts with a dot.
+    fn walk<'s>(path: String, schema: &'s Value, found: &mut Vec<(String, &'s Value)>) {
+        let named = schema.get("properties").and_then(Value::as_object);
+        for (key, inner) in named.into_iter().flatten() {
+            walk(format!("{path}.{key}"), inner, found);
+        }
+        for rest in ["additionalProperties", "items"] {
+            if let Some(inner) = schema.get(rest).filter(|inner| inner.is_object()) {
+                walk(format!("{path}.*"), inner, found);
+            }
+        }
+        found.push((path, schema));
+    }
+
+    #[test]
+    fn nothing_is_required_and_no_table_takes_an_unknown_key() {
+        let (tree, mut found) = (tree(), Vec::new());
+        walk(String::new(), &tree, &mut found);
+        assert!(found.len() > 70, "only {} schemas", found.len());
+        for (path, schema) in found {
+            let known = ["string", "integer", "number", "boolean", "array", "object"];
+            let kind = schema["type"].as_str().unwrap_or_default();
+            assert!(known.contains(&kind), "{path} is {}", schema["type"]);
+            for word in ["required", "$ref", "oneOf", "anyOf", "format"] {
+                assert!(schema.get(word).is_none(), "{path} has {word}");
+            }
+            let open =
+                kind == "object" && schema.get("additionalProperties") != Some(&json!(false));
+            let any_name = [".figures", ".sweep", ".sweep._.*"].contains(&&*path);
+            assert!(!open || any_name, "{path} takes any key");
+        }
+    }
+
+    #[test]
+    fn values_are_as_tight_as_their_types() {
+        let tree = tree();
+        let at = |path: &str| {
+            &tree["properties"][path.split('.').next().unwrap_or_default()]["properties"]
+                [path.rsplit('.').next().unwrap_or_default()]
+        };
+        let stages = &tree["properties"]["figures"]["additionalProperties"]["properties"]["stage"];
+        assert_eq!(stages["enum"], json!(["pretrain", "finetune"]));
+        assert_eq!(stages["type"], "string");
+        assert_eq!(at("data.people")["type"], "integer");
+        assert_eq!(at("data.people")["minimum"], 0);
+        assert_eq!(at("model.dropout")["type"], "number");
+        assert_eq!(at("pretrain.shuffle")["type"], "boolean");
+        let betas = &at("pretrain.optimiser")["properties"]["betas"];
+        assert_eq!(
+            (&betas["minItems"], &betas["maxItems"]),
+            (&json!(2), &json!(2))
+        );
+    }
+
+    #[test]
+    fn every_key_is_described_in_words_without_links_into_the_source() {
+        let (tree, mut found) = (tree(), Vec::new());
+        walk(String::new(), &tree, &mut found);
+        for (path, schema) in found.iter().filter(|(path, _)| !path.ends_with('*')) {
+            let text = schema["description"].as_str().unwrap_or_default();
+            assert!(!text.is_empty() && !text.contains("[`"), "{path}: {text:?}");
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! All layers of one experiment as one tree, in which every value knows where it came from.
+
+use std::path::{Path, PathBuf};
+
+use figment::Figment;
+use figment::value::Value;
+
+use super::layers;
+use super::overrides::{self, Override};
+use super::place::{self, Places};
+use crate::error::{Error, Problem, Result};
+
+/// The chain of files, the environment and `--set`, merged; nobody has looked at types yet.
+pub(super) struct Merged {
+    figment: Figment,
+    /// The tree.
+    pub(super) root: Value,
+    /// The files, the experiment's own last.
+    files: Vec<PathBuf>,
+    /// What came on top of the files.
+    pub(super) overrides: Vec<Override>,
+    /// What is wrong with other `--set`s.
+    pub(super) problems: Vec<Problem>,
+}
+
+impl Merged {
+    /// Reads a file and its bases, and merges the variables and `--set`s into them.
+    ///
+    /// # Errors
+    /// [`Error::Problems`] if a file of the chain cannot be read.
+    pub(super) fn read(
+        path: &Path,
+        set: &[String],
+        environment: &[(String, String)],
+    ) -> Result<Self> {
+        let layers = layers::read(path)
+            .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
+        let (from_set, problems) = overrides::from_set(set);
+        let mut overrides = overrides::from_environment(environment);
+        overrides.extend(from_set);
+        let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
+        let figment = overrides.iter().fold(layers.figment, merge);
+        let root = figment
+            .find_value("")
+            .map_err(|cause| Error::config(cause.to_string()))?;
+        let files = layers.files;
+        Ok(Self {
+            figment,
+            root,
+            files,
+            overrides,
+            problems,
+        })
+    }
+
+    /// Knows where each value was written.
+    pub(super) fn places(&self) -> Places<'_> {
+        Places::new(&self.figment, &self.root, &self.files)
+    }
+}

@@ -1,0 +1,159 @@
+//! The value of every key after all layers, and the layer that it came from.
+
+use std::path::Path;
+use std::slice::from_ref;
+
+use serde::Serialize;
+use serde_json::{Value, json};
+
+use super::merged::Merged;
+use super::place::Places;
+use super::sweep::FRAME_KEYS;
+use super::{Experiment, environment, json_schema, resolve, tree};
+use crate::error::Result;
+
+/// An experiment that can say where each of its values comes from.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Origins {
+    /// The experiment.
+    pub experiment: Experiment,
+    /// Every key that has a value, table by table: first the keys that are in none, last the figures.
+    pub settings: Vec<Setting>,
+    /// Every key that could have been given but is not, and for which the program decides if it needs
+    /// to, such as `pretrain.init`; of a table that is absent, the table alone.
+    pub unset: Vec<String>,
+}
+
+/// One key and its value.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Setting {
+    /// Such as `pretrain.optimiser.betas`.
+    pub key: String,
+    /// Its value. If the sweep sets it: the list of its values at the points, each once.
+    pub value: Value,
+    /// Where it was set: `experiments/x.toml:12`, `environment ATTNLAB_DEVICE`, `--set device` or
+    /// `default`. If the sweep sets it, `sweep` and where its axis was: `sweep, experiments/x.toml:30`.
+    pub origin: String,
+}
+
+/// Reads an experiment as [`load`](super::load) does, with the origin of every key but `base` and
+/// those of `sweep`, which are layers themselves.
+///
+/// # Errors
+/// As [`load`](super::load).
+pub fn origins(path: &Path, set: &[String]) -> Result<Origins> {
+    origins_with(path, set, &environment())
+}
+
+/// [`origins`] with the environment as a parameter.
+pub(super) fn origins_with(
+    path: &Path,
+    set: &[String],
+    environment: &[(String, String)],
+) -> Result<Origins> {
+    let merged = Merged::read(path, set, environment)?;
+    let experiment = resolve(path, &merged)?;
+    // Of every key there is a value in one of these, or in several if the sweep sets it.
+    let frame = json!({ "seeds": experiment.seeds, "labels": experiment.labels });
+    let points = experiment.points.iter().map(|point| json!(point.settings));
+    let figures = json!({ "figures": experiment.figures });
+    let trees: Vec<Value> = [frame].into_iter().chain(points).chain([figures]).collect();
+
+    let mut keys = Vec::new();
+    trees.iter().for_each(|tree| leaves(tree, &[], &mut keys));
+    // Stable: within a table they stay in the order in which the schema declares them.
+    let tables: Vec<String> = keys.iter().map(|key| table(key).to_owned()).collect();
+    keys.sort_by_key(|key| tables.iter().position(|name| name == table(key)));
+
+    let (places, axes) = (merged.places(), axes(&merged.root));
+    let setting = |key: &Vec<String>| {
+        let mut values: Vec<&Value> = Vec::new();
+        for value in trees.iter().filter_map(|tree| get(tree, key)) {
+            if !values.contains(&value) {
+                values.push(value);
+            }
+        }
+        let (value, origin) = match axes.iter().find(|axis| key.starts_with(&axis.key)) {
+            Some(axis) => (json!(values), axis.origin(&places)),
+            None => (json!(values[0]), places.origin(key).unwrap_or_else(default)),
+        };
+        let key = tree::dotted(key);
+        Setting { key, value, origin }
+    };
+    let settings = keys.iter().map(setting).collect();
+    let mut unset = Vec::new();
+    absent(&json_schema::tree(), &[], &keys, &mut unset);
+    Ok(Origins {
+        experiment,
+        settings,
+        unset,
+    })
+}
+
+fn default() -> String {
+    "default".to_owned()
+}
+
+/// The table that a key is in, inner tables not told apart; empty at the top level.
+fn table(key: &[String]) -> &str {
+    if key.len() > 1 { &key[0] } else { "" }
+}
+
+/// Notes the path of every value that is no table, unless it is there already.
+fn leaves(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
+    if let Value::Object(table) = value {
+        for (key, value) in table {
+            leaves(value, &[path, from_ref(key)].concat(), found);
+        }
+    } else if !found.iter().any(|known| known == path) {
+        found.push(path.to_vec());
+    }
+}
+
+fn get<'v>(tree: &'v Value, path: &[String]) -> Option<&'v Value> {
+    path.iter().try_fold(tree, |at, key| at.get(key))
+}
+
+/// Notes the keys of a schema that have no value. Which keys a figure takes depends on its kind, so
+/// figures are left alone, as is the rest of the frame.
+fn absent(schema: &Value, table: &[String], keys: &[Vec<String>], found: &mut Vec<String>) {
+    let properties = schema.get("properties").and_then(Value::as_object);
+    for (name, inner) in properties.into_iter().flatten() {
+        let path = [table, from_ref(name)].concat();
+        if table.is_empty() && FRAME_KEYS.contains(&name.as_str()) {
+            continue;
+        }
+        if keys.iter().any(|key| key.starts_with(&path)) {
+            absent(inner, &path, keys, found);
+        } else {
+            found.push(tree::dotted(&path));
+        }
+    }
+}
+
+/// A key that the sweep sets.
+struct Axis {
+    key: Vec<String>,
+    /// Where its list of values is.
+    written: Vec<String>,
+}
+
+impl Axis {
+    fn origin(&self, places: &Places) -> String {
+        let place = places.origin(&self.written);
+        format!("sweep, {}", place.expect("the sweep has this axis"))
+    }
+}
+
+fn axes(root: &figment::value::Value) -> Vec<Axis> {
+    let axis = |key: String| {
+        let grid = ["sweep".to_owned(), key.clone()].to_vec();
+        let zipped = || ["sweep".to_owned(), "_".to_owned()].to_vec();
+        let is_grid = tree::get(root, &grid).is_some();
+        Axis {
+            key: tree::split(&key),
+            written: if is_grid { grid } else { zipped() },
+        }
+    };
+    super::axis_keys(root).into_iter().map(axis).collect()
+}
