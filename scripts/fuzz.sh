@@ -11,7 +11,7 @@ cd "$(dirname "$0")/.."
 seconds=${1:-60}
 shift || true
 targets=("$@")
-[ ${#targets[@]} -gt 0 ] || targets=(experiment questions metrics weights)
+[ ${#targets[@]} -gt 0 ] || targets=(experiment questions metrics weights checkpoint)
 
 cargo fuzz --version >/dev/null 2>&1 || {
     echo "error: cargo-fuzz is missing: cargo install cargo-fuzz" >&2
@@ -34,6 +34,7 @@ for target in "${targets[@]}"; do
     mkdir -p "$corpus"
     seeds=tests/fuzz/seeds/$target
     [ "$target" != experiment ] || seeds=experiments
+    [ "$target" != checkpoint ] || seeds=tests/fuzz/seeds/weights
     echo "== $target, $seconds s"
     cargo fuzz run "${options[@]}" "$target" "$corpus" "$seeds" -- \
         -max_total_time="$seconds" -max_len=4096 -artifact_prefix=target/fuzz-crashes/ -print_final_stats=1
