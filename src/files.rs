@@ -33,7 +33,7 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 }
 
 /// Puts the content of `from` at `to` as well: by a hard link where the file system has them, by a
-/// copy elsewhere. As with [`write`], `to` is the old file or the new one at any moment.
+/// copy elsewhere. As with [`write()`], `to` is the old file or the new one at any moment.
 ///
 /// # Errors
 /// `from` cannot be read or `to` not be written.

@@ -50,10 +50,7 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
             question: config::question(&one.path),
             points: experiment.points.len(),
             seeds: experiment.seeds.len(),
-            compiled: experiment
-                .points
-                .iter()
-                .all(|point| super::is_compiled(point)),
+            compiled: experiment.points.iter().all(super::is_compiled),
             file: one.path,
         })
     };

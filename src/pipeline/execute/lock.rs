@@ -32,6 +32,7 @@ impl Drop for Lock {
 }
 
 /// Who holds a lock, as it said itself: `process 4711 on host`.
+#[derive(Debug)]
 pub(in crate::pipeline) struct Held(pub(super) String);
 
 /// Takes the lock of `folder`, which is created where missing, or says who has it.
@@ -157,9 +158,9 @@ mod tests {
         let folder = tempfile::tempdir().expect("a folder");
         let inner = folder.path().join("not there yet");
         assert!(!is_held(&inner));
-        let lock = take(&inner).expect("a file").ok().expect("free");
+        let lock = take(&inner).expect("a file").expect("free");
         assert!(is_held(&inner));
-        let held = take(&inner).expect("a file").err().expect("held");
+        let held = take(&inner).expect("a file").expect_err("held");
         let start = format!("process {} on ", std::process::id());
         assert!(held.0.starts_with(&start), "{}", held.0);
         drop(lock);
@@ -170,7 +171,7 @@ mod tests {
     #[test]
     fn waiting_ends_when_the_owner_goes_or_the_user_wants_to() {
         let folder = tempfile::tempdir().expect("a folder");
-        let lock = take(folder.path()).expect("a file").ok().expect("free");
+        let lock = take(folder.path()).expect("a file").expect("free");
         let stop = Stop::default();
         stop.after_failure();
         let mut heard = 0;
@@ -190,9 +191,9 @@ mod tests {
     fn the_lock_of_a_folder_that_was_removed_and_made_again_is_a_new_one() {
         let folder = tempfile::tempdir().expect("a folder");
         let inner = folder.path().join("inner");
-        let old = take(&inner).expect("a file").ok().expect("free");
+        let old = take(&inner).expect("a file").expect("free");
         std::fs::remove_dir_all(&inner).expect("removed");
-        let new = take(&inner).expect("a file").ok().expect("free");
+        let new = take(&inner).expect("a file").expect("free");
         assert!(is_held(&inner));
         drop(old);
         assert!(is_held(&inner), "the old one is nobody's");

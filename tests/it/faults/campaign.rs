@@ -22,8 +22,8 @@ const KILLS: usize = 15;
 /// Longer than any run here takes: then something hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
-/// Pretraining long enough to be hit, with a checkpoint at every second step and at the end of
-/// nothing; one point pretrains, the other does not.
+/// Stages long enough to be hit, with a checkpoint at every second step; one point pretrains, the
+/// other does not.
 const LONGER: [&str; 10] = [
     "--set",
     "sweep.pretrain.epochs=[0,8]",
@@ -153,11 +153,11 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         assert_same_tree(&whole, &folder, &story);
     }
     for (phase, hit) in MILESTONES.iter().zip(hit) {
-        println!("{hit:4} kills {phase}");
+        eprintln!("{hit:4} kills {phase}");
     }
-    println!("{while_writing:4} of them while a file was being written");
-    println!("{too_late:4} more came after the end of the run and are not counted");
-    println!(
+    eprintln!("{while_writing:4} of them while a file was being written");
+    eprintln!("{too_late:4} more came after the end of the run and are not counted");
+    eprintln!(
         "{done} kills, each followed by a run to the end: every tree the same as uninterrupted"
     );
 }
