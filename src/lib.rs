@@ -61,8 +61,8 @@
 //!
 //! # Crates, and why
 //!
-//! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices with AVX-512 on
-//! stable Rust, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `clap` reads
+//! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices on processors for which
+//! `ops` has no kernel of its own, `pulp` compiles loops for the processor at hand, `rayon` spreads them. `clap` reads
 //! the command line, `clap_complete` completes it. `figment` layers settings, `toml` finds their
 //! lines, `strsim` the spelling that was meant, and `schemars` makes a JSON Schema of their types
 //! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with

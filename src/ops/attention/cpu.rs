@@ -14,9 +14,11 @@ use super::{AttentionDropout, AttentionOp, Projections};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Output, View, apply, input_gradient, product, weight_gradient};
+use crate::ops::kernels::matmul::{
+    Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
+};
 use crate::ops::kernels::rows::{
-    add_rows, exp, fill_rows, normalise, normalise_backward, row_moments, sum_of, wide,
+    add_rows, exp, normalise, normalise_backward, row_moments, sum_of, wide,
 };
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
@@ -55,10 +57,12 @@ impl AttentionOp<f32> for Cpu {
         let (x, mut tape) = x.try_contiguous()?.split_tape();
         let tokens = x.shape().0;
         let shards = Arc::new(plan(&batch.starts));
-        let net = Arc::new(Net::<EMBED, HEADS, HEAD_DIM>::new(norm, weights, dropout));
+        let joined = Joined::new(weights);
         let mut y = vec![0.0; tokens * EMBED];
         let saved: Vec<Option<Saved>> = {
             let x = host(&x);
+            let net =
+                Net::<EMBED, HEADS, HEAD_DIM>::new(norm, weights, &joined, dropout, Pass::Forward);
             let outputs = split(&shards, EMBED, &mut y);
             let work = shards.par_iter().zip(outputs);
             work.map(|(shard, y)| {
@@ -76,6 +80,13 @@ impl AttentionOp<f32> for Cpu {
                 let mut dx = take_gradient(gradients, &device, &x)?;
                 let parts: Vec<WeightGradients> = {
                     let (x, dy) = (host(&x), &dy[..]);
+                    let net = Net::<EMBED, HEADS, HEAD_DIM>::new(
+                        &norm,
+                        &weights,
+                        &joined,
+                        dropout,
+                        Pass::Backward,
+                    );
                     let outputs = split(&shards, EMBED, &mut dx);
                     let work = shards.par_iter().zip(saved).zip(outputs);
                     work.map(|((shard, saved), dx)| {
@@ -122,32 +133,53 @@ fn third<const EMBED: usize>(joined: &[f32], which: usize, width: usize) -> &[f3
     &joined[which * EMBED * width..][..EMBED * width]
 }
 
-/// The sublayer's weights, with queries, keys and values joined: one matrix product for the three.
-struct Net<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    norm: [Vec<f32>; 2],
-    /// `[3 * EMBED, EMBED]` and `[3 * EMBED]`.
-    qkv: [Vec<f32>; 2],
-    proj: [Vec<f32>; 2],
+/// Queries, keys and values as one linear layer: one matrix product for the three.
+struct Joined {
+    /// `[3 * EMBED, EMBED]`.
+    weight: Vec<f32>,
+    /// `[3 * EMBED]`.
+    bias: Vec<f32>,
+}
+
+impl Joined {
+    fn new<const EMBED: usize>(weights: &Projections<EMBED, f32, Cpu>) -> Self {
+        let joined = [&weights.query, &weights.key, &weights.value];
+        Self {
+            weight: joined.map(|l| host(&l.weight)).concat(),
+            bias: joined.map(|l| host(&l.bias)).concat(),
+        }
+    }
+}
+
+/// The sublayer's weights, the linear ones as factors of one pass.
+struct Net<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
+    norm: [&'a [f32]; 2],
+    qkv: (Packed<'a>, &'a [f32]),
+    proj: (Packed<'a>, &'a [f32]),
     dropout: AttentionDropout,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, HEADS, HEAD_DIM> {
+impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
+    Net<'a, EMBED, HEADS, HEAD_DIM>
+{
     fn new(
-        norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Projections<EMBED, f32, Cpu>,
+        norm: &'a LayerNorm<EMBED, f32, Cpu>,
+        weights: &'a Projections<EMBED, f32, Cpu>,
+        joined: &'a Joined,
         dropout: AttentionDropout,
+        pass: Pass,
     ) -> Self {
-        let joined = [&weights.query, &weights.key, &weights.value];
+        let proj = &weights.proj;
         Self {
-            norm: [host(&norm.weight).to_vec(), host(&norm.bias).to_vec()],
-            qkv: [
-                joined.map(|l| host(&l.weight)).concat(),
-                joined.map(|l| host(&l.bias)).concat(),
-            ],
-            proj: [
-                host(&weights.proj.weight).to_vec(),
-                host(&weights.proj.bias).to_vec(),
-            ],
+            norm: [host(&norm.weight), host(&norm.bias)],
+            qkv: (
+                linear(&joined.weight, (EMBED, 3 * EMBED), pass),
+                &joined.bias,
+            ),
+            proj: (
+                linear(host(&proj.weight), (EMBED, EMBED), pass),
+                host(&proj.bias),
+            ),
             dropout,
         }
     }
@@ -156,17 +188,11 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
     fn forward(&self, shard: &Shard, x: &[f32], y: &mut [f32]) -> Saved {
         let tokens = shard.len();
         let moments = row_moments(x, EMBED);
-        let normed = normalise(x, &moments, &self.norm[0], &self.norm[1]);
+        let normed = normalise(x, &moments, self.norm[0], self.norm[1]);
         let mut qkv = vec![0.0; tokens * 3 * EMBED];
-        fill_rows(&mut qkv, &self.qkv[1]);
-        apply(
-            tokens,
-            (EMBED, 3 * EMBED),
-            &normed,
-            &self.qkv[0],
-            Output::Add,
-            &mut qkv,
-        );
+        let target = Target::biased(&mut qkv, 3 * EMBED, self.qkv.1);
+        let left = Left::Rows(&normed, EMBED);
+        multiply(tokens, left, &self.qkv.0, 1.0, Part::Whole, target);
         let squares: usize = shard.documents().map(|d| HEADS * d.len() * d.len()).sum();
         let (mut attention, mut heads) = (vec![0.0; squares], vec![0.0; tokens * EMBED]);
         let mut rest = &mut attention[..];
@@ -177,15 +203,11 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
                 self.attend(shard, &document, head, &qkv, own, &mut heads);
             }
         }
-        fill_rows(y, &self.proj[1]);
-        apply(
-            tokens,
-            (EMBED, EMBED),
-            &heads,
-            &self.proj[0],
-            Output::Add,
-            y,
+        let (left, target) = (
+            Left::Rows(&heads, EMBED),
+            Target::biased(y, EMBED, self.proj.1),
         );
+        multiply(tokens, left, &self.proj.0, 1.0, Part::Whole, target);
         let first = (shard.tokens().start * EMBED) as u32;
         wide(
             #[inline(always)]
@@ -216,7 +238,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         let n = document.len();
         let [q, k, v] = Self::views(document, head, qkv);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        product((n, HEAD_DIM, n), q, k.t(), scale, Output::Set, attention, n);
+        let keys = Packed::new(k.t(), HEAD_DIM, n);
+        let target = Target::set(attention, n);
+        multiply(n, q.left(), &keys, scale, Part::LowerResult, target);
         wide(
             #[inline(always)]
             || {
@@ -232,16 +256,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         );
         let dropped = self.drop_attention(shard, document, head, attention);
         let (width, first) = (EMBED, document.start * EMBED + head * HEAD_DIM);
-        let (kept, heads) = (dropped.as_deref().unwrap_or(attention), &mut heads[first..]);
-        product(
-            (n, n, HEAD_DIM),
-            View::rows(kept, n),
-            v,
-            1.0,
-            Output::Set,
-            heads,
-            width,
+        let kept = Left::Rows(dropped.as_deref().unwrap_or(attention), n);
+        let (values, target) = (
+            Packed::new(v, n, HEAD_DIM),
+            Target::set(&mut heads[first..], width),
         );
+        multiply(n, kept, &values, 1.0, Part::LowerLeft, target);
     }
 
     /// `attention` after dropout, where there is any.
@@ -273,7 +293,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
     }
 
     /// Queries, keys and values of one head and document: `[length, HEAD_DIM]` each.
-    fn views<'a>(document: &Range<usize>, head: usize, qkv: &'a [f32]) -> [View<'a>; 3] {
+    fn views<'b>(document: &Range<usize>, head: usize, qkv: &'b [f32]) -> [View<'b>; 3] {
         let first = document.start * 3 * EMBED + head * HEAD_DIM;
         [0, 1, 2].map(|which| View::rows(&qkv[first + which * EMBED..], 3 * EMBED))
     }
@@ -307,20 +327,14 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         weight_gradient(
             tokens,
             (EMBED, EMBED),
-            &saved.heads,
-            &dropped,
+            (&saved.heads, EMBED),
+            (&dropped, EMBED),
             &mut parts.proj[0],
         );
-        add_rows(&dropped, &mut parts.proj[1]);
+        add_rows(&dropped, EMBED, &mut parts.proj[1]);
         let mut dheads = vec![0.0; tokens * EMBED];
-        input_gradient(
-            tokens,
-            (EMBED, EMBED),
-            &dropped,
-            &self.proj[0],
-            Output::Set,
-            &mut dheads,
-        );
+        let (left, target) = (Left::Rows(&dropped, EMBED), Target::set(&mut dheads, EMBED));
+        multiply(tokens, left, &self.proj.0, 1.0, Part::Whole, target);
         let mut dqkv = vec![0.0; tokens * 3 * EMBED];
         let mut rest = &saved.attention[..];
         for document in shard.documents() {
@@ -330,30 +344,27 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
                 self.attend_backward(shard, &document, head, &saved.qkv, own, &dheads, &mut dqkv);
             }
         }
-        let normed = normalise(x, &saved.moments, &self.norm[0], &self.norm[1]);
+        let normed = normalise(x, &saved.moments, self.norm[0], self.norm[1]);
         weight_gradient(
             tokens,
             (EMBED, 3 * EMBED),
-            &normed,
-            &dqkv,
+            (&normed, EMBED),
+            (&dqkv, 3 * EMBED),
             &mut parts.qkv[0],
         );
-        add_rows(&dqkv, &mut parts.qkv[1]);
+        add_rows(&dqkv, 3 * EMBED, &mut parts.qkv[1]);
         let mut dnormed = dropped;
-        input_gradient(
-            tokens,
-            (EMBED, 3 * EMBED),
-            &dqkv,
-            &self.qkv[0],
-            Output::Set,
-            &mut dnormed,
+        let (left, target) = (
+            Left::Rows(&dqkv, 3 * EMBED),
+            Target::set(&mut dnormed, EMBED),
         );
+        multiply(tokens, left, &self.qkv.0, 1.0, Part::Whole, target);
         let [dweight, dbias] = &mut parts.norm;
         normalise_backward(
             &dnormed,
             x,
             &saved.moments,
-            &self.norm[0],
+            self.norm[0],
             dx,
             (dweight, dbias),
         );
@@ -381,27 +392,16 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
         let first = document.start * 3 * EMBED + head * HEAD_DIM;
         let width = 3 * EMBED;
         let dropped = self.drop_attention(shard, document, head, attention);
-        let kept = View::rows(dropped.as_deref().unwrap_or(attention), n);
-        let dv = &mut dqkv[first + 2 * EMBED..];
-        product(
-            (n, n, HEAD_DIM),
-            kept.t(),
-            dout,
-            1.0,
-            Output::Set,
-            dv,
-            width,
-        );
+        let kept = Left::Columns(dropped.as_deref().unwrap_or(attention), n);
+        let target = Target::set(&mut dqkv[first + 2 * EMBED..], width);
+        let douts = Packed::new(dout, n, HEAD_DIM);
+        multiply(n, kept, &douts, 1.0, Part::UpperLeft, target);
         let mut dscores = vec![0.0; n * n];
-        product(
-            (n, HEAD_DIM, n),
-            dout,
-            v.t(),
-            1.0,
-            Output::Set,
-            &mut dscores,
-            n,
+        let (values, target) = (
+            Packed::new(v.t(), HEAD_DIM, n),
+            Target::set(&mut dscores, n),
         );
+        multiply(n, dout.left(), &values, 1.0, Part::LowerResult, target);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
         let token = shard.tokens().start + document.start;
         wide(
@@ -425,25 +425,23 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Net<EMBED, H
                 }
             },
         );
-        let dscores = View::rows(&dscores, n);
-        product(
-            (n, n, HEAD_DIM),
-            dscores,
-            k,
-            1.0,
-            Output::Set,
-            &mut dqkv[first..],
-            width,
+        let (keys, target) = (
+            Packed::new(k, n, HEAD_DIM),
+            Target::set(&mut dqkv[first..], width),
         );
-        let dk = &mut dqkv[first + EMBED..];
-        product(
-            (n, n, HEAD_DIM),
-            dscores.t(),
-            q,
+        multiply(
+            n,
+            Left::Rows(&dscores, n),
+            &keys,
             1.0,
-            Output::Set,
-            dk,
-            width,
+            Part::LowerLeft,
+            target,
         );
+        let (queries, target) = (
+            Packed::new(q, n, HEAD_DIM),
+            Target::set(&mut dqkv[first + EMBED..], width),
+        );
+        let left = Left::Columns(&dscores, n);
+        multiply(n, left, &queries, 1.0, Part::UpperLeft, target);
     }
 }

@@ -11,14 +11,15 @@ use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
 use crate::ops::dropout::Dropout;
-use crate::ops::kernels::matmul::{Output, apply, input_gradient, weight_gradient};
-use crate::ops::kernels::rows::{
-    add_rows, fill_rows, gelu, normalise, normalise_backward, row_moments, wide,
+use crate::ops::kernels::matmul::{
+    Left, Packed, Part, Pass, Target, linear, multiply, row_step, weight_gradient,
 };
+use crate::ops::kernels::rows::{add_rows, gelu, normalise, normalise_backward, row_moments, wide};
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
 
-/// What backward needs of a shard: `moments: [tokens]`, `hidden: [tokens, HIDDEN]` before GELU.
+/// What backward needs of a shard: `moments: [tokens]`, `hidden: [tokens, HIDDEN]` before GELU, its
+/// rows `row_step(HIDDEN)` apart.
 struct Saved {
     moments: Vec<[f32; 2]>,
     hidden: Vec<f32>,
@@ -45,7 +46,7 @@ impl FeedForwardOp<f32> for Cpu {
         let mut y = vec![0.0; tokens * EMBED];
         let saved: Vec<Option<Saved>> = {
             let x = host(&x);
-            let net = Net::new(norm, weights, dropout);
+            let net = Net::new(norm, weights, dropout, Pass::Forward);
             let outputs = split(&shards, EMBED, &mut y);
             let work = shards.par_iter().zip(outputs);
             work.map(|(shard, y)| {
@@ -63,7 +64,7 @@ impl FeedForwardOp<f32> for Cpu {
                 let mut dx = take_gradient(gradients, &device, &x)?;
                 let parts: Vec<WeightGradients> = {
                     let (x, dy) = (host(&x), &dy[..]);
-                    let net = Net::new(&norm, &weights, dropout);
+                    let net = Net::new(&norm, &weights, dropout, Pass::Backward);
                     let outputs = split(&shards, EMBED, &mut dx);
                     let work = shards.par_iter().zip(saved).zip(outputs);
                     work.map(|((shard, saved), dx)| {
@@ -108,11 +109,11 @@ impl FeedForwardOp<f32> for Cpu {
     }
 }
 
-/// The sublayer's weights as slices.
+/// The sublayer's weights, the linear ones as factors of one pass.
 struct Net<'a, const EMBED: usize, const HIDDEN: usize> {
     norm: (&'a [f32], &'a [f32]),
-    expand: (&'a [f32], &'a [f32]),
-    contract: (&'a [f32], &'a [f32]),
+    expand: (Packed<'a>, &'a [f32]),
+    contract: (Packed<'a>, &'a [f32]),
     dropout: Dropout,
 }
 
@@ -121,48 +122,56 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
         dropout: Dropout,
+        pass: Pass,
     ) -> Self {
+        let (expand, contract) = (&weights.expand, &weights.contract);
         Self {
             norm: (host(&norm.weight), host(&norm.bias)),
-            expand: (host(&weights.expand.weight), host(&weights.expand.bias)),
-            contract: (host(&weights.contract.weight), host(&weights.contract.bias)),
+            expand: (
+                linear(host(&expand.weight), (EMBED, HIDDEN), pass),
+                host(&expand.bias),
+            ),
+            contract: (
+                linear(host(&contract.weight), (HIDDEN, EMBED), pass),
+                host(&contract.bias),
+            ),
             dropout,
         }
     }
 
     /// `x, y: [tokens of the shard, EMBED]`.
     fn forward(&self, shard: &Shard, x: &[f32], y: &mut [f32]) -> Saved {
-        let tokens = shard.len();
+        let (tokens, step) = (shard.len(), row_step(HIDDEN));
         let moments = row_moments(x, EMBED);
         let normed = normalise(x, &moments, self.norm.0, self.norm.1);
-        let mut hidden = vec![0.0; tokens * HIDDEN];
-        fill_rows(&mut hidden, self.expand.1);
-        apply(
+        let mut hidden = vec![0.0; tokens * step];
+        let ((expand, bias), whole) = (&self.expand, Part::Whole);
+        let target = Target::biased(&mut hidden, step, bias);
+        multiply(
             tokens,
-            (EMBED, HIDDEN),
-            &normed,
-            self.expand.0,
-            Output::Add,
-            &mut hidden,
+            Left::Rows(&normed, EMBED),
+            expand,
+            1.0,
+            whole,
+            target,
         );
-        let mut active = vec![0.0; tokens * HIDDEN];
+        let mut active = vec![0.0; tokens * step];
         wide(
             #[inline(always)]
             || {
-                active
-                    .iter_mut()
-                    .zip(&hidden)
-                    .for_each(|(a, &h)| *a = gelu(h).0)
+                let both = active.iter_mut().zip(&hidden);
+                both.for_each(|(a, &h)| *a = gelu(h).0);
             },
         );
-        fill_rows(y, self.contract.1);
-        apply(
+        let (contract, bias) = &self.contract;
+        let target = Target::biased(y, EMBED, bias);
+        multiply(
             tokens,
-            (HIDDEN, EMBED),
-            &active,
-            self.contract.0,
-            Output::Add,
-            y,
+            Left::Rows(&active, step),
+            contract,
+            1.0,
+            whole,
+            target,
         );
         let first = (shard.tokens().start * EMBED) as u32;
         wide(
@@ -185,7 +194,7 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
         saved: &Saved,
         dx: &mut [f32],
     ) -> WeightGradients {
-        let tokens = shard.len();
+        let (tokens, step, whole) = (shard.len(), row_step(HIDDEN), Part::Whole);
         let first = (shard.tokens().start * EMBED) as u32;
         let mut dropped = vec![0.0; tokens * EMBED];
         wide(
@@ -197,16 +206,11 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
                 }
             },
         );
-        let mut dhidden = vec![0.0; tokens * HIDDEN];
-        input_gradient(
-            tokens,
-            (HIDDEN, EMBED),
-            &dropped,
-            self.contract.0,
-            Output::Set,
-            &mut dhidden,
-        );
-        let mut active = vec![0.0; tokens * HIDDEN];
+        let mut dhidden = vec![0.0; tokens * step];
+        let target = Target::set(&mut dhidden, step);
+        let left = Left::Rows(&dropped, EMBED);
+        multiply(tokens, left, &self.contract.0, 1.0, whole, target);
+        let mut active = vec![0.0; tokens * step];
         wide(
             #[inline(always)]
             || {
@@ -225,29 +229,24 @@ impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
         weight_gradient(
             tokens,
             (HIDDEN, EMBED),
-            &active,
-            &dropped,
+            (&active, step),
+            (&dropped, EMBED),
             &mut parts.contract[0],
         );
-        add_rows(&dropped, &mut parts.contract[1]);
+        add_rows(&dropped, EMBED, &mut parts.contract[1]);
         let normed = normalise(x, &saved.moments, self.norm.0, self.norm.1);
         weight_gradient(
             tokens,
             (EMBED, HIDDEN),
-            &normed,
-            &dhidden,
+            (&normed, EMBED),
+            (&dhidden, step),
             &mut parts.expand[0],
         );
-        add_rows(&dhidden, &mut parts.expand[1]);
+        add_rows(&dhidden, step, &mut parts.expand[1]);
         let mut dnormed = dropped;
-        input_gradient(
-            tokens,
-            (EMBED, HIDDEN),
-            &dhidden,
-            self.expand.0,
-            Output::Set,
-            &mut dnormed,
-        );
+        let target = Target::set(&mut dnormed, EMBED);
+        let left = Left::Rows(&dhidden, step);
+        multiply(tokens, left, &self.expand.0, 1.0, whole, target);
         let [dweight, dbias] = &mut parts.norm;
         normalise_backward(
             &dnormed,

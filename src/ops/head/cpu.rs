@@ -11,7 +11,9 @@ use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Output, apply, input_gradient, weight_gradient};
+use crate::ops::kernels::matmul::{
+    Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
+};
 use crate::ops::kernels::rows::{exp, normalise, normalise_backward, row_moments, sum_of, wide};
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
@@ -41,10 +43,10 @@ impl HeadOp<f32> for Cpu {
         // Every scored row is a document of its own here: any cut will do.
         let shards = Arc::new(plan(&(0..=count).collect::<Vec<_>>()));
         let (nats, saved): (Vec<f64>, Vec<Option<Saved>>) = {
-            let (x, weights) = (host(&x), (host(&norm.weight), host(&norm.bias), host(head)));
+            let (x, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
             let work = shards.par_iter().map(|shard| {
                 let (rows, targets) = (&rows[shard.tokens()], &targets[shard.tokens()]);
-                let (nats, saved) = forward::<EMBED, VOCAB>(x, weights, rows, targets);
+                let (nats, saved) = forward::<EMBED, VOCAB>(x, &weights, rows, targets);
                 (nats, T::OWNS_TAPE.then_some(saved))
             });
             work.collect::<Vec<_>>().into_iter().unzip()
@@ -59,11 +61,11 @@ impl HeadOp<f32> for Cpu {
                 let mut dx = take_gradient(gradients, &device, &x)?;
                 let mut drows = vec![0.0; count * EMBED];
                 let parts: Vec<WeightGradients> = {
-                    let weights = (host(&norm.weight), host(&norm.bias), host(&head));
+                    let weights = weights::<EMBED, VOCAB>(&norm, &head, Pass::Backward);
                     let outputs = split(&shards, EMBED, &mut drows);
                     let work = saved.into_par_iter().zip(outputs).map(|(saved, drows)| {
                         let saved = saved.expect("saved because the tape is owned");
-                        backward::<EMBED, VOCAB>(saved, weights, scale, drows)
+                        backward::<EMBED, VOCAB>(saved, &weights, scale, drows)
                     });
                     work.collect()
                 };
@@ -89,7 +91,7 @@ impl HeadOp<f32> for Cpu {
         let x = x.try_contiguous()?;
         let shards = plan(&(0..=rows.len()).collect::<Vec<_>>());
         let mut logits = vec![0.0; rows.len() * VOCAB];
-        let (values, weights) = (host(&x), (host(&norm.weight), host(&norm.bias), host(head)));
+        let (values, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
         let outputs = split(&shards, VOCAB, &mut logits);
         shards
             .par_iter()
@@ -97,18 +99,25 @@ impl HeadOp<f32> for Cpu {
             .for_each(|(shard, logits): (&Shard, &mut [f32])| {
                 let x = gather::<EMBED>(values, &rows[shard.tokens()]);
                 let normed = normalise(&x, &row_moments(&x, EMBED), weights.0, weights.1);
-                apply(
-                    shard.len(),
-                    (EMBED, VOCAB),
-                    &normed,
-                    weights.2,
-                    Output::Set,
-                    logits,
-                );
+                let target = Target::set(logits, VOCAB);
+                let left = Left::Rows(&normed, EMBED);
+                multiply(shard.len(), left, &weights.2, 1.0, Part::Whole, target);
             });
         x.device()
             .try_tensor_from_vec(logits, (rows.len(), Const::<VOCAB>))
     }
+}
+
+/// Norm weight, norm bias, and the head as a factor of one pass.
+type Weights<'a> = (&'a [f32], &'a [f32], Packed<'a>);
+
+fn weights<'a, const EMBED: usize, const VOCAB: usize>(
+    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    head: &'a Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
+    pass: Pass,
+) -> Weights<'a> {
+    let head = linear(host(head), (EMBED, VOCAB), pass);
+    (host(&norm.weight), host(&norm.bias), head)
 }
 
 fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Vec<f32> {
@@ -118,10 +127,10 @@ fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Vec<f32> {
         .collect()
 }
 
-/// Summed loss of some rows, in nats; weights are (norm weight, norm bias, head).
+/// Summed loss of some rows, in nats; weights as factors of the forward pass.
 fn forward<const EMBED: usize, const VOCAB: usize>(
     x: &[f32],
-    weights: (&[f32], &[f32], &[f32]),
+    weights: &Weights<'_>,
     rows: &[usize],
     targets: &[usize],
 ) -> (f64, Saved) {
@@ -129,14 +138,8 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     let moments = row_moments(&x, EMBED);
     let normed = normalise(&x, &moments, weights.0, weights.1);
     let mut logits = vec![0.0; rows.len() * VOCAB];
-    apply(
-        rows.len(),
-        (EMBED, VOCAB),
-        &normed,
-        weights.2,
-        Output::Set,
-        &mut logits,
-    );
+    let (left, target) = (Left::Rows(&normed, EMBED), Target::set(&mut logits, VOCAB));
+    multiply(rows.len(), left, &weights.2, 1.0, Part::Whole, target);
     let mut nats = 0.0;
     wide(
         #[inline(always)]
@@ -162,10 +165,10 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     )
 }
 
-/// Writes the gradient of the gathered rows; weights as in [`forward`].
+/// Writes the gradient of the gathered rows; weights as factors of the backward pass.
 fn backward<const EMBED: usize, const VOCAB: usize>(
     saved: Saved,
-    weights: (&[f32], &[f32], &[f32]),
+    weights: &Weights<'_>,
     scale: f32,
     drows: &mut [f32],
 ) -> WeightGradients {
@@ -178,16 +181,14 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
     dlogits.iter_mut().for_each(|d| *d *= scale);
     let [mut dweight, mut dbias, mut dhead] = [EMBED, EMBED, VOCAB * EMBED].map(|n| vec![0.0; n]);
     let mut dnormed = vec![0.0; rows * EMBED];
-    input_gradient(
-        rows,
-        (EMBED, VOCAB),
-        &dlogits,
-        weights.2,
-        Output::Set,
-        &mut dnormed,
+    let (left, target) = (
+        Left::Rows(&dlogits, VOCAB),
+        Target::set(&mut dnormed, EMBED),
     );
+    multiply(rows, left, &weights.2, 1.0, Part::Whole, target);
     let normed = normalise(&x, &moments, weights.0, weights.1);
-    weight_gradient(rows, (EMBED, VOCAB), &normed, &dlogits, &mut dhead);
+    let (normed, dlogits) = ((&normed[..], EMBED), (&dlogits[..], VOCAB));
+    weight_gradient(rows, (EMBED, VOCAB), normed, dlogits, &mut dhead);
     normalise_backward(
         &dnormed,
         &x,

@@ -154,26 +154,19 @@ pub(in crate::ops) fn normalise_backward(
     );
 }
 
-/// Adds the rows of `dy` to `sum`.
-pub(in crate::ops) fn add_rows(dy: &[f32], sum: &mut [f32]) {
+/// Adds the rows of `dy`, `step` apart, to `sum`.
+pub(in crate::ops) fn add_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
     let width = sum.len();
     wide(
         #[inline(always)]
         || {
-            for row in rows(dy, width) {
+            for row in rows(dy, step) {
                 for i in 0..width {
                     sum[i] += row[i];
                 }
             }
         },
     );
-}
-
-/// Every row of `y` starts as `bias`.
-pub(in crate::ops) fn fill_rows(y: &mut [f32], bias: &[f32]) {
-    for row in y.chunks_exact_mut(bias.len()) {
-        row.copy_from_slice(bias);
-    }
 }
 
 /// Rows of equal width.

@@ -1,0 +1,414 @@
+//! Single-threaded matrix products over row-major slices.
+//!
+//! With AVX-512 by a kernel of our own, which takes the right factor packed once for many products
+//! and leaves out what a causal mask makes zero; elsewhere by the `gemm` crate. Parallelism lies
+//! outside: a product is always computed by one thread in one order, so its bits do not depend on the
+//! number of threads.
+#![allow(unsafe_code)]
+
+#[cfg(target_arch = "x86_64")]
+mod avx512;
+#[cfg(test)]
+mod tests;
+
+use rayon::prelude::*;
+
+/// A matrix inside a slice: element (row, column) is at `row * row_step + column * column_step`.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct View<'a> {
+    data: &'a [f32],
+    row_step: usize,
+    column_step: usize,
+}
+
+impl<'a> View<'a> {
+    /// Row-major, with rows `row_step` apart (a column block of a wider matrix where it is larger).
+    pub(in crate::ops) fn rows(data: &'a [f32], row_step: usize) -> Self {
+        Self {
+            data,
+            row_step,
+            column_step: 1,
+        }
+    }
+
+    /// The transpose.
+    pub(in crate::ops) fn t(self) -> Self {
+        Self {
+            row_step: self.column_step,
+            column_step: self.row_step,
+            ..self
+        }
+    }
+
+    /// The same as the left factor of a product; its columns lie side by side.
+    pub(in crate::ops) fn left(self) -> Left<'a> {
+        debug_assert_eq!(self.column_step, 1);
+        Left::Rows(self.data, self.row_step)
+    }
+
+    fn assert_holds(&self, rows: usize, columns: usize) {
+        let last = (rows - 1) * self.row_step + (columns - 1) * self.column_step;
+        assert!(
+            last < self.data.len(),
+            "a {rows}x{columns} matrix overruns its slice"
+        );
+    }
+}
+
+/// Columns of a panel: two vectors of 512 bits.
+const PANEL: usize = 32;
+
+/// Panels of a factor larger than this, in elements, are laid out by all threads.
+const LARGE: usize = 1 << 15;
+
+/// Whether our own kernel runs here.
+fn has_kernel() -> bool {
+    #[cfg(target_arch = "x86_64")]
+    {
+        is_x86_feature_detected!("avx512f")
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    {
+        false
+    }
+}
+
+/// The right factor of products, `[depth, columns]`, laid out so that 32 columns lie side by side:
+/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel nothing is
+/// laid out.
+pub(in crate::ops) struct Packed<'a> {
+    source: View<'a>,
+    depth: usize,
+    columns: usize,
+    panels: Vec<f32>,
+}
+
+impl<'a> Packed<'a> {
+    /// Lays out a factor.
+    pub(in crate::ops) fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
+        let mut panels = vec![];
+        if has_kernel() && depth > 0 && columns > 0 {
+            source.assert_holds(depth, columns);
+            panels = vec![0.0; columns.div_ceil(PANEL) * PANEL * depth];
+            let fill = |(p, panel): (usize, &mut [f32])| {
+                let width = PANEL.min(columns - p * PANEL);
+                source.copy_panel(p * PANEL, width, panel);
+            };
+            if panels.len() > LARGE {
+                panels
+                    .par_chunks_mut(PANEL * depth)
+                    .enumerate()
+                    .for_each(fill);
+            } else {
+                panels.chunks_mut(PANEL * depth).enumerate().for_each(fill);
+            }
+        }
+        Self {
+            source,
+            depth,
+            columns,
+            panels,
+        }
+    }
+}
+
+/// Which way a batch goes through a linear layer.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) enum Pass {
+    /// `y = x Wᵀ`.
+    Forward,
+    /// `dx = dy W`.
+    Backward,
+}
+
+/// The weights of a linear layer, `[outputs, inputs]`, as the right factor of a pass.
+pub(in crate::ops) fn linear(
+    weights: &[f32],
+    (inputs, outputs): (usize, usize),
+    pass: Pass,
+) -> Packed<'_> {
+    let weights = View::rows(weights, inputs);
+    match pass {
+        Pass::Forward => Packed::new(weights.t(), inputs, outputs),
+        Pass::Backward => Packed::new(weights, outputs, inputs),
+    }
+}
+
+impl View<'_> {
+    /// Columns `first ..` of all rows as a panel.
+    fn copy_panel(&self, first: usize, width: usize, panel: &mut [f32]) {
+        for (row, panel) in panel.chunks_exact_mut(PANEL).enumerate() {
+            let start = row * self.row_step + first * self.column_step;
+            if self.column_step == 1 {
+                panel[..width].copy_from_slice(&self.data[start..start + width]);
+            } else {
+                for (j, to) in panel[..width].iter_mut().enumerate() {
+                    *to = self.data[start + j * self.column_step];
+                }
+            }
+        }
+    }
+}
+
+/// How the left factor lies in memory: element (row, term) of `[rows, depth]`.
+#[derive(Clone, Copy)]
+pub(in crate::ops) enum Left<'a> {
+    /// Row by row, rows so far apart.
+    Rows(&'a [f32], usize),
+    /// Term by term: the transpose of what lies row by row, its rows so far apart.
+    Columns(&'a [f32], usize),
+}
+
+/// Which part of a product is not known to be zero, or not wanted.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(in crate::ops) enum Part {
+    /// All of it.
+    Whole,
+    /// The result is wanted at and below its diagonal; above it may hold anything.
+    LowerResult,
+    /// The left factor is zero above its diagonal.
+    LowerLeft,
+    /// The left factor is zero below its diagonal.
+    UpperLeft,
+}
+
+/// Where a product goes: `out[row * step + column]`.
+pub(in crate::ops) struct Target<'a> {
+    /// The result.
+    pub(in crate::ops) out: &'a mut [f32],
+    /// How far apart its rows are.
+    pub(in crate::ops) step: usize,
+    /// Added to every row, one element a column.
+    pub(in crate::ops) bias: Option<&'a [f32]>,
+    /// Whether the product is added to what is there.
+    pub(in crate::ops) add: bool,
+}
+
+impl<'a> Target<'a> {
+    /// Overwrites `out`.
+    pub(in crate::ops) fn set(out: &'a mut [f32], step: usize) -> Self {
+        Self {
+            out,
+            step,
+            bias: None,
+            add: false,
+        }
+    }
+
+    /// Overwrites `out` with the product and a bias.
+    pub(in crate::ops) fn biased(out: &'a mut [f32], step: usize, bias: &'a [f32]) -> Self {
+        let bias = Some(bias);
+        Self {
+            bias,
+            ..Self::set(out, step)
+        }
+    }
+}
+
+/// `out = scale * left · right`, of `rows` rows.
+pub(in crate::ops) fn multiply(
+    rows: usize,
+    left: Left<'_>,
+    right: &Packed<'_>,
+    scale: f32,
+    part: Part,
+    target: Target<'_>,
+) {
+    let (depth, columns) = (right.depth, right.columns);
+    if rows == 0 || columns == 0 {
+        return;
+    }
+    let Target {
+        out,
+        step,
+        bias,
+        add,
+    } = target;
+    assert!(
+        columns <= step && (rows - 1) * step + columns <= out.len(),
+        "the output overruns its slice"
+    );
+    assert!(
+        bias.is_none_or(|bias| bias.len() == columns),
+        "a bias of another width"
+    );
+    if depth > 0 {
+        match left {
+            Left::Rows(data, step) => View::rows(data, step).assert_holds(rows, depth),
+            Left::Columns(data, step) => View::rows(data, step).assert_holds(depth, rows),
+        }
+    }
+    #[cfg(target_arch = "x86_64")]
+    if has_kernel() {
+        let (data, left_step, by_columns) = match left {
+            Left::Rows(data, step) => (data, step, false),
+            Left::Columns(data, step) => (data, step, true),
+        };
+        for (p, panel) in (0..columns.div_ceil(PANEL)).map(|p| (p, p * PANEL * depth)) {
+            let width = PANEL.min(columns - p * PANEL);
+            let mut row = 0;
+            while row < rows {
+                let height = avx512::ROWS.min(rows - row);
+                let terms = match part {
+                    Part::LowerResult if p * PANEL >= row + height => {
+                        row += height;
+                        continue;
+                    }
+                    Part::Whole | Part::LowerResult => 0..depth,
+                    Part::LowerLeft => 0..depth.min(row + height),
+                    Part::UpperLeft => row.min(depth)..depth,
+                };
+                let (across, along) = if by_columns {
+                    (1, left_step)
+                } else {
+                    (left_step, 1)
+                };
+                let block = avx512::Block {
+                    rows: height,
+                    columns: width,
+                    depth: terms.len(),
+                    left: data
+                        .as_ptr()
+                        .wrapping_add(row * across + terms.start * along),
+                    left_step,
+                    by_columns,
+                    panel: right
+                        .panels
+                        .as_ptr()
+                        .wrapping_add(panel + terms.start * PANEL),
+                    scale,
+                    bias: bias.map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
+                    add,
+                    out: out[row * step + p * PANEL..].as_mut_ptr(),
+                    out_step: step,
+                };
+                // SAFETY: `has_kernel` has seen AVX-512F. The assertions above bound the left
+                // factor for `rows × depth` elements and the output for `rows × columns`, of which
+                // the block is a part; `panels` has `depth` rows of each panel, of which it reads
+                // those of its terms; the bias has as many elements as there are columns. `out` is
+                // borrowed mutably, so nothing else touches it.
+                unsafe { avx512::multiply(block) };
+                row += height;
+            }
+        }
+        return;
+    }
+    if let Some(bias) = bias {
+        out.chunks_mut(step).take(rows).for_each(|row| match add {
+            true => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
+            false => row[..columns].copy_from_slice(bias),
+        });
+    }
+    let output = if add || bias.is_some() {
+        Output::Add
+    } else {
+        Output::Set
+    };
+    let left = match left {
+        Left::Rows(data, step) => View::rows(data, step),
+        Left::Columns(data, step) => View::rows(data, step).t(),
+    };
+    product(
+        (rows, depth, columns),
+        left,
+        right.source,
+        scale,
+        output,
+        out,
+        step,
+    );
+}
+
+/// `dW = dyᵀ x`: `x: [rows, inputs]`, `dy: [rows, outputs]`, each with the distance of its rows;
+/// `dw: [outputs, inputs]`, overwritten.
+pub(in crate::ops) fn weight_gradient(
+    rows: usize,
+    (inputs, outputs): (usize, usize),
+    (x, x_step): (&[f32], usize),
+    (dy, dy_step): (&[f32], usize),
+    dw: &mut [f32],
+) {
+    let x = Packed::new(View::rows(x, x_step), rows, inputs);
+    multiply(
+        outputs,
+        Left::Columns(dy, dy_step),
+        &x,
+        1.0,
+        Part::Whole,
+        Target::set(dw, inputs),
+    );
+}
+
+/// The distance of rows of so many elements at which 14 of them do not fall into one set of the
+/// first-level cache: a little more than a large power of two.
+pub(in crate::ops) fn row_step(width: usize) -> usize {
+    if width.is_multiple_of(512) {
+        width + 16
+    } else {
+        width
+    }
+}
+
+/// What happens with what the output holds.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Output {
+    /// Overwritten.
+    Set,
+    /// Added to.
+    Add,
+}
+
+/// `out = scale * a · b` or `out += scale * a · b`; `a: [m, k]`, `b: [k, n]`, `out: [m, n]` with
+/// rows `out_step` apart.
+fn product(
+    (m, k, n): (usize, usize, usize),
+    a: View<'_>,
+    b: View<'_>,
+    scale: f32,
+    output: Output,
+    out: &mut [f32],
+    out_step: usize,
+) {
+    if m == 0 || n == 0 {
+        return;
+    }
+    assert!(
+        n <= out_step && (m - 1) * out_step + n <= out.len(),
+        "the output overruns its slice"
+    );
+    if k == 0 {
+        if output == Output::Set {
+            out.chunks_mut(out_step)
+                .take(m)
+                .for_each(|row| row[..n].fill(0.0));
+        }
+        return;
+    }
+    a.assert_holds(m, k);
+    b.assert_holds(k, n);
+    // SAFETY: the three assertions above bound every element that is read or written, `out` is
+    // borrowed mutably and so overlaps neither input, and rows of `out` do not overlap (n <= out_step).
+    unsafe {
+        gemm::gemm(
+            m,
+            n,
+            k,
+            out.as_mut_ptr(),
+            1,
+            out_step as isize,
+            output == Output::Add,
+            a.data.as_ptr(),
+            a.column_step as isize,
+            a.row_step as isize,
+            b.data.as_ptr(),
+            b.column_step as isize,
+            b.row_step as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
+}

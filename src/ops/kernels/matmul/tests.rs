@@ -1,0 +1,223 @@
+use super::*;
+
+fn numbers(n: usize, seed: u32) -> Vec<f32> {
+    (0..n as u32)
+        .map(|i| ((i * 7919 + seed * 104_729) % 1009) as f32 / 504.5 - 1.0)
+        .collect()
+}
+
+/// Sums in f64 of what a product stands for.
+fn expected(
+    (rows, depth, columns): (usize, usize, usize),
+    left: impl Fn(usize, usize) -> f32,
+    right: impl Fn(usize, usize) -> f32,
+) -> Vec<f64> {
+    let product = |a: f32, b: f32| f64::from(a) * f64::from(b);
+    let element = |r: usize, c: usize| (0..depth).map(|k| product(left(r, k), right(k, c))).sum();
+    (0..rows)
+        .flat_map(|r| (0..columns).map(move |c| (r, c)))
+        .map(|(r, c)| element(r, c))
+        .collect()
+}
+
+const SHAPES: [(usize, usize, usize); 8] = [
+    (1, 1, 1),
+    (3, 5, 7),
+    (14, 16, 32),
+    (15, 32, 33),
+    (17, 40, 31),
+    (29, 3, 64),
+    (70, 65, 100),
+    (2, 300, 16),
+];
+
+#[test]
+fn products_equal_the_sums_they_stand_for() {
+    for (rows, depth, columns) in SHAPES {
+        let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
+        let bias = numbers(columns, 3);
+        let (step, scale) = (columns + 3, 0.5);
+        for by_columns in [false, true] {
+            for transposed in [false, true] {
+                for (with_bias, add) in [(false, false), (true, false), (false, true), (true, true)]
+                {
+                    let left = match by_columns {
+                        false => Left::Rows(&a, depth),
+                        true => Left::Columns(&a, rows),
+                    };
+                    let right = match transposed {
+                        false => View::rows(&b, columns),
+                        true => View::rows(&b, depth).t(),
+                    };
+                    let left_at = |r: usize, k: usize| {
+                        if by_columns {
+                            a[k * rows + r]
+                        } else {
+                            a[r * depth + k]
+                        }
+                    };
+                    let right_at = |k: usize, c: usize| {
+                        if transposed {
+                            b[c * depth + k]
+                        } else {
+                            b[k * columns + c]
+                        }
+                    };
+                    let want = expected((rows, depth, columns), left_at, right_at);
+                    let mut out = vec![7.0; rows * step];
+                    let target = Target {
+                        out: &mut out,
+                        step,
+                        bias: with_bias.then_some(&bias[..]),
+                        add,
+                    };
+                    let right = Packed::new(right, depth, columns);
+                    multiply(rows, left, &right, scale, Part::Whole, target);
+                    for r in 0..rows {
+                        for c in 0..step {
+                            let found = f64::from(out[r * step + c]);
+                            let wanted = match c < columns {
+                                false => 7.0,
+                                true => {
+                                    let bias = if with_bias { f64::from(bias[c]) } else { 0.0 };
+                                    0.5 * want[r * columns + c] + bias + if add { 7.0 } else { 0.0 }
+                                }
+                            };
+                            assert!((found - wanted).abs() < 1e-4, "{found} {wanted}");
+                        }
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[test]
+fn parts_leave_out_nothing_but_zeros() {
+    for n in [1, 13, 14, 15, 31, 33, 64, 100] {
+        let (full, v) = (numbers(n * n, 1), numbers(n * 40, 2));
+        let lower: Vec<f32> = (0..n * n)
+            .map(|i| if i % n <= i / n { full[i] } else { 0.0 })
+            .collect();
+        let packed = Packed::new(View::rows(&v, 40), n, 40);
+        let run = |left: Left<'_>, part: Part| {
+            let mut out = vec![f32::NAN; n * 40];
+            multiply(n, left, &packed, 1.0, part, Target::set(&mut out, 40));
+            out
+        };
+        let close = |a: &[f32], b: &[f32]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-5);
+        let (rows, columns) = (Left::Rows(&lower, n), Left::Columns(&lower, n));
+        assert!(
+            close(&run(rows, Part::LowerLeft), &run(rows, Part::Whole)),
+            "{n}"
+        );
+        assert!(
+            close(&run(columns, Part::UpperLeft), &run(columns, Part::Whole)),
+            "{n}"
+        );
+
+        let square = Packed::new(View::rows(&full, n).t(), n, n);
+        let run = |part: Part| {
+            let mut out = vec![0.0; n * n];
+            multiply(
+                n,
+                Left::Rows(&full, n),
+                &square,
+                1.0,
+                part,
+                Target::set(&mut out, n),
+            );
+            out
+        };
+        let (some, all) = (run(Part::LowerResult), run(Part::Whole));
+        for r in 0..n {
+            assert_eq!(
+                some[r * n..=r * n + r],
+                all[r * n..=r * n + r],
+                "{n}: row {r}"
+            );
+        }
+    }
+}
+
+#[test]
+fn weight_gradients_equal_the_sums_they_stand_for() {
+    for (rows, inputs, outputs) in SHAPES {
+        let (x, dy) = (
+            numbers(rows * (inputs + 2), 1),
+            numbers(rows * (outputs + 1), 2),
+        );
+        let mut dw = vec![f32::NAN; outputs * inputs];
+        let (x_step, dy_step) = (inputs + 2, outputs + 1);
+        weight_gradient(
+            rows,
+            (inputs, outputs),
+            (&x, x_step),
+            (&dy, dy_step),
+            &mut dw,
+        );
+        let want = expected(
+            (outputs, rows, inputs),
+            |o, r| dy[r * dy_step + o],
+            |r, i| x[r * x_step + i],
+        );
+        assert!(
+            dw.iter()
+                .zip(want)
+                .all(|(a, b)| (f64::from(*a) - b).abs() < 1e-4)
+        );
+    }
+}
+
+/// The path of processors without AVX-512 is tested on those with it as well.
+#[test]
+fn the_crate_and_the_kernel_agree() {
+    for (rows, depth, columns) in SHAPES {
+        let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
+        let (mut by_crate, mut by_us) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
+        let (left, right) = (View::rows(&a, depth), View::rows(&b, columns));
+        product(
+            (rows, depth, columns),
+            left,
+            right,
+            1.0,
+            Output::Set,
+            &mut by_crate,
+            columns,
+        );
+        let packed = Packed::new(right, depth, columns);
+        let target = Target::set(&mut by_us, columns);
+        multiply(
+            rows,
+            Left::Rows(&a, depth),
+            &packed,
+            1.0,
+            Part::Whole,
+            target,
+        );
+        assert!(
+            by_crate
+                .iter()
+                .zip(&by_us)
+                .all(|(a, b)| (a - b).abs() < 1e-4)
+        );
+    }
+}
+
+#[test]
+fn an_empty_sum_is_zero_or_the_bias() {
+    let none = Packed::new(View::rows(&[], 2), 0, 2);
+    let mut out = [5.0; 2];
+    let left = Left::Rows(&[], 0);
+    multiply(1, left, &none, 1.0, Part::Whole, Target::set(&mut out, 2));
+    assert_eq!(out, [0.0; 2]);
+    multiply(
+        1,
+        left,
+        &none,
+        1.0,
+        Part::Whole,
+        Target::biased(&mut out, 2, &[1.0, 2.0]),
+    );
+    assert_eq!(out, [1.0, 2.0]);
+}
