@@ -264,7 +264,7 @@ pub struct Plan {
     pub(crate) experiment: ExperimentArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// As if what is done were to be done once more
+    /// Do what is done already once more, in place of what there is
     #[arg(long)]
     pub(crate) again: bool,
     /// As JSON, for scripts

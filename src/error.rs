@@ -134,6 +134,14 @@ impl Error {
         }
     }
 
+    /// What to do about it.
+    pub fn what_to_do(&self) -> Option<&str> {
+        match self {
+            Self::Failure { help, .. } => help.as_deref(),
+            Self::Problems(_) => None,
+        }
+    }
+
     /// Whether it was stopped from outside.
     pub fn is_interruption(&self) -> bool {
         matches!(

@@ -3,14 +3,19 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
+#[cfg(unix)]
+use std::time::Instant;
 
 use signal_hook::consts::{SIGINT, SIGTERM};
-use signal_hook::flag;
 
 use crate::error::{Error, Result};
 
 /// The exit code after Ctrl-C, as the shell has it.
 const INTERRUPTED: i32 = 130;
+
+/// Two signals within this count as one.
+#[cfg(unix)]
+const MOMENT: Duration = Duration::from_millis(300);
 
 /// How soon a wish to stop is answered.
 const SOON: Duration = Duration::from_millis(50);
@@ -31,20 +36,45 @@ pub enum Why {
     Failure,
 }
 
+/// Sets `user` at the first signal and ends the program at a later one.
+#[cfg(unix)]
+fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
+    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    std::thread::spawn(move || {
+        let mut first: Option<Instant> = None;
+        for _ in signals.forever() {
+            if first.is_some_and(|first| first.elapsed() > MOMENT) {
+                std::process::exit(INTERRUPTED);
+            }
+            first.get_or_insert_with(Instant::now);
+            user.store(true, Ordering::Relaxed);
+        }
+    });
+    Ok(())
+}
+
+/// The same where signals come one at a time.
+#[cfg(not(unix))]
+fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
+    for signal in [SIGINT, SIGTERM] {
+        // In this order: the second signal finds what the first has set.
+        signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, user.clone())?;
+        signal_hook::flag::register(signal, user.clone())?;
+    }
+    Ok(())
+}
+
 impl Stop {
-    /// Listens to Ctrl-C and SIGTERM: the first asks to stop, the second ends the program. A terminal
-    /// that is closed (SIGHUP) is not listened to: it ends the program, unless `nohup` keeps it.
+    /// Listens to Ctrl-C and SIGTERM: the first asks to stop, a later one ends the program. A signal
+    /// that comes twice in a moment, to the process and to its group, counts once. A terminal that is
+    /// closed (SIGHUP) is not listened to: it ends the program, unless `nohup` keeps it.
     ///
     /// # Errors
     /// The system refuses.
     pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
-        for signal in [SIGINT, SIGTERM] {
-            // In this order: the second signal finds what the first has set.
-            flag::register_conditional_shutdown(signal, INTERRUPTED, stop.user.clone())
-                .and_then(|_| flag::register(signal, stop.user.clone()))
-                .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
-        }
+        listen(stop.user.clone())
+            .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
         Ok(stop)
     }
 

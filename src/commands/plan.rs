@@ -8,8 +8,10 @@ use super::{count, megabytes, print, print_json, thousands};
 use crate::cli;
 use crate::config;
 use crate::error::Result;
+use crate::model::registry;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
+use crate::pipeline::stage::Source;
 use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
@@ -55,7 +57,8 @@ struct LaidRun {
     label: String,
     seed: u64,
     folder: String,
-    parameters: usize,
+    /// Absent where no model is used.
+    parameters: Option<usize>,
     done: bool,
     stages: Vec<LaidStage>,
 }
@@ -109,15 +112,21 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
                 seconds: estimate.map(|one| one.time.as_secs_f64()),
             });
         }
-        let parameters = run
+        let settings = &plan.experiment.points[run.point].settings;
+        let mut starts = run
             .stages
             .iter()
-            .filter_map(|&index| estimates[index].as_ref());
+            .map(|&index| &plan.stages[index].stage.start);
+        let uses_model = starts.any(|start| *start != Source::Nothing);
+        let compiled = registry::find(&settings.model.shape(), settings.device).ok();
+        let parameters = compiled
+            .filter(|_| uses_model)
+            .map(|one| one.parameter_count());
         runs.push(LaidRun {
             label: run.label.clone(),
             seed: run.seed,
             folder: run.directory.path().display().to_string(),
-            parameters: parameters.map(|one| one.parameters).max().unwrap_or(0),
+            parameters,
             done: run.is_done,
             stages,
         });
@@ -138,8 +147,15 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
 fn headline(laid: &Laid<'_>) -> String {
     let (runs, stages) = (count(laid.runs.len(), "run"), count(laid.stages, "stage"));
     let all = format!("{}: {runs}, {stages}", laid.experiment);
+    let unfinished = laid.runs.iter().filter(|run| !run.done).count();
     if laid.stages_to_do == 0 {
-        return format!("{all}, all done before");
+        return match unfinished {
+            0 => format!("{all}, all done before"),
+            n => format!(
+                "{all}, all done before; the files of {} are put back",
+                count(n, "run")
+            ),
+        };
     }
     format!(
         "{all}, {} to do: one after another about {} and {} of memory",
@@ -151,8 +167,8 @@ fn headline(laid: &Laid<'_>) -> String {
 
 fn print_run(run: &LaidRun) -> Result<()> {
     let parameters = match run.parameters {
-        0 => String::new(),
-        n => format!(", {} parameters", thousands(n)),
+        None => String::new(),
+        Some(n) => format!(", {} parameters", thousands(n)),
     };
     let done = if run.done { ": done before" } else { "" };
     print(format!(

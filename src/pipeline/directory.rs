@@ -36,6 +36,10 @@ pub struct Status {
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// Whether the folder holds the results of an earlier run that was done: they stay until this one
+    /// is.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub holds_earlier_results: bool,
     /// The stages of the run and their keys, which name their folders in the cache.
     #[serde(default)]
     pub stages: BTreeMap<String, String>,

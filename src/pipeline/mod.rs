@@ -115,7 +115,10 @@ fn judge(
     }
     let (number, all) = (lines.len(), plan.runs.len());
     let told = || format!("{number} of {all} runs failed\n{}", lines.join("\n"));
-    let help = "the same command tries them again";
+    let help = failed.iter().find_map(|failure| failure.error.what_to_do());
+    let help = help
+        .unwrap_or("the same command tries them again")
+        .to_owned();
     match failed.into_iter().next() {
         None => Ok(None),
         Some(only) if number == 1 && (all == 1 || !options.keep_going) => Err(only.error),

@@ -18,9 +18,10 @@ pub struct RunRow {
     pub state: &'static str,
     /// Why it failed or was interrupted.
     pub reason: Option<String>,
-    /// Questions that the model answered right; empty if it was asked none.
+    /// Questions that were answered right, by the model or, where none is asked, by the constant answer;
+    /// empty if nothing was asked.
     pub correct: Option<usize>,
-    /// Questions that the model was asked.
+    /// Questions that were asked.
     pub questions: Option<usize>,
     /// When it was started, RFC 3339.
     pub started: Option<String>,
@@ -43,7 +44,11 @@ fn row(run: &RunDirectory) -> RunRow {
     let counted = (state == State::Done.name()).then(|| {
         let splits = ["dev", "test", "train"].into_iter();
         splits
-            .filter_map(|split| summary::count(run, split, "model").ok().flatten())
+            .filter_map(|split| {
+                let count = |subject| summary::count(run, split, subject).ok().flatten();
+                // Where no model is asked, the constant answer is the run.
+                count("model").or_else(|| count("constant"))
+            })
             .next()
     });
     let counted = counted.flatten();

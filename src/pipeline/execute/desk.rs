@@ -156,7 +156,9 @@ impl<'a> Desk<'a> {
             return;
         }
         // The error is told in any case, so what cannot be written here is no second one.
-        if opened.is_some() {
+        let status = run.directory.status();
+        let holds_earlier = status.is_ok_and(|status| status.holds_earlier_results);
+        if opened.is_some() && !holds_earlier {
             let _ = assemble(&run.directory, &self.made(run));
         }
         let _ = self.note(run, state, Some(error.message()));
@@ -171,20 +173,21 @@ impl<'a> Desk<'a> {
     /// Writes `status.json`.
     fn note(&self, run: &PlannedRun, state: State, reason: Option<String>) -> Result<()> {
         let now = Some(jiff::Timestamp::now().to_string());
+        let before = run.directory.status().ok();
+        let is_earlier =
+            |status: &Status| status.state == State::Done || status.holds_earlier_results;
+        let holds_earlier_results = state != State::Done && before.as_ref().is_some_and(is_earlier);
         let started = match state {
             State::Queued => None,
             State::Running => now.clone(),
-            _ => run
-                .directory
-                .status()
-                .ok()
-                .and_then(|status| status.started),
+            _ => before.and_then(|status| status.started),
         };
         let ended = now.filter(|_| !matches!(state, State::Queued | State::Running));
         let stages = keys(run.stages.iter().map(|&stage| &self.plan.stages[stage]));
         run.directory.set_status(&Status {
             state,
             reason,
+            holds_earlier_results,
             stages,
             started,
             ended,

@@ -279,11 +279,12 @@ impl Team<'_> {
         }
     }
 
-    /// Keeps a failure, and stops the rest unless told not to. Where there are several runs it is
-    /// said now: the end may be far.
+    /// Keeps a failure, and stops the rest unless told not to. Where others go on it is said now: the
+    /// end may be far.
     fn report(&self, board: &mut Board, runs: Vec<usize>, error: Error) {
         if !error.is_interruption() {
-            for &run in runs.iter().filter(|_| self.plan.runs.len() > 1) {
+            let others_go_on = self.options.keep_going || self.options.jobs > 1;
+            for &run in runs.iter().filter(|_| others_go_on) {
                 let (name, message) = (self.plan.name(run), error.message());
                 self.progress.say(&format!("{name}: failed: {message}"));
             }

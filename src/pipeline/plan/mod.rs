@@ -12,7 +12,7 @@ use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
-use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
+use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::store::{Found, StageFolder};
 use crate::pipeline::stage::{self, Kind, Source, Stage};
@@ -192,8 +192,18 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
         .collect();
     let folder = experiment_folder(plan.experiment, &options.results);
     let past = Past::read(&options.results, &folder, &wanted);
+    let statuses = plan
+        .runs
+        .iter()
+        .filter_map(|run| run.directory.status().ok());
+    let statuses: Vec<Status> = statuses.collect();
     for planned in &mut plan.stages {
-        planned.action = match planned.folder.find(&planned.stage.key, notice) {
+        let key = &planned.stage.key;
+        let name = planned.stage.kind.name();
+        let known = statuses
+            .iter()
+            .find(|status| status.stages.get(name) == Some(key));
+        planned.action = match planned.folder.find(key, notice) {
             _ if options.again => Action::Run {
                 reason: "asked for by --again".to_owned(),
             },
@@ -201,11 +211,14 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             Found::Started(checkpoint) => Action::Resume {
                 step: checkpoint.standing.position.step,
             },
-            Found::Nothing(Some(reason)) => Action::Run { reason },
-            Found::Nothing(None) => Action::Run {
-                reason: match past.changes(&planned.stage) {
-                    Some(changes) => format!("stale, because {changes}"),
-                    None => "new".to_owned(),
+            Found::Nothing(reason) => Action::Run {
+                reason: match (reason, past.changes(&planned.stage), known) {
+                    (Some(reason), _, known) => failure(known, name).unwrap_or(reason),
+                    (None, Some(changes), _) => format!("stale, because {changes}"),
+                    (None, None, Some(status)) if status.state == State::Done => {
+                        "its results are no longer in the cache".to_owned()
+                    }
+                    (None, None, _) => "new".to_owned(),
                 },
             },
         };
@@ -218,6 +231,14 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             })
             && stages.all(|one| has_results(&run.directory, one));
     }
+}
+
+/// Why a run failed before, if it was this stage that did.
+fn failure(status: Option<&Status>, stage: &str) -> Option<String> {
+    let status = status.filter(|status| status.state == State::Failed)?;
+    let reason = status.reason.as_deref()?.lines().next()?;
+    let is_this = reason.starts_with(stage);
+    is_this.then(|| format!("failed before: {reason}"))
 }
 
 /// The stages' keys by their names, as `status.json` has them.

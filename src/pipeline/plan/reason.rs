@@ -46,10 +46,13 @@ impl Past {
     /// there is none, so that the stage is new.
     pub(in crate::pipeline) fn changes(&self, stage: &Stage) -> Option<String> {
         let seed = |all: &Ingredients| all.get("seed").cloned();
-        let similar = self
-            .stages
-            .iter()
-            .filter(|(kind, all)| *kind == stage.kind && seed(all) == seed(&stage.ingredients));
+        // What starts from elsewhere is another kind of thing, not the same that has changed.
+        let from = |all: &Ingredients| source(all.get(START));
+        let similar = self.stages.iter().filter(|(kind, all)| {
+            *kind == stage.kind
+                && seed(all) == seed(&stage.ingredients)
+                && from(all) == from(&stage.ingredients)
+        });
         similar
             .map(|(_, before)| differences(before, &stage.ingredients))
             .min_by_key(Vec::len)
@@ -75,15 +78,15 @@ fn differences(before: &Ingredients, now: &Ingredients) -> Vec<String> {
     changes
 }
 
+/// Where weights come from, without which.
+fn source(start: Option<&Value>) -> String {
+    let text = start.and_then(Value::as_str).unwrap_or("nothing");
+    let name = text.rsplit_once(' ').filter(|(_, sum)| sum.len() == 64);
+    name.map_or(text, |(name, _)| name).to_owned()
+}
+
 /// The stage before has another key, or weights come from somewhere else.
 fn start(old: Option<&Value>, new: Option<&Value>) -> String {
-    let source = |value: Option<&Value>| -> String {
-        let text = value.and_then(Value::as_str).unwrap_or("nothing");
-        text.rsplit_once(' ')
-            .filter(|(_, sum)| sum.len() == 64)
-            .map_or(text, |(name, _)| name)
-            .to_owned()
-    };
     match (source(old), source(new)) {
         (old, new) if old != new => format!("it starts from: {old} -> {new}"),
         (_, new) if new == "weights file" => "its weights file changed".to_owned(),

@@ -184,7 +184,8 @@ impl StageFolder {
         for step in self.steps().into_iter().rev() {
             some = true;
             let path = self.checkpoint(step);
-            let read = Checkpoint::read(&path);
+            let bytes = std::fs::read(&path).map_err(|e| Error::data(e.to_string()));
+            let read = bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes));
             match read.and_then(|one| self.check(&one, key, step).map(|()| one)) {
                 Ok(checkpoint) => return Found::Started(Box::new(checkpoint)),
                 Err(error) => refused(format!(

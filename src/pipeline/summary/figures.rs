@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
 use crate::config::{Experiment, Point};
 use crate::error::Result;
+use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
@@ -39,7 +40,14 @@ pub(in crate::pipeline) fn draw(
             Content::Drawn(figure) => drawn
                 .written
                 .extend(figure.write(&folder.join("figures"), name)?),
-            Content::Nothing(why) => drawn.left_out.push((name.clone(), why.to_owned())),
+            Content::Nothing(why) => {
+                // What it showed before is true no more.
+                for extension in ["svg", "png", "csv"] {
+                    let old = folder.join("figures").join(format!("{name}.{extension}"));
+                    files::remove(&old)?;
+                }
+                drawn.left_out.push((name.clone(), why.to_owned()));
+            }
         }
     }
     Ok(drawn)

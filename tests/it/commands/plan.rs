@@ -241,3 +241,38 @@ fn a_damaged_result_is_made_anew() {
         "the same weights again"
     );
 }
+
+/// Whoever removes the cache, or asks for a run once more and stops it, still has what was done.
+#[test]
+fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let run = lab.run_folder("r", 1);
+    let before = files_below(&run);
+    std::fs::remove_dir_all(lab.path("r/.cache")).expect("removed");
+    let planned = actions(&plan(&lab, "r", &[]));
+    assert_eq!(
+        planned[2],
+        "pretrained/pretrain: run: its results are no longer in the cache"
+    );
+
+    // A file in the place of a folder: every stage fails before it begins.
+    lab.write("r/.cache/pretrain", "in the way");
+    let said = lab.quickstart("run", "r", &["--keep-going"]);
+    assert_eq!(said.code, 4, "{}", said.err);
+    let results = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
+        let mut files = files.clone();
+        files.retain(|name, _| !name.ends_with(".json") && name != ".lock");
+        files
+    };
+    assert!(
+        results(&files_below(&run)) == results(&before),
+        "the earlier results are gone"
+    );
+    let ask = lab.attnlab(&["ask", &lab.run_text("r", 1), "Where was Ada Moss born?"]);
+    ask.done();
+
+    std::fs::remove_file(lab.path("r/.cache/pretrain")).expect("removed");
+    lab.quickstart("run", "r", &[]).done();
+    assert!(read(&run.join("status.json")).contains("\"state\": \"done\""));
+}
