@@ -1,11 +1,13 @@
 //! Greedy decoding of many prompts at once; a row that has ended leaves the batch.
 
-use crate::data::ragged::{MASK, PAD, Ragged, Sequence};
+use crate::data::ragged::MASK;
 use crate::error::Result;
 use crate::model::Trainable;
+use crate::model::decoder::Unread;
 
-/// Prompts decoded together: enough to fill the matrix products, few enough to stay small.
-const BATCH: usize = 256;
+/// Prompts decoded together: enough to fill the matrix products, few enough for their keys and
+/// values to stay small.
+const BATCH: usize = 512;
 
 /// What a model says after a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -18,7 +20,8 @@ pub struct Answer {
 
 /// The likeliest next token, again and again, until the closing mask or `most_tokens`.
 ///
-/// The reference decodes a fixed 32 tokens and cuts at the mask: the same answer.
+/// The reference decodes a fixed 32 tokens and cuts at the mask: the same answer. `progress` hears
+/// before each round, and at the end, how many prompts are answered, and may stop it by an error.
 ///
 /// # Errors
 /// A prompt and its answer do not fit the model's context or vocabulary; the device.
@@ -30,8 +33,9 @@ pub fn greedy(
 ) -> Result<Vec<Answer>> {
     let mut answers = vec![];
     for prompts in prompts.chunks(BATCH) {
-        answers.extend(greedy_batch(model, prompts, most_tokens)?);
-        progress(answers.len())?;
+        let before = answers.len();
+        let mut ended = |rows: usize| progress(before + rows);
+        answers.extend(greedy_batch(model, prompts, most_tokens, &mut ended)?);
     }
     Ok(answers)
 }
@@ -40,37 +44,31 @@ fn greedy_batch(
     model: &dyn Trainable,
     prompts: &[Vec<u32>],
     most_tokens: usize,
+    ended: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<Answer>> {
     let mut answers = vec![Answer::default(); prompts.len()];
-    let mut active: Vec<usize> = (0..prompts.len()).collect();
+    let mut decoder = model.decoder(prompts.len());
+    let rows = prompts.iter().cloned().enumerate();
+    let mut unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
     for _ in 0..most_tokens {
-        if active.is_empty() {
+        if unread.is_empty() {
             break;
         }
-        let sequences: Vec<Sequence> = active
-            .iter()
-            .map(|&i| {
-                let tokens = [&prompts[i][..], &answers[i].tokens].concat();
-                Sequence {
-                    targets: vec![PAD; tokens.len()],
-                    tokens,
-                }
-            })
-            .collect();
-        let batch = Ragged::from_sequences(&sequences);
-        let last: Vec<usize> = batch.starts[1..].iter().map(|&end| end - 1).collect();
-        let distributions = model.next_token_log_probabilities(&batch, &last)?;
+        ended(prompts.len() - unread.len())?;
+        let distributions = decoder.read(&unread)?;
         let mut still_active = vec![];
-        for (i, distribution) in active.into_iter().zip(distributions) {
+        for (Unread { row, .. }, distribution) in unread.into_iter().zip(distributions) {
             let (token, log_probability) = likeliest(&distribution);
-            answers[i].log_probability += f64::from(log_probability);
+            answers[row].log_probability += f64::from(log_probability);
             if token != MASK {
-                answers[i].tokens.push(token);
-                still_active.push(i);
+                answers[row].tokens.push(token);
+                let tokens = vec![token];
+                still_active.push(Unread { row, tokens });
             }
         }
-        active = still_active;
+        unread = still_active;
     }
+    ended(prompts.len())?;
     Ok(answers)
 }
 
@@ -86,6 +84,7 @@ fn likeliest(distribution: &[f32]) -> (u32, f32) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::data::ragged::Ragged;
     use crate::model::{StepReport, StepSettings, TrainingState, weights::Weight};
 
     /// Counts down: after token n comes n - 1, and after 2 the mask, each with probability 1/2.
@@ -148,6 +147,6 @@ mod tests {
             .map(|a| (-a.log_probability / 2f64.ln()).round())
             .collect();
         assert_eq!(halvings, [4.0, 1.0, 4.0], "the closing mask counts");
-        assert_eq!(heard, [3]);
+        assert_eq!(heard, [0, 1, 1, 1, 3]);
     }
 }

@@ -12,12 +12,15 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use super::block::Block;
 use crate::data::ragged::Ragged;
+use crate::ops::cached_attention::{Cache, NewTokens, Wanted};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
 use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`, as [`super::session::Session`] needs it.
 pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
+    /// Number of blocks, each with a cache of its own.
+    const LAYERS: usize;
     /// Token ids are below this.
     const VOCAB: usize;
     /// Documents are at most this long.
@@ -33,6 +36,16 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
 
     /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
+
+    /// The same after the last new token of each row, `rows × VOCAB`.
+    ///
+    /// `ids` and `places` are those of the new tokens; a cache a block holds what was read before.
+    fn cached_logits(
+        &self,
+        ids_and_places: (&[u32], &[usize]),
+        rows_and_starts: (&[usize], &[usize]),
+        caches: &mut [Cache<f32>],
+    ) -> Result<Vec<f32>, D::Err>;
 }
 
 /// `A` is the kind of attention, with its own constants.
@@ -73,7 +86,8 @@ impl<
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         // Each site drops with a key of its own: embedding 0, layers from 1, and their sites within.
-        let mut x = D::try_embed(tokens, positions, batch, dropout.at(0), tape)?;
+        let at = (&batch.tokens[..], &batch.places()[..]);
+        let mut x = D::try_embed(tokens, positions, at, dropout.at(0), tape)?;
         for (layer, block) in self.blocks.modules.iter().enumerate() {
             x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
         }
@@ -91,6 +105,7 @@ impl<
     D: LabDevice<f32>,
 > Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
+    const LAYERS: usize = LAYERS;
     const VOCAB: usize = VOCAB;
     const CONTEXT: usize = CONTEXT;
 
@@ -107,6 +122,33 @@ impl<
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
         let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
+        Ok(logits.as_vec())
+    }
+
+    fn cached_logits(
+        &self,
+        ids_and_places: (&[u32], &[usize]),
+        (rows, starts): (&[usize], &[usize]),
+        caches: &mut [Cache<f32>],
+    ) -> Result<Vec<f32>, D::Err> {
+        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let mut x = D::try_embed(tokens, positions, ids_and_places, Dropout::NONE, NoneTape)?;
+        for (layer, (block, cache)) in self.blocks.modules.iter().zip(caches).enumerate() {
+            // What comes after the last block reads the last tokens alone.
+            let wanted = if layer + 1 < LAYERS {
+                Wanted::All
+            } else {
+                Wanted::Last
+            };
+            let new = NewTokens {
+                rows,
+                starts,
+                wanted,
+            };
+            x = block.try_forward_cached(x, new, cache)?; // [new tokens, EMBED], then [rows, EMBED]
+        }
+        let all: Vec<usize> = (0..rows.len()).collect();
+        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }
 }

@@ -5,6 +5,8 @@
 
 mod attention;
 mod block;
+mod caching;
+pub mod decoder;
 mod gpt;
 mod initialise;
 pub mod registry;
@@ -16,6 +18,7 @@ pub mod weights;
 
 use crate::data::ragged::Ragged;
 use crate::error::Result;
+use crate::model::decoder::{Decoder, Rereading};
 use crate::model::weights::Weight;
 
 /// What a model's first weights are drawn from.
@@ -91,6 +94,13 @@ pub trait Trainable {
     /// A batch that does not fit; the device.
     fn next_token_log_probabilities(&self, batch: &Ragged, rows: &[usize])
     -> Result<Vec<Vec<f32>>>;
+
+    /// Begins to read so many rows bit by bit, as decoding does.
+    ///
+    /// Unless a model knows better, everything is read again in each round.
+    fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
+        Box::new(Rereading::new(self, rows))
+    }
 
     /// Forgets the optimiser's moments: a new stage begins.
     fn reset_optimiser(&mut self);

@@ -7,6 +7,8 @@ use dfdx::shapes::Rank0;
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 
+use super::caching::Caching;
+use super::decoder::Decoder;
 use super::gpt::Network;
 use super::weights::{Weight, match_layout};
 use super::{Start, StepReport, StepSettings, Trainable, TrainingState, initialise, visit};
@@ -19,7 +21,7 @@ use crate::ops::dropout::Dropout;
 /// Model, moments and gradients; `M` is the compile-time shape.
 pub(super) struct Session<M, D: LabDevice<f32>> {
     device: D,
-    model: M,
+    pub(super) model: M,
     /// AdamW's two moments, in containers of the model's own shape.
     moments: [M; 2],
     /// Steps since the optimiser was reset.
@@ -52,31 +54,9 @@ where
         })
     }
 
-    /// Refuses what the ops take for granted.
-    fn check(&self, batch: &Ragged) -> Result<()> {
-        if batch.longest() > M::CONTEXT {
-            return Err(Error::run(format!(
-                "a document of {} tokens is longer than the model's context of {}",
-                batch.longest(),
-                M::CONTEXT
-            ))
-            .help("raise `model.context` or shorten the text"));
-        }
-        let largest = batch.tokens.iter().chain(&batch.targets).max();
-        match largest {
-            None => Err(Error::run("a batch without any token")),
-            Some(&id) if id as usize >= M::VOCAB => Err(Error::run(format!(
-                "token id {id} is not below the model's vocabulary of {}",
-                M::VOCAB
-            ))
-            .help("raise `model.vocabulary`")),
-            Some(_) => Ok(()),
-        }
-    }
-
     /// Refuses a batch whose loss would be the mean of nothing.
     fn check_scored(&self, batch: &Ragged) -> Result<()> {
-        self.check(batch)?;
+        check_batch::<M, D>(batch)?;
         if batch.scored() == 0 {
             return Err(Error::run("a batch without any scored token has no loss"));
         }
@@ -176,9 +156,13 @@ where
         batch: &Ragged,
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        self.check(batch)?;
+        check_batch::<M, D>(batch)?;
         let logits = self.model.logits(batch, rows).map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
+    }
+
+    fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
+        Box::new(Caching::new(self, rows))
     }
 
     fn reset_optimiser(&mut self) {
@@ -230,6 +214,34 @@ pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
         .sum()
 }
 
+fn check_batch<M: Network<D>, D: LabDevice<f32>>(batch: &Ragged) -> Result<()> {
+    let ids = batch.tokens.iter().chain(&batch.targets);
+    check_fits::<M, D>(batch.longest(), ids)
+}
+
+/// Refuses what the ops take for granted.
+pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
+    longest: usize,
+    ids: impl Iterator<Item = &'a u32>,
+) -> Result<()> {
+    if longest > M::CONTEXT {
+        return Err(Error::run(format!(
+            "a document of {longest} tokens is longer than the model's context of {}",
+            M::CONTEXT
+        ))
+        .help("raise `model.context` or shorten the text"));
+    }
+    match ids.max() {
+        None => Err(Error::run("a batch without any token")),
+        Some(&id) if id as usize >= M::VOCAB => Err(Error::run(format!(
+            "token id {id} is not below the model's vocabulary of {}",
+            M::VOCAB
+        ))
+        .help("raise `model.vocabulary`")),
+        Some(_) => Ok(()),
+    }
+}
+
 /// Sets every tensor of a container to zero.
 fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
     let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
@@ -237,7 +249,8 @@ fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
     visit::write(container, &values);
 }
 
-fn log_softmax(logits: &[f32]) -> Vec<f32> {
+/// Logarithms of the probabilities that unnormalised ones stand for.
+pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let most = logits
         .iter()
         .fold(f32::NEG_INFINITY, |most, &l| most.max(l));
@@ -245,6 +258,6 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|&l| l - most - sum.ln() as f32).collect()
 }
 
-fn device_error(cause: impl Display) -> Error {
+pub(super) fn device_error(cause: impl Display) -> Error {
     Error::run(format!("the device failed: {cause}"))
 }

@@ -1,5 +1,7 @@
 //! What must hold for every kind of attention, on a small shape.
 
+mod decoding;
+
 use std::f64::consts::LN_2;
 
 use dfdx::tensor::Cpu;

@@ -7,6 +7,7 @@
 pub mod adamw;
 pub mod attention;
 mod bridge;
+pub mod cached_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod feed_forward;
@@ -26,6 +27,7 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
+    + cached_attention::CachedAttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>

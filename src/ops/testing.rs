@@ -56,17 +56,15 @@ pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
     M64: TensorCollection<f64, Cpu>,
 {
     let mut salt = 0.0;
-    let mut numbers = |n: usize| -> Vec<f64> {
+    let mut next = |n: usize| {
         salt += 1.0;
-        (0..n)
-            .map(|i| ((i as f64 + 1.0) * 12.9898 * salt).sin() * 0.9)
-            .collect()
+        numbers(n, salt)
     };
     let shapes: Vec<usize> = weights(&case.exact_model).iter().map(Vec::len).collect();
-    let values: Vec<Vec<f64>> = shapes.into_iter().map(&mut numbers).collect();
+    let values: Vec<Vec<f64>> = shapes.into_iter().map(&mut next).collect();
     fill(&mut case.fast_model, &values);
     fill(&mut case.exact_model, &values);
-    let x = numbers(case.tokens * IN);
+    let x = next(case.tokens * IN);
     let (fast_y, fast) = run(&case.fast_model, &x, case.tokens, case.fast);
     let (exact_y, exact) = run(&case.exact_model, &x, case.tokens, case.exact);
     assert_close("output", &fast_y, &exact_y, case.tolerance, 0.0);
@@ -85,6 +83,13 @@ pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
         );
     }
     check_differences(&mut case, &values, &x, &exact);
+}
+
+/// Arbitrary numbers between -0.9 and 0.9; another salt gives others.
+pub(super) fn numbers(n: usize, salt: f64) -> Vec<f64> {
+    (0..n)
+        .map(|i| ((i as f64 + 1.0) * 12.9898 * salt).sin() * 0.9)
+        .collect()
 }
 
 /// Central differences in f64 at up to three elements of every tensor.
@@ -246,7 +251,7 @@ where
     }
 }
 
-fn weights<N: Dtype, M: TensorCollection<N, Cpu>>(model: &M) -> Vec<Vec<f64>>
+pub(super) fn weights<N: Dtype, M: TensorCollection<N, Cpu>>(model: &M) -> Vec<Vec<f64>>
 where
     Cpu: Device<N>,
 {
@@ -284,7 +289,7 @@ where
     }
 }
 
-fn fill<N: Dtype, M: TensorCollection<N, Cpu>>(model: &mut M, values: &[Vec<f64>])
+pub(super) fn fill<N: Dtype, M: TensorCollection<N, Cpu>>(model: &mut M, values: &[Vec<f64>])
 where
     Cpu: Device<N>,
 {
@@ -296,7 +301,7 @@ where
 }
 
 /// `scale` is what a tensor that is zero by symmetry is compared on.
-fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
+pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(scale, |m, v| m.max(v.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {

@@ -10,6 +10,7 @@ pub(super) use vanilla::Vanilla;
 
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
+use crate::ops::cached_attention::{Cache, NewTokens};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
 
@@ -31,4 +32,17 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err>;
+
+    /// The same for new tokens of rows read in part, without dropout:
+    /// `[new tokens, EMBED]` → `[wanted tokens, EMBED]`.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_cached_sublayer(
+        &self,
+        x: Stream<EMBED, N, D>,
+        norm: &LayerNorm<EMBED, N, D>,
+        new: NewTokens<'_>,
+        cache: &mut Cache<N>,
+    ) -> Result<Stream<EMBED, N, D>, D::Err>;
 }

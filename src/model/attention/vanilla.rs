@@ -8,6 +8,7 @@ use dfdx::tensor_ops::Device;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::{AttentionDropout, Projections};
+use crate::ops::cached_attention::{Cache, NewTokens};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
 
@@ -42,6 +43,16 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
             )
         };
         D::try_attention::<EMBED, HEADS, HEAD_DIM, T>(x, norm, &self.projections, batch, dropout)
+    }
+
+    fn try_cached_sublayer(
+        &self,
+        x: Stream<EMBED, N, D>,
+        norm: &LayerNorm<EMBED, N, D>,
+        new: NewTokens<'_>,
+        cache: &mut Cache<N>,
+    ) -> Result<Stream<EMBED, N, D>, D::Err> {
+        D::try_cached_attention::<EMBED, HEADS, HEAD_DIM>(x, norm, &self.projections, new, cache)
     }
 }
 

@@ -4,7 +4,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(any(test, feature = "cuda"))]
-mod reference;
+pub(in crate::ops) mod reference;
 
 #[cfg(test)]
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};

@@ -4,7 +4,6 @@ use dfdx::shapes::{Const, Rank2, Rank3};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
 
 use super::EmbeddingOp;
-use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
@@ -19,12 +18,12 @@ impl EmbeddingOp<f32> for Cpu {
     >(
         tokens: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
         positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>,
-        batch: &Ragged,
+        (ids, places): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        let ids: Vec<usize> = batch.tokens.iter().map(|&id| id as usize).collect();
-        let places = super::places(batch);
+        let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
+        let places = places.to_vec();
         let mut x = vec![0.0; ids.len() * EMBED];
         let (table, places_table) = (host(tokens), host(positions));
         for (t, x) in rows_mut(&mut x, EMBED).enumerate() {

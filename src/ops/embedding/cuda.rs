@@ -4,7 +4,6 @@ use dfdx::shapes::{Rank2, Rank3};
 use dfdx::tensor::{Cuda, HasErr, Tape, Tensor};
 
 use super::{EmbeddingOp, reference};
-use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::Dropout;
 
@@ -17,10 +16,10 @@ impl EmbeddingOp<f32> for Cuda {
     >(
         tokens: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
         positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>,
-        batch: &Ragged,
+        (ids, places): (&[u32], &[usize]),
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
-        reference::embed(tokens, positions, batch, dropout, tape)
+        reference::embed(tokens, positions, (ids, places), dropout, tape)
     }
 }

@@ -12,34 +12,24 @@ use dfdx::tensor_ops::Device;
 
 use super::Stream;
 use super::dropout::Dropout;
-use crate::data::ragged::Ragged;
 
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
-    /// `x[t] = dropout(tokens[id(t)] + positions[0][place of t in its document])`.
+    /// `x[t] = dropout(tokens[ids[t]] + positions[0][places[t]])` for `at = (ids, places)`.
     ///
-    /// `tokens: [VOCAB, EMBED]`, `positions: [1, CONTEXT, EMBED]` → `[batch tokens, EMBED]`, on
-    /// `tape`. Dropout index: token × EMBED + channel. Every id must be below VOCAB and every
-    /// document at most CONTEXT long; the caller has checked.
+    /// `tokens: [VOCAB, EMBED]`, `positions: [1, CONTEXT, EMBED]` → `[ids, EMBED]`, on `tape`; a
+    /// place is that of a token in its document. Dropout index: token × EMBED + channel. Every id
+    /// must be below VOCAB and every place below CONTEXT; the caller has checked.
     ///
     /// # Errors
     /// The device's.
     fn try_embed<const VOCAB: usize, const CONTEXT: usize, const EMBED: usize, T: Tape<N, Self>>(
         tokens: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
         positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
-        batch: &Ragged,
+        at: (&[u32], &[usize]),
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
-}
-
-/// Place of every token in its document.
-fn places(batch: &Ragged) -> Vec<usize> {
-    batch
-        .starts
-        .windows(2)
-        .flat_map(|w| 0..w[1] - w[0])
-        .collect()
 }
 
 #[cfg(test)]
@@ -87,17 +77,17 @@ mod tests {
         for lengths in [&[1][..], &[9, 1, 4], &[2, 7, 3, 3, 9, 1]] {
             for dropout in [Dropout::NONE, Dropout::new(0.3, 5)] {
                 let batch = batch(lengths, 11);
+                let places = batch.places();
+                let at = (&batch.tokens[..], &places[..]);
                 check_op::<1, 5, Tables<f32, Cpu>, Tables<f64, Cpu>>(Case {
                     fast_model: Tables::build(&device),
                     exact_model: Tables::build(&device),
-                    fast: &|m, _, tape| {
-                        Cpu::try_embed(&m.tokens, &m.positions, &batch, dropout, tape)
-                    },
+                    fast: &|m, _, tape| Cpu::try_embed(&m.tokens, &m.positions, at, dropout, tape),
                     exact: &|m, _, tape| {
-                        reference::embed(&m.tokens, &m.positions, &batch, dropout, tape)
+                        reference::embed(&m.tokens, &m.positions, at, dropout, tape)
                     },
                     plain: &|m, _, tape| {
-                        reference::embed(&m.tokens, &m.positions, &batch, dropout, tape)
+                        reference::embed(&m.tokens, &m.positions, at, dropout, tape)
                     },
                     tokens: batch.len(),
                     tolerance: 1e-6,

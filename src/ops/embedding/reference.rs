@@ -4,7 +4,6 @@ use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
 use dfdx::tensor::{PutTape, Tape, Tensor};
 use dfdx::tensor_ops::{Device, GatherTo, ReshapeTo, TryAdd, TryMul};
 
-use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::{Dropout, factors};
 
@@ -19,15 +18,15 @@ pub(super) fn embed<
 >(
     tokens: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
     positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
-    batch: &Ragged,
+    (ids, places): (&[u32], &[usize]),
     dropout: Dropout,
     tape: T,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     let device = tokens.device();
-    let length = batch.len();
-    let ids = batch.tokens.iter().map(|&id| id as usize).collect();
+    let length = ids.len();
+    let ids = ids.iter().map(|&id| id as usize).collect();
     let ids = device.try_tensor_from_vec(ids, (length,))?;
-    let places = device.try_tensor_from_vec(super::places(batch), (length,))?;
+    let places = device.try_tensor_from_vec(places.to_vec(), (length,))?;
     let positions = positions
         .clone()
         .try_reshape_like(&(Const::<CONTEXT>, Const::<EMBED>))?;

@@ -1,0 +1,198 @@
+//! A decoder that keeps what it has read says the same as one that reads everything again.
+
+use super::*;
+use crate::model::decoder::{Decoder, Rereading, Unread};
+
+/// A model whose guesses differ from token to token.
+fn lively() -> Session<Small, Cpu> {
+    let start = Start {
+        seed: 5,
+        deviation: 0.3,
+    };
+    Session::new(Cpu::default(), start).expect("memory")
+}
+
+fn unread(prompts: &[Vec<u32>]) -> Vec<Unread> {
+    let rows = prompts.iter().cloned().enumerate();
+    rows.map(|(row, tokens)| Unread { row, tokens }).collect()
+}
+
+fn likeliest(distribution: &[f32]) -> u32 {
+    let ids = 0u32..distribution.len() as u32;
+    let most = ids.max_by(|&a, &b| distribution[a as usize].total_cmp(&distribution[b as usize]));
+    most.expect("a vocabulary")
+}
+
+/// Reads prompts and then `rounds` tokens, the likeliest each time; after round n, rows end for
+/// which `ends(row, n)`. All that was said, round by round.
+fn say(
+    decoder: &mut dyn Decoder,
+    prompts: &[Vec<u32>],
+    rounds: usize,
+    ends: fn(usize, usize) -> bool,
+) -> Vec<Vec<Vec<f32>>> {
+    let mut unread = unread(prompts);
+    let mut said = vec![];
+    for round in 0..=rounds {
+        let distributions = decoder.read(&unread).expect("it fits");
+        assert_eq!(distributions.len(), unread.len());
+        for (unread, distribution) in unread.iter_mut().zip(&distributions) {
+            unread.tokens = vec![likeliest(distribution)];
+        }
+        unread.retain(|u| !ends(u.row, round));
+        said.push(distributions);
+        if unread.is_empty() {
+            break;
+        }
+    }
+    said
+}
+
+#[track_caller]
+fn check(prompts: &[Vec<u32>], rounds: usize, ends: fn(usize, usize) -> bool) {
+    let model = lively();
+    let kept = say(model.decoder(prompts.len()).as_mut(), prompts, rounds, ends);
+    let mut again = Rereading::new(&model, prompts.len());
+    let again = say(&mut again, prompts, rounds, ends);
+    assert_eq!(kept.len(), again.len());
+    for (round, (kept, again)) in kept.iter().zip(&again).enumerate() {
+        assert_eq!(kept.len(), again.len());
+        for (kept, again) in kept.iter().zip(again) {
+            assert_eq!(likeliest(kept), likeliest(again), "round {round}");
+            for (k, a) in kept.iter().zip(again) {
+                assert!((k - a).abs() < 1e-4, "round {round}: {k}, {a} read again");
+            }
+        }
+    }
+}
+
+fn never(_: usize, _: usize) -> bool {
+    false
+}
+
+/// Prompts of the given lengths that begin with the same `shared` tokens and then differ.
+fn prompts(shared: usize, lengths: &[usize]) -> Vec<Vec<u32>> {
+    let token = |row: usize, place: usize| {
+        let salt = if place < shared { 0 } else { row + 1 };
+        (2 + (place * 37 + salt * 101) % 254) as u32
+    };
+    let prompt = |(row, &n): (usize, &usize)| (0..n).map(|place| token(row, place)).collect();
+    lengths.iter().enumerate().map(prompt).collect()
+}
+
+#[test]
+fn ragged_prompts_that_begin_alike() {
+    check(&prompts(4, &[9, 5, 14, 6, 12]), 5, never);
+    let lengths: Vec<usize> = (0..90).map(|row| 4 + row * 7 % 15).collect();
+    check(&prompts(3, &lengths), 5, |row, round| row % 4 == round);
+}
+
+#[test]
+fn prompts_without_a_common_beginning() {
+    check(&prompts(0, &[3, 8, 1, 5]), 6, never);
+}
+
+#[test]
+fn one_prompt() {
+    check(&prompts(0, &[7]), 9, never);
+}
+
+#[test]
+fn prompts_of_one_token() {
+    check(&prompts(0, &[1, 1, 1]), 4, never);
+    check(&prompts(1, &[1, 1, 1]), 4, never);
+}
+
+#[test]
+fn prompts_that_are_all_equal() {
+    check(&prompts(8, &[8, 8, 8]), 4, |row, round| row == round);
+}
+
+#[test]
+fn a_prompt_that_all_others_begin_with() {
+    check(&prompts(5, &[9, 5, 7]), 4, never);
+}
+
+#[test]
+fn rows_that_end_at_once() {
+    check(&prompts(2, &[5, 9, 4, 6]), 5, |row, _| row != 2);
+    check(&prompts(2, &[5, 9]), 5, |_, _| true);
+}
+
+#[test]
+fn answers_that_fill_the_context_to_its_last_token() {
+    check(&prompts(3, &[20, 20]), 4, never);
+    check(&prompts(3, &[24, 10]), 14, |row, _| row == 0);
+}
+
+#[test]
+fn rows_that_wait_and_rows_that_begin_later() {
+    let model = lively();
+    let (mut kept, mut again) = (model.decoder(3), Rereading::new(&model, 3));
+    for round in [
+        vec![(0, vec![3, 4, 5]), (2, vec![3, 4])],
+        vec![(1, vec![3, 4, 9]), (2, vec![7, 8])],
+        vec![(0, vec![9])],
+        vec![(0, vec![1, 2]), (1, vec![5]), (2, vec![6])],
+    ] {
+        let rows = round.into_iter();
+        let unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
+        let (kept, again) = (kept.read(&unread), again.read(&unread));
+        let (kept, again) = (kept.expect("it fits"), again.expect("it fits"));
+        for (k, a) in kept.concat().into_iter().zip(again.concat()) {
+            assert!((k - a).abs() < 1e-4, "{k}, {a} read again");
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit_of_an_answer() {
+    let lengths: Vec<usize> = (0..200).map(|row| 3 + row * 7 % 15).collect();
+    let prompts = prompts(2, &lengths);
+    let said_on = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+        pool.expect("threads").install(|| {
+            let model = lively();
+            let said = say(model.decoder(200).as_mut(), &prompts, 5, |row, round| {
+                row % 9 == round
+            });
+            said.concat().concat().iter().map(|p| p.to_bits()).collect()
+        })
+    };
+    let one: Vec<u32> = said_on(1);
+    assert!(one == said_on(2) && one == said_on(8));
+}
+
+#[test]
+fn what_does_not_fit_is_refused_and_not_read() {
+    let model = lively();
+    let mut again = Rereading::new(&model, 2);
+    let mut kept = model.decoder(2);
+    let first = unread(&prompts(1, &[23, 5]));
+    let row = |tokens: &[u32]| {
+        let tokens = tokens.to_vec();
+        vec![Unread { row: 0, tokens }]
+    };
+    for decoder in [kept.as_mut(), &mut again] {
+        decoder.read(&first).expect("it fits");
+        for (tokens, message) in [
+            (
+                &[5, 6][..],
+                "a document of 25 tokens is longer than the model's context of 24",
+            ),
+            (
+                &[256],
+                "token id 256 is not below the model's vocabulary of 256",
+            ),
+            (&[], "a row without any token to read"),
+        ] {
+            let error = decoder.read(&row(tokens)).expect_err("it does not fit");
+            assert!(error.to_string().contains(message), "{error}");
+        }
+    }
+    let (kept, again) = (kept.read(&row(&[7])), again.read(&row(&[7])));
+    let (kept, again) = (kept.expect("one more fits"), again.expect("one more fits"));
+    for (k, a) in kept[0].iter().zip(&again[0]) {
+        assert!((k - a).abs() < 1e-4, "{k}, {a} read again");
+    }
+}
