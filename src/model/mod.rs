@@ -7,6 +7,7 @@ mod attention;
 mod block;
 mod gpt;
 mod initialise;
+pub mod parts;
 pub mod registry;
 mod session;
 #[cfg(test)]

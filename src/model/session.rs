@@ -231,7 +231,7 @@ pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
 }
 
 /// Sets every tensor of a container to zero.
-fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
+pub(super) fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
     let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
     let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
     visit::write(container, &values);
@@ -245,6 +245,6 @@ fn log_softmax(logits: &[f32]) -> Vec<f32> {
     logits.iter().map(|&l| l - most - sum.ln() as f32).collect()
 }
 
-fn device_error(cause: impl Display) -> Error {
+pub(super) fn device_error(cause: impl Display) -> Error {
     Error::run(format!("the device failed: {cause}"))
 }
