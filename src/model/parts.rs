@@ -124,7 +124,10 @@ impl<M: Network<Cpu> + BuildModule<Cpu, f32>> Bench<M> {
         let device = Cpu::default();
         let mut model = M::try_build(&device)?;
         let mut moments = [M::try_build(&device)?, M::try_build(&device)?];
-        visit::write(&mut model, &initialise::draw(&visit::layout::<M, Cpu>(), start));
+        visit::write(
+            &mut model,
+            &initialise::draw(&visit::layout::<M, Cpu>(), start),
+        );
         moments.iter_mut().for_each(clear);
         let gradients = model.try_alloc_grads()?;
         Ok(Self {
@@ -165,7 +168,12 @@ impl<M: Network<Cpu> + BuildModule<Cpu, f32>> Bench<M> {
             gradient_scale: 1.0 / (1.0 + squares.sqrt()),
         };
         let [first, second] = &mut self.moments;
-        visit::update(&mut self.model, [first, second], &mut self.gradients, update)?;
+        visit::update(
+            &mut self.model,
+            [first, second],
+            &mut self.gradients,
+            update,
+        )?;
         self.model.try_zero_grads(&mut self.gradients)?;
         Ok(started.elapsed().as_secs_f64())
     }

@@ -80,8 +80,7 @@ macro_rules! shape {
                     start,
                 )?))
             },
-            time_parts:
-                parts::time::<$layers, $embed, $hidden, $vocabulary, $context, Kind<Cpu>>,
+            time_parts: parts::time::<$layers, $embed, $hidden, $vocabulary, $context, Kind<Cpu>>,
             #[cfg(feature = "cuda")]
             on_cuda: |start| {
                 let device = cuda_device()?;
