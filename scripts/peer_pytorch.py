@@ -32,7 +32,7 @@ from torch.nn import functional as F
 LAYERS, EMBED, HEADS, HIDDEN, VOCABULARY, CONTEXT = 4, 256, 8, 1024, 256, 128
 DROPOUT, LEARNING_RATE, BATCH_DOCUMENTS = 0.1, 6e-3, 128
 PAD, MASK = 0, 1
-WARM_UP, TRIAL_STEPS = 2, 3
+WARM_UP, TRIAL_STEPS = 2, 2
 
 # How attention is written, whether torch.compile sees the model, and into how many groups of similar length
 # the documents are sorted for attention (0: one group for each length that occurs, without a padded place).
