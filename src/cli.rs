@@ -148,7 +148,7 @@ Example:
         /// The file to write
         file: PathBuf,
     },
-    /// Measure how fast a pretraining step and answering are on this machine, and on what the time goes
+    /// Measure how fast a pretraining step and answers are on this machine
     #[command(after_help = "\
 Takes the first point of the experiment and its first seed, on the processor. Writes nothing.
 
