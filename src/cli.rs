@@ -148,6 +148,14 @@ Example:
         /// The file to write
         file: PathBuf,
     },
+    /// Measure how fast a pretraining step and answers are on this machine
+    #[command(after_help = "\
+Takes the first point of the experiment and its first seed, on the processor. Writes nothing.
+
+Examples:
+  attnlab bench
+  attnlab bench experiments/quickstart.toml --steps 100 --threads 1 --json")]
+    Bench(Bench),
     /// Print the script by which a shell completes commands, options and files
     #[command(after_help = "\
 Examples:
@@ -221,6 +229,28 @@ pub struct Clean {
     pub(crate) dry_run: bool,
     /// Only say what could be freed, as JSON
     #[arg(long, conflicts_with = "yes")]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `attnlab bench`.
+#[derive(Debug, Args)]
+pub struct Bench {
+    /// The experiment [default: experiments/birthplace/vanilla.toml if its data is there, else
+    /// experiments/quickstart.toml]
+    pub(crate) file: Option<PathBuf>,
+    /// Steps that count, after two to warm up
+    #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
+    pub(crate) steps: usize,
+    /// Threads to work with [default: all that the processor has]
+    #[arg(long, value_name = "N", value_parser = at_least_one)]
+    pub(crate) threads: Option<usize>,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Override a key of the file, as for run
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// As JSON, for scripts
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -365,6 +395,7 @@ fn dispatch(command: Command) -> Result<()> {
         } => commands::trained::ask(&run, &question, json),
         Command::Score { run, text } => commands::trained::score(&run, &text),
         Command::Export { run, file } => commands::trained::export(&run, &file),
+        Command::Bench(args) => commands::bench::bench(&args),
         Command::Completions { shell } => {
             let mut script = vec![];
             clap_complete::generate(shell, &mut Cli::command(), "attnlab", &mut script);

@@ -31,6 +31,7 @@
 //! | [`eval`] | batched decoding, exact match, scores of text |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
+//! | [`bench`] | [`bench::measure`]: how fast a step is, by its parts and against the processor |
 //! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
@@ -74,6 +75,7 @@
 //! draw, `indicatif` shows progress as wide as `console` says the terminal is, `signal-hook`
 //! hears the user; `jiff` and `sysinfo` tell time and machine to the provenance.
 
+pub mod bench;
 pub mod cli;
 mod commands;
 pub mod config;

@@ -1,6 +1,7 @@
 //! What each command does: calls the library and says what came of it.
 
 mod accuracies;
+pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod clean;
 pub(crate) mod compare;

@@ -39,13 +39,39 @@ where
         context: usize,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let x = self.try_attend(x, batch, context, dropout)?;
+        self.try_feed_forward(x, dropout)
+    }
+
+    /// The first sublayer alone.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_attend<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+        batch: &Ragged,
+        context: usize,
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
         let (weights, output) = (dropout.at(1), dropout.at(2));
         let attention = AttentionDropout {
             weights,
             output,
             context,
         };
-        let x = self.attn.try_sublayer(x, &self.ln1, batch, attention)?;
+        self.attn.try_sublayer(x, &self.ln1, batch, attention)
+    }
+
+    /// The second sublayer alone.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_feed_forward<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
     }
 

@@ -62,7 +62,7 @@ pub(super) struct Gpt<
 > {
     tok_emb: Table<VOCAB, EMBED, N, D>,
     pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
-    blocks: Repeated<Block<EMBED, HIDDEN, A, N, D>, LAYERS>,
+    pub(super) blocks: Repeated<Block<EMBED, HIDDEN, A, N, D>, LAYERS>,
     ln_f: LayerNorm<EMBED, N, D>,
     head: Table<VOCAB, EMBED, N, D>,
 }
@@ -77,8 +77,8 @@ impl<
     D: LabDevice<f32>,
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
-    /// `[batch tokens, EMBED]`, before the final norm.
-    fn stream<T: Tape<f32, D>>(
+    /// The start of the stream: `[batch tokens, EMBED]`, before the first block.
+    pub(super) fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -87,11 +87,30 @@ impl<
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         // Each site drops with a key of its own: embedding 0, layers from 1, and their sites within.
         let at = (&batch.tokens[..], &batch.places()[..]);
-        let mut x = D::try_embed(tokens, positions, at, dropout.at(0), tape)?;
+        D::try_embed(tokens, positions, at, dropout.at(0), tape)
+    }
+
+    /// `[batch tokens, EMBED]`, before the final norm.
+    fn stream<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let mut x = self.embed(batch, dropout, tape)?;
         for (layer, block) in self.blocks.modules.iter().enumerate() {
             x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
         }
         Ok(x)
+    }
+
+    /// The end of the stream: final norm, head and mean loss of the scored targets.
+    pub(super) fn end<T: Tape<f32, D>>(
+        &self,
+        x: Stream<EMBED, f32, D, T>,
+        batch: &Ragged,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
+        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
     }
 }
 
@@ -116,7 +135,7 @@ impl<
         tape: T,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
         let x = self.stream(batch, dropout, tape)?; // [tokens, EMBED]
-        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
+        self.end(x, batch)
     }
 
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {

@@ -9,6 +9,7 @@ mod caching;
 pub mod decoder;
 mod gpt;
 mod initialise;
+pub mod parts;
 pub mod registry;
 mod session;
 #[cfg(test)]

@@ -9,10 +9,12 @@ use dfdx::tensor::Cpu;
 
 use super::attention::{self, Attention};
 use super::gpt::Gpt;
+use super::parts::{self, PartTimes};
 use super::session::{Session, parameter_count};
 use super::{Start, Trainable};
 use crate::config::schema::DeviceKind;
 use crate::config::shape::{ModelShape, nearest};
+use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 
 /// One shape that this binary can train.
@@ -22,6 +24,7 @@ pub struct Compiled {
     pub shape: ModelShape,
     parameter_count: fn() -> usize,
     on_cpu: Constructor,
+    time_parts: fn(Start, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
     #[cfg(feature = "cuda")]
     on_cuda: Constructor,
 }
@@ -33,6 +36,21 @@ impl Compiled {
     /// Number of trained parameters.
     pub fn parameter_count(&self) -> usize {
         (self.parameter_count)()
+    }
+
+    /// Times every part of a training step on `batch`, alone and on the CPU, `repetitions` times;
+    /// see [`parts`]. The batch must fit the model and score a token.
+    ///
+    /// # Errors
+    /// The device's, such as memory.
+    pub fn time_parts(
+        &self,
+        start: Start,
+        batch: &Ragged,
+        dropout: f64,
+        repetitions: usize,
+    ) -> Result<Vec<PartTimes>> {
+        (self.time_parts)(start, batch, dropout, repetitions)
     }
 }
 
@@ -62,6 +80,7 @@ macro_rules! shape {
                     start,
                 )?))
             },
+            time_parts: parts::time::<$layers, $embed, $hidden, $vocabulary, $context, Kind<Cpu>>,
             #[cfg(feature = "cuda")]
             on_cuda: |start| {
                 let device = cuda_device()?;

@@ -243,7 +243,7 @@ pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
 }
 
 /// Sets every tensor of a container to zero.
-fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
+pub(super) fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
     let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
     let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
     visit::write(container, &values);

@@ -14,8 +14,10 @@ pub mod feed_forward;
 pub mod head;
 mod kernels;
 pub mod parameters;
+pub mod products;
 #[cfg(test)]
 mod testing;
+pub mod upstream;
 
 use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Cpu, NoneTape, Tensor};

@@ -2,7 +2,7 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 18] = [
+const COMMANDS: [&[&str]; 19] = [
     &["run"],
     &["plan"],
     &["check"],
@@ -18,6 +18,7 @@ const COMMANDS: [&[&str]; 18] = [
     &["ask"],
     &["score"],
     &["export"],
+    &["bench"],
     &["completions"],
     &["data", "fetch"],
     &["data", "show"],

@@ -1,5 +1,6 @@
 //! Every command from its arguments to its files, output and exit code.
 
+mod bench;
 mod compare;
 mod data;
 mod failures;

@@ -351,16 +351,16 @@ pub(in crate::ops) fn row_step(width: usize) -> usize {
 
 /// What happens with what the output holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
+pub(in crate::ops) enum Output {
     /// Overwritten.
     Set,
     /// Added to.
     Add,
 }
 
-/// `out = scale * a · b` or `out += scale * a · b`; `a: [m, k]`, `b: [k, n]`, `out: [m, n]` with
-/// rows `out_step` apart.
-fn product(
+/// `out = scale * a · b` or `out += scale * a · b` by the `gemm` crate; `a: [m, k]`, `b: [k, n]`,
+/// `out: [m, n]` with rows `out_step` apart.
+pub(in crate::ops) fn product(
     (m, k, n): (usize, usize, usize),
     a: View<'_>,
     b: View<'_>,

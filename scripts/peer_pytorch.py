@@ -1,0 +1,298 @@
+#!/usr/bin/env python3
+"""The assignment's pretraining step in PyTorch, as fast as it can honestly be made: what to compare with.
+
+    scripts/peer_pytorch.py DATA [--device cpu|cuda] [--threads N] [--steps N] [--no-padding] [--json]
+
+DATA is the folder that holds wiki.txt. The model is the character GPT of experiments/base/assignment.toml
+(3,323,392 parameters, dropout 0.1) in f32; a step is forward, backward, clipping to norm 1 and AdamW on
+128 documents, with items ready before the watch starts. Weights are drawn as the reference draws them.
+
+As the reference does it, every document is padded to 128 characters. With --no-padding the same documents
+lie one after another, as in attnlab: all layers see real tokens alone.
+
+There are several ways to write the same mathematics. Each is tried for a few steps in a process of its
+own, the fastest is measured; --way takes one of them without a trial.
+"""
+
+import argparse
+import json
+import math
+import random
+import resource
+import statistics
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn import functional as F
+
+LAYERS, EMBED, HEADS, HIDDEN, VOCABULARY, CONTEXT = 4, 256, 8, 1024, 256, 128
+DROPOUT, LEARNING_RATE, BATCH_DOCUMENTS = 0.1, 6e-3, 128
+PAD, MASK = 0, 1
+WARM_UP, TRIAL_STEPS = 2, 2
+
+# How attention is written, whether torch.compile sees the model, and into how many groups of similar length
+# the documents are sorted for attention (0: one group for each length that occurs, without a padded place).
+PADDED_WAYS = {
+    "eager, written out": dict(fused=False, compiled=False),
+    "eager, scaled_dot_product_attention": dict(fused=True, compiled=False),
+    "compiled, written out": dict(fused=False, compiled=True),
+    "compiled, scaled_dot_product_attention": dict(fused=True, compiled=True),
+}
+RAGGED_WAYS = {
+    "eager, written out, equal lengths": dict(fused=False, compiled=False, groups=0),
+    "eager, scaled_dot_product_attention, equal lengths": dict(fused=True, compiled=False, groups=0),
+    "eager, written out, 4 groups": dict(fused=False, compiled=False, groups=4),
+    "eager, scaled_dot_product_attention, 4 groups": dict(fused=True, compiled=False, groups=4),
+    "compiled, written out, 4 groups": dict(fused=False, compiled=True, groups=4),
+}
+
+
+def items(folder, batches, seed=0):
+    """Span-corrupted documents as token ids, `batches` lists of them, in the corpus's order."""
+    text = (Path(folder) / "wiki.txt").read_text(encoding="utf-8")
+    ids = {c: 2 + i for i, c in enumerate(sorted(set(text)))}
+    documents = [[ids[c] for c in line] for line in text.split("\n")]
+    draw = random.Random(seed)
+
+    def corrupt(document):
+        shown = draw.randint(4, CONTEXT * 7 // 8)  # not clamped to the document's length
+        hidden = draw.randint(shown // 8, 3 * shown // 8)
+        start = draw.randint(1, shown - hidden - 1)
+        document = document[:shown]
+        prefix, span, suffix = document[:start], document[start : start + hidden], document[start + hidden :]
+        return [*prefix, MASK, *suffix, MASK, *span, MASK]
+
+    full = len(documents) // BATCH_DOCUMENTS  # the short last batch of an epoch is left out
+    for index in range(batches):
+        first = index % full * BATCH_DOCUMENTS
+        yield [corrupt(document) for document in documents[first : first + BATCH_DOCUMENTS]]
+
+
+class Padded:
+    """A batch as the reference makes it: [128, 127] inputs and targets."""
+
+    def __init__(self, strings, device, groups=None):
+        rows = torch.tensor([s + [PAD] * (CONTEXT - len(s)) for s in strings])
+        self.tokens, self.targets = rows[:, :-1].to(device).contiguous(), rows[:, 1:].to(device).contiguous()
+        self.places = torch.arange(CONTEXT - 1, device=device)
+        self.causal = causal(CONTEXT - 1, device)
+        self.positions = self.tokens.numel()
+        self.real = sum(len(s) - 1 for s in strings)
+
+    def attend(self, q, k, v, attention):
+        heads = lambda t: t.view(*t.shape[:2], HEADS, -1).transpose(1, 2)
+        return attention(heads(q), heads(k), heads(v), self.causal).transpose(1, 2).reshape(q.shape)
+
+
+class Ragged:
+    """The same documents one after another, shortest first: [tokens]."""
+
+    def __init__(self, strings, device, groups):
+        strings = sorted(strings, key=len)
+        flat = lambda parts: torch.tensor([t for part in parts for t in part], device=device)
+        self.tokens, self.targets = flat(s[:-1] for s in strings), flat(s[1:] for s in strings)
+        self.places = flat(range(len(s) - 1) for s in strings)
+        self.positions = self.real = self.tokens.numel()
+        lengths = [len(s) - 1 for s in strings]
+        if groups == 0:
+            sets = [[i for i, n in enumerate(lengths) if n == length] for length in sorted(set(lengths))]
+        else:
+            size = math.ceil(len(lengths) / groups)
+            sets = [list(range(i, min(i + size, len(lengths)))) for i in range(0, len(lengths), size)]
+        starts = [sum(lengths[:i]) for i in range(len(lengths))]
+        self.groups, back, done = [], torch.zeros(self.real, dtype=torch.long), 0
+        for members in sets:
+            longest = max(lengths[i] for i in members)
+            # Places past a document's end hold its first token; no real query looks that far ahead.
+            index = torch.tensor(
+                [[starts[i] + (t if t < lengths[i] else 0) for t in range(longest)] for i in members]
+            )
+            for row, i in enumerate(members):
+                at = done + row * longest
+                back[starts[i] : starts[i] + lengths[i]] = torch.arange(at, at + lengths[i])
+            done += index.numel()
+            self.groups.append((index.flatten().to(device), longest, causal(longest, device)))
+        self.exact, self.back = groups == 0, back.to(device)
+
+    def attend(self, q, k, v, attention):
+        outputs, at = [], 0
+        for index, longest, mask in self.groups:
+            if self.exact:  # a group is a slice of the stream
+                pick = lambda t: t[at : at + index.numel()]
+            else:
+                pick = lambda t: t.index_select(0, index)
+            q_, k_, v_ = (pick(t).view(-1, longest, HEADS, EMBED // HEADS).transpose(1, 2) for t in (q, k, v))
+            outputs.append(attention(q_, k_, v_, mask).transpose(1, 2).reshape(-1, EMBED))
+            at += index.numel()
+        together = torch.cat(outputs)
+        return together if self.exact else together.index_select(0, self.back)
+
+
+def causal(length, device):
+    """True where a query may not look."""
+    return torch.ones(length, length, dtype=torch.bool, device=device).triu(1)
+
+
+class Block(nn.Module):
+    def __init__(self, fused):
+        super().__init__()
+        self.fused = fused
+        self.ln1, self.ln2 = nn.LayerNorm(EMBED), nn.LayerNorm(EMBED)
+        self.query, self.key, self.value, self.proj = (nn.Linear(EMBED, EMBED) for _ in range(4))
+        self.expand, self.contract = nn.Linear(EMBED, HIDDEN), nn.Linear(HIDDEN, EMBED)
+
+    def attention(self, q, k, v, hidden):
+        if self.fused:
+            return F.scaled_dot_product_attention(q, k, v, dropout_p=DROPOUT, is_causal=True)
+        scores = q @ k.transpose(-2, -1) / math.sqrt(EMBED // HEADS)
+        weights = F.softmax(scores.masked_fill(hidden, float("-inf")), dim=-1)
+        return F.dropout(weights, DROPOUT) @ v
+
+    def forward(self, x, batch):
+        y = self.ln1(x)
+        y = batch.attend(self.query(y), self.key(y), self.value(y), self.attention)
+        x = x + F.dropout(self.proj(y), DROPOUT)
+        y = self.contract(F.gelu(self.expand(self.ln2(x))))
+        return x + F.dropout(y, DROPOUT)
+
+
+class Gpt(nn.Module):
+    def __init__(self, fused):
+        super().__init__()
+        self.token, self.position = nn.Embedding(VOCABULARY, EMBED), nn.Parameter(torch.zeros(CONTEXT, EMBED))
+        self.blocks = nn.ModuleList(Block(fused) for _ in range(LAYERS))
+        self.norm, self.head = nn.LayerNorm(EMBED), nn.Linear(EMBED, VOCABULARY, bias=False)
+        for module in self.modules():
+            if isinstance(module, (nn.Linear, nn.Embedding)):
+                nn.init.normal_(module.weight, std=0.02)
+            if getattr(module, "bias", None) is not None:
+                nn.init.zeros_(module.bias)
+
+    def forward(self, batch):
+        x = F.dropout(self.token(batch.tokens) + self.position[batch.places], DROPOUT)
+        for block in self.blocks:
+            x = block(x, batch)
+        logits = self.head(self.norm(x))
+        return F.cross_entropy(logits.view(-1, VOCABULARY), batch.targets.view(-1), ignore_index=PAD)
+
+
+def optimiser(model):
+    """AdamW in which only the biases do not decay; its fused form where there is one."""
+    biases = [p for name, p in model.named_parameters() if name.endswith("bias")]
+    others = [p for name, p in model.named_parameters() if not name.endswith("bias")]
+    groups = [dict(params=others, weight_decay=0.1), dict(params=biases, weight_decay=0.0)]
+    options = dict(lr=LEARNING_RATE, betas=(0.9, 0.95), eps=1e-8)
+    try:
+        return torch.optim.AdamW(groups, fused=True, **options)
+    except (RuntimeError, TypeError):
+        return torch.optim.AdamW(groups, **options)
+
+
+def measure(arguments, fused, compiled, groups=None):
+    torch.manual_seed(1)
+    device = torch.device(arguments.device)
+    make = Ragged if arguments.no_padding else Padded
+    batches = [make(strings, device, groups) for strings in items(arguments.data, WARM_UP + arguments.steps)]
+    model = Gpt(fused).to(device).train()
+    adamw = optimiser(model)
+    loss_of = torch.compile(model, dynamic=arguments.no_padding) if compiled else model
+    seconds, losses = [], []
+    for batch in batches:
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        started = time.perf_counter()
+        adamw.zero_grad(set_to_none=True)
+        loss = loss_of(batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+        adamw.step()
+        losses.append(loss.item())
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        seconds.append(time.perf_counter() - started)
+    seconds, counted = seconds[WARM_UP:], batches[WARM_UP:]
+    if device.type == "cuda":
+        peak_bytes = torch.cuda.max_memory_allocated()
+    else:
+        peak_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    speed = lambda count: statistics.median(count(b) / s for b, s in zip(counted, seconds))
+    return {
+        "torch": torch.__version__,
+        "device": arguments.device,
+        "threads": torch.get_num_threads(),
+        "padding": not arguments.no_padding,
+        "parameters": sum(p.numel() for p in model.parameters()),
+        "steps": len(seconds),
+        "documents": BATCH_DOCUMENTS,
+        "positions": statistics.median(b.positions for b in counted),
+        "tokens": statistics.median(b.real for b in counted),
+        "step_seconds": statistics.median(seconds),
+        "positions_per_second": speed(lambda b: b.positions),
+        "tokens_per_second": speed(lambda b: b.real),
+        "peak_bytes": peak_bytes,
+        "first_loss_nats": losses[0],
+        "last_loss_nats": losses[-1],
+    }
+
+
+def in_a_process(arguments, way, steps):
+    """Measures one way in a process of its own: its result, or in one line why there is none."""
+    command = [sys.executable, __file__, arguments.data, "--device", arguments.device, "--way", way, "--json"]
+    command += ["--steps", str(steps)] + ["--no-padding"] * arguments.no_padding
+    command += ["--threads", str(arguments.threads)] * (arguments.threads is not None)
+    done = subprocess.run(command, capture_output=True, text=True)
+    if done.returncode != 0:
+        return (done.stderr.strip().splitlines() or ["no message"])[-1]
+    return json.loads(done.stdout)
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("data", help="the folder that holds wiki.txt")
+    parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--threads", type=int, help="default: all that the processor has")
+    parser.add_argument("--steps", type=int, default=10, help="steps that count, after two to warm up")
+    parser.add_argument("--no-padding", action="store_true", help="documents one after another")
+    parser.add_argument("--way", help="one of the ways, as the results name them")
+    parser.add_argument("--json", action="store_true")
+    arguments = parser.parse_args()
+    ways = RAGGED_WAYS if arguments.no_padding else PADDED_WAYS
+    if arguments.steps < 1 or arguments.way not in (None, *ways):
+        parser.error(f"--steps must be at least 1, and --way one of {'; '.join(ways)}")
+    if not (Path(arguments.data) / "wiki.txt").is_file():
+        parser.error(f"there is no wiki.txt in {arguments.data}")
+    if arguments.threads is not None:
+        torch.set_num_threads(arguments.threads)
+
+    tried, way = {}, arguments.way
+    if way is None:
+        for name in ways:
+            result = in_a_process(arguments, name, TRIAL_STEPS)
+            tried[name] = result if isinstance(result, str) else result["step_seconds"]
+            print(f"tried {name}: {tried[name]}", file=sys.stderr)
+        timed = {name: seconds for name, seconds in tried.items() if not isinstance(seconds, str)}
+        if not timed:
+            sys.exit("error: no way works")
+        way = min(timed, key=timed.get)
+        report = in_a_process(arguments, way, arguments.steps)
+        if isinstance(report, str):
+            sys.exit(f"error: {report}")
+    else:
+        report = measure(arguments, **ways[way])
+    report |= {"way": way} | ({"tried": tried} if tried else {})
+    if arguments.json:
+        print(json.dumps(report, indent=2))
+        return
+    print(f"PyTorch {report['torch']}, {report['device']}, {report['threads']} threads: {way}")
+    print(f"step    {report['step_seconds']:.3f} s   median of {report['steps']}")
+    print(f"batch   {report['positions']:,.0f} positions, {report['tokens']:,.0f} real tokens")
+    print(f"speed   {report['positions_per_second']:,.0f} positions/s, {report['tokens_per_second']:,.0f} tokens/s")
+    print(f"memory  {report['peak_bytes'] / 1e6:,.0f} MB at most")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,196 @@
+//! How fast the program is here: a pretraining step as a whole and by its parts, against what the
+//! processor can do, and answers a second.
+//!
+//! In reading order: [`measure`] and its [`report`], [`steps`] (the very training loop, watched),
+//! [`work`] (the useful arithmetic of a step), [`peak`] (the most that this machine can do),
+//! [`memory`], and [`spread`] (what is said of several times). Nothing is written, and no test
+//! depends on a time.
+
+pub mod memory;
+pub mod peak;
+pub mod report;
+pub mod spread;
+pub mod steps;
+pub mod work;
+
+use std::path::{Path, PathBuf};
+use std::time::Instant;
+
+use crate::config::Experiment;
+use crate::config::schema::{DeviceKind, Settings, Split, default_answer_characters};
+use crate::data::{self, Corpus, cs224n};
+use crate::error::{Error, Result};
+use crate::eval;
+use crate::model::Start;
+use crate::model::parts::PartTimes;
+use crate::model::registry::{self, Compiled};
+use crate::progress::Progress;
+use report::{Decode, Part, Report, Step};
+use spread::{Spread, median};
+use steps::Steps;
+
+/// The experiment that is measured where none is named, if its corpus is there.
+const ASSIGNMENT: &str = "experiments/birthplace/vanilla.toml";
+
+/// The one that is measured if not.
+const QUICKSTART: &str = "experiments/quickstart.toml";
+
+/// How it is measured.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Steps that count, and repetitions of each part; at least 1.
+    pub steps: usize,
+    /// Threads; by default all that the processor has.
+    pub threads: Option<usize>,
+    /// Where fetched data is, as for a run.
+    pub data: Option<PathBuf>,
+}
+
+/// The file to measure where the user names none.
+pub fn default_experiment(data: Option<&Path>) -> PathBuf {
+    let folder = cs224n::locate(data);
+    let is_there = folder.is_ok_and(|folder| folder.join(cs224n::TEXT.name).is_file());
+    PathBuf::from(if is_there { ASSIGNMENT } else { QUICKSTART })
+}
+
+/// Measures the first point of an experiment with its first seed.
+///
+/// # Errors
+/// It has no `[pretrain]`, is for a GPU, or its shape is not compiled in; its data is missing; a
+/// step diverges; the device or the system fails.
+pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
+    let settings = &experiment.points[0].settings;
+    if registry::device(settings.device) != DeviceKind::Cpu {
+        let error = Error::config("`bench` measures the processor, and `device` is \"cuda\"");
+        return Err(error.help("measure with `--set device=cpu`"));
+    }
+    let bench = Bench {
+        experiment,
+        settings,
+        compiled: registry::find(&settings.model.shape(), DeviceKind::Cpu)?,
+        corpus: &data::open(&settings.data, options.data.as_deref())?,
+        start: Start {
+            seed: experiment.seeds[0],
+            deviation: settings.model.initial_deviation as f32,
+        },
+        progress,
+    };
+    let threads = options.threads.unwrap_or(0);
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|cause| Error::run(format!("the system gives no threads: {cause}")))?;
+    pool.install(|| bench.report(options.steps))
+}
+
+/// What is measured, opened.
+struct Bench<'a> {
+    experiment: &'a Experiment,
+    settings: &'a Settings,
+    compiled: &'static Compiled,
+    corpus: &'a Corpus,
+    start: Start,
+    progress: &'a Progress,
+}
+
+impl Bench<'_> {
+    fn report(&self, repetitions: usize) -> Result<Report> {
+        let steps = steps::watch(
+            self.settings,
+            self.start,
+            self.corpus,
+            repetitions,
+            self.progress,
+        )?;
+        // Before anything else takes memory.
+        let peak_bytes = memory::peak_bytes();
+        let step = self.step(&steps);
+        let dropout = self.settings.model.dropout;
+        let batch = steps.median_batch();
+        let times = self
+            .compiled
+            .time_parts(self.start, batch, dropout, repetitions)?;
+        let parts: Vec<Part> = times.iter().map(part).collect();
+        let in_parts: f64 = parts.iter().map(|part| part.total_ms).sum();
+        Ok(Report {
+            experiment: self.experiment.name.clone(),
+            point: self.experiment.points[0].folder(),
+            parameters: self.compiled.parameter_count(),
+            threads: rayon::current_num_threads(),
+            profile: match cfg!(debug_assertions) {
+                true => "debug",
+                false => "release",
+            },
+            left_over_ms: step.step_ms.median - in_parts,
+            step,
+            parts,
+            decode: self.decode()?,
+            peak_bytes,
+        })
+    }
+
+    fn step(&self, steps: &Steps) -> Step {
+        let shape = self.settings.model.shape();
+        let parameters = self.compiled.parameter_count();
+        let gflop = |step: &steps::Taken| work::flop(&shape, parameters, &step.batch) / 1e9;
+        let over_steps = |value: &dyn Fn(&steps::Taken) -> f64| -> Vec<f64> {
+            steps.taken.iter().map(value).collect()
+        };
+        let gflop_per_second = median(&over_steps(&|step| gflop(step) / step.seconds));
+        let peak_gflop_per_second = peak::flop_per_second() / 1e9;
+        Step {
+            steps: steps.taken.len(),
+            documents: median(&over_steps(&|step| step.batch.documents() as f64)),
+            tokens: median(&over_steps(&|step| step.batch.len() as f64)),
+            step_ms: Spread::of(&over_steps(&|step| 1e3 * step.seconds)),
+            tokens_per_second: median(&over_steps(&|step| step.batch.len() as f64 / step.seconds)),
+            gflop: median(&over_steps(&gflop)),
+            gflop_per_second,
+            peak_gflop_per_second,
+            share_of_peak: gflop_per_second / peak_gflop_per_second,
+        }
+    }
+
+    /// Lets fresh weights answer the dev questions.
+    fn decode(&self) -> Result<Option<Decode>> {
+        let asked = self.corpus.questions(Split::Dev);
+        if asked.is_empty() {
+            return Ok(None);
+        }
+        let spec = self.settings.evaluate.as_ref();
+        let characters = spec.map_or_else(default_answer_characters, |e| e.answer_characters);
+        let shape = self.settings.model.shape();
+        let model = registry::instantiate(&shape, DeviceKind::Cpu, self.start)?;
+        let mut task = self.progress.begin("answers", asked.len());
+        let started = Instant::now();
+        let rows = eval::ask_model(
+            model.as_ref(),
+            &self.corpus.vocabulary,
+            asked,
+            characters.min(shape.context - 1),
+            &mut |answered| {
+                task.at(answered, "");
+                Ok(())
+            },
+        )?;
+        let seconds = started.elapsed().as_secs_f64();
+        let answered: usize = rows.iter().map(|row| row.predicted.chars().count()).sum();
+        Ok(Some(Decode {
+            questions: rows.len(),
+            answer_characters: answered as f64 / rows.len() as f64,
+            seconds,
+            names_per_second: rows.len() as f64 / seconds,
+        }))
+    }
+}
+
+/// Medians of a part, for all times that a step does it.
+fn part(times: &PartTimes) -> Part {
+    let of_a_step = |seconds: &[f64]| 1e3 * times.times_a_step as f64 * median(seconds);
+    let pass = |seconds: &[f64]| (!seconds.is_empty()).then(|| of_a_step(seconds));
+    Part {
+        part: times.part,
+        times_a_step: times.times_a_step,
+        forward_ms: pass(&times.forward_s),
+        backward_ms: pass(&times.backward_s),
+        total_ms: of_a_step(&times.whole_s),
+    }
+}

@@ -1,0 +1,58 @@
+//! What is said of several measurements of the same thing.
+
+use serde::Serialize;
+
+/// Median and the middle four fifths.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Spread {
+    /// Half are below.
+    pub median: f64,
+    /// A tenth is below.
+    pub p10: f64,
+    /// Nine tenths are below.
+    pub p90: f64,
+}
+
+impl Spread {
+    /// Of at least one value, none of them NaN.
+    pub fn of(values: &[f64]) -> Self {
+        let [median, p10, p90] = [0.5, 0.1, 0.9].map(|share| quantile(values, share));
+        Self { median, p10, p90 }
+    }
+}
+
+/// The middle of at least one value.
+pub fn median(values: &[f64]) -> f64 {
+    quantile(values, 0.5)
+}
+
+/// The value below which a share of them lies; between two neighbours, in proportion.
+fn quantile(values: &[f64], share: f64) -> f64 {
+    let mut sorted = values.to_vec();
+    sorted.sort_by(f64::total_cmp);
+    let place = share * (sorted.len() - 1) as f64;
+    let (below, above) = (
+        sorted[place.floor() as usize],
+        sorted[place.ceil() as usize],
+    );
+    below + (above - below) * place.fract()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        let spread = Spread::of(&[40.0, 10.0, 30.0, 20.0]);
+        assert_eq!(spread.median, 25.0);
+        assert!((spread.p10 - 13.0).abs() < 1e-9, "{spread:?}");
+        assert!((spread.p90 - 37.0).abs() < 1e-9, "{spread:?}");
+    }
+
+    #[test]
+    fn a_single_value_is_all_of_them() {
+        let (median, p10, p90) = (7.0, 7.0, 7.0);
+        assert_eq!(Spread::of(&[7.0]), Spread { median, p10, p90 });
+    }
+}

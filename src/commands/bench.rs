@@ -1,0 +1,112 @@
+//! `attnlab bench`: how fast the program is here.
+
+use super::{megabytes, print, print_json, thousands};
+use crate::bench::report::{Part, Report};
+use crate::bench::{self, Options};
+use crate::cli;
+use crate::config;
+use crate::error::Result;
+use crate::progress::{Progress, Verbosity};
+
+/// `attnlab bench`.
+pub(crate) fn bench(args: &cli::Bench) -> Result<()> {
+    let data = args.data.directory.clone();
+    let file = args.file.clone();
+    let file = file.unwrap_or_else(|| bench::default_experiment(data.as_deref()));
+    let experiment = config::load(&file, &args.set)?;
+    let options = Options {
+        steps: args.steps,
+        threads: args.threads,
+        data,
+    };
+    let report = bench::measure(&experiment, &options, &Progress::new(Verbosity::Normal))?;
+    if args.json {
+        return print_json(&report);
+    }
+    lines(&report).iter().try_for_each(print)
+}
+
+/// The report as a person reads it.
+fn lines(report: &Report) -> Vec<String> {
+    let step = &report.step;
+    let whole = step.step_ms;
+    let mut lines = vec![
+        format!(
+            "{}, {}: {} parameters, {} thread{}, {} build",
+            report.experiment,
+            report.point,
+            thousands(report.parameters),
+            report.threads,
+            if report.threads == 1 { "" } else { "s" },
+            report.profile
+        ),
+        String::new(),
+        format!(
+            "step       {} ms   median of {} ({} to {} ms for four fifths of them)",
+            milliseconds(whole.median),
+            step.steps,
+            milliseconds(whole.p10).trim_start(),
+            milliseconds(whole.p90).trim_start()
+        ),
+        format!(
+            "batch      {:>9} tokens in {:.0} documents, {:.1} GFLOP",
+            thousands(step.tokens.round() as usize),
+            step.documents,
+            step.gflop
+        ),
+        format!(
+            "speed      {:>9} tokens/s, {:.1} GFLOP/s: {:.1} % of the {:.1} GFLOP/s of large matrix products",
+            thousands(step.tokens_per_second.round() as usize),
+            step.gflop_per_second,
+            100.0 * step.share_of_peak,
+            step.peak_gflop_per_second
+        ),
+    ];
+    if let Some(bytes) = report.peak_bytes {
+        lines.push(format!("memory     {:>9} at most", megabytes(bytes)));
+    }
+    if let Some(decode) = &report.decode {
+        lines.push(format!(
+            "answers    {:>9.1} names/s: {} questions in {:.2} s, {:.1} characters an answer (fresh weights)",
+            decode.names_per_second,
+            thousands(decode.questions),
+            decode.seconds,
+            decode.answer_characters
+        ));
+    }
+    lines.push(String::new());
+    lines.push("part        times   forward  backward     total       share".to_owned());
+    lines.extend(report.parts.iter().map(|part| row(part, whole.median)));
+    lines.push(format!(
+        "left over                              {} ms  {}",
+        milliseconds(report.left_over_ms),
+        percent(report.left_over_ms / whole.median)
+    ));
+    lines
+}
+
+fn row(part: &Part, whole_ms: f64) -> String {
+    let pass = |ms: Option<f64>| ms.map_or_else(|| " ".repeat(9), milliseconds);
+    format!(
+        "{:<10}  {:>5} {} {} {} ms  {}",
+        part.part,
+        part.times_a_step,
+        pass(part.forward_ms),
+        pass(part.backward_ms),
+        milliseconds(part.total_ms),
+        percent(part.total_ms / whole_ms)
+    )
+}
+
+/// Three digits or more, nine wide.
+fn milliseconds(ms: f64) -> String {
+    match ms.abs() {
+        size if size < 1.0 => format!("{ms:>9.3}"),
+        size if size < 100.0 => format!("{ms:>9.1}"),
+        _ => format!("{ms:>9.0}"),
+    }
+}
+
+fn percent(share: f64) -> String {
+    format!("{:>5.1} %", 100.0 * share)
+}

@@ -1,0 +1,194 @@
+//! How fast each op is alone, at the shapes of the assignment's step: `cargo bench`.
+//!
+//! Forward and backward together, on dfdx's tape, on the processor; of the optimiser one update of
+//! the largest kind of matrix. `cargo bench -- attention` runs one. The matrix products are those of
+//! a step, computed on every thread at once as in the step; what they are measured against is
+//! `attnlab bench`.
+
+use attnlab::data::ragged::{Ragged, Sequence};
+use attnlab::ops::adamw::{AdamwOp, Update};
+use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections};
+use attnlab::ops::dropout::Dropout;
+use attnlab::ops::embedding::EmbeddingOp;
+use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
+use attnlab::ops::head::HeadOp;
+use attnlab::ops::parameters::{LayerNorm, Linear};
+use attnlab::ops::products::Products;
+use attnlab::ops::upstream::backward_from;
+use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
+use dfdx::tensor::{
+    Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape as _, SampleTensor as _, Tensor,
+    Trace as _,
+};
+use dfdx::tensor_ops::{Backward as _, SumTo as _};
+use divan::{Bencher, counter::ItemsCount};
+
+const EMBED: usize = 256;
+const HIDDEN: usize = 1024;
+const VOCAB: usize = 256;
+const CONTEXT: usize = 128;
+const HEADS: usize = 8;
+const HEAD_DIM: usize = 32;
+
+type Tape = OwnedTape<f32, Cpu>;
+type Stream<T> = Tensor<(usize, Const<EMBED>), f32, Cpu, T>;
+
+fn main() {
+    divan::main();
+}
+
+/// 128 documents of 4 to 112 tokens, about 7,400 in all: as long as the assignment's excerpts.
+fn batch() -> Ragged {
+    let sequences: Vec<Sequence> = (0..128)
+        .map(|document: u32| {
+            let ids = |salt| (0..4 + document * 67 % 109).map(move |t| 2 + (t * 7 + salt) % 254);
+            Sequence {
+                tokens: ids(document).collect(),
+                targets: ids(document + 1).collect(),
+            }
+        })
+        .collect();
+    Ragged::from_sequences(&sequences)
+}
+
+fn dropout() -> Dropout {
+    Dropout::new(0.1, 1)
+}
+
+/// A tensor of small numbers, drawn.
+fn small<S: ConstShape>() -> Tensor<S, f32, Cpu> {
+    Cpu::default().sample_normal::<S>() * 0.02
+}
+
+fn linear<const IN: usize, const OUT: usize>() -> Linear<IN, OUT, f32, Cpu> {
+    let (weight, bias) = (small(), small());
+    Linear { weight, bias }
+}
+
+fn norm() -> LayerNorm<EMBED, f32, Cpu> {
+    let (weight, bias) = (small(), small());
+    LayerNorm { weight, bias }
+}
+
+fn stream(batch: &Ragged) -> Stream<NoneTape> {
+    Cpu::default().sample_normal_like(&(batch.len(), Const::<EMBED>))
+}
+
+fn tape() -> Tape {
+    Tape::default()
+}
+
+/// Forward, and back from an even gradient of the output.
+fn there_and_back<S: Shape>(
+    forward: impl FnOnce() -> Result<Tensor<S, f32, Cpu, Tape>, CpuError>,
+) -> Gradients<f32, Cpu> {
+    let y = forward().expect("memory for the output");
+    let dy = vec![1e-3; y.shape().num_elements()];
+    backward_from(y, dy).expect("memory for the gradients")
+}
+
+#[divan::bench]
+fn embedding(bencher: Bencher) {
+    let batch = batch();
+    let tokens = small::<Rank2<VOCAB, EMBED>>();
+    let positions = small::<Rank3<1, CONTEXT, EMBED>>();
+    let places = batch.places();
+    let at = (&batch.tokens[..], &places[..]);
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| Cpu::try_embed(&tokens, &positions, at, dropout(), tape()))
+        });
+}
+
+#[divan::bench]
+fn attention(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let x = stream(&batch);
+    let weights = Projections {
+        key: linear(),
+        query: linear(),
+        value: linear(),
+        proj: linear(),
+    };
+    let sites = AttentionDropout {
+        weights: dropout().at(1),
+        output: dropout().at(2),
+        context: CONTEXT,
+    };
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| {
+                let x = x.clone().put_tape(tape());
+                Cpu::try_attention::<EMBED, HEADS, HEAD_DIM, _>(x, &norm, &weights, &batch, sites)
+            })
+        });
+}
+
+#[divan::bench]
+fn feed_forward(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let x = stream(&batch);
+    let weights: FeedForward<EMBED, HIDDEN, f32, Cpu> = FeedForward {
+        expand: linear(),
+        contract: linear(),
+    };
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| {
+                let x = x.clone().put_tape(tape());
+                Cpu::try_feed_forward(x, &norm, &weights, dropout())
+            })
+        });
+}
+
+#[divan::bench]
+fn head(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let (x, head) = (stream(&batch), small::<Rank2<VOCAB, EMBED>>());
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| Cpu::try_loss(x.clone().put_tape(tape()), &norm, &head, &batch))
+        });
+}
+
+/// Items are parameters.
+#[divan::bench]
+fn adamw(bencher: Bencher) {
+    let mut weights = small::<Rank2<HIDDEN, EMBED>>();
+    let (mut first, mut second) = (small(), small::<Rank2<HIDDEN, EMBED>>().square());
+    let mut gradients = weights.leaky_trace().sum().backward();
+    let update = Update {
+        step: 1,
+        learning_rate: 1e-3,
+        betas: [0.9, 0.95],
+        epsilon: 1e-8,
+        weight_decay: 0.1,
+        gradient_scale: 0.5,
+    };
+    bencher
+        .counter(ItemsCount::new(HIDDEN * EMBED))
+        .bench_local(|| {
+            let moments = [&mut first, &mut second];
+            Cpu::try_update(&mut weights, &mut gradients, moments, update).expect("memory")
+        });
+}
+
+/// `[m, k, n]` of a shard's products, of about 460 tokens: queries, keys and values together,
+/// expanding and contracting, each forward, then the gradient of the weights. Items are
+/// floating-point operations: Gitem/s is GFLOP/s.
+#[divan::bench(args = [
+    "460 256 768", "460 256 1024", "460 1024 256", "768 460 256", "1024 460 256", "256 460 1024",
+])]
+fn products(bencher: Bencher, size: &str) {
+    let size: Vec<usize> = size
+        .split(' ')
+        .map(|n| n.parse().expect("a number"))
+        .collect();
+    let mut products = Products::new(size.try_into().expect("three numbers"));
+    let flop = ItemsCount::new(products.flop() as u64);
+    bencher.counter(flop).bench_local(|| products.compute());
+}
