@@ -31,7 +31,7 @@
 //! | [`eval`] | batched decoding, exact match, scores of text |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
-//! | [`bench`] | [`bench::measure`]: how fast a step is, by its parts and against the processor |
+//! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the processor |
 //! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
