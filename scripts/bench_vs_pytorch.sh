@@ -52,7 +52,7 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
     fi
     rm -rf "$venv" # what an installation that was cut off left
     python3 -m venv "$venv"
-    "$venv/bin/pip" install --quiet --disable-pip-version-check torch
+    "$venv/bin/pip" install --quiet --disable-pip-version-check torch numpy
 fi
 
 cargo build --locked --release
