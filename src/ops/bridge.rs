@@ -77,16 +77,22 @@ pub(super) fn take_gradient<S: Shape>(
     ))
 }
 
-/// Puts a buffer taken by [`take_gradient`] back.
+/// Sets the gradient of `tensor`, from which nothing else may have been computed: the stream of a
+/// model goes from op to op and is never read twice. Debug builds check it.
 ///
 /// # Errors
 /// Memory.
-pub(super) fn put_gradient<S: Shape>(
+pub(super) fn set_gradient<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     tensor: &Tensor<S, f32, Cpu>,
     buffer: DeviceVec,
 ) -> Result<(), <Cpu as HasErr>::Err> {
-    *gradients.get_or_alloc_mut(tensor)? = buffer;
+    let gradient = gradients.get_or_alloc_mut(tensor)?;
+    debug_assert!(
+        gradient.iter().all(|&g| g == 0.0),
+        "a stream was read twice"
+    );
+    *gradient = buffer;
     Ok(())
 }
 
@@ -94,12 +100,11 @@ pub(super) fn put_gradient<S: Shape>(
 ///
 /// # Errors
 /// Memory.
-pub(super) fn add_shares<'a, S: Shape>(
+pub(super) fn add_shares<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     parameter: &Tensor<S, f32, Cpu>,
-    shares: impl Iterator<Item = &'a [f32]>,
+    shares: &[&[f32]],
 ) -> Result<(), <Cpu as HasErr>::Err> {
-    let shares: Vec<&[f32]> = shares.collect();
-    add_in_order(&shares, gradients.get_or_alloc_mut(parameter)?);
+    add_in_order(shares, gradients.get_or_alloc_mut(parameter)?);
     Ok(())
 }

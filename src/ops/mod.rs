@@ -15,6 +15,7 @@ pub mod head;
 mod kernels;
 pub mod parameters;
 pub mod products;
+mod residual;
 #[cfg(test)]
 mod testing;
 pub mod upstream;

@@ -7,7 +7,7 @@ use dfdx::tensor_ops::{Device, TryAdd, TryDiv, TryMul, TrySub};
 use super::Update;
 
 /// See [`super::AdamwOp::try_update`].
-pub(super) fn update<S: Shape, N: Dtype, D: Device<N>>(
+pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     parameter: &mut Tensor<S, N, D>,
     gradients: &mut Gradients<N, D>,
     [first, second]: [&mut Tensor<S, N, D>; 2],

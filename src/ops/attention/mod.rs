@@ -3,8 +3,9 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod heads;
 #[cfg(any(test, feature = "cuda"))]
-pub(in crate::ops) mod reference;
+pub(crate) mod reference;
 
 #[cfg(test)]
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};

@@ -14,7 +14,7 @@ use crate::ops::parameters::LayerNorm;
 const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
-pub(in crate::ops) fn attention<
+pub(crate) fn attention<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,

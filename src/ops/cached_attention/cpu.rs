@@ -13,7 +13,7 @@ use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Output, View, product};
-use crate::ops::kernels::rows::{exp, normalise, row_moments, sum_of, wide};
+use crate::ops::kernels::rows::{exp, normalise, sum_of, wide};
 use crate::ops::kernels::shards::{Shard, plan};
 use crate::ops::parameters::{LayerNorm, Linear};
 
@@ -77,8 +77,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
 
     /// `x: [tokens of the shard, EMBED]` and what its rows keep → `[wanted tokens, EMBED]`.
     fn read(&self, shard: &Shard, x: &[f32], kept: &mut [Vec<f32>]) -> Vec<f32> {
-        let moments = row_moments(x, EMBED);
-        let normed = normalise(x, &moments, host(&self.norm.weight), host(&self.norm.bias));
+        let mut normed = vec![0.0; x.len()];
+        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
+        normalise(x, norm, &mut normed);
         let mut keys_values = vec![0.0; shard.len() * Self::WIDTH];
         apply(&self.weights.key, &normed, &mut keys_values, Self::WIDTH);
         let values = &mut keys_values[EMBED..];

@@ -2,12 +2,16 @@
 
 use dfdx::shapes::{Const, Rank2, Rank3};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
+use rayon::prelude::*;
 
 use super::EmbeddingOp;
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
-use crate::ops::kernels::rows::{rows, rows_mut};
+use crate::ops::kernels::rows::{drop_in_place, wide};
+
+/// Tokens a task.
+const CHUNK: usize = 64;
 
 impl EmbeddingOp<f32> for Cpu {
     fn try_embed<
@@ -26,24 +30,32 @@ impl EmbeddingOp<f32> for Cpu {
         let places = places.to_vec();
         let mut x = vec![0.0; ids.len() * EMBED];
         let (table, places_table) = (host(tokens), host(positions));
-        for (t, x) in rows_mut(&mut x, EMBED).enumerate() {
-            let token = &table[ids[t] * EMBED..][..EMBED];
-            let place = &places_table[places[t] * EMBED..][..EMBED];
-            for i in 0..EMBED {
-                x[i] = (token[i] + place[i]) * dropout.factor((t * EMBED + i) as u32);
-            }
-        }
+        let chunks = x.par_chunks_mut(CHUNK * EMBED).enumerate();
+        chunks.for_each(|(chunk, x)| {
+            let first = chunk * CHUNK;
+            wide(
+                #[inline(always)]
+                || {
+                    for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
+                        let token = &table[ids[t] * EMBED..][..EMBED];
+                        let place = &places_table[places[t] * EMBED..][..EMBED];
+                        for i in 0..EMBED {
+                            x[i] = (token[i] + place[i]) * dropout.factor((t * EMBED + i) as u32);
+                        }
+                    }
+                },
+            );
+        });
         let device = tokens.device().clone();
         let out = device.try_tensor_from_vec(x, (ids.len(), Const::<EMBED>))?;
         if T::OWNS_TAPE {
             let (saved, tokens, positions) = (out.clone(), tokens.clone(), positions.clone());
             tape.add_backward_op(move |gradients| {
                 let mut dx = take_gradient(gradients, &device, &saved)?;
-                for (t, dx) in rows_mut(&mut dx, EMBED).enumerate() {
-                    for (i, dx) in dx.iter_mut().enumerate() {
-                        *dx *= dropout.factor((t * EMBED + i) as u32);
-                    }
-                }
+                let chunks = dx.par_chunks_mut(CHUNK * EMBED).enumerate();
+                chunks.for_each(|(chunk, dx)| {
+                    drop_in_place(dx, dropout, chunk * CHUNK * EMBED);
+                });
                 scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&tokens)?);
                 scatter(&dx, &places, EMBED, gradients.get_or_alloc_mut(&positions)?);
                 Ok(())
@@ -55,7 +67,7 @@ impl EmbeddingOp<f32> for Cpu {
 
 /// `table[index[t]] += dx[t]`.
 fn scatter(dx: &[f32], index: &[usize], width: usize, table: &mut [f32]) {
-    for (dx, &i) in rows(dx, width).zip(index) {
+    for (dx, &i) in dx.chunks_exact(width).zip(index) {
         let row = &mut table[i * width..][..width];
         row.iter_mut().zip(dx).for_each(|(sum, d)| *sum += d);
     }

@@ -8,7 +8,7 @@ use crate::ops::Stream;
 use crate::ops::dropout::{Dropout, factors};
 
 /// See [`super::EmbeddingOp::try_embed`].
-pub(super) fn embed<
+pub(crate) fn embed<
     const VOCAB: usize,
     const CONTEXT: usize,
     const EMBED: usize,

@@ -1,36 +1,24 @@
-//! The fast path: one task a shard, from layer norm to residual; GELU is computed again in backward.
+//! The fast path: GELU between two matrix products, a few rows at a time, so that the hidden
+//! activations are still in the cache when the next pass wants them. Backward computes GELU again.
 
-use std::sync::Arc;
-
-use dfdx::shapes::{Const, HasShape};
-use dfdx::tensor::{Cpu, CpuError, PutTape, SplitTape, Tape, TensorFromVec};
-use dfdx::tensor_ops::ReshapeTo;
-use rayon::prelude::*;
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
-use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, linear, multiply, row_step, weight_gradient,
+    Left, Packed, Part, Pass, Target, multiply, row_step, weight_gradient,
 };
-use crate::ops::kernels::rows::{add_rows, gelu, normalise, normalise_backward, row_moments, wide};
-use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::kernels::rows::{gelu, sum_rows, wide};
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::kernels::shards::Shard;
 use crate::ops::parameters::LayerNorm;
+use crate::ops::residual::{Around, Branch, Parameter, cut, packed, try_residual};
 
-/// What backward needs of a shard: `moments: [tokens]`, `hidden: [tokens, HIDDEN]` before GELU, its
-/// rows `row_step(HIDDEN)` apart.
-struct Saved {
-    moments: Vec<[f32; 2]>,
-    hidden: Vec<f32>,
-}
-
-/// A shard's share of the gradients, `[weight, bias]` of each layer.
-struct WeightGradients {
-    norm: [Vec<f32>; 2],
-    expand: [Vec<f32>; 2],
-    contract: [Vec<f32>; 2],
-}
+/// Rows that are worked on at a time: their hidden activations take half of a core's cache at the
+/// width of the assignment's model. A multiple of the matrix kernel's rows.
+const TILE_ROWS: usize = 112;
 
 impl FeedForwardOp<f32> for Cpu {
     fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<f32, Cpu>>(
@@ -39,223 +27,122 @@ impl FeedForwardOp<f32> for Cpu {
         weights: &FeedForward<EMBED, HIDDEN, f32, Cpu>,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        let (x, mut tape) = x.try_contiguous()?.split_tape();
-        let tokens = x.shape().0;
-        // Every token is a document of its own here: any cut will do.
-        let shards = Arc::new(plan(&(0..=tokens).collect::<Vec<_>>()));
-        let mut y = vec![0.0; tokens * EMBED];
-        let saved: Vec<Option<Saved>> = {
-            let x = host(&x);
-            let net = Net::new(norm, weights, dropout, Pass::Forward);
-            let outputs = split(&shards, EMBED, &mut y);
-            let work = shards.par_iter().zip(outputs);
-            work.map(|(shard, y)| {
-                let saved = net.forward(shard, shard.rows(x, EMBED), y);
-                T::OWNS_TAPE.then_some(saved)
-            })
-            .collect()
-        };
-        let device = x.device().clone();
-        let out = device.try_tensor_from_vec(y, (tokens, Const::<EMBED>))?;
-        if T::OWNS_TAPE {
-            let (kept, norm, weights) = (out.clone(), norm.clone(), weights.clone());
-            tape.add_backward_op(move |gradients| {
-                let dy = take_gradient(gradients, &device, &kept)?;
-                let mut dx = take_gradient(gradients, &device, &x)?;
-                let parts: Vec<WeightGradients> = {
-                    let (x, dy) = (host(&x), &dy[..]);
-                    let net = Net::new(&norm, &weights, dropout, Pass::Backward);
-                    let outputs = split(&shards, EMBED, &mut dx);
-                    let work = shards.par_iter().zip(saved).zip(outputs);
-                    work.map(|((shard, saved), dx)| {
-                        let saved = saved.expect("saved because the tape is owned");
-                        let (x, dy) = (shard.rows(x, EMBED), shard.rows(dy, EMBED));
-                        net.backward(shard, x, dy, &saved, dx)
-                    })
-                    .collect()
-                };
-                put_gradient(gradients, &x, dx)?;
-                let (expand, contract) = (&weights.expand, &weights.contract);
-                add_shares(
-                    gradients,
-                    &norm.weight,
-                    parts.iter().map(|p| &p.norm[0][..]),
-                )?;
-                add_shares(gradients, &norm.bias, parts.iter().map(|p| &p.norm[1][..]))?;
-                add_shares(
-                    gradients,
-                    &expand.weight,
-                    parts.iter().map(|p| &p.expand[0][..]),
-                )?;
-                add_shares(
-                    gradients,
-                    &expand.bias,
-                    parts.iter().map(|p| &p.expand[1][..]),
-                )?;
-                add_shares(
-                    gradients,
-                    &contract.weight,
-                    parts.iter().map(|p| &p.contract[0][..]),
-                )?;
-                add_shares(
-                    gradients,
-                    &contract.bias,
-                    parts.iter().map(|p| &p.contract[1][..]),
-                )?;
-                Ok(())
-            });
-        }
-        Ok(out.put_tape(tape))
+        // Every token stands alone: any cut will do.
+        let starts: Vec<usize> = (0..=x.shape().0).collect();
+        try_residual(x, norm, weights.clone(), &starts, dropout)
     }
 }
 
-/// The sublayer's weights, the linear ones as factors of one pass.
-struct Net<'a, const EMBED: usize, const HIDDEN: usize> {
-    norm: (&'a [f32], &'a [f32]),
-    expand: (Packed<'a>, &'a [f32]),
-    contract: (Packed<'a>, &'a [f32]),
-    dropout: Dropout,
-}
+impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDDEN, f32, Cpu> {
+    /// Hidden activations before GELU, `[tokens, HIDDEN]`, rows `row_step(HIDDEN)` apart.
+    type Saved = Scratch;
+    type Packed<'a> = [(Packed<'a>, &'a [f32]); 2];
 
-impl<'a, const EMBED: usize, const HIDDEN: usize> Net<'a, EMBED, HIDDEN> {
-    fn new(
-        norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
-        dropout: Dropout,
-        pass: Pass,
-    ) -> Self {
-        let (expand, contract) = (&weights.expand, &weights.contract);
-        Self {
-            norm: (host(&norm.weight), host(&norm.bias)),
-            expand: (
-                linear(host(&expand.weight), (EMBED, HIDDEN), pass),
-                host(&expand.bias),
-            ),
-            contract: (
-                linear(host(&contract.weight), (HIDDEN, EMBED), pass),
-                host(&contract.bias),
-            ),
-            dropout,
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        let (expand, contract) = (&self.expand, &self.contract);
+        vec![
+            &expand.weight,
+            &expand.bias,
+            &contract.weight,
+            &contract.bias,
+        ]
+    }
+
+    fn pack(&self, pass: Pass) -> Self::Packed<'_> {
+        [packed(&self.expand, pass), packed(&self.contract, pass)]
+    }
+
+    fn forward(
+        &self,
+        [(expand, expand_bias), (contract, contract_bias)]: &Self::Packed<'_>,
+        shard: &Shard,
+        normed: &[f32],
+        out: &mut [f32],
+    ) -> Scratch {
+        let step = row_step(HIDDEN);
+        let mut hidden = Scratch::new(shard.len() * step);
+        let mut active = Scratch::new(TILE_ROWS.min(shard.len()) * step);
+        let tiles = (normed.chunks(TILE_ROWS * EMBED))
+            .zip(hidden.chunks_mut(TILE_ROWS * step))
+            .zip(out.chunks_mut(TILE_ROWS * EMBED));
+        for ((normed, hidden), out) in tiles {
+            let rows = normed.len() / EMBED;
+            let (left, target) = (
+                Left::Rows(normed, EMBED),
+                Target::biased(hidden, step, expand_bias),
+            );
+            multiply(rows, left, expand, 1.0, Part::Whole, target);
+            let active = &mut active[..rows * step];
+            wide(
+                #[inline(always)]
+                || {
+                    let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
+                    for (active, hidden) in rows {
+                        for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
+                            *a = gelu(h).0;
+                        }
+                    }
+                },
+            );
+            let (left, target) = (
+                Left::Rows(active, step),
+                Target::biased(out, EMBED, contract_bias),
+            );
+            multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
+        hidden
     }
 
-    /// `x, y: [tokens of the shard, EMBED]`.
-    fn forward(&self, shard: &Shard, x: &[f32], y: &mut [f32]) -> Saved {
-        let (tokens, step) = (shard.len(), row_step(HIDDEN));
-        let moments = row_moments(x, EMBED);
-        let normed = normalise(x, &moments, self.norm.0, self.norm.1);
-        let mut hidden = vec![0.0; tokens * step];
-        let ((expand, bias), whole) = (&self.expand, Part::Whole);
-        let target = Target::biased(&mut hidden, step, bias);
-        multiply(
-            tokens,
-            Left::Rows(&normed, EMBED),
-            expand,
-            1.0,
-            whole,
-            target,
-        );
-        let mut active = vec![0.0; tokens * step];
-        wide(
-            #[inline(always)]
-            || {
-                let both = active.iter_mut().zip(&hidden);
-                both.for_each(|(a, &h)| *a = gelu(h).0);
-            },
-        );
-        let (contract, bias) = &self.contract;
-        let target = Target::biased(y, EMBED, bias);
-        multiply(
-            tokens,
-            Left::Rows(&active, step),
-            contract,
-            1.0,
-            whole,
-            target,
-        );
-        let first = (shard.tokens().start * EMBED) as u32;
-        wide(
-            #[inline(always)]
-            || {
-                for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                    *y = x + *y * self.dropout.factor(first + i as u32);
-                }
-            },
-        );
-        Saved { moments, hidden }
-    }
-
-    /// Adds to `dx`; returns the shard's weight gradients.
     fn backward(
         &self,
+        [(expand, _), (contract, _)]: &Self::Packed<'_>,
         shard: &Shard,
-        x: &[f32],
-        dy: &[f32],
-        saved: &Saved,
-        dx: &mut [f32],
-    ) -> WeightGradients {
-        let (tokens, step, whole) = (shard.len(), row_step(HIDDEN), Part::Whole);
-        let first = (shard.tokens().start * EMBED) as u32;
-        let mut dropped = vec![0.0; tokens * EMBED];
-        wide(
-            #[inline(always)]
-            || {
-                for (i, ((d, dy), dx)) in dropped.iter_mut().zip(dy).zip(&mut *dx).enumerate() {
-                    *d = dy * self.dropout.factor(first + i as u32);
-                    *dx += dy;
-                }
-            },
-        );
-        let mut dhidden = vec![0.0; tokens * step];
-        let target = Target::set(&mut dhidden, step);
-        let left = Left::Rows(&dropped, EMBED);
-        multiply(tokens, left, &self.contract.0, 1.0, whole, target);
-        let mut active = vec![0.0; tokens * step];
-        wide(
-            #[inline(always)]
-            || {
-                for ((a, d), &h) in active.iter_mut().zip(&mut dhidden).zip(&saved.hidden) {
-                    let (value, slope) = gelu(h);
-                    *a = value;
-                    *d *= slope;
-                }
-            },
-        );
-        let mut parts = WeightGradients {
-            norm: [vec![0.0; EMBED], vec![0.0; EMBED]],
-            expand: [vec![0.0; HIDDEN * EMBED], vec![0.0; HIDDEN]],
-            contract: [vec![0.0; EMBED * HIDDEN], vec![0.0; EMBED]],
-        };
-        weight_gradient(
-            tokens,
-            (HIDDEN, EMBED),
-            (&active, step),
-            (&dropped, EMBED),
-            &mut parts.contract[0],
-        );
-        add_rows(&dropped, EMBED, &mut parts.contract[1]);
-        let normed = normalise(x, &saved.moments, self.norm.0, self.norm.1);
-        weight_gradient(
-            tokens,
-            (EMBED, HIDDEN),
-            (&normed, EMBED),
-            (&dhidden, step),
-            &mut parts.expand[0],
-        );
-        add_rows(&dhidden, step, &mut parts.expand[1]);
-        let mut dnormed = dropped;
-        let target = Target::set(&mut dnormed, EMBED);
-        let left = Left::Rows(&dhidden, step);
-        multiply(tokens, left, &self.expand.0, 1.0, whole, target);
-        let [dweight, dbias] = &mut parts.norm;
-        normalise_backward(
-            &dnormed,
-            x,
-            &saved.moments,
-            self.norm.0,
-            dx,
-            (dweight, dbias),
-        );
-        parts
+        hidden: Scratch,
+        around: Around<'_>,
+        share: &mut [f32],
+    ) {
+        let Around {
+            normed,
+            dout,
+            dnormed,
+        } = around;
+        let step = row_step(HIDDEN);
+        let mut dhidden = Scratch::new(shard.len() * step);
+        let mut active = Packed::of_rows(shard.len(), HIDDEN); // after GELU
+        let mut row = [0.0; HIDDEN];
+        let tiles = (dout.chunks(TILE_ROWS * EMBED))
+            .zip(dnormed.chunks_mut(TILE_ROWS * EMBED))
+            .zip(dhidden.chunks_mut(TILE_ROWS * step))
+            .zip(hidden.chunks(TILE_ROWS * step));
+        for (tile, (((dout, dnormed), dhidden), hidden)) in tiles.enumerate() {
+            let rows = dout.len() / EMBED;
+            let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
+            multiply(rows, left, contract, 1.0, Part::Whole, target);
+            wide(
+                #[inline(always)]
+                || {
+                    let rows = hidden
+                        .chunks_exact(step)
+                        .zip(dhidden.chunks_exact_mut(step));
+                    for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
+                        for i in 0..HIDDEN {
+                            let (value, slope) = gelu(hidden[i]);
+                            row[i] = value;
+                            dhidden[i] *= slope;
+                        }
+                        active.put(k, &row);
+                    }
+                },
+            );
+            let (left, target) = (Left::Rows(dhidden, step), Target::set(dnormed, EMBED));
+            multiply(rows, left, expand, 1.0, Part::Whole, target);
+        }
+        let size = EMBED * HIDDEN;
+        let [expand, expand_bias, contract, contract_bias] =
+            cut([size, HIDDEN, size, EMBED], share);
+        weight_gradient(normed, (&dhidden, step), expand);
+        sum_rows(&dhidden, step, expand_bias);
+        weight_gradient(&active, (dout, EMBED), contract);
+        sum_rows(dout, EMBED, contract_bias);
     }
 }

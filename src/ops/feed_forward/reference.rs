@@ -10,7 +10,7 @@ use crate::ops::dropout::{Dropout, factors};
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::FeedForwardOp::try_feed_forward`].
-pub(super) fn feed_forward<
+pub(crate) fn feed_forward<
     const EMBED: usize,
     const HIDDEN: usize,
     N: Dtype,

@@ -10,25 +10,23 @@ use rayon::prelude::*;
 use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::bridge::{add_shares, host, put_gradient, take_gradient};
+use crate::ops::bridge::{add_shares, host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
 };
-use crate::ops::kernels::rows::{exp, normalise, normalise_backward, row_moments, sum_of, wide};
+use crate::ops::kernels::rows::{exp, normalise, normalise_backward, sum_of, wide};
+use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
+use crate::ops::residual::{cut, normed_rows};
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
     /// `[rows, EMBED]`, gathered.
-    x: Vec<f32>,
-    moments: Vec<[f32; 2]>,
+    x: Scratch,
     /// Gradient of the summed loss with respect to the logits, `[rows, VOCAB]`: softmax - one-hot.
-    dlogits: Vec<f32>,
+    dlogits: Scratch,
 }
-
-/// A shard's share of the gradients: norm weight, norm bias, head.
-type WeightGradients = [Vec<f32>; 3];
 
 impl HeadOp<f32> for Cpu {
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<f32, Cpu>>(
@@ -59,24 +57,32 @@ impl HeadOp<f32> for Cpu {
             tape.add_backward_op(move |gradients| {
                 let scale = take_gradient(gradients, &device, &kept)?[0] / count as f32;
                 let mut dx = take_gradient(gradients, &device, &x)?;
-                let mut drows = vec![0.0; count * EMBED];
-                let parts: Vec<WeightGradients> = {
+                let shares: Vec<Scratch> = {
                     let weights = weights::<EMBED, VOCAB>(&norm, &head, Pass::Backward);
-                    let outputs = split(&shards, EMBED, &mut drows);
-                    let work = saved.into_par_iter().zip(outputs).map(|(saved, drows)| {
+                    let around = tokens_around(&shards, &rows, dx.len() / EMBED);
+                    let work = (shards.par_iter().zip(saved)).zip(split(&around, EMBED, &mut dx));
+                    let work = work.zip(&around).map(|(((shard, saved), dx), around)| {
                         let saved = saved.expect("saved because the tape is owned");
-                        backward::<EMBED, VOCAB>(saved, &weights, scale, drows)
+                        let (drows, share) = backward::<EMBED, VOCAB>(saved, &weights, scale);
+                        for (drow, row) in drows.chunks_exact(EMBED).zip(&rows[shard.tokens()]) {
+                            let dx = &mut dx[(row - around.starts[0]) * EMBED..][..EMBED];
+                            dx.copy_from_slice(drow);
+                        }
+                        share
                     });
                     work.collect()
                 };
-                for (drow, &row) in drows.chunks_exact(EMBED).zip(&rows) {
-                    let dx = &mut dx[row * EMBED..][..EMBED];
-                    dx.iter_mut().zip(drow).for_each(|(dx, d)| *dx += d);
+                set_gradient(gradients, &x, dx)?;
+                let [mut dweight, mut dbias, mut dhead] = [(); 3].map(|()| vec![]);
+                for share in &shares {
+                    let (of_norm, of_head) = share.split_at(2 * EMBED);
+                    dweight.push(&of_norm[..EMBED]);
+                    dbias.push(&of_norm[EMBED..]);
+                    dhead.push(of_head);
                 }
-                put_gradient(gradients, &x, dx)?;
-                add_shares(gradients, &norm.weight, parts.iter().map(|p| &p[0][..]))?;
-                add_shares(gradients, &norm.bias, parts.iter().map(|p| &p[1][..]))?;
-                add_shares(gradients, &head, parts.iter().map(|p| &p[2][..]))
+                add_shares(gradients, &norm.weight, &dweight)?;
+                add_shares(gradients, &norm.bias, &dbias)?;
+                add_shares(gradients, &head, &dhead)
             });
         }
         Ok(out.put_tape(tape))
@@ -98,18 +104,19 @@ impl HeadOp<f32> for Cpu {
             .zip(outputs)
             .for_each(|(shard, logits): (&Shard, &mut [f32])| {
                 let x = gather::<EMBED>(values, &rows[shard.tokens()]);
-                let normed = normalise(&x, &row_moments(&x, EMBED), weights.0, weights.1);
+                let mut normed = Scratch::new(x.len());
+                normalise(&x, weights.0, &mut normed);
                 let target = Target::set(logits, VOCAB);
                 let left = Left::Rows(&normed, EMBED);
-                multiply(shard.len(), left, &weights.2, 1.0, Part::Whole, target);
+                multiply(shard.len(), left, &weights.1, 1.0, Part::Whole, target);
             });
         x.device()
             .try_tensor_from_vec(logits, (rows.len(), Const::<VOCAB>))
     }
 }
 
-/// Norm weight, norm bias, and the head as a factor of one pass.
-type Weights<'a> = (&'a [f32], &'a [f32], Packed<'a>);
+/// Norm's weight and bias, and the head as a factor of one pass.
+type Weights<'a> = ([&'a [f32]; 2], Packed<'a>);
 
 fn weights<'a, const EMBED: usize, const VOCAB: usize>(
     norm: &'a LayerNorm<EMBED, f32, Cpu>,
@@ -117,14 +124,26 @@ fn weights<'a, const EMBED: usize, const VOCAB: usize>(
     pass: Pass,
 ) -> Weights<'a> {
     let head = linear(host(head), (EMBED, VOCAB), pass);
-    (host(&norm.weight), host(&norm.bias), head)
+    ([host(&norm.weight), host(&norm.bias)], head)
 }
 
-fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Vec<f32> {
-    rows.iter()
-        .flat_map(|&row| &x[row * EMBED..][..EMBED])
-        .copied()
-        .collect()
+/// The tokens from the first row of each shard up to the next one's; the ends of the batch included.
+/// `rows` ascend, so every row lies among the tokens of its shard.
+fn tokens_around(shards: &[Shard], rows: &[usize], tokens: usize) -> Vec<Shard> {
+    let firsts = shards.iter().skip(1).map(|shard| rows[shard.starts[0]]);
+    let bounds: Vec<usize> = [0].into_iter().chain(firsts).chain([tokens]).collect();
+    let around = bounds.windows(2).map(|pair| Shard {
+        starts: pair.to_vec(),
+    });
+    around.collect()
+}
+
+fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Scratch {
+    let mut gathered = Scratch::new(rows.len() * EMBED);
+    for (to, row) in gathered.chunks_exact_mut(EMBED).zip(rows) {
+        to.copy_from_slice(&x[row * EMBED..][..EMBED]);
+    }
+    gathered
 }
 
 /// Summed loss of some rows, in nats; weights as factors of the forward pass.
@@ -135,11 +154,11 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     targets: &[usize],
 ) -> (f64, Saved) {
     let x = gather::<EMBED>(x, rows);
-    let moments = row_moments(&x, EMBED);
-    let normed = normalise(&x, &moments, weights.0, weights.1);
-    let mut logits = vec![0.0; rows.len() * VOCAB];
+    let mut normed = Scratch::new(x.len());
+    normalise(&x, weights.0, &mut normed);
+    let mut logits = Scratch::new(rows.len() * VOCAB);
     let (left, target) = (Left::Rows(&normed, EMBED), Target::set(&mut logits, VOCAB));
-    multiply(rows.len(), left, &weights.2, 1.0, Part::Whole, target);
+    multiply(rows.len(), left, &weights.1, 1.0, Part::Whole, target);
     let mut nats = 0.0;
     wide(
         #[inline(always)]
@@ -155,47 +174,31 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
             }
         },
     );
-    (
-        nats,
-        Saved {
-            x,
-            moments,
-            dlogits: logits,
-        },
-    )
+    let dlogits = logits;
+    (nats, Saved { x, dlogits })
 }
 
-/// Writes the gradient of the gathered rows; weights as factors of the backward pass.
+/// The gradient of the gathered rows, and the shard's share of those of norm weight, norm bias and
+/// head; weights as factors of the backward pass.
 fn backward<const EMBED: usize, const VOCAB: usize>(
     saved: Saved,
     weights: &Weights<'_>,
     scale: f32,
-    drows: &mut [f32],
-) -> WeightGradients {
-    let Saved {
-        x,
-        moments,
-        mut dlogits,
-    } = saved;
-    let rows = moments.len();
+) -> (Scratch, Scratch) {
+    let Saved { x, mut dlogits } = saved;
+    let rows = x.len() / EMBED;
     dlogits.iter_mut().for_each(|d| *d *= scale);
-    let [mut dweight, mut dbias, mut dhead] = [EMBED, EMBED, VOCAB * EMBED].map(|n| vec![0.0; n]);
-    let mut dnormed = vec![0.0; rows * EMBED];
+    let mut dnormed = Scratch::new(x.len());
     let (left, target) = (
         Left::Rows(&dlogits, VOCAB),
         Target::set(&mut dnormed, EMBED),
     );
-    multiply(rows, left, &weights.2, 1.0, Part::Whole, target);
-    let normed = normalise(&x, &moments, weights.0, weights.1);
-    let (normed, dlogits) = ((&normed[..], EMBED), (&dlogits[..], VOCAB));
-    weight_gradient(rows, (EMBED, VOCAB), normed, dlogits, &mut dhead);
-    normalise_backward(
-        &dnormed,
-        &x,
-        &moments,
-        weights.0,
-        drows,
-        (&mut dweight, &mut dbias),
-    );
-    [dweight, dbias, dhead]
+    multiply(rows, left, &weights.1, 1.0, Part::Whole, target);
+    let mut share = Scratch::new((2 + VOCAB) * EMBED);
+    let [dweight, dbias, dhead] = cut([EMBED, EMBED, VOCAB * EMBED], &mut share);
+    weight_gradient(&normed_rows(&x, weights.0), (&dlogits, VOCAB), dhead);
+    let mut drows = Scratch::zeros(x.len());
+    let norm = (dweight, dbias);
+    normalise_backward(&dnormed, &x, weights.0[0], &mut drows, norm);
+    (drows, share)
 }

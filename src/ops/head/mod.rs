@@ -4,7 +4,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 #[cfg(any(test, feature = "cuda"))]
-mod reference;
+pub(crate) mod reference;
 
 use dfdx::shapes::{Dtype, Rank0, Rank2};
 use dfdx::tensor::{Tape, Tensor};

@@ -9,7 +9,7 @@ use crate::ops::Stream;
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::HeadOp::try_loss`].
-pub(super) fn loss<
+pub(crate) fn loss<
     const EMBED: usize,
     const VOCAB: usize,
     N: Dtype,

@@ -7,6 +7,8 @@
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use std::sync::LazyLock;
 
+use super::scratch::Scratch;
+use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LAYER_NORM_EPSILON;
 
 /// Number of partial sums of a reduction: one 512-bit vector.
@@ -81,63 +83,41 @@ pub(in crate::ops) fn gelu(x: f32) -> (f32, f32) {
     (x * cumulative, cumulative + x * FRAC_1_SQRT_TAU * gauss)
 }
 
-/// Mean and reciprocal standard deviation of each row of `x: [rows, embed]`.
-pub(in crate::ops) fn row_moments(x: &[f32], embed: usize) -> Vec<[f32; 2]> {
-    wide(
-        #[inline(always)]
-        || {
-            let moments = x.chunks_exact(embed).map(|x| {
-                let mean = sum_of(x, x, |v, _| v) / embed as f32;
-                let variance = sum_of(x, x, |v, _| (v - mean) * (v - mean)) / embed as f32;
-                [mean, 1.0 / (variance + LAYER_NORM_EPSILON as f32).sqrt()]
-            });
-            moments.collect()
-        },
-    )
-}
-
-/// Layer norm of each row, given its [`row_moments`].
-pub(in crate::ops) fn normalise(
-    x: &[f32],
-    moments: &[[f32; 2]],
-    weight: &[f32],
-    bias: &[f32],
-) -> Vec<f32> {
+/// Layer norm of each row of `x: [rows, EMBED]`, written to `y`.
+///
+/// Source: Ba, Kiros and Hinton 2016.
+pub(in crate::ops) fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut [f32]) {
     let embed = weight.len();
-    let mut y = vec![0.0; x.len()];
     wide(
         #[inline(always)]
         || {
-            for ((y, x), &[mean, scale]) in rows_mut(&mut y, embed).zip(rows(x, embed)).zip(moments)
-            {
+            for (y, x) in rows_mut(y, embed).zip(rows(x, embed)) {
+                let (mean, scale) = moments(x);
                 for i in 0..embed {
                     y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
                 }
             }
         },
     );
-    y
 }
 
-/// Backward of [`normalise`]: adds to `dx`, `dweight` and `dbias`.
+/// Backward of [`normalise`]: adds to `dx`, writes `dweight` and `dbias`.
 pub(in crate::ops) fn normalise_backward(
     dy: &[f32],
     x: &[f32],
-    moments: &[[f32; 2]],
     weight: &[f32],
     dx: &mut [f32],
     (dweight, dbias): (&mut [f32], &mut [f32]),
 ) {
     let embed = weight.len();
-    let mut scaled = vec![0.0; embed];
+    let mut scaled = Scratch::new(embed);
+    dweight.fill(0.0);
+    dbias.fill(0.0);
     wide(
         #[inline(always)]
         || {
-            let data = rows_mut(dx, embed)
-                .zip(rows(dy, embed))
-                .zip(rows(x, embed))
-                .zip(moments);
-            for (((dx, dy), x), &[mean, scale]) in data {
+            for ((dx, dy), x) in rows_mut(dx, embed).zip(rows(dy, embed)).zip(rows(x, embed)) {
+                let (mean, scale) = moments(x);
                 let hat = |x: f32| (x - mean) * scale;
                 for i in 0..embed {
                     dweight[i] += dy[i] * hat(x[i]);
@@ -154,9 +134,58 @@ pub(in crate::ops) fn normalise_backward(
     );
 }
 
-/// Adds the rows of `dy`, `step` apart, to `sum`.
-pub(in crate::ops) fn add_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
+/// Mean and reciprocal standard deviation of a row.
+#[inline(always)]
+fn moments(x: &[f32]) -> (f32, f32) {
+    let count = x.len() as f32;
+    let mean = sum_of(x, x, |v, _| v) / count;
+    let variance = sum_of(x, x, |v, _| (v - mean) * (v - mean)) / count;
+    (mean, 1.0 / (variance + LAYER_NORM_EPSILON as f32).sqrt())
+}
+
+/// `x[i] *= factor`, the factors those of dropout from index `first` on.
+pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usize) {
+    if dropout.is_none() {
+        return;
+    }
+    wide(
+        #[inline(always)]
+        || {
+            for (i, x) in x.iter_mut().enumerate() {
+                *x *= dropout.factor((first + i) as u32);
+            }
+        },
+    );
+}
+
+/// `y[i] = x[i] * factor`, the same factors.
+pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+    wide(
+        #[inline(always)]
+        || {
+            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                *y = x * dropout.factor((first + i) as u32);
+            }
+        },
+    );
+}
+
+/// `y[i] = x[i] + y[i] * factor`, the same factors.
+pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+    wide(
+        #[inline(always)]
+        || {
+            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+                *y = x + *y * dropout.factor((first + i) as u32);
+            }
+        },
+    );
+}
+
+/// `sum` of the rows of `dy`, which lie `step` apart.
+pub(in crate::ops) fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
     let width = sum.len();
+    sum.fill(0.0);
     wide(
         #[inline(always)]
         || {

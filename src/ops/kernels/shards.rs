@@ -31,6 +31,29 @@ impl Shard {
         self.tokens().len()
     }
 
+    /// The shard in pieces of whole documents, each of at least `least` tokens if there are as many:
+    /// what is done with one of them at a time stays in a core's cache.
+    pub(in crate::ops) fn tiles(&self, least: usize) -> Vec<Shard> {
+        let (mut tiles, mut current) = (vec![], vec![self.starts[0]]);
+        for &end in &self.starts[1..] {
+            current.push(end);
+            if end - current[0] >= least {
+                let starts = std::mem::replace(&mut current, vec![end]);
+                tiles.push(Shard { starts });
+            }
+        }
+        if current.len() > 1 {
+            tiles.push(Shard { starts: current });
+        }
+        tiles
+    }
+
+    /// Its tokens, counted from the first of a shard that it is a tile of.
+    pub(in crate::ops) fn place_in(&self, shard: &Shard) -> Range<usize> {
+        let first = shard.starts[0];
+        self.tokens().start - first..self.tokens().end - first
+    }
+
     /// The part of a `[tokens, width]` matrix of the batch that belongs to this shard.
     pub(in crate::ops) fn rows<'a>(&self, matrix: &'a [f32], width: usize) -> &'a [f32] {
         &matrix[self.starts[0] * width..self.tokens().end * width]

@@ -7,14 +7,17 @@
 //! Source of the scheme: Goto and van de Geijn 2008, *Anatomy of high-performance matrix multiplication*.
 
 use std::arch::x86_64::{
-    __mmask16, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps, _mm512_mask_storeu_ps,
-    _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
+    __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
+    _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
 use super::PANEL;
 
 /// Rows of the result that one call computes at most.
 pub(super) const ROWS: usize = 14;
+
+/// Terms by which a column is fetched before it is wanted.
+const AHEAD: usize = 12;
 
 /// Elements of a vector.
 const LANES: usize = PANEL / 2;
@@ -94,6 +97,12 @@ unsafe fn multiply_rows<const ROWS: usize, const BY_COLUMNS: bool>(block: Block)
     let masks = [mask(0), mask(LANES)];
     let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
     for _ in 0..depth {
+        if BY_COLUMNS {
+            // The columns lie too far apart for the processor to foresee the next.
+            let ahead = left.wrapping_add(AHEAD * left_step);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(ROWS - 1).cast());
+        }
         // SAFETY: `panel` has `depth` rows of two vectors, and `left` the elements of this term.
         unsafe {
             let right = [_mm512_loadu_ps(panel), _mm512_loadu_ps(panel.add(LANES))];

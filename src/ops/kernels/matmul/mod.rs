@@ -11,7 +11,11 @@ mod avx512;
 #[cfg(test)]
 mod tests;
 
+use std::ops::Range;
+
 use rayon::prelude::*;
+
+use super::scratch::Scratch;
 
 /// A matrix inside a slice: element (row, column) is at `row * row_step + column * column_step`.
 #[derive(Clone, Copy)]
@@ -74,40 +78,79 @@ fn has_kernel() -> bool {
 }
 
 /// The right factor of products, `[depth, columns]`, laid out so that 32 columns lie side by side:
-/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel nothing is
-/// laid out.
+/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel it stays as
+/// it lies.
 pub(in crate::ops) struct Packed<'a> {
-    source: View<'a>,
     depth: usize,
     columns: usize,
-    panels: Vec<f32>,
+    layout: Layout<'a>,
+}
+
+enum Layout<'a> {
+    Panels(Scratch),
+    Rows(Scratch),
+    Elsewhere(View<'a>),
 }
 
 impl<'a> Packed<'a> {
     /// Lays out a factor.
     pub(in crate::ops) fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
-        let mut panels = vec![];
-        if has_kernel() && depth > 0 && columns > 0 {
+        let layout = if has_kernel() && depth > 0 && columns > 0 {
             source.assert_holds(depth, columns);
-            panels = vec![0.0; columns.div_ceil(PANEL) * PANEL * depth];
-            let fill = |(p, panel): (usize, &mut [f32])| {
-                let width = PANEL.min(columns - p * PANEL);
-                source.copy_panel(p * PANEL, width, panel);
+            let mut panels = Scratch::new(columns.div_ceil(PANEL) * PANEL * depth);
+            let fill = |(p, panels): (usize, &mut [f32])| {
+                source.copy_panels(p * PANEL, columns, depth, panels);
             };
-            if panels.len() > LARGE {
-                panels
-                    .par_chunks_mut(PANEL * depth)
-                    .enumerate()
-                    .for_each(fill);
+            if panels.len() > LARGE && depth < columns {
+                (panels.par_chunks_mut(PANEL * depth).enumerate()).for_each(fill);
             } else {
-                panels.chunks_mut(PANEL * depth).enumerate().for_each(fill);
+                fill((0, &mut panels));
             }
-        }
+            Layout::Panels(panels)
+        } else {
+            Layout::Elsewhere(source)
+        };
         Self {
-            source,
             depth,
             columns,
-            panels,
+            layout,
+        }
+    }
+
+    /// A factor whose rows are still to be [`put`](Packed::put), all of them.
+    pub(in crate::ops) fn of_rows(depth: usize, columns: usize) -> Self {
+        let layout = if has_kernel() {
+            Layout::Panels(Scratch::new(columns.div_ceil(PANEL) * PANEL * depth))
+        } else {
+            Layout::Rows(Scratch::new(depth * columns))
+        };
+        Self {
+            depth,
+            columns,
+            layout,
+        }
+    }
+
+    /// Row `k`.
+    pub(in crate::ops) fn put(&mut self, k: usize, row: &[f32]) {
+        assert_eq!(row.len(), self.columns, "a row of another width");
+        match &mut self.layout {
+            Layout::Panels(panels) => {
+                let panels = panels.chunks_exact_mut(PANEL * self.depth);
+                for (panel, from) in panels.zip(row.chunks(PANEL)) {
+                    let to = &mut panel[k * PANEL..][..PANEL];
+                    match from.len() {
+                        // The width is known: vectors are moved, without a call.
+                        PANEL => to.copy_from_slice(&from[..PANEL]),
+                        width => {
+                            to[..width].copy_from_slice(from);
+                            to[width..].fill(0.0);
+                        }
+                    }
+                }
+            }
+            Layout::Rows(rows) => rows[k * self.columns..][..self.columns].copy_from_slice(row),
+            Layout::Elsewhere(_) => unreachable!("`of_rows` makes a layout of its own"),
         }
     }
 }
@@ -135,16 +178,46 @@ pub(in crate::ops) fn linear(
 }
 
 impl View<'_> {
-    /// Columns `first ..` of all rows as a panel.
-    fn copy_panel(&self, first: usize, width: usize, panel: &mut [f32]) {
-        for (row, panel) in panel.chunks_exact_mut(PANEL).enumerate() {
-            let start = row * self.row_step + first * self.column_step;
-            if self.column_step == 1 {
-                panel[..width].copy_from_slice(&self.data[start..start + width]);
-            } else {
-                for (j, to) in panel[..width].iter_mut().enumerate() {
-                    *to = self.data[start + j * self.column_step];
+    /// Columns from `first` on of all `depth` rows as panels, up to the last column or the last panel.
+    ///
+    /// A few rows of one panel after another: what is read and what is written both lie together.
+    fn copy_panels(&self, first: usize, columns: usize, depth: usize, panels: &mut [f32]) {
+        let rows_together = if self.column_step == 1 { 8 } else { 64 };
+        for start in (0..depth).step_by(rows_together) {
+            let rows = start..depth.min(start + rows_together);
+            for (p, panel) in panels.chunks_exact_mut(PANEL * depth).enumerate() {
+                let first = first + p * PANEL;
+                let columns = first..columns.min(first + PANEL);
+                let panel = &mut panel[rows.start * PANEL..rows.end * PANEL];
+                self.copy_part(rows.clone(), columns, panel);
+            }
+        }
+    }
+
+    /// Some rows of a panel, with zeros beside what has no `PANEL` columns.
+    fn copy_part(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
+        let width = columns.len();
+        let from = &self.data[rows.start * self.row_step + columns.start * self.column_step..];
+        if self.column_step == 1 {
+            for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+                let from = &from[i * self.row_step..];
+                match width {
+                    // The width is known: vectors are moved, without a call.
+                    PANEL => to.copy_from_slice(&from[..PANEL]),
+                    _ => to[..width].copy_from_slice(&from[..width]),
                 }
+            }
+        } else {
+            for j in 0..width {
+                let from = &from[j * self.column_step..];
+                for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
+                    to[j] = from[i * self.row_step];
+                }
+            }
+        }
+        if width < PANEL {
+            for to in panel.chunks_exact_mut(PANEL) {
+                to[width..].fill(0.0);
             }
         }
     }
@@ -239,57 +312,52 @@ pub(in crate::ops) fn multiply(
         }
     }
     #[cfg(target_arch = "x86_64")]
-    if has_kernel() {
+    if let Layout::Panels(panels) = &right.layout {
         let (data, left_step, by_columns) = match left {
             Left::Rows(data, step) => (data, step, false),
             Left::Columns(data, step) => (data, step, true),
         };
-        for (p, panel) in (0..columns.div_ceil(PANEL)).map(|p| (p, p * PANEL * depth)) {
-            let width = PANEL.min(columns - p * PANEL);
-            let mut row = 0;
-            while row < rows {
-                let height = avx512::ROWS.min(rows - row);
-                let terms = match part {
-                    Part::LowerResult if p * PANEL >= row + height => {
-                        row += height;
-                        continue;
-                    }
-                    Part::Whole | Part::LowerResult => 0..depth,
-                    Part::LowerLeft => 0..depth.min(row + height),
-                    Part::UpperLeft => row.min(depth)..depth,
-                };
-                let (across, along) = if by_columns {
-                    (1, left_step)
-                } else {
-                    (left_step, 1)
-                };
-                let block = avx512::Block {
-                    rows: height,
-                    columns: width,
-                    depth: terms.len(),
-                    left: data
-                        .as_ptr()
-                        .wrapping_add(row * across + terms.start * along),
-                    left_step,
-                    by_columns,
-                    panel: right
-                        .panels
-                        .as_ptr()
-                        .wrapping_add(panel + terms.start * PANEL),
-                    scale,
-                    bias: bias.map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
-                    add,
-                    out: out[row * step + p * PANEL..].as_mut_ptr(),
-                    out_step: step,
-                };
-                // SAFETY: `has_kernel` has seen AVX-512F. The assertions above bound the left
-                // factor for `rows × depth` elements and the output for `rows × columns`, of which
-                // the block is a part; `panels` has `depth` rows of each panel, of which it reads
-                // those of its terms; the bias has as many elements as there are columns. `out` is
-                // borrowed mutably, so nothing else touches it.
-                unsafe { avx512::multiply(block) };
-                row += height;
-            }
+        let mut block = |row: usize, p: usize| {
+            let height = avx512::ROWS.min(rows - row);
+            let terms = match part {
+                Part::LowerResult if p * PANEL >= row + height => return,
+                Part::Whole | Part::LowerResult => 0..depth,
+                Part::LowerLeft => 0..depth.min(row + height),
+                Part::UpperLeft => row.min(depth)..depth,
+            };
+            let (across, along) = if by_columns {
+                (1, left_step)
+            } else {
+                (left_step, 1)
+            };
+            let panel = p * PANEL * depth;
+            let block = avx512::Block {
+                rows: height,
+                columns: PANEL.min(columns - p * PANEL),
+                depth: terms.len(),
+                left: data
+                    .as_ptr()
+                    .wrapping_add(row * across + terms.start * along),
+                left_step,
+                by_columns,
+                panel: panels.as_ptr().wrapping_add(panel + terms.start * PANEL),
+                scale,
+                bias: bias.map_or(std::ptr::null(), |bias| bias[p * PANEL..].as_ptr()),
+                add,
+                out: out[row * step + p * PANEL..].as_mut_ptr(),
+                out_step: step,
+            };
+            // SAFETY: there are panels where `has_kernel` has seen AVX-512F. The assertions above bound the left
+            // factor for `rows × depth` elements and the output for `rows × columns`, of which
+            // the block is a part; `panels` has `depth` rows of each panel, of which it reads
+            // those of its terms; the bias has as many elements as there are columns. `out` is
+            // borrowed mutably, so nothing else touches it.
+            unsafe { avx512::multiply(block) };
+        };
+        // Some rows against all panels: the rows stay in the first-level cache, the panels follow
+        // one another in memory.
+        for row in (0..rows).step_by(avx512::ROWS) {
+            (0..columns.div_ceil(PANEL)).for_each(|p| block(row, p));
         }
         return;
     }
@@ -308,10 +376,14 @@ pub(in crate::ops) fn multiply(
         Left::Rows(data, step) => View::rows(data, step),
         Left::Columns(data, step) => View::rows(data, step).t(),
     };
+    let right = match &right.layout {
+        Layout::Rows(rows) | Layout::Panels(rows) => View::rows(rows, columns),
+        Layout::Elsewhere(view) => *view,
+    };
     product(
         (rows, depth, columns),
         left,
-        right.source,
+        right,
         scale,
         output,
         out,
@@ -319,24 +391,16 @@ pub(in crate::ops) fn multiply(
     );
 }
 
-/// `dW = dyᵀ x`: `x: [rows, inputs]`, `dy: [rows, outputs]`, each with the distance of its rows;
+/// `dW = dyᵀ x`: `x: [rows, inputs]`; `dy: [rows, outputs]` with the distance of its rows;
 /// `dw: [outputs, inputs]`, overwritten.
 pub(in crate::ops) fn weight_gradient(
-    rows: usize,
-    (inputs, outputs): (usize, usize),
-    (x, x_step): (&[f32], usize),
+    x: &Packed<'_>,
     (dy, dy_step): (&[f32], usize),
     dw: &mut [f32],
 ) {
-    let x = Packed::new(View::rows(x, x_step), rows, inputs);
-    multiply(
-        outputs,
-        Left::Columns(dy, dy_step),
-        &x,
-        1.0,
-        Part::Whole,
-        Target::set(dw, inputs),
-    );
+    let (inputs, outputs) = (x.columns, dw.len() / x.columns);
+    let (left, target) = (Left::Columns(dy, dy_step), Target::set(dw, inputs));
+    multiply(outputs, left, x, 1.0, Part::Whole, target);
 }
 
 /// The distance of rows of so many elements at which 14 of them do not fall into one set of the

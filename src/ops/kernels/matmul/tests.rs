@@ -149,13 +149,15 @@ fn weight_gradients_equal_the_sums_they_stand_for() {
         );
         let mut dw = vec![f32::NAN; outputs * inputs];
         let (x_step, dy_step) = (inputs + 2, outputs + 1);
-        weight_gradient(
-            rows,
-            (inputs, outputs),
-            (&x, x_step),
-            (&dy, dy_step),
-            &mut dw,
-        );
+        let mut by_rows = Packed::of_rows(rows, inputs);
+        for (k, row) in x.chunks_exact(x_step).enumerate() {
+            by_rows.put(k, &row[..inputs]);
+        }
+        weight_gradient(&by_rows, (&dy, dy_step), &mut dw);
+        let at_once = Packed::new(View::rows(&x, x_step), rows, inputs);
+        let mut again = vec![f32::NAN; outputs * inputs];
+        weight_gradient(&at_once, (&dy, dy_step), &mut again);
+        assert_eq!(dw, again);
         let want = expected(
             (outputs, rows, inputs),
             |o, r| dy[r * dy_step + o],
@@ -174,33 +176,31 @@ fn weight_gradients_equal_the_sums_they_stand_for() {
 fn the_crate_and_the_kernel_agree() {
     for (rows, depth, columns) in SHAPES {
         let (a, b) = (numbers(rows * depth, 1), numbers(depth * columns, 2));
-        let (mut by_crate, mut by_us) = (vec![0.0; rows * columns], vec![0.0; rows * columns]);
-        let (left, right) = (View::rows(&a, depth), View::rows(&b, columns));
-        product(
-            (rows, depth, columns),
-            left,
-            right,
-            1.0,
-            Output::Set,
-            &mut by_crate,
-            columns,
-        );
-        let packed = Packed::new(right, depth, columns);
-        let target = Target::set(&mut by_us, columns);
-        multiply(
-            rows,
-            Left::Rows(&a, depth),
-            &packed,
-            1.0,
-            Part::Whole,
-            target,
-        );
-        assert!(
-            by_crate
-                .iter()
-                .zip(&by_us)
-                .all(|(a, b)| (a - b).abs() < 1e-4)
-        );
+        let bias = numbers(columns, 3);
+        let right = View::rows(&b, columns);
+        let mut own_rows = Scratch::new(b.len());
+        own_rows.copy_from_slice(&b);
+        let layouts = [
+            Packed::new(right, depth, columns).layout,
+            Layout::Elsewhere(right),
+            Layout::Rows(own_rows),
+        ];
+        let [by_kernel, others @ ..] = layouts.map(|layout| {
+            let right = Packed {
+                depth,
+                columns,
+                layout,
+            };
+            let mut out = vec![f32::NAN; rows * columns];
+            let target = Target::biased(&mut out, columns, &bias);
+            let left = Left::Rows(&a, depth);
+            multiply(rows, left, &right, 0.5, Part::Whole, target);
+            out
+        });
+        for other in others {
+            let mut pairs = by_kernel.iter().zip(&other);
+            assert!(pairs.all(|(a, b)| (a - b).abs() < 1e-4));
+        }
     }
 }
 

@@ -1,0 +1,197 @@
+//! What all residual sublayers have in common on the CPU: `y = x + dropout(branch(norm(x)))`.
+//!
+//! A sublayer brings its [`Branch`]. Here is the rest: shards of whole documents over the threads,
+//! layer norm, dropout and residual, the tape, and the sums of the shards' gradients.
+
+use std::sync::Arc;
+
+use dfdx::shapes::{Const, HasShape, Shape};
+use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
+use dfdx::tensor_ops::ReshapeTo;
+use rayon::prelude::*;
+
+use super::Stream;
+use super::bridge::{add_shares, host, set_gradient, take_gradient};
+use super::dropout::Dropout;
+use super::kernels::matmul::{Packed, Pass, linear};
+use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward};
+use super::kernels::scratch::Scratch;
+use super::kernels::shards::{Shard, plan, split};
+use super::parameters::{LayerNorm, Linear};
+
+/// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
+///
+/// Everything is about one shard; threads work on different ones.
+pub(super) trait Branch: Send + Sync + 'static {
+    /// What backward needs of a shard's forward pass.
+    type Saved: Send + 'static;
+    /// The weights, laid out for one pass.
+    type Packed<'a>: Sync
+    where
+        Self: 'a;
+
+    /// The parameters, in the order in which [`Branch::backward`] writes their gradients.
+    fn parameters(&self) -> Vec<&dyn Parameter>;
+
+    /// Lays the weights out.
+    fn pack(&self, pass: Pass) -> Self::Packed<'_>;
+
+    /// Writes all of `out`.
+    fn forward(
+        &self,
+        weights: &Self::Packed<'_>,
+        shard: &Shard,
+        normed: &[f32],
+        out: &mut [f32],
+    ) -> Self::Saved;
+
+    /// Writes all of `dnormed`, and the shard's share of every parameter's gradient, one after another.
+    fn backward(
+        &self,
+        weights: &Self::Packed<'_>,
+        shard: &Shard,
+        saved: Self::Saved,
+        around: Around<'_>,
+        share: &mut [f32],
+    );
+}
+
+/// The two ends of a branch on the way back, of one shard: `[tokens, EMBED]` each.
+pub(super) struct Around<'a> {
+    /// What went in.
+    pub(super) normed: &'a Packed<'a>,
+    /// Gradient of what came out.
+    pub(super) dout: &'a [f32],
+    /// Gradient of what went in, to be written.
+    pub(super) dnormed: &'a mut [f32],
+}
+
+/// A tensor that is learned.
+pub(super) trait Parameter: Send + Sync {
+    /// Number of elements.
+    fn count(&self) -> usize;
+
+    /// Adds the shards' shares to its gradient, in order.
+    ///
+    /// # Errors
+    /// Memory.
+    fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError>;
+}
+
+impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
+    fn count(&self) -> usize {
+        self.shape().num_elements()
+    }
+
+    fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError> {
+        add_shares(gradients, self, shares)
+    }
+}
+
+/// A linear layer laid out for one pass, and its bias.
+pub(super) fn packed<'a, const IN: usize, const OUT: usize>(
+    layer: &'a Linear<IN, OUT, f32, Cpu>,
+    pass: Pass,
+) -> (Packed<'a>, &'a [f32]) {
+    (
+        linear(host(&layer.weight), (IN, OUT), pass),
+        host(&layer.bias),
+    )
+}
+
+/// `x + dropout(branch(norm(x)))`; `starts` are those of the pieces that a shard must not cut, and the
+/// end of the last. Dropout index: token × EMBED + channel.
+pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
+    x: Stream<EMBED, f32, Cpu, T>,
+    norm: &LayerNorm<EMBED, f32, Cpu>,
+    branch: B,
+    starts: &[usize],
+    dropout: Dropout,
+) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+    let (x, mut tape) = x.try_contiguous()?.split_tape();
+    let (tokens, shards) = (x.shape().0, Arc::new(plan(starts)));
+    let norm = norm.clone();
+    let mut y = vec![0.0; tokens * EMBED];
+    let saved: Vec<Option<B::Saved>> = {
+        let (x, norm, weights) = (host(&x), norm_of(&norm), branch.pack(Pass::Forward));
+        let work = shards.par_iter().zip(split(&shards, EMBED, &mut y));
+        work.map(|(shard, y)| {
+            let x = shard.rows(x, EMBED);
+            let mut normed = Scratch::new(x.len());
+            normalise(x, norm, &mut normed);
+            let saved = branch.forward(&weights, shard, &normed, y);
+            drop_and_add(y, x, dropout, shard.starts[0] * EMBED);
+            T::OWNS_TAPE.then_some(saved)
+        })
+        .collect()
+    };
+    let device = x.device().clone();
+    let out = device.try_tensor_from_vec(y, (tokens, Const::<EMBED>))?;
+    if T::OWNS_TAPE {
+        let kept = out.clone();
+        tape.add_backward_op(move |gradients| {
+            // The stream's gradient goes around the branch unchanged: `dy` becomes `dx` in place.
+            let mut dx = take_gradient(gradients, &device, &kept)?;
+            let mut parameters: Vec<&dyn Parameter> = vec![&norm.weight, &norm.bias];
+            parameters.extend(branch.parameters());
+            let counts: Vec<usize> = parameters.iter().map(|p| p.count()).collect();
+            let shares: Vec<Scratch> = {
+                let (x, norm) = (host(&x), norm_of(&norm));
+                let weights = branch.pack(Pass::Backward);
+                let work = (shards.par_iter().zip(saved)).zip(split(&shards, EMBED, &mut dx));
+                work.map(|((shard, saved), dx)| {
+                    let (x, first) = (shard.rows(x, EMBED), shard.starts[0] * EMBED);
+                    let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));
+                    drop_into(&mut dout, dx, dropout, first);
+                    let mut share = Scratch::new(counts.iter().sum());
+                    let (of_norm, of_branch) = share.split_at_mut(2 * EMBED);
+                    let around = Around {
+                        normed: &normed_rows(x, norm),
+                        dout: &dout,
+                        dnormed: &mut dnormed,
+                    };
+                    let saved = saved.expect("saved because the tape is owned");
+                    branch.backward(&weights, shard, saved, around, of_branch);
+                    let [dweight, dbias] = cut([EMBED, EMBED], of_norm);
+                    normalise_backward(&dnormed, x, norm[0], dx, (dweight, dbias));
+                    share
+                })
+                .collect()
+            };
+            set_gradient(gradients, &x, dx)?;
+            let mut first = 0;
+            for (parameter, count) in parameters.into_iter().zip(counts) {
+                let of_parameter = shares.iter().map(|share| &share[first..first + count]);
+                parameter.add(gradients, &of_parameter.collect::<Vec<_>>())?;
+                first += count;
+            }
+            Ok(())
+        });
+    }
+    Ok(out.put_tape(tape))
+}
+
+/// Layer norm of each row of `x: [rows, EMBED]`, as the right factor of a product.
+pub(super) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
+    let embed = norm[0].len();
+    let mut normed = Packed::of_rows(x.len() / embed, embed);
+    let mut row = Scratch::new(embed);
+    for (k, x) in x.chunks_exact(embed).enumerate() {
+        normalise(x, norm, &mut row);
+        normed.put(k, &row);
+    }
+    normed
+}
+
+fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cpu>) -> [&[f32]; 2] {
+    [host(&norm.weight), host(&norm.bias)]
+}
+
+/// A slice in parts of the given lengths.
+pub(super) fn cut<const N: usize>(lengths: [usize; N], mut whole: &mut [f32]) -> [&mut [f32]; N] {
+    lengths.map(|length| {
+        let (part, rest) = std::mem::take(&mut whole).split_at_mut(length);
+        whole = rest;
+        part
+    })
+}
