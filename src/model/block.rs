@@ -17,10 +17,10 @@ use crate::ops::{LabDevice, Stream};
 /// `A` is the kind of attention.
 #[derive(Clone, Debug)]
 pub(super) struct Block<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: Storage<N>> {
-    ln1: LayerNorm<EMBED, N, D>,
-    ln2: LayerNorm<EMBED, N, D>,
-    attn: A,
-    mlp: FeedForward<EMBED, HIDDEN, N, D>,
+    pub(super) ln1: LayerNorm<EMBED, N, D>,
+    pub(super) ln2: LayerNorm<EMBED, N, D>,
+    pub(super) attn: A,
+    pub(super) mlp: FeedForward<EMBED, HIDDEN, N, D>,
 }
 
 impl<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: LabDevice<N>>

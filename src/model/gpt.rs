@@ -60,11 +60,11 @@ pub(super) struct Gpt<
     N: Dtype,
     D: Storage<N>,
 > {
-    tok_emb: Table<VOCAB, EMBED, N, D>,
-    pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
+    pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
     pub(super) blocks: Repeated<Block<EMBED, HIDDEN, A, N, D>, LAYERS>,
-    ln_f: LayerNorm<EMBED, N, D>,
-    head: Table<VOCAB, EMBED, N, D>,
+    pub(super) ln_f: LayerNorm<EMBED, N, D>,
+    pub(super) head: Table<VOCAB, EMBED, N, D>,
 }
 
 impl<

@@ -1,5 +1,6 @@
 //! What must hold for every kind of attention, on a small shape.
 
+mod against_reference;
 mod decoding;
 
 use std::f64::consts::LN_2;

@@ -21,7 +21,7 @@ pub(in crate::model) struct Vanilla<
     N: Dtype,
     D: Storage<N>,
 > {
-    projections: Projections<EMBED, N, D>,
+    pub(in crate::model) projections: Projections<EMBED, N, D>,
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>>
