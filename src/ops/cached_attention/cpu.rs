@@ -1,24 +1,22 @@
 //! The fast path: one task a shard, from layer norm to residual.
 //!
-//! A row keeps key and value of a token side by side, `[tokens, 2 * EMBED]`: one stretch of memory
-//! to read when a single query looks back.
+//! What a row keeps, and how it lies in memory, is in `kept.rs`.
 
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
 
-use super::{Cache, CachedAttentionOp, NewTokens};
+use super::{Cache, CachedAttentionOp, Kept, NewTokens};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Output, View, product};
+use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, multiply};
 use crate::ops::kernels::rows::{exp, normalise, sum_of, wide};
+use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan};
-use crate::ops::parameters::{LayerNorm, Linear};
-
-/// Tokens that a row makes room for ahead, so that an answer seldom moves what is kept.
-const ROOM: usize = 16;
+use crate::ops::parameters::LayerNorm;
+use crate::ops::residual::packed;
 
 impl CachedAttentionOp<f32> for Cpu {
     fn try_cached_attention<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
@@ -29,17 +27,23 @@ impl CachedAttentionOp<f32> for Cpu {
         cache: &mut Cache<f32>,
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
         let x = x.try_contiguous()?;
-        let mut kept: Vec<Vec<f32>> = (new.rows.iter())
+        let mut kept: Vec<Kept<f32>> = (new.rows.iter())
             .map(|&row| std::mem::take(&mut cache.rows[row]))
             .collect();
+        let [key, value, query, proj] =
+            [&weights.key, &weights.value, &weights.query, &weights.proj]
+                .map(|layer| packed(layer, Pass::Forward));
         let net = Net::<EMBED, HEADS, HEAD_DIM> {
-            norm,
-            weights,
+            norm: [host(&norm.weight), host(&norm.bias)],
+            key,
+            value,
+            query,
+            proj,
             new,
             shared: &cache.shared,
         };
         let mut rest = &mut kept[..];
-        let work: Vec<(Shard, &mut [Vec<f32>])> = plan(new.starts)
+        let work: Vec<(Shard, &mut [Kept<f32>])> = plan(new.starts)
             .into_iter()
             .map(|shard| {
                 let (own, others) =
@@ -61,35 +65,37 @@ impl CachedAttentionOp<f32> for Cpu {
     }
 }
 
+/// A linear layer as a right factor, and its bias.
+type Layer<'a> = (Packed<'a>, &'a [f32]);
+
 /// The sublayer at work.
 struct Net<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    norm: &'a LayerNorm<EMBED, f32, Cpu>,
-    weights: &'a Projections<EMBED, f32, Cpu>,
+    norm: [&'a [f32]; 2],
+    key: Layer<'a>,
+    value: Layer<'a>,
+    query: Layer<'a>,
+    proj: Layer<'a>,
     new: NewTokens<'a>,
-    shared: &'a [f32],
+    shared: &'a Kept<f32>,
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
     Net<'_, EMBED, HEADS, HEAD_DIM>
 {
-    /// What a kept token takes.
+    /// Key and value of a token.
     const WIDTH: usize = 2 * EMBED;
 
     /// `x: [tokens of the shard, EMBED]` and what its rows keep → `[wanted tokens, EMBED]`.
-    fn read(&self, shard: &Shard, x: &[f32], kept: &mut [Vec<f32>]) -> Vec<f32> {
-        let mut normed = vec![0.0; x.len()];
-        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
-        normalise(x, norm, &mut normed);
-        let mut keys_values = vec![0.0; shard.len() * Self::WIDTH];
-        apply(&self.weights.key, &normed, &mut keys_values, Self::WIDTH);
+    fn read(&self, shard: &Shard, x: &[f32], kept: &mut [Kept<f32>]) -> Vec<f32> {
+        let mut normed = Scratch::new(x.len());
+        normalise(x, self.norm, &mut normed);
+        let mut keys_values = Scratch::new(shard.len() * Self::WIDTH);
+        apply(&self.key, &normed, &mut keys_values, Self::WIDTH);
         let values = &mut keys_values[EMBED..];
-        apply(&self.weights.value, &normed, values, Self::WIDTH);
+        apply(&self.value, &normed, values, Self::WIDTH);
         for (kept, tokens) in kept.iter_mut().zip(shard.documents()) {
             let news = &keys_values[tokens.start * Self::WIDTH..tokens.end * Self::WIDTH];
-            if kept.capacity() - kept.len() < news.len() {
-                kept.reserve_exact(news.len() + ROOM * Self::WIDTH);
-            }
-            kept.extend_from_slice(news);
+            kept.append::<HEADS, HEAD_DIM>(news);
         }
         let wanted = |rows: &[f32]| -> Vec<f32> {
             let tokens = shard.documents().map(|tokens| self.new.wanted_of(tokens));
@@ -97,106 +103,54 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
             rows.collect::<Vec<_>>().concat()
         };
         let normed = wanted(&normed);
-        let mut queries = vec![0.0; normed.len()];
-        apply(&self.weights.query, &normed, &mut queries, EMBED);
-        let mut heads = vec![0.0; queries.len()];
+        let mut queries = Scratch::new(normed.len());
+        apply(&self.query, &normed, &mut queries, EMBED);
+        let mut heads = Scratch::new(queries.len());
         let mut first = 0;
         for (kept, tokens) in kept.iter().zip(shard.documents()) {
             let end = first + self.new.wanted_of(tokens).len() * EMBED;
-            let (queries, heads) = (&queries[first..end], &mut heads[first..end]);
-            if queries.len() == EMBED {
-                self.attend_one(queries, kept, heads);
-            } else {
-                self.attend(queries, kept, heads);
-            }
+            self.attend(&queries[first..end], kept, &mut heads[first..end]);
             first = end;
         }
         let mut y = vec![0.0; heads.len()];
-        apply(&self.weights.proj, &heads, &mut y, EMBED);
+        apply(&self.proj, &heads, &mut y, EMBED);
         y.iter_mut().zip(wanted(x)).for_each(|(y, x)| *y += x);
         y
     }
 
     /// The last tokens of a row look back: `queries: [n, EMBED]` → `heads`, written.
-    fn attend(&self, queries: &[f32], own: &[f32], heads: &mut [f32]) {
+    fn attend(&self, queries: &[f32], own: &Kept<f32>, heads: &mut [f32]) {
         let n = queries.len() / EMBED;
-        let parts = [self.shared, own].map(|part| (part, part.len() / Self::WIDTH));
-        let seen = parts[0].1 + parts[1].1;
-        let mut scores = vec![0.0; n * seen];
+        let seen = self.shared.tokens + own.tokens;
+        let mut scores = Scratch::new(n * seen);
         let scale = 1.0 / (HEAD_DIM as f32).sqrt();
+        heads.fill(0.0);
         for head in 0..HEADS {
-            let column = head * HEAD_DIM;
-            let q = View::rows(&queries[column..], EMBED);
-            let mut first = 0;
-            for (part, tokens) in parts.into_iter().filter(|(_, tokens)| *tokens > 0) {
-                let k = View::rows(&part[column..], Self::WIDTH).t();
-                let (size, scores) = ((n, HEAD_DIM, tokens), &mut scores[first..]);
-                product(size, q, k, scale, Output::Set, scores, seen);
-                first += tokens;
+            // The tokens that all rows begin with, then the row's own.
+            let parts = [self.shared, own].map(|kept| kept.head::<HEADS, HEAD_DIM>(head));
+            let parts = || {
+                let firsts = [0, self.shared.tokens];
+                let parts = parts.iter().zip(firsts);
+                parts.filter(|(part, _)| part.tokens > 0)
+            };
+            let queries = (n, &queries[head * HEAD_DIM..], EMBED);
+            for (part, first) in parts() {
+                part.scores(queries, scale, &mut scores[first..], seen);
             }
             softmax_rows(&mut scores, seen);
-            let (mut first, mut output) = (0, Output::Set);
-            for (part, tokens) in parts.into_iter().filter(|(_, tokens)| *tokens > 0) {
-                let v = View::rows(&part[EMBED + column..], Self::WIDTH);
-                let a = View::rows(&scores[first..], seen);
-                let size = (n, tokens, HEAD_DIM);
-                product(size, a, v, 1.0, output, &mut heads[column..], EMBED);
-                first += tokens;
-                output = Output::Add;
+            for (part, first) in parts() {
+                let weights = (n, &scores[first..], seen);
+                part.add_values(weights, &mut heads[head * HEAD_DIM..], EMBED);
             }
         }
     }
-
-    /// The last token of a row looks back: `query: [EMBED]` → `heads`, written.
-    ///
-    /// Every key and every value is read once, in the order of memory, for all heads.
-    fn attend_one(&self, query: &[f32], own: &[f32], heads: &mut [f32]) {
-        let seen = (self.shared.len() + own.len()) / Self::WIDTH;
-        let mut scores = vec![[0.0; HEADS]; seen];
-        let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        wide(
-            #[inline(always)]
-            || {
-                let mut all = scores.iter_mut();
-                for part in [self.shared, own] {
-                    for (kept, scores) in part.chunks_exact(Self::WIDTH).zip(&mut all) {
-                        let keys = kept[..EMBED].chunks_exact(HEAD_DIM);
-                        let pairs = query.chunks_exact(HEAD_DIM).zip(keys);
-                        for (score, (q, k)) in scores.iter_mut().zip(pairs) {
-                            *score = scale * sum_of(q, k, |q, k| q * k);
-                        }
-                    }
-                }
-                softmax_columns(&mut scores);
-                heads.fill(0.0);
-                let mut all = scores.iter();
-                for part in [self.shared, own] {
-                    for (kept, scores) in part.chunks_exact(Self::WIDTH).zip(&mut all) {
-                        let values = kept[EMBED..].chunks_exact(HEAD_DIM);
-                        let pairs = heads.chunks_exact_mut(HEAD_DIM).zip(values);
-                        for (&score, (sum, v)) in scores.iter().zip(pairs) {
-                            sum.iter_mut().zip(v).for_each(|(sum, v)| *sum += score * v);
-                        }
-                    }
-                }
-            },
-        );
-    }
 }
 
-/// `y = x Wᵀ + b`, rows of `y` lying `step` apart.
-fn apply<const IN: usize, const OUT: usize>(
-    linear: &Linear<IN, OUT, f32, Cpu>,
-    x: &[f32],
-    y: &mut [f32],
-    step: usize,
-) {
-    let rows = x.len() / IN;
-    for y in y.chunks_mut(step) {
-        y[..OUT].copy_from_slice(host(&linear.bias));
-    }
-    let (x, w) = (View::rows(x, IN), View::rows(host(&linear.weight), IN).t());
-    product((rows, IN, OUT), x, w, 1.0, Output::Add, y, step);
+/// `y = x Wᵀ + b`, rows of `y` lying `step` apart; `x: [rows, EMBED]` and so is `b`.
+fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
+    let embed = bias.len();
+    let (left, target) = (Left::Rows(x, embed), Target::biased(y, step, bias));
+    multiply(x.len() / embed, left, weight, 1.0, Part::Whole, target);
 }
 
 /// Softmax of the scores of the last tokens of a row, `[n, seen]`: the last sees all, the one before
@@ -216,23 +170,4 @@ fn softmax_rows(scores: &mut [f32], seen: usize) {
             }
         },
     );
-}
-
-/// Softmax of every head's scores, `[seen, HEADS]`.
-#[inline(always)]
-fn softmax_columns<const HEADS: usize>(scores: &mut [[f32; HEADS]]) {
-    let mut most = [f32::NEG_INFINITY; HEADS];
-    for scores in &*scores {
-        (most.iter_mut().zip(scores)).for_each(|(most, &s)| *most = most.max(s));
-    }
-    let mut sums = [0.0; HEADS];
-    for scores in &mut *scores {
-        for head in 0..HEADS {
-            scores[head] = exp(scores[head] - most[head]);
-            sums[head] += scores[head];
-        }
-    }
-    for scores in scores {
-        (scores.iter_mut().zip(sums)).for_each(|(s, sum)| *s /= sum);
-    }
 }

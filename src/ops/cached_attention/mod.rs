@@ -5,6 +5,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod kept;
 #[cfg(any(test, feature = "cuda"))]
 mod reference;
 #[cfg(test)]
@@ -20,31 +21,40 @@ use super::attention::Projections;
 use super::parameters::LayerNorm;
 
 /// What is kept of the tokens that rows have read, in one sublayer.
-///
-/// What a device keeps of a token is its own affair: the CPU its key and value, the reference its input.
 #[derive(Clone, Debug)]
 pub struct Cache<N> {
     /// Of the tokens that all rows begin with.
-    shared: Vec<N>,
+    shared: Kept<N>,
     /// Of each row's own tokens after those.
-    rows: Vec<Vec<N>>,
+    rows: Vec<Kept<N>>,
 }
 
-impl<N> Cache<N> {
+/// What is kept of some tokens. What that is, is a device's own affair: the CPU keeps their keys and
+/// values, the reference its inputs.
+#[derive(Clone, Debug, Default, PartialEq)]
+struct Kept<N> {
+    tokens: usize,
+    values: Vec<N>,
+}
+
+impl<N: Clone + Default> Cache<N> {
     /// So many rows that have read nothing.
     pub fn new(rows: usize) -> Self {
         Self {
-            shared: vec![],
-            rows: std::iter::repeat_with(Vec::new).take(rows).collect(),
+            shared: Kept::default(),
+            rows: vec![Kept::default(); rows],
         }
     }
 
     /// So many rows that have read what the only row of `self` has read.
     pub fn shared_by(mut self, rows: usize) -> Self {
-        assert_eq!(self.rows.len(), 1, "what is shared is read once");
-        self.shared.append(&mut self.rows[0]);
+        assert_eq!(
+            (self.rows.len(), self.shared.tokens),
+            (1, 0),
+            "what is shared is read once"
+        );
         Self {
-            shared: self.shared,
+            shared: std::mem::take(&mut self.rows[0]),
             ..Self::new(rows)
         }
     }

@@ -29,9 +29,11 @@ pub(super) fn cached_attention<
     let (mut whole, mut starts, mut wanted) = (vec![], vec![0], vec![]);
     for (row, tokens) in new.documents() {
         let own = &mut cache.rows[row];
-        own.extend_from_slice(&inputs[tokens.start * EMBED..tokens.end * EMBED]);
-        whole.extend_from_slice(&cache.shared);
-        whole.extend_from_slice(own);
+        own.tokens += tokens.len();
+        own.values
+            .extend_from_slice(&inputs[tokens.start * EMBED..tokens.end * EMBED]);
+        whole.extend_from_slice(&cache.shared.values);
+        whole.extend_from_slice(&own.values);
         let end = whole.len() / EMBED;
         starts.push(end);
         wanted.extend(end - new.wanted_of(tokens).len()..end);

@@ -92,8 +92,12 @@ fn reading_in_pieces_agrees_with_reading_everything_again() {
 #[test]
 fn rows_of_a_cache_share_what_was_read_once() {
     let mut cache = Cache::<f32>::new(1);
-    cache.rows[0] = vec![1.0, 2.0];
+    let read = Kept {
+        tokens: 1,
+        values: vec![1.0, 2.0],
+    };
+    cache.rows[0] = read.clone();
     let cache = cache.shared_by(3);
-    assert_eq!(cache.shared, [1.0, 2.0]);
-    assert_eq!(cache.rows, vec![Vec::<f32>::new(); 3]);
+    assert_eq!(cache.shared, read);
+    assert_eq!(cache.rows, vec![Kept::default(); 3]);
 }

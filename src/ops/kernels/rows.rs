@@ -32,7 +32,14 @@ pub(in crate::ops) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) 
             lanes[lane] += f(a[lane], b[lane]);
         }
     }
-    lanes.iter().sum::<f32>() + tail
+    let mut count = LANES / 2;
+    while count > 0 {
+        for lane in 0..count {
+            lanes[lane] += lanes[lane + count];
+        }
+        count /= 2;
+    }
+    lanes[0] + tail
 }
 
 /// `e^x` to about 2 units in the last place; below -87 it is about 1e-38, above 88 about 1e38.

@@ -71,7 +71,8 @@ impl Shard {
 /// Cuts documents, given by where they start, into shards of about equal numbers of tokens.
 pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
     let total = starts[starts.len() - 1];
-    let count = (total / LEAST_TOKENS).clamp(1, MOST_SHARDS);
+    // A power of two, so that two, four or eight threads have as many each.
+    let count = (total / LEAST_TOKENS).next_power_of_two().min(MOST_SHARDS);
     let mut shards = Vec::with_capacity(count);
     let mut current = vec![starts[0]];
     for &end in &starts[1..] {

@@ -62,9 +62,6 @@ impl<'a> View<'a> {
 /// Columns of a panel: two vectors of 512 bits.
 const PANEL: usize = 32;
 
-/// Panels of a factor larger than this, in elements, are laid out by all threads.
-const LARGE: usize = 1 << 15;
-
 /// Whether our own kernel runs here.
 fn has_kernel() -> bool {
     #[cfg(target_arch = "x86_64")]
@@ -98,14 +95,7 @@ impl<'a> Packed<'a> {
         let layout = if has_kernel() && depth > 0 && columns > 0 {
             source.assert_holds(depth, columns);
             let mut panels = Scratch::new(columns.div_ceil(PANEL) * PANEL * depth);
-            let fill = |(p, panels): (usize, &mut [f32])| {
-                source.copy_panels(p * PANEL, columns, depth, panels);
-            };
-            if panels.len() > LARGE && depth < columns {
-                (panels.par_chunks_mut(PANEL * depth).enumerate()).for_each(fill);
-            } else {
-                fill((0, &mut panels));
-            }
+            source.copy_panels(0, columns, depth, &mut panels);
             Layout::Panels(panels)
         } else {
             Layout::Elsewhere(source)
@@ -115,6 +105,20 @@ impl<'a> Packed<'a> {
             columns,
             layout,
         }
+    }
+
+    /// The same by all threads: for the weights, which are laid out before the threads part.
+    fn by_all_threads(source: View<'a>, depth: usize, columns: usize) -> Self {
+        let mut packed = Self::of_rows(depth, columns);
+        match &mut packed.layout {
+            Layout::Panels(panels) => {
+                source.assert_holds(depth, columns);
+                let panels = panels.par_chunks_mut(PANEL * depth).enumerate();
+                panels.for_each(|(p, panel)| source.copy_panels(p * PANEL, columns, depth, panel));
+            }
+            layout => *layout = Layout::Elsewhere(source),
+        }
+        packed
     }
 
     /// A factor whose rows are still to be [`put`](Packed::put), all of them.
@@ -172,8 +176,8 @@ pub(in crate::ops) fn linear(
 ) -> Packed<'_> {
     let weights = View::rows(weights, inputs);
     match pass {
-        Pass::Forward => Packed::new(weights.t(), inputs, outputs),
-        Pass::Backward => Packed::new(weights, outputs, inputs),
+        Pass::Forward => Packed::by_all_threads(weights.t(), inputs, outputs),
+        Pass::Backward => Packed::by_all_threads(weights, outputs, inputs),
     }
 }
 
@@ -208,10 +212,11 @@ impl View<'_> {
                 }
             }
         } else {
+            assert_eq!(self.row_step, 1, "rows or columns lie side by side");
             for j in 0..width {
                 let from = &from[j * self.column_step..];
-                for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                    to[j] = from[i * self.row_step];
+                for (to, from) in panel.chunks_exact_mut(PANEL).zip(from) {
+                    to[j] = *from;
                 }
             }
         }

@@ -1,0 +1,153 @@
+//! How the CPU keeps keys and values: each head's by themselves, in the order in which they are read.
+//!
+//! Of a head first the keys, `[HEAD_DIM, room]`, so that the scores of many keys grow side by side,
+//! then the values, `[room, HEAD_DIM]`. Room is made for whole panels of tokens.
+
+use super::Kept;
+use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::rows::wide;
+
+/// Tokens that room is made for at a time: an answer seldom moves what is kept.
+const ROOM: usize = 32;
+
+/// Keys and values of one head.
+#[derive(Clone, Copy)]
+pub(super) struct HeadKept<'a, const HEAD_DIM: usize> {
+    /// Number of tokens, and of those there is room for.
+    pub(super) tokens: usize,
+    room: usize,
+    keys: &'a [f32],
+    values: &'a [f32],
+}
+
+impl Kept<f32> {
+    /// Appends new tokens, `[tokens, 2 * EMBED]`: their keys and values side by side.
+    pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(&mut self, news: &[f32]) {
+        let embed = HEADS * HEAD_DIM;
+        let count = news.len() / (2 * embed);
+        self.make_room::<HEADS, HEAD_DIM>(self.tokens + count);
+        let room = self.values.len() / (2 * embed);
+        for (head, kept) in self
+            .values
+            .chunks_exact_mut(2 * HEAD_DIM * room)
+            .enumerate()
+        {
+            let (keys, values) = kept.split_at_mut(HEAD_DIM * room);
+            for (token, new) in (self.tokens..).zip(news.chunks_exact(2 * embed)) {
+                let (key, value) = new.split_at(embed);
+                let columns = head * HEAD_DIM..(head + 1) * HEAD_DIM;
+                for (row, key) in keys.chunks_exact_mut(room).zip(&key[columns.clone()]) {
+                    row[token] = *key;
+                }
+                values[token * HEAD_DIM..][..HEAD_DIM].copy_from_slice(&value[columns]);
+            }
+        }
+        self.tokens += count;
+    }
+
+    /// Moves what is kept where there is room for so many tokens.
+    fn make_room<const HEADS: usize, const HEAD_DIM: usize>(&mut self, tokens: usize) {
+        let width = 2 * HEADS * HEAD_DIM;
+        let (old, new) = (self.values.len() / width, tokens.next_multiple_of(ROOM));
+        if tokens <= old {
+            return;
+        }
+        let mut values = vec![0.0; width * new];
+        // The keys of a head are `HEAD_DIM` rows, its values one.
+        for head in 0..HEADS {
+            let [from, to] = [old, new].map(|room| head * 2 * HEAD_DIM * room);
+            for row in 0..HEAD_DIM {
+                let [from, to] = [from + row * old, to + row * new];
+                values[to..to + self.tokens]
+                    .copy_from_slice(&self.values[from..from + self.tokens]);
+            }
+            let [from, to] = [from + HEAD_DIM * old, to + HEAD_DIM * new];
+            let count = self.tokens * HEAD_DIM;
+            values[to..to + count].copy_from_slice(&self.values[from..from + count]);
+        }
+        self.values = values;
+    }
+
+    /// One head's keys and values.
+    pub(super) fn head<const HEADS: usize, const HEAD_DIM: usize>(
+        &self,
+        head: usize,
+    ) -> HeadKept<'_, HEAD_DIM> {
+        let room = self.values.len() / (2 * HEADS * HEAD_DIM);
+        let size = HEAD_DIM * room;
+        let (keys, values) = self.values[head * 2 * size..][..2 * size].split_at(size);
+        HeadKept {
+            tokens: self.tokens,
+            room,
+            keys,
+            values,
+        }
+    }
+}
+
+impl<const HEAD_DIM: usize> HeadKept<'_, HEAD_DIM> {
+    /// `scale * queries · keysᵀ`: `queries`, rows `step` apart, → `scores: [rows, tokens]`, rows
+    /// `scores_step` apart.
+    pub(super) fn scores(
+        &self,
+        (rows, queries, step): (usize, &[f32], usize),
+        scale: f32,
+        scores: &mut [f32],
+        scores_step: usize,
+    ) {
+        if rows == 1 {
+            // One pass over the keys where they lie.
+            let scores = &mut scores[..self.tokens];
+            scores.fill(0.0);
+            wide(
+                #[inline(always)]
+                || {
+                    for (row, query) in self.keys.chunks_exact(self.room).zip(queries) {
+                        let query = scale * query;
+                        for (score, key) in scores.iter_mut().zip(row) {
+                            *score += query * key;
+                        }
+                    }
+                },
+            );
+            return;
+        }
+        let keys = Packed::new(View::rows(self.keys, self.room), HEAD_DIM, self.tokens);
+        let (left, target) = (Left::Rows(queries, step), Target::set(scores, scores_step));
+        multiply(rows, left, &keys, scale, Part::Whole, target);
+    }
+
+    /// `heads += weights · values`: `weights: [rows, tokens]` → `heads: [rows, HEAD_DIM]`, each with
+    /// the distance of its rows.
+    pub(super) fn add_values(
+        &self,
+        (rows, weights, weights_step): (usize, &[f32], usize),
+        heads: &mut [f32],
+        step: usize,
+    ) {
+        if rows == 1 {
+            let heads = &mut heads[..HEAD_DIM];
+            wide(
+                #[inline(always)]
+                || {
+                    let mut sums = [0.0; HEAD_DIM];
+                    let values = self.values.chunks_exact(HEAD_DIM);
+                    for (value, weight) in values.zip(&weights[..self.tokens]) {
+                        for (sum, value) in sums.iter_mut().zip(value) {
+                            *sum += weight * value;
+                        }
+                    }
+                    heads.iter_mut().zip(sums).for_each(|(h, sum)| *h += sum);
+                },
+            );
+            return;
+        }
+        let values = Packed::new(View::rows(self.values, HEAD_DIM), self.tokens, HEAD_DIM);
+        let target = Target {
+            add: true,
+            ..Target::set(heads, step)
+        };
+        let left = Left::Rows(weights, weights_step);
+        multiply(rows, left, &values, 1.0, Part::Whole, target);
+    }
+}
