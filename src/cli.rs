@@ -366,6 +366,7 @@ fn at_least_one(text: &str) -> Result<usize, String> {
 
 /// The whole program: parses, runs, prints an error once, and gives the exit code.
 pub fn main() -> ExitCode {
+    crate::ops::allocator::keep_freed_memory();
     match dispatch(Cli::parse().command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {

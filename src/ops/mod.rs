@@ -5,6 +5,7 @@
 //! `README.md` in this folder says how to add one. Ops know no model and no training.
 
 pub mod adamw;
+pub mod allocator;
 pub mod attention;
 mod bridge;
 pub mod cached_attention;

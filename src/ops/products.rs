@@ -2,42 +2,61 @@
 
 use rayon::prelude::*;
 
-use super::kernels::matmul::{Output, View, product};
+use super::kernels::matmul::{Left, Packed, Part, Target, multiply};
 
 /// The same product `[m, k] · [k, n]` on every thread at once, each with matrices of its own.
 ///
-/// That is how the ops use the kernel: no product is ever shared by two threads.
+/// That is how the ops use the kernel: the right factor is laid out before, and no product is ever
+/// shared by two threads.
 pub struct Products {
     size: [usize; 3],
-    /// The two factors and the product, for each thread.
-    matrices: Vec<[Vec<f32>; 3]>,
+    threads: Vec<Matrices>,
+}
+
+/// Of one thread.
+struct Matrices {
+    left: Vec<f32>,
+    right: Packed<'static>,
+    out: Vec<f32>,
 }
 
 impl Products {
     /// Matrices for each thread of rayon's current pool. `size` is `[m, k, n]`.
     pub fn new(size: [usize; 3]) -> Self {
         let [m, k, n] = size;
-        let numbers = |length| (0..length).map(|i| (i % 7) as f32 - 3.0).collect();
-        let matrices = (0..rayon::current_num_threads())
-            .map(|_| [numbers(m * k), numbers(k * n), vec![0.0; m * n]])
-            .collect();
-        Self { size, matrices }
+        let numbers = |length| -> Vec<f32> { (0..length).map(|i| (i % 7) as f32 - 3.0).collect() };
+        let matrices = || {
+            let mut right = Packed::of_rows(k, n);
+            for (row, values) in numbers(k * n).chunks_exact(n).enumerate() {
+                right.put(row, values);
+            }
+            Matrices {
+                left: numbers(m * k),
+                right,
+                out: vec![0.0; m * n],
+            }
+        };
+        let threads = rayon::current_num_threads();
+        Self {
+            size,
+            threads: std::iter::repeat_with(matrices).take(threads).collect(),
+        }
     }
 
     /// Computes all of them, and returns when the last thread is done.
     pub fn compute(&mut self) {
         let [m, k, n] = self.size;
-        let work = self.matrices.par_iter_mut().with_max_len(1);
-        work.for_each(|[a, b, out]| {
-            let (a, b) = (View::rows(a, k), View::rows(b, n));
-            product((m, k, n), a, b, 1.0, Output::Set, out, n);
+        let work = self.threads.par_iter_mut().with_max_len(1);
+        work.for_each(|Matrices { left, right, out }| {
+            let (left, target) = (Left::Rows(left, k), Target::set(out, n));
+            multiply(m, left, right, 1.0, Part::Whole, target);
         });
     }
 
     /// Floating-point operations of one [`Products::compute`]: `2 m k n` for each thread.
     pub fn flop(&self) -> f64 {
         let each: f64 = self.size.iter().map(|&n| n as f64).product();
-        2.0 * each * self.matrices.len() as f64
+        2.0 * each * self.threads.len() as f64
     }
 }
 
@@ -52,8 +71,10 @@ mod tests {
             let mut products = Products::new([2, 3, 4]);
             products.compute();
             assert_eq!(products.flop(), 2.0 * 24.0 * 3.0);
-            for [a, b, out] in &products.matrices {
-                let sum: f32 = (0..3).map(|i| a[3 + i] * b[i * 4 + 2]).sum();
+            for Matrices { left, out, .. } in &products.threads {
+                // Element (i, 2) of the right factor is number 4 i + 2 of 0, 1, …, 6, 0, … less 3.
+                let right = |i: usize| ((i * 4 + 2) % 7) as f32 - 3.0;
+                let sum: f32 = (0..3).map(|i| left[3 + i] * right(i)).sum();
                 assert_eq!(out[4 + 2], sum);
             }
         });

@@ -14,9 +14,9 @@ use super::Stream;
 use super::bridge::{add_shares, host, set_gradient, take_gradient};
 use super::dropout::Dropout;
 use super::kernels::matmul::{Packed, Pass, linear};
-use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward};
+use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, plan, split};
+use super::kernels::shards::{Shard, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
 
 /// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
@@ -26,7 +26,7 @@ pub(super) trait Branch: Send + Sync + 'static {
     /// What backward needs of a shard's forward pass.
     type Saved: Send + 'static;
     /// The weights, laid out for one pass.
-    type Packed<'a>: Sync
+    type Weights<'a>: Sync
     where
         Self: 'a;
 
@@ -34,12 +34,12 @@ pub(super) trait Branch: Send + Sync + 'static {
     fn parameters(&self) -> Vec<&dyn Parameter>;
 
     /// Lays the weights out.
-    fn pack(&self, pass: Pass) -> Self::Packed<'_>;
+    fn pack(&self, pass: Pass) -> Self::Weights<'_>;
 
     /// Writes all of `out`.
     fn forward(
         &self,
-        weights: &Self::Packed<'_>,
+        weights: &Self::Weights<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
@@ -48,7 +48,7 @@ pub(super) trait Branch: Send + Sync + 'static {
     /// Writes all of `dnormed`, and the shard's share of every parameter's gradient, one after another.
     fn backward(
         &self,
-        weights: &Self::Packed<'_>,
+        weights: &Self::Weights<'_>,
         shard: &Shard,
         saved: Self::Saved,
         around: Around<'_>,
@@ -89,13 +89,16 @@ impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
 }
 
 /// A linear layer laid out for one pass, and its bias.
-pub(super) fn packed<'a, const IN: usize, const OUT: usize>(
-    layer: &'a Linear<IN, OUT, f32, Cpu>,
+pub(super) type Layer<'a> = (Packed<'a>, &'a [f32]);
+
+/// Lays a linear layer out.
+pub(super) fn layer<'a, const IN: usize, const OUT: usize>(
+    linear_layer: &'a Linear<IN, OUT, f32, Cpu>,
     pass: Pass,
-) -> (Packed<'a>, &'a [f32]) {
+) -> Layer<'a> {
     (
-        linear(host(&layer.weight), (IN, OUT), pass),
-        host(&layer.bias),
+        linear(host(&linear_layer.weight), (IN, OUT), pass),
+        host(&linear_layer.bias),
     )
 }
 
@@ -109,7 +112,13 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     dropout: Dropout,
 ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
     let (x, mut tape) = x.try_contiguous()?.split_tape();
-    let (tokens, shards) = (x.shape().0, Arc::new(plan(starts)));
+    let tokens = x.shape().0;
+    assert_eq!(
+        (starts.first(), starts.last()),
+        (Some(&0), Some(&tokens)),
+        "the pieces are the whole batch"
+    );
+    let shards = Arc::new(plan(starts));
     let norm = norm.clone();
     let mut y = vec![0.0; tokens * EMBED];
     let saved: Vec<Option<B::Saved>> = {
@@ -171,27 +180,6 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     Ok(out.put_tape(tape))
 }
 
-/// Layer norm of each row of `x: [rows, EMBED]`, as the right factor of a product.
-pub(super) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
-    let embed = norm[0].len();
-    let mut normed = Packed::of_rows(x.len() / embed, embed);
-    let mut row = Scratch::new(embed);
-    for (k, x) in x.chunks_exact(embed).enumerate() {
-        normalise(x, norm, &mut row);
-        normed.put(k, &row);
-    }
-    normed
-}
-
 fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cpu>) -> [&[f32]; 2] {
     [host(&norm.weight), host(&norm.bias)]
-}
-
-/// A slice in parts of the given lengths.
-pub(super) fn cut<const N: usize>(lengths: [usize; N], mut whole: &mut [f32]) -> [&mut [f32]; N] {
-    lengths.map(|length| {
-        let (part, rest) = std::mem::take(&mut whole).split_at_mut(length);
-        whole = rest;
-        part
-    })
 }

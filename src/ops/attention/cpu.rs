@@ -15,13 +15,13 @@ use crate::ops::kernels::matmul::{
 };
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::Shard;
+use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{Around, Branch, Parameter, cut, packed, try_residual};
+use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
 
 /// Tokens that are worked on at a time, at least: their projections take half of a core's cache at the
-/// width of the assignment's model.
-const TILE_TOKENS: usize = 112;
+/// width of the assignment's model. Tests have small batches, and several tiles nevertheless.
+const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
     fn try_attention<
@@ -36,6 +36,7 @@ impl AttentionOp<f32> for Cpu {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
         let branch = Attention::<EMBED, HEADS, HEAD_DIM>::new(weights, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
@@ -73,7 +74,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
         tile: &'a Shard,
         dropout: AttentionDropout,
     ) -> impl Iterator<Item = Head<EMBED, HEADS, HEAD_DIM>> + 'a {
-        tile.documents().flat_map(move |tokens| {
+        let documents = tile.documents().filter(|tokens| !tokens.is_empty());
+        documents.flat_map(move |tokens| {
             (0..HEADS).map(move |head| Head {
                 tokens: tokens.clone(),
                 head,
@@ -99,7 +101,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
     for Attention<EMBED, HEADS, HEAD_DIM>
 {
     type Saved = Saved;
-    type Packed<'a> = [(Packed<'a>, &'a [f32]); 2];
+    type Weights<'a> = [Layer<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let [q, k, v, proj] = {
@@ -118,17 +120,17 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
         ]
     }
 
-    fn pack(&self, pass: Pass) -> Self::Packed<'_> {
+    fn pack(&self, pass: Pass) -> Self::Weights<'_> {
         let [weight, bias] = &self.joined;
         [
             (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            packed(&self.projections.proj, pass),
+            layer(&self.projections.proj, pass),
         ]
     }
 
     fn forward(
         &self,
-        [(qkv_weight, qkv_bias), (proj, proj_bias)]: &Self::Packed<'_>,
+        [(qkv_weight, qkv_bias), (proj, proj_bias)]: &Self::Weights<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
@@ -164,7 +166,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
 
     fn backward(
         &self,
-        [(qkv_weight, _), (proj, _)]: &Self::Packed<'_>,
+        [(qkv_weight, _), (proj, _)]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
         around: Around<'_>,

@@ -4,15 +4,12 @@ use std::ops::Range;
 
 use super::AttentionDropout;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
-use crate::ops::kernels::rows::{exp, sum_of, wide};
+use crate::ops::kernels::rows::{LANES, exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
-
-/// Elements of the widest vector.
-const VECTOR: usize = 16;
 
 /// How far apart the rows of attention weights over so many keys are: rows of whole vectors.
 fn step(keys: usize) -> usize {
-    keys.next_multiple_of(VECTOR)
+    keys.next_multiple_of(LANES)
 }
 
 /// Elements of a document's attention weights, one head.
@@ -23,8 +20,8 @@ pub(super) fn squares(tokens: usize) -> usize {
 /// The weights of the keys that a query sees, filled up to whole vectors, and the rest of the row.
 /// Loops over whole vectors have no tail of single elements.
 #[inline(always)]
-fn seen(row: &mut [f32], query: usize) -> (&mut [f32], &mut [f32]) {
-    row.split_at_mut((query + 1).next_multiple_of(VECTOR))
+fn whole_vectors(row: &mut [f32], query: usize) -> (&mut [f32], &mut [f32]) {
+    row.split_at_mut((query + 1).next_multiple_of(LANES))
 }
 
 /// Which head of which document.
@@ -80,7 +77,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, 
             || {
                 for (query, row) in attention.chunks_exact_mut(step).enumerate() {
                     row[query + 1..].fill(f32::NEG_INFINITY);
-                    let (seen, hidden) = seen(row, query);
+                    let (seen, hidden) = whole_vectors(row, query);
                     let most = seen.iter().fold(f32::NEG_INFINITY, |most, &s| most.max(s));
                     seen.iter_mut().for_each(|s| *s = exp(*s - most));
                     seen[query + 1..].fill(0.0);
@@ -112,7 +109,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, 
                         .zip(attention.chunks_exact(step));
                     for (query, (to, from)) in rows.enumerate() {
                         let index = self.dropout_index(query);
-                        let (to, hidden) = seen(to, query);
+                        let (to, hidden) = whole_vectors(to, query);
                         hidden.fill(0.0);
                         for (key, (to, from)) in to.iter_mut().zip(from).enumerate() {
                             *to = from * dropout.factor((index + key) as u32);
@@ -164,7 +161,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, 
                     .zip(attention.chunks_exact(step));
                 for (query, (d, a)) in rows.enumerate() {
                     d[query + 1..].fill(0.0);
-                    let d = seen(d, query).0;
+                    let d = whole_vectors(d, query).0;
                     if !dropout.is_none() {
                         let index = self.dropout_index(query);
                         for (key, d) in d.iter_mut().enumerate() {

@@ -73,7 +73,8 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(proj(attend(norm(x))))`, `[tokens, EMBED]` → the same.
     ///
     /// Within each document and head, `softmax(q kᵀ / √HEAD_DIM) v` over keys at or before the
-    /// query, with dropout on the softmax. Documents do not see each other.
+    /// query, with dropout on the softmax. Documents do not see each other. No other op may read `x`
+    /// on a tape: a stream has one continuation.
     /// `HEADS * HEAD_DIM = EMBED`.
     ///
     /// # Errors
@@ -108,7 +109,9 @@ mod tests {
     fn agrees_with_the_reference_and_with_finite_differences() {
         let device = Cpu::default();
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
-        for lengths in [&[1][..], &[12], &[3, 1, 7], &many] {
+        // Up to two vectors of keys, and more than a panel of the matrix kernel.
+        let long = [16, 17, 33, 40];
+        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
             for (weights, output) in [
                 (Dropout::NONE, Dropout::NONE),
                 (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
@@ -117,7 +120,7 @@ mod tests {
                 let dropout = AttentionDropout {
                     weights,
                     output,
-                    context: 12,
+                    context: 40,
                 };
                 check_op::<6, 6, Sublayer<f32>, Sublayer<f64>>(Case {
                     fast_model: BuildModule::build(&device),

@@ -11,12 +11,12 @@ use super::{Cache, CachedAttentionOp, Kept, NewTokens};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, multiply};
+use crate::ops::kernels::matmul::{Left, Part, Pass, Target, multiply};
 use crate::ops::kernels::rows::{exp, normalise, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::packed;
+use crate::ops::residual::{Layer, layer};
 
 impl CachedAttentionOp<f32> for Cpu {
     fn try_cached_attention<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
@@ -26,13 +26,14 @@ impl CachedAttentionOp<f32> for Cpu {
         new: NewTokens<'_>,
         cache: &mut Cache<f32>,
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
         let x = x.try_contiguous()?;
         let mut kept: Vec<Kept<f32>> = (new.rows.iter())
             .map(|&row| std::mem::take(&mut cache.rows[row]))
             .collect();
         let [key, value, query, proj] =
             [&weights.key, &weights.value, &weights.query, &weights.proj]
-                .map(|layer| packed(layer, Pass::Forward));
+                .map(|linear| layer(linear, Pass::Forward));
         let net = Net::<EMBED, HEADS, HEAD_DIM> {
             norm: [host(&norm.weight), host(&norm.bias)],
             key,
@@ -65,10 +66,7 @@ impl CachedAttentionOp<f32> for Cpu {
     }
 }
 
-/// A linear layer as a right factor, and its bias.
-type Layer<'a> = (Packed<'a>, &'a [f32]);
-
-/// The sublayer at work.
+/// The sublayer's weights, laid out, and what is read.
 struct Net<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
     norm: [&'a [f32]; 2],
     key: Layer<'a>,
@@ -127,11 +125,10 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
         heads.fill(0.0);
         for head in 0..HEADS {
             // The tokens that all rows begin with, then the row's own.
-            let parts = [self.shared, own].map(|kept| kept.head::<HEADS, HEAD_DIM>(head));
+            let both = [self.shared, own].map(|kept| kept.head::<HEADS, HEAD_DIM>(head));
             let parts = || {
                 let firsts = [0, self.shared.tokens];
-                let parts = parts.iter().zip(firsts);
-                parts.filter(|(part, _)| part.tokens > 0)
+                both.iter().zip(firsts).filter(|(part, _)| part.tokens > 0)
             };
             let queries = (n, &queries[head * HEAD_DIM..], EMBED);
             for (part, first) in parts() {

@@ -26,9 +26,9 @@ impl Kept<f32> {
         let embed = HEADS * HEAD_DIM;
         let count = news.len() / (2 * embed);
         self.make_room::<HEADS, HEAD_DIM>(self.tokens + count);
-        let room = self.values.len() / (2 * embed);
+        let room = self.numbers.len() / (2 * embed);
         for (head, kept) in self
-            .values
+            .numbers
             .chunks_exact_mut(2 * HEAD_DIM * room)
             .enumerate()
         {
@@ -48,24 +48,24 @@ impl Kept<f32> {
     /// Moves what is kept where there is room for so many tokens.
     fn make_room<const HEADS: usize, const HEAD_DIM: usize>(&mut self, tokens: usize) {
         let width = 2 * HEADS * HEAD_DIM;
-        let (old, new) = (self.values.len() / width, tokens.next_multiple_of(ROOM));
+        let (old, new) = (self.numbers.len() / width, tokens.next_multiple_of(ROOM));
         if tokens <= old {
             return;
         }
-        let mut values = vec![0.0; width * new];
+        let mut numbers = vec![0.0; width * new];
         // The keys of a head are `HEAD_DIM` rows, its values one.
         for head in 0..HEADS {
             let [from, to] = [old, new].map(|room| head * 2 * HEAD_DIM * room);
             for row in 0..HEAD_DIM {
                 let [from, to] = [from + row * old, to + row * new];
-                values[to..to + self.tokens]
-                    .copy_from_slice(&self.values[from..from + self.tokens]);
+                numbers[to..to + self.tokens]
+                    .copy_from_slice(&self.numbers[from..from + self.tokens]);
             }
             let [from, to] = [from + HEAD_DIM * old, to + HEAD_DIM * new];
             let count = self.tokens * HEAD_DIM;
-            values[to..to + count].copy_from_slice(&self.values[from..from + count]);
+            numbers[to..to + count].copy_from_slice(&self.numbers[from..from + count]);
         }
-        self.values = values;
+        self.numbers = numbers;
     }
 
     /// One head's keys and values.
@@ -73,9 +73,9 @@ impl Kept<f32> {
         &self,
         head: usize,
     ) -> HeadKept<'_, HEAD_DIM> {
-        let room = self.values.len() / (2 * HEADS * HEAD_DIM);
+        let room = self.numbers.len() / (2 * HEADS * HEAD_DIM);
         let size = HEAD_DIM * room;
-        let (keys, values) = self.values[head * 2 * size..][..2 * size].split_at(size);
+        let (keys, values) = self.numbers[head * 2 * size..][..2 * size].split_at(size);
         HeadKept {
             tokens: self.tokens,
             room,

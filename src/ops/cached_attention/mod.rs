@@ -34,7 +34,7 @@ pub struct Cache<N> {
 #[derive(Clone, Debug, Default, PartialEq)]
 struct Kept<N> {
     tokens: usize,
-    values: Vec<N>,
+    numbers: Vec<N>,
 }
 
 impl<N: Clone + Default> Cache<N> {

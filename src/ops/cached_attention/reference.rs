@@ -30,10 +30,10 @@ pub(super) fn cached_attention<
     for (row, tokens) in new.documents() {
         let own = &mut cache.rows[row];
         own.tokens += tokens.len();
-        own.values
+        own.numbers
             .extend_from_slice(&inputs[tokens.start * EMBED..tokens.end * EMBED]);
-        whole.extend_from_slice(&cache.shared.values);
-        whole.extend_from_slice(&own.values);
+        whole.extend_from_slice(&cache.shared.numbers);
+        whole.extend_from_slice(&own.numbers);
         let end = whole.len() / EMBED;
         starts.push(end);
         wanted.extend(end - new.wanted_of(tokens).len()..end);

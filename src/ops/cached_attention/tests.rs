@@ -90,11 +90,22 @@ fn reading_in_pieces_agrees_with_reading_everything_again() {
 }
 
 #[test]
+fn what_is_kept_moves_when_it_outgrows_its_room() {
+    for shared in [0, 33] {
+        check(
+            shared,
+            &[&[(0, 31)], &[(0, 1)], &[(0, 1)], &[(0, 40)]],
+            Wanted::All,
+        );
+    }
+}
+
+#[test]
 fn rows_of_a_cache_share_what_was_read_once() {
     let mut cache = Cache::<f32>::new(1);
     let read = Kept {
         tokens: 1,
-        values: vec![1.0, 2.0],
+        numbers: vec![1.0, 2.0],
     };
     cache.rows[0] = read.clone();
     let cache = cache.shared_by(3);

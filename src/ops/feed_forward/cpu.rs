@@ -12,13 +12,14 @@ use crate::ops::kernels::matmul::{
 };
 use crate::ops::kernels::rows::{gelu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::Shard;
+use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{Around, Branch, Parameter, cut, packed, try_residual};
+use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
 
 /// Rows that are worked on at a time: their hidden activations take half of a core's cache at the
-/// width of the assignment's model. A multiple of the matrix kernel's rows.
-const TILE_ROWS: usize = 112;
+/// width of the assignment's model. A multiple of the matrix kernel's rows. Tests have small batches, and
+/// several tiles nevertheless.
+const TILE_ROWS: usize = if cfg!(test) { 14 } else { 112 };
 
 impl FeedForwardOp<f32> for Cpu {
     fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<f32, Cpu>>(
@@ -36,7 +37,7 @@ impl FeedForwardOp<f32> for Cpu {
 impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDDEN, f32, Cpu> {
     /// Hidden activations before GELU, `[tokens, HIDDEN]`, rows `row_step(HIDDEN)` apart.
     type Saved = Scratch;
-    type Packed<'a> = [(Packed<'a>, &'a [f32]); 2];
+    type Weights<'a> = [Layer<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let (expand, contract) = (&self.expand, &self.contract);
@@ -48,13 +49,13 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         ]
     }
 
-    fn pack(&self, pass: Pass) -> Self::Packed<'_> {
-        [packed(&self.expand, pass), packed(&self.contract, pass)]
+    fn pack(&self, pass: Pass) -> Self::Weights<'_> {
+        [layer(&self.expand, pass), layer(&self.contract, pass)]
     }
 
     fn forward(
         &self,
-        [(expand, expand_bias), (contract, contract_bias)]: &Self::Packed<'_>,
+        [(expand, expand_bias), (contract, contract_bias)]: &Self::Weights<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
@@ -95,7 +96,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
 
     fn backward(
         &self,
-        [(expand, _), (contract, _)]: &Self::Packed<'_>,
+        [(expand, _), (contract, _)]: &Self::Weights<'_>,
         shard: &Shard,
         hidden: Scratch,
         around: Around<'_>,

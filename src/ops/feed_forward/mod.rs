@@ -46,7 +46,8 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> TensorColl
 pub trait FeedForwardOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(contract(gelu(expand(norm(x)))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Every token stands alone. Dropout index: token × EMBED + channel.
+    /// Every token stands alone. Dropout index: token × EMBED + channel. No other op may read `x` on a
+    /// tape: a stream has one continuation.
     ///
     /// # Errors
     /// The device's.

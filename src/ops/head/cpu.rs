@@ -14,11 +14,10 @@ use crate::ops::bridge::{add_shares, host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
 };
-use crate::ops::kernels::rows::{exp, normalise, normalise_backward, sum_of, wide};
+use crate::ops::kernels::rows::{exp, normalise, normalise_backward, normed_rows, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::kernels::shards::{Shard, cut, plan, split};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{cut, normed_rows};
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
@@ -57,6 +56,7 @@ impl HeadOp<f32> for Cpu {
             tape.add_backward_op(move |gradients| {
                 let scale = take_gradient(gradients, &device, &kept)?[0] / count as f32;
                 let mut dx = take_gradient(gradients, &device, &x)?;
+                debug_assert!(dx.iter().all(|&d| d == 0.0), "a stream was read twice");
                 let shares: Vec<Scratch> = {
                     let weights = weights::<EMBED, VOCAB>(&norm, &head, Pass::Backward);
                     let around = tokens_around(&shards, &rows, dx.len() / EMBED);

@@ -7,12 +7,13 @@
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use std::sync::LazyLock;
 
+use super::matmul::Packed;
 use super::scratch::Scratch;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LAYER_NORM_EPSILON;
 
 /// Number of partial sums of a reduction: one 512-bit vector.
-const LANES: usize = 16;
+pub(in crate::ops) const LANES: usize = 16;
 
 /// Runs `f` compiled for this processor's vector instructions.
 pub(in crate::ops) fn wide<R>(f: impl FnOnce() -> R) -> R {
@@ -108,6 +109,18 @@ pub(in crate::ops) fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut 
     );
 }
 
+/// [`normalise`] as the right factor of a product.
+pub(in crate::ops) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
+    let embed = norm[0].len();
+    let mut normed = Packed::of_rows(x.len() / embed, embed);
+    let mut row = Scratch::new(embed);
+    for (k, x) in x.chunks_exact(embed).enumerate() {
+        normalise(x, norm, &mut row);
+        normed.put(k, &row);
+    }
+    normed
+}
+
 /// Backward of [`normalise`]: adds to `dx`, writes `dweight` and `dbias`.
 pub(in crate::ops) fn normalise_backward(
     dy: &[f32],
@@ -167,6 +180,10 @@ pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usiz
 
 /// `y[i] = x[i] * factor`, the same factors.
 pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+    if dropout.is_none() {
+        y.copy_from_slice(x);
+        return;
+    }
     wide(
         #[inline(always)]
         || {
@@ -179,6 +196,10 @@ pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, firs
 
 /// `y[i] = x[i] + y[i] * factor`, the same factors.
 pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+    if dropout.is_none() {
+        y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
+        return;
+    }
     wide(
         #[inline(always)]
         || {

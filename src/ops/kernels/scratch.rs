@@ -2,13 +2,12 @@
 //! the first few have passed.
 //!
 //! Batches are ragged: hardly two steps ask for the same sizes. So buffers come in classes an eighth
-//! apart, and one that is too large by less than half will do.
-
-#![allow(unsafe_code)]
+//! apart, and one that is too large by less than half will do. A buffer is made only when all that would
+//! do are on loan, and none is given up for good: the pool grows to what one step has on loan at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Deref, DerefMut};
-use std::sync::{Mutex, MutexGuard, Once, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Buffers that nobody uses, by their number of elements.
 static UNUSED: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
@@ -22,8 +21,6 @@ pub(in crate::ops) struct Scratch {
 impl Scratch {
     /// A slice of `length` elements.
     pub(in crate::ops) fn new(length: usize) -> Self {
-        static ONCE: Once = Once::new();
-        ONCE.call_once(keep_freed_memory);
         let size = class(length);
         let found = take_between(size, size + size / 2);
         let mut buffer = found.unwrap_or_else(|| {
@@ -83,21 +80,6 @@ fn take_between(least: usize, most: usize) -> Option<Vec<f32>> {
 fn unused() -> MutexGuard<'static, BTreeMap<usize, Vec<Vec<f32>>>> {
     // A panic elsewhere leaves the map as it was: nothing in here panics half-way.
     UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-/// Has the allocator keep what tensors give back, too: dfdx makes some in each step, and pages that go
-/// back to the system come again one fault at a time, to be cleared.
-fn keep_freed_memory() {
-    #[cfg(all(target_os = "linux", target_env = "gnu"))]
-    {
-        const LARGE: libc::c_int = 1 << 30;
-        // SAFETY: `mallopt` sets two numbers of the allocator, under its own lock. What it is given
-        // are thresholds in bytes; it has no other effect on memory that is or will be in use.
-        unsafe {
-            libc::mallopt(libc::M_MMAP_THRESHOLD, LARGE);
-            libc::mallopt(libc::M_TRIM_THRESHOLD, LARGE);
-        }
-    }
 }
 
 #[cfg(test)]

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 
 /// At most so many shards a batch: enough to balance 16 threads, few enough to sum quickly.
 const MOST_SHARDS: usize = 16;
-/// A shard smaller than this is not worth a weight-gradient buffer of its own.
+/// Much smaller than this, a shard is not worth a weight-gradient buffer of its own: half is the least.
 const LEAST_TOKENS: usize = 64;
 
 /// Some whole documents of a batch.
@@ -100,6 +100,23 @@ pub(in crate::ops) fn split<'a>(
     shards.iter().map(cut).collect()
 }
 
+/// A slice in parts of the given lengths, which are all of it.
+pub(in crate::ops) fn cut<const N: usize>(
+    lengths: [usize; N],
+    mut whole: &mut [f32],
+) -> [&mut [f32]; N] {
+    assert_eq!(
+        lengths.iter().sum::<usize>(),
+        whole.len(),
+        "parts of a whole"
+    );
+    lengths.map(|length| {
+        let (part, rest) = std::mem::take(&mut whole).split_at_mut(length);
+        whole = rest;
+        part
+    })
+}
+
 /// `total[i] += parts[0][i] + parts[1][i] + …`, each element in that order.
 pub(in crate::ops) fn add_in_order(parts: &[&[f32]], total: &mut [f32]) {
     const CHUNK: usize = 16 * 1024;
@@ -135,6 +152,18 @@ mod tests {
             longest < Some(starts[128] / MOST_SHARDS + 114),
             "{longest:?}"
         );
+    }
+
+    #[test]
+    fn tiles_are_whole_documents_in_order() {
+        let shard = Shard {
+            starts: vec![7, 10, 12, 20, 21],
+        };
+        let tiles = shard.tiles(5);
+        let starts: Vec<_> = tiles.iter().map(|tile| &tile.starts[..]).collect();
+        assert_eq!(starts, [&[7, 10, 12][..], &[12, 20], &[20, 21]]);
+        let places: Vec<_> = tiles.iter().map(|tile| tile.place_in(&shard)).collect();
+        assert_eq!(places, [0..5, 5..13, 13..14]);
     }
 
     #[test]

@@ -11,7 +11,7 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::PANEL;
+use super::packed::PANEL;
 
 /// Rows of the result that one call computes at most.
 pub(super) const ROWS: usize = 14;
@@ -76,10 +76,10 @@ pub(super) unsafe fn multiply(block: Block) {
 }
 
 /// # Safety
-/// As [`multiply`], with `ROWS` rows.
+/// As [`multiply`], with `HEIGHT` rows.
 #[target_feature(enable = "avx512f")]
 #[inline]
-unsafe fn multiply_rows<const ROWS: usize, const BY_COLUMNS: bool>(block: Block) {
+unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Block) {
     let Block {
         columns,
         depth,
@@ -95,13 +95,14 @@ unsafe fn multiply_rows<const ROWS: usize, const BY_COLUMNS: bool>(block: Block)
         ((1u32 << present) - 1) as __mmask16
     };
     let masks = [mask(0), mask(LANES)];
-    let mut sums = [[_mm512_setzero_ps(); 2]; ROWS];
+    let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
     for _ in 0..depth {
         if BY_COLUMNS {
-            // The columns lie too far apart for the processor to foresee the next.
+            // The columns lie too far apart for the processor to foresee the next. The address may lie
+            // past the end, hence `wrapping_add`: fetching ahead reads nothing and never faults.
             let ahead = left.wrapping_add(AHEAD * left_step);
             _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
-            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(ROWS - 1).cast());
+            _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(HEIGHT - 1).cast());
         }
         // SAFETY: `panel` has `depth` rows of two vectors, and `left` the elements of this term.
         unsafe {

@@ -8,225 +8,14 @@
 
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod packed;
 #[cfg(test)]
 mod tests;
 
-use std::ops::Range;
-
-use rayon::prelude::*;
-
-use super::scratch::Scratch;
-
-/// A matrix inside a slice: element (row, column) is at `row * row_step + column * column_step`.
-#[derive(Clone, Copy)]
-pub(in crate::ops) struct View<'a> {
-    data: &'a [f32],
-    row_step: usize,
-    column_step: usize,
-}
-
-impl<'a> View<'a> {
-    /// Row-major, with rows `row_step` apart (a column block of a wider matrix where it is larger).
-    pub(in crate::ops) fn rows(data: &'a [f32], row_step: usize) -> Self {
-        Self {
-            data,
-            row_step,
-            column_step: 1,
-        }
-    }
-
-    /// The transpose.
-    pub(in crate::ops) fn t(self) -> Self {
-        Self {
-            row_step: self.column_step,
-            column_step: self.row_step,
-            ..self
-        }
-    }
-
-    /// The same as the left factor of a product; its columns lie side by side.
-    pub(in crate::ops) fn left(self) -> Left<'a> {
-        debug_assert_eq!(self.column_step, 1);
-        Left::Rows(self.data, self.row_step)
-    }
-
-    fn assert_holds(&self, rows: usize, columns: usize) {
-        let last = (rows - 1) * self.row_step + (columns - 1) * self.column_step;
-        assert!(
-            last < self.data.len(),
-            "a {rows}x{columns} matrix overruns its slice"
-        );
-    }
-}
-
-/// Columns of a panel: two vectors of 512 bits.
-const PANEL: usize = 32;
-
-/// Whether our own kernel runs here.
-fn has_kernel() -> bool {
-    #[cfg(target_arch = "x86_64")]
-    {
-        is_x86_feature_detected!("avx512f")
-    }
-    #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
-}
-
-/// The right factor of products, `[depth, columns]`, laid out so that 32 columns lie side by side:
-/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel it stays as
-/// it lies.
-pub(in crate::ops) struct Packed<'a> {
-    depth: usize,
-    columns: usize,
-    layout: Layout<'a>,
-}
-
-enum Layout<'a> {
-    Panels(Scratch),
-    Rows(Scratch),
-    Elsewhere(View<'a>),
-}
-
-impl<'a> Packed<'a> {
-    /// Lays out a factor.
-    pub(in crate::ops) fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
-        let layout = if has_kernel() && depth > 0 && columns > 0 {
-            source.assert_holds(depth, columns);
-            let mut panels = Scratch::new(columns.div_ceil(PANEL) * PANEL * depth);
-            source.copy_panels(0, columns, depth, &mut panels);
-            Layout::Panels(panels)
-        } else {
-            Layout::Elsewhere(source)
-        };
-        Self {
-            depth,
-            columns,
-            layout,
-        }
-    }
-
-    /// The same by all threads: for the weights, which are laid out before the threads part.
-    fn by_all_threads(source: View<'a>, depth: usize, columns: usize) -> Self {
-        let mut packed = Self::of_rows(depth, columns);
-        match &mut packed.layout {
-            Layout::Panels(panels) => {
-                source.assert_holds(depth, columns);
-                let panels = panels.par_chunks_mut(PANEL * depth).enumerate();
-                panels.for_each(|(p, panel)| source.copy_panels(p * PANEL, columns, depth, panel));
-            }
-            layout => *layout = Layout::Elsewhere(source),
-        }
-        packed
-    }
-
-    /// A factor whose rows are still to be [`put`](Packed::put), all of them.
-    pub(in crate::ops) fn of_rows(depth: usize, columns: usize) -> Self {
-        let layout = if has_kernel() {
-            Layout::Panels(Scratch::new(columns.div_ceil(PANEL) * PANEL * depth))
-        } else {
-            Layout::Rows(Scratch::new(depth * columns))
-        };
-        Self {
-            depth,
-            columns,
-            layout,
-        }
-    }
-
-    /// Row `k`.
-    pub(in crate::ops) fn put(&mut self, k: usize, row: &[f32]) {
-        assert_eq!(row.len(), self.columns, "a row of another width");
-        match &mut self.layout {
-            Layout::Panels(panels) => {
-                let panels = panels.chunks_exact_mut(PANEL * self.depth);
-                for (panel, from) in panels.zip(row.chunks(PANEL)) {
-                    let to = &mut panel[k * PANEL..][..PANEL];
-                    match from.len() {
-                        // The width is known: vectors are moved, without a call.
-                        PANEL => to.copy_from_slice(&from[..PANEL]),
-                        width => {
-                            to[..width].copy_from_slice(from);
-                            to[width..].fill(0.0);
-                        }
-                    }
-                }
-            }
-            Layout::Rows(rows) => rows[k * self.columns..][..self.columns].copy_from_slice(row),
-            Layout::Elsewhere(_) => unreachable!("`of_rows` makes a layout of its own"),
-        }
-    }
-}
-
-/// Which way a batch goes through a linear layer.
-#[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Pass {
-    /// `y = x Wᵀ`.
-    Forward,
-    /// `dx = dy W`.
-    Backward,
-}
-
-/// The weights of a linear layer, `[outputs, inputs]`, as the right factor of a pass.
-pub(in crate::ops) fn linear(
-    weights: &[f32],
-    (inputs, outputs): (usize, usize),
-    pass: Pass,
-) -> Packed<'_> {
-    let weights = View::rows(weights, inputs);
-    match pass {
-        Pass::Forward => Packed::by_all_threads(weights.t(), inputs, outputs),
-        Pass::Backward => Packed::by_all_threads(weights, outputs, inputs),
-    }
-}
-
-impl View<'_> {
-    /// Columns from `first` on of all `depth` rows as panels, up to the last column or the last panel.
-    ///
-    /// A few rows of one panel after another: what is read and what is written both lie together.
-    fn copy_panels(&self, first: usize, columns: usize, depth: usize, panels: &mut [f32]) {
-        let rows_together = if self.column_step == 1 { 8 } else { 64 };
-        for start in (0..depth).step_by(rows_together) {
-            let rows = start..depth.min(start + rows_together);
-            for (p, panel) in panels.chunks_exact_mut(PANEL * depth).enumerate() {
-                let first = first + p * PANEL;
-                let columns = first..columns.min(first + PANEL);
-                let panel = &mut panel[rows.start * PANEL..rows.end * PANEL];
-                self.copy_part(rows.clone(), columns, panel);
-            }
-        }
-    }
-
-    /// Some rows of a panel, with zeros beside what has no `PANEL` columns.
-    fn copy_part(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
-        let width = columns.len();
-        let from = &self.data[rows.start * self.row_step + columns.start * self.column_step..];
-        if self.column_step == 1 {
-            for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
-                let from = &from[i * self.row_step..];
-                match width {
-                    // The width is known: vectors are moved, without a call.
-                    PANEL => to.copy_from_slice(&from[..PANEL]),
-                    _ => to[..width].copy_from_slice(&from[..width]),
-                }
-            }
-        } else {
-            assert_eq!(self.row_step, 1, "rows or columns lie side by side");
-            for j in 0..width {
-                let from = &from[j * self.column_step..];
-                for (to, from) in panel.chunks_exact_mut(PANEL).zip(from) {
-                    to[j] = *from;
-                }
-            }
-        }
-        if width < PANEL {
-            for to in panel.chunks_exact_mut(PANEL) {
-                to[width..].fill(0.0);
-            }
-        }
-    }
-}
+use packed::Layout;
+#[cfg(target_arch = "x86_64")]
+use packed::{PANEL, panels_length};
+pub(in crate::ops) use packed::{Packed, Pass, View, linear};
 
 /// How the left factor lies in memory: element (row, term) of `[rows, depth]`.
 #[derive(Clone, Copy)]
@@ -303,7 +92,7 @@ pub(in crate::ops) fn multiply(
         add,
     } = target;
     assert!(
-        columns <= step && (rows - 1) * step + columns <= out.len(),
+        columns <= step && (rows - 1).saturating_mul(step).saturating_add(columns) <= out.len(),
         "the output overruns its slice"
     );
     assert!(
@@ -318,6 +107,7 @@ pub(in crate::ops) fn multiply(
     }
     #[cfg(target_arch = "x86_64")]
     if let Layout::Panels(panels) = &right.layout {
+        assert_eq!(panels.len(), panels_length(depth, columns));
         let (data, left_step, by_columns) = match left {
             Left::Rows(data, step) => (data, step, false),
             Left::Columns(data, step) => (data, step, true),
@@ -352,9 +142,9 @@ pub(in crate::ops) fn multiply(
                 out: out[row * step + p * PANEL..].as_mut_ptr(),
                 out_step: step,
             };
-            // SAFETY: there are panels where `has_kernel` has seen AVX-512F. The assertions above bound the left
-            // factor for `rows × depth` elements and the output for `rows × columns`, of which
-            // the block is a part; `panels` has `depth` rows of each panel, of which it reads
+            // SAFETY: there are panels where `has_kernel` has seen AVX-512F. The assertions above
+            // bound the left factor for `rows × depth` elements, the output for `rows × columns`, of
+            // which the block is a part, and the panels for `depth` rows each, of which it reads
             // those of its terms; the bias has as many elements as there are columns. `out` is
             // borrowed mutably, so nothing else touches it.
             unsafe { avx512::multiply(block) };
@@ -382,8 +172,9 @@ pub(in crate::ops) fn multiply(
         Left::Columns(data, step) => View::rows(data, step).t(),
     };
     let right = match &right.layout {
-        Layout::Rows(rows) | Layout::Panels(rows) => View::rows(rows, columns),
+        Layout::Rows(rows) => View::rows(rows, columns),
         Layout::Elsewhere(view) => *view,
+        Layout::Panels(_) => unreachable!("panels are for the kernel"),
     };
     product(
         (rows, depth, columns),
@@ -404,6 +195,7 @@ pub(in crate::ops) fn weight_gradient(
     dw: &mut [f32],
 ) {
     let (inputs, outputs) = (x.columns, dw.len() / x.columns);
+    assert_eq!(dw.len(), inputs * outputs, "a weight of another width");
     let (left, target) = (Left::Columns(dy, dy_step), Target::set(dw, inputs));
     multiply(outputs, left, x, 1.0, Part::Whole, target);
 }
@@ -420,7 +212,7 @@ pub(in crate::ops) fn row_step(width: usize) -> usize {
 
 /// What happens with what the output holds.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Output {
+enum Output {
     /// Overwritten.
     Set,
     /// Added to.
@@ -429,7 +221,7 @@ pub(in crate::ops) enum Output {
 
 /// `out = scale * a · b` or `out += scale * a · b` by the `gemm` crate; `a: [m, k]`, `b: [k, n]`,
 /// `out: [m, n]` with rows `out_step` apart.
-pub(in crate::ops) fn product(
+fn product(
     (m, k, n): (usize, usize, usize),
     a: View<'_>,
     b: View<'_>,
@@ -442,7 +234,7 @@ pub(in crate::ops) fn product(
         return;
     }
     assert!(
-        n <= out_step && (m - 1) * out_step + n <= out.len(),
+        n <= out_step && (m - 1).saturating_mul(out_step).saturating_add(n) <= out.len(),
         "the output overruns its slice"
     );
     if k == 0 {

@@ -1,4 +1,5 @@
 use super::*;
+use crate::ops::kernels::scratch::Scratch;
 
 fn numbers(n: usize, seed: u32) -> Vec<f32> {
     (0..n as u32)
