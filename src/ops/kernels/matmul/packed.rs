@@ -55,13 +55,13 @@ impl<'a> View<'a> {
 /// Columns of a panel: two vectors of 512 bits.
 pub(super) const PANEL: usize = 32;
 
-/// Whether our own kernel runs here. `ATTNLAB_KERNEL=gemm` in the environment has the crate instead, so
+/// Whether our own kernel runs here. `MATMUL_KERNEL=gemm` in the environment has the crate instead, so
 /// that its path can be tested, and timed, on every processor.
 fn has_kernel() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
         static WANTED: LazyLock<bool> =
-            LazyLock::new(|| std::env::var_os("ATTNLAB_KERNEL").is_none_or(|name| name != "gemm"));
+            LazyLock::new(|| std::env::var_os("MATMUL_KERNEL").is_none_or(|name| name != "gemm"));
         is_x86_feature_detected!("avx512f") && *WANTED
     }
     #[cfg(not(target_arch = "x86_64"))]
