@@ -143,7 +143,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
             let mut dx = take_gradient(gradients, &device, &kept)?;
             let mut parameters: Vec<&dyn Parameter> = vec![&norm.weight, &norm.bias];
             parameters.extend(branch.parameters());
-            let counts: Vec<usize> = parameters.iter().map(|p| p.count()).collect();
+            let count: usize = parameters.iter().map(|p| p.count()).sum();
             let shares: Vec<Scratch> = {
                 let (x, norm) = (host(&x), norm_of(&norm));
                 let weights = branch.pack(Pass::Backward);
@@ -152,7 +152,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
                     let (x, first) = (shard.rows(x, EMBED), shard.starts[0] * EMBED);
                     let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));
                     drop_into(&mut dout, dx, dropout, first);
-                    let mut share = Scratch::new(counts.iter().sum());
+                    let mut share = Scratch::new(count);
                     let (of_norm, of_branch) = share.split_at_mut(2 * EMBED);
                     let around = Around {
                         normed: &normed_rows(x, norm),
@@ -168,16 +168,30 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
                 .collect()
             };
             set_gradient(gradients, &x, dx)?;
-            let mut first = 0;
-            for (parameter, count) in parameters.into_iter().zip(counts) {
-                let of_parameter = shares.iter().map(|share| &share[first..first + count]);
-                parameter.add(gradients, &of_parameter.collect::<Vec<_>>())?;
-                first += count;
-            }
-            Ok(())
+            add_all_shares(gradients, &parameters, &shares)
         });
     }
     Ok(out.put_tape(tape))
+}
+
+/// Adds the shards' shares to the gradients of several parameters, which lie one after another in each
+/// share.
+///
+/// # Errors
+/// Memory.
+pub(super) fn add_all_shares(
+    gradients: &mut Gradients<f32, Cpu>,
+    parameters: &[&dyn Parameter],
+    shares: &[Scratch],
+) -> Result<(), CpuError> {
+    let mut first = 0;
+    for parameter in parameters {
+        let end = first + parameter.count();
+        let of_parameter: Vec<&[f32]> = shares.iter().map(|share| &share[first..end]).collect();
+        parameter.add(gradients, &of_parameter)?;
+        first = end;
+    }
+    Ok(())
 }
 
 fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cpu>) -> [&[f32]; 2] {

@@ -10,7 +10,7 @@ use rayon::prelude::*;
 use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::bridge::{add_shares, host, set_gradient, take_gradient};
+use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
 };
@@ -18,6 +18,7 @@ use crate::ops::kernels::rows::{exp, normalise, normalise_backward, normed_rows,
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, plan, split};
 use crate::ops::parameters::LayerNorm;
+use crate::ops::residual::add_all_shares;
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
@@ -73,16 +74,7 @@ impl HeadOp<f32> for Cpu {
                     work.collect()
                 };
                 set_gradient(gradients, &x, dx)?;
-                let [mut dweight, mut dbias, mut dhead] = [(); 3].map(|()| vec![]);
-                for share in &shares {
-                    let (of_norm, of_head) = share.split_at(2 * EMBED);
-                    dweight.push(&of_norm[..EMBED]);
-                    dbias.push(&of_norm[EMBED..]);
-                    dhead.push(of_head);
-                }
-                add_shares(gradients, &norm.weight, &dweight)?;
-                add_shares(gradients, &norm.bias, &dbias)?;
-                add_shares(gradients, &head, &dhead)
+                add_all_shares(gradients, &[&norm.weight, &norm.bias, &head], &shares)
             });
         }
         Ok(out.put_tape(tape))
