@@ -169,14 +169,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
         [(qkv_weight, _), (proj, _)]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
-        around: Around<'_>,
-        share: &mut [f32],
-    ) {
-        let Around {
+        Around {
             normed,
             dout,
             dnormed,
-        } = around;
+        }: Around<'_>,
+        share: &mut [f32],
+    ) {
         let width = Self::WIDTH;
         let mut dqkv = Scratch::new(shard.len() * width);
         let mut attention = &mut saved.attention[..];

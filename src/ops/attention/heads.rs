@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use super::AttentionDropout;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
-use crate::ops::kernels::rows::{LANES, exp, sum_of, wide};
+use crate::ops::kernels::rows::{LANES, softmax, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 
 /// How far apart the rows of attention weights over so many keys are: rows of whole vectors.
@@ -37,6 +37,7 @@ pub(super) struct Head<const EMBED: usize, const HEADS: usize, const HEAD_DIM: u
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, HEADS, HEAD_DIM> {
     /// Width of queries, keys and values side by side.
     const WIDTH: usize = 3 * EMBED;
+
     /// Of the scores, so that their variance does not grow with the width.
     fn scale() -> f32 {
         1.0 / (HEAD_DIM as f32).sqrt()
@@ -63,7 +64,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, 
         [first, first + EMBED, first + 2 * EMBED]
     }
 
-    /// `attention: [length, length]`, its rows in whole vectors, and the head's columns of `heads` are written.
+    /// Writes `attention: [length, length]`, its rows in whole vectors, and the head's columns of `heads`.
     pub(super) fn attend(&self, qkv: &[f32], attention: &mut [f32], heads: &mut [f32]) {
         let (n, step) = self.size();
         let [q, k, v] = self.places().map(|at| View::rows(&qkv[at..], Self::WIDTH));
@@ -78,11 +79,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Head<EMBED, 
                 for (query, row) in attention.chunks_exact_mut(step).enumerate() {
                     row[query + 1..].fill(f32::NEG_INFINITY);
                     let (seen, hidden) = whole_vectors(row, query);
-                    let most = seen.iter().fold(f32::NEG_INFINITY, |most, &s| most.max(s));
-                    seen.iter_mut().for_each(|s| *s = exp(*s - most));
+                    softmax(seen);
+                    // What is left of a key after the query is below the precision of the sum.
                     seen[query + 1..].fill(0.0);
-                    let scale = 1.0 / sum_of(seen, seen, |s, _| s);
-                    seen.iter_mut().for_each(|s| *s *= scale);
                     hidden.fill(0.0);
                 }
             },

@@ -12,7 +12,7 @@ use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Left, Part, Pass, Target, multiply};
-use crate::ops::kernels::rows::{exp, normalise, sum_of, wide};
+use crate::ops::kernels::rows::{normalise, softmax, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan};
 use crate::ops::parameters::LayerNorm;
@@ -159,10 +159,7 @@ fn softmax_rows(scores: &mut [f32], seen: usize) {
         || {
             for (query, row) in scores.chunks_exact_mut(seen).enumerate() {
                 let (row, hidden) = row.split_at_mut(before + query + 1);
-                let most = row.iter().fold(f32::NEG_INFINITY, |most, &s| most.max(s));
-                row.iter_mut().for_each(|s| *s = exp(*s - most));
-                let scale = 1.0 / sum_of(row, row, |s, _| s);
-                row.iter_mut().for_each(|s| *s *= scale);
+                softmax(row);
                 hidden.fill(0.0);
             }
         },

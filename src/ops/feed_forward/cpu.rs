@@ -99,14 +99,13 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         [(expand, _), (contract, _)]: &Self::Weights<'_>,
         shard: &Shard,
         hidden: Scratch,
-        around: Around<'_>,
-        share: &mut [f32],
-    ) {
-        let Around {
+        Around {
             normed,
             dout,
             dnormed,
-        } = around;
+        }: Around<'_>,
+        share: &mut [f32],
+    ) {
         let step = row_step(HIDDEN);
         let mut dhidden = Scratch::new(shard.len() * step);
         let mut active = Packed::of_rows(shard.len(), HIDDEN); // after GELU

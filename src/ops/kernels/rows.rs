@@ -65,6 +65,15 @@ pub(in crate::ops) fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
+/// Softmax of a row, in place.
+#[inline(always)]
+pub(in crate::ops) fn softmax(row: &mut [f32]) {
+    let most = row.iter().fold(f32::NEG_INFINITY, |most, &s| most.max(s));
+    row.iter_mut().for_each(|s| *s = exp(*s - most));
+    let scale = 1.0 / sum_of(row, row, |s, _| s);
+    row.iter_mut().for_each(|s| *s *= scale);
+}
+
 /// Error function to 1.5e-7, and `e^(-x²)`, which it needs anyway.
 ///
 /// Source: Abramowitz and Stegun 1964, 7.1.26.
