@@ -2,12 +2,14 @@
 //!
 //! What a row keeps, and how it lies in memory, is in `kept.rs`.
 
+use std::borrow::Cow;
+
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
 
-use super::{Cache, CachedAttentionOp, Kept, NewTokens};
+use super::{Cache, CachedAttentionOp, Kept, NewTokens, Wanted};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::host;
@@ -95,12 +97,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
             let news = &keys_values[tokens.start * Self::WIDTH..tokens.end * Self::WIDTH];
             kept.append::<HEADS, HEAD_DIM>(news);
         }
-        let wanted = |rows: &[f32]| -> Vec<f32> {
-            let tokens = shard.documents().map(|tokens| self.new.wanted_of(tokens));
-            let rows = tokens.map(|t| &rows[t.start * EMBED..t.end * EMBED]);
-            rows.collect::<Vec<_>>().concat()
-        };
-        let normed = wanted(&normed);
+        let normed = self.wanted(shard, &normed);
         let mut queries = Scratch::new(normed.len());
         apply(&self.query, &normed, &mut queries, EMBED);
         let mut heads = Scratch::new(queries.len());
@@ -112,8 +109,18 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
         }
         let mut y = vec![0.0; heads.len()];
         apply(&self.proj, &heads, &mut y, EMBED);
-        y.iter_mut().zip(wanted(x)).for_each(|(y, x)| *y += x);
+        (y.iter_mut().zip(&*self.wanted(shard, x))).for_each(|(y, x)| *y += x);
         y
+    }
+
+    /// The rows of the tokens that are given back, of a shard's `[tokens, EMBED]`.
+    fn wanted<'b>(&self, shard: &Shard, rows: &'b [f32]) -> Cow<'b, [f32]> {
+        if self.new.wanted == Wanted::All {
+            return Cow::Borrowed(rows);
+        }
+        let tokens = shard.documents().map(|tokens| self.new.wanted_of(tokens));
+        let rows = tokens.flat_map(|t| &rows[t.start * EMBED..t.end * EMBED]);
+        Cow::Owned(rows.copied().collect())
     }
 
     /// The last tokens of a row look back: `queries: [n, EMBED]` → `heads`, written.
