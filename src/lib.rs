@@ -64,7 +64,8 @@
 //!
 //! `dfdx` is the tensor, tape and device underneath. `gemm` multiplies matrices on processors for which
 //! `ops` has no kernel of its own, `pulp` compiles loops for the processor at hand, `rayon` spreads them;
-//! `libc` has the setting by which glibc keeps freed memory. `clap` reads the command line, `clap_complete` completes it. `figment` layers settings, `toml` finds their
+//! `libc` has the setting by which glibc keeps freed memory. `clap` reads the command line,
+//! `clap_complete` completes it. `figment` layers settings, `toml` finds their
 //! lines, `strsim` the spelling that was meant, and `schemars` makes a JSON Schema of their types
 //! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with
 //! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts.

@@ -1,8 +1,8 @@
 //! Working memory that is handed back and used again, so that a training step allocates nothing once
 //! the first few have passed.
 //!
-//! Batches are ragged: hardly two steps ask for the same sizes. So buffers come in classes an eighth
-//! apart, and one that is too large by less than half will do. A buffer is made only when all that would
+//! Batches are ragged: hardly two steps ask for the same sizes. So buffers come in classes at most an
+//! eighth apart, and one that is too large by less than half will do. A buffer is made only when all that would
 //! do are on loan, and none is given up for good: the pool grows to what one step has on loan at once.
 
 use std::collections::BTreeMap;

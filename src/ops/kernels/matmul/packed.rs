@@ -71,8 +71,8 @@ fn has_kernel() -> bool {
 }
 
 /// The right factor of products, `[depth, columns]`, laid out so that 32 columns lie side by side:
-/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel it stays as
-/// it lies.
+/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel it stays row
+/// by row.
 pub(in crate::ops) struct Packed<'a> {
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -80,8 +80,11 @@ pub(in crate::ops) struct Packed<'a> {
 }
 
 pub(super) enum Layout<'a> {
+    /// For our kernel.
     Panels(Scratch),
+    /// For the crate: rows that were put one by one,
     Rows(Scratch),
+    /// or what is left where it lies.
     Elsewhere(View<'a>),
 }
 
