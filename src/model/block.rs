@@ -8,10 +8,10 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::cached_attention::{Cache, NewTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
 
 /// `A` is the kind of attention.
@@ -75,19 +75,12 @@ where
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
     }
 
-    /// The same for new tokens of rows read in part, without dropout:
-    /// `[new tokens, EMBED]` → `[wanted tokens, EMBED]`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(super) fn try_forward_cached(
-        &self,
-        x: Stream<EMBED, N, D>,
-        new: NewTokens<'_>,
-        cache: &mut Cache<N>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        let x = self.attn.try_cached_sublayer(x, &self.ln1, new, cache)?;
-        D::try_feed_forward(x, &self.ln2, &self.mlp, Dropout::NONE)
+    /// The two sublayers for reading so many rows bit by bit, without dropout.
+    pub(super) fn readers(&self, rows: usize) -> [BoxedReader<'_, EMBED, N, D>; 2] {
+        [
+            self.attn.reader(&self.ln1, rows),
+            D::feed_forward_reader(&self.ln2, &self.mlp),
+        ]
     }
 }
 

@@ -1,59 +1,32 @@
-//! A decoder that reads each token once: every block keeps what later tokens need of earlier ones.
+//! A decoder that reads each token once: every sublayer remembers what later tokens need.
+//!
+//! Prompts that begin alike are read as a tree: what they share is read once.
+
+use std::marker::PhantomData;
+use std::ops::Range;
 
 use super::decoder::{Decoder, Unread, check_rows};
-use super::gpt::Network;
+use super::gpt::{Network, NetworkReader};
 use super::session::{Session, check_fits, device_error, log_softmax};
 use crate::error::Result;
 use crate::ops::LabDevice;
-use crate::ops::cached_attention::Cache;
+use crate::ops::reading::{NewTokens, Wanted};
 
-/// Rows that a model has read in part. What all prompts begin with is read once for all.
+/// Rows that a model has read in part.
 pub(super) struct Caching<'a, M, D: LabDevice<f32>> {
-    session: &'a Session<M, D>,
+    model: PhantomData<M>,
+    reader: Box<dyn NetworkReader<D> + 'a>,
     /// Number of tokens that each row has read.
     lengths: Vec<usize>,
-    /// One a block.
-    caches: Vec<Cache<f32>>,
 }
 
 impl<'a, M: Network<D>, D: LabDevice<f32>> Caching<'a, M, D> {
     pub(super) fn new(session: &'a Session<M, D>, rows: usize) -> Self {
         Self {
-            session,
+            model: PhantomData,
+            reader: session.model.reader(rows),
             lengths: vec![0; rows],
-            caches: vec![Cache::new(rows); M::LAYERS],
         }
-    }
-
-    /// Reads what all rows begin with, but leaves each a token of its own; says how much that is.
-    fn read_shared(&mut self, unread: &[Unread]) -> Result<usize> {
-        let rows = self.lengths.len();
-        let nothing_read = self.lengths.iter().all(|&length| length == 0);
-        let length = common_beginning(unread);
-        if !nothing_read || unread.len() < rows || rows < 2 || length == 0 {
-            return Ok(0);
-        }
-        let mut once = Self::new(self.session, 1);
-        once.read_on(&[0], &[&unread[0].tokens[..length]])?;
-        let shared = |cache: Cache<f32>| cache.shared_by(rows);
-        self.caches = once.caches.into_iter().map(shared).collect();
-        self.lengths.fill(length);
-        Ok(length)
-    }
-
-    /// Logits after the last token of each row, `rows × VOCAB`.
-    fn read_on(&mut self, rows: &[usize], news: &[&[u32]]) -> Result<Vec<f32>> {
-        let (mut places, mut starts) = (vec![], vec![0]);
-        for (&row, new) in rows.iter().zip(news) {
-            let end = self.lengths[row] + new.len();
-            places.extend(self.lengths[row]..end);
-            starts.push(places.len());
-            self.lengths[row] = end;
-        }
-        let (ids, model) = (news.concat(), &self.session.model);
-        model
-            .cached_logits((&ids, &places), (rows, &starts), &mut self.caches)
-            .map_err(device_error)
     }
 }
 
@@ -63,24 +36,121 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for Caching<'_, M, D> {
         let lengths = unread.iter().map(|u| self.lengths[u.row] + u.tokens.len());
         let tokens = unread.iter().flat_map(|u| &u.tokens);
         check_fits::<M, D>(lengths.max().unwrap_or(0), tokens)?;
-        let shared = self.read_shared(unread)?;
-        let rows: Vec<usize> = unread.iter().map(|u| u.row).collect();
-        let news: Vec<&[u32]> = unread.iter().map(|u| &u.tokens[shared..]).collect();
-        let logits = self.read_on(&rows, &news)?;
-        Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
+
+        // Rows that have read something differ already, for all that is known here.
+        let begin = unread.iter().all(|u| self.lengths[u.row] == 0);
+        let mut order: Vec<usize> = (0..unread.len()).collect();
+        if begin {
+            order.sort_by_key(|&i| &unread[i].tokens);
+        }
+        let prompts: Vec<&[u32]> = order.iter().map(|&i| &unread[i].tokens[..]).collect();
+        let tree = Tree::of(&prompts, begin);
+        let rows: Vec<usize> = order.iter().map(|&i| unread[i].row).collect();
+        let mut places = vec![];
+        for (&row, (prompt, own)) in rows.iter().zip(prompts.iter().zip(&tree.own)) {
+            let end = self.lengths[row] + prompt.len();
+            places.extend(end - own..end);
+            self.lengths[row] = end;
+        }
+        let new = NewTokens {
+            rows: &rows,
+            starts: &tree.starts,
+            before: &tree.before,
+            wanted: Wanted::Last,
+        };
+        let logits = self
+            .reader
+            .try_read((&tree.ids, &places), new)
+            .map_err(device_error)?;
+        let mut distributions = vec![vec![]; unread.len()];
+        for (&i, logits) in order.iter().zip(logits.chunks_exact(M::VOCAB)) {
+            distributions[i] = log_softmax(logits);
+        }
+        Ok(distributions)
     }
 }
 
-/// Number of tokens that all rows begin with, the last of the shortest left out.
-fn common_beginning(unread: &[Unread]) -> usize {
-    let Some((first, others)) = unread.split_first() else {
-        return 0;
-    };
-    let shortest = unread.iter().map(|u| u.tokens.len()).min().unwrap_or(0);
-    let same = |&place: &usize| {
-        others
-            .iter()
-            .all(|u| u.tokens[place] == first.tokens[place])
-    };
-    (0..shortest.saturating_sub(1)).take_while(same).count()
+/// Prompts, each with the tokens that the ones above it do not have.
+struct Tree {
+    /// Own tokens of all prompts, one prompt after another.
+    ids: Vec<u32>,
+    /// Where each prompt's own tokens start in `ids`, and where the last one's end.
+    starts: Vec<usize>,
+    /// How many they are: at least one.
+    own: Vec<usize>,
+    /// Where in `ids` the tokens before them are.
+    before: Vec<Vec<Range<usize>>>,
+}
+
+impl Tree {
+    /// Of sorted prompts, if what they `share` with the one above is left out.
+    fn of(prompts: &[&[u32]], share: bool) -> Self {
+        let mut tree = Self {
+            ids: vec![],
+            starts: vec![0],
+            own: vec![],
+            before: vec![],
+        };
+        // Where the tokens of the prompt above are.
+        let (mut above, mut path): (&[u32], Vec<Range<usize>>) = (&[], vec![]);
+        for &prompt in prompts {
+            let alike = |(a, b): &(&u32, &u32)| share && a == b;
+            let alike = above.iter().zip(prompt).take_while(alike).count();
+            // The last token is read: it is what is asked about.
+            let alike = alike.min(prompt.len() - 1);
+            path = first_of(&path, alike);
+            tree.before.push(path.clone());
+            tree.ids.extend(&prompt[alike..]);
+            let start = tree.starts[tree.starts.len() - 1];
+            path.push(start..tree.ids.len());
+            tree.own.push(prompt.len() - alike);
+            tree.starts.push(tree.ids.len());
+            above = prompt;
+        }
+        tree
+    }
+}
+
+/// The first `count` places of some ranges.
+fn first_of(ranges: &[Range<usize>], count: usize) -> Vec<Range<usize>> {
+    let (mut first, mut missing) = (vec![], count);
+    for range in ranges {
+        let end = range.end.min(range.start + missing);
+        if range.start < end {
+            missing -= end - range.start;
+            first.push(range.start..end);
+        }
+    }
+    first
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_prompts_begin_with_alike_is_there_once() {
+        let tree = Tree::of(
+            &[&[1], &[1], &[1, 2, 3, 4], &[1, 2, 5], &[1, 3], &[4]],
+            true,
+        );
+        assert_eq!(tree.ids, [1, 1, 2, 3, 4, 5, 3, 4]);
+        assert_eq!(tree.starts, [0, 1, 2, 5, 6, 7, 8]);
+        assert_eq!(tree.own, [1, 1, 3, 1, 1, 1]);
+        let before: Vec<Vec<u32>> = (tree.before.iter())
+            .map(|b| {
+                b.iter()
+                    .flat_map(|r| &tree.ids[r.clone()])
+                    .copied()
+                    .collect()
+            })
+            .collect();
+        assert_eq!(
+            before,
+            [vec![], vec![], vec![1], vec![1, 2], vec![1], vec![]]
+        );
+        let apart = Tree::of(&[&[1, 2], &[1, 2]], false);
+        assert_eq!((apart.ids, apart.own), (vec![1, 2, 1, 2], vec![2, 2]));
+        assert!(apart.before.iter().all(Vec::is_empty));
+    }
 }

@@ -12,15 +12,13 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use super::block::Block;
 use crate::data::ragged::Ragged;
-use crate::ops::cached_attention::{Cache, NewTokens, Wanted};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
+use crate::ops::reading::{BoxedReader, NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`, as [`super::session::Session`] needs it.
 pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
-    /// Number of blocks, each with a cache of its own.
-    const LAYERS: usize;
     /// Token ids are below this.
     const VOCAB: usize;
     /// Documents are at most this long.
@@ -37,14 +35,18 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
     /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
 
-    /// The same after the last new token of each row, `rows × VOCAB`.
-    ///
-    /// `ids` and `places` are those of the new tokens; a cache a block holds what was read before.
-    fn cached_logits(
-        &self,
+    /// The same model for reading so many rows bit by bit.
+    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_>;
+}
+
+/// A model in the middle of reading some rows.
+pub(super) trait NetworkReader<D: LabDevice<f32>> {
+    /// Unnormalised log-probabilities of the token after the last own token of each row that reads,
+    /// `rows × VOCAB`. The tokens of `new` are given by their ids and their places in their rows.
+    fn try_read(
+        &mut self,
         ids_and_places: (&[u32], &[usize]),
-        rows_and_starts: (&[usize], &[usize]),
-        caches: &mut [Cache<f32>],
+        new: NewTokens<'_>,
     ) -> Result<Vec<f32>, D::Err>;
 }
 
@@ -124,7 +126,6 @@ impl<
     D: LabDevice<f32>,
 > Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
-    const LAYERS: usize = LAYERS;
     const VOCAB: usize = VOCAB;
     const CONTEXT: usize = CONTEXT;
 
@@ -144,30 +145,53 @@ impl<
         Ok(logits.as_vec())
     }
 
-    fn cached_logits(
-        &self,
+    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {
+        let blocks = self.blocks.modules.iter();
+        let sublayers = blocks.flat_map(|block| block.readers(rows)).collect();
+        Box::new(GptReader {
+            model: self,
+            sublayers,
+        })
+    }
+}
+
+/// The model and its sublayers, two a block, that remember what they have read.
+struct GptReader<'a, const EMBED: usize, M, D: LabDevice<f32>> {
+    model: &'a M,
+    sublayers: Vec<BoxedReader<'a, EMBED, f32, D>>,
+}
+
+impl<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A: Attention<EMBED, f32, D>,
+    D: LabDevice<f32>,
+> NetworkReader<D>
+    for GptReader<'_, EMBED, Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>, D>
+{
+    fn try_read(
+        &mut self,
         ids_and_places: (&[u32], &[usize]),
-        (rows, starts): (&[usize], &[usize]),
-        caches: &mut [Cache<f32>],
+        mut new: NewTokens<'_>,
     ) -> Result<Vec<f32>, D::Err> {
-        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let model = self.model;
+        let (tokens, positions) = (&model.tok_emb.weight, &model.pos_emb);
         let mut x = D::try_embed(tokens, positions, ids_and_places, Dropout::NONE, NoneTape)?;
-        for (layer, (block, cache)) in self.blocks.modules.iter().zip(caches).enumerate() {
+        let last_block = self.sublayers.len() - 2;
+        for (place, sublayer) in self.sublayers.iter_mut().enumerate() {
             // What comes after the last block reads the last tokens alone.
-            let wanted = if layer + 1 < LAYERS {
+            new.wanted = if place < last_block {
                 Wanted::All
             } else {
                 Wanted::Last
             };
-            let new = NewTokens {
-                rows,
-                starts,
-                wanted,
-            };
-            x = block.try_forward_cached(x, new, cache)?; // [new tokens, EMBED], then [rows, EMBED]
+            x = sublayer.try_read(x, &new)?; // [new tokens, EMBED], at last [rows, EMBED]
         }
-        let all: Vec<usize> = (0..rows.len()).collect();
-        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
+        let all: Vec<usize> = (0..new.rows.len()).collect();
+        let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }
 }

@@ -8,7 +8,6 @@ pub mod adamw;
 pub mod allocator;
 pub mod attention;
 mod bridge;
-pub mod cached_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod feed_forward;
@@ -16,6 +15,7 @@ pub mod head;
 mod kernels;
 pub mod parameters;
 pub mod products;
+pub mod reading;
 mod residual;
 #[cfg(test)]
 mod testing;
@@ -31,7 +31,6 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
-    + cached_attention::CachedAttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>

@@ -18,6 +18,7 @@ use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backwar
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
+use super::reading::{NewTokens, Reader};
 
 /// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
 ///
@@ -120,19 +121,10 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     );
     let shards = Arc::new(plan(starts));
     let norm = norm.clone();
-    let mut y = vec![0.0; tokens * EMBED];
-    let saved: Vec<Option<B::Saved>> = {
-        let (x, norm, weights) = (host(&x), norm_of(&norm), branch.pack(Pass::Forward));
-        let work = shards.par_iter().zip(split(&shards, EMBED, &mut y));
-        work.map(|(shard, y)| {
-            let x = shard.rows(x, EMBED);
-            let mut normed = Scratch::new(x.len());
-            normalise(x, norm, &mut normed);
-            let saved = branch.forward(&weights, shard, &normed, y);
-            drop_and_add(y, x, dropout, shard.starts[0] * EMBED);
-            T::OWNS_TAPE.then_some(saved)
-        })
-        .collect()
+    let (y, saved) = {
+        let weights = branch.pack(Pass::Forward);
+        let net = (norm_of(&norm), &branch, &weights);
+        forward::<EMBED, B>(net, &shards, host(&x), dropout, T::OWNS_TAPE)
     };
     let device = x.device().clone();
     let out = device.try_tensor_from_vec(y, (tokens, Const::<EMBED>))?;
@@ -172,6 +164,60 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
         });
     }
     Ok(out.put_tape(tape))
+}
+
+/// Forward, by all threads: the new stream, and what each shard saved if it is to be kept.
+fn forward<const EMBED: usize, B: Branch>(
+    (norm, branch, weights): ([&[f32]; 2], &B, &B::Weights<'_>),
+    shards: &[Shard],
+    x: &[f32],
+    dropout: Dropout,
+    keep: bool,
+) -> (Vec<f32>, Vec<Option<B::Saved>>) {
+    let mut y = vec![0.0; x.len()];
+    let work = shards.par_iter().zip(split(shards, EMBED, &mut y));
+    let saved = work
+        .map(|(shard, y)| {
+            let x = shard.rows(x, EMBED);
+            let mut normed = Scratch::new(x.len());
+            normalise(x, norm, &mut normed);
+            let saved = branch.forward(weights, shard, &normed, y);
+            drop_and_add(y, x, dropout, shard.starts[0] * EMBED);
+            keep.then_some(saved)
+        })
+        .collect();
+    (y, saved)
+}
+
+/// Reading with a branch in which every token stands alone: its weights are laid out once.
+pub(super) struct Alone<'a, const EMBED: usize, B: Branch> {
+    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    branch: &'a B,
+    weights: B::Weights<'a>,
+}
+
+impl<'a, const EMBED: usize, B: Branch> Alone<'a, EMBED, B> {
+    pub(super) fn new(norm: &'a LayerNorm<EMBED, f32, Cpu>, branch: &'a B) -> Self {
+        Self {
+            norm,
+            branch,
+            weights: branch.pack(Pass::Forward),
+        }
+    }
+}
+
+impl<const EMBED: usize, B: Branch> Reader<EMBED, f32, Cpu> for Alone<'_, EMBED, B> {
+    fn try_read(
+        &mut self,
+        x: Stream<EMBED, f32, Cpu>,
+        _: &NewTokens<'_>,
+    ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+        let x = x.try_contiguous()?;
+        let starts: Vec<usize> = (0..=x.shape().0).collect();
+        let net = (norm_of(self.norm), self.branch, &self.weights);
+        let (y, _) = forward::<EMBED, B>(net, &plan(&starts), host(&x), Dropout::NONE, false);
+        x.device().try_tensor_from_vec(y, *x.shape())
+    }
 }
 
 /// Adds the shards' shares to the gradients of several parameters, which lie one after another in each

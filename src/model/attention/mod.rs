@@ -10,8 +10,8 @@ pub(super) use vanilla::Vanilla;
 
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::cached_attention::{Cache, NewTokens};
 use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
 
 /// The attention sublayer of a block. The type says the kind; nothing is matched in the hot loop.
@@ -33,16 +33,10 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err>;
 
-    /// The same for new tokens of rows read in part, without dropout:
-    /// `[new tokens, EMBED]` → `[wanted tokens, EMBED]`.
-    ///
-    /// # Errors
-    /// The device's.
-    fn try_cached_sublayer(
-        &self,
-        x: Stream<EMBED, N, D>,
-        norm: &LayerNorm<EMBED, N, D>,
-        new: NewTokens<'_>,
-        cache: &mut Cache<N>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err>;
+    /// The same sublayer for reading so many rows bit by bit, without dropout.
+    fn reader<'a>(
+        &'a self,
+        norm: &'a LayerNorm<EMBED, N, D>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, N, D>;
 }

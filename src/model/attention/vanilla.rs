@@ -8,8 +8,8 @@ use dfdx::tensor_ops::Device;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::{AttentionDropout, Projections};
-use crate::ops::cached_attention::{Cache, NewTokens};
 use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
@@ -45,14 +45,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         D::try_attention::<EMBED, HEADS, HEAD_DIM, T>(x, norm, &self.projections, batch, dropout)
     }
 
-    fn try_cached_sublayer(
-        &self,
-        x: Stream<EMBED, N, D>,
-        norm: &LayerNorm<EMBED, N, D>,
-        new: NewTokens<'_>,
-        cache: &mut Cache<N>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        D::try_cached_attention::<EMBED, HEADS, HEAD_DIM>(x, norm, &self.projections, new, cache)
+    fn reader<'a>(
+        &'a self,
+        norm: &'a LayerNorm<EMBED, N, D>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, N, D> {
+        D::attention_reader::<EMBED, HEADS, HEAD_DIM>(norm, &self.projections, rows)
     }
 }
 

@@ -6,6 +6,7 @@
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::heads::{Head, squares};
+use super::memory::KeysAndValues;
 use super::{AttentionDropout, AttentionOp, Projections};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -17,6 +18,7 @@ use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::{BoxedReader, Remembering};
 use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
 
 /// Tokens that are worked on at a time, at least: their projections take half of a core's cache at the
@@ -39,6 +41,15 @@ impl AttentionOp<f32> for Cpu {
         const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
         let branch = Attention::<EMBED, HEADS, HEAD_DIM>::new(weights, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
+    }
+
+    fn attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: &'a LayerNorm<EMBED, f32, Cpu>,
+        weights: &'a Projections<EMBED, f32, Cpu>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, f32, Cpu> {
+        let memory = KeysAndValues::<EMBED, HEADS, HEAD_DIM>::new(weights);
+        Box::new(Remembering::new(norm, memory, rows))
     }
 }
 

@@ -6,6 +6,7 @@ use super::{AttentionDropout, AttentionOp, Projections, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::{BoxedReader, Rereading};
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<
@@ -21,5 +22,16 @@ impl AttentionOp<f32> for Cuda {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
         reference::attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(x, norm, weights, batch, dropout)
+    }
+
+    fn attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: &'a LayerNorm<EMBED, f32, Cuda>,
+        weights: &'a Projections<EMBED, f32, Cuda>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, f32, Cuda> {
+        Box::new(Rereading::new(rows, move |x, batch: &Ragged| {
+            let none = AttentionDropout::none(batch.longest());
+            reference::attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(x, norm, weights, batch, none)
+        }))
     }
 }

@@ -4,6 +4,8 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod heads;
+mod kept;
+mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
 
@@ -16,6 +18,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
+use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
 
 /// The four projections, in the order of the reference's modules.
@@ -68,6 +71,18 @@ pub struct AttentionDropout {
     pub context: usize,
 }
 
+impl AttentionDropout {
+    /// Nothing is dropped.
+    #[cfg(any(test, feature = "cuda"))]
+    pub(crate) fn none(context: usize) -> Self {
+        Self {
+            weights: Dropout::NONE,
+            output: Dropout::NONE,
+            context,
+        }
+    }
+}
+
 /// A device that runs the causal attention sublayer over ragged batches.
 pub trait AttentionOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(proj(attend(norm(x))))`, `[tokens, EMBED]` → the same.
@@ -93,6 +108,15 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same sublayer for reading so many rows bit by bit.
+    ///
+    /// Source: Shazeer 2019, Fast Transformer Decoding, §2.4.
+    fn attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: &'a LayerNorm<EMBED, N, Self>,
+        weights: &'a Projections<EMBED, N, Self>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]
@@ -101,6 +125,7 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, batch, check_op};
 
     type Sublayer<N> = (LayerNorm<6, N, Cpu>, Projections<6, N, Cpu>);
@@ -139,5 +164,16 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn reading_in_pieces_agrees_with_reading_everything_again() {
+        check_reading::<6, Sublayer<f32>, Sublayer<f64>>(
+            |(norm, weights), rows| Cpu::attention_reader::<6, 2, 3>(norm, weights, rows),
+            |(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::attention::<6, 2, 3, _, _, _>(x, norm, weights, batch, none)
+            },
+        );
     }
 }

@@ -14,6 +14,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
+use super::reading::BoxedReader;
 
 /// The two linears. In PyTorch's names `0` and `2`: places in an `nn.Sequential`.
 #[derive(Clone, Debug)]
@@ -59,6 +60,12 @@ pub trait FeedForwardOp<N: Dtype>: Device<N> {
         weights: &FeedForward<EMBED, HIDDEN, N, Self>,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same sublayer for reading rows bit by bit, without dropout.
+    fn feed_forward_reader<'a, const EMBED: usize, const HIDDEN: usize>(
+        norm: &'a LayerNorm<EMBED, N, Self>,
+        weights: &'a FeedForward<EMBED, HIDDEN, N, Self>,
+    ) -> BoxedReader<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]

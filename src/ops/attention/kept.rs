@@ -3,9 +3,9 @@
 //! Of a head first the keys, `[HEAD_DIM, room]`, so that the scores of many keys grow side by side,
 //! then the values, `[room, HEAD_DIM]`. Room is made for whole panels of tokens.
 
-use super::Kept;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::wide;
+use crate::ops::reading::Kept;
 
 /// Tokens that room is made for at a time: an answer seldom moves what is kept.
 const ROOM: usize = 32;
@@ -20,7 +20,7 @@ pub(super) struct HeadKept<'a, const HEAD_DIM: usize> {
     values: &'a [f32],
 }
 
-impl Kept<f32> {
+impl Kept {
     /// Appends new tokens, `[tokens, 2 * EMBED]`: their keys and values side by side.
     pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(&mut self, news: &[f32]) {
         let embed = HEADS * HEAD_DIM;
@@ -86,18 +86,15 @@ impl Kept<f32> {
 }
 
 impl<const HEAD_DIM: usize> HeadKept<'_, HEAD_DIM> {
-    /// `scale * queries · keysᵀ`: `queries`, rows `step` apart, → `scores: [rows, tokens]`, rows
-    /// `scores_step` apart.
+    /// `scale * queries · keysᵀ`: `queries`, rows `step` apart, → `scores: [rows, tokens]`, written.
     pub(super) fn scores(
         &self,
         (rows, queries, step): (usize, &[f32], usize),
         scale: f32,
         scores: &mut [f32],
-        scores_step: usize,
     ) {
         if rows == 1 {
             // One pass over the keys where they lie.
-            let scores = &mut scores[..self.tokens];
             scores.fill(0.0);
             wide(
                 #[inline(always)]
@@ -113,41 +110,31 @@ impl<const HEAD_DIM: usize> HeadKept<'_, HEAD_DIM> {
             return;
         }
         let keys = Packed::new(View::rows(self.keys, self.room), HEAD_DIM, self.tokens);
-        let (left, target) = (Left::Rows(queries, step), Target::set(scores, scores_step));
+        let (left, target) = (Left::Rows(queries, step), Target::set(scores, self.tokens));
         multiply(rows, left, &keys, scale, Part::Whole, target);
     }
 
-    /// `heads += weights · values`: `weights: [rows, tokens]` → `heads: [rows, HEAD_DIM]`, each with
-    /// the distance of its rows.
-    pub(super) fn add_values(
-        &self,
-        (rows, weights, weights_step): (usize, &[f32], usize),
-        heads: &mut [f32],
-        step: usize,
-    ) {
-        if rows == 1 {
-            let heads = &mut heads[..HEAD_DIM];
+    /// `weights · values`: `weights: [rows, tokens]` → `heads: [rows, HEAD_DIM]`, rows `step` apart,
+    /// written.
+    pub(super) fn blend(&self, weights: &[f32], heads: &mut [f32], step: usize) {
+        if weights.len() == self.tokens {
             wide(
                 #[inline(always)]
                 || {
                     let mut sums = [0.0; HEAD_DIM];
-                    let values = self.values.chunks_exact(HEAD_DIM);
-                    for (value, weight) in values.zip(&weights[..self.tokens]) {
+                    for (value, weight) in self.values.chunks_exact(HEAD_DIM).zip(weights) {
                         for (sum, value) in sums.iter_mut().zip(value) {
                             *sum += weight * value;
                         }
                     }
-                    heads.iter_mut().zip(sums).for_each(|(h, sum)| *h += sum);
+                    heads[..HEAD_DIM].copy_from_slice(&sums);
                 },
             );
             return;
         }
         let values = Packed::new(View::rows(self.values, HEAD_DIM), self.tokens, HEAD_DIM);
-        let target = Target {
-            add: true,
-            ..Target::set(heads, step)
-        };
-        let left = Left::Rows(weights, weights_step);
+        let (left, target) = (Left::Rows(weights, self.tokens), Target::set(heads, step));
+        let rows = weights.len() / self.tokens;
         multiply(rows, left, &values, 1.0, Part::Whole, target);
     }
 }

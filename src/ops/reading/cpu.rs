@@ -1,0 +1,157 @@
+//! What all residual sublayers that look back have in common on the CPU.
+//!
+//! A sublayer brings its [`Memory`]. Here is the rest: shards of rows over the threads, layer norm,
+//! residual, and what each row keeps.
+
+use std::borrow::Cow;
+use std::ops::Range;
+
+use dfdx::shapes::Const;
+use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
+use dfdx::tensor_ops::ReshapeTo;
+use rayon::prelude::*;
+
+use super::{NewTokens, Reader, Wanted};
+use crate::ops::Stream;
+use crate::ops::bridge::host;
+use crate::ops::kernels::rows::normalise;
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::parameters::LayerNorm;
+
+/// What is kept of a row's tokens: how it lies in `numbers` is the sublayer's affair.
+#[derive(Clone, Debug, Default)]
+pub(in crate::ops) struct Kept {
+    /// Number of tokens.
+    pub(in crate::ops) tokens: usize,
+    pub(in crate::ops) numbers: Vec<f32>,
+}
+
+/// How a sublayer remembers tokens and looks back at them, in terms of the normed stream.
+pub(in crate::ops) trait Memory: Sync {
+    /// How many numbers of a token later ones need.
+    fn width(&self) -> usize;
+
+    /// `[tokens, EMBED]` → `[tokens, width]`, written: what is to be remembered of tokens.
+    fn impress(&self, normed: &[f32], news: &mut [f32]);
+
+    /// Appends the next tokens of a row, `[tokens, width]`.
+    fn append(&self, kept: &mut Kept, news: &[f32]);
+
+    /// What the sublayer adds to the stream of the last tokens of some rows: `[tokens, EMBED]` → the
+    /// same, written. `rows` has what each of them keeps, these tokens included, and which they are.
+    fn look_back(&self, normed: &[f32], rows: &[(&Kept, Range<usize>)], out: &mut [f32]);
+}
+
+/// A sublayer with such a memory, reading.
+pub(in crate::ops) struct Remembering<'a, M> {
+    norm: [&'a [f32]; 2],
+    memory: M,
+    rows: Vec<Kept>,
+}
+
+impl<'a, M> Remembering<'a, M> {
+    /// So many rows that have read nothing.
+    pub(in crate::ops) fn new<const EMBED: usize>(
+        norm: &'a LayerNorm<EMBED, f32, Cpu>,
+        memory: M,
+        rows: usize,
+    ) -> Self {
+        Self {
+            norm: [host(&norm.weight), host(&norm.bias)],
+            memory,
+            rows: vec![Kept::default(); rows],
+        }
+    }
+}
+
+/// One row's part in a reading.
+struct Row<'a> {
+    kept: Kept,
+    before: &'a [Range<usize>],
+    own: Range<usize>,
+}
+
+impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, M> {
+    fn try_read(
+        &mut self,
+        x: Stream<EMBED, f32, Cpu>,
+        new: &NewTokens<'_>,
+    ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+        let x = x.try_contiguous()?;
+        let device = x.device();
+        let (x, shards, width) = (host(&x), plan(new.starts), self.memory.width());
+
+        // What is remembered first, of all tokens: rows begin with tokens of other rows.
+        let mut normed = Scratch::new(x.len());
+        let mut news = Scratch::new(x.len() / EMBED * width);
+        let parts = split(&shards, EMBED, &mut normed).into_par_iter();
+        (parts.zip(split(&shards, width, &mut news)).zip(&shards)).for_each(
+            |((normed, news), shard)| {
+                normalise(shard.rows(x, EMBED), self.norm, normed);
+                self.memory.impress(normed, news);
+            },
+        );
+
+        let (mut work, mut rows) = (vec![], new.rows.iter().zip(new.before));
+        for shard in &shards {
+            let own = shard.starts.windows(2).map(|w| w[0]..w[1]);
+            let of_shard: Vec<Row<'_>> = (own.zip(&mut rows))
+                .map(|(own, (&row, before))| Row {
+                    kept: std::mem::take(&mut self.rows[row]),
+                    before,
+                    own,
+                })
+                .collect();
+            work.push((shard, of_shard));
+        }
+        let memory = &self.memory;
+        let done: Vec<(Vec<f32>, Vec<Row<'_>>)> = work
+            .into_par_iter()
+            .map(|(shard, mut rows)| {
+                for row in &mut rows {
+                    for tokens in row.before.iter().chain([&row.own]) {
+                        let news = &news[tokens.start * width..tokens.end * width];
+                        memory.append(&mut row.kept, news);
+                    }
+                }
+                let (mut last, mut end) = (vec![], 0);
+                for row in &rows {
+                    let start = end;
+                    end += new.wanted_of(row.own.clone()).len();
+                    last.push((&row.kept, start..end));
+                }
+                let normed = wanted::<EMBED>(new, shard, &normed);
+                let mut y = vec![0.0; normed.len()];
+                memory.look_back(&normed, &last, &mut y);
+                let x = wanted::<EMBED>(new, shard, x);
+                y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
+                (y, rows)
+            })
+            .collect();
+
+        let (mut y, mut rows) = (vec![], new.rows.iter());
+        for (part, of_shard) in done {
+            y.extend(part);
+            for (row, &at) in of_shard.into_iter().zip(&mut rows) {
+                self.rows[at] = row.kept;
+            }
+        }
+        let shape = (y.len() / EMBED, Const::<EMBED>);
+        device.try_tensor_from_vec(y, shape)
+    }
+}
+
+/// The rows of a shard's tokens that are given back, of a `[tokens, EMBED]` matrix of all.
+fn wanted<'a, const EMBED: usize>(
+    new: &NewTokens<'_>,
+    shard: &Shard,
+    matrix: &'a [f32],
+) -> Cow<'a, [f32]> {
+    if new.wanted == Wanted::All {
+        return Cow::Borrowed(shard.rows(matrix, EMBED));
+    }
+    let tokens = shard.starts.windows(2).map(|w| new.wanted_of(w[0]..w[1]));
+    let rows = tokens.flat_map(|t| &matrix[t.start * EMBED..t.end * EMBED]);
+    Cow::Owned(rows.copied().collect())
+}

@@ -1,0 +1,107 @@
+//! A sublayer's reader against one that reads everything again.
+
+use dfdx::nn::BuildModule;
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::shapes::Const;
+use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
+
+use super::*;
+use crate::data::ragged::Ragged;
+use crate::ops::testing::{assert_close, fill, numbers, weights};
+
+/// One row in a reading: its number, which row above of the same reading it begins like, with how many
+/// of what that one reads, and how many tokens it reads of its own.
+type Row = (usize, Option<(usize, usize)>, usize);
+
+/// The row by itself.
+fn alone(row: usize, own: usize) -> Row {
+    (row, None, own)
+}
+
+/// Readings of some rows of one reader, one after another.
+type Readings<'a> = &'a [&'a [Row]];
+
+/// Checks a sublayer of weights `F` in single precision; `exact` is the whole sublayer on whole rows.
+#[track_caller]
+pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
+    fast: for<'a> fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, Cpu>,
+    exact: fn(&E, Stream<EMBED, f64, Cpu>, &Ragged) -> Result<Stream<EMBED, f64, Cpu>, CpuError>,
+) where
+    F: TensorCollection<f32, Cpu> + BuildModule<Cpu, f32>,
+    E: TensorCollection<f64, Cpu> + BuildModule<Cpu, f64>,
+{
+    let device = Cpu::default();
+    let (mut weights_32, mut weights_64): (F, E) =
+        (BuildModule::build(&device), BuildModule::build(&device));
+    let values: Vec<Vec<f64>> = (weights(&weights_64).iter().enumerate())
+        .map(|(i, w)| numbers(w.len(), 1.0 + i as f64))
+        .collect();
+    fill(&mut weights_32, &values);
+    fill(&mut weights_64, &values);
+
+    let many: Vec<Row> = (0..50).map(|row| alone(row, 1 + row * 5 % 12)).collect();
+    let some: Vec<Row> = (0..50).step_by(3).map(|row| alone(row, 1)).collect();
+    let tree: Vec<Row> = (0..50)
+        .map(|row| (row, (row > 0).then(|| (row - 1, row % 4)), 3 + row % 3))
+        .collect();
+    let readings: [Readings<'_>; 5] = [
+        &[&[alone(0, 1)]],
+        &[
+            &[alone(0, 3), alone(1, 1), alone(2, 7)],
+            &[alone(1, 1)],
+            &[alone(2, 2), alone(0, 20)],
+        ],
+        &[&many, &some, &some, &many],
+        &[&tree, &some, &many],
+        // What is kept outgrows its room.
+        &[
+            &[alone(0, 31)],
+            &[alone(0, 1)],
+            &[alone(0, 1)],
+            &[alone(0, 40)],
+        ],
+    ];
+    for readings in readings {
+        for wanted in [Wanted::All, Wanted::Last] {
+            let (mut fast, mut exact) = (
+                fast(&weights_32, 50),
+                Rereading::new(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
+            );
+            for (salt, reading) in readings.iter().enumerate() {
+                check_one(fast.as_mut(), &mut exact, (reading, wanted), salt as f64);
+            }
+        }
+    }
+}
+
+fn check_one<const EMBED: usize>(
+    fast: &mut dyn Reader<EMBED, f32, Cpu>,
+    exact: &mut dyn Reader<EMBED, f64, Cpu>,
+    (reading, wanted): (&[Row], Wanted),
+    salt: f64,
+) {
+    let device = Cpu::default();
+    let (mut starts, mut paths, mut before) = (vec![0], Vec::<Vec<usize>>::new(), vec![]);
+    for (_, like, own) in reading {
+        let end: usize = starts[starts.len() - 1];
+        let path = like.map_or(vec![], |(row, count)| paths[row][..count].to_vec());
+        before.push(path.iter().map(|&token| token..token + 1).collect());
+        paths.push(path.into_iter().chain(end..end + own).collect());
+        starts.push(end + own);
+    }
+    let rows: Vec<usize> = reading.iter().map(|(row, ..)| *row).collect();
+    let new = NewTokens {
+        rows: &rows,
+        starts: &starts,
+        before: &before,
+        wanted,
+    };
+    let x = numbers(starts[rows.len()] * EMBED, 20.0 + salt);
+    let shape = (starts[rows.len()], Const::<EMBED>);
+    let x_32 = device.tensor_from_vec(x.iter().map(|&v| v as f32).collect(), shape);
+    let y = fast.try_read(x_32, &new).expect("a sublayer").as_vec();
+    let truth = exact.try_read(device.tensor_from_vec(x, shape), &new);
+    let truth = truth.expect("a sublayer").as_vec();
+    let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+    assert_close(&format!("{reading:?}"), &y, &truth, 1e-5, 0.0);
+}
