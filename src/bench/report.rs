@@ -77,7 +77,7 @@ pub struct Decode {
     pub questions: usize,
     /// Mean length of the answers, in characters.
     pub answer_characters: f64,
-    /// How long all took.
+    /// How long all took: the median of several rounds.
     pub seconds: f64,
     /// Questions answered a second: each asks for one name of a place.
     pub names_per_second: f64,

@@ -1,140 +1,138 @@
-//! How the CPU keeps keys and values: each head's by themselves, in the order in which they are read.
+//! How keys and values of a row are kept: in blocks of 32 tokens, a block head by head.
 //!
-//! Of a head first the keys, `[HEAD_DIM, room]`, so that the scores of many keys grow side by side,
-//! then the values, `[room, HEAD_DIM]`. Room is made for whole panels of tokens.
+//! Of a head first the keys, `[HEAD_DIM, 32]`, so that the scores of 32 keys grow side by side, then
+//! the values, `[32, HEAD_DIM]`. What is kept never moves.
 
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::wide;
+use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::Kept;
 
-/// Tokens that room is made for at a time: an answer seldom moves what is kept.
-const ROOM: usize = 32;
+/// Tokens of a block: as many as lie side by side in a panel of the matrix kernel.
+const BLOCK: usize = 32;
 
-/// Keys and values of one head.
-#[derive(Clone, Copy)]
-pub(super) struct HeadKept<'a, const HEAD_DIM: usize> {
-    /// Number of tokens, and of those there is room for.
-    pub(super) tokens: usize,
-    room: usize,
-    keys: &'a [f32],
-    values: &'a [f32],
-}
-
-impl Kept {
-    /// Appends new tokens, `[tokens, 2 * EMBED]`: their keys and values side by side.
-    pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(&mut self, news: &[f32]) {
-        let embed = HEADS * HEAD_DIM;
-        let count = news.len() / (2 * embed);
-        self.make_room::<HEADS, HEAD_DIM>(self.tokens + count);
-        let room = self.numbers.len() / (2 * embed);
-        for (head, kept) in self
-            .numbers
-            .chunks_exact_mut(2 * HEAD_DIM * room)
-            .enumerate()
-        {
-            let (keys, values) = kept.split_at_mut(HEAD_DIM * room);
-            for (token, new) in (self.tokens..).zip(news.chunks_exact(2 * embed)) {
-                let (key, value) = new.split_at(embed);
-                let columns = head * HEAD_DIM..(head + 1) * HEAD_DIM;
-                for (row, key) in keys.chunks_exact_mut(room).zip(&key[columns.clone()]) {
-                    row[token] = *key;
-                }
-                values[token * HEAD_DIM..][..HEAD_DIM].copy_from_slice(&value[columns]);
+/// Appends new tokens to what is kept of `HEADS` heads: `news: [tokens, 2 * HEADS * HEAD_DIM]` has
+/// their keys and values side by side.
+pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(kept: &mut Kept, news: &[f32]) {
+    let width = 2 * HEADS * HEAD_DIM;
+    let mut news = news;
+    while !news.is_empty() {
+        let first = kept.tokens % BLOCK;
+        if first == 0 {
+            kept.blocks.push(Scratch::new(width * BLOCK));
+        }
+        let count = (BLOCK - first).min(news.len() / width);
+        let (now, later) = news.split_at(count * width);
+        let block = kept.blocks.last_mut().expect("a block that is not full");
+        for (head, kept) in block.chunks_exact_mut(2 * HEAD_DIM * BLOCK).enumerate() {
+            let (keys, values) = kept.split_at_mut(HEAD_DIM * BLOCK);
+            for (channel, row) in keys.chunks_exact_mut(BLOCK).enumerate() {
+                let news = now[head * HEAD_DIM + channel..].iter().step_by(width);
+                (row[first..first + count].iter_mut().zip(news)).for_each(|(key, new)| *key = *new);
+            }
+            let values = values[first * HEAD_DIM..].chunks_exact_mut(HEAD_DIM);
+            for (value, new) in values.zip(now.chunks_exact(width)) {
+                value.copy_from_slice(&new[(HEADS + head) * HEAD_DIM..][..HEAD_DIM]);
             }
         }
-        self.tokens += count;
-    }
-
-    /// Moves what is kept where there is room for so many tokens.
-    fn make_room<const HEADS: usize, const HEAD_DIM: usize>(&mut self, tokens: usize) {
-        let width = 2 * HEADS * HEAD_DIM;
-        let (old, new) = (self.numbers.len() / width, tokens.next_multiple_of(ROOM));
-        if tokens <= old {
-            return;
-        }
-        let mut numbers = vec![0.0; width * new];
-        // The keys of a head are `HEAD_DIM` rows, its values one.
-        for head in 0..HEADS {
-            let [from, to] = [old, new].map(|room| head * 2 * HEAD_DIM * room);
-            for row in 0..HEAD_DIM {
-                let [from, to] = [from + row * old, to + row * new];
-                numbers[to..to + self.tokens]
-                    .copy_from_slice(&self.numbers[from..from + self.tokens]);
-            }
-            let [from, to] = [from + HEAD_DIM * old, to + HEAD_DIM * new];
-            let count = self.tokens * HEAD_DIM;
-            numbers[to..to + count].copy_from_slice(&self.numbers[from..from + count]);
-        }
-        self.numbers = numbers;
-    }
-
-    /// One head's keys and values.
-    pub(super) fn head<const HEADS: usize, const HEAD_DIM: usize>(
-        &self,
-        head: usize,
-    ) -> HeadKept<'_, HEAD_DIM> {
-        let room = self.numbers.len() / (2 * HEADS * HEAD_DIM);
-        let size = HEAD_DIM * room;
-        let (keys, values) = self.numbers[head * 2 * size..][..2 * size].split_at(size);
-        HeadKept {
-            tokens: self.tokens,
-            room,
-            keys,
-            values,
-        }
+        kept.tokens += count;
+        news = later;
     }
 }
 
-impl<const HEAD_DIM: usize> HeadKept<'_, HEAD_DIM> {
-    /// `scale * queries · keysᵀ`: `queries`, rows `step` apart, → `scores: [rows, tokens]`, written.
-    pub(super) fn scores(
-        &self,
-        (rows, queries, step): (usize, &[f32], usize),
-        scale: f32,
-        scores: &mut [f32],
-    ) {
-        if rows == 1 {
-            // One pass over the keys where they lie.
-            scores.fill(0.0);
-            wide(
-                #[inline(always)]
-                || {
-                    for (row, query) in self.keys.chunks_exact(self.room).zip(queries) {
-                        let query = scale * query;
-                        for (score, key) in scores.iter_mut().zip(row) {
-                            *score += query * key;
-                        }
-                    }
-                },
-            );
-            return;
-        }
-        let keys = Packed::new(View::rows(self.keys, self.room), HEAD_DIM, self.tokens);
-        let (left, target) = (Left::Rows(queries, step), Target::set(scores, self.tokens));
-        multiply(rows, left, &keys, scale, Part::Whole, target);
-    }
+/// Keys and values of one head, with the number of tokens that they are of, block by block.
+fn blocks<const HEAD_DIM: usize>(
+    kept: &Kept,
+    head: usize,
+) -> impl Iterator<Item = (usize, &[f32], &[f32])> {
+    kept.blocks.iter().enumerate().map(move |(i, block)| {
+        let size = HEAD_DIM * BLOCK;
+        let (keys, values) = block[head * 2 * size..][..2 * size].split_at(size);
+        (BLOCK.min(kept.tokens - i * BLOCK), keys, values)
+    })
+}
 
-    /// `weights · values`: `weights: [rows, tokens]` → `heads: [rows, HEAD_DIM]`, rows `step` apart,
-    /// written.
-    pub(super) fn blend(&self, weights: &[f32], heads: &mut [f32], step: usize) {
-        if weights.len() == self.tokens {
-            wide(
-                #[inline(always)]
-                || {
-                    let mut sums = [0.0; HEAD_DIM];
-                    for (value, weight) in self.values.chunks_exact(HEAD_DIM).zip(weights) {
-                        for (sum, value) in sums.iter_mut().zip(value) {
-                            *sum += weight * value;
-                        }
-                    }
-                    heads[..HEAD_DIM].copy_from_slice(&sums);
-                },
+/// How far apart rows of scores are: whole blocks.
+pub(super) fn score_step(kept: &Kept) -> usize {
+    kept.blocks.len() * BLOCK
+}
+
+/// `scale * queries · keysᵀ` of one head: `queries: [rows, HEAD_DIM]`, rows `step` apart, →
+/// `scores: [rows, tokens]`, written, rows [`score_step`] apart.
+pub(super) fn scores<const HEAD_DIM: usize>(
+    kept: &Kept,
+    head: usize,
+    (rows, queries, step): (usize, &[f32], usize),
+    scale: f32,
+    scores: &mut [f32],
+) {
+    for (i, (tokens, keys, _)) in blocks::<HEAD_DIM>(kept, head).enumerate() {
+        let scores = &mut scores[i * BLOCK..];
+        if rows > 1 {
+            let keys = Packed::new(View::rows(keys, BLOCK), HEAD_DIM, tokens);
+            let (left, target) = (
+                Left::Rows(queries, step),
+                Target::set(scores, score_step(kept)),
             );
-            return;
+            multiply(rows, left, &keys, scale, Part::Whole, target);
+            continue;
         }
-        let values = Packed::new(View::rows(self.values, HEAD_DIM), self.tokens, HEAD_DIM);
-        let (left, target) = (Left::Rows(weights, self.tokens), Target::set(heads, step));
-        let rows = weights.len() / self.tokens;
-        multiply(rows, left, &values, 1.0, Part::Whole, target);
+        // One pass over the keys where they lie.
+        let sums: [f32; BLOCK] = wide(
+            #[inline(always)]
+            || weighted_sum(keys, &queries[..HEAD_DIM]),
+        );
+        for (score, sum) in scores[..tokens].iter_mut().zip(sums) {
+            *score = scale * sum;
+        }
     }
+}
+
+/// `weights · values` of one head: `weights: [rows, tokens]`, rows [`score_step`] apart, → `heads: [rows, HEAD_DIM]`, rows `step`
+/// apart, written.
+pub(super) fn blend<const HEAD_DIM: usize>(
+    kept: &Kept,
+    head: usize,
+    weights: &[f32],
+    heads: &mut [f32],
+    step: usize,
+) {
+    let rows = weights.len() / score_step(kept);
+    for (i, (tokens, _, values)) in blocks::<HEAD_DIM>(kept, head).enumerate() {
+        let weights = &weights[i * BLOCK..];
+        if rows > 1 {
+            let values = Packed::new(View::rows(values, HEAD_DIM), tokens, HEAD_DIM);
+            let target = Target {
+                add: i > 0,
+                ..Target::set(heads, step)
+            };
+            let left = Left::Rows(weights, score_step(kept));
+            multiply(rows, left, &values, 1.0, Part::Whole, target);
+            continue;
+        }
+        let heads: &mut [f32; HEAD_DIM] = (&mut heads[..HEAD_DIM]).try_into().expect("a head");
+        if i == 0 {
+            heads.fill(0.0);
+        }
+        let sums: [f32; HEAD_DIM] = wide(
+            #[inline(always)]
+            || weighted_sum(values, &weights[..tokens]),
+        );
+        heads
+            .iter_mut()
+            .zip(sums)
+            .for_each(|(head, sum)| *head += sum);
+    }
+}
+
+/// `Σ weights[i] * rows[i]`, rows of `WIDTH` elements.
+#[inline(always)]
+fn weighted_sum<const WIDTH: usize>(rows: &[f32], weights: &[f32]) -> [f32; WIDTH] {
+    let mut sums = [0.0; WIDTH];
+    for (row, weight) in rows.as_chunks::<WIDTH>().0.iter().zip(weights) {
+        sums.iter_mut()
+            .zip(row)
+            .for_each(|(sum, x)| *sum += weight * x);
+    }
+    sums
 }

@@ -2,11 +2,9 @@
 //!
 //! How they lie in memory is in `kept.rs`.
 
-use std::ops::Range;
-
 use dfdx::tensor::Cpu;
 
-use super::Projections;
+use super::{Projections, kept};
 use crate::ops::kernels::matmul::{Left, Part, Pass, Target, multiply};
 use crate::ops::kernels::rows::{softmax, wide};
 use crate::ops::kernels::scratch::Scratch;
@@ -35,20 +33,6 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
             proj,
         }
     }
-
-    /// The last tokens of a row look back: `queries: [n, EMBED]` → `heads`, written.
-    fn attend(queries: &[f32], kept: &Kept, heads: &mut [f32]) {
-        let (n, seen) = (queries.len() / EMBED, kept.tokens);
-        let mut scores = Scratch::new(n * seen);
-        let scale = 1.0 / (HEAD_DIM as f32).sqrt();
-        for head in 0..HEADS {
-            let columns = head * HEAD_DIM;
-            let kept = kept.head::<HEADS, HEAD_DIM>(head);
-            kept.scores((n, &queries[columns..], EMBED), scale, &mut scores);
-            softmax_rows(&mut scores, seen);
-            kept.blend(&scores, &mut heads[columns..], EMBED);
-        }
-    }
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Memory
@@ -64,17 +48,28 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Memory
     }
 
     fn append(&self, kept: &mut Kept, news: &[f32]) {
-        kept.append::<HEADS, HEAD_DIM>(news);
+        kept::append::<HEADS, HEAD_DIM>(kept, news);
     }
 
-    fn look_back(&self, normed: &[f32], rows: &[(&Kept, Range<usize>)], out: &mut [f32]) {
-        let [mut queries, mut heads] = [(); 2].map(|()| Scratch::new(normed.len()));
-        apply(&self.query, normed, &mut queries, EMBED);
-        for (kept, tokens) in rows {
-            let at = tokens.start * EMBED..tokens.end * EMBED;
-            Self::attend(&queries[at.clone()], kept, &mut heads[at]);
+    fn ask(&self, normed: &[f32], queries: &mut [f32]) {
+        apply(&self.query, normed, queries, EMBED);
+    }
+
+    fn look_back(&self, kept: &Kept, queries: &[f32], found: &mut [f32]) {
+        let n = queries.len() / EMBED;
+        let mut scores = Scratch::new(n * kept::score_step(kept));
+        let scale = 1.0 / (HEAD_DIM as f32).sqrt();
+        for head in 0..HEADS {
+            let columns = head * HEAD_DIM;
+            let queries = (n, &queries[columns..], EMBED);
+            kept::scores::<HEAD_DIM>(kept, head, queries, scale, &mut scores);
+            softmax_rows(&mut scores, kept);
+            kept::blend::<HEAD_DIM>(kept, head, &scores, &mut found[columns..], EMBED);
         }
-        apply(&self.proj, &heads, out, EMBED);
+    }
+
+    fn add(&self, found: &[f32], out: &mut [f32]) {
+        apply(&self.proj, found, out, EMBED);
     }
 }
 
@@ -85,17 +80,20 @@ fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
     multiply(x.len() / embed, left, weight, 1.0, Part::Whole, target);
 }
 
-/// Softmax of the scores of the last tokens of a row, `[n, seen]`: the last sees all, the one before
-/// it all but the last, and so on; 0 after what a token sees.
-fn softmax_rows(scores: &mut [f32], seen: usize) {
-    let before = seen - scores.len() / seen;
+/// Softmax of the scores of the last tokens of a row: the last sees all, the one before it all but the
+/// last, and so on; 0 after what a token sees.
+fn softmax_rows(scores: &mut [f32], kept: &Kept) {
+    let step = kept::score_step(kept);
+    let before = kept.tokens - scores.len() / step;
     wide(
         #[inline(always)]
         || {
-            for (query, row) in scores.chunks_exact_mut(seen).enumerate() {
-                let (row, hidden) = row.split_at_mut(before + query + 1);
+            for (query, row) in scores.chunks_exact_mut(step).enumerate() {
+                let seen = before + query + 1;
+                row[seen..].fill(f32::NEG_INFINITY);
                 softmax(row);
-                hidden.fill(0.0);
+                // What is left of a key after the query is below the precision of the sum.
+                row[seen..].fill(0.0);
             }
         },
     );

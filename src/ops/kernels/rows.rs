@@ -65,10 +65,28 @@ pub(in crate::ops) fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
+/// The greatest of a row.
+#[inline(always)]
+fn most_of(row: &[f32]) -> f32 {
+    // Written out, and not `f32::max`, which asks about NaN and so keeps to single elements.
+    let greater = |a: f32, b: f32| if b > a { b } else { a };
+    let mut lanes = [f32::NEG_INFINITY; LANES];
+    let (blocks, rest) = row.as_chunks::<LANES>();
+    for block in blocks {
+        for lane in 0..LANES {
+            lanes[lane] = greater(lanes[lane], block[lane]);
+        }
+    }
+    lanes
+        .iter()
+        .chain(rest)
+        .fold(f32::NEG_INFINITY, |most, &x| greater(most, x))
+}
+
 /// Softmax of a row, in place.
 #[inline(always)]
 pub(in crate::ops) fn softmax(row: &mut [f32]) {
-    let most = row.iter().fold(f32::NEG_INFINITY, |most, &s| most.max(s));
+    let most = most_of(row);
     row.iter_mut().for_each(|s| *s = exp(*s - most));
     let scale = 1.0 / sum_of(row, row, |s, _| s);
     row.iter_mut().for_each(|s| *s *= scale);

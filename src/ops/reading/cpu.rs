@@ -19,15 +19,16 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, split};
 use crate::ops::parameters::LayerNorm;
 
-/// What is kept of a row's tokens: how it lies in `numbers` is the sublayer's affair.
-#[derive(Clone, Debug, Default)]
+/// What is kept of a row's tokens: what the blocks hold is the sublayer's affair.
+#[derive(Default)]
 pub(in crate::ops) struct Kept {
     /// Number of tokens.
     pub(in crate::ops) tokens: usize,
-    pub(in crate::ops) numbers: Vec<f32>,
+    pub(in crate::ops) blocks: Vec<Scratch>,
 }
 
-/// How a sublayer remembers tokens and looks back at them, in terms of the normed stream.
+/// How a sublayer remembers tokens and looks back at them, in terms of the normed stream. Matrices have
+/// rows of `EMBED` elements unless something else is said.
 pub(in crate::ops) trait Memory: Sync {
     /// How many numbers of a token later ones need.
     fn width(&self) -> usize;
@@ -38,9 +39,14 @@ pub(in crate::ops) trait Memory: Sync {
     /// Appends the next tokens of a row, `[tokens, width]`.
     fn append(&self, kept: &mut Kept, news: &[f32]);
 
-    /// What the sublayer adds to the stream of the last tokens of some rows: `[tokens, EMBED]` → the
-    /// same, written. `rows` has what each of them keeps, these tokens included, and which they are.
-    fn look_back(&self, normed: &[f32], rows: &[(&Kept, Range<usize>)], out: &mut [f32]);
+    /// What tokens look back for, such as queries; written.
+    fn ask(&self, normed: &[f32], queries: &mut [f32]);
+
+    /// What the last tokens of a row find, themselves included; written.
+    fn look_back(&self, kept: &Kept, queries: &[f32], found: &mut [f32]);
+
+    /// What the sublayer adds to the stream; written.
+    fn add(&self, found: &[f32], out: &mut [f32]);
 }
 
 /// A sublayer with such a memory, reading.
@@ -60,7 +66,7 @@ impl<'a, M> Remembering<'a, M> {
         Self {
             norm: [host(&norm.weight), host(&norm.bias)],
             memory,
-            rows: vec![Kept::default(); rows],
+            rows: (0..rows).map(|_| Kept::default()).collect(),
         }
     }
 }
@@ -109,21 +115,22 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
         let done: Vec<(Vec<f32>, Vec<Row<'_>>)> = work
             .into_par_iter()
             .map(|(shard, mut rows)| {
+                let normed = wanted::<EMBED>(new, shard, &normed);
+                let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(normed.len()));
+                memory.ask(&normed, &mut queries);
+                let mut end = 0;
                 for row in &mut rows {
+                    // What a row keeps is fetched once, for both.
                     for tokens in row.before.iter().chain([&row.own]) {
                         let news = &news[tokens.start * width..tokens.end * width];
                         memory.append(&mut row.kept, news);
                     }
-                }
-                let (mut last, mut end) = (vec![], 0);
-                for row in &rows {
                     let start = end;
-                    end += new.wanted_of(row.own.clone()).len();
-                    last.push((&row.kept, start..end));
+                    end += new.wanted_of(row.own.clone()).len() * EMBED;
+                    memory.look_back(&row.kept, &queries[start..end], &mut found[start..end]);
                 }
-                let normed = wanted::<EMBED>(new, shard, &normed);
                 let mut y = vec![0.0; normed.len()];
-                memory.look_back(&normed, &last, &mut y);
+                memory.add(&found, &mut y);
                 let x = wanted::<EMBED>(new, shard, x);
                 y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
                 (y, rows)
