@@ -5,6 +5,8 @@
 use std::marker::PhantomData;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 use super::decoder::{Decoder, Unread, check_rows};
 use super::gpt::{Network, NetworkReader};
 use super::session::{Session, check_fits, device_error, log_softmax};
@@ -63,8 +65,9 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for Caching<'_, M, D> {
             .try_read((&tree.ids, &places), new)
             .map_err(device_error)?;
         let mut distributions = vec![vec![]; unread.len()];
-        for (&i, logits) in order.iter().zip(logits.chunks_exact(M::VOCAB)) {
-            distributions[i] = log_softmax(logits);
+        let said = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
+        for (&i, said) in order.iter().zip(said.collect::<Vec<_>>()) {
+            distributions[i] = said;
         }
         Ok(distributions)
     }

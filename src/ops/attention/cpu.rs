@@ -16,7 +16,7 @@ use crate::ops::kernels::matmul::{
 };
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut};
+use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Remembering};
 use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
@@ -221,11 +221,4 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
         weight_gradient(normed, (&dqkv, width), qkv);
         sum_rows(&dqkv, width, qkv_bias);
     }
-}
-
-/// Takes the first elements off a slice.
-fn take<'a>(rest: &mut &'a mut [f32], count: usize) -> &'a mut [f32] {
-    let (first, others) = std::mem::take(rest).split_at_mut(count);
-    *rest = others;
-    first
 }

@@ -92,12 +92,15 @@ pub(in crate::ops) fn split<'a>(
     width: usize,
     mut matrix: &'a mut [f32],
 ) -> Vec<&'a mut [f32]> {
-    let cut = |shard: &Shard| {
-        let (own, rest) = std::mem::take(&mut matrix).split_at_mut(shard.len() * width);
-        matrix = rest;
-        own
-    };
-    shards.iter().map(cut).collect()
+    let own = |shard: &Shard| take(&mut matrix, shard.len() * width);
+    shards.iter().map(own).collect()
+}
+
+/// Takes the first elements off a slice.
+pub(in crate::ops) fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+    let (first, others) = std::mem::take(rest).split_at_mut(count);
+    *rest = others;
+    first
 }
 
 /// A slice in parts of the given lengths, which are all of it.
@@ -110,11 +113,7 @@ pub(in crate::ops) fn cut<const N: usize>(
         whole.len(),
         "parts of a whole"
     );
-    lengths.map(|length| {
-        let (part, rest) = std::mem::take(&mut whole).split_at_mut(length);
-        whole = rest;
-        part
-    })
+    lengths.map(|length| take(&mut whole, length))
 }
 
 /// `total[i] += parts[0][i] + parts[1][i] + …`, each element in that order.

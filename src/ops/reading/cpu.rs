@@ -16,7 +16,7 @@ use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::normalise;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::kernels::shards::{Shard, plan, split, take};
 use crate::ops::parameters::LayerNorm;
 
 /// What is kept of a row's tokens: what the blocks hold is the sublayer's affair.
@@ -99,53 +99,62 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
             },
         );
 
-        let (mut work, mut rows) = (vec![], new.rows.iter().zip(new.before));
-        for shard in &shards {
-            let own = shard.starts.windows(2).map(|w| w[0]..w[1]);
-            let of_shard: Vec<Row<'_>> = (own.zip(&mut rows))
-                .map(|(own, (&row, before))| Row {
-                    kept: std::mem::take(&mut self.rows[row]),
-                    before,
-                    own,
-                })
-                .collect();
-            work.push((shard, of_shard));
-        }
-        let memory = &self.memory;
-        let done: Vec<(Vec<f32>, Vec<Row<'_>>)> = work
-            .into_par_iter()
-            .map(|(shard, mut rows)| {
-                let normed = wanted::<EMBED>(new, shard, &normed);
-                let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(normed.len()));
-                memory.ask(&normed, &mut queries);
-                let mut end = 0;
-                for row in &mut rows {
-                    // What a row keeps is fetched once, for both.
-                    for tokens in row.before.iter().chain([&row.own]) {
-                        let news = &news[tokens.start * width..tokens.end * width];
-                        memory.append(&mut row.kept, news);
-                    }
-                    let start = end;
-                    end += new.wanted_of(row.own.clone()).len() * EMBED;
-                    memory.look_back(&row.kept, &queries[start..end], &mut found[start..end]);
-                }
-                let mut y = vec![0.0; normed.len()];
-                memory.add(&found, &mut y);
-                let x = wanted::<EMBED>(new, shard, x);
-                y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
-                (y, rows)
+        let own = new.starts.windows(2).map(|w| w[0]..w[1]);
+        let mut rows: Vec<Row<'_>> = (new.rows.iter().zip(new.before).zip(own))
+            .map(|((&row, before), own)| Row {
+                kept: std::mem::take(&mut self.rows[row]),
+                before,
+                own,
             })
             .collect();
-
-        let (mut y, mut rows) = (vec![], new.rows.iter());
-        for (part, of_shard) in done {
-            y.extend(part);
-            for (row, &at) in of_shard.into_iter().zip(&mut rows) {
-                self.rows[at] = row.kept;
-            }
+        let count = rows.iter().map(|row| new.wanted_of(&row.own).len()).sum();
+        let mut y = vec![0.0; count * EMBED];
+        let (mut rest_of_rows, mut rest_of_y) = (&mut rows[..], &mut y[..]);
+        let mut work = vec![];
+        for shard in &shards {
+            let rows = take(&mut rest_of_rows, shard.documents().count());
+            let wanted: usize = rows.iter().map(|row| new.wanted_of(&row.own).len()).sum();
+            work.push((shard, rows, take(&mut rest_of_y, wanted * EMBED)));
         }
-        let shape = (y.len() / EMBED, Const::<EMBED>);
-        device.try_tensor_from_vec(y, shape)
+        work.into_par_iter().for_each(|(shard, rows, y)| {
+            let normed = wanted::<EMBED>(new, shard, &normed);
+            self.look_back::<EMBED>(new, (&normed, &news), rows, y);
+            let x = wanted::<EMBED>(new, shard, x);
+            y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
+        });
+
+        for (row, &at) in rows.into_iter().zip(new.rows) {
+            self.rows[at] = row.kept;
+        }
+        device.try_tensor_from_vec(y, (count, Const::<EMBED>))
+    }
+}
+
+impl<M: Memory> Remembering<'_, M> {
+    /// The rows of a shard remember what they read and look back: `normed: [wanted tokens, EMBED]` →
+    /// `y`, written; `news` is of all new tokens.
+    fn look_back<const EMBED: usize>(
+        &self,
+        new: &NewTokens<'_>,
+        (normed, news): (&[f32], &[f32]),
+        rows: &mut [Row<'_>],
+        y: &mut [f32],
+    ) {
+        let (memory, width) = (&self.memory, self.memory.width());
+        let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(normed.len()));
+        memory.ask(normed, &mut queries);
+        let mut end = 0;
+        for row in rows {
+            // What a row keeps is fetched once, for both.
+            for tokens in row.before.iter().chain([&row.own]) {
+                let news = &news[tokens.start * width..tokens.end * width];
+                memory.append(&mut row.kept, news);
+            }
+            let start = end;
+            end += new.wanted_of(&row.own).len() * EMBED;
+            memory.look_back(&row.kept, &queries[start..end], &mut found[start..end]);
+        }
+        memory.add(&found, y);
     }
 }
 
@@ -158,7 +167,10 @@ fn wanted<'a, const EMBED: usize>(
     if new.wanted == Wanted::All {
         return Cow::Borrowed(shard.rows(matrix, EMBED));
     }
-    let tokens = shard.starts.windows(2).map(|w| new.wanted_of(w[0]..w[1]));
+    let tokens = shard
+        .starts
+        .windows(2)
+        .map(|w| new.wanted_of(&(w[0]..w[1])));
     let rows = tokens.flat_map(|t| &matrix[t.start * EMBED..t.end * EMBED]);
     Cow::Owned(rows.copied().collect())
 }

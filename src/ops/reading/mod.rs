@@ -63,9 +63,9 @@ pub enum Wanted {
 
 impl NewTokens<'_> {
     /// Those of a row's own new tokens that are given back.
-    fn wanted_of(&self, tokens: Range<usize>) -> Range<usize> {
+    fn wanted_of(&self, tokens: &Range<usize>) -> Range<usize> {
         match self.wanted {
-            Wanted::All => tokens,
+            Wanted::All => tokens.clone(),
             Wanted::Last => tokens.end - 1..tokens.end,
         }
     }

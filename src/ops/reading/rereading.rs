@@ -47,7 +47,7 @@ where
             whole.extend_from_slice(row);
             let end = whole.len() / EMBED;
             starts.push(end);
-            wanted.extend(end - new.wanted_of(own).len()..end);
+            wanted.extend(end - new.wanted_of(&own).len()..end);
         }
         let batch = Ragged {
             tokens: vec![0; whole.len() / EMBED],
