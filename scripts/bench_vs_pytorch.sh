@@ -82,7 +82,7 @@ done
 
 for round in $(seq "$rounds"); do
     echo "== round $round of $rounds: $(uptime)"
-    target/release/attnlab bench experiments/birthplace/vanilla.toml --data "$data" --steps "$steps" \
+    "${CARGO_TARGET_DIR:-target}/release/attnlab" bench experiments/birthplace/vanilla.toml --data "$data" --steps "$steps" \
         "${threads[@]}" --json >"$results/attnlab-$round.json"
     for setting in plain raised; do
         allocator=()
