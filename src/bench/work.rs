@@ -43,6 +43,7 @@ mod tests {
             vocabulary: 10,
             context: 5,
             attention: "vanilla".into(),
+            own: 0,
         };
         let batch = |starts: &[usize]| Ragged {
             tokens: vec![2; starts[starts.len() - 1]],

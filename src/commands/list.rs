@@ -7,7 +7,7 @@ use serde::Serialize;
 use super::{count, print, print_json};
 use crate::cli::List;
 use crate::config;
-use crate::config::schema::AttentionKind;
+use crate::config::shape::ATTENTION_KINDS;
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
@@ -76,14 +76,14 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
 }
 
 fn attention(json: bool) -> Result<()> {
-    let rows: Vec<AttentionRow> = AttentionKind::ALL
+    let rows: Vec<AttentionRow> = ATTENTION_KINDS
         .into_iter()
         .map(|kind| AttentionRow {
-            kind: kind.name(),
-            about: kind.about(),
+            kind: kind.name,
+            about: kind.about,
             shapes: registry::compiled()
                 .iter()
-                .filter(|one| one.shape.attention == kind.name())
+                .filter(|one| one.shape.attention == kind.name)
                 .count(),
         })
         .collect();

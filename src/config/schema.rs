@@ -9,12 +9,14 @@ use std::path::{Path, PathBuf};
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub use attention::{AttentionKind, AttentionSpec};
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
     FinetuneSpec, Objective, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
     default_excerpt,
 };
 
+mod attention;
 mod training;
 
 use super::shape::ModelShape;
@@ -161,44 +163,8 @@ impl ModelSpec {
             hidden: self.hidden,
             vocabulary: self.vocabulary,
             context: self.context,
-            attention: self.attention.kind.name().into(),
-        }
-    }
-}
-
-/// Which attention, with its own keys.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct AttentionSpec {
-    /// `"vanilla"`: causal softmax attention.
-    pub kind: AttentionKind,
-}
-
-/// See [`AttentionSpec::kind`]. A further kind goes into [`super::shape::ATTENTION_KINDS`] too.
-#[derive(
-    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord, Hash,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum AttentionKind {
-    /// Causal multi-head softmax attention.
-    Vanilla,
-}
-
-impl AttentionKind {
-    /// Every kind, in alphabetical order.
-    pub const ALL: [Self; 1] = [Self::Vanilla];
-
-    /// What it is, in a line, with its source.
-    pub fn about(self) -> &'static str {
-        match self {
-            Self::Vanilla => "causal multi-head softmax attention (Vaswani et al. 2017)",
-        }
-    }
-
-    /// The word in the TOML, in shapes and in tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Vanilla => "vanilla",
+            attention: self.attention.kind.0.name.into(),
+            own: self.attention.own(),
         }
     }
 }

@@ -24,9 +24,127 @@ pub struct ModelShape {
     pub context: usize,
     /// The attention kind as the TOML spells it, such as `vanilla`.
     pub attention: Cow<'static, str>,
+    /// The kind's own number, such as a window; 0 for a kind without one.
+    pub own: usize,
+}
+
+/// What the configuration and the build script know of a kind of attention.
+#[derive(Clone, Copy, Debug)]
+pub struct KindOfAttention {
+    /// As the TOML spells it: `sliding-window` is the type `sliding_window::SlidingWindow`.
+    pub name: &'static str,
+    /// What it is, in a line, with its source.
+    pub about: &'static str,
+    /// The key in `[model.attention]` of its own number, if it has one.
+    pub own_key: Option<&'static str>,
+    /// What its type has as constants besides width, heads and width of a head.
+    pub constants: fn(&ModelShape) -> Vec<usize>,
+    /// What is wrong with a shape, if anything is: a sentence about `model.attention`.
+    pub refuses: fn(&ModelShape) -> Option<String>,
+}
+
+/// The kinds of attention, in alphabetical order, a line each. How to add one is in
+/// `src/model/attention/README.md`.
+pub const ATTENTION_KINDS: [KindOfAttention; 7] = [
+    kind(
+        "alibi",
+        "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
+    ),
+    kind(
+        "grouped-query",
+        "groups of heads share keys and values (Ainslie et al. 2023)",
+    )
+    .with("kv_heads", |shape| vec![shape.own * shape.head_dim])
+    .refusing(uneven_groups),
+    kind(
+        "linear",
+        "similarities of features instead of a softmax (Katharopoulos et al. 2020)",
+    ),
+    kind(
+        "multi-query",
+        "all heads share keys and values (Shazeer 2019)",
+    ),
+    kind(
+        "rope",
+        "queries and keys rotated by their place (Su et al. 2021)",
+    )
+    .refusing(odd_heads),
+    kind(
+        "sliding-window",
+        "a token sees the last few alone (Beltagy et al. 2020)",
+    )
+    .with("window", |shape| vec![shape.own]),
+    kind(
+        "vanilla",
+        "causal multi-head softmax attention (Vaswani et al. 2017)",
+    ),
+];
+
+/// The names of the kinds.
+pub const fn attention_names() -> [&'static str; ATTENTION_KINDS.len()] {
+    let mut names = [""; ATTENTION_KINDS.len()];
+    let mut i = 0;
+    while i < names.len() {
+        names[i] = ATTENTION_KINDS[i].name;
+        i += 1;
+    }
+    names
+}
+
+/// A kind without a number of its own.
+const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
+    KindOfAttention {
+        name,
+        about,
+        own_key: None,
+        constants: |_| vec![],
+        refuses: |_| None,
+    }
+}
+
+impl KindOfAttention {
+    /// The same with a number of its own.
+    const fn with(self, own_key: &'static str, constants: fn(&ModelShape) -> Vec<usize>) -> Self {
+        Self {
+            own_key: Some(own_key),
+            constants,
+            ..self
+        }
+    }
+
+    /// The same with a rule about the shape.
+    const fn refusing(self, refuses: fn(&ModelShape) -> Option<String>) -> Self {
+        Self { refuses, ..self }
+    }
+
+    /// The kind of that name.
+    pub fn named(name: &str) -> Option<&'static Self> {
+        ATTENTION_KINDS.iter().find(|kind| kind.name == name)
+    }
+}
+
+fn odd_heads(shape: &ModelShape) -> Option<String> {
+    let odd = !shape.head_dim.is_multiple_of(2);
+    odd.then(|| {
+        format!(
+            "rotates pairs of channels, and `model.head_dim` = {} is odd",
+            shape.head_dim
+        )
+    })
+}
+
+fn uneven_groups(shape: &ModelShape) -> Option<String> {
+    let uneven = shape.own == 0 || !shape.heads.is_multiple_of(shape.own);
+    uneven.then(|| {
+        format!(
+            "has as many heads in each group: `kv_heads` must divide `model.heads` = {}",
+            shape.heads
+        )
+    })
 }
 
 /// The keys that make a shape, in the order of the fields; the last one is a name, the others are counts.
+/// The number of the kind's own comes after them.
 pub const SHAPE_KEYS: [&str; 8] = [
     "model.layers",
     "model.embed",
@@ -38,9 +156,8 @@ pub const SHAPE_KEYS: [&str; 8] = [
     "model.attention.kind",
 ];
 
-/// The attention kinds that there are, as the TOML spells them: `schema::AttentionKind` for the
-/// build script, which must not name a type that does not exist. A test compares the two.
-pub const ATTENTION_KINDS: [&str; 1] = ["vanilla"];
+/// The table of the kind and its own number.
+const ATTENTION: &str = "model.attention";
 
 impl ModelShape {
     /// Reads a shape from wherever keys can be looked up; absent if any of [`SHAPE_KEYS`] is.
@@ -58,6 +175,8 @@ impl ModelShape {
             context,
             attention,
         ] = SHAPE_KEYS;
+        let attention = name(attention)?;
+        let own_key = KindOfAttention::named(&attention).and_then(|kind| kind.own_key);
         Some(Self {
             layers: count(layers)?,
             embed: count(embed)?,
@@ -66,7 +185,11 @@ impl ModelShape {
             hidden: count(hidden)?,
             vocabulary: count(vocabulary)?,
             context: count(context)?,
-            attention: name(attention)?.into(),
+            own: match own_key {
+                Some(key) => count(&format!("{ATTENTION}.{key}"))?,
+                None => 0,
+            },
+            attention: attention.into(),
         })
     }
 
@@ -83,10 +206,15 @@ impl ModelShape {
         ]
     }
 
-    /// Whether such a model can be built: every count at least 1, and `heads * head_dim = embed`.
+    /// Whether such a model can be built: every count at least 1, `heads * head_dim = embed`, and what the
+    /// kind of attention asks for.
     pub fn is_consistent(&self) -> bool {
+        let kind = KindOfAttention::named(&self.attention);
         self.counts().iter().all(|(_, count)| *count > 0)
             && self.heads.checked_mul(self.head_dim) == Some(self.embed)
+            && kind.is_none_or(|kind| {
+                kind.own_key.is_some() == (self.own > 0) && (kind.refuses)(self).is_none()
+            })
     }
 
     /// How far two shapes are apart: the sum of `|ln ratio|` over the counts, and a further
@@ -95,7 +223,9 @@ impl ModelShape {
         let sizes: f64 = (self.counts().iter().zip(other.counts()))
             .map(|((_, a), (_, b))| ((*a).max(1) as f64 / b.max(1) as f64).ln().abs())
             .sum();
+        let own = (self.own as f64 - other.own as f64).abs().ln_1p();
         sizes
+            + own
             + if self.attention == other.attention {
                 0.0
             } else {
@@ -109,7 +239,11 @@ impl fmt::Display for ModelShape {
         for (name, count) in self.counts() {
             write!(f, "{name}={count} ")?;
         }
-        write!(f, "attention={}", self.attention)
+        write!(f, "attention={}", self.attention)?;
+        match KindOfAttention::named(&self.attention).and_then(|kind| kind.own_key) {
+            Some(key) => write!(f, " {key}={}", self.own),
+            None => Ok(()),
+        }
     }
 }
 

@@ -11,7 +11,7 @@ use crate::ops::attention::AttentionDropout;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedReader;
+use crate::ops::reading::{BoxedPointwise, BoxedReader, NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
 
 /// `A` is the kind of attention.
@@ -75,12 +75,34 @@ where
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
     }
 
-    /// The two sublayers for reading so many rows bit by bit, without dropout.
-    pub(super) fn readers(&self, rows: usize) -> [BoxedReader<'_, EMBED, N, D>; 2] {
-        [
-            self.attn.reader(&self.ln1, rows),
-            D::feed_forward_reader(&self.ln2, &self.mlp),
-        ]
+    /// The two sublayers for reading so many rows of at most `context` tokens bit by bit.
+    pub(super) fn reader(&self, rows: usize, context: usize) -> BlockReader<'_, EMBED, N, D> {
+        BlockReader {
+            attention: self.attn.reader(&self.ln1, rows, context),
+            feed_forward: D::ready_feed_forward(&self.ln2, &self.mlp),
+        }
+    }
+}
+
+/// A block in the middle of reading some rows.
+pub(super) struct BlockReader<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
+    attention: BoxedReader<'a, EMBED, N, D>,
+    feed_forward: BoxedPointwise<'a, EMBED, N, D>,
+}
+
+impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> BlockReader<'_, EMBED, N, D> {
+    /// `[new tokens, EMBED]` → `[wanted tokens, EMBED]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_read(
+        &mut self,
+        x: Stream<EMBED, N, D>,
+        new: &NewTokens<'_>,
+        wanted: Wanted,
+    ) -> Result<Stream<EMBED, N, D>, D::Err> {
+        let x = self.attention.try_read(x, new, wanted)?;
+        self.feed_forward.try_apply(x)
     }
 }
 

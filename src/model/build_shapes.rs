@@ -26,7 +26,7 @@ mod sweep;
 #[allow(dead_code)]
 mod tree;
 
-use shape::{ATTENTION_KINDS, ModelShape};
+use shape::{KindOfAttention, ModelShape};
 
 fn main() -> ExitCode {
     match generate() {
@@ -92,7 +92,7 @@ fn add(shapes: &mut BTreeMap<ModelShape, PathBuf>, shape: ModelShape, file: &Pat
     if !shape.is_consistent() {
         // A const assertion on it would keep everything else from building.
         warn(file, &format!("no model can have the shape {shape}"));
-    } else if !ATTENTION_KINDS.contains(&&*shape.attention) {
+    } else if KindOfAttention::named(&shape.attention).is_none() {
         warn(
             file,
             &format!("no attention kind has the name {:?}", shape.attention),
@@ -109,12 +109,19 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
             .counts()
             .map(|(name, count)| format!("{name} {count}"))
             .join(", ");
-        let attention = type_name(&shape.attention);
+        let kind = KindOfAttention::named(&shape.attention).expect("`add` refuses other kinds");
+        let module = kind.name.replace('-', "_");
+        let attention = format!(
+            "{module}::{}{:?}",
+            type_name(kind.name),
+            (kind.constants)(shape)
+        );
+        let own = shape.own;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
         let _ = writeln!(
             list,
-            "    shape!({counts}, attention {attention}), // {file}"
+            "    shape!({counts}, own {own}, attention {attention}), // {file}"
         );
     }
     list + "]\n"

@@ -12,7 +12,7 @@ use super::gpt::{Network, NetworkReader};
 use super::session::{Session, check_fits, device_error, log_softmax};
 use crate::error::Result;
 use crate::ops::LabDevice;
-use crate::ops::reading::{NewTokens, Wanted};
+use crate::ops::reading::NewTokens;
 
 /// Rows that a model has read in part.
 pub(super) struct Caching<'a, M, D: LabDevice<f32>> {
@@ -49,20 +49,20 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for Caching<'_, M, D> {
         let tree = Tree::of(&prompts, begin);
         let rows: Vec<usize> = order.iter().map(|&i| unread[i].row).collect();
         let mut places = vec![];
-        for (&row, (prompt, own)) in rows.iter().zip(prompts.iter().zip(&tree.own)) {
+        for ((&row, prompt), own) in rows.iter().zip(&prompts).zip(tree.starts.windows(2)) {
             let end = self.lengths[row] + prompt.len();
-            places.extend(end - own..end);
+            places.extend(end - (own[1] - own[0])..end);
             self.lengths[row] = end;
         }
         let new = NewTokens {
             rows: &rows,
             starts: &tree.starts,
+            places: &places,
             before: &tree.before,
-            wanted: Wanted::Last,
         };
         let logits = self
             .reader
-            .try_read((&tree.ids, &places), new)
+            .try_read(&tree.ids, &new)
             .map_err(device_error)?;
         let mut distributions = vec![vec![]; unread.len()];
         let said = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
@@ -79,19 +79,16 @@ struct Tree {
     ids: Vec<u32>,
     /// Where each prompt's own tokens start in `ids`, and where the last one's end.
     starts: Vec<usize>,
-    /// How many they are: at least one.
-    own: Vec<usize>,
     /// Where in `ids` the tokens before them are.
     before: Vec<Vec<Range<usize>>>,
 }
 
 impl Tree {
-    /// Of sorted prompts, if what they `share` with the one above is left out.
+    /// Of prompts, which are sorted if what they `share` with the one above is to be left out.
     fn of(prompts: &[&[u32]], share: bool) -> Self {
         let mut tree = Self {
             ids: vec![],
             starts: vec![0],
-            own: vec![],
             before: vec![],
         };
         // Where the tokens of the prompt above are.
@@ -106,7 +103,6 @@ impl Tree {
             tree.ids.extend(&prompt[alike..]);
             let start = tree.starts[tree.starts.len() - 1];
             path.push(start..tree.ids.len());
-            tree.own.push(prompt.len() - alike);
             tree.starts.push(tree.ids.len());
             above = prompt;
         }
@@ -139,7 +135,6 @@ mod tests {
         );
         assert_eq!(tree.ids, [1, 1, 2, 3, 4, 5, 3, 4]);
         assert_eq!(tree.starts, [0, 1, 2, 5, 6, 7, 8]);
-        assert_eq!(tree.own, [1, 1, 3, 1, 1, 1]);
         let before: Vec<Vec<u32>> = (tree.before.iter())
             .map(|b| {
                 b.iter()
@@ -153,7 +148,7 @@ mod tests {
             [vec![], vec![], vec![1], vec![1, 2], vec![1], vec![]]
         );
         let apart = Tree::of(&[&[1, 2], &[1, 2]], false);
-        assert_eq!((apart.ids, apart.own), (vec![1, 2, 1, 2], vec![2, 2]));
+        assert_eq!((apart.ids, apart.starts), (vec![1, 2, 1, 2], vec![0, 2, 4]));
         assert!(apart.before.iter().all(Vec::is_empty));
     }
 }

@@ -18,7 +18,9 @@ pub trait Decoder {
     /// Reads on; log-probabilities (nats) of the token after the last of each `unread`, one row of
     /// vocabulary size each.
     ///
-    /// Rows come in ascending order, each at most once; those that are left out stay as they are.
+    /// Rows come in ascending order, each at most once; those that are left out stay as they are. The
+    /// last bits of what is said of a row may depend on the others that are read with it, but not on the
+    /// number of threads.
     ///
     /// # Errors
     /// A row without any new token, or that does not fit the model's context or vocabulary; then

@@ -10,11 +10,11 @@ use dfdx::tensor::{NoneTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
-use super::block::Block;
+use super::block::{Block, BlockReader};
 use crate::data::ragged::Ragged;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
-use crate::ops::reading::{BoxedReader, NewTokens, Wanted};
+use crate::ops::reading::{NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`, as [`super::session::Session`] needs it.
@@ -42,12 +42,11 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
 /// A model in the middle of reading some rows.
 pub(super) trait NetworkReader<D: LabDevice<f32>> {
     /// Unnormalised log-probabilities of the token after the last own token of each row that reads,
-    /// `rows × VOCAB`. The tokens of `new` are given by their ids and their places in their rows.
-    fn try_read(
-        &mut self,
-        ids_and_places: (&[u32], &[usize]),
-        new: NewTokens<'_>,
-    ) -> Result<Vec<f32>, D::Err>;
+    /// `rows × VOCAB`; `ids` are those of the new tokens.
+    ///
+    /// # Errors
+    /// The device's; then the reader is of no more use.
+    fn try_read(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
 }
 
 /// `A` is the kind of attention, with its own constants.
@@ -147,18 +146,17 @@ impl<
 
     fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {
         let blocks = self.blocks.modules.iter();
-        let sublayers = blocks.flat_map(|block| block.readers(rows)).collect();
         Box::new(GptReader {
             model: self,
-            sublayers,
+            blocks: blocks.map(|block| block.reader(rows, CONTEXT)).collect(),
         })
     }
 }
 
-/// The model and its sublayers, two a block, that remember what they have read.
+/// The model and its blocks, which remember what they have read.
 struct GptReader<'a, const EMBED: usize, M, D: LabDevice<f32>> {
     model: &'a M,
-    sublayers: Vec<BoxedReader<'a, EMBED, f32, D>>,
+    blocks: Vec<BlockReader<'a, EMBED, f32, D>>,
 }
 
 impl<
@@ -172,23 +170,18 @@ impl<
 > NetworkReader<D>
     for GptReader<'_, EMBED, Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>, D>
 {
-    fn try_read(
-        &mut self,
-        ids_and_places: (&[u32], &[usize]),
-        mut new: NewTokens<'_>,
-    ) -> Result<Vec<f32>, D::Err> {
+    fn try_read(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err> {
         let model = self.model;
         let (tokens, positions) = (&model.tok_emb.weight, &model.pos_emb);
-        let mut x = D::try_embed(tokens, positions, ids_and_places, Dropout::NONE, NoneTape)?;
-        let last_block = self.sublayers.len() - 2;
-        for (place, sublayer) in self.sublayers.iter_mut().enumerate() {
+        let at = (ids, new.places);
+        let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
+        for (layer, block) in self.blocks.iter_mut().enumerate() {
             // What comes after the last block reads the last tokens alone.
-            new.wanted = if place < last_block {
-                Wanted::All
-            } else {
-                Wanted::Last
+            let wanted = match layer + 1 < LAYERS {
+                true => Wanted::All,
+                false => Wanted::Last,
             };
-            x = sublayer.try_read(x, &new)?; // [new tokens, EMBED], at last [rows, EMBED]
+            x = block.try_read(x, new, wanted)?; // [new tokens, EMBED], at last [rows, EMBED]
         }
         let all: Vec<usize> = (0..new.rows.len()).collect();
         let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]

@@ -185,7 +185,7 @@ type Output<S> = Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>>;
 mod tests {
     use super::*;
     use crate::data::ragged::Sequence;
-    use crate::model::attention::Vanilla;
+    use crate::model::attention::vanilla::Vanilla;
 
     #[test]
     fn every_part_is_timed_as_often_as_asked() {

@@ -58,9 +58,11 @@ macro_rules! shape {
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal, attention $attention:ident
+        context $context:literal, own $own:literal,
+        attention $module:ident::$attention:ident[$($constant:literal),*]
     ) => {{
-        type Kind<D> = attention::$attention<$embed, $heads, $head_dim, f32, D>;
+        type Kind<D> =
+            attention::$module::$attention<$embed, $heads, $head_dim, $($constant,)* f32, D>;
         type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
         Compiled {
             shape: ModelShape {
@@ -72,6 +74,7 @@ macro_rules! shape {
                 vocabulary: $vocabulary,
                 context: $context,
                 attention: Cow::Borrowed(<Kind<Cpu> as Attention<$embed, f32, Cpu>>::KIND),
+                own: $own,
             },
             parameter_count: parameter_count::<Model<Cpu>, Cpu>,
             on_cpu: |start| {

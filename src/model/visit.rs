@@ -253,7 +253,7 @@ mod tests {
         8,
         6,
         5,
-        crate::model::attention::Vanilla<4, 2, 2, f32, Cpu>,
+        crate::model::attention::vanilla::Vanilla<4, 2, 2, f32, Cpu>,
         f32,
         Cpu,
     >;

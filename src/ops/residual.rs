@@ -18,7 +18,7 @@ use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backwar
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
-use super::reading::{NewTokens, Reader};
+use super::reading::Pointwise;
 
 /// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
 ///
@@ -189,14 +189,14 @@ fn forward<const EMBED: usize, B: Branch>(
     (y, saved)
 }
 
-/// Reading with a branch in which every token stands alone: its weights are laid out once.
-pub(super) struct Alone<'a, const EMBED: usize, B: Branch> {
+/// A branch in which every token stands alone, its weights laid out once, without dropout.
+pub(super) struct Ready<'a, const EMBED: usize, B: Branch> {
     norm: &'a LayerNorm<EMBED, f32, Cpu>,
     branch: &'a B,
     weights: B::Weights<'a>,
 }
 
-impl<'a, const EMBED: usize, B: Branch> Alone<'a, EMBED, B> {
+impl<'a, const EMBED: usize, B: Branch> Ready<'a, EMBED, B> {
     pub(super) fn new(norm: &'a LayerNorm<EMBED, f32, Cpu>, branch: &'a B) -> Self {
         Self {
             norm,
@@ -206,12 +206,8 @@ impl<'a, const EMBED: usize, B: Branch> Alone<'a, EMBED, B> {
     }
 }
 
-impl<const EMBED: usize, B: Branch> Reader<EMBED, f32, Cpu> for Alone<'_, EMBED, B> {
-    fn try_read(
-        &mut self,
-        x: Stream<EMBED, f32, Cpu>,
-        _: &NewTokens<'_>,
-    ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+impl<const EMBED: usize, B: Branch> Pointwise<EMBED, f32, Cpu> for Ready<'_, EMBED, B> {
+    fn try_apply(&self, x: Stream<EMBED, f32, Cpu>) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
         let x = x.try_contiguous()?;
         let starts: Vec<usize> = (0..=x.shape().0).collect();
         let net = (norm_of(self.norm), self.branch, &self.weights);

@@ -7,7 +7,7 @@
 
 use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
-use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections};
+use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections, Scoring};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
@@ -121,7 +121,14 @@ fn attention(bencher: Bencher) {
         .bench_local(|| {
             there_and_back(|| {
                 let x = x.clone().put_tape(tape());
-                Cpu::try_attention::<EMBED, HEADS, HEAD_DIM, _>(x, &norm, &weights, &batch, sites)
+                Cpu::try_attention::<EMBED, EMBED, HEADS, HEAD_DIM, _>(
+                    x,
+                    &norm,
+                    &weights,
+                    Scoring::SOFTMAX,
+                    &batch,
+                    sites,
+                )
             })
         });
 }

@@ -58,6 +58,26 @@ fn each_mistake_has_its_text() {
             "attention = 3",
         ),
         (
+            "number of another kind",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"vanilla\", window = 3 }",
+        ),
+        (
+            "kind without its number",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"sliding-window\" }",
+        ),
+        (
+            "kind with a number of nothing",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"sliding-window\", window = 0 }",
+        ),
+        (
+            "groups of unequal size",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"grouped-query\", kv_heads = 3 }",
+        ),
+        (
             "list for a table",
             "attention = { kind = \"vanilla\" }",
             "attention = [\"vanilla\"]",

@@ -7,7 +7,7 @@ use figment::error::Kind;
 use figment::value::Value;
 
 use crate::config::schema::AttentionKind;
-use crate::config::shape::{ATTENTION_KINDS, ModelShape, nearest};
+use crate::config::shape::{ModelShape, attention_names, nearest};
 use crate::config::{compiled, layers, load_with};
 
 fn experiments() -> PathBuf {
@@ -77,7 +77,7 @@ fn the_build_script_and_the_program_agree_on_shapes() {
 }
 
 #[test]
-fn the_build_script_knows_the_attention_kinds_of_the_schema() {
+fn kinds_of_attention_are_read_by_their_names() {
     let value = |name: &str| Value::from(name);
     let Err(error) = value("no such kind").deserialize::<AttentionKind>() else {
         panic!("a kind that cannot be was read");
@@ -85,10 +85,11 @@ fn the_build_script_knows_the_attention_kinds_of_the_schema() {
     let Kind::UnknownVariant(_, kinds) = error.kind else {
         panic!("{error}");
     };
-    assert_eq!(kinds, ATTENTION_KINDS);
-    for kind in ATTENTION_KINDS {
-        let read: AttentionKind = value(kind).deserialize().unwrap();
-        assert_eq!(read.name(), kind);
+    assert_eq!(kinds, attention_names());
+    assert!(kinds.is_sorted());
+    for name in attention_names() {
+        let read: AttentionKind = value(name).deserialize().unwrap();
+        assert_eq!(read.0.name, name);
     }
 }
 
@@ -170,6 +171,7 @@ fn the_nearest_shapes_differ_least() {
         vocabulary: 64,
         context: 64,
         attention: attention.into(),
+        own: 0,
     };
     let compiled = [
         shape(4, 256, "vanilla"),

@@ -101,8 +101,43 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
         let message = format!("`model.heads` = {heads} and `model.head_dim` = {head_dim} {rule} `model.embed` = {embed}");
         (message, format!("`model.heads` can be {}, with `model.head_dim` = {embed} / heads", divisors(embed)))
     });
+    attention(rules, spec);
     rules.fraction("model.dropout", spec.dropout, false);
     rules.fraction("model.initial_deviation", spec.initial_deviation, true);
+}
+
+fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
+    let kind = spec.attention.kind.0;
+    for (name, number) in spec.attention.own_numbers() {
+        let key = format!("model.attention.{name}");
+        match (number, kind.own_key == Some(name)) {
+            (Some(number), true) => rules.at_least(&key, number, 1),
+            (Some(_), false) => rules.helped(true, &[&key, "model.attention.kind"], || {
+                let message = format!(
+                    "`{key}` is not for `model.attention.kind` = {:?}",
+                    kind.name
+                );
+                (message, "remove the key, or change the kind".to_owned())
+            }),
+            (None, true) => rules.helped(true, &[&key, "model.attention.kind"], || {
+                let message = format!("`model.attention.kind` = {:?} needs `{name}`", kind.name);
+                let example = format!("attention = {{ kind = {:?}, {name} = 4 }}", kind.name);
+                (message, format!("such as `{example}`"))
+            }),
+            (None, false) => {}
+        }
+    }
+    let shape = spec.shape();
+    let given = kind.own_key.is_none() || shape.own > 0;
+    let refused = (kind.refuses)(&shape).filter(|_| given && spec.heads > 0);
+    let refused = refused.as_deref();
+    rules.rule(refused.is_some(), &["model.attention.kind"], || {
+        format!(
+            "`model.attention.kind` = {:?} {}",
+            kind.name,
+            refused.unwrap_or_default()
+        )
+    });
 }
 
 /// The divisors that make sense as a number of heads: up to 16 of them, none above 1024.

@@ -1,12 +1,20 @@
 //! Kinds of attention: one type and one file each, chosen when the model type is.
+//!
+//! Those that compare queries with keys are a `Rule` each (`compared.rs`). `README.md` says how to add a kind.
+#![allow(dead_code)] // The experiments say which kinds are compiled in.
 
-mod vanilla;
+pub(super) mod alibi;
+mod compared;
+pub(super) mod grouped_query;
+pub(super) mod linear;
+pub(super) mod multi_query;
+pub(super) mod rope;
+pub(super) mod sliding_window;
+pub(super) mod vanilla;
 
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
-
-pub(super) use vanilla::Vanilla;
 
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
@@ -33,10 +41,12 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit, without dropout.
+    /// The same sublayer for reading so many rows of at most `context` tokens bit by bit, without
+    /// dropout.
     fn reader<'a>(
         &'a self,
         norm: &'a LayerNorm<EMBED, N, D>,
         rows: usize,
+        context: usize,
     ) -> BoxedReader<'a, EMBED, N, D>;
 }

@@ -14,7 +14,7 @@ use super::*;
 use crate::model::gpt::Network;
 use crate::model::{session, visit};
 use crate::ops::adamw::{self, Update};
-use crate::ops::attention::{self, AttentionDropout};
+use crate::ops::attention::{self, AttentionDropout, Scoring};
 use crate::ops::dropout::Dropout;
 use crate::ops::{embedding, feed_forward, head};
 
@@ -55,10 +55,11 @@ impl Composed {
                 context: <Small as Network<Cpu>>::CONTEXT,
             };
             let projections = &block.attn.projections;
-            x = attention::reference::attention::<32, 4, 8, _, _, _>(
+            x = attention::reference::attention::<32, 32, 4, 8, _, _, _>(
                 x,
                 &block.ln1,
                 projections,
+                Scoring::SOFTMAX,
                 batch,
                 attention,
             )?;

@@ -1,13 +1,16 @@
 //! The fast path: projections over a few documents at a time, every head of every document by itself,
 //! without padding.
 //!
-//! Queries, keys and values lie side by side in one `[tokens, 3 * EMBED]` matrix.
+//! Queries, keys and values lie side by side in one `[tokens, EMBED + 2 * KV]` matrix.
+
+use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::heads::{Head, squares};
+use super::heads::{Values, WeightMap, step};
 use super::memory::KeysAndValues;
-use super::{AttentionDropout, AttentionOp, Projections};
+use super::scoring::{Map, Scoring};
+use super::{AttentionDropout, AttentionOp, Projections, assert_heads};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::host;
@@ -28,106 +31,202 @@ const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 impl AttentionOp<f32> for Cpu {
     fn try_attention<
         const EMBED: usize,
+        const KV: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
         T: Tape<f32, Cpu>,
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Projections<EMBED, f32, Cpu>,
+        weights: &Projections<EMBED, KV, f32, Cpu>,
+        scoring: Scoring,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
-        let branch = Attention::<EMBED, HEADS, HEAD_DIM>::new(weights, dropout);
+        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
+        let branch = Attention::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    fn attention_reader<
+        'a,
+        const EMBED: usize,
+        const KV: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a Projections<EMBED, f32, Cpu>,
-        rows: usize,
+        weights: &'a Projections<EMBED, KV, f32, Cpu>,
+        scoring: Scoring,
+        (rows, context): (usize, usize),
     ) -> BoxedReader<'a, EMBED, f32, Cpu> {
-        let memory = KeysAndValues::<EMBED, HEADS, HEAD_DIM>::new(weights);
+        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
+        let memory = KeysAndValues::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, context);
         Box::new(Remembering::new(norm, memory, rows))
     }
 }
 
 /// The sublayer's function of the normed stream.
-struct Attention<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    projections: Projections<EMBED, f32, Cpu>,
-    /// Queries, keys and values as one linear layer: `[3 * EMBED, EMBED]` and `[3 * EMBED]`.
+struct Attention<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> {
+    projections: Projections<EMBED, KV, f32, Cpu>,
+    /// Queries, keys and values as one linear layer: `[EMBED + 2 * KV, EMBED]` and `[EMBED + 2 * KV]`.
     joined: [Vec<f32>; 2],
+    scoring: Scoring,
+    map: Map,
     dropout: AttentionDropout,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    Attention<EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize>
+    Attention<EMBED, KV, HEADS, HEAD_DIM>
 {
     /// Width of queries, keys and values together.
-    const WIDTH: usize = 3 * EMBED;
+    const WIDTH: usize = EMBED + 2 * KV;
 
-    fn new(projections: &Projections<EMBED, f32, Cpu>, dropout: AttentionDropout) -> Self {
-        let three = [&projections.query, &projections.key, &projections.value];
+    /// Heads that share keys and values.
+    const GROUP: usize = EMBED / KV;
+
+    fn new(
+        projections: &Projections<EMBED, KV, f32, Cpu>,
+        scoring: Scoring,
+        dropout: AttentionDropout,
+    ) -> Self {
+        let p = projections;
         let joined = [
-            three.map(|l| host(&l.weight)).concat(),
-            three.map(|l| host(&l.bias)).concat(),
+            [
+                host(&p.query.weight),
+                host(&p.key.weight),
+                host(&p.value.weight),
+            ]
+            .concat(),
+            [host(&p.query.bias), host(&p.key.bias), host(&p.value.bias)].concat(),
         ];
         Self {
             projections: projections.clone(),
             joined,
+            scoring,
+            map: Map::new(scoring, HEAD_DIM, dropout.context),
             dropout,
         }
     }
 
-    /// Every head of every document of a tile.
-    fn heads<'a>(
-        tile: &'a Shard,
-        dropout: AttentionDropout,
-    ) -> impl Iterator<Item = Head<EMBED, HEADS, HEAD_DIM>> + 'a {
+    /// Every head of every document of a tile, with the document's tokens.
+    fn heads(&self, tile: &Shard) -> impl Iterator<Item = (WeightMap, Range<usize>)> {
         let documents = tile.documents().filter(|tokens| !tokens.is_empty());
         documents.flat_map(move |tokens| {
-            (0..HEADS).map(move |head| Head {
-                tokens: tokens.clone(),
-                head,
-                first: tile.starts[0] + tokens.start,
-                dropout,
+            (0..HEADS).map(move |head| {
+                let map = WeightMap {
+                    tokens: tokens.len(),
+                    first: tile.starts[0] + tokens.start,
+                    head,
+                    heads: HEADS,
+                    scoring: self.scoring,
+                    dropout: self.dropout,
+                };
+                (map, tokens.clone())
             })
         })
+    }
+
+    /// Where the queries, keys and values of a head begin whose document begins at a row.
+    fn places(row: usize, head: usize) -> [usize; 3] {
+        let shared = head / Self::GROUP * HEAD_DIM;
+        let columns = [head * HEAD_DIM, EMBED + shared, EMBED + KV + shared];
+        columns.map(|column| row * Self::WIDTH + column)
+    }
+
+    /// Queries and keys of each token of a tile, with its place in its document.
+    fn queries_and_keys<'m>(
+        tile: &Shard,
+        qkv: &'m mut [f32],
+    ) -> impl Iterator<Item = (usize, &'m mut [f32])> {
+        let places = tile.documents().flat_map(|tokens| 0..tokens.len());
+        let rows = qkv.chunks_exact_mut(Self::WIDTH);
+        places.zip(rows.map(|row| &mut row[..EMBED + KV]))
+    }
+
+    /// One head over one document: writes what backward needs, and the head's columns of `heads`.
+    fn attend(map: WeightMap, row: usize, qkv: &[f32], kept: &mut [f32], heads: &mut [f32]) {
+        let (n, scale) = (map.tokens, map.scoring.scale(HEAD_DIM) as f32);
+        let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], Self::WIDTH));
+        let keys = Packed::new(k.t(), HEAD_DIM, n);
+        let target = Target::set(kept, step(n));
+        multiply(n, q.left(), &keys, scale, Part::LowerResult, target);
+        map.weigh(kept);
+        let out = &mut heads[row * EMBED + map.head * HEAD_DIM..];
+        let values = Values {
+            rows: v,
+            width: HEAD_DIM,
+        };
+        map.blend(kept, values, Target::set(out, EMBED));
+    }
+
+    /// Backward of [`Self::attend`]: writes the head's columns of `dqkv`; adds to those of keys and
+    /// values where a head of its group has written them.
+    fn attend_backward(
+        map: WeightMap,
+        row: usize,
+        (qkv, kept): (&[f32], &[f32]),
+        dheads: &[f32],
+        dqkv: &mut [f32],
+    ) {
+        let (n, width, scale) = (map.tokens, Self::WIDTH, map.scoring.scale(HEAD_DIM) as f32);
+        let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], width));
+        let [dq, dk, dv] = Self::places(row, map.head);
+        let add = !map.head.is_multiple_of(Self::GROUP);
+        let dout = View::rows(&dheads[row * EMBED + map.head * HEAD_DIM..], EMBED);
+        let values = Values {
+            rows: v,
+            width: HEAD_DIM,
+        };
+        let target = Target {
+            add,
+            ..Target::set(&mut dqkv[dv..], width)
+        };
+        let mut dscores = map.blend_backward(kept, values, dout, target);
+        map.weigh_backward(kept, &mut dscores);
+        let keys = Packed::new(k, n, HEAD_DIM);
+        let (left, target) = (
+            Left::Rows(&dscores, step(n)),
+            Target::set(&mut dqkv[dq..], width),
+        );
+        multiply(n, left, &keys, scale, Part::LowerLeft, target);
+        let queries = Packed::new(q, n, HEAD_DIM);
+        let target = Target {
+            add,
+            ..Target::set(&mut dqkv[dk..], width)
+        };
+        let left = Left::Columns(&dscores, step(n));
+        multiply(n, left, &queries, scale, Part::UpperLeft, target);
     }
 }
 
 /// What backward needs of a shard.
 struct Saved {
-    /// `[tokens, 3 * EMBED]`.
+    /// Mapped queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
     qkv: Scratch,
-    /// `[length, length]` for every document and head, before dropout, its rows in whole vectors; 0
-    /// above the diagonal.
-    attention: Scratch,
+    /// What is kept of every head's weights, before dropout: see [`WeightMap::elements`].
+    weights: Scratch,
     /// `[tokens, EMBED]`: the heads' outputs, side by side.
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
-    for Attention<EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
+    for Attention<EMBED, KV, HEADS, HEAD_DIM>
 {
     type Saved = Saved;
     type Weights<'a> = [Layer<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let [q, k, v, proj] = {
-            let p = &self.projections;
-            [&p.query, &p.key, &p.value, &p.proj]
-        };
+        let p = &self.projections;
         vec![
-            &q.weight,
-            &k.weight,
-            &v.weight,
-            &q.bias,
-            &k.bias,
-            &v.bias,
-            &proj.weight,
-            &proj.bias,
+            &p.query.weight,
+            &p.key.weight,
+            &p.value.weight,
+            &p.query.bias,
+            &p.key.bias,
+            &p.value.bias,
+            &p.proj.weight,
+            &p.proj.bias,
         ]
     }
 
@@ -149,12 +248,10 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
         let width = Self::WIDTH;
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
-            attention: Scratch::new(
-                HEADS * shard.documents().map(|d| squares(d.len())).sum::<usize>(),
-            ),
+            weights: Scratch::new(self.heads(shard).map(|(map, _)| map.elements()).sum()),
             heads: Scratch::new(shard.len() * EMBED),
         };
-        let mut attention = &mut saved.attention[..];
+        let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let (tokens, at) = (tile.len(), tile.place_in(shard));
             let qkv = &mut saved.qkv[at.start * width..at.end * width];
@@ -163,8 +260,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
             let target = Target::biased(qkv, width, qkv_bias);
             multiply(tokens, left, qkv_weight, 1.0, Part::Whole, target);
             let heads = &mut saved.heads[at.clone()];
-            for head in Self::heads(&tile, self.dropout) {
-                head.attend(qkv, take(&mut attention, head.squares()), heads);
+            for (place, heads) in Self::queries_and_keys(&tile, qkv) {
+                self.map.apply(heads, HEAD_DIM, place);
+            }
+            for (map, tokens) in self.heads(&tile) {
+                let kept = take(&mut weights, map.elements());
+                Self::attend(map, tokens.start, qkv, kept, heads);
             }
             let (left, target) = (
                 Left::Rows(heads, EMBED),
@@ -189,7 +290,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
     ) {
         let width = Self::WIDTH;
         let mut dqkv = Scratch::new(shard.len() * width);
-        let mut attention = &mut saved.attention[..];
+        let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let (tokens, at) = (tile.len(), tile.place_in(shard));
             let [qkv, dqkv] = {
@@ -203,9 +304,14 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
                 Target::set(&mut dheads, EMBED),
             );
             multiply(tokens, left, proj, 1.0, Part::Whole, target);
-            for head in Self::heads(&tile, self.dropout) {
-                let attention = take(&mut attention, head.squares());
-                head.attend_backward(qkv, attention, &dheads, dqkv);
+            for (map, tokens) in self.heads(&tile) {
+                let kept = (&*qkv, &*take(&mut weights, map.elements()));
+                Self::attend_backward(map, tokens.start, kept, &dheads, dqkv);
+            }
+            let mapped = qkv.chunks_exact(width);
+            for ((place, dheads), heads) in Self::queries_and_keys(&tile, dqkv).zip(mapped) {
+                let heads = &heads[..EMBED + KV];
+                self.map.backward(dheads, heads, HEAD_DIM, place);
             }
             let (left, target) = (
                 Left::Rows(dqkv, width),

@@ -3,23 +3,22 @@
 //! Of a head first the keys, `[HEAD_DIM, 32]`, so that the scores of 32 keys grow side by side, then
 //! the values, `[32, HEAD_DIM]`. What is kept never moves.
 
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::wide;
-use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::Kept;
 
 /// Tokens of a block: as many as lie side by side in a panel of the matrix kernel.
-const BLOCK: usize = 32;
+const BLOCK: usize = PANEL;
 
-/// Appends new tokens to what is kept of `HEADS` heads: `news: [tokens, 2 * HEADS * HEAD_DIM]` has
-/// their keys and values side by side.
-pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(kept: &mut Kept, news: &[f32]) {
-    let width = 2 * HEADS * HEAD_DIM;
+/// Appends new tokens to what is kept of some heads: `news: [tokens, 2 * kv]` has their keys, `kv`
+/// wide, and values side by side.
+pub(super) fn append<const HEAD_DIM: usize>(kept: &mut Kept, news: &[f32], kv: usize) {
+    let width = 2 * kv;
     let mut news = news;
     while !news.is_empty() {
         let first = kept.tokens % BLOCK;
         if first == 0 {
-            kept.blocks.push(Scratch::new(width * BLOCK));
+            kept.blocks.push(vec![0.0; width * BLOCK]);
         }
         let count = (BLOCK - first).min(news.len() / width);
         let (now, later) = news.split_at(count * width);
@@ -32,7 +31,7 @@ pub(super) fn append<const HEADS: usize, const HEAD_DIM: usize>(kept: &mut Kept,
             }
             let values = values[first * HEAD_DIM..].chunks_exact_mut(HEAD_DIM);
             for (value, new) in values.zip(now.chunks_exact(width)) {
-                value.copy_from_slice(&new[(HEADS + head) * HEAD_DIM..][..HEAD_DIM]);
+                value.copy_from_slice(&new[kv + head * HEAD_DIM..][..HEAD_DIM]);
             }
         }
         kept.tokens += count;

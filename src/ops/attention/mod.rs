@@ -1,15 +1,18 @@
 //! The attention sublayer of a pre-norm block: layer norm, causal multi-head attention, dropout, residual.
+//!
+//! One op for all kinds that compare queries with keys: they differ in their [`Scoring`] and in how many
+//! heads share keys and values.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod heads;
+pub(in crate::ops) mod heads;
 mod kept;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
+mod scoring;
 
-#[cfg(test)]
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Storage, Tape};
@@ -20,25 +23,27 @@ use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
 use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
+pub use scoring::{Places, Scoring, Weights};
 
-/// The four projections, in the order of the reference's modules.
+/// The four projections, in the order of the reference's modules. `KV` is HEAD_DIM times the number of heads
+/// of keys and values: EMBED, or a part of it where `EMBED / KV` heads, one after another, share them
+/// (Shazeer 2019; Ainslie et al. 2023, GQA, §2.2).
 #[derive(Clone, Debug)]
-pub struct Projections<const EMBED: usize, N: Dtype, D: Storage<N>> {
+pub struct Projections<const EMBED: usize, const KV: usize, N: Dtype, D: Storage<N>> {
     /// To keys, heads side by side.
-    pub key: Linear<EMBED, EMBED, N, D>,
+    pub key: Linear<EMBED, KV, N, D>,
     /// To queries, heads side by side.
     pub query: Linear<EMBED, EMBED, N, D>,
     /// To values, heads side by side.
-    pub value: Linear<EMBED, EMBED, N, D>,
+    pub value: Linear<EMBED, KV, N, D>,
     /// From the heads' outputs back to the stream.
     pub proj: Linear<EMBED, EMBED, N, D>,
 }
 
-#[cfg(test)] // Kinds of attention list the projections themselves: these have no level of names.
-impl<const EMBED: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for Projections<EMBED, N, D>
+impl<const EMBED: usize, const KV: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
+    for Projections<EMBED, KV, N, D>
 {
-    type To<N2: Dtype, D2: Device<N2>> = Projections<EMBED, N2, D2>;
+    type To<N2: Dtype, D2: Device<N2>> = Projections<EMBED, KV, N2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
@@ -83,39 +88,58 @@ impl AttentionDropout {
     }
 }
 
+/// Refuses, when it is compiled, heads that do not make the width, or that cannot share keys and values.
+pub(in crate::ops) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
+    assert!(embed == heads * head_dim, "heads lie side by side");
+    assert!(
+        kv > 0 && kv.is_multiple_of(head_dim) && embed.is_multiple_of(kv),
+        "as many heads share each head of keys and values"
+    );
+}
+
 /// A device that runs the causal attention sublayer over ragged batches.
 pub trait AttentionOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(proj(attend(norm(x))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Within each document and head, `softmax(q kᵀ / √HEAD_DIM) v` over keys at or before the
-    /// query, with dropout on the softmax. Documents do not see each other. No other op may read `x`
-    /// on a tape: a stream has one continuation.
-    /// `HEADS * HEAD_DIM = EMBED`.
+    /// Within each document and head, values blended by the weights that `scoring` gives keys at or
+    /// before the query, with dropout on the weights. Documents do not see each other. No other op may
+    /// read `x` on a tape: a stream has one continuation.
+    /// `HEADS * HEAD_DIM = EMBED`, and `KV` is a multiple of HEAD_DIM that divides it.
     ///
     /// # Errors
     /// The device's.
     ///
-    /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019).
+    /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019); what else
+    /// [`Scoring`] and [`Projections`] cite.
     fn try_attention<
         const EMBED: usize,
+        const KV: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
         T: Tape<N, Self>,
     >(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
-        weights: &Projections<EMBED, N, Self>,
+        weights: &Projections<EMBED, KV, N, Self>,
+        scoring: Scoring,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit.
+    /// The same sublayer for reading so many rows bit by bit, each at most `context` tokens.
     ///
     /// Source: Shazeer 2019, Fast Transformer Decoding, §2.4.
-    fn attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    fn attention_reader<
+        'a,
+        const EMBED: usize,
+        const KV: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
         norm: &'a LayerNorm<EMBED, N, Self>,
-        weights: &'a Projections<EMBED, N, Self>,
-        rows: usize,
+        weights: &'a Projections<EMBED, KV, N, Self>,
+        scoring: Scoring,
+        rows_and_context: (usize, usize),
     ) -> BoxedReader<'a, EMBED, N, Self>;
 }
 
@@ -128,10 +152,24 @@ mod tests {
     use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, batch, check_op};
 
-    type Sublayer<N> = (LayerNorm<6, N, Cpu>, Projections<6, N, Cpu>);
+    /// 3 heads of width 4, or of `KV / 4` for keys and values.
+    type Sublayer<const KV: usize, N> = (LayerNorm<12, N, Cpu>, Projections<12, KV, N, Cpu>);
 
-    #[test]
-    fn agrees_with_the_reference_and_with_finite_differences() {
+    const fn scoring(places: Places, window: Option<usize>, weights: Weights) -> Scoring {
+        Scoring {
+            places,
+            window,
+            weights,
+        }
+    }
+
+    const ROTARY: Scoring = scoring(Places::Rotated, None, Weights::Softmax);
+    const ALIBI: Scoring = scoring(Places::Distance, None, Weights::Softmax);
+    const WINDOW: Scoring = scoring(Places::Unused, Some(5), Weights::Softmax);
+    const LINEAR: Scoring = scoring(Places::Unused, None, Weights::Features);
+    const ALL_AT_ONCE: Scoring = scoring(Places::Rotated, Some(18), Weights::Softmax);
+
+    fn check<const KV: usize>(scoring: Scoring) {
         let device = Cpu::default();
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
@@ -147,33 +185,77 @@ mod tests {
                     output,
                     context: 40,
                 };
-                check_op::<6, 6, Sublayer<f32>, Sublayer<f64>>(Case {
+                check_op::<12, 12, Sublayer<KV, f32>, Sublayer<KV, f64>>(Case {
                     fast_model: BuildModule::build(&device),
                     exact_model: BuildModule::build(&device),
                     fast: &|m, x, _| {
-                        Cpu::try_attention::<6, 2, 3, _>(x, &m.0, &m.1, &batch, dropout)
+                        let (norm, weights) = m;
+                        Cpu::try_attention::<12, KV, 3, 4, _>(
+                            x, norm, weights, scoring, &batch, dropout,
+                        )
                     },
                     exact: &|m, x, _| {
-                        reference::attention::<6, 2, 3, _, _, _>(x, &m.0, &m.1, &batch, dropout)
+                        let (norm, weights) = m;
+                        reference::attention::<12, KV, 3, 4, _, _, _>(
+                            x, norm, weights, scoring, &batch, dropout,
+                        )
                     },
                     plain: &|m, x, _| {
-                        reference::attention::<6, 2, 3, _, _, _>(x, &m.0, &m.1, &batch, dropout)
+                        let (norm, weights) = m;
+                        reference::attention::<12, KV, 3, 4, _, _, _>(
+                            x, norm, weights, scoring, &batch, dropout,
+                        )
                     },
                     tokens: batch.len(),
                     tolerance: 1e-5,
                 });
             }
         }
+        check_reading::<12, Sublayer<KV, f32>, Sublayer<KV, f64>>(
+            &|(norm, weights), rows| {
+                Cpu::attention_reader::<12, KV, 3, 4>(norm, weights, scoring, (rows, 128))
+            },
+            &|(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::attention::<12, KV, 3, 4, _, _, _>(
+                    x, norm, weights, scoring, batch, none,
+                )
+            },
+        );
     }
 
     #[test]
-    fn reading_in_pieces_agrees_with_reading_everything_again() {
-        check_reading::<6, Sublayer<f32>, Sublayer<f64>>(
-            |(norm, weights), rows| Cpu::attention_reader::<6, 2, 3>(norm, weights, rows),
-            |(norm, weights), x, batch| {
-                let none = AttentionDropout::none(batch.longest());
-                reference::attention::<6, 2, 3, _, _, _>(x, norm, weights, batch, none)
-            },
-        );
+    fn softmax() {
+        check::<12>(Scoring::SOFTMAX);
+    }
+
+    #[test]
+    fn rotated_places() {
+        check::<12>(ROTARY);
+    }
+
+    #[test]
+    fn slopes_over_distance() {
+        check::<12>(ALIBI);
+    }
+
+    #[test]
+    fn a_window() {
+        check::<12>(WINDOW);
+    }
+
+    #[test]
+    fn features() {
+        check::<12>(LINEAR);
+    }
+
+    #[test]
+    fn shared_keys_and_values() {
+        check::<4>(Scoring::SOFTMAX);
+    }
+
+    #[test]
+    fn all_at_once() {
+        check::<4>(ALL_AT_ONCE);
     }
 }

@@ -1,10 +1,12 @@
 //! The plain truth: documents are padded to a rectangle, attended with a mask, and laid flat again.
 
 use dfdx::shapes::{Axes4, Axis, Const, Dtype, HasShape};
-use dfdx::tensor::{Tape, Tensor, WithEmptyTape};
-use dfdx::tensor_ops::{Device, GatherTo, PermuteTo, ReshapeTo, TryAdd, TryMatMul, TryMul};
+use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
+use dfdx::tensor_ops::{
+    BroadcastTo, Device, GatherTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
+};
 
-use super::{AttentionDropout, Projections};
+use super::{AttentionDropout, Places, Projections, Scoring, Weights};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::factors;
@@ -16,6 +18,7 @@ const MASKED: f64 = -1e10;
 /// See [`super::AttentionOp::try_attention`].
 pub(crate) fn attention<
     const EMBED: usize,
+    const KV: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
     N: Dtype,
@@ -24,66 +27,103 @@ pub(crate) fn attention<
 >(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &Projections<EMBED, N, D>,
+    weights: &Projections<EMBED, KV, N, D>,
+    scoring: Scoring,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    let device = x.device().clone();
-    let frame = Frame::of(batch);
-    let rectangle = (
-        frame.documents,
-        frame.longest,
-        Const::<HEADS>,
-        Const::<HEAD_DIM>,
-    );
     let normed = norm.try_forward(x.with_empty_tape())?;
-    // [tokens, EMBED] -> [documents, longest, HEADS, HEAD_DIM]
-    let padded = |flat: Stream<EMBED, N, D, T>| {
-        let rows = device.try_tensor_from_vec(frame.token_at.clone(), (frame.token_at.len(),))?;
-        flat.try_gather(rows)?.try_reshape_like(&rectangle)
-    };
-    let q = padded(weights.query.try_forward(normed.with_empty_tape())?)?;
-    let k = padded(weights.key.try_forward(normed.with_empty_tape())?)?;
-    let v = padded(weights.value.try_forward(normed)?)?;
-    let q = q.try_permute::<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?;
-    let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 2, 3, 1>>()?;
-    let v = v.try_permute::<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?;
-    // [documents, HEADS, longest, longest]
-    let square = (
-        frame.documents,
-        Const::<HEADS>,
-        frame.longest,
-        frame.longest,
-    );
-    let fill = |f: &dyn Fn(usize, usize, usize, usize) -> f64| -> Result<Tensor<_, N, D>, D::Err> {
-        let values = frame
-            .square::<HEADS>(f)
-            .into_iter()
-            .map(N::from_f64)
-            .collect::<Option<_>>();
-        device.try_tensor_from_vec(values.expect("a mask is a finite number"), square)
-    };
-    let scale = N::from_f64(1.0 / (HEAD_DIM as f64).sqrt()).expect("a scale is a finite number");
+    let places = batch.places();
+    let mapped =
+        |heads: Stream<EMBED, N, D, T>| map::<EMBED, HEAD_DIM, _, _, _>(heads, scoring, &places);
+    let q = mapped(weights.query.try_forward(normed.with_empty_tape())?)?;
+    let k = mapped(spread::<EMBED, KV, HEAD_DIM, _, _, _>(
+        weights.key.try_forward(normed.with_empty_tape())?,
+    )?)?;
+    let v = spread::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
+    let frame = Frame::of(batch);
+    let q = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
+    let k = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
+    let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
+    let v = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
+    let scale = N::from_f64(scoring.scale(HEAD_DIM)).expect("a scale is a finite number");
     let scores = q.try_matmul(k)?.try_mul(scale)?;
-    let mask = fill(&|_, _, query, key| if key <= query { 0.0 } else { MASKED })?;
-    let attention = scores.try_add(mask)?.try_softmax::<Axis<3>>()?;
-    let kept = fill(&|document, head, query, key| {
-        let token = batch.starts[document] + query;
-        let index = (token * HEADS + head) * dropout.context + key;
-        f64::from(dropout.weights.factor(index as u32))
-    })?;
-    let heads = attention.try_mul(kept)?.try_matmul(v)?;
-    let heads =
-        heads.try_permute::<(usize, usize, Const<HEADS>, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?;
-    let flat = heads.try_reshape_like(&(frame.documents * frame.longest, Const::<EMBED>))?;
-    let rows = device.try_tensor_from_vec(frame.row_of.clone(), (frame.row_of.len(),))?;
-    let y = weights.proj.try_forward(flat.try_gather(rows)?)?;
-    let factors = factors(&device, dropout.output, *x.shape())?;
+    let weights_of_keys = frame.weigh(scores, scoring)?;
+    let heads = frame.blend(weights_of_keys, v, batch, dropout)?;
+    let y = weights.proj.try_forward(frame.flat(heads)?)?;
+    let factors = factors(x.device(), dropout.output, *x.shape())?;
     x.try_add(y.try_mul(factors)?)
 }
 
+/// What [`Scoring`] does with queries or keys before they meet.
+fn map<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Stream<EMBED, N, D, T>,
+    scoring: Scoring,
+    places: &[usize],
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    if scoring.weights == Weights::Features {
+        // elu(x) + 1 = max(x, 0) + e^min(x, 0)
+        let above = heads.with_empty_tape().try_relu()?;
+        let below = heads.try_negate()?.try_relu()?.try_negate()?;
+        return above.try_add(below.try_exp()?);
+    }
+    if scoring.places != Places::Rotated {
+        return Ok(heads);
+    }
+    let device = heads.device().clone();
+    let number = |x: f64| N::from_f64(x).expect("a finite number");
+    let shape = (places.len(), Const::<EMBED>);
+    let angle = |place: usize, channel: usize| {
+        let pair = channel % HEAD_DIM / 2;
+        place as f64 * 10_000f64.powf(-2.0 * pair as f64 / HEAD_DIM as f64)
+    };
+    let table = |f: fn(f64) -> f64| {
+        let of_place = |&place: &usize| (0..EMBED).map(move |c| number(f(angle(place, c))));
+        device.try_tensor_from_vec(places.iter().flat_map(of_place).collect(), shape)
+    };
+    // Channel 2i becomes -x of 2i + 1, and 2i + 1 becomes x of 2i.
+    let mut swap = vec![number(0.0); EMBED * EMBED];
+    for pair in 0..EMBED / 2 {
+        swap[(2 * pair + 1) * EMBED + 2 * pair] = number(-1.0);
+        swap[2 * pair * EMBED + 2 * pair + 1] = number(1.0);
+    }
+    let swap = device.try_tensor_from_vec(swap, (Const::<EMBED>, Const::<EMBED>))?;
+    let swapped = heads.with_empty_tape().try_matmul(swap)?;
+    let turned = swapped.try_mul(table(f64::sin)?)?;
+    heads.try_mul(table(f64::cos)?)?.try_add(turned)
+}
+
+/// Gives every head the keys or values that it shares with others: `[tokens, KV]` → `[tokens, EMBED]`.
+fn spread<
+    const EMBED: usize,
+    const KV: usize,
+    const HEAD_DIM: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    shared: Stream<KV, N, D, T>,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let group = EMBED / KV;
+    let mut copies = vec![N::default(); KV * EMBED];
+    for column in 0..EMBED {
+        let from = column / HEAD_DIM / group * HEAD_DIM + column % HEAD_DIM;
+        copies[from * EMBED + column] = N::ONE;
+    }
+    let shape = (Const::<KV>, Const::<EMBED>);
+    let copies = shared.device().try_tensor_from_vec(copies, shape)?;
+    shared.try_matmul(copies)
+}
+
+/// `[documents, HEADS, longest, HEAD_DIM]`.
+type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
+    Tensor<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), N, D, T>;
+
+/// `[documents, HEADS, longest, longest]`.
+type Squares<const HEADS: usize, N, D, T> = Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
+
 /// Where ragged tokens stand in a `[documents, longest]` rectangle.
-struct Frame {
+pub(crate) struct Frame {
     documents: usize,
     longest: usize,
     /// For each cell of the rectangle its token; 0 where there is none (a masked key, an unread query).
@@ -93,7 +133,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(batch: &Ragged) -> Self {
+    pub(crate) fn of(batch: &Ragged) -> Self {
         let (documents, longest) = (batch.documents(), batch.longest());
         let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
         for (document, w) in batch.starts.windows(2).enumerate() {
@@ -111,15 +151,116 @@ impl Frame {
         }
     }
 
-    /// `f(document, head, query, key)` for every cell of `[documents, HEADS, longest, longest]`.
-    fn square<const HEADS: usize>(
+    /// `[tokens, EMBED]` → `[documents, HEADS, longest, HEAD_DIM]`.
+    pub(crate) fn heads<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        N: Dtype,
+        D: Device<N>,
+        T: Tape<N, D>,
+    >(
         &self,
+        flat: Stream<EMBED, N, D, T>,
+    ) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
+        let device = flat.device().clone();
+        let rows = device.try_tensor_from_vec(self.token_at.clone(), (self.token_at.len(),))?;
+        let rectangle = (
+            self.documents,
+            self.longest,
+            Const::<HEADS>,
+            Const::<HEAD_DIM>,
+        );
+        flat.try_gather(rows)?
+            .try_reshape_like(&rectangle)?
+            .try_permute::<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()
+    }
+
+    /// The weights of keys, from scores.
+    pub(crate) fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+        &self,
+        scores: Squares<HEADS, N, D, T>,
+        scoring: Scoring,
+    ) -> Result<Squares<HEADS, N, D, T>, D::Err> {
+        let device = scores.device().clone();
+        let seen = |query: usize, key: usize| key <= query && key >= scoring.first_seen(query);
+        match scoring.weights {
+            Weights::Softmax => {
+                let bias = self.square::<HEADS, _, _>(
+                    &device,
+                    &|_, head, query, key| match seen(query, key) {
+                        true => -scoring.slope(head, HEADS) * (query as f64 - key as f64),
+                        false => MASKED,
+                    },
+                )?;
+                scores.try_add(bias)?.try_softmax::<Axis<3>>()
+            }
+            Weights::Features => {
+                let mask = self.square::<HEADS, _, _>(&device, &|_, _, query, key| {
+                    f64::from(u8::from(seen(query, key)))
+                })?;
+                let shape = *scores.shape();
+                let seen = scores.try_mul(mask)?;
+                let sums = seen.with_empty_tape().try_sum::<_, Axis<3>>()?;
+                seen.try_div(sums.try_broadcast_like::<_, Axis<3>>(&shape)?)
+            }
+        }
+    }
+
+    /// Values blended by weights after dropout.
+    pub(crate) fn blend<
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        N: Dtype,
+        D: Device<N>,
+        T: Tape<N, D>,
+    >(
+        &self,
+        weights: Squares<HEADS, N, D, T>,
+        values: Heads<HEADS, HEAD_DIM, N, D, T>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
+        let device = weights.device().clone();
+        let kept = self.square::<HEADS, _, _>(&device, &|document, head, query, key| {
+            let token = batch.starts[document] + query;
+            let index = (token * HEADS + head) * dropout.context + key;
+            f64::from(dropout.weights.factor(index as u32))
+        })?;
+        weights.try_mul(kept)?.try_matmul(values)
+    }
+
+    /// `[documents, HEADS, longest, HEAD_DIM]` → `[tokens, EMBED]`, heads side by side.
+    pub(crate) fn flat<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        N: Dtype,
+        D: Device<N>,
+        T: Tape<N, D>,
+    >(
+        &self,
+        heads: Heads<HEADS, HEAD_DIM, N, D, T>,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let device = heads.device().clone();
+        let heads = heads
+            .try_permute::<(usize, usize, Const<HEADS>, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?;
+        let flat = heads.try_reshape_like(&(self.documents * self.longest, Const::<EMBED>))?;
+        flat.try_gather(device.try_tensor_from_vec(self.row_of.clone(), (self.row_of.len(),))?)
+    }
+
+    /// `f(document, head, query, key)` for every cell.
+    fn square<const HEADS: usize, N: Dtype, D: Device<N>>(
+        &self,
+        device: &D,
         f: &dyn Fn(usize, usize, usize, usize) -> f64,
-    ) -> Vec<f64> {
+    ) -> Result<Squares<HEADS, N, D, NoneTape>, D::Err> {
         let n = self.longest;
         let cells = 0..self.documents * HEADS * n * n;
-        cells
+        let values = cells
             .map(|i| f(i / (HEADS * n * n), i / (n * n) % HEADS, i / n % n, i % n))
-            .collect()
+            .map(|x| N::from_f64(x).expect("a mask is a finite number"))
+            .collect();
+        device.try_tensor_from_vec(values, (self.documents, Const::<HEADS>, n, n))
     }
 }

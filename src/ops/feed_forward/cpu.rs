@@ -14,8 +14,8 @@ use crate::ops::kernels::rows::{gelu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedReader;
-use crate::ops::residual::{Alone, Around, Branch, Layer, Parameter, layer, try_residual};
+use crate::ops::reading::BoxedPointwise;
+use crate::ops::residual::{Around, Branch, Layer, Parameter, Ready, layer, try_residual};
 
 /// Rows that are worked on at a time: their hidden activations take half of a core's cache at the
 /// width of the assignment's model. A multiple of the matrix kernel's rows. Tests have small batches, and
@@ -34,11 +34,11 @@ impl FeedForwardOp<f32> for Cpu {
         try_residual(x, norm, weights.clone(), &starts, dropout)
     }
 
-    fn feed_forward_reader<'a, const EMBED: usize, const HIDDEN: usize>(
+    fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
-    ) -> BoxedReader<'a, EMBED, f32, Cpu> {
-        Box::new(Alone::new(norm, weights))
+    ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
+        Box::new(Ready::new(norm, weights))
     }
 }
 

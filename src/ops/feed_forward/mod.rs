@@ -14,7 +14,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
-use super::reading::BoxedReader;
+use super::reading::BoxedPointwise;
 
 /// The two linears. In PyTorch's names `0` and `2`: places in an `nn.Sequential`.
 #[derive(Clone, Debug)]
@@ -61,20 +61,21 @@ pub trait FeedForwardOp<N: Dtype>: Device<N> {
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading rows bit by bit, without dropout.
-    fn feed_forward_reader<'a, const EMBED: usize, const HIDDEN: usize>(
+    /// The same sublayer without dropout or gradients, to be applied again and again.
+    fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
         norm: &'a LayerNorm<EMBED, N, Self>,
         weights: &'a FeedForward<EMBED, HIDDEN, N, Self>,
-    ) -> BoxedReader<'a, EMBED, N, Self>;
+    ) -> BoxedPointwise<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]
 mod tests {
     use dfdx::nn::BuildModule;
-    use dfdx::tensor::Cpu;
+    use dfdx::shapes::Const;
+    use dfdx::tensor::{Cpu, TensorFromVec};
 
     use super::*;
-    use crate::ops::testing::{Case, check_op};
+    use crate::ops::testing::{self, Case, check_op, numbers};
 
     type Sublayer<N> = (LayerNorm<6, N, Cpu>, FeedForward<6, 10, N, Cpu>);
 
@@ -94,5 +95,28 @@ mod tests {
                 });
             }
         }
+    }
+
+    #[test]
+    fn what_is_ready_gives_the_same_bits() {
+        let device = Cpu::default();
+        let norm: LayerNorm<6, f32, Cpu> = BuildModule::build(&device);
+        let mut weights: FeedForward<6, 10, f32, Cpu> = BuildModule::build(&device);
+        let sizes = testing::weights(&weights);
+        let values = (1..)
+            .zip(&sizes)
+            .map(|(salt, w)| numbers(w.len(), f64::from(salt)));
+        testing::fill(&mut weights, &values.collect::<Vec<_>>());
+        let x = numbers(300 * 6, 7.0)
+            .into_iter()
+            .map(|x| x as f32)
+            .collect();
+        let x = device.tensor_from_vec(x, (300, Const::<6>));
+        let whole = Cpu::try_feed_forward(x.clone(), &norm, &weights, Dropout::NONE);
+        let ready = Cpu::ready_feed_forward(&norm, &weights).try_apply(x);
+        assert_eq!(
+            whole.expect("memory").as_vec(),
+            ready.expect("memory").as_vec()
+        );
     }
 }

@@ -16,7 +16,7 @@ use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::normalise;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, plan, split, take};
+use crate::ops::kernels::shards::{plan, split, take};
 use crate::ops::parameters::LayerNorm;
 
 /// What is kept of a row's tokens: what the blocks hold is the sublayer's affair.
@@ -24,7 +24,7 @@ use crate::ops::parameters::LayerNorm;
 pub(in crate::ops) struct Kept {
     /// Number of tokens.
     pub(in crate::ops) tokens: usize,
-    pub(in crate::ops) blocks: Vec<Scratch>,
+    pub(in crate::ops) blocks: Vec<Vec<f32>>,
 }
 
 /// How a sublayer remembers tokens and looks back at them, in terms of the normed stream. Matrices have
@@ -33,20 +33,20 @@ pub(in crate::ops) trait Memory: Sync {
     /// How many numbers of a token later ones need.
     fn width(&self) -> usize;
 
-    /// `[tokens, EMBED]` → `[tokens, width]`, written: what is to be remembered of tokens.
-    fn impress(&self, normed: &[f32], news: &mut [f32]);
+    /// `[tokens, EMBED]` → `[tokens, width]`, written: what is to be remembered of tokens at `places`.
+    fn remember(&self, normed: &[f32], places: &[usize], news: &mut [f32]);
 
     /// Appends the next tokens of a row, `[tokens, width]`.
-    fn append(&self, kept: &mut Kept, news: &[f32]);
+    fn keep(&self, kept: &mut Kept, news: &[f32]);
 
-    /// What tokens look back for, such as queries; written.
-    fn ask(&self, normed: &[f32], queries: &mut [f32]);
+    /// What tokens at `places` look back for, such as queries; written.
+    fn ask(&self, normed: &[f32], places: &[usize], queries: &mut [f32]);
 
     /// What the last tokens of a row find, themselves included; written.
     fn look_back(&self, kept: &Kept, queries: &[f32], found: &mut [f32]);
 
     /// What the sublayer adds to the stream; written.
-    fn add(&self, found: &[f32], out: &mut [f32]);
+    fn project(&self, found: &[f32], out: &mut [f32]);
 }
 
 /// A sublayer with such a memory, reading.
@@ -83,7 +83,9 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
         &mut self,
         x: Stream<EMBED, f32, Cpu>,
         new: &NewTokens<'_>,
+        wanted: Wanted,
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+        new.check();
         let x = x.try_contiguous()?;
         let device = x.device();
         let (x, shards, width) = (host(&x), plan(new.starts), self.memory.width());
@@ -95,32 +97,29 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
         (parts.zip(split(&shards, width, &mut news)).zip(&shards)).for_each(
             |((normed, news), shard)| {
                 normalise(shard.rows(x, EMBED), self.norm, normed);
-                self.memory.impress(normed, news);
+                self.memory
+                    .remember(normed, &new.places[shard.tokens()], news);
             },
         );
 
-        let own = new.starts.windows(2).map(|w| w[0]..w[1]);
-        let mut rows: Vec<Row<'_>> = (new.rows.iter().zip(new.before).zip(own))
+        let mut rows: Vec<Row<'_>> = (new.rows.iter().zip(new.before).zip(new.own()))
             .map(|((&row, before), own)| Row {
                 kept: std::mem::take(&mut self.rows[row]),
                 before,
                 own,
             })
             .collect();
-        let count = rows.iter().map(|row| new.wanted_of(&row.own).len()).sum();
+        let count = rows.iter().map(|row| wanted.of(&row.own).len()).sum();
         let mut y = vec![0.0; count * EMBED];
         let (mut rest_of_rows, mut rest_of_y) = (&mut rows[..], &mut y[..]);
         let mut work = vec![];
         for shard in &shards {
             let rows = take(&mut rest_of_rows, shard.documents().count());
-            let wanted: usize = rows.iter().map(|row| new.wanted_of(&row.own).len()).sum();
-            work.push((shard, rows, take(&mut rest_of_y, wanted * EMBED)));
+            let count: usize = rows.iter().map(|row| wanted.of(&row.own).len()).sum();
+            work.push((rows, take(&mut rest_of_y, count * EMBED)));
         }
-        work.into_par_iter().for_each(|(shard, rows, y)| {
-            let normed = wanted::<EMBED>(new, shard, &normed);
-            self.look_back::<EMBED>(new, (&normed, &news), rows, y);
-            let x = wanted::<EMBED>(new, shard, x);
-            y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
+        (work.into_par_iter()).for_each(|(rows, y)| {
+            self.look_back::<EMBED>(x, (&normed, &news), new, rows, wanted, y)
         });
 
         for (row, &at) in rows.into_iter().zip(new.rows) {
@@ -131,46 +130,47 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
 }
 
 impl<M: Memory> Remembering<'_, M> {
-    /// The rows of a shard remember what they read and look back: `normed: [wanted tokens, EMBED]` →
-    /// `y`, written; `news` is of all new tokens.
+    /// The rows of a shard remember what they read and look back; `x`, `normed` and `news` are of all
+    /// new tokens; `y: [wanted tokens of the shard, EMBED]`, written.
     fn look_back<const EMBED: usize>(
         &self,
-        new: &NewTokens<'_>,
+        x: &[f32],
         (normed, news): (&[f32], &[f32]),
+        new: &NewTokens<'_>,
         rows: &mut [Row<'_>],
+        wanted: Wanted,
         y: &mut [f32],
     ) {
         let (memory, width) = (&self.memory, self.memory.width());
-        let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(normed.len()));
-        memory.ask(normed, &mut queries);
+        let tokens: Vec<usize> = rows.iter().flat_map(|row| wanted.of(&row.own)).collect();
+        let places: Vec<usize> = tokens.iter().map(|&token| new.places[token]).collect();
+        let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(y.len()));
+        memory.ask(&of_tokens::<EMBED>(&tokens, normed), &places, &mut queries);
         let mut end = 0;
         for row in rows {
-            // What a row keeps is fetched once, for both.
+            // What a row keeps is fetched once, to be added to and to be read.
             for tokens in row.before.iter().chain([&row.own]) {
                 let news = &news[tokens.start * width..tokens.end * width];
-                memory.append(&mut row.kept, news);
+                memory.keep(&mut row.kept, news);
             }
             let start = end;
-            end += new.wanted_of(&row.own).len() * EMBED;
+            end += wanted.of(&row.own).len() * EMBED;
             memory.look_back(&row.kept, &queries[start..end], &mut found[start..end]);
         }
-        memory.add(&found, y);
+        memory.project(&found, y);
+        let x = of_tokens::<EMBED>(&tokens, x);
+        y.iter_mut().zip(&*x).for_each(|(y, x)| *y += x);
     }
 }
 
-/// The rows of a shard's tokens that are given back, of a `[tokens, EMBED]` matrix of all.
-fn wanted<'a, const EMBED: usize>(
-    new: &NewTokens<'_>,
-    shard: &Shard,
-    matrix: &'a [f32],
-) -> Cow<'a, [f32]> {
-    if new.wanted == Wanted::All {
-        return Cow::Borrowed(shard.rows(matrix, EMBED));
+/// The rows of some tokens, in ascending order, of a `[tokens, EMBED]` matrix.
+fn of_tokens<'a, const EMBED: usize>(tokens: &[usize], matrix: &'a [f32]) -> Cow<'a, [f32]> {
+    let (first, last) = (tokens[0], tokens[tokens.len() - 1]);
+    if last - first + 1 == tokens.len() {
+        return Cow::Borrowed(&matrix[first * EMBED..(last + 1) * EMBED]);
     }
-    let tokens = shard
-        .starts
-        .windows(2)
-        .map(|w| new.wanted_of(&(w[0]..w[1])));
-    let rows = tokens.flat_map(|t| &matrix[t.start * EMBED..t.end * EMBED]);
+    let rows = tokens
+        .iter()
+        .flat_map(|&token| &matrix[token * EMBED..][..EMBED]);
     Cow::Owned(rows.copied().collect())
 }

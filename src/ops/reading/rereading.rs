@@ -3,7 +3,7 @@
 use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor_ops::{Device, GatherTo, ReshapeTo};
 
-use super::{NewTokens, Reader};
+use super::{NewTokens, Reader, Wanted};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 
@@ -34,12 +34,13 @@ where
         &mut self,
         x: Stream<EMBED, N, D>,
         new: &NewTokens<'_>,
+        wanted: Wanted,
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
+        new.check();
         let device = x.device().clone();
         let inputs = x.as_vec();
-        let (mut whole, mut starts, mut wanted) = (vec![], vec![0], vec![]);
-        let own = new.starts.windows(2).map(|w| w[0]..w[1]);
-        for ((&row, own), before) in new.rows.iter().zip(own).zip(new.before) {
+        let (mut whole, mut starts, mut kept) = (vec![], vec![0], vec![]);
+        for ((&row, own), before) in new.rows.iter().zip(new.own()).zip(new.before) {
             let row = &mut self.rows[row];
             for tokens in before.iter().chain([&own]) {
                 row.extend_from_slice(&inputs[tokens.start * EMBED..tokens.end * EMBED]);
@@ -47,7 +48,7 @@ where
             whole.extend_from_slice(row);
             let end = whole.len() / EMBED;
             starts.push(end);
-            wanted.extend(end - new.wanted_of(&own).len()..end);
+            kept.extend(end - wanted.of(&own).len()..end);
         }
         let batch = Ragged {
             tokens: vec![0; whole.len() / EMBED],
@@ -56,29 +57,9 @@ where
         };
         let whole = device.try_tensor_from_vec(whole, (batch.len(), Const::<EMBED>))?;
         let y = (self.sublayer)(whole, &batch)?;
-        let count = wanted.len();
-        let wanted = device.try_tensor_from_vec(wanted, (count,))?;
-        y.try_gather(wanted)?
+        let count = kept.len();
+        let kept = device.try_tensor_from_vec(kept, (count,))?;
+        y.try_gather(kept)?
             .try_reshape_like(&(count, Const::<EMBED>))
-    }
-}
-
-/// A sublayer in which every token stands alone: nothing is remembered.
-#[cfg(feature = "cuda")]
-pub(in crate::ops) struct EachAlone<F>(pub(in crate::ops) F);
-
-#[cfg(feature = "cuda")]
-impl<const EMBED: usize, N, D, F> Reader<EMBED, N, D> for EachAlone<F>
-where
-    N: Dtype,
-    D: Device<N>,
-    F: Fn(Stream<EMBED, N, D>) -> Result<Stream<EMBED, N, D>, D::Err>,
-{
-    fn try_read(
-        &mut self,
-        x: Stream<EMBED, N, D>,
-        _: &NewTokens<'_>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        self.0(x)
     }
 }

@@ -21,11 +21,18 @@ fn alone(row: usize, own: usize) -> Row {
 /// Readings of some rows of one reader, one after another.
 type Readings<'a> = &'a [&'a [Row]];
 
+/// A whole sublayer of weights `E` on whole rows.
+type Whole<'a, const EMBED: usize, E> =
+    &'a dyn Fn(&E, Doubles<EMBED>, &Ragged) -> Result<Doubles<EMBED>, CpuError>;
+
+/// A stream in double precision.
+type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
+
 /// Checks a sublayer of weights `F` in single precision; `exact` is the whole sublayer on whole rows.
 #[track_caller]
 pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
-    fast: for<'a> fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, Cpu>,
-    exact: fn(&E, Stream<EMBED, f64, Cpu>, &Ragged) -> Result<Stream<EMBED, f64, Cpu>, CpuError>,
+    fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, Cpu>,
+    exact: Whole<'_, EMBED, E>,
 ) where
     F: TensorCollection<f32, Cpu> + BuildModule<Cpu, f32>,
     E: TensorCollection<f64, Cpu> + BuildModule<Cpu, f64>,
@@ -44,7 +51,11 @@ pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
     let tree: Vec<Row> = (0..50)
         .map(|row| (row, (row > 0).then(|| (row - 1, row % 4)), 3 + row % 3))
         .collect();
-    let readings: [Readings<'_>; 5] = [
+    // Each begins with most of the one above, across blocks of 32 tokens.
+    let deep: Vec<Row> = (0..8)
+        .map(|row| (row, (row > 0).then(|| (row - 1, 25 + row)), 30 + row))
+        .collect();
+    let readings: [Readings<'_>; 6] = [
         &[&[alone(0, 1)]],
         &[
             &[alone(0, 3), alone(1, 1), alone(2, 7)],
@@ -53,7 +64,8 @@ pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
         ],
         &[&many, &some, &some, &many],
         &[&tree, &some, &many],
-        // What is kept outgrows its room.
+        &[&deep, &[alone(0, 3), alone(5, 1)]],
+        // What is kept fills blocks of 32 tokens.
         &[
             &[alone(0, 31)],
             &[alone(0, 1)],
@@ -67,8 +79,16 @@ pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
                 fast(&weights_32, 50),
                 Rereading::new(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
             );
+            let mut lengths = vec![0; 50];
             for (salt, reading) in readings.iter().enumerate() {
-                check_one(fast.as_mut(), &mut exact, (reading, wanted), salt as f64);
+                let x = 20.0 + salt as f64;
+                check_one(
+                    fast.as_mut(),
+                    &mut exact,
+                    (reading, wanted),
+                    &mut lengths,
+                    x,
+                );
             }
         }
     }
@@ -78,14 +98,19 @@ fn check_one<const EMBED: usize>(
     fast: &mut dyn Reader<EMBED, f32, Cpu>,
     exact: &mut dyn Reader<EMBED, f64, Cpu>,
     (reading, wanted): (&[Row], Wanted),
+    lengths: &mut [usize],
     salt: f64,
 ) {
     let device = Cpu::default();
     let (mut starts, mut paths, mut before) = (vec![0], Vec::<Vec<usize>>::new(), vec![]);
-    for (_, like, own) in reading {
+    let mut places = vec![];
+    for (row, like, own) in reading {
         let end: usize = starts[starts.len() - 1];
         let path = like.map_or(vec![], |(row, count)| paths[row][..count].to_vec());
-        before.push(path.iter().map(|&token| token..token + 1).collect());
+        let first = lengths[*row] + path.len();
+        places.extend(first..first + own);
+        lengths[*row] = first + own;
+        before.push(ranges(&path));
         paths.push(path.into_iter().chain(end..end + own).collect());
         starts.push(end + own);
     }
@@ -93,15 +118,24 @@ fn check_one<const EMBED: usize>(
     let new = NewTokens {
         rows: &rows,
         starts: &starts,
+        places: &places,
         before: &before,
-        wanted,
     };
-    let x = numbers(starts[rows.len()] * EMBED, 20.0 + salt);
+    let x = numbers(starts[rows.len()] * EMBED, salt);
     let shape = (starts[rows.len()], Const::<EMBED>);
     let x_32 = device.tensor_from_vec(x.iter().map(|&v| v as f32).collect(), shape);
-    let y = fast.try_read(x_32, &new).expect("a sublayer").as_vec();
-    let truth = exact.try_read(device.tensor_from_vec(x, shape), &new);
+    let y = fast
+        .try_read(x_32, &new, wanted)
+        .expect("a sublayer")
+        .as_vec();
+    let truth = exact.try_read(device.tensor_from_vec(x, shape), &new, wanted);
     let truth = truth.expect("a sublayer").as_vec();
     let y: Vec<f64> = y.into_iter().map(f64::from).collect();
     assert_close(&format!("{reading:?}"), &y, &truth, 1e-5, 0.0);
+}
+
+/// Ascending numbers as ranges.
+fn ranges(numbers: &[usize]) -> Vec<Range<usize>> {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+    runs.map(|run| run[0]..run[run.len() - 1] + 1).collect()
 }

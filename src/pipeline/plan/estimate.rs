@@ -245,6 +245,7 @@ fn beginning(batch: &Ragged, tokens: usize) -> Ragged {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::AttentionSpec;
 
     #[test]
     fn a_look_takes_whole_documents_and_at_least_one() {
@@ -271,9 +272,7 @@ mod tests {
             hidden: 4 * embed,
             vocabulary,
             context: 128,
-            attention: crate::config::schema::AttentionSpec {
-                kind: crate::config::schema::AttentionKind::Vanilla,
-            },
+            attention: AttentionSpec::vanilla(),
             dropout: 0.1,
             initial_deviation: 0.02,
         };

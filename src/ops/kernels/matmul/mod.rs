@@ -14,8 +14,8 @@ mod tests;
 
 use packed::Layout;
 #[cfg(target_arch = "x86_64")]
-use packed::{PANEL, panels_length};
-pub(in crate::ops) use packed::{Packed, Pass, View, linear};
+use packed::panels_length;
+pub(in crate::ops) use packed::{PANEL, Packed, Pass, View, linear};
 
 /// How the left factor lies in memory: element (row, term) of `[rows, depth]`.
 #[derive(Clone, Copy)]

@@ -53,7 +53,7 @@ impl<'a> View<'a> {
 }
 
 /// Columns of a panel: two vectors of 512 bits.
-pub(super) const PANEL: usize = 32;
+pub(in crate::ops) const PANEL: usize = 32;
 
 /// Whether our own kernel runs here. `MATMUL_KERNEL=gemm` in the environment has the crate instead, so
 /// that its path can be tested, and timed, on every processor.
@@ -123,6 +123,11 @@ impl<'a> Packed<'a> {
             columns,
             layout,
         }
+    }
+
+    /// Number of its rows.
+    pub(in crate::ops) fn depth(&self) -> usize {
+        self.depth
     }
 
     /// A factor whose rows are still to be [`put`](Packed::put), all of them.

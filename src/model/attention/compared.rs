@@ -1,0 +1,128 @@
+//! What kinds have in common that compare queries with keys: a kind is a [`Rule`].
+
+use std::marker::PhantomData;
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Storage, Tape};
+use dfdx::tensor_ops::Device;
+
+use super::Attention;
+use crate::data::ragged::Ragged;
+use crate::ops::attention::{AttentionDropout, Projections, Scoring};
+use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedReader;
+use crate::ops::{LabDevice, Stream};
+
+/// How a kind weighs keys.
+pub(in crate::model) trait Rule: Clone + std::fmt::Debug + 'static {
+    /// The kind's name in a TOML.
+    const KIND: &'static str;
+    /// What it does about scores.
+    const SCORING: Scoring;
+}
+
+/// HEADS heads of width HEAD_DIM, side by side EMBED wide; their keys and values are KV wide in all.
+#[derive(Clone, Debug)]
+pub(in crate::model) struct Compared<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    R,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    pub(in crate::model) projections: Projections<EMBED, KV, N, D>,
+    rule: PhantomData<R>,
+}
+
+impl<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    R: Rule,
+    N: Dtype,
+    D: LabDevice<N>,
+> Attention<EMBED, N, D> for Compared<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
+{
+    const KIND: &'static str = R::KIND;
+
+    fn try_sublayer<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+        norm: &LayerNorm<EMBED, N, D>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let weights = &self.projections;
+        D::try_attention::<EMBED, KV, HEADS, HEAD_DIM, T>(
+            x,
+            norm,
+            weights,
+            R::SCORING,
+            batch,
+            dropout,
+        )
+    }
+
+    fn reader<'a>(
+        &'a self,
+        norm: &'a LayerNorm<EMBED, N, D>,
+        rows: usize,
+        context: usize,
+    ) -> BoxedReader<'a, EMBED, N, D> {
+        let weights = &self.projections;
+        D::attention_reader::<EMBED, KV, HEADS, HEAD_DIM>(
+            norm,
+            weights,
+            R::SCORING,
+            (rows, context),
+        )
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    R: Rule,
+    N: Dtype,
+    D: Device<N>,
+> TensorCollection<N, D> for Compared<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> = Compared<EMBED, KV, HEADS, HEAD_DIM, R, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        // No level of names of its own: the reference says `attn.key`, not `attn.projections.key`.
+        visitor.visit_fields(
+            (
+                Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
+                Self::module(
+                    "query",
+                    |s| &s.projections.query,
+                    |s| &mut s.projections.query,
+                ),
+                Self::module(
+                    "value",
+                    |s| &s.projections.value,
+                    |s| &mut s.projections.value,
+                ),
+                Self::module("proj", |s| &s.projections.proj, |s| &mut s.projections.proj),
+            ),
+            |(key, query, value, proj)| Compared {
+                projections: Projections {
+                    key,
+                    query,
+                    value,
+                    proj,
+                },
+                rule: PhantomData,
+            },
+        )
+    }
+}

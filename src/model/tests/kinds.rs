@@ -1,0 +1,210 @@
+//! What must hold for every kind of attention.
+
+use super::*;
+use crate::model::attention::alibi::Alibi;
+use crate::model::attention::grouped_query::GroupedQuery;
+use crate::model::attention::linear::Linear;
+use crate::model::attention::multi_query::MultiQuery;
+use crate::model::attention::rope::Rope;
+use crate::model::attention::sliding_window::SlidingWindow;
+use crate::model::attention::vanilla::Vanilla;
+use crate::model::decoder::{Decoder, Rereading, Unread};
+
+/// A model of 2 layers, width 32, 4 heads, hidden 64, 256 token ids and a context of 72: more than two
+/// blocks of what decoding keeps.
+struct Kind {
+    name: &'static str,
+    /// A fresh one, given the seed and the deviation of its weights.
+    fresh: fn(u64, f32) -> Box<dyn Trainable>,
+    parameters: usize,
+}
+
+const CONTEXT: usize = 72;
+
+fn fresh<A>(seed: u64, deviation: f32) -> Box<dyn Trainable>
+where
+    A: crate::model::attention::Attention<32, f32, Cpu> + 'static,
+    Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>: dfdx::nn::BuildModule<Cpu, f32>,
+{
+    let session = Session::<Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>, Cpu>::new(
+        Cpu::default(),
+        Start { seed, deviation },
+    );
+    Box::new(session.expect("memory"))
+}
+
+/// What vanilla has: per block 4 projections, 2 norms and the MLP.
+const VANILLA: usize =
+    2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * (4 * (32 * 32 + 32) + 128 + 2 * 32 * 64 + 64 + 32);
+
+fn kinds() -> Vec<Kind> {
+    let kind = |name, fresh, parameters| Kind {
+        name,
+        fresh,
+        parameters,
+    };
+    // Keys and values of 2 heads of width 8, or of 1, for 4 heads of queries, in 2 layers.
+    let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
+    vec![
+        kind("alibi", fresh::<Alibi<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind(
+            "grouped-query",
+            fresh::<GroupedQuery<32, 4, 8, 16, f32, Cpu>>,
+            shared(2),
+        ),
+        kind("linear", fresh::<Linear<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind(
+            "multi-query",
+            fresh::<MultiQuery<32, 4, 8, f32, Cpu>>,
+            shared(1),
+        ),
+        kind("rope", fresh::<Rope<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind(
+            "sliding-window",
+            fresh::<SlidingWindow<32, 4, 8, 7, f32, Cpu>>,
+            VANILLA,
+        ),
+        kind("vanilla", fresh::<Vanilla<32, 4, 8, f32, Cpu>>, VANILLA),
+    ]
+}
+
+#[test]
+fn every_kind_of_the_table_is_tested() {
+    let tested: Vec<&str> = kinds().iter().map(|kind| kind.name).collect();
+    assert_eq!(tested, crate::config::shape::attention_names());
+}
+
+#[test]
+fn parameters_are_as_many_as_the_formulas_say() {
+    for kind in kinds() {
+        let model = (kind.fresh)(1, 0.02);
+        assert_eq!(model.parameter_count(), kind.parameters, "{}", kind.name);
+    }
+}
+
+#[test]
+fn future_tokens_cannot_change_past_predictions() {
+    for kind in kinds() {
+        let mut model = (kind.fresh)(1, 0.02);
+        let batch = Ragged::from_sequences(&documents(&[60, 12]));
+        model.step(&batch, &settings(0.01, 0.0)).expect("a step");
+        let rows: Vec<usize> = (0..batch.len()).collect();
+        let said = |batch: &Ragged| {
+            let said = model.next_token_log_probabilities(batch, &rows);
+            said.expect("predictions")
+        };
+        let before = said(&batch);
+        for edited in [1, 7, 59, 65] {
+            let mut other = batch.clone();
+            other.tokens[edited] = 1 + (other.tokens[edited] + 99) % 255;
+            let after = said(&other);
+            let end = if edited < 60 { 60 } else { 72 };
+            for row in rows.iter().filter(|row| !(edited..end).contains(row)) {
+                let name = kind.name;
+                assert_eq!(
+                    before[*row], after[*row],
+                    "{name}: token {edited} reached row {row}"
+                );
+            }
+            assert_ne!(
+                before[edited], after[edited],
+                "{}: {edited} is not read",
+                kind.name
+            );
+        }
+    }
+}
+
+#[test]
+fn ragged_equals_padded() {
+    let sequences = documents(&[72, 5, 1, 33, 2]);
+    let padded = sequences.iter().cloned().map(|mut s| {
+        s.tokens.resize(CONTEXT, PAD);
+        s.targets.resize(CONTEXT, PAD);
+        s
+    });
+    let padded = Ragged::from_sequences(&padded.collect::<Vec<_>>());
+    let ragged = Ragged::from_sequences(&sequences);
+    for kind in kinds() {
+        let [a, b] = [&ragged, &padded].map(|batch| {
+            let mut model = (kind.fresh)(1, 0.1);
+            model.step(batch, &settings(0.01, 0.0)).expect("a step")
+        });
+        let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs();
+        assert!(
+            close(a.loss_nats, b.loss_nats),
+            "{}: {a:?} {b:?}",
+            kind.name
+        );
+        assert!(
+            close(a.gradient_norm, b.gradient_norm),
+            "{}: {a:?} {b:?}",
+            kind.name
+        );
+    }
+}
+
+#[test]
+fn one_batch_can_be_memorised() {
+    for kind in kinds() {
+        let mut model = (kind.fresh)(2, 0.02);
+        let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
+        for _ in 0..200 {
+            model.step(&batch, &settings(0.01, 0.0)).expect("a step");
+        }
+        let loss = model.loss_nats(&batch).expect("a loss");
+        assert!(loss < 0.05, "{}: {loss}", kind.name);
+    }
+}
+
+#[test]
+fn decoding_says_what_reading_everything_again_says() {
+    for kind in kinds() {
+        let model = (kind.fresh)(5, 0.3);
+        let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
+            .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
+            .collect();
+        let rows = prompts.into_iter().enumerate();
+        let mut unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
+        let mut kept = model.decoder(unread.len());
+        let mut again = Rereading::new(&*model, unread.len());
+        for round in 0..9 {
+            let (said, truth) = (kept.read(&unread), again.read(&unread));
+            let (said, truth) = (said.expect("it fits"), truth.expect("it fits"));
+            for (a, b) in said.concat().into_iter().zip(truth.concat()) {
+                assert!(
+                    (a - b).abs() < 1e-3,
+                    "{}, round {round}: {a}, {b} read again",
+                    kind.name
+                );
+            }
+            unread
+                .iter_mut()
+                .for_each(|u| u.tokens = vec![2 + (u.row as u32 * 7 + round) % 250]);
+        }
+    }
+}
+
+#[test]
+fn the_number_of_threads_changes_no_bit() {
+    let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 50).collect();
+    let batch = Ragged::from_sequences(&documents(&lengths));
+    for kind in kinds() {
+        let trained_on = |threads: usize| {
+            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+            pool.expect("threads").install(|| {
+                let mut model = (kind.fresh)(3, 0.02);
+                for _ in 0..2 {
+                    model.step(&batch, &settings(0.01, 0.1)).expect("a step");
+                }
+                bits(&*model)
+            })
+        };
+        let one = trained_on(1);
+        assert!(
+            one == trained_on(2) && one == trained_on(8),
+            "{}",
+            kind.name
+        );
+    }
+}
