@@ -76,6 +76,12 @@ struct Row<'a> {
     kept: Kept,
     before: &'a [Range<usize>],
     own: Range<usize>,
+    wanted: Range<usize>,
+}
+
+/// Number of tokens that are wanted of some rows.
+fn wanted_of(rows: &[Row<'_>]) -> usize {
+    rows.iter().map(|row| row.wanted.len()).sum()
 }
 
 impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, M> {
@@ -106,20 +112,21 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
             .map(|((&row, before), own)| Row {
                 kept: std::mem::take(&mut self.rows[row]),
                 before,
+                wanted: wanted.of(&own),
                 own,
             })
             .collect();
-        let count = rows.iter().map(|row| wanted.of(&row.own).len()).sum();
+        let count = wanted_of(&rows);
         let mut y = vec![0.0; count * EMBED];
         let (mut rest_of_rows, mut rest_of_y) = (&mut rows[..], &mut y[..]);
         let mut work = vec![];
         for shard in &shards {
             let rows = take(&mut rest_of_rows, shard.documents().count());
-            let count: usize = rows.iter().map(|row| wanted.of(&row.own).len()).sum();
+            let count = wanted_of(rows);
             work.push((rows, take(&mut rest_of_y, count * EMBED)));
         }
         (work.into_par_iter()).for_each(|(rows, y)| {
-            self.look_back::<EMBED>(x, (&normed, &news), new, rows, wanted, y)
+            self.look_back::<EMBED>(x, (&normed, &news), new.places, rows, y)
         });
 
         for (row, &at) in rows.into_iter().zip(new.rows) {
@@ -130,20 +137,19 @@ impl<const EMBED: usize, M: Memory> Reader<EMBED, f32, Cpu> for Remembering<'_, 
 }
 
 impl<M: Memory> Remembering<'_, M> {
-    /// The rows of a shard remember what they read and look back; `x`, `normed` and `news` are of all
-    /// new tokens; `y: [wanted tokens of the shard, EMBED]`, written.
+    /// The rows of a shard remember what they read and look back; `x`, `normed`, `news` and `places` are
+    /// of all new tokens; `y: [wanted tokens of the shard, EMBED]`, written.
     fn look_back<const EMBED: usize>(
         &self,
         x: &[f32],
         (normed, news): (&[f32], &[f32]),
-        new: &NewTokens<'_>,
+        places: &[usize],
         rows: &mut [Row<'_>],
-        wanted: Wanted,
         y: &mut [f32],
     ) {
         let (memory, width) = (&self.memory, self.memory.width());
-        let tokens: Vec<usize> = rows.iter().flat_map(|row| wanted.of(&row.own)).collect();
-        let places: Vec<usize> = tokens.iter().map(|&token| new.places[token]).collect();
+        let tokens: Vec<usize> = rows.iter().flat_map(|row| row.wanted.clone()).collect();
+        let places: Vec<usize> = tokens.iter().map(|&token| places[token]).collect();
         let [mut queries, mut found] = [(); 2].map(|()| Scratch::new(y.len()));
         memory.ask(&of_tokens::<EMBED>(&tokens, normed), &places, &mut queries);
         let mut end = 0;
@@ -154,7 +160,7 @@ impl<M: Memory> Remembering<'_, M> {
                 memory.keep(&mut row.kept, news);
             }
             let start = end;
-            end += wanted.of(&row.own).len() * EMBED;
+            end += row.wanted.len() * EMBED;
             memory.look_back(&row.kept, &queries[start..end], &mut found[start..end]);
         }
         memory.project(&found, y);
