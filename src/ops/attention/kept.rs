@@ -87,8 +87,8 @@ pub(super) fn scores<const HEAD_DIM: usize>(
     }
 }
 
-/// `weights · values` of one head: `weights: [rows, tokens]`, rows [`score_step`] apart, → `heads: [rows, HEAD_DIM]`, rows `step`
-/// apart, written.
+/// `weights · values` of one head: `weights: [rows, tokens]`, rows [`score_step`] apart, →
+/// `heads: [rows, HEAD_DIM]`, rows `step` apart, written. Values are finite.
 pub(super) fn blend<const HEAD_DIM: usize>(
     kept: &Kept,
     head: usize,

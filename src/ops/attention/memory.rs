@@ -102,7 +102,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
 }
 
 /// `y = x Wᵀ + b`, rows of `y` lying `step` apart; `x: [rows, inputs]`, and `b` is as wide as `y`.
-pub(in crate::ops) fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
+fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
     let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
     let left = Left::Rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);

@@ -6,7 +6,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-pub(in crate::ops) mod heads;
+mod heads;
 mod kept;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]
@@ -89,7 +89,7 @@ impl AttentionDropout {
 }
 
 /// Refuses, when it is compiled, heads that do not make the width, or that cannot share keys and values.
-pub(in crate::ops) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
+const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
     assert!(embed == heads * head_dim, "heads lie side by side");
     assert!(
         kv > 0 && kv.is_multiple_of(head_dim) && embed.is_multiple_of(kv),

@@ -123,7 +123,7 @@ type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
 type Squares<const HEADS: usize, N, D, T> = Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
 
 /// Where ragged tokens stand in a `[documents, longest]` rectangle.
-pub(crate) struct Frame {
+struct Frame {
     documents: usize,
     longest: usize,
     /// For each cell of the rectangle its token; 0 where there is none (a masked key, an unread query).
@@ -133,7 +133,7 @@ pub(crate) struct Frame {
 }
 
 impl Frame {
-    pub(crate) fn of(batch: &Ragged) -> Self {
+    fn of(batch: &Ragged) -> Self {
         let (documents, longest) = (batch.documents(), batch.longest());
         let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
         for (document, w) in batch.starts.windows(2).enumerate() {
@@ -152,7 +152,7 @@ impl Frame {
     }
 
     /// `[tokens, EMBED]` → `[documents, HEADS, longest, HEAD_DIM]`.
-    pub(crate) fn heads<
+    fn heads<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
@@ -177,7 +177,7 @@ impl Frame {
     }
 
     /// The weights of keys, from scores.
-    pub(crate) fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         scores: Squares<HEADS, N, D, T>,
         scoring: Scoring,
@@ -208,13 +208,7 @@ impl Frame {
     }
 
     /// Values blended by weights after dropout.
-    pub(crate) fn blend<
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        N: Dtype,
-        D: Device<N>,
-        T: Tape<N, D>,
-    >(
+    fn blend<const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         weights: Squares<HEADS, N, D, T>,
         values: Heads<HEADS, HEAD_DIM, N, D, T>,
@@ -231,7 +225,7 @@ impl Frame {
     }
 
     /// `[documents, HEADS, longest, HEAD_DIM]` → `[tokens, EMBED]`, heads side by side.
-    pub(crate) fn flat<
+    fn flat<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,

@@ -33,7 +33,8 @@ pub enum Weights {
     /// `softmax(q · k / √HEAD_DIM)` (Vaswani et al. 2017, §3.2.1).
     Softmax,
     /// `φ(q) · φ(k)` by its share of the sum, φ(x) = elu(x) + 1: what attention with a state instead of
-    /// keys computes (Katharopoulos et al. 2020, Transformers are RNNs, §3.2).
+    /// keys computes (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It goes with
+    /// [`Places::Unused`] alone.
     Features,
 }
 
@@ -116,9 +117,10 @@ impl Map {
     /// For places below `places`.
     pub(super) fn new(scoring: Scoring, head_dim: usize, places: usize) -> Self {
         match (scoring.places, scoring.weights) {
-            (Places::Rotated, _) => Self::Rotation(rotations(head_dim, places)),
-            (_, Weights::Features) => Self::Features,
-            _ => Self::Same,
+            (Places::Rotated, Weights::Softmax) => Self::Rotation(rotations(head_dim, places)),
+            (Places::Unused, Weights::Features) => Self::Features,
+            (Places::Unused | Places::Distance, Weights::Softmax) => Self::Same,
+            (places, Weights::Features) => panic!("features with {places:?}: see `Weights`"),
         }
     }
 
@@ -165,16 +167,18 @@ fn feature(x: f32) -> f32 {
 }
 
 /// Cosine and sine for each place and pair of channels.
-pub(super) fn rotations(head_dim: usize, places: usize) -> Vec<[f32; 2]> {
-    let pairs = head_dim / 2;
-    let cells = 0..places * pairs;
-    cells
-        .map(|cell| {
-            let (place, pair) = (cell / pairs, cell % pairs);
-            let frequency = 10_000f64.powf(-2.0 * pair as f64 / head_dim as f64);
-            let (sine, cosine) = (place as f64 * frequency).sin_cos();
-            [cosine as f32, sine as f32]
-        })
+fn rotations(head_dim: usize, places: usize) -> Vec<[f32; 2]> {
+    assert!(head_dim.is_multiple_of(2), "channels are rotated in pairs");
+    let pairs = 0..head_dim / 2;
+    let frequencies: Vec<f64> = pairs
+        .map(|pair| 10_000f64.powf(-2.0 * pair as f64 / head_dim as f64))
+        .collect();
+    let turn = |angle: f64| {
+        let (sine, cosine) = angle.sin_cos();
+        [cosine as f32, sine as f32]
+    };
+    (0..places)
+        .flat_map(|place| frequencies.iter().map(move |f| turn(place as f64 * f)))
         .collect()
 }
 
