@@ -12,7 +12,8 @@ use crate::data::ragged::Ragged;
 /// Each parameter but those of the token and position embeddings multiplies each token once forward
 /// and twice backward, and a product and its sum are 2 operations: that is the first 6. Attention
 /// has two products of its own, queries by keys and weights by values, over the `n (n + 1) / 2`
-/// pairs that causality lets see each other; twice as many come back: 6 × 2 × `embed` a pair.
+/// pairs that causality lets see each other (fewer in a window); twice as many come back: 6 × 2 ×
+/// `embed` a pair.
 /// Everything else (norms, GELU, softmax, dropout, the optimiser) counts as nothing, and so does
 /// whatever is computed twice or hidden by the mask.
 ///
@@ -21,7 +22,9 @@ pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
     let embeddings = (shape.vocabulary + shape.context) * shape.embed;
     let pairs = |document: &[usize]| {
         let n = document[1] - document[0];
-        n * (n + 1)
+        // What is beyond the window of each token but the first few is not seen.
+        let beyond = n.saturating_sub(shape.window());
+        n * (n + 1) - beyond * (beyond + 1)
     };
     let pairs: usize = batch.starts.windows(2).map(pairs).sum();
     let linear = (parameters - embeddings) * batch.len();
@@ -57,5 +60,13 @@ mod tests {
         assert_eq!(three, 3.0 * 600.0 + 6.0 * 2.0 * 12.0 * 4.0);
         let both = flop(&shape, 160, &batch(&[0, 1, 4]));
         assert_eq!(both, alone + three);
+        // Of the six pairs, a window of two leaves out the last token's with the first.
+        let window = ModelShape {
+            attention: "sliding-window".into(),
+            own: 2,
+            ..shape
+        };
+        let five = flop(&window, 160, &batch(&[0, 3]));
+        assert_eq!(five, 3.0 * 600.0 + 5.0 * 2.0 * 12.0 * 4.0);
     }
 }

@@ -73,7 +73,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 7] = [
         "sliding-window",
         "a token sees the last few alone (Beltagy et al. 2020)",
     )
-    .with("window", |shape| vec![shape.own]),
+    .with(WINDOW, |shape| vec![shape.own]),
     kind(
         "vanilla",
         "causal multi-head softmax attention (Vaswani et al. 2017)",
@@ -156,11 +156,15 @@ pub const SHAPE_KEYS: [&str; 8] = [
     "model.attention.kind",
 ];
 
+/// The key of the kinds whose own number is how many tokens a token sees.
+const WINDOW: &str = "window";
+
 /// The table of the kind and its own number.
 const ATTENTION: &str = "model.attention";
 
 impl ModelShape {
-    /// Reads a shape from wherever keys can be looked up; absent if any of [`SHAPE_KEYS`] is.
+    /// Reads a shape from wherever keys can be looked up; absent if any of [`SHAPE_KEYS`] is, or the
+    /// kind's own number.
     pub fn from_lookup(
         count: impl Fn(&str) -> Option<usize>,
         name: impl Fn(&str) -> Option<String>,
@@ -206,6 +210,14 @@ impl ModelShape {
         ]
     }
 
+    /// How many tokens a token sees at most, itself the last.
+    pub fn window(&self) -> usize {
+        match KindOfAttention::named(&self.attention).and_then(|kind| kind.own_key) {
+            Some(WINDOW) => self.own,
+            _ => self.context,
+        }
+    }
+
     /// Whether such a model can be built: every count at least 1, `heads * head_dim = embed`, and what the
     /// kind of attention asks for.
     pub fn is_consistent(&self) -> bool {
@@ -217,15 +229,17 @@ impl ModelShape {
             })
     }
 
-    /// How far two shapes are apart: the sum of `|ln ratio|` over the counts, and a further
-    /// 10 if the attention differs, which is more than any likely difference in size.
+    /// How far two shapes are apart: the sum of `|ln ratio|` over the counts and the kinds' own numbers,
+    /// and a further 10 if the attention differs, which is more than any likely difference in size.
     fn distance(&self, other: &Self) -> f64 {
-        let sizes: f64 = (self.counts().iter().zip(other.counts()))
-            .map(|((_, a), (_, b))| ((*a).max(1) as f64 / b.max(1) as f64).ln().abs())
+        let sizes = |shape: &Self| {
+            let counts = shape.counts().map(|(_, count)| count);
+            counts.into_iter().chain([shape.own])
+        };
+        let sizes: f64 = (sizes(self).zip(sizes(other)))
+            .map(|(a, b)| (a.max(1) as f64 / b.max(1) as f64).ln().abs())
             .sum();
-        let own = (self.own as f64 - other.own as f64).abs().ln_1p();
         sizes
-            + own
             + if self.attention == other.attention {
                 0.0
             } else {
