@@ -80,19 +80,6 @@ where
     }
 }
 
-#[cfg(test)]
-impl<M: Network<dfdx::tensor::Cpu> + BuildModule<dfdx::tensor::Cpu, f32>>
-    Session<M, dfdx::tensor::Cpu>
-{
-    /// Gradients of a batch's loss, with the names of the weights.
-    pub(super) fn gradients_by_name(&mut self, batch: &Ragged) -> Result<Vec<(String, Vec<f32>)>> {
-        let (_, gradients) = self
-            .loss_and_gradients(batch, Dropout::NONE)
-            .map_err(device_error)?;
-        Ok(visit::gradients(&self.model, &gradients))
-    }
-}
-
 impl<M, D> Trainable for Session<M, D>
 where
     M: Network<D> + BuildModule<D, f32>,

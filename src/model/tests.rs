@@ -74,67 +74,6 @@ fn the_initial_loss_is_that_of_a_uniform_guess() {
 }
 
 #[test]
-fn ragged_equals_padded() {
-    let sequences = documents(&[24, 5, 1, 13, 2]);
-    let padded: Vec<Sequence> = sequences
-        .iter()
-        .map(|s| {
-            let mut s = s.clone();
-            s.tokens.resize(24, PAD);
-            s.targets.resize(24, PAD);
-            s
-        })
-        .collect();
-    let (ragged, padded) = (
-        Ragged::from_sequences(&sequences),
-        Ragged::from_sequences(&padded),
-    );
-    assert_eq!((ragged.len(), padded.len()), (45, 120));
-    let (mut a, mut b) = (model(1), model(1));
-    let close = |a: f64, b: f64| (a - b).abs() <= 1e-5 * a.abs();
-    let (loss_a, loss_b) = (
-        a.loss_nats(&ragged).expect("a loss"),
-        b.loss_nats(&padded).expect("a loss"),
-    );
-    assert!(close(loss_a, loss_b), "{loss_a} {loss_b}");
-    let gradients =
-        |m: &mut Session<Small, Cpu>, batch| m.gradients_by_name(batch).expect("gradients");
-    for ((name, a), (_, b)) in gradients(&mut a, &ragged)
-        .iter()
-        .zip(&gradients(&mut b, &padded))
-    {
-        let largest = a.iter().fold(1e-3f32, |m, g| m.max(g.abs()));
-        for (a, b) in a.iter().zip(b) {
-            assert!(
-                (a - b).abs() <= 1e-5 * largest,
-                "gradient of {name}: {a} ragged, {b} padded"
-            );
-        }
-    }
-}
-
-#[test]
-fn the_number_of_threads_changes_no_bit() {
-    let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 24).collect();
-    let batch = Ragged::from_sequences(&documents(&lengths));
-    let trained_on = |threads: usize| {
-        let pool = rayon::ThreadPoolBuilder::new()
-            .num_threads(threads)
-            .build()
-            .expect("threads");
-        pool.install(|| {
-            let mut model = model(3);
-            for _ in 0..3 {
-                model.step(&batch, &settings(0.01, 0.1)).expect("a step");
-            }
-            bits(&model)
-        })
-    };
-    let one = trained_on(1);
-    assert!(one == trained_on(2) && one == trained_on(8));
-}
-
-#[test]
 fn a_step_that_is_not_finite_changes_nothing() {
     let mut model = model(1);
     let mut weights = model.weights();

@@ -1,7 +1,8 @@
 //! Kinds of attention: one type and one file each, chosen when the model type is.
 //!
 //! Those that compare queries with keys are a `Rule` each (`compared.rs`). `README.md` says how to add a kind.
-#![allow(dead_code)] // The experiments say which kinds are compiled in.
+// The experiments say which kinds are compiled in; the tests have all of them.
+#![cfg_attr(not(test), allow(dead_code))]
 
 pub(super) mod alibi;
 mod compared;

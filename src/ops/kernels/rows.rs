@@ -284,6 +284,26 @@ mod tests {
     }
 
     #[test]
+    fn softmax_is_its_definition_for_rows_of_any_length() {
+        for length in [1, 15, 16, 17, 33] {
+            for hidden in [0, length / 2] {
+                let mut row: Vec<f32> =
+                    (0..length).map(|i| ((i * 37) % 11) as f32 - 90.0).collect();
+                row[length - hidden..].fill(f32::NEG_INFINITY);
+                let exps: Vec<f64> = row.iter().map(|&s| (f64::from(s) + 90.0).exp()).collect();
+                let sum: f64 = exps.iter().sum();
+                softmax(&mut row);
+                for (got, exp) in row.iter().zip(exps) {
+                    assert!(
+                        (f64::from(*got) - exp / sum).abs() < 1e-6,
+                        "{length}: {row:?}"
+                    );
+                }
+            }
+        }
+    }
+
+    #[test]
     fn gelu_and_its_slope_match_their_definition() {
         // Φ by Simpson's rule in f64.
         let density = |t: f64| (-0.5 * t * t).exp() / std::f64::consts::TAU.sqrt();
