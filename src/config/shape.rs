@@ -45,7 +45,7 @@ pub struct KindOfAttention {
 
 /// The kinds of attention, in alphabetical order, a line each. How to add one is in
 /// `src/model/attention/README.md`.
-pub const ATTENTION_KINDS: [KindOfAttention; 7] = [
+pub const ATTENTION_KINDS: [KindOfAttention; 8] = [
     kind(
         "alibi",
         "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
@@ -74,6 +74,12 @@ pub const ATTENTION_KINDS: [KindOfAttention; 7] = [
         "a token sees the last few alone (Beltagy et al. 2020)",
     )
     .with(WINDOW, |shape| vec![shape.own]),
+    // The last token of a document is only ever a target.
+    kind(
+        "synthesizer",
+        "a token scores places by itself, without keys (Tay et al. 2021)",
+    )
+    .sized(|shape| vec![shape.context - 1]),
     kind(
         "vanilla",
         "causal multi-head softmax attention (Vaswani et al. 2017)",
@@ -110,6 +116,11 @@ impl KindOfAttention {
             constants,
             ..self
         }
+    }
+
+    /// The same with constants that the rest of the shape says.
+    const fn sized(self, constants: fn(&ModelShape) -> Vec<usize>) -> Self {
+        Self { constants, ..self }
     }
 
     /// The same with a rule about the shape.

@@ -126,7 +126,11 @@ impl<
 > Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
     const VOCAB: usize = VOCAB;
-    const CONTEXT: usize = CONTEXT;
+    const CONTEXT: usize = if A::LONGEST < CONTEXT {
+        A::LONGEST
+    } else {
+        CONTEXT
+    };
 
     fn loss<T: Tape<f32, D>>(
         &self,

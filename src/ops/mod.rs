@@ -17,6 +17,7 @@ pub mod parameters;
 pub mod products;
 pub mod reading;
 mod residual;
+pub mod synthesizer;
 #[cfg(test)]
 mod testing;
 pub mod upstream;
@@ -31,6 +32,7 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
+    + synthesizer::SynthesizerOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>

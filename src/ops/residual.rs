@@ -13,7 +13,7 @@ use rayon::prelude::*;
 use super::Stream;
 use super::bridge::{add_shares, host, set_gradient, take_gradient};
 use super::dropout::Dropout;
-use super::kernels::matmul::{Packed, Pass, linear};
+use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
 use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, cut, plan, split};
@@ -101,6 +101,13 @@ pub(super) fn layer<'a, const IN: usize, const OUT: usize>(
         linear(host(&linear_layer.weight), (IN, OUT), pass),
         host(&linear_layer.bias),
     )
+}
+
+/// `y = x Wᵀ + b`, rows of `y` lying `step` apart; `x: [rows, inputs]`, and `b` is as wide as `y`.
+pub(super) fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
+    let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
+    let left = Left::Rows(x, inputs);
+    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
 /// `x + dropout(branch(norm(x)))`; `starts` are those of the pieces that a shard must not cut, and the

@@ -11,6 +11,7 @@ pub(super) mod linear;
 pub(super) mod multi_query;
 pub(super) mod rope;
 pub(super) mod sliding_window;
+pub(super) mod synthesizer;
 pub(super) mod vanilla;
 
 use dfdx::nn::tensor_collection::TensorCollection;
@@ -29,6 +30,8 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
 {
     /// The kind's name in a TOML.
     const KIND: &'static str;
+    /// A document has at most so many tokens, whatever the context.
+    const LONGEST: usize = usize::MAX;
 
     /// `y = x + dropout(attention(norm(x)))`, `[tokens, EMBED]` → the same.
     ///

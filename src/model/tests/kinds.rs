@@ -7,6 +7,7 @@ use crate::model::attention::linear::Linear;
 use crate::model::attention::multi_query::MultiQuery;
 use crate::model::attention::rope::Rope;
 use crate::model::attention::sliding_window::SlidingWindow;
+use crate::model::attention::synthesizer::Synthesizer;
 use crate::model::attention::vanilla::Vanilla;
 use crate::model::decoder::{Decoder, Rereading, Unread};
 
@@ -63,6 +64,12 @@ fn kinds() -> Vec<Kind> {
             "sliding-window",
             fresh::<SlidingWindow<32, 4, 8, 7, f32, Cpu>>,
             VANILLA,
+        ),
+        // No keys, and a table of 8 weights and a bias a place.
+        kind(
+            "synthesizer",
+            fresh::<Synthesizer<32, 4, 8, CONTEXT, f32, Cpu>>,
+            VANILLA - 2 * (32 * 33) + 2 * 9 * CONTEXT,
         ),
         kind("vanilla", fresh::<Vanilla<32, 4, 8, f32, Cpu>>, VANILLA),
     ]

@@ -26,7 +26,7 @@ use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual
 
 /// Tokens that are worked on at a time, at least: their projections take half of a core's cache at the
 /// width of the assignment's model. Tests have small batches, and several tiles nevertheless.
-const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
+pub(in crate::ops) const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
     fn try_attention<

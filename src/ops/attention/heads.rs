@@ -6,27 +6,27 @@ use crate::ops::kernels::rows::{LANES, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 
 /// How far apart the rows of attention weights over so many keys are: rows of whole vectors.
-pub(super) fn step(keys: usize) -> usize {
+pub(in crate::ops) fn step(keys: usize) -> usize {
     keys.next_multiple_of(LANES)
 }
 
 /// The weights that the tokens of one document give each other in one head: `[tokens, tokens]`, rows in
 /// whole vectors; 0 for keys that a query does not see. It says how they are computed, and holds none.
 #[derive(Clone, Copy)]
-pub(super) struct WeightMap {
-    pub(super) tokens: usize,
+pub(in crate::ops) struct WeightMap {
+    pub(in crate::ops) tokens: usize,
     /// The document's first token in the batch: what dropout counts by.
-    pub(super) first: usize,
-    pub(super) head: usize,
+    pub(in crate::ops) first: usize,
+    pub(in crate::ops) head: usize,
     /// Number of heads.
-    pub(super) heads: usize,
-    pub(super) scoring: Scoring,
-    pub(super) dropout: AttentionDropout,
+    pub(in crate::ops) heads: usize,
+    pub(in crate::ops) scoring: Scoring,
+    pub(in crate::ops) dropout: AttentionDropout,
 }
 
 impl WeightMap {
     /// Number of elements that are kept for backward.
-    pub(super) fn elements(&self) -> usize {
+    pub(in crate::ops) fn elements(&self) -> usize {
         let sums = match self.scoring.weights {
             Weights::Softmax => 0,
             Weights::Features => self.tokens,
@@ -40,7 +40,7 @@ impl WeightMap {
     }
 
     /// Makes weights of scores, in place; of `scores` what lies above the diagonal may be anything.
-    pub(super) fn weigh(&self, kept: &mut [f32]) {
+    pub(in crate::ops) fn weigh(&self, kept: &mut [f32]) {
         let slope = self.scoring.slope(self.head, self.heads) as f32;
         let (scores, scales) = kept.split_at_mut(self.tokens * step(self.tokens));
         wide(
@@ -57,7 +57,7 @@ impl WeightMap {
     }
 
     /// `out = dropout(weights) · values`, `[tokens, width]`.
-    pub(super) fn blend(&self, kept: &[f32], values: Values<'_>, out: Target<'_>) {
+    pub(in crate::ops) fn blend(&self, kept: &[f32], values: Values<'_>, out: Target<'_>) {
         let weights = self.parts(kept).0;
         let dropped = self.dropped(weights);
         let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.tokens));
@@ -67,7 +67,7 @@ impl WeightMap {
 
     /// Backward of [`Self::blend`]: writes `dvalues`, or adds to it, and returns the gradient of the
     /// weights; what that holds above the diagonal means nothing. `dout` lies like the values.
-    pub(super) fn blend_backward(
+    pub(in crate::ops) fn blend_backward(
         &self,
         kept: &[f32],
         values: Values<'_>,
@@ -102,7 +102,7 @@ impl WeightMap {
     }
 
     /// Backward of [`Self::weigh`], in place: the gradient of the scores, 0 where the weights are.
-    pub(super) fn weigh_backward(&self, kept: &[f32], dweights: &mut [f32]) {
+    pub(in crate::ops) fn weigh_backward(&self, kept: &[f32], dweights: &mut [f32]) {
         let (weights, scales) = self.parts(kept);
         let step = step(self.tokens);
         wide(
@@ -166,7 +166,7 @@ impl WeightMap {
 
 /// The values of one head: `[tokens, width]` inside a wider matrix.
 #[derive(Clone, Copy)]
-pub(super) struct Values<'a> {
-    pub(super) rows: View<'a>,
-    pub(super) width: usize,
+pub(in crate::ops) struct Values<'a> {
+    pub(in crate::ops) rows: View<'a>,
+    pub(in crate::ops) width: usize,
 }

@@ -6,11 +6,11 @@ use dfdx::tensor::Cpu;
 
 use super::scoring::{Map, Scoring};
 use super::{Projections, kept};
-use crate::ops::kernels::matmul::{Left, Part, Pass, Target, multiply};
+use crate::ops::kernels::matmul::Pass;
 use crate::ops::kernels::rows::wide;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::{Kept, Memory};
-use crate::ops::residual::{Layer, layer};
+use crate::ops::residual::{Layer, apply, layer};
 
 /// The projections, laid out.
 pub(super) struct KeysAndValues<
@@ -99,11 +99,4 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
     fn project(&self, found: &[f32], out: &mut [f32]) {
         apply(&self.proj, found, out, EMBED);
     }
-}
-
-/// `y = x Wᵀ + b`, rows of `y` lying `step` apart; `x: [rows, inputs]`, and `b` is as wide as `y`.
-fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
-    let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
-    let left = Left::Rows(x, inputs);
-    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }

@@ -6,7 +6,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-mod heads;
+pub(in crate::ops) mod heads;
 mod kept;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]
@@ -23,6 +23,7 @@ use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
 use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
+pub(in crate::ops) use cpu::TILE_TOKENS;
 pub use scoring::{Places, Scoring, Weights};
 
 /// The four projections, in the order of the reference's modules. `KV` is HEAD_DIM times the number of heads

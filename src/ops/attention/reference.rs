@@ -116,14 +116,15 @@ fn spread<
 }
 
 /// `[documents, HEADS, longest, HEAD_DIM]`.
-type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
+pub(in crate::ops) type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
     Tensor<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), N, D, T>;
 
 /// `[documents, HEADS, longest, longest]`.
-type Squares<const HEADS: usize, N, D, T> = Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
+pub(in crate::ops) type Squares<const HEADS: usize, N, D, T> =
+    Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
 
 /// Where ragged tokens stand in a `[documents, longest]` rectangle.
-struct Frame {
+pub(in crate::ops) struct Frame {
     documents: usize,
     longest: usize,
     /// For each cell of the rectangle its token; 0 where there is none (a masked key, an unread query).
@@ -133,7 +134,7 @@ struct Frame {
 }
 
 impl Frame {
-    fn of(batch: &Ragged) -> Self {
+    pub(in crate::ops) fn of(batch: &Ragged) -> Self {
         let (documents, longest) = (batch.documents(), batch.longest());
         let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
         for (document, w) in batch.starts.windows(2).enumerate() {
@@ -152,7 +153,7 @@ impl Frame {
     }
 
     /// `[tokens, EMBED]` → `[documents, HEADS, longest, HEAD_DIM]`.
-    fn heads<
+    pub(in crate::ops) fn heads<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
@@ -177,7 +178,7 @@ impl Frame {
     }
 
     /// The weights of keys, from scores.
-    fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    pub(in crate::ops) fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         scores: Squares<HEADS, N, D, T>,
         scoring: Scoring,
@@ -208,7 +209,13 @@ impl Frame {
     }
 
     /// Values blended by weights after dropout.
-    fn blend<const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    pub(in crate::ops) fn blend<
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        N: Dtype,
+        D: Device<N>,
+        T: Tape<N, D>,
+    >(
         &self,
         weights: Squares<HEADS, N, D, T>,
         values: Heads<HEADS, HEAD_DIM, N, D, T>,
@@ -225,7 +232,7 @@ impl Frame {
     }
 
     /// `[documents, HEADS, longest, HEAD_DIM]` → `[tokens, EMBED]`, heads side by side.
-    fn flat<
+    pub(in crate::ops) fn flat<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,

@@ -71,7 +71,7 @@ impl Scoring {
     /// Makes weights of the scores of one query, those of the keys `0..=query` of the row; 0 for the rest
     /// and what it does not see. Returns what [`Weights::Features`] multiplied the scores by.
     #[inline(always)]
-    pub(super) fn weigh(self, row: &mut [f32], query: usize, slope: f32) -> f32 {
+    pub(in crate::ops) fn weigh(self, row: &mut [f32], query: usize, slope: f32) -> f32 {
         let first = self.first_seen(query);
         // Whole vectors: loops over them have no tail of single elements.
         let end = (query + 1).next_multiple_of(LANES).min(row.len());

@@ -1,0 +1,185 @@
+//! The synthesizer's sublayer of a pre-norm block: what a token wants of each place is made of the token
+//! alone, no key is asked.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod memory;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod reference;
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::shapes::{Dtype, Rank1, Rank2};
+use dfdx::tensor::{Storage, Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::Stream;
+use super::attention::AttentionDropout;
+use super::parameters::{LayerNorm, Linear};
+use super::reading::BoxedReader;
+use crate::data::ragged::Ragged;
+
+/// The weights, under the names of the reference. A document has at most `PLACES` tokens.
+#[derive(Clone, Debug)]
+pub struct Synthesis<
+    const EMBED: usize,
+    const HEAD_DIM: usize,
+    const PLACES: usize,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    /// To the hidden layer of the scores, heads side by side.
+    pub w1: Linear<EMBED, EMBED, N, D>,
+    /// From a head's hidden layer to a score for each place: `[HEAD_DIM, PLACES]`, the same for all heads.
+    pub w2: Tensor<Rank2<HEAD_DIM, PLACES>, N, D>,
+    /// Added to the score of each place.
+    pub b2: Tensor<Rank1<PLACES>, N, D>,
+    /// To values, heads side by side.
+    pub value: Linear<EMBED, EMBED, N, D>,
+    /// From the heads' outputs back to the stream.
+    pub proj: Linear<EMBED, EMBED, N, D>,
+}
+
+impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize, N: Dtype, D: Device<N>>
+    TensorCollection<N, D> for Synthesis<EMBED, HEAD_DIM, PLACES, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> = Synthesis<EMBED, HEAD_DIM, PLACES, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("w1", |s| &s.w1, |s| &mut s.w1),
+                Self::tensor(
+                    "w2",
+                    |s| &s.w2,
+                    |s| &mut s.w2,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::tensor(
+                    "b2",
+                    |s| &s.b2,
+                    |s| &mut s.b2,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::module("value", |s| &s.value, |s| &mut s.value),
+                Self::module("proj", |s| &s.proj, |s| &mut s.proj),
+            ),
+            |(w1, w2, b2, value, proj)| Synthesis {
+                w1,
+                w2,
+                b2,
+                value,
+                proj,
+            },
+        )
+    }
+}
+
+/// A device that runs the synthesizer's sublayer over ragged batches.
+pub trait SynthesizerOp<N: Dtype>: Device<N> {
+    /// `y = x + dropout(proj(blend(norm(x))))`, `[tokens, EMBED]` → the same.
+    ///
+    /// Within each document and head, values blended by `softmax(relu(x W1 + b1) W2 + b2)` over the places
+    /// at or before the token's, with dropout on these weights; no product is scaled. Documents do not see
+    /// each other. No other op may read `x` on a tape: a stream has one continuation.
+    /// `HEADS * HEAD_DIM = EMBED`, and no document has more than `PLACES` tokens.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// Source: Tay et al. 2021, Synthesizer, §3.1 (dense); one `W2` for all heads as in CS224N's assignment 5.
+    fn try_synthesize<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        const PLACES: usize,
+        T: Tape<N, Self>,
+    >(
+        x: Stream<EMBED, N, Self, T>,
+        norm: &LayerNorm<EMBED, N, Self>,
+        weights: &Synthesis<EMBED, HEAD_DIM, PLACES, N, Self>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same sublayer for reading so many rows bit by bit.
+    fn synthesizer_reader<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        const PLACES: usize,
+    >(
+        norm: &'a LayerNorm<EMBED, N, Self>,
+        weights: &'a Synthesis<EMBED, HEAD_DIM, PLACES, N, Self>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, N, Self>;
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::nn::BuildModule;
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+    use crate::ops::dropout::Dropout;
+    use crate::ops::reading::tests::check_reading;
+    use crate::ops::testing::{Case, batch, check_op};
+
+    /// 3 heads of width 4 for documents of at most `PLACES` tokens.
+    type Sublayer<const PLACES: usize, N> =
+        (LayerNorm<12, N, Cpu>, Synthesis<12, 4, PLACES, N, Cpu>);
+
+    #[test]
+    fn the_fast_path_is_the_reference() {
+        let device = Cpu::default();
+        let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
+        // Up to two vectors of places, more than a panel of the matrix kernel, and all there are.
+        let long = [16, 17, 33, 41];
+        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
+            for (weights, output) in [
+                (Dropout::NONE, Dropout::NONE),
+                (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
+            ] {
+                let batch = batch(lengths, 9);
+                let dropout = AttentionDropout {
+                    weights,
+                    output,
+                    context: 42,
+                };
+                check_op::<12, 12, Sublayer<41, f32>, Sublayer<41, f64>>(Case {
+                    fast_model: BuildModule::build(&device),
+                    exact_model: BuildModule::build(&device),
+                    fast: &|(norm, weights), x, _| {
+                        Cpu::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, dropout)
+                    },
+                    exact: &|(norm, weights), x, _| {
+                        reference::synthesize::<12, 3, 4, 41, _, _, _>(
+                            x, norm, weights, &batch, dropout,
+                        )
+                    },
+                    plain: &|(norm, weights), x, _| {
+                        reference::synthesize::<12, 3, 4, 41, _, _, _>(
+                            x, norm, weights, &batch, dropout,
+                        )
+                    },
+                    tokens: batch.len(),
+                    tolerance: 1e-5,
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn reading_bit_by_bit_is_reading_at_once() {
+        check_reading::<12, Sublayer<128, f32>, Sublayer<128, f64>>(
+            &|(norm, weights), rows| Cpu::synthesizer_reader::<12, 3, 4, 128>(norm, weights, rows),
+            &|(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::synthesize::<12, 3, 4, 128, _, _, _>(x, norm, weights, batch, none)
+            },
+        );
+    }
+}
