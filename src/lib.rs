@@ -90,5 +90,6 @@ pub mod ops;
 pub mod pipeline;
 pub mod plot;
 pub mod progress;
+pub mod report;
 pub mod stop;
 pub mod train;
