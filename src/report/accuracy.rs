@@ -1,7 +1,7 @@
 //! Tables of accuracies: each point over its seeds with what others reported beside it, and each seed.
 
 use super::results::Results;
-use super::table::{Table, count, empty, maybe, percent, percents, points, seed, words};
+use super::table::{Column, Table, count, empty, maybe, percent, percents, points, seed, words};
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::statistics::{STUDENT_T, WILSON};
 
@@ -23,20 +23,18 @@ fn over_seeds(results: &Results) -> Table {
         intervals(&results.groups),
         sources(&results.groups)
     );
-    let mut table = Table::new(
-        caption,
-        &["Point"],
-        &[
-            "Measured",
-            "Reported",
-            "95 % interval",
-            "Interval over",
-            "Standard deviation",
-            "Seeds",
-            "Right",
-            "Questions",
-        ],
-    );
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Measured"),
+        Column::numbers("Reported"),
+        Column::numbers("95 % interval"),
+        Column::words("Interval over"),
+        Column::numbers("Deviation"),
+        Column::numbers("Seeds"),
+        Column::numbers("Right"),
+        Column::numbers("Questions"),
+    ];
+    let mut table = Table::new(caption, &columns);
     let mut shown: Vec<(String, f64)> = vec![];
     for at_point in results.groups.chunk_by(|a, b| a.point == b.point) {
         let reported = at_point.iter().find(|group| group.subject == REPORTED);
@@ -127,8 +125,8 @@ fn intervals(groups: &[GroupRow]) -> String {
         says += " Interval over questions: Wilson's, of one run.";
     }
     if has(STUDENT_T) {
-        says += " Interval over seeds: Student's t, of their mean on the same questions; the standard \
-                 deviation is that of the seeds, in percentage points.";
+        says += " Interval over seeds: Student's t, of their mean on the same questions. Deviation: standard \
+                 deviation of the seeds, in percentage points.";
     }
     says
 }
@@ -159,11 +157,15 @@ fn sources(groups: &[GroupRow]) -> String {
 /// A row each run, where any point has several.
 fn each_seed(results: &Results) -> Table {
     let caption = "Accuracy of each seed, with Wilson's 95 % interval over its questions.";
-    let mut table = Table::new(
-        caption,
-        &["Point"],
-        &["Seed", "Accuracy", "95 % interval", "Right", "Questions"],
-    );
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Seed"),
+        Column::numbers("Accuracy"),
+        Column::numbers("95 % interval"),
+        Column::numbers("Right"),
+        Column::numbers("Questions"),
+    ];
+    let mut table = Table::new(caption, &columns);
     if results
         .groups
         .iter()

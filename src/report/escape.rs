@@ -28,6 +28,8 @@ impl Escaper for HtmlText {
 
 impl Escaper for MarkdownText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
+        // Spaces in front would make code of a paragraph.
+        let text = text.trim_start();
         for (i, c) in text.chars().enumerate() {
             match c {
                 '&' => into.write_str("&amp;")?,
@@ -35,7 +37,7 @@ impl Escaper for MarkdownText {
                 '>' => into.write_str("&gt;")?,
                 // At the start of a line these make lists and headings of what follows.
                 '-' | '+' | '=' | ':' if i == 0 => write!(into, "\\{c}")?,
-                '.' | ')' if begins_with_number(text, i) => write!(into, "\\{c}")?,
+                '.' | ')' if begins_list(text, i) => write!(into, "\\{c}")?,
                 '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '$' | '^' | '{' | '}' => {
                     write!(into, "\\{c}")?;
                 }
@@ -47,9 +49,11 @@ impl Escaper for MarkdownText {
     }
 }
 
-/// Whether the first `n` characters are there and digits, as in `1.`, which begins a list.
-fn begins_with_number(text: &str, n: usize) -> bool {
-    n > 0 && text.chars().take(n).all(|c| c.is_ascii_digit())
+/// Whether the character after the first `n` ends a number and makes it that of a list: `1. `.
+fn begins_list(text: &str, n: usize) -> bool {
+    let is_number = n > 0 && text.chars().take(n).all(|c| c.is_ascii_digit());
+    let is_blank = |c: char| c.is_whitespace() || c.is_control();
+    is_number && text.chars().nth(n + 1).is_none_or(is_blank)
 }
 
 impl Escaper for LatexText {
@@ -66,26 +70,16 @@ impl Escaper for LatexText {
                 '>' => into.write_str("\\textgreater{}")?,
                 '"' => into.write_str("\\textquotedbl{}")?,
                 '`' => into.write_str("\\textasciigrave{}")?,
-                '\'' => into.write_str("\\textquotesingle{}")?,
+                '\'' if before == '\'' => into.write_str("{'}")?,
                 '-' => into.write_str("{-}")?,
                 ',' if before == ',' => into.write_str("{,}")?,
                 '|' => into.write_str("\\textbar{}")?,
-                '[' | ']' => write!(into, "{{{c}}}")?,
+                '[' | ']' | '*' => write!(into, "{{{c}}}")?,
                 '\u{a0}' => into.write_char('~')?,
                 // The mask characters of the assignment.
                 '\u{2047}' => into.write_str("{?}{?}")?,
                 '\u{25a1}' => into.write_str("\\fbox{\\phantom{x}}")?,
-                ' '..='~'
-                | '¡'..='¦'
-                | '¨'..='¬'
-                | '®'..='ſ'
-                | '–'
-                | '—'
-                | '‘'
-                | '’'
-                | '“'
-                | '”'
-                | '…'
+                ' '..='~' | '¡'..='¬' | '®'..='ſ' | '–' | '—' | '‘' | '’' | '“' | '”' | '…'
                     if !is_missing(c) =>
                 {
                     into.write_char(c)?;
@@ -101,5 +95,5 @@ impl Escaper for LatexText {
 
 /// Letters that the T1 encoding does not have.
 fn is_missing(c: char) -> bool {
-    "ĦħĸĿŀŦŧſ".contains(c)
+    "ĦħĸĿŀŉŦŧſ".contains(c)
 }

@@ -162,8 +162,16 @@ mod tests {
             drawing.starts_with("<svg viewBox=\"0 0 90 50\" width"),
             "{drawing}"
         );
+        let figure = Figure {
+            name: "bars".to_owned(),
+            title,
+            caption,
+            drawing,
+            png: vec![],
+        };
+        let drawing = figure.drawing("f1-");
         assert!(
-            drawing.contains("id=\"bars-c\"") && drawing.contains("url(#bars-c)"),
+            drawing.contains("id=\"f1-c\"") && drawing.contains("url(#f1-c)"),
             "{drawing}"
         );
     }

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Deserialize;
 
 use super::results::{Results, Run};
-use super::table::{Table, seed, words};
+use super::table::{Column, Table, seed, words};
 use crate::progress::thousands;
 
 /// What a report shows of an entry of `provenance.json`: not the machine's name, nor its folders.
@@ -56,14 +56,21 @@ struct Machine {
 
 /// Every run and how it is.
 pub(super) fn runs(results: &Results) -> Table {
-    let mut table = Table::new("Runs.", &["Point", "State", "Started", "Ended"], &["Seed"]);
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Seed"),
+        Column::words("State"),
+        Column::words("Started"),
+        Column::words("Ended"),
+    ];
+    let mut table = Table::new("Runs.", &columns);
     for run in &results.runs {
         table.rows.push(vec![
             words(&run.label),
+            seed(run.seed),
             words(run.state),
             words(when(run.started.as_deref())),
             words(when(run.ended.as_deref())),
-            seed(run.seed),
         ]);
     }
     table.without_empty_columns()
@@ -125,16 +132,16 @@ fn name(run: &Run, part: usize, parts: usize) -> String {
 }
 
 fn describe(entry: &Entry, runs: &[String]) -> Table {
-    if *entry == Entry::default() {
-        let mut table = Table::new(
-            "What made these runs is not known.",
-            &["What", "Which"],
-            &[],
-        );
-        table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
+    let is_known = *entry != Entry::default();
+    let caption = match is_known {
+        true => "What made these runs.",
+        false => "What made these runs is not known.",
+    };
+    let mut table = Table::new(caption, &[Column::words("What"), Column::words("Which")]);
+    table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
+    if !is_known {
         return table;
     }
-    let mut table = Table::new("What made these runs.", &["What", "Which"], &[]);
     let git = entry.git.clone().unwrap_or_default();
     let branch = git
         .branch
@@ -167,13 +174,7 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
         .iter()
         .map(|(k, v)| format!("{k}={v}"))
         .collect();
-    let sums: Vec<String> = entry
-        .data
-        .iter()
-        .map(|(name, sum)| format!("{name}: {sum}"))
-        .collect();
     let rows = [
-        ("Runs", runs.join("; ")),
         ("Command", command(&entry.command)),
         ("Environment", variables.join(" ")),
         ("Experiment", entry.experiment.clone()),
@@ -206,14 +207,14 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
             ]
             .join(" "),
         ),
-        ("Data", sums.join("; ")),
     ];
     let said = rows
         .into_iter()
         .filter(|(_, which)| !which.trim().is_empty());
-    table
-        .rows
-        .extend(said.map(|(what, which)| vec![words(what), words(which)]));
+    let said = said.map(|(what, which)| vec![words(what), words(which)]);
+    let sums = entry.data.iter();
+    let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);
+    table.rows.extend(said.chain(sums));
     table
 }
 

@@ -189,7 +189,8 @@ fn numbered<T>(all: impl Iterator<Item = T>, last: &mut usize) -> Vec<Numbered<T
 fn shown(section: usize, figure: &Figure) -> Shown {
     Shown {
         title: figure.title.clone(),
-        caption: figure.caption.clone(),
+        // A number and its unit stay together.
+        caption: figure.caption.replace(" %", "\u{a0}%"),
         drawing: figure.drawing(&format!("in-{section}-{}-", figure.name)),
         image: format!("images/{section}-{}.png", figure.name),
         png: figure.png.clone(),
@@ -217,6 +218,18 @@ fn summary(results: &[Results]) -> String {
     )
 }
 
+impl Part {
+    /// The heading as a sentence of its own.
+    fn heading_in_caption(&self) -> String {
+        let stop = if self.heading.ends_with(['.', '?', '!', ':']) {
+            ""
+        } else {
+            "."
+        };
+        format!("{}{stop}", self.heading)
+    }
+}
+
 impl Settings {
     fn new((of, toml): (String, String)) -> Self {
         let longest = toml
@@ -226,7 +239,7 @@ impl Settings {
             .unwrap_or_default();
         Self {
             of,
-            toml,
+            toml: toml.trim_end().to_owned(),
             fence: "`".repeat((longest + 1).max(3)),
         }
     }

@@ -150,8 +150,9 @@ impl Results {
         if accuracies != now || groups != groups::rows(&now) {
             let file = self.file.display();
             self.notices.push(format!(
-                "The tables of accuracies and the figures were made of other runs than those that are \
-                 done now, and are left out. This makes them anew: attnlab plot {file}"
+                "The tables of accuracies and the figures were made of other runs than those that \
+                 are done now, and are left out: attnlab plot {file}, with the same --set and \
+                 --results, makes them anew."
             ));
             return Ok(false);
         }
@@ -219,8 +220,8 @@ impl Results {
             "are not done: their numbers"
         };
         let first = format!(
-            "{number} of {all} runs {numbers} are in no table and no figure. \
-             This does what is missing: attnlab run {file}"
+            "{number} of {all} runs {numbers} are in no table and no figure. attnlab run {file}, \
+             with the same --set and --results, does what is missing."
         );
         let line = |run: &&Run| {
             let reason = run

@@ -27,18 +27,30 @@ pub(super) struct Cell {
     pub(super) order: Option<f64>,
 }
 
+impl Column {
+    /// A column of words.
+    pub(super) const fn words(title: &'static str) -> Self {
+        Self {
+            title,
+            is_number: false,
+        }
+    }
+
+    /// A column of numbers.
+    pub(super) const fn numbers(title: &'static str) -> Self {
+        Self {
+            title,
+            is_number: true,
+        }
+    }
+}
+
 impl Table {
-    /// A table with words under `words` and numbers under `numbers`.
-    pub(super) fn new(
-        caption: impl Into<String>,
-        words: &[&'static str],
-        numbers: &[&'static str],
-    ) -> Self {
-        let column = |is_number| move |&title: &&'static str| Column { title, is_number };
-        let columns = words.iter().map(column(false));
+    /// A table without rows.
+    pub(super) fn new(caption: impl Into<String>, columns: &[Column]) -> Self {
         Self {
             caption: caption.into(),
-            columns: columns.chain(numbers.iter().map(column(true))).collect(),
+            columns: columns.to_vec(),
             rows: vec![],
         }
     }
@@ -160,7 +172,15 @@ mod tests {
 
     #[test]
     fn columns_that_say_nothing_are_left_out() {
-        let mut table = Table::new("", &["Point", "Note"], &["Seeds", "Right"]);
+        let mut table = Table::new(
+            "",
+            &[
+                Column::words("Point"),
+                Column::words("Note"),
+                Column::numbers("Seeds"),
+                Column::numbers("Right"),
+            ],
+        );
         table
             .rows
             .push(vec![words("a"), empty(), empty(), count(3)]);

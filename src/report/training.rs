@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::results::{Results, Run};
-use super::table::{Cell, Table, count, maybe, seed, words};
+use super::table::{Cell, Column, Table, count, maybe, seed, words};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::statistics::mean;
 use crate::progress::in_words;
@@ -11,11 +11,17 @@ use crate::progress::in_words;
 /// A row each stage of each finished run; nothing where none has trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
     let caption = "Training. Loss: mean over the steps of the last epoch, with dropout as trained.";
-    let mut table = Table::new(
-        caption,
-        &["Point", "Stage"],
-        &["Seed", "Epochs", "Steps", "Tokens", "Loss in nats", "Time"],
-    );
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Seed"),
+        Column::words("Stage"),
+        Column::numbers("Epochs"),
+        Column::numbers("Steps"),
+        Column::numbers("Tokens"),
+        Column::numbers("Loss in nats"),
+        Column::numbers("Time"),
+    ];
+    let mut table = Table::new(caption, &columns);
     for run in &results.runs {
         for rows in run.steps.chunk_by(|a, b| a.stage == b.stage) {
             table.rows.push(row(run, rows));
@@ -39,8 +45,8 @@ fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
     };
     vec![
         words(&run.label),
-        words(stage),
         seed(run.seed),
+        words(stage),
         count(epochs),
         count(steps.len()),
         count(steps.iter().map(|step| step.tokens).sum()),
