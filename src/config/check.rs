@@ -40,14 +40,21 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     Ok(files)
 }
 
-/// The experiment files at and below `paths`; those in a folder named `base` are for others to build
-/// on and left out.
+/// The experiment files at and below `paths`, in the order of these and each once; files in a folder
+/// named `base` are for others to build on and left out.
 ///
 /// # Errors
-/// A path that is not there, or no `*.toml` at all.
+/// A path that is not there, or below which there is no `*.toml`.
 pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let files = toml_files(paths)?.into_iter();
-    Ok(files.filter(|path| !layers::is_base(path)).collect())
+    let mut files = vec![];
+    for path in paths {
+        for file in toml_files(std::slice::from_ref(path))? {
+            if !layers::is_base(&file) && !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
 }
 
 /// Checks files and, through all their folders, every `*.toml` in folders.

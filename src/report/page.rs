@@ -20,7 +20,7 @@ const SCRIPT: &str = include_str!("page.js");
 pub(super) struct Page {
     title: String,
     subtitle: String,
-    /// `2 experiments, 5 of 6 runs done`.
+    /// `5 of 6 runs done`.
     summary: String,
     version: &'static str,
     sections: Vec<Part>,
@@ -206,16 +206,8 @@ fn summary(results: &[Results]) -> String {
     let all: usize = results.iter().map(|one| one.runs.len()).sum();
     let runs = results.iter().flat_map(|one| &one.runs);
     let done = runs.filter(|run| run.is_done()).count();
-    let experiments = match results.len() {
-        1 => "1 experiment".to_owned(),
-        n => format!("{} experiments", thousands(n)),
-    };
     let runs = if all == 1 { "run" } else { "runs" };
-    format!(
-        "{experiments}, {} of {} {runs} done",
-        thousands(done),
-        thousands(all)
-    )
+    format!("{} of {} {runs} done", thousands(done), thousands(all))
 }
 
 impl Part {

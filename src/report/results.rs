@@ -197,7 +197,9 @@ impl Results {
 
     /// Everything that is missing, a sentence each.
     pub(super) fn notices(&self) -> Vec<String> {
-        let left_out = self.left_out.iter().filter(|_| self.notices.is_empty());
+        // Where all figures are left out for one reason, that is told already.
+        let is_told = !self.any_done() || !self.notices.is_empty();
+        let left_out = self.left_out.iter().filter(|_| !is_told);
         let left_out = left_out.map(|(name, why)| format!("Figure {name} is left out: {why}."));
         let unfinished = self.unfinished().into_iter();
         unfinished
@@ -214,14 +216,14 @@ impl Results {
         }
         let file = self.file.display();
         let (number, all) = (missing.len(), self.runs.len());
-        let numbers = if number == 1 {
-            "is not done: its numbers"
-        } else {
-            "are not done: their numbers"
+        let who = match (number, all) {
+            (1, 1) => "The run is not done: its".to_owned(),
+            (1, _) => format!("1 of {all} runs is not done: its"),
+            _ => format!("{number} of {all} runs are not done: their"),
         };
         let first = format!(
-            "{number} of {all} runs {numbers} are in no table and no figure. attnlab run {file}, \
-             with the same --set and --results, does what is missing."
+            "{who} numbers are in no table and no figure. attnlab run {file}, with the same --set \
+             and --results, does what is missing."
         );
         let line = |run: &&Run| {
             let reason = run

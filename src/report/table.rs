@@ -68,7 +68,7 @@ impl Table {
 
     /// Whether a reader may want its rows in another order.
     pub(super) fn is_sortable(&self) -> bool {
-        self.rows.len() > 1
+        self.rows.len() > 1 && self.columns.iter().any(|column| column.is_number)
     }
 
     /// How LaTeX is to set the columns: `llrr`.

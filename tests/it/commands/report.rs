@@ -3,6 +3,7 @@
 use std::path::Path;
 use std::process::Command;
 
+use attnlab::report::{Document, Section};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
@@ -237,14 +238,70 @@ fn several_experiments_are_told_together_and_none_is_an_error() {
         .attnlab(&["report", &one, &two, "--results", &results])
         .done();
     let told = format!(
-        "one: 1 of 1 runs is not done: its numbers are in no table and no figure. attnlab run {one}"
+        "one: The run is not done: its numbers are in no table and no figure. attnlab run {one},"
     );
     assert!(said.contains(&told), "{said}");
     let html = read(&lab.path("r/report/index.html"));
-    assert!(html.contains("2 experiments, 1 of 2 runs done"));
+    assert!(html.contains("1 of 2 runs done"));
     let headings = between(&html, "-heading\">", "</h2>");
     assert_eq!(headings, ["one", "two"]);
     lab.attnlab(&["report", &lab.text("none.toml")]).failed(3);
+}
+
+/// As a caller of the library has it who gives each experiment its own words.
+#[test]
+fn a_document_has_its_own_words_in_its_own_order() {
+    let lab = Lab::new();
+    let file = lab.finetuning("asked", "");
+    let results = lab.text("r");
+    lab.attnlab(&["run", &file, "--results", &results]).done();
+    let experiment = attnlab::config::load(Path::new(&file), &[]).expect("an experiment");
+    let section = |heading: &str, text: &str, reported: &str| Section {
+        heading: heading.to_owned(),
+        text: text.to_owned(),
+        reported: reported.to_owned(),
+        experiment: experiment.clone(),
+        results: lab.path("r"),
+    };
+    let document = Document {
+        title: "Questions & answers".to_owned(),
+        subtitle: "profile <quick>".to_owned(),
+        sections: vec![
+            section("2 (d)", "One.\n\nTwo\nlines.", ""),
+            section("2 (b)", "", "21 of 100_000 were *right*."),
+        ],
+    };
+    let built = attnlab::report::build(&document, &lab.path("out")).expect("a report");
+    let html = read(&built.html);
+    assert_eq!(between(&html, "-heading\">", "</h2>"), ["2 (d)", "2 (b)"]);
+    for words in [
+        "<h1>Questions &#38; answers</h1>",
+        "<p class=\"subtitle\">profile &#60;quick&#62;</p>",
+        "<p>One.</p>\n<p>Two lines.</p>",
+        "<p>21 of 100_000 were *right*.</p>",
+    ] {
+        assert!(html.contains(words), "{words}");
+    }
+    let reported = between(&html, "<aside class=\"reported\"", "</aside>");
+    assert!(
+        reported.len() == 1 && reported[0].contains("not measured here"),
+        "{reported:?}"
+    );
+    let markdown = read(&built.markdown);
+    assert!(
+        markdown.contains("> 21 of 100\\_000 were \\*right\\*."),
+        "{markdown}"
+    );
+    // Tables are numbered through, so that LaTeX can refer to each of them.
+    let latex = read(&built.latex);
+    assert_eq!(
+        between(&latex, "\\label{tab:attnlab-", "}"),
+        ["1", "2", "5", "6"]
+    );
+    assert!(
+        latex.contains("\\caption{2 (b). Accuracy on dev questions."),
+        "{latex}"
+    );
 }
 
 /// Runs the short quickstart with [`NAMES`] as the names of its points.
