@@ -125,8 +125,10 @@ fn intervals(groups: &[GroupRow]) -> String {
         says += " Interval over questions: Wilson's, of one run.";
     }
     if has(STUDENT_T) {
-        says += " Interval over seeds: Student's t, of their mean on the same questions. Deviation: standard \
-                 deviation of the seeds, in percentage points.";
+        says += " Interval over seeds: Student's t, of their mean on the same questions.";
+    }
+    if groups.iter().any(|one| one.standard_deviation.is_some()) {
+        says += " Deviation: standard deviation of the seeds, in percentage points.";
     }
     says
 }
