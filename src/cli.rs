@@ -98,7 +98,7 @@ Example:
         #[arg(long)]
         json: bool,
     },
-    /// Tell experiments as one HTML page, as Markdown and as LaTeX tables, from their files alone
+    /// Tell experiments as one HTML page, Markdown and LaTeX tables, from their files
     #[command(after_help = "\
 Examples:
   attnlab report experiments/quickstart.toml
