@@ -15,14 +15,9 @@ pub(in crate::pipeline) fn write(
     accuracies: &[AccuracyRow],
     folder: &Path,
 ) -> Result<Vec<GroupRow>> {
-    let rows = rows(accuracies);
+    let rows: Vec<GroupRow> = groups(accuracies).iter().map(|group| row(group)).collect();
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
-}
-
-/// What `groups.csv` has to say, from the rows of `summary.csv`.
-pub fn rows(accuracies: &[AccuracyRow]) -> Vec<GroupRow> {
-    groups(accuracies).iter().map(|group| row(group)).collect()
 }
 
 /// Whether two rows differ in nothing but the seed and what came of it.

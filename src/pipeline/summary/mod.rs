@@ -1,7 +1,7 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
 pub(in crate::pipeline) mod figures;
-pub mod groups;
+pub(in crate::pipeline) mod groups;
 
 use std::path::Path;
 
