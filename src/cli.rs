@@ -98,6 +98,13 @@ Example:
         #[arg(long)]
         json: bool,
     },
+    /// Tell experiments as one HTML page, Markdown and LaTeX tables, from their files
+    #[command(after_help = "\
+Examples:
+  attnlab report experiments/quickstart.toml
+  attnlab report experiments/birthplace --out report
+  attnlab report experiments/quickstart.toml --set pretrain.epochs=2 --results short")]
+    Report(Report),
     /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
     #[command(after_help = "\
 Each of A and B is a run's folder, or one that holds all seeds of one point.
@@ -229,6 +236,26 @@ pub struct Clean {
     pub(crate) dry_run: bool,
     /// Only say what could be freed, as JSON
     #[arg(long, conflicts_with = "yes")]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `attnlab report`.
+#[derive(Debug, Args)]
+pub struct Report {
+    /// Experiments, or folders to search for *.toml
+    #[arg(required = true, value_name = "FILE|FOLDER")]
+    pub(crate) paths: Vec<PathBuf>,
+    /// Override a key of the experiments, as for their runs
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The folder of all results
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    pub(crate) results: PathBuf,
+    /// The folder to write [default: report/ in the results of the experiment, or of all of them]
+    #[arg(long, value_name = "FOLDER")]
+    pub(crate) out: Option<PathBuf>,
+    /// What was written and what is missing as JSON, for scripts
+    #[arg(long)]
     pub(crate) json: bool,
 }
 
@@ -388,6 +415,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Show { file, set, json } => commands::show::show(&file, &set, json),
         Command::Schema => commands::schema::schema(),
         Command::Plot { experiment, json } => commands::plot(&experiment, json),
+        Command::Report(args) => commands::report::report(&args),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask {
             run,

@@ -12,6 +12,7 @@
 //! results of stages ─ assemble ─ the folder of the run
 //! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
 //!                                └ pipeline::compare ─ two recipes side by side
+//! the files of runs, their tables and figures ─ report ─ one HTML page, Markdown, LaTeX tables
 //! ```
 //!
 //! Left to right only. The CSV is a border: what is right of it reads files alone, so figures are
@@ -31,6 +32,7 @@
 //! | [`eval`] | batched decoding, exact match, scores of text |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
+//! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
 //! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the processor |
 //! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
 //!
@@ -56,9 +58,10 @@
 //! * No step with a loss or gradient that is not finite changes a weight.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
 //! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
-//!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `clap` and `clap_complete`
-//!   only in [`cli`]; `ops` knows no model, `train` no dimension, `plot` neither model nor data;
-//!   `unsafe` stands only in `ops`. A test reads the source and holds to it.
+//!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
+//!   `base64` and `roxmltree` only in [`mod@report`], `clap` and `clap_complete` only in [`cli`]; `ops`
+//!   knows no model, `train` no dimension, `plot` and `report` neither model nor data; `unsafe`
+//!   stands only in `ops`. A test reads the source and holds to it.
 //!
 //! # Crates, and why
 //!
@@ -68,7 +71,9 @@
 //! `clap_complete` completes it. `figment` layers settings, `toml` finds their
 //! lines, `strsim` the spelling that was meant, and `schemars` makes a JSON Schema of their types
 //! (`serde_json` writes it). `plotters` writes the SVG, `resvg` turns it into outlines and PNG with
-//! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts.
+//! the fonts of `epaint_default_fonts`, so that text shows on a machine with no fonts. `askama` fills
+//! the templates of reports and escapes what it fills in, `roxmltree` sees whether an SVG may stand in
+//! a page, `base64` writes pictures and sums into one.
 //! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
 //! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
 //! binomials. `ureq` fetches data, `sha2` checks it, `blake3` names stages and seals checkpoints,
@@ -90,5 +95,6 @@ pub mod ops;
 pub mod pipeline;
 pub mod plot;
 pub mod progress;
+pub mod report;
 pub mod stop;
 pub mod train;

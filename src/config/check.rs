@@ -17,11 +17,11 @@ pub struct Checked {
     pub experiment: Option<Experiment>,
 }
 
-/// Checks files and, through all their folders, every `*.toml` in folders.
+/// Files and, through all their folders, every `*.toml` in folders, sorted, each once.
 ///
 /// # Errors
-/// [`Error::Problems`] with the problems of all files; a path that is not there, or no file at all.
-pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
+/// A path that is not there, or no file at all.
+fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for path in paths {
         let found = layers::toml_files(path);
@@ -37,6 +37,32 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
             names.join(", ")
         )));
     }
+    Ok(files)
+}
+
+/// The experiment files at and below `paths`, in the order of these and each once; files in a folder
+/// named `base` are for others to build on and left out.
+///
+/// # Errors
+/// A path that is not there, or below which there is no `*.toml`.
+pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
+    let mut files = vec![];
+    for path in paths {
+        for file in toml_files(std::slice::from_ref(path))? {
+            if !layers::is_base(&file) && !files.contains(&file) {
+                files.push(file);
+            }
+        }
+    }
+    Ok(files)
+}
+
+/// Checks files and, through all their folders, every `*.toml` in folders.
+///
+/// # Errors
+/// [`Error::Problems`] with the problems of all files; a path that is not there, or no file at all.
+pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
+    let files = toml_files(paths)?;
     let environment = environment();
     let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
     for path in files {

@@ -39,7 +39,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
-pub use check::{Checked, check, question};
+pub use check::{Checked, check, experiment_files, question};
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};

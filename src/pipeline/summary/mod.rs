@@ -48,15 +48,25 @@ pub(in crate::pipeline) fn any_done(experiment: &Experiment, results: &Path) -> 
     })
 }
 
-/// Writes `summary.csv` from the predictions of all finished runs, and returns its rows.
+/// Writes `summary.csv` and returns its [`rows`].
 ///
 /// # Errors
-/// Predictions that cannot be read.
+/// Predictions that cannot be read, or the file cannot be written.
 pub(in crate::pipeline) fn write(
     experiment: &Experiment,
     results: &Path,
     folder: &Path,
 ) -> Result<Vec<AccuracyRow>> {
+    let rows = rows(experiment, results)?;
+    table::write(&folder.join("summary.csv"), &rows)?;
+    Ok(rows)
+}
+
+/// What `summary.csv` has to say, from the predictions of all finished runs.
+///
+/// # Errors
+/// Predictions that cannot be read.
+pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>> {
     let mut rows = vec![];
     for (point, label) in experiment.points.iter().zip(labels(experiment)) {
         let Some(spec) = &point.settings.evaluate else {
@@ -114,7 +124,6 @@ pub(in crate::pipeline) fn write(
             ));
         }
     }
-    table::write(&folder.join("summary.csv"), &rows)?;
     Ok(rows)
 }
 

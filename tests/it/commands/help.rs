@@ -2,7 +2,7 @@
 
 use crate::lab::Lab;
 
-const COMMANDS: [&[&str]; 19] = [
+const COMMANDS: [&[&str]; 20] = [
     &["run"],
     &["plan"],
     &["check"],
@@ -14,6 +14,7 @@ const COMMANDS: [&[&str]; 19] = [
     &["show"],
     &["schema"],
     &["plot"],
+    &["report"],
     &["compare"],
     &["ask"],
     &["score"],

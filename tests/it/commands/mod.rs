@@ -8,6 +8,7 @@ mod help;
 mod plan;
 mod progress;
 mod repeat;
+mod report;
 mod run;
 mod show;
 mod sweep;

@@ -1,0 +1,137 @@
+//! Reports: experiments as one HTML page, as Markdown and as LaTeX tables, from their files alone.
+//!
+//! In reading order: [`Document`] and its [`Section`]s say what is to be told; `results` reads the
+//! files of one experiment and says what they do not hold; `accuracy`, `training` and `origin` lay
+//! rows out as a `table`; `figure` takes a drawing into a page; `page` numbers everything and is what
+//! the three templates show, each with its own `escape`.
+//!
+//! The same files give the same bytes: no clock is read. The page needs no other file, no network and
+//! no font, and its policy forbids it everything but its own style and script.
+
+mod accuracy;
+mod escape;
+mod figure;
+mod origin;
+mod page;
+mod results;
+mod table;
+#[cfg(test)]
+mod tests;
+mod training;
+
+use std::path::{Path, PathBuf};
+
+use serde::Serialize;
+
+use crate::config::Experiment;
+use crate::error::{Error, Result};
+use crate::files;
+use page::Page;
+use results::Results;
+
+/// What a report is about.
+#[derive(Clone, Debug)]
+pub struct Document {
+    /// The heading of the whole.
+    pub title: String,
+    /// One line below it, such as the profile that was run; may be empty.
+    pub subtitle: String,
+    /// The experiments, in the order in which they are told.
+    pub sections: Vec<Section>,
+}
+
+/// One experiment of a report.
+#[derive(Clone, Debug)]
+pub struct Section {
+    /// Its heading, such as `Question 2 (d): finetuning without pretraining`.
+    pub heading: String,
+    /// What a reader has to know first, in paragraphs with an empty line between them; may be empty.
+    pub text: String,
+    /// What others reported, in words and paragraphs; may be empty. Numbers that the experiment file
+    /// has as `reported` are in the tables without it.
+    pub reported: String,
+    /// The experiment, with the settings that it was run with.
+    pub experiment: Experiment,
+    /// The folder of all results.
+    pub results: PathBuf,
+}
+
+/// The files of a report, and what is not in it.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Built {
+    /// The page.
+    pub html: PathBuf,
+    /// The same as Markdown.
+    pub markdown: PathBuf,
+    /// Its tables, for LaTeX with `booktabs`.
+    pub latex: PathBuf,
+    /// The figures to which the Markdown refers.
+    pub images: Vec<PathBuf>,
+    /// What each section holds.
+    pub sections: Vec<Contents>,
+}
+
+/// What a section of a report holds.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Contents {
+    /// The experiment.
+    pub experiment: String,
+    /// Runs that are done.
+    pub done: usize,
+    /// Runs that the experiment asks for.
+    pub runs: usize,
+    /// Figures that are shown.
+    pub figures: Vec<String>,
+    /// Names of figures that are not shown, and why.
+    pub left_out: Vec<(String, String)>,
+    /// What else a reader is told about what is missing.
+    pub notices: Vec<String>,
+}
+
+/// Writes `index.html`, `report.md`, `tables.tex` and `images/` into `folder`.
+///
+/// A section whose experiment has no finished run is there, and says so.
+///
+/// # Errors
+/// No section has a finished run, a result cannot be read, or a file cannot be written.
+pub fn build(document: &Document, folder: &Path) -> Result<Built> {
+    let read = |section: &Section| Results::read(&section.experiment, &section.results);
+    let results: Vec<Results> = document.sections.iter().map(read).collect::<Result<_>>()?;
+    if !results.iter().any(Results::any_done) {
+        return Err(nothing(document));
+    }
+    let page = Page::new(document, &results);
+    let mut images = vec![];
+    for figure in page.figures() {
+        let path = folder.join(&figure.image);
+        files::write(&path, &figure.png)?;
+        images.push(path);
+    }
+    let write = |name: &str, text: Result<String>| {
+        let path = folder.join(name);
+        files::write(&path, text?.as_bytes()).map(|()| path)
+    };
+    Ok(Built {
+        html: write("index.html", page.html())?,
+        markdown: write("report.md", page.markdown())?,
+        latex: write("tables.tex", page.latex())?,
+        images,
+        sections: results.iter().map(Results::contents).collect(),
+    })
+}
+
+/// There is nothing to tell: which command changes that.
+fn nothing(document: &Document) -> Error {
+    let Some(section) = document.sections.first() else {
+        return Error::usage("a report needs an experiment").help("name an experiment file");
+    };
+    let (name, file) = (&section.experiment.name, section.experiment.path.display());
+    let others = match document.sections.len() {
+        1 => String::new(),
+        n => format!(", nor have the {} others", n - 1),
+    };
+    let results = section.results.display();
+    Error::usage(format!("{name} has no finished run in {results}{others}")).help(format!(
+        "`attnlab run {file}` makes one; a run with --set or --results is found with the same"
+    ))
+}

@@ -1,0 +1,282 @@
+//! Where the numbers come from: how the runs went, and what made them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use serde::Deserialize;
+
+use super::results::{Results, Run};
+use super::table::{Column, Table, seed, words};
+use crate::progress::thousands;
+
+/// What a report shows of an entry of `provenance.json`: not the machine's name, nor its folders.
+/// What an entry does not say is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+pub(super) struct Entry {
+    command: Vec<String>,
+    environment: BTreeMap<String, String>,
+    experiment: String,
+    git: Option<Git>,
+    program: Program,
+    machine: Machine,
+    data: BTreeMap<String, String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Git {
+    commit: String,
+    branch: Option<String>,
+    changed: Vec<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Program {
+    version: String,
+    rustc: String,
+    dfdx: String,
+    profile: String,
+    features: Vec<String>,
+    blake3: Option<String>,
+}
+
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
+#[serde(default)]
+struct Machine {
+    system: Option<String>,
+    kernel: Option<String>,
+    architecture: String,
+    processor: Option<String>,
+    logical_cores: Option<usize>,
+    threads: usize,
+    memory_bytes: Option<u64>,
+}
+
+/// Every run and how it is.
+pub(super) fn runs(results: &Results) -> Table {
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Seed"),
+        Column::words("State"),
+        Column::words("Started"),
+        Column::words("Ended"),
+    ];
+    let mut table = Table::new("Runs.", &columns);
+    for run in &results.runs {
+        table.rows.push(vec![
+            words(&run.label),
+            seed(run.seed),
+            words(run.state),
+            words(when(run.started.as_deref())),
+            words(when(run.ended.as_deref())),
+        ]);
+    }
+    table.without_empty_columns()
+}
+
+/// `2026-11-24 13:42:05 UTC` of RFC 3339 in UTC; anything else as it is.
+fn when(time: Option<&str>) -> String {
+    let time = time.unwrap_or_default();
+    match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
+        Some((day, clock)) => {
+            let clock = clock.split('.').next().unwrap_or_default();
+            format!("{day} {clock} UTC")
+        }
+        None => time.to_owned(),
+    }
+}
+
+/// What made the runs that were begun: a table for each different command, program or machine.
+pub(super) fn tables(results: &Results) -> Vec<Table> {
+    // Runs of one command read different data, and share everything else.
+    let mut origins: Vec<(Entry, Vec<String>)> = vec![];
+    for run in results.runs.iter().filter(|run| run.settings.is_some()) {
+        let entries = match &run.origin[..] {
+            [] => &[Entry::default()][..],
+            entries => entries,
+        };
+        for (i, entry) in entries.iter().enumerate() {
+            let name = name(run, i, entries.len());
+            let same = |(other, _): &&mut (Entry, Vec<String>)| {
+                let data = other.data.clone();
+                *other
+                    == Entry {
+                        data,
+                        ..entry.clone()
+                    }
+            };
+            match origins.iter_mut().find(same) {
+                Some((known, names)) => {
+                    known.data.extend(entry.data.clone());
+                    names.push(name);
+                }
+                None => origins.push((entry.clone(), vec![name])),
+            }
+        }
+    }
+    origins
+        .iter()
+        .map(|(entry, names)| describe(entry, names))
+        .collect()
+}
+
+/// `pretrained, seed 1`, and which of its parts if it was gone on with.
+fn name(run: &Run, part: usize, parts: usize) -> String {
+    let part = match parts {
+        0 | 1 => String::new(),
+        _ => format!(" (part {} of {parts})", part + 1),
+    };
+    format!("{}, seed {}{part}", run.label, run.seed)
+}
+
+fn describe(entry: &Entry, runs: &[String]) -> Table {
+    let is_known = *entry != Entry::default();
+    let caption = match is_known {
+        true => "What made these runs.",
+        false => "What made these runs is not known.",
+    };
+    let mut table = Table::new(caption, &[Column::words("What"), Column::words("Which")]);
+    table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
+    if !is_known {
+        return table;
+    }
+    let git = entry.git.clone().unwrap_or_default();
+    let branch = git
+        .branch
+        .map_or(String::new(), |branch| format!(", branch {branch}"));
+    let changed = match &git.changed[..] {
+        [] if git.commit.is_empty() => String::new(),
+        [] => "none".to_owned(),
+        files => files
+            .iter()
+            .map(|file| file.trim())
+            .collect::<Vec<_>>()
+            .join("; "),
+    };
+    let program = &entry.program;
+    let features = match &program.features[..] {
+        [] => String::new(),
+        features => format!(", with {}", features.join(", ")),
+    };
+    let machine = &entry.machine;
+    let text = |value: &Option<String>| value.clone().unwrap_or_default();
+    let memory = machine.memory_bytes;
+    let memory = memory.map_or(String::new(), |bytes| {
+        format!("{:.1} GB", bytes as f64 / 1e9)
+    });
+    let cores = machine
+        .logical_cores
+        .map_or(String::new(), |n| format!("{} cores, ", thousands(n)));
+    let variables: Vec<String> = entry
+        .environment
+        .iter()
+        .map(|(k, v)| format!("{k}={v}"))
+        .collect();
+    let rows = [
+        ("Command", command(&entry.command)),
+        ("Environment", variables.join(" ")),
+        ("Experiment", entry.experiment.clone()),
+        ("Commit", format!("{}{branch}", git.commit)),
+        ("Files that differ from it", changed),
+        (
+            "Program",
+            format!(
+                "attnlab {}, {} build{features}",
+                program.version, program.profile
+            ),
+        ),
+        ("Its BLAKE3 sum", text(&program.blake3)),
+        (
+            "Built with",
+            format!("{}, dfdx {}", program.rustc.trim(), program.dfdx),
+        ),
+        ("Processor", text(&machine.processor)),
+        (
+            "Threads",
+            format!("{cores}{} used", thousands(machine.threads)),
+        ),
+        ("Memory", memory),
+        (
+            "System",
+            [
+                text(&machine.system),
+                text(&machine.kernel),
+                machine.architecture.clone(),
+            ]
+            .join(" "),
+        ),
+    ];
+    let said = rows
+        .into_iter()
+        .filter(|(_, which)| !which.trim().is_empty());
+    let said = said.map(|(what, which)| vec![words(what), words(which)]);
+    let sums = entry.data.iter();
+    let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);
+    table.rows.extend(said.chain(sums));
+    table
+}
+
+/// A command line as it could be typed. Where the program lay is nobody's business.
+fn command(said: &[String]) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    let quoted = |word: &str| match !word.is_empty() && word.chars().all(plain) {
+        true => word.to_owned(),
+        false => format!("'{}'", word.replace('\'', "'\\''")),
+    };
+    let mut words: Vec<String> = said.iter().map(|word| quoted(word)).collect();
+    if let (Some(first), Some(path)) = (words.first_mut(), said.first())
+        && let Some(name) = Path::new(path).file_name()
+    {
+        *first = quoted(&name.to_string_lossy());
+    }
+    words.join(" ")
+}
+
+/// Settings of each point as TOML, under its name; seeds differ in nothing but that key.
+pub(super) fn settings(results: &Results) -> Vec<(String, String)> {
+    let mut seen = BTreeSet::new();
+    let runs = results.runs.iter();
+    let begun = runs.filter_map(|run| Some((run, run.settings.as_ref()?)));
+    let first = begun.filter(|(run, _)| seen.insert(run.point.clone()));
+    first
+        .map(|(run, toml)| (format!("{}, seed {}", run.label, run.seed), toml.clone()))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands_can_be_typed_again_and_name_no_folder_of_the_program() {
+        let words = [
+            "/home/x/attnlab",
+            "run",
+            "a b.toml",
+            "--set",
+            "sweep.x=[1]",
+            "it's",
+        ];
+        let text = command(&words.map(str::to_owned));
+        assert_eq!(
+            text,
+            r"attnlab run 'a b.toml' --set 'sweep.x=[1]' 'it'\''s'"
+        );
+    }
+
+    #[test]
+    fn times_are_read_by_people() {
+        assert_eq!(
+            when(Some("2026-11-24T13:42:05.123Z")),
+            "2026-11-24 13:42:05 UTC"
+        );
+        assert_eq!(
+            when(Some("2026-11-24T13:42:05Z")),
+            "2026-11-24 13:42:05 UTC"
+        );
+        assert_eq!(when(Some("yesterday")), "yesterday");
+        assert_eq!(when(None), "");
+    }
+}

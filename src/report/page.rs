@@ -1,0 +1,238 @@
+//! Everything in its order with its number, and the three templates that show it.
+
+use askama::Template;
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
+use sha2::{Digest as _, Sha256};
+
+use super::figure::Figure;
+use super::results::Results;
+use super::table::Table;
+use super::{Document, accuracy, origin, training};
+use crate::error::{Error, Result};
+use crate::progress::thousands;
+
+const STYLE: &str = include_str!("page.css");
+const SCRIPT: &str = include_str!("page.js");
+
+/// A report, ready to be shown.
+#[derive(Debug)]
+pub(super) struct Page {
+    title: String,
+    subtitle: String,
+    /// `5 of 6 runs done`.
+    summary: String,
+    version: &'static str,
+    sections: Vec<Part>,
+}
+
+/// A section with its numbers.
+#[derive(Debug)]
+struct Part {
+    /// What links to it name.
+    anchor: String,
+    heading: String,
+    experiment: String,
+    file: String,
+    text: Vec<String>,
+    reported: Vec<String>,
+    notices: Vec<String>,
+    tables: Vec<Numbered<Table>>,
+    figures: Vec<Numbered<Shown>>,
+    /// Runs, then what made them.
+    origin: Vec<Numbered<Table>>,
+    settings: Vec<Settings>,
+}
+
+/// A table or a figure and its number in the report, from 1.
+#[derive(Debug)]
+struct Numbered<T> {
+    number: usize,
+    it: T,
+}
+
+/// A figure as the templates show it.
+#[derive(Debug)]
+pub(super) struct Shown {
+    title: String,
+    caption: String,
+    drawing: String,
+    /// Where its PNG goes, from the report's folder.
+    pub(super) image: String,
+    pub(super) png: Vec<u8>,
+}
+
+/// The settings of a run.
+#[derive(Debug)]
+struct Settings {
+    of: String,
+    toml: String,
+    /// More backticks than the text has in a row.
+    fence: String,
+}
+
+#[derive(Template)]
+#[template(path = "page.html", config = "src/report/askama.toml")]
+struct Html<'a> {
+    page: &'a Page,
+    style: &'static str,
+    script: &'static str,
+    /// What the page may do: show itself.
+    policy: String,
+}
+
+#[derive(Template)]
+#[template(path = "page.md", config = "src/report/askama.toml")]
+struct Markdown<'a> {
+    page: &'a Page,
+}
+
+#[derive(Template)]
+#[template(path = "page.tex", config = "src/report/askama.toml")]
+struct Latex<'a> {
+    page: &'a Page,
+}
+
+impl Page {
+    /// Puts a document and what was read for each of its sections in order.
+    pub(super) fn new(document: &Document, results: &[Results]) -> Self {
+        let (mut figures, mut tables) = (0, 0);
+        let sections = document.sections.iter().zip(results).enumerate();
+        let sections = sections.map(|(i, (section, results))| {
+            let measured = accuracy::tables(results)
+                .into_iter()
+                .chain(training::table(results));
+            let measured = numbered(measured, &mut tables);
+            let runs = [origin::runs(results)].into_iter();
+            Part {
+                anchor: format!("section-{}", i + 1),
+                heading: section.heading.clone(),
+                experiment: results.name.clone(),
+                file: results.file.display().to_string(),
+                text: paragraphs(&section.text),
+                reported: paragraphs(&section.reported),
+                notices: results.notices(),
+                tables: measured,
+                figures: numbered(
+                    results.figures.iter().map(|one| shown(i + 1, one)),
+                    &mut figures,
+                ),
+                origin: numbered(runs.chain(origin::tables(results)), &mut tables),
+                settings: origin::settings(results)
+                    .into_iter()
+                    .map(Settings::new)
+                    .collect(),
+            }
+        });
+        Self {
+            title: document.title.clone(),
+            subtitle: document.subtitle.clone(),
+            summary: summary(results),
+            version: env!("CARGO_PKG_VERSION"),
+            sections: sections.collect(),
+        }
+    }
+
+    /// All figures, in order.
+    pub(super) fn figures(&self) -> impl Iterator<Item = &Shown> {
+        let figures = self.sections.iter().flat_map(|part| &part.figures);
+        figures.map(|figure| &figure.it)
+    }
+
+    /// One HTML file.
+    pub(super) fn html(&self) -> Result<String> {
+        rendered(&Html {
+            page: self,
+            style: STYLE,
+            script: SCRIPT,
+            policy: format!(
+                "default-src 'none'; style-src {}; script-src {}; img-src data:; base-uri 'none'; \
+                 form-action 'none'",
+                source(STYLE),
+                source(SCRIPT)
+            ),
+        })
+    }
+
+    /// One Markdown file beside `images/`.
+    pub(super) fn markdown(&self) -> Result<String> {
+        rendered(&Markdown { page: self })
+    }
+
+    /// The tables of measurements, to be read by `\input`.
+    pub(super) fn latex(&self) -> Result<String> {
+        rendered(&Latex { page: self })
+    }
+}
+
+fn rendered(template: &impl Template) -> Result<String> {
+    let text = template.render();
+    text.map_err(|cause| Error::run(format!("cannot write a report: {cause}")))
+}
+
+/// What a content security policy calls an inline style or script that may be used.
+fn source(text: &str) -> String {
+    format!(
+        "'sha256-{}'",
+        BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()))
+    )
+}
+
+fn numbered<T>(all: impl Iterator<Item = T>, last: &mut usize) -> Vec<Numbered<T>> {
+    let number = |it| {
+        *last += 1;
+        Numbered { number: *last, it }
+    };
+    all.map(number).collect()
+}
+
+fn shown(section: usize, figure: &Figure) -> Shown {
+    Shown {
+        title: figure.title.clone(),
+        // A number and its unit stay together.
+        caption: figure.caption.replace(" %", "\u{a0}%"),
+        drawing: figure.drawing(&format!("in-{section}-{}-", figure.name)),
+        image: format!("images/{section}-{}.png", figure.name),
+        png: figure.png.clone(),
+    }
+}
+
+fn paragraphs(text: &str) -> Vec<String> {
+    let all = text.split("\n\n").map(|one| one.trim().replace('\n', " "));
+    all.filter(|one| !one.is_empty()).collect()
+}
+
+fn summary(results: &[Results]) -> String {
+    let all: usize = results.iter().map(|one| one.runs.len()).sum();
+    let runs = results.iter().flat_map(|one| &one.runs);
+    let done = runs.filter(|run| run.is_done()).count();
+    let runs = if all == 1 { "run" } else { "runs" };
+    format!("{} of {} {runs} done", thousands(done), thousands(all))
+}
+
+impl Part {
+    /// The heading as a sentence of its own.
+    fn heading_in_caption(&self) -> String {
+        let stop = if self.heading.ends_with(['.', '?', '!', ':']) {
+            ""
+        } else {
+            "."
+        };
+        format!("{}{stop}", self.heading)
+    }
+}
+
+impl Settings {
+    fn new((of, toml): (String, String)) -> Self {
+        let longest = toml
+            .split(|c| c != '`')
+            .map(str::len)
+            .max()
+            .unwrap_or_default();
+        Self {
+            of,
+            toml: toml.trim_end().to_owned(),
+            fence: "`".repeat((longest + 1).max(3)),
+        }
+    }
+}

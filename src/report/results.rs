@@ -1,0 +1,274 @@
+//! What the files of one experiment hold, and what they do not.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use super::figure::Figure;
+use super::origin::Entry;
+use super::{Contents, figure};
+use crate::config::Experiment;
+use crate::error::{Kind, Result};
+use crate::files;
+use crate::metrics::rows::{AccuracyRow, GroupRow, StepRow, TimingRow};
+use crate::metrics::table;
+use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
+use crate::pipeline::runs::{self, RunRow};
+use crate::pipeline::summary::{self, labels};
+
+/// The state of a run of which there is no folder yet.
+const NOT_BEGUN: &str = "not begun";
+
+/// One experiment as its files tell it.
+#[derive(Debug)]
+pub(super) struct Results {
+    /// The experiment's name, such as `birthplace/vanilla`.
+    pub(super) name: String,
+    /// Its file.
+    pub(super) file: PathBuf,
+    /// Every point with every seed, in order.
+    pub(super) runs: Vec<Run>,
+    /// The rows of `summary.csv`; none where it tells of other runs than those that are done.
+    pub(super) accuracies: Vec<AccuracyRow>,
+    /// The rows of `groups.csv`, likewise.
+    pub(super) groups: Vec<GroupRow>,
+    /// The figures that show what is done.
+    pub(super) figures: Vec<Figure>,
+    /// Names of the others, and why they are left out.
+    pub(super) left_out: Vec<(String, String)>,
+    /// What else a reader has to be told.
+    pub(super) notices: Vec<String>,
+}
+
+/// A point with a seed.
+#[derive(Debug)]
+pub(super) struct Run {
+    /// What the point is called.
+    pub(super) label: String,
+    /// The point's folder name.
+    pub(super) point: String,
+    pub(super) seed: u64,
+    /// `done`, `failed`, … or that it was not begun.
+    pub(super) state: &'static str,
+    /// Why it failed or was interrupted.
+    pub(super) reason: Option<String>,
+    /// When it was started and ended, RFC 3339.
+    pub(super) started: Option<String>,
+    pub(super) ended: Option<String>,
+    /// What made it; several entries if it was gone on with.
+    pub(super) origin: Vec<Entry>,
+    /// Every setting as TOML, if it was begun.
+    pub(super) settings: Option<String>,
+    /// Its training, if it is done.
+    pub(super) steps: Vec<StepRow>,
+    pub(super) timings: Vec<TimingRow>,
+}
+
+impl Run {
+    /// Whether every stage is done.
+    pub(super) fn is_done(&self) -> bool {
+        self.state == State::Done.name()
+    }
+
+    fn read(
+        directory: &RunDirectory,
+        row: Option<&RunRow>,
+        (label, point, seed): (&str, &str, u64),
+    ) -> Result<Self> {
+        let state = row.map_or(NOT_BEGUN, |row| row.state);
+        let is_done = state == State::Done.name();
+        Ok(Self {
+            label: label.to_owned(),
+            point: point.to_owned(),
+            seed,
+            state,
+            reason: row.and_then(|row| row.reason.clone()),
+            started: row.and_then(|row| row.started.clone()),
+            ended: row.and_then(|row| row.ended.clone()),
+            origin: files::read_json(&directory.provenance_json()).unwrap_or_default(),
+            settings: std::fs::read_to_string(directory.resolved_toml()).ok(),
+            steps: rows_if(is_done, &directory.metrics_csv())?,
+            timings: rows_if(is_done, &directory.timings_csv())?,
+        })
+    }
+}
+
+/// The rows of a table that is wanted and there.
+fn rows_if<R: serde::de::DeserializeOwned>(wanted: bool, path: &Path) -> Result<Vec<R>> {
+    match wanted && path.is_file() {
+        true => table::read(path),
+        false => Ok(vec![]),
+    }
+}
+
+impl Results {
+    /// Reads the files of an experiment below the folder of all results.
+    ///
+    /// # Errors
+    /// A table that is there cannot be read.
+    pub(super) fn read(experiment: &Experiment, results: &Path) -> Result<Self> {
+        let folder = experiment_folder(experiment, results);
+        let found = runs::list(&folder).into_iter();
+        let found: BTreeMap<PathBuf, RunRow> = found.map(|row| (row.folder.clone(), row)).collect();
+        let mut runs = vec![];
+        for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+            for &seed in &experiment.seeds {
+                let directory = RunDirectory::new(experiment, point, seed, results);
+                let row = found.get(directory.path());
+                runs.push(Run::read(&directory, row, (&label, &point.folder(), seed))?);
+            }
+        }
+        let mut read = Self {
+            name: experiment.name.clone(),
+            file: experiment.path.clone(),
+            runs,
+            accuracies: vec![],
+            groups: vec![],
+            figures: vec![],
+            left_out: vec![],
+            notices: vec![],
+        };
+        let is_fresh = read.any_done() && read.read_tables(experiment, results, &folder)?;
+        read.read_figures(experiment, &folder, is_fresh)?;
+        Ok(read)
+    }
+
+    /// Whether there is a number to tell.
+    pub(super) fn any_done(&self) -> bool {
+        self.runs.iter().any(Run::is_done)
+    }
+
+    /// Reads both tables of accuracies, unless the runs that are done now say something else.
+    fn read_tables(
+        &mut self,
+        experiment: &Experiment,
+        results: &Path,
+        folder: &Path,
+    ) -> Result<bool> {
+        let now = summary::rows(experiment, results)?;
+        let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"))?;
+        let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"))?;
+        if accuracies != now || !are_of(&groups, &accuracies) {
+            let file = self.file.display();
+            self.notices.push(format!(
+                "The tables of accuracies and the figures were made of other runs than those that \
+                 are done now, and are left out: attnlab plot {file}, with the same --set and \
+                 --results, makes them anew."
+            ));
+            return Ok(false);
+        }
+        (self.accuracies, self.groups) = (accuracies, groups);
+        Ok(true)
+    }
+
+    fn read_figures(
+        &mut self,
+        experiment: &Experiment,
+        folder: &Path,
+        is_fresh: bool,
+    ) -> Result<()> {
+        for name in experiment.figures.keys() {
+            let why = match () {
+                () if !self.any_done() => "no run is done".to_owned(),
+                () if !is_fresh => "it was drawn of other runs than those that are done".to_owned(),
+                () => match figure::read(&folder.join("figures"), name)? {
+                    Some(figure) => {
+                        self.figures.push(figure);
+                        continue;
+                    }
+                    None => "there was nothing to draw, or it was not drawn yet".to_owned(),
+                },
+            };
+            self.left_out.push((name.clone(), why));
+        }
+        Ok(())
+    }
+
+    /// What a caller may want to say about the section.
+    pub(super) fn contents(&self) -> Contents {
+        Contents {
+            experiment: self.name.clone(),
+            done: self.runs.iter().filter(|run| run.is_done()).count(),
+            runs: self.runs.len(),
+            figures: self.figures.iter().map(|one| one.name.clone()).collect(),
+            left_out: self.left_out.clone(),
+            notices: self.notices(),
+        }
+    }
+
+    /// Everything that is missing, a sentence each.
+    pub(super) fn notices(&self) -> Vec<String> {
+        // Where all figures are left out for one reason, that is told already.
+        let is_told = !self.any_done() || !self.notices.is_empty();
+        let left_out = self.left_out.iter().filter(|_| !is_told);
+        let left_out = left_out.map(|(name, why)| format!("Figure {name} is left out: {why}."));
+        let unfinished = self.unfinished().into_iter();
+        unfinished
+            .chain(self.notices.clone())
+            .chain(left_out)
+            .collect()
+    }
+
+    /// The runs that are not done, and what finishes them.
+    fn unfinished(&self) -> Vec<String> {
+        let missing: Vec<&Run> = self.runs.iter().filter(|run| !run.is_done()).collect();
+        if missing.is_empty() {
+            return vec![];
+        }
+        let file = self.file.display();
+        let (number, all) = (missing.len(), self.runs.len());
+        let who = match (number, all) {
+            (1, 1) => "The run is not done: its".to_owned(),
+            (1, _) => format!("1 of {all} runs is not done: its"),
+            _ => format!("{number} of {all} runs are not done: their"),
+        };
+        let first = format!(
+            "{who} numbers are in no table and no figure. attnlab run {file}, with the same --set \
+             and --results, does what is missing."
+        );
+        let line = |run: &&Run| {
+            let reason = run
+                .reason
+                .as_deref()
+                .and_then(|reason| reason.lines().next());
+            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+            format!("{}, seed {}: {}{reason}", run.label, run.seed, run.state)
+        };
+        // That nothing was begun is said once.
+        let told = missing.iter().filter(|run| run.state != NOT_BEGUN);
+        [first].into_iter().chain(told.map(line)).collect()
+    }
+}
+
+/// Whether groups were made of these accuracies: every row is in one of them, with as many seeds.
+fn are_of(groups: &[GroupRow], accuracies: &[AccuracyRow]) -> bool {
+    let belongs = |row: &AccuracyRow, group: &GroupRow| {
+        (
+            &row.point,
+            &row.label,
+            &row.split,
+            &row.subject,
+            &row.detail,
+        ) == (
+            &group.point,
+            &group.label,
+            &group.split,
+            &group.subject,
+            &group.detail,
+        )
+    };
+    let is_whole = |group: &GroupRow| {
+        let own = accuracies.iter().filter(|row| belongs(row, group));
+        own.filter(|row| row.seed.is_some()).count() == group.seeds.unwrap_or_default()
+    };
+    let has_group = |row: &AccuracyRow| groups.iter().any(|group| belongs(row, group));
+    groups.iter().all(is_whole) && accuracies.iter().all(has_group)
+}
+
+/// Reads a file that may be missing.
+pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(crate::error::Error::io(Kind::Data, "read", path, cause)),
+    }
+}

@@ -1,0 +1,74 @@
+//! The table of what training did: steps, tokens, loss and time of each stage of each run.
+
+use std::time::Duration;
+
+use super::results::{Results, Run};
+use super::table::{Cell, Column, Table, count, maybe, seed, words};
+use crate::metrics::rows::{StepRow, TimingRow};
+use crate::metrics::statistics::mean;
+use crate::progress::in_words;
+
+/// A row each stage of each finished run; nothing where none has trained.
+pub(super) fn table(results: &Results) -> Option<Table> {
+    let caption = "Training. Loss: mean over the steps of the last epoch, with dropout as trained.";
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Seed"),
+        Column::words("Stage"),
+        Column::numbers("Epochs"),
+        Column::numbers("Steps"),
+        Column::numbers("Tokens"),
+        Column::numbers("Loss in nats"),
+        Column::numbers("Time"),
+    ];
+    let mut table = Table::new(caption, &columns);
+    for run in &results.runs {
+        for rows in run.steps.chunk_by(|a, b| a.stage == b.stage) {
+            table.rows.push(row(run, rows));
+        }
+    }
+    (!table.rows.is_empty()).then(|| table.without_empty_columns())
+}
+
+fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
+    let stage = &steps[0].stage;
+    let epochs = steps
+        .iter()
+        .map(|step| step.epoch)
+        .max()
+        .unwrap_or_default();
+    let last = steps.iter().filter(|step| step.epoch == epochs);
+    let losses: Vec<f64> = last.map(|step| step.loss_nats).collect();
+    let loss = |loss: f64| Cell {
+        text: format!("{loss:.4}"),
+        order: Some(loss),
+    };
+    vec![
+        words(&run.label),
+        seed(run.seed),
+        words(stage),
+        count(epochs),
+        count(steps.len()),
+        count(steps.iter().map(|step| step.tokens).sum()),
+        maybe(mean(&losses), loss),
+        maybe(milliseconds(stage, steps.len(), &run.timings), time),
+    ]
+}
+
+/// Time of all steps of a stage; absent unless each of them was timed.
+fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64> {
+    let own: Vec<f64> = timings
+        .iter()
+        .filter(|row| row.stage == stage)
+        .map(|row| row.step_ms)
+        .collect();
+    (own.len() == steps).then(|| own.iter().sum())
+}
+
+fn time(milliseconds: f64) -> Cell {
+    let duration = Duration::try_from_secs_f64(milliseconds / 1e3);
+    Cell {
+        text: duration.map_or_else(|_| String::new(), in_words),
+        order: Some(milliseconds),
+    }
+}
