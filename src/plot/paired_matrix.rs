@@ -114,12 +114,12 @@ impl PairedMatrix {
             seeds.join(", ")
         );
         own.push_str(match numbers {
-            true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: p. ",
-            false => "Below the diagonal: the row's accuracy minus the column's. Above it: p. The CSV has the numbers. ",
+            true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
+            false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
         });
         own.push_str(match seeds.len() {
-            1 => "p: McNemar's exact test, two-sided, ",
-            _ => "p: exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
+            1 => "McNemar's exact test, two-sided, ",
+            _ => "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
         });
         own.push_str(&format!(
             "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
@@ -206,7 +206,7 @@ impl Sheet {
                 let points = signed(pair.difference * 100.0);
                 self.draw_cell(canvas, (row, column), ink, &points)?;
                 let grey = if pair.p_holm < SIGNIFICANT {
-                    GREY.fade(0.16)
+                    GREY.fade(0.07)
                 } else {
                     GREY.fade(0.0)
                 };

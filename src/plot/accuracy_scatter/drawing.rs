@@ -255,8 +255,8 @@ fn draw_names(
     };
     let places = names::place(&markers, &sizes, &taken, frame);
     for ((area, &marker), placed) in places.iter().zip(&markers).zip(spots) {
-        let near = area.nearest(marker);
-        if (near.0 - marker.0).hypot(near.1 - marker.1) > 13.0 {
+        if names::is_led(marker, area) {
+            let near = area.nearest(marker);
             canvas.polyline(&[marker, near], 1.0, placed.ink.fade(0.8))?;
         }
     }

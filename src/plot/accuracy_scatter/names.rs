@@ -51,7 +51,10 @@ pub(super) fn place(
     for (&marker, &size) in markers.iter().zip(sizes) {
         let cost = |area: &Area| {
             let covered: f64 = taken.iter().map(|other| area.shared(other)).sum();
-            covered + 4.0 * (area.size() - area.shared(&frame))
+            let leader: f64 = leader(marker, area)
+                .flat_map(|step| taken.iter().map(move |other| step.shared(other)))
+                .sum();
+            covered + leader + 4.0 * (area.size() - area.shared(&frame))
         };
         let mut best: Option<(f64, Area)> = None;
         for area in candidates(marker, size) {
@@ -64,10 +67,41 @@ pub(super) fn place(
             }
         }
         let (_, area) = best.expect("there are candidates");
+        taken.extend(leader(marker, &area));
         taken.push(area);
         placed.push(area);
     }
     placed
+}
+
+/// Whether a name stands so far off that a line has to lead to it.
+pub(super) fn is_led(marker: Point, area: &Area) -> bool {
+    let near = area.nearest(marker);
+    (near.0 - marker.0).hypot(near.1 - marker.1) > 13.0
+}
+
+/// The line from a marker to its name as small boxes, clear of the marker.
+fn leader(marker: Point, area: &Area) -> impl Iterator<Item = Area> + use<> {
+    /// Length of a step, and from the marker to the first, in px.
+    const STEP: f64 = 5.0;
+    const CLEAR: f64 = 12.0;
+    let near = area.nearest(marker);
+    let (across, down) = (near.0 - marker.0, near.1 - marker.1);
+    let length = across.hypot(down);
+    let steps = match is_led(marker, area) {
+        true => ((length - CLEAR) / STEP).ceil() as usize,
+        false => 0,
+    };
+    (0..steps).map(move |step| {
+        let along = (CLEAR + step as f64 * STEP) / length;
+        let (x, y) = (marker.0 + along * across, marker.1 + along * down);
+        Area {
+            left: x - 2.0,
+            top: y - 2.0,
+            right: x + 2.0,
+            bottom: y + 2.0,
+        }
+    })
 }
 
 /// Right, left, above, below and the corners, ring by ring.

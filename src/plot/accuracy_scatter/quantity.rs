@@ -29,12 +29,8 @@ impl Quantity {
             0.0 => 0.1 * low.abs().max(0.1),
             range => SPACE * range,
         };
-        let from = match low - space < 0.0 && low >= 0.0 && !logarithmic {
-            true => 0.0,
-            false => low - space,
-        };
         Self {
-            axis: Axis::new(from, high + space, 6),
+            axis: Axis::new(low - space, high + space, 6),
             logarithmic,
         }
     }

@@ -42,7 +42,7 @@ fn one_seed_is_mcnemars_test_and_the_caption_says_which() {
     assert!(
         figure
             .full_caption(true)
-            .contains("p: McNemar's exact test")
+            .contains("the p value of McNemar's exact test")
     );
     assert!(
         figure
