@@ -192,10 +192,11 @@ impl LearningCurves {
             many => own.push(format!("{many} seeds.")),
         }
         if all.curves.iter().any(|c| c.weight == Weight::Thin) {
-            own.push(
-                "Thin: one seed; thick: mean over seeds; band: 95 % t-interval of the mean."
-                    .to_owned(),
-            );
+            let band = match drawing::crowd(self) > drawing::CROWD {
+                true => "the CSV has its 95 % t-interval",
+                false => "band: 95 % t-interval of the mean",
+            };
+            own.push(format!("Thin: one seed; thick: mean over seeds; {band}."));
         }
         let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {

@@ -7,8 +7,15 @@ use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::page::{Layout, Mark, Page};
 use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SERIES, SMALL_SIZE, TEXT_SIZE};
 
-/// With more series than this, seeds and bands are paler.
-const CROWD: usize = 4;
+/// With more series than this, seeds are paler and bands are left to the CSV: on one another they
+/// would hide the curves.
+pub(super) const CROWD: usize = 4;
+
+/// How many series have anything to show.
+pub(super) fn crowd(figure: &LearningCurves) -> usize {
+    let shown = figure.series.iter().filter(|s| !s.traces.is_empty());
+    shown.count()
+}
 
 /// The ranges of both axes.
 #[derive(Debug)]
@@ -94,13 +101,11 @@ pub(super) fn draw(
     paint(layout.height, |canvas| {
         page.draw(canvas, &layout, &frame.losses, 1.0)?;
         draw_steps(canvas, &layout, &frame.steps, &figure.stage)?;
-        let crowd = figure
-            .series
-            .iter()
-            .filter(|s| !s.traces.is_empty())
-            .count();
+        let crowd = crowd(figure);
         for curve in curves {
-            draw_band(canvas, &layout, frame, curve, crowd)?;
+            if crowd <= CROWD {
+                draw_band(canvas, &layout, frame, curve)?;
+            }
         }
         let mut order: Vec<&Curve> = curves.iter().collect();
         order.sort_by_key(|curve| curve.weight);
@@ -172,14 +177,8 @@ fn draw_curve(
         .try_for_each(|part| canvas.polyline(part, width, ink))
 }
 
-/// The interval of a mean, paler where many lie on one another; what is outside the frame is cut.
-fn draw_band(
-    canvas: &mut Canvas<'_>,
-    layout: &Layout,
-    frame: &Frame,
-    curve: &Curve,
-    crowd: usize,
-) -> Result<()> {
+/// The interval of a mean; what is outside the frame is cut.
+fn draw_band(canvas: &mut Canvas<'_>, layout: &Layout, frame: &Frame, curve: &Curve) -> Result<()> {
     if curve.band.len() < 2 {
         return Ok(());
     }
@@ -193,8 +192,7 @@ fn draw_band(
     let upper: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.1))).collect();
     let lower: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.0))).collect();
     let ink = ink(curve.series);
-    let opacity = if crowd > CROWD { 0.07 } else { 0.16 };
-    canvas.band(&upper, &lower, ink.fade(ink.opacity * opacity))
+    canvas.band(&upper, &lower, ink.fade(ink.opacity * 0.16))
 }
 
 /// The parts of a line that are not above `top`, cut where it crosses.
