@@ -56,6 +56,8 @@ mod tests {
             low_95: Some(0.71016),
             high_95: Some(1.0),
             interval: Some(interval.to_owned()),
+            parameters: Some(3_323_392),
+            median_step_ms: None,
         }
     }
 

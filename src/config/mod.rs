@@ -129,7 +129,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         excused.push("sweep".to_owned());
     }
     note(faults, &everywhere);
-    let (frame, faults) = read_frame(root, points.len(), &excused);
+    let (frame, faults) = read_frame(root, &points, &excused);
     note(faults, &everywhere);
     let (mut resolved, number) = (Vec::new(), points.len());
     for values in points {
@@ -190,7 +190,11 @@ fn axis_keys(root: &Value) -> Vec<String> {
 }
 
 /// The part of the file that all points share. Rules are checked on what could be read.
-fn read_frame(root: &Value, points: usize, excused: &[String]) -> (Option<Frame>, Vec<Fault>) {
+fn read_frame(
+    root: &Value,
+    points: &[PointValues],
+    excused: &[String],
+) -> (Option<Frame>, Vec<Fault>) {
     let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
     let mut reading = problems::read::<Frame>(&shared, &[], excused);
     if let Some(frame) = &reading.value {

@@ -246,7 +246,7 @@ pub enum DeviceKind {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FigureSpec {
-    /// `"accuracy-bars"`, `"learning-curves"` or `"corruption-examples"`.
+    /// Such as `"accuracy-bars"` or `"learning-curves"`.
     pub kind: FigureKind,
     /// Heading. Default: from the kind.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -257,6 +257,10 @@ pub struct FigureSpec {
     /// Corruption examples only: how many. Default 4.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub examples: Option<usize>,
+    /// Accuracy against a quantity only: `"parameters"`, `"step_ms"`, or a key of the sweep that is
+    /// a number. Default `"parameters"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub x: Option<String>,
 }
 
 /// See [`FigureSpec::kind`].
@@ -265,6 +269,10 @@ pub struct FigureSpec {
 pub enum FigureKind {
     /// Accuracy of every point with its interval, the baseline, and what was reported.
     AccuracyBars,
+    /// Accuracy of every point against its size, its speed, or a number of the sweep.
+    AccuracyScatter,
+    /// Which points differ on the same questions, pair by pair.
+    PairedMatrix,
     /// Loss against steps.
     LearningCurves,
     /// Documents as the span corruption shows them to the model.

@@ -94,6 +94,13 @@ pub struct GroupRow {
     /// Which interval: `student-t` of the mean over the seeds, within 0 to 1; `wilson` over the
     /// questions with one seed, and of one seed's where all agree; empty for a reported number.
     pub interval: Option<String>,
+    /// Trained numbers of the model; empty where no model was asked, or its weights are gone.
+    #[serde(default)]
+    pub parameters: Option<usize>,
+    /// Median over the training steps of all seeds of the wall-clock time of one, of pretraining
+    /// where there was any, else of finetuning. Measured while the runs ran.
+    #[serde(default)]
+    pub median_step_ms: Option<f64>,
 }
 
 /// One answered question, in `predictions/*.tsv`.

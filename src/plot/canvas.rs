@@ -103,6 +103,13 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
+    /// What lies between two lines, each as [`Canvas::polyline`] draws it.
+    pub(super) fn band(&mut self, upper: &[Point], lower: &[Point], ink: Ink) -> Result<()> {
+        let mut outline = thin(upper);
+        outline.extend(thin(lower).into_iter().rev());
+        self.polygon(&outline, ink)
+    }
+
     /// A line `width` px wide through all points.
     ///
     /// Of points in one half-pixel column only the first, the lowest, the highest and the last are

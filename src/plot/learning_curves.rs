@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::smoothing::{Sample, finite, mean_over_seeds, running_mean, window};
+use super::smoothing::{
+    Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
+};
 use super::text::{count, plural};
 use super::{Figure, fonts, join_caption};
 use crate::error::Result;
@@ -81,6 +83,8 @@ struct Curve {
     /// Samples in a running mean; empty where there is none.
     window: Option<usize>,
     samples: Vec<Sample>,
+    /// The interval of the mean at each sample; empty where there is none.
+    band: Vec<(f64, f64)>,
 }
 
 /// One line of the figure's CSV.
@@ -93,6 +97,9 @@ struct PlottedRow<'a> {
     window: Option<usize>,
     step: f64,
     loss_nats: f64,
+    /// Ends of the mean's 95 % t-interval over seeds; empty for one seed.
+    low_95: Option<f64>,
+    high_95: Option<f64>,
 }
 
 /// All lines, and what the caption has to say about them.
@@ -116,12 +123,7 @@ impl LearningCurves {
             let longest = usable.iter().map(Vec::len).max().unwrap_or(0);
             let over = (longest > LONG).then(|| window(longest));
             let own = if several { Weight::Thin } else { Weight::Thick };
-            let mean = if several {
-                mean_over_seeds(&usable)
-            } else {
-                vec![]
-            };
-            let mut add = |seed, kind, weight, window, samples: Vec<Sample>| {
+            let mut add = |seed, kind, weight, window, samples: Vec<Sample>, band| {
                 all.curves.push(Curve {
                     series,
                     seed,
@@ -129,25 +131,31 @@ impl LearningCurves {
                     weight,
                     window,
                     samples,
+                    band,
                 });
             };
-            for (trace, samples) in traces.iter().zip(usable) {
+            // What the eye follows of each run: its losses, or their running mean.
+            let followed: Vec<Vec<Sample>> = match over {
+                Some(width) => usable.iter().map(|run| running_mean(run, width)).collect(),
+                None => usable.clone(),
+            };
+            let mean = mean_over_seeds(&followed);
+            let band = interval_over_seeds(&followed);
+            for ((trace, samples), calm) in traces.iter().zip(usable).zip(followed) {
                 let seed = Some(trace.seed);
-                if let Some(width) = over {
-                    let calm = running_mean(&samples, width);
-                    add(seed, Kind::RunningMean, own, over, calm);
-                    add(seed, Kind::Loss, Weight::Faint, None, samples);
+                if over.is_some() {
+                    add(seed, Kind::RunningMean, own, over, calm, vec![]);
+                    add(seed, Kind::Loss, Weight::Faint, None, samples, vec![]);
                 } else {
-                    add(seed, Kind::Loss, own, None, samples);
+                    add(seed, Kind::Loss, own, None, samples, vec![]);
                 }
             }
-            match over {
-                Some(width) if several => {
-                    let calm = running_mean(&mean, width);
-                    add(None, Kind::RunningMeanOverSeeds, Weight::Thick, over, calm);
-                }
-                None if several => add(None, Kind::MeanOverSeeds, Weight::Thick, None, mean),
-                _ => {}
+            if several {
+                let kind = match over {
+                    Some(_) => Kind::RunningMeanOverSeeds,
+                    None => Kind::MeanOverSeeds,
+                };
+                add(None, kind, Weight::Thick, over, mean, band);
             }
         }
         all.curves.retain(|curve| !curve.samples.is_empty());
@@ -155,7 +163,7 @@ impl LearningCurves {
     }
 
     fn rows<'a>(&'a self, curves: &'a [Curve]) -> Vec<PlottedRow<'a>> {
-        let row = |curve: &'a Curve, &(step, loss_nats): &Sample| PlottedRow {
+        let row = |curve: &'a Curve, (i, &(step, loss_nats)): (usize, &Sample)| PlottedRow {
             stage: &self.stage,
             series: &self.series[curve.series].label,
             seed: curve.seed,
@@ -163,10 +171,12 @@ impl LearningCurves {
             window: curve.window,
             step,
             loss_nats,
+            low_95: curve.band.get(i).map(|band| band.0),
+            high_95: curve.band.get(i).map(|band| band.1),
         };
         curves
             .iter()
-            .flat_map(|c| c.samples.iter().map(move |s| row(c, s)))
+            .flat_map(|c| c.samples.iter().enumerate().map(move |s| row(c, s)))
             .collect()
     }
 
@@ -182,7 +192,11 @@ impl LearningCurves {
             many => own.push(format!("{many} seeds.")),
         }
         if all.curves.iter().any(|c| c.weight == Weight::Thin) {
-            own.push("Thin: one seed; thick: mean over seeds.".to_owned());
+            let band = match drawing::crowd(self) > drawing::CROWD {
+                true => "the CSV has its 95 % t-interval",
+                false => "band: 95 % t-interval of the mean",
+            };
+            own.push(format!("Thin: one seed; thick: mean over seeds; {band}."));
         }
         let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {

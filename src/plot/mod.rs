@@ -4,17 +4,20 @@
 //! holds outlines instead of text, so that it looks the same on a machine without any font, and the
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
-//! Reading order: `accuracy_bars`, `learning_curves`, `corruption_examples` say what is drawn;
+//! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
+//! `corruption_examples` say what is drawn;
 //! `page` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
 //! are shared.
 
 mod accuracy_bars;
+mod accuracy_scatter;
 mod axis;
 mod canvas;
 mod corruption_examples;
 mod fonts;
 mod learning_curves;
 mod page;
+mod paired_matrix;
 mod render;
 mod smoothing;
 mod text;
@@ -25,8 +28,10 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
+pub use accuracy_scatter::{AccuracyScatter, Spot, draw_accuracy_scatter};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
 pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
+pub use paired_matrix::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 
 use crate::error::Result;
 use crate::{files, metrics::table};

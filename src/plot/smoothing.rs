@@ -1,4 +1,6 @@
-//! Curves made calmer: the mean over seeds and the running mean.
+//! Curves made calmer: the mean over seeds with its interval, and the running mean.
+
+use crate::metrics::statistics::t_interval_95;
 
 /// Optimiser step and loss in nats.
 pub(super) type Sample = (f64, f64);
@@ -39,6 +41,25 @@ pub(super) fn mean_over_seeds(traces: &[Vec<Sample>]) -> Vec<Sample> {
     first.iter().filter_map(mean_at).collect()
 }
 
+/// The 95 % t-interval of the mean at each step of [`mean_over_seeds`]; empty of fewer than two traces.
+///
+/// Its lower end is at least 0, for no loss is less.
+pub(super) fn interval_over_seeds(traces: &[Vec<Sample>]) -> Vec<(f64, f64)> {
+    let loss_at = |trace: &[Sample], step: f64| {
+        let found = trace.binary_search_by(|s| s.0.total_cmp(&step)).ok()?;
+        Some(trace[found].1)
+    };
+    let interval = |(step, _): Sample| {
+        let losses: Option<Vec<f64>> = traces.iter().map(|t| loss_at(t, step)).collect();
+        let (low, high) = t_interval_95(&losses?)?;
+        Some((low.max(0.0), high))
+    };
+    mean_over_seeds(traces)
+        .into_iter()
+        .filter_map(interval)
+        .collect()
+}
+
 /// How many samples a running mean over `samples` of them takes: odd, about a hundredth.
 pub(super) fn window(samples: usize) -> usize {
     let about = (samples / 100).max(1);
@@ -75,6 +96,21 @@ mod tests {
         assert_eq!(mean_over_seeds(&traces), [(2.0, 5.0), (3.0, 5.0)]);
         assert_eq!(mean_over_seeds(&traces[..1]), traces[0]);
         assert!(mean_over_seeds(&[]).is_empty());
+    }
+
+    #[test]
+    fn the_interval_holds_the_mean_and_needs_two_seeds() {
+        let traces = [
+            vec![(1.0, 2.0), (2.0, 4.0), (3.0, 9.0)],
+            vec![(2.0, 6.0), (3.0, 9.0)],
+        ];
+        let expected = t_interval_95(&[4.0, 6.0]).unwrap();
+        assert!(expected.0 < 0.0);
+        assert_eq!(
+            interval_over_seeds(&traces),
+            [(0.0, expected.1), (9.0, 9.0)]
+        );
+        assert!(interval_over_seeds(&traces[..1]).is_empty());
     }
 
     #[test]

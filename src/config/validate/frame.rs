@@ -1,8 +1,11 @@
 //! Rules about what all points share: seeds and figures.
 
+use figment::value::Value;
+
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{FigureKind, FigureSpec, Frame};
+use crate::config::sweep::PointValues;
 
 /// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
 const SEED_LIMIT: u64 = 1 << 53;
@@ -11,7 +14,12 @@ const SEED_LIMIT: u64 = 1 << 53;
 const NAME_CHARACTERS: usize = 60;
 
 /// Everything that is wrong with the shared keys. `mended` are the keys not to look at.
-pub(in crate::config) fn check(frame: &Frame, points: usize, mended: &[String]) -> Vec<Fault> {
+pub(in crate::config) fn check(
+    frame: &Frame,
+    sweep: &[PointValues],
+    mended: &[String],
+) -> Vec<Fault> {
+    let points = sweep.len();
     let mut rules = Rules::new(mended);
     rules.rule(frame.seeds.is_empty(), &["seeds"], || {
         "`seeds` is empty; nothing would run".into()
@@ -34,7 +42,7 @@ pub(in crate::config) fn check(frame: &Frame, points: usize, mended: &[String]) 
         )
     });
     for (name, spec) in &frame.figures {
-        figure(&mut rules, name, spec);
+        figure(&mut rules, name, spec, sweep);
     }
     rules.faults
 }
@@ -45,7 +53,7 @@ pub(super) fn seed(rules: &mut Rules<'_>, key: &str, value: u64) {
     });
 }
 
-fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec) {
+fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointValues]) {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let named = !name.is_empty() && name.len() <= NAME_CHARACTERS && name.chars().all(plain);
     // A name with a dot cannot be addressed as a key path: the place is the table of figures.
@@ -75,6 +83,29 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec) {
         spec.stage.is_some() && !is(FigureKind::LearningCurves),
         curves,
     );
+    let scatter = "`kind` = \"accuracy-scatter\"";
+    only(
+        rules,
+        "x",
+        spec.x.is_some() && !is(FigureKind::AccuracyScatter),
+        scatter,
+    );
+    let quantity = spec.x.as_deref().unwrap_or("parameters");
+    let swept = numbers(sweep);
+    let known = ["parameters", "step_ms"].contains(&quantity) || swept.contains(&quantity);
+    let x = key("x");
+    let nothing = is(FigureKind::AccuracyScatter) && !known;
+    rules.helped(nothing, &[&x, &kind, "sweep"], || {
+        let message = format!("`{x}` = {quantity:?} is no number that the points have");
+        let mut help = "write \"parameters\", \"step_ms\"".to_owned();
+        for key in &swept {
+            help.push_str(&format!(", {key:?}"));
+        }
+        if swept.is_empty() {
+            help.push_str(", or a key that the sweep sets to numbers");
+        }
+        (message, help)
+    });
     let examples = is(FigureKind::CorruptionExamples);
     let corruption = "`kind` = \"corruption-examples\"";
     only(
@@ -90,4 +121,15 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec) {
             format!("`{key}` = {count} must be between 1 and 12")
         });
     }
+}
+
+/// The keys that the sweep sets to a number at every point.
+fn numbers(sweep: &[PointValues]) -> Vec<&str> {
+    let keys = sweep.iter().take(1).flat_map(|point| &point.values);
+    let number = |key: &&str| {
+        let set = sweep.iter().flat_map(|point| &point.values);
+        let mut own = set.filter(|one| one.key == *key);
+        own.all(|one| matches!(one.value, Value::Num(..)))
+    };
+    keys.map(|one| one.key.as_str()).filter(number).collect()
 }

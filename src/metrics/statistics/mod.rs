@@ -5,11 +5,13 @@ mod paired;
 mod properties;
 mod proportion;
 mod seeds;
+mod sign_flip;
 mod student;
 
 pub use paired::{mcnemar_exact, paired_difference_95};
 pub use proportion::wilson_95;
 pub use seeds::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+pub use sign_flip::{holm, sign_flip_exact};
 pub use student::t_interval_95;
 
 /// Mean of some numbers; `None` of none.

@@ -10,7 +10,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::labels;
+use crate::pipeline::summary::{labels, paired, scatter};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
@@ -33,6 +33,8 @@ pub(in crate::pipeline) fn draw(
     for (name, spec) in &experiment.figures {
         let figure = match spec.kind {
             FigureKind::AccuracyBars => accuracy_bars(experiment, spec, folder)?,
+            FigureKind::AccuracyScatter => scatter::gather(experiment, spec, results, folder)?,
+            FigureKind::PairedMatrix => paired::gather(experiment, spec, results)?,
             FigureKind::LearningCurves => learning_curves(experiment, spec, results)?,
             FigureKind::CorruptionExamples => corruption_examples(experiment, spec, results)?,
         };
@@ -63,7 +65,7 @@ pub(in crate::pipeline) struct Drawn {
 }
 
 /// A figure, or why there is nothing to draw.
-enum Content {
+pub(super) enum Content {
     Drawn(Figure),
     Nothing(&'static str),
 }
@@ -206,7 +208,7 @@ fn corruption_examples(
 
 /// Which experiment, and how long its points trained:
 /// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
-fn origin(experiment: &Experiment) -> String {
+pub(super) fn origin(experiment: &Experiment) -> String {
     let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
     let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
     let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {

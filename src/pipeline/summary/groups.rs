@@ -6,16 +6,19 @@ use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::statistics::accuracy_over_seeds;
 use crate::metrics::table;
+use crate::pipeline::summary::costs::Costs;
 
 /// Writes `groups.csv` from the rows of `summary.csv`, and returns its rows.
 ///
 /// # Errors
-/// The file cannot be written.
+/// The file cannot be written, or a run's timings cannot be read.
 pub(in crate::pipeline) fn write(
     accuracies: &[AccuracyRow],
     folder: &Path,
 ) -> Result<Vec<GroupRow>> {
-    let rows: Vec<GroupRow> = groups(accuracies).iter().map(|group| row(group)).collect();
+    let groups = groups(accuracies);
+    let rows = groups.iter().map(|group| row(group, folder));
+    let rows = rows.collect::<Result<Vec<GroupRow>>>()?;
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
 }
@@ -41,14 +44,21 @@ fn groups(accuracies: &[AccuracyRow]) -> Vec<Vec<&AccuracyRow>> {
     groups
 }
 
-fn row(group: &[&AccuracyRow]) -> GroupRow {
+fn row(group: &[&AccuracyRow], folder: &Path) -> Result<GroupRow> {
     let first = group[0];
+    let costs = match first.subject.as_str() {
+        "model" => {
+            let seeds: Vec<u64> = group.iter().filter_map(|row| row.seed).collect();
+            Costs::of(&folder.join(&first.point), &seeds)?
+        }
+        _ => Costs::default(),
+    };
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
     let counted = |row: &&AccuracyRow| Some((row.correct?, row.questions?));
     let runs: Vec<(usize, usize)> = group.iter().filter_map(counted).collect();
     let over_seeds = accuracy_over_seeds(&runs);
     let of_all = |questions: &usize| runs.iter().all(|run| run.1 == *questions);
-    GroupRow {
+    Ok(GroupRow {
         point: first.point.clone(),
         label: first.label.clone(),
         split: first.split.clone(),
@@ -61,7 +71,9 @@ fn row(group: &[&AccuracyRow]) -> GroupRow {
         low_95: over_seeds.as_ref().map(|a| a.low_95),
         high_95: over_seeds.as_ref().map(|a| a.high_95),
         interval: over_seeds.map(|a| a.interval.to_owned()),
-    }
+        parameters: costs.parameters,
+        median_step_ms: costs.median_step_ms,
+    })
 }
 
 #[cfg(test)]

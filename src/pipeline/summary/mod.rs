@@ -1,7 +1,10 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
+mod costs;
 pub(in crate::pipeline) mod figures;
 pub(in crate::pipeline) mod groups;
+mod paired;
+mod scatter;
 
 use std::path::Path;
 

@@ -7,6 +7,16 @@ use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::page::{Layout, Mark, Page};
 use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SERIES, SMALL_SIZE, TEXT_SIZE};
 
+/// With more series than this, seeds are paler and bands are left to the CSV: on one another they
+/// would hide the curves.
+pub(super) const CROWD: usize = 4;
+
+/// How many series have anything to show.
+pub(super) fn crowd(figure: &LearningCurves) -> usize {
+    let shown = figure.series.iter().filter(|s| !s.traces.is_empty());
+    shown.count()
+}
+
 /// The ranges of both axes.
 #[derive(Debug)]
 pub(super) struct Frame {
@@ -91,11 +101,17 @@ pub(super) fn draw(
     paint(layout.height, |canvas| {
         page.draw(canvas, &layout, &frame.losses, 1.0)?;
         draw_steps(canvas, &layout, &frame.steps, &figure.stage)?;
+        let crowd = crowd(figure);
+        for curve in curves {
+            if crowd <= CROWD {
+                draw_band(canvas, &layout, frame, curve)?;
+            }
+        }
         let mut order: Vec<&Curve> = curves.iter().collect();
         order.sort_by_key(|curve| curve.weight);
         order.into_iter().try_for_each(|curve| {
             let seeds = figure.series[curve.series].traces.len();
-            draw_curve(canvas, &layout, frame, curve, seeds)
+            draw_curve(canvas, &layout, frame, curve, (seeds, crowd))
         })
     })
 }
@@ -137,13 +153,13 @@ fn draw_curve(
     layout: &Layout,
     frame: &Frame,
     curve: &Curve,
-    seeds: usize,
+    (seeds, crowd): (usize, usize),
 ) -> Result<()> {
     let ink = ink(curve.series);
     let (width, opacity) = match curve.weight {
         // Seeds lie on one another and darken.
         Weight::Faint => (0.7, 0.22 / seeds.max(1) as f64),
-        Weight::Thin => (0.9, 0.6),
+        Weight::Thin => (0.9, if crowd > CROWD { 0.35 } else { 0.6 }),
         Weight::Thick => (2.4, 1.0),
     };
     let ink = ink.fade(ink.opacity * opacity);
@@ -159,6 +175,24 @@ fn draw_curve(
     parts
         .iter()
         .try_for_each(|part| canvas.polyline(part, width, ink))
+}
+
+/// The interval of a mean; what is outside the frame is cut.
+fn draw_band(canvas: &mut Canvas<'_>, layout: &Layout, frame: &Frame, curve: &Curve) -> Result<()> {
+    if curve.band.len() < 2 {
+        return Ok(());
+    }
+    let y = |loss: f64| {
+        layout
+            .y(&frame.losses, loss)
+            .clamp(layout.top, layout.bottom)
+    };
+    let x = |step: f64| frame.steps.pixel(step, layout.left, layout.right);
+    let both = || curve.samples.iter().zip(&curve.band);
+    let upper: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.1))).collect();
+    let lower: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.0))).collect();
+    let ink = ink(curve.series);
+    canvas.band(&upper, &lower, ink.fade(ink.opacity * 0.16))
 }
 
 /// The parts of a line that are not above `top`, cut where it crosses.

@@ -27,7 +27,7 @@ fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
     let mut lines = text.lines();
     assert_eq!(
         lines.next(),
-        Some("stage,series,seed,kind,window,step,loss_nats")
+        Some("stage,series,seed,kind,window,step,loss_nats,low_95,high_95")
     );
     let row = |line: &str| {
         let cells: Vec<&str> = line.split(',').collect();

@@ -1,0 +1,130 @@
+//! What a figure of accuracy against a quantity shows: `summary.csv` and `groups.csv` together.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::config::schema::FigureSpec;
+use crate::config::{Experiment, Point};
+use crate::error::Result;
+use crate::files;
+use crate::metrics::rows::{AccuracyRow, GroupRow};
+use crate::metrics::table;
+use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::summary::figures::{Content, origin};
+use crate::pipeline::summary::labels;
+use crate::plot::{AccuracyScatter, SeedAccuracy, Spot, draw_accuracy_scatter};
+
+/// The quantity where the file does not say.
+const DEFAULT: &str = "parameters";
+
+/// Draws the figure, unless no point has both an accuracy and the quantity.
+pub(super) fn gather(
+    experiment: &Experiment,
+    spec: &FigureSpec,
+    results: &Path,
+    folder: &Path,
+) -> Result<Content> {
+    let x = spec.x.as_deref().unwrap_or(DEFAULT);
+    let rows: Vec<AccuracyRow> = table::read(&folder.join("summary.csv"))?;
+    let groups: Vec<GroupRow> = table::read(&folder.join("groups.csv"))?;
+    let quantity = |point: &Point| {
+        let name = point.folder();
+        let group = groups
+            .iter()
+            .find(|row| row.point == name && row.subject == "model");
+        match x {
+            "parameters" => group?.parameters.map(|number| number as f64),
+            "step_ms" => group?.median_step_ms,
+            key => swept(point, key),
+        }
+    };
+    let spot = |(point, label): (&Point, String)| {
+        let name = point.folder();
+        let runs = rows
+            .iter()
+            .filter(|row| row.subject == "model" && row.point == name);
+        let run = |row: &AccuracyRow| {
+            Some(SeedAccuracy {
+                seed: row.seed?,
+                correct: row.correct?,
+                questions: row.questions?,
+            })
+        };
+        let runs: Vec<SeedAccuracy> = runs.filter_map(run).collect();
+        let x = quantity(point).filter(|_| !runs.is_empty())?;
+        Some(Spot { label, x, runs })
+    };
+    let points = experiment.points.iter().zip(labels(experiment));
+    let spots: Vec<Spot> = points.filter_map(spot).collect();
+    if spots.is_empty() {
+        return Ok(Content::Nothing(
+            "no finished point has both an accuracy and the quantity of `x`",
+        ));
+    }
+    let (words, short) = match x {
+        "parameters" => ("parameters", "parameters"),
+        "step_ms" => ("median time of a training step (ms)", "time of a step"),
+        key => (key, key),
+    };
+    let title = spec.title.clone();
+    let split = rows.first().map_or("", |row| &row.split);
+    let mut caption = format!("{}, {split} questions.", origin(experiment));
+    if x == "step_ms" {
+        let machines = machines(experiment, results);
+        caption.push_str(&format!(
+            " Times were measured during the runs, on {machines}."
+        ));
+    }
+    Ok(Content::Drawn(draw_accuracy_scatter(&AccuracyScatter {
+        title: title.unwrap_or_else(|| format!("Questions answered right, by {short}")),
+        caption,
+        horizontal: words.to_owned(),
+        // Where one number is all that the sweep sets, the axis says which is which.
+        named: experiment
+            .points
+            .iter()
+            .any(|p| p.axes.len() != 1 || p.axes[0].0 != x)
+            || !experiment.labels.is_empty(),
+        spots,
+    })?))
+}
+
+/// What the sweep sets a key to at this point, where that is a number.
+fn swept(point: &Point, key: &str) -> Option<f64> {
+    let (_, value) = point.axes.iter().find(|(name, _)| name == key)?;
+    value
+        .replace('_', "")
+        .parse()
+        .ok()
+        .filter(|x: &f64| x.is_finite())
+}
+
+/// The machines of all finished runs, in words: `Some Processor, 2 threads`.
+fn machines(experiment: &Experiment, results: &Path) -> String {
+    let mut machines = BTreeSet::new();
+    for point in &experiment.points {
+        for &seed in &experiment.seeds {
+            let run = RunDirectory::new(experiment, point, seed, results);
+            let entries: Option<Vec<serde_json::Value>> = files::read_json(&run.provenance_json());
+            let entries = entries.filter(|_| run.is_done()).unwrap_or_default();
+            for entry in entries {
+                let machine = &entry["machine"];
+                let name = [
+                    &machine["processor"],
+                    &machine["host"],
+                    &machine["architecture"],
+                ];
+                let name = name.into_iter().find_map(|name| name.as_str());
+                let threads = machine["threads"].as_u64().map_or_else(String::new, |n| {
+                    format!(", {n} thread{}", if n == 1 { "" } else { "s" })
+                });
+                machines.insert(format!("{}{threads}", name.unwrap_or("an unnamed machine")));
+            }
+        }
+    }
+    if machines.is_empty() {
+        return "a machine that no file names".to_owned();
+    }
+    let machines: Vec<String> = machines.into_iter().collect();
+    machines.join(" and on ")
+}

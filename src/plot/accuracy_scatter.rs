@@ -1,0 +1,192 @@
+//! Accuracy of the points of a sweep against what they cost, or against a number that was swept.
+
+mod drawing;
+mod names;
+mod quantity;
+
+use std::collections::BTreeSet;
+
+use serde::{Deserialize, Serialize};
+
+use super::accuracy_bars::SeedAccuracy;
+use super::text::{count, plural};
+use super::{Figure, fonts, join_caption};
+use crate::error::{Error, Result};
+use crate::metrics::statistics::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+
+/// One marker for each point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AccuracyScatter {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins: split, where times were measured. What marks are is added.
+    pub caption: String,
+    /// Quantity and unit of the horizontal axis.
+    pub horizontal: String,
+    /// One colour each.
+    pub spots: Vec<Spot>,
+    /// Whether the markers bear names; without, a swept number says which is which.
+    pub named: bool,
+}
+
+/// One point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Spot {
+    /// What it is called.
+    pub label: String,
+    /// Where it stands on the horizontal axis; finite.
+    pub x: f64,
+    /// One a seed; those without a question count as not run.
+    pub runs: Vec<SeedAccuracy>,
+}
+
+/// One line of the figure's CSV; fractions throughout.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlottedRow<'a> {
+    /// `mean` or `seed`.
+    kind: &'static str,
+    label: &'a str,
+    x: f64,
+    seed: Option<u64>,
+    correct: Option<usize>,
+    questions: Option<usize>,
+    accuracy: f64,
+    low_95: Option<f64>,
+    high_95: Option<f64>,
+    /// `wilson` over questions, or `student-t` over seeds.
+    interval: Option<&'static str>,
+}
+
+impl Spot {
+    fn asked(&self) -> impl Iterator<Item = &SeedAccuracy> {
+        self.runs.iter().filter(|run| run.questions > 0)
+    }
+
+    /// `None` where nothing was asked.
+    fn height(&self) -> Option<AccuracyOverSeeds> {
+        let runs: Vec<(usize, usize)> = self.asked().map(|r| (r.correct, r.questions)).collect();
+        accuracy_over_seeds(&runs)
+    }
+}
+
+/// The fraction that one run answered right.
+fn fraction(run: &SeedAccuracy) -> f64 {
+    run.correct as f64 / run.questions as f64
+}
+
+impl AccuracyScatter {
+    fn check(&self) -> Result<()> {
+        for Spot { label, x, runs } in &self.spots {
+            if !x.is_finite() {
+                return Err(Error::data(format!("`{label}` stands at {x}, no number")));
+            }
+            for run in runs.iter().filter(|run| run.correct > run.questions) {
+                let (right, asked) = (run.correct, run.questions);
+                let message = format!("`{label}` has {right} right answers to {asked} questions");
+                return Err(Error::data(message));
+            }
+        }
+        Ok(())
+    }
+
+    fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let mut rows = vec![];
+        for spot in &self.spots {
+            let Some(height) = spot.height() else {
+                continue;
+            };
+            rows.push(PlottedRow {
+                kind: "mean",
+                label: &spot.label,
+                x: spot.x,
+                seed: None,
+                correct: None,
+                questions: None,
+                accuracy: height.mean,
+                low_95: Some(height.low_95),
+                high_95: Some(height.high_95),
+                interval: Some(height.interval),
+            });
+            rows.extend(spot.asked().map(|run| PlottedRow {
+                kind: "seed",
+                label: &spot.label,
+                x: spot.x,
+                seed: Some(run.seed),
+                correct: Some(run.correct),
+                questions: Some(run.questions),
+                accuracy: fraction(run),
+                low_95: None,
+                high_95: None,
+                interval: None,
+            }));
+        }
+        rows
+    }
+
+    /// The caller's caption, then n, seeds, and what every mark is.
+    fn full_caption(&self, shifted: bool) -> String {
+        let runs = || self.spots.iter().flat_map(Spot::asked);
+        let asked = || runs().map(|run| run.questions);
+        let mut own = vec![];
+        if let (Some(few), Some(many)) = (asked().min(), asked().max()) {
+            let questions = match few == many {
+                true => plural(few, "question", "questions"),
+                false => format!("{} to {} questions", count(few), count(many)),
+            };
+            let seeds: BTreeSet<u64> = runs().map(|r| r.seed).collect();
+            let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+            let seeds = match list.len() {
+                1 => format!("seed {}", list.concat()),
+                2..=10 => format!("seeds {}", list.join(", ")),
+                many => format!("{many} seeds"),
+            };
+            own.push(format!("n = {questions} a run, {seeds}."));
+        } else {
+            own.push("No run has answered a question.".to_owned());
+        }
+        let heights: Vec<AccuracyOverSeeds> = self.spots.iter().filter_map(Spot::height).collect();
+        let uses = |interval| heights.iter().any(|h| h.interval == interval);
+        let several = "Disc: mean over seeds; small dot: one seed; whisker: ";
+        match (uses(WILSON), uses(STUDENT_T)) {
+            (true, false) => {
+                own.push("Whisker: Wilson's 95 % interval of the run, over questions.".to_owned());
+            }
+            (false, true) => {
+                own.push(format!("{several}95 % t-interval of the mean, over seeds."));
+            }
+            (true, true) => own.push(format!(
+                "{several}with one seed, or where all agree, Wilson's 95 % interval, over questions, else the \
+                 95 % t-interval of the mean, over seeds."
+            )),
+            (false, false) => {}
+        }
+        if shifted {
+            own.push(
+                "What would hide another is moved sideways: the tick on the axis below it is its place."
+                    .to_owned(),
+            );
+        }
+        let labels = self.spots.iter().map(|spot| &spot.label);
+        let words = [&self.title, &self.caption, &self.horizontal]
+            .into_iter()
+            .chain(labels);
+        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+    }
+}
+
+/// Draws accuracy in per cent against a quantity, which is on a logarithmic axis where its values
+/// are positive and span more than a decade.
+///
+/// # Errors
+/// More right answers than questions, or a place that is no number.
+pub fn draw_accuracy_scatter(figure: &AccuracyScatter) -> Result<Figure> {
+    figure.check()?;
+    let shifted = drawing::Places::of(figure).shifted();
+    let caption = figure.full_caption(shifted);
+    let drawing = drawing::draw(figure, &caption)?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,287 @@
+//! Where discs, whiskers, dots and names stand.
+
+use super::names::{self, Area};
+use super::quantity::Quantity;
+use super::{AccuracyScatter, Spot, fraction};
+use crate::error::Result;
+use crate::metrics::statistics::AccuracyOverSeeds;
+use crate::plot::axis::Axis;
+use crate::plot::canvas::{Anchor, Canvas, Type, paint};
+use crate::plot::fonts::{self, Face};
+use crate::plot::page::{Layout, Page};
+use crate::plot::text::shorten;
+use crate::plot::theme::{
+    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
+};
+
+/// Longest name, in px.
+const NAME: f64 = 200.0;
+/// Markers nearer than this would hide one another, in px.
+const APART: f64 = 16.0;
+/// Radius of the disc at the mean, in px.
+const DISC: f64 = 5.5;
+/// From the left border of the page to the plot area, in px; as [`Page`] lays it out.
+const LEFT: f64 = MARGIN + 64.0;
+/// Space right of the plot area, in px.
+const RIGHT: f64 = 18.0;
+
+/// Where each spot that has a height stands across, in px.
+pub(super) struct Places<'a> {
+    spots: Vec<Placed<'a>>,
+    quantity: Quantity,
+}
+
+/// A spot and its place.
+struct Placed<'a> {
+    spot: &'a Spot,
+    height: AccuracyOverSeeds,
+    ink: Ink,
+    /// Where its value is, in px.
+    true_x: f64,
+    /// Where it is drawn, in px.
+    x: f64,
+}
+
+impl<'a> Places<'a> {
+    pub(super) fn of(figure: &'a AccuracyScatter) -> Self {
+        let (left, right) = (LEFT, WIDTH - MARGIN - RIGHT);
+        let xs: Vec<f64> = figure.spots.iter().map(|spot| spot.x).collect();
+        let quantity = Quantity::around(&xs);
+        let placed = |(i, spot): (usize, &'a Spot)| {
+            let true_x = quantity.pixel(spot.x, left, right);
+            Some(Placed {
+                spot,
+                height: spot.height()?,
+                ink: SERIES[i % SERIES.len()],
+                true_x,
+                x: true_x,
+            })
+        };
+        let spots = figure.spots.iter().enumerate();
+        let mut spots: Vec<Placed<'a>> = spots.filter_map(placed).collect();
+        spots.sort_by(|a, b| a.true_x.total_cmp(&b.true_x));
+        let true_xs: Vec<f64> = spots.iter().map(|spot| spot.true_x).collect();
+        let moved = spread(&true_xs, (left + APART, right - APART));
+        for (spot, x) in spots.iter_mut().zip(moved) {
+            spot.x = x;
+        }
+        Self { spots, quantity }
+    }
+
+    /// Whether any marker was moved.
+    pub(super) fn shifted(&self) -> bool {
+        self.spots
+            .iter()
+            .any(|spot| (spot.x - spot.true_x).abs() > 0.5)
+    }
+}
+
+/// Sorted places, moved as little as keeps them [`APART`] and, if they all fit, within the ends:
+/// neighbours that are too near become one group around the mean of their places.
+fn spread(places: &[f64], (left, right): (f64, f64)) -> Vec<f64> {
+    let fit = (right - left) / places.len().max(1) as f64;
+    let apart = APART.min(fit);
+    // Each group: its members' sum of places, and their number.
+    let mut groups: Vec<(f64, usize)> = vec![];
+    let half = |members: usize| (members - 1) as f64 * apart / 2.0;
+    let middle = |&(sum, members): &(f64, usize)| {
+        let half = half(members);
+        (sum / members as f64).clamp(left + half, (right - half).max(left + half))
+    };
+    for &place in places {
+        groups.push((place, 1));
+        while let [.., before, last] = groups.as_slice() {
+            let gap = middle(last) - half(last.1) - middle(before) - half(before.1);
+            if gap >= apart - 1e-9 {
+                break;
+            }
+            let joined = (before.0 + last.0, before.1 + last.1);
+            groups.truncate(groups.len() - 2);
+            groups.push(joined);
+        }
+    }
+    let members = |group: &(f64, usize)| {
+        let start = middle(group) - half(group.1);
+        (0..group.1).map(move |i| start + i as f64 * apart)
+    };
+    groups.iter().flat_map(members).collect()
+}
+
+pub(super) fn draw(figure: &AccuracyScatter, caption: &str) -> Result<String> {
+    let places = Places::of(figure);
+    let page = Page {
+        title: figure.title.clone(),
+        caption: caption.to_owned(),
+        legend: vec![],
+        vertical: "questions answered right (%)",
+        right: RIGHT,
+        below: 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT,
+    };
+    let layout = page.layout();
+    let axis = accuracies(&places);
+    paint(layout.height, |canvas| {
+        page.draw(canvas, &layout, &axis, 100.0)?;
+        draw_quantity(canvas, &layout, &places.quantity, &figure.horizontal)?;
+        for spot in &places.spots {
+            draw_spot(canvas, &layout, &axis, spot)?;
+        }
+        if figure.named {
+            draw_names(canvas, &layout, &axis, &places.spots)?;
+        }
+        Ok(())
+    })
+}
+
+/// From a round number under the lowest mark to one above the highest, within 0 to 1.
+fn accuracies(places: &Places<'_>) -> Axis {
+    let ends = places.spots.iter().flat_map(|placed| {
+        let seeds = placed.spot.asked().map(fraction);
+        seeds.chain([placed.height.low_95, placed.height.high_95])
+    });
+    let ends: Vec<f64> = ends.collect();
+    let low = ends.iter().copied().fold(1.0, f64::min);
+    let high = ends.iter().copied().fold(0.0, f64::max);
+    let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+    // Space for a name beside the outermost marks.
+    let space = 0.06 * (high - low).max(0.05);
+    let mut axis = Axis::rounded((low - space).max(0.0), (high + space).min(1.0), 6);
+    if axis.low < 0.02 {
+        axis.low = -0.02 * (axis.high - axis.low);
+    }
+    if axis.high > 0.98 {
+        axis.high = 1.0 + 0.02 * (axis.high - axis.low);
+    }
+    axis.last_number = 1.0;
+    axis
+}
+
+fn draw_quantity(
+    canvas: &mut Canvas<'_>,
+    layout: &Layout,
+    quantity: &Quantity,
+    words: &str,
+) -> Result<()> {
+    let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+    let mut free_from = f64::NEG_INFINITY;
+    for (value, label) in quantity.numbers() {
+        let x = quantity.pixel(value, layout.left, layout.right);
+        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, MESH)?;
+        let half = fonts::width(Face::Text, SMALL_SIZE, &label) / 2.0;
+        if x - half < free_from {
+            continue;
+        }
+        free_from = x + half + 8.0;
+        canvas.text(&label, (x, layout.bottom + 6.0 + SMALL_SIZE), numbers)?;
+    }
+    let ground = [(layout.left, layout.bottom), (layout.right, layout.bottom)];
+    canvas.polyline(&ground, 1.2, BLACK)?;
+    let words = shorten(Face::Text, TEXT_SIZE, words, layout.right - layout.left);
+    let middle = (layout.left + layout.right) / 2.0;
+    let baseline = layout.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
+    let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
+    canvas.text(&words, (middle, baseline), style)
+}
+
+/// The tick at its value, whisker, seeds and mean.
+fn draw_spot(
+    canvas: &mut Canvas<'_>,
+    layout: &Layout,
+    axis: &Axis,
+    placed: &Placed<'_>,
+) -> Result<()> {
+    let Placed { x, ink, .. } = *placed;
+    let tick = [
+        (placed.true_x, layout.bottom),
+        (placed.true_x, layout.bottom - 7.0),
+    ];
+    canvas.polyline(&tick, 1.6, ink)?;
+    let y = |accuracy| layout.y(axis, accuracy);
+    let (low, high) = (y(placed.height.low_95), y(placed.height.high_95));
+    canvas.polyline(&[(x, low), (x, high)], 1.4, ink)?;
+    for end in [low, high] {
+        canvas.polyline(&[(x - 4.0, end), (x + 4.0, end)], 1.4, ink)?;
+    }
+    let mean = (x, y(placed.height.mean));
+    canvas.dot(mean, DISC + 1.0, WHITE)?;
+    canvas.dot(mean, DISC, ink)?;
+    let seeds: Vec<_> = placed.spot.asked().collect();
+    if seeds.len() > 1 {
+        for run in seeds {
+            canvas.dot((x, y(fraction(run))), 3.0, WHITE)?;
+            canvas.dot((x, y(fraction(run))), 2.2, ink)?;
+        }
+    }
+    Ok(())
+}
+
+/// Names beside the discs, with a line where they had to stand off.
+fn draw_names(
+    canvas: &mut Canvas<'_>,
+    layout: &Layout,
+    axis: &Axis,
+    spots: &[Placed<'_>],
+) -> Result<()> {
+    let y = |accuracy| layout.y(axis, accuracy);
+    let name = |placed: &Placed<'_>| shorten(Face::Text, SMALL_SIZE, &placed.spot.label, NAME);
+    let texts: Vec<String> = spots.iter().map(name).collect();
+    let size = |text: &String| {
+        let width = fonts::width(Face::Text, SMALL_SIZE, text);
+        (width + 4.0, SMALL_SIZE * LINE_HEIGHT)
+    };
+    let sizes: Vec<(f64, f64)> = texts.iter().map(size).collect();
+    let markers: Vec<_> = spots.iter().map(|p| (p.x, y(p.height.mean))).collect();
+    let whisker = |placed: &Placed<'_>| Area {
+        left: placed.x - 5.0,
+        top: y(placed.height.high_95) - 2.0,
+        right: placed.x + 5.0,
+        bottom: y(placed.height.low_95) + 2.0,
+    };
+    let disc = |&(x, y): &(f64, f64)| Area {
+        left: x - DISC - 2.0,
+        top: y - DISC - 2.0,
+        right: x + DISC + 2.0,
+        bottom: y + DISC + 2.0,
+    };
+    let taken: Vec<Area> = spots
+        .iter()
+        .map(whisker)
+        .chain(markers.iter().map(disc))
+        .collect();
+    let frame = Area {
+        left: layout.left + 2.0,
+        top: layout.top,
+        right: layout.right,
+        bottom: layout.bottom - 8.0,
+    };
+    let places = names::place(&markers, &sizes, &taken, frame);
+    for ((area, &marker), placed) in places.iter().zip(&markers).zip(spots) {
+        if names::is_led(marker, area) {
+            let near = area.nearest(marker);
+            canvas.polyline(&[marker, near], 1.0, placed.ink.fade(0.8))?;
+        }
+    }
+    for (area, text) in places.iter().zip(&texts) {
+        let (from, to) = ((area.left, area.top), (area.right, area.bottom));
+        canvas.rectangle(from, to, WHITE.fade(0.75))?;
+        let baseline = (area.top + area.bottom) / 2.0 + SMALL_SIZE * 0.36;
+        let style = Type::new(SMALL_SIZE, BLACK);
+        canvas.text(text, (area.left + 2.0, baseline), style)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn markers_are_moved_apart_and_no_further() {
+        assert_eq!(spread(&[10.0, 100.0], (0.0, 800.0)), [10.0, 100.0]);
+        assert_eq!(spread(&[100.0, 100.0], (0.0, 800.0)), [92.0, 108.0]);
+        let crowd = spread(&[400.0; 10], (0.0, 800.0));
+        assert!(crowd.windows(2).all(|two| two[1] - two[0] >= APART - 1e-9));
+        let edge = spread(&[799.0; 3], (0.0, 800.0));
+        assert_eq!(edge, [768.0, 784.0, 800.0]);
+        assert!(spread(&[], (0.0, 800.0)).is_empty());
+    }
+}

@@ -1,0 +1,105 @@
+use super::*;
+
+fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
+    let run = |(i, &correct): (usize, &usize)| SeedAccuracy {
+        seed: i as u64 + 1,
+        correct,
+        questions: 60,
+    };
+    Spot {
+        label: label.to_owned(),
+        x,
+        runs: right.iter().enumerate().map(run).collect(),
+    }
+}
+
+fn figure(spots: Vec<Spot>) -> AccuracyScatter {
+    AccuracyScatter {
+        title: "Accuracy against parameters".to_owned(),
+        caption: "Split dev.".to_owned(),
+        horizontal: "trained parameters".to_owned(),
+        spots,
+        named: true,
+    }
+}
+
+/// Ten kinds, most with the same number of parameters.
+fn kinds() -> AccuracyScatter {
+    let names = [
+        ("alibi", 106_000.0, [51, 48, 55]),
+        ("differential", 106_200.0, [40, 44, 39]),
+        ("grouped-query, 2 heads", 98_000.0, [50, 51, 47]),
+        ("linear", 106_000.0, [20, 31, 25]),
+        ("multi-query", 94_000.0, [44, 46, 49]),
+        ("perceiver, bottleneck 32", 122_000.0, [12, 21, 19]),
+        ("rope", 97_800.0, [58, 57, 59]),
+        ("sliding-window, window 32", 106_000.0, [52, 52, 50]),
+        ("synthesizer", 130_000.0, [26, 21, 30]),
+        ("vanilla", 106_000.0, [54, 49, 52]),
+    ];
+    let spots = names.iter().map(|(name, x, right)| spot(name, *x, right));
+    figure(spots.collect())
+}
+
+#[test]
+fn the_table_holds_means_and_seeds() {
+    let drawn = draw_accuracy_scatter(&figure(vec![spot("a", 10.0, &[30, 36, 33])])).unwrap();
+    let csv = String::from_utf8(drawn.csv).unwrap();
+    let lines: Vec<&str> = csv.lines().collect();
+    assert_eq!(
+        lines[0],
+        "kind,label,x,seed,correct,questions,accuracy,low_95,high_95,interval"
+    );
+    assert!(lines[1].starts_with("mean,a,10.0,,,,0.55,"), "{csv}");
+    assert_eq!(lines[2], "seed,a,10.0,1,30,60,0.5,,,");
+    assert_eq!(lines.len(), 5);
+}
+
+#[test]
+fn the_caption_says_n_seeds_intervals_and_what_was_moved() {
+    let words = kinds().full_caption(true);
+    assert!(words.starts_with("Split dev. n = 60 questions a run, seeds 1, 2, 3. Disc: mean"));
+    assert!(words.contains("95 % t-interval") && words.contains("moved sideways"));
+    let one = figure(vec![spot("a", 1.0, &[30])]).full_caption(false);
+    assert!(one.contains("seed 1. Whisker: Wilson's"), "{one}");
+}
+
+#[test]
+fn extremes_are_drawn_without_a_font() {
+    let long = "a name that is much too long for its place beside a marker, and goes on";
+    let rates = [1e-4, 2.3e-4, 4.1e-4, 9e-4, 1.7e-3, 3e-3, 6.1e-3, 9.9e-3];
+    let drawn = |(i, rate): (usize, &f64)| spot("", *rate, &[5 + 6 * i, 60 - 5 * i, 30]);
+    let figures = [
+        kinds(),
+        figure(vec![spot("only", 5e6, &[30])]),
+        figure(
+            (0..10)
+                .map(|i| spot("all wrong", f64::from(i), &[0, 0, 0]))
+                .collect(),
+        ),
+        figure((0..10).map(|_| spot(long, 7.0, &[60])).collect()),
+        AccuracyScatter {
+            named: false,
+            horizontal: "pretrain.learning_rate".to_owned(),
+            ..figure(rates.iter().enumerate().map(drawn).collect())
+        },
+        AccuracyScatter::default(),
+        figure(vec![spot("not run", 3.0, &[])]),
+    ];
+    for figure in &figures {
+        let drawn = draw_accuracy_scatter(figure).unwrap();
+        assert_eq!(drawn, draw_accuracy_scatter(figure).unwrap());
+        assert!(!drawn.svg.contains("<text"));
+    }
+}
+
+#[test]
+fn nonsense_is_refused() {
+    let many = figure(vec![spot("a", 1.0, &[61])]);
+    let error = draw_accuracy_scatter(&many).unwrap_err().to_string();
+    assert!(
+        error.contains("`a` has 61 right answers to 60 questions"),
+        "{error}"
+    );
+    assert!(draw_accuracy_scatter(&figure(vec![spot("a", f64::NAN, &[1])])).is_err());
+}

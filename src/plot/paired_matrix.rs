@@ -1,0 +1,301 @@
+//! Every point of a sweep against every other, on the same questions.
+
+use serde::{Deserialize, Serialize};
+
+use super::canvas::{Anchor, Canvas, Type, paint};
+use super::fonts::{self, Face};
+use super::page::draw_lines;
+use super::text::{self, number, percent, plural};
+use super::theme::{
+    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
+    WIDTH,
+};
+use super::{Figure, join_caption};
+use crate::error::Result;
+use crate::metrics::statistics::{holm, mean, sign_flip_exact};
+
+/// How all points of a sweep did on the same questions.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PairedMatrix {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins; what the cells hold is added.
+    pub caption: String,
+    /// One row and one column each.
+    pub sides: Vec<AnsweredSide>,
+    /// Seeds that every side was run with.
+    pub seeds: Vec<u64>,
+}
+
+/// One point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AnsweredSide {
+    /// What it is called.
+    pub label: String,
+    /// A question each, in the same order on all sides: how many seeds answered it right.
+    pub right_seeds: Vec<usize>,
+}
+
+/// One pair, a line of the figure's CSV.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+struct PairRow {
+    row: String,
+    column: String,
+    questions: usize,
+    seeds: usize,
+    row_accuracy: f64,
+    column_accuracy: f64,
+    /// The row's accuracy minus the column's, a fraction.
+    difference: f64,
+    p: f64,
+    p_holm: f64,
+}
+
+/// Pairs below this are called different.
+const SIGNIFICANT: f64 = 0.05;
+/// Width of the names before the rows, in px.
+const NAMES: f64 = 170.0;
+/// Longest name over a column, in px.
+const UPRIGHT: f64 = 130.0;
+/// Height of a row, in px.
+const ROW: f64 = 40.0;
+/// Widest column, in px.
+const WIDEST: f64 = 96.0;
+/// Columns narrower than this are coloured only, in px.
+const NARROWEST: f64 = 46.0;
+
+impl PairedMatrix {
+    fn accuracy(&self, side: usize) -> f64 {
+        let right: Vec<f64> = (self.sides[side].right_seeds.iter())
+            .map(|&right| right as f64 / self.seeds.len().max(1) as f64)
+            .collect();
+        mean(&right).unwrap_or(0.0)
+    }
+
+    /// All pairs with the row after the column, row by row.
+    fn pairs(&self) -> Vec<(usize, usize)> {
+        let below = |row| (0..row).map(move |column| (row, column));
+        (0..self.sides.len()).flat_map(below).collect()
+    }
+
+    fn rows(&self) -> Vec<PairRow> {
+        let p_of = |&(row, column): &(usize, usize)| {
+            let (a, b) = (&self.sides[column], &self.sides[row]);
+            let both = a.right_seeds.iter().zip(&b.right_seeds);
+            let differences: Vec<i64> = both.map(|(&a, &b)| b as i64 - a as i64).collect();
+            sign_flip_exact(&differences)
+        };
+        let pairs = self.pairs();
+        let p_values: Vec<f64> = pairs.iter().map(p_of).collect();
+        let adjusted = holm(&p_values);
+        let row = |(&(row, column), (p, p_holm)): (&(usize, usize), (f64, f64))| PairRow {
+            row: self.sides[row].label.clone(),
+            column: self.sides[column].label.clone(),
+            questions: self.sides[row].right_seeds.len(),
+            seeds: self.seeds.len(),
+            row_accuracy: self.accuracy(row),
+            column_accuracy: self.accuracy(column),
+            difference: self.accuracy(row) - self.accuracy(column),
+            p,
+            p_holm,
+        };
+        let tests = p_values.iter().copied().zip(adjusted);
+        pairs.iter().zip(tests).map(row).collect()
+    }
+
+    fn full_caption(&self, numbers: bool) -> String {
+        let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
+        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
+        let word = if seeds.len() == 1 { "seed" } else { "seeds" };
+        let pairs = plural(self.pairs().len(), "pair", "pairs");
+        let mut own = format!(
+            "n = {}, {word} {}. ",
+            plural(questions, "question", "questions"),
+            seeds.join(", ")
+        );
+        own.push_str(match numbers {
+            true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
+            false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
+        });
+        own.push_str(match seeds.len() {
+            1 => "McNemar's exact test, two-sided, ",
+            _ => "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
+        });
+        own.push_str(&format!(
+            "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
+             The test is about other questions to these trained models, not about other seeds."
+        ));
+        let words = [&self.title, &self.caption].into_iter();
+        let words = words.chain(self.sides.iter().map(|side| &side.label));
+        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own + &fonts::note(missing)))
+    }
+}
+
+/// Draws differences in accuracy and their p values as a square of cells.
+///
+/// All sides answer the same questions with the same seeds. With several seeds the test is
+/// [`sign_flip_exact`], which with one is McNemar's; p values are corrected by [`holm`].
+///
+/// # Errors
+/// None that the caller can cause; the renderer's own pass through.
+pub fn draw_paired_matrix(figure: &PairedMatrix) -> Result<Figure> {
+    let rows = figure.rows();
+    let sheet = Sheet::new(figure);
+    let caption = figure.full_caption(sheet.numbers());
+    let drawing = sheet.draw(figure, &rows, &caption)?;
+    Figure::finish(&drawing, &figure.title, &caption, &rows)
+}
+
+/// Where the square stands, in px.
+struct Sheet {
+    title: Vec<String>,
+    top: f64,
+    left: f64,
+    column: f64,
+    sides: usize,
+}
+
+impl Sheet {
+    fn new(figure: &PairedMatrix) -> Self {
+        let width = WIDTH - 2.0 * MARGIN;
+        let title = text::wrap(Face::Text, TITLE_SIZE, &figure.title, width, 2);
+        let names = figure.sides.iter().map(|side| {
+            let name = text::shorten(Face::Text, TEXT_SIZE, &side.label, UPRIGHT);
+            fonts::width(Face::Text, TEXT_SIZE, &name)
+        });
+        let deepest = names.fold(0.0, f64::max);
+        let top = MARGIN + title.len() as f64 * TITLE_SIZE * LINE_HEIGHT + deepest + 22.0;
+        let sides = figure.sides.len();
+        Self {
+            title,
+            top,
+            left: MARGIN + NAMES,
+            column: ((width - NAMES) / sides.max(1) as f64).min(WIDEST),
+            sides,
+        }
+    }
+
+    /// Whether a cell has room for a number.
+    fn numbers(&self) -> bool {
+        self.column >= NARROWEST
+    }
+
+    fn row(&self) -> f64 {
+        if self.numbers() {
+            ROW
+        } else {
+            self.column.max(SMALL_SIZE * LINE_HEIGHT)
+        }
+    }
+
+    fn draw(&self, figure: &PairedMatrix, rows: &[PairRow], caption: &str) -> Result<String> {
+        let width = WIDTH - 2.0 * MARGIN;
+        let bottom = self.top + self.row() * self.sides as f64 + 12.0;
+        let lines = text::wrap(Face::Text, SMALL_SIZE, caption, width, 12);
+        let height = bottom + lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
+        paint(height, |canvas| {
+            let heading = Type::new(TITLE_SIZE, BLACK);
+            draw_lines(canvas, &self.title, (MARGIN, MARGIN - 4.0), heading)?;
+            for (i, side) in figure.sides.iter().enumerate() {
+                self.draw_names(canvas, i, &side.label)?;
+                self.draw_cell(canvas, (i, i), MESH, &percent(figure.accuracy(i)))?;
+            }
+            for ((row, column), pair) in figure.pairs().into_iter().zip(rows) {
+                let ink = shade(pair);
+                let points = signed(pair.difference * 100.0);
+                self.draw_cell(canvas, (row, column), ink, &points)?;
+                let grey = if pair.p_holm < SIGNIFICANT {
+                    GREY.fade(0.07)
+                } else {
+                    GREY.fade(0.0)
+                };
+                self.draw_cell(canvas, (column, row), grey, &p_value(pair.p_holm))?;
+            }
+            self.draw_mesh(canvas)?;
+            draw_lines(
+                canvas,
+                &lines,
+                (MARGIN, bottom),
+                Type::new(SMALL_SIZE, GREY),
+            )
+        })
+    }
+
+    fn draw_names(&self, canvas: &mut Canvas<'_>, i: usize, label: &str) -> Result<()> {
+        let row = self.row();
+        let count = if row >= ROW { 2 } else { 1 };
+        let lines = text::wrap(Face::Text, TEXT_SIZE, label, NAMES - 12.0, count);
+        let middle = self.top + (i as f64 + 0.5) * row;
+        let top = middle - lines.len() as f64 * TEXT_SIZE * LINE_HEIGHT / 2.0;
+        let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
+        draw_lines(canvas, &lines, (self.left - 10.0, top), style)?;
+        let name = text::shorten(Face::Text, TEXT_SIZE, label, UPRIGHT);
+        let x = self.left + (i as f64 + 0.5) * self.column + TEXT_SIZE * 0.34;
+        let upright = Type::new(TEXT_SIZE, BLACK);
+        canvas.upward_text(&name, (x, self.top - 8.0), upright)
+    }
+
+    fn draw_cell(
+        &self,
+        canvas: &mut Canvas<'_>,
+        (row, column): (usize, usize),
+        ink: Ink,
+        words: &str,
+    ) -> Result<()> {
+        let left = self.left + column as f64 * self.column;
+        let top = self.top + row as f64 * self.row();
+        let (right, bottom) = (left + self.column, top + self.row());
+        canvas.rectangle((left, top), (right, bottom), ink)?;
+        if !self.numbers() {
+            return Ok(());
+        }
+        let middle = (
+            (left + right) / 2.0,
+            (top + bottom) / 2.0 + SMALL_SIZE * 0.36,
+        );
+        let style = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
+        canvas.text(words, middle, style)
+    }
+
+    fn draw_mesh(&self, canvas: &mut Canvas<'_>) -> Result<()> {
+        let end = |size: f64| size * self.sides as f64;
+        let (right, bottom) = (self.left + end(self.column), self.top + end(self.row()));
+        for i in 0..=self.sides {
+            let x = self.left + i as f64 * self.column;
+            let y = self.top + i as f64 * self.row();
+            canvas.polyline(&[(x, self.top), (x, bottom)], 1.0, MESH)?;
+            canvas.polyline(&[(self.left, y), (right, y)], 1.0, MESH)?;
+        }
+        Ok(())
+    }
+}
+
+/// Colour of a difference: none where it may be chance, else deeper the larger it is.
+fn shade(pair: &PairRow) -> Ink {
+    let depth = 0.2 + 0.4 * pair.difference.abs().min(0.5) / 0.5;
+    match pair.difference > 0.0 {
+        _ if pair.p_holm >= SIGNIFICANT => OURS.fade(0.0),
+        true => OURS.fade(depth),
+        false => REPORTED.fade(depth),
+    }
+}
+
+fn signed(points: f64) -> String {
+    let words = number(points, 1);
+    if points > 0.0 && words != "0.0" {
+        return format!("+{words}");
+    }
+    words
+}
+
+fn p_value(p: f64) -> String {
+    match p {
+        p if p < 0.001 => "<0.001".to_owned(),
+        p if p < 0.1 => number(p, 3),
+        p => number(p, 2),
+    }
+}
+
+#[cfg(test)]
+mod tests;

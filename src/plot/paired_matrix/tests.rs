@@ -1,0 +1,88 @@
+use super::*;
+
+/// `sides` points, each somewhat better than the one before, on `questions` questions.
+fn example(sides: usize, questions: usize, seeds: &[u64]) -> PairedMatrix {
+    let right = |side: usize, question: usize| {
+        let ease = (question * 7_919 % questions.max(1)) as f64 / questions.max(1) as f64;
+        let skill = 0.2 + 0.6 * side as f64 / sides as f64;
+        let knows = |&&seed: &&u64| ease < skill + 0.04 * ((seed as f64 + side as f64) % 3.0 - 1.0);
+        seeds.iter().filter(knows).count()
+    };
+    let side = |i: usize| AnsweredSide {
+        label: format!("kind number {i}"),
+        right_seeds: (0..questions).map(|q| right(i, q)).collect(),
+    };
+    PairedMatrix {
+        title: "Which kinds differ".to_owned(),
+        caption: "Split dev.".to_owned(),
+        sides: (0..sides).map(side).collect(),
+        seeds: seeds.to_vec(),
+    }
+}
+
+#[test]
+fn every_pair_is_there_once_and_the_difference_is_row_minus_column() {
+    let figure = example(4, 60, &[1, 2, 3]);
+    let rows = figure.rows();
+    assert_eq!(rows.len(), 6);
+    for row in &rows {
+        assert!((row.row_accuracy - row.column_accuracy - row.difference).abs() < 1e-12);
+        assert!(row.p_holm >= row.p && row.p_holm <= 1.0);
+    }
+    assert!(
+        rows.iter()
+            .all(|row| row.difference > 0.0 && row.row > row.column)
+    );
+    assert!(rows[3].p_holm < 0.001, "{rows:?}");
+}
+
+#[test]
+fn one_seed_is_mcnemars_test_and_the_caption_says_which() {
+    let figure = example(2, 60, &[5]);
+    assert!(
+        figure
+            .full_caption(true)
+            .contains("the p value of McNemar's exact test")
+    );
+    assert!(
+        figure
+            .full_caption(true)
+            .contains("n = 60 questions, seed 5.")
+    );
+    let several = example(3, 60, &[1, 2]).full_caption(true);
+    assert!(several.contains("sign-flip test") && several.contains("for 3 pairs"));
+}
+
+#[test]
+fn extremes_are_drawn_without_a_font() {
+    let mut sides = vec![
+        example(10, 60, &[1, 2, 3]),
+        example(1, 5, &[1]),
+        example(40, 9, &[1]),
+    ];
+    let mut all = example(3, 20, &[1]);
+    for (i, side) in all.sides.iter_mut().enumerate() {
+        side.right_seeds = vec![usize::from(i == 0); 20];
+        side.label = "a label that is much too long for its place, and goes on and on ".repeat(3);
+    }
+    sides.push(all);
+    sides.push(PairedMatrix::default());
+    for figure in &sides {
+        let drawn = draw_paired_matrix(figure).unwrap();
+        assert_eq!(drawn, draw_paired_matrix(figure).unwrap());
+        assert!(!drawn.svg.contains("<text"));
+    }
+}
+
+#[test]
+fn small_p_values_are_not_zero_and_nothing_is_minus_nothing() {
+    assert_eq!(p_value(1e-9), "<0.001");
+    assert_eq!(
+        (p_value(0.0123), p_value(1.0)),
+        ("0.012".to_owned(), "1.00".to_owned())
+    );
+    assert_eq!(
+        (signed(0.0), signed(-0.01), signed(5.0)),
+        ("0.0".to_owned(), "0.0".to_owned(), "+5.0".to_owned())
+    );
+}
