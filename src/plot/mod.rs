@@ -4,17 +4,21 @@
 //! holds outlines instead of text, so that it looks the same on a machine without any font, and the
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
-//! Reading order: `accuracy_bars`, `learning_curves`, `corruption_examples` say what is drawn;
-//! `page` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
+//! Reading order: `accuracy_bars`, `learning_curves`, `corruption_examples`, `confidence`,
+//! `reliability` and `commonest_answers` say what is drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
 //! are shared.
 
 mod accuracy_bars;
 mod axis;
 mod canvas;
+mod commonest_answers;
+mod confidence;
 mod corruption_examples;
 mod fonts;
 mod learning_curves;
 mod page;
+mod panels;
+mod reliability;
 mod render;
 mod smoothing;
 mod text;
@@ -25,8 +29,11 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 
 pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
+pub use commonest_answers::{AnswersOfPoint, CommonestAnswers, Counts, draw_commonest_answers};
+pub use confidence::{AnswerKind, Confidence, ConfidencePoint, draw_confidence};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
 pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
+pub use reliability::{ReliabilityDiagram, ReliabilityPoint, draw_reliability_diagram};
 
 use crate::error::Result;
 use crate::{files, metrics::table};

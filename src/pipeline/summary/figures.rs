@@ -10,7 +10,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::labels;
+use crate::pipeline::summary::{confidence, labels};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
@@ -35,6 +35,13 @@ pub(in crate::pipeline) fn draw(
             FigureKind::AccuracyBars => accuracy_bars(experiment, spec, folder)?,
             FigureKind::LearningCurves => learning_curves(experiment, spec, results)?,
             FigureKind::CorruptionExamples => corruption_examples(experiment, spec, results)?,
+            FigureKind::Confidence => confidence::confidence(experiment, spec, results)?,
+            FigureKind::ReliabilityDiagram => {
+                confidence::reliability_diagram(experiment, spec, results)?
+            }
+            FigureKind::CommonestAnswers => {
+                confidence::commonest_answers(experiment, spec, results)?
+            }
         };
         match figure {
             Content::Drawn(figure) => drawn
@@ -63,7 +70,7 @@ pub(in crate::pipeline) struct Drawn {
 }
 
 /// A figure, or why there is nothing to draw.
-enum Content {
+pub(super) enum Content {
     Drawn(Figure),
     Nothing(&'static str),
 }
@@ -206,7 +213,7 @@ fn corruption_examples(
 
 /// Which experiment, and how long its points trained:
 /// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
-fn origin(experiment: &Experiment) -> String {
+pub(super) fn origin(experiment: &Experiment) -> String {
     let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
     let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
     let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
