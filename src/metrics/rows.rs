@@ -114,7 +114,9 @@ pub struct PredictionRow {
 impl PredictionRow {
     /// The answer's probability, 0 to 1; `None` for a constant answer.
     pub fn confidence(&self) -> Option<f64> {
-        self.log_probability.map(f64::exp)
+        let probability = self.log_probability?.exp();
+        // A sum of rounded logarithms may end a trace above 0.
+        probability.is_finite().then_some(probability.min(1.0))
     }
 }
 

@@ -302,7 +302,7 @@ fn draw_point(
     canvas.text("share of the answers (%)", place, quantity)?;
     let group = height / names.len().max(1) as f64;
     for (i, answer) in names.iter().enumerate() {
-        let mut y = top + i as f64 * group + GAP / 2.0;
+        let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
         let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
         let words = match answer.trim() {
             "" => "(no answer)".to_owned(),
@@ -311,17 +311,19 @@ fn draw_point(
         let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
         canvas.text(&words, (left - 10.0, middle), style)?;
         for source in point.sources() {
-            let Some((times, share)) = point.share(source, answer) else {
+            let Some((_, share)) = point.share(source, answer) else {
                 continue;
             };
             let end = axis.pixel(share, left, right);
             canvas.rectangle((left, y), (end, y + BAR), source.ink())?;
-            if source == Source::Invented {
-                let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
-                let place = (end + 6.0, y + BAR / 2.0 + SMALL_SIZE * 0.34);
-                canvas.text(&words, place, Type::new(SMALL_SIZE, BLACK))?;
-            }
+            longest = longest.max(end);
             y += BAR;
+        }
+        // In the colour of its bar, right of all of them.
+        if let Some((times, share)) = point.share(Source::Invented, answer) {
+            let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
+            let style = Type::new(SMALL_SIZE, Source::Invented.ink());
+            canvas.text(&words, (longest + 8.0, middle), style)?;
         }
     }
     canvas.polyline(&[(left, top), (left, bottom)], 1.2, BLACK)

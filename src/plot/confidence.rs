@@ -67,9 +67,9 @@ impl AnswerKind {
     fn line(self) -> (Ink, f64) {
         match self {
             Self::Right => (SERIES[0], 2.6),
-            Self::Wrong => (SERIES[1], 4.4),
+            Self::Wrong => (SERIES[1], 3.4),
             Self::Unjudged => (GREY, 2.6),
-            Self::Invented => (SERIES[2], 2.0),
+            Self::Invented => (SERIES[2], 1.8),
         }
     }
 }
@@ -203,16 +203,12 @@ fn draw_line(
     kind: AnswerKind,
 ) -> Result<()> {
     let steps = point.steps(kind);
-    let Some((_, last)) = steps.last() else {
-        return Ok(());
-    };
-    let mut share = 0.0;
-    let mut path = vec![panel.at(0.0, 0.0)];
+    let (mut share, mut path) = (0.0, vec![]);
     for &(probability, next) in &steps {
         path.extend([panel.at(probability, share), panel.at(probability, next)]);
         share = next;
     }
-    path.push(panel.at(1.0, *last));
+    // Before its first and after its last answer a line would only hide others.
     let (ink, width) = kind.line();
     canvas.polyline(&path, width, ink)
 }

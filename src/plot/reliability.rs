@@ -67,7 +67,7 @@ const BAR: Ink = Ink {
     opacity: 0.5,
 };
 /// Room for the counts over a chart, in px.
-const COUNTS: f64 = 24.0;
+const COUNTS: f64 = 30.0;
 
 impl ReliabilityPoint {
     fn right(&self) -> usize {
@@ -231,7 +231,7 @@ fn draw_bins(
         let middle = (low.0 + high.0) / 2.0;
         // A count that would run into the one before is in the CSV alone.
         if middle - half >= free_from {
-            canvas.text(&words, (middle, panel.top - 7.0), counts)?;
+            canvas.text(&words, (middle, panel.top - 11.0), counts)?;
             free_from = middle + half + 4.0;
         }
     }

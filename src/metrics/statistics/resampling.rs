@@ -12,13 +12,16 @@ pub const BOOTSTRAP: &str = "bootstrap";
 /// The name of the interval of [`calibrated_error`] in tables.
 pub const SIMULATION: &str = "simulation";
 
+/// Fewer numbers than this are too few to stand for all that there might be.
+const LEAST: usize = 10;
+
 /// Samples drawn.
 const SAMPLES: usize = 1000;
 
 /// The percentile bootstrap's 95 % interval of a statistic: the middle of its values on 1,000
 /// samples, each drawn from `sample` with replacement. The same seed draws the same samples.
 ///
-/// `None` for fewer than two numbers, and where more than one sample in twenty has no value: what
+/// `None` for fewer than ten numbers, and where more than one sample in twenty has no value: what
 /// rests on a handful of answers has no interval that would mean anything.
 ///
 /// Source: Efron 1979, *Bootstrap methods: another look at the jackknife*.
@@ -27,7 +30,7 @@ pub fn bootstrap_95<T: Copy>(
     seed: u64,
     statistic: impl Fn(&[T]) -> Option<f64>,
 ) -> Option<(f64, f64)> {
-    if sample.len() < 2 {
+    if sample.len() < LEAST {
         return None;
     }
     let mut draws = ChaCha8Rng::seed_from_u64(seed);
@@ -81,8 +84,9 @@ mod tests {
     }
 
     #[test]
-    fn what_rests_on_one_answer_has_no_interval() {
-        assert_eq!(bootstrap_95(&[1.0], 0, mean), None);
+    fn what_rests_on_a_few_answers_has_no_interval() {
+        assert_eq!(bootstrap_95(&[1.0; 9], 0, mean), None);
+        assert_eq!(bootstrap_95(&[1.0; 10], 0, mean), Some((1.0, 1.0)));
         let first = |drawn: &[usize]| drawn.contains(&0).then_some(1.0);
         // One of 50 is missing from a sample with a chance of 36 %.
         let numbers: Vec<usize> = (0..50).collect();
