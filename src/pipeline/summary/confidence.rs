@@ -312,10 +312,7 @@ pub(super) fn commonest_answers(
 }
 
 /// The answers that runs gave to some of their questions.
-fn said<'a>(
-    runs: &'a [Answered],
-    to: fn(&Answered) -> &Vec<PredictionRow>,
-) -> impl Iterator<Item = &'a str> {
+fn said(runs: &[Answered], to: fn(&Answered) -> &Vec<PredictionRow>) -> impl Iterator<Item = &str> {
     let rows = runs.iter().flat_map(to);
     rows.map(|row| row.predicted.as_str())
 }
