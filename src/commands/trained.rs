@@ -33,7 +33,7 @@ pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
         &mut |_| Ok(()),
     )?;
     for row in rows {
-        let probability = row.log_probability.map_or(f64::NAN, f64::exp);
+        let probability = row.confidence().unwrap_or(f64::NAN);
         if json {
             let answer = json!({ "answer": row.predicted, "probability": probability });
             return print_json(&answer);

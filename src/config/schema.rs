@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionKind, AttentionSpec};
+pub use invented::InventedSpec;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
     FinetuneSpec, Objective, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
@@ -17,6 +18,7 @@ pub use training::{
 };
 
 mod attention;
+mod invented;
 mod training;
 
 use super::shape::ModelShape;
@@ -185,6 +187,9 @@ pub struct EvaluateSpec {
     /// Longest answer, in characters. Default 32.
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
+    /// People in no data, whom the model is asked about as well.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invented: Option<InventedSpec>,
     /// What somebody else reported for this experiment; shown beside ours, never as ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
@@ -261,6 +266,12 @@ pub struct FigureSpec {
     /// a number. Default `"parameters"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub x: Option<String>,
+    /// Reliability diagram only: how many bins of equal width. Default 10.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bins: Option<usize>,
+    /// Commonest answers only: how many. Default 8.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answers: Option<usize>,
 }
 
 /// See [`FigureSpec::kind`].
@@ -277,6 +288,12 @@ pub enum FigureKind {
     LearningCurves,
     /// Documents as the span corruption shows them to the model.
     CorruptionExamples,
+    /// How probable answers were: right ones, wrong ones, and those about invented people.
+    Confidence,
+    /// How often answers of a given probability are right.
+    ReliabilityDiagram,
+    /// What is said most often about invented people, and how common those answers are elsewhere.
+    CommonestAnswers,
 }
 
 /// The stages that train.

@@ -2,7 +2,8 @@
 //!
 //! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding),
 //! [`corruption`] and [`questions`] (the two tasks), [`mod@batches`] (their order), and where text
-//! comes from: [`synthetic`] (made here), [`cs224n`] (read and verified), [`fetch`] (brought here).
+//! comes from: [`synthetic`] (made here), [`cs224n`] (read and verified), [`fetch`] (brought here);
+//! [`invented`] has people who are in none of it.
 //!
 //! Nothing here knows a model. Nothing is drawn from a shared generator: each draw has its own
 //! key, so neither threads nor order change what a model sees.
@@ -21,6 +22,7 @@ pub mod corruption;
 pub mod cs224n;
 pub mod fetch;
 mod generator;
+pub mod invented;
 mod names;
 pub mod questions;
 pub mod ragged;

@@ -232,10 +232,7 @@ type Name = (&'static str, String);
 /// Names of people: everybody has a family name of their own, given names are shared.
 fn full_names(people: usize, seed: u64) -> Vec<Name> {
     let mut generator = generator(b"names...", [seed, 0, 0]);
-    let mut families: Vec<String> = FAMILY_STEMS
-        .iter()
-        .flat_map(|stem| FAMILY_ENDINGS.iter().map(move |end| format!("{stem}{end}")))
-        .collect();
+    let mut families: Vec<String> = family_names().collect();
     families.shuffle(&mut generator);
     families.truncate(people);
     let mut given = || GIVEN[generator.gen_range(0..GIVEN.len() as u32) as usize];
@@ -243,6 +240,13 @@ fn full_names(people: usize, seed: u64) -> Vec<Name> {
         .into_iter()
         .map(|family| (given(), family))
         .collect()
+}
+
+/// Every family name that there can be.
+pub(super) fn family_names() -> impl Iterator<Item = String> {
+    FAMILY_STEMS
+        .iter()
+        .flat_map(|stem| FAMILY_ENDINGS.iter().map(move |end| format!("{stem}{end}")))
 }
 
 /// One birth place for each person, London first: shares proportional to 1/rank, rounded so that

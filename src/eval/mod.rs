@@ -3,10 +3,13 @@
 pub mod decode;
 pub mod score;
 
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Question, questions};
 use crate::error::Result;
-use crate::metrics::rows::PredictionRow;
+use crate::metrics::rows::{PredictionRow, TrainingAnswerRow};
 use crate::model::Trainable;
 
 /// Lets a model answer questions; correct is the same string, as the assignment scores.
@@ -40,6 +43,21 @@ pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
         .iter()
         .map(|question| prediction(question, answer.to_owned(), None))
         .collect()
+}
+
+/// How often each place is the answer, the commonest first, and those alike by their names.
+pub fn count_answers(questions: &[Question]) -> Vec<TrainingAnswerRow> {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    for place in questions.iter().filter_map(|q| q.place.as_deref()) {
+        *counts.entry(place).or_default() += 1;
+    }
+    let row = |(answer, questions): (&str, usize)| TrainingAnswerRow {
+        answer: answer.to_owned(),
+        questions,
+    };
+    let mut rows: Vec<TrainingAnswerRow> = counts.into_iter().map(row).collect();
+    rows.sort_by_key(|row| Reverse(row.questions));
+    rows
 }
 
 fn prediction(

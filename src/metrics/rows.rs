@@ -118,6 +118,52 @@ pub struct PredictionRow {
     pub log_probability: Option<f64>,
 }
 
+impl PredictionRow {
+    /// The answer's probability, 0 to 1; `None` for a constant answer.
+    pub fn confidence(&self) -> Option<f64> {
+        let probability = self.log_probability?.exp();
+        // A sum of rounded logarithms may end a trace above 0.
+        probability.is_finite().then_some(probability.min(1.0))
+    }
+}
+
+/// How often a place is the answer to a training question, in `training_answers.csv`.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TrainingAnswerRow {
+    /// The place.
+    pub answer: String,
+    /// Training questions with that answer.
+    pub questions: usize,
+}
+
+/// What a run's probabilities are worth, in `calibration.csv`: one measure a row.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CalibrationRow {
+    /// Folder name of the sweep's point.
+    pub point: String,
+    /// What the point is called in a figure.
+    pub label: String,
+    /// Seed of the run.
+    pub seed: u64,
+    /// Which questions, apart from those about invented people.
+    pub split: String,
+    /// Such as `ece` or `auroc-right-over-wrong`.
+    pub measure: String,
+    /// Bins of a calibration error; empty for other measures.
+    pub bins: Option<usize>,
+    /// Answers that the measure is made of.
+    pub answers: usize,
+    /// The measure, a fraction.
+    pub value: f64,
+    /// Lower end of the 95 % interval.
+    pub low_95: Option<f64>,
+    /// Upper end of the 95 % interval.
+    pub high_95: Option<f64>,
+    /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
+    /// empty where there is none.
+    pub interval: Option<String>,
+}
+
 /// One document as span corruption shows it, in a figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorruptionRow {

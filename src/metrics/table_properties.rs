@@ -7,7 +7,8 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{
-    AccuracyRow, CorruptionRow, GroupRow, PredictionRow, ScoreRow, StepRow, TimingRow,
+    AccuracyRow, CalibrationRow, CorruptionRow, GroupRow, PredictionRow, ScoreRow, StepRow,
+    TimingRow, TrainingAnswerRow,
 };
 use super::table;
 
@@ -68,6 +69,8 @@ fn read_as_every_table(bytes: &[u8]) {
     read_anyhow::<GroupRow>(bytes);
     read_anyhow::<PredictionRow>(bytes);
     read_anyhow::<CorruptionRow>(bytes);
+    read_anyhow::<TrainingAnswerRow>(bytes);
+    read_anyhow::<CalibrationRow>(bytes);
     read_anyhow::<ScoreRow>(bytes);
 }
 

@@ -146,6 +146,16 @@ impl RunDirectory {
         self.predictions().join(format!("{split}-{subject}.tsv"))
     }
 
+    /// Answers to questions about invented people; there is no right one.
+    pub fn invented_tsv(&self) -> PathBuf {
+        self.predictions().join("invented.tsv")
+    }
+
+    /// How often each place is the answer to a training question.
+    pub fn training_answers_csv(&self) -> PathBuf {
+        self.path.join("training_answers.csv")
+    }
+
     /// Answers to questions.
     pub fn predictions(&self) -> PathBuf {
         self.path.join("predictions")

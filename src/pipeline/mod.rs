@@ -28,7 +28,7 @@ use crate::stop::{Stop, Why};
 use directory::experiment_folder;
 use execute::{Failure, Outcome, execute, lock};
 use plan::Plan;
-use summary::{figures, groups};
+use summary::{confidence, figures, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
@@ -160,6 +160,7 @@ pub fn finish(
     files::remove_unfinished(&folder.join("figures"));
     let accuracies = summary::write(experiment, results, &folder)?;
     let groups = groups::write(&accuracies, &folder)?;
+    confidence::write(experiment, results, &folder)?;
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,

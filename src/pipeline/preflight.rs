@@ -4,9 +4,9 @@ use std::path::Path;
 
 use super::stage::work::start_from;
 use crate::config::schema::Settings;
-use crate::data::Corpus;
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
+use crate::data::{Corpus, invented};
 use crate::error::{Error, Result};
 use crate::model::{Start, registry};
 
@@ -55,7 +55,8 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .as_ref()
         .filter(|evaluate| evaluate.ask_model)
     {
-        for question in corpus.questions(spec.split) {
+        let nobody = invented::of_settings(settings, corpus)?;
+        for question in corpus.questions(spec.split).iter().chain(&nobody) {
             let prompt = questions::prompt(question, &corpus.vocabulary)?;
             // The last character of an answer is never read.
             fits(

@@ -5,19 +5,23 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
-//! `corruption_examples` say what is drawn;
-//! `page` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
+//! `corruption_examples`, `confidence`, `reliability` and `commonest_answers` say what is drawn; `page`,
+//! `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
 //! are shared.
 
 mod accuracy_bars;
 mod accuracy_scatter;
 mod axis;
 mod canvas;
+mod commonest_answers;
+mod confidence;
 mod corruption_examples;
 mod fonts;
 mod learning_curves;
 mod page;
 mod paired_matrix;
+mod panels;
+mod reliability;
 mod render;
 mod smoothing;
 mod text;
@@ -29,9 +33,12 @@ use serde::{Deserialize, Serialize};
 
 pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
 pub use accuracy_scatter::{AccuracyScatter, Spot, draw_accuracy_scatter};
+pub use commonest_answers::{AnswersOfPoint, CommonestAnswers, Counts, draw_commonest_answers};
+pub use confidence::{AnswerKind, Confidence, ConfidencePoint, draw_confidence};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
 pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
 pub use paired_matrix::{AnsweredSide, PairedMatrix, draw_paired_matrix};
+pub use reliability::{ReliabilityDiagram, ReliabilityPoint, draw_reliability_diagram};
 
 use crate::error::Result;
 use crate::{files, metrics::table};

@@ -64,6 +64,11 @@ const CAPTION_LINES: usize = 12;
 impl Page {
     /// Finds a place for everything; long words are wrapped, and cut where they would fill the page.
     pub(super) fn layout(&self) -> Layout {
+        self.layout_of(PLOT_HEIGHT)
+    }
+
+    /// The same for a plot area of another height, in px.
+    pub(super) fn layout_of(&self, plot_height: f64) -> Layout {
         let width = WIDTH - 2.0 * MARGIN;
         let title = text::wrap(Face::Text, TITLE_SIZE, &self.title, width, 2);
         let caption = text::wrap(Face::Text, SMALL_SIZE, &self.caption, width, CAPTION_LINES);
@@ -87,7 +92,7 @@ impl Page {
         };
 
         let top = y + 20.0;
-        let bottom = top + PLOT_HEIGHT;
+        let bottom = top + plot_height;
         let caption_top = bottom + self.below + 10.0;
         let height = caption_top + caption.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
         let (left, right) = (MARGIN + 64.0, WIDTH - MARGIN - self.right);
@@ -112,6 +117,21 @@ impl Page {
         axis: &Axis,
         scale: f64,
     ) -> Result<()> {
+        self.draw_words(canvas, layout)?;
+        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
+        for number in axis.numbers() {
+            let y = layout.y(axis, number);
+            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, MESH)?;
+            let baseline = (layout.left - 8.0, y + SMALL_SIZE * 0.34);
+            canvas.text(&axis.label(number, scale), baseline, numbers)?;
+        }
+        let middle = (layout.top + layout.bottom) / 2.0;
+        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
+        canvas.upward_text(self.vertical, (MARGIN + TEXT_SIZE * 0.7, middle), quantity)
+    }
+
+    /// Draws title, legend and caption.
+    pub(super) fn draw_words(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
         draw_lines(
             canvas,
             &layout.title,
@@ -126,16 +146,6 @@ impl Page {
                 Type::new(TEXT_SIZE, BLACK),
             )?;
         }
-        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
-        for number in axis.numbers() {
-            let y = layout.y(axis, number);
-            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, MESH)?;
-            let baseline = (layout.left - 8.0, y + SMALL_SIZE * 0.34);
-            canvas.text(&axis.label(number, scale), baseline, numbers)?;
-        }
-        let middle = (layout.top + layout.bottom) / 2.0;
-        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-        canvas.upward_text(self.vertical, (MARGIN + TEXT_SIZE * 0.7, middle), quantity)?;
         let caption = (MARGIN, layout.caption_top);
         draw_lines(
             canvas,

@@ -212,7 +212,14 @@ fn errors_of_runs_and_of_what_they_leave() {
 #[test]
 fn headers_of_the_tables() {
     let lab = Lab::new();
-    lab.quickstart("run", "r", &[]).done();
+    let more = [
+        "evaluate.invented={ names = 9 }",
+        "figures.confidence={ kind = \"confidence\" }",
+        "figures.reliability={ kind = \"reliability-diagram\" }",
+        "figures.answers={ kind = \"commonest-answers\" }",
+    ];
+    let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
+    lab.quickstart("run", "r", &more).done();
     let run = lab.run_folder("r", 1);
     let text = lab.write("lines.txt", "Ada Moss\n");
     let scores = lab.attnlab(&["score", &lab.run_text("r", 1), "--text", &text]);
@@ -236,9 +243,29 @@ fn headers_of_the_tables() {
             "corruption_examples.csv",
             header(read(&run.join("corruption_examples.csv"))),
         ),
+        (
+            "calibration.csv",
+            header(read(&lab.path("r/quickstart/calibration.csv"))),
+        ),
+        (
+            "predictions/invented.tsv",
+            header(read(&run.join("predictions/invented.tsv"))),
+        ),
+        (
+            "training_answers.csv",
+            header(read(&run.join("training_answers.csv"))),
+        ),
         ("score", header(scores.done())),
     ];
-    for name in ["accuracy", "pretraining", "finetuning", "corruption"] {
+    for name in [
+        "accuracy",
+        "pretraining",
+        "finetuning",
+        "corruption",
+        "confidence",
+        "reliability",
+        "answers",
+    ] {
         let file = lab.path(&format!("r/quickstart/figures/{name}.csv"));
         cases.push((name, header(read(&file))));
     }

@@ -115,6 +115,32 @@ fn each_broken_rule_has_its_text() {
             bars,
             "kind = \"corruption-examples\"\nexamples = 13",
         ),
+        (
+            "bins of bars",
+            bars,
+            "kind = \"accuracy-bars\"\nbins = 10\nanswers = 8",
+        ),
+        (
+            "too many bins",
+            bars,
+            "kind = \"reliability-diagram\"\nbins = 21",
+        ),
+        (
+            "no answers",
+            bars,
+            "kind = \"commonest-answers\"\nanswers = 0",
+        ),
+        ("nobody invented", evaluate, "invented = { names = 0 }"),
+        (
+            "too many invented",
+            evaluate,
+            "invented = { names = 5001, seed = 9007199254740992 }",
+        ),
+        (
+            "invented people and no model",
+            evaluate,
+            "constant_answer = \"London\"\nask_model = false\ninvented = { names = 5 }",
+        ),
         ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
     ];
     let text = |(name, old, new): (&str, &str, &str)| {

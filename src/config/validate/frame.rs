@@ -115,10 +115,27 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
         corruption,
     );
 
-    if let Some(count) = spec.examples.filter(|_| examples) {
-        let key = key("examples");
-        rules.rule(!(1..=12).contains(&count), &[&key, &kind], || {
-            format!("`{key}` = {count} must be between 1 and 12")
+    let reliability = is(FigureKind::ReliabilityDiagram);
+    let diagram = "`kind` = \"reliability-diagram\"";
+    only(rules, "bins", spec.bins.is_some() && !reliability, diagram);
+    let commonest = is(FigureKind::CommonestAnswers);
+    let answers = "`kind` = \"commonest-answers\"";
+    only(
+        rules,
+        "answers",
+        spec.answers.is_some() && !commonest,
+        answers,
+    );
+
+    for (field, count, most) in [
+        ("examples", spec.examples.filter(|_| examples), 12),
+        ("bins", spec.bins.filter(|_| reliability), 20),
+        ("answers", spec.answers.filter(|_| commonest), 20),
+    ] {
+        let Some(count) = count else { continue };
+        let key = key(field);
+        rules.rule(!(1..=most).contains(&count), &[&key, &kind], || {
+            format!("`{key}` = {count} must be between 1 and {most}")
         });
     }
 }

@@ -221,6 +221,19 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             format!("`evaluate.answer_characters` = {characters} {rule}")
         },
     );
+    if let Some(invented) = &spec.invented {
+        let (key, names) = ("evaluate.invented.names", invented.names);
+        rules.rule(!(1..=5000).contains(&names), &[key], || {
+            format!("`{key}` = {names} must be between 1 and 5000")
+        });
+        super::frame::seed(rules, "evaluate.invented.seed", invented.seed);
+        let keys = ["evaluate.invented", "evaluate.ask_model"];
+        rules.helped(!spec.ask_model, &keys, || {
+            let message = "`evaluate.invented` needs a model to ask";
+            let help = "remove the table, or set `evaluate.ask_model` = true";
+            (message.into(), help.into())
+        });
+    }
     if let Some(reported) = &spec.reported {
         rules.fraction("evaluate.reported.accuracy", reported.accuracy, true);
         rules.rule(

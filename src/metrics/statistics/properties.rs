@@ -52,4 +52,50 @@ proptest! {
         prop_assert!(0.0 <= found.low_95 && found.low_95 <= found.mean);
         prop_assert!(found.mean <= found.high_95 && found.high_95 <= 1.0);
     }
+
+    #[test]
+    fn calibration_errors_are_fractions_and_bins_lose_no_answer(
+        answers in prop::collection::vec((0.0..=1.0f64, any::<bool>()), 1..200),
+        bins in 1usize..30,
+    ) {
+        let filled = equal_width_bins(&answers, bins);
+        prop_assert_eq!(filled.iter().map(|bin| bin.answers).sum::<usize>(), answers.len());
+        for bin in &filled {
+            let (low, high) = (bin.low - 1e-12, bin.high + 1e-12);
+            prop_assert!(bin.mean_confidence.is_none_or(|mean| low <= mean && mean <= high));
+        }
+        let error = expected_calibration_error(&filled).expect("answers");
+        let brier = brier_score(&answers).expect("answers");
+        prop_assert!((0.0..=1.0 + 1e-12).contains(&error) && (0.0..=1.0).contains(&brier));
+        // One bin cancels what several cannot.
+        let one = expected_calibration_error(&equal_width_bins(&answers, 1)).expect("answers");
+        prop_assert!(one <= error + 1e-12, "{one} {error}");
+    }
+
+    #[test]
+    fn the_area_counts_pairs_and_turns_with_the_sides(
+        a in prop::collection::vec((0u8..20).prop_map(f64::from), 1..40),
+        b in prop::collection::vec((0u8..20).prop_map(f64::from), 1..40),
+    ) {
+        let points = a.iter().flat_map(|x| b.iter().map(move |y| match x.total_cmp(y) {
+            std::cmp::Ordering::Greater => 1.0,
+            std::cmp::Ordering::Equal => 0.5,
+            std::cmp::Ordering::Less => 0.0,
+        }));
+        let counted = points.sum::<f64>() / (a.len() * b.len()) as f64;
+        let area = auroc(&a, &b).expect("both");
+        prop_assert!((area - counted).abs() < 1e-12);
+        prop_assert!((area + auroc(&b, &a).expect("both") - 1.0).abs() < 1e-12);
+    }
+
+    #[test]
+    fn a_bootstrap_stays_within_the_sample(
+        sample in prop::collection::vec(-5.0..5.0f64, 10..30),
+        seed in any::<u64>(),
+    ) {
+        let (low, high) = bootstrap_95(&sample, seed, mean).expect("ten or more");
+        let least = sample.iter().copied().fold(f64::INFINITY, f64::min);
+        let most = sample.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        prop_assert!(least - 1e-12 <= low && low <= high && high <= most + 1e-12);
+    }
 }

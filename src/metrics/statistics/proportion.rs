@@ -15,20 +15,26 @@ const Z: f64 = 1.959_963_984_540_054;
 /// assert_eq!(format!("{low:.3} {high:.3}"), "0.034 0.073");
 /// ```
 pub fn wilson_95(correct: usize, questions: usize) -> (f64, f64) {
-    if questions == 0 {
-        return (0.0, 1.0);
+    match questions {
+        0 => (0.0, 1.0),
+        _ => wilson_95_of(correct as f64 / questions as f64, questions as f64),
     }
-    let (n, p) = (questions as f64, correct as f64 / questions as f64);
+}
+
+/// The same of a fraction, with the number of questions that it is worth: seeds that answer the
+/// same questions are not worth more than one of them. `questions` is above 0.
+pub fn wilson_95_of(fraction: f64, questions: f64) -> (f64, f64) {
+    let (n, p) = (questions, fraction);
     let scale = 1.0 / (1.0 + Z * Z / n);
     let centre = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
     // Exact at the ends, where rounding would leave a trace of the subtraction.
-    let low = if correct == 0 {
+    let low = if p == 0.0 {
         0.0
     } else {
         scale * (centre - half)
     };
-    let high = if correct == questions {
+    let high = if p == 1.0 {
         1.0
     } else {
         scale * (centre + half)
@@ -47,5 +53,12 @@ mod tests {
         let (low, high) = wilson_95(500, 500);
         assert!((low - 0.99237).abs() < 1e-4 && high == 1.0, "{low} {high}");
         assert_eq!(wilson_95(0, 0), (0.0, 1.0));
+    }
+
+    #[test]
+    fn a_fraction_of_as_many_questions_is_the_same() {
+        assert_eq!(wilson_95_of(0.25, 8.0), wilson_95(2, 8));
+        let (low, high) = wilson_95_of(0.25, 2.5);
+        assert!(low < wilson_95(2, 8).0 && high > wilson_95(2, 8).1);
     }
 }

@@ -44,6 +44,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
                 Some((from, to))
             };
             shared.extend(made.filter_map(named));
+            shared.push((folder.training_answers_csv(), run.training_answers_csv()));
         } else {
             shared.push((folder.weights(), run.weights(name)));
             shared.push((folder.best_weights(), run.best_weights(name)));
@@ -60,7 +61,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
     let ours = |path: &Path| shared.iter().any(|(_, to)| to == path);
     let mut there = files::entries(&run.predictions());
     there.extend(files::entries(&run.checkpoints()));
-    there.push(run.corruption_csv());
+    there.extend([run.corruption_csv(), run.training_answers_csv()]);
     there
         .iter()
         .filter(|path| !ours(path))

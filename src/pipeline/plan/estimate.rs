@@ -10,7 +10,7 @@ use crate::config::schema::{ModelSpec, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::ragged::{PAD, Ragged, Sequence};
-use crate::data::{Task, batches};
+use crate::data::{Task, batches, invented};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
@@ -128,7 +128,8 @@ fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
     let (settings, corpus) = (planned.settings, &planned.corpus);
     let spec = settings.evaluate.as_ref();
     let spec = spec.expect("an evaluation comes from its settings");
-    let asked = corpus.questions(spec.split);
+    let nobody = invented::of_settings(settings, corpus)?;
+    let asked = [corpus.questions(spec.split), &nobody].concat();
     if !spec.ask_model || asked.is_empty() {
         return Ok(Cost {
             tokens: 0,

@@ -177,7 +177,10 @@ fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
         }
         Kind::Evaluate => {
             let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
-            spec.map(|spec| corpus.questions(spec.split).len())
+            spec.map(|spec| {
+                let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
+                corpus.questions(spec.split).len() + invented
+            })
         }
     };
     steps.unwrap_or(0)
@@ -258,6 +261,9 @@ fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
             paths.extend(spec.ask_model.then(|| run.predictions_tsv(split, "model")));
             let constant = spec.constant_answer.as_ref();
             paths.extend(constant.map(|_| run.predictions_tsv(split, "constant")));
+            if spec.invented.is_some() {
+                paths.extend([run.invented_tsv(), run.training_answers_csv()]);
+            }
         }
         (Kind::Evaluate, None) => {}
         (kind, _) => paths.push(run.weights(kind.name())),

@@ -19,7 +19,7 @@ use serde_json::Value;
 use crate::config::schema::{
     EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
 };
-use crate::data::{Corpus, Question};
+use crate::data::{Corpus, Question, invented};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::model::registry;
 
@@ -152,6 +152,12 @@ pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Sta
         let mut all = Ingredients::new();
         from(&mut all, settings, seed, &start);
         evaluation(&mut all, spec, corpus);
+        if spec.invented.is_some() {
+            let nobody = invented::of_settings(settings, corpus)?;
+            all.insert("data.invented".to_owned(), questions(&nobody).into());
+            // Their answers are counted.
+            all.insert("data.train".to_owned(), questions(&corpus.train).into());
+        }
         stages.push(Stage::new(Kind::Evaluate, start, all));
     }
     Ok(stages)

@@ -8,7 +8,7 @@
 //! | `checkpoints/best.safetensors` | while it trains: the weights after the best pass over the data |
 //! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was an earlier pass |
 //! | `provenance.json` | who did it, one entry each time that it was begun or gone on with |
-//! | `corruption_examples.csv`, `predictions/*.tsv` | what else it makes |
+//! | `corruption_examples.csv`, `predictions/*.tsv`, `training_answers.csv` | what else it makes |
 //! | `done.json` | written last: the BLAKE3 sum of each of these results |
 
 use std::collections::BTreeMap;
@@ -98,6 +98,14 @@ impl StageFolder {
 
     pub(in crate::pipeline) fn predictions(&self) -> PathBuf {
         self.path.join("predictions")
+    }
+
+    pub(in crate::pipeline) fn invented_tsv(&self) -> PathBuf {
+        self.predictions().join("invented.tsv")
+    }
+
+    pub(in crate::pipeline) fn training_answers_csv(&self) -> PathBuf {
+        self.path.join("training_answers.csv")
     }
 
     pub(in crate::pipeline) fn checkpoint(&self, step: usize) -> PathBuf {

@@ -55,6 +55,26 @@ fn a_change_makes_stale_what_reads_it_and_what_follows() {
 }
 
 #[test]
+fn invented_people_make_nothing_stale_but_the_evaluation() {
+    use crate::config::schema::InventedSpec;
+    let invent = |names, seed| {
+        move |s: &mut Settings| evaluate(s).invented = Some(InventedSpec { names, seed })
+    };
+    assert_eq!(changed(invent(20, 0)), [Kind::Evaluate]);
+    let own = |change: &dyn Fn(&mut Settings)| stages(change)[&Kind::Evaluate].clone();
+    let twenty = own(&invent(20, 0));
+    for other in [invent(21, 0), invent(20, 1)] {
+        let other = own(&other);
+        assert_ne!(twenty.key, other.key);
+        let names = |stage: &Stage| stage.ingredients["data.invented"].clone();
+        assert_ne!(names(&twenty), names(&other));
+    }
+    assert_eq!(twenty.ingredients["evaluate.invented.names"], 20);
+    let without = own(&|_| {}).ingredients;
+    assert!(!without.keys().any(|name| name.contains("invented")));
+}
+
+#[test]
 fn what_no_stage_reads_makes_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);

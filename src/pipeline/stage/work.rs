@@ -6,10 +6,9 @@ use std::path::{Path, PathBuf};
 use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::BirthPlaces;
-use crate::data::{Corpus, Task};
+use crate::data::{Corpus, Question, Task, invented};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
-use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
 use crate::model::weights::{self, Weight};
 use crate::model::{Start, Trainable, registry};
@@ -93,24 +92,38 @@ impl Work<'_> {
         }
         if spec.ask_model {
             let model = self.model()?;
-            let mut task = self.shown.begin("evaluate", asked.len(), 0);
-            let rows: Vec<PredictionRow> = eval::ask_model(
-                model.as_ref(),
-                &self.corpus.vocabulary,
-                asked,
-                spec.answer_characters,
-                &mut |answered| {
-                    task.at(answered, split);
-                    if answered == asked.len() {
-                        return Ok(());
-                    }
-                    let done = || format!("in evaluate after question {answered}");
-                    self.stop.check(done)
-                },
-            )?;
+            let nobody = invented::of_settings(self.settings, self.corpus)?;
+            let all = asked.len() + nobody.len();
+            let mut task = self.shown.begin("evaluate", all, 0);
+            let mut ask = |what: &str, questions: &[Question], before: usize| {
+                eval::ask_model(
+                    model.as_ref(),
+                    &self.corpus.vocabulary,
+                    questions,
+                    spec.answer_characters,
+                    &mut |answered| {
+                        let answered = before + answered;
+                        task.at(answered, what);
+                        if answered == all {
+                            return Ok(());
+                        }
+                        let done = || format!("in evaluate after question {answered}");
+                        self.stop.check(done)
+                    },
+                )
+            };
+            // Apart, so that nobody's names change no bit of the split's answers.
             let path = self.folder.predictions_tsv(split, "model");
-            table::write(&path, &rows)?;
+            table::write(&path, &ask(split, asked, 0)?)?;
             results.push(path);
+            if spec.invented.is_some() {
+                let path = self.folder.invented_tsv();
+                table::write(&path, &ask("invented", &nobody, asked.len())?)?;
+                results.push(path);
+                let path = self.folder.training_answers_csv();
+                table::write(&path, &eval::count_answers(&self.corpus.train))?;
+                results.push(path);
+            }
         }
         Ok(results)
     }

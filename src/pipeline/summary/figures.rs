@@ -10,7 +10,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::{labels, paired, scatter};
+use crate::pipeline::summary::{confidence, labels, paired, scatter};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
@@ -37,6 +37,13 @@ pub(in crate::pipeline) fn draw(
             FigureKind::PairedMatrix => paired::gather(experiment, spec, results)?,
             FigureKind::LearningCurves => learning_curves(experiment, spec, results)?,
             FigureKind::CorruptionExamples => corruption_examples(experiment, spec, results)?,
+            FigureKind::Confidence => confidence::confidence(experiment, spec, results)?,
+            FigureKind::ReliabilityDiagram => {
+                confidence::reliability_diagram(experiment, spec, results)?
+            }
+            FigureKind::CommonestAnswers => {
+                confidence::commonest_answers(experiment, spec, results)?
+            }
         };
         match figure {
             Content::Drawn(figure) => drawn

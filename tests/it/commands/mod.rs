@@ -2,6 +2,7 @@
 
 mod bench;
 mod compare;
+mod confidence;
 mod data;
 mod failures;
 mod help;

@@ -1,0 +1,320 @@
+//! People who are in no data: names to ask a model about that it cannot have read.
+//!
+//! Synthetic people get a given name of the list and a family name that nobody in the corpus has.
+//! In a corpus of real names both parts are real: the given names of one person asked about and
+//! the family name of another, so that nothing about such a name looks strange, and the model has
+//! met both halves, but no such person.
+//!
+//! No document and no question has the two parts side by side, and nobody asked about has the same
+//! first and last name with others between.
+
+use std::collections::HashSet;
+
+use rand::Rng as _;
+
+use super::generator::generator;
+use super::names::GIVEN;
+use super::synthetic::family_names;
+use super::{Corpus, Question};
+use crate::config::schema::{DataKind, DataSpec, InventedSpec, Settings};
+use crate::error::{Error, Result};
+
+/// What stands before and after the name in a question.
+const AROUND: (&str, &str) = ("Where was ", " born?");
+
+/// So many draws for each name that is asked for, before it is given up.
+const DRAWS_PER_NAME: usize = 200;
+
+/// Questions about people who are in no data, all with different names and none with an answer.
+///
+/// They depend on the corpus, the number of names and their seed alone; fewer names are the first
+/// of more.
+///
+/// # Errors
+/// The corpus has not the parts for so many names (kind `Config`).
+pub fn questions(data: &DataSpec, corpus: &Corpus, spec: &InventedSpec) -> Result<Vec<Question>> {
+    let known = Known::of(corpus);
+    let (given, family) = match data.kind {
+        DataKind::Synthetic => {
+            let nobody_s = |name: &String| !known.words.contains(name.as_str());
+            let given = GIVEN.iter().map(|&name| name.to_owned()).collect();
+            (given, family_names().filter(nobody_s).collect())
+        }
+        DataKind::Cs224n => parts(&known),
+    };
+    let names = draw(&given, &family, &known, spec);
+    if names.len() < spec.names {
+        let (wanted, found) = (spec.names, names.len());
+        return Err(Error::config(format!(
+            "`evaluate.invented.names` = {wanted}, but the names in the data make only {found} new ones"
+        ))
+        .help(format!("set `evaluate.invented.names` to {found} or less")));
+    }
+    let question = |name: String| Question {
+        text: format!("{}{name}{}", AROUND.0, AROUND.1),
+        place: None,
+    };
+    Ok(names.into_iter().map(question).collect())
+}
+
+/// Those of an experiment's settings; none where they invent nobody.
+///
+/// # Errors
+/// See [`questions`].
+pub fn of_settings(settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>> {
+    let evaluate = settings.evaluate.as_ref();
+    match evaluate.and_then(|evaluate| evaluate.invented.as_ref()) {
+        Some(spec) => questions(&settings.data, corpus, spec),
+        None => Ok(vec![]),
+    }
+}
+
+/// Given and family parts, put together at random until there are enough new names.
+fn draw(
+    given: &[String],
+    family: &[String],
+    known: &Known<'_>,
+    spec: &InventedSpec,
+) -> Vec<String> {
+    let (mut names, mut taken) = (vec![], HashSet::new());
+    if given.is_empty() || family.is_empty() {
+        return names;
+    }
+    let mut draws = generator(b"invented", [spec.seed, 0, 0]);
+    let mut one_of = |list: &[String]| list[draws.gen_range(0..list.len() as u32) as usize].clone();
+    for _ in 0..DRAWS_PER_NAME * spec.names {
+        if names.len() == spec.names {
+            break;
+        }
+        let (given, family) = (one_of(given), one_of(family));
+        let name = format!("{given} {family}");
+        if !known.has(&given, &family) && taken.insert(name.clone()) {
+            names.push(name);
+        }
+    }
+    names
+}
+
+/// What the documents and questions of a corpus say of names.
+struct Known<'a> {
+    /// Every word.
+    words: HashSet<&'a str>,
+    /// Every two words that follow each other, whatever stands between them.
+    neighbours: HashSet<(&'a str, &'a str)>,
+    /// First and last word of every name asked about.
+    ends: HashSet<(&'a str, &'a str)>,
+    /// The names asked about, in the order of train, dev and test.
+    asked: Vec<&'a str>,
+}
+
+impl<'a> Known<'a> {
+    fn of(corpus: &'a Corpus) -> Self {
+        let questions = || {
+            [&corpus.train, &corpus.dev, &corpus.test]
+                .into_iter()
+                .flatten()
+        };
+        let named = |question: &'a Question| {
+            let name = question.text.strip_prefix(AROUND.0)?;
+            name.strip_suffix(AROUND.1)
+        };
+        let asked: Vec<&str> = questions().filter_map(named).collect();
+        let texts = questions().map(|question| &question.text);
+        let mut known = Self {
+            words: corpus
+                .documents
+                .iter()
+                .flat_map(|text| words(text))
+                .collect(),
+            neighbours: HashSet::new(),
+            ends: HashSet::new(),
+            asked,
+        };
+        for text in corpus.documents.iter().chain(texts) {
+            known
+                .neighbours
+                .extend(words(text).zip(words(text).skip(1)));
+        }
+        let ends = |name: &&'a str| Some((words(name).next()?, words(name).last()?));
+        known.ends = known.asked.iter().filter_map(ends).collect();
+        known
+    }
+
+    /// Whether anybody is, or may be, called so.
+    fn has(&self, given: &str, family: &str) -> bool {
+        let [mut of_given, mut of_family] = [words(given), words(family)];
+        let (first, start) = (of_given.next().unwrap_or_default(), of_family.next());
+        let last_given = of_given.last().unwrap_or(first);
+        let start = start.unwrap_or_default();
+        let last = of_family.last().unwrap_or(start);
+        self.neighbours.contains(&(last_given, start)) || self.ends.contains(&(first, last))
+    }
+}
+
+/// Runs of letters and digits.
+fn words(text: &str) -> impl Iterator<Item = &str> {
+    text.split(|c: char| !c.is_alphanumeric())
+        .filter(|word| !word.is_empty())
+}
+
+/// The given and the family parts of the names that are asked about, as often as they occur there.
+fn parts(known: &Known<'_>) -> (Vec<String>, Vec<String>) {
+    let whole = |name: &&&str| words(name).all(|word| known.words.contains(word));
+    let both = known
+        .asked
+        .iter()
+        .filter(whole)
+        .filter_map(|name| split(name));
+    both.map(|(given, family)| (given.to_owned(), family.to_owned()))
+        .unzip()
+}
+
+/// `Jan Peter van Ispelen` is `Jan Peter` and `van Ispelen`: a family name is the last word, and
+/// what leads up to it in small letters. Titles, generations and names of one word are not taken.
+fn split(name: &str) -> Option<(&str, &str)> {
+    let plain = |c: char| c.is_alphabetic() || " .'-".contains(c);
+    let particle = name
+        .match_indices(' ')
+        .find(|(space, _)| name[space + 1..].starts_with(char::is_lowercase));
+    let space = particle.map(|(space, _)| space).or(name.rfind(' '))?;
+    let (given, family) = (&name[..space], &name[space + 1..]);
+    let is_name = family.chars().any(char::is_lowercase)
+        && family.chars().last().is_some_and(char::is_alphabetic)
+        && given.starts_with(char::is_uppercase);
+    (name.chars().all(plain) && is_name).then_some((given, family))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::open;
+    use crate::data::vocabulary::Vocabulary;
+
+    fn spec(names: usize, seed: u64) -> InventedSpec {
+        InventedSpec { names, seed }
+    }
+
+    fn data(kind: DataKind, people: Option<usize>) -> DataSpec {
+        DataSpec {
+            kind,
+            people,
+            places: None,
+            biographies_per_person: None,
+            seed: None,
+        }
+    }
+
+    /// A corpus of the people in `names`, each with a document.
+    fn corpus(names: &[&str]) -> Corpus {
+        let document = |name: &&str| format!("{name}. {name} was born in Lima .");
+        let question = |name: &&str| Question {
+            text: format!("Where was {name} born?"),
+            place: Some("Lima".to_owned()),
+        };
+        let documents: Vec<String> = names.iter().map(document).collect();
+        Corpus {
+            vocabulary: Vocabulary::of(&documents.join("\n")).expect("a vocabulary"),
+            train: names.iter().map(question).collect(),
+            dev: vec![],
+            test: vec![],
+            characters: 0,
+            documents,
+        }
+    }
+
+    fn asked(questions: &[Question]) -> Vec<&str> {
+        assert!(questions.iter().all(|question| question.place.is_none()));
+        questions
+            .iter()
+            .map(|q| {
+                q.text
+                    .trim_start_matches(AROUND.0)
+                    .trim_end_matches(AROUND.1)
+            })
+            .collect()
+    }
+
+    #[test]
+    fn synthetic_people_have_family_names_that_nobody_has() {
+        let data = data(DataKind::Synthetic, Some(150));
+        let corpus = open(&data, None).expect("synthetic");
+        let invented = questions(&data, &corpus, &spec(300, 0)).expect("enough");
+        let text = corpus.documents.join("\n");
+        let names = asked(&invented);
+        assert_eq!(names.iter().collect::<HashSet<_>>().len(), 300);
+        for name in names {
+            let (given, family) = name.split_once(' ').expect("two parts");
+            assert!(GIVEN.contains(&given), "{name}");
+            assert!(!words(&text).any(|word| word == family), "{name}");
+            corpus.vocabulary.encode(name).expect("known characters");
+        }
+    }
+
+    #[test]
+    fn fewer_names_are_the_first_of_more_and_a_seed_changes_them() {
+        let data = data(DataKind::Synthetic, None);
+        let corpus = open(&data, None).expect("synthetic");
+        let made = |spec| questions(&data, &corpus, &spec).expect("enough");
+        let more = made(spec(50, 1));
+        assert_eq!(made(spec(20, 1)), more[..20]);
+        assert_ne!(made(spec(50, 2)), more);
+    }
+
+    #[test]
+    fn real_names_are_put_together_from_those_of_others() {
+        let people = [
+            "Ada Maria Moss",
+            "Jan van Ispelen",
+            "Otto Kern",
+            "Rosa Lind",
+        ];
+        let corpus = corpus(&people);
+        let data = data(DataKind::Cs224n, None);
+        let invented = questions(&data, &corpus, &spec(12, 0)).expect("4 times 3");
+        let names = asked(&invented);
+        assert!(names.contains(&"Ada Maria van Ispelen"), "{names:?}");
+        let text = corpus.documents.join("\n");
+        assert!(names.iter().all(|name| !text.contains(name)), "{names:?}");
+        let error = questions(&data, &corpus, &spec(13, 0)).expect_err("no more");
+        assert_eq!(
+            error.to_string(),
+            "error: `evaluate.invented.names` = 13, but the names in the data make only 12 new ones\n  \
+             help: set `evaluate.invented.names` to 12 or less"
+        );
+    }
+
+    #[test]
+    fn nobody_s_name_comes_back_without_its_middle_or_from_a_document() {
+        let mut corpus = corpus(&["Ada Maria Moss", "Ada Kern", "Otto Lind"]);
+        corpus
+            .documents
+            .push("His wife Otto-Kern and Ada Lind's son".to_owned());
+        let known = Known::of(&corpus);
+        for (given, family) in [
+            ("Ada", "Moss"),
+            ("Otto", "Kern"),
+            ("Ada", "Lind"),
+            ("Ada", "Kern"),
+        ] {
+            assert!(known.has(given, family), "{given} {family}");
+        }
+        assert!(!known.has("Otto", "Moss"));
+    }
+
+    #[test]
+    fn only_plain_names_have_parts() {
+        assert_eq!(split("Ada Moss"), Some(("Ada", "Moss")));
+        assert_eq!(split("Paul J. O'Hara-Li"), Some(("Paul J.", "O'Hara-Li")));
+        assert_eq!(split("Fina de la Cruz"), Some(("Fina", "de la Cruz")));
+        for name in [
+            "Marvano",
+            "Asa Yancey, Sr.",
+            "Asa Yancey Jr.",
+            "Carl Berg III",
+            "Elfie W%C3",
+            "van Moss",
+        ] {
+            assert_eq!(split(name), None, "{name}");
+        }
+    }
+}

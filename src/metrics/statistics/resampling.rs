@@ -1,0 +1,113 @@
+//! How sure a number is for which there is no formula: what it is on samples drawn again.
+
+use rand::{Rng as _, SeedableRng as _};
+use rand_chacha::ChaCha8Rng;
+
+use super::calibration::{Judged, equal_width_bins, expected_calibration_error};
+use super::mean;
+
+/// The name of the interval of [`bootstrap_95`] in tables.
+pub const BOOTSTRAP: &str = "bootstrap";
+
+/// The name of the interval of [`calibrated_error`] in tables.
+pub const SIMULATION: &str = "simulation";
+
+/// Fewer numbers than this are too few to stand for all that there might be.
+const LEAST: usize = 10;
+
+/// Samples drawn.
+const SAMPLES: usize = 1000;
+
+/// The percentile bootstrap's 95 % interval of a statistic: the middle of its values on 1,000
+/// samples, each drawn from `sample` with replacement. The same seed draws the same samples.
+///
+/// `None` for fewer than ten numbers, and where more than one sample in twenty has no value: what
+/// rests on a handful of answers has no interval that would mean anything.
+///
+/// Source: Efron 1979, *Bootstrap methods: another look at the jackknife*.
+pub fn bootstrap_95<T: Copy>(
+    sample: &[T],
+    seed: u64,
+    statistic: impl Fn(&[T]) -> Option<f64>,
+) -> Option<(f64, f64)> {
+    if sample.len() < LEAST {
+        return None;
+    }
+    let mut draws = ChaCha8Rng::seed_from_u64(seed);
+    let mut one_of = |_: &T| sample[draws.gen_range(0..sample.len() as u64) as usize];
+    let values: Vec<f64> = (0..SAMPLES)
+        .filter_map(|_| statistic(&sample.iter().map(&mut one_of).collect::<Vec<T>>()))
+        .collect();
+    (values.len() * 20 >= SAMPLES * 19).then(|| middle_95(values))
+}
+
+/// The expected calibration error of a model whose probabilities are true: its mean, and the
+/// middle 95 %, over 1,000 draws in which each answer is right with exactly its probability.
+///
+/// An error within that range is no sign of a lack of calibration. `None` without an answer.
+///
+/// Source: Bröcker and Smith 2007, *Increasing the reliability of reliability diagrams*.
+pub fn calibrated_error(confidences: &[f64], bins: usize, seed: u64) -> Option<(f64, (f64, f64))> {
+    let mut draws = ChaCha8Rng::seed_from_u64(seed);
+    let errors: Option<Vec<f64>> = (0..SAMPLES)
+        .map(|_| {
+            let judged = |&confidence: &f64| (confidence, draws.gen_range(0.0..1.0) < confidence);
+            let answers: Vec<Judged> = confidences.iter().map(judged).collect();
+            expected_calibration_error(&equal_width_bins(&answers, bins))
+        })
+        .collect();
+    let errors = errors?;
+    Some((mean(&errors)?, middle_95(errors)))
+}
+
+/// The 2.5 % and 97.5 % quantiles of at least one number, by nearest rank.
+fn middle_95(mut values: Vec<f64>) -> (f64, f64) {
+    values.sort_unstable_by(f64::total_cmp);
+    let at = |share: f64| values[(share * (values.len() - 1) as f64).round() as usize];
+    (at(0.025), at(0.975))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::statistics::wilson_95;
+
+    #[test]
+    fn the_interval_of_a_proportion_is_near_wilson_s() {
+        let answers: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i < 120))).collect();
+        let (low, high) = bootstrap_95(&answers, 7, mean).expect("an interval");
+        let (wilson_low, wilson_high) = wilson_95(120, 400);
+        assert!((low - wilson_low).abs() < 0.01, "{low} {wilson_low}");
+        assert!((high - wilson_high).abs() < 0.01, "{high} {wilson_high}");
+        assert_eq!(bootstrap_95(&answers, 7, mean), Some((low, high)));
+        assert_ne!(bootstrap_95(&answers, 8, mean), Some((low, high)));
+    }
+
+    #[test]
+    fn what_rests_on_a_few_answers_has_no_interval() {
+        assert_eq!(bootstrap_95(&[1.0; 9], 0, mean), None);
+        assert_eq!(bootstrap_95(&[1.0; 10], 0, mean), Some((1.0, 1.0)));
+        let first = |drawn: &[usize]| drawn.contains(&0).then_some(1.0);
+        // One of 50 is missing from a sample with a chance of 36 %.
+        let numbers: Vec<usize> = (0..50).collect();
+        assert_eq!(bootstrap_95(&numbers, 0, first), None);
+        assert_eq!(bootstrap_95(&[0; 50], 0, first), Some((1.0, 1.0)));
+    }
+
+    /// With one bin and n answers of probability p the error is |share - p|, on average about
+    /// sqrt(2 p (1 - p) / (pi n)).
+    #[test]
+    fn the_error_of_a_calibrated_model_falls_with_the_root_of_its_answers() {
+        for n in [25, 100, 400] {
+            let (found, (low, high)) = calibrated_error(&vec![0.3; n], 1, 3).expect("answers");
+            let expected = (2.0 * 0.3 * 0.7 / (std::f64::consts::PI * n as f64)).sqrt();
+            assert!(
+                (found / expected - 1.0).abs() < 0.1,
+                "{n}: {found} {expected}"
+            );
+            assert!(low <= found && found <= high);
+        }
+        assert_eq!(calibrated_error(&[1.0; 9], 10, 3), Some((0.0, (0.0, 0.0))));
+        assert_eq!(calibrated_error(&[], 10, 3), None);
+    }
+}

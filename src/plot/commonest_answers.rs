@@ -1,0 +1,402 @@
+//! What a model says most often about people it has never read of, and how common that is elsewhere.
+
+use std::cmp::Reverse;
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use super::axis::Axis;
+use super::canvas::{Anchor, Canvas, Type, paint};
+use super::fonts::{self, Face};
+use super::page::{Mark, Page};
+use super::text::{count, number, plural, shorten};
+use super::theme::{
+    BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
+    WIDTH,
+};
+use super::{Figure, join_caption};
+use crate::error::Result;
+
+/// Commonest answers at each point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct CommonestAnswers {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins. What the bars are is added.
+    pub caption: String,
+    /// Answers shown of each point.
+    pub answers: usize,
+    /// The questions with which the invented people are compared, such as `dev`.
+    pub split: String,
+    /// One chart a point, one under another.
+    pub points: Vec<AnswersOfPoint>,
+}
+
+/// How often each answer was given, or is right.
+pub type Counts = BTreeMap<String, usize>;
+
+/// One point of a sweep, all its seeds together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct AnswersOfPoint {
+    /// What stands over its chart.
+    pub label: String,
+    /// Seeds of its runs.
+    pub seeds: Vec<u64>,
+    /// Given to questions about invented people.
+    pub invented: Counts,
+    /// Given to the questions of the split.
+    pub given: Counts,
+    /// Right answers of the split; empty where nobody says.
+    pub gold: Counts,
+    /// Right answers to the training questions.
+    pub training: Counts,
+}
+
+/// What is counted; its name is in the CSV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
+    Invented,
+    Given,
+    Gold,
+    Training,
+}
+
+const SOURCES: [Source; 4] = [
+    Source::Invented,
+    Source::Given,
+    Source::Gold,
+    Source::Training,
+];
+
+/// One line of the figure's CSV: one bar.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlottedRow<'a> {
+    label: &'a str,
+    answer: &'a str,
+    /// `invented` and `given`: what the model said; `gold` and `training`: what is right.
+    source: Source,
+    number: usize,
+    /// Of how many.
+    of: usize,
+    share: f64,
+}
+
+/// Thickness of a bar, in px.
+const BAR: f64 = 8.0;
+/// Between the bars of two answers, in px.
+const GAP: f64 = 14.0;
+/// Left of the bars for the answers, in px.
+const NAMES: f64 = 170.0;
+/// Right of the bars for a number, in px.
+const NUMBERS: f64 = 110.0;
+/// Over a chart for its heading, in px.
+const HEADING: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 12.0;
+/// Under a chart for numbers and quantity, in px.
+const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 30.0;
+
+impl Source {
+    fn ink(self) -> Ink {
+        match self {
+            Self::Invented => OURS,
+            Self::Given => SERIES[5],
+            Self::Gold => SERIES[4],
+            Self::Training => BASELINE.fade(0.6),
+        }
+    }
+
+    fn words(self, split: &str) -> String {
+        match self {
+            Self::Invented => "said of people never seen".to_owned(),
+            Self::Given => format!("said of {split} people"),
+            Self::Gold => format!("right for {split} people"),
+            Self::Training => "right for training people".to_owned(),
+        }
+    }
+}
+
+impl AnswersOfPoint {
+    fn counts(&self, source: Source) -> &Counts {
+        match source {
+            Source::Invented => &self.invented,
+            Source::Given => &self.given,
+            Source::Gold => &self.gold,
+            Source::Training => &self.training,
+        }
+    }
+
+    fn total(&self, source: Source) -> usize {
+        self.counts(source).values().sum()
+    }
+
+    /// How often an answer occurs; `None` where nothing is counted.
+    fn share(&self, source: Source, answer: &str) -> Option<(usize, f64)> {
+        let (number, of) = (self.counts(source).get(answer), self.total(source));
+        let number = number.copied().unwrap_or(0);
+        (of > 0).then(|| (number, number as f64 / of as f64))
+    }
+
+    /// The answers given most often to invented people, those alike by their names.
+    fn commonest(&self, most: usize) -> Vec<&str> {
+        let mut answers: Vec<(&String, &usize)> = self.invented.iter().collect();
+        answers.sort_by_key(|(_, number)| Reverse(**number));
+        let names = answers.into_iter().map(|(answer, _)| answer.as_str());
+        names.take(most).collect()
+    }
+
+    fn sources(&self) -> impl Iterator<Item = Source> {
+        SOURCES.into_iter().filter(|&source| self.total(source) > 0)
+    }
+
+    fn numbers(&self, most: usize) -> String {
+        let asked = self.total(Source::Invented);
+        let shown = self.commonest(most);
+        let said = |answer: &&str| self.invented.get(*answer);
+        let together: usize = shown.iter().filter_map(said).sum();
+        let seeds = match self.seeds.as_slice() {
+            [seed] => format!("seed {seed}"),
+            several => plural(several.len(), "seed", "seeds"),
+        };
+        format!(
+            "{} to {} ({seeds}); these {} make {} %",
+            plural(self.invented.len(), "different answer", "different answers"),
+            plural(asked, "question", "questions"),
+            count(shown.len()),
+            number(100.0 * together as f64 / asked.max(1) as f64, 0)
+        )
+    }
+}
+
+impl CommonestAnswers {
+    fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let mut rows = vec![];
+        for point in &self.points {
+            for answer in point.commonest(self.answers) {
+                rows.extend(point.sources().filter_map(|source| {
+                    let (number, share) = point.share(source, answer)?;
+                    Some(PlottedRow {
+                        label: &point.label,
+                        answer,
+                        source,
+                        number,
+                        of: point.total(source),
+                        share,
+                    })
+                }));
+            }
+        }
+        rows
+    }
+
+    fn full_caption(&self) -> String {
+        let totals = |source: Source| {
+            let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
+            let (least, most) = (totals.iter().min()?, totals.iter().max()?);
+            (*most > 0).then(|| match least == most {
+                true => format!("{} {}", count(*most), source.words(&self.split)),
+                false => format!(
+                    "{} to {} {}",
+                    count(*least),
+                    count(*most),
+                    source.words(&self.split)
+                ),
+            })
+        };
+        let totals: Vec<String> = SOURCES.into_iter().filter_map(totals).collect();
+        let mut own = "Bar: share of all answers of its colour".to_owned();
+        own += &match totals.is_empty() {
+            true => ".".to_owned(),
+            false => format!("; n = {}.", totals.join(", ")),
+        };
+        if self.points.iter().any(|point| point.seeds.len() > 1) {
+            own += " Answers of several seeds are pooled.";
+        }
+        let names = self.points.iter().flat_map(|p| p.commonest(self.answers));
+        let labels = self.points.iter().map(|point| point.label.as_str());
+        let words = [self.title.as_str(), self.caption.as_str()].into_iter();
+        let words = words.chain(labels).chain(names);
+        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own + &fonts::note(missing)))
+    }
+}
+
+/// Draws the commonest answers as groups of horizontal bars.
+///
+/// # Errors
+/// None that the caller can cause; the renderer's own pass through.
+pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
+    let caption = figure.full_caption();
+    let there = |source: &Source| figure.points.iter().any(|p| p.total(*source) > 0);
+    let legend = |source: Source| (Mark::Square(source.ink()), source.words(&figure.split));
+    let page = Page {
+        title: figure.title.clone(),
+        caption: caption.clone(),
+        legend: SOURCES.into_iter().filter(there).map(legend).collect(),
+        vertical: "",
+        right: NUMBERS,
+        below: 0.0,
+    };
+    let heights: Vec<f64> = figure
+        .points
+        .iter()
+        .map(|point| bars_height(point, figure.answers))
+        .collect();
+    let all = heights.iter().map(|height| HEADING + height + BELOW);
+    let layout = page.layout_of(all.sum::<f64>() - 12.0);
+    let drawing = paint(layout.height, |canvas| {
+        page.draw_words(canvas, &layout)?;
+        let mut top = layout.top - 8.0;
+        for (point, height) in figure.points.iter().zip(&heights) {
+            draw_point(canvas, point, figure.answers, top, *height)?;
+            top += HEADING + height + BELOW;
+        }
+        Ok(())
+    })?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+}
+
+fn bars_height(point: &AnswersOfPoint, answers: usize) -> f64 {
+    let group = point.sources().count() as f64 * BAR + GAP;
+    point.commonest(answers).len() as f64 * group.max(SMALL_SIZE * LINE_HEIGHT)
+}
+
+fn draw_point(
+    canvas: &mut Canvas<'_>,
+    point: &AnswersOfPoint,
+    answers: usize,
+    top: f64,
+    height: f64,
+) -> Result<()> {
+    let width = WIDTH - 2.0 * MARGIN;
+    let mut baseline = top;
+    let numbers = point.numbers(answers);
+    for (words, size, ink) in [
+        (&point.label, TEXT_SIZE, BLACK),
+        (&numbers, SMALL_SIZE, GREY),
+    ] {
+        baseline += size * LINE_HEIGHT;
+        let words = shorten(Face::Text, size, words, width);
+        canvas.text(&words, (MARGIN, baseline), Type::new(size, ink))?;
+    }
+    let names = point.commonest(answers);
+    let shares = names.iter().flat_map(|answer| {
+        let share = |source| point.share(source, answer);
+        point.sources().filter_map(share).map(|(_, share)| share)
+    });
+    let mut axis = Axis::new(0.0, shares.fold(0.01, f64::max), 6);
+    axis.last_number = 1.0;
+    let (left, right) = (MARGIN + NAMES, WIDTH - MARGIN - NUMBERS);
+    let (top, bottom) = (top + HEADING, top + HEADING + height);
+    let small = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+    for number in axis.numbers() {
+        let x = axis.pixel(number, left, right);
+        canvas.polyline(&[(x, top), (x, bottom)], 1.0, MESH)?;
+        let place = (x, bottom + 6.0 + SMALL_SIZE);
+        canvas.text(&axis.label(number, 100.0), place, small)?;
+    }
+    let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
+    let place = (
+        (left + right) / 2.0,
+        bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE,
+    );
+    canvas.text("share of the answers (%)", place, quantity)?;
+    let group = height / names.len().max(1) as f64;
+    for (i, answer) in names.iter().enumerate() {
+        let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
+        let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
+        let words = match answer.trim() {
+            "" => "(no answer)".to_owned(),
+            _ => shorten(Face::Text, TEXT_SIZE, answer, NAMES - 12.0),
+        };
+        let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
+        canvas.text(&words, (left - 10.0, middle), style)?;
+        for source in point.sources() {
+            let Some((_, share)) = point.share(source, answer) else {
+                continue;
+            };
+            let end = axis.pixel(share, left, right);
+            canvas.rectangle((left, y), (end, y + BAR), source.ink())?;
+            longest = longest.max(end);
+            y += BAR;
+        }
+        // In the colour of its bar, right of all of them.
+        if let Some((times, share)) = point.share(Source::Invented, answer) {
+            let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
+            let style = Type::new(SMALL_SIZE, Source::Invented.ink());
+            canvas.text(&words, (longest + 8.0, middle), style)?;
+        }
+    }
+    canvas.polyline(&[(left, top), (left, bottom)], 1.2, BLACK)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counts(pairs: &[(&str, usize)]) -> Counts {
+        let own = |&(answer, number): &(&str, usize)| (answer.to_owned(), number);
+        pairs.iter().map(own).collect()
+    }
+
+    fn figure() -> CommonestAnswers {
+        CommonestAnswers {
+            title: "Guesses".to_owned(),
+            caption: "lab".to_owned(),
+            answers: 2,
+            split: "dev".to_owned(),
+            points: vec![AnswersOfPoint {
+                label: "a".to_owned(),
+                seeds: vec![1],
+                invented: counts(&[("Lima", 2), ("London", 5), ("Oslo", 2), ("Rome", 1)]),
+                given: counts(&[("London", 3), ("Rome", 1)]),
+                gold: counts(&[]),
+                training: counts(&[("London", 30), ("Lima", 70)]),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_table_holds_every_bar_and_equal_counts_go_by_name() {
+        let drawn = draw_commonest_answers(&figure()).expect("drawn");
+        let expected = "label,answer,source,number,of,share\n\
+                        a,London,invented,5,10,0.5\na,London,given,3,4,0.75\n\
+                        a,London,training,30,100,0.3\n\
+                        a,Lima,invented,2,10,0.2\na,Lima,given,0,4,0.0\n\
+                        a,Lima,training,70,100,0.7\n";
+        assert_eq!(
+            String::from_utf8(drawn.csv.clone()).expect("text"),
+            expected
+        );
+        assert_eq!(drawn, draw_commonest_answers(&figure()).expect("drawn"));
+    }
+
+    #[test]
+    fn words_say_how_many() {
+        let mut figure = figure();
+        assert_eq!(
+            figure.points[0].numbers(2),
+            "4 different answers to 10 questions (seed 1); these 2 make 70 %"
+        );
+        let caption = figure.full_caption();
+        let n = "n = 10 said of people never seen, 4 said of dev people, 100 right for training people.";
+        assert!(caption.ends_with(n), "{caption}");
+        figure.points[0].seeds = vec![1, 2];
+        assert!(figure.full_caption().ends_with("pooled."));
+    }
+
+    #[test]
+    fn degenerate_figures_are_drawn() {
+        draw_commonest_answers(&CommonestAnswers::default()).expect("nothing");
+        let mut figure = figure();
+        figure.answers = 20;
+        let long = "x漢 ".repeat(90);
+        figure.points.push(AnswersOfPoint::default());
+        figure.points.push(AnswersOfPoint {
+            label: long.clone(),
+            invented: counts(&[("", 9), (&long, usize::MAX >> 12)]),
+            ..AnswersOfPoint::default()
+        });
+        let drawn = draw_commonest_answers(&figure).expect("drawn");
+        assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+    }
+}

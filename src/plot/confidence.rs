@@ -1,0 +1,280 @@
+//! How probable answers were, as the share of answers that were at most so probable.
+
+use serde::{Deserialize, Serialize};
+
+use super::page::Mark;
+use super::panels::{Panel, Panels};
+use super::text::{count, plural};
+use super::theme::{GREY, Ink, SERIES};
+use super::{Figure, canvas::Canvas, fonts, join_caption};
+use crate::error::Result;
+
+/// The probabilities of a model's answers at each point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Confidence {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins. What the lines are is added.
+    pub caption: String,
+    /// One chart a point.
+    pub points: Vec<ConfidencePoint>,
+}
+
+/// One point of a sweep, all its seeds together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ConfidencePoint {
+    /// What stands over its chart.
+    pub label: String,
+    /// Seeds of its runs.
+    pub seeds: Vec<u64>,
+    /// Answers by what is known of them, each with its probability, 0 to 1.
+    pub answers: Vec<(AnswerKind, f64)>,
+}
+
+/// What is known of an answer; its name is in the CSV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum AnswerKind {
+    /// It is right.
+    Right,
+    /// It is wrong.
+    Wrong,
+    /// Nobody says what would be right.
+    Unjudged,
+    /// It is about a person who is in no data.
+    Invented,
+}
+
+/// In the order in which they are drawn and listed.
+const KINDS: [AnswerKind; 4] = [
+    AnswerKind::Wrong,
+    AnswerKind::Unjudged,
+    AnswerKind::Invented,
+    AnswerKind::Right,
+];
+
+impl AnswerKind {
+    fn words(self) -> &'static str {
+        match self {
+            Self::Right => "right",
+            Self::Wrong => "wrong",
+            Self::Unjudged => "not judged",
+            Self::Invented => "about a person never seen",
+        }
+    }
+
+    /// Colour and width in px: lines that run together are still all seen.
+    fn line(self) -> (Ink, f64) {
+        match self {
+            Self::Right => (SERIES[0], 2.6),
+            Self::Wrong => (SERIES[1], 3.4),
+            Self::Unjudged => (GREY, 2.6),
+            Self::Invented => (SERIES[2], 1.8),
+        }
+    }
+}
+
+/// One line of the figure's CSV: a step of a curve.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlottedRow<'a> {
+    label: &'a str,
+    answers: AnswerKind,
+    /// How many there are of that kind.
+    number: usize,
+    probability: f64,
+    /// Fraction of them that are at most so probable.
+    share_at_most: f64,
+}
+
+impl ConfidencePoint {
+    /// The probabilities of one kind, from the least on.
+    fn sorted(&self, kind: AnswerKind) -> Vec<f64> {
+        let of_kind = self.answers.iter().filter(|(own, _)| *own == kind);
+        let mut sorted: Vec<f64> = of_kind.map(|(_, probability)| *probability).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        sorted
+    }
+
+    /// Where the curve of a kind rises, and to what share.
+    fn steps(&self, kind: AnswerKind) -> Vec<(f64, f64)> {
+        let sorted = self.sorted(kind);
+        let mut done = 0;
+        let step = |same: &[f64]| {
+            done += same.len();
+            (same[0], done as f64 / sorted.len() as f64)
+        };
+        sorted.chunk_by(|a, b| a == b).map(step).collect()
+    }
+
+    fn numbers(&self) -> String {
+        let number = |kind: AnswerKind| self.answers.iter().filter(|(own, _)| *own == kind).count();
+        let words = [
+            (AnswerKind::Right, "right"),
+            (AnswerKind::Wrong, "wrong"),
+            (AnswerKind::Unjudged, "not judged"),
+            (AnswerKind::Invented, "never seen"),
+        ];
+        let part = |(kind, words): (AnswerKind, &str)| {
+            let number = number(kind);
+            (number > 0).then(|| format!("{} {words}", count(number)))
+        };
+        let parts: Vec<String> = words.into_iter().filter_map(part).collect();
+        let seeds = match self.seeds.as_slice() {
+            [seed] => format!("seed {seed}"),
+            several => plural(several.len(), "seed", "seeds"),
+        };
+        format!("n = {} ({seeds})", parts.join(", "))
+    }
+}
+
+impl Confidence {
+    fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let mut rows = vec![];
+        let curves = |point| KINDS.map(|kind| (point, kind));
+        for (point, answers) in self.points.iter().flat_map(curves) {
+            let number = point.sorted(answers).len();
+            for (probability, share_at_most) in point.steps(answers) {
+                rows.push(PlottedRow {
+                    label: &point.label,
+                    answers,
+                    number,
+                    probability,
+                    share_at_most,
+                });
+            }
+        }
+        rows
+    }
+
+    fn full_caption(&self) -> String {
+        let mut own = "A line at (x, y): of these answers, y % had at most the probability x, the \
+                       product over their characters and the closing mask. A line further right \
+                       is of answers given with more confidence."
+            .to_owned();
+        if self.points.iter().any(|point| point.seeds.len() > 1) {
+            own += " Answers of several seeds are pooled.";
+        }
+        let labels = self.points.iter().map(|point| &point.label);
+        let words = [&self.title, &self.caption].into_iter().chain(labels);
+        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own + &fonts::note(missing)))
+    }
+}
+
+/// Draws the distribution of the answers' probabilities as step lines, exact at every answer.
+///
+/// # Errors
+/// None that the caller can cause; the renderer's own pass through.
+pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
+    let caption = figure.full_caption();
+    let there = |kind: &AnswerKind| {
+        let mut all = figure.points.iter().flat_map(|point| &point.answers);
+        all.any(|(own, _)| own == kind)
+    };
+    let legend = |kind: AnswerKind| {
+        let (ink, width) = kind.line();
+        (Mark::Line(ink, width), kind.words().to_owned())
+    };
+    let panels = Panels {
+        title: figure.title.clone(),
+        caption: caption.clone(),
+        legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
+        horizontal: "probability of the answer (%)",
+        vertical: "answers at most so probable (%)",
+        headings: figure
+            .points
+            .iter()
+            .map(|point| [point.label.clone(), point.numbers()])
+            .collect(),
+        above: 8.0,
+    };
+    let drawing = panels.draw(|canvas, i, panel| {
+        KINDS
+            .into_iter()
+            .try_for_each(|kind| draw_line(canvas, panel, &figure.points[i], kind))
+    })?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+}
+
+fn draw_line(
+    canvas: &mut Canvas<'_>,
+    panel: &Panel,
+    point: &ConfidencePoint,
+    kind: AnswerKind,
+) -> Result<()> {
+    let steps = point.steps(kind);
+    let (mut share, mut path) = (0.0, vec![]);
+    for &(probability, next) in &steps {
+        path.extend([panel.at(probability, share), panel.at(probability, next)]);
+        share = next;
+    }
+    // Before its first and after its last answer a line would only hide others.
+    let (ink, width) = kind.line();
+    canvas.polyline(&path, width, ink)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn figure() -> Confidence {
+        let answers = [(0.9, true), (0.5, true), (0.5, false), (0.2, false)];
+        let kind = |right| match right {
+            true => AnswerKind::Right,
+            false => AnswerKind::Wrong,
+        };
+        let mut answers: Vec<_> = answers.map(|(p, right)| (kind(right), p)).to_vec();
+        answers.extend([0.3, 0.3, 0.6].map(|p| (AnswerKind::Invented, p)));
+        Confidence {
+            title: "How sure".to_owned(),
+            caption: "lab".to_owned(),
+            points: vec![ConfidencePoint {
+                label: "a".to_owned(),
+                seeds: vec![1],
+                answers,
+            }],
+        }
+    }
+
+    #[test]
+    fn the_table_holds_every_step() {
+        let drawn = draw_confidence(&figure()).expect("drawn");
+        let text = String::from_utf8(drawn.csv.clone()).expect("text");
+        let expected = "label,answers,number,probability,share_at_most\n\
+                        a,wrong,2,0.2,0.5\na,wrong,2,0.5,1.0\n\
+                        a,invented,3,0.3,0.6666666666666666\na,invented,3,0.6,1.0\n\
+                        a,right,2,0.5,0.5\na,right,2,0.9,1.0\n";
+        assert_eq!(text, expected);
+        assert_eq!(drawn, draw_confidence(&figure()).expect("drawn"));
+        assert!(!drawn.svg.contains("<text"));
+    }
+
+    #[test]
+    fn the_heading_counts_what_is_there() {
+        let mut figure = figure();
+        assert_eq!(
+            figure.points[0].numbers(),
+            "n = 2 right, 2 wrong, 3 never seen (seed 1)"
+        );
+        figure.points[0].seeds = vec![1, 2];
+        figure.points[0]
+            .answers
+            .retain(|(kind, _)| *kind == AnswerKind::Invented);
+        assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
+        assert!(figure.full_caption().contains("pooled"));
+    }
+
+    #[test]
+    fn degenerate_figures_are_drawn() {
+        draw_confidence(&Confidence::default()).expect("nothing");
+        let mut figure = figure();
+        figure.points.push(ConfidencePoint::default());
+        figure.points.push(ConfidencePoint {
+            label: "x漢 ".repeat(90),
+            seeds: vec![],
+            answers: vec![(AnswerKind::Right, 0.0), (AnswerKind::Unjudged, 1.0)],
+        });
+        let drawn = draw_confidence(&figure).expect("drawn");
+        assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+    }
+}

@@ -1,0 +1,342 @@
+//! How often answers of a given probability are right: accuracy against confidence.
+
+use serde::{Deserialize, Serialize};
+
+use super::canvas::{Anchor, Canvas, Type};
+use super::fonts::{self, Face};
+use super::page::Mark;
+use super::panels::{Panel, Panels};
+use super::text::{count, percent, plural};
+use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
+use super::{Figure, join_caption};
+use crate::error::Result;
+use crate::metrics::statistics::{
+    Bin, Judged, calibrated_error, equal_width_bins, expected_calibration_error, wilson_95_of,
+};
+
+/// Answers with a verdict at each point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReliabilityDiagram {
+    /// The heading.
+    pub title: String,
+    /// How the caption begins. What the marks are is added.
+    pub caption: String,
+    /// Bins of equal width from 0 to 1, at least 1.
+    pub bins: usize,
+    /// One chart a point.
+    pub points: Vec<ReliabilityPoint>,
+}
+
+/// One point of a sweep, all its seeds together.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct ReliabilityPoint {
+    /// What stands over its chart.
+    pub label: String,
+    /// Seeds of its runs, all asked the same questions.
+    pub seeds: Vec<u64>,
+    /// Probability of each answer, and whether it was right.
+    pub answers: Vec<Judged>,
+}
+
+/// One line of the figure's CSV; fractions throughout.
+#[derive(Debug, Serialize, Deserialize)]
+struct PlottedRow<'a> {
+    /// `bin`, or `ece`: the error over all bins.
+    kind: &'static str,
+    label: &'a str,
+    /// Ends of the bin, the upper one included.
+    above: Option<f64>,
+    at_most: Option<f64>,
+    answers: usize,
+    right: usize,
+    mean_confidence: Option<f64>,
+    accuracy: Option<f64>,
+    /// Wilson's interval of the accuracy.
+    low_95: Option<f64>,
+    high_95: Option<f64>,
+    /// Fraction of all answers that is in the bin.
+    share: f64,
+    ece: Option<f64>,
+    /// What the error of a calibrated model would stay below in 39 of 40 cases.
+    ece_by_chance: Option<f64>,
+}
+
+/// The bars behind, which say where the answers are.
+const BAR: Ink = Ink {
+    rgb: (0xb8, 0xb8, 0xb8),
+    opacity: 0.5,
+};
+/// Room for the counts over a chart, in px.
+const COUNTS: f64 = 30.0;
+
+impl ReliabilityPoint {
+    fn right(&self) -> usize {
+        self.answers.iter().filter(|(_, right)| *right).count()
+    }
+
+    /// Wilson's interval of a bin's accuracy: a question counts once, however many seeds answer it.
+    fn interval(&self, bin: &Bin) -> Option<(f64, f64)> {
+        let questions = bin.answers as f64 / self.seeds.len().max(1) as f64;
+        Some(wilson_95_of(bin.accuracy()?, questions))
+    }
+
+    fn error(&self, bins: usize) -> Option<f64> {
+        expected_calibration_error(&equal_width_bins(&self.answers, bins))
+    }
+
+    /// Upper end of the error of a calibrated model; seeds that answer the same questions are not
+    /// so many answers, and have none.
+    fn chance(&self, bins: usize) -> Option<f64> {
+        let [seed] = self.seeds.as_slice() else {
+            return None;
+        };
+        let confidences: Vec<f64> = self.answers.iter().map(|(p, _)| *p).collect();
+        calibrated_error(&confidences, bins, *seed).map(|(_, (_, high))| high)
+    }
+
+    fn numbers(&self, bins: usize) -> String {
+        let (n, right) = (count(self.answers.len()), count(self.right()));
+        let mut words = match self.seeds.as_slice() {
+            [seed] => format!("{right} of {n} right (seed {seed})"),
+            seeds => format!(
+                "{right} of {n} right ({})",
+                plural(seeds.len(), "seed", "seeds")
+            ),
+        };
+        if let Some(error) = self.error(bins) {
+            words += &format!("; ECE {}", percent(error));
+        }
+        if let Some(chance) = self.chance(bins) {
+            words += &format!(", by chance up to {}", percent(chance));
+        }
+        words
+    }
+}
+
+impl ReliabilityDiagram {
+    fn bins(&self, point: &ReliabilityPoint) -> Vec<Bin> {
+        equal_width_bins(&point.answers, self.bins.max(1))
+    }
+
+    fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let mut rows = vec![];
+        for point in &self.points {
+            let all = point.answers.len();
+            rows.extend(self.bins(point).iter().map(|bin| PlottedRow {
+                kind: "bin",
+                label: &point.label,
+                above: Some(bin.low),
+                at_most: Some(bin.high),
+                answers: bin.answers,
+                right: bin.right,
+                mean_confidence: bin.mean_confidence,
+                accuracy: bin.accuracy(),
+                low_95: point.interval(bin).map(|i| i.0),
+                high_95: point.interval(bin).map(|i| i.1),
+                share: share(bin, all),
+                ece: None,
+                ece_by_chance: None,
+            }));
+            rows.push(PlottedRow {
+                kind: "ece",
+                label: &point.label,
+                above: None,
+                at_most: None,
+                answers: all,
+                right: point.right(),
+                mean_confidence: None,
+                accuracy: None,
+                low_95: None,
+                high_95: None,
+                share: 1.0,
+                ece: point.error(self.bins.max(1)),
+                ece_by_chance: point.chance(self.bins.max(1)),
+            });
+        }
+        rows
+    }
+
+    fn full_caption(&self) -> String {
+        let mut own = format!(
+            "{} of equal width; the number of answers stands over each, as a share of all in grey. \
+             Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
+             questions. ECE: expected calibration error over these bins (Guo et al. 2017, eq. 3)",
+            plural(self.bins.max(1), "bin", "bins")
+        );
+        let single = self.points.iter().any(|point| point.seeds.len() == 1);
+        own += match single {
+            true => "; by chance: what a calibrated model stays below in 39 of 40 draws.",
+            false => ".",
+        };
+        if self.points.iter().any(|point| point.seeds.len() > 1) {
+            own += " Answers of several seeds are pooled; a question counts once in an interval.";
+        }
+        let labels = self.points.iter().map(|point| &point.label);
+        let words = [&self.title, &self.caption].into_iter().chain(labels);
+        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
+        join_caption(&self.caption, &(own + &fonts::note(missing)))
+    }
+}
+
+fn share(bin: &Bin, all: usize) -> f64 {
+    bin.answers as f64 / all.max(1) as f64
+}
+
+/// Draws accuracy against mean probability in bins, and where perfect calibration would be.
+///
+/// # Errors
+/// None that the caller can cause; the renderer's own pass through.
+pub fn draw_reliability_diagram(figure: &ReliabilityDiagram) -> Result<Figure> {
+    let caption = figure.full_caption();
+    let panels = Panels {
+        title: figure.title.clone(),
+        caption: caption.clone(),
+        legend: vec![
+            (Mark::Dot(OURS), "accuracy of a bin".to_owned()),
+            (Mark::Dashes(GREY), "perfect calibration".to_owned()),
+            (Mark::Square(BAR), "share of the answers".to_owned()),
+        ],
+        horizontal: "probability of the answer (%)",
+        vertical: "answers that are right (%)",
+        headings: figure
+            .points
+            .iter()
+            .map(|point| [point.label.clone(), point.numbers(figure.bins.max(1))])
+            .collect(),
+        above: COUNTS,
+    };
+    let drawing = panels.draw(|canvas, i, panel| {
+        let point = &figure.points[i];
+        draw_bins(canvas, panel, point, &figure.bins(point))
+    })?;
+    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+}
+
+fn draw_bins(
+    canvas: &mut Canvas<'_>,
+    panel: &Panel,
+    point: &ReliabilityPoint,
+    bins: &[Bin],
+) -> Result<()> {
+    let counts = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+    let mut free_from = f64::NEG_INFINITY;
+    for bin in bins.iter().filter(|bin| bin.answers > 0) {
+        let (low, high) = (
+            panel.at(bin.low, 0.0),
+            panel.at(bin.high, share(bin, point.answers.len())),
+        );
+        canvas.rectangle((low.0 + 1.0, low.1), (high.0 - 1.0, high.1), BAR)?;
+        let words = count(bin.answers);
+        let half = fonts::width(Face::Text, SMALL_SIZE, &words) / 2.0;
+        let middle = (low.0 + high.0) / 2.0;
+        // A count that would run into the one before is in the CSV alone.
+        if middle - half >= free_from {
+            canvas.text(&words, (middle, panel.top - 11.0), counts)?;
+            free_from = middle + half + 4.0;
+        }
+    }
+    canvas.dashes(panel.at(0.0, 0.0), panel.at(1.0, 1.0), 1.5, GREY)?;
+    for bin in bins {
+        let (Some(accuracy), Some(confidence), Some((low, high))) =
+            (bin.accuracy(), bin.mean_confidence, point.interval(bin))
+        else {
+            continue;
+        };
+        let ends = [panel.at(confidence, low), panel.at(confidence, high)];
+        canvas.polyline(&ends, 1.6, BLACK)?;
+        for (x, y) in ends {
+            canvas.polyline(&[(x - 5.0, y), (x + 5.0, y)], 1.6, BLACK)?;
+        }
+        let dot = panel.at(confidence, accuracy);
+        canvas.dot(dot, 6.0, WHITE)?;
+        canvas.dot(dot, 5.0, OURS)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::statistics::wilson_95;
+
+    fn figure(seeds: &[u64]) -> ReliabilityDiagram {
+        let one = [(0.9, true), (0.7, false), (0.2, false)];
+        ReliabilityDiagram {
+            title: "Can it be believed?".to_owned(),
+            caption: "lab".to_owned(),
+            bins: 2,
+            points: vec![ReliabilityPoint {
+                label: "a".to_owned(),
+                seeds: seeds.to_vec(),
+                answers: one.repeat(seeds.len()),
+            }],
+        }
+    }
+
+    #[test]
+    fn the_table_holds_bins_and_error() {
+        let drawn = draw_reliability_diagram(&figure(&[4])).expect("drawn");
+        assert_eq!(
+            drawn,
+            draw_reliability_diagram(&figure(&[4])).expect("drawn")
+        );
+        let text = String::from_utf8(drawn.csv).expect("text");
+        let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(',').collect()).collect();
+        assert_eq!(lines[0][..4], ["kind", "label", "above", "at_most"]);
+        assert_eq!(lines[1][..6], ["bin", "a", "0.0", "0.5", "1", "0"]);
+        assert_eq!(lines[2][..6], ["bin", "a", "0.5", "1.0", "2", "1"]);
+        let number = |row: usize, column: usize| lines[row][column].parse::<f64>().expect("one");
+        assert_eq!((number(2, 6), number(2, 7)), (0.8, 0.5));
+        assert_eq!((number(2, 8), number(2, 9)), wilson_95(1, 2));
+        assert!((number(3, 11) - 0.8 / 3.0).abs() < 1e-12);
+        assert!(number(3, 12) > 0.0);
+        assert_eq!(lines[3][2..4], ["", ""], "the error has no bin");
+    }
+
+    #[test]
+    fn seeds_on_the_same_questions_do_not_narrow_an_interval() {
+        let (one, three) = (figure(&[1]), figure(&[1, 2, 3]));
+        let interval = |figure: &ReliabilityDiagram| {
+            let point = &figure.points[0];
+            point.interval(&figure.bins(point)[1])
+        };
+        assert_eq!(interval(&one), interval(&three));
+        assert_eq!(three.points[0].chance(2), None);
+        let caption = three.full_caption();
+        assert!(
+            caption.contains("pooled") && !caption.contains("by chance"),
+            "{caption}"
+        );
+        assert!(
+            caption.starts_with("lab. 2 bins of equal width;"),
+            "{caption}"
+        );
+    }
+
+    #[test]
+    fn degenerate_figures_are_drawn() {
+        draw_reliability_diagram(&ReliabilityDiagram::default()).expect("nothing");
+        let point = |answers| ReliabilityPoint {
+            label: "x漢 ".repeat(90),
+            seeds: vec![],
+            answers,
+        };
+        for bins in [1, 20] {
+            let figure = ReliabilityDiagram {
+                bins,
+                points: vec![
+                    point(vec![]),
+                    point(vec![(0.0, true), (1.0, false)]),
+                    point(
+                        (0..9999)
+                            .map(|i| (f64::from(i) / 9998.0, i % 3 == 0))
+                            .collect(),
+                    ),
+                ],
+                ..ReliabilityDiagram::default()
+            };
+            let drawn = draw_reliability_diagram(&figure).expect("drawn");
+            assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+        }
+    }
+}
