@@ -57,7 +57,6 @@ mod tests {
             high_95: Some(1.0),
             interval: Some(interval.to_owned()),
             parameters: Some(3_323_392),
-            median_step_ms: None,
         }
     }
 

@@ -97,10 +97,6 @@ pub struct GroupRow {
     /// Trained numbers of the model; empty where no model was asked, or its weights are gone.
     #[serde(default)]
     pub parameters: Option<usize>,
-    /// Median over the training steps of all seeds of the wall-clock time of one, of pretraining
-    /// where there was any, else of finetuning. Measured while the runs ran.
-    #[serde(default)]
-    pub median_step_ms: Option<f64>,
 }
 
 /// One answered question, in `predictions/*.tsv`.

@@ -80,7 +80,7 @@ impl AccuracyScatter {
             if !x.is_finite() {
                 return Err(Error::data(format!("`{label}` stands at {x}, no number")));
             }
-            for run in runs.iter().filter(|run| run.correct > run.questions) {
+            if let Some(run) = runs.iter().find(|run| run.correct > run.questions) {
                 let (right, asked) = (run.correct, run.questions);
                 let message = format!("`{label}` has {right} right answers to {asked} questions");
                 return Err(Error::data(message));

@@ -8,45 +8,41 @@ use crate::metrics::rows::TimingRow;
 use crate::metrics::table;
 use crate::pipeline::directory::{self, RunDirectory};
 
-/// Of one point; absent where no file says so.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Costs {
-    /// Trained numbers of the model.
-    pub(super) parameters: Option<usize>,
-    /// Median time of a training step over all seeds: of pretraining, or else of finetuning.
-    pub(super) median_step_ms: Option<f64>,
+/// Trained numbers of the model of a point; absent where no run with these seeds has weights.
+pub(super) fn parameters(point: &Path, seeds: &[u64]) -> Option<usize> {
+    runs(point, seeds).iter().find_map(parameters_of)
 }
 
-impl Costs {
-    /// Of the runs with these seeds below a point's folder.
-    ///
-    /// # Errors
-    /// Timings that cannot be read.
-    pub(super) fn of(point: &Path, seeds: &[u64]) -> Result<Self> {
-        let folders = seeds.iter().map(|seed| point.join(format!("seed-{seed}")));
-        let runs: Vec<RunDirectory> = folders
-            .flat_map(|folder| directory::all_below(&folder))
-            .collect();
-        let mut timings: Vec<TimingRow> = vec![];
-        for run in &runs {
-            let path = run.timings_csv();
-            if path.is_file() {
-                timings.extend(table::read::<TimingRow>(&path)?);
-            }
+/// Median time of a training step over all these seeds: of pretraining, or else of finetuning; absent where
+/// nothing was trained.
+///
+/// # Errors
+/// Timings that cannot be read.
+pub(super) fn median_step_ms(point: &Path, seeds: &[u64]) -> Result<Option<f64>> {
+    let mut timings: Vec<TimingRow> = vec![];
+    for run in runs(point, seeds) {
+        let path = run.timings_csv();
+        if path.is_file() {
+            timings.extend(table::read::<TimingRow>(&path)?);
         }
-        let of = |stage: &str| {
-            let rows = timings.iter().filter(|row| row.stage == stage);
-            median(rows.map(|row| row.step_ms).collect())
-        };
-        Ok(Self {
-            parameters: runs.iter().find_map(parameters),
-            median_step_ms: of("pretrain").or_else(|| of("finetune")),
-        })
     }
+    let of = |stage: &str| {
+        let rows = timings.iter().filter(|row| row.stage == stage);
+        median(rows.map(|row| row.step_ms).collect())
+    };
+    Ok(of("pretrain").or_else(|| of("finetune")))
+}
+
+/// The runs with these seeds below a point's folder.
+fn runs(point: &Path, seeds: &[u64]) -> Vec<RunDirectory> {
+    let folders = seeds.iter().map(|seed| point.join(format!("seed-{seed}")));
+    folders
+        .flat_map(|folder| directory::all_below(&folder))
+        .collect()
 }
 
 /// Numbers in the run's weights, as their file's header lists them.
-fn parameters(run: &RunDirectory) -> Option<usize> {
+fn parameters_of(run: &RunDirectory) -> Option<usize> {
     let path = run.last_weights().ok()?;
     let mut file = std::fs::File::open(path).ok()?;
     let tensors = safetensors_header(&mut file)?;
@@ -105,17 +101,14 @@ mod tests {
             rows.extend(times.map(|ms| row("pretrain", ms)));
             table::write(&run.join("timings.csv"), &rows).expect("written");
         }
-        let costs = Costs::of(folder.path(), &[1, 2]).expect("read");
-        assert_eq!(
-            (costs.parameters, costs.median_step_ms),
-            (Some(17), Some(4.0))
-        );
-        let one = Costs::of(folder.path(), &[2]).expect("read");
-        assert_eq!(one.median_step_ms, Some(4.0));
-        assert_eq!(
-            Costs::of(folder.path(), &[3]).expect("read"),
-            Costs::default()
-        );
+        let of = |seeds: &[u64]| {
+            let times = median_step_ms(folder.path(), seeds).expect("read");
+            (parameters(folder.path(), seeds), times)
+        };
+        assert_eq!(of(&[1, 2]), (Some(17), Some(4.0)));
+        assert_eq!(of(&[2]), (Some(17), Some(4.0)));
+        assert_eq!(of(&[1]), (Some(17), Some(5.0)));
+        assert_eq!(of(&[3]), (None, None));
     }
 
     #[test]

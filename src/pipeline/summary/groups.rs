@@ -6,19 +6,18 @@ use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::statistics::accuracy_over_seeds;
 use crate::metrics::table;
-use crate::pipeline::summary::costs::Costs;
+use crate::pipeline::summary::costs;
 
 /// Writes `groups.csv` from the rows of `summary.csv`, and returns its rows.
 ///
 /// # Errors
-/// The file cannot be written, or a run's timings cannot be read.
+/// The file cannot be written.
 pub(in crate::pipeline) fn write(
     accuracies: &[AccuracyRow],
     folder: &Path,
 ) -> Result<Vec<GroupRow>> {
     let groups = groups(accuracies);
-    let rows = groups.iter().map(|group| row(group, folder));
-    let rows = rows.collect::<Result<Vec<GroupRow>>>()?;
+    let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, folder)).collect();
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
 }
@@ -44,21 +43,16 @@ fn groups(accuracies: &[AccuracyRow]) -> Vec<Vec<&AccuracyRow>> {
     groups
 }
 
-fn row(group: &[&AccuracyRow], folder: &Path) -> Result<GroupRow> {
+fn row(group: &[&AccuracyRow], folder: &Path) -> GroupRow {
     let first = group[0];
-    let costs = match first.subject.as_str() {
-        "model" => {
-            let seeds: Vec<u64> = group.iter().filter_map(|row| row.seed).collect();
-            Costs::of(&folder.join(&first.point), &seeds)?
-        }
-        _ => Costs::default(),
-    };
+    let own = |row: &&AccuracyRow| row.seed.filter(|_| row.subject == "model");
+    let asked: Vec<u64> = group.iter().filter_map(own).collect();
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
     let counted = |row: &&AccuracyRow| Some((row.correct?, row.questions?));
     let runs: Vec<(usize, usize)> = group.iter().filter_map(counted).collect();
     let over_seeds = accuracy_over_seeds(&runs);
     let of_all = |questions: &usize| runs.iter().all(|run| run.1 == *questions);
-    Ok(GroupRow {
+    GroupRow {
         point: first.point.clone(),
         label: first.label.clone(),
         split: first.split.clone(),
@@ -71,9 +65,8 @@ fn row(group: &[&AccuracyRow], folder: &Path) -> Result<GroupRow> {
         low_95: over_seeds.as_ref().map(|a| a.low_95),
         high_95: over_seeds.as_ref().map(|a| a.high_95),
         interval: over_seeds.map(|a| a.interval.to_owned()),
-        parameters: costs.parameters,
-        median_step_ms: costs.median_step_ms,
-    })
+        parameters: costs::parameters(&folder.join(&first.point), &asked),
+    }
 }
 
 #[cfg(test)]

@@ -1,4 +1,5 @@
-//! What a figure of accuracy against a quantity shows: `summary.csv` and `groups.csv` together.
+//! What a figure of accuracy against a quantity shows: `summary.csv` and `groups.csv` together, and the times
+//! of the runs' steps.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -11,7 +12,7 @@ use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::summary::figures::{Content, origin};
-use crate::pipeline::summary::labels;
+use crate::pipeline::summary::{costs, labels};
 use crate::plot::{AccuracyScatter, SeedAccuracy, Spot, draw_accuracy_scatter};
 
 /// The quantity where the file does not say.
@@ -27,18 +28,19 @@ pub(super) fn gather(
     let x = spec.x.as_deref().unwrap_or(DEFAULT);
     let rows: Vec<AccuracyRow> = table::read(&folder.join("summary.csv"))?;
     let groups: Vec<GroupRow> = table::read(&folder.join("groups.csv"))?;
-    let quantity = |point: &Point| {
+    let quantity = |point: &Point| -> Result<Option<f64>> {
         let name = point.folder();
         let group = groups
             .iter()
             .find(|row| row.point == name && row.subject == "model");
+        let parameters = group.and_then(|row| row.parameters);
         match x {
-            "parameters" => group?.parameters.map(|number| number as f64),
-            "step_ms" => group?.median_step_ms,
-            key => swept(point, key),
+            "parameters" => Ok(parameters.map(|number| number as f64)),
+            "step_ms" => costs::median_step_ms(&folder.join(name), &experiment.seeds),
+            key => Ok(swept(point, key)),
         }
     };
-    let spot = |(point, label): (&Point, String)| {
+    let spot = |(point, label): (&Point, String)| -> Result<Option<Spot>> {
         let name = point.folder();
         let runs = rows
             .iter()
@@ -51,11 +53,12 @@ pub(super) fn gather(
             })
         };
         let runs: Vec<SeedAccuracy> = runs.filter_map(run).collect();
-        let x = quantity(point).filter(|_| !runs.is_empty())?;
-        Some(Spot { label, x, runs })
+        let x = quantity(point)?.filter(|_| !runs.is_empty());
+        Ok(x.map(|x| Spot { label, x, runs }))
     };
     let points = experiment.points.iter().zip(labels(experiment));
-    let spots: Vec<Spot> = points.filter_map(spot).collect();
+    let spots = points.map(spot).collect::<Result<Vec<Option<Spot>>>>()?;
+    let spots: Vec<Spot> = spots.into_iter().flatten().collect();
     if spots.is_empty() {
         return Ok(Content::Nothing(
             "no finished point has both an accuracy and the quantity of `x`",
