@@ -172,7 +172,7 @@ impl Bench<'_> {
                 model.as_ref(),
                 &self.corpus.vocabulary,
                 asked,
-                characters.min(shape.context - 1),
+                characters.min(shape.longest_document() - 1),
                 &mut |answered| {
                     task.at(round * asked.len() + answered, "");
                     Ok(())

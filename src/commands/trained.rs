@@ -52,7 +52,7 @@ pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
     let trained = Trained::load(run)?;
     let text = files::read_text(Kind::Data, file)?;
     let model = trained.model.as_ref();
-    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)
+    let rows = eval::score::lines(model, &trained.vocabulary, trained.longest, &text)
         .map_err(|e| e.in_file(file))?;
     print_bytes(&table::to_bytes(&rows, b',')?)
 }
@@ -76,7 +76,8 @@ pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
 struct Trained {
     model: Box<dyn Trainable>,
     vocabulary: Vocabulary,
-    context: usize,
+    /// Most tokens that it reads.
+    longest: usize,
     answer_characters: usize,
 }
 
@@ -95,10 +96,11 @@ impl Trained {
             ));
         }
         let (loaded, notes) = weights::read(&file)?;
+        let longest = settings.model.shape().longest_document();
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
         let answer_characters = given
             .unwrap_or_else(default_answer_characters)
-            .min(settings.model.context - 1);
+            .min(longest - 1);
         // Drawn only to be replaced.
         let start = Start {
             seed: 0,
@@ -115,7 +117,7 @@ impl Trained {
         Ok(Self {
             model,
             vocabulary: Vocabulary::of(characters)?,
-            context: settings.model.context,
+            longest,
             answer_characters,
         })
     }
@@ -125,15 +127,15 @@ impl Trained {
         // The question's closing mask is one token, the answer's last one is never read.
         let (asked, room) = (
             question.chars().count(),
-            self.context - self.answer_characters,
+            self.longest - self.answer_characters,
         );
         if asked <= room {
             return Ok(());
         }
         Err(Error::data(format!(
             "the question has {asked} characters; with an answer of up to {} that is more than the \
-             model's context of {}",
-            self.answer_characters, self.context
+             {} that the model reads",
+            self.answer_characters, self.longest
         ))
         .help(format!("ask in at most {room} characters")))
     }
