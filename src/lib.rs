@@ -30,6 +30,7 @@
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
 //! | [`eval`] | batched decoding, exact match, scores of text |
+//! | [`explore`] | question 1 of the assignment as arithmetic: what a head of attention can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
@@ -88,6 +89,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod explore;
 pub mod files;
 pub mod metrics;
 pub mod model;
