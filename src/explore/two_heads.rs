@@ -76,4 +76,28 @@ mod tests {
         assert!((variance(&two) / pair - 1.0).abs() < 0.08, "{pair}");
         assert!(pair < single / 4.0, "{pair} {single}");
     }
+
+    #[test]
+    fn the_reported_queries_leave_most_of_the_weight_on_the_others() {
+        for i in 0..20 {
+            let drawn = swing::draw(10, 16, 1e-18, (1, i));
+            let head = |sign: f64| {
+                let a = (sign * drawn.epsilon / 2.0).exp();
+                a / (a + 0.5_f64.exp() + 8.0)
+            };
+            let wanted = 0.5 * (head(1.0) + head(-1.0));
+            let found = weight_on_a(&drawn, &reported_queries(&drawn));
+            assert!((found - wanted).abs() < 1e-7, "{i}: {found} {wanted}");
+            assert!(found < 0.3, "{i}: {found}");
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        use rayon::prelude::*;
+        let at = |i: u64| swing::weight_on_a(&swing::draw(10, 16, 1e-3, (1, i)), 10.0).to_bits();
+        let serial: Vec<u64> = (0..500).map(at).collect();
+        let parallel: Vec<u64> = (0..500).into_par_iter().map(at).collect();
+        assert_eq!(serial, parallel);
+    }
 }
