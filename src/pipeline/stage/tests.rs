@@ -9,7 +9,8 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
     let set = ["data.people=48", "sweep.pretrain.epochs=[1]", "labels=[]"].map(str::to_owned);
     let experiment = config::load(&file, &set).expect("valid");
-    let mut settings = experiment.points[0].settings.clone();
+    let settings = experiment.points[0].settings.training();
+    let mut settings = settings.expect("it trains").clone();
     change(&mut settings);
     let corpus = data::open(&settings.data, None).expect("synthetic");
     let stages = of_run(&settings, 1, &corpus).expect("stages");
