@@ -175,10 +175,12 @@ pub struct CurveRow {
     pub y_quantity: String,
     /// Whether its order of magnitude is what counts.
     pub y_is_logarithmic: bool,
-    /// Its value, the mean over the samples.
+    /// Its value, the median over the samples.
     pub y: f64,
-    /// Sample standard deviation over the samples; empty with fewer than two.
-    pub standard_deviation: Option<f64>,
+    /// Lower end of the middle 90 % of the samples; empty with fewer than two.
+    pub low_90: Option<f64>,
+    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
+    pub high_90: Option<f64>,
     /// How often keys were drawn.
     pub samples: usize,
 }

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::explore::noisy_averaging::{REPORTED_SCALE, weight_on_others};
 use crate::explore::{averaging, copying, extraction, swing, two_heads};
 use crate::metrics::rows::{CurveRow, SampleRow};
-use crate::metrics::statistics::{mean, standard_deviation};
+use crate::metrics::statistics::quantile;
 use crate::metrics::table;
 use crate::pipeline::stage::store::StageFolder;
 use crate::progress;
@@ -70,8 +70,8 @@ impl Exploring<'_> {
 
     fn curves(&self) -> Result<Vec<CurveRow>> {
         match self.spec.question {
-            ExploredQuestion::Copying => Ok(self.copying()),
-            ExploredQuestion::Averaging => Ok(self.averaging()),
+            ExploredQuestion::Copying => Ok(self.at_once(Self::copying)),
+            ExploredQuestion::Averaging => Ok(self.at_once(Self::averaging)),
             ExploredQuestion::Extraction => self.extraction(),
             ExploredQuestion::NoisyAveraging => self.noisy_averaging(),
             ExploredQuestion::Swing | ExploredQuestion::TwoHeads => Ok(vec![]),
@@ -92,7 +92,7 @@ impl Exploring<'_> {
         let error = Curve {
             curve: "distance",
             x,
-            y: "|c - v_j|, where |v_j| = 1",
+            y: "|c - v_j| for values of length 1",
             is_logarithmic: true,
             ..Curve::default()
         };
@@ -107,7 +107,7 @@ impl Exploring<'_> {
         let curve = Curve {
             curve: "q = β (k_a + k_b)",
             x: "factor β of the query",
-            y: "|c - (v_a + v_b) / 2|, where |v| = 1",
+            y: "|c - (v_a + v_b) / 2| for values of length 1",
             is_logarithmic: true,
             ..Curve::default()
         };
@@ -118,7 +118,7 @@ impl Exploring<'_> {
 
     fn extraction(&self) -> Result<Vec<CurveRow>> {
         let curve = Curve {
-            x: "vectors in each basis, m",
+            x: "vectors in each basis: m",
             y: "|M (v_a + v_b) - v_a| / |v_a|",
             is_logarithmic: true,
             ..Curve::default()
@@ -129,7 +129,7 @@ impl Exploring<'_> {
                 ..curve
             },
             Curve {
-                curve: "M with the basis vectors as columns, as reported",
+                curve: "as reported: M with the basis vectors as columns",
                 is_reported: true,
                 ..curve
             },
@@ -167,7 +167,7 @@ impl Exploring<'_> {
             ..Curve::default()
         };
         let reported = Curve {
-            curve: "q = (μ_a + μ_b) / 2, as reported",
+            curve: "as reported: q = (μ_a + μ_b) / 2",
             is_reported: true,
             ..ours
         };
@@ -206,6 +206,14 @@ impl Exploring<'_> {
         Ok(rows.into_iter().flatten().collect())
     }
 
+    /// What needs no samples, as one step.
+    fn at_once(&self, curves: fn(&Self) -> Vec<CurveRow>) -> Vec<CurveRow> {
+        let mut task = self.shown.begin("explore", 1, 0);
+        let rows = curves(self);
+        task.at(1, "measured");
+        rows
+    }
+
     /// What each sample gives, in their order, for any number of threads.
     fn each_sample<T: Send>(&self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
         let all = steps(self.spec);
@@ -239,9 +247,9 @@ impl Exploring<'_> {
     }
 }
 
-const ONE_HEAD: &str = "one head, q = β (μ_a + μ_b)";
-const TWO_HEADS: &str = "two heads, q1 = β μ_a and q2 = β μ_b";
-const REPORTED_HEADS: &str = "two heads, q1 and q2 = (±μ_a + μ_b) / 2, as reported";
+const ONE_HEAD: &str = "one head: q = β (μ_a + μ_b)";
+const TWO_HEADS: &str = "two heads: q1 = β μ_a and q2 = β μ_b";
+const REPORTED_HEADS: &str = "two heads as reported: q1 and q2 = (±μ_a + μ_b) / 2";
 
 /// What the rows of one curve share.
 #[derive(Clone, Copy, Default)]
@@ -254,8 +262,9 @@ struct Curve {
 }
 
 impl Curve {
-    /// The row at `x` of what the samples gave.
+    /// The row at `x` of what the samples gave. Not their mean: a quotient may have none.
     fn at(self, x: f64, samples: &[f64]) -> CurveRow {
+        let end = |share: f64| (samples.len() > 1).then(|| quantile(samples, share));
         CurveRow {
             curve: self.curve.to_owned(),
             is_reported: self.is_reported,
@@ -263,9 +272,21 @@ impl Curve {
             x,
             y_quantity: self.y.to_owned(),
             y_is_logarithmic: self.is_logarithmic,
-            y: mean(samples).unwrap_or(f64::NAN),
-            standard_deviation: standard_deviation(samples),
+            y: quantile(samples, 0.5),
+            low_90: end(0.05),
+            high_90: end(0.95),
             samples: samples.len(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_sample_has_no_range() {
+        let row = Curve::default().at(3.0, &[7.0]);
+        assert_eq!((row.y, row.low_90, row.samples), (7.0, None, 1));
     }
 }

@@ -56,10 +56,12 @@ pub(super) fn curves(
                     .rows
                     .iter()
                     .filter(|row| row.y_quantity == panel.vertical && row.curve == name);
+                let (points_of_curve, ranges) = over_seeds(&rows.collect::<Vec<_>>());
                 panel.curves.push(ExploredCurve {
                     label: label(&point.label, name, [points.len(), names.len()]),
                     is_reported,
-                    points: over_seeds(rows.collect()),
+                    points: points_of_curve,
+                    ranges,
                 });
             }
         }
@@ -67,7 +69,7 @@ pub(super) fn curves(
     Ok(Content::Drawn(draw_exploration_curves(
         &ExplorationCurves {
             title: title(experiment, spec),
-            caption: format!("{}{}", caption(experiment), spread(all())),
+            caption: caption(experiment),
             horizontal: first.x_quantity.clone(),
             panels,
         },
@@ -149,45 +151,18 @@ fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
     }
 }
 
-/// The mean over seeds at each place.
-fn over_seeds(rows: Vec<&CurveRow>) -> Vec<(f64, f64)> {
-    let mut points = vec![];
+/// Means over seeds: each place with what was measured there, and where its samples lie.
+fn over_seeds(rows: &[&CurveRow]) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+    let (mut points, mut ranges) = (vec![], vec![]);
     for x in distinct(rows.iter().map(|row| row.x)) {
-        let here: Vec<f64> = rows
-            .iter()
-            .filter(|row| row.x == x)
-            .map(|row| row.y)
-            .collect();
-        points.extend(mean(&here).map(|y| (x, y)));
+        let of = |value: fn(&CurveRow) -> Option<f64>| {
+            let here = rows.iter().filter(|row| row.x == x);
+            mean(&here.filter_map(|row| value(row)).collect::<Vec<f64>>())
+        };
+        points.extend(of(|row| Some(row.y)).map(|y| (x, y)));
+        ranges.extend(of(|row| row.low_90).zip(of(|row| row.high_90)));
     }
-    points
-}
-
-/// How far samples differ, where there are several.
-fn spread<'a>(rows: impl Iterator<Item = &'a CurveRow>) -> String {
-    let rows: Vec<&CurveRow> = rows.collect();
-    let of = |is_reported: bool| {
-        let own = rows.iter().filter(|row| row.is_reported == is_reported);
-        let shares = own.filter_map(|row| Some(row.standard_deviation? / row.y));
-        shares.filter(|share| share.is_finite()).reduce(f64::max)
-    };
-    let percent = |share: f64| match 100.0 * share {
-        few if few < 0.1 => "less than 0.1 %".to_owned(),
-        many => format!("at most {many:.1} %"),
-    };
-    match (of(false), of(true)) {
-        (Some(ours), Some(reported)) => format!(
-            " Each mark is a mean over the samples, whose standard deviation is {} of it ({} for \
-             what was reported).",
-            percent(ours),
-            percent(reported)
-        ),
-        (Some(ours), None) => format!(
-            " Each mark is a mean over the samples, whose standard deviation is {} of it.",
-            percent(ours)
-        ),
-        _ => String::new(),
-    }
+    (points, ranges)
 }
 
 fn title(experiment: &Experiment, spec: &FigureSpec) -> String {
@@ -211,7 +186,10 @@ fn explored(experiment: &Experiment) -> impl Iterator<Item = &Exploration> {
 fn caption(experiment: &Experiment) -> String {
     let listed = |name: &str, of: &dyn Fn(&Exploration) -> Option<String>| {
         let values = distinct(explored(experiment).filter_map(of));
-        (!values.is_empty()).then(|| format!("{name}{}", values.join(" or ")))
+        let (last, others) = values.split_last()?;
+        let others = others.join(", ");
+        let or = if others.is_empty() { "" } else { " or " };
+        Some(format!("{name}{others}{or}{last}"))
     };
     let number = |value: Option<f64>| value.map(|value| value.to_string());
     let alpha = |one: &Exploration| {
@@ -265,7 +243,7 @@ fn note(question: ExploredQuestion) -> &'static str {
             " Keys are drawn from N(μ_i, α I) with orthonormal means."
         }
         ExploredQuestion::Swing => {
-            " Keys are drawn around orthonormal means with covariance α I, that of a with α I + μ_a μ_a' / 2: \
+            " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
              its length is about N(1, 1/2)."
         }
         ExploredQuestion::TwoHeads => {

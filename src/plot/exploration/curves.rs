@@ -6,7 +6,7 @@ use super::scale::Scale;
 use crate::error::Result;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::page::{Mark, Page};
-use crate::plot::text::plural;
+use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, REPORTED, SERIES, SMALL_SIZE,
     TEXT_SIZE, WIDTH,
@@ -46,6 +46,8 @@ pub struct ExploredCurve {
     pub is_reported: bool,
     /// What was varied and what was measured, in order.
     pub points: Vec<Point>,
+    /// The middle 90 % of the samples at each of them; empty where there are no samples.
+    pub ranges: Vec<(f64, f64)>,
 }
 
 /// One line of the figure's CSV.
@@ -57,6 +59,8 @@ struct PlottedRow<'a> {
     x: f64,
     y_quantity: &'a str,
     y: f64,
+    low_90: Option<f64>,
+    high_90: Option<f64>,
 }
 
 /// Left of a chart for its numbers and its quantity, in px.
@@ -66,8 +70,8 @@ const GAP: f64 = 26.0;
 /// Under a chart for numbers and quantity, in px.
 const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
 /// Widths of the curves, in px: one that lies on another still leaves that one seen.
-const WIDEST: f64 = 4.6;
-const NARROWEST: f64 = 1.4;
+const WIDEST: f64 = 3.6;
+const NARROWEST: f64 = 1.6;
 /// Below this, relative to numbers near 1, rounding of 64-bit floats is all that is left.
 const ROUNDING: f64 = 1e-14;
 
@@ -92,14 +96,17 @@ impl ExplorationCurves {
     fn rows(&self) -> Vec<PlottedRow<'_>> {
         let mut rows = vec![];
         for (panel, curve) in self.curves() {
-            let shown = curve.points.iter().filter(|(_, y)| panel.shows(*y));
-            rows.extend(shown.map(|&(x, y)| PlottedRow {
+            let shown = curve.points.iter().enumerate();
+            let shown = shown.filter(|(_, (_, y))| panel.shows(*y));
+            rows.extend(shown.map(|(i, &(x, y))| PlottedRow {
                 label: &curve.label,
                 is_reported: curve.is_reported,
                 x_quantity: &self.horizontal,
                 x,
                 y_quantity: &panel.vertical,
                 y,
+                low_90: curve.ranges.get(i).map(|range| range.0),
+                high_90: curve.ranges.get(i).map(|range| range.1),
             }));
         }
         rows
@@ -107,6 +114,12 @@ impl ExplorationCurves {
 
     fn full_caption(&self) -> String {
         let mut own = vec![];
+        if self.curves().any(|(_, curve)| !curve.ranges.is_empty()) {
+            own.push(
+                "Marks are medians over the samples, whiskers hold the middle 90 % of them."
+                    .to_owned(),
+            );
+        }
         let hidden: usize = self
             .curves()
             .map(|(panel, curve)| {
@@ -211,15 +224,18 @@ pub fn draw_exploration_curves(figure: &ExplorationCurves) -> Result<Figure> {
         for (i, panel) in figure.panels.iter().enumerate() {
             let start = MARGIN + (i % columns) as f64 * (column + GAP);
             let top = layout.top + (i / columns) as f64 * row;
-            let ys = panel.curves.iter().flat_map(|c| &c.points).map(|p| p.1);
+            let ends = |(low, high): &(f64, f64)| [*low, *high];
+            let points = panel.curves.iter().flat_map(|c| &c.points).map(|p| p.1);
+            let ranges = panel.curves.iter().flat_map(|c| &c.ranges).flat_map(ends);
+            let ys: Vec<f64> = points.chain(ranges).collect();
             let chart = Chart {
                 start,
                 left: start + AXIS,
                 right: start + column - 12.0,
                 top,
                 bottom: top + PLOT_HEIGHT,
-                across: Scale::around(&xs, false),
-                up: Scale::around(&ys.collect::<Vec<_>>(), panel.is_logarithmic),
+                across: Scale::across(&xs),
+                up: Scale::around(&ys, panel.is_logarithmic),
             };
             chart.draw_axes(canvas, &figure.horizontal, &panel.vertical)?;
             for curve in &panel.curves {
@@ -286,16 +302,25 @@ impl Chart {
         curve: &ExploredCurve,
         style: Style,
     ) -> Result<()> {
+        let place = |x: f64, y: f64| self.at(self.across.place(x), self.up.place(y));
         let shown = curve.points.iter().filter(|(_, y)| self.up.shows(*y));
-        let places: Vec<Point> = shown
-            .map(|&(x, y)| self.at(self.across.place(x), self.up.place(y)))
-            .collect();
+        let places: Vec<Point> = shown.map(|&(x, y)| place(x, y)).collect();
         canvas.polyline(&places, style.width, style.ink)?;
+        for (&(x, _), &(low, high)) in curve.points.iter().zip(&curve.ranges) {
+            if self.up.shows(low) && self.up.shows(high) {
+                canvas.polyline(&[place(x, low), place(x, high)], 1.4, style.ink)?;
+            }
+        }
         for &place in &places {
             match style.is_reported {
                 true => canvas.hollow_diamond(place, 6.5, style.ink)?,
                 false => canvas.dot(place, style.width / 2.0 + 1.0, style.ink)?,
             }
+        }
+        // A mark that stands alone is read, not compared along a curve.
+        if let ([(_, y)], [place]) = (curve.points.as_slice(), places.as_slice()) {
+            let beside = (place.0 + 10.0, place.1 - 4.0);
+            canvas.text(&significant(*y), beside, Type::new(SMALL_SIZE, BLACK))?;
         }
         Ok(())
     }
@@ -310,6 +335,11 @@ mod tests {
             label: label.to_owned(),
             is_reported,
             points: points.to_vec(),
+            ranges: points
+                .iter()
+                .map(|(_, y)| (y / 2.0, y * 2.0))
+                .take(1)
+                .collect(),
         };
         ExplorationCurves {
             title: "Averaging".to_owned(),
@@ -320,7 +350,7 @@ mod tests {
                 is_logarithmic: true,
                 curves: vec![
                     curve("ours", false, &[(0.0, 0.5), (10.0, 1e-16), (20.0, 0.0)]),
-                    curve("theirs", true, &[(0.5, 0.7)]),
+                    curve("theirs", true, &[(0.5, 0.75)]),
                 ],
             }],
         }
@@ -330,9 +360,10 @@ mod tests {
     fn the_table_holds_what_is_drawn() {
         let drawn = draw_exploration_curves(&figure()).expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
-        let expected = "label,is_reported,x_quantity,x,y_quantity,y\n\
-                        ours,false,beta,0.0,error,0.5\nours,false,beta,10.0,error,1e-16\n\
-                        theirs,true,beta,0.5,error,0.7\n";
+        let expected = "label,is_reported,x_quantity,x,y_quantity,y,low_90,high_90\n\
+                        ours,false,beta,0.0,error,0.5,0.25,1.0\n\
+                        ours,false,beta,10.0,error,1e-16,,\n\
+                        theirs,true,beta,0.5,error,0.75,0.375,1.5\n";
         assert_eq!(text, expected);
         assert_eq!(drawn, draw_exploration_curves(&figure()).expect("drawn"));
         assert!(!drawn.svg.contains("<text"));

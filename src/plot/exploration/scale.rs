@@ -11,7 +11,9 @@ pub(super) struct Scale {
 }
 
 /// About so many numbers on an axis.
-const NUMBERS: usize = 7;
+const NUMBERS: usize = 9;
+/// Empty space beside the outermost values of a horizontal axis, as a share of their range.
+const SPACE: f64 = 0.02;
 
 impl Scale {
     /// From the least to the largest value; a logarithmic one, of those above 0, from one power of
@@ -29,12 +31,24 @@ impl Scale {
         let high = shown.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
         let axis = match is_logarithmic {
-            true => Axis::rounded(low.floor(), high.ceil(), NUMBERS).whole(),
+            true => Axis::new(low.floor(), high.ceil(), NUMBERS).whole(),
             false => Axis::rounded(low, high, NUMBERS),
         };
         Self {
             axis,
             is_logarithmic,
+        }
+    }
+
+    /// A linear one with a little space beside all values.
+    pub(super) fn across(values: &[f64]) -> Self {
+        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
+        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+        let space = SPACE * (high - low);
+        Self {
+            axis: Axis::new(low - space, high + space, NUMBERS),
+            is_logarithmic: false,
         }
     }
 
@@ -94,7 +108,7 @@ mod tests {
         assert_eq!(texts(&[2e-5, 0.0, 0.7], true)[0], "1e-5");
         let wide = texts(&[1e-16, 1.0], true);
         assert!((4..=9).contains(&wide.len()), "{wide:?}");
-        assert_eq!(texts(&[0.1, 0.9], false)[0], "0.0");
+        assert_eq!(texts(&[0.1, 0.9], false)[0], "0.1");
     }
 
     #[test]
