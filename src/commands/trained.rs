@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{print, print_bytes, print_json, thousands};
 use crate::config;
-use crate::config::schema::default_answer_characters;
+use crate::config::schema::{Settings, default_answer_characters};
 use crate::data::Question;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
@@ -59,7 +59,11 @@ pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
 
 /// `attnlab export`.
 pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
-    let from = RunDirectory::find(run)?.last_weights()?;
+    let found = RunDirectory::find(run)?;
+    let from = found.last_weights().or_else(|error| {
+        settings_of(&found, "weights to export")?;
+        Err(error)
+    })?;
     let (weights, notes) = weights::read(&from)?;
     weights::write(file, &weights, &notes)?;
     let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
@@ -70,6 +74,13 @@ pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
         thousands(parameters),
         from.display()
     ))
+}
+
+/// What a run was done with; `lacks` names what an exploration does not have.
+fn settings_of(run: &RunDirectory, lacks: &str) -> Result<Settings> {
+    let experiment = config::load_alone(&run.resolved_toml())?;
+    let settings = &experiment.points[0].settings;
+    settings.needed(run.path().display(), lacks).cloned()
 }
 
 /// A model as a run left it.
@@ -84,8 +95,7 @@ struct Trained {
 impl Trained {
     fn load(run: &Path) -> Result<Self> {
         let run = RunDirectory::find(run)?;
-        let experiment = config::load_alone(&run.resolved_toml())?;
-        let settings = &experiment.points[0].settings;
+        let settings = settings_of(&run, "model to ask")?;
         let file = run.last_weights()?;
         if let Ok(Status { state, .. }) = run.status()
             && state != State::Done

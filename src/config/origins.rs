@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::merged::Merged;
 use super::place::Places;
 use super::sweep::FRAME_KEYS;
-use super::{Experiment, environment, json_schema, resolve, tree};
+use super::{EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, resolve, tree};
 use crate::error::Result;
 
 /// An experiment that can say where each of its values comes from.
@@ -83,6 +83,12 @@ pub(super) fn origins_with(
     let settings = keys.iter().map(setting).collect();
     let mut unset = Vec::new();
     absent(&json_schema::tree(), &[], &keys, &mut unset);
+    let explores = experiment.explores();
+    let of_other_kind = |key: &str| match explores {
+        true => TRAINING_KEYS.contains(&key),
+        false => key == EXPLORE,
+    };
+    unset.retain(|key| !of_other_kind(key));
     Ok(Origins {
         experiment,
         settings,
