@@ -337,6 +337,9 @@ pub struct Run {
     /// Only say what would be done, as `attnlab plan` does
     #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
     dry_run: bool,
+    /// The profile of a suite [default: the one that its file says]
+    #[arg(long, value_name = "NAME", conflicts_with = "dry_run")]
+    pub(crate) profile: Option<String>,
     /// Finish the other runs when one fails; the exit code then is 4
     #[arg(long, short)]
     pub(crate) keep_going: bool,

@@ -17,6 +17,10 @@ pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     }
     for checked in checked? {
         let says = match &checked.experiment {
+            None if checked.suite.is_some() => {
+                let members = checked.suite.map_or(0, |suite| suite.members.len());
+                format!("a suite of {}", count(members, "experiment"))
+            }
             None => "a base for others".to_owned(),
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());

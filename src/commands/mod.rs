@@ -29,16 +29,46 @@ use crate::stop::Stop;
 
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
-    let experiment = &args.plan.experiment;
-    let experiment = config::load(&experiment.file, &experiment.set)?;
+    let file = &args.plan.experiment.file;
+    let set = &args.plan.experiment.set;
+    let profile = args.profile.as_deref();
+    let suite = config::is_suite(file).then(|| config::load_suite(file, profile, set));
+    let suite = suite.transpose()?;
+    if let (None, Some(profile)) = (&suite, profile) {
+        let message = format!(
+            "{} is no suite, so it has no profile {profile}",
+            file.display()
+        );
+        return Err(Error::usage(message));
+    }
+    let experiments = match suite {
+        Some(suite) => suite
+            .members
+            .into_iter()
+            .map(|one| one.experiment)
+            .collect(),
+        None => vec![config::load(file, set)?],
+    };
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;
     let speaks = progress.clone();
     stop.answer(move || speaks.say("stopping after this step; Ctrl-C again quits at once"));
-    let report = pipeline::run(&experiment, &options, &progress, &stop)?;
-    show_report(&report, args.plan.json)?;
-    report.failed.map_or(Ok(()), Err)
+    if let [experiment] = &experiments[..] {
+        let report = pipeline::run(experiment, &options, &progress, &stop)?;
+        show_report(&report, args.plan.json)?;
+        return report.failed.map_or(Ok(()), Err);
+    }
+    let ran = pipeline::suite::run(&experiments, &options, &progress, &stop)?;
+    if args.plan.json {
+        print_json(&ran.reports)?;
+    } else {
+        for (name, report) in &ran.reports {
+            print(format!("\n{name}"))?;
+            print_report(report)?;
+        }
+    }
+    ran.failed.map_or(Ok(()), Err)
 }
 
 fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::place::{Placed, file_problems};
-use super::{Experiment, environment, layers, load_with, place};
+use super::suite::load_every_profile;
+use super::{Experiment, Suite, environment, is_suite, layers, load_with, place};
 use crate::error::{Error, Kind, Problem, Result};
 
 /// One file that was found to be in order.
@@ -15,6 +16,8 @@ pub struct Checked {
     /// What it describes; absent for a file in a folder named `base`, which is for others to
     /// build on and only has to be TOML.
     pub experiment: Option<Experiment>,
+    /// The suite under its own profile, if the file is one; every other profile is in order too.
+    pub suite: Option<Suite>,
 }
 
 /// Files and, through all their folders, every `*.toml` in folders, sorted, each once.
@@ -66,8 +69,17 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     let environment = environment();
     let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
     for path in files {
-        match check_file(&path, &environment) {
-            Ok(experiment) => checked.push(Checked { path, experiment }),
+        let found = if is_suite(&path) {
+            load_every_profile(&path).map(|suite| (None, Some(suite)))
+        } else {
+            check_file(&path, &environment).map(|experiment| (experiment, None))
+        };
+        match found {
+            Ok((experiment, suite)) => checked.push(Checked {
+                path,
+                experiment,
+                suite,
+            }),
             Err(Error::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
         }

@@ -26,6 +26,7 @@ mod point;
 mod problems;
 pub mod schema;
 pub mod shape;
+mod suite;
 mod sweep;
 mod tree;
 mod validate;
@@ -44,6 +45,7 @@ pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
 pub use point::{Point, to_toml};
+pub use suite::{Member, Suite, is_suite, load_suite};
 
 use crate::error::{Error, Problem, Result};
 use layers::Fault;
@@ -60,6 +62,8 @@ pub struct Experiment {
     pub name: String,
     /// The file.
     pub path: PathBuf,
+    /// The profile of the suite that it is run in; absent outside a suite.
+    pub profile: Option<String>,
     /// Every point is run with each of these.
     pub seeds: Vec<u64>,
     /// What the points are called, in their order; empty if the file does not say.
@@ -151,6 +155,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
             Ok(Experiment {
                 name,
                 path,
+                profile: None,
                 seeds,
                 labels,
                 figures,

@@ -13,6 +13,7 @@ pub mod plan;
 mod preflight;
 pub mod runs;
 pub mod stage;
+pub mod suite;
 pub mod summary;
 
 use std::path::{Path, PathBuf};

@@ -230,7 +230,12 @@ pub(super) fn origin(experiment: &Experiment) -> String {
         trained("pretrain", &pretrain),
         trained("finetune", &finetune),
     ];
-    let stages: Vec<String> = stages.into_iter().flatten().collect();
+    let profile = experiment.profile.as_ref();
+    let profile = profile.map(|profile| format!("profile {profile}"));
+    let stages: Vec<String> = profile
+        .into_iter()
+        .chain(stages.into_iter().flatten())
+        .collect();
     if stages.is_empty() {
         return experiment.name.clone();
     }
