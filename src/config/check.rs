@@ -44,7 +44,7 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// The experiment files at and below `paths`, in the order of these and each once; files in a folder
-/// named `base` are for others to build on and left out.
+/// named `base` are for others to build on and left out, and so are suites that are not named.
 ///
 /// # Errors
 /// A path that is not there, or below which there is no `*.toml`.
@@ -52,7 +52,9 @@ pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in paths {
         for file in toml_files(std::slice::from_ref(path))? {
-            if !layers::is_base(&file) && !files.contains(&file) {
+            // A folder stands for its experiments; those of a suite are among them.
+            let is_other = layers::is_base(&file) || (file != *path && is_suite(&file));
+            if !is_other && !files.contains(&file) {
                 files.push(file);
             }
         }
@@ -70,7 +72,7 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
     for path in files {
         let found = if is_suite(&path) {
-            load_every_profile(&path).map(|suite| (None, Some(suite)))
+            load_every_profile(&path, &environment).map(|suite| (None, Some(suite)))
         } else {
             check_file(&path, &environment).map(|experiment| (experiment, None))
         };

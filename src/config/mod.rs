@@ -45,7 +45,7 @@ pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
 pub use point::{Point, to_toml};
-pub use suite::{Member, Suite, is_suite, load_suite};
+pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
 use layers::Fault;
@@ -62,8 +62,8 @@ pub struct Experiment {
     pub name: String,
     /// The file.
     pub path: PathBuf,
-    /// The profile of the suite that it is run in; absent outside a suite.
-    pub profile: Option<String>,
+    /// The suite that it is run in, if it is in one.
+    pub suite: Option<Membership>,
     /// Every point is run with each of these.
     pub seeds: Vec<u64>,
     /// What the points are called, in their order; empty if the file does not say.
@@ -74,13 +74,37 @@ pub struct Experiment {
     pub points: Vec<Point>,
 }
 
+impl Experiment {
+    /// What a command has to be told to mean it: its file, or its suite's with the profile.
+    pub fn argument(&self) -> String {
+        match &self.suite {
+            None => self.path.display().to_string(),
+            Some(Membership { path, profile }) => {
+                format!("{} --profile {profile}", path.display())
+            }
+        }
+    }
+}
+
 /// Reads an experiment file, its bases, the `ATTNLAB_` variables of the environment and
 /// `overrides`, each `key=value` as given to `--set`.
 ///
 /// # Errors
 /// [`Error::Problems`] with everything that is wrong, sorted by file and line.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment> {
+    refuse_suite(path)?;
     load_with(path, overrides, &environment())
+}
+
+/// A suite is no experiment: which commands take it.
+fn refuse_suite(path: &Path) -> Result<()> {
+    if !is_suite(path) {
+        return Ok(());
+    }
+    let message = format!("{} is a suite of experiments", path.display());
+    Err(Error::usage(message).help(
+        "run, plan, plot, report and clean take a suite; here, name one of its experiments",
+    ))
 }
 
 /// Reads a file that is complete in itself, such as a run's `resolved.toml`: whatever the environment
@@ -155,7 +179,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
             Ok(Experiment {
                 name,
                 path,
-                profile: None,
+                suite: None,
                 seeds,
                 labels,
                 figures,

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use super::merged::Merged;
 use super::place::Places;
 use super::sweep::FRAME_KEYS;
-use super::{Experiment, environment, json_schema, resolve, tree};
+use super::{Experiment, environment, json_schema, refuse_suite, resolve, tree};
 use crate::error::Result;
 
 /// An experiment that can say where each of its values comes from.
@@ -42,6 +42,7 @@ pub struct Setting {
 /// # Errors
 /// As [`load`](super::load).
 pub fn origins(path: &Path, set: &[String]) -> Result<Origins> {
+    refuse_suite(path)?;
     origins_with(path, set, &environment())
 }
 

@@ -131,7 +131,7 @@ impl Origin {
             directory: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
             environment: variables.collect(),
             experiment: shown(&experiment.path),
-            profile: experiment.profile.clone(),
+            profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
             seed,
             git: self.git.clone(),
             program: self.program.clone(),

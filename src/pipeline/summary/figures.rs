@@ -230,8 +230,8 @@ pub(super) fn origin(experiment: &Experiment) -> String {
         trained("pretrain", &pretrain),
         trained("finetune", &finetune),
     ];
-    let profile = experiment.profile.as_ref();
-    let profile = profile.map(|profile| format!("profile {profile}"));
+    let suite = experiment.suite.as_ref();
+    let profile = suite.map(|suite| format!("profile {}", suite.profile));
     let stages: Vec<String> = profile
         .into_iter()
         .chain(stages.into_iter().flatten())
