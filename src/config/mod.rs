@@ -102,9 +102,8 @@ fn refuse_suite(path: &Path) -> Result<()> {
         return Ok(());
     }
     let message = format!("{} is a suite of experiments", path.display());
-    Err(Error::usage(message).help(
-        "run, plan, plot, report and clean take a suite; here, name one of its experiments",
-    ))
+    Err(Error::usage(message)
+        .help("run, plan, plot, report and clean take a suite; here, name one of its experiments"))
 }
 
 /// Reads a file that is complete in itself, such as a run's `resolved.toml`: whatever the environment

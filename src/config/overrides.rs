@@ -95,7 +95,11 @@ pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> 
             return None;
         }
         let key = key.to_lowercase().split("__").map(str::to_owned).collect();
-        Some(Override::new(format!("environment {name}"), key, value(text)))
+        Some(Override::new(
+            format!("environment {name}"),
+            key,
+            value(text),
+        ))
     };
     variables.into_iter().filter_map(setting).collect()
 }

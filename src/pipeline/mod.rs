@@ -151,7 +151,7 @@ pub fn finish(
         ))
         .help(format!(
             "`attnlab run {}` makes one; a run with --set or --results is found with the same",
-            experiment.path.display()
+            experiment.argument()
         )));
     }
     // Two processes may finish runs of one experiment; they draw one after the other.

@@ -1,16 +1,16 @@
 //! The members of a suite, one after the other; stages that they share are done once.
 
 use super::{Options, Report};
-use crate::config::Experiment;
+use crate::config::{Experiment, Member, Suite};
 use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::stop::Stop;
 
 /// What a suite leaves behind.
 #[derive(Debug)]
-pub struct Ran {
-    /// Each member that has results, by name, in order.
-    pub reports: Vec<(String, Report)>,
+pub struct Ran<'a> {
+    /// Each member that has results, in order.
+    pub reports: Vec<(&'a Member, Report)>,
     /// The members that failed while others were finished.
     pub failed: Option<Error>,
 }
@@ -20,37 +20,56 @@ pub struct Ran {
 /// # Errors
 /// As for one experiment; without `keep_going` the first member that fails ends the suite. The
 /// message names the member.
-pub fn run(
-    members: &[Experiment],
+pub fn run<'a>(
+    suite: &'a Suite,
     options: &Options,
     progress: &Progress,
     stop: &Stop,
-) -> Result<Ran> {
+) -> Result<Ran<'a>> {
+    each(suite, options.keep_going, |experiment| {
+        super::run(experiment, options, progress, stop)
+    })
+}
+
+/// Does `work` for every member, in order. A member of which only a part fails counts as failed.
+///
+/// # Errors
+/// A member fails and the others are not to be finished, or all fail.
+pub fn each(
+    suite: &Suite,
+    keep_going: bool,
+    mut work: impl FnMut(&Experiment) -> Result<Report>,
+) -> Result<Ran<'_>> {
     let (mut reports, mut failures) = (vec![], vec![]);
-    for member in members {
-        let named = |error: Error| error.in_file(&member.path);
-        match super::run(member, options, progress, stop) {
+    for member in &suite.members {
+        let named = |error: Error| error.in_file(&member.experiment.path);
+        match work(&member.experiment) {
             Ok(mut report) => {
                 failures.extend(report.failed.take().map(named));
-                reports.push((member.name.clone(), report));
+                reports.push((member, report));
             }
-            Err(error) if error.is_interruption() || !options.keep_going => {
-                return Err(named(error));
-            }
+            Err(error) if error.is_interruption() || !keep_going => return Err(named(error)),
             Err(error) => failures.push(named(error)),
         }
     }
+    let Some(first) = failures.first() else {
+        let failed = None;
+        return Ok(Ran { reports, failed });
+    };
+    let help = first.what_to_do();
+    let help = help
+        .unwrap_or("the same command tries them again")
+        .to_owned();
     let lines: Vec<String> = failures.iter().map(Error::message).collect();
     let told = format!(
         "{} of {} members failed\n  {}",
         failures.len(),
-        members.len(),
+        suite.members.len(),
         lines.join("\n  ")
     );
-    let failed = match (failures.is_empty(), reports.is_empty()) {
-        (true, _) => None,
-        (false, true) => return Err(Error::run(told)),
-        (false, false) => Some(Error::partly(told)),
-    };
+    if reports.is_empty() {
+        return Err(Error::run(told).help(help));
+    }
+    let failed = Some(Error::partly(told).help(help));
     Ok(Ran { reports, failed })
 }

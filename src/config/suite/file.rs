@@ -61,9 +61,7 @@ impl Source {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| Error::io(Kind::Config, "read", path, cause))?;
         let file: File = toml::from_str(&text).map_err(|cause| {
-            let position = cause
-                .span()
-                .map(|span| locate::position(&text, span.start));
+            let position = cause.span().map(|span| locate::position(&text, span.start));
             let message = layers::one_line(cause.message());
             Error::Problems(vec![problem(in_file(path, position), message)])
         })?;

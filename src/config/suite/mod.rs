@@ -74,7 +74,11 @@ impl Loaded {
     pub fn into_experiments(self) -> Vec<Experiment> {
         match self {
             Self::Experiment(experiment) => vec![experiment],
-            Self::Suite(suite) => suite.members.into_iter().map(|one| one.experiment).collect(),
+            Self::Suite(suite) => suite
+                .members
+                .into_iter()
+                .map(|one| one.experiment)
+                .collect(),
         }
     }
 }
@@ -110,10 +114,7 @@ pub fn load_suite(path: &Path, profile: Option<&str>, set: &[String]) -> Result<
 }
 
 /// Reads a suite under each of its profiles; gives it under the one that the file says.
-pub(super) fn load_every_profile(
-    path: &Path,
-    environment: &[(String, String)],
-) -> Result<Suite> {
+pub(super) fn load_every_profile(path: &Path, environment: &[(String, String)]) -> Result<Suite> {
     let suite = load_suite_with(path, None, &[], environment)?;
     let mut problems = vec![];
     for name in suite.profiles.iter().filter(|name| **name != suite.profile) {
@@ -295,7 +296,8 @@ fn own(
                 let known: Vec<&str> = known.iter().map(String::as_str).collect();
                 let path = plain[number].path.display();
                 let meant = wording::nearest(figure, &known);
-                let meant = meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
+                let meant =
+                    meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
                 let message = format!("{path} has no figure `{figure}`{meant}");
                 problems.push(source.problem(&written, message));
                 continue;

@@ -79,7 +79,10 @@ impl Plain {
 
     /// The names of its figures.
     pub(super) fn figures(&self) -> Vec<String> {
-        let figures = self.trees.iter().filter_map(|tree| tree.get("figures")?.as_object());
+        let figures = self
+            .trees
+            .iter()
+            .filter_map(|tree| tree.get("figures")?.as_object());
         figures.flat_map(|table| table.keys().cloned()).collect()
     }
 
@@ -95,7 +98,9 @@ impl Plain {
             }
         }
         let mut found = vec![];
-        self.trees.iter().for_each(|tree| below(tree, "", &mut found));
+        self.trees
+            .iter()
+            .for_each(|tree| below(tree, "", &mut found));
         found
     }
 }
