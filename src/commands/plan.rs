@@ -255,8 +255,12 @@ fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u6
         count(stages, "stage")
     );
     let unfinished = runs.iter().filter(|run| !run.done).count();
+    let mut stages = runs.iter().flat_map(|run| &run.stages);
     if number == 0 {
         return match unfinished {
+            _ if stages.any(|stage| stage.action == "shared") => {
+                format!("{all}, none to do that is not done above")
+            }
             0 => format!("{all}, all done before"),
             n => format!(
                 "{all}, all done before; the files of {} are put back",

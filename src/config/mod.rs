@@ -5,7 +5,7 @@
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
 //! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
 //! `validate` (rules about values), `place` and `locate` (where the user wrote it), `origins` (the
-//! answer to whoever asks).
+//! answer to whoever asks), `suite` (several experiments as one).
 //!
 //! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
 //! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else

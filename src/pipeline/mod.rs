@@ -3,7 +3,7 @@
 //! In reading order: [`stage`] (what a result depends on, and so its key), [`plan`] (which stages
 //! there are and why each runs or is reused), `execute` (doing them, several at once), `work` (one
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
-//! folder from its stages), [`summary`] and `figures` (from files alone).
+//! folder from its stages), [`summary`] and `figures` (from files alone), [`suite`] (several experiments).
 
 pub mod clean;
 pub mod compare;

@@ -11,6 +11,7 @@ mod order;
 mod origins;
 mod repository;
 mod rules;
+mod suites;
 mod sweeps;
 
 use std::path::{Path, PathBuf};
