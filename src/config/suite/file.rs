@@ -62,7 +62,7 @@ impl Source {
             .map_err(|cause| Error::io(Kind::Config, "read", path, cause))?;
         let file: File = toml::from_str(&text).map_err(|cause| {
             let position = cause.span().map(|span| locate::position(&text, span.start));
-            let message = layers::one_line(cause.message());
+            let message = layers::one_line(cause.message()).replace(" field ", " key ");
             Error::Problems(vec![problem(in_file(path, position), message)])
         })?;
         let source = Self {

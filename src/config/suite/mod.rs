@@ -221,27 +221,12 @@ fn lay_out(
     );
     let own = own(source, profile, plain, &mut problems);
     for setting in shared {
-        match receivers(&setting, plain) {
-            Err(problem) => problems.push(problem),
-            Ok(receivers) => {
-                for (number, _) in receivers.iter().enumerate().filter(|(_, takes)| **takes) {
-                    match plain[number].swept(&setting.key) {
-                        None => layers[number].push(setting.clone()),
-                        // The member says itself what its sweep is under this profile.
-                        Some(_) if own[number].iter().any(Override::is_axis) => {}
-                        Some(axis) => {
-                            let path = plain[number].path.display();
-                            let message = format!("the sweep of {path} sets `{axis}` itself");
-                            problems.push(Problem {
-                                help: Some(format!(
-                                    "give that member its own sweep: profiles.{profile} = \
-                                     {{ \"sweep.…\" = […] }}"
-                                )),
-                                ..problem(setting.place.clone(), message)
-                            });
-                        }
-                    }
-                }
+        for number in receivers(&setting, plain, &mut problems) {
+            match plain[number].swept(&setting.key) {
+                None => layers[number].push(setting.clone()),
+                // The member says itself what its sweep is under this profile.
+                Some(_) if own[number].iter().any(Override::is_axis) => {}
+                Some(axis) => problems.push(swept(&setting, axis, &plain[number], profile)),
             }
         }
     }
@@ -252,13 +237,8 @@ fn lay_out(
     problems.extend(wrong);
     let outside = overrides::from_environment(environment).into_iter();
     for setting in outside.chain(from_set).flat_map(Override::flat) {
-        match receivers(&setting, plain) {
-            Err(problem) => problems.push(problem),
-            Ok(receivers) => {
-                let takers = layers.iter_mut().zip(receivers);
-                let takers = takers.filter(|(_, takes)| *takes);
-                takers.for_each(|(layers, _)| layers.push(setting.clone()));
-            }
+        for number in receivers(&setting, plain, &mut problems) {
+            layers[number].push(setting.clone());
         }
     }
     let (mut experiments, mut of_members) = (vec![], Vec::<(usize, Problem)>::new());
@@ -276,6 +256,19 @@ fn lay_out(
     match problems.is_empty() {
         true => Ok(experiments),
         false => Err(Error::Problems(problems)),
+    }
+}
+
+/// A profile would set what the sweep of a member sets.
+fn swept(setting: &Override, axis: &str, member: &Plain, profile: &str) -> Problem {
+    let path = member.path.display();
+    let help = format!("give that member its own: profiles.{profile} = {{ \"sweep.…\" = […] }}");
+    Problem {
+        help: Some(help),
+        ..problem(
+            setting.place.clone(),
+            format!("the sweep of {path} sets `{axis}` itself"),
+        )
     }
 }
 

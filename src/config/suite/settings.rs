@@ -106,40 +106,45 @@ impl Plain {
 }
 
 /// The members that a setting goes to: those with its table. An axis goes to those that have it, or
-/// else to those that have the table of its key.
-///
-/// # Errors
-/// It would go to none.
-pub(super) fn receivers(setting: &Override, members: &[Plain]) -> Result<Vec<bool>, Problem> {
-    let takers = |key: &[String]| -> Vec<bool> {
-        let takers = members.iter().map(|member| member.takes(key));
-        takers.collect()
+/// else to those that its key goes to. That it goes to none is a problem.
+pub(super) fn receivers(
+    setting: &Override,
+    members: &[Plain],
+    problems: &mut Vec<Problem>,
+) -> Vec<usize> {
+    let takers = |key: &[String]| -> Vec<usize> {
+        let numbers = 0..members.len();
+        numbers
+            .filter(|&number| members[number].takes(key))
+            .collect()
     };
-    let own = takers(&setting.key);
-    if own.contains(&true) {
-        return Ok(own);
-    }
-    let key = match &setting.key[..] {
-        [sweep, axis] if sweep == "sweep" => tree::split(axis),
-        key => key.to_vec(),
+    let mut found = takers(&setting.key);
+    let axis = match &setting.key[..] {
+        [_, axis] if setting.is_axis() && axis != "_" => Some(tree::split(axis)),
+        _ => None,
     };
-    let is_axis = key != setting.key;
-    if is_axis && key.len() > 1 {
-        let takers = takers(&key);
-        if takers.contains(&true) {
-            return Ok(takers);
-        }
+    if let (true, Some(key)) = (found.is_empty(), &axis) {
+        found = takers(key);
     }
-    Err(no_receiver(setting, &key, members))
+    if found.is_empty() {
+        problems.push(no_receiver(
+            setting,
+            axis.as_ref().unwrap_or(&setting.key),
+            members,
+        ));
+    }
+    found
 }
 
 fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem {
     let shown = tree::dotted(&setting.key);
-    let Some((_, table @ [_, ..])) = key.split_last() else {
+    let table = key
+        .split_last()
+        .map_or(String::new(), |(_, table)| table.join("."));
+    if table == "sweep" {
         let message = format!("`{shown}` goes to no member: none has that axis");
         return problem(setting.place.clone(), message);
-    };
-    let table = table.join(".");
+    }
     let mut tables: Vec<String> = members.iter().flat_map(Plain::tables).collect();
     tables.sort();
     tables.dedup();

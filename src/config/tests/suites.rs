@@ -225,7 +225,7 @@ fn members_that_would_share_a_folder_are_refused() {
     let path = scratch.path("suite.toml");
     let said = scratch.error(load_suite_with(&path, None, &[], &[]));
     assert!(
-        said.starts_with("error: suite.toml:20:1: the results of both.toml and "),
+        said.starts_with("error: suite.toml:21:1: the results of both.toml and "),
         "{said}"
     );
     assert!(
