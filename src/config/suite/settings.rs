@@ -182,7 +182,7 @@ fn collect(
     found: &mut Vec<Override>,
 ) {
     for (name, value) in table {
-        let written = [written, &[name.clone()]].concat();
+        let written = [written, std::slice::from_ref(name)].concat();
         let key = [above, &tree::split(name)].concat();
         match value {
             toml::Value::Table(inner) if !inner.is_empty() => {
