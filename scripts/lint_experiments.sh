@@ -25,6 +25,7 @@ if [ ! -x "$taplo" ]; then
         cannot "taplo cannot be installed (see $venv/log)"
 fi
 
+# A suite has no line that leads to the schema, so of it only the TOML is checked.
 "$taplo" lint --no-auto-config 'experiments/**/*.toml'
 
 # A linter that found no schema would accept anything: each of these must be refused.

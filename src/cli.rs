@@ -1,5 +1,7 @@
 //! The command line: clap types, and one match.
 
+mod arguments;
+
 use std::path::PathBuf;
 use std::process::ExitCode;
 
@@ -7,7 +9,8 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 
 use crate::commands;
 use crate::error::Result;
-use crate::progress::Verbosity;
+use arguments::at_least_one;
+pub use arguments::{DataArgs, ExperimentArgs, Plan, Run, SuiteArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
@@ -23,12 +26,13 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run an experiment: every point of its sweep with every seed, then its figures
+    /// Run an experiment: every point of its sweep with every seed, then its figures; or a suite
     #[command(after_help = "\
 Examples:
   attnlab run experiments/quickstart.toml
   attnlab run experiments/birthplace/vanilla.toml --data ~/data --set pretrain.epochs=2
-  ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml")]
+  ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml
+  attnlab run experiments/assignment.toml --profile short")]
     Run(Run),
     /// Say what a run would do and why, and what it would cost; nothing is written
     #[command(after_help = "\
@@ -94,6 +98,8 @@ Example:
     Plot {
         #[command(flatten)]
         experiment: ExperimentArgs,
+        #[command(flatten)]
+        suite: SuiteArgs,
         /// Results as JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -103,7 +109,8 @@ Example:
 Examples:
   attnlab report experiments/quickstart.toml
   attnlab report experiments/birthplace --out report
-  attnlab report experiments/quickstart.toml --set pretrain.epochs=2 --results short")]
+  attnlab report experiments/quickstart.toml --set pretrain.epochs=2 --results short
+  attnlab report experiments/assignment.toml --profile short")]
     Report(Report),
     /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
     #[command(after_help = "\
@@ -225,6 +232,8 @@ pub struct Clean {
     /// Override a key of these experiments, as for the runs that are to stay
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
     /// The folder of all results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
@@ -242,12 +251,14 @@ pub struct Clean {
 /// The arguments of `attnlab report`.
 #[derive(Debug, Args)]
 pub struct Report {
-    /// Experiments, or folders to search for *.toml
+    /// Experiments, or folders to search for *.toml; or one suite
     #[arg(required = true, value_name = "FILE|FOLDER")]
     pub(crate) paths: Vec<PathBuf>,
     /// Override a key of the experiments, as for their runs
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
     /// The folder of all results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
@@ -314,83 +325,6 @@ Examples:
     },
 }
 
-/// The arguments of `attnlab plan`.
-#[derive(Debug, Args)]
-pub struct Plan {
-    #[command(flatten)]
-    pub(crate) experiment: ExperimentArgs,
-    #[command(flatten)]
-    pub(crate) data: DataArgs,
-    /// Do what is done already once more, in place of what there is
-    #[arg(long)]
-    pub(crate) again: bool,
-    /// As JSON, for scripts
-    #[arg(long)]
-    pub(crate) json: bool,
-}
-
-/// The arguments of `attnlab run`.
-#[derive(Debug, Args)]
-pub struct Run {
-    #[command(flatten)]
-    pub(crate) plan: Plan,
-    /// Only say what would be done, as `attnlab plan` does
-    #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
-    dry_run: bool,
-    /// Finish the other runs when one fails; the exit code then is 4
-    #[arg(long, short)]
-    pub(crate) keep_going: bool,
-    /// So many stages at once, each with an equal share of the processor's threads
-    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
-    pub(crate) jobs: usize,
-    /// Say nothing but results and errors
-    #[arg(long, short)]
-    quiet: bool,
-    /// Say more: where each run's files are and when its weights are kept
-    #[arg(long, short, conflicts_with = "quiet")]
-    verbose: bool,
-}
-
-impl Run {
-    /// How much the run says.
-    pub(crate) fn verbosity(&self) -> Verbosity {
-        match (self.quiet, self.verbose) {
-            (true, _) => Verbosity::Quiet,
-            (false, true) => Verbosity::Verbose,
-            (false, false) => Verbosity::Normal,
-        }
-    }
-}
-
-/// Which experiment, and where its results are.
-#[derive(Debug, Args)]
-pub struct ExperimentArgs {
-    /// The experiment, a TOML file
-    pub(crate) file: PathBuf,
-    /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
-    #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
-    /// The folder of all results
-    #[arg(long, value_name = "FOLDER", default_value = "results")]
-    pub(crate) results: PathBuf,
-}
-
-/// Where fetched data is.
-#[derive(Debug, Args)]
-pub struct DataArgs {
-    /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
-    #[arg(long = "data", value_name = "FOLDER")]
-    pub(crate) directory: Option<PathBuf>,
-}
-
-fn at_least_one(text: &str) -> Result<usize, String> {
-    match text.parse() {
-        Ok(0) => Err("at least 1 is needed".to_owned()),
-        Ok(n) => Ok(n),
-        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
-    }
-}
-
 /// The whole program: parses, runs, prints an error once, and gives the exit code.
 pub fn main() -> ExitCode {
     crate::ops::allocator::keep_freed_memory();
@@ -414,7 +348,11 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Shapes { json } => commands::check::shapes(json),
         Command::Show { file, set, json } => commands::show::show(&file, &set, json),
         Command::Schema => commands::schema::schema(),
-        Command::Plot { experiment, json } => commands::plot(&experiment, json),
+        Command::Plot {
+            experiment,
+            suite,
+            json,
+        } => commands::plot(&experiment, suite.profile.as_deref(), json),
         Command::Report(args) => commands::report::report(&args),
         Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
         Command::Ask {

@@ -4,6 +4,7 @@
 //!
 //! ```text
 //! experiments/**/*.toml ─ config::load ─ Experiment ─ sweep × seeds ─ plan: [run: [stage]]
+//!    a suite ─ config::load_suite, under a profile ─ [Experiment], one after the other ─ one report
 //!    stage ─ key: BLAKE3 of settings read, inputs, code ─┬─ its results are there: reused
 //!                                                        └─ execute, from its last checkpoint
 //!    execute ─ model::registry ─ Box<dyn Trainable> ┐
@@ -24,8 +25,8 @@
 //! | room | what it knows |
 //! |---|---|
 //! | [`cli`] | the command line; `commands` (private) does what it says |
-//! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual |
-//! | [`pipeline`] | [`pipeline::run`]: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on |
+//! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
+//! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |

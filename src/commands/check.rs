@@ -17,7 +17,14 @@ pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     }
     for checked in checked? {
         let says = match &checked.experiment {
-            None => "a base for others".to_owned(),
+            None => match &checked.suite {
+                Some(suite) => {
+                    let (members, profiles) = (suite.members.len(), suite.profiles.len());
+                    let profiles = count(profiles, "profile");
+                    format!("a suite of {}, {profiles}", count(members, "experiment"))
+                }
+                None => "a base for others".to_owned(),
+            },
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
                 let note = if experiment.points.iter().all(is_compiled) {
@@ -50,6 +57,7 @@ fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
             "file": one.path,
             "points": experiment.map(|experiment| experiment.points.len()),
             "seeds": experiment.map(|experiment| &experiment.seeds),
+            "members": one.suite.as_ref().map(|suite| suite.members.len()),
             "compiled": experiment.map(|experiment| experiment.points.iter().all(is_compiled)),
         })
     };

@@ -11,9 +11,12 @@ use crate::pipeline::clean::{Litter, find, free};
 
 /// `attnlab clean`.
 pub(crate) fn clean(args: &Clean) -> Result<()> {
-    let load = |file: &std::path::PathBuf| config::load(file, &args.set);
-    let experiments: Result<Vec<_>> = args.files.iter().map(load).collect();
-    let litter = find(&args.results, &experiments?);
+    let profile = args.suite.profile.as_deref();
+    let mut experiments = vec![];
+    for file in &args.files {
+        experiments.extend(config::load_any(file, profile, &args.set)?.into_experiments());
+    }
+    let litter = find(&args.results, &experiments);
     if args.json {
         return print_json(&litter.iter().map(row).collect::<Vec<_>>());
     }

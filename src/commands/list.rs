@@ -6,8 +6,8 @@ use serde::Serialize;
 
 use super::{count, print, print_json};
 use crate::cli::List;
-use crate::config;
 use crate::config::shape::ATTENTION_KINDS;
+use crate::config::{self, Experiment};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
@@ -18,8 +18,16 @@ struct ExperimentRow {
     file: PathBuf,
     /// The first line of the file, where it says what it asks.
     question: Option<String>,
-    points: usize,
-    seeds: usize,
+    /// Of an experiment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    points: Option<usize>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    seeds: Option<usize>,
+    /// Of a suite: its experiments, and its profiles.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    members: Vec<PathBuf>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    profiles: Vec<String>,
     /// Whether all its model shapes are in this binary.
     compiled: bool,
 }
@@ -45,30 +53,58 @@ pub(crate) fn list(what: &List) -> Result<()> {
 fn experiments(folder: &Path, json: bool) -> Result<()> {
     let checked = config::check(&[folder.to_owned()])?;
     let row = |one: config::Checked| {
-        let experiment = one.experiment?;
-        Some(ExperimentRow {
-            question: config::question(&one.path),
-            points: experiment.points.len(),
-            seeds: experiment.seeds.len(),
-            compiled: experiment.points.iter().all(super::is_compiled),
-            file: one.path,
-        })
+        let question = config::question(&one.path);
+        let compiled = |one: &Experiment| one.points.iter().all(super::is_compiled);
+        let row = match (one.experiment, one.suite) {
+            (Some(experiment), _) => ExperimentRow {
+                question,
+                points: Some(experiment.points.len()),
+                seeds: Some(experiment.seeds.len()),
+                members: vec![],
+                profiles: vec![],
+                compiled: compiled(&experiment),
+                file: one.path,
+            },
+            (None, Some(suite)) => {
+                let members = suite.members.into_iter().map(|member| member.experiment);
+                let members: Vec<Experiment> = members.collect();
+                ExperimentRow {
+                    question,
+                    points: None,
+                    seeds: None,
+                    compiled: members.iter().all(compiled),
+                    members: members.into_iter().map(|member| member.path).collect(),
+                    profiles: suite.profiles,
+                    file: one.path,
+                }
+            }
+            (None, None) => return None,
+        };
+        Some(row)
     };
     let rows: Vec<ExperimentRow> = checked.into_iter().filter_map(row).collect();
     if json {
         return print_json(&rows);
     }
     for row in rows {
-        let (points, seeds) = (count(row.points, "point"), count(row.seeds, "seed"));
+        let what = match (row.points, row.seeds) {
+            (Some(points), Some(seeds)) => {
+                format!("{} × {}", count(points, "point"), count(seeds, "seed"))
+            }
+            _ => {
+                let (members, profiles) = (row.members.len(), row.profiles.join(", "));
+                format!(
+                    "a suite of {}; profiles {profiles}",
+                    count(members, "experiment")
+                )
+            }
+        };
         let note = if row.compiled {
             ""
         } else {
             ", not in this binary"
         };
-        print(format!(
-            "{}  ({points} × {seeds}{note})",
-            row.file.display()
-        ))?;
+        print(format!("{}  ({what}{note})", row.file.display()))?;
         row.question
             .map_or(Ok(()), |question| print(format!("    {question}")))?;
     }

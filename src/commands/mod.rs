@@ -11,6 +11,7 @@ pub(crate) mod plan;
 pub(crate) mod report;
 pub(crate) mod schema;
 pub(crate) mod show;
+mod suite;
 pub(crate) mod trained;
 
 use std::fmt::Display;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use crate::cli::{ExperimentArgs, Plan, Run};
 use crate::config::schema::Settings;
-use crate::config::{self, Point};
+use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
 use crate::model::registry;
@@ -30,16 +31,24 @@ use crate::stop::Stop;
 
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
-    let experiment = &args.plan.experiment;
-    let experiment = config::load(&experiment.file, &experiment.set)?;
+    let ExperimentArgs { file, set, results } = &args.plan.experiment;
+    let loaded = config::load_any(file, args.plan.suite.profile.as_deref(), set)?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;
     let speaks = progress.clone();
     stop.answer(move || speaks.say("stopping after this step; Ctrl-C again quits at once"));
-    let report = pipeline::run(&experiment, &options, &progress, &stop)?;
-    show_report(&report, args.plan.json)?;
-    report.failed.map_or(Ok(()), Err)
+    match &loaded {
+        Loaded::Experiment(experiment) => {
+            let report = pipeline::run(experiment, &options, &progress, &stop)?;
+            show_report(&report, args.plan.json)?;
+            report.failed.map_or(Ok(()), Err)
+        }
+        Loaded::Suite(suite) => {
+            let ran = pipeline::suite::run(suite, &options, &progress, &stop)?;
+            suite::tell(suite, ran, results, args.plan.json)
+        }
+    }
 }
 
 fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
@@ -53,15 +62,16 @@ fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
 }
 
 /// `attnlab plot`.
-pub(crate) fn plot(args: &ExperimentArgs, json: bool) -> Result<()> {
-    let experiment = config::load(&args.file, &args.set)?;
-    let report = pipeline::finish(
-        &experiment,
-        &args.results,
-        &Progress::new(Verbosity::Normal),
-        &Stop::default(),
-    )?;
-    show_report(&report, json)
+pub(crate) fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> {
+    let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
+    let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
+    match &config::load_any(&args.file, profile, &args.set)? {
+        Loaded::Experiment(experiment) => show_report(&finish(experiment)?, json),
+        Loaded::Suite(suite) => {
+            let ran = pipeline::suite::each(suite, true, finish)?;
+            suite::tell(suite, ran, &args.results, json)
+        }
+    }
 }
 
 /// Accuracies and figures, for a script or for a person.

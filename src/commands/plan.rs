@@ -1,12 +1,13 @@
 //! `attnlab plan`: what a run would do and why, and what it would cost.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use serde::Serialize;
 
 use super::{count, megabytes, print, print_json, thousands};
 use crate::cli;
-use crate::config;
+use crate::config::{self, Experiment, Loaded, Suite};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
@@ -16,30 +17,117 @@ use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
 pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
-    let experiment = config::load(&args.experiment.file, &args.experiment.set)?;
+    let (file, set) = (&args.experiment.file, &args.experiment.set);
+    let mut above = BTreeMap::new();
+    match &config::load_any(file, args.suite.profile.as_deref(), set)? {
+        Loaded::Experiment(experiment) => {
+            let laid_out = make(experiment, args, &mut above)?;
+            if args.json {
+                return print_json(&laid_out);
+            }
+            print_plan(&laid_out)
+        }
+        Loaded::Suite(suite) => {
+            let experiments = suite.members.iter().map(|member| &member.experiment);
+            let laid_out = experiments.map(|experiment| make(experiment, args, &mut above));
+            let laid_out: Vec<Laid> = laid_out.collect::<Result<_>>()?;
+            let sum = Sum::of(suite, laid_out, above.len());
+            if args.json {
+                return print_json(&sum);
+            }
+            print(sum.headline())?;
+            sum.members.iter().try_for_each(|laid| {
+                print("")?;
+                print_plan(laid)
+            })
+        }
+    }
+}
+
+/// Lays out one experiment. `above` are the stages of the experiments before it, by key, with the
+/// experiment that has each first; its own are added.
+fn make(
+    experiment: &Experiment,
+    args: &cli::Plan,
+    above: &mut BTreeMap<String, String>,
+) -> Result<Laid> {
     let mut notices = vec![];
-    let plan = plan::make(&experiment, &super::options(args, false, 1), &mut |line| {
+    let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;
-    let estimates = estimate(&plan)?;
-    let laid_out = Laid {
-        notices,
-        ..lay_out(&plan, &estimates)
-    };
-    if args.json {
-        return print_json(&laid_out);
+    let mut estimates = estimate(&plan)?;
+    for (planned, estimate) in plan.stages.iter().zip(&mut estimates) {
+        if above.contains_key(&planned.stage.key) {
+            *estimate = None;
+        }
     }
-    print(headline(&laid_out))?;
-    laid_out
-        .notices
-        .iter()
-        .try_for_each(|line| print(format!("note: {line}")))?;
-    laid_out.runs.iter().try_for_each(print_run)
+    let laid_out = lay_out(&plan, &estimates, above);
+    for planned in &plan.stages {
+        let key = planned.stage.key.clone();
+        above.entry(key).or_insert_with(|| experiment.name.clone());
+    }
+    Ok(Laid {
+        notices,
+        ..laid_out
+    })
+}
+
+fn print_plan(laid: &Laid) -> Result<()> {
+    print(headline(laid))?;
+    let mut notices = laid.notices.iter();
+    notices.try_for_each(|line| print(format!("note: {line}")))?;
+    laid.runs.iter().try_for_each(print_run)
+}
+
+/// All members of a suite.
+#[derive(Serialize)]
+struct Sum<'a> {
+    suite: &'a str,
+    profile: &'a str,
+    members: Vec<Laid>,
+    /// Stages to do, each counted once.
+    stages_to_do: usize,
+    stages: usize,
+    /// Of all stages to do, one after another.
+    seconds: f64,
+    /// Of the largest stage.
+    memory_bytes: u64,
+}
+
+impl<'a> Sum<'a> {
+    fn of(suite: &'a Suite, members: Vec<Laid>, stages: usize) -> Self {
+        Self {
+            suite: &suite.name,
+            profile: &suite.profile,
+            stages_to_do: members.iter().map(|one| one.stages_to_do).sum(),
+            stages,
+            seconds: members.iter().map(|one| one.seconds).sum(),
+            memory_bytes: members
+                .iter()
+                .map(|one| one.memory_bytes)
+                .max()
+                .unwrap_or(0),
+            members,
+        }
+    }
+
+    fn headline(&self) -> String {
+        let what = format!("{}, profile {}", self.suite, self.profile);
+        let runs: Vec<&LaidRun> = self.members.iter().flat_map(|one| &one.runs).collect();
+        let experiments = count(self.members.len(), "experiment");
+        let to_do = (self.stages_to_do, self.seconds, self.memory_bytes);
+        summary(
+            &format!("{what}: {experiments}, "),
+            &runs,
+            self.stages,
+            to_do,
+        )
+    }
 }
 
 #[derive(Serialize)]
-struct Laid<'a> {
-    experiment: &'a str,
+struct Laid {
+    experiment: String,
     /// Checkpoints that cannot be used.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
@@ -78,7 +166,11 @@ struct LaidStage {
     seconds: Option<f64>,
 }
 
-fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
+fn lay_out(
+    plan: &Plan<'_>,
+    estimates: &[Option<Estimate>],
+    above: &BTreeMap<String, String>,
+) -> Laid {
     let mut first = vec![None; plan.stages.len()];
     let mut runs = vec![];
     for (number, run) in plan.runs.iter().enumerate() {
@@ -91,13 +183,17 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
                 Action::Resume { step } => ("resume", None, Some(*step)),
                 Action::Run { reason } => ("run", Some(reason.clone()), None),
             };
-            let shared = owner != number && action != "reuse";
+            let other = match above.get(&planned.stage.key) {
+                Some(experiment) => Some(format!("with {experiment}")),
+                None if owner != number => {
+                    let with = &plan.runs[owner];
+                    Some(format!("with {}, seed {}", with.label, with.seed))
+                }
+                None => None,
+            };
+            let shared = other.is_some() && action != "reuse";
             if shared {
-                let with = &plan.runs[owner];
-                (action, reason) = (
-                    "shared",
-                    Some(format!("with {}, seed {}", with.label, with.seed)),
-                );
+                (action, reason) = ("shared", other);
             }
             let estimate = estimates[index].as_ref().filter(|_| !shared);
             stages.push(LaidStage {
@@ -134,7 +230,7 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
     }
     let to_do = || estimates.iter().flatten();
     Laid {
-        experiment: &plan.experiment.name,
+        experiment: plan.experiment.name.clone(),
         notices: vec![],
         runs,
         stages_to_do: to_do().count(),
@@ -145,12 +241,27 @@ fn lay_out<'a>(plan: &'a Plan<'_>, estimates: &[Option<Estimate>]) -> Laid<'a> {
 }
 
 /// `quickstart: 2 runs, 5 stages, 3 to do: one after another about 40 s and 90 MB of memory`.
-fn headline(laid: &Laid<'_>) -> String {
-    let (runs, stages) = (count(laid.runs.len(), "run"), count(laid.stages, "stage"));
-    let all = format!("{}: {runs}, {stages}", laid.experiment);
-    let unfinished = laid.runs.iter().filter(|run| !run.done).count();
-    if laid.stages_to_do == 0 {
+fn headline(laid: &Laid) -> String {
+    let runs: Vec<&LaidRun> = laid.runs.iter().collect();
+    let to_do = (laid.stages_to_do, laid.seconds, laid.memory_bytes);
+    summary(&format!("{}: ", laid.experiment), &runs, laid.stages, to_do)
+}
+
+/// So many runs and stages, and of the stages to do their number, seconds and bytes.
+fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u64)) -> String {
+    let (number, seconds, memory_bytes) = to_do;
+    let all = format!(
+        "{start}{}, {}",
+        count(runs.len(), "run"),
+        count(stages, "stage")
+    );
+    let unfinished = runs.iter().filter(|run| !run.done).count();
+    let mut stages = runs.iter().flat_map(|run| &run.stages);
+    if number == 0 {
         return match unfinished {
+            _ if stages.any(|stage| stage.action == "shared") => {
+                format!("{all}, none to do that is not done above")
+            }
             0 => format!("{all}, all done before"),
             n => format!(
                 "{all}, all done before; the files of {} are put back",
@@ -159,10 +270,9 @@ fn headline(laid: &Laid<'_>) -> String {
         };
     }
     format!(
-        "{all}, {} to do: one after another about {} and {} of memory",
-        laid.stages_to_do,
-        in_words(Duration::from_secs_f64(laid.seconds)),
-        megabytes(laid.memory_bytes)
+        "{all}, {number} to do: one after another about {} and {} of memory",
+        in_words(Duration::from_secs_f64(seconds)),
+        megabytes(memory_bytes)
     )
 }
 

@@ -2,25 +2,38 @@
 
 use std::path::{Path, PathBuf};
 
+use super::suite::build_report;
 use super::{print, print_json};
 use crate::cli::Report;
-use crate::config::{self, Experiment};
-use crate::error::Result;
+use crate::config::{self, Experiment, Loaded};
+use crate::error::{Error, Result};
 use crate::pipeline::directory::experiment_folder;
 use crate::report::{Built, Document, Section, build};
 
 /// `attnlab report`.
 pub(crate) fn report(args: &Report) -> Result<()> {
     let files = config::experiment_files(&args.paths)?;
-    let load = |file: &PathBuf| config::load(file, &args.set);
-    let experiments: Vec<Experiment> = files.iter().map(load).collect::<Result<_>>()?;
-    let folder = match (&args.out, &experiments[..]) {
-        (Some(folder), _) => folder.clone(),
-        (None, [only]) => experiment_folder(only, &args.results).join("report"),
-        (None, _) => args.results.join("report"),
+    let profile = args.suite.profile.as_deref();
+    let load = |file: &PathBuf| config::load_any(file, profile, &args.set);
+    let mut loaded: Vec<Loaded> = files.iter().map(load).collect::<Result<_>>()?;
+    let is_suite = |one: &Loaded| matches!(one, Loaded::Suite(_));
+    let built = match &loaded[..] {
+        [Loaded::Suite(suite)] => build_report(suite, &args.results, args.out.as_deref())?,
+        several if several.iter().any(is_suite) => {
+            let error = Error::usage("a suite has a report of its own");
+            return Err(error.help("name the suite alone, or experiments and folders"));
+        }
+        _ => {
+            let experiments = loaded.drain(..).flat_map(Loaded::into_experiments);
+            let experiments: Vec<Experiment> = experiments.collect();
+            let folder = match (&args.out, &experiments[..]) {
+                (Some(folder), _) => folder.clone(),
+                (None, [only]) => experiment_folder(only, &args.results).join("report"),
+                (None, _) => args.results.join("report"),
+            };
+            build(&document(experiments, &args.results), &folder)?
+        }
     };
-    let document = document(experiments, &args.results);
-    let built = build(&document, &folder)?;
     if args.json {
         return print_json(&built);
     }

@@ -4,7 +4,8 @@ use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use super::place::{Placed, file_problems};
-use super::{Experiment, environment, layers, load_with, place};
+use super::suite::load_every_profile;
+use super::{Experiment, Suite, environment, is_suite, layers, load_with, place};
 use crate::error::{Error, Kind, Problem, Result};
 
 /// One file that was found to be in order.
@@ -15,6 +16,8 @@ pub struct Checked {
     /// What it describes; absent for a file in a folder named `base`, which is for others to
     /// build on and only has to be TOML.
     pub experiment: Option<Experiment>,
+    /// The suite under its own profile, if the file is one; every other profile is in order too.
+    pub suite: Option<Suite>,
 }
 
 /// Files and, through all their folders, every `*.toml` in folders, sorted, each once.
@@ -41,7 +44,7 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
 }
 
 /// The experiment files at and below `paths`, in the order of these and each once; files in a folder
-/// named `base` are for others to build on and left out.
+/// named `base` are for others to build on and left out, and so are suites that are not named.
 ///
 /// # Errors
 /// A path that is not there, or below which there is no `*.toml`.
@@ -49,7 +52,9 @@ pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in paths {
         for file in toml_files(std::slice::from_ref(path))? {
-            if !layers::is_base(&file) && !files.contains(&file) {
+            // A folder stands for its experiments; those of a suite are among them.
+            let is_other = layers::is_base(&file) || (file != *path && is_suite(&file));
+            if !is_other && !files.contains(&file) {
                 files.push(file);
             }
         }
@@ -66,8 +71,17 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     let environment = environment();
     let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
     for path in files {
-        match check_file(&path, &environment) {
-            Ok(experiment) => checked.push(Checked { path, experiment }),
+        let found = if is_suite(&path) {
+            load_every_profile(&path, &environment).map(|suite| (None, Some(suite)))
+        } else {
+            check_file(&path, &environment).map(|experiment| (experiment, None))
+        };
+        match found {
+            Ok((experiment, suite)) => checked.push(Checked {
+                path,
+                experiment,
+                suite,
+            }),
             Err(Error::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
         }

@@ -60,7 +60,7 @@ pub(super) fn syntax_errors(text: &str) -> Vec<(Position, String)> {
     errors.iter().map(one).collect()
 }
 
-fn position(text: &str, offset: usize) -> Position {
+pub(super) fn position(text: &str, offset: usize) -> Position {
     let before = text.get(..offset).unwrap_or(text);
     let line_start = before.rfind('\n').map_or(0, |newline| newline + 1);
     (

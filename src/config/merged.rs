@@ -33,11 +33,20 @@ impl Merged {
         set: &[String],
         environment: &[(String, String)],
     ) -> Result<Self> {
-        let layers = layers::read(path)
-            .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
         let (from_set, problems) = overrides::from_set(set);
         let mut overrides = overrides::from_environment(environment);
         overrides.extend(from_set);
+        let merged = Self::with(path, overrides)?;
+        Ok(Self { problems, ..merged })
+    }
+
+    /// Reads a file and its bases, and merges settings from elsewhere into them.
+    ///
+    /// # Errors
+    /// [`Error::Problems`] if a file of the chain cannot be read.
+    pub(super) fn with(path: &Path, overrides: Vec<Override>) -> Result<Self> {
+        let layers = layers::read(path)
+            .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
         let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
         let figment = overrides.iter().fold(layers.figment, merge);
         let root = figment
@@ -49,7 +58,7 @@ impl Merged {
             root,
             files,
             overrides,
-            problems,
+            problems: vec![],
         })
     }
 

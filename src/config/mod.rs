@@ -5,7 +5,7 @@
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
 //! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
 //! `validate` (rules about values), `place` and `locate` (where the user wrote it), `origins` (the
-//! answer to whoever asks).
+//! answer to whoever asks), `suite` (several experiments as one).
 //!
 //! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
 //! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else
@@ -26,6 +26,7 @@ mod point;
 mod problems;
 pub mod schema;
 pub mod shape;
+mod suite;
 mod sweep;
 mod tree;
 mod validate;
@@ -44,6 +45,7 @@ pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
 pub use point::{Point, PointSettings, to_toml};
+pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
 use layers::Fault;
@@ -62,6 +64,8 @@ pub struct Experiment {
     pub name: String,
     /// The file.
     pub path: PathBuf,
+    /// The suite that it is run in, if it is in one.
+    pub suite: Option<Membership>,
     /// Every point is run with each of these.
     pub seeds: Vec<u64>,
     /// What the points are called, in their order; empty if the file does not say.
@@ -77,6 +81,16 @@ impl Experiment {
     pub fn explores(&self) -> bool {
         let mut points = self.points.iter();
         points.any(|point| point.settings.exploration().is_some())
+    }
+
+    /// What a command has to be told to mean it: its file, or its suite's with the profile.
+    pub fn argument(&self) -> String {
+        match &self.suite {
+            None => self.path.display().to_string(),
+            Some(Membership { path, profile }) => {
+                format!("{} --profile {profile}", path.display())
+            }
+        }
     }
 }
 
@@ -94,7 +108,18 @@ const TRAINING_KEYS: [&str; 6] = [
 /// # Errors
 /// [`Error::Problems`] with everything that is wrong, sorted by file and line.
 pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment> {
+    refuse_suite(path)?;
     load_with(path, overrides, &environment())
+}
+
+/// A suite is no experiment: which commands take it.
+fn refuse_suite(path: &Path) -> Result<()> {
+    if !is_suite(path) {
+        return Ok(());
+    }
+    let message = format!("{} is a suite of experiments", path.display());
+    Err(Error::usage(message)
+        .help("run, plan, plot, report and clean take a suite; here, name one of its experiments"))
 }
 
 /// Reads a file that is complete in itself, such as a run's `resolved.toml`: whatever the environment
@@ -169,6 +194,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
             Ok(Experiment {
                 name,
                 path,
+                suite: None,
                 seeds,
                 labels,
                 figures,

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::merged::Merged;
 use super::place::Places;
 use super::sweep::FRAME_KEYS;
-use super::{EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, resolve, tree};
+use super::{
+    EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite, resolve, tree,
+};
 use crate::error::Result;
 
 /// An experiment that can say where each of its values comes from.
@@ -42,6 +44,7 @@ pub struct Setting {
 /// # Errors
 /// As [`load`](super::load).
 pub fn origins(path: &Path, set: &[String]) -> Result<Origins> {
+    refuse_suite(path)?;
     origins_with(path, set, &environment())
 }
 

@@ -23,12 +23,31 @@ pub(super) struct Override {
 }
 
 impl Override {
-    fn new(place: String, key: Vec<String>, text: &str) -> Self {
+    /// A setting by its key, in parts.
+    pub(super) fn new(place: String, key: Vec<String>, value: Value) -> Self {
         Self {
             place,
             key: sweep_key(key),
-            value: value(text),
+            value,
         }
+    }
+
+    /// Whether it is an axis of the sweep.
+    pub(super) fn is_axis(&self) -> bool {
+        self.key.first().is_some_and(|first| first == "sweep")
+    }
+
+    /// A table as the settings that are in it.
+    pub(super) fn flat(self) -> Vec<Self> {
+        let inner = match &self.value {
+            Value::Dict(_, dict) if !dict.is_empty() => dict.clone(),
+            _ => return vec![self],
+        };
+        let one = |(key, value): (String, Value)| {
+            let key = [&self.key[..], &tree::split(&key)].concat();
+            Self::new(self.place.clone(), key, value).flat()
+        };
+        inner.into_iter().flat_map(one).collect()
     }
 
     /// Why this override can have no effect, if so. `axes` are the keys that the sweep sets.
@@ -76,7 +95,11 @@ pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> 
             return None;
         }
         let key = key.to_lowercase().split("__").map(str::to_owned).collect();
-        Some(Override::new(format!("environment {name}"), key, text))
+        Some(Override::new(
+            format!("environment {name}"),
+            key,
+            value(text),
+        ))
     };
     variables.into_iter().filter_map(setting).collect()
 }
@@ -89,7 +112,8 @@ pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
             Some((key, value)) if is_key(key) => {
                 let key = key.trim();
                 let parts = tree::split(&key.replace('"', ""));
-                overrides.push(Override::new(format!("--set {key}"), parts, value.trim()));
+                let setting = self::value(value.trim());
+                overrides.push(Override::new(format!("--set {key}"), parts, setting));
             }
             _ => problems.push(Problem {
                 place: format!("--set {text}"),

@@ -157,6 +157,9 @@ pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
 
 /// Lower-case letters, digits, `_`, `.` within, and `-` for everything else.
 fn slug(axes: &[(String, String)]) -> String {
+    // What others reported decides nothing, so it names nothing.
+    let decides = |(key, _): &&(String, String)| !key.starts_with("evaluate.reported");
+    let axes: Vec<&(String, String)> = axes.iter().filter(decides).collect();
     if axes.is_empty() {
         return "base".into();
     }

@@ -3,7 +3,7 @@
 //! In reading order: [`stage`] (what a result depends on, and so its key), [`plan`] (which stages
 //! there are and why each runs or is reused), `execute` (doing them, several at once), `work` (one
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
-//! folder from its stages), [`summary`] and `figures` (from files alone).
+//! folder from its stages), [`summary`] and `figures` (from files alone), [`suite`] (several experiments).
 
 pub mod clean;
 pub mod compare;
@@ -13,6 +13,7 @@ pub mod plan;
 mod preflight;
 pub mod runs;
 pub mod stage;
+pub mod suite;
 pub mod summary;
 
 use std::path::{Path, PathBuf};
@@ -150,7 +151,7 @@ pub fn finish(
         ))
         .help(format!(
             "`attnlab run {}` makes one; a run with --set or --results is found with the same",
-            experiment.path.display()
+            experiment.argument()
         )));
     }
     // Two processes may finish runs of one experiment; they draw one after the other.

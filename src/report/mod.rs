@@ -125,7 +125,7 @@ fn nothing(document: &Document) -> Error {
     let Some(section) = document.sections.first() else {
         return Error::usage("a report needs an experiment").help("name an experiment file");
     };
-    let (name, file) = (&section.experiment.name, section.experiment.path.display());
+    let (name, file) = (&section.experiment.name, section.experiment.argument());
     let others = match document.sections.len() {
         1 => String::new(),
         n => format!(", nor have the {} others", n - 1),

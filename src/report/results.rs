@@ -25,6 +25,8 @@ pub(super) struct Results {
     pub(super) name: String,
     /// Its file.
     pub(super) file: PathBuf,
+    /// What a command has to be told to mean it.
+    argument: String,
     /// Every point with every seed, in order.
     pub(super) runs: Vec<Run>,
     /// The rows of `summary.csv`; none where it tells of other runs than those that are done.
@@ -120,6 +122,7 @@ impl Results {
         let mut read = Self {
             name: experiment.name.clone(),
             file: experiment.path.clone(),
+            argument: experiment.argument(),
             runs,
             accuracies: vec![],
             groups: vec![],
@@ -148,7 +151,7 @@ impl Results {
         let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"))?;
         let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"))?;
         if accuracies != now || !are_of(&groups, &accuracies) {
-            let file = self.file.display();
+            let file = &self.argument;
             self.notices.push(format!(
                 "The tables of accuracies and the figures were made of other runs than those that \
                  are done now, and are left out: attnlab plot {file}, with the same --set and \
@@ -214,7 +217,7 @@ impl Results {
         if missing.is_empty() {
             return vec![];
         }
-        let file = self.file.display();
+        let file = &self.argument;
         let (number, all) = (missing.len(), self.runs.len());
         let who = match (number, all) {
             (1, 1) => "The run is not done: its".to_owned(),

@@ -20,7 +20,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("schemars", &["config/"]),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
-    ("clap", &["cli.rs"]),
+    ("clap", &["cli.rs", "cli/"]),
     ("clap_complete", &["cli.rs"]),
     ("askama", &["report/"]),
     ("base64", &["report/"]),

@@ -12,6 +12,7 @@ mod order;
 mod origins;
 mod repository;
 mod rules;
+mod suites;
 mod sweeps;
 
 use std::path::{Path, PathBuf};

@@ -29,6 +29,8 @@ pub(in crate::pipeline) struct Provenance {
     environment: BTreeMap<String, String>,
     /// The experiment file.
     experiment: String,
+    /// The profile of the suite that it was run in; empty outside a suite.
+    profile: Option<String>,
     /// The run's seed.
     seed: u64,
     /// The state of the version control that holds the experiment file; empty where there is none.
@@ -129,6 +131,7 @@ impl Origin {
             directory: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
             environment: variables.collect(),
             experiment: shown(&experiment.path),
+            profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
             seed,
             git: self.git.clone(),
             program: self.program.clone(),

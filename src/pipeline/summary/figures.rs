@@ -235,7 +235,12 @@ pub(super) fn origin(experiment: &Experiment) -> String {
         trained("pretrain", &pretrain),
         trained("finetune", &finetune),
     ];
-    let stages: Vec<String> = stages.into_iter().flatten().collect();
+    let suite = experiment.suite.as_ref();
+    let profile = suite.map(|suite| format!("profile {}", suite.profile));
+    let stages: Vec<String> = profile
+        .into_iter()
+        .chain(stages.into_iter().flatten())
+        .collect();
     if stages.is_empty() {
         return experiment.name.clone();
     }

@@ -13,6 +13,7 @@ mod repeat;
 mod report;
 mod run;
 mod show;
+mod suite;
 mod sweep;
 mod trained;
 mod weights;

@@ -1,0 +1,94 @@
+//! The arguments of commands that run or plan, and those that several commands share.
+
+use std::path::PathBuf;
+
+use clap::Args;
+
+use crate::progress::Verbosity;
+
+/// The arguments of `attnlab plan`.
+#[derive(Debug, Args)]
+pub struct Plan {
+    #[command(flatten)]
+    pub(crate) experiment: ExperimentArgs,
+    #[command(flatten)]
+    pub(crate) suite: SuiteArgs,
+    #[command(flatten)]
+    pub(crate) data: DataArgs,
+    /// Do what is done already once more, in place of what there is
+    #[arg(long)]
+    pub(crate) again: bool,
+    /// As JSON, for scripts
+    #[arg(long)]
+    pub(crate) json: bool,
+}
+
+/// The arguments of `attnlab run`.
+#[derive(Debug, Args)]
+pub struct Run {
+    #[command(flatten)]
+    pub(crate) plan: Plan,
+    /// Only say what would be done, as `attnlab plan` does
+    #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
+    pub(super) dry_run: bool,
+    /// Finish the other runs when one fails; the exit code then is 4
+    #[arg(long, short)]
+    pub(crate) keep_going: bool,
+    /// So many stages at once, each with an equal share of the processor's threads
+    #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
+    pub(crate) jobs: usize,
+    /// Say nothing but results and errors
+    #[arg(long, short)]
+    quiet: bool,
+    /// Say more: where each run's files are and when its weights are kept
+    #[arg(long, short, conflicts_with = "quiet")]
+    verbose: bool,
+}
+
+impl Run {
+    /// How much the run says.
+    pub(crate) fn verbosity(&self) -> Verbosity {
+        match (self.quiet, self.verbose) {
+            (true, _) => Verbosity::Quiet,
+            (false, true) => Verbosity::Verbose,
+            (false, false) => Verbosity::Normal,
+        }
+    }
+}
+
+/// Which experiment, and where its results are.
+#[derive(Debug, Args)]
+pub struct ExperimentArgs {
+    /// The experiment, a TOML file; for run, plan and plot also a suite
+    pub(crate) file: PathBuf,
+    /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) set: Vec<String>,
+    /// The folder of all results
+    #[arg(long, value_name = "FOLDER", default_value = "results")]
+    pub(crate) results: PathBuf,
+}
+
+/// Of a suite: under which profile.
+#[derive(Debug, Args)]
+pub struct SuiteArgs {
+    /// The profile of a suite [default: the one that its file says]
+    #[arg(long, value_name = "NAME")]
+    pub(crate) profile: Option<String>,
+}
+
+/// Where fetched data is.
+#[derive(Debug, Args)]
+pub struct DataArgs {
+    /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
+    #[arg(long = "data", value_name = "FOLDER")]
+    pub(crate) directory: Option<PathBuf>,
+}
+
+pub(super) fn at_least_one(text: &str) -> Result<usize, String> {
+    match text.parse() {
+        Ok(0) => Err("at least 1 is needed".to_owned()),
+        Ok(n) => Ok(n),
+        Err(_) => Err("it must be a whole number of at least 1".to_owned()),
+    }
+}

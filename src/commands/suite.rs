@@ -1,0 +1,82 @@
+//! A suite: its members' results and its report.
+
+use std::path::Path;
+
+use serde::Serialize;
+use serde_json::json;
+
+use super::{print, print_json, print_report};
+use crate::config::{Member, Suite};
+use crate::error::Result;
+use crate::pipeline::Report;
+use crate::pipeline::suite::Ran;
+use crate::report::{Built, Document, Section, build};
+
+/// What a member's `run` and `plot` print for scripts.
+#[derive(Serialize)]
+struct MemberResults<'a> {
+    question: &'a str,
+    heading: &'a str,
+    experiment: &'a str,
+    #[serde(flatten)]
+    results: &'a Report,
+}
+
+/// Prints what each member has, writes the report, and ends with what failed.
+pub(super) fn tell(suite: &Suite, ran: Ran<'_>, results: &Path, json: bool) -> Result<()> {
+    let built = build_report(suite, results, None)?;
+    if json {
+        let members: Vec<_> = ran.reports.iter().map(for_scripts).collect();
+        print_json(&json!({
+            "suite": suite.name,
+            "profile": suite.profile,
+            "members": members,
+            "report": built.html,
+        }))?;
+    } else {
+        for (member, report) in &ran.reports {
+            print(format!("\n{}", heading(member)))?;
+            print_report(report)?;
+        }
+        print(format!("\nreport  {}", built.html.display()))?;
+    }
+    ran.failed.map_or(Ok(()), Err)
+}
+
+fn for_scripts<'a>((member, report): &'a (&Member, Report)) -> MemberResults<'a> {
+    MemberResults {
+        question: &member.question,
+        heading: &member.heading,
+        experiment: &member.experiment.name,
+        results: report,
+    }
+}
+
+/// Writes the report of a suite into `folder`, or else to where its results are.
+pub(super) fn build_report(suite: &Suite, results: &Path, folder: Option<&Path>) -> Result<Built> {
+    let own = || {
+        results
+            .join(&suite.name)
+            .join(&suite.profile)
+            .join("report")
+    };
+    let folder = folder.map_or_else(own, Path::to_owned);
+    let section = |member: &Member| Section {
+        heading: heading(member),
+        text: member.text.clone(),
+        reported: member.reported.clone(),
+        experiment: member.experiment.clone(),
+        results: results.to_owned(),
+    };
+    let document = Document {
+        title: suite.title.clone(),
+        subtitle: format!("Profile {}: {}", suite.profile, suite.about),
+        sections: suite.members.iter().map(section).collect(),
+    };
+    build(&document, &folder)
+}
+
+/// `2 f  Pretraining, then finetuning`.
+pub(super) fn heading(member: &Member) -> String {
+    format!("{}  {}", member.question, member.heading)
+}

@@ -1,0 +1,198 @@
+//! A suite's file as it is written, and the rules that are not about its members' settings.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use serde::Deserialize;
+
+use super::settings;
+use crate::config::{is_suite, layers, locate, wording};
+use crate::error::{Error, Kind, Problem, Result};
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct File {
+    pub(super) title: String,
+    pub(super) profile: String,
+    pub(super) profiles: BTreeMap<String, ProfileTable>,
+    pub(super) members: Vec<MemberTable>,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ProfileTable {
+    pub(super) about: String,
+    /// Keys of every member that has a place for them.
+    #[serde(default)]
+    pub(super) set: toml::Table,
+}
+
+#[derive(Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct MemberTable {
+    pub(super) question: String,
+    pub(super) heading: String,
+    pub(super) experiment: PathBuf,
+    #[serde(default)]
+    pub(super) text: String,
+    #[serde(default)]
+    pub(super) reported: String,
+    /// Titles of its figures, by file name.
+    #[serde(default)]
+    pub(super) figures: BTreeMap<String, String>,
+    /// Keys of this member alone, by profile.
+    #[serde(default)]
+    pub(super) profiles: BTreeMap<String, toml::Table>,
+}
+
+/// A suite's file: where it is, what it says, and what that means.
+pub(super) struct Source {
+    pub(super) path: PathBuf,
+    text: String,
+    pub(super) file: File,
+}
+
+impl Source {
+    /// Reads the file and checks everything but settings.
+    ///
+    /// # Errors
+    /// [`Error::Problems`], each with its place.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let text = std::fs::read_to_string(path)
+            .map_err(|cause| Error::io(Kind::Config, "read", path, cause))?;
+        let file: File = toml::from_str(&text).map_err(|cause| {
+            let position = cause.span().map(|span| locate::position(&text, span.start));
+            let message = layers::one_line(cause.message()).replace(" field ", " key ");
+            Error::Problems(vec![problem(in_file(path, position), message)])
+        })?;
+        let source = Self {
+            path: path.to_owned(),
+            text,
+            file,
+        };
+        let mut problems = source.profiles();
+        problems.extend(source.members());
+        match problems.is_empty() {
+            true => Ok(source),
+            false => Err(Error::Problems(problems)),
+        }
+    }
+
+    /// Where a key is written: `experiments/suite.toml:12:1`.
+    pub(super) fn place(&self, key: &[String]) -> String {
+        let found = locate::locate(&self.text, key);
+        in_file(&self.path, found.map(|(position, _)| position))
+    }
+
+    pub(super) fn problem(&self, key: &[&str], message: String) -> Problem {
+        let key: Vec<String> = key.iter().map(|part| (*part).to_owned()).collect();
+        problem(self.place(&key), message)
+    }
+
+    /// The file of a member.
+    pub(super) fn member(&self, number: usize) -> PathBuf {
+        let folder = self.path.parent().unwrap_or(Path::new(""));
+        layers::tidy(&folder.join(&self.file.members[number].experiment))
+    }
+
+    /// The profile that is asked for, or else the file's own.
+    ///
+    /// # Errors
+    /// There is none of that name.
+    pub(super) fn profile(&self, asked: Option<&str>) -> Result<String> {
+        let name = asked.unwrap_or(&self.file.profile);
+        if self.file.profiles.contains_key(name) {
+            return Ok(name.to_owned());
+        }
+        let place = match asked {
+            Some(name) => format!("--profile {name}"),
+            None => self.place(&["profile".to_owned()]),
+        };
+        Err(Error::Problems(vec![self.no_profile(place, name)]))
+    }
+
+    fn no_profile(&self, place: String, name: &str) -> Problem {
+        let known: Vec<&str> = self.file.profiles.keys().map(String::as_str).collect();
+        let message = format!("the suite has no profile {name:?}");
+        match wording::nearest(name, &known) {
+            Some(meant) => problem(place, format!("{message}; did you mean {meant:?}?")),
+            None => Problem {
+                help: Some(format!("its profiles are {}", wording::list(&known, "and"))),
+                ..problem(place, message)
+            },
+        }
+    }
+
+    fn profiles(&self) -> Vec<Problem> {
+        let mut problems = vec![];
+        problems.extend(self.profile(None).err().map(first));
+        for (name, table) in &self.file.profiles {
+            // It is the name of a folder.
+            let plain = |c: char| c.is_ascii_alphanumeric() || "_-".contains(c);
+            if name.is_empty() || !name.chars().all(plain) {
+                let message = format!("a profile has letters, digits, _ and -, not {name:?}");
+                problems.push(self.problem(&["profiles", name], message));
+            }
+            let written = ["profiles", name, "set"];
+            problems.extend(settings::shapes(&table.set, &written, self));
+        }
+        problems
+    }
+
+    fn members(&self) -> Vec<Problem> {
+        let mut problems = vec![];
+        if self.file.members.is_empty() {
+            let message = "a suite needs at least one member".to_owned();
+            problems.push(self.problem(&["members"], message));
+        }
+        for (number, member) in self.file.members.iter().enumerate() {
+            let index = number.to_string();
+            let path = self.member(number);
+            let wrong = match () {
+                () if !path.is_file() => Some("does not exist"),
+                () if is_suite(&path) => Some("is a suite itself"),
+                () if (0..number).any(|other| layers::same_file(&self.member(other), &path)) => {
+                    Some("is listed twice")
+                }
+                () => None,
+            };
+            problems.extend(wrong.map(|wrong| {
+                let message = format!("the member {} {wrong}", path.display());
+                self.problem(&["members", &index, "experiment"], message)
+            }));
+            for (name, set) in &member.profiles {
+                let written = ["members", &index, "profiles", name];
+                if !self.file.profiles.contains_key(name) {
+                    let place = self.place(&written.map(str::to_owned));
+                    problems.push(self.no_profile(place, name));
+                }
+                problems.extend(settings::shapes(set, &written, self));
+            }
+        }
+        problems
+    }
+}
+
+fn first(error: Error) -> Problem {
+    let message = error.message();
+    match error {
+        Error::Problems(problems) => problems.into_iter().next(),
+        Error::Failure { .. } => None,
+    }
+    .unwrap_or_else(|| problem(String::new(), message))
+}
+
+fn in_file(path: &Path, position: Option<locate::Position>) -> String {
+    match position {
+        Some((line, column)) => format!("{}:{line}:{column}", path.display()),
+        None => path.display().to_string(),
+    }
+}
+
+pub(super) fn problem(place: String, message: String) -> Problem {
+    Problem {
+        place,
+        message,
+        help: None,
+    }
+}

@@ -1,0 +1,220 @@
+//! Which member a setting of a profile, a variable or `--set` goes to.
+
+use std::path::{Path, PathBuf};
+
+use figment::value::Value;
+use serde_json::json;
+
+use super::file::{Source, problem};
+use crate::config::merged::Merged;
+use crate::config::overrides::Override;
+use crate::config::{axis_keys, name, resolve, sweep, tree, wording};
+use crate::error::{Problem, Result};
+
+/// A member as its file has it, to see what it has a place for.
+pub(super) struct Plain {
+    pub(super) path: PathBuf,
+    pub(super) name: String,
+    /// The settings of each point, and the figures. A stage of no epochs is not there: nothing from
+    /// outside trains what the file leaves untrained.
+    trees: Vec<serde_json::Value>,
+    /// The names of the axes of its sweep, `_` among them, and the keys that they set.
+    axes: Vec<String>,
+    swept: Vec<String>,
+}
+
+impl Plain {
+    /// Reads a member's file.
+    ///
+    /// # Errors
+    /// Everything that is wrong with it.
+    pub(super) fn read(path: &Path) -> Result<Self> {
+        let merged = Merged::read(path, &[], &[])?;
+        let experiment = resolve(path, &merged)?;
+        let points = experiment.points.iter().map(|point| {
+            let mut tree = json!(point.settings);
+            for stage in ["pretrain", "finetune"] {
+                let epochs = tree.get(stage).and_then(|stage| stage.get("epochs"));
+                if epochs == Some(&0.into()) {
+                    tree[stage].take();
+                }
+            }
+            tree
+        });
+        let figures = json!({ "figures": experiment.figures });
+        let trees = points.chain([figures]).collect();
+        let sweep = tree::get(&merged.root, &["sweep".to_owned()]).and_then(Value::as_dict);
+        let axes = sweep.map_or(vec![], |sweep| sweep.keys().cloned().collect());
+        Ok(Self {
+            path: path.to_owned(),
+            name: name(path),
+            trees,
+            axes,
+            swept: axis_keys(&merged.root),
+        })
+    }
+
+    /// Whether it has the table that a key stands in, or the axis that it is.
+    fn takes(&self, key: &[String]) -> bool {
+        match key {
+            [sweep, axis] if sweep == "sweep" => self.axes.contains(axis),
+            [table @ .., _] => self.has(table),
+            [] => false,
+        }
+    }
+
+    fn has(&self, table: &[String]) -> bool {
+        let at = |tree: &serde_json::Value| {
+            let found = table.iter().try_fold(tree, |at, part| at.get(part));
+            found.is_some_and(serde_json::Value::is_object)
+        };
+        table.is_empty() || self.trees.iter().any(at)
+    }
+
+    /// The key among those of its sweep that decides `key` at every point.
+    pub(super) fn swept(&self, key: &[String]) -> Option<&String> {
+        let key = key.join(".");
+        self.swept.iter().find(|axis| sweep::overlap(axis, &key))
+    }
+
+    /// The names of its figures.
+    pub(super) fn figures(&self) -> Vec<String> {
+        let figures = self
+            .trees
+            .iter()
+            .filter_map(|tree| tree.get("figures")?.as_object());
+        figures.flat_map(|table| table.keys().cloned()).collect()
+    }
+
+    /// All its tables, dotted.
+    fn tables(&self) -> Vec<String> {
+        fn below(tree: &serde_json::Value, path: &str, found: &mut Vec<String>) {
+            for (key, value) in tree.as_object().into_iter().flatten() {
+                if value.is_object() {
+                    let path = format!("{path}{key}");
+                    below(value, &format!("{path}."), found);
+                    found.push(path);
+                }
+            }
+        }
+        let mut found = vec![];
+        self.trees
+            .iter()
+            .for_each(|tree| below(tree, "", &mut found));
+        found
+    }
+}
+
+/// The members that a setting goes to: those with its table. An axis goes to those that have it, or
+/// else to those that its key goes to. That it goes to none is a problem.
+pub(super) fn receivers(
+    setting: &Override,
+    members: &[Plain],
+    problems: &mut Vec<Problem>,
+) -> Vec<usize> {
+    let takers = |key: &[String]| -> Vec<usize> {
+        let numbers = 0..members.len();
+        numbers
+            .filter(|&number| members[number].takes(key))
+            .collect()
+    };
+    let mut found = takers(&setting.key);
+    let axis = match &setting.key[..] {
+        [_, axis] if setting.is_axis() && axis != "_" => Some(tree::split(axis)),
+        _ => None,
+    };
+    if let (true, Some(key)) = (found.is_empty(), &axis) {
+        found = takers(key);
+    }
+    if found.is_empty() {
+        problems.push(no_receiver(
+            setting,
+            axis.as_ref().unwrap_or(&setting.key),
+            members,
+        ));
+    }
+    found
+}
+
+fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem {
+    let shown = tree::dotted(&setting.key);
+    let table = key
+        .split_last()
+        .map_or(String::new(), |(_, table)| table.join("."));
+    if table == "sweep" {
+        let message = format!("`{shown}` goes to no member: none has that axis");
+        return problem(setting.place.clone(), message);
+    }
+    let mut tables: Vec<String> = members.iter().flat_map(Plain::tables).collect();
+    tables.sort();
+    tables.dedup();
+    let known: Vec<&str> = tables.iter().map(String::as_str).collect();
+    let message = format!("`{shown}` goes to no member: none has `[{table}]`");
+    match wording::nearest(&table, &known) {
+        Some(meant) => problem(
+            setting.place.clone(),
+            format!("{message}; did you mean `[{meant}]`?"),
+        ),
+        None => Problem {
+            help: Some(
+                "a setting goes to the members that have its table; a stage of no epochs counts \
+                 as absent"
+                    .to_owned(),
+            ),
+            ..problem(setting.place.clone(), message)
+        },
+    }
+}
+
+/// The settings of a table, each with its place; tables in it are taken apart.
+pub(super) fn of_table(table: &toml::Table, written: &[&str], source: &Source) -> Vec<Override> {
+    let mut found = vec![];
+    let written: Vec<String> = written.iter().map(|part| (*part).to_owned()).collect();
+    collect(table, &written, &[], source, &mut found);
+    found
+}
+
+fn collect(
+    table: &toml::Table,
+    written: &[String],
+    above: &[String],
+    source: &Source,
+    found: &mut Vec<Override>,
+) {
+    for (name, value) in table {
+        let written = [written, std::slice::from_ref(name)].concat();
+        let key = [above, &tree::split(name)].concat();
+        match value {
+            toml::Value::Table(inner) if !inner.is_empty() => {
+                collect(inner, &written, &key, source, found);
+            }
+            _ => {
+                let value = Value::serialize(value).expect("TOML is text, numbers and tables");
+                found.push(Override::new(source.place(&written), key, value));
+            }
+        }
+    }
+}
+
+/// What of a profile decides shapes, which no profile may.
+pub(super) fn shapes(table: &toml::Table, written: &[&str], source: &Source) -> Vec<Problem> {
+    let settings = of_table(table, written, source).into_iter();
+    let shapes = settings.filter(|one| is_shape(&one.key));
+    shapes
+        .map(|one| {
+            let key = tree::dotted(&one.key);
+            let message = format!(
+                "a profile cannot set `{key}`: shapes are compiled from the experiments' files"
+            );
+            problem(one.place, message)
+        })
+        .collect()
+}
+
+/// Whether a key decides what has to be compiled.
+fn is_shape(key: &[String]) -> bool {
+    let apart = ["dropout", "initial_deviation"];
+    let inner = key.get(1).map(String::as_str);
+    key.first().is_some_and(|first| first == "model")
+        && !inner.is_some_and(|inner| apart.contains(&inner))
+}
