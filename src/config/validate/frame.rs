@@ -46,9 +46,15 @@ pub(in crate::config) fn check(
         figure(&mut rules, name, spec, sweep);
         let key = format!("figures.{name}.kind");
         let foreign = spec.kind.is_of_exploration() != explores;
-        rules.rule(foreign, &[&key], || {
-            let whose = if explores { "no figure" } else { "a figure" };
-            format!("`{key}` is {whose} of an exploration")
+        rules.helped(foreign, &[&key], || match explores {
+            true => (
+                format!("`{key}` is no figure of an exploration"),
+                "write \"exploration-curves\" or \"exploration-distribution\"".to_owned(),
+            ),
+            false => (
+                format!("`{key}` is a figure of an exploration"),
+                "it shows what `[explore]` measures: choose another kind".to_owned(),
+            ),
         });
     }
     rules.faults

@@ -56,7 +56,7 @@ pub(super) fn curves(
                     .rows
                     .iter()
                     .filter(|row| row.y_quantity == panel.vertical && row.curve == name);
-                let (points_of_curve, ranges) = over_seeds(&rows.collect::<Vec<_>>());
+                let [points_of_curve, ranges] = over_seeds(&rows.collect::<Vec<_>>());
                 panel.curves.push(ExploredCurve {
                     label: label(&point.label, name, [points.len(), names.len()]),
                     is_reported,
@@ -152,7 +152,7 @@ fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
 }
 
 /// Means over seeds: each place with what was measured there, and where its samples lie.
-fn over_seeds(rows: &[&CurveRow]) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
+fn over_seeds(rows: &[&CurveRow]) -> [Vec<(f64, f64)>; 2] {
     let (mut points, mut ranges) = (vec![], vec![]);
     for x in distinct(rows.iter().map(|row| row.x)) {
         let of = |value: fn(&CurveRow) -> Option<f64>| {
@@ -162,7 +162,7 @@ fn over_seeds(rows: &[&CurveRow]) -> (Vec<(f64, f64)>, Vec<(f64, f64)>) {
         points.extend(of(|row| Some(row.y)).map(|y| (x, y)));
         ranges.extend(of(|row| row.low_90).zip(of(|row| row.high_90)));
     }
-    (points, ranges)
+    [points, ranges]
 }
 
 fn title(experiment: &Experiment, spec: &FigureSpec) -> String {

@@ -120,6 +120,13 @@ impl ExplorationCurves {
                     .to_owned(),
             );
         }
+        let to_nothing = |(panel, curve): (&CurvePanel, &ExploredCurve)| {
+            let mut lows = curve.ranges.iter().map(|range| range.0);
+            lows.any(|low| !panel.shows(low))
+        };
+        if self.curves().any(to_nothing) {
+            own.push("A whisker that would go down to 0 is left out.".to_owned());
+        }
         let hidden: usize = self
             .curves()
             .map(|(panel, curve)| {

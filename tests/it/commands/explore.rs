@@ -117,10 +117,7 @@ fn two_heads_vary_less_than_one_on_the_same_keys() {
         panic!("{variances:?}");
     };
     assert!(two.1 < one.1 / 4.0, "{variances:?}");
-    assert!(
-        reported.0.contains("as reported") && reported.0.ends_with("true"),
-        "{variances:?}"
-    );
+    assert!(reported.0.contains("as reported"), "{variances:?}");
     assert!(
         !one.0.contains("reported") && !two.0.contains("reported"),
         "{variances:?}"
