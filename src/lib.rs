@@ -10,6 +10,7 @@
 //!    execute ─ model::registry ─ Box<dyn Trainable> ┐
 //!    execute ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
 //!    weights ─ eval ─ predictions/*.tsv
+//! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
 //! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
 //!                                └ pipeline::compare ─ two recipes side by side
@@ -31,6 +32,7 @@
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
 //! | [`eval`] | batched decoding, exact match, scores of text |
+//! | [`explore`] | question 1 of the assignment as arithmetic: what a head of attention can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
@@ -61,7 +63,7 @@
 //! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
 //!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
 //!   `base64` and `roxmltree` only in [`mod@report`], `clap` and `clap_complete` only in [`cli`]; `ops`
-//!   knows no model, `train` no dimension, `plot` and `report` neither model nor data; `unsafe`
+//!   knows no model, `train` no dimension, `plot` and `report` neither model nor data, `explore` no model; `unsafe`
 //!   stands only in `ops`. A test reads the source and holds to it.
 //!
 //! # Crates, and why
@@ -89,6 +91,7 @@ pub mod config;
 pub mod data;
 pub mod error;
 pub mod eval;
+pub mod explore;
 pub mod files;
 pub mod metrics;
 pub mod model;

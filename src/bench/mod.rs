@@ -62,7 +62,10 @@ pub fn default_experiment(data: Option<&Path>) -> PathBuf {
 /// It has no `[pretrain]`, is for a GPU, or its shape is not compiled in; its data is missing; a
 /// step diverges; the device or the system fails.
 pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
-    let settings = &experiment.points[0].settings;
+    let point = &experiment.points[0];
+    let settings = point
+        .settings
+        .needed(&experiment.name, "training step to measure")?;
     if registry::device(settings.device) != DeviceKind::Cpu {
         let error = Error::config("`bench` measures the processor, and `device` is \"cuda\"");
         return Err(error.help("measure with `--set device=cpu`"));
@@ -172,7 +175,7 @@ impl Bench<'_> {
                 model.as_ref(),
                 &self.corpus.vocabulary,
                 asked,
-                characters.min(shape.context - 1),
+                characters.min(shape.longest_document() - 1),
                 &mut |answered| {
                     task.at(round * asked.len() + answered, "");
                     Ok(())

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::metrics::statistics::quantile;
+
 /// Median and the middle four fifths.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
@@ -24,18 +26,6 @@ impl Spread {
 /// The middle of at least one value.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
-}
-
-/// The value below which a share of them lies; between two neighbours, in proportion.
-fn quantile(values: &[f64], share: f64) -> f64 {
-    let mut sorted = values.to_vec();
-    sorted.sort_by(f64::total_cmp);
-    let place = share * (sorted.len() - 1) as f64;
-    let (below, above) = (
-        sorted[place.floor() as usize],
-        sorted[place.ceil() as usize],
-    );
-    below + (above - below) * place.fract()
 }
 
 #[cfg(test)]

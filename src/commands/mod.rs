@@ -20,6 +20,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use crate::cli::{ExperimentArgs, Plan, Run};
+use crate::config::schema::Settings;
 use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::metrics::rows::AccuracyRow;
@@ -170,8 +171,11 @@ fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// Whether a point's model shape is in this binary.
+/// Whether a point's model shape is in this binary; an exploration needs none.
 fn is_compiled(point: &Point) -> bool {
-    let settings = &point.settings;
-    registry::find(&settings.model.shape(), settings.device).is_ok()
+    let found = |settings: &Settings| registry::find(&settings.model.shape(), settings.device);
+    point
+        .settings
+        .training()
+        .is_none_or(|settings| found(settings).is_ok())
 }

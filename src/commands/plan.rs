@@ -214,7 +214,8 @@ fn lay_out(
             .iter()
             .map(|&index| &plan.stages[index].stage.start);
         let uses_model = starts.any(|start| *start != Source::Nothing);
-        let compiled = registry::find(&settings.model.shape(), settings.device).ok();
+        let settings = settings.training();
+        let compiled = settings.and_then(|one| registry::find(&one.model.shape(), one.device).ok());
         let parameters = compiled
             .filter(|_| uses_model)
             .map(|one| one.parameter_count());

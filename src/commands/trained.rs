@@ -6,7 +6,7 @@ use serde_json::json;
 
 use super::{print, print_bytes, print_json, thousands};
 use crate::config;
-use crate::config::schema::default_answer_characters;
+use crate::config::schema::{Settings, default_answer_characters};
 use crate::data::Question;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
@@ -52,14 +52,18 @@ pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
     let trained = Trained::load(run)?;
     let text = files::read_text(Kind::Data, file)?;
     let model = trained.model.as_ref();
-    let rows = eval::score::lines(model, &trained.vocabulary, trained.context, &text)
+    let rows = eval::score::lines(model, &trained.vocabulary, trained.longest, &text)
         .map_err(|e| e.in_file(file))?;
     print_bytes(&table::to_bytes(&rows, b',')?)
 }
 
 /// `attnlab export`.
 pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
-    let from = RunDirectory::find(run)?.last_weights()?;
+    let found = RunDirectory::find(run)?;
+    let from = found.last_weights().or_else(|error| {
+        settings_of(&found, "weights to export")?;
+        Err(error)
+    })?;
     let (weights, notes) = weights::read(&from)?;
     weights::write(file, &weights, &notes)?;
     let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
@@ -72,19 +76,26 @@ pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
     ))
 }
 
+/// What a run was done with; `lacks` names what an exploration does not have.
+fn settings_of(run: &RunDirectory, lacks: &str) -> Result<Settings> {
+    let experiment = config::load_alone(&run.resolved_toml())?;
+    let settings = &experiment.points[0].settings;
+    settings.needed(run.path().display(), lacks).cloned()
+}
+
 /// A model as a run left it.
 struct Trained {
     model: Box<dyn Trainable>,
     vocabulary: Vocabulary,
-    context: usize,
+    /// Most tokens that it reads.
+    longest: usize,
     answer_characters: usize,
 }
 
 impl Trained {
     fn load(run: &Path) -> Result<Self> {
         let run = RunDirectory::find(run)?;
-        let experiment = config::load_alone(&run.resolved_toml())?;
-        let settings = &experiment.points[0].settings;
+        let settings = settings_of(&run, "model to ask")?;
         let file = run.last_weights()?;
         if let Ok(Status { state, .. }) = run.status()
             && state != State::Done
@@ -95,10 +106,11 @@ impl Trained {
             ));
         }
         let (loaded, notes) = weights::read(&file)?;
+        let longest = settings.model.shape().longest_document();
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
         let answer_characters = given
             .unwrap_or_else(default_answer_characters)
-            .min(settings.model.context - 1);
+            .min(longest - 1);
         // Drawn only to be replaced.
         let start = Start {
             seed: 0,
@@ -115,7 +127,7 @@ impl Trained {
         Ok(Self {
             model,
             vocabulary: Vocabulary::of(characters)?,
-            context: settings.model.context,
+            longest,
             answer_characters,
         })
     }
@@ -125,15 +137,15 @@ impl Trained {
         // The question's closing mask is one token, the answer's last one is never read.
         let (asked, room) = (
             question.chars().count(),
-            self.context - self.answer_characters,
+            self.longest - self.answer_characters,
         );
         if asked <= room {
             return Ok(());
         }
         Err(Error::data(format!(
             "the question has {asked} characters; with an answer of up to {} that is more than the \
-             model's context of {}",
-            self.answer_characters, self.context
+             {} that the model reads",
+            self.answer_characters, self.longest
         ))
         .help(format!("ask in at most {room} characters")))
     }

@@ -9,7 +9,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::schema::{Frame, Settings};
+use super::schema::{ExplorationSettings, Frame, Settings};
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
@@ -22,6 +22,7 @@ pub fn json_schema() -> String {
 pub(super) fn tree() -> Value {
     let mut keys = properties::<Frame>();
     keys.extend(properties::<Settings>());
+    keys.extend(properties::<ExplorationSettings>());
     keys.insert("sweep".into(), sweep());
     json!({
         "$schema": "http://json-schema.org/draft-07/schema#",

@@ -44,14 +44,16 @@ pub use check::{Checked, check, experiment_files, question};
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
-pub use point::{Point, to_toml};
+pub use point::{Point, PointSettings, to_toml};
 pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{FigureSpec, Frame, Settings};
+use schema::{ExplorationSettings, FigureSpec, Frame, Settings};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
 use sweep::{FRAME_KEYS, PointValues};
 
 /// One experiment file, with its sweep laid out.
@@ -84,7 +86,21 @@ impl Experiment {
             }
         }
     }
+
+    /// Whether it explores: it reads no data and has no model. All its points do then.
+    pub fn explores(&self) -> bool {
+        let mut points = self.points.iter();
+        points.any(|point| point.settings.exploration().is_some())
+    }
 }
+
+/// The table of an exploration.
+const EXPLORE: &str = "explore";
+
+/// What stands for an experiment that trains, and for none that explores.
+const TRAINING_KEYS: [&str; 6] = [
+    "data", "model", "pretrain", "finetune", "evaluate", "device",
+];
 
 /// Reads an experiment file, its bases, the `ATTNLAB_` variables of the environment and
 /// `overrides`, each `key=value` as given to `--set`.
@@ -224,23 +240,59 @@ fn read_frame(
     excused: &[String],
 ) -> (Option<Frame>, Vec<Fault>) {
     let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
+    let explores = explores(&points[0].apply(root));
     let mut reading = problems::read::<Frame>(&shared, &[], excused);
     if let Some(frame) = &reading.value {
         reading
             .faults
-            .extend(validate::frame(frame, points, &reading.mended));
+            .extend(validate::frame(frame, points, explores, &reading.mended));
     }
     (reading.value, reading.faults)
 }
 
 /// One point. Rules are checked on what could be read; absent if anything is wrong.
-fn read_point(root: &Value, excused: &[String]) -> (Option<Settings>, Vec<Fault>) {
+fn read_point(root: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<Fault>) {
     let settings = filtered(root, |key| !FRAME_KEYS.contains(&key));
-    let mut reading = problems::read::<Settings>(&settings, &FRAME_KEYS, excused);
+    if explores(root) {
+        return read_exploration(&settings, excused);
+    }
+    let siblings = [&FRAME_KEYS[..], &[EXPLORE]].concat();
+    let (read, faults) = read_as::<Settings>(&settings, &siblings, excused, validate::settings);
+    let training = |settings| PointSettings::Training(Box::new(settings));
+    (read.map(training), faults)
+}
+
+/// One point of an exploration, in which whatever is for training is wrong.
+fn read_exploration(settings: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<Fault>) {
+    let foreign = |key: &str| TRAINING_KEYS.contains(&key);
+    let own = filtered(settings, |key| !foreign(key));
+    let rules = validate::exploration;
+    let (read, mut faults) = read_as::<ExplorationSettings>(&own, &FRAME_KEYS, excused, rules);
+    for key in TRAINING_KEYS {
+        if tree::get(settings, &[key.to_owned()]).is_some() {
+            let message = format!("`{key}` is not for an exploration");
+            let help = "remove it, or `explore`: a file trains or explores";
+            faults.push(Fault::at_key(&[key], message).help(help));
+        }
+    }
+    let exploration = |settings| PointSettings::Exploration(Box::new(settings));
+    (read.filter(|_| faults.is_empty()).map(exploration), faults)
+}
+
+fn explores(root: &Value) -> bool {
+    tree::get(root, &[EXPLORE.to_owned()]).is_some()
+}
+
+/// Settings of a type with the rules about them; absent if anything is wrong.
+fn read_as<T: DeserializeOwned + Serialize>(
+    settings: &Value,
+    siblings: &[&str],
+    excused: &[String],
+    rules: fn(&T, &[String]) -> Vec<Fault>,
+) -> (Option<T>, Vec<Fault>) {
+    let mut reading = problems::read::<T>(settings, siblings, excused);
     if let Some(settings) = &reading.value {
-        reading
-            .faults
-            .extend(validate::settings(settings, &reading.mended));
+        reading.faults.extend(rules(settings, &reading.mended));
     }
     let sound = reading.faults.is_empty() && reading.mended.is_empty();
     (reading.value.filter(|_| sound), reading.faults)

@@ -9,7 +9,9 @@ use serde_json::{Value, json};
 use super::merged::Merged;
 use super::place::Places;
 use super::sweep::FRAME_KEYS;
-use super::{Experiment, environment, json_schema, refuse_suite, resolve, tree};
+use super::{
+    EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite, resolve, tree,
+};
 use crate::error::Result;
 
 /// An experiment that can say where each of its values comes from.
@@ -84,6 +86,12 @@ pub(super) fn origins_with(
     let settings = keys.iter().map(setting).collect();
     let mut unset = Vec::new();
     absent(&json_schema::tree(), &[], &keys, &mut unset);
+    let explores = experiment.explores();
+    let of_other_kind = |key: &str| match explores {
+        true => TRAINING_KEYS.contains(&key),
+        false => key == EXPLORE,
+    };
+    unset.retain(|key| !of_other_kind(key));
     Ok(Origins {
         experiment,
         settings,

@@ -3,21 +3,62 @@
 use std::collections::BTreeMap;
 
 use figment::value::Value;
+use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
-use super::schema::Settings;
+use super::schema::{Exploration, ExplorationSettings, Settings};
 use super::sweep::PointValues;
 use super::tree;
+use crate::error::{Error, Result};
 
 /// The longest slug, so that whole paths stay within what file systems take.
 const SLUG_CHARACTERS: usize = 60;
+
+/// What a point does: it trains, or it explores.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+#[serde(untagged)]
+pub enum PointSettings {
+    /// Data, model and stages.
+    Training(Box<Settings>),
+    /// A question about attention itself.
+    Exploration(Box<ExplorationSettings>),
+}
+
+impl PointSettings {
+    /// The settings of a point that trains or evaluates.
+    pub fn training(&self) -> Option<&Settings> {
+        match self {
+            Self::Training(settings) => Some(settings),
+            Self::Exploration(_) => None,
+        }
+    }
+
+    /// The question of a point that explores.
+    pub fn exploration(&self) -> Option<&Exploration> {
+        match self {
+            Self::Training(_) => None,
+            Self::Exploration(settings) => Some(&settings.explore),
+        }
+    }
+
+    /// The same as [`PointSettings::training`] for a command that needs them.
+    ///
+    /// # Errors
+    /// `place` explores: then it has no `lacks`, such as `model to ask`.
+    pub fn needed(&self, place: impl std::fmt::Display, lacks: &str) -> Result<&Settings> {
+        self.training().ok_or_else(|| {
+            Error::usage(format!("{place} is an exploration: it has no {lacks}"))
+                .help("its results are tables and figures: see `attnlab run` and `attnlab plot`")
+        })
+    }
+}
 
 /// One point of the sweep, with everything that its runs depend on but the seed.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Point {
     /// Its settings, all layers merged.
-    pub settings: Settings,
+    pub settings: PointSettings,
     /// What the sweep sets here: keys and values as text, in the order of the axes.
     pub axes: Vec<(String, String)>,
     /// A readable folder name, such as `pretrain-epochs-60`; `base` without a sweep.
@@ -25,7 +66,7 @@ pub struct Point {
 }
 
 impl Point {
-    pub(super) fn new(settings: Settings, values: &PointValues) -> Self {
+    pub(super) fn new(settings: PointSettings, values: &PointValues) -> Self {
         let text = |value: &Value| tree::text(value);
         let axes: Vec<(String, String)> = values
             .values
@@ -60,7 +101,7 @@ impl Point {
 
 /// The settings and seed of one run as TOML, complete with defaults: what `resolved.toml` holds. It
 /// is itself an experiment file, of one point with the same hash.
-pub fn to_toml(settings: &Settings, seed: u64) -> String {
+pub fn to_toml(settings: &PointSettings, seed: u64) -> String {
     let settings = toml::to_string(settings);
     let settings = settings.expect("settings are tables of numbers that TOML has, and UTF-8 text");
     format!("seeds = [{seed}]\n{settings}")
@@ -68,8 +109,17 @@ pub fn to_toml(settings: &Settings, seed: u64) -> String {
 
 /// JSON with sorted keys: figment's tables are. What no result depends on is left out: how often a
 /// checkpoint is kept, and what others reported.
-fn canonical(settings: &Settings) -> String {
+fn canonical(settings: &PointSettings) -> String {
     let mut settings = settings.clone();
+    if let PointSettings::Training(settings) = &mut settings {
+        leave_out(settings);
+    }
+    let tree = Value::serialize(&settings).expect("settings are plain numbers, text and tables");
+    serde_json::to_string(&tree).expect("a tree with text keys is JSON")
+}
+
+/// Takes out what no result depends on.
+fn leave_out(settings: &mut Settings) {
     if let Some(stage) = &mut settings.pretrain {
         stage.checkpoint_steps = None;
     }
@@ -79,8 +129,6 @@ fn canonical(settings: &Settings) -> String {
     if let Some(stage) = &mut settings.evaluate {
         stage.reported = None;
     }
-    let tree = Value::serialize(&settings).expect("settings are plain numbers, text and tables");
-    serde_json::to_string(&tree).expect("a tree with text keys is JSON")
 }
 
 /// Points that are the same settings under different axes, each but the first as a fault.

@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionKind, AttentionSpec};
+pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
 pub use invented::InventedSpec;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
@@ -18,6 +19,7 @@ pub use training::{
 };
 
 mod attention;
+mod exploration;
 mod invented;
 mod training;
 
@@ -294,6 +296,20 @@ pub enum FigureKind {
     ReliabilityDiagram,
     /// What is said most often about invented people, and how common those answers are elsewhere.
     CommonestAnswers,
+    /// Of an exploration: what was measured against what was varied.
+    ExplorationCurves,
+    /// Of an exploration: how what was measured is distributed over its samples.
+    ExplorationDistribution,
+}
+
+impl FigureKind {
+    /// Whether it is drawn of explorations, and of nothing else.
+    pub fn is_of_exploration(self) -> bool {
+        matches!(
+            self,
+            Self::ExplorationCurves | Self::ExplorationDistribution
+        )
+    }
 }
 
 /// The stages that train.

@@ -39,6 +39,8 @@ pub struct KindOfAttention {
     pub own_key: Option<&'static str>,
     /// What its type has as constants besides width, heads and width of a head.
     pub constants: fn(&ModelShape) -> Vec<usize>,
+    /// How many tokens of a context a document may have.
+    pub longest: fn(usize) -> usize,
     /// What is wrong with a shape, if anything is: a sentence about `model.attention`.
     pub refuses: fn(&ModelShape) -> Option<String>,
 }
@@ -74,12 +76,12 @@ pub const ATTENTION_KINDS: [KindOfAttention; 8] = [
         "a token sees the last few alone (Beltagy et al. 2020)",
     )
     .with(WINDOW, |shape| vec![shape.own]),
-    // The last token of a document is only ever a target.
+    // As in the assignment: the last token of a document is only ever a target.
     kind(
         "synthesizer",
         "a token scores places by itself, without keys (Tay et al. 2021)",
     )
-    .sized(|shape| vec![shape.context - 1]),
+    .at_most(|context| context - 1),
     kind(
         "vanilla",
         "causal multi-head softmax attention (Vaswani et al. 2017)",
@@ -104,6 +106,7 @@ const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
         about,
         own_key: None,
         constants: |_| vec![],
+        longest: |context| context,
         refuses: |_| None,
     }
 }
@@ -118,9 +121,13 @@ impl KindOfAttention {
         }
     }
 
-    /// The same with constants that the rest of the shape says.
-    const fn sized(self, constants: fn(&ModelShape) -> Vec<usize>) -> Self {
-        Self { constants, ..self }
+    /// The same for documents of at most so many tokens, which is a constant of its type.
+    const fn at_most(self, longest: fn(usize) -> usize) -> Self {
+        Self {
+            longest,
+            constants: |shape| vec![shape.longest_document()],
+            ..self
+        }
     }
 
     /// The same with a rule about the shape.
@@ -219,6 +226,12 @@ impl ModelShape {
             ("vocabulary", self.vocabulary),
             ("context", self.context),
         ]
+    }
+
+    /// How many tokens a document may have: the context, or what the kind of attention leaves of it.
+    pub fn longest_document(&self) -> usize {
+        let kind = KindOfAttention::named(&self.attention);
+        kind.map_or(self.context, |kind| (kind.longest)(self.context))
     }
 
     /// How many tokens a token sees at most, itself the last.

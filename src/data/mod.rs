@@ -21,7 +21,7 @@ pub mod checksum;
 pub mod corruption;
 pub mod cs224n;
 pub mod fetch;
-mod generator;
+pub(crate) mod generator;
 pub mod invented;
 mod names;
 pub mod questions;

@@ -160,6 +160,48 @@ pub struct CalibrationRow {
     pub interval: Option<String>,
 }
 
+/// One place of a curve of an exploration, in `curves.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct CurveRow {
+    /// Which construction it is of.
+    pub curve: String,
+    /// Whether somebody else reported that construction.
+    pub is_reported: bool,
+    /// What was varied.
+    pub x_quantity: String,
+    /// Its value.
+    pub x: f64,
+    /// What was measured.
+    pub y_quantity: String,
+    /// Whether its order of magnitude is what counts.
+    pub y_is_logarithmic: bool,
+    /// Its value, the median over the samples.
+    pub y: f64,
+    /// Lower end of the middle 90 % of the samples; empty with fewer than two.
+    pub low_90: Option<f64>,
+    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
+    pub high_90: Option<f64>,
+    /// How often keys were drawn.
+    pub samples: usize,
+}
+
+/// What one draw of an exploration gave, in `samples.csv`.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct SampleRow {
+    /// Which construction it is of.
+    pub series: String,
+    /// Whether somebody else reported that construction.
+    pub is_reported: bool,
+    /// What was measured, a fraction.
+    pub quantity: String,
+    /// Which draw, from 0; all series have the same draws.
+    pub sample: u64,
+    /// Length of `k_a` along its mean in that draw, were alpha 0.
+    pub epsilon: f64,
+    /// What was measured.
+    pub value: f64,
+}
+
 /// One document as span corruption shows it, in a figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorruptionRow {

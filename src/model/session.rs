@@ -213,7 +213,7 @@ pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
 ) -> Result<()> {
     if longest > M::CONTEXT {
         return Err(Error::run(format!(
-            "a document of {longest} tokens is longer than the model's context of {}",
+            "a document of {longest} tokens is longer than the {} that the model reads",
             M::CONTEXT
         ))
         .help("raise `model.context` or shorten the text"));

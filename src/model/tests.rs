@@ -140,7 +140,8 @@ fn a_batch_that_does_not_fit_is_refused() {
         starts: vec![0, 25],
     };
     assert!(
-        refused(long).contains("a document of 25 tokens is longer than the model's context of 24")
+        refused(long)
+            .contains("a document of 25 tokens is longer than the 24 that the model reads")
     );
     let foreign = Ragged {
         tokens: vec![256],

@@ -98,7 +98,7 @@ pub fn free(litter: &[Litter], results: &Path) -> Result<Vec<Litter>> {
 
 /// The folders of all stages.
 fn stages(results: &Path) -> Vec<PathBuf> {
-    let kinds = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate].into_iter();
+    let kinds = Kind::ALL.into_iter();
     let folders = kinds.map(|kind| results.join(CACHE).join(kind.name()));
     folders.flat_map(|folder| files::entries(&folder)).collect()
 }

@@ -156,6 +156,16 @@ impl RunDirectory {
         self.path.join("training_answers.csv")
     }
 
+    /// What an exploration measured, as curves.
+    pub fn curves_csv(&self) -> PathBuf {
+        self.path.join("curves.csv")
+    }
+
+    /// What an exploration measured, draw by draw.
+    pub fn samples_csv(&self) -> PathBuf {
+        self.path.join("samples.csv")
+    }
+
     /// Answers to questions.
     pub fn predictions(&self) -> PathBuf {
         self.path.join("predictions")

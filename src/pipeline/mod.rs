@@ -159,9 +159,11 @@ pub fn finish(
     let _lock = lock::wait(&folder, stop, waiting)?;
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
-    let accuracies = summary::write(experiment, results, &folder)?;
-    let groups = groups::write(&accuracies, &folder)?;
-    confidence::write(experiment, results, &folder)?;
+    // Explorations answer no questions.
+    let (accuracies, groups) = match experiment.explores() {
+        true => (vec![], vec![]),
+        false => summarise(experiment, results, &folder)?,
+    };
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
@@ -170,4 +172,16 @@ pub fn finish(
         left_out: drawn.left_out,
         failed: None,
     })
+}
+
+/// Writes the tables of accuracies and of confidence.
+fn summarise(
+    experiment: &Experiment,
+    results: &Path,
+    folder: &Path,
+) -> Result<(Vec<AccuracyRow>, Vec<GroupRow>)> {
+    let accuracies = summary::write(experiment, results, folder)?;
+    let groups = groups::write(&accuracies, folder)?;
+    confidence::write(experiment, results, folder)?;
+    Ok((accuracies, groups))
 }

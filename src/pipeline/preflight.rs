@@ -25,12 +25,17 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .help(format!("set `model.vocabulary = {needed}`")));
     }
     let fits = |what: &str, tokens: usize| {
-        if tokens <= model.context {
+        let longest = model.shape().longest_document();
+        if tokens <= longest {
             return Ok(());
         }
-        let context = model.context;
+        let (context, kind) = (model.context, model.attention.kind.0.name);
+        let read = match longest < context {
+            true => format!(", of which {kind} reads {longest}"),
+            false => String::new(),
+        };
         Err(Error::config(format!(
-            "{what} has {tokens} tokens, `model.context` is {context}"
+            "{what} has {tokens} tokens, `model.context` is {context}{read}"
         ))
         .help("raise `model.context`, or shorten `evaluate.answer_characters`"))
     };

@@ -5,9 +5,9 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
-//! `corruption_examples`, `confidence`, `reliability` and `commonest_answers` say what is drawn; `page`,
-//! `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts` and `text`
-//! are shared.
+//! `corruption_examples`, `confidence`, `reliability`, `commonest_answers` and `exploration` say what is
+//! drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts`
+//! and `text` are shared.
 
 mod accuracy_bars;
 mod accuracy_scatter;
@@ -16,6 +16,7 @@ mod canvas;
 mod commonest_answers;
 mod confidence;
 mod corruption_examples;
+mod exploration;
 mod fonts;
 mod learning_curves;
 mod page;
@@ -36,6 +37,10 @@ pub use accuracy_scatter::{AccuracyScatter, Spot, draw_accuracy_scatter};
 pub use commonest_answers::{AnswersOfPoint, CommonestAnswers, Counts, draw_commonest_answers};
 pub use confidence::{AnswerKind, Confidence, ConfidencePoint, draw_confidence};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
+pub use exploration::{
+    CurvePanel, ExplorationCurves, ExplorationDistribution, ExploredCurve, SampledSeries,
+    draw_exploration_curves, draw_exploration_distribution,
+};
 pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
 pub use paired_matrix::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 pub use reliability::{ReliabilityDiagram, ReliabilityPoint, draw_reliability_diagram};

@@ -85,6 +85,16 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
     )
 }
 
+/// Three digits that say something: `0.215`, `0.00123`, `1.5e-19`.
+pub(super) fn significant(value: f64) -> String {
+    let decade = value.abs().log10().floor();
+    match decade {
+        -4.0..=2.0 => number(value, (2.0 - decade) as usize),
+        _ if value == 0.0 => "0".to_owned(),
+        _ => format!("{value:.2e}"),
+    }
+}
+
 /// A whole number with a comma at every thousand.
 pub(super) fn count(value: usize) -> String {
     number(value as f64, 0)
@@ -112,6 +122,8 @@ mod tests {
         assert_eq!(number(-999.5, 1), "-999.5");
         assert_eq!(percent(0.21), "21.0 %");
         assert_eq!(plural(1, "seed", "seeds"), "1 seed");
+        let few = [0.001234, 1.5e-19, 0.0, 0.7079, 42.0].map(significant);
+        assert_eq!(few, ["0.00123", "1.50e-19", "0", "0.708", "42.0"]);
     }
 
     #[test]

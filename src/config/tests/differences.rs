@@ -5,7 +5,13 @@ use crate::config::{Difference, differences};
 
 /// `key: a | b` of the valid experiment and of another; absent is `-`.
 fn between(a: &str, b: &str) -> Vec<String> {
-    let settings = |text: &str| load_text(text).unwrap().points[0].settings.clone();
+    let settings = |text: &str| {
+        load_text(text).unwrap().points[0]
+            .settings
+            .training()
+            .unwrap()
+            .clone()
+    };
     let value = |value: Option<serde_json::Value>| value.map_or("-".into(), |v| v.to_string());
     let line = |Difference { key, a, b }| format!("{key}: {} | {}", value(a), value(b));
     differences(&settings(a), &settings(b))

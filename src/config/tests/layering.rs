@@ -39,6 +39,8 @@ fn later_layers_win() {
     let model = |set: &[&str], environment: &[(&str, &str)]| {
         let spec = load(&scratch, set, environment).unwrap().points[0]
             .settings
+            .training()
+            .unwrap()
             .model
             .clone();
         (spec.embed, spec.layers, spec.context)
@@ -67,7 +69,15 @@ fn the_program_s_own_variables_are_no_settings() {
     assert!(load(&scratch, &[], &own).is_ok());
     let places = [("ATTNLAB_DATA__PLACES", "7")];
     let experiment = load(&scratch, &[], &places).unwrap();
-    assert_eq!(experiment.points[0].settings.data.places, Some(7));
+    assert_eq!(
+        experiment.points[0]
+            .settings
+            .training()
+            .unwrap()
+            .data
+            .places,
+        Some(7)
+    );
 }
 
 #[test]
@@ -89,7 +99,8 @@ fn set_takes_toml_values_and_other_text_as_strings() {
     .unwrap();
     assert_eq!(experiment.seeds, [4, 5]);
     assert_eq!(experiment.figures["bars"].title.as_deref(), Some("a = b"));
-    let evaluate = experiment.points[0].settings.evaluate.as_ref().unwrap();
+    let evaluate = experiment.points[0].settings.training().unwrap();
+    let evaluate = evaluate.evaluate.as_ref().unwrap();
     assert_eq!(evaluate.constant_answer.as_deref(), Some("New York"));
     let slugs: Vec<&str> = experiment
         .points

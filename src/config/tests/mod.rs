@@ -3,6 +3,7 @@
 
 mod differences;
 mod errors;
+mod exploration;
 mod garbage;
 mod golden;
 mod identity;

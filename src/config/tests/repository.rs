@@ -68,7 +68,7 @@ fn the_build_script_and_the_program_agree_on_shapes() {
         let points = load_with(&file, &[], &[]).unwrap().points;
         let run: Vec<ModelShape> = points
             .iter()
-            .map(|point| point.settings.model.shape())
+            .filter_map(|point| Some(point.settings.training()?.model.shape()))
             .collect();
         let built = compiled::shapes(&file).unwrap();
         assert_eq!(run, built, "{}", file.display());
@@ -116,6 +116,7 @@ fn only_files_below_a_base_folder_are_for_others() {
 fn schema_fields() -> BTreeSet<String> {
     let source = concat!(
         include_str!("../schema.rs"),
+        include_str!("../schema/exploration.rs"),
         include_str!("../schema/invented.rs"),
         include_str!("../schema/training.rs")
     );

@@ -195,7 +195,8 @@ fn values_at_the_edge_of_a_rule_are_valid() {
 #[test]
 fn the_default_excerpt_leaves_room_for_the_masks() {
     let experiment = super::load_text(super::VALID).unwrap();
-    let pretrain = experiment.points[0].settings.pretrain.as_ref().unwrap();
+    let pretrain = experiment.points[0].settings.training().unwrap();
+    let pretrain = pretrain.pretrain.as_ref().unwrap();
     assert_eq!(
         [8, 16, 32, 128].map(|context| pretrain.longest_excerpt(context)),
         [4, 12, 28, 112]

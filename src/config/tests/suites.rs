@@ -55,7 +55,7 @@ fn load(scratch: &Scratch, profile: Option<&str>, set: &[&str]) -> Result<Suite>
 fn epochs(suite: &Suite) -> Vec<String> {
     let member = |member: &crate::config::Member| {
         let points = member.experiment.points.iter().map(|point| {
-            let settings = &point.settings;
+            let settings = point.settings.training().unwrap();
             let pretrain = settings.pretrain.as_ref().map_or(0, |stage| stage.epochs);
             let finetune = settings.finetune.as_ref().map_or(0, |stage| stage.epochs);
             format!("{pretrain}+{finetune}")
@@ -78,7 +78,8 @@ fn a_profile_goes_to_the_members_that_have_a_place_for_it() {
     assert_eq!(epochs(&short), ["1+1", "0+1", "0+1 2+1"]);
     assert!(short.members.iter().all(|one| one.experiment.seeds == [7]));
     let batch = |member: usize| {
-        let settings = &short.members[member].experiment.points[0].settings;
+        let point = &short.members[member].experiment.points[0];
+        let settings = point.settings.training().unwrap();
         settings.finetune.as_ref().unwrap().batch_documents
     };
     assert_eq!([batch(0), batch(1)], [4, 8], "its own alone");

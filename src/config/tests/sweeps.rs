@@ -37,7 +37,7 @@ fn axes_go_by_the_alphabet_the_zipped_one_last_and_the_last_varies_fastest() {
         lines[4],
         "model.dropout=0.25 pretrain.epochs=7 finetune.epochs=1 model.layers=1"
     );
-    let third = &points[2].settings;
+    let third = &points[2].settings.training().unwrap();
     assert_eq!(
         (third.pretrain.as_ref().unwrap().epochs, third.model.layers),
         (5, 1)

@@ -13,10 +13,11 @@ const SEED_LIMIT: u64 = 1 << 53;
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
 
-/// Everything that is wrong with the shared keys. `mended` are the keys not to look at.
+/// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the keys not to look at.
 pub(in crate::config) fn check(
     frame: &Frame,
     sweep: &[PointValues],
+    explores: bool,
     mended: &[String],
 ) -> Vec<Fault> {
     let points = sweep.len();
@@ -43,6 +44,12 @@ pub(in crate::config) fn check(
     });
     for (name, spec) in &frame.figures {
         figure(&mut rules, name, spec, sweep);
+        let key = format!("figures.{name}.kind");
+        let foreign = spec.kind.is_of_exploration() != explores;
+        rules.rule(foreign, &[&key], || {
+            let whose = if explores { "no figure" } else { "a figure" };
+            format!("`{key}` is {whose} of an exploration")
+        });
     }
     rules.faults
 }

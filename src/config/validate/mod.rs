@@ -1,8 +1,10 @@
 //! Rules about values, beyond what the types say. Every broken rule is reported.
 
+mod exploration;
 mod frame;
 mod settings;
 
+pub(super) use exploration::check as exploration;
 pub(super) use frame::check as frame;
 pub(super) use settings::check as settings;
 

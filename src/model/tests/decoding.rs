@@ -178,7 +178,7 @@ fn what_does_not_fit_is_refused_and_not_read() {
         for (tokens, message) in [
             (
                 &[5, 6][..],
-                "a document of 25 tokens is longer than the model's context of 24",
+                "a document of 25 tokens is longer than the 24 that the model reads",
             ),
             (
                 &[256],

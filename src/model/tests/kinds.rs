@@ -22,6 +22,9 @@ struct Kind {
 
 const CONTEXT: usize = 72;
 
+/// What every kind reads of a document.
+const LONGEST: usize = CONTEXT - 1;
+
 fn fresh<A>(seed: u64, deviation: f32) -> Box<dyn Trainable>
 where
     A: crate::model::attention::Attention<32, f32, Cpu> + 'static,
@@ -68,8 +71,8 @@ fn kinds() -> Vec<Kind> {
         // No keys, and a table of 8 weights and a bias a place.
         kind(
             "synthesizer",
-            fresh::<Synthesizer<32, 4, 8, CONTEXT, f32, Cpu>>,
-            VANILLA - 2 * (32 * 33) + 2 * 9 * CONTEXT,
+            fresh::<Synthesizer<32, 4, 8, LONGEST, f32, Cpu>>,
+            VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST,
         ),
         kind("vanilla", fresh::<Vanilla<32, 4, 8, f32, Cpu>>, VANILLA),
     ]
@@ -124,15 +127,15 @@ fn future_tokens_cannot_change_past_predictions() {
 
 #[test]
 fn ragged_equals_padded() {
-    let sequences = documents(&[72, 5, 1, 33, 2]);
+    let sequences = documents(&[LONGEST, 5, 1, 33, 2]);
     let padded = sequences.iter().cloned().map(|mut s| {
-        s.tokens.resize(CONTEXT, PAD);
-        s.targets.resize(CONTEXT, PAD);
+        s.tokens.resize(LONGEST, PAD);
+        s.targets.resize(LONGEST, PAD);
         s
     });
     let padded = Ragged::from_sequences(&padded.collect::<Vec<_>>());
     let ragged = Ragged::from_sequences(&sequences);
-    assert_eq!((ragged.len(), padded.len()), (113, 5 * CONTEXT));
+    assert_eq!((ragged.len(), padded.len()), (112, 5 * LONGEST));
     let unclipped = StepSettings {
         clip_norm: 0.0,
         ..settings(0.01, 0.0)

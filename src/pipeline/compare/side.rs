@@ -124,7 +124,10 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
     let mut runs: BTreeMap<u64, RunDirectory> = BTreeMap::new();
     for directory in all_below(folder) {
         let experiment = config::load_alone(&directory.resolved_toml())?;
-        let (own, seed) = (&experiment.points[0].settings, experiment.seeds[0]);
+        let own = experiment.points[0]
+            .settings
+            .needed(folder.display(), "answers to compare")?;
+        let seed = experiment.seeds[0];
         if settings.get_or_insert_with(|| own.clone()) != own {
             return Err(several_points(folder));
         }

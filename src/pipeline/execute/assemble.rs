@@ -23,12 +23,17 @@ pub(in crate::pipeline) type Made<'a> = (&'a Stage, &'a StageFolder);
 pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
     let trained: Vec<&StageFolder> = stages
         .iter()
-        .filter(|(stage, _)| stage.kind != Kind::Evaluate)
+        .filter(|(stage, _)| matches!(stage.kind, Kind::Pretrain | Kind::Finetune))
         .map(|(_, folder)| *folder)
         .collect();
     let of = |name: fn(&StageFolder) -> PathBuf| -> Vec<PathBuf> {
         trained.iter().map(|folder| name(folder)).collect()
     };
+    if let [(stage, folder)] = stages
+        && stage.kind == Kind::Explore
+    {
+        return share_exploration(run, folder);
+    }
     let header = table::to_bytes::<StepRow>(&[], b',')?;
     join(&run.metrics_csv(), &of(StageFolder::metrics_csv), &header)?;
     let header = table::to_bytes::<TimingRow>(&[], b',')?;
@@ -66,6 +71,16 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
         .iter()
         .filter(|path| !ours(path))
         .try_for_each(|path| files::remove(path))
+}
+
+/// An exploration makes one table.
+fn share_exploration(run: &RunDirectory, folder: &StageFolder) -> Result<()> {
+    let tables = [
+        (folder.curves_csv(), run.curves_csv()),
+        (folder.samples_csv(), run.samples_csv()),
+    ];
+    let mut made = tables.iter().filter(|(from, _)| from.is_file());
+    made.try_for_each(|(from, to)| files::share(from, to))
 }
 
 /// Weights that a stage kept before the step at which it diverged.

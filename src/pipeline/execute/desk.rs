@@ -109,7 +109,8 @@ impl<'a> Desk<'a> {
         if anew {
             planned.folder.begin(&planned.stage)?;
         }
-        let run = (planned.settings, planned.seed);
+        let settings = &self.plan.experiment.points[planned.point].settings;
+        let run = (settings, planned.seed);
         let provenance = self.origin.of(self.plan.experiment, run, &[&planned.stage]);
         provenance.add_to(&planned.folder.provenance_json())
     }

@@ -17,7 +17,8 @@ use self::desk::{Desk, Opened};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::pipeline::Options;
-use crate::pipeline::plan::{Action, Plan};
+use crate::pipeline::plan::{Action, Plan, Subject};
+use crate::pipeline::stage::exploring::Exploring;
 use crate::pipeline::stage::store::Found;
 use crate::pipeline::stage::work::Work;
 use crate::progress::Progress;
@@ -224,18 +225,33 @@ impl Team<'_> {
             self.progress
                 .detail(&format!("{name}: {kind} runs ({reason})"));
         }
+        self.desk.sign(number, from.is_none())?;
+        let (shown, stop) = (&opened.shown, self.stop);
+        let (settings, corpus) = match &planned.subject {
+            Subject::Training(settings, corpus) => (*settings, corpus),
+            Subject::Exploration(spec) => {
+                let seed = planned.seed;
+                let exploring = Exploring {
+                    spec,
+                    seed,
+                    folder,
+                    shown,
+                    stop,
+                };
+                return exploring.run();
+            }
+        };
         let work = Work {
             stage: &planned.stage,
-            settings: planned.settings,
+            settings,
             seed: planned.seed,
-            corpus: &planned.corpus,
+            corpus,
             folder,
             input: planned.needs.map(|input| &self.plan.stages[input].folder),
             run: &self.plan.runs[run].directory,
-            shown: &opened.shown,
-            stop: self.stop,
+            shown,
+            stop,
         };
-        self.desk.sign(number, from.is_none())?;
         work.run(from)
     }
 

@@ -9,8 +9,8 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::config::Experiment;
-use crate::config::schema::{DataKind, Settings};
+use crate::config::schema::DataKind;
+use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
 use crate::error::Result;
 use crate::files;
@@ -107,7 +107,7 @@ impl Origin {
     pub(in crate::pipeline) fn of(
         &self,
         experiment: &Experiment,
-        (settings, seed): (&Settings, u64),
+        (settings, seed): (&PointSettings, u64),
         stages: &[&Stage],
     ) -> Provenance {
         let shown = |path: &Path| path.display().to_string();
@@ -213,14 +213,15 @@ fn machine() -> Machine {
 }
 
 /// The sums by which the corpus, as the stages read it, and the files are known.
-fn data(settings: &Settings, stages: &[&Stage]) -> BTreeMap<String, String> {
+fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String> {
     let mut sums = BTreeMap::new();
     for (name, sum) in stages.iter().flat_map(|stage| &stage.ingredients) {
         if let (Some(part), Some(sum)) = (name.strip_prefix("data."), sum.as_str()) {
             sums.insert(part.to_owned(), sum.to_owned());
         }
     }
-    if settings.data.kind == DataKind::Cs224n {
+    let kind = settings.training().map(|settings| settings.data.kind);
+    if kind == Some(DataKind::Cs224n) {
         let files = cs224n::FILES.iter();
         sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
     }

@@ -6,16 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{ModelSpec, Training};
+use crate::config::schema::{Exploration, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::ragged::{PAD, Ragged, Sequence};
-use crate::data::{Task, batches, invented};
+use crate::data::{Corpus, Task, batches, invented};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
-use crate::pipeline::plan::{Action, Plan, PlannedStage};
-use crate::pipeline::stage::Kind;
-use crate::pipeline::stage::work;
+use crate::pipeline::plan::{Action, Plan, PlannedStage, Subject};
+use crate::pipeline::stage::{Kind, exploring, work};
 
 /// The program with its data and libraries, before any model, in bytes.
 const PROGRAM_BYTES: u64 = 75_000_000;
@@ -67,21 +66,25 @@ pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
 }
 
 fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
-    let (settings, corpus) = (planned.settings, &planned.corpus);
+    let (settings, corpus) = match &planned.subject {
+        Subject::Training(settings, corpus) => (*settings, corpus),
+        Subject::Exploration(spec) => return Ok(exploration(spec)),
+    };
+    let from = (settings, planned.seed);
     let cost = match planned.stage.kind {
         Kind::Pretrain => {
             let spec = settings.pretrain.as_ref();
             let spec = spec.expect("a pretraining stage comes from its settings");
             let task = work::pretraining(settings, planned.seed, corpus)?;
-            training(planned, &task, spec.training(), speeds)?
+            training(from, &task, spec.training(), speeds)?
         }
         Kind::Finetune => {
             let spec = settings.finetune.as_ref();
             let spec = spec.expect("a finetuning stage comes from its settings");
             let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
-            training(planned, &task, spec.training(), speeds)?
+            training(from, &task, spec.training(), speeds)?
         }
-        Kind::Evaluate => evaluation(planned, speeds)?,
+        Kind::Evaluate | Kind::Explore => evaluation(from, corpus, speeds)?,
     };
     let trains = planned.stage.kind != Kind::Evaluate;
     let done = match planned.action {
@@ -105,8 +108,19 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
     })
 }
 
+/// A rule for the time, right to an order of magnitude.
+fn exploration(spec: &Exploration) -> Estimate {
+    Estimate {
+        parameters: 0,
+        steps: None,
+        tokens: 0,
+        memory_bytes: PROGRAM_BYTES,
+        time: Duration::from_secs_f64(exploring::multiplications(spec) / 1e9),
+    }
+}
+
 fn training(
-    planned: &PlannedStage<'_>,
+    from: (&Settings, u64),
     task: &dyn Task,
     spec: Training<'_>,
     speeds: &mut Speeds,
@@ -118,14 +132,14 @@ fn training(
     Ok(Cost {
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
-        tokens_per_second: speeds.of(&planned.settings.model, planned, true, &batch)?,
+        tokens_per_second: speeds.of(from, true, &batch)?,
     })
 }
 
 /// Every question is read again for each character of its answer, which is taken to be as long as
 /// an answer to learn from.
-fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
-    let (settings, corpus) = (planned.settings, &planned.corpus);
+fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> Result<Cost> {
+    let (settings, _) = from;
     let spec = settings.evaluate.as_ref();
     let spec = spec.expect("an evaluation comes from its settings");
     let nobody = invented::of_settings(settings, corpus)?;
@@ -156,7 +170,7 @@ fn evaluation(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Cost> {
     Ok(Cost {
         tokens: read * rounds + asked.len() as u64 * (answer * (answer + 1) / 2) as u64,
         batch_tokens: read.min(256 * read / asked.len() as u64),
-        tokens_per_second: speeds.of(&settings.model, planned, false, &batch)?,
+        tokens_per_second: speeds.of(from, false, &batch)?,
     })
 }
 
@@ -189,20 +203,20 @@ struct Speeds(Vec<((ModelShape, bool), f64)>);
 impl Speeds {
     fn of(
         &mut self,
-        spec: &ModelSpec,
-        planned: &PlannedStage<'_>,
+        (settings, seed): (&Settings, u64),
         trains: bool,
         batch: &Ragged,
     ) -> Result<f64> {
+        let spec = &settings.model;
         let key = (spec.shape(), trains);
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
         let start = Start {
-            seed: planned.seed,
+            seed,
             deviation: spec.initial_deviation as f32,
         };
-        let mut model = registry::instantiate(&key.0, planned.settings.device, start)?;
+        let mut model = registry::instantiate(&key.0, settings.device, start)?;
         let some = beginning(batch, PROBE_TOKENS);
         // The first time pays for memory that later ones have.
         look(model.as_mut(), &some, spec.dropout, trains)?;

@@ -7,15 +7,15 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::Experiment;
-use crate::config::schema::{DataSpec, FinetuneSpec, PretrainSpec, Settings};
+use crate::config::schema::{DataSpec, Exploration, FinetuneSpec, PretrainSpec, Settings};
+use crate::config::{Experiment, Point, PointSettings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::store::{Found, StageFolder};
-use crate::pipeline::stage::{self, Kind, Source, Stage};
+use crate::pipeline::stage::{self, Kind, Source, Stage, exploring};
 use crate::pipeline::{Options, preflight, summary};
 
 /// The runs of an experiment and the stages that they share.
@@ -48,19 +48,38 @@ pub struct PlannedRun {
 pub struct PlannedStage<'a> {
     /// What it depends on.
     pub stage: Stage,
-    /// The settings of a run that needs it.
-    pub settings: &'a Settings,
+    /// The settings of a run that needs it, and what it reads.
+    pub subject: Subject<'a>,
+    /// Which point of the experiment that run is of.
+    pub point: usize,
     /// The seed of that run.
     pub seed: u64,
-    /// What it reads.
-    pub corpus: Arc<Corpus>,
     /// The stage that it starts from, as an index.
     pub needs: Option<usize>,
-    /// Steps in all: of the optimiser, or questions for the model.
+    /// Steps in all: of the optimiser, questions for the model, or samples of an exploration.
     pub steps: usize,
     /// What will be done about it.
     pub action: Action,
     pub(in crate::pipeline) folder: StageFolder,
+}
+
+/// What a stage works on.
+#[derive(Clone)]
+pub enum Subject<'a> {
+    /// Settings that train or evaluate, and their data.
+    Training(&'a Settings, Arc<Corpus>),
+    /// A question about attention itself.
+    Exploration(&'a Exploration),
+}
+
+impl<'a> Subject<'a> {
+    /// The stages of one run, in order.
+    fn stages(&self, seed: u64) -> Result<Vec<Stage>> {
+        match self {
+            Self::Training(settings, corpus) => stage::of_run(settings, seed, corpus),
+            Self::Exploration(spec) => Ok(vec![stage::of_exploration(spec, seed)]),
+        }
+    }
 }
 
 /// What will be done about a stage.
@@ -106,8 +125,9 @@ pub fn make<'a>(
     notice: &mut dyn FnMut(String),
 ) -> Result<Plan<'a>> {
     for point in &experiment.points {
-        if preflight::uses_model(&point.settings) {
-            registry::find(&point.settings.model.shape(), point.settings.device)?;
+        let settings = point.settings.training();
+        if let Some(settings) = settings.filter(|one| preflight::uses_model(one)) {
+            registry::find(&settings.model.shape(), settings.device)?;
         }
     }
     let mut plan = Plan {
@@ -120,30 +140,29 @@ pub fn make<'a>(
     let results = options.results.as_path();
     let labels = summary::labels(experiment);
     for (number, (point, label)) in experiment.points.iter().zip(labels).enumerate() {
-        let corpus = corpora.open(&point.settings.data, options.data.as_deref())?;
-        preflight::check(&point.settings, &corpus)?;
+        let subject = corpora.subject(point, options.data.as_deref())?;
         for &seed in &experiment.seeds {
             let mut stages = vec![];
-            for stage in stage::of_run(&point.settings, seed, &corpus)? {
+            for stage in subject.stages(seed)? {
                 let new = plan.stages.len();
                 let index = *by_key.entry(stage.key.clone()).or_insert(new);
                 if index == new {
-                    let needs = match &stage.start {
-                        Source::Stage { key, .. } => by_key.get(key).copied(),
-                        Source::File { path, blake3 } => {
+                    let needs = match (&stage.start, &subject) {
+                        (Source::Stage { key, .. }, _) => by_key.get(key).copied(),
+                        (Source::File { path, blake3 }, Subject::Training(settings, corpus)) => {
                             let file = (path.as_path(), blake3.as_str());
-                            preflight::check_weights(&point.settings, file, &corpus)?;
+                            preflight::check_weights(settings, file, corpus)?;
                             None
                         }
-                        Source::Fresh | Source::Nothing => None,
+                        _ => None,
                     };
-                    let steps = steps(stage.kind, &point.settings, &corpus);
+                    let steps = steps(stage.kind, &subject);
                     plan.stages.push(PlannedStage {
                         folder: StageFolder::new(results, stage.kind, &stage.key),
                         stage,
-                        settings: &point.settings,
+                        subject: subject.clone(),
+                        point: number,
                         seed,
-                        corpus: corpus.clone(),
                         needs,
                         steps,
                         action: Action::Reuse,
@@ -165,7 +184,11 @@ pub fn make<'a>(
     Ok(plan)
 }
 
-fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
+fn steps(kind: Kind, subject: &Subject<'_>) -> usize {
+    let (settings, corpus) = match subject {
+        Subject::Training(settings, corpus) => (settings, corpus),
+        Subject::Exploration(spec) => return exploring::steps(spec),
+    };
     let steps = match kind {
         Kind::Pretrain => {
             let spec = settings.pretrain.as_ref().map(PretrainSpec::training);
@@ -182,6 +205,7 @@ fn steps(kind: Kind, settings: &Settings, corpus: &Corpus) -> usize {
                 corpus.questions(spec.split).len() + invented
             })
         }
+        Kind::Explore => None,
     };
     steps.unwrap_or(0)
 }
@@ -254,8 +278,15 @@ pub(in crate::pipeline) fn keys<'a>(
 
 /// Whether a run's folder still has what a stage has made for it.
 fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
+    let settings = match &planned.subject {
+        Subject::Training(settings, _) => settings,
+        Subject::Exploration(spec) if spec.question.is_distribution() => {
+            return run.samples_csv().is_file();
+        }
+        Subject::Exploration(_) => return run.curves_csv().is_file(),
+    };
     let mut paths = vec![run.metrics_csv()];
-    match (planned.stage.kind, &planned.settings.evaluate) {
+    match (planned.stage.kind, &settings.evaluate) {
         (Kind::Evaluate, Some(spec)) => {
             let split = spec.split.name();
             paths.extend(spec.ask_model.then(|| run.predictions_tsv(split, "model")));
@@ -276,6 +307,18 @@ fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
 struct Corpora(Vec<(DataSpec, Arc<Corpus>)>);
 
 impl Corpora {
+    /// What the runs of a point work on; an exploration opens nothing.
+    fn subject<'a>(&mut self, point: &'a Point, directory: Option<&Path>) -> Result<Subject<'a>> {
+        match &point.settings {
+            PointSettings::Exploration(settings) => Ok(Subject::Exploration(&settings.explore)),
+            PointSettings::Training(settings) => {
+                let corpus = self.open(&settings.data, directory)?;
+                preflight::check(settings, &corpus)?;
+                Ok(Subject::Training(settings, corpus))
+            }
+        }
+    }
+
     fn open(&mut self, spec: &DataSpec, directory: Option<&Path>) -> Result<Arc<Corpus>> {
         if let Some((_, corpus)) = self.0.iter().find(|(known, _)| known == spec) {
             return Ok(corpus.clone());

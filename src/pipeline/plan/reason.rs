@@ -31,8 +31,7 @@ impl Past {
             .filter_map(|run| run.status().ok())
         {
             for (name, key) in &status.stages {
-                let kinds = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
-                let kind = kinds.into_iter().find(|kind| kind.name() == name);
+                let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
                 let record = kind.and_then(|kind| StageFolder::new(results, kind, key).record());
                 if let Some(record) = record.filter(|_| !wanted.contains(key)) {
                     stages.push((record.stage, record.depends_on));

@@ -4,6 +4,7 @@
 //! result: that is how one pretraining serves every finetuning that starts from it, and why
 //! comments, formatting and keys that a stage does not read make nothing stale.
 
+pub(in crate::pipeline) mod exploring;
 mod journal;
 pub(in crate::pipeline) mod store;
 #[cfg(test)]
@@ -17,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::schema::{
-    EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
+    EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
 };
 use crate::data::{Corpus, Question, invented};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -33,15 +34,26 @@ pub enum Kind {
     Finetune,
     /// Answering.
     Evaluate,
+    /// Measuring what a head of attention can do; no data, no model.
+    Explore,
 }
 
 impl Kind {
+    /// All of them.
+    pub const ALL: [Self; 4] = [
+        Self::Pretrain,
+        Self::Finetune,
+        Self::Evaluate,
+        Self::Explore,
+    ];
+
     /// The word in file names and messages.
     pub fn name(self) -> &'static str {
         match self {
             Self::Pretrain => "pretrain",
             Self::Finetune => "finetune",
             Self::Evaluate => "evaluate",
+            Self::Explore => "explore",
         }
     }
 
@@ -49,7 +61,7 @@ impl Kind {
     /// settings give another result; a test of the model's first losses notices such changes.
     fn code(self) -> u32 {
         match self {
-            Self::Pretrain | Self::Finetune | Self::Evaluate => 1,
+            Self::Pretrain | Self::Finetune | Self::Evaluate | Self::Explore => 1,
         }
     }
 }
@@ -161,6 +173,14 @@ pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Sta
         stages.push(Stage::new(Kind::Evaluate, start, all));
     }
     Ok(stages)
+}
+
+/// The only stage of an exploration.
+pub fn of_exploration(spec: &Exploration, seed: u64) -> Stage {
+    let mut all = Ingredients::new();
+    flatten(&mut all, "explore", plain(spec));
+    all.insert("seed".to_owned(), seed.into());
+    Stage::new(Kind::Explore, Source::Nothing, all)
 }
 
 /// The weights that a stage is told to start from, or those at hand.

@@ -9,6 +9,7 @@
 //! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was an earlier pass |
 //! | `provenance.json` | who did it, one entry each time that it was begun or gone on with |
 //! | `corruption_examples.csv`, `predictions/*.tsv`, `training_answers.csv` | what else it makes |
+//! | `curves.csv` or `samples.csv` | what an exploration makes |
 //! | `done.json` | written last: the BLAKE3 sum of each of these results |
 
 use std::collections::BTreeMap;
@@ -106,6 +107,14 @@ impl StageFolder {
 
     pub(in crate::pipeline) fn training_answers_csv(&self) -> PathBuf {
         self.path.join("training_answers.csv")
+    }
+
+    pub(in crate::pipeline) fn curves_csv(&self) -> PathBuf {
+        self.path.join("curves.csv")
+    }
+
+    pub(in crate::pipeline) fn samples_csv(&self) -> PathBuf {
+        self.path.join("samples.csv")
     }
 
     pub(in crate::pipeline) fn checkpoint(&self, step: usize) -> PathBuf {

@@ -9,7 +9,8 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
     let set = ["data.people=48", "sweep.pretrain.epochs=[1]", "labels=[]"].map(str::to_owned);
     let experiment = config::load(&file, &set).expect("valid");
-    let mut settings = experiment.points[0].settings.clone();
+    let settings = experiment.points[0].settings.training();
+    let mut settings = settings.expect("it trains").clone();
     change(&mut settings);
     let corpus = data::open(&settings.data, None).expect("synthetic");
     let stages = of_run(&settings, 1, &corpus).expect("stages");
@@ -140,4 +141,38 @@ fn weights_of_a_file_are_known_by_their_content_and_the_shape_that_reads_them() 
         "heads cannot be read off weights"
     );
     assert_eq!(first, from_file("one", 4));
+}
+
+#[test]
+fn an_exploration_depends_on_its_question_and_its_seed() {
+    let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/exploration/c_swing.toml");
+    let experiment = config::load(
+        &file,
+        &["sweep.explore.beta=[3]", "labels=[]"].map(str::to_owned),
+    );
+    let experiment = experiment.expect("valid");
+    let spec = experiment.points[0].settings.exploration();
+    let spec = spec.expect("it explores");
+    let key = |spec: &Exploration, seed| of_exploration(spec, seed).key;
+    assert_eq!(key(spec, 1), key(&spec.clone(), 1));
+    assert_ne!(key(spec, 1), key(spec, 2));
+    let other = Exploration {
+        alpha: Some(1e-9),
+        ..spec.clone()
+    };
+    assert_ne!(key(spec, 1), key(&other, 1));
+    let stage = of_exploration(spec, 1);
+    assert_eq!((stage.kind, stage.start), (Kind::Explore, Source::Nothing));
+    let named: Vec<&String> = stage.ingredients.keys().collect();
+    let wanted = [
+        "code version",
+        "explore.alpha",
+        "explore.beta",
+        "explore.dimension",
+        "explore.keys",
+        "explore.question",
+        "explore.samples",
+        "seed",
+    ];
+    assert_eq!(named, wanted);
 }

@@ -54,6 +54,7 @@ impl Work<'_> {
             Kind::Pretrain => self.pretrain(from)?,
             Kind::Finetune => self.finetune(from)?,
             Kind::Evaluate => self.evaluate()?,
+            Kind::Explore => unreachable!("an exploration has no model to work with"),
         };
         self.folder.finish(&results)
     }

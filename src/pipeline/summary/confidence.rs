@@ -81,7 +81,8 @@ impl OfPoint {
     fn of(experiment: &Experiment, results: &Path) -> Result<Vec<Self>> {
         let mut points = vec![];
         for (point, label) in experiment.points.iter().zip(labels(experiment)) {
-            let Some(spec) = &point.settings.evaluate else {
+            let evaluate = point.settings.training().map(|one| &one.evaluate);
+            let Some(Some(spec)) = evaluate else {
                 continue;
             };
             let mut runs = vec![];

@@ -10,7 +10,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::{confidence, labels, paired, scatter};
+use crate::pipeline::summary::{confidence, exploration, labels, paired, scatter};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
@@ -43,6 +43,10 @@ pub(in crate::pipeline) fn draw(
             }
             FigureKind::CommonestAnswers => {
                 confidence::commonest_answers(experiment, spec, results)?
+            }
+            FigureKind::ExplorationCurves => exploration::curves(experiment, spec, results)?,
+            FigureKind::ExplorationDistribution => {
+                exploration::distribution(experiment, spec, results)?
             }
         };
         match figure {
@@ -220,7 +224,8 @@ pub(super) fn origin(experiment: &Experiment) -> String {
     let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
     let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
         let points = experiment.points.iter();
-        let all: BTreeSet<usize> = points.map(|point| epochs(&point.settings)).collect();
+        let settings = points.filter_map(|point| point.settings.training());
+        let all: BTreeSet<usize> = settings.map(epochs).collect();
         let words: Vec<String> = all.iter().map(usize::to_string).collect();
         let plural = if all.last() == Some(&1) { "" } else { "s" };
         let any = all.last().is_some_and(|&most| most > 0);

@@ -2,6 +2,7 @@
 
 pub(in crate::pipeline) mod confidence;
 mod costs;
+mod exploration;
 pub(in crate::pipeline) mod figures;
 pub(in crate::pipeline) mod groups;
 mod paired;
@@ -73,7 +74,8 @@ pub(in crate::pipeline) fn write(
 pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>> {
     let mut rows = vec![];
     for (point, label) in experiment.points.iter().zip(labels(experiment)) {
-        let Some(spec) = &point.settings.evaluate else {
+        let evaluate = point.settings.training().map(|one| &one.evaluate);
+        let Some(Some(spec)) = evaluate else {
             continue;
         };
         let row = |subject: &str, seed, detail, counted: Option<(usize, usize)>, reported: f64| {

@@ -24,7 +24,7 @@ pub(super) fn gather(
 ) -> Result<Content> {
     let run = |point: &Point, seed| RunDirectory::new(experiment, point, seed, results);
     let asked = |point: &Point| {
-        let evaluate = point.settings.evaluate.as_ref()?;
+        let evaluate = point.settings.training()?.evaluate.as_ref()?;
         Some(evaluate.split.name())
     };
     let seeds_of = |point: &Point| -> Vec<u64> {

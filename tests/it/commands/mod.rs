@@ -4,6 +4,7 @@ mod bench;
 mod compare;
 mod confidence;
 mod data;
+mod explore;
 mod failures;
 mod help;
 mod plan;

@@ -68,7 +68,7 @@ fn ask_refuses_a_question_longer_than_the_context() {
     assert_eq!(
         said.failed(5),
         "error: the question has 380 characters; with an answer of up to 32 that is more than \
-         the model's context of 128"
+         the 128 that the model reads"
     );
     // As long as the help says fits, one more does not.
     lab.attnlab(&["ask", &run, &long[..96]]).done();

@@ -1,0 +1,54 @@
+//! Question 1 of the assignment as numerical experiments: what a single head of attention can do.
+//!
+//! Keys `k_i` and values `v_i`, `n` of each and of `d` dimensions, a query `q` of `d`: the weights are
+//! `softmax(k_i . q)`, the output is `c = sum of weight_i v_i`. Everything is `f64`; every draw has a
+//! key of its own, so results have the same bits for any number of threads.
+//!
+//! | question | file |
+//! |---|---|
+//! | a: when does attention copy a value? | [`copying`] |
+//! | b.i: a matrix that takes `v_a` out of `v_a + v_b` | [`extraction`] |
+//! | b.ii: a query that averages two values | [`averaging`] |
+//! | c.i: the same with keys that are nearly their means | [`noisy_averaging`] |
+//! | c.ii: the same with one key of uncertain length | [`swing`] |
+//! | d: two heads instead of one | [`two_heads`] |
+
+pub mod averaging;
+pub mod copying;
+pub mod extraction;
+pub mod noisy_averaging;
+pub mod swing;
+pub mod two_heads;
+pub mod vectors;
+
+use vectors::{Vector, dot, weighted_sum};
+
+/// The weights of one query: `softmax(k_i . q)`, shape `[n]`.
+///
+/// The largest score is taken off before `exp`, so that no score is too large.
+pub fn attention_weights(keys: &[Vector], query: &[f64]) -> Vec<f64> {
+    let scores: Vec<f64> = keys.iter().map(|key| dot(key, query)).collect();
+    let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+    let powers: Vec<f64> = scores.iter().map(|score| (score - largest).exp()).collect();
+    let sum: f64 = powers.iter().sum();
+    powers.iter().map(|power| power / sum).collect()
+}
+
+/// The output of one head, shape `[d]`.
+pub fn attend(keys: &[Vector], values: &[Vector], query: &[f64]) -> Vector {
+    weighted_sum(&attention_weights(keys, query), values)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn weights_sum_to_one_whatever_the_scores() {
+        let keys = [vec![1.0], vec![0.5], vec![-1.0]];
+        for beta in [0.0, 1.0, 1e3, -1e300] {
+            let weights = attention_weights(&keys, &[beta]);
+            assert!((weights.iter().sum::<f64>() - 1.0).abs() < 1e-15, "{beta}");
+        }
+    }
+}

@@ -1,0 +1,103 @@
+//! d: two heads, `q_1 = beta mu_a` and `q_2 = beta mu_b`, `c = (c_1 + c_2) / 2`. Keys are those of
+//! [`super::swing`]: the swing is gone but where epsilon is not well above 0.
+
+use super::attention_weights;
+use super::swing::Keys;
+use super::vectors::Vector;
+
+/// The weight on `v_a` in `c` when each head is asked its query.
+pub fn weight_on_a(drawn: &Keys, queries: &[Vector; 2]) -> f64 {
+    let weight = |query: &Vector| attention_weights(&drawn.keys, query)[0];
+    0.5 * (weight(&queries[0]) + weight(&queries[1]))
+}
+
+/// `beta mu_a` and `beta mu_b`.
+pub fn queries(drawn: &Keys, beta: f64) -> [Vector; 2] {
+    let along = |mean: &Vector| mean.iter().map(|x| beta * x).collect();
+    [along(&drawn.means[0]), along(&drawn.means[1])]
+}
+
+/// The reported `(v_a + v_b) / 2` and `(-v_a + v_b) / 2`.
+///
+/// The means of the keys are read for the values: values alone say nothing of the keys.
+pub fn reported_queries(drawn: &Keys) -> [Vector; 2] {
+    let pairs = || drawn.means[0].iter().zip(&drawn.means[1]);
+    [
+        pairs().map(|(a, b)| (a + b) / 2.0).collect(),
+        pairs().map(|(a, b)| (b - a) / 2.0).collect(),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::explore::swing;
+
+    /// Variance of `f(epsilon)` for epsilon ~ N(1, 1/2), by the trapezium rule.
+    fn variance_by_integral(f: impl Fn(f64) -> f64) -> f64 {
+        let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
+        for i in -8000..=8000 {
+            let z = f64::from(i) / 1000.0;
+            let (density, y) = ((-z * z / 2.0).exp(), f(1.0 + 0.5_f64.sqrt() * z));
+            sum += density;
+            first += density * y;
+            second += density * y * y;
+        }
+        second / sum - (first / sum) * (first / sum)
+    }
+
+    fn variance(samples: &[f64]) -> f64 {
+        let n = samples.len() as f64;
+        let mean = samples.iter().sum::<f64>() / n;
+        samples.iter().map(|y| (y - mean) * (y - mean)).sum::<f64>() / (n - 1.0)
+    }
+
+    #[test]
+    fn both_variances_are_those_of_the_integral_and_two_heads_have_the_smaller() {
+        let (n, beta) = (10, 10.0_f64);
+        let drawn: Vec<Keys> = (0..20_000)
+            .map(|i| swing::draw(n, 10, 1e-14, (1, i)))
+            .collect();
+        let one: Vec<f64> = drawn.iter().map(|d| swing::weight_on_a(d, beta)).collect();
+        let two: Vec<f64> = drawn
+            .iter()
+            .map(|d| weight_on_a(d, &queries(d, beta)))
+            .collect();
+        let others = n as f64 - 2.0;
+        let single = variance_by_integral(|e| {
+            let a = (beta * e).exp();
+            a / (a + beta.exp() + others)
+        });
+        let pair = variance_by_integral(|e| {
+            let a = (beta * e).exp();
+            0.5 * (a / (a + others + 1.0) + 1.0 / (beta.exp() + others + 1.0))
+        });
+        assert!((variance(&one) / single - 1.0).abs() < 0.05, "{single}");
+        assert!((variance(&two) / pair - 1.0).abs() < 0.08, "{pair}");
+        assert!(pair < single / 4.0, "{pair} {single}");
+    }
+
+    #[test]
+    fn the_reported_queries_leave_most_of_the_weight_on_the_others() {
+        for i in 0..20 {
+            let drawn = swing::draw(10, 16, 1e-18, (1, i));
+            let head = |sign: f64| {
+                let a = (sign * drawn.epsilon / 2.0).exp();
+                a / (a + 0.5_f64.exp() + 8.0)
+            };
+            let wanted = 0.5 * (head(1.0) + head(-1.0));
+            let found = weight_on_a(&drawn, &reported_queries(&drawn));
+            assert!((found - wanted).abs() < 1e-7, "{i}: {found} {wanted}");
+            assert!(found < 0.3, "{i}: {found}");
+        }
+    }
+
+    #[test]
+    fn threads_change_no_bit() {
+        use rayon::prelude::*;
+        let at = |i: u64| swing::weight_on_a(&swing::draw(10, 16, 1e-3, (1, i)), 10.0).to_bits();
+        let serial: Vec<u64> = (0..500).map(at).collect();
+        let parallel: Vec<u64> = (0..500).into_par_iter().map(at).collect();
+        assert_eq!(serial, parallel);
+    }
+}

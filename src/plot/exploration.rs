@@ -1,0 +1,8 @@
+//! Figures of explorations: curves of what was measured, and distributions of it.
+
+mod curves;
+mod distribution;
+mod scale;
+
+pub use curves::{CurvePanel, ExplorationCurves, ExploredCurve, draw_exploration_curves};
+pub use distribution::{ExplorationDistribution, SampledSeries, draw_exploration_distribution};

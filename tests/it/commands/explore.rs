@@ -1,0 +1,238 @@
+//! Explorations from a file to their figures, and the commands that have no use for them.
+
+use crate::lab::{Lab, Said, column, files_below, read};
+
+/// Each experiment of question 1, what makes it short, its table and its figure.
+const QUESTIONS: [(&str, &[&str], &str, &str); 6] = [
+    ("a_copying", &[], "curves.csv", "copying"),
+    (
+        "b_extraction",
+        &["explore.samples=20"],
+        "curves.csv",
+        "extraction",
+    ),
+    ("b_averaging", &[], "curves.csv", "averaging"),
+    (
+        "c_noisy_averaging",
+        &["explore.samples=20"],
+        "curves.csv",
+        "noisy_averaging",
+    ),
+    ("c_swing", &["explore.samples=600"], "samples.csv", "swing"),
+    (
+        "d_two_heads",
+        &["explore.samples=600"],
+        "samples.csv",
+        "two_heads",
+    ),
+];
+
+fn explore(lab: &Lab, command: &str, name: &str, set: &[&str]) -> Said {
+    let (file, results) = (
+        format!("experiments/exploration/{name}.toml"),
+        lab.text("r"),
+    );
+    let mut arguments = vec![command, &file, "--results", &results];
+    arguments.extend(set.iter().flat_map(|one| ["--set", one]));
+    lab.attnlab(&arguments)
+}
+
+#[test]
+fn every_question_is_run_drawn_and_not_done_twice() {
+    let lab = Lab::new();
+    for (name, set, table, figure) in QUESTIONS {
+        let before = explore(&lab, "plan", name, set).done();
+        assert!(
+            before.contains("explore   run") && before.contains("   new"),
+            "{before}"
+        );
+        let said = explore(&lab, "run", name, set).done();
+        let drawn = format!("figures/{figure}.svg");
+        assert!(
+            said.contains(&drawn) && !said.contains("left out"),
+            "{said}"
+        );
+
+        let folder = lab.path(&format!("r/exploration/{name}"));
+        let files = files_below(&folder);
+        let tables = files.keys().filter(|file| file.ends_with(table)).count();
+        let runs = files
+            .keys()
+            .filter(|file| file.ends_with("status.json"))
+            .count();
+        assert!(runs > 0 && tables == runs, "{:?}", files.keys());
+        for none in [
+            "summary.csv",
+            "groups.csv",
+            "calibration.csv",
+            "metrics.csv",
+            "predictions",
+        ] {
+            assert!(
+                files.keys().all(|file| !file.contains(none)),
+                "{name} has {none}"
+            );
+        }
+
+        let again = explore(&lab, "run", name, set);
+        assert!(again.err.contains("done before"), "{}", again.err);
+        again.done();
+        let planned = explore(&lab, "plan", name, set).done();
+        assert!(planned.contains("all done before"), "{planned}");
+        explore(&lab, "plot", name, set).done();
+        let figures = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
+            let drawn = files.iter().filter(|(file, _)| file.contains("figures/"));
+            drawn
+                .map(|(file, bytes)| (file.clone(), bytes.clone()))
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(
+            figures(&files),
+            figures(&files_below(&folder)),
+            "drawn from files alone"
+        );
+    }
+    let stale = explore(&lab, "plan", "d_two_heads", &["explore.samples=700"]).done();
+    assert!(
+        stale.contains("stale, because explore.samples 600 -> 700"),
+        "{stale}"
+    );
+}
+
+#[test]
+fn two_heads_vary_less_than_one_on_the_same_keys() {
+    let lab = Lab::new();
+    explore(&lab, "run", "d_two_heads", &["explore.samples=3000"]).done();
+    let csv = read(&lab.path("r/exploration/d_two_heads/figures/two_heads.csv"));
+    let mut variances: Vec<(String, f64)> = vec![];
+    for (name, variance) in column(&csv, "label")
+        .into_iter()
+        .zip(column(&csv, "variance"))
+    {
+        if variances.iter().all(|(known, _)| *known != name) {
+            variances.push((name, variance.parse().expect("a number")));
+        }
+    }
+    let [one, two, reported] = variances.as_slice() else {
+        panic!("{variances:?}");
+    };
+    assert!(two.1 < one.1 / 4.0, "{variances:?}");
+    assert!(
+        reported.0.contains("as reported") && reported.0.ends_with("true"),
+        "{variances:?}"
+    );
+    assert!(
+        !one.0.contains("reported") && !two.0.contains("reported"),
+        "{variances:?}"
+    );
+}
+
+#[test]
+fn the_reported_constructions_are_measured_beside_ours() {
+    let lab = Lab::new();
+    explore(&lab, "run", "b_extraction", &["explore.samples=50"]).done();
+    let csv = read(&lab.path("r/exploration/b_extraction/figures/extraction.csv"));
+    let errors = column(&csv, "y").into_iter();
+    let errors = errors.map(|y| y.parse::<f64>().expect("a number"));
+    let rows: Vec<(String, f64)> = column(&csv, "is_reported")
+        .into_iter()
+        .zip(errors)
+        .collect();
+    assert_eq!(rows.len(), 14);
+    for (is_reported, error) in rows {
+        let is_reported = is_reported == "true";
+        assert!(
+            if is_reported {
+                error > 0.5
+            } else {
+                error < 1e-12
+            },
+            "{csv}"
+        );
+    }
+}
+
+#[test]
+fn samples_are_the_same_for_any_number_of_threads() {
+    let lab = Lab::new();
+    let set = [
+        "explore.samples=1100",
+        "sweep.explore.beta=[10]",
+        "labels=[]",
+    ];
+    let mut tables = vec![];
+    for threads in ["1", "3"] {
+        let (file, results) = ("experiments/exploration/c_swing.toml", lab.text(threads));
+        let mut arguments = vec!["run", file, "--results", &results];
+        arguments.extend(set.iter().flat_map(|one| ["--set", one]));
+        lab.attnlab_with(&arguments, &[("RAYON_NUM_THREADS", threads)])
+            .done();
+        let files = files_below(&lab.path(&format!("{threads}/exploration")));
+        let table = files
+            .into_iter()
+            .find(|(name, _)| name.ends_with("samples.csv"));
+        tables.push(table.expect("samples").1);
+    }
+    assert_eq!(tables[0], tables[1]);
+    let text = String::from_utf8(tables.remove(0)).expect("text");
+    let numbers: Vec<String> = (0..1100).map(|i| i.to_string()).collect();
+    assert_eq!(column(&text, "sample"), numbers);
+}
+
+#[test]
+fn commands_about_models_say_that_there_is_none() {
+    let lab = Lab::new();
+    let set = ["explore.samples=20"];
+    explore(&lab, "run", "d_two_heads", &set).done();
+    let (run, file) = (
+        lab.text("r/exploration/d_two_heads"),
+        "experiments/exploration/d_two_heads.toml",
+    );
+    let (weights, text) = (lab.text("w.safetensors"), lab.write("lines.txt", "Ada\n"));
+    let cases: [(&[&str], &str); 6] = [
+        (&["ask", &run, "Where was Ada born?"], "model to ask"),
+        (&["score", &run, "--text", &text], "model to ask"),
+        (&["export", &run, &weights], "weights to export"),
+        (&["compare", &run, &run], "answers to compare"),
+        (&["bench", file], "training step to measure"),
+        (&["data", "show", file], "data to show"),
+    ];
+    for (arguments, lacks) in cases {
+        let error = lab.attnlab(arguments).failed(2);
+        assert!(error.contains("is an exploration: it has no"), "{error}");
+        assert!(error.ends_with(lacks), "{error}");
+    }
+}
+
+#[test]
+fn show_list_and_check_know_explorations() {
+    let lab = Lab::new();
+    let shown = explore_show(&lab, &[]).done();
+    assert!(
+        shown.contains("samples") && shown.contains("# not set: bases, margins, betas"),
+        "{shown}"
+    );
+    assert!(
+        !shown.contains("model") && !shown.contains("pretrain"),
+        "{shown}"
+    );
+    let checked = lab.attnlab(&["check", "experiments/exploration"]).done();
+    assert_eq!(checked.lines().count(), QUESTIONS.len());
+    assert!(!checked.contains("not in this binary"), "{checked}");
+    let listed = lab.attnlab(&["list", "experiments"]).done();
+    assert!(
+        listed.contains("exploration/a_copying.toml  (3 points × 1 seed)"),
+        "{listed}"
+    );
+    let mixed = explore_show(&lab, &["device=cpu"]).failed(3);
+    assert!(
+        mixed.contains("`device` is not for an exploration"),
+        "{mixed}"
+    );
+}
+
+fn explore_show(lab: &Lab, set: &[&str]) -> Said {
+    let mut arguments = vec!["show", "experiments/exploration/d_two_heads.toml"];
+    arguments.extend(set.iter().flat_map(|one| ["--set", one]));
+    lab.attnlab(&arguments)
+}
