@@ -10,7 +10,8 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
-use super::{CrossAttentionOp, Normed};
+use super::reading::Remembering;
+use super::{BoxedCrossReader, CrossAttentionOp, Normed};
 use crate::ops::Stream;
 use crate::ops::attention::heads::{Values, WeightMap, step};
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
@@ -98,6 +99,17 @@ impl CrossAttentionOp<f32> for Cpu {
         }
         Ok(out.put_tape(tape))
     }
+
+    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: (Normed, &'a LayerNorm<EMBED, f32, Cpu>),
+        weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
+        rows: usize,
+    ) -> BoxedCrossReader<'a, EMBED, f32, Cpu> {
+        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        Box::new(Remembering::<EMBED, HEADS, HEAD_DIM>::new(
+            norm, weights, rows,
+        ))
+    }
 }
 
 /// Some whole documents: the queries of each, and the keys.
@@ -152,7 +164,7 @@ impl Sides {
 }
 
 /// Pieces of one stream with those of another, which has as many documents.
-fn alongside(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard; 2]> {
+pub(super) fn alongside(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard; 2]> {
     let mut first = 0;
     let pairs = pieces.into_iter().map(|piece| {
         let end = first + piece.documents().count();
@@ -240,17 +252,10 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         }
     }
 
-    /// What is attended of the queries' or the keys' rows: normed if it is that side's turn.
+    /// What is attended of the rows of one side, if that is not the rows themselves.
     fn input(&self, side: Normed, x: &[f32]) -> Option<Scratch> {
-        (side == self.normed).then(|| {
-            let mut normed = Scratch::new(x.len());
-            normalise(
-                x,
-                [host(&self.norm.weight), host(&self.norm.bias)],
-                &mut normed,
-            );
-            normed
-        })
+        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
+        input((self.normed, norm), side, x)
     }
 
     /// Every head of every document of a tile, with the document's queries and keys.
@@ -479,6 +484,19 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         }
         share
     }
+}
+
+/// The normed rows of a side, if that is the side that is normed.
+pub(super) fn input(
+    (normed, norm): (Normed, [&[f32]; 2]),
+    side: Normed,
+    x: &[f32],
+) -> Option<Scratch> {
+    (side == normed).then(|| {
+        let mut normed = Scratch::new(x.len());
+        normalise(x, norm, &mut normed);
+        normed
+    })
 }
 
 /// The keys of a shard that are read, of the whole stream.

@@ -4,8 +4,11 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod reading;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
+#[cfg(any(test, feature = "cuda"))]
+mod rereading;
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
@@ -55,19 +58,60 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
         dropout: AttentionDropout,
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same for reading so many rows bit by bit.
+    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: (Normed, &'a LayerNorm<EMBED, N, Self>),
+        weights: &'a Projections<EMBED, EMBED, N, Self>,
+        rows: usize,
+    ) -> BoxedCrossReader<'a, EMBED, N, Self>;
+}
+
+/// Attention from one stream to another in the middle of reading some rows: it has what their further
+/// queries need.
+pub trait CrossReader<const EMBED: usize, N: Dtype, D: Device<N>> {
+    /// The new stream of some rows' new queries: `[new queries, EMBED]` and `[new keys, EMBED]` →
+    /// `[new queries, EMBED]`, without dropout.
+    ///
+    /// The last new query of a row sees all keys that the row has, the new ones included; the one before
+    /// it all but the last; and so on.
+    ///
+    /// # Errors
+    /// The device's; then the reader is of no more use.
+    fn try_read(
+        &mut self,
+        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        new: &NewPairs<'_>,
+    ) -> Result<Stream<EMBED, N, D>, D::Err>;
+}
+
+/// Some reader, borrowing its weights.
+pub type BoxedCrossReader<'a, const EMBED: usize, N, D> = Box<dyn CrossReader<EMBED, N, D> + 'a>;
+
+/// Queries and keys that come to some rows, a row's after another's.
+#[derive(Clone, Copy, Debug)]
+pub struct NewPairs<'a> {
+    /// Which rows, each at most once.
+    pub rows: &'a [usize],
+    /// Where each one's new queries start, and where the last one's end: `[rows + 1]`; each has some, at
+    /// most as many as it has keys.
+    pub queries: &'a [usize],
+    /// The same for the new keys; a row that has keys already may get none.
+    pub keys: &'a [usize],
 }
 
 #[cfg(test)]
 mod tests {
     use dfdx::nn::BuildModule;
     use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
-    use dfdx::shapes::Rank3;
-    use dfdx::tensor::{Cpu, SplitTape, Tensor, ZerosTensor};
+    use dfdx::shapes::{Const, Rank3};
+    use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec, ZerosTensor};
 
+    use super::rereading::Rereading;
     use super::*;
     use crate::ops::dropout::Dropout;
     use crate::ops::embedding::{self, EmbeddingOp as _};
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, assert_close, batch, check_op, fill, numbers, weights};
 
     /// A norm and 3 heads of width 4.
     type Sublayer<N> = (LayerNorm<12, N, Cpu>, Projections<12, 12, N, Cpu>);
@@ -204,5 +248,90 @@ mod tests {
     #[test]
     fn as_many_keys_as_queries() {
         check::<40>();
+    }
+
+    /// Row, new queries and new keys of each row in a reading.
+    type Reading = [(usize, usize, usize)];
+
+    fn check_reading(normed: Normed, readings: &[&Reading]) {
+        let device = Cpu::default();
+        let (mut weights_32, mut weights_64): (Sublayer<f32>, Sublayer<f64>) =
+            (BuildModule::build(&device), BuildModule::build(&device));
+        let sizes = weights(&weights_64);
+        let values = (1..).zip(&sizes);
+        let values: Vec<_> = values
+            .map(|(salt, w)| numbers(w.len(), f64::from(salt)))
+            .collect();
+        fill(&mut weights_32, &values);
+        fill(&mut weights_64, &values);
+        let (norm, projections) = &weights_32;
+        let mut fast = Cpu::cross_attention_reader::<12, 3, 4>((normed, norm), projections, 60);
+        let (norm, projections) = &weights_64;
+        let none = AttentionDropout::none(128);
+        let mut exact = Rereading::new(
+            60,
+            |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
+                let norm = (normed, norm);
+                reference::cross_attention::<12, 3, 4, _, _, _>(
+                    x,
+                    norm,
+                    projections,
+                    starts,
+                    none,
+                    NoneTape,
+                )
+            },
+        );
+        for (reading, salt) in readings.iter().zip(20..) {
+            let rows: Vec<usize> = reading.iter().map(|(row, ..)| *row).collect();
+            let (mut queries, mut keys) = (vec![0], vec![0]);
+            for (_, of_queries, of_keys) in *reading {
+                queries.push(queries[queries.len() - 1] + of_queries);
+                keys.push(keys[keys.len() - 1] + of_keys);
+            }
+            let new = NewPairs {
+                rows: &rows,
+                queries: &queries,
+                keys: &keys,
+            };
+            let [x, y] = [&queries, &keys].map(|starts| {
+                let count = starts[starts.len() - 1];
+                (numbers(count * 12, f64::from(salt)), (count, Const::<12>))
+            });
+            let single = |(x, shape): &(Vec<f64>, _)| {
+                let x = x.iter().map(|&v| v as f32).collect();
+                device.tensor_from_vec(x, *shape)
+            };
+            let double = |(x, shape): &(Vec<f64>, _)| device.tensor_from_vec(x.clone(), *shape);
+            let said = fast.try_read([&single(&x), &single(&y)], &new);
+            let truth = exact.try_read([&double(&x), &double(&y)], &new);
+            let said = said.expect("memory").as_vec();
+            let said: Vec<f64> = said.into_iter().map(f64::from).collect();
+            let truth = truth.expect("memory").as_vec();
+            assert_close(&format!("{reading:?}"), &said, &truth, 1e-5, 0.0);
+        }
+    }
+
+    #[test]
+    fn reading_bit_by_bit_agrees_with_the_reference() {
+        let many: Vec<_> = (0..60).map(|row| (row, 1 + row % 3, 3 + row % 5)).collect();
+        let some: Vec<_> = (0..60)
+            .step_by(4)
+            .map(|row| (row, 1, row / 4 % 2))
+            .collect();
+        let no_keys: Vec<_> = (0..60).map(|row| (row, 1, 0)).collect();
+        for normed in [Normed::Queries, Normed::Keys] {
+            check_reading(normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
+            // Across the blocks of 32 tokens in which keys are kept.
+            check_reading(
+                normed,
+                &[
+                    &[(3, 31, 31), (0, 2, 40)],
+                    &[(0, 5, 5), (3, 1, 1)],
+                    &[(3, 2, 2)],
+                ],
+            );
+            check_reading(normed, &[&many, &some, &no_keys, &many]);
+        }
     }
 }
