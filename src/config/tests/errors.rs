@@ -73,6 +73,11 @@ fn each_mistake_has_its_text() {
             "attention = { kind = \"sliding-window\", window = 0 }",
         ),
         (
+            "more latents than tokens",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"perceiver\", bottleneck = 4000 }",
+        ),
+        (
             "groups of unequal size",
             "attention = { kind = \"vanilla\" }",
             "attention = { kind = \"grouped-query\", kv_heads = 3 }",
