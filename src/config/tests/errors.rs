@@ -162,7 +162,7 @@ head_dim = 16
 hidden = 256
 vocabulary = "x"
 context = 64
-attention = { kind = "vanilla", bottleneck = 3 }
+attention = { kind = "vanilla", latents = 3 }
 dropout = 1.5
 [pretrain]
 epochs = 3

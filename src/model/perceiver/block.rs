@@ -86,16 +86,17 @@ pub(super) struct CrossBlockReader<'a, const EMBED: usize, N: Dtype, D: LabDevic
 }
 
 impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> CrossBlockReader<'_, EMBED, N, D> {
-    /// `[new queries, EMBED]` and `[new keys, EMBED]` → `[new queries, EMBED]`.
+    /// `[new queries, EMBED]` and `[new keys, EMBED]`, if there are any → `[new queries, EMBED]`.
     ///
     /// # Errors
     /// The device's.
     pub(super) fn try_read(
         &mut self,
-        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        queries: &Stream<EMBED, N, D>,
+        keys: Option<&Stream<EMBED, N, D>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        let x = self.attention.try_read(queries_and_keys, new)?;
+        let x = self.attention.try_read(queries, keys, new)?;
         self.feed_forward.try_apply(x)
     }
 }

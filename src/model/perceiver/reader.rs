@@ -61,18 +61,17 @@ impl<
                 starts.push(bringing.len());
             }
         }
-        let mut latents = x
-            .clone()
-            .try_gather(indices(x.device(), bringing.clone())?)?;
+        let mut latents = None; // [new latents, EMBED]
         if !bringing.is_empty() {
             let places: Vec<usize> = bringing.iter().map(|&token| new.places[token]).collect();
-            let start = D::try_look_up(&model.latents, &places, NoneTape)?; // [new latents, EMBED]
+            let start = D::try_look_up(&model.latents, &places, NoneTape)?;
+            let tokens = x.clone().try_gather(indices(x.device(), bringing)?)?;
             let pairs = NewPairs {
                 rows: &rows,
                 queries: &starts,
                 keys: &starts,
             };
-            latents = self.down.try_read([&start, &latents], &pairs)?;
+            let mut y = self.down.try_read(&start, Some(&tokens), &pairs)?;
             let new = NewTokens {
                 rows: &rows,
                 starts: &starts,
@@ -80,8 +79,9 @@ impl<
                 before: &vec![vec![]; rows.len()],
             };
             for block in &mut self.blocks {
-                latents = block.try_read(latents, &new, Wanted::All)?;
+                y = block.try_read(y, &new, Wanted::All)?;
             }
+            latents = Some(y);
         }
 
         let last = new.starts[1..].iter().map(|end| end - 1).collect();
@@ -92,7 +92,7 @@ impl<
             queries: &one_each,
             keys: &starts_of_all,
         };
-        let x = self.up.try_read([&x, &latents], &pairs)?;
+        let x = self.up.try_read(&x, latents.as_ref(), &pairs)?;
         let all: Vec<usize> = (0..new.rows.len()).collect();
         let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())

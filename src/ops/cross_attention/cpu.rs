@@ -3,17 +3,18 @@
 //!
 //! Keys and values lie side by side in one `[keys, 2 * EMBED]` matrix, those that are read alone.
 
-use std::ops::Range;
 use std::sync::Arc;
 
 use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
+use super::head::{attend, attend_backward};
 use super::reading::Remembering;
+use super::sides::Sides;
 use super::{BoxedCrossReader, CrossAttentionOp, Normed};
 use crate::ops::Stream;
-use crate::ops::attention::heads::{Values, WeightMap, step};
+use crate::ops::attention::heads::WeightMap;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
@@ -21,13 +22,9 @@ use crate::ops::kernels::matmul::{
 };
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, plan, take};
+use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{Layer, Parameter, add_all_shares, layer};
-
-/// Queries that are worked on at a time, at least: see the attention op. Tests have small batches, and
-/// several tiles nevertheless.
-const TILE_QUERIES: usize = if cfg!(test) { 10 } else { 112 };
 
 impl CrossAttentionOp<f32> for Cpu {
     fn try_cross_attention<
@@ -110,69 +107,6 @@ impl CrossAttentionOp<f32> for Cpu {
             norm, weights, rows,
         ))
     }
-}
-
-/// Some whole documents: the queries of each, and the keys.
-struct Sides {
-    queries: Shard,
-    /// All of the stream's, read or not.
-    keys: Shard,
-    /// Those that are read, counted from the first of them.
-    read: Shard,
-}
-
-impl Sides {
-    /// Cuts the documents into shards.
-    fn plan([queries, keys]: [&[usize]; 2]) -> Vec<Self> {
-        let shards = alongside(plan(queries), keys);
-        let sides = shards.into_iter().map(|[queries, keys]| {
-            let mut starts = vec![0];
-            for (queries, keys) in queries.documents().zip(keys.documents()) {
-                assert!(queries.is_empty() == keys.is_empty(), "keys to look at");
-                starts.push(starts[starts.len() - 1] + queries.len().min(keys.len()));
-            }
-            let read = Shard { starts };
-            Self {
-                queries,
-                keys,
-                read,
-            }
-        });
-        sides.collect()
-    }
-
-    /// Splits a matrix of one side into one slice a shard, given the length of each.
-    fn split<'a>(
-        shards: &[Self],
-        length: impl Fn(&Self) -> usize,
-        mut matrix: &'a mut [f32],
-    ) -> Vec<&'a mut [f32]> {
-        let own = |sides: &Self| take(&mut matrix, length(sides));
-        shards.iter().map(own).collect()
-    }
-
-    /// A few documents at a time: their queries, and those of their keys that are read.
-    fn tiles(&self) -> Vec<[Shard; 2]> {
-        alongside(self.queries.tiles(TILE_QUERIES), &self.read.starts)
-    }
-
-    /// Where the keys that are read lie among those of the shard, document by document.
-    fn rows_read(&self) -> impl Iterator<Item = Range<usize>> {
-        let documents = self.keys.documents().zip(self.read.documents());
-        documents.map(|(keys, read)| keys.start..keys.start + read.len())
-    }
-}
-
-/// Pieces of one stream with those of another, which has as many documents.
-pub(super) fn alongside(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard; 2]> {
-    let mut first = 0;
-    let pairs = pieces.into_iter().map(|piece| {
-        let end = first + piece.documents().count();
-        let starts = starts[first..=end].to_vec();
-        first = end;
-        [piece, Shard { starts }]
-    });
-    pairs.collect()
 }
 
 /// The op with its weights.
@@ -282,72 +216,6 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         })
     }
 
-    /// Where the queries, keys and values of a head begin whose document begins at such rows.
-    fn places([query, key]: [usize; 2], head: usize) -> [usize; 3] {
-        let (column, key) = (head * HEAD_DIM, key * Self::WIDTH);
-        [query * EMBED + column, key + column, key + EMBED + column]
-    }
-
-    /// One head over one document: writes what backward needs, and the head's columns of `heads`.
-    fn attend(
-        map: WeightMap,
-        at: [usize; 2],
-        [queries, keys_and_values]: [&[f32]; 2],
-        kept: &mut [f32],
-        heads: &mut [f32],
-    ) {
-        let [q, k, v] = Self::places(at, map.head);
-        let keys = View::rows(&keys_and_values[k..], Self::WIDTH);
-        let keys = Packed::new(keys.t(), HEAD_DIM, map.keys);
-        let (left, target) = (
-            Left::Rows(&queries[q..], EMBED),
-            Target::set(kept, step(map.keys)),
-        );
-        let scale = map.scoring.scale(HEAD_DIM) as f32;
-        multiply(map.queries, left, &keys, scale, Part::LowerResult, target);
-        map.weigh(kept);
-        let values = Values {
-            rows: View::rows(&keys_and_values[v..], Self::WIDTH),
-            width: HEAD_DIM,
-        };
-        map.blend(kept, values, Target::set(&mut heads[q..], EMBED));
-    }
-
-    /// Backward of [`Self::attend`]: writes the head's columns of both gradients.
-    fn attend_backward(
-        map: WeightMap,
-        at: [usize; 2],
-        ([queries, keys_and_values], kept): ([&[f32]; 2], &[f32]),
-        dheads: &[f32],
-        [dqueries, dkeys_and_values]: [&mut [f32]; 2],
-    ) {
-        let [q, k, v] = Self::places(at, map.head);
-        let (width, scale) = (Self::WIDTH, map.scoring.scale(HEAD_DIM) as f32);
-        let values = Values {
-            rows: View::rows(&keys_and_values[v..], width),
-            width: HEAD_DIM,
-        };
-        let (dout, target) = (
-            View::rows(&dheads[q..], EMBED),
-            Target::set(&mut dkeys_and_values[v..], width),
-        );
-        let mut dscores = map.blend_backward(kept, values, dout, target);
-        map.weigh_backward(kept, &mut dscores);
-        let step = step(map.keys);
-        let keys = Packed::new(View::rows(&keys_and_values[k..], width), map.keys, HEAD_DIM);
-        let (left, target) = (
-            Left::Rows(&dscores, step),
-            Target::set(&mut dqueries[q..], EMBED),
-        );
-        multiply(map.queries, left, &keys, scale, Part::LowerLeft, target);
-        let queries = Packed::new(View::rows(&queries[q..], EMBED), map.queries, HEAD_DIM);
-        let (left, target) = (
-            Left::Columns(&dscores, step),
-            Target::set(&mut dkeys_and_values[k..], width),
-        );
-        multiply(map.keys, left, &queries, scale, Part::UpperLeft, target);
-    }
-
     /// Writes the new stream of a shard's queries; `x` are the whole streams.
     fn forward(
         &self,
@@ -358,7 +226,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
     ) -> Saved {
         let (width, keys) = (Self::WIDTH, sides.read.len());
         let x_queries = sides.queries.rows(x[0], EMBED);
-        let x_keys = read::<EMBED>(sides, x[1]);
+        let x_keys = sides.keys_read(x[1], EMBED);
         let normed = [
             self.input(Normed::Queries, x_queries),
             self.input(Normed::Keys, &x_keys),
@@ -389,7 +257,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             let heads = &mut saved.heads[at.clone()];
             for (map, rows) in Self::heads(tile, self.dropout) {
                 let kept = take(&mut kept, map.elements());
-                Self::attend(map, rows, [queries, keys_and_values], kept, heads);
+                attend::<EMBED, HEAD_DIM>(map, rows, [queries, keys_and_values], kept, heads);
             }
             apply(&weights.proj, heads, &mut y[at]);
         }
@@ -426,7 +294,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             for (map, starts) in Self::heads(&tile, self.dropout) {
                 let (own, rest) = kept.split_at(map.elements());
                 kept = rest;
-                Self::attend_backward(map, starts, (rows, own), &dheads, [dq, dkv]);
+                attend_backward::<EMBED, HEAD_DIM>(map, starts, (rows, own), &dheads, [dq, dkv]);
             }
             back(&weights.query, dq, &mut dinput[at]);
             let dread = &mut dread[keys.start * EMBED..keys.end * EMBED];
@@ -449,7 +317,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             &mut share,
         );
         let x_queries = sides.queries.rows(x[0], EMBED);
-        let x_keys = read::<EMBED>(sides, x[1]);
+        let x_keys = sides.keys_read(x[1], EMBED);
         let factor = |rows: &[f32], dy: (&[f32], usize), dw: &mut [f32], db: &mut [f32]| {
             let count = rows.len() / EMBED;
             let x = Packed::new(View::rows(rows, EMBED), count, EMBED);
@@ -497,18 +365,6 @@ pub(super) fn input(
         normalise(x, norm, &mut normed);
         normed
     })
-}
-
-/// The keys of a shard that are read, of the whole stream.
-fn read<const EMBED: usize>(sides: &Sides, keys: &[f32]) -> Scratch {
-    let keys = sides.keys.rows(keys, EMBED);
-    let mut read = Scratch::new(sides.read.len() * EMBED);
-    let mut rest = &mut read[..];
-    for rows in sides.rows_read() {
-        let own = take(&mut rest, rows.len() * EMBED);
-        own.copy_from_slice(&keys[rows.start * EMBED..rows.end * EMBED]);
-    }
-    read
 }
 
 /// `y = x Wᵀ + b`, written, rows of `y` side by side.

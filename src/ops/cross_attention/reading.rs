@@ -4,7 +4,8 @@ use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use rayon::prelude::*;
 
-use super::cpu::{alongside, input};
+use super::cpu::input;
+use super::sides::alongside;
 use super::{CrossReader, NewPairs, Normed};
 use crate::ops::Stream;
 use crate::ops::attention::memory::KeysAndValues;
@@ -47,11 +48,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> CrossReader<
 {
     fn try_read(
         &mut self,
-        [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
+        queries: &Stream<EMBED, f32, Cpu>,
+        keys: Option<&Stream<EMBED, f32, Cpu>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
         let shards = alongside(plan(new.queries), new.keys);
-        let (x_queries, x_keys) = (host(queries), host(keys));
+        let (x_queries, x_keys) = (host(queries), keys.map_or(&[][..], host));
         let taken = new
             .rows
             .iter()
@@ -73,7 +75,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> CrossReader<
                 input((self.normed, self.norm), Normed::Keys, x[1]),
             ];
             let mut news = Scratch::new(keys.len() * width);
-            memory.remember(normed[1].as_deref().unwrap_or(x[1]), &[], &mut news);
+            if !news.is_empty() {
+                memory.remember(normed[1].as_deref().unwrap_or(x[1]), &[], &mut news);
+            }
             let [mut asked, mut found] = [(); 2].map(|()| Scratch::new(y.len()));
             memory.ask(normed[0].as_deref().unwrap_or(x[0]), &[], &mut asked);
             let pairs = queries.documents().zip(keys.documents());

@@ -31,11 +31,13 @@ where
 {
     fn try_read(
         &mut self,
-        [queries, keys]: [&Stream<EMBED, N, D>; 2],
+        queries: &Stream<EMBED, N, D>,
+        keys: Option<&Stream<EMBED, N, D>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
         let device = queries.device().clone();
-        let (queries, keys) = (queries.as_vec(), keys.as_vec());
+        let keys = keys.map_or(vec![], |keys| keys.as_vec());
+        let queries = queries.as_vec();
         let (mut all_queries, mut all_keys, mut starts, mut wanted) =
             (vec![], vec![], vec![0], vec![]);
         let pairs = new.queries.windows(2).zip(new.keys.windows(2));
