@@ -57,7 +57,7 @@ pub struct Step {
 /// A part of the step. Times are medians over the repetitions, of all times that a step does it.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
-    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`.
+    /// As in [`PartTimes`](crate::model::parts::PartTimes).
     pub part: &'static str,
     /// How often a step does it.
     pub times_a_step: usize,

@@ -33,11 +33,15 @@ pub struct ModelShape {
 pub struct KindOfAttention {
     /// As the TOML spells it: `sliding-window` is the type `sliding_window::SlidingWindow`.
     pub name: &'static str,
+    /// Whether that type is a network of its own, in `src/model/`, and not the attention of a GPT's blocks,
+    /// in `src/model/attention/`.
+    pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
     /// The key in `[model.attention]` of its own number, if it has one.
     pub own_key: Option<&'static str>,
-    /// What its type has as constants besides width, heads and width of a head.
+    /// What its type has as constants besides width, heads and width of a head; a network has those of
+    /// the MLP, the vocabulary and the context before them.
     pub constants: fn(&ModelShape) -> Vec<usize>,
     /// How many tokens of a context a document may have.
     pub longest: fn(usize) -> usize,
@@ -47,7 +51,7 @@ pub struct KindOfAttention {
 
 /// The kinds of attention, in alphabetical order, a line each. How to add one is in
 /// `src/model/attention/README.md`.
-pub const ATTENTION_KINDS: [KindOfAttention; 8] = [
+pub const ATTENTION_KINDS: [KindOfAttention; 9] = [
     kind(
         "alibi",
         "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
@@ -66,6 +70,15 @@ pub const ATTENTION_KINDS: [KindOfAttention; 8] = [
         "multi-query",
         "all heads share keys and values (Shazeer 2019)",
     ),
+    kind(
+        "perceiver",
+        "a network of a few latents between the tokens (Jaegle et al. 2021)",
+    )
+    .with(BOTTLENECK, |shape| {
+        vec![shape.layers.saturating_sub(2), shape.own]
+    })
+    .refusing(no_bottleneck)
+    .network(),
     kind(
         "rope",
         "queries and keys rotated by their place (Su et al. 2021)",
@@ -103,6 +116,7 @@ pub const fn attention_names() -> [&'static str; ATTENTION_KINDS.len()] {
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
     KindOfAttention {
         name,
+        is_network: false,
         about,
         own_key: None,
         constants: |_| vec![],
@@ -135,6 +149,14 @@ impl KindOfAttention {
         Self { refuses, ..self }
     }
 
+    /// The same as a network of its own.
+    const fn network(self) -> Self {
+        Self {
+            is_network: true,
+            ..self
+        }
+    }
+
     /// The kind of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         ATTENTION_KINDS.iter().find(|kind| kind.name == name)
@@ -147,6 +169,21 @@ fn odd_heads(shape: &ModelShape) -> Option<String> {
         format!(
             "rotates pairs of channels, and `model.head_dim` = {} is odd",
             shape.head_dim
+        )
+    })
+}
+
+fn no_bottleneck(shape: &ModelShape) -> Option<String> {
+    if shape.layers < 2 {
+        let layers = shape.layers;
+        return Some(format!(
+            "has a block down and a block up: `model.layers` = {layers} must be at least 2"
+        ));
+    }
+    (shape.own > shape.context).then(|| {
+        format!(
+            "has at most a latent for each token: `bottleneck` = {} must be at most `model.context` = {}",
+            shape.own, shape.context
         )
     })
 }
@@ -176,6 +213,9 @@ pub const SHAPE_KEYS: [&str; 8] = [
 
 /// The key of the kinds whose own number is how many tokens a token sees.
 const WINDOW: &str = "window";
+
+/// The key of the kinds whose own number is how many latents stand between the tokens.
+const BOTTLENECK: &str = "bottleneck";
 
 /// The table of the kind and its own number.
 const ATTENTION: &str = "model.attention";
@@ -240,6 +280,12 @@ impl ModelShape {
             Some(WINDOW) => self.own,
             _ => self.context,
         }
+    }
+
+    /// How many latents stand between the tokens, if any do.
+    pub fn bottleneck(&self) -> Option<usize> {
+        let kind = KindOfAttention::named(&self.attention)?;
+        (kind.own_key == Some(BOTTLENECK)).then_some(self.own)
     }
 
     /// Whether such a model can be built: every count at least 1, `heads * head_dim = embed`, and what the

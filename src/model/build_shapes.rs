@@ -111,18 +111,20 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
             .join(", ");
         let kind = KindOfAttention::named(&shape.attention).expect("`add` refuses other kinds");
         let module = kind.name.replace('-', "_");
-        let attention = format!(
-            "{module}::{}{:?}",
+        let place = if kind.is_network {
+            "network"
+        } else {
+            "attention"
+        };
+        let model = format!(
+            "{place} {module}::{}{:?}",
             type_name(kind.name),
             (kind.constants)(shape)
         );
         let own = shape.own;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            list,
-            "    shape!({counts}, own {own}, attention {attention}), // {file}"
-        );
+        let _ = writeln!(list, "    shape!({counts}, own {own}, {model}), // {file}");
     }
     list + "]\n"
 }

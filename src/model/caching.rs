@@ -1,6 +1,6 @@
 //! A decoder that reads each token once: every sublayer remembers what later tokens need.
 //!
-//! Prompts that begin alike are read as a tree: what they share is read once.
+//! Prompts that begin alike are read as a tree, where the network can: what they share is read once.
 
 use std::marker::PhantomData;
 use std::ops::Range;
@@ -40,13 +40,13 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for Caching<'_, M, D> {
         check_fits::<M, D>(lengths.max().unwrap_or(0), tokens)?;
 
         // Rows that have read something differ already, for all that is known here.
-        let begin = unread.iter().all(|u| self.lengths[u.row] == 0);
+        let share = M::SHARES_PROMPTS && unread.iter().all(|u| self.lengths[u.row] == 0);
         let mut order: Vec<usize> = (0..unread.len()).collect();
-        if begin {
+        if share {
             order.sort_by_key(|&i| &unread[i].tokens);
         }
         let prompts: Vec<&[u32]> = order.iter().map(|&i| &unread[i].tokens[..]).collect();
-        let tree = Tree::of(&prompts, begin);
+        let tree = Tree::of(&prompts, share);
         let rows: Vec<usize> = order.iter().map(|&i| unread[i].row).collect();
         let mut places = vec![];
         for ((&row, prompt), own) in rows.iter().zip(&prompts).zip(tree.starts.windows(2)) {

@@ -3,14 +3,16 @@
 //! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al.
 //! 2019), so that its weights load by name.
 
+use dfdx::nn::BuildModule;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{NoneTape, Storage, Tape, Tensor};
+use dfdx::tensor::{Cpu, CpuError, NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
 use super::block::{Block, BlockReader};
+use super::parts::{PartOfStep, Parts};
 use crate::data::ragged::Ragged;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
@@ -19,10 +21,14 @@ use crate::ops::{LabDevice, Stream};
 
 /// A language model on device `D`, as [`super::session::Session`] needs it.
 pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
+    /// The kind of attention's name in a TOML.
+    const KIND: &'static str;
     /// Token ids are below this.
     const VOCAB: usize;
     /// Documents are at most this long.
     const CONTEXT: usize;
+    /// Whether rows that begin alike can share what is read of it.
+    const SHARES_PROMPTS: bool;
 
     /// Mean negative log-likelihood of the scored targets, in nats; gradients go on `tape`.
     fn loss<T: Tape<f32, D>>(
@@ -79,7 +85,7 @@ impl<
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
     /// The start of the stream: `[batch tokens, EMBED]`, before the first block.
-    pub(super) fn embed<T: Tape<f32, D>>(
+    fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -106,7 +112,7 @@ impl<
     }
 
     /// The end of the stream: final norm, head and mean loss of the scored targets.
-    pub(super) fn end<T: Tape<f32, D>>(
+    fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
@@ -125,12 +131,14 @@ impl<
     D: LabDevice<f32>,
 > Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
+    const KIND: &'static str = A::KIND;
     const VOCAB: usize = VOCAB;
     const CONTEXT: usize = if A::LONGEST < CONTEXT {
         A::LONGEST
     } else {
         CONTEXT
     };
+    const SHARES_PROMPTS: bool = true;
 
     fn loss<T: Tape<f32, D>>(
         &self,
@@ -190,6 +198,48 @@ impl<
         let all: Vec<usize> = (0..new.rows.len()).collect();
         let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())
+    }
+}
+
+impl<
+    const LAYERS: usize,
+    const EMBED: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    A: Attention<EMBED, f32, Cpu> + 'static,
+> Parts for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, Cpu>
+where
+    Self: BuildModule<Cpu, f32>,
+{
+    /// Those of the first block stand for all blocks.
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError> {
+        let (x, block) = (
+            self.embed(batch, dropout, NoneTape)?,
+            &self.blocks.modules[0],
+        );
+        let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
+        let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
+        Ok(vec![
+            PartOfStep::new("embedding", 1, move |model: &Self, tape| {
+                model.embed(batch, dropout, tape)
+            }),
+            PartOfStep::new("attention", LAYERS, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks.modules[0], x.clone().put_tape(tape));
+                block.try_attend(x, batch, CONTEXT, dropout.at(1))
+            }),
+            PartOfStep::new("mlp", LAYERS, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
+                block.try_feed_forward(x, dropout.at(1))
+            }),
+            PartOfStep::new("head", 1, move |model: &Self, tape| {
+                model.end(fed.clone().put_tape(tape), batch)
+            }),
+        ])
     }
 }
 

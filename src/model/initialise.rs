@@ -6,11 +6,16 @@ use rand_distr::{Normal, Uniform};
 
 use super::Start;
 
+/// How the name of a Perceiver's latents ends.
+const LATENTS: &str = ".C";
+
 /// Initial values of each tensor, given names and shapes.
 ///
 /// Matrices (linears and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights are 1; biases and position
-/// embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001. Each tensor draws
-/// from a stream of its own, so that one more tensor changes no other.
+/// embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001. A Perceiver's latents
+/// are uniform within ± √(6 / (fan in + fan out)) (Glorot and Bengio 2010; `xavier_uniform_` counts width times
+/// latents as fan in, and the width as fan out). Each tensor draws from a stream of its own, so that one more
+/// tensor changes no other.
 pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32>> {
     let normal = Normal::new(0.0, start.deviation).expect("a finite deviation");
     let places = Uniform::new(-0.001, 0.001);
@@ -18,10 +23,17 @@ pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32
         let length = shape.iter().product();
         let mut generator = ChaCha8Rng::seed_from_u64(start.seed);
         generator.set_stream(stream as u64);
-        match shape.len() {
-            2 if name.ends_with("attn.w2") => generator.sample_iter(places).take(length).collect(),
-            2 => generator.sample_iter(normal).take(length).collect(),
-            1 if name.ends_with("weight") => vec![1.0; length],
+        match shape[..] {
+            [_, _] if name.ends_with("attn.w2") => {
+                generator.sample_iter(places).take(length).collect()
+            }
+            [_, _] => generator.sample_iter(normal).take(length).collect(),
+            [_, latents, width] if name.ends_with(LATENTS) => {
+                let bound = (6.0 / (latents * width + width) as f32).sqrt();
+                let uniform = Uniform::new(-bound, bound);
+                generator.sample_iter(uniform).take(length).collect()
+            }
+            [_] if name.ends_with("weight") => vec![1.0; length],
             _ => vec![0.0; length],
         }
     });
@@ -79,5 +91,25 @@ mod tests {
                 }
             )[0]
         );
+    }
+
+    #[test]
+    fn latents_are_uniform_within_the_bound_of_their_fans() {
+        let layout = [("down_block.C".to_owned(), vec![1, 64, 256])];
+        let start = Start {
+            seed: 3,
+            deviation: 0.02,
+        };
+        let values = &draw(&layout, start)[0];
+        let bound = (6.0f32 / (64 * 256 + 256) as f32).sqrt();
+        let most = values.iter().fold(0f32, |most, v| most.max(v.abs()));
+        assert!(most <= bound && most > 0.999 * bound, "{most} of {bound}");
+        // The variance of a uniform draw is a third of the bound's square, with a standard error of 0.7 %.
+        let count = values.len() as f32;
+        let mean = values.iter().sum::<f32>() / count;
+        let variance = values.iter().map(|v| v * v).sum::<f32>() / count;
+        let ratio = variance / (bound * bound / 3.0);
+        assert!((ratio - 1.0).abs() < 0.021, "{ratio}");
+        assert!(mean.abs() < 0.014 * bound, "{mean}");
     }
 }

@@ -10,6 +10,7 @@ pub mod decoder;
 mod gpt;
 mod initialise;
 pub mod parts;
+mod perceiver;
 pub mod registry;
 mod session;
 #[cfg(test)]

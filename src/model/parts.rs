@@ -1,18 +1,16 @@
 //! The parts of a training step, each timed alone: forward, and backward on dfdx's tape as in the model.
 //!
-//! They are those of the first block of a model of its full shape, on activations that the parts
-//! before them computed. Only the gradient that comes back to a part is made up.
+//! What the parts are, the network says ([`Parts`]). They are those of a model of its full shape, on
+//! activations that the parts before them computed. Only the gradient that comes back to a part is made
+//! up.
 
 use std::time::Instant;
 
 use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::{HasShape as _, Rank0, Shape};
-use dfdx::tensor::{
-    Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace, ZerosTensor,
-};
+use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, SplitTape, Tensor, Trace, ZerosTensor};
 
-use super::attention::Attention;
-use super::gpt::{Gpt, Network};
+use super::gpt::Network;
 use super::session::{clear, device_error};
 use super::{Start, initialise, visit};
 use crate::data::ragged::Ragged;
@@ -24,7 +22,7 @@ use crate::ops::upstream::backward_from;
 /// How long one part of a step takes, one value a repetition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartTimes {
-    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`.
+    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too.
     pub part: &'static str,
     /// How often a step does it.
     pub times_a_step: usize,
@@ -48,78 +46,88 @@ impl PartTimes {
     }
 }
 
+/// A network that says what its step is made of.
+pub(super) trait Parts: Network<Cpu> + BuildModule<Cpu, f32> + 'static {
+    /// The parts from the embedding to the head, on activations that the parts before them computed.
+    ///
+    /// # Errors
+    /// The device's.
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError>;
+}
+
+/// A part, ready to be timed.
+pub(super) struct PartOfStep<'a, M> {
+    part: &'static str,
+    times_a_step: usize,
+    pass: Pass<'a, M>,
+}
+
+/// Forward and backward once: seconds of each.
+type Pass<'a, M> = Box<dyn Fn(&mut Bench<M>) -> Result<[f64; 2], CpuError> + 'a>;
+
+impl<'a, M: Parts> PartOfStep<'a, M> {
+    /// `forward` computes the part's output on a tape.
+    pub(super) fn new<S: Shape>(
+        part: &'static str,
+        times_a_step: usize,
+        forward: impl Fn(&M, OwnedTape<f32, Cpu>) -> Result<Output<S>, CpuError> + 'a,
+    ) -> Self {
+        Self {
+            part,
+            times_a_step,
+            pass: Box::new(move |bench| bench.pass(&forward)),
+        }
+    }
+}
+
 /// Times every part `repetitions` times in turn, after one round that pays for fresh memory.
 ///
 /// # Errors
 /// The device's.
-pub(super) fn time<
-    const LAYERS: usize,
-    const EMBED: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    A: Attention<EMBED, f32, Cpu>,
->(
+pub(super) fn time<M: Parts>(
     start: Start,
     batch: &Ragged,
     dropout: f64,
     repetitions: usize,
-) -> Result<Vec<PartTimes>>
-where
-    Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, Cpu>: BuildModule<Cpu, f32>,
-{
+) -> Result<Vec<PartTimes>> {
     let timed = || -> Result<Vec<PartTimes>, CpuError> {
-        let mut bench = Bench::new(start)?;
-        let model: &Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, Cpu> = &bench.model;
-        let dropout = Dropout::new(dropout, 0);
-        let x = model.embed(batch, dropout, NoneTape)?;
-        let block = &model.blocks.modules[0];
-        let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
-        let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
-        let mut parts = [
-            PartTimes::new("embedding", 1),
-            PartTimes::new("attention", LAYERS),
-            PartTimes::new("mlp", LAYERS),
-            PartTimes::new("head", 1),
-            PartTimes::new("optimiser", 1),
-        ];
+        let mut bench = Bench::<M>::new(start)?;
+        let parts = bench.model.parts(batch, Dropout::new(dropout, 0))?;
+        let fresh = |part: &PartOfStep<'_, M>| PartTimes::new(part.part, part.times_a_step);
+        let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
+        let mut optimiser = PartTimes::new("optimiser", 1);
         for round in 0..=repetitions {
-            let passes = [
-                bench.pass(|model, tape| model.embed(batch, dropout, tape))?,
-                bench.pass(|model, tape| {
-                    let (block, x) = (&model.blocks.modules[0], x.clone().put_tape(tape));
-                    block.try_attend(x, batch, CONTEXT, dropout.at(1))
-                })?,
-                bench.pass(|model, tape| {
-                    let (block, x) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
-                    block.try_feed_forward(x, dropout.at(1))
-                })?,
-                bench.pass(|model, tape| model.end(fed.clone().put_tape(tape), batch))?,
-            ];
+            let passes = parts.iter().map(|part| (part.pass)(&mut bench));
+            let passes: Vec<[f64; 2]> = passes.collect::<Result<_, _>>()?;
             let update_s = bench.update(1 + round as u64)?;
             if round > 0 {
-                for (part, [forward_s, backward_s]) in parts.iter_mut().zip(passes) {
+                for (part, [forward_s, backward_s]) in times.iter_mut().zip(passes) {
                     part.forward_s.push(forward_s);
                     part.backward_s.push(backward_s);
                     part.whole_s.push(forward_s + backward_s);
                 }
-                parts[4].whole_s.push(update_s);
+                optimiser.whole_s.push(update_s);
             }
         }
-        Ok(parts.into())
+        times.push(optimiser);
+        Ok(times)
     };
     timed().map_err(device_error)
 }
 
 /// What a step needs besides its batch.
-struct Bench<M> {
+pub(super) struct Bench<M> {
     model: M,
     moments: [M; 2],
     /// Used again in each pass, as in training.
     gradients: Gradients<f32, Cpu>,
 }
 
-impl<M: Network<Cpu> + BuildModule<Cpu, f32>> Bench<M> {
+impl<M: Parts> Bench<M> {
     fn new(start: Start) -> Result<Self, CpuError> {
         let device = Cpu::default();
         let mut model = M::try_build(&device)?;
@@ -140,7 +148,7 @@ impl<M: Network<Cpu> + BuildModule<Cpu, f32>> Bench<M> {
     /// Seconds of `forward`, and of the way back from an even gradient of its output.
     fn pass<S: Shape>(
         &mut self,
-        forward: impl FnOnce(&M, OwnedTape<f32, Cpu>) -> Result<Output<S>, CpuError>,
+        forward: impl Fn(&M, OwnedTape<f32, Cpu>) -> Result<Output<S>, CpuError>,
     ) -> Result<[f64; 2], CpuError> {
         let nothing: Tensor<Rank0, f32, Cpu> = Cpu::default().try_zeros()?;
         let gradients = std::mem::replace(&mut self.gradients, Gradients::leaky());
@@ -186,9 +194,11 @@ mod tests {
     use super::*;
     use crate::data::ragged::Sequence;
     use crate::model::attention::vanilla::Vanilla;
+    use crate::model::gpt::Gpt;
+    use crate::model::perceiver::Perceiver;
 
-    #[test]
-    fn every_part_is_timed_as_often_as_asked() {
+    /// Times two repetitions; the parts with how often a step does them.
+    fn check<M: Parts>() -> Vec<(&'static str, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
             targets: vec![3, 4, 5],
@@ -198,11 +208,21 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
-        let parts = time::<3, 4, 8, 6, 5, Vanilla<4, 2, 2, f32, Cpu>>(start, &batch, 0.1, 2);
-        let parts = parts.expect("times");
-        let times: Vec<_> = parts.iter().map(|p| (p.part, p.times_a_step)).collect();
+        let parts = time::<M>(start, &batch, 0.1, 2).expect("times");
+        for part in &parts {
+            let passes = if part.part == "optimiser" { 0 } else { 2 };
+            assert_eq!(part.forward_s.len(), passes, "{part:?}");
+            assert_eq!(part.backward_s.len(), passes, "{part:?}");
+            assert_eq!(part.whole_s.len(), 2, "{part:?}");
+            assert!(part.whole_s.iter().all(|&s| s > 0.0), "{part:?}");
+        }
+        parts.iter().map(|p| (p.part, p.times_a_step)).collect()
+    }
+
+    #[test]
+    fn every_part_is_timed_as_often_as_asked() {
         assert_eq!(
-            times,
+            check::<Gpt<3, 4, 8, 6, 5, Vanilla<4, 2, 2, f32, Cpu>, f32, Cpu>>(),
             [
                 ("embedding", 1),
                 ("attention", 3),
@@ -211,12 +231,22 @@ mod tests {
                 ("optimiser", 1)
             ]
         );
-        for part in &parts {
-            let passes = if part.part == "optimiser" { 0 } else { 2 };
-            assert_eq!(part.forward_s.len(), passes, "{part:?}");
-            assert_eq!(part.backward_s.len(), passes, "{part:?}");
-            assert_eq!(part.whole_s.len(), 2, "{part:?}");
-            assert!(part.whole_s.iter().all(|&s| s > 0.0), "{part:?}");
-        }
+        assert_eq!(
+            check::<Perceiver<4, 2, 2, 8, 6, 5, 2, 2, f32, Cpu>>(),
+            [
+                ("embedding", 1),
+                ("down", 1),
+                ("attention", 2),
+                ("mlp", 2),
+                ("up", 1),
+                ("head", 1),
+                ("optimiser", 1)
+            ]
+        );
+        // Nothing is between down and up.
+        assert_eq!(
+            check::<Perceiver<4, 2, 2, 8, 6, 5, 0, 2, f32, Cpu>>().len(),
+            5
+        );
     }
 }

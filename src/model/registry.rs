@@ -7,8 +7,8 @@ use std::borrow::Cow;
 
 use dfdx::tensor::Cpu;
 
-use super::attention::{self, Attention};
-use super::gpt::Gpt;
+use super::attention;
+use super::gpt::{Gpt, Network};
 use super::parts::{self, PartTimes};
 use super::session::{Session, parameter_count};
 use super::{Start, Trainable};
@@ -55,6 +55,7 @@ impl Compiled {
 }
 
 macro_rules! shape {
+    // A kind of attention in the blocks of a GPT.
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
@@ -64,6 +65,28 @@ macro_rules! shape {
         type Kind<D> =
             attention::$module::$attention<$embed, $heads, $head_dim, $($constant,)* f32, D>;
         type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
+        shape!(
+            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
+        )
+    }};
+    // A kind that is a network of its own.
+    (
+        layers $layers:literal, embed $embed:literal, heads $heads:literal,
+        head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
+        context $context:literal, own $own:literal,
+        network $module:ident::$network:ident[$($constant:literal),*]
+    ) => {{
+        type Model<D> = crate::model::$module::$network<
+            $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $($constant,)* f32, D,
+        >;
+        shape!(
+            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
+        )
+    }};
+    (
+        $model:ident, $layers:literal, $embed:literal, $heads:literal, $head_dim:literal,
+        $hidden:literal, $vocabulary:literal, $context:literal, $own:literal
+    ) => {
         Compiled {
             shape: ModelShape {
                 layers: $layers,
@@ -73,26 +96,26 @@ macro_rules! shape {
                 hidden: $hidden,
                 vocabulary: $vocabulary,
                 context: $context,
-                attention: Cow::Borrowed(<Kind<Cpu> as Attention<$embed, f32, Cpu>>::KIND),
+                attention: Cow::Borrowed(<$model<Cpu> as Network<Cpu>>::KIND),
                 own: $own,
             },
-            parameter_count: parameter_count::<Model<Cpu>, Cpu>,
+            parameter_count: parameter_count::<$model<Cpu>, Cpu>,
             on_cpu: |start| {
-                Ok(Box::new(Session::<Model<Cpu>, Cpu>::new(
+                Ok(Box::new(Session::<$model<Cpu>, Cpu>::new(
                     Cpu::default(),
                     start,
                 )?))
             },
-            time_parts: parts::time::<$layers, $embed, $hidden, $vocabulary, $context, Kind<Cpu>>,
+            time_parts: parts::time::<$model<Cpu>>,
             #[cfg(feature = "cuda")]
             on_cuda: |start| {
                 let device = cuda_device()?;
-                Ok(Box::new(Session::<Model<dfdx::tensor::Cuda>, _>::new(
+                Ok(Box::new(Session::<$model<dfdx::tensor::Cuda>, _>::new(
                     device, start,
                 )?))
             },
         }
-    }};
+    };
 }
 
 /// Every shape of this binary, in order of size.

@@ -292,4 +292,23 @@ mod tests {
         assert_eq!(shape("blocks.0.mlp.0.weight"), Some(vec![8, 4]));
         assert_eq!(shape("pos_emb"), Some(vec![1, 5, 4]));
     }
+
+    #[test]
+    fn a_perceiver_s_latents_and_blocks_have_the_names_of_the_reference_and_latents_decay() {
+        type Latents = crate::model::perceiver::Perceiver<4, 2, 2, 8, 6, 5, 1, 3, f32, Cpu>;
+        let layout = layout::<Latents, Cpu>();
+        let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
+        assert_eq!(shape("down_block.C"), Some(vec![1, 3, 4]));
+        assert!(decays("down_block.C"));
+        for block in ["down_block", "blocks.0", "up_block"] {
+            for layer in ["ln1", "ln2", "attn.proj", "mlp.2"] {
+                assert!(shape(&format!("{block}.{layer}.bias")).is_some_and(|s| s == [4]));
+            }
+            for layer in ["attn.key", "attn.query", "attn.value"] {
+                assert!(shape(&format!("{block}.{layer}.weight")).is_some_and(|s| s == [4, 4]));
+            }
+            assert!(shape(&format!("{block}.mlp.0.weight")).is_some_and(|s| s == [8, 4]));
+        }
+        assert_eq!(layout.len(), 1 + 3 * 16 + 5);
+    }
 }

@@ -8,6 +8,7 @@ pub mod adamw;
 pub mod allocator;
 pub mod attention;
 mod bridge;
+pub mod cross_attention;
 pub mod dropout;
 pub mod embedding;
 pub mod feed_forward;
@@ -33,6 +34,7 @@ pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
     + synthesizer::SynthesizerOp<N>
+    + cross_attention::CrossAttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>

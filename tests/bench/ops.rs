@@ -8,6 +8,7 @@
 use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
 use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections, Scoring};
+use attnlab::ops::cross_attention::{CrossAttentionOp, Normed};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
@@ -128,6 +129,43 @@ fn attention(bencher: Bencher) {
                     Scoring::SOFTMAX,
                     &batch,
                     sites,
+                )
+            })
+        });
+}
+
+/// The tokens look at the first 64 of their document.
+#[divan::bench]
+fn cross_attention(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let mut first = vec![0];
+    for document in batch.starts.windows(2) {
+        first.push(first[first.len() - 1] + 64.min(document[1] - document[0]));
+    }
+    let (x, keys) = (stream(&batch), first[first.len() - 1]);
+    let keys = Cpu::default().sample_normal_like(&(keys, Const::<EMBED>));
+    let weights = Projections {
+        key: linear(),
+        query: linear(),
+        value: linear(),
+        proj: linear(),
+    };
+    let sites = AttentionDropout {
+        weights: dropout().at(1),
+        output: dropout().at(2),
+        context: CONTEXT,
+    };
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| {
+                Cpu::try_cross_attention::<EMBED, HEADS, HEAD_DIM, _>(
+                    [&x, &keys],
+                    (Normed::Keys, &norm),
+                    &weights,
+                    [&batch.starts, &first],
+                    sites,
+                    tape(),
                 )
             })
         });

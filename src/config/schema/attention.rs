@@ -13,6 +13,9 @@ use crate::config::shape::{self, ATTENTION_KINDS, KindOfAttention};
 pub struct AttentionSpec {
     /// Such as `"vanilla"`: causal softmax attention. `attnlab list attention` says what there is.
     pub kind: AttentionKind,
+    /// `"perceiver"` only: number of latents, at most `context`; it needs 2 layers at least.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<usize>,
     /// `"grouped-query"` only: number of heads of keys and values; it divides `heads`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
@@ -27,14 +30,19 @@ impl AttentionSpec {
     pub fn vanilla() -> Self {
         Self {
             kind: AttentionKind(KindOfAttention::named("vanilla").expect("a kind of the table")),
+            bottleneck: None,
             kv_heads: None,
             window: None,
         }
     }
 
     /// The keys that belong to some kinds alone, with their values.
-    pub fn own_numbers(&self) -> [(&'static str, Option<usize>); 2] {
-        [("kv_heads", self.kv_heads), ("window", self.window)]
+    pub fn own_numbers(&self) -> [(&'static str, Option<usize>); 3] {
+        [
+            ("bottleneck", self.bottleneck),
+            ("kv_heads", self.kv_heads),
+            ("window", self.window),
+        ]
     }
 
     /// The number of the kind's own, 0 where it has or is given none.

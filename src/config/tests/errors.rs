@@ -73,6 +73,11 @@ fn each_mistake_has_its_text() {
             "attention = { kind = \"sliding-window\", window = 0 }",
         ),
         (
+            "more latents than tokens",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"perceiver\", bottleneck = 4000 }",
+        ),
+        (
             "groups of unequal size",
             "attention = { kind = \"vanilla\" }",
             "attention = { kind = \"grouped-query\", kv_heads = 3 }",
@@ -157,7 +162,7 @@ head_dim = 16
 hidden = 256
 vocabulary = "x"
 context = 64
-attention = { kind = "vanilla", bottleneck = 3 }
+attention = { kind = "vanilla", latents = 3 }
 dropout = 1.5
 [pretrain]
 epochs = 3

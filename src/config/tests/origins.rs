@@ -94,6 +94,7 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
     let expected = [
         "data.biographies_per_person",
         "data.seed",
+        "model.attention.bottleneck",
         "model.attention.kv_heads",
         "model.attention.window",
         "pretrain.longest_excerpt",

@@ -116,6 +116,7 @@ fn only_files_below_a_base_folder_are_for_others() {
 fn schema_fields() -> BTreeSet<String> {
     let source = concat!(
         include_str!("../schema.rs"),
+        include_str!("../schema/attention.rs"),
         include_str!("../schema/exploration.rs"),
         include_str!("../schema/invented.rs"),
         include_str!("../schema/training.rs")

@@ -3,75 +3,160 @@
 //! The tests of each op compare one call; here what the calls pass on is compared as well: sites of
 //! dropout, gradients that meet in the stream, clipping by the norm of all of them, moments.
 
+use dfdx::nn::BuildModule;
 use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
+    RecursiveWalker, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
 };
 use dfdx::shapes::{Rank0, Shape};
-use dfdx::tensor::{AsArray, CpuError, Gradients, OwnedTape, Tensor};
+use dfdx::tensor::{AsArray, CpuError, Gradients, OwnedTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::Backward;
 
 use super::*;
+use crate::model::block::Block;
 use crate::model::gpt::Network;
+use crate::model::perceiver::Perceiver;
 use crate::model::{session, visit};
 use crate::ops::adamw::{self, Update};
 use crate::ops::attention::{self, AttentionDropout, Scoring};
+use crate::ops::cross_attention::Normed;
 use crate::ops::dropout::Dropout;
-use crate::ops::{embedding, feed_forward, head};
+use crate::ops::{Stream, cross_attention, embedding, feed_forward, head};
+
+/// A network composed of the ops' references.
+trait Plain: Network<Cpu> + BuildModule<Cpu, f32> {
+    /// As [`Network::loss`].
+    fn plain_loss(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+    ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError>;
+}
+
+/// The two sites of a block's attention that drop.
+fn sites(dropout: Dropout) -> AttentionDropout {
+    AttentionDropout {
+        weights: dropout.at(1),
+        output: dropout.at(2),
+        context: 24,
+    }
+}
+
+/// As in `block.rs`.
+fn plain_block<T: Tape<f32, Cpu>>(
+    block: &Block<32, 64, Vanilla<32, 4, 8, f32, Cpu>, f32, Cpu>,
+    x: Stream<32, f32, Cpu, T>,
+    batch: &Ragged,
+    dropout: Dropout,
+) -> Result<Stream<32, f32, Cpu, T>, CpuError> {
+    let (norm, projections) = (&block.ln1, &block.attn.projections);
+    let x = attention::reference::attention::<32, 32, 4, 8, _, _, _>(
+        x,
+        norm,
+        projections,
+        Scoring::SOFTMAX,
+        batch,
+        sites(dropout),
+    )?;
+    feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, dropout.at(3))
+}
+
+impl Plain for Small {
+    fn plain_loss(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+    ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
+        let at = (&batch.tokens[..], &batch.places()[..]);
+        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let tape = OwnedTape::default();
+        let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
+        for (site, block) in (1..).zip(&self.blocks.modules) {
+            x = plain_block(block, x, batch, dropout.at(site))?;
+        }
+        head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
+    }
+}
+
+/// 7 latents, a block between down and up.
+type Latents = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cpu>;
+
+impl Plain for Latents {
+    fn plain_loss(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+    ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
+        let lengths = batch.starts.windows(2).map(|w| w[1] - w[0]);
+        let latents: Vec<Sequence> = lengths
+            .map(|n| Sequence {
+                tokens: vec![0; n.min(7)],
+                targets: vec![0; n.min(7)],
+            })
+            .collect();
+        let latents = Ragged::from_sequences(&latents);
+        let at = (&batch.tokens[..], &batch.places()[..]);
+        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let tape = OwnedTape::default();
+        let x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
+        let (x, tape) = x.split_tape();
+        let y = embedding::reference::look_up(&self.latents, &latents.places(), tape)?;
+        let (y, tape) = y.split_tape();
+        let (block, site) = (&self.down, dropout.at(1));
+        let y = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
+            [&y, &x],
+            (Normed::Queries, &block.ln1),
+            &block.attn,
+            [&latents.starts, &batch.starts],
+            sites(site),
+            tape,
+        )?;
+        let y = feed_forward::reference::feed_forward(y, &block.ln2, &block.mlp, site.at(3))?;
+        let y = plain_block(&self.blocks.modules[0], y, &latents, dropout.at(2))?;
+        let (y, tape) = y.split_tape();
+        let (block, site) = (&self.up, dropout.at(3));
+        let x = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
+            [&x, &y],
+            (Normed::Keys, &block.ln1),
+            &block.attn,
+            [&batch.starts, &latents.starts],
+            sites(site),
+            tape,
+        )?;
+        let x = feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, site.at(3))?;
+        head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
+    }
+}
+
+fn fresh<M: Plain>() -> Session<M, Cpu> {
+    let start = Start {
+        seed: 1,
+        deviation: 0.02,
+    };
+    Session::new(Cpu::default(), start).expect("memory")
+}
 
 /// Weights and AdamW's moments, without any fused op.
-struct Composed {
-    model: Small,
-    moments: [Small; 2],
+struct Composed<M> {
+    model: M,
+    moments: [M; 2],
     steps: u64,
 }
 
-impl Composed {
-    fn new(seed: u64) -> Self {
-        let mut moments = [model(seed).model, model(seed).model];
-        moments.iter_mut().for_each(session::clear::<Small, Cpu>);
+impl<M: Plain> Composed<M> {
+    fn new() -> Self {
+        let mut moments = [fresh::<M>().model, fresh::<M>().model];
+        moments.iter_mut().for_each(session::clear::<M, Cpu>);
         Self {
-            model: model(seed).model,
+            model: fresh::<M>().model,
             moments,
             steps: 0,
         }
     }
 
-    /// The network as in `gpt.rs` and `block.rs`, each op by its reference.
-    fn loss(
-        &self,
-        batch: &Ragged,
-        dropout: Dropout,
-    ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
-        let m = &self.model;
-        let at = (&batch.tokens[..], &batch.places()[..]);
-        let (tokens, positions) = (&m.tok_emb.weight, &m.pos_emb);
-        let tape = OwnedTape::default();
-        let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
-        for (site, block) in (1..).zip(&m.blocks.modules) {
-            let dropout = dropout.at(site);
-            let attention = AttentionDropout {
-                weights: dropout.at(1),
-                output: dropout.at(2),
-                context: <Small as Network<Cpu>>::CONTEXT,
-            };
-            let projections = &block.attn.projections;
-            x = attention::reference::attention::<32, 32, 4, 8, _, _, _>(
-                x,
-                &block.ln1,
-                projections,
-                Scoring::SOFTMAX,
-                batch,
-                attention,
-            )?;
-            x = feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, dropout.at(3))?;
-        }
-        head::reference::loss(x, &m.ln_f, &m.head.weight, batch)
-    }
-
     /// Loss before the update, and the gradient's norm before clipping.
     fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<(f64, f64), CpuError> {
         let dropout = Dropout::new(settings.dropout, settings.dropout_key);
-        let loss = self.loss(batch, dropout)?;
+        let loss = self.model.plain_loss(batch, dropout)?;
         let loss_nats = f64::from(loss.array());
         let mut gradients = loss.try_backward()?;
         let all = visit::gradients(&self.model, &gradients);
@@ -87,7 +172,7 @@ impl Composed {
             gradient_scale: (settings.clip_norm / (norm + 1e-6)).min(1.0),
         };
         let [first, second] = &mut self.moments;
-        Small::iter_tensors(&mut RecursiveWalker {
+        M::iter_tensors(&mut RecursiveWalker {
             m: (&mut self.model, first, second, String::new()),
             f: &mut PlainUpdate {
                 gradients: &mut gradients,
@@ -130,8 +215,8 @@ impl TensorVisitor<f32, Cpu> for PlainUpdate<'_> {
 
 /// Twenty steps, twelve documents of their own each.
 #[track_caller]
-fn check_training(dropout: f64) {
-    let (mut fused, mut composed) = (model(1), Composed::new(1));
+fn check_training<M: Plain>(dropout: f64) {
+    let (mut fused, mut composed) = (fresh::<M>(), Composed::<M>::new());
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * b;
     let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
     let mut clipped = 0;
@@ -161,10 +246,12 @@ fn check_training(dropout: f64) {
 
 #[test]
 fn training_has_the_losses_of_the_references() {
-    check_training(0.0);
+    check_training::<Small>(0.0);
+    check_training::<Latents>(0.0);
 }
 
 #[test]
 fn training_with_dropout_has_the_losses_of_the_references() {
-    check_training(0.1);
+    check_training::<Small>(0.1);
+    check_training::<Latents>(0.1);
 }

@@ -10,8 +10,10 @@ use crate::model::attention::sliding_window::SlidingWindow;
 use crate::model::attention::synthesizer::Synthesizer;
 use crate::model::attention::vanilla::Vanilla;
 use crate::model::decoder::{Decoder, Rereading, Unread};
+use crate::model::gpt::Network;
+use crate::model::perceiver::Perceiver;
 
-/// A model of 2 layers, width 32, 4 heads, hidden 64, 256 token ids and a context of 72: more than two
+/// A model of 2 layers, or one more between those of a Perceiver, width 32, 4 heads, hidden 64, 256 token ids and a context of 72: more than two
 /// blocks of what decoding keeps.
 struct Kind {
     name: &'static str,
@@ -25,21 +27,23 @@ const CONTEXT: usize = 72;
 /// What every kind reads of a document.
 const LONGEST: usize = CONTEXT - 1;
 
-fn fresh<A>(seed: u64, deviation: f32) -> Box<dyn Trainable>
+type Blocks<A> = Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>;
+
+/// Of 7 latents: documents are longer and shorter.
+type Latents = Perceiver<32, 4, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
+
+fn fresh<M>(seed: u64, deviation: f32) -> Box<dyn Trainable>
 where
-    A: crate::model::attention::Attention<32, f32, Cpu> + 'static,
-    Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>: dfdx::nn::BuildModule<Cpu, f32>,
+    M: Network<Cpu> + dfdx::nn::BuildModule<Cpu, f32> + 'static,
 {
-    let session = Session::<Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>, Cpu>::new(
-        Cpu::default(),
-        Start { seed, deviation },
-    );
+    let session = Session::<M, Cpu>::new(Cpu::default(), Start { seed, deviation });
     Box::new(session.expect("memory"))
 }
 
-/// What vanilla has: per block 4 projections, 2 norms and the MLP.
-const VANILLA: usize =
-    2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * (4 * (32 * 32 + 32) + 128 + 2 * 32 * 64 + 64 + 32);
+/// 4 projections, 2 norms and the MLP.
+const BLOCK: usize = 4 * (32 * 32 + 32) + 128 + 2 * 32 * 64 + 64 + 32;
+
+const VANILLA: usize = 2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * BLOCK;
 
 fn kinds() -> Vec<Kind> {
     let kind = |name, fresh, parameters| Kind {
@@ -50,31 +54,40 @@ fn kinds() -> Vec<Kind> {
     // Keys and values of 2 heads of width 8, or of 1, for 4 heads of queries, in 2 layers.
     let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
     vec![
-        kind("alibi", fresh::<Alibi<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind("alibi", fresh::<Blocks<Alibi<32, 4, 8, f32, Cpu>>>, VANILLA),
         kind(
             "grouped-query",
-            fresh::<GroupedQuery<32, 4, 8, 16, f32, Cpu>>,
+            fresh::<Blocks<GroupedQuery<32, 4, 8, 16, f32, Cpu>>>,
             shared(2),
         ),
-        kind("linear", fresh::<Linear<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind(
+            "linear",
+            fresh::<Blocks<Linear<32, 4, 8, f32, Cpu>>>,
+            VANILLA,
+        ),
         kind(
             "multi-query",
-            fresh::<MultiQuery<32, 4, 8, f32, Cpu>>,
+            fresh::<Blocks<MultiQuery<32, 4, 8, f32, Cpu>>>,
             shared(1),
         ),
-        kind("rope", fresh::<Rope<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind("perceiver", fresh::<Latents>, VANILLA + BLOCK + 7 * 32),
+        kind("rope", fresh::<Blocks<Rope<32, 4, 8, f32, Cpu>>>, VANILLA),
         kind(
             "sliding-window",
-            fresh::<SlidingWindow<32, 4, 8, 7, f32, Cpu>>,
+            fresh::<Blocks<SlidingWindow<32, 4, 8, 7, f32, Cpu>>>,
             VANILLA,
         ),
         // No keys, and a table of 8 weights and a bias a place.
         kind(
             "synthesizer",
-            fresh::<Synthesizer<32, 4, 8, LONGEST, f32, Cpu>>,
+            fresh::<Blocks<Synthesizer<32, 4, 8, LONGEST, f32, Cpu>>>,
             VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST,
         ),
-        kind("vanilla", fresh::<Vanilla<32, 4, 8, f32, Cpu>>, VANILLA),
+        kind(
+            "vanilla",
+            fresh::<Blocks<Vanilla<32, 4, 8, f32, Cpu>>>,
+            VANILLA,
+        ),
     ]
 }
 
@@ -90,6 +103,13 @@ fn parameters_are_as_many_as_the_formulas_say() {
         let model = (kind.fresh)(1, 0.02);
         assert_eq!(model.parameter_count(), kind.parameters, "{}", kind.name);
     }
+}
+
+#[test]
+fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
+    type Assignment = Perceiver<256, 8, 32, 1024, 256, 128, 2, 64, f32, Cpu>;
+    let count = crate::model::session::parameter_count::<Assignment, Cpu>();
+    assert_eq!(count, 3_339_776);
 }
 
 #[test]

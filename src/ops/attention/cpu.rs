@@ -115,7 +115,8 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         documents.flat_map(move |tokens| {
             (0..HEADS).map(move |head| {
                 let map = WeightMap {
-                    tokens: tokens.len(),
+                    queries: tokens.len(),
+                    keys: tokens.len(),
                     first: tile.starts[0] + tokens.start,
                     head,
                     heads: HEADS,
@@ -146,7 +147,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
 
     /// One head over one document: writes what backward needs, and the head's columns of `heads`.
     fn attend(map: WeightMap, row: usize, qkv: &[f32], kept: &mut [f32], heads: &mut [f32]) {
-        let (n, scale) = (map.tokens, map.scoring.scale(HEAD_DIM) as f32);
+        let (n, scale) = (map.keys, map.scoring.scale(HEAD_DIM) as f32);
         let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], Self::WIDTH));
         let keys = Packed::new(k.t(), HEAD_DIM, n);
         let target = Target::set(kept, step(n));
@@ -169,7 +170,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         dheads: &[f32],
         dqkv: &mut [f32],
     ) {
-        let (n, width, scale) = (map.tokens, Self::WIDTH, map.scoring.scale(HEAD_DIM) as f32);
+        let (n, width, scale) = (map.keys, Self::WIDTH, map.scoring.scale(HEAD_DIM) as f32);
         let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], width));
         let [dq, dk, dv] = Self::places(row, map.head);
         let add = !map.head.is_multiple_of(Self::GROUP);

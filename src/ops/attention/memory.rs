@@ -13,7 +13,7 @@ use crate::ops::reading::{Kept, Memory};
 use crate::ops::residual::{Layer, apply, layer};
 
 /// The projections, laid out.
-pub(super) struct KeysAndValues<
+pub(in crate::ops) struct KeysAndValues<
     'a,
     const EMBED: usize,
     const KV: usize,
@@ -32,7 +32,7 @@ impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM
     KeysAndValues<'a, EMBED, KV, HEADS, HEAD_DIM>
 {
     /// For rows of at most `context` tokens.
-    pub(super) fn new(
+    pub(in crate::ops) fn new(
         weights: &'a Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         context: usize,

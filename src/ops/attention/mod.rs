@@ -8,7 +8,7 @@ mod cpu;
 mod cuda;
 pub(in crate::ops) mod heads;
 mod kept;
-mod memory;
+pub(in crate::ops) mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
 mod scoring;
@@ -90,7 +90,7 @@ impl AttentionDropout {
 }
 
 /// Refuses, when it is compiled, heads that do not make the width, or that cannot share keys and values.
-const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
+pub(super) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
     assert!(embed == heads * head_dim, "heads lie side by side");
     assert!(
         kv > 0 && kv.is_multiple_of(head_dim) && embed.is_multiple_of(kv),

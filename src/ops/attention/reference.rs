@@ -13,7 +13,7 @@ use crate::ops::dropout::factors;
 use crate::ops::parameters::LayerNorm;
 
 /// Added to the score of a key that the query must not see (the reference's value).
-const MASKED: f64 = -1e10;
+pub(in crate::ops) const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
 pub(crate) fn attention<
@@ -41,7 +41,7 @@ pub(crate) fn attention<
         weights.key.try_forward(normed.with_empty_tape())?,
     )?)?;
     let v = spread::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
-    let frame = Frame::of(batch);
+    let frame = Frame::of(&batch.starts);
     let q = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
     let k = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
     let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
@@ -125,8 +125,8 @@ pub(in crate::ops) type Squares<const HEADS: usize, N, D, T> =
 
 /// Where ragged tokens stand in a `[documents, longest]` rectangle.
 pub(in crate::ops) struct Frame {
-    documents: usize,
-    longest: usize,
+    pub(in crate::ops) documents: usize,
+    pub(in crate::ops) longest: usize,
     /// For each cell of the rectangle its token; 0 where there is none (a masked key, an unread query).
     token_at: Vec<usize>,
     /// For each token its cell.
@@ -134,10 +134,12 @@ pub(in crate::ops) struct Frame {
 }
 
 impl Frame {
-    pub(in crate::ops) fn of(batch: &Ragged) -> Self {
-        let (documents, longest) = (batch.documents(), batch.longest());
+    /// Of documents, given by where they start and the last one ends.
+    pub(in crate::ops) fn of(starts: &[usize]) -> Self {
+        let lengths = starts.windows(2).map(|w| w[1] - w[0]);
+        let (documents, longest) = (lengths.len(), lengths.max().unwrap_or(0));
         let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
-        for (document, w) in batch.starts.windows(2).enumerate() {
+        for (document, w) in starts.windows(2).enumerate() {
             for token in w[0]..w[1] {
                 let cell = document * longest + token - w[0];
                 token_at[cell] = token;

@@ -47,7 +47,7 @@ impl Scoring {
     };
 
     /// What the product of query and key is multiplied by.
-    pub(super) fn scale(self, head_dim: usize) -> f64 {
+    pub(in crate::ops) fn scale(self, head_dim: usize) -> f64 {
         match self.weights {
             Weights::Softmax => 1.0 / (head_dim as f64).sqrt(),
             Weights::Features => 1.0,

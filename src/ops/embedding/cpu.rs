@@ -63,6 +63,28 @@ impl EmbeddingOp<f32> for Cpu {
         }
         Ok(out.put_tape(tape))
     }
+
+    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cpu>>(
+        table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cpu>,
+        places: &[usize],
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        let (device, rows) = (table.device().clone(), host(table));
+        let rows = places
+            .iter()
+            .flat_map(|place| &rows[place * EMBED..][..EMBED]);
+        let x = rows.copied().collect();
+        let out = device.try_tensor_from_vec(x, (places.len(), Const::<EMBED>))?;
+        if T::OWNS_TAPE {
+            let (saved, table, places) = (out.clone(), table.clone(), places.to_vec());
+            tape.add_backward_op(move |gradients| {
+                let dx = take_gradient(gradients, &device, &saved)?;
+                scatter(&dx, &places, EMBED, gradients.get_or_alloc_mut(&table)?);
+                Ok(())
+            });
+        }
+        Ok(out.put_tape(tape))
+    }
 }
 
 /// `table[index[t]] += dx[t]`.

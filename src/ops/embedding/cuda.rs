@@ -22,4 +22,12 @@ impl EmbeddingOp<f32> for Cuda {
     ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
         reference::embed(tokens, positions, (ids, places), dropout, tape)
     }
+
+    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cuda>>(
+        table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cuda>,
+        places: &[usize],
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
+        reference::look_up(table, places, tape)
+    }
 }

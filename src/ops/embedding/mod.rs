@@ -1,4 +1,4 @@
-//! Token and position embedding with dropout: the start of the residual stream.
+//! Token and position embedding with dropout, or a table's rows alone: the start of a stream.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -28,6 +28,17 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
         positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
         at: (&[u32], &[usize]),
         dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// `x[t] = table[0][places[t]]`: `[1, ROWS, EMBED]` → `[places, EMBED]`, on `tape`. Every place must
+    /// be below ROWS.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<N, Self>>(
+        table: &Tensor<Rank3<1, ROWS, EMBED>, N, Self>,
+        places: &[usize],
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 }
@@ -93,6 +104,24 @@ mod tests {
                     tolerance: 1e-6,
                 });
             }
+        }
+    }
+
+    #[test]
+    fn rows_of_a_table_agree_with_the_reference_and_with_finite_differences() {
+        let device = Cpu::default();
+        let places: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
+        for count in [1, 2, 150] {
+            let places = &places[..count];
+            check_op::<1, 5, Tables<f32, Cpu>, Tables<f64, Cpu>>(Case {
+                fast_model: Tables::build(&device),
+                exact_model: Tables::build(&device),
+                fast: &|m, _, tape| Cpu::try_look_up(&m.positions, places, tape),
+                exact: &|m, _, tape| reference::look_up(&m.positions, places, tape),
+                plain: &|m, _, tape| reference::look_up(&m.positions, places, tape),
+                tokens: count,
+                tolerance: 1e-6,
+            });
         }
     }
 }

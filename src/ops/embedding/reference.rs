@@ -1,4 +1,4 @@
-//! The plain truth: two look-ups and a sum.
+//! The plain truth: look-ups, and a sum.
 
 use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
 use dfdx::tensor::{PutTape, Tape, Tensor};
@@ -34,4 +34,23 @@ pub(crate) fn embed<
     let x = x.try_add(positions.retaped::<T>().try_gather(places)?)?;
     let shape = *x.shape();
     x.try_mul(factors(device, dropout, shape)?)
+}
+
+/// See [`super::EmbeddingOp::try_look_up`].
+pub(crate) fn look_up<
+    const ROWS: usize,
+    const EMBED: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    table: &Tensor<Rank3<1, ROWS, EMBED>, N, D>,
+    places: &[usize],
+    tape: T,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let places = (table.device()).try_tensor_from_vec(places.to_vec(), (places.len(),))?;
+    let table = table.clone().put_tape(tape);
+    table
+        .try_reshape_like(&(Const::<ROWS>, Const::<EMBED>))?
+        .try_gather(places)
 }

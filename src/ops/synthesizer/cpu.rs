@@ -107,7 +107,8 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
     /// Every head over a document that begins at a token of the batch.
     fn heads(&self, first: usize, tokens: usize) -> impl Iterator<Item = WeightMap> {
         (0..EMBED / HEAD_DIM).map(move |head| WeightMap {
-            tokens,
+            queries: tokens,
+            keys: tokens,
             first,
             head,
             heads: EMBED / HEAD_DIM,
@@ -145,7 +146,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
         dhv: &mut [f32],
         of_places: &mut OfPlaces,
     ) {
-        let (n, width) = (map.tokens, Self::WIDTH);
+        let (n, width) = (map.keys, Self::WIDTH);
         let (hidden, values) = Self::place(hv, row, map.head);
         let dout = View::rows(&dheads[row * EMBED + map.head * HEAD_DIM..], EMBED);
         let target = Target::set(&mut dhv[hidden + EMBED..], width);

@@ -34,7 +34,7 @@ pub(crate) fn synthesize<
         .try_forward(normed.with_empty_tape())?
         .try_relu()?;
     let v = weights.value.try_forward(normed)?;
-    let frame = Frame::of(batch);
+    let frame = Frame::of(&batch.starts);
     let hidden = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(hidden)?;
     let v = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
 

@@ -1,0 +1,133 @@
+//! One block between two streams: the queries attend to the keys, then their MLP sublayer.
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Storage, Tape};
+use dfdx::tensor_ops::Device;
+
+use crate::ops::attention::{AttentionDropout, Projections};
+use crate::ops::cross_attention::{BoxedCrossReader, NewPairs, Normed};
+use crate::ops::dropout::Dropout;
+use crate::ops::feed_forward::FeedForward;
+use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedPointwise;
+use crate::ops::{LabDevice, Stream};
+
+/// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
+#[derive(Clone, Debug)]
+pub(in crate::model) struct CrossBlock<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    pub(in crate::model) ln1: LayerNorm<EMBED, N, D>,
+    pub(in crate::model) ln2: LayerNorm<EMBED, N, D>,
+    pub(in crate::model) attn: Projections<EMBED, EMBED, N, D>,
+    pub(in crate::model) mlp: FeedForward<EMBED, HIDDEN, N, D>,
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    N: Dtype,
+    D: LabDevice<N>,
+> CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>
+{
+    /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`; `normed` goes through the first norm,
+    /// `starts` are those of the documents in either stream, and `sites` the block's dropout with the
+    /// model's context. Gradients: see
+    /// [`CrossAttentionOp`](crate::ops::cross_attention::CrossAttentionOp).
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_forward<T: Tape<N, D>>(
+        &self,
+        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        normed: Normed,
+        starts: [&[usize]; 2],
+        (dropout, context): (Dropout, usize),
+        tape: T,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let attention = AttentionDropout {
+            weights: dropout.at(1),
+            output: dropout.at(2),
+            context,
+        };
+        let x = D::try_cross_attention::<EMBED, HEADS, HEAD_DIM, T>(
+            queries_and_keys,
+            (normed, &self.ln1),
+            &self.attn,
+            starts,
+            attention,
+            tape,
+        )?;
+        D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+    }
+
+    /// The same for reading so many rows bit by bit.
+    pub(super) fn reader(&self, normed: Normed, rows: usize) -> CrossBlockReader<'_, EMBED, N, D> {
+        let norm = (normed, &self.ln1);
+        CrossBlockReader {
+            attention: D::cross_attention_reader::<EMBED, HEADS, HEAD_DIM>(norm, &self.attn, rows),
+            feed_forward: D::ready_feed_forward(&self.ln2, &self.mlp),
+        }
+    }
+}
+
+/// Such a block in the middle of reading some rows.
+pub(super) struct CrossBlockReader<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
+    attention: BoxedCrossReader<'a, EMBED, N, D>,
+    feed_forward: BoxedPointwise<'a, EMBED, N, D>,
+}
+
+impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> CrossBlockReader<'_, EMBED, N, D> {
+    /// `[new queries, EMBED]` and `[new keys, EMBED]`, if there are any → `[new queries, EMBED]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(super) fn try_read(
+        &mut self,
+        queries: &Stream<EMBED, N, D>,
+        keys: Option<&Stream<EMBED, N, D>>,
+        new: &NewPairs<'_>,
+    ) -> Result<Stream<EMBED, N, D>, D::Err> {
+        let x = self.attention.try_read(queries, keys, new)?;
+        self.feed_forward.try_apply(x)
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    N: Dtype,
+    D: Device<N>,
+> TensorCollection<N, D> for CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> = CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        visitor.visit_fields(
+            (
+                Self::module("ln1", |s| &s.ln1, |s| &mut s.ln1),
+                Self::module("ln2", |s| &s.ln2, |s| &mut s.ln2),
+                Self::module("attn", |s| &s.attn, |s| &mut s.attn),
+                Self::module("mlp", |s| &s.mlp, |s| &mut s.mlp),
+            ),
+            |(ln1, ln2, attn, mlp)| CrossBlock {
+                ln1,
+                ln2,
+                attn,
+                mlp,
+            },
+        )
+    }
+}

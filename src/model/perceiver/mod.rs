@@ -1,0 +1,316 @@
+//! The Perceiver of the assignment: latents look down at the tokens, think among themselves, and the
+//! tokens look up at them (after Jaegle et al. 2021; causal as in Hawthorne et al. 2022, Perceiver AR).
+//!
+//! Latent i sees the tokens 0 to i, and token t sees the latents 0 to t. So the first tokens alone, as
+//! many as there are latents, are read by latents, and a shorter document needs no more latents than it
+//! has tokens: they are a ragged batch of their own. Names are those of the reference's modules.
+
+// The experiments say whether it is compiled in; the tests have it.
+#![cfg_attr(not(test), allow(dead_code))]
+
+mod block;
+mod reader;
+
+use dfdx::nn::modules::Repeated;
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::shapes::{Dtype, Rank0, Rank3};
+use dfdx::tensor::{Cpu, CpuError, NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::attention::vanilla::Vanilla;
+use super::block::Block;
+use super::gpt::{Network, NetworkReader};
+use super::parts::{PartOfStep, Parts};
+use crate::data::ragged::Ragged;
+use crate::ops::cross_attention::Normed;
+use crate::ops::dropout::Dropout;
+use crate::ops::parameters::{LayerNorm, Table};
+use crate::ops::{LabDevice, Stream};
+use block::CrossBlock;
+use reader::PerceiverReader;
+
+/// BOTTLENECK latents, and MIDDLE blocks between the one down and the one up.
+#[derive(Clone, Debug)]
+pub(super) struct Perceiver<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const MIDDLE: usize,
+    const BOTTLENECK: usize,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
+    pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    /// What each latent is before it has seen anything: the reference's `C`.
+    pub(super) latents: Tensor<Rank3<1, BOTTLENECK, EMBED>, N, D>,
+    pub(super) down: CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>,
+    pub(super) blocks:
+        Repeated<Block<EMBED, HIDDEN, Vanilla<EMBED, HEADS, HEAD_DIM, N, D>, N, D>, MIDDLE>,
+    pub(super) up: CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>,
+    pub(super) ln_f: LayerNorm<EMBED, N, D>,
+    pub(super) head: Table<VOCAB, EMBED, N, D>,
+}
+
+/// The batch of latents that belongs to a batch of documents: the first BOTTLENECK places of each. No
+/// token stands at them.
+fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
+    let mut starts = vec![0];
+    for document in batch.starts.windows(2) {
+        let count = (document[1] - document[0]).min(BOTTLENECK);
+        starts.push(starts[starts.len() - 1] + count);
+    }
+    let count = starts[starts.len() - 1];
+    Ragged {
+        tokens: vec![0; count],
+        targets: vec![0; count],
+        starts,
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const MIDDLE: usize,
+    const BOTTLENECK: usize,
+    D: LabDevice<f32>,
+> Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+{
+    /// Before the first block: `[batch tokens, EMBED]`.
+    fn embed<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let at = (&batch.tokens[..], &batch.places()[..]);
+        D::try_embed(&self.tok_emb.weight, &self.pos_emb, at, dropout.at(0), tape)
+    }
+
+    /// The latents have looked at the tokens `x`: `[latents, EMBED]`.
+    fn look_down<T: Tape<f32, D>>(
+        &self,
+        x: &Stream<EMBED, f32, D>,
+        [batch, latents]: [&Ragged; 2],
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let start = D::try_look_up(&self.latents, &latents.places(), tape)?;
+        let (start, tape) = start.split_tape();
+        let starts = [&latents.starts[..], &batch.starts];
+        let sites = (dropout.at(1), CONTEXT);
+        self.down
+            .try_forward([&start, x], Normed::Queries, starts, sites, tape)
+    }
+
+    /// The tokens `x` have looked at the latents: `[batch tokens, EMBED]`.
+    fn look_up<T: Tape<f32, D>>(
+        &self,
+        x: &Stream<EMBED, f32, D>,
+        latents: Stream<EMBED, f32, D, T>,
+        starts: [&[usize]; 2],
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let (latents, tape) = latents.split_tape();
+        let sites = (dropout.at(2 + MIDDLE as u64), CONTEXT);
+        self.up
+            .try_forward([x, &latents], Normed::Keys, starts, sites, tape)
+    }
+
+    /// `[batch tokens, EMBED]`, before the final norm.
+    fn stream<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
+        let latents = latents_of::<BOTTLENECK>(batch);
+        let (x, tape) = self.embed(batch, dropout, tape)?.split_tape();
+        let mut y = self.look_down(&x, [batch, &latents], dropout, tape)?;
+        for (layer, block) in (2..).zip(&self.blocks.modules) {
+            y = block.try_forward(y, &latents, CONTEXT, dropout.at(layer))?;
+        }
+        self.look_up(&x, y, [&batch.starts, &latents.starts], dropout)
+    }
+
+    /// Final norm, head and mean loss of the scored targets.
+    fn end<T: Tape<f32, D>>(
+        &self,
+        x: Stream<EMBED, f32, D, T>,
+        batch: &Ragged,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
+        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const MIDDLE: usize,
+    const BOTTLENECK: usize,
+    D: LabDevice<f32>,
+> Network<D>
+    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+{
+    const KIND: &'static str = "perceiver";
+    const VOCAB: usize = VOCAB;
+    const CONTEXT: usize = CONTEXT;
+    // A row's latents come from its own first tokens.
+    const SHARES_PROMPTS: bool = false;
+
+    fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
+        let x = self.stream(batch, dropout, tape)?; // [tokens, EMBED]
+        self.end(x, batch)
+    }
+
+    fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
+        let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
+        Ok(logits.as_vec())
+    }
+
+    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {
+        let blocks = self.blocks.modules.iter();
+        Box::new(PerceiverReader {
+            model: self,
+            down: self.down.reader(Normed::Queries, rows),
+            blocks: blocks.map(|block| block.reader(rows, CONTEXT)).collect(),
+            up: self.up.reader(Normed::Keys, rows),
+        })
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const MIDDLE: usize,
+    const BOTTLENECK: usize,
+> Parts
+    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, Cpu>
+{
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError> {
+        let latents = latents_of::<BOTTLENECK>(batch);
+        let x = self.embed(batch, dropout, NoneTape)?;
+        let seen = self.look_down(&x, [batch, &latents], dropout, NoneTape)?;
+        let looked = self.look_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
+        let mut parts = vec![PartOfStep::new(
+            "embedding",
+            1,
+            move |model: &Self, tape| model.embed(batch, dropout, tape),
+        )];
+        let (of_batch, tokens) = (latents.clone(), x.clone());
+        parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
+            model.look_down(&tokens, [batch, &of_batch], dropout, tape)
+        }));
+        if let Some(block) = self.blocks.modules.first() {
+            let attended = block.try_attend(seen.clone(), &latents, CONTEXT, dropout.at(2))?;
+            let (of_batch, y) = (latents.clone(), seen.clone());
+            parts.push(PartOfStep::new(
+                "attention",
+                MIDDLE,
+                move |model: &Self, tape| {
+                    let (block, y) = (&model.blocks.modules[0], y.clone().put_tape(tape));
+                    block.try_attend(y, &of_batch, CONTEXT, dropout.at(2))
+                },
+            ));
+            parts.push(PartOfStep::new("mlp", MIDDLE, move |model: &Self, tape| {
+                let (block, y) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
+                block.try_feed_forward(y, dropout.at(2))
+            }));
+        }
+        parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
+            let y = seen.clone().put_tape(tape);
+            model.look_up(&x, y, [&batch.starts, &latents.starts], dropout)
+        }));
+        parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
+            model.end(looked.clone().put_tape(tape), batch)
+        }));
+        Ok(parts)
+    }
+}
+
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const HIDDEN: usize,
+    const VOCAB: usize,
+    const CONTEXT: usize,
+    const MIDDLE: usize,
+    const BOTTLENECK: usize,
+    N: Dtype,
+    D: Device<N>,
+> TensorCollection<N, D>
+    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> =
+        Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        // In groups: dfdx has no tuples of eight fields.
+        visitor.visit_fields(
+            (
+                (
+                    Self::module("tok_emb", |s| &s.tok_emb, |s| &mut s.tok_emb),
+                    Self::tensor(
+                        "pos_emb",
+                        |s| &s.pos_emb,
+                        |s| &mut s.pos_emb,
+                        TensorOptions::reset_to_zeros(),
+                    ),
+                ),
+                (
+                    Self::tensor(
+                        "down_block.C",
+                        |s| &s.latents,
+                        |s| &mut s.latents,
+                        TensorOptions::reset_to_zeros(),
+                    ),
+                    Self::module("down_block", |s| &s.down, |s| &mut s.down),
+                    Self::module("blocks", |s| &s.blocks, |s| &mut s.blocks),
+                    Self::module("up_block", |s| &s.up, |s| &mut s.up),
+                ),
+                (
+                    Self::module("ln_f", |s| &s.ln_f, |s| &mut s.ln_f),
+                    Self::module("head", |s| &s.head, |s| &mut s.head),
+                ),
+            ),
+            |((tok_emb, pos_emb), (latents, down, blocks, up), (ln_f, head))| Perceiver {
+                tok_emb,
+                pos_emb,
+                latents,
+                down,
+                blocks,
+                up,
+                ln_f,
+                head,
+            },
+        )
+    }
+}

@@ -1,0 +1,387 @@
+//! The fast path: projections over a few documents at a time, every head of every document by itself,
+//! without padding.
+//!
+//! Keys and values lie side by side in one `[keys, 2 * EMBED]` matrix, those that are read alone.
+
+use std::sync::Arc;
+
+use dfdx::shapes::{Const, HasShape};
+use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
+use rayon::prelude::*;
+
+use super::head::{attend, attend_backward};
+use super::reading::Remembering;
+use super::sides::Sides;
+use super::{BoxedCrossReader, CrossAttentionOp, Normed};
+use crate::ops::Stream;
+use crate::ops::attention::heads::WeightMap;
+use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
+use crate::ops::bridge::{host, set_gradient, take_gradient};
+use crate::ops::kernels::matmul::{
+    Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
+};
+use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, sum_rows};
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::kernels::shards::{Shard, cut, take};
+use crate::ops::parameters::LayerNorm;
+use crate::ops::residual::{Layer, Parameter, add_all_shares, layer};
+
+impl CrossAttentionOp<f32> for Cpu {
+    fn try_cross_attention<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        T: Tape<f32, Cpu>,
+    >(
+        [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
+        (normed, norm): (Normed, &LayerNorm<EMBED, f32, Cpu>),
+        weights: &Projections<EMBED, EMBED, f32, Cpu>,
+        starts: [&[usize]; 2],
+        dropout: AttentionDropout,
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        let (queries, keys) = (queries.clone(), keys.clone());
+        for (stream, starts) in [(&queries, starts[0]), (&keys, starts[1])] {
+            let ends = (starts.first(), starts.last());
+            let tokens = stream.shape().0;
+            assert_eq!(ends, (Some(&0), Some(&tokens)), "documents are the stream");
+        }
+        assert_eq!(starts[0].len(), starts[1].len(), "as many documents");
+        let op = Arc::new(Op::<EMBED, HEADS, HEAD_DIM>::new(
+            (normed, norm),
+            weights,
+            dropout,
+        ));
+        let shards: Arc<Vec<Sides>> = Arc::new(Sides::plan(starts));
+        let count = queries.shape().0;
+        let mut y = vec![0.0; count * EMBED];
+        let saved: Vec<Option<Saved>> = {
+            let weights = op.pack(Pass::Forward);
+            let outputs = Sides::split(&shards, |sides| sides.queries.len() * EMBED, &mut y);
+            let work = shards.par_iter().zip(outputs);
+            work.map(|(sides, y)| {
+                let saved = op.forward(&weights, sides, [host(&queries), host(&keys)], y);
+                T::OWNS_TAPE.then_some(saved)
+            })
+            .collect()
+        };
+        let device = queries.device().clone();
+        let out = device.try_tensor_from_vec(y, (count, Const::<EMBED>))?;
+        if T::OWNS_TAPE {
+            let kept = out.clone();
+            tape.add_backward_op(move |gradients| {
+                // The queries' gradient goes around the branch unchanged, in place.
+                let mut dqueries = take_gradient(gradients, &device, &kept)?;
+                let mut dkeys = take_gradient(gradients, &device, &keys)?;
+                let shares: Vec<Scratch> = {
+                    let weights = op.pack(Pass::Backward);
+                    let x = [host(&queries), host(&keys)];
+                    let of_queries =
+                        Sides::split(&shards, |sides| sides.queries.len() * EMBED, &mut dqueries);
+                    let of_keys =
+                        Sides::split(&shards, |sides| sides.keys.len() * EMBED, &mut dkeys);
+                    let work =
+                        (shards.par_iter().zip(saved)).zip(of_queries.into_par_iter().zip(of_keys));
+                    work.map(|((sides, saved), (dqueries, dkeys))| {
+                        let saved = saved.expect("saved because the tape is owned");
+                        op.backward(&weights, sides, saved, x, [dqueries, dkeys])
+                    })
+                    .collect()
+                };
+                set_gradient(gradients, &queries, dqueries)?;
+                *gradients.get_or_alloc_mut(&keys)? = dkeys;
+                add_all_shares(gradients, &op.parameters(), &shares)
+            });
+        }
+        Ok(out.put_tape(tape))
+    }
+
+    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: (Normed, &'a LayerNorm<EMBED, f32, Cpu>),
+        weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
+        rows: usize,
+    ) -> BoxedCrossReader<'a, EMBED, f32, Cpu> {
+        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        Box::new(Remembering::<EMBED, HEADS, HEAD_DIM>::new(
+            norm, weights, rows,
+        ))
+    }
+}
+
+/// The op with its weights.
+struct Op<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
+    normed: Normed,
+    norm: LayerNorm<EMBED, f32, Cpu>,
+    projections: Projections<EMBED, EMBED, f32, Cpu>,
+    /// Keys and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
+    joined: [Vec<f32>; 2],
+    dropout: AttentionDropout,
+}
+
+/// The projections laid out for one pass.
+struct Weights<'a> {
+    query: Layer<'a>,
+    keys_and_values: Layer<'a>,
+    proj: Layer<'a>,
+}
+
+/// What backward needs of a shard.
+struct Saved {
+    /// `[queries, EMBED]`.
+    queries: Scratch,
+    /// `[keys that are read, 2 * EMBED]`.
+    keys_and_values: Scratch,
+    /// What is kept of every head's weights, before dropout: see [`WeightMap::elements`].
+    weights: Scratch,
+    /// `[queries, EMBED]`: the heads' outputs, side by side.
+    heads: Scratch,
+}
+
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HEADS, HEAD_DIM> {
+    /// Width of keys and values together.
+    const WIDTH: usize = 2 * EMBED;
+
+    fn new(
+        (normed, norm): (Normed, &LayerNorm<EMBED, f32, Cpu>),
+        projections: &Projections<EMBED, EMBED, f32, Cpu>,
+        dropout: AttentionDropout,
+    ) -> Self {
+        let (key, value) = (&projections.key, &projections.value);
+        Self {
+            normed,
+            norm: norm.clone(),
+            projections: projections.clone(),
+            joined: [
+                [host(&key.weight), host(&value.weight)].concat(),
+                [host(&key.bias), host(&value.bias)].concat(),
+            ],
+            dropout,
+        }
+    }
+
+    /// In the order in which [`Self::backward`] writes their gradients.
+    fn parameters(&self) -> [&dyn Parameter; 10] {
+        let p = &self.projections;
+        [
+            &self.norm.weight,
+            &self.norm.bias,
+            &p.query.weight,
+            &p.query.bias,
+            &p.key.weight,
+            &p.value.weight,
+            &p.key.bias,
+            &p.value.bias,
+            &p.proj.weight,
+            &p.proj.bias,
+        ]
+    }
+
+    fn pack(&self, pass: Pass) -> Weights<'_> {
+        let [weight, bias] = &self.joined;
+        Weights {
+            query: layer(&self.projections.query, pass),
+            keys_and_values: (linear(weight, (EMBED, Self::WIDTH), pass), bias),
+            proj: layer(&self.projections.proj, pass),
+        }
+    }
+
+    /// What is attended of the rows of one side, if that is not the rows themselves.
+    fn input(&self, side: Normed, x: &[f32]) -> Option<Scratch> {
+        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
+        input((self.normed, norm), side, x)
+    }
+
+    /// Every head of every document of a tile, with the document's queries and keys.
+    fn heads(
+        [queries, keys]: &[Shard; 2],
+        dropout: AttentionDropout,
+    ) -> impl Iterator<Item = (WeightMap, [usize; 2])> {
+        let documents = queries.documents().zip(keys.documents());
+        let documents = documents.filter(|(queries, _)| !queries.is_empty());
+        let first = queries.starts[0];
+        documents.flat_map(move |(queries, keys)| {
+            (0..HEADS).map(move |head| {
+                let map = WeightMap {
+                    queries: queries.len(),
+                    keys: keys.len(),
+                    first: first + queries.start,
+                    head,
+                    heads: HEADS,
+                    scoring: Scoring::SOFTMAX,
+                    dropout,
+                };
+                (map, [queries.start, keys.start])
+            })
+        })
+    }
+
+    /// Writes the new stream of a shard's queries; `x` are the whole streams.
+    fn forward(
+        &self,
+        weights: &Weights<'_>,
+        sides: &Sides,
+        x: [&[f32]; 2],
+        y: &mut [f32],
+    ) -> Saved {
+        let (width, keys) = (Self::WIDTH, sides.read.len());
+        let x_queries = sides.queries.rows(x[0], EMBED);
+        let x_keys = sides.keys_read(x[1], EMBED);
+        let normed = [
+            self.input(Normed::Queries, x_queries),
+            self.input(Normed::Keys, &x_keys),
+        ];
+        let inputs = [
+            normed[0].as_deref().unwrap_or(x_queries),
+            normed[1].as_deref().unwrap_or(&x_keys),
+        ];
+        let tiles = sides.tiles();
+        let maps = tiles
+            .iter()
+            .flat_map(|tile| Self::heads(tile, self.dropout));
+        let mut saved = Saved {
+            queries: Scratch::new(y.len()),
+            keys_and_values: Scratch::new(keys * width),
+            weights: Scratch::new(maps.map(|(map, _)| map.elements()).sum()),
+            heads: Scratch::new(y.len()),
+        };
+        let mut kept = &mut saved.weights[..];
+        for tile in &tiles {
+            let (at, keys) = (tile[0].place_in(&sides.queries), tile[1].tokens());
+            let at = at.start * EMBED..at.end * EMBED;
+            let keys_and_values = &mut saved.keys_and_values[keys.start * width..keys.end * width];
+            let queries = &mut saved.queries[at.clone()];
+            apply(&weights.query, &inputs[0][at.clone()], queries);
+            let rows = &inputs[1][keys.start * EMBED..keys.end * EMBED];
+            apply(&weights.keys_and_values, rows, keys_and_values);
+            let heads = &mut saved.heads[at.clone()];
+            for (map, rows) in Self::heads(tile, self.dropout) {
+                let kept = take(&mut kept, map.elements());
+                attend::<EMBED, HEAD_DIM>(map, rows, [queries, keys_and_values], kept, heads);
+            }
+            apply(&weights.proj, heads, &mut y[at]);
+        }
+        let first = sides.queries.starts[0] * EMBED;
+        drop_and_add(y, x_queries, self.dropout.output, first);
+        saved
+    }
+
+    /// Makes of the gradient of a shard's output that of its queries, in place, and adds to that of its
+    /// keys; returns its share of every parameter's gradient. `x` are the whole streams.
+    fn backward(
+        &self,
+        weights: &Weights<'_>,
+        sides: &Sides,
+        saved: Saved,
+        x: [&[f32]; 2],
+        [dqueries, dkeys]: [&mut [f32]; 2],
+    ) -> Scratch {
+        let (width, count, keys) = (Self::WIDTH, sides.queries.len(), sides.read.len());
+        let mut dout = Scratch::new(count * EMBED);
+        let first = sides.queries.starts[0] * EMBED;
+        drop_into(&mut dout, dqueries, self.dropout.output, first);
+        let [mut dq, mut dinput] = [(); 2].map(|()| Scratch::new(count * EMBED));
+        let (mut dkv, mut dread) = (Scratch::new(keys * width), Scratch::new(keys * EMBED));
+        let mut kept = &saved.weights[..];
+        for tile in sides.tiles() {
+            let (at, keys) = (tile[0].place_in(&sides.queries), tile[1].tokens());
+            let at = at.start * EMBED..at.end * EMBED;
+            let of_keys = keys.start * width..keys.end * width;
+            let mut dheads = Scratch::new(at.len());
+            back(&weights.proj, &dout[at.clone()], &mut dheads);
+            let [dq, dkv] = [&mut dq[at.clone()], &mut dkv[of_keys.clone()]];
+            let rows = [&saved.queries[at.clone()], &saved.keys_and_values[of_keys]];
+            for (map, starts) in Self::heads(&tile, self.dropout) {
+                let (own, rest) = kept.split_at(map.elements());
+                kept = rest;
+                attend_backward::<EMBED, HEAD_DIM>(map, starts, (rows, own), &dheads, [dq, dkv]);
+            }
+            back(&weights.query, dq, &mut dinput[at]);
+            let dread = &mut dread[keys.start * EMBED..keys.end * EMBED];
+            back(&weights.keys_and_values, dkv, dread);
+        }
+
+        let size = EMBED * EMBED;
+        let mut share = Scratch::new(4 * size + 6 * EMBED);
+        let [
+            dweight,
+            dbias,
+            query,
+            query_bias,
+            keys_and_values,
+            kv_bias,
+            proj,
+            proj_bias,
+        ] = cut(
+            [EMBED, EMBED, size, EMBED, 2 * size, width, size, EMBED],
+            &mut share,
+        );
+        let x_queries = sides.queries.rows(x[0], EMBED);
+        let x_keys = sides.keys_read(x[1], EMBED);
+        let factor = |rows: &[f32], dy: (&[f32], usize), dw: &mut [f32], db: &mut [f32]| {
+            let count = rows.len() / EMBED;
+            let x = Packed::new(View::rows(rows, EMBED), count, EMBED);
+            weight_gradient(&x, dy, dw);
+            sum_rows(dy.0, dy.1, db);
+        };
+        factor(&saved.heads, (&dout, EMBED), proj, proj_bias);
+        let normed = self.input(Normed::Queries, x_queries);
+        let rows = normed.as_deref().unwrap_or(x_queries);
+        factor(rows, (&dq, EMBED), query, query_bias);
+        let normed = self.input(Normed::Keys, &x_keys);
+        let rows = normed.as_deref().unwrap_or(&x_keys);
+        factor(rows, (&dkv, width), keys_and_values, kv_bias);
+
+        let norm = host(&self.norm.weight);
+        match self.normed {
+            Normed::Queries => {
+                normalise_backward(&dinput, x_queries, norm, dqueries, (dweight, dbias));
+            }
+            Normed::Keys => {
+                let mut dx = Scratch::zeros(dread.len());
+                normalise_backward(&dread, &x_keys, norm, &mut dx, (dweight, dbias));
+                dread = dx;
+                add(dqueries, &dinput);
+            }
+        }
+        let mut dread = &dread[..];
+        for rows in sides.rows_read() {
+            let (own, rest) = dread.split_at(rows.len() * EMBED);
+            dread = rest;
+            add(&mut dkeys[rows.start * EMBED..rows.end * EMBED], own);
+        }
+        share
+    }
+}
+
+/// The normed rows of a side, if that is the side that is normed.
+pub(super) fn input(
+    (normed, norm): (Normed, [&[f32]; 2]),
+    side: Normed,
+    x: &[f32],
+) -> Option<Scratch> {
+    (side == normed).then(|| {
+        let mut normed = Scratch::new(x.len());
+        normalise(x, norm, &mut normed);
+        normed
+    })
+}
+
+/// `y = x Wᵀ + b`, written, rows of `y` side by side.
+fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32]) {
+    let inputs = weight.depth();
+    let (left, target) = (Left::Rows(x, inputs), Target::biased(y, bias.len(), bias));
+    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
+}
+
+/// `dx = dy W`, written.
+fn back((weight, bias): &Layer<'_>, dy: &[f32], dx: &mut [f32]) {
+    let (rows, outputs) = (dy.len() / bias.len(), bias.len());
+    let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, dx.len() / rows));
+    multiply(rows, left, weight, 1.0, Part::Whole, target);
+}
+
+/// `sum += x`.
+fn add(sum: &mut [f32], x: &[f32]) {
+    sum.iter_mut().zip(x).for_each(|(sum, x)| *sum += x);
+}
