@@ -26,7 +26,7 @@ struct Cli {
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Run an experiment: every point of its sweep with every seed, then its figures; or a suite
+    /// Run an experiment, every point of its sweep with every seed, or a suite of them
     #[command(after_help = "\
 Examples:
   attnlab run experiments/quickstart.toml
