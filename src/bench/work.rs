@@ -13,7 +13,7 @@ use crate::data::ragged::Ragged;
 /// and twice backward, and a product and its sum are 2 operations: that is the first 6. Attention
 /// has two products of its own, queries by keys and weights by values, over the `n (n + 1) / 2`
 /// pairs that causality lets see each other (fewer in a window); twice as many come back: 6 × 2 ×
-/// `embed` a pair. Where latents stand between the tokens, see [`with_latents`].
+/// `embed` a pair. Where latents stand between the tokens, see `with_latents`.
 /// Everything else (norms, GELU, softmax, dropout, the optimiser) counts as nothing, and so does
 /// whatever is computed twice or hidden by the mask.
 ///

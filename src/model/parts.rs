@@ -1,6 +1,6 @@
 //! The parts of a training step, each timed alone: forward, and backward on dfdx's tape as in the model.
 //!
-//! What the parts are, the network says ([`Parts`]). They are those of a model of its full shape, on
+//! What the parts are, the network says (`Parts`). They are those of a model of its full shape, on
 //! activations that the parts before them computed. Only the gradient that comes back to a part is made
 //! up.
 
