@@ -110,6 +110,13 @@ pub(super) fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: 
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
+/// Backward of [`apply`] for its input, by a layer laid out for that: `dx = dy W`, written, rows of `inputs`.
+pub(super) fn back((weight, bias): &Layer<'_>, dy: &[f32], dx: &mut [f32], inputs: usize) {
+    let outputs = bias.len();
+    let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, inputs));
+    multiply(dy.len() / outputs, left, weight, 1.0, Part::Whole, target);
+}
+
 /// `x + dropout(branch(norm(x)))`; `starts` are those of the pieces that a shard must not cut, and the
 /// end of the last. Dropout index: token × EMBED + channel.
 pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(

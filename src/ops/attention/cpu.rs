@@ -22,7 +22,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Remembering};
-use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
+use crate::ops::residual::{Around, Branch, Layer, Parameter, apply, back, layer, try_residual};
 
 /// Tokens that are worked on at a time, at least: their projections take half of a core's cache at the
 /// width of the assignment's model. Tests have small batches, and several tiles nevertheless.
@@ -241,7 +241,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
 
     fn forward(
         &self,
-        [(qkv_weight, qkv_bias), (proj, proj_bias)]: &Self::Weights<'_>,
+        [joined, proj]: &Self::Weights<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
@@ -254,12 +254,10 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         };
         let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let (tokens, at) = (tile.len(), tile.place_in(shard));
+            let at = tile.place_in(shard);
             let qkv = &mut saved.qkv[at.start * width..at.end * width];
             let at = at.start * EMBED..at.end * EMBED;
-            let left = Left::Rows(&normed[at.clone()], EMBED);
-            let target = Target::biased(qkv, width, qkv_bias);
-            multiply(tokens, left, qkv_weight, 1.0, Part::Whole, target);
+            apply(joined, &normed[at.clone()], qkv, width);
             let heads = &mut saved.heads[at.clone()];
             for (place, heads) in Self::queries_and_keys(&tile, qkv) {
                 self.map.apply(heads, HEAD_DIM, place);
@@ -268,18 +266,14 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
                 let kept = take(&mut weights, map.elements());
                 Self::attend(map, tokens.start, qkv, kept, heads);
             }
-            let (left, target) = (
-                Left::Rows(heads, EMBED),
-                Target::biased(&mut out[at], EMBED, proj_bias),
-            );
-            multiply(tokens, left, proj, 1.0, Part::Whole, target);
+            apply(proj, heads, &mut out[at], EMBED);
         }
         saved
     }
 
     fn backward(
         &self,
-        [(qkv_weight, _), (proj, _)]: &Self::Weights<'_>,
+        [joined, proj]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
         Around {
@@ -293,18 +287,14 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         let mut dqkv = Scratch::new(shard.len() * width);
         let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let (tokens, at) = (tile.len(), tile.place_in(shard));
+            let at = tile.place_in(shard);
             let [qkv, dqkv] = {
                 let at = at.start * width..at.end * width;
                 [&mut saved.qkv[at.clone()], &mut dqkv[at]]
             };
             let at = at.start * EMBED..at.end * EMBED;
-            let mut dheads = Scratch::new(tokens * EMBED);
-            let (left, target) = (
-                Left::Rows(&dout[at.clone()], EMBED),
-                Target::set(&mut dheads, EMBED),
-            );
-            multiply(tokens, left, proj, 1.0, Part::Whole, target);
+            let mut dheads = Scratch::new(tile.len() * EMBED);
+            back(proj, &dout[at.clone()], &mut dheads, EMBED);
             for (map, tokens) in self.heads(&tile) {
                 let kept = (&*qkv, &*take(&mut weights, map.elements()));
                 Self::attend_backward(map, tokens.start, kept, &dheads, dqkv);
@@ -314,11 +304,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
                 let heads = &heads[..EMBED + KV];
                 self.map.backward(dheads, heads, HEAD_DIM, place);
             }
-            let (left, target) = (
-                Left::Rows(dqkv, width),
-                Target::set(&mut dnormed[at], EMBED),
-            );
-            multiply(tokens, left, qkv_weight, 1.0, Part::Whole, target);
+            back(joined, dqkv, &mut dnormed[at], EMBED);
         }
         let [qkv, qkv_bias, proj, proj_bias] =
             cut([width * EMBED, width, EMBED * EMBED, EMBED], share);

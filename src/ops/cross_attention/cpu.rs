@@ -17,14 +17,12 @@ use crate::ops::Stream;
 use crate::ops::attention::heads::WeightMap;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
-use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
-};
+use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{Layer, Parameter, add_all_shares, layer};
+use crate::ops::residual::{Layer, Parameter, add_all_shares, apply, back, layer};
 
 impl CrossAttentionOp<f32> for Cpu {
     fn try_cross_attention<
@@ -251,15 +249,15 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             let at = at.start * EMBED..at.end * EMBED;
             let keys_and_values = &mut saved.keys_and_values[keys.start * width..keys.end * width];
             let queries = &mut saved.queries[at.clone()];
-            apply(&weights.query, &inputs[0][at.clone()], queries);
+            apply(&weights.query, &inputs[0][at.clone()], queries, EMBED);
             let rows = &inputs[1][keys.start * EMBED..keys.end * EMBED];
-            apply(&weights.keys_and_values, rows, keys_and_values);
+            apply(&weights.keys_and_values, rows, keys_and_values, width);
             let heads = &mut saved.heads[at.clone()];
             for (map, rows) in Self::heads(tile, self.dropout) {
                 let kept = take(&mut kept, map.elements());
                 attend::<EMBED, HEAD_DIM>(map, rows, [queries, keys_and_values], kept, heads);
             }
-            apply(&weights.proj, heads, &mut y[at]);
+            apply(&weights.proj, heads, &mut y[at], EMBED);
         }
         let first = sides.queries.starts[0] * EMBED;
         drop_and_add(y, x_queries, self.dropout.output, first);
@@ -288,7 +286,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             let at = at.start * EMBED..at.end * EMBED;
             let of_keys = keys.start * width..keys.end * width;
             let mut dheads = Scratch::new(at.len());
-            back(&weights.proj, &dout[at.clone()], &mut dheads);
+            back(&weights.proj, &dout[at.clone()], &mut dheads, EMBED);
             let [dq, dkv] = [&mut dq[at.clone()], &mut dkv[of_keys.clone()]];
             let rows = [&saved.queries[at.clone()], &saved.keys_and_values[of_keys]];
             for (map, starts) in Self::heads(&tile, self.dropout) {
@@ -296,9 +294,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
                 kept = rest;
                 attend_backward::<EMBED, HEAD_DIM>(map, starts, (rows, own), &dheads, [dq, dkv]);
             }
-            back(&weights.query, dq, &mut dinput[at]);
+            back(&weights.query, dq, &mut dinput[at], EMBED);
             let dread = &mut dread[keys.start * EMBED..keys.end * EMBED];
-            back(&weights.keys_and_values, dkv, dread);
+            back(&weights.keys_and_values, dkv, dread, EMBED);
         }
 
         let size = EMBED * EMBED;
@@ -365,20 +363,6 @@ pub(super) fn input(
         normalise(x, norm, &mut normed);
         normed
     })
-}
-
-/// `y = x Wᵀ + b`, written, rows of `y` side by side.
-fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32]) {
-    let inputs = weight.depth();
-    let (left, target) = (Left::Rows(x, inputs), Target::biased(y, bias.len(), bias));
-    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
-}
-
-/// `dx = dy W`, written.
-fn back((weight, bias): &Layer<'_>, dy: &[f32], dx: &mut [f32]) {
-    let (rows, outputs) = (dy.len() / bias.len(), bias.len());
-    let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, dx.len() / rows));
-    multiply(rows, left, weight, 1.0, Part::Whole, target);
 }
 
 /// `sum += x`.

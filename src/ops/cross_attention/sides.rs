@@ -2,12 +2,9 @@
 
 use std::ops::Range;
 
+use crate::ops::attention::TILE_TOKENS;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, take};
-
-/// Queries that are worked on at a time, at least: see the attention op. Tests have small batches, and
-/// several tiles nevertheless.
-const TILE_QUERIES: usize = if cfg!(test) { 10 } else { 112 };
 
 /// Some whole documents: the queries of each, and the keys.
 pub(super) struct Sides {
@@ -50,7 +47,7 @@ impl Sides {
 
     /// A few documents at a time: their queries, and those of their keys that are read.
     pub(super) fn tiles(&self) -> Vec<[Shard; 2]> {
-        alongside(self.queries.tiles(TILE_QUERIES), &self.read.starts)
+        alongside(self.queries.tiles(TILE_TOKENS), &self.read.starts)
     }
 
     /// Where the keys that are read lie among those of the shard, document by document.

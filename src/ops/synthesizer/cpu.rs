@@ -22,7 +22,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Remembering};
-use crate::ops::residual::{Around, Branch, Layer, Parameter, layer, try_residual};
+use crate::ops::residual::{Around, Branch, Layer, Parameter, apply, back, layer, try_residual};
 
 impl SynthesizerOp<f32> for Cpu {
     fn try_synthesize<
@@ -34,7 +34,7 @@ impl SynthesizerOp<f32> for Cpu {
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
@@ -52,7 +52,7 @@ impl SynthesizerOp<f32> for Cpu {
         const PLACES: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
         rows: usize,
     ) -> BoxedReader<'a, EMBED, f32, Cpu> {
         const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
@@ -61,8 +61,13 @@ impl SynthesizerOp<f32> for Cpu {
 }
 
 /// The sublayer's function of the normed stream.
-struct Synthesizer<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> {
-    weights: Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cpu>,
+struct Synthesizer<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const PLACES: usize,
+> {
+    weights: Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
     /// Hidden layer and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
     joined: [Vec<f32>; 2],
     dropout: AttentionDropout,
@@ -78,14 +83,14 @@ struct Saved {
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Synthesizer<EMBED, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
+    Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
 {
     /// Width of hidden layer and values together.
     const WIDTH: usize = 2 * EMBED;
 
     fn new(
-        weights: &Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
         let w = weights;
@@ -106,12 +111,12 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
 
     /// Every head over a document that begins at a token of the batch.
     fn heads(&self, first: usize, tokens: usize) -> impl Iterator<Item = WeightMap> {
-        (0..EMBED / HEAD_DIM).map(move |head| WeightMap {
+        (0..HEADS).map(move |head| WeightMap {
             queries: tokens,
             keys: tokens,
             first,
             head,
-            heads: EMBED / HEAD_DIM,
+            heads: HEADS,
             scoring: Scoring::SOFTMAX,
             dropout: self.dropout,
         })
@@ -184,8 +189,8 @@ struct OfPlaces {
     db2: Vec<f32>,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
-    for Synthesizer<EMBED, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
+    for Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
 {
     type Saved = Saved;
     type Weights<'a> = [Layer<'a>; 2];
@@ -214,7 +219,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
 
     fn forward(
         &self,
-        [(hv_weight, hv_bias), (proj, proj_bias)]: &Self::Weights<'_>,
+        [hidden_and_value, proj]: &Self::Weights<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
@@ -234,9 +239,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
             let at = tile.place_in(shard);
             let hv = &mut saved.hv[at.start * width..at.end * width];
             let at = at.start * EMBED..at.end * EMBED;
-            let left = Left::Rows(&normed[at.clone()], EMBED);
-            let target = Target::biased(hv, width, hv_bias);
-            multiply(tile.len(), left, hv_weight, 1.0, Part::Whole, target);
+            apply(hidden_and_value, &normed[at.clone()], hv, width);
             hv.chunks_exact_mut(width)
                 .for_each(|row| relu(&mut row[..EMBED]));
             let heads = &mut saved.heads[at.clone()];
@@ -254,18 +257,14 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
                     map.blend(kept, values, Target::set(out, EMBED));
                 }
             }
-            let (left, target) = (
-                Left::Rows(heads, EMBED),
-                Target::biased(&mut out[at], EMBED, proj_bias),
-            );
-            multiply(tile.len(), left, proj, 1.0, Part::Whole, target);
+            apply(proj, heads, &mut out[at], EMBED);
         }
         saved
     }
 
     fn backward(
         &self,
-        [(hv_weight, _), (proj, _)]: &Self::Weights<'_>,
+        [hidden_and_value, proj]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
         Around {
@@ -290,11 +289,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
             };
             let at = at.start * EMBED..at.end * EMBED;
             let mut dheads = Scratch::new(tile.len() * EMBED);
-            let (left, target) = (
-                Left::Rows(&dout[at.clone()], EMBED),
-                Target::set(&mut dheads, EMBED),
-            );
-            multiply(tile.len(), left, proj, 1.0, Part::Whole, target);
+            back(proj, &dout[at.clone()], &mut dheads, EMBED);
             for tokens in Self::documents(&tile) {
                 let (n, row) = (tokens.len(), tokens.start);
                 let places = self.places(n, Pass::Backward);
@@ -306,8 +301,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
             for (dhv, hv) in dhv.chunks_exact_mut(width).zip(hv.chunks_exact(width)) {
                 relu_backward(&mut dhv[..EMBED], &hv[..EMBED]);
             }
-            let (left, target) = (Left::Rows(dhv, width), Target::set(&mut dnormed[at], EMBED));
-            multiply(tile.len(), left, hv_weight, 1.0, Part::Whole, target);
+            back(hidden_and_value, dhv, &mut dnormed[at], EMBED);
         }
         let lengths = [
             width * EMBED,

@@ -19,7 +19,7 @@ impl SynthesizerOp<f32> for Cuda {
     >(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cuda>,
+        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
@@ -36,7 +36,7 @@ impl SynthesizerOp<f32> for Cuda {
         const PLACES: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cuda>,
+        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>,
         rows: usize,
     ) -> BoxedReader<'a, EMBED, f32, Cuda> {
         Box::new(Rereading::new(rows, move |x, batch: &Ragged| {

@@ -14,7 +14,13 @@ use crate::ops::reading::{Kept, Memory};
 use crate::ops::residual::{Layer, apply, layer};
 
 /// The weights, laid out. What is kept of a row is one block, its values: `[tokens, EMBED]`.
-pub(super) struct Values<'a, const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> {
+pub(super) struct Values<
+    'a,
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const PLACES: usize,
+> {
     w1: Layer<'a>,
     value: Layer<'a>,
     proj: Layer<'a>,
@@ -22,10 +28,10 @@ pub(super) struct Values<'a, const EMBED: usize, const HEAD_DIM: usize, const PL
     places: Layer<'a>,
 }
 
-impl<'a, const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Values<'a, EMBED, HEAD_DIM, PLACES>
+impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
+    Values<'a, EMBED, HEADS, HEAD_DIM, PLACES>
 {
-    pub(super) fn new(weights: &'a Synthesis<EMBED, HEAD_DIM, PLACES, f32, Cpu>) -> Self {
+    pub(super) fn new(weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>) -> Self {
         let w2 = View::rows(host(&weights.w2), PLACES);
         Self {
             w1: layer(&weights.w1, Pass::Forward),
@@ -36,8 +42,8 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize>
     }
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Memory
-    for Values<'_, EMBED, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize> Memory
+    for Values<'_, EMBED, HEADS, HEAD_DIM, PLACES>
 {
     fn width(&self) -> usize {
         EMBED
@@ -64,7 +70,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize> Memory
         let (n, step, values) = (hidden.len() / EMBED, step(PLACES), &kept.blocks[0]);
         let mut scores = Scratch::new(n * step);
         let (w2, b2) = &self.places;
-        for head in 0..EMBED / HEAD_DIM {
+        for head in 0..HEADS {
             let column = head * HEAD_DIM;
             let left = Left::Rows(&hidden[column..], EMBED);
             let target = Target::biased(&mut scores, step, b2);

@@ -23,6 +23,7 @@ use crate::data::ragged::Ragged;
 #[derive(Clone, Debug)]
 pub struct Synthesis<
     const EMBED: usize,
+    const HEADS: usize,
     const HEAD_DIM: usize,
     const PLACES: usize,
     N: Dtype,
@@ -40,10 +41,16 @@ pub struct Synthesis<
     pub proj: Linear<EMBED, EMBED, N, D>,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, const PLACES: usize, N: Dtype, D: Device<N>>
-    TensorCollection<N, D> for Synthesis<EMBED, HEAD_DIM, PLACES, N, D>
+impl<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    const PLACES: usize,
+    N: Dtype,
+    D: Device<N>,
+> TensorCollection<N, D> for Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>
 {
-    type To<N2: Dtype, D2: Device<N2>> = Synthesis<EMBED, HEAD_DIM, PLACES, N2, D2>;
+    type To<N2: Dtype, D2: Device<N2>> = Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
@@ -99,7 +106,7 @@ pub trait SynthesizerOp<N: Dtype>: Device<N> {
     >(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
-        weights: &Synthesis<EMBED, HEAD_DIM, PLACES, N, Self>,
+        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, Self>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
@@ -113,7 +120,7 @@ pub trait SynthesizerOp<N: Dtype>: Device<N> {
         const PLACES: usize,
     >(
         norm: &'a LayerNorm<EMBED, N, Self>,
-        weights: &'a Synthesis<EMBED, HEAD_DIM, PLACES, N, Self>,
+        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, Self>,
         rows: usize,
     ) -> BoxedReader<'a, EMBED, N, Self>;
 }
@@ -130,7 +137,7 @@ mod tests {
 
     /// 3 heads of width 4 for documents of at most `PLACES` tokens.
     type Sublayer<const PLACES: usize, N> =
-        (LayerNorm<12, N, Cpu>, Synthesis<12, 4, PLACES, N, Cpu>);
+        (LayerNorm<12, N, Cpu>, Synthesis<12, 3, 4, PLACES, N, Cpu>);
 
     #[test]
     fn the_fast_path_is_the_reference() {

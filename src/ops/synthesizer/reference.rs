@@ -24,7 +24,7 @@ pub(crate) fn synthesize<
 >(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &Synthesis<EMBED, HEAD_DIM, PLACES, N, D>,
+    weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
