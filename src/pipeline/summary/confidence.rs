@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::figures::{Content, origin};
+use super::figures::{Content, origin, splits};
 use super::labels;
 use crate::config::Experiment;
 use crate::config::schema::FigureSpec;
@@ -233,7 +233,7 @@ pub(super) fn confidence(
     };
     Ok(Content::Drawn(draw_confidence(&Confidence {
         title: title(spec, "How sure the model was of its answers"),
-        caption: format!("{}, {} questions.", origin(experiment), points[0].split),
+        caption: format!("{}, {} questions.", origin(experiment), splits(experiment)),
         points: points.iter().map(panel).collect(),
     })?))
 }
@@ -262,7 +262,7 @@ pub(super) fn reliability_diagram(
     Ok(Content::Drawn(draw_reliability_diagram(
         &ReliabilityDiagram {
             title: title(spec, "Is an answer right as often as it is probable?"),
-            caption: format!("{}, {} questions.", origin(experiment), points[0].split),
+            caption: format!("{}, {} questions.", origin(experiment), splits(experiment)),
             bins: spec.bins.unwrap_or(DEFAULT_BINS),
             points: points.iter().map(panel).collect(),
         },
@@ -280,11 +280,11 @@ pub(super) fn commonest_answers(
         point.runs.retain(|run| !run.invented.is_empty());
     }
     points.retain(|point| !point.runs.is_empty());
-    let Some(first) = points.first() else {
+    if points.is_empty() {
         return Ok(Content::Nothing(
             "no run was asked about invented people (`evaluate.invented`)",
         ));
-    };
+    }
     let panel = |point: &OfPoint| AnswersOfPoint {
         label: point.label.clone(),
         seeds: point.seeds(),
@@ -307,7 +307,7 @@ pub(super) fn commonest_answers(
         title: title(spec, "What the model says of people it has never read of"),
         caption: format!("{}.", origin(experiment)),
         answers: spec.answers.unwrap_or(ANSWERS),
-        split: first.split.to_owned(),
+        split: splits(experiment),
         points: points.iter().map(panel).collect(),
     })?))
 }

@@ -130,7 +130,7 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             questions,
         })
     });
-    let split = rows.first().map_or("", |row| &row.split);
+    let split = splits(experiment);
     Ok(Content::Drawn(draw_accuracy_bars(&AccuracyBars {
         title: spec
             .title
@@ -215,6 +215,14 @@ fn corruption_examples(
             rows,
         },
     )?))
+}
+
+/// Which questions the points were asked: `dev`, or `dev and train`.
+pub(super) fn splits(experiment: &Experiment) -> String {
+    let points = experiment.points.iter();
+    let asked = points.filter_map(|point| point.settings.training()?.evaluate.as_ref());
+    let splits: BTreeSet<&str> = asked.map(|spec| spec.split.name()).collect();
+    splits.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
 /// Which experiment, and how long its points trained:

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::figures::{Content, origin};
+use crate::pipeline::summary::figures::{Content, origin, splits};
 use crate::pipeline::summary::labels;
 use crate::plot::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 
@@ -72,7 +72,7 @@ pub(super) fn gather(
         let right_seeds = right.into_values().collect();
         sides.push(AnsweredSide { label, right_seeds });
     }
-    let split = experiment.points.iter().find_map(asked).unwrap_or_default();
+    let split = splits(experiment);
     let title = spec.title.clone();
     Ok(Content::Drawn(draw_paired_matrix(&PairedMatrix {
         title: title.unwrap_or_else(|| "Which points differ on the same questions".to_owned()),

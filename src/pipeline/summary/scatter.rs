@@ -11,7 +11,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::figures::{Content, origin};
+use crate::pipeline::summary::figures::{Content, origin, splits};
 use crate::pipeline::summary::{costs, labels};
 use crate::plot::{AccuracyScatter, SeedAccuracy, Spot, draw_accuracy_scatter};
 
@@ -70,7 +70,7 @@ pub(super) fn gather(
         key => (key, key),
     };
     let title = spec.title.clone();
-    let split = rows.first().map_or("", |row| &row.split);
+    let split = splits(experiment);
     let mut caption = format!("{}, {split} questions.", origin(experiment));
     if x == "step_ms" {
         let machines = machines(experiment, results);
