@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::text::{count, plural};
+use super::text::{self, count, plural};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
 use crate::metrics::statistics::{STUDENT_T, WILSON, accuracy_over_seeds, wilson_95};
@@ -82,6 +82,18 @@ struct Height {
     high: f64,
     /// `wilson` or `student-t`.
     interval: &'static str,
+}
+
+/// `n = 60 questions a run, seeds 1, 2, 3.`; absent where no run was asked.
+pub(super) fn in_words<'a>(runs: impl Iterator<Item = &'a SeedAccuracy>) -> Option<String> {
+    let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
+    let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
+    let questions = match few == many {
+        true => plural(few, "question", "questions"),
+        false => format!("{} to {} questions", count(few), count(many)),
+    };
+    let seeds: Vec<u64> = seeds.into_iter().collect();
+    Some(format!("n = {questions} a run, {}.", text::seeds(&seeds)))
 }
 
 impl Bar {
@@ -225,23 +237,7 @@ impl AccuracyBars {
     fn full_caption(&self) -> String {
         let runs = || self.bars.iter().flat_map(Bar::asked);
         let mut own = vec![];
-        if let (Some(few), Some(many)) = (
-            runs().map(|r| r.questions).min(),
-            runs().map(|r| r.questions).max(),
-        ) {
-            let questions = match few == many {
-                true => plural(few, "question", "questions"),
-                false => format!("{} to {} questions", count(few), count(many)),
-            };
-            let seeds: BTreeSet<u64> = runs().map(|r| r.seed).collect();
-            let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            let seeds = match list.len() {
-                1 => format!("seed {}", list.concat()),
-                2..=10 => format!("seeds {}", list.join(", ")),
-                many => format!("{many} seeds"),
-            };
-            own.push(format!("n = {questions} a run, {seeds}."));
-        }
+        own.extend(in_words(runs()));
         let uses = |interval| {
             self.bars
                 .iter()

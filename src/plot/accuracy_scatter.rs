@@ -4,12 +4,9 @@ mod drawing;
 mod names;
 mod quantity;
 
-use std::collections::BTreeSet;
-
 use serde::{Deserialize, Serialize};
 
-use super::accuracy_bars::SeedAccuracy;
-use super::text::{count, plural};
+use super::accuracy_bars::{SeedAccuracy, in_words};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
 use crate::metrics::statistics::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
@@ -125,25 +122,8 @@ impl AccuracyScatter {
 
     /// The caller's caption, then n, seeds, and what every mark is.
     fn full_caption(&self, shifted: bool) -> String {
-        let runs = || self.spots.iter().flat_map(Spot::asked);
-        let asked = || runs().map(|run| run.questions);
-        let mut own = vec![];
-        if let (Some(few), Some(many)) = (asked().min(), asked().max()) {
-            let questions = match few == many {
-                true => plural(few, "question", "questions"),
-                false => format!("{} to {} questions", count(few), count(many)),
-            };
-            let seeds: BTreeSet<u64> = runs().map(|r| r.seed).collect();
-            let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
-            let seeds = match list.len() {
-                1 => format!("seed {}", list.concat()),
-                2..=10 => format!("seeds {}", list.join(", ")),
-                many => format!("{many} seeds"),
-            };
-            own.push(format!("n = {questions} a run, {seeds}."));
-        } else {
-            own.push("No run has answered a question.".to_owned());
-        }
+        let said = in_words(self.spots.iter().flat_map(Spot::asked));
+        let mut own = vec![said.unwrap_or_else(|| "No run has answered a question.".to_owned())];
         let heights: Vec<AccuracyOverSeeds> = self.spots.iter().filter_map(Spot::height).collect();
         let uses = |interval| heights.iter().any(|h| h.interval == interval);
         let several = "Disc: mean over seeds; small dot: one seed; whisker: ";

@@ -9,7 +9,7 @@ use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::fonts::{self, Face};
 use super::page::{Mark, Page};
-use super::text::{count, number, plural, shorten};
+use super::text::{count, number, plural, seeds_in_short, shorten};
 use super::theme::{
     BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
     WIDTH,
@@ -153,10 +153,7 @@ impl AnswersOfPoint {
         let shown = self.commonest(most);
         let said = |answer: &&str| self.invented.get(*answer);
         let together: usize = shown.iter().filter_map(said).sum();
-        let seeds = match self.seeds.as_slice() {
-            [seed] => format!("seed {seed}"),
-            several => plural(several.len(), "seed", "seeds"),
-        };
+        let seeds = seeds_in_short(&self.seeds);
         format!(
             "{} to {} ({seeds}); these {} make {} %",
             plural(self.invented.len(), "different answer", "different answers"),

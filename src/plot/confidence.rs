@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::page::Mark;
 use super::panels::{Panel, Panels};
-use super::text::{count, plural};
+use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
 use super::{Figure, canvas::Canvas, fonts, join_caption};
 use crate::error::Result;
@@ -119,10 +119,7 @@ impl ConfidencePoint {
             (number > 0).then(|| format!("{} {words}", count(number)))
         };
         let parts: Vec<String> = words.into_iter().filter_map(part).collect();
-        let seeds = match self.seeds.as_slice() {
-            [seed] => format!("seed {seed}"),
-            several => plural(several.len(), "seed", "seeds"),
-        };
+        let seeds = seeds_in_short(&self.seeds);
         format!("n = {} ({seeds})", parts.join(", "))
     }
 }

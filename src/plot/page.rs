@@ -61,6 +61,9 @@ pub(super) struct Layout {
 const MARK_WIDTH: f64 = 34.0;
 const CAPTION_LINES: usize = 12;
 
+/// From the left border of a page to a plot area with a vertical axis, in px.
+pub(super) const LEFT: f64 = MARGIN + 64.0;
+
 impl Page {
     /// Finds a place for everything; long words are wrapped, and cut where they would fill the page.
     pub(super) fn layout(&self) -> Layout {
@@ -95,7 +98,7 @@ impl Page {
         let bottom = top + plot_height;
         let caption_top = bottom + self.below + 10.0;
         let height = caption_top + caption.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
-        let (left, right) = (MARGIN + 64.0, WIDTH - MARGIN - self.right);
+        let (left, right) = (LEFT, WIDTH - MARGIN - self.right);
         Layout {
             title,
             legend,

@@ -7,8 +7,8 @@ use super::fonts::{self, Face};
 use super::page::draw_lines;
 use super::text::{self, number, percent, plural};
 use super::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
-    WIDTH,
+    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
+    WORSE,
 };
 use super::{Figure, join_caption};
 use crate::error::Result;
@@ -105,19 +105,17 @@ impl PairedMatrix {
 
     fn full_caption(&self, numbers: bool) -> String {
         let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
-        let seeds: Vec<String> = self.seeds.iter().map(u64::to_string).collect();
-        let word = if seeds.len() == 1 { "seed" } else { "seeds" };
         let pairs = plural(self.pairs().len(), "pair", "pairs");
         let mut own = format!(
-            "n = {}, {word} {}. ",
+            "n = {}, {}. ",
             plural(questions, "question", "questions"),
-            seeds.join(", ")
+            text::seeds(&self.seeds)
         );
         own.push_str(match numbers {
             true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
             false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
         });
-        own.push_str(match seeds.len() {
+        own.push_str(match self.seeds.len() {
             1 => "McNemar's exact test, two-sided, ",
             _ => "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
         });
@@ -277,7 +275,7 @@ fn shade(pair: &PairRow) -> Ink {
     match pair.difference > 0.0 {
         _ if pair.p_holm >= SIGNIFICANT => OURS.fade(0.0),
         true => OURS.fade(depth),
-        false => REPORTED.fade(depth),
+        false => WORSE.fade(depth),
     }
 }
 

@@ -6,7 +6,7 @@ use super::canvas::{Anchor, Canvas, Type};
 use super::fonts::{self, Face};
 use super::page::Mark;
 use super::panels::{Panel, Panels};
-use super::text::{count, percent, plural};
+use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
 use super::{Figure, join_caption};
 use crate::error::Result;
@@ -74,7 +74,7 @@ impl ReliabilityPoint {
         self.answers.iter().filter(|(_, right)| *right).count()
     }
 
-    /// Wilson's interval of a bin's accuracy: a question counts once, however many seeds answer it.
+    /// Wilson's interval of a bin's accuracy, of as many questions as the bin has answers a seed.
     fn interval(&self, bin: &Bin) -> Option<(f64, f64)> {
         let questions = bin.answers as f64 / self.seeds.len().max(1) as f64;
         Some(wilson_95_of(bin.accuracy()?, questions))
@@ -96,13 +96,7 @@ impl ReliabilityPoint {
 
     fn numbers(&self, bins: usize) -> String {
         let (n, right) = (count(self.answers.len()), count(self.right()));
-        let mut words = match self.seeds.as_slice() {
-            [seed] => format!("{right} of {n} right (seed {seed})"),
-            seeds => format!(
-                "{right} of {n} right ({})",
-                plural(seeds.len(), "seed", "seeds")
-            ),
-        };
+        let mut words = format!("{right} of {n} right ({})", seeds_in_short(&self.seeds));
         if let Some(error) = self.error(bins) {
             words += &format!("; ECE {}", percent(error));
         }
@@ -169,7 +163,8 @@ impl ReliabilityDiagram {
             false => ".",
         };
         if self.points.iter().any(|point| point.seeds.len() > 1) {
-            own += " Answers of several seeds are pooled; a question counts once in an interval.";
+            own += " Answers of several seeds are pooled; an interval is of as many questions as there are answers \
+                    a seed.";
         }
         let labels = self.points.iter().map(|point| &point.label);
         let words = [&self.title, &self.caption].into_iter().chain(labels);

@@ -110,6 +110,24 @@ pub(super) fn plural(value: usize, one: &str, many: &str) -> String {
     format!("{} {}", count(value), if value == 1 { one } else { many })
 }
 
+/// Which seeds: `seed 4`, `seeds 1, 2, 3`, and of more than ten how many.
+pub(super) fn seeds(seeds: &[u64]) -> String {
+    let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
+    match list.len() {
+        1 => format!("seed {}", list.concat()),
+        2..=10 => format!("seeds {}", list.join(", ")),
+        many => plural(many, "seed", "seeds"),
+    }
+}
+
+/// The seed, or how many: `seed 4`, `3 seeds`.
+pub(super) fn seeds_in_short(all: &[u64]) -> String {
+    match all {
+        [_] => seeds(all),
+        several => plural(several.len(), "seed", "seeds"),
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,6 +140,13 @@ mod tests {
         assert_eq!(number(-999.5, 1), "-999.5");
         assert_eq!(percent(0.21), "21.0 %");
         assert_eq!(plural(1, "seed", "seeds"), "1 seed");
+        assert_eq!(seeds(&[4]), "seed 4");
+        assert_eq!(seeds(&[1, 2, 3]), "seeds 1, 2, 3");
+        assert_eq!(seeds(&[0; 11]), "11 seeds");
+        assert_eq!(
+            [seeds_in_short(&[4]), seeds_in_short(&[1, 2])],
+            ["seed 4", "2 seeds"]
+        );
         let few = [0.001234, 1.5e-19, 0.0, 0.7079, 42.0].map(significant);
         assert_eq!(few, ["0.00123", "1.50e-19", "0", "0.708", "42.0"]);
     }

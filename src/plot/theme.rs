@@ -39,6 +39,8 @@ pub(super) const WHITE: Ink = Ink::solid(0xff, 0xff, 0xff);
 pub(super) const OURS: Ink = SERIES[0];
 /// What somebody else reported; nothing of ours has this colour in the same figure.
 pub(super) const REPORTED: Ink = SERIES[1];
+/// What is worse than what it is compared with, where nothing reported is shown.
+pub(super) const WORSE: Ink = SERIES[1];
 /// What needs no model.
 pub(super) const BASELINE: Ink = GREY;
 

@@ -8,7 +8,7 @@ use crate::metrics::statistics::AccuracyOverSeeds;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{Layout, Page};
+use crate::plot::page::{LEFT, Layout, Page};
 use crate::plot::text::shorten;
 use crate::plot::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
@@ -20,8 +20,6 @@ const NAME: f64 = 200.0;
 const APART: f64 = 16.0;
 /// Radius of the disc at the mean, in px.
 const DISC: f64 = 5.5;
-/// From the left border of the page to the plot area, in px; as [`Page`] lays it out.
-const LEFT: f64 = MARGIN + 64.0;
 /// Space right of the plot area, in px.
 const RIGHT: f64 = 18.0;
 

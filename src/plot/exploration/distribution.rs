@@ -7,7 +7,7 @@ use crate::metrics::statistics::{mean, standard_deviation};
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{Mark, Page};
+use crate::plot::page::{LEFT, Mark, Page};
 use crate::plot::text::{self, count, percent, significant};
 use crate::plot::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
@@ -66,8 +66,6 @@ const HEADING: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 8.0;
 const GAP: f64 = 12.0;
 /// Under the last chart for numbers and quantity, in px.
 const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
-/// From the left border of the page to the charts, in px.
-const LEFT: f64 = MARGIN + 64.0;
 
 impl SampledSeries {
     /// Samples in each bar.

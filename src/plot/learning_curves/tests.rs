@@ -77,6 +77,46 @@ fn several_seeds_get_their_mean() {
 }
 
 #[test]
+fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
+    let traces = || (1..=3).map(|seed| falling(seed, 40)).collect::<Vec<_>>();
+    let mut spec = figure(traces());
+    let few = draw_learning_curves(&spec).unwrap();
+    let text = String::from_utf8(few.csv.clone()).unwrap();
+    let mean = text
+        .lines()
+        .filter(|line| line.contains(",mean-over-seeds,"));
+    let ends = |line: &str| -> Vec<f64> {
+        let cells: Vec<&str> = line.split(',').collect();
+        cells[6..]
+            .iter()
+            .map(|cell| cell.parse().unwrap())
+            .collect()
+    };
+    let ends: Vec<Vec<f64>> = mean.map(ends).collect();
+    assert_eq!(ends.len(), 40);
+    assert!(ends.iter().all(|e| e[1] < e[0] && e[0] < e[2]), "{text}");
+    let caption = |spec: &LearningCurves| spec.full_caption(&spec.curves(), 0);
+    assert!(caption(&spec).contains("band: 95 % t-interval of the mean"));
+
+    // A band is the only thing so pale.
+    let bands = |spec: &LearningCurves| {
+        let drawn = draw_learning_curves(spec).unwrap();
+        drawn.svg.matches("opacity=\"0.16\"").count()
+    };
+    let series = |i: usize| Series {
+        label: format!("kind {i}"),
+        traces: traces(),
+    };
+    spec.series = (0..drawing::CROWD).map(series).collect();
+    assert_eq!(bands(&spec), drawing::CROWD);
+    spec.series.push(series(drawing::CROWD));
+    assert_eq!(bands(&spec), 0);
+    assert!(caption(&spec).contains("the CSV has its 95 % t-interval"));
+    let crowd = String::from_utf8(draw_learning_curves(&spec).unwrap().csv).unwrap();
+    assert!(crowd.lines().skip(1).any(|line| !line.ends_with(",,")));
+}
+
+#[test]
 fn a_long_run_says_its_window_and_what_it_leaves_outside() {
     let spec = figure(vec![falling(1, 15_000)]);
     let all = spec.curves();
