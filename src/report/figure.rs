@@ -139,7 +139,12 @@ fn is_harmless(node: &Node<'_, '_>) -> bool {
         && !node.is_pi()
         && node.attributes().all(|attribute| {
             let name = attribute.name();
-            let stays = !name.ends_with("href") || attribute.value().starts_with('#');
+            let value = attribute.value();
+            let mut urls = value
+                .match_indices("url(")
+                .map(|(at, url)| &value[at + url.len()..]);
+            let stays = (!name.ends_with("href") || value.starts_with('#'))
+                && urls.all(|url| url.starts_with('#'));
             stays && name != "style" && name != "class" && !name.starts_with("on")
         })
 }
@@ -183,6 +188,7 @@ mod tests {
             "<path onclick=\"x()\"/>",
             "<use href=\"https://example.org/x.svg#y\"/>",
             "<path style=\"fill: red\"/>",
+            "<path fill=\"url(https://example.org/x.svg#y)\"/>",
             "<foreignObject/>",
             "<path>",
             "<g xmlns=\"http://www.w3.org/1999/xhtml\"/>",

@@ -9,7 +9,7 @@ use super::results::{Results, Run};
 use super::table::{Column, Table, seed, words};
 use crate::progress::thousands;
 
-/// What a report shows of an entry of `provenance.json`: not the machine's name, nor its folders.
+/// What a report shows of an entry of `provenance.json`: not the machine's name, nor where the program lay.
 /// What an entry does not say is absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 #[serde(default)]

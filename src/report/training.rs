@@ -10,7 +10,7 @@ use crate::progress::in_words;
 
 /// A row each stage of each finished run; nothing where none has trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
-    let caption = "Training. Loss: mean over the steps of the last epoch, with dropout as trained.";
+    let caption = "Training. Loss: mean over the steps of the last epoch, each counted alike, with dropout as trained.";
     let columns = [
         Column::words("Point"),
         Column::numbers("Seed"),
