@@ -93,7 +93,7 @@ proptest! {
         sample in prop::collection::vec(-5.0..5.0f64, 10..30),
         seed in any::<u64>(),
     ) {
-        let (low, high) = bootstrap_95(&sample, seed, mean).expect("ten or more");
+        let (low, high) = bootstrap_95(&sample, seed, mean).expect("ten or more that differ");
         let least = sample.iter().copied().fold(f64::INFINITY, f64::min);
         let most = sample.iter().copied().fold(f64::NEG_INFINITY, f64::max);
         prop_assert!(least - 1e-12 <= low && low <= high && high <= most + 1e-12);

@@ -22,7 +22,8 @@ const SAMPLES: usize = 1000;
 /// samples, each drawn from `sample` with replacement. The same seed draws the same samples.
 ///
 /// `None` for fewer than ten numbers, and where more than one sample in twenty has no value: what
-/// rests on a handful of answers has no interval that would mean anything.
+/// rests on a handful of answers has no interval that would mean anything. `None` as well where all
+/// samples agree: that a statistic is at its end is no certainty that it is there.
 ///
 /// Source: Efron 1979, *Bootstrap methods: another look at the jackknife*.
 pub fn bootstrap_95<T: Copy>(
@@ -38,7 +39,11 @@ pub fn bootstrap_95<T: Copy>(
     let values: Vec<f64> = (0..SAMPLES)
         .filter_map(|_| statistic(&sample.iter().map(&mut one_of).collect::<Vec<T>>()))
         .collect();
-    (values.len() * 20 >= SAMPLES * 19).then(|| middle_95(values))
+    if values.len() * 20 < SAMPLES * 19 {
+        return None;
+    }
+    let (low, high) = middle_95(values);
+    (low < high).then_some((low, high))
 }
 
 /// The expected calibration error of a model whose probabilities are true: its mean, and the
@@ -86,12 +91,13 @@ mod tests {
     #[test]
     fn what_rests_on_a_few_answers_has_no_interval() {
         assert_eq!(bootstrap_95(&[1.0; 9], 0, mean), None);
-        assert_eq!(bootstrap_95(&[1.0; 10], 0, mean), Some((1.0, 1.0)));
+        assert_eq!(bootstrap_95(&[1.0; 10], 0, mean), None);
+        let ten: Vec<f64> = (0..10).map(f64::from).collect();
+        assert!(bootstrap_95(&ten, 0, mean).is_some());
         let first = |drawn: &[usize]| drawn.contains(&0).then_some(1.0);
         // One of 50 is missing from a sample with a chance of 36 %.
         let numbers: Vec<usize> = (0..50).collect();
         assert_eq!(bootstrap_95(&numbers, 0, first), None);
-        assert_eq!(bootstrap_95(&[0; 50], 0, first), Some((1.0, 1.0)));
     }
 
     /// With one bin and n answers of probability p the error is |share - p|, on average about
