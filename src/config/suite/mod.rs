@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::merged::Merged;
 use super::overrides::{self, Override};
-use super::{Experiment, environment, load, locate, name, resolve, wording};
+use super::{Experiment, environment, load_with, locate, name, resolve, wording};
 use crate::error::{Error, Problem, Result};
 use file::{MemberTable, Source, problem};
 use settings::{Plain, of_table, receivers};
@@ -92,7 +92,7 @@ pub fn is_suite(path: &Path) -> bool {
 /// Reads an experiment, or a suite under `profile` or else the one that its file says.
 ///
 /// # Errors
-/// As [`load`] and [`load_suite`]; a profile for an experiment.
+/// As [`load`](super::load) and [`load_suite`]; a profile for an experiment.
 pub fn load_any(path: &Path, profile: Option<&str>, set: &[String]) -> Result<Loaded> {
     if is_suite(path) {
         return load_suite(path, profile, set).map(Loaded::Suite);
@@ -102,7 +102,7 @@ pub fn load_any(path: &Path, profile: Option<&str>, set: &[String]) -> Result<Lo
         let message = format!("{shown} is no suite, so it has no profile {profile:?}");
         return Err(Error::usage(message).help("leave --profile out, or name a suite"));
     }
-    load(path, set).map(Loaded::Experiment)
+    load_with(path, set, &environment()).map(Loaded::Experiment)
 }
 
 /// Reads a suite and its members under `profile`, or the one that the file says.

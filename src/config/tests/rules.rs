@@ -116,6 +116,16 @@ fn each_broken_rule_has_its_text() {
             "kind = \"corruption-examples\"\nexamples = 13",
         ),
         (
+            "quantity of bars",
+            bars,
+            "kind = \"accuracy-bars\"\nx = \"parameters\"",
+        ),
+        (
+            "quantity that no point has",
+            bars,
+            "kind = \"accuracy-scatter\"\nx = \"pretrain.epochs\"",
+        ),
+        (
             "bins of bars",
             bars,
             "kind = \"accuracy-bars\"\nbins = 10\nanswers = 8",

@@ -13,7 +13,8 @@ const SEED_LIMIT: u64 = 1 << 53;
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
 
-/// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the keys not to look at.
+/// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the
+/// keys not to look at.
 pub(in crate::config) fn check(
     frame: &Frame,
     sweep: &[PointValues],
