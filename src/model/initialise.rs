@@ -9,10 +9,13 @@ use super::Start;
 /// How the name of a Perceiver's latents ends.
 const LATENTS: &str = ".C";
 
+/// How the name of a synthesizer's table of places ends.
+const PLACES: &str = "attn.w2";
+
 /// Initial values of each tensor, given names and shapes.
 ///
-/// Matrices (linears and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights are 1; biases and position
-/// embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001. A Perceiver's latents
+/// Matrices (linears and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights are 1;
+/// biases and position embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001. A Perceiver's latents
 /// are uniform within ± √(6 / (fan in + fan out)) (Glorot and Bengio 2010; `xavier_uniform_` counts width times
 /// latents as fan in, and the width as fan out). Each tensor draws from a stream of its own, so that one more
 /// tensor changes no other.
@@ -24,7 +27,7 @@ pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32
         let mut generator = ChaCha8Rng::seed_from_u64(start.seed);
         generator.set_stream(stream as u64);
         match shape[..] {
-            [_, _] if name.ends_with("attn.w2") => {
+            [_, _] if name.ends_with(PLACES) => {
                 generator.sample_iter(places).take(length).collect()
             }
             [_, _] => generator.sample_iter(normal).take(length).collect(),

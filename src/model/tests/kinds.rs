@@ -13,8 +13,8 @@ use crate::model::decoder::{Decoder, Rereading, Unread};
 use crate::model::gpt::Network;
 use crate::model::perceiver::Perceiver;
 
-/// A model of 2 layers, or one more between those of a Perceiver, width 32, 4 heads, hidden 64, 256 token ids and a context of 72: more than two
-/// blocks of what decoding keeps.
+/// A model of 2 layers, of one more between those of a Perceiver, width 32, 4 heads, hidden 64, 256 token ids
+/// and a context of 72: more than two blocks of what decoding keeps.
 struct Kind {
     name: &'static str,
     /// A fresh one, given the seed and the deviation of its weights.
