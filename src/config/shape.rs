@@ -51,11 +51,16 @@ pub struct KindOfAttention {
 
 /// The kinds of attention, in alphabetical order, a line each. How to add one is in
 /// `src/model/attention/README.md`.
-pub const ATTENTION_KINDS: [KindOfAttention; 9] = [
+pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     kind(
         "alibi",
         "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
     ),
+    kind(
+        "differential",
+        "a second map of weights is subtracted from the first (Ye et al. 2025)",
+    )
+    .refusing(no_halves),
     kind(
         "grouped-query",
         "groups of heads share keys and values (Ainslie et al. 2023)",
@@ -168,6 +173,16 @@ fn odd_heads(shape: &ModelShape) -> Option<String> {
     odd.then(|| {
         format!(
             "rotates pairs of channels, and `model.head_dim` = {} is odd",
+            shape.head_dim
+        )
+    })
+}
+
+fn no_halves(shape: &ModelShape) -> Option<String> {
+    let odd = !shape.head_dim.is_multiple_of(2);
+    odd.then(|| {
+        format!(
+            "compares by halves of a head, and `model.head_dim` = {} is odd",
             shape.head_dim
         )
     })

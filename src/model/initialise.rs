@@ -9,18 +9,23 @@ use super::Start;
 /// How the name of a Perceiver's latents ends.
 const LATENTS: &str = ".C";
 
+/// How the name of the vectors ends that λ of differential attention is made of.
+const LAMBDA: &str = "attn.lambda";
+
 /// How the name of a synthesizer's table of places ends.
 const PLACES: &str = "attn.w2";
 
 /// Initial values of each tensor, given names and shapes.
 ///
 /// Matrices (linears and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights are 1;
-/// biases and position embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001. A Perceiver's latents
-/// are uniform within ± √(6 / (fan in + fan out)) (Glorot and Bengio 2010; `xavier_uniform_` counts width times
+/// biases and position embeddings are 0; the synthesizer's table of places is uniform between -0.001 and 0.001,
+/// and the vectors of differential attention's λ are N(0, 0.1) (Ye et al. 2025). A Perceiver's latents are
+/// uniform within ± √(6 / (fan in + fan out)) (Glorot and Bengio 2010; `xavier_uniform_` counts width times
 /// latents as fan in, and the width as fan out). Each tensor draws from a stream of its own, so that one more
 /// tensor changes no other.
 pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32>> {
     let normal = Normal::new(0.0, start.deviation).expect("a finite deviation");
+    let lambda = Normal::new(0.0, 0.1).expect("a finite deviation");
     let places = Uniform::new(-0.001, 0.001);
     let tensors = layout.iter().enumerate().map(|(stream, (name, shape))| {
         let length = shape.iter().product();
@@ -29,6 +34,9 @@ pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32
         match shape[..] {
             [_, _] if name.ends_with(PLACES) => {
                 generator.sample_iter(places).take(length).collect()
+            }
+            [_, _] if name.ends_with(LAMBDA) => {
+                generator.sample_iter(lambda).take(length).collect()
             }
             [_, _] => generator.sample_iter(normal).take(length).collect(),
             [_, latents, width] if name.ends_with(LATENTS) => {
@@ -55,6 +63,7 @@ mod tests {
             ("ln_f.weight".to_owned(), vec![3]),
             ("ln_f.bias".to_owned(), vec![3]),
             ("blocks.0.attn.w2".to_owned(), vec![40, 100]),
+            ("blocks.0.attn.lambda".to_owned(), vec![2, 2500]),
         ];
         let values = draw(
             &layout,
@@ -74,6 +83,8 @@ mod tests {
             "{deviation}"
         );
         assert!(places.iter().all(|v| v.abs() <= 0.001));
+        let deviation = (values[5].iter().map(|v| v * v).sum::<f32>() / 5000.0).sqrt();
+        assert!((deviation - 0.1).abs() < 0.005, "{deviation}");
         assert_eq!(
             values,
             draw(

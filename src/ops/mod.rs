@@ -9,6 +9,7 @@ pub mod allocator;
 pub mod attention;
 mod bridge;
 pub mod cross_attention;
+pub mod differential;
 pub mod dropout;
 pub mod embedding;
 pub mod feed_forward;
@@ -33,6 +34,7 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
+    + differential::DifferentialOp<N>
     + synthesizer::SynthesizerOp<N>
     + cross_attention::CrossAttentionOp<N>
     + feed_forward::FeedForwardOp<N>

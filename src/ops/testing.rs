@@ -99,7 +99,7 @@ fn check_differences<const IN: usize, const OUT: usize, M32, M64: TensorCollecti
     x: &[f64],
     exact: &[(String, Vec<f64>)],
 ) {
-    const STEP: f64 = 1e-5;
+    const STEP: f64 = 1e-6;
     let device = Cpu::default();
     let mut loss_at = |values: &[Vec<f64>], x: &[f64]| {
         fill(&mut case.exact_model, values);

@@ -6,6 +6,7 @@
 
 pub(super) mod alibi;
 mod compared;
+pub(super) mod differential;
 pub(super) mod grouped_query;
 pub(super) mod linear;
 pub(super) mod multi_query;

@@ -2,6 +2,7 @@
 
 use super::*;
 use crate::model::attention::alibi::Alibi;
+use crate::model::attention::differential::Differential;
 use crate::model::attention::grouped_query::GroupedQuery;
 use crate::model::attention::linear::Linear;
 use crate::model::attention::multi_query::MultiQuery;
@@ -55,6 +56,12 @@ fn kinds() -> Vec<Kind> {
     let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
     vec![
         kind("alibi", fresh::<Blocks<Alibi<32, 4, 8, f32, Cpu>>>, VANILLA),
+        // Two vectors for λ and a gain, each as wide as a head, in 2 layers.
+        kind(
+            "differential",
+            fresh::<Blocks<Differential<32, 4, 8, f32, Cpu>>>,
+            VANILLA + 2 * 3 * 8,
+        ),
         kind(
             "grouped-query",
             fresh::<Blocks<GroupedQuery<32, 4, 8, 16, f32, Cpu>>>,

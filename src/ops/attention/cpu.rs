@@ -7,16 +7,15 @@ use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::heads::{Values, WeightMap, step};
+use super::comparing::{Columns, Comparison, OneMap};
+use super::heads::WeightMap;
 use super::memory::KeysAndValues;
 use super::scoring::{Map, Scoring};
 use super::{AttentionDropout, AttentionOp, Projections, assert_heads};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
-};
+use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
@@ -44,7 +43,8 @@ impl AttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let branch = Attention::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, dropout);
+        let branch =
+            Attention::<EMBED, KV, HEADS, HEAD_DIM, _>::new(weights, scoring, OneMap, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
@@ -67,17 +67,29 @@ impl AttentionOp<f32> for Cpu {
 }
 
 /// The sublayer's function of the normed stream.
-struct Attention<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> {
+pub(in crate::ops) struct Attention<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    C,
+> {
     projections: Projections<EMBED, KV, f32, Cpu>,
     /// Queries, keys and values as one linear layer: `[EMBED + 2 * KV, EMBED]` and `[EMBED + 2 * KV]`.
     joined: [Vec<f32>; 2],
     scoring: Scoring,
     map: Map,
+    comparison: C,
     dropout: AttentionDropout,
 }
 
-impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize>
-    Attention<EMBED, KV, HEADS, HEAD_DIM>
+impl<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    C: Comparison<HEAD_DIM>,
+> Attention<EMBED, KV, HEADS, HEAD_DIM, C>
 {
     /// Width of queries, keys and values together.
     const WIDTH: usize = EMBED + 2 * KV;
@@ -85,9 +97,10 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
     /// Heads that share keys and values.
     const GROUP: usize = EMBED / KV;
 
-    fn new(
+    pub(in crate::ops) fn new(
         projections: &Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
+        comparison: C,
         dropout: AttentionDropout,
     ) -> Self {
         let p = projections;
@@ -105,6 +118,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
             joined,
             scoring,
             map: Map::new(scoring, HEAD_DIM, dropout.context),
+            comparison,
             dropout,
         }
     }
@@ -129,10 +143,14 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
     }
 
     /// Where the queries, keys and values of a head begin whose document begins at a row.
-    fn places(row: usize, head: usize) -> [usize; 3] {
+    fn columns(row: usize, head: usize) -> Columns {
         let shared = head / Self::GROUP * HEAD_DIM;
-        let columns = [head * HEAD_DIM, EMBED + shared, EMBED + KV + shared];
-        columns.map(|column| row * Self::WIDTH + column)
+        let first = [head * HEAD_DIM, EMBED + shared, EMBED + KV + shared];
+        Columns {
+            starts: first.map(|column| row * Self::WIDTH + column),
+            step: Self::WIDTH,
+            shared_again: !head.is_multiple_of(Self::GROUP),
+        }
     }
 
     /// Queries and keys of each token of a tile, with its place in its document.
@@ -144,82 +162,32 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         let rows = qkv.chunks_exact_mut(Self::WIDTH);
         places.zip(rows.map(|row| &mut row[..EMBED + KV]))
     }
-
-    /// One head over one document: writes what backward needs, and the head's columns of `heads`.
-    fn attend(map: WeightMap, row: usize, qkv: &[f32], kept: &mut [f32], heads: &mut [f32]) {
-        let (n, scale) = (map.keys, map.scoring.scale(HEAD_DIM) as f32);
-        let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], Self::WIDTH));
-        let keys = Packed::new(k.t(), HEAD_DIM, n);
-        let target = Target::set(kept, step(n));
-        multiply(n, q.left(), &keys, scale, Part::LowerResult, target);
-        map.weigh(kept);
-        let out = &mut heads[row * EMBED + map.head * HEAD_DIM..];
-        let values = Values {
-            rows: v,
-            width: HEAD_DIM,
-        };
-        map.blend(kept, values, Target::set(out, EMBED));
-    }
-
-    /// Backward of [`Self::attend`]: writes the head's columns of `dqkv`; adds to those of keys and
-    /// values where a head of its group has written them.
-    fn attend_backward(
-        map: WeightMap,
-        row: usize,
-        (qkv, kept): (&[f32], &[f32]),
-        dheads: &[f32],
-        dqkv: &mut [f32],
-    ) {
-        let (n, width, scale) = (map.keys, Self::WIDTH, map.scoring.scale(HEAD_DIM) as f32);
-        let [q, k, v] = Self::places(row, map.head).map(|at| View::rows(&qkv[at..], width));
-        let [dq, dk, dv] = Self::places(row, map.head);
-        let add = !map.head.is_multiple_of(Self::GROUP);
-        let dout = View::rows(&dheads[row * EMBED + map.head * HEAD_DIM..], EMBED);
-        let values = Values {
-            rows: v,
-            width: HEAD_DIM,
-        };
-        let target = Target {
-            add,
-            ..Target::set(&mut dqkv[dv..], width)
-        };
-        let mut dscores = map.blend_backward(kept, values, dout, target);
-        map.weigh_backward(kept, &mut dscores);
-        let keys = Packed::new(k, n, HEAD_DIM);
-        let (left, target) = (
-            Left::Rows(&dscores, step(n)),
-            Target::set(&mut dqkv[dq..], width),
-        );
-        multiply(n, left, &keys, scale, Part::LowerLeft, target);
-        let queries = Packed::new(q, n, HEAD_DIM);
-        let target = Target {
-            add,
-            ..Target::set(&mut dqkv[dk..], width)
-        };
-        let left = Left::Columns(&dscores, step(n));
-        multiply(n, left, &queries, scale, Part::UpperLeft, target);
-    }
 }
 
 /// What backward needs of a shard.
-struct Saved {
+pub(in crate::ops) struct Saved {
     /// Mapped queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
     qkv: Scratch,
-    /// What is kept of every head's weights, before dropout: see [`WeightMap::elements`].
-    weights: Scratch,
+    /// What every head keeps: see [`Comparison::elements`].
+    kept: Scratch,
     /// `[tokens, EMBED]`: the heads' outputs, side by side.
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> Branch
-    for Attention<EMBED, KV, HEADS, HEAD_DIM>
+impl<
+    const EMBED: usize,
+    const KV: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    C: Comparison<HEAD_DIM>,
+> Branch for Attention<EMBED, KV, HEADS, HEAD_DIM, C>
 {
     type Saved = Saved;
     type Weights<'a> = [Layer<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let p = &self.projections;
-        vec![
+        let projections: [&dyn Parameter; 8] = [
             &p.query.weight,
             &p.key.weight,
             &p.value.weight,
@@ -228,7 +196,8 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
             &p.value.bias,
             &p.proj.weight,
             &p.proj.bias,
-        ]
+        ];
+        [&projections[..], &self.comparison.parameters()].concat()
     }
 
     fn pack(&self, pass: Pass) -> Self::Weights<'_> {
@@ -249,10 +218,13 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         let width = Self::WIDTH;
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
-            weights: Scratch::new(self.heads(shard).map(|(map, _)| map.elements()).sum()),
+            kept: {
+                let elements = |(map, _)| self.comparison.elements(&map);
+                Scratch::new(self.heads(shard).map(elements).sum())
+            },
             heads: Scratch::new(shard.len() * EMBED),
         };
-        let mut weights = &mut saved.weights[..];
+        let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let at = tile.place_in(shard);
             let qkv = &mut saved.qkv[at.start * width..at.end * width];
@@ -263,8 +235,11 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
                 self.map.apply(heads, HEAD_DIM, place);
             }
             for (map, tokens) in self.heads(&tile) {
-                let kept = take(&mut weights, map.elements());
-                Self::attend(map, tokens.start, qkv, kept, heads);
+                let of_head = take(&mut kept, self.comparison.elements(&map));
+                let out = &mut heads[tokens.start * EMBED + map.head * HEAD_DIM..];
+                let columns = Self::columns(tokens.start, map.head);
+                self.comparison
+                    .attend(&map, columns, qkv, of_head, (out, EMBED));
             }
             apply(proj, heads, &mut out[at], EMBED);
         }
@@ -284,8 +259,13 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         share: &mut [f32],
     ) {
         let width = Self::WIDTH;
+        let projections = (width + EMBED) * (EMBED + 1);
+        let (share, own) = share.split_at_mut(projections);
+        let [qkv_weight, qkv_bias, proj_weight, proj_bias] =
+            cut([width * EMBED, width, EMBED * EMBED, EMBED], share);
+        own.fill(0.0);
         let mut dqkv = Scratch::new(shard.len() * width);
-        let mut weights = &mut saved.weights[..];
+        let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let at = tile.place_in(shard);
             let [qkv, dqkv] = {
@@ -296,8 +276,11 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
             let mut dheads = Scratch::new(tile.len() * EMBED);
             back(proj, &dout[at.clone()], &mut dheads, EMBED);
             for (map, tokens) in self.heads(&tile) {
-                let kept = (&*qkv, &*take(&mut weights, map.elements()));
-                Self::attend_backward(map, tokens.start, kept, &dheads, dqkv);
+                let saved = (&*qkv, &*take(&mut kept, self.comparison.elements(&map)));
+                let dout = &dheads[tokens.start * EMBED + map.head * HEAD_DIM..];
+                let columns = Self::columns(tokens.start, map.head);
+                self.comparison
+                    .attend_backward(&map, columns, saved, (dout, EMBED), dqkv, own);
             }
             let mapped = qkv.chunks_exact(width);
             for ((place, dheads), heads) in Self::queries_and_keys(&tile, dqkv).zip(mapped) {
@@ -306,12 +289,10 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
             }
             back(joined, dqkv, &mut dnormed[at], EMBED);
         }
-        let [qkv, qkv_bias, proj, proj_bias] =
-            cut([width * EMBED, width, EMBED * EMBED, EMBED], share);
         let heads = Packed::new(View::rows(&saved.heads, EMBED), shard.len(), EMBED);
-        weight_gradient(&heads, (dout, EMBED), proj);
+        weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
-        weight_gradient(normed, (&dqkv, width), qkv);
+        weight_gradient(normed, (&dqkv, width), qkv_weight);
         sum_rows(&dqkv, width, qkv_bias);
     }
 }

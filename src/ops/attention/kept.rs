@@ -52,13 +52,13 @@ fn blocks<const HEAD_DIM: usize>(
 }
 
 /// How far apart rows of scores are: whole blocks.
-pub(super) fn score_step(kept: &Kept) -> usize {
+pub(in crate::ops) fn score_step(kept: &Kept) -> usize {
     kept.blocks.len() * BLOCK
 }
 
 /// `scale * queries · keysᵀ` of one head: `queries: [rows, HEAD_DIM]`, rows `step` apart, →
 /// `scores: [rows, tokens]`, written, rows [`score_step`] apart.
-pub(super) fn scores<const HEAD_DIM: usize>(
+pub(in crate::ops) fn scores<const HEAD_DIM: usize>(
     kept: &Kept,
     head: usize,
     (rows, queries, step): (usize, &[f32], usize),
@@ -89,7 +89,7 @@ pub(super) fn scores<const HEAD_DIM: usize>(
 
 /// `weights · values` of one head: `weights: [rows, tokens]`, rows [`score_step`] apart, →
 /// `heads: [rows, HEAD_DIM]`, rows `step` apart, written. Values are finite.
-pub(super) fn blend<const HEAD_DIM: usize>(
+pub(in crate::ops) fn blend<const HEAD_DIM: usize>(
     kept: &Kept,
     head: usize,
     weights: &[f32],

@@ -3,11 +3,12 @@
 //! One op for all kinds that compare queries with keys: they differ in their [`Scoring`] and in how many
 //! heads share keys and values.
 
-mod cpu;
+pub(in crate::ops) mod comparing;
+pub(in crate::ops) mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 pub(in crate::ops) mod heads;
-mod kept;
+pub(in crate::ops) mod kept;
 pub(in crate::ops) mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;

@@ -15,5 +15,6 @@ mod run;
 mod show;
 mod suite;
 mod sweep;
+mod sweep_figures;
 mod trained;
 mod weights;

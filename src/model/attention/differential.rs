@@ -1,0 +1,47 @@
+//! Differential attention: each head subtracts a second map of weights from a first, so that what both give
+//! to everything cancels out (Ye et al. 2025, Differential Transformer, §2.1).
+
+use dfdx::shapes::Dtype;
+use dfdx::tensor::Tape;
+
+use super::Attention;
+use crate::data::ragged::Ragged;
+use crate::ops::attention::AttentionDropout;
+use crate::ops::differential::Differences;
+use crate::ops::parameters::LayerNorm;
+use crate::ops::reading::BoxedReader;
+use crate::ops::{LabDevice, Stream};
+
+/// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
+pub(in crate::model) type Differential<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    N,
+    D,
+> = Differences<EMBED, HEADS, HEAD_DIM, N, D>;
+
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>>
+    Attention<EMBED, N, D> for Differential<EMBED, HEADS, HEAD_DIM, N, D>
+{
+    const KIND: &'static str = "differential";
+
+    fn try_sublayer<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+        norm: &LayerNorm<EMBED, N, D>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        D::try_differential::<EMBED, HEADS, HEAD_DIM, T>(x, norm, self, batch, dropout)
+    }
+
+    fn reader<'a>(
+        &'a self,
+        norm: &'a LayerNorm<EMBED, N, D>,
+        rows: usize,
+        _context: usize,
+    ) -> BoxedReader<'a, EMBED, N, D> {
+        D::differential_reader::<EMBED, HEADS, HEAD_DIM>(norm, self, rows)
+    }
+}

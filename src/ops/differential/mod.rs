@@ -1,0 +1,205 @@
+//! The differential attention sublayer of a pre-norm block: each head subtracts a second map of weights from
+//! a first, so that what both give to everything cancels out.
+
+mod cpu;
+#[cfg(feature = "cuda")]
+mod cuda;
+mod memory;
+#[cfg(any(test, feature = "cuda"))]
+pub(crate) mod reference;
+
+use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
+use dfdx::shapes::{Dtype, Rank1, Rank2};
+use dfdx::tensor::{Storage, Tape, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::Stream;
+use super::attention::{AttentionDropout, Projections};
+use super::parameters::LayerNorm;
+use super::reading::BoxedReader;
+use crate::data::ragged::Ragged;
+
+/// λ where the learned vectors cancel, and what is missing to 1 in the scale of the heads' outputs: λ_init of
+/// Ye et al. 2025, here the same for all layers, which they found to do as well (§3.8).
+pub const LAMBDA_START: f64 = 0.8;
+
+/// Added to the mean square in the norm of a head's output (the authors' value).
+const HEAD_NORM_EPSILON: f64 = 1e-5;
+
+/// The weights. Of every vector over a head's channels the first half belongs to the first map, the other to
+/// the map that is subtracted.
+#[derive(Clone, Debug)]
+pub struct Differences<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    N: Dtype,
+    D: Storage<N>,
+> {
+    /// To keys, queries and values, and from the heads' outputs back to the stream.
+    pub projections: Projections<EMBED, EMBED, N, D>,
+    /// λ_q1 and λ_q2 side by side, and below them λ_k1 and λ_k2; the same for all heads.
+    pub lambda: Tensor<Rank2<2, HEAD_DIM>, N, D>,
+    /// What the norm of a head's output multiplies each channel by, 1 at the start; the same for all heads.
+    pub head_norm: Tensor<Rank1<HEAD_DIM>, N, D>,
+}
+
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>
+    TensorCollection<N, D> for Differences<EMBED, HEADS, HEAD_DIM, N, D>
+{
+    type To<N2: Dtype, D2: Device<N2>> = Differences<EMBED, HEADS, HEAD_DIM, N2, D2>;
+
+    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+        visitor: &mut V,
+    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+        // The projections have the names that they have in the other kinds.
+        visitor.visit_fields(
+            (
+                Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
+                Self::module(
+                    "query",
+                    |s| &s.projections.query,
+                    |s| &mut s.projections.query,
+                ),
+                Self::module(
+                    "value",
+                    |s| &s.projections.value,
+                    |s| &mut s.projections.value,
+                ),
+                Self::module("proj", |s| &s.projections.proj, |s| &mut s.projections.proj),
+                Self::tensor(
+                    "lambda",
+                    |s| &s.lambda,
+                    |s| &mut s.lambda,
+                    TensorOptions::reset_to_zeros(),
+                ),
+                Self::tensor(
+                    "head_norm.weight",
+                    |s| &s.head_norm,
+                    |s| &mut s.head_norm,
+                    TensorOptions::reset_to_ones(),
+                ),
+            ),
+            |(key, query, value, proj, lambda, head_norm)| Differences {
+                projections: Projections {
+                    key,
+                    query,
+                    value,
+                    proj,
+                },
+                lambda,
+                head_norm,
+            },
+        )
+    }
+}
+
+/// Refuses, when it is compiled, heads that do not make the width, or that have no halves.
+const fn assert_halves(embed: usize, heads: usize, head_dim: usize) {
+    assert!(embed == heads * head_dim, "heads lie side by side");
+    assert!(head_dim.is_multiple_of(2), "a head compares by halves");
+}
+
+/// A device that runs the differential attention sublayer over ragged batches.
+pub trait DifferentialOp<N: Dtype>: Device<N> {
+    /// `y = x + dropout(proj(heads(norm(x))))`, `[tokens, EMBED]` → the same.
+    ///
+    /// Within each document and head, with queries and keys in halves q₁, q₂ and k₁, k₂ of d = HEAD_DIM / 2
+    /// channels, values of HEAD_DIM are blended by `softmax(q₁k₁ᵀ/√d) − λ softmax(q₂k₂ᵀ/√d)` over the keys at
+    /// or before the query, with dropout on these weights, and the result o becomes
+    /// `0.2 g · o / √(mean(o²) + 1e-5)`. `λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`. Documents do not see
+    /// each other. No other op may read `x` on a tape: a stream has one continuation.
+    /// `HEADS * HEAD_DIM = EMBED`, and HEAD_DIM is even.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// Source: Ye et al. 2025, Differential Transformer, §2.1, equations 1 to 3. There are as many heads here
+    /// as without the subtraction, each with maps of half its width; the authors halve the number of heads
+    /// instead. Dropout is attnlab's, for all kinds alike.
+    fn try_differential<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        T: Tape<N, Self>,
+    >(
+        x: Stream<EMBED, N, Self, T>,
+        norm: &LayerNorm<EMBED, N, Self>,
+        weights: &Differences<EMBED, HEADS, HEAD_DIM, N, Self>,
+        batch: &Ragged,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
+
+    /// The same sublayer for reading so many rows bit by bit.
+    fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+        norm: &'a LayerNorm<EMBED, N, Self>,
+        weights: &'a Differences<EMBED, HEADS, HEAD_DIM, N, Self>,
+        rows: usize,
+    ) -> BoxedReader<'a, EMBED, N, Self>;
+}
+
+#[cfg(test)]
+mod tests {
+    use dfdx::nn::BuildModule;
+    use dfdx::tensor::Cpu;
+
+    use super::*;
+    use crate::ops::dropout::Dropout;
+    use crate::ops::reading::tests::check_reading;
+    use crate::ops::testing::{Case, batch, check_op};
+
+    /// 3 heads of width 4.
+    type Sublayer<N> = (LayerNorm<12, N, Cpu>, Differences<12, 3, 4, N, Cpu>);
+
+    #[test]
+    fn the_fast_path_is_the_reference() {
+        let device = Cpu::default();
+        let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
+        // Up to two vectors of keys, and more than a panel of the matrix kernel.
+        let long = [16, 17, 33, 40];
+        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
+            for (weights, output) in [
+                (Dropout::NONE, Dropout::NONE),
+                (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
+            ] {
+                let batch = batch(lengths, 9);
+                let dropout = AttentionDropout {
+                    weights,
+                    output,
+                    context: 40,
+                };
+                check_op::<12, 12, Sublayer<f32>, Sublayer<f64>>(Case {
+                    fast_model: BuildModule::build(&device),
+                    exact_model: BuildModule::build(&device),
+                    fast: &|(norm, weights), x, _| {
+                        Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, dropout)
+                    },
+                    exact: &|(norm, weights), x, _| {
+                        reference::differential::<12, 3, 4, _, _, _>(
+                            x, norm, weights, &batch, dropout,
+                        )
+                    },
+                    plain: &|(norm, weights), x, _| {
+                        reference::differential::<12, 3, 4, _, _, _>(
+                            x, norm, weights, &batch, dropout,
+                        )
+                    },
+                    tokens: batch.len(),
+                    // The norm divides by what is left when two maps cancel: rounding errors grow.
+                    tolerance: 3e-4,
+                });
+            }
+        }
+    }
+
+    #[test]
+    fn reading_bit_by_bit_is_reading_at_once() {
+        check_reading::<12, Sublayer<f32>, Sublayer<f64>>(
+            &|(norm, weights), rows| Cpu::differential_reader::<12, 3, 4>(norm, weights, rows),
+            &|(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::differential::<12, 3, 4, _, _, _>(x, norm, weights, batch, none)
+            },
+        );
+    }
+}

@@ -1,0 +1,123 @@
+//! The plain truth, on the rectangle that attention's reference pads documents to.
+
+use dfdx::shapes::{Axes3, Axes4, Axis, Const, Dtype, HasShape, Rank1};
+use dfdx::tensor::{Tape, Tensor, WithEmptyTape};
+use dfdx::tensor_ops::{
+    BroadcastTo, Device, MeanTo, PermuteTo, SelectTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
+    TrySub,
+};
+
+use super::{Differences, HEAD_NORM_EPSILON, LAMBDA_START};
+use crate::data::ragged::Ragged;
+use crate::ops::Stream;
+use crate::ops::attention::reference::{Frame, Heads, Squares};
+use crate::ops::attention::{AttentionDropout, Scoring};
+use crate::ops::dropout::factors;
+use crate::ops::parameters::LayerNorm;
+
+/// See [`super::DifferentialOp::try_differential`].
+pub(crate) fn differential<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    x: Stream<EMBED, N, D, T>,
+    norm: &LayerNorm<EMBED, N, D>,
+    weights: &Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    batch: &Ragged,
+    dropout: AttentionDropout,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let normed = norm.try_forward(x.with_empty_tape())?;
+    let (frame, p) = (Frame::of(&batch.starts), &weights.projections);
+    let heads = |flat| frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(flat);
+    let q = heads(p.query.try_forward(normed.with_empty_tape())?)?;
+    let k = heads(p.key.try_forward(normed.with_empty_tape())?)?;
+    let v = heads(p.value.try_forward(normed)?)?;
+    let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
+
+    let scale = number::<N>(Scoring::SOFTMAX.scale(HEAD_DIM / 2));
+    // Queries with zeros for the other half give the products of one half.
+    let map = |q: Heads<HEADS, HEAD_DIM, N, D, T>, k, half: &Tensor<Rank1<HEAD_DIM>, N, D>| {
+        let picked = half.retaped::<T>().try_broadcast_like(q.shape())?;
+        let scores = q.try_mul(picked)?.try_matmul(k)?.try_mul(scale)?;
+        frame.weigh(scores, Scoring::SOFTMAX)
+    };
+    let [first, second] = halves(x.device())?;
+    let a: Squares<HEADS, N, D, T> = map(q.with_empty_tape(), k.with_empty_tape(), &first)?;
+    let b: Squares<HEADS, N, D, T> = map(q, k, &second)?;
+    let lambda = lambda::<_, _, _, _, _, T>(weights, [first, second])?;
+    let lambda = lambda.try_broadcast_like::<_, Axes4<0, 1, 2, 3>>(b.shape())?;
+    let difference = a.try_sub(b.try_mul(lambda)?)?;
+    let heads = frame.blend(difference, v, batch, dropout)?;
+    let heads = head_norm(heads, &weights.head_norm)?;
+    let y = p.proj.try_forward(frame.flat(heads)?)?;
+    let factors = factors(x.device(), dropout.output, *x.shape())?;
+    x.try_add(y.try_mul(factors)?)
+}
+
+/// 1 for the channels of one half, 0 for those of the other.
+fn halves<const HEAD_DIM: usize, N: Dtype, D: Device<N>>(
+    device: &D,
+) -> Result<[Tensor<Rank1<HEAD_DIM>, N, D>; 2], D::Err> {
+    let of = |half: usize| {
+        let channels = 0..HEAD_DIM;
+        let ones =
+            channels.map(|channel| number(f64::from(u8::from(channel / (HEAD_DIM / 2) == half))));
+        device.try_tensor_from_vec(ones.collect(), (Const::<HEAD_DIM>,))
+    };
+    Ok([of(0)?, of(1)?])
+}
+
+/// `exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`.
+fn lambda<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    N: Dtype,
+    D: Device<N>,
+    T: Tape<N, D>,
+>(
+    weights: &Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    halves: [Tensor<Rank1<HEAD_DIM>, N, D>; 2],
+) -> Result<Tensor<(), N, D, T>, D::Err> {
+    let device = weights.lambda.device();
+    let row = |row: usize| {
+        let at = device.try_tensor_from_vec(vec![row], ())?;
+        weights.lambda.retaped::<T>().try_select(at)
+    };
+    let products = row(0)?.try_mul(row(1)?)?;
+    let power = |products: Tensor<Rank1<HEAD_DIM>, N, D, T>, half| {
+        let of_half: Tensor<(), N, D, T> = products.try_mul(half)?.try_sum()?;
+        of_half.try_exp()
+    };
+    let [first, second] = halves;
+    let first = power(products.with_empty_tape(), first)?;
+    first
+        .try_sub(power(products, second)?)?
+        .try_add(number::<N>(LAMBDA_START))
+}
+
+/// `0.2 g · o / √(mean(o²) + 1e-5)` over the channels of each head.
+fn head_norm<const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Heads<HEADS, HEAD_DIM, N, D, T>,
+    gain: &Tensor<Rank1<HEAD_DIM>, N, D>,
+) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
+    let shape = *heads.shape();
+    let squares = heads.with_empty_tape().try_square()?;
+    let size = squares
+        .try_mean::<_, Axis<3>>()?
+        .try_add(number::<N>(HEAD_NORM_EPSILON))?
+        .try_sqrt()?;
+    let normed = heads.try_div(size.try_broadcast_like::<_, Axis<3>>(&shape)?)?;
+    let gain = gain
+        .retaped::<T>()
+        .try_mul(number::<N>(1.0 - LAMBDA_START))?;
+    normed.try_mul(gain.try_broadcast_like::<_, Axes3<0, 1, 2>>(&shape)?)
+}
+
+fn number<N: Dtype>(x: f64) -> N {
+    N::from_f64(x).expect("a finite number")
+}
