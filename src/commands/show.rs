@@ -87,12 +87,10 @@ fn points(experiment: &Experiment) -> String {
         .collect();
     let width = folders.iter().map(String::len).max().unwrap_or(0);
     for (i, (point, folder)) in experiment.points.iter().zip(&folders).enumerate() {
-        let axes = point
-            .axes
-            .iter()
-            .map(|(key, value)| format!("{key} = {value}"));
+        let values = point.values();
+        let values = values.map(|(key, value)| format!("{key} = {value}"));
         let label = experiment.labels.get(i).map(|label| format!("({label})"));
-        let says: Vec<String> = axes.chain(label).collect();
+        let says: Vec<String> = values.chain(label).collect();
         let line = format!("\n#   {folder:<width$}  {}", says.join("  "));
         text += line.trim_end();
     }
@@ -109,13 +107,13 @@ fn to_json(origins: &Origins) -> Value {
                 .cloned()
         };
         let values = point
-            .axes
-            .iter()
+            .values()
             .map(|(key, _)| (key.clone(), json!(value(key))));
         json!({
             "folder": point.folder(),
             "label": experiment.labels.get(i),
             "values": values.collect::<serde_json::Map<_, _>>(),
+            "draw": point.draw.as_ref().map(|draw| draw.number),
             "seeds": experiment.seeds,
         })
     };

@@ -12,7 +12,7 @@ use super::{sweep, tree};
 /// not complete has none: files for others to build on need no shape.
 ///
 /// # Errors
-/// See [`layers::read`] and [`sweep::points`]; of several faults the first.
+/// See [`layers::read`] and [`sweep::lay_out`]; of several faults the first.
 pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
     let root = layers::read(path)?
         .figment
@@ -24,11 +24,12 @@ pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
                 ..Fault::at_key(&[], message)
             }
         })?;
-    let (points, faults) = sweep::points(&root);
-    if let Some(fault) = faults.into_iter().next() {
+    let sweep = sweep::lay_out(&root);
+    if let Some(fault) = sweep.faults.into_iter().next() {
         return Err(fault);
     }
-    Ok(points
+    Ok(sweep
+        .points
         .iter()
         .filter_map(|point| shape(&point.apply(&root)))
         .collect())

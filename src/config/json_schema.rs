@@ -10,6 +10,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::schema::{ExplorationSettings, Frame, Settings};
+use super::sweep::MOST_POINTS;
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
@@ -84,12 +85,65 @@ fn sweep() -> Value {
                 "type": "array",
                 "minItems": 1,
                 "items": { "type": "object", "minProperties": 1 }
-            }
+            },
+            "random": random()
         },
         "additionalProperties": {
             "description": "An axis: a quoted key such as \"pretrain.epochs\", and its values.",
             "type": "array",
             "minItems": 1
+        }
+    })
+}
+
+fn random() -> Value {
+    let ends = |kind: &str, description: &str| {
+        json!({
+            "description": description,
+            "type": "array",
+            "minItems": 2,
+            "maxItems": 2,
+            "items": { "type": kind }
+        })
+    };
+    json!({
+        "description": "One more axis, whose elements are drawn at random; each sets all its keys.",
+        "type": "object",
+        "properties": {
+            "draws": {
+                "description": "How many, 1 to 10000.",
+                "type": "integer",
+                "minimum": 1,
+                "maximum": MOST_POINTS
+            },
+            "seed": {
+                "description": "Seed of the draws, apart from the seed of training. Default 0.",
+                "type": "integer",
+                "minimum": 0
+            }
+        },
+        "additionalProperties": {
+            "description": "A quoted key such as \"pretrain.epochs\", and what it is drawn from.",
+            "type": "object",
+            "properties": {
+                "uniform": ends("number", "Any number from the first to the second, all alike."),
+                "log_uniform": ends(
+                    "number",
+                    "Any number from the first to the second, both above 0; all factors alike."
+                ),
+                "integers": ends(
+                    "integer",
+                    "Any whole number from the first to the second, both included, all alike."
+                ),
+                "choice": {
+                    "description": "Any of these values, all alike.",
+                    "type": "array",
+                    "minItems": 1
+                }
+            },
+            "additionalProperties": false,
+            "minProperties": 1,
+            "maxProperties": 1
         }
     })
 }
@@ -126,7 +180,7 @@ mod tests {
             }
             let open =
                 kind == "object" && schema.get("additionalProperties") != Some(&json!(false));
-            let any_name = [".figures", ".sweep", ".sweep._.*"].contains(&&*path);
+            let any_name = [".figures", ".sweep", ".sweep._.*", ".sweep.random"].contains(&&*path);
             assert!(!open || any_name, "{path} takes any key");
         }
     }

@@ -4,7 +4,7 @@
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
 //! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
-//! `validate` (rules about values), `place` and `locate` (where the user wrote it), `origins` (the
+//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `place` and `locate` (where the user wrote it), `origins` (the
 //! answer to whoever asks), `suite` (several experiments as one).
 //!
 //! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
@@ -25,6 +25,7 @@ mod place;
 mod point;
 mod problems;
 pub mod schema;
+mod search;
 pub mod shape;
 mod suite;
 mod sweep;
@@ -44,7 +45,7 @@ pub use check::{Checked, check, experiment_files, question};
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
-pub use point::{Point, PointSettings, to_toml};
+pub use point::{Draw, Point, PointSettings, to_toml};
 pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
@@ -52,9 +53,10 @@ use layers::Fault;
 use merged::Merged;
 use place::Placed;
 use schema::{ExplorationSettings, FigureSpec, Frame, Settings};
+use search::{Unfit, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sweep::{FRAME_KEYS, PointValues};
+use sweep::{FRAME_KEYS, PointValues, Sweep};
 
 /// One experiment file, with its sweep laid out.
 #[derive(Clone, Debug, PartialEq)]
@@ -151,7 +153,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     } = merged;
     let places = merged.places();
     let mut problems: Vec<Placed> = merged.problems.iter().cloned().map(unplaced).collect();
-    let axes = axis_keys(root);
+    let axes = sweep::keys(root);
     problems.extend(
         overrides
             .iter()
@@ -163,20 +165,30 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         problems.extend(faults.into_iter().map(|fault| places.problem(fault, point)));
     };
 
-    let (points, faults) = sweep::points(root);
+    let Sweep {
+        points,
+        extremes,
+        faults,
+    } = sweep::lay_out(root);
     let mut excused = Vec::new();
     if !faults.is_empty() {
         // Read the rest as if the axes that are wrong had set their keys.
         let set = |key: &String| points[0].values.iter().any(|one| one.key == *key);
-        excused = axes.into_iter().filter(|key| !set(key)).collect();
+        let keys = axes.into_iter().map(|axis| axis.key);
+        excused = keys.filter(|key| !set(key)).collect();
         excused.push("sweep".to_owned());
     }
     note(faults, &everywhere);
+    let unfit = Unfit::find(root, &extremes, &excused);
+    for (faults, point) in unfit.faults {
+        note(faults, &point);
+    }
     let (frame, faults) = read_frame(root, &points, &excused);
     note(faults, &everywhere);
     let (mut resolved, number) = (Vec::new(), points.len());
     for values in points {
-        let (settings, faults) = read_point(&values.apply(root), &excused);
+        let (settings, mut faults) = read_point(&values.apply(root), &excused);
+        faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
         note(faults, &values);
         resolved.extend(settings.map(|settings| Point::new(settings, &values)));
     }
@@ -207,30 +219,6 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
 
 fn unplaced(problem: Problem) -> Placed {
     (None, problem)
-}
-
-/// Every key that the sweep sets, or means to.
-fn axis_keys(root: &Value) -> Vec<String> {
-    let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
-    let mut keys = Vec::new();
-    for (key, value) in sweep.into_iter().flatten() {
-        let tables = value
-            .as_array()
-            .filter(|_| key == "_")
-            .into_iter()
-            .flatten();
-        keys.extend(
-            tables
-                .filter_map(Value::as_dict)
-                .flat_map(Dict::keys)
-                .cloned(),
-        );
-        keys.push(key.clone());
-    }
-    keys.sort();
-    keys.dedup();
-    keys.retain(|key| key != "_");
-    keys
 }
 
 /// The part of the file that all points share. Rules are checked on what could be read.

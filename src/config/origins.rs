@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::merged::Merged;
 use super::place::Places;
-use super::sweep::FRAME_KEYS;
+use super::sweep::{self, FRAME_KEYS, Swept};
 use super::{
     EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite, resolve, tree,
 };
@@ -68,7 +68,7 @@ pub(super) fn origins_with(
     let tables: Vec<String> = keys.iter().map(|key| table(key).to_owned()).collect();
     keys.sort_by_key(|key| tables.iter().position(|name| name == table(key)));
 
-    let (places, axes) = (merged.places(), axes(&merged.root));
+    let (places, axes) = (merged.places(), sweep::keys(&merged.root));
     let setting = |key: &Vec<String>| {
         let mut values: Vec<&Value> = Vec::new();
         for value in trees.iter().filter_map(|tree| get(tree, key)) {
@@ -76,8 +76,9 @@ pub(super) fn origins_with(
                 values.push(value);
             }
         }
-        let (value, origin) = match axes.iter().find(|axis| key.starts_with(&axis.key)) {
-            Some(axis) => (json!(values), axis.origin(&places)),
+        let sets = |axis: &&Swept| key.starts_with(&tree::split(&axis.key));
+        let (value, origin) = match axes.iter().find(sets) {
+            Some(axis) => (json!(values), sweep_origin(axis, &places)),
             None => (json!(values[0]), places.origin(key).unwrap_or_else(default)),
         };
         let key = tree::dotted(key);
@@ -140,29 +141,8 @@ fn absent(schema: &Value, table: &[String], keys: &[Vec<String>], found: &mut Ve
     }
 }
 
-/// A key that the sweep sets.
-struct Axis {
-    key: Vec<String>,
-    /// Where its list of values is.
-    written: Vec<String>,
-}
-
-impl Axis {
-    fn origin(&self, places: &Places) -> String {
-        let place = places.origin(&self.written);
-        format!("sweep, {}", place.expect("the sweep has this axis"))
-    }
-}
-
-fn axes(root: &figment::value::Value) -> Vec<Axis> {
-    let axis = |key: String| {
-        let grid = ["sweep".to_owned(), key.clone()].to_vec();
-        let zipped = || ["sweep".to_owned(), "_".to_owned()].to_vec();
-        let is_grid = tree::get(root, &grid).is_some();
-        Axis {
-            key: tree::split(&key),
-            written: if is_grid { grid } else { zipped() },
-        }
-    };
-    super::axis_keys(root).into_iter().map(axis).collect()
+/// Where the axis of a key is.
+fn sweep_origin(axis: &Swept, places: &Places) -> String {
+    let place = places.origin(&axis.written);
+    format!("sweep, {}", place.expect("the sweep has this axis"))
 }

@@ -3,7 +3,8 @@
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::{sweep, tree};
+use super::sweep::{self, Swept};
+use super::tree;
 use crate::error::Problem;
 
 /// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
@@ -17,7 +18,7 @@ const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
 pub(super) struct Override {
     /// Who sets it: `--set model.layers` or `environment ATTNLAB_MODEL__LAYERS`.
     pub(super) place: String,
-    /// The key, in parts; below `sweep` the rest is one part.
+    /// The key, in parts; below `sweep` and `sweep.random` a whole key is one part.
     pub(super) key: Vec<String>,
     value: Value,
 }
@@ -51,7 +52,7 @@ impl Override {
     }
 
     /// Why this override can have no effect, if so. `axes` are the keys that the sweep sets.
-    pub(super) fn conflict(&self, axes: &[String]) -> Option<Problem> {
+    pub(super) fn conflict(&self, axes: &[Swept]) -> Option<Problem> {
         let key = self.key.join(".");
         let problem = |message: String, help: String| {
             Some(Problem {
@@ -64,11 +65,11 @@ impl Override {
             let message = "`base` can only be set in a file".to_owned();
             return problem(message, "copy the file and change its `base`".into());
         }
-        let axis = axes.iter().find(|axis| sweep::overlap(axis, &key))?;
-        let message = format!("the sweep of the file sets `{axis}` at every point");
+        let axis = axes.iter().find(|one| sweep::overlap(&one.key, &key))?;
+        let message = format!("the sweep of the file sets `{}` at every point", axis.key);
         problem(
             message,
-            format!("use --set 'sweep.{axis}=[…]', or remove the axis from the file"),
+            format!("use --set '{}', or remove the axis from the file", axis.set),
         )
     }
 }
@@ -130,11 +131,20 @@ fn is_key(text: &str) -> bool {
     text.split('.').all(|part| !part.trim().is_empty())
 }
 
-/// `sweep.pretrain.epochs` has two parts: an axis is named by a whole key.
+/// `sweep.pretrain.epochs` has two parts: an axis is named by a whole key. So is what is drawn, as in
+/// the four parts of `sweep.random.pretrain.epochs.integers`.
 fn sweep_key(mut key: Vec<String>) -> Vec<String> {
-    if key.first().is_some_and(|first| first == "sweep") && key.len() > 2 {
-        let axis = key.split_off(1).join(".");
-        key.push(axis);
+    if key.first().is_none_or(|first| first != "sweep") {
+        return key;
+    }
+    let is_random = key.get(1).is_some_and(|second| second == sweep::RANDOM);
+    let start = if is_random { 2 } else { 1 };
+    let is_distribution = |part: &String| sweep::DISTRIBUTIONS.contains(&part.as_str());
+    let last = key.last().filter(|last| is_random && is_distribution(last));
+    let end = key.len() - usize::from(last.is_some());
+    if end > start {
+        let whole = key[start..end].join(".");
+        key.splice(start..end, [whole]);
     }
     key
 }

@@ -164,24 +164,20 @@ pub(super) fn sorted(mut placed: Vec<Placed>) -> Vec<Problem> {
 /// The path under which a key was written: below `sweep` if an axis sets it.
 fn written(fault: &Fault, point: &PointValues, root: &Value) -> Vec<String> {
     let key = &fault.key;
+    let sweep = ["sweep".to_owned()];
     for assignment in &point.values {
         let axis = tree::split(&assignment.key);
-        let sweep = ["sweep".to_owned()]
-            .into_iter()
-            .chain(assignment.written.clone());
-        let mut sweep: Vec<String> = sweep.collect();
         if let Some(rest) = key.strip_prefix(&axis[..]) {
-            // A grid axis under a wrong key is one mistake, not one for each of its values.
-            let grid = sweep.len() == 3;
-            if fault.about == About::Key && rest.is_empty() && grid {
-                sweep.pop();
-            }
-            sweep.extend_from_slice(rest);
-            return sweep;
+            // An axis under a wrong key is one mistake, not one for each of its values.
+            let is_key = fault.about == About::Key && rest.is_empty();
+            let written = match is_key {
+                true => assignment.key_written(),
+                false => &assignment.written,
+            };
+            return [&sweep, written, rest].concat();
         }
         if axis.starts_with(key) && tree::get(root, key).is_none() {
-            sweep.truncate(2);
-            return sweep;
+            return [&sweep, assignment.axis_written()].concat();
         }
     }
     key.clone()

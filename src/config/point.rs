@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
 use super::schema::{Exploration, ExplorationSettings, Settings};
-use super::sweep::PointValues;
+use super::sweep::{Assignment, PointValues};
 use super::tree;
 use crate::error::{Error, Result};
 
@@ -59,26 +59,47 @@ impl PointSettings {
 pub struct Point {
     /// Its settings, all layers merged.
     pub settings: PointSettings,
-    /// What the sweep sets here: keys and values as text, in the order of the axes.
+    /// What the grid of the sweep sets here: keys and values as text, in the order of the axes.
     pub axes: Vec<(String, String)>,
-    /// A readable folder name, such as `pretrain-epochs-60`; `base` without a sweep.
+    /// What was drawn for it; absent without a random search.
+    pub draw: Option<Draw>,
+    /// A readable folder name, such as `pretrain-epochs-60` or `draw-3`; `base` without a sweep.
     pub slug: String,
+}
+
+/// One draw of a random search.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Draw {
+    /// Its number, from 1. The number of a draw that repeats an earlier one stays free.
+    pub number: usize,
+    /// What it sets: keys and values as text, in the alphabetical order of the keys.
+    pub values: Vec<(String, String)>,
 }
 
 impl Point {
     pub(super) fn new(settings: PointSettings, values: &PointValues) -> Self {
-        let text = |value: &Value| tree::text(value);
-        let axes: Vec<(String, String)> = values
-            .values
-            .iter()
-            .map(|one| (one.key.clone(), text(&one.value)))
-            .collect();
-        let slug = slug(&axes);
+        let (drawn, axes): (Vec<&Assignment>, Vec<&Assignment>) =
+            values.values.iter().partition(|one| one.is_drawn());
+        let text = |one: &Assignment| (one.key.clone(), tree::text(&one.value));
+        let text = |all: Vec<&Assignment>| all.into_iter().map(text).collect::<Vec<_>>();
+        let axes = text(axes);
+        let draw = values.draw.map(|number| Draw {
+            number,
+            values: text(drawn),
+        });
+        let slug = slug(&axes, values.draw);
         Self {
             settings,
             axes,
+            draw,
             slug,
         }
+    }
+
+    /// All that the sweep sets here: what its grid does, then what was drawn.
+    pub fn values(&self) -> impl Iterator<Item = &(String, String)> {
+        let drawn = self.draw.iter().flat_map(|draw| &draw.values);
+        self.axes.iter().chain(drawn)
     }
 
     /// The first 8 hexadecimal digits of the SHA-256 of the settings, so that two points share a
@@ -139,8 +160,7 @@ pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
         let first = *seen.entry(canonical(&point.settings)).or_insert(i);
         if first != i {
             let axes: Vec<String> = point
-                .axes
-                .iter()
+                .values()
                 .map(|(k, v)| format!("{k} = {v}"))
                 .collect();
             let message = format!(
@@ -155,13 +175,26 @@ pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
     faults
 }
 
-/// Lower-case letters, digits, `_`, `.` within, and `-` for everything else.
-fn slug(axes: &[(String, String)]) -> String {
+/// Lower-case letters, digits, `_`, `.` within, and `-` for everything else. What was drawn is known
+/// by its number.
+fn slug(axes: &[(String, String)], draw: Option<usize>) -> String {
+    let draw = draw.map(|number| format!("draw-{number}"));
+    match (slug_of_axes(axes), draw) {
+        (None, draw) => draw.unwrap_or_else(|| "base".to_owned()),
+        (Some(axes), None) => axes,
+        (Some(mut axes), Some(draw)) => {
+            axes.truncate(SLUG_CHARACTERS - draw.len() - 1);
+            format!("{}-{draw}", axes.trim_end_matches(['-', '.']))
+        }
+    }
+}
+
+fn slug_of_axes(axes: &[(String, String)]) -> Option<String> {
     // What others reported decides nothing, so it names nothing.
     let decides = |(key, _): &&(String, String)| !key.starts_with("evaluate.reported");
     let axes: Vec<&(String, String)> = axes.iter().filter(decides).collect();
     if axes.is_empty() {
-        return "base".into();
+        return None;
     }
     let mut slug = String::new();
     for (key, value) in axes {
@@ -181,5 +214,5 @@ fn slug(axes: &[(String, String)]) -> String {
         }
     }
     slug.truncate(SLUG_CHARACTERS);
-    slug.trim_matches(['-', '.']).to_owned()
+    Some(slug.trim_matches(['-', '.']).to_owned())
 }

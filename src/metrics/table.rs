@@ -49,6 +49,23 @@ pub fn write<'a, R: Serialize + Deserialize<'a>>(path: &Path, rows: &[R]) -> Res
     files::write(path, &to_bytes(rows, delimiter(path))?)
 }
 
+/// Writes a table whose columns are known only when it is made; every row has a cell for each.
+///
+/// # Errors
+/// See [`files::write`].
+pub fn write_cells(path: &Path, header: &[String], rows: &[Vec<String>]) -> Result<()> {
+    let mut builder = csv::WriterBuilder::new();
+    let mut writer = builder.delimiter(delimiter(path)).from_writer(vec![]);
+    let fail = |cause: &dyn std::fmt::Display| {
+        Error::run(format!("cannot write {}: {cause}", path.display()))
+    };
+    for row in [header].into_iter().chain(rows.iter().map(Vec::as_slice)) {
+        writer.write_record(row).map_err(|cause| fail(&cause))?;
+    }
+    let bytes = writer.into_inner().map_err(|cause| fail(&cause))?;
+    files::write(path, &bytes)
+}
+
 /// A table that grows row by row; each row is in the file before the next is made.
 #[derive(Debug)]
 pub struct Appender {

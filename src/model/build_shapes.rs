@@ -19,7 +19,7 @@ mod layers;
 #[path = "../config/shape.rs"]
 #[allow(dead_code, unreachable_pub)]
 mod shape;
-#[path = "../config/sweep.rs"]
+#[path = "../config/sweep/mod.rs"]
 #[allow(dead_code)]
 mod sweep;
 #[path = "../config/tree.rs"]
@@ -44,8 +44,8 @@ fn generate() -> Result<(), String> {
     let only = variable("ATTNLAB_SHAPES").filter(|path| !path.as_os_str().is_empty());
 
     directive("rerun-if-env-changed=ATTNLAB_SHAPES");
-    for file in ["compiled", "layers", "shape", "sweep", "tree"] {
-        directive(&format!("rerun-if-changed=src/config/{file}.rs"));
+    for file in ["compiled.rs", "layers.rs", "shape.rs", "sweep", "tree.rs"] {
+        directive(&format!("rerun-if-changed=src/config/{file}"));
     }
     directive("rerun-if-changed=src/model/build_shapes.rs");
     directive("rerun-if-changed=experiments");

@@ -29,7 +29,7 @@ use crate::stop::{Stop, Why};
 use directory::experiment_folder;
 use execute::{Failure, Outcome, execute, lock};
 use plan::Plan;
-use summary::{confidence, figures, groups};
+use summary::{confidence, draws, figures, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
@@ -82,6 +82,7 @@ pub fn run(
 ) -> Result<Report> {
     // Checkpoints that are refused are told when their stage is done.
     let plan = plan::make(experiment, options, &mut |_| {})?;
+    tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
     let failed = judge(&plan, outcome, options, stop)?;
     let report = finish(experiment, &options.results, progress, stop)?;
@@ -131,6 +132,28 @@ fn judge(
     }
 }
 
+/// Writes what is drawn at random before anything is run with it.
+fn tell_draws(
+    experiment: &Experiment,
+    results: &Path,
+    progress: &Progress,
+    stop: &Stop,
+) -> Result<()> {
+    if experiment.points.iter().all(|point| point.draw.is_none()) {
+        return Ok(());
+    }
+    let folder = experiment_folder(experiment, results);
+    let _lock = wait(&folder, progress, stop)?;
+    draws::write(experiment, &folder)
+}
+
+/// Two processes may finish runs of one experiment; they write its tables and figures one after the
+/// other.
+fn wait(folder: &Path, progress: &Progress, stop: &Stop) -> Result<lock::Lock> {
+    let waiting = |holder: &str| progress.say(&format!("waiting for {holder}, which draws"));
+    lock::wait(folder, stop, waiting)
+}
+
 /// Summarises and draws from the files of finished runs; no model, no data, no GPU.
 ///
 /// # Errors
@@ -154,11 +177,10 @@ pub fn finish(
             experiment.argument()
         )));
     }
-    // Two processes may finish runs of one experiment; they draw one after the other.
-    let waiting = |holder: &str| progress.say(&format!("waiting for {holder}, which draws"));
-    let _lock = lock::wait(&folder, stop, waiting)?;
+    let _lock = wait(&folder, progress, stop)?;
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
+    draws::write(experiment, &folder)?;
     // Explorations answer no questions.
     let (accuracies, groups) = match experiment.explores() {
         true => (vec![], vec![]),

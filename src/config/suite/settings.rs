@@ -8,7 +8,8 @@ use serde_json::json;
 use super::file::{Source, problem};
 use crate::config::merged::Merged;
 use crate::config::overrides::Override;
-use crate::config::{axis_keys, name, resolve, sweep, tree, wording};
+use crate::config::sweep::{self, RANDOM};
+use crate::config::{name, resolve, tree, wording};
 use crate::error::{Problem, Result};
 
 /// A member as its file has it, to see what it has a place for.
@@ -18,7 +19,7 @@ pub(super) struct Plain {
     /// The settings of each point, and the figures. A stage of no epochs is not there: nothing from
     /// outside trains what the file leaves untrained.
     trees: Vec<serde_json::Value>,
-    /// The names of the axes of its sweep, `_` among them, and the keys that they set.
+    /// The names of the axes of its sweep, `_` and `random` among them, and the keys that they set.
     axes: Vec<String>,
     swept: Vec<String>,
 }
@@ -50,14 +51,17 @@ impl Plain {
             name: name(path),
             trees,
             axes,
-            swept: axis_keys(&merged.root),
+            swept: sweep::keys(&merged.root)
+                .into_iter()
+                .map(|one| one.key)
+                .collect(),
         })
     }
 
-    /// Whether it has the table that a key stands in, or the axis that it is.
+    /// Whether it has the table that a key stands in, or the axis that it is or is about.
     fn takes(&self, key: &[String]) -> bool {
         match key {
-            [sweep, axis] if sweep == "sweep" => self.axes.contains(axis),
+            [sweep, axis, ..] if sweep == "sweep" => self.axes.contains(axis),
             [table @ .., _] => self.has(table),
             [] => false,
         }
@@ -120,7 +124,7 @@ pub(super) fn receivers(
     };
     let mut found = takers(&setting.key);
     let axis = match &setting.key[..] {
-        [_, axis] if setting.is_axis() && axis != "_" => Some(tree::split(axis)),
+        [_, axis] if setting.is_axis() && axis != "_" && axis != RANDOM => Some(tree::split(axis)),
         _ => None,
     };
     if let (true, Some(key)) = (found.is_empty(), &axis) {

@@ -11,7 +11,7 @@ use crate::config::load_with;
 use crate::config::origins::origins_with;
 use crate::error::{Error, Problem};
 
-static VALUES: [&str; 22] = [
+static VALUES: [&str; 25] = [
     "0",
     "1",
     "-1",
@@ -34,9 +34,12 @@ static VALUES: [&str; 22] = [
     "[{ \"model.layers\" = 1 }]",
     "\"\\u0000\"",
     "{ a.b.c = 1 }",
+    "{ integers = [1, 3] }",
+    "{ choice = [1, 2] }",
+    "{ draws = 2, \"model.dropout\" = { uniform = [0.0, 0.5] } }",
 ];
 
-static KEYS: [&str; 16] = [
+static KEYS: [&str; 19] = [
     "base",
     "seeds",
     "figures",
@@ -47,6 +50,9 @@ static KEYS: [&str; 16] = [
     "evaluate",
     "figures.a",
     "sweep._",
+    "sweep.random",
+    "sweep.random.draws",
+    "sweep.random.\"pretrain.epochs\"",
     "sweep.\"model.layers\"",
     "model.attention",
     "pretrain.optimiser.betas",

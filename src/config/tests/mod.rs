@@ -10,6 +10,7 @@ mod identity;
 mod layering;
 mod order;
 mod origins;
+mod random;
 mod repository;
 mod rules;
 mod suites;

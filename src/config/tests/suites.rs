@@ -124,6 +124,34 @@ fn set_and_variables_go_on_top_of_the_profile() {
 }
 
 #[test]
+fn a_search_goes_to_the_members_that_have_one() {
+    let search = "[sweep.random]\ndraws = 5\n'finetune.epochs' = { integers = [5, 15] }\n";
+    let scratch = scratch(SUITE);
+    std::fs::write(
+        scratch.path("experiments/both.toml"),
+        format!("{VALID}\n{search}"),
+    )
+    .unwrap();
+    let short = SUITE.replacen(
+        "\"finetune.epochs\" = 1",
+        "\"sweep.random\" = { draws = 2, \"finetune.epochs\" = { integers = [5, 7] } }",
+        1,
+    );
+    std::fs::write(scratch.path("experiments/suite.toml"), short).unwrap();
+    let full = load(&scratch, None, &[]).unwrap();
+    assert_eq!(epochs(&full), ["3+11 3+7 3+5 3+9", "0+2", "0+2 30+2"]);
+    let short = load(&scratch, Some("short"), &[]).unwrap();
+    assert_eq!(epochs(&short), ["1+6 1+5", "0+2", "0+2 2+2"]);
+    let three = load(&scratch, Some("short"), &["sweep.random.seed=1"]).unwrap();
+    assert_eq!(epochs(&three), ["1+5 1+7", "0+2", "0+2 2+2"]);
+    let fixed = scratch.error(load(&scratch, None, &["finetune.epochs=1"]));
+    assert!(
+        fixed.starts_with("error: --set finetune.epochs: the sweep of the file sets `finetune.epochs`"),
+        "{fixed}"
+    );
+}
+
+#[test]
 fn each_mistake_in_a_suite_has_its_text() {
     let cases = [
         (

@@ -19,6 +19,9 @@ use crate::plot::{
 /// Documents in a figure of corruption examples, where the file does not say.
 const EXAMPLES: usize = 4;
 
+/// Of more different numbers of epochs only the least and the most are named.
+const MOST_NAMED: usize = 4;
+
 /// Draws every figure of an experiment into `folder/figures`; those that have nothing to show are
 /// left out, with the reason.
 ///
@@ -235,9 +238,13 @@ pub(super) fn origin(experiment: &Experiment) -> String {
         let settings = points.filter_map(|point| point.settings.training());
         let all: BTreeSet<usize> = settings.map(epochs).collect();
         let words: Vec<String> = all.iter().map(usize::to_string).collect();
+        let words = match &words[..] {
+            [least, .., most] if words.len() > MOST_NAMED => format!("{least} to {most}"),
+            words => words.join(" or "),
+        };
         let plural = if all.last() == Some(&1) { "" } else { "s" };
         let any = all.last().is_some_and(|&most| most > 0);
-        any.then(|| format!("{stage} {} epoch{plural}", words.join(" or ")))
+        any.then(|| format!("{stage} {words} epoch{plural}"))
     };
     let stages = [
         trained("pretrain", &pretrain),

@@ -2,6 +2,7 @@
 
 pub(in crate::pipeline) mod confidence;
 mod costs;
+pub(in crate::pipeline) mod draws;
 mod exploration;
 pub(in crate::pipeline) mod figures;
 pub(in crate::pipeline) mod groups;
@@ -19,7 +20,8 @@ use crate::pipeline::directory::RunDirectory;
 
 /// What each point is called where people read it.
 ///
-/// The `labels` of the file; else the point's sweep values; else the name of the experiment.
+/// The `labels` of the file; else the values of the point's axes and the number of its draw; else the
+/// name of the experiment.
 pub fn labels(experiment: &Experiment) -> Vec<String> {
     if !experiment.labels.is_empty() {
         return experiment.labels.clone();
@@ -31,15 +33,14 @@ pub fn labels(experiment: &Experiment) -> Vec<String> {
         .unwrap_or_default()
         .replace(['_', '-'], " ");
     let label = |point: &Point| {
-        let axes: Vec<String> = point
-            .axes
-            .iter()
-            .map(|(key, value)| format!("{key} = {value}"))
-            .collect();
-        if axes.is_empty() {
+        let axes = point.axes.iter();
+        let axes = axes.map(|(key, value)| format!("{key} = {value}"));
+        let draw = point.draw.iter().map(|draw| format!("draw {}", draw.number));
+        let parts: Vec<String> = axes.chain(draw).collect();
+        if parts.is_empty() {
             name.clone()
         } else {
-            axes.join(", ")
+            parts.join(", ")
         }
     };
     experiment.points.iter().map(label).collect()

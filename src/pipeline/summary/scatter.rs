@@ -83,18 +83,18 @@ pub(super) fn gather(
         caption,
         horizontal: words.to_owned(),
         // Where one number is all that the sweep sets, the axis says which is which.
-        named: experiment
-            .points
-            .iter()
-            .any(|p| p.axes.len() != 1 || p.axes[0].0 != x)
-            || !experiment.labels.is_empty(),
+        named: !experiment.labels.is_empty()
+            || experiment.points.iter().any(|point| {
+                let mut others = point.values().filter(|(key, _)| key != x);
+                others.next().is_some() || swept(point, x).is_none()
+            }),
         spots,
     })?))
 }
 
 /// What the sweep sets a key to at this point, where that is a number.
 fn swept(point: &Point, key: &str) -> Option<f64> {
-    let (_, value) = point.axes.iter().find(|(name, _)| name == key)?;
+    let (_, value) = point.values().find(|(name, _)| name == key)?;
     value
         .replace('_', "")
         .parse()

@@ -9,6 +9,7 @@ mod failures;
 mod help;
 mod plan;
 mod progress;
+mod random;
 mod repeat;
 mod report;
 mod run;

@@ -5,14 +5,22 @@
 //! "model.attention.kind" = ["vanilla", "rope"]                        # a grid axis
 //! _ = [{ "pretrain.epochs" = 100, "pretrain.learning_rate" = 3e-3 },   # zipped: set together
 //!      { "pretrain.epochs" = 650, "pretrain.learning_rate" = 6e-3 }]
+//! random = { draws = 3, "model.dropout" = { uniform = [0.0, 0.3] } }   # drawn: see `random`
 //! ```
-//! The points are the cartesian product, here 4. Axes go in the alphabetical order of their keys
-//! (the order in which figment keeps a table), the zipped one last; the last axis varies fastest.
+//! The points are the cartesian product, here 12. Axes go in the alphabetical order of their keys
+//! (the order in which figment keeps a table), then the zipped one, then the draws; the last axis
+//! varies fastest.
+
+mod distribution;
+mod random;
 
 use figment::value::Value;
 
 use super::layers::Fault;
 use super::tree;
+
+pub(crate) use distribution::NAMES as DISTRIBUTIONS;
+pub(crate) use random::{RANDOM, SETTINGS as RANDOM_SETTINGS};
 
 /// Above this many points a sweep is taken for a mistake.
 pub(crate) const MOST_POINTS: usize = 10_000;
@@ -20,13 +28,18 @@ pub(crate) const MOST_POINTS: usize = 10_000;
 /// The keys of an experiment file that belong to the whole experiment, never to one point.
 pub(crate) const FRAME_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", "sweep"];
 
+/// The name of the axis whose elements set several keys.
+const ZIPPED: &str = "_";
+
 const ZIPPED_HELP: &str = "write _ = [{ \"pretrain.epochs\" = 100 }, …]";
 
 /// What one point sets: its place in the sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(crate) struct PointValues {
-    /// Axes in order; a zipped axis is there with each of its keys.
+    /// Axes in order; a zipped axis is there with each of its keys, and so is a draw, the last.
     pub(crate) values: Vec<Assignment>,
+    /// Which draw it is, from 1.
+    pub(crate) draw: Option<usize>,
 }
 
 /// One key of one point.
@@ -40,6 +53,30 @@ pub(crate) struct Assignment {
     pub(crate) written: Vec<String>,
 }
 
+impl Assignment {
+    /// Whether it was drawn.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.written[0] == RANDOM
+    }
+
+    /// Where its key stands, below `sweep`.
+    pub(crate) fn key_written(&self) -> &[String] {
+        match self.written[0].as_str() {
+            RANDOM => &self.written[..2],
+            ZIPPED => &self.written[..3],
+            _ => &self.written[..1],
+        }
+    }
+
+    /// Where its axis stands, below `sweep`; each key that is drawn counts as an axis.
+    pub(crate) fn axis_written(&self) -> &[String] {
+        match self.is_drawn() {
+            true => &self.written[..2],
+            false => &self.written[..1],
+        }
+    }
+}
+
 impl PointValues {
     /// The configuration at this point.
     pub(crate) fn apply(&self, root: &Value) -> Value {
@@ -51,26 +88,50 @@ impl PointValues {
     }
 }
 
-/// The points of a merged configuration, and everything that is wrong with its axes. There is
-/// always a point: an empty one without a `[sweep]`; an axis that is wrong is left out, and of too
-/// many points only the first is there.
-pub(crate) fn points(root: &Value) -> (Vec<PointValues>, Vec<Fault>) {
+/// A sweep laid out, with everything that is wrong with its axes.
+#[derive(Default)]
+pub(crate) struct Sweep {
+    /// There is always one: an empty one without a `[sweep]`; an axis that is wrong is left out, and
+    /// of too many points only the first is there.
+    pub(crate) points: Vec<PointValues>,
+    /// For each key that is drawn: the points of the grid with the key at an end of what it is drawn
+    /// from, or at one of its choices. They are no points of the sweep.
+    pub(crate) extremes: Vec<(String, Vec<PointValues>)>,
+    /// What is wrong.
+    pub(crate) faults: Vec<Fault>,
+}
+
+/// The sweep of a merged configuration.
+pub(crate) fn lay_out(root: &Value) -> Sweep {
+    let one_point = |faults| Sweep {
+        points: vec![PointValues::default()],
+        faults,
+        ..Sweep::default()
+    };
     let Some(sweep) = tree::get(root, &["sweep".to_owned()]) else {
-        return (vec![PointValues::default()], Vec::new());
+        return one_point(vec![]);
     };
     let Some(table) = sweep.as_dict() else {
         let text = tree::text(sweep);
         let message = format!("`sweep` must be a table of lists, but is {text}");
-        let fault = Fault::at_key(&["sweep"], message);
-        return (vec![PointValues::default()], vec![fault]);
+        return one_point(vec![Fault::at_key(&["sweep"], message)]);
     };
     let (mut axes, mut faults) = (Vec::new(), Vec::new());
-    let (zipped, grid): (Vec<_>, Vec<_>) = table.iter().partition(|(key, _)| *key == "_");
+    let (zipped, grid): (Vec<_>, Vec<_>) = table.iter().partition(|(key, _)| *key == ZIPPED);
     for (key, value) in grid.into_iter().chain(zipped) {
+        if key == RANDOM {
+            continue;
+        }
         match axis(key, value) {
             Ok(axis) => axes.push(axis),
             Err(fault) => faults.push(fault),
         }
+    }
+    let (search, wrong) = table.get(RANDOM).map(random::read).unwrap_or_default();
+    faults.extend(wrong);
+    let is_search = !search.draws.is_empty();
+    if is_search {
+        axes.push(search.draws);
     }
     faults.extend(overlaps(&axes));
     let number = (axes.iter()).try_fold(1usize, |n, axis| n.checked_mul(axis.len()));
@@ -79,15 +140,64 @@ pub(crate) fn points(root: &Value) -> (Vec<PointValues>, Vec<Fault>) {
         faults.push(Fault::at_key(&["sweep"], message));
         axes.iter_mut().for_each(|axis| axis.truncate(1));
     }
-    (product(&axes), faults)
+    let grid = &axes[..axes.len() - usize::from(is_search)];
+    let extreme = |(key, axis): (String, Axis)| (key, product(&[grid, &[axis]].concat()));
+    Sweep {
+        extremes: search.extremes.into_iter().map(extreme).collect(),
+        points: product(&axes),
+        faults,
+    }
 }
 
-/// The elements of one axis; each sets one key, or several if zipped.
-type Axis = Vec<Vec<Assignment>>;
+/// A key that the sweep sets, or means to.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Swept {
+    /// Such as `pretrain.epochs`.
+    pub(crate) key: String,
+    /// Where its axis, or what it is drawn from, stands in the configuration.
+    pub(crate) written: Vec<String>,
+    /// What `--set` takes to give it other values.
+    pub(crate) set: String,
+}
+
+/// Every key that the sweep sets, in alphabetical order and each once, whatever else is wrong.
+pub(crate) fn keys(root: &Value) -> Vec<Swept> {
+    let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
+    let mut found = Vec::new();
+    for (name, value) in sweep.into_iter().flatten() {
+        let axis = ["sweep".to_owned(), name.clone()];
+        let swept = |key: &String, written: &[String]| Swept {
+            key: key.clone(),
+            written: written.to_owned(),
+            set: format!("sweep.{key}=[…]"),
+        };
+        match name.as_str() {
+            RANDOM => found.extend(random::keys(value)),
+            ZIPPED => {
+                let elements = value.as_array().into_iter().flatten();
+                let tables = elements.filter_map(Value::as_dict);
+                found.extend(tables.flat_map(|table| table.keys().map(|key| swept(key, &axis))));
+            }
+            _ => found.push(swept(name, &axis)),
+        }
+    }
+    // Stable: of a key that is written twice, an axis of its own goes first.
+    found.sort_by(|a, b| a.key.cmp(&b.key));
+    found.dedup_by(|later, first| later.key == first.key);
+    found
+}
+
+/// The elements of one axis; each sets one key, or several if zipped or drawn.
+type Axis = Vec<PointValues>;
+
+/// An element of an axis that is not drawn.
+fn element(values: Vec<Assignment>) -> PointValues {
+    PointValues { values, draw: None }
+}
 
 fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
     let here = |message: String| Fault::at_key(&["sweep", key], message);
-    let name = if key == "_" {
+    let name = if key == ZIPPED {
         "sweep._".to_owned()
     } else {
         format!("sweep.\"{key}\"")
@@ -100,7 +210,7 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
         return Err(
             match value.as_dict().and_then(|inner| inner.keys().next()) {
                 Some(inner) => fault.help(format!("quote the whole key: \"{key}.{inner}\" = […]")),
-                None if key == "_" => fault.help(ZIPPED_HELP),
+                None if key == ZIPPED => fault.help(ZIPPED_HELP),
                 None => fault.help(format!("write [{}]", tree::text(value))),
             },
         );
@@ -109,15 +219,15 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
         let help = "give at least one value, or remove the axis";
         return Err(here(format!("`{name}` has no values")).help(help));
     }
-    if key != "_" {
+    if key != ZIPPED {
         settable(key).map_err(here)?;
         let written = |i: usize| vec![key.to_owned(), i.to_string()];
         let one = |(i, value): (usize, &Value)| {
-            vec![Assignment {
+            element(vec![Assignment {
                 key: key.to_owned(),
                 value: value.clone(),
                 written: written(i),
-            }]
+            }])
         };
         return Ok(items.iter().enumerate().map(one).collect());
     }
@@ -127,11 +237,11 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
             let message = format!("element {} of `sweep._` must be a table of settings", i + 1);
             return Err(here(message).help(ZIPPED_HELP));
         };
-        let mut element = Vec::new();
+        let mut values = Vec::new();
         for (key, value) in table {
             settable(key).map_err(here)?;
-            let written = vec!["_".to_owned(), i.to_string(), key.clone()];
-            element.push(Assignment {
+            let written = vec![ZIPPED.to_owned(), i.to_string(), key.clone()];
+            values.push(Assignment {
                 key: key.clone(),
                 value: value.clone(),
                 written,
@@ -139,7 +249,7 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
         }
         if axis
             .first()
-            .is_some_and(|first| !same_keys(first, &element))
+            .is_some_and(|first| !same_keys(&first.values, &values))
         {
             let message = format!(
                 "element {} of `sweep._` does not set the same keys as element 1",
@@ -147,7 +257,7 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
             );
             return Err(here(message));
         }
-        axis.push(element);
+        axis.push(element(values));
     }
     Ok(axis)
 }
@@ -176,18 +286,21 @@ fn overlaps(axes: &[Axis]) -> Vec<Fault> {
     let keys: Vec<&Assignment> = axes
         .iter()
         .filter_map(|axis| axis.first())
-        .flatten()
+        .flat_map(|element| &element.values)
         .collect();
     let mut faults = Vec::new();
     for (i, one) in keys.iter().enumerate() {
         for other in &keys[i + 1..] {
             if overlap(&one.key, &other.key) {
                 let (a, b) = (&one.key, &other.key);
-                let message = match a == b {
-                    true => format!("the sweep sets `{a}` on two axes"),
-                    false => format!("the sweep sets `{a}` and `{b}`, which overlap"),
+                let message = match (a == b, other.is_drawn()) {
+                    (true, false) => format!("the sweep sets `{a}` on two axes"),
+                    (true, true) => format!("the sweep sets `{a}` on an axis, and draws it too"),
+                    (false, _) => format!("the sweep sets `{a}` and `{b}`, which overlap"),
                 };
-                faults.push(Fault::at_key(&["sweep", &other.written[0]], message));
+                let mut place = vec!["sweep"];
+                place.extend(other.axis_written().iter().map(String::as_str));
+                faults.push(Fault::at_key(&place, message));
             }
         }
     }
@@ -207,8 +320,14 @@ pub(crate) fn overlap(a: &str, b: &str) -> bool {
 fn product(axes: &[Axis]) -> Vec<PointValues> {
     let start = vec![PointValues::default()];
     axes.iter().fold(start, |points, axis| {
-        let extend = |point: &PointValues, element: &[Assignment]| PointValues {
-            values: point.values.iter().chain(element).cloned().collect(),
+        let extend = |point: &PointValues, element: &PointValues| PointValues {
+            values: point
+                .values
+                .iter()
+                .chain(&element.values)
+                .cloned()
+                .collect(),
+            draw: point.draw.or(element.draw),
         };
         points
             .iter()

@@ -1,0 +1,171 @@
+//! What a random search draws a value from. Shared with the build script.
+//!
+//! A drawn value is a function of 64 random bits, and these of a seed, the number of the draw and
+//! the key. Nothing of it is the platform's: logarithms are those of the `libm` crate, and values
+//! are rounded to [`DIGITS`] digits, so that the number in a file is the number that was used.
+
+use figment::value::{Num, Value};
+use sha2::{Digest as _, Sha256};
+
+use super::tree;
+
+/// Significant digits of a drawn number that need not be whole.
+const DIGITS: usize = 6;
+
+/// The distributions by their names in a file.
+pub(crate) const NAMES: [&str; 4] = ["uniform", "log_uniform", "integers", "choice"];
+
+/// Where values of one key come from.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Distribution {
+    /// Any number from the first to the second, all alike.
+    Uniform(f64, f64),
+    /// Any number from the first to the second, both above 0; all factors alike.
+    LogUniform(f64, f64),
+    /// Any whole number from the first to the second, both included, all alike.
+    Integers(i64, i64),
+    /// Any of these, all alike.
+    Choice(Vec<Value>),
+}
+
+/// What is wrong with a distribution, and what to do about it.
+pub(super) type Wrong = (String, Option<String>);
+
+impl Distribution {
+    /// The distribution `name`, one of [`NAMES`], of `key` as a file gives it.
+    pub(super) fn read(key: &str, name: &str, given: &Value) -> Result<Self, Wrong> {
+        let text = tree::text(given);
+        if name == "choice" {
+            return choice(key, given);
+        }
+        let ends = given.as_array().and_then(|ends| match ends {
+            [Value::Num(_, low), Value::Num(_, high)] => Some((low, high)),
+            _ => None,
+        });
+        let Some((low, high)) = ends else {
+            let message = format!(
+                "`{name}` of `{key}` must be a list of two numbers, the least and the greatest, \
+                 but is {text}"
+            );
+            return Err((message, Some(format!("write {{ {name} = [1, 5] }}"))));
+        };
+        if name == "integers" {
+            let (Some(low), Some(high)) = (whole(low), whole(high)) else {
+                let message = format!("`integers` of `{key}` must be whole numbers, but is {text}");
+                let help = "write uniform or log_uniform for numbers that are not whole";
+                return Err((message, Some(help.to_owned())));
+            };
+            ascending(key, name, low < high, &text)?;
+            return Ok(Self::Integers(low, high));
+        }
+        let [low, high] = [low, high].map(float);
+        if !(low.is_finite() && high.is_finite()) {
+            let message = format!("`{name}` of `{key}` must have finite ends, but is {text}");
+            return Err((message, None));
+        }
+        ascending(key, name, low < high, &text)?;
+        if name == "uniform" {
+            return Ok(Self::Uniform(low, high));
+        }
+        if low <= 0.0 {
+            let message = format!("`log_uniform` of `{key}` must be above 0, but is {text}");
+            let help = "write uniform, or a least number above 0";
+            return Err((message, Some(help.to_owned())));
+        }
+        Ok(Self::LogUniform(low, high))
+    }
+
+    /// The value that random bits stand for; of a choice also its place in the list.
+    pub(super) fn value(&self, bits: u64) -> (Value, Option<usize>) {
+        match self {
+            Self::Uniform(low, high) => {
+                let part = fraction(bits);
+                // Not `low + part * (high - low)`: that may be infinite.
+                let value = low * (1.0 - part) + high * part;
+                (Value::from(rounded(value).clamp(*low, *high)), None)
+            }
+            Self::LogUniform(low, high) => {
+                let (start, end) = (libm::log(*low), libm::log(*high));
+                let value = libm::exp(start + fraction(bits) * (end - start));
+                (Value::from(rounded(value).clamp(*low, *high)), None)
+            }
+            Self::Integers(low, high) => {
+                let number = (i128::from(*high) - i128::from(*low) + 1) as u128;
+                let value = i128::from(*low) + below(bits, number) as i128;
+                let value = i64::try_from(value).expect("it is between two of that type");
+                (Value::from(value), None)
+            }
+            Self::Choice(values) => {
+                let at = below(bits, values.len() as u128) as usize;
+                (values[at].clone(), Some(at))
+            }
+        }
+    }
+
+    /// The least and the greatest value, or all that can be chosen.
+    pub(super) fn extremes(&self) -> Vec<Value> {
+        match self {
+            Self::Uniform(low, high) | Self::LogUniform(low, high) => {
+                vec![Value::from(*low), Value::from(*high)]
+            }
+            Self::Integers(low, high) => vec![Value::from(*low), Value::from(*high)],
+            Self::Choice(values) => values.clone(),
+        }
+    }
+}
+
+fn choice(key: &str, given: &Value) -> Result<Distribution, Wrong> {
+    let Some(values) = given.as_array().filter(|values| !values.is_empty()) else {
+        let text = tree::text(given);
+        let message = format!("`choice` of `{key}` must be a list of values, but is {text}");
+        return Err((message, Some("write { choice = [1, 2] }".to_owned())));
+    };
+    let repeats = |(at, value): &(usize, &Value)| values[..*at].contains(value);
+    if let Some((_, twice)) = values.iter().enumerate().find(repeats) {
+        let message = format!("`choice` of `{key}` has {} twice", tree::text(twice));
+        return Err((message, None));
+    }
+    Ok(Distribution::Choice(values.to_vec()))
+}
+
+fn ascending(key: &str, name: &str, holds: bool, text: &str) -> Result<(), Wrong> {
+    if holds {
+        return Ok(());
+    }
+    let message = format!("`{name}` of `{key}` must go from less to more, but is {text}");
+    let help = "to give a single value, set the key itself";
+    Err((message, Some(help.to_owned())))
+}
+
+fn whole(number: &Num) -> Option<i64> {
+    i64::try_from(number.to_i128()?).ok()
+}
+
+/// The number as a float, however it was written.
+fn float(number: &Num) -> f64 {
+    let whole = number.to_i128().map(|n| n as f64);
+    whole.or(number.to_f64()).unwrap_or(f64::NAN)
+}
+
+/// 64 random bits that belong to a seed, the number of a draw and a key: they are the same whatever
+/// else is drawn, and unrelated to those of other seeds, draws and keys.
+pub(super) fn bits(seed: u64, draw: u64, key: &str) -> u64 {
+    let [seed, draw] = [seed, draw].map(u64::to_le_bytes);
+    let digest = Sha256::digest([&seed[..], &draw, key.as_bytes()].concat());
+    u64::from_le_bytes(std::array::from_fn(|at| digest[at]))
+}
+
+/// At least 0 and below 1, in steps of 2^-53.
+fn fraction(bits: u64) -> f64 {
+    (bits >> 11) as f64 / (1u64 << 53) as f64
+}
+
+/// At least 0 and below `number`, which is at most 2^64.
+fn below(bits: u64, number: u128) -> u128 {
+    (u128::from(bits) * number) >> 64
+}
+
+fn rounded(value: f64) -> f64 {
+    let text = format!("{value:.*e}", DIGITS - 1);
+    text.parse().expect("a number as text is a number")
+}

@@ -1,0 +1,221 @@
+//! `[sweep.random]`: points drawn at random. Shared with the build script.
+//!
+//! ```toml
+//! [sweep.random]
+//! draws = 12
+//! seed  = 1                                                      # 0 if it is left out
+//! "pretrain.learning_rate" = { log_uniform = [1e-4, 1e-2] }
+//! "model.dropout"          = { uniform = [0.0, 0.3] }
+//! "finetune.epochs"        = { integers = [5, 15] }              # 5 and 15 included
+//! "model.attention.kind"   = { choice = ["vanilla", "rope"] }
+//! ```
+//! Each draw sets every key. What a key is set to depends on the seed, the number of the draw and
+//! the key alone: more draws, or other keys beside it, change nothing that was drawn before.
+
+use std::collections::BTreeSet;
+
+use figment::value::{Dict, Value};
+
+use super::distribution::{self, Distribution, NAMES};
+use super::{Assignment, Axis, Fault, MOST_POINTS, PointValues, Swept, settable, tree};
+
+/// The name of the table in `[sweep]`.
+pub(crate) const RANDOM: &str = "random";
+
+/// The names in the table that are no keys to draw.
+pub(crate) const SETTINGS: [&str; 2] = ["draws", "seed"];
+
+const EXAMPLE: &str = "\"pretrain.learning_rate\" = { log_uniform = [1e-4, 1e-2] }";
+
+/// Seeds from here on are not exact in a reader that takes numbers for floats.
+const SEED_LIMIT: u64 = 1 << 53;
+
+/// A table that was read. Without a key there is nothing to draw, and no draw.
+#[derive(Default)]
+pub(super) struct Search {
+    /// Every draw with its number; one that repeats an earlier one is left out.
+    pub(super) draws: Axis,
+    /// The first draw with one key at an extreme, for each key and each of its extremes.
+    pub(super) extremes: Vec<(String, Axis)>,
+}
+
+/// Reads the table. A key that is wrong is left out.
+pub(super) fn read(table: &Value) -> (Search, Vec<Fault>) {
+    let here = |message: &str| Fault::at_key(&["sweep", RANDOM], message.to_owned());
+    let Some(table) = table.as_dict() else {
+        let message = format!(
+            "`sweep.random` must be a table, but is {}",
+            tree::text(table)
+        );
+        let help = format!("write [sweep.random], then draws = 8 and {EXAMPLE}");
+        return (Search::default(), vec![here(&message).help(help)]);
+    };
+    let mut faults = Vec::new();
+    let mut number = |name: &str, least: u64, most: u64, absent: Option<u64>| {
+        let given = table.get(name).map(|value| (value, whole(value)));
+        match (given, absent) {
+            (Some((_, Some(n))), _) if (least..=most).contains(&n) => n,
+            (Some((value, _)), _) => {
+                let text = tree::text(value);
+                let key = format!("sweep.random.{name}");
+                let message =
+                    format!("`{key}` must be a whole number from {least} to {most}, but is {text}");
+                faults.push(Fault::at_key(&["sweep", RANDOM, name], message));
+                least
+            }
+            (None, Some(absent)) => absent,
+            (None, None) => {
+                let fault = here(&format!("`sweep.random` has no `{name}`"));
+                faults.push(fault.help(format!("say how many, such as {name} = 8")));
+                least
+            }
+        }
+    };
+    let draws = number("draws", 1, MOST_POINTS as u64, None);
+    let seed = number("seed", 0, SEED_LIMIT - 1, Some(0));
+    let given = drawn(table).count();
+    if given == 0 {
+        let fault = here("`sweep.random` draws nothing");
+        faults.push(fault.help(format!("give it a key, such as {EXAMPLE}")));
+    }
+    let mut keys = Vec::new();
+    for (key, value) in drawn(table) {
+        match key_of(key, value) {
+            Ok(read) => keys.push(read),
+            Err(fault) => faults.push(fault),
+        }
+    }
+    if keys.is_empty() {
+        return (Search::default(), faults);
+    }
+    let draw = |number: u64| -> Vec<Assignment> {
+        let drawn = keys.iter().map(|key| key.draw(seed, number));
+        drawn.collect()
+    };
+    let mut seen = BTreeSet::new();
+    let mut is_new = |values: &[Assignment]| {
+        let values: Vec<Value> = values.iter().map(|one| one.value.clone()).collect();
+        seen.insert(tree::text(&Value::from(values)))
+    };
+    let numbered = (1..=draws).map(|number| PointValues {
+        values: draw(number),
+        draw: Some(number as usize),
+    });
+    let search = Search {
+        draws: numbered.filter(|one| is_new(&one.values)).collect(),
+        extremes: (keys.iter().enumerate())
+            .map(|(at, key)| (key.name.to_owned(), key.extremes(at, &draw(1))))
+            .collect(),
+    };
+    (search, faults)
+}
+
+/// The keys that a table draws or means to.
+pub(super) fn keys(table: &Value) -> Vec<Swept> {
+    let swept = |(key, value): (&String, &Value)| {
+        let name = value.as_dict().and_then(|one| one.keys().next());
+        let name = name.map_or("choice", String::as_str);
+        Swept {
+            key: key.clone(),
+            written: vec!["sweep".to_owned(), RANDOM.to_owned(), key.clone()],
+            set: format!("sweep.random.{key}.{name}=[…]"),
+        }
+    };
+    let table = table.as_dict();
+    table.into_iter().flat_map(drawn).map(swept).collect()
+}
+
+fn drawn(table: &Dict) -> impl Iterator<Item = (&String, &Value)> {
+    (table.iter()).filter(|(key, _)| !SETTINGS.contains(&key.as_str()))
+}
+
+/// A whole number of at least 0.
+fn whole(value: &Value) -> Option<u64> {
+    u64::try_from(value.to_i128()?).ok()
+}
+
+/// A key, and what it is drawn from.
+struct Key<'a> {
+    name: &'a str,
+    /// The name of the distribution.
+    kind: &'a str,
+    distribution: Distribution,
+}
+
+/// Reads `KEY = { DISTRIBUTION = … }`.
+fn key_of<'a>(key: &'a str, value: &'a Value) -> Result<Key<'a>, Fault> {
+    let here = |message: String| Fault::at_key(&["sweep", RANDOM, key], message);
+    let name = format!("sweep.random.\"{key}\"");
+    settable(key).map_err(here)?;
+    let Some(table) = value.as_dict() else {
+        let text = tree::text(value);
+        let fault = here(format!(
+            "`{name}` must say what to draw from, but is {text}"
+        ));
+        let help = match value {
+            Value::Array(..) => format!("write {{ choice = {text} }}"),
+            _ => format!("write, for example, {EXAMPLE}"),
+        };
+        return Err(fault.help(help));
+    };
+    let known = "write uniform, log_uniform, integers or choice";
+    let unknown = (table.iter()).find(|(kind, _)| !NAMES.contains(&kind.as_str()));
+    if let Some((kind, given)) = unknown {
+        let fault = here(format!("`{name}` cannot be drawn from `{kind}`"));
+        return Err(match given.as_dict() {
+            Some(_) => fault.help(format!("quote the whole key: \"{key}.{kind}\" = {{ … }}")),
+            None => fault.help(known),
+        });
+    }
+    let [(kind, given)] = table.iter().collect::<Vec<_>>()[..] else {
+        let kinds: Vec<&str> = table.keys().map(String::as_str).collect();
+        let (message, help) = match kinds.is_empty() {
+            true => (format!("`{name}` does not say what to draw from"), known),
+            false => (
+                format!("`{name}` has several distributions: {}", kinds.join(", ")),
+                "keep one; what a base file says of a key is merged with what its own says",
+            ),
+        };
+        return Err(here(message).help(help));
+    };
+    let distribution = Distribution::read(key, kind, given).map_err(|(message, help)| {
+        let fault = Fault::at_key(&["sweep", RANDOM, key, kind], message);
+        Fault { help, ..fault }
+    })?;
+    Ok(Key {
+        name: key,
+        kind,
+        distribution,
+    })
+}
+
+impl Key<'_> {
+    fn assignment(&self, value: Value, element: Option<usize>) -> Assignment {
+        let mut written = vec![RANDOM.to_owned(), self.name.to_owned()];
+        if let Some(element) = element {
+            written.extend([self.kind.to_owned(), element.to_string()]);
+        }
+        Assignment {
+            key: self.name.to_owned(),
+            value,
+            written,
+        }
+    }
+
+    fn draw(&self, seed: u64, number: u64) -> Assignment {
+        let bits = distribution::bits(seed, number, self.name);
+        let (value, element) = self.distribution.value(bits);
+        self.assignment(value, element)
+    }
+
+    /// A draw in which this key, its number `at`, has each of its extremes.
+    fn extremes(&self, at: usize, draw: &[Assignment]) -> Axis {
+        let with = |(element, value): (usize, Value)| {
+            let mut values = draw.to_vec();
+            values[at] = self.assignment(value, Some(element));
+            super::element(values)
+        };
+        let extremes = self.distribution.extremes().into_iter().enumerate();
+        extremes.map(with).collect()
+    }
+}
