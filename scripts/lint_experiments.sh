@@ -40,4 +40,5 @@ must_be_refused() {
 must_be_refused 'finetune.epoch = 3' "'epoch' was unexpected"
 must_be_refused 'finetune.epochs = "3"' 'not of type "integer"'
 must_be_refused 'sweep."pretrain.epochs" = 3' 'not of type "array"'
+must_be_refused 'sweep.random."pretrain.epochs".integer = [1, 3]' "'integer' was unexpected"
 must_be_refused 'figures.a.kind = "accuracy"' 'not one of'

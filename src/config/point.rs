@@ -159,10 +159,7 @@ pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
     for (i, point) in points.iter().enumerate() {
         let first = *seen.entry(canonical(&point.settings)).or_insert(i);
         if first != i {
-            let axes: Vec<String> = point
-                .values()
-                .map(|(k, v)| format!("{k} = {v}"))
-                .collect();
+            let axes: Vec<String> = point.values().map(|(k, v)| format!("{k} = {v}")).collect();
             let message = format!(
                 "points {} and {} of the sweep are the same: {}",
                 first + 1,

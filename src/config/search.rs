@@ -27,6 +27,7 @@ impl Unfit {
         excused: &[String],
     ) -> Self {
         let mut unfit = Self::default();
+        let drawn: Vec<Vec<String>> = extremes.iter().map(|(key, _)| tree::split(key)).collect();
         for (key, points) in extremes {
             let own = tree::split(key);
             if let Some(fault) = unsuited(root, key) {
@@ -36,11 +37,14 @@ impl Unfit {
             }
             for point in points {
                 let (_, mut faults) = read_point(&point.apply(root), excused);
-                faults.retain(|fault| is_about(fault, &own));
-                if !faults.is_empty() {
+                let is_own = |fault: &Fault| is_about(fault, &own);
+                if faults.iter().any(is_own) {
                     unfit.keys.push(own.clone());
-                    unfit.faults.push((faults, point.clone()));
                 }
+                // What is wrong with the others is told when it is their turn.
+                let of_others = |fault: &Fault| drawn.iter().any(|key| is_about(fault, key));
+                faults.retain(|fault| is_own(fault) || !of_others(fault));
+                unfit.faults.push((faults, point.clone()));
             }
         }
         unfit

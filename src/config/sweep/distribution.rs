@@ -12,9 +12,6 @@ use super::tree;
 /// Significant digits of a drawn number that need not be whole.
 const DIGITS: usize = 6;
 
-/// The distributions by their names in a file.
-pub(crate) const NAMES: [&str; 4] = ["uniform", "log_uniform", "integers", "choice"];
-
 /// Where values of one key come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Distribution {
@@ -32,7 +29,8 @@ pub(crate) enum Distribution {
 pub(super) type Wrong = (String, Option<String>);
 
 impl Distribution {
-    /// The distribution `name`, one of [`NAMES`], of `key` as a file gives it.
+    /// The distribution `name`, one of [`DISTRIBUTIONS`](super::DISTRIBUTIONS), of `key` as a file gives
+    /// it.
     pub(super) fn read(key: &str, name: &str, given: &Value) -> Result<Self, Wrong> {
         let text = tree::text(given);
         if name == "choice" {

@@ -19,9 +19,6 @@ use figment::value::Value;
 use super::layers::Fault;
 use super::tree;
 
-pub(crate) use distribution::NAMES as DISTRIBUTIONS;
-pub(crate) use random::{RANDOM, SETTINGS as RANDOM_SETTINGS};
-
 /// Above this many points a sweep is taken for a mistake.
 pub(crate) const MOST_POINTS: usize = 10_000;
 
@@ -30,6 +27,12 @@ pub(crate) const FRAME_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", 
 
 /// The name of the axis whose elements set several keys.
 const ZIPPED: &str = "_";
+
+/// The name of the table of what is drawn.
+pub(crate) const RANDOM: &str = "random";
+
+/// What a key can be drawn from.
+pub(crate) const DISTRIBUTIONS: [&str; 4] = ["uniform", "log_uniform", "integers", "choice"];
 
 const ZIPPED_HELP: &str = "write _ = [{ \"pretrain.epochs\" = 100 }, …]";
 
@@ -181,7 +184,6 @@ pub(crate) fn keys(root: &Value) -> Vec<Swept> {
             _ => found.push(swept(name, &axis)),
         }
     }
-    // Stable: of a key that is written twice, an axis of its own goes first.
     found.sort_by(|a, b| a.key.cmp(&b.key));
     found.dedup_by(|later, first| later.key == first.key);
     found

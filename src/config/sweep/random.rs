@@ -16,14 +16,13 @@ use std::collections::BTreeSet;
 
 use figment::value::{Dict, Value};
 
-use super::distribution::{self, Distribution, NAMES};
-use super::{Assignment, Axis, Fault, MOST_POINTS, PointValues, Swept, settable, tree};
-
-/// The name of the table in `[sweep]`.
-pub(crate) const RANDOM: &str = "random";
+use super::distribution::{self, Distribution};
+use super::{
+    Assignment, Axis, DISTRIBUTIONS, Fault, MOST_POINTS, PointValues, RANDOM, Swept, settable, tree,
+};
 
 /// The names in the table that are no keys to draw.
-pub(crate) const SETTINGS: [&str; 2] = ["draws", "seed"];
+const SETTINGS: [&str; 2] = ["draws", "seed"];
 
 const EXAMPLE: &str = "\"pretrain.learning_rate\" = { log_uniform = [1e-4, 1e-2] }";
 
@@ -159,7 +158,7 @@ fn key_of<'a>(key: &'a str, value: &'a Value) -> Result<Key<'a>, Fault> {
         return Err(fault.help(help));
     };
     let known = "write uniform, log_uniform, integers or choice";
-    let unknown = (table.iter()).find(|(kind, _)| !NAMES.contains(&kind.as_str()));
+    let unknown = (table.iter()).find(|(kind, _)| !DISTRIBUTIONS.contains(&kind.as_str()));
     if let Some((kind, given)) = unknown {
         let fault = here(format!("`{name}` cannot be drawn from `{kind}`"));
         return Err(match given.as_dict() {
@@ -173,7 +172,7 @@ fn key_of<'a>(key: &'a str, value: &'a Value) -> Result<Key<'a>, Fault> {
             true => (format!("`{name}` does not say what to draw from"), known),
             false => (
                 format!("`{name}` has several distributions: {}", kinds.join(", ")),
-                "keep one; what a base file says of a key is merged with what its own says",
+                "keep one; what bases and --set say of a key is merged with what the file says",
             ),
         };
         return Err(here(message).help(help));

@@ -12,7 +12,11 @@ fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
         .collect()
 }
 
-pub(super) fn load(scratch: &Scratch, set: &[&str], environment: &[(&str, &str)]) -> Result<Experiment> {
+pub(super) fn load(
+    scratch: &Scratch,
+    set: &[&str],
+    environment: &[(&str, &str)],
+) -> Result<Experiment> {
     let set: Vec<String> = set.iter().map(|text| (*text).to_owned()).collect();
     load_with(
         &scratch.path("experiments/x.toml"),

@@ -16,7 +16,10 @@ use crate::metrics::table;
 pub(in crate::pipeline) fn write(experiment: &Experiment, folder: &Path) -> Result<()> {
     let path = folder.join("draws.csv");
     // Each point of a grid has the same draws.
-    let draws = experiment.points.iter().filter_map(|point| point.draw.as_ref());
+    let draws = experiment
+        .points
+        .iter()
+        .filter_map(|point| point.draw.as_ref());
     let draws: BTreeMap<usize, &Draw> = draws.map(|draw| (draw.number, draw)).collect();
     let Some(first) = draws.values().next() else {
         return files::remove(&path);
@@ -25,7 +28,10 @@ pub(in crate::pipeline) fn write(experiment: &Experiment, folder: &Path) -> Resu
     let header: Vec<String> = ["draw".to_owned()].into_iter().chain(keys).collect();
     let row = |draw: &&Draw| {
         let values = draw.values.iter().map(|(_, value)| value.clone());
-        [draw.number.to_string()].into_iter().chain(values).collect()
+        [draw.number.to_string()]
+            .into_iter()
+            .chain(values)
+            .collect()
     };
     let rows: Vec<Vec<String>> = draws.values().map(row).collect();
     table::write_cells(&path, &header, &rows)

@@ -35,7 +35,10 @@ pub fn labels(experiment: &Experiment) -> Vec<String> {
     let label = |point: &Point| {
         let axes = point.axes.iter();
         let axes = axes.map(|(key, value)| format!("{key} = {value}"));
-        let draw = point.draw.iter().map(|draw| format!("draw {}", draw.number));
+        let draw = point
+            .draw
+            .iter()
+            .map(|draw| format!("draw {}", draw.number));
         let parts: Vec<String> = axes.chain(draw).collect();
         if parts.is_empty() {
             name.clone()

@@ -62,7 +62,10 @@ fn draws_are_recorded_and_each_can_be_run_again_alone() {
     let labels = ["draw 1", "draw 1", "draw 2", "draw 2"];
     assert_eq!(column(&summary, "label"), labels);
     let plotted = read(&lab.path("r/search/figures/rates.csv"));
-    let of_seeds = column(&plotted, "x").iter().filter(|x| *x == RATES[1]).count();
+    let of_seeds = column(&plotted, "x")
+        .iter()
+        .filter(|x| *x == RATES[1])
+        .count();
     assert_eq!(of_seeds, 3, "a mean and two seeds: {plotted}");
     let compared = lab.attnlab(&[
         "compare",
@@ -77,12 +80,14 @@ fn draws_are_recorded_and_each_can_be_run_again_alone() {
 
     // A third draw changes nothing of the others.
     let before = files_below(&lab.path("r/search"));
-    let said = lab.attnlab(&[
-        &["run", &file][..],
-        &two_seeds,
-        &["--set", "sweep.random.draws=3"],
-    ]
-    .concat());
+    let said = lab.attnlab(
+        &[
+            &["run", &file][..],
+            &two_seeds,
+            &["--set", "sweep.random.draws=3"],
+        ]
+        .concat(),
+    );
     assert_eq!(said.err.matches("done before").count(), 4, "{}", said.err);
     let draws = format!("{draws}3,{}\n", RATES[2]);
     assert_eq!(read(&lab.path("r/search/draws.csv")), draws);
