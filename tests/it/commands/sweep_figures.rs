@@ -73,7 +73,7 @@ fn the_figures_say_what_the_tables_say() {
         .zip(column(&pairs, "column"));
     for ((row, column), difference) in names.zip(column(&pairs, "difference")) {
         let difference: f64 = difference.parse().expect("a fraction");
-        let expected = measured[row] - measured[column];
+        let expected = measured[&row] - measured[&column];
         assert!((difference - expected).abs() < 1e-12, "{row}, {column}");
     }
 }
