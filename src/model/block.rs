@@ -10,6 +10,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedPointwise, BoxedReader, NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
@@ -73,6 +74,11 @@ where
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+    }
+
+    /// How each head weighs one document, `x` being what goes into the block.
+    pub(super) fn maps(&self, x: &Stream<EMBED, N, D>) -> Vec<HeadMap> {
+        self.attn.maps(x, &self.ln1)
     }
 
     /// The two sublayers for reading so many rows of at most `context` tokens bit by bit.

@@ -12,6 +12,7 @@ use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
 use super::block::{Block, BlockReader};
+use super::maps::LayerMaps;
 use super::parts::{PartOfStep, Parts};
 use crate::data::ragged::Ragged;
 use crate::ops::dropout::Dropout;
@@ -40,6 +41,12 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
 
     /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
+
+    /// How every head of every layer weighs what it sees of `document`, a batch of one; from the input on.
+    ///
+    /// # Errors
+    /// The device's.
+    fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err>;
 
     /// The same model for reading so many rows bit by bit.
     fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_>;
@@ -154,6 +161,16 @@ impl<
         let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
         Ok(logits.as_vec())
+    }
+
+    fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
+        let mut x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let mut maps = vec![];
+        for block in &self.blocks.modules {
+            maps.push(LayerMaps::of_tokens(block.maps(&x)));
+            x = block.try_forward(x, document, CONTEXT, Dropout::NONE)?;
+        }
+        Ok(maps)
     }
 
     fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {

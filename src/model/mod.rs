@@ -9,6 +9,7 @@ mod caching;
 pub mod decoder;
 mod gpt;
 mod initialise;
+pub mod maps;
 pub mod parts;
 mod perceiver;
 pub mod registry;
@@ -19,8 +20,9 @@ mod visit;
 pub mod weights;
 
 use crate::data::ragged::Ragged;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::model::decoder::{Decoder, Rereading};
+use crate::model::maps::LayerMaps;
 use crate::model::weights::Weight;
 
 /// What a model's first weights are drawn from.
@@ -96,6 +98,17 @@ pub trait Trainable {
     /// A batch that does not fit; the device.
     fn next_token_log_probabilities(&self, batch: &Ragged, rows: &[usize])
     -> Result<Vec<Vec<f32>>>;
+
+    /// How every head of every layer weighs what it sees while a text is read, layer by layer from the
+    /// input on.
+    ///
+    /// Unless a model knows better, it cannot tell.
+    ///
+    /// # Errors
+    /// A text that does not fit; the device.
+    fn attention_maps(&self, _tokens: &[u32]) -> Result<Vec<LayerMaps>> {
+        Err(Error::run("this model cannot tell where it looks"))
+    }
 
     /// Begins to read so many rows bit by bit, as decoding does.
     ///

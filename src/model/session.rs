@@ -10,9 +10,10 @@ use dfdx::tensor_ops::Backward;
 use super::caching::Caching;
 use super::decoder::Decoder;
 use super::gpt::Network;
+use super::maps::LayerMaps;
 use super::weights::{Weight, match_layout};
 use super::{Start, StepReport, StepSettings, Trainable, TrainingState, initialise, visit};
-use crate::data::ragged::Ragged;
+use crate::data::ragged::{PAD, Ragged};
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
@@ -146,6 +147,16 @@ where
         check_batch::<M, D>(batch)?;
         let logits = self.model.logits(batch, rows).map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
+    }
+
+    fn attention_maps(&self, tokens: &[u32]) -> Result<Vec<LayerMaps>> {
+        let document = Ragged {
+            tokens: tokens.to_vec(),
+            targets: vec![PAD; tokens.len()],
+            starts: vec![0, tokens.len()],
+        };
+        check_batch::<M, D>(&document)?;
+        self.model.maps(&document).map_err(device_error)
     }
 
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {

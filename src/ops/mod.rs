@@ -15,6 +15,7 @@ pub mod embedding;
 pub mod feed_forward;
 pub mod head;
 mod kernels;
+pub mod maps;
 pub mod parameters;
 pub mod products;
 pub mod reading;

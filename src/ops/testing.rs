@@ -300,6 +300,21 @@ where
     .expect("fill");
 }
 
+/// Fills a model with arbitrary numbers, and makes as arbitrary a stream of so many tokens.
+pub(super) fn arbitrary<const EMBED: usize, M: TensorCollection<f32, Cpu>>(
+    model: &mut M,
+    tokens: usize,
+) -> Stream<EMBED, f32, Cpu> {
+    let sizes = (1..).zip(weights(model));
+    let values: Vec<_> = sizes
+        .map(|(salt, w)| numbers(w.len(), f64::from(salt)))
+        .collect();
+    fill(model, &values);
+    let x = numbers(tokens * EMBED, 0.5).into_iter();
+    let x = x.map(|x| x as f32).collect();
+    Cpu::default().tensor_from_vec(x, (tokens, Const::<EMBED>))
+}
+
 /// `scale` is what a tensor that is zero by symmetry is compared on.
 pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
     assert_eq!(got.len(), want.len(), "{what}");

@@ -9,7 +9,8 @@ use dfdx::tensor_ops::Device;
 
 use super::Attention;
 use crate::data::ragged::Ragged;
-use crate::ops::attention::{AttentionDropout, Projections, Scoring};
+use crate::ops::attention::{self, AttentionDropout, Projections, Scoring};
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
@@ -80,6 +81,10 @@ impl<
             R::SCORING,
             (rows, context),
         )
+    }
+
+    fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {
+        attention::maps::<EMBED, KV, HEADS, HEAD_DIM, N, D>(x, norm, &self.projections, R::SCORING)
     }
 }
 

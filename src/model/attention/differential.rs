@@ -7,7 +7,8 @@ use dfdx::tensor::Tape;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::differential::Differences;
+use crate::ops::differential::{self, Differences};
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
@@ -43,5 +44,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         _context: usize,
     ) -> BoxedReader<'a, EMBED, N, D> {
         D::differential_reader::<EMBED, HEADS, HEAD_DIM>(norm, self, rows)
+    }
+
+    fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {
+        differential::maps(x, norm, self)
     }
 }

@@ -21,6 +21,7 @@ use dfdx::tensor::Tape;
 
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
@@ -54,4 +55,8 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
         rows: usize,
         context: usize,
     ) -> BoxedReader<'a, EMBED, N, D>;
+
+    /// How each head weighs what it sees of one document: `x: [tokens, EMBED]` is what goes into the
+    /// sublayer. Values blended by these weights are what it computes, without dropout.
+    fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap>;
 }

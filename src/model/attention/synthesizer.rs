@@ -7,9 +7,10 @@ use dfdx::tensor::Tape;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::BoxedReader;
-use crate::ops::synthesizer::Synthesis;
+use crate::ops::synthesizer::{self, Synthesis};
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED. A document has at most PLACES tokens: one less than
@@ -52,5 +53,9 @@ impl<
         _context: usize,
     ) -> BoxedReader<'a, EMBED, N, D> {
         D::synthesizer_reader::<EMBED, HEADS, HEAD_DIM, PLACES>(norm, self, rows)
+    }
+
+    fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {
+        synthesizer::maps(x, norm, self)
     }
 }

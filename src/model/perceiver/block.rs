@@ -6,9 +6,10 @@ use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
 use crate::ops::attention::{AttentionDropout, Projections};
-use crate::ops::cross_attention::{BoxedCrossReader, NewPairs, Normed};
+use crate::ops::cross_attention::{self, BoxedCrossReader, NewPairs, Normed};
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
+use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::BoxedPointwise;
 use crate::ops::{LabDevice, Stream};
@@ -67,6 +68,16 @@ impl<
             tape,
         )?;
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+    }
+
+    /// How each head of the queries weighs one document's keys.
+    pub(super) fn maps(
+        &self,
+        queries_and_keys: [&Stream<EMBED, N, D>; 2],
+        normed: Normed,
+    ) -> Vec<HeadMap> {
+        let norm = (normed, &self.ln1);
+        cross_attention::maps::<EMBED, HEADS, HEAD_DIM, N, D>(queries_and_keys, norm, &self.attn)
     }
 
     /// The same for reading so many rows bit by bit.

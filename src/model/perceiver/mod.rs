@@ -20,6 +20,7 @@ use dfdx::tensor_ops::Device;
 use super::attention::vanilla::Vanilla;
 use super::block::Block;
 use super::gpt::{Network, NetworkReader};
+use super::maps::{LayerMaps, Side};
 use super::parts::{PartOfStep, Parts};
 use crate::data::ragged::Ragged;
 use crate::ops::cross_attention::Normed;
@@ -183,6 +184,22 @@ impl<
         let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
         Ok(logits.as_vec())
+    }
+
+    fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
+        let latents = latents_of::<BOTTLENECK>(document);
+        let x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
+        let start = D::try_look_up(&self.latents, &latents.places(), NoneTape)?; // [latents, EMBED]
+        let heads = self.down.maps([&start, &x], Normed::Queries);
+        let mut maps = vec![LayerMaps::new([Side::Latents, Side::Tokens], heads)];
+        let mut y = self.look_down(&x, [document, &latents], Dropout::NONE, NoneTape)?;
+        for block in &self.blocks.modules {
+            maps.push(LayerMaps::new([Side::Latents; 2], block.maps(&y)));
+            y = block.try_forward(y, &latents, CONTEXT, Dropout::NONE)?;
+        }
+        let heads = self.up.maps([&x, &y], Normed::Keys);
+        maps.push(LayerMaps::new([Side::Tokens, Side::Latents], heads));
+        Ok(maps)
     }
 
     fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {

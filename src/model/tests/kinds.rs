@@ -12,6 +12,7 @@ use crate::model::attention::synthesizer::Synthesizer;
 use crate::model::attention::vanilla::Vanilla;
 use crate::model::decoder::{Decoder, Rereading, Unread};
 use crate::model::gpt::Network;
+use crate::model::maps::Side;
 use crate::model::perceiver::Perceiver;
 
 /// A model of 2 layers, of one more between those of a Perceiver, width 32, 4 heads, hidden 64, 256 token ids
@@ -229,6 +230,75 @@ fn decoding_says_what_reading_everything_again_says() {
                 .iter_mut()
                 .for_each(|u| u.tokens = vec![2 + (u.row as u32 * 7 + round) % 250]);
         }
+    }
+}
+
+#[test]
+fn maps_add_up_and_see_no_future() {
+    for kind in kinds() {
+        let (name, model) = (kind.name, (kind.fresh)(5, 0.3));
+        for text in documents(&[1, 5, 40, LONGEST]) {
+            let tokens = text.tokens.len();
+            let maps = model.attention_maps(&text.tokens).expect("it fits");
+            let heads: Vec<usize> = maps.iter().map(|layer| layer.heads.len()).collect();
+            assert_eq!(heads, vec![4; if name == "perceiver" { 3 } else { 2 }]);
+            for layer in &maps {
+                let length = |side| match side {
+                    Side::Tokens => tokens,
+                    Side::Latents => tokens.min(7),
+                };
+                let queries = length(layer.queries);
+                for map in &layer.heads {
+                    let keys = length(layer.keys).min(queries);
+                    assert_eq!((map.queries, map.keys), (queries, keys), "{name}");
+                    for (query, row) in map.weights.chunks_exact(keys).enumerate() {
+                        let sum: f32 = row.iter().sum();
+                        // 1 - λ, which the only weight of the first token is.
+                        let all = match name {
+                            "differential" => map.weights[0],
+                            _ => 1.0,
+                        };
+                        assert!((sum - all).abs() < 1e-5, "{name}: {sum}");
+                        assert!(row.iter().skip(query + 1).all(|&w| w == 0.0), "{name}");
+                    }
+                }
+            }
+        }
+        assert!(model.attention_maps(&[3; CONTEXT + 1]).is_err(), "{name}");
+    }
+}
+
+#[test]
+fn maps_are_of_what_goes_into_each_layer() {
+    for kind in kinds() {
+        let mut model = (kind.fresh)(5, 0.3);
+        let text = documents(&[40])[0].tokens.clone();
+        let before = model.attention_maps(&text).expect("it fits");
+        let kept = model.weights();
+        // Which layers look elsewhere once some weights are larger.
+        let mut moved = |weights: &str| -> Vec<bool> {
+            let mut larger = kept.clone();
+            let named = larger.iter_mut().filter(|w| w.name.contains(weights));
+            named.for_each(|w| w.values.iter_mut().for_each(|v| *v *= 1.5));
+            model.load_weights(&larger).expect("the same layout");
+            let after = model.attention_maps(&text).expect("it fits");
+            before.iter().zip(&after).map(|(a, b)| a != b).collect()
+        };
+        let [first, last] = match kind.name {
+            "perceiver" => ["down_block", "up_block"],
+            _ => ["blocks.0", "blocks.1"],
+        };
+        let layers = before.len();
+        let all_but_the_first: Vec<bool> = (0..layers).map(|layer| layer > 0).collect();
+        let only_the_last: Vec<bool> = (1..=layers).map(|layer| layer == layers).collect();
+        let name = kind.name;
+        assert_eq!(moved(&format!("{first}.mlp.")), all_but_the_first, "{name}");
+        assert_eq!(moved(&format!("{last}.attn.")), only_the_last, "{name}");
+        assert_eq!(
+            moved(&format!("{last}.mlp.")),
+            vec![false; layers],
+            "{name}"
+        );
     }
 }
 

@@ -4,6 +4,7 @@ use super::{AttentionDropout, Scoring, Weights};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{LANES, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
+use crate::ops::maps::HeadMap;
 
 /// How far apart the rows of attention weights over so many keys are: rows of whole vectors.
 pub(in crate::ops) fn step(keys: usize) -> usize {
@@ -58,6 +59,25 @@ impl WeightMap {
                 }
             },
         );
+    }
+
+    /// The weights by themselves, given the score of every query and key that it sees.
+    pub(in crate::ops) fn of_scores(&self, score: impl Fn(usize, usize) -> f32) -> HeadMap {
+        let mut kept = vec![0.0; self.elements()];
+        for (query, row) in kept[..self.queries * step(self.keys)]
+            .chunks_exact_mut(step(self.keys))
+            .enumerate()
+        {
+            let seen = row[..=self.last_seen(query)].iter_mut().enumerate();
+            seen.for_each(|(key, place)| *place = score(query, key));
+        }
+        self.weigh(&mut kept);
+        let rows = self.parts(&kept).0.chunks_exact(step(self.keys));
+        HeadMap {
+            queries: self.queries,
+            keys: self.keys,
+            weights: rows.flat_map(|row| &row[..self.keys]).copied().collect(),
+        }
     }
 
     /// `out = dropout(weights) · values`, `[queries, width]`.

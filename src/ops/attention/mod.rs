@@ -9,6 +9,7 @@ pub(in crate::ops) mod cpu;
 mod cuda;
 pub(in crate::ops) mod heads;
 pub(in crate::ops) mod kept;
+mod maps;
 pub(in crate::ops) mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -25,6 +26,8 @@ use super::parameters::{LayerNorm, Linear};
 use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
 pub(in crate::ops) use cpu::TILE_TOKENS;
+pub(in crate::ops) use maps::compare;
+pub use maps::maps;
 pub use scoring::{Places, Scoring, Weights};
 
 /// The four projections, in the order of the reference's modules. `KV` is HEAD_DIM times the number of heads
@@ -80,7 +83,6 @@ pub struct AttentionDropout {
 
 impl AttentionDropout {
     /// Nothing is dropped.
-    #[cfg(any(test, feature = "cuda"))]
     pub(crate) fn none(context: usize) -> Self {
         Self {
             weights: Dropout::NONE,
@@ -151,8 +153,10 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::maps::tests::{check_maps, check_sums};
+    use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op};
 
     /// 3 heads of width 4, or of `KV / 4` for keys and values.
     type Sublayer<const KV: usize, N> = (LayerNorm<12, N, Cpu>, Projections<12, KV, N, Cpu>);
@@ -213,6 +217,7 @@ mod tests {
                 });
             }
         }
+        check_shown::<KV>(scoring);
         check_reading::<12, Sublayer<KV, f32>, Sublayer<KV, f64>>(
             &|(norm, weights), rows| {
                 Cpu::attention_reader::<12, KV, 3, 4>(norm, weights, scoring, (rows, 128))
@@ -224,6 +229,23 @@ mod tests {
                 )
             },
         );
+    }
+
+    fn check_shown<const KV: usize>(scoring: Scoring) {
+        for tokens in [1, 13, 40] {
+            let mut sublayer: Sublayer<KV, f32> = BuildModule::build(&Cpu::default());
+            let x = arbitrary(&mut sublayer, tokens);
+            let (norm, weights) = &sublayer;
+            let maps = super::maps::<12, KV, 3, 4, _, _>(&x, norm, weights, scoring);
+            check_sums(&maps);
+            let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
+            let values = projected(&normed(&inside, norm), &weights.value);
+            let batch = batch(&[tokens], 9);
+            let given =
+                Cpu::try_attention::<12, KV, 3, 4, _>(x, norm, weights, scoring, &batch, none);
+            let given = given.expect("memory").as_vec();
+            check_maps(&maps, &values, &weights.proj, &inside, &given);
+        }
     }
 
     #[test]

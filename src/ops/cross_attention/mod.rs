@@ -5,6 +5,7 @@ mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod head;
+mod maps;
 mod reading;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -19,6 +20,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::attention::{AttentionDropout, Projections};
 use super::parameters::LayerNorm;
+pub use maps::maps;
 
 /// Which of the two streams the layer norm is on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -114,7 +116,11 @@ mod tests {
     use super::*;
     use crate::ops::dropout::Dropout;
     use crate::ops::embedding::{self, EmbeddingOp as _};
-    use crate::ops::testing::{Case, assert_close, batch, check_op, fill, numbers, weights};
+    use crate::ops::maps::tests::{check_maps, check_sums};
+    use crate::ops::maps::{normed, on_host, projected};
+    use crate::ops::testing::{
+        Case, arbitrary, assert_close, batch, check_op, fill, numbers, weights,
+    };
 
     /// A norm and 3 heads of width 4.
     type Sublayer<N> = (LayerNorm<12, N, Cpu>, Projections<12, 12, N, Cpu>);
@@ -337,6 +343,36 @@ mod tests {
                 ],
             );
             check_reading(normed, &[&many, &some, &no_keys, &many]);
+        }
+    }
+
+    #[test]
+    fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
+        for (queries, keys) in [(1, 1), (13, 7), (13, 13), (5, 9)] {
+            let mut sublayer: Sublayer<f32> = BuildModule::build(&Cpu::default());
+            let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, queries);
+            let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
+            let (norm, weights) = &sublayer;
+            for side in [Normed::Queries, Normed::Keys] {
+                let maps = super::maps::<12, 3, 4, _, _>([&x, &y], (side, norm), weights);
+                check_sums(&maps);
+                let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
+                let values = match side {
+                    Normed::Queries => read,
+                    Normed::Keys => normed(&read, norm),
+                };
+                let given = Cpu::try_cross_attention::<12, 3, 4, _>(
+                    [&x, &y],
+                    (side, norm),
+                    weights,
+                    [&[0, queries], &[0, keys]],
+                    AttentionDropout::none(13),
+                    NoneTape,
+                );
+                let given = given.expect("memory").as_vec();
+                let values = projected(&values, &weights.value);
+                check_maps(&maps, &values, &weights.proj, &on_host(&x), &given);
+            }
         }
     }
 }

@@ -69,7 +69,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
     fn new(weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>) -> Self {
         Self {
             weights: weights.clone(),
-            lambda: Lambda::of(weights),
+            lambda: Lambda::of(host(&weights.lambda)),
         }
     }
 
@@ -204,15 +204,15 @@ pub(super) struct Lambda {
 }
 
 impl Lambda {
-    pub(super) fn of<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
-        weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
-    ) -> Self {
-        let (query, key) = host(&weights.lambda).split_at(HEAD_DIM);
+    /// Of the vectors that it is made of: `[2, HEAD_DIM]`.
+    pub(super) fn of(vectors: &[f32]) -> Self {
+        let width = vectors.len() / 2;
+        let (query, key) = vectors.split_at(width);
         let power = |half: Range<usize>| {
             let products = query[half.clone()].iter().zip(&key[half]);
             exp(products.map(|(q, k)| q * k).sum())
         };
-        let powers = [power(0..HEAD_DIM / 2), power(HEAD_DIM / 2..HEAD_DIM)];
+        let powers = [power(0..width / 2), power(width / 2..width)];
         Self {
             value: powers[0] - powers[1] + LAMBDA_START as f32,
             powers,

@@ -25,7 +25,7 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
         Self {
             // No table of places: nothing is rotated.
             attention: Attention::new(&weights.projections, Scoring::SOFTMAX, 0),
-            lambda: Lambda::of(weights).value,
+            lambda: Lambda::of(host(&weights.lambda)).value,
             gain: host(&weights.head_norm),
         }
     }

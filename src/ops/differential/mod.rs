@@ -4,6 +4,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod maps;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -18,6 +19,7 @@ use super::attention::{AttentionDropout, Projections};
 use super::parameters::LayerNorm;
 use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
+pub use maps::maps;
 
 /// λ where the learned vectors cancel, and what is missing to 1 in the scale of the heads' outputs: λ_init of
 /// Ye et al. 2025, here the same for all layers, which they found to do as well (§3.8).
@@ -145,8 +147,10 @@ mod tests {
 
     use super::*;
     use crate::ops::dropout::Dropout;
+    use crate::ops::maps::tests::{blended, check_output};
+    use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op};
 
     /// 3 heads of width 4.
     type Sublayer<N> = (LayerNorm<12, N, Cpu>, Differences<12, 3, 4, N, Cpu>);
@@ -189,6 +193,28 @@ mod tests {
                     tolerance: 3e-4,
                 });
             }
+        }
+    }
+
+    #[test]
+    fn values_blended_by_the_maps_and_normed_are_the_sublayer() {
+        for tokens in [1, 13, 40] {
+            let mut sublayer: Sublayer<f32> = BuildModule::build(&Cpu::default());
+            let x = arbitrary(&mut sublayer, tokens);
+            let (norm, weights) = &sublayer;
+            let maps = super::maps(&x, norm, weights);
+            let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
+            let values = projected(&normed(&inside, norm), &weights.projections.value);
+            let (mut heads, gain) = (blended(&maps, &values), on_host(&weights.head_norm));
+            for head in heads.chunks_exact_mut(4) {
+                let row = head.to_vec();
+                cpu::norm(&row, &gain, head);
+            }
+            let batch = batch(&[tokens], 9);
+            let given = Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, none);
+            let given = given.expect("memory").as_vec();
+            // As above, rounding errors grow where two maps cancel.
+            check_output(&heads, &weights.projections.proj, &inside, &given, 3e-4);
         }
     }
 

@@ -4,6 +4,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
+mod maps;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -18,6 +19,7 @@ use super::attention::AttentionDropout;
 use super::parameters::{LayerNorm, Linear};
 use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
+pub use maps::maps;
 
 /// The weights, under the names of the reference. A document has at most `PLACES` tokens.
 #[derive(Clone, Debug)]
@@ -132,8 +134,10 @@ mod tests {
 
     use super::*;
     use crate::ops::dropout::Dropout;
+    use crate::ops::maps::tests::{check_maps, check_sums};
+    use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op};
 
     /// 3 heads of width 4 for documents of at most `PLACES` tokens.
     type Sublayer<const PLACES: usize, N> =
@@ -176,6 +180,23 @@ mod tests {
                     tolerance: 1e-5,
                 });
             }
+        }
+    }
+
+    #[test]
+    fn values_blended_by_the_maps_are_the_sublayer() {
+        for tokens in [1, 13, 41] {
+            let mut sublayer: Sublayer<41, f32> = BuildModule::build(&Cpu::default());
+            let x = arbitrary(&mut sublayer, tokens);
+            let (norm, weights) = &sublayer;
+            let maps = super::maps(&x, norm, weights);
+            check_sums(&maps);
+            let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
+            let values = projected(&normed(&inside, norm), &weights.value);
+            let batch = batch(&[tokens], 9);
+            let given = Cpu::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, none);
+            let given = given.expect("memory").as_vec();
+            check_maps(&maps, &values, &weights.proj, &inside, &given);
         }
     }
 

@@ -1,0 +1,36 @@
+//! The maps of attention from one stream to another.
+
+use dfdx::shapes::Dtype;
+use dfdx::tensor_ops::Device;
+
+use super::Normed;
+use crate::ops::Stream;
+use crate::ops::attention::{Projections, Scoring, assert_heads, compare};
+use crate::ops::maps::{HeadMap, normed, on_host, projected};
+use crate::ops::parameters::LayerNorm;
+
+/// How each head weighs one document's keys, `[queries, EMBED]` and `[keys, EMBED]`: the weights of
+/// [`super::CrossAttentionOp::try_cross_attention`] without dropout. A row of each map adds up to 1; keys
+/// beyond the number of queries are not read, and not in the maps.
+pub fn maps<
+    const EMBED: usize,
+    const HEADS: usize,
+    const HEAD_DIM: usize,
+    N: Dtype,
+    D: Device<N>,
+>(
+    queries_and_keys: [&Stream<EMBED, N, D>; 2],
+    (side, norm): (Normed, &LayerNorm<EMBED, N, D>),
+    weights: &Projections<EMBED, EMBED, N, D>,
+) -> Vec<HeadMap> {
+    const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+    let [mut queries, mut keys] = queries_and_keys.map(on_host);
+    keys.truncate(queries.len());
+    match side {
+        Normed::Queries => queries = normed(&queries, norm),
+        Normed::Keys => keys = normed(&keys, norm),
+    }
+    let queries = projected(&queries, &weights.query);
+    let keys = projected(&keys, &weights.key);
+    compare([&queries, &keys], [HEADS; 2], HEAD_DIM, Scoring::SOFTMAX)
+}
