@@ -9,7 +9,7 @@
 //!                                                        └─ execute, from its last checkpoint
 //!    execute ─ model::registry ─ Box<dyn Trainable> ┐
 //!    execute ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
-//!    weights ─ eval ─ predictions/*.tsv
+//!    weights ─ eval ─ predictions/*.tsv, attention_maps.csv
 //! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
 //! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
@@ -31,7 +31,7 @@
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
-//! | [`eval`] | batched decoding, exact match, scores of text |
+//! | [`eval`] | batched decoding, exact match, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what a head of attention can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |

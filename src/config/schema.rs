@@ -10,6 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 pub use attention::{AttentionKind, AttentionSpec};
+pub use attention_maps::{AttentionMapsSpec, MOST_MAPPED};
 pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
 pub use invented::InventedSpec;
 pub(super) use training::EXCERPT_MARGIN;
@@ -19,6 +20,7 @@ pub use training::{
 };
 
 mod attention;
+mod attention_maps;
 mod exploration;
 mod invented;
 mod training;
@@ -192,6 +194,9 @@ pub struct EvaluateSpec {
     /// People in no data, whom the model is asked about as well.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invented: Option<InventedSpec>,
+    /// Questions for which every head tells where it looks while the model reads them and its own answer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub attention_maps: Option<AttentionMapsSpec>,
     /// What somebody else reported for this experiment; shown beside ours, never as ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
@@ -274,6 +279,9 @@ pub struct FigureSpec {
     /// Commonest answers only: how many. Default 8.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub answers: Option<usize>,
+    /// Attention only: which of the questions of `evaluate.attention_maps`, counted from 1. Default 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub question: Option<usize>,
 }
 
 /// See [`FigureSpec::kind`].
@@ -296,6 +304,10 @@ pub enum FigureKind {
     ReliabilityDiagram,
     /// What is said most often about invented people, and how common those answers are elsewhere.
     CommonestAnswers,
+    /// How every head of every layer weighs what it sees, place against place.
+    AttentionMaps,
+    /// What every head looks at when the first character of the answer is asked for.
+    AnswerAttention,
     /// Of an exploration: what was measured against what was varied.
     ExplorationCurves,
     /// Of an exploration: how what was measured is distributed over its samples.

@@ -3,7 +3,7 @@
 //! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding),
 //! [`corruption`] and [`questions`] (the two tasks), [`mod@batches`] (their order), and where text
 //! comes from: [`synthetic`] (made here), [`cs224n`] (read and verified), [`fetch`] (brought here);
-//! [`invented`] has people who are in none of it.
+//! [`invented`] has people who are in none of it, and [`mapped`] the questions that are looked into.
 //!
 //! Nothing here knows a model. Nothing is drawn from a shared generator: each draw has its own
 //! key, so neither threads nor order change what a model sees.
@@ -23,6 +23,7 @@ pub mod cs224n;
 pub mod fetch;
 pub(crate) mod generator;
 pub mod invented;
+pub mod mapped;
 mod names;
 pub mod questions;
 pub mod ragged;

@@ -1,5 +1,6 @@
-//! Asking a model: batched greedy decoding, exact match, and scores of plain text.
+//! Asking a model: batched greedy decoding, exact match, where it looks, and scores of plain text.
 
+pub mod attention;
 pub mod decode;
 pub mod score;
 

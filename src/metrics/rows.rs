@@ -123,6 +123,29 @@ impl PredictionRow {
     }
 }
 
+/// How much one head looks at one place from another, in `attention_maps.csv`; everything is counted from 1.
+///
+/// A row for each place at or before the one that looks: none after it is seen.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct AttentionRow {
+    /// Which of the questions of `evaluate.attention_maps`.
+    pub question: usize,
+    /// Layer, from the input.
+    pub layer: usize,
+    /// Head of the layer.
+    pub head: usize,
+    /// Where it looks from.
+    pub query_position: usize,
+    /// The character there, `\u{2047}` for a mask; empty for a latent of a Perceiver.
+    pub query_character: Option<String>,
+    /// Where it looks.
+    pub key_position: usize,
+    /// The character there.
+    pub key_character: Option<String>,
+    /// Its weight. Those of a place that looks add up to 1, in all but a head that subtracts.
+    pub weight: f32,
+}
+
 /// How often a place is the answer to a training question, in `training_answers.csv`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingAnswerRow {

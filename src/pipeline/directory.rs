@@ -156,6 +156,11 @@ impl RunDirectory {
         self.path.join("training_answers.csv")
     }
 
+    /// What every head looks at while some questions are read and answered.
+    pub fn attention_maps_csv(&self) -> PathBuf {
+        self.path.join("attention_maps.csv")
+    }
+
     /// What an exploration measured, as curves.
     pub fn curves_csv(&self) -> PathBuf {
         self.path.join("curves.csv")

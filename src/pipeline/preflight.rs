@@ -6,7 +6,7 @@ use super::stage::work::start_from;
 use crate::config::schema::Settings;
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
-use crate::data::{Corpus, invented};
+use crate::data::{Corpus, invented, mapped};
 use crate::error::{Error, Result};
 use crate::model::{Start, registry};
 
@@ -61,7 +61,9 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .filter(|evaluate| evaluate.ask_model)
     {
         let nobody = invented::of_settings(settings, corpus)?;
-        for question in corpus.questions(spec.split).iter().chain(&nobody) {
+        let mapped = mapped::of_settings(settings, corpus)?;
+        let split = corpus.questions(spec.split).iter();
+        for question in split.chain(&nobody).chain(&mapped) {
             let prompt = questions::prompt(question, &corpus.vocabulary)?;
             // The last character of an answer is never read.
             fits(

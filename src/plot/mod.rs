@@ -5,12 +5,13 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
-//! `corruption_examples`, `confidence`, `reliability`, `commonest_answers` and `exploration` say what is
-//! drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`, `fonts`
-//! and `text` are shared.
+//! `corruption_examples`, `confidence`, `reliability`, `commonest_answers`, `attention` and `exploration` say
+//! what is drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `theme`,
+//! `fonts` and `text` are shared.
 
 mod accuracy_bars;
 mod accuracy_scatter;
+mod attention;
 mod axis;
 mod canvas;
 mod commonest_answers;
@@ -34,6 +35,7 @@ use serde::{Deserialize, Serialize};
 
 pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
 pub use accuracy_scatter::{AccuracyScatter, Spot, draw_accuracy_scatter};
+pub use attention::{AttentionMaps, MappedModel, draw_answer_attention, draw_attention_maps};
 pub use commonest_answers::{AnswersOfPoint, CommonestAnswers, Counts, draw_commonest_answers};
 pub use confidence::{AnswerKind, Confidence, ConfidencePoint, draw_confidence};
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};

@@ -17,6 +17,19 @@ impl Ink {
         }
     }
 
+    /// A colour on the way to another, of which it has a share (0 to 1).
+    pub(super) fn towards(self, other: Self, share: f64) -> Self {
+        let mix = |from: u8, to: u8| {
+            let between = f64::from(from) + (f64::from(to) - f64::from(from)) * share;
+            between.round() as u8
+        };
+        let ((red, green, blue), to) = (self.rgb, other.rgb);
+        Self {
+            rgb: (mix(red, to.0), mix(green, to.1), mix(blue, to.2)),
+            opacity: self.opacity + (other.opacity - self.opacity) * share,
+        }
+    }
+
     /// The same colour, more or less transparent.
     pub(super) const fn fade(self, opacity: f64) -> Self {
         Self {
@@ -41,6 +54,10 @@ pub(super) const OURS: Ink = SERIES[0];
 pub(super) const REPORTED: Ink = SERIES[1];
 /// What is worse than what it is compared with, where nothing reported is shown.
 pub(super) const WORSE: Ink = SERIES[1];
+/// The dark end of a scale that goes from white over [`OURS`].
+pub(super) const OURS_DARKEST: Ink = Ink::solid(0x00, 0x1f, 0x3d);
+/// The dark end of a scale that goes from white over [`WORSE`].
+pub(super) const WORSE_DARKEST: Ink = Ink::solid(0x4a, 0x1c, 0x00);
 /// What needs no model.
 pub(super) const BASELINE: Ink = GREY;
 

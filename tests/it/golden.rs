@@ -217,6 +217,9 @@ fn headers_of_the_tables() {
         "figures.confidence={ kind = \"confidence\" }",
         "figures.reliability={ kind = \"reliability-diagram\" }",
         "figures.answers={ kind = \"commonest-answers\" }",
+        "evaluate.attention_maps={ numbers = [1] }",
+        "figures.maps={ kind = \"attention-maps\" }",
+        "figures.looks={ kind = \"answer-attention\" }",
     ];
     let more: Vec<&str> = more.iter().flat_map(|set| ["--set", set]).collect();
     lab.quickstart("run", "r", &more).done();
@@ -255,6 +258,10 @@ fn headers_of_the_tables() {
             "training_answers.csv",
             header(read(&run.join("training_answers.csv"))),
         ),
+        (
+            "attention_maps.csv",
+            header(read(&run.join("attention_maps.csv"))),
+        ),
         ("score", header(scores.done())),
     ];
     for name in [
@@ -265,6 +272,8 @@ fn headers_of_the_tables() {
         "confidence",
         "reliability",
         "answers",
+        "maps",
+        "looks",
     ] {
         let file = lab.path(&format!("r/quickstart/figures/{name}.csv"));
         cases.push((name, header(read(&file))));

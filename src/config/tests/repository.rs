@@ -117,6 +117,7 @@ fn schema_fields() -> BTreeSet<String> {
     let source = concat!(
         include_str!("../schema.rs"),
         include_str!("../schema/attention.rs"),
+        include_str!("../schema/attention_maps.rs"),
         include_str!("../schema/exploration.rs"),
         include_str!("../schema/invented.rs"),
         include_str!("../schema/training.rs")

@@ -151,6 +151,32 @@ fn each_broken_rule_has_its_text() {
             evaluate,
             "constant_answer = \"London\"\nask_model = false\ninvented = { names = 5 }",
         ),
+        ("no map", evaluate, "attention_maps = {}"),
+        (
+            "too many maps, and an empty question",
+            evaluate,
+            "attention_maps = { questions = [\" \"], numbers = [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 0] }",
+        ),
+        (
+            "maps and no model",
+            evaluate,
+            "constant_answer = \"London\"\nask_model = false\nattention_maps = { numbers = [1] }",
+        ),
+        (
+            "question of bars",
+            bars,
+            "kind = \"accuracy-bars\"\nquestion = 1",
+        ),
+        (
+            "no question of maps",
+            bars,
+            "kind = \"attention-maps\"\nquestion = 0",
+        ),
+        (
+            "question beyond the most",
+            bars,
+            "kind = \"answer-attention\"\nquestion = 13",
+        ),
         ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
     ];
     let text = |(name, old, new): (&str, &str, &str)| {

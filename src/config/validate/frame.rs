@@ -4,7 +4,7 @@ use figment::value::Value;
 
 use super::Rules;
 use crate::config::layers::Fault;
-use crate::config::schema::{FigureKind, FigureSpec, Frame};
+use crate::config::schema::{FigureKind, FigureSpec, Frame, MOST_MAPPED};
 use crate::config::sweep::PointValues;
 
 /// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
@@ -141,10 +141,20 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
         answers,
     );
 
+    let attention = is(FigureKind::AttentionMaps) || is(FigureKind::AnswerAttention);
+    let maps = "`kind` = \"attention-maps\" and \"answer-attention\"";
+    only(
+        rules,
+        "question",
+        spec.question.is_some() && !attention,
+        maps,
+    );
+
     for (field, count, most) in [
         ("examples", spec.examples.filter(|_| examples), 12),
         ("bins", spec.bins.filter(|_| reliability), 20),
         ("answers", spec.answers.filter(|_| commonest), 20),
+        ("question", spec.question.filter(|_| attention), MOST_MAPPED),
     ] {
         let Some(count) = count else { continue };
         let key = key(field);

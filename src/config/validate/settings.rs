@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    DataKind, DataSpec, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, OptimiserSpec, PretrainSpec,
-    ScheduleSpec, Settings, Training,
+    AttentionMapsSpec, DataKind, DataSpec, EXCERPT_MARGIN, EvaluateSpec, MOST_MAPPED, ModelSpec,
+    OptimiserSpec, PretrainSpec, ScheduleSpec, Settings, Training,
 };
 
 /// The shortest context: a question, two masks and an answer need that much.
@@ -234,6 +234,9 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             (message.into(), help.into())
         });
     }
+    if let Some(maps) = &spec.attention_maps {
+        attention_maps(rules, maps, spec.ask_model);
+    }
     if let Some(reported) = &spec.reported {
         rules.fraction("evaluate.reported.accuracy", reported.accuracy, true);
         rules.rule(
@@ -242,4 +245,30 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             || "`evaluate.reported.source` is empty".into(),
         );
     }
+}
+
+fn attention_maps(rules: &mut Rules<'_>, spec: &AttentionMapsSpec, ask_model: bool) {
+    let (key, count) = ("evaluate.attention_maps", spec.count());
+    rules.helped(count == 0, &[key], || {
+        let message = format!("`{key}` names no question");
+        let example = "attention_maps = { questions = [\"Where was Ada born?\"], numbers = [1] }";
+        (message, format!("such as `{example}`"))
+    });
+    rules.rule(count > MOST_MAPPED, &[key], || {
+        format!("`{key}` names {count} questions, {MOST_MAPPED} are the most")
+    });
+    for (i, question) in spec.questions.iter().enumerate() {
+        let key = format!("{key}.questions.{i}");
+        rules.rule(question.trim().is_empty(), &[&key], || {
+            format!("`{key}` is empty")
+        });
+    }
+    for (i, number) in spec.numbers.iter().enumerate() {
+        rules.at_least(&format!("{key}.numbers.{i}"), *number, 1);
+    }
+    rules.helped(!ask_model, &[key, "evaluate.ask_model"], || {
+        let message = format!("`{key}` needs a model to ask");
+        let help = "remove the table, or set `evaluate.ask_model` = true";
+        (message, help.to_owned())
+    });
 }

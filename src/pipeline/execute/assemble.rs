@@ -50,6 +50,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
             };
             shared.extend(made.filter_map(named));
             shared.push((folder.training_answers_csv(), run.training_answers_csv()));
+            shared.push((folder.attention_maps_csv(), run.attention_maps_csv()));
         } else {
             shared.push((folder.weights(), run.weights(name)));
             shared.push((folder.best_weights(), run.best_weights(name)));
@@ -67,6 +68,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
     let mut there = files::entries(&run.predictions());
     there.extend(files::entries(&run.checkpoints()));
     there.extend([run.corruption_csv(), run.training_answers_csv()]);
+    there.push(run.attention_maps_csv());
     there
         .iter()
         .filter(|path| !ours(path))

@@ -10,7 +10,7 @@ use crate::config::schema::{Exploration, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::ragged::{PAD, Ragged, Sequence};
-use crate::data::{Corpus, Task, batches, invented};
+use crate::data::{Corpus, Task, batches, invented, mapped};
 use crate::error::Result;
 use crate::model::{Start, StepSettings, Trainable, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage, Subject};
@@ -143,7 +143,8 @@ fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> R
     let spec = settings.evaluate.as_ref();
     let spec = spec.expect("an evaluation comes from its settings");
     let nobody = invented::of_settings(settings, corpus)?;
-    let asked = [corpus.questions(spec.split), &nobody].concat();
+    let mapped = mapped::of_settings(settings, corpus)?;
+    let asked = [corpus.questions(spec.split), &nobody, &mapped].concat();
     if !spec.ask_model || asked.is_empty() {
         return Ok(Cost {
             tokens: 0,

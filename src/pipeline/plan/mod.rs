@@ -7,7 +7,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::schema::{DataSpec, Exploration, FinetuneSpec, PretrainSpec, Settings};
+use crate::config::schema::{
+    AttentionMapsSpec, DataSpec, Exploration, FinetuneSpec, PretrainSpec, Settings,
+};
 use crate::config::{Experiment, Point, PointSettings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
@@ -202,7 +204,9 @@ fn steps(kind: Kind, subject: &Subject<'_>) -> usize {
             let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
             spec.map(|spec| {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
-                corpus.questions(spec.split).len() + invented
+                let mapped = spec.attention_maps.as_ref();
+                let mapped = mapped.map_or(0, AttentionMapsSpec::count);
+                corpus.questions(spec.split).len() + invented + mapped
             })
         }
         Kind::Explore => None,
@@ -295,6 +299,8 @@ fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
             if spec.invented.is_some() {
                 paths.extend([run.invented_tsv(), run.training_answers_csv()]);
             }
+            let maps = spec.attention_maps.as_ref();
+            paths.extend(maps.map(|_| run.attention_maps_csv()));
         }
         (Kind::Evaluate, None) => {}
         (kind, _) => paths.push(run.weights(kind.name())),

@@ -8,7 +8,7 @@
 //! | `checkpoints/best.safetensors` | while it trains: the weights after the best pass over the data |
 //! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was an earlier pass |
 //! | `provenance.json` | who did it, one entry each time that it was begun or gone on with |
-//! | `corruption_examples.csv`, `predictions/*.tsv`, `training_answers.csv` | what else it makes |
+//! | `corruption_examples.csv`, `predictions/*.tsv`, `training_answers.csv`, `attention_maps.csv` | what else it makes |
 //! | `curves.csv` or `samples.csv` | what an exploration makes |
 //! | `done.json` | written last: the BLAKE3 sum of each of these results |
 
@@ -107,6 +107,10 @@ impl StageFolder {
 
     pub(in crate::pipeline) fn training_answers_csv(&self) -> PathBuf {
         self.path.join("training_answers.csv")
+    }
+
+    pub(in crate::pipeline) fn attention_maps_csv(&self) -> PathBuf {
+        self.path.join("attention_maps.csv")
     }
 
     pub(in crate::pipeline) fn curves_csv(&self) -> PathBuf {

@@ -76,6 +76,26 @@ fn invented_people_make_nothing_stale_but_the_evaluation() {
 }
 
 #[test]
+fn attention_maps_make_nothing_stale_but_the_evaluation() {
+    use crate::config::schema::AttentionMapsSpec;
+    let look = |questions: &[&str]| {
+        let questions: Vec<String> = questions.iter().map(|&q| q.to_owned()).collect();
+        move |s: &mut Settings| {
+            let questions = questions.clone();
+            let numbers = vec![1];
+            evaluate(s).attention_maps = Some(AttentionMapsSpec { questions, numbers });
+        }
+    };
+    assert_eq!(changed(look(&[])), [Kind::Evaluate]);
+    let key = |change: &dyn Fn(&mut Settings)| stages(change)[&Kind::Evaluate].key.clone();
+    let one = key(&look(&["Where was Ada born?"]));
+    assert_ne!(one, key(&look(&[])));
+    assert_ne!(one, key(&look(&["Where was Bob born?"])));
+    let without = stages(|_| {})[&Kind::Evaluate].ingredients.clone();
+    assert!(!without.keys().any(|name| name.contains("attention_maps")));
+}
+
+#[test]
 fn what_no_stage_reads_makes_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use crate::config::schema::{Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::BirthPlaces;
-use crate::data::{Corpus, Question, Task, invented};
+use crate::data::{Corpus, Question, Task, invented, mapped};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
 use crate::metrics::table;
@@ -94,24 +94,22 @@ impl Work<'_> {
         if spec.ask_model {
             let model = self.model()?;
             let nobody = invented::of_settings(self.settings, self.corpus)?;
-            let all = asked.len() + nobody.len();
+            let mapped = mapped::of_settings(self.settings, self.corpus)?;
+            let all = asked.len() + nobody.len() + mapped.len();
             let mut task = self.shown.begin("evaluate", all, 0);
+            let mut at = |what: &str, answered: usize| {
+                task.at(answered, what);
+                if answered == all {
+                    return Ok(());
+                }
+                let done = || format!("in evaluate after question {answered}");
+                self.stop.check(done)
+            };
+            let (model, vocabulary) = (model.as_ref(), &self.corpus.vocabulary);
+            let longest = spec.answer_characters;
             let mut ask = |what: &str, questions: &[Question], before: usize| {
-                eval::ask_model(
-                    model.as_ref(),
-                    &self.corpus.vocabulary,
-                    questions,
-                    spec.answer_characters,
-                    &mut |answered| {
-                        let answered = before + answered;
-                        task.at(answered, what);
-                        if answered == all {
-                            return Ok(());
-                        }
-                        let done = || format!("in evaluate after question {answered}");
-                        self.stop.check(done)
-                    },
-                )
+                let mut heard = |answered| at(what, before + answered);
+                eval::ask_model(model, vocabulary, questions, longest, &mut heard)
             };
             // Apart, so that nobody's names change no bit of the split's answers.
             let path = self.folder.predictions_tsv(split, "model");
@@ -123,6 +121,16 @@ impl Work<'_> {
                 results.push(path);
                 let path = self.folder.training_answers_csv();
                 table::write(&path, &eval::count_answers(&self.corpus.train))?;
+                results.push(path);
+            }
+            if spec.attention_maps.is_some() {
+                let before = asked.len() + nobody.len();
+                let mut heard = |looked_into| at("attention maps", before + looked_into);
+                let rows = eval::attention::attention_maps(
+                    model, vocabulary, &mapped, longest, &mut heard,
+                )?;
+                let path = self.folder.attention_maps_csv();
+                table::write(&path, &rows)?;
                 results.push(path);
             }
         }

@@ -10,10 +10,11 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::{confidence, exploration, labels, paired, scatter};
+use crate::pipeline::summary::{attention, confidence, exploration, labels, paired, scatter};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
-    Trace, draw_accuracy_bars, draw_corruption_examples, draw_learning_curves,
+    Trace, draw_accuracy_bars, draw_answer_attention, draw_attention_maps,
+    draw_corruption_examples, draw_learning_curves,
 };
 
 /// Documents in a figure of corruption examples, where the file does not say.
@@ -46,6 +47,14 @@ pub(in crate::pipeline) fn draw(
             }
             FigureKind::CommonestAnswers => {
                 confidence::commonest_answers(experiment, spec, results)?
+            }
+            FigureKind::AttentionMaps => {
+                let title = "Where every head looks";
+                attention::gather(experiment, spec, results, (title, draw_attention_maps))?
+            }
+            FigureKind::AnswerAttention => {
+                let title = "Where every head looks when the answer begins";
+                attention::gather(experiment, spec, results, (title, draw_answer_attention))?
             }
             FigureKind::ExplorationCurves => exploration::curves(experiment, spec, results)?,
             FigureKind::ExplorationDistribution => {

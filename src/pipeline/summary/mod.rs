@@ -1,5 +1,6 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
+mod attention;
 pub(in crate::pipeline) mod confidence;
 mod costs;
 pub(in crate::pipeline) mod draws;

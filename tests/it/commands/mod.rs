@@ -1,5 +1,6 @@
 //! Every command from its arguments to its files, output and exit code.
 
+mod attention;
 mod bench;
 mod compare;
 mod confidence;

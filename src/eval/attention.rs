@@ -1,0 +1,117 @@
+//! Where a model looks while it reads a question and its own answer.
+
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Question, questions};
+use crate::error::Result;
+use crate::eval::decode;
+use crate::metrics::rows::AttentionRow;
+use crate::model::Trainable;
+use crate::model::maps::{LayerMaps, Side};
+
+/// What every head looks at, for each question in turn: its text, the mask, and as much of the model's
+/// own answer as it has read to give it.
+///
+/// `progress` hears how many questions are done so far, and may stop it by an error.
+///
+/// # Errors
+/// A question has a character that the vocabulary lacks, or does not fit the model; the device.
+pub fn attention_maps(
+    model: &dyn Trainable,
+    vocabulary: &Vocabulary,
+    asked: &[Question],
+    most_characters: usize,
+    progress: &mut dyn FnMut(usize) -> Result<()>,
+) -> Result<Vec<AttentionRow>> {
+    let mut rows = vec![];
+    for (number, question) in (1..).zip(asked) {
+        let prompt = questions::prompt(question, vocabulary)?;
+        let prompts = std::slice::from_ref(&prompt);
+        let answers = decode::greedy(model, prompts, most_characters, &mut |_| Ok(()))?;
+        let mut read = [&prompt[..], &answers[0].tokens].concat();
+        // The last character of the longest answer is never read.
+        read.truncate(prompt.len() + most_characters - 1);
+        let maps = model.attention_maps(&read)?;
+        let text: Vec<String> = read.iter().map(|&id| vocabulary.decode(&[id])).collect();
+        rows.extend(rows_of(number, &text, &maps));
+        progress(number)?;
+    }
+    Ok(rows)
+}
+
+/// The rows of one question; nothing after the place that looks is seen, so it has none.
+fn rows_of<'a>(
+    question: usize,
+    text: &'a [String],
+    maps: &'a [LayerMaps],
+) -> impl Iterator<Item = AttentionRow> + 'a {
+    let character = |side, place: usize| match side {
+        Side::Tokens => text.get(place).cloned(),
+        Side::Latents => None,
+    };
+    let layers = (1..).zip(maps);
+    let heads = layers.flat_map(|(layer, maps)| {
+        let heads = (1..).zip(&maps.heads);
+        heads.map(move |(head, map)| (layer, maps, head, map))
+    });
+    heads.flat_map(move |(layer, maps, head, map)| {
+        let seen = (0..map.queries).flat_map(|query| {
+            let keys = map.keys.min(query + 1);
+            (0..keys).map(move |key| (query, key))
+        });
+        seen.map(move |(query, key)| AttentionRow {
+            question,
+            layer,
+            head,
+            query_position: query + 1,
+            query_character: character(maps.queries, query),
+            key_position: key + 1,
+            key_character: character(maps.keys, key),
+            weight: map.weights[query * map.keys + key],
+        })
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::maps::HeadMap;
+
+    #[test]
+    fn every_head_has_a_row_for_each_place_that_is_seen() {
+        let text: Vec<String> = ["a", "?", "\u{2047}"].map(str::to_owned).to_vec();
+        let map = |keys: usize| HeadMap {
+            queries: 3,
+            keys,
+            weights: (0..3 * keys).map(|i| i as f32).collect(),
+        };
+        let maps = [
+            LayerMaps {
+                queries: Side::Tokens,
+                keys: Side::Tokens,
+                heads: vec![map(3), map(3)],
+            },
+            LayerMaps {
+                queries: Side::Tokens,
+                keys: Side::Latents,
+                heads: vec![map(2)],
+            },
+        ];
+        let rows: Vec<AttentionRow> = rows_of(4, &text, &maps).collect();
+        assert_eq!(rows.len(), 6 + 6 + 5);
+        let last = AttentionRow {
+            question: 4,
+            layer: 2,
+            head: 1,
+            query_position: 3,
+            query_character: Some("\u{2047}".to_owned()),
+            key_position: 2,
+            key_character: None,
+            weight: 5.0,
+        };
+        assert_eq!(rows[16], last);
+        let second_head = &rows[6 + 2];
+        assert_eq!((second_head.layer, second_head.head), (1, 2));
+        assert_eq!(second_head.key_character.as_deref(), Some("?"));
+        assert_eq!(second_head.weight, 4.0);
+    }
+}

@@ -1,0 +1,105 @@
+//! From a weight to a colour.
+
+use crate::error::Result;
+use crate::plot::canvas::{Anchor, Canvas, Point, Type};
+use crate::plot::fonts::{self, Face};
+use crate::plot::text::number;
+use crate::plot::theme::{
+    BLACK, GREY, Ink, LINE_HEIGHT, OURS, OURS_DARKEST, SMALL_SIZE, TEXT_SIZE, WHITE, WORSE,
+    WORSE_DARKEST,
+};
+
+/// The deeper the larger, in steps: blue above 0, orange below, as some kinds subtract.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Scale {
+    /// The weight of the deepest colour: 1, unless some are larger.
+    most: f64,
+    /// Whether any weight is below 0.
+    subtracts: bool,
+}
+
+/// Steps from white to the deepest colour.
+const LEVELS: i32 = 16;
+/// Where on the way to the deepest colour the plain one stands.
+const PLAIN: f64 = 0.6;
+/// Length of the bar from 0 to the deepest colour, in px.
+const BAR: f64 = 260.0;
+/// Its height, in px.
+const THICK: f64 = 12.0;
+/// Shares of the deepest colour's weight that have a number at the bar.
+const NUMBERS: [f64; 6] = [0.0, 0.01, 0.1, 0.25, 0.5, 1.0];
+
+impl Scale {
+    pub(super) fn of(weights: impl Iterator<Item = f32>) -> Self {
+        let mut scale = Self {
+            most: 1.0,
+            subtracts: false,
+        };
+        for weight in weights.filter(|weight| weight.is_finite()) {
+            scale.most = scale.most.max(f64::from(weight).abs());
+            scale.subtracts |= weight < 0.0;
+        }
+        scale
+    }
+
+    /// The step of a weight, from `-LEVELS` to `LEVELS`; at 0 nothing is drawn.
+    pub(super) fn level(&self, weight: f32) -> i32 {
+        let depth = (f64::from(weight).abs() / self.most).sqrt().min(1.0);
+        let level = (depth * f64::from(LEVELS)).round() as i32;
+        if weight < 0.0 { -level } else { level }
+    }
+
+    pub(super) fn ink(level: i32) -> Ink {
+        let (plain, darkest) = match level < 0 {
+            true => (WORSE, WORSE_DARKEST),
+            false => (OURS, OURS_DARKEST),
+        };
+        let depth = f64::from(level.abs()) / f64::from(LEVELS);
+        match depth <= PLAIN {
+            true => WHITE.towards(plain, depth / PLAIN),
+            false => plain.towards(darkest, (depth - PLAIN) / (1.0 - PLAIN)),
+        }
+    }
+
+    /// The bar with its numbers, from the left end of its name.
+    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, (x, top): Point) -> Result<()> {
+        let name = "weight";
+        canvas.text(name, (x, top + THICK), Type::new(TEXT_SIZE, BLACK))?;
+        let start = x + fonts::width(Face::Text, TEXT_SIZE, name) + 14.0;
+        let zero = start + if self.subtracts { BAR } else { 0.0 };
+        let (first, bottom) = (if self.subtracts { -LEVELS } else { 0 }, top + THICK);
+        let at = |share: f64| zero + share.clamp(-1.0, 1.0) * BAR;
+        let ends = [at(if self.subtracts { -1.0 } else { 0.0 }), at(1.0)];
+        for level in first..=LEVELS {
+            let share = |edge: f64| (f64::from(level) + edge) / f64::from(LEVELS);
+            let [left, right] = [at(share(-0.5)).max(ends[0]), at(share(0.5))];
+            canvas.rectangle((left, top), (right, bottom), Self::ink(level))?;
+        }
+        let corners = [
+            (ends[0], top),
+            (ends[1], top),
+            (ends[1], bottom),
+            (ends[0], bottom),
+            (ends[0], top),
+        ];
+        canvas.polyline(&corners, 0.8, GREY)?;
+        let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+        let below = |share: &f64| (self.subtracts && *share > 0.0).then_some(-share);
+        for share in NUMBERS.iter().filter_map(below).chain(NUMBERS) {
+            let place = at(share.abs().sqrt().copysign(share));
+            canvas.polyline(&[(place, bottom), (place, bottom + 4.0)], 0.8, GREY)?;
+            let decimals = if share.abs() < 0.1 || share.abs() == 0.25 {
+                2
+            } else {
+                1
+            };
+            let label = match share * self.most {
+                whole if whole == whole.round() => number(whole, 0),
+                part => number(part, decimals),
+            };
+            let baseline = bottom + 4.0 + SMALL_SIZE * LINE_HEIGHT - 3.0;
+            canvas.text(&label, (place, baseline), style)?;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,127 @@
+//! What the heads of one model look at, place by place.
+
+use std::collections::BTreeMap;
+
+use crate::metrics::rows::AttentionRow;
+use crate::plot::fonts::SUBSTITUTE;
+
+/// The mask sign: after it the answer begins.
+pub(super) const MASK: char = '\u{2047}';
+
+/// More layers, heads or places than any model has.
+const MOST: usize = 4096;
+
+/// All heads of a model over one text; places are counted from 0.
+#[derive(Debug, Default)]
+pub(super) struct Seen {
+    /// The text: question, mask, answer.
+    pub(super) characters: BTreeMap<usize, char>,
+    /// The place from which the first character of the answer is asked for.
+    pub(super) asking: usize,
+    /// By layer and head, both from 1.
+    pub(super) heads: BTreeMap<(usize, usize), Head>,
+}
+
+/// One head.
+#[derive(Debug, Default)]
+pub(super) struct Head {
+    /// Whether latents look, and whether they are looked at.
+    pub(super) latents: [bool; 2],
+    /// From each place that looks, the weights of the places that it sees.
+    pub(super) looks: BTreeMap<usize, BTreeMap<usize, f32>>,
+}
+
+impl Seen {
+    /// Rows with a number that no model has are left out.
+    pub(super) fn of(rows: &[AttentionRow]) -> Self {
+        let numbers =
+            |row: &AttentionRow| [row.layer, row.head, row.query_position, row.key_position];
+        let possible = |row: &&AttentionRow| numbers(row).iter().all(|n| (1..=MOST).contains(n));
+        let mut seen = Self::default();
+        for row in rows.iter().filter(possible) {
+            let (query, key) = (row.query_position - 1, row.key_position - 1);
+            let head = seen.heads.entry((row.layer, row.head)).or_default();
+            head.looks.entry(query).or_default().insert(key, row.weight);
+            let sides = [(query, &row.query_character), (key, &row.key_character)];
+            for (side, (place, character)) in sides.into_iter().enumerate() {
+                match character.as_ref().and_then(|text| text.chars().next()) {
+                    Some(character) => _ = seen.characters.insert(place, character),
+                    None => head.latents[side] = true,
+                }
+            }
+        }
+        let mut masks = seen.characters.iter().rev().filter(|(_, c)| **c == MASK);
+        let last = seen.characters.keys().next_back();
+        let asking = masks.next().map(|(place, _)| place).or(last);
+        seen.asking = asking.copied().unwrap_or(0);
+        seen
+    }
+
+    /// Number of places.
+    pub(super) fn places(&self) -> usize {
+        self.characters
+            .keys()
+            .next_back()
+            .map_or(0, |last| last + 1)
+    }
+
+    pub(super) fn character(&self, place: usize) -> char {
+        *self.characters.get(&place).unwrap_or(&SUBSTITUTE)
+    }
+
+    /// As far as it has been read.
+    pub(super) fn answer(&self) -> String {
+        let after = self.characters.range(self.asking + 1..);
+        after.map(|(_, character)| character).collect()
+    }
+
+    /// The character at a place, in the word in which it stands: `“L” of “Lovelace”`, `the mask`.
+    pub(super) fn quoted(&self, place: usize) -> String {
+        let character = self.character(place);
+        let in_word = |place: &usize| {
+            let character = self.characters.get(place);
+            character.is_some_and(|c| c.is_alphanumeric())
+        };
+        let word_from = |first: usize| -> String {
+            let word = (first..).take_while(in_word);
+            word.map(|place| self.character(place)).collect()
+        };
+        if !in_word(&place) {
+            return match character {
+                MASK => "the mask".to_owned(),
+                _ if character.is_whitespace() => match word_from(place + 1) {
+                    word if word.is_empty() => "a space".to_owned(),
+                    word => format!("the space before \u{201c}{word}\u{201d}"),
+                },
+                _ => format!("\u{201c}{character}\u{201d}"),
+            };
+        }
+        let first = (0..=place).rev().take_while(in_word).last();
+        let word = word_from(first.unwrap_or(place));
+        format!("\u{201c}{character}\u{201d} of \u{201c}{word}\u{201d}")
+    }
+
+    /// The places where words begin, the mask among them.
+    pub(super) fn initials(&self) -> Vec<usize> {
+        let starts = |(&place, &character): (&usize, &char)| {
+            let before = place.checked_sub(1).map(|before| self.character(before));
+            let begins = before.is_none_or(|c| c.is_whitespace() || c == MASK);
+            (character == MASK || begins && !character.is_whitespace()).then_some(place)
+        };
+        self.characters.iter().filter_map(starts).collect()
+    }
+}
+
+impl Head {
+    /// What is looked at from a place, or from the last of latents that are fewer.
+    pub(super) fn from(&self, place: usize) -> impl Iterator<Item = (usize, f32)> {
+        let row = self.looks.range(..=place).next_back();
+        let row = row.into_iter().flat_map(|(_, row)| row);
+        row.map(|(&key, &weight)| (key, weight))
+    }
+
+    /// The place with the largest weight from there.
+    pub(super) fn largest(&self, place: usize) -> Option<(usize, f32)> {
+        self.from(place).max_by(|a, b| a.1.total_cmp(&b.1))
+    }
+}
