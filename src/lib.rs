@@ -79,11 +79,11 @@
 //! a page, `base64` writes pictures and sums into one.
 //! `safetensors` holds weights (`bytemuck` sees floats as bytes), `csv` and `serde` tables, with
 //! `serde-aux` for the header of an empty one; `statrs` has Student's quantiles and logarithms of
-//! binomials. `ureq` fetches data, `sha2` checks it and draws searches (with `libm`, whose logarithms are the same on all
-//! platforms), `blake3` names stages and seals checkpoints,
-//! `directories` knows where data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr`
-//! draw, `indicatif` shows progress as wide as `console` says the terminal is, `signal-hook`
-//! hears the user; `jiff` and `sysinfo` tell time and machine to the provenance.
+//! binomials. `ureq` fetches data, `sha2` checks it and draws searches (with `libm`, whose logarithms
+//! are the same on all platforms), `blake3` names stages and seals checkpoints, `directories` knows where
+//! data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress
+//! as wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell
+//! time and machine to the provenance.
 
 pub mod bench;
 pub mod cli;

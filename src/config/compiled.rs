@@ -8,8 +8,9 @@ use super::layers::{self, Fault};
 use super::shape::ModelShape;
 use super::{sweep, tree};
 
-/// The shapes that a file's points need, in the order of the points. A point whose `[model]` is
-/// not complete has none: files for others to build on need no shape.
+/// The shapes that a file's points need, in the order of the points, and after them those that its random
+/// search needs to choose something else for one key. A point whose `[model]` is not complete has none: files
+/// for others to build on need no shape.
 ///
 /// # Errors
 /// See [`layers::read`] and [`sweep::lay_out`]; of several faults the first.
@@ -28,11 +29,16 @@ pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
     if let Some(fault) = sweep.faults.into_iter().next() {
         return Err(fault);
     }
-    Ok(sweep
-        .points
-        .iter()
+    let points = sweep.points.iter();
+    let mut shapes: Vec<ModelShape> = points
         .filter_map(|point| shape(&point.apply(&root)))
-        .collect())
+        .collect();
+    // What another seed or one more draw may choose.
+    for point in sweep.extremes.iter().flat_map(|(_, points)| points) {
+        let new = shape(&point.apply(&root)).filter(|shape| !shapes.contains(shape));
+        shapes.extend(new);
+    }
+    Ok(shapes)
 }
 
 fn shape(root: &Value) -> Option<ModelShape> {

@@ -4,8 +4,9 @@
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
 //! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
-//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `place` and `locate` (where the user wrote it), `origins` (the
-//! answer to whoever asks), `suite` (several experiments as one).
+//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `place` and
+//! `locate` (where the user wrote it), `origins` (the answer to whoever asks), `suite` (several experiments
+//! as one).
 //!
 //! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
 //! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else
@@ -194,6 +195,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if resolved.len() == number {
         note(point::duplicates(&resolved), &everywhere);
+        let figures = frame.iter().map(|frame| &frame.figures);
+        figures.for_each(|figures| note(validate::unmapped(figures, &resolved), &everywhere));
     }
     match frame {
         Some(Frame {

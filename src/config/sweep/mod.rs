@@ -19,6 +19,9 @@ use figment::value::Value;
 use super::layers::Fault;
 use super::tree;
 
+/// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
+pub(crate) const SEED_LIMIT: u64 = 1 << 53;
+
 /// Above this many points a sweep is taken for a mistake.
 pub(crate) const MOST_POINTS: usize = 10_000;
 
@@ -168,20 +171,19 @@ pub(crate) fn keys(root: &Value) -> Vec<Swept> {
     let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
     let mut found = Vec::new();
     for (name, value) in sweep.into_iter().flatten() {
-        let axis = ["sweep".to_owned(), name.clone()];
-        let swept = |key: &String, written: &[String]| Swept {
+        let swept = |key: &String| Swept {
             key: key.clone(),
-            written: written.to_owned(),
-            set: format!("sweep.{key}=[…]"),
+            written: vec!["sweep".to_owned(), name.clone()],
+            set: format!("sweep.{name}=[…]"),
         };
         match name.as_str() {
             RANDOM => found.extend(random::keys(value)),
             ZIPPED => {
                 let elements = value.as_array().into_iter().flatten();
                 let tables = elements.filter_map(Value::as_dict);
-                found.extend(tables.flat_map(|table| table.keys().map(|key| swept(key, &axis))));
+                found.extend(tables.flat_map(|table| table.keys().map(swept)));
             }
-            _ => found.push(swept(name, &axis)),
+            _ => found.push(swept(name)),
         }
     }
     found.sort_by(|a, b| a.key.cmp(&b.key));

@@ -18,16 +18,14 @@ use figment::value::{Dict, Value};
 
 use super::distribution::{self, Distribution};
 use super::{
-    Assignment, Axis, DISTRIBUTIONS, Fault, MOST_POINTS, PointValues, RANDOM, Swept, settable, tree,
+    Assignment, Axis, DISTRIBUTIONS, Fault, MOST_POINTS, PointValues, RANDOM, SEED_LIMIT, Swept,
+    settable, tree,
 };
 
 /// The names in the table that are no keys to draw.
 const SETTINGS: [&str; 2] = ["draws", "seed"];
 
 const EXAMPLE: &str = "\"pretrain.learning_rate\" = { log_uniform = [1e-4, 1e-2] }";
-
-/// Seeds from here on are not exact in a reader that takes numbers for floats.
-const SEED_LIMIT: u64 = 1 << 53;
 
 /// A table that was read. Without a key there is nothing to draw, and no draw.
 #[derive(Default)]

@@ -94,6 +94,20 @@ fn kinds_of_attention_are_read_by_their_names() {
 }
 
 #[test]
+fn what_a_search_can_choose_has_a_shape_whether_it_is_drawn_or_not() {
+    let model = "[model]\nlayers = 2\nembed = 8\nheads = 2\nhead_dim = 4\nhidden = 16\n\
+                 vocabulary = 9\ncontext = 5\nattention = { kind = \"vanilla\" }\n";
+    let search = "[sweep.random]\ndraws = 1\n\
+                  \"model.attention.kind\" = { choice = [\"linear\", \"rope\", \"vanilla\"] }\n";
+    let text = [model, search].concat();
+    let scratch = super::Scratch::new(&[("a.toml", &text)]);
+    let shapes = compiled::shapes(&scratch.path("a.toml")).unwrap();
+    let mut kinds: Vec<&str> = shapes.iter().map(|shape| &*shape.attention).collect();
+    kinds.sort_unstable();
+    assert_eq!(kinds, ["linear", "rope", "vanilla"]);
+}
+
+#[test]
 fn a_file_without_a_whole_model_needs_no_shape() {
     let scratch = super::Scratch::new(&[("a.toml", "[model]\nlayers = 2\n"), ("b.toml", "x = [")]);
     assert_eq!(compiled::shapes(&scratch.path("a.toml")).unwrap(), []);

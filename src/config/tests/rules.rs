@@ -177,6 +177,11 @@ fn each_broken_rule_has_its_text() {
             bars,
             "kind = \"answer-attention\"\nquestion = 13",
         ),
+        (
+            "question that is not mapped",
+            "reported = { accuracy = 0.21, source = \"a paper\" }\n\n[figures.bars]\nkind = \"accuracy-bars\"",
+            "attention_maps = { numbers = [1] }\n\n[figures.bars]\nkind = \"attention-maps\"\nquestion = 2",
+        ),
         ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
     ];
     let text = |(name, old, new): (&str, &str, &str)| {

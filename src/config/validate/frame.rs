@@ -1,14 +1,14 @@
 //! Rules about what all points share: seeds and figures.
 
+use std::collections::BTreeMap;
+
 use figment::value::Value;
 
 use super::Rules;
 use crate::config::layers::Fault;
-use crate::config::schema::{FigureKind, FigureSpec, Frame, MOST_MAPPED};
-use crate::config::sweep::PointValues;
-
-/// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
-const SEED_LIMIT: u64 = 1 << 53;
+use crate::config::point::Point;
+use crate::config::schema::{AttentionMapsSpec, FigureKind, FigureSpec, Frame, MOST_MAPPED};
+use crate::config::sweep::{PointValues, SEED_LIMIT};
 
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
@@ -162,6 +162,34 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
             format!("`{key}` = {count} must be between 1 and {most}")
         });
     }
+}
+
+/// Figures of a question that no point maps, though some map others.
+pub(in crate::config) fn unmapped(
+    figures: &BTreeMap<String, FigureSpec>,
+    points: &[Point],
+) -> Vec<Fault> {
+    let maps = points.iter().filter_map(|point| {
+        let evaluate = point.settings.training()?.evaluate.as_ref()?;
+        evaluate.attention_maps.as_ref()
+    });
+    let Some(most) = maps.map(AttentionMapsSpec::count).max() else {
+        return vec![];
+    };
+    let mut rules = Rules::new(&[]);
+    for (name, spec) in figures {
+        let Some(question) = spec.question.filter(|question| *question > most) else {
+            continue;
+        };
+        let key = format!("figures.{name}.question");
+        let plural = if most == 1 { "" } else { "s" };
+        rules.rule(true, &[&key], || {
+            format!(
+                "`{key}` = {question}, but `evaluate.attention_maps` names {most} question{plural}"
+            )
+        });
+    }
+    rules.faults
 }
 
 /// The keys that the sweep sets to a number at every point.

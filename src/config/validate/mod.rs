@@ -5,7 +5,7 @@ mod frame;
 mod settings;
 
 pub(super) use exploration::check as exploration;
-pub(super) use frame::check as frame;
+pub(super) use frame::{check as frame, unmapped};
 pub(super) use settings::check as settings;
 
 use std::fmt::Display;

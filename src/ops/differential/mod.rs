@@ -40,7 +40,8 @@ pub struct Differences<
 > {
     /// To keys, queries and values, and from the heads' outputs back to the stream.
     pub projections: Projections<EMBED, EMBED, N, D>,
-    /// λ_q1 and λ_q2 side by side, and below them λ_k1 and λ_k2; the same for all heads.
+    /// λ_q1 and λ_q2 side by side, and below them λ_k1 and λ_k2; the same for all heads. The optimiser lets
+    /// them, and the gain below, decay with the weights.
     pub lambda: Tensor<Rank2<2, HEAD_DIM>, N, D>,
     /// What the norm of a head's output multiplies each channel by, 1 at the start; the same for all heads.
     pub head_norm: Tensor<Rank1<HEAD_DIM>, N, D>,

@@ -176,7 +176,8 @@ fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> R
 }
 
 /// Peak memory in bytes: parameters with everything of their size, gradients of the shards, and
-/// what a step keeps of each token until it goes back. Right to about a fifth on the CPU.
+/// what a step keeps of each token until it goes back. Right to about a fifth of vanilla on the CPU; of kinds
+/// that keep more (differential attention keeps two maps a head) or less it is as rough as its formula.
 fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool) -> u64 {
     let [layers, embed, hidden, vocabulary] =
         [model.layers, model.embed, model.hidden, model.vocabulary].map(|n| n as u64);

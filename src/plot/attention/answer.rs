@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::Seen;
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading};
+use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
@@ -50,8 +50,8 @@ pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
         &format!(
             "Each row is a head, as layer.head: the weights that it gives to the characters of the question \
              from the mask that ends it, the blue sign, where the first character of the answer is asked for. \
-             On the right: the largest.{}",
-            latents(&seen)
+             On the right: the largest, and at which character.{}",
+            latents(figure, &seen)
         ),
         &seen,
     );
@@ -71,18 +71,6 @@ pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
         Ok(())
     })?;
     Figure::finish(&drawing, &page.title, &page.caption, &rows(figure, &seen))
-}
-
-/// What a reader has to know where latents look or are looked at.
-pub(super) fn latents(seen: &[Seen]) -> &'static str {
-    let heads = seen.iter().flat_map(|seen| seen.heads.values());
-    match heads.into_iter().any(|head| head.latents != [false; 2]) {
-        true => {
-            " In the first layer latents look at characters, in the last one characters at latents, between \
-             them latents at latents; a latent stands at the last place that it has seen."
-        }
-        false => "",
-    }
 }
 
 fn rows(figure: &AttentionMaps, seen: &[Seen]) -> Vec<AnswerRow> {

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::answer::latents;
 use super::scale::Scale;
 use super::seen::{Head, Seen};
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading};
+use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
@@ -54,7 +53,7 @@ pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
             "In each map a row is a place that looks, from the first character of the question at the top to \
              the answer at the bottom, and a column one that it looks at. Letters mark where words begin, and \
              the blue sign the mask: its row asks for the first character of the answer.{}",
-            latents(&seen)
+            latents(figure, &seen)
         ),
         &seen,
     );

@@ -20,7 +20,7 @@ use super::theme::{BLACK, TEXT_SIZE};
 use crate::error::Result;
 use crate::metrics::rows::AttentionRow;
 use scale::Scale;
-use seen::{MASK, Seen};
+use seen::{Head, MASK, Seen};
 
 /// Where the heads of some models look while they read the same question and answer it.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -102,6 +102,24 @@ impl AttentionMaps {
     }
 }
 
+/// What a reader has to know of the models in which latents look or are looked at.
+fn latents(figure: &AttentionMaps, seen: &[Seen]) -> String {
+    let has = |(_, seen): &(&MappedModel, &Seen)| seen.heads.values().any(Head::has_latents);
+    let models = figure.models.iter().zip(seen).filter(has);
+    let labels: Vec<&str> = models.map(|(model, _)| model.label.as_str()).collect();
+    if labels.is_empty() {
+        return String::new();
+    }
+    let of = match labels.len() == figure.models.len() {
+        true => String::new(),
+        false => format!(" of {}", labels.join(" and ")),
+    };
+    format!(
+        " In the first layer{of} latents look at characters, in the last one characters at latents, between \
+         them latents at latents; a latent stands at the last place that it has seen."
+    )
+}
+
 impl MappedModel {
     /// Name and seed, and what the model answers.
     fn heading(&self, seen: &Seen) -> String {
@@ -114,19 +132,22 @@ impl MappedModel {
     }
 }
 
-/// Which places most heads look at most when the first character of the answer is asked for.
+/// Which characters most heads look at most when the first character of the answer is asked for; of heads
+/// with latents nothing is told.
 fn finding(seen: &Seen) -> Option<String> {
     let mut favourites: BTreeMap<usize, usize> = BTreeMap::new();
-    let largest = seen
+    let heads: Vec<&Head> = seen
         .heads
         .values()
-        .filter_map(|head| head.largest(seen.asking));
+        .filter(|head| !head.has_latents())
+        .collect();
+    let largest = heads.iter().filter_map(|head| head.largest(seen.asking));
     for (place, _) in largest {
         *favourites.entry(place).or_default() += 1;
     }
     let mut favourites: Vec<(usize, usize)> = favourites.into_iter().collect();
     favourites.sort_by_key(|&(place, count)| (std::cmp::Reverse(count), place));
-    let heads = plural(seen.heads.len(), "head", "heads");
+    let heads = plural(heads.len(), "head", "heads");
     let named = favourites.iter().take(NAMED).enumerate();
     let named = named.map(|(i, &(place, count))| {
         let (count, character) = (text::count(count), seen.quoted(place));

@@ -12,7 +12,7 @@ use crate::plot::theme::{
 /// The deeper the larger, in steps: blue above 0, orange below, as some kinds subtract.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
-    /// The weight of the deepest colour: 1, unless some are larger.
+    /// The weight of the deepest colour: 1, or where some are larger 2, 5, 10 and so on.
     most: f64,
     /// Whether any weight is below 0.
     subtracts: bool,
@@ -27,7 +27,7 @@ const BAR: f64 = 260.0;
 /// Its height, in px.
 const THICK: f64 = 12.0;
 /// Shares of the deepest colour's weight that have a number at the bar.
-const NUMBERS: [f64; 6] = [0.0, 0.01, 0.1, 0.25, 0.5, 1.0];
+pub(super) const NUMBERS: [f64; 6] = [0.0, 0.01, 0.1, 0.25, 0.5, 1.0];
 
 impl Scale {
     pub(super) fn of(weights: impl Iterator<Item = f32>) -> Self {
@@ -35,15 +35,24 @@ impl Scale {
             most: 1.0,
             subtracts: false,
         };
+        let mut largest = 0f64;
         for weight in weights.filter(|weight| weight.is_finite()) {
-            scale.most = scale.most.max(f64::from(weight).abs());
+            largest = largest.max(f64::from(weight).abs());
             scale.subtracts |= weight < 0.0;
         }
+        // Round, so that the numbers at the bar are.
+        let decades = std::iter::successors(Some(1.0), |decade| Some(decade * 10.0));
+        let mut round = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * decade));
+        let enough = round.find(|&most| most >= largest);
+        scale.most = enough.expect("the decades reach every finite number");
         scale
     }
 
-    /// The step of a weight, from `-LEVELS` to `LEVELS`; at 0 nothing is drawn.
+    /// The step of a weight, from `-LEVELS` to `LEVELS`; at 0, as of what is no number, nothing is drawn.
     pub(super) fn level(&self, weight: f32) -> i32 {
+        if !weight.is_finite() {
+            return 0;
+        }
         let depth = (f64::from(weight).abs() / self.most).sqrt().min(1.0);
         let level = (depth * f64::from(LEVELS)).round() as i32;
         if weight < 0.0 { -level } else { level }
@@ -88,18 +97,19 @@ impl Scale {
         for share in NUMBERS.iter().filter_map(below).chain(NUMBERS) {
             let place = at(share.abs().sqrt().copysign(share));
             canvas.polyline(&[(place, bottom), (place, bottom + 4.0)], 0.8, GREY)?;
-            let decimals = if share.abs() < 0.1 || share.abs() == 0.25 {
-                2
-            } else {
-                1
-            };
-            let label = match share * self.most {
-                whole if whole == whole.round() => number(whole, 0),
-                part => number(part, decimals),
-            };
             let baseline = bottom + 4.0 + SMALL_SIZE * LINE_HEIGHT - 3.0;
-            canvas.text(&label, (place, baseline), style)?;
+            canvas.text(&self.label(share), (place, baseline), style)?;
         }
         Ok(())
+    }
+
+    /// The weight at a share of the deepest colour's, with the digits that it needs.
+    pub(super) fn label(&self, share: f64) -> String {
+        let weight = share * self.most;
+        let is_exact = |decimals: &usize| {
+            let unit = 10f64.powi(*decimals as i32);
+            ((weight * unit).round() / unit - weight).abs() < 1e-9
+        };
+        number(weight, (0..=2).find(is_exact).unwrap_or(2))
     }
 }

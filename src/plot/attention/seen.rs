@@ -113,6 +113,10 @@ impl Seen {
 }
 
 impl Head {
+    pub(super) fn has_latents(&self) -> bool {
+        self.latents != [false; 2]
+    }
+
     /// What is looked at from a place, or from the last of latents that are fewer.
     pub(super) fn from(&self, place: usize) -> impl Iterator<Item = (usize, f32)> {
         let row = self.looks.range(..=place).next_back();
@@ -122,6 +126,7 @@ impl Head {
 
     /// The place with the largest weight from there.
     pub(super) fn largest(&self, place: usize) -> Option<(usize, f32)> {
-        self.from(place).max_by(|a, b| a.1.total_cmp(&b.1))
+        let finite = self.from(place).filter(|(_, weight)| weight.is_finite());
+        finite.max_by(|a, b| a.1.total_cmp(&b.1))
     }
 }

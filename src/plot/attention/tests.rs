@@ -153,6 +153,44 @@ fn extremes_are_drawn_without_a_font() {
 }
 
 #[test]
+fn the_numbers_at_the_scale_are_those_of_their_places() {
+    let labels = |weights: [f32; 2]| {
+        let scale = Scale::of(weights.into_iter());
+        scale::NUMBERS.map(|share| scale.label(share))
+    };
+    assert_eq!(labels([0.5, 0.1]), ["0", "0.01", "0.1", "0.25", "0.5", "1"]);
+    assert_eq!(labels([1.3, -0.4]), ["0", "0.02", "0.2", "0.5", "1", "2"]);
+    assert_eq!(
+        labels([0.1, -4.2]),
+        ["0", "0.05", "0.5", "1.25", "2.5", "5"]
+    );
+}
+
+#[test]
+fn heads_with_latents_are_not_counted_by_characters() {
+    let mut one = model("a", TEXT, [2, 2]);
+    let later = one.rows.iter_mut().filter(|row| row.layer == 2);
+    later.for_each(|row| row.key_character = None);
+    let told = finding(&Seen::of(&one.rows)).expect("the first layer");
+    assert!(told.contains(" of 2 heads"), "{told}");
+    one.rows.retain(|row| row.layer == 2);
+    assert_eq!(finding(&Seen::of(&one.rows)), None);
+    let both = figure(vec![model("plain", TEXT, [1, 1]), one]);
+    let told = latents(&both, &both.seen());
+    assert!(
+        told.starts_with(" In the first layer of a latents look"),
+        "{told}"
+    );
+}
+
+#[test]
+fn a_weight_that_is_no_number_is_never_the_largest() {
+    let mut one = model("a", TEXT, [1, 1]);
+    one.rows[0].weight = f32::NAN;
+    assert_eq!(Seen::of(&one.rows).heads[&(1, 1)].largest(0), None);
+}
+
+#[test]
 fn larger_weights_are_darker_and_negative_ones_of_another_colour() {
     let scale = Scale::of([0.5, -0.25].into_iter());
     let light = |weight: f32| {
@@ -166,6 +204,7 @@ fn larger_weights_are_darker_and_negative_ones_of_another_colour() {
     }
     assert_eq!(scale.level(0.0), 0);
     assert_eq!(scale.level(-1.0), -scale.level(1.0));
+    assert_eq!(scale.level(f32::NAN), 0);
     let (red, _, blue) = Scale::ink(scale.level(-0.3)).rgb;
     assert!(red > blue, "orange");
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use crate::lab::{Lab, column, files_below, read};
 
 /// Two rates with two seeds, beside the two lengths of pretraining, and the figures.
-const SWEEP: [&str; 10] = [
+const SWEEP: [&str; 12] = [
+    "--set",
+    "labels=[\"slow\", \"slow+\", \"fast\", \"fast+\"]",
     "--set",
     "seeds=[1, 2]",
     "--set",
@@ -46,13 +48,14 @@ fn the_figures_say_what_the_tables_say() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &SWEEP).done();
     let folder = lab.path("r/quickstart");
+    let figures = folder.join("figures");
     let summary = read(&folder.join("summary.csv"));
     let [labels, accuracies] = rows(&summary, ("subject", "model"), ["label", "accuracy"]);
     assert_eq!(labels.len(), 8, "four points with two seeds");
     let measured = means(&labels, &accuracies);
 
     for figure in ["rates", "times"] {
-        let spots = read(&folder.join(format!("{figure}.csv")));
+        let spots = read(&figures.join(format!("{figure}.csv")));
         let [labels, accuracies] = rows(&spots, ("kind", "mean"), ["label", "accuracy"]);
         let drawn = means(&labels, &accuracies);
         assert_eq!(drawn.len(), 4, "{spots}");
@@ -62,11 +65,11 @@ fn the_figures_say_what_the_tables_say() {
         }
         assert_eq!(rows(&spots, ("kind", "seed"), ["x", "seed"])[0].len(), 8);
     }
-    let rates = read(&folder.join("rates.csv"));
+    let rates = read(&figures.join("rates.csv"));
     let [rates, _] = rows(&rates, ("kind", "mean"), ["x", "label"]);
-    assert_eq!(rates, ["0.001", "0.003", "0.001", "0.003"]);
+    assert_eq!(rates, ["0.001", "0.001", "0.003", "0.003"]);
 
-    let pairs = read(&folder.join("pairs.csv"));
+    let pairs = read(&figures.join("pairs.csv"));
     assert_eq!(column(&pairs, "p").len(), 6, "every pair of four once");
     let names = column(&pairs, "row")
         .into_iter()
