@@ -46,8 +46,16 @@ pub(super) fn wrap(face: Face, size: f64, text: &str, width: f64, lines: usize) 
             done.push(std::mem::take(&mut line));
         }
         for c in word.chars() {
-            if !line.is_empty() && done.len() + 1 < lines && !fits(&format!("{line}{c}-")) {
-                done.push(std::mem::take(&mut line) + "-");
+            let hyphen = if c == '-' { "" } else { "-" };
+            if !line.is_empty() && done.len() + 1 < lines && !fits(&format!("{line}{c}{hyphen}")) {
+                match line.rfind('-') {
+                    // Where the word has a hyphen, it breaks there.
+                    Some(at) => {
+                        let rest = line.split_off(at + 1);
+                        done.push(std::mem::replace(&mut line, rest));
+                    }
+                    None => done.push(std::mem::take(&mut line) + "-"),
+                }
             }
             line.push(c);
         }
@@ -149,6 +157,19 @@ mod tests {
         );
         let few = [0.001234, 1.5e-19, 0.0, 0.7079, 42.0].map(significant);
         assert_eq!(few, ["0.00123", "1.50e-19", "0", "0.708", "42.0"]);
+    }
+
+    #[test]
+    fn a_word_breaks_at_its_own_hyphens_first() {
+        let wrapped = |text, width| wrap(Face::Text, 14.0, text, width, 3);
+        assert_eq!(wrapped("multi-query", 60.0), ["multi-", "query"]);
+        assert_eq!(
+            wrapped("sliding-window (16)", 60.0),
+            ["sliding-", "window", "(16)"]
+        );
+        let width = fonts::width(Face::Text, 14.0, "grouped-");
+        assert_eq!(wrapped("grouped-query", width), ["grouped-", "query"]);
+        assert_eq!(wrapped("synthesizer", 60.0).concat(), "synthesi-zer");
     }
 
     #[test]
