@@ -7,7 +7,6 @@ use dfdx::tensor::Cpu;
 use super::scoring::{Map, Scoring};
 use super::{Projections, kept};
 use crate::ops::kernels::matmul::Pass;
-use crate::ops::kernels::rows::wide;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::{Kept, Memory};
 use crate::ops::residual::{Layer, apply, layer};
@@ -83,15 +82,8 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
             let queries = (n, &queries[columns..], EMBED);
             kept::scores::<HEAD_DIM>(kept, shared, queries, scale, &mut scores);
             let slope = self.scoring.slope(head, HEADS) as f32;
-            wide(
-                #[inline(always)]
-                || {
-                    let places = kept.tokens - n..;
-                    for (place, row) in places.zip(scores.chunks_exact_mut(step)) {
-                        self.scoring.weigh(row, place, slope);
-                    }
-                },
-            );
+            self.scoring
+                .weigh_last(&mut scores, step, kept.tokens, slope);
             kept::blend::<HEAD_DIM>(kept, shared, &scores, &mut found[columns..], EMBED);
         }
     }

@@ -68,6 +68,25 @@ impl Scoring {
             .map_or(0, |window| (query + 1).saturating_sub(window))
     }
 
+    /// Makes weights of the scores of the last queries of a row of `tokens`, `step` apart: see [`Self::weigh`].
+    pub(in crate::ops) fn weigh_last(
+        self,
+        scores: &mut [f32],
+        step: usize,
+        tokens: usize,
+        slope: f32,
+    ) {
+        wide(
+            #[inline(always)]
+            || {
+                let places = tokens - scores.len() / step..;
+                for (place, row) in places.zip(scores.chunks_exact_mut(step)) {
+                    self.weigh(row, place, slope);
+                }
+            },
+        );
+    }
+
     /// Makes weights of the scores of one query, those of the keys `0..=query` of the row; 0 for the rest
     /// and what it does not see. Returns what [`Weights::Features`] multiplied the scores by.
     #[inline(always)]

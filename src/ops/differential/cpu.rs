@@ -113,15 +113,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Comparison<H
         let difference = difference(first, second, self.lambda.value);
         let target = Target::set(blended, HEAD_DIM);
         map.blend(&difference, columns.values(qkv, HEAD_DIM), target);
-        let rows = blended.chunks_exact(HEAD_DIM).zip(out.chunks_mut(step));
-        wide(
-            #[inline(always)]
-            || {
-                for (blended, out) in rows {
-                    norm(blended, host(&self.weights.head_norm), &mut out[..HEAD_DIM]);
-                }
-            },
-        );
+        norm(blended, host(&self.weights.head_norm), out, step);
     }
 
     fn attend_backward(
@@ -183,7 +175,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Comparison<H
 }
 
 /// `first − λ second`.
-fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch {
+pub(super) fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch {
     let mut difference = Scratch::new(first.len());
     wide(
         #[inline(always)]
@@ -241,16 +233,23 @@ fn scale(row: &[f32]) -> f32 {
     (1.0 - LAMBDA_START) as f32 / (mean + HEAD_NORM_EPSILON as f32).sqrt()
 }
 
-/// The norm of a head's output for one query.
-#[inline(always)]
-pub(super) fn norm(row: &[f32], gain: &[f32], out: &mut [f32]) {
-    let scale = scale(row);
-    for ((out, x), gain) in out.iter_mut().zip(row).zip(gain) {
-        *out = scale * gain * x;
-    }
+/// The norm of a head's output: `[queries, gain's width]`, to rows `step` apart.
+pub(super) fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
+    let rows = head.chunks_exact(gain.len()).zip(out.chunks_mut(step));
+    wide(
+        #[inline(always)]
+        || {
+            for (row, out) in rows {
+                let scale = scale(row);
+                for ((out, x), gain) in out.iter_mut().zip(row).zip(gain) {
+                    *out = scale * gain * x;
+                }
+            }
+        },
+    );
 }
 
-/// Its backward: writes `drow`, adds to `dgain`.
+/// Its backward for one query: writes `drow`, adds to `dgain`.
 #[inline(always)]
 fn norm_backward(row: &[f32], gain: &[f32], dout: &[f32], drow: &mut [f32], dgain: &mut [f32]) {
     let scale = scale(row);

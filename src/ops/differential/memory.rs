@@ -3,11 +3,10 @@
 use dfdx::tensor::Cpu;
 
 use super::Differences;
-use super::cpu::{Lambda, norm};
+use super::cpu::{Lambda, difference, norm};
 use crate::ops::attention::memory::KeysAndValues as Attention;
 use crate::ops::attention::{Scoring, kept};
 use crate::ops::bridge::host;
-use crate::ops::kernels::rows::wide;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::{Kept, Memory};
 
@@ -45,15 +44,7 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
         let mut weights = Scratch::new(n * step);
         let scale = Scoring::SOFTMAX.scale(HEAD_DIM / 2) as f32;
         kept::scores::<HEAD_DIM>(kept, head, (n, &padded, HEAD_DIM), scale, &mut weights);
-        wide(
-            #[inline(always)]
-            || {
-                let places = kept.tokens - n..;
-                for (place, row) in places.zip(weights.chunks_exact_mut(step)) {
-                    Scoring::SOFTMAX.weigh(row, place, 0.0);
-                }
-            },
-        );
+        Scoring::SOFTMAX.weigh_last(&mut weights, step, kept.tokens, 0.0);
         weights
     }
 }
@@ -80,16 +71,10 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Memory
     fn look_back(&self, kept: &Kept, queries: &[f32], found: &mut [f32]) {
         let mut blended = Scratch::new(queries.len() / EMBED * HEAD_DIM);
         for head in 0..HEADS {
-            let mut weights = self.weights(kept, head, 0, queries);
-            let second = self.weights(kept, head, 1, queries);
-            for (a, b) in weights.iter_mut().zip(&*second) {
-                *a -= self.lambda * b;
-            }
+            let [first, second] = [0, 1].map(|half| self.weights(kept, head, half, queries));
+            let weights = difference(&first, &second, self.lambda);
             kept::blend::<HEAD_DIM>(kept, head, &weights, &mut blended, HEAD_DIM);
-            let found = found.chunks_exact_mut(EMBED);
-            for (row, found) in blended.chunks_exact(HEAD_DIM).zip(found) {
-                norm(row, self.gain, &mut found[head * HEAD_DIM..][..HEAD_DIM]);
-            }
+            norm(&blended, self.gain, &mut found[head * HEAD_DIM..], EMBED);
         }
     }
 

@@ -207,10 +207,7 @@ mod tests {
             let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
             let values = projected(&normed(&inside, norm), &weights.projections.value);
             let (mut heads, gain) = (blended(&maps, &values), on_host(&weights.head_norm));
-            for head in heads.chunks_exact_mut(4) {
-                let row = head.to_vec();
-                cpu::norm(&row, &gain, head);
-            }
+            cpu::norm(&heads.clone(), &gain, &mut heads, 4);
             let batch = batch(&[tokens], 9);
             let given = Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, none);
             let given = given.expect("memory").as_vec();

@@ -8,7 +8,6 @@ use crate::ops::attention::Scoring;
 use crate::ops::attention::heads::step;
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
-use crate::ops::kernels::rows::wide;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::reading::{Kept, Memory};
 use crate::ops::residual::{Layer, apply, layer};
@@ -75,15 +74,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
             let left = Left::Rows(&hidden[column..], EMBED);
             let target = Target::biased(&mut scores, step, b2);
             multiply(n, left, w2, 1.0, Part::Whole, target);
-            wide(
-                #[inline(always)]
-                || {
-                    let places = kept.tokens - n..;
-                    for (place, row) in places.zip(scores.chunks_exact_mut(step)) {
-                        Scoring::SOFTMAX.weigh(row, place, 0.0);
-                    }
-                },
-            );
+            Scoring::SOFTMAX.weigh_last(&mut scores, step, kept.tokens, 0.0);
             let values = View::rows(&values[column..], EMBED);
             let values = Packed::new(values, kept.tokens, HEAD_DIM);
             let target = Target::set(&mut found[column..], EMBED);
