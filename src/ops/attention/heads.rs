@@ -30,6 +30,23 @@ pub(in crate::ops) struct WeightMap {
 }
 
 impl WeightMap {
+    /// Of the first document of a batch, without dropout.
+    pub(in crate::ops) fn shown(
+        [queries, keys]: [usize; 2],
+        [head, heads]: [usize; 2],
+        scoring: Scoring,
+    ) -> Self {
+        Self {
+            queries,
+            keys,
+            first: 0,
+            head,
+            heads,
+            scoring,
+            dropout: AttentionDropout::none(0),
+        }
+    }
+
     /// Number of elements that are kept for backward.
     pub(in crate::ops) fn elements(&self) -> usize {
         let sums = match self.scoring.weights {

@@ -5,7 +5,7 @@ use dfdx::tensor_ops::Device;
 
 use super::heads::WeightMap;
 use super::scoring::{Map, Scoring};
-use super::{AttentionDropout, Projections, assert_heads};
+use super::{Projections, assert_heads};
 use crate::ops::Stream;
 use crate::ops::kernels::rows::sum_of;
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
@@ -52,15 +52,8 @@ pub(in crate::ops) fn compare(
     let (embed, kv) = (heads * head_dim, key_heads * head_dim);
     let scale = scoring.scale(head_dim) as f32;
     let maps = (0..heads).map(|head| {
-        let map = WeightMap {
-            queries: queries.len() / embed,
-            keys: keys.len() / kv,
-            first: 0,
-            head,
-            heads,
-            scoring,
-            dropout: AttentionDropout::none(0),
-        };
+        let sizes = [queries.len() / embed, keys.len() / kv];
+        let map = WeightMap::shown(sizes, [head, heads], scoring);
         let [own, shared] = [head, head * key_heads / heads].map(|head| head * head_dim);
         map.of_scores(|query, key| {
             let query = &queries[query * embed + own..][..head_dim];

@@ -6,8 +6,8 @@ use dfdx::tensor_ops::Device;
 use super::Synthesis;
 use super::cpu::relu;
 use crate::ops::Stream;
+use crate::ops::attention::Scoring;
 use crate::ops::attention::heads::WeightMap;
-use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 
@@ -33,15 +33,7 @@ pub fn maps<
     relu(&mut hidden);
     let (w2, b2) = (on_host(&weights.w2), on_host(&weights.b2));
     let maps = (0..HEADS).map(|head| {
-        let map = WeightMap {
-            queries: tokens,
-            keys: tokens,
-            first: 0,
-            head,
-            heads: HEADS,
-            scoring: Scoring::SOFTMAX,
-            dropout: AttentionDropout::none(0),
-        };
+        let map = WeightMap::shown([tokens; 2], [head, HEADS], Scoring::SOFTMAX);
         map.of_scores(|token, place| {
             let hidden = &hidden[token * EMBED + head * HEAD_DIM..][..HEAD_DIM];
             let column = w2[place..].iter().step_by(PLACES);
