@@ -60,7 +60,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         "differential",
         "a second map of weights is subtracted from the first (Ye et al. 2025)",
     )
-    .refusing(no_halves),
+    .refusing(|shape| odd_heads(shape, "compares by halves of a head")),
     kind(
         "grouped-query",
         "groups of heads share keys and values (Ainslie et al. 2023)",
@@ -88,7 +88,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         "rope",
         "queries and keys rotated by their place (Su et al. 2021)",
     )
-    .refusing(odd_heads),
+    .refusing(|shape| odd_heads(shape, "rotates pairs of channels")),
     kind(
         "sliding-window",
         "a token sees the last few alone (Beltagy et al. 2020)",
@@ -168,24 +168,9 @@ impl KindOfAttention {
     }
 }
 
-fn odd_heads(shape: &ModelShape) -> Option<String> {
+fn odd_heads(shape: &ModelShape, does: &str) -> Option<String> {
     let odd = !shape.head_dim.is_multiple_of(2);
-    odd.then(|| {
-        format!(
-            "rotates pairs of channels, and `model.head_dim` = {} is odd",
-            shape.head_dim
-        )
-    })
-}
-
-fn no_halves(shape: &ModelShape) -> Option<String> {
-    let odd = !shape.head_dim.is_multiple_of(2);
-    odd.then(|| {
-        format!(
-            "compares by halves of a head, and `model.head_dim` = {} is odd",
-            shape.head_dim
-        )
-    })
+    odd.then(|| format!("{does}, and `model.head_dim` = {} is odd", shape.head_dim))
 }
 
 fn no_bottleneck(shape: &ModelShape) -> Option<String> {
