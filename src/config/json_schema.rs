@@ -10,7 +10,7 @@ use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
 use super::schema::{ExplorationSettings, Frame, Settings};
-use super::sweep::MOST_POINTS;
+use super::sweep::{MOST_POINTS, SEED_LIMIT};
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
@@ -111,7 +111,7 @@ fn random() -> Value {
         "type": "object",
         "properties": {
             "draws": {
-                "description": "How many, 1 to 10000.",
+                "description": format!("How many, 1 to {MOST_POINTS}."),
                 "type": "integer",
                 "minimum": 1,
                 "maximum": MOST_POINTS
@@ -119,7 +119,8 @@ fn random() -> Value {
             "seed": {
                 "description": "Seed of the draws, apart from the seed of training. Default 0.",
                 "type": "integer",
-                "minimum": 0
+                "minimum": 0,
+                "maximum": SEED_LIMIT - 1
             }
         },
         "additionalProperties": {
