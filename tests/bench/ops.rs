@@ -9,12 +9,14 @@ use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
 use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections, Scoring};
 use attnlab::ops::cross_attention::{CrossAttentionOp, Normed};
+use attnlab::ops::differential::{Differences, DifferentialOp};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
 use attnlab::ops::head::HeadOp;
 use attnlab::ops::parameters::{LayerNorm, Linear};
 use attnlab::ops::products::Products;
+use attnlab::ops::synthesizer::{Synthesis, SynthesizerOp};
 use attnlab::ops::upstream::backward_from;
 use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
 use dfdx::tensor::{
@@ -71,6 +73,24 @@ fn norm() -> LayerNorm<EMBED, f32, Cpu> {
     LayerNorm { weight, bias }
 }
 
+fn projections() -> Projections<EMBED, EMBED, f32, Cpu> {
+    Projections {
+        key: linear(),
+        query: linear(),
+        value: linear(),
+        proj: linear(),
+    }
+}
+
+/// Where attention drops.
+fn sites() -> AttentionDropout {
+    AttentionDropout {
+        weights: dropout().at(1),
+        output: dropout().at(2),
+        context: CONTEXT,
+    }
+}
+
 fn stream(batch: &Ragged) -> Stream<NoneTape> {
     Cpu::default().sample_normal_like(&(batch.len(), Const::<EMBED>))
 }
@@ -106,17 +126,7 @@ fn embedding(bencher: Bencher) {
 fn attention(bencher: Bencher) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights = Projections {
-        key: linear(),
-        query: linear(),
-        value: linear(),
-        proj: linear(),
-    };
-    let sites = AttentionDropout {
-        weights: dropout().at(1),
-        output: dropout().at(2),
-        context: CONTEXT,
-    };
+    let weights = projections();
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
@@ -128,7 +138,59 @@ fn attention(bencher: Bencher) {
                     &weights,
                     Scoring::SOFTMAX,
                     &batch,
-                    sites,
+                    sites(),
+                )
+            })
+        });
+}
+
+#[divan::bench]
+fn differential(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let x = stream(&batch);
+    let weights = Differences {
+        projections: projections(),
+        lambda: small(),
+        head_norm: small(),
+    };
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| {
+                let x = x.clone().put_tape(tape());
+                Cpu::try_differential::<EMBED, HEADS, HEAD_DIM, _>(
+                    x,
+                    &norm,
+                    &weights,
+                    &batch,
+                    sites(),
+                )
+            })
+        });
+}
+
+#[divan::bench]
+fn synthesizer(bencher: Bencher) {
+    let (batch, norm) = (batch(), norm());
+    let x = stream(&batch);
+    let weights = Synthesis {
+        w1: linear(),
+        w2: small(),
+        b2: small(),
+        value: linear(),
+        proj: linear(),
+    };
+    bencher
+        .counter(ItemsCount::new(batch.len()))
+        .bench_local(|| {
+            there_and_back(|| {
+                let x = x.clone().put_tape(tape());
+                Cpu::try_synthesize::<EMBED, HEADS, HEAD_DIM, { CONTEXT - 1 }, _>(
+                    x,
+                    &norm,
+                    &weights,
+                    &batch,
+                    sites(),
                 )
             })
         });
@@ -144,17 +206,7 @@ fn cross_attention(bencher: Bencher) {
     }
     let (x, keys) = (stream(&batch), first[first.len() - 1]);
     let keys = Cpu::default().sample_normal_like(&(keys, Const::<EMBED>));
-    let weights = Projections {
-        key: linear(),
-        query: linear(),
-        value: linear(),
-        proj: linear(),
-    };
-    let sites = AttentionDropout {
-        weights: dropout().at(1),
-        output: dropout().at(2),
-        context: CONTEXT,
-    };
+    let weights = projections();
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
@@ -164,7 +216,7 @@ fn cross_attention(bencher: Bencher) {
                     (Normed::Keys, &norm),
                     &weights,
                     [&batch.starts, &first],
-                    sites,
+                    sites(),
                     tape(),
                 )
             })
