@@ -106,7 +106,10 @@ mod tests {
         fn parameter_count(&self) -> usize {
             0
         }
-        fn step(&mut self, _: &Ragged, _: &StepSettings) -> Result<StepReport> {
+        fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
+            Err(crate::error::Error::run("it only counts"))
+        }
+        fn finish_step(&mut self) -> Result<StepReport> {
             Err(crate::error::Error::run("it only counts"))
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {

@@ -82,9 +82,30 @@ pub trait Trainable {
 
     /// Forward, backward, clip, AdamW. A step whose loss or gradient is not finite changes nothing.
     ///
+    /// A GPU may still be at work when this returns: prepare the next batch meanwhile. Nothing else may be
+    /// asked of the model before [`Trainable::finish_step`].
+    ///
     /// # Errors
     /// A batch that does not fit or scores nothing; the device.
-    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport>;
+    fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()>;
+
+    /// Waits for the step that was begun, and says what it was.
+    ///
+    /// # Errors
+    /// The device's.
+    ///
+    /// # Panics
+    /// No step was begun.
+    fn finish_step(&mut self) -> Result<StepReport>;
+
+    /// A whole step.
+    ///
+    /// # Errors
+    /// As [`Trainable::begin_step`].
+    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
+        self.begin_step(batch, settings)?;
+        self.finish_step()
+    }
 
     /// Mean negative log-likelihood of the batch's scored tokens, in nats, without dropout.
     ///

@@ -4,7 +4,7 @@ use std::fmt::Display;
 
 use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::Rank0;
-use dfdx::tensor::{Gradients, NoneTape, OwnedTape, SplitTape, Tensor, Trace};
+use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 
 use super::caching::Caching;
@@ -27,9 +27,14 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     moments: [M; 2],
     /// Steps since the optimiser was reset.
     steps: u64,
-    /// Zeroed and used again each step.
+    /// Zero between steps, and used again.
     gradients: Option<Gradients<f32, D>>,
+    /// A step that has begun.
+    pending: Option<D::Step>,
 }
+
+/// A loss, off the tape, and the gradients of all parameters.
+type LossAndGradients<D> = (Tensor<Rank0, f32, D>, Gradients<f32, D>);
 
 impl<M, D> Session<M, D>
 where
@@ -52,6 +57,7 @@ where
             moments,
             steps: 0,
             gradients: None,
+            pending: None,
         })
     }
 
@@ -68,16 +74,33 @@ where
         &mut self,
         batch: &Ragged,
         dropout: Dropout,
-    ) -> Result<(f64, Gradients<f32, D>), D::Err> {
+    ) -> Result<LossAndGradients<D>, D::Err> {
         let gradients = match self.gradients.take() {
             Some(gradients) => gradients,
             None => self.model.try_alloc_grads()?,
         };
         let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
         let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
-        let loss = self.model.loss(batch, dropout, tape)?;
-        let loss_nats = f64::from(loss.as_vec()[0]);
-        Ok((loss_nats, loss.try_backward()?))
+        let (loss, tape) = self.model.loss(batch, dropout, tape)?.split_tape();
+        let gradients = loss.clone().put_tape(tape).try_backward()?;
+        Ok((loss, gradients))
+    }
+
+    fn try_begin(
+        &mut self,
+        batch: &Ragged,
+        dropout: Dropout,
+        update: Update,
+    ) -> Result<D::Step, D::Err> {
+        let (loss, mut gradients) = self.loss_and_gradients(batch, dropout)?;
+        let mut step = D::try_begin(&loss)?;
+        visit::measure(&self.model, &mut gradients, &mut step)?;
+        let [first, second] = &mut self.moments;
+        let moments = [first, second];
+        visit::update(&mut self.model, moments, &mut gradients, &mut step, update)?;
+        D::try_launch(&mut step, update)?;
+        self.gradients = Some(gradients);
+        Ok(step)
     }
 }
 
@@ -90,42 +113,30 @@ where
         parameter_count::<M, D>()
     }
 
-    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
+    fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()> {
         self.check_scored(batch)?;
         let dropout = Dropout::new(settings.dropout, settings.dropout_key);
-        let (loss_nats, mut gradients) = self
-            .loss_and_gradients(batch, dropout)
-            .map_err(device_error)?;
-        let squares = visit::sum_of_squares(&self.model, &mut gradients).map_err(device_error)?;
-        let gradient_norm = squares.sqrt();
-        let updated = loss_nats.is_finite() && gradient_norm.is_finite();
-        if updated {
-            self.steps += 1;
-            let clip = settings.clip_norm;
-            let update = Update {
-                step: self.steps,
-                learning_rate: settings.learning_rate,
-                betas: settings.betas,
-                epsilon: settings.epsilon,
-                weight_decay: settings.weight_decay,
-                // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
-                gradient_scale: if clip > 0.0 {
-                    (clip / (gradient_norm + 1e-6)).min(1.0)
-                } else {
-                    1.0
-                },
-            };
-            let [first, second] = &mut self.moments;
-            visit::update(&mut self.model, [first, second], &mut gradients, update)
-                .map_err(device_error)?;
-        }
-        self.model
-            .try_zero_grads(&mut gradients)
-            .map_err(device_error)?;
-        self.gradients = Some(gradients);
+        let update = Update {
+            step: self.steps + 1,
+            learning_rate: settings.learning_rate,
+            betas: settings.betas,
+            epsilon: settings.epsilon,
+            weight_decay: settings.weight_decay,
+            clip_norm: settings.clip_norm,
+        };
+        let step = self.try_begin(batch, dropout, update);
+        self.pending = Some(step.map_err(device_error)?);
+        Ok(())
+    }
+
+    fn finish_step(&mut self) -> Result<StepReport> {
+        let step = self.pending.take().expect("a step begins before it ends");
+        let found = D::try_finish(step).map_err(device_error)?;
+        let updated = found.is_finite();
+        self.steps += u64::from(updated);
         Ok(StepReport {
-            loss_nats,
-            gradient_norm,
+            loss_nats: found.loss_nats,
+            gradient_norm: found.gradient_norm,
             updated,
         })
     }

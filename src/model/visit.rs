@@ -47,30 +47,33 @@ pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(S
     layout.0
 }
 
-/// Sum of the squares of all gradients, tensor by tensor.
-pub(super) fn sum_of_squares<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
+/// The first walk of an optimiser's step: measures every gradient.
+pub(super) fn measure<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &M,
     gradients: &mut Gradients<f32, D>,
-) -> Result<f64, D::Err> {
-    let mut visitor = SumOfSquares {
-        gradients,
-        sum: 0.0,
-    };
+    step: &mut D::Step,
+) -> Result<(), D::Err> {
+    let mut visitor = Measure { gradients, step };
     M::iter_tensors(&mut RecursiveWalker {
         m: model,
         f: &mut visitor,
     })?;
-    Ok(visitor.sum)
+    Ok(())
 }
 
-/// One AdamW update of every tensor; biases do not decay.
+/// The second walk: one AdamW update of every tensor; biases do not decay.
 pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &mut M,
     [first, second]: [&mut M; 2],
     gradients: &mut Gradients<f32, D>,
+    step: &mut D::Step,
     update: Update,
 ) -> Result<(), D::Err> {
-    let mut visitor = Updater { gradients, update };
+    let mut visitor = Updater {
+        gradients,
+        step,
+        update,
+    };
     let views = (model, first, second, String::new());
     M::iter_tensors(&mut RecursiveWalker {
         m: views,
@@ -185,12 +188,12 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Layout {
     }
 }
 
-struct SumOfSquares<'a, D: LabDevice<f32>> {
+struct Measure<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
-    sum: f64,
+    step: &'a mut D::Step,
 }
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for SumOfSquares<'_, D> {
+impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Measure<'_, D> {
     type Viewer = ViewTensorRef;
     type Err = D::Err;
     type E2 = f32;
@@ -201,13 +204,14 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for SumOfSquares<'_, D> {
         _: TensorOptions<S, f32, D>,
         tensor: &Tensor<S, f32, D>,
     ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        self.sum += D::try_sum_of_squares(tensor, self.gradients)?;
+        D::try_measure(self.step, tensor, self.gradients)?;
         Ok(None)
     }
 }
 
 struct Updater<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
+    step: &'a mut D::Step,
     update: Update,
 }
 
@@ -236,7 +240,13 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Updater<'_, D> {
             weight_decay,
             ..self.update
         };
-        D::try_update(parameter, self.gradients, [first, second], update)?;
+        D::try_update(
+            self.step,
+            parameter,
+            self.gradients,
+            [first, second],
+            update,
+        )?;
         Ok(None)
     }
 }

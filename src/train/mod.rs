@@ -138,13 +138,17 @@ pub fn fit(
         let epoch = at.epoch + 1;
         let (documents, shuffle) = (training.batch_documents, training.shuffle);
         let batches = batches(task, epoch as u64, documents, shuffle, stage.seed);
+        let mut next = None;
         while at.batch < batches.len() {
             let started = Instant::now();
-            let batch = batches.batch(at.batch);
+            let batch = next.take().unwrap_or_else(|| batches.batch(at.batch));
             clock.begin_step(batch.documents());
             at.step += 1;
             let settings = stage.step_settings(at.step, &clock);
-            let report = model.step(&batch, &settings)?;
+            model.begin_step(&batch, &settings)?;
+            // While a GPU is at it.
+            next = (at.batch + 1 < batches.len()).then(|| batches.batch(at.batch + 1));
+            let report = model.finish_step()?;
             if !report.updated {
                 return Ok(Outcome::Diverged {
                     step: at.step,
@@ -199,9 +203,12 @@ mod tests {
         fn parameter_count(&self) -> usize {
             0
         }
-        fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
-            let loss_nats = self.losses[self.asked.len()];
+        fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()> {
             self.asked.push((batch.documents(), *settings));
+            Ok(())
+        }
+        fn finish_step(&mut self) -> Result<StepReport> {
+            let loss_nats = self.losses[self.asked.len() - 1];
             Ok(StepReport {
                 loss_nats,
                 gradient_norm: 1.0,

@@ -1,35 +1,84 @@
 //! The fast path: one pass over weight, gradient and both moments.
 
-use dfdx::shapes::Shape;
-use dfdx::tensor::{Cpu, CpuError, Gradients, Tensor};
+use dfdx::shapes::{Rank0, Shape};
+use dfdx::tensor::{AsArray, Cpu, CpuError, Gradients, Tensor};
 use rayon::prelude::*;
 
-use super::{AdamwOp, Update};
+use super::{AdamwOp, Found, Update};
 use crate::ops::bridge::host_mut;
 use crate::ops::kernels::rows::{sum_of, wide};
 
 /// Elements a task.
 const CHUNK: usize = 16 * 1024;
 
+/// Loss, and the sum of the squares so far.
+#[derive(Clone, Copy, Debug)]
+pub struct Measured {
+    loss_nats: f64,
+    squares: f64,
+}
+
+impl Measured {
+    fn found(self) -> Found {
+        Found {
+            loss_nats: self.loss_nats,
+            gradient_norm: self.squares.sqrt(),
+        }
+    }
+}
+
 impl AdamwOp<f32> for Cpu {
+    type Step = Measured;
+
+    fn try_begin(loss: &Tensor<Rank0, f32, Cpu>) -> Result<Measured, CpuError> {
+        Ok(Measured {
+            loss_nats: f64::from(loss.array()),
+            squares: 0.0,
+        })
+    }
+
+    fn try_measure<S: Shape>(
+        step: &mut Measured,
+        parameter: &Tensor<S, f32, Cpu>,
+        gradients: &mut Gradients<f32, Cpu>,
+    ) -> Result<(), CpuError> {
+        let gradient = gradients.get_or_alloc_mut(parameter)?;
+        let sums: Vec<f64> = gradient
+            .par_chunks(CHUNK)
+            .map(|g| {
+                f64::from(wide(
+                    #[inline(always)]
+                    || sum_of(g, g, |g, _| g * g),
+                ))
+            })
+            .collect();
+        step.squares += sums.iter().sum::<f64>();
+        Ok(())
+    }
+
     fn try_update<S: Shape>(
+        step: &mut Measured,
         parameter: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
         [first, second]: [&mut Tensor<S, f32, Cpu>; 2],
         update: Update,
     ) -> Result<(), CpuError> {
-        let gradient = gradients.get_or_alloc_mut(parameter)?;
+        let (gradient, found) = (gradients.get_or_alloc_mut(parameter)?, step.found());
+        if !found.is_finite() {
+            gradient.fill(0.0);
+            return Ok(());
+        }
         let [beta1, beta2] = update.betas.map(|beta| beta as f32);
         let correction = |beta: f64| 1.0 / (1.0 - beta.powi(update.step as i32)) as f32;
         let (correct1, correct2) = (correction(update.betas[0]), correction(update.betas[1]));
-        let scale = update.gradient_scale as f32;
+        let scale = found.gradient_scale(update.clip_norm) as f32;
         let (rate, epsilon) = (update.learning_rate as f32, update.epsilon as f32);
         let keep = (1.0 - update.learning_rate * update.weight_decay) as f32;
         let weights = host_mut(parameter).par_chunks_mut(CHUNK);
         let firsts = host_mut(first).par_chunks_mut(CHUNK);
         let seconds = host_mut(second).par_chunks_mut(CHUNK);
         let work = weights
-            .zip(gradient.par_chunks(CHUNK))
+            .zip(gradient.par_chunks_mut(CHUNK))
             .zip(firsts)
             .zip(seconds);
         work.for_each(|(((weights, gradient), firsts), seconds)| {
@@ -37,8 +86,9 @@ impl AdamwOp<f32> for Cpu {
                 #[inline(always)]
                 || {
                     let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
-                    for (((w, g), m), v) in data {
-                        let g = g * scale;
+                    for (((w, gradient), m), v) in data {
+                        let g = *gradient * scale;
+                        *gradient = 0.0;
                         *m = beta1 * *m + (1.0 - beta1) * g;
                         *v = beta2 * *v + (1.0 - beta2) * g * g;
                         let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);
@@ -50,20 +100,11 @@ impl AdamwOp<f32> for Cpu {
         Ok(())
     }
 
-    fn try_sum_of_squares<S: Shape>(
-        parameter: &Tensor<S, f32, Cpu>,
-        gradients: &mut Gradients<f32, Cpu>,
-    ) -> Result<f64, CpuError> {
-        let gradient = gradients.get_or_alloc_mut(parameter)?;
-        let sums: Vec<f64> = gradient
-            .par_chunks(CHUNK)
-            .map(|g| {
-                f64::from(wide(
-                    #[inline(always)]
-                    || sum_of(g, g, |g, _| g * g),
-                ))
-            })
-            .collect();
-        Ok(sums.iter().sum())
+    fn try_launch(_: &mut Measured, _: Update) -> Result<(), CpuError> {
+        Ok(())
+    }
+
+    fn try_finish(step: Measured) -> Result<Found, CpuError> {
+        Ok(step.found())
     }
 }

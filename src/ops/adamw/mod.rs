@@ -1,12 +1,12 @@
-//! AdamW: Adam with decoupled weight decay, one tensor at a time.
+//! AdamW: Adam with decoupled weight decay, over all tensors of a model, with clipping by the global norm.
 
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(test)]
 pub(crate) mod reference;
 
-use dfdx::shapes::{Dtype, Shape};
+use dfdx::shapes::{Dtype, Rank0, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 use dfdx::tensor_ops::Device;
 
@@ -23,41 +23,96 @@ pub struct Update {
     pub epsilon: f64,
     /// Decoupled weight decay of this tensor; 0 where it does not decay.
     pub weight_decay: f64,
-    /// What the gradient is multiplied by first: global-norm clipping.
-    pub gradient_scale: f64,
+    /// Largest global norm of the gradient; 0 is no clipping.
+    pub clip_norm: f64,
+}
+
+/// What a step has found.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Found {
+    /// The loss that was given, in nats.
+    pub loss_nats: f64,
+    /// Global norm of the gradient, before clipping.
+    pub gradient_norm: f64,
+}
+
+impl Found {
+    /// Whether weights may be moved by it.
+    pub fn is_finite(self) -> bool {
+        self.loss_nats.is_finite() && self.gradient_norm.is_finite()
+    }
+
+    /// What the gradient is multiplied by, so that its norm is at most `clip_norm`.
+    fn gradient_scale(self, clip_norm: f64) -> f64 {
+        match clip_norm > 0.0 {
+            // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
+            true => (clip_norm / (self.gradient_norm + 1e-6)).min(1.0),
+            false => 1.0,
+        }
+    }
 }
 
 /// A device that updates parameters.
+///
+/// A step walks over the tensors of a model twice, always in the same order: [`AdamwOp::try_measure`] each,
+/// then [`AdamwOp::try_update`] each. A device may put everything off until [`AdamwOp::try_launch`], and
+/// tells what it has found when it is asked to [`AdamwOp::try_finish`]: only then does the host wait.
 pub trait AdamwOp<N: Dtype>: Device<N> {
+    /// A step under way.
+    type Step;
+
+    /// Begins a step that lowers this loss.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_begin(loss: &Tensor<Rank0, N, Self>) -> Result<Self::Step, Self::Err>;
+
+    /// Adds the squares of a parameter's gradient to what the norm is the root of, in a fixed order.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_measure<S: Shape>(
+        step: &mut Self::Step,
+        parameter: &Tensor<S, N, Self>,
+        gradients: &mut Gradients<N, Self>,
+    ) -> Result<(), Self::Err>;
+
     /// `g ← scale · g; m ← β₁ m + (1-β₁) g; v ← β₂ v + (1-β₂) g²;`
-    /// `w ← w - rate · (decay · w + m̂ / (√v̂ + ε))`, with `m̂ = m / (1-β₁ᵗ)` and `v̂ = v / (1-β₂ᵗ)`.
-    /// `moments` are `[m, v]`, zero before the first step.
+    /// `w ← w - rate · (decay · w + m̂ / (√v̂ + ε))`, with `m̂ = m / (1-β₁ᵗ)` and `v̂ = v / (1-β₂ᵗ)`, and
+    /// the scale that makes the norm at most `clip_norm`. `moments` are `[m, v]`, zero before the first
+    /// step.
+    ///
+    /// Nothing moves if loss or norm is not finite. The gradient is zero afterwards.
     ///
     /// # Errors
     /// The device's.
     ///
     /// Source: Loshchilov and Hutter 2019, *Decoupled weight decay regularization*, algorithm 2.
     fn try_update<S: Shape>(
+        step: &mut Self::Step,
         parameter: &mut Tensor<S, N, Self>,
         gradients: &mut Gradients<N, Self>,
         moments: [&mut Tensor<S, N, Self>; 2],
         update: Update,
     ) -> Result<(), Self::Err>;
 
-    /// Sum of the squares of a parameter's gradient, in a fixed order.
+    /// After the last tensor: whatever was put off is on its way.
     ///
     /// # Errors
     /// The device's.
-    fn try_sum_of_squares<S: Shape>(
-        parameter: &Tensor<S, N, Self>,
-        gradients: &mut Gradients<N, Self>,
-    ) -> Result<f64, Self::Err>;
+    fn try_launch(step: &mut Self::Step, update: Update) -> Result<(), Self::Err>;
+
+    /// Waits for the step.
+    ///
+    /// # Errors
+    /// The device's.
+    fn try_finish(step: Self::Step) -> Result<Found, Self::Err>;
 }
 
 #[cfg(test)]
 mod tests {
     use dfdx::shapes::Rank1;
-    use dfdx::tensor::{Cpu, CpuError, TensorFromVec, Trace, ZerosTensor};
+    use dfdx::tensor::{AsArray, Cpu, CpuError, TensorFrom, TensorFromVec, Trace, ZerosTensor};
     use dfdx::tensor_ops::{Backward, SumTo};
 
     use std::ops::Mul;
@@ -71,6 +126,37 @@ mod tests {
         [&mut Weights<N>; 2],
         Update,
     ) -> Result<(), CpuError>;
+
+    /// A step of the fast path on one tensor, whose gradient is cleared.
+    fn whole_step(
+        weights: &mut Weights<f32>,
+        gradients: &mut Gradients<f32, Cpu>,
+        moments: [&mut Weights<f32>; 2],
+        update: Update,
+    ) -> Result<(), CpuError> {
+        let mut step = Cpu::try_begin(&Cpu::default().zeros())?;
+        Cpu::try_measure(&mut step, weights, gradients)?;
+        Cpu::try_update(&mut step, weights, gradients, moments, update)?;
+        Cpu::try_launch(&mut step, update)?;
+        assert!(gradients.get(weights).as_vec().iter().all(|&g| g == 0.0));
+        Cpu::try_finish(step).map(|_| ())
+    }
+
+    /// A step of the reference, scaled as the norm asks.
+    fn reference_step(
+        weights: &mut Weights<f64>,
+        gradients: &mut Gradients<f64, Cpu>,
+        moments: [&mut Weights<f64>; 2],
+        update: Update,
+    ) -> Result<(), CpuError> {
+        let squares = gradients.get(weights).square().sum().array();
+        let found = Found {
+            loss_nats: 0.0,
+            gradient_norm: f64::sqrt(squares),
+        };
+        let scale = found.gradient_scale(update.clip_norm);
+        reference::update(weights, gradients, moments, update, scale)
+    }
 
     /// Three steps with gradients `step * pattern` on 100 weights, by `apply`.
     fn weights_after<N: Dtype>(apply: Apply<N>) -> Vec<N>
@@ -95,7 +181,7 @@ mod tests {
                 betas: [0.9, 0.95],
                 epsilon: 1e-8,
                 weight_decay: 0.1,
-                gradient_scale: 0.5,
+                clip_norm: 1.0,
             };
             apply(
                 &mut weights,
@@ -110,13 +196,15 @@ mod tests {
 
     #[test]
     fn agrees_with_the_reference_and_the_published_algorithm() {
-        let fast = weights_after::<f32>(Cpu::try_update);
-        let exact = weights_after::<f64>(reference::update);
+        let fast = weights_after::<f32>(whole_step);
+        let exact = weights_after::<f64>(reference_step);
         for (i, (&fast, &exact)) in fast.iter().zip(&exact).enumerate() {
             // The algorithm by hand for one weight.
             let (mut w, mut m, mut v) = ((i as f64 * 0.37).sin(), 0.0, 0.0);
             for t in 1..=3 {
-                let g = 0.5 * (i as f64 - 50.0) * 0.01 * f64::from(t);
+                let of = |i: usize| (i as f64 - 50.0) * 0.01 * f64::from(t);
+                let norm = (0..100).map(|i| of(i) * of(i)).sum::<f64>().sqrt();
+                let g = of(i) * (1.0 / (norm + 1e-6)).min(1.0);
                 m = 0.9 * m + 0.1 * g;
                 v = 0.95 * v + 0.05 * g * g;
                 let (m, v) = (m / (1.0 - 0.9f64.powi(t)), v / (1.0 - 0.95f64.powi(t)));
@@ -131,14 +219,35 @@ mod tests {
     }
 
     #[test]
-    fn squares_are_summed() {
+    fn the_norm_is_the_root_of_all_squares_and_nothing_moves_unless_it_is_finite() {
         let device = Cpu::default();
-        let weights: Tensor<Rank1<3>, f32, Cpu> =
-            device.tensor_from_vec(vec![1.0, -2.0, 3.0], Default::default());
-        let mut gradients = weights.leaky_trace().square().sum().backward();
-        let squares = Cpu::try_sum_of_squares(&weights, &mut gradients).expect("a sum");
-        assert!((squares - 56.0).abs() < 1e-5, "{squares}");
-        let squares = reference::sum_of_squares(&weights, &mut gradients).expect("a sum");
-        assert!((squares - 56.0).abs() < 1e-5, "{squares}");
+        for (start, finite) in [([1.0, -2.0, 3.0], true), ([1.0, f32::INFINITY, 3.0], false)] {
+            let mut weights: Tensor<Rank1<3>, f32, Cpu> =
+                device.tensor_from_vec(start.to_vec(), Default::default());
+            let mut gradients = weights.leaky_trace().square().sum().backward();
+            let (mut first, mut second) = (device.zeros(), device.zeros());
+            let update = Update {
+                step: 1,
+                learning_rate: 0.1,
+                betas: [0.9, 0.99],
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+                clip_norm: 0.0,
+            };
+            let loss = device.tensor(2.5);
+            let mut step = Cpu::try_begin(&loss).expect("a step");
+            Cpu::try_measure(&mut step, &weights, &mut gradients).expect("a sum");
+            let moments = [&mut first, &mut second];
+            Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)
+                .expect("an update");
+            assert_eq!(gradients.get(&weights).array(), [0.0; 3]);
+            let found = Cpu::try_finish(step).expect("a finish");
+            assert_eq!((found.loss_nats, found.is_finite()), (2.5, finite));
+            assert_eq!(weights.array() != start, finite);
+            if finite {
+                let squares = found.gradient_norm.powi(2);
+                assert!((squares - 56.0).abs() < 1e-4, "{squares}");
+            }
+        }
     }
 }

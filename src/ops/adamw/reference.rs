@@ -6,19 +6,18 @@ use dfdx::tensor_ops::{Device, TryAdd, TryDiv, TryMul, TrySub};
 
 use super::Update;
 
-/// See [`super::AdamwOp::try_update`].
+/// See [`super::AdamwOp::try_update`]; the gradient is multiplied by `scale` first.
 pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     parameter: &mut Tensor<S, N, D>,
     gradients: &mut Gradients<N, D>,
     [first, second]: [&mut Tensor<S, N, D>; 2],
     update: Update,
+    scale: f64,
 ) -> Result<(), D::Err> {
     let number = |x: f64| N::from_f64(x).expect("a setting is a finite number");
     let [beta1, beta2] = update.betas;
     gradients.try_alloc_for(parameter)?;
-    let gradient = gradients
-        .get(parameter)
-        .try_mul(number(update.gradient_scale))?;
+    let gradient = gradients.get(parameter).try_mul(number(scale))?;
     let square = gradient.clone().try_square()?;
     let mix = |old: &Tensor<S, N, D>, new: Tensor<S, N, D>, beta: f64| {
         old.clone()
@@ -38,17 +37,4 @@ pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     // Into the old tensor: its id is the key of its gradient.
     parameter.copy_from(&new.as_vec());
     Ok(())
-}
-
-/// See [`super::AdamwOp::try_sum_of_squares`].
-pub(super) fn sum_of_squares<S: Shape, N: Dtype, D: Device<N>>(
-    parameter: &Tensor<S, N, D>,
-    gradients: &mut Gradients<N, D>,
-) -> Result<f64, D::Err> {
-    gradients.try_alloc_for(parameter)?;
-    let squares = gradients.get(parameter).as_vec();
-    let squares = squares
-        .into_iter()
-        .map(|g| g.to_f64().map_or(f64::NAN, |g| g * g));
-    Ok(squares.sum())
 }
