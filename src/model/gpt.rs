@@ -7,7 +7,7 @@ use dfdx::nn::BuildModule;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{Cpu, CpuError, NoneTape, PutTape, Storage, Tape, Tensor};
+use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
@@ -224,17 +224,18 @@ impl<
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    A: Attention<EMBED, f32, Cpu> + 'static,
-> Parts for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, Cpu>
+    A: Attention<EMBED, f32, D> + 'static,
+    D: LabDevice<f32>,
+> Parts<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 where
-    Self: BuildModule<Cpu, f32>,
+    Self: BuildModule<D, f32>,
 {
     /// Those of the first block stand for all blocks.
     fn parts<'a>(
         &self,
         batch: &'a Ragged,
         dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError> {
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
         let (x, block) = (
             self.embed(batch, dropout, NoneTape)?,
             &self.blocks.modules[0],

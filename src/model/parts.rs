@@ -2,22 +2,23 @@
 //!
 //! What the parts are, the network says (`Parts`). They are those of a model of its full shape, on
 //! activations that the parts before them computed. Only the gradient that comes back to a part is made
-//! up.
+//! up. The clock is read when the device has nothing left to do.
 
 use std::time::Instant;
 
 use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::{HasShape as _, Rank0, Shape};
-use dfdx::tensor::{Cpu, CpuError, Gradients, OwnedTape, SplitTape, Tensor, Trace, ZerosTensor};
+use dfdx::tensor::{Gradients, HasErr, OwnedTape, SplitTape, Tensor, Trace};
 
 use super::gpt::Network;
 use super::session::{clear, device_error};
 use super::{Start, initialise, visit};
 use crate::data::ragged::Ragged;
 use crate::error::Result;
+use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
 use crate::ops::dropout::Dropout;
-use crate::ops::upstream::backward_from;
+use crate::ops::upstream::{backward_from, gradient};
 
 /// How long one part of a step takes, one value a repetition.
 #[derive(Clone, Debug, PartialEq)]
@@ -47,7 +48,9 @@ impl PartTimes {
 }
 
 /// A network that says what its step is made of.
-pub(super) trait Parts: Network<Cpu> + BuildModule<Cpu, f32> + 'static {
+pub(super) trait Parts<D: LabDevice<f32>>:
+    Network<D> + BuildModule<D, f32> + 'static
+{
     /// The parts from the embedding to the head, on activations that the parts before them computed.
     ///
     /// # Errors
@@ -56,25 +59,25 @@ pub(super) trait Parts: Network<Cpu> + BuildModule<Cpu, f32> + 'static {
         &self,
         batch: &'a Ragged,
         dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError>;
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err>;
 }
 
 /// A part, ready to be timed.
-pub(super) struct PartOfStep<'a, M> {
+pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
     part: &'static str,
     times_a_step: usize,
-    pass: Pass<'a, M>,
+    pass: Pass<'a, M, D>,
 }
 
 /// Forward and backward once: seconds of each.
-type Pass<'a, M> = Box<dyn Fn(&mut Bench<M>) -> Result<[f64; 2], CpuError> + 'a>;
+type Pass<'a, M, D> = Box<dyn Fn(&mut Bench<M, D>) -> Result<[f64; 2], <D as HasErr>::Err> + 'a>;
 
-impl<'a, M: Parts> PartOfStep<'a, M> {
+impl<'a, D: LabDevice<f32>, M: Parts<D>> PartOfStep<'a, M, D> {
     /// `forward` computes the part's output on a tape.
     pub(super) fn new<S: Shape>(
         part: &'static str,
         times_a_step: usize,
-        forward: impl Fn(&M, OwnedTape<f32, Cpu>) -> Result<Output<S>, CpuError> + 'a,
+        forward: impl Fn(&M, OwnedTape<f32, D>) -> Result<Output<S, D>, D::Err> + 'a,
     ) -> Self {
         Self {
             part,
@@ -88,16 +91,17 @@ impl<'a, M: Parts> PartOfStep<'a, M> {
 ///
 /// # Errors
 /// The device's.
-pub(super) fn time<M: Parts>(
+pub(super) fn time<M: Parts<D>, D: LabDevice<f32>>(
+    device: D,
     start: Start,
     batch: &Ragged,
     dropout: f64,
     repetitions: usize,
 ) -> Result<Vec<PartTimes>> {
-    let timed = || -> Result<Vec<PartTimes>, CpuError> {
-        let mut bench = Bench::<M>::new(start)?;
+    let timed = || -> Result<Vec<PartTimes>, D::Err> {
+        let mut bench = Bench::<M, D>::new(device, start)?;
         let parts = bench.model.parts(batch, Dropout::new(dropout, 0))?;
-        let fresh = |part: &PartOfStep<'_, M>| PartTimes::new(part.part, part.times_a_step);
+        let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(part.part, part.times_a_step);
         let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
         let mut optimiser = PartTimes::new("optimiser", 1);
         for round in 0..=repetitions {
@@ -120,25 +124,26 @@ pub(super) fn time<M: Parts>(
 }
 
 /// What a step needs besides its batch.
-pub(super) struct Bench<M> {
+pub(super) struct Bench<M, D: LabDevice<f32>> {
+    device: D,
     model: M,
     moments: [M; 2],
     /// Used again in each pass, as in training.
-    gradients: Gradients<f32, Cpu>,
+    gradients: Gradients<f32, D>,
 }
 
-impl<M: Parts> Bench<M> {
-    fn new(start: Start) -> Result<Self, CpuError> {
-        let device = Cpu::default();
+impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
+    fn new(device: D, start: Start) -> Result<Self, D::Err> {
         let mut model = M::try_build(&device)?;
         let mut moments = [M::try_build(&device)?, M::try_build(&device)?];
         visit::write(
             &mut model,
-            &initialise::draw(&visit::layout::<M, Cpu>(), start),
+            &initialise::draw(&visit::layout::<M, D>(), start),
         );
         moments.iter_mut().for_each(clear);
         let gradients = model.try_alloc_grads()?;
         Ok(Self {
+            device,
             model,
             moments,
             gradients,
@@ -148,49 +153,61 @@ impl<M: Parts> Bench<M> {
     /// Seconds of `forward`, and of the way back from an even gradient of its output.
     fn pass<S: Shape>(
         &mut self,
-        forward: impl Fn(&M, OwnedTape<f32, Cpu>) -> Result<Output<S>, CpuError>,
-    ) -> Result<[f64; 2], CpuError> {
-        let nothing: Tensor<Rank0, f32, Cpu> = Cpu::default().try_zeros()?;
+        forward: impl Fn(&M, OwnedTape<f32, D>) -> Result<Output<S, D>, D::Err>,
+    ) -> Result<[f64; 2], D::Err> {
+        let nothing: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
         let gradients = std::mem::replace(&mut self.gradients, Gradients::leaky());
         let tape = nothing.traced(gradients).split_tape().1;
+        self.device.try_synchronize()?;
         let started = Instant::now();
         let y = forward(&self.model, tape)?;
+        self.device.try_synchronize()?;
         let forward_s = started.elapsed().as_secs_f64();
         let values = y.shape().num_elements();
-        let dy = vec![1.0 / values as f32; values];
+        let dy = gradient(&self.device, &vec![1.0 / values as f32; values])?;
+        self.device.try_synchronize()?;
         let started = Instant::now();
         self.gradients = backward_from(y, dy)?;
+        self.device.try_synchronize()?;
         Ok([forward_s, started.elapsed().as_secs_f64()])
     }
 
-    /// Seconds of the gradient's norm, an update by a rate of 0, and zeroing the gradient.
-    fn update(&mut self, step: u64) -> Result<f64, CpuError> {
-        let started = Instant::now();
-        let squares = visit::sum_of_squares(&self.model, &mut self.gradients)?;
+    /// Seconds of the gradient's norm and an update by a rate of 0, which zeroes the gradient.
+    fn update(&mut self, step: u64) -> Result<f64, D::Err> {
         let update = Update {
             step,
             learning_rate: 0.0,
             betas: [0.9, 0.95],
             epsilon: 1e-8,
             weight_decay: 0.1,
-            gradient_scale: 1.0 / (1.0 + squares.sqrt()),
+            clip_norm: 1.0,
         };
+        let loss = self.device.try_zeros()?;
+        self.device.try_synchronize()?;
+        let started = Instant::now();
+        let mut step = D::try_begin(&loss)?;
+        visit::measure(&self.model, &mut self.gradients, &mut step)?;
         let [first, second] = &mut self.moments;
+        let moments = [first, second];
         visit::update(
             &mut self.model,
-            [first, second],
+            moments,
             &mut self.gradients,
+            &mut step,
             update,
         )?;
-        self.model.try_zero_grads(&mut self.gradients)?;
+        D::try_launch(&mut step, update)?;
+        D::try_finish(step)?;
         Ok(started.elapsed().as_secs_f64())
     }
 }
 
-type Output<S> = Tensor<S, f32, Cpu, OwnedTape<f32, Cpu>>;
+type Output<S, D> = Tensor<S, f32, D, OwnedTape<f32, D>>;
 
 #[cfg(test)]
 mod tests {
+    use dfdx::tensor::Cpu;
+
     use super::*;
     use crate::data::ragged::Sequence;
     use crate::model::attention::vanilla::Vanilla;
@@ -198,7 +215,7 @@ mod tests {
     use crate::model::perceiver::Perceiver;
 
     /// Times two repetitions; the parts with how often a step does them.
-    fn check<M: Parts>() -> Vec<(&'static str, usize)> {
+    fn check<M: Parts<Cpu>>() -> Vec<(&'static str, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
             targets: vec![3, 4, 5],
@@ -208,7 +225,7 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
-        let parts = time::<M>(start, &batch, 0.1, 2).expect("times");
+        let parts = time::<M, Cpu>(Cpu::default(), start, &batch, 0.1, 2).expect("times");
         for part in &parts {
             let passes = if part.part == "optimiser" { 0 } else { 2 };
             assert_eq!(part.forward_s.len(), passes, "{part:?}");

@@ -108,3 +108,96 @@ pub(super) fn add_shares<S: Shape>(
     add_in_order(shares, gradients.get_or_alloc_mut(parameter)?);
     Ok(())
 }
+
+/// The same for CUDA, where a tensor's elements are an address.
+#[cfg(feature = "cuda")]
+pub(super) mod cuda {
+    use std::fmt::Write;
+
+    use cudarc::driver::DevicePtr;
+    use dfdx::shapes::Shape;
+    use dfdx::tensor::{Cuda, CudaError, Gradients, Storage, Tensor};
+
+    type DeviceVec = <Cuda as Storage<f32>>::Vec;
+
+    /// Where the elements of a tensor start in the device's memory. They are in row-major order, without
+    /// gaps, if it is a parameter or has been made contiguous: ops do so with every stream.
+    ///
+    /// No public method of dfdx 0.13 hands it out. Its debug text does, as the first number after
+    /// `cu_device_ptr: `; the formatter is stopped as soon as that is complete.
+    ///
+    /// # Panics
+    /// Another version of dfdx writes something else.
+    pub(in crate::ops) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> u64 {
+        let mut found = AddressIn {
+            text: String::with_capacity(128),
+            address: None,
+        };
+        // It ends with the error that stops it.
+        let _ = write!(found, "{tensor:?}");
+        found.address.expect("dfdx 0.13.0 writes where a tensor is")
+    }
+
+    /// Reads a text that comes in pieces up to the number that it looks for.
+    struct AddressIn {
+        text: String,
+        address: Option<u64>,
+    }
+
+    impl Write for AddressIn {
+        fn write_str(&mut self, piece: &str) -> std::fmt::Result {
+            self.text.push_str(piece);
+            let after = self.text.split_once("cu_device_ptr: ");
+            if let Some((number, _)) = after.and_then(|(_, rest)| rest.split_once(',')) {
+                self.address = number.parse().ok();
+                return Err(std::fmt::Error);
+            }
+            Ok(())
+        }
+    }
+
+    /// Where the gradient of a parameter is; made, of zeros, if it is not there yet.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn gradient_address<S: Shape>(
+        gradients: &mut Gradients<f32, Cuda>,
+        tensor: &Tensor<S, f32, Cuda>,
+    ) -> Result<u64, CudaError> {
+        Ok(*gradients.get_or_alloc_mut(tensor)?.device_ptr())
+    }
+
+    /// Takes a stream's gradient out of the map, to be written in place.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn take_gradient<S: Shape>(
+        gradients: &mut Gradients<f32, Cuda>,
+        device: &Cuda,
+        tensor: &Tensor<S, f32, Cuda>,
+    ) -> Result<DeviceVec, CudaError> {
+        let place = gradients.get_or_alloc_mut(tensor)?;
+        Ok(std::mem::replace(
+            place,
+            Storage::<f32>::try_alloc_len(device, 1)?,
+        ))
+    }
+
+    /// Where a gradient that was taken is.
+    pub(in crate::ops) fn start_of(gradient: &DeviceVec) -> u64 {
+        *gradient.device_ptr()
+    }
+
+    /// Sets the gradient of a stream, from which nothing else may have been computed.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn set_gradient<S: Shape>(
+        gradients: &mut Gradients<f32, Cuda>,
+        tensor: &Tensor<S, f32, Cuda>,
+        buffer: DeviceVec,
+    ) -> Result<(), CudaError> {
+        *gradients.get_or_alloc_mut(tensor)? = buffer;
+        Ok(())
+    }
+}

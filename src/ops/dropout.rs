@@ -55,6 +55,12 @@ impl Dropout {
         self.threshold == 0
     }
 
+    /// Key, threshold and scale, for a device that draws by itself.
+    #[cfg(feature = "cuda")]
+    pub(in crate::ops) fn parts(self) -> (u64, u32, f32) {
+        (self.key, self.threshold, f32::from_bits(self.scale_bits))
+    }
+
     /// What the activation at `index` is multiplied by: 0, or `1 / (1 - probability)`.
     #[inline(always)]
     pub fn factor(self, index: u32) -> f32 {

@@ -9,6 +9,8 @@ pub mod allocator;
 pub mod attention;
 mod bridge;
 pub mod cross_attention;
+#[cfg(feature = "cuda")]
+pub mod cuda;
 pub mod differential;
 pub mod dropout;
 pub mod embedding;
@@ -22,11 +24,11 @@ pub mod reading;
 mod residual;
 pub mod synthesizer;
 #[cfg(test)]
-mod testing;
+pub(crate) mod testing;
 pub mod upstream;
 
 use dfdx::shapes::{Const, Dtype};
-use dfdx::tensor::{Cpu, NoneTape, Tensor};
+use dfdx::tensor::{Cpu, NoneTape, Synchronize, Tensor};
 
 /// The residual stream of a ragged batch: `[tokens, EMBED]`, documents one after another.
 pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<EMBED>), N, D, T>;
@@ -41,6 +43,8 @@ pub trait LabDevice<N: Dtype>:
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>
+    + upstream::UpstreamOp
+    + Synchronize
 {
 }
 

@@ -1,5 +1,7 @@
-//! One check for every differentiable op: fast f32 path = f64 reference = finite differences.
+//! One check for every differentiable op: fast f32 path = f64 reference = finite differences, on the CPU;
+//! and on a GPU, where there is one, its path = the same reference.
 
+use std::any::TypeId;
 use std::ops::Mul;
 
 use dfdx::nn::tensor_collection::{
@@ -8,7 +10,7 @@ use dfdx::nn::tensor_collection::{
 };
 use dfdx::shapes::{Const, Dtype, Shape};
 use dfdx::tensor::{
-    AsArray, Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor,
+    AsArray, Cpu, Gradients, HasErr, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor,
     TensorFromVec, Trace,
 };
 use dfdx::tensor_ops::{Backward, Device, SumTo};
@@ -16,17 +18,19 @@ use dfdx::tensor_ops::{Backward, Device, SumTo};
 use super::Stream;
 use crate::data::ragged::{Ragged, Sequence};
 
-type Op<'a, const IN: usize, const OUT: usize, M, N, T> =
-    &'a dyn Fn(&M, Stream<IN, N, Cpu, T>, T) -> Result<Stream<OUT, N, Cpu, T>, CpuError>;
+type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
+    &'a dyn Fn(&M, Stream<IN, N, D, T>, T) -> Result<Stream<OUT, N, D, T>, <D as HasErr>::Err>;
 
 /// An op on `[tokens, IN]` with the weights of a model, three times over.
-pub(super) struct Case<'a, const IN: usize, const OUT: usize, M32, M64> {
+pub(super) struct Case<'a, D: Device<f32>, const IN: usize, const OUT: usize, M32, M64> {
+    /// Where the fast path runs.
+    pub(super) device: D,
     pub(super) fast_model: M32,
     pub(super) exact_model: M64,
-    pub(super) fast: Op<'a, IN, OUT, M32, f32, OwnedTape<f32, Cpu>>,
-    pub(super) exact: Op<'a, IN, OUT, M64, f64, OwnedTape<f64, Cpu>>,
+    pub(super) fast: Op<'a, IN, OUT, M32, f32, D, OwnedTape<f32, D>>,
+    pub(super) exact: Op<'a, IN, OUT, M64, f64, Cpu, OwnedTape<f64, Cpu>>,
     /// The reference without a tape, for finite differences.
-    pub(super) plain: Op<'a, IN, OUT, M64, f64, NoneTape>,
+    pub(super) plain: Op<'a, IN, OUT, M64, f64, Cpu, NoneTape>,
     pub(super) tokens: usize,
     /// Of the fast path, relative to the largest value of each tensor.
     pub(super) tolerance: f64,
@@ -49,10 +53,11 @@ pub(super) fn batch(lengths: &[usize], vocabulary: u32) -> Ragged {
 }
 
 /// Compares outputs and all gradients of a weighted sum of squares of the output.
-pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
-    mut case: Case<'_, IN, OUT, M32, M64>,
+pub(super) fn check_op<D, const IN: usize, const OUT: usize, M32, M64>(
+    mut case: Case<'_, D, IN, OUT, M32, M64>,
 ) where
-    M32: TensorCollection<f32, Cpu>,
+    D: Device<f32> + 'static,
+    M32: TensorCollection<f32, D>,
     M64: TensorCollection<f64, Cpu>,
 {
     let mut salt = 0.0;
@@ -65,8 +70,9 @@ pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
     fill(&mut case.fast_model, &values);
     fill(&mut case.exact_model, &values);
     let x = next(case.tokens * IN);
-    let (fast_y, fast) = run(&case.fast_model, &x, case.tokens, case.fast);
-    let (exact_y, exact) = run(&case.exact_model, &x, case.tokens, case.exact);
+    let (fast_y, fast) = run(&case.device, &case.fast_model, &x, case.tokens, case.fast);
+    let cpu = Cpu::default();
+    let (exact_y, exact) = run(&cpu, &case.exact_model, &x, case.tokens, case.exact);
     assert_close("output", &fast_y, &exact_y, case.tolerance, 0.0);
     assert_eq!(fast.len(), exact.len());
     let largest = exact
@@ -82,7 +88,43 @@ pub(super) fn check_op<const IN: usize, const OUT: usize, M32, M64>(
             0.1 * largest,
         );
     }
-    check_differences(&mut case, &values, &x, &exact);
+    // One device is enough to show that the reference is right.
+    if TypeId::of::<D>() == TypeId::of::<Cpu>() {
+        check_differences(&mut case, &values, &x, &exact);
+    }
+}
+
+/// A test on the CPU, and the same on a GPU; that one ends at once, saying why, where there is none.
+macro_rules! on_each_device {
+    ($name:ident, |$device:ident| $check:expr) => {
+        mod $name {
+            use super::*;
+
+            #[test]
+            fn cpu() {
+                let $device = dfdx::tensor::Cpu::default();
+                $check;
+            }
+
+            #[cfg(feature = "cuda")]
+            #[test]
+            fn cuda() {
+                if let Some($device) = crate::ops::testing::cuda() {
+                    $check;
+                }
+            }
+        }
+    };
+}
+pub(crate) use on_each_device;
+
+/// The GPU, if one answers.
+#[cfg(feature = "cuda")]
+pub(crate) fn cuda() -> Option<dfdx::tensor::Cuda> {
+    use super::cuda::{Precision, device};
+    device(Precision::F32)
+        .inspect_err(|cause| eprintln!("skipped: no CUDA device answers ({cause})"))
+        .ok()
 }
 
 /// Arbitrary numbers between -0.9 and 0.9; another salt gives others.
@@ -93,8 +135,14 @@ pub(super) fn numbers(n: usize, salt: f64) -> Vec<f64> {
 }
 
 /// Central differences in f64 at up to three elements of every tensor.
-fn check_differences<const IN: usize, const OUT: usize, M32, M64: TensorCollection<f64, Cpu>>(
-    case: &mut Case<'_, IN, OUT, M32, M64>,
+fn check_differences<
+    D: Device<f32>,
+    const IN: usize,
+    const OUT: usize,
+    M32,
+    M64: TensorCollection<f64, Cpu>,
+>(
+    case: &mut Case<'_, D, IN, OUT, M32, M64>,
     values: &[Vec<f64>],
     x: &[f64],
     exact: &[(String, Vec<f64>)],
@@ -137,20 +185,20 @@ fn check_differences<const IN: usize, const OUT: usize, M32, M64: TensorCollecti
 }
 
 /// Output, and the gradients of the input and of every weight.
-fn run<const IN: usize, const OUT: usize, M, N>(
+fn run<const IN: usize, const OUT: usize, M, N, D>(
+    device: &D,
     model: &M,
     x: &[f64],
     tokens: usize,
-    op: Op<'_, IN, OUT, M, N, OwnedTape<N, Cpu>>,
+    op: Op<'_, IN, OUT, M, N, D, OwnedTape<N, D>>,
 ) -> (Vec<f64>, Vec<(String, Vec<f64>)>)
 where
     N: Dtype,
-    Cpu: Device<N>,
-    M: TensorCollection<N, Cpu>,
+    D: Device<N>,
+    M: TensorCollection<N, D>,
 {
-    let device = Cpu::default();
     let x = x.iter().map(|&v| N::from_f64(v).expect("finite")).collect();
-    let x: Stream<IN, N, Cpu> = device.tensor_from_vec(x, (tokens, Const::<IN>));
+    let x: Stream<IN, N, D> = device.tensor_from_vec(x, (tokens, Const::<IN>));
     // An op that starts a stream takes the tape itself; one that continues it finds it in `x`.
     let tape = OwnedTape::default();
     let y = op(model, x.leaky_trace(), tape).expect("a forward pass");
@@ -170,12 +218,9 @@ where
 }
 
 /// `Σ wᵢ yᵢ²`, so that the incoming gradient is not constant.
-fn weighted<const OUT: usize, N: Dtype, T: Tape<N, Cpu>>(
-    y: Stream<OUT, N, Cpu, T>,
-) -> Tensor<(), N, Cpu, T>
-where
-    Cpu: Device<N>,
-{
+fn weighted<const OUT: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    y: Stream<OUT, N, D, T>,
+) -> Tensor<(), N, D, T> {
     let (y, tape) = y.split_tape();
     let n = y.as_vec().len();
     let w = (0..n)
@@ -194,38 +239,29 @@ fn to_f64<N: Dtype>(values: Vec<N>) -> Vec<f64> {
         .collect()
 }
 
-fn gradient_of<S: Shape, N: Dtype>(
-    t: &Tensor<S, N, Cpu>,
-    gradients: &mut Gradients<N, Cpu>,
-) -> Vec<f64>
-where
-    Cpu: Device<N>,
-{
+fn gradient_of<S: Shape, N: Dtype, D: Device<N>>(
+    t: &Tensor<S, N, D>,
+    gradients: &mut Gradients<N, D>,
+) -> Vec<f64> {
     gradients.try_alloc_for(t).expect("memory");
     to_f64(gradients.get(t).as_vec())
 }
 
-struct Collect<'a, N: Dtype>
-where
-    Cpu: Device<N>,
-{
-    gradients: &'a mut Gradients<N, Cpu>,
+struct Collect<'a, N: Dtype, D: Device<N>> {
+    gradients: &'a mut Gradients<N, D>,
     all: &'a mut Vec<(String, Vec<f64>)>,
 }
 
-impl<N: Dtype> TensorVisitor<N, Cpu> for Collect<'_, N>
-where
-    Cpu: Device<N>,
-{
+impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Collect<'_, N, D> {
     type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = CpuError;
+    type Err = D::Err;
     type E2 = N;
-    type D2 = Cpu;
+    type D2 = D;
     fn visit<S: Shape>(
         &mut self,
-        _: TensorOptions<S, N, Cpu>,
-        (t, name): (&Tensor<S, N, Cpu>, String),
-    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        _: TensorOptions<S, N, D>,
+        (t, name): (&Tensor<S, N, D>, String),
+    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
         self.all.push((name, gradient_of(t, self.gradients)));
         Ok(None)
     }
@@ -233,28 +269,24 @@ where
 
 struct Read(Vec<Vec<f64>>);
 
-impl<N: Dtype> TensorVisitor<N, Cpu> for Read
-where
-    Cpu: Device<N>,
-{
+impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Read {
     type Viewer = ViewTensorRef;
-    type Err = CpuError;
+    type Err = D::Err;
     type E2 = N;
-    type D2 = Cpu;
+    type D2 = D;
     fn visit<S: Shape>(
         &mut self,
-        _: TensorOptions<S, N, Cpu>,
-        t: &Tensor<S, N, Cpu>,
-    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        _: TensorOptions<S, N, D>,
+        t: &Tensor<S, N, D>,
+    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
         self.0.push(to_f64(t.as_vec()));
         Ok(None)
     }
 }
 
-pub(super) fn weights<N: Dtype, M: TensorCollection<N, Cpu>>(model: &M) -> Vec<Vec<f64>>
-where
-    Cpu: Device<N>,
-{
+pub(super) fn weights<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
+    model: &M,
+) -> Vec<Vec<f64>> {
     let mut read = Read(vec![]);
     M::iter_tensors(&mut RecursiveWalker {
         m: model,
@@ -266,19 +298,16 @@ where
 
 struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
 
-impl<N: Dtype> TensorVisitor<N, Cpu> for Fill<'_>
-where
-    Cpu: Device<N>,
-{
+impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Fill<'_> {
     type Viewer = ViewTensorMut;
-    type Err = CpuError;
+    type Err = D::Err;
     type E2 = N;
-    type D2 = Cpu;
+    type D2 = D;
     fn visit<S: Shape>(
         &mut self,
-        _: TensorOptions<S, N, Cpu>,
-        t: &mut Tensor<S, N, Cpu>,
-    ) -> Result<Option<Tensor<S, N, Cpu>>, CpuError> {
+        _: TensorOptions<S, N, D>,
+        t: &mut Tensor<S, N, D>,
+    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
         let values = self.0.next().expect("as many values as tensors");
         let values: Vec<N> = values
             .iter()
@@ -289,10 +318,10 @@ where
     }
 }
 
-pub(super) fn fill<N: Dtype, M: TensorCollection<N, Cpu>>(model: &mut M, values: &[Vec<f64>])
-where
-    Cpu: Device<N>,
-{
+pub(super) fn fill<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
+    model: &mut M,
+    values: &[Vec<f64>],
+) {
     M::iter_tensors(&mut RecursiveWalker {
         m: model,
         f: &mut Fill(values.iter()),

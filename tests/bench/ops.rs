@@ -17,11 +17,11 @@ use attnlab::ops::head::HeadOp;
 use attnlab::ops::parameters::{LayerNorm, Linear};
 use attnlab::ops::products::Products;
 use attnlab::ops::synthesizer::{Synthesis, SynthesizerOp};
-use attnlab::ops::upstream::backward_from;
+use attnlab::ops::upstream::{backward_from, gradient};
 use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
 use dfdx::tensor::{
     Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape as _, SampleTensor as _, Tensor,
-    Trace as _,
+    Trace as _, ZerosTensor as _,
 };
 use dfdx::tensor_ops::{Backward as _, SumTo as _};
 use divan::{Bencher, counter::ItemsCount};
@@ -104,7 +104,8 @@ fn there_and_back<S: Shape>(
     forward: impl FnOnce() -> Result<Tensor<S, f32, Cpu, Tape>, CpuError>,
 ) -> Gradients<f32, Cpu> {
     let y = forward().expect("memory for the output");
-    let dy = vec![1e-3; y.shape().num_elements()];
+    let dy = gradient(&Cpu::default(), &vec![1e-3; y.shape().num_elements()]);
+    let dy = dy.expect("memory for its gradient");
     backward_from(y, dy).expect("memory for the gradients")
 }
 
@@ -258,19 +259,27 @@ fn adamw(bencher: Bencher) {
     let mut weights = small::<Rank2<HIDDEN, EMBED>>();
     let (mut first, mut second) = (small(), small::<Rank2<HIDDEN, EMBED>>().square());
     let mut gradients = weights.leaky_trace().sum().backward();
+    let loss = Cpu::default().zeros();
     let update = Update {
         step: 1,
         learning_rate: 1e-3,
         betas: [0.9, 0.95],
         epsilon: 1e-8,
         weight_decay: 0.1,
-        gradient_scale: 0.5,
+        clip_norm: 1.0,
     };
     bencher
         .counter(ItemsCount::new(HIDDEN * EMBED))
         .bench_local(|| {
             let moments = [&mut first, &mut second];
-            Cpu::try_update(&mut weights, &mut gradients, moments, update).expect("memory")
+            let step = || {
+                let mut step = Cpu::try_begin(&loss)?;
+                Cpu::try_measure(&mut step, &weights, &mut gradients)?;
+                Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)?;
+                Cpu::try_launch(&mut step, update)?;
+                Cpu::try_finish(step)
+            };
+            step().expect("memory")
         });
 }
 

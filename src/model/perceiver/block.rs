@@ -80,11 +80,19 @@ impl<
         cross_attention::maps::<EMBED, HEADS, HEAD_DIM, N, D>(queries_and_keys, norm, &self.attn)
     }
 
-    /// The same for reading so many rows bit by bit.
-    pub(super) fn reader(&self, normed: Normed, rows: usize) -> CrossBlockReader<'_, EMBED, N, D> {
-        let norm = (normed, &self.ln1);
+    /// The same for reading so many rows bit by bit, each of at most so many keys.
+    pub(super) fn reader(
+        &self,
+        normed: Normed,
+        rows_and_context: (usize, usize),
+    ) -> CrossBlockReader<'_, EMBED, N, D> {
+        let (norm, weights) = ((normed, &self.ln1), &self.attn);
         CrossBlockReader {
-            attention: D::cross_attention_reader::<EMBED, HEADS, HEAD_DIM>(norm, &self.attn, rows),
+            attention: D::cross_attention_reader::<EMBED, HEADS, HEAD_DIM>(
+                norm,
+                weights,
+                rows_and_context,
+            ),
             feed_forward: D::ready_feed_forward(&self.ln2, &self.mlp),
         }
     }

@@ -14,7 +14,7 @@ mod reader;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{Cpu, CpuError, NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::vanilla::Vanilla;
@@ -206,9 +206,9 @@ impl<
         let blocks = self.blocks.modules.iter();
         Box::new(PerceiverReader {
             model: self,
-            down: self.down.reader(Normed::Queries, rows),
+            down: self.down.reader(Normed::Queries, (rows, CONTEXT)),
             blocks: blocks.map(|block| block.reader(rows, CONTEXT)).collect(),
-            up: self.up.reader(Normed::Keys, rows),
+            up: self.up.reader(Normed::Keys, (rows, BOTTLENECK)),
         })
     }
 }
@@ -222,14 +222,15 @@ impl<
     const CONTEXT: usize,
     const MIDDLE: usize,
     const BOTTLENECK: usize,
-> Parts
-    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, Cpu>
+    D: LabDevice<f32>,
+> Parts<D>
+    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
 {
     fn parts<'a>(
         &self,
         batch: &'a Ragged,
         dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self>>, CpuError> {
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
         let latents = latents_of::<BOTTLENECK>(batch);
         let x = self.embed(batch, dropout, NoneTape)?;
         let seen = self.look_down(&x, [batch, &latents], dropout, NoneTape)?;

@@ -169,7 +169,7 @@ impl<M: Plain> Composed<M> {
             betas: settings.betas,
             epsilon: settings.epsilon,
             weight_decay: settings.weight_decay,
-            gradient_scale: (settings.clip_norm / (norm + 1e-6)).min(1.0),
+            clip_norm: settings.clip_norm,
         };
         let [first, second] = &mut self.moments;
         M::iter_tensors(&mut RecursiveWalker {
@@ -177,6 +177,7 @@ impl<M: Plain> Composed<M> {
             f: &mut PlainUpdate {
                 gradients: &mut gradients,
                 update,
+                scale: (settings.clip_norm / (norm + 1e-6)).min(1.0),
             },
         })?;
         Ok((loss_nats, norm))
@@ -186,6 +187,7 @@ impl<M: Plain> Composed<M> {
 struct PlainUpdate<'a> {
     gradients: &'a mut Gradients<f32, Cpu>,
     update: Update,
+    scale: f64,
 }
 
 impl TensorVisitor<f32, Cpu> for PlainUpdate<'_> {
@@ -208,7 +210,13 @@ impl TensorVisitor<f32, Cpu> for PlainUpdate<'_> {
         if name.ends_with("bias") {
             update.weight_decay = 0.0;
         }
-        adamw::reference::update(parameter, self.gradients, [first, second], update)?;
+        adamw::reference::update(
+            parameter,
+            self.gradients,
+            [first, second],
+            update,
+            self.scale,
+        )?;
         Ok(None)
     }
 }
@@ -254,4 +262,55 @@ fn training_has_the_losses_of_the_references() {
 fn training_with_dropout_has_the_losses_of_the_references() {
     check_training::<Small>(0.1);
     check_training::<Latents>(0.1);
+}
+
+/// The losses of twenty steps on a GPU are those on the CPU, with the same draws of dropout.
+#[cfg(feature = "cuda")]
+mod on_cuda {
+    use dfdx::tensor::Cuda;
+
+    use super::*;
+    use crate::model::StepReport;
+
+    type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 4, 8, f32, Cuda>, f32, Cuda>;
+    type LatentsOnCuda = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cuda>;
+
+    fn check_devices<M: Plain, N: Network<Cuda> + BuildModule<Cuda, f32>>() {
+        let Some(device) = crate::ops::testing::cuda() else {
+            return;
+        };
+        let start = Start {
+            seed: 1,
+            deviation: 0.02,
+        };
+        let mut there = Session::<N, Cuda>::new(device, start).expect("memory");
+        let mut here = fresh::<M>();
+        let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
+        for (step, documents) in documents(&lengths).chunks(12).enumerate() {
+            let batch = Ragged::from_sequences(documents);
+            let settings = StepSettings {
+                dropout_key: step as u64,
+                ..settings(0.01, 0.1)
+            };
+            let [there, here]: [StepReport; 2] =
+                [there.step(&batch, &settings), here.step(&batch, &settings)]
+                    .map(|r| r.expect("a step"));
+            let close = |a: f64, b: f64| (a - b).abs() <= 1e-3 * b;
+            assert!(
+                close(there.loss_nats, here.loss_nats)
+                    && close(there.gradient_norm, here.gradient_norm),
+                "step {step}: {there:?} on the GPU, {here:?} on the CPU"
+            );
+        }
+    }
+
+    #[test]
+    fn a_gpt_trains_as_on_the_cpu() {
+        check_devices::<Small, SmallOnCuda>();
+    }
+
+    #[test]
+    fn a_perceiver_trains_as_on_the_cpu() {
+        check_devices::<Latents, LatentsOnCuda>();
+    }
 }

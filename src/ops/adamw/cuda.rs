@@ -1,24 +1,145 @@
-//! The GPU runs the composed reference until it has a kernel of its own.
+//! The GPU: all tensors at once, in three launches, and one number pair read back.
+#![allow(unsafe_code)]
 
-use dfdx::shapes::Shape;
-use dfdx::tensor::{Cuda, Gradients, HasErr, Tensor};
+use std::rc::Rc;
 
-use super::{AdamwOp, Update, reference};
+use cudarc::driver::{CudaSlice, DeviceRepr};
+use dfdx::shapes::{HasShape, Rank0, Shape};
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
+
+use super::{AdamwOp, Found, Update};
+use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::cuda::rows::THREADS;
+use crate::ops::cuda::{Address, Gpu, Source, at, gpu};
+
+static OPTIMISER: Source = Source {
+    name: "optimiser",
+    text: include_str!("kernel.cu"),
+    kernels: &["squares", "gradient_norm", "adamw"],
+};
+
+/// Elements of a tensor that a block takes.
+const CHUNK: usize = 1024;
+
+/// A tensor of the model: `struct Slot` of kernel.cu.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+struct Slot {
+    weights: Address,
+    gradient: Address,
+    first: Address,
+    second: Address,
+    count: u32,
+    decay: f32,
+}
+
+// SAFETY: the same fields in the same order as `struct Slot`, by the same rules of alignment.
+unsafe impl DeviceRepr for Slot {}
+
+/// A step on the device's stream.
+pub struct Launched {
+    gpu: Rc<Gpu>,
+    loss: Tensor<Rank0, f32, Cuda>,
+    slots: Vec<Slot>,
+    /// Loss and norm, once they are on their way.
+    report: Option<CudaSlice<f64>>,
+}
 
 impl AdamwOp<f32> for Cuda {
-    fn try_update<S: Shape>(
-        parameter: &mut Tensor<S, f32, Cuda>,
-        gradients: &mut Gradients<f32, Cuda>,
-        moments: [&mut Tensor<S, f32, Cuda>; 2],
-        update: Update,
-    ) -> Result<(), <Cuda as HasErr>::Err> {
-        reference::update(parameter, gradients, moments, update)
+    type Step = Launched;
+
+    fn try_begin(loss: &Tensor<Rank0, f32, Cuda>) -> Result<Launched, CudaError> {
+        Ok(Launched {
+            gpu: gpu(),
+            loss: loss.clone(),
+            slots: vec![],
+            report: None,
+        })
     }
 
-    fn try_sum_of_squares<S: Shape>(
-        parameter: &Tensor<S, f32, Cuda>,
+    /// It is measured with all others.
+    fn try_measure<S: Shape>(
+        _: &mut Launched,
+        _: &Tensor<S, f32, Cuda>,
+        _: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        Ok(())
+    }
+
+    fn try_update<S: Shape>(
+        step: &mut Launched,
+        parameter: &mut Tensor<S, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<f64, <Cuda as HasErr>::Err> {
-        reference::sum_of_squares(parameter, gradients)
+        [first, second]: [&mut Tensor<S, f32, Cuda>; 2],
+        update: Update,
+    ) -> Result<(), CudaError> {
+        step.slots.push(Slot {
+            weights: address(parameter),
+            gradient: gradient_address(gradients, parameter)?,
+            first: address(first),
+            second: address(second),
+            count: parameter.shape().num_elements() as u32,
+            decay: update.weight_decay as f32,
+        });
+        Ok(())
+    }
+
+    fn try_launch(step: &mut Launched, update: Update) -> Result<(), CudaError> {
+        let gpu = &*step.gpu;
+        let chunks: Vec<u32> = (step.slots.iter().enumerate())
+            .flat_map(|(slot, of)| {
+                let starts = (0..of.count).step_by(CHUNK);
+                starts.flat_map(move |start| [slot as u32, start])
+            })
+            .collect();
+        let blocks = chunks.len() / 2;
+        let slots = gpu.upload(std::mem::take(&mut step.slots))?;
+        let chunks = gpu.upload(chunks)?;
+        let sums = gpu.upload(vec![0f64; blocks])?;
+        let report = gpu.upload(vec![0f64; 2])?;
+        let kernel = |name| gpu.kernel(&OPTIMISER, ("CHUNK", CHUNK), name);
+        gpu.launch(
+            kernel("squares")?,
+            (blocks, 1, 1),
+            THREADS,
+            (at(&slots), at(&chunks), at(&sums)),
+        )?;
+        gpu.launch(
+            kernel("gradient_norm")?,
+            (1, 1, 1),
+            THREADS,
+            (at(&sums), blocks as u32, address(&step.loss), at(&report)),
+        )?;
+        let correction = |beta: f64| (1.0 - beta.powi(update.step as i32)) as f32;
+        gpu.launch(
+            kernel("adamw")?,
+            (blocks, 1, 1),
+            THREADS,
+            (
+                at(&slots),
+                at(&chunks),
+                at(&report),
+                update.learning_rate as f32,
+                update.clip_norm as f32,
+                update.betas[0] as f32,
+                update.betas[1] as f32,
+                correction(update.betas[0]),
+                correction(update.betas[1]),
+                update.epsilon as f32,
+            ),
+        )?;
+        step.report = Some(report);
+        Ok(())
+    }
+
+    fn try_finish(step: Launched) -> Result<Found, CudaError> {
+        let report = step
+            .report
+            .expect("a step is launched before it is finished");
+        let report = step.gpu.download(&report)?;
+        Ok(Found {
+            loss_nats: report[0],
+            gradient_norm: report[1],
+        })
     }
 }

@@ -156,10 +156,10 @@ mod tests {
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, arbitrary, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
     /// 3 heads of width 4, or of `KV / 4` for keys and values.
-    type Sublayer<const KV: usize, N> = (LayerNorm<12, N, Cpu>, Projections<12, KV, N, Cpu>);
+    type Sublayer<const KV: usize, N, D> = (LayerNorm<12, N, D>, Projections<12, KV, N, D>);
 
     const fn scoring(places: Places, window: Option<usize>, weights: Weights) -> Scoring {
         Scoring {
@@ -175,8 +175,7 @@ mod tests {
     const LINEAR: Scoring = scoring(Places::Unused, None, Weights::Features);
     const ALL_AT_ONCE: Scoring = scoring(Places::Rotated, Some(18), Weights::Softmax);
 
-    fn check<const KV: usize>(scoring: Scoring) {
-        let device = Cpu::default();
+    fn check<const KV: usize, D: AttentionOp<f32> + 'static>(device: &D, scoring: Scoring) {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
@@ -191,12 +190,13 @@ mod tests {
                     output,
                     context: 40,
                 };
-                check_op::<12, 12, Sublayer<KV, f32>, Sublayer<KV, f64>>(Case {
-                    fast_model: BuildModule::build(&device),
-                    exact_model: BuildModule::build(&device),
+                check_op::<D, 12, 12, Sublayer<KV, f32, D>, Sublayer<KV, f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: BuildModule::build(device),
+                    exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|m, x, _| {
                         let (norm, weights) = m;
-                        Cpu::try_attention::<12, KV, 3, 4, _>(
+                        D::try_attention::<12, KV, 3, 4, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
@@ -218,9 +218,10 @@ mod tests {
             }
         }
         check_shown::<KV>(scoring);
-        check_reading::<12, Sublayer<KV, f32>, Sublayer<KV, f64>>(
+        check_reading::<D, 12, Sublayer<KV, f32, D>, Sublayer<KV, f64, Cpu>>(
+            device,
             &|(norm, weights), rows| {
-                Cpu::attention_reader::<12, KV, 3, 4>(norm, weights, scoring, (rows, 128))
+                D::attention_reader::<12, KV, 3, 4>(norm, weights, scoring, (rows, 128))
             },
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
@@ -233,7 +234,7 @@ mod tests {
 
     fn check_shown<const KV: usize>(scoring: Scoring) {
         for tokens in [1, 13, 40] {
-            let mut sublayer: Sublayer<KV, f32> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<KV, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps::<12, KV, 3, 4, _, _>(&x, norm, weights, scoring);
@@ -248,38 +249,16 @@ mod tests {
         }
     }
 
-    #[test]
-    fn softmax() {
-        check::<12>(Scoring::SOFTMAX);
-    }
-
-    #[test]
-    fn rotated_places() {
-        check::<12>(ROTARY);
-    }
-
-    #[test]
-    fn slopes_over_distance() {
-        check::<12>(ALIBI);
-    }
-
-    #[test]
-    fn a_window() {
-        check::<12>(WINDOW);
-    }
-
-    #[test]
-    fn features() {
-        check::<12>(LINEAR);
-    }
-
-    #[test]
-    fn shared_keys_and_values() {
-        check::<4>(Scoring::SOFTMAX);
-    }
-
-    #[test]
-    fn all_at_once() {
-        check::<4>(ALL_AT_ONCE);
-    }
+    on_each_device!(softmax, |device| check::<12, _>(&device, Scoring::SOFTMAX));
+    on_each_device!(rotated_places, |device| check::<12, _>(&device, ROTARY));
+    on_each_device!(slopes_over_distance, |device| check::<12, _>(
+        &device, ALIBI
+    ));
+    on_each_device!(a_window, |device| check::<12, _>(&device, WINDOW));
+    on_each_device!(features, |device| check::<12, _>(&device, LINEAR));
+    on_each_device!(shared_keys_and_values, |device| check::<4, _>(
+        &device,
+        Scoring::SOFTMAX
+    ));
+    on_each_device!(all_at_once, |device| check::<4, _>(&device, ALL_AT_ONCE));
 }

@@ -98,7 +98,7 @@ impl CrossAttentionOp<f32> for Cpu {
     fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: (Normed, &'a LayerNorm<EMBED, f32, Cpu>),
         weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
-        rows: usize,
+        (rows, _): (usize, usize),
     ) -> BoxedCrossReader<'a, EMBED, f32, Cpu> {
         const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
         Box::new(Remembering::<EMBED, HEADS, HEAD_DIM>::new(

@@ -1,12 +1,24 @@
-//! The GPU runs the composed reference until it has kernels of its own.
+//! The GPU: the kernels of self-attention, with queries and keys of different documents' lengths.
 
-use dfdx::tensor::{Cuda, HasErr, NoneTape, Tape};
+use std::rc::Rc;
+
+use dfdx::shapes::HasShape;
+use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, PutTape, Tape, ZerosTensor};
 
 use super::rereading::Rereading;
-use super::{BoxedCrossReader, CrossAttentionOp, Normed, reference};
+use super::{BoxedCrossReader, CrossAttentionOp, CrossReader, NewPairs, Normed, reference};
 use crate::ops::Stream;
-use crate::ops::attention::{AttentionDropout, Projections, assert_heads};
+use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
+use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
+use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
+use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::reading::HeadMemory;
+use crate::ops::cuda::rows::{self, Rows};
+use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of, weight};
+use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
+use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
+use dfdx::tensor_ops::ReshapeTo;
 
 impl CrossAttentionOp<f32> for Cuda {
     fn try_cross_attention<
@@ -15,36 +27,331 @@ impl CrossAttentionOp<f32> for Cuda {
         const HEAD_DIM: usize,
         T: Tape<f32, Cuda>,
     >(
-        queries_and_keys: [&Stream<EMBED, f32, Cuda>; 2],
-        norm: (Normed, &LayerNorm<EMBED, f32, Cuda>),
+        [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
+        (which, norm): (Normed, &LayerNorm<EMBED, f32, Cuda>),
         weights: &Projections<EMBED, EMBED, f32, Cuda>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
-        tape: T,
-    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
-        reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
-            queries_and_keys,
-            norm,
-            weights,
-            starts,
-            dropout,
-            tape,
-        )
+        if HEAD_DIM > WIDEST {
+            return reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+                [queries, keys],
+                (which, norm),
+                weights,
+                starts,
+                dropout,
+                tape,
+            );
+        }
+        let gpu = gpu();
+        let sides = [
+            queries.clone().try_contiguous()?,
+            keys.clone().try_contiguous()?,
+        ];
+        let op = Sublayer {
+            which,
+            norm: norm.clone(),
+            weights: weights.clone(),
+            attention: Attention {
+                layout: layout::<HEADS, HEAD_DIM>(),
+                dropout,
+                queries: gpu.documents(starts[0])?,
+                keys: gpu.documents(starts[1])?,
+            },
+            gpu,
+        };
+        let y: Stream<EMBED, f32, Cuda> = queries.device().try_zeros_like(queries)?;
+        let saved = op.forward([&sides[0], &sides[1]], address(&y))?;
+        if T::OWNS_TAPE {
+            let of_y = y.clone();
+            tape.add_backward_op(move |gradients| op.backward(&sides, &of_y, saved, gradients));
+        }
+        Ok(y.put_tape(tape))
     }
 
     fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: (Normed, &'a LayerNorm<EMBED, f32, Cuda>),
         weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
-        rows: usize,
+        (rows, context): (usize, usize),
     ) -> BoxedCrossReader<'a, EMBED, f32, Cuda> {
-        let attend = move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
-            let longest = starts[1].windows(2).map(|w| w[1] - w[0]).max();
-            let none = AttentionDropout::none(longest.unwrap_or(0));
-            reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
-                x, norm, weights, starts, none, NoneTape,
-            )
+        if HEAD_DIM > WIDEST {
+            return Box::new(Rereading::new(
+                rows,
+                move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
+                    let none = AttentionDropout::none(context);
+                    reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+                        x, norm, weights, starts, none, NoneTape,
+                    )
+                },
+            ));
+        }
+        Box::new(Remembering {
+            which: norm.0,
+            norm: norm.1,
+            weights,
+            memory: HeadMemory::new(layout::<HEADS, HEAD_DIM>(), rows, context),
+        })
+    }
+}
+
+fn layout<const HEADS: usize, const HEAD_DIM: usize>() -> Layout {
+    Layout {
+        head_dim: HEAD_DIM,
+        heads: HEADS,
+        key_heads: HEADS,
+        scoring: Scoring::SOFTMAX,
+    }
+}
+
+/// The sublayer in one step.
+struct Sublayer<const EMBED: usize> {
+    gpu: Rc<Gpu>,
+    which: Normed,
+    norm: LayerNorm<EMBED, f32, Cuda>,
+    weights: Projections<EMBED, EMBED, f32, Cuda>,
+    attention: Attention,
+}
+
+/// What backward needs.
+struct Saved {
+    normed: rows::Normed,
+    /// `[queries, EMBED]`.
+    queries: Buffer,
+    /// Keys and values side by side: `[keys, 2 EMBED]`.
+    keys: Buffer,
+    found: Found,
+}
+
+/// Queries by themselves, keys and values side by side.
+fn three<const EMBED: usize>(queries: &Buffer, keys: &Buffer) -> Three {
+    let keys = Matrix::new(at(keys), 2 * EMBED);
+    Three {
+        queries: stream_of::<EMBED>(queries),
+        keys,
+        values: keys.columns_from(EMBED),
+    }
+}
+
+impl<const EMBED: usize> Sublayer<EMBED> {
+    fn rows(&self) -> Rows<'_> {
+        Rows {
+            gpu: &self.gpu,
+            width: EMBED,
+        }
+    }
+
+    /// What queries and keys are made of: one of the streams as it is, the other after the norm.
+    fn ends(&self, [queries, keys]: [Address; 2], normed: &rows::Normed) -> [Matrix; 2] {
+        let normed = stream_of::<EMBED>(&normed.rows);
+        match self.which {
+            Normed::Queries => [normed, Matrix::new(keys, EMBED)],
+            Normed::Keys => [Matrix::new(queries, EMBED), normed],
+        }
+    }
+
+    fn forward(
+        &self,
+        sides: [&Stream<EMBED, f32, Cuda>; 2],
+        y: Address,
+    ) -> Result<Saved, CudaError> {
+        let (gpu, of) = (&*self.gpu, &self.weights);
+        let counts = sides.map(|side| side.shape().0);
+        let starts = sides.map(address);
+        let side = self.which as usize;
+        let norm = norm_of(&self.norm);
+        let normed = (self.rows()).normalise(starts[side], norm, NOWHERE, counts[side])?;
+        let [to_queries, to_keys] = self.ends(starts, &normed);
+        let queries = gpu.scratch(counts[0] * EMBED)?;
+        let keys = gpu.scratch(counts[1] * 2 * EMBED)?;
+        let three = three::<EMBED>(&queries, &keys);
+        gpu.apply(weight(&of.query), counts[0], to_queries, three.queries)?;
+        gpu.apply(weight(&of.key), counts[1], to_keys, three.keys)?;
+        gpu.apply(weight(&of.value), counts[1], to_keys, three.values)?;
+        let layout = &self.attention.layout;
+        let bias = [(address(&of.query.bias), EMBED)];
+        layout.add_biases(gpu, &queries, counts[0], &bias)?;
+        let biases = [
+            (address(&of.key.bias), EMBED),
+            (address(&of.value.bias), EMBED),
+        ];
+        layout.add_biases(gpu, &keys, counts[1], &biases)?;
+        let found = self.attention.attend(gpu, three)?;
+        let out = gpu.scratch(counts[0] * EMBED)?;
+        let from = stream_of::<EMBED>(&found.out);
+        gpu.apply(weight(&of.proj), counts[0], from, stream_of::<EMBED>(&out))?;
+        let added = (at(&out), address(&of.proj.bias));
+        let dropout = self.attention.dropout.output;
+        (self.rows()).residual((starts[0], NOWHERE), added, y, dropout, counts[0])?;
+        Ok(Saved {
+            normed,
+            queries,
+            keys,
+            found,
+        })
+    }
+
+    fn backward(
+        &self,
+        sides: &[Stream<EMBED, f32, Cuda>; 2],
+        y: &Stream<EMBED, f32, Cuda>,
+        saved: Saved,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let (gpu, of) = (&*self.gpu, &self.weights);
+        let counts = sides.each_ref().map(|side| side.shape().0);
+        let starts = sides.each_ref().map(address);
+        // The gradient of the sum becomes that of the queries' stream.
+        let dy = take_gradient(gradients, y.device(), y)?;
+        let dkeys_stream = gradient_address(gradients, &sides[1])?;
+        let dropped = dropped(
+            &self.rows(),
+            start_of(&dy),
+            self.attention.dropout.output,
+            counts[0],
+        )?;
+        let dout = Matrix::new(dropped.as_ref().map_or(start_of(&dy), at), EMBED);
+        let dbias = gradient_address(gradients, &of.proj.bias)?;
+        (self.rows()).add_column_sums(dout.start, counts[0], &[(dbias, EMBED)])?;
+        let factors = (dout, stream_of::<EMBED>(&saved.found.out));
+        let dweight = gradient_address(gradients, &of.proj.weight)?;
+        gpu.back_to_weight(weight(&of.proj), counts[0], factors, dweight)?;
+        let dfound = gpu.scratch(counts[0] * EMBED)?;
+        let to = stream_of::<EMBED>(&dfound);
+        gpu.back(weight(&of.proj), counts[0], dout, Into::Replaced, to)?;
+
+        let dqueries = gpu.scratch(counts[0] * EMBED)?;
+        let dkeys = gpu.scratch(counts[1] * 2 * EMBED)?;
+        let dthree = three::<EMBED>(&dqueries, &dkeys);
+        let met = three::<EMBED>(&saved.queries, &saved.keys);
+        let on_the_way = (&saved.found, &dfound);
+        self.attention.backward(gpu, met, on_the_way, dthree)?;
+        let dbias = gradient_address(gradients, &of.query.bias)?;
+        (self.rows()).add_column_sums(at(&dqueries), counts[0], &[(dbias, EMBED)])?;
+        let dbiases = [
+            (gradient_address(gradients, &of.key.bias)?, EMBED),
+            (gradient_address(gradients, &of.value.bias)?, EMBED),
+        ];
+        (self.rows()).add_column_sums(at(&dkeys), counts[1], &dbiases)?;
+
+        // Back to the two ends: into what the norm gave, or onto the gradient of the stream itself.
+        let side = self.which as usize;
+        let dnormed = gpu.scratch(counts[side] * EMBED)?;
+        let of_norm = (stream_of::<EMBED>(&dnormed), Into::Replaced);
+        let [to_queries, to_keys] = match self.which {
+            Normed::Queries => [of_norm, (Matrix::new(dkeys_stream, EMBED), Into::Added)],
+            Normed::Keys => [(Matrix::new(start_of(&dy), EMBED), Into::Added), of_norm],
         };
-        Box::new(Rereading::new(rows, attend))
+        let [from_queries, from_keys] = self.ends(starts, &saved.normed);
+        // The value's share is added to the key's.
+        let parts = [
+            (
+                &of.query,
+                counts[0],
+                dthree.queries,
+                from_queries,
+                to_queries,
+            ),
+            (&of.key, counts[1], dthree.keys, from_keys, to_keys),
+            (
+                &of.value,
+                counts[1],
+                dthree.values,
+                from_keys,
+                (to_keys.0, Into::Added),
+            ),
+        ];
+        // What goes onto `dy` changes it: everything that reads it has been asked for before.
+        for (linear, count, d, from, (to, into)) in parts {
+            let dweight = gradient_address(gradients, &linear.weight)?;
+            gpu.back_to_weight(weight(linear), count, (d, from), dweight)?;
+            gpu.back(weight(linear), count, d, into, to)?;
+        }
+        let went_in = (starts[side], norm_of(&self.norm), NOWHERE);
+        let dstream = match self.which {
+            Normed::Queries => start_of(&dy),
+            Normed::Keys => dkeys_stream,
+        };
+        let dnorm = norm_gradient(gradients, &self.norm)?;
+        (self.rows()).normalise_backward(&saved.normed, at(&dnormed), went_in, dstream, dnorm)?;
+        set_gradient(gradients, &sides[0], dy)
+    }
+}
+
+/// The op in the middle of reading some rows, whose keys and values it remembers.
+struct Remembering<'a, const EMBED: usize> {
+    which: Normed,
+    norm: &'a LayerNorm<EMBED, f32, Cuda>,
+    weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
+    memory: HeadMemory,
+}
+
+impl<const EMBED: usize> Remembering<'_, EMBED> {
+    /// One of the streams, after the norm if that is on it: a buffer of its own, or `x` itself.
+    fn end(
+        &self,
+        rows: &Rows<'_>,
+        side: Normed,
+        (x, count): (Address, usize),
+    ) -> Result<(Option<rows::Normed>, Matrix), CudaError> {
+        if side != self.which {
+            return Ok((None, Matrix::new(x, EMBED)));
+        }
+        let normed = rows.normalise(x, norm_of(self.norm), NOWHERE, count)?;
+        let matrix = stream_of::<EMBED>(&normed.rows);
+        Ok((Some(normed), matrix))
+    }
+}
+
+impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED> {
+    fn try_read(
+        &mut self,
+        queries: &Stream<EMBED, f32, Cuda>,
+        keys: Option<&Stream<EMBED, f32, Cuda>>,
+        new: &NewPairs<'_>,
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        let (gpu, of, layout) = (gpu(), self.weights, self.memory.layout());
+        let gpu: &Gpu = &gpu;
+        let rows = Rows { gpu, width: EMBED };
+        if let Some(keys) = keys {
+            let (keys, count) = (keys.clone().try_contiguous()?, keys.shape().0);
+            let (_kept, from) = self.end(&rows, Normed::Keys, (address(&keys), count))?;
+            let news = gpu.scratch(count * 2 * EMBED)?;
+            let to = Matrix::new(at(&news), 2 * EMBED);
+            gpu.apply(weight(&of.key), count, from, to)?;
+            gpu.apply(weight(&of.value), count, from, to.columns_from(EMBED))?;
+            let biases = [
+                (address(&of.key.bias), EMBED),
+                (address(&of.value.bias), EMBED),
+            ];
+            layout.add_biases(gpu, &news, count, &biases)?;
+            let of_rows = new.rows.iter().copied();
+            let of_rows = of_rows.zip(new.keys.windows(2).map(|w| w[0]..w[1]));
+            self.memory.keep(gpu, to, of_rows)?;
+        }
+        // The last new query of a row sees all its keys, the one before it all but the last.
+        let mut seen = vec![];
+        for (&row, w) in new.rows.iter().zip(new.queries.windows(2)) {
+            let (keys, count) = (self.memory.length(row), w[1] - w[0]);
+            seen.extend((0..count).map(|query| (row, keys + 1 + query - count)));
+        }
+        let (queries, count) = (queries.clone().try_contiguous()?, seen.len());
+        let (_kept, from) = self.end(&rows, Normed::Queries, (address(&queries), count))?;
+        let asking = gpu.scratch(count * EMBED)?;
+        let to = stream_of::<EMBED>(&asking);
+        gpu.apply(weight(&of.query), count, from, to)?;
+        layout.add_biases(gpu, &asking, count, &[(address(&of.query.bias), EMBED)])?;
+        let found = self.memory.look_back(gpu, to, seen)?;
+        let out = gpu.scratch(count * EMBED)?;
+        let from = stream_of::<EMBED>(&found);
+        gpu.apply(weight(&of.proj), count, from, stream_of::<EMBED>(&out))?;
+        let y: Stream<EMBED, f32, Cuda> = queries.device().try_zeros_like(&queries)?;
+        let (x, added) = (
+            (address(&queries), NOWHERE),
+            (at(&out), address(&of.proj.bias)),
+        );
+        rows.residual(x, added, address(&y), Dropout::NONE, count)?;
+        Ok(y)
     }
 }

@@ -63,11 +63,11 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same for reading so many rows bit by bit.
+    /// The same for reading so many rows bit by bit, each of at most so many keys.
     fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: (Normed, &'a LayerNorm<EMBED, N, Self>),
         weights: &'a Projections<EMBED, EMBED, N, Self>,
-        rows: usize,
+        rows_and_context: (usize, usize),
     ) -> BoxedCrossReader<'a, EMBED, N, Self>;
 }
 
@@ -110,39 +110,35 @@ mod tests {
     use dfdx::nn::BuildModule;
     use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
     use dfdx::shapes::{Const, Rank3};
-    use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec, ZerosTensor};
+    use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec};
 
     use super::rereading::Rereading;
     use super::*;
     use crate::ops::dropout::Dropout;
-    use crate::ops::embedding::{self, EmbeddingOp as _};
+    use crate::ops::embedding::{self, EmbeddingOp};
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::testing::{
-        Case, arbitrary, assert_close, batch, check_op, fill, numbers, weights,
+        Case, arbitrary, assert_close, batch, check_op, fill, numbers, on_each_device, weights,
     };
 
     /// A norm and 3 heads of width 4.
-    type Sublayer<N> = (LayerNorm<12, N, Cpu>, Projections<12, 12, N, Cpu>);
+    type Sublayer<N, D> = (LayerNorm<12, N, D>, Projections<12, 12, N, D>);
 
     /// ROWS learned queries look at a stream, and the stream looks at what they have found: the op with
     /// either norm, and a stream that is read by both.
-    struct ThereAndBack<const ROWS: usize, N: Dtype>
-    where
-        Cpu: Device<N>,
-    {
-        table: Tensor<Rank3<1, ROWS, 12>, N, Cpu>,
-        there: Sublayer<N>,
-        back: Sublayer<N>,
+    struct ThereAndBack<const ROWS: usize, N: Dtype, D: Device<N>> {
+        table: Tensor<Rank3<1, ROWS, 12>, N, D>,
+        there: Sublayer<N, D>,
+        back: Sublayer<N, D>,
     }
 
-    impl<const ROWS: usize, N: Dtype> TensorCollection<N, Cpu> for ThereAndBack<ROWS, N>
-    where
-        Cpu: Device<N>,
+    impl<const ROWS: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
+        for ThereAndBack<ROWS, N, D>
     {
         type To<N2: Dtype, D2: Device<N2>> = ();
 
-        fn iter_tensors<V: ModuleVisitor<Self, N, Cpu>>(
+        fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
             visitor: &mut V,
         ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
             let options = TensorOptions::reset_to_zeros();
@@ -157,16 +153,11 @@ mod tests {
         }
     }
 
-    fn fresh<const ROWS: usize, N: Dtype>() -> ThereAndBack<ROWS, N>
-    where
-        Cpu: Device<N>,
-        Sublayer<N>: BuildModule<Cpu, N>,
-    {
-        let device = Cpu::default();
+    fn fresh<const ROWS: usize, N: Dtype, D: Device<N>>(device: &D) -> ThereAndBack<ROWS, N, D> {
         ThereAndBack {
             table: device.zeros(),
-            there: BuildModule::build(&device),
-            back: BuildModule::build(&device),
+            there: BuildModule::build(device),
+            back: BuildModule::build(device),
         }
     }
 
@@ -199,7 +190,10 @@ mod tests {
         };
     }
 
-    fn check<const ROWS: usize>() {
+    fn check<const ROWS: usize, D>(device: &D)
+    where
+        D: CrossAttentionOp<f32> + EmbeddingOp<f32> + 'static,
+    {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
@@ -219,53 +213,52 @@ mod tests {
                     output: output.at(site),
                     context: 40,
                 });
-                check_op::<12, 12, ThereAndBack<ROWS, f32>, ThereAndBack<ROWS, f64>>(Case {
-                    fast_model: fresh(),
-                    exact_model: fresh(),
-                    fast: &there_and_back!(
-                        Cpu::try_look_up,
-                        Cpu::try_cross_attention::<12, 3, 4, _>,
-                        starts,
-                        dropout
-                    ),
-                    exact: &there_and_back!(
-                        embedding::reference::look_up,
-                        reference::cross_attention::<12, 3, 4, _, _, _>,
-                        starts,
-                        dropout
-                    ),
-                    plain: &there_and_back!(
-                        embedding::reference::look_up,
-                        reference::cross_attention::<12, 3, 4, _, _, _>,
-                        starts,
-                        dropout
-                    ),
-                    tokens: batch.len(),
-                    tolerance: 1e-5,
-                });
+                check_op::<D, 12, 12, ThereAndBack<ROWS, f32, D>, ThereAndBack<ROWS, f64, Cpu>>(
+                    Case {
+                        device: device.clone(),
+                        fast_model: fresh(device),
+                        exact_model: fresh(&Cpu::default()),
+                        fast: &there_and_back!(
+                            D::try_look_up,
+                            D::try_cross_attention::<12, 3, 4, _>,
+                            starts,
+                            dropout
+                        ),
+                        exact: &there_and_back!(
+                            embedding::reference::look_up,
+                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            starts,
+                            dropout
+                        ),
+                        plain: &there_and_back!(
+                            embedding::reference::look_up,
+                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            starts,
+                            dropout
+                        ),
+                        tokens: batch.len(),
+                        tolerance: 1e-5,
+                    },
+                );
             }
         }
     }
 
-    #[test]
-    fn fewer_keys_than_queries() {
-        check::<1>();
-        check::<7>();
-        check::<20>();
-    }
+    on_each_device!(fewer_keys_than_queries, |device| {
+        check::<1, _>(&device);
+        check::<7, _>(&device);
+        check::<20, _>(&device);
+    });
 
-    #[test]
-    fn as_many_keys_as_queries() {
-        check::<40>();
-    }
+    on_each_device!(as_many_keys_as_queries, |device| check::<40, _>(&device));
 
     /// Row, new queries and new keys of each row in a reading.
     type Reading = [(usize, usize, usize)];
 
-    fn check_reading(normed: Normed, readings: &[&Reading]) {
-        let device = Cpu::default();
-        let (mut weights_32, mut weights_64): (Sublayer<f32>, Sublayer<f64>) =
-            (BuildModule::build(&device), BuildModule::build(&device));
+    fn check_reading<D: CrossAttentionOp<f32>>(device: &D, normed: Normed, readings: &[&Reading]) {
+        let cpu = Cpu::default();
+        let (mut weights_32, mut weights_64): (Sublayer<f32, D>, Sublayer<f64, Cpu>) =
+            (BuildModule::build(device), BuildModule::build(&cpu));
         let sizes = weights(&weights_64);
         let values = (1..).zip(&sizes);
         let values: Vec<_> = values
@@ -274,7 +267,8 @@ mod tests {
         fill(&mut weights_32, &values);
         fill(&mut weights_64, &values);
         let (norm, projections) = &weights_32;
-        let mut fast = Cpu::cross_attention_reader::<12, 3, 4>((normed, norm), projections, 60);
+        let mut fast =
+            D::cross_attention_reader::<12, 3, 4>((normed, norm), projections, (60, 128));
         let (norm, projections) = &weights_64;
         let none = AttentionDropout::none(128);
         let mut exact = Rereading::new(
@@ -311,7 +305,7 @@ mod tests {
                 let x = x.iter().map(|&v| v as f32).collect();
                 device.tensor_from_vec(x, *shape)
             };
-            let double = |(x, shape): &(Vec<f64>, _)| device.tensor_from_vec(x.clone(), *shape);
+            let double = |(x, shape): &(Vec<f64>, _)| cpu.tensor_from_vec(x.clone(), *shape);
             let some = !y.0.is_empty();
             let (keys_32, keys_64) = (some.then(|| single(&y)), some.then(|| double(&y)));
             let said = fast.try_read(&single(&x), keys_32.as_ref(), &new);
@@ -323,8 +317,11 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reading_bit_by_bit_agrees_with_the_reference() {
+    on_each_device!(reading_bit_by_bit_agrees_with_the_reference, |device| {
+        check_memory(&device)
+    });
+
+    fn check_memory<D: CrossAttentionOp<f32>>(device: &D) {
         let many: Vec<_> = (0..60).map(|row| (row, 1 + row % 3, 3 + row % 5)).collect();
         let some: Vec<_> = (0..60)
             .step_by(4)
@@ -332,9 +329,10 @@ mod tests {
             .collect();
         let no_keys: Vec<_> = (0..60).map(|row| (row, 1, 0)).collect();
         for normed in [Normed::Queries, Normed::Keys] {
-            check_reading(normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
+            check_reading(device, normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
             // Across the blocks of 32 tokens in which keys are kept.
             check_reading(
+                device,
                 normed,
                 &[
                     &[(3, 31, 31), (0, 2, 40)],
@@ -342,14 +340,14 @@ mod tests {
                     &[(3, 2, 2)],
                 ],
             );
-            check_reading(normed, &[&many, &some, &no_keys, &many]);
+            check_reading(device, normed, &[&many, &some, &no_keys, &many]);
         }
     }
 
     #[test]
     fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
         for (queries, keys) in [(1, 1), (13, 7), (13, 13), (5, 9)] {
-            let mut sublayer: Sublayer<f32> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<f32, Cpu> = BuildModule::build(&Cpu::default());
             let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, queries);
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;

@@ -151,14 +151,14 @@ mod tests {
     use crate::ops::maps::tests::{blended, check_output};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, arbitrary, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
     /// 3 heads of width 4.
-    type Sublayer<N> = (LayerNorm<12, N, Cpu>, Differences<12, 3, 4, N, Cpu>);
+    type Sublayer<N, D> = (LayerNorm<12, N, D>, Differences<12, 3, 4, N, D>);
 
-    #[test]
-    fn the_fast_path_is_the_reference() {
-        let device = Cpu::default();
+    on_each_device!(the_fast_path_is_the_reference, |device| check(&device));
+
+    fn check<D: DifferentialOp<f32> + 'static>(device: &D) {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
@@ -173,11 +173,12 @@ mod tests {
                     output,
                     context: 40,
                 };
-                check_op::<12, 12, Sublayer<f32>, Sublayer<f64>>(Case {
-                    fast_model: BuildModule::build(&device),
-                    exact_model: BuildModule::build(&device),
+                check_op::<D, 12, 12, Sublayer<f32, D>, Sublayer<f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: BuildModule::build(device),
+                    exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|(norm, weights), x, _| {
-                        Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, dropout)
+                        D::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, dropout)
                     },
                     exact: &|(norm, weights), x, _| {
                         reference::differential::<12, 3, 4, _, _, _>(
@@ -200,7 +201,7 @@ mod tests {
     #[test]
     fn values_blended_by_the_maps_and_normed_are_the_sublayer() {
         for tokens in [1, 13, 40] {
-            let mut sublayer: Sublayer<f32> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps(&x, norm, weights);
@@ -216,10 +217,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reading_bit_by_bit_is_reading_at_once() {
-        check_reading::<12, Sublayer<f32>, Sublayer<f64>>(
-            &|(norm, weights), rows| Cpu::differential_reader::<12, 3, 4>(norm, weights, rows),
+    on_each_device!(
+        reading_bit_by_bit_is_reading_at_once,
+        |device| check_memory(&device)
+    );
+
+    fn check_memory<D: DifferentialOp<f32> + 'static>(device: &D) {
+        check_reading::<D, 12, Sublayer<f32, D>, Sublayer<f64, Cpu>>(
+            device,
+            &|(norm, weights), rows| D::differential_reader::<12, 3, 4>(norm, weights, rows),
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential::<12, 3, 4, _, _, _>(x, norm, weights, batch, none)

@@ -1,11 +1,23 @@
-//! The GPU runs the composed reference until it has a kernel of its own.
+//! The GPU: one pass forward; backward sums the tokens that have read each row of a table, without atomics.
 
-use dfdx::shapes::{Rank2, Rank3};
-use dfdx::tensor::{Cuda, HasErr, Tape, Tensor};
+use dfdx::shapes::{Const, Rank2, Rank3};
+use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
 
-use super::{EmbeddingOp, reference};
+use super::EmbeddingOp;
 use crate::ops::Stream;
+use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
+use crate::ops::cuda::rows::THREADS;
+use crate::ops::cuda::{Address, DeviceDropout, Gpu, NOWHERE, Source, at, gpu};
 use crate::ops::dropout::Dropout;
+
+static TABLES: Source = Source {
+    name: "tables",
+    text: include_str!("kernel.cu"),
+    kernels: &["embed", "gather_gradients", "add_to_rows"],
+};
+
+/// Tokens that a block sums: rows that many tokens read are shared by many blocks.
+const SPAN: usize = 64;
 
 impl EmbeddingOp<f32> for Cuda {
     fn try_embed<
@@ -18,16 +30,152 @@ impl EmbeddingOp<f32> for Cuda {
         positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>,
         (ids, places): (&[u32], &[usize]),
         dropout: Dropout,
-        tape: T,
-    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
-        reference::embed(tokens, positions, (ids, places), dropout, tape)
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
+        let gpu = gpu();
+        let x = forward::<EMBED>(
+            &gpu,
+            (address(tokens), ids),
+            address(positions),
+            places,
+            dropout,
+        )?;
+        if T::OWNS_TAPE {
+            let (of_ids, of_places) = (
+                Readers::of(ids.iter().copied()),
+                Readers::of(numbers(places)),
+            );
+            let (tokens, positions, of_x) = (tokens.clone(), positions.clone(), x.clone());
+            tape.add_backward_op(move |gradients| {
+                let dx = take_gradient(gradients, of_x.device(), &of_x)?;
+                let to = gradient_address(gradients, &tokens)?;
+                of_ids.add::<EMBED>(&gpu, start_of(&dx), to, dropout)?;
+                let to = gradient_address(gradients, &positions)?;
+                of_places.add::<EMBED>(&gpu, start_of(&dx), to, dropout)
+            });
+        }
+        Ok(x.put_tape(tape))
     }
 
     fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cuda>>(
         table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cuda>,
         places: &[usize],
-        tape: T,
-    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
-        reference::look_up(table, places, tape)
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
+        let gpu = gpu();
+        let x = forward::<EMBED>(&gpu, (NOWHERE, &[]), address(table), places, Dropout::NONE)?;
+        if T::OWNS_TAPE {
+            let (of_places, table, of_x) = (Readers::of(numbers(places)), table.clone(), x.clone());
+            tape.add_backward_op(move |gradients: &mut Gradients<f32, Cuda>| {
+                let dx = take_gradient(gradients, of_x.device(), &of_x)?;
+                let to = gradient_address(gradients, &table)?;
+                of_places.add::<EMBED>(&gpu, start_of(&dx), to, Dropout::NONE)
+            });
+        }
+        Ok(x.put_tape(tape))
+    }
+}
+
+fn numbers(places: &[usize]) -> impl Iterator<Item = u32> {
+    places.iter().map(|&place| place as u32)
+}
+
+fn forward<const EMBED: usize>(
+    gpu: &Gpu,
+    (tokens, ids): (Address, &[u32]),
+    positions: Address,
+    places: &[usize],
+    dropout: Dropout,
+) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+    let shape = (places.len(), Const::<EMBED>);
+    let x: Stream<EMBED, f32, Cuda> = gpu.tensors().try_zeros_like(&shape)?;
+    let count = places.len() * EMBED;
+    // A list of nothing has no place on the device.
+    let ids = match ids {
+        [] => None,
+        ids => Some(gpu.upload(ids.to_vec())?),
+    };
+    let places = gpu.upload(numbers(places).collect())?;
+    gpu.launch(
+        gpu.kernel(&TABLES, ("WIDTH", EMBED), "embed")?,
+        (count.div_ceil(THREADS), 1, 1),
+        THREADS,
+        (
+            tokens,
+            ids.as_ref().map_or(NOWHERE, at),
+            positions,
+            at(&places),
+            address(&x),
+            DeviceDropout::from(dropout),
+            count as u32,
+        ),
+    )?;
+    Ok(x)
+}
+
+/// Which tokens have read each row of a table.
+struct Readers {
+    /// Tokens, those of a row after those of another.
+    order: Vec<u32>,
+    /// Where the tokens of each block start and end.
+    spans: Vec<[u32; 2]>,
+    /// A row, and where its blocks start and end.
+    owners: Vec<[u32; 3]>,
+}
+
+impl Readers {
+    /// Of the row that each token has read.
+    fn of(rows: impl Iterator<Item = u32>) -> Self {
+        let rows: Vec<u32> = rows.collect();
+        let mut order: Vec<u32> = (0..rows.len() as u32).collect();
+        order.sort_by_key(|&token| rows[token as usize]);
+        let (mut spans, mut owners, mut start) = (vec![], vec![], 0);
+        for of_row in order.chunk_by(|&a, &b| rows[a as usize] == rows[b as usize]) {
+            let first = spans.len() as u32;
+            for span in of_row.chunks(SPAN) {
+                spans.push([start, start + span.len() as u32]);
+                start += span.len() as u32;
+            }
+            owners.push([rows[of_row[0] as usize], first, spans.len() as u32]);
+        }
+        Self {
+            order,
+            spans,
+            owners,
+        }
+    }
+
+    /// Adds the gradients at `dx: [tokens, EMBED]`, after dropout, to that of the table.
+    fn add<const EMBED: usize>(
+        &self,
+        gpu: &Gpu,
+        dx: Address,
+        to: Address,
+        dropout: Dropout,
+    ) -> Result<(), CudaError> {
+        let order = gpu.upload(self.order.clone())?;
+        let spans = gpu.upload(self.spans.as_flattened().to_vec())?;
+        let owners = gpu.upload(self.owners.as_flattened().to_vec())?;
+        let shares = gpu.scratch(self.spans.len() * EMBED)?;
+        let threads = EMBED.next_multiple_of(32).min(THREADS);
+        let kernel = |name| gpu.kernel(&TABLES, ("WIDTH", EMBED), name);
+        gpu.launch(
+            kernel("gather_gradients")?,
+            (self.spans.len(), 1, 1),
+            threads,
+            (
+                dx,
+                at(&order),
+                at(&spans),
+                at(&shares),
+                DeviceDropout::from(dropout),
+            ),
+        )?;
+        gpu.launch(
+            kernel("add_to_rows")?,
+            (self.owners.len(), 1, 1),
+            threads,
+            (at(&shares), at(&owners), to),
+        )
     }
 }

@@ -3,7 +3,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(test)]
 pub(crate) mod reference;
 
 use dfdx::shapes::{Dtype, Rank2, Rank3};
@@ -50,7 +50,7 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, batch, check_op, on_each_device};
 
     struct Tables<N: Dtype, D: Device<N>> {
         tokens: Tensor<Rank2<11, 5>, N, D>,
@@ -82,18 +82,22 @@ mod tests {
         }
     }
 
-    #[test]
-    fn agrees_with_the_reference_and_with_finite_differences() {
-        let device = Cpu::default();
+    on_each_device!(
+        agrees_with_the_reference_and_with_finite_differences,
+        |device| check(&device)
+    );
+
+    fn check<D: EmbeddingOp<f32> + 'static>(device: &D) {
         for lengths in [&[1][..], &[9, 1, 4], &[2, 7, 3, 3, 9, 1]] {
             for dropout in [Dropout::NONE, Dropout::new(0.3, 5)] {
                 let batch = batch(lengths, 11);
                 let places = batch.places();
                 let at = (&batch.tokens[..], &places[..]);
-                check_op::<1, 5, Tables<f32, Cpu>, Tables<f64, Cpu>>(Case {
-                    fast_model: Tables::build(&device),
-                    exact_model: Tables::build(&device),
-                    fast: &|m, _, tape| Cpu::try_embed(&m.tokens, &m.positions, at, dropout, tape),
+                check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: Tables::build(device),
+                    exact_model: Tables::build(&Cpu::default()),
+                    fast: &|m, _, tape| D::try_embed(&m.tokens, &m.positions, at, dropout, tape),
                     exact: &|m, _, tape| {
                         reference::embed(&m.tokens, &m.positions, at, dropout, tape)
                     },
@@ -107,16 +111,19 @@ mod tests {
         }
     }
 
-    #[test]
-    fn rows_of_a_table_agree_with_the_reference_and_with_finite_differences() {
-        let device = Cpu::default();
+    on_each_device!(rows_of_a_table_agree_with_the_reference, |device| {
+        check_rows(&device)
+    });
+
+    fn check_rows<D: EmbeddingOp<f32> + 'static>(device: &D) {
         let places: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
         for count in [1, 2, 150] {
             let places = &places[..count];
-            check_op::<1, 5, Tables<f32, Cpu>, Tables<f64, Cpu>>(Case {
-                fast_model: Tables::build(&device),
-                exact_model: Tables::build(&device),
-                fast: &|m, _, tape| Cpu::try_look_up(&m.positions, places, tape),
+            check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
+                device: device.clone(),
+                fast_model: Tables::build(device),
+                exact_model: Tables::build(&Cpu::default()),
+                fast: &|m, _, tape| D::try_look_up(&m.positions, places, tape),
                 exact: &|m, _, tape| reference::look_up(&m.positions, places, tape),
                 plain: &|m, _, tape| reference::look_up(&m.positions, places, tape),
                 tokens: count,

@@ -1,9 +1,15 @@
-//! The GPU runs the composed reference until it has kernels of its own.
+//! The GPU: cuBLAS around one pass for bias and GELU.
 
-use dfdx::tensor::{Cuda, HasErr, Tape};
+use dfdx::shapes::Rank1;
+use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
-use super::{FeedForward, FeedForwardOp, reference};
+use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
+use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::rows::Rows;
+use crate::ops::cuda::sublayer::{Around, Branch, try_apply, try_residual, weight};
+use crate::ops::cuda::{Buffer, Gpu, at};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedPointwise, Pointwise};
@@ -14,8 +20,8 @@ impl FeedForwardOp<f32> for Cuda {
         norm: &LayerNorm<EMBED, f32, Cuda>,
         weights: &FeedForward<EMBED, HIDDEN, f32, Cuda>,
         dropout: Dropout,
-    ) -> Result<Stream<EMBED, f32, Cuda, T>, <Cuda as HasErr>::Err> {
-        reference::feed_forward(x, norm, weights, dropout)
+    ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
+        try_residual(x, norm, weights.clone(), dropout)
     }
 
     fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
@@ -23,6 +29,64 @@ impl FeedForwardOp<f32> for Cuda {
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cuda>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cuda> {
         Box::new(Ready { norm, weights })
+    }
+}
+
+impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
+    for FeedForward<EMBED, HIDDEN, f32, Cuda>
+{
+    /// Before and after GELU: `[tokens, HIDDEN]` each.
+    type Saved = [Buffer; 2];
+
+    fn last_bias(&self) -> &Tensor<Rank1<EMBED>, f32, Cuda> {
+        &self.contract.bias
+    }
+
+    fn forward(
+        &self,
+        gpu: &Gpu,
+        tokens: usize,
+        normed: Matrix,
+        out: Matrix,
+    ) -> Result<Self::Saved, CudaError> {
+        let rows = Rows { gpu, width: EMBED };
+        let before = gpu.scratch(tokens * HIDDEN)?;
+        let after = gpu.scratch(tokens * HIDDEN)?;
+        let hidden = Matrix::new(at(&before), HIDDEN);
+        gpu.apply(weight(&self.expand), tokens, normed, hidden)?;
+        let bias = address(&self.expand.bias);
+        rows.gelu(&before, bias, &after, [tokens, HIDDEN])?;
+        let hidden = Matrix::new(at(&after), HIDDEN);
+        gpu.apply(weight(&self.contract), tokens, hidden, out)?;
+        Ok([before, after])
+    }
+
+    fn backward(
+        &self,
+        gpu: &Gpu,
+        tokens: usize,
+        [before, after]: Self::Saved,
+        around: Around,
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        let rows = Rows { gpu, width: EMBED };
+        let (expand, contract) = (weight(&self.expand), weight(&self.contract));
+        let factors = (around.dout, Matrix::new(at(&after), HIDDEN));
+        let dweight = gradient_address(gradients, &self.contract.weight)?;
+        gpu.back_to_weight(contract, tokens, factors, dweight)?;
+
+        let dhidden = gpu.scratch(tokens * HIDDEN)?;
+        let of_hidden = Matrix::new(at(&dhidden), HIDDEN);
+        gpu.back(contract, tokens, around.dout, Into::Replaced, of_hidden)?;
+        let bias = address(&self.expand.bias);
+        rows.gelu_backward(&before, bias, &dhidden, [tokens, HIDDEN])?;
+        let dbias = gradient_address(gradients, &self.expand.bias)?;
+        rows.add_column_sums(at(&dhidden), tokens, &[(dbias, HIDDEN)])?;
+
+        let dweight = gradient_address(gradients, &self.expand.weight)?;
+        let factors = (of_hidden, around.normed);
+        gpu.back_to_weight(expand, tokens, factors, dweight)?;
+        gpu.back(expand, tokens, of_hidden, Into::Replaced, around.dnormed)
     }
 }
 
@@ -38,7 +102,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Pointwise<EMBED, f32, Cuda>
     fn try_apply(
         &self,
         x: Stream<EMBED, f32, Cuda>,
-    ) -> Result<Stream<EMBED, f32, Cuda>, <Cuda as HasErr>::Err> {
-        reference::feed_forward(x, self.norm, self.weights, Dropout::NONE)
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        try_apply(x, self.norm, self.weights)
     }
 }

@@ -3,7 +3,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(test)]
 pub(crate) mod reference;
 
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
@@ -72,22 +72,26 @@ pub trait FeedForwardOp<N: Dtype>: Device<N> {
 mod tests {
     use dfdx::nn::BuildModule;
     use dfdx::shapes::Const;
-    use dfdx::tensor::{Cpu, TensorFromVec};
+    use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::ops::testing::{self, Case, check_op, numbers};
+    use crate::ops::testing::{self, Case, check_op, numbers, on_each_device};
 
-    type Sublayer<N> = (LayerNorm<6, N, Cpu>, FeedForward<6, 10, N, Cpu>);
+    type Sublayer<N, D> = (LayerNorm<6, N, D>, FeedForward<6, 10, N, D>);
 
-    #[test]
-    fn agrees_with_the_reference_and_with_finite_differences() {
-        let device = Cpu::default();
+    on_each_device!(
+        agrees_with_the_reference_and_with_finite_differences,
+        |device| check(&device)
+    );
+
+    fn check<D: FeedForwardOp<f32> + 'static>(device: &D) {
         for tokens in [1, 2, 77, 200] {
             for dropout in [Dropout::NONE, Dropout::new(0.2, 3)] {
-                check_op::<6, 6, Sublayer<f32>, Sublayer<f64>>(Case {
-                    fast_model: BuildModule::build(&device),
-                    exact_model: BuildModule::build(&device),
-                    fast: &|m, x, _| Cpu::try_feed_forward(x, &m.0, &m.1, dropout),
+                check_op::<D, 6, 6, Sublayer<f32, D>, Sublayer<f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: BuildModule::build(device),
+                    exact_model: BuildModule::build(&Cpu::default()),
+                    fast: &|m, x, _| D::try_feed_forward(x, &m.0, &m.1, dropout),
                     exact: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
                     plain: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
                     tokens,
@@ -97,11 +101,13 @@ mod tests {
         }
     }
 
-    #[test]
-    fn what_is_ready_gives_the_same_bits() {
-        let device = Cpu::default();
-        let norm: LayerNorm<6, f32, Cpu> = BuildModule::build(&device);
-        let mut weights: FeedForward<6, 10, f32, Cpu> = BuildModule::build(&device);
+    on_each_device!(what_is_ready_gives_the_same_bits, |device| check_ready(
+        &device
+    ));
+
+    fn check_ready<D: FeedForwardOp<f32>>(device: &D) {
+        let norm: LayerNorm<6, f32, D> = BuildModule::build(device);
+        let mut weights: FeedForward<6, 10, f32, D> = BuildModule::build(device);
         let sizes = testing::weights(&weights);
         let values = (1..)
             .zip(&sizes)
@@ -112,8 +118,8 @@ mod tests {
             .map(|x| x as f32)
             .collect();
         let x = device.tensor_from_vec(x, (300, Const::<6>));
-        let whole = Cpu::try_feed_forward(x.clone(), &norm, &weights, Dropout::NONE);
-        let ready = Cpu::ready_feed_forward(&norm, &weights).try_apply(x);
+        let whole = D::try_feed_forward(x.clone(), &norm, &weights, Dropout::NONE);
+        let ready = D::ready_feed_forward(&norm, &weights).try_apply(x);
         assert_eq!(
             whole.expect("memory").as_vec(),
             ready.expect("memory").as_vec()

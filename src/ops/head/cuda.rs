@@ -1,12 +1,24 @@
-//! The GPU runs the composed reference until it has kernels of its own.
+//! The GPU: cuBLAS for the projection, a warp a row for softmax and loss.
 
-use dfdx::shapes::{Rank0, Rank2};
-use dfdx::tensor::{Cuda, HasErr, Tape, Tensor};
+use dfdx::shapes::{Const, Rank0, Rank2};
+use dfdx::tensor::{Cuda, CudaError, PutTape, SplitTape, Tape, Tensor, ZerosTensor};
+use dfdx::tensor_ops::ReshapeTo;
 
-use super::{HeadOp, reference};
+use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
+use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::cuda::products::{Into, Matrix, Weight};
+use crate::ops::cuda::rows::{Rows, THREADS, WARPS};
+use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
+use crate::ops::cuda::{Gpu, Source, at, gpu};
 use crate::ops::parameters::LayerNorm;
+
+static LOSS: Source = Source {
+    name: "loss",
+    text: include_str!("kernel.cu"),
+    kernels: &["cross_entropy", "mean", "cross_entropy_backward"],
+};
 
 impl HeadOp<f32> for Cuda {
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<f32, Cuda>>(
@@ -14,8 +26,92 @@ impl HeadOp<f32> for Cuda {
         norm: &LayerNorm<EMBED, f32, Cuda>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
         batch: &Ragged,
-    ) -> Result<Tensor<Rank0, f32, Cuda, T>, <Cuda as HasErr>::Err> {
-        reference::loss(x, norm, head, batch)
+    ) -> Result<Tensor<Rank0, f32, Cuda, T>, CudaError> {
+        let (x, mut tape) = x.try_contiguous()?.split_tape();
+        let gpu = gpu();
+        let rows = Rows {
+            gpu: &gpu,
+            width: EMBED,
+        };
+        let (picked, targets) = super::scored(batch);
+        let count = picked.len();
+        let on_device =
+            |numbers: Vec<usize>| gpu.upload(numbers.into_iter().map(|n| n as u32).collect());
+        let (picked, targets) = (on_device(picked)?, on_device(targets)?);
+
+        let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
+        let logits = gpu.scratch(count * VOCAB)?;
+        let weight = weight(head);
+        gpu.apply(
+            weight,
+            count,
+            stream_of::<EMBED>(&normed.rows),
+            Matrix::new(at(&logits), VOCAB),
+        )?;
+        let (losses, log_sums) = (gpu.scratch(count)?, gpu.scratch(count)?);
+        let kernel = |gpu: &Gpu, name| gpu.kernel(&LOSS, ("COLUMNS", VOCAB), name);
+        gpu.launch(
+            kernel(&gpu, "cross_entropy")?,
+            (count.div_ceil(WARPS), 1, 1),
+            THREADS,
+            (
+                at(&logits),
+                at(&targets),
+                at(&losses),
+                at(&log_sums),
+                count as u32,
+            ),
+        )?;
+        let loss: Tensor<Rank0, f32, Cuda> = x.device().try_zeros()?;
+        let to = address(&loss);
+        gpu.launch(
+            kernel(&gpu, "mean")?,
+            (1, 1, 1),
+            THREADS,
+            (at(&losses), count as u32, to),
+        )?;
+
+        if T::OWNS_TAPE {
+            let (gpu, norm, head, of_loss) =
+                (gpu.clone(), norm.clone(), head.clone(), loss.clone());
+            tape.add_backward_op(move |gradients| {
+                let rows = Rows {
+                    gpu: &gpu,
+                    width: EMBED,
+                };
+                let dloss = gradient_address(gradients, &of_loss)?;
+                gpu.launch(
+                    kernel(&gpu, "cross_entropy_backward")?,
+                    ((count * VOCAB).div_ceil(THREADS), 1, 1),
+                    THREADS,
+                    (
+                        at(&logits),
+                        at(&targets),
+                        at(&log_sums),
+                        dloss,
+                        count as u32,
+                    ),
+                )?;
+                let dlogits = Matrix::new(at(&logits), VOCAB);
+                let dhead = gradient_address(gradients, &head)?;
+                let factors = (dlogits, stream_of::<EMBED>(&normed.rows));
+                gpu.back_to_weight(weight, count, factors, dhead)?;
+                let dnormed = gpu.scratch(count * EMBED)?;
+                gpu.back(
+                    weight,
+                    count,
+                    dlogits,
+                    Into::Replaced,
+                    stream_of::<EMBED>(&dnormed),
+                )?;
+                let went_in = (address(&x), norm_of(&norm), at(&picked));
+                let dnorm = norm_gradient(gradients, &norm)?;
+                // Zeros before: nothing else has read the stream.
+                let dx = gradient_address(gradients, &x)?;
+                rows.normalise_backward(&normed, at(&dnormed), went_in, dx, dnorm)
+            });
+        }
+        Ok(loss.put_tape(tape))
     }
 
     fn try_logits<const EMBED: usize, const VOCAB: usize>(
@@ -23,7 +119,28 @@ impl HeadOp<f32> for Cuda {
         norm: &LayerNorm<EMBED, f32, Cuda>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
         rows: &[usize],
-    ) -> Result<Stream<VOCAB, f32, Cuda>, <Cuda as HasErr>::Err> {
-        reference::logits(x, norm, head, rows.to_vec())
+    ) -> Result<Stream<VOCAB, f32, Cuda>, CudaError> {
+        let (x, gpu, count) = (x.try_contiguous()?, gpu(), rows.len());
+        let picked = gpu.upload(rows.iter().map(|&row| row as u32).collect())?;
+        let rows = Rows {
+            gpu: &gpu,
+            width: EMBED,
+        };
+        let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
+        let logits: Stream<VOCAB, f32, Cuda> =
+            x.device().try_zeros_like(&(count, Const::<VOCAB>))?;
+        let to = Matrix::new(address(&logits), VOCAB);
+        gpu.apply(weight(head), count, stream_of::<EMBED>(&normed.rows), to)?;
+        Ok(logits)
+    }
+}
+
+fn weight<const EMBED: usize, const VOCAB: usize>(
+    head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
+) -> Weight {
+    Weight {
+        start: address(head),
+        outputs: VOCAB,
+        inputs: EMBED,
     }
 }

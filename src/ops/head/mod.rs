@@ -3,7 +3,7 @@
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
-#[cfg(any(test, feature = "cuda"))]
+#[cfg(test)]
 pub(crate) mod reference;
 
 use dfdx::shapes::{Dtype, Rank0, Rank2};
@@ -55,17 +55,20 @@ fn scored(batch: &Ragged) -> (Vec<usize>, Vec<usize>) {
 mod tests {
     use dfdx::nn::BuildModule;
     use dfdx::shapes::Const;
-    use dfdx::tensor::{AsArray, Cpu, TensorFromVec};
+    use dfdx::tensor::Cpu;
     use dfdx::tensor_ops::ReshapeTo;
 
     use super::*;
-    use crate::ops::testing::{Case, batch, check_op};
+    use crate::ops::testing::{Case, batch, check_op, on_each_device};
 
-    type Layers<N> = (LayerNorm<6, N, Cpu>, Tensor<Rank2<13, 6>, N, Cpu>);
+    type Layers<N, D> = (LayerNorm<6, N, D>, Tensor<Rank2<13, 6>, N, D>);
 
-    #[test]
-    fn agrees_with_the_reference_and_with_finite_differences() {
-        let device = Cpu::default();
+    on_each_device!(
+        agrees_with_the_reference_and_with_finite_differences,
+        |device| check(&device)
+    );
+
+    fn check<D: HeadOp<f32> + 'static>(device: &D) {
         let many: Vec<usize> = (0..30).map(|i| 1 + i % 9).collect();
         for lengths in [&[1][..], &[4, 2], &many] {
             let mut batch = batch(lengths, 13);
@@ -76,10 +79,11 @@ mod tests {
                 .step_by(3)
                 .for_each(|target| *target = PAD);
             let shape = (1usize, Const::<1>);
-            check_op::<6, 1, Layers<f32>, Layers<f64>>(Case {
-                fast_model: BuildModule::build(&device),
-                exact_model: BuildModule::build(&device),
-                fast: &|m, x, _| Cpu::try_loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
+            check_op::<D, 6, 1, Layers<f32, D>, Layers<f64, Cpu>>(Case {
+                device: device.clone(),
+                fast_model: BuildModule::build(device),
+                exact_model: BuildModule::build(&Cpu::default()),
+                fast: &|m, x, _| D::try_loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 exact: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 plain: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 tokens: batch.len(),
@@ -88,37 +92,39 @@ mod tests {
         }
     }
 
+    type Words<D> = (LayerNorm<2, f32, D>, Tensor<Rank2<2, 2>, f32, D>);
+
     /// A head that is the identity, after a norm that leaves `[1, -1]` as it is, up to epsilon.
-    fn two_words(scale: f32) -> (LayerNorm<2, f32, Cpu>, Tensor<Rank2<2, 2>, f32, Cpu>) {
-        let device = Cpu::default();
-        let mut layers: (LayerNorm<2, f32, Cpu>, Tensor<Rank2<2, 2>, f32, Cpu>) =
-            BuildModule::build(&device);
+    fn two_words<D: HeadOp<f32>>(device: &D, scale: f32) -> Words<D> {
+        let mut layers: Words<D> = BuildModule::build(device);
         layers.1.copy_from(&[scale, 0.0, 0.0, scale]);
         layers
     }
 
-    #[test]
-    fn logits_of_1e4_stay_finite() {
-        let device = Cpu::default();
-        let (norm, head) = two_words(1e4);
+    on_each_device!(logits_of_1e4_stay_finite, |device| check_large(&device));
+
+    fn check_large<D: HeadOp<f32>>(device: &D) {
+        let (norm, head) = two_words(device, 1e4);
         let x = device.tensor_from_vec(vec![1.0, -1.0], (1, Const::<2>));
         let batch = Ragged {
             tokens: vec![1],
             targets: vec![1],
             starts: vec![0, 1],
         };
-        let loss = Cpu::try_loss(x, &norm, &head, &batch)
+        let loss = D::try_loss(x, &norm, &head, &batch)
             .expect("a loss")
-            .array();
+            .as_vec()[0];
         assert!((loss - 2e4).abs() < 2.0, "{loss}");
     }
 
-    #[test]
-    fn logits_come_for_the_rows_asked_for() {
-        let device = Cpu::default();
-        let (norm, head) = two_words(1.0);
+    on_each_device!(logits_come_for_the_rows_asked_for, |device| check_rows(
+        &device
+    ));
+
+    fn check_rows<D: HeadOp<f32>>(device: &D) {
+        let (norm, head) = two_words(device, 1.0);
         let x = device.tensor_from_vec(vec![1.0, -1.0, -1.0, 1.0], (2, Const::<2>));
-        let logits = Cpu::try_logits(x, &norm, &head, &[1])
+        let logits = D::try_logits(x, &norm, &head, &[1])
             .expect("logits")
             .as_vec();
         assert!(

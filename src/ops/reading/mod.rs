@@ -74,12 +74,12 @@ pub enum Wanted {
 
 impl NewTokens<'_> {
     /// Each row's own new tokens.
-    fn own(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(in crate::ops) fn own(&self) -> impl Iterator<Item = Range<usize>> {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
     /// Refuses what cannot be read.
-    fn check(&self) {
+    pub(in crate::ops) fn check(&self) {
         let rows = self.rows.len();
         assert_eq!((self.starts.len(), self.before.len()), (rows + 1, rows));
         assert_eq!(self.places.len(), self.starts[rows], "a place a token");
@@ -92,7 +92,7 @@ impl NewTokens<'_> {
 
 impl Wanted {
     /// Of a row's own new tokens.
-    fn of(self, own: &Range<usize>) -> Range<usize> {
+    pub(in crate::ops) fn of(self, own: &Range<usize>) -> Range<usize> {
         match self {
             Self::All => own.clone(),
             Self::Last => own.end - 1..own.end,

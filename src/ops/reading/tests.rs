@@ -30,16 +30,19 @@ type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
 
 /// Checks a sublayer of weights `F` in single precision; `exact` is the whole sublayer on whole rows.
 #[track_caller]
-pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
-    fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, Cpu>,
+pub(in crate::ops) fn check_reading<D, const EMBED: usize, F, E>(
+    device: &D,
+    fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, D>,
     exact: Whole<'_, EMBED, E>,
 ) where
-    F: TensorCollection<f32, Cpu> + BuildModule<Cpu, f32>,
+    D: Device<f32>,
+    F: TensorCollection<f32, D> + BuildModule<D, f32>,
     E: TensorCollection<f64, Cpu> + BuildModule<Cpu, f64>,
 {
-    let device = Cpu::default();
-    let (mut weights_32, mut weights_64): (F, E) =
-        (BuildModule::build(&device), BuildModule::build(&device));
+    let (mut weights_32, mut weights_64): (F, E) = (
+        BuildModule::build(device),
+        BuildModule::build(&Cpu::default()),
+    );
     let values: Vec<Vec<f64>> = (weights(&weights_64).iter().enumerate())
         .map(|(i, w)| numbers(w.len(), 1.0 + i as f64))
         .collect();
@@ -83,6 +86,7 @@ pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
             for (salt, reading) in readings.iter().enumerate() {
                 let x = 20.0 + salt as f64;
                 check_one(
+                    device,
                     fast.as_mut(),
                     &mut exact,
                     (reading, wanted),
@@ -94,14 +98,14 @@ pub(in crate::ops) fn check_reading<const EMBED: usize, F, E>(
     }
 }
 
-fn check_one<const EMBED: usize>(
-    fast: &mut dyn Reader<EMBED, f32, Cpu>,
+fn check_one<D: Device<f32>, const EMBED: usize>(
+    device: &D,
+    fast: &mut dyn Reader<EMBED, f32, D>,
     exact: &mut dyn Reader<EMBED, f64, Cpu>,
     (reading, wanted): (&[Row], Wanted),
     lengths: &mut [usize],
     salt: f64,
 ) {
-    let device = Cpu::default();
     let (mut starts, mut paths, mut before) = (vec![0], Vec::<Vec<usize>>::new(), vec![]);
     let mut places = vec![];
     for (row, like, own) in reading {
@@ -128,7 +132,7 @@ fn check_one<const EMBED: usize>(
         .try_read(x_32, &new, wanted)
         .expect("a sublayer")
         .as_vec();
-    let truth = exact.try_read(device.tensor_from_vec(x, shape), &new, wanted);
+    let truth = exact.try_read(Cpu::default().tensor_from_vec(x, shape), &new, wanted);
     let truth = truth.expect("a sublayer").as_vec();
     let y: Vec<f64> = y.into_iter().map(f64::from).collect();
     assert_close(&format!("{reading:?}"), &y, &truth, 1e-5, 0.0);

@@ -137,15 +137,15 @@ mod tests {
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::reading::tests::check_reading;
-    use crate::ops::testing::{Case, arbitrary, batch, check_op};
+    use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
     /// 3 heads of width 4 for documents of at most `PLACES` tokens.
-    type Sublayer<const PLACES: usize, N> =
-        (LayerNorm<12, N, Cpu>, Synthesis<12, 3, 4, PLACES, N, Cpu>);
+    type Sublayer<const PLACES: usize, N, D> =
+        (LayerNorm<12, N, D>, Synthesis<12, 3, 4, PLACES, N, D>);
 
-    #[test]
-    fn the_fast_path_is_the_reference() {
-        let device = Cpu::default();
+    on_each_device!(the_fast_path_is_the_reference, |device| check(&device));
+
+    fn check<D: SynthesizerOp<f32> + 'static>(device: &D) {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of places, more than a panel of the matrix kernel, and all there are.
         let long = [16, 17, 33, 41];
@@ -160,11 +160,12 @@ mod tests {
                     output,
                     context: 42,
                 };
-                check_op::<12, 12, Sublayer<41, f32>, Sublayer<41, f64>>(Case {
-                    fast_model: BuildModule::build(&device),
-                    exact_model: BuildModule::build(&device),
+                check_op::<D, 12, 12, Sublayer<41, f32, D>, Sublayer<41, f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: BuildModule::build(device),
+                    exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|(norm, weights), x, _| {
-                        Cpu::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, dropout)
+                        D::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, dropout)
                     },
                     exact: &|(norm, weights), x, _| {
                         reference::synthesize::<12, 3, 4, 41, _, _, _>(
@@ -186,7 +187,7 @@ mod tests {
     #[test]
     fn values_blended_by_the_maps_are_the_sublayer() {
         for tokens in [1, 13, 41] {
-            let mut sublayer: Sublayer<41, f32> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<41, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps(&x, norm, weights);
@@ -200,10 +201,15 @@ mod tests {
         }
     }
 
-    #[test]
-    fn reading_bit_by_bit_is_reading_at_once() {
-        check_reading::<12, Sublayer<128, f32>, Sublayer<128, f64>>(
-            &|(norm, weights), rows| Cpu::synthesizer_reader::<12, 3, 4, 128>(norm, weights, rows),
+    on_each_device!(
+        reading_bit_by_bit_is_reading_at_once,
+        |device| check_memory(&device)
+    );
+
+    fn check_memory<D: SynthesizerOp<f32> + 'static>(device: &D) {
+        check_reading::<D, 12, Sublayer<128, f32, D>, Sublayer<128, f64, Cpu>>(
+            device,
+            &|(norm, weights), rows| D::synthesizer_reader::<12, 3, 4, 128>(norm, weights, rows),
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::synthesize::<12, 3, 4, 128, _, _, _>(x, norm, weights, batch, none)

@@ -1,0 +1,40 @@
+// What several kernels need. It stands before each source, after the constants of a shape; no header of
+// the toolkit is needed.
+
+typedef unsigned int u32;
+typedef unsigned long long u64;
+
+#define NEGATIVE_INFINITY __int_as_float(0xff800000)
+
+// `Dropout` of dropout.rs: the draw is a hash of key and index.
+struct Dropout {
+    u32 key_low, key_high;
+    u32 threshold;
+    float scale;
+};
+
+// Finaliser of Wellons 2018 ("lowbias32").
+__device__ __forceinline__ u32 mix(u32 x) {
+    x = (x ^ (x >> 16)) * 0x7feb352du;
+    x = (x ^ (x >> 15)) * 0x846ca68bu;
+    return x ^ (x >> 16);
+}
+
+// What the activation at `index` is multiplied by: 0, or 1 / (1 - probability).
+__device__ __forceinline__ float kept(Dropout dropout, u32 index) {
+    if (dropout.threshold == 0) return 1.0f;
+    const u32 hash = mix(mix(index ^ dropout.key_low) + dropout.key_high);
+    return hash >= dropout.threshold ? dropout.scale : 0.0f;
+}
+
+// Sum over a warp, the same for every lane.
+__device__ __forceinline__ float warp_sum(float x) {
+    for (int step = 16; step > 0; step /= 2) x += __shfl_xor_sync(0xffffffffu, x, step);
+    return x;
+}
+
+// Largest of a warp, the same for every lane.
+__device__ __forceinline__ float warp_max(float x) {
+    for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
+    return x;
+}

@@ -1,0 +1,458 @@
+// Causal attention of heads over ragged documents, forward and backward, and over what rows remember.
+//
+// HEAD_DIM is the width of a head. A block has 8 warps; a warp has a few rows of one side (queries, or keys
+// on the way back to them), and its lanes one each of a tile of 32 of the other side. Nothing of the square
+// of a document is written to memory: weights are computed again on the way back, from each query's
+// statistic (Dao et al. 2022, FlashAttention, §3.1).
+
+#define WARPS 8
+#define ROWS (HEAD_DIM <= 64 ? 4 : HEAD_DIM <= 96 ? 2 : 1)
+#define TILE (WARPS * ROWS)
+// Whole vectors of four; four more, so that the rows of eight lanes lie in different banks.
+#define WHOLE ((HEAD_DIM + 3) / 4 * 4)
+#define STEP (WHOLE + 4)
+#define PER_LANE ((HEAD_DIM + 31) / 32)
+
+struct Heads {
+    // Rows lie `query_step` and `key_step` apart.
+    const float *queries, *keys, *values;
+    const u32 *query_starts, *key_starts;
+    u32 query_step, key_step;
+    // Of queries; `group` of them share a head of keys and values.
+    u32 heads, group;
+    // A query sees so many keys, itself the last.
+    u32 window;
+    // Whether scores are products of features, or exponents less `slope` times the distance.
+    u32 features, distance;
+    float scale;
+    Dropout dropout;
+    // Keys that an index of dropout reserves for a query.
+    u32 context;
+};
+
+// One document and one head: where its rows start, and how many there are.
+struct Place {
+    u32 head, column, key_column;
+    u32 first_query, queries, first_key, keys;
+    float slope;
+};
+
+__device__ Place place_of(const Heads& h, u32 document, u32 head) {
+    Place p;
+    p.head = head;
+    p.column = head * HEAD_DIM;
+    p.key_column = head / h.group * HEAD_DIM;
+    p.first_query = h.query_starts[document];
+    p.queries = h.query_starts[document + 1] - p.first_query;
+    p.first_key = h.key_starts[document];
+    p.keys = h.key_starts[document + 1] - p.first_key;
+    p.slope = h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
+    return p;
+}
+
+__device__ __forceinline__ u32 first_seen(u32 last, u32 window) {
+    return last + 1 > window ? last + 1 - window : 0;
+}
+
+// `rows` rows from `first` on, of `count` there are, into shared memory; 0 beyond.
+__device__ __forceinline__ void load(float (*to)[STEP], const float* from, u32 step, u32 first, u32 count, u32 rows) {
+#if HEAD_DIM % 4 == 0
+    // Heads that lie side by side start at whole vectors if the rows do.
+    if (step % 4 == 0) {
+        for (u32 i = threadIdx.x; i < rows * (WHOLE / 4); i += WARPS * 32) {
+            const u32 row = i / (WHOLE / 4), channel = i % (WHOLE / 4) * 4;
+            const float4 nothing = {0.0f, 0.0f, 0.0f, 0.0f};
+            *(float4*)&to[row][channel] =
+                first + row < count ? *(const float4*)(from + (size_t)(first + row) * step + channel) : nothing;
+        }
+        return;
+    }
+#endif
+    for (u32 i = threadIdx.x; i < rows * WHOLE; i += blockDim.x) {
+        const u32 row = i / WHOLE, channel = i % WHOLE;
+        const bool there = first + row < count && channel < HEAD_DIM;
+        to[row][channel] = there ? from[(size_t)(first + row) * step + channel] : 0.0f;
+    }
+}
+
+// products[r] = own · others[r], for a row of this lane's and ROWS that all lanes read.
+__device__ __forceinline__ void products_of(const float* own, float (*others)[STEP], float* products) {
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) products[r] = 0.0f;
+#pragma unroll
+    for (int c = 0; c < WHOLE; c += 4) {
+        const float4 x = *(const float4*)(own + c);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const float4 y = *(const float4*)&others[r][c];
+            products[r] += x.x * y.x + x.y * y.y + x.z * y.z + x.w * y.w;
+        }
+    }
+}
+
+// to[r][i] += Σ_j weights[r][j] * rows[j][lane + 32 i], over a tile of 32.
+__device__ __forceinline__ void blend(float (*to)[PER_LANE], float (*weights)[32], float (*rows)[STEP], u32 lane) {
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 channel = lane + 32 * i;
+        if (channel >= HEAD_DIM) continue;
+#pragma unroll
+        for (int j = 0; j < 32; j += 4) {
+            const float a = rows[j][channel], b = rows[j + 1][channel];
+            const float c = rows[j + 2][channel], d = rows[j + 3][channel];
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) {
+                const float4 w = *(const float4*)&weights[r][j];
+                to[r][i] += w.x * a + w.y * b + w.z * c + w.w * d;
+            }
+        }
+    }
+}
+
+__device__ __forceinline__ u32 drop_index(const Heads& h, const Place& p, u32 query, u32 key) {
+    return ((p.first_query + query) * h.heads + p.head) * h.context + key;
+}
+
+// out = weights · values, heads side by side; `statistics: [queries, heads]` is the logarithm of the sum of
+// a query's exponentials, or the sum of its products of features.
+extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
+    __shared__ __align__(16) float queries[TILE][STEP], keys[32][STEP], values[32][STEP];
+    __shared__ __align__(16) float weights[WARPS][ROWS][32];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Place p = place_of(h, blockIdx.z, blockIdx.y);
+    const u32 start = blockIdx.x * TILE;
+    if (start >= p.queries || p.keys == 0) return;
+    load(queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, start, p.queries, TILE);
+    const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
+    const float* of_values = h.values + (size_t)p.first_key * h.key_step + p.key_column;
+
+    float blended[ROWS][PER_LANE], most[ROWS], total[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        most[r] = NEGATIVE_INFINITY;
+        total[r] = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) blended[r][i] = 0.0f;
+    }
+    const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
+    const u32 end_key = min(min(start + TILE, p.queries), p.keys);
+    for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
+        __syncthreads();
+        load(keys, of_keys, h.key_step, tile, p.keys, 32);
+        load(values, of_values, h.key_step, tile, p.keys, 32);
+        __syncthreads();
+        float products[ROWS];
+        products_of(keys[lane], &queries[warp * ROWS], products);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const u32 query = start + warp * ROWS + r, key = tile + lane;
+            const u32 last = min(query, p.keys - 1);
+            const bool seen = query < p.queries && key <= last && key >= first_seen(last, h.window);
+            float score = products[r] * h.scale;
+            float weight;
+            if (h.features) {
+                weight = seen ? score : 0.0f;
+                total[r] += warp_sum(weight);
+            } else {
+                score = seen ? score - p.slope * (float)(last - key) : NEGATIVE_INFINITY;
+                const float larger = fmaxf(most[r], warp_max(score));
+                const float before = larger == NEGATIVE_INFINITY ? 1.0f : expf(most[r] - larger);
+                weight = seen ? expf(score - larger) : 0.0f;
+                total[r] = total[r] * before + warp_sum(weight);
+#pragma unroll
+                for (int i = 0; i < PER_LANE; i++) blended[r][i] *= before;
+                most[r] = larger;
+            }
+            weights[warp][r][lane] = seen ? weight * kept(h.dropout, drop_index(h, p, query, key)) : 0.0f;
+        }
+        __syncwarp();
+        blend(blended, weights[warp], values, lane);
+        __syncwarp();
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const u32 query = start + warp * ROWS + r;
+        if (query >= p.queries) continue;
+        const size_t row = p.first_query + query;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = blended[r][i] / total[r];
+        }
+        if (lane == 0) statistics[row * h.heads + p.head] = h.features ? total[r] : most[r] + logf(total[r]);
+    }
+}
+
+// The weight of a key before dropout, and what a gradient of the score is made of.
+__device__ __forceinline__ float weight_of(const Heads& h, const Place& p, float product, u32 distance, float statistic) {
+    return h.features ? product * h.scale / statistic
+                      : expf(product * h.scale - p.slope * (float)distance - statistic);
+}
+
+__device__ __forceinline__ float score_gradient(const Heads& h, float weight, float dweight, float along, float statistic) {
+    return (dweight - along) * h.scale * (h.features ? 1.0f / statistic : weight);
+}
+
+// Writes the gradient of the queries, and for that of the keys what a query's weights have in common,
+// `along: [queries, heads]`: Σ_c out · dout.
+extern "C" __global__ void attend_backward_queries(Heads h, const float* out, const float* dout,
+                                                   const float* statistics, float* along, float* dqueries,
+                                                   u32 gradient_step) {
+    __shared__ __align__(16) float queries[TILE][STEP], douts[TILE][STEP], keys[32][STEP], values[32][STEP];
+    __shared__ __align__(16) float gradients[WARPS][ROWS][32];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const Place p = place_of(h, blockIdx.z, blockIdx.y);
+    const u32 start = blockIdx.x * TILE, step = h.heads * HEAD_DIM;
+    if (start >= p.queries || p.keys == 0) return;
+    const size_t origin = (size_t)p.first_query * step + p.column;
+    load(queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, start, p.queries, TILE);
+    load(douts, dout + origin, step, start, p.queries, TILE);
+    const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
+    const float* of_values = h.values + (size_t)p.first_key * h.key_step + p.key_column;
+
+    float sums[ROWS][PER_LANE], of_query[ROWS], statistic[ROWS];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const u32 query = start + warp * ROWS + r;
+        float sum = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            sums[r][i] = 0.0f;
+            if (query < p.queries && channel < HEAD_DIM) {
+                const size_t at = origin + (size_t)query * step + channel;
+                sum += out[at] * dout[at];
+            }
+        }
+        of_query[r] = warp_sum(sum);
+        const size_t at = (size_t)(p.first_query + query) * h.heads + p.head;
+        statistic[r] = query < p.queries ? statistics[at] : 1.0f;
+        if (lane == 0 && query < p.queries) along[at] = of_query[r];
+    }
+    const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
+    const u32 end_key = min(min(start + TILE, p.queries), p.keys);
+    for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
+        __syncthreads();
+        load(keys, of_keys, h.key_step, tile, p.keys, 32);
+        load(values, of_values, h.key_step, tile, p.keys, 32);
+        __syncthreads();
+        float products[ROWS], dproducts[ROWS];
+        products_of(keys[lane], &queries[warp * ROWS], products);
+        products_of(values[lane], &douts[warp * ROWS], dproducts);
+#pragma unroll
+        for (int r = 0; r < ROWS; r++) {
+            const u32 query = start + warp * ROWS + r, key = tile + lane;
+            const u32 last = min(query, p.keys - 1);
+            float gradient = 0.0f;
+            if (query < p.queries && key <= last && key >= first_seen(last, h.window)) {
+                const float weight = weight_of(h, p, products[r], last - key, statistic[r]);
+                const float dweight = dproducts[r] * kept(h.dropout, drop_index(h, p, query, key));
+                gradient = score_gradient(h, weight, dweight, of_query[r], statistic[r]);
+            }
+            gradients[warp][r][lane] = gradient;
+        }
+        __syncwarp();
+        blend(sums, gradients[warp], keys, lane);
+        __syncwarp();
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const u32 query = start + warp * ROWS + r;
+        if (query >= p.queries) continue;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            if (channel < HEAD_DIM)
+                dqueries[(size_t)(p.first_query + query) * gradient_step + p.column + channel] = sums[r][i];
+        }
+    }
+}
+
+// Writes the gradients of keys and values; a block has one head of these, and goes through the heads of
+// queries that share it.
+extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, const float* statistics,
+                                                const float* along, float* dkeys, float* dvalues,
+                                                u32 gradient_step) {
+    __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
+    __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    Place p = place_of(h, blockIdx.z, blockIdx.y * h.group);
+    const u32 start = blockIdx.x * TILE, step = h.heads * HEAD_DIM;
+    if (start >= p.keys) return;
+    const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
+    load(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
+    load(values, h.values + origin, h.key_step, start, p.keys, TILE);
+    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE];
+#pragma unroll
+    for (int r = 0; r < ROWS; r++)
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) of_keys[r][i] = of_values[r][i] = 0.0f;
+
+    // Where every query has a key of its own, a window ends what looks at these keys.
+    const bool bounded = p.queries <= p.keys && h.window < p.queries;
+    const u32 end = bounded ? min(p.queries, start + TILE - 1 + h.window) : p.queries;
+    for (u32 member = 0; member < h.group; member++) {
+        p = place_of(h, blockIdx.z, blockIdx.y * h.group + member);
+        const float* of_queries = h.queries + (size_t)p.first_query * h.query_step + p.column;
+        const float* of_douts = dout + (size_t)p.first_query * step + p.column;
+        for (u32 tile = start / 32 * 32; tile < end; tile += 32) {
+            __syncthreads();
+            load(queries, of_queries, h.query_step, tile, p.queries, 32);
+            load(douts, of_douts, step, tile, p.queries, 32);
+            __syncthreads();
+            const u32 query = tile + lane, last = min(query, p.keys - 1);
+            const size_t at = (size_t)(p.first_query + query) * h.heads + p.head;
+            const float statistic = query < p.queries ? statistics[at] : 1.0f;
+            const float of_query = query < p.queries ? along[at] : 0.0f;
+            float products[ROWS], dproducts[ROWS];
+            products_of(queries[lane], &keys[warp * ROWS], products);
+            products_of(douts[lane], &values[warp * ROWS], dproducts);
+#pragma unroll
+            for (int r = 0; r < ROWS; r++) {
+                const u32 key = start + warp * ROWS + r;
+                float weight = 0.0f, gradient = 0.0f;
+                if (query < p.queries && key <= last && key >= first_seen(last, h.window)) {
+                    weight = weight_of(h, p, products[r], last - key, statistic);
+                    const float factor = kept(h.dropout, drop_index(h, p, query, key));
+                    const float dweight = dproducts[r] * factor;
+                    gradient = score_gradient(h, weight, dweight, of_query, statistic);
+                    weight *= factor;
+                }
+                weights[warp][r][lane] = weight;
+                gradients[warp][r][lane] = gradient;
+            }
+            __syncwarp();
+            blend(of_values, weights[warp], douts, lane);
+            blend(of_keys, gradients[warp], queries, lane);
+            __syncwarp();
+        }
+    }
+#pragma unroll
+    for (int r = 0; r < ROWS; r++) {
+        const u32 key = start + warp * ROWS + r;
+        if (key >= p.keys) continue;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            if (channel >= HEAD_DIM) continue;
+            const size_t at = (size_t)(p.first_key + key) * gradient_step + p.key_column + channel;
+            dkeys[at] = of_keys[r][i];
+            dvalues[at] = of_values[r][i];
+        }
+    }
+}
+
+// Adds a bias to each row of up to three matrices side by side, rows one after another.
+extern "C" __global__ void add_biases(float* heads, const float* first, u32 of_first, const float* second,
+                                      u32 of_second, const float* third, u32 of_third, u32 rows) {
+    const u32 columns = of_first + of_second + of_third;
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    const u32 column = i % columns;
+    heads[i] += column < of_first ? first[column]
+        : column < of_first + of_second ? second[column - of_first]
+                                        : third[column - of_first - of_second];
+}
+
+// Turns each pair of channels of the first `columns` of each row by its place times 10000^(-2 pair / HEAD_DIM)
+// (Su et al. 2021, RoFormer, §3.2.2); `sign` -1 turns back.
+extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* places, u32 rows, float sign) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x, pairs = columns / 2;
+    if (i >= rows * pairs) return;
+    const u32 row = i / pairs, pair = i % pairs;
+    const double turn = pow(10000.0, -2.0 * (pair % ((HEAD_DIM + 1) / 2)) / HEAD_DIM);
+    float sine, cosine;
+    sincosf((float)(places[row] * turn), &sine, &cosine);
+    sine *= sign;
+    float* at = heads + (size_t)row * step + 2 * pair;
+    const float x = at[0], y = at[1];
+    at[0] = x * cosine - y * sine;
+    at[1] = x * sine + y * cosine;
+}
+
+// φ(x) = elu(x) + 1 of the first `columns` of each row.
+extern "C" __global__ void features(float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    float* at = heads + (size_t)(i / columns) * step + i % columns;
+    *at = *at > 0.0f ? *at + 1.0f : expf(*at);
+}
+
+// The gradient of φ's input from that of φ; φ' is 1 where φ > 1, and φ elsewhere.
+extern "C" __global__ void features_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    const size_t at = (size_t)(i / columns) * step + i % columns;
+    gradients[at] *= heads[at] > 1.0f ? 1.0f : heads[at];
+}
+
+// Copies keys and values of tokens, `news: [tokens, 2 * width]` at `from`, to where rows remember them.
+extern "C" __global__ void remember(const float* news, u32 step, u32 width, const u32* sources, const u32* slots,
+                                    float* keys, float* values, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count * width) return;
+    const u32 entry = i / width, column = i % width;
+    const float* from = news + (size_t)sources[entry] * step + column;
+    const size_t to = (size_t)slots[entry] * width + column;
+    keys[to] = from[0];
+    values[to] = from[width];
+}
+
+// Queries look at what their rows remember, each at the first `counts[query]` keys; a warp a query and head.
+// `h.query_starts` says which row is a query's, and `h.key_step` is that of a key; a row has room for
+// `h.context` keys.
+extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32 queries) {
+    __shared__ __align__(16) float own[WARPS][WHOLE];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 at = blockIdx.x * WARPS + warp;
+    if (at >= queries * h.heads) return;
+    const u32 query = at / h.heads, head = at % h.heads;
+    for (u32 channel = lane; channel < WHOLE; channel += 32)
+        own[warp][channel] = channel < HEAD_DIM
+            ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
+    __syncwarp();
+    const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
+    const u32 last = counts[query] - 1, first = first_seen(last, h.window);
+    const float slope = h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
+    float blended[PER_LANE], most = NEGATIVE_INFINITY, total = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) blended[i] = 0.0f;
+    for (u32 tile = first; tile <= last; tile += 32) {
+        const u32 key = tile + lane;
+        const bool seen = key <= last;
+        float score = 0.0f, weight;
+        if (seen) {
+            const float* of_key = h.keys + row + (size_t)key * h.key_step;
+            for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
+            score *= h.scale;
+        }
+        if (h.features) {
+            weight = score;
+        } else {
+            score = seen ? score - slope * (float)(last - key) : NEGATIVE_INFINITY;
+            const float larger = fmaxf(most, warp_max(score));
+            const float before = expf(most - larger);
+            weight = seen ? expf(score - larger) : 0.0f;
+            total *= before;
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) blended[i] *= before;
+            most = larger;
+        }
+        total += warp_sum(weight);
+        const u32 count = min(32u, last + 1 - tile);
+        for (u32 j = 0; j < count; j++) {
+            const float of_key = __shfl_sync(0xffffffffu, weight, j);
+            const float* of_value = h.values + row + (size_t)(tile + j) * h.key_step;
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) {
+                const u32 channel = lane + 32 * i;
+                if (channel < HEAD_DIM) blended[i] += of_key * of_value[channel];
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 channel = lane + 32 * i;
+        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = blended[i] / total;
+    }
+}

@@ -1,0 +1,386 @@
+//! The GPU: one context a thread, kernels that are compiled when they are first used, and their launches.
+//!
+//! Everything runs on the device's one stream, in the order in which it is asked for, and nothing here
+//! waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which keeps
+//! what is freed: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
+//! which knows exact sizes alone, would grow without end.
+//!
+//! If you change this: a thread's models live and die on it (`dyn Trainable` is not `Send`), which is why
+//! the context may be the thread's.
+#![allow(unsafe_code)]
+
+pub(in crate::ops) mod heads;
+pub(in crate::ops) mod products;
+pub(in crate::ops) mod reading;
+pub(in crate::ops) mod rows;
+pub(in crate::ops) mod sublayer;
+
+use std::cell::{Cell, RefCell};
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::ffi::CStr;
+use std::mem::ManuallyDrop;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use cudarc::cublas::CudaBlas;
+use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
+use cudarc::driver::{
+    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, LaunchAsync,
+    LaunchConfig, result,
+};
+use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
+use dfdx::tensor::{Cuda, CudaError, Storage};
+
+use super::dropout::Dropout;
+pub use products::flop_per_second;
+
+/// In what precision the inputs of a matrix product are taken; sums and everything else are in f32.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Precision {
+    /// As they are: 24 bits.
+    #[default]
+    F32,
+    /// TensorFloat-32: 11 bits, on tensor cores.
+    Tf32,
+}
+
+/// Where something starts in the device's memory.
+pub(in crate::ops) type Address = u64;
+
+/// Groups of 32 columns that sums over rows may have.
+const WAITING: usize = 4096;
+
+/// "No such buffer", for kernels that can do without it.
+pub(in crate::ops) const NOWHERE: Address = 0;
+
+/// Working memory, lent by the thread's device: it goes back when this is dropped, and is lent again to what is
+/// launched later in the same stream.
+pub(in crate::ops) struct Buffer(ManuallyDrop<CudaSlice<f32>>);
+
+impl Drop for Buffer {
+    fn drop(&mut self) {
+        // SAFETY: taken once, here, and never used again.
+        let slice = unsafe { ManuallyDrop::take(&mut self.0) };
+        // At the end of a thread its device may be gone already; then the driver takes the memory back.
+        let _ = GPU.try_with(|slot| match &*slot.borrow() {
+            Some(gpu) => gpu
+                .lent
+                .borrow_mut()
+                .entry(slice.len())
+                .or_default()
+                .push(slice),
+            None => drop(slice),
+        });
+    }
+}
+
+/// A source of kernels, compiled anew for each set of constants.
+pub(in crate::ops) struct Source {
+    pub(in crate::ops) name: &'static str,
+    pub(in crate::ops) text: &'static str,
+    pub(in crate::ops) kernels: &'static [&'static str],
+}
+
+/// What a thread knows of its device.
+pub(in crate::ops) struct Gpu {
+    cuda: Cuda,
+    device: Arc<CudaDevice>,
+    blas: CudaBlas,
+    precision: Cell<Precision>,
+    /// `compute_90` for capability 9.0.
+    architecture: &'static str,
+    kernels: RefCell<HashMap<(&'static str, usize), Vec<CudaFunction>>>,
+    /// Working memory that is not in use, by its length.
+    lent: RefCell<HashMap<usize, Vec<CudaSlice<f32>>>>,
+    /// Zeros, for blocks that wait for each other.
+    waiting: CudaSlice<u32>,
+    /// Of the batches that were used last.
+    documents: RefCell<Vec<Rc<heads::Documents>>>,
+}
+
+thread_local! {
+    static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
+}
+
+/// This thread's device. Matrix products are done in that precision from now on.
+///
+/// # Errors
+/// There is no driver or no device, or it has no memory left.
+pub fn device(precision: Precision) -> Result<Cuda, CudaError> {
+    let gpu = GPU.with_borrow_mut(|slot| match slot {
+        Some(gpu) => Ok(gpu.clone()),
+        None => Gpu::new().map(|gpu| slot.insert(Rc::new(gpu)).clone()),
+    })?;
+    gpu.precision.set(precision);
+    Ok(gpu.cuda.clone())
+}
+
+/// Whether a device answers.
+pub fn answers() -> bool {
+    GPU.with_borrow(Option::is_some) || device(Precision::default()).is_ok()
+}
+
+/// The name that the driver gives this thread's device, such as `NVIDIA H100 80GB HBM3`.
+pub fn device_name() -> String {
+    const LONGEST: usize = 128;
+    let mut name = [0u8; LONGEST];
+    if !answers() {
+        return "no GPU".to_owned();
+    }
+    let device = *gpu().device.cu_device();
+    // SAFETY: the driver writes at most so many bytes, with a zero at the end.
+    let told = unsafe { sys::cuDeviceGetName(name.as_mut_ptr().cast(), LONGEST as i32, device) };
+    match (told.result(), CStr::from_bytes_until_nul(&name)) {
+        (Ok(()), Ok(name)) => name.to_string_lossy().into_owned(),
+        _ => "a GPU without a name".to_owned(),
+    }
+}
+
+/// The context of this thread, on which every CUDA tensor of it lives.
+pub(in crate::ops) fn gpu() -> Rc<Gpu> {
+    let gpu = GPU.with_borrow(|slot| slot.clone());
+    gpu.expect("a CUDA model is made by `device`, on the thread that runs it")
+}
+
+impl Gpu {
+    fn new() -> Result<Self, CudaError> {
+        // dfdx takes a driver and a device for granted.
+        result::init()?;
+        if CudaDevice::count()? == 0 {
+            let none = sys::cudaError_enum::CUDA_ERROR_NO_DEVICE;
+            return Err(result::DriverError(none).into());
+        }
+        let cuda = Cuda::try_build(0, 0)?;
+        let device = Storage::<f32>::try_alloc_len(&cuda, 1)?.device();
+        keep_freed_memory(&device)?;
+        let capability = |part| device.attribute(part);
+        let architecture = format!(
+            "compute_{}{}",
+            capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MAJOR)?,
+            capability(Attribute::CU_DEVICE_ATTRIBUTE_COMPUTE_CAPABILITY_MINOR)?,
+        );
+        Ok(Self {
+            blas: CudaBlas::new(device.clone())?,
+            cuda,
+            precision: Cell::default(),
+            // Once a thread: the compiler's options want it for ever.
+            architecture: Box::leak(architecture.into_boxed_str()),
+            kernels: RefCell::default(),
+            lent: RefCell::default(),
+            waiting: device.alloc_zeros(WAITING)?,
+            documents: RefCell::default(),
+            device,
+        })
+    }
+
+    /// So many numbers, which may be anything.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
+        // An eighth more at most: batches of nearly as many tokens use the same memory.
+        let unit = (count.next_power_of_two() / 8).max(64);
+        let length = count.max(1).next_multiple_of(unit);
+        let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);
+        let slice = match known {
+            Some(slice) => slice,
+            // SAFETY: any bits are f32s, and every kernel that is given working memory writes before it
+            // reads.
+            None => unsafe { self.device.alloc(length) }?,
+        };
+        Ok(Buffer(ManuallyDrop::new(slice)))
+    }
+
+    /// Counters of blocks, all 0 between launches: so many.
+    ///
+    /// # Panics
+    /// More are asked for than a row of the widest model needs.
+    pub(in crate::ops) fn waiting(&self, count: usize) -> Address {
+        assert!(count <= WAITING, "{count} groups of 32 columns");
+        at(&self.waiting)
+    }
+
+    /// Weights one after another, copied.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn joined<const PARTS: usize>(
+        &self,
+        parts: [(Address, usize); PARTS],
+    ) -> Result<Buffer, CudaError> {
+        let joined = self.scratch(parts.iter().map(|(_, count)| count).sum())?;
+        let mut to = at(&joined);
+        for (from, count) in parts {
+            let bytes = count * size_of::<f32>();
+            // SAFETY: both are addresses of at least so many bytes on this thread's device, and the copy is
+            // made in the stream's order.
+            unsafe { result::memcpy_dtod_async(to, from, bytes, *self.device.cu_stream()) }?;
+            to += bytes as Address;
+        }
+        Ok(joined)
+    }
+
+    /// Numbers of the host, on the device.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn upload<T: DeviceRepr + Unpin>(
+        &self,
+        numbers: Vec<T>,
+    ) -> Result<CudaSlice<T>, CudaError> {
+        Ok(self.device.htod_copy(numbers)?)
+    }
+
+    /// Numbers of the device, on the host; waits until they are there.
+    ///
+    /// # Errors
+    /// The device's: also what has gone wrong in a kernel before.
+    pub(in crate::ops) fn download<T: DeviceRepr>(
+        &self,
+        numbers: &CudaSlice<T>,
+    ) -> Result<Vec<T>, CudaError> {
+        Ok(self.device.dtoh_sync_copy(numbers)?)
+    }
+
+    /// The device as dfdx knows it: what makes tensors.
+    pub(in crate::ops) fn tensors(&self) -> &Cuda {
+        &self.cuda
+    }
+
+    /// A kernel of `source`, compiled with `constant` (its name is the source's affair) if need be.
+    ///
+    /// # Errors
+    /// The driver does not take it.
+    ///
+    /// # Panics
+    /// The source does not compile: a mistake in this crate.
+    pub(in crate::ops) fn kernel(
+        &self,
+        source: &'static Source,
+        constant: (&'static str, usize),
+        name: &str,
+    ) -> Result<CudaFunction, CudaError> {
+        let mut all = self.kernels.borrow_mut();
+        let kernels = match all.entry((source.name, constant.1)) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => place.insert(self.compile(source, constant)?),
+        };
+        let at = source.kernels.iter().position(|kernel| *kernel == name);
+        Ok(kernels[at.expect("a kernel that its source lists")].clone())
+    }
+
+    fn compile(
+        &self,
+        source: &'static Source,
+        (name, value): (&'static str, usize),
+    ) -> Result<Vec<CudaFunction>, CudaError> {
+        let text = format!(
+            "#define {name} {value}\n{}{}",
+            include_str!("common.cuh"),
+            source.text
+        );
+        let options = CompileOptions {
+            arch: Some(self.architecture),
+            ..Default::default()
+        };
+        let ptx = compile_ptx_with_opts(text, options)
+            .unwrap_or_else(|cause| panic!("{}.cu compiles: {cause:?}", source.name));
+        let module = format!("{}_{value}", source.name);
+        self.device.load_ptx(ptx, &module, source.kernels)?;
+        let kernels = source.kernels.iter();
+        let loaded = kernels.map(|kernel| self.device.get_func(&module, kernel));
+        Ok(loaded.map(|kernel| kernel.expect("just loaded")).collect())
+    }
+
+    /// Asks for a kernel to be run by `blocks` of so many threads.
+    ///
+    /// The arguments must be what the kernel's source says: addresses of buffers as long as it needs.
+    ///
+    /// # Errors
+    /// The driver does not take it.
+    pub(in crate::ops) fn launch<A>(
+        &self,
+        kernel: CudaFunction,
+        (x, y, z): (usize, usize, usize),
+        threads: usize,
+        arguments: A,
+    ) -> Result<(), CudaError>
+    where
+        CudaFunction: LaunchAsync<A>,
+    {
+        if x * y * z == 0 {
+            return Ok(());
+        }
+        let shape = LaunchConfig {
+            grid_dim: (x as u32, y as u32, z as u32),
+            block_dim: (threads as u32, 1, 1),
+            shared_mem_bytes: 0,
+        };
+        // SAFETY: the callers are the files of `ops/cuda` and the `cuda.rs` of each op. Each passes what
+        // the kernel's signature says, and addresses of buffers that are freed, if at all, later in the
+        // same stream. Tests compare every kernel with its reference on shapes that do not fill a block.
+        Ok(unsafe { kernel.launch(shape, arguments) }?)
+    }
+}
+
+/// Has the driver's pool keep what is freed.
+fn keep_freed_memory(device: &CudaDevice) -> Result<(), CudaError> {
+    let mut pool = std::ptr::null_mut();
+    let mut threshold = u64::MAX;
+    // SAFETY: both calls write or read the one value that they are given the address of.
+    unsafe {
+        sys::cuDeviceGetDefaultMemPool(&mut pool, *device.cu_device()).result()?;
+        let which = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
+        sys::cuMemPoolSetAttribute(pool, which, (&raw mut threshold).cast()).result()?;
+    }
+    Ok(())
+}
+
+/// Something in the device's memory.
+pub(in crate::ops) trait Located {
+    /// Where it starts.
+    fn start(&self) -> Address;
+}
+
+impl<T> Located for CudaSlice<T> {
+    fn start(&self) -> Address {
+        *self.device_ptr()
+    }
+}
+
+impl Located for Buffer {
+    fn start(&self) -> Address {
+        *self.0.device_ptr()
+    }
+}
+
+/// Where a buffer starts.
+pub(in crate::ops) fn at(buffer: &impl Located) -> Address {
+    buffer.start()
+}
+
+/// A dropout as kernels take it.
+#[repr(C)]
+#[derive(Clone, Copy, Debug)]
+pub(in crate::ops) struct DeviceDropout {
+    key_low: u32,
+    key_high: u32,
+    threshold: u32,
+    scale: f32,
+}
+
+// SAFETY: the same four words as `struct Dropout` of common.cuh, without padding.
+unsafe impl DeviceRepr for DeviceDropout {}
+
+impl From<Dropout> for DeviceDropout {
+    fn from(dropout: Dropout) -> Self {
+        let (key, threshold, scale) = dropout.parts();
+        Self {
+            key_low: key as u32,
+            key_high: (key >> 32) as u32,
+            threshold,
+            scale,
+        }
+    }
+}

@@ -1,0 +1,192 @@
+// Element-wise work on rows of the stream, and layer norm. WIDTH is that of a row of the stream.
+//
+// Sums over rows are taken in two stages, in an order that depends on the number of rows alone: no
+// atomics, so a step gives the same bits every time.
+
+#define WARPS 8
+#define PER_LANE ((WIDTH + 31) / 32)
+
+// y = (x - mean) / deviation * weight + bias, of rows `picked[0..rows]` of x, or its first rows if there is
+// no list; a warp a row. Keeps mean and 1 / deviation for the way back.
+extern "C" __global__ void normalise(const float* x, const float* weight, const float* bias,
+                                     const u32* picked, float* y, float2* statistics, u32 rows) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= rows) return;
+    x += (size_t)(picked ? picked[row] : row) * WIDTH;
+    y += (size_t)row * WIDTH;
+    float values[PER_LANE], sum = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 column = lane + 32 * i;
+        values[i] = column < WIDTH ? x[column] : 0.0f;
+        sum += values[i];
+    }
+    const float mean = warp_sum(sum) / WIDTH;
+    float squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        values[i] -= mean;
+        if (lane + 32 * i < WIDTH) squares += values[i] * values[i];
+    }
+    const float scale = rsqrtf(warp_sum(squares) / WIDTH + 1e-5f);
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 column = lane + 32 * i;
+        if (column < WIDTH) y[column] = values[i] * scale * weight[column] + bias[column];
+    }
+    if (lane == 0) statistics[row] = make_float2(mean, scale);
+}
+
+// Backward of `normalise`: adds to dx, and writes each block's share of the gradients of weight and bias,
+// `shares: [blocks, 2 * WIDTH]`.
+extern "C" __global__ void normalise_backward(const float* dy, const float* x, const float* weight,
+                                              const u32* picked, const float2* statistics, float* dx,
+                                              float* shares, u32 rows) {
+    __shared__ float sums[2 * WIDTH];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    float of_weight[PER_LANE], of_bias[PER_LANE];
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) of_weight[i] = of_bias[i] = 0.0f;
+    for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
+        const size_t from = (size_t)(picked ? picked[row] : row) * WIDTH;
+        const float2 of_row = statistics[row];
+        float normed[PER_LANE], gradient[PER_LANE], sum = 0.0f, along = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 column = lane + 32 * i;
+            normed[i] = gradient[i] = 0.0f;
+            if (column < WIDTH) {
+                const float upstream = dy[(size_t)row * WIDTH + column];
+                normed[i] = (x[from + column] - of_row.x) * of_row.y;
+                gradient[i] = upstream * weight[column];
+                of_weight[i] += upstream * normed[i];
+                of_bias[i] += upstream;
+            }
+            sum += gradient[i];
+            along += gradient[i] * normed[i];
+        }
+        sum = warp_sum(sum) / WIDTH;
+        along = warp_sum(along) / WIDTH;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 column = lane + 32 * i;
+            if (column < WIDTH) dx[from + column] += of_row.y * (gradient[i] - sum - normed[i] * along);
+        }
+    }
+    for (u32 turn = 0; turn < WARPS; turn++) {
+        if (turn == warp) {
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) {
+                const u32 column = lane + 32 * i;
+                if (column < WIDTH) {
+                    sums[column] = (turn ? sums[column] : 0.0f) + of_weight[i];
+                    sums[WIDTH + column] = (turn ? sums[WIDTH + column] : 0.0f) + of_bias[i];
+                }
+            }
+        }
+        __syncthreads();
+    }
+    for (u32 column = threadIdx.x; column < 2 * WIDTH; column += blockDim.x)
+        shares[(size_t)blockIdx.x * 2 * WIDTH + column] = sums[column];
+}
+
+// Sums of 32 columns over a block's rows: 8 threads a column, each with every eighth row. The first 32 threads
+// have the sums.
+__device__ float column_sum(const float* from, u32 first, u32 end, u32 column, u32 columns) {
+    __shared__ float sums[8][32];
+    const u32 across = threadIdx.x % 32, down = threadIdx.x / 32;
+    float sum = 0.0f;
+    if (column < columns) {
+        // Four loads in flight at a time; past the first cache, which does not see what other blocks write.
+        u32 row = first + down;
+        for (; row + 24 < end; row += 32) {
+            const float *at = from + (size_t)row * columns + column, *below = at + (size_t)16 * columns;
+            const float a = __ldcg(at), b = __ldcg(at + (size_t)8 * columns);
+            const float c = __ldcg(below), d = __ldcg(below + (size_t)8 * columns);
+            sum += (a + b) + (c + d);
+        }
+        for (; row < end; row += 8) sum += __ldcg(from + (size_t)row * columns + column);
+    }
+    __syncthreads();
+    sums[down][across] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    if (down == 0)
+        for (int i = 0; i < 8; i++) sum += sums[i][across];
+    return sum;
+}
+
+// Up to three vectors that follow one another.
+struct Vectors {
+    float *first, *second, *third;
+    u32 of_first, of_second, of_third;
+};
+
+__device__ __forceinline__ u32 length_of(const Vectors& to) {
+    return to.of_first + to.of_second + to.of_third;
+}
+
+__device__ __forceinline__ void add_to(const Vectors& to, u32 column, float sum) {
+    if (threadIdx.x >= 32 || column >= length_of(to)) return;
+    float* at = column < to.of_first ? to.first + column
+        : column < to.of_first + to.of_second ? to.second + (column - to.of_first)
+                                              : to.third + (column - to.of_first - to.of_second);
+    *at += sum;
+}
+
+// Adds the sums of the columns of `from: [rows, columns]`: first those of gridDim.y parts, then, by the block
+// that comes last, theirs, in their order. `waiting` counts the blocks of each 32 columns; 0 before and after.
+extern "C" __global__ void add_column_sums(const float* from, u32 rows, float* shares, u32* waiting, Vectors to) {
+    __shared__ bool last;
+    const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
+    const u32 height = (rows + gridDim.y - 1) / gridDim.y, first = blockIdx.y * height;
+    const float sum = column_sum(from, first, min(first + height, rows), column, columns);
+    if (threadIdx.x < 32 && column < columns) shares[(size_t)blockIdx.y * columns + column] = sum;
+    __threadfence();
+    __syncthreads();
+    if (threadIdx.x == 0) last = atomicAdd(&waiting[blockIdx.x], 1u) == gridDim.y - 1;
+    __syncthreads();
+    if (!last) return;
+    __threadfence();
+    add_to(to, column, column_sum(shares, 0, gridDim.y, column, columns));
+    if (threadIdx.x == 0) waiting[blockIdx.x] = 0;
+}
+
+// Adds the sums of the columns of `shares: [parts, columns]`.
+extern "C" __global__ void add_shares(const float* shares, u32 parts, Vectors to) {
+    const u32 column = blockIdx.x * 32 + threadIdx.x % 32;
+    add_to(to, column, column_sum(shares, 0, parts, column, length_of(to)));
+}
+
+// y = x + dropout(branch + bias), of rows `picked` of x or of its first; index: row * WIDTH + column.
+extern "C" __global__ void residual(const float* x, const u32* picked, const float* branch, const float* bias,
+                                    float* y, Dropout dropout, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const u32 row = i / WIDTH, column = i % WIDTH;
+    const float from = x[(size_t)(picked ? picked[row] : row) * WIDTH + column];
+    y[i] = from + (branch[i] + bias[column]) * kept(dropout, i);
+}
+
+// Backward of dropout: what reaches the branch of what reaches the sum.
+extern "C" __global__ void drop(const float* dy, float* dbranch, Dropout dropout, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < count) dbranch[i] = dy[i] * kept(dropout, i);
+}
+
+// Exact GELU, x Φ(x), of `hidden + bias`.
+extern "C" __global__ void gelu(const float* hidden, const float* bias, float* y, u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
+}
+
+// In place: dy becomes the gradient of `hidden`; Φ(x) + x φ(x).
+extern "C" __global__ void gelu_backward(const float* hidden, const float* bias, float* dy, u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    const float share = 0.5f * (1.0f + erff(x * 0.70710678f));
+    dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
+}

@@ -1,0 +1,275 @@
+//! Layer norm and element-wise work, by the kernels of `rows.cu`.
+#![allow(unsafe_code)]
+
+use cudarc::driver::{CudaFunction, DeviceRepr, LaunchAsync};
+use dfdx::tensor::CudaError;
+
+use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, Source, at};
+use crate::ops::dropout::Dropout;
+
+static ROWS: Source = Source {
+    name: "rows",
+    text: include_str!("rows.cu"),
+    kernels: &[
+        "normalise",
+        "normalise_backward",
+        "add_column_sums",
+        "add_shares",
+        "residual",
+        "drop",
+        "gelu",
+        "gelu_backward",
+    ],
+};
+
+/// Threads a block, in every kernel.
+pub(in crate::ops) const THREADS: usize = 256;
+
+/// Rows that a block takes where a warp takes a row.
+pub(in crate::ops) const WARPS: usize = 8;
+
+/// Into how many parts sums over rows are cut: about two blocks a multiprocessor of a large device.
+const PARTS: usize = 256;
+
+/// A layer norm's weight and bias.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Norm {
+    pub(in crate::ops) weight: Address,
+    pub(in crate::ops) bias: Address,
+}
+
+/// A stream, or some rows of it, through a layer norm.
+pub(in crate::ops) struct Normed {
+    /// `[rows, WIDTH]`.
+    pub(in crate::ops) rows: Buffer,
+    /// Mean and 1 / deviation of each row.
+    statistics: Buffer,
+    count: usize,
+}
+
+/// `struct Vectors` of rows.cu.
+#[repr(C)]
+#[derive(Clone, Copy)]
+struct Vectors {
+    starts: [Address; 3],
+    lengths: [u32; 3],
+}
+
+// SAFETY: the same fields in the same order as `struct Vectors`, by the same rules of alignment.
+unsafe impl DeviceRepr for Vectors {}
+
+impl Vectors {
+    fn from(vectors: &[(Address, usize)]) -> Self {
+        let (mut starts, mut lengths) = ([NOWHERE; 3], [0; 3]);
+        for (i, &(start, length)) in vectors.iter().enumerate() {
+            (starts[i], lengths[i]) = (start, length as u32);
+        }
+        Self { starts, lengths }
+    }
+
+    fn length(&self) -> usize {
+        self.lengths.iter().map(|&length| length as usize).sum()
+    }
+}
+
+/// Work on rows of so many elements.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Rows<'a> {
+    pub(in crate::ops) gpu: &'a Gpu,
+    pub(in crate::ops) width: usize,
+}
+
+impl Rows<'_> {
+    fn kernel(&self, name: &str) -> Result<CudaFunction, CudaError> {
+        self.gpu.kernel(&ROWS, ("WIDTH", self.width), name)
+    }
+
+    /// Layer norm of `count` rows of `x`: those that `picked` lists, if it is somewhere, or the first.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn normalise(
+        &self,
+        x: Address,
+        norm: Norm,
+        picked: Address,
+        count: usize,
+    ) -> Result<Normed, CudaError> {
+        let rows = self.gpu.scratch(count * self.width)?;
+        let statistics = self.gpu.scratch(2 * count)?;
+        self.gpu.launch(
+            self.kernel("normalise")?,
+            (count.div_ceil(WARPS), 1, 1),
+            THREADS,
+            (
+                x,
+                norm.weight,
+                norm.bias,
+                picked,
+                at(&rows),
+                at(&statistics),
+                count as u32,
+            ),
+        )?;
+        Ok(Normed {
+            rows,
+            statistics,
+            count,
+        })
+    }
+
+    /// Backward: adds to `dx` and to the gradients of the norm's two vectors.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn normalise_backward(
+        &self,
+        normed: &Normed,
+        dnormed: Address,
+        (x, norm, picked): (Address, Norm, Address),
+        dx: Address,
+        dnorm: Norm,
+    ) -> Result<(), CudaError> {
+        let blocks = PARTS.min(normed.count.div_ceil(WARPS));
+        let shares = self.gpu.scratch(blocks * 2 * self.width)?;
+        self.gpu.launch(
+            self.kernel("normalise_backward")?,
+            (blocks, 1, 1),
+            THREADS,
+            (
+                dnormed,
+                x,
+                norm.weight,
+                picked,
+                at(&normed.statistics),
+                dx,
+                at(&shares),
+                normed.count as u32,
+            ),
+        )?;
+        let to = [(dnorm.weight, self.width), (dnorm.bias, self.width)];
+        self.add_shares(&shares, blocks, &to)
+    }
+
+    /// Adds the sums of the columns of `from: [rows, columns]` to up to three vectors that follow one another.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn add_column_sums(
+        &self,
+        from: Address,
+        rows: usize,
+        to: &[(Address, usize)],
+    ) -> Result<(), CudaError> {
+        let to = Vectors::from(to);
+        let columns = to.length();
+        let parts = (PARTS * 32 / columns.max(1)).clamp(8, 64);
+        let shares = self.gpu.scratch(parts * columns)?;
+        let groups = columns.div_ceil(32);
+        self.gpu.launch(
+            self.kernel("add_column_sums")?,
+            (groups, parts, 1),
+            THREADS,
+            (from, rows as u32, at(&shares), self.gpu.waiting(groups), to),
+        )
+    }
+
+    fn add_shares(
+        &self,
+        shares: &Buffer,
+        parts: usize,
+        to: &[(Address, usize)],
+    ) -> Result<(), CudaError> {
+        let to = Vectors::from(to);
+        self.gpu.launch(
+            self.kernel("add_shares")?,
+            (to.length().div_ceil(32), 1, 1),
+            THREADS,
+            (at(shares), parts as u32, to),
+        )
+    }
+
+    /// `y = x + dropout(branch + bias)`, of so many rows of `x`: those that `picked` lists, if it is
+    /// somewhere, or the first.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn residual(
+        &self,
+        (x, picked): (Address, Address),
+        (branch, bias): (Address, Address),
+        y: Address,
+        dropout: Dropout,
+        rows: usize,
+    ) -> Result<(), CudaError> {
+        let count = rows * self.width;
+        let arguments = (
+            x,
+            picked,
+            branch,
+            bias,
+            y,
+            DeviceDropout::from(dropout),
+            count as u32,
+        );
+        self.over("residual", count, arguments)
+    }
+
+    /// `dbranch = dropout(dy)`, of so many rows.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn drop(
+        &self,
+        dy: Address,
+        dbranch: Address,
+        dropout: Dropout,
+        rows: usize,
+    ) -> Result<(), CudaError> {
+        let count = rows * self.width;
+        let arguments = (dy, dbranch, DeviceDropout::from(dropout), count as u32);
+        self.over("drop", count, arguments)
+    }
+
+    /// `y = gelu(hidden + bias)`, `[rows, columns]`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn gelu(
+        &self,
+        hidden: &Buffer,
+        bias: Address,
+        y: &Buffer,
+        [rows, columns]: [usize; 2],
+    ) -> Result<(), CudaError> {
+        let count = rows * columns;
+        let arguments = (at(hidden), bias, at(y), columns as u32, count as u32);
+        self.over("gelu", count, arguments)
+    }
+
+    /// Backward: `dy`, in place, becomes the gradient of `hidden`.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn gelu_backward(
+        &self,
+        hidden: &Buffer,
+        bias: Address,
+        dy: &Buffer,
+        [rows, columns]: [usize; 2],
+    ) -> Result<(), CudaError> {
+        let count = rows * columns;
+        let arguments = (at(hidden), bias, at(dy), columns as u32, count as u32);
+        self.over("gelu_backward", count, arguments)
+    }
+
+    /// A kernel with a thread an element.
+    fn over<A>(&self, name: &str, count: usize, arguments: A) -> Result<(), CudaError>
+    where
+        CudaFunction: LaunchAsync<A>,
+    {
+        let blocks = (count.div_ceil(THREADS), 1, 1);
+        self.gpu
+            .launch(self.kernel(name)?, blocks, THREADS, arguments)
+    }
+}
