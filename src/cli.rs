@@ -10,7 +10,7 @@ use clap::{Args, CommandFactory as _, Parser, Subcommand};
 use crate::commands;
 use crate::error::Result;
 use arguments::at_least_one;
-pub use arguments::{DataArgs, ExperimentArgs, Plan, Run, SuiteArgs};
+pub use arguments::{DataArgs, ExperimentArgs, PlacementArgs, Plan, Run, SuiteArgs};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
@@ -82,6 +82,8 @@ Examples:
         /// Override a key of the file, as for run
         #[arg(long = "set", value_name = "KEY=VALUE")]
         set: Vec<String>,
+        #[command(flatten)]
+        placement: PlacementArgs,
         /// As JSON, for scripts
         #[arg(long)]
         json: bool,
@@ -164,11 +166,12 @@ Example:
     },
     /// Measure how fast a pretraining step and answers are on this machine
     #[command(after_help = "\
-Takes the first point of the experiment and its first seed, on the processor. Writes nothing.
+Takes the first point of the experiment and its first seed. Writes nothing.
 
 Examples:
   attnlab bench
-  attnlab bench experiments/quickstart.toml --steps 100 --threads 1 --json")]
+  attnlab bench experiments/quickstart.toml --steps 100 --threads 1 --json
+  attnlab bench --device cuda --precision tf32")]
     Bench(Bench),
     /// Print the script by which a shell completes commands, options and files
     #[command(after_help = "\
@@ -276,7 +279,7 @@ pub struct Bench {
     /// The experiment [default: experiments/birthplace/vanilla.toml if its data is there, else
     /// experiments/quickstart.toml]
     pub(crate) file: Option<PathBuf>,
-    /// Steps that count, after two to warm up
+    /// Steps that count, after two to warm up (six on a GPU)
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) steps: usize,
     /// Threads to work with [default: all that the processor has]
@@ -287,6 +290,8 @@ pub struct Bench {
     /// Override a key of the file, as for run
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
+    #[command(flatten)]
+    pub(crate) placement: PlacementArgs,
     /// As JSON, for scripts
     #[arg(long)]
     pub(crate) json: bool,
@@ -346,7 +351,12 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Clean(args) => commands::clean::clean(&args),
         Command::Check { paths, json } => commands::check::check(&paths, json),
         Command::Shapes { json } => commands::check::shapes(json),
-        Command::Show { file, set, json } => commands::show::show(&file, &set, json),
+        Command::Show {
+            file,
+            set,
+            placement,
+            json,
+        } => commands::show::show(&file, &placement.added_to(&set), json),
         Command::Schema => commands::schema::schema(),
         Command::Plot {
             experiment,

@@ -63,10 +63,41 @@ pub struct ExperimentArgs {
     pub(crate) file: PathBuf,
     /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
     #[arg(long = "set", value_name = "KEY=VALUE")]
-    pub(crate) set: Vec<String>,
+    set: Vec<String>,
+    #[command(flatten)]
+    placement: PlacementArgs,
     /// The folder of all results
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
+}
+
+impl ExperimentArgs {
+    /// Everything that is set on the command line, each `key=value`.
+    pub(crate) fn overrides(&self) -> Vec<String> {
+        self.placement.added_to(&self.set)
+    }
+}
+
+/// What the model runs on.
+#[derive(Debug, Args)]
+pub struct PlacementArgs {
+    /// Where the model runs; the same as --set device=…
+    #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "cuda", "auto"])]
+    device: Option<String>,
+    /// How CUDA takes the inputs of matrix products; the same as --set precision=…
+    #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32"])]
+    precision: Option<String>,
+}
+
+impl PlacementArgs {
+    /// With what else is set.
+    pub(crate) fn added_to(&self, set: &[String]) -> Vec<String> {
+        let pair = |key: &str, value: &Option<String>| Some(format!("{key}={}", value.as_ref()?));
+        let mut all = set.to_vec();
+        all.extend(pair("device", &self.device));
+        all.extend(pair("precision", &self.precision));
+        all
+    }
 }
 
 /// Of a suite: under which profile.

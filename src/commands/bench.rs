@@ -13,7 +13,7 @@ pub(crate) fn bench(args: &cli::Bench) -> Result<()> {
     let data = args.data.directory.clone();
     let file = args.file.clone();
     let file = file.unwrap_or_else(|| bench::default_experiment(data.as_deref()));
-    let experiment = config::load(&file, &args.set)?;
+    let experiment = config::load(&file, &args.placement.added_to(&args.set))?;
     let options = Options {
         steps: args.steps,
         threads: args.threads,
@@ -32,10 +32,11 @@ fn lines(report: &Report) -> Vec<String> {
     let whole = step.step_ms;
     let mut lines = vec![
         format!(
-            "{}, {}: {} parameters, {} thread{}, {} build",
+            "{}, {}: {} parameters, on {}, {} thread{}, {} build",
             report.experiment,
             report.point,
             thousands(report.parameters),
+            report.device,
             report.threads,
             if report.threads == 1 { "" } else { "s" },
             report.profile
@@ -63,7 +64,11 @@ fn lines(report: &Report) -> Vec<String> {
         ),
     ];
     if let Some(bytes) = report.peak_bytes {
-        lines.push(format!("memory     {:>9} at most", megabytes(bytes)));
+        let whose = match report.device.as_str() {
+            "cpu" => "",
+            _ => " of the host",
+        };
+        lines.push(format!("memory     {:>9}{whose} at most", megabytes(bytes)));
     }
     if let Some(decode) = &report.decode {
         lines.push(format!(

@@ -38,7 +38,7 @@ pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
 
 /// `attnlab data show`.
 pub(crate) fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<()> {
-    let experiment = config::load(&args.file, &args.set)?;
+    let experiment = config::load(&args.file, &args.overrides())?;
     let point = &experiment.points[0];
     let settings = point.settings.needed(args.file.display(), "data to show")?;
     let corpus = data::open(&settings.data, data.directory.as_deref())?;

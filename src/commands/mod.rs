@@ -31,7 +31,12 @@ use crate::stop::Stop;
 
 /// `attnlab run`.
 pub(crate) fn run(args: &Run) -> Result<()> {
-    let ExperimentArgs { file, set, results } = &args.plan.experiment;
+    let experiment = &args.plan.experiment;
+    let (file, results, set) = (
+        &experiment.file,
+        &experiment.results,
+        &experiment.overrides(),
+    );
     let loaded = config::load_any(file, args.plan.suite.profile.as_deref(), set)?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
@@ -65,7 +70,7 @@ fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
 pub(crate) fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> {
     let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
     let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
-    match &config::load_any(&args.file, profile, &args.set)? {
+    match &config::load_any(&args.file, profile, &args.overrides())? {
         Loaded::Experiment(experiment) => show_report(&finish(experiment)?, json),
         Loaded::Suite(suite) => {
             let ran = pipeline::suite::each(suite, true, finish)?;

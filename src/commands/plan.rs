@@ -17,7 +17,7 @@ use crate::progress::in_words;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
 pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
-    let (file, set) = (&args.experiment.file, &args.experiment.set);
+    let (file, set) = (&args.experiment.file, &args.experiment.overrides());
     let mut above = BTreeMap::new();
     match &config::load_any(file, args.suite.profile.as_deref(), set)? {
         Loaded::Experiment(experiment) => {

@@ -116,7 +116,8 @@ impl Trained {
             seed: 0,
             deviation: 0.0,
         };
-        let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
+        let mut model =
+            registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
         model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
             Error::data(format!(

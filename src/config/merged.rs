@@ -47,6 +47,11 @@ impl Merged {
     pub(super) fn with(path: &Path, overrides: Vec<Override>) -> Result<Self> {
         let layers = layers::read(path)
             .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
+        // An exploration has no model to place: what a whole suite runs on is nothing to it.
+        let explores = layers.figment.find_value(super::EXPLORE).is_ok();
+        let overrides: Vec<Override> = (overrides.into_iter())
+            .filter(|one| !(explores && one.places_the_model()))
+            .collect();
         let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
         let figment = overrides.iter().fold(layers.figment, merge);
         let root = figment

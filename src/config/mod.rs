@@ -101,8 +101,14 @@ impl Experiment {
 const EXPLORE: &str = "explore";
 
 /// What stands for an experiment that trains, and for none that explores.
-const TRAINING_KEYS: [&str; 6] = [
-    "data", "model", "pretrain", "finetune", "evaluate", "device",
+const TRAINING_KEYS: [&str; 7] = [
+    "data",
+    "model",
+    "pretrain",
+    "finetune",
+    "evaluate",
+    "device",
+    "precision",
 ];
 
 /// Reads an experiment file, its bases, the `ATTNLAB_` variables of the environment and

@@ -33,6 +33,11 @@ impl Override {
         }
     }
 
+    /// Whether it says what the model runs on.
+    pub(super) fn places_the_model(&self) -> bool {
+        ["device", "precision"].iter().any(|key| self.key == [*key])
+    }
+
     /// Whether it is an axis of the sweep.
     pub(super) fn is_axis(&self) -> bool {
         self.key.first().is_some_and(|first| first == "sweep")

@@ -47,9 +47,20 @@ pub struct Settings {
     /// `"cpu"` (default), `"cuda"`, or `"auto"`: CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
+    /// How CUDA takes the inputs of matrix products: `"f32"` (default) or `"tf32"`.
+    #[serde(default, skip_serializing_if = "Precision::is_whole")]
+    pub precision: Precision,
 }
 
 impl Settings {
+    /// Where the model runs.
+    pub fn placement(&self) -> Placement {
+        Placement {
+            device: self.device,
+            precision: self.precision,
+        }
+    }
+
     /// The weights files that stages start from.
     pub fn init_files(&self) -> impl Iterator<Item = &Path> {
         let pretrain = self
@@ -252,6 +263,34 @@ pub enum DeviceKind {
     Cuda,
     /// A GPU where there is one.
     Auto,
+}
+
+/// How CUDA takes the inputs of matrix products. Weights, activations and sums are in single precision in
+/// any case, and so is all work of the processor.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Precision {
+    /// As they are.
+    #[default]
+    F32,
+    /// Rounded to TensorFloat-32: 11 bits of 24.
+    Tf32,
+}
+
+impl Precision {
+    /// Whether nothing is rounded.
+    pub fn is_whole(&self) -> bool {
+        *self == Self::F32
+    }
+}
+
+/// Where a model runs, and how exactly.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Placement {
+    /// The device that is asked for.
+    pub device: DeviceKind,
+    /// What counts if that is a GPU.
+    pub precision: Precision,
 }
 
 /// One figure of an experiment, drawn from its CSV files alone.

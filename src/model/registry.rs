@@ -12,7 +12,9 @@ use super::gpt::{Gpt, Network};
 use super::parts::{self, PartTimes};
 use super::session::{Session, parameter_count};
 use super::{Start, Trainable};
-use crate::config::schema::DeviceKind;
+#[cfg(feature = "cuda")]
+use crate::config::schema::Precision;
+use crate::config::schema::{DeviceKind, Placement};
 use crate::config::shape::{ModelShape, nearest};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
@@ -24,13 +26,19 @@ pub struct Compiled {
     pub shape: ModelShape,
     parameter_count: fn() -> usize,
     on_cpu: Constructor,
-    time_parts: fn(Start, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
+    parts_on_cpu: fn(Start, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
     #[cfg(feature = "cuda")]
-    on_cuda: Constructor,
+    on_cuda: OnCuda,
+    #[cfg(feature = "cuda")]
+    parts_on_cuda: fn(Start, Precision, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
 }
 
 /// Fresh weights, given what they are drawn from.
 type Constructor = fn(Start) -> Result<Box<dyn Trainable>>;
+
+/// The same on a GPU.
+#[cfg(feature = "cuda")]
+type OnCuda = fn(Start, Precision) -> Result<Box<dyn Trainable>>;
 
 impl Compiled {
     /// Number of trained parameters.
@@ -38,19 +46,26 @@ impl Compiled {
         (self.parameter_count)()
     }
 
-    /// Times every part of a training step on `batch`, alone and on the CPU, `repetitions` times;
-    /// see [`parts`]. The batch must fit the model and score a token.
+    /// Times every part of a training step on `batch`, alone, `repetitions` times; see [`parts`]. The batch
+    /// must fit the model and score a token.
     ///
     /// # Errors
     /// The device's, such as memory.
     pub fn time_parts(
         &self,
+        placement: Placement,
         start: Start,
         batch: &Ragged,
         dropout: f64,
         repetitions: usize,
     ) -> Result<Vec<PartTimes>> {
-        (self.time_parts)(start, batch, dropout, repetitions)
+        #[cfg(feature = "cuda")]
+        if device(placement.device) == DeviceKind::Cuda {
+            let precision = placement.precision;
+            return (self.parts_on_cuda)(start, precision, batch, dropout, repetitions);
+        }
+        let _ = placement;
+        (self.parts_on_cpu)(start, batch, dropout, repetitions)
     }
 }
 
@@ -106,10 +121,23 @@ macro_rules! shape {
                     start,
                 )?))
             },
-            time_parts: parts::time::<$model<Cpu>>,
+            parts_on_cpu: |start, batch, dropout, repetitions| {
+                parts::time::<$model<Cpu>, Cpu>(Cpu::default(), start, batch, dropout, repetitions)
+            },
             #[cfg(feature = "cuda")]
-            on_cuda: |start| {
-                let device = cuda_device()?;
+            parts_on_cuda: |start, precision, batch, dropout, repetitions| {
+                let device = cuda_device(precision)?;
+                parts::time::<$model<dfdx::tensor::Cuda>, _>(
+                    device,
+                    start,
+                    batch,
+                    dropout,
+                    repetitions,
+                )
+            },
+            #[cfg(feature = "cuda")]
+            on_cuda: |start, precision| {
+                let device = cuda_device(precision)?;
                 Ok(Box::new(Session::<$model<dfdx::tensor::Cuda>, _>::new(
                     device, start,
                 )?))
@@ -140,19 +168,20 @@ pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled>
     compiled.ok_or_else(|| missing(shape))
 }
 
-/// A fresh model of `shape`, its weights drawn from `start`. `auto` is CUDA if a device answers.
+/// A fresh model of `shape`, its weights drawn from `start`. `auto` is CUDA if a device answers. On a GPU
+/// the model belongs to the thread that makes it.
 ///
 /// # Errors
 /// As [`find`]; the device fails or is not there.
 pub fn instantiate(
     shape: &ModelShape,
-    device: DeviceKind,
+    placement: Placement,
     start: Start,
 ) -> Result<Box<dyn Trainable>> {
-    let compiled = find(shape, device)?;
+    let compiled = find(shape, placement.device)?;
     #[cfg(feature = "cuda")]
-    if self::device(device) == DeviceKind::Cuda {
-        return (compiled.on_cuda)(start);
+    if device(placement.device) == DeviceKind::Cuda {
+        return (compiled.on_cuda)(start, placement.precision);
     }
     (compiled.on_cpu)(start)
 }
@@ -160,7 +189,7 @@ pub fn instantiate(
 /// Where a model of that setting runs here: `auto` is CUDA if a device answers.
 pub fn device(setting: DeviceKind) -> DeviceKind {
     #[cfg(feature = "cuda")]
-    if setting == DeviceKind::Auto && cuda_device().is_ok() {
+    if setting == DeviceKind::Auto && crate::ops::cuda::answers() {
         return DeviceKind::Cuda;
     }
     match setting {
@@ -169,15 +198,30 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
+/// What a model of that placement runs on, for people: `cpu`, or the GPU's name and its precision.
+pub fn device_name(placement: Placement) -> String {
+    #[cfg(feature = "cuda")]
+    if device(placement.device) == DeviceKind::Cuda {
+        let precision = match placement.precision {
+            Precision::F32 => "f32",
+            Precision::Tf32 => "tf32",
+        };
+        return format!("{}, {precision}", crate::ops::cuda::device_name());
+    }
+    let _ = placement;
+    "cpu".to_owned()
+}
+
 #[cfg(feature = "cuda")]
-fn cuda_device() -> Result<dfdx::tensor::Cuda> {
-    use dfdx::tensor::Cache as _;
-    let device = dfdx::tensor::Cuda::try_build(0, 0).map_err(|e| {
-        Error::run(format!("no CUDA device answers ({e:?})")).help("set `device = \"cpu\"`")
-    })?;
-    // Buffers of the same size are used again: allocation is off the hot path.
-    device.enable_cache();
-    Ok(device)
+fn cuda_device(precision: Precision) -> Result<dfdx::tensor::Cuda> {
+    use crate::ops::cuda;
+    let precision = match precision {
+        Precision::F32 => cuda::Precision::F32,
+        Precision::Tf32 => cuda::Precision::Tf32,
+    };
+    cuda::device(precision).map_err(|cause| {
+        Error::run(format!("no CUDA device answers: {cause}")).help("set `device = \"cpu\"`")
+    })
 }
 
 fn missing(shape: &ModelShape) -> Error {

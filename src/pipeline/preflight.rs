@@ -89,7 +89,7 @@ pub(super) fn check_weights(
         seed: 0,
         deviation: 0.0,
     };
-    let mut model = registry::instantiate(&settings.model.shape(), settings.device, start)?;
+    let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
     start_from(model.as_mut(), file, Some(blake3), corpus)
 }
 

@@ -20,6 +20,7 @@ pub(super) struct Entry {
     git: Option<Git>,
     program: Program,
     machine: Machine,
+    gpu: Option<String>,
     data: BTreeMap<String, String>,
 }
 
@@ -198,6 +199,7 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
             format!("{cores}{} used", thousands(machine.threads)),
         ),
         ("Memory", memory),
+        ("GPU", text(&entry.gpu)),
         (
             "System",
             [

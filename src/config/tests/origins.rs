@@ -103,6 +103,7 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
         "finetune.schedule.final_tokens",
         "finetune.checkpoint_steps",
         "evaluate",
+        "precision",
     ];
     assert_eq!(unset, expected);
 }

@@ -17,6 +17,11 @@ fn each_broken_rule_has_its_text() {
             "heads = 9223372036854775807",
         ),
         ("layers", "layers = 2", "layers = 0"),
+        (
+            "precision on the CPU",
+            "device = \"cpu\"",
+            "device = \"cpu\"\nprecision = \"tf32\"",
+        ),
         ("embed", "embed = 64", "embed = 0"),
         ("heads", "heads = 4", "heads = 0"),
         ("head_dim", "head_dim = 16", "head_dim = 0"),

@@ -5,8 +5,8 @@ use std::ops::RangeInclusive;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DataKind, DataSpec, EXCERPT_MARGIN, EvaluateSpec, MOST_MAPPED, ModelSpec,
-    OptimiserSpec, PretrainSpec, ScheduleSpec, Settings, Training,
+    AttentionMapsSpec, DataKind, DataSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, MOST_MAPPED,
+    ModelSpec, OptimiserSpec, PretrainSpec, ScheduleSpec, Settings, Training,
 };
 
 /// The shortest context: a question, two masks and an answer need that much.
@@ -42,6 +42,12 @@ pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fa
         let trained = settings.pretrain.is_some() || settings.finetune.is_some();
         evaluate(&mut rules, stage, context, trained);
     }
+    let rounded = settings.device == DeviceKind::Cpu && !settings.precision.is_whole();
+    rules.helped(rounded, &["precision", "device"], || {
+        let message = "`precision` is for CUDA: the processor multiplies in \"f32\" alone";
+        let help = "set `device` to \"cuda\" or \"auto\", or leave `precision` out";
+        (message.to_owned(), help.to_owned())
+    });
     rules.faults
 }
 

@@ -9,11 +9,12 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::config::schema::DataKind;
+use crate::config::schema::{DataKind, DeviceKind, Settings};
 use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
 use crate::error::Result;
 use crate::files;
+use crate::model::registry;
 use crate::pipeline::stage::{Source, Stage};
 
 /// An entry of `provenance.json`. The settings are in `resolved.toml` beside it.
@@ -37,6 +38,8 @@ pub(in crate::pipeline) struct Provenance {
     git: Option<Git>,
     program: Program,
     machine: Machine,
+    /// The GPU that the model ran on, and in what precision; empty where it was the processor.
+    gpu: Option<String>,
     /// What the run reads, with sums.
     data: BTreeMap<String, String>,
 }
@@ -83,6 +86,11 @@ impl Provenance {
         entries.push(entry.expect("a provenance is plain text and numbers"));
         files::write_json(path, &entries)
     }
+}
+
+fn gpu(settings: &Settings) -> Option<String> {
+    let on_gpu = registry::device(settings.device) == DeviceKind::Cuda;
+    on_gpu.then(|| registry::device_name(settings.placement()))
 }
 
 /// What is the same for all runs of one command.
@@ -136,6 +144,7 @@ impl Origin {
             git: self.git.clone(),
             program: self.program.clone(),
             machine: self.machine.clone(),
+            gpu: settings.training().and_then(gpu),
             data: data(settings, stages),
         }
     }

@@ -218,7 +218,7 @@ impl Speeds {
             seed,
             deviation: spec.initial_deviation as f32,
         };
-        let mut model = registry::instantiate(&key.0, settings.device, start)?;
+        let mut model = registry::instantiate(&key.0, settings.placement(), start)?;
         let some = beginning(batch, PROBE_TOKENS);
         // The first time pays for memory that later ones have.
         look(model.as_mut(), &some, spec.dropout, trains)?;

@@ -18,7 +18,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::config::schema::{
-    EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
+    DeviceKind, EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm,
+    Settings,
 };
 use crate::data::{Corpus, Question, invented};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -226,6 +227,9 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
     // The GPU adds up in another order than the processor.
     let device = registry::device(settings.device);
     all.insert("device".to_owned(), plain(&device));
+    if device == DeviceKind::Cuda && !settings.precision.is_whole() {
+        all.insert("precision".to_owned(), plain(&settings.precision));
+    }
 }
 
 /// The ingredient that says where weights come from.

@@ -105,6 +105,9 @@ fn what_no_stage_reads_makes_nothing_stale() {
         changed(|s| s.device = crate::config::schema::DeviceKind::Auto),
         []
     );
+    // Nothing is rounded on the processor.
+    let rounded = |s: &mut Settings| s.precision = crate::config::schema::Precision::Tf32;
+    assert_eq!(changed(rounded), []);
     let form = |s: &mut Settings| pretrain(s).schedule.form = ScheduleForm::Constant;
     let ended = |s: &mut Settings| {
         form(s);

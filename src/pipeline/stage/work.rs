@@ -247,7 +247,7 @@ impl Work<'_> {
             seed: self.seed,
             deviation: model.initial_deviation as f32,
         };
-        registry::instantiate(&model.shape(), self.settings.device, start)
+        registry::instantiate(&model.shape(), self.settings.placement(), start)
     }
 }
 

@@ -24,6 +24,7 @@ fn json_has_the_step_its_parts_and_the_answers() {
     assert_eq!(said["experiment"], "quickstart");
     assert_eq!(said["parameters"], 116_480);
     assert_eq!(said["threads"], 2);
+    assert_eq!(said["device"], "cpu");
 
     let step = &said["step"];
     assert_eq!(
@@ -93,7 +94,7 @@ fn text_names_every_part_with_its_unit() {
     let said = bench(&lab, &[]);
     let start = "quickstart, pretrain-epochs-0-";
     assert!(
-        said.starts_with(start) && said.contains(": 116,480 parameters, 2 threads, "),
+        said.starts_with(start) && said.contains(": 116,480 parameters, on cpu, 2 threads, "),
         "{said}"
     );
     for word in [

@@ -221,11 +221,14 @@ fn show_list_and_check_know_explorations() {
         listed.contains("exploration/a_copying.toml  (3 points × 1 seed)"),
         "{listed}"
     );
-    let mixed = explore_show(&lab, &["device=cpu"]).failed(3);
+    let mixed = explore_show(&lab, &["model.embed=8"]).failed(3);
     assert!(
-        mixed.contains("`device` is not for an exploration"),
+        mixed.contains("`model` is not for an exploration"),
         "{mixed}"
     );
+    // A suite is run on one device, and its explorations have no model to place.
+    let placed = explore_show(&lab, &["device=auto", "precision=tf32"]).done();
+    assert!(!placed.contains("device"), "{placed}");
 }
 
 fn explore_show(lab: &Lab, set: &[&str]) -> Said {

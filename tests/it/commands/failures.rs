@@ -9,6 +9,26 @@ const DIVERGING: [&str; 4] = [
     "pretrain.optimiser.clip_norm=0",
 ];
 
+#[cfg(not(feature = "cuda"))]
+#[test]
+fn a_binary_without_cuda_says_so_before_anything_is_done() {
+    let lab = Lab::new();
+    let folder = lab.text("r");
+    for command in [
+        &["run", QUICKSTART, "--results", &folder][..],
+        &["bench", QUICKSTART],
+    ] {
+        let said = lab.attnlab(&[command, &["--device", "cuda"]].concat());
+        let help = "rebuild with `--features cuda`, or set `device = \"cpu\"`";
+        assert!(said.err.contains(help), "{}", said.err);
+        assert_eq!(
+            said.failed(3),
+            "error: `device` is \"cuda\", but this binary was built without CUDA"
+        );
+    }
+    assert!(!lab.path("r/quickstart").exists());
+}
+
 #[test]
 fn a_run_that_diverges_keeps_what_was_before_the_step() {
     let lab = Lab::new();

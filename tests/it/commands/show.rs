@@ -89,6 +89,28 @@ fn json_says_the_same_with_the_types_of_the_values() {
     assert!(unset.contains(&json!("evaluate")) && unset.contains(&json!("data.people")));
 }
 
+#[test]
+fn device_and_precision_have_options_of_their_own() {
+    let lab = Lab::new();
+    let placement = ["--device", "auto", "--precision", "tf32"];
+    let said = lab.attnlab(&[&["show", QUICKSTART][..], &placement].concat());
+    let said = said.done();
+    for (key, value) in [("device", "auto"), ("precision", "tf32")] {
+        let line = said.lines().find(|line| line.starts_with(key));
+        let line = line.unwrap_or_else(|| panic!("no {key} in {said}"));
+        assert!(line.starts_with(&format!("{key} = \"{value}\"")), "{line}");
+        assert!(line.ends_with(&format!("# --set {key}")), "{line}");
+    }
+    // What a word on the command line may be, the program says.
+    let unknown = lab.attnlab(&["show", QUICKSTART, "--device", "gpu"]);
+    assert_eq!(unknown.code, 2);
+    assert!(
+        unknown.err.contains("[possible values: cpu, cuda, auto]"),
+        "{}",
+        unknown.err
+    );
+}
+
 /// What `show` says is what `run` does.
 #[test]
 fn the_folders_that_are_shown_are_those_of_the_runs() {
