@@ -1,5 +1,5 @@
 //! How fast the program is here: a pretraining step as a whole and by its parts, against what the
-//! processor can do, and answers a second.
+//! device can do, and answers a second.
 //!
 //! In reading order: [`measure`] and its [`report`], [`steps`] (the very training loop, watched),
 //! [`work`] (the useful arithmetic of a step), [`peak`] (the most that this machine can do),
@@ -17,7 +17,7 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::config::Experiment;
-use crate::config::schema::{DeviceKind, Settings, Split, default_answer_characters};
+use crate::config::schema::{Settings, Split, default_answer_characters};
 use crate::data::{self, Corpus, cs224n};
 use crate::error::{Error, Result};
 use crate::eval;
@@ -59,21 +59,17 @@ pub fn default_experiment(data: Option<&Path>) -> PathBuf {
 /// Measures the first point of an experiment with its first seed.
 ///
 /// # Errors
-/// It has no `[pretrain]`, is for a GPU, or its shape is not compiled in; its data is missing; a
+/// It has no `[pretrain]`, or its shape is not compiled in; its data is missing; a
 /// step diverges; the device or the system fails.
 pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
     let point = &experiment.points[0];
     let settings = point
         .settings
         .needed(&experiment.name, "training step to measure")?;
-    if registry::device(settings.device) != DeviceKind::Cpu {
-        let error = Error::config("`bench` measures the processor, and `device` is \"cuda\"");
-        return Err(error.help("measure with `--set device=cpu`"));
-    }
     let bench = Bench {
         experiment,
         settings,
-        compiled: registry::find(&settings.model.shape(), DeviceKind::Cpu)?,
+        compiled: registry::find(&settings.model.shape(), settings.device)?,
         corpus: &data::open(&settings.data, options.data.as_deref())?,
         start: Start {
             seed: experiment.seeds[0],
@@ -108,18 +104,19 @@ impl Bench<'_> {
         )?;
         // Before anything else takes memory.
         let peak_bytes = memory::peak_bytes();
-        let step = self.step(&steps);
+        let step = self.step(&steps)?;
         let dropout = self.settings.model.dropout;
         let batch = steps.median_batch();
-        let times = self
-            .compiled
-            .time_parts(self.start, batch, dropout, repetitions)?;
+        let placement = self.settings.placement();
+        let times =
+            (self.compiled).time_parts(placement, self.start, batch, dropout, repetitions)?;
         let parts: Vec<Part> = times.iter().map(part).collect();
         let in_parts: f64 = parts.iter().map(|part| part.total_ms).sum();
         Ok(Report {
             experiment: self.experiment.name.clone(),
             point: self.experiment.points[0].folder(),
             parameters: self.compiled.parameter_count(),
+            device: registry::device_name(self.settings.placement()),
             threads: rayon::current_num_threads(),
             profile: match cfg!(debug_assertions) {
                 true => "debug",
@@ -133,7 +130,7 @@ impl Bench<'_> {
         })
     }
 
-    fn step(&self, steps: &Steps) -> Step {
+    fn step(&self, steps: &Steps) -> Result<Step> {
         let shape = self.settings.model.shape();
         let parameters = self.compiled.parameter_count();
         let gflop = |step: &steps::Taken| work::flop(&shape, parameters, &step.batch) / 1e9;
@@ -141,8 +138,8 @@ impl Bench<'_> {
             steps.taken.iter().map(value).collect()
         };
         let gflop_per_second = median(&over_steps(&|step| gflop(step) / step.seconds));
-        let peak_gflop_per_second = peak::flop_per_second() / 1e9;
-        Step {
+        let peak_gflop_per_second = peak::flop_per_second(self.settings.device)? / 1e9;
+        Ok(Step {
             steps: steps.taken.len(),
             documents: median(&over_steps(&|step| step.batch.documents() as f64)),
             tokens: median(&over_steps(&|step| step.batch.len() as f64)),
@@ -152,7 +149,7 @@ impl Bench<'_> {
             gflop_per_second,
             peak_gflop_per_second,
             share_of_peak: gflop_per_second / peak_gflop_per_second,
-        }
+        })
     }
 
     /// Lets fresh weights answer the dev questions.
@@ -164,7 +161,7 @@ impl Bench<'_> {
         let spec = self.settings.evaluate.as_ref();
         let characters = spec.map_or_else(default_answer_characters, |e| e.answer_characters);
         let shape = self.settings.model.shape();
-        let model = registry::instantiate(&shape, DeviceKind::Cpu, self.start)?;
+        let model = registry::instantiate(&shape, self.settings.placement(), self.start)?;
         let mut task = self
             .progress
             .begin("answers", asked.len() * (1 + DECODINGS));

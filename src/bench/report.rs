@@ -13,6 +13,8 @@ pub struct Report {
     pub point: String,
     /// Trained parameters.
     pub parameters: usize,
+    /// What the model ran on: `cpu`, or the name of a GPU and the precision of its matrix products.
+    pub device: String,
     /// Threads that worked.
     pub threads: usize,
     /// `release`, or `debug`, whose times say nothing.
@@ -22,12 +24,13 @@ pub struct Report {
     /// Its parts, each alone, on the batch of median length.
     pub parts: Vec<Part>,
     /// The step's median less all parts, in milliseconds: making the batch, activations given back,
-    /// and how much a part alone differs from the same part in the step. May be negative.
+    /// and how much a part alone differs from the same part in the step. May be negative: on a GPU a
+    /// part alone is waited for, and in the step the next one is asked for meanwhile.
     pub left_over_ms: f64,
     /// Answering; `None` without questions.
     pub decode: Option<Decode>,
-    /// Largest memory of the process after the last step, in bytes; `None` where the system does
-    /// not tell (Linux does).
+    /// Largest memory of the process after the last step, in bytes, without that of a GPU; `None`
+    /// where the system does not tell (Linux does).
     pub peak_bytes: Option<u64>,
 }
 
@@ -48,7 +51,7 @@ pub struct Step {
     pub gflop: f64,
     /// The same a second, the median over the steps.
     pub gflop_per_second: f64,
-    /// The most that matrix products reach here, see [`super::peak`].
+    /// The most that matrix products reach on the device, see [`super::peak`].
     pub peak_gflop_per_second: f64,
     /// `gflop_per_second / peak_gflop_per_second`.
     pub share_of_peak: f64,

@@ -12,6 +12,9 @@ use crate::train::{self, Outcome, Position, Recorder, fit};
 /// Steps that do not count: the first ones pay for fresh memory.
 const WARM_UP: usize = 2;
 
+/// The same on a GPU, where they also pay for kernels, and each new length of a batch for memory.
+const WARM_UP_ON_A_GPU: usize = 6;
+
 /// A step that counts.
 #[derive(Clone, Debug)]
 pub struct Taken {
@@ -56,7 +59,11 @@ pub fn watch(
     let context = settings.model.context;
     let longest = spec.longest_excerpt(context);
     let task = SpanCorruption::new(corpus, longest, spec.terminated, start.seed)?;
-    let steps = WARM_UP + wanted;
+    let warm_up = match registry::device(settings.device) {
+        DeviceKind::Cuda => WARM_UP_ON_A_GPU,
+        _ => WARM_UP,
+    };
+    let steps = warm_up + wanted;
     let of_epoch = |epoch: usize| {
         let (documents, shuffle) = (spec.batch_documents, spec.shuffle);
         batches(&task, epoch as u64, documents, shuffle, start.seed)
@@ -72,7 +79,7 @@ pub fn watch(
         context,
         seed: start.seed,
     };
-    let mut model = registry::instantiate(&settings.model.shape(), DeviceKind::Cpu, start)?;
+    let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
     let mut watch = Watch {
         steps,
         seconds: vec![],
@@ -97,7 +104,7 @@ pub fn watch(
         }
         Ok(Outcome::Finished) => return Err(Error::data("there is no document to learn from")),
     }
-    let taken = watch.seconds.into_iter().enumerate().skip(WARM_UP);
+    let taken = watch.seconds.into_iter().enumerate().skip(warm_up);
     let taken = taken.map(|(step, seconds)| Taken {
         seconds,
         batch: of_epoch(1 + step / an_epoch).batch(step % an_epoch),
