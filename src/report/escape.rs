@@ -28,8 +28,8 @@ impl Escaper for HtmlText {
 
 impl Escaper for MarkdownText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
-        // Spaces in front would make code of a paragraph.
-        let text = text.trim_start();
+        // Spaces in front, of which a control character is one, would make code of a paragraph.
+        let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
         for (i, c) in text.chars().enumerate() {
             match c {
                 '&' => into.write_str("&amp;")?,

@@ -145,6 +145,11 @@ proptest! {
 }
 
 #[test]
+fn what_follows_a_control_character_in_front_makes_no_list() {
+    assert_eq!(escaped(MarkdownText, "\u{e}+"), "\\+");
+}
+
+#[test]
 fn ordinary_text_is_left_alone() {
     let text = "35.0 % of 60 (21 right), 24.2 to 47.6: 1,234 tokens";
     assert_eq!(escaped(HtmlText, text), text);
