@@ -2,12 +2,15 @@
 # Runs attnlab and PyTorch in turn on the assignment's pretraining step, on this machine, and prints
 # how they compare. The quieter the machine, the more the numbers say. Never part of CI.
 #
-#     scripts/bench_vs_pytorch.sh [--yes] [--rounds N] [--steps N] [--threads N] DATA
+#     scripts/bench_vs_pytorch.sh [--yes] [--rounds N] [--steps N] [--threads N] [--device cuda] [--precision tf32] [--program PROGRAM] DATA
 #
 # DATA is the folder that holds wiki.txt and the questions. PyTorch comes from PyPI into a virtual
 # environment in target/, once; PyPI's build for Linux brings its CUDA packages with it, 5.4 GB in all,
 # and does not import without them. --yes installs it without a question. PyTorch is measured with glibc as it is and with
 # glibc told to keep freed memory, and the faster counts.
+#
+# --device cuda measures both on the GPU, in f32 or --precision tf32; python3 serves if it has PyTorch. --program is
+# attnlab itself, such as target/cuda-dist/run; without it cargo builds it (with --features cuda for a GPU).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -16,10 +19,20 @@ usage() {
     exit 2
 }
 
-yes=no rounds=3 steps=5 threads=() data=
+yes=no rounds=3 steps=5 threads=() device=cpu precision=f32 program= data=
 while [ $# -gt 0 ]; do
     case $1 in
     --yes) yes=yes ;;
+    --device | --precision | --program)
+        [ -n "${2:-}" ] || usage
+        case $1:$2 in
+        --device:cpu | --device:cuda) device=$2 ;;
+        --precision:f32 | --precision:tf32) precision=$2 ;;
+        --program:*) program=$2 ;;
+        *) usage ;;
+        esac
+        shift
+        ;;
     --rounds | --steps | --threads)
         [[ ${2:-} =~ ^[1-9][0-9]*$ ]] || usage
         case $1 in
@@ -45,6 +58,7 @@ done
 
 venv=target/peer-pytorch
 python=$venv/bin/python
+if [ "$device" = cuda ] && python3 -c 'import torch' 2>/dev/null; then python=python3; fi
 if ! "$python" -c 'import torch' 2>/dev/null; then
     if [ "$yes" = no ]; then
         read -r -p "PyTorch takes 5.4 GB in $venv. Install it? [y/N] " answer || answer=n
@@ -55,7 +69,12 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
     "$venv/bin/pip" install --quiet --disable-pip-version-check torch numpy
 fi
 
-cargo build --locked --release
+if [ -z "$program" ]; then
+    features=()
+    [ "$device" = cpu ] || features=(--features cuda)
+    cargo build --locked --release "${features[@]}"
+    program=${CARGO_TARGET_DIR:-target}/release/attnlab
+fi
 results=$(mktemp -d)
 trap 'rm -rf "$results"' EXIT
 
@@ -63,12 +82,17 @@ trap 'rm -rf "$results"' EXIT
 # step, unless glibc is told to keep it.
 raised=(MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456)
 peer() {
-    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --steps "$steps" "${threads[@]}" --json "$@"
+    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --device "$device" --precision "$precision" \
+        --steps "$steps" "${threads[@]}" --json "$@"
 }
 
 padding_options() {
     [ "$1" = padded ] || echo --no-padding
 }
+
+# What glibc does with freed memory is nothing to a GPU.
+settings=(plain raised)
+[ "$device" = cpu ] || settings=(plain)
 
 uptime
 declare -A way
@@ -82,9 +106,9 @@ done
 
 for round in $(seq "$rounds"); do
     echo "== round $round of $rounds: $(uptime)"
-    "${CARGO_TARGET_DIR:-target}/release/attnlab" bench experiments/birthplace/vanilla.toml --data "$data" --steps "$steps" \
-        "${threads[@]}" --json >"$results/attnlab-$round.json"
-    for setting in plain raised; do
+    "$program" bench experiments/birthplace/vanilla.toml --data "$data" --device "$device" --precision "$precision" \
+        --steps "$steps" "${threads[@]}" --json >"$results/attnlab-$round.json"
+    for setting in "${settings[@]}"; do
         allocator=()
         [ "$setting" = plain ] || allocator=("${raised[@]}")
         for padding in padded ragged; do
@@ -94,26 +118,26 @@ for round in $(seq "$rounds"); do
     done
 done
 
-"$python" - "$results" "$rounds" <<'END'
+"$python" - "$results" "$rounds" "${settings[@]}" <<'END'
 import json, statistics, sys
 
-folder, rounds = sys.argv[1], int(sys.argv[2])
+folder, rounds, settings = sys.argv[1], int(sys.argv[2]), sys.argv[3:]
 read = lambda name: [json.load(open(f"{folder}/{name}-{r}.json")) for r in range(1, rounds + 1)]
 median = lambda runs, value: statistics.median(value(run) for run in runs)
 
 ours = read("attnlab")
 step_s = median(ours, lambda r: r["step"]["step_ms"]["median"] / 1e3)
 speed = median(ours, lambda r: r["step"]["tokens_per_second"])
-print(f"== medians of {rounds} rounds")
-print(f"attnlab           {step_s:8.3f} s a step  {speed:8,.0f} tokens/s  {ours[0]['peak_bytes'] / 1e6:6,.0f} MB")
+print(f"== medians of {rounds} rounds, on {ours[0]['device']}")
+print(f"attnlab           {1e3 * step_s:8.2f} ms a step  {speed:9,.0f} tokens/s  {ours[0]['peak_bytes'] / 1e6:6,.0f} MB of the host")
 best = {}
 for padding in ("padded", "ragged"):
-    for setting in ("plain", "raised"):
+    for setting in settings:
         runs = read(f"{padding}-{setting}")
         peer_s = median(runs, lambda r: r["step_seconds"])
         tokens = median(runs, lambda r: r["tokens_per_second"])
         memory = median(runs, lambda r: r["peak_bytes"]) / 1e6
-        print(f"PyTorch {padding}, {setting:6} {peer_s:5.3f} s a step  {tokens:8,.0f} tokens/s  {memory:6,.0f} MB  {runs[0]['way']}")
+        print(f"PyTorch {padding}, {setting:6} {1e3 * peer_s:9.2f} ms a step  {tokens:9,.0f} tokens/s  {memory:6,.0f} MB  {runs[0]['way']}")
         if padding not in best or tokens > best[padding][1]:
             best[padding] = (peer_s, tokens)
 print(f"a step on the same 128 documents, PyTorch padded as the reference: {best['padded'][0] / step_s:.2f} times as fast")

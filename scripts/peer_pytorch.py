@@ -1,14 +1,17 @@
 #!/usr/bin/env python3
 """The assignment's pretraining step in PyTorch, as fast as it can honestly be made: what to compare with.
 
-    scripts/peer_pytorch.py DATA [--device cpu|cuda] [--threads N] [--steps N] [--no-padding] [--json]
+    scripts/peer_pytorch.py DATA [--device cpu|cuda] [--precision f32|tf32|bf16] [--threads N] [--steps N]
+                            [--no-padding] [--json]
 
 DATA is the folder that holds wiki.txt. The model is the character GPT of experiments/base/assignment.toml
-(3,323,392 parameters, dropout 0.1) in f32; a step is forward, backward, clipping to norm 1 and AdamW on
+(3,323,392 parameters, dropout 0.1); a step is forward, backward, clipping to norm 1 and AdamW on
 128 documents, with items ready before the watch starts. Weights are drawn as the reference draws them.
 
 As the reference does it, every document is padded to 128 characters. With --no-padding the same documents
 lie one after another, as in attnlab: all layers see real tokens alone.
+
+--precision is that of matrix products: f32, TensorFloat-32, or bfloat16 by autocast.
 
 There are several ways to write the same mathematics. Each is tried for a few steps in a process of its
 own, the fastest is measured; --way takes one of them without a trial.
@@ -33,6 +36,7 @@ LAYERS, EMBED, HEADS, HIDDEN, VOCABULARY, CONTEXT = 4, 256, 8, 1024, 256, 128
 DROPOUT, LEARNING_RATE, BATCH_DOCUMENTS = 0.1, 6e-3, 128
 PAD, MASK = 0, 1
 WARM_UP, TRIAL_STEPS = 2, 2
+WARM_UP_CUDA = 6  # graphs are recorded in the first few
 
 # How attention is written, whether torch.compile sees the model, and into how many groups of similar length
 # the documents are sorted for attention (0: one group for each length that occurs, without a padded place).
@@ -41,6 +45,11 @@ PADDED_WAYS = {
     "eager, scaled_dot_product_attention": dict(fused=True, compiled=False),
     "compiled, written out": dict(fused=False, compiled=True),
     "compiled, scaled_dot_product_attention": dict(fused=True, compiled=True),
+}
+# On a GPU only: the compiled step as a CUDA graph, which needs one shape.
+GRAPH_WAYS = {
+    "CUDA graph, written out": dict(fused=False, compiled=True, graph=True),
+    "CUDA graph, scaled_dot_product_attention": dict(fused=True, compiled=True, graph=True),
 }
 RAGGED_WAYS = {
     "eager, written out, equal lengths": dict(fused=False, compiled=False, groups=0),
@@ -192,21 +201,26 @@ def optimiser(model):
         return torch.optim.AdamW(groups, **options)
 
 
-def measure(arguments, fused, compiled, groups=None):
+def measure(arguments, fused, compiled, groups=None, graph=False):
     torch.manual_seed(1)
     device = torch.device(arguments.device)
+    torch.set_float32_matmul_precision("highest" if arguments.precision == "f32" else "high")
+    rounded = torch.autocast(device.type, torch.bfloat16, enabled=arguments.precision == "bf16")
     make = Ragged if arguments.no_padding else Padded
-    batches = [make(strings, device, groups) for strings in items(arguments.data, WARM_UP + arguments.steps)]
+    warm_up = WARM_UP_CUDA if device.type == "cuda" else WARM_UP
+    batches = [make(strings, device, groups) for strings in items(arguments.data, warm_up + arguments.steps)]
     model = Gpt(fused).to(device).train()
     adamw = optimiser(model)
-    loss_of = torch.compile(model, dynamic=arguments.no_padding) if compiled else model
+    options = dict(mode="reduce-overhead") if graph else dict(dynamic=arguments.no_padding)
+    loss_of = torch.compile(model, **options) if compiled else model
     seconds, losses = [], []
     for batch in batches:
         if device.type == "cuda":
             torch.cuda.synchronize()
         started = time.perf_counter()
         adamw.zero_grad(set_to_none=True)
-        loss = loss_of(batch)
+        with rounded:
+            loss = loss_of(batch)
         loss.backward()
         nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         adamw.step()
@@ -214,7 +228,7 @@ def measure(arguments, fused, compiled, groups=None):
         if device.type == "cuda":
             torch.cuda.synchronize()
         seconds.append(time.perf_counter() - started)
-    seconds, counted = seconds[WARM_UP:], batches[WARM_UP:]
+    seconds, counted = seconds[warm_up:], batches[warm_up:]
     if device.type == "cuda":
         peak_bytes = torch.cuda.max_memory_allocated()
     else:
@@ -223,6 +237,7 @@ def measure(arguments, fused, compiled, groups=None):
     return {
         "torch": torch.__version__,
         "device": arguments.device,
+        "precision": arguments.precision,
         "threads": torch.get_num_threads(),
         "padding": not arguments.no_padding,
         "parameters": sum(p.numel() for p in model.parameters()),
@@ -242,7 +257,8 @@ def measure(arguments, fused, compiled, groups=None):
 def in_a_process(arguments, way, steps):
     """Measures one way in a process of its own: its result, or in one line why there is none."""
     command = [sys.executable, __file__, arguments.data, "--device", arguments.device, "--way", way, "--json"]
-    command += ["--steps", str(steps)] + ["--no-padding"] * arguments.no_padding
+    command += ["--precision", arguments.precision, "--steps", str(steps)]
+    command += ["--no-padding"] * arguments.no_padding
     command += ["--threads", str(arguments.threads)] * (arguments.threads is not None)
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
@@ -254,6 +270,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("data", help="the folder that holds wiki.txt")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
+    parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="of matrix products")
     parser.add_argument("--threads", type=int, help="default: all that the processor has")
     parser.add_argument("--steps", type=int, default=10, help="steps that count, after two to warm up")
     parser.add_argument("--no-padding", action="store_true", help="documents one after another")
@@ -261,10 +278,14 @@ def main():
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
     ways = RAGGED_WAYS if arguments.no_padding else PADDED_WAYS
+    if arguments.device == "cuda" and not arguments.no_padding:
+        ways = ways | GRAPH_WAYS
     if arguments.steps < 1 or arguments.way not in (None, *ways):
         parser.error(f"--steps must be at least 1, and --way one of {'; '.join(ways)}")
     if not (Path(arguments.data) / "wiki.txt").is_file():
         parser.error(f"there is no wiki.txt in {arguments.data}")
+    if arguments.device == "cpu" and arguments.precision == "tf32":
+        parser.error("--precision tf32 is for CUDA")
     if arguments.threads is not None:
         torch.set_num_threads(arguments.threads)
 
@@ -287,8 +308,9 @@ def main():
     if arguments.json:
         print(json.dumps(report, indent=2))
         return
-    print(f"PyTorch {report['torch']}, {report['device']}, {report['threads']} threads: {way}")
-    print(f"step    {report['step_seconds']:.3f} s   median of {report['steps']}")
+    on = f"{report['device']} in {report['precision']}, {report['threads']} threads"
+    print(f"PyTorch {report['torch']}, {on}: {way}")
+    print(f"step    {1e3 * report['step_seconds']:.2f} ms   median of {report['steps']}")
     print(f"batch   {report['positions']:,.0f} positions, {report['tokens']:,.0f} real tokens")
     print(f"speed   {report['positions_per_second']:,.0f} positions/s, {report['tokens_per_second']:,.0f} tokens/s")
     print(f"memory  {report['peak_bytes'] / 1e6:,.0f} MB at most")
