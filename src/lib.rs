@@ -30,13 +30,13 @@
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
 //! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
-//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA |
+//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, exact match, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what a head of attention can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
-//! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the processor |
+//! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the device |
 //! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
