@@ -1,0 +1,46 @@
+#!/usr/bin/env bash
+# Runs what needs a GPU on a machine without one: kernels by g++, the driver and cuBLAS by tests/emulator.
+#
+#     scripts/cuda_emulated.sh [COMMAND]
+#
+# COMMAND is `cargo test --locked --features cuda --lib cuda`, which are the tests of the kernels and of the models
+# that use them, or for instance `cargo run --release --features cuda -- run experiments/quickstart.toml --device cuda`.
+# It says whether results are right, and nothing about speed. With EMULATED_GPU=idle nothing is computed: a profile
+# then shows what the host does. With EMULATED_GPU=backwards the threads of a block take turns the other way round.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+
+for tool in cargo g++; do
+    command -v "$tool" >/dev/null || { echo "error: $tool is needed, and not on the PATH" >&2 && exit 1; }
+done
+
+# What build scripts look for in place of the toolkit.
+emulator=$PWD/target/emulator
+mkdir -p "$emulator"/{bin,include,lib64,kernels}
+touch "$emulator/include/cuda.h"
+cp tests/emulator/half.h "$emulator/include/cuda_fp16.h"
+cp tests/emulator/nvcc "$emulator/bin/nvcc"
+printf '#!/bin/sh\nprintf "compute_cap\\n9.0\\n"\n' >"$emulator/bin/nvidia-smi"
+chmod +x "$emulator"/bin/*
+
+# Every function that cudarc declares: those of gpu.cpp, and for the others the answer "not supported".
+manifest=$(cargo metadata --locked --format-version 1 --features cuda --filter-platform x86_64-unknown-linux-gnu |
+    sed -E 's/.*"manifest_path":"([^"]*cudarc-[^"]*)\/Cargo.toml".*/\1/')
+cat "$manifest"/src/{driver,cublas,nvrtc}/sys.rs | grep -oE 'pub fn (cu|nvrtc)[A-Za-z0-9_]+' | sort -u |
+    awk '{ print "__attribute__((weak)) int " $3 "(void) { return 801; }" }' >"$emulator/others.c"
+library=$emulator/lib64/libcuda.so.1
+if [ tests/emulator/gpu.cpp -nt "$library" ] || [ tests/emulator/kernel.h -nt "$library" ]; then
+    cc -c -fPIC -w -o "$emulator/others.o" "$emulator/others.c"
+    g++ -std=c++17 -O2 -Wall -fPIC -shared -Wl,-soname,libcuda.so.1 -o "$library.new" \
+        "$PWD/tests/emulator/gpu.cpp" "$emulator/others.o" -ldl
+    mv "$library.new" "$library"
+    ln -sf libcuda.so.1 "$emulator/lib64/libcuda.so"
+    for name in cublas cublasLt nvrtc; do
+        echo "INPUT($library)" >"$emulator/lib64/lib$name.so"
+    done
+fi
+
+export CUDA_PATH=$emulator PATH=$emulator/bin:$PATH EMULATED_GPU_CACHE=$emulator/kernels
+export LD_LIBRARY_PATH=$emulator/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+[ $# -gt 0 ] || set -- cargo test --locked --features cuda --lib cuda
+exec "$@"
