@@ -128,7 +128,7 @@ median = lambda runs, value: statistics.median(value(run) for run in runs)
 ours = read("attnlab")
 step_s = median(ours, lambda r: r["step"]["step_ms"]["median"] / 1e3)
 speed = median(ours, lambda r: r["step"]["tokens_per_second"])
-print(f"== medians of {rounds} rounds, on {ours[0]['device']}")
+print(f"== medians of {rounds} rounds, on {ours[0]['gpu'] or 'the CPU'}")
 print(f"attnlab           {1e3 * step_s:8.2f} ms a step  {speed:9,.0f} tokens/s  {ours[0]['peak_bytes'] / 1e6:6,.0f} MB of the host")
 best = {}
 for padding in ("padded", "ragged"):

@@ -116,7 +116,7 @@ impl Bench<'_> {
             experiment: self.experiment.name.clone(),
             point: self.experiment.points[0].folder(),
             parameters: self.compiled.parameter_count(),
-            device: registry::device_name(self.settings.placement()),
+            gpu: registry::gpu_name(placement),
             threads: rayon::current_num_threads(),
             profile: match cfg!(debug_assertions) {
                 true => "debug",

@@ -13,8 +13,8 @@ pub struct Report {
     pub point: String,
     /// Trained parameters.
     pub parameters: usize,
-    /// What the model ran on: `cpu`, or the name of a GPU and the precision of its matrix products.
-    pub device: String,
+    /// The GPU that the model ran on, and the precision of its matrix products; `None` on the CPU.
+    pub gpu: Option<String>,
     /// Threads that worked.
     pub threads: usize,
     /// `release`, or `debug`, whose times say nothing.

@@ -30,13 +30,14 @@ pub(crate) fn bench(args: &cli::Bench) -> Result<()> {
 fn lines(report: &Report) -> Vec<String> {
     let step = &report.step;
     let whole = step.step_ms;
+    let gpu = (report.gpu.as_ref()).map_or_else(String::new, |gpu| format!("on {gpu}, "));
     let mut lines = vec![
         format!(
-            "{}, {}: {} parameters, on {}, {} thread{}, {} build",
+            "{}, {}: {} parameters, {}{} thread{}, {} build",
             report.experiment,
             report.point,
             thousands(report.parameters),
-            report.device,
+            gpu,
             report.threads,
             if report.threads == 1 { "" } else { "s" },
             report.profile
@@ -64,9 +65,9 @@ fn lines(report: &Report) -> Vec<String> {
         ),
     ];
     if let Some(bytes) = report.peak_bytes {
-        let whose = match report.device.as_str() {
-            "cpu" => "",
-            _ => " of the host",
+        let whose = match report.gpu {
+            None => "",
+            Some(_) => " of the host",
         };
         lines.push(format!("memory     {:>9}{whose} at most", megabytes(bytes)));
     }

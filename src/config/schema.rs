@@ -278,6 +278,14 @@ pub enum Precision {
 }
 
 impl Precision {
+    /// As it is written in a file.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Self::F32 => "f32",
+            Self::Tf32 => "tf32",
+        }
+    }
+
     /// Whether nothing is rounded.
     pub fn is_whole(&self) -> bool {
         *self == Self::F32
@@ -285,7 +293,7 @@ impl Precision {
 }
 
 /// Where a model runs, and how exactly.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Placement {
     /// The device that is asked for.
     pub device: DeviceKind,

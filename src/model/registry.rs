@@ -198,18 +198,15 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
-/// What a model of that placement runs on, for people: `cpu`, or the GPU's name and its precision.
-pub fn device_name(placement: Placement) -> String {
+/// The GPU that a model of that placement runs on, and how exactly: `NVIDIA H100 80GB HBM3, f32`. `None` on the CPU.
+pub fn gpu_name(placement: Placement) -> Option<String> {
     #[cfg(feature = "cuda")]
     if device(placement.device) == DeviceKind::Cuda {
-        let precision = match placement.precision {
-            Precision::F32 => "f32",
-            Precision::Tf32 => "tf32",
-        };
-        return format!("{}, {precision}", crate::ops::cuda::device_name());
+        let name = crate::ops::cuda::device_name()?;
+        return Some(format!("{name}, {}", placement.precision.name()));
     }
     let _ = placement;
-    "cpu".to_owned()
+    None
 }
 
 #[cfg(feature = "cuda")]

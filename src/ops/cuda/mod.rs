@@ -26,8 +26,8 @@ use std::sync::Arc;
 use cudarc::cublas::CudaBlas;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 use cudarc::driver::{
-    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, LaunchAsync,
-    LaunchConfig, result,
+    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, DriverError,
+    LaunchAsync, LaunchConfig, result,
 };
 use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use dfdx::tensor::{Cuda, CudaError, Storage};
@@ -116,25 +116,27 @@ pub fn device(precision: Precision) -> Result<Cuda, CudaError> {
     Ok(gpu.cuda.clone())
 }
 
-/// Whether a device answers.
+/// Whether a device answers. Nothing is started on it.
 pub fn answers() -> bool {
-    GPU.with_borrow(Option::is_some) || device(Precision::default()).is_ok()
+    first_device().is_ok()
 }
 
-/// The name that the driver gives this thread's device, such as `NVIDIA H100 80GB HBM3`.
-pub fn device_name() -> String {
+/// The name that the driver gives the device, such as `NVIDIA H100 80GB HBM3`; `None` where none answers.
+pub fn device_name() -> Option<String> {
     const LONGEST: usize = 128;
     let mut name = [0u8; LONGEST];
-    if !answers() {
-        return "no GPU".to_owned();
-    }
-    let device = *gpu().device.cu_device();
+    let device = first_device().ok()?;
     // SAFETY: the driver writes at most so many bytes, with a zero at the end.
     let told = unsafe { sys::cuDeviceGetName(name.as_mut_ptr().cast(), LONGEST as i32, device) };
-    match (told.result(), CStr::from_bytes_until_nul(&name)) {
-        (Ok(()), Ok(name)) => name.to_string_lossy().into_owned(),
-        _ => "a GPU without a name".to_owned(),
-    }
+    told.result().ok()?;
+    let name = CStr::from_bytes_until_nul(&name).ok()?;
+    Some(name.to_string_lossy().into_owned())
+}
+
+/// The device that everything runs on.
+fn first_device() -> Result<sys::CUdevice, DriverError> {
+    result::init()?;
+    result::device::get(0)
 }
 
 /// The context of this thread, on which every CUDA tensor of it lives.
@@ -146,11 +148,7 @@ pub(in crate::ops) fn gpu() -> Rc<Gpu> {
 impl Gpu {
     fn new() -> Result<Self, CudaError> {
         // dfdx takes a driver and a device for granted.
-        result::init()?;
-        if CudaDevice::count()? == 0 {
-            let none = sys::cudaError_enum::CUDA_ERROR_NO_DEVICE;
-            return Err(result::DriverError(none).into());
-        }
+        first_device()?;
         let cuda = Cuda::try_build(0, 0)?;
         let device = Storage::<f32>::try_alloc_len(&cuda, 1)?.device();
         keep_freed_memory(&device)?;

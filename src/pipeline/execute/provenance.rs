@@ -9,7 +9,7 @@ use std::process::Command;
 
 use serde::Serialize;
 
-use crate::config::schema::{DataKind, DeviceKind, Settings};
+use crate::config::schema::DataKind;
 use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
 use crate::error::Result;
@@ -88,11 +88,6 @@ impl Provenance {
     }
 }
 
-fn gpu(settings: &Settings) -> Option<String> {
-    let on_gpu = registry::device(settings.device) == DeviceKind::Cuda;
-    on_gpu.then(|| registry::device_name(settings.placement()))
-}
-
 /// What is the same for all runs of one command.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Origin {
@@ -144,7 +139,8 @@ impl Origin {
             git: self.git.clone(),
             program: self.program.clone(),
             machine: self.machine.clone(),
-            gpu: settings.training().and_then(gpu),
+            gpu: (settings.training())
+                .and_then(|training| registry::gpu_name(training.placement())),
             data: data(settings, stages),
         }
     }
