@@ -41,9 +41,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         &'a self,
         norm: &'a LayerNorm<EMBED, N, D>,
         rows: usize,
-        _context: usize,
+        context: usize,
     ) -> BoxedReader<'a, EMBED, N, D> {
-        D::differential_reader::<EMBED, HEADS, HEAD_DIM>(norm, self, rows)
+        D::differential_reader::<EMBED, HEADS, HEAD_DIM>(norm, self, (rows, context))
     }
 
     fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {

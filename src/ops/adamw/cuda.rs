@@ -9,12 +9,13 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::{AdamwOp, Found, Update};
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::rows::THREADS;
-use crate::ops::cuda::{Address, Gpu, Source, at, gpu};
+use crate::ops::cuda::kernels::Source;
+use crate::ops::cuda::{Address, Gpu, at, gpu};
 
 static OPTIMISER: Source = Source {
     name: "optimiser",
     text: include_str!("kernel.cu"),
+    constant: "CHUNK",
     kernels: &["squares", "gradient_norm", "adamw"],
 };
 
@@ -95,26 +96,23 @@ impl AdamwOp<f32> for Cuda {
         let blocks = chunks.len() / 2;
         let slots = gpu.upload(std::mem::take(&mut step.slots))?;
         let chunks = gpu.upload(chunks)?;
-        let sums = gpu.upload(vec![0f64; blocks])?;
+        let sums = gpu.scratch(2 * blocks)?; // of 64 bits
         let report = gpu.upload(vec![0f64; 2])?;
-        let kernel = |name| gpu.kernel(&OPTIMISER, ("CHUNK", CHUNK), name);
+        let kernel = |name| OPTIMISER.kernel(CHUNK, name);
         gpu.launch(
-            kernel("squares")?,
+            kernel("squares"),
             (blocks, 1, 1),
-            THREADS,
             (at(&slots), at(&chunks), at(&sums)),
         )?;
         gpu.launch(
-            kernel("gradient_norm")?,
+            kernel("gradient_norm"),
             (1, 1, 1),
-            THREADS,
             (at(&sums), blocks as u32, address(&step.loss), at(&report)),
         )?;
         let correction = |beta: f64| (1.0 - beta.powi(update.step as i32)) as f32;
         gpu.launch(
-            kernel("adamw")?,
+            kernel("adamw"),
             (blocks, 1, 1),
-            THREADS,
             (
                 at(&slots),
                 at(&chunks),

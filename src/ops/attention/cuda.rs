@@ -9,10 +9,10 @@ use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
 use crate::ops::cuda::products::{Into, Matrix, Weight};
-use crate::ops::cuda::reading::{HeadMemory, Remembering};
+use crate::ops::cuda::reading::Remembering;
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual, weight};
-use crate::ops::cuda::{Address, Buffer, Gpu, at, gpu};
+use crate::ops::cuda::{Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Rereading};
 
@@ -46,6 +46,7 @@ impl AttentionOp<f32> for Cuda {
                 queries: documents.clone(),
                 keys: documents,
             },
+            comparison: OneMap,
         };
         try_residual(x, norm, branch, dropout.output)
     }
@@ -71,36 +72,99 @@ impl AttentionOp<f32> for Cuda {
             }));
         }
         let layout = layout::<KV, HEADS, HEAD_DIM>(scoring);
-        let memory = HeadMemory::new(layout, rows, context);
-        Box::new(Remembering::new(norm, weights, memory))
+        Box::new(Remembering::new(norm, weights, layout, (rows, context)))
     }
 }
 
-fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(scoring: Scoring) -> Layout {
+/// How heads are cut whose keys and values are `KV` wide.
+pub(in crate::ops) fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    scoring: Scoring,
+) -> Layout {
     Layout {
         head_dim: HEAD_DIM,
         heads: HEADS,
         key_heads: KV / HEAD_DIM,
         scoring,
+        of_places: NOWHERE,
     }
 }
 
-/// The branch of the sublayer.
-struct Heads<const EMBED: usize, const KV: usize> {
-    weights: Projections<EMBED, KV, f32, Cuda>,
-    attention: Attention,
+/// What heads make of queries, keys and values.
+pub(in crate::ops) trait Comparison: 'static {
+    /// What backward needs.
+    type Kept: 'static;
+
+    /// Compares them and blends.
+    ///
+    /// # Errors
+    /// The device's.
+    fn attend(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        three: Three,
+    ) -> Result<Self::Kept, CudaError>;
+
+    /// What that gave: `[queries, heads * head_dim]`.
+    fn found(kept: &Self::Kept) -> &Buffer;
+
+    /// Backward: writes the gradients of the three, and adds to those of what is learned here.
+    ///
+    /// # Errors
+    /// The device's.
+    fn attend_backward(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        met: (Three, &Self::Kept),
+        back: (&Buffer, Three),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError>;
+}
+
+/// One map of weights.
+struct OneMap;
+
+impl Comparison for OneMap {
+    type Kept = Found;
+
+    fn attend(&self, gpu: &Gpu, attention: &Attention, three: Three) -> Result<Found, CudaError> {
+        attention.attend(gpu, three)
+    }
+
+    fn found(kept: &Found) -> &Buffer {
+        &kept.out
+    }
+
+    fn attend_backward(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        (three, found): (Three, &Found),
+        (dfound, dthree): (&Buffer, Three),
+        _: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError> {
+        attention.backward(gpu, three, (found, dfound), (dthree, NOWHERE))
+    }
+}
+
+/// The branch of a sublayer whose heads compare queries with keys.
+pub(in crate::ops) struct Heads<const EMBED: usize, const KV: usize, C> {
+    pub(in crate::ops) weights: Projections<EMBED, KV, f32, Cuda>,
+    pub(in crate::ops) attention: Attention,
+    pub(in crate::ops) comparison: C,
 }
 
 /// What backward needs.
-struct Saved {
+pub(in crate::ops) struct Saved<K> {
     /// The three projections to heads as one: `[EMBED + 2 KV, EMBED]`.
     joined: Buffer,
     /// Queries, keys and values side by side, as they met: `[tokens, EMBED + 2 KV]`.
     heads: Buffer,
-    found: Found,
+    kept: K,
 }
 
-impl<const EMBED: usize, const KV: usize> Heads<EMBED, KV> {
+impl<const EMBED: usize, const KV: usize, C> Heads<EMBED, KV, C> {
     const STEP: usize = EMBED + 2 * KV;
 
     /// The projections to queries, keys and values.
@@ -121,36 +185,10 @@ impl<const EMBED: usize, const KV: usize> Heads<EMBED, KV> {
             values: queries.columns_from(EMBED + KV),
         }
     }
-
-    /// The weights of the three, each with where its rows belong and its gradient.
-    fn projections(
-        &self,
-        three: Three,
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<[(Weight, Matrix, Address); 3], CudaError> {
-        let of = &self.weights;
-        Ok([
-            (
-                weight(&of.query),
-                three.queries,
-                gradient_address(gradients, &of.query.weight)?,
-            ),
-            (
-                weight(&of.key),
-                three.keys,
-                gradient_address(gradients, &of.key.weight)?,
-            ),
-            (
-                weight(&of.value),
-                three.values,
-                gradient_address(gradients, &of.value.weight)?,
-            ),
-        ])
-    }
 }
 
-impl<const EMBED: usize, const KV: usize> Branch<EMBED> for Heads<EMBED, KV> {
-    type Saved = Saved;
+impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads<EMBED, KV, C> {
+    type Saved = Saved<C::Kept>;
 
     fn last_bias(&self) -> &Tensor<Rank1<EMBED>, f32, Cuda> {
         &self.weights.proj.bias
@@ -162,7 +200,7 @@ impl<const EMBED: usize, const KV: usize> Branch<EMBED> for Heads<EMBED, KV> {
         tokens: usize,
         normed: Matrix,
         out: Matrix,
-    ) -> Result<Saved, CudaError> {
+    ) -> Result<Self::Saved, CudaError> {
         let (of, layout) = (&self.weights, &self.attention.layout);
         let joined = gpu.joined([
             (address(&of.query.weight), EMBED * EMBED),
@@ -177,19 +215,19 @@ impl<const EMBED: usize, const KV: usize> Branch<EMBED> for Heads<EMBED, KV> {
             (address(&of.key.bias), KV),
             (address(&of.value.bias), KV),
         ];
-        layout.add_biases(gpu, &heads, tokens, &biases)?;
+        layout.add_biases(gpu, three.queries, tokens, &biases)?;
         layout.map(gpu, three.queries, EMBED + KV, self.attention.places())?;
-        let found = self.attention.attend(gpu, three)?;
+        let kept = self.comparison.attend(gpu, &self.attention, three)?;
         gpu.apply(
-            weight(&of.proj),
+            weight(&of.proj.weight),
             tokens,
-            stream_of::<EMBED>(&found.out),
+            stream_of::<EMBED>(C::found(&kept)),
             out,
         )?;
         Ok(Saved {
             joined,
             heads,
-            found,
+            kept,
         })
     }
 
@@ -197,28 +235,22 @@ impl<const EMBED: usize, const KV: usize> Branch<EMBED> for Heads<EMBED, KV> {
         &self,
         gpu: &Gpu,
         tokens: usize,
-        saved: Saved,
+        saved: Self::Saved,
         around: Around,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (of, layout) = (&self.weights, &self.attention.layout);
-        let proj = weight(&of.proj);
-        let factors = (around.dout, stream_of::<EMBED>(&saved.found.out));
+        let factors = (around.dout, stream_of::<EMBED>(C::found(&saved.kept)));
         let dweight = gradient_address(gradients, &of.proj.weight)?;
-        gpu.back_to_weight(proj, tokens, factors, dweight)?;
         let dfound = gpu.scratch(tokens * EMBED)?;
-        gpu.back(
-            proj,
-            tokens,
-            around.dout,
-            Into::Replaced,
-            stream_of::<EMBED>(&dfound),
-        )?;
+        let to = (stream_of::<EMBED>(&dfound), Into::Replaced);
+        let proj = weight(&of.proj.weight);
+        gpu.back(proj, tokens, factors, (dweight, Into::Added), to)?;
 
         let dheads = gpu.scratch(tokens * Self::STEP)?;
         let (three, dthree) = (Self::three(&saved.heads), Self::three(&dheads));
-        let on_the_way = (&saved.found, &dfound);
-        self.attention.backward(gpu, three, on_the_way, dthree)?;
+        let (met, back) = ((three, &saved.kept), (&dfound, dthree));
+        (self.comparison).attend_backward(gpu, &self.attention, met, back, gradients)?;
         let mapped = (dthree.queries, three.queries);
         layout.map_backward(gpu, mapped, EMBED + KV, self.attention.places())?;
         let dbiases = [
@@ -227,12 +259,22 @@ impl<const EMBED: usize, const KV: usize> Branch<EMBED> for Heads<EMBED, KV> {
             (gradient_address(gradients, &of.value.bias)?, KV),
         ];
         let rows = Rows { gpu, width: EMBED };
-        rows.add_column_sums(at(&dheads), tokens, &dbiases)?;
+        rows.add_column_sums(dthree.queries, tokens, &dbiases)?;
 
-        for (weight, dy, dweight) in self.projections(dthree, gradients)? {
-            gpu.back_to_weight(weight, tokens, (dy, around.normed), dweight)?;
-        }
-        let all = Self::as_one(&saved.joined);
-        gpu.back(all, tokens, dthree.queries, Into::Replaced, around.dnormed)
+        // The three weights' gradients as one, like the weights.
+        let djoined = gpu.scratch(Self::STEP * EMBED)?;
+        let factors = (dthree.queries, around.normed);
+        let to = (around.dnormed, Into::Replaced);
+        let dweight = (at(&djoined), Into::Replaced);
+        gpu.back(Self::as_one(&saved.joined), tokens, factors, dweight, to)?;
+        let dweights = [
+            (
+                gradient_address(gradients, &of.query.weight)?,
+                EMBED * EMBED,
+            ),
+            (gradient_address(gradients, &of.key.weight)?, KV * EMBED),
+            (gradient_address(gradients, &of.value.weight)?, KV * EMBED),
+        ];
+        rows.add_joined(&djoined, &dweights)
     }
 }

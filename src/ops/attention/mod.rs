@@ -6,7 +6,7 @@
 pub(in crate::ops) mod comparing;
 pub(in crate::ops) mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(in crate::ops) mod cuda;
 pub(in crate::ops) mod heads;
 pub(in crate::ops) mod kept;
 mod maps;

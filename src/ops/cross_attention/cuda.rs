@@ -4,6 +4,7 @@ use std::rc::Rc;
 
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, PutTape, Tape, ZerosTensor};
+use dfdx::tensor_ops::ReshapeTo;
 
 use super::rereading::Rereading;
 use super::{BoxedCrossReader, CrossAttentionOp, CrossReader, NewPairs, Normed, reference};
@@ -12,13 +13,11 @@ use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
 use crate::ops::cuda::products::{Into, Matrix};
-use crate::ops::cuda::reading::HeadMemory;
+use crate::ops::cuda::reading::{HeadMemory, Recall, Seen, added};
 use crate::ops::cuda::rows::{self, Rows};
 use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of, weight};
 use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
-use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
-use dfdx::tensor_ops::ReshapeTo;
 
 impl CrossAttentionOp<f32> for Cuda {
     fn try_cross_attention<
@@ -91,7 +90,7 @@ impl CrossAttentionOp<f32> for Cuda {
             which: norm.0,
             norm: norm.1,
             weights,
-            memory: HeadMemory::new(layout::<HEADS, HEAD_DIM>(), rows, context),
+            memory: HeadMemory::new(layout::<HEADS, HEAD_DIM>(), (rows, context)),
         })
     }
 }
@@ -102,6 +101,7 @@ fn layout<const HEADS: usize, const HEAD_DIM: usize>() -> Layout {
         heads: HEADS,
         key_heads: HEADS,
         scoring: Scoring::SOFTMAX,
+        of_places: NOWHERE,
     }
 }
 
@@ -166,21 +166,31 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let queries = gpu.scratch(counts[0] * EMBED)?;
         let keys = gpu.scratch(counts[1] * 2 * EMBED)?;
         let three = three::<EMBED>(&queries, &keys);
-        gpu.apply(weight(&of.query), counts[0], to_queries, three.queries)?;
-        gpu.apply(weight(&of.key), counts[1], to_keys, three.keys)?;
-        gpu.apply(weight(&of.value), counts[1], to_keys, three.values)?;
+        gpu.apply(
+            weight(&of.query.weight),
+            counts[0],
+            to_queries,
+            three.queries,
+        )?;
+        gpu.apply(weight(&of.key.weight), counts[1], to_keys, three.keys)?;
+        gpu.apply(weight(&of.value.weight), counts[1], to_keys, three.values)?;
         let layout = &self.attention.layout;
         let bias = [(address(&of.query.bias), EMBED)];
-        layout.add_biases(gpu, &queries, counts[0], &bias)?;
+        layout.add_biases(gpu, three.queries, counts[0], &bias)?;
         let biases = [
             (address(&of.key.bias), EMBED),
             (address(&of.value.bias), EMBED),
         ];
-        layout.add_biases(gpu, &keys, counts[1], &biases)?;
+        layout.add_biases(gpu, three.keys, counts[1], &biases)?;
         let found = self.attention.attend(gpu, three)?;
         let out = gpu.scratch(counts[0] * EMBED)?;
         let from = stream_of::<EMBED>(&found.out);
-        gpu.apply(weight(&of.proj), counts[0], from, stream_of::<EMBED>(&out))?;
+        gpu.apply(
+            weight(&of.proj.weight),
+            counts[0],
+            from,
+            stream_of::<EMBED>(&out),
+        )?;
         let added = (at(&out), address(&of.proj.bias));
         let dropout = self.attention.dropout.output;
         (self.rows()).residual((starts[0], NOWHERE), added, y, dropout, counts[0])?;
@@ -213,27 +223,26 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         )?;
         let dout = Matrix::new(dropped.as_ref().map_or(start_of(&dy), at), EMBED);
         let dbias = gradient_address(gradients, &of.proj.bias)?;
-        (self.rows()).add_column_sums(dout.start, counts[0], &[(dbias, EMBED)])?;
+        (self.rows()).add_column_sums(dout, counts[0], &[(dbias, EMBED)])?;
         let factors = (dout, stream_of::<EMBED>(&saved.found.out));
-        let dweight = gradient_address(gradients, &of.proj.weight)?;
-        gpu.back_to_weight(weight(&of.proj), counts[0], factors, dweight)?;
+        let dweight = (gradient_address(gradients, &of.proj.weight)?, Into::Added);
         let dfound = gpu.scratch(counts[0] * EMBED)?;
-        let to = stream_of::<EMBED>(&dfound);
-        gpu.back(weight(&of.proj), counts[0], dout, Into::Replaced, to)?;
+        let to = (stream_of::<EMBED>(&dfound), Into::Replaced);
+        gpu.back(weight(&of.proj.weight), counts[0], factors, dweight, to)?;
 
         let dqueries = gpu.scratch(counts[0] * EMBED)?;
         let dkeys = gpu.scratch(counts[1] * 2 * EMBED)?;
         let dthree = three::<EMBED>(&dqueries, &dkeys);
         let met = three::<EMBED>(&saved.queries, &saved.keys);
         let on_the_way = (&saved.found, &dfound);
-        self.attention.backward(gpu, met, on_the_way, dthree)?;
+        (self.attention).backward(gpu, met, on_the_way, (dthree, NOWHERE))?;
         let dbias = gradient_address(gradients, &of.query.bias)?;
-        (self.rows()).add_column_sums(at(&dqueries), counts[0], &[(dbias, EMBED)])?;
+        (self.rows()).add_column_sums(dthree.queries, counts[0], &[(dbias, EMBED)])?;
         let dbiases = [
             (gradient_address(gradients, &of.key.bias)?, EMBED),
             (gradient_address(gradients, &of.value.bias)?, EMBED),
         ];
-        (self.rows()).add_column_sums(at(&dkeys), counts[1], &dbiases)?;
+        (self.rows()).add_column_sums(dthree.keys, counts[1], &dbiases)?;
 
         // Back to the two ends: into what the norm gave, or onto the gradient of the stream itself.
         let side = self.which as usize;
@@ -263,10 +272,9 @@ impl<const EMBED: usize> Sublayer<EMBED> {
             ),
         ];
         // What goes onto `dy` changes it: everything that reads it has been asked for before.
-        for (linear, count, d, from, (to, into)) in parts {
-            let dweight = gradient_address(gradients, &linear.weight)?;
-            gpu.back_to_weight(weight(linear), count, (d, from), dweight)?;
-            gpu.back(weight(linear), count, d, into, to)?;
+        for (linear, count, d, from, to) in parts {
+            let dweight = (gradient_address(gradients, &linear.weight)?, Into::Added);
+            gpu.back(weight(&linear.weight), count, (d, from), dweight, to)?;
         }
         let went_in = (starts[side], norm_of(&self.norm), NOWHERE);
         let dstream = match self.which {
@@ -284,7 +292,7 @@ struct Remembering<'a, const EMBED: usize> {
     which: Normed,
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
-    memory: HeadMemory,
+    memory: HeadMemory<EMBED, EMBED>,
 }
 
 impl<const EMBED: usize> Remembering<'_, EMBED> {
@@ -311,24 +319,18 @@ impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED
         keys: Option<&Stream<EMBED, f32, Cuda>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        let (gpu, of, layout) = (gpu(), self.weights, self.memory.layout());
+        let (gpu, of) = (gpu(), self.weights);
         let gpu: &Gpu = &gpu;
         let rows = Rows { gpu, width: EMBED };
+        // No place enters a score.
         if let Some(keys) = keys {
             let (keys, count) = (keys.clone().try_contiguous()?, keys.shape().0);
             let (_kept, from) = self.end(&rows, Normed::Keys, (address(&keys), count))?;
-            let news = gpu.scratch(count * 2 * EMBED)?;
-            let to = Matrix::new(at(&news), 2 * EMBED);
-            gpu.apply(weight(&of.key), count, from, to)?;
-            gpu.apply(weight(&of.value), count, from, to.columns_from(EMBED))?;
-            let biases = [
-                (address(&of.key.bias), EMBED),
-                (address(&of.value.bias), EMBED),
-            ];
-            layout.add_biases(gpu, &news, count, &biases)?;
+            let layout = &self.memory.layout;
             let of_rows = new.rows.iter().copied();
             let of_rows = of_rows.zip(new.keys.windows(2).map(|w| w[0]..w[1]));
-            self.memory.keep(gpu, to, of_rows)?;
+            let news = of.keys_and_values(gpu, layout, from, (NOWHERE, count))?;
+            self.memory.keep(gpu, &news, of_rows)?;
         }
         // The last new query of a row sees all its keys, the one before it all but the last.
         let mut seen = vec![];
@@ -336,22 +338,11 @@ impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED
             let (keys, count) = (self.memory.length(row), w[1] - w[0]);
             seen.extend((0..count).map(|query| (row, keys + 1 + query - count)));
         }
-        let (queries, count) = (queries.clone().try_contiguous()?, seen.len());
-        let (_kept, from) = self.end(&rows, Normed::Queries, (address(&queries), count))?;
-        let asking = gpu.scratch(count * EMBED)?;
-        let to = stream_of::<EMBED>(&asking);
-        gpu.apply(weight(&of.query), count, from, to)?;
-        layout.add_biases(gpu, &asking, count, &[(address(&of.query.bias), EMBED)])?;
-        let found = self.memory.look_back(gpu, to, seen)?;
-        let out = gpu.scratch(count * EMBED)?;
-        let from = stream_of::<EMBED>(&found);
-        gpu.apply(weight(&of.proj), count, from, stream_of::<EMBED>(&out))?;
-        let y: Stream<EMBED, f32, Cuda> = queries.device().try_zeros_like(&queries)?;
-        let (x, added) = (
-            (address(&queries), NOWHERE),
-            (at(&out), address(&of.proj.bias)),
-        );
-        rows.residual(x, added, address(&y), Dropout::NONE, count)?;
-        Ok(y)
+        let (seen, count) = (Seen::of(gpu, &seen)?, seen.len());
+        let x = queries.clone().try_contiguous()?;
+        let (_kept, from) = self.end(&rows, Normed::Queries, (address(&x), count))?;
+        let asking = of.queries(gpu, &self.memory.layout, from, (NOWHERE, count))?;
+        let found = of.find(gpu, &self.memory, &asking, &seen)?;
+        added(gpu, of.proj(), (&x, NOWHERE), (&found, count))
     }
 }

@@ -2,7 +2,9 @@
 // the toolkit is needed.
 
 typedef unsigned int u32;
-typedef unsigned long long u64;
+
+// Of a block: kernels.rs launches so many threads.
+#define WARPS 8
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 

@@ -1,34 +1,13 @@
-// Causal attention of heads over ragged documents, forward and backward, and over what rows remember.
+// Causal attention of heads over ragged documents, forward and backward.
 //
-// HEAD_DIM is the width of a head. A block has 8 warps; a warp has a few rows of one side (queries, or keys
-// on the way back to them), and its lanes one each of a tile of 32 of the other side. Nothing of the square
-// of a document is written to memory: weights are computed again on the way back, from each query's
-// statistic (Dao et al. 2022, FlashAttention, §3.1).
+// A warp has a few rows of one side (queries, or keys on the way back to them), and its lanes one each of a
+// tile of 32 of the other side. Nothing of the square of a document is written to memory: weights are
+// computed again on the way back, from each query's statistic (Dao et al. 2022, FlashAttention, §3.1).
 
-#define WARPS 8
 #define ROWS (HEAD_DIM <= 64 ? 4 : HEAD_DIM <= 96 ? 2 : 1)
 #define TILE (WARPS * ROWS)
-// Whole vectors of four; four more, so that the rows of eight lanes lie in different banks.
-#define WHOLE ((HEAD_DIM + 3) / 4 * 4)
+// Four more than whole vectors, so that the rows of eight lanes lie in different banks.
 #define STEP (WHOLE + 4)
-#define PER_LANE ((HEAD_DIM + 31) / 32)
-
-struct Heads {
-    // Rows lie `query_step` and `key_step` apart.
-    const float *queries, *keys, *values;
-    const u32 *query_starts, *key_starts;
-    u32 query_step, key_step;
-    // Of queries; `group` of them share a head of keys and values.
-    u32 heads, group;
-    // A query sees so many keys, itself the last.
-    u32 window;
-    // Whether scores are products of features, or exponents less `slope` times the distance.
-    u32 features, distance;
-    float scale;
-    Dropout dropout;
-    // Keys that an index of dropout reserves for a query.
-    u32 context;
-};
 
 // One document and one head: where its rows start, and how many there are.
 struct Place {
@@ -46,12 +25,8 @@ __device__ Place place_of(const Heads& h, u32 document, u32 head) {
     p.queries = h.query_starts[document + 1] - p.first_query;
     p.first_key = h.key_starts[document];
     p.keys = h.key_starts[document + 1] - p.first_key;
-    p.slope = h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
+    p.slope = slope_of(h, head);
     return p;
-}
-
-__device__ __forceinline__ u32 first_seen(u32 last, u32 window) {
-    return last + 1 > window ? last + 1 - window : 0;
 }
 
 // `rows` rows from `first` on, of `count` there are, into shared memory; 0 beyond.
@@ -109,6 +84,12 @@ __device__ __forceinline__ void blend(float (*to)[PER_LANE], float (*weights)[32
     }
 }
 
+// Whether a query sees a key: the last it sees stands where it does itself, or is the last there is.
+__device__ __forceinline__ bool sees(const Heads& h, const Place& p, u32 query, u32 key) {
+    const u32 last = min(query, p.keys - 1);
+    return query < p.queries && key <= last && key >= first_seen(last, h.window);
+}
+
 __device__ __forceinline__ u32 drop_index(const Heads& h, const Place& p, u32 query, u32 key) {
     return ((p.first_query + query) * h.heads + p.head) * h.context + key;
 }
@@ -147,14 +128,14 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
         for (int r = 0; r < ROWS; r++) {
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
-            const bool seen = query < p.queries && key <= last && key >= first_seen(last, h.window);
+            const bool seen = sees(h, p, query, key);
             float score = products[r] * h.scale;
             float weight;
             if (h.features) {
                 weight = seen ? score : 0.0f;
                 total[r] += warp_sum(weight);
             } else {
-                score = seen ? score - p.slope * (float)(last - key) : NEGATIVE_INFINITY;
+                score = seen ? score + addend_of(h, p.slope, key, last - key) : NEGATIVE_INFINITY;
                 const float larger = fmaxf(most[r], warp_max(score));
                 const float before = larger == NEGATIVE_INFINITY ? 1.0f : expf(most[r] - larger);
                 weight = seen ? expf(score - larger) : 0.0f;
@@ -184,9 +165,10 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
 }
 
 // The weight of a key before dropout, and what a gradient of the score is made of.
-__device__ __forceinline__ float weight_of(const Heads& h, const Place& p, float product, u32 distance, float statistic) {
+__device__ __forceinline__ float weight_of(const Heads& h, const Place& p, float product, u32 key, u32 last,
+                                           float statistic) {
     return h.features ? product * h.scale / statistic
-                      : expf(product * h.scale - p.slope * (float)distance - statistic);
+                      : expf(product * h.scale + addend_of(h, p.slope, key, last - key) - statistic);
 }
 
 __device__ __forceinline__ float score_gradient(const Heads& h, float weight, float dweight, float along, float statistic) {
@@ -244,8 +226,8 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
             float gradient = 0.0f;
-            if (query < p.queries && key <= last && key >= first_seen(last, h.window)) {
-                const float weight = weight_of(h, p, products[r], last - key, statistic[r]);
+            if (sees(h, p, query, key)) {
+                const float weight = weight_of(h, p, products[r], key, last, statistic[r]);
                 const float dweight = dproducts[r] * kept(h.dropout, drop_index(h, p, query, key));
                 gradient = score_gradient(h, weight, dweight, of_query[r], statistic[r]);
             }
@@ -268,11 +250,11 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
     }
 }
 
-// Writes the gradients of keys and values; a block has one head of these, and goes through the heads of
-// queries that share it.
+// Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if that
+// is somewhere; a block has one head of these, and goes through the heads of queries that share it.
 extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, const float* statistics,
                                                 const float* along, float* dkeys, float* dvalues,
-                                                u32 gradient_step) {
+                                                u32 gradient_step, float* daddends) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -282,11 +264,13 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
     load(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
     load(values, h.values + origin, h.key_step, start, p.keys, TILE);
-    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE];
+    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE], of_addend[ROWS];
 #pragma unroll
-    for (int r = 0; r < ROWS; r++)
+    for (int r = 0; r < ROWS; r++) {
+        of_addend[r] = 0.0f;
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) of_keys[r][i] = of_values[r][i] = 0.0f;
+    }
 
     // Where every query has a key of its own, a window ends what looks at these keys.
     const bool bounded = p.queries <= p.keys && h.window < p.queries;
@@ -311,8 +295,8 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
             for (int r = 0; r < ROWS; r++) {
                 const u32 key = start + warp * ROWS + r;
                 float weight = 0.0f, gradient = 0.0f;
-                if (query < p.queries && key <= last && key >= first_seen(last, h.window)) {
-                    weight = weight_of(h, p, products[r], last - key, statistic);
+                if (sees(h, p, query, key)) {
+                    weight = weight_of(h, p, products[r], key, last, statistic);
                     const float factor = kept(h.dropout, drop_index(h, p, query, key));
                     const float dweight = dproducts[r] * factor;
                     gradient = score_gradient(h, weight, dweight, of_query, statistic);
@@ -320,6 +304,7 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
                 }
                 weights[warp][r][lane] = weight;
                 gradients[warp][r][lane] = gradient;
+                of_addend[r] += gradient;
             }
             __syncwarp();
             blend(of_values, weights[warp], douts, lane);
@@ -331,6 +316,10 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
     for (int r = 0; r < ROWS; r++) {
         const u32 key = start + warp * ROWS + r;
         if (key >= p.keys) continue;
+        if (daddends) {
+            const float sum = warp_sum(of_addend[r]) / h.scale;
+            if (lane == 0) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = sum;
+        }
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) {
             const u32 channel = lane + 32 * i;
@@ -339,120 +328,5 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
             dkeys[at] = of_keys[r][i];
             dvalues[at] = of_values[r][i];
         }
-    }
-}
-
-// Adds a bias to each row of up to three matrices side by side, rows one after another.
-extern "C" __global__ void add_biases(float* heads, const float* first, u32 of_first, const float* second,
-                                      u32 of_second, const float* third, u32 of_third, u32 rows) {
-    const u32 columns = of_first + of_second + of_third;
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    const u32 column = i % columns;
-    heads[i] += column < of_first ? first[column]
-        : column < of_first + of_second ? second[column - of_first]
-                                        : third[column - of_first - of_second];
-}
-
-// Turns each pair of channels of the first `columns` of each row by its place times 10000^(-2 pair / HEAD_DIM)
-// (Su et al. 2021, RoFormer, §3.2.2); `sign` -1 turns back.
-extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* places, u32 rows, float sign) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x, pairs = columns / 2;
-    if (i >= rows * pairs) return;
-    const u32 row = i / pairs, pair = i % pairs;
-    const double turn = pow(10000.0, -2.0 * (pair % ((HEAD_DIM + 1) / 2)) / HEAD_DIM);
-    float sine, cosine;
-    sincosf((float)(places[row] * turn), &sine, &cosine);
-    sine *= sign;
-    float* at = heads + (size_t)row * step + 2 * pair;
-    const float x = at[0], y = at[1];
-    at[0] = x * cosine - y * sine;
-    at[1] = x * sine + y * cosine;
-}
-
-// φ(x) = elu(x) + 1 of the first `columns` of each row.
-extern "C" __global__ void features(float* heads, u32 step, u32 columns, u32 rows) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    float* at = heads + (size_t)(i / columns) * step + i % columns;
-    *at = *at > 0.0f ? *at + 1.0f : expf(*at);
-}
-
-// The gradient of φ's input from that of φ; φ' is 1 where φ > 1, and φ elsewhere.
-extern "C" __global__ void features_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    const size_t at = (size_t)(i / columns) * step + i % columns;
-    gradients[at] *= heads[at] > 1.0f ? 1.0f : heads[at];
-}
-
-// Copies keys and values of tokens, `news: [tokens, 2 * width]` at `from`, to where rows remember them.
-extern "C" __global__ void remember(const float* news, u32 step, u32 width, const u32* sources, const u32* slots,
-                                    float* keys, float* values, u32 count) {
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= count * width) return;
-    const u32 entry = i / width, column = i % width;
-    const float* from = news + (size_t)sources[entry] * step + column;
-    const size_t to = (size_t)slots[entry] * width + column;
-    keys[to] = from[0];
-    values[to] = from[width];
-}
-
-// Queries look at what their rows remember, each at the first `counts[query]` keys; a warp a query and head.
-// `h.query_starts` says which row is a query's, and `h.key_step` is that of a key; a row has room for
-// `h.context` keys.
-extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32 queries) {
-    __shared__ __align__(16) float own[WARPS][WHOLE];
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const u32 at = blockIdx.x * WARPS + warp;
-    if (at >= queries * h.heads) return;
-    const u32 query = at / h.heads, head = at % h.heads;
-    for (u32 channel = lane; channel < WHOLE; channel += 32)
-        own[warp][channel] = channel < HEAD_DIM
-            ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
-    __syncwarp();
-    const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
-    const u32 last = counts[query] - 1, first = first_seen(last, h.window);
-    const float slope = h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
-    float blended[PER_LANE], most = NEGATIVE_INFINITY, total = 0.0f;
-#pragma unroll
-    for (int i = 0; i < PER_LANE; i++) blended[i] = 0.0f;
-    for (u32 tile = first; tile <= last; tile += 32) {
-        const u32 key = tile + lane;
-        const bool seen = key <= last;
-        float score = 0.0f, weight;
-        if (seen) {
-            const float* of_key = h.keys + row + (size_t)key * h.key_step;
-            for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
-            score *= h.scale;
-        }
-        if (h.features) {
-            weight = score;
-        } else {
-            score = seen ? score - slope * (float)(last - key) : NEGATIVE_INFINITY;
-            const float larger = fmaxf(most, warp_max(score));
-            const float before = expf(most - larger);
-            weight = seen ? expf(score - larger) : 0.0f;
-            total *= before;
-#pragma unroll
-            for (int i = 0; i < PER_LANE; i++) blended[i] *= before;
-            most = larger;
-        }
-        total += warp_sum(weight);
-        const u32 count = min(32u, last + 1 - tile);
-        for (u32 j = 0; j < count; j++) {
-            const float of_key = __shfl_sync(0xffffffffu, weight, j);
-            const float* of_value = h.values + row + (size_t)(tile + j) * h.key_step;
-#pragma unroll
-            for (int i = 0; i < PER_LANE; i++) {
-                const u32 channel = lane + 32 * i;
-                if (channel < HEAD_DIM) blended[i] += of_key * of_value[channel];
-            }
-        }
-    }
-#pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
-        const u32 channel = lane + 32 * i;
-        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = blended[i] / total;
     }
 }

@@ -3,29 +3,20 @@
 
 use std::rc::Rc;
 
-use cudarc::driver::{CudaFunction, CudaSlice, DeviceRepr, LaunchAsync};
+use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::tensor::CudaError;
 
+use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::rows::{THREADS, WARPS};
-use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, Source, at};
+use super::{Address, Buffer, DeviceDropout, Gpu, at};
 use crate::ops::attention::{AttentionDropout, Places, Scoring, Weights};
 use crate::ops::dropout::Dropout;
 
 static HEADS: Source = Source {
     name: "heads",
-    text: include_str!("heads.cu"),
-    kernels: &[
-        "attend",
-        "attend_backward_queries",
-        "attend_backward_keys",
-        "add_biases",
-        "rotate",
-        "features",
-        "features_backward",
-        "remember",
-        "look_back",
-    ],
+    text: concat!(include_str!("heads.cuh"), include_str!("heads.cu")),
+    constant: "HEAD_DIM",
+    kernels: &["attend", "attend_backward_queries", "attend_backward_keys"],
 };
 
 /// The widest head whose tiles fit a block's shared memory; wider ones run the reference.
@@ -41,8 +32,19 @@ pub(in crate::ops) struct Documents {
 }
 
 impl Documents {
-    fn count(&self) -> usize {
+    /// How many there are.
+    pub(in crate::ops) fn count(&self) -> usize {
         self.starts.len() - 1
+    }
+
+    /// Number of tokens of the longest.
+    pub(in crate::ops) fn longest(&self) -> usize {
+        self.longest
+    }
+
+    /// Where on the device the list of their starts is.
+    pub(in crate::ops) fn starts(&self) -> Address {
+        at(&self.on_device)
     }
 
     /// Number of tokens.
@@ -63,12 +65,11 @@ impl Gpu {
             return Ok(found.clone());
         }
         let lengths = || starts.windows(2).map(|w| w[1] - w[0]);
-        let places = lengths().flat_map(|length| 0..length as u32).collect();
         let documents = Rc::new(Documents {
             starts: starts.to_vec(),
             longest: lengths().max().unwrap_or(0),
-            on_device: self.upload(starts.iter().map(|&start| start as u32).collect())?,
-            places: self.upload(places)?,
+            on_device: self.upload_places(starts.iter().copied())?,
+            places: self.upload_places(lengths().flat_map(|length| 0..length))?,
         });
         known.truncate(3);
         known.insert(0, documents.clone());
@@ -85,6 +86,8 @@ pub(in crate::ops) struct Layout {
     /// Of keys and values.
     pub(in crate::ops) key_heads: usize,
     pub(in crate::ops) scoring: Scoring,
+    /// What is added to the score of a key by its place, if that is somewhere.
+    pub(in crate::ops) of_places: Address,
 }
 
 /// Heads that attend: queries of some documents to keys and values of as many.
@@ -115,12 +118,13 @@ pub(in crate::ops) struct Found {
 /// `struct Heads` of heads.cu.
 #[repr(C)]
 #[derive(Clone, Copy)]
-struct Arguments {
+pub(super) struct Arguments {
     queries: Address,
     keys: Address,
     values: Address,
     query_starts: Address,
     key_starts: Address,
+    of_places: Address,
     query_step: u32,
     key_step: u32,
     heads: u32,
@@ -146,7 +150,8 @@ impl Layout {
         }
     }
 
-    fn arguments(
+    /// What a kernel is told of the heads.
+    pub(super) fn arguments(
         &self,
         three: Three,
         [query_starts, key_starts]: [Address; 2],
@@ -158,6 +163,7 @@ impl Layout {
             values: three.values.start,
             query_starts,
             key_starts,
+            of_places: self.of_places,
             query_step: three.queries.step as u32,
             key_step: three.keys.step as u32,
             heads: self.heads as u32,
@@ -172,163 +178,8 @@ impl Layout {
         }
     }
 
-    fn kernel(&self, gpu: &Gpu, name: &str) -> Result<CudaFunction, CudaError> {
-        gpu.kernel(&HEADS, ("HEAD_DIM", self.head_dim), name)
-    }
-
-    /// A kernel with a thread an element.
-    fn over<A>(&self, gpu: &Gpu, name: &str, count: usize, arguments: A) -> Result<(), CudaError>
-    where
-        CudaFunction: LaunchAsync<A>,
-    {
-        let blocks = (count.div_ceil(THREADS), 1, 1);
-        gpu.launch(self.kernel(gpu, name)?, blocks, THREADS, arguments)
-    }
-
-    /// Adds biases to the rows of matrices that lie side by side, `[rows, all of them]`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn add_biases(
-        &self,
-        gpu: &Gpu,
-        heads: &Buffer,
-        rows: usize,
-        biases: &[(Address, usize)],
-    ) -> Result<(), CudaError> {
-        let bias = |i: usize| biases.get(i).copied().unwrap_or((NOWHERE, 0));
-        let [a, b, c] = [bias(0), bias(1), bias(2)];
-        let arguments = (
-            at(heads),
-            a.0,
-            a.1 as u32,
-            b.0,
-            b.1 as u32,
-            c.0,
-            c.1 as u32,
-            rows as u32,
-        );
-        self.over(gpu, "add_biases", rows * (a.1 + b.1 + c.1), arguments)
-    }
-
-    /// What [`Scoring`] does with queries and keys before they meet: the first `columns` of each row, whose
-    /// token stands at `places[row]`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn map(
-        &self,
-        gpu: &Gpu,
-        heads: Matrix,
-        columns: usize,
-        (places, rows): (Address, usize),
-    ) -> Result<(), CudaError> {
-        let size = (heads.start, heads.step as u32, columns as u32);
-        if self.scoring.places == Places::Rotated {
-            let arguments = (size.0, size.1, size.2, places, rows as u32, 1f32);
-            return self.over(gpu, "rotate", rows * columns / 2, arguments);
-        }
-        if self.scoring.weights == Weights::Features {
-            let arguments = (size.0, size.1, size.2, rows as u32);
-            return self.over(gpu, "features", rows * columns, arguments);
-        }
-        Ok(())
-    }
-
-    /// Backward of [`Self::map`], in place; `heads` are the mapped ones, laid out as their gradients.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn map_backward(
-        &self,
-        gpu: &Gpu,
-        (gradients, heads): (Matrix, Matrix),
-        columns: usize,
-        (places, rows): (Address, usize),
-    ) -> Result<(), CudaError> {
-        let (step, columns_of_row) = (gradients.step as u32, columns as u32);
-        if self.scoring.places == Places::Rotated {
-            let arguments = (
-                gradients.start,
-                step,
-                columns_of_row,
-                places,
-                rows as u32,
-                -1f32,
-            );
-            return self.over(gpu, "rotate", rows * columns / 2, arguments);
-        }
-        if self.scoring.weights == Weights::Features {
-            let arguments = (
-                gradients.start,
-                heads.start,
-                step,
-                columns_of_row,
-                rows as u32,
-            );
-            return self.over(gpu, "features_backward", rows * columns, arguments);
-        }
-        Ok(())
-    }
-
-    /// Copies keys and values of tokens, side by side in `news`, to where rows remember them: entry i is
-    /// token `sources[i]`, and goes to row `slots[i]` of `memory`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn remember(
-        &self,
-        gpu: &Gpu,
-        news: Matrix,
-        (sources, slots): (&CudaSlice<u32>, &CudaSlice<u32>),
-        memory: [&Buffer; 2],
-        count: usize,
-    ) -> Result<(), CudaError> {
-        let width = self.key_heads * self.head_dim;
-        let arguments = (
-            news.start,
-            news.step as u32,
-            width as u32,
-            at(sources),
-            at(slots),
-            at(memory[0]),
-            at(memory[1]),
-            count as u32,
-        );
-        self.over(gpu, "remember", count * width, arguments)
-    }
-
-    /// What queries find in what their rows remember, `[queries, heads * head_dim]`: query i belongs to row
-    /// `rows[i]` and sees that row's first `counts[i]` keys. A row has room for `capacity`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn look_back(
-        &self,
-        gpu: &Gpu,
-        queries: Matrix,
-        memory: [&Buffer; 2],
-        capacity: usize,
-        (rows, counts): (&CudaSlice<u32>, &CudaSlice<u32>),
-    ) -> Result<Buffer, CudaError> {
-        let count = cudarc::driver::DeviceSlice::len(rows);
-        let out = gpu.scratch(count * self.heads * self.head_dim)?;
-        let width = self.key_heads * self.head_dim;
-        let [keys, values] = memory.map(|memory| Matrix::new(at(memory), width));
-        let three = Three {
-            queries,
-            keys,
-            values,
-        };
-        let arguments = self.arguments(three, [at(rows), NOWHERE], (Dropout::NONE, capacity));
-        let blocks = ((count * self.heads).div_ceil(WARPS), 1, 1);
-        gpu.launch(
-            self.kernel(gpu, "look_back")?,
-            blocks,
-            THREADS,
-            (arguments, at(counts), at(&out), count as u32),
-        )?;
-        Ok(out)
+    fn kernel(&self, name: &'static str) -> Kernel {
+        HEADS.kernel(self.head_dim, name)
     }
 }
 
@@ -358,15 +209,15 @@ impl Attention {
         let out = gpu.scratch(tokens * heads * self.layout.head_dim)?;
         let statistics = gpu.scratch(tokens * heads)?;
         gpu.launch(
-            self.layout.kernel(gpu, "attend")?,
+            self.layout.kernel("attend"),
             self.blocks(&self.queries, heads),
-            THREADS,
             (self.arguments(three), at(&out), at(&statistics)),
         )?;
         Ok(Found { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values; the last two lie as far apart.
+    /// Writes the gradients of queries, keys and values, the last two of which lie as far apart; and of what is
+    /// added to the scores of each key, `[keys, key heads]`, if `daddends` is somewhere.
     ///
     /// # Errors
     /// The device's.
@@ -375,14 +226,13 @@ impl Attention {
         gpu: &Gpu,
         three: Three,
         (found, dout): (&Found, &Buffer),
-        gradients: Three,
+        (gradients, daddends): (Three, Address),
     ) -> Result<(), CudaError> {
         let (heads, arguments) = (self.layout.heads, self.arguments(three));
         let along = gpu.scratch(self.queries.tokens() * heads)?;
         gpu.launch(
-            self.layout.kernel(gpu, "attend_backward_queries")?,
+            self.layout.kernel("attend_backward_queries"),
             self.blocks(&self.queries, heads),
-            THREADS,
             (
                 arguments,
                 at(&found.out),
@@ -394,9 +244,8 @@ impl Attention {
             ),
         )?;
         gpu.launch(
-            self.layout.kernel(gpu, "attend_backward_keys")?,
+            self.layout.kernel("attend_backward_keys"),
             self.blocks(&self.keys, self.layout.key_heads),
-            THREADS,
             (
                 arguments,
                 at(dout),
@@ -405,6 +254,7 @@ impl Attention {
                 gradients.keys.start,
                 gradients.values.start,
                 gradients.keys.step as u32,
+                daddends,
             ),
         )
     }

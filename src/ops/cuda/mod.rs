@@ -1,7 +1,7 @@
-//! The GPU: one context a thread, kernels that are compiled when they are first used, and their launches.
+//! The GPU: one context a thread, working memory, and what kernels, products and sublayers have in common.
 //!
-//! Everything runs on the device's one stream, in the order in which it is asked for, and nothing here
-//! waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which keeps
+//! Everything runs on the device's one stream, in the order in which it is asked for; only what brings
+//! numbers back to the host waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which keeps
 //! what is freed: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
 //! which knows exact sizes alone, would grow without end.
 //!
@@ -10,14 +10,15 @@
 #![allow(unsafe_code)]
 
 pub(in crate::ops) mod heads;
+pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod products;
+mod projected;
 pub(in crate::ops) mod reading;
 pub(in crate::ops) mod rows;
 pub(in crate::ops) mod sublayer;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::ffi::CStr;
 use std::mem::ManuallyDrop;
 use std::rc::Rc;
@@ -26,10 +27,8 @@ use std::sync::Arc;
 use cudarc::cublas::CudaBlas;
 use cudarc::driver::sys::{self, CUdevice_attribute_enum as Attribute};
 use cudarc::driver::{
-    CudaDevice, CudaFunction, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, DriverError,
-    LaunchAsync, LaunchConfig, result,
+    CudaDevice, CudaSlice, DevicePtr, DeviceRepr, DeviceSlice, DriverError, result,
 };
-use cudarc::nvrtc::{CompileOptions, compile_ptx_with_opts};
 use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::dropout::Dropout;
@@ -75,13 +74,6 @@ impl Drop for Buffer {
     }
 }
 
-/// A source of kernels, compiled anew for each set of constants.
-pub(in crate::ops) struct Source {
-    pub(in crate::ops) name: &'static str,
-    pub(in crate::ops) text: &'static str,
-    pub(in crate::ops) kernels: &'static [&'static str],
-}
-
 /// What a thread knows of its device.
 pub(in crate::ops) struct Gpu {
     cuda: Cuda,
@@ -90,7 +82,7 @@ pub(in crate::ops) struct Gpu {
     precision: Cell<Precision>,
     /// `compute_90` for capability 9.0.
     architecture: &'static str,
-    kernels: RefCell<HashMap<(&'static str, usize), Vec<CudaFunction>>>,
+    compiled: RefCell<kernels::Compiled>,
     /// Working memory that is not in use, by its length.
     lent: RefCell<HashMap<usize, Vec<CudaSlice<f32>>>>,
     /// Zeros, for blocks that wait for each other.
@@ -164,7 +156,7 @@ impl Gpu {
             precision: Cell::default(),
             // Once a thread: the compiler's options want it for ever.
             architecture: Box::leak(architecture.into_boxed_str()),
-            kernels: RefCell::default(),
+            compiled: RefCell::default(),
             lent: RefCell::default(),
             waiting: device.alloc_zeros(WAITING)?,
             documents: RefCell::default(),
@@ -230,6 +222,17 @@ impl Gpu {
         Ok(self.device.htod_copy(numbers)?)
     }
 
+    /// Counts and places of the host, on the device, where they are 32 bits wide.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn upload_places(
+        &self,
+        places: impl IntoIterator<Item = usize>,
+    ) -> Result<CudaSlice<u32>, CudaError> {
+        self.upload(places.into_iter().map(|place| place as u32).collect())
+    }
+
     /// Numbers of the device, on the host; waits until they are there.
     ///
     /// # Errors
@@ -244,81 +247,6 @@ impl Gpu {
     /// The device as dfdx knows it: what makes tensors.
     pub(in crate::ops) fn tensors(&self) -> &Cuda {
         &self.cuda
-    }
-
-    /// A kernel of `source`, compiled with `constant` (its name is the source's affair) if need be.
-    ///
-    /// # Errors
-    /// The driver does not take it.
-    ///
-    /// # Panics
-    /// The source does not compile: a mistake in this crate.
-    pub(in crate::ops) fn kernel(
-        &self,
-        source: &'static Source,
-        constant: (&'static str, usize),
-        name: &str,
-    ) -> Result<CudaFunction, CudaError> {
-        let mut all = self.kernels.borrow_mut();
-        let kernels = match all.entry((source.name, constant.1)) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => place.insert(self.compile(source, constant)?),
-        };
-        let at = source.kernels.iter().position(|kernel| *kernel == name);
-        Ok(kernels[at.expect("a kernel that its source lists")].clone())
-    }
-
-    fn compile(
-        &self,
-        source: &'static Source,
-        (name, value): (&'static str, usize),
-    ) -> Result<Vec<CudaFunction>, CudaError> {
-        let text = format!(
-            "#define {name} {value}\n{}{}",
-            include_str!("common.cuh"),
-            source.text
-        );
-        let options = CompileOptions {
-            arch: Some(self.architecture),
-            ..Default::default()
-        };
-        let ptx = compile_ptx_with_opts(text, options)
-            .unwrap_or_else(|cause| panic!("{}.cu compiles: {cause:?}", source.name));
-        let module = format!("{}_{value}", source.name);
-        self.device.load_ptx(ptx, &module, source.kernels)?;
-        let kernels = source.kernels.iter();
-        let loaded = kernels.map(|kernel| self.device.get_func(&module, kernel));
-        Ok(loaded.map(|kernel| kernel.expect("just loaded")).collect())
-    }
-
-    /// Asks for a kernel to be run by `blocks` of so many threads.
-    ///
-    /// The arguments must be what the kernel's source says: addresses of buffers as long as it needs.
-    ///
-    /// # Errors
-    /// The driver does not take it.
-    pub(in crate::ops) fn launch<A>(
-        &self,
-        kernel: CudaFunction,
-        (x, y, z): (usize, usize, usize),
-        threads: usize,
-        arguments: A,
-    ) -> Result<(), CudaError>
-    where
-        CudaFunction: LaunchAsync<A>,
-    {
-        if x * y * z == 0 {
-            return Ok(());
-        }
-        let shape = LaunchConfig {
-            grid_dim: (x as u32, y as u32, z as u32),
-            block_dim: (threads as u32, 1, 1),
-            shared_mem_bytes: 0,
-        };
-        // SAFETY: the callers are the files of `ops/cuda` and the `cuda.rs` of each op. Each passes what
-        // the kernel's signature says, and addresses of buffers that are freed, if at all, later in the
-        // same stream. Tests compare every kernel with its reference on shapes that do not fill a block.
-        Ok(unsafe { kernel.launch(shape, arguments) }?)
     }
 }
 

@@ -66,7 +66,7 @@ impl Gpu {
         self.multiply(size, (x, false), (w, true), Into::Replaced, y)
     }
 
-    /// Backward of [`Self::apply`] for its input: `dx = dy W`, or added to it.
+    /// Backward of [`Self::apply`]: `dyᵀ x` into the weight's gradient, and `dy W` into that of the input.
     ///
     /// # Errors
     /// The device's.
@@ -74,29 +74,20 @@ impl Gpu {
         &self,
         weight: Weight,
         rows: usize,
-        dy: Matrix,
-        into: Into,
-        dx: Matrix,
-    ) -> Result<(), CudaError> {
-        let w = Matrix::new(weight.start, weight.inputs);
-        let size = [rows, weight.inputs, weight.outputs];
-        self.multiply(size, (dy, false), (w, false), into, dx)
-    }
-
-    /// Backward of [`Self::apply`] for its weight: adds `dyᵀ x` to the gradient at `dweight`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn back_to_weight(
-        &self,
-        weight: Weight,
-        rows: usize,
         (dy, x): (Matrix, Matrix),
-        dweight: Address,
+        (dweight, of_weight): (Address, Into),
+        (dx, of_input): (Matrix, Into),
     ) -> Result<(), CudaError> {
-        let to = Matrix::new(dweight, weight.inputs);
-        let size = [weight.outputs, weight.inputs, rows];
-        self.multiply(size, (dy, true), (x, false), Into::Added, to)
+        let Weight {
+            start,
+            outputs,
+            inputs,
+        } = weight;
+        let to = Matrix::new(dweight, inputs);
+        let size = [outputs, inputs, rows];
+        self.multiply(size, (dy, true), (x, false), of_weight, to)?;
+        let (w, size) = (Matrix::new(start, inputs), [rows, inputs, outputs]);
+        self.multiply(size, (dy, false), (w, false), of_input, dx)
     }
 
     /// `c = a b`, of `[rows, depth]` and `[depth, columns]` after those marked are transposed.

@@ -1,43 +1,156 @@
 //! Reading rows bit by bit on the GPU: keys and values of every row stay in the device's memory.
 
+use std::ops::Range;
+
 use cudarc::driver::CudaSlice;
 use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::heads::Layout;
+use super::heads::{Layout, Three};
+use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::rows::Rows;
 use super::sublayer::{norm_of, stream_of, weight};
-use super::{Buffer, Gpu, NOWHERE, at, gpu};
+use super::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, Linear};
 use crate::ops::reading::{NewTokens, Reader, Wanted};
 
+static MEMORY: Source = Source {
+    name: "memory",
+    text: concat!(include_str!("heads.cuh"), include_str!("memory.cu")),
+    constant: "HEAD_DIM",
+    kernels: &["remember", "look_back"],
+};
+
+/// What the heads of a sublayer keep of a token, what they ask, and what they make of what they remember.
+pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
+    /// Keys and values side by side, `[count, 2 KV]`, of tokens, `from: [count, EMBED]`, that stand at `places`.
+    ///
+    /// # Errors
+    /// The device's.
+    fn keys_and_values(
+        &self,
+        gpu: &Gpu,
+        layout: &Layout,
+        from: Matrix,
+        placed: (Address, usize),
+    ) -> Result<Buffer, CudaError>;
+
+    /// Queries of tokens, `[count, EMBED]`, in the same way.
+    ///
+    /// # Errors
+    /// The device's.
+    fn queries(
+        &self,
+        gpu: &Gpu,
+        layout: &Layout,
+        from: Matrix,
+        placed: (Address, usize),
+    ) -> Result<Buffer, CudaError>;
+
+    /// What queries find, `[queries, EMBED]`.
+    ///
+    /// # Errors
+    /// The device's.
+    fn find(
+        &self,
+        gpu: &Gpu,
+        memory: &HeadMemory<EMBED, KV>,
+        queries: &Buffer,
+        seen: &Seen,
+    ) -> Result<Buffer, CudaError> {
+        memory.look_back(gpu, queries, seen)
+    }
+
+    /// From there back to the stream.
+    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
+}
+
+impl<const EMBED: usize, const KV: usize> Recall<EMBED, KV> for Projections<EMBED, KV, f32, Cuda> {
+    fn keys_and_values(
+        &self,
+        gpu: &Gpu,
+        layout: &Layout,
+        from: Matrix,
+        (places, count): (Address, usize),
+    ) -> Result<Buffer, CudaError> {
+        let news = gpu.scratch(count * 2 * KV)?;
+        let keys = Matrix::new(at(&news), 2 * KV);
+        gpu.apply(weight(&self.key.weight), count, from, keys)?;
+        let values = keys.columns_from(KV);
+        gpu.apply(weight(&self.value.weight), count, from, values)?;
+        let biases = [&self.key.bias, &self.value.bias].map(|bias| (address(bias), KV));
+        layout.add_biases(gpu, keys, count, &biases)?;
+        layout.map(gpu, keys, KV, (places, count))?;
+        Ok(news)
+    }
+
+    fn queries(
+        &self,
+        gpu: &Gpu,
+        layout: &Layout,
+        from: Matrix,
+        (places, count): (Address, usize),
+    ) -> Result<Buffer, CudaError> {
+        let queries = gpu.scratch(count * EMBED)?;
+        let to = stream_of::<EMBED>(&queries);
+        gpu.apply(weight(&self.query.weight), count, from, to)?;
+        let bias = [(address(&self.query.bias), EMBED)];
+        layout.add_biases(gpu, to, count, &bias)?;
+        layout.map(gpu, to, EMBED, (places, count))?;
+        Ok(queries)
+    }
+
+    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda> {
+        &self.proj
+    }
+}
+
 /// The keys and values that some rows remember.
-pub(in crate::ops) struct HeadMemory {
-    layout: Layout,
+pub(in crate::ops) struct HeadMemory<const EMBED: usize, const KV: usize> {
+    pub(in crate::ops) layout: Layout,
     /// Tokens that a row has room for.
     capacity: usize,
     /// Number of tokens of each row.
     lengths: Vec<usize>,
-    /// Keys and values: `[rows, capacity, key heads * head_dim]` each; made when the first are kept.
+    /// Keys and values: `[rows, capacity, KV]` each; made when the first are kept.
     kept: Option<[Buffer; 2]>,
 }
 
-/// Which tokens of a batch go to which rows' memory.
-#[derive(Default)]
-struct Moves {
-    sources: Vec<u32>,
-    slots: Vec<u32>,
+/// For each of some queries the row that it belongs to, and how many keys of that it sees, on the device.
+pub(in crate::ops) struct Seen {
+    rows: CudaSlice<u32>,
+    counts: CudaSlice<u32>,
+    queries: usize,
 }
 
-impl HeadMemory {
-    /// So many rows that have read nothing.
-    pub(in crate::ops) fn new(layout: Layout, rows: usize, capacity: usize) -> Self {
+impl Seen {
+    /// Of rows and counts.
+    ///
+    /// # Errors
+    /// Memory.
+    pub(in crate::ops) fn of(gpu: &Gpu, queries: &[(usize, usize)]) -> Result<Self, CudaError> {
+        Ok(Self {
+            rows: gpu.upload_places(queries.iter().map(|query| query.0))?,
+            counts: gpu.upload_places(queries.iter().map(|query| query.1))?,
+            queries: queries.len(),
+        })
+    }
+
+    /// How many there are.
+    pub(in crate::ops) fn queries(&self) -> usize {
+        self.queries
+    }
+}
+
+impl<const EMBED: usize, const KV: usize> HeadMemory<EMBED, KV> {
+    /// So many rows that have read nothing, each with room for so many tokens.
+    pub(in crate::ops) fn new(layout: Layout, (rows, capacity): (usize, usize)) -> Self {
         Self {
             layout,
             capacity,
@@ -46,101 +159,151 @@ impl HeadMemory {
         }
     }
 
-    /// How the heads are cut.
-    pub(in crate::ops) fn layout(&self) -> Layout {
-        self.layout
-    }
-
     /// Number of tokens that a row remembers.
     pub(in crate::ops) fn length(&self, row: usize) -> usize {
         self.lengths[row]
     }
 
-    fn note(&mut self, moves: &mut Moves, row: usize, tokens: std::ops::Range<usize>) {
-        for token in tokens {
-            assert!(self.lengths[row] < self.capacity, "a row fits the context");
-            moves.sources.push(token as u32);
-            moves
-                .slots
-                .push((row * self.capacity + self.lengths[row]) as u32);
-            self.lengths[row] += 1;
-        }
-    }
-
-    /// Rows keep keys and values of tokens, which lie side by side in `news`: for each row the tokens.
+    /// Rows keep keys and values of tokens, `news: [tokens, 2 KV]`: for each row the tokens.
     ///
     /// # Errors
     /// The device's.
+    ///
+    /// # Panics
+    /// A row has no room.
     pub(in crate::ops) fn keep(
         &mut self,
         gpu: &Gpu,
-        news: Matrix,
-        of_rows: impl Iterator<Item = (usize, std::ops::Range<usize>)>,
+        news: &Buffer,
+        of_rows: impl Iterator<Item = (usize, Range<usize>)>,
     ) -> Result<(), CudaError> {
-        let mut moves = Moves::default();
-        of_rows.for_each(|(row, tokens)| self.note(&mut moves, row, tokens));
-        let count = moves.sources.len();
-        if count == 0 {
-            return Ok(());
+        let (mut sources, mut slots) = (vec![], vec![]);
+        for (row, tokens) in of_rows {
+            let length = self.lengths[row];
+            self.lengths[row] += tokens.len();
+            assert!(self.lengths[row] <= self.capacity, "a row fits the context");
+            let first = row * self.capacity + length;
+            slots.extend(first..first + tokens.len());
+            sources.extend(tokens);
         }
-        let size =
-            self.lengths.len() * self.capacity * self.layout.key_heads * self.layout.head_dim;
-        let kept = match self.kept.take() {
-            Some(kept) => kept,
-            None => [gpu.scratch(size)?, gpu.scratch(size)?],
-        };
-        let (sources, slots) = (gpu.upload(moves.sources)?, gpu.upload(moves.slots)?);
-        let memory = kept.each_ref();
-        (self.layout).remember(gpu, news, (&sources, &slots), memory, count)?;
-        self.kept = Some(kept);
-        Ok(())
+        let size = self.lengths.len() * self.capacity * KV;
+        if self.kept.is_none() {
+            self.kept = Some([gpu.scratch(size)?, gpu.scratch(size)?]);
+        }
+        let [kept_keys, kept_values] = self.kept().map(at);
+        let count = sources.len();
+        let (sources, slots) = (gpu.upload_places(sources)?, gpu.upload_places(slots)?);
+        let arguments = (
+            at(news),
+            KV as u32,
+            at(&sources),
+            at(&slots),
+            kept_keys,
+            kept_values,
+            count as u32,
+        );
+        gpu.launch_each(self.kernel("remember"), count * KV, arguments)
     }
 
-    /// What queries find: `rows_and_counts` says for each its row and how many keys it sees.
+    /// What queries find: `[queries, EMBED]`.
     ///
     /// # Errors
     /// The device's.
     pub(in crate::ops) fn look_back(
         &self,
         gpu: &Gpu,
-        queries: Matrix,
-        rows_and_counts: Vec<(usize, usize)>,
+        queries: &Buffer,
+        seen: &Seen,
     ) -> Result<Buffer, CudaError> {
-        let kept = self
-            .kept
-            .as_ref()
-            .expect("a row reads before it looks back");
-        let (rows, counts): (Vec<u32>, Vec<u32>) = (rows_and_counts.into_iter())
-            .map(|(row, count)| (row as u32, count as u32))
-            .unzip();
-        let (rows, counts) = (gpu.upload(rows)?, gpu.upload(counts)?);
-        let memory = kept.each_ref();
-        (self.layout).look_back(gpu, queries, memory, self.capacity, (&rows, &counts))
+        let out = gpu.scratch(seen.queries * EMBED)?;
+        let [keys, values] = self.kept().map(|kept| Matrix::new(at(kept), KV));
+        let three = Three {
+            queries: stream_of::<EMBED>(queries),
+            keys,
+            values,
+        };
+        let (rows, reserved) = ([at(&seen.rows), NOWHERE], (Dropout::NONE, self.capacity));
+        let arguments = self.layout.arguments(three, rows, reserved);
+        gpu.launch(
+            self.kernel("look_back"),
+            ((seen.queries * self.layout.heads).div_ceil(WARPS), 1, 1),
+            (arguments, at(&seen.counts), at(&out), seen.queries as u32),
+        )?;
+        Ok(out)
+    }
+
+    fn kept(&self) -> [&Buffer; 2] {
+        let kept = self.kept.as_ref();
+        kept.expect("a row reads before it looks back").each_ref()
+    }
+
+    fn kernel(&self, name: &'static str) -> Kernel {
+        MEMORY.kernel(self.layout.head_dim, name)
     }
 }
 
-/// The attention sublayer, reading.
-pub(in crate::ops) struct Remembering<'a, const EMBED: usize, const KV: usize> {
-    norm: &'a LayerNorm<EMBED, f32, Cuda>,
-    weights: &'a Projections<EMBED, KV, f32, Cuda>,
-    memory: HeadMemory,
+/// The stream with what its queries have found: `y = x + proj(found)`, of the rows of `x` that `picked` lists, if
+/// it is somewhere, or the first.
+///
+/// # Errors
+/// The device's.
+pub(in crate::ops) fn added<const EMBED: usize>(
+    gpu: &Gpu,
+    proj: &Linear<EMBED, EMBED, f32, Cuda>,
+    (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
+    (found, count): (&Buffer, usize),
+) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+    let rows = Rows { gpu, width: EMBED };
+    let out = gpu.scratch(count * EMBED)?;
+    let (from, to) = (stream_of::<EMBED>(found), stream_of::<EMBED>(&out));
+    gpu.apply(weight(&proj.weight), count, from, to)?;
+    let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
+    let branch = (at(&out), address(&proj.bias));
+    let from = (address(x), picked);
+    rows.residual(from, branch, address(&y), Dropout::NONE, count)?;
+    Ok(y)
 }
 
-impl<'a, const EMBED: usize, const KV: usize> Remembering<'a, EMBED, KV> {
+/// A sublayer of heads, reading.
+pub(in crate::ops) struct Remembering<'a, const EMBED: usize, const KV: usize, R> {
+    norm: &'a LayerNorm<EMBED, f32, Cuda>,
+    heads: &'a R,
+    memory: HeadMemory<EMBED, KV>,
+}
+
+impl<'a, const EMBED: usize, const KV: usize, R: Recall<EMBED, KV>> Remembering<'a, EMBED, KV, R> {
+    /// So many rows that have read nothing, each with room for so many tokens.
     pub(in crate::ops) fn new(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a Projections<EMBED, KV, f32, Cuda>,
-        memory: HeadMemory,
+        heads: &'a R,
+        layout: Layout,
+        size: (usize, usize),
     ) -> Self {
         Self {
             norm,
-            weights,
-            memory,
+            heads,
+            memory: HeadMemory::new(layout, size),
         }
+    }
+
+    /// The tokens in `from`, which stand at `places`, with what they find: rows of `x` as of [`added`].
+    fn answer(
+        &self,
+        gpu: &Gpu,
+        from: Matrix,
+        (places, seen): (Address, &Seen),
+        x: (&Stream<EMBED, f32, Cuda>, Address),
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        let (heads, count) = (&self.heads, seen.queries);
+        let queries = heads.queries(gpu, &self.memory.layout, from, (places, count))?;
+        let found = heads.find(gpu, &self.memory, &queries, seen)?;
+        added(gpu, heads.proj(), x, (&found, count))
     }
 }
 
-impl<const EMBED: usize, const KV: usize> Reader<EMBED, f32, Cuda> for Remembering<'_, EMBED, KV> {
+impl<const EMBED: usize, const KV: usize, R: Recall<EMBED, KV>> Reader<EMBED, f32, Cuda>
+    for Remembering<'_, EMBED, KV, R>
+{
     fn try_read(
         &mut self,
         x: Stream<EMBED, f32, Cuda>,
@@ -149,28 +312,22 @@ impl<const EMBED: usize, const KV: usize> Reader<EMBED, f32, Cuda> for Rememberi
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         new.check();
         let x = x.try_contiguous()?;
-        let (gpu, of, layout) = (gpu(), self.weights, self.memory.layout);
+        let (gpu, tokens) = (gpu(), x.shape().0);
         let gpu: &Gpu = &gpu;
         let rows = Rows { gpu, width: EMBED };
-        let tokens = x.shape().0;
-        let places = numbers(gpu, new.places.iter().copied())?;
 
         // Keys and values of all new tokens, which their rows and others keep.
+        let places = gpu.upload_places(new.places.iter().copied())?;
         let normed = rows.normalise(address(&x), norm_of(self.norm), NOWHERE, tokens)?;
-        let all = stream_of::<EMBED>(&normed.rows);
-        let news = gpu.scratch(tokens * 2 * KV)?;
-        let keys = Matrix::new(at(&news), 2 * KV);
-        gpu.apply(weight(&of.key), tokens, all, keys)?;
-        gpu.apply(weight(&of.value), tokens, all, keys.columns_from(KV))?;
-        let biases = [(address(&of.key.bias), KV), (address(&of.value.bias), KV)];
-        layout.add_biases(gpu, &news, tokens, &biases)?;
-        layout.map(gpu, keys, KV, (at(&places), tokens))?;
+        let (from, layout) = (stream_of::<EMBED>(&normed.rows), &self.memory.layout);
+        let placed = (at(&places), tokens);
+        let news = self.heads.keys_and_values(gpu, layout, from, placed)?;
         let read =
             (new.rows.iter().zip(new.before).zip(new.own())).flat_map(|((&row, before), own)| {
                 let all = before.iter().cloned().chain([own]);
                 all.map(move |tokens| (row, tokens))
             });
-        self.memory.keep(gpu, keys, read)?;
+        self.memory.keep(gpu, &news, read)?;
 
         // Queries of those that are wanted look back.
         let (mut picked, mut seen) = (vec![], vec![]);
@@ -181,44 +338,15 @@ impl<const EMBED: usize, const KV: usize> Reader<EMBED, f32, Cuda> for Rememberi
                 seen.push((row, beyond + token - own.start + 1));
             }
         }
-        let count = picked.len();
-        let of_places = numbers(gpu, picked.iter().map(|&token| new.places[token]))?;
-        let picked = numbers(gpu, picked.into_iter())?;
-        let asking = rows.normalise(address(&x), norm_of(self.norm), at(&picked), count)?;
-        let queries = gpu.scratch(count * EMBED)?;
-        let to = stream_of::<EMBED>(&queries);
-        gpu.apply(
-            weight(&of.query),
-            count,
-            stream_of::<EMBED>(&asking.rows),
-            to,
-        )?;
-        layout.add_biases(gpu, &queries, count, &[(address(&of.query.bias), EMBED)])?;
-        layout.map(gpu, to, EMBED, (at(&of_places), count))?;
-        let found = self.memory.look_back(gpu, to, seen)?;
-
-        let out = gpu.scratch(count * EMBED)?;
-        let proj = weight(&of.proj);
-        gpu.apply(
-            proj,
-            count,
-            stream_of::<EMBED>(&found),
-            stream_of::<EMBED>(&out),
-        )?;
-        let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
-        let added = (at(&out), address(&of.proj.bias));
-        rows.residual(
-            (address(&x), at(&picked)),
-            added,
-            address(&y),
-            Dropout::NONE,
-            count,
-        )?;
-        Ok(y)
+        let seen = Seen::of(gpu, &seen)?;
+        if picked.len() == tokens {
+            return self.answer(gpu, from, (at(&places), &seen), (&x, NOWHERE));
+        }
+        let places = gpu.upload_places(picked.iter().map(|&token| new.places[token]))?;
+        let picked = gpu.upload_places(picked)?;
+        let norm = norm_of(self.norm);
+        let normed = rows.normalise(address(&x), norm, at(&picked), seen.queries)?;
+        let from = stream_of::<EMBED>(&normed.rows);
+        self.answer(gpu, from, (at(&places), &seen), (&x, at(&picked)))
     }
-}
-
-/// Numbers for kernels.
-fn numbers(gpu: &Gpu, of: impl Iterator<Item = usize>) -> Result<CudaSlice<u32>, CudaError> {
-    gpu.upload(of.map(|number| number as u32).collect())
 }

@@ -1,9 +1,8 @@
 // Element-wise work on rows of the stream, and layer norm. WIDTH is that of a row of the stream.
 //
-// Sums over rows are taken in two stages, in an order that depends on the number of rows alone: no
-// atomics, so a step gives the same bits every time.
+// Sums over rows are taken in two stages, in an order that depends on the number of rows alone, so a step
+// gives the same bits every time: what is atomic only counts which blocks are done.
 
-#define WARPS 8
 #define PER_LANE ((WIDTH + 31) / 32)
 
 // y = (x - mean) / deviation * weight + bias, of rows `picked[0..rows]` of x, or its first rows if there is
@@ -92,7 +91,7 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
 
 // Sums of 32 columns over a block's rows: 8 threads a column, each with every eighth row. The first 32 threads
 // have the sums.
-__device__ float column_sum(const float* from, u32 first, u32 end, u32 column, u32 columns) {
+__device__ float column_sum(const float* from, u32 step, u32 first, u32 end, u32 column, u32 columns) {
     __shared__ float sums[8][32];
     const u32 across = threadIdx.x % 32, down = threadIdx.x / 32;
     float sum = 0.0f;
@@ -100,12 +99,12 @@ __device__ float column_sum(const float* from, u32 first, u32 end, u32 column, u
         // Four loads in flight at a time; past the first cache, which does not see what other blocks write.
         u32 row = first + down;
         for (; row + 24 < end; row += 32) {
-            const float *at = from + (size_t)row * columns + column, *below = at + (size_t)16 * columns;
-            const float a = __ldcg(at), b = __ldcg(at + (size_t)8 * columns);
-            const float c = __ldcg(below), d = __ldcg(below + (size_t)8 * columns);
+            const float *at = from + (size_t)row * step + column, *below = at + (size_t)16 * step;
+            const float a = __ldcg(at), b = __ldcg(at + (size_t)8 * step);
+            const float c = __ldcg(below), d = __ldcg(below + (size_t)8 * step);
             sum += (a + b) + (c + d);
         }
-        for (; row < end; row += 8) sum += __ldcg(from + (size_t)row * columns + column);
+        for (; row < end; row += 8) sum += __ldcg(from + (size_t)row * step + column);
     }
     __syncthreads();
     sums[down][across] = sum;
@@ -127,20 +126,21 @@ __device__ __forceinline__ u32 length_of(const Vectors& to) {
 }
 
 __device__ __forceinline__ void add_to(const Vectors& to, u32 column, float sum) {
-    if (threadIdx.x >= 32 || column >= length_of(to)) return;
+    if (column >= length_of(to)) return;
     float* at = column < to.of_first ? to.first + column
         : column < to.of_first + to.of_second ? to.second + (column - to.of_first)
                                               : to.third + (column - to.of_first - to.of_second);
     *at += sum;
 }
 
-// Adds the sums of the columns of `from: [rows, columns]`: first those of gridDim.y parts, then, by the block
+// Adds the sums of the columns of `from: [rows, columns]`, rows `step` apart: first those of gridDim.y parts, then, by the block
 // that comes last, theirs, in their order. `waiting` counts the blocks of each 32 columns; 0 before and after.
-extern "C" __global__ void add_column_sums(const float* from, u32 rows, float* shares, u32* waiting, Vectors to) {
+extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows, float* shares, u32* waiting,
+                                          Vectors to) {
     __shared__ bool last;
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
     const u32 height = (rows + gridDim.y - 1) / gridDim.y, first = blockIdx.y * height;
-    const float sum = column_sum(from, first, min(first + height, rows), column, columns);
+    const float sum = column_sum(from, step, first, min(first + height, rows), column, columns);
     if (threadIdx.x < 32 && column < columns) shares[(size_t)blockIdx.y * columns + column] = sum;
     __threadfence();
     __syncthreads();
@@ -148,14 +148,22 @@ extern "C" __global__ void add_column_sums(const float* from, u32 rows, float* s
     __syncthreads();
     if (!last) return;
     __threadfence();
-    add_to(to, column, column_sum(shares, 0, gridDim.y, column, columns));
+    const float whole = column_sum(shares, columns, 0, gridDim.y, column, columns);
+    if (threadIdx.x < 32) add_to(to, column, whole);
     if (threadIdx.x == 0) waiting[blockIdx.x] = 0;
 }
 
 // Adds the sums of the columns of `shares: [parts, columns]`.
 extern "C" __global__ void add_shares(const float* shares, u32 parts, Vectors to) {
-    const u32 column = blockIdx.x * 32 + threadIdx.x % 32;
-    add_to(to, column, column_sum(shares, 0, parts, column, length_of(to)));
+    const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
+    const float sum = column_sum(shares, columns, 0, parts, column, columns);
+    if (threadIdx.x < 32) add_to(to, column, sum);
+}
+
+// Adds what lies one after another.
+extern "C" __global__ void add_joined(const float* joined, Vectors to) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < length_of(to)) add_to(to, i, joined[i]);
 }
 
 // y = x + dropout(branch + bias), of rows `picked` of x or of its first; index: row * WIDTH + column.

@@ -1,20 +1,24 @@
 //! Layer norm and element-wise work, by the kernels of `rows.cu`.
 #![allow(unsafe_code)]
 
-use cudarc::driver::{CudaFunction, DeviceRepr, LaunchAsync};
+use cudarc::driver::DeviceRepr;
 use dfdx::tensor::CudaError;
 
-use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, Source, at};
+use super::kernels::{Kernel, Source, WARPS};
+use super::products::Matrix;
+use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
 use crate::ops::dropout::Dropout;
 
 static ROWS: Source = Source {
     name: "rows",
     text: include_str!("rows.cu"),
+    constant: "WIDTH",
     kernels: &[
         "normalise",
         "normalise_backward",
         "add_column_sums",
         "add_shares",
+        "add_joined",
         "residual",
         "drop",
         "gelu",
@@ -22,14 +26,8 @@ static ROWS: Source = Source {
     ],
 };
 
-/// Threads a block, in every kernel.
-pub(in crate::ops) const THREADS: usize = 256;
-
-/// Rows that a block takes where a warp takes a row.
-pub(in crate::ops) const WARPS: usize = 8;
-
 /// Into how many parts sums over rows are cut: about two blocks a multiprocessor of a large device.
-const PARTS: usize = 256;
+pub(in crate::ops) const PARTS: usize = 256;
 
 /// A layer norm's weight and bias.
 #[derive(Clone, Copy)]
@@ -80,8 +78,8 @@ pub(in crate::ops) struct Rows<'a> {
 }
 
 impl Rows<'_> {
-    fn kernel(&self, name: &str) -> Result<CudaFunction, CudaError> {
-        self.gpu.kernel(&ROWS, ("WIDTH", self.width), name)
+    fn kernel(&self, name: &'static str) -> Kernel {
+        ROWS.kernel(self.width, name)
     }
 
     /// Layer norm of `count` rows of `x`: those that `picked` lists, if it is somewhere, or the first.
@@ -98,9 +96,8 @@ impl Rows<'_> {
         let rows = self.gpu.scratch(count * self.width)?;
         let statistics = self.gpu.scratch(2 * count)?;
         self.gpu.launch(
-            self.kernel("normalise")?,
+            self.kernel("normalise"),
             (count.div_ceil(WARPS), 1, 1),
-            THREADS,
             (
                 x,
                 norm.weight,
@@ -133,9 +130,8 @@ impl Rows<'_> {
         let blocks = PARTS.min(normed.count.div_ceil(WARPS));
         let shares = self.gpu.scratch(blocks * 2 * self.width)?;
         self.gpu.launch(
-            self.kernel("normalise_backward")?,
+            self.kernel("normalise_backward"),
             (blocks, 1, 1),
-            THREADS,
             (
                 dnormed,
                 x,
@@ -157,7 +153,7 @@ impl Rows<'_> {
     /// The device's.
     pub(in crate::ops) fn add_column_sums(
         &self,
-        from: Address,
+        from: Matrix,
         rows: usize,
         to: &[(Address, usize)],
     ) -> Result<(), CudaError> {
@@ -167,10 +163,16 @@ impl Rows<'_> {
         let shares = self.gpu.scratch(parts * columns)?;
         let groups = columns.div_ceil(32);
         self.gpu.launch(
-            self.kernel("add_column_sums")?,
+            self.kernel("add_column_sums"),
             (groups, parts, 1),
-            THREADS,
-            (from, rows as u32, at(&shares), self.gpu.waiting(groups), to),
+            (
+                from.start,
+                from.step as u32,
+                rows as u32,
+                at(&shares),
+                self.gpu.waiting(groups),
+                to,
+            ),
         )
     }
 
@@ -182,11 +184,24 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let to = Vectors::from(to);
         self.gpu.launch(
-            self.kernel("add_shares")?,
+            self.kernel("add_shares"),
             (to.length().div_ceil(32), 1, 1),
-            THREADS,
             (at(shares), parts as u32, to),
         )
+    }
+
+    /// Adds numbers that lie one after another to up to three vectors that follow one another.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn add_joined(
+        &self,
+        joined: &Buffer,
+        to: &[(Address, usize)],
+    ) -> Result<(), CudaError> {
+        let to = Vectors::from(to);
+        let kernel = self.kernel("add_joined");
+        (self.gpu).launch_each(kernel, to.length(), (at(joined), to))
     }
 
     /// `y = x + dropout(branch + bias)`, of so many rows of `x`: those that `picked` lists, if it is
@@ -212,7 +227,7 @@ impl Rows<'_> {
             DeviceDropout::from(dropout),
             count as u32,
         );
-        self.over("residual", count, arguments)
+        (self.gpu).launch_each(self.kernel("residual"), count, arguments)
     }
 
     /// `dbranch = dropout(dy)`, of so many rows.
@@ -228,7 +243,7 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let count = rows * self.width;
         let arguments = (dy, dbranch, DeviceDropout::from(dropout), count as u32);
-        self.over("drop", count, arguments)
+        (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 
     /// `y = gelu(hidden + bias)`, `[rows, columns]`.
@@ -244,7 +259,7 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let count = rows * columns;
         let arguments = (at(hidden), bias, at(y), columns as u32, count as u32);
-        self.over("gelu", count, arguments)
+        (self.gpu).launch_each(self.kernel("gelu"), count, arguments)
     }
 
     /// Backward: `dy`, in place, becomes the gradient of `hidden`.
@@ -260,16 +275,6 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let count = rows * columns;
         let arguments = (at(hidden), bias, at(dy), columns as u32, count as u32);
-        self.over("gelu_backward", count, arguments)
-    }
-
-    /// A kernel with a thread an element.
-    fn over<A>(&self, name: &str, count: usize, arguments: A) -> Result<(), CudaError>
-    where
-        CudaFunction: LaunchAsync<A>,
-    {
-        let blocks = (count.div_ceil(THREADS), 1, 1);
-        self.gpu
-            .launch(self.kernel(name)?, blocks, THREADS, arguments)
+        (self.gpu).launch_each(self.kernel("gelu_backward"), count, arguments)
     }
 }

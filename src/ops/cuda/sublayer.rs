@@ -5,7 +5,7 @@
 
 use std::rc::Rc;
 
-use dfdx::shapes::Rank1;
+use dfdx::shapes::{HasShape, Rank1, Rank2};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, SplitTape, Tape, Tensor, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
@@ -15,7 +15,7 @@ use super::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Linear};
+use crate::ops::parameters::LayerNorm;
 
 /// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
 pub(in crate::ops) trait Branch<const EMBED: usize>: 'static {
@@ -64,10 +64,10 @@ pub(in crate::ops) struct Around {
 
 /// Where a layer's weight is.
 pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
-    linear: &Linear<IN, OUT, f32, Cuda>,
+    of: &Tensor<Rank2<OUT, IN>, f32, Cuda>,
 ) -> Weight {
     Weight {
-        start: address(&linear.weight),
+        start: address(of),
         outputs: OUT,
         inputs: IN,
     }
@@ -144,7 +144,7 @@ fn forward<const EMBED: usize, B: Branch<EMBED>>(
     y: &Stream<EMBED, f32, Cuda>,
     dropout: Dropout,
 ) -> Result<(Normed, B::Saved), CudaError> {
-    let tokens = dfdx::shapes::HasShape::shape(x).0;
+    let tokens = x.shape().0;
     let rows = Rows { gpu, width: EMBED };
     let normed = rows.normalise(address(x), norm_of(norm), NOWHERE, tokens)?;
     let out = gpu.scratch(tokens * EMBED)?;
@@ -169,12 +169,12 @@ fn backward<const EMBED: usize, B: Branch<EMBED>>(
     dropout: Dropout,
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
-    let tokens = dfdx::shapes::HasShape::shape(x).0;
+    let tokens = x.shape().0;
     let rows = Rows { gpu, width: EMBED };
     let dropped = dropped(&rows, dy, dropout, tokens)?;
     let dout = dropped.as_ref().map_or(dy, at);
     let dbias = gradient_address(gradients, branch.last_bias())?;
-    rows.add_column_sums(dout, tokens, &[(dbias, EMBED)])?;
+    rows.add_column_sums(Matrix::new(dout, EMBED), tokens, &[(dbias, EMBED)])?;
     let dnormed = gpu.scratch(tokens * EMBED)?;
     let around = Around {
         normed: stream_of::<EMBED>(&normed.rows),

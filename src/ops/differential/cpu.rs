@@ -47,7 +47,7 @@ impl DifferentialOp<f32> for Cpu {
     fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
-        rows: usize,
+        (rows, _): (usize, usize),
     ) -> BoxedReader<'a, EMBED, f32, Cpu> {
         const { assert_halves(EMBED, HEADS, HEAD_DIM) };
         let memory = KeysAndValues::<EMBED, HEADS, HEAD_DIM>::new(weights);

@@ -133,11 +133,11 @@ pub trait DifferentialOp<N: Dtype>: Device<N> {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit.
+    /// The same sublayer for reading so many rows bit by bit, each of at most so many tokens: `size` says both.
     fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, N, Self>,
         weights: &'a Differences<EMBED, HEADS, HEAD_DIM, N, Self>,
-        rows: usize,
+        size: (usize, usize),
     ) -> BoxedReader<'a, EMBED, N, Self>;
 }
 
@@ -225,7 +225,7 @@ mod tests {
     fn check_memory<D: DifferentialOp<f32> + 'static>(device: &D) {
         check_reading::<D, 12, Sublayer<f32, D>, Sublayer<f64, Cpu>>(
             device,
-            &|(norm, weights), rows| D::differential_reader::<12, 3, 4>(norm, weights, rows),
+            &|(norm, weights), rows| D::differential_reader::<12, 3, 4>(norm, weights, (rows, 128)),
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential::<12, 3, 4, _, _, _>(x, norm, weights, batch, none)

@@ -6,13 +6,14 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTenso
 use super::EmbeddingOp;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
-use crate::ops::cuda::rows::THREADS;
-use crate::ops::cuda::{Address, DeviceDropout, Gpu, NOWHERE, Source, at, gpu};
+use crate::ops::cuda::kernels::Source;
+use crate::ops::cuda::{Address, DeviceDropout, Gpu, NOWHERE, at, gpu};
 use crate::ops::dropout::Dropout;
 
 static TABLES: Source = Source {
     name: "tables",
     text: include_str!("kernel.cu"),
+    constant: "WIDTH",
     kernels: &["embed", "gather_gradients", "add_to_rows"],
 };
 
@@ -96,10 +97,9 @@ fn forward<const EMBED: usize>(
         ids => Some(gpu.upload(ids.to_vec())?),
     };
     let places = gpu.upload(numbers(places).collect())?;
-    gpu.launch(
-        gpu.kernel(&TABLES, ("WIDTH", EMBED), "embed")?,
-        (count.div_ceil(THREADS), 1, 1),
-        THREADS,
+    gpu.launch_each(
+        TABLES.kernel(EMBED, "embed"),
+        count,
         (
             tokens,
             ids.as_ref().map_or(NOWHERE, at),
@@ -147,22 +147,20 @@ impl Readers {
 
     /// Adds the gradients at `dx: [tokens, EMBED]`, after dropout, to that of the table.
     fn add<const EMBED: usize>(
-        &self,
+        self,
         gpu: &Gpu,
         dx: Address,
         to: Address,
         dropout: Dropout,
     ) -> Result<(), CudaError> {
-        let order = gpu.upload(self.order.clone())?;
-        let spans = gpu.upload(self.spans.as_flattened().to_vec())?;
-        let owners = gpu.upload(self.owners.as_flattened().to_vec())?;
-        let shares = gpu.scratch(self.spans.len() * EMBED)?;
-        let threads = EMBED.next_multiple_of(32).min(THREADS);
-        let kernel = |name| gpu.kernel(&TABLES, ("WIDTH", EMBED), name);
+        let (blocks, rows) = (self.spans.len(), self.owners.len());
+        let order = gpu.upload(self.order)?;
+        let spans = gpu.upload(self.spans.into_flattened())?;
+        let owners = gpu.upload(self.owners.into_flattened())?;
+        let shares = gpu.scratch(blocks * EMBED)?;
         gpu.launch(
-            kernel("gather_gradients")?,
-            (self.spans.len(), 1, 1),
-            threads,
+            TABLES.kernel(EMBED, "gather_gradients"),
+            (blocks, 1, 1),
             (
                 dx,
                 at(&order),
@@ -172,9 +170,8 @@ impl Readers {
             ),
         )?;
         gpu.launch(
-            kernel("add_to_rows")?,
-            (self.owners.len(), 1, 1),
-            threads,
+            TABLES.kernel(EMBED, "add_to_rows"),
+            (rows, 1, 1),
             (at(&shares), at(&owners), to),
         )
     }

@@ -53,11 +53,11 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         let before = gpu.scratch(tokens * HIDDEN)?;
         let after = gpu.scratch(tokens * HIDDEN)?;
         let hidden = Matrix::new(at(&before), HIDDEN);
-        gpu.apply(weight(&self.expand), tokens, normed, hidden)?;
+        gpu.apply(weight(&self.expand.weight), tokens, normed, hidden)?;
         let bias = address(&self.expand.bias);
         rows.gelu(&before, bias, &after, [tokens, HIDDEN])?;
         let hidden = Matrix::new(at(&after), HIDDEN);
-        gpu.apply(weight(&self.contract), tokens, hidden, out)?;
+        gpu.apply(weight(&self.contract.weight), tokens, hidden, out)?;
         Ok([before, after])
     }
 
@@ -70,23 +70,22 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let rows = Rows { gpu, width: EMBED };
-        let (expand, contract) = (weight(&self.expand), weight(&self.contract));
+        let (expand, contract) = (weight(&self.expand.weight), weight(&self.contract.weight));
         let factors = (around.dout, Matrix::new(at(&after), HIDDEN));
         let dweight = gradient_address(gradients, &self.contract.weight)?;
-        gpu.back_to_weight(contract, tokens, factors, dweight)?;
-
         let dhidden = gpu.scratch(tokens * HIDDEN)?;
         let of_hidden = Matrix::new(at(&dhidden), HIDDEN);
-        gpu.back(contract, tokens, around.dout, Into::Replaced, of_hidden)?;
+        let to = (of_hidden, Into::Replaced);
+        gpu.back(contract, tokens, factors, (dweight, Into::Added), to)?;
         let bias = address(&self.expand.bias);
         rows.gelu_backward(&before, bias, &dhidden, [tokens, HIDDEN])?;
         let dbias = gradient_address(gradients, &self.expand.bias)?;
-        rows.add_column_sums(at(&dhidden), tokens, &[(dbias, HIDDEN)])?;
+        rows.add_column_sums(of_hidden, tokens, &[(dbias, HIDDEN)])?;
 
         let dweight = gradient_address(gradients, &self.expand.weight)?;
         let factors = (of_hidden, around.normed);
-        gpu.back_to_weight(expand, tokens, factors, dweight)?;
-        gpu.back(expand, tokens, of_hidden, Into::Replaced, around.dnormed)
+        let to = (around.dnormed, Into::Replaced);
+        gpu.back(expand, tokens, factors, (dweight, Into::Added), to)
     }
 }
 

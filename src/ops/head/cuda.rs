@@ -8,15 +8,17 @@ use super::HeadOp;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::products::{Into, Matrix, Weight};
-use crate::ops::cuda::rows::{Rows, THREADS, WARPS};
-use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
-use crate::ops::cuda::{Gpu, Source, at, gpu};
+use crate::ops::cuda::kernels::{Source, WARPS};
+use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::rows::Rows;
+use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of, weight};
+use crate::ops::cuda::{at, gpu};
 use crate::ops::parameters::LayerNorm;
 
 static LOSS: Source = Source {
     name: "loss",
     text: include_str!("kernel.cu"),
+    constant: "COLUMNS",
     kernels: &["cross_entropy", "mean", "cross_entropy_backward"],
 };
 
@@ -35,25 +37,21 @@ impl HeadOp<f32> for Cuda {
         };
         let (picked, targets) = super::scored(batch);
         let count = picked.len();
-        let on_device =
-            |numbers: Vec<usize>| gpu.upload(numbers.into_iter().map(|n| n as u32).collect());
-        let (picked, targets) = (on_device(picked)?, on_device(targets)?);
+        let (picked, targets) = (gpu.upload_places(picked)?, gpu.upload_places(targets)?);
 
         let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
         let logits = gpu.scratch(count * VOCAB)?;
-        let weight = weight(head);
+        let projection = weight(head);
         gpu.apply(
-            weight,
+            projection,
             count,
             stream_of::<EMBED>(&normed.rows),
             Matrix::new(at(&logits), VOCAB),
         )?;
         let (losses, log_sums) = (gpu.scratch(count)?, gpu.scratch(count)?);
-        let kernel = |gpu: &Gpu, name| gpu.kernel(&LOSS, ("COLUMNS", VOCAB), name);
         gpu.launch(
-            kernel(&gpu, "cross_entropy")?,
+            LOSS.kernel(VOCAB, "cross_entropy"),
             (count.div_ceil(WARPS), 1, 1),
-            THREADS,
             (
                 at(&logits),
                 at(&targets),
@@ -65,9 +63,8 @@ impl HeadOp<f32> for Cuda {
         let loss: Tensor<Rank0, f32, Cuda> = x.device().try_zeros()?;
         let to = address(&loss);
         gpu.launch(
-            kernel(&gpu, "mean")?,
+            LOSS.kernel(VOCAB, "mean"),
             (1, 1, 1),
-            THREADS,
             (at(&losses), count as u32, to),
         )?;
 
@@ -80,10 +77,9 @@ impl HeadOp<f32> for Cuda {
                     width: EMBED,
                 };
                 let dloss = gradient_address(gradients, &of_loss)?;
-                gpu.launch(
-                    kernel(&gpu, "cross_entropy_backward")?,
-                    ((count * VOCAB).div_ceil(THREADS), 1, 1),
-                    THREADS,
+                gpu.launch_each(
+                    LOSS.kernel(VOCAB, "cross_entropy_backward"),
+                    count * VOCAB,
                     (
                         at(&logits),
                         at(&targets),
@@ -95,15 +91,9 @@ impl HeadOp<f32> for Cuda {
                 let dlogits = Matrix::new(at(&logits), VOCAB);
                 let dhead = gradient_address(gradients, &head)?;
                 let factors = (dlogits, stream_of::<EMBED>(&normed.rows));
-                gpu.back_to_weight(weight, count, factors, dhead)?;
                 let dnormed = gpu.scratch(count * EMBED)?;
-                gpu.back(
-                    weight,
-                    count,
-                    dlogits,
-                    Into::Replaced,
-                    stream_of::<EMBED>(&dnormed),
-                )?;
+                let to = (stream_of::<EMBED>(&dnormed), Into::Replaced);
+                gpu.back(projection, count, factors, (dhead, Into::Added), to)?;
                 let went_in = (address(&x), norm_of(&norm), at(&picked));
                 let dnorm = norm_gradient(gradients, &norm)?;
                 // Zeros before: nothing else has read the stream.
@@ -121,7 +111,7 @@ impl HeadOp<f32> for Cuda {
         rows: &[usize],
     ) -> Result<Stream<VOCAB, f32, Cuda>, CudaError> {
         let (x, gpu, count) = (x.try_contiguous()?, gpu(), rows.len());
-        let picked = gpu.upload(rows.iter().map(|&row| row as u32).collect())?;
+        let picked = gpu.upload_places(rows.iter().copied())?;
         let rows = Rows {
             gpu: &gpu,
             width: EMBED,
@@ -132,15 +122,5 @@ impl HeadOp<f32> for Cuda {
         let to = Matrix::new(address(&logits), VOCAB);
         gpu.apply(weight(head), count, stream_of::<EMBED>(&normed.rows), to)?;
         Ok(logits)
-    }
-}
-
-fn weight<const EMBED: usize, const VOCAB: usize>(
-    head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
-) -> Weight {
-    Weight {
-        start: address(head),
-        outputs: VOCAB,
-        inputs: EMBED,
     }
 }

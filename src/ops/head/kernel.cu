@@ -1,7 +1,5 @@
 // Cross-entropy of rows of logits; COLUMNS is the vocabulary. A warp a row, 8 rows a block.
 
-#define WARPS 8
-
 // Negative log-likelihood of each row's target, and the logarithm of the sum of its exponentials.
 extern "C" __global__ void cross_entropy(const float* logits, const u32* targets, float* losses,
                                          float* log_sums, u32 rows) {

@@ -1,0 +1,73 @@
+// Keys and values that rows remember while they are read bit by bit, and queries that look back at them.
+
+// Copies keys and values of tokens, `news: [tokens, 2 * width]`, to where rows remember them: entry i is token
+// `sources[i]`, and goes to `slots[i]`.
+extern "C" __global__ void remember(const float* news, u32 width, const u32* sources, const u32* slots, float* keys,
+                                    float* values, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count * width) return;
+    const u32 entry = i / width, column = i % width;
+    const float* from = news + (size_t)sources[entry] * 2 * width + column;
+    const size_t to = (size_t)slots[entry] * width + column;
+    keys[to] = from[0];
+    values[to] = from[width];
+}
+
+// Queries look at what their rows remember, each at the first `counts[query]` keys; a warp a query and head.
+// `h.query_starts` says which row is a query's, and `h.key_step` is that of a key; a row has room for
+// `h.context` keys.
+extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32 queries) {
+    __shared__ __align__(16) float own[WARPS][WHOLE];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const u32 at = blockIdx.x * WARPS + warp;
+    if (at >= queries * h.heads) return;
+    const u32 query = at / h.heads, head = at % h.heads;
+    for (u32 channel = lane; channel < WHOLE; channel += 32)
+        own[warp][channel] = channel < HEAD_DIM
+            ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
+    __syncwarp();
+    const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
+    const u32 last = counts[query] - 1, first = first_seen(last, h.window);
+    const float slope = slope_of(h, head);
+    float blended[PER_LANE], most = NEGATIVE_INFINITY, total = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) blended[i] = 0.0f;
+    for (u32 tile = first; tile <= last; tile += 32) {
+        const u32 key = tile + lane;
+        const bool seen = key <= last;
+        float score = 0.0f, weight;
+        if (seen) {
+            const float* of_key = h.keys + row + (size_t)key * h.key_step;
+            for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
+            score *= h.scale;
+        }
+        if (h.features) {
+            weight = score;
+        } else {
+            score = seen ? score + addend_of(h, slope, key, last - key) : NEGATIVE_INFINITY;
+            const float larger = fmaxf(most, warp_max(score));
+            const float before = expf(most - larger);
+            weight = seen ? expf(score - larger) : 0.0f;
+            total *= before;
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) blended[i] *= before;
+            most = larger;
+        }
+        total += warp_sum(weight);
+        const u32 count = min(32u, last + 1 - tile);
+        for (u32 j = 0; j < count; j++) {
+            const float of_key = __shfl_sync(0xffffffffu, weight, j);
+            const float* of_value = h.values + row + (size_t)(tile + j) * h.key_step;
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) {
+                const u32 channel = lane + 32 * i;
+                if (channel < HEAD_DIM) blended[i] += of_key * of_value[channel];
+            }
+        }
+    }
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 channel = lane + 32 * i;
+        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = blended[i] / total;
+    }
+}

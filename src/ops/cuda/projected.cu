@@ -1,0 +1,46 @@
+// What happens to queries, keys and values between their projection and attention; heads lie side by side.
+// HEAD_DIM is the width of a head.
+
+// Adds a bias to each row of up to three matrices side by side, rows `step` apart.
+extern "C" __global__ void add_biases(float* heads, u32 step, const float* first, u32 of_first, const float* second,
+                                      u32 of_second, const float* third, u32 of_third, u32 rows) {
+    const u32 columns = of_first + of_second + of_third;
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    const u32 column = i % columns;
+    heads[(size_t)(i / columns) * step + column] += column < of_first ? first[column]
+        : column < of_first + of_second ? second[column - of_first]
+                                        : third[column - of_first - of_second];
+}
+
+// Turns each pair of channels of the first `columns` of each row by its place times 10000^(-2 pair / HEAD_DIM)
+// (Su et al. 2021, RoFormer, §3.2.2); `sign` -1 turns back.
+extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* places, u32 rows, float sign) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x, pairs = columns / 2;
+    if (i >= rows * pairs) return;
+    const u32 row = i / pairs, pair = i % pairs;
+    const double turn = pow(10000.0, -2.0 * (pair % ((HEAD_DIM + 1) / 2)) / HEAD_DIM);
+    float sine, cosine;
+    sincosf((float)(places[row] * turn), &sine, &cosine);
+    sine *= sign;
+    float* at = heads + (size_t)row * step + 2 * pair;
+    const float x = at[0], y = at[1];
+    at[0] = x * cosine - y * sine;
+    at[1] = x * sine + y * cosine;
+}
+
+// φ(x) = elu(x) + 1 of the first `columns` of each row.
+extern "C" __global__ void features(float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    float* at = heads + (size_t)(i / columns) * step + i % columns;
+    *at = *at > 0.0f ? *at + 1.0f : expf(*at);
+}
+
+// The gradient of φ's input from that of φ; φ' is 1 where φ > 1, and φ elsewhere.
+extern "C" __global__ void features_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= rows * columns) return;
+    const size_t at = (size_t)(i / columns) * step + i % columns;
+    gradients[at] *= heads[at] > 1.0f ? 1.0f : heads[at];
+}

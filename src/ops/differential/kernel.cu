@@ -1,0 +1,137 @@
+// Differences of what two maps of weights find. HEAD_DIM is the width of a head; a row is a head of a token.
+
+#define HALF (HEAD_DIM / 2)
+#define PER_LANE ((HEAD_DIM + 31) / 32)
+// Attention divides by √HEAD_DIM, and a half has so many channels fewer.
+#define ROOT_OF_TWO 1.41421356f
+
+// Queries for either map, `[tokens, width]` each: the channels of its half, and zeros for the other.
+extern "C" __global__ void halve(const float* queries, u32 step, u32 width, float* first, float* second, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float query = queries[(size_t)(i / width) * step + i % width] * ROOT_OF_TWO;
+    const bool of_first = i % HEAD_DIM < HALF;
+    first[i] = of_first ? query : 0.0f;
+    second[i] = of_first ? 0.0f : query;
+}
+
+// Backward: the gradients that the second map gives are joined with those of the first, which lie there already:
+// `heads: [tokens, 3 * width]`, of queries, keys and values.
+extern "C" __global__ void join(float* heads, u32 width, const float* queries, const float* keys_and_values, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const u32 row = i / (3 * width), column = i % (3 * width);
+    if (column < width) {
+        const bool of_first = column % HEAD_DIM < HALF;
+        heads[i] = ROOT_OF_TWO * (of_first ? heads[i] : queries[(size_t)row * width + column]);
+    } else {
+        heads[i] += keys_and_values[(size_t)row * 2 * width + column - width];
+    }
+}
+
+// exp(λ_q1·λ_k1) and exp(λ_q2·λ_k2) of `lambda: [2, HEAD_DIM]`, the same for every lane.
+__device__ float2 powers_of(const float* lambda, u32 lane) {
+    float first = 0.0f, second = 0.0f;
+    for (u32 channel = lane; channel < HEAD_DIM; channel += 32) {
+        const float product = lambda[channel] * lambda[HEAD_DIM + channel];
+        if (channel < HALF) first += product;
+        else second += product;
+    }
+    return make_float2(expf(warp_sum(first)), expf(warp_sum(second)));
+}
+
+// out = (1 - start) gain · o / √(mean(o²) + epsilon), o = first - λ second; a warp a row.
+extern "C" __global__ void difference(const float* first, const float* second, const float* lambda, const float* gain,
+                                      float* out, float start, float epsilon, u32 rows) {
+    const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (row >= rows) return;
+    const float2 powers = powers_of(lambda, lane);
+    const float factor = powers.x - powers.y + start;
+    float blended[PER_LANE], squares = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 channel = lane + 32 * i;
+        const size_t at = (size_t)row * HEAD_DIM + channel;
+        blended[i] = channel < HEAD_DIM ? first[at] - factor * second[at] : 0.0f;
+        squares += blended[i] * blended[i];
+    }
+    const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon) * (1.0f - start);
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) {
+        const u32 channel = lane + 32 * i;
+        if (channel < HEAD_DIM) out[(size_t)row * HEAD_DIM + channel] = blended[i] * scale * gain[channel];
+    }
+}
+
+// Backward of `difference`: writes the gradients of what both maps found, and each block's share of those of the
+// gain and of λ, `shares: [blocks, HEAD_DIM + 1]`.
+extern "C" __global__ void difference_backward(const float* first, const float* second, const float* lambda,
+                                               const float* gain, const float* dout, float* dfirst, float* dsecond,
+                                               float* shares, float start, float epsilon, u32 rows) {
+    __shared__ float sums[HEAD_DIM + 1];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    const float2 powers = powers_of(lambda, lane);
+    const float factor = powers.x - powers.y + start;
+    float of_gain[PER_LANE], of_factor = 0.0f;
+#pragma unroll
+    for (int i = 0; i < PER_LANE; i++) of_gain[i] = 0.0f;
+    for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
+        float blended[PER_LANE], upstream[PER_LANE], squares = 0.0f, along = 0.0f;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            const size_t at = (size_t)row * HEAD_DIM + channel;
+            const bool there = channel < HEAD_DIM;
+            blended[i] = there ? first[at] - factor * second[at] : 0.0f;
+            upstream[i] = there ? dout[at] * (1.0f - start) : 0.0f;
+            squares += blended[i] * blended[i];
+            along += upstream[i] * (there ? gain[channel] : 0.0f) * blended[i];
+        }
+        const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon);
+        along = warp_sum(along) / HEAD_DIM * scale * scale;
+#pragma unroll
+        for (int i = 0; i < PER_LANE; i++) {
+            const u32 channel = lane + 32 * i;
+            if (channel >= HEAD_DIM) continue;
+            const size_t at = (size_t)row * HEAD_DIM + channel;
+            const float gradient = scale * (upstream[i] * gain[channel] - blended[i] * along);
+            of_gain[i] += upstream[i] * blended[i] * scale;
+            of_factor -= gradient * second[at];
+            dfirst[at] = gradient;
+            dsecond[at] = -factor * gradient;
+        }
+    }
+    of_factor = warp_sum(of_factor);
+    for (u32 turn = 0; turn < WARPS; turn++) {
+        if (turn == warp) {
+#pragma unroll
+            for (int i = 0; i < PER_LANE; i++) {
+                const u32 channel = lane + 32 * i;
+                if (channel < HEAD_DIM) sums[channel] = (turn ? sums[channel] : 0.0f) + of_gain[i];
+            }
+            if (lane == 0) sums[HEAD_DIM] = (turn ? sums[HEAD_DIM] : 0.0f) + of_factor;
+        }
+        __syncthreads();
+    }
+    for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x)
+        shares[(size_t)blockIdx.x * (HEAD_DIM + 1) + column] = sums[column];
+}
+
+// Adds the shares, in their order, to the gradients of the gain and of what λ is made of; by one block.
+extern "C" __global__ void add_to_learned(const float* shares, u32 parts, const float* lambda, float* dgain,
+                                          float* dlambda) {
+    __shared__ float of_factor;
+    for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x) {
+        float sum = 0.0f;
+        for (u32 part = 0; part < parts; part++) sum += shares[(size_t)part * (HEAD_DIM + 1) + column];
+        if (column < HEAD_DIM) dgain[column] += sum;
+        else of_factor = sum;
+    }
+    __syncthreads();
+    const float2 powers = powers_of(lambda, threadIdx.x % 32);
+    for (u32 channel = threadIdx.x; channel < HEAD_DIM; channel += blockDim.x) {
+        const float of_product = of_factor * (channel < HALF ? powers.x : -powers.y);
+        dlambda[channel] += of_product * lambda[HEAD_DIM + channel];
+        dlambda[HEAD_DIM + channel] += of_product * lambda[channel];
+    }
+}
