@@ -2,15 +2,16 @@
 # Runs attnlab and PyTorch in turn on the assignment's pretraining step, on this machine, and prints
 # how they compare. The quieter the machine, the more the numbers say. Never part of CI.
 #
-#     scripts/bench_vs_pytorch.sh [--yes] [--rounds N] [--steps N] [--threads N] [--device cuda] [--precision tf32] [--program PROGRAM] DATA
+#     scripts/bench_vs_pytorch.sh [--yes] [--rounds N] [--steps N] [--threads N] [--device cuda] [--precision PRECISION] [--program PROGRAM] DATA
 #
 # DATA is the folder that holds wiki.txt and the questions. PyTorch comes from PyPI into a virtual
 # environment in target/, once; PyPI's build for Linux brings its CUDA packages with it, 5.4 GB in all,
 # and does not import without them. --yes installs it without a question. PyTorch is measured with glibc as it is and with
 # glibc told to keep freed memory, and the faster counts.
 #
-# --device cuda measures both on the GPU, in f32 or --precision tf32; python3 serves if it has PyTorch. --program is
-# attnlab itself, such as target/cuda-dist/run; without it cargo builds it (with --features cuda for a GPU).
+# --device cuda measures both on the GPU, in f32 or --precision tf32, or in tf32x3 beside PyTorch's f32, which is as
+# exact; python3 serves if it has PyTorch. --program is attnlab itself, such as target/cuda-dist/run; without it cargo
+# builds it (with --features cuda for a GPU).
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -27,7 +28,7 @@ while [ $# -gt 0 ]; do
         [ -n "${2:-}" ] || usage
         case $1:$2 in
         --device:cpu | --device:cuda) device=$2 ;;
-        --precision:f32 | --precision:tf32) precision=$2 ;;
+        --precision:f32 | --precision:tf32 | --precision:tf32x3) precision=$2 ;;
         --program:*) program=$2 ;;
         *) usage ;;
         esac
@@ -81,8 +82,10 @@ trap 'rm -rf "$results"' EXIT
 # A large block that is freed goes back to the system and is fetched anew, page by page, in each
 # step, unless glibc is told to keep it.
 raised=(MALLOC_MMAP_THRESHOLD_=4294967296 MALLOC_TRIM_THRESHOLD_=17179869184 MALLOC_TOP_PAD_=268435456)
+peer_precision=$precision
+[ "$precision" != tf32x3 ] || peer_precision=f32
 peer() {
-    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --device "$device" --precision "$precision" \
+    env "${allocator[@]}" "$python" scripts/peer_pytorch.py "$data" --device "$device" --precision "$peer_precision" \
         --steps "$steps" "${threads[@]}" --json "$@"
 }
 

@@ -85,7 +85,7 @@ pub struct PlacementArgs {
     #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "cuda", "auto"])]
     device: Option<String>,
     /// How CUDA takes the inputs of matrix products; the same as --set precision=…
-    #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32"])]
+    #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32", "tf32x3"])]
     precision: Option<String>,
 }
 

@@ -47,7 +47,7 @@ pub struct Settings {
     /// `"cpu"` (default), `"cuda"`, or `"auto"`: CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
-    /// How CUDA takes the inputs of matrix products: `"f32"` (default) or `"tf32"`.
+    /// How CUDA takes the inputs of matrix products: `"f32"` (default), `"tf32"` or `"tf32x3"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
     pub precision: Precision,
 }
@@ -275,6 +275,8 @@ pub enum Precision {
     F32,
     /// Rounded to TensorFloat-32: 11 bits of 24.
     Tf32,
+    /// As sums of two of these: 22 bits, in three products.
+    Tf32x3,
 }
 
 impl Precision {
@@ -283,6 +285,7 @@ impl Precision {
         match self {
             Self::F32 => "f32",
             Self::Tf32 => "tf32",
+            Self::Tf32x3 => "tf32x3",
         }
     }
 

@@ -215,6 +215,7 @@ fn cuda_device(precision: Precision) -> Result<dfdx::tensor::Cuda> {
     let precision = match precision {
         Precision::F32 => cuda::Precision::F32,
         Precision::Tf32 => cuda::Precision::Tf32,
+        Precision::Tf32x3 => cuda::Precision::Tf32x3,
     };
     cuda::device(precision).map_err(|cause| {
         Error::run(format!("no CUDA device answers: {cause}")).help("set `device = \"cpu\"`")

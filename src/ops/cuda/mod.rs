@@ -42,6 +42,8 @@ pub enum Precision {
     F32,
     /// TensorFloat-32: 11 bits, on tensor cores.
     Tf32,
+    /// As sums of two of these: 22 bits, on tensor cores.
+    Tf32x3,
 }
 
 /// Where something starts in the device's memory.
