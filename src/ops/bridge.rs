@@ -123,35 +123,38 @@ pub(super) mod cuda {
     /// Where the elements of a tensor start in the device's memory. They are in row-major order, without
     /// gaps, if it is a parameter or has been made contiguous: ops do so with every stream.
     ///
-    /// No public method of dfdx 0.13 hands it out. Its debug text does, as the first number after
-    /// `cu_device_ptr: `; the formatter is stopped as soon as that is complete.
+    /// No public method of dfdx 0.13 hands it out. Its debug text does, as the value of a field `cu_device_ptr`; the
+    /// formatter, which writes a piece at a time, is stopped as soon as it has come to that.
     ///
     /// # Panics
     /// Another version of dfdx writes something else.
     pub(in crate::ops) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> u64 {
-        let mut found = AddressIn {
-            text: String::with_capacity(128),
-            address: None,
-        };
+        let mut search = Search::Field;
         // It ends with the error that stops it.
-        let _ = write!(found, "{tensor:?}");
-        found.address.expect("dfdx 0.13.0 writes where a tensor is")
+        let _ = write!(search, "{tensor:?}");
+        match search {
+            Search::Found(address) => address,
+            _ => panic!("dfdx 0.13.0 writes where a tensor is"),
+        }
     }
 
-    /// Reads a text that comes in pieces up to the number that it looks for.
-    struct AddressIn {
-        text: String,
-        address: Option<u64>,
+    /// What to look for next in a debug text.
+    enum Search {
+        Field,
+        Colon,
+        Value,
+        Found(u64),
     }
 
-    impl Write for AddressIn {
+    impl Write for Search {
         fn write_str(&mut self, piece: &str) -> std::fmt::Result {
-            self.text.push_str(piece);
-            let after = self.text.split_once("cu_device_ptr: ");
-            if let Some((number, _)) = after.and_then(|(_, rest)| rest.split_once(',')) {
-                self.address = number.parse().ok();
-                return Err(std::fmt::Error);
-            }
+            *self = match self {
+                Self::Field if piece == "cu_device_ptr" => Self::Colon,
+                Self::Field => return Ok(()),
+                Self::Colon => Self::Value,
+                Self::Value => Self::Found(piece.parse().map_err(|_| std::fmt::Error)?),
+                Self::Found(_) => return Err(std::fmt::Error),
+            };
             Ok(())
         }
     }
