@@ -250,11 +250,12 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
     }
 }
 
-// Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if that
-// is somewhere; a block has one head of these, and goes through the heads of queries that share it.
-extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, const float* statistics,
-                                                const float* along, float* dkeys, float* dvalues,
-                                                u32 gradient_step, float* daddends) {
+// Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if anything
+// is; a block has one head of these, and goes through the heads of queries that share it.
+// Four blocks a multiprocessor: 64 registers a thread.
+extern "C" __global__ void __launch_bounds__(WARPS * 32, 4)
+attend_backward_keys(Heads h, const float* dout, const float* statistics, const float* along, float* dkeys,
+                     float* dvalues, u32 gradient_step, float* daddends) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -264,13 +265,13 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
     load(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
     load(values, h.values + origin, h.key_step, start, p.keys, TILE);
-    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE], of_addend[ROWS];
+    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE];
 #pragma unroll
-    for (int r = 0; r < ROWS; r++) {
-        of_addend[r] = 0.0f;
+    for (int r = 0; r < ROWS; r++)
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) of_keys[r][i] = of_values[r][i] = 0.0f;
-    }
+    // Of the row whose number is the lane's.
+    float of_addend = 0.0f;
 
     // Where every query has a key of its own, a window ends what looks at these keys.
     const bool bounded = p.queries <= p.keys && h.window < p.queries;
@@ -304,9 +305,10 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
                 }
                 weights[warp][r][lane] = weight;
                 gradients[warp][r][lane] = gradient;
-                of_addend[r] += gradient;
             }
             __syncwarp();
+            if (OF_PLACES && lane < ROWS)
+                for (int j = 0; j < 32; j++) of_addend += gradients[warp][lane][j];
             blend(of_values, weights[warp], douts, lane);
             blend(of_keys, gradients[warp], queries, lane);
             __syncwarp();
@@ -316,10 +318,7 @@ extern "C" __global__ void attend_backward_keys(Heads h, const float* dout, cons
     for (int r = 0; r < ROWS; r++) {
         const u32 key = start + warp * ROWS + r;
         if (key >= p.keys) continue;
-        if (daddends) {
-            const float sum = warp_sum(of_addend[r]) / h.scale;
-            if (lane == 0) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = sum;
-        }
+        if (OF_PLACES && lane == r) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = of_addend / h.scale;
 #pragma unroll
         for (int i = 0; i < PER_LANE; i++) {
             const u32 channel = lane + 32 * i;

@@ -33,7 +33,12 @@ __device__ __forceinline__ float slope_of(const Heads& h, u32 head) {
     return h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
 }
 
+// Whether something is added to scores by place. Where it is known when a kernel is compiled, that has more registers.
+#ifndef OF_PLACES
+#define OF_PLACES (h.of_places != 0)
+#endif
+
 // What is added to the product of query and key.
 __device__ __forceinline__ float addend_of(const Heads& h, float slope, u32 key, u32 distance) {
-    return (h.of_places ? h.of_places[key] : 0.0f) - slope * (float)distance;
+    return (OF_PLACES ? h.of_places[key] : 0.0f) - slope * (float)distance;
 }

@@ -8,16 +8,37 @@ use dfdx::tensor::CudaError;
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, at};
+use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
 use crate::ops::attention::{AttentionDropout, Places, Scoring, Weights};
 use crate::ops::dropout::Dropout;
 
-static HEADS: Source = Source {
-    name: "heads",
-    text: concat!(include_str!("heads.cuh"), include_str!("heads.cu")),
-    constant: "HEAD_DIM",
-    kernels: &["attend", "attend_backward_queries", "attend_backward_keys"],
-};
+static HEADS: Source = source(
+    "heads",
+    concat!(
+        "#define OF_PLACES 0\n",
+        include_str!("heads.cuh"),
+        include_str!("heads.cu")
+    ),
+);
+
+/// The same where something is added to scores by place.
+static HEADS_OF_PLACES: Source = source(
+    "heads_of_places",
+    concat!(
+        "#define OF_PLACES 1\n",
+        include_str!("heads.cuh"),
+        include_str!("heads.cu")
+    ),
+);
+
+const fn source(name: &'static str, text: &'static str) -> Source {
+    Source {
+        name,
+        text,
+        constant: "HEAD_DIM",
+        kernels: &["attend", "attend_backward_queries", "attend_backward_keys"],
+    }
+}
 
 /// The widest head whose tiles fit a block's shared memory; wider ones run the reference.
 pub(in crate::ops) const WIDEST: usize = 128;
@@ -179,7 +200,10 @@ impl Layout {
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {
-        HEADS.kernel(self.head_dim, name)
+        match self.of_places {
+            NOWHERE => HEADS.kernel(self.head_dim, name),
+            _ => HEADS_OF_PLACES.kernel(self.head_dim, name),
+        }
     }
 }
 

@@ -96,15 +96,32 @@ fn attention_maps_make_nothing_stale_but_the_evaluation() {
 }
 
 #[test]
+fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
+    use crate::config::schema::Precision;
+    let on_gpu = |s: &mut Settings| s.device = DeviceKind::Cuda;
+    let all = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
+    assert_eq!(changed(on_gpu), all);
+    let precisions = [Precision::F32, Precision::Tf32, Precision::Tf32x3];
+    let keys = precisions.map(|precision| {
+        let mut stages = stages(|s| {
+            on_gpu(s);
+            s.precision = precision;
+        });
+        all.map(|kind| stages.remove(&kind).expect("a stage").key)
+    });
+    for kind in 0..all.len() {
+        let [a, b, c] = keys.each_ref().map(|keys| &keys[kind]);
+        assert!(a != b && b != c && a != c, "{keys:?}");
+    }
+}
+
+#[test]
 fn what_no_stage_reads_makes_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);
     // Spelled out, or left to the default.
     assert_eq!(changed(|s| s.data.places = Some(10)), []);
-    assert_eq!(
-        changed(|s| s.device = crate::config::schema::DeviceKind::Auto),
-        []
-    );
+    assert_eq!(changed(|s| s.device = DeviceKind::Auto), []);
     // Nothing is rounded on the processor.
     let rounded = |s: &mut Settings| s.precision = crate::config::schema::Precision::Tf32;
     assert_eq!(changed(rounded), []);
