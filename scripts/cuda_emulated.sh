@@ -3,8 +3,8 @@
 #
 #     scripts/cuda_emulated.sh [COMMAND]
 #
-# COMMAND is `cargo test --locked --features cuda --lib cuda`, which are the tests of the kernels and of the models
-# that use them, or for instance `cargo run --release --features cuda -- run experiments/quickstart.toml --device cuda`.
+# Without COMMAND these are the tests of the kernels and of the models that use them. It may be for instance
+# `cargo run --release --features cuda -- bench experiments/quickstart.toml --device cuda`.
 # It says whether results are right, and nothing about speed. With EMULATED_GPU=idle nothing is computed: a profile
 # then shows what the host does. With EMULATED_GPU=backwards the threads of a block take turns the other way round.
 set -euo pipefail
@@ -42,5 +42,6 @@ fi
 
 export CUDA_PATH=$emulator PATH=$emulator/bin:$PATH EMULATED_GPU_CACHE=$emulator/kernels
 export LD_LIBRARY_PATH=$emulator/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-[ $# -gt 0 ] || set -- cargo test --locked --features cuda --lib cuda
+# What is emulated takes longest: attnlab itself is sooner compiled if it is not optimised.
+[ $# -gt 0 ] || set -- cargo test --locked --features cuda --config 'profile.dev.package.attnlab.opt-level=0' --lib cuda
 exec "$@"
