@@ -186,6 +186,9 @@ impl<const EMBED: usize, const KV: usize> HeadMemory<EMBED, KV> {
             slots.extend(first..first + tokens.len());
             sources.extend(tokens);
         }
+        if sources.is_empty() {
+            return Ok(());
+        }
         let size = self.lengths.len() * self.capacity * KV;
         if self.kept.is_none() {
             self.kept = Some([gpu.scratch(size)?, gpu.scratch(size)?]);
