@@ -9,8 +9,8 @@
 # and does not import without them. --yes installs it without a question. PyTorch is measured with glibc as it is and with
 # glibc told to keep freed memory, and the faster counts.
 #
-# --device cuda measures both on the GPU, in f32 or --precision tf32, or in tf32x3 beside PyTorch's f32, which is as
-# exact; python3 serves if it has PyTorch. --program is attnlab itself, such as target/cuda-dist/run; without it cargo
+# --device cuda measures both on the GPU, in f32 or --precision tf32, or in tf32x3 beside PyTorch's f32; python3
+# serves if it has PyTorch. --program is attnlab itself, such as target/cuda-dist/run; without it cargo
 # builds it (with --features cuda for a GPU).
 set -euo pipefail
 cd "$(dirname "$0")/.."

@@ -10,7 +10,7 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
-for tool in cargo g++; do
+for tool in cargo cc g++; do
     command -v "$tool" >/dev/null || { echo "error: $tool is needed, and not on the PATH" >&2 && exit 1; }
 done
 
@@ -27,11 +27,14 @@ chmod +x "$emulator"/bin/*
 manifest=$(cargo metadata --locked --format-version 1 --features cuda --filter-platform x86_64-unknown-linux-gnu |
     sed -E 's/.*"manifest_path":"([^"]*cudarc-[^"]*)\/Cargo.toml".*/\1/')
 cat "$manifest"/src/{driver,cublas,nvrtc}/sys.rs | grep -oE 'pub fn (cu|nvrtc)[A-Za-z0-9_]+' | sort -u |
-    awk '{ print "__attribute__((weak)) int " $3 "(void) { return 801; }" }' >"$emulator/others.c"
+    awk '{ print "__attribute__((weak)) int " $3 "(void) { return 801; }" }' >"$emulator/others.new"
+cmp -s "$emulator/others.new" "$emulator/others.c" || mv "$emulator/others.new" "$emulator/others.c"
 library=$emulator/lib64/libcuda.so.1
-if [ tests/emulator/gpu.cpp -nt "$library" ] || [ tests/emulator/kernel.h -nt "$library" ]; then
+if [ "$(find scripts/cuda_emulated.sh tests/emulator "$emulator/others.c" -newer "$library" 2>&1)" ]; then
+    rm -rf "$emulator"/kernels/*
     cc -c -fPIC -w -o "$emulator/others.o" "$emulator/others.c"
-    g++ -std=c++17 -O2 -Wall -fPIC -shared -Wl,-soname,libcuda.so.1 -o "$library.new" \
+    # Where g++ fortifies by itself, it takes a jump to another stack for an error.
+    g++ -std=c++17 -O2 -Wall -U_FORTIFY_SOURCE -fPIC -shared -Wl,-soname,libcuda.so.1 -o "$library.new" \
         "$PWD/tests/emulator/gpu.cpp" "$emulator/others.o" -ldl
     mv "$library.new" "$library"
     ln -sf libcuda.so.1 "$emulator/lib64/libcuda.so"
@@ -40,6 +43,8 @@ if [ tests/emulator/gpu.cpp -nt "$library" ] || [ tests/emulator/kernel.h -nt "$
     done
 fi
 
+# A capability that no GPU has: dfdx is built anew between this and a real toolkit.
+export CUDA_COMPUTE_CAP=900
 export CUDA_PATH=$emulator PATH=$emulator/bin:$PATH EMULATED_GPU_CACHE=$emulator/kernels
 export LD_LIBRARY_PATH=$emulator/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
 # What is emulated takes longest: attnlab itself is sooner compiled if it is not optimised.

@@ -1,6 +1,6 @@
 // A GPU for machines without one: the functions of libcuda, NVRTC and cuBLAS that attnlab calls, on the
-// processor. Kernels are compiled by g++. It is thousands of times slower than a GPU, and stricter: memory
-// starts as NaN, a write behind the end of a buffer and a barrier that not all threads reach end the program.
+// processor. Kernels are compiled by g++. It is thousands of times slower than a GPU, and stricter: what is allocated
+// starts as NaN, and a write behind its end ends the program, as do lanes of a warp that wait at different barriers.
 //
 // EMULATED_GPU says what is otherwise: `idle` runs no kernel and no product, which leaves the host's own work to
 // be measured; `backwards` has the threads between two barriers take their turns in reverse.
@@ -130,7 +130,8 @@ void run_block(size_t count) {
 
 void launch(Kernel kernel, dim3 grid, dim3 size, void **arguments) {
     const size_t count = (size_t)size.x * size.y * size.z;
-    if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0) fail("a launch of no or too many threads");
+    if (count == 0 || count > 1024 || grid.x == 0 || grid.y == 0 || grid.z == 0 || grid.y > 65535 || grid.z > 65535)
+        fail("a launch of no or too many threads");
     block.kernel = kernel;
     block.arguments = arguments;
     while (block.threads.size() < count) block.threads.emplace_back(new Coroutine);

@@ -9,9 +9,10 @@ use dfdx::tensor_ops::ReshapeTo;
 use super::rereading::Rereading;
 use super::{BoxedCrossReader, CrossAttentionOp, CrossReader, NewPairs, Normed, reference};
 use crate::ops::Stream;
+use crate::ops::attention::cuda::layout;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
-use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
+use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
 use crate::ops::cuda::products::{Into, Matrix};
 use crate::ops::cuda::reading::{HeadMemory, Recall, Seen, added};
 use crate::ops::cuda::rows::{self, Rows};
@@ -54,7 +55,7 @@ impl CrossAttentionOp<f32> for Cuda {
             norm: norm.clone(),
             weights: weights.clone(),
             attention: Attention {
-                layout: layout::<HEADS, HEAD_DIM>(),
+                layout: layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
                 dropout,
                 queries: gpu.documents(starts[0])?,
                 keys: gpu.documents(starts[1])?,
@@ -90,18 +91,11 @@ impl CrossAttentionOp<f32> for Cuda {
             which: norm.0,
             norm: norm.1,
             weights,
-            memory: HeadMemory::new(layout::<HEADS, HEAD_DIM>(), (rows, context)),
+            memory: HeadMemory::new(
+                layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                (rows, context),
+            ),
         })
-    }
-}
-
-fn layout<const HEADS: usize, const HEAD_DIM: usize>() -> Layout {
-    Layout {
-        head_dim: HEAD_DIM,
-        heads: HEADS,
-        key_heads: HEADS,
-        scoring: Scoring::SOFTMAX,
-        of_places: NOWHERE,
     }
 }
 

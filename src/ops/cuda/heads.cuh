@@ -33,7 +33,7 @@ __device__ __forceinline__ float slope_of(const Heads& h, u32 head) {
     return h.distance ? exp2f(-8.0f * (head + 1) / h.heads) : 0.0f;
 }
 
-// Whether something is added to scores by place. Where it is known when a kernel is compiled, that has more registers.
+// Whether something is added to scores by place. A constant here saves a kernel registers.
 #ifndef OF_PLACES
 #define OF_PLACES (h.of_places != 0)
 #endif

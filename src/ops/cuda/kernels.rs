@@ -129,8 +129,9 @@ impl Gpu {
             arch: Some(self.architecture),
             ..Default::default()
         };
-        let ptx = compile_ptx_with_opts(text, options)
-            .unwrap_or_else(|cause| panic!("{}.cu compiles: {cause:?}", source.name));
+        let ptx = compile_ptx_with_opts(text, options).unwrap_or_else(|cause| {
+            panic!("the kernels `{}` do not compile: {cause:?}", source.name)
+        });
         let module = format!("{}_{value}", source.name);
         self.device.load_ptx(ptx, &module, source.kernels)?;
         let kernels = source.kernels.iter();

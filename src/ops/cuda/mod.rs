@@ -171,7 +171,7 @@ impl Gpu {
     /// # Errors
     /// Memory.
     pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
-        // An eighth more at most: batches of nearly as many tokens use the same memory.
+        // Hardly more than is asked for: batches of nearly as many tokens use the same memory.
         let unit = (count.next_power_of_two() / 8).max(64);
         let length = count.max(1).next_multiple_of(unit);
         let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);

@@ -6,15 +6,15 @@ __device__ __forceinline__ float rounded(float x) {
 }
 
 // Writes each number of a matrix PARTS times, `of_part` apart: what is left of it below 11 bits as part `low`,
-// and rounded to these as the others.
+// and rounded to these as the others. Of what is not finite nothing is left.
 extern "C" __global__ void cut(const float* from, u32 from_step, u32 columns, float* to, u32 step, u32 of_part, u32 low,
                                u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 row = i / columns, column = i % columns;
     const float x = from[(size_t)row * from_step + column];
-    const float high = rounded(x);
+    const float high = rounded(x), rest = isfinite(x) ? rounded(x - high) : 0.0f;
     to += (size_t)row * step + column;
     for (u32 part = 0; part < PARTS; part++)
-        to[(size_t)part * of_part] = part == low ? rounded(x - high) : high;
+        to[(size_t)part * of_part] = part == low ? rest : high;
 }

@@ -51,7 +51,7 @@ impl Layout {
         )
     }
 
-    /// What [`Scoring`] does with queries and keys before they meet: the first `columns` of each row, whose
+    /// What [`Scoring`](crate::ops::attention::Scoring) does with queries and keys before they meet: the first `columns` of each row, whose
     /// token stands at `places[row]`.
     ///
     /// # Errors

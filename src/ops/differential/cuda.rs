@@ -82,6 +82,7 @@ impl DifferentialOp<f32> for Cuda {
         weights: &'a Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedReader<'a, EMBED, f32, Cuda> {
+        const { assert_halves(EMBED, HEADS, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
             return Box::new(Rereading::new(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
