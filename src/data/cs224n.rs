@@ -77,20 +77,20 @@ pub fn open(directory: Option<&Path>) -> Result<Corpus> {
 /// Each of them may be the folder itself or the one that holds `cs224n/`.
 ///
 /// # Errors
-/// No directory was given and the user has no home directory.
+/// No directory was given and the user has no home directory, or neither folder is there.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
     let root = data_directory(
         directory,
         std::env::var_os(DIRECTORY_VARIABLE),
         cache_directory(),
     );
-    Ok(folder_in(&root?))
+    folder_in(&root?)
 }
 
 /// The data directory into which files are fetched, by the same rule as [`locate`].
 ///
 /// # Errors
-/// As [`locate`].
+/// No directory was given and the user has no home directory.
 pub fn destination(directory: Option<&Path>) -> Result<PathBuf> {
     data_directory(
         directory,
@@ -120,15 +120,21 @@ fn data_directory(
         .ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
 }
 
-/// `directory` itself where it holds one of the files, else its folder `cs224n`.
-pub(super) fn folder_in(directory: &Path) -> PathBuf {
+/// The folder `cs224n` of `directory`, else `directory` itself where it holds one of the files.
+///
+/// # Errors
+/// Neither is there.
+pub(super) fn folder_in(directory: &Path) -> Result<PathBuf> {
     let inner = directory.join(FOLDER);
-    let here = FILES.iter().any(|file| directory.join(file.name).is_file());
-    if here && !inner.is_dir() {
-        directory.to_owned()
-    } else {
-        inner
+    if inner.is_dir() {
+        return Ok(inner);
     }
+    if FILES.iter().any(|file| directory.join(file.name).is_file()) {
+        return Ok(directory.to_owned());
+    }
+    let (name, directory) = (TEXT.name, directory.display());
+    let message = format!("no corpus in {directory}: it has neither {name} nor {FOLDER}/{name}");
+    Err(Error::data(message).help(HELP))
 }
 
 /// Reads and verifies one file of a folder.
@@ -198,22 +204,24 @@ mod tests {
     #[test]
     fn a_directory_without_files_names_what_is_missing() {
         let directory = tempfile::tempdir().expect("a folder");
-        assert_eq!(
-            message(directory.path()),
-            "error: DIR/cs224n/wiki.txt is missing"
-        );
+        let none = "error: no corpus in DIR: it has neither wiki.txt nor cs224n/wiki.txt";
+        assert_eq!(message(directory.path()), none);
         let gone = directory.path().join("gone");
-        assert_eq!(message(&gone), "error: DIR/cs224n/wiki.txt is missing");
+        assert_eq!(message(&gone), none);
         assert!(!gone.exists());
+        fs::create_dir(directory.path().join(FOLDER)).expect("made");
+        let incomplete = "error: DIR/cs224n/wiki.txt is missing";
+        assert_eq!(message(directory.path()), incomplete);
     }
 
     #[test]
     fn the_folder_or_the_one_around_it_may_be_given() {
         let directory = wrong_files();
-        assert_eq!(folder_in(directory.path()), directory.path());
+        let found = || folder_in(directory.path()).expect("there");
+        assert_eq!(found(), directory.path());
         let inner = directory.path().join(FOLDER);
         fs::create_dir(&inner).expect("made");
-        assert_eq!(folder_in(directory.path()), inner);
+        assert_eq!(found(), inner);
     }
 
     #[test]

@@ -146,7 +146,10 @@ impl Source {
                 )))
             }
             None if Path::new(from).is_dir() => {
-                Ok(Self::Directory(cs224n::folder_in(Path::new(from))))
+                let found = cs224n::folder_in(Path::new(from));
+                let help =
+                    "--from takes the folder that holds the files, or the one around cs224n/";
+                found.map(Self::Directory).map_err(|e| e.help(help))
             }
             None => {
                 let error = Error::data(format!("cannot fetch from {from}: no such directory"));

@@ -89,6 +89,10 @@ fn fetch_from_nowhere_says_what_is_missing() {
         message,
         "error: cannot fetch from TMP/gone: no such directory"
     );
+    lab.write("empty/notes.txt", "text");
+    let message = lab.filtered(&fetch(&lab.text("empty")).failed(5));
+    let none = "error: no corpus in TMP/empty: it has neither wiki.txt nor cs224n/wiki.txt";
+    assert_eq!(message, none);
     lab.write("half/wiki.txt", "text");
     let message = fetch(&lab.text("half")).failed(5);
     assert!(
@@ -123,10 +127,16 @@ fn a_missing_corpus_names_the_file_and_the_way_out() {
             said.err
         );
         let message = lab.filtered(&said.failed(5));
-        assert_eq!(message, "error: TMP/data/cs224n/wiki.txt is missing");
+        assert_eq!(
+            message,
+            "error: no corpus in TMP/data: it has neither wiki.txt nor cs224n/wiki.txt"
+        );
     }
     let variables = [("ATTNLAB_DATA", data.as_str())];
     let said = lab.attnlab_with(&["run", london, "--results", &results], &variables);
     let message = lab.filtered(&said.failed(5));
-    assert_eq!(message, "error: TMP/data/cs224n/wiki.txt is missing");
+    assert_eq!(
+        message,
+        "error: no corpus in TMP/data: it has neither wiki.txt nor cs224n/wiki.txt"
+    );
 }
