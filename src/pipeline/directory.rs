@@ -241,7 +241,7 @@ impl RunDirectory {
 pub fn of_experiment(folder: &Path) -> Vec<RunDirectory> {
     let points = files::entries(folder).into_iter();
     let seeds = points.flat_map(|point| files::entries(&point));
-    let runs = seeds.filter(|path| path.join("resolved.toml").is_file());
+    let runs = seeds.filter(|path| is_run(path));
     runs.map(|path| RunDirectory { path }).collect()
 }
 
@@ -256,9 +256,17 @@ pub fn all_below(path: &Path) -> Vec<RunDirectory> {
         .collect()
 }
 
-/// Folders with a `resolved.toml`, depth first.
+/// Whether a run lies here. Results that are kept without the run that made them, as the reference results are, have
+/// settings and no status.
+fn is_run(folder: &Path) -> bool {
+    ["resolved.toml", "status.json"]
+        .iter()
+        .all(|file| folder.join(file).is_file())
+}
+
+/// Folders of runs, depth first.
 fn collect(path: &Path, found: &mut Vec<PathBuf>) {
-    if path.join("resolved.toml").is_file() {
+    if is_run(path) {
         found.push(path.to_owned());
     } else if let Ok(entries) = std::fs::read_dir(path) {
         // Links are not followed: they may lead in circles.

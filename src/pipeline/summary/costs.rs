@@ -68,7 +68,9 @@ mod tests {
         for (seed, times) in [(1, [9.0, 1.0]), (2, [3.0, 5.0])] {
             let run = folder.path().join(format!("seed-{seed}"));
             std::fs::create_dir_all(run.join("checkpoints")).expect("made");
-            std::fs::write(run.join("resolved.toml"), "").expect("written");
+            for file in ["resolved.toml", "status.json"] {
+                std::fs::write(run.join(file), "").expect("written");
+            }
             let file = run.join("checkpoints/finetune.safetensors");
             weights::write(&file, &both, &BTreeMap::new()).expect("written");
             let row = |stage: &str, step_ms| TimingRow {

@@ -256,6 +256,16 @@ fn clean_frees_what_no_run_refers_to_and_asks_first() {
 }
 
 #[test]
+fn results_that_are_kept_without_their_run_are_no_run() {
+    let lab = Lab::new();
+    lab.write("r/reference/vanilla/resolved.toml", "seeds = [1]");
+    lab.write("r/reference/vanilla/summary.csv", "point,label\n");
+    let results = lab.text("r");
+    let said = lab.attnlab(&["list", "runs", "--results", &results]).done();
+    assert_eq!(said, format!("no run in {results}\n"));
+}
+
+#[test]
 fn provenance_says_what_made_a_run() {
     let lab = Lab::new();
     let variables = [("ATTNLAB_MODEL__DROPOUT", "0.1")];
