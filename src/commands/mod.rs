@@ -1,6 +1,5 @@
 //! What each command does: calls the library and says what came of it.
 
-mod accuracies;
 pub(crate) mod bench;
 pub(crate) mod check;
 pub(crate) mod clean;
@@ -9,6 +8,7 @@ pub(crate) mod data;
 pub(crate) mod list;
 pub(crate) mod plan;
 pub(crate) mod report;
+mod results;
 pub(crate) mod schema;
 pub(crate) mod show;
 mod suite;
@@ -23,7 +23,6 @@ use crate::cli::{ExperimentArgs, Plan, Run};
 use crate::config::schema::Settings;
 use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
-use crate::metrics::rows::AccuracyRow;
 use crate::model::registry;
 use crate::pipeline::{self, Options, Report};
 use crate::progress::{Progress, Verbosity, thousands};
@@ -79,7 +78,7 @@ pub(crate) fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> 
     }
 }
 
-/// Accuracies and figures, for a script or for a person.
+/// Results and figures, for a script or for a person.
 fn show_report(report: &Report, json: bool) -> Result<()> {
     if json {
         print_json(report)
@@ -88,10 +87,10 @@ fn show_report(report: &Report, json: bool) -> Result<()> {
     }
 }
 
-/// Accuracies and figures, as a person reads them.
+/// Results and figures, as a person reads them.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
-    for line in accuracies::lines(report) {
+    for line in results::lines(report) {
         // A constant answer is the same at every point.
         if !said.contains(&line) {
             print(&line)?;
@@ -106,32 +105,6 @@ fn print_report(report: &Report) -> Result<()> {
         print(format!("figure  {name} is left out: {why}"))?;
     }
     Ok(())
-}
-
-/// `pretrained, seed 1: 21.0 % of 500 dev questions (105 right; 95 % interval 17.7 to 24.8 %)`.
-fn describe(row: &AccuracyRow) -> String {
-    let percent = 100.0 * row.accuracy;
-    let detail = row.detail.as_deref().unwrap_or_default();
-    let who = match row.subject.as_str() {
-        "model" => format!("{}, seed {}", row.label, row.seed.unwrap_or_default()),
-        "constant" => format!("always \u{201c}{detail}\u{201d}"),
-        _ => {
-            return format!(
-                "{}, reported elsewhere: {percent:.1} %  ({detail})",
-                row.label
-            );
-        }
-    };
-    let of = match (row.correct, row.questions, row.low_95, row.high_95) {
-        (Some(correct), Some(questions), Some(low), Some(high)) => format!(
-            " of {questions} {} questions  ({correct} right; 95 % interval {:.1} to {:.1} %)",
-            row.split,
-            100.0 * low,
-            100.0 * high
-        ),
-        _ => String::new(),
-    };
-    format!("{who}: {percent:.1} %{of}")
 }
 
 /// Prints an error on standard error, once.

@@ -225,6 +225,31 @@ pub struct SampleRow {
     pub value: f64,
 }
 
+/// What an exploration found, in `findings.csv`: an end of a curve, or a whole distribution.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct FindingRow {
+    /// Which construction of which point it is of.
+    pub label: String,
+    /// Whether somebody else reported that construction.
+    pub is_reported: bool,
+    /// What was measured.
+    pub quantity: String,
+    /// Of a curve the median over the samples, of a distribution the mean; over seeds, the mean of these.
+    pub value: f64,
+    /// Variance over the samples of a distribution.
+    pub variance: Option<f64>,
+    /// Lower end of the middle 90 % of the samples of a distribution.
+    pub low_90: Option<f64>,
+    /// Upper end of the middle 90 % of the samples of a distribution.
+    pub high_90: Option<f64>,
+    /// How often keys were drawn, all seeds together.
+    pub samples: usize,
+    /// What was varied along a curve.
+    pub x_quantity: Option<String>,
+    /// Its value at this end.
+    pub x: Option<f64>,
+}
+
 /// One document as span corruption shows it, in a figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorruptionRow {

@@ -23,13 +23,13 @@ use serde::{Serialize, Serializer};
 use crate::config::Experiment;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::metrics::rows::{AccuracyRow, GroupRow};
+use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
 use execute::{Failure, Outcome, execute, lock};
 use plan::Plan;
-use summary::{confidence, draws, figures, groups};
+use summary::{confidence, draws, figures, findings, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
@@ -55,6 +55,8 @@ pub struct Report {
     pub accuracies: Vec<AccuracyRow>,
     /// The rows of `groups.csv`.
     pub groups: Vec<GroupRow>,
+    /// The rows of `findings.csv`, of an exploration.
+    pub findings: Vec<FindingRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
     /// Names of figures that have nothing to show, and why.
@@ -181,15 +183,17 @@ pub fn finish(
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
     draws::write(experiment, &folder)?;
-    // Explorations answer no questions.
-    let (accuracies, groups) = match experiment.explores() {
-        true => (vec![], vec![]),
-        false => summarise(experiment, results, &folder)?,
-    };
+    let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
+    if experiment.explores() {
+        findings = findings::write(experiment, results, &folder)?;
+    } else {
+        (accuracies, groups) = summarise(experiment, results, &folder)?;
+    }
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {
         accuracies,
         groups,
+        findings,
         figures: drawn.written,
         left_out: drawn.left_out,
         failed: None,

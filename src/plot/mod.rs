@@ -47,6 +47,8 @@ pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
 pub use paired_matrix::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 pub use reliability::{ReliabilityDiagram, ReliabilityPoint, draw_reliability_diagram};
 
+pub(crate) use text::significant;
+
 use crate::error::Result;
 use crate::{files, metrics::table};
 

@@ -94,7 +94,7 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
 }
 
 /// Three digits that say something: `0.215`, `0.00123`, `1.5e-19`.
-pub(super) fn significant(value: f64) -> String {
+pub(crate) fn significant(value: f64) -> String {
     let decade = value.abs().log10().floor();
     match decade {
         -4.0..=2.0 => number(value, (2.0 - decade) as usize),

@@ -18,9 +18,9 @@ use crate::plot::{
 use crate::progress::thousands;
 
 /// The rows of one point, of all its finished runs one after another.
-struct OfPoint<R> {
-    label: String,
-    rows: Vec<R>,
+pub(super) struct OfPoint<R> {
+    pub(super) label: String,
+    pub(super) rows: Vec<R>,
 }
 
 /// Draws what was measured against what was varied.
@@ -109,7 +109,7 @@ pub(super) fn distribution(
 }
 
 /// The points that have a finished run, in their order.
-fn read<R: serde::de::DeserializeOwned>(
+pub(super) fn read<R: serde::de::DeserializeOwned>(
     experiment: &Experiment,
     results: &Path,
     file: fn(&RunDirectory) -> std::path::PathBuf,
@@ -132,7 +132,7 @@ fn read<R: serde::de::DeserializeOwned>(
 }
 
 /// Each once, in the order of their first.
-fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+pub(super) fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut found = vec![];
     for one in all {
         if !found.contains(&one) {
@@ -143,7 +143,7 @@ fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
 }
 
 /// Named by what tells it from others: its point, its construction, or both.
-fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
+pub(super) fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
     match (points, names) {
         (1, _) => name.to_owned(),
         (_, 1) => point.to_owned(),
@@ -152,7 +152,7 @@ fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
 }
 
 /// Means over seeds: each place with what was measured there, and where its samples lie.
-fn over_seeds(rows: &[&CurveRow]) -> [Vec<(f64, f64)>; 2] {
+pub(super) fn over_seeds(rows: &[&CurveRow]) -> [Vec<(f64, f64)>; 2] {
     let (mut points, mut ranges) = (vec![], vec![]);
     for x in distinct(rows.iter().map(|row| row.x)) {
         let of = |value: fn(&CurveRow) -> Option<f64>| {

@@ -61,6 +61,10 @@ fn every_question_is_run_drawn_and_not_done_twice() {
             .filter(|file| file.ends_with("status.json"))
             .count();
         assert!(runs > 0 && tables == runs, "{:?}", files.keys());
+        let findings = read(&folder.join("findings.csv"));
+        for label in column(&findings, "label") {
+            assert!(said.contains(&format!("{label}: ")), "{label}: {said}");
+        }
         for none in [
             "summary.csv",
             "groups.csv",
