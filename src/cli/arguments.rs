@@ -72,7 +72,7 @@ pub struct ExperimentArgs {
 }
 
 impl ExperimentArgs {
-    /// Everything that is set on the command line, each `key=value`.
+    /// Everything that is set on the command line, each `key=value`, or `--key=value` where it has an option of its own.
     pub(crate) fn overrides(&self) -> Vec<String> {
         self.placement.added_to(&self.set)
     }
@@ -92,7 +92,7 @@ pub struct PlacementArgs {
 impl PlacementArgs {
     /// With what else is set.
     pub(crate) fn added_to(&self, set: &[String]) -> Vec<String> {
-        let pair = |key: &str, value: &Option<String>| Some(format!("{key}={}", value.as_ref()?));
+        let pair = |key: &str, value: &Option<String>| Some(format!("--{key}={}", value.as_ref()?));
         let mut all = set.to_vec();
         all.extend(pair("device", &self.device));
         all.extend(pair("precision", &self.precision));

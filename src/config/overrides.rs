@@ -110,19 +110,23 @@ pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> 
     variables.into_iter().filter_map(setting).collect()
 }
 
-/// The overrides of `--set KEY=VALUE`, and what is wrong with the others.
+/// The overrides of `--set KEY=VALUE`, and what is wrong with the others. A text `--KEY=VALUE` is an option of its own.
 pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
     let (mut overrides, mut problems) = (Vec::new(), Vec::new());
     for text in texts {
+        let (option, text) = match text.strip_prefix("--") {
+            Some(text) => ("--", text),
+            None => ("--set ", text.as_str()),
+        };
         match text.split_once('=') {
             Some((key, value)) if is_key(key) => {
                 let key = key.trim();
                 let parts = tree::split(&key.replace('"', ""));
                 let setting = self::value(value.trim());
-                overrides.push(Override::new(format!("--set {key}"), parts, setting));
+                overrides.push(Override::new(format!("{option}{key}"), parts, setting));
             }
             _ => problems.push(Problem {
-                place: format!("--set {text}"),
+                place: format!("{option}{text}"),
                 message: "this is not KEY=VALUE".into(),
                 help: Some("write, for example, --set pretrain.epochs=3".into()),
             }),

@@ -99,7 +99,7 @@ fn device_and_precision_have_options_of_their_own() {
         let line = said.lines().find(|line| line.starts_with(key));
         let line = line.unwrap_or_else(|| panic!("no {key} in {said}"));
         assert!(line.starts_with(&format!("{key} = \"{value}\"")), "{line}");
-        assert!(line.ends_with(&format!("# --set {key}")), "{line}");
+        assert!(line.ends_with(&format!("# --{key}")), "{line}");
     }
     // What a word on the command line may be, the program says.
     let unknown = lab.attnlab(&["show", QUICKSTART, "--device", "gpu"]);
