@@ -263,10 +263,8 @@ fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u6
                 format!("{all}, none to do that is not done above")
             }
             0 => format!("{all}, all done before"),
-            n => format!(
-                "{all}, all done before; the files of {} are put back",
-                count(n, "run")
-            ),
+            1 => format!("{all}, all done before; 1 run takes what is known from the cache"),
+            n => format!("{all}, all done before; {n} runs take what is known from the cache"),
         };
     }
     format!(
@@ -274,6 +272,13 @@ fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u6
         in_words(Duration::from_secs_f64(seconds)),
         megabytes(memory_bytes)
     )
+}
+
+/// `~4,640,000 tokens`: three digits, as what span corruption will draw is not known.
+fn about(tokens: u64) -> String {
+    let unit = 10_u64.pow(tokens.checked_ilog10().unwrap_or(0).saturating_sub(2));
+    let rounded = (tokens + unit / 2) / unit * unit;
+    format!("~{}", count(rounded as usize, "token"))
 }
 
 fn print_run(run: &LaidRun) -> Result<()> {
@@ -297,7 +302,7 @@ fn print_run(run: &LaidRun) -> Result<()> {
             "  {:<9} {action:<14} {:>13} {:>18} {:>9} {:>11}   {}",
             stage.stage,
             number(stage.steps.map(|n| n as u64), "step"),
-            number(stage.tokens.filter(|&n| n > 0), "token"),
+            stage.tokens.filter(|&n| n > 0).map_or(String::new(), about),
             stage.memory_bytes.map_or(String::new(), megabytes),
             stage
                 .seconds
@@ -307,4 +312,16 @@ fn print_run(run: &LaidRun) -> Result<()> {
         print(line.trim_end())?;
     }
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::about;
+
+    #[test]
+    fn tokens_have_three_digits() {
+        let told = [7, 999, 1234, 4_635_600, 99_950].map(about);
+        let wanted = ["~7", "~999", "~1,230", "~4,640,000", "~100,000"];
+        assert_eq!(told, wanted.map(|number| format!("{number} tokens")));
+    }
 }
