@@ -163,6 +163,9 @@ Example:
         run: PathBuf,
         /// The file to write
         file: PathBuf,
+        /// Replace the file if it is there already
+        #[arg(long)]
+        force: bool,
     },
     /// Measure how fast a pretraining step and answers are on this machine
     #[command(after_help = "\
@@ -371,7 +374,7 @@ fn dispatch(command: Command) -> Result<()> {
             json,
         } => commands::trained::ask(&run, &question, json),
         Command::Score { run, text } => commands::trained::score(&run, &text),
-        Command::Export { run, file } => commands::trained::export(&run, &file),
+        Command::Export { run, file, force } => commands::trained::export(&run, &file, force),
         Command::Bench(args) => commands::bench::bench(&args),
         Command::Completions { shell } => {
             let mut script = vec![];

@@ -8,6 +8,7 @@ use super::{print, print_bytes, print_json, thousands};
 use crate::config;
 use crate::config::schema::{Settings, default_answer_characters};
 use crate::data::Question;
+use crate::data::questions::prompt;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::table;
@@ -20,11 +21,12 @@ use crate::{eval, files};
 /// `attnlab ask`.
 pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
     let trained = Trained::load(run)?;
-    trained.check_fits(question)?;
     let asked = [Question {
         text: question.to_owned(),
         place: None,
     }];
+    trained.check_fits(question)?;
+    prompt(&asked[0], &trained.vocabulary).map_err(|e| Error::usage(e.message()))?;
     let rows = eval::ask_model(
         trained.model.as_ref(),
         &trained.vocabulary,
@@ -58,7 +60,8 @@ pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
 }
 
 /// `attnlab export`.
-pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
+pub(crate) fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
+    check_free(file, replace)?;
     let found = RunDirectory::find(run)?;
     let from = found.last_weights().or_else(|error| {
         settings_of(&found, "weights to export")?;
@@ -74,6 +77,31 @@ pub(crate) fn export(run: &Path, file: &Path) -> Result<()> {
         thousands(parameters),
         from.display()
     ))
+}
+
+/// Refuses a file that is there already, and one in a folder that is not: it may be misspelled.
+fn check_free(file: &Path, replace: bool) -> Result<()> {
+    let shown = file.display();
+    if file.is_dir() {
+        return Err(Error::usage(format!("{shown} is a folder")).help("name a file in it"));
+    }
+    if file.exists() && !replace {
+        let error = Error::usage(format!("{shown} is there already"));
+        return Err(error.help("name another file, or say --force to replace this one"));
+    }
+    match file
+        .parent()
+        .filter(|folder| !folder.as_os_str().is_empty())
+    {
+        Some(folder) if !folder.is_dir() => {
+            let message = format!(
+                "cannot write {shown}: there is no folder {}",
+                folder.display()
+            );
+            Err(Error::usage(message).help("make it first"))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// What a run was done with; `lacks` names what an exploration does not have.
@@ -143,7 +171,7 @@ impl Trained {
         if asked <= room {
             return Ok(());
         }
-        Err(Error::data(format!(
+        Err(Error::usage(format!(
             "the question has {asked} characters; with an answer of up to {} that is more than the \
              {} that the model reads",
             self.answer_characters, self.longest

@@ -22,6 +22,29 @@ fn exported() -> (Lab, String) {
     (lab, file)
 }
 
+#[test]
+fn an_export_replaces_nothing_unasked_and_makes_no_folder() {
+    let (lab, file) = exported();
+    let run = lab.run_text("pretrained", 1);
+    let export = |file: &str, more: &[&str]| lab.attnlab(&[&["export", &run, file], more].concat());
+    let before = std::fs::read(&file).expect("exported");
+    let message = lab.filtered(&export(&file, &[]).failed(2));
+    assert_eq!(
+        message,
+        "error: TMP/pretrained.safetensors is there already"
+    );
+    lab.write("pretrained.safetensors", "something else");
+    export(&file, &["--force"]).done();
+    assert_eq!(std::fs::read(&file).expect("exported"), before);
+
+    let message = lab.filtered(&export(&lab.text("gone/x.safetensors"), &[]).failed(2));
+    let none = "error: cannot write TMP/gone/x.safetensors: there is no folder TMP/gone";
+    assert_eq!(message, none);
+    assert!(!lab.path("gone").exists());
+    let message = lab.filtered(&export(&lab.text("pretrained"), &[]).failed(2));
+    assert_eq!(message, "error: TMP/pretrained is a folder");
+}
+
 /// The only run folder below `results`.
 fn only_run(lab: &Lab, results: &str) -> PathBuf {
     let folder = lab.path(results);
