@@ -73,6 +73,15 @@ pub(crate) struct Layers {
     pub(crate) files: Vec<PathBuf>,
 }
 
+/// Why an experiment's own file cannot be read.
+fn absent(file: &Path) -> Fault {
+    if file.is_dir() {
+        let list = "name a file in it: `attnlab list experiments FOLDER` says what there is";
+        return Fault::in_file(file, &[], "this is a folder".to_owned()).help(list);
+    }
+    Fault::in_file(file, &[], "the file does not exist".to_owned())
+}
+
 /// Reads a file and the chain of files that its `base` starts.
 ///
 /// # Errors
@@ -90,7 +99,7 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
                 "does not exist"
             };
             return Err(match named_by {
-                None => Fault::in_file(&file, &[], format!("the file {missing}")),
+                None => absent(&file),
                 Some(by) => {
                     let message = format!("the base file {} {missing}", file.display());
                     Fault::in_file(&by, &["base"], message)
