@@ -24,7 +24,7 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     device: D,
     pub(super) model: M,
     /// AdamW's two moments, in containers of the model's own shape.
-    moments: [M; 2],
+    pub(super) moments: [M; 2],
     /// Steps since the optimiser was reset.
     steps: u64,
     /// Zero between steps, and used again.
