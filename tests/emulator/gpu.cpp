@@ -65,6 +65,11 @@ struct Block {
 };
 thread_local Block block;
 
+std::string name_of_kernel() {
+    Dl_info found;
+    return dladdr((void *)block.kernel, &found) && found.dli_sname ? found.dli_sname : "a kernel";
+}
+
 void begin() {
     for (;;) {
         block.kernel(block.arguments);
@@ -102,11 +107,12 @@ void run_warp(size_t first, size_t end) {
         bool all = true;
         more = false;
         for (size_t i = first; i < end; i++) {
+            // Kernels of dfdx have threads that end before others reach a barrier, as GPUs allow.
             all &= block.threads[i]->state == Coroutine::AT_WARP || block.threads[i]->state == Coroutine::DONE;
             more |= block.threads[i]->state == Coroutine::AT_WARP;
         }
         if (!more) return;
-        if (!all) fail("some lanes of a warp wait for the warp, others for the block");
+        if (!all) fail(name_of_kernel() + ": some lanes of a warp wait for the warp, others for the block");
         for (size_t i = first; i < end; i++)
             if (block.threads[i]->state == Coroutine::AT_WARP) block.threads[i]->state = Coroutine::READY;
     }

@@ -158,8 +158,9 @@ mod tests {
     use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
-    /// 3 heads of width 4, or of `KV / 4` for keys and values.
-    type Sublayer<const KV: usize, N, D> = (LayerNorm<12, N, D>, Projections<12, KV, N, D>);
+    /// The weights of heads that are `EMBED` wide, and `KV` for keys and values.
+    type Sublayer<const EMBED: usize, const KV: usize, N, D> =
+        (LayerNorm<EMBED, N, D>, Projections<EMBED, KV, N, D>);
 
     const fn scoring(places: Places, window: Option<usize>, weights: Weights) -> Scoring {
         Scoring {
@@ -175,11 +176,28 @@ mod tests {
     const LINEAR: Scoring = scoring(Places::Unused, None, Weights::Features);
     const ALL_AT_ONCE: Scoring = scoring(Places::Rotated, Some(18), Weights::Softmax);
 
+    /// Heads of width 4 over batches of many shapes, then reading bit by bit.
     fn check<const KV: usize, D: AttentionOp<f32> + 'static>(device: &D, scoring: Scoring) {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
-        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
+        let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
+        check_heads::<12, KV, 3, 4, D>(device, scoring, &batches);
+        check_shown::<KV>(scoring);
+    }
+
+    fn check_heads<
+        const EMBED: usize,
+        const KV: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        D: AttentionOp<f32> + 'static,
+    >(
+        device: &D,
+        scoring: Scoring,
+        batches: &[&[usize]],
+    ) {
+        for lengths in batches {
             for (weights, output) in [
                 (Dropout::NONE, Dropout::NONE),
                 (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
@@ -190,42 +208,46 @@ mod tests {
                     output,
                     context: 40,
                 };
-                check_op::<D, 12, 12, Sublayer<KV, f32, D>, Sublayer<KV, f64, Cpu>>(Case {
+                check_op::<
+                    D,
+                    EMBED,
+                    EMBED,
+                    Sublayer<EMBED, KV, f32, D>,
+                    Sublayer<EMBED, KV, f64, Cpu>,
+                >(Case {
                     device: device.clone(),
                     fast_model: BuildModule::build(device),
                     exact_model: BuildModule::build(&Cpu::default()),
-                    fast: &|m, x, _| {
-                        let (norm, weights) = m;
-                        D::try_attention::<12, KV, 3, 4, _>(
+                    fast: &|(norm, weights), x, _| {
+                        D::try_attention::<EMBED, KV, HEADS, HEAD_DIM, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
-                    exact: &|m, x, _| {
-                        let (norm, weights) = m;
-                        reference::attention::<12, KV, 3, 4, _, _, _>(
+                    exact: &|(norm, weights), x, _| {
+                        reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
-                    plain: &|m, x, _| {
-                        let (norm, weights) = m;
-                        reference::attention::<12, KV, 3, 4, _, _, _>(
+                    plain: &|(norm, weights), x, _| {
+                        reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
                     tokens: batch.len(),
-                    tolerance: 1e-5,
+                    // Rounding errors grow with the width.
+                    tolerance: 1e-5 * (EMBED as f64 / 12.0),
                 });
             }
         }
-        check_shown::<KV>(scoring);
-        check_reading::<D, 12, Sublayer<KV, f32, D>, Sublayer<KV, f64, Cpu>>(
+        check_reading::<D, EMBED, Sublayer<EMBED, KV, f32, D>, Sublayer<EMBED, KV, f64, Cpu>>(
             device,
             &|(norm, weights), rows| {
-                D::attention_reader::<12, KV, 3, 4>(norm, weights, scoring, (rows, 128))
+                let size = (rows, 128);
+                D::attention_reader::<EMBED, KV, HEADS, HEAD_DIM>(norm, weights, scoring, size)
             },
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::attention::<12, KV, 3, 4, _, _, _>(
+                reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
                     x, norm, weights, scoring, batch, none,
                 )
             },
@@ -234,7 +256,7 @@ mod tests {
 
     fn check_shown<const KV: usize>(scoring: Scoring) {
         for tokens in [1, 13, 40] {
-            let mut sublayer: Sublayer<KV, f32, Cpu> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<12, KV, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps::<12, KV, 3, 4, _, _>(&x, norm, weights, scoring);
@@ -261,4 +283,14 @@ mod tests {
         Scoring::SOFTMAX
     ));
     on_each_device!(all_at_once, |device| check::<4, _>(&device, ALL_AT_ONCE));
+
+    // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+    on_each_device!(wide_heads, |device| {
+        let batches = [&[3, 1, 7][..], &[33, 40]];
+        check_heads::<12, 6, 2, 6, _>(&device, ALL_AT_ONCE, &batches);
+        check_heads::<64, 64, 2, 32, _>(&device, Scoring::SOFTMAX, &batches);
+        check_heads::<80, 40, 2, 40, _>(&device, ALIBI, &batches);
+        check_heads::<144, 72, 2, 72, _>(&device, ALL_AT_ONCE, &batches);
+        check_heads::<128, 128, 1, 128, _>(&device, LINEAR, &batches);
+    });
 }

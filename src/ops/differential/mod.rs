@@ -153,16 +153,36 @@ mod tests {
     use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
-    /// 3 heads of width 4.
-    type Sublayer<N, D> = (LayerNorm<12, N, D>, Differences<12, 3, 4, N, D>);
+    type Sublayer<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> = (
+        LayerNorm<EMBED, N, D>,
+        Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    );
 
-    on_each_device!(the_fast_path_is_the_reference, |device| check(&device));
-
-    fn check<D: DifferentialOp<f32> + 'static>(device: &D) {
+    on_each_device!(the_fast_path_is_the_reference, |device| {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
-        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
+        let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
+        check::<12, 3, 4, _>(&device, &batches);
+        // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+        let batches = [&[3, 1, 7][..], &[33, 40]];
+        check::<12, 2, 6, _>(&device, &batches);
+        check::<64, 2, 32, _>(&device, &batches);
+        check::<80, 2, 40, _>(&device, &batches);
+        check::<72, 1, 72, _>(&device, &batches);
+        check::<128, 1, 128, _>(&device, &batches);
+    });
+
+    fn check<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        D: DifferentialOp<f32> + 'static,
+    >(
+        device: &D,
+        batches: &[&[usize]],
+    ) {
+        for lengths in batches {
             for (weights, output) in [
                 (Dropout::NONE, Dropout::NONE),
                 (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
@@ -173,22 +193,24 @@ mod tests {
                     output,
                     context: 40,
                 };
-                check_op::<D, 12, 12, Sublayer<f32, D>, Sublayer<f64, Cpu>>(Case {
+                check_op::<
+                    D,
+                    EMBED,
+                    EMBED,
+                    Sublayer<EMBED, HEADS, HEAD_DIM, f32, D>,
+                    Sublayer<EMBED, HEADS, HEAD_DIM, f64, Cpu>,
+                >(Case {
                     device: device.clone(),
                     fast_model: BuildModule::build(device),
                     exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|(norm, weights), x, _| {
-                        D::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, dropout)
+                        D::try_differential(x, norm, weights, &batch, dropout)
                     },
                     exact: &|(norm, weights), x, _| {
-                        reference::differential::<12, 3, 4, _, _, _>(
-                            x, norm, weights, &batch, dropout,
-                        )
+                        reference::differential(x, norm, weights, &batch, dropout)
                     },
                     plain: &|(norm, weights), x, _| {
-                        reference::differential::<12, 3, 4, _, _, _>(
-                            x, norm, weights, &batch, dropout,
-                        )
+                        reference::differential(x, norm, weights, &batch, dropout)
                     },
                     tokens: batch.len(),
                     // The norm divides by what is left when two maps cancel: rounding errors grow.
@@ -196,12 +218,25 @@ mod tests {
                 });
             }
         }
+        check_reading::<
+            D,
+            EMBED,
+            Sublayer<EMBED, HEADS, HEAD_DIM, f32, D>,
+            Sublayer<EMBED, HEADS, HEAD_DIM, f64, Cpu>,
+        >(
+            device,
+            &|(norm, weights), rows| D::differential_reader(norm, weights, (rows, 128)),
+            &|(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::differential(x, norm, weights, batch, none)
+            },
+        );
     }
 
     #[test]
     fn values_blended_by_the_maps_and_normed_are_the_sublayer() {
         for tokens in [1, 13, 40] {
-            let mut sublayer: Sublayer<f32, Cpu> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<12, 3, 4, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps(&x, norm, weights);
@@ -215,21 +250,5 @@ mod tests {
             // As above, rounding errors grow where two maps cancel.
             check_output(&heads, &weights.projections.proj, &inside, &given, 3e-4);
         }
-    }
-
-    on_each_device!(
-        reading_bit_by_bit_is_reading_at_once,
-        |device| check_memory(&device)
-    );
-
-    fn check_memory<D: DifferentialOp<f32> + 'static>(device: &D) {
-        check_reading::<D, 12, Sublayer<f32, D>, Sublayer<f64, Cpu>>(
-            device,
-            &|(norm, weights), rows| D::differential_reader::<12, 3, 4>(norm, weights, (rows, 128)),
-            &|(norm, weights), x, batch| {
-                let none = AttentionDropout::none(batch.longest());
-                reference::differential::<12, 3, 4, _, _, _>(x, norm, weights, batch, none)
-            },
-        );
     }
 }

@@ -139,17 +139,44 @@ mod tests {
     use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
-    /// 3 heads of width 4 for documents of at most `PLACES` tokens.
-    type Sublayer<const PLACES: usize, N, D> =
-        (LayerNorm<12, N, D>, Synthesis<12, 3, 4, PLACES, N, D>);
+    /// For documents of at most `PLACES` tokens.
+    type Sublayer<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        const PLACES: usize,
+        N,
+        D,
+    > = (
+        LayerNorm<EMBED, N, D>,
+        Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>,
+    );
 
-    on_each_device!(the_fast_path_is_the_reference, |device| check(&device));
-
-    fn check<D: SynthesizerOp<f32> + 'static>(device: &D) {
+    on_each_device!(the_fast_path_is_the_reference, |device| {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of places, more than a panel of the matrix kernel, and all there are.
         let long = [16, 17, 33, 41];
-        for lengths in [&[1][..], &[12], &[3, 1, 7], &many, &long] {
+        let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
+        check::<12, 3, 4, _>(&device, &batches);
+        // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+        let batches = [&[3, 1, 7][..], &[33, 40]];
+        check::<12, 2, 6, _>(&device, &batches);
+        check::<64, 2, 32, _>(&device, &batches);
+        check::<80, 2, 40, _>(&device, &batches);
+        check::<72, 1, 72, _>(&device, &batches);
+        check::<128, 1, 128, _>(&device, &batches);
+    });
+
+    fn check<
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        D: SynthesizerOp<f32> + 'static,
+    >(
+        device: &D,
+        batches: &[&[usize]],
+    ) {
+        for lengths in batches {
             for (weights, output) in [
                 (Dropout::NONE, Dropout::NONE),
                 (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
@@ -160,34 +187,50 @@ mod tests {
                     output,
                     context: 42,
                 };
-                check_op::<D, 12, 12, Sublayer<41, f32, D>, Sublayer<41, f64, Cpu>>(Case {
+                check_op::<
+                    D,
+                    EMBED,
+                    EMBED,
+                    Sublayer<EMBED, HEADS, HEAD_DIM, 41, f32, D>,
+                    Sublayer<EMBED, HEADS, HEAD_DIM, 41, f64, Cpu>,
+                >(Case {
                     device: device.clone(),
                     fast_model: BuildModule::build(device),
                     exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|(norm, weights), x, _| {
-                        D::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, dropout)
+                        D::try_synthesize(x, norm, weights, &batch, dropout)
                     },
                     exact: &|(norm, weights), x, _| {
-                        reference::synthesize::<12, 3, 4, 41, _, _, _>(
-                            x, norm, weights, &batch, dropout,
-                        )
+                        reference::synthesize(x, norm, weights, &batch, dropout)
                     },
                     plain: &|(norm, weights), x, _| {
-                        reference::synthesize::<12, 3, 4, 41, _, _, _>(
-                            x, norm, weights, &batch, dropout,
-                        )
+                        reference::synthesize(x, norm, weights, &batch, dropout)
                     },
                     tokens: batch.len(),
                     tolerance: 1e-5,
                 });
             }
         }
+        check_reading::<
+            D,
+            EMBED,
+            Sublayer<EMBED, HEADS, HEAD_DIM, 128, f32, D>,
+            Sublayer<EMBED, HEADS, HEAD_DIM, 128, f64, Cpu>,
+        >(
+            device,
+            &|(norm, weights), rows| D::synthesizer_reader(norm, weights, rows),
+            &|(norm, weights), x, batch| {
+                let none = AttentionDropout::none(batch.longest());
+                reference::synthesize(x, norm, weights, batch, none)
+            },
+        );
     }
 
     #[test]
     fn values_blended_by_the_maps_are_the_sublayer() {
         for tokens in [1, 13, 41] {
-            let mut sublayer: Sublayer<41, f32, Cpu> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<12, 3, 4, 41, f32, Cpu> =
+                BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps(&x, norm, weights);
@@ -199,21 +242,5 @@ mod tests {
             let given = given.expect("memory").as_vec();
             check_maps(&maps, &values, &weights.proj, &inside, &given);
         }
-    }
-
-    on_each_device!(
-        reading_bit_by_bit_is_reading_at_once,
-        |device| check_memory(&device)
-    );
-
-    fn check_memory<D: SynthesizerOp<f32> + 'static>(device: &D) {
-        check_reading::<D, 12, Sublayer<128, f32, D>, Sublayer<128, f64, Cpu>>(
-            device,
-            &|(norm, weights), rows| D::synthesizer_reader::<12, 3, 4, 128>(norm, weights, rows),
-            &|(norm, weights), x, batch| {
-                let none = AttentionDropout::none(batch.longest());
-                reference::synthesize::<12, 3, 4, 128, _, _, _>(x, norm, weights, batch, none)
-            },
-        );
     }
 }
