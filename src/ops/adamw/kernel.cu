@@ -1,7 +1,7 @@
 // A step of AdamW over all tensors of a model at once. A block takes CHUNK elements of one tensor.
 
 // Of a thread.
-#define EACH (CHUNK / 256)
+#define EACH (CHUNK / THREADS)
 
 struct Slot {
     float *weights, *gradient, *first, *second;
@@ -20,10 +20,10 @@ struct Report {
 };
 
 __device__ double block_sum(double x) {
-    __shared__ double sums[256];
+    __shared__ double sums[THREADS];
     sums[threadIdx.x] = x;
     __syncthreads();
-    for (u32 half = 128; half > 0; half /= 2) {
+    for (u32 half = THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
         __syncthreads();
     }
@@ -36,7 +36,7 @@ extern "C" __global__ void squares(const Slot* slots, const Chunk* chunks, doubl
     const Slot slot = slots[chunk.slot];
     const u32 end = min(chunk.start + CHUNK, slot.count);
     double sum = 0.0;
-    for (u32 i = chunk.start + threadIdx.x; i < end; i += 256) {
+    for (u32 i = chunk.start + threadIdx.x; i < end; i += THREADS) {
         const double g = slot.gradient[i];
         sum += g * g;
     }
@@ -47,7 +47,7 @@ extern "C" __global__ void squares(const Slot* slots, const Chunk* chunks, doubl
 // Norm of the whole gradient, beside the loss; by one block.
 extern "C" __global__ void gradient_norm(const double* sums, u32 count, const float* loss, Report* report) {
     double sum = 0.0;
-    for (u32 i = threadIdx.x; i < count; i += 256) sum += sums[i];
+    for (u32 i = threadIdx.x; i < count; i += THREADS) sum += sums[i];
     sum = block_sum(sum);
     if (threadIdx.x == 0) {
         report->loss = *loss;
@@ -71,7 +71,7 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     float w[EACH], g[EACH], m[EACH], v[EACH];
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        const u32 i = chunk.start + threadIdx.x + 256 * k;
+        const u32 i = chunk.start + threadIdx.x + THREADS * k;
         if (i >= end) continue;
         w[k] = slot.weights[i];
         g[k] = slot.gradient[i];
@@ -80,7 +80,7 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     }
 #pragma unroll
     for (int k = 0; k < EACH; k++) {
-        const u32 i = chunk.start + threadIdx.x + 256 * k;
+        const u32 i = chunk.start + threadIdx.x + THREADS * k;
         if (i >= end) continue;
         slot.gradient[i] = 0.0f;
         if (!finite) continue;

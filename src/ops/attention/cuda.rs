@@ -6,12 +6,11 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 use super::{AttentionDropout, AttentionOp, Projections, Scoring, assert_heads, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
-use crate::ops::cuda::products::{Into, Matrix, Weight};
-use crate::ops::cuda::reading::Remembering;
-use crate::ops::cuda::rows::Rows;
-use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual, weight};
+use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias};
+use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::reading::{Finding, HeadMemory, Remembering, Seen};
+use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Rereading};
@@ -72,7 +71,8 @@ impl AttentionOp<f32> for Cuda {
             }));
         }
         let layout = layout::<KV, HEADS, HEAD_DIM>(scoring);
-        Box::new(Remembering::new(norm, weights, layout, (rows, context)))
+        let size = (rows, context);
+        Box::new(Remembering::new(norm, weights, OneMap, layout, size))
     }
 }
 
@@ -108,7 +108,8 @@ pub(in crate::ops) trait Comparison: 'static {
     /// What that gave: `[queries, heads * head_dim]`.
     fn found(kept: &Self::Kept) -> &Buffer;
 
-    /// Backward: writes the gradients of the three, and adds to those of what is learned here.
+    /// Backward of three that have `met`, with what was kept of it. Of `back` the first is the gradient of what was
+    /// found; the other says where the gradients of the three are to be written. Adds to those of what is learned here.
     ///
     /// # Errors
     /// The device's.
@@ -123,7 +124,19 @@ pub(in crate::ops) trait Comparison: 'static {
 }
 
 /// One map of weights.
-struct OneMap;
+pub(in crate::ops) struct OneMap;
+
+impl<const EMBED: usize, const KV: usize> Finding<EMBED, KV> for OneMap {
+    fn find(
+        &self,
+        gpu: &Gpu,
+        memory: &HeadMemory<EMBED, KV>,
+        queries: &Buffer,
+        seen: &Seen,
+    ) -> Result<Buffer, CudaError> {
+        memory.look_back(gpu, queries, seen)
+    }
+}
 
 impl Comparison for OneMap {
     type Kept = Found;
@@ -157,8 +170,8 @@ pub(in crate::ops) struct Heads<const EMBED: usize, const KV: usize, C> {
 
 /// What backward needs.
 pub(in crate::ops) struct Saved<K> {
-    /// The three projections to heads as one: `[EMBED + 2 KV, EMBED]`.
-    joined: Buffer,
+    /// The projections to queries, keys and values.
+    joined: Joined<3>,
     /// Queries, keys and values side by side, as they met: `[tokens, EMBED + 2 KV]`.
     heads: Buffer,
     kept: K,
@@ -166,15 +179,6 @@ pub(in crate::ops) struct Saved<K> {
 
 impl<const EMBED: usize, const KV: usize, C> Heads<EMBED, KV, C> {
     const STEP: usize = EMBED + 2 * KV;
-
-    /// The projections to queries, keys and values.
-    fn as_one(joined: &Buffer) -> Weight {
-        Weight {
-            start: at(joined),
-            outputs: Self::STEP,
-            inputs: EMBED,
-        }
-    }
 
     /// Queries, keys and values that lie side by side.
     fn three(heads: &Buffer) -> Three {
@@ -201,29 +205,20 @@ impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads
         normed: Matrix,
         out: Matrix,
     ) -> Result<Self::Saved, CudaError> {
-        let (of, layout) = (&self.weights, &self.attention.layout);
-        let joined = gpu.joined([
-            (address(&of.query.weight), EMBED * EMBED),
-            (address(&of.key.weight), KV * EMBED),
-            (address(&of.value.weight), KV * EMBED),
-        ])?;
+        let (of, attention) = (&self.weights, &self.attention);
+        let layers = [
+            Layer::of(&of.query),
+            Layer::of(&of.key),
+            Layer::of(&of.value),
+        ];
+        let joined = Joined::new(gpu, layers)?;
         let heads = gpu.scratch(tokens * Self::STEP)?;
         let three = Self::three(&heads);
-        gpu.apply(Self::as_one(&joined), tokens, normed, three.queries)?;
-        let biases = [
-            (address(&of.query.bias), EMBED),
-            (address(&of.key.bias), KV),
-            (address(&of.value.bias), KV),
-        ];
-        layout.add_biases(gpu, three.queries, tokens, &biases)?;
-        layout.map(gpu, three.queries, EMBED + KV, self.attention.places())?;
-        let kept = self.comparison.attend(gpu, &self.attention, three)?;
-        gpu.apply(
-            weight(&of.proj.weight),
-            tokens,
-            stream_of::<EMBED>(C::found(&kept)),
-            out,
-        )?;
+        joined.apply(gpu, tokens, normed, three.queries)?;
+        (attention.layout).map(gpu, three.queries, EMBED + KV, attention.places())?;
+        let kept = self.comparison.attend(gpu, attention, three)?;
+        let found = stream_of::<EMBED>(C::found(&kept));
+        apply_without_bias(gpu, &of.proj, tokens, found, out)?;
         Ok(Saved {
             joined,
             heads,
@@ -239,42 +234,24 @@ impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads
         around: Around,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        let (of, layout) = (&self.weights, &self.attention.layout);
+        let (of, attention) = (&self.weights, &self.attention);
         let factors = (around.dout, stream_of::<EMBED>(C::found(&saved.kept)));
-        let dweight = gradient_address(gradients, &of.proj.weight)?;
-        let dfound = gpu.scratch(tokens * EMBED)?;
-        let to = (stream_of::<EMBED>(&dfound), Into::Replaced);
-        let proj = weight(&of.proj.weight);
-        gpu.back(proj, tokens, factors, (dweight, Into::Added), to)?;
+        let dfound = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
         let dheads = gpu.scratch(tokens * Self::STEP)?;
         let (three, dthree) = (Self::three(&saved.heads), Self::three(&dheads));
         let (met, back) = ((three, &saved.kept), (&dfound, dthree));
-        (self.comparison).attend_backward(gpu, &self.attention, met, back, gradients)?;
+        (self.comparison).attend_backward(gpu, attention, met, back, gradients)?;
         let mapped = (dthree.queries, three.queries);
-        layout.map_backward(gpu, mapped, EMBED + KV, self.attention.places())?;
-        let dbiases = [
-            (gradient_address(gradients, &of.query.bias)?, EMBED),
-            (gradient_address(gradients, &of.key.bias)?, KV),
-            (gradient_address(gradients, &of.value.bias)?, KV),
-        ];
-        let rows = Rows { gpu, width: EMBED };
-        rows.add_column_sums(dthree.queries, tokens, &dbiases)?;
+        (attention.layout).map_backward(gpu, mapped, EMBED + KV, attention.places())?;
 
-        // The three weights' gradients as one, like the weights.
-        let djoined = gpu.scratch(Self::STEP * EMBED)?;
-        let factors = (dthree.queries, around.normed);
-        let to = (around.dnormed, Into::Replaced);
-        let dweight = (at(&djoined), Into::Replaced);
-        gpu.back(Self::as_one(&saved.joined), tokens, factors, dweight, to)?;
-        let dweights = [
-            (
-                gradient_address(gradients, &of.query.weight)?,
-                EMBED * EMBED,
-            ),
-            (gradient_address(gradients, &of.key.weight)?, KV * EMBED),
-            (gradient_address(gradients, &of.value.weight)?, KV * EMBED),
+        let to = [
+            Layer::gradient_of(&of.query, gradients)?,
+            Layer::gradient_of(&of.key, gradients)?,
+            Layer::gradient_of(&of.value, gradients)?,
         ];
-        rows.add_joined(&djoined, &dweights)
+        let factors = (dthree.queries, around.normed);
+        let dnormed = (around.dnormed, Into::Replaced);
+        (saved.joined).back(gpu, tokens, factors, dnormed, to)
     }
 }

@@ -13,10 +13,13 @@ use crate::ops::attention::cuda::layout;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
+use crate::ops::cuda::linear::{
+    Joined, Layer, apply_each, apply_without_bias, back, back_without_bias,
+};
 use crate::ops::cuda::products::{Into, Matrix};
 use crate::ops::cuda::reading::{HeadMemory, Recall, Seen, added};
 use crate::ops::cuda::rows::{self, Rows};
-use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of, weight};
+use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::parameters::LayerNorm;
 
@@ -111,6 +114,8 @@ struct Sublayer<const EMBED: usize> {
 /// What backward needs.
 struct Saved {
     normed: rows::Normed,
+    /// The projections to keys and values.
+    joined: Joined<2>,
     /// `[queries, EMBED]`.
     queries: Buffer,
     /// Keys and values side by side: `[keys, 2 EMBED]`.
@@ -160,36 +165,21 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let queries = gpu.scratch(counts[0] * EMBED)?;
         let keys = gpu.scratch(counts[1] * 2 * EMBED)?;
         let three = three::<EMBED>(&queries, &keys);
-        gpu.apply(
-            weight(&of.query.weight),
-            counts[0],
-            to_queries,
-            three.queries,
-        )?;
-        gpu.apply(weight(&of.key.weight), counts[1], to_keys, three.keys)?;
-        gpu.apply(weight(&of.value.weight), counts[1], to_keys, three.values)?;
-        let layout = &self.attention.layout;
-        let bias = [(address(&of.query.bias), EMBED)];
-        layout.add_biases(gpu, three.queries, counts[0], &bias)?;
-        let biases = [
-            (address(&of.key.bias), EMBED),
-            (address(&of.value.bias), EMBED),
-        ];
-        layout.add_biases(gpu, three.keys, counts[1], &biases)?;
+        let layer = [Layer::of(&of.query)];
+        apply_each(gpu, layer, counts[0], to_queries, three.queries)?;
+        let joined = Joined::new(gpu, [&of.key, &of.value].map(Layer::of))?;
+        joined.apply(gpu, counts[1], to_keys, three.keys)?;
         let found = self.attention.attend(gpu, three)?;
         let out = gpu.scratch(counts[0] * EMBED)?;
         let from = stream_of::<EMBED>(&found.out);
-        gpu.apply(
-            weight(&of.proj.weight),
-            counts[0],
-            from,
-            stream_of::<EMBED>(&out),
-        )?;
+        let to = stream_of::<EMBED>(&out);
+        apply_without_bias(gpu, &of.proj, counts[0], from, to)?;
         let added = (at(&out), address(&of.proj.bias));
         let dropout = self.attention.dropout.output;
         (self.rows()).residual((starts[0], NOWHERE), added, y, dropout, counts[0])?;
         Ok(Saved {
             normed,
+            joined,
             queries,
             keys,
             found,
@@ -219,10 +209,7 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let dbias = gradient_address(gradients, &of.proj.bias)?;
         (self.rows()).add_column_sums(dout, counts[0], &[(dbias, EMBED)])?;
         let factors = (dout, stream_of::<EMBED>(&saved.found.out));
-        let dweight = (gradient_address(gradients, &of.proj.weight)?, Into::Added);
-        let dfound = gpu.scratch(counts[0] * EMBED)?;
-        let to = (stream_of::<EMBED>(&dfound), Into::Replaced);
-        gpu.back(weight(&of.proj.weight), counts[0], factors, dweight, to)?;
+        let dfound = back_without_bias(gpu, &of.proj, counts[0], factors, gradients)?;
 
         let dqueries = gpu.scratch(counts[0] * EMBED)?;
         let dkeys = gpu.scratch(counts[1] * 2 * EMBED)?;
@@ -230,13 +217,6 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let met = three::<EMBED>(&saved.queries, &saved.keys);
         let on_the_way = (&saved.found, &dfound);
         (self.attention).backward(gpu, met, on_the_way, (dthree, NOWHERE))?;
-        let dbias = gradient_address(gradients, &of.query.bias)?;
-        (self.rows()).add_column_sums(dthree.queries, counts[0], &[(dbias, EMBED)])?;
-        let dbiases = [
-            (gradient_address(gradients, &of.key.bias)?, EMBED),
-            (gradient_address(gradients, &of.value.bias)?, EMBED),
-        ];
-        (self.rows()).add_column_sums(dthree.keys, counts[1], &dbiases)?;
 
         // Back to the two ends: into what the norm gave, or onto the gradient of the stream itself.
         let side = self.which as usize;
@@ -247,29 +227,15 @@ impl<const EMBED: usize> Sublayer<EMBED> {
             Normed::Keys => [(Matrix::new(start_of(&dy), EMBED), Into::Added), of_norm],
         };
         let [from_queries, from_keys] = self.ends(starts, &saved.normed);
-        // The value's share is added to the key's.
-        let parts = [
-            (
-                &of.query,
-                counts[0],
-                dthree.queries,
-                from_queries,
-                to_queries,
-            ),
-            (&of.key, counts[1], dthree.keys, from_keys, to_keys),
-            (
-                &of.value,
-                counts[1],
-                dthree.values,
-                from_keys,
-                (to_keys.0, Into::Added),
-            ),
+        let to = [
+            Layer::gradient_of(&of.key, gradients)?,
+            Layer::gradient_of(&of.value, gradients)?,
         ];
         // What goes onto `dy` changes it: everything that reads it has been asked for before.
-        for (linear, count, d, from, to) in parts {
-            let dweight = (gradient_address(gradients, &linear.weight)?, Into::Added);
-            gpu.back(weight(&linear.weight), count, (d, from), dweight, to)?;
-        }
+        let factors = (dthree.queries, from_queries);
+        back(gpu, &of.query, counts[0], factors, to_queries, gradients)?;
+        let factors = (dthree.keys, from_keys);
+        (saved.joined).back(gpu, counts[1], factors, to_keys, to)?;
         let went_in = (starts[side], norm_of(&self.norm), NOWHERE);
         let dstream = match self.which {
             Normed::Queries => start_of(&dy),
@@ -336,7 +302,7 @@ impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED
         let x = queries.clone().try_contiguous()?;
         let (_kept, from) = self.end(&rows, Normed::Queries, (address(&x), count))?;
         let asking = of.queries(gpu, &self.memory.layout, from, (NOWHERE, count))?;
-        let found = of.find(gpu, &self.memory, &asking, &seen)?;
+        let found = self.memory.look_back(gpu, &asking, &seen)?;
         added(gpu, of.proj(), (&x, NOWHERE), (&found, count))
     }
 }

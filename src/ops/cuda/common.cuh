@@ -1,10 +1,10 @@
-// What several kernels need. It stands before each source, after the constants of a shape; no header of
-// the toolkit is needed.
+// What several kernels need. It stands before each source, after the constants of a shape and those of a block,
+// THREADS and WARPS; no header of the toolkit is needed.
 
 typedef unsigned int u32;
 
-// Of a block: kernels.rs launches so many threads.
-#define WARPS 8
+// Of so many columns, those that a lane has if a warp takes a row.
+#define PER_LANE(columns) (((columns) + 31) / 32)
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
 

@@ -66,9 +66,9 @@ __device__ __forceinline__ void products_of(const float* own, float (*others)[ST
 }
 
 // to[r][i] += Σ_j weights[r][j] * rows[j][lane + 32 i], over a tile of 32.
-__device__ __forceinline__ void blend(float (*to)[PER_LANE], float (*weights)[32], float (*rows)[STEP], u32 lane) {
+__device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*weights)[32], float (*rows)[STEP], u32 lane) {
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         if (channel >= HEAD_DIM) continue;
 #pragma unroll
@@ -107,13 +107,13 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
     const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
     const float* of_values = h.values + (size_t)p.first_key * h.key_step + p.key_column;
 
-    float blended[ROWS][PER_LANE], most[ROWS], total[ROWS];
+    float blended[ROWS][PER_LANE(HEAD_DIM)], most[ROWS], total[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         most[r] = NEGATIVE_INFINITY;
         total[r] = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) blended[r][i] = 0.0f;
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[r][i] = 0.0f;
     }
     const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
     const u32 end_key = min(min(start + TILE, p.queries), p.keys);
@@ -141,7 +141,7 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
                 weight = seen ? expf(score - larger) : 0.0f;
                 total[r] = total[r] * before + warp_sum(weight);
 #pragma unroll
-                for (int i = 0; i < PER_LANE; i++) blended[r][i] *= before;
+                for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[r][i] *= before;
                 most[r] = larger;
             }
             weights[warp][r][lane] = seen ? weight * kept(h.dropout, drop_index(h, p, query, key)) : 0.0f;
@@ -156,7 +156,7 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
         if (query >= p.queries) continue;
         const size_t row = p.first_query + query;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = blended[r][i] / total[r];
         }
@@ -192,13 +192,13 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
     const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
     const float* of_values = h.values + (size_t)p.first_key * h.key_step + p.key_column;
 
-    float sums[ROWS][PER_LANE], of_query[ROWS], statistic[ROWS];
+    float sums[ROWS][PER_LANE(HEAD_DIM)], of_query[ROWS], statistic[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const u32 query = start + warp * ROWS + r;
         float sum = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             sums[r][i] = 0.0f;
             if (query < p.queries && channel < HEAD_DIM) {
@@ -242,7 +242,7 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
         const u32 query = start + warp * ROWS + r;
         if (query >= p.queries) continue;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel < HEAD_DIM)
                 dqueries[(size_t)(p.first_query + query) * gradient_step + p.column + channel] = sums[r][i];
@@ -252,12 +252,15 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
 
 // Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if anything
 // is; a block has one head of these, and goes through the heads of queries that share it.
-// Four blocks a multiprocessor: 64 registers a thread.
-extern "C" __global__ void __launch_bounds__(WARPS * 32, 4)
+// Four blocks a multiprocessor: 64 registers a thread, which is enough if a lane has one channel of a row.
+extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 32 ? 4 : 2)
 attend_backward_keys(Heads h, const float* dout, const float* statistics, const float* along, float* dkeys,
                      float* dvalues, u32 gradient_step, float* daddends) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
+    // What every GPU gives a block unasked. No other kernel of these needs as much.
+    static_assert(sizeof keys + sizeof values + sizeof queries + sizeof douts + sizeof weights + sizeof gradients <= 48 * 1024,
+                  "a head is too wide for its tiles");
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     Place p = place_of(h, blockIdx.z, blockIdx.y * h.group);
     const u32 start = blockIdx.x * TILE, step = h.heads * HEAD_DIM;
@@ -265,11 +268,11 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
     load(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
     load(values, h.values + origin, h.key_step, start, p.keys, TILE);
-    float of_keys[ROWS][PER_LANE], of_values[ROWS][PER_LANE];
+    float of_keys[ROWS][PER_LANE(HEAD_DIM)], of_values[ROWS][PER_LANE(HEAD_DIM)];
 #pragma unroll
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) of_keys[r][i] = of_values[r][i] = 0.0f;
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_keys[r][i] = of_values[r][i] = 0.0f;
     // Of the row whose number is the lane's.
     float of_addend = 0.0f;
 
@@ -320,7 +323,7 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
         if (key >= p.keys) continue;
         if (OF_PLACES && lane == r) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = of_addend / h.scale;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel >= HEAD_DIM) continue;
             const size_t at = (size_t)(p.first_key + key) * gradient_step + p.key_column + channel;

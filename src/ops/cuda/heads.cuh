@@ -1,8 +1,7 @@
-// What kernels of heads have in common. HEAD_DIM is the width of a head; a block has 8 warps.
+// What kernels of heads have in common. HEAD_DIM is the width of a head.
 
 // A row in shared memory: whole vectors of four.
 #define WHOLE ((HEAD_DIM + 3) / 4 * 4)
-#define PER_LANE ((HEAD_DIM + 31) / 32)
 
 struct Heads {
     // Rows lie `query_step` and `key_step` apart.

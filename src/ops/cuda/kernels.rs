@@ -120,7 +120,7 @@ impl Gpu {
         value: usize,
     ) -> Result<Vec<CudaFunction>, CudaError> {
         let text = format!(
-            "#define {} {value}\n{}{}",
+            "#define THREADS {THREADS}\n#define WARPS {WARPS}\n#define {} {value}\n{}{}",
             source.constant,
             include_str!("common.cuh"),
             source.text

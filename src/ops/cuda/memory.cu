@@ -29,9 +29,9 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
     const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
     const u32 last = counts[query] - 1, first = first_seen(last, h.window);
     const float slope = slope_of(h, head);
-    float blended[PER_LANE], most = NEGATIVE_INFINITY, total = 0.0f;
+    float blended[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) blended[i] = 0.0f;
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[i] = 0.0f;
     for (u32 tile = first; tile <= last; tile += 32) {
         const u32 key = tile + lane;
         const bool seen = key <= last;
@@ -50,7 +50,7 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
             weight = seen ? expf(score - larger) : 0.0f;
             total *= before;
 #pragma unroll
-            for (int i = 0; i < PER_LANE; i++) blended[i] *= before;
+            for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[i] *= before;
             most = larger;
         }
         total += warp_sum(weight);
@@ -59,14 +59,14 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
             const float of_key = __shfl_sync(0xffffffffu, weight, j);
             const float* of_value = h.values + row + (size_t)(tile + j) * h.key_step;
 #pragma unroll
-            for (int i = 0; i < PER_LANE; i++) {
+            for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
                 const u32 channel = lane + 32 * i;
                 if (channel < HEAD_DIM) blended[i] += of_key * of_value[channel];
             }
         }
     }
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = blended[i] / total;
     }

@@ -1,8 +1,8 @@
 //! The GPU: one context a thread, working memory, and what kernels, products and sublayers have in common.
 //!
-//! Everything runs on the device's one stream, in the order in which it is asked for; only what brings
-//! numbers back to the host waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which keeps
-//! what is freed: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
+//! Everything runs on the device's one stream, in the order in which it is asked for; only what brings numbers back
+//! to the host waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which
+//! keeps what is freed: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
 //! which knows exact sizes alone, would grow without end.
 //!
 //! If you change this: a thread's models live and die on it (`dyn Trainable` is not `Send`), which is why
@@ -11,6 +11,7 @@
 
 pub(in crate::ops) mod heads;
 pub(in crate::ops) mod kernels;
+pub(in crate::ops) mod linear;
 pub(in crate::ops) mod products;
 mod projected;
 pub(in crate::ops) mod reading;
@@ -171,9 +172,7 @@ impl Gpu {
     /// # Errors
     /// Memory.
     pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
-        // Hardly more than is asked for: batches of nearly as many tokens use the same memory.
-        let unit = (count.next_power_of_two() / 8).max(64);
-        let length = count.max(1).next_multiple_of(unit);
+        let length = Self::length(count.max(1));
         let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);
         let slice = match known {
             Some(slice) => slice,
@@ -181,7 +180,22 @@ impl Gpu {
             // reads.
             None => unsafe { self.device.alloc(length) }?,
         };
+        #[cfg(test)]
+        // SAFETY: so many bytes are the slice's, and nothing that was asked for before needs them any more.
+        unsafe {
+            let bytes = length * size_of::<f32>();
+            result::memset_d8_async(at(&slice), 0xff, bytes, *self.device.cu_stream())
+        }?;
         Ok(Buffer(ManuallyDrop::new(slice)))
+    }
+
+    /// Of working memory. Hardly more than is asked for: batches of nearly as many tokens use the same memory. In
+    /// tests exactly that, filled with NaN, so that nobody reads what he has not written.
+    fn length(count: usize) -> usize {
+        match cfg!(test) {
+            true => count,
+            false => count.next_multiple_of((count.next_power_of_two() / 8).max(64)),
+        }
     }
 
     /// Counters of blocks, all 0 between launches: so many.
@@ -191,26 +205,6 @@ impl Gpu {
     pub(in crate::ops) fn waiting(&self, count: usize) -> Address {
         assert!(count <= WAITING, "{count} groups of 32 columns");
         at(&self.waiting)
-    }
-
-    /// Weights one after another, copied.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn joined<const PARTS: usize>(
-        &self,
-        parts: [(Address, usize); PARTS],
-    ) -> Result<Buffer, CudaError> {
-        let joined = self.scratch(parts.iter().map(|(_, count)| count).sum())?;
-        let mut to = at(&joined);
-        for (from, count) in parts {
-            let bytes = count * size_of::<f32>();
-            // SAFETY: both are addresses of at least so many bytes on this thread's device, and the copy is
-            // made in the stream's order.
-            unsafe { result::memcpy_dtod_async(to, from, bytes, *self.device.cu_stream()) }?;
-            to += bytes as Address;
-        }
-        Ok(joined)
     }
 
     /// Numbers of the host, on the device.

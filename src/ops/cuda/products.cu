@@ -7,7 +7,7 @@ __device__ __forceinline__ float rounded(float x) {
 
 // Writes each number of a matrix PARTS times, `of_part` apart: what is left of it below 11 bits as part `low`,
 // and rounded to these as the others. Of what is not finite nothing is left.
-extern "C" __global__ void cut(const float* from, u32 from_step, u32 columns, float* to, u32 step, u32 of_part, u32 low,
+extern "C" __global__ void split(const float* from, u32 from_step, u32 columns, float* to, u32 step, u32 of_part, u32 low,
                                u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;

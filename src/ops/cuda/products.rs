@@ -13,11 +13,11 @@ use dfdx::tensor::{CudaError, Synchronize as _};
 use super::kernels::Source;
 use super::{Address, Buffer, Gpu, Precision, at, gpu};
 
-static SPLITTING: Source = Source {
+static PRODUCTS: Source = Source {
     name: "products",
     text: include_str!("products.cu"),
     constant: "PARTS",
-    kernels: &["cut"],
+    kernels: &["split"],
 };
 
 /// Of a factor that tensor cores take as sums of two numbers.
@@ -62,7 +62,7 @@ pub(in crate::ops) enum Into {
 
 /// Where the parts of a factor lie.
 #[derive(Clone, Copy, PartialEq)]
-enum Parts {
+enum Arrangement {
     /// Those of a row side by side: `[rows, parts, columns]`.
     Beside,
     /// One whole matrix below the other: `[parts, rows, columns]`.
@@ -79,7 +79,7 @@ enum Side {
 /// A factor as tensor cores take it.
 struct Factor {
     matrix: Matrix,
-    /// How many parts it is cut into, which lengthen the product's depth.
+    /// How many parts it is split into, which lengthen the product's depth.
     parts: usize,
     /// What `matrix` lies in, if that is not the caller's.
     _lent: Option<Buffer>,
@@ -112,9 +112,9 @@ impl Gpu {
             outputs,
             inputs,
         } = weight;
-        let x = self.factor(x, [rows, inputs], Side::Left, Parts::Beside)?;
+        let x = self.factor(x, [rows, inputs], Side::Left, Arrangement::Beside)?;
         let w = Matrix::new(start, inputs);
-        let w = self.factor(w, [outputs, inputs], Side::Right, Parts::Beside)?;
+        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Beside)?;
         let size = [rows, outputs, x.parts * inputs];
         self.multiply(size, (x.matrix, false), (w.matrix, true), Into::Replaced, y)
     }
@@ -136,20 +136,20 @@ impl Gpu {
             outputs,
             inputs,
         } = weight;
-        let dy = self.factor(dy, [rows, outputs], Side::Left, Parts::Beside)?;
-        let x = self.factor(x, [rows, inputs], Side::Right, Parts::Beside)?;
+        let dy = self.factor(dy, [rows, outputs], Side::Left, Arrangement::Beside)?;
+        let x = self.factor(x, [rows, inputs], Side::Right, Arrangement::Beside)?;
         let size = [outputs, inputs, dy.parts * rows];
         let (left, right) = (dy.by_rows(outputs), x.by_rows(inputs));
         let to = Matrix::new(dweight, inputs);
         self.multiply(size, (left, true), (right, false), of_weight, to)?;
 
         let w = Matrix::new(start, inputs);
-        let w = self.factor(w, [outputs, inputs], Side::Right, Parts::Below)?;
+        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Below)?;
         let size = [rows, inputs, dy.parts * outputs];
         self.multiply(size, (dy.matrix, false), (w.matrix, false), of_input, dx)
     }
 
-    /// A factor of `[rows, columns]`: itself, or cut so that one product of tensor cores along all parts is
+    /// A factor of `[rows, columns]`: itself, or split so that one product of tensor cores along all parts is
     /// `high high + low high + high low`, with what two numbers of 11 bits keep of one of 24. The fourth product
     /// would be smaller than what f32 loses. How much a tensor core loses as it adds up is another matter.
     ///
@@ -159,7 +159,7 @@ impl Gpu {
         matrix: Matrix,
         [rows, columns]: [usize; 2],
         side: Side,
-        order: Parts,
+        arrangement: Arrangement,
     ) -> Result<Factor, CudaError> {
         if self.precision.get() != Precision::Tf32x3 {
             return Ok(Factor {
@@ -169,9 +169,9 @@ impl Gpu {
             });
         }
         let to = self.scratch(PARTS * rows * columns)?;
-        let (step, of_part) = match order {
-            Parts::Beside => (PARTS * columns, columns),
-            Parts::Below => (columns, rows * columns),
+        let (step, of_part) = match arrangement {
+            Arrangement::Beside => (PARTS * columns, columns),
+            Arrangement::Below => (columns, rows * columns),
         };
         let low: u32 = match side {
             Side::Left => 1,
@@ -187,8 +187,8 @@ impl Gpu {
             low,
             (rows * columns) as u32,
         );
-        let cut = SPLITTING.kernel(PARTS, "cut");
-        self.launch_each(cut, rows * columns, arguments)?;
+        let split = PRODUCTS.kernel(PARTS, "split");
+        self.launch_each(split, rows * columns, arguments)?;
         Ok(Factor {
             matrix: Matrix::new(at(&to), step),
             parts: PARTS,

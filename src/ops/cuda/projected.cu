@@ -1,18 +1,6 @@
 // What happens to queries, keys and values between their projection and attention; heads lie side by side.
 // HEAD_DIM is the width of a head.
 
-// Adds a bias to each row of up to three matrices side by side, rows `step` apart.
-extern "C" __global__ void add_biases(float* heads, u32 step, const float* first, u32 of_first, const float* second,
-                                      u32 of_second, const float* third, u32 of_third, u32 rows) {
-    const u32 columns = of_first + of_second + of_third;
-    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i >= rows * columns) return;
-    const u32 column = i % columns;
-    heads[(size_t)(i / columns) * step + column] += column < of_first ? first[column]
-        : column < of_first + of_second ? second[column - of_first]
-                                        : third[column - of_first - of_second];
-}
-
 // Turns each pair of channels of the first `columns` of each row by its place times 10000^(-2 pair / HEAD_DIM)
 // (Su et al. 2021, RoFormer, §3.2.2); `sign` -1 turns back.
 extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* places, u32 rows, float sign) {

@@ -5,50 +5,19 @@ use dfdx::tensor::CudaError;
 use super::heads::Layout;
 use super::kernels::{Kernel, Source};
 use super::products::Matrix;
-use super::{Address, Gpu, NOWHERE};
+use super::{Address, Gpu};
 use crate::ops::attention::{Places, Weights};
 
 static PROJECTED: Source = Source {
     name: "projected",
     text: include_str!("projected.cu"),
     constant: "HEAD_DIM",
-    kernels: &["add_biases", "rotate", "features", "features_backward"],
+    kernels: &["rotate", "features", "features_backward"],
 };
 
 impl Layout {
     fn on_projected(&self, name: &'static str) -> Kernel {
         PROJECTED.kernel(self.head_dim, name)
-    }
-
-    /// Adds biases to the rows of up to three matrices that lie side by side.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn add_biases(
-        &self,
-        gpu: &Gpu,
-        heads: Matrix,
-        rows: usize,
-        biases: &[(Address, usize)],
-    ) -> Result<(), CudaError> {
-        let bias = |i: usize| biases.get(i).copied().unwrap_or((NOWHERE, 0));
-        let [a, b, c] = [bias(0), bias(1), bias(2)];
-        let arguments = (
-            heads.start,
-            heads.step as u32,
-            a.0,
-            a.1 as u32,
-            b.0,
-            b.1 as u32,
-            c.0,
-            c.1 as u32,
-            rows as u32,
-        );
-        gpu.launch_each(
-            self.on_projected("add_biases"),
-            rows * (a.1 + b.1 + c.1),
-            arguments,
-        )
     }
 
     /// What [`Scoring`](crate::ops::attention::Scoring) does with queries and keys before they meet: the first `columns` of each row, whose

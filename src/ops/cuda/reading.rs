@@ -9,9 +9,10 @@ use dfdx::tensor_ops::ReshapeTo;
 
 use super::heads::{Layout, Three};
 use super::kernels::{Kernel, Source, WARPS};
+use super::linear::{Layer, apply_each, apply_without_bias};
 use super::products::Matrix;
 use super::rows::Rows;
-use super::sublayer::{norm_of, stream_of, weight};
+use super::sublayer::{norm_of, stream_of};
 use super::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
@@ -27,9 +28,12 @@ static MEMORY: Source = Source {
     kernels: &["remember", "look_back"],
 };
 
-/// What the heads of a sublayer keep of a token, what they ask, and what they make of what they remember.
+/// Tokens: how many, and where on the device the list of the places is at which they stand.
+pub(in crate::ops) type Placed = (Address, usize);
+
+/// What the heads of a sublayer keep of a token, and what they ask.
 pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
-    /// Keys and values side by side, `[count, 2 KV]`, of tokens, `from: [count, EMBED]`, that stand at `places`.
+    /// Keys and values side by side, `[count, 2 KV]`, of tokens, `from: [count, EMBED]`.
     ///
     /// # Errors
     /// The device's.
@@ -38,7 +42,7 @@ pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
         gpu: &Gpu,
         layout: &Layout,
         from: Matrix,
-        placed: (Address, usize),
+        placed: Placed,
     ) -> Result<Buffer, CudaError>;
 
     /// Queries of tokens, `[count, EMBED]`, in the same way.
@@ -50,9 +54,15 @@ pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
         gpu: &Gpu,
         layout: &Layout,
         from: Matrix,
-        placed: (Address, usize),
+        placed: Placed,
     ) -> Result<Buffer, CudaError>;
 
+    /// From what is found back to the stream.
+    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
+}
+
+/// How heads find something in what they remember.
+pub(in crate::ops) trait Finding<const EMBED: usize, const KV: usize> {
     /// What queries find, `[queries, EMBED]`.
     ///
     /// # Errors
@@ -63,12 +73,7 @@ pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
         memory: &HeadMemory<EMBED, KV>,
         queries: &Buffer,
         seen: &Seen,
-    ) -> Result<Buffer, CudaError> {
-        memory.look_back(gpu, queries, seen)
-    }
-
-    /// From there back to the stream.
-    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
+    ) -> Result<Buffer, CudaError>;
 }
 
 impl<const EMBED: usize, const KV: usize> Recall<EMBED, KV> for Projections<EMBED, KV, f32, Cuda> {
@@ -77,16 +82,14 @@ impl<const EMBED: usize, const KV: usize> Recall<EMBED, KV> for Projections<EMBE
         gpu: &Gpu,
         layout: &Layout,
         from: Matrix,
-        (places, count): (Address, usize),
+        placed: Placed,
     ) -> Result<Buffer, CudaError> {
+        let (_, count) = placed;
         let news = gpu.scratch(count * 2 * KV)?;
         let keys = Matrix::new(at(&news), 2 * KV);
-        gpu.apply(weight(&self.key.weight), count, from, keys)?;
-        let values = keys.columns_from(KV);
-        gpu.apply(weight(&self.value.weight), count, from, values)?;
-        let biases = [&self.key.bias, &self.value.bias].map(|bias| (address(bias), KV));
-        layout.add_biases(gpu, keys, count, &biases)?;
-        layout.map(gpu, keys, KV, (places, count))?;
+        let layers = [&self.key, &self.value].map(Layer::of);
+        apply_each(gpu, layers, count, from, keys)?;
+        layout.map(gpu, keys, KV, placed)?;
         Ok(news)
     }
 
@@ -95,14 +98,13 @@ impl<const EMBED: usize, const KV: usize> Recall<EMBED, KV> for Projections<EMBE
         gpu: &Gpu,
         layout: &Layout,
         from: Matrix,
-        (places, count): (Address, usize),
+        placed: Placed,
     ) -> Result<Buffer, CudaError> {
+        let (_, count) = placed;
         let queries = gpu.scratch(count * EMBED)?;
         let to = stream_of::<EMBED>(&queries);
-        gpu.apply(weight(&self.query.weight), count, from, to)?;
-        let bias = [(address(&self.query.bias), EMBED)];
-        layout.add_biases(gpu, to, count, &bias)?;
-        layout.map(gpu, to, EMBED, (places, count))?;
+        apply_each(gpu, [Layer::of(&self.query)], count, from, to)?;
+        layout.map(gpu, to, EMBED, placed)?;
         Ok(queries)
     }
 
@@ -259,7 +261,7 @@ pub(in crate::ops) fn added<const EMBED: usize>(
     let rows = Rows { gpu, width: EMBED };
     let out = gpu.scratch(count * EMBED)?;
     let (from, to) = (stream_of::<EMBED>(found), stream_of::<EMBED>(&out));
-    gpu.apply(weight(&proj.weight), count, from, to)?;
+    apply_without_bias(gpu, proj, count, from, to)?;
     let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
     let branch = (at(&out), address(&proj.bias));
     let from = (address(x), picked);
@@ -268,28 +270,36 @@ pub(in crate::ops) fn added<const EMBED: usize>(
 }
 
 /// A sublayer of heads, reading.
-pub(in crate::ops) struct Remembering<'a, const EMBED: usize, const KV: usize, R> {
+pub(in crate::ops) struct Remembering<'a, const EMBED: usize, const KV: usize, R, F> {
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     heads: &'a R,
+    finding: F,
     memory: HeadMemory<EMBED, KV>,
 }
 
-impl<'a, const EMBED: usize, const KV: usize, R: Recall<EMBED, KV>> Remembering<'a, EMBED, KV, R> {
+impl<'a, const EMBED: usize, const KV: usize, R, F> Remembering<'a, EMBED, KV, R, F>
+where
+    R: Recall<EMBED, KV>,
+    F: Finding<EMBED, KV>,
+{
     /// So many rows that have read nothing, each with room for so many tokens.
     pub(in crate::ops) fn new(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         heads: &'a R,
+        finding: F,
         layout: Layout,
         size: (usize, usize),
     ) -> Self {
         Self {
             norm,
             heads,
+            finding,
             memory: HeadMemory::new(layout, size),
         }
     }
 
-    /// The tokens in `from`, which stand at `places`, with what they find: rows of `x` as of [`added`].
+    /// The tokens in `from`, which stand at `places` and see what `seen` says, with what they find: rows of `x` as of
+    /// [`added`].
     fn answer(
         &self,
         gpu: &Gpu,
@@ -299,13 +309,16 @@ impl<'a, const EMBED: usize, const KV: usize, R: Recall<EMBED, KV>> Remembering<
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         let (heads, count) = (&self.heads, seen.queries);
         let queries = heads.queries(gpu, &self.memory.layout, from, (places, count))?;
-        let found = heads.find(gpu, &self.memory, &queries, seen)?;
+        let found = (self.finding).find(gpu, &self.memory, &queries, seen)?;
         added(gpu, heads.proj(), x, (&found, count))
     }
 }
 
-impl<const EMBED: usize, const KV: usize, R: Recall<EMBED, KV>> Reader<EMBED, f32, Cuda>
-    for Remembering<'_, EMBED, KV, R>
+impl<const EMBED: usize, const KV: usize, R, F> Reader<EMBED, f32, Cuda>
+    for Remembering<'_, EMBED, KV, R, F>
+where
+    R: Recall<EMBED, KV>,
+    F: Finding<EMBED, KV>,
 {
     fn try_read(
         &mut self,

@@ -3,8 +3,6 @@
 // Sums over rows are taken in two stages, in an order that depends on the number of rows alone, so a step
 // gives the same bits every time: what is atomic only counts which blocks are done.
 
-#define PER_LANE ((WIDTH + 31) / 32)
-
 // y = (x - mean) / deviation * weight + bias, of rows `picked[0..rows]` of x, or its first rows if there is
 // no list; a warp a row. Keeps mean and 1 / deviation for the way back.
 extern "C" __global__ void normalise(const float* x, const float* weight, const float* bias,
@@ -13,9 +11,9 @@ extern "C" __global__ void normalise(const float* x, const float* weight, const 
     if (row >= rows) return;
     x += (size_t)(picked ? picked[row] : row) * WIDTH;
     y += (size_t)row * WIDTH;
-    float values[PER_LANE], sum = 0.0f;
+    float values[PER_LANE(WIDTH)], sum = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(WIDTH); i++) {
         const u32 column = lane + 32 * i;
         values[i] = column < WIDTH ? x[column] : 0.0f;
         sum += values[i];
@@ -23,13 +21,13 @@ extern "C" __global__ void normalise(const float* x, const float* weight, const 
     const float mean = warp_sum(sum) / WIDTH;
     float squares = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(WIDTH); i++) {
         values[i] -= mean;
         if (lane + 32 * i < WIDTH) squares += values[i] * values[i];
     }
     const float scale = rsqrtf(warp_sum(squares) / WIDTH + 1e-5f);
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(WIDTH); i++) {
         const u32 column = lane + 32 * i;
         if (column < WIDTH) y[column] = values[i] * scale * weight[column] + bias[column];
     }
@@ -43,15 +41,15 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
                                               float* shares, u32 rows) {
     __shared__ float sums[2 * WIDTH];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    float of_weight[PER_LANE], of_bias[PER_LANE];
+    float of_weight[PER_LANE(WIDTH)], of_bias[PER_LANE(WIDTH)];
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) of_weight[i] = of_bias[i] = 0.0f;
+    for (int i = 0; i < PER_LANE(WIDTH); i++) of_weight[i] = of_bias[i] = 0.0f;
     for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
         const size_t from = (size_t)(picked ? picked[row] : row) * WIDTH;
         const float2 of_row = statistics[row];
-        float normed[PER_LANE], gradient[PER_LANE], sum = 0.0f, along = 0.0f;
+        float normed[PER_LANE(WIDTH)], gradient[PER_LANE(WIDTH)], sum = 0.0f, along = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(WIDTH); i++) {
             const u32 column = lane + 32 * i;
             normed[i] = gradient[i] = 0.0f;
             if (column < WIDTH) {
@@ -67,52 +65,15 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
         sum = warp_sum(sum) / WIDTH;
         along = warp_sum(along) / WIDTH;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(WIDTH); i++) {
             const u32 column = lane + 32 * i;
             if (column < WIDTH) dx[from + column] += of_row.y * (gradient[i] - sum - normed[i] * along);
         }
     }
-    for (u32 turn = 0; turn < WARPS; turn++) {
-        if (turn == warp) {
-#pragma unroll
-            for (int i = 0; i < PER_LANE; i++) {
-                const u32 column = lane + 32 * i;
-                if (column < WIDTH) {
-                    sums[column] = (turn ? sums[column] : 0.0f) + of_weight[i];
-                    sums[WIDTH + column] = (turn ? sums[WIDTH + column] : 0.0f) + of_bias[i];
-                }
-            }
-        }
-        __syncthreads();
-    }
+    sum_over_warps(of_weight, sums, WIDTH);
+    sum_over_warps(of_bias, sums + WIDTH, WIDTH);
     for (u32 column = threadIdx.x; column < 2 * WIDTH; column += blockDim.x)
         shares[(size_t)blockIdx.x * 2 * WIDTH + column] = sums[column];
-}
-
-// Sums of 32 columns over a block's rows: 8 threads a column, each with every eighth row. The first 32 threads
-// have the sums.
-__device__ float column_sum(const float* from, u32 step, u32 first, u32 end, u32 column, u32 columns) {
-    __shared__ float sums[8][32];
-    const u32 across = threadIdx.x % 32, down = threadIdx.x / 32;
-    float sum = 0.0f;
-    if (column < columns) {
-        // Four loads in flight at a time; past the first cache, which does not see what other blocks write.
-        u32 row = first + down;
-        for (; row + 24 < end; row += 32) {
-            const float *at = from + (size_t)row * step + column, *below = at + (size_t)16 * step;
-            const float a = __ldcg(at), b = __ldcg(at + (size_t)8 * step);
-            const float c = __ldcg(below), d = __ldcg(below + (size_t)8 * step);
-            sum += (a + b) + (c + d);
-        }
-        for (; row < end; row += 8) sum += __ldcg(from + (size_t)row * step + column);
-    }
-    __syncthreads();
-    sums[down][across] = sum;
-    __syncthreads();
-    sum = 0.0f;
-    if (down == 0)
-        for (int i = 0; i < 8; i++) sum += sums[i][across];
-    return sum;
 }
 
 // Up to three vectors that follow one another.
@@ -125,12 +86,11 @@ __device__ __forceinline__ u32 length_of(const Vectors& to) {
     return to.of_first + to.of_second + to.of_third;
 }
 
-__device__ __forceinline__ void add_to(const Vectors& to, u32 column, float sum) {
-    if (column >= length_of(to)) return;
-    float* at = column < to.of_first ? to.first + column
-        : column < to.of_first + to.of_second ? to.second + (column - to.of_first)
-                                              : to.third + (column - to.of_first - to.of_second);
-    *at += sum;
+// Where one of their columns is.
+__device__ __forceinline__ float* place_in(const Vectors& of, u32 column) {
+    return column < of.of_first ? of.first + column
+        : column < of.of_first + of.of_second ? of.second + (column - of.of_first)
+                                              : of.third + (column - of.of_first - of.of_second);
 }
 
 // Adds the sums of the columns of `from: [rows, columns]`, rows `step` apart: first those of gridDim.y parts, then, by the block
@@ -149,7 +109,7 @@ extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows
     if (!last) return;
     __threadfence();
     const float whole = column_sum(shares, columns, 0, gridDim.y, column, columns);
-    if (threadIdx.x < 32) add_to(to, column, whole);
+    if (threadIdx.x < 32 && column < columns) *place_in(to, column) += whole;
     if (threadIdx.x == 0) waiting[blockIdx.x] = 0;
 }
 
@@ -157,13 +117,20 @@ extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows
 extern "C" __global__ void add_shares(const float* shares, u32 parts, Vectors to) {
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
     const float sum = column_sum(shares, columns, 0, parts, column, columns);
-    if (threadIdx.x < 32) add_to(to, column, sum);
+    if (threadIdx.x < 32 && column < columns) *place_in(to, column) += sum;
 }
 
 // Adds what lies one after another.
 extern "C" __global__ void add_joined(const float* joined, Vectors to) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < length_of(to)) add_to(to, i, joined[i]);
+    if (i < length_of(to)) *place_in(to, i) += joined[i];
+}
+
+// Adds them to each row, rows `step` apart.
+extern "C" __global__ void add_to_each(float* to, u32 step, u32 rows, Vectors from) {
+    const u32 columns = length_of(from);
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i < rows * columns) to[(size_t)(i / columns) * step + i % columns] += *place_in(from, i % columns);
 }
 
 // y = x + dropout(branch + bias), of rows `picked` of x or of its first; index: row * WIDTH + column.

@@ -11,7 +11,7 @@ use crate::ops::dropout::Dropout;
 
 static ROWS: Source = Source {
     name: "rows",
-    text: include_str!("rows.cu"),
+    text: concat!(include_str!("sums.cuh"), include_str!("rows.cu")),
     constant: "WIDTH",
     kernels: &[
         "normalise",
@@ -19,6 +19,7 @@ static ROWS: Source = Source {
         "add_column_sums",
         "add_shares",
         "add_joined",
+        "add_to_each",
         "residual",
         "drop",
         "gelu",
@@ -26,8 +27,8 @@ static ROWS: Source = Source {
     ],
 };
 
-/// Into how many parts sums over rows are cut: about two blocks a multiprocessor of a large device.
-pub(in crate::ops) const PARTS: usize = 256;
+/// Of how many blocks' shares a sum over rows is made at most: about two blocks a multiprocessor of a large device.
+pub(in crate::ops) const MOST_SHARES: usize = 256;
 
 /// A layer norm's weight and bias.
 #[derive(Clone, Copy)]
@@ -127,7 +128,7 @@ impl Rows<'_> {
         dx: Address,
         dnorm: Norm,
     ) -> Result<(), CudaError> {
-        let blocks = PARTS.min(normed.count.div_ceil(WARPS));
+        let blocks = MOST_SHARES.min(normed.count.div_ceil(WARPS));
         let shares = self.gpu.scratch(blocks * 2 * self.width)?;
         self.gpu.launch(
             self.kernel("normalise_backward"),
@@ -159,7 +160,7 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let to = Vectors::from(to);
         let columns = to.length();
-        let parts = (PARTS * 32 / columns.max(1)).clamp(8, 64);
+        let parts = (MOST_SHARES * 32 / columns.max(1)).clamp(8, 64);
         let shares = self.gpu.scratch(parts * columns)?;
         let groups = columns.div_ceil(32);
         self.gpu.launch(
@@ -202,6 +203,22 @@ impl Rows<'_> {
         let to = Vectors::from(to);
         let kernel = self.kernel("add_joined");
         (self.gpu).launch_each(kernel, to.length(), (at(joined), to))
+    }
+
+    /// Adds up to three vectors that follow one another to each of so many rows.
+    ///
+    /// # Errors
+    /// The device's.
+    pub(in crate::ops) fn add_to_each(
+        &self,
+        to: Matrix,
+        rows: usize,
+        from: &[(Address, usize)],
+    ) -> Result<(), CudaError> {
+        let from = Vectors::from(from);
+        let kernel = self.kernel("add_to_each");
+        let arguments = (to.start, to.step as u32, rows as u32, from);
+        (self.gpu).launch_each(kernel, rows * from.length(), arguments)
     }
 
     /// `y = x + dropout(branch + bias)`, of so many rows of `x`: those that `picked` lists, if it is

@@ -5,11 +5,11 @@
 
 use std::rc::Rc;
 
-use dfdx::shapes::{HasShape, Rank1, Rank2};
+use dfdx::shapes::{HasShape, Rank1};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, SplitTape, Tape, Tensor, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::products::{Matrix, Weight};
+use super::products::Matrix;
 use super::rows::{Norm, Normed, Rows};
 use super::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::Stream;
@@ -60,17 +60,6 @@ pub(in crate::ops) struct Around {
     pub(in crate::ops) dout: Matrix,
     /// Gradient of what went in, to be written.
     pub(in crate::ops) dnormed: Matrix,
-}
-
-/// Where a layer's weight is.
-pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
-    of: &Tensor<Rank2<OUT, IN>, f32, Cuda>,
-) -> Weight {
-    Weight {
-        start: address(of),
-        outputs: OUT,
-        inputs: IN,
-    }
 }
 
 /// Where a norm's vectors are.

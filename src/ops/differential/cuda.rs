@@ -14,19 +14,19 @@ use crate::ops::Stream;
 use crate::ops::attention::cuda::{Comparison, Heads, layout};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
+use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
 use crate::ops::cuda::kernels::{Kernel, Source, WARPS};
 use crate::ops::cuda::products::Matrix;
-use crate::ops::cuda::reading::{HeadMemory, Recall, Remembering, Seen};
-use crate::ops::cuda::rows::PARTS;
+use crate::ops::cuda::reading::{Finding, HeadMemory, Remembering, Seen};
+use crate::ops::cuda::rows::MOST_SHARES;
 use crate::ops::cuda::sublayer::try_residual;
 use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
-use crate::ops::parameters::{LayerNorm, Linear};
+use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Rereading};
 
 static DIFFERENCES: Source = Source {
     name: "differential",
-    text: include_str!("kernel.cu"),
+    text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",
     kernels: &[
         "halve",
@@ -69,10 +69,7 @@ impl DifferentialOp<f32> for Cuda {
                 queries: documents.clone(),
                 keys: documents,
             },
-            comparison: TwoMaps {
-                lambda: weights.lambda.clone(),
-                gain: weights.head_norm.clone(),
-            },
+            comparison: TwoMaps::of(weights),
         };
         try_residual(x, norm, branch, dropout.output)
     }
@@ -92,7 +89,8 @@ impl DifferentialOp<f32> for Cuda {
             }));
         }
         let layout = layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX);
-        Box::new(Remembering::new(norm, weights, layout, (rows, context)))
+        let (heads, maps) = (&weights.projections, TwoMaps::of(weights));
+        Box::new(Remembering::new(norm, heads, maps, layout, (rows, context)))
     }
 }
 
@@ -100,6 +98,17 @@ impl DifferentialOp<f32> for Cuda {
 struct TwoMaps<const HEAD_DIM: usize> {
     lambda: Tensor<Rank2<2, HEAD_DIM>, f32, Cuda>,
     gain: Tensor<Rank1<HEAD_DIM>, f32, Cuda>,
+}
+
+impl<const HEAD_DIM: usize> TwoMaps<HEAD_DIM> {
+    fn of<const EMBED: usize, const HEADS: usize>(
+        weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+    ) -> Self {
+        Self {
+            lambda: weights.lambda.clone(),
+            gain: weights.head_norm.clone(),
+        }
+    }
 }
 
 /// What backward needs.
@@ -147,7 +156,7 @@ impl<const HEAD_DIM: usize> Comparison for TwoMaps<HEAD_DIM> {
         let (rows, width) = (tokens * heads, heads * HEAD_DIM);
         let [(first, of_first), (second, of_second)] = &kept.maps;
         let (dfirst, dsecond) = (gpu.scratch(rows * HEAD_DIM)?, gpu.scratch(rows * HEAD_DIM)?);
-        let blocks = PARTS.min(rows.div_ceil(WARPS));
+        let blocks = MOST_SHARES.min(rows.div_ceil(WARPS));
         let shares = gpu.scratch(blocks * (HEAD_DIM + 1))?;
         gpu.launch(
             kernel::<HEAD_DIM>("difference_backward"),
@@ -190,6 +199,7 @@ impl<const HEAD_DIM: usize> Comparison for TwoMaps<HEAD_DIM> {
         let queries = Matrix::new(at(second), width);
         let back = (of_second, &dsecond);
         attention.backward(gpu, Three { queries, ..three }, back, (beside, NOWHERE))?;
+        assert_eq!(dthree.queries.step, 3 * width, "three side by side");
         let count = tokens * 3 * width;
         let both = (
             dthree.queries.start,
@@ -247,29 +257,7 @@ fn difference<const HEAD_DIM: usize>(
     Ok(out)
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Recall<EMBED, EMBED>
-    for Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>
-{
-    fn keys_and_values(
-        &self,
-        gpu: &Gpu,
-        layout: &Layout,
-        from: Matrix,
-        placed: (Address, usize),
-    ) -> Result<Buffer, CudaError> {
-        (self.projections).keys_and_values(gpu, layout, from, placed)
-    }
-
-    fn queries(
-        &self,
-        gpu: &Gpu,
-        layout: &Layout,
-        from: Matrix,
-        placed: (Address, usize),
-    ) -> Result<Buffer, CudaError> {
-        self.projections.queries(gpu, layout, from, placed)
-    }
-
+impl<const EMBED: usize, const HEAD_DIM: usize> Finding<EMBED, EMBED> for TwoMaps<HEAD_DIM> {
     fn find(
         &self,
         gpu: &Gpu,
@@ -278,14 +266,11 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Recall<EMBED
         seen: &Seen,
     ) -> Result<Buffer, CudaError> {
         let (queries, count) = (Matrix::new(at(queries), EMBED), seen.queries());
-        let halves = halves::<HEAD_DIM>(gpu, queries, (count, HEADS))?;
+        let heads = memory.layout.heads;
+        let halves = halves::<HEAD_DIM>(gpu, queries, (count, heads))?;
         let first = memory.look_back(gpu, &halves[0], seen)?;
         let second = memory.look_back(gpu, &halves[1], seen)?;
-        let learned = (address(&self.lambda), address(&self.head_norm));
-        difference::<HEAD_DIM>(gpu, [&first, &second], learned, count * HEADS)
-    }
-
-    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda> {
-        &self.projections.proj
+        let learned = (address(&self.lambda), address(&self.gain));
+        difference::<HEAD_DIM>(gpu, [&first, &second], learned, count * heads)
     }
 }

@@ -1,7 +1,6 @@
 // Differences of what two maps of weights find. HEAD_DIM is the width of a head; a row is a head of a token.
 
 #define HALF (HEAD_DIM / 2)
-#define PER_LANE ((HEAD_DIM + 31) / 32)
 // Attention divides by √HEAD_DIM, and a half has so many channels fewer.
 #define ROOT_OF_TWO 1.41421356f
 
@@ -47,9 +46,9 @@ extern "C" __global__ void difference(const float* first, const float* second, c
     if (row >= rows) return;
     const float2 powers = powers_of(lambda, lane);
     const float factor = powers.x - powers.y + start;
-    float blended[PER_LANE], squares = 0.0f;
+    float blended[PER_LANE(HEAD_DIM)], squares = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         const size_t at = (size_t)row * HEAD_DIM + channel;
         blended[i] = channel < HEAD_DIM ? first[at] - factor * second[at] : 0.0f;
@@ -57,7 +56,7 @@ extern "C" __global__ void difference(const float* first, const float* second, c
     }
     const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon) * (1.0f - start);
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         if (channel < HEAD_DIM) out[(size_t)row * HEAD_DIM + channel] = blended[i] * scale * gain[channel];
     }
@@ -72,13 +71,13 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const float2 powers = powers_of(lambda, lane);
     const float factor = powers.x - powers.y + start;
-    float of_gain[PER_LANE], of_factor = 0.0f;
+    float of_gain[PER_LANE(HEAD_DIM)], of_factor = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) of_gain[i] = 0.0f;
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_gain[i] = 0.0f;
     for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
-        float blended[PER_LANE], upstream[PER_LANE], squares = 0.0f, along = 0.0f;
+        float blended[PER_LANE(HEAD_DIM)], upstream[PER_LANE(HEAD_DIM)], squares = 0.0f, along = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             const size_t at = (size_t)row * HEAD_DIM + channel;
             const bool there = channel < HEAD_DIM;
@@ -90,7 +89,7 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
         const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon);
         along = warp_sum(along) / HEAD_DIM * scale * scale;
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel >= HEAD_DIM) continue;
             const size_t at = (size_t)row * HEAD_DIM + channel;
@@ -101,18 +100,9 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
             dsecond[at] = -factor * gradient;
         }
     }
-    of_factor = warp_sum(of_factor);
-    for (u32 turn = 0; turn < WARPS; turn++) {
-        if (turn == warp) {
-#pragma unroll
-            for (int i = 0; i < PER_LANE; i++) {
-                const u32 channel = lane + 32 * i;
-                if (channel < HEAD_DIM) sums[channel] = (turn ? sums[channel] : 0.0f) + of_gain[i];
-            }
-            if (lane == 0) sums[HEAD_DIM] = (turn ? sums[HEAD_DIM] : 0.0f) + of_factor;
-        }
-        __syncthreads();
-    }
+    const float of_row[1] = {warp_sum(of_factor)};
+    sum_over_warps(of_gain, sums, HEAD_DIM);
+    sum_over_warps(of_row, sums + HEAD_DIM, 1);
     for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x)
         shares[(size_t)blockIdx.x * (HEAD_DIM + 1) + column] = sums[column];
 }
@@ -121,11 +111,11 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
 extern "C" __global__ void add_to_learned(const float* shares, u32 parts, const float* lambda, float* dgain,
                                           float* dlambda) {
     __shared__ float of_factor;
-    for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x) {
-        float sum = 0.0f;
-        for (u32 part = 0; part < parts; part++) sum += shares[(size_t)part * (HEAD_DIM + 1) + column];
-        if (column < HEAD_DIM) dgain[column] += sum;
-        else of_factor = sum;
+    for (u32 first = 0; first <= HEAD_DIM; first += 32) {
+        const u32 column = first + threadIdx.x % 32;
+        const float sum = column_sum(shares, HEAD_DIM + 1, 0, parts, column, HEAD_DIM + 1);
+        if (threadIdx.x < 32 && column < HEAD_DIM) dgain[column] += sum;
+        if (threadIdx.x < 32 && column == HEAD_DIM) of_factor = sum;
     }
     __syncthreads();
     const float2 powers = powers_of(lambda, threadIdx.x % 32);

@@ -5,10 +5,11 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
 use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
-use crate::ops::bridge::cuda::{address, gradient_address};
+use crate::ops::bridge::cuda::address;
+use crate::ops::cuda::linear::{apply_without_bias, back, back_without_bias};
 use crate::ops::cuda::products::{Into, Matrix};
 use crate::ops::cuda::rows::Rows;
-use crate::ops::cuda::sublayer::{Around, Branch, try_apply, try_residual, weight};
+use crate::ops::cuda::sublayer::{Around, Branch, try_apply, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
@@ -53,11 +54,11 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         let before = gpu.scratch(tokens * HIDDEN)?;
         let after = gpu.scratch(tokens * HIDDEN)?;
         let hidden = Matrix::new(at(&before), HIDDEN);
-        gpu.apply(weight(&self.expand.weight), tokens, normed, hidden)?;
+        apply_without_bias(gpu, &self.expand, tokens, normed, hidden)?;
         let bias = address(&self.expand.bias);
         rows.gelu(&before, bias, &after, [tokens, HIDDEN])?;
         let hidden = Matrix::new(at(&after), HIDDEN);
-        gpu.apply(weight(&self.contract.weight), tokens, hidden, out)?;
+        apply_without_bias(gpu, &self.contract, tokens, hidden, out)?;
         Ok([before, after])
     }
 
@@ -70,22 +71,13 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let rows = Rows { gpu, width: EMBED };
-        let (expand, contract) = (weight(&self.expand.weight), weight(&self.contract.weight));
         let factors = (around.dout, Matrix::new(at(&after), HIDDEN));
-        let dweight = gradient_address(gradients, &self.contract.weight)?;
-        let dhidden = gpu.scratch(tokens * HIDDEN)?;
-        let of_hidden = Matrix::new(at(&dhidden), HIDDEN);
-        let to = (of_hidden, Into::Replaced);
-        gpu.back(contract, tokens, factors, (dweight, Into::Added), to)?;
+        let dhidden = back_without_bias(gpu, &self.contract, tokens, factors, gradients)?;
         let bias = address(&self.expand.bias);
         rows.gelu_backward(&before, bias, &dhidden, [tokens, HIDDEN])?;
-        let dbias = gradient_address(gradients, &self.expand.bias)?;
-        rows.add_column_sums(of_hidden, tokens, &[(dbias, HIDDEN)])?;
-
-        let dweight = gradient_address(gradients, &self.expand.weight)?;
-        let factors = (of_hidden, around.normed);
+        let factors = (Matrix::new(at(&dhidden), HIDDEN), around.normed);
         let to = (around.dnormed, Into::Replaced);
-        gpu.back(expand, tokens, factors, (dweight, Into::Added), to)
+        back(gpu, &self.expand, tokens, factors, to, gradients)
     }
 }
 

@@ -9,9 +9,10 @@ use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::{Source, WARPS};
+use crate::ops::cuda::linear::weight;
 use crate::ops::cuda::products::{Into, Matrix};
 use crate::ops::cuda::rows::Rows;
-use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of, weight};
+use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{at, gpu};
 use crate::ops::parameters::LayerNorm;
 

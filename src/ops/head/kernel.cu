@@ -1,4 +1,4 @@
-// Cross-entropy of rows of logits; COLUMNS is the vocabulary. A warp a row, 8 rows a block.
+// Cross-entropy of rows of logits; COLUMNS is the vocabulary. A warp a row.
 
 // Negative log-likelihood of each row's target, and the logarithm of the sum of its exponentials.
 extern "C" __global__ void cross_entropy(const float* logits, const u32* targets, float* losses,
@@ -20,12 +20,12 @@ extern "C" __global__ void cross_entropy(const float* logits, const u32* targets
 
 // Mean of the rows' losses, by one block.
 extern "C" __global__ void mean(const float* losses, u32 rows, float* loss) {
-    __shared__ double sums[256];
+    __shared__ double sums[THREADS];
     double sum = 0.0;
-    for (u32 row = threadIdx.x; row < rows; row += 256) sum += losses[row];
+    for (u32 row = threadIdx.x; row < rows; row += THREADS) sum += losses[row];
     sums[threadIdx.x] = sum;
     __syncthreads();
-    for (u32 half = 128; half > 0; half /= 2) {
+    for (u32 half = THREADS / 2; half > 0; half /= 2) {
         if (threadIdx.x < half) sums[threadIdx.x] += sums[threadIdx.x + half];
         __syncthreads();
     }

@@ -10,22 +10,22 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 use super::{Synthesis, SynthesizerOp, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::cuda::layout;
+use crate::ops::attention::cuda::{OneMap, layout};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
 use crate::ops::cuda::kernels::{Kernel, Source};
-use crate::ops::cuda::products::{Into, Matrix, Weight};
-use crate::ops::cuda::reading::{Recall, Remembering};
-use crate::ops::cuda::rows::Rows;
-use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual, weight};
-use crate::ops::cuda::{Address, Buffer, Gpu, at, gpu};
+use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, back_without_bias};
+use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::reading::{Placed, Recall, Remembering};
+use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual};
+use crate::ops::cuda::{Buffer, Gpu, at, gpu};
 use crate::ops::parameters::{LayerNorm, Linear};
 use crate::ops::reading::{BoxedReader, Rereading};
 
 static PLACES_AS_KEYS: Source = Source {
     name: "synthesizer",
-    text: include_str!("kernel.cu"),
+    text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",
     kernels: &["lay_keys", "relu", "relu_backward", "add_to_places"],
 };
@@ -84,7 +84,8 @@ impl SynthesizerOp<f32> for Cuda {
             }));
         }
         let layout = weights.layout();
-        Box::new(Remembering::new(norm, weights, layout, (rows, PLACES)))
+        let size = (rows, PLACES);
+        Box::new(Remembering::new(norm, weights, OneMap, layout, size))
     }
 }
 
@@ -108,12 +109,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     }
 
     /// Keys of tokens that stand at `places`.
-    fn lay_keys(
-        &self,
-        gpu: &Gpu,
-        keys: Matrix,
-        (places, tokens): (Address, usize),
-    ) -> Result<(), CudaError> {
+    fn lay_keys(&self, gpu: &Gpu, keys: Matrix, (places, tokens): Placed) -> Result<(), CudaError> {
         let count = tokens * EMBED;
         let arguments = (
             keys.start,
@@ -168,8 +164,8 @@ struct Synthesizer<
 
 /// What backward needs.
 struct Saved {
-    /// The projections to the hidden layer and to values as one: `[2 EMBED, EMBED]`.
-    joined: Buffer,
+    /// The projections to the hidden layer and to values.
+    joined: Joined<2>,
     /// Keys, queries and values side by side: `[tokens, 3 EMBED]`.
     heads: Buffer,
     found: Found,
@@ -178,14 +174,7 @@ struct Saved {
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
     Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
 {
-    fn as_one(joined: &Buffer) -> Weight {
-        Weight {
-            start: at(joined),
-            outputs: 2 * EMBED,
-            inputs: EMBED,
-        }
-    }
-
+    /// Keys, queries and values that lie side by side.
     fn three(heads: &Buffer) -> Three {
         let keys = Matrix::new(at(heads), 3 * EMBED);
         Three {
@@ -213,20 +202,16 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         out: Matrix,
     ) -> Result<Saved, CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let joined = gpu.joined([
-            (address(&of.w1.weight), EMBED * EMBED),
-            (address(&of.value.weight), EMBED * EMBED),
-        ])?;
+        let layers = [&of.w1, &of.value].map(Layer::of);
+        let joined = Joined::new(gpu, layers)?;
         let heads = gpu.scratch(tokens * 3 * EMBED)?;
         let three = Self::three(&heads);
         of.lay_keys(gpu, three.keys, attention.places())?;
-        gpu.apply(Self::as_one(&joined), tokens, normed, three.queries)?;
-        let biases = [&of.w1.bias, &of.value.bias].map(|bias| (address(bias), EMBED));
-        (attention.layout).add_biases(gpu, three.queries, tokens, &biases)?;
+        joined.apply(gpu, tokens, normed, three.queries)?;
         of.relu(gpu, three.queries, tokens)?;
         let found = attention.attend(gpu, three)?;
         let from = stream_of::<EMBED>(&found.out);
-        gpu.apply(weight(&of.proj.weight), tokens, from, out)?;
+        apply_without_bias(gpu, &of.proj, tokens, from, out)?;
         Ok(Saved {
             joined,
             heads,
@@ -244,11 +229,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
         let factors = (around.dout, stream_of::<EMBED>(&saved.found.out));
-        let dweight = gradient_address(gradients, &of.proj.weight)?;
-        let dfound = gpu.scratch(tokens * EMBED)?;
-        let to = (stream_of::<EMBED>(&dfound), Into::Replaced);
-        let proj = weight(&of.proj.weight);
-        gpu.back(proj, tokens, factors, (dweight, Into::Added), to)?;
+        let dfound = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
         let dheads = gpu.scratch(tokens * 3 * EMBED)?;
         let dscores = gpu.scratch(tokens * HEADS)?;
@@ -271,25 +252,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         gpu.launch(kernel("add_to_places"), blocks, places)?;
         of.relu_backward(gpu, (dthree.queries, three.queries), tokens)?;
 
-        let rows = Rows { gpu, width: EMBED };
-        let dbiases = [
-            (gradient_address(gradients, &of.w1.bias)?, EMBED),
-            (gradient_address(gradients, &of.value.bias)?, EMBED),
+        let to = [
+            Layer::gradient_of(&of.w1, gradients)?,
+            Layer::gradient_of(&of.value, gradients)?,
         ];
-        rows.add_column_sums(dthree.queries, tokens, &dbiases)?;
-        let djoined = gpu.scratch(2 * EMBED * EMBED)?;
         let factors = (dthree.queries, around.normed);
-        let to = (around.dnormed, Into::Replaced);
-        let dweight = (at(&djoined), Into::Replaced);
-        gpu.back(Self::as_one(&saved.joined), tokens, factors, dweight, to)?;
-        let dweights = [
-            (gradient_address(gradients, &of.w1.weight)?, EMBED * EMBED),
-            (
-                gradient_address(gradients, &of.value.weight)?,
-                EMBED * EMBED,
-            ),
-        ];
-        rows.add_joined(&djoined, &dweights)
+        let dnormed = (around.dnormed, Into::Replaced);
+        (saved.joined).back(gpu, tokens, factors, dnormed, to)
     }
 }
 
@@ -299,32 +268,29 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     fn keys_and_values(
         &self,
         gpu: &Gpu,
-        layout: &Layout,
+        _: &Layout,
         from: Matrix,
-        placed: (Address, usize),
+        placed: Placed,
     ) -> Result<Buffer, CudaError> {
         let (_, count) = placed;
         let news = gpu.scratch(count * 2 * EMBED)?;
         let keys = Matrix::new(at(&news), 2 * EMBED);
         self.lay_keys(gpu, keys, placed)?;
         let values = keys.columns_from(EMBED);
-        gpu.apply(weight(&self.value.weight), count, from, values)?;
-        let bias = [(address(&self.value.bias), EMBED)];
-        layout.add_biases(gpu, values, count, &bias)?;
+        apply_each(gpu, [Layer::of(&self.value)], count, from, values)?;
         Ok(news)
     }
 
     fn queries(
         &self,
         gpu: &Gpu,
-        layout: &Layout,
+        _: &Layout,
         from: Matrix,
-        (_, count): (Address, usize),
+        (_, count): Placed,
     ) -> Result<Buffer, CudaError> {
         let queries = gpu.scratch(count * EMBED)?;
         let to = stream_of::<EMBED>(&queries);
-        gpu.apply(weight(&self.w1.weight), count, from, to)?;
-        layout.add_biases(gpu, to, count, &[(address(&self.w1.bias), EMBED)])?;
+        apply_each(gpu, [Layer::of(&self.w1)], count, from, to)?;
         self.relu(gpu, to, count)?;
         Ok(queries)
     }

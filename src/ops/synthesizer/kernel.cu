@@ -1,7 +1,5 @@
 // What the synthesizer has in place of keys. HEAD_DIM is the width of a head.
 
-#define PER_LANE ((HEAD_DIM + 31) / 32)
-
 // Keys of tokens, for every head alike: the column of `w2: [HEAD_DIM, all]` of the place where a token stands.
 extern "C" __global__ void lay_keys(float* keys, u32 step, u32 width, const float* w2, u32 all, const u32* places,
                                     u32 count) {
@@ -32,32 +30,27 @@ extern "C" __global__ void relu_backward(float* gradients, const float* queries,
 // its score; a block a place.
 extern "C" __global__ void add_to_places(const float* dkeys, u32 step, const float* dscores, const u32* starts,
                                          u32 documents, u32 heads, float* dw2, float* db2, u32 all) {
-    __shared__ float sums[WARPS][HEAD_DIM + 1];
+    __shared__ float sums[HEAD_DIM + 1];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, place = blockIdx.x;
-    float of_keys[PER_LANE], of_score = 0.0f;
+    float of_keys[PER_LANE(HEAD_DIM)], of_score = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE; i++) of_keys[i] = 0.0f;
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_keys[i] = 0.0f;
     for (u32 pair = warp; pair < documents * heads; pair += WARPS) {
         const u32 head = pair % heads, token = starts[pair / heads] + place;
         if (token >= starts[pair / heads + 1]) continue;
         of_score += dscores[(size_t)token * heads + head];
 #pragma unroll
-        for (int i = 0; i < PER_LANE; i++) {
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel < HEAD_DIM) of_keys[i] += dkeys[(size_t)token * step + head * HEAD_DIM + channel];
         }
     }
-#pragma unroll
-    for (int i = 0; i < PER_LANE; i++) {
-        const u32 channel = lane + 32 * i;
-        if (channel < HEAD_DIM) sums[warp][channel] = of_keys[i];
-    }
-    if (lane == 0) sums[warp][HEAD_DIM] = of_score;
-    __syncthreads();
+    // Every lane has the score's whole sum; one column takes that of the first.
+    const float of_row[1] = {of_score};
+    sum_over_warps(of_keys, sums, HEAD_DIM);
+    sum_over_warps(of_row, sums + HEAD_DIM, 1);
     for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x) {
-        float sum = 0.0f;
-        for (u32 w = 0; w < WARPS; w++) sum += sums[w][column];
-        if (column < HEAD_DIM) dw2[column * all + place] += sum;
-        else db2[place] += sum;
+        if (column < HEAD_DIM) dw2[column * all + place] += sums[column];
+        else db2[place] += sums[column];
     }
 }

@@ -1,0 +1,45 @@
+// Sums in an order that depends on the sizes alone, so that a step gives the same bits every time.
+
+// Adds to `sums`, of the block, what each warp has, warp after warp: a lane has every 32nd of the first `columns`.
+// All threads call it, and `sums` is whole when it returns.
+template <int COUNT>
+__device__ __forceinline__ void sum_over_warps(const float (&own)[COUNT], float* sums, u32 columns) {
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
+    for (u32 turn = 0; turn < WARPS; turn++) {
+        if (turn == warp) {
+#pragma unroll
+            for (int i = 0; i < COUNT; i++) {
+                const u32 column = lane + 32 * i;
+                if (column < columns) sums[column] = (turn ? sums[column] : 0.0f) + own[i];
+            }
+        }
+        __syncthreads();
+    }
+}
+
+// Sums of 32 columns over a block's rows: a thread a warp and column, each with every WARPS-th row. The first 32
+// threads have the sums.
+__device__ float column_sum(const float* from, u32 step, u32 first, u32 end, u32 column, u32 columns) {
+    __shared__ float sums[WARPS][32];
+    const u32 across = threadIdx.x % 32, down = threadIdx.x / 32;
+    float sum = 0.0f;
+    if (column < columns) {
+        // Four loads in flight at a time; past the first cache, which does not see what other blocks write.
+        const size_t turn = (size_t)WARPS * step;
+        u32 row = first + down;
+        for (; row + 3 * WARPS < end; row += 4 * WARPS) {
+            const float *at = from + (size_t)row * step + column, *below = at + 2 * turn;
+            const float a = __ldcg(at), b = __ldcg(at + turn);
+            const float c = __ldcg(below), d = __ldcg(below + turn);
+            sum += (a + b) + (c + d);
+        }
+        for (; row < end; row += WARPS) sum += __ldcg(from + (size_t)row * step + column);
+    }
+    __syncthreads();
+    sums[down][across] = sum;
+    __syncthreads();
+    sum = 0.0f;
+    if (down == 0)
+        for (int i = 0; i < WARPS; i++) sum += sums[i][across];
+    return sum;
+}
