@@ -209,6 +209,18 @@ pub fn gpu_name(placement: Placement) -> Option<String> {
     None
 }
 
+/// What `auto` comes to here, and why, as a note for people.
+pub fn what_auto_is(placement: Placement) -> String {
+    let why = match cfg!(feature = "cuda") {
+        true => "no GPU answers",
+        false => "this binary was built without CUDA",
+    };
+    match gpu_name(placement) {
+        Some(name) => format!("`device = \"auto\"` is the GPU here: {name}"),
+        None => format!("`device = \"auto\"` is the processor here: {why}"),
+    }
+}
+
 #[cfg(feature = "cuda")]
 fn cuda_device(precision: Precision) -> Result<dfdx::tensor::Cuda> {
     use crate::ops::cuda;

@@ -84,6 +84,9 @@ pub fn run(
 ) -> Result<Report> {
     // Checkpoints that are refused are told when their stage is done.
     let plan = plan::make(experiment, options, &mut |_| {})?;
+    if let Some(note) = preflight::what_auto_is(experiment) {
+        progress.say(&note);
+    }
     tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
     let failed = judge(&plan, outcome, options, stop)?;

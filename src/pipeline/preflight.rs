@@ -3,7 +3,8 @@
 use std::path::Path;
 
 use super::stage::work::start_from;
-use crate::config::schema::Settings;
+use crate::config::Experiment;
+use crate::config::schema::{DeviceKind, Settings};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::{Corpus, invented, mapped};
@@ -91,6 +92,14 @@ pub(super) fn check_weights(
     };
     let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
     start_from(model.as_mut(), file, Some(blake3), corpus)
+}
+
+/// What `auto` comes to here, of an experiment that leaves it to the machine.
+pub(super) fn what_auto_is(experiment: &Experiment) -> Option<String> {
+    let points = experiment.points.iter();
+    let mut settings = points.filter_map(|point| point.settings.training());
+    let auto = settings.find(|one| one.device == DeviceKind::Auto && uses_model(one))?;
+    Some(registry::what_auto_is(auto.placement()))
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.

@@ -263,3 +263,14 @@ fn shapes_lists_the_shape_of_the_assignment() {
     assert!(rows.iter().any(|row| row == &assignment), "{out}");
     assert_eq!(rows[0][0], "layers");
 }
+
+#[test]
+fn a_device_that_is_left_to_the_machine_is_told() {
+    let lab = Lab::new();
+    let told = "`device = \"auto\"` is the ";
+    let planned = lab.quickstart("plan", "r", &["--device", "auto"]).done();
+    assert!(planned.contains(&format!("note: {told}")), "{planned}");
+    let said = lab.quickstart("run", "r", &["--device", "auto"]);
+    assert_eq!(said.err.matches(told).count(), 1, "{}", said.err);
+    said.done();
+}
