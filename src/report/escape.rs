@@ -76,6 +76,10 @@ impl Escaper for LatexText {
                 '|' => into.write_str("\\textbar{}")?,
                 '[' | ']' | '*' => write!(into, "{{{c}}}")?,
                 '\u{a0}' => into.write_char('~')?,
+                // What explorations call factors and means.
+                'α' => into.write_str("\\ensuremath{\\alpha}")?,
+                'β' => into.write_str("\\ensuremath{\\beta}")?,
+                'μ' => into.write_str("\\ensuremath{\\mu}")?,
                 // The mask characters of the assignment.
                 '\u{2047}' => into.write_str("{?}{?}")?,
                 '\u{25a1}' => into.write_str("\\fbox{\\phantom{x}}")?,

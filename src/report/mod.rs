@@ -11,6 +11,7 @@
 mod accuracy;
 mod escape;
 mod figure;
+mod findings;
 mod origin;
 mod page;
 mod results;

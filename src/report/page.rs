@@ -8,7 +8,7 @@ use sha2::{Digest as _, Sha256};
 use super::figure::Figure;
 use super::results::Results;
 use super::table::Table;
-use super::{Document, accuracy, origin, training};
+use super::{Document, accuracy, findings, origin, training};
 use crate::error::{Error, Result};
 use crate::progress::thousands;
 
@@ -101,6 +101,7 @@ impl Page {
         let sections = sections.map(|(i, (section, results))| {
             let measured = accuracy::tables(results)
                 .into_iter()
+                .chain(findings::table(results))
                 .chain(training::table(results));
             let measured = numbered(measured, &mut tables);
             let runs = [origin::runs(results)].into_iter();

@@ -9,11 +9,11 @@ use super::{Contents, figure};
 use crate::config::Experiment;
 use crate::error::{Kind, Result};
 use crate::files;
-use crate::metrics::rows::{AccuracyRow, GroupRow, StepRow, TimingRow};
+use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow, StepRow, TimingRow};
 use crate::metrics::table;
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::runs::{self, RunRow};
-use crate::pipeline::summary::{self, labels};
+use crate::pipeline::summary::{self, findings, labels};
 
 /// The state of a run of which there is no folder yet.
 const NOT_BEGUN: &str = "not begun";
@@ -33,6 +33,8 @@ pub(super) struct Results {
     pub(super) accuracies: Vec<AccuracyRow>,
     /// The rows of `groups.csv`, likewise.
     pub(super) groups: Vec<GroupRow>,
+    /// The rows of `findings.csv`, likewise.
+    pub(super) findings: Vec<FindingRow>,
     /// The figures that show what is done.
     pub(super) figures: Vec<Figure>,
     /// Names of the others, and why they are left out.
@@ -126,6 +128,7 @@ impl Results {
             runs,
             accuracies: vec![],
             groups: vec![],
+            findings: vec![],
             figures: vec![],
             left_out: vec![],
             notices: vec![],
@@ -140,7 +143,7 @@ impl Results {
         self.runs.iter().any(Run::is_done)
     }
 
-    /// Reads both tables of accuracies, unless the runs that are done now say something else.
+    /// Reads what was measured, unless the runs that are done now say something else.
     fn read_tables(
         &mut self,
         experiment: &Experiment,
@@ -150,16 +153,18 @@ impl Results {
         let now = summary::rows(experiment, results)?;
         let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"))?;
         let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"))?;
-        if accuracies != now || !are_of(&groups, &accuracies) {
+        let findings: Vec<FindingRow> = rows_if(true, &folder.join("findings.csv"))?;
+        let found = findings::rows(experiment, results)?;
+        if accuracies != now || !are_of(&groups, &accuracies) || findings != found {
             let file = &self.argument;
             self.notices.push(format!(
-                "The tables of accuracies and the figures were made of other runs than those that \
+                "The tables of what was measured and the figures were made of other runs than those that \
                  are done now, and are left out: attnlab plot {file}, with the same --set and \
                  --results, makes them anew."
             ));
             return Ok(false);
         }
-        (self.accuracies, self.groups) = (accuracies, groups);
+        (self.accuracies, self.groups, self.findings) = (accuracies, groups, findings);
         Ok(true)
     }
 

@@ -17,7 +17,7 @@ fn escaped(escaper: impl Escaper, text: &str) -> String {
 /// Names made of what is special somewhere, of the mask characters, and of anything.
 fn names() -> impl Strategy<Value = String> {
     let special = prop::sample::select(
-        "_&<>%#$~^\\{}[]()|*+-=.,:;!?`'\"/@ \t\n1a\u{2047}\u{25a1}“”—éß中\u{a0}\u{1}"
+        "_&<>%#$~^\\{}[]()|*+-=.,:;!?`'\"/@ \t\n1a\u{2047}\u{25a1}“”—éß中αβμ\u{a0}\u{1}"
             .chars()
             .collect::<Vec<_>>(),
     );
@@ -53,7 +53,7 @@ fn read_markdown(markdown: &str) -> (String, Vec<String>) {
 /// Text as LaTeX sets it, read back from the commands that there may be; anything else that is special
 /// is an error.
 fn read_latex(mut latex: &str) -> Result<String, String> {
-    const COMMANDS: [(&str, &str); 24] = [
+    const COMMANDS: [(&str, &str); 27] = [
         ("\\textbackslash{}", "\\"),
         ("\\textasciitilde{}", "~"),
         ("\\textasciicircum{}", "^"),
@@ -64,6 +64,9 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
         ("\\textbar{}", "|"),
         ("\\fbox{\\phantom{x}}", "\u{25a1}"),
         ("{?}{?}", "\u{2047}"),
+        ("\\ensuremath{\\alpha}", "α"),
+        ("\\ensuremath{\\beta}", "β"),
+        ("\\ensuremath{\\mu}", "μ"),
         ("{-}", "-"),
         ("{[}", "["),
         ("{]}", "]"),

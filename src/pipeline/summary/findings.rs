@@ -10,7 +10,7 @@ use crate::metrics::statistics::{mean, quantile, standard_deviation};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 
-/// Writes `findings.csv`: both ends of every curve, and every distribution in a row.
+/// Writes `findings.csv` and returns its [`rows`].
 ///
 /// # Errors
 /// What was measured cannot be read, or the file cannot be written.
@@ -19,11 +19,19 @@ pub(in crate::pipeline) fn write(
     results: &Path,
     folder: &Path,
 ) -> Result<Vec<FindingRow>> {
-    let curves = read::<CurveRow>(experiment, results, RunDirectory::curves_csv)?;
-    let samples = read::<SampleRow>(experiment, results, RunDirectory::samples_csv)?;
-    let rows = [of_curves(&curves), of_samples(&samples)].concat();
+    let rows = rows(experiment, results)?;
     table::write(&folder.join("findings.csv"), &rows)?;
     Ok(rows)
+}
+
+/// What `findings.csv` has to say: both ends of every curve, and every distribution.
+///
+/// # Errors
+/// What was measured cannot be read.
+pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<FindingRow>> {
+    let curves = read::<CurveRow>(experiment, results, RunDirectory::curves_csv)?;
+    let samples = read::<SampleRow>(experiment, results, RunDirectory::samples_csv)?;
+    Ok([of_curves(&curves), of_samples(&samples)].concat())
 }
 
 fn of_curves(points: &[OfPoint<CurveRow>]) -> Vec<FindingRow> {

@@ -6,7 +6,7 @@ mod costs;
 pub(in crate::pipeline) mod draws;
 mod exploration;
 pub(in crate::pipeline) mod figures;
-pub(in crate::pipeline) mod findings;
+pub mod findings;
 pub(in crate::pipeline) mod groups;
 mod paired;
 mod scatter;

@@ -240,3 +240,32 @@ fn explore_show(lab: &Lab, set: &[&str]) -> Said {
     arguments.extend(set.iter().flat_map(|one| ["--set", one]));
     lab.attnlab(&arguments)
 }
+
+#[test]
+fn a_report_tells_what_was_found() {
+    let lab = Lab::new();
+    let set = ["explore.samples=600"];
+    explore(&lab, "run", "d_two_heads", &set).done();
+    let file = "experiments/exploration/d_two_heads.toml";
+    let results = lab.text("r");
+    let report = |more: &[&str]| {
+        let arguments = ["report", file, "--results", &results];
+        lab.attnlab(&[&arguments[..], more].concat()).done()
+    };
+    report(&["--set", set[0]]);
+    let folder = lab.path("r/exploration/d_two_heads/report");
+    let page = read(&folder.join("index.html"));
+    assert!(page.contains("two heads as reported"), "{page}");
+    let tables = read(&folder.join("tables.tex"));
+    assert!(tables.contains("weight on value a"), "{tables}");
+    assert!(tables.contains("\\ensuremath{\\mu}"), "{tables}");
+
+    // What a run has found since then is not beside what is told of it.
+    let table = lab.path("r/exploration/d_two_heads/findings.csv");
+    let old = read(&table).replace(",600,", ",599,");
+    std::fs::write(&table, old).expect("written");
+    let told = report(&["--set", set[0]]);
+    assert!(told.contains("made of other runs"), "{told}");
+    let tables = read(&folder.join("tables.tex"));
+    assert!(!tables.contains("weight on value a"), "{tables}");
+}

@@ -1,0 +1,56 @@
+//! The table of what an exploration found.
+
+use super::results::Results;
+use super::table::{Cell, Column, Table, count, maybe, words};
+use crate::metrics::rows::FindingRow;
+use crate::plot::significant;
+
+/// A row each end of a curve, and each distribution; nothing where nothing was explored.
+pub(super) fn table(results: &Results) -> Option<Table> {
+    let caption = "What was found. Of a curve, both ends: the median of the draws where there are several. Of a \
+                   distribution, its mean and variance, and where the middle 90 % of the draws lie.";
+    let columns = [
+        Column::words("Construction"),
+        Column::words("Measured"),
+        Column::numbers("Value"),
+        Column::numbers("Variance"),
+        Column::numbers("Middle 90 %"),
+        Column::numbers("Draws"),
+        Column::words("Varied"),
+        Column::numbers("At"),
+    ];
+    let mut table = Table::new(caption, &columns);
+    table.rows = results.findings.iter().map(row).collect();
+    (!table.rows.is_empty()).then(|| table.without_empty_columns())
+}
+
+fn row(finding: &FindingRow) -> Vec<Cell> {
+    let middle = finding.low_90.zip(finding.high_90);
+    let middle = maybe(middle, |(low, high)| Cell {
+        text: format!("{} to {}", significant(low), significant(high)),
+        order: Some(low),
+    });
+    let at = |x: f64| Cell {
+        text: x.to_string(),
+        order: Some(x),
+    };
+    let varied = finding.x_quantity.as_deref().unwrap_or_default();
+    vec![
+        words(&finding.label),
+        words(&finding.quantity),
+        number(finding.value),
+        maybe(finding.variance, number),
+        middle,
+        count(finding.samples),
+        words(varied),
+        maybe(finding.x, at),
+    ]
+}
+
+/// With the digits that say something: `0.0230`, `1.12e-5`.
+fn number(value: f64) -> Cell {
+    Cell {
+        text: significant(value),
+        order: Some(value),
+    }
+}
