@@ -10,7 +10,7 @@ pub(super) fn table(results: &Results) -> Option<Table> {
     let caption = "What was found. Of a curve, both ends: the median of the draws where there are several. Of a \
                    distribution, its mean and variance, and where the middle 90 % of the draws lie.";
     let columns = [
-        Column::words("Construction"),
+        Column::words("Point or construction"),
         Column::words("Measured"),
         Column::numbers("Value"),
         Column::numbers("Variance"),
