@@ -78,29 +78,31 @@ fn accuracy(row: &AccuracyRow) -> String {
 /// What was found of one quantity: a distribution, or both ends of a curve.
 fn finding(rows: &[FindingRow]) -> String {
     let [first, last] = [&rows[0], &rows[rows.len() - 1]];
-    let (what, value) = (
-        format!("{}: {}", first.label, first.quantity),
-        significant(first.value),
-    );
-    if let (Some(variance), Some(low), Some(high)) = (first.variance, first.low_90, first.high_90) {
-        return format!(
-            "{what} {value} on average, variance {}  ({} draws, the middle 90 % from {} to {})",
-            significant(variance),
-            thousands(first.samples),
-            significant(low),
-            significant(high)
-        );
+    let value = significant(first.value);
+    let what = format!("{}: {}", first.label, first.quantity);
+    let (Some(varied), Some(from), Some(to)) = (&first.x_quantity, first.x, last.x) else {
+        return format!("{what} {value} on average{}", spread(first));
+    };
+    match rows.len() {
+        1 => format!("{what} {value}  ({varied} = {from})"),
+        _ => {
+            let last = significant(last.value);
+            format!("{what} from {value} to {last}  ({varied} from {from} to {to})")
+        }
     }
-    let at = |row: &FindingRow| row.x.map_or(String::new(), |x| x.to_string());
-    let varied = first.x_quantity.as_deref().unwrap_or_default();
-    if rows.len() == 1 {
-        return format!("{what} {value}  ({varied} = {})", at(first));
-    }
-    let to = significant(last.value);
+}
+
+/// How the draws of a distribution vary; nothing of a single one.
+fn spread(of: &FindingRow) -> String {
+    let (Some(variance), Some(low), Some(high)) = (of.variance, of.low_90, of.high_90) else {
+        return String::new();
+    };
     format!(
-        "{what} from {value} to {to}  ({varied} from {} to {})",
-        at(first),
-        at(last)
+        ", variance {}  ({} draws, the middle 90 % from {} to {})",
+        significant(variance),
+        thousands(of.samples),
+        significant(low),
+        significant(high)
     )
 }
 
@@ -139,5 +141,47 @@ mod tests {
         let line = mean(&group(3, "wilson")).expect("three seeds");
         let says = "(every seed the same; 95 % interval of one seed's questions 71.0 to 100.0 %)";
         assert!(line.contains(says), "{line}");
+    }
+
+    fn found(label: &str, value: f64, at: Option<f64>) -> FindingRow {
+        FindingRow {
+            label: label.to_owned(),
+            is_reported: false,
+            quantity: "error".to_owned(),
+            value,
+            variance: None,
+            low_90: None,
+            high_90: None,
+            samples: 1000,
+            x_quantity: at.map(|_| "factor".to_owned()),
+            x: at,
+        }
+    }
+
+    #[test]
+    fn a_finding_is_a_line() {
+        let ends = [
+            found("n = 3", 0.5, Some(0.0)),
+            found("n = 3", 1.5e-7, Some(40.0)),
+        ];
+        let lines = [
+            finding(&ends),
+            finding(&ends[..1]),
+            finding(&[found("one", 0.5, None)]),
+        ];
+        let wanted = [
+            "n = 3: error from 0.500 to 1.50e-7  (factor from 0 to 40)",
+            "n = 3: error 0.500  (factor = 0)",
+            "one: error 0.500 on average",
+        ];
+        assert_eq!(lines, wanted);
+        let drawn = FindingRow {
+            variance: Some(0.02),
+            low_90: Some(0.1),
+            high_90: Some(0.9),
+            ..found("one", 0.5, None)
+        };
+        let line = "one: error 0.500 on average, variance 0.0200  (1,000 draws, the middle 90 % from 0.100 to 0.900)";
+        assert_eq!(finding(&[drawn]), line);
     }
 }
