@@ -65,14 +65,26 @@ __device__ __forceinline__ void products_of(const float* own, float (*others)[ST
     }
 }
 
-// to[r][i] += Σ_j weights[r][j] * rows[j][lane + 32 i], over a tile of 32.
-__device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*weights)[32], float (*rows)[STEP], u32 lane) {
+// Of a tile's 32, those from `first` to before `end` count for a warp.
+struct Span {
+    u32 first, end;
+};
+
+// The part from `first` to before `end` of a tile that starts at `tile`.
+__device__ __forceinline__ Span part_of(u32 tile, u32 first, u32 end) {
+    return {first > tile ? first - tile : 0, end > tile ? min(end - tile, 32u) : 0};
+}
+
+// to[r][i] += Σ_j weights[r][j] * rows[j][lane + 32 i], over a tile of 32; weights beyond the span are 0.
+__device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*weights)[32], float (*rows)[STEP], u32 lane,
+                                      Span span) {
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         if (channel >= HEAD_DIM) continue;
 #pragma unroll
         for (int j = 0; j < 32; j += 4) {
+            if (j + 4 <= span.first || j >= span.end) continue;
             const float a = rows[j][channel], b = rows[j + 1][channel];
             const float c = rows[j + 2][channel], d = rows[j + 3][channel];
 #pragma unroll
@@ -88,6 +100,13 @@ __device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*w
 __device__ __forceinline__ bool sees(const Heads& h, const Place& p, u32 query, u32 key) {
     const u32 last = min(query, p.keys - 1);
     return query < p.queries && key <= last && key >= first_seen(last, h.window);
+}
+
+// The keys that some of a warp's queries see, of which `first` is the first.
+__device__ __forceinline__ Span keys_of(const Heads& h, const Place& p, u32 first) {
+    if (first >= p.queries) return {0, 0};
+    const u32 end = min(min(first + ROWS, p.queries), p.keys);
+    return {first_seen(min(first, p.keys - 1), h.window), end};
 }
 
 __device__ __forceinline__ u32 drop_index(const Heads& h, const Place& p, u32 query, u32 key) {
@@ -117,11 +136,14 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
     }
     const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
     const u32 end_key = min(min(start + TILE, p.queries), p.keys);
+    const Span own = keys_of(h, p, start + warp * ROWS);
     for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
         __syncthreads();
         load(keys, of_keys, h.key_step, tile, p.keys, 32);
         load(values, of_values, h.key_step, tile, p.keys, 32);
         __syncthreads();
+        const Span span = part_of(tile, own.first, own.end);
+        if (span.first >= span.end) continue;
         float products[ROWS];
         products_of(keys[lane], &queries[warp * ROWS], products);
 #pragma unroll
@@ -133,13 +155,13 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
             float weight;
             if (h.features) {
                 weight = seen ? score : 0.0f;
-                total[r] += warp_sum(weight);
+                total[r] += weight;
             } else {
                 score = seen ? score + addend_of(h, p.slope, key, last - key) : NEGATIVE_INFINITY;
                 const float larger = fmaxf(most[r], warp_max(score));
                 const float before = larger == NEGATIVE_INFINITY ? 1.0f : expf(most[r] - larger);
                 weight = seen ? expf(score - larger) : 0.0f;
-                total[r] = total[r] * before + warp_sum(weight);
+                total[r] = total[r] * before + weight;
 #pragma unroll
                 for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[r][i] *= before;
                 most[r] = larger;
@@ -147,13 +169,15 @@ extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
             weights[warp][r][lane] = seen ? weight * kept(h.dropout, drop_index(h, p, query, key)) : 0.0f;
         }
         __syncwarp();
-        blend(blended, weights[warp], values, lane);
+        blend(blended, weights[warp], values, lane, span);
         __syncwarp();
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const u32 query = start + warp * ROWS + r;
         if (query >= p.queries) continue;
+        // So far each lane's own.
+        total[r] = warp_sum(total[r]);
         const size_t row = p.first_query + query;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
@@ -213,11 +237,14 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
     }
     const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
     const u32 end_key = min(min(start + TILE, p.queries), p.keys);
+    const Span own = keys_of(h, p, start + warp * ROWS);
     for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
         __syncthreads();
         load(keys, of_keys, h.key_step, tile, p.keys, 32);
         load(values, of_values, h.key_step, tile, p.keys, 32);
         __syncthreads();
+        const Span span = part_of(tile, own.first, own.end);
+        if (span.first >= span.end) continue;
         float products[ROWS], dproducts[ROWS];
         products_of(keys[lane], &queries[warp * ROWS], products);
         products_of(values[lane], &douts[warp * ROWS], dproducts);
@@ -234,7 +261,7 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
             gradients[warp][r][lane] = gradient;
         }
         __syncwarp();
-        blend(sums, gradients[warp], keys, lane);
+        blend(sums, gradients[warp], keys, lane, span);
         __syncwarp();
     }
 #pragma unroll
@@ -288,6 +315,9 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
             load(queries, of_queries, h.query_step, tile, p.queries, 32);
             load(douts, of_douts, step, tile, p.queries, 32);
             __syncthreads();
+            // No query before a key sees it.
+            const Span span = part_of(tile, start + warp * ROWS, start + warp * ROWS < p.keys ? p.queries : 0);
+            if (span.first >= span.end) continue;
             const u32 query = tile + lane, last = min(query, p.keys - 1);
             const size_t at = (size_t)(p.first_query + query) * h.heads + p.head;
             const float statistic = query < p.queries ? statistics[at] : 1.0f;
@@ -312,8 +342,8 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
             __syncwarp();
             if (OF_PLACES && lane < ROWS)
                 for (int j = 0; j < 32; j++) of_addend += gradients[warp][lane][j];
-            blend(of_values, weights[warp], douts, lane);
-            blend(of_keys, gradients[warp], queries, lane);
+            blend(of_values, weights[warp], douts, lane, span);
+            blend(of_keys, gradients[warp], queries, lane, span);
             __syncwarp();
         }
     }
