@@ -12,6 +12,7 @@ use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
+use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
 use crate::progress::in_words;
 
@@ -51,7 +52,7 @@ fn make(
     args: &cli::Plan,
     above: &mut BTreeMap<String, String>,
 ) -> Result<Laid> {
-    let mut notices = vec![];
+    let mut notices: Vec<String> = preflight::what_auto_is(experiment).into_iter().collect();
     let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;
@@ -128,7 +129,7 @@ impl<'a> Sum<'a> {
 #[derive(Serialize)]
 struct Laid {
     experiment: String,
-    /// Checkpoints that cannot be used.
+    /// What `auto` comes to, and checkpoints that cannot be used.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
     /// Stages to do, each counted once.
@@ -274,7 +275,8 @@ fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u6
     )
 }
 
-/// `~4,640,000 tokens`: three digits, as what span corruption will draw is not known.
+/// `~4,640,000 tokens`: three digits of an estimate. What span corruption will draw is not known, nor how long answers
+/// will be.
 fn about(tokens: u64) -> String {
     let unit = 10_u64.pow(tokens.checked_ilog10().unwrap_or(0).saturating_sub(2));
     let rounded = (tokens + unit / 2) / unit * unit;

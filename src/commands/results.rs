@@ -10,7 +10,9 @@ use crate::progress::thousands;
 /// All that a report has to say in numbers.
 pub(super) fn lines(report: &Report) -> Vec<String> {
     let mut lines = accuracies(report);
-    let same = |a: &FindingRow, b: &FindingRow| a.label == b.label && a.quantity == b.quantity;
+    let same = |a: &FindingRow, b: &FindingRow| {
+        (&a.point, &a.label, &a.quantity) == (&b.point, &b.label, &b.quantity)
+    };
     lines.extend(report.findings.chunk_by(same).map(finding));
     lines
 }
@@ -77,18 +79,32 @@ fn accuracy(row: &AccuracyRow) -> String {
 
 /// What was found of one quantity: a distribution, or both ends of a curve.
 fn finding(rows: &[FindingRow]) -> String {
-    let [first, last] = [&rows[0], &rows[rows.len() - 1]];
-    let value = significant(first.value);
+    let (first, last) = (&rows[0], &rows[rows.len() - 1]);
     let what = format!("{}: {}", first.label, first.quantity);
     let (Some(varied), Some(from), Some(to)) = (&first.x_quantity, first.x, last.x) else {
-        return format!("{what} {value} on average{}", spread(first));
+        let value = significant(first.value);
+        return format!("{what}: {value} on average{}", spread(first));
     };
-    match rows.len() {
-        1 => format!("{what} {value}  ({varied} = {from})"),
-        _ => {
-            let last = significant(last.value);
-            format!("{what} from {value} to {last}  ({varied} from {from} to {to})")
+    let brackets = match first.low_90 {
+        Some(_) => {
+            let draws = thousands(first.samples);
+            format!("; in brackets the middle 90 % of {draws} draws")
         }
+        None => String::new(),
+    };
+    let (value, end) = (with_range(first), with_range(last));
+    match rows.len() {
+        1 => format!("{what}: {value} at {from}  ({varied}{brackets})"),
+        _ => format!("{what}: {value} at {from}, {end} at {to}  ({varied}{brackets})"),
+    }
+}
+
+/// `0.708 [0.707, 0.709]`: a median and the middle 90 % of the draws, if there are several.
+fn with_range(of: &FindingRow) -> String {
+    let value = significant(of.value);
+    match (of.low_90, of.high_90) {
+        (Some(low), Some(high)) => format!("{value} [{}, {}]", significant(low), significant(high)),
+        _ => value,
     }
 }
 
@@ -145,6 +161,7 @@ mod tests {
 
     fn found(label: &str, value: f64, at: Option<f64>) -> FindingRow {
         FindingRow {
+            point: "base-00000000".to_owned(),
             label: label.to_owned(),
             is_reported: false,
             quantity: "error".to_owned(),
@@ -170,18 +187,25 @@ mod tests {
             finding(&[found("one", 0.5, None)]),
         ];
         let wanted = [
-            "n = 3: error from 0.500 to 1.50e-7  (factor from 0 to 40)",
-            "n = 3: error 0.500  (factor = 0)",
-            "one: error 0.500 on average",
+            "n = 3: error: 0.500 at 0, 1.50e-7 at 40  (factor)",
+            "n = 3: error: 0.500 at 0  (factor)",
+            "one: error: 0.500 on average",
         ];
         assert_eq!(lines, wanted);
+        let ranged = FindingRow {
+            low_90: Some(0.25),
+            high_90: Some(0.75),
+            ..found("n = 3", 0.5, Some(2.0))
+        };
+        let line = "n = 3: error: 0.500 [0.250, 0.750] at 2  (factor; in brackets the middle 90 % of 1,000 draws)";
+        assert_eq!(finding(&[ranged]), line);
         let drawn = FindingRow {
             variance: Some(0.02),
             low_90: Some(0.1),
             high_90: Some(0.9),
             ..found("one", 0.5, None)
         };
-        let line = "one: error 0.500 on average, variance 0.0200  (1,000 draws, the middle 90 % from 0.100 to 0.900)";
+        let line = "one: error: 0.500 on average, variance 0.0200  (1,000 draws, the middle 90 % from 0.100 to 0.900)";
         assert_eq!(finding(&[drawn]), line);
     }
 }

@@ -228,6 +228,8 @@ pub struct SampleRow {
 /// What an exploration found, in `findings.csv`: an end of a curve, or a whole distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
+    /// Folder name of the point.
+    pub point: String,
     /// Which construction of which point it is of.
     pub label: String,
     /// Whether somebody else reported that construction.
@@ -238,9 +240,9 @@ pub struct FindingRow {
     pub value: f64,
     /// Variance over the samples of a distribution.
     pub variance: Option<f64>,
-    /// Lower end of the middle 90 % of the samples of a distribution.
+    /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     pub low_90: Option<f64>,
-    /// Upper end of the middle 90 % of the samples of a distribution.
+    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     pub high_90: Option<f64>,
     /// How often keys were drawn, all seeds together.
     pub samples: usize,

@@ -210,15 +210,16 @@ pub fn gpu_name(placement: Placement) -> Option<String> {
 }
 
 /// What `auto` comes to here, and why, as a note for people.
-pub fn what_auto_is(placement: Placement) -> String {
+pub fn what_auto_is() -> String {
+    #[cfg(feature = "cuda")]
+    if let Some(name) = crate::ops::cuda::device_name() {
+        return format!("`device = \"auto\"` is the GPU here: {name}");
+    }
     let why = match cfg!(feature = "cuda") {
         true => "no GPU answers",
         false => "this binary was built without CUDA",
     };
-    match gpu_name(placement) {
-        Some(name) => format!("`device = \"auto\"` is the GPU here: {name}"),
-        None => format!("`device = \"auto\"` is the processor here: {why}"),
-    }
+    format!("`device = \"auto\"` is the processor here: {why}")
 }
 
 #[cfg(feature = "cuda")]
@@ -245,7 +246,7 @@ fn missing(shape: &ModelShape) -> Error {
         nearest.join("\n")
     ))
     .help(
-        "shapes are compiled from the TOML files under experiments/: save it in one there and use \
-         `cargo run --release -- run FILE`; `attnlab shapes` lists them",
+        "shapes are compiled from the TOML files under experiments/: with the file there, \
+         `cargo run --release -- run FILE` builds it in; `attnlab shapes` lists them",
     )
 }

@@ -10,7 +10,7 @@ pub mod compare;
 pub mod directory;
 mod execute;
 pub mod plan;
-mod preflight;
+pub mod preflight;
 pub mod runs;
 pub mod stage;
 pub mod suite;
@@ -85,7 +85,7 @@ pub fn run(
     // Checkpoints that are refused are told when their stage is done.
     let plan = plan::make(experiment, options, &mut |_| {})?;
     if let Some(note) = preflight::what_auto_is(experiment) {
-        progress.say(&note);
+        progress.say(&format!("note: {note}"));
     }
     tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
@@ -187,10 +187,16 @@ pub fn finish(
     files::remove_unfinished(&folder.join("figures"));
     draws::write(experiment, &folder)?;
     let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
-    if experiment.explores() {
+    // Tables of what the experiment was before its file was changed tell nothing of what it is.
+    let others: &[&str] = if experiment.explores() {
         findings = findings::write(experiment, results, &folder)?;
+        &["summary.csv", "groups.csv", "calibration.csv"]
     } else {
         (accuracies, groups) = summarise(experiment, results, &folder)?;
+        &["findings.csv"]
+    };
+    for table in others {
+        files::remove(&folder.join(table))?;
     }
     let drawn = figures::draw(experiment, results, &folder)?;
     Ok(Report {

@@ -94,12 +94,12 @@ pub(super) fn check_weights(
     start_from(model.as_mut(), file, Some(blake3), corpus)
 }
 
-/// What `auto` comes to here, of an experiment that leaves it to the machine.
-pub(super) fn what_auto_is(experiment: &Experiment) -> Option<String> {
+/// What `auto` comes to here, of an experiment that leaves it to the machine, as a note for people.
+pub fn what_auto_is(experiment: &Experiment) -> Option<String> {
     let points = experiment.points.iter();
     let mut settings = points.filter_map(|point| point.settings.training());
-    let auto = settings.find(|one| one.device == DeviceKind::Auto && uses_model(one))?;
-    Some(registry::what_auto_is(auto.placement()))
+    let is_auto = settings.any(|one| one.device == DeviceKind::Auto && uses_model(one));
+    is_auto.then(registry::what_auto_is)
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.

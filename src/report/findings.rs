@@ -8,7 +8,7 @@ use crate::plot::significant;
 /// A row each end of a curve, and each distribution; nothing where nothing was explored.
 pub(super) fn table(results: &Results) -> Option<Table> {
     let caption = "What was found. Of a curve, both ends: the median of the draws where there are several. Of a \
-                   distribution, its mean and variance, and where the middle 90 % of the draws lie.";
+                   distribution, its mean and variance. The middle 90 % is that of the draws.";
     let columns = [
         Column::words("Point or construction"),
         Column::words("Measured"),

@@ -116,7 +116,7 @@ impl Plan<'_> {
 }
 
 /// Lays out an experiment and looks at what is there. `notice` hears of checkpoints that are
-/// refused, by name, and of what `auto` comes to.
+/// refused, by name.
 ///
 /// # Errors
 /// What no run could start with: a shape that is not compiled in, missing data, texts that do not
@@ -182,9 +182,6 @@ pub fn make<'a>(
             });
         }
     }
-    preflight::what_auto_is(experiment)
-        .into_iter()
-        .for_each(&mut *notice);
     decide(&mut plan, options, notice);
     Ok(plan)
 }

@@ -19,6 +19,7 @@ use crate::progress::thousands;
 
 /// The rows of one point, of all its finished runs one after another.
 pub(super) struct OfPoint<R> {
+    pub(super) folder: String,
     pub(super) label: String,
     pub(super) rows: Vec<R>,
 }
@@ -125,7 +126,12 @@ pub(super) fn read<R: serde::de::DeserializeOwned>(
             }
         }
         if !rows.is_empty() {
-            points.push(OfPoint { label, rows });
+            let folder = point.folder();
+            points.push(OfPoint {
+                folder,
+                label,
+                rows,
+            });
         }
     }
     Ok(points)

@@ -46,7 +46,7 @@ fn of_curves(points: &[OfPoint<CurveRow>]) -> Vec<FindingRow> {
                 let own = own.filter(|row| row.y_quantity == quantity && row.curve == name);
                 let own: Vec<&CurveRow> = own.collect();
                 let label = label(&point.label, name, [points.len(), names.len()]);
-                found.extend(ends(&label, &own));
+                found.extend(ends(&point.folder, &label, &own));
             }
         }
     }
@@ -54,30 +54,31 @@ fn of_curves(points: &[OfPoint<CurveRow>]) -> Vec<FindingRow> {
 }
 
 /// The first and the last place of a curve, over the seeds.
-fn ends(label: &str, rows: &[&CurveRow]) -> Vec<FindingRow> {
+fn ends(point: &str, label: &str, rows: &[&CurveRow]) -> Vec<FindingRow> {
     let Some(of) = rows.first() else {
         return vec![];
     };
-    let [values, _] = over_seeds(rows);
-    let (first, last) = (values.first(), values.last());
-    let both = distinct(first.into_iter().chain(last));
-    let finding = |&(x, value): &(f64, f64)| FindingRow {
-        label: label.to_owned(),
-        is_reported: of.is_reported,
-        quantity: of.y_quantity.clone(),
-        value,
-        variance: None,
-        low_90: None,
-        high_90: None,
-        samples: rows
-            .iter()
-            .filter(|row| row.x == x)
-            .map(|row| row.samples)
-            .sum(),
-        x_quantity: Some(of.x_quantity.clone()),
-        x: Some(x),
+    // All places have a range, or none has.
+    let [values, ranges] = over_seeds(rows);
+    let finding = |at: usize| {
+        let ((x, value), range) = (values[at], ranges.get(at));
+        let here = rows.iter().filter(|row| row.x == x);
+        FindingRow {
+            point: point.to_owned(),
+            label: label.to_owned(),
+            is_reported: of.is_reported,
+            quantity: of.y_quantity.clone(),
+            value,
+            variance: None,
+            low_90: range.map(|range| range.0),
+            high_90: range.map(|range| range.1),
+            samples: here.map(|row| row.samples).sum(),
+            x_quantity: Some(of.x_quantity.clone()),
+            x: Some(x),
+        }
     };
-    both.into_iter().map(finding).collect()
+    let ends = distinct([0, values.len() - 1].into_iter());
+    ends.into_iter().map(finding).collect()
 }
 
 fn of_samples(points: &[OfPoint<SampleRow>]) -> Vec<FindingRow> {
@@ -92,6 +93,7 @@ fn of_samples(points: &[OfPoint<SampleRow>]) -> Vec<FindingRow> {
                 continue;
             };
             found.push(FindingRow {
+                point: point.folder.clone(),
                 label: label(&point.label, name, [points.len(), names.len()]),
                 is_reported: of.is_reported,
                 quantity: of.quantity.clone(),
@@ -112,6 +114,14 @@ fn of_samples(points: &[OfPoint<SampleRow>]) -> Vec<FindingRow> {
 mod tests {
     use super::*;
 
+    fn of_point<R>(label: &str, rows: Vec<R>) -> OfPoint<R> {
+        OfPoint {
+            folder: "base-00000000".to_owned(),
+            label: label.to_owned(),
+            rows,
+        }
+    }
+
     fn place(curve: &str, x: f64, y: f64) -> CurveRow {
         CurveRow {
             curve: curve.to_owned(),
@@ -121,8 +131,8 @@ mod tests {
             y_quantity: "error".to_owned(),
             y_is_logarithmic: true,
             y,
-            low_90: None,
-            high_90: None,
+            low_90: Some(y / 2.0),
+            high_90: Some(y * 2.0),
             samples: 5,
         }
     }
@@ -138,16 +148,23 @@ mod tests {
             place("ours", 0.0, 3.0),
             place("ours", 4.0, 0.75),
         ];
-        let label = "n = 3".to_owned();
-        let found = of_curves(&[OfPoint { label, rows }]);
+        let found = of_curves(&[of_point("n = 3", rows)]);
         let told: Vec<_> = found
             .iter()
-            .map(|row| (row.label.as_str(), row.x, row.value, row.samples))
+            .map(|row| {
+                (
+                    row.label.as_str(),
+                    row.x,
+                    row.value,
+                    row.high_90,
+                    row.samples,
+                )
+            })
             .collect();
         let wanted = [
-            ("ours", Some(0.0), 2.0, 10),
-            ("ours", Some(4.0), 0.5, 10),
-            ("theirs", Some(0.5), 0.75, 5),
+            ("ours", Some(0.0), 2.0, Some(4.0), 10),
+            ("ours", Some(4.0), 0.5, Some(1.0), 10),
+            ("theirs", Some(0.5), 0.75, Some(1.5), 5),
         ];
         assert_eq!(told, wanted);
     }
@@ -164,11 +181,8 @@ mod tests {
             value,
         });
         let rows: Vec<SampleRow> = rows.collect();
-        let of = |label: &str| OfPoint {
-            label: label.to_owned(),
-            rows: rows.clone(),
-        };
-        let found = of_samples(&[of("β = 3"), of("β = 10")]);
+        let points = ["β = 3", "β = 10"].map(|label| of_point(label, rows.clone()));
+        let found = of_samples(&points);
         assert_eq!(found.len(), 2);
         assert_eq!(found[0].label, "β = 3");
         assert_eq!((found[0].value, found[0].samples), (0.5, 3));
