@@ -112,7 +112,7 @@ const TRAINING_KEYS: [&str; 7] = [
 ];
 
 /// Reads an experiment file, its bases, the `ATTNLAB_` variables of the environment and
-/// `overrides`, each `key=value` as given to `--set`.
+/// `overrides`, each `key=value` as given to `--set`, or `--key=value` where it has an option of its own.
 ///
 /// # Errors
 /// [`Error::Problems`] with everything that is wrong, sorted by file and line.

@@ -33,7 +33,7 @@ pub struct Setting {
     pub key: String,
     /// Its value. If the sweep sets it: the list of its values at the points, each once.
     pub value: Value,
-    /// Where it was set: `experiments/x.toml:12`, `environment ATTNLAB_DEVICE`, `--set device` or
+    /// Where it was set: `experiments/x.toml:12`, `environment ATTNLAB_DEVICE`, `--device` or
     /// `default`. If the sweep sets it, `sweep` and where its axis was: `sweep, experiments/x.toml:30`.
     pub origin: String,
 }

@@ -1,4 +1,4 @@
-//! Settings from outside the files: `ATTNLAB_` variables and `--set`.
+//! Settings from outside the files: `ATTNLAB_` variables, `--set`, and options such as `--device`.
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
@@ -13,10 +13,13 @@ const PREFIX: &str = "ATTNLAB_";
 /// Variables of the program that are no settings; so is every `ATTNLAB_TEST…`.
 const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
 
+/// Keys that have an option of their own, which comes here as `--KEY=VALUE`.
+const OPTIONS: [&str; 2] = ["device", "precision"];
+
 /// One setting from outside the files.
 #[derive(Clone, Debug)]
 pub(super) struct Override {
-    /// Who sets it: `--set model.layers` or `environment ATTNLAB_MODEL__LAYERS`.
+    /// Who sets it: `--set model.layers`, `--device` or `environment ATTNLAB_MODEL__LAYERS`.
     pub(super) place: String,
     /// The key, in parts; below `sweep` and `sweep.random` a whole key is one part.
     pub(super) key: Vec<String>,
@@ -35,7 +38,7 @@ impl Override {
 
     /// Whether it says what the model runs on.
     pub(super) fn places_the_model(&self) -> bool {
-        ["device", "precision"].iter().any(|key| self.key == [*key])
+        OPTIONS.iter().any(|key| self.key == [*key])
     }
 
     /// Whether it is an axis of the sweep.
@@ -110,11 +113,14 @@ pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> 
     variables.into_iter().filter_map(setting).collect()
 }
 
-/// The overrides of `--set KEY=VALUE`, and what is wrong with the others. A text `--KEY=VALUE` is an option of its own.
+/// The overrides of `--set KEY=VALUE`, and of [`OPTIONS`], and what is wrong with the others.
 pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
     let (mut overrides, mut problems) = (Vec::new(), Vec::new());
     for text in texts {
-        let (option, text) = match text.strip_prefix("--") {
+        let own = OPTIONS
+            .iter()
+            .any(|key| text.starts_with(&format!("--{key}=")));
+        let (option, text) = match text.strip_prefix("--").filter(|_| own) {
             Some(text) => ("--", text),
             None => ("--set ", text.as_str()),
         };

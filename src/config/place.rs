@@ -1,4 +1,4 @@
-//! From a fault at a key to a problem at a place: `experiments/x.toml:12:1`, `--set KEY` or
+//! From a fault at a key to a problem at a place: `experiments/x.toml:12:1`, `--set KEY`, `--device` or
 //! `environment ATTNLAB_KEY`.
 
 use std::path::{Path, PathBuf};
@@ -49,7 +49,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Who set a key, as a user would say it: `experiments/x.toml:12`, `--set KEY` or `environment
+    /// Who set a key, as a user would say it: `experiments/x.toml:12`, `--set KEY`, `--device` or `environment
     /// ATTNLAB_KEY`. Absent if nobody did.
     pub(super) fn origin(&self, path: &[String]) -> Option<String> {
         tree::get(self.root, path)?;
@@ -100,7 +100,7 @@ impl<'a> Places<'a> {
 /// Where a value was written.
 enum Source {
     File(PathBuf, Option<Position>),
-    /// `--set KEY` or `environment ATTNLAB_KEY`.
+    /// `--set KEY`, `--device` or `environment ATTNLAB_KEY`.
     Outside(String),
 }
 

@@ -136,7 +136,7 @@ fn problems_name_the_layer_that_caused_them() {
     let plain = "base = 'base/a.toml'\n";
     // Name, file, `--set`, environment.
     type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
-    let cases: [Case; 11] = [
+    let cases: [Case; 13] = [
         ("base and file", wrong, &[], &[]),
         ("unknown --set", plain, &["model.layres=3"], &[]),
         (
@@ -159,6 +159,8 @@ fn problems_name_the_layer_that_caused_them() {
             &["model.heads", "=3", "a..b=1"],
             &[],
         ),
+        ("precision of the CPU", plain, &["--precision=tf32"], &[]),
+        ("no option of its own", plain, &["--model.heads=3"], &[]),
         ("base by --set", plain, &["base=other.toml"], &[]),
         ("value of a sweep", swept, &[], &[]),
         (
