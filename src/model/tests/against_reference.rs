@@ -153,10 +153,31 @@ impl<M: Plain> Composed<M> {
         }
     }
 
-    /// Goes on from where a fused model is.
+    /// Goes on from where a fused model is, which must be about here.
     fn follow(&mut self, fused: &Session<M, Cpu>) {
         let mut copy = fresh::<M>();
         copy.load_state(&fused.state()).expect("the same shape");
+        let [first, second] = &self.moments;
+        let [of_first, of_second] = &copy.moments;
+        for (what, own, other) in [
+            ("weights", &self.model, &copy.model),
+            ("first moments", first, of_first),
+            ("second moments", second, of_second),
+        ] {
+            let (own, other) = (visit::read(own), visit::read(other));
+            // Of all tensors: the gradient of a key's bias is nothing but rounding.
+            let all = own.iter().flat_map(|weight| &weight.values);
+            let largest = all.fold(0f32, |most, x| most.max(x.abs()));
+            for (own, other) in own.iter().zip(&other) {
+                let both = own.values.iter().zip(&other.values);
+                let off = both.fold(0f32, |most, (a, b)| most.max((a - b).abs()));
+                let name = &own.name;
+                assert!(
+                    off <= 1e-3 * largest,
+                    "{what} of {name}: off by {off} of {largest}"
+                );
+            }
+        }
         (self.model, self.moments) = (copy.model, copy.moments);
     }
 
