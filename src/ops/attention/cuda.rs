@@ -9,7 +9,7 @@ use crate::ops::Stream;
 use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
 use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias};
 use crate::ops::cuda::products::{Into, Matrix};
-use crate::ops::cuda::reading::{Finding, HeadMemory, Remembering, Seen};
+use crate::ops::cuda::reading::{HeadMemory, LookBack, Remembering, Seen};
 use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::parameters::LayerNorm;
@@ -126,8 +126,8 @@ pub(in crate::ops) trait Comparison: 'static {
 /// One map of weights.
 pub(in crate::ops) struct OneMap;
 
-impl<const EMBED: usize, const KV: usize> Finding<EMBED, KV> for OneMap {
-    fn find(
+impl<const EMBED: usize, const KV: usize> LookBack<EMBED, KV> for OneMap {
+    fn look_back(
         &self,
         gpu: &Gpu,
         memory: &HeadMemory<EMBED, KV>,

@@ -22,13 +22,11 @@ pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
     }
 }
 
-/// Where a layer's weight, `[outputs, inputs]`, and bias are, or their gradients.
+/// Where a layer's weight and bias are, or their gradients.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Layer {
-    weight: Address,
+    weight: Weight,
     bias: Address,
-    outputs: usize,
-    inputs: usize,
 }
 
 impl Layer {
@@ -37,10 +35,8 @@ impl Layer {
         layer: &Linear<IN, OUT, f32, Cuda>,
     ) -> Self {
         Self {
-            weight: address(&layer.weight),
+            weight: weight(&layer.weight),
             bias: address(&layer.bias),
-            outputs: OUT,
-            inputs: IN,
         }
     }
 
@@ -52,23 +48,20 @@ impl Layer {
         layer: &Linear<IN, OUT, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Self, CudaError> {
+        let start = gradient_address(gradients, &layer.weight)?;
         Ok(Self {
-            weight: gradient_address(gradients, &layer.weight)?,
+            weight: Weight {
+                start,
+                outputs: OUT,
+                inputs: IN,
+            },
             bias: gradient_address(gradients, &layer.bias)?,
-            ..Self::of(layer)
         })
     }
 
-    fn product(&self) -> Weight {
-        Weight {
-            start: self.weight,
-            outputs: self.outputs,
-            inputs: self.inputs,
-        }
-    }
-
+    /// Elements of the weight.
     fn size(&self) -> usize {
-        self.outputs * self.inputs
+        self.weight.outputs * self.weight.inputs
     }
 }
 
@@ -119,8 +112,8 @@ pub(in crate::ops) fn apply_each<const LAYERS: usize>(
 ) -> Result<(), CudaError> {
     let mut column = 0;
     for layer in layers {
-        gpu.apply(layer.product(), rows, x, y.columns_from(column))?;
-        column += layer.outputs;
+        gpu.apply(layer.weight, rows, x, y.columns_from(column))?;
+        column += layer.weight.outputs;
     }
     add_biases(gpu, layers, rows, y)
 }
@@ -131,8 +124,9 @@ fn add_biases<const LAYERS: usize>(
     rows: usize,
     y: Matrix,
 ) -> Result<(), CudaError> {
-    let biases = layers.map(|layer| (layer.bias, layer.outputs));
-    let width = layers[0].inputs;
+    const { assert!(LAYERS >= 1 && LAYERS <= 3, "up to three side by side") };
+    let biases = layers.map(|layer| (layer.bias, layer.weight.outputs));
+    let width = layers[0].weight.inputs;
     Rows { gpu, width }.add_to_each(y, rows, &biases)
 }
 
@@ -151,7 +145,7 @@ pub(in crate::ops) fn back<const IN: usize, const OUT: usize>(
 ) -> Result<(), CudaError> {
     let gradient = Layer::gradient_of(layer, gradients)?;
     Rows { gpu, width: IN }.add_column_sums(dy, rows, &[(gradient.bias, OUT)])?;
-    let dweight = (gradient.weight, Into::Added);
+    let dweight = (gradient.weight.start, Into::Added);
     gpu.back(weight(&layer.weight), rows, (dy, x), dweight, dx)
 }
 
@@ -168,13 +162,18 @@ impl<const LAYERS: usize> Joined<LAYERS> {
     /// # Errors
     /// The device's.
     pub(in crate::ops) fn new(gpu: &Gpu, layers: [Layer; LAYERS]) -> Result<Self, CudaError> {
+        let inputs = layers[0].weight.inputs;
+        let alike = layers.iter().all(|layer| layer.weight.inputs == inputs);
+        assert!(alike, "layers of one input");
         let weights = gpu.scratch(layers.iter().map(Layer::size).sum())?;
         let mut to = at(&weights);
         for layer in layers {
             let bytes = layer.size() * size_of::<f32>();
             // SAFETY: both are addresses of at least so many bytes on this thread's device, and the copy is
             // made in the stream's order.
-            unsafe { result::memcpy_dtod_async(to, layer.weight, bytes, *gpu.device.cu_stream()) }?;
+            unsafe {
+                result::memcpy_dtod_async(to, layer.weight.start, bytes, *gpu.device.cu_stream())
+            }?;
             to += bytes as Address;
         }
         Ok(Self { layers, weights })
@@ -183,8 +182,8 @@ impl<const LAYERS: usize> Joined<LAYERS> {
     fn product(&self) -> Weight {
         Weight {
             start: at(&self.weights),
-            outputs: self.layers.iter().map(|layer| layer.outputs).sum(),
-            inputs: self.layers[0].inputs,
+            outputs: self.layers.iter().map(|layer| layer.weight.outputs).sum(),
+            inputs: self.layers[0].weight.inputs,
         }
     }
 
@@ -221,7 +220,7 @@ impl<const LAYERS: usize> Joined<LAYERS> {
             gpu,
             width: product.inputs,
         };
-        let dbiases = gradients.map(|layer| (layer.bias, layer.outputs));
+        let dbiases = gradients.map(|layer| (layer.bias, layer.weight.outputs));
         of_rows.add_column_sums(dy, rows, &dbiases)?;
         // One product for all weights, in a place of its own, from where each takes its part.
         let joined = gpu.scratch(product.outputs * product.inputs)?;
@@ -229,7 +228,7 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         gpu.back(product, rows, (dy, x), dweights, dx)?;
         of_rows.add_joined(
             &joined,
-            &gradients.map(|layer| (layer.weight, layer.size())),
+            &gradients.map(|layer| (layer.weight.start, layer.size())),
         )
     }
 }

@@ -172,7 +172,12 @@ impl Gpu {
     /// # Errors
     /// Memory.
     pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
-        let length = Self::length(count.max(1));
+        // In tests exactly what is asked for, filled with NaN, so that nobody reads what he has not written.
+        let length = if cfg!(test) {
+            count.max(1)
+        } else {
+            rounded(count)
+        };
         let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);
         let slice = match known {
             Some(slice) => slice,
@@ -187,15 +192,6 @@ impl Gpu {
             result::memset_d8_async(at(&slice), 0xff, bytes, *self.device.cu_stream())
         }?;
         Ok(Buffer(ManuallyDrop::new(slice)))
-    }
-
-    /// Of working memory. Hardly more than is asked for: batches of nearly as many tokens use the same memory. In
-    /// tests exactly that, filled with NaN, so that nobody reads what he has not written.
-    fn length(count: usize) -> usize {
-        match cfg!(test) {
-            true => count,
-            false => count.next_multiple_of((count.next_power_of_two() / 8).max(64)),
-        }
     }
 
     /// Counters of blocks, all 0 between launches: so many.
@@ -244,6 +240,12 @@ impl Gpu {
     pub(in crate::ops) fn tensors(&self) -> &Cuda {
         &self.cuda
     }
+}
+
+/// Length of working memory for so many numbers: hardly more, so that batches of nearly as many tokens use the same.
+fn rounded(count: usize) -> usize {
+    let unit = (count.next_power_of_two() / 8).max(64);
+    count.max(1).next_multiple_of(unit)
 }
 
 /// Has the driver's pool keep what is freed.
@@ -304,5 +306,25 @@ impl From<Dropout> for DeviceDropout {
             threshold,
             scale,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::rounded;
+
+    #[test]
+    fn working_memory_is_hardly_larger_than_asked_for_and_of_few_lengths() {
+        let counts = 0..100_000;
+        for count in counts.clone() {
+            let length = rounded(count);
+            assert!(
+                (count..=count + count / 4 + 64).contains(&length),
+                "{count}: {length}"
+            );
+        }
+        let mut lengths: Vec<usize> = counts.map(rounded).collect();
+        lengths.dedup();
+        assert!(lengths.len() < 60, "{lengths:?}");
     }
 }

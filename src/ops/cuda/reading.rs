@@ -28,12 +28,13 @@ static MEMORY: Source = Source {
     kernels: &["remember", "look_back"],
 };
 
-/// Tokens: how many, and where on the device the list of the places is at which they stand.
+/// Where on the device the list of the places is at which tokens stand, or nowhere if none enters a score; and how many
+/// tokens there are.
 pub(in crate::ops) type Placed = (Address, usize);
 
 /// What the heads of a sublayer keep of a token, and what they ask.
 pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
-    /// Keys and values side by side, `[count, 2 KV]`, of tokens, `from: [count, EMBED]`.
+    /// Keys and values side by side, `[count, 2 KV]`, of tokens, `from: [count, EMBED]`, that stand where `placed` says.
     ///
     /// # Errors
     /// The device's.
@@ -61,13 +62,13 @@ pub(in crate::ops) trait Recall<const EMBED: usize, const KV: usize> {
     fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
 }
 
-/// How heads find something in what they remember.
-pub(in crate::ops) trait Finding<const EMBED: usize, const KV: usize> {
+/// How heads look back at what they remember.
+pub(in crate::ops) trait LookBack<const EMBED: usize, const KV: usize> {
     /// What queries find, `[queries, EMBED]`.
     ///
     /// # Errors
     /// The device's.
-    fn find(
+    fn look_back(
         &self,
         gpu: &Gpu,
         memory: &HeadMemory<EMBED, KV>,
@@ -273,27 +274,27 @@ pub(in crate::ops) fn added<const EMBED: usize>(
 pub(in crate::ops) struct Remembering<'a, const EMBED: usize, const KV: usize, R, F> {
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     heads: &'a R,
-    finding: F,
+    looking: F,
     memory: HeadMemory<EMBED, KV>,
 }
 
 impl<'a, const EMBED: usize, const KV: usize, R, F> Remembering<'a, EMBED, KV, R, F>
 where
     R: Recall<EMBED, KV>,
-    F: Finding<EMBED, KV>,
+    F: LookBack<EMBED, KV>,
 {
     /// So many rows that have read nothing, each with room for so many tokens.
     pub(in crate::ops) fn new(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         heads: &'a R,
-        finding: F,
+        looking: F,
         layout: Layout,
         size: (usize, usize),
     ) -> Self {
         Self {
             norm,
             heads,
-            finding,
+            looking,
             memory: HeadMemory::new(layout, size),
         }
     }
@@ -309,7 +310,7 @@ where
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         let (heads, count) = (&self.heads, seen.queries);
         let queries = heads.queries(gpu, &self.memory.layout, from, (places, count))?;
-        let found = (self.finding).find(gpu, &self.memory, &queries, seen)?;
+        let found = (self.looking).look_back(gpu, &self.memory, &queries, seen)?;
         added(gpu, heads.proj(), x, (&found, count))
     }
 }
@@ -318,7 +319,7 @@ impl<const EMBED: usize, const KV: usize, R, F> Reader<EMBED, f32, Cuda>
     for Remembering<'_, EMBED, KV, R, F>
 where
     R: Recall<EMBED, KV>,
-    F: Finding<EMBED, KV>,
+    F: LookBack<EMBED, KV>,
 {
     fn try_read(
         &mut self,

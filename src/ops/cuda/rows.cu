@@ -70,8 +70,7 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
             if (column < WIDTH) dx[from + column] += of_row.y * (gradient[i] - sum - normed[i] * along);
         }
     }
-    sum_over_warps(of_weight, sums, WIDTH);
-    sum_over_warps(of_bias, sums + WIDTH, WIDTH);
+    sum_over_warps(of_weight, WIDTH, of_bias, WIDTH, sums);
     for (u32 column = threadIdx.x; column < 2 * WIDTH; column += blockDim.x)
         shares[(size_t)blockIdx.x * 2 * WIDTH + column] = sums[column];
 }

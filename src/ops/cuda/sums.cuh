@@ -1,16 +1,22 @@
 // Sums in an order that depends on the sizes alone, so that a step gives the same bits every time.
 
-// Adds to `sums`, of the block, what each warp has, warp after warp: a lane has every 32nd of the first `columns`.
-// All threads call it, and `sums` is whole when it returns.
-template <int COUNT>
-__device__ __forceinline__ void sum_over_warps(const float (&own)[COUNT], float* sums, u32 columns) {
+// Sums over the warps of a block, warp after warp, of two vectors that follow one another in `sums`: a lane has every 32nd
+// of their numbers. All threads call it, and `sums` is whole when it returns.
+template <int FIRST, int SECOND>
+__device__ __forceinline__ void sum_over_warps(const float (&first)[FIRST], u32 of_first, const float (&second)[SECOND],
+                                               u32 of_second, float* sums) {
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     for (u32 turn = 0; turn < WARPS; turn++) {
         if (turn == warp) {
 #pragma unroll
-            for (int i = 0; i < COUNT; i++) {
-                const u32 column = lane + 32 * i;
-                if (column < columns) sums[column] = (turn ? sums[column] : 0.0f) + own[i];
+            for (int i = 0; i < FIRST; i++) {
+                const u32 at = lane + 32 * i;
+                if (at < of_first) sums[at] = (turn ? sums[at] : 0.0f) + first[i];
+            }
+#pragma unroll
+            for (int i = 0; i < SECOND; i++) {
+                const u32 at = of_first + lane + 32 * i;
+                if (lane + 32 * i < of_second) sums[at] = (turn ? sums[at] : 0.0f) + second[i];
             }
         }
         __syncthreads();

@@ -17,7 +17,7 @@ use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
 use crate::ops::cuda::kernels::{Kernel, Source, WARPS};
 use crate::ops::cuda::products::Matrix;
-use crate::ops::cuda::reading::{Finding, HeadMemory, Remembering, Seen};
+use crate::ops::cuda::reading::{HeadMemory, LookBack, Remembering, Seen};
 use crate::ops::cuda::rows::MOST_SHARES;
 use crate::ops::cuda::sublayer::try_residual;
 use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
@@ -257,8 +257,8 @@ fn difference<const HEAD_DIM: usize>(
     Ok(out)
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize> Finding<EMBED, EMBED> for TwoMaps<HEAD_DIM> {
-    fn find(
+impl<const EMBED: usize, const HEAD_DIM: usize> LookBack<EMBED, EMBED> for TwoMaps<HEAD_DIM> {
+    fn look_back(
         &self,
         gpu: &Gpu,
         memory: &HeadMemory<EMBED, EMBED>,

@@ -101,13 +101,12 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
         }
     }
     const float of_row[1] = {warp_sum(of_factor)};
-    sum_over_warps(of_gain, sums, HEAD_DIM);
-    sum_over_warps(of_row, sums + HEAD_DIM, 1);
+    sum_over_warps(of_gain, HEAD_DIM, of_row, 1, sums);
     for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x)
         shares[(size_t)blockIdx.x * (HEAD_DIM + 1) + column] = sums[column];
 }
 
-// Adds the shares, in their order, to the gradients of the gain and of what λ is made of; by one block.
+// Adds the shares, in a fixed order, to the gradients of the gain and of what λ is made of; by one block.
 extern "C" __global__ void add_to_learned(const float* shares, u32 parts, const float* lambda, float* dgain,
                                           float* dlambda) {
     __shared__ float of_factor;

@@ -47,8 +47,7 @@ extern "C" __global__ void add_to_places(const float* dkeys, u32 step, const flo
     }
     // Every lane has the score's whole sum; one column takes that of the first.
     const float of_row[1] = {of_score};
-    sum_over_warps(of_keys, sums, HEAD_DIM);
-    sum_over_warps(of_row, sums + HEAD_DIM, 1);
+    sum_over_warps(of_keys, HEAD_DIM, of_row, 1, sums);
     for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x) {
         if (column < HEAD_DIM) dw2[column * all + place] += sums[column];
         else db2[place] += sums[column];
