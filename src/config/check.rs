@@ -1,6 +1,7 @@
 //! `attnlab check`: many files, all their problems, nothing run.
 
 use std::collections::BTreeSet;
+use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
 use super::place::{Placed, file_problems};
@@ -18,6 +19,29 @@ pub struct Checked {
     pub experiment: Option<Experiment>,
     /// The suite under its own profile, if the file is one; every other profile is in order too.
     pub suite: Option<Suite>,
+}
+
+/// Files and, through all their folders, every `*.toml` in folders, sorted, each once; and what is wrong with the
+/// others.
+fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
+    let (mut files, mut problems) = (BTreeSet::new(), vec![]);
+    for path in paths {
+        let message = match layers::toml_files(path) {
+            Ok(found) if !found.is_empty() => {
+                files.extend(found);
+                continue;
+            }
+            Ok(_) => "there is no *.toml file in this folder".to_owned(),
+            Err(cause) if cause.kind() == NotFound => "there is no such file or folder".to_owned(),
+            Err(cause) => format!("it cannot be read: {cause}"),
+        };
+        problems.push(Problem {
+            place: path.display().to_string(),
+            message,
+            help: None,
+        });
+    }
+    (files, problems)
 }
 
 /// Files and, through all their folders, every `*.toml` in folders, sorted, each once.
@@ -65,11 +89,11 @@ pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// Checks files and, through all their folders, every `*.toml` in folders.
 ///
 /// # Errors
-/// [`Error::Problems`] with the problems of all files; a path that is not there, or no file at all.
+/// [`Error::Problems`] with the problems of all files, and of paths that lead to none.
 pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
-    let files = toml_files(paths)?;
     let environment = environment();
-    let (mut checked, mut problems) = (Vec::new(), Vec::<Problem>::new());
+    let (files, mut problems) = found(paths);
+    let mut checked = Vec::new();
     for path in files {
         let found = if is_suite(&path) {
             load_every_profile(&path, &environment).map(|suite| (None, Some(suite)))

@@ -57,7 +57,12 @@ pub(super) fn syntax_errors(text: &str) -> Vec<(Position, String)> {
             .join(", ");
         (position(text, offset), message)
     };
-    errors.iter().map(one).collect()
+    let mut found: Vec<_> = errors.iter().map(one).collect();
+    // Numbers are read after the syntax: one may be too large.
+    if found.is_empty() {
+        found.extend(toml::from_str::<toml::Table>(text).as_ref().err().map(one));
+    }
+    found
 }
 
 pub(super) fn position(text: &str, offset: usize) -> Position {
