@@ -350,9 +350,23 @@ fn unknown(
         None => {
             let keys = wording::list(&known, "and");
             let help = format!("{} takes {keys}", table_name(table));
+            let help = joined_by_one_underscore(name, &known).unwrap_or(help);
             (fault(message).help(help), None)
         }
     }
+}
+
+/// What to write in place of `finetune_epochs`.
+fn joined_by_one_underscore(name: &str, known: &[&str]) -> Option<String> {
+    let mut known = known.iter();
+    let (table, key) = known.find_map(|table| {
+        let key = name.strip_prefix(table)?.strip_prefix('_')?;
+        Some((table, key))
+    })?;
+    let variable = format!("{table}__{key}").to_uppercase();
+    Some(format!(
+        "`{table}.{key}` is the key of a table: in the environment, ATTNLAB_{variable}"
+    ))
 }
 
 fn missing(table: &[String], keys: &[String], required: &[String]) -> Fault {

@@ -36,13 +36,20 @@ pub(in crate::config) fn check(
     let number = frame.labels.len();
     rules.helped(number > 0 && number != points, &["labels", "sweep"], || {
         let plural = if points == 1 { "" } else { "s" };
+        let names = if number == 1 { "name" } else { "names" };
         let message =
-            format!("`labels` has {number} names, but the experiment has {points} point{plural}");
+            format!("`labels` has {number} {names}, but the experiment has {points} point{plural}");
         (
             message,
             "give every point of the sweep one name, or leave `labels` out".to_owned(),
         )
     });
+    for (i, label) in frame.labels.iter().enumerate() {
+        let key = format!("labels.{i}");
+        rules.rule(frame.labels[..i].contains(label), &[&key], || {
+            format!("`labels` has \"{label}\" twice: nobody could tell the points apart")
+        });
+    }
     for (name, spec) in &frame.figures {
         figure(&mut rules, name, spec, sweep);
         let key = format!("figures.{name}.kind");
