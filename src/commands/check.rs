@@ -95,7 +95,12 @@ pub(crate) fn shapes(json: bool) -> Result<()> {
             .map(|(_, n)| format!("{n:>10}  "))
             .collect();
         let parameters = thousands(one.parameter_count());
-        print(format!("{row}{parameters:>12}  {}", one.shape.attention))?;
+        let own = one.shape.own_number();
+        let own = own.map_or(String::new(), |(key, own)| format!(", {key} = {own}"));
+        print(format!(
+            "{row}{parameters:>12}  {}{own}",
+            one.shape.attention
+        ))?;
     }
     Ok(())
 }
@@ -107,6 +112,9 @@ fn shape_row(one: &registry::Compiled) -> serde_json::Value {
         .map(|(name, n)| (name.to_owned(), n.into()))
         .collect();
     row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
+    if let Some((key, own)) = one.shape.own_number() {
+        row.insert(key.to_owned(), own.into());
+    }
     row.insert("parameters".to_owned(), one.parameter_count().into());
     row.into()
 }

@@ -268,6 +268,12 @@ impl ModelShape {
         ]
     }
 
+    /// The number of its own that the kind of attention has, with its key: `window` and 32.
+    pub fn own_number(&self) -> Option<(&'static str, usize)> {
+        let kind = KindOfAttention::named(&self.attention)?;
+        kind.own_key.map(|key| (key, self.own))
+    }
+
     /// How many tokens a document may have: the context, or what the kind of attention leaves of it.
     pub fn longest_document(&self) -> usize {
         let kind = KindOfAttention::named(&self.attention);
@@ -324,8 +330,8 @@ impl fmt::Display for ModelShape {
             write!(f, "{name}={count} ")?;
         }
         write!(f, "attention={}", self.attention)?;
-        match KindOfAttention::named(&self.attention).and_then(|kind| kind.own_key) {
-            Some(key) => write!(f, " {key}={}", self.own),
+        match self.own_number() {
+            Some((key, own)) => write!(f, " {key}={own}"),
             None => Ok(()),
         }
     }
