@@ -5,7 +5,7 @@ use sha2::{Digest as _, Sha256};
 use crate::error::{Error, Result};
 
 /// What to do when a file of the corpus is missing or damaged.
-pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-or-directory` brings the files, or `--data DIR` says where they are";
+pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-OR-FOLDER` brings the files, or `--data FOLDER` says where they are";
 
 /// A file that is right only with exactly these bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();
         let (message, help) = text.split_once('\n').expect("a help line");
-        assert!(help.contains("attnlab data fetch cs224n") && help.contains("--data DIR"));
+        assert!(help.contains("attnlab data fetch cs224n") && help.contains("--data FOLDER"));
         message.to_owned()
     }
 

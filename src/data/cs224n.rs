@@ -48,7 +48,7 @@ pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 /// Reads the corpus and verifies every file.
 ///
 /// # Errors
-/// A file that is missing, unreadable or not the right one: one line that names it.
+/// No file is there, or one is missing, unreadable or not the right one: one line that names it.
 pub fn open(directory: Option<&Path>) -> Result<Corpus> {
     let folder = locate(directory)?;
     let text = read(&folder, &TEXT)?;

@@ -93,7 +93,11 @@ fn fetch_beside(
     fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
 
     for file in files {
-        let bytes = source.bytes(file.name, progress)?;
+        let names = files.iter().map(|file| file.name).collect::<Vec<_>>();
+        let help = format!("nothing was kept; these are needed: {}", names.join(", "));
+        let bytes = source
+            .bytes(file.name, progress)
+            .map_err(|e| e.help(help))?;
         let text = file
             .verify(&source.place(file.name), bytes)
             .map_err(|e| e.help("nothing was kept; another --from may hold the right files"))?;
@@ -140,7 +144,7 @@ impl Source {
                 })
             }
             Some(scheme) => {
-                let allowed = "an http or https address, or a directory";
+                let allowed = "an http or https address, or a folder";
                 Err(Error::usage(format!(
                     "cannot fetch from {scheme}://: {allowed} is needed"
                 )))
@@ -151,8 +155,12 @@ impl Source {
                     "--from takes the folder that holds the files, or the one around cs224n/";
                 found.map(Self::Directory).map_err(|e| e.help(help))
             }
+            None if Path::new(from).is_file() => {
+                let error = Error::usage(format!("cannot fetch from {from}: it is a file"));
+                Err(error.help("--from takes the folder that it lies in"))
+            }
             None => {
-                let error = Error::data(format!("cannot fetch from {from}: no such directory"));
+                let error = Error::data(format!("cannot fetch from {from}: no such folder"));
                 Err(error.help("a web address starts with http:// or https://"))
             }
         }

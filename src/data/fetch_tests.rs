@@ -194,11 +194,11 @@ fn an_address_without_a_server_is_named() {
 fn only_directories_and_web_addresses_are_sources() {
     assert_eq!(
         refusal("FTP://host/d"),
-        "error: cannot fetch from ftp://: an http or https address, or a directory is needed"
+        "error: cannot fetch from ftp://: an http or https address, or a folder is needed"
     );
     assert_eq!(
         refusal("no/such/place"),
-        "error: cannot fetch from FROM: no such directory"
+        "error: cannot fetch from FROM: no such folder"
     );
 }
 

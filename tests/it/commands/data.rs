@@ -85,10 +85,7 @@ fn fetch_from_nowhere_says_what_is_missing() {
         lab.attnlab(&["data", "fetch", "cs224n", "--from", from, "--data", &into])
     };
     let message = lab.filtered(&fetch(&lab.text("gone")).failed(5));
-    assert_eq!(
-        message,
-        "error: cannot fetch from TMP/gone: no such directory"
-    );
+    assert_eq!(message, "error: cannot fetch from TMP/gone: no such folder");
     lab.write("empty/notes.txt", "text");
     let message = lab.filtered(&fetch(&lab.text("empty")).failed(5));
     let none = "error: no corpus in TMP/empty: it has neither wiki.txt nor cs224n/wiki.txt";
