@@ -59,7 +59,7 @@ impl Run {
 /// Which experiment, and where its results are.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// The experiment, a TOML file; for run, plan and plot also a suite
+    /// The experiment, a TOML file; run, plan and plot take a suite as well
     pub(crate) file: PathBuf,
     /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
     #[arg(long = "set", value_name = "KEY=VALUE")]

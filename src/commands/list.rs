@@ -138,7 +138,12 @@ fn runs(results: &Path, json: bool) -> Result<()> {
         return print_json(&rows);
     }
     if rows.is_empty() {
-        return print(format!("no run in {}", results.display()));
+        let none = if results.is_dir() {
+            ""
+        } else {
+            ", which is no folder"
+        };
+        return print(format!("no run in {}{none}", results.display()));
     }
     for row in &rows {
         print(line(row))?;

@@ -40,11 +40,11 @@ pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
             let answer = json!({ "answer": row.predicted, "probability": probability });
             return print_json(&answer);
         }
-        print(format!(
-            "{}\nprobability {:.1} %",
-            row.predicted,
-            100.0 * probability
-        ))?;
+        let said = match row.predicted.as_str() {
+            "" => "(the answer is empty)",
+            said => said,
+        };
+        print(format!("{said}\nprobability {:.1} %", 100.0 * probability))?;
     }
     Ok(())
 }
@@ -85,7 +85,7 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
     if file.is_dir() {
         return Err(Error::usage(format!("{shown} is a folder")).help("name a file in it"));
     }
-    if file.exists() && !replace {
+    if file.symlink_metadata().is_ok() && !replace {
         let error = Error::usage(format!("{shown} is there already"));
         return Err(error.help("name another file, or say --force to replace this one"));
     }

@@ -1,7 +1,7 @@
 //! Where everything of a run lies.
 //!
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
-//! holds `summary.csv`, `groups.csv` and `figures/`.
+//! holds `summary.csv`, `groups.csv`, `calibration.csv` (or `findings.csv`) and `figures/`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -206,8 +206,13 @@ impl RunDirectory {
             .into_iter()
             .find(|path| path.is_file())
             .ok_or_else(|| {
-                Error::usage(format!("{} holds no weights", self.path.display()))
-                    .help("the run has not finished a training stage")
+                let error = Error::usage(format!("{} holds no weights", self.path.display()));
+                error.help(match self.is_done() {
+                    true => "the run is done and trains no model",
+                    false => {
+                        "the run has not finished a training stage: `attnlab run` goes on with it"
+                    }
+                })
             })
     }
 
