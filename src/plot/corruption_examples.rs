@@ -227,6 +227,11 @@ fn full_caption(figure: &CorruptionExamples) -> String {
     own.push_str(
         "the blue mask sign marks where it was, where the text ends, and where the span ends.",
     );
+    if figure.rows.iter().any(|row| row.masked.is_empty()) {
+        own.push_str(
+            " A short document may lose nothing: then nothing stands between the last two marks.",
+        );
+    }
     if figure.rows.is_empty() {
         own = "No document.".to_owned();
     }
