@@ -12,8 +12,8 @@
 //!    weights ─ eval ─ predictions/*.tsv, attention_maps.csv
 //! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
-//! metrics.csv, predictions/*.tsv ┬ pipeline::summary ─ plot ─ SVG + PNG + CSV of the plotted numbers
-//!                                └ pipeline::compare ─ two recipes side by side
+//! metrics.csv, predictions/*.tsv, … ┬ pipeline::summary ─ summary.csv, findings.csv; plot ─ SVG + PNG + CSV
+//!                                   └ pipeline::compare ─ two recipes side by side
 //! the files of runs, their tables and figures ─ report ─ one HTML page, Markdown, LaTeX tables
 //! ```
 //!
