@@ -251,6 +251,7 @@ mod tests {
                     x, norm, weights, scoring, batch, none,
                 )
             },
+            1e-5 * (EMBED as f64 / 12.0).sqrt(),
         );
     }
 

@@ -230,6 +230,8 @@ mod tests {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential(x, norm, weights, batch, none)
             },
+            // As above, rounding errors grow where two maps cancel, and with the channels that do.
+            1e-5 * EMBED as f64 / 12.0,
         );
     }
 

@@ -28,12 +28,14 @@ type Whole<'a, const EMBED: usize, E> =
 /// A stream in double precision.
 type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
 
-/// Checks a sublayer of weights `F` in single precision; `exact` is the whole sublayer on whole rows.
+/// Checks a sublayer of weights `F` in single precision; `exact` is the whole sublayer on whole rows. `tolerance` is
+/// relative to the largest number.
 #[track_caller]
 pub(in crate::ops) fn check_reading<D, const EMBED: usize, F, E>(
     device: &D,
     fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedReader<'a, EMBED, f32, D>,
     exact: Whole<'_, EMBED, E>,
+    tolerance: f64,
 ) where
     D: Device<f32>,
     F: TensorCollection<f32, D> + BuildModule<D, f32>,
@@ -91,7 +93,7 @@ pub(in crate::ops) fn check_reading<D, const EMBED: usize, F, E>(
                     &mut exact,
                     (reading, wanted),
                     &mut lengths,
-                    x,
+                    (x, tolerance),
                 );
             }
         }
@@ -104,7 +106,7 @@ fn check_one<D: Device<f32>, const EMBED: usize>(
     exact: &mut dyn Reader<EMBED, f64, Cpu>,
     (reading, wanted): (&[Row], Wanted),
     lengths: &mut [usize],
-    salt: f64,
+    (salt, tolerance): (f64, f64),
 ) {
     let (mut starts, mut paths, mut before) = (vec![0], Vec::<Vec<usize>>::new(), vec![]);
     let mut places = vec![];
@@ -135,8 +137,6 @@ fn check_one<D: Device<f32>, const EMBED: usize>(
     let truth = exact.try_read(Cpu::default().tensor_from_vec(x, shape), &new, wanted);
     let truth = truth.expect("a sublayer").as_vec();
     let y: Vec<f64> = y.into_iter().map(f64::from).collect();
-    // Rounding errors add up as a walk over the channels.
-    let tolerance = 1e-5 * (EMBED as f64 / 12.0).sqrt().max(1.0);
     assert_close(&format!("{reading:?}"), &y, &truth, tolerance, 0.0);
 }
 

@@ -223,6 +223,7 @@ mod tests {
                 let none = AttentionDropout::none(batch.longest());
                 reference::synthesize(x, norm, weights, batch, none)
             },
+            1e-5 * (EMBED as f64 / 12.0).sqrt(),
         );
     }
 
