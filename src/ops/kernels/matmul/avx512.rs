@@ -11,6 +11,7 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
+use super::block::Block;
 use super::packed::PANEL;
 
 /// Rows of the result that one call computes at most.
@@ -21,33 +22,6 @@ const AHEAD: usize = 12;
 
 /// Elements of a vector.
 const LANES: usize = PANEL / 2;
-
-/// One block of the result and what it is made of.
-#[derive(Clone, Copy)]
-pub(super) struct Block {
-    /// Rows, 1 to [`ROWS`].
-    pub(super) rows: usize,
-    /// Columns, 1 to [`PANEL`].
-    pub(super) columns: usize,
-    /// Terms of each sum.
-    pub(super) depth: usize,
-    /// The left factor's first element, and how far apart its rows are; or its columns, if
-    /// `by_columns`: then the rows of the block lie side by side.
-    pub(super) left: *const f32,
-    pub(super) left_step: usize,
-    pub(super) by_columns: bool,
-    /// The panel's first row.
-    pub(super) panel: *const f32,
-    /// What every sum is multiplied by.
-    pub(super) scale: f32,
-    /// Added to every row, or null: `columns` elements.
-    pub(super) bias: *const f32,
-    /// Whether the result is added to what is there.
-    pub(super) add: bool,
-    /// The result's first element, and how far apart its rows are.
-    pub(super) out: *mut f32,
-    pub(super) out_step: usize,
-}
 
 /// Computes a block.
 ///

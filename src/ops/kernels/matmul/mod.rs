@@ -1,21 +1,27 @@
 //! Single-threaded matrix products over row-major slices.
 //!
-//! With AVX-512 by a kernel of our own, which takes the right factor packed once for many products
+//! With AVX-512 or AVX2 by a kernel of our own, which takes the right factor packed once for many products
 //! and leaves out what a causal mask makes zero; elsewhere by the `gemm` crate. Parallelism lies
 //! outside: a product is always computed by one thread in one order, so its bits do not depend on the
-//! number of threads.
+//! number of threads, nor on which of the two kernels runs.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
+mod avx2;
+#[cfg(target_arch = "x86_64")]
 mod avx512;
+#[cfg(target_arch = "x86_64")]
+mod block;
 mod packed;
 #[cfg(test)]
 mod tests;
 
-use packed::Layout;
 #[cfg(target_arch = "x86_64")]
-use packed::panels_length;
+use block::Block;
+use packed::Layout;
 pub(in crate::ops) use packed::{PANEL, Packed, Pass, View, linear};
+#[cfg(target_arch = "x86_64")]
+use packed::{kernel, panels_length};
 
 /// How the left factor lies in memory: element (row, term) of `[rows, depth]`.
 #[derive(Clone, Copy)]
@@ -108,12 +114,13 @@ pub(in crate::ops) fn multiply(
     #[cfg(target_arch = "x86_64")]
     if let Layout::Panels(panels) = &right.layout {
         assert_eq!(panels.len(), panels_length(depth, columns));
+        let kernel = kernel().expect("panels are laid out for a kernel");
         let (data, left_step, by_columns) = match left {
             Left::Rows(data, step) => (data, step, false),
             Left::Columns(data, step) => (data, step, true),
         };
         let mut block = |row: usize, p: usize| {
-            let height = avx512::ROWS.min(rows - row);
+            let height = kernel.rows().min(rows - row);
             let terms = match part {
                 Part::LowerResult if p * PANEL >= row + height => return,
                 Part::Whole | Part::LowerResult => 0..depth,
@@ -126,7 +133,7 @@ pub(in crate::ops) fn multiply(
                 (left_step, 1)
             };
             let panel = p * PANEL * depth;
-            let block = avx512::Block {
+            let block = Block {
                 rows: height,
                 columns: PANEL.min(columns - p * PANEL),
                 depth: terms.len(),
@@ -142,16 +149,15 @@ pub(in crate::ops) fn multiply(
                 out: out[row * step + p * PANEL..].as_mut_ptr(),
                 out_step: step,
             };
-            // SAFETY: there are panels where `has_kernel` has seen AVX-512F. The assertions above
-            // bound the left factor for `rows × depth` elements, the output for `rows × columns`, of
-            // which the block is a part, and the panels for `depth` rows each, of which it reads
-            // those of its terms; the bias has as many elements as there are columns. `out` is
-            // borrowed mutably, so nothing else touches it.
-            unsafe { avx512::multiply(block) };
+            // SAFETY: the assertions above bound the left factor for `rows × depth` elements, the output for
+            // `rows × columns`, of which the block is a part, and the panels for `depth` rows each, of which it
+            // reads those of its terms; the bias has as many elements as there are columns. `out` is borrowed
+            // mutably, so nothing else touches it.
+            unsafe { kernel.multiply(block) };
         };
         // Some rows against all panels: the rows stay in the first-level cache, the panels follow
         // one another in memory.
-        for row in (0..rows).step_by(avx512::ROWS) {
+        for row in (0..rows).step_by(kernel.rows()) {
             (0..columns.div_ceil(PANEL)).for_each(|p| block(row, p));
         }
         return;

@@ -7,6 +7,8 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 
 use super::Left;
+#[cfg(target_arch = "x86_64")]
+use super::block::Kernel;
 use crate::ops::kernels::scratch::Scratch;
 
 /// A matrix inside a slice: element (row, column) is at `row * row_step + column * column_step`.
@@ -52,17 +54,20 @@ impl<'a> View<'a> {
     }
 }
 
-/// Columns of a panel: two vectors of 512 bits.
+/// Columns of a panel: two vectors of 512 bits, or four of 256.
 pub(in crate::ops) const PANEL: usize = 32;
 
-/// Whether our own kernel runs here. `MATMUL_KERNEL=gemm` in the environment has the crate instead, so
-/// that its path can be tested, and timed, on every processor.
+/// Our own kernel for this processor, if there is one.
+#[cfg(target_arch = "x86_64")]
+pub(super) fn kernel() -> Option<Kernel> {
+    static KERNEL: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::best);
+    *KERNEL
+}
+
 fn has_kernel() -> bool {
     #[cfg(target_arch = "x86_64")]
     {
-        static WANTED: LazyLock<bool> =
-            LazyLock::new(|| std::env::var_os("MATMUL_KERNEL").is_none_or(|name| name != "gemm"));
-        is_x86_feature_detected!("avx512f") && *WANTED
+        kernel().is_some()
     }
     #[cfg(not(target_arch = "x86_64"))]
     {

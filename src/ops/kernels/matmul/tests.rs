@@ -172,7 +172,7 @@ fn weight_gradients_equal_the_sums_they_stand_for() {
     }
 }
 
-/// The path of processors without AVX-512 is tested on those with it as well.
+/// The path of processors without a kernel is tested on those with one as well.
 #[test]
 fn the_crate_and_the_kernel_agree() {
     for (rows, depth, columns) in SHAPES {
@@ -221,4 +221,75 @@ fn an_empty_sum_is_zero_or_the_bias() {
         Target::biased(&mut out, 2, &[1.0, 2.0]),
     );
     assert_eq!(out, [1.0, 2.0]);
+}
+
+/// Every kernel that this processor can run, against sums that are taken term by term: the same bits.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn kernels_give_the_bits_of_fused_sums_in_order() {
+    use block::{Block, Kernel};
+
+    let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
+    let kernels = [
+        (Kernel::Avx2, has_avx2),
+        (Kernel::Avx512, is_x86_feature_detected!("avx512f")),
+    ];
+    for (kernel, _) in kernels.into_iter().filter(|(_, here)| *here) {
+        for (rows, columns, depth) in [
+            (1, 1, 1),
+            (3, 15, 7),
+            (6, 16, 40),
+            (5, 17, 3),
+            (6, 32, 65),
+            (2, 31, 0),
+        ] {
+            assert!(rows <= kernel.rows());
+            for (by_columns, add) in [(false, false), (true, false), (false, true), (true, true)] {
+                let (left_step, out_step, scale) =
+                    (if by_columns { rows } else { depth }, columns + 2, 0.3);
+                let left = numbers(rows * depth, 1);
+                let (panel, bias) = (numbers(depth * PANEL, 2), numbers(columns, 3));
+                let before = numbers(rows * out_step, 4);
+                let mut out = before.clone();
+                let block = Block {
+                    rows,
+                    columns,
+                    depth,
+                    left: left.as_ptr(),
+                    left_step,
+                    by_columns,
+                    panel: panel.as_ptr(),
+                    scale,
+                    bias: bias.as_ptr(),
+                    add,
+                    out: out.as_mut_ptr(),
+                    out_step,
+                };
+                // SAFETY: the processor has the kernel's instructions, and the slices the block's sizes.
+                unsafe { kernel.multiply(block) };
+                for (i, (found, before)) in out.iter().zip(&before).enumerate() {
+                    let (row, column) = (i / out_step, i % out_step);
+                    let left_at = |k: usize| match by_columns {
+                        true => left[k * rows + row],
+                        false => left[row * depth + k],
+                    };
+                    let sum = |column: usize| {
+                        (0..depth).fold(0f32, |sum, k| {
+                            left_at(k).mul_add(panel[k * PANEL + column], sum)
+                        })
+                    };
+                    let wanted = match column < columns {
+                        true if add => (sum(column) * scale + bias[column]) + before,
+                        true => sum(column) * scale + bias[column],
+                        false => *before,
+                    };
+                    assert_eq!(
+                        found.to_bits(),
+                        wanted.to_bits(),
+                        "{kernel:?}: {row}, {column}"
+                    );
+                }
+            }
+        }
+    }
 }

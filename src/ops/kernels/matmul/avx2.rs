@@ -1,0 +1,131 @@
+//! The inner loop of a matrix product for processors with AVX2 and FMA: up to 6 rows by 16 columns of the result, half
+//! a panel, stay in registers while the sum over the depth runs.
+//!
+//! 12 of the 16 vector registers hold sums, two the panel's row, one the broadcast element. The right factor comes in
+//! panels ([`super::Packed`]); the left one is read where it lies.
+
+use std::arch::x86_64::{
+    __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_broadcast_ss, _mm256_cmpgt_epi32,
+    _mm256_fmadd_ps, _mm256_loadu_ps, _mm256_maskload_ps, _mm256_maskstore_ps, _mm256_mul_ps,
+    _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
+};
+
+use super::block::Block;
+use super::packed::PANEL;
+
+/// Rows of the result that one call computes at most.
+pub(super) const ROWS: usize = 6;
+
+/// Terms by which a column is fetched before it is wanted.
+const AHEAD: usize = 12;
+
+/// Elements of a vector.
+const LANES: usize = 8;
+
+/// Columns that are computed at a time.
+const HALF: usize = PANEL / 2;
+
+/// Computes a block.
+///
+/// # Safety
+/// The processor has AVX2 and FMA. `left` holds `rows × depth` elements as described, `panel` `depth`
+/// rows of [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at `rows × columns`
+/// places that nobody else touches meanwhile.
+#[target_feature(enable = "avx2,fma")]
+pub(super) unsafe fn multiply(block: Block) {
+    macro_rules! dispatch {
+        ($half:ident, $($rows:literal)*) => {
+            match ($half.rows, $half.by_columns) {
+                $(($rows, false) => {
+                    // SAFETY: the caller's promises, with as many rows as the block has.
+                    unsafe { multiply_rows::<$rows, false>($half) }
+                })*
+                $(($rows, true) => {
+                    // SAFETY: as above.
+                    unsafe { multiply_rows::<$rows, true>($half) }
+                })*
+                (rows, _) => unreachable!("a block of {rows} rows"),
+            }
+        };
+    }
+    for first in (0..block.columns).step_by(HALF) {
+        let half = Block {
+            columns: HALF.min(block.columns - first),
+            panel: block.panel.wrapping_add(first),
+            bias: match block.bias.is_null() {
+                true => block.bias,
+                false => block.bias.wrapping_add(first),
+            },
+            out: block.out.wrapping_add(first),
+            ..block
+        };
+        dispatch!(half, 1 2 3 4 5 6);
+    }
+}
+
+/// Half a panel.
+///
+/// # Safety
+/// As [`multiply`], with `HEIGHT` rows; of each row of the panel the first half is read.
+#[target_feature(enable = "avx2,fma")]
+#[inline]
+unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Block) {
+    let Block {
+        columns,
+        depth,
+        mut left,
+        left_step,
+        mut panel,
+        out,
+        out_step,
+        ..
+    } = block;
+    let mut sums = [[_mm256_setzero_ps(); 2]; HEIGHT];
+    for _ in 0..depth {
+        if BY_COLUMNS {
+            // The columns lie too far apart for the processor to foresee the next. The address may lie
+            // past the end, hence `wrapping_add`: fetching ahead reads nothing and never faults.
+            let ahead = left.wrapping_add(AHEAD * left_step);
+            _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
+        }
+        // SAFETY: `panel` has `depth` rows of two vectors, and `left` the elements of this term.
+        unsafe {
+            let right = [_mm256_loadu_ps(panel), _mm256_loadu_ps(panel.add(LANES))];
+            for (row, sums) in sums.iter_mut().enumerate() {
+                let at = if BY_COLUMNS { row } else { row * left_step };
+                let element = _mm256_broadcast_ss(&*left.add(at));
+                sums[0] = _mm256_fmadd_ps(element, right[0], sums[0]);
+                sums[1] = _mm256_fmadd_ps(element, right[1], sums[1]);
+            }
+            panel = panel.wrapping_add(PANEL);
+            left = left.wrapping_add(if BY_COLUMNS { left_step } else { 1 });
+        }
+    }
+    let scale = _mm256_set1_ps(block.scale);
+    for part in 0..2 {
+        let present = columns.saturating_sub(part * LANES).min(LANES);
+        if present == 0 {
+            continue;
+        }
+        let mask: __m256i = _mm256_cmpgt_epi32(
+            _mm256_set1_epi32(present as i32),
+            _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
+        );
+        // SAFETY: only the elements under the mask are touched: `columns` of the bias, and those
+        // of the result that the block owns.
+        unsafe {
+            let bias = match block.bias.is_null() {
+                true => _mm256_setzero_ps(),
+                false => _mm256_maskload_ps(block.bias.add(part * LANES), mask),
+            };
+            for (row, sums) in sums.iter().enumerate() {
+                let place = out.add(row * out_step + part * LANES);
+                let mut value = _mm256_add_ps(_mm256_mul_ps(sums[part], scale), bias);
+                if block.add {
+                    value = _mm256_add_ps(value, _mm256_maskload_ps(place, mask));
+                }
+                _mm256_maskstore_ps(place, mask, value);
+            }
+        }
+    }
+}
