@@ -13,7 +13,7 @@ use serde::de::DeserializeOwned;
 
 use super::layers::{About, Fault};
 use super::sweep::overlap;
-use super::{tree, wording};
+use super::{json_schema, tree, wording};
 
 /// More mistakes than this in one file end the search.
 const MOST_MISTAKES: usize = 300;
@@ -350,22 +350,26 @@ fn unknown(
         None => {
             let keys = wording::list(&known, "and");
             let help = format!("{} takes {keys}", table_name(table));
-            let help = joined_by_one_underscore(name, &known).unwrap_or(help);
+            let help = joined_by_one_underscore(table, name).unwrap_or(help);
             (fault(message).help(help), None)
         }
     }
 }
 
-/// What to write in place of `finetune_epochs`.
-fn joined_by_one_underscore(name: &str, known: &[&str]) -> Option<String> {
-    let mut known = known.iter();
-    let (table, key) = known.find_map(|table| {
-        let key = name.strip_prefix(table)?.strip_prefix('_')?;
-        Some((table, key))
-    })?;
-    let variable = format!("{table}__{key}").to_uppercase();
+/// What to write in place of `finetune_epochs`, if the schema has such a key in such a table.
+fn joined_by_one_underscore(table: &[String], name: &str) -> Option<String> {
+    let schema = json_schema::tree();
+    let inside = |schema: &serde_json::Value, key: &str| schema["properties"].get(key).cloned();
+    let here = table.iter().try_fold(schema, |at, key| inside(&at, key))?;
+    let tables = here["properties"].as_object()?.iter();
+    let (inner, key) = tables
+        .filter_map(|(inner, _)| Some((inner, name.strip_prefix(inner)?.strip_prefix('_')?)))
+        .find(|(inner, key)| inside(&here["properties"][*inner], key).is_some())?;
+    let path = [table, &[inner.clone(), key.to_owned()]].concat();
     Some(format!(
-        "`{table}.{key}` is the key of a table: in the environment, ATTNLAB_{variable}"
+        "`{}` is the key of a table: in the environment, ATTNLAB_{}",
+        tree::dotted(&path),
+        path.join("__").to_uppercase()
     ))
 }
 

@@ -136,7 +136,7 @@ fn problems_name_the_layer_that_caused_them() {
     let plain = "base = 'base/a.toml'\n";
     // Name, file, `--set`, environment.
     type Case<'a> = (&'a str, &'a str, &'a [&'a str], &'a [(&'a str, &'a str)]);
-    let cases: [Case; 13] = [
+    let cases: [Case; 14] = [
         ("base and file", wrong, &[], &[]),
         ("unknown --set", plain, &["model.layres=3"], &[]),
         (
@@ -144,6 +144,12 @@ fn problems_name_the_layer_that_caused_them() {
             plain,
             &[],
             &[("ATTNLAB_MODEL__LAYRES", "3"), ("ATTNLAB_FOO", "1")],
+        ),
+        (
+            "one underscore in a variable",
+            plain,
+            &[],
+            &[("ATTNLAB_FINETUNE_EPOCHS", "3")],
         ),
         ("wrong type of --set", plain, &["model.layers=many"], &[]),
         (
