@@ -111,6 +111,11 @@ fn each_broken_rule_has_its_text() {
             "seeds = [1, 2]\nlabels = [\"a\", \"b\"]",
         ),
         (
+            "a label twice",
+            "seeds = [1, 2]",
+            "seeds = [1, 2]\nlabels = [\"a\", \"a\"]\nsweep.\"pretrain.epochs\" = [1, 2]",
+        ),
+        (
             "no examples",
             bars,
             "kind = \"corruption-examples\"\nexamples = 0",
