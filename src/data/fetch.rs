@@ -93,11 +93,14 @@ fn fetch_beside(
     fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
 
     for file in files {
-        let names = files.iter().map(|file| file.name).collect::<Vec<_>>();
-        let help = format!("nothing was kept; these are needed: {}", names.join(", "));
-        let bytes = source
-            .bytes(file.name, progress)
-            .map_err(|e| e.help(help))?;
+        let bytes = source.bytes(file.name, progress);
+        let bytes = bytes.map_err(|e| {
+            let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+            e.help(format!(
+                "nothing was kept; these are needed: {}",
+                names.join(", ")
+            ))
+        })?;
         let text = file
             .verify(&source.place(file.name), bytes)
             .map_err(|e| e.help("nothing was kept; another --from may hold the right files"))?;

@@ -90,6 +90,11 @@ fn fetch_from_nowhere_says_what_is_missing() {
     let message = lab.filtered(&fetch(&lab.text("empty")).failed(5));
     let none = "error: no corpus in TMP/empty: it has neither wiki.txt nor cs224n/wiki.txt";
     assert_eq!(message, none);
+    let message = lab.filtered(&fetch(&lab.text("empty/notes.txt")).failed(2));
+    assert_eq!(
+        message,
+        "error: cannot fetch from TMP/empty/notes.txt: it is a file"
+    );
     lab.write("half/wiki.txt", "text");
     let message = fetch(&lab.text("half")).failed(5);
     assert!(

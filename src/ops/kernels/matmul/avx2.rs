@@ -10,14 +10,11 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
 };
 
-use super::block::Block;
+use super::block::{AHEAD, Block};
 use super::packed::PANEL;
 
 /// Rows of the result that one call computes at most.
 pub(super) const ROWS: usize = 6;
-
-/// Terms by which a column is fetched before it is wanted.
-const AHEAD: usize = 12;
 
 /// Elements of a vector.
 const LANES: usize = 8;

@@ -11,14 +11,11 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
-use super::block::Block;
+use super::block::{AHEAD, Block};
 use super::packed::PANEL;
 
 /// Rows of the result that one call computes at most.
 pub(super) const ROWS: usize = 14;
-
-/// Terms by which a column is fetched before it is wanted.
-const AHEAD: usize = 12;
 
 /// Elements of a vector.
 const LANES: usize = PANEL / 2;

@@ -27,6 +27,9 @@ pub(super) struct Block {
     pub(super) out_step: usize,
 }
 
+/// Terms by which a column of the left factor is fetched before it is wanted.
+pub(super) const AHEAD: usize = 12;
+
 /// Kernels for the processors that there are. Each takes the terms of a sum one after another, fused, so all give the
 /// same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
