@@ -58,9 +58,10 @@ pub(super) fn syntax_errors(text: &str) -> Vec<(Position, String)> {
         (position(text, offset), message)
     };
     let mut found: Vec<_> = errors.iter().map(one).collect();
-    // Numbers are read after the syntax: one may be too large.
-    if found.is_empty() {
-        found.extend(toml::from_str::<toml::Table>(text).as_ref().err().map(one));
+    // Numbers are read after the syntax: nothing else can fail then.
+    if let (true, Err(error)) = (found.is_empty(), toml::from_str::<toml::Table>(text)) {
+        let (place, _) = one(&error);
+        found.push((place, "a whole number is beyond 64 bits".to_owned()));
     }
     found
 }

@@ -135,6 +135,11 @@ fn each_mistake_has_its_text() {
             "[data]\n",
         ),
         ("not TOML", "layers = 2", "layers = = 2"),
+        (
+            "a number too large",
+            "layers = 2",
+            "layers = 99999999999999999999",
+        ),
         ("key twice", "layers = 2", "layers = 2\nlayers = 3"),
         ("sweep is not a table", "device = \"cpu\"", "sweep = 3"),
         ("base is not a path", "device = \"cpu\"", "base = 3"),
