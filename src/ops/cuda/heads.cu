@@ -9,6 +9,13 @@
 // Four more than whole vectors, so that the rows of eight lanes lie in different banks.
 #define STEP (WHOLE + 4)
 
+// A grid is [documents, heads, tiles], and its blocks begin in that order: those with most to do shall be the first, so
+// that none is left alone at the end. Of queries these are the last, which see most; of keys the first.
+#define LAST_TILE_FIRST (gridDim.z - 1 - blockIdx.z)
+
+// Four blocks a multiprocessor: 64 registers a thread, which is enough if a lane has one channel of a row.
+#define BOUNDED __launch_bounds__(THREADS, HEAD_DIM <= 32 ? 4 : 2)
+
 // One document and one head: where its rows start, and how many there are.
 struct Place {
     u32 head, column, key_column;
@@ -115,12 +122,12 @@ __device__ __forceinline__ u32 drop_index(const Heads& h, const Place& p, u32 qu
 
 // out = weights · values, heads side by side; `statistics: [queries, heads]` is the logarithm of the sum of
 // a query's exponentials, or the sum of its products of features.
-extern "C" __global__ void attend(Heads h, float* out, float* statistics) {
+extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics) {
     __shared__ __align__(16) float queries[TILE][STEP], keys[32][STEP], values[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Place p = place_of(h, blockIdx.z, blockIdx.y);
-    const u32 start = blockIdx.x * TILE;
+    const Place p = place_of(h, blockIdx.x, blockIdx.y);
+    const u32 start = LAST_TILE_FIRST * TILE;
     if (start >= p.queries || p.keys == 0) return;
     load(queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, start, p.queries, TILE);
     const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
@@ -201,14 +208,14 @@ __device__ __forceinline__ float score_gradient(const Heads& h, float weight, fl
 
 // Writes the gradient of the queries, and for that of the keys what a query's weights have in common,
 // `along: [queries, heads]`: Σ_c out · dout.
-extern "C" __global__ void attend_backward_queries(Heads h, const float* out, const float* dout,
-                                                   const float* statistics, float* along, float* dqueries,
-                                                   u32 gradient_step) {
+extern "C" __global__ void BOUNDED
+attend_backward_queries(Heads h, const float* out, const float* dout, const float* statistics, float* along,
+                        float* dqueries, u32 gradient_step) {
     __shared__ __align__(16) float queries[TILE][STEP], douts[TILE][STEP], keys[32][STEP], values[32][STEP];
     __shared__ __align__(16) float gradients[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Place p = place_of(h, blockIdx.z, blockIdx.y);
-    const u32 start = blockIdx.x * TILE, step = h.heads * HEAD_DIM;
+    const Place p = place_of(h, blockIdx.x, blockIdx.y);
+    const u32 start = LAST_TILE_FIRST * TILE, step = h.heads * HEAD_DIM;
     if (start >= p.queries || p.keys == 0) return;
     const size_t origin = (size_t)p.first_query * step + p.column;
     load(queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, start, p.queries, TILE);
@@ -279,8 +286,7 @@ extern "C" __global__ void attend_backward_queries(Heads h, const float* out, co
 
 // Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if anything
 // is; a block has one head of these, and goes through the heads of queries that share it.
-// Four blocks a multiprocessor: 64 registers a thread, which is enough if a lane has one channel of a row.
-extern "C" __global__ void __launch_bounds__(THREADS, HEAD_DIM <= 32 ? 4 : 2)
+extern "C" __global__ void BOUNDED
 attend_backward_keys(Heads h, const float* dout, const float* statistics, const float* along, float* dkeys,
                      float* dvalues, u32 gradient_step, float* daddends) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
@@ -289,8 +295,8 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
     static_assert(sizeof keys + sizeof values + sizeof queries + sizeof douts + sizeof weights + sizeof gradients <= 48 * 1024,
                   "a head is too wide for its tiles");
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    Place p = place_of(h, blockIdx.z, blockIdx.y * h.group);
-    const u32 start = blockIdx.x * TILE, step = h.heads * HEAD_DIM;
+    Place p = place_of(h, blockIdx.x, blockIdx.y * h.group);
+    const u32 start = blockIdx.z * TILE, step = h.heads * HEAD_DIM;
     if (start >= p.keys) return;
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
     load(keys, h.keys + origin, h.key_step, start, p.keys, TILE);
@@ -307,7 +313,7 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
     const bool bounded = p.queries <= p.keys && h.window < p.queries;
     const u32 end = bounded ? min(p.queries, start + TILE - 1 + h.window) : p.queries;
     for (u32 member = 0; member < h.group; member++) {
-        p = place_of(h, blockIdx.z, blockIdx.y * h.group + member);
+        p = place_of(h, blockIdx.x, blockIdx.y * h.group + member);
         const float* of_queries = h.queries + (size_t)p.first_query * h.query_step + p.column;
         const float* of_douts = dout + (size_t)p.first_query * step + p.column;
         for (u32 tile = start / 32 * 32; tile < end; tile += 32) {

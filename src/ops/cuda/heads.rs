@@ -12,7 +12,7 @@ use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
 use crate::ops::attention::{AttentionDropout, Places, Scoring, Weights};
 use crate::ops::dropout::Dropout;
 
-static HEADS: Source = source(
+pub(super) static HEADS: Source = source(
     "heads",
     concat!(
         "#define OF_PLACES 0\n",
@@ -22,7 +22,7 @@ static HEADS: Source = source(
 );
 
 /// The same where something is added to scores by place.
-static HEADS_OF_PLACES: Source = source(
+pub(super) static HEADS_OF_PLACES: Source = source(
     "heads_of_places",
     concat!(
         "#define OF_PLACES 1\n",
@@ -221,7 +221,8 @@ impl Attention {
 
     fn blocks(&self, side: &Documents, heads: usize) -> (usize, usize, usize) {
         let tiles = side.longest.div_ceil(self.layout.tile());
-        (tiles, heads, self.queries.count())
+        // Only the first may be above 65,535.
+        (self.queries.count(), heads, tiles)
     }
 
     /// What the heads find.
