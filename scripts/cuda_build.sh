@@ -11,7 +11,8 @@
 # --compute-capability  of the GPU, or of an older one: 8.0 for an A100, 9.0 for an H100 or H200
 # --wheels              a folder with the wheels, so that nothing is fetched
 # --libraries           fetches cuBLAS and NVRTC too (510 MB), puts them into OUT/lib, and checks what is linked
-# --tests               puts the tests into OUT too: `OUT/run --tests cuda` runs those that need a GPU
+# --tests               puts the tests into OUT too: `OUT/run --tests cuda` runs those that need a GPU; with --libraries
+#                       NVRTC compiles every kernel here, as it will there
 set -euo pipefail
 
 fail() {
@@ -225,5 +226,10 @@ if [ "$libraries" = yes ]; then
         [ -z "$unresolved" ] || fail "$program does not load: $unresolved"
     done
     echo "== ldd -r: nothing is missing in the real libraries"
+fi
+if [ "$libraries$tests" = yesyes ]; then
+    LD_LIBRARY_PATH=$out/lib:$out/stubs "$out/tests" --ignored nvrtc_compiles | tee /dev/stderr | grep -q ' 1 passed' ||
+        fail "NVRTC does not compile every kernel for compute capability $capability"
+    echo "== NVRTC compiles every kernel for compute capability $capability"
 fi
 echo "== $(du -sh "$out" | cut -f1) in $out; where the GPU is: run ARGUMENTS"

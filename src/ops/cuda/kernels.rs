@@ -42,6 +42,15 @@ impl Source {
             name,
         }
     }
+
+    /// All of its text, for that value of the constant.
+    fn whole(&self, value: usize) -> String {
+        let constants = format!(
+            "#define THREADS {THREADS}\n#define WARPS {WARPS}\n#define {} {value}\n",
+            self.constant
+        );
+        constants + include_str!("common.cuh") + self.text
+    }
 }
 
 /// Those that are compiled, by the name of their source and the value of its constant, in the source's order.
@@ -85,6 +94,9 @@ impl Gpu {
     ///
     /// # Errors
     /// As [`Self::launch`].
+    ///
+    /// # Panics
+    /// There are more than kernels can count.
     pub(in crate::ops) fn launch_each<A>(
         &self,
         kernel: Kernel,
@@ -94,6 +106,10 @@ impl Gpu {
     where
         CudaFunction: LaunchAsync<A>,
     {
+        assert!(
+            count <= (u32::MAX as usize) - THREADS,
+            "{count} elements: a batch has too many tokens"
+        );
         self.launch(kernel, (count.div_ceil(THREADS), 1, 1), arguments)
     }
 
@@ -119,17 +135,11 @@ impl Gpu {
         source: &'static Source,
         value: usize,
     ) -> Result<Vec<CudaFunction>, CudaError> {
-        let text = format!(
-            "#define THREADS {THREADS}\n#define WARPS {WARPS}\n#define {} {value}\n{}{}",
-            source.constant,
-            include_str!("common.cuh"),
-            source.text
-        );
         let options = CompileOptions {
             arch: Some(self.architecture),
             ..Default::default()
         };
-        let ptx = compile_ptx_with_opts(text, options).unwrap_or_else(|cause| {
+        let ptx = compile_ptx_with_opts(source.whole(value), options).unwrap_or_else(|cause| {
             panic!("the kernels `{}` do not compile: {cause:?}", source.name)
         });
         let module = format!("{}_{value}", source.name);
@@ -137,5 +147,62 @@ impl Gpu {
         let kernels = source.kernels.iter();
         let loaded = kernels.map(|kernel| self.device.get_func(&module, kernel));
         Ok(loaded.map(|kernel| kernel.expect("just loaded")).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::ops::cuda::{heads, products, projected, reading, rows};
+    use crate::ops::{adamw, differential, embedding, head, synthesizer};
+
+    /// Every source.
+    const ALL: [&Source; 11] = [
+        &adamw::cuda::OPTIMISER,
+        &differential::cuda::DIFFERENCES,
+        &embedding::cuda::TABLES,
+        &head::cuda::LOSS,
+        &heads::HEADS,
+        &heads::HEADS_OF_PLACES,
+        &products::PRODUCTS,
+        &projected::PROJECTED,
+        &reading::MEMORY,
+        &rows::ROWS,
+        &synthesizer::cuda::PLACES_AS_KEYS,
+    ];
+
+    /// Values of a constant, the least and the greatest among them.
+    fn values(constant: &str) -> &'static [usize] {
+        match constant {
+            "CHUNK" => &[adamw::cuda::CHUNK],
+            "COLUMNS" => &[1, 64, 256, 1000],
+            "HEAD_DIM" => &[1, 6, 16, 32, 64, 65, 96, 97, heads::WIDEST],
+            "PARTS" => &[products::PARTS],
+            "WIDTH" => &[1, 64, 256, 1000, rows::WIDEST_STREAM],
+            unknown => panic!("a constant without values here: {unknown}"),
+        }
+    }
+
+    /// For a GPU of the capability that dfdx was built for, and down to its machine code, which is where too much shared
+    /// memory would be refused. It needs NVRTC, but neither a GPU nor its driver.
+    #[test]
+    #[ignore = "`scripts/cuda_build.sh --libraries --tests` runs it, with an NVRTC that is one"]
+    fn nvrtc_compiles_every_source() {
+        let capability = std::env::var("CUDA_COMPUTE_CAP");
+        let capability = capability.expect("CUDA_COMPUTE_CAP says for which GPU, such as 90");
+        let architecture: &str = Box::leak(format!("sm_{capability}").into_boxed_str());
+        for source in ALL {
+            for &value in values(source.constant) {
+                let options = CompileOptions {
+                    arch: Some(architecture),
+                    ..Default::default()
+                };
+                let compiled = compile_ptx_with_opts(source.whole(value), options);
+                if let Err(cause) = compiled {
+                    let (name, constant) = (source.name, source.constant);
+                    panic!("`{name}` with {constant} = {value}: {cause}");
+                }
+            }
+        }
     }
 }

@@ -13,7 +13,7 @@ use dfdx::tensor::{CudaError, Synchronize as _};
 use super::kernels::Source;
 use super::{Address, Buffer, Gpu, Precision, at, gpu};
 
-static PRODUCTS: Source = Source {
+pub(super) static PRODUCTS: Source = Source {
     name: "products",
     text: include_str!("products.cu"),
     constant: "PARTS",
@@ -21,7 +21,7 @@ static PRODUCTS: Source = Source {
 };
 
 /// Of a factor that tensor cores take as sums of two numbers.
-const PARTS: usize = 3;
+pub(super) const PARTS: usize = 3;
 
 /// A matrix: where it starts, and how far apart its rows are.
 #[derive(Clone, Copy)]
@@ -381,9 +381,10 @@ mod tests {
                 largest(differences) / largest(exact[i].iter().copied())
             })
         };
+        // Tensor cores cut sums where f32 rounds them: by so little room the split alone would pass on a processor only.
         for (precision, most) in [
             (Precision::F32, 1e-6),
-            (Precision::Tf32x3, 1e-6),
+            (Precision::Tf32x3, 4e-6),
             (Precision::Tf32, 5e-3),
         ] {
             let errors = errors(precision);

@@ -8,7 +8,7 @@ use super::products::Matrix;
 use super::{Address, Gpu};
 use crate::ops::attention::{Places, Weights};
 
-static PROJECTED: Source = Source {
+pub(super) static PROJECTED: Source = Source {
     name: "projected",
     text: include_str!("projected.cu"),
     constant: "HEAD_DIM",

@@ -21,7 +21,7 @@ use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Linear};
 use crate::ops::reading::{NewTokens, Reader, Wanted};
 
-static MEMORY: Source = Source {
+pub(super) static MEMORY: Source = Source {
     name: "memory",
     text: concat!(include_str!("heads.cuh"), include_str!("memory.cu")),
     constant: "HEAD_DIM",

@@ -9,7 +9,7 @@ use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
 use crate::ops::dropout::Dropout;
 
-static ROWS: Source = Source {
+pub(super) static ROWS: Source = Source {
     name: "rows",
     text: concat!(include_str!("sums.cuh"), include_str!("rows.cu")),
     constant: "WIDTH",
@@ -29,6 +29,10 @@ static ROWS: Source = Source {
 
 /// Of how many blocks' shares a sum over rows is made at most: about two blocks a multiprocessor of a large device.
 pub(in crate::ops) const MOST_SHARES: usize = 256;
+
+/// Channels of the widest stream: what `normalise_backward` sums in the shared memory that every GPU gives a block
+/// unasked, 48 KiB.
+pub const WIDEST_STREAM: usize = 48 * 1024 / (2 * size_of::<f32>());
 
 /// A layer norm's weight and bias.
 #[derive(Clone, Copy)]

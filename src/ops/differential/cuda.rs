@@ -24,7 +24,7 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::reading::{BoxedReader, Rereading};
 
-static DIFFERENCES: Source = Source {
+pub(in crate::ops) static DIFFERENCES: Source = Source {
     name: "differential",
     text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",

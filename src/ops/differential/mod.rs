@@ -3,7 +3,7 @@
 
 mod cpu;
 #[cfg(feature = "cuda")]
-mod cuda;
+pub(in crate::ops) mod cuda;
 mod maps;
 mod memory;
 #[cfg(any(test, feature = "cuda"))]

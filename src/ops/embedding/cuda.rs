@@ -10,7 +10,7 @@ use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, DeviceDropout, Gpu, NOWHERE, at, gpu};
 use crate::ops::dropout::Dropout;
 
-static TABLES: Source = Source {
+pub(in crate::ops) static TABLES: Source = Source {
     name: "tables",
     text: include_str!("kernel.cu"),
     constant: "WIDTH",
