@@ -126,7 +126,7 @@ macro_rules! shape {
             },
             #[cfg(feature = "cuda")]
             parts_on_cuda: |start, precision, batch, dropout, repetitions| {
-                let device = cuda_device(precision)?;
+                let device = cuda_device(precision, $embed)?;
                 parts::time::<$model<dfdx::tensor::Cuda>, _>(
                     device,
                     start,
@@ -137,7 +137,7 @@ macro_rules! shape {
             },
             #[cfg(feature = "cuda")]
             on_cuda: |start, precision| {
-                let device = cuda_device(precision)?;
+                let device = cuda_device(precision, $embed)?;
                 Ok(Box::new(Session::<$model<dfdx::tensor::Cuda>, _>::new(
                     device, start,
                 )?))
@@ -222,9 +222,23 @@ pub fn what_auto_is() -> String {
     format!("`device = \"auto\"` is the processor here: {why}")
 }
 
+/// Gives back what this thread has of a GPU, if it has any; its models are gone. A thread of a pool has to before its
+/// pool is dropped, which does not wait for it.
+pub fn release_device() {
+    #[cfg(feature = "cuda")]
+    crate::ops::cuda::release();
+}
+
 #[cfg(feature = "cuda")]
-fn cuda_device(precision: Precision) -> Result<dfdx::tensor::Cuda> {
+fn cuda_device(precision: Precision, embed: usize) -> Result<dfdx::tensor::Cuda> {
     use crate::ops::cuda;
+    if embed > cuda::WIDEST_STREAM {
+        let most = cuda::WIDEST_STREAM;
+        return Err(Error::config(format!(
+            "`model.embed` = {embed} is more than the {most} that the kernels of the GPU take"
+        ))
+        .help("make the model narrower, or set `device = \"cpu\"`"));
+    }
     let precision = match precision {
         Precision::F32 => cuda::Precision::F32,
         Precision::Tf32 => cuda::Precision::Tf32,
@@ -249,4 +263,19 @@ fn missing(shape: &ModelShape) -> Error {
         "shapes are compiled from the TOML files under experiments/: with the file there, \
          `cargo run --release -- run FILE` builds it in; `attnlab shapes` lists them",
     )
+}
+
+#[cfg(all(test, feature = "cuda"))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_stream_that_cuda_kernels_do_not_take_is_told() {
+        let told = cuda_device(Precision::F32, 8192).err();
+        let told = told.expect("too wide with a GPU and without").to_string();
+        assert!(
+            told.contains("`model.embed` = 8192 is more than the 6144"),
+            "{told}"
+        );
+    }
 }

@@ -27,7 +27,7 @@
 namespace {
 
 using Address = unsigned long long;
-enum Result { SUCCESS = 0, INVALID_VALUE = 1, NOT_FOUND = 500 };
+enum Result { SUCCESS = 0, OUT_OF_MEMORY = 2, NOT_FOUND = 500 };
 
 [[noreturn]] void fail(const std::string &what) {
     fprintf(stderr, "emulated GPU: %s\n", what.c_str());
@@ -222,18 +222,24 @@ struct Program {
 // Memory: each buffer ends with a word that nobody may write.
 
 constexpr uint64_t GUARD = 0x6775617264696e67;
+// As much as a GPU may have, and where nothing is computed as much as the processor has.
+const size_t ALL = idle ? size_t(1) << 40 : size_t(2) << 30;
 std::mutex memory;
 std::map<Address, size_t> sizes;
+size_t in_use = 0;
 
 int allocate(Address *start, size_t bytes) {
     const size_t whole = (bytes + 255) / 256 * 256 + 256;
+    std::unique_lock guard(memory);
+    if (in_use + bytes > ALL) return OUT_OF_MEMORY;
     char *at = static_cast<char *>(aligned_alloc(256, whole));
-    if (!at) return 2;
+    if (!at) return OUT_OF_MEMORY;
+    *start = reinterpret_cast<Address>(at);
+    sizes[*start] = bytes;
+    in_use += bytes;
+    guard.unlock();
     if (!idle) memset(at, 0xff, whole);
     memcpy(at + bytes, &GUARD, sizeof GUARD);
-    *start = reinterpret_cast<Address>(at);
-    std::lock_guard guard(memory);
-    sizes[*start] = bytes;
     return SUCCESS;
 }
 
@@ -244,6 +250,7 @@ int release(Address start) {
     if (found == sizes.end()) fail("what is freed was not allocated");
     if (memcmp(reinterpret_cast<char *>(start) + found->second, &GUARD, sizeof GUARD))
         fail("a kernel has written behind the end of a buffer of " + std::to_string(found->second) + " bytes");
+    in_use -= found->second;
     sizes.erase(found);
     free(reinterpret_cast<void *>(start));
     return SUCCESS;
@@ -314,6 +321,10 @@ int cuStreamWaitEvent(void *, void *, unsigned) { return SUCCESS; }
 int cuGetErrorName(int, const char **name) { return *name = "error of the emulated GPU", SUCCESS; }
 int cuGetErrorString(int, const char **text) { return *text = "error of the emulated GPU", SUCCESS; }
 
+int cuMemGetInfo_v2(size_t *left, size_t *all) {
+    std::lock_guard guard(memory);
+    return *all = ALL, *left = ALL - in_use, SUCCESS;
+}
 int cuMemAlloc_v2(Address *start, size_t bytes) { return allocate(start, bytes); }
 int cuMemAllocAsync(Address *start, size_t bytes, void *) { return allocate(start, bytes); }
 int cuMemFree_v2(Address start) { return release(start); }

@@ -34,6 +34,7 @@ use dfdx::tensor::{Cuda, CudaError, Storage};
 
 use super::dropout::Dropout;
 pub use products::flop_per_second;
+pub use rows::WIDEST_STREAM;
 
 /// In what precision the inputs of a matrix product are taken; sums and everything else are in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -111,6 +112,14 @@ pub fn device(precision: Precision) -> Result<Cuda, CudaError> {
     Ok(gpu.cuda.clone())
 }
 
+/// Gives back what this thread has of the device; its models are gone. For threads that end while the process does, as
+/// those of a pool: the driver may be gone by then, and what is given back too late ends the process.
+pub fn release() {
+    // Out of the slot first: buffers that go with it look there.
+    let gpu = GPU.take();
+    drop(gpu);
+}
+
 /// Whether a device answers. Nothing is started on it.
 pub fn answers() -> bool {
     first_device().is_ok()
@@ -181,9 +190,12 @@ impl Gpu {
         let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);
         let slice = match known {
             Some(slice) => slice,
-            // SAFETY: any bits are f32s, and every kernel that is given working memory writes before it
-            // reads.
-            None => unsafe { self.device.alloc(length) }?,
+            None => self.allocate(length).or_else(|_| {
+                // Other lengths may have all of it, from batches that were longer or another stage.
+                self.lent.borrow_mut().clear();
+                self.device.synchronize()?;
+                self.allocate(length)
+            })?,
         };
         #[cfg(test)]
         // SAFETY: so many bytes are the slice's, and nothing that was asked for before needs them any more.
@@ -192,6 +204,11 @@ impl Gpu {
             result::memset_d8_async(at(&slice), 0xff, bytes, *self.device.cu_stream())
         }?;
         Ok(Buffer(ManuallyDrop::new(slice)))
+    }
+
+    fn allocate(&self, length: usize) -> Result<CudaSlice<f32>, DriverError> {
+        // SAFETY: any bits are f32s, and every kernel that is given working memory writes before it reads.
+        unsafe { self.device.alloc(length) }
     }
 
     /// Counters of blocks, all 0 between launches: so many.
@@ -311,7 +328,35 @@ impl From<Dropout> for DeviceDropout {
 
 #[cfg(test)]
 mod tests {
-    use super::rounded;
+    use super::*;
+    use crate::ops::testing::cuda;
+
+    #[test]
+    fn working_memory_of_another_length_is_given_up_where_none_is_left() {
+        if cuda().is_none() {
+            return;
+        }
+        let gpu = gpu();
+        let (free_bytes, _) = result::mem_get_info().expect("a device that has answered");
+        let more_than_half = free_bytes / size_of::<f32>() / 10 * 6;
+        drop(gpu.scratch(more_than_half).expect("most of what is free"));
+        let again = gpu.scratch(more_than_half - 1);
+        drop(again.expect("the same memory again, for one number less"));
+        let twice = gpu.scratch(2 * more_than_half);
+        assert!(twice.is_err(), "more than there is");
+    }
+
+    #[test]
+    fn what_a_thread_gives_back_it_can_have_again() {
+        if cuda().is_none() {
+            return;
+        }
+        let lent = gpu().scratch(10).expect("memory");
+        release();
+        drop(lent);
+        assert!(GPU.with_borrow(Option::is_none));
+        assert!(cuda().is_some());
+    }
 
     #[test]
     fn working_memory_is_hardly_larger_than_asked_for_and_of_few_lengths() {

@@ -16,6 +16,7 @@ use self::board::{Board, Next, RunState, StageState};
 use self::desk::{Desk, Opened};
 use crate::error::{Error, Result};
 use crate::files;
+use crate::model::registry;
 use crate::pipeline::Options;
 use crate::pipeline::plan::{Action, Plan, Subject};
 use crate::pipeline::stage::exploring::Exploring;
@@ -64,7 +65,10 @@ pub(in crate::pipeline) fn execute(
                 scope.spawn(|| {
                     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
                     match pool {
-                        Ok(pool) => pool.install(|| team.work()),
+                        Ok(pool) => pool.install(|| {
+                            team.work();
+                            registry::release_device();
+                        }),
                         // The system has no threads to give: the shared ones do.
                         Err(_) => team.work(),
                     }
