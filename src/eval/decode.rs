@@ -7,7 +7,7 @@ use crate::model::decoder::Unread;
 
 /// Prompts decoded together: enough to fill the matrix products, few enough for their keys and
 /// values to stay small.
-const BATCH: usize = 512;
+pub const BATCH: usize = 512;
 
 /// What a model says after a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]

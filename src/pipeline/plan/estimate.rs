@@ -9,9 +9,10 @@ use std::time::{Duration, Instant};
 use crate::config::schema::{Exploration, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions::{self, BirthPlaces};
-use crate::data::ragged::{PAD, Ragged, Sequence};
+use crate::data::ragged::Ragged;
 use crate::data::{Corpus, Task, batches, invented, mapped};
 use crate::error::Result;
+use crate::eval::decode;
 use crate::model::{Start, StepSettings, Trainable, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage, Subject};
 use crate::pipeline::stage::{Kind, exploring, work};
@@ -132,12 +133,12 @@ fn training(
     Ok(Cost {
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
-        tokens_per_second: speeds.of(from, true, &batch)?,
+        tokens_per_second: speeds.of(from, Look::Step(&batch))?,
     })
 }
 
-/// Every question is read again for each character of its answer, which is taken to be as long as
-/// an answer to learn from.
+/// Every question is read once, and so is each character of its answer, which is taken to be as long as an answer to
+/// learn from.
 fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> Result<Cost> {
     let (settings, _) = from;
     let spec = settings.evaluate.as_ref();
@@ -158,21 +159,26 @@ fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> R
         .filter_map(|question| question.place.as_ref());
     let characters: usize = answers.map(|place| place.chars().count()).sum();
     let answer = (characters / corpus.train.len().max(1)).clamp(1, spec.answer_characters);
-    let prompts: Result<Vec<Sequence>> = asked
+    let prompts: Result<Vec<Vec<u32>>> = asked
         .iter()
-        .map(|question| {
-            let tokens = questions::prompt(question, &corpus.vocabulary)?;
-            let targets = vec![PAD; tokens.len()];
-            Ok(Sequence { tokens, targets })
-        })
+        .map(|question| questions::prompt(question, &corpus.vocabulary))
         .collect();
-    let batch = Ragged::from_sequences(&prompts?);
-    let (read, rounds) = (batch.len() as u64, answer as u64 + 1);
+    let prompts = prompts?;
+    let tokens = tokens_of(&prompts, answer);
+    let together = decode::BATCH.min(prompts.len()) as u64;
     Ok(Cost {
-        tokens: read * rounds + asked.len() as u64 * (answer * (answer + 1) / 2) as u64,
-        batch_tokens: read.min(256 * read / asked.len() as u64),
-        tokens_per_second: speeds.of(from, false, &batch)?,
+        tokens,
+        batch_tokens: together * tokens / prompts.len() as u64,
+        tokens_per_second: speeds.of(from, Look::Answers(&prompts, answer))?,
     })
+}
+
+/// That are read of questions and answers of so many tokens.
+fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
+    prompts
+        .iter()
+        .map(|prompt| (prompt.len() + answer) as u64)
+        .sum()
 }
 
 /// Peak memory in bytes: parameters with everything of their size, gradients of the shards, and
@@ -198,19 +204,23 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
     PROGRAM_BYTES + 4 * (copies * parameters as u64 + shards + batch_tokens * token)
 }
 
+/// What a model is seen to do, on the beginning of what it is to do.
+#[derive(Clone, Copy)]
+enum Look<'a> {
+    /// A training step on some documents.
+    Step(&'a Ragged),
+    /// Answers of so many tokens to some questions.
+    Answers(&'a [Vec<u32>], usize),
+}
+
 /// Tokens a second of each model that was looked at, training or answering.
 #[derive(Default)]
 struct Speeds(Vec<((ModelShape, bool), f64)>);
 
 impl Speeds {
-    fn of(
-        &mut self,
-        (settings, seed): (&Settings, u64),
-        trains: bool,
-        batch: &Ragged,
-    ) -> Result<f64> {
+    fn of(&mut self, (settings, seed): (&Settings, u64), look: Look<'_>) -> Result<f64> {
         let spec = &settings.model;
-        let key = (spec.shape(), trains);
+        let key = (spec.shape(), matches!(look, Look::Step(_)));
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
@@ -219,32 +229,43 @@ impl Speeds {
             deviation: spec.initial_deviation as f32,
         };
         let mut model = registry::instantiate(&key.0, settings.placement(), start)?;
-        let some = beginning(batch, PROBE_TOKENS);
         // The first time pays for memory that later ones have.
-        look(model.as_mut(), &some, spec.dropout, trains)?;
+        look.at(model.as_mut(), spec.dropout)?;
         let started = Instant::now();
-        look(model.as_mut(), &some, spec.dropout, trains)?;
-        let speed = some.len() as f64 / started.elapsed().as_secs_f64().max(1e-6);
+        let tokens = look.at(model.as_mut(), spec.dropout)?;
+        let speed = tokens as f64 / started.elapsed().as_secs_f64().max(1e-6);
         self.0.push((key, speed));
         Ok(speed)
     }
 }
 
-fn look(model: &mut dyn Trainable, batch: &Ragged, dropout: f64, trains: bool) -> Result<()> {
-    if !trains {
-        let last: Vec<usize> = batch.starts[1..].iter().map(|end| end - 1).collect();
-        return model.next_token_log_probabilities(batch, &last).map(drop);
+impl Look<'_> {
+    /// Has the model do it, and says of how many tokens.
+    fn at(self, model: &mut dyn Trainable, dropout: f64) -> Result<u64> {
+        match self {
+            Self::Step(batch) => {
+                let settings = StepSettings {
+                    learning_rate: 0.0,
+                    betas: [0.9, 0.95],
+                    epsilon: 1e-8,
+                    weight_decay: 0.0,
+                    clip_norm: 1.0,
+                    dropout,
+                    dropout_key: 0,
+                };
+                let some = beginning(batch, PROBE_TOKENS);
+                model.step(&some, &settings)?;
+                Ok(some.len() as u64)
+            }
+            Self::Answers(prompts, answer) => {
+                let mean = (tokens_of(prompts, answer) as usize / prompts.len()).max(1);
+                let some = &prompts[..(PROBE_TOKENS / mean).clamp(1, prompts.len())];
+                let answers = decode::greedy(model, some, answer, &mut |_| Ok(()))?;
+                let given: usize = answers.iter().map(|answer| answer.tokens.len()).sum();
+                Ok(tokens_of(some, 0) + given as u64)
+            }
+        }
     }
-    let settings = StepSettings {
-        learning_rate: 0.0,
-        betas: [0.9, 0.95],
-        epsilon: 1e-8,
-        weight_decay: 0.0,
-        clip_norm: 1.0,
-        dropout,
-        dropout_key: 0,
-    };
-    model.step(batch, &settings).map(drop)
 }
 
 /// The first whole documents of a batch, of so many tokens or the first alone.
@@ -263,6 +284,7 @@ fn beginning(batch: &Ragged, tokens: usize) -> Ragged {
 mod tests {
     use super::*;
     use crate::config::schema::AttentionSpec;
+    use crate::data::ragged::Sequence;
 
     #[test]
     fn a_look_takes_whole_documents_and_at_least_one() {

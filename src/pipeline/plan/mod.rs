@@ -303,7 +303,10 @@ fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
             paths.extend(maps.map(|_| run.attention_maps_csv()));
         }
         (Kind::Evaluate, None) => {}
-        (kind, _) => paths.push(run.weights(kind.name())),
+        (kind, _) => {
+            paths.extend([run.timings_csv(), run.weights(kind.name())]);
+            paths.extend((kind == Kind::Pretrain).then(|| run.corruption_csv()));
+        }
     }
     paths.iter().all(|path| path.is_file())
 }

@@ -61,6 +61,13 @@ fn plan_names_every_stage_and_writes_nothing() {
     );
     assert!(stage["seconds"].as_f64().expect("seconds") > 0.0);
     assert!(stage["memory_bytes"].as_u64().expect("bytes") > 10_000_000);
+    let evaluation = &planned["runs"][1]["stages"][2];
+    let tokens = evaluation["tokens"].as_u64().expect("tokens");
+    let (questions, context) = (48 * 2 / 5, 128);
+    assert!(
+        (questions * 20..questions * context).contains(&tokens),
+        "{tokens} tokens of {questions} questions, each read once"
+    );
 
     let text = lab.quickstart("run --dry-run", "r", &[]).done();
     assert!(
