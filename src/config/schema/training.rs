@@ -180,7 +180,8 @@ pub struct ScheduleSpec {
     pub form: ScheduleForm,
     /// Tokens of linear warm-up. Default 0.
     pub warmup_tokens: u64,
-    /// Tokens at which the cosine reaches its floor, a tenth of the peak. Default: the stage's end.
+    /// Tokens at which the cosine would reach 0; the rate stops falling at a tenth of the peak, about 80 % of the way
+    /// there. Default: the stage's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_tokens: Option<u64>,
 }
