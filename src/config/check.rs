@@ -59,10 +59,10 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
             .iter()
             .map(|path| path.display().to_string())
             .collect();
-        return Err(Error::config(format!(
-            "no *.toml file in {}",
-            names.join(", ")
-        )));
+        return Err(
+            Error::config(format!("no *.toml file in {}", names.join(", ")))
+                .help("name an experiment file, or a folder that has some"),
+        );
     }
     Ok(files)
 }

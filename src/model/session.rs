@@ -269,4 +269,5 @@ pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
 
 pub(super) fn device_error(cause: impl Display) -> Error {
     Error::run(format!("the device failed: {cause}"))
+        .help("if it has no memory left, lower `batch_documents`, or set `device = \"cpu\"`")
 }
