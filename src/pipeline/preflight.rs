@@ -25,7 +25,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         ))
         .help(format!("set `model.vocabulary = {needed}`")));
     }
-    let fits = |what: &str, tokens: usize| {
+    let fits = |what: &str, tokens: usize, help: &str| {
         let longest = model.shape().longest_document();
         if tokens <= longest {
             return Ok(());
@@ -38,12 +38,13 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         Err(Error::config(format!(
             "{what} has {tokens} tokens, `model.context` is {context}{read}"
         ))
-        .help("raise `model.context`, or shorten `evaluate.answer_characters`"))
+        .help(help))
     };
+    const RAISE: &str = "raise `model.context`";
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
         let longest = spec.longest_excerpt(model.context);
         let task = SpanCorruption::new(corpus, longest, spec.terminated, 0)?;
-        fits("a corrupted document", task.longest_sequence())?;
+        fits("a corrupted document", task.longest_sequence(), RAISE)?;
     }
     if settings
         .finetune
@@ -54,6 +55,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         fits(
             "a training question with its answer",
             task.longest_sequence(),
+            RAISE,
         )?;
     }
     if let Some(spec) = settings
@@ -70,6 +72,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
             fits(
                 "a question with its longest answer",
                 prompt.len() + spec.answer_characters - 1,
+                "raise `model.context`, or lower `evaluate.answer_characters`",
             )?;
         }
     }
