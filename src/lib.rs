@@ -37,7 +37,7 @@
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
 //! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the device |
-//! | [`error`], [`files`], [`progress`], [`stop`] | errors as values, whole files or none, what a long run says, Ctrl-C |
+//! | [`error`], [`files`], [`labels`], [`progress`], [`stop`] | errors as values, whole files or none, labels that stay different when shortened, what a long run says, Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
 //!
@@ -94,6 +94,7 @@ pub mod error;
 pub mod eval;
 pub mod explore;
 pub mod files;
+pub mod labels;
 pub mod metrics;
 pub mod model;
 pub mod ops;

@@ -1,0 +1,275 @@
+//! Shortening the labels of points so that different points keep different labels.
+//!
+//! Figures measure a label in pixels and terminals in columns, so both pass a function that says whether a
+//! label fits. What all labels share goes first, since it tells nothing apart:
+//! `model.attention.kind = rope` becomes `…kind = rope`, not `model.attention.k…`.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+/// Stands for what was left out.
+const ELLIPSIS: char = '…';
+
+/// Shortens every label until it `fits`; one that does already stays as it is.
+///
+/// What is alike in all labels is cut first. Where that is not enough, the labels are cut at the place that
+/// keeps the most of them apart, and those that are still alike get their position in the list, from 1, at
+/// the end. So labels that differ stay different, and only a width that holds no number is exceeded.
+pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
+    if labels.iter().all(|label| fits(label)) {
+        return labels.to_vec();
+    }
+    let tokens: Vec<Vec<&str>> = labels.iter().map(|label| tokens(label)).collect();
+    let alike = common_tokens(&tokens);
+    let squeezed = tokens.iter().zip(labels).map(|(tokens, label)| {
+        if fits(label) {
+            return label.clone();
+        }
+        squeeze(&segments(tokens, &alike), fits)
+    });
+    let squeezed: Vec<String> = squeezed.collect();
+    let cut = |keep: Keep| -> Vec<String> {
+        let cut = |label: &String| cut(label, keep, fits);
+        squeezed.iter().map(cut).collect()
+    };
+    let candidates = [Keep::Start, Keep::End, Keep::Both].map(cut);
+    let differing = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
+    // Of those that are equally good, the first.
+    let best = candidates.into_iter().rev().max_by_key(differing);
+    number_duplicates(best.unwrap_or(squeezed), labels, fits)
+}
+
+/// Words and numbers whole, every other character alone.
+fn tokens(label: &str) -> Vec<&str> {
+    let mut tokens = vec![];
+    let mut rest = label;
+    while let Some(first) = rest.chars().next() {
+        let word = rest.find(|c: char| !c.is_alphanumeric());
+        let length = match word {
+            Some(0) => first.len_utf8(),
+            Some(end) => end,
+            None => rest.len(),
+        };
+        let (token, after) = rest.split_at(length);
+        tokens.push(token);
+        rest = after;
+    }
+    tokens
+}
+
+/// Tokens that all labels have, in an order that all have them in.
+fn common_tokens<'a>(labels: &[Vec<&'a str>]) -> Vec<&'a str> {
+    let Some((first, rest)) = labels.split_first() else {
+        return vec![];
+    };
+    let start = first.clone();
+    rest.iter()
+        .fold(start, |common, label| longest_common(&common, label))
+}
+
+/// The longest common subsequence of two lists, by dynamic programming.
+fn longest_common<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
+    // `length[i][j]`: of what begins at `a[i]` and `b[j]`.
+    let mut length = vec![vec![0usize; b.len() + 1]; a.len() + 1];
+    for i in (0..a.len()).rev() {
+        for j in (0..b.len()).rev() {
+            length[i][j] = match a[i] == b[j] {
+                true => length[i + 1][j + 1] + 1,
+                false => length[i + 1][j].max(length[i][j + 1]),
+            };
+        }
+    }
+    let (mut i, mut j, mut common) = (0, 0, vec![]);
+    while i < a.len() && j < b.len() {
+        if a[i] == b[j] {
+            common.push(a[i]);
+            (i, j) = (i + 1, j + 1);
+        } else if length[i + 1][j] >= length[i][j + 1] {
+            i += 1;
+        } else {
+            j += 1;
+        }
+    }
+    common
+}
+
+/// A part of a label: alike in all labels, or its own.
+#[derive(Clone, Debug, PartialEq)]
+struct Segment {
+    text: String,
+    is_alike: bool,
+}
+
+/// A label as parts that are `alike` in all labels and parts that are not.
+fn segments(tokens: &[&str], alike: &[&str]) -> Vec<Segment> {
+    let mut segments: Vec<Segment> = vec![];
+    let mut expected = alike.iter().peekable();
+    for token in tokens {
+        let is_alike = expected.next_if(|next| *next == token).is_some();
+        match segments.last_mut() {
+            Some(last) if last.is_alike == is_alike => last.text += token,
+            _ => segments.push(Segment {
+                text: (*token).to_owned(),
+                is_alike,
+            }),
+        }
+    }
+    segments
+}
+
+/// The label with its alike parts cut to the greatest length with which it fits, or to nothing.
+fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
+    let alike = segments.iter().filter(|segment| segment.is_alike);
+    let longest = alike.map(|one| one.text.chars().count()).max().unwrap_or(0);
+    let cut_to = |length: usize| -> String {
+        let last = segments.len() - 1;
+        let shown = segments.iter().enumerate();
+        let shown = shown.map(|(i, segment)| match segment.is_alike {
+            true if i == last => limit(&segment.text, length, Keep::Start),
+            // The end of what comes before a value names it: `…kind = rope`.
+            true => limit(&segment.text, length, Keep::End),
+            false => segment.text.clone(),
+        });
+        shown.collect()
+    };
+    let lengths = (0..=longest).rev().map(cut_to);
+    let mut fitting = lengths.filter(|label| fits(label));
+    fitting.next().unwrap_or_else(|| cut_to(0))
+}
+
+/// Which part of a text stays.
+#[derive(Clone, Copy, Debug)]
+enum Keep {
+    Start,
+    End,
+    Both,
+}
+
+/// `text` with at most `length` of its characters, and an ellipsis for the others.
+fn limit(text: &str, length: usize, keep: Keep) -> String {
+    let all: Vec<char> = text.chars().collect();
+    let (head, tail) = match keep {
+        // An ellipsis is no shorter than what it would stand for.
+        _ if all.len() <= length.max(1) => return text.to_owned(),
+        Keep::Start => (length, 0),
+        Keep::End => (0, length),
+        Keep::Both => (length - length / 2, length / 2),
+    };
+    let head = all[..head].iter().collect::<String>();
+    let tail = all[all.len() - tail..].iter().collect::<String>();
+    let separates = |c: char| !c.is_alphanumeric() && !matches!(c, '-' | '+' | '(' | ')');
+    let tail = tail.trim_start_matches(separates);
+    format!("{}{ELLIPSIS}{tail}", head.trim_end_matches(separates))
+}
+
+/// `label` cut until it fits, whatever it loses.
+fn cut(label: &str, keep: Keep, fits: &dyn Fn(&str) -> bool) -> String {
+    if fits(label) {
+        return label.to_owned();
+    }
+    let lengths = (0..label.chars().count()).rev();
+    let shortened = lengths.map(|length| limit(label, length, keep));
+    let mut fitting = shortened.filter(|label| fits(label));
+    fitting.next().unwrap_or_else(|| ELLIPSIS.to_string())
+}
+
+/// Gives labels that became alike the position that they have in the list.
+fn number_duplicates(
+    shortened: Vec<String>,
+    labels: &[String],
+    fits: &dyn Fn(&str) -> bool,
+) -> Vec<String> {
+    let mut meant: BTreeMap<&String, BTreeSet<&String>> = BTreeMap::new();
+    for (short, label) in shortened.iter().zip(labels) {
+        meant.entry(short).or_default().insert(label);
+    }
+    let number = |(i, short): (usize, &String)| {
+        let position = i + 1;
+        if meant[short].len() < 2 || *short == labels[i] {
+            return short.clone();
+        }
+        let with_number = |text: &str| format!("{text} #{position}");
+        let fits_with_number = |text: &str| fits(&with_number(text));
+        let start = cut(
+            short.trim_end_matches(ELLIPSIS),
+            Keep::Start,
+            &fits_with_number,
+        );
+        let whole = with_number(&start);
+        if fits(&whole) {
+            whole
+        } else {
+            format!("#{position}")
+        }
+    };
+    shortened.iter().enumerate().map(number).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn shortened(labels: &[&str], columns: usize) -> Vec<String> {
+        let labels: Vec<String> = labels.iter().map(|label| (*label).to_owned()).collect();
+        shorten_apart(&labels, &|text| text.chars().count() <= columns)
+    }
+
+    #[test]
+    fn what_fits_stays_and_what_is_alike_goes_first() {
+        let kinds = [
+            "model.attention.kind = rope",
+            "model.attention.kind = alibi",
+        ];
+        assert_eq!(shortened(&kinds, 40), kinds);
+        assert_eq!(shortened(&kinds, 14), ["…n.kind = rope", "…kind = alibi"]);
+        assert_eq!(shortened(&kinds, 6), ["…rope", "…alibi"]);
+        let two_keys = [
+            "pretrain.learning_rate = 0.001, model.dropout = 0.1",
+            "pretrain.learning_rate = 0.002, model.dropout = 0.1",
+            "pretrain.learning_rate = 0.001, model.dropout = 0.2",
+        ];
+        let expected = [
+            "…te = 0.001…ut = 0.1",
+            "…te = 0.002…ut = 0.1",
+            "…te = 0.001…ut = 0.2",
+        ];
+        assert_eq!(shortened(&two_keys, 20), expected);
+        let ends = ["3 epochs of pretraining", "60 epochs of pretraining"];
+        assert_eq!(shortened(&ends, 12), ["3 epochs of…", "60 epochs of…"]);
+    }
+
+    #[test]
+    fn labels_that_differ_in_one_letter_stay_different() {
+        let start = "data-augmentation-".repeat(4);
+        let labels: Vec<String> = ('a'..='z').map(|c| format!("{start}{c}{start}")).collect();
+        for columns in [4, 8, 20] {
+            let short = shorten_apart(&labels, &|text| text.chars().count() <= columns);
+            assert_eq!(short.iter().collect::<BTreeSet<_>>().len(), 26, "{short:?}");
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_told_apart_is_numbered() {
+        let labels = ["a".repeat(40), "b".repeat(40), "a".repeat(41)];
+        let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
+        assert_eq!(shortened(&labels, 8), ["aaaa… #1", "bbbbbbb…", "aaaa… #3"]);
+        // The same label twice is the same point's.
+        assert_eq!(shortened(&["aaaaaa", "aaaaaa"], 3), ["aa…", "aa…"]);
+        assert_eq!(shortened(&[], 3), [""; 0]);
+    }
+
+    proptest! {
+        #[test]
+        fn different_labels_fit_and_stay_different(
+            labels in proptest::collection::btree_set("[ab=. …é]{0,12}|model\\.[a-c]{1,3} = [0-9]{1,9}", 1..30),
+            columns in 4usize..30,
+        ) {
+            let labels: Vec<String> = labels.into_iter().collect();
+            let fits = |text: &str| text.chars().count() <= columns;
+            let short = shorten_apart(&labels, &fits);
+            prop_assert!(short.iter().all(|label| fits(label)), "{short:?}");
+            let different: BTreeSet<&String> = short.iter().collect();
+            prop_assert_eq!(different.len(), labels.len(), "{:?} as {:?}", labels, short);
+        }
+    }
+}
