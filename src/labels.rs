@@ -235,7 +235,7 @@ mod tests {
         ];
         assert_eq!(shortened(&two_keys, 20), expected);
         let ends = ["3 epochs of pretraining", "60 epochs of pretraining"];
-        assert_eq!(shortened(&ends, 12), ["3 epochs of…", "60 epochs of…"]);
+        assert_eq!(shortened(&ends, 12), ["3 epochs of…", "60 epochs o…"]);
     }
 
     #[test]
