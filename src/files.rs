@@ -15,7 +15,7 @@ use crate::error::{Error, Kind, Result};
 /// the last sync of the folder failed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", path, cause);
-    let folder = path.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(path);
     std::fs::create_dir_all(folder).map_err(fail)?;
     let mut file = temporary().tempfile_in(folder).map_err(fail)?;
     file.write_all(bytes).map_err(fail)?;
@@ -24,12 +24,58 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(folder).map_err(fail)
 }
 
+/// The folder that holds `path`: for a bare file name, the current one.
+pub fn folder_of(path: &Path) -> &Path {
+    let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
+    folder.unwrap_or(Path::new("."))
+}
+
 /// Makes a rename last through a loss of power, where folders can be synced.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
-        std::fs::File::open(folder)?.sync_all()?;
+        let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
+        return synced.or_else(|error| match cannot_sync_folders(&error) {
+            true => Ok(()),
+            false => Err(error),
+        });
     }
     Ok(())
+}
+
+/// Whether an error says that folders cannot be synced here at all, as on CIFS, vboxsf and some FUSE
+/// file systems. The file itself is synced and renamed by then, so there is nothing more to do.
+/// A folder that may be written but not read cannot be opened to be synced either.
+fn cannot_sync_folders(error: &std::io::Error) -> bool {
+    use std::io::ErrorKind::{InvalidInput, IsADirectory, PermissionDenied, Unsupported};
+    /// The same number on every Unix; Rust has no kind for it.
+    const EBADF: i32 = 9;
+    let kinds = [InvalidInput, Unsupported, PermissionDenied, IsADirectory];
+    kinds.contains(&error.kind()) || error.raw_os_error() == Some(EBADF)
+}
+
+/// Whether two files hold the same bytes. Two names of one file do, without being read.
+pub fn are_alike(one: &Path, other: &Path) -> bool {
+    let sizes = [one, other].map(|path| std::fs::metadata(path).map(|file| file.len()).ok());
+    let [Some(size), Some(same)] = sizes else {
+        return false;
+    };
+    let alike = || matches!((std::fs::read(one), std::fs::read(other)), (Ok(a), Ok(b)) if a == b);
+    size == same && (is_one_file(one, other) || alike())
+}
+
+/// Whether two paths are hard links to one file, as far as the system tells.
+fn is_one_file(one: &Path, other: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let identity = |path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
+        matches!((identity(one), identity(other)), (Ok(a), Ok(b)) if a == b)
+    }
+    #[cfg(not(unix))]
+    {
+        let _ = (one, other);
+        false
+    }
 }
 
 /// Puts the content of `from` at `to` as well: by a hard link where the file system has them, by a
@@ -39,7 +85,7 @@ fn sync_folder(folder: &Path) -> std::io::Result<()> {
 /// `from` cannot be read or `to` not be written.
 pub fn share(from: &Path, to: &Path) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", to, cause);
-    let folder = to.parent().unwrap_or(Path::new("."));
+    let folder = folder_of(to);
     std::fs::create_dir_all(folder).map_err(fail)?;
     match temporary().make_in(folder, |path| std::fs::hard_link(from, path)) {
         Ok(link) => {
@@ -149,26 +195,105 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// Reads a UTF-8 text file; an error names the file and says what is wrong with it.
+/// The byte-order mark that Windows programs put before UTF-8 text; it is no part of the text.
+pub const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads a UTF-8 text file, without the byte-order mark that it may begin with; an error names the
+/// file and says what is wrong with it.
 ///
 /// # Errors
 /// Missing, unreadable, or not UTF-8 text (with the offset of the first bad byte), as `kind`.
 pub fn read_text(kind: Kind, path: &Path) -> Result<String> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(kind, "read", path, e))?;
-    String::from_utf8(bytes).map_err(|e| {
+    let fail = |cause: String| Error::io(kind, "read", path, cause);
+    if is_utf16(&bytes) {
+        return Err(fail("UTF-16 text, not UTF-8".to_owned()).help("save it as UTF-8"));
+    }
+    let mut text = String::from_utf8(bytes).map_err(|e| {
         let offset = e.utf8_error().valid_up_to();
-        Error::io(
-            kind,
-            "read",
-            path,
-            format!("not UTF-8 text (byte {offset})"),
-        )
-    })
+        fail(format!("not UTF-8 text (byte {offset})"))
+    })?;
+    if text.starts_with(BYTE_ORDER_MARK) {
+        text.drain(..BYTE_ORDER_MARK.len_utf8());
+    }
+    Ok(text)
+}
+
+/// Whether bytes begin as UTF-16 text does, which PowerShell and Notepad write.
+pub fn is_utf16(bytes: &[u8]) -> bool {
+    bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_bare_name_lies_in_the_current_folder() {
+        let folder = |path| folder_of(Path::new(path)).to_str().expect("text");
+        assert_eq!(
+            ["a.csv", "./a.csv", "b/a.csv", "/a.csv"].map(folder),
+            [".", ".", "b", "/"]
+        );
+        // The tests run in the root of the package, where nothing else has this name.
+        let name = Path::new("written-by-a-bare-name.tmp");
+        let written = write(name, b"whole").and_then(|()| write(name, b"again"));
+        let shared = share(name, Path::new("shared-by-a-bare-name.tmp"));
+        let found = std::fs::read("shared-by-a-bare-name.tmp");
+        for name in ["written-by-a-bare-name.tmp", "shared-by-a-bare-name.tmp"] {
+            remove(Path::new(name)).expect("removed");
+        }
+        written.and(shared).expect("written and shared");
+        assert_eq!(found.expect("shared"), b"again");
+    }
+
+    #[test]
+    #[cfg(unix)]
+    fn a_folder_that_cannot_be_synced_is_no_error_and_a_failing_disk_is() {
+        // EBADF, EACCES, EISDIR, EINVAL; EIO, ENOENT, EMFILE, ENOSPC.
+        let ignored = |code| cannot_sync_folders(&std::io::Error::from_raw_os_error(code));
+        assert_eq!([9, 13, 21, 22].map(ignored), [true; 4]);
+        assert_eq!([5, 2, 24, 28].map(ignored), [false; 4]);
+        let unsupported = std::io::Error::from(std::io::ErrorKind::Unsupported);
+        assert!(cannot_sync_folders(&unsupported));
+        #[cfg(target_os = "linux")]
+        // ENOSYS, EOPNOTSUPP.
+        assert_eq!([38, 95].map(ignored), [true; 2]);
+    }
+
+    #[test]
+    fn a_byte_order_mark_is_not_part_of_the_text() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("t.txt");
+        let read = |bytes: &[u8]| {
+            write(&path, bytes).expect("written");
+            read_text(Kind::Data, &path).map_err(|error| error.message())
+        };
+        assert_eq!(
+            read(b"\xef\xbb\xbfa\xef\xbb\xbf").expect("text"),
+            "a\u{feff}"
+        );
+        let refused = read(b"\xff\xfea\0").expect_err("not UTF-8");
+        assert!(
+            refused.ends_with("t.txt: UTF-16 text, not UTF-8"),
+            "{refused}"
+        );
+    }
+
+    #[test]
+    fn files_are_alike_when_their_bytes_are() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = |name: &str| folder.path().join(name);
+        for (name, content) in [("a", "1,2"), ("b", "1,2"), ("c", "1;2")] {
+            write(&path(name), content.as_bytes()).expect("written");
+        }
+        share(&path("a"), &path("link")).expect("shared");
+        let alike = |other| are_alike(&path("a"), &path(other));
+        assert_eq!(
+            ["link", "b", "c", "gone"].map(alike),
+            [true, true, false, false]
+        );
+    }
 
     #[test]
     fn sharing_twice_leaves_one_name_and_replaces_what_was_there() {

@@ -21,6 +21,9 @@ pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let mut current: Option<(&str, Bar)> = None;
     let place = fetch_cs224n(from, &into, &mut |news| match news {
         FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),
+        FetchProgress::Repaired { file, came_with } => progress.say(&format!(
+            "note: {file} came with {came_with}; it is stored as it should be"
+        )),
         FetchProgress::Receiving { file, bytes, total } => {
             if current.as_ref().is_none_or(|(name, _)| *name != file) {
                 if total.is_none() {

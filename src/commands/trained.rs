@@ -35,7 +35,9 @@ pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
         &mut |_| Ok(()),
     )?;
     for row in rows {
-        let probability = row.confidence().unwrap_or(f64::NAN);
+        let probability = row
+            .confidence()
+            .expect("a model's answer has a probability");
         if json {
             let answer = json!({ "answer": row.predicted, "probability": probability });
             return print_json(&answer);
@@ -89,19 +91,13 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
         let error = Error::usage(format!("{shown} is there already"));
         return Err(error.help("name another file, or say --force to replace this one"));
     }
-    match file
-        .parent()
-        .filter(|folder| !folder.as_os_str().is_empty())
-    {
-        Some(folder) if !folder.is_dir() => {
-            let message = format!(
-                "cannot write {shown}: there is no folder {}",
-                folder.display()
-            );
-            Err(Error::usage(message).help("make it first"))
-        }
-        _ => Ok(()),
+    let folder = files::folder_of(file);
+    if !folder.is_dir() {
+        let folder = folder.display();
+        let message = format!("cannot write {shown}: there is no folder {folder}");
+        return Err(Error::usage(message).help("make it first"));
     }
+    Ok(())
 }
 
 /// What a run was done with; `lacks` names what an exploration does not have.

@@ -3,6 +3,7 @@
 use sha2::{Digest as _, Sha256};
 
 use crate::error::{Error, Result};
+use crate::files::{BYTE_ORDER_MARK, is_utf16};
 
 /// What to do when a file of the corpus is missing or damaged.
 pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-OR-FOLDER` brings the files, or `--data FOLDER` says where they are";
@@ -16,16 +17,31 @@ pub struct SourceFile {
     pub sha256: &'static str,
 }
 
+/// The content of a [`SourceFile`], verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Verified {
+    /// The text, to the byte what its sum says.
+    pub text: String,
+    /// How the bytes at hand differ from it, if they do: `CRLF line ends`.
+    pub repaired: Option<&'static str>,
+}
+
 impl SourceFile {
     /// The content as text, once everything about it is right. `place` is its path or address.
+    ///
+    /// Editors, spreadsheets and Git on Windows add byte-order marks and change line ends. Where
+    /// nothing else differs, the text is given as it should be.
     ///
     /// # Errors
     /// Empty, binary, not UTF-8, or another sum: one line that names the place. The likelier cause
     /// comes first, since each of them changes the sum too.
-    pub fn verify(&self, place: &str, bytes: Vec<u8>) -> Result<String> {
+    pub fn verify(&self, place: &str, bytes: Vec<u8>) -> Result<Verified> {
         let wrong = |message: String| Error::data(format!("{place} {message}")).help(HELP);
         if bytes.is_empty() {
             return Err(wrong("is empty".into()));
+        }
+        if is_utf16(&bytes) {
+            return Err(wrong("is UTF-16 text, not UTF-8".into()));
         }
         if let Some(byte) = bytes.iter().position(|&b| b == 0) {
             return Err(wrong(format!(
@@ -37,12 +53,34 @@ impl SourceFile {
             let byte = e.utf8_error().valid_up_to();
             wrong(format!("is not UTF-8 text (bad byte at {byte})"))
         })?;
-        if found != self.sha256 {
+        if found == self.sha256 {
+            let repaired = None;
+            return Ok(Verified { text, repaired });
+        }
+        self.repair(&text).ok_or_else(|| {
             let (expected, found) = (&self.sha256[..12], &found[..12]);
             let sums = format!("expected {expected}, found {found}");
-            return Err(wrong(format!("has the wrong SHA-256 checksum: {sums}")));
-        }
-        Ok(text)
+            wrong(format!("has the wrong SHA-256 checksum: {sums}"))
+        })
+    }
+
+    /// The text without a byte-order mark and with plain line ends, if it is right then. The sum
+    /// decides, so nothing that belongs to the text can be lost.
+    fn repair(&self, text: &str) -> Option<Verified> {
+        let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
+        let plain = unmarked.replace('\r', "");
+        let repaired = match (unmarked.len() < text.len(), plain.len() < unmarked.len()) {
+            (true, true) => "a byte-order mark and CRLF line ends",
+            (true, false) => "a byte-order mark",
+            (false, true) => "CRLF line ends",
+            (false, false) => "another line end after its last line",
+        };
+        let unended = plain.trim_end_matches('\n').to_owned();
+        let ended = format!("{unended}\n");
+        let right = |text: &String| sha256(text.as_bytes()) == self.sha256;
+        let text = [plain, unended, ended].into_iter().find(right)?;
+        let repaired = Some(repaired);
+        Some(Verified { text, repaired })
     }
 }
 
@@ -79,8 +117,28 @@ mod tests {
     fn the_right_bytes_are_text() {
         assert_eq!(
             HELLO.verify("x", b"hello\n".to_vec()).expect("right"),
-            "hello\n"
+            Verified {
+                text: "hello\n".to_owned(),
+                repaired: None
+            }
         );
+    }
+
+    #[test]
+    fn only_line_ends_and_a_byte_order_mark_are_repaired() {
+        for (bytes, repaired) in [
+            ("hello\r\n", "CRLF line ends"),
+            ("\u{feff}hello\n", "a byte-order mark"),
+            ("\u{feff}hello\r\n", "a byte-order mark and CRLF line ends"),
+            ("hello\r", "CRLF line ends"),
+            ("hello", "another line end after its last line"),
+            ("hello\n\n", "another line end after its last line"),
+        ] {
+            let verified = HELLO.verify("x", bytes.as_bytes().to_vec()).expect("right");
+            assert_eq!(verified.text, "hello\n", "{bytes:?}");
+            assert_eq!(verified.repaired, Some(repaired), "{bytes:?}");
+        }
+        assert!(refusal(b"\xef\xbb\xbfhallo\r\n").contains("wrong SHA-256 checksum"));
     }
 
     #[test]
@@ -95,8 +153,15 @@ mod tests {
             "error: d/hello.txt is not UTF-8 text (bad byte at 4)"
         );
         assert_eq!(
-            refusal(b"hello\r\n"),
-            "error: d/hello.txt has the wrong SHA-256 checksum: expected 5891b5b522d5, found cd2eca353574"
+            refusal(b"\xff\xfeh\0"),
+            "error: d/hello.txt is UTF-16 text, not UTF-8"
+        );
+        let found = &sha256(b"hell\n")[..12];
+        assert_eq!(
+            refusal(b"hell\n"),
+            format!(
+                "error: d/hello.txt has the wrong SHA-256 checksum: expected 5891b5b522d5, found {found}"
+            )
         );
     }
 }

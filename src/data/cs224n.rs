@@ -146,7 +146,8 @@ pub(super) fn read(folder: &Path, file: &SourceFile) -> Result<String> {
         }
         _ => Error::io(Kind::Data, "read", &path, cause).help(HELP),
     })?;
-    file.verify(&path.display().to_string(), bytes)
+    let verified = file.verify(&path.display().to_string(), bytes)?;
+    Ok(verified.text)
 }
 
 #[cfg(test)]

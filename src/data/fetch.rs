@@ -26,6 +26,13 @@ pub enum FetchProgress {
         /// Bytes in all, where the source says so.
         total: Option<u64>,
     },
+    /// A file that came with other line ends or a byte-order mark was stored as it should be.
+    Repaired {
+        /// Its name.
+        file: &'static str,
+        /// What it came with.
+        came_with: &'static str,
+    },
 }
 
 /// Brings the four files into `into/cs224n` and returns that folder.
@@ -101,11 +108,15 @@ fn fetch_beside(
                 names.join(", ")
             ))
         })?;
-        let text = file
+        let verified = file
             .verify(&source.place(file.name), bytes)
             .map_err(|e| e.help("nothing was kept; another --from may hold the right files"))?;
+        if let Some(came_with) = verified.repaired {
+            let file = file.name;
+            progress(FetchProgress::Repaired { file, came_with });
+        }
         let path = fresh.join(file.name);
-        write_synced(&path, text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
+        write_synced(&path, verified.text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
     }
 
     let place = into.join(cs224n::FOLDER);

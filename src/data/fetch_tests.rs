@@ -215,6 +215,35 @@ fn files_come_from_a_directory_or_the_one_around_it() {
 }
 
 #[test]
+fn files_that_went_through_windows_are_stored_as_they_should_be() {
+    let (from, into) = (source(), tempfile::tempdir().expect("a folder"));
+    for (file, content) in FILES.iter().zip(CONTENT) {
+        let content = format!("\u{feff}{}", content.replace('\n', "\r\n"));
+        fs::write(from.path().join(file.name), content).expect("written");
+    }
+    assert!(complete(from.path(), &FILES), "they are read as they are");
+    let mut repaired = vec![];
+    fetch(
+        &FILES,
+        &from.path().to_string_lossy(),
+        into.path(),
+        &mut |news| {
+            if let FetchProgress::Repaired { file, came_with } = news {
+                repaired.push((file, came_with));
+            }
+        },
+    )
+    .expect("fetched");
+    let both = "a byte-order mark and CRLF line ends";
+    assert_eq!(repaired, FILES.map(|file| (file.name, both)));
+    assert_fetched(into.path());
+    for (file, content) in FILES.iter().zip(CONTENT) {
+        let stored = fs::read_to_string(into.path().join("cs224n").join(file.name));
+        assert_eq!(stored.expect("stored"), content);
+    }
+}
+
+#[test]
 fn a_wrong_file_in_a_directory_is_refused() {
     let from = source();
     let directory = from.path().to_string_lossy().into_owned();

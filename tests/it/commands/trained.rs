@@ -101,7 +101,12 @@ fn score_reads_every_line_and_long_ones_in_pieces() {
         let loss: f64 = loss.parse().expect("a number");
         assert!(loss > 0.0 && loss < 10.0, "{out}");
     }
-    assert_eq!(lab.attnlab(&["score", &run, "--text", &text]).done(), out);
+    let windows = format!("\u{feff}{}", read(text.as_ref()).replace('\n', "\r\n"));
+    let windows = lab.write("windows.txt", windows);
+    assert_eq!(
+        lab.attnlab(&["score", &run, "--text", &windows]).done(),
+        out
+    );
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use attnlab::model::weights;
 
-use crate::lab::{Lab, QUICKSTART, files_below, read};
+use crate::lab::{Lab, QUICKSTART, Said, files_below, program, read};
 
 /// A lab with a file of pretrained weights.
 fn exported() -> (Lab, String) {
@@ -43,6 +43,15 @@ fn an_export_replaces_nothing_unasked_and_makes_no_folder() {
     assert!(!lab.path("gone").exists());
     let message = lab.filtered(&export(&lab.text("pretrained"), &[]).failed(2));
     assert_eq!(message, "error: TMP/pretrained is a folder");
+
+    let here = lab.path("here");
+    std::fs::create_dir(&here).expect("a folder");
+    let mut program = program(&["export", &run, "bare.safetensors"]);
+    Said::from(program.current_dir(&here).output().expect("it starts")).done();
+    assert_eq!(
+        std::fs::read(here.join("bare.safetensors")).expect("exported"),
+        before
+    );
 }
 
 /// The only run folder below `results`.
