@@ -56,6 +56,7 @@ fn make(
     let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;
+    notices.extend(plan.notes.iter().cloned());
     let mut estimates = estimate(&plan)?;
     for (planned, estimate) in plan.stages.iter().zip(&mut estimates) {
         if above.contains_key(&planned.stage.key) {

@@ -153,7 +153,55 @@ pub fn from_text<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>>
         .delimiter(delimiter(path))
         .from_reader(text.as_bytes());
     let rows: Result<Vec<R>, csv::Error> = reader.deserialize().collect();
-    rows.map_err(|e| Error::io(Kind::Data, "read", path, e))
+    rows.map_err(|cause| {
+        let what = resaved(text, delimiter(path)).unwrap_or_else(|| explain(&cause));
+        Error::io(Kind::Data, "read", path, what).help(MEND)
+    })
+}
+
+/// What to do about a table that cannot be read.
+const MEND: &str = "`attnlab run EXPERIMENT` puts the files of finished runs right; with --again they are run once more";
+
+/// What to say of a table in whose header nothing is separated as it was written.
+fn resaved(text: &str, delimiter: u8) -> Option<String> {
+    let header = text.lines().next()?;
+    let (written, others) = (char::from(delimiter), [';', '\t', ',']);
+    let found = others.into_iter().find(|&other| header.contains(other));
+    let found = found.filter(|_| !header.contains(written))?;
+    let named = |separator| match separator {
+        '\t' => "tabs".to_owned(),
+        other => format!("`{other}`"),
+    };
+    Some(format!(
+        "its cells are separated by {}, not {}, as when a spreadsheet saves it again",
+        named(found),
+        named(written)
+    ))
+}
+
+/// Where a table is not what it should be, and how.
+fn explain(cause: &csv::Error) -> String {
+    use csv::ErrorKind::{Deserialize, UnequalLengths};
+    let line = |position: &Option<csv::Position>| {
+        let line = position.as_ref().map(csv::Position::line);
+        line.map_or(String::new(), |line| format!("line {line}: "))
+    };
+    match cause.kind() {
+        Deserialize { pos, err } => {
+            let column = err.field().map(|field| format!("column {}: ", field + 1));
+            let column = column.unwrap_or_default();
+            format!("{}{column}{}", line(pos), err.kind())
+        }
+        UnequalLengths {
+            pos,
+            expected_len,
+            len,
+        } => format!(
+            "{}{len} cells, where the header has {expected_len}",
+            line(pos)
+        ),
+        _ => cause.to_string(),
+    }
 }
 
 fn delimiter(path: &Path) -> u8 {
@@ -161,5 +209,41 @@ fn delimiter(path: &Path) -> u8 {
         b'\t'
     } else {
         b','
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::rows::StepRow;
+
+    fn message<R: DeserializeOwned + std::fmt::Debug>(text: &str, name: &str) -> String {
+        let rows = from_text::<R>(text, Path::new(name));
+        rows.expect_err("refused").message()
+    }
+
+    const STEPS: &str = "stage,epoch,step,documents,tokens,loss_nats,learning_rate,gradient_norm\n";
+
+    #[test]
+    fn a_table_that_a_spreadsheet_saved_again_says_so() {
+        let german = format!("{STEPS}pretrain,1,1,2,30,0.5,0.1,1.5\n").replace(',', ";");
+        let german = german.replace('.', ",");
+        assert_eq!(
+            message::<StepRow>(&german, "m.csv"),
+            "cannot read m.csv: its cells are separated by `;`, not `,`, as when a spreadsheet saves it again"
+        );
+        let marked = format!("\u{feff}{STEPS}pretrain,1,1,2,30,0.5,0.1,1.5\r\n");
+        assert_eq!(
+            from_text::<StepRow>(&marked, Path::new("m.csv"))
+                .expect("rows")
+                .len(),
+            1
+        );
+        let short = format!("{STEPS}pretrain,1,1\n");
+        let says = "cannot read m.csv: line 2: 3 cells, where the header has 8";
+        assert_eq!(message::<StepRow>(&short, "m.csv"), says);
+        let word = format!("{STEPS}pretrain,1,one,2,30,0.5,0.1,1.5\n");
+        let says = "cannot read m.csv: line 2: column 3: invalid digit found in string";
+        assert_eq!(message::<StepRow>(&word, "m.csv"), says);
     }
 }

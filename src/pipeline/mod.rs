@@ -84,7 +84,8 @@ pub fn run(
 ) -> Result<Report> {
     // Checkpoints that are refused are told when their stage is done.
     let plan = plan::make(experiment, options, &mut |_| {})?;
-    if let Some(note) = preflight::what_auto_is(experiment) {
+    let notes = preflight::what_auto_is(experiment);
+    for note in notes.iter().chain(&plan.notes) {
         progress.say(&format!("note: {note}"));
     }
     tell_draws(experiment, &options.results, progress, stop)?;

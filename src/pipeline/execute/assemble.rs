@@ -13,6 +13,14 @@ use crate::pipeline::stage::{Kind, Stage};
 /// A stage and where its results are.
 pub(in crate::pipeline) type Made<'a> = (&'a Stage, &'a StageFolder);
 
+/// What a file of a run's folder holds.
+enum Content {
+    /// The rows of some tables of stages, in one.
+    Rows(Vec<u8>),
+    /// A result of one stage, as it is.
+    Shared(PathBuf),
+}
+
 /// Fills a run's folder with the results of its stages as far as they are there, and takes out of
 /// it what they have not made: the leavings of an earlier run, or of an earlier failure.
 ///
@@ -21,50 +29,14 @@ pub(in crate::pipeline) type Made<'a> = (&'a Stage, &'a StageFolder);
 /// # Errors
 /// A result cannot be read, or the folder not be written.
 pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
-    let trained: Vec<&StageFolder> = stages
-        .iter()
-        .filter(|(stage, _)| matches!(stage.kind, Kind::Pretrain | Kind::Finetune))
-        .map(|(_, folder)| *folder)
-        .collect();
-    let of = |name: fn(&StageFolder) -> PathBuf| -> Vec<PathBuf> {
-        trained.iter().map(|folder| name(folder)).collect()
-    };
-    if let [(stage, folder)] = stages
-        && stage.kind == Kind::Explore
-    {
-        return share_exploration(run, folder);
-    }
-    let header = table::to_bytes::<StepRow>(&[], b',')?;
-    join(&run.metrics_csv(), &of(StageFolder::metrics_csv), &header)?;
-    let header = table::to_bytes::<TimingRow>(&[], b',')?;
-    join(&run.timings_csv(), &of(StageFolder::timings_csv), &header)?;
-
-    let mut shared: Vec<(PathBuf, PathBuf)> = vec![];
-    for (stage, folder) in stages {
-        let name = stage.kind.name();
-        if stage.kind == Kind::Evaluate {
-            let made = files::entries(&folder.predictions()).into_iter();
-            let named = |from: PathBuf| {
-                let to = run.predictions().join(from.file_name()?);
-                Some((from, to))
-            };
-            shared.extend(made.filter_map(named));
-            shared.push((folder.training_answers_csv(), run.training_answers_csv()));
-            shared.push((folder.attention_maps_csv(), run.attention_maps_csv()));
-        } else {
-            shared.push((folder.weights(), run.weights(name)));
-            shared.push((folder.best_weights(), run.best_weights(name)));
-            shared.extend(before_divergence(run, name, folder));
-        }
-        if stage.kind == Kind::Pretrain {
-            shared.push((folder.corruption_csv(), run.corruption_csv()));
+    let contents = contents(run, stages)?;
+    for (to, content) in &contents {
+        match content {
+            Content::Rows(bytes) => files::write(to, bytes)?,
+            Content::Shared(from) => files::share(from, to)?,
         }
     }
-    shared.retain(|(from, _)| from.is_file());
-    for (from, to) in &shared {
-        files::share(from, to)?;
-    }
-    let ours = |path: &Path| shared.iter().any(|(_, to)| to == path);
+    let ours = |path: &Path| contents.iter().any(|(to, _)| to == path);
     let mut there = files::entries(&run.predictions());
     there.extend(files::entries(&run.checkpoints()));
     there.extend([run.corruption_csv(), run.training_answers_csv()]);
@@ -75,14 +47,87 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
         .try_for_each(|path| files::remove(path))
 }
 
-/// An exploration makes one table.
-fn share_exploration(run: &RunDirectory, folder: &StageFolder) -> Result<()> {
-    let tables = [
-        (folder.curves_csv(), run.curves_csv()),
-        (folder.samples_csv(), run.samples_csv()),
-    ];
-    let mut made = tables.iter().filter(|(from, _)| from.is_file());
-    made.try_for_each(|(from, to)| files::share(from, to))
+/// The first file of a run's folder that is gone or is not what the stages made, as after a
+/// spreadsheet has saved it again.
+pub(in crate::pipeline) fn first_changed(
+    run: &RunDirectory,
+    stages: &[Made<'_>],
+) -> Option<PathBuf> {
+    let is_changed = |(path, content): &(PathBuf, Content)| match content {
+        Content::Rows(bytes) => std::fs::read(path).ok().as_ref() != Some(bytes),
+        Content::Shared(from) => !files::are_alike(from, path),
+    };
+    // A stage that cannot be read is found to be damaged elsewhere.
+    let mut contents = contents(run, stages).ok()?.into_iter();
+    contents.find(is_changed).map(|(path, _)| path)
+}
+
+/// The files of a run's folder that come of its stages.
+fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
+    let is_exploration = stages.iter().any(|(stage, _)| stage.kind == Kind::Explore);
+    let mut all = match is_exploration {
+        true => vec![],
+        false => tables(run, stages)?,
+    };
+    let shared = stages.iter().flat_map(|made| shared(run, *made));
+    let made = shared.filter(|(from, _)| from.is_file());
+    all.extend(made.map(|(from, to)| (to, Content::Shared(from))));
+    Ok(all)
+}
+
+/// The tables that grow from stage to stage.
+fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
+    let trains = |kind| matches!(kind, Kind::Pretrain | Kind::Finetune);
+    let trained = stages.iter().filter(|(stage, _)| trains(stage.kind));
+    let of = |name: fn(&StageFolder) -> PathBuf| -> Vec<PathBuf> {
+        trained.clone().map(|(_, folder)| name(folder)).collect()
+    };
+    let (steps, times) = (
+        table::to_bytes::<StepRow>(&[], b',')?,
+        table::to_bytes::<TimingRow>(&[], b',')?,
+    );
+    let steps = join(steps, &of(StageFolder::metrics_csv))?;
+    let times = join(times, &of(StageFolder::timings_csv))?;
+    Ok(vec![
+        (run.metrics_csv(), Content::Rows(steps)),
+        (run.timings_csv(), Content::Rows(times)),
+    ])
+}
+
+/// Where each result of a stage is, and where it goes; not all of them are made.
+fn shared(run: &RunDirectory, (stage, folder): Made<'_>) -> Vec<(PathBuf, PathBuf)> {
+    let name = stage.kind.name();
+    let weights = || {
+        let mut weights = vec![
+            (folder.weights(), run.weights(name)),
+            (folder.best_weights(), run.best_weights(name)),
+        ];
+        weights.extend(before_divergence(run, name, folder));
+        weights
+    };
+    match stage.kind {
+        Kind::Pretrain => {
+            let mut results = weights();
+            results.push((folder.corruption_csv(), run.corruption_csv()));
+            results
+        }
+        Kind::Finetune => weights(),
+        Kind::Evaluate => {
+            let made = files::entries(&folder.predictions()).into_iter();
+            let named = |from: PathBuf| {
+                let to = run.predictions().join(from.file_name()?);
+                Some((from, to))
+            };
+            let mut results: Vec<_> = made.filter_map(named).collect();
+            results.push((folder.training_answers_csv(), run.training_answers_csv()));
+            results.push((folder.attention_maps_csv(), run.attention_maps_csv()));
+            results
+        }
+        Kind::Explore => vec![
+            (folder.curves_csv(), run.curves_csv()),
+            (folder.samples_csv(), run.samples_csv()),
+        ],
+    }
 }
 
 /// Weights that a stage kept before the step at which it diverged.
@@ -104,8 +149,8 @@ fn before_divergence(
 
 /// Tables of the same columns as one: the header, then the rows of all of them. A row that a killed
 /// process did not finish is left out.
-fn join(to: &Path, parts: &[PathBuf], header: &[u8]) -> Result<()> {
-    let mut bytes = header.to_vec();
+fn join(header: Vec<u8>, parts: &[PathBuf]) -> Result<Vec<u8>> {
+    let mut bytes = header;
     for part in parts.iter().filter(|part| part.is_file()) {
         let text = std::fs::read(part).map_err(|e| Error::io(ErrorKind::Run, "read", part, e))?;
         let whole = text
@@ -118,5 +163,5 @@ fn join(to: &Path, parts: &[PathBuf], header: &[u8]) -> Result<()> {
             .map_or(0, |first| first + 1);
         bytes.extend_from_slice(&text[first.min(whole)..whole]);
     }
-    files::write(to, &bytes)
+    Ok(bytes)
 }

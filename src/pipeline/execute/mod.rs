@@ -3,7 +3,7 @@
 //! Workers take stages from a `board`; a `desk` keeps the papers of the runs for which they are
 //! done. What fails ends the runs that need it, and no others.
 
-mod assemble;
+pub(in crate::pipeline) mod assemble;
 mod board;
 mod desk;
 pub(in crate::pipeline) mod lock;

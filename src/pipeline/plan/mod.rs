@@ -15,6 +15,7 @@ use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
+use crate::pipeline::execute::assemble::{Made, first_changed};
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::store::{Found, StageFolder};
 use crate::pipeline::stage::{self, Kind, Source, Stage, exploring};
@@ -28,6 +29,8 @@ pub struct Plan<'a> {
     pub runs: Vec<PlannedRun>,
     /// Every stage once, each after the one that it starts from.
     pub stages: Vec<PlannedStage<'a>>,
+    /// What people should know of the files that are there: results that have to be put right.
+    pub notes: BTreeSet<String>,
 }
 
 /// One point with one seed.
@@ -136,6 +139,7 @@ pub fn make<'a>(
         experiment,
         runs: vec![],
         stages: vec![],
+        notes: BTreeSet::new(),
     };
     let mut corpora = Corpora::default();
     let mut by_key = BTreeMap::new();
@@ -254,13 +258,22 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             },
         };
     }
-    for run in &mut plan.runs {
-        let mut stages = run.stages.iter().map(|&index| &plan.stages[index]);
-        run.is_done = stages.clone().all(|one| one.action == Action::Reuse)
+    let names: Vec<String> = (0..plan.runs.len()).map(|run| plan.name(run)).collect();
+    for (run, name) in plan.runs.iter_mut().zip(names) {
+        let stages = run.stages.iter().map(|&index| &plan.stages[index]);
+        let was_done = stages.clone().all(|one| one.action == Action::Reuse)
             && run.directory.status().is_ok_and(|status| {
                 status.state == State::Done && status.stages == keys(stages.clone())
-            })
-            && stages.all(|one| has_results(&run.directory, one));
+            });
+        let made: Vec<Made<'_>> = stages.map(|one| (&one.stage, &one.folder)).collect();
+        let changed = was_done.then(|| first_changed(&run.directory, &made));
+        run.is_done = changed == Some(None);
+        plan.notes.extend(changed.flatten().map(|path| {
+            let path = path.display();
+            format!(
+                "{name}: {path} is gone or not as it was written; it is made again from the cache"
+            )
+        }));
     }
 }
 
@@ -278,37 +291,6 @@ pub(in crate::pipeline) fn keys<'a>(
 ) -> BTreeMap<String, String> {
     let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());
     stages.map(pair).collect()
-}
-
-/// Whether a run's folder still has what a stage has made for it.
-fn has_results(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
-    let settings = match &planned.subject {
-        Subject::Training(settings, _) => settings,
-        Subject::Exploration(spec) if spec.question.is_distribution() => {
-            return run.samples_csv().is_file();
-        }
-        Subject::Exploration(_) => return run.curves_csv().is_file(),
-    };
-    let mut paths = vec![run.metrics_csv()];
-    match (planned.stage.kind, &settings.evaluate) {
-        (Kind::Evaluate, Some(spec)) => {
-            let split = spec.split.name();
-            paths.extend(spec.ask_model.then(|| run.predictions_tsv(split, "model")));
-            let constant = spec.constant_answer.as_ref();
-            paths.extend(constant.map(|_| run.predictions_tsv(split, "constant")));
-            if spec.invented.is_some() {
-                paths.extend([run.invented_tsv(), run.training_answers_csv()]);
-            }
-            let maps = spec.attention_maps.as_ref();
-            paths.extend(maps.map(|_| run.attention_maps_csv()));
-        }
-        (Kind::Evaluate, None) => {}
-        (kind, _) => {
-            paths.extend([run.timings_csv(), run.weights(kind.name())]);
-            paths.extend((kind == Kind::Pretrain).then(|| run.corruption_csv()));
-        }
-    }
-    paths.iter().all(|path| path.is_file())
 }
 
 /// Each corpus is read once, however many points use it.
