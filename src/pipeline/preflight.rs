@@ -79,7 +79,8 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of weights is of the model of `settings` and of the corpus' characters.
+/// Whether a file of weights is of the model of `settings` and of the corpus' characters; see
+/// [`start_from`] for the note.
 ///
 /// # Errors
 /// It is not, or cannot be read.
@@ -87,7 +88,7 @@ pub(super) fn check_weights(
     settings: &Settings,
     (file, blake3): (&Path, &str),
     corpus: &Corpus,
-) -> Result<()> {
+) -> Result<Option<String>> {
     // Drawn only to be replaced.
     let start = Start {
         seed: 0,

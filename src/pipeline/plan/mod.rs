@@ -29,7 +29,8 @@ pub struct Plan<'a> {
     pub runs: Vec<PlannedRun>,
     /// Every stage once, each after the one that it starts from.
     pub stages: Vec<PlannedStage<'a>>,
-    /// What people should know of the files that are there: results that have to be put right.
+    /// What people should know of the files that are there: those that it starts from and were made
+    /// to fit, and results that have to be put right.
     pub notes: BTreeSet<String>,
 }
 
@@ -157,7 +158,8 @@ pub fn make<'a>(
                         (Source::Stage { key, .. }, _) => by_key.get(key).copied(),
                         (Source::File { path, blake3 }, Subject::Training(settings, corpus)) => {
                             let file = (path.as_path(), blake3.as_str());
-                            preflight::check_weights(settings, file, corpus)?;
+                            let note = preflight::check_weights(settings, file, corpus)?;
+                            plan.notes.extend(note);
                             None
                         }
                         _ => None,

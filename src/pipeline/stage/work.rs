@@ -218,10 +218,7 @@ impl Work<'_> {
             if rows == 1 { "" } else { "s" },
             self.run.weights_before(name, step).display()
         ));
-        let clips = stage.training.optimiser.clip_norm > 0.0;
-        let clip = format!(", or clip with `{name}.optimiser.clip_norm = 1.0`");
-        let clip = if clips { "" } else { &clip };
-        error.help(format!("lower `{name}.learning_rate`{clip}"))
+        error.help(calmer(stage))
     }
 
     /// The model that the stage starts with.
@@ -251,6 +248,16 @@ impl Work<'_> {
     }
 }
 
+/// What to change so that a training does not diverge again.
+fn calmer(stage: &train::Stage<'_>) -> String {
+    let name = stage.kind.name();
+    let clip = match stage.training.optimiser.clip_norm > 0.0 {
+        true => String::new(),
+        false => format!(", or clip with `{name}.optimiser.clip_norm = 1.0`"),
+    };
+    format!("lower `{name}.learning_rate`{clip}")
+}
+
 /// The task of pretraining.
 ///
 /// # Errors
@@ -266,7 +273,7 @@ pub(in crate::pipeline) fn pretraining(
     SpanCorruption::new(corpus, longest, spec.terminated, seed)
 }
 
-/// Takes weights from a file in place of those at hand.
+/// Takes weights from a file in place of those at hand; a note says what was done to their names.
 ///
 /// # Errors
 /// The file has not the BLAKE3 sum that was found when the run was planned, is not of this model,
@@ -276,14 +283,15 @@ pub(in crate::pipeline) fn start_from(
     file: &Path,
     planned: Option<&str>,
     corpus: &Corpus,
-) -> Result<()> {
+) -> Result<Option<String>> {
     let fail = |cause: String| Error::io(ErrorKind::Data, "read", file, cause);
     let bytes = std::fs::read(file).map_err(|e| fail(e.to_string()))?;
     if planned.is_some_and(|sum| blake3::hash(&bytes).to_hex().as_str() != sum) {
         let error = fail("it has changed since the run was planned".to_owned());
         return Err(error.help("run again: what is done with the file as it was is not mixed up"));
     }
-    let (loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
+    let (mut loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
+    let wrappers = weights::unwrap(&mut loaded).map_err(|e| e.in_file(file))?;
     let own = corpus.vocabulary.characters();
     let other = |characters: &String| *characters != own;
     if notes.get(VOCABULARY_NOTE).is_some_and(other) {
@@ -293,7 +301,14 @@ pub(in crate::pipeline) fn start_from(
         ))
         .help("use weights that were trained on the same corpus"));
     }
-    model.load_weights(&loaded).map_err(|e| e.in_file(file))
+    model.load_weights(&loaded).map_err(|e| e.in_file(file))?;
+    Ok((!wrappers.is_empty()).then(|| {
+        let prefixes: Vec<String> = wrappers.iter().map(|one| format!("`{one}.`")).collect();
+        let (file, prefixes) = (file.display(), prefixes.join(" and "));
+        format!(
+            "{file}: {prefixes} taken off the names of the weights, which PyTorch's wrappers add"
+        )
+    }))
 }
 
 fn write_weights(path: &Path, model: &dyn Trainable, corpus: &Corpus) -> Result<()> {

@@ -76,6 +76,22 @@ fn finetuning_from_an_exported_file_is_going_on_from_pretraining() {
 
     lab.quickstart("run", "whole", &[]).done();
     lab.finetune_from("started", &file).done();
+    let (mut wrapped, notes) = weights::read(file.as_ref()).expect("weights");
+    for weight in &mut wrapped {
+        weight.name = format!("module._orig_mod.{}", weight.name);
+    }
+    let path = lab.path("wrapped.safetensors");
+    weights::write(&path, &wrapped, &notes).expect("written");
+    let said = lab.finetune_from("unwrapped", &lab.text("wrapped.safetensors"));
+    let note = "note: TMP/wrapped.safetensors: `module.` and `_orig_mod.` taken off the names of the \
+                weights, which PyTorch's wrappers add\n";
+    assert_eq!(
+        lab.filtered(&said.err).matches(note).count(),
+        1,
+        "{}",
+        said.err
+    );
+    said.done();
     let (without, whole) = (lab.run_folder("whole", 0), lab.run_folder("whole", 1));
     let started = only_run(&lab, "started");
     let answers = |run: &PathBuf| read(&run.join("predictions/dev-model.tsv"));
@@ -85,6 +101,7 @@ fn finetuning_from_an_exported_file_is_going_on_from_pretraining() {
         std::fs::read(run.join("checkpoints/finetune.safetensors")).expect("weights")
     };
     assert!(weights(&started) == weights(&whole));
+    assert!(weights(&only_run(&lab, "unwrapped")) == weights(&whole));
 }
 
 /// At one point of a sweep is enough: that point would pretrain for nothing.
@@ -173,17 +190,19 @@ fn a_file_of_another_corpus_is_refused() {
 fn a_file_that_is_cut_or_something_else_is_refused_by_name() {
     let (lab, file) = exported();
     let bytes = std::fs::read(&file).expect("the file");
-    for (name, bytes) in [
-        ("cut-in-the-weights", &bytes[..bytes.len() - 1]),
-        ("cut-in-the-header", &bytes[..100]),
-        ("empty", &[]),
-        ("text", b"this is no file of weights at all\n".as_slice()),
-        ("zeros", &[0; 4096]),
-        ("ones", &[0xff; 4096]),
+    for (name, bytes, says) in [
+        (
+            "cut",
+            &bytes[..100],
+            "the file is cut short: its 100 bytes end within the header",
+        ),
+        ("empty", &[], "the file is empty"),
+        ("zeros", &[0; 4096], "not a safetensors file ("),
+        ("ones", &[0xff; 4096], "not a safetensors file ("),
     ] {
         let broken = lab.write(name, bytes);
         let message = lab.filtered(&lab.finetune_from("r", &broken).failed(5));
-        let start = format!("error: cannot read TMP/{name}: not a safetensors file (");
+        let start = format!("error: cannot read TMP/{name}: {says}");
         assert!(message.starts_with(&start), "{message}");
     }
     let said = lab.finetune_from("r", &lab.text("gone"));

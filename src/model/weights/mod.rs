@@ -1,5 +1,8 @@
 //! Weights on disk: safetensors under the names and shapes of the reference's PyTorch model.
 
+mod foreign;
+mod names;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
@@ -8,6 +11,8 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
+
+pub use names::unwrap;
 
 /// One named tensor, row-major.
 #[derive(Clone, Debug, PartialEq)]
@@ -71,7 +76,10 @@ pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
 /// # Errors
 /// As [`read`], without the name of a file.
 pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
-    let damaged = |e| Error::data(format!("not a safetensors file ({e})"));
+    let damaged = |e| {
+        let unknown = || Error::data(format!("not a safetensors file ({e})"));
+        foreign::diagnose(bytes).unwrap_or_else(unknown)
+    };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let notes = header
         .metadata()
@@ -142,7 +150,7 @@ mod tests {
 
     use super::*;
 
-    fn file() -> Vec<u8> {
+    pub(super) fn file() -> Vec<u8> {
         let weight = |name: &str, shape: &[usize]| Weight {
             name: name.to_owned(),
             shape: shape.to_vec(),
