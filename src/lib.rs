@@ -58,7 +58,8 @@
 //!   results have their sums in `done.json`, checkpoints a sum of their own.
 //! * No folder is written by two processes: a run and a stage have a lock each, which the system
 //!   releases when its holder dies.
-//! * No step with a loss or gradient that is not finite changes a weight.
+//! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
+//!   of a table that is not finite becomes part of a result.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
 //! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
 //!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,

@@ -102,7 +102,9 @@ pub fn watch(
             let error = Error::run(format!("step {step} diverged: loss_nats is {loss_nats}"));
             return Err(error.help("lower `pretrain.learning_rate`"));
         }
-        Ok(Outcome::Finished) => return Err(Error::data("there is no document to learn from")),
+        Ok(Outcome::Finished | Outcome::Overflowed { .. }) => {
+            return Err(Error::data("there is no document to learn from"));
+        }
     }
     let taken = watch.seconds.into_iter().enumerate().skip(warm_up);
     let taken = taken.map(|(step, seconds)| Taken {

@@ -3,7 +3,7 @@
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Question, questions};
 use crate::error::Result;
-use crate::eval::decode;
+use crate::eval::{are_finite, decode, not_finite};
 use crate::metrics::rows::AttentionRow;
 use crate::model::Trainable;
 use crate::model::maps::{LayerMaps, Side};
@@ -14,7 +14,8 @@ use crate::model::maps::{LayerMaps, Side};
 /// `progress` hears how many questions are done so far, and may stop it by an error.
 ///
 /// # Errors
-/// A question has a character that the vocabulary lacks, or does not fit the model; the device.
+/// A question has a character that the vocabulary lacks, does not fit the model, or gives a weight
+/// that is not finite; the device.
 pub fn attention_maps(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,
@@ -31,6 +32,12 @@ pub fn attention_maps(
         // The last character of the longest answer is never read.
         read.truncate(prompt.len() + most_characters - 1);
         let maps = model.attention_maps(&read)?;
+        let mut heads = maps.iter().flat_map(|layer| &layer.heads);
+        let is_sound =
+            answers[0].log_probability.is_finite() && heads.all(|head| are_finite(&head.weights));
+        if !is_sound {
+            return Err(not_finite("question", number, &question.text));
+        }
         let text: Vec<String> = read.iter().map(|&id| vocabulary.decode(&[id])).collect();
         rows.extend(rows_of(number, &text, &maps));
         progress(number)?;

@@ -2,6 +2,7 @@
 
 use crate::data::ragged::MASK;
 use crate::error::Result;
+use crate::eval::are_finite;
 use crate::model::Trainable;
 use crate::model::decoder::Unread;
 
@@ -14,7 +15,8 @@ pub const BATCH: usize = 512;
 pub struct Answer {
     /// Token ids up to the closing mask, which is not among them.
     pub tokens: Vec<u32>,
-    /// Natural logarithm of the probability of these tokens, closing mask included if it came.
+    /// Natural logarithm of the probability of these tokens, closing mask included if it came; NaN if
+    /// the model gave a number that is not finite, and then the tokens mean nothing.
     pub log_probability: f64,
 }
 
@@ -60,7 +62,7 @@ fn greedy_batch(
         for (Unread { row, .. }, distribution) in unread.into_iter().zip(distributions) {
             let (token, log_probability) = likeliest(&distribution);
             answers[row].log_probability += f64::from(log_probability);
-            if token != MASK {
+            if token != MASK && log_probability.is_finite() {
                 answers[row].tokens.push(token);
                 let tokens = vec![token];
                 still_active.push(Unread { row, tokens });
@@ -72,8 +74,11 @@ fn greedy_batch(
     Ok(answers)
 }
 
-/// The first of the largest entries.
+/// The first of the largest entries; NaN if any of them is not finite.
 fn likeliest(distribution: &[f32]) -> (u32, f32) {
+    if !are_finite(distribution) {
+        return (0, f32::NAN);
+    }
     let first = (0, f32::NEG_INFINITY);
     (0u32..).zip(distribution).fold(
         first,

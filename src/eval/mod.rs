@@ -3,13 +3,15 @@
 pub mod attention;
 pub mod decode;
 pub mod score;
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Question, questions};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::metrics::rows::{PredictionRow, TrainingAnswerRow};
 use crate::model::Trainable;
 
@@ -18,7 +20,8 @@ use crate::model::Trainable;
 /// `progress` hears how many questions are answered so far, and may stop it by an error.
 ///
 /// # Errors
-/// A question has a character that the vocabulary lacks, or does not fit the model; the device.
+/// A question has a character that the vocabulary lacks, does not fit the model, or is answered by a
+/// number that is not finite; the device.
 pub fn ask_model(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,
@@ -31,11 +34,38 @@ pub fn ask_model(
         .map(|q| questions::prompt(q, vocabulary))
         .collect();
     let answers = decode::greedy(model, &prompts?, most_characters, progress)?;
-    let rows = asked.iter().zip(answers).map(|(question, answer)| {
+    let rows = (1..).zip(asked).zip(answers);
+    rows.map(|((number, question), answer)| {
+        if !answer.log_probability.is_finite() {
+            return Err(not_finite("question", number, &question.text));
+        }
         let predicted = vocabulary.decode(&answer.tokens);
-        prediction(question, predicted, Some(answer.log_probability))
-    });
-    Ok(rows.collect())
+        Ok(prediction(
+            question,
+            predicted,
+            Some(answer.log_probability),
+        ))
+    })
+    .collect()
+}
+
+/// Whether all numbers are finite. It looks at each, and so at whole vectors of them at once.
+fn are_finite(numbers: &[f32]) -> bool {
+    numbers.iter().fold(true, |all, x| all & x.is_finite())
+}
+
+/// A model that says something like NaN, of which no result may come; `what` it read.
+fn not_finite(what: &str, number: usize, text: &str) -> Error {
+    /// Characters of the text that a message has room for.
+    const SHOWN: usize = 80;
+    let mut shown: String = text.chars().take(SHOWN).collect();
+    if shown.len() < text.len() {
+        shown.push('\u{2026}');
+    }
+    Error::run(format!(
+        "the model's output is not finite at {what} {number} ({shown})"
+    ))
+    .help("its weights are too large for 32-bit floats: train it with a lower learning rate")
 }
 
 /// Gives one answer to every question.

@@ -3,6 +3,7 @@
 use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Result};
+use crate::eval::{are_finite, not_finite};
 use crate::metrics::rows::ScoreRow;
 use crate::model::Trainable;
 
@@ -16,7 +17,7 @@ const BATCH: usize = 64;
 /// sees nothing else of it.
 ///
 /// # Errors
-/// A character that the vocabulary lacks, with its line; the device.
+/// A character that the vocabulary lacks, or a loss that is not finite, with its line; the device.
 pub fn lines(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,
@@ -58,6 +59,10 @@ pub fn lines(
             .flat_map(|(line, s)| std::iter::repeat_n(*line, s.tokens.len()));
         for ((owner, distribution), &target) in owners.zip(&distributions).zip(&batch.targets) {
             debug_assert_ne!(target, PAD);
+            if !are_finite(distribution) {
+                let row = &rows[owner];
+                return Err(not_finite("line", row.line, &row.text));
+            }
             sums[owner] -= f64::from(distribution[target as usize]);
         }
     }

@@ -2,6 +2,7 @@
 //!
 //! Everything right of here (`plot`) reads these files alone. Absent is empty, never 0.
 
+mod finite;
 pub mod rows;
 pub mod statistics;
 pub mod table;

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::finite;
+
 /// One optimiser step, in `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct StepRow {
@@ -16,10 +18,13 @@ pub struct StepRow {
     /// Tokens in the step's batch; there is no padding.
     pub tokens: usize,
     /// Mean negative log-likelihood of the scored tokens, before the update.
+    #[serde(with = "finite")]
     pub loss_nats: f64,
     /// Learning rate of the update.
+    #[serde(with = "finite")]
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
+    #[serde(with = "finite")]
     pub gradient_norm: f64,
 }
 
@@ -57,10 +62,13 @@ pub struct AccuracyRow {
     /// Questions asked; empty for a reported fraction.
     pub questions: Option<usize>,
     /// Fraction answered right.
+    #[serde(with = "finite")]
     pub accuracy: f64,
     /// Lower end of the Wilson 95 % interval.
+    #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
     /// Upper end of the Wilson 95 % interval.
+    #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
 }
 
@@ -84,12 +92,16 @@ pub struct GroupRow {
     /// different numbers of them.
     pub questions: Option<usize>,
     /// Mean over the seeds of the fraction answered right.
+    #[serde(with = "finite")]
     pub mean_accuracy: f64,
     /// Sample standard deviation of that fraction over the seeds; empty with fewer than two.
+    #[serde(with = "finite", default)]
     pub standard_deviation: Option<f64>,
     /// Lower end of the 95 % interval.
+    #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
     /// Upper end of the 95 % interval.
+    #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// Which interval: `student-t` of the mean over the seeds, within 0 to 1; `wilson` over the
     /// questions with one seed, and of one seed's where all agree; empty for a reported number.
@@ -111,6 +123,7 @@ pub struct PredictionRow {
     /// Whether they are the same string.
     pub correct: Option<bool>,
     /// Natural logarithm of the answer's probability, its closing mask included; empty for a constant answer.
+    #[serde(with = "finite", default)]
     pub log_probability: Option<f64>,
 }
 
@@ -143,6 +156,7 @@ pub struct AttentionRow {
     /// The character there.
     pub key_character: Option<String>,
     /// Its weight. Those of a place that looks add up to 1, in all but a head that subtracts.
+    #[serde(with = "finite")]
     pub weight: f32,
 }
 
@@ -173,10 +187,13 @@ pub struct CalibrationRow {
     /// Answers that the measure is made of.
     pub answers: usize,
     /// The measure, a fraction.
+    #[serde(with = "finite")]
     pub value: f64,
     /// Lower end of the 95 % interval.
+    #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
     /// Upper end of the 95 % interval.
+    #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
     /// empty where there is none.
@@ -193,16 +210,20 @@ pub struct CurveRow {
     /// What was varied.
     pub x_quantity: String,
     /// Its value.
+    #[serde(with = "finite")]
     pub x: f64,
     /// What was measured.
     pub y_quantity: String,
     /// Whether its order of magnitude is what counts.
     pub y_is_logarithmic: bool,
     /// Its value, the median over the samples.
+    #[serde(with = "finite")]
     pub y: f64,
     /// Lower end of the middle 90 % of the samples; empty with fewer than two.
+    #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
     /// Upper end of the middle 90 % of the samples; empty with fewer than two.
+    #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// How often keys were drawn.
     pub samples: usize,
@@ -220,8 +241,10 @@ pub struct SampleRow {
     /// Which draw, from 0; all series have the same draws.
     pub sample: u64,
     /// Length of `k_a` along its mean in that draw, were alpha 0.
+    #[serde(with = "finite")]
     pub epsilon: f64,
     /// What was measured.
+    #[serde(with = "finite")]
     pub value: f64,
 }
 
@@ -237,18 +260,23 @@ pub struct FindingRow {
     /// What was measured.
     pub quantity: String,
     /// Of a curve the median over the samples, of a distribution the mean; over seeds, the mean of these.
+    #[serde(with = "finite")]
     pub value: f64,
     /// Variance over the samples of a distribution.
+    #[serde(with = "finite", default)]
     pub variance: Option<f64>,
     /// Lower end of the middle 90 % of the samples; empty with fewer than two.
+    #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
     /// Upper end of the middle 90 % of the samples; empty with fewer than two.
+    #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// How often keys were drawn, all seeds together.
     pub samples: usize,
     /// What was varied along a curve.
     pub x_quantity: Option<String>,
     /// Its value at this end.
+    #[serde(with = "finite", default)]
     pub x: Option<f64>,
 }
 
@@ -277,6 +305,7 @@ pub struct ScoreRow {
     /// Tokens scored: all but the first, which nothing precedes.
     pub scored_tokens: usize,
     /// Mean negative log-likelihood of the scored tokens; empty where there are none.
+    #[serde(with = "finite", default)]
     pub loss_nats: Option<f64>,
     /// The text.
     pub text: String,

@@ -215,7 +215,7 @@ fn delimiter(path: &Path) -> u8 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::rows::StepRow;
+    use crate::metrics::rows::{PredictionRow, StepRow};
 
     fn message<R: DeserializeOwned + std::fmt::Debug>(text: &str, name: &str) -> String {
         let rows = from_text::<R>(text, Path::new(name));
@@ -223,6 +223,35 @@ mod tests {
     }
 
     const STEPS: &str = "stage,epoch,step,documents,tokens,loss_nats,learning_rate,gradient_norm\n";
+
+    #[test]
+    fn a_number_that_is_not_finite_is_neither_read_nor_written() {
+        for strange in ["NaN", "inf", "-inf", "1e999"] {
+            let steps = format!("{STEPS}pretrain,1,1,2,30,{strange},0.1,1.5\n");
+            let says = message::<StepRow>(&steps, "m.csv");
+            let start = "cannot read m.csv: line 2: ";
+            assert!(
+                says.starts_with(start) && says.ends_with("is not a finite number"),
+                "{says}"
+            );
+            let answers = "question\tgold\tpredicted\tcorrect\tlog_probability\n";
+            let answers = format!("{answers}Who?\tRome\tinf\tfalse\t{strange}\n");
+            let says = message::<PredictionRow>(&answers, "p.tsv");
+            assert!(says.ends_with("is not a finite number"), "{says}");
+        }
+        let row = |loss_nats| StepRow {
+            stage: "pretrain".to_owned(),
+            epoch: 1,
+            step: 1,
+            documents: 2,
+            tokens: 30,
+            loss_nats,
+            learning_rate: 0.1,
+            gradient_norm: 1.5,
+        };
+        assert!(to_bytes(&[row(1.0)], b',').is_ok());
+        assert!(to_bytes(&[row(f64::NAN)], b',').is_err());
+    }
 
     #[test]
     fn a_table_that_a_spreadsheet_saved_again_says_so() {

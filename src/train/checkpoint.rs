@@ -217,7 +217,7 @@ fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Vec<Weight>, T)> {
     if !sum_holds(bytes) {
         return Err(damaged("its BLAKE3 sum does not hold"));
     }
-    let (tensors, notes) = weights::from_bytes(bytes)?;
+    let (tensors, notes) = weights::decode(bytes)?;
     let note = notes.get(NOTE).ok_or_else(|| damaged("it has no note"))?;
     let note: Note<T> =
         serde_json::from_str(note).map_err(|e| damaged(&format!("its note: {e}")))?;

@@ -11,7 +11,7 @@ use crate::config::schema::{StageKind, Training};
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::{StepRow, TimingRow};
-use crate::model::{StepSettings, Trainable};
+use crate::model::{StepSettings, Trainable, weights};
 use schedule::{Clock, learning_rate_at};
 
 /// A training stage, resolved.
@@ -102,8 +102,15 @@ pub trait Recorder {
 /// How a stage ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done.
+    /// All epochs are done, and every weight is finite.
     Finished,
+    /// All epochs are done, and the last step left a weight that is not finite.
+    Overflowed {
+        /// Steps that were taken.
+        step: usize,
+        /// Which weight, and how many of its values.
+        what: String,
+    },
     /// A loss or gradient was not finite; the weights are those before that step.
     Diverged {
         /// The step that was not taken, from 1.
@@ -183,7 +190,14 @@ pub fn fit(
         }
         (at.epoch, at.batch) = (at.epoch + 1, 0);
     }
-    Ok(Outcome::Finished)
+    // An earlier step that overflows shows in the loss of the next.
+    Ok(match weights::check_finite(&model.weights()) {
+        Ok(()) => Outcome::Finished,
+        Err(error) => Outcome::Overflowed {
+            step: at.step,
+            what: error.message(),
+        },
+    })
 }
 
 #[cfg(test)]
@@ -191,12 +205,16 @@ mod tests {
     use super::*;
     use crate::config::schema::{OptimiserSpec, ScheduleSpec};
     use crate::data::ragged::{Ragged, Sequence};
-    use crate::model::{StepReport, TrainingState, weights::Weight};
+    use crate::model::weights::Weight;
+    use crate::model::{StepReport, TrainingState};
 
     /// A model that says the losses it is told to, and remembers what it was asked.
+    #[derive(Default)]
     struct Scripted {
         losses: Vec<f64>,
         asked: Vec<(usize, StepSettings)>,
+        /// Its only weight.
+        weight: f32,
     }
 
     impl Trainable for Scripted {
@@ -225,7 +243,11 @@ mod tests {
             self.asked.clear();
         }
         fn weights(&self) -> Vec<Weight> {
-            vec![]
+            vec![Weight {
+                name: "w".to_owned(),
+                shape: vec![],
+                values: vec![self.weight],
+            }]
         }
         fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
             Ok(())
@@ -272,13 +294,15 @@ mod tests {
     }
 
     fn fit_scripted_from(from: &Position, losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
-        let (mut model, mut rows) = (
-            Scripted {
-                losses,
-                asked: vec![],
-            },
-            Rows::default(),
-        );
+        let model = Scripted {
+            losses,
+            ..Scripted::default()
+        };
+        fit_model(model, from)
+    }
+
+    fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, Outcome) {
+        let mut rows = Rows::default();
         let stage = Stage {
             kind: StageKind::Pretrain,
             training: Training {
@@ -331,6 +355,19 @@ mod tests {
             "{outcome:?}"
         );
         assert_eq!((model.asked.len(), rows.0.len()), (3, 2));
+    }
+
+    #[test]
+    fn a_last_step_that_overflows_is_not_the_end_of_a_training() {
+        let model = Scripted {
+            losses: vec![1.0; 6],
+            weight: f32::INFINITY,
+            ..Scripted::default()
+        };
+        let (_, rows, outcome) = fit_model(model, &Position::default());
+        let what = "`w` has 1 of 1 values that are not finite".to_owned();
+        assert_eq!(outcome, Outcome::Overflowed { step: 6, what });
+        assert_eq!(rows.0.len(), 6);
     }
 
     #[test]

@@ -183,6 +183,33 @@ fn errors_of_runs_and_of_what_they_leave() {
         attnlab::model::weights::write(&path, &loaded, &notes).expect("written");
         std::fs::read(&path).expect("the file")
     };
+    let not_finite = {
+        let path = lab
+            .run_folder("r", 1)
+            .join("checkpoints/finetune.safetensors");
+        let (mut loaded, notes) = attnlab::model::weights::read(&path).expect("weights");
+        loaded[0].values[..3].fill(f32::NAN);
+        loaded[1].values[0] = f32::INFINITY;
+        let path = lab.path("not-finite.safetensors");
+        attnlab::model::weights::write(&path, &loaded, &notes).expect("written");
+        std::fs::read(&path).expect("the file")
+    };
+    // One step, which learns from everything at once and so far that nothing is left of the weights.
+    let overflow = [
+        "--set",
+        "pretrain.learning_rate=1e39",
+        "--set",
+        "pretrain.batch_documents=1000",
+    ];
+    let overflow = lab.quickstart("run", "overflow", &overflow);
+    // Weights that are finite yet, and of which no number comes that is.
+    let huge = [
+        "--set",
+        "finetune.learning_rate=1e38",
+        "--set",
+        "finetune.batch_documents=1000",
+    ];
+    let huge = lab.quickstart("run", "huge", &huge);
     let several = error(&lab, lab.attnlab(&["ask", &lab.text("r"), "Where?"]));
     let cases = [
         ("unknown character", ask("Where was Ad\u{e4} born?")),
@@ -200,7 +227,22 @@ fn errors_of_runs_and_of_what_they_leave() {
         ),
         ("weights that are cut", init(&weights[..weights.len() - 1])),
         ("weights of another shape", init(&other_shape)),
+        ("weights that are not finite", init(&not_finite)),
+        (
+            "weights that are a pointer of Git LFS",
+            init(b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12345\n"),
+        ),
+        (
+            "weights that are a web page",
+            init(b"<!DOCTYPE html><html>"),
+        ),
+        (
+            "weights that are a pickle in a zip archive",
+            init(b"PK\x03\x04\0\0\x08\x08"),
+        ),
         ("a run that diverges", digits(error(&lab, diverged))),
+        ("a last step that overflows", error(&lab, overflow)),
+        ("a model whose answers are no numbers", error(&lab, huge)),
         (
             "results that are a file",
             error(&lab, lab.quickstart("run", "file", &[])),

@@ -11,6 +11,7 @@ use safetensors::tensor::{Dtype, TensorView};
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::progress::thousands;
 
 pub use names::unwrap;
 
@@ -59,13 +60,14 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
     safetensors::serialize(views.map_err(fail)?, notes).map_err(fail)
 }
 
-/// Reads a safetensors file of 32-bit floats, and the notes in its header.
+/// Reads a safetensors file of finite 32-bit floats, and the notes in its header.
 ///
 /// The causal masks that the reference keeps as buffers (`blocks.N.attn.mask`) are left out: they
 /// are no weights.
 ///
 /// # Errors
-/// Missing, not safetensors, truncated, or a tensor of another type: one line that names the file.
+/// Missing, not safetensors, truncated, a tensor of another type or with a value that is not finite:
+/// one line that names the file.
 pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
     from_bytes(&bytes).map_err(|e| e.reading(path))
@@ -76,6 +78,39 @@ pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
 /// # Errors
 /// As [`read`], without the name of a file.
 pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
+    let (weights, notes) = decode(bytes)?;
+    check_finite(&weights)?;
+    Ok((weights, notes))
+}
+
+/// Refuses weights of which no number could come that means anything.
+///
+/// # Errors
+/// The first weight with a value that is not finite, and how many of its values are not.
+pub fn check_finite(weights: &[Weight]) -> Result<()> {
+    // Counting has no early exit and so runs over whole vectors.
+    let count = |weight: &Weight| weight.values.iter().filter(|v| !v.is_finite()).count();
+    let mut counts = weights.iter().map(|weight| (weight, count(weight)));
+    let Some((Weight { name, values, .. }, count)) = counts.find(|&(_, count)| count > 0) else {
+        return Ok(());
+    };
+    let others = match counts.filter(|&(_, count)| count > 0).count() {
+        0 => String::new(),
+        1 => ", and another weight has such values".to_owned(),
+        more => format!(", and {more} other weights have such values"),
+    };
+    let (count, values) = (thousands(count), thousands(values.len()));
+    Err(Error::data(format!(
+        "`{name}` has {count} of {values} values that are not finite{others}"
+    ))
+    .help("the training that made them diverged; use weights from before it did"))
+}
+
+/// As [`from_bytes`], whatever the values are: a checkpoint's moments may overflow where no weight does.
+///
+/// # Errors
+/// As [`from_bytes`].
+pub fn decode(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let damaged = |e| {
         let unknown = || Error::data(format!("not a safetensors file ({e})"));
         foreign::diagnose(bytes).unwrap_or_else(unknown)
@@ -201,6 +236,24 @@ mod tests {
         assert_eq!(weights[1].shape, [2, 3]);
         assert_eq!(weights[1].values, [0.5; 6]);
         assert_eq!(notes["vocabulary"], "\nab\u{e9}");
+    }
+
+    #[test]
+    fn values_that_are_not_finite_are_refused_by_name_and_number() {
+        let (mut weights, notes) = from_bytes(&file()).expect("a file of weights");
+        let message = |weights: &[Weight]| {
+            let bytes = to_bytes(weights, &notes).expect("bytes");
+            assert!(decode(&bytes).is_ok());
+            from_bytes(&bytes).expect_err("refused").message()
+        };
+        weights[1].values[4] = f32::NAN;
+        weights[1].values[0] = f32::NEG_INFINITY;
+        let says = "`b.weight` has 2 of 6 values that are not finite";
+        assert_eq!(message(&weights), says);
+        weights[0].values[2] = f32::INFINITY;
+        let says =
+            "`a.bias` has 1 of 3 values that are not finite, and another weight has such values";
+        assert_eq!(message(&weights), says);
     }
 
     #[test]

@@ -4,7 +4,7 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
-use crate::model::weights::Weight;
+use crate::model::weights::{self, Weight};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
@@ -117,6 +117,11 @@ impl<'a> Journal<'a> {
     }
 
     fn keep(&mut self, taken: &Taken<'_>) -> Result<()> {
+        let state = taken.model.state();
+        // Nothing can go on from a weight that is not finite: the next step says what went wrong.
+        if weights::check_finite(&state.weights).is_err() {
+            return Ok(());
+        }
         // What the checkpoint counts on must be there before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
@@ -142,7 +147,6 @@ impl<'a> Journal<'a> {
             losses: self.losses,
             best: self.best.clone(),
         };
-        let state = taken.model.state();
         Checkpoint { standing, state }.write(&path)?;
         let steps = self.folder.steps();
         let old = &steps[..steps.len().saturating_sub(KEPT)];

@@ -184,6 +184,15 @@ impl Work<'_> {
                 let before = journal.last_loss_nats;
                 Err(self.diverged(&stage, step, [loss_nats, gradient_norm], before))
             }
+            Outcome::Overflowed { step, what } => {
+                let name = kind.name();
+                let metrics = self.run.metrics_csv();
+                let error = Error::run(format!(
+                    "{name} overflowed in its last step, {step}: {what}\n  kept: {}",
+                    metrics.display()
+                ));
+                Err(error.help(calmer(&stage)))
+            }
         }
     }
 
@@ -276,8 +285,8 @@ pub(in crate::pipeline) fn pretraining(
 /// Takes weights from a file in place of those at hand; a note says what was done to their names.
 ///
 /// # Errors
-/// The file has not the BLAKE3 sum that was found when the run was planned, is not of this model,
-/// or was trained on other characters.
+/// The file has not the BLAKE3 sum that was found when the run was planned, is not of this model, has
+/// a value that is not finite, or was trained on other characters.
 pub(in crate::pipeline) fn start_from(
     model: &mut dyn Trainable,
     file: &Path,
