@@ -1,11 +1,14 @@
 //! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
 
-mod drawing;
+mod lying;
+mod marks;
+mod standing;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::Names;
 use super::text::{self, count, plural};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
@@ -234,7 +237,7 @@ impl AccuracyBars {
     }
 
     /// The caller's caption, then n, seeds, and what every mark is.
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names) -> String {
         let runs = || self.bars.iter().flat_map(Bar::asked);
         let mut own = vec![];
         own.extend(in_words(runs()));
@@ -262,24 +265,26 @@ impl AccuracyBars {
         if self.bars.iter().any(|b| b.reported().is_some()) {
             own.push("Diamond: reported by others, not measured here.".to_owned());
         }
-        let labels = self.bars.iter().map(|b| &b.label);
         let sources = self
             .bars
             .iter()
             .filter_map(|b| b.reported.as_ref())
             .map(|r| &r.1);
-        let names = self.baseline.iter().map(|b| &b.label);
+        let constant = self.baseline.iter().map(|b| &b.label);
         let words = [&self.title, &self.caption]
             .into_iter()
-            .chain(labels)
+            .chain(names.iter())
             .chain(sources)
-            .chain(names);
+            .chain(constant);
         let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+        join_caption(
+            &self.caption,
+            &(own.join(" ") + &names.note() + &fonts::note(missing)),
+        )
     }
 }
 
-/// Draws accuracy in per cent as bars with whiskers.
+/// Draws accuracy in per cent as bars with whiskers, which lie down where names or numbers would collide.
 ///
 /// One run gets Wilson's interval over its questions; several get dots and their mean's t-interval.
 ///
@@ -287,8 +292,12 @@ impl AccuracyBars {
 /// More right answers than questions, or a reported accuracy outside 0 to 1.
 pub fn draw_accuracy_bars(figure: &AccuracyBars) -> Result<Figure> {
     figure.check()?;
-    let caption = figure.full_caption();
-    let drawing = drawing::draw(figure, &caption)?;
+    let names = Names::of(figure.bars.iter().map(|bar| bar.label.as_str()));
+    let caption = figure.full_caption(&names);
+    let drawing = match standing::have_room(figure, &names) {
+        true => standing::draw(figure, &names, &caption)?,
+        false => lying::draw(figure, &names, &caption)?,
+    };
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }
 

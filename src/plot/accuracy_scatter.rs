@@ -1,6 +1,7 @@
 //! Accuracy of the points of a sweep against what they cost, or against a number that was swept.
 
 mod drawing;
+mod key;
 mod names;
 mod quantity;
 
@@ -10,6 +11,7 @@ use super::accuracy_bars::{SeedAccuracy, in_words};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
 use crate::metrics::statistics::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+use key::Naming;
 
 /// One marker for each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -121,7 +123,7 @@ impl AccuracyScatter {
     }
 
     /// The caller's caption, then n, seeds, and what every mark is.
-    fn full_caption(&self, shifted: bool) -> String {
+    fn full_caption(&self, shifted: bool, naming: &Naming) -> String {
         let said = in_words(self.spots.iter().flat_map(Spot::asked));
         let mut own = vec![said.unwrap_or_else(|| "No run has answered a question.".to_owned())];
         let heights: Vec<AccuracyOverSeeds> = self.spots.iter().filter_map(Spot::height).collect();
@@ -146,12 +148,12 @@ impl AccuracyScatter {
                     .to_owned(),
             );
         }
-        let labels = self.spots.iter().map(|spot| &spot.label);
         let words = [&self.title, &self.caption, &self.horizontal]
             .into_iter()
-            .chain(labels);
+            .chain(naming.names.iter());
         let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+        let own = own.join(" ") + &naming.names.note() + &fonts::note(missing);
+        join_caption(&self.caption, &own)
     }
 }
 
@@ -163,8 +165,9 @@ impl AccuracyScatter {
 pub fn draw_accuracy_scatter(figure: &AccuracyScatter) -> Result<Figure> {
     figure.check()?;
     let shifted = drawing::Places::of(figure).shifted();
-    let caption = figure.full_caption(shifted);
-    let drawing = drawing::draw(figure, &caption)?;
+    let naming = Naming::of(figure);
+    let caption = figure.full_caption(shifted, &naming);
+    let drawing = drawing::draw(figure, &naming, &caption)?;
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }
 

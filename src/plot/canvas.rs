@@ -30,6 +30,13 @@ pub(super) enum Anchor {
     End,
 }
 
+/// Whether a curve has gaps, by which it is told from another of its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stroke {
+    Whole,
+    Dashed,
+}
+
 /// How a text looks.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Type {
@@ -125,6 +132,24 @@ impl Canvas<'_> {
             .map_err(failed)
     }
 
+    /// A curve, whole or in dashes.
+    pub(super) fn curve(
+        &mut self,
+        points: &[Point],
+        stroke: Stroke,
+        width: f64,
+        ink: Ink,
+    ) -> Result<()> {
+        match stroke {
+            Stroke::Whole => self.polyline(points, width, ink),
+            Stroke::Dashed => {
+                let dashes = dashes(points);
+                let mut dashes = dashes.iter();
+                dashes.try_for_each(|dash| self.polyline(dash, width, ink))
+            }
+        }
+    }
+
     /// A dashed line between two points.
     pub(super) fn dashes(&mut self, from: Point, to: Point, width: f64, ink: Ink) -> Result<()> {
         const PERIOD: f64 = 9.0;
@@ -198,6 +223,8 @@ impl Canvas<'_> {
         if text.trim().is_empty() {
             return Ok(());
         }
+        #[cfg(test)]
+        super::gallery::note(&text, (x, y), style, matches!(turn, FontTransform::None));
         // plotters' SVG backend draws at size / 1.24 and puts the base line 0.76 em below the top.
         let font = FontDesc::new(
             FontFamily::Name(style.face.family()),
@@ -260,9 +287,74 @@ fn thin(points: &[Point]) -> Vec<Point> {
     thinned
 }
 
+/// The dashes of a curve that goes to the right.
+///
+/// They are counted across, not along: a noisy curve goes up and down far more than forward, and its dashes
+/// would be too short to be seen.
+fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
+    const PERIOD: f64 = 10.0;
+    const DASH: f64 = 6.0;
+    let begin = |x: f64| (x / PERIOD).floor() * PERIOD;
+    // The next place at which a dash or a gap ends.
+    let next_end = |x: f64| {
+        let (dash, gap) = (begin(x) + DASH, begin(x) + PERIOD);
+        if dash > x { dash } else { gap }
+    };
+    let is_drawn = |x: f64| x < begin(x) + DASH;
+    let mut dashes = vec![];
+    let mut dash: Vec<Point> = vec![];
+    for (i, &(x, y)) in points.iter().enumerate() {
+        let (mut from_x, from_y) = i.checked_sub(1).map_or((x, y), |before| points[before]);
+        let (start_x, rise) = (from_x, (y - from_y) / (x - from_x));
+        while next_end(from_x) <= x {
+            let end = next_end(from_x);
+            let place = (end, from_y + rise * (end - start_x));
+            match is_drawn(from_x) {
+                true => {
+                    dash.push(place);
+                    dashes.push(std::mem::take(&mut dash));
+                }
+                false => dash.push(place),
+            }
+            from_x = end;
+        }
+        if is_drawn(x) && dash.last() != Some(&(x, y)) {
+            dash.push((x, y));
+        }
+    }
+    dashes.push(dash);
+    dashes.retain(|dash| dash.len() > 1);
+    dashes
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dashes_lie_on_their_curve_and_leave_gaps() {
+        let line: Vec<Point> = (0..=10)
+            .map(|i| (f64::from(i) * 10.0, f64::from(i) * 5.0))
+            .collect();
+        let dashes = dashes(&line);
+        assert_eq!(dashes.len(), 10);
+        for (i, dash) in dashes.iter().enumerate() {
+            let [first, .., last] = dash.as_slice() else {
+                panic!("{dash:?}");
+            };
+            assert_eq!([first.0, last.0], [10.0 * i as f64, 10.0 * i as f64 + 6.0]);
+            assert!(
+                dash.iter().all(|(x, y)| (y - x / 2.0).abs() < 1e-9),
+                "{dash:?}"
+            );
+        }
+        assert!(super::dashes(&[(3.0, 1.0)]).is_empty());
+        // Up and down within one dash.
+        assert_eq!(
+            super::dashes(&[(1.0, 1.0), (1.0, 9.0)]),
+            [[(1.0, 1.0), (1.0, 9.0)]]
+        );
+    }
 
     #[test]
     fn thinning_keeps_every_extreme() {

@@ -7,7 +7,9 @@ use serde::{Deserialize, Serialize};
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
+use super::crowd::Shown;
 use super::fonts::{self, Face};
+use super::names::Names;
 use super::page::{Mark, Page};
 use super::text::{count, number, plural, seeds_in_short, shorten};
 use super::theme::{
@@ -185,7 +187,7 @@ impl CommonestAnswers {
         rows
     }
 
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
         let totals = |source: Source| {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
@@ -208,12 +210,13 @@ impl CommonestAnswers {
         if self.points.iter().any(|point| point.seeds.len() > 1) {
             own += " Answers of several seeds are pooled.";
         }
-        let names = self.points.iter().flat_map(|p| p.commonest(self.answers));
-        let labels = self.points.iter().map(|point| point.label.as_str());
+        let points = shown.points.iter().map(|&point| &self.points[point]);
+        let answers = points.flat_map(|point| point.commonest(self.answers));
         let words = [self.title.as_str(), self.caption.as_str()].into_iter();
-        let words = words.chain(labels).chain(names);
+        let words = words.chain(names.iter().map(String::as_str)).chain(answers);
         let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own + &fonts::note(missing)))
+        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
+        join_caption(&self.caption, &own)
     }
 }
 
@@ -222,7 +225,14 @@ impl CommonestAnswers {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
-    let caption = figure.full_caption();
+    let height = |point| HEADING + bars_height(point, figure.answers) + BELOW;
+    let tallest = figure.points.iter().map(height).fold(0.0, f64::max);
+    let shown = Shown::of_height(figure.points.len(), tallest);
+    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let caption = figure.full_caption(&names, &shown);
+    let names = names.only(&shown.points);
+    let names = names.fitted(TEXT_SIZE, WIDTH - 2.0 * MARGIN);
+    let points = shown.among(&figure.points);
     let there = |source: &Source| figure.points.iter().any(|p| p.total(*source) > 0);
     let legend = |source: Source| (Mark::Square(source.ink()), source.words(&figure.split));
     let page = Page {
@@ -233,19 +243,14 @@ pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
         right: NUMBERS,
         below: 0.0,
     };
-    let heights: Vec<f64> = figure
-        .points
-        .iter()
-        .map(|point| bars_height(point, figure.answers))
-        .collect();
-    let all = heights.iter().map(|height| HEADING + height + BELOW);
-    let layout = page.layout_of(all.sum::<f64>() - 12.0);
+    let all: f64 = points.iter().map(height).sum();
+    let layout = page.layout_of(all - 12.0);
     let drawing = paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
         let mut top = layout.top - 8.0;
-        for (point, height) in figure.points.iter().zip(&heights) {
-            draw_point(canvas, point, figure.answers, top, *height)?;
-            top += HEADING + height + BELOW;
+        for (point, name) in points.iter().zip(&names) {
+            draw_point(canvas, point, name, figure.answers, top)?;
+            top += height(point);
         }
         Ok(())
     })?;
@@ -260,20 +265,17 @@ fn bars_height(point: &AnswersOfPoint, answers: usize) -> f64 {
 fn draw_point(
     canvas: &mut Canvas<'_>,
     point: &AnswersOfPoint,
+    name: &str,
     answers: usize,
     top: f64,
-    height: f64,
 ) -> Result<()> {
     let width = WIDTH - 2.0 * MARGIN;
+    let height = bars_height(point, answers);
     let mut baseline = top;
-    let numbers = point.numbers(answers);
-    for (words, size, ink) in [
-        (&point.label, TEXT_SIZE, BLACK),
-        (&numbers, SMALL_SIZE, GREY),
-    ] {
+    let numbers = shorten(Face::Text, SMALL_SIZE, &point.numbers(answers), width);
+    for (words, size, ink) in [(name, TEXT_SIZE, BLACK), (&numbers, SMALL_SIZE, GREY)] {
         baseline += size * LINE_HEIGHT;
-        let words = shorten(Face::Text, size, words, width);
-        canvas.text(&words, (MARGIN, baseline), Type::new(size, ink))?;
+        canvas.text(words, (MARGIN, baseline), Type::new(size, ink))?;
     }
     let names = point.commonest(answers);
     let shares = names.iter().flat_map(|answer| {
@@ -298,12 +300,13 @@ fn draw_point(
     );
     canvas.text("share of the answers (%)", place, quantity)?;
     let group = height / names.len().max(1) as f64;
+    let said = Names::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
     for (i, answer) in names.iter().enumerate() {
         let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
         let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
         let words = match answer.trim() {
             "" => "(no answer)".to_owned(),
-            _ => shorten(Face::Text, TEXT_SIZE, answer, NAMES - 12.0),
+            _ => said[i].clone(),
         };
         let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
         canvas.text(&words, (left - 10.0, middle), style)?;
@@ -374,11 +377,12 @@ mod tests {
             figure.points[0].numbers(2),
             "4 different answers to 10 questions (seed 1); these 2 make 70 %"
         );
-        let caption = figure.full_caption();
+        let caption =
+            |figure: &CommonestAnswers| figure.full_caption(&Names::default(), &Shown::of(1, 1));
         let n = "n = 10 said of people never seen, 4 said of dev people, 100 right for training people.";
-        assert!(caption.ends_with(n), "{caption}");
+        assert!(caption(&figure).ends_with(n), "{}", caption(&figure));
         figure.points[0].seeds = vec![1, 2];
-        assert!(figure.full_caption().ends_with("pooled."));
+        assert!(caption(&figure).ends_with("pooled."));
     }
 
     #[test]

@@ -2,8 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::crowd::Shown;
+use super::names::Names;
 use super::page::Mark;
-use super::panels::{Panel, Panels};
+use super::panels::{self, Panel, Panels};
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
 use super::{Figure, canvas::Canvas, fonts, join_caption};
@@ -44,6 +46,9 @@ pub enum AnswerKind {
     /// It is about a person who is in no data.
     Invented,
 }
+
+/// Room between a heading and its chart, in px.
+const ABOVE: f64 = 8.0;
 
 /// In the order in which they are drawn and listed.
 const KINDS: [AnswerKind; 4] = [
@@ -143,7 +148,7 @@ impl Confidence {
         rows
     }
 
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
         let mut own = "A line at (x, y): of these answers, y % had at most the probability x, the \
                        product over their characters and the closing mask. A line further right \
                        is of answers given with more confidence."
@@ -151,10 +156,10 @@ impl Confidence {
         if self.points.iter().any(|point| point.seeds.len() > 1) {
             own += " Answers of several seeds are pooled.";
         }
-        let labels = self.points.iter().map(|point| &point.label);
-        let words = [&self.title, &self.caption].into_iter().chain(labels);
+        let words = [&self.title, &self.caption].into_iter().chain(names.iter());
         let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own + &fonts::note(missing)))
+        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
+        join_caption(&self.caption, &own)
     }
 }
 
@@ -163,7 +168,10 @@ impl Confidence {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
-    let caption = figure.full_caption();
+    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let shown = panels::shown(figure.points.len(), ABOVE);
+    let caption = figure.full_caption(&names, &shown);
+    let points = shown.among(&figure.points);
     let there = |kind: &AnswerKind| {
         let mut all = figure.points.iter().flat_map(|point| &point.answers);
         all.any(|(own, _)| own == kind)
@@ -178,17 +186,14 @@ pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
         legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
         horizontal: "probability of the answer (%)",
         vertical: "answers at most so probable (%)",
-        headings: figure
-            .points
-            .iter()
-            .map(|point| [point.label.clone(), point.numbers()])
-            .collect(),
-        above: 8.0,
+        names: names.only(&shown.points),
+        numbers: points.iter().map(ConfidencePoint::numbers).collect(),
+        above: ABOVE,
     };
     let drawing = panels.draw(|canvas, i, panel| {
         KINDS
             .into_iter()
-            .try_for_each(|kind| draw_line(canvas, panel, &figure.points[i], kind))
+            .try_for_each(|kind| draw_line(canvas, panel, &points[i], kind))
     })?;
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }
@@ -258,7 +263,8 @@ mod tests {
             .answers
             .retain(|(kind, _)| *kind == AnswerKind::Invented);
         assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
-        assert!(figure.full_caption().contains("pooled"));
+        let caption = figure.full_caption(&Names::default(), &Shown::of(1, 1));
+        assert!(caption.contains("pooled"), "{caption}");
     }
 
     #[test]

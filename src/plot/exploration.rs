@@ -3,6 +3,7 @@
 mod curves;
 mod distribution;
 mod scale;
+mod styles;
 
 pub use curves::{CurvePanel, ExplorationCurves, ExploredCurve, draw_exploration_curves};
 pub use distribution::{ExplorationDistribution, SampledSeries, draw_exploration_distribution};

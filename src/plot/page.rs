@@ -9,6 +9,7 @@ use super::theme::{
     WIDTH,
 };
 use crate::error::Result;
+use crate::labels::shorten_apart;
 
 /// What a legend's entry looks like.
 #[derive(Clone, Copy, Debug)]
@@ -17,6 +18,8 @@ pub(super) enum Mark {
     Square(Ink),
     /// A line of this width.
     Line(Ink, f64),
+    /// A curve of dashes, of this width.
+    Dashed(Ink, f64),
     /// A dashed line.
     Dashes(Ink),
     /// A small disc: one seed.
@@ -79,8 +82,10 @@ impl Page {
 
         let mut legend = vec![];
         let mut x = MARGIN;
-        for (mark, label) in &self.legend {
-            let label = text::shorten(Face::Text, TEXT_SIZE, label, width - MARK_WIDTH);
+        let names: Vec<String> = self.legend.iter().map(|(_, name)| name.clone()).collect();
+        let fits = |name: &str| fonts::width(Face::Text, TEXT_SIZE, name) <= width - MARK_WIDTH;
+        let names = shorten_apart(&names, &fits);
+        for ((mark, _), label) in self.legend.iter().zip(names) {
             let needs = MARK_WIDTH + fonts::width(Face::Text, TEXT_SIZE, &label);
             if x > MARGIN && x + needs > WIDTH - MARGIN {
                 (x, y) = (MARGIN, y + TEXT_SIZE * LINE_HEIGHT);
@@ -189,6 +194,7 @@ impl Mark {
                 canvas.rectangle((middle - 7.0, y - 7.0), (middle + 7.0, y + 7.0), ink)
             }
             Self::Line(ink, width) => canvas.polyline(&[(x, y), (end, y)], width, ink),
+            Self::Dashed(ink, width) => canvas.dashes((x, y), (end, y), width, ink),
             Self::Dashes(ink) => canvas.dashes((x, y), (end, y), 1.5, ink),
             Self::Dot(ink) => canvas.dot((middle, y), 3.5, ink),
             Self::Diamond(ink) => canvas.hollow_diamond((middle, y), 6.5, ink),

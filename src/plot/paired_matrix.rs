@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::fonts::{self, Face};
+use super::names::Names;
 use super::page::draw_lines;
 use super::text::{self, number, percent, plural};
 use super::theme::{
@@ -53,8 +54,9 @@ struct PairRow {
 
 /// Pairs below this are called different.
 const SIGNIFICANT: f64 = 0.05;
-/// Width of the names before the rows, in px.
+/// Width of the names before the rows, in px: at least, and for long ones.
 const NAMES: f64 = 170.0;
+const MOST_NAMES: f64 = 300.0;
 /// Longest name over a column, in px.
 const UPRIGHT: f64 = 130.0;
 /// Height of a row, in px.
@@ -103,7 +105,11 @@ impl PairedMatrix {
         pairs.iter().zip(tests).map(row).collect()
     }
 
-    fn full_caption(&self, numbers: bool) -> String {
+    fn names(&self) -> Names {
+        Names::of(self.sides.iter().map(|side| side.label.as_str()))
+    }
+
+    fn full_caption(&self, sheet: &Sheet) -> String {
         let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
         let pairs = plural(self.pairs().len(), "pair", "pairs");
         let mut own = format!(
@@ -111,7 +117,10 @@ impl PairedMatrix {
             plural(questions, "question", "questions"),
             text::seeds(&self.seeds)
         );
-        own.push_str(match numbers {
+        if sheet.is_numbered() {
+            own.push_str("Columns have the numbers of the rows. ");
+        }
+        own.push_str(match sheet.numbers() {
             true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
             false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
         });
@@ -124,9 +133,12 @@ impl PairedMatrix {
              The test is about other questions to these trained models, not about other seeds."
         ));
         let words = [&self.title, &self.caption].into_iter();
-        let words = words.chain(self.sides.iter().map(|side| &side.label));
+        let words = words.chain(sheet.names.iter());
         let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own + &fonts::note(missing)))
+        join_caption(
+            &self.caption,
+            &(own + &sheet.names.note() + &fonts::note(missing)),
+        )
     }
 }
 
@@ -140,7 +152,7 @@ impl PairedMatrix {
 pub fn draw_paired_matrix(figure: &PairedMatrix) -> Result<Figure> {
     let rows = figure.rows();
     let sheet = Sheet::new(figure);
-    let caption = figure.full_caption(sheet.numbers());
+    let caption = figure.full_caption(&sheet);
     let drawing = sheet.draw(figure, &rows, &caption)?;
     Figure::finish(&drawing, &figure.title, &caption, &rows)
 }
@@ -148,6 +160,9 @@ pub fn draw_paired_matrix(figure: &PairedMatrix) -> Result<Figure> {
 /// Where the square stands, in px.
 struct Sheet {
     title: Vec<String>,
+    names: Names,
+    /// What stands over each column; nothing where there is no room.
+    headings: Vec<String>,
     top: f64,
     left: f64,
     column: f64,
@@ -158,20 +173,41 @@ impl Sheet {
     fn new(figure: &PairedMatrix) -> Self {
         let width = WIDTH - 2.0 * MARGIN;
         let title = text::wrap(Face::Text, TITLE_SIZE, &figure.title, width, 2);
-        let names = figure.sides.iter().map(|side| {
-            let name = text::shorten(Face::Text, TEXT_SIZE, &side.label, UPRIGHT);
-            fonts::width(Face::Text, TEXT_SIZE, &name)
-        });
-        let deepest = names.fold(0.0, f64::max);
+        let (names, sides) = (figure.names(), figure.sides.len());
+        let longest = names
+            .iter()
+            .map(|name| fonts::width(Face::Text, TEXT_SIZE, name));
+        // Wider only as far as the cells keep their numbers, or have none anyway.
+        let spare = match width - NARROWEST * sides as f64 {
+            spare if spare < NAMES => MOST_NAMES,
+            spare => spare.min(MOST_NAMES),
+        };
+        let longest = longest.fold(0.0, f64::max) + 12.0 + numbers_width(sides);
+        let left = MARGIN + longest.clamp(NAMES, spare);
+        let column = ((WIDTH - MARGIN - left) / sides.max(1) as f64).min(WIDEST);
+        let headings = match column < TEXT_SIZE * LINE_HEIGHT {
+            true => numbered(sides, column),
+            false => names.fitted(TEXT_SIZE, UPRIGHT),
+        };
+        let lengths = headings
+            .iter()
+            .map(|name| fonts::width(Face::Text, TEXT_SIZE, name));
+        let deepest = lengths.fold(0.0, f64::max);
         let top = MARGIN + title.len() as f64 * TITLE_SIZE * LINE_HEIGHT + deepest + 22.0;
-        let sides = figure.sides.len();
         Self {
             title,
+            names,
+            headings,
             top,
-            left: MARGIN + NAMES,
-            column: ((width - NAMES) / sides.max(1) as f64).min(WIDEST),
+            left,
+            column,
             sides,
         }
+    }
+
+    /// Whether columns are too narrow for names, so that rows have numbers, and columns some of them.
+    fn is_numbered(&self) -> bool {
+        self.column < TEXT_SIZE * LINE_HEIGHT
     }
 
     /// Whether a cell has room for a number.
@@ -195,8 +231,8 @@ impl Sheet {
         paint(height, |canvas| {
             let heading = Type::new(TITLE_SIZE, BLACK);
             draw_lines(canvas, &self.title, (MARGIN, MARGIN - 4.0), heading)?;
-            for (i, side) in figure.sides.iter().enumerate() {
-                self.draw_names(canvas, i, &side.label)?;
+            self.draw_names(canvas)?;
+            for i in 0..self.sides {
                 self.draw_cell(canvas, (i, i), MESH, &percent(figure.accuracy(i)))?;
             }
             for ((row, column), pair) in figure.pairs().into_iter().zip(rows) {
@@ -220,18 +256,37 @@ impl Sheet {
         })
     }
 
-    fn draw_names(&self, canvas: &mut Canvas<'_>, i: usize, label: &str) -> Result<()> {
+    fn draw_names(&self, canvas: &mut Canvas<'_>) -> Result<()> {
         let row = self.row();
-        let count = if row >= ROW { 2 } else { 1 };
-        let lines = text::wrap(Face::Text, TEXT_SIZE, label, NAMES - 12.0, count);
-        let middle = self.top + (i as f64 + 0.5) * row;
-        let top = middle - lines.len() as f64 * TEXT_SIZE * LINE_HEIGHT / 2.0;
+        let lines = if row >= ROW { 2 } else { 1 };
+        let numbers = if self.is_numbered() {
+            numbers_width(self.sides)
+        } else {
+            0.0
+        };
+        let room = self.left - MARGIN - 12.0 - numbers;
         let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
-        draw_lines(canvas, &lines, (self.left - 10.0, top), style)?;
-        let name = text::shorten(Face::Text, TEXT_SIZE, label, UPRIGHT);
-        let x = self.left + (i as f64 + 0.5) * self.column + TEXT_SIZE * 0.34;
-        let upright = Type::new(TEXT_SIZE, BLACK);
-        canvas.upward_text(&name, (x, self.top - 8.0), upright)
+        for (i, lines) in self
+            .names
+            .wrapped(TEXT_SIZE, room, lines)
+            .iter()
+            .enumerate()
+        {
+            let middle = self.top + (i as f64 + 0.5) * row;
+            let top = middle - lines.len() as f64 * TEXT_SIZE * LINE_HEIGHT / 2.0;
+            draw_lines(canvas, lines, (self.left - 10.0 - numbers, top), style)?;
+            if self.is_numbered() {
+                let ground = middle + SMALL_SIZE * 0.36;
+                let number = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
+                canvas.text(&(i + 1).to_string(), (self.left - 10.0, ground), number)?;
+            }
+        }
+        for (i, heading) in self.headings.iter().enumerate() {
+            let x = self.left + (i as f64 + 0.5) * self.column + TEXT_SIZE * 0.34;
+            let upright = Type::new(TEXT_SIZE, BLACK);
+            canvas.upward_text(heading, (x, self.top - 8.0), upright)?;
+        }
+        Ok(())
     }
 
     fn draw_cell(
@@ -267,6 +322,23 @@ impl Sheet {
         }
         Ok(())
     }
+}
+
+/// Room for the number of a row after its name, in px.
+fn numbers_width(sides: usize) -> f64 {
+    14.0 + fonts::width(Face::Text, SMALL_SIZE, &sides.to_string())
+}
+
+/// The numbers of the columns, as many of them as stand apart.
+fn numbered(sides: usize, column: f64) -> Vec<String> {
+    let apart = [1, 2, 5, 10, 20, 50, 100].into_iter();
+    let mut apart = apart.filter(|&each| each as f64 * column >= TEXT_SIZE * LINE_HEIGHT);
+    let each = apart.next().unwrap_or(sides.max(1));
+    let number = |number: usize| match number.is_multiple_of(each) {
+        true => number.to_string(),
+        false => String::new(),
+    };
+    (1..=sides).map(number).collect()
 }
 
 /// Colour of a difference: none where it may be chance, else deeper the larger it is.

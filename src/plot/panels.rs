@@ -3,7 +3,9 @@
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Point, Type, paint};
+use super::crowd::Shown;
 use super::fonts::Face;
+use super::names::Names;
 use super::page::{Mark, Page};
 use super::text;
 use super::theme::{
@@ -21,8 +23,10 @@ pub(super) struct Panels {
     pub(super) horizontal: &'static str,
     /// Quantity and unit of the vertical axes.
     pub(super) vertical: &'static str,
-    /// What stands over each chart: its name, and its numbers.
-    pub(super) headings: Vec<[String; 2]>,
+    /// What each chart is called.
+    pub(super) names: Names,
+    /// The numbers under each name.
+    pub(super) numbers: Vec<String>,
     /// Room between heading and chart, in px.
     pub(super) above: f64,
 }
@@ -57,6 +61,22 @@ impl Panel {
     }
 }
 
+/// Which of so many charts have room in a figure, with so much room between heading and chart, in px.
+pub(super) fn shown(charts: usize, above: f64) -> Shown {
+    let (columns, height) = grid(charts, above);
+    let rows = Shown::of_height(charts.div_ceil(columns), height + GAP);
+    Shown::of(charts, rows.points.len() * columns)
+}
+
+/// Charts in a row, and a row's height in px.
+fn grid(charts: usize, above: f64) -> (usize, f64) {
+    let (columns, chart) = match charts {
+        0 | 1 => (1, PLOT_HEIGHT),
+        _ => (2, SMALL_HEIGHT),
+    };
+    (columns, HEADING + above + chart + BELOW)
+}
+
 impl Panels {
     /// The figure with each chart filled by `fill`, which gets its number and its place.
     ///
@@ -66,16 +86,11 @@ impl Panels {
         self,
         mut fill: impl FnMut(&mut Canvas<'_>, usize, &Panel) -> Result<()>,
     ) -> Result<String> {
-        let number = self.headings.len();
-        let columns = number.clamp(1, 2);
+        let number = self.numbers.len();
+        let (columns, row_height) = grid(number, self.above);
         let rows = number.div_ceil(columns);
-        let height = if columns == 1 {
-            PLOT_HEIGHT
-        } else {
-            SMALL_HEIGHT
-        };
-        let row_height = HEADING + self.above + height + BELOW;
         let column_width = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
+        let names = self.names.fitted(TEXT_SIZE, column_width);
         let page = Page {
             title: self.title,
             caption: self.caption,
@@ -88,7 +103,7 @@ impl Panels {
         let layout = page.layout_of(rows as f64 * row_height + gaps - 8.0);
         paint(layout.height, |canvas| {
             page.draw_words(canvas, &layout)?;
-            for (i, heading) in self.headings.iter().enumerate() {
+            for (i, heading) in names.iter().zip(&self.numbers).enumerate() {
                 let (row, column) = (i / columns, i % columns);
                 let start = MARGIN + column as f64 * (column_width + GAP);
                 let head = layout.top - 8.0 + row as f64 * (row_height + GAP);
@@ -98,7 +113,7 @@ impl Panels {
                     // The last number stands around the end of its axis.
                     right: start + column_width - 14.0,
                     top,
-                    bottom: top + height,
+                    bottom: head + row_height - BELOW,
                 };
                 draw_heading(canvas, heading, (start, head), column_width)?;
                 draw_axes(canvas, &panel, start, self.horizontal, self.vertical)?;
@@ -113,7 +128,7 @@ impl Panels {
 
 fn draw_heading(
     canvas: &mut Canvas<'_>,
-    [name, numbers]: &[String; 2],
+    (name, numbers): (&String, &String),
     (x, top): Point,
     width: f64,
 ) -> Result<()> {

@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type};
+use super::crowd::Shown;
 use super::fonts::{self, Face};
+use super::names::Names;
 use super::page::Mark;
-use super::panels::{Panel, Panels};
+use super::panels::{self, Panel, Panels};
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
 use super::{Figure, join_caption};
@@ -150,7 +152,7 @@ impl ReliabilityDiagram {
         rows
     }
 
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
         let mut own = format!(
             "{} of equal width; the number of answers stands over each, as a share of all in grey. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
@@ -166,10 +168,10 @@ impl ReliabilityDiagram {
             own += " Answers of several seeds are pooled; an interval is of as many questions as there are answers \
                     a seed.";
         }
-        let labels = self.points.iter().map(|point| &point.label);
-        let words = [&self.title, &self.caption].into_iter().chain(labels);
+        let words = [&self.title, &self.caption].into_iter().chain(names.iter());
         let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own + &fonts::note(missing)))
+        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
+        join_caption(&self.caption, &own)
     }
 }
 
@@ -182,7 +184,11 @@ fn share(bin: &Bin, all: usize) -> f64 {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_reliability_diagram(figure: &ReliabilityDiagram) -> Result<Figure> {
-    let caption = figure.full_caption();
+    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let shown = panels::shown(figure.points.len(), COUNTS);
+    let caption = figure.full_caption(&names, &shown);
+    let points = shown.among(&figure.points);
+    let numbers = points.iter().map(|point| point.numbers(figure.bins.max(1)));
     let panels = Panels {
         title: figure.title.clone(),
         caption: caption.clone(),
@@ -193,15 +199,12 @@ pub fn draw_reliability_diagram(figure: &ReliabilityDiagram) -> Result<Figure> {
         ],
         horizontal: "probability of the answer (%)",
         vertical: "answers that are right (%)",
-        headings: figure
-            .points
-            .iter()
-            .map(|point| [point.label.clone(), point.numbers(figure.bins.max(1))])
-            .collect(),
+        names: names.only(&shown.points),
+        numbers: numbers.collect(),
         above: COUNTS,
     };
     let drawing = panels.draw(|canvas, i, panel| {
-        let point = &figure.points[i];
+        let point = &points[i];
         draw_bins(canvas, panel, point, &figure.bins(point))
     })?;
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
@@ -297,7 +300,7 @@ mod tests {
         };
         assert_eq!(interval(&one), interval(&three));
         assert_eq!(three.points[0].chance(2), None);
-        let caption = three.full_caption();
+        let caption = three.full_caption(&Names::default(), &Shown::of(1, 1));
         assert!(
             caption.contains("pooled") && !caption.contains("by chance"),
             "{caption}"

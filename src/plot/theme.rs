@@ -1,5 +1,7 @@
 //! Colours and sizes of all figures, in one place.
 
+use super::canvas::Stroke;
+
 /// A colour with its opacity (0 to 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ink {
@@ -73,6 +75,18 @@ pub(super) const SERIES: [Ink; 7] = [
     Ink::solid(0x56, 0xb4, 0xe9), // sky blue
     BLACK,
 ];
+
+/// Curves up to this number have a look of their own: each colour whole, and in dashes.
+pub(super) const DISTINCT: usize = 2 * SERIES.len();
+
+/// The look of one of at most [`DISTINCT`] curves.
+pub(super) fn distinct(curve: usize) -> (Ink, Stroke) {
+    let stroke = match curve < SERIES.len() {
+        true => Stroke::Whole,
+        false => Stroke::Dashed,
+    };
+    (SERIES[curve % SERIES.len()], stroke)
+}
 
 /// Width of every figure, in px.
 pub(super) const WIDTH: f64 = 900.0;

@@ -97,11 +97,11 @@ fn the_caption_says_which_interval_it_is() {
     let mut figure = example();
     assert!(
         figure
-            .full_caption()
+            .full_caption(&Names::default())
             .contains("with one seed, or where all agree, Wilson's 95 % interval")
     );
     figure.bars.truncate(1);
-    let caption = figure.full_caption();
+    let caption = figure.full_caption(&Names::default());
     assert!(
         caption.starts_with("Split dev. n = 500 questions a run, seed 1. Whisker: Wilson's 95 %"),
         "{caption}"
@@ -175,4 +175,24 @@ fn impossible_counts_are_refused() {
         error.to_string(),
         "error: reported accuracy 21 (paper) is not a fraction of 0 to 1\n  help: write 21 % as 0.21"
     );
+}
+
+#[test]
+fn bars_lie_down_where_numbers_or_names_would_collide() {
+    let stand = |number: usize, label: &str| {
+        let bar = |i: usize| Bar {
+            label: format!("{label} {i}"),
+            ..example().bars[1].clone()
+        };
+        let figure = AccuracyBars {
+            bars: (0..number).map(bar).collect(),
+            ..example()
+        };
+        let names = Names::of(figure.bars.iter().map(|bar| bar.label.as_str()));
+        standing::have_room(&figure, &names)
+    };
+    assert!(stand(3, "grouped-query") && stand(10, "rope"));
+    assert!(!stand(20, "rope"), "numbers would lie on each other");
+    assert!(!stand(10, "data.augmentation"), "a word would be broken");
+    assert!(!stand(3, &"word ".repeat(40)), "a name would be cut");
 }

@@ -1,5 +1,6 @@
 //! Where discs, whiskers, dots and names stand.
 
+use super::key::Naming;
 use super::names::{self, Area};
 use super::quantity::Quantity;
 use super::{AccuracyScatter, Spot, fraction};
@@ -11,15 +12,16 @@ use crate::plot::fonts::{self, Face};
 use crate::plot::page::{LEFT, Layout, Page};
 use crate::plot::text::shorten;
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
+    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE,
+    WIDTH,
 };
 
-/// Longest name, in px.
-const NAME: f64 = 200.0;
 /// Markers nearer than this would hide one another, in px.
 const APART: f64 = 16.0;
 /// Radius of the disc at the mean, in px.
 const DISC: f64 = 5.5;
+/// Room for the numbers of the horizontal axis and its quantity, in px.
+const QUANTITY: f64 = 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT;
 /// Space right of the plot area, in px.
 const RIGHT: f64 = 18.0;
 
@@ -31,6 +33,8 @@ pub(super) struct Places<'a> {
 
 /// A spot and its place.
 struct Placed<'a> {
+    /// Which it is of those that have a height.
+    number: usize,
     spot: &'a Spot,
     height: AccuracyOverSeeds,
     ink: Ink,
@@ -48,6 +52,7 @@ impl<'a> Places<'a> {
         let placed = |(i, spot): (usize, &'a Spot)| {
             let true_x = quantity.pixel(spot.x, left, right);
             Some(Placed {
+                number: 0,
                 spot,
                 height: spot.height()?,
                 ink: SERIES[i % SERIES.len()],
@@ -57,6 +62,9 @@ impl<'a> Places<'a> {
         };
         let spots = figure.spots.iter().enumerate();
         let mut spots: Vec<Placed<'a>> = spots.filter_map(placed).collect();
+        for (number, spot) in spots.iter_mut().enumerate() {
+            spot.number = number;
+        }
         spots.sort_by(|a, b| a.true_x.total_cmp(&b.true_x));
         let true_xs: Vec<f64> = spots.iter().map(|spot| spot.true_x).collect();
         let moved = spread(&true_xs, (left + APART, right - APART));
@@ -105,7 +113,7 @@ fn spread(places: &[f64], (left, right): (f64, f64)) -> Vec<f64> {
     groups.iter().flat_map(members).collect()
 }
 
-pub(super) fn draw(figure: &AccuracyScatter, caption: &str) -> Result<String> {
+pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> Result<String> {
     let places = Places::of(figure);
     let page = Page {
         title: figure.title.clone(),
@@ -113,9 +121,14 @@ pub(super) fn draw(figure: &AccuracyScatter, caption: &str) -> Result<String> {
         legend: vec![],
         vertical: "questions answered right (%)",
         right: RIGHT,
-        below: 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT,
+        below: QUANTITY + naming.height(),
     };
-    let layout = page.layout();
+    // Numbers need room between the markers.
+    let tall = match naming.is_key() {
+        true => (places.spots.len() as f64 * 9.0).clamp(PLOT_HEIGHT, 2.0 * PLOT_HEIGHT),
+        false => PLOT_HEIGHT,
+    };
+    let layout = page.layout_of(tall);
     let axis = accuracies(&places);
     paint(layout.height, |canvas| {
         page.draw(canvas, &layout, &axis, 100.0)?;
@@ -124,9 +137,9 @@ pub(super) fn draw(figure: &AccuracyScatter, caption: &str) -> Result<String> {
             draw_spot(canvas, &layout, &axis, spot)?;
         }
         if figure.named {
-            draw_names(canvas, &layout, &axis, &places.spots)?;
+            draw_names(canvas, &layout, &axis, (&places.spots, naming))?;
         }
-        Ok(())
+        naming.draw(canvas, layout.bottom + QUANTITY)
     })
 }
 
@@ -217,10 +230,10 @@ fn draw_names(
     canvas: &mut Canvas<'_>,
     layout: &Layout,
     axis: &Axis,
-    spots: &[Placed<'_>],
+    (spots, naming): (&[Placed<'_>], &Naming),
 ) -> Result<()> {
     let y = |accuracy| layout.y(axis, accuracy);
-    let name = |placed: &Placed<'_>| shorten(Face::Text, SMALL_SIZE, &placed.spot.label, NAME);
+    let name = |placed: &Placed<'_>| naming.beside[placed.number].clone();
     let texts: Vec<String> = spots.iter().map(name).collect();
     let size = |text: &String| {
         let width = fonts::width(Face::Text, SMALL_SIZE, text);

@@ -57,10 +57,11 @@ fn the_table_holds_means_and_seeds() {
 
 #[test]
 fn the_caption_says_n_seeds_intervals_and_what_was_moved() {
-    let words = kinds().full_caption(true);
+    let words = kinds().full_caption(true, &Naming::of(&kinds()));
     assert!(words.starts_with("Split dev. n = 60 questions a run, seeds 1, 2, 3. Disc: mean"));
     assert!(words.contains("95 % t-interval") && words.contains("moved sideways"));
-    let one = figure(vec![spot("a", 1.0, &[30])]).full_caption(false);
+    let one = figure(vec![spot("a", 1.0, &[30])]);
+    let one = one.full_caption(false, &Naming::of(&one));
     assert!(one.contains("seed 1. Whisker: Wilson's"), "{one}");
 }
 
@@ -102,4 +103,16 @@ fn nonsense_is_refused() {
         "{error}"
     );
     assert!(draw_accuracy_scatter(&figure(vec![spot("a", f64::NAN, &[1])])).is_err());
+}
+
+#[test]
+fn many_spots_have_numbers_and_a_key() {
+    let spots = |number: usize| {
+        let spots = (0..number).map(|i| spot(&format!("kind {i}"), i as f64, &[30]));
+        Naming::of(&figure(spots.collect()))
+    };
+    let few = spots(12);
+    assert!(!few.is_key() && few.beside[11] == "kind 11");
+    let many = spots(13);
+    assert!(many.is_key() && many.beside[12] == "13");
 }

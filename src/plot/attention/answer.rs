@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::Seen;
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, latents};
+use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::crowd::Shown;
 use crate::plot::fonts::{self, Face};
 use crate::plot::text::number;
 use crate::plot::theme::{
@@ -46,6 +47,9 @@ struct AnswerRow {
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
     let (seen, scale) = (figure.seen(), figure.scale());
+    let height = |seen: &Seen| HEAD + rows_height(seen);
+    let tallest = seen.iter().map(height).fold(0.0, f64::max);
+    let shown = Shown::of_height(seen.len(), tallest + GAP);
     let page = figure.page(
         &format!(
             "Each row is a head, as layer.head: the weights that it gives to the characters of the question \
@@ -54,19 +58,19 @@ pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
             latents(figure, &seen)
         ),
         &seen,
+        &shown,
     );
-    let heights: Vec<f64> = seen.iter().map(|seen| HEAD + rows_height(seen)).collect();
+    let heights: Vec<f64> = shown.points.iter().map(|&i| height(&seen[i])).collect();
     let gaps = GAP * heights.len().saturating_sub(1) as f64;
     let layout = page.layout_of(SCALE + heights.iter().sum::<f64>() + gaps);
     let drawing = paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
         scale.draw(canvas, (MARGIN, layout.top))?;
         let mut top = layout.top + SCALE;
-        for ((model, seen), height) in figure.models.iter().zip(&seen).zip(&heights) {
-            let at = (MARGIN, top + TEXT_SIZE);
-            draw_heading(canvas, &model.heading(seen), at, WIDTH - 2.0 * MARGIN)?;
-            Strips::new(seen, top + HEAD).draw(canvas, &scale)?;
-            top += height + GAP;
+        for (heading, &model) in headings(figure, &seen, &shown).iter().zip(&shown.points) {
+            draw_heading(canvas, heading, top)?;
+            Strips::new(&seen[model], top + HEAD).draw(canvas, &scale)?;
+            top += height(&seen[model]) + GAP;
         }
         Ok(())
     })?;

@@ -4,10 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::{Head, Seen};
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, latents};
+use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::crowd::Shown;
 use crate::plot::fonts::{self, Face};
 use crate::plot::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
@@ -48,6 +49,9 @@ struct MapRow {
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
     let (seen, scale) = (figure.seen(), figure.scale());
+    let sheets: Vec<Sheet<'_>> = seen.iter().map(Sheet::new).collect();
+    let tallest = sheets.iter().map(Sheet::height).fold(0.0, f64::max);
+    let shown = Shown::of_height(sheets.len(), tallest + GAP);
     let page = figure.page(
         &format!(
             "In each map a row is a place that looks, from the first character of the question at the top to \
@@ -56,8 +60,9 @@ pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
             latents(figure, &seen)
         ),
         &seen,
+        &shown,
     );
-    let sheets: Vec<Sheet<'_>> = seen.iter().map(Sheet::new).collect();
+    let sheets: Vec<Sheet<'_>> = shown.among(&sheets);
     let heights = sheets.iter().map(Sheet::height).sum::<f64>();
     let gaps = GAP * sheets.len().saturating_sub(1) as f64;
     let layout = page.layout_of(SCALE + heights + gaps);
@@ -65,9 +70,8 @@ pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
         page.draw_words(canvas, &layout)?;
         scale.draw(canvas, (MARGIN, layout.top))?;
         let mut top = layout.top + SCALE;
-        for (model, sheet) in figure.models.iter().zip(&sheets) {
-            let at = (MARGIN, top + TEXT_SIZE);
-            draw_heading(canvas, &model.heading(sheet.seen), at, WIDTH - 2.0 * MARGIN)?;
+        for (heading, sheet) in headings(figure, &seen, &shown).iter().zip(&sheets) {
+            draw_heading(canvas, heading, top)?;
             sheet.draw(canvas, &scale, top)?;
             top += sheet.height() + GAP;
         }
@@ -95,6 +99,7 @@ fn rows(figure: &AttentionMaps) -> Vec<MapRow> {
 }
 
 /// The maps of one model.
+#[derive(Clone)]
 struct Sheet<'a> {
     seen: &'a Seen,
     layers: Vec<usize>,

@@ -12,11 +12,13 @@ use std::collections::BTreeMap;
 pub use answer::draw_answer_attention;
 pub use maps::draw_attention_maps;
 
-use super::canvas::{Canvas, Point, Type};
+use super::canvas::{Canvas, Type};
+use super::crowd::Shown;
 use super::fonts::{self, Face};
+use super::names::Names;
 use super::page::Page;
 use super::text::{self, plural};
-use super::theme::{BLACK, TEXT_SIZE};
+use super::theme::{BLACK, MARGIN, TEXT_SIZE, WIDTH};
 use crate::error::Result;
 use crate::metrics::rows::AttentionRow;
 use scale::Scale;
@@ -48,6 +50,8 @@ pub struct MappedModel {
 const SCALE: f64 = 48.0;
 /// Between two models, in px.
 const GAP: f64 = 26.0;
+/// Models of which a caption says what their heads look at.
+const TOLD: usize = 4;
 /// Places that a caption names.
 const NAMED: usize = 3;
 
@@ -62,15 +66,27 @@ impl AttentionMaps {
         Scale::of(rows.map(|row| row.weight))
     }
 
-    fn page(&self, own: &str, seen: &[Seen]) -> Page {
+    fn names(&self) -> Names {
+        Names::of(self.models.iter().map(|model| model.label.as_str()))
+    }
+
+    /// The page of the models that are shown.
+    fn page(&self, own: &str, seen: &[Seen], shown: &Shown) -> Page {
+        let names = self.names();
         let mut own = format!(
             "{own} Colour goes with the square root of a weight, so that small ones show. "
         );
-        let found = self.models.iter().zip(seen).filter_map(|(model, seen)| {
+        // Of many models a caption would be longer than the figure: there each row says it for itself.
+        let told = if self.models.len() > TOLD {
+            &[][..]
+        } else {
+            seen
+        };
+        let found = names.iter().zip(told).filter_map(|(name, seen)| {
             let found = finding(seen)?;
             Some(match self.models.len() {
                 1 => found,
-                _ => format!("{}, {found}", model.label),
+                _ => format!("{name}, {found}"),
             })
         });
         let found: Vec<String> = found.collect();
@@ -82,8 +98,7 @@ impl AttentionMaps {
         }
         let characters = seen.iter().flat_map(|seen| seen.characters.values());
         let characters: String = characters.collect();
-        let words = self.models.iter().map(|model| &model.label);
-        let words = words.chain([&self.title, &self.caption]);
+        let words = names.iter().chain([&self.title, &self.caption]);
         let missing: usize = words
             .map(|words| fonts::drawable(Face::Text, words).1)
             .sum();
@@ -92,7 +107,10 @@ impl AttentionMaps {
             title: self.title.clone(),
             caption: super::join_caption(
                 &self.caption,
-                &(own.trim_end().to_owned() + &fonts::note(missing)),
+                &(own.trim_end().to_owned()
+                    + &shown.note("points")
+                    + &names.note()
+                    + &fonts::note(missing)),
             ),
             legend: vec![],
             vertical: "",
@@ -105,14 +123,15 @@ impl AttentionMaps {
 /// What a reader has to know of the models in which latents look or are looked at.
 fn latents(figure: &AttentionMaps, seen: &[Seen]) -> String {
     let has = |(_, seen): &(&MappedModel, &Seen)| seen.heads.values().any(Head::has_latents);
-    let models = figure.models.iter().zip(seen).filter(has);
-    let labels: Vec<&str> = models.map(|(model, _)| model.label.as_str()).collect();
-    if labels.is_empty() {
-        return String::new();
-    }
-    let of = match labels.len() == figure.models.len() {
-        true => String::new(),
-        false => format!(" of {}", labels.join(" and ")),
+    let names = figure.names();
+    let models = names.iter().zip(figure.models.iter().zip(seen));
+    let models = models.filter(|(_, model)| has(model));
+    let labels: Vec<&str> = models.map(|(name, _)| name.as_str()).collect();
+    let of = match labels.len() {
+        0 => return String::new(),
+        with if with == figure.models.len() => String::new(),
+        1..=TOLD => format!(" of {}", labels.join(" and ")),
+        with => format!(" of {with} of the {} models", figure.models.len()),
     };
     format!(
         " In the first layer{of} latents look at characters, in the last one characters at latents, between \
@@ -121,15 +140,33 @@ fn latents(figure: &AttentionMaps, seen: &[Seen]) -> String {
 }
 
 impl MappedModel {
-    /// Name and seed, and what the model answers.
-    fn heading(&self, seen: &Seen) -> String {
+    /// What stands after its name in its heading: its seed, and what the model answers.
+    fn answer(&self, seen: &Seen) -> String {
         let answer = match seen.answer() {
             answer if answer.is_empty() => "nothing".to_owned(),
             answer => format!("\u{201c}{answer}\u{201d}"),
         };
-        let seed = text::seeds(&[self.seed]);
-        format!("{}, {seed}, answers {answer}", self.label)
+        format!(", {}, answers {answer}", text::seeds(&[self.seed]))
     }
+}
+
+/// A line for each model that is shown: its name, its seed, and what it answers.
+fn headings(figure: &AttentionMaps, seen: &[Seen], shown: &Shown) -> Vec<String> {
+    let width = |words: &str| fonts::width(Face::Text, TEXT_SIZE, words);
+    let room = WIDTH - 2.0 * MARGIN;
+    let answers = shown.points.iter().map(|&i| {
+        let answer = figure.models[i].answer(&seen[i]);
+        text::shorten(Face::Text, TEXT_SIZE, &answer, room / 2.0)
+    });
+    let answers: Vec<String> = answers.collect();
+    let longest = answers
+        .iter()
+        .map(|answer| width(answer))
+        .fold(0.0, f64::max);
+    let names = figure.names().only(&shown.points);
+    let names = names.fitted(TEXT_SIZE, room - longest);
+    let both = names.into_iter().zip(answers);
+    both.map(|(name, answer)| name + &answer).collect()
 }
 
 /// Which characters most heads look at most when the first character of the answer is asked for; of heads
@@ -164,7 +201,7 @@ fn finding(seen: &Seen) -> Option<String> {
 }
 
 /// A line over a model.
-fn draw_heading(canvas: &mut Canvas<'_>, words: &str, at: Point, width: f64) -> Result<()> {
-    let words = text::shorten(Face::Text, TEXT_SIZE, words, width);
-    canvas.text(&words, at, Type::new(TEXT_SIZE, BLACK))
+fn draw_heading(canvas: &mut Canvas<'_>, words: &str, top: f64) -> Result<()> {
+    let at = (MARGIN, top + TEXT_SIZE);
+    canvas.text(words, at, Type::new(TEXT_SIZE, BLACK))
 }

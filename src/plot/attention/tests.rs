@@ -75,7 +75,7 @@ fn what_most_heads_look_at_is_told() {
     assert_eq!(finding(&Seen::of(&one.rows)).expect("heads"), told);
     assert_eq!(finding(&Seen::of(&[])), None);
     let both = figure(vec![one.clone(), model("b", TEXT, [1, 1])]);
-    let caption = both.page("", &both.seen()).caption;
+    let caption = both.page("", &both.seen(), &Shown::of(2, 2)).caption;
     let told = format!("is asked for: a, {told}; b, ");
     assert!(caption.contains(&told), "{caption}");
 }

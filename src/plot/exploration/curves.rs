@@ -3,13 +3,15 @@
 use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
+use super::styles::{Style, styles, told_apart};
 use crate::error::Result;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::canvas::{Anchor, Canvas, Point, Stroke, Type, paint};
+use crate::plot::crowd::Shown;
+use crate::plot::names::Names;
 use crate::plot::page::{Mark, Page};
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, REPORTED, SERIES, SMALL_SIZE,
-    TEXT_SIZE, WIDTH,
+    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use crate::plot::{Figure, fonts, join_caption};
 
@@ -69,9 +71,6 @@ const AXIS: f64 = 82.0;
 const GAP: f64 = 26.0;
 /// Under a chart for numbers and quantity, in px.
 const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
-/// Widths of the curves, in px: one that lies on another still leaves that one seen.
-const WIDEST: f64 = 3.6;
-const NARROWEST: f64 = 1.6;
 /// Below this, relative to numbers near 1, rounding of 64-bit floats is all that is left.
 const ROUNDING: f64 = 1e-14;
 
@@ -112,8 +111,12 @@ impl ExplorationCurves {
         rows
     }
 
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
         let mut own = vec![];
+        if shown.points.len() < names.iter().count() {
+            let (own_look, all) = (shown.points.len(), names.iter().count());
+            own.push(format!("Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."));
+        }
         if self.curves().any(|(_, curve)| !curve.ranges.is_empty()) {
             own.push(
                 "Marks are medians over the samples, whiskers hold the middle 90 % of them."
@@ -155,12 +158,14 @@ impl ExplorationCurves {
                 "Diamonds: a construction that was reported elsewhere, measured here.".to_owned(),
             );
         }
-        let words = self
-            .curves()
-            .flat_map(|(panel, curve)| [&panel.vertical, &curve.label]);
+        let words = self.panels.iter().map(|panel| &panel.vertical);
+        let words = words.chain(names.iter());
         let words = words.chain([&self.title, &self.caption, &self.horizontal]);
         let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+        join_caption(
+            &self.caption,
+            &(own.join(" ") + &names.note() + &fonts::note(missing)),
+        )
     }
 }
 
@@ -170,48 +175,29 @@ impl CurvePanel {
     }
 }
 
-/// How the curves of one name look.
-#[derive(Clone, Copy, Debug)]
-struct Style {
-    ink: Ink,
-    width: f64,
-    is_reported: bool,
-}
-
-/// Colours in order, that of reported numbers left to those; from the widest to the narrowest.
-fn styles(names: &[(&str, bool)]) -> Vec<Style> {
-    let mut ours = SERIES.iter().filter(|ink| **ink != REPORTED).cycle();
-    let steps = (names.len().max(2) - 1) as f64;
-    let style = |(i, &(_, is_reported)): (usize, &(&str, bool))| Style {
-        ink: match is_reported {
-            true => REPORTED,
-            false => *ours.next().unwrap_or(&BLACK),
-        },
-        width: WIDEST - (WIDEST - NARROWEST) * i as f64 / steps,
-        is_reported,
-    };
-    names.iter().enumerate().map(style).collect()
-}
-
 /// Draws curves over linear or logarithmic axes.
 ///
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_exploration_curves(figure: &ExplorationCurves) -> Result<Figure> {
-    let caption = figure.full_caption();
     let names = figure.names();
-    let styles = styles(&names);
-    let entry = |(&(name, _), style): (&(&str, bool), &Style)| {
-        let mark = match style.is_reported {
-            true => Mark::Diamond(style.ink),
-            false => Mark::Line(style.ink, style.width.max(2.0)),
+    let called = Names::of(names.iter().map(|(name, _)| *name));
+    let shown = told_apart(names.len());
+    let caption = figure.full_caption(&called, &shown);
+    let styles = styles(&names, &shown);
+    let entry = |(name, style): (&String, &Style)| {
+        let width = style.width.max(2.0);
+        let mark = match (style.is_reported, style.stroke) {
+            (true, _) => Mark::Diamond(style.ink),
+            (_, Stroke::Whole) => Mark::Line(style.ink, width),
+            (_, Stroke::Dashed) => Mark::Dashed(style.ink, width),
         };
-        (mark, name.to_owned())
+        (style.is_own || style.is_reported).then(|| (mark, name.clone()))
     };
     let page = Page {
         title: figure.title.clone(),
         caption: caption.clone(),
-        legend: names.iter().zip(&styles).map(entry).collect(),
+        legend: called.iter().zip(&styles).filter_map(entry).collect(),
         vertical: "",
         right: 0.0,
         below: 0.0,
@@ -245,11 +231,14 @@ pub fn draw_exploration_curves(figure: &ExplorationCurves) -> Result<Figure> {
                 up: Scale::around(&ys, panel.is_logarithmic),
             };
             chart.draw_axes(canvas, &figure.horizontal, &panel.vertical)?;
-            for curve in &panel.curves {
+            let styled = panel.curves.iter().filter_map(|curve| {
                 let name = (curve.label.as_str(), curve.is_reported);
-                let style = names.iter().zip(&styles).find(|(own, _)| **own == name);
-                let Some((_, style)) = style else { continue };
-                chart.draw_curve(canvas, curve, *style)?;
+                let place = names.iter().position(|own| *own == name)?;
+                Some((curve, styles[place]))
+            });
+            let (own, crowd): (Vec<_>, Vec<_>) = styled.partition(|(_, style)| style.is_own);
+            for (curve, style) in crowd.into_iter().chain(own) {
+                chart.draw_curve(canvas, curve, style)?;
             }
         }
         Ok(())
@@ -312,7 +301,7 @@ impl Chart {
         let place = |x: f64, y: f64| self.at(self.across.place(x), self.up.place(y));
         let shown = curve.points.iter().filter(|(_, y)| self.up.shows(*y));
         let places: Vec<Point> = shown.map(|&(x, y)| place(x, y)).collect();
-        canvas.polyline(&places, style.width, style.ink)?;
+        canvas.curve(&places, style.stroke, style.width, style.ink)?;
         for (&(x, _), &(low, high)) in curve.points.iter().zip(&curve.ranges) {
             if self.up.shows(low) && self.up.shows(high) {
                 canvas.polyline(&[place(x, low), place(x, high)], 1.4, style.ink)?;
@@ -378,20 +367,10 @@ mod tests {
 
     #[test]
     fn the_caption_says_what_is_not_seen() {
-        let caption = figure().full_caption();
+        let caption = figure().full_caption(&Names::default(), &told_apart(0));
         assert!(caption.contains("1 value of 0 cannot stand"), "{caption}");
         assert!(caption.contains("rounding"), "{caption}");
         assert!(caption.contains("reported elsewhere"), "{caption}");
-    }
-
-    #[test]
-    fn reported_curves_alone_have_their_colour() {
-        let names = [("a", false), ("b", true), ("c", false), ("d", false)];
-        let styles = styles(&names);
-        for (style, (name, is_reported)) in styles.iter().zip(names) {
-            assert_eq!(style.ink == REPORTED, is_reported, "{name}");
-        }
-        assert!(styles.windows(2).all(|pair| pair[0].width > pair[1].width));
     }
 
     #[test]

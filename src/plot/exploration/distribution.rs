@@ -6,7 +6,9 @@ use crate::error::Result;
 use crate::metrics::statistics::{mean, standard_deviation};
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::crowd::Shown;
 use crate::plot::fonts::{self, Face};
+use crate::plot::names::Names;
 use crate::plot::page::{LEFT, Mark, Page};
 use crate::plot::text::{self, count, percent, significant};
 use crate::plot::theme::{
@@ -131,7 +133,7 @@ impl ExplorationDistribution {
         rows
     }
 
-    fn full_caption(&self) -> String {
+    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
         let mut own = format!(
             "Bars are {} wide; their heights are shares of all samples.",
             1.0 / BINS as f64
@@ -139,10 +141,12 @@ impl ExplorationDistribution {
         if self.series.iter().any(|series| series.is_reported) {
             own += " Another colour: a construction that was reported elsewhere, measured here.";
         }
-        let labels = self.series.iter().map(|series| &series.label);
-        let words = labels.chain([&self.title, &self.caption, &self.quantity]);
+        let words = names
+            .iter()
+            .chain([&self.title, &self.caption, &self.quantity]);
         let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own + &fonts::note(missing)))
+        own += &(shown.note("charts") + &names.note() + &fonts::note(missing));
+        join_caption(&self.caption, &own)
     }
 
     fn legend(&self) -> Vec<(Mark, String)> {
@@ -163,7 +167,14 @@ impl ExplorationDistribution {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result<Figure> {
-    let caption = figure.full_caption();
+    let row = HEADING + HEIGHT + GAP;
+    let names = Names::of(figure.series.iter().map(|series| series.label.as_str()));
+    let shown = Shown::of_height(figure.series.len(), row);
+    let caption = figure.full_caption(&names, &shown);
+    let names = names
+        .only(&shown.points)
+        .fitted(TEXT_SIZE, WIDTH - MARGIN - LEFT);
+    let all = shown.among(&figure.series);
     let page = Page {
         title: figure.title.clone(),
         caption: caption.clone(),
@@ -172,22 +183,21 @@ pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result
         right: 0.0,
         below: 0.0,
     };
-    let row = HEADING + HEIGHT + GAP;
-    let layout = page.layout_of(figure.series.len() as f64 * row - GAP + BELOW - 10.0);
-    let highest = figure.series.iter().flat_map(SampledSeries::shares);
+    let layout = page.layout_of(all.len() as f64 * row - GAP + BELOW - 10.0);
+    let highest = all.iter().flat_map(SampledSeries::shares);
     let up = Axis::rounded(0.0, highest.fold(0.0, f64::max), 4);
     let drawing = paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
-        for (i, series) in figure.series.iter().enumerate() {
+        for (i, (series, name)) in all.iter().zip(&names).enumerate() {
             let top = layout.top - 10.0 + i as f64 * row;
-            draw_heading(canvas, series, top)?;
+            draw_heading(canvas, name, &series.words(), top)?;
             let chart = Chart {
                 top: top + HEADING,
                 bottom: top + HEADING + HEIGHT,
                 up: &up,
             };
             chart.draw(canvas, series)?;
-            if i + 1 == figure.series.len() {
+            if i + 1 == all.len() {
                 chart.draw_quantity(canvas, &figure.quantity)?;
             }
         }
@@ -196,15 +206,12 @@ pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }
 
-fn draw_heading(canvas: &mut Canvas<'_>, series: &SampledSeries, top: f64) -> Result<()> {
-    let (words, mut baseline) = (series.words(), top);
-    for (line, size, ink) in [
-        (&series.label, TEXT_SIZE, BLACK),
-        (&words, SMALL_SIZE, GREY),
-    ] {
+fn draw_heading(canvas: &mut Canvas<'_>, name: &str, words: &str, top: f64) -> Result<()> {
+    let words = text::shorten(Face::Text, SMALL_SIZE, words, WIDTH - MARGIN - LEFT);
+    let mut baseline = top;
+    for (line, size, ink) in [(name, TEXT_SIZE, BLACK), (&words, SMALL_SIZE, GREY)] {
         baseline += size * LINE_HEIGHT;
-        let line = text::shorten(Face::Text, size, line, WIDTH - MARGIN - LEFT);
-        canvas.text(&line, (LEFT, baseline), Type::new(size, ink))?;
+        canvas.text(line, (LEFT, baseline), Type::new(size, ink))?;
     }
     Ok(())
 }

@@ -41,15 +41,16 @@ fn one_seed_is_mcnemars_test_and_the_caption_says_which() {
     let figure = example(2, 60, &[5]);
     assert!(
         figure
-            .full_caption(true)
+            .full_caption(&Sheet::new(&figure))
             .contains("the p value of McNemar's exact test")
     );
     assert!(
         figure
-            .full_caption(true)
+            .full_caption(&Sheet::new(&figure))
             .contains("n = 60 questions, seed 5.")
     );
-    let several = example(3, 60, &[1, 2]).full_caption(true);
+    let several = example(3, 60, &[1, 2]);
+    let several = several.full_caption(&Sheet::new(&several));
     assert!(several.contains("sign-flip test") && several.contains("for 3 pairs"));
 }
 
@@ -85,4 +86,15 @@ fn small_p_values_are_not_zero_and_nothing_is_minus_nothing() {
         (signed(0.0), signed(-0.01), signed(5.0)),
         ("0.0".to_owned(), "0.0".to_owned(), "+5.0".to_owned())
     );
+}
+
+#[test]
+fn narrow_columns_have_the_numbers_of_their_rows() {
+    let sheet = |sides| Sheet::new(&example(sides, 9, &[1]));
+    assert!(!sheet(20).is_numbered());
+    assert_eq!(sheet(20).headings[19], "kind number 19");
+    let crowd = sheet(80);
+    assert!(crowd.is_numbered());
+    let written = crowd.headings.iter().filter(|heading| !heading.is_empty());
+    assert_eq!(written.take(2).collect::<Vec<_>>(), ["5", "10"]);
 }

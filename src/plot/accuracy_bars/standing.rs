@@ -1,11 +1,13 @@
-//! Where bars, whiskers, dots, diamonds and the baseline stand.
+//! Bars that stand beside each other, with their labels under them: few, of short names.
 
+use super::marks::{BODY, DIAMOND, highest, legend};
 use super::{AccuracyBars, Bar, Height};
 use crate::error::Result;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{Layout, Mark, Page, draw_lines};
+use crate::plot::names::Names;
+use crate::plot::page::{Layout, Page, draw_lines};
 use crate::plot::text::{count, number, percent, wrap};
 use crate::plot::theme::{
     BASELINE, BLACK, GREY, LINE_HEIGHT, MARGIN, OURS, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE,
@@ -22,28 +24,50 @@ const WIDEST: f64 = 90.0;
 const ONE_LINE: f64 = 200.0;
 /// Type size of labels in narrow slots, in px.
 const SMALLEST: f64 = 13.0;
-/// Radius of a reported number's diamond, in px.
-const DIAMOND: f64 = 6.5;
-/// Opacity of a bar's body: its whisker and its dots stand on it.
-const BODY: f64 = 0.45;
 
-pub(super) fn draw(figure: &AccuracyBars, caption: &str) -> Result<String> {
-    let baseline = figure.baseline_height();
-    let right = if baseline.is_some() {
-        BASELINE_SPACE
-    } else {
-        0.0
+/// Whether names and numbers have room: no word is broken, nothing cut, and no number touches the next one.
+pub(super) fn have_room(figure: &AccuracyBars, names: &Names) -> bool {
+    let slot = slot(figure);
+    let size = label_size(names, slot - 8.0);
+    let width = |size: f64, words: &str| fonts::width(Face::Text, size, words);
+    let is_whole = |name: &String| {
+        let mut parts = name
+            .split_whitespace()
+            .flat_map(|word| word.split_inclusive('-'));
+        parts.all(|part| width(size, part) <= slot - 8.0)
+            && wrap(Face::Text, size, name, slot - 8.0, usize::MAX).len() <= LABEL_LINES
     };
-    let slot = (WIDTH - 2.0 * MARGIN - 64.0 - right) / figure.bars.len().max(1) as f64;
-    let label_size = label_size(figure, slot - 8.0);
-    let label_lines = |bar: &Bar| wrap(Face::Text, label_size, &bar.label, slot - 8.0, LABEL_LINES);
-    let labels: Vec<Vec<String>> = figure.bars.iter().map(label_lines).collect();
+    let is_apart = |bar: &Bar| {
+        let words = numbers_over(bar, slot);
+        words
+            .iter()
+            .all(|line| width(SMALL_SIZE, line) + 4.0 <= slot)
+    };
+    names.iter().all(is_whole) && figure.bars.iter().all(is_apart)
+}
+
+/// Width that each bar has for itself, in px.
+fn slot(figure: &AccuracyBars) -> f64 {
+    let right = baseline_space(figure);
+    (WIDTH - 2.0 * MARGIN - 64.0 - right) / figure.bars.len().max(1) as f64
+}
+
+fn baseline_space(figure: &AccuracyBars) -> f64 {
+    figure.baseline_height().map_or(0.0, |_| BASELINE_SPACE)
+}
+
+pub(super) fn draw(figure: &AccuracyBars, names: &Names, caption: &str) -> Result<String> {
+    let baseline = figure.baseline_height();
+    let right = baseline_space(figure);
+    let slot = slot(figure);
+    let label_size = label_size(names, slot - 8.0);
+    let labels = names.wrapped(label_size, slot - 8.0, LABEL_LINES);
     let deepest = labels.iter().map(Vec::len).max().unwrap_or(0);
 
     let page = Page {
         title: figure.title.clone(),
         caption: caption.to_owned(),
-        legend: legend(figure),
+        legend: legend(figure, "constant answer"),
         vertical: "questions answered right (%)",
         right,
         below: 10.0 + deepest as f64 * label_size * LINE_HEIGHT,
@@ -78,13 +102,20 @@ pub(super) fn draw(figure: &AccuracyBars, caption: &str) -> Result<String> {
 }
 
 /// A little smaller where a word would not fit its slot.
-fn label_size(figure: &AccuracyBars, width: f64) -> f64 {
-    let mut words = figure
-        .bars
-        .iter()
-        .flat_map(|bar| bar.label.split_whitespace());
+fn label_size(names: &Names, width: f64) -> f64 {
+    let mut words = names.iter().flat_map(|name| name.split_whitespace());
     let fit = words.all(|word| fonts::width(Face::Text, TEXT_SIZE, word) <= width);
     if fit { TEXT_SIZE } else { SMALLEST }
+}
+
+/// What stands over a bar, in one line where its slot has room for that.
+fn numbers_over(bar: &Bar, slot: f64) -> Vec<String> {
+    let accuracy = bar.height().map(|height| percent(height.accuracy));
+    let words: Vec<String> = accuracy.into_iter().chain([bar.tally()]).collect();
+    match slot > ONE_LINE {
+        true => vec![words.join("  ")],
+        false => words,
+    }
 }
 
 /// Where one bar and its neighbour, the reported number, stand, in px.
@@ -117,56 +148,11 @@ impl Slot {
     }
 }
 
-fn legend(figure: &AccuracyBars) -> Vec<(Mark, String)> {
-    let several = figure.bars.iter().any(|bar| bar.asked().count() > 1);
-    let bars = if several {
-        "ours, mean over seeds"
-    } else {
-        "ours, one run"
-    };
-    let mut legend = vec![(Mark::Square(OURS.fade(BODY)), bars.to_owned())];
-    if several {
-        legend.push((Mark::Dot(OURS), "one seed".to_owned()));
-    }
-    let mut sources: Vec<&str> = figure
-        .bars
-        .iter()
-        .filter_map(|b| b.reported())
-        .map(|r| r.1)
-        .collect();
-    sources.sort_unstable();
-    sources.dedup();
-    for source in sources {
-        let label = if source.is_empty() {
-            "reported".to_owned()
-        } else {
-            format!("reported ({source})")
-        };
-        legend.push((Mark::Diamond(REPORTED), label));
-    }
-    if figure.baseline_height().is_some() {
-        legend.push((Mark::Dashes(BASELINE), "constant answer".to_owned()));
-    }
-    legend
-}
-
 /// From 0 to where everything and the words above it fit.
 fn axis(figure: &AccuracyBars, slot: f64) -> Axis {
     let lines = if slot > ONE_LINE { 1.0 } else { 2.0 };
     let words = lines * SMALL_SIZE * LINE_HEIGHT + 14.0;
-    let reported = figure.bars.iter().filter_map(|b| b.reported()).map(|r| r.0);
-    let heights = figure.bars.iter().filter_map(Bar::height).map(|h| h.high);
-    let seeds = figure
-        .bars
-        .iter()
-        .flat_map(Bar::asked)
-        .map(super::SeedAccuracy::fraction);
-    let baseline = figure.baseline_height().map(|(_, h)| h.high);
-    let top = heights
-        .chain(reported)
-        .chain(seeds)
-        .chain(baseline)
-        .fold(0.01, f64::max);
+    let top = highest(figure);
     let high = top * PLOT_HEIGHT / (PLOT_HEIGHT - words);
     let mut axis = Axis::new(0.0, high, 6);
     axis.last_number = 1.0;
@@ -199,11 +185,9 @@ fn draw_marks(
     slot: &Slot,
 ) -> Result<()> {
     let mut top = layout.bottom;
-    let mut words = vec![bar.tally()];
     if let Some(height) = bar.height() {
         let (low, high) = (layout.y(axis, height.low), layout.y(axis, height.high));
         draw_whisker(canvas, slot.bar, low, high)?;
-        words.insert(0, percent(height.accuracy));
         top = high;
     }
     if bar.asked().count() > 1 {
@@ -219,12 +203,7 @@ fn draw_marks(
         }
     }
     let size = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
-    let words = if slot.width > ONE_LINE {
-        vec![words.join("  ")]
-    } else {
-        words
-    };
-    let over = Label::above(&words, (slot.bar, top - 5.0));
+    let over = Label::above(&numbers_over(bar, slot.width), (slot.bar, top - 5.0));
     over.draw(canvas, size)?;
 
     let Some((accuracy, _)) = bar.reported() else {

@@ -1,0 +1,103 @@
+//! How spots are named: each beside its marker or, where they are many, by a number and a key below.
+
+use super::AccuracyScatter;
+use crate::error::Result;
+use crate::plot::canvas::{Anchor, Canvas, Point, Type};
+use crate::plot::fonts::{self, Face};
+use crate::plot::names::Names;
+use crate::plot::theme::{BLACK, GREY, LINE_HEIGHT, MARGIN, SMALL_SIZE, WIDTH};
+
+/// More names than this do not find a place among the markers.
+const BESIDE: usize = 12;
+/// Longest name beside a marker, in px.
+const NAME: f64 = 200.0;
+/// Between two columns of the key, in px.
+const GUTTER: f64 = 24.0;
+/// Height of a line of the key, in px.
+const LINE: f64 = SMALL_SIZE * LINE_HEIGHT;
+/// Over the key, in px.
+const ABOVE: f64 = 12.0;
+
+/// What the spots are called, and where that stands.
+#[derive(Debug)]
+pub(super) struct Naming {
+    pub(super) names: Names,
+    /// One a spot that has a height, in their order; what stands beside its marker.
+    pub(super) beside: Vec<String>,
+    /// Number and name; empty where the names stand beside the markers.
+    key: Vec<(String, String)>,
+    /// Columns of the key, and their width in px.
+    columns: usize,
+    column: f64,
+    /// Room before a name for its number, in px.
+    numbers: f64,
+}
+
+impl Naming {
+    pub(super) fn of(figure: &AccuracyScatter) -> Self {
+        let spots = figure.spots.iter().filter(|spot| spot.height().is_some());
+        let names = Names::of(spots.map(|spot| spot.label.as_str()));
+        let count = names.iter().count();
+        let beside = match figure.named {
+            true => names.fitted(SMALL_SIZE, NAME),
+            false => vec![],
+        };
+        let width = |words: &str| fonts::width(Face::Text, SMALL_SIZE, words);
+        let mut naming = Self {
+            names,
+            beside,
+            key: vec![],
+            columns: 1,
+            column: WIDTH - 2.0 * MARGIN,
+            numbers: 10.0 + width(&count.to_string()),
+        };
+        if figure.named && count > BESIDE {
+            let room = naming.column;
+            let longest = naming
+                .names
+                .iter()
+                .map(|name| width(name))
+                .fold(0.0, f64::max);
+            let needs = longest + naming.numbers + GUTTER;
+            naming.columns = (((room + GUTTER) / needs) as usize).clamp(1, 4);
+            naming.column = (room + GUTTER) / naming.columns as f64;
+            let called = naming
+                .names
+                .fitted(SMALL_SIZE, naming.column - GUTTER - naming.numbers);
+            naming.beside = (1..=count).map(|number| number.to_string()).collect();
+            naming.key = naming.beside.iter().cloned().zip(called).collect();
+        }
+        naming
+    }
+
+    /// Whether markers bear numbers.
+    pub(super) fn is_key(&self) -> bool {
+        !self.key.is_empty()
+    }
+
+    fn rows(&self) -> usize {
+        self.key.len().div_ceil(self.columns)
+    }
+
+    /// Height of the key, in px.
+    pub(super) fn height(&self) -> f64 {
+        match self.is_key() {
+            true => ABOVE + self.rows() as f64 * LINE,
+            false => 0.0,
+        }
+    }
+
+    /// The key from `top` down, one column after the other.
+    pub(super) fn draw(&self, canvas: &mut Canvas<'_>, top: f64) -> Result<()> {
+        for (i, (number, name)) in self.key.iter().enumerate() {
+            let (column, row) = (i / self.rows(), i % self.rows());
+            let left = MARGIN + column as f64 * self.column + self.numbers;
+            let ground = top + ABOVE + row as f64 * LINE + SMALL_SIZE;
+            let place = |x: f64| -> Point { (x, ground) };
+            let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
+            canvas.text(number, place(left - 8.0), style)?;
+            canvas.text(name, place(left), Type::new(SMALL_SIZE, BLACK))?;
+        }
+        Ok(())
+    }
+}

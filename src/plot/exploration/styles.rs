@@ -1,0 +1,83 @@
+//! By what the curves of an exploration are told apart.
+
+use crate::plot::canvas::Stroke;
+use crate::plot::crowd::Shown;
+use crate::plot::theme::{DISTINCT, GREY, Ink, REPORTED, distinct};
+
+/// Widths of the curves, in px: one that lies on another still leaves that one seen.
+const WIDEST: f64 = 3.6;
+const NARROWEST: f64 = 1.6;
+
+/// How the curves of one name look.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Style {
+    pub(super) ink: Ink,
+    pub(super) width: f64,
+    pub(super) stroke: Stroke,
+    pub(super) is_reported: bool,
+    /// Whether it has a look of its own, or is one of a crowd.
+    pub(super) is_own: bool,
+}
+
+/// Colours in order and then the same in dashes, that of reported numbers left to those; from the widest to
+/// the narrowest. Curves that are not `shown` are grey.
+pub(super) fn styles(names: &[(&str, bool)], shown: &Shown) -> Vec<Style> {
+    let mut ours = (0..DISTINCT)
+        .map(distinct)
+        .filter(|(ink, _)| *ink != REPORTED)
+        .cycle();
+    let steps = (names.len().max(2) - 1) as f64;
+    let style = |(i, &(_, is_reported)): (usize, &(&str, bool))| {
+        let is_own = shown.points.contains(&i);
+        let (ink, stroke) = match (is_reported, is_own) {
+            (true, _) => (REPORTED, Stroke::Whole),
+            (false, true) => ours.next().expect("a cycle has no end"),
+            (false, false) => (GREY.fade(0.3), Stroke::Whole),
+        };
+        let width = match is_own {
+            true => WIDEST - (WIDEST - NARROWEST) * i as f64 / steps,
+            false => NARROWEST,
+        };
+        Style {
+            ink,
+            width,
+            stroke,
+            is_reported,
+            is_own,
+        }
+    };
+    names.iter().enumerate().map(style).collect()
+}
+
+/// Which curves have a look of their own: all, or as many as there are looks.
+pub(super) fn told_apart(names: usize) -> Shown {
+    Shown::of(names, DISTINCT - 2)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reported_curves_alone_have_their_colour() {
+        let names = [("a", false), ("b", true), ("c", false), ("d", false)];
+        let styles = styles(&names, &told_apart(names.len()));
+        for (style, (name, is_reported)) in styles.iter().zip(names) {
+            assert_eq!(style.ink == REPORTED, is_reported, "{name}");
+        }
+        assert!(styles.windows(2).all(|pair| pair[0].width > pair[1].width));
+    }
+
+    #[test]
+    fn no_two_curves_look_alike_and_of_a_crowd_some_are_grey() {
+        let names: Vec<(&str, bool)> = vec![("a curve", false); 40];
+        let few = styles(&names[..12], &told_apart(12));
+        for (i, one) in few.iter().enumerate() {
+            let mut others = few[i + 1..].iter();
+            assert!(others.all(|other| (other.ink, other.stroke) != (one.ink, one.stroke)));
+        }
+        let many = styles(&names, &told_apart(40));
+        assert_eq!(many.iter().filter(|style| style.is_own).count(), 12);
+        assert!(many[0].is_own && many[39].is_own);
+    }
+}

@@ -1,0 +1,136 @@
+//! Every kind of figure with few and with many points, of short and of awkward names: no text lies on
+//! another or leaves its figure.
+//!
+//! `GALLERY=folder cargo test --lib gallery` also writes the figures there, to be looked at.
+
+mod figures;
+
+use std::cell::{Cell, RefCell};
+use std::path::Path;
+
+use super::canvas::{Anchor, Point, Type};
+use super::theme::WIDTH;
+use super::*;
+use figures::{KINDS, Label, alike, short, ugly};
+
+/// A text as it is drawn: its box, in px.
+#[derive(Clone, Debug)]
+struct Lettering {
+    text: String,
+    left: f64,
+    top: f64,
+    right: f64,
+    bottom: f64,
+}
+
+thread_local! {
+    /// What the canvas of this thread has written since it was last taken.
+    static WRITTEN: RefCell<Vec<Lettering>> = const { RefCell::new(vec![]) };
+    static UNFINISHED: Cell<bool> = const { Cell::new(false) };
+}
+
+/// Whether this thread looks at texts alone, so that nothing need be rendered.
+pub(super) fn is_hung_unfinished() -> bool {
+    UNFINISHED.get()
+}
+
+/// What the canvas calls for every text that it draws.
+pub(super) fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
+    let long = fonts::width(style.face, style.size, text);
+    let before = match style.anchor {
+        Anchor::Start => 0.0,
+        Anchor::Middle => long / 2.0,
+        Anchor::End => long,
+    };
+    let (over, under) = (0.72 * style.size, 0.2 * style.size);
+    let text = text.to_owned();
+    let lettering = match is_level {
+        true => Lettering {
+            text,
+            left: x - before,
+            right: x - before + long,
+            top: y - over,
+            bottom: y + under,
+        },
+        false => Lettering {
+            text,
+            left: x - over,
+            right: x + under,
+            top: y + before - long,
+            bottom: y + before,
+        },
+    };
+    WRITTEN.with_borrow_mut(|written| written.push(lettering));
+}
+
+impl Lettering {
+    fn touches(&self, other: &Self) -> bool {
+        let width = self.right.min(other.right) - self.left.max(other.left);
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
+        width > 1.0 && height > 1.0
+    }
+
+    fn is_inside(&self, height: f64) -> bool {
+        self.left >= 0.0 && self.right <= WIDTH && self.top >= 0.0 && self.bottom <= height
+    }
+}
+
+/// Height of a figure, as its SVG has it.
+fn height(figure: &Figure) -> f64 {
+    let (_, after) = figure.svg.split_once("height=\"").expect("a height");
+    let (height, _) = after.split_once('"').expect("a number");
+    height.parse().expect("a number")
+}
+
+/// What is wrong with the texts of a figure that has just been drawn.
+fn faults(figure: &Figure, written: &[Lettering]) -> Vec<String> {
+    let height = height(figure);
+    let mut faults = vec![];
+    for (i, one) in written.iter().enumerate() {
+        if !one.is_inside(height) {
+            faults.push(format!("outside: {one:?}"));
+        }
+        let touched = written[i + 1..].iter().filter(|other| one.touches(other));
+        faults.extend(touched.map(|other| format!("{one:?} lies on {other:?}")));
+    }
+    faults
+}
+
+/// What points are called, and what that is like.
+type Naming = (&'static str, Label<'static>);
+
+const NAMINGS: [Naming; 3] = [("short", &short), ("alike", &alike), ("ugly", &ugly)];
+
+#[test]
+fn no_text_lies_on_another_and_the_table_has_every_point() {
+    let folder = std::env::var_os("GALLERY");
+    UNFINISHED.set(folder.is_none());
+    let all: Vec<(usize, Naming)> = match &folder {
+        Some(_) => {
+            let names = |points| NAMINGS.map(|naming| (points, naming));
+            [80, 40, 20, 12, 3, 1].into_iter().flat_map(names).collect()
+        }
+        None => vec![(3, NAMINGS[1]), (20, NAMINGS[2]), (80, NAMINGS[1])],
+    };
+    let mut found = vec![];
+    for ((points, (name, label)), (kind, draw)) in all
+        .into_iter()
+        .flat_map(|one| KINDS.map(|kind| (one, kind)))
+    {
+        WRITTEN.take();
+        let figure = draw(points, label);
+        let faults = faults(&figure, &WRITTEN.take());
+        let of = format!("{kind}-{points:02}-{name}");
+        if let Some(folder) = &folder {
+            figure.write(Path::new(folder), &of).expect("written");
+        }
+        let csv = String::from_utf8_lossy(&figure.csv).into_owned();
+        let is_of_points = kind != "corruption-examples";
+        let lost = (0..points).filter(|&i| is_of_points && !csv.contains(&label(i)));
+        found.extend(lost.map(|i| format!("{of}: the CSV lacks {}", label(i))));
+        if let Some(first) = faults.first() {
+            found.push(format!("{of}: {} faults, such as {first}", faults.len()));
+        }
+    }
+    assert!(found.is_empty(), "{}", found.join("\n"));
+}
