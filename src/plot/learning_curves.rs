@@ -1,17 +1,22 @@
 //! Loss against optimiser step: the numbers behind the curves.
 
 mod drawing;
+mod frame;
+mod looks;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::names::Names;
 use super::smoothing::{
     Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
 };
-use super::text::{count, plural};
+use super::text::{count, plural, significant};
 use super::{Figure, fonts, join_caption};
 use crate::error::Result;
+use frame::{Beyond, Frame};
+use looks::Looks;
 
 /// Loss of one or more points of a sweep over the steps of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -46,6 +51,9 @@ pub struct Trace {
 
 /// A run with more points than this gets a running mean, for nobody can read that many.
 const LONG: usize = 2_000;
+
+/// Runs above the axis that a caption names.
+const NAMED: usize = 3;
 
 /// What a curve shows; its name is in the CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -110,6 +118,10 @@ struct Curves {
 }
 
 impl LearningCurves {
+    fn names(&self) -> Names {
+        Names::of(self.series.iter().map(|series| series.label.as_str()))
+    }
+
     fn curves(&self) -> Curves {
         let mut all = Curves::default();
         for (series, Series { traces, .. }) in self.series.iter().enumerate() {
@@ -181,7 +193,12 @@ impl LearningCurves {
     }
 
     /// The caller's caption, then seeds, and what every line is.
-    fn full_caption(&self, all: &Curves, beyond: usize) -> String {
+    fn full_caption(
+        &self,
+        all: &Curves,
+        beyond: &Beyond,
+        (looks, names): (&Looks, &Names),
+    ) -> String {
         let mut own = vec![];
         let seeds: BTreeSet<u64> = all.curves.iter().filter_map(|c| c.seed).collect();
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
@@ -191,7 +208,11 @@ impl LearningCurves {
             2..=10 => own.push(format!("Seeds {}.", list.join(", "))),
             many => own.push(format!("{many} seeds.")),
         }
-        if all.curves.iter().any(|c| c.weight == Weight::Thin) {
+        own.extend(looks.note());
+        let several = all.curves.iter().any(|c| c.weight == Weight::Thin);
+        if several && looks.is_crowd() {
+            own.push("Line: mean over seeds; the CSV has every seed.".to_owned());
+        } else if several {
             let band = match drawing::crowd(self) > drawing::CROWD {
                 true => "the CSV has its 95 % t-interval",
                 false => "band: 95 % t-interval of the mean",
@@ -201,14 +222,21 @@ impl LearningCurves {
         let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {
             let windows: Vec<String> = windows.into_iter().map(count).collect();
+            let faint = match looks.is_crowd() {
+                true => "the CSV has every point",
+                false => "faint: every point",
+            };
+            let windows = windows.join(" or ");
             own.push(format!(
-                "Line: running mean over {} points; faint: every point.",
-                windows.join(" or ")
+                "Line: running mean over {windows} points; {faint}."
             ));
         }
-        if beyond > 0 {
-            let points = plural(beyond, "point lies", "points lie");
-            own.push(format!("{points} above the axis; the CSV has them."));
+        if beyond.points > 0 {
+            let points = plural(beyond.points, "point lies", "points lie");
+            let heights = self.heights(beyond, names);
+            own.push(format!(
+                "{points} above the axis{heights}; the CSV has them."
+            ));
         }
         if all.left_out > 0 {
             own.push(format!(
@@ -216,12 +244,35 @@ impl LearningCurves {
                 plural(all.left_out, "point", "points")
             ));
         }
-        let labels = self.series.iter().map(|s| &s.label);
         let words = [&self.title, &self.caption, &self.stage]
             .into_iter()
-            .chain(labels);
+            .chain(names.iter());
         let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(&self.caption, &(own.join(" ") + &fonts::note(missing)))
+        join_caption(
+            &self.caption,
+            &(own.join(" ") + &names.note() + &fonts::note(missing)),
+        )
+    }
+
+    /// How high the runs go that the frame leaves out: `, up to 1.3e7 (rate = 5, seed 1)`.
+    fn heights(&self, beyond: &Beyond, names: &Names) -> String {
+        let names: Vec<&String> = names.iter().collect();
+        let height = |&(series, seed, highest): &(usize, Option<u64>, f64)| {
+            let seed = seed.filter(|_| self.series[series].traces.len() > 1);
+            let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
+            format!("{} ({}{seed})", significant(highest), names[series])
+        };
+        let (named, rest) = beyond.exploded.split_at(NAMED.min(beyond.exploded.len()));
+        let named: Vec<String> = named.iter().map(height).collect();
+        match (named.is_empty(), rest.len()) {
+            (true, _) => String::new(),
+            (_, 0) => format!(", up to {}", named.join(", ")),
+            (_, others) => format!(
+                ", up to {}, and of {}",
+                named.join(", "),
+                plural(others, "other run", "other runs")
+            ),
+        }
     }
 }
 
@@ -231,9 +282,11 @@ impl LearningCurves {
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_learning_curves(figure: &LearningCurves) -> Result<Figure> {
     let all = figure.curves();
-    let frame = drawing::Frame::around(&all.curves);
-    let caption = figure.full_caption(&all, frame.beyond);
-    let drawing = drawing::draw(figure, &all.curves, &frame, &caption)?;
+    let frame = Frame::around(&all.curves);
+    let looks = Looks::of(figure, &all.curves);
+    let names = figure.names();
+    let caption = figure.full_caption(&all, &frame.beyond, (&looks, &names));
+    let drawing = drawing::draw(figure, &all.curves, &frame, (&looks, &names), &caption)?;
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows(&all.curves))
 }
 

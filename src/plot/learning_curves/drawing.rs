@@ -1,11 +1,14 @@
-//! The frame that shows most of the curves, and the lines in it.
+//! The lines in their frame.
 
-use super::{Curve, Kind, LONG, LearningCurves, Weight};
+use super::frame::Frame;
+use super::looks::{Look, Looks};
+use super::{Curve, LearningCurves};
 use crate::error::Result;
 use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::page::{Layout, Mark, Page};
-use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SERIES, SMALL_SIZE, TEXT_SIZE};
+use crate::plot::canvas::{Anchor, Canvas, Point, Stroke, Type, paint};
+use crate::plot::names::Names;
+use crate::plot::page::{Layout, Page};
+use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SMALL_SIZE, TEXT_SIZE};
 
 /// With more series than this, seeds are paler and bands are left to the CSV: on one another they
 /// would hide the curves.
@@ -17,82 +20,17 @@ pub(super) fn crowd(figure: &LearningCurves) -> usize {
     shown.count()
 }
 
-/// The ranges of both axes.
-#[derive(Debug)]
-pub(super) struct Frame {
-    steps: Axis,
-    losses: Axis,
-    /// Points of the runs above the vertical axis.
-    pub(super) beyond: usize,
-}
-
-impl Frame {
-    /// Everything, except that a long run's first fall does not press the rest into a line: where
-    /// that would happen the axis ends a little above 98 % of all points.
-    pub(super) fn around(curves: &[Curve]) -> Self {
-        let samples = || curves.iter().flat_map(|c| &c.samples);
-        let (first, last) = ends(samples().map(|s| s.0));
-        let first = if first <= 0.05 * last {
-            first.min(0.0)
-        } else {
-            first
-        };
-        let (least, most) = ends(samples().map(|s| s.1));
-        let runs = || {
-            curves
-                .iter()
-                .filter(|c| c.kind == Kind::Loss)
-                .flat_map(|c| &c.samples)
-        };
-        let mut losses: Vec<f64> = runs().map(|s| s.1).collect();
-        losses.sort_unstable_by(f64::total_cmp);
-        let usual = losses.get(losses.len() * 98 / 100).copied().unwrap_or(most);
-        let top = usual + 0.25 * (usual - least);
-        let long = curves.iter().any(|c| c.samples.len() > LONG);
-        let crop = long && usual > least && most - least > 1.6 * (usual - least);
-        let losses = loss_axis(least, if crop { top } else { most });
-        let beyond = runs().filter(|s| s.1 > losses.high).count();
-        Self {
-            steps: Axis::new(first, last, 7).whole(),
-            losses,
-            beyond,
-        }
-    }
-}
-
-/// Starts at 0 where that is near, for no loss is less; else just under the least.
-fn loss_axis(least: f64, most: f64) -> Axis {
-    let from = if least >= 0.0 && least < 0.2 * most {
-        0.0
-    } else {
-        least
-    };
-    Axis::rounded(from, most, 6)
-}
-
-fn ends(values: impl Iterator<Item = f64> + Clone) -> (f64, f64) {
-    let low = values.clone().fold(f64::INFINITY, f64::min);
-    let high = values.fold(f64::NEG_INFINITY, f64::max);
-    if low <= high { (low, high) } else { (0.0, 1.0) }
-}
-
 pub(super) fn draw(
     figure: &LearningCurves,
     curves: &[Curve],
     frame: &Frame,
+    (looks, names): (&Looks, &Names),
     caption: &str,
 ) -> Result<String> {
-    let named = figure
-        .series
-        .iter()
-        .enumerate()
-        .filter(|(_, s)| !s.label.trim().is_empty() && !s.traces.is_empty());
     let page = Page {
         title: figure.title.clone(),
         caption: caption.to_owned(),
-        legend: named
-            .map(|(i, s)| (Mark::Line(ink(i), 2.4), s.label.clone()))
-            .collect(),
+        legend: looks.legend(names),
         vertical: "loss (nats per scored token)",
         right: 18.0,
         below: 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT,
@@ -101,25 +39,24 @@ pub(super) fn draw(
     paint(layout.height, |canvas| {
         page.draw(canvas, &layout, &frame.losses, 1.0)?;
         draw_steps(canvas, &layout, &frame.steps, &figure.stage)?;
-        let crowd = crowd(figure);
+        let is_crowded = crowd(figure) > CROWD;
         for curve in curves {
-            if crowd <= CROWD {
-                draw_band(canvas, &layout, frame, curve)?;
+            if !is_crowded {
+                let ink = looks.of_series[curve.series].ink();
+                draw_band(canvas, &layout, frame, curve, ink)?;
             }
         }
-        let mut order: Vec<&Curve> = curves.iter().collect();
-        order.sort_by_key(|curve| curve.weight);
+        let mut order: Vec<&Curve> = curves.iter().filter(|curve| looks.draws(curve)).collect();
+        let is_own = |curve: &Curve| looks.of_series[curve.series] != Look::Grey;
+        order.sort_by_key(|curve| (is_own(curve), curve.weight));
         order.into_iter().try_for_each(|curve| {
             let seeds = figure.series[curve.series].traces.len();
-            draw_curve(canvas, &layout, frame, curve, (seeds, crowd))
+            let look = looks.of_series[curve.series];
+            let (width, opacity, stroke) = look.pen(curve.weight, seeds, is_crowded);
+            let ink = look.ink().fade(look.ink().opacity * opacity);
+            draw_curve(canvas, &layout, frame, curve, (width, ink, stroke))
         })
     })
-}
-
-fn ink(series: usize) -> Ink {
-    // From the eighth on the colours come again, paler.
-    let opacity = if series < SERIES.len() { 1.0 } else { 0.5 };
-    SERIES[series % SERIES.len()].fade(opacity)
 }
 
 fn draw_steps(canvas: &mut Canvas<'_>, layout: &Layout, axis: &Axis, stage: &str) -> Result<()> {
@@ -153,16 +90,8 @@ fn draw_curve(
     layout: &Layout,
     frame: &Frame,
     curve: &Curve,
-    (seeds, crowd): (usize, usize),
+    (width, ink, stroke): (f64, Ink, Stroke),
 ) -> Result<()> {
-    let ink = ink(curve.series);
-    let (width, opacity) = match curve.weight {
-        // Seeds lie on one another and darken.
-        Weight::Faint => (0.7, 0.22 / seeds.max(1) as f64),
-        Weight::Thin => (0.9, if crowd > CROWD { 0.35 } else { 0.6 }),
-        Weight::Thick => (2.4, 1.0),
-    };
-    let ink = ink.fade(ink.opacity * opacity);
     let place = |&(step, loss): &(f64, f64)| {
         let x = frame.steps.pixel(step, layout.left, layout.right);
         (x, layout.y(&frame.losses, loss))
@@ -174,11 +103,17 @@ fn draw_curve(
     let parts = cut_above(&points, layout.top);
     parts
         .iter()
-        .try_for_each(|part| canvas.polyline(part, width, ink))
+        .try_for_each(|part| canvas.curve(part, stroke, width, ink))
 }
 
 /// The interval of a mean; what is outside the frame is cut.
-fn draw_band(canvas: &mut Canvas<'_>, layout: &Layout, frame: &Frame, curve: &Curve) -> Result<()> {
+fn draw_band(
+    canvas: &mut Canvas<'_>,
+    layout: &Layout,
+    frame: &Frame,
+    curve: &Curve,
+    ink: Ink,
+) -> Result<()> {
     if curve.band.len() < 2 {
         return Ok(());
     }
@@ -191,7 +126,6 @@ fn draw_band(canvas: &mut Canvas<'_>, layout: &Layout, frame: &Frame, curve: &Cu
     let both = || curve.samples.iter().zip(&curve.band);
     let upper: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.1))).collect();
     let lower: Vec<Point> = both().map(|(s, band)| (x(s.0), y(band.0))).collect();
-    let ink = ink(curve.series);
     canvas.band(&upper, &lower, ink.fade(ink.opacity * 0.16))
 }
 

@@ -22,6 +22,14 @@ fn figure(traces: Vec<Trace>) -> LearningCurves {
     }
 }
 
+/// The caption of the figure as it is drawn.
+fn caption(spec: &LearningCurves) -> String {
+    let all = spec.curves();
+    let looks = Looks::of(spec, &all.curves);
+    let beyond = Frame::around(&all.curves).beyond;
+    spec.full_caption(&all, &beyond, (&looks, &spec.names()))
+}
+
 fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
     let text = String::from_utf8(figure.csv.clone()).unwrap();
     let mut lines = text.lines();
@@ -95,7 +103,7 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
     let ends: Vec<Vec<f64>> = mean.map(ends).collect();
     assert_eq!(ends.len(), 40);
     assert!(ends.iter().all(|e| e[1] < e[0] && e[0] < e[2]), "{text}");
-    let caption = |spec: &LearningCurves| spec.full_caption(&spec.curves(), 0);
+
     assert!(caption(&spec).contains("band: 95 % t-interval of the mean"));
 
     // A band is the only thing so pale.
@@ -120,8 +128,8 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
 fn a_long_run_says_its_window_and_what_it_leaves_outside() {
     let spec = figure(vec![falling(1, 15_000)]);
     let all = spec.curves();
-    let beyond = drawing::Frame::around(&all.curves).beyond;
-    let caption = spec.full_caption(&all, beyond);
+    let beyond = Frame::around(&all.curves).beyond.points;
+    let caption = caption(&spec);
     assert!(
         caption.contains("running mean over 101 points"),
         "{caption}"
@@ -170,9 +178,99 @@ fn losses_that_are_not_finite_are_told() {
     let mut trace = falling(1, 9);
     trace.points[3].1 = f64::NAN;
     let spec = figure(vec![trace]);
-    let caption = spec.full_caption(&spec.curves(), 0);
     assert_eq!(
-        caption,
+        caption(&spec),
         "Profile small. Seed 1. 1 point without a finite loss left out."
+    );
+}
+
+#[test]
+fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picked_out() {
+    let series = |i: usize| Series {
+        label: format!("rate = {i}"),
+        traces: vec![Trace {
+            seed: 1,
+            points: (1..=40)
+                .map(|step| (step as f64, 4.0 / step as f64 + i as f64))
+                .collect(),
+        }],
+    };
+    let looks = |number: usize| {
+        let spec = LearningCurves {
+            series: (0..number).rev().map(series).collect(),
+            ..figure(vec![])
+        };
+        let names = spec.names();
+        let looks = Looks::of(&spec, &spec.curves().curves);
+        let legend: Vec<String> = looks
+            .legend(&names)
+            .into_iter()
+            .map(|entry| entry.1)
+            .collect();
+        (looks, legend, caption(&spec))
+    };
+    let (few, legend, _) = looks(14);
+    for (i, one) in few.of_series.iter().enumerate() {
+        assert!(
+            few.of_series[i + 1..].iter().all(|other| other != one),
+            "{few:?}"
+        );
+    }
+    assert_eq!(legend.len(), 14);
+    let (many, legend, caption) = looks(20);
+    let own = many
+        .of_series
+        .iter()
+        .filter(|look| **look != looks::Look::Grey);
+    assert_eq!(own.count(), 6);
+    let expected = [
+        "best: rate = 0",
+        "2nd best: rate = 1",
+        "3rd best: rate = 2",
+        "3rd worst: rate = 17",
+        "2nd worst: rate = 18",
+        "worst: rate = 19",
+        "the other 14",
+    ];
+    assert_eq!(legend, expected);
+    assert!(
+        caption.contains("Coloured: the 3 curves with the lowest"),
+        "{caption}"
+    );
+}
+
+#[test]
+fn points_that_share_a_curve_are_told_together() {
+    let series = |i: usize| Series {
+        label: format!("rate = {i}"),
+        traces: vec![falling(u64::from(i == 7), 40)],
+    };
+    let spec = LearningCurves {
+        series: (0..20).map(series).collect(),
+        ..figure(vec![])
+    };
+    let looks = Looks::of(&spec, &spec.curves().curves);
+    let legend = looks.legend(&spec.names()).into_iter().map(|entry| entry.1);
+    let expected = ["rate = 0 and 18 points with the same losses", "rate = 7"];
+    assert_eq!(legend.collect::<Vec<_>>(), expected);
+    assert!(!looks.is_crowd());
+}
+
+#[test]
+fn the_caption_says_which_run_left_the_frame_and_how_high_it_went() {
+    let mut spec = figure(vec![falling(1, 40)]);
+    let mut wild = falling(1, 40);
+    wild.points[20..]
+        .iter_mut()
+        .for_each(|point| point.1 *= 1e6);
+    spec.series.push(Series {
+        label: "rate = 5".to_owned(),
+        traces: vec![wild],
+    });
+    let caption = caption(&spec);
+    assert!(
+        caption
+            .contains("20 points lie above the axis, up to 4.10e6 (rate = 5); the CSV has them."),
+        "{caption}"
     );
 }

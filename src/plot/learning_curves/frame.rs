@@ -1,0 +1,216 @@
+//! The ranges of the axes: what a few points or a run that explodes have above the others is left outside.
+
+use super::{Curve, Kind, LONG};
+use crate::plot::axis::Axis;
+
+/// A run that climbs over so many times its usual loss has exploded.
+const EXPLODES: f64 = 3.0;
+/// A run that is so many times as high as those that are low is left outside too.
+const FAR: f64 = 10.0;
+
+/// The ranges of both axes.
+#[derive(Debug)]
+pub(super) struct Frame {
+    pub(super) steps: Axis,
+    pub(super) losses: Axis,
+    /// What lies above the vertical axis.
+    pub(super) beyond: Beyond,
+}
+
+/// What a figure does not show.
+#[derive(Debug, Default, PartialEq)]
+pub(super) struct Beyond {
+    /// Points of all runs.
+    pub(super) points: usize,
+    /// Runs that left the frame because they exploded: series, seed, and the highest loss; the highest first.
+    pub(super) exploded: Vec<(usize, Option<u64>, f64)>,
+}
+
+impl Frame {
+    /// Everything, except what would press the rest into a line: a run that explodes while others do not,
+    /// and a long run's first fall, where the axis ends a little above 98 % of all points.
+    pub(super) fn around(curves: &[Curve]) -> Self {
+        let (first, last) = ends(curves.iter().flat_map(|c| &c.samples).map(|s| s.0));
+        let first = if first <= 0.05 * last {
+            first.min(0.0)
+        } else {
+            first
+        };
+        let limit = limit(curves);
+        let within = |loss: &f64| *loss <= limit;
+        let samples = curves.iter().flat_map(|c| &c.samples).map(|s| s.1);
+        let (least, most) = ends(samples.filter(within));
+        let runs = || curves.iter().filter(|c| c.kind == Kind::Loss);
+        let points = || runs().flat_map(|c| &c.samples).map(|s| s.1);
+        let mut losses: Vec<f64> = points().filter(within).collect();
+        losses.sort_unstable_by(f64::total_cmp);
+        let usual = losses.get(losses.len() * 98 / 100).copied().unwrap_or(most);
+        let top = usual + 0.25 * (usual - least);
+        let long = curves.iter().any(|c| c.samples.len() > LONG);
+        let crop = long && usual > least && most - least > 1.6 * (usual - least);
+        let losses = loss_axis(least, if crop { top } else { most });
+        let exploded = runs().filter_map(|curve| {
+            let highest = highest(curve);
+            (highest > limit.max(losses.high)).then_some((curve.series, curve.seed, highest))
+        });
+        let mut exploded: Vec<_> = exploded.collect();
+        exploded.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let beyond = Beyond {
+            points: points().filter(|loss| *loss > losses.high).count(),
+            exploded,
+        };
+        Self {
+            steps: Axis::new(first, last, 7).whole(),
+            losses,
+            beyond,
+        }
+    }
+}
+
+/// The loss above which nothing decides where the axis ends; infinite where no run explodes.
+///
+/// A run may start high, for so training looks. One that climbs to far more than where it started and where
+/// it is most of the time counts with the latter, and one that is far above the lower quarter of the runs not
+/// at all.
+fn limit(curves: &[Curve]) -> f64 {
+    let runs: Vec<&Curve> = curves.iter().filter(|c| c.kind == Kind::Loss).collect();
+    let (least, most) = ends(runs.iter().flat_map(|c| &c.samples).map(|s| s.1));
+    let reach = |curve: &&Curve| {
+        let (usual, highest) = (usual(curve) - least, highest(curve) - least);
+        if highest > EXPLODES * usual {
+            usual
+        } else {
+            highest
+        }
+    };
+    let mut reaches: Vec<f64> = runs.iter().map(reach).collect();
+    reaches.sort_unstable_by(f64::total_cmp);
+    let Some(low) = reaches.get(reaches.len().saturating_sub(1) / 4) else {
+        return f64::INFINITY;
+    };
+    let near = reaches.iter().rev().find(|reach| **reach <= FAR * low);
+    match near {
+        Some(reach) if least + 1.25 * reach < most => least + 1.25 * reach,
+        _ => f64::INFINITY,
+    }
+}
+
+/// Where a run starts or, if that is more, where it is most of the time.
+fn usual(curve: &Curve) -> f64 {
+    let mut losses: Vec<f64> = curve.samples.iter().map(|s| s.1).collect();
+    let start = losses.first().copied().unwrap_or(0.0);
+    losses.sort_unstable_by(f64::total_cmp);
+    losses
+        .get(losses.len() / 2)
+        .map_or(start, |median| start.max(*median))
+}
+
+fn highest(curve: &Curve) -> f64 {
+    curve
+        .samples
+        .iter()
+        .map(|s| s.1)
+        .fold(f64::NEG_INFINITY, f64::max)
+}
+
+/// Starts at 0 where that is near, for no loss is less; else just under the least.
+fn loss_axis(least: f64, most: f64) -> Axis {
+    let from = if least >= 0.0 && least < 0.2 * most {
+        0.0
+    } else {
+        least
+    };
+    Axis::rounded(from, most, 6)
+}
+
+fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
+    let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
+    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), wider);
+    if low <= high { (low, high) } else { (0.0, 1.0) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::plot::learning_curves::Weight;
+
+    fn run(series: usize, losses: Vec<f64>) -> Curve {
+        let step = |(i, loss): (usize, f64)| (i as f64 + 1.0, loss);
+        Curve {
+            series,
+            seed: Some(1),
+            kind: Kind::Loss,
+            weight: Weight::Thick,
+            window: None,
+            samples: losses.into_iter().enumerate().map(step).collect(),
+            band: vec![],
+        }
+    }
+
+    /// Falls from `start` towards `end`.
+    fn falling(series: usize, start: f64, end: f64) -> Curve {
+        let loss = |i: i32| end + (start - end) * (-f64::from(i) / 10.0).exp();
+        run(series, (0..60).map(loss).collect())
+    }
+
+    /// Climbs from 4 to 4 * 2^20 and stays there, or comes back.
+    fn exploding(series: usize, comes_back: bool) -> Curve {
+        let loss = |i: i32| match i {
+            0..=20 => 4.0 * 2f64.powi(i),
+            _ if comes_back => 5.0,
+            _ => 4.0 * 2f64.powi(20),
+        };
+        run(series, (0..60).map(loss).collect())
+    }
+
+    #[test]
+    fn a_run_that_explodes_does_not_flatten_the_others() {
+        for comes_back in [true, false] {
+            for good in 1..4 {
+                let mut curves: Vec<Curve> = (0..good).map(|i| falling(i, 4.2, 0.5)).collect();
+                curves.push(exploding(good, comes_back));
+                let frame = Frame::around(&curves);
+                assert!(
+                    (4.2..=6.0).contains(&frame.losses.high),
+                    "{:?}",
+                    frame.losses
+                );
+                assert_eq!(
+                    frame.beyond.exploded,
+                    [(good, Some(1), 4.0 * 2f64.powi(20))]
+                );
+            }
+        }
+        // Most of them.
+        let mut curves: Vec<Curve> = (0..14).map(|i| exploding(i, false)).collect();
+        curves.extend((14..20).map(|i| falling(i, 4.2, 0.5)));
+        let frame = Frame::around(&curves);
+        assert!(
+            (4.2..=6.0).contains(&frame.losses.high),
+            "{:?}",
+            frame.losses
+        );
+        assert_eq!(frame.beyond.exploded.len(), 14);
+    }
+
+    #[test]
+    fn what_starts_high_or_bulges_is_shown_whole() {
+        let bulge = run(
+            1,
+            (0..60)
+                .map(|i| 4.0 + 3.0 * (f64::from(i) / 10.0).sin())
+                .collect(),
+        );
+        for curves in [
+            vec![falling(0, 4.2, 0.5), falling(1, 0.9, 0.1)],
+            vec![falling(0, 4.2, 0.5), bulge],
+            vec![exploding(0, false)],
+            vec![falling(0, 4.2, 0.5)],
+            vec![run(0, vec![0.0; 9])],
+            vec![],
+        ] {
+            let frame = Frame::around(&curves);
+            assert_eq!(frame.beyond, Beyond::default(), "{curves:?}");
+        }
+    }
+}
