@@ -24,6 +24,7 @@ use crate::eval;
 use crate::model::Start;
 use crate::model::parts::PartTimes;
 use crate::model::registry::{self, Compiled};
+use crate::pipeline::preflight;
 use crate::progress::Progress;
 use report::{Decode, Part, Report, Step};
 use spread::{Spread, median};
@@ -69,7 +70,7 @@ pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) 
     let bench = Bench {
         experiment,
         settings,
-        compiled: registry::find(&settings.model.shape(), settings.device)?,
+        compiled: preflight::compiled(experiment, settings)?,
         corpus: &data::open(&settings.data, options.data.as_deref())?,
         start: Start {
             seed: experiment.seeds[0],

@@ -27,11 +27,13 @@ pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
             },
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
-                let note = if experiment.points.iter().all(is_compiled) {
-                    ""
-                } else {
-                    "  (not in this binary: the next `cargo run` compiles its shape)"
-                };
+                let missing = experiment.points.iter().find(|point| !is_compiled(point));
+                let missing = missing.and_then(|point| point.settings.training());
+                let note = missing.map_or(String::new(), |settings| {
+                    let shape = settings.model.shape();
+                    let help = config::how_to_compile(&experiment.path, &shape);
+                    format!("  (not in this binary: {help})")
+                });
                 format!(
                     "{} × {}{note}",
                     count(points, "point"),

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 
 use super::place::{Placed, file_problems};
 use super::suite::load_every_profile;
-use super::{Experiment, Suite, environment, is_suite, layers, load_with, place};
+use super::{
+    Environment, Experiment, Suite, environment, is_suite, layers, load_with, nearby, place,
+};
 use crate::error::{Error, Kind, Problem, Result};
 
 /// One file that was found to be in order.
@@ -26,19 +28,22 @@ pub struct Checked {
 fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
     let (mut files, mut problems) = (BTreeSet::new(), vec![]);
     for path in paths {
-        let message = match layers::toml_files(path) {
+        let (message, help) = match layers::toml_files(path) {
             Ok(found) if !found.is_empty() => {
                 files.extend(found);
                 continue;
             }
-            Ok(_) => "there is no *.toml file in this folder".to_owned(),
-            Err(cause) if cause.kind() == NotFound => "there is no such file or folder".to_owned(),
-            Err(cause) => format!("it cannot be read: {cause}"),
+            Ok(_) => ("there is no *.toml file in this folder".to_owned(), None),
+            Err(cause) if cause.kind() == NotFound => (
+                "there is no such file or folder".to_owned(),
+                nearby::suggestion(path),
+            ),
+            Err(cause) => (format!("it cannot be read: {cause}"), None),
         };
         problems.push(Problem {
             place: path.display().to_string(),
             message,
-            help: None,
+            help,
         });
     }
     (files, problems)
@@ -52,7 +57,14 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
     let mut files = BTreeSet::new();
     for path in paths {
         let found = layers::toml_files(path);
-        files.extend(found.map_err(|cause| Error::io(Kind::Config, "read", path, cause))?);
+        files.extend(found.map_err(|cause| {
+            let near = nearby::suggestion(path).filter(|_| cause.kind() == NotFound);
+            let error = Error::io(Kind::Config, "read", path, cause);
+            match near {
+                Some(near) => error.help(near),
+                None => error,
+            }
+        })?);
     }
     if files.is_empty() {
         let names: Vec<String> = paths
@@ -101,11 +113,18 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
             check_file(&path, &environment).map(|experiment| (experiment, None))
         };
         match found {
-            Ok((experiment, suite)) => checked.push(Checked {
-                path,
-                experiment,
-                suite,
-            }),
+            Ok((experiment, suite)) => {
+                let members = suite.iter().flat_map(|suite| &suite.members);
+                let members = members.map(|member| &member.experiment);
+                for experiment in experiment.iter().chain(members) {
+                    problems.extend(experiment.unready.iter().cloned());
+                }
+                checked.push(Checked {
+                    path,
+                    experiment,
+                    suite,
+                });
+            }
             Err(Error::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
         }
@@ -132,7 +151,7 @@ pub fn question(path: &Path) -> Option<String> {
     (!first.is_empty()).then(|| first.to_owned())
 }
 
-fn check_file(path: &Path, environment: &[(String, String)]) -> Result<Option<Experiment>> {
+fn check_file(path: &Path, environment: &Environment) -> Result<Option<Experiment>> {
     if !layers::is_base(path) {
         return load_with(path, &[], environment).map(Some);
     }

@@ -8,7 +8,7 @@ use std::path::{Component, Path, PathBuf};
 use figment::Figment;
 use figment::providers::{Format as _, Toml};
 
-use super::tree;
+use super::{home, tree};
 
 /// What a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +34,19 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) help: Option<String>,
+    /// What could stand there instead.
+    pub(crate) instead: Option<Box<Instead>>,
+}
+
+/// What a user probably meant; how to write it depends on where it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Instead {
+    /// Another value of the key, as TOML.
+    Value(String),
+    /// Another key, in parts.
+    Key(Vec<String>),
+    /// A file with a name like this one, which does not exist.
+    FileLike(PathBuf),
 }
 
 impl Fault {
@@ -46,6 +59,7 @@ impl Fault {
             about: About::Value,
             message,
             help: None,
+            instead: None,
         }
     }
 
@@ -60,6 +74,21 @@ impl Fault {
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         Self {
             help: Some(help.into()),
+            ..self
+        }
+    }
+
+    /// Adds the value that would do.
+    pub(crate) fn instead(self, value: impl Into<String>) -> Self {
+        Self {
+            instead: Some(Box::new(Instead::Value(value.into()))),
+            ..self
+        }
+    }
+
+    fn missing(self, file: &Path) -> Self {
+        Self {
+            instead: Some(Box::new(Instead::FileLike(file.to_owned()))),
             ..self
         }
     }
@@ -79,7 +108,29 @@ fn absent(file: &Path) -> Fault {
         let list = "name a file in it: `attnlab list experiments FOLDER` says what there is";
         return Fault::in_file(file, &[], "this is a folder".to_owned()).help(list);
     }
-    Fault::in_file(file, &[], "the file does not exist".to_owned())
+    Fault::in_file(file, &[], "the file does not exist".to_owned()).missing(file)
+}
+
+/// Why the `base` of a file cannot be read.
+fn absent_base(base: &Path, by: &Path) -> Fault {
+    let shown = base.display();
+    let fault = |what: &str| {
+        Fault::in_file(by, &["base"], format!("the base file {shown} {what}"))
+            .help("`base` is relative to the file that names it")
+    };
+    match base.is_dir() {
+        true => fault("is a folder"),
+        false => fault("does not exist").missing(base),
+    }
+}
+
+/// A path that a file names, relative to that file.
+///
+/// # Errors
+/// See [`home::expand`].
+pub(crate) fn beside(file: &Path, named: &Path) -> Result<PathBuf, String> {
+    let folder = file.parent().unwrap_or(Path::new(""));
+    Ok(tidy(&folder.join(home::expand(named)?)))
 }
 
 /// Reads a file and the chain of files that its `base` starts.
@@ -93,18 +144,9 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
     loop {
         let (file, named_by) = next;
         if !file.is_file() {
-            let missing = if file.is_dir() {
-                "is a folder"
-            } else {
-                "does not exist"
-            };
             return Err(match named_by {
                 None => absent(&file),
-                Some(by) => {
-                    let message = format!("the base file {} {missing}", file.display());
-                    Fault::in_file(&by, &["base"], message)
-                        .help("`base` is relative to the file that names it")
-                }
+                Some(by) => absent_base(&file, &by),
             });
         }
         let provider = Figment::from(Toml::file_exact(&file));
@@ -127,7 +169,8 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
             );
             return Err(Fault::in_file(&file, &["base"], message));
         };
-        let base = tidy(&file.parent().unwrap_or(Path::new("")).join(base));
+        let base = beside(&file, Path::new(base))
+            .map_err(|cause| Fault::in_file(&file, &["base"], format!("`base`: {cause}")))?;
         if chain.iter().any(|seen| same_file(seen, &base)) {
             let names: Vec<String> = chain
                 .iter()

@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::value::Value;
 
-use super::layers;
 use super::overrides::{self, Override};
 use super::place::{self, Places};
+use super::{Environment, layers};
 use crate::error::{Error, Problem, Result};
 
 /// The chain of files, the environment and `--set`, merged; nobody has looked at types yet.
@@ -19,7 +19,7 @@ pub(super) struct Merged {
     files: Vec<PathBuf>,
     /// What came on top of the files.
     pub(super) overrides: Vec<Override>,
-    /// What is wrong with other `--set`s.
+    /// What is wrong with other variables and `--set`s.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -28,14 +28,11 @@ impl Merged {
     ///
     /// # Errors
     /// [`Error::Problems`] if a file of the chain cannot be read.
-    pub(super) fn read(
-        path: &Path,
-        set: &[String],
-        environment: &[(String, String)],
-    ) -> Result<Self> {
-        let (from_set, problems) = overrides::from_set(set);
-        let mut overrides = overrides::from_environment(environment);
+    pub(super) fn read(path: &Path, set: &[String], environment: &Environment) -> Result<Self> {
+        let (mut overrides, mut problems) = overrides::from_environment(environment);
+        let (from_set, wrong) = overrides::from_set(set);
         overrides.extend(from_set);
+        problems.extend(wrong);
         let merged = Self::with(path, overrides)?;
         Ok(Self { problems, ..merged })
     }

@@ -4,22 +4,28 @@
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
 //! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
-//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `place` and
-//! `locate` (where the user wrote it), `origins` (the answer to whoever asks), `suite` (several experiments
-//! as one).
+//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
+//! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
+//! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
+//! was written), `compiling` (how to get a shape into the binary), `origins` (where each value comes from),
+//! `suite` (several experiments as one).
 //!
-//! `layers`, `sweep`, `shape` and `tree` are compiled into the build script as well, beside its own
-//! `compiled`, so that what is built and what is run are resolved by the same code. Nothing else
-//! of the crate knows TOML.
+//! `home`, `layers`, `sweep`, `shape`, `tree` and `compiled` are compiled into the build script as well,
+//! so that what is built and what is run are resolved by the same code. Nothing else of the crate knows
+//! TOML.
 
+mod advice;
 mod check;
-#[cfg(test)]
 mod compiled;
+mod compiling;
 mod difference;
+pub(crate) mod home;
 mod json_schema;
 mod layers;
 mod locate;
+mod meant;
 mod merged;
+mod nearby;
 mod origins;
 mod overrides;
 mod place;
@@ -28,8 +34,10 @@ mod problems;
 pub mod schema;
 mod search;
 pub mod shape;
+mod start;
 mod suite;
 mod sweep;
+mod syntax;
 mod tree;
 mod validate;
 mod wording;
@@ -38,11 +46,13 @@ mod wording;
 mod tests;
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
 pub use check::{Checked, check, experiment_files, question};
+pub use compiling::how_to_compile;
 pub use difference::{Difference, differences};
 pub use json_schema::json_schema;
 pub use origins::{Origins, Setting, origins};
@@ -77,6 +87,9 @@ pub struct Experiment {
     pub figures: BTreeMap<String, FigureSpec>,
     /// The points of the sweep, in order; one without a sweep.
     pub points: Vec<Point>,
+    /// What keeps it from being run although its file is in order: weights that a stage starts from
+    /// and that are not there.
+    pub unready: Vec<Problem>,
 }
 
 impl Experiment {
@@ -140,16 +153,16 @@ pub fn load_alone(path: &Path) -> Result<Experiment> {
     load_with(path, &[], &[])
 }
 
-/// The variables of the process; those that are not UTF-8 cannot be settings.
-fn environment() -> Vec<(String, String)> {
-    let pair = |(name, text): (std::ffi::OsString, std::ffi::OsString)| {
-        Some((name.into_string().ok()?, text.into_string().ok()?))
-    };
-    std::env::vars_os().filter_map(pair).collect()
+/// Names and values of variables.
+type Environment = [(OsString, OsString)];
+
+/// The variables of the process.
+fn environment() -> Vec<(OsString, OsString)> {
+    std::env::vars_os().collect()
 }
 
 /// [`load`] with the environment as a parameter.
-fn load_with(path: &Path, set: &[String], environment: &[(String, String)]) -> Result<Experiment> {
+fn load_with(path: &Path, set: &[String], environment: &Environment) -> Result<Experiment> {
     resolve(path, &Merged::read(path, set, environment)?)
 }
 
@@ -192,11 +205,15 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     let (frame, faults) = read_frame(root, &points, &excused);
     note(faults, &everywhere);
-    let (mut resolved, number) = (Vec::new(), points.len());
+    let (mut resolved, mut unready, number) = (Vec::new(), Vec::new(), points.len());
     for values in points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
         faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
         note(faults, &values);
+        let absent = settings
+            .iter()
+            .flat_map(|settings| start::faults(settings, path));
+        unready.extend(absent.map(|fault| places.problem(fault, &values)));
         resolved.extend(settings.map(|settings| Point::new(settings, &values)));
     }
     if resolved.len() == number {
@@ -220,6 +237,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
                 labels,
                 figures,
                 points: resolved,
+                unready: place::sorted(unready),
             })
         }
         _ => Err(Error::Problems(place::sorted(problems))),

@@ -10,7 +10,8 @@ use super::merged::Merged;
 use super::place::Places;
 use super::sweep::{self, FRAME_KEYS, Swept};
 use super::{
-    EXPLORE, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite, resolve, tree,
+    EXPLORE, Environment, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite,
+    resolve, tree,
 };
 use crate::error::Result;
 
@@ -52,7 +53,7 @@ pub fn origins(path: &Path, set: &[String]) -> Result<Origins> {
 pub(super) fn origins_with(
     path: &Path,
     set: &[String],
-    environment: &[(String, String)],
+    environment: &Environment,
 ) -> Result<Origins> {
     let merged = Merged::read(path, set, environment)?;
     let experiment = resolve(path, &merged)?;

@@ -1,20 +1,23 @@
 //! Settings from outside the files: `ATTNLAB_` variables, `--set`, and options such as `--device`.
 
+use std::slice::from_ref;
+
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::sweep::{self, Swept};
-use super::tree;
+use super::syntax::{self, Flaw};
+use super::{Environment, advice, tree};
 use crate::error::Problem;
 
 /// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
-const PREFIX: &str = "ATTNLAB_";
+pub(super) const PREFIX: &str = "ATTNLAB_";
 
 /// Variables of the program that are no settings; so is every `ATTNLAB_TEST…`.
 const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
 
 /// Keys that have an option of their own, which comes here as `--KEY=VALUE`.
-const OPTIONS: [&str; 2] = ["device", "precision"];
+pub(super) const OPTIONS: [&str; 2] = ["device", "precision"];
 
 /// One setting from outside the files.
 #[derive(Clone, Debug)]
@@ -69,16 +72,45 @@ impl Override {
                 help: Some(help),
             })
         };
+        let variable = advice::variable(&self.place);
         if self.key.first().is_some_and(|first| first == "base") {
             let message = "`base` can only be set in a file".to_owned();
-            return problem(message, "copy the file and change its `base`".into());
+            let help = variable.map(advice::unset);
+            return problem(
+                message,
+                help.unwrap_or("copy the file and change its `base`".into()),
+            );
         }
         let axis = axes.iter().find(|one| sweep::overlap(&one.key, &key))?;
         let message = format!("the sweep of the file sets `{}` at every point", axis.key);
-        problem(
-            message,
-            format!("use --set '{}', or remove the axis from the file", axis.set),
-        )
+        let values = tree::text(&self.as_values_of(axis));
+        let set = advice::quoted(&format!("{}={values}", axis.set));
+        let help = match variable {
+            Some(name) => format!("`unset {name}`, and use --set {set}"),
+            None => format!("use --set {set} instead, or remove the axis from the file"),
+        };
+        problem(message, help)
+    }
+
+    /// What an axis of the sweep has to be for its key to have this value at every point, or else what
+    /// it is now.
+    fn as_values_of(&self, axis: &Swept) -> Value {
+        let is_whole_key = self.key.join(".") == axis.key;
+        match &axis.values {
+            current if !is_whole_key || axis.is_drawn() => current.clone(),
+            Value::Array(tag, elements) if axis.is_zipped() => {
+                let mut set: Vec<Value> = vec![];
+                for element in elements {
+                    let mut element = element.clone();
+                    tree::set(&mut element, from_ref(&axis.key), self.value.clone());
+                    if !set.contains(&element) {
+                        set.push(element);
+                    }
+                }
+                Value::Array(*tag, set)
+            }
+            _ => Value::from(vec![self.value.clone()]),
+        }
     }
 }
 
@@ -94,23 +126,39 @@ impl Provider for Override {
     }
 }
 
-/// The overrides among the variables of the environment, sorted by name.
-pub(super) fn from_environment(variables: &[(String, String)]) -> Vec<Override> {
+/// The overrides among the variables of the environment, sorted by name, and what is wrong with
+/// others that would be some.
+pub(super) fn from_environment(variables: &Environment) -> (Vec<Override>, Vec<Problem>) {
     let mut variables: Vec<_> = variables.iter().collect();
     variables.sort();
-    let setting = |(name, text): &(String, String)| {
-        let key = name.strip_prefix(PREFIX)?;
-        if RESERVED.contains(&name.as_str()) || key.starts_with("TEST") {
-            return None;
+    let (mut overrides, mut problems) = (Vec::new(), Vec::new());
+    for (name, text) in variables {
+        let (known, name) = (name.to_str(), name.to_string_lossy());
+        let Some(key) = name.strip_prefix(PREFIX) else {
+            continue;
+        };
+        if RESERVED.contains(&&*name) || key.starts_with("TEST") {
+            continue;
         }
-        let key = key.to_lowercase().split("__").map(str::to_owned).collect();
-        Some(Override::new(
-            format!("environment {name}"),
-            key,
-            value(text),
-        ))
-    };
-    variables.into_iter().filter_map(setting).collect()
+        let place = format!("environment {name}");
+        let not_text = |what: &str| Problem {
+            place: place.clone(),
+            message: format!("the {what} of this variable is not UTF-8 text"),
+            help: Some(format!("set it in UTF-8, or `unset {name}`")),
+        };
+        match (known, text.to_str()) {
+            (None, _) => problems.push(not_text("name")),
+            (_, None) => problems.push(not_text("value")),
+            (_, Some(text)) => match value(text) {
+                Err(flaw) => problems.push(problem(place, flaw)),
+                Ok(value) => {
+                    let key = key.to_lowercase().split("__").map(str::to_owned).collect();
+                    overrides.push(Override::new(place, key, value));
+                }
+            },
+        }
+    }
+    (overrides, problems)
 }
 
 /// The overrides of `--set KEY=VALUE`, and of [`OPTIONS`], and what is wrong with the others.
@@ -127,9 +175,11 @@ pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
         match text.split_once('=') {
             Some((key, value)) if is_key(key) => {
                 let key = key.trim();
-                let parts = tree::split(&key.replace('"', ""));
-                let setting = self::value(value.trim());
-                overrides.push(Override::new(format!("{option}{key}"), parts, setting));
+                let (place, parts) = (format!("{option}{key}"), tree::split(&key.replace('"', "")));
+                match self::value(value.trim()) {
+                    Ok(value) => overrides.push(Override::new(place, parts, value)),
+                    Err(flaw) => problems.push(problem(place, flaw)),
+                }
             }
             _ => problems.push(Problem {
                 place: format!("{option}{text}"),
@@ -164,13 +214,27 @@ fn sweep_key(mut key: Vec<String>) -> Vec<String> {
     key
 }
 
+fn problem(place: String, flaw: Flaw) -> Problem {
+    Problem {
+        place,
+        message: flaw.message,
+        help: flaw.help,
+    }
+}
+
 /// A TOML value where the text is one, a string otherwise.
-fn value(text: &str) -> Value {
-    let parsed = toml::from_str::<toml::Table>(&format!("value = {text}")).ok();
+///
+/// # Errors
+/// It is a number that is too large.
+fn value(text: &str) -> Result<Value, Flaw> {
+    let line = format!("value = {text}");
+    if let Some(flaw) = syntax::number_beyond_limits(&line) {
+        return Err(flaw);
+    }
+    let parsed = toml::from_str::<toml::Table>(&line).ok();
     let parsed = parsed
         .filter(|table| table.len() == 1)
         .and_then(|mut table| table.remove("value"));
-    parsed
-        .and_then(|value| Value::serialize(value).ok())
-        .unwrap_or_else(|| Value::from(text))
+    let value = parsed.and_then(|value| Value::serialize(value).ok());
+    Ok(value.unwrap_or_else(|| Value::from(text)))
 }

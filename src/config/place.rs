@@ -4,12 +4,13 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::value::Value;
+use figment::value::{Dict, Value};
 
-use super::layers::{About, Fault};
+use super::layers::{About, Fault, Instead};
 use super::locate::{self, Position};
 use super::sweep::PointValues;
-use super::tree;
+use super::syntax::{self, Flaw};
+use super::{advice, nearby, tree, wording};
 use crate::error::Problem;
 
 /// A problem and where it sorts: files before everything else, then by line and column.
@@ -44,8 +45,11 @@ impl<'a> Places<'a> {
             return in_file(self.own(), None, fault);
         }
         match self.source(path) {
-            Source::File(file, position) => in_file(&file, position, fault),
-            Source::Outside(name) => (None, problem(name, fault)),
+            Source::File(file, position) => {
+                let key = path.to_vec();
+                in_file(&file, position, Fault { key, ..fault })
+            }
+            Source::Outside(name) => (None, outside(name, path, fault)),
         }
     }
 
@@ -67,7 +71,9 @@ impl<'a> Places<'a> {
     /// Where a key that is set was set last.
     fn source(&self, path: &[String]) -> Source {
         let value = tree::get(self.root, path);
-        if matches!(value, Some(Value::Dict(..))) {
+        // Dates come as tables.
+        let is_table = |dict: &Dict| !dict.keys().any(|key| wording::is_date(key));
+        if value.and_then(Value::as_dict).is_some_and(is_table) {
             // Every layer may have added to a table: name the topmost file that has it.
             let whole = |file: &PathBuf| find(file, path).filter(|(_, whole)| *whole);
             let found = self
@@ -104,48 +110,57 @@ enum Source {
     Outside(String),
 }
 
-/// So many errors of a file that is not TOML are told.
+/// So many mistakes of a file that is not TOML are reported.
 const SYNTAX_ERRORS: usize = 3;
 
-/// The problems of a fault that names its file. A file that is not TOML has one for each error.
+/// The problems of a fault that names its file. A file that is not TOML has one for each mistake.
 pub(super) fn file_problems(fault: Fault) -> Vec<Placed> {
     let file = fault.file.clone().unwrap_or_default();
-    if fault.about != About::Syntax {
-        let position = find(&file, &fault.key).map(|(position, _)| position);
-        return vec![in_file(&file, position, fault)];
+    if fault.about == About::Syntax {
+        return syntax_problems(&file, &fault.message);
     }
-    let text = match std::fs::read(&file).map(String::from_utf8) {
-        Ok(Ok(text)) => text,
-        Ok(Err(cause)) => {
-            let offset = cause.utf8_error().valid_up_to();
-            let message = format!("the file is not UTF-8 text (byte {offset})");
-            return vec![in_file(&file, None, Fault::at_key(&[], message))];
-        }
+    let position = find(&file, &fault.key).map(|(position, _)| position);
+    vec![in_file(&file, position, fault)]
+}
+
+fn syntax_problems(file: &Path, refusal: &str) -> Vec<Placed> {
+    let one = |flaw: Flaw| {
+        let fault = Fault::at_key(&[], flaw.message);
+        let help = flaw.help;
+        in_file(file, Some(flaw.position), Fault { help, ..fault })
+    };
+    let bytes = match std::fs::read(file) {
+        Ok(bytes) => bytes,
         Err(cause) => {
             let message = format!("the file cannot be read: {cause}");
-            return vec![in_file(&file, None, Fault::at_key(&[], message))];
+            return vec![in_file(file, None, Fault::at_key(&[], message))];
         }
     };
-    let errors = locate::syntax_errors(&text);
-    if errors.is_empty() {
-        let message = format!("this is not TOML 1.0: {}", fault.message);
-        return vec![in_file(&file, None, Fault { message, ..fault })];
-    }
-    let one = |(position, message): (Position, String)| {
-        in_file(
-            &file,
-            Some(position),
-            Fault::at_key(&[], format!("this is not TOML: {message}")),
-        )
+    let text = match String::from_utf8(bytes) {
+        Ok(text) => text,
+        Err(cause) => {
+            let good = &cause.as_bytes()[..cause.utf8_error().valid_up_to()];
+            let good = String::from_utf8_lossy(good);
+            return vec![one(Flaw {
+                position: locate::position(&good, good.len()),
+                message: "the file is not UTF-8 text".to_owned(),
+                help: Some("save it as UTF-8".to_owned()),
+            })];
+        }
     };
-    // What follows the first errors of a file is mostly their echo.
-    let more = errors.len().saturating_sub(SYNTAX_ERRORS);
-    let mut placed: Vec<Placed> = errors.into_iter().take(SYNTAX_ERRORS).map(one).collect();
+    let flaws = syntax::flaws(&text, refusal);
+    if flaws.is_empty() {
+        let message = format!("this is not TOML 1.0: {refusal}");
+        return vec![in_file(file, None, Fault::at_key(&[], message))];
+    }
+    // What follows the first mistakes of a file is mostly their echo.
+    let more = flaws.len().saturating_sub(SYNTAX_ERRORS);
+    let mut placed: Vec<Placed> = flaws.into_iter().take(SYNTAX_ERRORS).map(one).collect();
     if more > 0
         && let Some((_, problem)) = placed.last_mut()
     {
         problem.help = Some(format!(
-            "{more} more follow it; mend the first and check again"
+            "{more} more follow it; fix the first and check again"
         ));
     }
     placed
@@ -192,16 +207,38 @@ fn in_file(file: &Path, position: Option<Position>, fault: Fault) -> Placed {
         Some((line, column)) => format!("{}:{line}:{column}", file.display()),
         None => file.display().to_string(),
     };
+    let instead = match fault.instead.as_deref() {
+        Some(Instead::Value(value)) => Some(advice::in_file(&fault.key, value)),
+        Some(Instead::FileLike(missing)) => nearby::suggestion(missing),
+        Some(Instead::Key(_)) | None => None,
+    };
+    let problem = Problem {
+        place,
+        message: fault.message,
+        help: instead.or(fault.help),
+    };
     (
         Some((file.to_owned(), position.unwrap_or_default())),
-        problem(place, fault),
+        problem,
     )
 }
 
-fn problem(place: String, fault: Fault) -> Problem {
+/// A problem with what `--set`, an option or a variable sets at `path`.
+fn outside(place: String, path: &[String], fault: Fault) -> Problem {
+    let variable = advice::variable(&place).filter(|_| fault.about == About::Key);
+    let help = match (variable, fault.instead.as_deref()) {
+        (Some(_), Some(Instead::Key(key))) => Some(advice::variable_for(key)),
+        (Some(name), _) => Some(advice::unset(name)),
+        (None, Some(Instead::Value(value))) => Some(advice::outside(&place, path, value)),
+        _ => None,
+    };
     Problem {
-        place,
         message: fault.message,
-        help: fault.help,
+        // A list of what the file could have is no help with a variable that is not meant for it.
+        help: match variable {
+            Some(_) => help,
+            None => fault.help.or(help),
+        },
+        place,
     }
 }

@@ -11,9 +11,9 @@ use figment::value::{Dict, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::layers::{About, Fault};
+use super::layers::{About, Fault, Instead};
 use super::sweep::overlap;
-use super::{json_schema, tree, wording};
+use super::{meant, tree, wording};
 
 /// More mistakes than this in one file end the search.
 const MOST_MISTAKES: usize = 300;
@@ -202,10 +202,14 @@ impl Mender {
         self.mended.push(path.join("."));
     }
 
-    /// Notes what is wrong with a value and takes it out; in a list, a placeholder takes its place.
     fn fault(&mut self, path: &[String], message: String) {
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        self.faults.push(Fault::at_key(&parts, message));
+        self.take_out(path, Fault::at_key(&parts, message));
+    }
+
+    /// Notes what is wrong with a value and takes it out; in a list, a placeholder takes its place.
+    fn take_out(&mut self, path: &[String], fault: Fault) {
+        self.faults.push(fault);
         let table = path
             .split_last()
             .and_then(|(_, table)| tree::get(&self.tree, table));
@@ -217,13 +221,21 @@ impl Mender {
     }
 
     fn wrong_type(&mut self, path: &[String], expected: &str) {
-        let found = tree::get(&self.tree, path).map_or("absent".into(), wording::found);
-        self.fault(
+        let value = tree::get(&self.tree, path);
+        let found = value.map_or("absent".into(), wording::found);
+        let meant = value.and_then(|value| meant::value(path, expected, value));
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        let key = tree::dotted(path);
+        let fault = Fault::at_key(
+            &parts,
+            format!("`{key}` must be {expected}, but is {found}"),
+        );
+        self.take_out(
             path,
-            format!(
-                "`{}` must be {expected}, but is {found}",
-                tree::dotted(path)
-            ),
+            match meant {
+                Some(meant) => fault.instead(meant),
+                None => fault,
+            },
         );
     }
 
@@ -322,7 +334,7 @@ fn table_name(path: &[String]) -> String {
     }
 }
 
-/// The fault, and the key that was probably meant.
+/// The fault, and the key that was meant if only one can be.
 fn unknown(
     path: &[String],
     name: &str,
@@ -340,37 +352,27 @@ fn unknown(
         about: About::Key,
         ..Fault::at_key(&parts, message)
     };
-    match wording::nearest(name, &known) {
-        Some(meant) => {
-            let meant = [table, &[meant.to_owned()]].concat();
-            let text = tree::dotted(&meant);
-            let fault = fault(format!("{message}; did you mean `{text}`?"));
-            (fault, Some(meant))
-        }
-        None => {
-            let keys = wording::list(&known, "and");
-            let help = format!("{} takes {keys}", table_name(table));
-            let help = joined_by_one_underscore(table, name).unwrap_or(help);
-            (fault(message).help(help), None)
-        }
-    }
-}
-
-/// What to write in place of `finetune_epochs`, if the schema has such a key in such a table.
-fn joined_by_one_underscore(table: &[String], name: &str) -> Option<String> {
-    let schema = json_schema::tree();
-    let inside = |schema: &serde_json::Value, key: &str| schema["properties"].get(key).cloned();
-    let here = table.iter().try_fold(schema, |at, key| inside(&at, key))?;
-    let tables = here["properties"].as_object()?.iter();
-    let (inner, key) = tables
-        .filter_map(|(inner, _)| Some((inner, name.strip_prefix(inner)?.strip_prefix('_')?)))
-        .find(|(inner, key)| inside(&here["properties"][*inner], key).is_some())?;
-    let path = [table, &[inner.clone(), key.to_owned()]].concat();
-    Some(format!(
-        "`{}` is the key of a table: in the environment, ATTNLAB_{}",
-        tree::dotted(&path),
-        path.join("__").to_uppercase()
-    ))
+    let near = wording::nearest(name, &known);
+    let meant = match near {
+        Some(near) => vec![[table, &[near.to_owned()]].concat()],
+        None => meant::keys(table, name),
+    };
+    let [first, ..] = &meant[..] else {
+        let keys = wording::list(&known, "and");
+        let help = format!("{} takes {keys}", table_name(table));
+        return (fault(message).help(help), None);
+    };
+    let keys: Vec<String> = meant.iter().map(|key| tree::dotted(key)).collect();
+    let keys = wording::list(&keys, "or");
+    let fault = Fault {
+        instead: Some(Box::new(Instead::Key(first.clone()))),
+        ..fault(format!("{message}; did you mean {keys}?"))
+    };
+    let only = match &meant[..] {
+        [only] => Some(only.clone()),
+        _ => None,
+    };
+    (fault, only)
 }
 
 fn missing(table: &[String], keys: &[String], required: &[String]) -> Fault {

@@ -61,17 +61,20 @@ impl Settings {
         }
     }
 
-    /// The weights files that stages start from.
-    pub fn init_files(&self) -> impl Iterator<Item = &Path> {
-        let pretrain = self
-            .pretrain
-            .as_ref()
-            .and_then(|stage| stage.init.as_deref());
-        let finetune = self
-            .finetune
-            .as_ref()
-            .and_then(|stage| stage.init.as_deref());
+    /// The weights files that stages start from, with their keys; the last counts.
+    pub fn init_files(&self) -> impl Iterator<Item = (&'static str, &Path)> {
+        let pretrain = self.pretrain.as_ref();
+        let pretrain = pretrain.and_then(|stage| Some(("pretrain.init", stage.init.as_deref()?)));
+        let finetune = self.finetune.as_ref();
+        let finetune = finetune.and_then(|stage| Some(("finetune.init", stage.init.as_deref()?)));
         pretrain.into_iter().chain(finetune)
+    }
+
+    /// Whether any stage changes weights.
+    pub fn trains(&self) -> bool {
+        let pretrains = self.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
+        let finetunes = self.finetune.as_ref().is_some_and(|f| f.epochs > 0);
+        pretrains || finetunes
     }
 }
 

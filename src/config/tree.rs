@@ -1,5 +1,7 @@
 //! Reading and changing a merged configuration by key path. Shared with the build script.
 
+use std::slice::from_ref;
+
 use figment::value::{Dict, Value};
 
 /// Splits `model.attention.kind` into its parts.
@@ -92,7 +94,7 @@ fn inline(value: &Value) -> String {
         Value::Dict(_, dict) => {
             let items: Vec<String> = dict
                 .iter()
-                .map(|(key, value)| format!("{key} = {}", inline(value)))
+                .map(|(key, value)| format!("{} = {}", dotted(from_ref(key)), inline(value)))
                 .collect();
             format!("{{ {} }}", items.join(", "))
         }

@@ -4,10 +4,32 @@ use figment::value::Value;
 
 use super::tree;
 
-/// The candidate that `word` is most likely a misspelling of, if any is near enough: one edit
-/// for short words, a third of the longer word's letters otherwise.
+/// Words of the field, and what files call it here.
+const SYNONYMS: [(&str, &str); 12] = [
+    ("gpu", "cuda"),
+    ("nvidia", "cuda"),
+    ("processor", "cpu"),
+    ("fp32", "f32"),
+    ("float32", "f32"),
+    ("softmax", "vanilla"),
+    ("gqa", "grouped-query"),
+    ("mqa", "multi-query"),
+    ("rotary", "rope"),
+    ("val", "dev"),
+    ("valid", "dev"),
+    ("validation", "dev"),
+];
+
+/// The candidate that `word` is another word for, or most likely a misspelling of, if any is near
+/// enough: one edit for short words, a third of the longer word's letters otherwise.
 pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
     let word = word.to_lowercase();
+    let synonym = SYNONYMS.iter().find(|(other, _)| *other == word);
+    if let Some((_, meant)) = synonym
+        && let Some(candidate) = candidates.iter().find(|candidate| *candidate == meant)
+    {
+        return Some(candidate);
+    }
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
     let near = |candidate: &&&str| {
         let longest = candidate.chars().count().max(word.chars().count());
@@ -37,14 +59,17 @@ pub(super) fn list<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
 pub(super) fn found(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("the string {text:?}"),
-        Value::Dict(_, dict) if dict.keys().any(|key| key.starts_with("$__toml")) => {
-            "a date".into()
-        }
+        Value::Dict(_, dict) if dict.keys().any(|key| is_date(key)) => "a date".into(),
         Value::Dict(..) => "a table".into(),
         Value::Array(..) => "a list".into(),
         Value::Num(..) => format!("the number {}", tree::text(value)),
         other => tree::text(other),
     }
+}
+
+/// Whether a table with this key is how dates of TOML are handed on.
+pub(super) fn is_date(key: &str) -> bool {
+    key.starts_with("$__toml")
 }
 
 /// What serde expected, in the words of a user of TOML.
@@ -76,6 +101,9 @@ mod tests {
         assert_eq!(nearest("Embed", &keys), Some("embed"));
         assert_eq!(nearest("learning_rate", &keys), None);
         assert_eq!(nearest("", &keys), None);
+        let devices = ["cpu", "cuda", "auto"];
+        assert_eq!(nearest("GPU", &devices), Some("cuda"));
+        assert_eq!(nearest("cpus", &devices), Some("cpu"));
     }
 
     #[test]

@@ -13,6 +13,8 @@ use std::process::ExitCode;
 // The same code resolves the file when it is run; what only that needs is unused here.
 #[path = "../config/compiled.rs"]
 mod compiled;
+#[path = "../config/home.rs"]
+mod home;
 #[path = "../config/layers.rs"]
 #[allow(dead_code)]
 mod layers;
@@ -44,14 +46,21 @@ fn generate() -> Result<(), String> {
     let only = variable("ATTNLAB_SHAPES").filter(|path| !path.as_os_str().is_empty());
 
     directive("rerun-if-env-changed=ATTNLAB_SHAPES");
-    for file in ["compiled.rs", "layers.rs", "shape.rs", "sweep", "tree.rs"] {
+    for file in [
+        "compiled.rs",
+        "home.rs",
+        "layers.rs",
+        "shape.rs",
+        "sweep",
+        "tree.rs",
+    ] {
         directive(&format!("rerun-if-changed=src/config/{file}"));
     }
     directive("rerun-if-changed=src/model/build_shapes.rs");
     directive("rerun-if-changed=experiments");
 
     let (folder, named) = match only {
-        Some(path) => (path, " (from ATTNLAB_SHAPES)"),
+        Some(path) => (home::expand(&path)?, " (from ATTNLAB_SHAPES)"),
         None => (PathBuf::from("experiments"), ""),
     };
     directive(&format!("rerun-if-changed={}", folder.display()));

@@ -168,6 +168,11 @@ pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled>
     compiled.ok_or_else(|| missing(shape))
 }
 
+/// Whether a shape is in this binary.
+pub fn has(shape: &ModelShape) -> bool {
+    compiled().iter().any(|one| &one.shape == shape)
+}
+
 /// A fresh model of `shape`, its weights drawn from `start`. `auto` is CUDA if a device answers. On a GPU
 /// the model belongs to the thread that makes it.
 ///
@@ -260,8 +265,8 @@ fn missing(shape: &ModelShape) -> Error {
         nearest.join("\n")
     ))
     .help(
-        "shapes are compiled from the TOML files under experiments/: with the file there, \
-         `cargo run --release -- run FILE` builds it in; `attnlab shapes` lists them",
+        "`attnlab shapes` lists those that are; they are compiled from the TOML files under \
+         experiments/",
     )
 }
 

@@ -3,13 +3,46 @@
 use std::path::Path;
 
 use super::stage::work::start_from;
-use crate::config::Experiment;
-use crate::config::schema::{DeviceKind, Settings};
+use crate::config::schema::{DeviceKind, Settings, Training};
+use crate::config::{self, Experiment};
 use crate::data::corruption::SpanCorruption;
 use crate::data::questions::{self, BirthPlaces};
 use crate::data::{Corpus, invented, mapped};
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
+use crate::model::registry::Compiled;
 use crate::model::{Start, registry};
+
+/// Whether the weights that stages start from are there.
+///
+/// # Errors
+/// Some are not: which, and the key that names them.
+pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
+    let Some(Problem {
+        place,
+        message,
+        help,
+    }) = experiment.unready.first()
+    else {
+        return Ok(());
+    };
+    let error = Error::data(format!("{place}: {message}"));
+    Err(match help {
+        Some(help) => error.help(help),
+        None => error,
+    })
+}
+
+/// The compiled shape of a point of an experiment.
+///
+/// # Errors
+/// This binary cannot run it: what would help.
+pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static Compiled> {
+    let shape = settings.model.shape();
+    registry::find(&shape, settings.device).map_err(|error| match registry::has(&shape) {
+        true => error,
+        false => error.help(config::how_to_compile(&experiment.path, &shape)),
+    })
+}
 
 /// Whether vocabulary and every text that will be read fit the model.
 ///
@@ -40,6 +73,24 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         ))
         .help(help))
     };
+    let countable = |stage: &str, training: Training<'_>, documents: usize| {
+        let most = Training::most_epochs(documents, model.context);
+        if training.epochs as u64 <= most {
+            return Ok(());
+        }
+        Err(Error::config(format!(
+            "`{stage}.epochs` = {} passes over {documents} documents are more tokens than can be \
+             counted",
+            training.epochs
+        ))
+        .help(format!("set `{stage}.epochs` to at most {most}")))
+    };
+    if let Some(spec) = &settings.pretrain {
+        countable("pretrain", spec.training(), corpus.documents.len())?;
+    }
+    if let Some(spec) = &settings.finetune {
+        countable("finetune", spec.training(), corpus.train.len())?;
+    }
     const RAISE: &str = "raise `model.context`";
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
         let longest = spec.longest_excerpt(model.context);
@@ -108,8 +159,43 @@ pub fn what_auto_is(experiment: &Experiment) -> Option<String> {
 
 /// Whether any stage trains or asks a model; the constant answer needs none.
 pub(super) fn uses_model(settings: &Settings) -> bool {
-    let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
-    let finetunes = settings.finetune.as_ref().is_some_and(|f| f.epochs > 0);
     let asks = settings.evaluate.as_ref().is_some_and(|e| e.ask_model);
-    pretrains || finetunes || asks || settings.init_files().next().is_some()
+    settings.trains() || asks || settings.init_files().next().is_some()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data;
+
+    /// 9 × 10^18 passes were 18 × 10^20 tokens, which wrapped to a number that looked like any other.
+    #[test]
+    fn a_stage_whose_tokens_cannot_be_counted_is_refused_with_what_can() {
+        let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
+        let with = |epochs: u64| {
+            let set = [
+                format!("sweep.pretrain.epochs=[{epochs}]"),
+                "labels=[]".to_owned(),
+            ];
+            let experiment = config::load(&file, &set).expect("a valid experiment");
+            experiment.points[0]
+                .settings
+                .training()
+                .expect("it trains")
+                .clone()
+        };
+        let few = with(1);
+        let corpus = data::open(&few.data, None).expect("synthetic data");
+        assert!(check(&few, &corpus).is_ok());
+        let error = check(&with(1 << 45), &corpus)
+            .expect_err("too many")
+            .to_string();
+        let start = "error: `pretrain.epochs` = 35184372088832 passes over ";
+        assert!(error.starts_with(start), "{error}");
+        let most = error.rsplit(' ').next().and_then(|most| most.parse().ok());
+        let most = with(most.expect("how many are allowed"));
+        assert!(check(&most, &corpus).is_ok());
+        let training = most.pretrain.as_ref().expect("it pretrains").training();
+        assert!(training.steps(corpus.documents.len()) > 1 << 40);
+    }
 }

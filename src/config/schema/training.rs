@@ -3,9 +3,11 @@
 use std::path::PathBuf;
 
 use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
+use serde::de::Error as _;
+use serde::{Deserialize, Deserializer, Serialize};
 
 use super::default_true;
+use crate::config::home;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
 pub(in crate::config) const EXCERPT_MARGIN: usize = 4;
@@ -30,7 +32,11 @@ pub struct PretrainSpec {
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Start from this safetensors file instead of fresh weights; relative to the working directory.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "user_path",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub init: Option<PathBuf>,
     /// AdamW and clipping.
     #[serde(default)]
@@ -61,6 +67,13 @@ pub fn default_excerpt(context: usize) -> usize {
     (context * 7 / 8).min(context.saturating_sub(EXCERPT_MARGIN))
 }
 
+/// A path in which `~` is the user's home directory.
+fn user_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::Error> {
+    let written = Option::<PathBuf>::deserialize(from)?;
+    let expanded = written.map(|path| home::expand(&path)).transpose();
+    expanded.map_err(D::Error::custom)
+}
+
 /// See [`PretrainSpec::objective`].
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
@@ -80,7 +93,11 @@ pub struct FinetuneSpec {
     /// Peak learning rate.
     pub learning_rate: f64,
     /// Start from this safetensors file instead of the pretrained weights.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[serde(
+        default,
+        deserialize_with = "user_path",
+        skip_serializing_if = "Option::is_none"
+    )]
     pub init: Option<PathBuf>,
     /// AdamW and clipping.
     #[serde(default)]
@@ -116,8 +133,18 @@ pub struct Training<'a> {
     pub checkpoint_steps: Option<usize>,
 }
 
+/// Tokens from here on are not exact in a reader that takes numbers for floats.
+const MOST_TOKENS: u64 = (1 << 53) - 1;
+
 impl Training<'_> {
-    /// Optimiser steps for a task of so many documents.
+    /// The most passes over so many documents whose tokens, as the learning rate's clock counts them,
+    /// can be told exactly.
+    pub fn most_epochs(documents: usize, context: usize) -> u64 {
+        let document = context.saturating_sub(1).max(1) as u64;
+        MOST_TOKENS / document.saturating_mul(documents.max(1) as u64)
+    }
+
+    /// Optimiser steps for a task of so many documents, no more than [`Training::most_epochs`] allows.
     pub fn steps(&self, documents: usize) -> usize {
         self.epochs * documents.div_ceil(self.batch_documents)
     }

@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use serde::Deserialize;
 
 use super::settings;
-use crate::config::{is_suite, layers, locate, wording};
+use crate::config::syntax::{self, Flaw};
+use crate::config::{is_suite, layers, locate, nearby, wording};
 use crate::error::{Error, Kind, Problem, Result};
 
 #[derive(Deserialize)]
@@ -60,6 +61,14 @@ impl Source {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| Error::io(Kind::Config, "read", path, cause))?;
+        let flaws = syntax::flaws(&text, "");
+        if !flaws.is_empty() {
+            let one = |flaw: Flaw| Problem {
+                help: flaw.help,
+                ..problem(in_file(path, Some(flaw.position)), flaw.message)
+            };
+            return Err(Error::Problems(flaws.into_iter().map(one).collect()));
+        }
         let file: File = toml::from_str(&text).map_err(|cause| {
             let position = cause.span().map(|span| locate::position(&text, span.start));
             let message = layers::one_line(cause.message()).replace(" field ", " key ");
@@ -91,8 +100,9 @@ impl Source {
 
     /// The file of a member.
     pub(super) fn member(&self, number: usize) -> PathBuf {
-        let folder = self.path.parent().unwrap_or(Path::new(""));
-        layers::tidy(&folder.join(&self.file.members[number].experiment))
+        let named = &self.file.members[number].experiment;
+        // A home directory that cannot be expanded is found not to exist.
+        layers::beside(&self.path, named).unwrap_or_else(|_| named.clone())
     }
 
     /// The profile that is asked for, or else the file's own.
@@ -158,7 +168,11 @@ impl Source {
             };
             problems.extend(wrong.map(|wrong| {
                 let message = format!("the member {} {wrong}", path.display());
-                self.problem(&["members", &index, "experiment"], message)
+                let near = nearby::suggestion(&path).filter(|_| !path.exists());
+                Problem {
+                    help: near,
+                    ..self.problem(&["members", &index, "experiment"], message)
+                }
             }));
             for (name, set) in &member.profiles {
                 let written = ["members", &index, "profiles", name];

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 
 use super::merged::Merged;
 use super::overrides::{self, Override};
-use super::{Experiment, environment, load_with, locate, name, resolve, wording};
+use super::{Environment, Experiment, environment, load_with, locate, name, resolve, wording};
 use crate::error::{Error, Problem, Result};
 use file::{MemberTable, Source, problem};
 use settings::{Plain, of_table, receivers};
@@ -114,7 +114,7 @@ pub fn load_suite(path: &Path, profile: Option<&str>, set: &[String]) -> Result<
 }
 
 /// Reads a suite under each of its profiles; gives it under the one that the file says.
-pub(super) fn load_every_profile(path: &Path, environment: &[(String, String)]) -> Result<Suite> {
+pub(super) fn load_every_profile(path: &Path, environment: &Environment) -> Result<Suite> {
     let suite = load_suite_with(path, None, &[], environment)?;
     let mut problems = vec![];
     for name in suite.profiles.iter().filter(|name| **name != suite.profile) {
@@ -135,7 +135,7 @@ pub(super) fn load_suite_with(
     path: &Path,
     profile: Option<&str>,
     set: &[String],
-    environment: &[(String, String)],
+    environment: &Environment,
 ) -> Result<Suite> {
     let source = Source::read(path)?;
     let profile = source.profile(profile)?;
@@ -210,7 +210,7 @@ fn lay_out(
     profile: &str,
     plain: &[Plain],
     set: &[String],
-    environment: &[(String, String)],
+    environment: &Environment,
 ) -> Result<Vec<Experiment>> {
     let mut problems = vec![];
     let mut layers: Vec<Vec<Override>> = vec![vec![]; plain.len()];
@@ -233,10 +233,12 @@ fn lay_out(
     for (layers, own) in layers.iter_mut().zip(own) {
         layers.extend(own);
     }
+    let (variables, wrong) = overrides::from_environment(environment);
+    problems.extend(wrong);
     let (from_set, wrong) = overrides::from_set(set);
     problems.extend(wrong);
-    let outside = overrides::from_environment(environment).into_iter();
-    for setting in outside.chain(from_set).flat_map(Override::flat) {
+    let outside = variables.into_iter().chain(from_set);
+    for setting in outside.flat_map(Override::flat) {
         for number in receivers(&setting, plain, &mut problems) {
             layers[number].push(setting.clone());
         }

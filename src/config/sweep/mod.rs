@@ -162,8 +162,22 @@ pub(crate) struct Swept {
     pub(crate) key: String,
     /// Where its axis, or what it is drawn from, stands in the configuration.
     pub(crate) written: Vec<String>,
-    /// What `--set` takes to give it other values.
+    /// The key by which `--set` gives it other values.
     pub(crate) set: String,
+    /// Its values, or those of its axis, as they are.
+    pub(crate) values: Value,
+}
+
+impl Swept {
+    /// Whether it is drawn at random.
+    pub(crate) fn is_drawn(&self) -> bool {
+        self.written[1] == RANDOM
+    }
+
+    /// Whether its axis sets other keys as well.
+    pub(crate) fn is_zipped(&self) -> bool {
+        self.written[1] == ZIPPED
+    }
 }
 
 /// Every key that the sweep sets, in alphabetical order and each once, whatever else is wrong.
@@ -174,7 +188,8 @@ pub(crate) fn keys(root: &Value) -> Vec<Swept> {
         let swept = |key: &String| Swept {
             key: key.clone(),
             written: vec!["sweep".to_owned(), name.clone()],
-            set: format!("sweep.{name}=[…]"),
+            set: format!("sweep.{name}"),
+            values: value.clone(),
         };
         match name.as_str() {
             RANDOM => found.extend(random::keys(value)),

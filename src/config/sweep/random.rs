@@ -110,12 +110,16 @@ pub(super) fn read(table: &Value) -> (Search, Vec<Fault>) {
 /// The keys that a table draws or means to.
 pub(super) fn keys(table: &Value) -> Vec<Swept> {
     let swept = |(key, value): (&String, &Value)| {
-        let name = value.as_dict().and_then(|one| one.keys().next());
-        let name = name.map_or("choice", String::as_str);
+        let distribution = value.as_dict().and_then(|one| one.iter().next());
+        let (set, values) = match distribution {
+            Some((name, ends)) => (format!("sweep.random.{key}.{name}"), ends),
+            None => (format!("sweep.random.{key}"), value),
+        };
         Swept {
             key: key.clone(),
             written: vec!["sweep".to_owned(), RANDOM.to_owned(), key.clone()],
-            set: format!("sweep.random.{key}.{name}=[…]"),
+            set,
+            values: values.clone(),
         }
     };
     let table = table.as_dict();

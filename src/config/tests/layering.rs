@@ -1,15 +1,15 @@
 //! base <- file <- environment <- `--set`, and where each value is said to come from.
 
+use std::ffi::OsString;
+
 use super::{Scratch, VALID, golden};
 use crate::config::Experiment;
 use crate::config::load_with;
 use crate::error::Result;
 
-fn variables(pairs: &[(&str, &str)]) -> Vec<(String, String)> {
-    pairs
-        .iter()
-        .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
-        .collect()
+fn variables(pairs: &[(&str, &str)]) -> Vec<(OsString, OsString)> {
+    let pair = |(name, text): &(&str, &str)| (name.into(), text.into());
+    pairs.iter().map(pair).collect()
 }
 
 pub(super) fn load(

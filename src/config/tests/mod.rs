@@ -6,6 +6,7 @@ mod errors;
 mod exploration;
 mod garbage;
 mod golden;
+mod helps;
 mod identity;
 mod layering;
 mod order;
@@ -13,8 +14,10 @@ mod origins;
 mod random;
 mod repository;
 mod rules;
+mod start;
 mod suites;
 mod sweeps;
+mod syntax;
 
 use std::path::{Path, PathBuf};
 

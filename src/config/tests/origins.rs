@@ -13,7 +13,7 @@ const VARIABLES: [(&str, &str); 2] = [
 
 fn origins(path: &Path, set: &[&str]) -> Origins {
     let set: Vec<String> = set.iter().map(|&one| one.to_owned()).collect();
-    let variables = VARIABLES.map(|(name, text)| (name.to_owned(), text.to_owned()));
+    let variables = VARIABLES.map(|(name, text)| (name.into(), text.into()));
     origins_with(path, &set, &variables).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -114,7 +114,7 @@ fn set_and_variables_go_on_top_of_the_profile() {
         |one: &crate::config::Member| one.experiment.figures["bars"].title.as_deref() == Some("x");
     assert!(suite.members.iter().all(titled));
 
-    let variable = [("ATTNLAB_FINETUNE__EPOCHS".to_owned(), "6".to_owned())];
+    let variable = [("ATTNLAB_FINETUNE__EPOCHS".into(), "6".into())];
     let path = scratch.path("experiments/suite.toml");
     let suite = load_suite_with(&path, Some("short"), &[], &variable).unwrap();
     assert_eq!(epochs(&suite), ["1+6", "0+6", "0+6 2+6"]);

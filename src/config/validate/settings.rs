@@ -20,12 +20,12 @@ pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fa
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
-        training(&mut rules, "pretrain", &stage.training());
+        training(&mut rules, "pretrain", &stage.training(), context);
         optimiser(&mut rules, "pretrain", &stage.optimiser);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
-        training(&mut rules, "finetune", &stage.training());
+        training(&mut rules, "finetune", &stage.training(), context);
         let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
         let (key, thrown_away) = ("finetune.init", stage.init.is_some() && pretrains);
         rules.helped(thrown_away, &[key, "pretrain.epochs"], || {
@@ -165,7 +165,13 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     });
 }
 
-fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>) {
+fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>, context: usize) {
+    let (key, epochs) = (format!("{stage}.epochs"), spec.epochs);
+    // Of a single document; that all of them can be counted is seen once the data is read.
+    let most = Training::most_epochs(1, context);
+    rules.rule(epochs as u64 > most, &[&key, "model.context"], || {
+        format!("`{key}` = {epochs} must be at most {most}: its tokens could not be counted")
+    });
     rules.at_least(&format!("{stage}.batch_documents"), spec.batch_documents, 1);
     rules.positive(&format!("{stage}.learning_rate"), spec.learning_rate);
     if let Some(steps) = spec.checkpoint_steps {

@@ -13,7 +13,6 @@ use crate::config::schema::{
 use crate::config::{Experiment, Point, PointSettings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
-use crate::model::registry;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::execute::assemble::{Made, first_changed};
 use crate::pipeline::plan::reason::Past;
@@ -130,10 +129,11 @@ pub fn make<'a>(
     options: &Options,
     notice: &mut dyn FnMut(String),
 ) -> Result<Plan<'a>> {
+    preflight::check_ready(experiment)?;
     for point in &experiment.points {
         let settings = point.settings.training();
         if let Some(settings) = settings.filter(|one| preflight::uses_model(one)) {
-            registry::find(&settings.model.shape(), settings.device)?;
+            preflight::compiled(experiment, settings)?;
         }
     }
     let mut plan = Plan {

@@ -1,0 +1,88 @@
+//! How a shape that is not in this binary gets there.
+
+use std::path::Path;
+
+use super::compiled;
+use super::shape::{ModelShape, nearest};
+use super::wording;
+
+/// Where this binary was built; another machine may have nothing there.
+const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// What makes the build script look at a single file or folder instead of `experiments/`.
+const ONLY: &str = "ATTNLAB_SHAPES";
+
+/// What to do to run `shape`, which is not compiled in and which the experiment in `file` has, perhaps
+/// because `--set` or a variable says so: what is compiled depends on files alone.
+pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
+    let own = compiled::shapes(file).unwrap_or_default();
+    let run = format!("cargo run --release{}{} -- run", features(), manifest());
+    if !own.contains(shape) {
+        let changes = changes(shape, &own);
+        return format!(
+            "no file has this shape: write {changes} into a copy of {} under experiments/, and \
+             `{run} COPY` builds it in",
+            file.display()
+        );
+    }
+    let shown = file.display();
+    let everything = match std::env::var_os(ONLY).is_some_and(|only| !only.is_empty()) {
+        true => format!("env -u {ONLY} "),
+        false => String::new(),
+    };
+    match std::path::absolute(file) {
+        Ok(whole) if !is_an_experiment(file) => {
+            format!("`{ONLY}={} {run} {shown}` builds it in", whole.display())
+        }
+        _ => format!("`{everything}{run} {shown}` builds it in"),
+    }
+}
+
+/// Whether the build script reads the file unasked.
+fn is_an_experiment(file: &Path) -> bool {
+    let folder = Path::new(SOURCE).join("experiments").canonicalize();
+    let file = file.canonicalize();
+    matches!((folder, file), (Ok(folder), Ok(file)) if file.starts_with(&folder))
+}
+
+fn features() -> &'static str {
+    match cfg!(feature = "cuda") {
+        true => " --features cuda",
+        false => "",
+    }
+}
+
+/// Where cargo finds the source, if that is not where the command is typed.
+fn manifest() -> String {
+    let source = Path::new(SOURCE);
+    let is_inside = std::env::current_dir().is_ok_and(|here| here.starts_with(source));
+    let manifest = source.join("Cargo.toml");
+    match !is_inside && manifest.is_file() {
+        true => format!(" --manifest-path {}", manifest.display()),
+        false => String::new(),
+    }
+}
+
+/// What of a shape the file does not have, as keys and values: `` `model.layers = 37` ``.
+fn changes(shape: &ModelShape, own: &[ModelShape]) -> String {
+    let keys = |shape: &ModelShape| {
+        let counts = shape.counts().into_iter();
+        let mut keys: Vec<String> = counts
+            .map(|(name, n)| format!("model.{name} = {n}"))
+            .collect();
+        let attention = &shape.attention;
+        keys.push(match shape.own_number() {
+            Some((key, own)) => {
+                format!("model.attention = {{ kind = \"{attention}\", {key} = {own} }}")
+            }
+            None => format!("model.attention = {{ kind = \"{attention}\" }}"),
+        });
+        keys
+    };
+    let like = nearest(shape, own, 1)
+        .first()
+        .map_or(vec![], |like| keys(like));
+    let mut changed = keys(shape);
+    changed.retain(|key| !like.contains(key));
+    wording::list(&changed, "and")
+}

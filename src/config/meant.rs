@@ -1,0 +1,101 @@
+//! What a wrong key or a value of the wrong type was probably meant to be, from the schema of experiments.
+
+use figment::value::Value;
+use serde_json::Value as Schema;
+
+use super::{EXPLORE, json_schema, tree, wording};
+
+/// More keys of one name than this, and none of them is meant more than another.
+const MOST_KEYS: usize = 3;
+
+/// The keys that `name`, which `table` does not have, can stand for: `finetune_epochs` for
+/// `finetune.epochs`, or a key of that name in other tables, as `learning_rate` is in two.
+pub(super) fn keys(table: &[String], name: &str) -> Vec<Vec<String>> {
+    let schema = json_schema::tree();
+    if let Some(inner) = joined_by_one_underscore(&schema, table, name) {
+        return vec![inner];
+    }
+    let mut found = vec![];
+    of_name(&schema, name, &[], &mut found);
+    // What an exploration measures is nothing to one that trains, and the other way round.
+    let explores = |key: &[String]| key.first().is_some_and(|first| first == EXPLORE);
+    found.retain(|key| explores(key) == explores(table));
+    found.truncate(if found.len() > MOST_KEYS {
+        0
+    } else {
+        MOST_KEYS
+    });
+    found
+}
+
+fn joined_by_one_underscore(schema: &Schema, table: &[String], name: &str) -> Option<Vec<String>> {
+    let here = at(schema, table)?;
+    let tables = here["properties"].as_object()?.iter();
+    let (inner, key) = tables
+        .filter_map(|(inner, _)| Some((inner, name.strip_prefix(inner)?.strip_prefix('_')?)))
+        .find(|(inner, key)| !here["properties"][*inner]["properties"][*key].is_null())?;
+    Some([table, &[inner.clone(), key.to_owned()]].concat())
+}
+
+/// Collects the keys whose last part is `name`.
+fn of_name(schema: &Schema, name: &str, table: &[String], found: &mut Vec<Vec<String>>) {
+    let properties = schema.get("properties").and_then(Schema::as_object);
+    for (key, inner) in properties.into_iter().flatten() {
+        let path = [table, std::slice::from_ref(key)].concat();
+        of_name(inner, name, &path, found);
+        if key == name {
+            found.push(path);
+        }
+    }
+}
+
+/// The schema of a key.
+fn at<'s>(schema: &'s Schema, path: &[String]) -> Option<&'s Schema> {
+    path.iter().try_fold(schema, |at, part| {
+        let inner = at.get("properties").and_then(|keys| keys.get(part));
+        inner.or_else(|| at.get("additionalProperties"))
+    })
+}
+
+/// What a value that is not `expected` was meant to be, as TOML.
+pub(super) fn value(path: &[String], expected: &str, given: &Value) -> Option<String> {
+    let text = given.as_str();
+    match expected {
+        "a string" => as_text(given),
+        "a table" => of_kind(path, text?),
+        "a list" => Some(format!("[{}]", tree::text(given))).filter(|_| text.is_none()),
+        "true or false" => match text?.to_lowercase().as_str() {
+            "true" | "yes" | "on" => Some("true".to_owned()),
+            "false" | "no" | "off" => Some("false".to_owned()),
+            _ => None,
+        },
+        "a number" => {
+            Some(text?.to_owned()).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
+        }
+        _ if expected.starts_with("a whole number") => {
+            Some(text?.to_owned()).filter(|text| text.parse::<u32>().is_ok())
+        }
+        _ => None,
+    }
+}
+
+/// A number, a flag or a date in quotes.
+fn as_text(given: &Value) -> Option<String> {
+    match given {
+        Value::Num(..) | Value::Bool(..) => Some(format!("{:?}", tree::text(given))),
+        Value::Dict(_, date) => match date.iter().collect::<Vec<_>>()[..] {
+            [(key, Value::String(_, date))] if wording::is_date(key) => Some(format!("{date:?}")),
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+/// `{ kind = "rope" }`, where a table has kinds and the text is one of their names.
+fn of_kind(path: &[String], text: &str) -> Option<String> {
+    let schema = json_schema::tree();
+    let names = at(&schema, path)?["properties"]["kind"]["enum"].as_array()?;
+    let names: Vec<&str> = names.iter().filter_map(Schema::as_str).collect();
+    let name = wording::nearest(text, &names)?;
+    Some(format!("{{ kind = {name:?} }}"))
+}

@@ -1,0 +1,114 @@
+//! Files that somebody probably meant who named one that does not exist.
+
+use std::path::{Path, PathBuf};
+
+use super::wording;
+
+/// Folders below the one in which to look: a folder of results may be deep and large.
+const DEPTH: usize = 3;
+
+/// So many files are named.
+const MOST: usize = 3;
+
+/// Where experiments are, seen from where most commands are typed.
+const EXPERIMENTS: &str = "experiments";
+
+/// `did you mean experiments/quickstart.toml?`, if a TOML file near a path has a similar name.
+pub(super) fn suggestion(missing: &Path) -> Option<String> {
+    let near = nearest(missing);
+    let names: Vec<String> = near.iter().map(|path| path.display().to_string()).collect();
+    (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
+}
+
+/// The first few of the same name, in the last folder of the path that exists or below it; or else of
+/// the name that is most like it.
+fn nearest(missing: &Path) -> Vec<PathBuf> {
+    let Some(meant) = stem(missing) else {
+        return vec![];
+    };
+    let there = missing.ancestors().skip(1).find(|folder| folder.is_dir());
+    let mut files = vec![];
+    match there {
+        Some(folder) => collect(folder, DEPTH, &mut files),
+        // A relative path, none of whose folders is there.
+        None => {
+            collect(Path::new("."), 0, &mut files);
+            collect(Path::new(EXPERIMENTS), DEPTH, &mut files);
+        }
+    }
+    files.sort();
+    let names: Vec<String> = files.iter().filter_map(|file| stem(file)).collect();
+    let names: Vec<&str> = names.iter().map(String::as_str).collect();
+    let Some(name) = wording::nearest(&meant, &names) else {
+        return vec![];
+    };
+    files.retain(|file| stem(file).as_deref() == Some(name));
+    files.truncate(MOST);
+    files
+}
+
+/// The name without `.toml`, in small letters.
+fn stem(path: &Path) -> Option<String> {
+    let name = path.file_name()?.to_string_lossy().to_lowercase();
+    Some(name.trim_end_matches(".toml").to_owned())
+}
+
+/// The TOML files in a folder, and in those below it down to a depth.
+fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            if depth > 0 {
+                collect(&path, depth - 1, found);
+            }
+        } else if path
+            .extension()
+            .is_some_and(|extension| extension == "toml")
+        {
+            found.push(
+                path.strip_prefix(".")
+                    .map_or_else(|_| path.clone(), Path::to_owned),
+            );
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_name_that_is_nearly_right_finds_its_file() {
+        let folder = tempfile::tempdir().expect("a folder");
+        for name in [
+            "a/quickstart.toml",
+            "a/b/vanilla.toml",
+            "a/base/vanilla.toml",
+            "a/notes.md",
+        ] {
+            let path = folder.path().join(name);
+            std::fs::create_dir_all(path.parent().expect("a parent")).expect("made");
+            std::fs::write(path, "").expect("written");
+        }
+        let near = |name: &str| -> Vec<String> {
+            let near = nearest(&folder.path().join(name)).into_iter();
+            let below = |path: PathBuf| {
+                let path = path
+                    .strip_prefix(folder.path())
+                    .expect("below it")
+                    .to_owned();
+                path.display().to_string()
+            };
+            near.map(below).collect()
+        };
+        assert_eq!(near("a/quickstrat.toml"), ["a/quickstart.toml"]);
+        assert_eq!(near("a/quickstart"), ["a/quickstart.toml"]);
+        assert_eq!(near("A/Quickstart.toml"), ["a/quickstart.toml"]);
+        assert_eq!(near("a/b/c/vanila.toml"), ["a/b/vanilla.toml"]);
+        assert_eq!(
+            near("vanilla.toml"),
+            ["a/b/vanilla.toml", "a/base/vanilla.toml"]
+        );
+        assert_eq!(near("a/something_else.toml"), [""; 0]);
+    }
+}

@@ -1,0 +1,272 @@
+//! What keeps a text from being TOML, in the words of somebody who writes experiments.
+//!
+//! Experiments are TOML 1.0. The parser here knows TOML 1.1, goes on after a mistake and names the
+//! text that it stumbles over; what it accepts and 1.0 does not comes from the parser that reads
+//! experiments, as the text of its refusal.
+
+use std::ops::Range;
+
+use toml::de::DeTable;
+
+use super::locate::{Position, position};
+
+/// One mistake.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Flaw {
+    /// Where it is.
+    pub(super) position: Position,
+    /// What is wrong.
+    pub(super) message: String,
+    /// What to do about it.
+    pub(super) help: Option<String>,
+}
+
+/// What is wrong and what to do about it.
+type Explained = (String, Option<String>);
+
+/// The mistakes of a text in its order, one a line: what follows the first of a line is its echo.
+/// `refusal` is why TOML 1.0 does not take it.
+pub(super) fn flaws(text: &str, refusal: &str) -> Vec<Flaw> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    let mut errors: Vec<(Range<usize>, String)> = errors.iter().map(report).collect();
+    errors.sort_by_key(|(span, _)| span.start);
+    let mut found: Vec<Flaw> = (errors.into_iter())
+        .map(|(span, message)| flaw(text, span, &message))
+        .collect();
+    found.dedup_by_key(|flaw| flaw.position.0);
+    if found.is_empty() {
+        found.extend(number_beyond_limits(text).or_else(|| only_in_toml_1_1(text, refusal)));
+    }
+    found
+}
+
+/// Where the parser stumbled, and its words.
+fn report(error: &toml::de::Error) -> (Range<usize>, String) {
+    let message: Vec<&str> = error.message().lines().map(str::trim).collect();
+    (error.span().unwrap_or_default(), message.join(", "))
+}
+
+/// The first number of a text that no variable of the program can hold. Numbers are read once the
+/// syntax is right, so nothing else can fail then.
+pub(super) fn number_beyond_limits(text: &str) -> Option<Flaw> {
+    let (_, errors) = DeTable::parse_recoverable(text);
+    let cause = toml::from_str::<toml::Table>(text).err();
+    let (span, cause) = report(&cause.filter(|_| errors.is_empty())?);
+    let number = text.get(span.clone()).unwrap_or_default();
+    let (message, most) = match cause.contains("float") {
+        true => (
+            format!("the number {number} is too large"),
+            "the largest is about 1.8e308",
+        ),
+        false => (
+            format!("the whole number {number} is beyond 64 bits"),
+            "the largest is 9223372036854775807",
+        ),
+    };
+    Some(Flaw {
+        position: position(text, span.start),
+        message,
+        help: Some(most.to_owned()),
+    })
+}
+
+/// `refusal` says `… at line 22, column 14 … invalid inline table …`.
+fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
+    let number = |after: &str| -> Option<usize> {
+        let (_, rest) = refusal.split_once(after)?;
+        let end = rest.find(|c: char| !c.is_ascii_digit());
+        rest[..end.unwrap_or(rest.len())].parse().ok()
+    };
+    let position = (number("at line ")?, number("column ")?);
+    let mut rest = text.lines().nth(position.0 - 1)?.chars();
+    let at_comma = rest.nth(position.1 - 1) == Some(',');
+    let (message, help) = match () {
+        () if refusal.contains("escape") => escape(),
+        () if refusal.contains("inline table") && at_comma => (
+            "a comma after the last key of an inline table is not TOML 1.0".to_owned(),
+            Some("remove the comma".to_owned()),
+        ),
+        () if refusal.contains("inline table") => (
+            "an inline table over several lines is not TOML 1.0".to_owned(),
+            Some(
+                "put it on one line, or give it a header of its own, such as [model.attention]"
+                    .to_owned(),
+            ),
+        ),
+        () => {
+            let cause = refusal.rsplit(" ^ ").next().unwrap_or(refusal);
+            let cause = cause.trim_start_matches('^').trim();
+            let cause = cause.split(" in ").next().unwrap_or(cause);
+            (format!("this is not TOML 1.0: {cause}"), None)
+        }
+    };
+    Some(Flaw {
+        position,
+        message,
+        help,
+    })
+}
+
+fn flaw(text: &str, span: Range<usize>, message: &str) -> Flaw {
+    let (start, (message, help)) = match disguised(text, &span) {
+        Some((start, explained)) => (start, explained),
+        None => {
+            let explained = explain(text, &span, message);
+            let plain = || (format!("this is not TOML: {message}"), None);
+            (span.start, explained.unwrap_or_else(plain))
+        }
+    };
+    Flaw {
+        position: position(text, start),
+        message,
+        help,
+    }
+}
+
+/// The first character in a span, or right after an empty one, that only looks like one of TOML's.
+fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Explained)> {
+    let rest = text.get(span.start..)?.char_indices();
+    let within = |at: usize| at == 0 || span.start + at < span.end;
+    let mut characters = rest.take_while(|(at, _)| within(*at));
+    characters.find_map(|(at, c)| Some((span.start + at, look_alike(c)?)))
+}
+
+/// What to make of a character that word processors and web pages put where TOML has another.
+fn look_alike(c: char) -> Option<Explained> {
+    let code = format!("U+{:04X}", u32::from(c));
+    let stands_for = |what: &str, meant: char| {
+        let message = format!("`{c}` ({code}) is not {what}");
+        Some((message, Some(format!("write {meant} in its place"))))
+    };
+    match c {
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some((
+            format!("a special space ({code}) stands here; TOML takes only plain ones"),
+            Some("type a plain space in its place".to_owned()),
+        )),
+        '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {
+            Some((
+                format!("an invisible character ({code}) stands here"),
+                Some("delete it, or type the line again".to_owned()),
+            ))
+        }
+        '“' | '”' | '„' | '‟' | '«' | '»' | '″' => {
+            stands_for("a quotation mark of TOML", '"')
+        }
+        '‘' | '’' | '‚' | '‛' | '´' | '′' => {
+            stands_for("a quotation mark of TOML", '\'')
+        }
+        '−' | '–' | '—' | '‐' | '‑' | '‒' => stands_for("a minus sign", '-'),
+        '\u{ff01}'..='\u{ff5e}' => {
+            let plain = char::from_u32(u32::from(c) - 0xfee0)?;
+            stands_for(&format!("the plain {plain}"), plain)
+        }
+        c if c.is_ascii_control() && !c.is_ascii_whitespace() => Some((
+            format!("a control character ({code}) stands here"),
+            Some("delete it".to_owned()),
+        )),
+        _ => None,
+    }
+}
+
+/// The parser's complaint in plain words, if it is one of the common ones.
+fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
+    let token = text.get(span.clone()).unwrap_or_default();
+    let next = text.get(span.start..).unwrap_or_default().chars().next();
+    let says = |start: &str| message.starts_with(start);
+    let wrong = |message: &str, help: &str| Some((message.to_owned(), Some(help.to_owned())));
+    if says("duplicate key") {
+        return wrong(
+            &format!("{} is defined twice", shown(token)),
+            "keep one of the two",
+        );
+    }
+    if ["missing escaped value", "too few unicode", "invalid escape"]
+        .into_iter()
+        .any(says)
+    {
+        return Some(escape());
+    }
+    if says("carriage return") {
+        let message = "a carriage return stands here without a line feed";
+        return wrong(
+            message,
+            "save the file with the line ends of Unix or Windows",
+        );
+    }
+    if (says("invalid basic string") || says("invalid literal string")) && token.is_empty() {
+        let message = "the quotation mark at the end of the text is missing";
+        return wrong(message, "close the text on the line on which it begins");
+    }
+    if next == Some(':') || (says("key with no value") && after(text, span) == Some(':')) {
+        return wrong("`:` stands where TOML has `=`", "write KEY = VALUE");
+    }
+    if says("key with no value") || (says("string values must be quoted") && token.is_empty()) {
+        return wrong(
+            "the key has no value",
+            "write KEY = VALUE, or remove the line",
+        );
+    }
+    if says("unexpected key or value") && next == Some(',') {
+        let help = "end the line without it; a number has no comma: 1000 or 1_000, 0.5";
+        return wrong("a comma follows the value", help);
+    }
+    let value = word_around(text, span);
+    let sign = if value.starts_with('-') { "-" } else { "" };
+    let help = match token.to_lowercase().as_str() {
+        "null" | "none" | "nil" | "undefined" => {
+            let help = "leave the key out: its default counts then";
+            return wrong(&format!("TOML has no {}", shown(token)), help);
+        }
+        "true" | "yes" | "on" => "write true".to_owned(),
+        "false" | "no" | "off" => "write false".to_owned(),
+        "nan" => format!("write {sign}nan"),
+        "inf" | "infinity" => format!("write {sign}inf"),
+        _ if says("invalid mantissa") => "write a digit before the point, such as 0.5".to_owned(),
+        _ if says("invalid fraction") => "write a digit after the point, such as 1.0".to_owned(),
+        _ if says("unexpected leading zero") => "write it without the zero".to_owned(),
+        _ if says("radix must be lowercase") => "write a small letter, such as 0x1f".to_owned(),
+        _ if !says("string values must be quoted") => return None,
+        _ if token.starts_with(|c: char| c.is_ascii_digit()) => {
+            "write a plain number, or text in quotes".to_owned()
+        }
+        _ => format!("write {token:?}, if it is text"),
+    };
+    Some((
+        format!("{} is not a value of TOML", shown(value)),
+        Some(help),
+    ))
+}
+
+/// A word of the file in a message.
+fn shown(word: &str) -> String {
+    let is_plain = !word.is_empty() && !word.contains(['`', '\n', '\r']);
+    match is_plain {
+        true => format!("`{word}`"),
+        false => format!("{word:?}"),
+    }
+}
+
+/// What stands at a span, as far as there is no space.
+fn word_around<'t>(text: &'t str, span: &Range<usize>) -> &'t str {
+    let ends = |c: char| c.is_whitespace() || "=[]{},#".contains(c);
+    let start = text.get(..span.start).and_then(|before| before.rfind(ends));
+    let end = text.get(span.end..).and_then(|after| after.find(ends));
+    let start = start.map_or(0, |at| at + 1);
+    let end = end.map_or(text.len(), |at| span.end + at);
+    text.get(start..end).unwrap_or_default()
+}
+
+/// The first character after a span that is not a space.
+fn after(text: &str, span: &Range<usize>) -> Option<char> {
+    text.get(span.end..)?
+        .trim_start_matches([' ', '\t'])
+        .chars()
+        .next()
+}
+
+fn escape() -> Explained {
+    let message =
+        "a backslash inside \"…\" starts an escape sequence, and this is not one".to_owned();
+    let help = "write the text in single quotes, where a backslash is itself: 'C:\\weights'";
+    (message, Some(help.to_owned()))
+}
