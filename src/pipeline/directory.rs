@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::{Experiment, Point};
+use crate::config::{self, Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
 
@@ -62,6 +62,15 @@ impl State {
             Self::Interrupted => "interrupted",
         }
     }
+}
+
+/// What an entry of `provenance.json` says of files.
+#[derive(Deserialize)]
+struct Began {
+    /// Where the command was typed.
+    directory: PathBuf,
+    /// Sums by name.
+    data: BTreeMap<String, String>,
 }
 
 /// The folder of one run.
@@ -196,24 +205,59 @@ impl RunDirectory {
         self.weights(&format!("{stage}-before-step-{step}"))
     }
 
-    /// The weights of the last stage that ended.
+    /// The weights of the last stage that ended, or those that a run without training evaluates.
     ///
     /// # Errors
-    /// The run has trained nothing.
+    /// The run has no model, or the file that it evaluates is not what it was.
     pub fn last_weights(&self) -> Result<PathBuf> {
         let stages = ["finetune", "pretrain"].map(|stage| self.weights(stage));
-        stages
-            .into_iter()
-            .find(|path| path.is_file())
-            .ok_or_else(|| {
-                let error = Error::usage(format!("{} holds no weights", self.path.display()));
-                error.help(match self.is_done() {
-                    true => "the run is done and trains no model",
-                    false => {
-                        "the run has not finished a training stage: `attnlab run` goes on with it"
-                    }
-                })
+        if let Some(own) = stages.into_iter().find(|path| path.is_file()) {
+            return Ok(own);
+        }
+        self.given_weights()?.ok_or_else(|| {
+            let error = Error::usage(format!("{} holds no weights", self.path.display()));
+            error.help(match self.is_done() {
+                true => "the run is done and trains no model",
+                false => "the run has not finished a training stage: `attnlab run` goes on with it",
             })
+        })
+    }
+
+    /// The file of weights that a run starts from which trains nothing; `None` of any other run.
+    fn given_weights(&self) -> Result<Option<PathBuf>> {
+        let experiment = config::load_alone(&self.resolved_toml()).ok();
+        let settings = experiment
+            .as_ref()
+            .and_then(|one| one.points[0].settings.training());
+        let settings = settings.filter(|settings| !settings.trains());
+        let Some((key, file)) = settings.and_then(|settings| settings.init_files().last()) else {
+            return Ok(None);
+        };
+        let entries: Option<Vec<Began>> = files::read_json(&self.provenance_json());
+        let Some(began) = entries.and_then(|mut entries| entries.pop()) else {
+            return Ok(None);
+        };
+        // The constant answer alone needs no weights.
+        let Some(sum) = began.data.get(&file.display().to_string()) else {
+            return Ok(None);
+        };
+        let there = began.directory.join(file);
+        let path = if there.is_file() {
+            there
+        } else {
+            file.to_owned()
+        };
+        let bytes = std::fs::read(&path).map_err(|cause| {
+            let error = Error::io(Kind::Data, "read", &path, cause);
+            error.help(format!(
+                "the run evaluates the weights of `{key}`: put the file back"
+            ))
+        })?;
+        if format!("blake3 {}", blake3::hash(&bytes).to_hex()) != *sum {
+            let message = format!("{} has changed since the run evaluated it", path.display());
+            return Err(Error::data(message).help("put the file back as it was, or run again"));
+        }
+        Ok(Some(path))
     }
 
     /// Notes how far the run is.

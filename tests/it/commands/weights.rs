@@ -207,9 +207,9 @@ fn a_file_that_is_cut_or_something_else_is_refused_by_name() {
     }
     let said = lab.finetune_from("r", &lab.text("gone"));
     let message = lab.filtered(&said.failed(5));
-    assert!(
-        message.starts_with("error: cannot read TMP/gone: "),
-        "{message}"
+    assert_eq!(
+        message,
+        "error: --set finetune.init: `finetune.init` = \"TMP/gone\" does not exist"
     );
 }
 
@@ -223,4 +223,41 @@ fn a_run_that_cannot_start_touches_nothing_of_the_one_before() {
     assert!(message.contains("pretrained.safetensors"), "{message}");
     assert_eq!(before, files_below(&lab.path("r")));
     assert!(read(&only_run(&lab, "r").join("status.json")).contains("done"));
+}
+
+/// Such a run makes no weights: its model is the file, as long as that is what it was.
+#[test]
+fn a_run_that_only_evaluates_a_file_can_be_asked_scored_and_exported() {
+    let (lab, file) = exported();
+    let experiment = lab.finetuning("evaluated", "");
+    let (results, init) = (lab.text("r"), format!("finetune.init={file}"));
+    let settings = ["--set", "finetune.epochs=0", "--set", &init];
+    let run = [&["run", &experiment, "--results", &results], &settings[..]].concat();
+    lab.attnlab(&run).done();
+    let run = only_run(&lab, "r").display().to_string();
+    let pretrained = lab.run_text("pretrained", 1);
+    let question = "Where was Ada Moss born?";
+    let text = lab.write("lines.txt", "Ada Moss was born in London.\n");
+    let ask = |run: &str| lab.attnlab(&["ask", run, question]);
+    let score = |run: &str| lab.attnlab(&["score", run, "--text", &text]);
+    assert_eq!(ask(&run).done(), ask(&pretrained).done());
+    assert_eq!(score(&run).done(), score(&pretrained).done());
+    let copy = lab.text("copy.safetensors");
+    lab.attnlab(&["export", &run, &copy]).done();
+    let bytes = |file: &str| std::fs::read(file).expect("weights");
+    assert!(bytes(&copy) == bytes(&file), "exported as they are");
+
+    let mut other = bytes(&file);
+    *other.last_mut().expect("a weight") ^= 1;
+    lab.write("pretrained.safetensors", other);
+    assert_eq!(
+        lab.filtered(&ask(&run).failed(5)),
+        "error: TMP/pretrained.safetensors has changed since the run evaluated it"
+    );
+    std::fs::remove_file(&file).expect("removed");
+    let said = ask(&run);
+    let help = "help: the run evaluates the weights of `finetune.init`: put the file back\n";
+    assert!(said.err.ends_with(help), "{}", said.err);
+    let start = "error: cannot read TMP/pretrained.safetensors: ";
+    assert!(lab.filtered(&said.failed(5)).starts_with(start));
 }
