@@ -1,16 +1,20 @@
 //! The command line: clap types, and one match.
 
 mod arguments;
+#[cfg(test)]
+mod tests;
 
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use clap::{Args, CommandFactory as _, Parser, Subcommand};
+use clap::builder::{PathBufValueParser, TypedValueParser as _, ValueParser};
+use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
 use crate::commands;
+use crate::config::home;
 use crate::error::Result;
-use arguments::at_least_one;
 pub use arguments::{DataArgs, ExperimentArgs, PlacementArgs, Plan, Run, SuiteArgs};
+use arguments::{at_least_one, url_or_folder};
 
 const EXIT_CODES: &str = "\
 Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
@@ -312,7 +316,7 @@ Examples:
         #[arg(value_parser = ["cs224n"])]
         name: String,
         /// A URL or a folder that holds its files
-        #[arg(long, value_name = "URL-OR-FOLDER")]
+        #[arg(long, value_name = "URL-OR-FOLDER", value_parser = url_or_folder)]
         from: String,
         #[command(flatten)]
         data: DataArgs,
@@ -336,13 +340,26 @@ Examples:
 /// The whole program: parses, runs, prints an error once, and gives the exit code.
 pub fn main() -> ExitCode {
     crate::ops::allocator::keep_freed_memory();
-    match dispatch(Cli::parse().command) {
+    let matches = expanding_home(Cli::command()).get_matches();
+    let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
+    match dispatch(cli.command) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             commands::print_error(&error);
             ExitCode::from(error.exit_code())
         }
     }
+}
+
+/// Every argument that is a path takes `~` for the home directory. A shell expands it at the start of a
+/// word alone, so not in `--results=~/x`; a job script or a desktop entry expands nothing.
+fn expanding_home(command: clap::Command) -> clap::Command {
+    let path = ValueParser::path_buf().type_id();
+    let expanding = |arg: Arg| match arg.get_value_parser().type_id() == path {
+        true => arg.value_parser(PathBufValueParser::new().try_map(|path| home::expand(&path))),
+        false => arg,
+    };
+    command.mut_args(expanding).mut_subcommands(expanding_home)
 }
 
 fn dispatch(command: Command) -> Result<()> {

@@ -1,9 +1,11 @@
 //! The arguments of commands that run or plan, and those that several commands share.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::{PossibleValue, PossibleValuesParser};
 
+use crate::config::home;
 use crate::progress::Verbosity;
 
 /// The arguments of `attnlab plan`.
@@ -82,7 +84,7 @@ impl ExperimentArgs {
 #[derive(Debug, Args)]
 pub struct PlacementArgs {
     /// Where the model runs; the same as --set device=…
-    #[arg(long, value_name = "DEVICE", value_parser = ["cpu", "cuda", "auto"])]
+    #[arg(long, value_name = "DEVICE", value_parser = devices())]
     device: Option<String>,
     /// How CUDA takes the inputs of matrix products; the same as --set precision=…
     #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32", "tf32x3"])]
@@ -114,6 +116,18 @@ pub struct DataArgs {
     /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
     #[arg(long = "data", value_name = "FOLDER")]
     pub(crate) directory: Option<PathBuf>,
+}
+
+/// The devices. `gpu` is let through: that it is `cuda` here is told where files are read, while clap
+/// would think of `cpu`.
+fn devices() -> PossibleValuesParser {
+    let cuda = PossibleValue::new("cuda").alias("gpu");
+    PossibleValuesParser::new([PossibleValue::new("cpu"), cuda, PossibleValue::new("auto")])
+}
+
+/// A web address as it is, a folder with `~` as the home directory.
+pub(super) fn url_or_folder(text: &str) -> Result<String, String> {
+    home::expand(Path::new(text)).map(|path| path.display().to_string())
 }
 
 pub(super) fn at_least_one(text: &str) -> Result<usize, String> {

@@ -10,6 +10,7 @@ use super::checksum::{HELP, SourceFile};
 use super::questions::{Rows, parse};
 use super::vocabulary::Vocabulary;
 use super::{Corpus, Question};
+use crate::config::home;
 use crate::error::{Error, Kind, Result};
 
 /// Name of the folder that holds the files.
@@ -109,13 +110,14 @@ fn data_directory(
     variable: Option<OsString>,
     cache: Option<PathBuf>,
 ) -> Result<PathBuf> {
+    let variable = variable.filter(|value| !value.is_empty());
+    let variable = variable.map(|value| home::expand(Path::new(&value)));
+    let variable = variable
+        .transpose()
+        .map_err(|cause| Error::data(format!("{DIRECTORY_VARIABLE}: {cause}")))?;
     given
         .map(Path::to_owned)
-        .or_else(|| {
-            variable
-                .filter(|value| !value.is_empty())
-                .map(PathBuf::from)
-        })
+        .or(variable)
         .or(cache)
         .ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
 }

@@ -101,14 +101,15 @@ fn device_and_precision_have_options_of_their_own() {
         assert!(line.starts_with(&format!("{key} = \"{value}\"")), "{line}");
         assert!(line.ends_with(&format!("# --{key}")), "{line}");
     }
-    // What a word on the command line may be, the program says.
-    let unknown = lab.attnlab(&["show", QUICKSTART, "--device", "gpu"]);
-    assert_eq!(unknown.code, 2);
-    assert!(
-        unknown.err.contains("[possible values: cpu, cuda, auto]"),
-        "{}",
-        unknown.err
-    );
+    // What a word on the command line may be, the program says; `gpu` is not a slip for `cpu`.
+    for (device, code, says) in [
+        ("abacus", 2, "[possible values: cpu, cuda, auto]"),
+        ("gpu", 3, "did you mean `cuda`?"),
+    ] {
+        let said = lab.attnlab(&["show", QUICKSTART, "--device", device]);
+        assert_eq!(said.code, code);
+        assert!(said.err.contains(says), "{}", said.err);
+    }
 }
 
 /// What `show` says is what `run` does.
