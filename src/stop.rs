@@ -1,4 +1,4 @@
-//! Whether a run should stop, and why: Ctrl-C, or another run that failed.
+//! Whether a run should stop, and why: a signal, or another run that failed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -6,6 +6,8 @@ use std::time::Duration;
 #[cfg(unix)]
 use std::time::Instant;
 
+#[cfg(unix)]
+use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Result};
@@ -13,7 +15,17 @@ use crate::error::{Error, Result};
 /// The exit code after Ctrl-C, as the shell has it.
 const INTERRUPTED: i32 = 130;
 
-/// Two signals within this count as one.
+/// Requests to stop, by Ctrl-C or `kill`: repeating one ends the program.
+const REQUESTS: [i32; 2] = [SIGINT, SIGTERM];
+
+/// Warnings that the end is near: schedulers send USR1 or USR2 before the time limit of a job (the
+/// user chooses which), the kernel sends XCPU every second past the limit of CPU time, a terminal
+/// that closes sends HUP. They keep coming, so repeating one does not end the program.
+#[cfg(unix)]
+const WARNINGS: [i32; 4] = [SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP];
+
+/// Two requests within this count as one: `kill` and Ctrl-C may reach a process twice, by itself and
+/// as a member of its group.
 #[cfg(unix)]
 const MOMENT: Duration = Duration::from_millis(300);
 
@@ -36,27 +48,46 @@ pub enum Why {
     Failure,
 }
 
-/// Sets `user` at the first signal and ends the program at a later one.
+/// Sets `user` at the first signal and ends the program at a later request. A warning that was ignored
+/// when the program started, as `nohup` has it for HUP, stays ignored.
 #[cfg(unix)]
 fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
-    let mut signals = signal_hook::iterator::Signals::new([SIGINT, SIGTERM])?;
+    let ignored = ignored_signals();
+    let warnings = WARNINGS.iter().filter(|&&signal| match &ignored {
+        Some(mask) => mask & (1 << (signal - 1)) == 0,
+        // HUP ends the program where the system does not say whether `nohup` started it.
+        None => signal != SIGHUP,
+    });
+    let mut signals = signal_hook::iterator::Signals::new(REQUESTS.iter().chain(warnings))?;
     std::thread::spawn(move || {
         let mut first: Option<Instant> = None;
-        for _ in signals.forever() {
-            if first.is_some_and(|first| first.elapsed() > MOMENT) {
-                std::process::exit(INTERRUPTED);
+        for signal in signals.forever() {
+            if REQUESTS.contains(&signal) {
+                if first.is_some_and(|first| first.elapsed() > MOMENT) {
+                    std::process::exit(INTERRUPTED);
+                }
+                first.get_or_insert_with(Instant::now);
             }
-            first.get_or_insert_with(Instant::now);
             user.store(true, Ordering::Relaxed);
         }
     });
     Ok(())
 }
 
+/// The signals that this process ignores, a bit each from signal 1 on; `None` where there is no `/proc`.
+#[cfg(unix)]
+fn ignored_signals() -> Option<u64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let mask = status
+        .lines()
+        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    u64::from_str_radix(mask.trim(), 16).ok()
+}
+
 /// The same where signals come one at a time.
 #[cfg(not(unix))]
 fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
-    for signal in [SIGINT, SIGTERM] {
+    for signal in REQUESTS {
         // In this order: the second signal finds what the first has set.
         signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, user.clone())?;
         signal_hook::flag::register(signal, user.clone())?;
@@ -65,16 +96,16 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 impl Stop {
-    /// Listens to Ctrl-C and SIGTERM: the first asks to stop, a later one ends the program. A signal
-    /// that comes twice in a moment, to the process and to its group, counts once. A terminal that is
-    /// closed (SIGHUP) is not listened to: it ends the program, unless `nohup` keeps it.
+    /// Listens to signals. Any of INT (Ctrl-C), TERM, USR1, USR2, HUP and XCPU asks to stop after the
+    /// current step; a second INT or TERM ends the program at once. One that comes twice in a moment,
+    /// to the process and to its group, counts once.
     ///
     /// # Errors
     /// The system refuses.
     pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
         listen(stop.user.clone())
-            .map_err(|e| Error::run(format!("cannot listen to Ctrl-C: {e}")))?;
+            .map_err(|e| Error::run(format!("cannot listen to signals: {e}")))?;
         Ok(stop)
     }
 

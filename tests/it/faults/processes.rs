@@ -104,6 +104,54 @@ fn the_first_signal_keeps_a_checkpoint_and_the_run_goes_on_from_it() {
     }
 }
 
+/// Schedulers warn by a signal of the user's choice before they kill, the kernel does at the limit of CPU
+/// time, and a terminal that closes does.
+#[test]
+fn warnings_keep_a_checkpoint_too_unless_they_are_ignored() {
+    let lab = Lab::new();
+    for name in ["-USR1", "-USR2", "-HUP", "-XCPU"] {
+        let child = start(&lab, "r", &[]);
+        wait_until_running(&lab);
+        signal(&child, name);
+        let message = ended(child).failed(130);
+        assert!(message.starts_with("error: interrupted "), "{message}");
+        assert_eq!(state(&lab, "r"), "interrupted", "{name}");
+    }
+
+    let program = lab.quickstart_program("run", "r", &LONG);
+    let mut nohup = Command::new("sh");
+    nohup
+        .args(["-c", "trap '' HUP; exec \"$@\"", "sh"])
+        .arg(program.get_program())
+        .args(program.get_args())
+        .current_dir(crate::lab::REPOSITORY);
+    let child = nohup.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn();
+    let child = child.expect("it starts");
+    wait_until_running(&lab);
+    signal(&child, "-HUP");
+    std::thread::sleep(Duration::from_millis(300));
+    assert_eq!(state(&lab, "r"), "running", "HUP is ignored");
+    signal(&child, "-TERM");
+    ended(child).failed(130);
+}
+
+/// Waits until the status of the run says that it is running.
+fn wait_until_running(lab: &Lab) {
+    let started = Instant::now();
+    let is_running = || {
+        let points = std::fs::read_dir(lab.path("r/quickstart"));
+        let mut points = points.into_iter().flatten().flatten();
+        points.any(|point| {
+            let status = std::fs::read_to_string(point.path().join("seed-1/status.json"));
+            status.is_ok_and(|status| status.contains("\"running\""))
+        })
+    };
+    while !is_running() {
+        assert!(started.elapsed() < Duration::from_secs(60), "it hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_signal_that_comes_twice_in_a_moment_counts_once() {
     let lab = Lab::new();
