@@ -30,6 +30,15 @@ pub fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
+/// Makes a file that others may have written last through a loss of power, before its new name does.
+fn sync_file(path: &Path) -> std::io::Result<()> {
+    // Windows syncs only what is open for writing.
+    match cfg!(unix) {
+        true => std::fs::File::open(path)?.sync_all(),
+        false => Ok(()),
+    }
+}
+
 /// Makes a rename last through a loss of power, where folders can be synced.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
@@ -93,6 +102,7 @@ pub fn share(from: &Path, to: &Path) -> Result<()> {
             link.persist(to).map_err(|e| fail(e.error))?;
             // Where `to` was the same file already, the system renames nothing.
             let _ = std::fs::remove_file(name);
+            sync_file(to).map_err(fail)?;
         }
         Err(_) => {
             let bytes = std::fs::read(from).map_err(|e| Error::io(Kind::Run, "read", from, e))?;
