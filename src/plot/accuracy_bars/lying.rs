@@ -46,7 +46,7 @@ pub(super) fn draw(figure: &AccuracyBars, names: &Names, caption: &str) -> Resul
     let layout = page.layout_of(head + height);
     let lines = names.iter().flatten();
     let longest = lines.map(|line| fonts::width(Face::Text, TEXT_SIZE, line));
-    let mut axis = Axis::new(0.0, highest(figure), 6);
+    let mut axis = Axis::new(0.0, 1.02 * highest(figure), 6);
     axis.last_number = 1.0;
     let chart = Chart {
         left: MARGIN + longest.fold(0.0, f64::max) + 12.0,

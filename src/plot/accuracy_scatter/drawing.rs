@@ -235,9 +235,11 @@ fn draw_names(
     let y = |accuracy| layout.y(axis, accuracy);
     let name = |placed: &Placed<'_>| naming.beside[placed.number].clone();
     let texts: Vec<String> = spots.iter().map(name).collect();
+    // Two numbers side by side must not read as one.
+    let space = if naming.is_key() { 5.0 } else { 2.0 };
     let size = |text: &String| {
         let width = fonts::width(Face::Text, SMALL_SIZE, text);
-        (width + 4.0, SMALL_SIZE * LINE_HEIGHT)
+        (width + 2.0 * space, SMALL_SIZE * LINE_HEIGHT)
     };
     let sizes: Vec<(f64, f64)> = texts.iter().map(size).collect();
     let markers: Vec<_> = spots.iter().map(|p| (p.x, y(p.height.mean))).collect();
@@ -276,7 +278,7 @@ fn draw_names(
         canvas.rectangle(from, to, WHITE.fade(0.75))?;
         let baseline = (area.top + area.bottom) / 2.0 + SMALL_SIZE * 0.36;
         let style = Type::new(SMALL_SIZE, BLACK);
-        canvas.text(text, (area.left + 2.0, baseline), style)?;
+        canvas.text(text, (area.left + space, baseline), style)?;
     }
     Ok(())
 }
