@@ -86,7 +86,7 @@ pub fn run(
     let plan = plan::make(experiment, options, &mut |_| {})?;
     let notes = preflight::what_auto_is(experiment);
     for note in notes.iter().chain(&plan.notes) {
-        progress.say(&format!("note: {note}"));
+        progress.note(note);
     }
     tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);

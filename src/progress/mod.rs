@@ -12,7 +12,8 @@ mod task;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
 
 pub use line::{in_words, thousands};
 use output::Output;
@@ -36,6 +37,8 @@ pub enum Verbosity {
 pub struct Progress {
     output: Arc<Output>,
     verbose: bool,
+    /// The notes that have been given.
+    notes: Mutex<BTreeSet<String>>,
 }
 
 impl Progress {
@@ -52,12 +55,21 @@ impl Progress {
         Self {
             output: Arc::new(output),
             verbose: verbosity == Verbosity::Verbose,
+            notes: Mutex::default(),
         }
     }
 
     /// Says one line, above whatever is live. A long one is not cut.
     pub fn say(&self, line: &str) {
         self.output.print(line);
+    }
+
+    /// Says `note: …`, once: what holds for several runs or experiments is not repeated.
+    pub fn note(&self, text: &str) {
+        let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
+        if notes.insert(text.to_owned()) {
+            self.say(&format!("note: {text}"));
+        }
     }
 
     /// Says one line to those who want details.

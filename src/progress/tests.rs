@@ -404,3 +404,12 @@ fn threads_do_not_tear_each_others_lines() {
         assert_eq!(text.lines().last(), Some(end), "{text}");
     }
 }
+
+#[test]
+fn a_note_is_given_once_however_many_runs_it_is_about() {
+    let (progress, file, _) = in_file();
+    for text in ["one", "another", "one"] {
+        progress.note(text);
+    }
+    assert_eq!(file.text(), "note: one\nnote: another\n");
+}

@@ -18,6 +18,7 @@ pub(super) struct Entry {
     environment: BTreeMap<String, String>,
     experiment: String,
     git: Option<Git>,
+    commit_unknown: Option<String>,
     program: Program,
     machine: Machine,
     gpu: Option<String>,
@@ -143,19 +144,6 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
     if !is_known {
         return table;
     }
-    let git = entry.git.clone().unwrap_or_default();
-    let branch = git
-        .branch
-        .map_or(String::new(), |branch| format!(", branch {branch}"));
-    let changed = match &git.changed[..] {
-        [] if git.commit.is_empty() => String::new(),
-        [] => "none".to_owned(),
-        files => files
-            .iter()
-            .map(|file| file.trim())
-            .collect::<Vec<_>>()
-            .join("; "),
-    };
     let program = &entry.program;
     let features = match &program.features[..] {
         [] => String::new(),
@@ -179,8 +167,11 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
         ("Command", command(&entry.command)),
         ("Environment", variables.join(" ")),
         ("Experiment", entry.experiment.clone()),
-        ("Commit", format!("{}{branch}", git.commit)),
-        ("Files that differ from it", changed),
+        ("Commit", commit(entry)),
+        (
+            "Files that differ from it",
+            entry.git.as_ref().map_or(String::new(), Git::changes),
+        ),
         (
             "Program",
             format!(
@@ -218,6 +209,29 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
     let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);
     table.rows.extend(said.chain(sums));
     table
+}
+
+/// The commit and its branch, or why they are unknown; empty outside of a repository.
+fn commit(entry: &Entry) -> String {
+    match (&entry.git, &entry.commit_unknown) {
+        (Some(Git { commit, branch, .. }), _) => match branch {
+            Some(branch) => format!("{commit}, branch {branch}"),
+            None => commit.clone(),
+        },
+        (None, Some(reason)) => format!("commit unknown: {reason}"),
+        (None, None) => String::new(),
+    }
+}
+
+impl Git {
+    /// The files that differ from the commit, as one line.
+    fn changes(&self) -> String {
+        let files: Vec<&str> = self.changed.iter().map(|file| file.trim()).collect();
+        match &files[..] {
+            [] => "none".to_owned(),
+            files => files.join("; "),
+        }
+    }
 }
 
 /// A command line as it could be typed. Where the program lay is nobody's business.
@@ -266,6 +280,20 @@ mod tests {
             text,
             r"attnlab run 'a b.toml' --set 'sweep.x=[1]' 'it'\''s'"
         );
+    }
+
+    #[test]
+    fn a_commit_stands_with_its_branch_or_with_why_it_is_unknown() {
+        let commit = |json: &str| commit(&serde_json::from_str(json).expect("an entry"));
+        let git = r#""git": { "commit": "2f6c", "branch": "main", "changed": [] }"#;
+        let refused = r#""git": null, "commit_unknown": "detected dubious ownership""#;
+        assert_eq!(commit(&format!("{{ {git} }}")), "2f6c, branch main");
+        assert_eq!(
+            commit(&format!("{{ {refused} }}")),
+            "commit unknown: detected dubious ownership"
+        );
+        // Outside of a repository, and in files of before.
+        assert_eq!(commit(r#"{ "git": null }"#), "");
     }
 
     #[test]

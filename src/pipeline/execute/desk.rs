@@ -96,6 +96,9 @@ impl<'a> Desk<'a> {
             .origin
             .of(self.plan.experiment, (settings, run.seed), &stages);
         provenance.add_to(&run.directory.provenance_json())?;
+        if let Some(reason) = self.origin.commit_unknown() {
+            self.progress.note(&format!("commit unknown: {reason}"));
+        }
         self.note(run, State::Running, None)?;
         Ok(Opened { shown, _lock: lock })
     }

@@ -8,6 +8,7 @@ mod board;
 mod desk;
 pub(in crate::pipeline) mod lock;
 mod provenance;
+mod repository;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};

@@ -5,10 +5,10 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::Command;
 
 use serde::Serialize;
 
+use super::repository::{self, Git};
 use crate::config::schema::DataKind;
 use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
@@ -34,22 +34,16 @@ pub(in crate::pipeline) struct Provenance {
     profile: Option<String>,
     /// The run's seed.
     seed: u64,
-    /// The state of the version control that holds the experiment file; empty where there is none.
+    /// The repository that holds the experiment file; empty outside of one, and where it is unknown.
     git: Option<Git>,
+    /// Why the state of the repository is unknown.
+    commit_unknown: Option<String>,
     program: Program,
     machine: Machine,
     /// The GPU that the model ran on, and in what precision; empty where it was the processor.
     gpu: Option<String>,
     /// What the run reads, with sums.
     data: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Git {
-    commit: String,
-    branch: Option<String>,
-    /// Files that differ from the commit, as `git status --porcelain` lists them.
-    changed: Vec<String>,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -91,7 +85,8 @@ impl Provenance {
 /// What is the same for all runs of one command.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Origin {
-    git: Option<Git>,
+    /// The repository, or why its state is unknown.
+    git: std::result::Result<Option<Git>, String>,
     program: Program,
     machine: Machine,
 }
@@ -100,10 +95,15 @@ impl Origin {
     /// Looks around, once.
     pub(in crate::pipeline) fn here(experiment: &Experiment) -> Self {
         Self {
-            git: git(experiment.path.parent().unwrap_or(Path::new("."))),
+            git: repository::state(experiment.path.parent().unwrap_or(Path::new("."))),
             program: program(),
             machine: machine(),
         }
+    }
+
+    /// Why the commit is unknown, where there is a repository that should tell.
+    pub(super) fn commit_unknown(&self) -> Option<&str> {
+        self.git.as_ref().err().map(String::as_str)
     }
 
     /// The provenance of one run with its stages.
@@ -136,7 +136,8 @@ impl Origin {
             experiment: shown(&experiment.path),
             profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
             seed,
-            git: self.git.clone(),
+            git: self.git.clone().ok().flatten(),
+            commit_unknown: self.git.clone().err(),
             program: self.program.clone(),
             machine: self.machine.clone(),
             gpu: (settings.training())
@@ -144,34 +145,6 @@ impl Origin {
             data: data(settings, stages),
         }
     }
-}
-
-/// Commit and changes of the repository around `folder`, if git and a repository are there.
-fn git(folder: &Path) -> Option<Git> {
-    let folder = if folder.as_os_str().is_empty() {
-        Path::new(".")
-    } else {
-        folder
-    };
-    let ask = |words: &[&str]| {
-        let said = Command::new("git")
-            .arg("-C")
-            .arg(folder)
-            .args(words)
-            .output()
-            .ok()?;
-        said.status
-            .success()
-            .then(|| String::from_utf8_lossy(&said.stdout).trim_end().to_owned())
-    };
-    Some(Git {
-        commit: ask(&["rev-parse", "HEAD"])?,
-        branch: ask(&["symbolic-ref", "--short", "HEAD"]),
-        changed: ask(&["status", "--porcelain"])?
-            .lines()
-            .map(str::to_owned)
-            .collect(),
-    })
 }
 
 fn program() -> Program {
@@ -247,11 +220,5 @@ mod tests {
         let lock = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/Cargo.lock"));
         let entry = format!("name = \"dfdx\"\nversion = \"{}\"\n", program().dfdx);
         assert!(lock.contains(&entry));
-    }
-
-    #[test]
-    fn a_folder_without_a_repository_has_no_commit() {
-        let folder = tempfile::tempdir().expect("a folder");
-        assert!(git(folder.path()).is_none());
     }
 }

@@ -268,8 +268,12 @@ fn results_that_are_kept_without_their_run_are_no_run() {
 #[test]
 fn provenance_says_what_made_a_run() {
     let lab = Lab::new();
-    let variables = [("ATTNLAB_MODEL__DROPOUT", "0.1")];
-    lab.quickstart_with("run", "r", &[], &variables).done();
+    // Without a PATH there is no git.
+    let variables = [("ATTNLAB_MODEL__DROPOUT", "0.1"), ("PATH", "")];
+    let said = lab.quickstart_with("run", "r", &[], &variables);
+    let note = "note: commit unknown: git is not on the PATH";
+    assert_eq!(said.err.matches(note).count(), 1, "{}", said.err);
+    said.done();
     let text = read(&lab.run_folder("r", 1).join("provenance.json"));
     let entries: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     assert_eq!(
@@ -288,6 +292,8 @@ fn provenance_says_what_made_a_run() {
         .collect();
     assert_eq!(command[1..3], ["run", "experiments/quickstart.toml"]);
     assert_eq!(all["environment"]["ATTNLAB_MODEL__DROPOUT"], "0.1");
+    assert!(all["git"].is_null());
+    assert_eq!(all["commit_unknown"], "git is not on the PATH");
     assert_eq!(all["program"]["version"], env!("CARGO_PKG_VERSION"));
     assert!(
         all["program"]["rustc"]
