@@ -1,21 +1,26 @@
 //! Tables of accuracies: each point over its seeds with what others reported beside it, and each seed.
 
 use super::results::Results;
-use super::table::{Column, Table, count, empty, maybe, percent, percents, points, seed, words};
+use super::table::{
+    Cell, Column, Table, count, maybe, mean_percent, percent, percents, seed, words,
+};
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::statistics::{STUDENT_T, WILSON};
 
 const MODEL: &str = "model";
+const CONSTANT: &str = "constant";
 const REPORTED: &str = "reported";
 
 /// What was measured and what was reported; nothing where nothing was asked.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
     let tables = [over_seeds(results), each_seed(results)];
-    let tables = tables.into_iter().filter(|table| !table.rows.is_empty());
+    let tables = tables
+        .into_iter()
+        .filter(|table| table.all_rows().next().is_some());
     tables.map(Table::without_empty_columns).collect()
 }
 
-/// A row each point, and one for a constant answer that is the same at all of them.
+/// A row each point, and below them the constant answers, each of them once.
 fn over_seeds(results: &Results) -> Table {
     let caption = format!(
         "Accuracy{}.{}{}",
@@ -25,57 +30,96 @@ fn over_seeds(results: &Results) -> Table {
     );
     let columns = [
         Column::words("Point"),
-        Column::numbers("Measured"),
-        Column::numbers("Reported"),
+        Column::numbers("Measured in %"),
+        Column::numbers("Reported in %"),
         Column::numbers("95 % interval"),
         Column::words("Interval over"),
-        Column::numbers("Deviation"),
         Column::numbers("Seeds"),
         Column::numbers("Right"),
         Column::numbers("Questions"),
     ];
-    let mut table = Table::new(caption, &columns);
-    let mut shown: Vec<(String, f64)> = vec![];
-    for at_point in results.groups.chunk_by(|a, b| a.point == b.point) {
+    let mut table = Table::new("accuracy", caption, &columns);
+    let entries = entries(&results.groups);
+    let names: Vec<String> = entries.iter().map(|entry| name(entry.group)).collect();
+    for (entry, name) in entries.iter().zip(&names) {
+        let is_alone = names.iter().filter(|other| *other == name).count() == 1;
+        let name = match entry.group.subject != CONSTANT || is_alone {
+            true => name.clone(),
+            false => format!("{name} ({})", entry.group.label),
+        };
+        let rows = match entry.is_baseline {
+            true => &mut table.baselines,
+            false => &mut table.rows,
+        };
+        rows.push(row(name, entry, results));
+    }
+    table.with_shared_columns_in_caption(&["Seeds", "Questions"])
+}
+
+/// A row of the table, before it has a name.
+struct Entry<'a> {
+    group: &'a GroupRow,
+    reported: Option<f64>,
+    is_baseline: bool,
+}
+
+/// What each point measured with what was reported of it, and every constant answer once.
+fn entries(groups: &[GroupRow]) -> Vec<Entry<'_>> {
+    let mut entries: Vec<Entry<'_>> = vec![];
+    for at_point in groups.chunk_by(|a, b| a.point == b.point) {
         let reported = at_point.iter().find(|group| group.subject == REPORTED);
-        let ours: Vec<&GroupRow> = at_point
+        let (models, constants): (Vec<&GroupRow>, Vec<&GroupRow>) = at_point
             .iter()
-            .filter(|one| one.subject != REPORTED)
-            .collect();
-        let mut reported = reported.map(|group| group.mean_accuracy);
-        for group in &ours {
-            let name = name(group);
-            // Where no model is asked, the constant answer is what the point measures.
-            let own = reported.filter(|_| group.subject == MODEL || ours.len() == 1);
-            let row = (name.clone(), group.mean_accuracy);
-            if group.subject != MODEL && own.is_none() && shown.contains(&row) {
-                continue;
-            }
-            shown.push(row);
-            reported = reported.filter(|_| own.is_none());
-            let right = right(group, &results.accuracies);
-            table.rows.push(vec![
-                words(name),
-                percent(group.mean_accuracy),
-                maybe(own, percent),
-                maybe(group.low_95.zip(group.high_95), |(low, high)| {
-                    percents(low, high)
-                }),
-                words(over(group)),
-                maybe(group.standard_deviation, points),
-                maybe(group.seeds, count),
-                maybe(right, count),
-                maybe(group.questions, count),
-            ]);
+            .filter(|group| group.subject != REPORTED)
+            .partition(|group| group.subject == MODEL);
+        // Where no model is asked, the constant answer is what the point measures.
+        let (mut measured, compared) = match models.is_empty() {
+            true => (constants, vec![]),
+            false => (models, constants),
+        };
+        if measured.is_empty() {
+            measured.extend(reported);
         }
-        // Nothing was measured here, or not what was reported.
-        if let Some(fraction) = reported {
-            let mut row = vec![words(&at_point[0].label), empty(), percent(fraction)];
-            row.resize_with(table.columns.len(), empty);
-            table.rows.push(row);
+        entries.extend(measured.into_iter().map(|group| Entry {
+            group,
+            reported: reported.map(|reported| reported.mean_accuracy),
+            is_baseline: false,
+        }));
+        for group in compared {
+            let is_known = |entry: &Entry<'_>| entry.is_baseline && is_same(entry.group, group);
+            if !entries.iter().any(is_known) {
+                entries.push(Entry {
+                    group,
+                    reported: None,
+                    is_baseline: true,
+                });
+            }
         }
     }
-    table
+    entries
+}
+
+/// Whether a constant answer did the same at two points.
+fn is_same(one: &GroupRow, other: &GroupRow) -> bool {
+    name(one) == name(other) && one.mean_accuracy == other.mean_accuracy
+}
+
+fn row(name: String, entry: &Entry<'_>, results: &Results) -> Vec<Cell> {
+    let group = entry.group;
+    let measured = (group.subject != REPORTED).then_some(group.mean_accuracy);
+    let interval = group.low_95.zip(group.high_95);
+    vec![
+        words(name),
+        maybe(measured, |mean| {
+            mean_percent(mean, group.standard_deviation)
+        }),
+        maybe(entry.reported, percent),
+        maybe(interval, |(low, high)| percents(low, high)),
+        words(over(group, &results.groups)),
+        maybe(group.seeds, count),
+        maybe(right(group, &results.accuracies), count),
+        maybe(group.questions, count),
+    ]
 }
 
 /// Right answers, where one seed gave them.
@@ -88,18 +132,23 @@ fn right(group: &GroupRow, accuracies: &[AccuracyRow]) -> Option<usize> {
 
 fn name(group: &GroupRow) -> String {
     match group.detail.as_deref() {
-        Some(answer) if group.subject != MODEL => format!("always \u{201c}{answer}\u{201d}"),
+        Some(answer) if group.subject == CONSTANT => format!("always \u{201c}{answer}\u{201d}"),
         _ => group.label.clone(),
     }
 }
 
-/// What the interval is over, as a column says it.
-fn over(group: &GroupRow) -> &'static str {
+/// What the interval is over; empty where that is the same for all, as the caption says.
+fn over(group: &GroupRow, groups: &[GroupRow]) -> &'static str {
     match group.interval.as_deref() {
-        Some(STUDENT_T) => "seeds",
-        Some(WILSON) => "questions",
+        Some(STUDENT_T) if has(groups, WILSON) => "seeds",
+        Some(WILSON) if has(groups, STUDENT_T) => "questions",
         _ => "",
     }
+}
+
+fn has(groups: &[GroupRow], interval: &str) -> bool {
+    let mut intervals = groups.iter().filter_map(|one| one.interval.as_deref());
+    intervals.any(|one| one == interval)
 }
 
 /// ` on dev questions`.
@@ -115,20 +164,15 @@ fn of_splits(groups: &[GroupRow]) -> String {
 
 /// Which intervals there are, and what they say.
 fn intervals(groups: &[GroupRow]) -> String {
-    let has = |interval: &str| {
-        groups
-            .iter()
-            .any(|one| one.interval.as_deref() == Some(interval))
-    };
     let mut says = String::new();
-    if has(WILSON) {
+    if has(groups, WILSON) {
         says += " Interval over questions: Wilson's, of one run.";
     }
-    if has(STUDENT_T) {
+    if has(groups, STUDENT_T) {
         says += " Interval over seeds: Student's t, of their mean on the same questions.";
     }
     if groups.iter().any(|one| one.standard_deviation.is_some()) {
-        says += " Deviation: standard deviation of the seeds, in percentage points.";
+        says += " \u{b1}: standard deviation over the seeds.";
     }
     says
 }
@@ -162,12 +206,12 @@ fn each_seed(results: &Results) -> Table {
     let columns = [
         Column::words("Point"),
         Column::numbers("Seed"),
-        Column::numbers("Accuracy"),
+        Column::numbers("Accuracy in %"),
         Column::numbers("95 % interval"),
         Column::numbers("Right"),
         Column::numbers("Questions"),
     ];
-    let mut table = Table::new(caption, &columns);
+    let mut table = Table::new("accuracy-of-seeds", caption, &columns);
     if results
         .groups
         .iter()
@@ -187,5 +231,5 @@ fn each_seed(results: &Results) -> Table {
             maybe(row.questions, count),
         ]);
     }
-    table
+    table.with_shared_columns_in_caption(&["Questions"])
 }

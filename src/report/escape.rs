@@ -2,9 +2,12 @@
 //!
 //! A control character is a space in all three: none of them can show one.
 
+use std::borrow::Cow;
 use std::fmt::{Result, Write};
 
 use askama::filters::{Escaper, Html};
+
+use super::symbols::mathematics;
 
 /// Text for an HTML element or a quoted attribute. Line breaks stay: they count in `<pre>`.
 #[derive(Clone, Copy, Debug)]
@@ -14,9 +17,13 @@ pub(super) struct HtmlText;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MarkdownText;
 
-/// Text for LaTeX by pdfLaTeX with the T1 encoding.
+/// Text for LaTeX with the T1 encoding, `textcomp` and `amssymb`. Other scripts stay as they are: see
+/// [`is_beyond_pdflatex`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LatexText;
+
+/// Words of more characters than this may break after punctuation in LaTeX.
+const LONG_WORD: usize = 20;
 
 impl Escaper for HtmlText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
@@ -58,46 +65,90 @@ fn begins_list(text: &str, n: usize) -> bool {
 
 impl Escaper for LatexText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
-        let mut before = ' ';
-        for c in text.chars() {
-            match c {
-                '\\' => into.write_str("\\textbackslash{}")?,
-                '~' => into.write_str("\\textasciitilde{}")?,
-                '^' => into.write_str("\\textasciicircum{}")?,
-                '{' | '}' | '_' | '&' | '%' | '#' | '$' => write!(into, "\\{c}")?,
-                // Ligatures would make other characters of them.
-                '<' => into.write_str("\\textless{}")?,
-                '>' => into.write_str("\\textgreater{}")?,
-                '"' => into.write_str("\\textquotedbl{}")?,
-                '`' => into.write_str("\\textasciigrave{}")?,
-                '\'' if before == '\'' => into.write_str("{'}")?,
-                '-' => into.write_str("{-}")?,
-                ',' if before == ',' => into.write_str("{,}")?,
-                '|' => into.write_str("\\textbar{}")?,
-                '[' | ']' | '*' => write!(into, "{{{c}}}")?,
-                '\u{a0}' => into.write_char('~')?,
-                // What explorations call factors and means.
-                'α' => into.write_str("\\ensuremath{\\alpha}")?,
-                'β' => into.write_str("\\ensuremath{\\beta}")?,
-                'μ' => into.write_str("\\ensuremath{\\mu}")?,
-                // The mask characters of the assignment.
-                '\u{2047}' => into.write_str("{?}{?}")?,
-                '\u{25a1}' => into.write_str("\\fbox{\\phantom{x}}")?,
-                ' '..='~' | '¡'..='¬' | '®'..='ſ' | '–' | '—' | '‘' | '’' | '“' | '”' | '…'
-                    if !is_missing(c) =>
-                {
-                    into.write_char(c)?;
+        for word in text.split_inclusive(char::is_whitespace) {
+            let word: Vec<char> = word.chars().collect();
+            let mut at = 0;
+            for run in word.chunk_by(|a, b| is_greek(*a) && is_greek(*b)) {
+                // With accents it is a word of the Greek language and not a formula.
+                let is_language = run.iter().any(|&c| is_greek(c) && mathematics(c).is_none());
+                for &c in run {
+                    let before = word[..at].last().copied().unwrap_or(' ');
+                    match is_language {
+                        true => into.write_char(c)?,
+                        false => into.write_str(&latex(c, before))?,
+                    }
+                    at += 1;
+                    if may_break(&word, at) {
+                        into.write_str("\\allowbreak{}")?;
+                    }
                 }
-                _ if c.is_control() => into.write_char(' ')?,
-                _ => write!(into, "\\texttt{{U+{:04X}}}", u32::from(c))?,
             }
-            before = c;
         }
         Ok(())
     }
 }
 
-/// Letters that the T1 encoding does not have.
-fn is_missing(c: char) -> bool {
-    "ĦħĸĿŀŉŦŧſ".contains(c)
+fn is_greek(c: char) -> bool {
+    matches!(c, '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}')
+}
+
+/// A character as LaTeX sets it after another one.
+fn latex(c: char, before: char) -> Cow<'static, str> {
+    Cow::Borrowed(match c {
+        '\\' => "\\textbackslash{}",
+        '~' => "\\textasciitilde{}",
+        '^' => "\\textasciicircum{}",
+        '{' | '}' | '_' | '&' | '%' | '#' | '$' => return format!("\\{c}").into(),
+        // Ligatures would make other characters of them.
+        '<' => "\\textless{}",
+        '>' => "\\textgreater{}",
+        '"' => "\\textquotedbl{}",
+        '`' => "\\textasciigrave{}",
+        '\'' if before == '\'' => "{'}",
+        '-' => "{-}",
+        ',' if before == ',' => "{,}",
+        '|' => "\\textbar{}",
+        '[' | ']' | '*' => return format!("{{{c}}}").into(),
+        '\u{a0}' => "~",
+        '\u{2009}' | '\u{202f}' => "\\,",
+        '\u{2010}' | '\u{2011}' => "\\mbox{-}",
+        // The mask characters of the assignment.
+        '\u{2047}' => "{?}{?}",
+        '\u{25a1}' => "\\fbox{\\phantom{x}}",
+        _ if c.is_control() => " ",
+        _ if is_invisible(c) => return format!("\\texttt{{U+{:04X}}}", u32::from(c)).into(),
+        _ => {
+            return mathematics(c).map_or_else(
+                || c.to_string().into(),
+                |formula| format!("\\ensuremath{{{formula}}}").into(),
+            );
+        }
+    })
+}
+
+/// Whether a line may end before a word's character `at`: after punctuation in a long word, but not
+/// within a number.
+fn may_break(word: &[char], at: usize) -> bool {
+    let is_between = |before: char, next: char| match before {
+        '=' | ',' | '/' | ':' | '_' => !next.is_whitespace(),
+        '.' => next.is_alphabetic(),
+        _ => false,
+    };
+    word.len() > LONG_WORD
+        && (word.get(at).zip(word[..at].last())).is_some_and(|(&next, &c)| is_between(c, next))
+}
+
+/// Characters that no font shows: marks of direction, separators, private use.
+fn is_invisible(c: char) -> bool {
+    matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
+        | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}'
+        | '\u{e0000}'..)
+}
+
+/// Whether pdfLaTeX has no glyph for a character, so that it takes XeLaTeX or LuaLaTeX and a font
+/// that has it.
+pub(super) fn is_beyond_pdflatex(c: char) -> bool {
+    let is_known = matches!(c, '\n' | ' '..='~' | '¡'..='ſ' | '–' | '—' | '‘' | '’' | '‚' | '“' | '”'
+        | '„' | '†' | '‡' | '•' | '…' | '‰' | '‹' | '›' | '€' | '™');
+    !is_known || "ĦħĸĿŀŉŦŧſ".contains(c)
 }

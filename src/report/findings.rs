@@ -19,21 +19,18 @@ pub(super) fn table(results: &Results) -> Option<Table> {
         Column::words("Varied"),
         Column::numbers("At"),
     ];
-    let mut table = Table::new(caption, &columns);
+    let mut table = Table::new("findings", caption, &columns);
     table.rows = results.findings.iter().map(row).collect();
     (!table.rows.is_empty()).then(|| table.without_empty_columns())
 }
 
 fn row(finding: &FindingRow) -> Vec<Cell> {
     let middle = finding.low_90.zip(finding.high_90);
-    let middle = maybe(middle, |(low, high)| Cell {
-        text: format!("{} to {}", significant(low), significant(high)),
-        order: Some(low),
+    let middle = maybe(middle, |(low, high)| {
+        let text = format!("{} to {}", significant(low), significant(high));
+        Cell::number(text, low)
     });
-    let at = |x: f64| Cell {
-        text: x.to_string(),
-        order: Some(x),
-    };
+    let at = |x: f64| Cell::number(x.to_string(), x);
     let varied = finding.x_quantity.as_deref().unwrap_or_default();
     vec![
         words(&finding.label),
@@ -49,8 +46,5 @@ fn row(finding: &FindingRow) -> Vec<Cell> {
 
 /// With the digits that say something: `0.0230`, `1.12e-5`.
 fn number(value: f64) -> Cell {
-    Cell {
-        text: significant(value),
-        order: Some(value),
-    }
+    Cell::number(significant(value), value)
 }

@@ -3,7 +3,8 @@
 //! In reading order: [`Document`] and its [`Section`]s say what is to be told; `results` reads the
 //! files of one experiment and says what they do not hold; `accuracy`, `training` and `origin` lay
 //! rows out as a `table`; `figure` takes a drawing into a page; `page` numbers everything and is what
-//! the three templates show, each with its own `escape`.
+//! the templates show, each with its own `escape`; `latex` sets the tables once more for a paper, with
+//! the `symbols` that are mathematics there.
 //!
 //! The same files give the same bytes: no clock is read. The page needs no other file, no network and
 //! no font, and its policy forbids it everything but its own style and script.
@@ -12,9 +13,11 @@ mod accuracy;
 mod escape;
 mod figure;
 mod findings;
+mod latex;
 mod origin;
 mod page;
 mod results;
+mod symbols;
 mod table;
 #[cfg(test)]
 mod tests;
@@ -64,8 +67,10 @@ pub struct Built {
     pub html: PathBuf,
     /// The same as Markdown.
     pub markdown: PathBuf,
-    /// Its tables, for LaTeX with `booktabs`.
+    /// Its tables of measurements, for LaTeX.
     pub latex: PathBuf,
+    /// Each of them in a file of its own.
+    pub latex_tables: Vec<PathBuf>,
     /// The figures to which the Markdown refers.
     pub images: Vec<PathBuf>,
     /// What each section holds.
@@ -89,7 +94,7 @@ pub struct Contents {
     pub notices: Vec<String>,
 }
 
-/// Writes `index.html`, `report.md`, `tables.tex` and `images/` into `folder`.
+/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`.
 ///
 /// A section whose experiment has no finished run is there, and says so.
 ///
@@ -108,14 +113,20 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
         files::write(&path, &figure.png)?;
         images.push(path);
     }
-    let write = |name: &str, text: Result<String>| {
+    let write = |name: &Path, text: Result<String>| {
         let path = folder.join(name);
         files::write(&path, text?.as_bytes()).map(|()| path)
     };
+    let latex_tables = page.latex_tables();
+    let latex_tables = latex_tables.map(|(name, table)| {
+        let path = Path::new("tables").join(name);
+        write(&path, latex::file(&[table]))
+    });
     Ok(Built {
-        html: write("index.html", page.html())?,
-        markdown: write("report.md", page.markdown())?,
-        latex: write("tables.tex", page.latex())?,
+        html: write("index.html".as_ref(), page.html())?,
+        markdown: write("report.md".as_ref(), page.markdown())?,
+        latex: write("tables.tex".as_ref(), page.latex())?,
+        latex_tables: latex_tables.collect::<Result<_>>()?,
         images,
         sections: results.iter().map(Results::contents).collect(),
     })

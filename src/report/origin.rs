@@ -65,7 +65,7 @@ pub(super) fn runs(results: &Results) -> Table {
         Column::words("Started"),
         Column::words("Ended"),
     ];
-    let mut table = Table::new("Runs.", &columns);
+    let mut table = Table::new("runs", "Runs.", &columns);
     for run in &results.runs {
         table.rows.push(vec![
             words(&run.label),
@@ -139,7 +139,11 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
         true => "What made these runs.",
         false => "What made these runs is not known.",
     };
-    let mut table = Table::new(caption, &[Column::words("What"), Column::words("Which")]);
+    let mut table = Table::new(
+        "origin",
+        caption,
+        &[Column::words("What"), Column::words("Which")],
+    );
     table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
     if !is_known {
         return table;

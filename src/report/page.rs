@@ -6,6 +6,7 @@ use base64::prelude::BASE64_STANDARD;
 use sha2::{Digest as _, Sha256};
 
 use super::figure::Figure;
+use super::latex::{self, LatexTable};
 use super::results::Results;
 use super::table::Table;
 use super::{Document, accuracy, findings, origin, training};
@@ -87,12 +88,6 @@ struct Markdown<'a> {
     page: &'a Page,
 }
 
-#[derive(Template)]
-#[template(path = "page.tex", config = "src/report/askama.toml")]
-struct Latex<'a> {
-    page: &'a Page,
-}
-
 impl Page {
     /// Puts a document and what was read for each of its sections in order.
     pub(super) fn new(document: &Document, results: &[Results]) -> Self {
@@ -160,13 +155,34 @@ impl Page {
         rendered(&Markdown { page: self })
     }
 
-    /// The tables of measurements, to be read by `\input`.
+    /// The tables of measurements, all in one LaTeX file.
     pub(super) fn latex(&self) -> Result<String> {
-        rendered(&Latex { page: self })
+        let tables: Vec<LatexTable<'_>> = self.latex_tables().map(|(_, table)| table).collect();
+        latex::file(&tables)
+    }
+
+    /// The same tables, each with the name of a file of its own.
+    pub(super) fn latex_tables(&self) -> impl Iterator<Item = (String, LatexTable<'_>)> {
+        let sections = self.sections.iter().enumerate();
+        sections.flat_map(|(i, part)| {
+            // An experiment may be told twice.
+            let before = &self.sections[..i];
+            let before = before
+                .iter()
+                .filter(|one| one.experiment == part.experiment);
+            let experiment = match before.count() {
+                0 => latex::label_part(&part.experiment),
+                n => format!("{}-{}", latex::label_part(&part.experiment), n + 1),
+            };
+            part.tables.iter().map(move |Numbered { it: table, .. }| {
+                let file = format!("{}-{}.tex", i + 1, table.name);
+                (file, LatexTable::new(&experiment, &part.heading, table))
+            })
+        })
     }
 }
 
-fn rendered(template: &impl Template) -> Result<String> {
+pub(super) fn rendered(template: &impl Template) -> Result<String> {
     let text = template.render();
     text.map_err(|cause| Error::run(format!("cannot write a report: {cause}")))
 }
@@ -209,18 +225,6 @@ fn summary(results: &[Results]) -> String {
     let done = runs.filter(|run| run.is_done()).count();
     let runs = if all == 1 { "run" } else { "runs" };
     format!("{} of {} {runs} done", thousands(done), thousands(all))
-}
-
-impl Part {
-    /// The heading as a sentence of its own.
-    fn heading_in_caption(&self) -> String {
-        let stop = if self.heading.ends_with(['.', '?', '!', ':']) {
-            ""
-        } else {
-            "."
-        };
-        format!("{}{stop}", self.heading)
-    }
 }
 
 impl Settings {

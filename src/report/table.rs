@@ -5,10 +5,14 @@ use crate::progress::thousands;
 /// Rows under named columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Table {
+    /// What labels and file names call it, such as `accuracy`.
+    pub(super) name: &'static str,
     /// What it shows, and what its columns mean.
     pub(super) caption: String,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
+    /// Rows that stand apart below the others, which are compared with them.
+    pub(super) baselines: Vec<Vec<Cell>>,
 }
 
 /// A column's heading and how it stands.
@@ -23,6 +27,8 @@ pub(super) struct Column {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
+    /// What stands after a ±, in a column of its own where the format has one.
+    pub(super) deviation: Option<String>,
     /// What a number is sorted by; text is sorted as text.
     pub(super) order: Option<f64>,
 }
@@ -47,42 +53,102 @@ impl Column {
 
 impl Table {
     /// A table without rows.
-    pub(super) fn new(caption: impl Into<String>, columns: &[Column]) -> Self {
+    pub(super) fn new(name: &'static str, caption: impl Into<String>, columns: &[Column]) -> Self {
         Self {
+            name,
             caption: caption.into(),
             columns: columns.to_vec(),
             rows: vec![],
+            baselines: vec![],
         }
+    }
+
+    /// All rows from top to bottom.
+    pub(super) fn all_rows(&self) -> impl Iterator<Item = &Vec<Cell>> {
+        self.rows.iter().chain(&self.baselines)
+    }
+
+    /// Every row from top to bottom, and whether it is a baseline.
+    pub(super) fn marked_rows(&self) -> impl Iterator<Item = (bool, &Vec<Cell>)> {
+        let marked = |is_baseline| move |row| (is_baseline, row);
+        let rows = self.rows.iter().map(marked(false));
+        rows.chain(self.baselines.iter().map(marked(true)))
     }
 
     /// Without the columns that say nothing.
     pub(super) fn without_empty_columns(mut self) -> Self {
         for at in (0..self.columns.len()).rev() {
-            if self.rows.iter().all(|row| row[at].text.is_empty()) {
-                self.columns.remove(at);
-                self.rows.iter_mut().for_each(|row| drop(row.remove(at)));
+            if self.all_rows().all(|row| row[at].text.is_empty()) {
+                self.remove_column(at);
             }
         }
         self
     }
 
+    /// Moves each of these columns into the caption, `Seeds: 3.`, if it says the same in all of several
+    /// rows in which it says anything.
+    pub(super) fn with_shared_columns_in_caption(mut self, titles: &[&str]) -> Self {
+        for title in titles {
+            let Some(at) = self.columns.iter().position(|one| one.title == *title) else {
+                continue;
+            };
+            if let Some(text) = self.shared(at).map(str::to_owned) {
+                self.caption += &format!(" {title}: {text}.");
+                self.remove_column(at);
+            }
+        }
+        self
+    }
+
+    /// What a column says in all rows in which it says anything.
+    fn shared(&self, column: usize) -> Option<&str> {
+        let texts = self.all_rows().map(|row| row[column].text.as_str());
+        let mut texts = texts.filter(|text| !text.is_empty());
+        let first = texts.next()?;
+        let is_shared = self.all_rows().count() > 1 && texts.all(|text| text == first);
+        is_shared.then_some(first)
+    }
+
+    fn remove_column(&mut self, at: usize) {
+        self.columns.remove(at);
+        let rows = self.rows.iter_mut().chain(&mut self.baselines);
+        rows.for_each(|row| drop(row.remove(at)));
+    }
+
     /// Whether a reader may want its rows in another order.
     pub(super) fn is_sortable(&self) -> bool {
-        self.rows.len() > 1 && self.columns.iter().any(|column| column.is_number)
+        self.all_rows().count() > 1 && self.columns.iter().any(|column| column.is_number)
     }
 
-    /// How LaTeX is to set the columns: `llrr`.
-    pub(super) fn alignment(&self) -> String {
-        let letter = |column: &Column| if column.is_number { 'r' } else { 'l' };
-        self.columns.iter().map(letter).collect()
+    /// Whether numbers of a column have a deviation.
+    pub(super) fn has_deviations(&self, column: usize) -> bool {
+        self.all_rows().any(|row| row[column].deviation.is_some())
     }
 
-    /// Cells with the columns in which they stand.
+    /// Cells with the columns in which they stand, and whether numbers there have a deviation.
     pub(super) fn cells<'a>(
         &'a self,
         row: &'a [Cell],
-    ) -> impl Iterator<Item = (&'a Column, &'a Cell)> {
-        self.columns.iter().zip(row)
+    ) -> impl Iterator<Item = (&'a Column, &'a Cell, bool)> {
+        let columns = self.columns.iter().enumerate().zip(row);
+        columns.map(|((at, column), cell)| (column, cell, self.has_deviations(at)))
+    }
+}
+
+impl Cell {
+    /// A cell that is sorted by a number.
+    pub(super) fn number(text: impl Into<String>, order: f64) -> Self {
+        Self {
+            text: text.into(),
+            deviation: None,
+            order: Some(order),
+        }
+    }
+
+    /// As one text: `57.3 ± 1.2`.
+    pub(super) fn whole(&self) -> String {
+        let deviation = self.deviation.iter().map(|text| format!(" ± {text}"));
+        self.text.clone() + &deviation.collect::<String>()
     }
 }
 
@@ -90,7 +156,7 @@ impl Table {
 pub(super) fn words(text: impl Into<String>) -> Cell {
     Cell {
         text: text.into(),
-        order: None,
+        ..Cell::default()
     }
 }
 
@@ -101,42 +167,34 @@ pub(super) fn empty() -> Cell {
 
 /// A whole number: `14,950`.
 pub(super) fn count(n: usize) -> Cell {
-    Cell {
-        text: thousands(n),
-        order: Some(n as f64),
-    }
+    Cell::number(thousands(n), n as f64)
 }
 
 /// The seed of a run: a name, and so without separators.
 pub(super) fn seed(seed: u64) -> Cell {
-    Cell {
-        text: seed.to_string(),
-        order: Some(seed as f64),
-    }
+    Cell::number(seed.to_string(), seed as f64)
 }
 
-/// A fraction in per cent: `21.0 %`.
+/// A fraction in a column in per cent: `21.0`.
 pub(super) fn percent(fraction: f64) -> Cell {
+    Cell::number(in_percent(fraction), fraction)
+}
+
+/// A mean of fractions in per cent, with the standard deviation if there is one: `57.3 ± 1.2`.
+pub(super) fn mean_percent(mean: f64, deviation: Option<f64>) -> Cell {
     Cell {
-        text: format!("{:.1} %", 100.0 * fraction),
-        order: Some(fraction),
+        deviation: deviation.map(in_percent),
+        ..percent(mean)
     }
 }
 
-/// An interval of fractions: `17.7 to 24.8 %`.
+/// An interval of fractions in per cent: `17.7 to 24.8`.
 pub(super) fn percents(low: f64, high: f64) -> Cell {
-    Cell {
-        text: format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high),
-        order: Some(low),
-    }
+    Cell::number(format!("{} to {}", in_percent(low), in_percent(high)), low)
 }
 
-/// A distance of fractions in percentage points: `5.9 points`.
-pub(super) fn points(distance: f64) -> Cell {
-    Cell {
-        text: format!("{:.1} points", 100.0 * distance),
-        order: Some(distance),
-    }
+fn in_percent(fraction: f64) -> String {
+    format!("{:.1}", 100.0 * fraction)
 }
 
 /// `f` of a value, or an empty cell.
@@ -154,40 +212,63 @@ mod tests {
             count(14_950),
             seed(14_950),
             percent(0.21),
+            mean_percent(0.21, Some(0.058531)),
+            mean_percent(0.21, None),
             percents(0.17699, 0.24781),
-            points(0.058531),
             maybe(None, count),
         ];
-        let texts = cells.map(|cell| cell.text);
+        let texts = cells.map(|cell| cell.whole());
         let expected = [
             "14,950",
             "14950",
-            "21.0 %",
-            "17.7 to 24.8 %",
-            "5.9 points",
+            "21.0",
+            "21.0 ± 5.9",
+            "21.0",
+            "17.7 to 24.8",
             "",
         ];
         assert_eq!(texts, expected);
     }
 
+    /// Points `a` and `b`, a baseline, and columns of each kind.
+    fn table() -> Table {
+        let columns = [
+            Column::words("Point"),
+            Column::words("Note"),
+            Column::numbers("Seeds"),
+            Column::numbers("Right"),
+        ];
+        let mut table = Table::new("x", "Which is right.", &columns);
+        let row = |name: &str, seeds, right| vec![words(name), empty(), seeds, right];
+        table.rows.push(row("a", count(3), count(5)));
+        table.rows.push(row("b", count(3), empty()));
+        table.baselines.push(row("c", empty(), count(4)));
+        table
+    }
+
     #[test]
     fn columns_that_say_nothing_are_left_out() {
-        let mut table = Table::new(
-            "",
-            &[
-                Column::words("Point"),
-                Column::words("Note"),
-                Column::numbers("Seeds"),
-                Column::numbers("Right"),
-            ],
-        );
-        table
-            .rows
-            .push(vec![words("a"), empty(), empty(), count(3)]);
-        table.rows.push(vec![words("b"), empty(), empty(), empty()]);
-        let table = table.without_empty_columns();
-        assert_eq!(table.alignment(), "lr");
-        assert_eq!(table.rows[0], [words("a"), count(3)]);
-        assert_eq!(table.rows[1], [words("b"), empty()]);
+        let table = table().without_empty_columns();
+        let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+        assert_eq!(titles, ["Point", "Seeds", "Right"]);
+        assert_eq!(table.rows[0], [words("a"), count(3), count(5)]);
+        assert_eq!(table.baselines[0], [words("c"), empty(), count(4)]);
+    }
+
+    #[test]
+    fn what_all_rows_share_is_said_once_in_the_caption() {
+        let shared = ["Seeds", "Right", "Questions"];
+        let together = table().with_shared_columns_in_caption(&shared);
+        assert_eq!(together.caption, "Which is right. Seeds: 3.");
+        let titles: Vec<&str> = together.columns.iter().map(|column| column.title).collect();
+        assert_eq!(titles, ["Point", "Note", "Right"], "5 and 4 differ");
+        assert_eq!(together.rows[1], [words("b"), empty(), empty()]);
+
+        let mut alone = table();
+        alone.rows.truncate(1);
+        alone.baselines.clear();
+        let columns = alone.columns.len();
+        let alone = alone.with_shared_columns_in_caption(&shared);
+        assert_eq!(alone.columns.len(), columns, "one row shares nothing");
     }
 }

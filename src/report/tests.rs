@@ -4,7 +4,10 @@ use askama::filters::Escaper;
 use proptest::prelude::*;
 use pulldown_cmark::{Event, Options, Parser, Tag};
 
-use super::escape::{HtmlText, LatexText, MarkdownText};
+use super::escape::{HtmlText, LatexText, MarkdownText, is_beyond_pdflatex};
+use super::latex::{self, LatexTable};
+use super::symbols;
+use super::table::{Column, Table, count, mean_percent, words};
 
 fn escaped(escaper: impl Escaper, text: &str) -> String {
     let mut written = String::new();
@@ -17,7 +20,7 @@ fn escaped(escaper: impl Escaper, text: &str) -> String {
 /// Names made of what is special somewhere, of the mask characters, and of anything.
 fn names() -> impl Strategy<Value = String> {
     let special = prop::sample::select(
-        "_&<>%#$~^\\{}[]()|*+-=.,:;!?`'\"/@ \t\n1a\u{2047}\u{25a1}“”—éß中αβμ\u{a0}\u{1}"
+        "_&<>%#$~^\\{}[]()|*+-=.,:;!?`'\"/@ \t\n1a\u{2047}\u{25a1}“”—éß中αβμά²₁ⁿ≤→√∞ℝЖ\u{a0}\u{1}"
             .chars()
             .collect::<Vec<_>>(),
     );
@@ -64,9 +67,9 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
         ("\\textbar{}", "|"),
         ("\\fbox{\\phantom{x}}", "\u{25a1}"),
         ("{?}{?}", "\u{2047}"),
-        ("\\ensuremath{\\alpha}", "α"),
-        ("\\ensuremath{\\beta}", "β"),
-        ("\\ensuremath{\\mu}", "μ"),
+        ("\\mbox{-}", "\u{2011}"),
+        ("\\,", "\u{2009}"),
+        ("\\allowbreak{}", ""),
         ("{-}", "-"),
         ("{[}", "["),
         ("{]}", "]"),
@@ -82,9 +85,16 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
         ("\\$", "$"),
         ("~", "\u{a0}"),
     ];
+    let formula = |c: char| {
+        let formula = symbols::mathematics(c).expect("it is one of them");
+        (format!("\\ensuremath{{{formula}}}"), c.to_string())
+    };
+    let text = COMMANDS.iter();
+    let text = text.map(|(command, means)| ((*command).to_owned(), (*means).to_owned()));
+    let commands: Vec<(String, String)> = text.chain(symbols::all().map(formula)).collect();
     let mut text = String::new();
     while let Some(c) = latex.chars().next() {
-        let known = COMMANDS
+        let known = commands
             .iter()
             .find(|(command, _)| latex.starts_with(command));
         if let Some((command, means)) = known {
@@ -105,6 +115,17 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
         }
     }
     Ok(text.trim().to_owned())
+}
+
+/// Characters that LaTeX sets alike: increment and delta, ohm and omega, two hyphens, two thin spaces.
+fn alike(c: char) -> char {
+    match c {
+        '\u{2206}' => 'Δ',
+        '\u{2126}' => 'Ω',
+        '\u{2010}' => '\u{2011}',
+        '\u{202f}' => '\u{2009}',
+        other => other,
+    }
 }
 
 proptest! {
@@ -143,7 +164,9 @@ proptest! {
     #[test]
     fn latex_sets_text_as_it_is(text in names()) {
         let latex = escaped(LatexText, &text);
-        prop_assert_eq!(read_latex(&latex), Ok(shown(&text)), "{}", latex);
+        let read = read_latex(&latex).map(|read| read.chars().map(alike).collect::<String>());
+        let expected = shown(&text).chars().map(alike).collect::<String>();
+        prop_assert_eq!(read, Ok(expected.trim().to_owned()), "{}", latex);
     }
 }
 
@@ -158,4 +181,120 @@ fn ordinary_text_is_left_alone() {
     assert_eq!(escaped(HtmlText, text), text);
     assert_eq!(escaped(MarkdownText, text), text);
     assert_eq!(escaped(LatexText, text), text.replace('%', "\\%"));
+}
+
+#[test]
+fn mathematics_is_for_every_engine_and_other_scripts_are_for_some() {
+    let formulas = "η = 0.1, β₁ ≤ ½ ± 5 × 10⁻⁴; α → ℝ² ∋ √2 ∞ · µ";
+    let latex = escaped(LatexText, formulas);
+    assert!(!latex.chars().any(is_beyond_pdflatex), "{latex}");
+    assert!(!latex.contains("U+"), "{latex}");
+    assert!(
+        latex.contains("\\ensuremath{\\beta}\\ensuremath{_1} \\ensuremath{\\le} ½ ±"),
+        "{latex}"
+    );
+    // Accents make it a word of the language.
+    for script in ["Кириллица", "Ελληνικά", "中文", "🙂", "ħ"] {
+        assert_eq!(escaped(LatexText, script), script);
+        assert!(script.chars().any(is_beyond_pdflatex), "{script}");
+    }
+    assert_eq!(escaped(LatexText, "a\u{202e}b"), "a\\texttt{U+202E}b");
+}
+
+#[test]
+fn a_long_word_breaks_where_a_reader_would_break_it() {
+    let latex = escaped(LatexText, "pretrain.learning_rate=0.006,x a.b=c");
+    let expected = "pretrain.\\allowbreak{}learning\\_\\allowbreak{}rate=\\allowbreak{}0.006,\
+                    \\allowbreak{}x a.b=c";
+    assert_eq!(latex, expected);
+}
+
+/// A table of so many points that are called alike.
+fn points(number: usize, name: &str) -> Table {
+    let columns = [
+        Column::words("Point"),
+        Column::numbers("Measured in %"),
+        Column::numbers("Right"),
+    ];
+    let mut table = Table::new("accuracy", "Accuracy.", &columns);
+    for i in 0..number {
+        let mean = mean_percent(0.57, (i == 0).then_some(0.012));
+        table
+            .rows
+            .push(vec![words(format!("{name}{i}")), mean, count(i)]);
+    }
+    let baseline = vec![
+        words("always “London”"),
+        mean_percent(0.35, None),
+        count(21),
+    ];
+    table.baselines.push(baseline);
+    table
+}
+
+#[test]
+fn latex_sets_a_table_as_a_paper_has_it() {
+    let latex = latex::file(&[LatexTable::new("a/b", "Is it?", &points(2, "x²"))]).expect("LaTeX");
+    let expected = r"
+% ---- tab:a/b/accuracy
+\begin{table}[htbp]
+  \centering
+  \caption{Is it? Accuracy.}
+  \label{tab:a/b/accuracy}
+  \smallskip
+  \footnotesize\setlength{\tabcolsep}{4pt}
+  \resizebox{\ifdim\width>\linewidth\linewidth\else\width\fi}{!}{\begin{tabular}{lr@{\,}lr}
+    \toprule
+    Point & \multicolumn{2}{c}{Measured in \%} & Right \\
+    \midrule
+    x²0 & 57.0 & \ensuremath{\pm}\,1.2 & 0 \\
+    x²1 & 57.0 &  & 1 \\
+    \midrule
+    always “London” & 35.0 &  & 21 \\
+    \bottomrule
+  \end{tabular}}
+\end{table}
+% ---- end of tab:a/b/accuracy
+";
+    let (needs, table) = latex.split_at(latex.find("\n% ----").expect("a mark"));
+    assert_eq!(table, expected);
+    for package in ["fontenc", "amssymb", "booktabs", "graphicx"] {
+        assert!(needs.contains(package), "{needs}");
+    }
+    assert!(!needs.contains("XeLaTeX"), "{needs}");
+}
+
+#[test]
+fn latex_breaks_long_tables_and_wraps_long_names() {
+    let long = points(
+        80,
+        "a rather long name of a point that leaves no room to the numbers, 中 ",
+    );
+    let table = LatexTable::new("ab", "Is it", &long);
+    let latex = latex::file(&[table]).expect("LaTeX");
+    assert!(
+        latex.contains("\\begin{longtable}{>{\\raggedright\\arraybackslash}p{0.7"),
+        "{latex}"
+    );
+    assert!(
+        latex.contains("\\caption{Is it. Accuracy.}\n    \\label{tab:ab/accuracy} \\\\"),
+        "{latex}"
+    );
+    assert!(
+        latex.contains("{4}{c}{\\tablename~\\thetable, continued}"),
+        "{latex}"
+    );
+    assert!(!latex.contains("\\begin{table}"), "{latex}");
+    let (needs, _) = latex.split_once("\n% ----").expect("a mark");
+    assert!(
+        needs.contains("pdfLaTeX cannot set 中: compile with XeLaTeX"),
+        "{needs}"
+    );
+    assert!(needs.contains("\\onecolumn"), "{needs}");
+}
+
+#[test]
+fn labels_of_different_names_differ() {
+    let labels = ["a/b", "a-b", "a b", "aβ", "a_b"].map(latex::label_part);
+    assert_eq!(labels, ["a/b", "a-b", "au20b", "au3b2", "a_b"]);
 }

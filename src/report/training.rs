@@ -21,7 +21,7 @@ pub(super) fn table(results: &Results) -> Option<Table> {
         Column::numbers("Loss in nats"),
         Column::numbers("Time"),
     ];
-    let mut table = Table::new(caption, &columns);
+    let mut table = Table::new("training", caption, &columns);
     for run in &results.runs {
         for rows in run.steps.chunk_by(|a, b| a.stage == b.stage) {
             table.rows.push(row(run, rows));
@@ -39,10 +39,7 @@ fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
         .unwrap_or_default();
     let last = steps.iter().filter(|step| step.epoch == epochs);
     let losses: Vec<f64> = last.map(|step| step.loss_nats).collect();
-    let loss = |loss: f64| Cell {
-        text: format!("{loss:.4}"),
-        order: Some(loss),
-    };
+    let loss = |loss: f64| Cell::number(format!("{loss:.4}"), loss);
     vec![
         words(&run.label),
         seed(run.seed),
@@ -67,8 +64,6 @@ fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64>
 
 fn time(milliseconds: f64) -> Cell {
     let duration = Duration::try_from_secs_f64(milliseconds / 1e3);
-    Cell {
-        text: duration.map_or_else(|_| String::new(), in_words),
-        order: Some(milliseconds),
-    }
+    let text = duration.map_or_else(|_| String::new(), in_words);
+    Cell::number(text, milliseconds)
 }

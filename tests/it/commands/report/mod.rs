@@ -104,10 +104,17 @@ fn a_report_tells_everything_in_order_and_needs_nothing() {
         .position(|one| one == "model")
         .expect("a model");
     assert_eq!(rows[0][0], "no pretraining");
-    assert_eq!(rows[0][1], percent(&of("mean_accuracy")[at]) + " %");
-    assert_eq!(rows[0][2], "21.0 %");
+    let mean = percent(&of("mean_accuracy")[at]);
+    let deviation = percent(&of("standard_deviation")[at]);
+    assert_eq!(
+        rows[0][1],
+        format!("{mean}<span class=\"deviation\"> ± {deviation}</span>")
+    );
+    assert_eq!(rows[0][2], "21.0");
     let interval = [&of("low_95")[at], &of("high_95")[at]].map(|end| percent(end));
-    assert_eq!(rows[0][3], interval.join(" to ") + " %");
+    assert_eq!(rows[0][3], interval.join(" to "));
+    // The constant answer stands apart at the end.
+    assert_eq!(html.matches("<tr class=\"baseline\">").count(), 1);
     assert!(html.contains("Reported elsewhere, not measured here: a &#60;paper&#62; &#38; more."));
     let summary = read(&lab.path("r/quickstart/summary.csv"));
     let seeds = column(&summary, "seed")
@@ -287,12 +294,22 @@ fn a_document_has_its_own_words_in_its_own_order() {
         markdown.contains("> 21 of 100\\_000 were \\*right\\*."),
         "{markdown}"
     );
-    // Tables are numbered through, so that LaTeX can refer to each of them.
+    // LaTeX can refer to each table, and take each alone.
     let latex = read(&built.latex);
-    assert_eq!(
-        between(&latex, "\\label{tab:attnlab-", "}"),
-        ["1", "2", "5", "6"]
-    );
+    let labels = ["", "-2"].map(|again| {
+        ["accuracy", "training"].map(|table| format!("{}{again}/{table}", experiment.name))
+    });
+    assert_eq!(between(&latex, "\\label{tab:", "}"), labels.concat());
+    let alone = built.latex_tables.iter().map(|path| read(path));
+    let alone: Vec<String> = alone.collect();
+    assert_eq!(alone.len(), 4);
+    for (table, label) in alone.iter().zip(labels.concat()) {
+        assert_eq!(between(table, "\\label{tab:", "}"), [label]);
+        assert!(
+            table.contains("booktabs")
+                && latex.contains(table.split_once("\n\n").expect("a head").1)
+        );
+    }
     assert!(
         latex.contains("\\caption{2 (b). Accuracy on dev questions."),
         "{latex}"

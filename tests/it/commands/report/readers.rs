@@ -4,7 +4,7 @@ use std::path::Path;
 use std::process::Command;
 
 use super::{between, hash, page, quickstart};
-use crate::lab::{Lab, read};
+use crate::lab::{Lab, REPOSITORY, read};
 
 /// Points whose names mean something to HTML, Markdown and LaTeX.
 const NAMES: [&str; 2] = [
@@ -163,34 +163,62 @@ fn a_browser_shows_the_page_and_sorts_its_tables() {
     assert_eq!(damaged["images"], serde_json::json!([1800]));
 }
 
+/// Sets the tables of reports in one document, by `scripts/latex_test.sh`; says which engine did it.
+fn set_by_latex(lab: &Lab, reports: &[&str]) -> String {
+    let folders = reports.iter().map(|report| lab.path(report));
+    let said = Command::new(Path::new(REPOSITORY).join("scripts/latex_test.sh"))
+        .args(folders)
+        .env("OUT", lab.path("tex"))
+        .output()
+        .expect("bash is there");
+    let complaints = String::from_utf8_lossy(&said.stderr);
+    assert!(said.status.success(), "{complaints}");
+    String::from_utf8(said.stdout).expect("UTF-8")
+}
+
+/// Two reports in one document: names that mean something to LaTeX, formulas, a long table.
 #[test]
-fn latex_sets_the_tables() {
-    let Some(latex) = program(&["pdflatex"]) else {
+fn latex_sets_the_tables_of_two_reports_in_one_document() {
+    if program(&["pdflatex"]).is_none() {
         eprintln!("skipped: no pdflatex is installed");
         return;
-    };
+    }
     let lab = Lab::new();
-    // Every letter that goes through as it is.
-    let letters: String = ('\u{a1}'..='\u{17f}').collect();
-    let labels = format!("labels={}", serde_json::json!([NAMES.concat(), letters]));
+    let reported = |name: &str, more: &[&str]| {
+        let sweep = "sweep.data.seed=[0,1,2,3,4,5,6,7,8,9,10,11,12,13,14,15,16,17,18,19,20,21,22,23,24,\
+                     25,26,27,28,29,30,31,32,33,34,35,36,37,38,39,40]";
+        let constant = "constant_answer = 'London'\nask_model = false\n";
+        let (file, results) = (lab.finetuning(name, constant), lab.text("r"));
+        let common = [
+            &file,
+            "--results",
+            &results,
+            "--set",
+            sweep,
+            "--set",
+            "finetune.epochs=0",
+        ];
+        for command in ["run", "report"] {
+            lab.attnlab(&[&[command], &common[..], more].concat())
+                .done();
+        }
+        format!("r/{name}/report")
+    };
+    let long = reported("constant", &[]);
+    // Every letter that goes through as it is, and what is special.
+    let letters = ('\u{a1}'..='\u{17f}').filter(|c| !"ĦħĸĿŀŉŦŧſ".contains(*c));
+    let letters: String = letters.collect();
+    let formulas = "η = 0.1, β₁ ≥ ½ ± 5 × 10⁻⁴ α → ℝ² ∈ √2 ∞ µ ‖x‖ ≈ ∑ ✓";
+    let special = NAMES.concat().replace('中', "");
+    let labels = format!(
+        "labels={}",
+        serde_json::json!([format!("{special} {formulas}"), letters])
+    );
     quickstart(&lab, "run", &["--set", &labels]).done();
     page(&lab, &["--set", &labels]);
-    lab.write(
-        "out/document.tex",
-        "\\documentclass{article}\n\\usepackage[T1]{fontenc}\n\\usepackage{textcomp}\n\
-         \\usepackage{booktabs}\n\\usepackage{graphicx}\n\\begin{document}\n\\input{tables.tex}\n\
-         \\end{document}\n",
-    );
-    let said = Command::new(latex)
-        .args(["-interaction=nonstopmode", "-halt-on-error", "document.tex"])
-        .current_dir(lab.path("out"))
-        .output()
-        .expect("pdflatex starts");
-    let log = String::from_utf8_lossy(&said.stdout);
-    assert!(said.status.success(), "{log}");
+    let said = set_by_latex(&lab, &["out", &long]);
     assert!(
-        !log.contains("Missing character") && !log.contains("Overfull"),
-        "{log}"
+        said.contains("by pdflatex: 4 tables, 1 of them long"),
+        "{said}"
     );
-    assert!(lab.path("out/document.pdf").is_file());
 }

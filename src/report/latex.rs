@@ -1,0 +1,147 @@
+//! Tables as LaTeX sets them: all in one file, and each in a file of its own.
+
+use std::collections::BTreeSet;
+
+use askama::Template;
+
+use super::escape::is_beyond_pdflatex;
+use super::page::rendered;
+use super::table::{Cell, Column, Table};
+use crate::error::Result;
+
+/// Lines of rows that fit on a page below a caption; more of them are set over several pages.
+const LINES_ON_A_PAGE: usize = 40;
+
+/// Characters on a line of a one-column article in `\footnotesize`.
+const CHARACTERS_ON_A_LINE: usize = 80;
+
+/// A table and what refers to it.
+#[derive(Debug)]
+pub(super) struct LatexTable<'a> {
+    /// `tab:birthplace/vanilla/accuracy`.
+    label: String,
+    /// What stands in the caption before the table's own.
+    heading: String,
+    table: &'a Table,
+}
+
+#[derive(Template)]
+#[template(path = "page.tex", config = "src/report/askama.toml")]
+struct Tables<'a> {
+    tables: &'a [LatexTable<'a>],
+}
+
+/// Tables for `\input`, below what the document that reads them needs.
+///
+/// # Errors
+/// The template cannot be filled in.
+pub(super) fn file(tables: &[LatexTable<'_>]) -> Result<String> {
+    let tables = rendered(&Tables { tables })?;
+    Ok(needs(&tables) + &tables)
+}
+
+/// The packages and, where it matters, the engine.
+fn needs(tables: &str) -> String {
+    let version = env!("CARGO_PKG_VERSION");
+    let mut needs = format!(
+        "% Made by attnlab {version} for \\input. The document needs in its preamble:\n\
+         %   \\usepackage[T1]{{fontenc}}\n\
+         %   \\usepackage{{amssymb,array,booktabs,graphicx,longtable,textcomp}}\n"
+    );
+    let beyond: BTreeSet<char> = tables.chars().filter(|&c| is_beyond_pdflatex(c)).collect();
+    if !beyond.is_empty() {
+        let some: Vec<String> = beyond.iter().take(8).map(char::to_string).collect();
+        let more = if beyond.len() > 8 { ", …" } else { "" };
+        needs += &format!(
+            "% pdfLaTeX cannot set {}{more}: compile with XeLaTeX or LuaLaTeX, and in place of fontenc\n\
+             %   \\usepackage{{fontspec}}\\setmainfont{{a font that has these characters}}\n",
+            some.join(", ")
+        );
+    }
+    if tables.contains("\\begin{longtable}") {
+        needs += "% A longtable needs one column of text: put \\onecolumn before it in a two-column document.\n";
+    }
+    needs
+}
+
+/// A name as part of a label: different names stay different.
+pub(super) fn label_part(name: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let part = |c: char| match plain(c) {
+        true => c.to_string(),
+        false => format!("u{:x}", u32::from(c)),
+    };
+    name.chars().map(part).collect()
+}
+
+impl<'a> LatexTable<'a> {
+    /// A table of the experiment that labels call `experiment`.
+    pub(super) fn new(experiment: &str, heading: &str, table: &'a Table) -> Self {
+        let is_sentence = heading.ends_with(['.', '?', '!', ':']);
+        Self {
+            label: format!("tab:{experiment}/{}", table.name),
+            heading: format!("{heading}{}", if is_sentence { "" } else { "." }),
+            table,
+        }
+    }
+
+    /// Whether it does not fit on a page.
+    fn is_long(&self) -> bool {
+        let wrapped = self.wrapped();
+        let lines = |row: &Vec<Cell>| {
+            wrapped.map_or(1, |(at, share)| {
+                let room = (share * CHARACTERS_ON_A_LINE as f64) as usize;
+                row[at].whole().chars().count().div_ceil(room).max(1)
+            })
+        };
+        self.table.all_rows().map(lines).sum::<usize>() > LINES_ON_A_PAGE
+    }
+
+    /// The columns as `tabular` wants them: `lr@{\,}lr`.
+    fn columns(&self) -> String {
+        let wrapped = self.wrapped();
+        let columns = self.table.columns.iter().enumerate();
+        let columns = columns.map(|(at, column)| match (wrapped, column.is_number) {
+            (Some((wide, share)), _) if wide == at => {
+                format!(">{{\\raggedright\\arraybackslash}}p{{{share:.2}\\linewidth}}")
+            }
+            (_, true) if self.table.has_deviations(at) => "r@{\\,}l".to_owned(),
+            (_, true) => "r".to_owned(),
+            (_, false) => "l".to_owned(),
+        });
+        columns.collect()
+    }
+
+    /// How many columns that makes.
+    fn width(&self) -> usize {
+        let all = self.table.columns.len();
+        all + (0..all).filter(|&at| self.table.has_deviations(at)).count()
+    }
+
+    /// The widest column of words if the table is wider than a line, and the share of the line that the
+    /// others leave to it.
+    fn wrapped(&self) -> Option<(usize, f64)> {
+        let columns = &self.table.columns;
+        let width = |at: usize| {
+            let rows = self.table.all_rows();
+            let cells = rows.map(|row| row[at].whole().chars().count());
+            cells
+                .chain([columns[at].title.chars().count()])
+                .max()
+                .unwrap_or_default()
+        };
+        let words = (0..columns.len()).filter(|&at| !columns[at].is_number);
+        let widest = words.max_by_key(|&at| width(at))?;
+        // Two characters are about what stands between two columns.
+        let all: usize = (0..columns.len()).map(|at| width(at) + 2).sum();
+        let others = all - width(widest);
+        let share = 1.0 - others as f64 / CHARACTERS_ON_A_LINE as f64;
+        (all > CHARACTERS_ON_A_LINE).then_some((widest, share.clamp(0.2, 0.7)))
+    }
+
+    /// The headings, and whether each stands over a number and its deviation.
+    fn headings(&self) -> impl Iterator<Item = (&Column, bool)> {
+        let columns = self.table.columns.iter().enumerate();
+        columns.map(|(at, column)| (column, self.table.has_deviations(at)))
+    }
+}
