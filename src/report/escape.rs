@@ -23,7 +23,10 @@ pub(super) struct MarkdownText;
 pub(super) struct LatexText;
 
 /// Words of more characters than this may break after punctuation in LaTeX.
-const LONG_WORD: usize = 20;
+const LONG_WORD: usize = 12;
+
+/// Words of more characters than this may break anywhere if they have to.
+const LONGEST_WORD: usize = 16;
 
 impl Escaper for HtmlText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
@@ -78,9 +81,7 @@ impl Escaper for LatexText {
                         false => into.write_str(&latex(c, before))?,
                     }
                     at += 1;
-                    if may_break(&word, at) {
-                        into.write_str("\\allowbreak{}")?;
-                    }
+                    into.write_str(break_at(&word, at))?;
                 }
             }
         }
@@ -126,16 +127,18 @@ fn latex(c: char, before: char) -> Cow<'static, str> {
     })
 }
 
-/// Whether a line may end before a word's character `at`: after punctuation in a long word, but not
-/// within a number.
-fn may_break(word: &[char], at: usize) -> bool {
-    let is_between = |before: char, next: char| match before {
-        '=' | ',' | '/' | ':' | '_' => !next.is_whitespace(),
-        '.' => next.is_alphabetic(),
-        _ => false,
+/// What lets a line end before a word's character `at`: in a long word after punctuation, but not within
+/// a number, and elsewhere where it has to.
+fn break_at(word: &[char], at: usize) -> &'static str {
+    let Some(&next) = word.get(at).filter(|_| word.len() > LONG_WORD) else {
+        return "";
     };
-    word.len() > LONG_WORD
-        && (word.get(at).zip(word[..at].last())).is_some_and(|(&next, &c)| is_between(c, next))
+    match word[at - 1] {
+        '=' | ',' | '/' | ':' | '_' | '>' if !next.is_whitespace() => "\\allowbreak{}",
+        '.' if next.is_alphabetic() => "\\allowbreak{}",
+        _ if word.len() > LONGEST_WORD && at.is_multiple_of(8) => "\\penalty5000{}",
+        _ => "",
+    }
 }
 
 /// Characters that no font shows: marks of direction, separators, private use.

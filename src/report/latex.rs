@@ -103,7 +103,9 @@ impl<'a> LatexTable<'a> {
         let columns = self.table.columns.iter().enumerate();
         let columns = columns.map(|(at, column)| match (wrapped, column.is_number) {
             (Some((wide, share)), _) if wide == at => {
-                format!(">{{\\raggedright\\arraybackslash}}p{{{share:.2}\\linewidth}}")
+                format!(
+                    ">{{\\raggedright\\arraybackslash\\hangindent=1em}}p{{{share:.2}\\linewidth}}"
+                )
             }
             (_, true) if self.table.has_deviations(at) => "r@{\\,}l".to_owned(),
             (_, true) => "r".to_owned(),

@@ -56,7 +56,7 @@ fn read_markdown(markdown: &str) -> (String, Vec<String>) {
 /// Text as LaTeX sets it, read back from the commands that there may be; anything else that is special
 /// is an error.
 fn read_latex(mut latex: &str) -> Result<String, String> {
-    const COMMANDS: [(&str, &str); 27] = [
+    const COMMANDS: [(&str, &str); 28] = [
         ("\\textbackslash{}", "\\"),
         ("\\textasciitilde{}", "~"),
         ("\\textasciicircum{}", "^"),
@@ -70,6 +70,7 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
         ("\\mbox{-}", "\u{2011}"),
         ("\\,", "\u{2009}"),
         ("\\allowbreak{}", ""),
+        ("\\penalty5000{}", ""),
         ("{-}", "-"),
         ("{[}", "["),
         ("{]}", "]"),
@@ -203,9 +204,11 @@ fn mathematics_is_for_every_engine_and_other_scripts_are_for_some() {
 
 #[test]
 fn a_long_word_breaks_where_a_reader_would_break_it() {
-    let latex = escaped(LatexText, "pretrain.learning_rate=0.006,x a.b=c");
-    let expected = "pretrain.\\allowbreak{}learning\\_\\allowbreak{}rate=\\allowbreak{}0.006,\
-                    \\allowbreak{}x a.b=c";
+    let latex = escaped(
+        LatexText,
+        "model.attention.kind=0.006,x a.b=c initialisation",
+    );
+    let expected = "model.\\allowbreak{}at\\penalty5000{}tention.\\allowbreak{}kind=\\allowbreak{}0.0\\penalty5000{}06,\\allowbreak{}x a.b=c initialisation";
     assert_eq!(latex, expected);
 }
 
@@ -273,7 +276,7 @@ fn latex_breaks_long_tables_and_wraps_long_names() {
     let table = LatexTable::new("ab", "Is it", &long);
     let latex = latex::file(&[table]).expect("LaTeX");
     assert!(
-        latex.contains("\\begin{longtable}{>{\\raggedright\\arraybackslash}p{0.7"),
+        latex.contains("\\begin{longtable}{>{\\raggedright\\arraybackslash\\hangindent=1em}p{0.7"),
         "{latex}"
     );
     assert!(
