@@ -16,6 +16,7 @@ use figures::{KINDS, Label, alike, short, ugly};
 /// A text as it is drawn: its box, in px.
 #[derive(Clone, Debug)]
 struct Lettering {
+    #[expect(dead_code, reason = "an assertion that fails shows it")]
     text: String,
     left: f64,
     top: f64,
