@@ -62,15 +62,17 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
 
 /// Reads a safetensors file of finite 32-bit floats, and the notes in its header.
 ///
-/// The causal masks that the reference keeps as buffers (`blocks.N.attn.mask`) are left out: they
-/// are no weights.
+/// Names are those within PyTorch's wrappers; see [`unwrap`]. The causal masks that the reference keeps
+/// as buffers (`blocks.N.attn.mask`) are left out: they are no weights.
 ///
 /// # Errors
 /// Missing, not safetensors, truncated, a tensor of another type or with a value that is not finite:
 /// one line that names the file.
 pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
-    from_bytes(&bytes).map_err(|e| e.reading(path))
+    let (mut weights, notes) = from_bytes(&bytes).map_err(|e| e.reading(path))?;
+    unwrap(&mut weights).map_err(|e| e.in_file(path))?;
+    Ok((weights, notes))
 }
 
 /// As [`read`], from the bytes of a file.
