@@ -176,7 +176,8 @@ fn set_by_latex(lab: &Lab, reports: &[&str]) -> String {
     String::from_utf8(said.stdout).expect("UTF-8")
 }
 
-/// Two reports in one document: names that mean something to LaTeX, formulas, a long table.
+/// Two reports in one document: names that mean something to LaTeX, formulas, a table of many rows and
+/// one whose names take many lines.
 #[test]
 fn latex_sets_the_tables_of_two_reports_in_one_document() {
     if program(&["pdflatex"]).is_none() {
@@ -218,7 +219,7 @@ fn latex_sets_the_tables_of_two_reports_in_one_document() {
     page(&lab, &["--set", &labels]);
     let said = set_by_latex(&lab, &["out", &long]);
     assert!(
-        said.contains("by pdflatex: 4 tables, 1 of them long"),
+        said.contains("by pdflatex: 4 tables, 2 of them long"),
         "{said}"
     );
 }
