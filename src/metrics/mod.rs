@@ -5,6 +5,7 @@
 mod finite;
 pub mod rows;
 pub mod statistics;
+pub mod steps;
 pub mod table;
 #[cfg(test)]
 mod table_properties;

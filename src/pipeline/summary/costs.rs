@@ -5,7 +5,7 @@ use std::path::Path;
 use crate::error::Result;
 use crate::metrics::rows::TimingRow;
 use crate::metrics::statistics::quantile;
-use crate::metrics::table;
+use crate::metrics::steps;
 use crate::model::weights;
 use crate::pipeline::directory::{self, RunDirectory};
 
@@ -13,6 +13,9 @@ use crate::pipeline::directory::{self, RunDirectory};
 pub(super) fn parameters(point: &Path, seeds: &[u64]) -> Option<usize> {
     runs(point, seeds).iter().find_map(parameters_of)
 }
+
+/// The stage whose steps are timed where both are.
+pub(super) const TIMED: [&str; 2] = ["pretrain", "finetune"];
 
 /// Median time of a training step over all these seeds: of pretraining, or else of finetuning; absent where
 /// nothing was trained.
@@ -24,7 +27,7 @@ pub(super) fn median_step_ms(point: &Path, seeds: &[u64]) -> Result<Option<f64>>
     for run in runs(point, seeds) {
         let path = run.timings_csv();
         if path.is_file() {
-            timings.extend(table::read::<TimingRow>(&path)?);
+            timings.extend(steps::read_timings(&path)?);
         }
     }
     let of = |stage: &str| {
@@ -32,7 +35,7 @@ pub(super) fn median_step_ms(point: &Path, seeds: &[u64]) -> Result<Option<f64>>
         let times: Vec<f64> = rows.map(|row| row.step_ms).collect();
         (!times.is_empty()).then(|| quantile(&times, 0.5))
     };
-    Ok(of("pretrain").or_else(|| of("finetune")))
+    Ok(TIMED.into_iter().find_map(of))
 }
 
 /// The runs with these seeds below a point's folder.
@@ -54,6 +57,7 @@ mod tests {
     use std::collections::BTreeMap;
 
     use super::*;
+    use crate::metrics::table;
     use crate::model::weights::Weight;
 
     #[test]
@@ -73,14 +77,14 @@ mod tests {
             }
             let file = run.join("checkpoints/finetune.safetensors");
             weights::write(&file, &both, &BTreeMap::new()).expect("written");
-            let row = |stage: &str, step_ms| TimingRow {
+            let row = |stage: &str, step, step_ms| TimingRow {
                 stage: stage.to_owned(),
-                step: 1,
+                step,
                 step_ms,
                 tokens_per_second: 1.0,
             };
-            let mut rows = vec![row("finetune", 100.0)];
-            rows.extend(times.map(|ms| row("pretrain", ms)));
+            let mut rows = vec![row("finetune", 1, 100.0)];
+            rows.extend((1..).zip(times).map(|(step, ms)| row("pretrain", step, ms)));
             table::write(&run.join("timings.csv"), &rows).expect("written");
         }
         let of = |seeds: &[u64]| {
