@@ -39,6 +39,39 @@ fn sync_file(path: &Path) -> std::io::Result<()> {
     }
 }
 
+/// Creates a file that is whole from its first moment; `false` if there is one at `path` already. It
+/// need not last through a loss of power, and its folder is there.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn create(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
+    use std::io::ErrorKind::{AlreadyExists, NotFound};
+    let mut file = temporary().tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    let created = match std::fs::hard_link(file.path(), path) {
+        Err(cause) if !matches!(cause.kind(), AlreadyExists | NotFound) => {
+            // The file system has no hard links: then it is empty for a moment.
+            std::fs::File::create_new(path).and_then(|mut file| file.write_all(bytes))
+        }
+        linked => linked,
+    };
+    match created {
+        Err(cause) if cause.kind() == AlreadyExists => Ok(false),
+        created => created.map(|()| true),
+    }
+}
+
+/// Replaces a file as a whole. It need not last through a loss of power, and its folder is there.
+///
+/// # Errors
+/// The file cannot be written.
+pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = temporary().tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    file.persist(path)?;
+    Ok(())
+}
+
 /// Makes a rename last through a loss of power, where folders can be synced.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) {

@@ -173,8 +173,12 @@ fn line(row: &RunRow) -> String {
         .as_deref()
         .and_then(|reason| reason.lines().next());
     let reason = reason.map_or(String::new(), |reason| format!("\n    {reason}"));
+    let earlier = match row.holds_earlier_results {
+        true => "\n    its results are from the earlier run, which finished",
+        false => "",
+    };
     format!(
-        "{:<12}{accuracy:>18}  {when:<16}  {}{reason}",
+        "{:<12}{accuracy:>18}  {when:<16}  {}{reason}{earlier}",
         row.state,
         row.folder.display()
     )

@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::metrics::table;
 use crate::model::{Start, Trainable, registry, weights};
 use crate::pipeline;
-use crate::pipeline::directory::{RunDirectory, State, Status};
+use crate::pipeline::directory::RunDirectory;
 use crate::progress::{Progress, Verbosity};
 use crate::{eval, files};
 
@@ -121,9 +121,7 @@ impl Trained {
         let run = RunDirectory::find(run)?;
         let settings = settings_of(&run, "model to ask")?;
         let file = run.last_weights()?;
-        if let Ok(Status { state, .. }) = run.status()
-            && state != State::Done
-        {
+        if !run.has_results() {
             let file = file.display();
             Progress::new(Verbosity::Normal).say(&format!(
                 "note: the run did not end well; its last weights are {file}"

@@ -203,6 +203,11 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
+/// What multiplies matrices on this processor: `avx512`, `avx2`, or the crate `gemm`.
+pub fn matmul_kernel() -> &'static str {
+    crate::ops::products::kernel_name()
+}
+
 /// The GPU that a model of that placement runs on, and how exactly: `NVIDIA H100 80GB HBM3, f32`. `None` on the CPU.
 pub fn gpu_name(placement: Placement) -> Option<String> {
     #[cfg(feature = "cuda")]

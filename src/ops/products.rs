@@ -2,6 +2,7 @@
 
 use rayon::prelude::*;
 
+pub use super::kernels::matmul::kernel_name;
 use super::kernels::matmul::{Left, Packed, Part, Target, multiply};
 
 /// The same product `[m, k] · [k, n]` on every thread at once, each with matrices of its own.

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::directory::{RunDirectory, all_below, experiment_folder, of_experiment};
-use super::execute::lock;
+use super::lock;
 use super::stage::Kind;
 use super::stage::store::CACHE;
 use crate::config::Experiment;
 use crate::error::Result;
 use crate::files;
+use crate::stop::Stop;
 
 /// A folder that can go, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +36,7 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
         });
         let wanted: BTreeSet<PathBuf> = runs.map(|run| run.path().to_owned()).collect();
         for run in of_experiment(&experiment_folder(experiment, results)) {
-            if !wanted.contains(run.path()) && !lock::is_held(run.path()) {
+            if !wanted.contains(run.path()) && !lock::is_surely_held(run.path()) {
                 let why = "a point or seed that the experiment no longer has";
                 found.push((run.path().to_owned(), why));
             }
@@ -44,7 +45,7 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
     let gone: BTreeSet<PathBuf> = found.iter().map(|(path, _)| path.clone()).collect();
     let referred = referred(results, &gone);
     for stage in stages(results) {
-        if !referred.contains(&name(&stage)) && !lock::is_held(&stage) {
+        if !referred.contains(&name(&stage)) && !lock::is_surely_held(&stage) {
             found.push((stage, "a stage that no run refers to"));
         }
     }
@@ -63,7 +64,8 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
 }
 
 /// Removes what was found, and folders that are empty then; returns what of it is gone. What a
-/// process has begun to work on or to refer to since stays.
+/// process has begun to work on or to refer to since stays; what one on another machine has claimed is
+/// watched for a minute first.
 ///
 /// # Errors
 /// Something cannot be removed.
@@ -74,7 +76,7 @@ pub fn free(litter: &[Litter], results: &Path) -> Result<Vec<Litter>> {
         let lock = one
             .path
             .is_dir()
-            .then(|| lock::take(&one.path))
+            .then(|| lock::take_soon(&one.path, &Stop::default(), |_| {}))
             .transpose()?;
         let gone: BTreeSet<PathBuf> = freed.iter().map(|one| one.path.clone()).collect();
         let is_stage = one.path.starts_with(results.join(CACHE)) && one.path.is_dir();

@@ -51,6 +51,13 @@ pub struct Status {
     pub ended: Option<String>,
 }
 
+impl Status {
+    /// Whether the folder holds the results of a run that was done.
+    pub fn has_results(&self) -> bool {
+        self.state == State::Done || self.holds_earlier_results
+    }
+}
+
 impl State {
     /// The word in `status.json` and in tables.
     pub fn name(self) -> &'static str {
@@ -133,6 +140,16 @@ impl RunDirectory {
     /// What made the run: code, machine, command, data.
     pub fn provenance_json(&self) -> PathBuf {
         self.path.join("provenance.json")
+    }
+
+    /// Who did a stage and how it was computed, as its folder in the cache has it.
+    pub fn stage_provenance_json(&self, stage: &str) -> PathBuf {
+        self.stage_provenances().join(format!("{stage}.json"))
+    }
+
+    /// Those of all stages.
+    pub fn stage_provenances(&self) -> PathBuf {
+        self.path.join("provenance")
     }
 
     /// How long each training step took.
@@ -282,6 +299,12 @@ impl RunDirectory {
     pub fn is_done(&self) -> bool {
         self.status()
             .is_ok_and(|status| status.state == State::Done)
+    }
+
+    /// Whether the folder holds the results of a run that was done: those of an earlier one stay while
+    /// the run is done again, and if that fails.
+    pub fn has_results(&self) -> bool {
+        self.status().is_ok_and(|status| status.has_results())
     }
 }
 

@@ -7,8 +7,11 @@
 
 pub mod clean;
 pub mod compare;
+pub mod computed;
 pub mod directory;
 mod execute;
+mod finished;
+mod lock;
 pub mod plan;
 pub mod preflight;
 pub mod runs;
@@ -27,7 +30,7 @@ use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
 use directory::experiment_folder;
-use execute::{Failure, Outcome, execute, lock};
+use execute::{Failure, Outcome, execute};
 use plan::Plan;
 use summary::{confidence, draws, figures, findings, groups};
 
@@ -172,7 +175,7 @@ pub fn finish(
     stop: &Stop,
 ) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
-    if !summary::any_done(experiment, results) {
+    if !summary::any_results(experiment, results) {
         let name = &experiment.name;
         return Err(Error::usage(format!(
             "{name} has no finished run in {}",

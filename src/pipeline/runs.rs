@@ -4,8 +4,8 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::directory::{RunDirectory, State, all_below};
-use super::execute::lock;
+use super::directory::{RunDirectory, State, Status, all_below};
+use super::lock;
 use super::summary;
 
 /// One run.
@@ -18,6 +18,8 @@ pub struct RunRow {
     pub state: &'static str,
     /// Why it failed or was interrupted.
     pub reason: Option<String>,
+    /// Whether its folder holds the results of an earlier run that was done, which stay until this one is.
+    pub holds_earlier_results: bool,
     /// Questions that were answered right, by the model or, where none is asked, by the constant answer;
     /// empty if nothing was asked.
     pub correct: Option<usize>,
@@ -41,7 +43,9 @@ fn row(run: &RunDirectory) -> RunRow {
         Some(state) => state.name(),
         None => "unknown",
     };
-    let counted = (state == State::Done.name()).then(|| {
+    let has_results = status.as_ref().is_some_and(Status::has_results);
+    let holds_earlier_results = has_results && state != State::Done.name();
+    let counted = has_results.then(|| {
         let splits = ["dev", "test", "train"].into_iter();
         splits
             .filter_map(|split| {
@@ -59,6 +63,7 @@ fn row(run: &RunDirectory) -> RunRow {
         folder: run.path().to_owned(),
         state,
         reason,
+        holds_earlier_results,
         correct: counted.map(|(correct, _)| correct),
         questions: counted.map(|(_, questions)| questions),
         started,

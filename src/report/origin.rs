@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::results::{Results, Run};
 use super::table::{Column, Table, seed, words};
+use crate::pipeline::computed::Computed;
 use crate::progress::thousands;
 
 /// What a report shows of an entry of `provenance.json`: not the machine's name, nor where the program lay.
@@ -21,6 +22,7 @@ pub(super) struct Entry {
     commit_unknown: Option<String>,
     program: Program,
     machine: Machine,
+    computed: Computed,
     gpu: Option<String>,
     data: BTreeMap<String, String>,
 }
@@ -162,6 +164,10 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
     let cores = machine
         .logical_cores
         .map_or(String::new(), |n| format!("{} cores, ", thousands(n)));
+    let beside = match entry.computed.stages_at_once {
+        0 | 1 => String::new(),
+        stages => format!(" by each of {stages} stages at once"),
+    };
     let variables: Vec<String> = entry
         .environment
         .iter()
@@ -191,8 +197,9 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
         ("Processor", text(&machine.processor)),
         (
             "Threads",
-            format!("{cores}{} used", thousands(machine.threads)),
+            format!("{cores}{} used{beside}", thousands(machine.threads)),
         ),
+        ("Matrix products", text(&entry.computed.matmul_kernel)),
         ("Memory", memory),
         ("GPU", text(&entry.gpu)),
         (

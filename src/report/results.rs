@@ -7,10 +7,12 @@ use super::figure::Figure;
 use super::origin::Entry;
 use super::{Contents, figure};
 use crate::config::Experiment;
+use crate::config::schema::StageKind;
 use crate::error::{Kind, Result};
 use crate::files;
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow, StepRow, TimingRow};
-use crate::metrics::table;
+use crate::metrics::{steps, table};
+use crate::pipeline::computed::Computed;
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::runs::{self, RunRow};
 use crate::pipeline::summary::{self, findings, labels};
@@ -55,6 +57,8 @@ pub(super) struct Run {
     pub(super) state: &'static str,
     /// Why it failed or was interrupted.
     pub(super) reason: Option<String>,
+    /// Whether its numbers are those of an earlier run that was done.
+    holds_earlier_results: bool,
     /// When it was started and ended, RFC 3339.
     pub(super) started: Option<String>,
     pub(super) ended: Option<String>,
@@ -65,12 +69,22 @@ pub(super) struct Run {
     /// Its training, if it is done.
     pub(super) steps: Vec<StepRow>,
     pub(super) timings: Vec<TimingRow>,
+    /// The most stages that were worked on at once meanwhile.
+    pub(super) stages_at_once: usize,
 }
 
 impl Run {
-    /// Whether every stage is done.
+    /// Whether it has results: every stage is done, or was in an earlier run.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done.name()
+        self.state == State::Done.name() || self.holds_earlier_results
+    }
+
+    /// `pretrained, seed 1: failed: why`.
+    fn how_it_is(&self) -> String {
+        let reason = self.reason.as_deref();
+        let reason = reason.and_then(|reason| reason.lines().next());
+        let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
+        format!("{}, seed {}: {}{reason}", self.label, self.seed, self.state)
     }
 
     fn read(
@@ -79,29 +93,44 @@ impl Run {
         (label, point, seed): (&str, &str, u64),
     ) -> Result<Self> {
         let state = row.map_or(NOT_BEGUN, |row| row.state);
-        let is_done = state == State::Done.name();
+        let holds_earlier_results = row.is_some_and(|row| row.holds_earlier_results);
+        let is_done = state == State::Done.name() || holds_earlier_results;
+        let (metrics, timings) = (directory.metrics_csv(), directory.timings_csv());
         Ok(Self {
             label: label.to_owned(),
             point: point.to_owned(),
             seed,
             state,
             reason: row.and_then(|row| row.reason.clone()),
+            holds_earlier_results,
             started: row.and_then(|row| row.started.clone()),
             ended: row.and_then(|row| row.ended.clone()),
             origin: files::read_json(&directory.provenance_json()).unwrap_or_default(),
             settings: std::fs::read_to_string(directory.resolved_toml()).ok(),
-            steps: rows_if(is_done, &directory.metrics_csv())?,
-            timings: rows_if(is_done, &directory.timings_csv())?,
+            steps: rows_if(is_done, &metrics, steps::read_steps)?,
+            timings: rows_if(is_done, &timings, steps::read_timings)?,
+            stages_at_once: stages_at_once(directory),
         })
     }
 }
 
 /// The rows of a table that is wanted and there.
-fn rows_if<R: serde::de::DeserializeOwned>(wanted: bool, path: &Path) -> Result<Vec<R>> {
+fn rows_if<R>(
+    wanted: bool,
+    path: &Path,
+    read: impl FnOnce(&Path) -> Result<Vec<R>>,
+) -> Result<Vec<R>> {
     match wanted && path.is_file() {
-        true => table::read(path),
+        true => read(path),
         false => Ok(vec![]),
     }
+}
+
+/// The most stages that were worked on at once while the run was trained.
+fn stages_at_once(run: &RunDirectory) -> usize {
+    let stages = [StageKind::Pretrain, StageKind::Finetune].into_iter();
+    let computed = stages.flat_map(|stage| Computed::of_stage(run, stage.name()));
+    computed.map(|one| one.stages_at_once).max().unwrap_or(1)
 }
 
 impl Results {
@@ -151,10 +180,10 @@ impl Results {
         folder: &Path,
     ) -> Result<bool> {
         let now = summary::rows(experiment, results)?;
-        let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"))?;
-        let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"))?;
-        let findings: Vec<FindingRow> =
-            rows_if(experiment.explores(), &folder.join("findings.csv"))?;
+        let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"), table::read)?;
+        let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"), table::read)?;
+        let (explores, path) = (experiment.explores(), folder.join("findings.csv"));
+        let findings: Vec<FindingRow> = rows_if(explores, &path, table::read)?;
         let found = findings::rows(experiment, results)?;
         // As text: what is no number is never equal to itself.
         let is_found = format!("{findings:?}") == format!("{found:?}");
@@ -221,9 +250,14 @@ impl Results {
 
     /// The runs that are not done, and what finishes them.
     fn unfinished(&self) -> Vec<String> {
+        let redone = self.runs.iter().filter(|run| run.holds_earlier_results);
+        let redone = redone.map(|run| {
+            let line = run.how_it_is();
+            format!("{line}. Its numbers are from the earlier run, which finished.")
+        });
         let missing: Vec<&Run> = self.runs.iter().filter(|run| !run.is_done()).collect();
         if missing.is_empty() {
-            return vec![];
+            return redone.collect();
         }
         let file = &self.argument;
         let (number, all) = (missing.len(), self.runs.len());
@@ -236,17 +270,10 @@ impl Results {
             "{who} numbers are in no table and no figure. attnlab run {file}, with the same --set \
              and --results, does what is missing."
         );
-        let line = |run: &&Run| {
-            let reason = run
-                .reason
-                .as_deref()
-                .and_then(|reason| reason.lines().next());
-            let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-            format!("{}, seed {}: {}{reason}", run.label, run.seed, run.state)
-        };
         // That nothing was begun is said once.
         let told = missing.iter().filter(|run| run.state != NOT_BEGUN);
-        [first].into_iter().chain(told.map(line)).collect()
+        let lines = told.map(|run| run.how_it_is());
+        [first].into_iter().chain(lines).chain(redone).collect()
     }
 }
 

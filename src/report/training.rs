@@ -10,7 +10,8 @@ use crate::progress::in_words;
 
 /// A row each stage of each finished run; nothing where none has trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
-    let caption = "Training. Loss: mean over the steps of the last epoch, each counted alike, with dropout as trained.";
+    let loss = "Training. Loss: mean over the steps of the last epoch, each counted alike, with dropout as trained.";
+    let caption = format!("{loss}{}", times(results));
     let columns = [
         Column::words("Point"),
         Column::numbers("Seed"),
@@ -28,6 +29,24 @@ pub(super) fn table(results: &Results) -> Option<Table> {
         }
     }
     (!table.rows.is_empty()).then(|| table.without_empty_columns())
+}
+
+/// What is to be known of times that were measured beside other stages.
+fn times(results: &Results) -> String {
+    let runs = results.runs.iter().filter(|run| !run.timings.is_empty());
+    let (beside, alone): (Vec<&Run>, Vec<&Run>) = runs.partition(|run| run.stages_at_once > 1);
+    let most = beside.iter().map(|run| run.stages_at_once).max();
+    let Some(most) = most else {
+        return String::new();
+    };
+    let of = match &beside[..] {
+        _ if alone.is_empty() => String::new(),
+        [one] => format!(" of {}, seed {},", one.label, one.seed),
+        several => format!(" of {} runs", several.len()),
+    };
+    format!(
+        " Time{of} was measured while up to {most} stages shared the machine: it is not that of a stage alone."
+    )
 }
 
 fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {

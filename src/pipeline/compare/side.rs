@@ -9,7 +9,7 @@ use crate::config::schema::{EvaluateSpec, Settings, StageKind};
 use crate::error::{Error, Result};
 use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::statistics::{accuracy_over_seeds, mean, wilson_95};
-use crate::metrics::table;
+use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, all_below};
 
 /// One side of a comparison with what its files hold.
@@ -55,7 +55,9 @@ impl Loaded {
 
     /// Reads one run. One that is not finished may still hold files of an earlier one.
     fn add(&mut self, seed: u64, directory: &RunDirectory) -> Result<()> {
-        let state = directory.status().ok().map(|status| status.state);
+        let status = directory.status().ok();
+        let state = status.as_ref().map(|status| status.state);
+        let has_results = status.is_some_and(|status| status.has_results());
         let mut run = Run {
             folder: directory.path().to_owned(),
             seed,
@@ -64,14 +66,19 @@ impl Loaded {
             final_loss_nats: BTreeMap::new(),
         };
         let name = self.name;
-        if state != Some(State::Done) {
+        if has_results && state != Some(State::Done) {
+            self.notes.push(format!(
+                "{name}, seed {seed} was started again and has not finished: its numbers are from the earlier run"
+            ));
+        }
+        if !has_results {
             self.notes.push(format!(
                 "{name}, seed {seed} is not finished: its numbers are left out"
             ));
             self.side.runs.push(run);
             return Ok(());
         }
-        run.final_loss_nats = final_losses(&table::read(&directory.metrics_csv())?);
+        run.final_loss_nats = final_losses(&steps::read_steps(&directory.metrics_csv())?);
         let mut answers = None;
         if let Some(spec) = &self.settings.evaluate {
             let split = spec.split.name();

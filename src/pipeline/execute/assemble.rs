@@ -7,6 +7,7 @@ use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::finished::place;
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Stage};
 
@@ -39,6 +40,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
     let ours = |path: &Path| contents.iter().any(|(to, _)| to == path);
     let mut there = files::entries(&run.predictions());
     there.extend(files::entries(&run.checkpoints()));
+    there.extend(files::entries(&run.stage_provenances()));
     there.extend([run.corruption_csv(), run.training_answers_csv()]);
     there.push(run.attention_maps_csv());
     there
@@ -54,6 +56,8 @@ pub(in crate::pipeline) fn first_changed(
     stages: &[Made<'_>],
 ) -> Option<PathBuf> {
     let is_changed = |(path, content): &(PathBuf, Content)| match content {
+        // Who did a stage last is not among its results.
+        Content::Shared(_) if path.starts_with(run.stage_provenances()) => false,
         Content::Rows(bytes) => std::fs::read(path).ok().as_ref() != Some(bytes),
         Content::Shared(from) => !files::are_alike(from, path),
     };
@@ -77,8 +81,7 @@ fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Con
 
 /// The tables that grow from stage to stage.
 fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
-    let trains = |kind| matches!(kind, Kind::Pretrain | Kind::Finetune);
-    let trained = stages.iter().filter(|(stage, _)| trains(stage.kind));
+    let trained = stages.iter().filter(|(stage, _)| stage.kind.trains());
     let of = |name: fn(&StageFolder) -> PathBuf| -> Vec<PathBuf> {
         trained.clone().map(|(_, folder)| name(folder)).collect()
     };
@@ -94,57 +97,16 @@ fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Conte
     ])
 }
 
-/// Where each result of a stage is, and where it goes; not all of them are made.
+/// Where each result of a stage is, and where it goes.
 fn shared(run: &RunDirectory, (stage, folder): Made<'_>) -> Vec<(PathBuf, PathBuf)> {
-    let name = stage.kind.name();
-    let weights = || {
-        let mut weights = vec![
-            (folder.weights(), run.weights(name)),
-            (folder.best_weights(), run.best_weights(name)),
-        ];
-        weights.extend(before_divergence(run, name, folder));
-        weights
+    let mut paths = files::entries(folder.path());
+    paths.extend(files::entries(&folder.predictions()));
+    let placed = |path: PathBuf| {
+        let name = path.strip_prefix(folder.path()).ok()?;
+        let to = place(run, stage.kind, &name.to_str()?.replace('\\', "/"))?;
+        Some((path, to))
     };
-    match stage.kind {
-        Kind::Pretrain => {
-            let mut results = weights();
-            results.push((folder.corruption_csv(), run.corruption_csv()));
-            results
-        }
-        Kind::Finetune => weights(),
-        Kind::Evaluate => {
-            let made = files::entries(&folder.predictions()).into_iter();
-            let named = |from: PathBuf| {
-                let to = run.predictions().join(from.file_name()?);
-                Some((from, to))
-            };
-            let mut results: Vec<_> = made.filter_map(named).collect();
-            results.push((folder.training_answers_csv(), run.training_answers_csv()));
-            results.push((folder.attention_maps_csv(), run.attention_maps_csv()));
-            results
-        }
-        Kind::Explore => vec![
-            (folder.curves_csv(), run.curves_csv()),
-            (folder.samples_csv(), run.samples_csv()),
-        ],
-    }
-}
-
-/// Weights that a stage kept before the step at which it diverged.
-fn before_divergence(
-    run: &RunDirectory,
-    stage: &str,
-    folder: &StageFolder,
-) -> Option<(PathBuf, PathBuf)> {
-    let step = |path: &PathBuf| -> Option<usize> {
-        let name = path.file_name()?.to_str()?;
-        name.strip_prefix("before-step-")?
-            .strip_suffix(".safetensors")?
-            .parse()
-            .ok()
-    };
-    let step = files::entries(folder.path()).iter().find_map(step)?;
-    Some((folder.weights_before(step), run.weights_before(stage, step)))
+    paths.into_iter().filter_map(placed).collect()
 }
 
 /// Tables of the same columns as one: the header, then the rows of all of them. A row that a killed

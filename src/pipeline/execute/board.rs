@@ -25,6 +25,8 @@ pub(super) enum RunState {
     Busy,
     /// It is at work, and its folder is ours.
     Open(Arc<Opened>),
+    /// Another process is running it; waited for at the end.
+    Elsewhere,
     /// Nothing of it is left to do, but perhaps to put its folder together.
     Done,
     /// Failed, interrupted, or somebody else's.
@@ -89,7 +91,27 @@ impl Board {
 
     /// Whether a run still has something to wait for.
     pub(super) fn is_open(&self, run: usize) -> bool {
-        !matches!(self.runs[run], RunState::Done | RunState::Ended)
+        let state = &self.runs[run];
+        !matches!(
+            state,
+            RunState::Elsewhere | RunState::Done | RunState::Ended
+        )
+    }
+
+    /// The first run that another process is running.
+    pub(super) fn elsewhere(&self) -> Option<usize> {
+        let is_elsewhere = |run: &RunState| matches!(run, RunState::Elsewhere);
+        self.runs.iter().position(is_elsewhere)
+    }
+
+    /// Puts a run back into the queue, with those of its stages that are not settled.
+    pub(super) fn requeue(&mut self, plan: &Plan<'_>, run: usize) {
+        self.runs[run] = RunState::Queued;
+        for &stage in &plan.runs[run].stages {
+            if self.stages[stage] != StageState::Settled {
+                self.stages[stage] = StageState::Waiting;
+            }
+        }
     }
 
     /// Takes a run whose stages are all settled: those that are at work, or that need no work.

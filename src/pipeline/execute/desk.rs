@@ -1,13 +1,14 @@
 //! The papers of a run: its lock, its status, its provenance, and its folder at the end.
 
 use super::assemble::{Made, assemble};
-use super::lock::{self, Held, Lock};
 use super::provenance::Origin;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::pipeline::directory::{State, Status};
-use crate::pipeline::plan::{Action, Plan, PlannedRun, keys};
+use crate::pipeline::directory::{RunDirectory, State, Status};
+use crate::pipeline::finished::{Finished, FinishedStage};
+use crate::pipeline::lock::{self, Held, Lock};
+use crate::pipeline::plan::{self, Action, Plan, PlannedRun, PlannedStage, keys};
 use crate::progress::{self, Progress, Sweep};
 use crate::stop::Stop;
 
@@ -27,7 +28,7 @@ pub(super) struct Opened {
 }
 
 impl<'a> Desk<'a> {
-    pub(super) fn new(plan: &'a Plan<'a>, progress: &'a Progress) -> Self {
+    pub(super) fn new(plan: &'a Plan<'a>, progress: &'a Progress, stages_at_once: usize) -> Self {
         // Each stage once, however many runs share it.
         let steps = |reused: bool| -> u64 {
             let stages = plan.stages.iter();
@@ -49,7 +50,7 @@ impl<'a> Desk<'a> {
             plan,
             progress,
             sweep,
-            origin: Origin::here(plan.experiment),
+            origin: Origin::here(plan.experiment, stages_at_once),
         }
     }
 
@@ -65,24 +66,80 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Takes a run's folder and writes what is known before the first step.
+    /// Puts stages whose results are in the folders of runs alone back into the cache. Where that fails
+    /// they are done again if a run needs them.
+    pub(super) fn restore(&self, stop: &Stop) {
+        let mut restored: Vec<&RunDirectory> = vec![];
+        for planned in &self.plan.stages {
+            let Some(run) = &planned.held_by else {
+                continue;
+            };
+            match restore(planned, run, stop) {
+                Ok(true) if !restored.contains(&run) => restored.push(run),
+                Ok(_) => {}
+                Err(error) => {
+                    let (kind, message) = (planned.stage.kind.name(), error.message());
+                    let line = format!("{kind} cannot be restored to the cache: {message}");
+                    self.progress.say(&line);
+                }
+            }
+        }
+        for run in restored {
+            let folder = run.path().display();
+            let line =
+                format!("{folder}: stages missing from the cache were restored from this run");
+            self.progress.say(&line);
+        }
+    }
+
+    /// Waits for the process that has a run's folder; `true` if the run is done then.
     ///
     /// # Errors
-    /// Another process has the folder, or it cannot be written.
-    pub(super) fn open(&self, number: usize, stop: &Stop) -> Result<Opened> {
+    /// The wish to stop.
+    pub(super) fn wait_for(&self, number: usize, stop: &Stop) -> Result<bool> {
+        let run = &self.plan.runs[number];
+        let waiting = |holder: &str| {
+            let name = self.plan.name(number);
+            self.progress.say(&format!(
+                "{name}: waiting for {holder}, which is running it"
+            ));
+        };
+        drop(lock::wait(run.directory.path(), stop, waiting)?);
+        let is_finished = plan::says_done(run, &self.plan.stages);
+        if is_finished {
+            let steps = run.stages.iter().map(|&stage| &self.plan.stages[stage]);
+            let steps = steps.filter(|one| one.action != Action::Reuse);
+            self.sweep
+                .done_before(1, steps.map(|one| one.steps as u64).sum());
+        }
+        Ok(is_finished)
+    }
+
+    /// The error of a run that another process is running.
+    pub(super) fn is_run_by(&self, number: usize, holder: &str) -> Error {
+        let folder = self.plan.runs[number].directory.path().display();
+        Error::run(format!("{folder} is being run by {holder}"))
+            .help("wait until it has ended, or give this run another folder with --results")
+    }
+
+    /// Takes a run's folder and writes what is known before the first step, or says who has it.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(super) fn open(&self, number: usize, stop: &Stop) -> Result<Result<Opened, Held>> {
         let run = &self.plan.runs[number];
         let folder = run.directory.path();
-        let lock = match lock::take_soon(folder, stop)? {
+        let name = self.plan.name(number);
+        let watching = |holder: &str| {
+            let line =
+                format!("{name}: checking for up to a minute whether {holder} is still running it");
+            self.progress.say(&line);
+        };
+        let lock = match lock::take_soon(folder, stop, watching)? {
             Ok(lock) => lock,
-            Err(Held(holder)) => {
-                let message = format!("{} is being run by {holder}", folder.display());
-                let help =
-                    "wait until it has ended, or give this run another folder with --results";
-                return Err(Error::run(message).help(help));
-            }
+            Err(held) => return Ok(Err(held)),
         };
         files::remove_unfinished(folder);
-        let name = self.plan.name(number);
         let shown = self.sweep.run(&name);
         self.progress
             .detail(&format!("{name}: in {}", folder.display()));
@@ -100,7 +157,7 @@ impl<'a> Desk<'a> {
             self.progress.note(&format!("commit unknown: {reason}"));
         }
         self.note(run, State::Running, None)?;
-        Ok(Opened { shown, _lock: lock })
+        Ok(Ok(Opened { shown, _lock: lock }))
     }
 
     /// Writes who does a stage, into its folder; `anew` if nothing of it is kept.
@@ -139,11 +196,32 @@ impl<'a> Desk<'a> {
                 let message = format!("another process does {folder} again");
                 Err(Error::run(message).help("run again when it has ended"))
             }
-            None => assemble(&run.directory, &self.made(run)),
+            None => self.fill(run),
         };
         finished
             .and_then(|()| self.note(run, State::Done, None))
             .inspect_err(|error| self.end(number, error, Some(opened)))
+    }
+
+    /// Replaces what a run's folder holds by the results of its stages, which are done.
+    fn fill(&self, run: &PlannedRun) -> Result<()> {
+        // From here on it has neither the earlier results nor these, until it has all of them.
+        self.forget_earlier(run)?;
+        assemble(&run.directory, &self.made(run))?;
+        let stages = self.made(run).into_iter();
+        let stages = stages.map(|(stage, folder)| (stage.kind, stage.key.as_str(), folder));
+        Finished::write(&run.directory, stages)
+    }
+
+    fn forget_earlier(&self, run: &PlannedRun) -> Result<()> {
+        Finished::remove(&run.directory)?;
+        match run.directory.status() {
+            Ok(status) if status.holds_earlier_results => run.directory.set_status(&Status {
+                holds_earlier_results: false,
+                ..status
+            }),
+            _ => Ok(()),
+        }
     }
 
     /// Notes that a run has ended with an error. What one that is open has made is worth a look; one
@@ -163,7 +241,8 @@ impl<'a> Desk<'a> {
         let status = run.directory.status();
         let holds_earlier = status.is_ok_and(|status| status.holds_earlier_results);
         if opened.is_some() && !holds_earlier {
-            let _ = assemble(&run.directory, &self.made(run));
+            let _ = Finished::remove(&run.directory)
+                .and_then(|()| assemble(&run.directory, &self.made(run)));
         }
         let _ = self.note(run, state, Some(error.message()));
     }
@@ -178,9 +257,8 @@ impl<'a> Desk<'a> {
     fn note(&self, run: &PlannedRun, state: State, reason: Option<String>) -> Result<()> {
         let now = Some(jiff::Timestamp::now().to_string());
         let before = run.directory.status().ok();
-        let is_earlier =
-            |status: &Status| status.state == State::Done || status.holds_earlier_results;
-        let holds_earlier_results = state != State::Done && before.as_ref().is_some_and(is_earlier);
+        let has_results = before.as_ref().is_some_and(Status::has_results);
+        let holds_earlier_results = state != State::Done && has_results;
         let started = match state {
             State::Queued => None,
             State::Running => now.clone(),
@@ -201,5 +279,16 @@ impl<'a> Desk<'a> {
     fn made(&self, run: &PlannedRun) -> Vec<Made<'_>> {
         let planned = run.stages.iter().map(|&stage| &self.plan.stages[stage]);
         planned.map(|one| (&one.stage, &one.folder)).collect()
+    }
+}
+
+/// Puts a stage back into the cache from the folder of a run; `false` if another process has by now.
+fn restore(planned: &PlannedStage<'_>, run: &RunDirectory, stop: &Stop) -> Result<bool> {
+    let (kind, folder) = (planned.stage.kind, &planned.folder);
+    let _lock = lock::wait(folder.path(), stop, |_| {})?;
+    let held = FinishedStage::find(run, kind, &planned.stage.key);
+    match held.filter(|_| !folder.is_marked_done()) {
+        Some(held) => held.restore(run, kind, folder).map(|()| true),
+        None => Ok(false),
     }
 }

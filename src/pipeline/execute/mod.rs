@@ -6,7 +6,6 @@
 pub(in crate::pipeline) mod assemble;
 mod board;
 mod desk;
-pub(in crate::pipeline) mod lock;
 mod provenance;
 mod repository;
 
@@ -19,6 +18,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::model::registry;
 use crate::pipeline::Options;
+use crate::pipeline::lock;
 use crate::pipeline::plan::{Action, Plan, Subject};
 use crate::pipeline::stage::exploring::Exploring;
 use crate::pipeline::stage::store::Found;
@@ -46,36 +46,21 @@ pub(in crate::pipeline) fn execute(
     progress: &Progress,
     stop: &Stop,
 ) -> Outcome {
+    let jobs = options.jobs.clamp(1, plan.stages.len().max(1));
     let team = Team {
         plan,
         options,
         progress,
         stop,
-        desk: Desk::new(plan, progress),
+        desk: Desk::new(plan, progress, jobs),
         board: Mutex::new(Board::new(plan)),
         changed: Condvar::new(),
     };
+    team.desk.restore(stop);
     team.desk.queue();
-    let jobs = options.jobs.clamp(1, plan.stages.len().max(1));
-    if jobs == 1 {
-        team.work();
-    } else {
-        let threads = (rayon::current_num_threads() / jobs).max(1);
-        std::thread::scope(|scope| {
-            for _ in 0..jobs {
-                scope.spawn(|| {
-                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-                    match pool {
-                        Ok(pool) => pool.install(|| {
-                            team.work();
-                            registry::release_device();
-                        }),
-                        // The system has no threads to give: the shared ones do.
-                        Err(_) => team.work(),
-                    }
-                });
-            }
-        });
+    team.work_together(jobs);
+    while team.wait_for_others() {
+        team.work_together(jobs);
     }
     team.close()
 }
@@ -94,13 +79,60 @@ struct Team<'a> {
 const NO_PANIC: &str = "nobody panics while holding the board";
 
 impl Team<'_> {
+    /// So many workers, each with its share of the threads, until there is nothing left to do.
+    fn work_together(&self, jobs: usize) {
+        if jobs == 1 {
+            return self.work();
+        }
+        let threads = (rayon::current_num_threads() / jobs).max(1);
+        std::thread::scope(|scope| {
+            for _ in 0..jobs {
+                scope.spawn(|| {
+                    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+                    match pool {
+                        Ok(pool) => pool.install(|| {
+                            self.work();
+                            registry::release_device();
+                        }),
+                        // The system has no threads to give: the shared ones do.
+                        Err(_) => self.work(),
+                    }
+                });
+            }
+        });
+    }
+
+    /// Waits for the runs that other processes have; whether one is left to do, because it was not
+    /// finished there.
+    fn wait_for_others(&self) -> bool {
+        let mut is_left = false;
+        while self.stop.wanted().is_none() {
+            let Some(run) = self.board().elsewhere() else {
+                return is_left;
+            };
+            let waited = self.desk.wait_for(run, self.stop);
+            let mut board = self.board();
+            match waited {
+                Ok(true) => board.runs[run] = RunState::Done,
+                Ok(false) => {
+                    is_left = true;
+                    board.requeue(self.plan, run);
+                }
+                Err(error) => {
+                    board.runs[run] = RunState::Ended;
+                    self.report(&mut board, vec![run], error);
+                }
+            }
+        }
+        false
+    }
+
     /// One worker: stages until there is nothing left to do.
     fn work(&self) {
         self.finish_runs();
         while let Some(stage) = self.next() {
             match self.carrier(stage) {
-                // None of its runs could begin, so nobody waits for it.
-                None => self.mark(stage, StageState::Failed),
+                None => self.mark(stage, self.without_carrier(stage)),
                 Some((run, opened)) => {
                     let result = self.try_stage(stage, run, &opened);
                     // Whoever finishes the run has it to itself.
@@ -143,6 +175,17 @@ impl Team<'_> {
         }
     }
 
+    /// What becomes of a stage none of whose runs could begin: nobody waits for it, but perhaps somebody
+    /// else is doing it.
+    fn without_carrier(&self, stage: usize) -> StageState {
+        let board = self.board();
+        let mut users = self.plan.users(stage);
+        match users.any(|run| matches!(board.runs[run], RunState::Elsewhere)) {
+            true => StageState::Waiting,
+            false => StageState::Failed,
+        }
+    }
+
     /// The run in whose name a stage is done: the first that needs it and can begin.
     fn carrier(&self, stage: usize) -> Option<(usize, Arc<Opened>)> {
         self.plan
@@ -171,15 +214,29 @@ impl Team<'_> {
         drop(board);
         let begun = self.desk.open(run, self.stop);
         let mut board = self.board();
-        match (begun, matches!(board.runs[run], RunState::Busy)) {
-            (Ok(opened), true) => board.runs[run] = RunState::Open(Arc::new(opened)),
+        let begun = match begun {
+            Ok(Err(_)) if self.options.keep_going => {
+                if matches!(board.runs[run], RunState::Busy) {
+                    board.runs[run] = RunState::Elsewhere;
+                }
+                Ok(None)
+            }
+            Ok(Err(held)) => Err(self.desk.is_run_by(run, &held.holder)),
+            Ok(Ok(opened)) => Ok(Some(opened)),
+            Err(error) => Err(error),
+        };
+        match begun {
+            Ok(None) => {}
+            Ok(Some(opened)) if matches!(board.runs[run], RunState::Busy) => {
+                board.runs[run] = RunState::Open(Arc::new(opened));
+            }
             // Meanwhile another worker has found that it cannot be finished.
-            (Ok(opened), false) => {
+            Ok(Some(opened)) => {
                 drop(board);
                 let error = Error::run("a stage that it needs has failed");
                 self.desk.end(run, &error, Some(&opened));
             }
-            (Err(error), _) => {
+            Err(error) => {
                 board.runs[run] = RunState::Ended;
                 self.report(&mut board, vec![run], error);
             }

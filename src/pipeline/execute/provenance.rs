@@ -14,7 +14,7 @@ use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
 use crate::error::Result;
 use crate::files;
-use crate::model::registry;
+use crate::pipeline::computed::Computed;
 use crate::pipeline::stage::{Source, Stage};
 
 /// An entry of `provenance.json`. The settings are in `resolved.toml` beside it.
@@ -40,6 +40,8 @@ pub(in crate::pipeline) struct Provenance {
     commit_unknown: Option<String>,
     program: Program,
     machine: Machine,
+    /// On what and beside what it was computed.
+    computed: Computed,
     /// The GPU that the model ran on, and in what precision; empty where it was the processor.
     gpu: Option<String>,
     /// What the run reads, with sums.
@@ -89,12 +91,14 @@ pub(in crate::pipeline) struct Origin {
     git: std::result::Result<Option<Git>, String>,
     program: Program,
     machine: Machine,
+    stages_at_once: usize,
 }
 
 impl Origin {
-    /// Looks around, once.
-    pub(in crate::pipeline) fn here(experiment: &Experiment) -> Self {
+    /// Looks around, once. So many stages will be worked on at once.
+    pub(in crate::pipeline) fn here(experiment: &Experiment, stages_at_once: usize) -> Self {
         Self {
+            stages_at_once,
             git: repository::state(experiment.path.parent().unwrap_or(Path::new("."))),
             program: program(),
             machine: machine(),
@@ -106,7 +110,7 @@ impl Origin {
         self.git.as_ref().err().map(String::as_str)
     }
 
-    /// The provenance of one run with its stages.
+    /// The provenance of one run with its stages, computed by the thread that asks.
     pub(in crate::pipeline) fn of(
         &self,
         experiment: &Experiment,
@@ -128,6 +132,9 @@ impl Origin {
                 )
             })
             .filter(|(name, _)| counts(name));
+        let training = settings.training();
+        let processor = self.machine.processor.clone();
+        let computed = Computed::here(training, processor, self.stages_at_once);
         Provenance {
             started: jiff::Timestamp::now().to_string(),
             command: words.collect(),
@@ -139,9 +146,12 @@ impl Origin {
             git: self.git.clone().ok().flatten(),
             commit_unknown: self.git.clone().err(),
             program: self.program.clone(),
-            machine: self.machine.clone(),
-            gpu: (settings.training())
-                .and_then(|training| registry::gpu_name(training.placement())),
+            machine: Machine {
+                threads: computed.threads,
+                ..self.machine.clone()
+            },
+            gpu: computed.gpu.clone(),
+            computed,
             data: data(settings, stages),
         }
     }

@@ -15,6 +15,7 @@ use crate::data::{self, Corpus};
 use crate::error::Result;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::execute::assemble::{Made, first_changed};
+use crate::pipeline::finished::FinishedStage;
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::store::{Found, StageFolder};
 use crate::pipeline::stage::{self, Kind, Source, Stage, exploring};
@@ -65,6 +66,8 @@ pub struct PlannedStage<'a> {
     pub steps: usize,
     /// What will be done about it.
     pub action: Action,
+    /// The run in whose folder its results are, if they are not in the cache.
+    pub(in crate::pipeline) held_by: Option<RunDirectory>,
     pub(in crate::pipeline) folder: StageFolder,
 }
 
@@ -174,6 +177,7 @@ pub fn make<'a>(
                         needs,
                         steps,
                         action: Action::Reuse,
+                        held_by: None,
                     });
                 }
                 stages.push(index);
@@ -234,7 +238,12 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
         .iter()
         .filter_map(|run| run.directory.status().ok());
     let statuses: Vec<Status> = statuses.collect();
-    for planned in &mut plan.stages {
+    for number in 0..plan.stages.len() {
+        let users: Vec<RunDirectory> = plan
+            .users(number)
+            .map(|run| plan.runs[run].directory.clone())
+            .collect();
+        let planned = &mut plan.stages[number];
         let key = &planned.stage.key;
         let name = planned.stage.kind.name();
         let known = statuses
@@ -248,11 +257,20 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             Found::Started(checkpoint) => Action::Resume {
                 step: checkpoint.standing.position.step,
             },
+            Found::Nothing(None) if let Some(held) = held(&planned.stage, &users) => match held {
+                Ok(run) => {
+                    planned.held_by = Some(run);
+                    Action::Reuse
+                }
+                Err(wrong) => Action::Run {
+                    reason: format!("its results are no longer in the cache, and {wrong}"),
+                },
+            },
             Found::Nothing(reason) => Action::Run {
                 reason: match (reason, past.changes(&planned.stage), known) {
                     (Some(reason), _, known) => failure(known, name).unwrap_or(reason),
                     (None, Some(changes), _) => format!("stale, because {changes}"),
-                    (None, None, Some(status)) if status.state == State::Done => {
+                    (None, None, Some(status)) if status.has_results() => {
                         "its results are no longer in the cache".to_owned()
                     }
                     (None, None, _) => "new".to_owned(),
@@ -263,10 +281,12 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
     let names: Vec<String> = (0..plan.runs.len()).map(|run| plan.name(run)).collect();
     for (run, name) in plan.runs.iter_mut().zip(names) {
         let stages = run.stages.iter().map(|&index| &plan.stages[index]);
-        let was_done = stages.clone().all(|one| one.action == Action::Reuse)
-            && run.directory.status().is_ok_and(|status| {
-                status.state == State::Done && status.stages == keys(stages.clone())
-            });
+        let was_done =
+            stages.clone().all(|one| one.action == Action::Reuse) && says_done(run, &plan.stages);
+        if stages.clone().any(|one| one.held_by.is_some()) {
+            run.is_done = was_done && stages.clone().all(|one| is_whole(&run.directory, one));
+            continue;
+        }
         let made: Vec<Made<'_>> = stages.map(|one| (&one.stage, &one.folder)).collect();
         let changed = was_done.then(|| first_changed(&run.directory, &made));
         run.is_done = changed == Some(None);
@@ -277,6 +297,31 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             )
         }));
     }
+}
+
+/// Whether a run's folder says that it is done, with these stages.
+pub(in crate::pipeline) fn says_done(run: &PlannedRun, stages: &[PlannedStage<'_>]) -> bool {
+    let stages = run.stages.iter().map(|&index| &stages[index]);
+    let status = run.directory.status();
+    status.is_ok_and(|status| status.state == State::Done && status.stages == keys(stages))
+}
+
+/// Whether a run's folder has all results of a stage as they were written, by its own account.
+fn is_whole(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
+    let Stage { kind, key, .. } = &planned.stage;
+    let held = FinishedStage::find(run, *kind, key);
+    held.is_some_and(|held| held.check(run, *kind).is_ok())
+}
+
+/// The run among those that need a stage whose folder has its results as they were written; what is
+/// wrong with them if none has them whole; nothing if none has them.
+fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, String>> {
+    let held = users.iter().filter_map(|run| {
+        let held = FinishedStage::find(run, stage.kind, &stage.key)?;
+        Some(held.check(run, stage.kind).map(|()| run.clone()))
+    });
+    let (whole, wrong): (Vec<_>, Vec<_>) = held.partition(Result::is_ok);
+    whole.into_iter().chain(wrong).next()
 }
 
 /// Why a run failed before, if it was this stage that did.

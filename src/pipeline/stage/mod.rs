@@ -48,6 +48,11 @@ impl Kind {
         Self::Explore,
     ];
 
+    /// Whether it changes weights.
+    pub fn trains(self) -> bool {
+        matches!(self, Self::Pretrain | Self::Finetune)
+    }
+
     /// The word in file names and messages.
     pub fn name(self) -> &'static str {
         match self {

@@ -19,12 +19,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
-use crate::pipeline::execute::lock::LOCK_FILE;
+use crate::pipeline::lock;
 use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
 
 /// The folder below the results that keeps them.
 pub(in crate::pipeline) const CACHE: &str = ".cache";
+
+/// The file that is written last.
+const DONE_FILE: &str = "done.json";
 
 /// The folder of one stage's results.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -145,9 +148,10 @@ impl StageFolder {
     /// The folder cannot be written.
     pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
         // First what says that there is something.
-        files::remove(&self.path.join("done.json"))?;
+        files::remove(&self.path.join(DONE_FILE))?;
         for entry in files::entries(&self.path) {
-            if entry.file_name().is_some_and(|name| name != LOCK_FILE) {
+            let name = entry.file_name().unwrap_or_default().to_string_lossy();
+            if !lock::is_lock_file(&name) {
                 files::remove(&entry)?;
             }
         }
@@ -161,6 +165,15 @@ impl StageFolder {
     /// What the stage depended on, if its folder still says so.
     pub(in crate::pipeline) fn record(&self) -> Option<Record> {
         files::read_json(&self.path.join("stage.json"))
+    }
+
+    /// Describes a stage whose results have been put back here: it is done.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(in crate::pipeline) fn describe_restored(&self, stage: &Record, done: &Done) -> Result<()> {
+        files::write_json(&self.path.join("stage.json"), stage)?;
+        files::write_json(&self.path.join(DONE_FILE), done)
     }
 
     /// Says that the stage is done and which results it has; checkpoints then have served.
@@ -177,7 +190,7 @@ impl StageFolder {
             done.results
                 .insert(name.display().to_string().replace('\\', "/"), sum);
         }
-        files::write_json(&self.path.join("done.json"), &done)?;
+        files::write_json(&self.path.join(DONE_FILE), &done)?;
         self.settle()
     }
 
@@ -191,7 +204,12 @@ impl StageFolder {
 
     /// Whether `done.json` is there; the results are not looked at.
     pub(in crate::pipeline) fn is_marked_done(&self) -> bool {
-        self.path.join("done.json").is_file()
+        self.path.join(DONE_FILE).is_file()
+    }
+
+    /// The results of a stage that is done; `None` if it is not.
+    pub(in crate::pipeline) fn done(&self) -> Option<Done> {
+        files::read_json(&self.path.join(DONE_FILE))
     }
 
     /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
@@ -228,7 +246,7 @@ impl StageFolder {
         if !self.is_marked_done() {
             return None;
         }
-        let Some(done) = files::read_json::<Done>(&self.path.join("done.json")) else {
+        let Some(done) = self.done() else {
             return Some(Some("its done.json is damaged".to_owned()));
         };
         let wrong =
@@ -313,5 +331,10 @@ pub(in crate::pipeline) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::R
 }
 
 fn sum(path: &Path) -> std::io::Result<String> {
-    Ok(blake3::hash(&std::fs::read(path)?).to_hex().to_string())
+    Ok(sum_of(&std::fs::read(path)?))
+}
+
+/// The sum by which a result is known.
+pub(in crate::pipeline) fn sum_of(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
 }

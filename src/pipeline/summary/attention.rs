@@ -27,7 +27,7 @@ pub(super) fn gather(
             (seed, run)
         });
         let mut mapped =
-            runs.filter(|(_, run)| run.is_done() && run.attention_maps_csv().is_file());
+            runs.filter(|(_, run)| run.has_results() && run.attention_maps_csv().is_file());
         let Some((seed, run)) = mapped.next() else {
             continue;
         };

@@ -46,7 +46,7 @@ struct OfPoint {
 impl Answered {
     fn read(run: &RunDirectory, seed: u64, split: &str) -> Result<Option<Self>> {
         let asked = run.predictions_tsv(split, "model");
-        if !run.is_done() || !asked.is_file() {
+        if !run.has_results() || !asked.is_file() {
             return Ok(None);
         }
         Ok(Some(Self {

@@ -121,7 +121,7 @@ pub(super) fn read<R: serde::de::DeserializeOwned>(
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
             let path = file(&run);
-            if run.is_done() && path.is_file() {
+            if run.has_results() && path.is_file() {
                 rows.extend(table::read::<R>(&path)?);
             }
         }

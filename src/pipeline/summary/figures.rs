@@ -7,8 +7,8 @@ use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
 use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::files;
-use crate::metrics::rows::{AccuracyRow, CorruptionRow, StepRow};
-use crate::metrics::table;
+use crate::metrics::rows::{AccuracyRow, CorruptionRow};
+use crate::metrics::{steps, table};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::summary::{attention, confidence, exploration, labels, paired, scatter};
 use crate::plot::{
@@ -170,10 +170,10 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
         let mut traces = vec![];
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
-            if !run.is_done() {
+            if !run.has_results() {
                 continue;
             }
-            let rows: Vec<StepRow> = table::read(&run.metrics_csv())?;
+            let rows = steps::read_steps(&run.metrics_csv())?;
             let rows = rows.iter().filter(|row| row.stage == stage.name());
             let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
             if !points.is_empty() {

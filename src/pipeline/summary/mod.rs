@@ -51,11 +51,11 @@ pub fn labels(experiment: &Experiment) -> Vec<String> {
     experiment.points.iter().map(label).collect()
 }
 
-/// Whether any run of the experiment is done.
-pub(in crate::pipeline) fn any_done(experiment: &Experiment, results: &Path) -> bool {
+/// Whether any run of the experiment has results.
+pub(in crate::pipeline) fn any_results(experiment: &Experiment, results: &Path) -> bool {
     experiment.points.iter().any(|point| {
         let run = |&seed| RunDirectory::new(experiment, point, seed, results);
-        experiment.seeds.iter().any(|seed| run(seed).is_done())
+        experiment.seeds.iter().any(|seed| run(seed).has_results())
     })
 }
 
@@ -108,7 +108,7 @@ pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>>
             .seeds
             .iter()
             .zip(runs)
-            .filter(|(_, run)| run.is_done())
+            .filter(|(_, run)| run.has_results())
             .collect();
         for &(&seed, ref run) in &done {
             if let Some(counted) = count(run, spec.split.name(), "model")? {

@@ -32,7 +32,7 @@ pub(super) fn gather(
             let run = run(point, *seed);
             let answered =
                 asked(point).is_some_and(|split| run.predictions_tsv(split, "model").is_file());
-            run.is_done() && answered
+            run.has_results() && answered
         };
         experiment.seeds.iter().copied().filter(done).collect()
     };

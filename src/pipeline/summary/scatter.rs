@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::files;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::table;
+use crate::pipeline::computed::Computed;
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::summary::figures::{Content, origin, splits};
 use crate::pipeline::summary::{costs, labels};
@@ -102,26 +103,14 @@ fn swept(point: &Point, key: &str) -> Option<f64> {
         .filter(|x: &f64| x.is_finite())
 }
 
-/// The machines of all finished runs, in words: `Some Processor, 2 threads`.
+/// What all finished runs were timed on, in words: `Some Processor, 2 threads`.
 fn machines(experiment: &Experiment, results: &Path) -> String {
     let mut machines = BTreeSet::new();
     for point in &experiment.points {
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
-            let entries: Option<Vec<serde_json::Value>> = files::read_json(&run.provenance_json());
-            let entries = entries.filter(|_| run.is_done()).unwrap_or_default();
-            for entry in entries {
-                let machine = &entry["machine"];
-                let name = [
-                    &machine["processor"],
-                    &machine["host"],
-                    &machine["architecture"],
-                ];
-                let name = name.into_iter().find_map(|name| name.as_str());
-                let threads = machine["threads"].as_u64().map_or_else(String::new, |n| {
-                    format!(", {n} thread{}", if n == 1 { "" } else { "s" })
-                });
-                machines.insert(format!("{}{threads}", name.unwrap_or("an unnamed machine")));
+            if run.has_results() {
+                machines.extend(timed_on(&run));
             }
         }
     }
@@ -130,4 +119,33 @@ fn machines(experiment: &Experiment, results: &Path) -> String {
     }
     let machines: Vec<String> = machines.into_iter().collect();
     machines.join(" and on ")
+}
+
+/// What computed the stage whose steps are timed; of a run by an older program, the machine that ran it.
+fn timed_on(run: &RunDirectory) -> Vec<String> {
+    let stages = costs::TIMED.into_iter();
+    let mut computed = stages.map(|stage| Computed::of_stage(run, stage));
+    if let Some(computed) = computed.find(|computed| !computed.is_empty()) {
+        let words = |one: &Computed| {
+            let device = one.gpu.as_ref().or(one.processor.as_ref());
+            let device = device.map_or("an unnamed machine", String::as_str);
+            format!("{device}, {}", one.shares())
+        };
+        return computed.iter().map(words).collect();
+    }
+    let entries: Option<Vec<serde_json::Value>> = files::read_json(&run.provenance_json());
+    let words = |entry: serde_json::Value| {
+        let machine = &entry["machine"];
+        let name = [
+            &machine["processor"],
+            &machine["host"],
+            &machine["architecture"],
+        ];
+        let name = name.into_iter().find_map(|name| name.as_str());
+        let threads = machine["threads"].as_u64().map_or_else(String::new, |n| {
+            format!(", {n} thread{}", if n == 1 { "" } else { "s" })
+        });
+        format!("{}{threads}", name.unwrap_or("an unnamed machine"))
+    };
+    entries.into_iter().flatten().map(words).collect()
 }

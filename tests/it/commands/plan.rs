@@ -256,16 +256,12 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
     lab.quickstart("run", "r", &[]).done();
     let run = lab.run_folder("r", 1);
     let before = files_below(&run);
-    std::fs::remove_dir_all(lab.path("r/.cache")).expect("removed");
-    let planned = actions(&plan(&lab, "r", &[]));
-    assert_eq!(
-        planned[2],
-        "pretrained/pretrain: run: its results are no longer in the cache"
-    );
+    let tables = read(&lab.path("r/quickstart/summary.csv"));
 
     // A file in the place of a folder: every stage fails before it begins.
+    std::fs::remove_dir_all(lab.path("r/.cache/pretrain")).expect("removed");
     lab.write("r/.cache/pretrain", "in the way");
-    let said = lab.quickstart("run", "r", &["--keep-going"]);
+    let said = lab.quickstart("run", "r", &["--keep-going", "--again"]);
     assert_eq!(said.code, 4, "{}", said.err);
     let results = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
         let mut files = files.clone();
@@ -277,9 +273,79 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
         "the earlier results are gone"
     );
     let ask = lab.attnlab(&["ask", &lab.run_text("r", 1), "Where was Ada Moss born?"]);
+    assert!(!ask.err.contains("did not end well"), "{}", ask.err);
     ask.done();
+    let results_of = |command: &[&str]| {
+        let results = lab.text("r");
+        let said = lab.attnlab(&[command, &["--results", &results]].concat());
+        said.done()
+    };
+    let listed = results_of(&["list", "runs"]);
+    let failed = listed.lines().find(|line| line.starts_with("failed "));
+    assert!(failed.is_some_and(|line| line.contains(" = ")), "{listed}");
+    assert!(
+        listed.ends_with("\n    its results are from the earlier run, which finished\n"),
+        "{listed}"
+    );
+    lab.quickstart("plot", "r", &[]).done();
+    assert_eq!(read(&lab.path("r/quickstart/summary.csv")), tables);
+    lab.quickstart("report", "r", &[]).done();
+    let page = read(&lab.path("r/quickstart/report/report.md"));
+    assert!(
+        page.contains("Its numbers are from the earlier run"),
+        "{page}"
+    );
+    let sides = [lab.run_text("r", 0), lab.run_text("r", 1)];
+    let compared = lab.attnlab(&["compare", &sides[0], &sides[1]]).done();
+    assert!(
+        compared.contains("B, seed 1 was started again and has not finished"),
+        "{compared}"
+    );
 
     std::fs::remove_file(lab.path("r/.cache/pretrain")).expect("removed");
     lab.quickstart("run", "r", &[]).done();
     assert!(read(&run.join("status.json")).contains("\"state\": \"done\""));
+}
+
+/// Results that were copied without the hidden cache are as good as those that were not.
+#[test]
+fn stages_that_the_cache_has_lost_are_taken_from_the_runs() {
+    let lab = Lab::new();
+    lab.quickstart("run", "r", &[]).done();
+    let whole = crate::faults::tree::tree(&lab.path("r"));
+    let lose_the_cache = || std::fs::remove_dir_all(lab.path("r/.cache")).expect("removed");
+    lose_the_cache();
+    let planned = actions(&plan(&lab, "r", &[]));
+    assert!(
+        planned.iter().all(|one| one.ends_with(": reuse")),
+        "{planned:?}"
+    );
+    assert!(!lab.path("r/.cache").exists(), "a plan writes nothing");
+    let said = lab.quickstart("run", "r", &[]);
+    assert_eq!(said.err.matches("done before").count(), 2, "{}", said.err);
+    assert_eq!(
+        said.err
+            .matches("stages missing from the cache were restored")
+            .count(),
+        2
+    );
+    said.done();
+    crate::faults::tree::assert_same_tree(&whole, &lab.path("r"), "the cache is back");
+
+    // What somebody has changed is not taken.
+    lose_the_cache();
+    let metrics = lab.run_folder("r", 1).join("metrics.csv");
+    let changed = read(&metrics).replacen("pretrain,1,1,", "pretrain,1,9,", 1);
+    std::fs::write(&metrics, changed).expect("written");
+    let planned = actions(&plan(&lab, "r", &[]));
+    let path = metrics.display();
+    assert_eq!(
+        planned[2],
+        format!(
+            "pretrained/pretrain: run: its results are no longer in the cache, and {path} is not as it was written"
+        )
+    );
+    assert_eq!(planned[3], "pretrained/finetune: reuse");
+    lab.quickstart("run", "r", &[]).done();
+    crate::faults::tree::assert_same_tree(&whole, &lab.path("r"), "made anew");
 }

@@ -147,6 +147,22 @@ fn several_at_once_leave_the_same_bytes_as_one_after_another() {
     assert_eq!(two.replace(&lab.text("two"), &lab.text("one")), one);
     let expected = crate::faults::tree::tree(&lab.path("one"));
     crate::faults::tree::assert_same_tree(&expected, &lab.path("two"), "-j 2");
+
+    // Provenance says what each stage had.
+    for (results, at_once) in [("one", 1), ("two", 2)] {
+        let run = lab.run_folder(results, 1);
+        let all = std::thread::available_parallelism().map_or(1, usize::from);
+        for file in ["provenance.json", "provenance/pretrain.json"] {
+            let entries = read(&run.join(file));
+            let entries: serde_json::Value = serde_json::from_str(&entries).expect("JSON");
+            let computed = &entries[0]["computed"];
+            assert_eq!(computed["stages_at_once"], at_once, "{computed}");
+            assert_eq!(computed["threads"], (all / at_once).max(1), "{computed}");
+            assert_eq!(computed["device"], "cpu");
+            assert_eq!(computed["precision"], "f32");
+            assert!(computed["matmul_kernel"].is_string(), "{computed}");
+        }
+    }
 }
 
 #[test]

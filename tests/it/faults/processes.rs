@@ -1,6 +1,7 @@
 //! A second process, signals, and a clock that jumps.
 #![cfg(unix)]
 
+use std::io::{BufRead as _, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant, SystemTime};
@@ -222,8 +223,14 @@ fn two_processes_do_not_do_one_run() {
         .attnlab(&["list", "runs", "--results", &lab.text("r")])
         .done();
     assert!(list.starts_with("running "), "{list}");
+    // Told to keep going, it waits for the first and takes its results.
+    let waited = lab.quickstart("run", "r", &[&LONG[..], &["--keep-going"]].concat());
+    let waits = format!("waiting for process {} on ", first.id());
+    assert_eq!(waited.err.matches(&waits).count(), 1, "{}", waited.err);
+    assert!(!waited.err.contains("pretrain 240/240"), "{}", waited.err);
     let first = ended(first);
     assert_eq!(first.code, 0, "{}", first.err);
+    assert_eq!(waited.done(), first.out);
     let again = lab.quickstart("run", "r", &LONG);
     assert!(again.err.contains("done before"), "{}", again.err);
     assert_eq!(again.done(), first.out);
@@ -245,7 +252,19 @@ fn a_lock_dies_with_its_owner() {
         .attnlab(&["list", "runs", "--results", &lab.text("r")])
         .done();
     assert!(list.starts_with("killed "), "{list}");
-    lab.quickstart("run", "r", &LONG).done();
+
+    // One that waits for a process that is killed does the run itself.
+    let mut child = start(&lab, "r", &[]);
+    wait_until_running(&lab);
+    let mut waiting = start(&lab, "r", &["--keep-going"]);
+    let mut said = BufReader::new(waiting.stderr.take().expect("a pipe")).lines();
+    let waits = |line: std::io::Result<String>| line.expect("text").contains(": waiting for ");
+    assert!(said.any(waits), "it does not wait");
+    child.kill().expect("a child");
+    child.wait().expect("a child");
+    assert!(said.any(|line| line.expect("text").contains("pretrain goes on after step ")));
+    said.for_each(drop);
+    assert_eq!(ended(waiting).code, 0);
     assert_eq!(state(&lab, "r"), "done");
 }
 

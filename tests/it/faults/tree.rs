@@ -5,15 +5,18 @@ use std::path::Path;
 
 use crate::lab::files_below;
 
-/// Files that say when and where, not what.
-const ASIDE: [&str; 3] = [".lock", "timings.csv", "provenance.json"];
+/// Files that say who, when and where, not what.
+const ASIDE: [&str; 4] = [".lock", ".lock-holder", "timings.csv", "provenance.json"];
+
+/// The folder with the provenance of a run's stages.
+const PROVENANCE: &str = "/provenance/";
 
 /// Every file by its path with its bytes; of `status.json` what no clock has written.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = files_below(folder);
     files.retain(|path, _| {
         let name = path.rsplit('/').next().unwrap_or_default();
-        !ASIDE.contains(&name)
+        !ASIDE.contains(&name) && !path.contains(PROVENANCE)
     });
     for (path, bytes) in &mut files {
         if path.ends_with("/status.json") {

@@ -19,6 +19,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 use block::Block;
 use packed::Layout;
+pub use packed::kernel_name;
 pub(in crate::ops) use packed::{PANEL, Packed, Pass, View, linear};
 #[cfg(target_arch = "x86_64")]
 use packed::{kernel, panels_length};

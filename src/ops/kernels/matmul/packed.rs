@@ -64,6 +64,17 @@ pub(super) fn kernel() -> Option<Kernel> {
     *KERNEL
 }
 
+/// What multiplies matrices on this processor: `avx512`, `avx2`, or the crate `gemm`.
+pub fn kernel_name() -> &'static str {
+    #[cfg(target_arch = "x86_64")]
+    match kernel() {
+        Some(Kernel::Avx512) => return "avx512",
+        Some(Kernel::Avx2) => return "avx2",
+        None => {}
+    }
+    "gemm"
+}
+
 fn has_kernel() -> bool {
     #[cfg(target_arch = "x86_64")]
     {

@@ -1,0 +1,262 @@
+//! One process a folder: by a lock of the file system, and by a claim that needs none.
+//!
+//! The lock is released by the system when its holder dies, however it dies. Where the file system has
+//! no locks, or has them among the processes of one machine only, the [`claim`] keeps others out.
+
+mod claim;
+
+use std::fs::{File, TryLockError};
+use std::io::{Read as _, Write as _};
+use std::path::Path;
+use std::time::Duration;
+
+use self::claim::{Claim, Rival, Standing, Watch};
+use crate::error::{Error, Kind, Result};
+use crate::stop::Stop;
+
+/// The file in a folder that is locked; it stays, since removing it would free the name while
+/// somebody holds the lock. Names of other files of this module begin with it.
+const LOCK_FILE: &str = ".lock";
+
+/// Between two looks at a lock that another process holds.
+const WAIT: Duration = Duration::from_millis(100);
+
+/// So many looks make a second.
+const PATIENCE: usize = 10;
+
+/// How folders are locked; tests have rules of their own.
+#[derive(Clone, Copy)]
+struct Rules {
+    flock: fn(&File) -> std::result::Result<(), TryLockError>,
+    /// Between two signs of life of a holder.
+    beat: Duration,
+    /// A holder on another machine that gives no sign for so long is gone.
+    still: Duration,
+}
+
+/// Network file systems show what another machine has written a few seconds late, hence the factor
+/// between the two.
+const RULES: Rules = Rules {
+    flock: File::try_lock,
+    beat: Duration::from_secs(3),
+    still: Duration::from_secs(60),
+};
+
+/// A folder that is this process's own until the value is dropped or the process dies.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Lock {
+    /// Withdrawn before the file is unlocked.
+    _claim: Claim,
+    file: File,
+}
+
+impl Drop for Lock {
+    fn drop(&mut self) {
+        // Nobody is there any more; a process that is killed leaves its name, but not the lock.
+        let _ = self.file.set_len(0);
+    }
+}
+
+/// Who holds a lock, as it said itself: `process 4711 on host`.
+#[derive(Debug)]
+pub(in crate::pipeline) struct Held {
+    pub(in crate::pipeline) holder: String,
+    /// Whether the holder is known to live; one on another machine may be gone.
+    is_alive: bool,
+}
+
+impl From<Rival> for Held {
+    fn from(rival: Rival) -> Self {
+        Self {
+            holder: rival.name,
+            is_alive: rival.standing == Standing::Alive,
+        }
+    }
+}
+
+/// Whether a file of that name serves to lock its folder.
+pub(in crate::pipeline) fn is_lock_file(name: &str) -> bool {
+    name.starts_with(LOCK_FILE)
+}
+
+/// A process that wants a folder; it remembers what it has seen of the holder.
+struct Contender<'a> {
+    folder: &'a Path,
+    rules: Rules,
+    watch: Watch,
+}
+
+impl<'a> Contender<'a> {
+    fn new(folder: &'a Path, rules: Rules) -> Self {
+        Self {
+            folder,
+            rules,
+            watch: Watch::default(),
+        }
+    }
+
+    /// Takes the lock of the folder, which is created where missing, or says who has it.
+    fn try_once(&mut self) -> Result<Result<Lock, Held>> {
+        let path = self.folder.join(LOCK_FILE);
+        let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", &path, cause);
+        let mut options = File::options();
+        let options = options.create(true).truncate(false).read(true).write(true);
+        loop {
+            std::fs::create_dir_all(self.folder).map_err(fail)?;
+            let mut file = options.open(&path).map_err(fail)?;
+            let locked = (self.rules.flock)(&file);
+            if let Err(TryLockError::WouldBlock) = locked {
+                let (holder, is_alive) = (written_in(&mut file), true);
+                return Ok(Err(Held { holder, is_alive }));
+            }
+            let claimed = claim::claim(self.folder, &mut self.watch, locked.is_ok(), self.rules);
+            let claim = match claimed {
+                // Between opening and locking, `attnlab clean` may have removed the folder.
+                Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
+                Ok(_) if locked.is_ok() && !is_at(&file, &path) => continue,
+                claimed => claimed.map_err(fail)?,
+            };
+            return Ok(match claim {
+                Ok(claim) => {
+                    // A courtesy to others; the lock holds without it.
+                    let _ = file
+                        .set_len(0)
+                        .and_then(|()| writeln!(file, "{}", claim::own_name()));
+                    Ok(Lock {
+                        _claim: claim,
+                        file,
+                    })
+                }
+                Err(rival) => Err(rival.into()),
+            });
+        }
+    }
+
+    /// As [`Contender::try_once`] until a second has passed and it is known whether the holder lives;
+    /// `waiting` hears who it is if that takes longer.
+    fn try_for_a_second(
+        &mut self,
+        stop: &Stop,
+        waiting: impl FnOnce(&str),
+    ) -> Result<Result<Lock, Held>> {
+        let mut waiting = Some(waiting);
+        for look in 0.. {
+            match self.try_once()? {
+                Ok(lock) => return Ok(Ok(lock)),
+                Err(held) if look >= PATIENCE && held.is_alive => return Ok(Err(held)),
+                Err(held) if look >= PATIENCE => {
+                    waiting
+                        .take()
+                        .into_iter()
+                        .for_each(|waiting| waiting(&held.holder));
+                }
+                Err(_) => {}
+            }
+            stop.check(|| "before it began".to_owned())?;
+            std::thread::sleep(WAIT);
+        }
+        unreachable!("the loop has no end")
+    }
+}
+
+/// The name that the holder of a lock has written into its file.
+fn written_in(file: &mut File) -> String {
+    let mut holder = String::new();
+    // Who it is may not be written yet; that somebody is there is known.
+    let _ = file.read_to_string(&mut holder);
+    match holder.trim() {
+        "" => "another process".to_owned(),
+        holder => holder.to_owned(),
+    }
+}
+
+/// Takes the lock of `folder`, which is created where missing, or says who has it.
+///
+/// # Errors
+/// The lock file cannot be made.
+pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
+    Contender::new(folder, RULES).try_once()
+}
+
+/// Whether the file that is open is still the one at `path`.
+fn is_at(file: &File, path: &Path) -> bool {
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::MetadataExt as _;
+        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
+        let (open, there) = (
+            file.metadata().map(place),
+            std::fs::metadata(path).map(place),
+        );
+        open.ok() == there.ok()
+    }
+    // Elsewhere a file that is open cannot be removed.
+    #[cfg(not(unix))]
+    {
+        let _ = file;
+        path.exists()
+    }
+}
+
+/// Takes the lock of `folder` as [`take`], but gives whoever only writes a status there, or looks, a
+/// second to go. A holder on another machine is watched until it gives a sign of life or has been still
+/// for a minute; `waiting` hears who that is.
+///
+/// # Errors
+/// As [`take`]; the wish to stop.
+pub(in crate::pipeline) fn take_soon(
+    folder: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(&str),
+) -> Result<Result<Lock, Held>> {
+    Contender::new(folder, RULES).try_for_a_second(stop, waiting)
+}
+
+/// Takes the lock of `folder`, waiting for whoever has it; `waiting` hears once who that is.
+///
+/// # Errors
+/// As [`take`]; the wish to stop.
+pub(in crate::pipeline) fn wait(
+    folder: &Path,
+    stop: &Stop,
+    waiting: impl FnOnce(&str),
+) -> Result<Lock> {
+    let mut waiting = Some(waiting);
+    let mut contender = Contender::new(folder, RULES);
+    loop {
+        match contender.try_once()? {
+            Ok(lock) => return Ok(lock),
+            Err(Held { holder, .. }) => {
+                if let Some(waiting) = waiting.take() {
+                    waiting(&holder);
+                }
+                stop.check(|| format!("while waiting for {holder}"))?;
+                std::thread::sleep(WAIT);
+            }
+        }
+    }
+}
+
+/// Whether some process holds the lock of `folder`, or may hold it on another machine. Nothing is created.
+pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
+    holder(folder) != Standing::Gone
+}
+
+/// Whether some process is known to hold the lock of `folder`. Nothing is created.
+pub(in crate::pipeline) fn is_surely_held(folder: &Path) -> bool {
+    holder(folder) == Standing::Alive
+}
+
+/// What a look at a folder, without waiting, says of its holder; gone if there is none.
+fn holder(folder: &Path) -> Standing {
+    let Ok(file) = File::open(folder.join(LOCK_FILE)) else {
+        return Standing::Gone;
+    };
+    match file.try_lock() {
+        Err(TryLockError::WouldBlock) => Standing::Alive,
+        locked => claim::holder(folder, locked.is_ok()),
+    }
+}
+
+#[cfg(test)]
+mod tests;
