@@ -111,8 +111,17 @@ impl Source {
         match self {
             Self::Invented => "said of people never seen".to_owned(),
             Self::Given => format!("said of {split} people"),
-            Self::Gold => format!("right for {split} people"),
-            Self::Training => "right for training people".to_owned(),
+            Self::Gold => format!("reference answers for {split} people"),
+            Self::Training => "reference answers for training people".to_owned(),
+        }
+    }
+
+    /// What a number of them is a number of.
+    fn counted(self, split: &str) -> String {
+        match self {
+            Self::Invented => "answers about people never seen".to_owned(),
+            Self::Given => format!("answers about {split} people"),
+            Self::Gold | Self::Training => self.words(split),
         }
     }
 }
@@ -192,12 +201,12 @@ impl CommonestAnswers {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
             (*most > 0).then(|| match least == most {
-                true => format!("{} {}", count(*most), source.words(&self.split)),
+                true => format!("{} {}", count(*most), source.counted(&self.split)),
                 false => format!(
                     "{} to {} {}",
                     count(*least),
                     count(*most),
-                    source.words(&self.split)
+                    source.counted(&self.split)
                 ),
             })
         };
@@ -379,7 +388,8 @@ mod tests {
         );
         let caption =
             |figure: &CommonestAnswers| figure.full_caption(&Names::default(), &Shown::of(1, 1));
-        let n = "n = 10 said of people never seen, 4 said of dev people, 100 right for training people.";
+        let n = "n = 10 answers about people never seen, 4 answers about dev people, \
+                 100 reference answers for training people.";
         assert!(caption(&figure).ends_with(n), "{}", caption(&figure));
         figure.points[0].seeds = vec![1, 2];
         assert!(caption(&figure).ends_with("pooled."));
