@@ -140,22 +140,24 @@ impl<'a> Contender<'a> {
         waiting: impl FnOnce(&str),
     ) -> Result<Result<Lock, Held>> {
         let mut waiting = Some(waiting);
-        for look in 0.. {
-            match self.try_once()? {
+        let mut looks = 0;
+        loop {
+            let held = match self.try_once()? {
                 Ok(lock) => return Ok(Ok(lock)),
-                Err(held) if look >= PATIENCE && held.is_alive => return Ok(Err(held)),
-                Err(held) if look >= PATIENCE => {
-                    waiting
-                        .take()
-                        .into_iter()
-                        .for_each(|waiting| waiting(&held.holder));
+                Err(held) => held,
+            };
+            looks += 1;
+            if looks > PATIENCE {
+                if held.is_alive {
+                    return Ok(Err(held));
                 }
-                Err(_) => {}
+                if let Some(waiting) = waiting.take() {
+                    waiting(&held.holder);
+                }
             }
             stop.check(|| "before it began".to_owned())?;
             std::thread::sleep(WAIT);
         }
-        unreachable!("the loop has no end")
     }
 }
 
