@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{count, is_compiled, print, print_json, thousands};
+use super::{count, is_compiled, print, print_json, print_wrapped, thousands};
 use crate::config::{self, Checked};
 use crate::error::{Error, Problem, Result};
 use crate::model::registry;
@@ -42,6 +42,8 @@ pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
             }
         };
         print(format!("{}: {says}", checked.path.display()))?;
+        let mut notes = checked.experiment.iter().flat_map(|one| &one.notes);
+        notes.try_for_each(|note| print_wrapped(&format!("  note: {note}"), 4))?;
     }
     Ok(())
 }
@@ -59,6 +61,7 @@ fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
             "file": one.path,
             "points": experiment.map(|experiment| experiment.points.len()),
             "seeds": experiment.map(|experiment| &experiment.seeds),
+            "notes": experiment.map(|experiment| &experiment.notes),
             "members": one.suite.as_ref().map(|suite| suite.members.len()),
             "compiled": experiment.map(|experiment| experiment.points.iter().all(is_compiled)),
         })

@@ -2,13 +2,16 @@
 
 use std::path::Path;
 
-use super::{print, print_json};
+use super::table::Table;
+use super::{print, print_json, print_wrapped};
 use crate::config::Difference;
 use crate::error::Result;
+use crate::labels::shorten_apart;
 use crate::metrics::statistics::STUDENT_T;
 use crate::pipeline::compare::{
     Comparison, Pair, PairedTest, Run, Side, Spread, compare as compared,
 };
+use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
 pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
@@ -16,8 +19,10 @@ pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
     if json {
         return print_json(&comparison);
     }
-    print(format!("A  {}", a.display()))?;
-    print(format!("B  {}", b.display()))?;
+    let names = [a, b].map(|path| path.display().to_string());
+    let names = shorten_apart(&names, &|name| columns(name) + 3 <= output_width());
+    let mut names = ["A", "B"].into_iter().zip(names);
+    names.try_for_each(|(side, name)| print(format!("{side}  {name}")))?;
     let sides = [("A", &comparison.a), ("B", &comparison.b)];
     for table in [
         settings(&comparison.settings),
@@ -25,9 +30,11 @@ pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
         losses(sides),
         pairs(&comparison),
     ] {
-        for line in aligned(&table) {
-            print(line)?;
+        let lines = table.lines(output_width());
+        if !lines.is_empty() {
+            print("")?;
         }
+        lines.iter().try_for_each(print)?;
     }
     let untested = |pair: &Pair| {
         let why = pair.untested.as_ref()?;
@@ -40,19 +47,21 @@ pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
     }
     notes
         .iter()
-        .try_for_each(|note| print(format!("note: {note}")))
+        .try_for_each(|note| print_wrapped(&format!("note: {note}"), 2))
 }
 
 /// Rows of cells under a header.
-type Table = Vec<Vec<String>>;
-
-fn header(cells: &[&str]) -> Vec<String> {
-    cells.iter().map(|&cell| cell.to_owned()).collect()
+fn under(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
+    Table {
+        header: header.iter().map(|&cell| cell.to_owned()).collect(),
+        rows: rows.into_iter().collect(),
+        names: 0,
+    }
 }
 
 fn settings(differences: &[Difference]) -> Table {
     if differences.is_empty() {
-        return vec![header(&["no setting differs"]), vec![]];
+        return under(&[], [vec!["no setting differs".to_owned()]]);
     }
     let text = |value: &Option<serde_json::Value>| match value {
         Some(value) => value.to_string(),
@@ -61,10 +70,7 @@ fn settings(differences: &[Difference]) -> Table {
     let rows = differences
         .iter()
         .map(|one| vec![one.key.clone(), text(&one.a), text(&one.b)]);
-    [header(&["settings that differ", "A", "B"])]
-        .into_iter()
-        .chain(rows)
-        .collect()
+    under(&["settings that differ", "A", "B"], rows)
 }
 
 fn accuracies(sides: [(&str, &Side); 2]) -> Table {
@@ -76,7 +82,7 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
         "standard deviation",
         "95 % interval",
     ];
-    let mut table = vec![header(&title)];
+    let mut rows = vec![];
     for (name, side) in sides {
         let split = side.split.as_deref().unwrap_or_default();
         let constant = match side.subject.as_deref() {
@@ -94,8 +100,8 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
                 percents(accuracy.low_95, accuracy.high_95),
             ])
         };
-        table.extend(side.runs.iter().filter_map(row));
-        table.extend(side.accuracy.iter().map(|spread| {
+        rows.extend(side.runs.iter().filter_map(row));
+        rows.extend(side.accuracy.iter().map(|spread| {
             let of = match spread.interval == STUDENT_T {
                 true => "",
                 false => ", interval of one",
@@ -110,7 +116,7 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
             ]
         }));
     }
-    table
+    under(&title, rows)
 }
 
 fn losses(sides: [(&str, &Side); 2]) -> Table {
@@ -121,7 +127,7 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
         "standard deviation",
         "95 % interval",
     ];
-    let mut table = vec![header(&title)];
+    let mut rows = vec![];
     for stage in [Pretrain, Finetune] {
         for (name, side) in sides {
             let stage_name = stage.name();
@@ -132,8 +138,8 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
                     format!("{loss:.4}"),
                 ])
             };
-            table.extend(side.runs.iter().filter_map(row));
-            table.extend(side.final_loss_nats.get(&stage).map(|spread| {
+            rows.extend(side.runs.iter().filter_map(row));
+            rows.extend(side.final_loss_nats.get(&stage).map(|spread| {
                 vec![
                     format!("{stage_name}: {name}, mean of {} seeds", spread.seeds),
                     format!("{:.4}", spread.mean),
@@ -143,7 +149,7 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
             }));
         }
     }
-    table
+    under(&title, rows)
 }
 
 fn pairs(comparison: &Comparison) -> Table {
@@ -179,11 +185,8 @@ fn pairs(comparison: &Comparison) -> Table {
     };
     let tested = comparison.pairs.iter();
     let tested = tested.filter_map(|pair| Some(row(pair, pair.test.as_ref()?)));
-    [header(&title)]
-        .into_iter()
-        .chain(tested)
-        .chain(comparison.difference.iter().map(mean))
-        .collect()
+    let means = comparison.difference.iter().map(mean);
+    under(&title, tested.chain(means))
 }
 
 fn who(pair: &Pair) -> String {
@@ -224,51 +227,9 @@ fn p_value(p: f64) -> String {
     }
 }
 
-/// An empty line and the table's lines: the first column to the left, the others to the right. A
-/// column with nothing under its header is left out, and so is a table without rows.
-fn aligned(table: &Table) -> Vec<String> {
-    let Some((header, rows)) = table.split_first().filter(|(_, rows)| !rows.is_empty()) else {
-        return vec![];
-    };
-    let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
-    let used = |at: &usize| *at == 0 || rows.iter().any(|row| !cell(row, *at).is_empty());
-    let columns: Vec<usize> = (0..header.len()).filter(used).collect();
-    let width = |&at: &usize| {
-        let cells = table.iter().map(|row| cell(row, at).chars().count());
-        cells.max().unwrap_or_default()
-    };
-    let widths: Vec<usize> = columns.iter().map(width).collect();
-    let line = |row: &Vec<String>| {
-        let cells = columns.iter().zip(&widths).map(|(&at, &width)| match at {
-            0 => format!("{:<width$}", cell(row, at)),
-            _ => format!("  {:>width$}", cell(row, at)),
-        });
-        cells.collect::<String>().trim_end().to_owned()
-    };
-    let lines = table.iter().map(line).filter(|line| !line.is_empty());
-    [String::new()].into_iter().chain(lines).collect()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn columns_are_aligned_and_empty_ones_left_out() {
-        let table = vec![
-            header(&["accuracy", "right", "nothing", "share"]),
-            header(&["A", "8", "", "13.3 %"]),
-            header(&["B, mean of 3 seeds"]),
-        ];
-        let lines = [
-            "",
-            "accuracy            right   share",
-            "A                       8  13.3 %",
-            "B, mean of 3 seeds",
-        ];
-        assert_eq!(aligned(&table), lines);
-        assert_eq!(aligned(&table[..1].to_vec()), [""; 0]);
-    }
 
     #[test]
     fn p_values_have_two_digits_that_say_something() {

@@ -4,13 +4,16 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::{count, print, print_json};
+use super::table::{Table, wrap};
+use super::{count, print, print_json, print_wrapped};
 use crate::cli::List;
 use crate::config::shape::ATTENTION_KINDS;
 use crate::config::{self, Experiment};
 use crate::error::Result;
+use crate::labels::shorten_apart;
 use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
+use crate::progress::{columns, output_width};
 
 /// `attnlab list experiments`.
 #[derive(Serialize)]
@@ -104,9 +107,10 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
         } else {
             ", not in this binary"
         };
-        print(format!("{}  ({what}{note})", row.file.display()))?;
-        row.question
-            .map_or(Ok(()), |question| print(format!("    {question}")))?;
+        print_wrapped(&format!("{}  ({what}{note})", row.file.display()), 4)?;
+        row.question.map_or(Ok(()), |question| {
+            print_wrapped(&format!("    {question}"), 4)
+        })?;
     }
     Ok(())
 }
@@ -128,7 +132,7 @@ fn attention(json: bool) -> Result<()> {
     }
     rows.iter().try_for_each(|row| {
         let shapes = count(row.shapes, "compiled shape");
-        print(format!("{:<16}{}  ({shapes})", row.kind, row.about))
+        print_wrapped(&format!("{:<16}{}  ({shapes})", row.kind, row.about), 16)
     })
 }
 
@@ -145,41 +149,124 @@ fn runs(results: &Path, json: bool) -> Result<()> {
         };
         return print(format!("no run in {}{none}", results.display()));
     }
-    for row in &rows {
-        print(line(row))?;
-    }
-    Ok(())
+    let lines = run_lines(&rows, output_width());
+    lines.iter().try_for_each(print)
 }
 
-/// `done          48/60 = 80.0 %  2026-11-24 13:42  results/quickstart/…/seed-1`, then why it is not done.
-fn line(row: &RunRow) -> String {
+/// `done  48/60 = 80.0 %  2026-11-24 13:42  pretrained, seed 1  results/quickstart/…/seed-1`, then why it is
+/// not done. Where that is too wide for one of them, the folders of all stand on lines of their own.
+fn run_lines(rows: &[RunRow], width: usize) -> Vec<String> {
+    let folder = |row: &RunRow| row.folder.display().to_string();
+    let table = Table {
+        rows: rows.iter().map(cells).collect(),
+        names: 3,
+        ..Table::default()
+    };
+    let mut whole = table.clone();
+    for (cells, row) in whole.rows.iter_mut().zip(rows) {
+        cells.push(folder(row));
+    }
+    let (_, lines) = whole.blocks(usize::MAX);
+    let fits = lines.iter().flatten().all(|line| columns(line) <= width);
+    let (blocks, below): (Vec<Vec<String>>, Vec<String>) = match fits {
+        true => (lines, vec![String::new(); rows.len()]),
+        false => {
+            let folders: Vec<String> = rows.iter().map(folder).collect();
+            let room = |text: &str| columns(text) + 4 <= width;
+            (table.blocks(width).1, shorten_apart(&folders, &room))
+        }
+    };
+    let mut lines = vec![];
+    for ((block, folder), row) in blocks.into_iter().zip(below).zip(rows) {
+        lines.extend(block);
+        lines.extend((!folder.is_empty()).then(|| format!("    {folder}")));
+        let reason = row.reason.as_deref();
+        let reason = reason.and_then(|reason| reason.lines().next());
+        let earlier = "its results are from the earlier run, which finished";
+        let earlier = row.holds_earlier_results.then_some(earlier);
+        for note in reason.into_iter().chain(earlier) {
+            lines.extend(wrap(&format!("    {note}"), width, 4));
+        }
+    }
+    lines
+}
+
+/// State, accuracy, time and name of a run.
+fn cells(row: &RunRow) -> Vec<String> {
     let accuracy = match (row.correct, row.questions) {
         (Some(correct), Some(questions)) if questions > 0 => {
-            format!(
-                "{correct}/{questions} = {:.1} %",
-                100.0 * correct as f64 / questions as f64
-            )
+            let percent = 100.0 * correct as f64 / questions as f64;
+            format!("{correct}/{questions} = {percent:.1} %")
         }
         _ => String::new(),
     };
-    let when = row
-        .ended
-        .as_deref()
-        .or(row.started.as_deref())
-        .unwrap_or_default();
-    let when: String = when.chars().take(16).collect::<String>().replace('T', " ");
-    let reason = row
-        .reason
-        .as_deref()
-        .and_then(|reason| reason.lines().next());
-    let reason = reason.map_or(String::new(), |reason| format!("\n    {reason}"));
-    let earlier = match row.holds_earlier_results {
-        true => "\n    its results are from the earlier run, which finished",
-        false => "",
-    };
-    format!(
-        "{:<12}{accuracy:>18}  {when:<16}  {}{reason}{earlier}",
-        row.state,
-        row.folder.display()
-    )
+    let when = row.ended.as_deref().or(row.started.as_deref());
+    let when = when.unwrap_or_default().chars().take(16);
+    let when = when.collect::<String>().replace('T', " ");
+    let name = row.name.clone().unwrap_or_default();
+    vec![row.state.to_owned(), accuracy, when, name]
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn row(epochs: usize, state: &'static str) -> RunRow {
+        let done = state == "done";
+        RunRow {
+            folder: format!("results/quickstart/pretrain-epochs-{epochs}-0bb29c6f/seed-1").into(),
+            name: Some(format!("pretrain.epochs = {epochs}, seed 1")),
+            state,
+            reason: (state == "failed")
+                .then(|| "pretrain stopped at step 2: loss_nats is not finite".to_owned()),
+            holds_earlier_results: false,
+            correct: done.then_some(57),
+            questions: done.then_some(60),
+            started: None,
+            ended: done.then(|| "2026-11-24T13:42:07Z".to_owned()),
+        }
+    }
+
+    #[test]
+    fn runs_have_one_line_where_there_is_room() {
+        let rows = [row(0, "done"), row(100, "not started")];
+        let wanted = [
+            "done         57/60 = 95.0 %  2026-11-24 13:42  pretrain.epochs = 0, seed 1    \
+             results/quickstart/pretrain-epochs-0-0bb29c6f/seed-1",
+            "not started                                    pretrain.epochs = 100, seed 1  \
+             results/quickstart/pretrain-epochs-100-0bb29c6f/seed-1",
+        ];
+        assert_eq!(run_lines(&rows, usize::MAX), wanted);
+        // Runs of an older program have no name.
+        let unnamed = RunRow {
+            name: None,
+            ..row(0, "done")
+        };
+        let line = "done  57/60 = 95.0 %  2026-11-24 13:42  results/quickstart/pretrain-epochs-0-0bb29c6f/seed-1";
+        assert_eq!(run_lines(&[unnamed], usize::MAX), [line]);
+    }
+
+    #[test]
+    fn on_a_terminal_names_stand_over_folders_and_both_can_be_told_apart() {
+        let rows = [row(0, "done"), row(100, "failed"), row(7, "not started")];
+        let wanted = [
+            "done         57/60 = 95.0 %  2026-11-24 13:42  pretrain.epochs = 0, seed 1",
+            "    results/quickstart/pretrain-epochs-0-0bb29c6f/seed-1",
+            "failed                                         pretrain.epochs = 100, seed 1",
+            "    results/quickstart/pretrain-epochs-100-0bb29c6f/seed-1",
+            "    pretrain stopped at step 2: loss_nats is not finite",
+            "not started                                    pretrain.epochs = 7, seed 1",
+            "    results/quickstart/pretrain-epochs-7-0bb29c6f/seed-1",
+        ];
+        assert_eq!(run_lines(&rows, 80), wanted);
+        for width in 30..90 {
+            let lines = run_lines(&rows, width);
+            assert!(
+                lines.iter().all(|line| columns(line) <= width),
+                "{lines:#?}"
+            );
+            let different: std::collections::BTreeSet<&String> = lines.iter().collect();
+            assert!(different.len() >= 6, "{lines:#?}");
+        }
+    }
 }

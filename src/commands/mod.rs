@@ -12,6 +12,7 @@ mod results;
 pub(crate) mod schema;
 pub(crate) mod show;
 mod suite;
+mod table;
 pub(crate) mod trained;
 
 use std::fmt::Display;
@@ -25,7 +26,7 @@ use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::model::registry;
 use crate::pipeline::{self, Options, Report};
-use crate::progress::{Progress, Verbosity, thousands};
+use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
 /// `attnlab run`.
@@ -93,7 +94,7 @@ fn print_report(report: &Report) -> Result<()> {
     for line in results::lines(report) {
         // A constant answer is the same at every point.
         if !said.contains(&line) {
-            print(&line)?;
+            print_wrapped(&line, 4)?;
             said.push(line);
         }
     }
@@ -116,6 +117,13 @@ pub(crate) fn print_error(error: &Error) {
 /// Prints a line on standard output.
 fn print(line: impl Display) -> Result<()> {
     print_bytes(format!("{line}\n").as_bytes())
+}
+
+/// Prints a line on standard output; where that is a terminal, what does not fit goes on below it, so far
+/// indented.
+fn print_wrapped(line: &str, indent: usize) -> Result<()> {
+    let lines = table::wrap(line, output_width(), indent);
+    lines.iter().try_for_each(print)
 }
 
 /// Prints a value as JSON.

@@ -1,11 +1,14 @@
 //! `attnlab plan`: what a run would do and why, and what it would cost.
 
+mod lines;
+
 use std::collections::BTreeMap;
-use std::time::Duration;
 
 use serde::Serialize;
 
-use super::{count, megabytes, print, print_json, thousands};
+use lines::{headline, run_lines, summary};
+
+use super::{count, print, print_json, print_wrapped};
 use crate::cli;
 use crate::config::{self, Experiment, Loaded, Suite};
 use crate::error::Result;
@@ -14,7 +17,7 @@ use crate::pipeline::plan::estimate::{Estimate, estimate};
 use crate::pipeline::plan::{self, Action, Plan};
 use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
-use crate::progress::in_words;
+use crate::progress::output_width;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
 pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
@@ -36,7 +39,7 @@ pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
             if args.json {
                 return print_json(&sum);
             }
-            print(sum.headline())?;
+            print_wrapped(&sum.headline(), 4)?;
             sum.members.iter().try_for_each(|laid| {
                 print("")?;
                 print_plan(laid)
@@ -52,7 +55,8 @@ fn make(
     args: &cli::Plan,
     above: &mut BTreeMap<String, String>,
 ) -> Result<Laid> {
-    let mut notices: Vec<String> = preflight::what_auto_is(experiment).into_iter().collect();
+    let mut notices = experiment.notes.clone();
+    notices.extend(preflight::what_auto_is(experiment));
     let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;
@@ -75,10 +79,14 @@ fn make(
 }
 
 fn print_plan(laid: &Laid) -> Result<()> {
-    print(headline(laid))?;
+    print_wrapped(&headline(laid), 4)?;
+    if !laid.context.is_empty() {
+        print_wrapped(&format!("at all points: {}", laid.context.join(", ")), 4)?;
+    }
     let mut notices = laid.notices.iter();
-    notices.try_for_each(|line| print(format!("note: {line}")))?;
-    laid.runs.iter().try_for_each(print_run)
+    notices.try_for_each(|line| print_wrapped(&format!("note: {line}"), 2))?;
+    let lines = run_lines(&laid.runs, output_width());
+    lines.iter().try_for_each(print)
 }
 
 /// All members of a suite.
@@ -130,7 +138,9 @@ impl<'a> Sum<'a> {
 #[derive(Serialize)]
 struct Laid {
     experiment: String,
-    /// What `auto` comes to, and checkpoints that cannot be used.
+    /// What the sweep sets alike at all points and their labels leave out.
+    context: Vec<String>,
+    /// What may not be meant, what `auto` comes to, and checkpoints that cannot be used.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
     /// Stages to do, each counted once.
@@ -145,6 +155,11 @@ struct Laid {
 #[derive(Serialize)]
 struct LaidRun {
     label: String,
+    /// What the sweep sets at its point.
+    values: BTreeMap<String, String>,
+    /// Whether the label is the file's, so that it does not tell these values.
+    #[serde(skip)]
+    is_named: bool,
     seed: u64,
     folder: String,
     /// Absent where no model is used.
@@ -210,19 +225,21 @@ fn lay_out(
                 seconds: estimate.map(|one| one.time.as_secs_f64()),
             });
         }
-        let settings = &plan.experiment.points[run.point].settings;
+        let point = &plan.experiment.points[run.point];
         let mut starts = run
             .stages
             .iter()
             .map(|&index| &plan.stages[index].stage.start);
         let uses_model = starts.any(|start| *start != Source::Nothing);
-        let settings = settings.training();
+        let settings = point.settings.training();
         let compiled = settings.and_then(|one| registry::find(&one.model.shape(), one.device).ok());
         let parameters = compiled
             .filter(|_| uses_model)
             .map(|one| one.parameter_count());
         runs.push(LaidRun {
             label: run.label.clone(),
+            values: point.values().cloned().collect(),
+            is_named: !plan.experiment.labels.is_empty(),
             seed: run.seed,
             folder: run.directory.path().display().to_string(),
             parameters,
@@ -233,98 +250,12 @@ fn lay_out(
     let to_do = || estimates.iter().flatten();
     Laid {
         experiment: plan.experiment.name.clone(),
+        context: plan.experiment.context.clone(),
         notices: vec![],
         runs,
         stages_to_do: to_do().count(),
         stages: plan.stages.len(),
         seconds: to_do().map(|one| one.time.as_secs_f64()).sum(),
         memory_bytes: to_do().map(|one| one.memory_bytes).max().unwrap_or(0),
-    }
-}
-
-/// `quickstart: 2 runs, 5 stages, 3 to do: one after another about 40 s and 90 MB of memory`.
-fn headline(laid: &Laid) -> String {
-    let runs: Vec<&LaidRun> = laid.runs.iter().collect();
-    let to_do = (laid.stages_to_do, laid.seconds, laid.memory_bytes);
-    summary(&format!("{}: ", laid.experiment), &runs, laid.stages, to_do)
-}
-
-/// So many runs and stages, and of the stages to do their number, seconds and bytes.
-fn summary(start: &str, runs: &[&LaidRun], stages: usize, to_do: (usize, f64, u64)) -> String {
-    let (number, seconds, memory_bytes) = to_do;
-    let all = format!(
-        "{start}{}, {}",
-        count(runs.len(), "run"),
-        count(stages, "stage")
-    );
-    let unfinished = runs.iter().filter(|run| !run.done).count();
-    let mut stages = runs.iter().flat_map(|run| &run.stages);
-    if number == 0 {
-        return match unfinished {
-            _ if stages.any(|stage| stage.action == "shared") => {
-                format!("{all}, none to do that is not done above")
-            }
-            0 => format!("{all}, all done before"),
-            1 => format!("{all}, all done before; 1 run takes what is known from the cache"),
-            n => format!("{all}, all done before; {n} runs take what is known from the cache"),
-        };
-    }
-    format!(
-        "{all}, {number} to do: one after another about {} and {} of memory",
-        in_words(Duration::from_secs_f64(seconds)),
-        megabytes(memory_bytes)
-    )
-}
-
-/// `~4,640,000 tokens`: three digits of an estimate. What span corruption will draw is not known, nor how long answers
-/// will be.
-fn about(tokens: u64) -> String {
-    let unit = 10_u64.pow(tokens.checked_ilog10().unwrap_or(0).saturating_sub(2));
-    let rounded = (tokens + unit / 2) / unit * unit;
-    format!("~{}", count(rounded as usize, "token"))
-}
-
-fn print_run(run: &LaidRun) -> Result<()> {
-    let parameters = match run.parameters {
-        None => String::new(),
-        Some(n) => format!(", {} parameters", thousands(n)),
-    };
-    let done = if run.done { ": done before" } else { "" };
-    print(format!(
-        "\n{}, seed {}{parameters}{done}\n  {}",
-        run.label, run.seed, run.folder
-    ))?;
-    for stage in &run.stages {
-        let number =
-            |n: Option<u64>, unit: &str| n.map_or(String::new(), |n| count(n as usize, unit));
-        let action = match stage.done_steps {
-            Some(step) => format!("resume after {}", thousands(step)),
-            None => stage.action.to_owned(),
-        };
-        let line = format!(
-            "  {:<9} {action:<14} {:>13} {:>18} {:>9} {:>11}   {}",
-            stage.stage,
-            number(stage.steps.map(|n| n as u64), "step"),
-            stage.tokens.filter(|&n| n > 0).map_or(String::new(), about),
-            stage.memory_bytes.map_or(String::new(), megabytes),
-            stage
-                .seconds
-                .map_or(String::new(), |s| in_words(Duration::from_secs_f64(s))),
-            stage.reason.as_deref().unwrap_or_default(),
-        );
-        print(line.trim_end())?;
-    }
-    Ok(())
-}
-
-#[cfg(test)]
-mod tests {
-    use super::about;
-
-    #[test]
-    fn tokens_have_three_digits() {
-        let told = [7, 999, 1234, 4_635_600, 99_950].map(about);
-        let wanted = ["~7", "~999", "~1,230", "~4,640,000", "~100,000"];
-        assert_eq!(told, wanted.map(|number| format!("{number} tokens")));
     }
 }

@@ -4,9 +4,11 @@ use std::path::Path;
 
 use serde_json::{Value, json};
 
+use super::table::wrap;
 use super::{count, print, print_json};
 use crate::config::{self, Experiment, Origins, Setting};
 use crate::error::Result;
+use crate::progress::{columns, output_width};
 
 /// Origins stand in one column unless a line is longer than this, in characters.
 const WIDEST: usize = 60;
@@ -56,8 +58,15 @@ fn lines(settings: &[&Setting]) -> String {
     let width = left.iter().map(|line| line.chars().count()).max();
     let width = width.unwrap_or(0).min(WIDEST);
     let rows = left.iter().zip(settings);
-    rows.map(|(line, setting)| format!("{line:<width$}  # {}\n", setting.origin))
-        .collect()
+    let row = |(line, setting): (&String, &&Setting)| {
+        let whole = format!("{line:<width$}  # {}\n", setting.origin);
+        match columns(whole.trim_end()) <= output_width() {
+            true => whole,
+            // Where they do not fit side by side, the origin stands over its key.
+            false => format!("# {}:\n{line}\n", setting.origin),
+        }
+    };
+    rows.map(row).collect()
 }
 
 /// A value in TOML's notation, which is JSON's but for the spaces.
@@ -86,20 +95,34 @@ fn points(experiment: &Experiment) -> String {
         .map(config::Point::folder)
         .collect();
     let width = folders.iter().map(String::len).max().unwrap_or(0);
-    for (i, (point, folder)) in experiment.points.iter().zip(&folders).enumerate() {
+    for (point, folder) in experiment.points.iter().zip(&folders) {
         let values = point.values();
         let values = values.map(|(key, value)| format!("{key} = {value}"));
-        let label = experiment.labels.get(i).map(|label| format!("({label})"));
+        let label = label(experiment, point).map(|label| format!("({label})"));
         let says: Vec<String> = values.chain(label).collect();
-        let line = format!("\n#   {folder:<width$}  {}", says.join("  "));
-        text += line.trim_end();
+        let says = says.join("  ");
+        let line = format!("#   {folder:<width$}  {says}");
+        let lines = match columns(line.trim_end()) <= output_width() {
+            true => vec![line.trim_end().to_owned()],
+            false => {
+                let below = wrap(&says, output_width().saturating_sub(6), 0);
+                let below = below.into_iter().map(|line| format!("#     {line}"));
+                [format!("#   {folder}")].into_iter().chain(below).collect()
+            }
+        };
+        lines.iter().for_each(|line| text += &format!("\n{line}"));
     }
     text
 }
 
+/// What the file calls a point, if it calls it something.
+fn label<'a>(experiment: &Experiment, point: &'a config::Point) -> Option<&'a str> {
+    (!experiment.labels.is_empty()).then_some(point.label.as_str())
+}
+
 fn to_json(origins: &Origins) -> Value {
     let experiment = &origins.experiment;
-    let point = |(i, point): (usize, &config::Point)| {
+    let point = |point: &config::Point| {
         let settings = json!(point.settings);
         let value = |key: &str| {
             settings
@@ -111,7 +134,7 @@ fn to_json(origins: &Origins) -> Value {
             .map(|(key, _)| (key.clone(), json!(value(key))));
         json!({
             "folder": point.folder(),
-            "label": experiment.labels.get(i),
+            "label": label(experiment, point),
             "values": values.collect::<serde_json::Map<_, _>>(),
             "draw": point.draw.as_ref().map(|draw| draw.number),
             "seeds": experiment.seeds,
@@ -121,6 +144,6 @@ fn to_json(origins: &Origins) -> Value {
         "name": experiment.name,
         "settings": origins.settings,
         "unset": origins.unset,
-        "points": experiment.points.iter().enumerate().map(point).collect::<Vec<_>>(),
+        "points": experiment.points.iter().map(point).collect::<Vec<_>>(),
     })
 }

@@ -55,7 +55,10 @@ fn as_in_a_file(schema: &mut Schema) {
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }
-    if let Some([only, _null]) = schema.get("type").and_then(list) {
+    let kinds = schema.get("type").and_then(list);
+    if let Some([only, null]) = kinds
+        && null == "null"
+    {
         let only = only.clone();
         schema.insert("type".into(), only);
     }
@@ -77,21 +80,19 @@ fn list(value: &Value) -> Option<&[Value]> {
 
 fn sweep() -> Value {
     json!({
-        "description": "Several points in one file: all combinations of the axes.",
+        "description": "Several points in one file: all combinations of the axes. [] drops an axis of a base.",
         "type": "object",
         "properties": {
             "_": {
                 "description": "One more axis, whose elements set several keys together.",
                 "type": "array",
-                "minItems": 1,
                 "items": { "type": "object", "minProperties": 1 }
             },
             "random": random()
         },
         "additionalProperties": {
             "description": "An axis: a quoted key such as \"pretrain.epochs\", and its values.",
-            "type": "array",
-            "minItems": 1
+            "type": "array"
         }
     })
 }
@@ -108,7 +109,8 @@ fn random() -> Value {
     };
     json!({
         "description": "One more axis, whose elements are drawn at random; each sets all its keys.",
-        "type": "object",
+        "type": ["object", "array"],
+        "maxItems": 0,
         "properties": {
             "draws": {
                 "description": format!("How many, 1 to {MOST_POINTS}."),
@@ -174,14 +176,25 @@ mod tests {
         assert!(found.len() > 70, "only {} schemas", found.len());
         for (path, schema) in found {
             let known = ["string", "integer", "number", "boolean", "array", "object"];
-            let kind = schema["type"].as_str().unwrap_or_default();
-            assert!(known.contains(&kind), "{path} is {}", schema["type"]);
+            let kinds = match &schema["type"] {
+                Value::Array(kinds) => kinds.clone(),
+                kind => vec![kind.clone()],
+            };
+            let is_known = |kind: &Value| known.iter().any(|known| kind == known);
+            assert!(kinds.iter().all(is_known), "{path} is {}", schema["type"]);
             for word in ["required", "$ref", "oneOf", "anyOf", "format"] {
                 assert!(schema.get(word).is_none(), "{path} has {word}");
             }
-            let open =
-                kind == "object" && schema.get("additionalProperties") != Some(&json!(false));
-            let any_name = [".figures", ".sweep", ".sweep._.*", ".sweep.random"].contains(&&*path);
+            let open = kinds.contains(&json!("object"))
+                && schema.get("additionalProperties") != Some(&json!(false));
+            let any_name = [
+                ".figures",
+                ".labels",
+                ".sweep",
+                ".sweep._.*",
+                ".sweep.random",
+            ];
+            let any_name = any_name.contains(&&*path);
             assert!(!open || any_name, "{path} takes any key");
         }
     }

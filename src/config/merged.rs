@@ -16,7 +16,7 @@ pub(super) struct Merged {
     /// The tree.
     pub(super) root: Value,
     /// The files, the experiment's own last.
-    files: Vec<PathBuf>,
+    pub(super) files: Vec<PathBuf>,
     /// What came on top of the files.
     pub(super) overrides: Vec<Override>,
     /// What is wrong with other variables and `--set`s.

@@ -3,7 +3,8 @@
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
-//! values come from), `sweep` (one file, many points), `problems` (reading on after a mistake),
+//! values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
+//! points are called), `problems` (reading on after a mistake),
 //! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
@@ -20,7 +21,9 @@ mod compiled;
 mod compiling;
 mod difference;
 pub(crate) mod home;
+mod inherited;
 mod json_schema;
+mod labels;
 mod layers;
 mod locate;
 mod meant;
@@ -60,10 +63,11 @@ pub use point::{Draw, Point, PointSettings, to_toml};
 pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
+use labels::Names;
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{ExplorationSettings, FigureSpec, Frame, Settings};
+use schema::{ExplorationSettings, FigureSpec, Frame, Labels, Settings};
 use search::{Unfit, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -81,8 +85,13 @@ pub struct Experiment {
     pub suite: Option<Membership>,
     /// Every point is run with each of these.
     pub seeds: Vec<u64>,
-    /// What the points are called, in their order; empty if the file does not say.
-    pub labels: Vec<String>,
+    /// What the file calls its points; each has its own in [`Point::label`].
+    pub labels: Labels,
+    /// What the sweep sets to one value at all points and their labels leave out, such as
+    /// `model.dropout = 0.1`.
+    pub context: Vec<String>,
+    /// What is allowed but may not be what was meant, one line each.
+    pub notes: Vec<String>,
     /// What to draw, by file name.
     pub figures: BTreeMap<String, FigureSpec>,
     /// The points of the sweep, in order; one without a sweep.
@@ -181,6 +190,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
             .map(unplaced),
     );
     let everywhere = PointValues::default();
+    let (undropped, not_dropped): (Vec<String>, Vec<Fault>) =
+        inherited::nothing_to_drop(merged).into_iter().unzip();
     let mut note = |faults: Vec<Fault>, point: &PointValues| {
         problems.extend(faults.into_iter().map(|fault| places.problem(fault, point)));
     };
@@ -188,14 +199,15 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let Sweep {
         points,
         extremes,
-        faults,
+        mut faults,
     } = sweep::lay_out(root);
-    let mut excused = Vec::new();
+    faults.extend(not_dropped);
+    let mut excused = undropped;
     if !faults.is_empty() {
         // Read the rest as if the axes that are wrong had set their keys.
         let set = |key: &String| points[0].values.iter().any(|one| one.key == *key);
         let keys = axes.into_iter().map(|axis| axis.key);
-        excused = keys.filter(|key| !set(key)).collect();
+        excused.extend(keys.filter(|key| !set(key)));
         excused.push("sweep".to_owned());
     }
     note(faults, &everywhere);
@@ -205,6 +217,12 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     let (frame, faults) = read_frame(root, &points, &excused);
     note(faults, &everywhere);
+    let labels = frame.as_ref().map(|frame| frame.labels.clone());
+    let names = Names::of(&labels.unwrap_or_default(), &points, &in_words(path));
+    note(names.faults, &everywhere);
+    let inherited = inherited::note(merged, &places, points.len());
+    let notes = inherited.into_iter().chain(names.doubt).collect();
+    let mut labels = names.labels.into_iter();
     let (mut resolved, mut unready, number) = (Vec::new(), Vec::new(), points.len());
     for values in points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
@@ -214,7 +232,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
             .iter()
             .flat_map(|settings| start::faults(settings, path));
         unready.extend(absent.map(|fault| places.problem(fault, &values)));
-        resolved.extend(settings.map(|settings| Point::new(settings, &values)));
+        let label = labels.next().unwrap_or_default();
+        resolved.extend(settings.map(|settings| Point::new(settings, &values, label)));
     }
     if resolved.len() == number {
         note(point::duplicates(&resolved), &everywhere);
@@ -235,6 +254,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
                 suite: None,
                 seeds,
                 labels,
+                context: names.context,
+                notes,
                 figures,
                 points: resolved,
                 unready: place::sorted(unready),
@@ -320,6 +341,13 @@ fn filtered(root: &Value, keep: impl Fn(&str) -> bool) -> Value {
         .map(|(k, v)| (k.clone(), v.clone()))
         .collect();
     Value::Dict(root.tag(), dict)
+}
+
+/// What the only point of an experiment is called.
+fn in_words(path: &Path) -> String {
+    let name = name(path);
+    let own = name.rsplit('/').next().unwrap_or_default();
+    own.replace(['_', '-'], " ")
 }
 
 /// See [`Experiment::name`].

@@ -34,7 +34,7 @@ impl Override {
     pub(super) fn new(place: String, key: Vec<String>, value: Value) -> Self {
         Self {
             place,
-            key: sweep_key(key),
+            key: with_whole_keys(key),
             value,
         }
     }
@@ -172,7 +172,7 @@ pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
             Some(text) => ("--", text),
             None => ("--set ", text.as_str()),
         };
-        match text.split_once('=') {
+        match key_and_value(text) {
             Some((key, value)) if is_key(key) => {
                 let key = key.trim();
                 let (place, parts) = (format!("{option}{key}"), tree::split(&key.replace('"', "")));
@@ -191,18 +191,30 @@ pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
     (overrides, problems)
 }
 
+/// The two sides of the first `=` that is not in quotes.
+fn key_and_value(text: &str) -> Option<(&str, &str)> {
+    let mut is_quoted = false;
+    let at = text.find(|c| {
+        is_quoted ^= c == '"';
+        c == '=' && !is_quoted
+    })?;
+    Some((&text[..at], &text[at + 1..]))
+}
+
 fn is_key(text: &str) -> bool {
     let text = text.replace('"', "");
     text.split('.').all(|part| !part.trim().is_empty())
 }
 
 /// `sweep.pretrain.epochs` has two parts: an axis is named by a whole key. So is what is drawn, as in
-/// the four parts of `sweep.random.pretrain.epochs.integers`.
-fn sweep_key(mut key: Vec<String>) -> Vec<String> {
-    if key.first().is_none_or(|first| first != "sweep") {
-        return key;
-    }
-    let is_random = key.get(1).is_some_and(|second| second == sweep::RANDOM);
+/// the four parts of `sweep.random.pretrain.epochs.integers`, and so is a value that has a label.
+fn with_whole_keys(mut key: Vec<String>) -> Vec<String> {
+    let is_sweep = match key.first().map(String::as_str) {
+        Some("sweep") => true,
+        Some("labels") => false,
+        _ => return key,
+    };
+    let is_random = is_sweep && key.get(1).is_some_and(|second| second == sweep::RANDOM);
     let start = if is_random { 2 } else { 1 };
     let is_distribution = |part: &String| sweep::DISTRIBUTIONS.contains(&part.as_str());
     let last = key.last().filter(|last| is_random && is_distribution(last));
@@ -226,7 +238,7 @@ fn problem(place: String, flaw: Flaw) -> Problem {
 ///
 /// # Errors
 /// It is a number that is too large.
-fn value(text: &str) -> Result<Value, Flaw> {
+pub(super) fn value(text: &str) -> Result<Value, Flaw> {
     let line = format!("value = {text}");
     if let Some(flaw) = syntax::number_beyond_limits(&line) {
         return Err(flaw);

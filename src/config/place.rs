@@ -64,6 +64,15 @@ impl<'a> Places<'a> {
         })
     }
 
+    /// The file that set a key last; absent if none did.
+    pub(super) fn file(&self, path: &[String]) -> Option<PathBuf> {
+        tree::get(self.root, path)?;
+        match self.source(path) {
+            Source::File(file, _) => Some(file),
+            Source::Outside(_) => None,
+        }
+    }
+
     fn own(&self) -> &Path {
         self.files.last().map_or(Path::new(""), PathBuf::as_path)
     }

@@ -63,6 +63,8 @@ pub struct Point {
     pub axes: Vec<(String, String)>,
     /// What was drawn for it; absent without a random search.
     pub draw: Option<Draw>,
+    /// What it is called where people read of it; no other point of the experiment is called the same.
+    pub label: String,
     /// A readable folder name, such as `pretrain-epochs-60` or `draw-3`; `base` without a sweep.
     pub slug: String,
 }
@@ -77,7 +79,7 @@ pub struct Draw {
 }
 
 impl Point {
-    pub(super) fn new(settings: PointSettings, values: &PointValues) -> Self {
+    pub(super) fn new(settings: PointSettings, values: &PointValues, label: String) -> Self {
         let (drawn, axes): (Vec<&Assignment>, Vec<&Assignment>) =
             values.values.iter().partition(|one| one.is_drawn());
         let text = |one: &Assignment| (one.key.clone(), tree::text(&one.value));
@@ -92,6 +94,7 @@ impl Point {
             settings,
             axes,
             draw,
+            label,
             slug,
         }
     }

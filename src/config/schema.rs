@@ -13,6 +13,7 @@ pub use attention::{AttentionKind, AttentionSpec};
 pub use attention_maps::{AttentionMapsSpec, MOST_MAPPED};
 pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
 pub use invented::InventedSpec;
+pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
     FinetuneSpec, Objective, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
@@ -23,6 +24,7 @@ mod attention;
 mod attention_maps;
 mod exploration;
 mod invented;
+mod labels;
 mod training;
 
 use super::shape::ModelShape;
@@ -87,10 +89,10 @@ pub struct Frame {
     /// Every point is run once with each seed. Default `[0]`.
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// What the points are called in figures and tables, in the order of the sweep. Default: their
-    /// sweep values.
+    /// What the points are called: a table from values such as `"pretrain.epochs = 0"` to words, or
+    /// a list in the order of the sweep. Default: their sweep values.
     #[serde(default)]
-    pub labels: Vec<String>,
+    pub labels: Labels,
     /// What to draw, by file name.
     #[serde(default)]
     pub figures: BTreeMap<String, FigureSpec>,

@@ -36,6 +36,9 @@ pub struct Status {
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// What its point is called.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub label: Option<String>,
     /// Whether the folder holds the results of an earlier run that was done: they stay until this one
     /// is.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]

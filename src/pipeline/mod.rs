@@ -29,7 +29,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, Why};
-use directory::experiment_folder;
+use directory::{RunDirectory, State, Status, experiment_folder};
 use execute::{Failure, Outcome, execute};
 use plan::Plan;
 use summary::{confidence, draws, figures, findings, groups};
@@ -87,9 +87,10 @@ pub fn run(
 ) -> Result<Report> {
     // Checkpoints that are refused are told when their stage is done.
     let plan = plan::make(experiment, options, &mut |_| {})?;
-    let notes = preflight::what_auto_is(experiment);
-    for note in notes.iter().chain(&plan.notes) {
-        progress.note(note);
+    let notes = experiment.notes.iter().cloned();
+    let notes = notes.chain(preflight::what_auto_is(experiment));
+    for note in notes.chain(plan.notes.iter().cloned()) {
+        progress.note(&note);
     }
     tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
@@ -190,6 +191,7 @@ pub fn finish(
     files::remove_unfinished_here(&folder);
     files::remove_unfinished(&folder.join("figures"));
     draws::write(experiment, &folder)?;
+    relabel(experiment, results);
     let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
     // Tables of what the experiment was before its file was changed tell nothing of what it is.
     let others: &[&str] = if experiment.explores() {
@@ -211,6 +213,29 @@ pub fn finish(
         left_out: drawn.left_out,
         failed: None,
     })
+}
+
+/// Calls finished runs what the file calls their points now. A run that somebody else works on is left alone, and
+/// where nothing can be written the old name stays.
+fn relabel(experiment: &Experiment, results: &Path) {
+    for point in &experiment.points {
+        for &seed in &experiment.seeds {
+            let run = RunDirectory::new(experiment, point, seed, results);
+            let outdated = |status: &Status| {
+                status.state == State::Done && status.label.as_ref() != Some(&point.label)
+            };
+            if !run.status().is_ok_and(|status| outdated(&status)) {
+                continue;
+            }
+            let Ok(Ok(_lock)) = lock::take(run.path()) else {
+                continue;
+            };
+            if let Some(status) = run.status().ok().filter(outdated) {
+                let label = Some(point.label.clone());
+                let _ = run.set_status(&Status { label, ..status });
+            }
+        }
+    }
 }
 
 /// Writes the tables of accuracies and of confidence.

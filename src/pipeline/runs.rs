@@ -1,5 +1,6 @@
 //! The runs below a folder of results, and how they are.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
@@ -13,8 +14,10 @@ use super::summary;
 pub struct RunRow {
     /// Its folder.
     pub folder: PathBuf,
+    /// What its point is called, and its seed: `pretrained, seed 1`.
+    pub name: Option<String>,
     /// `queued`, `running`, `done`, `failed` or `interrupted`; `killed` if it says that it is running
-    /// and nobody runs it.
+    /// and nobody runs it, `not started` if it is queued and nobody runs its experiment.
     pub state: &'static str,
     /// Why it failed or was interrupted.
     pub reason: Option<String>,
@@ -33,7 +36,16 @@ pub struct RunRow {
 
 /// All runs below `results`, by folder. A run whose files cannot be read is there with what can.
 pub fn list(results: &Path) -> Vec<RunRow> {
-    all_below(results).iter().map(row).collect()
+    let mut rows: Vec<RunRow> = all_below(results).iter().map(row).collect();
+    let experiment = |row: &RunRow| row.folder.ancestors().nth(2).map(Path::to_owned);
+    let running = rows.iter().filter(|row| row.state == State::Running.name());
+    let under_way: BTreeSet<Option<PathBuf>> = running.map(experiment).collect();
+    for row in &mut rows {
+        if row.state == State::Queued.name() && !under_way.contains(&experiment(row)) {
+            row.state = "not started";
+        }
+    }
+    rows
 }
 
 fn row(run: &RunDirectory) -> RunRow {
@@ -45,27 +57,21 @@ fn row(run: &RunDirectory) -> RunRow {
     };
     let has_results = status.as_ref().is_some_and(Status::has_results);
     let holds_earlier_results = has_results && state != State::Done.name();
-    let counted = has_results.then(|| {
-        let splits = ["dev", "test", "train"].into_iter();
-        splits
-            .filter_map(|split| {
-                let count = |subject| summary::count(run, split, subject).ok().flatten();
-                // Where no model is asked, the constant answer is the run.
-                count("model").or_else(|| count("constant"))
-            })
-            .next()
-    });
+    let counted = has_results.then(|| summary::counted(run));
     let counted = counted.flatten();
-    let (reason, started, ended) = status
-        .map(|status| (status.reason, status.started, status.ended))
+    let seed = run.path().file_name().and_then(|name| name.to_str());
+    let seed = seed.map_or(String::new(), |seed| seed.replace('-', " "));
+    let (label, reason, started, ended) = status
+        .map(|status| (status.label, status.reason, status.started, status.ended))
         .unwrap_or_default();
     RunRow {
         folder: run.path().to_owned(),
+        name: label.map(|label| format!("{label}, {seed}")),
         state,
         reason,
         holds_earlier_results,
-        correct: counted.map(|(correct, _)| correct),
-        questions: counted.map(|(_, questions)| questions),
+        correct: counted.map(|(_, correct, _)| correct),
+        questions: counted.map(|(_, _, questions)| questions),
         started,
         ended,
     }

@@ -15,6 +15,7 @@ mod tests;
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
+pub use console::measure_text_width as columns;
 pub use line::{in_words, thousands};
 use output::Output;
 pub use sweep::{Run, Sweep};
@@ -39,6 +40,15 @@ pub struct Progress {
     verbose: bool,
     /// The notes that have been given.
     notes: Mutex<BTreeSet<String>>,
+}
+
+/// How wide standard output is, in columns; no limit where it is a file or a pipe.
+pub fn output_width() -> usize {
+    let output = console::Term::stdout();
+    match output.is_term() {
+        true => usize::from(output.size().1),
+        false => usize::MAX,
+    }
 }
 
 impl Progress {

@@ -15,6 +15,8 @@ pub struct Task {
     output: Arc<Output>,
     name: String,
     steps: usize,
+    /// What the steps are, where a count of them could be taken for something else.
+    unit: &'static str,
     /// Done before this task began.
     already: usize,
     step: usize,
@@ -47,6 +49,7 @@ impl Task {
             output: output.clone(),
             name: line::printable(name),
             steps,
+            unit: "",
             already,
             step: already,
             message: String::new(),
@@ -57,6 +60,13 @@ impl Task {
         };
         task.show();
         task
+    }
+
+    /// Says what is counted: `60/60 questions asked`.
+    pub fn counting(mut self, unit: &'static str) -> Self {
+        self.unit = unit;
+        self.show();
+        self
     }
 
     /// Stands at `step` of all, those before this session included; `message` says how it goes.
@@ -83,6 +93,11 @@ impl Task {
         }
     }
 
+    fn count(&self, aligned: bool) -> String {
+        let count = line::count(self.step as u64, self.steps as u64, aligned);
+        format!("{count} {}", self.unit).trim_end().to_owned()
+    }
+
     /// How it goes.
     fn line(&self) -> Line<'_> {
         let elapsed = self.output.now() - self.began;
@@ -90,7 +105,7 @@ impl Task {
         let left = time_left(done as u64, to_do as u64, elapsed);
         Line {
             name: &self.name,
-            count: line::count(self.step as u64, self.steps as u64, false),
+            count: self.count(false),
             message: self.message.clone(),
             time: left.and_then(line::time_to_come),
             ..Line::default()
@@ -104,7 +119,7 @@ impl Task {
         }
         let line = Line {
             bar: Some(self.step as f64 / self.steps as f64),
-            count: line::count(self.step as u64, self.steps as u64, true),
+            count: self.count(true),
             ..self.line()
         };
         match &self.place {

@@ -135,7 +135,8 @@ fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() 
     let mut stage = run.begin("pretrain", 1500, 0);
     time.pass(32);
     stage.at(1500, "epoch 100  loss 1.234 nats  6,512 tokens/s");
-    let mut stage = run.begin("evaluate", 500, 0);
+    let stage = run.begin("evaluate", 500, 0);
+    let mut stage = stage.counting("questions asked");
     time.pass(1);
     stage.at(250, "dev");
     assert_screen(
@@ -144,10 +145,12 @@ fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() 
             "london / always / seed 1",
             "pretrain 1,500/1,500  epoch 100  loss 1.234 nats  took 32 s",
             "london / always / seed 1",
-            "  evaluate █████░░░░░ 250/500  dev  1 s left",
+            "  evaluate █████░░░░░ 250/500 questions asked  dev  1 s left",
         ],
     );
     stage.at(500, "dev");
+    let detail = "57 of 60 dev questions right  95 % CI 86.3 to 98.3 %";
+    run.result("accuracy", "95.0 %".to_owned(), detail.to_owned());
     run.done();
     drop(sweep);
     assert_screen(
@@ -155,7 +158,8 @@ fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() 
         &[
             "london / always / seed 1",
             "pretrain 1,500/1,500  epoch 100  loss 1.234 nats  took 32 s",
-            "evaluate 500/500  dev  took 1.0 s",
+            "evaluate 500/500 questions asked  dev  took 1.0 s",
+            "accuracy 95.0 %  57 of 60 dev questions right  95 % CI 86.3 to 98.3 %",
         ],
     );
 }

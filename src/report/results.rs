@@ -15,7 +15,7 @@ use crate::metrics::{steps, table};
 use crate::pipeline::computed::Computed;
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::runs::{self, RunRow};
-use crate::pipeline::summary::{self, findings, labels};
+use crate::pipeline::summary::{self, findings};
 
 /// The state of a run of which there is no folder yet.
 const NOT_BEGUN: &str = "not begun";
@@ -143,11 +143,15 @@ impl Results {
         let found = runs::list(&folder).into_iter();
         let found: BTreeMap<PathBuf, RunRow> = found.map(|row| (row.folder.clone(), row)).collect();
         let mut runs = vec![];
-        for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+        for point in &experiment.points {
             for &seed in &experiment.seeds {
                 let directory = RunDirectory::new(experiment, point, seed, results);
                 let row = found.get(directory.path());
-                runs.push(Run::read(&directory, row, (&label, &point.folder(), seed))?);
+                runs.push(Run::read(
+                    &directory,
+                    row,
+                    (&point.label, &point.folder(), seed),
+                )?);
             }
         }
         let mut read = Self {

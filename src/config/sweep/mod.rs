@@ -9,7 +9,7 @@
 //! ```
 //! The points are the cartesian product, here 12. Axes go in the alphabetical order of their keys
 //! (the order in which figment keeps a table), then the zipped one, then the draws; the last axis
-//! varies fastest.
+//! varies fastest. An axis of a base is dropped by an empty list.
 
 mod distribution;
 mod random;
@@ -123,7 +123,8 @@ pub(crate) fn lay_out(root: &Value) -> Sweep {
         return one_point(vec![Fault::at_key(&["sweep"], message)]);
     };
     let (mut axes, mut faults) = (Vec::new(), Vec::new());
-    let (zipped, grid): (Vec<_>, Vec<_>) = table.iter().partition(|(key, _)| *key == ZIPPED);
+    let kept = table.iter().filter(|(_, value)| !is_dropped(value));
+    let (zipped, grid): (Vec<_>, Vec<_>) = kept.partition(|(key, _)| *key == ZIPPED);
     for (key, value) in grid.into_iter().chain(zipped) {
         if key == RANDOM {
             continue;
@@ -133,7 +134,8 @@ pub(crate) fn lay_out(root: &Value) -> Sweep {
             Err(fault) => faults.push(fault),
         }
     }
-    let (search, wrong) = table.get(RANDOM).map(random::read).unwrap_or_default();
+    let random = table.get(RANDOM).filter(|value| !is_dropped(value));
+    let (search, wrong) = random.map(random::read).unwrap_or_default();
     faults.extend(wrong);
     let is_search = !search.draws.is_empty();
     if is_search {
@@ -152,6 +154,19 @@ pub(crate) fn lay_out(root: &Value) -> Sweep {
         extremes: search.extremes.into_iter().map(extreme).collect(),
         points: product(&axes),
         faults,
+    }
+}
+
+/// Whether an axis is only there to drop one of a base: `"pretrain.epochs" = []`.
+pub(crate) fn is_dropped(axis: &Value) -> bool {
+    axis.as_array().is_some_and(<[Value]>::is_empty)
+}
+
+/// An axis as it is written in a file: `sweep."pretrain.epochs"`, `sweep._`.
+pub(crate) fn shown(name: &str) -> String {
+    match name {
+        ZIPPED | RANDOM => format!("sweep.{name}"),
+        key => format!("sweep.\"{key}\""),
     }
 }
 
@@ -184,7 +199,8 @@ impl Swept {
 pub(crate) fn keys(root: &Value) -> Vec<Swept> {
     let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
     let mut found = Vec::new();
-    for (name, value) in sweep.into_iter().flatten() {
+    let axes = sweep.into_iter().flatten();
+    for (name, value) in axes.filter(|(_, value)| !is_dropped(value)) {
         let swept = |key: &String| Swept {
             key: key.clone(),
             written: vec!["sweep".to_owned(), name.clone()],
@@ -216,11 +232,7 @@ fn element(values: Vec<Assignment>) -> PointValues {
 
 fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
     let here = |message: String| Fault::at_key(&["sweep", key], message);
-    let name = if key == ZIPPED {
-        "sweep._".to_owned()
-    } else {
-        format!("sweep.\"{key}\"")
-    };
+    let name = shown(key);
     let Some(items) = value.as_array() else {
         let fault = here(format!(
             "`{name}` must be a list of values, but is {}",
@@ -234,10 +246,6 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
             },
         );
     };
-    if items.is_empty() {
-        let help = "give at least one value, or remove the axis";
-        return Err(here(format!("`{name}` has no values")).help(help));
-    }
     if key != ZIPPED {
         settable(key).map_err(here)?;
         let written = |i: usize| vec![key.to_owned(), i.to_string()];

@@ -8,6 +8,7 @@ mod garbage;
 mod golden;
 mod helps;
 mod identity;
+mod labels;
 mod layering;
 mod order;
 mod origins;

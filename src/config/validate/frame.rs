@@ -7,7 +7,9 @@ use figment::value::Value;
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::point::Point;
-use crate::config::schema::{AttentionMapsSpec, FigureKind, FigureSpec, Frame, MOST_MAPPED};
+use crate::config::schema::{
+    AttentionMapsSpec, FigureKind, FigureSpec, Frame, Labels, MOST_MAPPED,
+};
 use crate::config::sweep::{PointValues, SEED_LIMIT};
 
 /// The longest name of a figure, which is a file name.
@@ -33,20 +35,24 @@ pub(in crate::config) fn check(
             format!("`seeds` has {value} twice")
         });
     }
-    let number = frame.labels.len();
+    let names = match &frame.labels {
+        Labels::InOrder(names) => &names[..],
+        Labels::ByValue(_) => &[],
+    };
+    let number = names.len();
     rules.helped(number > 0 && number != points, &["labels", "sweep"], || {
         let plural = if points == 1 { "" } else { "s" };
-        let names = if number == 1 { "name" } else { "names" };
+        let noun = if number == 1 { "name" } else { "names" };
         let message =
-            format!("`labels` has {number} {names}, but the experiment has {points} point{plural}");
+            format!("`labels` has {number} {noun}, but the experiment has {points} point{plural}");
         (
             message,
             "give every point of the sweep one name, or leave `labels` out".to_owned(),
         )
     });
-    for (i, label) in frame.labels.iter().enumerate() {
+    for (i, label) in names.iter().enumerate() {
         let key = format!("labels.{i}");
-        rules.rule(frame.labels[..i].contains(label), &[&key], || {
+        rules.rule(names[..i].contains(label), &[&key], || {
             format!("`labels` has \"{label}\" twice: nobody could tell the points apart")
         });
     }

@@ -5,10 +5,12 @@ use super::provenance::Origin;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files;
+use crate::metrics::statistics::wilson_95;
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::finished::{Finished, FinishedStage};
 use crate::pipeline::lock::{self, Held, Lock};
 use crate::pipeline::plan::{self, Action, Plan, PlannedRun, PlannedStage, keys};
+use crate::pipeline::summary;
 use crate::progress::{self, Progress, Sweep};
 use crate::stop::Stop;
 
@@ -200,6 +202,7 @@ impl<'a> Desk<'a> {
         };
         finished
             .and_then(|()| self.note(run, State::Done, None))
+            .inspect(|()| self.tell_accuracy(run, opened))
             .inspect_err(|error| self.end(number, error, Some(opened)))
     }
 
@@ -221,6 +224,21 @@ impl<'a> Desk<'a> {
                 ..status
             }),
             _ => Ok(()),
+        }
+    }
+
+    /// Says how many questions were answered right, where that is known. What cannot be read now is an
+    /// error when the results are put together.
+    fn tell_accuracy(&self, run: &PlannedRun, opened: &Opened) {
+        if let Some((split, correct, questions)) = summary::counted(&run.directory) {
+            let (low, high) = wilson_95(correct, questions);
+            let percent = |share: f64| format!("{:.1}", 100.0 * share);
+            let value = format!("{} %", percent(correct as f64 / questions as f64));
+            let (low, high) = (percent(low), percent(high));
+            let detail = format!(
+                "{correct} of {questions} {split} questions right  95 % CI {low} to {high} %"
+            );
+            opened.shown.result("accuracy", value, detail);
         }
     }
 
@@ -269,6 +287,7 @@ impl<'a> Desk<'a> {
         run.directory.set_status(&Status {
             state,
             reason,
+            label: Some(run.label.clone()),
             holds_earlier_results,
             stages,
             started,

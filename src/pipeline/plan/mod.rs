@@ -19,7 +19,7 @@ use crate::pipeline::finished::FinishedStage;
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::store::{Found, StageFolder};
 use crate::pipeline::stage::{self, Kind, Source, Stage, exploring};
-use crate::pipeline::{Options, preflight, summary};
+use crate::pipeline::{Options, preflight};
 
 /// The runs of an experiment and the stages that they share.
 pub struct Plan<'a> {
@@ -148,8 +148,7 @@ pub fn make<'a>(
     let mut corpora = Corpora::default();
     let mut by_key = BTreeMap::new();
     let results = options.results.as_path();
-    let labels = summary::labels(experiment);
-    for (number, (point, label)) in experiment.points.iter().zip(labels).enumerate() {
+    for (number, point) in experiment.points.iter().enumerate() {
         let subject = corpora.subject(point, options.data.as_deref())?;
         for &seed in &experiment.seeds {
             let mut stages = vec![];
@@ -184,7 +183,7 @@ pub fn make<'a>(
             }
             plan.runs.push(PlannedRun {
                 point: number,
-                label: label.clone(),
+                label: point.label.clone(),
                 seed,
                 directory: RunDirectory::new(experiment, point, seed, results),
                 stages,

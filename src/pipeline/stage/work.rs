@@ -96,7 +96,8 @@ impl Work<'_> {
             let nobody = invented::of_settings(self.settings, self.corpus)?;
             let mapped = mapped::of_settings(self.settings, self.corpus)?;
             let all = asked.len() + nobody.len() + mapped.len();
-            let mut task = self.shown.begin("evaluate", all, 0);
+            let task = self.shown.begin("evaluate", all, 0);
+            let mut task = task.counting("questions asked");
             let mut at = |what: &str, answered: usize| {
                 task.at(answered, what);
                 if answered == all {

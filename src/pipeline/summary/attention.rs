@@ -3,7 +3,6 @@
 use std::path::Path;
 
 use super::figures::{Content, origin};
-use super::labels;
 use crate::config::Experiment;
 use crate::config::schema::FigureSpec;
 use crate::error::Result;
@@ -21,7 +20,7 @@ pub(super) fn gather(
 ) -> Result<Content> {
     let question = spec.question.unwrap_or(1);
     let mut models = vec![];
-    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+    for point in &experiment.points {
         let runs = experiment.seeds.iter().map(|&seed| {
             let run = RunDirectory::new(experiment, point, seed, results);
             (seed, run)
@@ -34,6 +33,7 @@ pub(super) fn gather(
         let mut rows: Vec<AttentionRow> = table::read(&run.attention_maps_csv())?;
         rows.retain(|row| row.question == question);
         if !rows.is_empty() {
+            let label = point.label.clone();
             models.push(MappedModel { label, seed, rows });
         }
     }

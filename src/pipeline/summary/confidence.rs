@@ -4,7 +4,6 @@
 use std::path::Path;
 
 use super::figures::{Content, origin, splits};
-use super::labels;
 use crate::config::Experiment;
 use crate::config::schema::FigureSpec;
 use crate::error::Result;
@@ -80,7 +79,7 @@ impl OfPoint {
     /// The points with a run that has asked a model, in their order.
     fn of(experiment: &Experiment, results: &Path) -> Result<Vec<Self>> {
         let mut points = vec![];
-        for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+        for point in &experiment.points {
             let evaluate = point.settings.training().map(|one| &one.evaluate);
             let Some(Some(spec)) = evaluate else {
                 continue;
@@ -92,7 +91,7 @@ impl OfPoint {
             }
             points.push(Self {
                 folder: point.folder(),
-                label,
+                label: point.label.clone(),
                 split: spec.split.name(),
                 runs,
             });

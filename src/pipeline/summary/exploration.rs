@@ -10,7 +10,6 @@ use crate::metrics::statistics::mean;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::summary::figures::Content;
-use crate::pipeline::summary::labels;
 use crate::plot::{
     CurvePanel, ExplorationCurves, ExplorationDistribution, ExploredCurve, SampledSeries,
     draw_exploration_curves, draw_exploration_distribution,
@@ -116,7 +115,7 @@ pub(super) fn read<R: serde::de::DeserializeOwned>(
     file: fn(&RunDirectory) -> std::path::PathBuf,
 ) -> Result<Vec<OfPoint<R>>> {
     let mut points = vec![];
-    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+    for point in &experiment.points {
         let mut rows = vec![];
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
@@ -126,10 +125,9 @@ pub(super) fn read<R: serde::de::DeserializeOwned>(
             }
         }
         if !rows.is_empty() {
-            let folder = point.folder();
             points.push(OfPoint {
-                folder,
-                label,
+                folder: point.folder(),
+                label: point.label.clone(),
                 rows,
             });
         }

@@ -10,7 +10,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow};
 use crate::metrics::{steps, table};
 use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::{attention, confidence, exploration, labels, paired, scatter};
+use crate::pipeline::summary::{attention, confidence, exploration, paired, scatter};
 use crate::plot::{
     AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
     Trace, draw_accuracy_bars, draw_answer_attention, draw_attention_maps,
@@ -107,8 +107,8 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
     }
     // Where no model is asked, the constant answer is the run; no seed changes it.
     let asked = rows.iter().any(|row| row.subject == "model");
-    let bar = |(point, label): (&Point, String)| Bar {
-        label,
+    let bar = |point: &Point| Bar {
+        label: point.label.clone(),
         runs: of(if asked { "model" } else { "constant" }, point.folder())
             .filter_map(|row| {
                 let (correct, questions) = counts(row)?;
@@ -149,12 +149,7 @@ fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> R
             .clone()
             .unwrap_or_else(|| "Questions answered right".to_owned()),
         caption: format!("{}, {split} questions.", origin(experiment)),
-        bars: experiment
-            .points
-            .iter()
-            .zip(labels(experiment))
-            .map(bar)
-            .collect(),
+        bars: experiment.points.iter().map(bar).collect(),
         baseline,
     })?))
 }
@@ -166,7 +161,7 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
         StageKind::Finetune => "finetuning",
     };
     let mut series = vec![];
-    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+    for point in &experiment.points {
         let mut traces = vec![];
         for &seed in &experiment.seeds {
             let run = RunDirectory::new(experiment, point, seed, results);
@@ -181,6 +176,7 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
             }
         }
         // Points that did not train in this stage stay in the list: a colour belongs to a point.
+        let label = point.label.clone();
         series.push(Series { label, traces });
     }
     if series.iter().all(|series| series.traces.is_empty()) {
@@ -237,7 +233,7 @@ pub(super) fn splits(experiment: &Experiment) -> String {
     splits.into_iter().collect::<Vec<_>>().join(" and ")
 }
 
-/// Which experiment, and how long its points trained:
+/// Which experiment, what all its points share, and how long they trained:
 /// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
 pub(super) fn origin(experiment: &Experiment) -> String {
     let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
@@ -261,12 +257,16 @@ pub(super) fn origin(experiment: &Experiment) -> String {
     ];
     let suite = experiment.suite.as_ref();
     let profile = suite.map(|suite| format!("profile {}", suite.profile));
-    let stages: Vec<String> = profile
+    // How long they trained is said in any case.
+    let is_epochs = |told: &&String| told.contains(".epochs = ");
+    let shared = experiment.context.iter().filter(|told| !is_epochs(told));
+    let told: Vec<String> = profile
         .into_iter()
+        .chain(shared.cloned())
         .chain(stages.into_iter().flatten())
         .collect();
-    if stages.is_empty() {
+    if told.is_empty() {
         return experiment.name.clone();
     }
-    format!("{} ({})", experiment.name, stages.join(", "))
+    format!("{} ({})", experiment.name, told.join(", "))
 }

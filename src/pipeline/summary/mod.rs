@@ -13,43 +13,13 @@ mod scatter;
 
 use std::path::Path;
 
-use crate::config::{Experiment, Point};
+use crate::config::Experiment;
+use crate::config::schema::Split;
 use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, PredictionRow};
 use crate::metrics::statistics::wilson_95;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
-
-/// What each point is called where people read it.
-///
-/// The `labels` of the file; else the values of the point's axes and the number of its draw; else the
-/// name of the experiment.
-pub fn labels(experiment: &Experiment) -> Vec<String> {
-    if !experiment.labels.is_empty() {
-        return experiment.labels.clone();
-    }
-    let name = experiment
-        .name
-        .rsplit('/')
-        .next()
-        .unwrap_or_default()
-        .replace(['_', '-'], " ");
-    let label = |point: &Point| {
-        let axes = point.axes.iter();
-        let axes = axes.map(|(key, value)| format!("{key} = {value}"));
-        let draw = point
-            .draw
-            .iter()
-            .map(|draw| format!("draw {}", draw.number));
-        let parts: Vec<String> = axes.chain(draw).collect();
-        if parts.is_empty() {
-            name.clone()
-        } else {
-            parts.join(", ")
-        }
-    };
-    experiment.points.iter().map(label).collect()
-}
 
 /// Whether any run of the experiment has results.
 pub(in crate::pipeline) fn any_results(experiment: &Experiment, results: &Path) -> bool {
@@ -79,7 +49,7 @@ pub(in crate::pipeline) fn write(
 /// Predictions that cannot be read.
 pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>> {
     let mut rows = vec![];
-    for (point, label) in experiment.points.iter().zip(labels(experiment)) {
+    for point in &experiment.points {
         let evaluate = point.settings.training().map(|one| &one.evaluate);
         let Some(Some(spec)) = evaluate else {
             continue;
@@ -88,7 +58,7 @@ pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>>
             let interval = counted.map(|(correct, questions)| wilson_95(correct, questions));
             AccuracyRow {
                 point: point.folder(),
-                label: label.clone(),
+                label: point.label.clone(),
                 seed,
                 split: spec.split.name().to_owned(),
                 subject: subject.to_owned(),
@@ -137,6 +107,19 @@ pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>>
         }
     }
     Ok(rows)
+}
+
+/// The split that a run was asked about, right answers and questions: the model's or, where none was asked,
+/// the constant answer's. Absent if no answer can be judged.
+pub(in crate::pipeline) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
+    let of = |split: Split| {
+        let count = |subject| count(run, split.name(), subject).ok().flatten();
+        let (correct, questions) = count("model").or_else(|| count("constant"))?;
+        Some((split.name(), correct, questions))
+    };
+    [Split::Dev, Split::Test, Split::Train]
+        .into_iter()
+        .find_map(of)
 }
 
 /// Right answers and questions; absent if the split has no answers to compare with.

@@ -10,7 +10,6 @@ use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::summary::figures::{Content, origin, splits};
-use crate::pipeline::summary::labels;
 use crate::plot::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 
 /// A question with its right answer, and which it is of those that are the same.
@@ -36,23 +35,23 @@ pub(super) fn gather(
         };
         experiment.seeds.iter().copied().filter(done).collect()
     };
-    let points = experiment.points.iter().zip(labels(experiment));
-    let started: Vec<(&Point, String, Vec<u64>)> = points
-        .map(|(point, label)| (point, label, seeds_of(point)))
-        .filter(|(_, _, seeds)| !seeds.is_empty())
+    let points = experiment.points.iter();
+    let started: Vec<(&Point, Vec<u64>)> = points
+        .map(|point| (point, seeds_of(point)))
+        .filter(|(_, seeds)| !seeds.is_empty())
         .collect();
     if started.len() < 2 {
         return Ok(Content::Nothing("fewer than two points have answered"));
     }
     // A seed that one of the points lacks would make its accuracy another quantity.
-    let shared = |seed: &u64| started.iter().all(|(_, _, seeds)| seeds.contains(seed));
+    let shared = |seed: &u64| started.iter().all(|(_, seeds)| seeds.contains(seed));
     let seeds: Vec<u64> = experiment.seeds.iter().copied().filter(shared).collect();
     if seeds.is_empty() {
         return Ok(Content::Nothing("no seed is done at all points"));
     }
     let mut sides = vec![];
     let mut questions: Option<Vec<Question>> = None;
-    for (point, label, _) in started {
+    for (point, _) in started {
         let mut right: BTreeMap<Question, usize> = BTreeMap::new();
         for &seed in &seeds {
             let path = run(point, seed).predictions_tsv(asked(point).unwrap_or_default(), "model");
@@ -70,6 +69,7 @@ pub(super) fn gather(
             ));
         }
         let right_seeds = right.into_values().collect();
+        let label = point.label.clone();
         sides.push(AnsweredSide { label, right_seeds });
     }
     let split = splits(experiment);

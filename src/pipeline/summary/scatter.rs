@@ -12,8 +12,8 @@ use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::table;
 use crate::pipeline::computed::Computed;
 use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::summary::costs;
 use crate::pipeline::summary::figures::{Content, origin, splits};
-use crate::pipeline::summary::{costs, labels};
 use crate::plot::{AccuracyScatter, SeedAccuracy, Spot, draw_accuracy_scatter};
 
 /// The quantity where the file does not say.
@@ -41,7 +41,7 @@ pub(super) fn gather(
             key => Ok(swept(point, key)),
         }
     };
-    let spot = |(point, label): (&Point, String)| -> Result<Option<Spot>> {
+    let spot = |point: &Point| -> Result<Option<Spot>> {
         let name = point.folder();
         let runs = rows
             .iter()
@@ -55,9 +55,10 @@ pub(super) fn gather(
         };
         let runs: Vec<SeedAccuracy> = runs.filter_map(run).collect();
         let x = quantity(point)?.filter(|_| !runs.is_empty());
+        let label = point.label.clone();
         Ok(x.map(|x| Spot { label, x, runs }))
     };
-    let points = experiment.points.iter().zip(labels(experiment));
+    let points = experiment.points.iter();
     let spots = points.map(spot).collect::<Result<Vec<Option<Spot>>>>()?;
     let spots: Vec<Spot> = spots.into_iter().flatten().collect();
     if spots.is_empty() {

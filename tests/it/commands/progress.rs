@@ -11,7 +11,7 @@ fn a_log_has_plain_lines_alone_and_one_for_each_stage() {
     for (stage, runs) in [
         ("pretrain 4/4  ", 1),
         ("finetune 1/1  ", 2),
-        ("evaluate 19/19  ", 2),
+        ("evaluate 19/19 questions asked  ", 2),
     ] {
         let lines = said.err.lines().filter(|line| line.contains(stage));
         let ended: Vec<&str> = lines.filter(|line| line.contains("  took ")).collect();

@@ -56,6 +56,15 @@ fn a_sweep_with_a_failing_point_finishes_the_others_and_exits_with_4() {
             "and again at the end: {}",
             said.err
         );
+        // Accuracies are said when a run has them, before the table of all.
+        let accuracies = said.err.lines().filter(|line| line.contains("accuracy "));
+        let accuracies: Vec<&str> = accuracies.collect();
+        let is_whole = |line: &&str| line.contains(" of 19 dev questions right  95 % CI ");
+        assert!(
+            accuracies.len() == 2 && accuracies.iter().all(is_whole),
+            "{}",
+            said.err
+        );
         let help = "\n  help: lower `pretrain.learning_rate`, or clip with";
         assert!(said.err.contains(help), "{}", said.err);
         assert!(
@@ -72,7 +81,7 @@ fn a_sweep_with_a_failing_point_finishes_the_others_and_exits_with_4() {
 }
 
 #[test]
-fn without_keep_going_the_first_failure_ends_it_and_the_rest_stays_queued() {
+fn without_keep_going_the_first_failure_ends_it_and_the_rest_is_not_started() {
     let lab = Lab::new();
     let said = lab.quickstart("run", "r", &ONE_FAILS);
     let message = said.failed(1);
@@ -80,8 +89,16 @@ fn without_keep_going_the_first_failure_ends_it_and_the_rest_stays_queued() {
         message.starts_with("error: pretrain stopped at step 2: "),
         "{message}"
     );
-    assert_eq!(states(&lab, "r"), ["done", "failed", "queued"]);
+    assert_eq!(states(&lab, "r"), ["done", "failed", "not started"]);
     assert!(!lab.path("r/quickstart/summary.csv").exists());
+    // Every run is listed under its name, and none waits for somebody who has gone.
+    let listed = lab
+        .attnlab(&["list", "runs", "--results", &lab.text("r")])
+        .done();
+    for name in ["slow, seed 1", "absurd, seed 1", "fast, seed 1"] {
+        assert_eq!(listed.matches(name).count(), 1, "{listed}");
+    }
+    assert!(!listed.contains("queued"), "{listed}");
 
     // What failed is tried again, what was never begun is done.
     let more = [&ONE_FAILS[..], &["--keep-going"]].concat();

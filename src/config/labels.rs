@@ -1,0 +1,341 @@
+//! What points are called where people read of them.
+//!
+//! By default a point is called by what the sweep sets there: `pretrain.epochs = 100, model.dropout = 0.1`.
+//! What is the same at all points tells none of them apart, so it is left out and is their [`Names::context`].
+//! A table of `labels` replaces a value, or several together, by words; a list names the points in order.
+
+use std::collections::BTreeSet;
+
+use super::layers::Fault;
+use super::schema::Labels;
+use super::sweep::PointValues;
+use super::{overrides, tree, wording};
+
+/// Stands for the number of a draw, as a key does for what a grid sets.
+const DRAW: &str = "draw";
+
+/// The names of all points.
+#[derive(Debug, Default)]
+pub(super) struct Names {
+    /// One for each point, in order.
+    pub(super) labels: Vec<String>,
+    /// What the sweep sets to one value at all points, where the labels leave it out.
+    pub(super) context: Vec<String>,
+    /// Names that cannot be used, at their keys.
+    pub(super) faults: Vec<Fault>,
+    /// A name that looks as if it belonged to another point.
+    pub(super) doubt: Option<String>,
+}
+
+impl Names {
+    /// Names the points of a sweep; `experiment` is what the only point is called without one.
+    pub(super) fn of(labels: &Labels, sweep: &[PointValues], experiment: &str) -> Self {
+        let points: Vec<Vec<Part>> = sweep.iter().map(parts).collect();
+        match labels {
+            Labels::InOrder(names) if !names.is_empty() => Self {
+                doubt: misplaced(names, &points),
+                labels: names.clone(),
+                ..Self::default()
+            },
+            Labels::InOrder(_) => by_value(&[], &points, experiment),
+            Labels::ByValue(table) => {
+                let mut faults = vec![];
+                let mut rules: Vec<Rule> = vec![];
+                for (text, name) in table {
+                    match rule(text, name, &points, &rules) {
+                        Ok(rule) => rules.push(rule),
+                        Err(fault) => faults.push(fault),
+                    }
+                }
+                let mut names = by_value(&rules, &points, experiment);
+                if faults.is_empty() {
+                    names
+                        .faults
+                        .extend(duplicate(&names.labels, &rules, &points));
+                }
+                names.faults.extend(faults);
+                names
+            }
+        }
+    }
+}
+
+/// What the sweep sets at one point under one key.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Part {
+    key: String,
+    /// As a user would write it.
+    value: String,
+}
+
+impl Part {
+    /// As a label says it.
+    fn text(&self) -> String {
+        match self.key.as_str() {
+            DRAW => format!("{DRAW} {}", self.value),
+            _ => self.written(),
+        }
+    }
+
+    /// As a table of labels names it.
+    fn written(&self) -> String {
+        format!("{} = {}", self.key, self.value)
+    }
+}
+
+/// The grid's values in the order of the axes, then the number of the draw.
+fn parts(point: &PointValues) -> Vec<Part> {
+    let grid = point.values.iter().filter(|one| !one.is_drawn());
+    let grid = grid.map(|one| Part {
+        key: one.key.clone(),
+        value: tree::text(&one.value),
+    });
+    let draw = point.draw.map(|number| Part {
+        key: DRAW.to_owned(),
+        value: number.to_string(),
+    });
+    grid.chain(draw).collect()
+}
+
+/// The values of a key, each once, in the order of the points.
+fn values<'p>(key: &str, points: &'p [Vec<Part>]) -> Vec<&'p str> {
+    let mut found: Vec<&str> = vec![];
+    let own = points.iter().flatten().filter(|part| part.key == key);
+    for part in own {
+        if !found.contains(&part.value.as_str()) {
+            found.push(&part.value);
+        }
+    }
+    found
+}
+
+/// An entry of a table of labels: points with all of these parts say `name` in their place.
+#[derive(Debug)]
+struct Rule<'t> {
+    /// The key of the entry.
+    text: &'t str,
+    name: &'t str,
+    /// Sorted.
+    parts: Vec<Part>,
+}
+
+impl Rule<'_> {
+    fn holds_at(&self, point: &[Part]) -> bool {
+        self.parts.iter().all(|part| point.contains(part))
+    }
+}
+
+/// Reads an entry. `before` are those that were read already.
+fn rule<'t>(
+    text: &'t str,
+    name: &'t str,
+    points: &[Vec<Part>],
+    before: &[Rule<'_>],
+) -> Result<Rule<'t>, Fault> {
+    let wrong = |message: String| Fault::at_key(&["labels", text], message);
+    let Some(example) = points[0].first() else {
+        let message = format!("`labels` names {text:?}, but the experiment has no sweep");
+        return Err(wrong(message).help("write labels = [\"…\"] for its only point"));
+    };
+    if name.trim().is_empty() {
+        let message = format!("the label of {text:?} is empty");
+        return Err(wrong(message).help("say what its points are called"));
+    }
+    let Some(conditions) = conditions(text) else {
+        let message = format!("{text:?} in `labels` is not a value of the sweep");
+        let how = "write a key of the sweep and its value, such as";
+        return Err(wrong(message).help(format!("{how} {:?} = \"…\"", example.written())));
+    };
+    let mut parts = vec![];
+    for (key, value) in conditions {
+        parts.push(part(key, value, points, &wrong)?);
+    }
+    parts.sort();
+    let rule = Rule { text, name, parts };
+    let own: Vec<&Vec<Part>> = points.iter().filter(|point| rule.holds_at(point)).collect();
+    if own.is_empty() {
+        let message = format!("no point of the sweep has {text}");
+        return Err(wrong(message).help("each of these values is of other points"));
+    }
+    if let Some(same) = before.iter().find(|one| one.parts == rule.parts) {
+        let message = format!(
+            "`labels` has {:?} and {text:?}, which are the same",
+            same.text
+        );
+        return Err(wrong(message).help("remove one of them"));
+    }
+    let clashes = |other: &&Rule<'_>| {
+        let is_shared = other.parts.iter().any(|part| rule.parts.contains(part));
+        let is_within = other.holds_at(&rule.parts) || rule.holds_at(&other.parts);
+        is_shared && !is_within && own.iter().any(|point| other.holds_at(point))
+    };
+    if let Some(other) = before.iter().find(clashes) {
+        let message = format!(
+            "{:?} and {text:?} in `labels` name the same point",
+            other.text
+        );
+        return Err(wrong(message).help("name it by all of their values together"));
+    }
+    Ok(rule)
+}
+
+/// The key and value of `a = 1, b = 2`, pair by pair; commas in brackets belong to a value, and so does
+/// one that no key follows.
+fn conditions(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut depth = 0;
+    let is_end = move |c: char| {
+        match c {
+            '[' | '{' => depth += 1,
+            ']' | '}' => depth -= 1,
+            _ => {}
+        }
+        c == ',' && depth == 0
+    };
+    let mut starts = vec![0];
+    for piece in text.split(is_end) {
+        let at = piece.as_ptr() as usize - text.as_ptr() as usize;
+        if at > 0 && piece.contains('=') {
+            starts.push(at);
+        }
+    }
+    let ends = starts.iter().skip(1).map(|start| start - 1);
+    let ends = ends.chain([text.len()]);
+    let pair = |(start, end): (&usize, usize)| {
+        let (key, value) = text[*start..end].split_once('=')?;
+        Some((key.trim(), value.trim()))
+    };
+    starts.iter().zip(ends).map(pair).collect()
+}
+
+/// The part of a point that is meant by a key and a value as somebody wrote them.
+fn part(
+    key: &str,
+    value: &str,
+    points: &[Vec<Part>],
+    wrong: &dyn Fn(String) -> Fault,
+) -> Result<Part, Fault> {
+    let keys: Vec<&str> = points[0].iter().map(|part| part.key.as_str()).collect();
+    let key = key.replace('"', "");
+    if !keys.contains(&key.as_str()) {
+        let message = format!("`labels` names `{key}`, which the sweep does not set");
+        return Err(match wording::nearest(&key, &keys) {
+            Some(meant) => wrong(format!("{message}; did you mean `{meant}`?")),
+            None => wrong(message).help(format!("it sets {}", wording::list(&keys, "and"))),
+        });
+    }
+    let written = overrides::value(value).map_or(String::new(), |value| tree::text(&value));
+    let number = |text: &str| text.parse::<f64>().ok();
+    let is_meant = |own: &&&str| {
+        let same_number = number(own).is_some() && number(own) == number(&written);
+        **own == value || **own == written || same_number
+    };
+    let known = values(&key, points);
+    let Some(own) = known.iter().find(is_meant) else {
+        let message = format!("`labels` names `{key}` = {value}, which no point has");
+        return Err(wrong(message).help(format!("its values are {}", wording::list(&known, "and"))));
+    };
+    let value = (*own).to_owned();
+    Ok(Part { key, value })
+}
+
+/// Names by what the sweep sets; what a rule covers is said in its words, at the place of the first of its
+/// parts. Of two rules the one with more parts counts.
+fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names {
+    let mut rules: Vec<&Rule<'_>> = rules.iter().collect();
+    rules.sort_by_key(|rule| std::cmp::Reverse(rule.parts.len()));
+    let is_shared = |part: &&Part| points.len() > 1 && values(&part.key, points).len() == 1;
+    let is_named = |part: &&Part| rules.iter().any(|rule| rule.parts.contains(part));
+    let left_out = points.iter().take(1).flatten();
+    let left_out: Vec<&Part> = left_out
+        .filter(is_shared)
+        .filter(|part| !is_named(part))
+        .collect();
+    let label = |point: &Vec<Part>| {
+        let mut said: Vec<(usize, String)> = vec![];
+        let mut covered = BTreeSet::new();
+        for rule in rules.iter().filter(|rule| rule.holds_at(point)) {
+            let own = point
+                .iter()
+                .enumerate()
+                .filter(|(_, part)| rule.parts.contains(part));
+            let own: Vec<usize> = own.map(|(i, _)| i).collect();
+            if own.iter().all(|i| !covered.contains(i)) {
+                said.push((own[0], rule.name.to_owned()));
+                covered.extend(own);
+            }
+        }
+        let rest = point.iter().enumerate();
+        let rest = rest.filter(|(i, part)| !covered.contains(i) && !left_out.contains(part));
+        said.extend(rest.map(|(i, part)| (i, part.text())));
+        said.sort();
+        let said: Vec<String> = said.into_iter().map(|(_, text)| text).collect();
+        match said.is_empty() {
+            true => experiment.to_owned(),
+            false => said.join(", "),
+        }
+    };
+    Names {
+        labels: points.iter().map(label).collect(),
+        context: left_out.iter().map(|part| part.text()).collect(),
+        ..Names::default()
+    }
+}
+
+/// The first point with the label of a point before it, as a fault of an entry that names it.
+fn duplicate(labels: &[String], rules: &[Rule<'_>], points: &[Vec<Part>]) -> Option<Fault> {
+    let before = |i: usize| Some((labels[..i].iter().position(|label| *label == labels[i])?, i));
+    let (first, second) = (0..labels.len()).find_map(before)?;
+    let naming = |rule: &&Rule<'_>| rule.holds_at(&points[second]);
+    let key = rules
+        .iter()
+        .rev()
+        .find(naming)
+        .map(|rule| ["labels", rule.text]);
+    let key = key.as_ref().map_or(&["labels"][..], |key| &key[..]);
+    let (a, b) = (text(&points[first]), text(&points[second]));
+    let message = format!(
+        "two points would be called {:?}: {a}, and {b}",
+        labels[second]
+    );
+    Some(Fault::at_key(key, message).help("give each point a name of its own"))
+}
+
+fn text(point: &[Part]) -> String {
+    let parts: Vec<String> = point.iter().map(Part::text).collect();
+    parts.join(", ")
+}
+
+/// The first name of a list that says another value of an axis than its point has.
+fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
+    let pairs = names.iter().zip(points).enumerate();
+    pairs.into_iter().find_map(|(i, (name, point))| {
+        let is_own = |value: &str| point.iter().any(|part| part.value == value);
+        point.iter().find_map(|part| {
+            if says(name, &part.value) {
+                return None;
+            }
+            let mut others = values(&part.key, points).into_iter();
+            others.find(|other| !is_own(other) && says(name, other))?;
+            Some(format!(
+                "`labels` calls the point with {} \"{name}\" (name {} of the list): points are in the order \
+                 that `attnlab show` tells, and a table of labels such as {{ {:?} = \"…\" }} does not depend on it",
+                part.text(),
+                i + 1,
+                part.written(),
+            ))
+        })
+    })
+}
+
+/// Whether a name has a value in it, as whole words.
+fn says(name: &str, value: &str) -> bool {
+    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], " ");
+    let (name, value) = (plain(name), plain(value));
+    let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
+    let mut found = name.match_indices(&value);
+    !value.is_empty()
+        && found.any(|(at, _)| {
+            let (before, after) = (&name[..at], &name[at + value.len()..]);
+            !within(before.chars().next_back()) && !within(after.chars().next())
+        })
+}
