@@ -86,6 +86,17 @@ pub(super) fn width(face: Face, size: f64, text: &str) -> f64 {
     drawn.chars().filter_map(|c| advance(face, c)).sum::<f64>() * size
 }
 
+/// Whether `text` is at most `width` px wide; of a long text no more is measured than that takes.
+pub(super) fn fits(face: Face, size: f64, text: &str, width: f64) -> bool {
+    let mut room = width / size;
+    text.chars().all(|c| {
+        let drawn = if c.is_whitespace() { '\u{a0}' } else { c };
+        let advance = advance(face, drawn).or_else(|| self::advance(face, SUBSTITUTE));
+        room -= advance.unwrap_or(0.0);
+        room >= -1e-9
+    })
+}
+
 /// Advance of one character as a fraction of the type size; `None` where `face` lacks it.
 pub(super) fn advance(face: Face, c: char) -> Option<f64> {
     static KNOWN: Mutex<BTreeMap<(Face, char), Option<f64>>> = Mutex::new(BTreeMap::new());
@@ -148,6 +159,11 @@ mod tests {
 
     #[test]
     fn missing_characters_are_replaced_and_counted() {
+        for text in ["", "a b", "x漢 "] {
+            let width = width(Face::Text, 14.0, text);
+            assert!(fits(Face::Text, 14.0, text, width));
+            assert!(!fits(Face::Text, 14.0, &format!("{text}i"), width));
+        }
         let (drawn, missing) = drawable(Face::Mono, "a漢\u{1}b c");
         assert_eq!((drawn.as_str(), missing), ("a··b\u{a0}c", 2));
         assert_eq!(note(0), "");

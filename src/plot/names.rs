@@ -65,14 +65,18 @@ impl Names {
     /// Every name in one line of at most `width` px.
     pub(super) fn fitted(&self, size: f64, width: f64) -> Vec<String> {
         shorten_apart(&self.own, &|name| {
-            fonts::width(Face::Text, size, name) <= width
+            fonts::fits(Face::Text, size, name, width)
         })
     }
 
     /// Every name in at most `lines` lines of `width` px.
     pub(super) fn wrapped(&self, size: f64, width: f64, lines: usize) -> Vec<Vec<String>> {
         let wrap = |name: &str, lines| text::wrap(Face::Text, size, name, width, lines);
-        let fits = |name: &str| wrap(name, usize::MAX).len() <= lines;
+        // Most of what is tried is far too long, and wrapping it would take most of a figure's time.
+        let most = (width + size) * lines as f64;
+        let fits = |name: &str| {
+            fonts::fits(Face::Text, size, name, most) && wrap(name, usize::MAX).len() <= lines
+        };
         let names = shorten_apart(&self.own, &fits);
         names.iter().map(|name| wrap(name, lines)).collect()
     }

@@ -83,7 +83,7 @@ impl Page {
         let mut legend = vec![];
         let mut x = MARGIN;
         let names: Vec<String> = self.legend.iter().map(|(_, name)| name.clone()).collect();
-        let fits = |name: &str| fonts::width(Face::Text, TEXT_SIZE, name) <= width - MARK_WIDTH;
+        let fits = |name: &str| fonts::fits(Face::Text, TEXT_SIZE, name, width - MARK_WIDTH);
         let names = shorten_apart(&names, &fits);
         for ((mark, _), label) in self.legend.iter().zip(names) {
             let needs = MARK_WIDTH + fonts::width(Face::Text, TEXT_SIZE, &label);
