@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Sets the tables of reports in one document with a real TeX, and fails on what its author would have to mend: errors,
-# missing characters, lines that are too long, and labels that are missing or stand twice.
+# Typesets the tables of reports in one document with a real TeX, and fails on anything an author would have to fix:
+# errors, missing characters, overfull lines, and undefined or duplicate labels.
 #   scripts/latex_test.sh REPORT_FOLDER...      leaves tables.pdf in $OUT (default: a temporary folder)
-# The preamble is what the heads of the tables ask for. Where one of them asks for XeLaTeX, FONT is the font.
+# The preamble has the packages that the table files ask for. If one of them needs XeLaTeX, FONT is the font.
 # On Debian: apt-get install texlive-latex-extra poppler-utils   (and texlive-xetex fonts-freefont-otf)
 set -euo pipefail
 [ $# -gt 0 ] || { sed -n '2,6s/^# //p' "$0" >&2; exit 2; }
@@ -17,7 +17,7 @@ for folder in "$@"; do
 done
 cd "$out"
 
-# What the heads ask for, each line once.
+# The packages that the table files ask for, each line once.
 needs=$(sed -n 's/^%   \(\\usepackage.*\)/\1/p' "${files[@]}" | awk '!seen[$0]++')
 engine=pdflatex
 if grep -q '^% pdfLaTeX cannot set' "${files[@]}"; then
@@ -27,7 +27,7 @@ fi
 {
     printf '%s\n' '\documentclass{article}' "$needs" '\begin{document}'
     printf '\\input{%s}\n' "${files[@]}"
-    # A reader is sent to every table.
+    # Refer to every table once.
     grep -ho '\\label{[^}]*}' "${files[@]}" | sed 's/\\label/Table~\\ref/'
     printf '%s\n' '\end{document}'
 } >tables.tex
@@ -36,7 +36,7 @@ for _ in 1 2 3; do
         { grep -A8 '^!' tables.log >&2; echo "$engine failed on $out/tables.tex" >&2; exit 1; }
 done
 if grep -E '^Overfull|^Missing character|multiply defined|undefined|have changed' tables.log >&2; then
-    echo "$engine has warned about $out/tables.tex" >&2
+    echo "$engine warned about $out/tables.tex" >&2
     exit 1
 fi
 count() { cat "${files[@]}" | grep -c "$1" || true; }

@@ -351,8 +351,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Every argument that is a path takes `~` for the home directory. A shell expands it at the start of a
-/// word alone, so not in `--results=~/x`; a job script or a desktop entry expands nothing.
+/// Makes every path argument expand `~` to the home directory. A shell expands it only at the start of a
+/// word, so not in `--results=~/x`; a job script or a desktop entry does not expand it at all.
 fn expanding_home(command: clap::Command) -> clap::Command {
     let path = ValueParser::path_buf().type_id();
     let expanding = |arg: Arg| match arg.get_value_parser().type_id() == path {

@@ -30,7 +30,7 @@ pub fn folder_of(path: &Path) -> &Path {
     folder.unwrap_or(Path::new("."))
 }
 
-/// Makes a file that others may have written last through a loss of power, before its new name does.
+/// Syncs a file, which another process may have written, to disk before it gets its new name.
 fn sync_file(path: &Path) -> std::io::Result<()> {
     // Windows syncs only what is open for writing.
     match cfg!(unix) {
@@ -39,8 +39,8 @@ fn sync_file(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Creates a file that is whole from its first moment; `false` if there is one at `path` already. It
-/// need not last through a loss of power, and its folder is there.
+/// Creates a file atomically, with its content; `false` if there is one at `path` already. The file is not
+/// synced, and its folder must exist.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -61,7 +61,7 @@ pub fn create(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
     }
 }
 
-/// Replaces a file as a whole. It need not last through a loss of power, and its folder is there.
+/// Replaces a file atomically. The file is not synced, and its folder must exist.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -95,7 +95,7 @@ fn cannot_sync_folders(error: &std::io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(EBADF)
 }
 
-/// Whether two files hold the same bytes. Two names of one file do, without being read.
+/// Whether two files hold the same bytes; hard links to one file are not read.
 pub fn are_alike(one: &Path, other: &Path) -> bool {
     let sizes = [one, other].map(|path| std::fs::metadata(path).map(|file| file.len()).ok());
     let [Some(size), Some(same)] = sizes else {
@@ -262,7 +262,7 @@ pub fn read_text(kind: Kind, path: &Path) -> Result<String> {
     Ok(text)
 }
 
-/// Whether bytes begin as UTF-16 text does, which PowerShell and Notepad write.
+/// Whether bytes start with a UTF-16 byte-order mark, as PowerShell and Notepad write it.
 pub fn is_utf16(bytes: &[u8]) -> bool {
     bytes.starts_with(b"\xff\xfe") || bytes.starts_with(b"\xfe\xff")
 }

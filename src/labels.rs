@@ -1,7 +1,7 @@
 //! Shortening the labels of points so that different points keep different labels.
 //!
 //! Figures measure a label in pixels and terminals in columns, so both pass a function that says whether a
-//! label fits. What all labels share goes first, since it tells nothing apart:
+//! label fits. What all labels share is cut first, since it does not distinguish them:
 //! `model.attention.kind = rope` becomes `…kind = rope`, not `model.attention.k…`.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Stands for what was left out.
 const ELLIPSIS: char = '…';
 
-/// Shortens every label until it `fits`; one that does already stays as it is.
+/// Shortens every label until it `fits`; one that already does stays as it is.
 ///
 /// What is alike in all labels is cut first. Where that is not enough, the labels are cut at the place that
 /// keeps the most of them apart, and those that are still alike get their position in the list, from 1, at
@@ -38,7 +38,7 @@ pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<Stri
     number_duplicates(best.unwrap_or(squeezed), labels, fits)
 }
 
-/// Words and numbers whole, every other character alone.
+/// Splits a label into tokens: whole words and numbers, and every other character alone.
 fn tokens(label: &str) -> Vec<&str> {
     let mut tokens = vec![];
     let mut rest = label;
@@ -125,7 +125,7 @@ fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
         let shown = segments.iter().enumerate();
         let shown = shown.map(|(i, segment)| match segment.is_alike {
             true if i == last => limit(&segment.text, length, Keep::Start),
-            // The end of what comes before a value names it: `…kind = rope`.
+            // Keep the end of the text before a value, which names it: `…kind = rope`.
             true => limit(&segment.text, length, Keep::End),
             false => segment.text.clone(),
         });
@@ -148,7 +148,7 @@ enum Keep {
 fn limit(text: &str, length: usize, keep: Keep) -> String {
     let all: Vec<char> = text.chars().collect();
     let (head, tail) = match keep {
-        // An ellipsis is no shorter than what it would stand for.
+        // An ellipsis would be no shorter than the text it replaces.
         _ if all.len() <= length.max(1) => return text.to_owned(),
         Keep::Start => (length, 0),
         Keep::End => (0, length),
@@ -172,7 +172,7 @@ fn cut(label: &str, keep: Keep, fits: &dyn Fn(&str) -> bool) -> String {
     fitting.next().unwrap_or_else(|| ELLIPSIS.to_string())
 }
 
-/// Gives labels that became alike the position that they have in the list.
+/// Appends its position in the list to every label that became equal to another.
 fn number_duplicates(
     shortened: Vec<String>,
     labels: &[String],

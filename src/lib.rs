@@ -37,7 +37,7 @@
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
 //! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the device |
-//! | [`error`], [`files`], [`labels`], [`progress`], [`stop`] | errors as values, whole files or none, labels that stay different when shortened, what a long run says, Ctrl-C |
+//! | [`error`], [`files`], [`labels`], [`progress`], [`stop`] | errors as values, whole files or none, labels shortened but kept distinct, progress output, signals such as Ctrl-C |
 //!
 //! # From a TOML to a compiled shape
 //!
@@ -57,7 +57,7 @@
 //! * No stage goes on from, and none is reused with, a file that is not to the byte what was written:
 //!   results have their sums in `done.json`, checkpoints a sum of their own.
 //! * No folder is written by two processes: a run and a stage have a lock each, which the system
-//!   releases when its holder dies, and a file that names the holder for where locks do not hold.
+//!   releases when its holder dies, and a claim file that names the holder, for file systems without locks.
 //! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
 //!   of a table that is not finite becomes part of a result.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
@@ -84,7 +84,7 @@
 //! are the same on all platforms), `blake3` names stages and seals checkpoints, `directories` knows where
 //! data goes, `tempfile` writes beside. `rand_chacha` and `rand_distr` draw, `indicatif` shows progress
 //! as wide as `console` says the terminal is, `signal-hook` hears the user; `jiff` and `sysinfo` tell
-//! time and machine to the provenance, and `sysinfo` whether the holder of a lock still lives.
+//! time and machine to the provenance, and `sysinfo` whether the holder of a lock is still running.
 
 pub mod bench;
 pub mod cli;

@@ -18,9 +18,9 @@ const INTERRUPTED: i32 = 130;
 /// Requests to stop, by Ctrl-C or `kill`: repeating one ends the program.
 const REQUESTS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Warnings that the end is near: schedulers send USR1 or USR2 before the time limit of a job (the
-/// user chooses which), the kernel sends XCPU every second past the limit of CPU time, a terminal
-/// that closes sends HUP. They keep coming, so repeating one does not end the program.
+/// Warning signals: schedulers send USR1 or USR2 before the time limit of a job (the user chooses
+/// which), the kernel sends XCPU every second past the limit of CPU time, a terminal that closes sends
+/// HUP. They may be repeated, so a second one does not end the program.
 #[cfg(unix)]
 const WARNINGS: [i32; 4] = [SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP];
 

@@ -118,14 +118,14 @@ pub struct DataArgs {
     pub(crate) directory: Option<PathBuf>,
 }
 
-/// The devices. `gpu` is let through: that it is `cuda` here is told where files are read, while clap
-/// would think of `cpu`.
+/// The devices. `gpu` is accepted here, since clap would suggest `cpu`; the check of the configuration
+/// then suggests `cuda`.
 fn devices() -> PossibleValuesParser {
     let cuda = PossibleValue::new("cuda").alias("gpu");
     PossibleValuesParser::new([PossibleValue::new("cpu"), cuda, PossibleValue::new("auto")])
 }
 
-/// A web address as it is, a folder with `~` as the home directory.
+/// Leaves a URL as it is and expands `~` in a folder.
 pub(super) fn url_or_folder(text: &str) -> Result<String, String> {
     home::expand(Path::new(text)).map(|path| path.display().to_string())
 }

@@ -41,6 +41,6 @@ fn a_tilde_is_the_home_directory_in_every_argument_that_is_a_path() {
     let cli = Cli::from_arg_matches(&asked.expect("a question")).expect("a question");
     assert!(
         format!("{:?}", cli.command).contains("\"~ who?\""),
-        "text is no path"
+        "text is not a path"
     );
 }

@@ -22,7 +22,7 @@ pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let place = fetch_cs224n(from, &into, &mut |news| match news {
         FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),
         FetchProgress::Repaired { file, came_with } => progress.say(&format!(
-            "note: {file} came with {came_with}; it is stored as it should be"
+            "note: {file} came with {came_with}; the original text is stored"
         )),
         FetchProgress::Receiving { file, bytes, total } => {
             if current.as_ref().is_none_or(|(name, _)| *name != file) {

@@ -95,7 +95,7 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
     if !folder.is_dir() {
         let folder = folder.display();
         let message = format!("cannot write {shown}: there is no folder {folder}");
-        return Err(Error::usage(message).help("make it first"));
+        return Err(Error::usage(message).help("create it first"));
     }
     Ok(())
 }

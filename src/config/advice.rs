@@ -1,5 +1,5 @@
-//! How a value is set, in the terms of whoever set it: what a `help` line says can be done as it
-//! stands.
+//! `help` lines that can be followed literally: how to set a value in the file, option or variable where
+//! it was set.
 
 use super::overrides::{OPTIONS, PREFIX};
 use super::tree;
@@ -16,15 +16,15 @@ pub(super) fn in_file(key: &[String], value: &str) -> String {
             "write {} = {value}",
             tree::dotted(std::slice::from_ref(name))
         ),
-        None => format!("write {value} in its place"),
+        None => format!("write {value} instead"),
     }
 }
 
-/// How `place`, which is in no experiment's file and set a key to something else, sets it to a value.
+/// How to set a key to `value` at `place`, which is an option, a variable or a profile, not an experiment file.
 pub(super) fn outside(place: &str, key: &[String], value: &str) -> String {
     let option = place.strip_prefix("--");
     match (variable(place), option) {
-        _ if is_element(key) => format!("write {value} in its place"),
+        _ if is_element(key) => format!("write {value} instead"),
         (Some(name), _) => format!("set {name}={}", quoted(value)),
         (None, Some(name)) if OPTIONS.contains(&name) => {
             format!("use --{name} {}", value.trim_matches('"'))
@@ -43,21 +43,21 @@ fn is_element(key: &[String]) -> bool {
     key.last().is_some_and(|last| last.parse::<usize>().is_ok())
 }
 
-/// How another key is written as a variable.
+/// How to write a key as an environment variable.
 pub(super) fn variable_for(key: &[String]) -> String {
     let name = key.join("__").to_uppercase();
-    format!("in the environment that key is {PREFIX}{name}, with `__` between the levels")
+    format!("the environment variable for that key is {PREFIX}{name}, with `__` between the levels")
 }
 
-/// How to get rid of a variable that somebody else has set.
+/// How to unset a variable that was not meant for attnlab.
 pub(super) fn unset(name: &str) -> String {
     format!(
-        "the environment has it, perhaps not for attnlab: `unset {name}`, or \
+        "if the variable is not meant for attnlab: `unset {name}`, or \
          `env -u {name} attnlab …` for one command"
     )
 }
 
-/// A word of a command line that a shell leaves alone.
+/// Quotes a word for the shell.
 pub(super) fn quoted(text: &str) -> String {
     format!("'{}'", text.replace('\'', r"'\''"))
 }

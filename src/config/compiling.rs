@@ -1,4 +1,4 @@
-//! How a shape that is not in this binary gets there.
+//! How to compile a missing shape into the binary.
 
 use std::path::Path;
 
@@ -6,21 +6,21 @@ use super::compiled;
 use super::shape::{ModelShape, nearest};
 use super::wording;
 
-/// Where this binary was built; another machine may have nothing there.
+/// The source folder this binary was built from; it may not exist on another machine.
 const SOURCE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// What makes the build script look at a single file or folder instead of `experiments/`.
+/// The variable that makes the build script read one file or folder instead of `experiments/`.
 const ONLY: &str = "ATTNLAB_SHAPES";
 
-/// What to do to run `shape`, which is not compiled in and which the experiment in `file` has, perhaps
-/// because `--set` or a variable says so: what is compiled depends on files alone.
+/// How to run `shape`, which is not compiled in. The experiment in `file` has it, perhaps only through
+/// `--set` or a variable: the build script reads files alone.
 pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
     let own = compiled::shapes(file).unwrap_or_default();
     let run = format!("cargo run --release{}{} -- run", features(), manifest());
     if !own.contains(shape) {
         let changes = changes(shape, &own);
         return format!(
-            "no file has this shape: write {changes} into a copy of {} under experiments/, and \
+            "no experiment file has this shape: write {changes} into a copy of {} under experiments/, and \
              `{run} COPY` builds it in",
             file.display()
         );
@@ -38,7 +38,7 @@ pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
     }
 }
 
-/// Whether the build script reads the file unasked.
+/// Whether the build script reads the file by default.
 fn is_an_experiment(file: &Path) -> bool {
     let folder = Path::new(SOURCE).join("experiments").canonicalize();
     let file = file.canonicalize();
@@ -63,7 +63,7 @@ fn manifest() -> String {
     }
 }
 
-/// What of a shape the file does not have, as keys and values: `` `model.layers = 37` ``.
+/// The keys of a shape in which it differs from the file, with their values: `` `model.layers = 37` ``.
 fn changes(shape: &ModelShape, own: &[ModelShape]) -> String {
     let keys = |shape: &ModelShape| {
         let counts = shape.counts().into_iter();

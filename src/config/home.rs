@@ -1,4 +1,4 @@
-//! `~` at the start of a path, for where no shell expands it. Shared with the build script.
+//! Expands `~` at the start of a path where no shell does. Shared with the build script.
 
 use std::path::{Component, Path, PathBuf};
 

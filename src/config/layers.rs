@@ -34,7 +34,7 @@ pub(crate) struct Fault {
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) help: Option<String>,
-    /// What could stand there instead.
+    /// A suggested replacement.
     pub(crate) instead: Option<Box<Instead>>,
 }
 
@@ -78,7 +78,7 @@ impl Fault {
         }
     }
 
-    /// Adds the value that would do.
+    /// Adds a value that would be valid.
     pub(crate) fn instead(self, value: impl Into<String>) -> Self {
         Self {
             instead: Some(Box::new(Instead::Value(value.into()))),

@@ -5,7 +5,7 @@ use serde_json::Value as Schema;
 
 use super::{EXPLORE, json_schema, tree, wording};
 
-/// More keys of one name than this, and none of them is meant more than another.
+/// If more keys than this share a name, none of them is suggested.
 const MOST_KEYS: usize = 3;
 
 /// The keys that `name`, which `table` does not have, can stand for: `finetune_epochs` for
@@ -17,7 +17,7 @@ pub(super) fn keys(table: &[String], name: &str) -> Vec<Vec<String>> {
     }
     let mut found = vec![];
     of_name(&schema, name, &[], &mut found);
-    // What an exploration measures is nothing to one that trains, and the other way round.
+    // Settings of an exploration are never meant in an experiment that trains, nor the other way round.
     let explores = |key: &[String]| key.first().is_some_and(|first| first == EXPLORE);
     found.retain(|key| explores(key) == explores(table));
     found.truncate(if found.len() > MOST_KEYS {
@@ -57,7 +57,7 @@ fn at<'s>(schema: &'s Schema, path: &[String]) -> Option<&'s Schema> {
     })
 }
 
-/// What a value that is not `expected` was meant to be, as TOML.
+/// The value of the `expected` type that was probably meant, as TOML.
 pub(super) fn value(path: &[String], expected: &str, given: &Value) -> Option<String> {
     let text = given.as_str();
     match expected {

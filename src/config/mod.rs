@@ -96,8 +96,8 @@ pub struct Experiment {
     pub figures: BTreeMap<String, FigureSpec>,
     /// The points of the sweep, in order; one without a sweep.
     pub points: Vec<Point>,
-    /// What keeps it from being run although its file is in order: weights that a stage starts from
-    /// and that are not there.
+    /// Problems that keep a valid file from being run: a stage starts from weights that do not
+    /// exist.
     pub unready: Vec<Problem>,
 }
 

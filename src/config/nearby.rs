@@ -1,16 +1,16 @@
-//! Files that somebody probably meant who named one that does not exist.
+//! "Did you mean" for files: existing ones whose name or place is close to one that does not exist.
 
 use std::path::{Path, PathBuf};
 
 use super::wording;
 
-/// Folders below the one in which to look: a folder of results may be deep and large.
+/// How many levels of subfolders to search: a folder of results may be deep and large.
 const DEPTH: usize = 3;
 
-/// So many files are named.
+/// The most files that are suggested.
 const MOST: usize = 3;
 
-/// Where experiments are, seen from where most commands are typed.
+/// Where experiments are, relative to where most commands are run.
 const EXPERIMENTS: &str = "experiments";
 
 /// `did you mean experiments/quickstart.toml?`, if a TOML file near a path has a similar name.

@@ -92,8 +92,8 @@ impl Override {
         problem(message, help)
     }
 
-    /// What an axis of the sweep has to be for its key to have this value at every point, or else what
-    /// it is now.
+    /// The axis that gives its key this value at every point; if there is none, the axis as it is
+    /// now.
     fn as_values_of(&self, axis: &Swept) -> Value {
         let is_whole_key = self.key.join(".") == axis.key;
         match &axis.values {
@@ -126,8 +126,8 @@ impl Provider for Override {
     }
 }
 
-/// The overrides among the variables of the environment, sorted by name, and what is wrong with
-/// others that would be some.
+/// The overrides among the environment variables, sorted by name, and the problems of variables that
+/// were meant as overrides.
 pub(super) fn from_environment(variables: &Environment) -> (Vec<Override>, Vec<Problem>) {
     let mut variables: Vec<_> = variables.iter().collect();
     variables.sort();

@@ -119,7 +119,7 @@ enum Source {
     Outside(String),
 }
 
-/// So many mistakes of a file that is not TOML are reported.
+/// The most syntax errors that are reported for one file.
 const SYNTAX_ERRORS: usize = 3;
 
 /// The problems of a fault that names its file. A file that is not TOML has one for each mistake.
@@ -162,14 +162,14 @@ fn syntax_problems(file: &Path, refusal: &str) -> Vec<Placed> {
         let message = format!("this is not TOML 1.0: {refusal}");
         return vec![in_file(file, None, Fault::at_key(&[], message))];
     }
-    // What follows the first mistakes of a file is mostly their echo.
+    // Errors after the first few are mostly caused by them.
     let more = flaws.len().saturating_sub(SYNTAX_ERRORS);
     let mut placed: Vec<Placed> = flaws.into_iter().take(SYNTAX_ERRORS).map(one).collect();
     if more > 0
         && let Some((_, problem)) = placed.last_mut()
     {
         problem.help = Some(format!(
-            "{more} more follow it; fix the first and check again"
+            "{more} more mistakes follow; fix the first ones and check again"
         ));
     }
     placed
@@ -243,7 +243,7 @@ fn outside(place: String, path: &[String], fault: Fault) -> Problem {
     };
     Problem {
         message: fault.message,
-        // A list of what the file could have is no help with a variable that is not meant for it.
+        // Listing the allowed keys does not help if the variable was not meant for attnlab.
         help: match variable {
             Some(_) => help,
             None => fault.help.or(help),

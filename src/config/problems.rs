@@ -334,7 +334,7 @@ fn table_name(path: &[String]) -> String {
     }
 }
 
-/// The fault, and the key that was meant if only one can be.
+/// The fault, and the key that was meant if there is only one candidate.
 fn unknown(
     path: &[String],
     name: &str,

@@ -1,4 +1,4 @@
-//! The files of weights that stages start from, looked at before anything is run.
+//! Checks that the weights files that stages start from exist, before anything is run.
 
 use std::io::ErrorKind::NotFound;
 use std::path::Path;
@@ -21,7 +21,7 @@ pub(super) fn faults(settings: &PointSettings, experiment: &Path) -> Vec<Fault> 
         Some(match beside.filter(|beside| beside != file && beside.is_file()) {
             Some(beside) => fault.instead(format!("{:?}", beside.display().to_string())),
             None => fault.help(
-                "it is a file relative to the working directory; `attnlab export RUN FILE` writes \
+                "the path is relative to the working directory; `attnlab export RUN FILE` writes \
                  such a file",
             ),
         })

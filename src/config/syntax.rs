@@ -1,8 +1,8 @@
-//! What keeps a text from being TOML, in the words of somebody who writes experiments.
+//! Explains TOML syntax errors in terms that an author of experiments knows.
 //!
-//! Experiments are TOML 1.0. The parser here knows TOML 1.1, goes on after a mistake and names the
-//! text that it stumbles over; what it accepts and 1.0 does not comes from the parser that reads
-//! experiments, as the text of its refusal.
+//! Experiments are TOML 1.0. The parser used here knows TOML 1.1, recovers after an error and gives the
+//! span of the offending text. What 1.1 allows and 1.0 does not is reported by the parser that reads
+//! experiments; its error message is passed in as `refusal`.
 
 use std::ops::Range;
 
@@ -24,8 +24,8 @@ pub(super) struct Flaw {
 /// What is wrong and what to do about it.
 type Explained = (String, Option<String>);
 
-/// The mistakes of a text in its order, one a line: what follows the first of a line is its echo.
-/// `refusal` is why TOML 1.0 does not take it.
+/// The syntax errors of a text in order, the first of each line only, since others on that line mostly
+/// follow from it. `refusal` is the error message of the TOML 1.0 parser.
 pub(super) fn flaws(text: &str, refusal: &str) -> Vec<Flaw> {
     let (_, errors) = DeTable::parse_recoverable(text);
     let mut errors: Vec<(Range<usize>, String)> = errors.iter().map(report).collect();
@@ -40,14 +40,14 @@ pub(super) fn flaws(text: &str, refusal: &str) -> Vec<Flaw> {
     found
 }
 
-/// Where the parser stumbled, and its words.
+/// Span and message of a parser error.
 fn report(error: &toml::de::Error) -> (Range<usize>, String) {
     let message: Vec<&str> = error.message().lines().map(str::trim).collect();
     (error.span().unwrap_or_default(), message.join(", "))
 }
 
-/// The first number of a text that no variable of the program can hold. Numbers are read once the
-/// syntax is right, so nothing else can fail then.
+/// The first number of a text that does not fit 64 bits. Numbers are only read once the syntax is
+/// valid, so nothing else can fail then.
 pub(super) fn number_beyond_limits(text: &str) -> Option<Flaw> {
     let (_, errors) = DeTable::parse_recoverable(text);
     let cause = toml::from_str::<toml::Table>(text).err();
@@ -83,11 +83,11 @@ fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
     let (message, help) = match () {
         () if refusal.contains("escape") => escape(),
         () if refusal.contains("inline table") && at_comma => (
-            "a comma after the last key of an inline table is not TOML 1.0".to_owned(),
+            "TOML 1.0 does not allow a trailing comma in an inline table".to_owned(),
             Some("remove the comma".to_owned()),
         ),
         () if refusal.contains("inline table") => (
-            "an inline table over several lines is not TOML 1.0".to_owned(),
+            "TOML 1.0 does not allow an inline table to span several lines".to_owned(),
             Some(
                 "put it on one line, or give it a header of its own, such as [model.attention]"
                     .to_owned(),
@@ -123,7 +123,7 @@ fn flaw(text: &str, span: Range<usize>, message: &str) -> Flaw {
     }
 }
 
-/// The first character in a span, or right after an empty one, that only looks like one of TOML's.
+/// The first look-alike of a TOML character in a span, or right after an empty one.
 fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Explained)> {
     let rest = text.get(span.start..)?.char_indices();
     let within = |at: usize| at == 0 || span.start + at < span.end;
@@ -131,44 +131,42 @@ fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Explained)> {
     characters.find_map(|(at, c)| Some((span.start + at, look_alike(c)?)))
 }
 
-/// What to make of a character that word processors and web pages put where TOML has another.
+/// Explains a character that word processors and web pages substitute for one of TOML's.
 fn look_alike(c: char) -> Option<Explained> {
     let code = format!("U+{:04X}", u32::from(c));
     let stands_for = |what: &str, meant: char| {
         let message = format!("`{c}` ({code}) is not {what}");
-        Some((message, Some(format!("write {meant} in its place"))))
+        Some((message, Some(format!("write {meant} instead"))))
     };
     match c {
         '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some((
-            format!("a special space ({code}) stands here; TOML takes only plain ones"),
-            Some("type a plain space in its place".to_owned()),
+            format!("a non-ASCII space ({code}); TOML allows only plain spaces"),
+            Some("type a plain space instead".to_owned()),
         )),
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {
             Some((
-                format!("an invisible character ({code}) stands here"),
+                format!("an invisible character ({code}) is not allowed here"),
                 Some("delete it, or type the line again".to_owned()),
             ))
         }
         '“' | '”' | '„' | '‟' | '«' | '»' | '″' => {
-            stands_for("a quotation mark of TOML", '"')
+            stands_for("a TOML quotation mark", '"')
         }
-        '‘' | '’' | '‚' | '‛' | '´' | '′' => {
-            stands_for("a quotation mark of TOML", '\'')
-        }
+        '‘' | '’' | '‚' | '‛' | '´' | '′' => stands_for("a TOML quotation mark", '\''),
         '−' | '–' | '—' | '‐' | '‑' | '‒' => stands_for("a minus sign", '-'),
         '\u{ff01}'..='\u{ff5e}' => {
             let plain = char::from_u32(u32::from(c) - 0xfee0)?;
-            stands_for(&format!("the plain {plain}"), plain)
+            stands_for(&format!("an ASCII {plain}"), plain)
         }
         c if c.is_ascii_control() && !c.is_ascii_whitespace() => Some((
-            format!("a control character ({code}) stands here"),
+            format!("a control character ({code}) is not allowed here"),
             Some("delete it".to_owned()),
         )),
         _ => None,
     }
 }
 
-/// The parser's complaint in plain words, if it is one of the common ones.
+/// The parser's error in plain words, if it is a common one.
 fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
     let token = text.get(span.clone()).unwrap_or_default();
     let next = text.get(span.start..).unwrap_or_default().chars().next();
@@ -187,18 +185,15 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> 
         return Some(escape());
     }
     if says("carriage return") {
-        let message = "a carriage return stands here without a line feed";
-        return wrong(
-            message,
-            "save the file with the line ends of Unix or Windows",
-        );
+        let message = "a carriage return without a line feed after it";
+        return wrong(message, "save the file with Unix or Windows line endings");
     }
     if (says("invalid basic string") || says("invalid literal string")) && token.is_empty() {
-        let message = "the quotation mark at the end of the text is missing";
-        return wrong(message, "close the text on the line on which it begins");
+        let message = "the closing quotation mark is missing";
+        return wrong(message, "close the string on the line where it starts");
     }
     if next == Some(':') || (says("key with no value") && after(text, span) == Some(':')) {
-        return wrong("`:` stands where TOML has `=`", "write KEY = VALUE");
+        return wrong("found `:` where TOML uses `=`", "write KEY = VALUE");
     }
     if says("key with no value") || (says("string values must be quoted") && token.is_empty()) {
         return wrong(
@@ -207,14 +202,14 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> 
         );
     }
     if says("unexpected key or value") && next == Some(',') {
-        let help = "end the line without it; a number has no comma: 1000 or 1_000, 0.5";
+        let help = "remove it; numbers have no commas: 1000 or 1_000, 0.5";
         return wrong("a comma follows the value", help);
     }
     let value = word_around(text, span);
     let sign = if value.starts_with('-') { "-" } else { "" };
     let help = match token.to_lowercase().as_str() {
         "null" | "none" | "nil" | "undefined" => {
-            let help = "leave the key out: its default counts then";
+            let help = "omit the key to use its default";
             return wrong(&format!("TOML has no {}", shown(token)), help);
         }
         "true" | "yes" | "on" => "write true".to_owned(),
@@ -223,21 +218,20 @@ fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> 
         "inf" | "infinity" => format!("write {sign}inf"),
         _ if says("invalid mantissa") => "write a digit before the point, such as 0.5".to_owned(),
         _ if says("invalid fraction") => "write a digit after the point, such as 1.0".to_owned(),
-        _ if says("unexpected leading zero") => "write it without the zero".to_owned(),
-        _ if says("radix must be lowercase") => "write a small letter, such as 0x1f".to_owned(),
+        _ if says("unexpected leading zero") => "write it without the leading zero".to_owned(),
+        _ if says("radix must be lowercase") => {
+            "write the prefix in lower case, such as 0x1f".to_owned()
+        }
         _ if !says("string values must be quoted") => return None,
         _ if token.starts_with(|c: char| c.is_ascii_digit()) => {
-            "write a plain number, or text in quotes".to_owned()
+            "write a plain number, or a string in quotes".to_owned()
         }
-        _ => format!("write {token:?}, if it is text"),
+        _ => format!("write {token:?} if it is a string"),
     };
-    Some((
-        format!("{} is not a value of TOML", shown(value)),
-        Some(help),
-    ))
+    Some((format!("{} is not a TOML value", shown(value)), Some(help)))
 }
 
-/// A word of the file in a message.
+/// Quotes a word of the file for a message.
 fn shown(word: &str) -> String {
     let is_plain = !word.is_empty() && !word.contains(['`', '\n', '\r']);
     match is_plain {
@@ -246,7 +240,7 @@ fn shown(word: &str) -> String {
     }
 }
 
-/// What stands at a span, as far as there is no space.
+/// The whole word around a span, up to spaces and punctuation.
 fn word_around<'t>(text: &'t str, span: &Range<usize>) -> &'t str {
     let ends = |c: char| c.is_whitespace() || "=[]{},#".contains(c);
     let start = text.get(..span.start).and_then(|before| before.rfind(ends));
@@ -266,7 +260,7 @@ fn after(text: &str, span: &Range<usize>) -> Option<char> {
 
 fn escape() -> Explained {
     let message =
-        "a backslash inside \"…\" starts an escape sequence, and this is not one".to_owned();
-    let help = "write the text in single quotes, where a backslash is itself: 'C:\\weights'";
+        "a backslash inside \"…\" starts an escape sequence, and this one is invalid".to_owned();
+    let help = "use single quotes, where a backslash is literal: 'C:\\weights'";
     (message, Some(help.to_owned()))
 }

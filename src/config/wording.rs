@@ -4,7 +4,7 @@ use figment::value::Value;
 
 use super::tree;
 
-/// Words of the field, and what files call it here.
+/// Common terms, and what experiment files call them here.
 const SYNONYMS: [(&str, &str); 12] = [
     ("gpu", "cuda"),
     ("nvidia", "cuda"),
@@ -67,7 +67,7 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
-/// Whether a table with this key is how dates of TOML are handed on.
+/// Whether a table with this key represents a TOML date.
 pub(super) fn is_date(key: &str) -> bool {
     key.starts_with("$__toml")
 }

@@ -20,17 +20,17 @@ pub struct SourceFile {
 /// The content of a [`SourceFile`], verified.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Verified {
-    /// The text, to the byte what its sum says.
+    /// The text whose checksum matches.
     pub text: String,
-    /// How the bytes at hand differ from it, if they do: `CRLF line ends`.
+    /// How the bytes that were given differ from it, if they do: `CRLF line endings`.
     pub repaired: Option<&'static str>,
 }
 
 impl SourceFile {
     /// The content as text, once everything about it is right. `place` is its path or address.
     ///
-    /// Editors, spreadsheets and Git on Windows add byte-order marks and change line ends. Where
-    /// nothing else differs, the text is given as it should be.
+    /// Editors, spreadsheets and Git on Windows add byte-order marks and change line ends. If
+    /// nothing else differs, the original text is restored.
     ///
     /// # Errors
     /// Empty, binary, not UTF-8, or another sum: one line that names the place. The likelier cause
@@ -64,16 +64,16 @@ impl SourceFile {
         })
     }
 
-    /// The text without a byte-order mark and with plain line ends, if it is right then. The sum
-    /// decides, so nothing that belongs to the text can be lost.
+    /// The text without a byte-order mark and with LF line endings, if its checksum matches then. The
+    /// checksum decides, so nothing that belongs to the text can be lost.
     fn repair(&self, text: &str) -> Option<Verified> {
         let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let plain = unmarked.replace('\r', "");
         let repaired = match (unmarked.len() < text.len(), plain.len() < unmarked.len()) {
-            (true, true) => "a byte-order mark and CRLF line ends",
+            (true, true) => "a byte-order mark and CRLF line endings",
             (true, false) => "a byte-order mark",
-            (false, true) => "CRLF line ends",
-            (false, false) => "another line end after its last line",
+            (false, true) => "CRLF line endings",
+            (false, false) => "a missing or extra newline at the end",
         };
         let unended = plain.trim_end_matches('\n').to_owned();
         let ended = format!("{unended}\n");
@@ -127,12 +127,15 @@ mod tests {
     #[test]
     fn only_line_ends_and_a_byte_order_mark_are_repaired() {
         for (bytes, repaired) in [
-            ("hello\r\n", "CRLF line ends"),
+            ("hello\r\n", "CRLF line endings"),
             ("\u{feff}hello\n", "a byte-order mark"),
-            ("\u{feff}hello\r\n", "a byte-order mark and CRLF line ends"),
-            ("hello\r", "CRLF line ends"),
-            ("hello", "another line end after its last line"),
-            ("hello\n\n", "another line end after its last line"),
+            (
+                "\u{feff}hello\r\n",
+                "a byte-order mark and CRLF line endings",
+            ),
+            ("hello\r", "CRLF line endings"),
+            ("hello", "a missing or extra newline at the end"),
+            ("hello\n\n", "a missing or extra newline at the end"),
         ] {
             let verified = HELLO.verify("x", bytes.as_bytes().to_vec()).expect("right");
             assert_eq!(verified.text, "hello\n", "{bytes:?}");

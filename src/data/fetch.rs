@@ -26,7 +26,7 @@ pub enum FetchProgress {
         /// Bytes in all, where the source says so.
         total: Option<u64>,
     },
-    /// A file that came with other line ends or a byte-order mark was stored as it should be.
+    /// A file came with other line endings or a byte-order mark; its original text was stored.
     Repaired {
         /// Its name.
         file: &'static str,

@@ -234,7 +234,7 @@ fn files_that_went_through_windows_are_stored_as_they_should_be() {
         },
     )
     .expect("fetched");
-    let both = "a byte-order mark and CRLF line ends";
+    let both = "a byte-order mark and CRLF line endings";
     assert_eq!(repaired, FILES.map(|file| (file.name, both)));
     assert_fetched(into.path());
     for (file, content) in FILES.iter().zip(CONTENT) {

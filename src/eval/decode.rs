@@ -16,7 +16,7 @@ pub struct Answer {
     /// Token ids up to the closing mask, which is not among them.
     pub tokens: Vec<u32>,
     /// Natural logarithm of the probability of these tokens, closing mask included if it came; NaN if
-    /// the model gave a number that is not finite, and then the tokens mean nothing.
+    /// any output of the model was not finite; the tokens mean nothing then.
     pub log_probability: f64,
 }
 

@@ -49,14 +49,14 @@ pub fn ask_model(
     .collect()
 }
 
-/// Whether all numbers are finite. It looks at each, and so at whole vectors of them at once.
+/// Whether all numbers are finite. There is no early exit, so the loop vectorises.
 fn are_finite(numbers: &[f32]) -> bool {
     numbers.iter().fold(true, |all, x| all & x.is_finite())
 }
 
-/// A model that says something like NaN, of which no result may come; `what` it read.
+/// The error for a model whose output is not finite, which must not become a result; `what` it read.
 fn not_finite(what: &str, number: usize, text: &str) -> Error {
-    /// Characters of the text that a message has room for.
+    /// The most characters of the text that a message shows.
     const SHOWN: usize = 80;
     let mut shown: String = text.chars().take(SHOWN).collect();
     if shown.len() < text.len() {

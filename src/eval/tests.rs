@@ -1,4 +1,4 @@
-//! A model that says something that is no number has no results.
+//! A model whose output is not finite gives no results.
 
 use std::path::Path;
 
@@ -30,7 +30,7 @@ fn model(change: impl Fn(&Vocabulary, &mut Weight)) -> (Box<dyn Trainable>, Voca
     (model, corpus.vocabulary)
 }
 
-/// What is learned of the token `b` is NaN.
+/// The embedding of the token `b` is NaN.
 fn nan_at_b(vocabulary: &Vocabulary, weight: &mut Weight) {
     if weight.name == "tok_emb.weight" {
         let id = vocabulary.encode("b").expect("in the corpus")[0] as usize;

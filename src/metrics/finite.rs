@@ -1,4 +1,4 @@
-//! Numbers of a table that are finite: NaN and infinities are neither written nor read.
+//! Serde support for finite numbers in tables: NaN and infinities are neither written nor read.
 //!
 //! For `#[serde(with = "finite")]` at a column that becomes part of a result.
 
@@ -6,7 +6,7 @@ use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-/// A cell that holds a number, or may.
+/// A cell that holds a number or an optional one.
 pub(super) trait Number {
     /// The number, if it is not finite.
     fn strange(&self) -> Option<&dyn Display>;

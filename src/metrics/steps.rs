@@ -1,4 +1,4 @@
-//! Reading the tables of training steps, in which every step stands once.
+//! Reading the tables of training steps, with exactly one row per step.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -7,8 +7,8 @@ use super::rows::{StepRow, TimingRow};
 use super::table;
 use crate::error::{Error, Result};
 
-/// The rows of a `metrics.csv`. Two processes that once trained in one folder have left each step
-/// twice: where both rows say the same, one is kept.
+/// The rows of a `metrics.csv`. If two processes once trained in the same folder, each step has two rows:
+/// of two equal rows, one is kept.
 ///
 /// # Errors
 /// The table cannot be read, or a step has two rows that differ.
@@ -26,7 +26,7 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRow>> {
                     path.display()
                 );
                 return Err(Error::data(message).help(
-                    "two processes have written it: `attnlab run FILE --again` makes the run anew",
+                    "two processes wrote to it: `attnlab run FILE --again` repeats the run",
                 ));
             }
             None => {
@@ -38,8 +38,8 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRow>> {
     Ok(rows)
 }
 
-/// The rows of a `timings.csv`, without the stages that have a step twice: processes that trained in one
-/// folder slowed each other down.
+/// The rows of a `timings.csv`, without the stages that have a step twice: two processes that trained in
+/// the same folder slowed each other down.
 ///
 /// # Errors
 /// The table cannot be read.
@@ -85,8 +85,8 @@ mod tests {
         table::write(&path, &[step(1, 3.0), step(2, 2.0), step(1, 2.5)]).expect("written");
         let error = read_steps(&path).expect_err("refused");
         let expected = format!(
-            "error: {}: step 1 of pretrain has two rows that differ\n  help: two processes have written it: \
-             `attnlab run FILE --again` makes the run anew",
+            "error: {}: step 1 of pretrain has two rows that differ\n  help: two processes wrote to it: \
+             `attnlab run FILE --again` repeats the run",
             path.display()
         );
         assert_eq!(error.to_string(), expected);

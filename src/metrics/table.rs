@@ -159,10 +159,11 @@ pub fn from_text<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>>
     })
 }
 
-/// What to do about a table that cannot be read.
-const MEND: &str = "`attnlab run EXPERIMENT` puts the files of finished runs right; with --again they are run once more";
+/// The help line for a table that cannot be read.
+const MEND: &str =
+    "`attnlab run EXPERIMENT` restores the files of finished runs; with --again it repeats them";
 
-/// What to say of a table in whose header nothing is separated as it was written.
+/// The message for a table whose header has another delimiter than the one it was written with.
 fn resaved(text: &str, delimiter: u8) -> Option<String> {
     let header = text.lines().next()?;
     let (written, others) = (char::from(delimiter), [';', '\t', ',']);
@@ -173,13 +174,13 @@ fn resaved(text: &str, delimiter: u8) -> Option<String> {
         other => format!("`{other}`"),
     };
     Some(format!(
-        "its cells are separated by {}, not {}, as when a spreadsheet saves it again",
+        "its cells are separated by {}, not {}; a spreadsheet may have saved it again",
         named(found),
         named(written)
     ))
 }
 
-/// Where a table is not what it should be, and how.
+/// Where a table is malformed, and how.
 fn explain(cause: &csv::Error) -> String {
     use csv::ErrorKind::{Deserialize, UnequalLengths};
     let line = |position: &Option<csv::Position>| {
@@ -259,7 +260,7 @@ mod tests {
         let german = german.replace('.', ",");
         assert_eq!(
             message::<StepRow>(&german, "m.csv"),
-            "cannot read m.csv: its cells are separated by `;`, not `,`, as when a spreadsheet saves it again"
+            "cannot read m.csv: its cells are separated by `;`, not `,`; a spreadsheet may have saved it again"
         );
         let marked = format!("\u{feff}{STEPS}pretrain,1,1,2,30,0.5,0.1,1.5\r\n");
         assert_eq!(

@@ -203,7 +203,7 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
-/// What multiplies matrices on this processor: `avx512`, `avx2`, or the crate `gemm`.
+/// The matrix-product kernel on this processor: `avx512`, `avx2`, or the crate `gemm`.
 pub fn matmul_kernel() -> &'static str {
     crate::ops::products::kernel_name()
 }

@@ -64,7 +64,7 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
 }
 
 /// Removes what was found, and folders that are empty then; returns what of it is gone. What a
-/// process has begun to work on or to refer to since stays; what one on another machine has claimed is
+/// process has begun to work on or to refer to since stays; a folder claimed from another machine is
 /// watched for a minute first.
 ///
 /// # Errors

@@ -1,4 +1,4 @@
-//! How a stage was computed, as its provenance says: on what, how exactly, and beside what.
+//! How a stage was computed, for its provenance: device, precision, and what else ran at the same time.
 
 use serde::{Deserialize, Serialize};
 
@@ -15,15 +15,15 @@ pub struct Computed {
     pub device: Option<String>,
     /// The GPU, if it was one.
     pub gpu: Option<String>,
-    /// The processor, as it calls itself.
+    /// The processor's brand name.
     pub processor: Option<String>,
-    /// How exactly inputs of matrix products are taken, such as `f32`.
+    /// The precision of the inputs of matrix products, such as `f32`.
     pub precision: Option<String>,
-    /// What multiplies matrices on the processor: `avx512`, `avx2` or `gemm`.
+    /// The matrix-product kernel on the processor: `avx512`, `avx2` or `gemm`.
     pub matmul_kernel: Option<String>,
     /// Threads that the stage had.
     pub threads: usize,
-    /// So many stages were worked on at once. Times of more than one are not those of a stage alone.
+    /// The number of stages that ran at once. With more than one, times are not those of a stage running alone.
     pub stages_at_once: usize,
 }
 
@@ -59,7 +59,7 @@ impl Computed {
         }
     }
 
-    /// How a stage of a finished run was computed: once for each time that it was begun or gone on with.
+    /// How a stage of a finished run was computed: one entry for each time it was started or resumed.
     /// Nothing where the run was made by an older program.
     pub fn of_stage(run: &RunDirectory, stage: &str) -> Vec<Self> {
         let entries: Option<Vec<Entry>> = files::read_json(&run.stage_provenance_json(stage));

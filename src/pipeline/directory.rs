@@ -145,7 +145,7 @@ impl RunDirectory {
         self.path.join("provenance.json")
     }
 
-    /// Who did a stage and how it was computed, as its folder in the cache has it.
+    /// The provenance of a stage, as its folder in the cache has it.
     pub fn stage_provenance_json(&self, stage: &str) -> PathBuf {
         self.stage_provenances().join(format!("{stage}.json"))
     }
@@ -228,7 +228,7 @@ impl RunDirectory {
     /// The weights of the last stage that ended, or those that a run without training evaluates.
     ///
     /// # Errors
-    /// The run has no model, or the file that it evaluates is not what it was.
+    /// The run has no model, or the file that it evaluates has changed.
     pub fn last_weights(&self) -> Result<PathBuf> {
         let stages = ["finetune", "pretrain"].map(|stage| self.weights(stage));
         if let Some(own) = stages.into_iter().find(|path| path.is_file()) {
@@ -243,7 +243,7 @@ impl RunDirectory {
         })
     }
 
-    /// The file of weights that a run starts from which trains nothing; `None` of any other run.
+    /// The weights file that a run without training evaluates; `None` for any other run.
     fn given_weights(&self) -> Result<Option<PathBuf>> {
         let experiment = config::load_alone(&self.resolved_toml()).ok();
         let settings = experiment

@@ -1,5 +1,5 @@
-//! `done.json` of a run: which stages its folder holds the results of. With it the folder is enough to
-//! put them back into the cache, should that be missing.
+//! `done.json` of a run: the stages whose results its folder holds. With it they can be restored to the
+//! cache from the folder alone.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -27,7 +27,7 @@ pub(in crate::pipeline) struct FinishedStage {
     pub(in crate::pipeline) results: BTreeMap<String, String>,
 }
 
-/// Files of a stage that are never twice the same, and so have no sum.
+/// Files of a stage that differ at every repetition, and so have no checksum.
 const UNSUMMED: [&str; 2] = ["timings.csv", "provenance.json"];
 
 /// Where a run's folder has a file of a stage; `None` for what it does not have, and for the tables of
@@ -86,7 +86,7 @@ impl Finished {
         files::write_json(&Self::path(run), &Self { stages })
     }
 
-    /// Notes that a run's folder is about to change.
+    /// Removes `done.json`, since the run's folder is about to change.
     ///
     /// # Errors
     /// The file cannot be removed.
@@ -105,14 +105,17 @@ impl FinishedStage {
     /// Whether the folder still holds all results as they were written.
     ///
     /// # Errors
-    /// The path of one that does not hold, and what is wrong with it, as words.
+    /// The path of the first one that does not, and what is wrong with it.
     pub(in crate::pipeline) fn check(&self, run: &RunDirectory, kind: Kind) -> Result<(), String> {
         self.results.iter().try_for_each(|(name, expected)| {
             let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));
             match bytes(run, kind, name) {
                 Ok(bytes) if sum_of(&bytes) == *expected => Ok(()),
-                Ok(_) => Err(format!("{} is not as it was written", path.display())),
-                Err(_) => Err(format!("{} is gone", path.display())),
+                Ok(_) => Err(format!(
+                    "{} has changed since it was written",
+                    path.display()
+                )),
+                Err(_) => Err(format!("{} is missing", path.display())),
             }
         })
     }

@@ -1,7 +1,7 @@
-//! One process a folder: by a lock of the file system, and by a claim that needs none.
+//! One process per folder, enforced by a file lock and by a claim file that works without locks.
 //!
-//! The lock is released by the system when its holder dies, however it dies. Where the file system has
-//! no locks, or has them among the processes of one machine only, the [`claim`] keeps others out.
+//! The system releases the lock when its holder dies, however it dies. Where the file system has no locks,
+//! or locks that work within one machine only, the [`claim`] keeps others out.
 
 mod claim;
 
@@ -18,19 +18,19 @@ use crate::stop::Stop;
 /// somebody holds the lock. Names of other files of this module begin with it.
 const LOCK_FILE: &str = ".lock";
 
-/// Between two looks at a lock that another process holds.
+/// Polling interval for a lock that another process holds.
 const WAIT: Duration = Duration::from_millis(100);
 
-/// So many looks make a second.
+/// Polls per second.
 const PATIENCE: usize = 10;
 
-/// How folders are locked; tests have rules of their own.
+/// Timing and kind of locking; tests use their own.
 #[derive(Clone, Copy)]
 struct Rules {
     flock: fn(&File) -> std::result::Result<(), TryLockError>,
-    /// Between two signs of life of a holder.
+    /// Interval between two heartbeats of a holder.
     beat: Duration,
-    /// A holder on another machine that gives no sign for so long is gone.
+    /// A holder on another machine without a heartbeat for this long counts as dead.
     still: Duration,
 }
 
@@ -42,7 +42,7 @@ const RULES: Rules = Rules {
     still: Duration::from_secs(60),
 };
 
-/// A folder that is this process's own until the value is dropped or the process dies.
+/// A folder locked by this process until the value is dropped or the process dies.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Lock {
     /// Withdrawn before the file is unlocked.
@@ -52,7 +52,7 @@ pub(in crate::pipeline) struct Lock {
 
 impl Drop for Lock {
     fn drop(&mut self) {
-        // Nobody is there any more; a process that is killed leaves its name, but not the lock.
+        // The holder is gone; a killed process leaves its name behind, but not the lock.
         let _ = self.file.set_len(0);
     }
 }
@@ -118,7 +118,7 @@ impl<'a> Contender<'a> {
             };
             return Ok(match claim {
                 Ok(claim) => {
-                    // A courtesy to others; the lock holds without it.
+                    // Only informs others; the lock works without it.
                     let _ = file
                         .set_len(0)
                         .and_then(|()| writeln!(file, "{}", claim::own_name()));
@@ -133,7 +133,7 @@ impl<'a> Contender<'a> {
     }
 
     /// As [`Contender::try_once`] until a second has passed and it is known whether the holder lives;
-    /// `waiting` hears who it is if that takes longer.
+    /// `waiting` is called with its name if that takes longer.
     fn try_for_a_second(
         &mut self,
         stop: &Stop,
@@ -164,7 +164,7 @@ impl<'a> Contender<'a> {
 /// The name that the holder of a lock has written into its file.
 fn written_in(file: &mut File) -> String {
     let mut holder = String::new();
-    // Who it is may not be written yet; that somebody is there is known.
+    // The holder may not have written its name yet.
     let _ = file.read_to_string(&mut holder);
     match holder.trim() {
         "" => "another process".to_owned(),
@@ -200,9 +200,9 @@ fn is_at(file: &File, path: &Path) -> bool {
     }
 }
 
-/// Takes the lock of `folder` as [`take`], but gives whoever only writes a status there, or looks, a
-/// second to go. A holder on another machine is watched until it gives a sign of life or has been still
-/// for a minute; `waiting` hears who that is.
+/// Takes the lock of `folder` as [`take`], but waits a second for a process that only writes a status or
+/// checks the lock. A holder on another machine is watched until its next heartbeat or for a minute without
+/// one; `waiting` is called with its name.
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.
@@ -214,7 +214,7 @@ pub(in crate::pipeline) fn take_soon(
     Contender::new(folder, RULES).try_for_a_second(stop, waiting)
 }
 
-/// Takes the lock of `folder`, waiting for whoever has it; `waiting` hears once who that is.
+/// Takes the lock of `folder`, waiting for its holder; `waiting` is called once with the holder's name.
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.

@@ -80,7 +80,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         }
         Err(Error::config(format!(
             "`{stage}.epochs` = {} passes over {documents} documents are more tokens than can be \
-             counted",
+             counted exactly",
             training.epochs
         ))
         .help(format!("set `{stage}.epochs` to at most {most}")))

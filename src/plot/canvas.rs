@@ -289,8 +289,8 @@ fn thin(points: &[Point]) -> Vec<Point> {
 
 /// The dashes of a curve that goes to the right.
 ///
-/// They are counted across, not along: a noisy curve goes up and down far more than forward, and its dashes
-/// would be too short to be seen.
+/// Their length is measured along the horizontal axis, not along the curve: a noisy curve moves up and down
+/// far more than forward, and its dashes would be too short to be seen.
 fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
     const PERIOD: f64 = 10.0;
     const DASH: f64 = 6.0;

@@ -1,8 +1,8 @@
-//! What of very many is shown where one figure has no room for all.
+//! Selects which of many points are shown when a figure has no room for all.
 
 use super::text::count;
 
-/// Charts that stand one under another fill at most so much, in px; then a figure is no longer looked at.
+/// The greatest height of stacked charts, in px; nobody looks at a taller figure.
 pub(super) const TALLEST: f64 = 6_000.0;
 
 /// Some of a figure's points.

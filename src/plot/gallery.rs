@@ -83,7 +83,7 @@ fn height(figure: &Figure) -> f64 {
     height.parse().expect("a number")
 }
 
-/// What is wrong with the texts of a figure that has just been drawn.
+/// Texts of the figure just drawn that overlap or leave it.
 fn faults(figure: &Figure, written: &[Lettering]) -> Vec<String> {
     let height = height(figure);
     let mut faults = vec![];

@@ -1,4 +1,4 @@
-//! What the points of a figure are called in it: short, and never two of them alike.
+//! The names of points in a figure: short, and all distinct.
 
 use std::collections::BTreeMap;
 
@@ -81,7 +81,7 @@ impl Names {
         names.iter().map(|name| wrap(name, lines)).collect()
     }
 
-    /// The sentence of a caption about what all points share; empty where that is nothing.
+    /// The caption sentence about settings that all points share; empty if there are none.
     pub(super) fn note(&self) -> String {
         match self.shared.as_slice() {
             [] => String::new(),

@@ -118,7 +118,7 @@ impl PairedMatrix {
             text::seeds(&self.seeds)
         );
         if sheet.is_numbered() {
-            own.push_str("Columns have the numbers of the rows. ");
+            own.push_str("Columns are numbered like the rows. ");
         }
         own.push_str(match sheet.numbers() {
             true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",

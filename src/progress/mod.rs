@@ -74,7 +74,7 @@ impl Progress {
         self.output.print(line);
     }
 
-    /// Says `note: …`, once: what holds for several runs or experiments is not repeated.
+    /// Prints `note: …`, each text only once, even if it applies to several runs or experiments.
     pub fn note(&self, text: &str) {
         let mut notes = self.notes.lock().unwrap_or_else(PoisonError::into_inner);
         if notes.insert(text.to_owned()) {

@@ -141,7 +141,7 @@ fn break_at(word: &[char], at: usize) -> &'static str {
     }
 }
 
-/// Characters that no font shows: marks of direction, separators, private use.
+/// Characters without a glyph in any font: direction marks, separators, private use.
 fn is_invisible(c: char) -> bool {
     matches!(c, '\u{ad}' | '\u{200b}' | '\u{200e}' | '\u{200f}' | '\u{2028}'..='\u{202e}'
         | '\u{2060}'..='\u{206f}' | '\u{e000}'..='\u{f8ff}' | '\u{feff}' | '\u{fff0}'..='\u{ffff}'

@@ -1,4 +1,4 @@
-//! Tables as LaTeX sets them: all in one file, and each in a file of its own.
+//! Tables for LaTeX: all in one file, and each in a file of its own.
 
 use std::collections::BTreeSet;
 
@@ -44,7 +44,7 @@ pub(super) fn file(tables: &[LatexTable<'_>]) -> Result<String> {
 fn needs(tables: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut needs = format!(
-        "% Made by attnlab {version} for \\input. The document needs in its preamble:\n\
+        "% Written by attnlab {version} for \\input. The preamble of the document needs:\n\
          %   \\usepackage[T1]{{fontenc}}\n\
          %   \\usepackage{{amssymb,array,booktabs,graphicx,longtable,textcomp}}\n"
     );
@@ -59,12 +59,12 @@ fn needs(tables: &str) -> String {
         );
     }
     if tables.contains("\\begin{longtable}") {
-        needs += "% A longtable needs one column of text: put \\onecolumn before it in a two-column document.\n";
+        needs += "% A longtable works in one-column text only: put \\onecolumn before it in a two-column document.\n";
     }
     needs
 }
 
-/// A name as part of a label: different names stay different.
+/// A name as part of a LaTeX label; different names give different labels.
 pub(super) fn label_part(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let part = |c: char| match plain(c) {

@@ -165,7 +165,7 @@ impl Page {
     pub(super) fn latex_tables(&self) -> impl Iterator<Item = (String, LatexTable<'_>)> {
         let sections = self.sections.iter().enumerate();
         sections.flat_map(|(i, part)| {
-            // An experiment may be told twice.
+            // A report may contain an experiment twice.
             let before = &self.sections[..i];
             let before = before
                 .iter()

@@ -100,7 +100,7 @@ impl Table {
         self
     }
 
-    /// What a column says in all rows in which it says anything.
+    /// The value of a column, if it is the same in all rows that have one.
     fn shared(&self, column: usize) -> Option<&str> {
         let texts = self.all_rows().map(|row| row[column].text.as_str());
         let mut texts = texts.filter(|text| !text.is_empty());

@@ -10,7 +10,7 @@ use crate::progress::in_words;
 
 /// A row each stage of each finished run; nothing where none has trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
-    let loss = "Training. Loss: mean over the steps of the last epoch, each counted alike, with dropout as trained.";
+    let loss = "Training. Loss: mean over the steps of the last epoch, each weighted equally, with dropout as in training.";
     let caption = format!("{loss}{}", times(results));
     let columns = [
         Column::words("Point"),
@@ -31,7 +31,7 @@ pub(super) fn table(results: &Results) -> Option<Table> {
     (!table.rows.is_empty()).then(|| table.without_empty_columns())
 }
 
-/// What is to be known of times that were measured beside other stages.
+/// The caption sentence about times that were measured while other stages ran.
 fn times(results: &Results) -> String {
     let runs = results.runs.iter().filter(|run| !run.timings.is_empty());
     let (beside, alone): (Vec<&Run>, Vec<&Run>) = runs.partition(|run| run.stages_at_once > 1);
@@ -45,7 +45,7 @@ fn times(results: &Results) -> String {
         several => format!(" of {} runs", several.len()),
     };
     format!(
-        " Time{of} was measured while up to {most} stages shared the machine: it is not that of a stage alone."
+        " Time{of} was measured while up to {most} stages shared the machine, so it is not the time of a stage running alone."
     )
 }
 

@@ -365,7 +365,7 @@ mod tests {
             ..Scripted::default()
         };
         let (_, rows, outcome) = fit_model(model, &Position::default());
-        let what = "`w` has 1 of 1 values that are not finite".to_owned();
+        let what = "`w` has non-finite values (1 of 1)".to_owned();
         assert_eq!(outcome, Outcome::Overflowed { step: 6, what });
         assert_eq!(rows.0.len(), 6);
     }

@@ -229,7 +229,7 @@ fn errors_of_runs_and_of_what_they_leave() {
         ("weights of another shape", init(&other_shape)),
         ("weights that are not finite", init(&not_finite)),
         (
-            "weights that are a pointer of Git LFS",
+            "weights that are a Git LFS pointer",
             init(b"version https://git-lfs.github.com/spec/v1\noid sha256:abc\nsize 12345\n"),
         ),
         (
@@ -242,7 +242,7 @@ fn errors_of_runs_and_of_what_they_leave() {
         ),
         ("a run that diverges", digits(error(&lab, diverged))),
         ("a last step that overflows", error(&lab, overflow)),
-        ("a model whose answers are no numbers", error(&lab, huge)),
+        ("a model whose output is not finite", error(&lab, huge)),
         (
             "results that are a file",
             error(&lab, lab.quickstart("run", "file", &[])),

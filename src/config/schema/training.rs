@@ -133,12 +133,12 @@ pub struct Training<'a> {
     pub checkpoint_steps: Option<usize>,
 }
 
-/// Tokens from here on are not exact in a reader that takes numbers for floats.
+/// The highest token count that a reader which parses numbers as 64-bit floats is sure to keep exact.
 const MOST_TOKENS: u64 = (1 << 53) - 1;
 
 impl Training<'_> {
-    /// The most passes over so many documents whose tokens, as the learning rate's clock counts them,
-    /// can be told exactly.
+    /// The most passes over so many documents for which the number of tokens, as the learning-rate
+    /// schedule counts them, is exact.
     pub fn most_epochs(documents: usize, context: usize) -> u64 {
         let document = context.saturating_sub(1).max(1) as u64;
         MOST_TOKENS / document.saturating_mul(documents.max(1) as u64)

@@ -1,4 +1,4 @@
-//! What a message proposes removes the error that it comes with.
+//! Following the suggestion of a message removes its error.
 
 use std::path::Path;
 
@@ -47,7 +47,7 @@ fn told(section: &str) -> Vec<Told> {
     section.split("error: ").skip(1).filter_map(one).collect()
 }
 
-/// The text after doing what an error says, if it says what to write.
+/// The text after following the suggestion of an error, if it has one.
 fn followed(text: &str, error: &Told) -> Option<String> {
     let mut lines: Vec<String> = text.lines().map(str::to_owned).collect();
     let line = lines.get(error.line - 1)?.clone();
@@ -224,7 +224,7 @@ fn what_is_meant_is_said_in_terms_of_where_it_was_written() {
     assert_eq!(help(&["sweep.learning_rate=[1e-3]"], &[]), two);
     assert_eq!(
         help(&[], &[("ATTNLAB_PORT", "tcp://10.0.0.1:80")]),
-        "unknown key `port`|the environment has it, perhaps not for attnlab: `unset ATTNLAB_PORT`, or \
+        "unknown key `port`|if the variable is not meant for attnlab: `unset ATTNLAB_PORT`, or \
          `env -u ATTNLAB_PORT attnlab …` for one command"
     );
 }

@@ -20,13 +20,13 @@ fn weights_that_are_not_there_are_found_by_check_alone() {
     assert_eq!(
         said,
         "error: experiments/x.toml:39:20: `finetune.init` = \"in\" does not exist\n  help: write \
-         \"experiments/in\" in its place\n\
-         error: experiments/x.toml:39:26: `finetune.init` = \"gone\" does not exist\n  help: it is a \
-         file relative to the working directory; `attnlab export RUN FILE` writes such a file"
+         \"experiments/in\" instead\n\
+         error: experiments/x.toml:39:26: `finetune.init` = \"gone\" does not exist\n  help: the path \
+         is relative to the working directory; `attnlab export RUN FILE` writes such a file"
     );
     let experiment = load(&path).unwrap();
     assert_eq!(experiment.unready.len(), 2);
-    // As the message says; the folder of a run is no file.
+    // The replacement that the message suggests, and the folder of a run, which is not a file.
     for (init, what) in [
         (beside.clone(), None),
         (scratch.path("").display().to_string(), Some("is a folder")),
@@ -115,7 +115,9 @@ fn how_to_compile_a_shape_depends_on_where_it_comes_from() {
     let wider = ModelShape { layers: 37, ..own };
     let help = compiling::how_to_compile(&elsewhere, &wider);
     assert!(
-        help.starts_with("no file has this shape: write `model.layers = 37` into a copy"),
+        help.starts_with(
+            "no experiment file has this shape: write `model.layers = 37` into a copy"
+        ),
         "{help}"
     );
     let inside =

@@ -167,10 +167,10 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
 
 fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>, context: usize) {
     let (key, epochs) = (format!("{stage}.epochs"), spec.epochs);
-    // Of a single document; that all of them can be counted is seen once the data is read.
+    // For a single document; the check for all of them follows once the data is read.
     let most = Training::most_epochs(1, context);
     rules.rule(epochs as u64 > most, &[&key, "model.context"], || {
-        format!("`{key}` = {epochs} must be at most {most}: its tokens could not be counted")
+        format!("`{key}` = {epochs} must be at most {most}: more tokens cannot be counted exactly")
     });
     rules.at_least(&format!("{stage}.batch_documents"), spec.batch_documents, 1);
     rules.positive(&format!("{stage}.learning_rate"), spec.learning_rate);

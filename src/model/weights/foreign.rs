@@ -1,11 +1,11 @@
-//! What a file is that was given as weights and is not safetensors.
+//! Recognises files that were given as weights but are not safetensors.
 
 use serde_json::Value;
 
 use crate::error::Error;
 use crate::progress::thousands;
 
-/// How other files begin, what they are, and how to come to weights from there.
+/// First bytes of other formats, what they are, and how to get weights from them.
 const KNOWN: [(&[u8], &str, &str); 8] = [
     (
         b"version https://git-lfs",
@@ -25,25 +25,25 @@ const KNOWN: [(&[u8], &str, &str); 8] = [
     ),
     (
         b"\x1f\x8b",
-        "it is compressed by gzip",
+        "it is compressed with gzip",
         "unpack it with `gunzip`",
     ),
     (b"GGUF", "it is a GGUF file", ONLY_SAFETENSORS),
     (b"\x89HDF", "it is an HDF5 file", ONLY_SAFETENSORS),
     (
         b"{",
-        "it is JSON, such as the index of weights that are split over several files",
-        "join the weights into one safetensors file",
+        "it is JSON, such as the index of sharded weights",
+        "merge the shards into one safetensors file",
     ),
 ];
 
-const DOWNLOAD: &str = "download the file itself; on Hugging Face its address says `/resolve/` where the page's says `/blob/`";
+const DOWNLOAD: &str = "download the file itself; on Hugging Face its URL has `/resolve/` where the page's has `/blob/`";
 
 const CONVERT: &str = "convert it in Python: `safetensors.torch.save_file(torch.load(\"FILE\", map_location=\"cpu\"), \"FILE.safetensors\")`";
 
-const ONLY_SAFETENSORS: &str = "save the weights as safetensors under PyTorch names";
+const ONLY_SAFETENSORS: &str = "save the weights as safetensors, with PyTorch names";
 
-/// Why bytes are not a safetensors file, where that can be told; `None` leaves it to the parser.
+/// Why bytes are not a safetensors file, if that is recognised; `None` leaves it to the parser.
 pub(super) fn diagnose(bytes: &[u8]) -> Option<Error> {
     if bytes.is_empty() {
         return Some(Error::data("the file is empty").help(COPY_AGAIN));
@@ -62,7 +62,7 @@ pub(super) fn diagnose(bytes: &[u8]) -> Option<Error> {
 
 const COPY_AGAIN: &str = "copy or download it again";
 
-/// A file that ends before its header says.
+/// A file that is shorter than its header says.
 fn cut_short(bytes: &[u8]) -> Option<Error> {
     /// The longest header that safetensors allows.
     const LONGEST_HEADER: u64 = 100_000_000;
@@ -79,17 +79,17 @@ fn cut_short(bytes: &[u8]) -> Option<Error> {
     };
     let there = thousands(usize::try_from(size).ok()?);
     let message = match whole {
-        None => format!("the file is cut short: its {there} bytes end within the header"),
+        None => format!("the file is truncated: its {there} bytes end within the header"),
         Some(whole) if size < whole => {
             let whole = thousands(usize::try_from(whole).ok()?);
-            format!("the file is cut short: {there} of {whole} bytes are there")
+            format!("the file is truncated: it has {there} of {whole} bytes")
         }
         Some(_) => return None,
     };
     Some(Error::data(message).help(COPY_AGAIN))
 }
 
-/// How many bytes of values a header announces.
+/// How many bytes of tensor data a header declares.
 fn data_bytes(header: &[u8]) -> Option<u64> {
     let header: Value = serde_json::from_slice(header).ok()?;
     let tensors = header.as_object()?.values();
@@ -127,7 +127,7 @@ mod tests {
             ),
             (
                 b"{\"metadata\": {}, \"weight_map\": {}}",
-                "it is JSON, such as the index of weights that are split over several files",
+                "it is JSON, such as the index of sharded weights",
             ),
             (b"", "the file is empty"),
         ] {
@@ -140,14 +140,11 @@ mod tests {
         let bytes = file();
         let (size, header) = (bytes.len(), 8 + bytes[0] as usize + 256 * bytes[1] as usize);
         let within = |end: usize| message(&bytes[..end]);
-        let says = format!(
-            "the file is cut short: {} of {size} bytes are there",
-            size - 1
-        );
+        let says = format!("the file is truncated: it has {} of {size} bytes", size - 1);
         assert_eq!(within(size - 1), says);
-        let says = format!("the file is cut short: {header} of {size} bytes are there");
+        let says = format!("the file is truncated: it has {header} of {size} bytes");
         assert_eq!(within(header), says);
-        let says = "the file is cut short: its 20 bytes end within the header";
+        let says = "the file is truncated: its 20 bytes end within the header";
         assert_eq!(within(20), says);
     }
 }

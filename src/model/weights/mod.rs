@@ -85,7 +85,7 @@ pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>
     Ok((weights, notes))
 }
 
-/// Refuses weights of which no number could come that means anything.
+/// Refuses weights with values that are not finite.
 ///
 /// # Errors
 /// The first weight with a value that is not finite, and how many of its values are not.
@@ -98,14 +98,14 @@ pub fn check_finite(weights: &[Weight]) -> Result<()> {
     };
     let others = match counts.filter(|&(_, count)| count > 0).count() {
         0 => String::new(),
-        1 => ", and another weight has such values".to_owned(),
-        more => format!(", and {more} other weights have such values"),
+        1 => ", and another weight has some too".to_owned(),
+        more => format!(", and {more} other weights have some too"),
     };
     let (count, values) = (thousands(count), thousands(values.len()));
     Err(Error::data(format!(
-        "`{name}` has {count} of {values} values that are not finite{others}"
+        "`{name}` has non-finite values ({count} of {values}){others}"
     ))
-    .help("the training that made them diverged; use weights from before it did"))
+    .help("the training that produced them diverged; use weights from before it did"))
 }
 
 /// As [`from_bytes`], whatever the values are: a checkpoint's moments may overflow where no weight does.
@@ -250,11 +250,10 @@ mod tests {
         };
         weights[1].values[4] = f32::NAN;
         weights[1].values[0] = f32::NEG_INFINITY;
-        let says = "`b.weight` has 2 of 6 values that are not finite";
+        let says = "`b.weight` has non-finite values (2 of 6)";
         assert_eq!(message(&weights), says);
         weights[0].values[2] = f32::INFINITY;
-        let says =
-            "`a.bias` has 1 of 3 values that are not finite, and another weight has such values";
+        let says = "`a.bias` has non-finite values (1 of 3), and another weight has some too";
         assert_eq!(message(&weights), says);
     }
 

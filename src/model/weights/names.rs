@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use super::Weight;
 use crate::error::{Error, Result};
 
-/// What wrappers put into the name of each weight within them: `DataParallel`, `torch.compile`,
-/// FSDP, and classes that keep a network in `self.model`. No weight of ours is called so.
+/// Prefixes that wrappers add to the names of their weights: `DataParallel`, `torch.compile`, FSDP, and
+/// classes that keep a network in `self.model`. No weight of this project has such a name.
 const WRAPPERS: [&str; 4] = ["module", "_orig_mod", "_fsdp_wrapped_module", "model"];
 
-/// Takes the names of wrappers out of the names of weights, however they are nested, and returns
-/// those that were found.
+/// Removes wrapper prefixes from the names of weights, however they are nested, and returns the
+/// prefixes that were found.
 ///
 /// # Errors
 /// Two weights have the same name then.
@@ -29,9 +29,9 @@ pub fn unwrap(weights: &mut [Weight]) -> Result<Vec<&'static str>> {
     match weights.iter().find(|weight| !names.insert(&weight.name)) {
         None => Ok(found.into_iter().map(|wrapper| WRAPPERS[wrapper]).collect()),
         Some(Weight { name, .. }) => Err(Error::data(format!(
-            "there are two weights `{name}`, one of them within a wrapper of PyTorch"
+            "there are two weights named `{name}`, one of them inside a PyTorch wrapper"
         ))
-        .help("save the `state_dict` of one model alone")),
+        .help("save the `state_dict` of one model only")),
     }
 }
 
@@ -82,7 +82,8 @@ mod tests {
     #[test]
     fn names_that_differ_in_wrappers_alone_are_refused() {
         let error = unwrapped(&["head.weight", "model.head.weight"]).expect_err("refused");
-        let says = "there are two weights `head.weight`, one of them within a wrapper of PyTorch";
+        let says =
+            "there are two weights named `head.weight`, one of them inside a PyTorch wrapper";
         assert_eq!(error.message(), says);
     }
 }

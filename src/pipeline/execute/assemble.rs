@@ -49,14 +49,14 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
         .try_for_each(|path| files::remove(path))
 }
 
-/// The first file of a run's folder that is gone or is not what the stages made, as after a
+/// The first file of a run's folder that is missing or differs from what the stages wrote, as when a
 /// spreadsheet has saved it again.
 pub(in crate::pipeline) fn first_changed(
     run: &RunDirectory,
     stages: &[Made<'_>],
 ) -> Option<PathBuf> {
     let is_changed = |(path, content): &(PathBuf, Content)| match content {
-        // Who did a stage last is not among its results.
+        // The provenance of a stage is not one of its results.
         Content::Shared(_) if path.starts_with(run.stage_provenances()) => false,
         Content::Rows(bytes) => std::fs::read(path).ok().as_ref() != Some(bytes),
         Content::Shared(from) => !files::are_alike(from, path),
@@ -66,7 +66,7 @@ pub(in crate::pipeline) fn first_changed(
     contents.find(is_changed).map(|(path, _)| path)
 }
 
-/// The files of a run's folder that come of its stages.
+/// The files of a run's folder that its stages produce.
 fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
     let is_exploration = stages.iter().any(|(stage, _)| stage.kind == Kind::Explore);
     let mut all = match is_exploration {

@@ -68,8 +68,8 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Puts stages whose results are in the folders of runs alone back into the cache. Where that fails
-    /// they are done again if a run needs them.
+    /// Restores stages whose results are only in the folders of runs to the cache. If that fails, they are
+    /// run again when a run needs them.
     pub(super) fn restore(&self, stop: &Stop) {
         let mut restored: Vec<&RunDirectory> = vec![];
         for planned in &self.plan.stages {
@@ -94,7 +94,7 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Waits for the process that has a run's folder; `true` if the run is done then.
+    /// Waits for the process that holds a run's folder; `true` if the run is done afterwards.
     ///
     /// # Errors
     /// The wish to stop.
@@ -124,7 +124,7 @@ impl<'a> Desk<'a> {
             .help("wait until it has ended, or give this run another folder with --results")
     }
 
-    /// Takes a run's folder and writes what is known before the first step, or says who has it.
+    /// Locks a run's folder and writes what is known before the first step, or says who holds it.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -206,9 +206,9 @@ impl<'a> Desk<'a> {
             .inspect_err(|error| self.end(number, error, Some(opened)))
     }
 
-    /// Replaces what a run's folder holds by the results of its stages, which are done.
+    /// Replaces the contents of a run's folder with the results of its finished stages.
     fn fill(&self, run: &PlannedRun) -> Result<()> {
-        // From here on it has neither the earlier results nor these, until it has all of them.
+        // From here on it has neither the earlier results nor the new ones, until all of them are written.
         self.forget_earlier(run)?;
         assemble(&run.directory, &self.made(run))?;
         let stages = self.made(run).into_iter();

@@ -79,7 +79,7 @@ struct Team<'a> {
 const NO_PANIC: &str = "nobody panics while holding the board";
 
 impl Team<'_> {
-    /// So many workers, each with its share of the threads, until there is nothing left to do.
+    /// Runs this many workers, each with its share of the threads, until nothing is left to do.
     fn work_together(&self, jobs: usize) {
         if jobs == 1 {
             return self.work();
@@ -94,7 +94,7 @@ impl Team<'_> {
                             self.work();
                             registry::release_device();
                         }),
-                        // The system has no threads to give: the shared ones do.
+                        // The system cannot create more threads: the shared ones are used.
                         Err(_) => self.work(),
                     }
                 });
@@ -102,8 +102,8 @@ impl Team<'_> {
         });
     }
 
-    /// Waits for the runs that other processes have; whether one is left to do, because it was not
-    /// finished there.
+    /// Waits for the runs that other processes hold; returns whether one of them ended unfinished and is
+    /// still to be run.
     fn wait_for_others(&self) -> bool {
         let mut is_left = false;
         while self.stop.wanted().is_none() {
@@ -175,8 +175,8 @@ impl Team<'_> {
         }
     }
 
-    /// What becomes of a stage none of whose runs could begin: nobody waits for it, but perhaps somebody
-    /// else is doing it.
+    /// The state of a stage none of whose runs could start: no run of this process waits for it, but another
+    /// process may be running it.
     fn without_carrier(&self, stage: usize) -> StageState {
         let board = self.board();
         let mut users = self.plan.users(stage);

@@ -40,7 +40,7 @@ pub(in crate::pipeline) struct Provenance {
     commit_unknown: Option<String>,
     program: Program,
     machine: Machine,
-    /// On what and beside what it was computed.
+    /// Device, precision and concurrency.
     computed: Computed,
     /// The GPU that the model ran on, and in what precision; empty where it was the processor.
     gpu: Option<String>,
@@ -95,7 +95,7 @@ pub(in crate::pipeline) struct Origin {
 }
 
 impl Origin {
-    /// Looks around, once. So many stages will be worked on at once.
+    /// Collects the facts about repository and machine once; `stages_at_once` stages will run in parallel.
     pub(in crate::pipeline) fn here(experiment: &Experiment, stages_at_once: usize) -> Self {
         Self {
             stages_at_once,
@@ -105,7 +105,7 @@ impl Origin {
         }
     }
 
-    /// Why the commit is unknown, where there is a repository that should tell.
+    /// Why the commit is unknown, although there is a repository.
     pub(super) fn commit_unknown(&self) -> Option<&str> {
         self.git.as_ref().err().map(String::as_str)
     }

@@ -64,8 +64,8 @@ fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
     Err(reason.unwrap_or(first).to_owned())
 }
 
-/// Whether git was pointed at a repository, or the folder or one above it is one. Git is not asked:
-/// it calls a repository that it cannot read none at all.
+/// Whether `GIT_DIR` is set, or the folder or one above it is a repository. Git is not asked, since it
+/// reports a repository that it cannot read as none.
 fn is_in_repository(folder: &Path) -> bool {
     let holds_one = |folder: &Path| folder.join(".git").exists();
     std::env::var_os("GIT_DIR").is_some()

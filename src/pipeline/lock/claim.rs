@@ -1,8 +1,8 @@
-//! Who holds a folder, written in a file: the line of defence that needs no locks of the file system.
+//! A claim file that names the holder of a folder: mutual exclusion without file locks.
 //!
 //! The file is created exclusively, names the holder, and counts upwards while the holder lives. A
-//! process of this machine is looked up; one of another machine is gone once its count has stood still
-//! for some time by the clock of whoever watches it. Clocks of two machines are never compared.
+//! process of this machine is looked up; one of another machine counts as dead once its count has not
+//! changed for some time, by the clock of the observer. Clocks of two machines are never compared.
 
 use std::fs::File;
 use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
@@ -25,12 +25,12 @@ const CLAIM_FILE: &str = ".lock-holder";
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Holder {
     host: String,
-    /// The running system: another one after every boot, and in every virtual machine.
+    /// The boot id of the system: a new one after every boot, and in every virtual machine.
     system: String,
-    /// Where the process has its number: containers of one system count their own processes.
+    /// The PID namespace: containers of one system number their own processes.
     namespace: String,
     process: u32,
-    /// When the process started, so that a later one of the same number is not taken for it.
+    /// When the process started, so that a later one with the same PID is not mistaken for it.
     started: Option<u64>,
     /// Drawn at random.
     claim: u64,
@@ -58,11 +58,11 @@ pub(super) struct Rival {
 pub(super) struct Claim {
     path: PathBuf,
     holder: Holder,
-    /// Hung up to end the thread that counts.
+    /// Dropped to end the heartbeat thread.
     counting: Option<(Sender<()>, JoinHandle<()>)>,
 }
 
-/// What a contender has seen of the holder so far, and of somebody who takes over from it.
+/// What a contender has seen so far of the holder and of a process that is taking over from it.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
     holder: Sight,
@@ -205,7 +205,7 @@ pub(super) fn holder(folder: &Path, locks_hold: bool) -> Standing {
     holder.map_or(Standing::Unknown, |holder| holder.standing(locks_hold))
 }
 
-/// Claims a folder, or says who has it. A holder that is gone is succeeded.
+/// Claims a folder, or says who holds it. The claim of a dead holder is taken over.
 ///
 /// # Errors
 /// The file cannot be read or written; `NotFound` if the folder is gone.
@@ -229,7 +229,7 @@ pub(super) fn claim(
     if standing != Standing::Gone {
         return Ok(Err(rival(&found, standing)));
     }
-    // Of all who find the holder gone one creates this file, and so may replace the claim.
+    // Only one of the processes that find the holder dead can create this file; it may replace the claim.
     let sum = blake3::hash(found.as_bytes()).to_hex();
     let succession = folder.join(format!("{CLAIM_FILE}-after-{}", &sum[..16]));
     if !files::create(&succession, own.text(0).as_bytes())? {
@@ -240,7 +240,7 @@ pub(super) fn claim(
         }
         return Ok(Err(rival(&successor, Standing::Unknown)));
     }
-    // A late one finds that the claim is another's by now.
+    // A late one finds that another process has the claim by now.
     let is_still_gone = read(&path)?.is_some_and(|text| text == found);
     let replaced = match is_still_gone {
         true => files::replace(&path, own.text(0).as_bytes()).map(Some),
@@ -254,7 +254,7 @@ pub(super) fn claim(
 }
 
 impl Claim {
-    /// Starts to count. Where the system has no thread to give, the claim holds on this machine alone.
+    /// Starts the heartbeat thread. If it cannot be created, the claim works on this machine only.
     fn begin(path: PathBuf, holder: Holder, beat: Duration) -> Self {
         let (alive, hung_up) = channel();
         let counted = (path.clone(), holder.clone());
@@ -278,7 +278,7 @@ impl Claim {
 }
 
 impl Holder {
-    /// Counts on; `false` if the claim is somebody else's now, who took this process for gone.
+    /// Writes the next heartbeat; `false` if another process took this one for dead and has the claim now.
     fn beat(&self, path: &Path, beats: u64) -> std::io::Result<bool> {
         let mut file = match File::options().read(true).write(true).open(path) {
             Ok(file) => file,
@@ -300,8 +300,8 @@ impl Holder {
     }
 }
 
-/// Ends the program before it writes into a folder that is another's: it was suspended for so long that
-/// it was taken for gone.
+/// Ends the program before it writes into a folder that another process has taken over, because this one
+/// was suspended for so long that it was taken for dead.
 fn leave(path: &Path) {
     let folder = path.parent().unwrap_or(path).display();
     let by = read(path).ok().flatten().unwrap_or_default();
@@ -309,7 +309,7 @@ fn leave(path: &Path) {
         "{} has taken over {folder}, because this process was suspended for a long time",
         rival(&by, Standing::Alive).name
     ));
-    let error = error.help("run again when the other has ended");
+    let error = error.help("run again once the other process has ended");
     let _ = writeln!(std::io::stderr(), "{error}");
     std::process::exit(i32::from(error.exit_code()));
 }

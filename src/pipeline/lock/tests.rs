@@ -6,14 +6,14 @@ use super::*;
 
 const SOON: Duration = Duration::from_millis(400);
 
-/// A file system whose locks hold nobody.
+/// A file system whose locks always succeed.
 const NO_LOCKS: Rules = Rules {
     flock: |_| Ok(()),
     beat: Duration::from_millis(20),
     still: SOON,
 };
 
-/// One that has none.
+/// A file system without locks.
 const LOCKS_FAIL: Rules = Rules {
     flock: |_| Err(TryLockError::Error(std::io::ErrorKind::Unsupported.into())),
     ..NO_LOCKS

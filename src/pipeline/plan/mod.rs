@@ -29,8 +29,8 @@ pub struct Plan<'a> {
     pub runs: Vec<PlannedRun>,
     /// Every stage once, each after the one that it starts from.
     pub stages: Vec<PlannedStage<'a>>,
-    /// What people should know of the files that are there: those that it starts from and were made
-    /// to fit, and results that have to be put right.
+    /// Notes for the user about existing files: weights whose names were adapted, and results that have to
+    /// be restored.
     pub notes: BTreeSet<String>,
 }
 
@@ -291,9 +291,7 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
         run.is_done = changed == Some(None);
         plan.notes.extend(changed.flatten().map(|path| {
             let path = path.display();
-            format!(
-                "{name}: {path} is gone or not as it was written; it is made again from the cache"
-            )
+            format!("{name}: {path} is missing or has been changed; it is restored from the cache")
         }));
     }
 }

@@ -118,7 +118,7 @@ impl<'a> Journal<'a> {
 
     fn keep(&mut self, taken: &Taken<'_>) -> Result<()> {
         let state = taken.model.state();
-        // Nothing can go on from a weight that is not finite: the next step says what went wrong.
+        // Training cannot resume from a weight that is not finite: the next step reports the problem.
         if weights::check_finite(&state.weights).is_err() {
             return Ok(());
         }

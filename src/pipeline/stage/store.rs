@@ -254,7 +254,7 @@ impl StageFolder {
                 .iter()
                 .find_map(|(name, expected)| match sum(&self.path.join(name)) {
                     Ok(found) if found == *expected => None,
-                    Ok(_) => Some(format!("its {name} is not as it was written")),
+                    Ok(_) => Some(format!("its {name} has changed since it was written")),
                     Err(_) => Some(format!("its {name} is gone")),
                 });
         Some(wrong)

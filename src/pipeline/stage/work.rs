@@ -283,10 +283,10 @@ pub(in crate::pipeline) fn pretraining(
     SpanCorruption::new(corpus, longest, spec.terminated, seed)
 }
 
-/// Takes weights from a file in place of those at hand; a note says what was done to their names.
+/// Replaces the weights with those of a file; returns a note if wrapper prefixes were removed from names.
 ///
 /// # Errors
-/// The file has not the BLAKE3 sum that was found when the run was planned, is not of this model, has
+/// The file does not have the BLAKE3 checksum it had when the run was planned, does not fit the model, has
 /// a value that is not finite, or was trained on other characters.
 pub(in crate::pipeline) fn start_from(
     model: &mut dyn Trainable,
@@ -298,7 +298,7 @@ pub(in crate::pipeline) fn start_from(
     let bytes = std::fs::read(file).map_err(|e| fail(e.to_string()))?;
     if planned.is_some_and(|sum| blake3::hash(&bytes).to_hex().as_str() != sum) {
         let error = fail("it has changed since the run was planned".to_owned());
-        return Err(error.help("run again: what is done with the file as it was is not mixed up"));
+        return Err(error.help("run again; results from the old file are kept apart"));
     }
     let (mut loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
     let wrappers = weights::unwrap(&mut loaded).map_err(|e| e.in_file(file))?;
@@ -316,7 +316,7 @@ pub(in crate::pipeline) fn start_from(
         let prefixes: Vec<String> = wrappers.iter().map(|one| format!("`{one}.`")).collect();
         let (file, prefixes) = (file.display(), prefixes.join(" and "));
         format!(
-            "{file}: {prefixes} taken off the names of the weights, which PyTorch's wrappers add"
+            "{file}: removed {prefixes}, added by PyTorch wrappers, from the names of the weights"
         )
     }))
 }

@@ -1,4 +1,4 @@
-//! Bars that lie one under another, with their labels before them: any number, of any names.
+//! Horizontal bars with their labels to the left: for any number of points and any names.
 
 use super::marks::{BODY, DIAMOND, highest, legend};
 use super::{AccuracyBars, Bar};

@@ -1,4 +1,4 @@
-//! What standing and lying bars have in common.
+//! What vertical and horizontal bars have in common.
 
 use super::{AccuracyBars, Bar, SeedAccuracy};
 use crate::plot::page::Mark;

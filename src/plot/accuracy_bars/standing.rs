@@ -1,4 +1,4 @@
-//! Bars that stand beside each other, with their labels under them: few, of short names.
+//! Vertical bars with their labels below: for few points with short names.
 
 use super::marks::{BODY, DIAMOND, highest, legend};
 use super::{AccuracyBars, Bar, Height};

@@ -1,4 +1,4 @@
-//! How spots are named: each beside its marker or, where they are many, by a number and a key below.
+//! How markers are named: by a name beside each or, if there are many, by a number and a key below.
 
 use super::AccuracyScatter;
 use crate::error::Result;

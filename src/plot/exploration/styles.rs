@@ -1,4 +1,4 @@
-//! By what the curves of an exploration are told apart.
+//! Colours, dashes and widths that distinguish the curves of an exploration.
 
 use crate::plot::canvas::Stroke;
 use crate::plot::crowd::Shown;

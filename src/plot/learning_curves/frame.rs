@@ -1,11 +1,11 @@
-//! The ranges of the axes: what a few points or a run that explodes have above the others is left outside.
+//! The ranges of the axes: outliers of a few points and of diverging runs are left outside.
 
 use super::{Curve, Kind, LONG};
 use crate::plot::axis::Axis;
 
-/// A run that climbs over so many times its usual loss has exploded.
+/// A run that rises above this multiple of its usual loss has diverged.
 const EXPLODES: f64 = 3.0;
-/// A run that is so many times as high as those that are low is left outside too.
+/// A run above this multiple of the low runs is left outside too.
 const FAR: f64 = 10.0;
 
 /// The ranges of both axes.

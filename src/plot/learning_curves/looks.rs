@@ -1,4 +1,4 @@
-//! By what the curves of different points are told apart, and which are picked out of a crowd.
+//! Colours and dashes that distinguish the curves of different points, and which of many are highlighted.
 
 use super::{Curve, LearningCurves, Weight};
 use crate::plot::canvas::Stroke;
@@ -176,7 +176,7 @@ impl Looks {
     pub(super) fn note(&self) -> Option<String> {
         self.is_crowd().then(|| {
             format!(
-                "Coloured: the {PICKED} curves with the lowest and the {PICKED} with the highest loss, as the mean \
+                "Coloured: the {PICKED} curves with the lowest and the {PICKED} with the highest loss, averaged \
                  over the last tenth of their steps."
             )
         })

@@ -238,7 +238,7 @@ fn a_damaged_result_is_made_anew() {
     let planned = actions(&plan(&lab, "r", &[]));
     assert_eq!(
         planned[2],
-        "pretrained/pretrain: run: its weights.safetensors is not as it was written"
+        "pretrained/pretrain: run: its weights.safetensors has changed since it was written"
     );
     assert_eq!(planned[3], "pretrained/finetune: reuse");
     lab.quickstart("run", "r", &[]).done();
@@ -342,7 +342,7 @@ fn stages_that_the_cache_has_lost_are_taken_from_the_runs() {
     assert_eq!(
         planned[2],
         format!(
-            "pretrained/pretrain: run: its results are no longer in the cache, and {path} is not as it was written"
+            "pretrained/pretrain: run: its results are no longer in the cache, and {path} has changed since it was written"
         )
     );
     assert_eq!(planned[3], "pretrained/finetune: reuse");

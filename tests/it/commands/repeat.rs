@@ -62,10 +62,10 @@ fn a_run_that_is_done_is_reused_and_again_gives_the_same_bits() {
     let saved = right.replace(',', ";").replace('.', ",");
     std::fs::write(&metrics, saved).expect("written");
     let message = lab.quickstart("plot", "r", &[]).failed(5);
-    let says = "metrics.csv: its cells are separated by `;`, not `,`, as when a spreadsheet saves it again";
+    let says = "metrics.csv: its cells are separated by `;`, not `,`; a spreadsheet may have saved it again";
     assert!(message.ends_with(says), "{message}");
     let said = lab.quickstart("run", "r", &[]);
-    let note = "metrics.csv is gone or not as it was written; it is made again from the cache\n";
+    let note = "metrics.csv is missing or has been changed; it is restored from the cache\n";
     assert!(said.err.contains(note), "{}", said.err);
     assert!(!said.err.contains("finetune 1/1"), "{}", said.err);
     assert_eq!(said.done(), first);

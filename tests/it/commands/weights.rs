@@ -83,8 +83,8 @@ fn finetuning_from_an_exported_file_is_going_on_from_pretraining() {
     let path = lab.path("wrapped.safetensors");
     weights::write(&path, &wrapped, &notes).expect("written");
     let said = lab.finetune_from("unwrapped", &lab.text("wrapped.safetensors"));
-    let note = "note: TMP/wrapped.safetensors: `module.` and `_orig_mod.` taken off the names of the \
-                weights, which PyTorch's wrappers add\n";
+    let note = "note: TMP/wrapped.safetensors: removed `module.` and `_orig_mod.`, added by PyTorch \
+                wrappers, from the names of the weights\n";
     assert_eq!(
         lab.filtered(&said.err).matches(note).count(),
         1,
@@ -194,7 +194,7 @@ fn a_file_that_is_cut_or_something_else_is_refused_by_name() {
         (
             "cut",
             &bytes[..100],
-            "the file is cut short: its 100 bytes end within the header",
+            "the file is truncated: its 100 bytes end within the header",
         ),
         ("empty", &[], "the file is empty"),
         ("zeros", &[0; 4096], "not a safetensors file ("),

@@ -64,7 +64,7 @@ pub(super) fn kernel() -> Option<Kernel> {
     *KERNEL
 }
 
-/// What multiplies matrices on this processor: `avx512`, `avx2`, or the crate `gemm`.
+/// The matrix-product kernel on this processor: `avx512`, `avx2`, or the crate `gemm`.
 pub fn kernel_name() -> &'static str {
     #[cfg(target_arch = "x86_64")]
     match kernel() {
