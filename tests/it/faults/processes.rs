@@ -225,7 +225,7 @@ fn two_processes_do_not_do_one_run() {
     assert!(list.starts_with("running "), "{list}");
     // Told to keep going, it waits for the first and takes its results.
     let waited = lab.quickstart("run", "r", &[&LONG[..], &["--keep-going"]].concat());
-    let waits = format!("waiting for process {} on ", first.id());
+    let waits = format!(": waiting for process {} on ", first.id());
     assert_eq!(waited.err.matches(&waits).count(), 1, "{}", waited.err);
     assert!(!waited.err.contains("pretrain 240/240"), "{}", waited.err);
     let first = ended(first);
@@ -255,7 +255,12 @@ fn a_lock_dies_with_its_owner() {
 
     // One that waits for a process that is killed does the run itself.
     let mut child = start(&lab, "r", &[]);
-    wait_until_running(&lab);
+    let holder = format!("process {} on ", child.id());
+    let started = Instant::now();
+    while !read(&lab.run_folder("r", 60).join(".lock")).starts_with(&holder) {
+        assert!(started.elapsed() < Duration::from_secs(60), "it hangs");
+        std::thread::sleep(Duration::from_millis(5));
+    }
     let mut waiting = start(&lab, "r", &["--keep-going"]);
     let mut said = BufReader::new(waiting.stderr.take().expect("a pipe")).lines();
     let waits = |line: std::io::Result<String>| line.expect("text").contains(": waiting for ");
