@@ -3,10 +3,10 @@
 use super::{Curve, Kind, LONG};
 use crate::plot::axis::Axis;
 
-/// A run that rises above this multiple of its usual loss has diverged.
-const EXPLODES: f64 = 3.0;
-/// A run above this multiple of the low runs is left outside too.
-const FAR: f64 = 10.0;
+/// A run that rises above this multiple of the highest loss that any run starts with may have diverged.
+const CLIMBS: f64 = 2.0;
+/// It has if it is also this many times as far above the least loss: it would press the others into a line.
+const PRESSES: f64 = 3.0;
 
 /// The ranges of both axes.
 #[derive(Debug)]
@@ -28,7 +28,7 @@ pub(super) struct Beyond {
 
 impl Frame {
     /// Everything, except what would press the rest into a line: a run that explodes while others do not,
-    /// and a long run's first fall, where the axis ends a little above 98 % of all points.
+    /// and the first fall of long runs, where the axis ends a little above 98 % of the points of each.
     pub(super) fn around(curves: &[Curve]) -> Self {
         let (first, last) = ends(curves.iter().flat_map(|c| &c.samples).map(|s| s.0));
         let first = if first <= 0.05 * last {
@@ -41,10 +41,9 @@ impl Frame {
         let samples = curves.iter().flat_map(|c| &c.samples).map(|s| s.1);
         let (least, most) = ends(samples.filter(within));
         let runs = || curves.iter().filter(|c| c.kind == Kind::Loss);
-        let points = || runs().flat_map(|c| &c.samples).map(|s| s.1);
-        let mut losses: Vec<f64> = points().filter(within).collect();
-        losses.sort_unstable_by(f64::total_cmp);
-        let usual = losses.get(losses.len() * 98 / 100).copied().unwrap_or(most);
+        let calm = runs().filter(|run| within(&highest(run)));
+        let usual = calm.map(|run| quantile(run, 0.98)).reduce(f64::max);
+        let usual = usual.unwrap_or(most);
         let top = usual + 0.25 * (usual - least);
         let long = curves.iter().any(|c| c.samples.len() > LONG);
         let crop = long && usual > least && most - least > 1.6 * (usual - least);
@@ -55,8 +54,9 @@ impl Frame {
         });
         let mut exploded: Vec<_> = exploded.collect();
         exploded.sort_by(|a, b| b.2.total_cmp(&a.2));
+        let points = runs().flat_map(|c| &c.samples).map(|s| s.1);
         let beyond = Beyond {
-            points: points().filter(|loss| *loss > losses.high).count(),
+            points: points.filter(|loss| *loss > losses.high).count(),
             exploded,
         };
         Self {
@@ -69,40 +69,34 @@ impl Frame {
 
 /// The loss above which nothing decides where the axis ends; infinite where no run explodes.
 ///
-/// A run may start high, for so training looks. One that climbs to far more than where it started and where
-/// it is most of the time counts with the latter, and one that is far above the lower quarter of the runs not
-/// at all.
+/// A run may start high and fall, however far the others are below it; one has exploded only if it climbs far
+/// above what any run starts with. If it comes back, it counts with where it is most of the time, and if it
+/// stays there, not at all.
 fn limit(curves: &[Curve]) -> f64 {
     let runs: Vec<&Curve> = curves.iter().filter(|c| c.kind == Kind::Loss).collect();
     let (least, most) = ends(runs.iter().flat_map(|c| &c.samples).map(|s| s.1));
-    let reach = |curve: &&Curve| {
-        let (usual, highest) = (usual(curve) - least, highest(curve) - least);
-        if highest > EXPLODES * usual {
-            usual
-        } else {
-            highest
+    let starts = runs.iter().filter_map(|run| run.samples.first());
+    let (_, start) = ends(starts.map(|s| s.1));
+    let exploded = |loss: &f64| *loss > CLIMBS * start && *loss - least > PRESSES * (start - least);
+    let reach = |run: &&Curve| {
+        let levels = [highest(run), quantile(run, 0.5)];
+        levels.into_iter().find(|loss| !exploded(loss))
+    };
+    match runs.iter().filter_map(reach).reduce(f64::max) {
+        // Where nothing moves but what explodes, there is nothing else to show.
+        Some(reach) if exploded(&most) && reach.max(start) > least => {
+            least + 1.25 * (reach.max(start) - least)
         }
-    };
-    let mut reaches: Vec<f64> = runs.iter().map(reach).collect();
-    reaches.sort_unstable_by(f64::total_cmp);
-    let Some(low) = reaches.get(reaches.len().saturating_sub(1) / 4) else {
-        return f64::INFINITY;
-    };
-    let near = reaches.iter().rev().find(|reach| **reach <= FAR * low);
-    match near {
-        Some(reach) if least + 1.25 * reach < most => least + 1.25 * reach,
         _ => f64::INFINITY,
     }
 }
 
-/// Where a run starts or, if that is more, where it is most of the time.
-fn usual(curve: &Curve) -> f64 {
+/// The loss under which a share of a run's points lies.
+fn quantile(curve: &Curve, share: f64) -> f64 {
     let mut losses: Vec<f64> = curve.samples.iter().map(|s| s.1).collect();
-    let start = losses.first().copied().unwrap_or(0.0);
     losses.sort_unstable_by(f64::total_cmp);
-    losses
-        .get(losses.len() / 2)
-        .map_or(start, |median| start.max(*median))
+    let at = (losses.len() as f64 * share) as usize;
+    losses.get(at).copied().unwrap_or(0.0)
 }
 
 fn highest(curve: &Curve) -> f64 {
@@ -201,8 +195,22 @@ mod tests {
                 .map(|i| 4.0 + 3.0 * (f64::from(i) / 10.0).sin())
                 .collect(),
         );
+        let levels = [4.19, 4.2, 4.21, 4.25];
         for curves in [
             vec![falling(0, 4.2, 0.5), falling(1, 0.9, 0.1)],
+            // A pretrained run beside one from scratch.
+            vec![falling(0, 0.4, 0.01), falling(1, 4.2, 0.05)],
+            vec![falling(0, 0.5, 0.3), falling(1, 4.2, 3.0)],
+            (0..9)
+                .map(|i| falling(i, if i < 8 { 0.4 } else { 4.2 }, 0.01))
+                .collect(),
+            // Runs of one step, or of one level.
+            (0..4).map(|i| run(i, vec![levels[i]])).collect(),
+            (0..4).map(|i| run(i, vec![levels[i]; 9])).collect(),
+            vec![run(0, vec![0.0; 9]), run(1, vec![4.2])],
+            vec![run(0, vec![0.0, 0.0, 0.0, 0.1])],
+            // A climb that leaves the others visible.
+            vec![run(0, vec![0.5, 0.45, 0.46, 0.8, 0.45, 0.44, 0.45])],
             vec![falling(0, 4.2, 0.5), bulge],
             vec![exploding(0, false)],
             vec![falling(0, 4.2, 0.5)],
@@ -212,5 +220,18 @@ mod tests {
             let frame = Frame::around(&curves);
             assert_eq!(frame.beyond, Beyond::default(), "{curves:?}");
         }
+    }
+
+    #[test]
+    fn a_long_run_is_not_cropped_for_the_level_of_the_others() {
+        let long = |series, start: f64, end: f64| {
+            let loss = |i: i32| end + (start - end) * (-f64::from(i) / 10.0).exp();
+            run(series, (0..2_001).map(loss).collect())
+        };
+        let mut curves: Vec<Curve> = (0..60).map(|i| long(i, 0.4, 0.01)).collect();
+        curves.push(long(60, 4.2, 3.0));
+        let frame = Frame::around(&curves);
+        assert_eq!(frame.beyond.exploded, []);
+        assert!(frame.losses.high >= 3.0, "{:?}", frame.losses);
     }
 }
