@@ -8,6 +8,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Stands for what was left out.
 const ELLIPSIS: char = '…';
+/// Tokens that a label is split into; the rest is one more. Comparing two labels takes time in proportion to the
+/// product of their numbers of tokens.
+const MOST_TOKENS: usize = 200;
 
 /// Shortens every label until it `fits`; one that already does stays as it is.
 ///
@@ -38,13 +41,15 @@ pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<Stri
     number_duplicates(best.unwrap_or(squeezed), labels, fits)
 }
 
-/// Splits a label into tokens: whole words and numbers, and every other character alone.
+/// Splits a label into tokens: whole words and numbers, every other character alone, and what follows
+/// [`MOST_TOKENS`] as one.
 fn tokens(label: &str) -> Vec<&str> {
     let mut tokens = vec![];
     let mut rest = label;
     while let Some(first) = rest.chars().next() {
         let word = rest.find(|c: char| !c.is_alphanumeric());
         let length = match word {
+            _ if tokens.len() == MOST_TOKENS => rest.len(),
             Some(0) => first.len_utf8(),
             Some(end) => end,
             None => rest.len(),
@@ -66,8 +71,18 @@ fn common_tokens<'a>(labels: &[Vec<&'a str>]) -> Vec<&'a str> {
         .fold(start, |common, label| longest_common(&common, label))
 }
 
-/// The longest common subsequence of two lists, by dynamic programming.
+/// The longest common subsequence of two lists.
 fn longest_common<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
+    let alike = |(a, b): &(&&str, &&str)| a == b;
+    let start = a.iter().zip(b).take_while(alike).count();
+    let (start, a, b) = (&a[..start], &a[start..], &b[start..]);
+    let end = a.iter().rev().zip(b.iter().rev()).take_while(alike).count();
+    let ((a, end), b) = (a.split_at(a.len() - end), &b[..b.len() - end]);
+    [start, &longest_common_between(a, b), end].concat()
+}
+
+/// The longest common subsequence of two lists that neither begin nor end alike, by dynamic programming.
+fn longest_common_between<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
     // `length[i][j]`: of what begins at `a[i]` and `b[j]`.
     let mut length = vec![vec![0usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
@@ -131,9 +146,29 @@ fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
         });
         shown.collect()
     };
-    let lengths = (0..=longest).rev().map(cut_to);
-    let mut fitting = lengths.filter(|label| fits(label));
-    fitting.next().unwrap_or_else(|| cut_to(0))
+    longest_fitting(longest, &cut_to, fits)
+}
+
+/// The text of the greatest length, at most `longest`, that `fits`; of length 0 if none does.
+///
+/// A longer text takes more room, so the length is found by bisection.
+fn longest_fitting(
+    longest: usize,
+    of_length: &dyn Fn(usize) -> String,
+    fits: &dyn Fn(&str) -> bool,
+) -> String {
+    let (mut fitting, mut best) = (0, of_length(0));
+    let mut too_long = longest + 1;
+    while fitting + 1 < too_long {
+        let middle = fitting + (too_long - fitting) / 2;
+        let text = of_length(middle);
+        if fits(&text) {
+            (fitting, best) = (middle, text);
+        } else {
+            too_long = middle;
+        }
+    }
+    best
 }
 
 /// Which part of a text stays.
@@ -166,10 +201,11 @@ fn cut(label: &str, keep: Keep, fits: &dyn Fn(&str) -> bool) -> String {
     if fits(label) {
         return label.to_owned();
     }
-    let lengths = (0..label.chars().count()).rev();
-    let shortened = lengths.map(|length| limit(label, length, keep));
-    let mut fitting = shortened.filter(|label| fits(label));
-    fitting.next().unwrap_or_else(|| ELLIPSIS.to_string())
+    let longest = label.chars().count().saturating_sub(1);
+    match longest {
+        0 => ELLIPSIS.to_string(),
+        longest => longest_fitting(longest, &|length| limit(label, length, keep), fits),
+    }
 }
 
 /// Appends its position in the list to every label that became equal to another.
@@ -256,6 +292,19 @@ mod tests {
         // The same label twice is the same point's.
         assert_eq!(shortened(&["aaaaaa", "aaaaaa"], 3), ["aa…", "aa…"]);
         assert_eq!(shortened(&[], 3), [""; 0]);
+    }
+
+    #[test]
+    fn a_label_of_many_words_is_tried_at_few_lengths() {
+        let labels = ["a", "b"].map(|own| "word ".repeat(20_000) + own + &" end".repeat(20_000));
+        let tries = std::cell::Cell::new(0);
+        let fits = |text: &str| {
+            tries.set(tries.get() + 1);
+            text.len() <= 12
+        };
+        let short = shorten_apart(&labels, &fits);
+        assert!(short[0] != short[1] && short.iter().all(|one| one.len() <= 12));
+        assert!(tries.get() < 300, "{} tries", tries.get());
     }
 
     proptest! {
