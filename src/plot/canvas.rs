@@ -10,7 +10,7 @@ use plotters::style::{
 };
 
 use super::fonts::{self, Face};
-use super::theme::{Ink, WHITE, WIDTH};
+use super::theme::{Ink, Stroke, WHITE, WIDTH};
 use crate::error::{Error, Result};
 
 /// A place, in px from the upper left corner.
@@ -28,13 +28,6 @@ pub(super) enum Anchor {
     Middle,
     /// The right end.
     End,
-}
-
-/// Whether a curve has gaps, by which it is told from another of its colour.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Stroke {
-    Whole,
-    Dashed,
 }
 
 /// How a text looks.

@@ -1,7 +1,5 @@
 //! Colours and sizes of all figures, in one place.
 
-use super::canvas::Stroke;
-
 /// A colour with its opacity (0 to 1).
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Ink {
@@ -75,6 +73,13 @@ pub(super) const SERIES: [Ink; 7] = [
     Ink::solid(0x56, 0xb4, 0xe9), // sky blue
     BLACK,
 ];
+
+/// Whether a curve has gaps, by which it is told from another of its colour.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Stroke {
+    Whole,
+    Dashed,
+}
 
 /// Curves up to this number have a look of their own: each colour whole, and in dashes.
 pub(super) const DISTINCT: usize = 2 * SERIES.len();

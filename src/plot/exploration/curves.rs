@@ -5,13 +5,13 @@ use serde::{Deserialize, Serialize};
 use super::scale::Scale;
 use super::styles::{Style, styles, told_apart};
 use crate::error::Result;
-use crate::plot::canvas::{Anchor, Canvas, Point, Stroke, Type, paint};
+use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::crowd::Shown;
 use crate::plot::names::Names;
 use crate::plot::page::{Mark, Page};
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
-    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
 };
 use crate::plot::{Figure, fonts, join_caption};
 

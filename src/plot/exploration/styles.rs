@@ -1,8 +1,7 @@
 //! Colours, dashes and widths that distinguish the curves of an exploration.
 
-use crate::plot::canvas::Stroke;
 use crate::plot::crowd::Shown;
-use crate::plot::theme::{DISTINCT, GREY, Ink, REPORTED, distinct};
+use crate::plot::theme::{DISTINCT, GREY, Ink, REPORTED, Stroke, distinct};
 
 /// Widths of the curves, in px: one that lies on another still leaves that one seen.
 const WIDEST: f64 = 3.6;

@@ -5,10 +5,10 @@ use super::looks::{Look, Looks};
 use super::{Curve, LearningCurves};
 use crate::error::Result;
 use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Point, Stroke, Type, paint};
+use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::names::Names;
 use crate::plot::page::{Layout, Page};
-use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SMALL_SIZE, TEXT_SIZE};
+use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SMALL_SIZE, Stroke, TEXT_SIZE};
 
 /// With more series than this, seeds are paler and bands are left to the CSV: on one another they
 /// would hide the curves.

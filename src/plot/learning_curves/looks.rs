@@ -1,11 +1,10 @@
 //! Colours and dashes that distinguish the curves of different points, and which of many are highlighted.
 
 use super::{Curve, LearningCurves, Weight};
-use crate::plot::canvas::Stroke;
 use crate::plot::names::Names;
 use crate::plot::page::Mark;
 use crate::plot::text::{count, plural};
-use crate::plot::theme::{DISTINCT, GREY, Ink, distinct};
+use crate::plot::theme::{DISTINCT, GREY, Ink, Stroke, distinct};
 
 /// Curves picked out at either end of a crowd.
 const PICKED: usize = 3;
