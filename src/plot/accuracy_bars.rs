@@ -1,14 +1,14 @@
 //! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
 
-mod lying;
+mod horizontal;
 mod marks;
-mod standing;
+mod vertical;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::Names;
+use super::point_labels::PointLabels;
 use super::text::{self, count, plural};
 use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
@@ -237,7 +237,7 @@ impl AccuracyBars {
     }
 
     /// The caller's caption, then n, seeds, and what every mark is.
-    fn full_caption(&self, names: &Names) -> String {
+    fn full_caption(&self, names: &PointLabels) -> String {
         let runs = || self.bars.iter().flat_map(Bar::asked);
         let mut own = vec![];
         own.extend(in_words(runs()));
@@ -292,11 +292,11 @@ impl AccuracyBars {
 /// More right answers than questions, or a reported accuracy outside 0 to 1.
 pub fn draw_accuracy_bars(figure: &AccuracyBars) -> Result<Figure> {
     figure.check()?;
-    let names = Names::of(figure.bars.iter().map(|bar| bar.label.as_str()));
+    let names = PointLabels::of(figure.bars.iter().map(|bar| bar.label.as_str()));
     let caption = figure.full_caption(&names);
-    let drawing = match standing::have_room(figure, &names) {
-        true => standing::draw(figure, &names, &caption)?,
-        false => lying::draw(figure, &names, &caption)?,
+    let drawing = match vertical::have_room(figure, &names) {
+        true => vertical::draw(figure, &names, &caption)?,
+        false => horizontal::draw(figure, &names, &caption)?,
     };
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }

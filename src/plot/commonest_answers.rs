@@ -9,8 +9,8 @@ use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::crowd::Shown;
 use super::fonts::{self, Face};
-use super::names::Names;
 use super::page::{Mark, Page};
+use super::point_labels::PointLabels;
 use super::text::{count, number, plural, seeds_in_short, shorten};
 use super::theme::{
     BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
@@ -196,7 +196,7 @@ impl CommonestAnswers {
         rows
     }
 
-    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
         let totals = |source: Source| {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
@@ -237,7 +237,7 @@ pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
     let height = |point| HEADING + bars_height(point, figure.answers) + BELOW;
     let tallest = figure.points.iter().map(height).fold(0.0, f64::max);
     let shown = Shown::of_height(figure.points.len(), tallest);
-    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
     let caption = figure.full_caption(&names, &shown);
     let names = names.only(&shown.points);
     let names = names.fitted(TEXT_SIZE, WIDTH - 2.0 * MARGIN);
@@ -309,7 +309,7 @@ fn draw_point(
     );
     canvas.text("share of the answers (%)", place, quantity)?;
     let group = height / names.len().max(1) as f64;
-    let said = Names::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
+    let said = PointLabels::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
     for (i, answer) in names.iter().enumerate() {
         let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
         let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
@@ -386,8 +386,9 @@ mod tests {
             figure.points[0].numbers(2),
             "4 different answers to 10 questions (seed 1); these 2 make 70 %"
         );
-        let caption =
-            |figure: &CommonestAnswers| figure.full_caption(&Names::default(), &Shown::of(1, 1));
+        let caption = |figure: &CommonestAnswers| {
+            figure.full_caption(&PointLabels::default(), &Shown::of(1, 1))
+        };
         let n = "n = 10 answers about people never seen, 4 answers about dev people, \
                  100 reference answers for training people.";
         assert!(caption(&figure).ends_with(n), "{}", caption(&figure));

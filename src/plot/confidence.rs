@@ -3,9 +3,9 @@
 use serde::{Deserialize, Serialize};
 
 use super::crowd::Shown;
-use super::names::Names;
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
+use super::point_labels::PointLabels;
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
 use super::{Figure, canvas::Canvas, fonts, join_caption};
@@ -148,7 +148,7 @@ impl Confidence {
         rows
     }
 
-    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
         let mut own = "A line at (x, y): of these answers, y % had at most the probability x, the \
                        product over their characters and the closing mask. A line further right \
                        is of answers given with more confidence."
@@ -168,7 +168,7 @@ impl Confidence {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
-    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
     let shown = panels::shown(figure.points.len(), ABOVE);
     let caption = figure.full_caption(&names, &shown);
     let points = shown.among(&figure.points);
@@ -263,7 +263,7 @@ mod tests {
             .answers
             .retain(|(kind, _)| *kind == AnswerKind::Invented);
         assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
-        let caption = figure.full_caption(&Names::default(), &Shown::of(1, 1));
+        let caption = figure.full_caption(&PointLabels::default(), &Shown::of(1, 1));
         assert!(caption.contains("pooled"), "{caption}");
     }
 

@@ -2,13 +2,13 @@
 
 mod drawing;
 mod frame;
-mod looks;
+mod styles;
 
 use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::Names;
+use super::point_labels::PointLabels;
 use super::smoothing::{
     Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
 };
@@ -16,7 +16,7 @@ use super::text::{count, plural, significant};
 use super::{Figure, fonts, join_caption};
 use crate::error::Result;
 use frame::{Beyond, Frame};
-use looks::Looks;
+use styles::SeriesStyles;
 
 /// Loss of one or more points of a sweep over the steps of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -118,8 +118,8 @@ struct Curves {
 }
 
 impl LearningCurves {
-    fn names(&self) -> Names {
-        Names::of(self.series.iter().map(|series| series.label.as_str()))
+    fn names(&self) -> PointLabels {
+        PointLabels::of(self.series.iter().map(|series| series.label.as_str()))
     }
 
     fn curves(&self) -> Curves {
@@ -197,7 +197,7 @@ impl LearningCurves {
         &self,
         all: &Curves,
         beyond: &Beyond,
-        (looks, names): (&Looks, &Names),
+        (styles, names): (&SeriesStyles, &PointLabels),
     ) -> String {
         let mut own = vec![];
         let seeds: BTreeSet<u64> = all.curves.iter().filter_map(|c| c.seed).collect();
@@ -208,9 +208,9 @@ impl LearningCurves {
             2..=10 => own.push(format!("Seeds {}.", list.join(", "))),
             many => own.push(format!("{many} seeds.")),
         }
-        own.extend(looks.note());
+        own.extend(styles.note());
         let several = all.curves.iter().any(|c| c.weight == Weight::Thin);
-        if several && looks.is_crowd() {
+        if several && styles.is_crowd() {
             own.push("Line: mean over seeds; the CSV has every seed.".to_owned());
         } else if several {
             let band = match drawing::crowd(self) > drawing::CROWD {
@@ -222,7 +222,7 @@ impl LearningCurves {
         let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {
             let windows: Vec<String> = windows.into_iter().map(count).collect();
-            let faint = match looks.is_crowd() {
+            let faint = match styles.is_crowd() {
                 true => "the CSV has every point",
                 false => "faint: every point",
             };
@@ -255,7 +255,7 @@ impl LearningCurves {
     }
 
     /// How high the runs go that the frame leaves out: `, up to 1.3e7 (rate = 5, seed 1)`.
-    fn heights(&self, beyond: &Beyond, names: &Names) -> String {
+    fn heights(&self, beyond: &Beyond, names: &PointLabels) -> String {
         let names: Vec<&String> = names.iter().collect();
         let height = |&(series, seed, highest): &(usize, Option<u64>, f64)| {
             let seed = seed.filter(|_| self.series[series].traces.len() > 1);
@@ -283,10 +283,10 @@ impl LearningCurves {
 pub fn draw_learning_curves(figure: &LearningCurves) -> Result<Figure> {
     let all = figure.curves();
     let frame = Frame::around(&all.curves);
-    let looks = Looks::of(figure, &all.curves);
+    let styles = SeriesStyles::of(figure, &all.curves);
     let names = figure.names();
-    let caption = figure.full_caption(&all, &frame.beyond, (&looks, &names));
-    let drawing = drawing::draw(figure, &all.curves, &frame, (&looks, &names), &caption)?;
+    let caption = figure.full_caption(&all, &frame.beyond, (&styles, &names));
+    let drawing = drawing::draw(figure, &all.curves, &frame, (&styles, &names), &caption)?;
     Figure::finish(&drawing, &figure.title, &caption, &figure.rows(&all.curves))
 }
 

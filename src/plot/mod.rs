@@ -23,10 +23,10 @@ mod fonts;
 #[cfg(test)]
 mod gallery;
 mod learning_curves;
-mod names;
 mod page;
 mod paired_matrix;
 mod panels;
+mod point_labels;
 mod reliability;
 mod render;
 mod smoothing;

@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::fonts::{self, Face};
-use super::names::Names;
 use super::page::draw_lines;
+use super::point_labels::PointLabels;
 use super::text::{self, number, percent, plural};
 use super::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
@@ -105,8 +105,8 @@ impl PairedMatrix {
         pairs.iter().zip(tests).map(row).collect()
     }
 
-    fn names(&self) -> Names {
-        Names::of(self.sides.iter().map(|side| side.label.as_str()))
+    fn names(&self) -> PointLabels {
+        PointLabels::of(self.sides.iter().map(|side| side.label.as_str()))
     }
 
     fn full_caption(&self, sheet: &Sheet) -> String {
@@ -160,7 +160,7 @@ pub fn draw_paired_matrix(figure: &PairedMatrix) -> Result<Figure> {
 /// Where the square stands, in px.
 struct Sheet {
     title: Vec<String>,
-    names: Names,
+    names: PointLabels,
     /// What stands over each column; nothing where there is no room.
     headings: Vec<String>,
     top: f64,

@@ -5,8 +5,8 @@ use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Point, Type, paint};
 use super::crowd::Shown;
 use super::fonts::Face;
-use super::names::Names;
 use super::page::{Mark, Page};
+use super::point_labels::PointLabels;
 use super::text;
 use super::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
@@ -24,7 +24,7 @@ pub(super) struct Panels {
     /// Quantity and unit of the vertical axes.
     pub(super) vertical: &'static str,
     /// What each chart is called.
-    pub(super) names: Names,
+    pub(super) names: PointLabels,
     /// The numbers under each name.
     pub(super) numbers: Vec<String>,
     /// Room between heading and chart, in px.

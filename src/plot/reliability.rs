@@ -5,9 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::canvas::{Anchor, Canvas, Type};
 use super::crowd::Shown;
 use super::fonts::{self, Face};
-use super::names::Names;
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
+use super::point_labels::PointLabels;
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
 use super::{Figure, join_caption};
@@ -152,7 +152,7 @@ impl ReliabilityDiagram {
         rows
     }
 
-    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
         let mut own = format!(
             "{} of equal width; the number of answers stands over each, as a share of all in grey. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
@@ -184,7 +184,7 @@ fn share(bin: &Bin, all: usize) -> f64 {
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_reliability_diagram(figure: &ReliabilityDiagram) -> Result<Figure> {
-    let names = Names::of(figure.points.iter().map(|point| point.label.as_str()));
+    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
     let shown = panels::shown(figure.points.len(), COUNTS);
     let caption = figure.full_caption(&names, &shown);
     let points = shown.among(&figure.points);
@@ -300,7 +300,7 @@ mod tests {
         };
         assert_eq!(interval(&one), interval(&three));
         assert_eq!(three.points[0].chance(2), None);
-        let caption = three.full_caption(&Names::default(), &Shown::of(1, 1));
+        let caption = three.full_caption(&PointLabels::default(), &Shown::of(1, 1));
         assert!(
             caption.contains("pooled") && !caption.contains("by chance"),
             "{caption}"

@@ -97,11 +97,11 @@ fn the_caption_says_which_interval_it_is() {
     let mut figure = example();
     assert!(
         figure
-            .full_caption(&Names::default())
+            .full_caption(&PointLabels::default())
             .contains("with one seed, or where all agree, Wilson's 95 % interval")
     );
     figure.bars.truncate(1);
-    let caption = figure.full_caption(&Names::default());
+    let caption = figure.full_caption(&PointLabels::default());
     assert!(
         caption.starts_with("Split dev. n = 500 questions a run, seed 1. Whisker: Wilson's 95 %"),
         "{caption}"
@@ -188,8 +188,8 @@ fn bars_lie_down_where_numbers_or_names_would_collide() {
             bars: (0..number).map(bar).collect(),
             ..example()
         };
-        let names = Names::of(figure.bars.iter().map(|bar| bar.label.as_str()));
-        standing::have_room(&figure, &names)
+        let names = PointLabels::of(figure.bars.iter().map(|bar| bar.label.as_str()));
+        vertical::have_room(&figure, &names)
     };
     assert!(stand(3, "grouped-query") && stand(10, "rope"));
     assert!(!stand(20, "rope"), "numbers would lie on each other");

@@ -4,7 +4,7 @@ use super::AccuracyScatter;
 use crate::error::Result;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type};
 use crate::plot::fonts::{self, Face};
-use crate::plot::names::Names;
+use crate::plot::point_labels::PointLabels;
 use crate::plot::theme::{BLACK, GREY, LINE_HEIGHT, MARGIN, SMALL_SIZE, WIDTH};
 
 /// More names than this do not find a place among the markers.
@@ -21,7 +21,7 @@ const ABOVE: f64 = 12.0;
 /// What the spots are called, and where that stands.
 #[derive(Debug)]
 pub(super) struct Naming {
-    pub(super) names: Names,
+    pub(super) names: PointLabels,
     /// One a spot that has a height, in their order; what stands beside its marker.
     pub(super) beside: Vec<String>,
     /// Number and name; empty where the names stand beside the markers.
@@ -36,7 +36,7 @@ pub(super) struct Naming {
 impl Naming {
     pub(super) fn of(figure: &AccuracyScatter) -> Self {
         let spots = figure.spots.iter().filter(|spot| spot.height().is_some());
-        let names = Names::of(spots.map(|spot| spot.label.as_str()));
+        let names = PointLabels::of(spots.map(|spot| spot.label.as_str()));
         let count = names.iter().count();
         let beside = match figure.named {
             true => names.fitted(SMALL_SIZE, NAME),

@@ -15,8 +15,8 @@ pub use maps::draw_attention_maps;
 use super::canvas::{Canvas, Type};
 use super::crowd::Shown;
 use super::fonts::{self, Face};
-use super::names::Names;
 use super::page::Page;
+use super::point_labels::PointLabels;
 use super::text::{self, plural};
 use super::theme::{BLACK, MARGIN, TEXT_SIZE, WIDTH};
 use crate::error::Result;
@@ -66,8 +66,8 @@ impl AttentionMaps {
         Scale::of(rows.map(|row| row.weight))
     }
 
-    fn names(&self) -> Names {
-        Names::of(self.models.iter().map(|model| model.label.as_str()))
+    fn names(&self) -> PointLabels {
+        PointLabels::of(self.models.iter().map(|model| model.label.as_str()))
     }
 
     /// The page of the models that are shown.

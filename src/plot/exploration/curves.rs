@@ -7,8 +7,8 @@ use super::styles::{Style, styles, told_apart};
 use crate::error::Result;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::crowd::Shown;
-use crate::plot::names::Names;
 use crate::plot::page::{Mark, Page};
+use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
@@ -111,7 +111,7 @@ impl ExplorationCurves {
         rows
     }
 
-    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
         let mut own = vec![];
         if shown.points.len() < names.iter().count() {
             let (own_look, all) = (shown.points.len(), names.iter().count());
@@ -181,7 +181,7 @@ impl CurvePanel {
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_exploration_curves(figure: &ExplorationCurves) -> Result<Figure> {
     let names = figure.names();
-    let called = Names::of(names.iter().map(|(name, _)| *name));
+    let called = PointLabels::of(names.iter().map(|(name, _)| *name));
     let shown = told_apart(names.len());
     let caption = figure.full_caption(&called, &shown);
     let styles = styles(&names, &shown);
@@ -367,7 +367,7 @@ mod tests {
 
     #[test]
     fn the_caption_says_what_is_not_seen() {
-        let caption = figure().full_caption(&Names::default(), &told_apart(0));
+        let caption = figure().full_caption(&PointLabels::default(), &told_apart(0));
         assert!(caption.contains("1 value of 0 cannot stand"), "{caption}");
         assert!(caption.contains("rounding"), "{caption}");
         assert!(caption.contains("reported elsewhere"), "{caption}");

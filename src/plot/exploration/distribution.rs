@@ -8,8 +8,8 @@ use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::crowd::Shown;
 use crate::plot::fonts::{self, Face};
-use crate::plot::names::Names;
 use crate::plot::page::{LEFT, Mark, Page};
+use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{self, count, percent, significant};
 use crate::plot::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
@@ -133,7 +133,7 @@ impl ExplorationDistribution {
         rows
     }
 
-    fn full_caption(&self, names: &Names, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
         let mut own = format!(
             "Bars are {} wide; their heights are shares of all samples.",
             1.0 / BINS as f64
@@ -168,7 +168,7 @@ impl ExplorationDistribution {
 /// None that the caller can cause; the renderer's own pass through.
 pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result<Figure> {
     let row = HEADING + HEIGHT + GAP;
-    let names = Names::of(figure.series.iter().map(|series| series.label.as_str()));
+    let names = PointLabels::of(figure.series.iter().map(|series| series.label.as_str()));
     let shown = Shown::of_height(figure.series.len(), row);
     let caption = figure.full_caption(&names, &shown);
     let names = names

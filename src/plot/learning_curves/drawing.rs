@@ -1,13 +1,13 @@
 //! The lines in their frame.
 
 use super::frame::Frame;
-use super::looks::{Look, Looks};
+use super::styles::{SeriesStyle, SeriesStyles};
 use super::{Curve, LearningCurves};
 use crate::error::Result;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::names::Names;
 use crate::plot::page::{Layout, Page};
+use crate::plot::point_labels::PointLabels;
 use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SMALL_SIZE, Stroke, TEXT_SIZE};
 
 /// With more series than this, seeds are paler and bands are left to the CSV: on one another they
@@ -24,13 +24,13 @@ pub(super) fn draw(
     figure: &LearningCurves,
     curves: &[Curve],
     frame: &Frame,
-    (looks, names): (&Looks, &Names),
+    (styles, names): (&SeriesStyles, &PointLabels),
     caption: &str,
 ) -> Result<String> {
     let page = Page {
         title: figure.title.clone(),
         caption: caption.to_owned(),
-        legend: looks.legend(names),
+        legend: styles.legend(names),
         vertical: "loss (nats per scored token)",
         right: 18.0,
         below: 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT,
@@ -42,18 +42,18 @@ pub(super) fn draw(
         let is_crowded = crowd(figure) > CROWD;
         for curve in curves {
             if !is_crowded {
-                let ink = looks.of_series[curve.series].ink();
+                let ink = styles.of_series[curve.series].ink();
                 draw_band(canvas, &layout, frame, curve, ink)?;
             }
         }
-        let mut order: Vec<&Curve> = curves.iter().filter(|curve| looks.draws(curve)).collect();
-        let is_own = |curve: &Curve| looks.of_series[curve.series] != Look::Grey;
+        let mut order: Vec<&Curve> = curves.iter().filter(|curve| styles.draws(curve)).collect();
+        let is_own = |curve: &Curve| styles.of_series[curve.series] != SeriesStyle::Grey;
         order.sort_by_key(|curve| (is_own(curve), curve.weight));
         order.into_iter().try_for_each(|curve| {
             let seeds = figure.series[curve.series].traces.len();
-            let look = looks.of_series[curve.series];
-            let (width, opacity, stroke) = look.pen(curve.weight, seeds, is_crowded);
-            let ink = look.ink().fade(look.ink().opacity * opacity);
+            let style = styles.of_series[curve.series];
+            let (width, opacity, stroke) = style.pen(curve.weight, seeds, is_crowded);
+            let ink = style.ink().fade(style.ink().opacity * opacity);
             draw_curve(canvas, &layout, frame, curve, (width, ink, stroke))
         })
     })

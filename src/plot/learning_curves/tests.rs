@@ -25,9 +25,9 @@ fn figure(traces: Vec<Trace>) -> LearningCurves {
 /// The caption of the figure as it is drawn.
 fn caption(spec: &LearningCurves) -> String {
     let all = spec.curves();
-    let looks = Looks::of(spec, &all.curves);
+    let styles = SeriesStyles::of(spec, &all.curves);
     let beyond = Frame::around(&all.curves).beyond;
-    spec.full_caption(&all, &beyond, (&looks, &spec.names()))
+    spec.full_caption(&all, &beyond, (&styles, &spec.names()))
 }
 
 fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
@@ -195,21 +195,21 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
                 .collect(),
         }],
     };
-    let looks = |number: usize| {
+    let styles = |number: usize| {
         let spec = LearningCurves {
             series: (0..number).rev().map(series).collect(),
             ..figure(vec![])
         };
         let names = spec.names();
-        let looks = Looks::of(&spec, &spec.curves().curves);
-        let legend: Vec<String> = looks
+        let styles = SeriesStyles::of(&spec, &spec.curves().curves);
+        let legend: Vec<String> = styles
             .legend(&names)
             .into_iter()
             .map(|entry| entry.1)
             .collect();
-        (looks, legend, caption(&spec))
+        (styles, legend, caption(&spec))
     };
-    let (few, legend, _) = looks(14);
+    let (few, legend, _) = styles(14);
     for (i, one) in few.of_series.iter().enumerate() {
         assert!(
             few.of_series[i + 1..].iter().all(|other| other != one),
@@ -217,11 +217,11 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
         );
     }
     assert_eq!(legend.len(), 14);
-    let (many, legend, caption) = looks(20);
+    let (many, legend, caption) = styles(20);
     let own = many
         .of_series
         .iter()
-        .filter(|look| **look != looks::Look::Grey);
+        .filter(|style| **style != styles::SeriesStyle::Grey);
     assert_eq!(own.count(), 6);
     let expected = [
         "best: rate = 0",
@@ -249,11 +249,14 @@ fn points_that_share_a_curve_are_told_together() {
         series: (0..20).map(series).collect(),
         ..figure(vec![])
     };
-    let looks = Looks::of(&spec, &spec.curves().curves);
-    let legend = looks.legend(&spec.names()).into_iter().map(|entry| entry.1);
+    let styles = SeriesStyles::of(&spec, &spec.curves().curves);
+    let legend = styles
+        .legend(&spec.names())
+        .into_iter()
+        .map(|entry| entry.1);
     let expected = ["rate = 0 and 18 points with the same losses", "rate = 7"];
     assert_eq!(legend.collect::<Vec<_>>(), expected);
-    assert!(!looks.is_crowd());
+    assert!(!styles.is_crowd());
 }
 
 #[test]

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::names::Names;
 use crate::plot::page::{Layout, Page, draw_lines};
+use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{count, number, percent, wrap};
 use crate::plot::theme::{
     BASELINE, BLACK, GREY, LINE_HEIGHT, MARGIN, OURS, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE,
@@ -26,7 +26,7 @@ const ONE_LINE: f64 = 200.0;
 const SMALLEST: f64 = 13.0;
 
 /// Whether names and numbers have room: no word is broken, nothing cut, and no number touches the next one.
-pub(super) fn have_room(figure: &AccuracyBars, names: &Names) -> bool {
+pub(super) fn have_room(figure: &AccuracyBars, names: &PointLabels) -> bool {
     let slot = slot(figure);
     let size = label_size(names, slot - 8.0);
     let width = |size: f64, words: &str| fonts::width(Face::Text, size, words);
@@ -56,7 +56,7 @@ fn baseline_space(figure: &AccuracyBars) -> f64 {
     figure.baseline_height().map_or(0.0, |_| BASELINE_SPACE)
 }
 
-pub(super) fn draw(figure: &AccuracyBars, names: &Names, caption: &str) -> Result<String> {
+pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
     let baseline = figure.baseline_height();
     let right = baseline_space(figure);
     let slot = slot(figure);
@@ -102,7 +102,7 @@ pub(super) fn draw(figure: &AccuracyBars, names: &Names, caption: &str) -> Resul
 }
 
 /// A little smaller where a word would not fit its slot.
-fn label_size(names: &Names, width: f64) -> f64 {
+fn label_size(names: &PointLabels, width: f64) -> f64 {
     let mut words = names.iter().flat_map(|name| name.split_whitespace());
     let fit = words.all(|word| fonts::width(Face::Text, TEXT_SIZE, word) <= width);
     if fit { TEXT_SIZE } else { SMALLEST }

@@ -8,14 +8,14 @@ use crate::labels::shorten_apart;
 
 /// The labels of a figure's points, as the figure writes them.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(super) struct Names {
+pub(super) struct PointLabels {
     /// One for each point.
     own: Vec<String>,
     /// Settings that all points share; only the caption has them.
     shared: Vec<String>,
 }
 
-impl Names {
+impl PointLabels {
     /// Leaves out the settings (`key = value`) that all labels share, and spells out the characters that
     /// the fonts lack where labels would look alike without them.
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a str>) -> Self {
@@ -135,8 +135,8 @@ fn spelled_apart(labels: Vec<String>) -> Vec<String> {
 mod tests {
     use super::*;
 
-    fn names(labels: &[&str]) -> Names {
-        Names::of(labels.iter().copied())
+    fn names(labels: &[&str]) -> PointLabels {
+        PointLabels::of(labels.iter().copied())
     }
 
     #[test]
@@ -171,7 +171,7 @@ mod tests {
             format!("attention.kind = a-kind-with-a-very-long-name-{i:02}-and-an-ending")
         };
         let labels: Vec<String> = (0..80).map(long).collect();
-        let names = Names::of(labels.iter().map(String::as_str));
+        let names = PointLabels::of(labels.iter().map(String::as_str));
         let fitted = names.fitted(14.0, 90.0);
         let different: std::collections::BTreeSet<_> = fitted.iter().collect();
         assert_eq!(different.len(), 80, "{fitted:?}");

@@ -6,8 +6,8 @@ use crate::error::Result;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::names::Names;
 use crate::plot::page::{Page, draw_lines};
+use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{count, percent};
 use crate::plot::theme::{
     BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE,
@@ -29,7 +29,7 @@ const TALL: f64 = 600.0;
 /// Room for a line of numbers at the axis, in px.
 const NUMBERS: f64 = 8.0 + SMALL_SIZE * LINE_HEIGHT;
 
-pub(super) fn draw(figure: &AccuracyBars, names: &Names, caption: &str) -> Result<String> {
+pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
     let names = names.wrapped(TEXT_SIZE, NAME, NAME_LINES);
     let columns = Column::all(figure);
     let rows = rows(&names);

@@ -1,8 +1,8 @@
 //! Colours and dashes that distinguish the curves of different points, and which of many are highlighted.
 
 use super::{Curve, LearningCurves, Weight};
-use crate::plot::names::Names;
 use crate::plot::page::Mark;
+use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{count, plural};
 use crate::plot::theme::{DISTINCT, GREY, Ink, Stroke, distinct};
 
@@ -22,20 +22,20 @@ const RANKS: [&str; 2 * PICKED] = [
 /// Width of what the reader should follow, in px.
 const WIDTH: f64 = 2.4;
 
-/// How the curves of one point look.
+/// How the curves of one point are drawn.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum Look {
+pub(super) enum SeriesStyle {
     /// Its own colour and stroke.
     Own(Ink, Stroke),
     /// One of a crowd.
     Grey,
 }
 
-/// The looks of all series of a figure.
+/// The styles of all series of a figure.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Looks {
+pub(super) struct SeriesStyles {
     /// One for each series.
-    pub(super) of_series: Vec<Look>,
+    pub(super) of_series: Vec<SeriesStyle>,
     /// Those with a name in the legend.
     named: Vec<Named>,
     /// Series that are grey.
@@ -77,16 +77,16 @@ fn alike(curves: &[Curve]) -> Vec<Alike> {
     groups.into_iter().map(|(_, group)| group).collect()
 }
 
-impl Looks {
+impl SeriesStyles {
     pub(super) fn of(figure: &LearningCurves, curves: &[Curve]) -> Self {
         let all = figure.series.len();
         let is_shown = |series: &usize| !figure.series[*series].traces.is_empty();
         let shown: Vec<usize> = (0..all).filter(is_shown).collect();
         let in_order = |series: &[usize]| {
-            let mut of_series = vec![Look::Grey; all];
+            let mut of_series = vec![SeriesStyle::Grey; all];
             for (i, &series) in series.iter().enumerate() {
                 let (ink, stroke) = distinct(i);
-                of_series[series] = Look::Own(ink, stroke);
+                of_series[series] = SeriesStyle::Own(ink, stroke);
             }
             of_series
         };
@@ -111,11 +111,11 @@ impl Looks {
             groups.drain(PICKED..groups.len() - PICKED);
             &RANKS
         };
-        let mut of_series = vec![Look::Grey; all];
+        let mut of_series = vec![SeriesStyle::Grey; all];
         for (i, group) in groups.iter().enumerate() {
             let (ink, stroke) = distinct(i);
             for &series in &group.series {
-                of_series[series] = Look::Own(ink, stroke);
+                of_series[series] = SeriesStyle::Own(ink, stroke);
             }
         }
         let coloured: usize = groups.iter().map(|group| group.series.len()).sum();
@@ -144,14 +144,14 @@ impl Looks {
         curve.weight == Weight::Thick || !self.is_crowd()
     }
 
-    pub(super) fn legend(&self, names: &Names) -> Vec<(Mark, String)> {
+    pub(super) fn legend(&self, names: &PointLabels) -> Vec<(Mark, String)> {
         let names: Vec<&String> = names.iter().collect();
         let entry = |named: &Named| {
             let name = names[named.series];
             let mark = match self.of_series[named.series] {
-                Look::Own(ink, Stroke::Whole) => Mark::Line(ink, WIDTH),
-                Look::Own(ink, Stroke::Dashed) => Mark::Dashed(ink, WIDTH),
-                Look::Grey => return None,
+                SeriesStyle::Own(ink, Stroke::Whole) => Mark::Line(ink, WIDTH),
+                SeriesStyle::Own(ink, Stroke::Dashed) => Mark::Dashed(ink, WIDTH),
+                SeriesStyle::Grey => return None,
             };
             let others = match named.alike {
                 0 => String::new(),
@@ -165,7 +165,7 @@ impl Looks {
         };
         let named = self.named.iter().filter_map(entry);
         let rest = (
-            Mark::Line(GREY.fade(Look::GREY_OPACITY), 1.2),
+            Mark::Line(GREY.fade(SeriesStyle::GREY_OPACITY), 1.2),
             format!("the other {}", count(self.grey)),
         );
         named.chain(self.is_crowd().then_some(rest)).collect()
@@ -182,7 +182,7 @@ impl Looks {
     }
 }
 
-impl Look {
+impl SeriesStyle {
     pub(super) const GREY_OPACITY: f64 = 0.3;
 
     pub(super) fn ink(self) -> Ink {
