@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use console::{measure_text_width as columns, truncate_str};
 
+use super::run_name::RunName;
+
 /// Between parts of a line, and of a message.
 const GAP: &str = "  ";
 
@@ -13,15 +15,15 @@ const SHORTEST_NAME: usize = 8;
 /// Columns that a run keeps, even if parts of the message are left out for it.
 const SHORTEST_RUN: usize = 20;
 
-/// What a line says. Where there is no room for all of it, the start of the run goes first, then
+/// What a line says. Where there is no room for all of it, the run gets a shorter name first, then
 /// the message from its last part on, the start of the name, the bar and the time. The count stays.
 #[derive(Debug, Default)]
 pub(super) struct Line<'a> {
     /// Columns left free.
     pub(super) indent: usize,
     /// The run that it is about, if that has to be said.
-    pub(super) run: Option<&'a str>,
-    /// The task.
+    pub(super) run: Option<&'a RunName>,
+    /// The task; empty in a line that only names a run.
     pub(super) name: &'a str,
     /// The share done, 0 to 1, if it is to be drawn.
     pub(super) bar: Option<f64>,
@@ -60,8 +62,9 @@ impl Line<'_> {
         }
         let name = shorten(self.name, room);
         room -= columns(&name);
-        let run = self.run.map(|run| format!("{run}: ")).unwrap_or_default();
-        let mut room_of_run = columns(&run).min(SHORTEST_RUN).min(room);
+        let colon = if self.name.is_empty() { "" } else { ": " };
+        let columns_of_run = self.run.map_or(0, |run| columns(run.full()) + colon.len());
+        let mut room_of_run = columns_of_run.min(SHORTEST_RUN).min(room);
         room -= room_of_run;
         let mut message = String::new();
         for part in self.message.split(GAP).filter(|part| !part.is_empty()) {
@@ -73,7 +76,8 @@ impl Line<'_> {
             message = message + GAP + part;
         }
         room_of_run += room;
-        let run = shorten(&run, room_of_run);
+        let run = self.run.map(|run| run.fit(colon, room_of_run));
+        let run = run.unwrap_or_default();
         let indent = " ".repeat(self.indent);
         let line = format!("{indent}{run}{name}{bar}{count}{message}{time}");
         // Only a screen too narrow for the count gets here with more than fits.
@@ -81,7 +85,7 @@ impl Line<'_> {
     }
 }
 
-/// The end of a name that is longer than `width` columns: names differ at their ends.
+/// The end of a name that is longer than `width` columns.
 pub(super) fn shorten(name: &str, width: usize) -> String {
     if columns(name) <= width {
         return name.to_owned();
@@ -206,9 +210,11 @@ mod tests {
     }
 
     #[test]
-    fn a_run_gives_way_to_the_message_but_keeps_its_end() {
+    fn a_run_gives_way_to_the_message_but_keeps_what_is_its_own() {
         let line = |width| {
-            let run = Some("quickstart / pretrained / seed 1");
+            let runs = [1, 2].map(|seed| format!("quickstart / pretrained / seed {seed}"));
+            let runs = RunName::of_all(&runs);
+            let run = Some(&runs[0]);
             let (indent, bar) = (0, None);
             Line {
                 indent,
@@ -224,7 +230,7 @@ mod tests {
         );
         assert_eq!(
             line(90),
-            "…rt / pretrained / seed 1: pretrain   300/1,500  epoch 20  loss 2.345 nats  1 min 5 s left"
+            "…t / pretrained / seed 1: pretrain   300/1,500  epoch 20  loss 2.345 nats  1 min 5 s left"
         );
         assert_eq!(
             line(80),

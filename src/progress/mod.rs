@@ -7,6 +7,7 @@
 mod line;
 mod output;
 mod pace;
+mod run_name;
 mod sweep;
 mod task;
 #[cfg(test)]
@@ -94,8 +95,8 @@ impl Progress {
         Task::alone(&self.output, name, steps)
     }
 
-    /// Begins an experiment of so many `runs`. `work` is the number of steps of all their stages.
-    pub fn sweep(&self, name: &str, runs: usize, work: u64) -> Sweep {
+    /// Begins an experiment of runs with these names. `work` is the number of steps of all their stages.
+    pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Sweep {
         Sweep::new(&self.output, name, runs, work)
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 use super::line::{self, Line, thousands};
 use super::output::{Live, Output};
 use super::pace::time_left;
+use super::run_name::RunName;
 use super::task::Task;
 
 /// An experiment of several runs, shared by all who work on it. It ends when it is dropped.
@@ -22,7 +23,7 @@ pub struct Run(Arc<AtWork>);
 struct Whole {
     output: Arc<Output>,
     name: String,
-    runs: usize,
+    runs: Vec<RunName>,
     /// Steps of all stages of all runs.
     work: u64,
     began: Instant,
@@ -47,15 +48,16 @@ struct Tally {
 /// What a run shares with its stages.
 pub(super) struct AtWork {
     sweep: Arc<Whole>,
-    label: String,
+    /// Its place in the sweep, from 0.
+    number: usize,
     live: Mutex<Option<Live>>,
     /// Whether a line that stays has named it.
     named: AtomicBool,
 }
 
 impl Sweep {
-    pub(super) fn new(output: &Arc<Output>, name: &str, runs: usize, work: u64) -> Self {
-        let live = if runs > 1 { output.live() } else { None };
+    pub(super) fn new(output: &Arc<Output>, name: &str, runs: &[String], work: u64) -> Self {
+        let live = if runs.len() > 1 { output.live() } else { None };
         let tally = Tally {
             live,
             ..Tally::default()
@@ -63,7 +65,7 @@ impl Sweep {
         let whole = Whole {
             output: output.clone(),
             name: line::printable(name),
-            runs,
+            runs: RunName::of_all(runs),
             work,
             began: output.now(),
             tally: Mutex::new(tally),
@@ -72,9 +74,9 @@ impl Sweep {
         Self(Arc::new(whole))
     }
 
-    /// Begins to work on a run. Lines about its stages name it by its `label` once several runs are
-    /// at work together.
-    pub fn run(&self, label: &str) -> Run {
+    /// Begins to work on the run of this number, from 0. Lines about its stages name it once several runs
+    /// are at work together.
+    pub fn run(&self, number: usize) -> Run {
         self.0.update(|tally| {
             tally.at_work += 1;
             tally.crowded |= tally.at_work > 1;
@@ -82,13 +84,13 @@ impl Sweep {
         });
         let at_work = AtWork {
             sweep: self.0.clone(),
-            label: line::printable(label),
+            number,
             live: Mutex::new(self.0.output.live()),
             named: AtomicBool::new(false),
         };
         at_work.show(None);
         if self.0.output.is_plain() {
-            at_work.name();
+            at_work.print_name();
         }
         Run(Arc::new(at_work))
     }
@@ -110,8 +112,8 @@ impl Drop for Sweep {
         let live = whole.tally().live.take();
         drop(live);
         let tally = whole.tally();
-        if tally.begun && whole.runs > 1 {
-            let finished = tally.runs_done >= whole.runs;
+        if tally.begun && whole.runs.len() > 1 {
+            let finished = tally.runs_done >= whole.runs.len();
             let time = Some(line::time_taken(finished, whole.elapsed()));
             let line = Line {
                 time,
@@ -150,7 +152,7 @@ impl Run {
         whole.update(|tally| tally.runs_done += 1);
         let tally = whole.tally();
         // The last is told by the end of the sweep.
-        if whole.output.is_plain() && tally.runs_done < whole.runs {
+        if whole.output.is_plain() && tally.runs_done < whole.runs.len() {
             whole.output.print_fitted(&whole.line(&tally));
         }
     }
@@ -161,7 +163,7 @@ impl Drop for Run {
         // Even a stage that is still held leaves the screen.
         *self.0.live() = None;
         // Even a run without a stage leaves its name in the log.
-        self.0.name();
+        self.0.print_name();
         self.0.sweep.update(|tally| tally.at_work -= 1);
     }
 }
@@ -177,7 +179,7 @@ impl Whole {
         change(&mut tally);
         if let Some(live) = &tally.live {
             let share = match self.work {
-                0 => tally.runs_done as f64 / self.runs as f64,
+                0 => tally.runs_done as f64 / self.runs.len() as f64,
                 work => tally.steps_done as f64 / work as f64,
             };
             let bar = Some(share);
@@ -200,7 +202,7 @@ impl Whole {
         );
         Line {
             name: &self.name,
-            count: format!("{}/{} runs", tally.runs_done, self.runs),
+            count: format!("{}/{} runs", tally.runs_done, self.runs.len()),
             message: format!("{steps}/{work} steps"),
             time: time_left(done, to_do, self.elapsed()).and_then(line::time_to_come),
             ..Line::default()
@@ -211,6 +213,10 @@ impl Whole {
 impl AtWork {
     pub(super) fn output(&self) -> &Arc<Output> {
         &self.sweep.output
+    }
+
+    fn name(&self) -> &RunName {
+        &self.sweep.runs[self.number]
     }
 
     fn live(&self) -> MutexGuard<'_, Option<Live>> {
@@ -226,10 +232,10 @@ impl AtWork {
     pub(super) fn show(&self, stage: Option<Line<'_>>) {
         let live = self.live();
         let Some(live) = live.as_ref() else { return };
-        let indent = if self.sweep.runs > 1 { 2 } else { 0 };
+        let indent = if self.sweep.runs.len() > 1 { 2 } else { 0 };
         let name = Line {
             indent,
-            name: &self.label,
+            run: Some(self.name()),
             ..Line::default()
         };
         let stage = stage.map(|line| Line {
@@ -246,18 +252,17 @@ impl AtWork {
         if crowded {
             self.named.store(true, Ordering::Relaxed);
         } else {
-            self.name();
+            self.print_name();
         }
-        let run = crowded.then_some(self.label.as_str());
+        let run = crowded.then_some(self.name());
         self.output().print_fitted(&Line { run, ..stage });
     }
 
     /// Prints the run's name to stay, unless that was done.
-    fn name(&self) {
+    fn print_name(&self) {
         if !self.named.swap(true, Ordering::Relaxed) {
-            let name = &self.label;
             self.output().print_fitted(&Line {
-                name,
+                run: Some(self.name()),
                 ..Line::default()
             });
         }

@@ -74,14 +74,21 @@ fn assert_file(file: &File, lines: &[&str]) {
     assert!(!text.contains(['\r', '\x1b']), "{text:?}");
 }
 
+/// Names of the first `runs` of a sweep of seeds.
+fn seeds(start: &str, runs: usize) -> Vec<String> {
+    (1..=runs)
+        .map(|seed| format!("{start}seed {seed}"))
+        .collect()
+}
+
 const MESSAGE: &str = "epoch 2  loss 1.500 nats  6,512 tokens/s";
 
 #[test]
 fn two_runs_at_work_stand_below_the_whole_and_leave_lines_that_name_them() {
     let (progress, terminal, time) = on_screen(100, false);
-    let sweep = progress.sweep("quickstart", 4, 4000);
-    let one = sweep.run("quickstart / plain / seed 1");
-    let two = sweep.run("quickstart / plain / seed 2");
+    let sweep = progress.sweep("quickstart", &seeds("quickstart / plain / ", 4), 4000);
+    let one = sweep.run(0);
+    let two = sweep.run(1);
     let mut first = one.begin("finetune", 200, 0);
     let mut second = two.begin("pretrain", 800, 0);
     time.pass(30);
@@ -129,8 +136,8 @@ fn two_runs_at_work_stand_below_the_whole_and_leave_lines_that_name_them() {
 #[test]
 fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() {
     let (progress, terminal, time) = on_screen(80, false);
-    let sweep = progress.sweep("london", 1, 2000);
-    let run = sweep.run("london / always / seed 1");
+    let sweep = progress.sweep("london", &seeds("london / always / ", 1), 2000);
+    let run = sweep.run(0);
     assert_screen(&terminal, &["london / always / seed 1"]);
     let mut stage = run.begin("pretrain", 1500, 0);
     time.pass(32);
@@ -167,9 +174,13 @@ fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() 
 #[test]
 fn a_narrow_screen_and_long_names_wrap_nothing() {
     let (progress, terminal, time) = on_screen(40, true);
-    let sweep = progress.sweep("birthplace/does_a_longer_context_help_much", 2, 2000);
-    let one = sweep.run("birthplace/does_it / a very long label of a point / seed 1");
-    let two = sweep.run("birthplace/does_it / a very long label of a point / seed 2");
+    let sweep = progress.sweep(
+        "birthplace/does_a_longer_context_help_much",
+        &seeds("birthplace/does_it / a very long label of a point / ", 2),
+        2000,
+    );
+    let one = sweep.run(0);
+    let two = sweep.run(1);
     let mut first = one.begin("pretrain", 1500, 0);
     let mut second = two.begin("finetune", 500, 0);
     time.pass(65);
@@ -220,8 +231,8 @@ fn colour_is_in_bars_alone_and_only_if_wanted() {
 #[test]
 fn a_file_gets_one_line_for_a_stage_and_few_in_between() {
     let (progress, file, time) = in_file();
-    let sweep = progress.sweep("quickstart", 1, 100);
-    let run = sweep.run("quickstart / pretrained / seed 1");
+    let sweep = progress.sweep("quickstart", &seeds("quickstart / pretrained / ", 1), 100);
+    let run = sweep.run(0);
     let mut stage = run.begin("pretrain", 100, 0);
     for step in 1..=100 {
         time.pass(1);
@@ -247,10 +258,10 @@ fn a_file_gets_one_line_for_a_stage_and_few_in_between() {
 #[test]
 fn lines_in_a_file_name_their_run_once_two_are_at_work() {
     let (progress, file, time) = in_file();
-    let sweep = progress.sweep("quickstart", 2, 20);
-    let one = sweep.run("seed 1");
+    let sweep = progress.sweep("quickstart", &seeds("", 2), 20);
+    let one = sweep.run(0);
     one.begin("pretrain", 5, 0).at(5, "");
-    let two = sweep.run("seed 2");
+    let two = sweep.run(1);
     time.pass(20);
     one.begin("finetune", 5, 0).at(5, "");
     one.done();
@@ -274,9 +285,9 @@ fn lines_in_a_file_name_their_run_once_two_are_at_work() {
 #[test]
 fn what_an_earlier_session_did_is_no_measure_of_speed() {
     let (progress, file, time) = in_file();
-    let sweep = progress.sweep("quickstart", 3, 3000);
+    let sweep = progress.sweep("quickstart", &seeds("", 3), 3000);
     sweep.done_before(1, 1000);
-    let run = sweep.run("seed 2");
+    let run = sweep.run(1);
     let mut stage = run.begin("pretrain", 1000, 900);
     time.pass(20);
     stage.at(950, "");
@@ -299,7 +310,7 @@ fn what_an_earlier_session_did_is_no_measure_of_speed() {
 #[test]
 fn what_was_done_before_or_has_nothing_to_do_says_nothing() {
     let (progress, file, _) = in_file();
-    let sweep = progress.sweep("quickstart", 2, 20);
+    let sweep = progress.sweep("quickstart", &seeds("", 2), 20);
     sweep.done_before(2, 20);
     drop(sweep);
     progress.begin("of unknown length", 0).at(7, "bytes");
@@ -370,12 +381,12 @@ impl TermLike for Gone {
 /// Everything that is said, from several threads at once.
 fn speak(output: Output) {
     let progress = Progress::on(output, Verbosity::Verbose);
-    let sweep = progress.sweep("quickstart", 4, 40);
+    let sweep = progress.sweep("quickstart", &seeds("", 4), 40);
     std::thread::scope(|scope| {
         for worker in 0..4 {
             let (progress, sweep) = (&progress, &sweep);
             scope.spawn(move || {
-                let run = sweep.run(&format!("seed {worker}"));
+                let run = sweep.run(worker);
                 let mut stage = run.begin("pretrain", 10, 0);
                 for step in 1..=10 {
                     stage.at(step, MESSAGE);

@@ -37,13 +37,14 @@ impl<'a> Desk<'a> {
             let stages = stages.filter(|one| !reused || one.action == Action::Reuse);
             stages.map(|one| one.steps as u64).sum()
         };
-        let sweep = progress.sweep(&plan.experiment.name, plan.runs.len(), steps(false));
+        let names: Vec<String> = (0..plan.runs.len()).map(|run| plan.name(run)).collect();
+        let sweep = progress.sweep(&plan.experiment.name, &names, steps(false));
         let done: Vec<usize> = (0..plan.runs.len())
             .filter(|&run| plan.runs[run].is_done)
             .collect();
         sweep.done_before(done.len(), steps(true));
         for run in done {
-            let name = plan.name(run);
+            let name = &names[run];
             progress.say(&format!(
                 "{name}: done before (`--again` runs it once more)"
             ));
@@ -142,7 +143,7 @@ impl<'a> Desk<'a> {
             Err(held) => return Ok(Err(held)),
         };
         files::remove_unfinished(folder);
-        let shown = self.sweep.run(&name);
+        let shown = self.sweep.run(number);
         self.progress
             .detail(&format!("{name}: in {}", folder.display()));
         self.describe(run)?;
