@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 /// Stands for what was left out.
 const ELLIPSIS: char = '…';
 /// Tokens that a label is split into; the rest is one more. Comparing two labels takes time in proportion to the
-/// product of their numbers of tokens.
+/// product of their numbers.
 const MOST_TOKENS: usize = 200;
 
 /// Shortens every label until it `fits`; one that already does stays as it is.
