@@ -57,7 +57,7 @@
 //! * No stage goes on from, and none is reused with, a file that is not to the byte what was written:
 //!   results have their sums in `done.json`, checkpoints a sum of their own.
 //! * No folder is written by two processes: a run and a stage have a lock each, which the system
-//!   releases when its holder dies, and a claim file that names the holder, for file systems without locks.
+//!   releases when its holder dies, and a claim file with its name and heartbeat, for file systems without locks.
 //! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
 //!   of a table that is not finite becomes part of a result.
 //! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.

@@ -1,7 +1,7 @@
 //! Whether a run should stop, and why: a signal, or another run that failed.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 #[cfg(unix)]
 use std::time::Instant;
@@ -37,7 +37,12 @@ const SOON: Duration = Duration::from_millis(50);
 pub struct Stop {
     user: Arc<AtomicBool>,
     failure: Arc<AtomicBool>,
+    taken_over: TakenOver,
 }
+
+/// Whether another process has taken over a folder that this one works in, shared by all threads.
+#[derive(Clone, Debug, Default)]
+pub struct TakenOver(Arc<OnceLock<String>>);
 
 /// Who wants to stop.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -126,6 +131,23 @@ impl Stop {
         self.failure.store(true, Ordering::Relaxed);
     }
 
+    /// The same for work in a folder that may be taken over.
+    pub fn in_folder(&self, taken_over: &TakenOver) -> Self {
+        Self {
+            taken_over: taken_over.clone(),
+            ..self.clone()
+        }
+    }
+
+    /// An error if the folder that is worked in has been taken over: nothing may be written there
+    /// then, not even a checkpoint.
+    ///
+    /// # Errors
+    /// That of [`TakenOver::check`].
+    pub fn check_folder(&self) -> Result<()> {
+        self.taken_over.check()
+    }
+
     /// Who wants to stop, if anybody does. The user's wish is the stronger one.
     pub fn wanted(&self) -> Option<Why> {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
@@ -139,11 +161,35 @@ impl Stop {
     /// An error if anybody wants to stop; `done` says what is kept.
     ///
     /// # Errors
-    /// [`Error::interrupted`].
+    /// [`Error::interrupted`], or that of [`Stop::check_folder`].
     pub fn check(&self, done: impl FnOnce() -> String) -> Result<()> {
+        self.check_folder()?;
         match self.wanted() {
             None => Ok(()),
             Some(why) => Err(why.error(&done())),
+        }
+    }
+}
+
+impl TakenOver {
+    /// Notes who has taken the folder over: `process 4711 on node7`.
+    pub fn note(&self, by: String) {
+        // The first one counts.
+        let _ = self.0.set(by);
+    }
+
+    /// An error if the folder has been taken over.
+    ///
+    /// # Errors
+    /// Says by whom.
+    pub fn check(&self) -> Result<()> {
+        match self.0.get() {
+            None => Ok(()),
+            Some(by) => Err(Error::run(format!(
+                "{by} has taken over the folder, because this process was suspended or cut off from \
+                 its file system for a long time"
+            ))
+            .help("run again once the other process has ended")),
         }
     }
 }
@@ -176,5 +222,19 @@ mod tests {
             (error.exit_code(), error.message().as_str()),
             (130, "interrupted at step 3")
         );
+    }
+
+    #[test]
+    fn a_folder_that_is_taken_over_stops_the_work_in_it_and_no_other() {
+        let (stop, taken_over) = (Stop::default(), TakenOver::default());
+        let inside = stop.in_folder(&taken_over);
+        inside.check_folder().expect("ours");
+        taken_over.note("process 7 on elsewhere".to_owned());
+        let error = inside.check(String::new).expect_err("taken over");
+        assert!(error.message().starts_with("process 7 on elsewhere has"));
+        assert!(!error.is_interruption(), "there is nothing to go on from");
+        stop.check(String::new).expect("others go on");
+        stop.after_failure();
+        assert_eq!(inside.wanted(), Some(Why::Failure));
     }
 }

@@ -4,15 +4,18 @@
 //! or locks that work within one machine only, the [`claim`] keeps others out.
 
 mod claim;
+mod heartbeat;
+mod holder;
 
 use std::fs::{File, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use self::claim::{Claim, Rival, Standing, Watch};
+use self::claim::{Claim, Rival, Watch};
+use self::holder::Liveness;
 use crate::error::{Error, Kind, Result};
-use crate::stop::Stop;
+use crate::stop::{Stop, TakenOver};
 
 /// The file in a folder that is locked; it stays, since removing it would free the name while
 /// somebody holds the lock. Names of other files of this module begin with it.
@@ -32,6 +35,7 @@ struct Rules {
     beat: Duration,
     /// A holder on another machine without a heartbeat for this long counts as dead.
     still: Duration,
+    now: fn() -> Instant,
 }
 
 /// Network file systems show what another machine has written a few seconds late, hence the factor
@@ -40,20 +44,31 @@ const RULES: Rules = Rules {
     flock: File::try_lock,
     beat: Duration::from_secs(3),
     still: Duration::from_secs(60),
+    now: Instant::now,
 };
 
 /// A folder locked by this process until the value is dropped or the process dies.
 #[derive(Debug)]
 pub(in crate::pipeline) struct Lock {
     /// Withdrawn before the file is unlocked.
-    _claim: Claim,
+    claim: Claim,
     file: File,
+}
+
+impl Lock {
+    /// Whether another process has taken the folder over: this one was suspended, or cut off from the
+    /// file system, for so long that it was taken for dead. Nothing may be written there any more.
+    pub(in crate::pipeline) fn taken_over(&self) -> &TakenOver {
+        self.claim.taken_over()
+    }
 }
 
 impl Drop for Lock {
     fn drop(&mut self) {
         // The holder is gone; a killed process leaves its name behind, but not the lock.
-        let _ = self.file.set_len(0);
+        if self.taken_over().check().is_ok() {
+            let _ = self.file.set_len(0);
+        }
     }
 }
 
@@ -69,7 +84,7 @@ impl From<Rival> for Held {
     fn from(rival: Rival) -> Self {
         Self {
             holder: rival.name,
-            is_alive: rival.standing == Standing::Alive,
+            is_alive: rival.liveness == Liveness::Alive,
         }
     }
 }
@@ -109,7 +124,7 @@ impl<'a> Contender<'a> {
                 let (holder, is_alive) = (written_in(&mut file), true);
                 return Ok(Err(Held { holder, is_alive }));
             }
-            let claimed = claim::claim(self.folder, &mut self.watch, locked.is_ok(), self.rules);
+            let claimed = claim::claim(self.folder, &mut self.watch, self.rules);
             let claim = match claimed {
                 // Between opening and locking, `attnlab clean` may have removed the folder.
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
@@ -121,11 +136,8 @@ impl<'a> Contender<'a> {
                     // Only informs others; the lock works without it.
                     let _ = file
                         .set_len(0)
-                        .and_then(|()| writeln!(file, "{}", claim::own_name()));
-                    Ok(Lock {
-                        _claim: claim,
-                        file,
-                    })
+                        .and_then(|()| writeln!(file, "{}", holder::own_name()));
+                    Ok(Lock { claim, file })
                 }
                 Err(rival) => Err(rival.into()),
             });
@@ -241,22 +253,22 @@ pub(in crate::pipeline) fn wait(
 
 /// Whether some process holds the lock of `folder`, or may hold it on another machine. Nothing is created.
 pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
-    holder(folder) != Standing::Gone
+    holder(folder, RULES) != Liveness::Gone
 }
 
 /// Whether some process is known to hold the lock of `folder`. Nothing is created.
 pub(in crate::pipeline) fn is_surely_held(folder: &Path) -> bool {
-    holder(folder) == Standing::Alive
+    holder(folder, RULES) == Liveness::Alive
 }
 
 /// What a look at a folder, without waiting, says of its holder; gone if there is none.
-fn holder(folder: &Path) -> Standing {
+fn holder(folder: &Path, rules: Rules) -> Liveness {
     let Ok(file) = File::open(folder.join(LOCK_FILE)) else {
-        return Standing::Gone;
+        return Liveness::Gone;
     };
-    match file.try_lock() {
-        Err(TryLockError::WouldBlock) => Standing::Alive,
-        locked => claim::holder(folder, locked.is_ok()),
+    match (rules.flock)(&file) {
+        Err(TryLockError::WouldBlock) => Liveness::Alive,
+        _ => claim::holder(folder),
     }
 }
 

@@ -26,7 +26,7 @@ pub(super) struct Desk<'a> {
 pub(super) struct Opened {
     /// Where its stages show how far they are.
     pub(super) shown: progress::Run,
-    _lock: Lock,
+    lock: Lock,
 }
 
 impl<'a> Desk<'a> {
@@ -160,7 +160,7 @@ impl<'a> Desk<'a> {
             self.progress.note(&format!("commit unknown: {reason}"));
         }
         self.note(run, State::Running, None)?;
-        Ok(Ok(Opened { shown, _lock: lock }))
+        Ok(Ok(Opened { shown, lock }))
     }
 
     /// Writes who does a stage, into its folder; `anew` if nothing of it is kept.
@@ -199,7 +199,10 @@ impl<'a> Desk<'a> {
                 let message = format!("another process does {folder} again");
                 Err(Error::run(message).help("run again when it has ended"))
             }
-            None => self.fill(run),
+            None => {
+                let ours = opened.lock.taken_over().check();
+                ours.and_then(|()| self.fill(run))
+            }
         };
         finished
             .and_then(|()| self.note(run, State::Done, None))
@@ -243,8 +246,8 @@ impl<'a> Desk<'a> {
         }
     }
 
-    /// Notes that a run has ended with an error. What one that is open has made is worth a look; one
-    /// that never began may be somebody else's by now.
+    /// Notes that a run has ended with an error. What one that is open has made is worth a look. One that
+    /// never began, or was taken over, may be somebody else's by now.
     pub(super) fn end(&self, number: usize, error: &Error, opened: Option<&Opened>) {
         let run = &self.plan.runs[number];
         let state = match error.is_interruption() {
@@ -253,7 +256,8 @@ impl<'a> Desk<'a> {
         };
         let folder = run.directory.path();
         let lock = opened.is_none().then(|| lock::take(folder));
-        if matches!(lock, Some(Ok(Err(_)) | Err(_))) {
+        let taken_over = opened.map(|opened| opened.lock.taken_over().check());
+        if matches!(taken_over, Some(Err(_))) || matches!(lock, Some(Ok(Err(_)) | Err(_))) {
             return;
         }
         // The error is told in any case, so what cannot be written here is no second one.

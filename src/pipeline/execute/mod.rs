@@ -265,7 +265,7 @@ impl Team<'_> {
             let line = format!("{name}: waiting for {holder}, which does the same {kind}");
             self.progress.say(&line);
         };
-        let _lock = lock::wait(folder.path(), self.stop, waiting)?;
+        let lock = lock::wait(folder.path(), self.stop, waiting)?;
         files::remove_unfinished(folder.path());
         // Another process may have done it since the plan was made, and asked again it is done again.
         let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
@@ -288,7 +288,7 @@ impl Team<'_> {
                 .detail(&format!("{name}: {kind} runs ({reason})"));
         }
         self.desk.sign(number, from.is_none())?;
-        let (shown, stop) = (&opened.shown, self.stop);
+        let (shown, stop) = (&opened.shown, &self.stop.in_folder(lock.taken_over()));
         let (settings, corpus) = match &planned.subject {
             Subject::Training(settings, corpus) => (*settings, corpus),
             Subject::Exploration(spec) => {

@@ -5,52 +5,27 @@
 //! changed for some time, by the clock of the observer. Clocks of two machines are never compared.
 
 use std::fs::File;
-use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::io::{Error, ErrorKind, Read as _, Result, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::LazyLock;
-use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
-use std::time::{Duration, Instant};
-
-use serde::{Deserialize, Serialize};
+use std::time::Duration;
 
 use super::Rules;
-use crate::error::Error;
+use super::heartbeat::Heartbeat;
+use super::holder::{Holder, Liveness};
 use crate::files;
+use crate::stop::TakenOver;
 
 /// The file. It goes when the folder is released.
 const CLAIM_FILE: &str = ".lock-holder";
-
-/// A process and its claim: the first line of the file, as JSON. The second is the count.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-struct Holder {
-    host: String,
-    /// The boot id of the system: a new one after every boot, and in every virtual machine.
-    system: String,
-    /// The PID namespace: containers of one system number their own processes.
-    namespace: String,
-    process: u32,
-    /// When the process started, so that a later one with the same PID is not mistaken for it.
-    started: Option<u64>,
-    /// Drawn at random.
-    claim: u64,
-}
-
-/// What is known of a holder.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Standing {
-    Alive,
-    Gone,
-    /// It runs on another machine, or did.
-    Unknown,
-}
 
 /// A folder that another process has claimed.
 #[derive(Debug)]
 pub(super) struct Rival {
     /// `process 4711 on node7`.
     pub(super) name: String,
-    pub(super) standing: Standing,
+    pub(super) liveness: Liveness,
 }
 
 /// A claim of this process, withdrawn when dropped.
@@ -58,6 +33,7 @@ pub(super) struct Rival {
 pub(super) struct Claim {
     path: PathBuf,
     holder: Holder,
+    taken_over: TakenOver,
     /// Dropped to end the heartbeat thread.
     counting: Option<(Sender<()>, JoinHandle<()>)>,
 }
@@ -65,253 +41,187 @@ pub(super) struct Claim {
 /// What a contender has seen so far of the holder and of a process that is taking over from it.
 #[derive(Debug, Default)]
 pub(super) struct Watch {
-    holder: Sight,
-    successor: Sight,
-}
-
-/// The content of a file, and since when it has been the same; whether it ever changed.
-#[derive(Debug, Default)]
-struct Sight {
-    seen: Option<(String, Instant)>,
-    has_changed: bool,
-}
-
-/// This process.
-static SELF: LazyLock<Holder> = LazyLock::new(|| {
-    let host = sysinfo::System::host_name().unwrap_or_else(|_| "this machine".to_owned());
-    let boot = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
-    let namespace = std::fs::read_link("/proc/self/ns/pid").unwrap_or_default();
-    Holder {
-        system: boot.map_or_else(|_| host.clone(), |id| id.trim().to_owned()),
-        host,
-        namespace: namespace.display().to_string(),
-        process: std::process::id(),
-        started: started(std::process::id()),
-        claim: 0,
-    }
-});
-
-/// `process 4711 on node7`, of this process.
-pub(super) fn own_name() -> String {
-    SELF.name()
-}
-
-/// When a process started, in the ticks or seconds of its system; `None` if it has ended.
-fn started(process: u32) -> Option<u64> {
-    if !Path::new("/proc/self/stat").exists() {
-        let id = sysinfo::Pid::from_u32(process);
-        let mut system = sysinfo::System::new().ok()?;
-        system.refresh_processes(sysinfo::ProcessesToUpdate::Some(&[id]), true);
-        return system.process(id).map(sysinfo::Process::start_time);
-    }
-    let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).ok()?;
-    // The name of the program, in brackets, may hold anything; its state follows, and 18 numbers later
-    // the ticks after the boot.
-    let (_, after) = stat.rsplit_once(") ")?;
-    let mut fields = after.split(' ');
-    let is_running = !matches!(fields.next()?, "Z" | "X");
-    let ticks = fields.nth(18)?.parse().ok()?;
-    is_running.then_some(ticks)
-}
-
-impl Holder {
-    fn new() -> Self {
-        Self {
-            claim: rand::random(),
-            ..SELF.clone()
-        }
-    }
-
-    /// The one that a file names; `None` where it is not written yet.
-    fn of(text: &str) -> Option<Self> {
-        serde_json::from_str(text.lines().next()?).ok()
-    }
-
-    fn name(&self) -> String {
-        format!("process {} on {}", self.process, self.host)
-    }
-
-    fn first_line(&self) -> String {
-        let text = serde_json::to_string(self);
-        text.expect("names and numbers are JSON") + "\n"
-    }
-
-    /// The file after so many beats, always of one length.
-    fn text(&self, beats: u64) -> String {
-        format!("{}{beats:020}\n", self.first_line())
-    }
-
-    /// What this system knows of the process. `locks_hold` if the lock of the file system was granted:
-    /// it holds among the processes of one system, whatever numbers they have.
-    fn standing(&self, locks_hold: bool) -> Standing {
-        if self.system != SELF.system {
-            return Standing::Unknown;
-        }
-        let is_same_count = self.namespace == SELF.namespace && SELF.started.is_some();
-        match (is_same_count, locks_hold) {
-            (true, _) if started(self.process) == self.started => Standing::Alive,
-            (true, _) | (false, true) => Standing::Gone,
-            (false, false) => Standing::Unknown,
-        }
-    }
-}
-
-impl Sight {
-    /// What the content of the file, as it is now, says of its writer.
-    fn look(&mut self, text: &str, locks_hold: bool, still: Duration) -> Standing {
-        let known = Holder::of(text).map(|holder| holder.standing(locks_hold));
-        if let Some(known @ (Standing::Alive | Standing::Gone)) = known {
-            return known;
-        }
-        match &self.seen {
-            Some((before, since)) if before == text => match since.elapsed() >= still {
-                true => Standing::Gone,
-                false if self.has_changed => Standing::Alive,
-                false => Standing::Unknown,
-            },
-            before => {
-                self.has_changed = before.is_some();
-                self.seen = Some((text.to_owned(), Instant::now()));
-                match self.has_changed {
-                    true => Standing::Alive,
-                    false => Standing::Unknown,
-                }
-            }
-        }
-    }
+    holder: Heartbeat,
+    successor: Heartbeat,
 }
 
 /// What a file holds; `None` if there is none.
-fn read(path: &Path) -> std::io::Result<Option<String>> {
+fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) if cause.kind() == ErrorKind::NotFound => Ok(None),
         Err(cause) => Err(cause),
     }
 }
 
-fn rival(text: &str, standing: Standing) -> Rival {
+fn rival(text: &str, liveness: Liveness) -> Rival {
     let name = Holder::of(text).map(|holder| holder.name());
     let name = name.unwrap_or_else(|| "another process".to_owned());
-    Rival { name, standing }
+    Rival { name, liveness }
+}
+
+/// What the system knows of whoever has written a claim; what it does not know the heartbeat tells.
+fn observe(heartbeat: &mut Heartbeat, text: &str, rules: Rules) -> Liveness {
+    match Holder::of(text).map(|holder| holder.liveness()) {
+        Some(known @ (Liveness::Alive | Liveness::Gone)) => known,
+        Some(Liveness::Unknown) | None => heartbeat.observe(text, rules),
+    }
 }
 
 /// What a look at a folder, without waiting, says of whoever has claimed it; gone if nobody has.
-pub(super) fn holder(folder: &Path, locks_hold: bool) -> Standing {
+pub(super) fn holder(folder: &Path) -> Liveness {
     let Some(text) = read(&folder.join(CLAIM_FILE)).ok().flatten() else {
-        return Standing::Gone;
+        return Liveness::Gone;
     };
-    let holder = Holder::of(&text);
-    holder.map_or(Standing::Unknown, |holder| holder.standing(locks_hold))
+    Holder::of(&text).map_or(Liveness::Unknown, |holder| holder.liveness())
 }
 
 /// Claims a folder, or says who holds it. The claim of a dead holder is taken over.
 ///
 /// # Errors
-/// The file cannot be read or written; `NotFound` if the folder is gone.
+/// The file cannot be read or written, or no thread be started; `NotFound` if the folder is gone.
 pub(super) fn claim(
     folder: &Path,
     watch: &mut Watch,
-    locks_hold: bool,
     rules: Rules,
-) -> std::io::Result<Result<Claim, Rival>> {
+) -> Result<std::result::Result<Claim, Rival>> {
     let path = folder.join(CLAIM_FILE);
     let own = Holder::new();
     let Some(found) = read(&path)? else {
         if files::create(&path, own.text(0).as_bytes())? {
-            return Ok(Ok(Claim::begin(path, own, rules.beat)));
+            return Claim::begin(path, own, rules.beat).map(Ok);
         }
         // Somebody was faster.
         let found = read(&path)?.unwrap_or_default();
-        return Ok(Err(rival(&found, Standing::Unknown)));
+        return Ok(Err(rival(&found, Liveness::Unknown)));
     };
-    let standing = watch.holder.look(&found, locks_hold, rules.still);
-    if standing != Standing::Gone {
-        return Ok(Err(rival(&found, standing)));
+    let liveness = observe(&mut watch.holder, &found, rules);
+    if liveness != Liveness::Gone {
+        return Ok(Err(rival(&found, liveness)));
     }
     // Only one of the processes that find the holder dead can create this file; it may replace the claim.
     let sum = blake3::hash(found.as_bytes()).to_hex();
     let succession = folder.join(format!("{CLAIM_FILE}-after-{}", &sum[..16]));
     if !files::create(&succession, own.text(0).as_bytes())? {
         let successor = read(&succession)?.unwrap_or_default();
-        let standing = watch.successor.look(&successor, locks_hold, rules.still);
-        if standing == Standing::Gone {
-            let _ = std::fs::remove_file(&succession);
+        if observe(&mut watch.successor, &successor, rules) == Liveness::Gone {
+            remove_stale(&succession, &successor, &own)?;
         }
-        return Ok(Err(rival(&successor, Standing::Unknown)));
+        return Ok(Err(rival(&successor, Liveness::Unknown)));
     }
-    // A late one finds that another process has the claim by now.
-    let is_still_gone = read(&path)?.is_some_and(|text| text == found);
-    let replaced = match is_still_gone {
-        true => files::replace(&path, own.text(0).as_bytes()).map(Some),
-        false => Ok(None),
-    };
-    let _ = std::fs::remove_file(&succession);
-    Ok(match replaced? {
-        Some(()) => Ok(Claim::begin(path, own, rules.beat)),
-        None => Err(rival("", Standing::Unknown)),
-    })
+    let succeeded = succeed(&path, &found, &succession, &own);
+    if is_by(&own, &succession).unwrap_or(false) {
+        let _ = std::fs::remove_file(&succession);
+    }
+    match succeeded? {
+        true => Claim::begin(path, own, rules.beat).map(Ok),
+        false => {
+            let found = read(&path)?.unwrap_or_default();
+            Ok(Err(rival(&found, Liveness::Unknown)))
+        }
+    }
+}
+
+/// Whether a file is there and names `holder`.
+fn is_by(holder: &Holder, path: &Path) -> Result<bool> {
+    let found = read(path)?.and_then(|text| Holder::of(&text));
+    Ok(found.as_ref() == Some(holder))
+}
+
+/// Puts `own` claim in place of the one that was `found`; `false` if somebody else has one by now.
+fn succeed(path: &Path, found: &str, succession: &Path, own: &Holder) -> Result<bool> {
+    // A late one finds that another process has the claim by now, or the turn to replace it.
+    if read(path)?.as_deref() != Some(found) || !is_by(own, succession)? {
+        return Ok(false);
+    }
+    files::replace(path, own.text(0).as_bytes())?;
+    is_by(own, path)
+}
+
+/// Removes the succession file of a process that died while taking over. Several processes may try:
+/// the file is renamed first, which only one of them can do, and compared with what was `stale`.
+pub(super) fn remove_stale(succession: &Path, stale: &str, own: &Holder) -> Result<()> {
+    let taken = succession.with_file_name(format!("{CLAIM_FILE}-stale-{:016x}", own.claim()));
+    match std::fs::rename(succession, &taken) {
+        Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
+        renamed => renamed?,
+    }
+    let text = read(&taken)?.unwrap_or_default();
+    if text != stale {
+        // Another process has removed the stale file, and a third one has the turn now.
+        files::create(succession, text.as_bytes())?;
+    }
+    std::fs::remove_file(&taken)
 }
 
 impl Claim {
-    /// Starts the heartbeat thread. If it cannot be created, the claim works on this machine only.
-    fn begin(path: PathBuf, holder: Holder, beat: Duration) -> Self {
+    /// Starts the heartbeat thread.
+    ///
+    /// # Errors
+    /// It cannot be created.
+    fn begin(path: PathBuf, holder: Holder, beat: Duration) -> Result<Self> {
         let (alive, hung_up) = channel();
-        let counted = (path.clone(), holder.clone());
+        let mut claim = Self {
+            path: path.clone(),
+            holder: holder.clone(),
+            taken_over: TakenOver::default(),
+            counting: None,
+        };
+        let taken_over = claim.taken_over.clone();
         let count = move || {
-            let (path, holder) = counted;
-            let mut beats = 0;
-            while hung_up.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
-                beats += 1;
-                if let Ok(false) = holder.beat(&path, beats) {
-                    leave(&path);
-                }
+            if let Some(by) = count(&holder, &path, beat, &hung_up) {
+                taken_over.note(by);
             }
         };
-        let thread = std::thread::Builder::new().spawn(count).ok();
-        Self {
-            path,
-            holder,
-            counting: thread.map(|thread| (alive, thread)),
-        }
+        let thread = std::thread::Builder::new().spawn(count).map_err(|cause| {
+            // Dropped, the claim is withdrawn.
+            Error::new(cause.kind(), format!("cannot start a thread: {cause}"))
+        })?;
+        claim.counting = Some((alive, thread));
+        Ok(claim)
+    }
+
+    pub(super) fn taken_over(&self) -> &TakenOver {
+        &self.taken_over
     }
 }
 
+/// Writes heartbeats until told to end, or until another process has the claim: its name is returned.
+/// A heartbeat that fails is followed by the next one.
+fn count(holder: &Holder, path: &Path, beat: Duration, hung_up: &Receiver<()>) -> Option<String> {
+    let mut beats = 0;
+    while hung_up.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
+        beats += 1;
+        if let Ok(Some(rival)) = holder.beat(path, beats) {
+            return Some(rival.name());
+        }
+    }
+    None
+}
+
 impl Holder {
-    /// Writes the next heartbeat; `false` if another process took this one for dead and has the claim now.
-    fn beat(&self, path: &Path, beats: u64) -> std::io::Result<bool> {
+    /// Writes the next heartbeat, into a new file if somebody has removed it; returns the process that
+    /// took this one for dead and has the claim now, if there is one.
+    pub(super) fn beat(&self, path: &Path, beats: u64) -> Result<Option<Self>> {
         let mut file = match File::options().read(true).write(true).open(path) {
-            Ok(file) => file,
-            // With its folder gone there is nothing to dispute.
-            Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => {
-                return Ok(!path.parent().is_some_and(Path::is_dir));
+            Err(cause) if cause.kind() == ErrorKind::NotFound => {
+                // Whoever was faster is found at the next beat. With its folder gone there is nothing
+                // to dispute.
+                return files::create(path, self.text(beats).as_bytes()).map(|_| None);
             }
-            Err(cause) => return Err(cause),
+            file => file?,
         };
         let mut text = String::new();
         file.read_to_string(&mut text)?;
-        if Self::of(&text).as_ref() != Some(self) {
-            return Ok(false);
+        match Self::of(&text).ok_or(ErrorKind::InvalidData)? {
+            holder if holder == *self => {}
+            rival => return Ok(Some(rival)),
         }
         let first_line = self.first_line();
         file.seek(SeekFrom::Start(first_line.len() as u64))?;
         file.write_all(&self.text(beats).as_bytes()[first_line.len()..])?;
-        Ok(true)
+        Ok(None)
     }
-}
-
-/// Ends the program before it writes into a folder that another process has taken over, because this one
-/// was suspended for so long that it was taken for dead.
-fn leave(path: &Path) {
-    let folder = path.parent().unwrap_or(path).display();
-    let by = read(path).ok().flatten().unwrap_or_default();
-    let error = Error::run(format!(
-        "{} has taken over {folder}, because this process was suspended for a long time",
-        rival(&by, Standing::Alive).name
-    ));
-    let error = error.help("run again once the other process has ended");
-    let _ = writeln!(std::io::stderr(), "{error}");
-    std::process::exit(i32::from(error.exit_code()));
 }
 
 impl Drop for Claim {
@@ -320,8 +230,7 @@ impl Drop for Claim {
             drop(alive);
             let _ = thread.join();
         }
-        let found = read(&self.path).ok().flatten();
-        if found.and_then(|text| Holder::of(&text)).as_ref() == Some(&self.holder) {
+        if is_by(&self.holder, &self.path).unwrap_or(false) {
             let _ = std::fs::remove_file(&self.path);
         }
     }

@@ -1,16 +1,28 @@
+use std::cell::Cell;
 use std::process::Command;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
 
+use super::claim::remove_stale;
+use super::holder::{Holder, Process, look_up_in};
 use super::*;
 
-const SOON: Duration = Duration::from_millis(400);
+const BEAT: Duration = Duration::from_millis(20);
+
+thread_local! {
+    /// What the clock shows to those who watch a holder; it stands still by itself.
+    static CLOCK: Cell<Instant> = Cell::new(Instant::now());
+}
+
+fn pass(time: Duration) {
+    CLOCK.set(CLOCK.get() + time);
+}
 
 /// A file system whose locks always succeed.
 const NO_LOCKS: Rules = Rules {
     flock: |_| Ok(()),
-    beat: Duration::from_millis(20),
-    still: SOON,
+    beat: BEAT,
+    still: Duration::from_millis(400),
+    now: || CLOCK.get(),
 };
 
 /// A file system without locks.
@@ -122,16 +134,17 @@ fn a_holder_on_this_machine_holds_while_its_process_lives_and_not_a_moment_longe
         std::fs::write(claim_of(folder.path()), theirs(&ticks(&stat))).expect("written");
         let held = try_to_take(folder.path(), rules).expect_err("held");
         assert!(held.is_alive, "{held:?}");
-        assert!(is_held(folder.path()));
+        assert_eq!(holder(folder.path(), rules), Liveness::Alive);
         // The number is that of a process, but not of the one that claimed the folder.
         std::fs::write(claim_of(folder.path()), theirs("1")).expect("written");
-        assert!(!is_held(folder.path()));
+        assert_eq!(holder(folder.path(), rules), Liveness::Gone);
         try_to_take(folder.path(), rules).expect("free");
     }
     let claim = theirs(&ticks(&stat));
     other.kill().expect("a process");
     // Not waited for, it is a zombie.
-    std::thread::sleep(Duration::from_millis(50));
+    let stat = format!("/proc/{}/stat", other.id());
+    until(|| text(Path::new(&stat)).contains(") Z "));
     for _ in 0..2 {
         std::fs::write(claim_of(folder.path()), &claim).expect("written");
         try_to_take(folder.path(), LOCKS_FAIL).expect("free at once");
@@ -144,6 +157,17 @@ fn from_elsewhere(folder: &Path) -> String {
     drop(try_to_take(folder, NO_LOCKS).expect("free"));
     r#"{"host":"elsewhere","system":"other","namespace":"","process":7,"started":1,"claim":2}"#
         .to_owned()
+}
+
+/// Looks at every beat until the contender has the folder; also how long that took by its clock.
+fn watch_until_free(contender: &mut Contender) -> (Lock, Duration) {
+    let start = CLOCK.get();
+    loop {
+        if let Ok(lock) = contender.try_once().expect("a file") {
+            return (lock, CLOCK.get() - start);
+        }
+        pass(BEAT);
+    }
 }
 
 #[test]
@@ -159,23 +183,137 @@ fn a_holder_elsewhere_is_succeeded_once_it_has_been_still() {
         let held = look(0);
         assert_eq!(held.holder, "process 7 on elsewhere");
         assert!(!held.is_alive, "it may be gone");
-        std::thread::sleep(SOON / 2);
+        assert_eq!(holder(folder.path(), rules), Liveness::Unknown);
+        pass(BEAT);
         assert!(look(1).is_alive, "it has counted on");
-        let started = Instant::now();
-        let lock = loop {
-            match contender.try_once().expect("a file") {
-                Ok(lock) => break lock,
-                Err(_) => std::thread::sleep(SOON / 20),
-            }
-        };
-        assert!(started.elapsed() >= SOON - SOON / 20, "too early");
+        let (lock, time) = watch_until_free(&mut contender);
+        assert_eq!(time, rules.still);
         assert!(!text(&claim).contains("elsewhere"));
         let late = try_to_take(folder.path(), rules).expect_err("held");
         assert!(late.is_alive);
         drop(lock);
-        let left = std::fs::read_dir(folder.path()).expect("a folder").count();
-        assert_eq!(left, 1, "nothing but the lock file is left");
+        assert_eq!(files_in(folder.path()), 1, "nothing but the lock file");
     }
+}
+
+/// While the file system is away neither does the holder count nor anybody see it.
+#[test]
+fn a_holder_is_not_gone_because_nobody_could_look() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first_line = from_elsewhere(folder.path());
+    std::fs::write(claim_of(folder.path()), first_line + "\n0\n").expect("written");
+    let mut contender = Contender::new(folder.path(), NO_LOCKS);
+    for _ in 0..3 {
+        let held = contender.try_once().expect("a file").expect_err("held");
+        assert!(!held.is_alive);
+        pass(100 * NO_LOCKS.still);
+    }
+    let (_lock, time) = watch_until_free(&mut contender);
+    assert_eq!(time, NO_LOCKS.still, "watched anew");
+}
+
+#[test]
+fn a_successor_that_died_is_succeeded_too() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let first_line = from_elsewhere(folder.path());
+    let claim = claim_of(folder.path());
+    let found = format!("{first_line}\n0\n");
+    std::fs::write(&claim, &found).expect("written");
+    let sum = blake3::hash(found.as_bytes()).to_hex();
+    let succession = folder
+        .path()
+        .join(format!(".lock-holder-after-{}", &sum[..16]));
+    std::fs::write(&succession, found.replace("7", "8")).expect("written");
+    let mut contender = Contender::new(folder.path(), NO_LOCKS);
+    let (lock, time) = watch_until_free(&mut contender);
+    assert!(time >= 2 * NO_LOCKS.still, "{time:?}");
+    drop(lock);
+    assert_eq!(files_in(folder.path()), 1, "nothing but the lock file");
+}
+
+/// Two have seen the stale file; before the second removes it a third has created its own.
+#[test]
+fn only_the_stale_succession_is_removed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let succession = folder.path().join(".lock-holder-after-x");
+    let remove = |stale| remove_stale(&succession, stale, &Holder::new()).expect("removed");
+    std::fs::write(&succession, "the third's").expect("written");
+    remove("stale");
+    assert_eq!(text(&succession), "the third's");
+    assert_eq!(files_in(folder.path()), 1, "nothing is left beside it");
+    remove("the third's");
+    assert_eq!(files_in(folder.path()), 0);
+    remove("the third's");
+}
+
+fn files_in(folder: &Path) -> usize {
+    std::fs::read_dir(folder).expect("a folder").count()
+}
+
+/// A holder with that line changed: `change` is a pair of text to find and to put there.
+fn holder_with(change: (&str, &str)) -> Holder {
+    let line = r#"{"host":"node","machine":"m","system":"s","namespace":"n","process":7,"started":5,"claim":1}"#;
+    assert!(line.contains(change.0));
+    Holder::of(&line.replace(change.0, change.1)).expect("a holder")
+}
+
+#[test]
+fn a_process_is_looked_up_where_it_can_be_seen() {
+    use Liveness::{Alive, Gone, Unknown};
+    use Process::{Ended, Hidden, RunningSince};
+    let here = holder_with(("", ""));
+    let liveness = |change, process| holder_with(change).seen_from(&here, |_| process);
+    let same = ("", "");
+    assert_eq!(liveness(same, RunningSince(5)), Alive);
+    assert_eq!(liveness(same, RunningSince(6)), Gone, "a later process");
+    assert_eq!(liveness(same, Ended), Gone);
+    assert_eq!(liveness(same, Hidden), Unknown);
+    let no_start = ("\"started\":5", "\"started\":null");
+    assert_eq!(liveness(no_start, RunningSince(5)), Unknown);
+    assert_eq!(liveness(no_start, Hidden), Unknown);
+    let container = ("\"n\"", "\"another\"");
+    assert_eq!(liveness(container, Ended), Unknown);
+}
+
+#[test]
+fn a_reboot_has_ended_all_processes_of_the_same_machine_alone() {
+    use Liveness::{Gone, Unknown};
+    let here = holder_with(("", ""));
+    let boot = ("\"s\"", "\"t\"");
+    let before = |change: &str, to: &str| {
+        let line = holder_with(boot).first_line().replace(change, to);
+        let holder = Holder::of(&line).expect("a holder");
+        holder.seen_from(&here, |_| Process::RunningSince(5))
+    };
+    assert_eq!(before("", ""), Gone);
+    assert_eq!(before("\"node\"", "\"other\""), Unknown);
+    assert_eq!(before("\"m\"", "\"other\""), Unknown);
+    assert_eq!(before("\"n\"", "\"container\""), Unknown);
+    // Two machines without an identity are not one.
+    let nameless = holder_with(("\"m\"", "null"));
+    let rebooted = nameless.first_line().replace("\"s\"", "\"t\"");
+    let rebooted = Holder::of(&rebooted).expect("a holder");
+    let liveness = rebooted.seen_from(&nameless, |_| Process::Ended);
+    assert_eq!(liveness, Unknown);
+}
+
+#[test]
+fn a_process_has_ended_only_if_others_can_be_seen() {
+    let proc = tempfile::tempdir().expect("a folder");
+    let write = |process: u32, stat: &str| {
+        let folder = proc.path().join(process.to_string());
+        std::fs::create_dir_all(&folder).expect("a folder");
+        std::fs::write(folder.join("stat"), stat).expect("written");
+    };
+    let numbers = (1..30).map(|n| n.to_string()).collect::<Vec<_>>().join(" ");
+    write(8, &format!("8 (a) name) S {numbers}\n"));
+    write(9, &format!("9 (a zombie) Z {numbers}\n"));
+    let look_up = |process| look_up_in(proc.path(), process);
+    assert_eq!(look_up(7), Process::Hidden, "as is process 1");
+    write(1, &format!("1 (init) S {numbers}\n"));
+    assert_eq!(look_up(7), Process::Ended);
+    assert_eq!(look_up(8), Process::RunningSince(19));
+    assert_eq!(look_up(9), Process::Ended);
 }
 
 #[test]
@@ -194,6 +332,7 @@ fn of_many_who_find_the_holder_gone_one_succeeds() {
                 return Some(lock);
             }
             looks_after += usize::from(succeeded.load(Ordering::Relaxed));
+            pass(BEAT);
             std::thread::sleep(Duration::from_millis(1));
         }
         None
@@ -206,16 +345,51 @@ fn of_many_who_find_the_holder_gone_one_succeeds() {
     assert_eq!(owners.iter().flatten().count(), 1);
 }
 
+/// Waits for what another thread or process does.
+fn until(is_so: impl Fn() -> bool) {
+    let started = Instant::now();
+    while !is_so() {
+        assert!(started.elapsed() < Duration::from_secs(20), "never");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
 #[test]
 fn a_holder_gives_signs_of_life() {
     let folder = tempfile::tempdir().expect("a folder");
     let _lock = try_to_take(folder.path(), NO_LOCKS).expect("free");
-    let (started, first) = (Instant::now(), text(&claim_of(folder.path())));
-    while text(&claim_of(folder.path())) == first {
-        assert!(started.elapsed() < Duration::from_secs(20), "it is still");
-        std::thread::sleep(Duration::from_millis(5));
-    }
+    let first = text(&claim_of(folder.path()));
+    until(|| text(&claim_of(folder.path())) != first);
     let later = text(&claim_of(folder.path()));
     assert_eq!(first.lines().next(), later.lines().next());
     assert_eq!(first.len(), later.len(), "it is written over in place");
+}
+
+#[test]
+fn a_claim_that_was_removed_is_made_again_and_one_of_another_is_left_alone() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let theirs = from_elsewhere(folder.path()) + "\n0\n";
+    let lock = try_to_take(folder.path(), NO_LOCKS).expect("free");
+    let claim = claim_of(folder.path());
+    std::fs::remove_file(&claim).expect("removed");
+    until(|| claim.exists());
+    assert!(lock.taken_over().check().is_ok());
+    crate::files::replace(&claim, theirs.as_bytes()).expect("written");
+    until(|| lock.taken_over().check().is_err());
+    drop(lock);
+    assert_eq!(text(&claim), theirs);
+
+    let own = Holder::new();
+    let path = folder.path().join("own");
+    assert_eq!(own.beat(&path, 1).expect("written"), None);
+    assert_eq!(text(&path), own.text(1));
+    std::fs::write(&path, "{\"host\":").expect("written");
+    own.beat(&path, 2)
+        .expect_err("unreadable, to be tried again");
+    std::fs::write(&path, own.text(1)).expect("written");
+    assert_eq!(own.beat(&path, 3).expect("written"), None);
+    assert_eq!(text(&path), own.text(3));
+    std::fs::write(&path, &theirs).expect("written");
+    assert_eq!(own.beat(&path, 4).expect("read"), Holder::of(&theirs));
+    assert_eq!(text(&path), theirs);
 }

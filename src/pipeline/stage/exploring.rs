@@ -55,6 +55,7 @@ impl Exploring<'_> {
             true => self.write_samples(&self.samples()?)?,
             false => self.write_curves(&self.curves()?)?,
         };
+        self.stop.check_folder()?;
         self.folder.finish(&[written])
     }
 

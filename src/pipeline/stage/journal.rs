@@ -157,6 +157,7 @@ impl<'a> Journal<'a> {
 
 impl Recorder for Journal<'_> {
     fn record(&mut self, taken: Taken<'_>) -> Result<()> {
+        self.stop.check_folder()?;
         self.metrics.add(&taken.row)?;
         self.timings.add(&taken.timing)?;
         let row = &taken.row;

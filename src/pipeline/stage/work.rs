@@ -56,6 +56,7 @@ impl Work<'_> {
             Kind::Evaluate => self.evaluate()?,
             Kind::Explore => unreachable!("an exploration has no model to work with"),
         };
+        self.stop.check_folder()?;
         self.folder.finish(&results)
     }
 

@@ -1,0 +1,52 @@
+//! Whether a process that cannot be looked up still lives: by the count that it keeps in its claim.
+
+use std::time::Instant;
+
+use super::Rules;
+use super::holder::Liveness;
+
+/// Looks further apart than so many beats are no observation: what has kept the observer from looking,
+/// an outage of the file system above all, may have kept the holder from counting.
+const LONGEST_GAP: u32 = 3;
+
+/// What an observer has seen of a heartbeat so far.
+#[derive(Debug, Default)]
+pub(super) struct Heartbeat {
+    seen: Option<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    text: String,
+    /// The first and the last look at this text, with no long gap between.
+    first: Instant,
+    last: Instant,
+    has_changed: bool,
+}
+
+impl Heartbeat {
+    /// What the content of the claim, as it is now, says of its writer. It is gone once many looks,
+    /// spread over the time of `rules`, have all found the same.
+    pub(super) fn observe(&mut self, text: &str, rules: Rules) -> Liveness {
+        let now = (rules.now)();
+        let longest = rules.beat * LONGEST_GAP;
+        let before = self.seen.take();
+        let is_same = |seen: &Seen| seen.text == text;
+        let has_changed = before.as_ref().is_some_and(|seen| !is_same(seen));
+        let watched = before.filter(|seen| is_same(seen) && now - seen.last <= longest);
+        let seen = self.seen.insert(match watched {
+            Some(seen) => Seen { last: now, ..seen },
+            None => Seen {
+                text: text.to_owned(),
+                first: now,
+                last: now,
+                has_changed,
+            },
+        });
+        match (seen.last - seen.first >= rules.still, seen.has_changed) {
+            (true, _) => Liveness::Gone,
+            (false, true) => Liveness::Alive,
+            (false, false) => Liveness::Unknown,
+        }
+    }
+}
