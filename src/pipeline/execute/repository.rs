@@ -44,7 +44,7 @@ fn read(folder: &Path) -> Result<Git, String> {
     })
 }
 
-/// What git prints; on failure the first line of its complaint, which may be empty.
+/// What git prints; on failure why, which may be empty.
 fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
     let mut git = Command::new("git");
     // The complaint is recorded, so it is asked for in English.
@@ -56,12 +56,20 @@ fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
     if said.status.success() {
         return Ok(String::from_utf8_lossy(&said.stdout).trim_end().to_owned());
     }
-    let complaint = String::from_utf8_lossy(&said.stderr);
-    let first = complaint.lines().next().unwrap_or_default();
-    let reason = ["fatal: ", "error: "]
-        .iter()
-        .find_map(|mark| first.strip_prefix(mark));
-    Err(reason.unwrap_or(first).to_owned())
+    Err(reason(&String::from_utf8_lossy(&said.stderr)).to_owned())
+}
+
+/// Why git failed: the first line of its complaint that says so, which warnings and hints may precede.
+fn reason(complaint: &str) -> &str {
+    let error = |line| {
+        let marks = ["fatal: ", "error: "];
+        marks
+            .into_iter()
+            .find_map(|mark| str::strip_prefix(line, mark))
+    };
+    let first = || complaint.lines().next();
+    let reason = complaint.lines().find_map(error).or_else(first);
+    reason.unwrap_or_default()
 }
 
 /// Whether `GIT_DIR` is set, or the folder or one above it is a repository. Git is not asked, since it
@@ -78,6 +86,15 @@ mod tests {
 
     fn git(folder: &Path, words: &[&str]) {
         ask(folder, words).unwrap_or_else(|reason| panic!("git {words:?}: {reason}"));
+    }
+
+    #[test]
+    fn the_reason_is_the_error_among_warnings() {
+        let complaint = "warning: unable to access '/root/.config/git/config'\n\
+                         error: bad signature\nfatal: index file corrupt\n";
+        assert_eq!(reason(complaint), "bad signature");
+        assert_eq!(reason("warning: odd\nhint: more\n"), "warning: odd");
+        assert_eq!(reason(""), "");
     }
 
     #[test]
