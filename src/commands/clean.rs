@@ -8,6 +8,8 @@ use crate::cli::Clean;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::pipeline::clean::{Litter, find, free};
+use crate::progress::{Progress, Verbosity};
+use crate::stop::Stop;
 
 /// `attnlab clean`.
 pub(crate) fn clean(args: &Clean) -> Result<()> {
@@ -35,7 +37,14 @@ pub(crate) fn clean(args: &Clean) -> Result<()> {
     if !args.yes && !agreed(&all, &args.results)? {
         return print("nothing was removed");
     }
-    let freed = free(&litter, &args.results)?;
+    let progress = Progress::new(Verbosity::Normal);
+    let waiting = |one: &Litter, holder: &str| {
+        let folder = one.path.display();
+        progress.say(&format!(
+            "{folder}: checking for up to a minute whether {holder} is still using it"
+        ));
+    };
+    let freed = free(&litter, &args.results, &Stop::on_signals()?, &waiting)?;
     let bytes = freed.iter().map(|one| one.bytes).sum();
     print(format!(
         "{}, {} freed",

@@ -65,18 +65,23 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
 
 /// Removes what was found, and folders that are empty then; returns what of it is gone. What a
 /// process has begun to work on or to refer to since stays; a folder claimed from another machine is
-/// watched for a minute first.
+/// watched for a minute first, and `waiting` hears of it.
 ///
 /// # Errors
-/// Something cannot be removed.
-pub fn free(litter: &[Litter], results: &Path) -> Result<Vec<Litter>> {
+/// Something cannot be removed; the wish to stop.
+pub fn free(
+    litter: &[Litter],
+    results: &Path,
+    stop: &Stop,
+    waiting: &dyn Fn(&Litter, &str),
+) -> Result<Vec<Litter>> {
     let mut freed: Vec<Litter> = vec![];
     for one in litter {
         // Held until the folder is gone, so that nobody begins in it.
         let lock = one
             .path
             .is_dir()
-            .then(|| lock::take_soon(&one.path, &Stop::default(), |_| {}))
+            .then(|| lock::take_soon(&one.path, stop, |holder| waiting(one, holder)))
             .transpose()?;
         let gone: BTreeSet<PathBuf> = freed.iter().map(|one| one.path.clone()).collect();
         let is_stage = one.path.starts_with(results.join(CACHE)) && one.path.is_dir();
