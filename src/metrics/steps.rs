@@ -47,7 +47,7 @@ pub fn read_timings(path: &Path) -> Result<Vec<TimingRow>> {
     let mut rows: Vec<TimingRow> = table::read(path)?;
     let mut seen = BTreeSet::new();
     let again = |row: &&TimingRow| !seen.insert((row.stage.clone(), row.step));
-    let shared: Vec<String> = rows
+    let shared: BTreeSet<String> = rows
         .iter()
         .filter(again)
         .map(|row| row.stage.clone())
