@@ -5,12 +5,15 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::escape::is_beyond_pdflatex;
-use super::page::rendered;
+use super::rendered::rendered;
 use super::table::{Cell, Column, Table};
 use crate::error::Result;
 
 /// Lines of rows that fit on a page below a caption; more of them are set over several pages.
 const LINES_ON_A_PAGE: usize = 40;
+
+/// How every file of tables begins.
+pub(super) const WRITTEN_BY: &str = "% Written by attnlab";
 
 /// Characters on a line of a one-column article in `\footnotesize`.
 const CHARACTERS_ON_A_LINE: usize = 80;
@@ -44,7 +47,7 @@ pub(super) fn file(tables: &[LatexTable<'_>]) -> Result<String> {
 fn needs(tables: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut needs = format!(
-        "% Written by attnlab {version} for \\input. The preamble of the document needs:\n\
+        "{WRITTEN_BY} {version} for \\input. The preamble of the document needs:\n\
          %   \\usepackage[T1]{{fontenc}}\n\
          %   \\usepackage{{amssymb,array,booktabs,graphicx,longtable,textcomp}}\n"
     );
@@ -64,12 +67,12 @@ fn needs(tables: &str) -> String {
     needs
 }
 
-/// A name as part of a LaTeX label; different names give different labels.
+/// A name as part of a LaTeX label; different names give different labels, and none has a single `+`.
 pub(super) fn label_part(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let part = |c: char| match plain(c) {
         true => c.to_string(),
-        false => format!("u{:x}", u32::from(c)),
+        false => format!("+{:x}+", u32::from(c)),
     };
     name.chars().map(part).collect()
 }

@@ -16,6 +16,7 @@ mod findings;
 mod latex;
 mod origin;
 mod page;
+mod rendered;
 mod results;
 mod symbols;
 mod table;
@@ -94,7 +95,11 @@ pub struct Contents {
     pub notices: Vec<String>,
 }
 
-/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`.
+/// Where each table has a file of its own.
+const TABLES: &str = "tables";
+
+/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`. What
+/// an earlier report has there and this one has not is removed.
 ///
 /// A section whose experiment has no finished run is there, and says so.
 ///
@@ -107,6 +112,7 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
         return Err(nothing(document));
     }
     let page = Page::new(document, &results);
+    let earlier = earlier(folder);
     let mut images = vec![];
     for figure in page.figures() {
         let path = folder.join(&figure.image);
@@ -119,17 +125,41 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
     };
     let latex_tables = page.latex_tables();
     let latex_tables = latex_tables.map(|(name, table)| {
-        let path = Path::new("tables").join(name);
+        let path = Path::new(TABLES).join(name);
         write(&path, latex::file(&[table]))
     });
+    let latex_tables: Vec<PathBuf> = latex_tables.collect::<Result<_>>()?;
+    let is_left = |path: &&PathBuf| !images.contains(path) && !latex_tables.contains(path);
+    earlier
+        .iter()
+        .filter(is_left)
+        .try_for_each(|path| files::remove(path))?;
     Ok(Built {
         html: write("index.html".as_ref(), page.html())?,
         markdown: write("report.md".as_ref(), page.markdown())?,
         latex: write("tables.tex".as_ref(), page.latex())?,
-        latex_tables: latex_tables.collect::<Result<_>>()?,
+        latex_tables,
         images,
         sections: results.iter().map(Results::contents).collect(),
     })
+}
+
+/// The tables and images that a report in this folder has. What the user has put beside them is not
+/// among them: tables say that attnlab wrote them, and images are those that the Markdown shows.
+fn earlier(folder: &Path) -> Vec<PathBuf> {
+    let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
+    let is_ours = |path: &PathBuf| text(path).starts_with(latex::WRITTEN_BY);
+    let tables = files::entries(&folder.join(TABLES))
+        .into_iter()
+        .filter(is_ours);
+    // Without what keeps Markdown from reading names as anything else.
+    let page = text(&folder.join("report.md")).replace('\\', "");
+    let is_shown = |path: &PathBuf| {
+        let name = path.file_name().unwrap_or_default().to_string_lossy();
+        page.contains(&format!("](images/{name})"))
+    };
+    let images = files::entries(&folder.join("images"));
+    tables.chain(images.into_iter().filter(is_shown)).collect()
 }
 
 /// There is nothing to tell: which command changes that.

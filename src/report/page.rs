@@ -7,10 +7,11 @@ use sha2::{Digest as _, Sha256};
 
 use super::figure::Figure;
 use super::latex::{self, LatexTable};
+use super::rendered::rendered;
 use super::results::Results;
 use super::table::Table;
 use super::{Document, accuracy, findings, origin, training};
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::progress::thousands;
 
 const STYLE: &str = include_str!("page.css");
@@ -165,14 +166,14 @@ impl Page {
     pub(super) fn latex_tables(&self) -> impl Iterator<Item = (String, LatexTable<'_>)> {
         let sections = self.sections.iter().enumerate();
         sections.flat_map(|(i, part)| {
-            // A report may contain an experiment twice.
+            // A report may contain an experiment twice; no name has a single `+`.
             let before = &self.sections[..i];
             let before = before
                 .iter()
                 .filter(|one| one.experiment == part.experiment);
             let experiment = match before.count() {
                 0 => latex::label_part(&part.experiment),
-                n => format!("{}-{}", latex::label_part(&part.experiment), n + 1),
+                n => format!("{}+{}", latex::label_part(&part.experiment), n + 1),
             };
             part.tables.iter().map(move |Numbered { it: table, .. }| {
                 let file = format!("{}-{}.tex", i + 1, table.name);
@@ -180,11 +181,6 @@ impl Page {
             })
         })
     }
-}
-
-pub(super) fn rendered(template: &impl Template) -> Result<String> {
-    let text = template.render();
-    text.map_err(|cause| Error::run(format!("cannot write a report: {cause}")))
 }
 
 /// What a content security policy calls an inline style or script that may be used.

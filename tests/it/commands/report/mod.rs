@@ -273,7 +273,22 @@ fn a_document_has_its_own_words_in_its_own_order() {
             section("2 (b)", "", "21 of 100_000 were *right*."),
         ],
     };
+    // An earlier report had more tables and images, and the user has put files beside them.
+    lab.write("out/report.md", "![Old](images/9-an\\_old.png)");
+    let old = ["out/images/9-an_old.png", "out/tables/9-old.tex"];
+    let others = ["out/images/mine.png", "out/tables/mine.tex"];
+    for path in old.iter().chain(&others) {
+        let start = if path.contains("old") {
+            "% Written by attnlab"
+        } else {
+            ""
+        };
+        lab.write(path, start);
+    }
     let built = attnlab::report::build(&document, &lab.path("out")).expect("a report");
+    assert_eq!(old.map(|path| lab.path(path).exists()), [false; 2]);
+    assert_eq!(others.map(|path| lab.path(path).exists()), [true; 2]);
+    assert!(built.images.iter().all(|path| path.is_file()));
     let html = read(&built.html);
     assert_eq!(between(&html, "-heading\">", "</h2>"), ["2 (d)", "2 (b)"]);
     for words in [
@@ -296,7 +311,7 @@ fn a_document_has_its_own_words_in_its_own_order() {
     );
     // LaTeX can refer to each table, and take each alone.
     let latex = read(&built.latex);
-    let labels = ["", "-2"].map(|again| {
+    let labels = ["", "+2"].map(|again| {
         ["accuracy", "training"].map(|table| format!("{}{again}/{table}", experiment.name))
     });
     assert_eq!(between(&latex, "\\label{tab:", "}"), labels.concat());
