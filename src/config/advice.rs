@@ -1,7 +1,7 @@
 //! `help` lines that can be followed literally: how to set a value in the file, option or variable where
 //! it was set.
 
-use super::overrides::{OPTIONS, PREFIX};
+use super::outside::{OPTIONS, PREFIX};
 use super::tree;
 
 /// The variable of a place such as `environment ATTNLAB_MODEL__LAYERS`.
@@ -55,6 +55,15 @@ pub(super) fn unset(name: &str) -> String {
         "if the variable is not meant for attnlab: `unset {name}`, or \
          `env -u {name} attnlab …` for one command"
     )
+}
+
+/// Quotes a word for the shell if it needs quotes.
+pub(crate) fn shell_word(text: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
+    match !text.is_empty() && text.chars().all(plain) {
+        true => text.to_owned(),
+        false => quoted(text),
+    }
 }
 
 /// Quotes a word for the shell.

@@ -2,6 +2,7 @@
 
 use std::path::Path;
 
+use super::advice::shell_word;
 use super::compiled;
 use super::shape::{ModelShape, nearest};
 use super::wording;
@@ -25,14 +26,15 @@ pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
             file.display()
         );
     }
-    let shown = file.display();
+    let shown = shell_word(&file.display().to_string());
     let everything = match std::env::var_os(ONLY).is_some_and(|only| !only.is_empty()) {
         true => format!("env -u {ONLY} "),
         false => String::new(),
     };
     match std::path::absolute(file) {
         Ok(whole) if !is_an_experiment(file) => {
-            format!("`{ONLY}={} {run} {shown}` builds it in", whole.display())
+            let whole = shell_word(&whole.display().to_string());
+            format!("`{ONLY}={whole} {run} {shown}` builds it in")
         }
         _ => format!("`{everything}{run} {shown}` builds it in"),
     }
@@ -58,7 +60,10 @@ fn manifest() -> String {
     let is_inside = std::env::current_dir().is_ok_and(|here| here.starts_with(source));
     let manifest = source.join("Cargo.toml");
     match !is_inside && manifest.is_file() {
-        true => format!(" --manifest-path {}", manifest.display()),
+        true => {
+            let manifest = shell_word(&manifest.display().to_string());
+            format!(" --manifest-path {manifest}")
+        }
         false => String::new(),
     }
 }

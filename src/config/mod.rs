@@ -2,8 +2,8 @@
 //!
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
-//! (what a file may say; `json_schema` says it to editors), `layers`, `overrides` and `merged` (where
-//! values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
+//! (what a file may say; `json_schema` says it to editors), `layers`, `outside`, `overrides` and `merged`
+//! (where values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
 //! points are called), `problems` (reading on after a mistake),
 //! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
@@ -30,6 +30,7 @@ mod meant;
 mod merged;
 mod nearby;
 mod origins;
+mod outside;
 mod overrides;
 mod place;
 mod point;
@@ -54,6 +55,7 @@ use std::path::{Path, PathBuf};
 
 use figment::value::{Dict, Value};
 
+pub(crate) use advice::shell_word;
 pub use check::{Checked, check, experiment_files, question};
 pub use compiling::how_to_compile;
 pub use difference::{Difference, differences};
@@ -111,9 +113,10 @@ impl Experiment {
     /// What a command has to be told to mean it: its file, or its suite's with the profile.
     pub fn argument(&self) -> String {
         match &self.suite {
-            None => self.path.display().to_string(),
+            None => shell_word(&self.path.display().to_string()),
             Some(Membership { path, profile }) => {
-                format!("{} --profile {profile}", path.display())
+                let file = shell_word(&path.display().to_string());
+                format!("{file} --profile {}", shell_word(profile))
             }
         }
     }

@@ -7,6 +7,9 @@ use super::wording;
 /// How many levels of subfolders to search: a folder of results may be deep and large.
 const DEPTH: usize = 3;
 
+/// The most entries of folders that are searched: a mistyped path must not search a whole disk.
+const ENTRIES: usize = 5_000;
+
 /// The most files that are suggested.
 const MOST: usize = 3;
 
@@ -27,13 +30,16 @@ fn nearest(missing: &Path) -> Vec<PathBuf> {
         return vec![];
     };
     let there = missing.ancestors().skip(1).find(|folder| folder.is_dir());
-    let mut files = vec![];
+    let (mut files, mut left) = (vec![], ENTRIES);
     match there {
-        Some(folder) => collect(folder, DEPTH, &mut files),
+        Some(folder) => {
+            let depth = if holds_everything(folder) { 0 } else { DEPTH };
+            collect(folder, depth, &mut left, &mut files);
+        }
         // A relative path, none of whose folders is there.
         None => {
-            collect(Path::new("."), 0, &mut files);
-            collect(Path::new(EXPERIMENTS), DEPTH, &mut files);
+            collect(Path::new("."), 0, &mut left, &mut files);
+            collect(Path::new(EXPERIMENTS), DEPTH, &mut left, &mut files);
         }
     }
     files.sort();
@@ -53,13 +59,25 @@ fn stem(path: &Path) -> Option<String> {
     Some(name.trim_end_matches(".toml").to_owned())
 }
 
-/// The TOML files in a folder, and in those below it down to a depth.
-fn collect(folder: &Path, depth: usize, found: &mut Vec<PathBuf>) {
+/// Whether a folder holds far more than experiments: the root, or the user's home.
+fn holds_everything(folder: &Path) -> bool {
+    let home = std::env::home_dir().and_then(|home| home.canonicalize().ok());
+    let folder = folder.canonicalize().ok();
+    folder.is_some_and(|folder| folder.parent().is_none() || Some(folder) == home)
+}
+
+/// The TOML files in a folder, and in those below it down to a depth, among as many entries as are
+/// `left` to be looked at. Links to folders are not followed.
+fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
+        if *left == 0 {
+            return;
+        }
+        *left -= 1;
         let path = entry.path();
-        if path.is_dir() {
+        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
             if depth > 0 {
-                collect(&path, depth - 1, found);
+                collect(&path, depth - 1, left, found);
             }
         } else if path
             .extension()
@@ -110,5 +128,27 @@ mod tests {
             ["a/b/vanilla.toml", "a/base/vanilla.toml"]
         );
         assert_eq!(near("a/something_else.toml"), [""; 0]);
+    }
+
+    #[test]
+    fn only_so_much_of_a_disk_is_looked_at() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let below = folder.path().join("a/b");
+        std::fs::create_dir_all(&below).expect("made");
+        std::fs::write(below.join("c.toml"), "").expect("written");
+        let found = |left: usize| {
+            let (mut left, mut found) = (left, vec![]);
+            collect(folder.path(), DEPTH, &mut left, &mut found);
+            found.len()
+        };
+        assert_eq!([2, 3].map(found), [0, 1]);
+
+        #[cfg(unix)]
+        {
+            let linked = tempfile::tempdir().expect("a folder");
+            std::os::unix::fs::symlink(&below, linked.path().join("link")).expect("linked");
+            assert!(nearest(&linked.path().join("c.toml")).is_empty());
+        }
+        assert!(holds_everything(Path::new("/")) && !holds_everything(folder.path()));
     }
 }

@@ -5,19 +5,14 @@ use std::slice::from_ref;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
+use super::outside::{OPTIONS, PREFIX};
 use super::sweep::{self, Swept};
 use super::syntax::{self, Flaw};
 use super::{Environment, advice, tree};
 use crate::error::Problem;
 
-/// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
-pub(super) const PREFIX: &str = "ATTNLAB_";
-
 /// Variables of the program that are no settings; so is every `ATTNLAB_TEST…`.
 const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
-
-/// Keys that have an option of their own, which comes here as `--KEY=VALUE`.
-pub(super) const OPTIONS: [&str; 2] = ["device", "precision"];
 
 /// One setting from outside the files.
 #[derive(Clone, Debug)]

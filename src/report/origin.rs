@@ -7,6 +7,7 @@ use serde::Deserialize;
 
 use super::results::{Results, Run};
 use super::table::{Column, Table, seed, words};
+use crate::config::shell_word;
 use crate::pipeline::computed::Computed;
 use crate::progress::thousands;
 
@@ -247,16 +248,11 @@ impl Git {
 
 /// A command line as it could be typed. Where the program lay is nobody's business.
 fn command(said: &[String]) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./=:,+@%".contains(c);
-    let quoted = |word: &str| match !word.is_empty() && word.chars().all(plain) {
-        true => word.to_owned(),
-        false => format!("'{}'", word.replace('\'', "'\\''")),
-    };
-    let mut words: Vec<String> = said.iter().map(|word| quoted(word)).collect();
+    let mut words: Vec<String> = said.iter().map(|word| shell_word(word)).collect();
     if let (Some(first), Some(path)) = (words.first_mut(), said.first())
         && let Some(name) = Path::new(path).file_name()
     {
-        *first = quoted(&name.to_string_lossy());
+        *first = shell_word(&name.to_string_lossy());
     }
     words.join(" ")
 }

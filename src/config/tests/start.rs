@@ -89,7 +89,7 @@ fn a_tilde_is_the_home_directory_in_every_key_that_is_a_path() {
 /// A file elsewhere, one that is compiled in, and a shape that no file has.
 #[test]
 fn how_to_compile_a_shape_depends_on_where_it_comes_from() {
-    let scratch = Scratch::new(&[("x.toml", VALID)]);
+    let scratch = Scratch::new(&[("x.toml", VALID), ("a b.toml", VALID)]);
     let elsewhere = scratch.path("x.toml");
     let shape = |path| {
         load(path).unwrap().points[0]
@@ -111,6 +111,13 @@ fn how_to_compile_a_shape_depends_on_where_it_comes_from() {
     assert_eq!(
         help,
         format!("`ATTNLAB_SHAPES={path} {run} -- run {path}` builds it in")
+    );
+    // A command can be typed as it stands.
+    let spaced = scratch.path("a b.toml");
+    let (help, path) = (compiling::how_to_compile(&spaced, &own), spaced.display());
+    assert_eq!(
+        help,
+        format!("`ATTNLAB_SHAPES='{path}' {run} -- run '{path}'` builds it in")
     );
     let wider = ModelShape { layers: 37, ..own };
     let help = compiling::how_to_compile(&elsewhere, &wider);
