@@ -120,7 +120,8 @@ impl FinishedStage {
         })
     }
 
-    /// Puts the stage back into the cache, from a run's folder that has been checked.
+    /// Puts the stage back into the cache, from a run's folder that has been checked, in place of what
+    /// is left of it there.
     ///
     /// # Errors
     /// The folder of the stage cannot be written.
@@ -130,6 +131,7 @@ impl FinishedStage {
         kind: Kind,
         folder: &StageFolder,
     ) -> Result<()> {
+        folder.clear()?;
         let unsummed = UNSUMMED.into_iter().filter(|name| {
             let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));
             path.is_file() && (place(run, kind, name).is_some() || kind.trains())

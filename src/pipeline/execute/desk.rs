@@ -20,6 +20,8 @@ pub(super) struct Desk<'a> {
     progress: &'a Progress,
     sweep: Sweep,
     origin: Origin,
+    /// What each run's folder said before anything was done.
+    statuses_before: Vec<Option<Status>>,
 }
 
 /// A run that is at work; its folder is ours until this is dropped.
@@ -49,11 +51,13 @@ impl<'a> Desk<'a> {
                 "{name}: done before (`--again` runs it once more)"
             ));
         }
+        let statuses = plan.runs.iter().map(|run| run.directory.status().ok());
         Self {
             plan,
             progress,
             sweep,
             origin: Origin::here(plan.experiment, stages_at_once),
+            statuses_before: statuses.collect(),
         }
     }
 
@@ -77,11 +81,18 @@ impl<'a> Desk<'a> {
             let Some(run) = &planned.held_by else {
                 continue;
             };
-            match restore(planned, run, stop) {
+            let kind = planned.stage.kind.name();
+            let waiting = |holder: &str| {
+                let folder = run.path().display();
+                self.progress.say(&format!(
+                    "{folder}: waiting for {holder}, which is using the same {kind}"
+                ));
+            };
+            match restore(planned, run, stop, waiting) {
                 Ok(true) if !restored.contains(&run) => restored.push(run),
                 Ok(_) => {}
                 Err(error) => {
-                    let (kind, message) = (planned.stage.kind.name(), error.message());
+                    let message = error.message();
                     let line = format!("{kind} cannot be restored to the cache: {message}");
                     self.progress.say(&line);
                 }
@@ -89,13 +100,15 @@ impl<'a> Desk<'a> {
         }
         for run in restored {
             let folder = run.path().display();
-            let line =
-                format!("{folder}: stages missing from the cache were restored from this run");
+            let line = format!(
+                "{folder}: stages missing or damaged in the cache were restored from this run"
+            );
             self.progress.say(&line);
         }
     }
 
-    /// Waits for the process that holds a run's folder; `true` if the run is done afterwards.
+    /// Waits for the process that holds a run's folder; `true` if it has finished the run since this
+    /// command began. A run that was only looked at is as it was before.
     ///
     /// # Errors
     /// The wish to stop.
@@ -108,7 +121,8 @@ impl<'a> Desk<'a> {
             ));
         };
         drop(lock::wait(run.directory.path(), stop, waiting)?);
-        let is_finished = plan::says_done(run, &self.plan.stages);
+        let is_new = run.directory.status().ok() != self.statuses_before[number];
+        let is_finished = is_new && plan::says_done(run, &self.plan.stages);
         if is_finished {
             let steps = run.stages.iter().map(|&stage| &self.plan.stages[stage]);
             let steps = steps.filter(|one| one.action != Action::Reuse);
@@ -307,11 +321,17 @@ impl<'a> Desk<'a> {
 }
 
 /// Puts a stage back into the cache from the folder of a run; `false` if another process has by now.
-fn restore(planned: &PlannedStage<'_>, run: &RunDirectory, stop: &Stop) -> Result<bool> {
+/// `waiting` hears who has the stage's folder.
+fn restore(
+    planned: &PlannedStage<'_>,
+    run: &RunDirectory,
+    stop: &Stop,
+    waiting: impl FnOnce(&str),
+) -> Result<bool> {
     let (kind, folder) = (planned.stage.kind, &planned.folder);
-    let _lock = lock::wait(folder.path(), stop, |_| {})?;
+    let _lock = lock::wait(folder.path(), stop, waiting)?;
     let held = FinishedStage::find(run, kind, &planned.stage.key);
-    match held.filter(|_| !folder.is_marked_done()) {
+    match held.filter(|_| !folder.is_whole()) {
         Some(held) => held.restore(run, kind, folder).map(|()| true),
         None => Ok(false),
     }

@@ -46,7 +46,9 @@ pub(in crate::pipeline) fn execute(
     progress: &Progress,
     stop: &Stop,
 ) -> Outcome {
-    let jobs = options.jobs.clamp(1, plan.stages.len().max(1));
+    // A worker is of use if there is a stage for it; those that are reused need none.
+    let left = plan.stages.iter().filter(|one| one.action != Action::Reuse);
+    let jobs = options.jobs.clamp(1, left.count().max(1));
     let team = Team {
         plan,
         options,
@@ -281,7 +283,7 @@ impl Team<'_> {
                     .say(&format!("{name}: {kind} goes on after step {step}"));
                 Some(*checkpoint)
             }
-            Found::Nothing(_) => None,
+            Found::Damaged(_) | Found::Nothing(_) => None,
         };
         if let (Action::Run { reason }, None) = (&planned.action, &from) {
             self.progress

@@ -223,6 +223,9 @@ fn steps(kind: Kind, subject: &Subject<'_>) -> usize {
     steps.unwrap_or(0)
 }
 
+/// Why a stage is done again of which a run still has results.
+const NOT_IN_THE_CACHE: &str = "its results are no longer in the cache";
+
 /// What to do about each stage, and which runs are done.
 fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)) {
     let wanted: BTreeSet<String> = plan
@@ -248,7 +251,14 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
         let known = statuses
             .iter()
             .find(|status| status.stages.get(name) == Some(key));
-        planned.action = match planned.folder.find(key, notice) {
+        let found = planned.folder.find(key, notice);
+        // Whoever began a stage once more does not want what there was before.
+        let can_be_held = match found {
+            Found::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
+            _ => true,
+        };
+        let holders = if can_be_held { &users[..] } else { &[] };
+        planned.action = match found {
             _ if options.again => Action::Run {
                 reason: "asked for by --again".to_owned(),
             },
@@ -256,21 +266,27 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
             Found::Started(checkpoint) => Action::Resume {
                 step: checkpoint.standing.position.step,
             },
-            Found::Nothing(None) if let Some(held) = held(&planned.stage, &users) => match held {
+            found if let Some(held) = held(&planned.stage, holders) => match held {
                 Ok(run) => {
                     planned.held_by = Some(run);
                     Action::Reuse
                 }
                 Err(wrong) => Action::Run {
-                    reason: format!("its results are no longer in the cache, and {wrong}"),
+                    reason: match found {
+                        Found::Damaged(reason) | Found::Nothing(Some(reason)) => {
+                            format!("{reason}, and {wrong}")
+                        }
+                        _ => format!("{NOT_IN_THE_CACHE}, and {wrong}"),
+                    },
                 },
             },
+            Found::Damaged(reason) => Action::Run { reason },
             Found::Nothing(reason) => Action::Run {
                 reason: match (reason, past.changes(&planned.stage), known) {
                     (Some(reason), _, known) => failure(known, name).unwrap_or(reason),
                     (None, Some(changes), _) => format!("stale, because {changes}"),
                     (None, None, Some(status)) if status.has_results() => {
-                        "its results are no longer in the cache".to_owned()
+                        NOT_IN_THE_CACHE.to_owned()
                     }
                     (None, None, _) => "new".to_owned(),
                 },
@@ -283,7 +299,10 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
         let was_done =
             stages.clone().all(|one| one.action == Action::Reuse) && says_done(run, &plan.stages);
         if stages.clone().any(|one| one.held_by.is_some()) {
-            run.is_done = was_done && stages.clone().all(|one| is_whole(&run.directory, one));
+            let is_whole = |one: &PlannedStage<'_>| {
+                one.held_by.as_ref() == Some(&run.directory) || is_whole(&run.directory, one)
+            };
+            run.is_done = was_done && stages.clone().all(is_whole);
             continue;
         }
         let made: Vec<Made<'_>> = stages.map(|one| (&one.stage, &one.folder)).collect();
@@ -313,12 +332,13 @@ fn is_whole(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
 /// The run among those that need a stage whose folder has its results as they were written; what is
 /// wrong with them if none has them whole; nothing if none has them.
 fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, String>> {
-    let held = users.iter().filter_map(|run| {
+    let mut held = users.iter().filter_map(|run| {
         let held = FinishedStage::find(run, stage.kind, &stage.key)?;
         Some(held.check(run, stage.kind).map(|()| run.clone()))
     });
-    let (whole, wrong): (Vec<_>, Vec<_>) = held.partition(Result::is_ok);
-    whole.into_iter().chain(wrong).next()
+    // Every check reads all results of a run, so the first that is whole is the last that is checked.
+    let first = held.next()?;
+    Some(first.or_else(|wrong| held.find(Result::is_ok).unwrap_or(Err(wrong))))
 }
 
 /// Why a run failed before, if it was this stage that did.

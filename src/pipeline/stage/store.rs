@@ -55,6 +55,8 @@ pub(in crate::pipeline) enum Found {
     Done,
     /// It can go on from a checkpoint.
     Started(Box<Checkpoint>),
+    /// It was done, and its results are no longer what they were: which one, and why.
+    Damaged(String),
     /// It has to begin; why, if it is not simply new.
     Nothing(Option<String>),
 }
@@ -142,11 +144,11 @@ impl StageFolder {
         self.path.join("checkpoints")
     }
 
-    /// Empties the folder and writes what the stage depends on: it begins.
+    /// Removes everything but the lock.
     ///
     /// # Errors
-    /// The folder cannot be written.
-    pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
+    /// Something cannot be removed.
+    pub(in crate::pipeline) fn clear(&self) -> Result<()> {
         // First what says that there is something.
         files::remove(&self.path.join(DONE_FILE))?;
         for entry in files::entries(&self.path) {
@@ -155,6 +157,15 @@ impl StageFolder {
                 files::remove(&entry)?;
             }
         }
+        Ok(())
+    }
+
+    /// Empties the folder and writes what the stage depends on: it begins.
+    ///
+    /// # Errors
+    /// The folder cannot be written.
+    pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
+        self.clear()?;
         let record = Record {
             stage: stage.kind,
             depends_on: stage.ingredients.clone(),
@@ -207,6 +218,11 @@ impl StageFolder {
         self.path.join(DONE_FILE).is_file()
     }
 
+    /// Whether the stage is done and all its results are as they were written.
+    pub(in crate::pipeline) fn is_whole(&self) -> bool {
+        self.damage() == Some(None)
+    }
+
     /// The results of a stage that is done; `None` if it is not.
     pub(in crate::pipeline) fn done(&self) -> Option<Done> {
         files::read_json(&self.path.join(DONE_FILE))
@@ -216,7 +232,7 @@ impl StageFolder {
     pub(in crate::pipeline) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
         match self.damage() {
             Some(None) => return Found::Done,
-            Some(damage) => return Found::Nothing(damage),
+            Some(Some(damage)) => return Found::Damaged(damage),
             None => {}
         }
         let mut some = false;

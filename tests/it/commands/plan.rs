@@ -236,12 +236,21 @@ fn a_damaged_result_is_made_anew() {
     bytes[5000] ^= 4;
     std::fs::write(&path, bytes).expect("written");
     let planned = actions(&plan(&lab, "r", &[]));
-    assert_eq!(
-        planned[2],
-        "pretrained/pretrain: run: its weights.safetensors has changed since it was written"
+    // The run's folder has the same file under another name.
+    let shared = lab
+        .run_folder("r", 1)
+        .join("checkpoints/pretrain.safetensors");
+    let expected = format!(
+        "pretrained/pretrain: run: its weights.safetensors has changed since it was written, and {} has \
+         changed since it was written",
+        shared.display()
     );
+    assert_eq!(planned[2], expected);
     assert_eq!(planned[3], "pretrained/finetune: reuse");
-    lab.quickstart("run", "r", &[]).done();
+    lab.quickstart("run", "r", &["--jobs", "2"]).done();
+    // One stage was left to do, so it had the machine to itself.
+    let provenance = read(&path.with_file_name("provenance.json"));
+    assert!(provenance.contains("\"stages_at_once\": 1"), "{provenance}");
     let restored = std::fs::read(&path).expect("weights");
     assert!(
         restored == before[cached.expect("weights")],
@@ -325,12 +334,34 @@ fn stages_that_the_cache_has_lost_are_taken_from_the_runs() {
     assert_eq!(said.err.matches("done before").count(), 2, "{}", said.err);
     assert_eq!(
         said.err
-            .matches("stages missing from the cache were restored")
+            .matches("stages missing or damaged in the cache were restored")
             .count(),
         2
     );
     said.done();
     crate::faults::tree::assert_same_tree(&whole, &lab.path("r"), "the cache is back");
+
+    // A cache of which a part is lost is as good as none.
+    let cached = |kind: &str| {
+        let stages = std::fs::read_dir(lab.path("r/.cache").join(kind)).expect("stages");
+        stages.map(|stage| stage.expect("a stage").path())
+    };
+    for stage in cached("pretrain") {
+        std::fs::remove_file(stage.join("weights.safetensors")).expect("removed");
+    }
+    for stage in cached("finetune") {
+        std::fs::write(stage.join("done.json"), "{").expect("written");
+    }
+    for stage in cached("evaluate") {
+        std::fs::remove_file(stage.join("done.json")).expect("removed");
+    }
+    let planned = actions(&plan(&lab, "r", &[]));
+    assert!(
+        planned.iter().all(|one| one.ends_with(": reuse")),
+        "{planned:?}"
+    );
+    lab.quickstart("run", "r", &[]).done();
+    crate::faults::tree::assert_same_tree(&whole, &lab.path("r"), "the cache is whole");
 
     // What somebody has changed is not taken.
     lose_the_cache();
