@@ -4,7 +4,7 @@
 //! What is the same at all points tells none of them apart, so it is left out and is their [`Names::context`].
 //! A table of `labels` replaces a value, or several together, by words; a list names the points in order.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use super::layers::Fault;
 use super::schema::Labels;
@@ -41,8 +41,9 @@ impl Names {
             Labels::ByValue(table) => {
                 let mut faults = vec![];
                 let mut rules: Vec<Rule> = vec![];
+                let known = values(&points);
                 for (text, name) in table {
-                    match rule(text, name, &points, &rules) {
+                    match rule(text, name, (&points, &known), &rules) {
                         Ok(rule) => rules.push(rule),
                         Err(fault) => faults.push(fault),
                     }
@@ -97,16 +98,16 @@ fn parts(point: &PointValues) -> Vec<Part> {
     grid.chain(draw).collect()
 }
 
-/// The values of a key, each once, in the order of the points.
-fn values<'p>(key: &str, points: &'p [Vec<Part>]) -> Vec<&'p str> {
-    let mut found: Vec<&str> = vec![];
-    let own = points.iter().flatten().filter(|part| part.key == key);
-    for part in own {
-        if !found.contains(&part.value.as_str()) {
-            found.push(&part.value);
-        }
+/// The values of each key, each once, in the order of the points.
+type Values<'p> = BTreeMap<&'p str, Vec<&'p str>>;
+
+fn values(points: &[Vec<Part>]) -> Values<'_> {
+    let mut seen = BTreeSet::new();
+    let mut values = Values::new();
+    for part in points.iter().flatten().filter(|part| seen.insert(*part)) {
+        values.entry(&part.key).or_default().push(&part.value);
     }
-    found
+    values
 }
 
 /// An entry of a table of labels: points with all of these parts say `name` in their place.
@@ -129,7 +130,7 @@ impl Rule<'_> {
 fn rule<'t>(
     text: &'t str,
     name: &'t str,
-    points: &[Vec<Part>],
+    (points, known): (&[Vec<Part>], &Values<'_>),
     before: &[Rule<'_>],
 ) -> Result<Rule<'t>, Fault> {
     let wrong = |message: String| Fault::at_key(&["labels", text], message);
@@ -148,7 +149,7 @@ fn rule<'t>(
     };
     let mut parts = vec![];
     for (key, value) in conditions {
-        parts.push(part(key, value, points, &wrong)?);
+        parts.push(part(key, value, (points, known), &wrong)?);
     }
     parts.sort();
     let rule = Rule { text, name, parts };
@@ -211,28 +212,28 @@ fn conditions(text: &str) -> Option<Vec<(&str, &str)>> {
 fn part(
     key: &str,
     value: &str,
-    points: &[Vec<Part>],
+    (points, known): (&[Vec<Part>], &Values<'_>),
     wrong: &dyn Fn(String) -> Fault,
 ) -> Result<Part, Fault> {
-    let keys: Vec<&str> = points[0].iter().map(|part| part.key.as_str()).collect();
     let key = key.replace('"', "");
-    if !keys.contains(&key.as_str()) {
+    let Some(known) = known.get(key.as_str()) else {
+        let keys: Vec<&str> = points[0].iter().map(|part| part.key.as_str()).collect();
         let message = format!("`labels` names `{key}`, which the sweep does not set");
         return Err(match wording::nearest(&key, &keys) {
             Some(meant) => wrong(format!("{message}; did you mean `{meant}`?")),
             None => wrong(message).help(format!("it sets {}", wording::list(&keys, "and"))),
         });
-    }
+    };
     let written = overrides::value(value).map_or(String::new(), |value| tree::text(&value));
     let number = |text: &str| text.parse::<f64>().ok();
+    let meant = number(&written);
     let is_meant = |own: &&&str| {
-        let same_number = number(own).is_some() && number(own) == number(&written);
+        let same_number = meant.is_some() && number(own) == meant;
         **own == value || **own == written || same_number
     };
-    let known = values(&key, points);
     let Some(own) = known.iter().find(is_meant) else {
         let message = format!("`labels` names `{key}` = {value}, which no point has");
-        return Err(wrong(message).help(format!("its values are {}", wording::list(&known, "and"))));
+        return Err(wrong(message).help(format!("its values are {}", wording::list(known, "and"))));
     };
     let value = (*own).to_owned();
     Ok(Part { key, value })
@@ -243,7 +244,8 @@ fn part(
 fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names {
     let mut rules: Vec<&Rule<'_>> = rules.iter().collect();
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.parts.len()));
-    let is_shared = |part: &&Part| points.len() > 1 && values(&part.key, points).len() == 1;
+    let known = values(points);
+    let is_shared = |part: &&Part| points.len() > 1 && known[part.key.as_str()].len() == 1;
     let is_named = |part: &&Part| rules.iter().any(|rule| rule.parts.contains(part));
     let left_out = points.iter().take(1).flatten();
     let left_out: Vec<&Part> = left_out
@@ -283,8 +285,9 @@ fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names
 
 /// The first point with the label of a point before it, as a fault of an entry that names it.
 fn duplicate(labels: &[String], rules: &[Rule<'_>], points: &[Vec<Part>]) -> Option<Fault> {
-    let before = |i: usize| Some((labels[..i].iter().position(|label| *label == labels[i])?, i));
-    let (first, second) = (0..labels.len()).find_map(before)?;
+    let mut before = BTreeMap::new();
+    let mut pairs = labels.iter().enumerate();
+    let (first, second) = pairs.find_map(|(i, label)| Some((before.insert(label, i)?, i)))?;
     let naming = |rule: &&Rule<'_>| rule.holds_at(&points[second]);
     let key = rules
         .iter()
@@ -307,35 +310,74 @@ fn text(point: &[Part]) -> String {
 
 /// The first name of a list that says another value of an axis than its point has.
 fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
+    let vocabulary = Vocabulary::of(points);
     let pairs = names.iter().zip(points).enumerate();
     pairs.into_iter().find_map(|(i, (name, point))| {
+        let said = vocabulary.said_by(name);
         let is_own = |value: &str| point.iter().any(|part| part.value == value);
-        point.iter().find_map(|part| {
-            if says(name, &part.value) {
-                return None;
-            }
-            let mut others = values(&part.key, points).into_iter();
-            others.find(|other| !is_own(other) && says(name, other))?;
-            Some(format!(
+        let is_other = |key: &str| {
+            let mut others = said.iter().filter(|other| other.key == key);
+            others.any(|other| !is_own(&other.value))
+        };
+        let is_misplaced = |part: &&Part| !said.contains(part) && is_other(&part.key);
+        point.iter().find(is_misplaced).map(|part| {
+            format!(
                 "`labels` calls the point with {} \"{name}\" (name {} of the list): points are in the order \
                  that `attnlab show` tells, and a table of labels such as {{ {:?} = \"…\" }} does not depend on it",
                 part.text(),
                 i + 1,
                 part.written(),
-            ))
+            )
         })
     })
 }
 
-/// Whether a name has a value in it, as whole words.
-fn says(name: &str, value: &str) -> bool {
-    let plain = |text: &str| text.to_lowercase().replace(['-', '_'], " ");
-    let (name, value) = (plain(name), plain(value));
-    let within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
-    let mut found = name.match_indices(&value);
-    !value.is_empty()
-        && found.any(|(at, _)| {
-            let (before, after) = (&name[..at], &name[at + value.len()..]);
-            !within(before.chars().next_back()) && !within(after.chars().next())
-        })
+/// The parts of all points by their values as names may say them; a sweep may have thousands of either.
+struct Vocabulary<'p> {
+    /// Under the value as [`plain`] text.
+    parts: HashMap<String, BTreeSet<&'p Part>>,
+    /// Bytes of the longest of these texts.
+    longest: usize,
+}
+
+impl<'p> Vocabulary<'p> {
+    fn of(points: &'p [Vec<Part>]) -> Self {
+        let (mut parts, mut longest) = (HashMap::<String, BTreeSet<&Part>>::new(), 0);
+        for part in points.iter().flatten() {
+            let value = plain(&part.value);
+            longest = longest.max(value.len());
+            parts.entry(value).or_default().insert(part);
+        }
+        Self { parts, longest }
+    }
+
+    /// The parts whose values a name has in it, as whole words.
+    fn said_by(&self, name: &str) -> BTreeSet<&'p Part> {
+        let name = plain(name);
+        let known = phrases(&name, self.longest).filter_map(|phrase| self.parts.get(phrase));
+        known.flatten().copied().collect()
+    }
+}
+
+/// What is in a text from the start of a word to the end of one, of at most `longest` bytes.
+fn phrases(text: &str, longest: usize) -> impl Iterator<Item = &str> {
+    let is_within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
+    let places = || {
+        let starts = text.char_indices().map(|(at, _)| at);
+        starts.chain([text.len()])
+    };
+    let starts = places().filter(move |at| !is_within(text[..*at].chars().next_back()));
+    let ends = places().filter(|at| !is_within(text[*at..].chars().next()));
+    let ends: Vec<usize> = ends.collect();
+    starts.flat_map(move |start| {
+        let after = &ends[ends.partition_point(|end| *end <= start)..];
+        let near = after.iter().take_while(|end| **end - start <= longest);
+        let near: Vec<&str> = near.map(|end| &text[start..*end]).collect();
+        near
+    })
+}
+
+/// A text as far as spelling matters.
+fn plain(text: &str) -> String {
+    text.to_lowercase().replace(['-', '_'], " ")
 }
