@@ -102,7 +102,11 @@ pub fn watch(
             let error = Error::run(format!("step {step} diverged: loss_nats is {loss_nats}"));
             return Err(error.help("lower `pretrain.learning_rate`"));
         }
-        Ok(Outcome::Finished | Outcome::Overflowed { .. }) => {
+        Ok(Outcome::Overflowed { step, what }) => {
+            let error = Error::run(format!("step {step} overflowed: {what}"));
+            return Err(error.help("lower `pretrain.learning_rate`"));
+        }
+        Ok(Outcome::Finished) => {
             return Err(Error::data("there is no document to learn from"));
         }
     }

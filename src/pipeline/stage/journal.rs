@@ -4,11 +4,12 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
+use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
-use crate::stop::Stop;
+use crate::stop::{Stop, Why};
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Losses, Standing};
 use crate::train::{Position, Recorder, Taken};
 
@@ -116,12 +117,11 @@ impl<'a> Journal<'a> {
         }
     }
 
-    fn keep(&mut self, taken: &Taken<'_>) -> Result<()> {
-        let state = taken.model.state();
-        // Training cannot resume from a weight that is not finite: the next step reports the problem.
-        if weights::check_finite(&state.weights).is_err() {
-            return Ok(());
-        }
+    /// Writes a checkpoint.
+    ///
+    /// # Errors
+    /// It cannot be written.
+    fn keep(&mut self, taken: &Taken<'_>, state: TrainingState) -> Result<()> {
         // What the checkpoint counts on must be there before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
@@ -177,13 +177,26 @@ impl Recorder for Journal<'_> {
             return Ok(());
         }
         let stop = self.stop.wanted();
-        if stop.is_some() || step.is_multiple_of(self.checkpoint_steps) {
-            self.keep(&taken)?;
+        if stop.is_none() && !step.is_multiple_of(self.checkpoint_steps) {
+            return Ok(());
         }
         let (name, steps) = (self.stage.kind.name(), self.steps);
-        match stop {
-            Some(why) => Err(why.error(&format!("in {name} after step {step} of {steps}"))),
-            None => Ok(()),
+        let state = taken.model.state();
+        match (weights::check_finite(&state.weights), stop) {
+            (Ok(()), stop) => {
+                self.keep(&taken, state)?;
+                let stopped =
+                    |why: Why| why.error(&format!("in {name} after step {step} of {steps}"));
+                stop.map(stopped).map_or(Ok(()), Err)
+            }
+            // Nothing can go on from such weights: the next step says what went wrong.
+            (Err(_), None) => Ok(()),
+            // There is no next step.
+            (Err(error), Some(_)) => {
+                let what = error.message();
+                let message = format!("{name} overflowed in step {step} of {steps}: {what}");
+                Err(Error::run(message).help(format!("lower `{name}.learning_rate`")))
+            }
         }
     }
 }
