@@ -200,3 +200,103 @@ impl Recorder for Journal<'_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::ragged::Ragged;
+    use crate::model::{StepReport, StepSettings, Trainable};
+    use crate::pipeline::stage::{Ingredients, Kind as StageKind, Source};
+    use crate::progress::{Progress, Verbosity};
+
+    /// A model of one weight that is never trained.
+    struct Still(f32);
+
+    impl Trainable for Still {
+        fn parameter_count(&self) -> usize {
+            1
+        }
+        fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
+            Ok(())
+        }
+        fn finish_step(&mut self) -> Result<StepReport> {
+            unreachable!("no step is begun")
+        }
+        fn loss_nats(&self, _: &Ragged) -> Result<f64> {
+            Ok(0.0)
+        }
+        fn next_token_log_probabilities(&self, _: &Ragged, _: &[usize]) -> Result<Vec<Vec<f32>>> {
+            Ok(vec![])
+        }
+        fn reset_optimiser(&mut self) {}
+        fn weights(&self) -> Vec<Weight> {
+            vec![Weight {
+                name: "w".to_owned(),
+                shape: vec![1],
+                values: vec![self.0],
+            }]
+        }
+        fn load_weights(&mut self, _: &[Weight]) -> Result<()> {
+            Ok(())
+        }
+        fn state(&self) -> TrainingState {
+            TrainingState {
+                weights: self.weights(),
+                moments: [self.weights(), self.weights()],
+                updates: 3,
+            }
+        }
+        fn load_state(&mut self, _: &TrainingState) -> Result<()> {
+            Ok(())
+        }
+    }
+
+    #[test]
+    fn a_stage_that_is_stopped_keeps_its_weights_or_says_that_it_cannot() {
+        let stopped_with = |weight: f32| {
+            let results = tempfile::tempdir().expect("a folder");
+            let stage = Stage::new(StageKind::Pretrain, Source::Fresh, Ingredients::new());
+            let folder = StageFolder::new(results.path(), stage.kind, &stage.key);
+            std::fs::create_dir_all(folder.path()).expect("made");
+            let stop = Stop::default();
+            stop.after_failure();
+            let task = Progress::new(Verbosity::Quiet).begin("pretrain", 9);
+            let journal = Journal::open(&folder, &stage, [9, 4], None, &stop, task);
+            let taken = Taken {
+                row: StepRow {
+                    stage: "pretrain".to_owned(),
+                    epoch: 1,
+                    step: 3,
+                    documents: 1,
+                    tokens: 1,
+                    loss_nats: 1.0,
+                    learning_rate: 1.0,
+                    gradient_norm: 1.0,
+                },
+                timing: TimingRow {
+                    stage: "pretrain".to_owned(),
+                    step: 3,
+                    step_ms: 1.0,
+                    tokens_per_second: 1.0,
+                },
+                position: &Position {
+                    step: 3,
+                    ..Position::default()
+                },
+                ends_epoch: false,
+                model: &Still(weight),
+            };
+            let recorded = journal.expect("tables").record(taken);
+            (recorded.expect_err("stopped").message(), folder.steps())
+        };
+        let (said, kept) = stopped_with(1.0);
+        assert!(said.contains("in pretrain after step 3 of 9"), "{said}");
+        assert_eq!(kept, [3]);
+        let (said, kept) = stopped_with(f32::NAN);
+        assert!(
+            said.starts_with("pretrain overflowed in step 3 of 9: "),
+            "{said}"
+        );
+        assert_eq!(kept, [0; 0]);
+    }
+}
