@@ -43,7 +43,7 @@ fn every_question_is_run_drawn_and_not_done_twice() {
     for (name, set, table, figure) in QUESTIONS {
         let before = explore(&lab, "plan", name, set).done();
         assert!(
-            before.contains("explore   run") && before.contains("   new"),
+            before.contains("explore  run") && before.contains("   new"),
             "{before}"
         );
         let said = explore(&lab, "run", name, set).done();
