@@ -1,11 +1,11 @@
-//! How much memory the process has had at its largest.
+//! Peak memory of the process.
 
-/// Largest resident memory so far, in bytes; `None` where the system does not tell. Linux tells.
+/// Peak resident memory so far, in bytes; `None` where the system does not report it. Linux does.
 pub fn peak_bytes() -> Option<u64> {
     high_water_mark(&std::fs::read_to_string("/proc/self/status").ok()?)
 }
 
-/// `VmHWM:     12345 kB` in a process's status, as bytes.
+/// Parses `VmHWM:     12345 kB` from a process's status into bytes.
 fn high_water_mark(status: &str) -> Option<u64> {
     let line = status
         .lines()

@@ -1,10 +1,10 @@
-//! How fast the program is here: a pretraining step as a whole and by its parts, against what the
-//! device can do, and answers a second.
+//! How fast the program is on this machine: a pretraining step as a whole and by its parts, compared with
+//! the device's peak, and decoding in answers per second.
 //!
-//! In reading order: [`measure`] and its [`report`], [`steps`] (the very training loop, watched),
-//! [`work`] (the useful arithmetic of a step), [`peak`] (the most that this machine can do),
-//! [`memory`], and [`spread`] (what is said of several times). Nothing is written, and no test
-//! depends on a time.
+//! In reading order: [`measure`] and its [`report`], [`steps`] (the training loop itself, timed), [`work`]
+//! (the useful arithmetic of a step), [`peak`] (the highest rate this machine reaches), [`memory`], and
+//! [`spread`] (a summary of repeated measurements). Nothing is written to disk, and no test depends on a
+//! time.
 
 pub mod memory;
 pub mod peak;
@@ -30,27 +30,27 @@ use report::{Decode, Part, Report, Step};
 use spread::{Spread, median};
 use steps::Steps;
 
-/// The experiment that is measured where none is named, if its corpus is there.
+/// The default experiment, if its corpus has been fetched.
 const ASSIGNMENT: &str = "experiments/birthplace/vanilla.toml";
 
-/// The one that is measured if not.
+/// The default experiment otherwise.
 const QUICKSTART: &str = "experiments/quickstart.toml";
 
-/// How often all questions are answered, after one round that pays for fresh memory.
+/// Timed rounds over all questions, after one untimed round that pays for page faults.
 const DECODINGS: usize = 3;
 
-/// How it is measured.
+/// How to measure.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Steps that count, and repetitions of each part; at least 1.
+    /// Timed steps, and repetitions of each part; at least 1.
     pub steps: usize,
-    /// Threads; by default all that the processor has.
+    /// Number of threads; by default all that the processor has.
     pub threads: Option<usize>,
-    /// Where fetched data is, as for a run.
+    /// Where fetched data is stored, as for a run.
     pub data: Option<PathBuf>,
 }
 
-/// The file to measure where the user names none.
+/// The experiment to measure if the user names none.
 pub fn default_experiment(data: Option<&Path>) -> PathBuf {
     let folder = cs224n::locate(data);
     let is_there = folder.is_ok_and(|folder| folder.join(cs224n::TEXT.name).is_file());
@@ -60,8 +60,8 @@ pub fn default_experiment(data: Option<&Path>) -> PathBuf {
 /// Measures the first point of an experiment with its first seed.
 ///
 /// # Errors
-/// It has no `[pretrain]`, or its shape is not compiled in; its data is missing; a
-/// step diverges; the device or the system fails.
+/// The experiment has no `[pretrain]`, or its shape is not compiled in; its data is missing; a step
+/// diverges; the device or the system fails.
 pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
     let point = &experiment.points[0];
     let settings = point
@@ -88,7 +88,7 @@ pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) 
     })
 }
 
-/// What is measured, opened.
+/// What is being measured, with its data and shape looked up.
 struct Bench<'a> {
     experiment: &'a Experiment,
     settings: &'a Settings,
@@ -100,14 +100,14 @@ struct Bench<'a> {
 
 impl Bench<'_> {
     fn report(&self, repetitions: usize) -> Result<Report> {
-        let steps = steps::watch(
+        let steps = steps::time(
             self.settings,
             self.start,
             self.corpus,
             repetitions,
             self.progress,
         )?;
-        // Before anything else takes memory.
+        // Read before decoding allocates memory of its own.
         let peak_bytes = memory::peak_bytes();
         let step = self.step(&steps)?;
         let dropout = self.settings.model.dropout;
@@ -138,14 +138,14 @@ impl Bench<'_> {
     fn step(&self, steps: &Steps) -> Result<Step> {
         let shape = self.settings.model.shape();
         let parameters = self.compiled.parameter_count();
-        let gflop = |step: &steps::Taken| work::flop(&shape, parameters, &step.batch) / 1e9;
-        let over_steps = |value: &dyn Fn(&steps::Taken) -> f64| -> Vec<f64> {
-            steps.taken.iter().map(value).collect()
+        let gflop = |step: &steps::TimedStep| work::flop(&shape, parameters, &step.batch) / 1e9;
+        let over_steps = |value: &dyn Fn(&steps::TimedStep) -> f64| -> Vec<f64> {
+            steps.timed.iter().map(value).collect()
         };
         let gflop_per_second = median(&over_steps(&|step| gflop(step) / step.seconds));
         let peak_gflop_per_second = peak::flop_per_second(self.settings.device)? / 1e9;
         Ok(Step {
-            steps: steps.taken.len(),
+            steps: steps.timed.len(),
             documents: median(&over_steps(&|step| step.batch.documents() as f64)),
             tokens: median(&over_steps(&|step| step.batch.len() as f64)),
             step_ms: Spread::of(&over_steps(&|step| 1e3 * step.seconds)),
@@ -157,7 +157,7 @@ impl Bench<'_> {
         })
     }
 
-    /// Lets fresh weights answer the dev questions.
+    /// Decodes answers to the dev questions with freshly initialised weights.
     fn decode(&self) -> Result<Option<Decode>> {
         let asked = self.corpus.questions(Split::Dev);
         if asked.is_empty() {
@@ -198,7 +198,7 @@ impl Bench<'_> {
     }
 }
 
-/// Medians of a part, for all times that a step does it.
+/// Median times of a part, summed over the times that a step runs it.
 fn part(times: &PartTimes) -> Part {
     let of_a_step = |seconds: &[f64]| 1e3 * times.times_a_step as f64 * median(seconds);
     let pass = |seconds: &[f64]| (!seconds.is_empty()).then(|| of_a_step(seconds));

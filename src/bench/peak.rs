@@ -1,4 +1,4 @@
-//! The most that matrix products reach on this machine, with the kernel that the ops use.
+//! The highest rate of matrix products on this machine, with the kernel that the ops use.
 
 use std::time::Instant;
 
@@ -8,7 +8,7 @@ use crate::ops::products::Products;
 #[cfg(feature = "cuda")]
 use crate::{error::Error, model::registry};
 
-/// `[m, k, n]` of products that a kernel likes: large, of even sizes, some long and some square.
+/// `[m, k, n]` of products that suit a kernel: large, of round sizes, some tall and some square.
 const SIZES: [[usize; 3]; 4] = [
     [512, 512, 512],
     [768, 768, 768],
@@ -16,15 +16,12 @@ const SIZES: [[usize; 3]; 4] = [
     [1024, 1024, 1024],
 ];
 
-/// Times that each size is computed; the best counts.
+/// How often each size is computed; the fastest counts.
 const REPETITIONS: usize = 12;
 
-/// Floating-point operations a second of the fastest of several large products: on the processor each
-/// computed on all threads of rayon's current pool at once; on a GPU one, in the precision that the thread's
-/// last model was made for.
-///
-/// # Errors
-/// The device's.
+/// Floating-point operations per second of the fastest of several large products. On the CPU every thread
+/// of rayon's current pool computes one at once; on a GPU it is a single product, in the precision of this
+/// thread's last model.
 pub fn flop_per_second(device: DeviceKind) -> Result<f64> {
     #[cfg(feature = "cuda")]
     if registry::device(device) == DeviceKind::Cuda {

@@ -1,29 +1,29 @@
-//! What is said of several measurements of the same thing.
+//! A summary of repeated measurements.
 
 use serde::Serialize;
 
 use crate::metrics::statistics::quantile;
 
-/// Median and the middle four fifths.
+/// Median, and the 10th and 90th percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// Half are below.
+    /// 50th percentile.
     pub median: f64,
-    /// A tenth is below.
+    /// 10th percentile.
     pub p10: f64,
-    /// Nine tenths are below.
+    /// 90th percentile.
     pub p90: f64,
 }
 
 impl Spread {
-    /// Of at least one value, none of them NaN.
+    /// Summarises at least one value, none of them NaN.
     pub fn of(values: &[f64]) -> Self {
         let [median, p10, p90] = [0.5, 0.1, 0.9].map(|share| quantile(values, share));
         Self { median, p10, p90 }
     }
 }
 
-/// The middle of at least one value.
+/// The median of at least one value.
 pub fn median(values: &[f64]) -> f64 {
     quantile(values, 0.5)
 }

@@ -1,4 +1,4 @@
-//! Training steps as `train::fit` takes them, with a watch beside it.
+//! Training steps as `train::fit` runs them, with a stopwatch beside it.
 
 use crate::config::schema::{DeviceKind, Settings, StageKind, Training};
 use crate::data::corruption::SpanCorruption;
@@ -9,43 +9,44 @@ use crate::model::{Start, registry};
 use crate::progress::{self, Progress};
 use crate::train::{self, Outcome, Position, Recorder, fit};
 
-/// Steps that do not count: the first ones pay for fresh memory.
+/// Untimed steps at the start: the first ones pay for page faults.
 const WARM_UP: usize = 2;
 
-/// The same on a GPU, where they also pay for kernels, and each new length of a batch for memory.
+/// The same on a GPU, where the first steps also pay for compiling kernels, and each new batch length for
+/// memory.
 const WARM_UP_ON_A_GPU: usize = 6;
 
-/// A step that counts.
+/// A timed step.
 #[derive(Clone, Debug)]
-pub struct Taken {
-    /// From making the batch to the update, as in a run's `timings.csv`.
+pub struct TimedStep {
+    /// From building the batch to the update, in seconds, as in a run's `timings.csv`.
     pub seconds: f64,
-    /// What was learned from.
+    /// The batch it was trained on.
     pub batch: Ragged,
 }
 
-/// The steps that count, in order.
+/// The timed steps, in order.
 #[derive(Clone, Debug)]
 pub struct Steps {
-    /// At least one.
-    pub taken: Vec<Taken>,
+    /// The steps; at least one.
+    pub timed: Vec<TimedStep>,
 }
 
 impl Steps {
-    /// The batch of median length; of two in the middle, the shorter.
+    /// The batch of median length; with an even number of steps, the shorter of the two in the middle.
     pub fn median_batch(&self) -> &Ragged {
-        let mut batches: Vec<&Ragged> = self.taken.iter().map(|step| &step.batch).collect();
+        let mut batches: Vec<&Ragged> = self.timed.iter().map(|step| &step.batch).collect();
         batches.sort_by_key(|batch| batch.len());
         batches[(batches.len() - 1) / 2]
     }
 }
 
-/// Pretrains a fresh model for some steps to warm up and then `wanted` that count, from the first
-/// batch of the first epoch on.
+/// Pretrains a fresh model for some warm-up steps and `wanted` timed ones, starting with the first batch of
+/// the first epoch.
 ///
 /// # Errors
 /// There is no `[pretrain]`; a step diverges; the data does not fit the model; the device fails.
-pub fn watch(
+pub fn time(
     settings: &Settings,
     start: Start,
     corpus: &Corpus,
@@ -80,7 +81,7 @@ pub fn watch(
         seed: start.seed,
     };
     let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
-    let mut watch = Watch {
+    let mut timer = StepTimer {
         steps,
         seconds: vec![],
         task: progress.begin("steps", steps),
@@ -90,11 +91,11 @@ pub fn watch(
         &task,
         &stage,
         &Position::default(),
-        &mut watch,
+        &mut timer,
     );
     match outcome {
-        // Enough has been seen, or the last epoch ended with the last step.
-        _ if watch.seconds.len() == steps => {}
+        // All steps have been timed; or the last epoch ended with the last of them.
+        _ if timer.seconds.len() == steps => {}
         Err(error) => return Err(error),
         Ok(Outcome::Diverged {
             step, loss_nats, ..
@@ -110,24 +111,24 @@ pub fn watch(
             return Err(Error::data("there is no document to learn from"));
         }
     }
-    let taken = watch.seconds.into_iter().enumerate().skip(warm_up);
-    let taken = taken.map(|(step, seconds)| Taken {
+    let timed = timer.seconds.into_iter().enumerate().skip(warm_up);
+    let timed = timed.map(|(step, seconds)| TimedStep {
         seconds,
         batch: of_epoch(1 + step / an_epoch).batch(step % an_epoch),
     });
     Ok(Steps {
-        taken: taken.collect(),
+        timed: timed.collect(),
     })
 }
 
-/// Notes how long each step took, and stops training after the last.
-struct Watch {
+/// Records how long each step took, and stops training after the last.
+struct StepTimer {
     steps: usize,
     seconds: Vec<f64>,
     task: progress::Task,
 }
 
-impl Recorder for Watch {
+impl Recorder for StepTimer {
     fn record(&mut self, taken: train::Taken<'_>) -> Result<()> {
         self.seconds.push(taken.timing.step_ms / 1e3);
         let speed = format!("{:.0} tokens/s", taken.timing.tokens_per_second);

@@ -1,4 +1,4 @@
-//! The useful arithmetic of a training step, by a rule that knows nothing of how it is done.
+//! The useful arithmetic of a training step: a count that does not depend on the implementation.
 
 use crate::config::shape::ModelShape;
 use crate::data::ragged::Ragged;
@@ -9,13 +9,12 @@ use crate::data::ragged::Ragged;
 /// 6 × (parameters - embeddings) × tokens  +  6 × layers × embed × Σ n (n + 1)   over documents of n tokens
 /// ```
 ///
-/// Each parameter but those of the token and position embeddings multiplies each token once forward
-/// and twice backward, and a product and its sum are 2 operations: that is the first 6. Attention
-/// has two products of its own, queries by keys and weights by values, over the `n (n + 1) / 2`
-/// pairs that causality lets see each other (fewer in a window); twice as many come back: 6 × 2 ×
-/// `embed` a pair. Where latents stand between the tokens, see `with_latents`.
-/// Everything else (norms, GELU, softmax, dropout, the optimiser) counts as nothing, and so does
-/// whatever is computed twice or hidden by the mask.
+/// Every parameter except those of the token and position embeddings is multiplied with each token once in
+/// the forward and twice in the backward pass, and a multiply-add counts as 2 operations: hence the first
+/// 6. Attention has two more products, queries by keys and weights by values, over the `n (n + 1) / 2`
+/// causal pairs (fewer with a window); with the backward pass that is 6 × 2 × `embed` per pair. For a
+/// Perceiver's latents see `with_latents`. Everything else (norms, GELU, softmax, dropout, the optimiser)
+/// counts as zero, and so does whatever is computed twice or masked out.
 ///
 /// Source: Kaplan et al. 2020, *Scaling laws for neural language models*, §2.1.
 pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
@@ -24,7 +23,7 @@ pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
     }
     let embeddings = (shape.vocabulary + shape.context) * shape.embed;
     let pairs = |n: usize| {
-        // What is beyond the window of each token but the first few is not seen.
+        // Pairs further apart than the window are masked out.
         let beyond = n.saturating_sub(shape.window());
         all_before(n) - all_before(beyond)
     };
@@ -33,12 +32,12 @@ pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
     total(linear, shape.layers * pairs, shape)
 }
 
-/// The same with latents, of which a document of n tokens has m = min(n, `bottleneck`):
+/// The same for a Perceiver, where a document of n tokens has m = min(n, `bottleneck`) latents:
 ///
-/// * a latent is multiplied by the parameters of all blocks but the last, and by those of the last that
-///   make keys and values of it, their norm included; its first state is an embedding;
-/// * a token is multiplied by the other parameters of the last block, by the final norm and the head;
-/// * m (m + 1) / 2 pairs see each other in each block but the last, and there n - m more queries see m
+/// * a latent is multiplied with the parameters of all blocks except the last, and with the key and value
+///   projections of the last, their norm included; its initial state is an embedding;
+/// * a token is multiplied with the other parameters of the last block, the final norm and the head;
+/// * each block except the last has m (m + 1) / 2 pairs, and the last has n - m further queries of m
 ///   latents each.
 fn with_latents(shape: &ModelShape, bottleneck: usize, parameters: usize, batch: &Ragged) -> f64 {
     let (embed, hidden) = (shape.embed, shape.hidden);
@@ -61,12 +60,12 @@ fn with_latents(shape: &ModelShape, bottleneck: usize, parameters: usize, batch:
     )
 }
 
-/// Of so many parameters that multiply something, and pairs that see each other in some block.
+/// Total operations for `multiplied` parameter uses and `pairs` of queries and keys over all layers.
 fn total(multiplied: usize, pairs: usize, shape: &ModelShape) -> f64 {
     6.0 * multiplied as f64 + 12.0 * (shape.embed * pairs) as f64
 }
 
-/// Pairs of `n` tokens of which the second is not before the first.
+/// Causal pairs of `n` tokens: the key is not after the query.
 fn all_before(n: usize) -> usize {
     n * (n + 1) / 2
 }
@@ -115,7 +114,7 @@ mod tests {
         assert_eq!(three, 3.0 * 600.0 + 6.0 * 2.0 * 12.0 * 4.0);
         let both = flop(&vanilla, 160, &batch(&[0, 1, 4]));
         assert_eq!(both, alone + three);
-        // Of the six pairs, a window of two leaves out the last token's with the first.
+        // Of the six pairs, a window of two masks out the last token's with the first.
         let window = shape(2, "sliding-window", 2);
         let five = flop(&window, 160, &batch(&[0, 3]));
         assert_eq!(five, 3.0 * 600.0 + 5.0 * 2.0 * 12.0 * 4.0);
@@ -128,14 +127,14 @@ mod tests {
         let block = 4 * 20 + 2 * 8 + 76;
         let embeddings = (10 + 5 + 2) * 4;
         let parameters = embeddings + 3 * block + 8 + 40;
-        // The last block makes keys and values of normed latents; all else there is the tokens' affair.
+        // The last block projects normalised latents to keys and values; the rest of it processes tokens.
         let of_a_latent = 2 * block + 2 * 20 + 8;
         let of_a_token = 2 * 20 + 8 + 76 + 8 + 40;
-        // A pair in each of the three blocks.
+        // One pair in each of the three blocks.
         let alone = flop(&perceiver, parameters, &batch(&[0, 1]));
         let multiplied = of_a_latent + of_a_token;
         assert_eq!(alone, (6 * multiplied + 3 * 12 * 4) as f64);
-        // Three tokens have two latents: three pairs a block, and the last token looks up at both.
+        // Three tokens have two latents: three pairs per block, and the last token attends to both.
         let three = flop(&perceiver, parameters, &batch(&[0, 3]));
         let multiplied = 2 * of_a_latent + 3 * of_a_token;
         assert_eq!(three, (6 * multiplied + (3 * 3 + 2) * 12 * 4) as f64);

@@ -65,8 +65,8 @@ impl Ragged {
         self.targets.iter().filter(|&&target| target != PAD).count()
     }
 
-    /// Place of every token in its document, counted from 0.
-    pub fn places(&self) -> Vec<usize> {
+    /// Position of every token in its document, counted from 0.
+    pub fn positions(&self) -> Vec<usize> {
         self.starts
             .windows(2)
             .flat_map(|w| 0..w[1] - w[0])

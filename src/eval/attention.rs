@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::eval::{are_finite, decode, not_finite};
 use crate::metrics::rows::AttentionRow;
 use crate::model::Trainable;
-use crate::model::maps::{LayerMaps, Side};
+use crate::model::maps::{LayerMaps, MapAxis};
 
 /// What every head looks at, for each question in turn: its text, the mask, and as much of the model's
 /// own answer as it has read to give it.
@@ -52,8 +52,8 @@ fn rows_of<'a>(
     maps: &'a [LayerMaps],
 ) -> impl Iterator<Item = AttentionRow> + 'a {
     let character = |side, place: usize| match side {
-        Side::Tokens => text.get(place).cloned(),
-        Side::Latents => None,
+        MapAxis::Tokens => text.get(place).cloned(),
+        MapAxis::Latents => None,
     };
     let layers = (1..).zip(maps);
     let heads = layers.flat_map(|(layer, maps)| {
@@ -93,13 +93,13 @@ mod tests {
         };
         let maps = [
             LayerMaps {
-                queries: Side::Tokens,
-                keys: Side::Tokens,
+                queries: MapAxis::Tokens,
+                keys: MapAxis::Tokens,
                 heads: vec![map(3), map(3)],
             },
             LayerMaps {
-                queries: Side::Tokens,
-                keys: Side::Latents,
+                queries: MapAxis::Tokens,
+                keys: MapAxis::Latents,
                 heads: vec![map(2)],
             },
         ];

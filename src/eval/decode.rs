@@ -4,7 +4,7 @@ use crate::data::ragged::MASK;
 use crate::error::Result;
 use crate::eval::are_finite;
 use crate::model::Trainable;
-use crate::model::decoder::Unread;
+use crate::model::decoder::DecoderInput;
 
 /// Prompts decoded together: enough to fill the matrix products, few enough for their keys and
 /// values to stay small.
@@ -51,24 +51,26 @@ fn greedy_batch(
     let mut answers = vec![Answer::default(); prompts.len()];
     let mut decoder = model.decoder(prompts.len());
     let rows = prompts.iter().cloned().enumerate();
-    let mut unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
+    let mut inputs: Vec<DecoderInput> = rows
+        .map(|(row, tokens)| DecoderInput { row, tokens })
+        .collect();
     for _ in 0..most_tokens {
-        if unread.is_empty() {
+        if inputs.is_empty() {
             break;
         }
-        ended(prompts.len() - unread.len())?;
-        let distributions = decoder.read(&unread)?;
+        ended(prompts.len() - inputs.len())?;
+        let distributions = decoder.decode(&inputs)?;
         let mut still_active = vec![];
-        for (Unread { row, .. }, distribution) in unread.into_iter().zip(distributions) {
+        for (DecoderInput { row, .. }, distribution) in inputs.into_iter().zip(distributions) {
             let (token, log_probability) = likeliest(&distribution);
             answers[row].log_probability += f64::from(log_probability);
             if token != MASK && log_probability.is_finite() {
                 answers[row].tokens.push(token);
                 let tokens = vec![token];
-                still_active.push(Unread { row, tokens });
+                still_active.push(DecoderInput { row, tokens });
             }
         }
-        unread = still_active;
+        inputs = still_active;
     }
     ended(prompts.len())?;
     Ok(answers)

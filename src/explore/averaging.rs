@@ -28,7 +28,7 @@ mod tests {
         let betas = [0.0, 1.0, 4.0, 10.0];
         for n in [3, 10, 50] {
             for (beta, error) in betas.iter().zip(errors(n, 64, &betas, 1)) {
-                // The weight on the others: equal shares of it, and as much missing from a and b.
+                // The weight on the other keys: equal shares of it, and as much missing from a and b.
                 let others = n as f64 - 2.0;
                 let rest = others / (2.0 * beta.exp() + others);
                 let wanted = rest * (0.5 + 1.0 / others).sqrt();

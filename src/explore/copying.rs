@@ -4,18 +4,18 @@ use super::attention_weights;
 use super::vectors::{distance, orthonormal, weighted_sum};
 use crate::data::generator::generator;
 
-/// What one margin gives.
+/// How well attention copies at one margin.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Copied {
-    /// By how much the score of key `j` is above each other one.
+    /// By how much the score of key `j` exceeds all others.
     pub margin: f64,
     /// The weight on key `j`.
     pub weight: f64,
-    /// `|c - v_j|`, values being of length 1.
+    /// `|c - v_j|`, where values have length 1.
     pub error: f64,
 }
 
-/// Orthonormal keys and values, `n` of each, and a query along key 0 for each margin.
+/// Draws `n` orthonormal keys and values, and points a query along key 0 for each margin.
 pub fn measure(keys: usize, dimension: usize, margins: &[f64], seed: u64) -> Vec<Copied> {
     let mut draws = generator(b"copying ", [seed, keys as u64, dimension as u64]);
     let k = orthonormal(keys, dimension, &mut draws);

@@ -1,19 +1,19 @@
-//! b.i: `M = A A^T` takes `v_a` out of `v_a + v_b` when the bases A and B are orthonormal and A is
+//! b.i: `M = A A^T` extracts `v_a` from `v_a + v_b` when the bases A and B are orthonormal and A is
 //! perpendicular to B. The reported M has the basis vectors as columns: it is A itself.
 
 use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, weighted_sum};
 use crate::data::generator::generator;
 
-/// `|M (v_a + v_b) - v_a| / |v_a|` of both matrices.
+/// `|M (v_a + v_b) - v_a| / |v_a|` for two matrices.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Extracted {
-    /// Of `M = A A^T`.
+    /// For `M = A A^T`.
     pub projection: f64,
-    /// Of the reported M, A with `d - m` columns of zeros so that it is square.
+    /// For the reported M: A, padded with `d - m` columns of zeros so that it is square.
     pub reported: f64,
 }
 
-/// One draw: A of `m` basis vectors and B of as many, `2m <= d`, with `v_a` and `v_b` in their spans.
+/// One draw: A and B of `m` basis vectors each, `2m <= d`, with `v_a` and `v_b` in their spans.
 pub fn measure(basis: usize, dimension: usize, seed: u64, sample: u64) -> Extracted {
     let mut draws = generator(b"extract ", [seed, basis as u64, sample]);
     let both = orthonormal(2 * basis, dimension, &mut draws);

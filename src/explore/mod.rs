@@ -1,16 +1,16 @@
-//! Question 1 of the assignment as numerical experiments: what a single head of attention can do.
+//! Question 1 of the assignment as numerical experiments: what a single attention head can do.
 //!
-//! Keys `k_i` and values `v_i`, `n` of each and of `d` dimensions, a query `q` of `d`: the weights are
-//! `softmax(k_i . q)`, the output is `c = sum of weight_i v_i`. Everything is `f64`; every draw has a
-//! key of its own, so results have the same bits for any number of threads.
+//! There are `n` keys `k_i` and values `v_i` of `d` dimensions, and a query `q`. The attention weights are
+//! `softmax(k_i . q)`, the output is `c = sum of weight_i v_i`. Everything is `f64`; every draw has its own
+//! random stream, so results have the same bits for any number of threads.
 //!
 //! | question | file |
 //! |---|---|
 //! | a: when does attention copy a value? | [`copying`] |
-//! | b.i: a matrix that takes `v_a` out of `v_a + v_b` | [`extraction`] |
+//! | b.i: a matrix that extracts `v_a` from `v_a + v_b` | [`extraction`] |
 //! | b.ii: a query that averages two values | [`averaging`] |
-//! | c.i: the same with keys that are nearly their means | [`noisy_averaging`] |
-//! | c.ii: the same with one key of uncertain length | [`swing`] |
+//! | c.i: the same with keys that are close to their means | [`noisy_averaging`] |
+//! | c.ii: the same with one key of random length | [`swing`] |
 //! | d: two heads instead of one | [`two_heads`] |
 
 pub mod averaging;
@@ -23,9 +23,9 @@ pub mod vectors;
 
 use vectors::{Vector, dot, weighted_sum};
 
-/// The weights of one query: `softmax(k_i . q)`, shape `[n]`.
+/// The attention weights of one query: `softmax(k_i . q)`, shape `[n]`.
 ///
-/// The largest score is taken off before `exp`, so that no score is too large.
+/// The largest score is subtracted before `exp`, so that nothing overflows.
 pub fn attention_weights(keys: &[Vector], query: &[f64]) -> Vec<f64> {
     let scores: Vec<f64> = keys.iter().map(|key| dot(key, query)).collect();
     let largest = scores.iter().copied().fold(f64::NEG_INFINITY, f64::max);

@@ -1,5 +1,6 @@
-//! c.i: keys `k_i ~ N(mu_i, alpha I)`, means orthonormal, alpha vanishing: `q = beta (mu_a + mu_b)`
-//! averages. The reported `q = (mu_a + mu_b) / 2` leaves most of the weight on the other keys.
+//! c.i: keys `k_i ~ N(mu_i, alpha I)` with orthonormal means and vanishing alpha: `q = beta (mu_a + mu_b)`
+//! averages the two values. The reported `q = (mu_a + mu_b) / 2` leaves most of the weight on the other
+//! keys.
 
 use super::attention_weights;
 use super::averaging::scaled_sum;
@@ -9,7 +10,8 @@ use crate::data::generator::generator;
 /// The scale of the reported query.
 pub const REPORTED_SCALE: f64 = 0.5;
 
-/// The weight left on the other `n - 2` keys by `q = scale (mu_a + mu_b)`, for each scale; one draw of keys.
+/// The weight that `q = scale (mu_a + mu_b)` leaves on the other `n - 2` keys, for each scale; one draw of
+/// keys.
 pub fn weight_on_others(
     (keys, dimension): (usize, usize),
     alpha: f64,

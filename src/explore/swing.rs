@@ -1,5 +1,5 @@
 //! c.ii: the covariance of `k_a` is `alpha I + (mu_a mu_a^T) / 2`, so `k_a` is about `epsilon mu_a` with
-//! epsilon ~ N(1, 1/2), and the output of `q = beta (mu_a + mu_b)` swings between `v_a` and `v_b`.
+//! epsilon ~ N(1, 1/2), and the output for `q = beta (mu_a + mu_b)` swings between `v_a` and `v_b`.
 
 use rand::Rng as _;
 use rand_distr::StandardNormal;
@@ -9,14 +9,14 @@ use super::averaging::scaled_sum;
 use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
 
-/// The keys of one sample and what they were drawn from.
+/// The keys of one sample and the quantities they were drawn from.
 #[derive(Clone, Debug)]
 pub struct Keys {
     /// Orthonormal, shape `[n, d]`; a is the first and b the second.
     pub means: Vec<Vector>,
     /// Shape `[n, d]`.
     pub keys: Vec<Vector>,
-    /// The length of `k_a` along its mean, were alpha 0.
+    /// The length of `k_a` along its mean, without the noise of alpha.
     pub epsilon: f64,
 }
 
@@ -40,7 +40,7 @@ pub fn draw(keys: usize, dimension: usize, alpha: f64, (seed, sample): (u64, u64
     }
 }
 
-/// The weight on `v_a` under `q = beta (mu_a + mu_b)`.
+/// The weight on `v_a` for `q = beta (mu_a + mu_b)`.
 pub fn weight_on_a(drawn: &Keys, beta: f64) -> f64 {
     let query = scaled_sum(&drawn.means[0], &drawn.means[1], beta);
     attention_weights(&drawn.keys, &query)[0]

@@ -1,11 +1,11 @@
 //! d: two heads, `q_1 = beta mu_a` and `q_2 = beta mu_b`, `c = (c_1 + c_2) / 2`. Keys are those of
-//! [`super::swing`]: the swing is gone but where epsilon is not well above 0.
+//! [`super::swing`]: the output no longer swings, unless epsilon is close to 0 or negative.
 
 use super::attention_weights;
 use super::swing::Keys;
 use super::vectors::Vector;
 
-/// The weight on `v_a` in `c` when each head is asked its query.
+/// The weight on `v_a` in `c`, given the query of each head.
 pub fn weight_on_a(drawn: &Keys, queries: &[Vector; 2]) -> f64 {
     let weight = |query: &Vector| attention_weights(&drawn.keys, query)[0];
     0.5 * (weight(&queries[0]) + weight(&queries[1]))
@@ -19,7 +19,7 @@ pub fn queries(drawn: &Keys, beta: f64) -> [Vector; 2] {
 
 /// The reported `(v_a + v_b) / 2` and `(-v_a + v_b) / 2`.
 ///
-/// The means of the keys are read for the values: values alone say nothing of the keys.
+/// The values are taken to be the means of the keys: values alone say nothing about keys.
 pub fn reported_queries(drawn: &Keys) -> [Vector; 2] {
     let pairs = || drawn.means[0].iter().zip(&drawn.means[1]);
     [
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
     use crate::explore::swing;
 
-    /// Variance of `f(epsilon)` for epsilon ~ N(1, 1/2), by the trapezium rule.
+    /// Variance of `f(epsilon)` for epsilon ~ N(1, 1/2), by the trapezoidal rule.
     fn variance_by_integral(f: impl Fn(f64) -> f64) -> f64 {
         let (mut sum, mut first, mut second) = (0.0, 0.0, 0.0);
         for i in -8000..=8000 {

@@ -1,4 +1,4 @@
-//! The little linear algebra that the questions need.
+//! The linear algebra that the questions need.
 
 use rand::Rng;
 use rand_distr::StandardNormal;
@@ -17,7 +17,7 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
-/// `sum of weight_i vector_i`; the vectors are at least one and all as long as the first.
+/// `sum of weight_i vector_i` for at least one vector, all of equal length.
 pub fn weighted_sum(weights: &[f64], vectors: &[Vector]) -> Vector {
     let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];
     for (weight, vector) in weights.iter().zip(vectors) {
@@ -34,9 +34,9 @@ pub fn normal_vector(dimension: usize, draws: &mut impl Rng) -> Vector {
     (0..dimension).map(draw).collect()
 }
 
-/// `count` orthonormal vectors of `dimension`, which is at least `count`, in a random direction.
+/// `count` random orthonormal vectors of `dimension`, which is at least `count`.
 ///
-/// Gram-Schmidt, twice for each vector: once leaves an error that grows with the count.
+/// Gram-Schmidt, applied twice to each vector: once leaves an error that grows with the count.
 pub fn orthonormal(count: usize, dimension: usize, draws: &mut impl Rng) -> Vec<Vector> {
     assert!(count <= dimension, "{count} directions in {dimension}");
     let mut basis: Vec<Vector> = Vec::with_capacity(count);

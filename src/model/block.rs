@@ -8,11 +8,11 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
+use crate::ops::decoding::{BoxedIncremental, BoxedPointwise, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedPointwise, BoxedReader, NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
 
 /// `A` is the kind of attention.
@@ -30,9 +30,6 @@ where
     A: Attention<EMBED, N, D>,
 {
     /// `[tokens, EMBED]` → the same.
-    ///
-    /// # Errors
-    /// The device's.
     pub(super) fn try_forward<T: Tape<N, D>>(
         &self,
         x: Stream<EMBED, N, D, T>,
@@ -44,10 +41,7 @@ where
         self.try_feed_forward(x, dropout)
     }
 
-    /// The first sublayer alone.
-    ///
-    /// # Errors
-    /// The device's.
+    /// The attention sublayer alone.
     pub(super) fn try_attend<T: Tape<N, D>>(
         &self,
         x: Stream<EMBED, N, D, T>,
@@ -64,10 +58,7 @@ where
         self.attn.try_sublayer(x, &self.ln1, batch, attention)
     }
 
-    /// The second sublayer alone.
-    ///
-    /// # Errors
-    /// The device's.
+    /// The MLP sublayer alone.
     pub(super) fn try_feed_forward<T: Tape<N, D>>(
         &self,
         x: Stream<EMBED, N, D, T>,
@@ -76,38 +67,39 @@ where
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
     }
 
-    /// How each head weighs one document, `x` being what goes into the block.
+    /// Attention map of each head over one document, `x` being the input of the block.
     pub(super) fn maps(&self, x: &Stream<EMBED, N, D>) -> Vec<HeadMap> {
         self.attn.maps(x, &self.ln1)
     }
 
-    /// The two sublayers for reading so many rows of at most `context` tokens bit by bit.
-    pub(super) fn reader(&self, rows: usize, context: usize) -> BlockReader<'_, EMBED, N, D> {
-        BlockReader {
-            attention: self.attn.reader(&self.ln1, rows, context),
-            feed_forward: D::ready_feed_forward(&self.ln2, &self.mlp),
+    /// The block for incremental decoding of `sequences` of at most `context` tokens.
+    pub(super) fn incremental(
+        &self,
+        rows: usize,
+        context: usize,
+    ) -> IncrementalBlock<'_, EMBED, N, D> {
+        IncrementalBlock {
+            attention: self.attn.incremental(&self.ln1, rows, context),
+            feed_forward: D::inference_feed_forward(&self.ln2, &self.mlp),
         }
     }
 }
 
-/// A block in the middle of reading some rows.
-pub(super) struct BlockReader<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
-    attention: BoxedReader<'a, EMBED, N, D>,
+/// A block during incremental decoding.
+pub(super) struct IncrementalBlock<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
+    attention: BoxedIncremental<'a, EMBED, N, D>,
     feed_forward: BoxedPointwise<'a, EMBED, N, D>,
 }
 
-impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> BlockReader<'_, EMBED, N, D> {
-    /// `[new tokens, EMBED]` → `[wanted tokens, EMBED]`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(super) fn try_read(
+impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> IncrementalBlock<'_, EMBED, N, D> {
+    /// `[new tokens, EMBED]` → `[output tokens, EMBED]`.
+    pub(super) fn try_decode(
         &mut self,
         x: Stream<EMBED, N, D>,
         new: &NewTokens<'_>,
-        wanted: Wanted,
+        outputs: OutputTokens,
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        let x = self.attention.try_read(x, new, wanted)?;
+        let x = self.attention.try_decode(x, new, outputs)?;
         self.feed_forward.try_apply(x)
     }
 }

@@ -1,16 +1,16 @@
-//! The build script: which model shapes the experiments need compiled in.
+//! The build script: finds the model shapes that the experiments need compiled in.
 //!
-//! It walks `experiments/**/*.toml`, or only the file or folder that `ATTNLAB_SHAPES` names, and
-//! writes `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`. A file that cannot be
-//! read is a warning here; `attnlab check` has the good message, and a typo in one experiment
-//! never keeps another from building. Neither the environment's settings nor `--set` count.
+//! It walks `experiments/**/*.toml`, or only the file or folder that `ATTNLAB_SHAPES` names, and writes
+//! `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`. A file that cannot be read is only a
+//! warning here: `attnlab check` reports it properly, and a typo in one experiment must not keep the others
+//! from building. Settings from the environment and `--set` are not considered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-// The same code resolves the file when it is run; what only that needs is unused here.
+// The same code resolves the file at run time; what only run time needs is unused here.
 #[path = "../config/compiled.rs"]
 mod compiled;
 #[path = "../config/home.rs"]
@@ -66,13 +66,14 @@ fn generate() -> Result<(), String> {
     directive(&format!("rerun-if-changed={}", folder.display()));
     let files = layers::toml_files(&folder)
         .map_err(|cause| format!("cannot read {}{named}: {cause}", folder.display()))?;
-    // Not through a variable: cargo would set that for the program too, which takes it for a setting.
+    // Not an environment variable: cargo would also set it for the program, which would read it as a
+    // setting.
     let version = out.join("rustc.txt");
     std::fs::write(&version, rustc_version())
         .map_err(|cause| format!("cannot write {}: {cause}", version.display()))?;
     let list = render(&collect(&files));
     let target = out.join("shapes.rs");
-    // The same text again would recompile every model for nothing.
+    // Rewriting the same text would recompile every model for nothing.
     if std::fs::read_to_string(&target).is_ok_and(|old| old == list) {
         return Ok(());
     }
@@ -99,7 +100,7 @@ fn collect(files: &[PathBuf]) -> BTreeMap<ModelShape, PathBuf> {
 
 fn add(shapes: &mut BTreeMap<ModelShape, PathBuf>, shape: ModelShape, file: &Path) {
     if !shape.is_consistent() {
-        // A const assertion on it would keep everything else from building.
+        // Its const assertion would break the build of everything else.
         warn(file, &format!("no model can have the shape {shape}"));
     } else if KindOfAttention::named(&shape.attention).is_none() {
         warn(
@@ -138,7 +139,7 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
     list + "]\n"
 }
 
-/// What built the program, for the provenance of its runs.
+/// The compiler that built the program, recorded in the provenance of runs.
 fn rustc_version() -> String {
     let rustc = std::env::var_os("RUSTC").unwrap_or_else(|| "rustc".into());
     let said = std::process::Command::new(rustc).arg("--version").output();
@@ -146,7 +147,7 @@ fn rustc_version() -> String {
     said.unwrap_or_else(|_| "unknown".to_owned())
 }
 
-/// `sliding-window` is the type `SlidingWindow`.
+/// The type name of a kind: `sliding-window` is `SlidingWindow`.
 fn type_name(kind: &str) -> String {
     let (mut name, mut upper) = (String::new(), true);
     for letter in kind.chars() {

@@ -1,106 +1,108 @@
-//! A decoder that reads each token once: every sublayer remembers what later tokens need.
+//! A decoder with a KV cache: each token is processed once.
 //!
-//! Prompts that begin alike are read as a tree, where the network can: what they share is read once.
+//! Prompts with a common prefix form a tree, if the network supports it: shared prefixes are processed
+//! once.
 
 use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::decoder::{Decoder, Unread, check_rows};
-use super::gpt::{Network, NetworkReader};
+use super::decoder::{Decoder, DecoderInput, check_rows};
+use super::gpt::{IncrementalNetwork, Network};
 use super::session::{Session, check_fits, device_error, log_softmax};
 use crate::error::Result;
 use crate::ops::LabDevice;
-use crate::ops::reading::NewTokens;
+use crate::ops::decoding::NewTokens;
 
-/// Rows that a model has read in part.
-pub(super) struct Caching<'a, M, D: LabDevice<f32>> {
+/// Sequences that a model has processed in part.
+pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
     model: PhantomData<M>,
-    reader: Box<dyn NetworkReader<D> + 'a>,
-    /// Number of tokens that each row has read.
+    network: Box<dyn IncrementalNetwork<D> + 'a>,
+    /// Number of tokens processed of each sequence.
     lengths: Vec<usize>,
 }
 
-impl<'a, M: Network<D>, D: LabDevice<f32>> Caching<'a, M, D> {
+impl<'a, M: Network<D>, D: LabDevice<f32>> CachingDecoder<'a, M, D> {
     pub(super) fn new(session: &'a Session<M, D>, rows: usize) -> Self {
         Self {
             model: PhantomData,
-            reader: session.model.reader(rows),
+            network: session.model.incremental(rows),
             lengths: vec![0; rows],
         }
     }
 }
 
-impl<M: Network<D>, D: LabDevice<f32>> Decoder for Caching<'_, M, D> {
-    fn read(&mut self, unread: &[Unread]) -> Result<Vec<Vec<f32>>> {
-        check_rows(unread)?;
-        let lengths = unread.iter().map(|u| self.lengths[u.row] + u.tokens.len());
-        let tokens = unread.iter().flat_map(|u| &u.tokens);
+impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
+    fn decode(&mut self, inputs: &[DecoderInput]) -> Result<Vec<Vec<f32>>> {
+        check_rows(inputs)?;
+        let lengths = inputs.iter().map(|u| self.lengths[u.row] + u.tokens.len());
+        let tokens = inputs.iter().flat_map(|u| &u.tokens);
         check_fits::<M, D>(lengths.max().unwrap_or(0), tokens)?;
 
-        // Rows that have read something differ already, for all that is known here.
-        let share = M::SHARES_PROMPTS && unread.iter().all(|u| self.lengths[u.row] == 0);
-        let mut order: Vec<usize> = (0..unread.len()).collect();
+        // Prefixes are only shared among fresh sequences: earlier calls are not compared.
+        let share = M::SHARES_PREFIXES && inputs.iter().all(|u| self.lengths[u.row] == 0);
+        let mut order: Vec<usize> = (0..inputs.len()).collect();
         if share {
-            order.sort_by_key(|&i| &unread[i].tokens);
+            order.sort_by_key(|&i| &inputs[i].tokens);
         }
-        let prompts: Vec<&[u32]> = order.iter().map(|&i| &unread[i].tokens[..]).collect();
-        let tree = Tree::of(&prompts, share);
-        let rows: Vec<usize> = order.iter().map(|&i| unread[i].row).collect();
-        let mut places = vec![];
-        for ((&row, prompt), own) in rows.iter().zip(&prompts).zip(tree.starts.windows(2)) {
-            let end = self.lengths[row] + prompt.len();
-            places.extend(end - (own[1] - own[0])..end);
-            self.lengths[row] = end;
+        let prompts: Vec<&[u32]> = order.iter().map(|&i| &inputs[i].tokens[..]).collect();
+        let tree = PrefixTree::of(&prompts, share);
+        let sequences: Vec<usize> = order.iter().map(|&i| inputs[i].row).collect();
+        let mut positions = vec![];
+        for ((&sequence, prompt), own) in sequences.iter().zip(&prompts).zip(tree.starts.windows(2))
+        {
+            let end = self.lengths[sequence] + prompt.len();
+            positions.extend(end - (own[1] - own[0])..end);
+            self.lengths[sequence] = end;
         }
         let new = NewTokens {
-            rows: &rows,
+            sequences: &sequences,
             starts: &tree.starts,
-            places: &places,
-            before: &tree.before,
+            positions: &positions,
+            prefixes: &tree.prefixes,
         };
         let logits = self
-            .reader
-            .try_read(&tree.ids, &new)
+            .network
+            .try_decode(&tree.ids, &new)
             .map_err(device_error)?;
-        let mut distributions = vec![vec![]; unread.len()];
-        let said = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
-        for (&i, said) in order.iter().zip(said.collect::<Vec<_>>()) {
-            distributions[i] = said;
+        let mut distributions = vec![vec![]; inputs.len()];
+        let log_probabilities = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
+        for (&i, log_probabilities) in order.iter().zip(log_probabilities.collect::<Vec<_>>()) {
+            distributions[i] = log_probabilities;
         }
         Ok(distributions)
     }
 }
 
-/// Prompts, each with the tokens that the ones above it do not have.
-struct Tree {
-    /// Own tokens of all prompts, one prompt after another.
+/// Prompts as a prefix tree: each lists only the tokens that it does not share with the one before it.
+struct PrefixTree {
+    /// Own tokens of all prompts, concatenated.
     ids: Vec<u32>,
     /// Where each prompt's own tokens start in `ids`, and where the last one's end.
     starts: Vec<usize>,
-    /// Where in `ids` the tokens before them are.
-    before: Vec<Vec<Range<usize>>>,
+    /// Where in `ids` each prompt's prefix is.
+    prefixes: Vec<Vec<Range<usize>>>,
 }
 
-impl Tree {
-    /// Of prompts, which are sorted if what they `share` with the one above is to be left out.
+impl PrefixTree {
+    /// The prompts must be sorted if they `share` prefixes.
     fn of(prompts: &[&[u32]], share: bool) -> Self {
         let mut tree = Self {
             ids: vec![],
             starts: vec![0],
-            before: vec![],
+            prefixes: vec![],
         };
-        // Where the tokens of the prompt above are.
+        // Where the tokens of the previous prompt are.
         let (mut above, mut path): (&[u32], Vec<Range<usize>>) = (&[], vec![]);
         for &prompt in prompts {
-            let alike = |(a, b): &(&u32, &u32)| share && a == b;
-            let alike = above.iter().zip(prompt).take_while(alike).count();
-            // The last token is read: it is what is asked about.
-            let alike = alike.min(prompt.len() - 1);
-            path = first_of(&path, alike);
-            tree.before.push(path.clone());
-            tree.ids.extend(&prompt[alike..]);
+            let shared = |(a, b): &(&u32, &u32)| share && a == b;
+            let shared = above.iter().zip(prompt).take_while(shared).count();
+            // The last token is always processed: its output is what the caller asks for.
+            let shared = shared.min(prompt.len() - 1);
+            path = first_tokens(&path, shared);
+            tree.prefixes.push(path.clone());
+            tree.ids.extend(&prompt[shared..]);
             let start = tree.starts[tree.starts.len() - 1];
             path.push(start..tree.ids.len());
             tree.starts.push(tree.ids.len());
@@ -110,8 +112,8 @@ impl Tree {
     }
 }
 
-/// The first `count` places of some ranges.
-fn first_of(ranges: &[Range<usize>], count: usize) -> Vec<Range<usize>> {
+/// The first `count` positions of some ranges.
+fn first_tokens(ranges: &[Range<usize>], count: usize) -> Vec<Range<usize>> {
     let (mut first, mut missing) = (vec![], count);
     for range in ranges {
         let end = range.end.min(range.start + missing);
@@ -129,13 +131,13 @@ mod tests {
 
     #[test]
     fn what_prompts_begin_with_alike_is_there_once() {
-        let tree = Tree::of(
+        let tree = PrefixTree::of(
             &[&[1], &[1], &[1, 2, 3, 4], &[1, 2, 5], &[1, 3], &[4]],
             true,
         );
         assert_eq!(tree.ids, [1, 1, 2, 3, 4, 5, 3, 4]);
         assert_eq!(tree.starts, [0, 1, 2, 5, 6, 7, 8]);
-        let before: Vec<Vec<u32>> = (tree.before.iter())
+        let prefixes: Vec<Vec<u32>> = (tree.prefixes.iter())
             .map(|b| {
                 b.iter()
                     .flat_map(|r| &tree.ids[r.clone()])
@@ -144,11 +146,11 @@ mod tests {
             })
             .collect();
         assert_eq!(
-            before,
+            prefixes,
             [vec![], vec![], vec![1], vec![1, 2], vec![1], vec![]]
         );
-        let apart = Tree::of(&[&[1, 2], &[1, 2]], false);
+        let apart = PrefixTree::of(&[&[1, 2], &[1, 2]], false);
         assert_eq!((apart.ids, apart.starts), (vec![1, 2, 1, 2], vec![0, 2, 4]));
-        assert!(apart.before.iter().all(Vec::is_empty));
+        assert!(apart.prefixes.iter().all(Vec::is_empty));
     }
 }

@@ -1,40 +1,39 @@
-//! Reading rows bit by bit: whole prompts first, then the tokens of their answers.
+//! Incremental decoding of several sequences: prompts first, then the tokens of their answers.
 
 use super::Trainable;
 use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::error::{Error, Result};
 
-/// Tokens of a row that a [`Decoder`] has not read yet.
+/// The next tokens of one sequence for a [`Decoder`].
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Unread {
-    /// Which row it is, counted from 0.
+pub struct DecoderInput {
+    /// The sequence, counted from 0.
     pub row: usize,
-    /// What comes next in it.
+    /// Its next tokens.
     pub tokens: Vec<u32>,
 }
 
-/// Rows of tokens that a model is in the middle of reading.
+/// Sequences in the process of being decoded.
 pub trait Decoder {
-    /// Reads on; log-probabilities (nats) of the token after the last of each `unread`, one row of
-    /// vocabulary size each.
+    /// Log-probabilities (nats) of the token after the last of each input, one row of vocabulary size each.
     ///
-    /// Rows come in ascending order, each at most once; those that are left out stay as they are. The
-    /// last bits of what is said of a row may depend on the others that are read with it, but not on the
-    /// number of threads.
+    /// Inputs are in ascending order of their sequences, each sequence at most once; sequences that are
+    /// left out stay as they are. The last bits of the result for a sequence may depend on the others in
+    /// the call, but not on the number of threads.
     ///
     /// # Errors
-    /// A row without any new token, or that does not fit the model's context or vocabulary; then
-    /// nothing is read. The device; then the decoder is of no more use.
-    fn read(&mut self, unread: &[Unread]) -> Result<Vec<Vec<f32>>>;
+    /// An input without tokens, or one that does not fit the model's context or vocabulary; then nothing is
+    /// changed. After a failure of the device the decoder cannot be used any more.
+    fn decode(&mut self, inputs: &[DecoderInput]) -> Result<Vec<Vec<f32>>>;
 }
 
-/// The plain truth: keeps tokens alone, and reads every row again from its beginning.
-pub(super) struct Rereading<'a, M: ?Sized> {
+/// The reference: keeps only tokens, and recomputes every sequence from its beginning.
+pub(super) struct RecomputingDecoder<'a, M: ?Sized> {
     model: &'a M,
     rows: Vec<Vec<u32>>,
 }
 
-impl<'a, M: Trainable + ?Sized> Rereading<'a, M> {
+impl<'a, M: Trainable + ?Sized> RecomputingDecoder<'a, M> {
     pub(super) fn new(model: &'a M, rows: usize) -> Self {
         Self {
             model,
@@ -43,11 +42,11 @@ impl<'a, M: Trainable + ?Sized> Rereading<'a, M> {
     }
 }
 
-impl<M: Trainable + ?Sized> Decoder for Rereading<'_, M> {
-    fn read(&mut self, unread: &[Unread]) -> Result<Vec<Vec<f32>>> {
-        check_rows(unread)?;
-        let whole = |u: &Unread| [&self.rows[u.row][..], &u.tokens].concat();
-        let sequences: Vec<Sequence> = unread
+impl<M: Trainable + ?Sized> Decoder for RecomputingDecoder<'_, M> {
+    fn decode(&mut self, inputs: &[DecoderInput]) -> Result<Vec<Vec<f32>>> {
+        check_rows(inputs)?;
+        let whole = |u: &DecoderInput| [&self.rows[u.row][..], &u.tokens].concat();
+        let sequences: Vec<Sequence> = inputs
             .iter()
             .map(whole)
             .map(|tokens| Sequence {
@@ -58,20 +57,20 @@ impl<M: Trainable + ?Sized> Decoder for Rereading<'_, M> {
         let batch = Ragged::from_sequences(&sequences);
         let last: Vec<usize> = batch.starts[1..].iter().map(|&end| end - 1).collect();
         let distributions = self.model.next_token_log_probabilities(&batch, &last)?;
-        for (unread, sequence) in unread.iter().zip(sequences) {
-            self.rows[unread.row] = sequence.tokens;
+        for (inputs, sequence) in inputs.iter().zip(sequences) {
+            self.rows[inputs.row] = sequence.tokens;
         }
         Ok(distributions)
     }
 }
 
-/// Refuses what no decoder reads.
-pub(super) fn check_rows(unread: &[Unread]) -> Result<()> {
+/// Refuses inputs that no decoder accepts.
+pub(super) fn check_rows(inputs: &[DecoderInput]) -> Result<()> {
     debug_assert!(
-        unread.is_sorted_by(|a, b| a.row < b.row),
+        inputs.is_sorted_by(|a, b| a.row < b.row),
         "rows ascend, and none comes twice"
     );
-    if unread.iter().any(|u| u.tokens.is_empty()) {
+    if inputs.iter().any(|u| u.tokens.is_empty()) {
         return Err(Error::run("a row without any token to read"));
     }
     Ok(())

@@ -1,7 +1,7 @@
 //! The GPT: embedding, LAYERS pre-norm blocks, final norm and head.
 //!
-//! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al.
-//! 2019), so that its weights load by name.
+//! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al. 2019), so
+//! that its weights load by name.
 
 use dfdx::nn::BuildModule;
 use dfdx::nn::modules::Repeated;
@@ -11,27 +11,27 @@ use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
-use super::block::{Block, BlockReader};
+use super::block::{Block, IncrementalBlock};
 use super::maps::LayerMaps;
 use super::parts::{PartOfStep, Parts};
 use crate::data::ragged::Ragged;
+use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
-use crate::ops::reading::{NewTokens, Wanted};
 use crate::ops::{LabDevice, Stream};
 
-/// A language model on device `D`, as [`super::session::Session`] needs it.
+/// A language model on device `D`, as used by [`super::session::Session`].
 pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
-    /// The kind of attention's name in a TOML.
+    /// The attention kind's name in a TOML.
     const KIND: &'static str;
     /// Token ids are below this.
     const VOCAB: usize;
-    /// Documents are at most this long.
+    /// Maximum document length.
     const CONTEXT: usize;
-    /// Whether rows that begin alike can share what is read of it.
-    const SHARES_PROMPTS: bool;
+    /// Whether sequences with a common prefix can share cached keys and values.
+    const SHARES_PREFIXES: bool;
 
-    /// Mean negative log-likelihood of the scored targets, in nats; gradients go on `tape`.
+    /// Mean cross-entropy of the scored targets, in nats; gradients are recorded on `tape`.
     fn loss<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
@@ -39,30 +39,27 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
         tape: T,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err>;
 
-    /// Unnormalised log-probabilities of the token after each of `rows`, `rows × VOCAB` of them.
+    /// Logits for the token after each of `rows`: `[rows, VOCAB]`, row-major.
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
 
-    /// How every head of every layer weighs what it sees of `document`, a batch of one; from the input on.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Attention maps of every head, layer by layer from the input, for `document`, a batch of one.
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err>;
 
-    /// The same model for reading so many rows bit by bit.
-    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_>;
+    /// The same model for incremental decoding of `sequences`.
+    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_>;
 }
 
-/// A model in the middle of reading some rows.
-pub(super) trait NetworkReader<D: LabDevice<f32>> {
-    /// Unnormalised log-probabilities of the token after the last own token of each row that reads,
-    /// `rows × VOCAB`; `ids` are those of the new tokens.
+/// A model during incremental decoding.
+pub(super) trait IncrementalNetwork<D: LabDevice<f32>> {
+    /// Logits for the token after the last own token of each sequence in `new`, `[sequences, VOCAB]`; `ids`
+    /// are those of the new tokens.
     ///
     /// # Errors
-    /// The device's; then the reader is of no more use.
-    fn try_read(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
+    /// After a failure of the device the network cannot be used any more.
+    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
 }
 
-/// `A` is the kind of attention, with its own constants.
+/// `A` is the kind of attention, including its constants.
 #[derive(Clone, Debug)]
 pub(super) struct Gpt<
     const LAYERS: usize,
@@ -91,7 +88,7 @@ impl<
     D: LabDevice<f32>,
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
-    /// The start of the stream: `[batch tokens, EMBED]`, before the first block.
+    /// The input of the residual stream: `[batch tokens, EMBED]`, before the first block.
     fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
@@ -99,12 +96,12 @@ impl<
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
-        // Each site drops with a key of its own: embedding 0, layers from 1, and their sites within.
-        let at = (&batch.tokens[..], &batch.places()[..]);
+        // Each dropout site has its own key: embedding 0, layers from 1, and the sites within a layer.
+        let at = (&batch.tokens[..], &batch.positions()[..]);
         D::try_embed(tokens, positions, at, dropout.at(0), tape)
     }
 
-    /// `[batch tokens, EMBED]`, before the final norm.
+    /// The residual stream before the final norm: `[batch tokens, EMBED]`.
     fn stream<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
@@ -118,7 +115,7 @@ impl<
         Ok(x)
     }
 
-    /// The end of the stream: final norm, head and mean loss of the scored targets.
+    /// Final norm, head and mean loss of the scored targets.
     fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
@@ -145,7 +142,7 @@ impl<
     } else {
         CONTEXT
     };
-    const SHARES_PROMPTS: bool = true;
+    const SHARES_PREFIXES: bool = true;
 
     fn loss<T: Tape<f32, D>>(
         &self,
@@ -173,19 +170,21 @@ impl<
         Ok(maps)
     }
 
-    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {
+    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_> {
         let blocks = self.blocks.modules.iter();
-        Box::new(GptReader {
+        Box::new(IncrementalGpt {
             model: self,
-            blocks: blocks.map(|block| block.reader(rows, CONTEXT)).collect(),
+            blocks: blocks
+                .map(|block| block.incremental(rows, CONTEXT))
+                .collect(),
         })
     }
 }
 
-/// The model and its blocks, which remember what they have read.
-struct GptReader<'a, const EMBED: usize, M, D: LabDevice<f32>> {
+/// The model, and its blocks with their KV caches.
+struct IncrementalGpt<'a, const EMBED: usize, M, D: LabDevice<f32>> {
     model: &'a M,
-    blocks: Vec<BlockReader<'a, EMBED, f32, D>>,
+    blocks: Vec<IncrementalBlock<'a, EMBED, f32, D>>,
 }
 
 impl<
@@ -196,23 +195,23 @@ impl<
     const CONTEXT: usize,
     A: Attention<EMBED, f32, D>,
     D: LabDevice<f32>,
-> NetworkReader<D>
-    for GptReader<'_, EMBED, Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>, D>
+> IncrementalNetwork<D>
+    for IncrementalGpt<'_, EMBED, Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>, D>
 {
-    fn try_read(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err> {
+    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err> {
         let model = self.model;
         let (tokens, positions) = (&model.tok_emb.weight, &model.pos_emb);
-        let at = (ids, new.places);
+        let at = (ids, new.positions);
         let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
         for (layer, block) in self.blocks.iter_mut().enumerate() {
-            // What comes after the last block reads the last tokens alone.
-            let wanted = match layer + 1 < LAYERS {
-                true => Wanted::All,
-                false => Wanted::Last,
+            // After the last block only the last tokens are used.
+            let outputs = match layer + 1 < LAYERS {
+                true => OutputTokens::All,
+                false => OutputTokens::Last,
             };
-            x = block.try_read(x, new, wanted)?; // [new tokens, EMBED], at last [rows, EMBED]
+            x = block.try_decode(x, new, outputs)?; // [new tokens, EMBED], at last [rows, EMBED]
         }
-        let all: Vec<usize> = (0..new.rows.len()).collect();
+        let all: Vec<usize> = (0..new.sequences.len()).collect();
         let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }
@@ -230,7 +229,7 @@ impl<
 where
     Self: BuildModule<D, f32>,
 {
-    /// Those of the first block stand for all blocks.
+    /// The parts of the first block stand for all blocks.
     fn parts<'a>(
         &self,
         batch: &'a Ragged,

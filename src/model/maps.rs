@@ -1,29 +1,29 @@
-//! Where a model looks while it reads a text: how every head of every layer weighs what it sees.
+//! Attention maps of a model over a text: the weights of every head in every layer.
 
 use crate::ops::maps::HeadMap;
 
-/// The maps of one layer over one text.
+/// The attention maps of one layer over one text.
 #[derive(Clone, Debug, PartialEq)]
 pub struct LayerMaps {
-    /// What asks: the rows of the maps.
-    pub queries: Side,
-    /// What is asked: the columns.
-    pub keys: Side,
-    /// One map for each head; all of them have as many rows and columns.
+    /// The rows of the maps.
+    pub queries: MapAxis,
+    /// The columns of the maps.
+    pub keys: MapAxis,
+    /// One map per head, all of the same size.
     pub heads: Vec<HeadMap>,
 }
 
-/// What stands in the rows or columns of a map.
+/// What the rows or columns of a map are.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Side {
-    /// The tokens of the text, in their order.
+pub enum MapAxis {
+    /// The tokens of the text, in order.
     Tokens,
-    /// The latents of a Perceiver: the one at place i has seen the tokens 0 to i.
+    /// The latents of a Perceiver; latent i attends to the tokens 0 to i.
     Latents,
 }
 
 impl LayerMaps {
-    pub(super) fn new([queries, keys]: [Side; 2], heads: Vec<HeadMap>) -> Self {
+    pub(super) fn new([queries, keys]: [MapAxis; 2], heads: Vec<HeadMap>) -> Self {
         Self {
             queries,
             keys,
@@ -31,8 +31,8 @@ impl LayerMaps {
         }
     }
 
-    /// Of a layer in which tokens ask tokens.
+    /// For self-attention between tokens.
     pub(super) fn of_tokens(heads: Vec<HeadMap>) -> Self {
-        Self::new([Side::Tokens; 2], heads)
+        Self::new([MapAxis::Tokens; 2], heads)
     }
 }

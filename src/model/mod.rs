@@ -1,7 +1,7 @@
-//! The compile-time-shaped transformer, and the one door to it for the rest of the program.
+//! The compile-time-shaped transformer, and its interface for the rest of the program.
 //!
-//! [`registry`] turns a shape from a TOML into a model whose dimensions are constants; what comes
-//! out is a [`Trainable`], which knows no dimension.
+//! [`registry`] maps a shape from a TOML to a model whose dimensions are constants; the result is a
+//! [`Trainable`], which hides all dimensions.
 
 mod attention;
 mod block;
@@ -21,57 +21,57 @@ pub mod weights;
 
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
-use crate::model::decoder::{Decoder, Rereading};
+use crate::model::decoder::{Decoder, RecomputingDecoder};
 use crate::model::maps::LayerMaps;
 use crate::model::weights::Weight;
 
-/// What a model's first weights are drawn from.
+/// How a model's weights are initialised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Start {
-    /// The same seed draws the same weights on every device.
+    /// The same seed gives the same weights on every device.
     pub seed: u64,
-    /// Standard deviation of linears and embeddings.
+    /// Standard deviation of linear layers and embeddings.
     pub deviation: f32,
 }
 
-/// What an optimiser step is told.
+/// Hyperparameters of one training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {
     /// Learning rate of this step.
     pub learning_rate: f64,
     /// Decay rates of AdamW's moments.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Decoupled decay of every parameter but the biases.
+    /// Decoupled weight decay of every parameter except the biases.
     pub weight_decay: f64,
-    /// Largest global norm of the gradient; 0 is no clipping.
+    /// Maximum global norm of the gradient; 0 disables clipping.
     pub clip_norm: f64,
-    /// Probability of dropping an activation.
+    /// Dropout probability.
     pub dropout: f64,
-    /// Names the step's dropout draws: a different number draws anew.
+    /// Seeds the step's dropout: a different number gives different draws.
     pub dropout_key: u64,
 }
 
-/// What an optimiser step says.
+/// Metrics of one training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepReport {
-    /// Mean negative log-likelihood of the batch's scored tokens, before the update.
+    /// Mean cross-entropy of the batch's scored tokens, before the update.
     pub loss_nats: f64,
     /// Global norm of the gradient, before clipping.
     pub gradient_norm: f64,
-    /// `false` if loss or norm was not finite: then the weights are as they were.
+    /// `false` if the loss or the norm was not finite; the weights are unchanged then.
     pub updated: bool,
 }
 
-/// A model in the middle of a training stage: all that its next step depends on.
+/// A snapshot within a training stage: everything that the next step depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct TrainingState {
     /// The weights.
     pub weights: Vec<Weight>,
     /// AdamW's first and second moments, under the names and in the shapes of the weights.
     pub moments: [Vec<Weight>; 2],
-    /// Updates that the moments have seen.
+    /// Number of updates that the moments have accumulated.
     pub updates: u64,
 }
 
@@ -80,25 +80,23 @@ pub trait Trainable {
     /// Number of trained parameters.
     fn parameter_count(&self) -> usize;
 
-    /// Forward, backward, clip, AdamW. A step whose loss or gradient is not finite changes nothing.
+    /// Starts a step: forward, backward, gradient clipping, AdamW. A step whose loss or gradient is not
+    /// finite changes nothing.
     ///
-    /// A GPU may still be at work when this returns: prepare the next batch meanwhile. Nothing else may be
-    /// asked of the model before [`Trainable::finish_step`].
+    /// A GPU may still be working when this returns: use the time to prepare the next batch. The model must
+    /// not be used for anything else before [`Trainable::finish_step`].
     ///
     /// # Errors
-    /// A batch that does not fit or scores nothing; the device.
+    /// The batch does not fit the model or has no scored token; the device fails.
     fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()>;
 
-    /// Waits for the step that was begun, and says what it was.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Waits for the step in progress and returns its metrics.
     ///
     /// # Panics
-    /// No step was begun.
+    /// If no step is in progress.
     fn finish_step(&mut self) -> Result<StepReport>;
 
-    /// A whole step.
+    /// [`Trainable::begin_step`] and [`Trainable::finish_step`] in one.
     ///
     /// # Errors
     /// As [`Trainable::begin_step`].
@@ -107,7 +105,7 @@ pub trait Trainable {
         self.finish_step()
     }
 
-    /// Mean negative log-likelihood of the batch's scored tokens, in nats, without dropout.
+    /// Mean cross-entropy of the batch's scored tokens, in nats, without dropout.
     ///
     /// # Errors
     /// As [`Trainable::step`].
@@ -116,29 +114,28 @@ pub trait Trainable {
     /// Log-probabilities (nats) of the token after each of `rows`, one row of vocabulary size each.
     ///
     /// # Errors
-    /// A batch that does not fit; the device.
+    /// The batch does not fit the model; the device fails.
     fn next_token_log_probabilities(&self, batch: &Ragged, rows: &[usize])
     -> Result<Vec<Vec<f32>>>;
 
-    /// How every head of every layer weighs what it sees while a text is read, layer by layer from the
-    /// input on.
+    /// Attention maps of every head, layer by layer from the input.
     ///
-    /// Unless a model knows better, it cannot tell.
+    /// The default implementation reports that the model has none.
     ///
     /// # Errors
-    /// A text that does not fit; the device.
+    /// The text does not fit the model; the device fails.
     fn attention_maps(&self, _tokens: &[u32]) -> Result<Vec<LayerMaps>> {
         Err(Error::run("this model cannot tell where it looks"))
     }
 
-    /// Begins to read so many rows bit by bit, as decoding does.
+    /// Starts incremental decoding of `rows` sequences.
     ///
-    /// Unless a model knows better, everything is read again in each round.
+    /// The default implementation recomputes every sequence in each call.
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
-        Box::new(Rereading::new(self, rows))
+        Box::new(RecomputingDecoder::new(self, rows))
     }
 
-    /// Forgets the optimiser's moments: a new stage begins.
+    /// Resets the optimiser's moments, for a new stage.
     fn reset_optimiser(&mut self);
 
     /// All weights, under the names and in the shapes of the reference's PyTorch model.
@@ -147,13 +144,13 @@ pub trait Trainable {
     /// Replaces all weights.
     ///
     /// # Errors
-    /// A weight is missing, has another shape, or is not of this model; nothing is changed then.
+    /// A weight is missing, has another shape, or does not belong to this model; then nothing is changed.
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()>;
 
-    /// Weights and moments, to go on from later.
+    /// A snapshot of weights and moments, to resume from.
     fn state(&self) -> TrainingState;
 
-    /// Goes back to a state: the next step is the same, to the bit, as it would have been then.
+    /// Restores a snapshot: the next step has the same bits as it would have had then.
     ///
     /// # Errors
     /// As [`Trainable::load_weights`].

@@ -1,8 +1,8 @@
-//! The parts of a training step, each timed alone: forward, and backward on dfdx's tape as in the model.
+//! The parts of a training step, timed individually: forward, and backward on dfdx's tape as in the model.
 //!
-//! What the parts are, the network says (`Parts`). They are those of a model of its full shape, on
-//! activations that the parts before them computed. Only the gradient that comes back to a part is made
-//! up. The clock is read when the device has nothing left to do.
+//! The network defines its parts (`Parts`). They belong to a model of full shape and run on activations
+//! that the preceding parts computed; only the gradient of a part's output is synthetic. The clock is read
+//! when the device is idle.
 
 use std::time::Instant;
 
@@ -18,20 +18,20 @@ use crate::error::Result;
 use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
 use crate::ops::dropout::Dropout;
-use crate::ops::upstream::{backward_from, gradient};
+use crate::ops::synthetic_gradient::{backward_from, gradient};
 
-/// How long one part of a step takes, one value a repetition.
+/// Times of one part of a step, one value per repetition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartTimes {
     /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too.
     pub part: &'static str,
-    /// How often a step does it.
+    /// How often a step runs it.
     pub times_a_step: usize,
     /// Forward pass, in seconds; empty for the optimiser.
     pub forward_s: Vec<f64>,
     /// Backward pass, in seconds; empty for the optimiser.
     pub backward_s: Vec<f64>,
-    /// Both, or all that the optimiser does, in seconds.
+    /// Both, or the whole optimiser step, in seconds.
     pub whole_s: Vec<f64>,
 }
 
@@ -47,14 +47,11 @@ impl PartTimes {
     }
 }
 
-/// A network that says what its step is made of.
+/// A network that can be timed part by part.
 pub(super) trait Parts<D: LabDevice<f32>>:
     Network<D> + BuildModule<D, f32> + 'static
 {
-    /// The parts from the embedding to the head, on activations that the parts before them computed.
-    ///
-    /// # Errors
-    /// The device's.
+    /// The parts from the embedding to the head, on activations that the preceding parts computed.
     fn parts<'a>(
         &self,
         batch: &'a Ragged,
@@ -62,14 +59,14 @@ pub(super) trait Parts<D: LabDevice<f32>>:
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err>;
 }
 
-/// A part, ready to be timed.
+/// A part that is ready to be timed.
 pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
     part: &'static str,
     times_a_step: usize,
     pass: Pass<'a, M, D>,
 }
 
-/// Forward and backward once: seconds of each.
+/// One forward and backward pass: seconds of each.
 type Pass<'a, M, D> = Box<dyn Fn(&mut Bench<M, D>) -> Result<[f64; 2], <D as HasErr>::Err> + 'a>;
 
 impl<'a, D: LabDevice<f32>, M: Parts<D>> PartOfStep<'a, M, D> {
@@ -87,10 +84,7 @@ impl<'a, D: LabDevice<f32>, M: Parts<D>> PartOfStep<'a, M, D> {
     }
 }
 
-/// Times every part `repetitions` times in turn, after one round that pays for fresh memory.
-///
-/// # Errors
-/// The device's.
+/// Times every part `repetitions` times in turn, after one untimed round that pays for page faults.
 pub(super) fn time<M: Parts<D>, D: LabDevice<f32>>(
     device: D,
     start: Start,
@@ -128,7 +122,7 @@ pub(super) struct Bench<M, D: LabDevice<f32>> {
     device: D,
     model: M,
     moments: [M; 2],
-    /// Used again in each pass, as in training.
+    /// Reused in each pass, as in training.
     gradients: Gradients<f32, D>,
 }
 
@@ -150,7 +144,7 @@ impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
         })
     }
 
-    /// Seconds of `forward`, and of the way back from an even gradient of its output.
+    /// Seconds of `forward`, and of the backward pass from a constant gradient of its output.
     fn pass<S: Shape>(
         &mut self,
         forward: impl Fn(&M, OwnedTape<f32, D>) -> Result<Output<S, D>, D::Err>,
@@ -172,7 +166,7 @@ impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
         Ok([forward_s, started.elapsed().as_secs_f64()])
     }
 
-    /// Seconds of the gradient's norm and an update by a rate of 0, which zeroes the gradient.
+    /// Seconds of the gradient norm and an update with learning rate 0, which also zeroes the gradient.
     fn update(&mut self, step: u64) -> Result<f64, D::Err> {
         let update = Update {
             step,
@@ -214,7 +208,7 @@ mod tests {
     use crate::model::gpt::Gpt;
     use crate::model::perceiver::Perceiver;
 
-    /// Times two repetitions; the parts with how often a step does them.
+    /// Times two repetitions; returns the parts and how often a step runs each.
     fn check<M: Parts<Cpu>>() -> Vec<(&'static str, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
@@ -260,7 +254,7 @@ mod tests {
                 ("optimiser", 1)
             ]
         );
-        // Nothing is between down and up.
+        // Without blocks between down and up.
         assert_eq!(
             check::<Perceiver<4, 2, 2, 8, 6, 5, 0, 2, f32, Cpu>>().len(),
             5

@@ -1,7 +1,7 @@
 //! From a shape in a TOML to a model type: the table of shapes compiled into this binary.
 //!
-//! The build script (`build_shapes.rs`) reads every experiment and writes one `shape!` line a shape;
-//! what a line means is written here.
+//! The build script (`build_shapes.rs`) reads every experiment and writes one `shape!` line per shape; this
+//! file defines what such a line expands to.
 
 use std::borrow::Cow;
 
@@ -19,7 +19,7 @@ use crate::config::shape::{ModelShape, nearest};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 
-/// One shape that this binary can train.
+/// A shape that this binary can train.
 #[derive(Debug)]
 pub struct Compiled {
     /// Its dimensions.
@@ -33,7 +33,7 @@ pub struct Compiled {
     parts_on_cuda: fn(Start, Precision, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
 }
 
-/// Fresh weights, given what they are drawn from.
+/// Builds a model with fresh weights.
 type Constructor = fn(Start) -> Result<Box<dyn Trainable>>;
 
 /// The same on a GPU.
@@ -46,11 +46,8 @@ impl Compiled {
         (self.parameter_count)()
     }
 
-    /// Times every part of a training step on `batch`, alone, `repetitions` times; see [`parts`]. The batch
-    /// must fit the model and score a token.
-    ///
-    /// # Errors
-    /// The device's, such as memory.
+    /// Times every part of a training step on `batch`, individually, `repetitions` times; see [`parts`].
+    /// The batch must fit the model and have a scored token.
     pub fn time_parts(
         &self,
         placement: Placement,
@@ -70,7 +67,7 @@ impl Compiled {
 }
 
 macro_rules! shape {
-    // A kind of attention in the blocks of a GPT.
+    // A kind of attention for the blocks of a GPT.
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
@@ -146,17 +143,17 @@ macro_rules! shape {
     };
 }
 
-/// Every shape of this binary, in order of size.
+/// All compiled shapes, in ascending order of size.
 pub fn compiled() -> &'static [Compiled] {
     static COMPILED: &[Compiled] = include!(concat!(env!("OUT_DIR"), "/shapes.rs"));
     COMPILED
 }
 
-/// The compiled shape, if this binary can train it on such a device.
+/// Looks up a shape, if this binary can train it on such a device.
 ///
 /// # Errors
-/// The shape is not compiled in (the message names the nearest ones and what adds it), or the
-/// binary was built without CUDA.
+/// The shape is not compiled in (the message names the nearest ones and how to add it), or the binary was
+/// built without CUDA.
 pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled> {
     if device == DeviceKind::Cuda && !cfg!(feature = "cuda") {
         return Err(
@@ -168,16 +165,16 @@ pub fn find(shape: &ModelShape, device: DeviceKind) -> Result<&'static Compiled>
     compiled.ok_or_else(|| missing(shape))
 }
 
-/// Whether a shape is in this binary.
+/// Whether a shape is compiled into this binary.
 pub fn has(shape: &ModelShape) -> bool {
     compiled().iter().any(|one| &one.shape == shape)
 }
 
-/// A fresh model of `shape`, its weights drawn from `start`. `auto` is CUDA if a device answers. On a GPU
-/// the model belongs to the thread that makes it.
+/// A fresh model of `shape`, initialised from `start`. `auto` is CUDA if a device is available. On a GPU
+/// the model belongs to the calling thread.
 ///
 /// # Errors
-/// As [`find`]; the device fails or is not there.
+/// As [`find`]; the device fails or is not available.
 pub fn instantiate(
     shape: &ModelShape,
     placement: Placement,
@@ -191,10 +188,10 @@ pub fn instantiate(
     (compiled.on_cpu)(start)
 }
 
-/// Where a model of that setting runs here: `auto` is CUDA if a device answers.
+/// Resolves a device setting: `auto` is CUDA if a device is available.
 pub fn device(setting: DeviceKind) -> DeviceKind {
     #[cfg(feature = "cuda")]
-    if setting == DeviceKind::Auto && crate::ops::cuda::answers() {
+    if setting == DeviceKind::Auto && crate::ops::cuda::is_available() {
         return DeviceKind::Cuda;
     }
     match setting {
@@ -208,7 +205,8 @@ pub fn matmul_kernel() -> &'static str {
     crate::ops::products::kernel_name()
 }
 
-/// The GPU that a model of that placement runs on, and how exactly: `NVIDIA H100 80GB HBM3, f32`. `None` on the CPU.
+/// The GPU that a model with this placement runs on, and its precision: `NVIDIA H100 80GB HBM3, f32`.
+/// `None` on the CPU.
 pub fn gpu_name(placement: Placement) -> Option<String> {
     #[cfg(feature = "cuda")]
     if device(placement.device) == DeviceKind::Cuda {
@@ -219,8 +217,8 @@ pub fn gpu_name(placement: Placement) -> Option<String> {
     None
 }
 
-/// What `auto` comes to here, and why, as a note for people.
-pub fn what_auto_is() -> String {
+/// A note for users about what `auto` resolves to, and why.
+pub fn describe_auto_device() -> String {
     #[cfg(feature = "cuda")]
     if let Some(name) = crate::ops::cuda::device_name() {
         return format!("`device = \"auto\"` is the GPU here: {name}");
@@ -232,8 +230,8 @@ pub fn what_auto_is() -> String {
     format!("`device = \"auto\"` is the processor here: {why}")
 }
 
-/// Gives back what this thread has of a GPU, if it has any; its models are gone. A thread of a pool has to before its
-/// pool is dropped, which does not wait for it.
+/// Releases this thread's GPU resources, if it has any; its models must be gone. A thread of a pool has to
+/// call this before the pool is dropped, which does not wait for its threads.
 pub fn release_device() {
     #[cfg(feature = "cuda")]
     crate::ops::cuda::release();

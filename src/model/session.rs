@@ -7,7 +7,7 @@ use dfdx::shapes::Rank0;
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 
-use super::caching::Caching;
+use super::caching::CachingDecoder;
 use super::decoder::Decoder;
 use super::gpt::Network;
 use super::maps::LayerMaps;
@@ -171,7 +171,7 @@ where
     }
 
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
-        Box::new(Caching::new(self, rows))
+        Box::new(CachingDecoder::new(self, rows))
     }
 
     fn reset_optimiser(&mut self) {

@@ -1,4 +1,4 @@
-//! What must hold for a model, on a small shape; `kinds.rs` has what must hold for every kind of attention.
+//! Properties of a model of a small shape; `kinds.rs` has the properties of every kind of attention.
 
 mod against_reference;
 mod decoding;
@@ -168,7 +168,7 @@ fn a_model_goes_on_from_a_state_to_the_same_bits() {
             .expect("a step");
     }
     let state = whole.state();
-    // Another seed and a step of its own: nothing of them may be left.
+    // Another seed, and a step of its own: no trace of either may remain.
     let mut other = model(2);
     other.step(&batch, &settings(0.1, 0.0)).expect("a step");
     other.load_state(&state).expect("it is of this model");

@@ -1,4 +1,4 @@
-//! Walks over the tensors of a model: what dfdx calls visitors, each behind one function.
+//! Walks over the tensors of a model: dfdx's visitors, each behind one function.
 
 use dfdx::nn::tensor_collection::{
     RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
@@ -22,7 +22,7 @@ pub(super) fn read<M: TensorCollection<f32, D>, D: LabDevice<f32>>(model: &M) ->
     reader.0
 }
 
-/// Replaces all weights, `values[i]` by `values[i]` in the order of [`read`].
+/// Replaces all weights, in the order of [`read`].
 pub(super) fn write<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &mut M,
     values: &[Vec<f32>],
@@ -47,7 +47,7 @@ pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(S
     layout.0
 }
 
-/// The first walk of an optimiser's step: measures every gradient.
+/// The first pass of an optimiser step: accumulates the gradient norm.
 pub(super) fn measure<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &M,
     gradients: &mut Gradients<f32, D>,
@@ -61,7 +61,7 @@ pub(super) fn measure<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     Ok(())
 }
 
-/// The second walk: one AdamW update of every tensor; biases do not decay.
+/// The second pass: one AdamW update of every tensor; biases do not decay.
 pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &mut M,
     [first, second]: [&mut M; 2],
@@ -123,7 +123,8 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for ReadGradients<'_, D> {
     }
 }
 
-/// Whether AdamW decays the parameter of that name: all but the biases, as in the reference.
+/// Whether AdamW applies weight decay to the parameter of that name: all but the biases, as in the
+/// reference.
 fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
@@ -204,7 +205,7 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Measure<'_, D> {
         _: TensorOptions<S, f32, D>,
         tensor: &Tensor<S, f32, D>,
     ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        D::try_measure(self.step, tensor, self.gradients)?;
+        D::try_accumulate_norm(self.step, tensor, self.gradients)?;
         Ok(None)
     }
 }

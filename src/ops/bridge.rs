@@ -1,7 +1,7 @@
-//! Everything about how dfdx 0.13 stores a tensor lives in this file.
+//! Everything that depends on how dfdx 0.13 stores a tensor.
 //!
-//! dfdx hands out a tensor's elements one by one (`Index`) or as a copy (`as_vec`); fused ops need
-//! the slice. If you change this: pinned to `dfdx = "=0.13.0"`, whose CPU tensors are one `Vec`.
+//! dfdx exposes a tensor's elements one by one (`Index`) or as a copy (`as_vec`); fused ops need the slice.
+//! If you change this: the code relies on `dfdx = "=0.13.0"`, whose CPU tensors are one `Vec`.
 #![allow(unsafe_code)]
 
 use dfdx::shapes::{HasShape, Shape};
@@ -16,16 +16,16 @@ pub(super) fn host<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> &[f32] {
         return &[];
     }
     let start: *const f32 = &tensor[S::Concrete::default()];
-    // SAFETY: `contiguous_length` has checked that every axis steps through one buffer in
-    // row-major order, so `length` elements of dfdx's `Vec<f32>` follow `start`. The slice borrows
-    // the tensor, and dfdx writes a shared buffer only after copying it (`Arc::make_mut`). One
-    // debt: `start` comes from a reference to one element, and the strictest of the proposed
-    // aliasing models (Stacked Borrows) would let it reach that element alone. dfdx has no public
-    // way to the whole slice; use it here as soon as there is one.
+    // SAFETY: `contiguous_length` has checked that every axis steps through one buffer in row-major order,
+    // so `length` elements of dfdx's `Vec<f32>` follow `start`. The slice borrows the tensor, and dfdx
+    // writes a shared buffer only after copying it (`Arc::make_mut`). One reservation: `start` comes from a
+    // reference to one element, and the strictest of the proposed aliasing models (Stacked Borrows) would
+    // not allow access beyond it. dfdx has no public access to the whole slice; use it here as soon as
+    // there is one.
     unsafe { std::slice::from_raw_parts(start, length) }
 }
 
-/// The same, to write. A buffer shared with another tensor is copied first, by dfdx.
+/// The same, mutably. dfdx copies the buffer first if it is shared with another tensor.
 pub(super) fn host_mut<S: Shape, T>(tensor: &mut Tensor<S, f32, Cpu, T>) -> &mut [f32] {
     let length = contiguous_length(tensor);
     if length == 0 {
@@ -61,10 +61,7 @@ fn contiguous_length<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> usize {
 
 type DeviceVec = <Cpu as Storage<f32>>::Vec;
 
-/// Takes the gradient buffer of `tensor` out of the map, so that several can be written at once.
-///
-/// # Errors
-/// Memory.
+/// Takes the gradient buffer of `tensor` out of the map, so that several can be borrowed mutably at once.
 pub(super) fn take_gradient<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     device: &Cpu,
@@ -77,11 +74,8 @@ pub(super) fn take_gradient<S: Shape>(
     ))
 }
 
-/// Sets the gradient of `tensor`, from which nothing else may have been computed: the stream of a
-/// model goes from op to op and is never read twice. Debug builds check it.
-///
-/// # Errors
-/// Memory.
+/// Sets the gradient of `tensor`, which must have no other consumer: the residual stream is a chain of ops
+/// and never used twice. Debug builds check this.
 pub(super) fn set_gradient<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     tensor: &Tensor<S, f32, Cpu>,
@@ -96,10 +90,7 @@ pub(super) fn set_gradient<S: Shape>(
     Ok(())
 }
 
-/// Adds each shard's share to the gradient of a parameter, in the order of the shards.
-///
-/// # Errors
-/// Memory.
+/// Adds each shard's partial sum to the gradient of a parameter, in the order of the shards.
 pub(super) fn add_shares<S: Shape>(
     gradients: &mut Gradients<f32, Cpu>,
     parameter: &Tensor<S, f32, Cpu>,
@@ -109,7 +100,7 @@ pub(super) fn add_shares<S: Shape>(
     Ok(())
 }
 
-/// The same for CUDA, where a tensor's elements are an address.
+/// The same for CUDA, where a tensor's elements are at an address.
 #[cfg(feature = "cuda")]
 pub(super) mod cuda {
     use std::fmt::Write;
@@ -120,21 +111,22 @@ pub(super) mod cuda {
 
     type DeviceVec = <Cuda as Storage<f32>>::Vec;
 
-    /// Where the elements of a tensor start in the device's memory. They are in row-major order, without
-    /// gaps, if it is a parameter or has been made contiguous: ops do so with every stream.
+    /// Address of a tensor's first element in device memory. The elements are in row-major order without
+    /// gaps if the tensor is a parameter or was made contiguous, which ops do with every stream.
     ///
-    /// No public method of dfdx 0.13 hands it out. Its debug text does, as the value of a field `cu_device_ptr`; the
-    /// formatter, which writes a piece at a time, is stopped as soon as it has come to that.
+    /// dfdx 0.13 has no public method for this. Its `Debug` output contains the address as the field
+    /// `cu_device_ptr`; formatting, which emits one piece at a time, is aborted as soon as the value has
+    /// been seen.
     ///
     /// # Panics
-    /// Another version of dfdx writes something else.
+    /// With a version of dfdx whose output differs.
     pub(in crate::ops) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> u64 {
         let mut search = Search::Field;
-        // It ends with the error that stops it.
+        // Ends with the error that aborts formatting.
         let _ = write!(search, "{tensor:?}");
         match search {
             Search::Found(address) => address,
-            // The text may come in other pieces.
+            // In case the pieces are split differently.
             _ => in_text(&format!("{tensor:?}")).expect("a debug text with `cu_device_ptr`"),
         }
     }
@@ -144,7 +136,7 @@ pub(super) mod cuda {
         from.split([',', ' ']).next()?.parse().ok()
     }
 
-    /// What to look for next in a debug text.
+    /// What to look for next in the `Debug` output.
     enum Search {
         Field,
         Colon,
@@ -165,10 +157,7 @@ pub(super) mod cuda {
         }
     }
 
-    /// Where the gradient of a parameter is; made, of zeros, if it is not there yet.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Address of a parameter's gradient, which is allocated and zeroed if needed.
     pub(in crate::ops) fn gradient_address<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         tensor: &Tensor<S, f32, Cuda>,
@@ -176,31 +165,25 @@ pub(super) mod cuda {
         Ok(*gradients.get_or_alloc_mut(tensor)?.device_ptr())
     }
 
-    /// Takes a stream's gradient out of the map, to be written in place.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Takes a stream's gradient out of the map, to be updated in place.
     pub(in crate::ops) fn take_gradient<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         device: &Cuda,
         tensor: &Tensor<S, f32, Cuda>,
     ) -> Result<DeviceVec, CudaError> {
-        let place = gradients.get_or_alloc_mut(tensor)?;
+        let slot = gradients.get_or_alloc_mut(tensor)?;
         Ok(std::mem::replace(
-            place,
+            slot,
             Storage::<f32>::try_alloc_len(device, 1)?,
         ))
     }
 
-    /// Where a gradient that was taken is.
+    /// Address of a gradient taken out of the map.
     pub(in crate::ops) fn start_of(gradient: &DeviceVec) -> u64 {
         *gradient.device_ptr()
     }
 
-    /// Sets the gradient of a stream, from which nothing else may have been computed.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Sets the gradient of a stream, which must have no other consumer.
     pub(in crate::ops) fn set_gradient<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         tensor: &Tensor<S, f32, Cuda>,

@@ -1,8 +1,7 @@
-//! Dropout whose draws are a function of their place: no generator state, nothing to store.
+//! Counter-based dropout: there is no generator state, and no mask to store.
 //!
-//! Whether the activation at `index` of a site is kept is a hash of (key, index). So the draw is
-//! the same for any number of threads, any tiling and any device, and backward computes it again
-//! instead of remembering it.
+//! Whether the activation at `index` of a site is kept is a hash of (key, index). So the mask is the same
+//! for any number of threads, any tiling and any device, and backward recomputes it.
 
 #[cfg(any(test, feature = "cuda"))]
 use {
@@ -21,16 +20,17 @@ pub struct Dropout {
 }
 
 impl Dropout {
-    /// Keeps everything: evaluation.
+    /// No dropout, as in evaluation.
     pub const NONE: Self = Self {
         key: 0,
         threshold: 0,
         scale_bits: 1f32.to_bits(),
     };
 
-    /// Drops with `probability` (0 to 1, 1 excluded) and scales what stays by `1 / (1 - probability)`.
+    /// Drops with `probability` (0 inclusive to 1 exclusive) and scales the rest by
+    /// `1 / (1 - probability)`.
     ///
-    /// `key` names the step: a different key draws anew.
+    /// `key` seeds the step: a different key gives a different mask.
     pub fn new(probability: f64, key: u64) -> Self {
         debug_assert!((0.0..1.0).contains(&probability));
         let threshold = (probability * 4_294_967_296.0) as u32;
@@ -42,7 +42,7 @@ impl Dropout {
         }
     }
 
-    /// The dropout of another site of the same step.
+    /// The dropout of another site in the same step.
     pub fn at(self, site: u64) -> Self {
         Self {
             key: mix64(self.key ^ site.wrapping_mul(0x9e37_79b9_7f4a_7c15)),
@@ -55,13 +55,13 @@ impl Dropout {
         self.threshold == 0
     }
 
-    /// Key, threshold and scale, for a device that draws by itself.
+    /// Key, threshold and scale, for a device with its own implementation.
     #[cfg(feature = "cuda")]
     pub(in crate::ops) fn parts(self) -> (u64, u32, f32) {
         (self.key, self.threshold, f32::from_bits(self.scale_bits))
     }
 
-    /// What the activation at `index` is multiplied by: 0, or `1 / (1 - probability)`.
+    /// The factor of the activation at `index`: 0, or `1 / (1 - probability)`.
     #[inline(always)]
     pub fn factor(self, index: u32) -> f32 {
         // Two rounds of a 32-bit finaliser; only 32-bit lanes, so that the loop vectorises.
@@ -86,7 +86,7 @@ fn mix64(mut x: u64) -> u64 {
     x ^ (x >> 31)
 }
 
-/// The factors that dropout multiplies `[rows, WIDTH]` activations by, index = row × WIDTH + column.
+/// The factors of `[rows, WIDTH]` activations, index = row × WIDTH + column.
 #[cfg(any(test, feature = "cuda"))]
 pub(super) fn factors<const WIDTH: usize, N: Dtype, D: Device<N>>(
     device: &D,

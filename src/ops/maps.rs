@@ -1,8 +1,8 @@
-//! Where heads look, for people to see: the weights of every head over one document, without dropout.
+//! Attention maps for visualisation: the weights of every head over one document, without dropout.
 //!
-//! No path of the model: what goes into a layer is projected once more, on the host and for a single document.
-//! Scores become weights by the code of the fast paths, and the tests of the ops blend values by the maps and
-//! get what the sublayers give.
+//! The model itself does not use them: the input of a layer is projected again, on the host and for a
+//! single document. Scores become weights by the code of the fast paths, and the tests of the ops check
+//! that the sum of values weighted by these maps is the sublayer's output.
 
 use dfdx::shapes::{Dtype, Shape};
 use dfdx::tensor::{Storage, Tensor};
@@ -12,18 +12,18 @@ use super::kernels::rows::normalise;
 use super::parameters::{LayerNorm, Linear};
 use super::residual::apply;
 
-/// The weights that the queries of one head give to keys.
+/// The attention weights of one head over one document.
 #[derive(Clone, Debug, PartialEq)]
 pub struct HeadMap {
-    /// How many ask.
+    /// Number of queries.
     pub queries: usize,
-    /// How many are asked.
+    /// Number of keys.
     pub keys: usize,
-    /// `[queries, keys]`, row by row; 0 for a key that a query does not see.
+    /// `[queries, keys]`, row-major; 0 for a masked key.
     pub weights: Vec<f32>,
 }
 
-/// The elements of a tensor of any device, on the host.
+/// Copies the elements of a tensor to the host.
 pub(in crate::ops) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(
     tensor: &Tensor<S, N, D>,
 ) -> Vec<f32> {
@@ -33,7 +33,7 @@ pub(in crate::ops) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(
         .collect()
 }
 
-/// `[tokens, EMBED]` → the same.
+/// Layer norm: `[tokens, EMBED]` → the same.
 pub(in crate::ops) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
     x: &[f32],
     norm: &LayerNorm<EMBED, N, D>,
@@ -44,7 +44,7 @@ pub(in crate::ops) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
     normed
 }
 
-/// `[tokens, IN]` → `[tokens, OUT]`.
+/// Linear layer: `[tokens, IN]` → `[tokens, OUT]`.
 pub(in crate::ops) fn projected<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>>(
     x: &[f32],
     layer: &Linear<IN, OUT, N, D>,
@@ -63,8 +63,8 @@ pub(in crate::ops) mod tests {
     use super::*;
     use crate::ops::testing::assert_close;
 
-    /// What a sublayer gives, rebuilt from its maps: values `[keys, KV]` blended by them, the output
-    /// projection, and the residual `x`.
+    /// Checks a sublayer's output against its maps: the sum of values `[keys, KV]` weighted by the maps,
+    /// the output projection, and the residual `x`.
     pub(in crate::ops) fn check_maps<const EMBED: usize>(
         maps: &[HeadMap],
         values: &[f32],
@@ -72,12 +72,12 @@ pub(in crate::ops) mod tests {
         x: &[f32],
         given: &[f32],
     ) {
-        check_output(&blended(maps, values), proj, x, given, 1e-5);
+        check_output(&apply_maps(maps, values), proj, x, given, 1e-5);
     }
 
-    /// Values blended by maps, heads side by side; heads one after another share values where there are
-    /// fewer of them.
-    pub(in crate::ops) fn blended(maps: &[HeadMap], values: &[f32]) -> Vec<f32> {
+    /// Values weighted by maps, heads side by side; if there are fewer heads of values, groups of
+    /// consecutive heads share them.
+    pub(in crate::ops) fn apply_maps(maps: &[HeadMap], values: &[f32]) -> Vec<f32> {
         let (queries, keys) = (maps[0].queries, maps[0].keys);
         // The test's heads are 4 wide.
         let (width, kv) = (4 * maps.len(), values.len() / keys);
@@ -90,15 +90,15 @@ pub(in crate::ops) mod tests {
                 assert!(hidden.iter().all(|&w| w == 0.0), "the future is seen");
                 for (key, weight) in row.iter().enumerate() {
                     let values = &values[key * kv + shared..][..4];
-                    let place = &mut heads[query * width + head * 4..][..4];
-                    (place.iter_mut().zip(values)).for_each(|(sum, v)| *sum += weight * v);
+                    let sums = &mut heads[query * width + head * 4..][..4];
+                    (sums.iter_mut().zip(values)).for_each(|(sum, v)| *sum += weight * v);
                 }
             }
         }
         heads
     }
 
-    /// The heads' outputs, projected and added to `x`, are what the sublayer has given.
+    /// Checks that the heads' outputs, projected and added to `x`, are the sublayer's output.
     pub(in crate::ops) fn check_output<const EMBED: usize>(
         heads: &[f32],
         proj: &Linear<EMBED, EMBED, f32, Cpu>,
@@ -116,7 +116,7 @@ pub(in crate::ops) mod tests {
         assert_close("rebuilt", &rebuilt, &given, tolerance, 0.0);
     }
 
-    /// The weights of every query add up to 1.
+    /// Checks that the weights of every query add up to 1.
     pub(in crate::ops) fn check_sums(maps: &[HeadMap]) {
         for row in maps
             .iter()

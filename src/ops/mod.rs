@@ -1,8 +1,10 @@
-//! The fused operations a transformer is made of, differentiable through dfdx's tape.
+//! The fused operations of a transformer, differentiable through dfdx's tape.
 //!
-//! One folder an op: `mod.rs` is the public function, `reference.rs` the plain truth composed of
+//! One folder per op: `mod.rs` has the public function, `reference.rs` a plain implementation composed of
 //! dfdx's own ops on any device and in any precision, `cpu.rs` the fast path, `cuda.rs` the GPU.
-//! `README.md` in this folder says how to add one. Ops know no model and no training.
+//! `README.md` in this folder explains how to add one. Ops know nothing of models or training.
+//!
+//! Errors are those of the device, such as memory, unless a function says otherwise.
 
 pub mod adamw;
 pub mod allocator;
@@ -11,6 +13,7 @@ mod bridge;
 pub mod cross_attention;
 #[cfg(feature = "cuda")]
 pub mod cuda;
+pub mod decoding;
 pub mod differential;
 pub mod dropout;
 pub mod embedding;
@@ -20,20 +23,19 @@ mod kernels;
 pub mod maps;
 pub mod parameters;
 pub mod products;
-pub mod reading;
 mod residual;
 pub mod synthesizer;
+pub mod synthetic_gradient;
 #[cfg(test)]
 pub(crate) mod testing;
-pub mod upstream;
 
 use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Cpu, NoneTape, Synchronize, Tensor};
 
-/// The residual stream of a ragged batch: `[tokens, EMBED]`, documents one after another.
+/// The residual stream of a ragged batch: `[tokens, EMBED]`, documents concatenated.
 pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<EMBED>), N, D, T>;
 
-/// A device that has every op in precision `N`: what a model asks for.
+/// A device that implements every op in precision `N`, as models require.
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
@@ -43,7 +45,7 @@ pub trait LabDevice<N: Dtype>:
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>
     + adamw::AdamwOp<N>
-    + upstream::UpstreamOp
+    + synthetic_gradient::SyntheticGradientOp
     + Synchronize
 {
 }

@@ -1,6 +1,6 @@
-//! Weights that belong together, with their shapes, and the plain way to apply them.
+//! Groups of weights with their shapes, and a plain implementation of the layers.
 //!
-//! Layouts are PyTorch's: a [`Linear`] keeps `weight: [OUT, IN]`.
+//! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Axis, Const, Dtype, HasShape, Rank1, Rank2};
@@ -24,9 +24,9 @@ pub struct Linear<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>> {
 /// `y = (x - mean) / sqrt(variance + 1e-5) * weight + bias`, over a row.
 #[derive(Clone, Debug)]
 pub struct LayerNorm<const EMBED: usize, N: Dtype, D: Storage<N>> {
-    /// `[EMBED]`, 1 at the start.
+    /// `[EMBED]`, initially 1.
     pub weight: Tensor<Rank1<EMBED>, N, D>,
-    /// `[EMBED]`, 0 at the start.
+    /// `[EMBED]`, initially 0.
     pub bias: Tensor<Rank1<EMBED>, N, D>,
 }
 
@@ -39,9 +39,6 @@ pub struct Table<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Storage<N>>
 
 impl<const IN: usize, const OUT: usize, N: Dtype, D: Device<N>> Linear<IN, OUT, N, D> {
     /// `[tokens, IN]` → `[tokens, OUT]`, composed of dfdx's own ops.
-    ///
-    /// # Errors
-    /// The device's.
     pub fn try_forward<T: Tape<N, D>>(
         &self,
         x: Stream<IN, N, D, T>,
@@ -55,9 +52,6 @@ impl<const IN: usize, const OUT: usize, N: Dtype, D: Device<N>> Linear<IN, OUT, 
 
 impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
     /// `[tokens, EMBED]` → the same, composed of dfdx's own ops.
-    ///
-    /// # Errors
-    /// The device's.
     pub fn try_forward<T: Tape<N, D>>(
         &self,
         x: Stream<EMBED, N, D, T>,

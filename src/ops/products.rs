@@ -1,20 +1,20 @@
-//! Matrix products alone: how fast the processor can be at all, and how fast at given sizes.
+//! Matrix products alone: for measuring the peak rate of the processor, or the rate at given sizes.
 
 use rayon::prelude::*;
 
 pub use super::kernels::matmul::kernel_name;
 use super::kernels::matmul::{Left, Packed, Part, Target, multiply};
 
-/// The same product `[m, k] · [k, n]` on every thread at once, each with matrices of its own.
+/// The same product `[m, k] · [k, n]` on every thread at once, each with its own matrices.
 ///
-/// That is how the ops use the kernel: the right factor is laid out before, and no product is ever
-/// shared by two threads.
+/// This is how the ops use the kernel: the right factor is packed beforehand, and a product is never
+/// divided among threads.
 pub struct Products {
     size: [usize; 3],
     threads: Vec<Matrices>,
 }
 
-/// Of one thread.
+/// The matrices of one thread.
 struct Matrices {
     left: Vec<f32>,
     right: Packed<'static>,
@@ -44,7 +44,7 @@ impl Products {
         }
     }
 
-    /// Computes all of them, and returns when the last thread is done.
+    /// Computes all products, and returns when the last thread has finished.
     pub fn compute(&mut self) {
         let [m, k, n] = self.size;
         let work = self.threads.par_iter_mut().with_max_len(1);
@@ -73,7 +73,7 @@ mod tests {
             products.compute();
             assert_eq!(products.flop(), 2.0 * 24.0 * 3.0);
             for Matrices { left, out, .. } in &products.threads {
-                // Element (i, 2) of the right factor is number 4 i + 2 of 0, 1, …, 6, 0, … less 3.
+                // Element (i, 2) of the right factor is number 4 i + 2 of 0, 1, …, 6, 0, … minus 3.
                 let right = |i: usize| ((i * 4 + 2) % 7) as f32 - 3.0;
                 let sum: f32 = (0..3).map(|i| left[3 + i] * right(i)).sum();
                 assert_eq!(out[4 + 2], sum);

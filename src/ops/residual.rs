@@ -1,7 +1,7 @@
 //! What all residual sublayers have in common on the CPU: `y = x + dropout(branch(norm(x)))`.
 //!
-//! A sublayer brings its [`Branch`]. Here is the rest: shards of whole documents over the threads,
-//! layer norm, dropout and residual, the tape, and the sums of the shards' gradients.
+//! A sublayer implements [`Branch`]. Here is the rest: shards of whole documents over the threads, layer
+//! norm, dropout and residual, the tape, and the sums of the shards' gradients.
 
 use std::sync::Arc;
 
@@ -12,21 +12,21 @@ use rayon::prelude::*;
 
 use super::Stream;
 use super::bridge::{add_shares, host, set_gradient, take_gradient};
+use super::decoding::Pointwise;
 use super::dropout::Dropout;
 use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
 use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
-use super::reading::Pointwise;
 
-/// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
+/// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
 ///
-/// Everything is about one shard; threads work on different ones.
+/// All methods work on one shard; threads work on different shards.
 pub(super) trait Branch: Send + Sync + 'static {
     /// What backward needs of a shard's forward pass.
     type Saved: Send + 'static;
-    /// The weights, laid out for one pass.
+    /// The weights, packed for one pass.
     type Weights<'a>: Sync
     where
         Self: 'a;
@@ -34,7 +34,7 @@ pub(super) trait Branch: Send + Sync + 'static {
     /// The parameters, in the order in which [`Branch::backward`] writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter>;
 
-    /// Lays the weights out.
+    /// Packs the weights.
     fn pack(&self, pass: Pass) -> Self::Weights<'_>;
 
     /// Writes all of `out`.
@@ -46,36 +46,33 @@ pub(super) trait Branch: Send + Sync + 'static {
         out: &mut [f32],
     ) -> Self::Saved;
 
-    /// Writes all of `dnormed`, and the shard's share of every parameter's gradient, one after another.
+    /// Writes all of `dnormed`, and the shard's partial gradients of all parameters, concatenated.
     fn backward(
         &self,
         weights: &Self::Weights<'_>,
         shard: &Shard,
         saved: Self::Saved,
-        around: Around<'_>,
+        ends: BranchBackward<'_>,
         share: &mut [f32],
     );
 }
 
-/// The two ends of a branch on the way back, of one shard: `[tokens, EMBED]` each.
-pub(super) struct Around<'a> {
-    /// What went in.
+/// The input and the gradients of a branch in the backward pass of one shard: `[tokens, EMBED]` each.
+pub(super) struct BranchBackward<'a> {
+    /// The input.
     pub(super) normed: &'a Packed<'a>,
-    /// Gradient of what came out.
+    /// Gradient of the output.
     pub(super) dout: &'a [f32],
-    /// Gradient of what went in, to be written.
+    /// Gradient of the input, to be written.
     pub(super) dnormed: &'a mut [f32],
 }
 
-/// A tensor that is learned.
+/// A learned tensor.
 pub(super) trait Parameter: Send + Sync {
     /// Number of elements.
     fn count(&self) -> usize;
 
-    /// Adds the shards' shares to its gradient, in order.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Adds the shards' partial sums to its gradient, in order.
     fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError>;
 }
 
@@ -89,36 +86,37 @@ impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
     }
 }
 
-/// A linear layer laid out for one pass, and its bias.
-pub(super) type Layer<'a> = (Packed<'a>, &'a [f32]);
+/// A linear layer, packed for one pass, and its bias.
+pub(super) type PackedLinear<'a> = (Packed<'a>, &'a [f32]);
 
-/// Lays a linear layer out.
-pub(super) fn layer<'a, const IN: usize, const OUT: usize>(
+/// Packs a linear layer.
+pub(super) fn pack_linear<'a, const IN: usize, const OUT: usize>(
     linear_layer: &'a Linear<IN, OUT, f32, Cpu>,
     pass: Pass,
-) -> Layer<'a> {
+) -> PackedLinear<'a> {
     (
         linear(host(&linear_layer.weight), (IN, OUT), pass),
         host(&linear_layer.bias),
     )
 }
 
-/// `y = x Wᵀ + b`, rows of `y` lying `step` apart; `x: [rows, inputs]`, and `b` is as wide as `y`.
-pub(super) fn apply((weight, bias): &Layer<'_>, x: &[f32], y: &mut [f32], step: usize) {
+/// `y = x Wᵀ + b`, where `y` has row stride `step`; `x: [rows, inputs]`.
+pub(super) fn apply((weight, bias): &PackedLinear<'_>, x: &[f32], y: &mut [f32], step: usize) {
     let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
     let left = Left::Rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }
 
-/// Backward of [`apply`] for its input, by a layer laid out for that: `dx = dy W`, written, rows of `inputs`.
-pub(super) fn back((weight, bias): &Layer<'_>, dy: &[f32], dx: &mut [f32], inputs: usize) {
+/// The input gradient of [`apply`], with a layer packed for the backward pass: `dx = dy W`, written, rows
+/// of `inputs`.
+pub(super) fn back((weight, bias): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32], inputs: usize) {
     let outputs = bias.len();
     let (left, target) = (Left::Rows(dy, outputs), Target::set(dx, inputs));
     multiply(dy.len() / outputs, left, weight, 1.0, Part::Whole, target);
 }
 
-/// `x + dropout(branch(norm(x)))`; `starts` are those of the pieces that a shard must not cut, and the
-/// end of the last. Dropout index: token × EMBED + channel.
+/// `x + dropout(branch(norm(x)))`. Shards are cut only at `starts`, which include the end of the batch.
+/// Dropout index: token × EMBED + channel.
 pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     x: Stream<EMBED, f32, Cpu, T>,
     norm: &LayerNorm<EMBED, f32, Cpu>,
@@ -145,7 +143,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     if T::OWNS_TAPE {
         let kept = out.clone();
         tape.add_backward_op(move |gradients| {
-            // The stream's gradient goes around the branch unchanged: `dy` becomes `dx` in place.
+            // The residual connection: the gradient bypasses the branch, so `dy` becomes `dx` in place.
             let mut dx = take_gradient(gradients, &device, &kept)?;
             let mut parameters: Vec<&dyn Parameter> = vec![&norm.weight, &norm.bias];
             parameters.extend(branch.parameters());
@@ -160,13 +158,13 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
                     drop_into(&mut dout, dx, dropout, first);
                     let mut share = Scratch::new(count);
                     let (of_norm, of_branch) = share.split_at_mut(2 * EMBED);
-                    let around = Around {
+                    let ends = BranchBackward {
                         normed: &normed_rows(x, norm),
                         dout: &dout,
                         dnormed: &mut dnormed,
                     };
                     let saved = saved.expect("saved because the tape is owned");
-                    branch.backward(&weights, shard, saved, around, of_branch);
+                    branch.backward(&weights, shard, saved, ends, of_branch);
                     let [dweight, dbias] = cut([EMBED, EMBED], of_norm);
                     normalise_backward(&dnormed, x, norm[0], dx, (dweight, dbias));
                     share
@@ -180,13 +178,13 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     Ok(out.put_tape(tape))
 }
 
-/// Forward, by all threads: the new stream, and what each shard saved if it is to be kept.
+/// The forward pass by all threads: the output, and what each shard saved if `save` is set.
 fn forward<const EMBED: usize, B: Branch>(
     (norm, branch, weights): ([&[f32]; 2], &B, &B::Weights<'_>),
     shards: &[Shard],
     x: &[f32],
     dropout: Dropout,
-    keep: bool,
+    save: bool,
 ) -> (Vec<f32>, Vec<Option<B::Saved>>) {
     let mut y = vec![0.0; x.len()];
     let work = shards.par_iter().zip(split(shards, EMBED, &mut y));
@@ -197,20 +195,20 @@ fn forward<const EMBED: usize, B: Branch>(
             normalise(x, norm, &mut normed);
             let saved = branch.forward(weights, shard, &normed, y);
             drop_and_add(y, x, dropout, shard.starts[0] * EMBED);
-            keep.then_some(saved)
+            save.then_some(saved)
         })
         .collect();
     (y, saved)
 }
 
-/// A branch in which every token stands alone, its weights laid out once, without dropout.
-pub(super) struct Ready<'a, const EMBED: usize, B: Branch> {
+/// A sublayer that treats tokens independently, without dropout, with its weights packed once.
+pub(super) struct PackedSublayer<'a, const EMBED: usize, B: Branch> {
     norm: &'a LayerNorm<EMBED, f32, Cpu>,
     branch: &'a B,
     weights: B::Weights<'a>,
 }
 
-impl<'a, const EMBED: usize, B: Branch> Ready<'a, EMBED, B> {
+impl<'a, const EMBED: usize, B: Branch> PackedSublayer<'a, EMBED, B> {
     pub(super) fn new(norm: &'a LayerNorm<EMBED, f32, Cpu>, branch: &'a B) -> Self {
         Self {
             norm,
@@ -220,7 +218,7 @@ impl<'a, const EMBED: usize, B: Branch> Ready<'a, EMBED, B> {
     }
 }
 
-impl<const EMBED: usize, B: Branch> Pointwise<EMBED, f32, Cpu> for Ready<'_, EMBED, B> {
+impl<const EMBED: usize, B: Branch> Pointwise<EMBED, f32, Cpu> for PackedSublayer<'_, EMBED, B> {
     fn try_apply(&self, x: Stream<EMBED, f32, Cpu>) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
         let x = x.try_contiguous()?;
         let starts: Vec<usize> = (0..=x.shape().0).collect();
@@ -230,11 +228,8 @@ impl<const EMBED: usize, B: Branch> Pointwise<EMBED, f32, Cpu> for Ready<'_, EMB
     }
 }
 
-/// Adds the shards' shares to the gradients of several parameters, which lie one after another in each
-/// share.
-///
-/// # Errors
-/// Memory.
+/// Adds the shards' partial sums to the gradients of several parameters, which are concatenated in each
+/// sum.
 pub(super) fn add_all_shares(
     gradients: &mut Gradients<f32, Cpu>,
     parameters: &[&dyn Parameter],

@@ -1,5 +1,5 @@
-//! One check for every differentiable op: fast f32 path = f64 reference = finite differences, on the CPU;
-//! and on a GPU, where there is one, its path = the same reference.
+//! One check for every differentiable op: on the CPU the fast f32 path, the f64 reference and finite
+//! differences agree; on a GPU, if there is one, its path agrees with the same reference.
 
 use std::any::TypeId;
 use std::ops::Mul;
@@ -21,7 +21,7 @@ use crate::data::ragged::{Ragged, Sequence};
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
     &'a dyn Fn(&M, Stream<IN, N, D, T>, T) -> Result<Stream<OUT, N, D, T>, <D as HasErr>::Err>;
 
-/// An op on `[tokens, IN]` with the weights of a model, three times over.
+/// An op on `[tokens, IN]` with a model's weights: the fast path, the reference with a tape, and without.
 pub(super) struct Case<'a, D: Device<f32>, const IN: usize, const OUT: usize, M32, M64> {
     /// Where the fast path runs.
     pub(super) device: D,
@@ -32,7 +32,7 @@ pub(super) struct Case<'a, D: Device<f32>, const IN: usize, const OUT: usize, M3
     /// The reference without a tape, for finite differences.
     pub(super) plain: Op<'a, IN, OUT, M64, f64, Cpu, NoneTape>,
     pub(super) tokens: usize,
-    /// Of the fast path, relative to the largest value of each tensor.
+    /// Tolerance of the fast path, relative to the largest value of each tensor.
     pub(super) tolerance: f64,
 }
 
@@ -52,7 +52,7 @@ pub(super) fn batch(lengths: &[usize], vocabulary: u32) -> Ragged {
     Ragged::from_sequences(&sequences)
 }
 
-/// Compares outputs and all gradients of a weighted sum of squares of the output.
+/// Compares the outputs, and all gradients of a weighted sum of squares of the output.
 pub(super) fn check_op<D, const IN: usize, const OUT: usize, M32, M64>(
     mut case: Case<'_, D, IN, OUT, M32, M64>,
 ) where
@@ -88,13 +88,14 @@ pub(super) fn check_op<D, const IN: usize, const OUT: usize, M32, M64>(
             0.1 * largest,
         );
     }
-    // One device is enough to show that the reference is right.
+    // Checking the reference itself on one device is enough.
     if TypeId::of::<D>() == TypeId::of::<Cpu>() {
         check_differences(&mut case, &values, &x, &exact);
     }
 }
 
-/// A test on the CPU, and the same on a GPU; that one ends at once, saying why, where there is none.
+/// Defines a test on the CPU and the same test on a GPU. Without a GPU the latter is skipped with a
+/// message.
 macro_rules! on_each_device {
     ($name:ident, |$device:ident| $check:expr) => {
         mod $name {
@@ -118,7 +119,7 @@ macro_rules! on_each_device {
 }
 pub(crate) use on_each_device;
 
-/// The GPU, if one answers.
+/// The GPU, if one is available.
 #[cfg(feature = "cuda")]
 pub(crate) fn cuda() -> Option<dfdx::tensor::Cuda> {
     use super::cuda::{Precision, device};
@@ -127,7 +128,7 @@ pub(crate) fn cuda() -> Option<dfdx::tensor::Cuda> {
         .ok()
 }
 
-/// Arbitrary numbers between -0.9 and 0.9; another salt gives others.
+/// Arbitrary numbers between -0.9 and 0.9, different for each salt.
 pub(super) fn numbers(n: usize, salt: f64) -> Vec<f64> {
     (0..n)
         .map(|i| ((i as f64 + 1.0) * 12.9898 * salt).sin() * 0.9)
@@ -164,7 +165,7 @@ fn check_differences<
         for at in [0, gradient.len() / 2, gradient.len() - 1] {
             let mut shifted = |sign: f64| {
                 let (mut values, mut x) = (values.to_vec(), x.to_vec());
-                // The input stands first in the list of gradients.
+                // The input comes first in the list of gradients.
                 let target = if which == 0 {
                     &mut x
                 } else {
@@ -199,7 +200,7 @@ where
 {
     let x = x.iter().map(|&v| N::from_f64(v).expect("finite")).collect();
     let x: Stream<IN, N, D> = device.tensor_from_vec(x, (tokens, Const::<IN>));
-    // An op that starts a stream takes the tape itself; one that continues it finds it in `x`.
+    // The first op of a stream takes the tape as an argument; others find it in `x`.
     let tape = OwnedTape::default();
     let y = op(model, x.leaky_trace(), tape).expect("a forward pass");
     let output = to_f64(y.as_vec());
@@ -329,7 +330,7 @@ pub(super) fn fill<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
     .expect("fill");
 }
 
-/// Fills a model with arbitrary numbers, and makes as arbitrary a stream of so many tokens.
+/// Fills a model with arbitrary numbers, and returns an arbitrary stream of `tokens` tokens.
 pub(super) fn arbitrary<const EMBED: usize, M: TensorCollection<f32, Cpu>>(
     model: &mut M,
     tokens: usize,
@@ -344,7 +345,7 @@ pub(super) fn arbitrary<const EMBED: usize, M: TensorCollection<f32, Cpu>>(
     Cpu::default().tensor_from_vec(x, (tokens, Const::<EMBED>))
 }
 
-/// `scale` is what a tensor that is zero by symmetry is compared on.
+/// `scale` is a lower bound of the scale of comparison, for tensors that are zero by symmetry.
 pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(scale, |m, v| m.max(v.abs()));

@@ -154,7 +154,7 @@ pub fn what_auto_is(experiment: &Experiment) -> Option<String> {
     let points = experiment.points.iter();
     let mut settings = points.filter_map(|point| point.settings.training());
     let is_auto = settings.any(|one| one.device == DeviceKind::Auto && uses_model(one));
-    is_auto.then(registry::what_auto_is)
+    is_auto.then(registry::describe_auto_device)
 }
 
 /// Whether any stage trains or asks a model; the constant answer needs none.

@@ -8,16 +8,16 @@
 use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
 use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections, Scoring};
-use attnlab::ops::cross_attention::{CrossAttentionOp, Normed};
-use attnlab::ops::differential::{Differences, DifferentialOp};
+use attnlab::ops::cross_attention::{CrossAttentionOp, NormedStream};
+use attnlab::ops::differential::{DifferentialOp, DifferentialWeights};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
 use attnlab::ops::head::HeadOp;
 use attnlab::ops::parameters::{LayerNorm, Linear};
 use attnlab::ops::products::Products;
-use attnlab::ops::synthesizer::{Synthesis, SynthesizerOp};
-use attnlab::ops::upstream::{backward_from, gradient};
+use attnlab::ops::synthesizer::{SynthesizerOp, SynthesizerWeights};
+use attnlab::ops::synthetic_gradient::{backward_from, gradient};
 use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
 use dfdx::tensor::{
     Cpu, CpuError, Gradients, NoneTape, OwnedTape, PutTape as _, SampleTensor as _, Tensor,
@@ -112,14 +112,14 @@ fn there_and_back<S: Shape>(
 #[divan::bench]
 fn embedding(bencher: Bencher) {
     let batch = batch();
-    let tokens = small::<Rank2<VOCAB, EMBED>>();
-    let positions = small::<Rank3<1, CONTEXT, EMBED>>();
-    let places = batch.places();
-    let at = (&batch.tokens[..], &places[..]);
+    let token_table = small::<Rank2<VOCAB, EMBED>>();
+    let position_table = small::<Rank3<1, CONTEXT, EMBED>>();
+    let positions = batch.positions();
+    let at = (&batch.tokens[..], &positions[..]);
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
-            there_and_back(|| Cpu::try_embed(&tokens, &positions, at, dropout(), tape()))
+            there_and_back(|| Cpu::try_embed(&token_table, &position_table, at, dropout(), tape()))
         });
 }
 
@@ -149,7 +149,7 @@ fn attention(bencher: Bencher) {
 fn differential(bencher: Bencher) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights = Differences {
+    let weights = DifferentialWeights {
         projections: projections(),
         lambda: small(),
         head_norm: small(),
@@ -174,7 +174,7 @@ fn differential(bencher: Bencher) {
 fn synthesizer(bencher: Bencher) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights = Synthesis {
+    let weights = SynthesizerWeights {
         w1: linear(),
         w2: small(),
         b2: small(),
@@ -214,7 +214,7 @@ fn cross_attention(bencher: Bencher) {
             there_and_back(|| {
                 Cpu::try_cross_attention::<EMBED, HEADS, HEAD_DIM, _>(
                     [&x, &keys],
-                    (Normed::Keys, &norm),
+                    (NormedStream::Keys, &norm),
                     &weights,
                     [&batch.starts, &first],
                     sites(),

@@ -1,7 +1,8 @@
-//! Attention with linear biases: the farther a key, the lower its score (Press et al. 2022, ALiBi, §3).
+//! Attention with linear biases: the farther away a key, the lower its score (Press et al. 2022, ALiBi,
+//! §3).
 
-use super::compared::{Compared, Rule};
-use crate::ops::attention::{Places, Scoring};
+use super::dot_product::{DotProduct, ScoringRule};
+use crate::ops::attention::{Positional, Scoring};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
 pub(in crate::model) type Alibi<
@@ -10,17 +11,16 @@ pub(in crate::model) type Alibi<
     const HEAD_DIM: usize,
     N,
     D,
-> = Compared<EMBED, EMBED, HEADS, HEAD_DIM, Slopes, N, D>;
+> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, AlibiRule, N, D>;
 
-/// Each head has a slope of its own. The position embedding of the stream stays: the model differs from vanilla
-/// in this alone.
+/// Each head has its own slope. The position embedding stays: this is the only difference from vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Slopes;
+pub(in crate::model) struct AlibiRule;
 
-impl Rule for Slopes {
+impl ScoringRule for AlibiRule {
     const KIND: &'static str = "alibi";
     const SCORING: Scoring = Scoring {
-        places: Places::Distance,
+        positional: Positional::Alibi,
         ..Scoring::SOFTMAX
     };
 }

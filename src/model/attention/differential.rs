@@ -1,5 +1,5 @@
-//! Differential attention: each head subtracts a second map of weights from a first, so that what both give
-//! to everything cancels out (Ye et al. 2025, Differential Transformer, §2.1).
+//! Differential attention: each head subtracts a second attention map from a first, so that noise common to
+//! both cancels (Ye et al. 2025, Differential Transformer, §2.1).
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
@@ -7,10 +7,10 @@ use dfdx::tensor::Tape;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::differential::{self, Differences};
+use crate::ops::decoding::BoxedIncremental;
+use crate::ops::differential::{self, DifferentialWeights};
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
@@ -20,7 +20,7 @@ pub(in crate::model) type Differential<
     const HEAD_DIM: usize,
     N,
     D,
-> = Differences<EMBED, HEADS, HEAD_DIM, N, D>;
+> = DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>;
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>>
     Attention<EMBED, N, D> for Differential<EMBED, HEADS, HEAD_DIM, N, D>
@@ -37,13 +37,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         D::try_differential::<EMBED, HEADS, HEAD_DIM, T>(x, norm, self, batch, dropout)
     }
 
-    fn reader<'a>(
+    fn incremental<'a>(
         &'a self,
         norm: &'a LayerNorm<EMBED, N, D>,
         rows: usize,
         context: usize,
-    ) -> BoxedReader<'a, EMBED, N, D> {
-        D::differential_reader::<EMBED, HEADS, HEAD_DIM>(norm, self, (rows, context))
+    ) -> BoxedIncremental<'a, EMBED, N, D> {
+        D::incremental_differential::<EMBED, HEADS, HEAD_DIM>(norm, self, (rows, context))
     }
 
     fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {

@@ -1,10 +1,10 @@
-//! Grouped-query attention: some heads, one after another, share keys and values (Ainslie et al. 2023, GQA,
+//! Grouped-query attention: groups of consecutive heads share keys and values (Ainslie et al. 2023, GQA,
 //! §2.2).
 
-use super::compared::{Compared, Rule};
+use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
-/// Keys and values are KV wide: KV / HEAD_DIM heads of them, each for EMBED / KV heads of queries.
+/// Keys and values are KV wide: KV / HEAD_DIM heads, each shared by EMBED / KV query heads.
 pub(in crate::model) type GroupedQuery<
     const EMBED: usize,
     const HEADS: usize,
@@ -12,13 +12,13 @@ pub(in crate::model) type GroupedQuery<
     const KV: usize,
     N,
     D,
-> = Compared<EMBED, KV, HEADS, HEAD_DIM, Shared, N, D>;
+> = DotProduct<EMBED, KV, HEADS, HEAD_DIM, GroupedQueryRule, N, D>;
 
-/// Scores are those of vanilla.
+/// Scores as in vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Shared;
+pub(in crate::model) struct GroupedQueryRule;
 
-impl Rule for Shared {
+impl ScoringRule for GroupedQueryRule {
     const KIND: &'static str = "grouped-query";
     const SCORING: Scoring = Scoring::SOFTMAX;
 }

@@ -1,9 +1,9 @@
-//! Linear attention: the similarity of query and key is a product of features, so that a sum could stand
-//! for all keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). Documents are short here: the
-//! weights are computed as such, and dropout acts on them as on any others.
+//! Linear attention: the similarity of query and key is a dot product of feature maps, so that a running
+//! sum could replace all keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). Documents are short
+//! here: the attention weights are computed explicitly, and dropout applies to them as usual.
 
-use super::compared::{Compared, Rule};
-use crate::ops::attention::{Scoring, Weights};
+use super::dot_product::{DotProduct, ScoringRule};
+use crate::ops::attention::{Scoring, Similarity};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
 pub(in crate::model) type Linear<
@@ -12,16 +12,16 @@ pub(in crate::model) type Linear<
     const HEAD_DIM: usize,
     N,
     D,
-> = Compared<EMBED, EMBED, HEADS, HEAD_DIM, Features, N, D>;
+> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, LinearRule, N, D>;
 
-/// Features elu(x) + 1.
+/// The feature map is elu(x) + 1.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Features;
+pub(in crate::model) struct LinearRule;
 
-impl Rule for Features {
+impl ScoringRule for LinearRule {
     const KIND: &'static str = "linear";
     const SCORING: Scoring = Scoring {
-        weights: Weights::Features,
+        similarity: Similarity::FeatureMap,
         ..Scoring::SOFTMAX
     };
 }

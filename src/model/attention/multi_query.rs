@@ -1,7 +1,7 @@
 //! Multi-query attention: all heads share one head of keys and values (Shazeer 2019, Fast Transformer
 //! Decoding, §3).
 
-use super::compared::{Compared, Rule};
+use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
 /// Keys and values are HEAD_DIM wide.
@@ -11,13 +11,13 @@ pub(in crate::model) type MultiQuery<
     const HEAD_DIM: usize,
     N,
     D,
-> = Compared<EMBED, HEAD_DIM, HEADS, HEAD_DIM, SharedByAll, N, D>;
+> = DotProduct<EMBED, HEAD_DIM, HEADS, HEAD_DIM, MultiQueryRule, N, D>;
 
-/// Scores are those of vanilla.
+/// Scores as in vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct SharedByAll;
+pub(in crate::model) struct MultiQueryRule;
 
-impl Rule for SharedByAll {
+impl ScoringRule for MultiQueryRule {
     const KIND: &'static str = "multi-query";
     const SCORING: Scoring = Scoring::SOFTMAX;
 }

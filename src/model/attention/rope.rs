@@ -1,8 +1,8 @@
-//! Rotary position embedding: queries and keys are rotated by their place, so that scores depend on
-//! distances (Su et al. 2021, RoFormer, §3.2.2).
+//! Rotary position embedding: queries and keys are rotated by their position, so that scores depend on
+//! relative positions (Su et al. 2021, RoFormer, §3.2.2).
 
-use super::compared::{Compared, Rule};
-use crate::ops::attention::{Places, Scoring};
+use super::dot_product::{DotProduct, ScoringRule};
+use crate::ops::attention::{Positional, Scoring};
 
 /// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
 pub(in crate::model) type Rope<
@@ -11,17 +11,16 @@ pub(in crate::model) type Rope<
     const HEAD_DIM: usize,
     N,
     D,
-> = Compared<EMBED, EMBED, HEADS, HEAD_DIM, Rotated, N, D>;
+> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, RopeRule, N, D>;
 
-/// Queries and keys are rotated. The position embedding of the stream stays: the model differs from vanilla in
-/// this alone.
+/// Queries and keys are rotated. The position embedding stays: this is the only difference from vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Rotated;
+pub(in crate::model) struct RopeRule;
 
-impl Rule for Rotated {
+impl ScoringRule for RopeRule {
     const KIND: &'static str = "rope";
     const SCORING: Scoring = Scoring {
-        places: Places::Rotated,
+        positional: Positional::Rope,
         ..Scoring::SOFTMAX
     };
 }

@@ -1,10 +1,11 @@
-//! Sliding-window attention: a token sees the last few, itself included (Beltagy et al. 2020, Longformer,
-//! §3.1; causal as in Jiang et al. 2023, Mistral 7B, §2).
+//! Sliding-window attention: a token attends to the last few tokens, itself included (Beltagy et al. 2020,
+//! Longformer, §3.1; causal as in Jiang et al. 2023, Mistral 7B, §2).
 
-use super::compared::{Compared, Rule};
+use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
-/// A token sees WINDOW tokens; after L layers what it says depends on L (WINDOW - 1) before it.
+/// A token attends to WINDOW tokens; after L layers its output depends on the L (WINDOW - 1) tokens before
+/// it.
 pub(in crate::model) type SlidingWindow<
     const EMBED: usize,
     const HEADS: usize,
@@ -12,16 +13,16 @@ pub(in crate::model) type SlidingWindow<
     const WINDOW: usize,
     N,
     D,
-> = Compared<EMBED, EMBED, HEADS, HEAD_DIM, Window<WINDOW>, N, D>;
+> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, SlidingWindowRule<WINDOW>, N, D>;
 
-/// The last SIZE tokens are seen.
+/// Attention to the last WINDOW tokens.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Window<const SIZE: usize>;
+pub(in crate::model) struct SlidingWindowRule<const WINDOW: usize>;
 
-impl<const SIZE: usize> Rule for Window<SIZE> {
+impl<const WINDOW: usize> ScoringRule for SlidingWindowRule<WINDOW> {
     const KIND: &'static str = "sliding-window";
     const SCORING: Scoring = Scoring {
-        window: Some(SIZE),
+        window: Some(WINDOW),
         ..Scoring::SOFTMAX
     };
 }

@@ -1,5 +1,5 @@
-//! The dense synthesizer: a token says of itself what it wants of each place, and asks no key (Tay et al.
-//! 2021, Synthesizer, §3.1; as in CS224N's assignment 5).
+//! The dense synthesizer: attention weights are predicted from the query token alone, without keys (Tay et
+//! al. 2021, Synthesizer, §3.1; as in CS224N's assignment 5).
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
@@ -7,34 +7,34 @@ use dfdx::tensor::Tape;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedReader;
-use crate::ops::synthesizer::{self, Synthesis};
+use crate::ops::synthesizer::{self, SynthesizerWeights};
 use crate::ops::{LabDevice, Stream};
 
-/// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED. A document has at most PLACES tokens: one less than
-/// the context, as in the reference, where a document's last token is only ever a target.
+/// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED. A document has at most POSITIONS tokens: one
+/// less than the context, as in the reference, where the last token of a document is only ever a target.
 pub(in crate::model) type Synthesizer<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
     N,
     D,
-> = Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>;
+> = SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>;
 
 impl<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
     N: Dtype,
     D: LabDevice<N>,
-> Attention<EMBED, N, D> for Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES, N, D>
+> Attention<EMBED, N, D> for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>
 {
     const KIND: &'static str = "synthesizer";
-    const LONGEST: usize = PLACES;
+    const LONGEST: usize = POSITIONS;
 
     fn try_sublayer<T: Tape<N, D>>(
         &self,
@@ -43,16 +43,16 @@ impl<
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        D::try_synthesize::<EMBED, HEADS, HEAD_DIM, PLACES, T>(x, norm, self, batch, dropout)
+        D::try_synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, T>(x, norm, self, batch, dropout)
     }
 
-    fn reader<'a>(
+    fn incremental<'a>(
         &'a self,
         norm: &'a LayerNorm<EMBED, N, D>,
         rows: usize,
         _context: usize,
-    ) -> BoxedReader<'a, EMBED, N, D> {
-        D::synthesizer_reader::<EMBED, HEADS, HEAD_DIM, PLACES>(norm, self, rows)
+    ) -> BoxedIncremental<'a, EMBED, N, D> {
+        D::incremental_synthesizer::<EMBED, HEADS, HEAD_DIM, POSITIONS>(norm, self, rows)
     }
 
     fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {

@@ -1,6 +1,6 @@
 //! Causal multi-head softmax attention (Vaswani et al. 2017, §3.2).
 
-use super::compared::{Compared, Rule};
+use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
@@ -10,13 +10,13 @@ pub(in crate::model) type Vanilla<
     const HEAD_DIM: usize,
     N,
     D,
-> = Compared<EMBED, EMBED, HEADS, HEAD_DIM, Plain, N, D>;
+> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, VanillaRule, N, D>;
 
-/// Softmax of scaled products, places in the embedding alone.
+/// Softmax of scaled dot products; positions enter through the embedding alone.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Plain;
+pub(in crate::model) struct VanillaRule;
 
-impl Rule for Plain {
+impl ScoringRule for VanillaRule {
     const KIND: &'static str = "vanilla";
     const SCORING: Scoring = Scoring::SOFTMAX;
 }

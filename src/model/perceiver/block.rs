@@ -1,4 +1,4 @@
-//! One block between two streams: the queries attend to the keys, then their MLP sublayer.
+//! A cross-attention block: queries of one stream attend to keys of another, then the MLP sublayer.
 
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
@@ -6,12 +6,12 @@ use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
 use crate::ops::attention::{AttentionDropout, Projections};
-use crate::ops::cross_attention::{self, BoxedCrossReader, NewPairs, Normed};
+use crate::ops::cross_attention::{self, BoxedIncrementalCrossAttention, NewPairs, NormedStream};
+use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedPointwise;
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
@@ -39,17 +39,14 @@ impl<
     D: LabDevice<N>,
 > CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>
 {
-    /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`; `normed` goes through the first norm,
-    /// `starts` are those of the documents in either stream, and `sites` the block's dropout with the
-    /// model's context. Gradients: see
+    /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`. `normed` is the stream that the first
+    /// norm applies to, `starts` are the document starts of either stream; the last argument is the block's
+    /// dropout with the model's context. For gradients see
     /// [`CrossAttentionOp`](crate::ops::cross_attention::CrossAttentionOp).
-    ///
-    /// # Errors
-    /// The device's.
     pub(super) fn try_forward<T: Tape<N, D>>(
         &self,
         queries_and_keys: [&Stream<EMBED, N, D>; 2],
-        normed: Normed,
+        normed: NormedStream,
         starts: [&[usize]; 2],
         (dropout, context): (Dropout, usize),
         tape: T,
@@ -70,52 +67,49 @@ impl<
         D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
     }
 
-    /// How each head of the queries weighs one document's keys.
+    /// Attention map of each head over one document.
     pub(super) fn maps(
         &self,
         queries_and_keys: [&Stream<EMBED, N, D>; 2],
-        normed: Normed,
+        normed: NormedStream,
     ) -> Vec<HeadMap> {
         let norm = (normed, &self.ln1);
         cross_attention::maps::<EMBED, HEADS, HEAD_DIM, N, D>(queries_and_keys, norm, &self.attn)
     }
 
-    /// The same for reading so many rows bit by bit, each of at most so many keys.
-    pub(super) fn reader(
+    /// The block for incremental decoding of some sequences with a maximum number of keys each.
+    pub(super) fn incremental(
         &self,
-        normed: Normed,
+        normed: NormedStream,
         rows_and_context: (usize, usize),
-    ) -> CrossBlockReader<'_, EMBED, N, D> {
+    ) -> IncrementalCrossBlock<'_, EMBED, N, D> {
         let (norm, weights) = ((normed, &self.ln1), &self.attn);
-        CrossBlockReader {
-            attention: D::cross_attention_reader::<EMBED, HEADS, HEAD_DIM>(
+        IncrementalCrossBlock {
+            attention: D::incremental_cross_attention::<EMBED, HEADS, HEAD_DIM>(
                 norm,
                 weights,
                 rows_and_context,
             ),
-            feed_forward: D::ready_feed_forward(&self.ln2, &self.mlp),
+            feed_forward: D::inference_feed_forward(&self.ln2, &self.mlp),
         }
     }
 }
 
-/// Such a block in the middle of reading some rows.
-pub(super) struct CrossBlockReader<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
-    attention: BoxedCrossReader<'a, EMBED, N, D>,
+/// A cross-attention block during incremental decoding.
+pub(super) struct IncrementalCrossBlock<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
+    attention: BoxedIncrementalCrossAttention<'a, EMBED, N, D>,
     feed_forward: BoxedPointwise<'a, EMBED, N, D>,
 }
 
-impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> CrossBlockReader<'_, EMBED, N, D> {
+impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> IncrementalCrossBlock<'_, EMBED, N, D> {
     /// `[new queries, EMBED]` and `[new keys, EMBED]`, if there are any → `[new queries, EMBED]`.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(super) fn try_read(
+    pub(super) fn try_decode(
         &mut self,
         queries: &Stream<EMBED, N, D>,
         keys: Option<&Stream<EMBED, N, D>>,
         new: &NewPairs<'_>,
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        let x = self.attention.try_read(queries, keys, new)?;
+        let x = self.attention.try_decode(queries, keys, new)?;
         self.feed_forward.try_apply(x)
     }
 }

@@ -1,15 +1,16 @@
-//! The Perceiver of the assignment: latents look down at the tokens, think among themselves, and the
-//! tokens look up at them (after Jaegle et al. 2021; causal as in Hawthorne et al. 2022, Perceiver AR).
+//! The Perceiver of the assignment: latents attend to the tokens, then to each other, and finally the
+//! tokens attend to the latents (after Jaegle et al. 2021; causal as in Hawthorne et al. 2022, Perceiver
+//! AR).
 //!
-//! Latent i sees the tokens 0 to i, and token t sees the latents 0 to t. So the first tokens alone, as
-//! many as there are latents, are read by latents, and a shorter document needs no more latents than it
-//! has tokens: they are a ragged batch of their own. Names are those of the reference's modules.
+//! Latent i attends to the tokens 0 to i, and token t to the latents 0 to t. So latents only ever attend to
+//! the first tokens, as many as there are latents, and a shorter document needs no more latents than it has
+//! tokens: the latents form a ragged batch of their own. Names are those of the reference's modules.
 
-// The experiments say whether it is compiled in; the tests have it.
+// The experiments decide whether it is compiled in; the tests always use it.
 #![cfg_attr(not(test), allow(dead_code))]
 
 mod block;
-mod reader;
+mod incremental;
 
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
@@ -19,18 +20,18 @@ use dfdx::tensor_ops::Device;
 
 use super::attention::vanilla::Vanilla;
 use super::block::Block;
-use super::gpt::{Network, NetworkReader};
-use super::maps::{LayerMaps, Side};
+use super::gpt::{IncrementalNetwork, Network};
+use super::maps::{LayerMaps, MapAxis};
 use super::parts::{PartOfStep, Parts};
 use crate::data::ragged::Ragged;
-use crate::ops::cross_attention::Normed;
+use crate::ops::cross_attention::NormedStream;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
 use crate::ops::{LabDevice, Stream};
 use block::CrossBlock;
-use reader::PerceiverReader;
+use incremental::IncrementalPerceiver;
 
-/// BOTTLENECK latents, and MIDDLE blocks between the one down and the one up.
+/// BOTTLENECK latents, and MIDDLE blocks between the down block and the up block.
 #[derive(Clone, Debug)]
 pub(super) struct Perceiver<
     const EMBED: usize,
@@ -46,7 +47,7 @@ pub(super) struct Perceiver<
 > {
     pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
     pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
-    /// What each latent is before it has seen anything: the reference's `C`.
+    /// The initial latents, learned: the reference's `C`.
     pub(super) latents: Tensor<Rank3<1, BOTTLENECK, EMBED>, N, D>,
     pub(super) down: CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>,
     pub(super) blocks:
@@ -56,8 +57,8 @@ pub(super) struct Perceiver<
     pub(super) head: Table<VOCAB, EMBED, N, D>,
 }
 
-/// The batch of latents that belongs to a batch of documents: the first BOTTLENECK places of each. No
-/// token stands at them.
+/// The batch of latents for a batch of documents: the first BOTTLENECK positions of each, without token
+/// ids.
 fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
     let mut starts = vec![0];
     for document in batch.starts.windows(2) {
@@ -84,35 +85,35 @@ impl<
     D: LabDevice<f32>,
 > Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
 {
-    /// Before the first block: `[batch tokens, EMBED]`.
+    /// The input of the residual stream: `[batch tokens, EMBED]`.
     fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let at = (&batch.tokens[..], &batch.places()[..]);
+        let at = (&batch.tokens[..], &batch.positions()[..]);
         D::try_embed(&self.tok_emb.weight, &self.pos_emb, at, dropout.at(0), tape)
     }
 
-    /// The latents have looked at the tokens `x`: `[latents, EMBED]`.
-    fn look_down<T: Tape<f32, D>>(
+    /// The latents after attending to the tokens `x`: `[latents, EMBED]`.
+    fn attend_down<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         [batch, latents]: [&Ragged; 2],
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let start = D::try_look_up(&self.latents, &latents.places(), tape)?;
+        let start = D::try_lookup(&self.latents, &latents.positions(), tape)?;
         let (start, tape) = start.split_tape();
         let starts = [&latents.starts[..], &batch.starts];
         let sites = (dropout.at(1), CONTEXT);
         self.down
-            .try_forward([&start, x], Normed::Queries, starts, sites, tape)
+            .try_forward([&start, x], NormedStream::Queries, starts, sites, tape)
     }
 
-    /// The tokens `x` have looked at the latents: `[batch tokens, EMBED]`.
-    fn look_up<T: Tape<f32, D>>(
+    /// The tokens `x` after attending to the latents: `[batch tokens, EMBED]`.
+    fn attend_up<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         latents: Stream<EMBED, f32, D, T>,
@@ -122,10 +123,10 @@ impl<
         let (latents, tape) = latents.split_tape();
         let sites = (dropout.at(2 + MIDDLE as u64), CONTEXT);
         self.up
-            .try_forward([x, &latents], Normed::Keys, starts, sites, tape)
+            .try_forward([x, &latents], NormedStream::Keys, starts, sites, tape)
     }
 
-    /// `[batch tokens, EMBED]`, before the final norm.
+    /// The residual stream before the final norm: `[batch tokens, EMBED]`.
     fn stream<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
@@ -134,11 +135,11 @@ impl<
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let latents = latents_of::<BOTTLENECK>(batch);
         let (x, tape) = self.embed(batch, dropout, tape)?.split_tape();
-        let mut y = self.look_down(&x, [batch, &latents], dropout, tape)?;
+        let mut y = self.attend_down(&x, [batch, &latents], dropout, tape)?;
         for (layer, block) in (2..).zip(&self.blocks.modules) {
             y = block.try_forward(y, &latents, CONTEXT, dropout.at(layer))?;
         }
-        self.look_up(&x, y, [&batch.starts, &latents.starts], dropout)
+        self.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
     }
 
     /// Final norm, head and mean loss of the scored targets.
@@ -167,8 +168,8 @@ impl<
     const KIND: &'static str = "perceiver";
     const VOCAB: usize = VOCAB;
     const CONTEXT: usize = CONTEXT;
-    // A row's latents come from its own first tokens.
-    const SHARES_PROMPTS: bool = false;
+    // A sequence's latents depend on its own first tokens.
+    const SHARES_PREFIXES: bool = false;
 
     fn loss<T: Tape<f32, D>>(
         &self,
@@ -189,26 +190,30 @@ impl<
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
         let latents = latents_of::<BOTTLENECK>(document);
         let x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
-        let start = D::try_look_up(&self.latents, &latents.places(), NoneTape)?; // [latents, EMBED]
-        let heads = self.down.maps([&start, &x], Normed::Queries);
-        let mut maps = vec![LayerMaps::new([Side::Latents, Side::Tokens], heads)];
-        let mut y = self.look_down(&x, [document, &latents], Dropout::NONE, NoneTape)?;
+        let start = D::try_lookup(&self.latents, &latents.positions(), NoneTape)?; // [latents, EMBED]
+        let heads = self.down.maps([&start, &x], NormedStream::Queries);
+        let mut maps = vec![LayerMaps::new([MapAxis::Latents, MapAxis::Tokens], heads)];
+        let mut y = self.attend_down(&x, [document, &latents], Dropout::NONE, NoneTape)?;
         for block in &self.blocks.modules {
-            maps.push(LayerMaps::new([Side::Latents; 2], block.maps(&y)));
+            maps.push(LayerMaps::new([MapAxis::Latents; 2], block.maps(&y)));
             y = block.try_forward(y, &latents, CONTEXT, Dropout::NONE)?;
         }
-        let heads = self.up.maps([&x, &y], Normed::Keys);
-        maps.push(LayerMaps::new([Side::Tokens, Side::Latents], heads));
+        let heads = self.up.maps([&x, &y], NormedStream::Keys);
+        maps.push(LayerMaps::new([MapAxis::Tokens, MapAxis::Latents], heads));
         Ok(maps)
     }
 
-    fn reader(&self, rows: usize) -> Box<dyn NetworkReader<D> + '_> {
+    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_> {
         let blocks = self.blocks.modules.iter();
-        Box::new(PerceiverReader {
+        Box::new(IncrementalPerceiver {
             model: self,
-            down: self.down.reader(Normed::Queries, (rows, CONTEXT)),
-            blocks: blocks.map(|block| block.reader(rows, CONTEXT)).collect(),
-            up: self.up.reader(Normed::Keys, (rows, BOTTLENECK)),
+            down: self
+                .down
+                .incremental(NormedStream::Queries, (rows, CONTEXT)),
+            blocks: blocks
+                .map(|block| block.incremental(rows, CONTEXT))
+                .collect(),
+            up: self.up.incremental(NormedStream::Keys, (rows, BOTTLENECK)),
         })
     }
 }
@@ -233,8 +238,8 @@ impl<
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
         let latents = latents_of::<BOTTLENECK>(batch);
         let x = self.embed(batch, dropout, NoneTape)?;
-        let seen = self.look_down(&x, [batch, &latents], dropout, NoneTape)?;
-        let looked = self.look_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
+        let seen = self.attend_down(&x, [batch, &latents], dropout, NoneTape)?;
+        let looked = self.attend_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
         let mut parts = vec![PartOfStep::new(
             "embedding",
             1,
@@ -242,7 +247,7 @@ impl<
         )];
         let (of_batch, tokens) = (latents.clone(), x.clone());
         parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
-            model.look_down(&tokens, [batch, &of_batch], dropout, tape)
+            model.attend_down(&tokens, [batch, &of_batch], dropout, tape)
         }));
         if let Some(block) = self.blocks.modules.first() {
             let attended = block.try_attend(seen.clone(), &latents, CONTEXT, dropout.at(2))?;
@@ -262,7 +267,7 @@ impl<
         }
         parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
             let y = seen.clone().put_tape(tape);
-            model.look_up(&x, y, [&batch.starts, &latents.starts], dropout)
+            model.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
         }));
         parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
             model.end(looked.clone().put_tape(tape), batch)
@@ -291,7 +296,7 @@ impl<
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // In groups: dfdx has no tuples of eight fields.
+        // Nested tuples: dfdx has none with eight fields.
         visitor.visit_fields(
             (
                 (

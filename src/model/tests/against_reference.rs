@@ -1,7 +1,7 @@
-//! A model trained by the fused ops has the losses, step by step, of one composed of their references.
+//! Training with the fused ops has the same losses, step by step, as training with their references.
 //!
-//! The tests of each op compare one call; here what the calls pass on is compared as well: sites of
-//! dropout, gradients that meet in the stream, clipping by the norm of all of them, moments.
+//! The tests of each op compare one call; this one also covers how the calls are connected: dropout sites,
+//! gradients that meet in the residual stream, clipping by the global norm, moments.
 
 use dfdx::nn::BuildModule;
 use dfdx::nn::tensor_collection::{
@@ -18,21 +18,21 @@ use crate::model::perceiver::Perceiver;
 use crate::model::{session, visit};
 use crate::ops::adamw::{self, Update};
 use crate::ops::attention::{self, AttentionDropout, Scoring};
-use crate::ops::cross_attention::Normed;
+use crate::ops::cross_attention::NormedStream;
 use crate::ops::dropout::Dropout;
 use crate::ops::{Stream, cross_attention, embedding, feed_forward, head};
 
 /// A network composed of the ops' references.
-trait Plain: Network<Cpu> + BuildModule<Cpu, f32> {
+trait FromReferences: Network<Cpu> + BuildModule<Cpu, f32> {
     /// As [`Network::loss`].
-    fn plain_loss(
+    fn reference_loss(
         &self,
         batch: &Ragged,
         dropout: Dropout,
     ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError>;
 }
 
-/// The two sites of a block's attention that drop.
+/// The two dropout sites of a block's attention.
 fn sites(dropout: Dropout) -> AttentionDropout {
     AttentionDropout {
         weights: dropout.at(1),
@@ -42,7 +42,7 @@ fn sites(dropout: Dropout) -> AttentionDropout {
 }
 
 /// As in `block.rs`.
-fn plain_block<T: Tape<f32, Cpu>>(
+fn reference_block<T: Tape<f32, Cpu>>(
     block: &Block<32, 64, Vanilla<32, 4, 8, f32, Cpu>, f32, Cpu>,
     x: Stream<32, f32, Cpu, T>,
     batch: &Ragged,
@@ -60,28 +60,28 @@ fn plain_block<T: Tape<f32, Cpu>>(
     feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, dropout.at(3))
 }
 
-impl Plain for Small {
-    fn plain_loss(
+impl FromReferences for Small {
+    fn reference_loss(
         &self,
         batch: &Ragged,
         dropout: Dropout,
     ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
-        let at = (&batch.tokens[..], &batch.places()[..]);
+        let at = (&batch.tokens[..], &batch.positions()[..]);
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         let tape = OwnedTape::default();
         let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
         for (site, block) in (1..).zip(&self.blocks.modules) {
-            x = plain_block(block, x, batch, dropout.at(site))?;
+            x = reference_block(block, x, batch, dropout.at(site))?;
         }
         head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
     }
 }
 
-/// 7 latents, a block between down and up.
+/// 7 latents, one block between down and up.
 type Latents = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cpu>;
 
-impl Plain for Latents {
-    fn plain_loss(
+impl FromReferences for Latents {
+    fn reference_loss(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -94,29 +94,29 @@ impl Plain for Latents {
             })
             .collect();
         let latents = Ragged::from_sequences(&latents);
-        let at = (&batch.tokens[..], &batch.places()[..]);
+        let at = (&batch.tokens[..], &batch.positions()[..]);
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         let tape = OwnedTape::default();
         let x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
         let (x, tape) = x.split_tape();
-        let y = embedding::reference::look_up(&self.latents, &latents.places(), tape)?;
+        let y = embedding::reference::lookup(&self.latents, &latents.positions(), tape)?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.down, dropout.at(1));
         let y = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
             [&y, &x],
-            (Normed::Queries, &block.ln1),
+            (NormedStream::Queries, &block.ln1),
             &block.attn,
             [&latents.starts, &batch.starts],
             sites(site),
             tape,
         )?;
         let y = feed_forward::reference::feed_forward(y, &block.ln2, &block.mlp, site.at(3))?;
-        let y = plain_block(&self.blocks.modules[0], y, &latents, dropout.at(2))?;
+        let y = reference_block(&self.blocks.modules[0], y, &latents, dropout.at(2))?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.up, dropout.at(3));
         let x = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
             [&x, &y],
-            (Normed::Keys, &block.ln1),
+            (NormedStream::Keys, &block.ln1),
             &block.attn,
             [&batch.starts, &latents.starts],
             sites(site),
@@ -127,7 +127,7 @@ impl Plain for Latents {
     }
 }
 
-fn fresh<M: Plain>() -> Session<M, Cpu> {
+fn fresh<M: FromReferences>() -> Session<M, Cpu> {
     let start = Start {
         seed: 1,
         deviation: 0.02,
@@ -135,14 +135,14 @@ fn fresh<M: Plain>() -> Session<M, Cpu> {
     Session::new(Cpu::default(), start).expect("memory")
 }
 
-/// Weights and AdamW's moments, without any fused op.
+/// A model with AdamW's moments, without any fused op.
 struct Composed<M> {
     model: M,
     moments: [M; 2],
     steps: u64,
 }
 
-impl<M: Plain> Composed<M> {
+impl<M: FromReferences> Composed<M> {
     fn new() -> Self {
         let mut moments = [fresh::<M>().model, fresh::<M>().model];
         moments.iter_mut().for_each(session::clear::<M, Cpu>);
@@ -153,7 +153,7 @@ impl<M: Plain> Composed<M> {
         }
     }
 
-    /// Goes on from where a fused model is, which must be about here.
+    /// Continues from the state of the fused model, which must be close to this one.
     fn follow(&mut self, fused: &Session<M, Cpu>) {
         let mut copy = fresh::<M>();
         copy.load_state(&fused.state()).expect("the same shape");
@@ -165,7 +165,7 @@ impl<M: Plain> Composed<M> {
             ("second moments", second, of_second),
         ] {
             let (own, other) = (visit::read(own), visit::read(other));
-            // Of all tensors: the gradient of a key's bias is nothing but rounding.
+            // The scale is over all tensors: the gradient of a key's bias is nothing but rounding error.
             let all = own.iter().flat_map(|weight| &weight.values);
             let largest = all.fold(0f32, |most, x| most.max(x.abs()));
             for (own, other) in own.iter().zip(&other) {
@@ -184,7 +184,7 @@ impl<M: Plain> Composed<M> {
     /// Loss before the update, and the gradient's norm before clipping.
     fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<(f64, f64), CpuError> {
         let dropout = Dropout::new(settings.dropout, settings.dropout_key);
-        let loss = self.model.plain_loss(batch, dropout)?;
+        let loss = self.model.reference_loss(batch, dropout)?;
         let loss_nats = f64::from(loss.array());
         let mut gradients = loss.try_backward()?;
         let all = visit::gradients(&self.model, &gradients);
@@ -202,7 +202,7 @@ impl<M: Plain> Composed<M> {
         let [first, second] = &mut self.moments;
         M::iter_tensors(&mut RecursiveWalker {
             m: (&mut self.model, first, second, String::new()),
-            f: &mut PlainUpdate {
+            f: &mut ReferenceUpdate {
                 gradients: &mut gradients,
                 update,
                 scale: (settings.clip_norm / (norm + 1e-6)).min(1.0),
@@ -212,13 +212,13 @@ impl<M: Plain> Composed<M> {
     }
 }
 
-struct PlainUpdate<'a> {
+struct ReferenceUpdate<'a> {
     gradients: &'a mut Gradients<f32, Cpu>,
     update: Update,
     scale: f64,
 }
 
-impl TensorVisitor<f32, Cpu> for PlainUpdate<'_> {
+impl TensorVisitor<f32, Cpu> for ReferenceUpdate<'_> {
     type Viewer = (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName);
     type Err = CpuError;
     type E2 = f32;
@@ -249,9 +249,9 @@ impl TensorVisitor<f32, Cpu> for PlainUpdate<'_> {
     }
 }
 
-/// Twenty steps, twelve documents of their own each; five at a time from the same weights and moments.
+/// Twenty steps of twelve documents each; every five steps both continue from the same weights and moments.
 #[track_caller]
-fn check_training<M: Plain>(dropout: f64) {
+fn check_training<M: FromReferences>(dropout: f64) {
     let (mut fused, mut composed) = (fresh::<M>(), Composed::<M>::new());
     let close = |a: f64, b: f64| (a - b).abs() <= 1e-4 * b;
     let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
@@ -269,14 +269,15 @@ fn check_training<M: Plain>(dropout: f64) {
             "step {step}: a loss of {}, composed {loss}",
             report.loss_nats
         );
-        // AdamW hides the scale of a gradient from the losses; the norm shows it.
+        // AdamW hides the scale of a gradient from the loss; the norm reveals it.
         assert!(
             close(report.gradient_norm, norm),
             "step {step}: a gradient of norm {}, composed {norm}",
             report.gradient_norm
         );
         clipped += usize::from(norm > settings.clip_norm);
-        // Rounding differs between the two, and between processors, and grows from step to step.
+        // Rounding differs between the two, and between processors, and the difference grows from step to
+        // step.
         if step % 5 == 4 {
             composed.follow(&fused);
         }
@@ -296,7 +297,7 @@ fn training_with_dropout_has_the_losses_of_the_references() {
     check_training::<Latents>(0.1);
 }
 
-/// The losses of twenty steps on a GPU are those on the CPU, with the same draws of dropout.
+/// Twenty steps on a GPU have the losses of the CPU, with the same dropout draws.
 #[cfg(feature = "cuda")]
 mod on_cuda {
     use dfdx::tensor::Cuda;
@@ -307,7 +308,7 @@ mod on_cuda {
     type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 4, 8, f32, Cuda>, f32, Cuda>;
     type LatentsOnCuda = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cuda>;
 
-    fn check_devices<M: Plain, N: Network<Cuda> + BuildModule<Cuda, f32>>() {
+    fn check_devices<M: FromReferences, N: Network<Cuda> + BuildModule<Cuda, f32>>() {
         let Some(device) = crate::ops::testing::cuda() else {
             return;
         };

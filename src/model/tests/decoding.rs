@@ -1,9 +1,9 @@
-//! A decoder that keeps what it has read says the same as one that reads everything again.
+//! Decoding with a KV cache gives the same results as recomputing every sequence.
 
 use super::*;
-use crate::model::decoder::{Decoder, Rereading, Unread};
+use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 
-/// A model whose guesses differ from token to token.
+/// A model whose predictions differ from token to token.
 fn lively() -> Session<Small, Cpu> {
     let start = Start {
         seed: 5,
@@ -12,9 +12,10 @@ fn lively() -> Session<Small, Cpu> {
     Session::new(Cpu::default(), start).expect("memory")
 }
 
-fn unread(prompts: &[Vec<u32>]) -> Vec<Unread> {
+fn inputs(prompts: &[Vec<u32>]) -> Vec<DecoderInput> {
     let rows = prompts.iter().cloned().enumerate();
-    rows.map(|(row, tokens)| Unread { row, tokens }).collect()
+    rows.map(|(row, tokens)| DecoderInput { row, tokens })
+        .collect()
 }
 
 fn likeliest(distribution: &[f32]) -> u32 {
@@ -23,25 +24,25 @@ fn likeliest(distribution: &[f32]) -> u32 {
     most.expect("a vocabulary")
 }
 
-/// Reads prompts and then `rounds` tokens, the likeliest each time; after round n, rows end for
-/// which `ends(row, n)`. All that was said, round by round.
+/// Decodes prompts and then `rounds` tokens, greedily; after round n the rows for which `ends(row, n)`
+/// holds are dropped. Returns all log-probabilities, round by round.
 fn say(
     decoder: &mut dyn Decoder,
     prompts: &[Vec<u32>],
     rounds: usize,
     ends: fn(usize, usize) -> bool,
 ) -> Vec<Vec<Vec<f32>>> {
-    let mut unread = unread(prompts);
+    let mut inputs = inputs(prompts);
     let mut said = vec![];
     for round in 0..=rounds {
-        let distributions = decoder.read(&unread).expect("it fits");
-        assert_eq!(distributions.len(), unread.len());
-        for (unread, distribution) in unread.iter_mut().zip(&distributions) {
-            unread.tokens = vec![likeliest(distribution)];
+        let distributions = decoder.decode(&inputs).expect("it fits");
+        assert_eq!(distributions.len(), inputs.len());
+        for (inputs, distribution) in inputs.iter_mut().zip(&distributions) {
+            inputs.tokens = vec![likeliest(distribution)];
         }
-        unread.retain(|u| !ends(u.row, round));
+        inputs.retain(|u| !ends(u.row, round));
         said.push(distributions);
-        if unread.is_empty() {
+        if inputs.is_empty() {
             break;
         }
     }
@@ -51,16 +52,16 @@ fn say(
 #[track_caller]
 fn check(prompts: &[Vec<u32>], rounds: usize, ends: fn(usize, usize) -> bool) {
     let model = lively();
-    let kept = say(model.decoder(prompts.len()).as_mut(), prompts, rounds, ends);
-    let mut again = Rereading::new(&model, prompts.len());
-    let again = say(&mut again, prompts, rounds, ends);
-    assert_eq!(kept.len(), again.len());
-    for (round, (kept, again)) in kept.iter().zip(&again).enumerate() {
-        assert_eq!(kept.len(), again.len());
-        for (kept, again) in kept.iter().zip(again) {
-            assert_eq!(likeliest(kept), likeliest(again), "round {round}");
-            for (k, a) in kept.iter().zip(again) {
-                assert!((k - a).abs() < 1e-4, "round {round}: {k}, {a} read again");
+    let cached = say(model.decoder(prompts.len()).as_mut(), prompts, rounds, ends);
+    let mut recomputed = RecomputingDecoder::new(&model, prompts.len());
+    let recomputed = say(&mut recomputed, prompts, rounds, ends);
+    assert_eq!(cached.len(), recomputed.len());
+    for (round, (cached, recomputed)) in cached.iter().zip(&recomputed).enumerate() {
+        assert_eq!(cached.len(), recomputed.len());
+        for (cached, recomputed) in cached.iter().zip(recomputed) {
+            assert_eq!(likeliest(cached), likeliest(recomputed), "round {round}");
+            for (k, a) in cached.iter().zip(recomputed) {
+                assert!((k - a).abs() < 1e-4, "round {round}: {k}, {a} recomputed");
             }
         }
     }
@@ -70,13 +71,13 @@ fn never(_: usize, _: usize) -> bool {
     false
 }
 
-/// Prompts of the given lengths that begin with the same `shared` tokens and then differ.
+/// Prompts of the given lengths whose first `shared` tokens are equal.
 fn prompts(shared: usize, lengths: &[usize]) -> Vec<Vec<u32>> {
-    let token = |row: usize, place: usize| {
-        let salt = if place < shared { 0 } else { row + 1 };
-        (2 + (place * 37 + salt * 101) % 254) as u32
+    let token = |row: usize, position: usize| {
+        let salt = if position < shared { 0 } else { row + 1 };
+        (2 + (position * 37 + salt * 101) % 254) as u32
     };
-    let prompt = |(row, &n): (usize, &usize)| (0..n).map(|place| token(row, place)).collect();
+    let prompt = |(row, &n): (usize, &usize)| (0..n).map(|position| token(row, position)).collect();
     lengths.iter().enumerate().map(prompt).collect()
 }
 
@@ -128,7 +129,7 @@ fn answers_that_fill_the_context_to_its_last_token() {
 #[test]
 fn rows_that_wait_and_rows_that_begin_later() {
     let model = lively();
-    let (mut kept, mut again) = (model.decoder(3), Rereading::new(&model, 3));
+    let (mut cached, mut recomputed) = (model.decoder(3), RecomputingDecoder::new(&model, 3));
     for round in [
         vec![(0, vec![3, 4, 5]), (2, vec![3, 4])],
         vec![(1, vec![3, 4, 9]), (2, vec![7, 8])],
@@ -136,11 +137,13 @@ fn rows_that_wait_and_rows_that_begin_later() {
         vec![(0, vec![1, 2]), (1, vec![5]), (2, vec![6])],
     ] {
         let rows = round.into_iter();
-        let unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
-        let (kept, again) = (kept.read(&unread), again.read(&unread));
-        let (kept, again) = (kept.expect("it fits"), again.expect("it fits"));
-        for (k, a) in kept.concat().into_iter().zip(again.concat()) {
-            assert!((k - a).abs() < 1e-4, "{k}, {a} read again");
+        let inputs: Vec<DecoderInput> = rows
+            .map(|(row, tokens)| DecoderInput { row, tokens })
+            .collect();
+        let (cached, recomputed) = (cached.decode(&inputs), recomputed.decode(&inputs));
+        let (cached, recomputed) = (cached.expect("it fits"), recomputed.expect("it fits"));
+        for (k, a) in cached.concat().into_iter().zip(recomputed.concat()) {
+            assert!((k - a).abs() < 1e-4, "{k}, {a} recomputed");
         }
     }
 }
@@ -166,15 +169,15 @@ fn the_number_of_threads_changes_no_bit_of_an_answer() {
 #[test]
 fn what_does_not_fit_is_refused_and_not_read() {
     let model = lively();
-    let mut again = Rereading::new(&model, 2);
-    let mut kept = model.decoder(2);
-    let first = unread(&prompts(1, &[23, 5]));
+    let mut recomputed = RecomputingDecoder::new(&model, 2);
+    let mut cached = model.decoder(2);
+    let first = inputs(&prompts(1, &[23, 5]));
     let row = |tokens: &[u32]| {
         let tokens = tokens.to_vec();
-        vec![Unread { row: 0, tokens }]
+        vec![DecoderInput { row: 0, tokens }]
     };
-    for decoder in [kept.as_mut(), &mut again] {
-        decoder.read(&first).expect("it fits");
+    for decoder in [cached.as_mut(), &mut recomputed] {
+        decoder.decode(&first).expect("it fits");
         for (tokens, message) in [
             (
                 &[5, 6][..],
@@ -186,13 +189,16 @@ fn what_does_not_fit_is_refused_and_not_read() {
             ),
             (&[], "a row without any token to read"),
         ] {
-            let error = decoder.read(&row(tokens)).expect_err("it does not fit");
+            let error = decoder.decode(&row(tokens)).expect_err("it does not fit");
             assert!(error.to_string().contains(message), "{error}");
         }
     }
-    let (kept, again) = (kept.read(&row(&[7])), again.read(&row(&[7])));
-    let (kept, again) = (kept.expect("one more fits"), again.expect("one more fits"));
-    for (k, a) in kept[0].iter().zip(&again[0]) {
-        assert!((k - a).abs() < 1e-4, "{k}, {a} read again");
+    let (cached, recomputed) = (cached.decode(&row(&[7])), recomputed.decode(&row(&[7])));
+    let (cached, recomputed) = (
+        cached.expect("one more fits"),
+        recomputed.expect("one more fits"),
+    );
+    for (k, a) in cached[0].iter().zip(&recomputed[0]) {
+        assert!((k - a).abs() < 1e-4, "{k}, {a} recomputed");
     }
 }

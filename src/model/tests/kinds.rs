@@ -1,4 +1,4 @@
-//! What must hold for every kind of attention.
+//! Properties of every kind of attention.
 
 use super::*;
 use crate::model::attention::alibi::Alibi;
@@ -10,28 +10,28 @@ use crate::model::attention::rope::Rope;
 use crate::model::attention::sliding_window::SlidingWindow;
 use crate::model::attention::synthesizer::Synthesizer;
 use crate::model::attention::vanilla::Vanilla;
-use crate::model::decoder::{Decoder, Rereading, Unread};
+use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::gpt::Network;
-use crate::model::maps::Side;
+use crate::model::maps::MapAxis;
 use crate::model::perceiver::Perceiver;
 
-/// A model of 2 layers, of one more between those of a Perceiver, width 32, 4 heads, hidden 64, 256 token ids
-/// and a context of 72: more than two blocks of what decoding keeps.
+/// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden
+/// 64, 256 token ids and a context of 72: more than two blocks of the KV cache.
 struct Kind {
     name: &'static str,
-    /// A fresh one, given the seed and the deviation of its weights.
+    /// Builds a fresh model, given the seed and the standard deviation of its weights.
     fresh: fn(u64, f32) -> Box<dyn Trainable>,
     parameters: usize,
 }
 
 const CONTEXT: usize = 72;
 
-/// What every kind reads of a document.
+/// The document length that every kind can process.
 const LONGEST: usize = CONTEXT - 1;
 
 type Blocks<A> = Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>;
 
-/// Of 7 latents: documents are longer and shorter.
+/// 7 latents: some documents are longer and some shorter.
 type Latents = Perceiver<32, 4, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
 
 fn fresh<M>(seed: u64, deviation: f32) -> Box<dyn Trainable>
@@ -53,7 +53,7 @@ fn kinds() -> Vec<Kind> {
         fresh,
         parameters,
     };
-    // Keys and values of 2 heads of width 8, or of 1, for 4 heads of queries, in 2 layers.
+    // 2 heads of keys and values of width 8, or 1, for 4 query heads, in 2 layers.
     let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
     vec![
         kind("alibi", fresh::<Blocks<Alibi<32, 4, 8, f32, Cpu>>>, VANILLA),
@@ -85,7 +85,7 @@ fn kinds() -> Vec<Kind> {
             fresh::<Blocks<SlidingWindow<32, 4, 8, 7, f32, Cpu>>>,
             VANILLA,
         ),
-        // No keys, and a table of 8 weights and a bias a place.
+        // No keys; 8 weights and a bias per position.
         kind(
             "synthesizer",
             fresh::<Blocks<Synthesizer<32, 4, 8, LONGEST, f32, Cpu>>>,
@@ -213,11 +213,13 @@ fn decoding_says_what_reading_everything_again_says() {
             .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
             .collect();
         let rows = prompts.into_iter().enumerate();
-        let mut unread: Vec<Unread> = rows.map(|(row, tokens)| Unread { row, tokens }).collect();
-        let mut kept = model.decoder(unread.len());
-        let mut again = Rereading::new(&*model, unread.len());
+        let mut inputs: Vec<DecoderInput> = rows
+            .map(|(row, tokens)| DecoderInput { row, tokens })
+            .collect();
+        let mut cached = model.decoder(inputs.len());
+        let mut recomputed = RecomputingDecoder::new(&*model, inputs.len());
         for round in 0..9 {
-            let (said, truth) = (kept.read(&unread), again.read(&unread));
+            let (said, truth) = (cached.decode(&inputs), recomputed.decode(&inputs));
             let (said, truth) = (said.expect("it fits"), truth.expect("it fits"));
             for (a, b) in said.concat().into_iter().zip(truth.concat()) {
                 assert!(
@@ -226,7 +228,7 @@ fn decoding_says_what_reading_everything_again_says() {
                     kind.name
                 );
             }
-            unread
+            inputs
                 .iter_mut()
                 .for_each(|u| u.tokens = vec![2 + (u.row as u32 * 7 + round) % 250]);
         }
@@ -244,8 +246,8 @@ fn maps_add_up_and_see_no_future() {
             assert_eq!(heads, vec![4; if name == "perceiver" { 3 } else { 2 }]);
             for layer in &maps {
                 let length = |side| match side {
-                    Side::Tokens => tokens,
-                    Side::Latents => tokens.min(7),
+                    MapAxis::Tokens => tokens,
+                    MapAxis::Latents => tokens.min(7),
                 };
                 let queries = length(layer.queries);
                 for map in &layer.heads {
@@ -253,7 +255,7 @@ fn maps_add_up_and_see_no_future() {
                     assert_eq!((map.queries, map.keys), (queries, keys), "{name}");
                     for (query, row) in map.weights.chunks_exact(keys).enumerate() {
                         let sum: f32 = row.iter().sum();
-                        // 1 - λ, which the only weight of the first token is.
+                        // 1 - λ, which is the only weight of the first token.
                         let all = match name {
                             "differential" => map.weights[0],
                             _ => 1.0,
@@ -275,7 +277,7 @@ fn maps_are_of_what_goes_into_each_layer() {
         let text = documents(&[40])[0].tokens.clone();
         let before = model.attention_maps(&text).expect("it fits");
         let kept = model.weights();
-        // Which layers look elsewhere once some weights are larger.
+        // Which layers' maps change when some weights are scaled up.
         let mut moved = |weights: &str| -> Vec<bool> {
             let mut larger = kept.clone();
             let named = larger.iter_mut().filter(|w| w.name.contains(weights));

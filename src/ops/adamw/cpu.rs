@@ -4,23 +4,23 @@ use dfdx::shapes::{Rank0, Shape};
 use dfdx::tensor::{AsArray, Cpu, CpuError, Gradients, Tensor};
 use rayon::prelude::*;
 
-use super::{AdamwOp, Found, Update};
+use super::{AdamwOp, StepMetrics, Update};
 use crate::ops::bridge::host_mut;
 use crate::ops::kernels::rows::{sum_of, wide};
 
-/// Elements a task.
+/// Elements per task.
 const CHUNK: usize = 16 * 1024;
 
-/// Loss, and the sum of the squares so far.
+/// The loss, and the sum of squared gradients so far.
 #[derive(Clone, Copy, Debug)]
-pub struct Measured {
+pub struct CpuStep {
     loss_nats: f64,
     squares: f64,
 }
 
-impl Measured {
-    fn found(self) -> Found {
-        Found {
+impl CpuStep {
+    fn metrics(self) -> StepMetrics {
+        StepMetrics {
             loss_nats: self.loss_nats,
             gradient_norm: self.squares.sqrt(),
         }
@@ -28,17 +28,17 @@ impl Measured {
 }
 
 impl AdamwOp<f32> for Cpu {
-    type Step = Measured;
+    type Step = CpuStep;
 
-    fn try_begin(loss: &Tensor<Rank0, f32, Cpu>) -> Result<Measured, CpuError> {
-        Ok(Measured {
+    fn try_begin(loss: &Tensor<Rank0, f32, Cpu>) -> Result<CpuStep, CpuError> {
+        Ok(CpuStep {
             loss_nats: f64::from(loss.array()),
             squares: 0.0,
         })
     }
 
-    fn try_measure<S: Shape>(
-        step: &mut Measured,
+    fn try_accumulate_norm<S: Shape>(
+        step: &mut CpuStep,
         parameter: &Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
     ) -> Result<(), CpuError> {
@@ -57,21 +57,21 @@ impl AdamwOp<f32> for Cpu {
     }
 
     fn try_update<S: Shape>(
-        step: &mut Measured,
+        step: &mut CpuStep,
         parameter: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
         [first, second]: [&mut Tensor<S, f32, Cpu>; 2],
         update: Update,
     ) -> Result<(), CpuError> {
-        let (gradient, found) = (gradients.get_or_alloc_mut(parameter)?, step.found());
-        if !found.is_finite() {
+        let (gradient, metrics) = (gradients.get_or_alloc_mut(parameter)?, step.metrics());
+        if !metrics.is_finite() {
             gradient.fill(0.0);
             return Ok(());
         }
         let [beta1, beta2] = update.betas.map(|beta| beta as f32);
         let correction = |beta: f64| 1.0 / (1.0 - beta.powi(update.step as i32)) as f32;
         let (correct1, correct2) = (correction(update.betas[0]), correction(update.betas[1]));
-        let scale = found.gradient_scale(update.clip_norm) as f32;
+        let scale = metrics.gradient_scale(update.clip_norm) as f32;
         let (rate, epsilon) = (update.learning_rate as f32, update.epsilon as f32);
         let keep = (1.0 - update.learning_rate * update.weight_decay) as f32;
         let weights = host_mut(parameter).par_chunks_mut(CHUNK);
@@ -100,11 +100,11 @@ impl AdamwOp<f32> for Cpu {
         Ok(())
     }
 
-    fn try_launch(_: &mut Measured, _: Update) -> Result<(), CpuError> {
+    fn try_launch(_: &mut CpuStep, _: Update) -> Result<(), CpuError> {
         Ok(())
     }
 
-    fn try_finish(step: Measured) -> Result<Found, CpuError> {
-        Ok(step.found())
+    fn try_finish(step: CpuStep) -> Result<StepMetrics, CpuError> {
+        Ok(step.metrics())
     }
 }

@@ -1,4 +1,4 @@
-//! The GPU: all tensors at once, in three launches, and one number pair read back.
+//! The GPU: all tensors at once in three launches; only loss and norm are read back.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
@@ -7,7 +7,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::shapes::{HasShape, Rank0, Shape};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::{AdamwOp, Found, Update};
+use super::{AdamwOp, StepMetrics, Update};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, Gpu, at, gpu};
@@ -19,7 +19,7 @@ pub(in crate::ops) static OPTIMISER: Source = Source {
     kernels: &["squares", "gradient_norm", "adamw"],
 };
 
-/// Elements of a tensor that a block takes.
+/// Elements of a tensor per block.
 pub(in crate::ops) const CHUNK: usize = 1024;
 
 /// A tensor of the model: `struct Slot` of kernel.cu.
@@ -37,20 +37,20 @@ struct Slot {
 // SAFETY: the same fields in the same order as `struct Slot`, by the same rules of alignment.
 unsafe impl DeviceRepr for Slot {}
 
-/// A step on the device's stream.
-pub struct Launched {
+/// A step in the device's stream.
+pub struct GpuStep {
     gpu: Rc<Gpu>,
     loss: Tensor<Rank0, f32, Cuda>,
     slots: Vec<Slot>,
-    /// Loss and norm, once they are on their way.
+    /// Loss and norm, once the kernels are launched.
     report: Option<CudaSlice<f64>>,
 }
 
 impl AdamwOp<f32> for Cuda {
-    type Step = Launched;
+    type Step = GpuStep;
 
-    fn try_begin(loss: &Tensor<Rank0, f32, Cuda>) -> Result<Launched, CudaError> {
-        Ok(Launched {
+    fn try_begin(loss: &Tensor<Rank0, f32, Cuda>) -> Result<GpuStep, CudaError> {
+        Ok(GpuStep {
             gpu: gpu(),
             loss: loss.clone(),
             slots: vec![],
@@ -58,9 +58,9 @@ impl AdamwOp<f32> for Cuda {
         })
     }
 
-    /// It is measured with all others.
-    fn try_measure<S: Shape>(
-        _: &mut Launched,
+    /// Deferred: the norm is computed over all tensors at once.
+    fn try_accumulate_norm<S: Shape>(
+        _: &mut GpuStep,
         _: &Tensor<S, f32, Cuda>,
         _: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
@@ -68,7 +68,7 @@ impl AdamwOp<f32> for Cuda {
     }
 
     fn try_update<S: Shape>(
-        step: &mut Launched,
+        step: &mut GpuStep,
         parameter: &mut Tensor<S, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
         [first, second]: [&mut Tensor<S, f32, Cuda>; 2],
@@ -85,7 +85,7 @@ impl AdamwOp<f32> for Cuda {
         Ok(())
     }
 
-    fn try_launch(step: &mut Launched, update: Update) -> Result<(), CudaError> {
+    fn try_launch(step: &mut GpuStep, update: Update) -> Result<(), CudaError> {
         let gpu = &*step.gpu;
         let chunks: Vec<u32> = (step.slots.iter().enumerate())
             .flat_map(|(slot, of)| {
@@ -130,12 +130,12 @@ impl AdamwOp<f32> for Cuda {
         Ok(())
     }
 
-    fn try_finish(step: Launched) -> Result<Found, CudaError> {
+    fn try_finish(step: GpuStep) -> Result<StepMetrics, CudaError> {
         let report = step
             .report
             .expect("a step is launched before it is finished");
         let report = step.gpu.download(&report)?;
-        Ok(Found {
+        Ok(StepMetrics {
             loss_nats: report[0],
             gradient_norm: report[1],
         })

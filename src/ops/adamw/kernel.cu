@@ -1,6 +1,6 @@
-// A step of AdamW over all tensors of a model at once. A block takes CHUNK elements of one tensor.
+// One AdamW step over all tensors of a model. A block processes CHUNK elements of one tensor.
 
-// Of a thread.
+// Elements per thread.
 #define EACH (CHUNK / THREADS)
 
 struct Slot {
@@ -9,12 +9,12 @@ struct Slot {
     float decay;
 };
 
-// Which slot a block belongs to, and its first element there.
+// The tensor that a block works on, and its first element.
 struct Chunk {
     u32 slot, start;
 };
 
-// What the host reads back.
+// Metrics for the host.
 struct Report {
     double loss, norm;
 };
@@ -44,7 +44,7 @@ extern "C" __global__ void squares(const Slot* slots, const Chunk* chunks, doubl
     if (threadIdx.x == 0) sums[blockIdx.x] = sum;
 }
 
-// Norm of the whole gradient, beside the loss; by one block.
+// Norm of the whole gradient, stored with the loss; a single block.
 extern "C" __global__ void gradient_norm(const double* sums, u32 count, const float* loss, Report* report) {
     double sum = 0.0;
     for (u32 i = threadIdx.x; i < count; i += THREADS) sum += sums[i];
@@ -55,7 +55,8 @@ extern "C" __global__ void gradient_norm(const double* sums, u32 count, const fl
     }
 }
 
-// AdamW (adamw/mod.rs has the formula), unless loss or norm is not finite; clears the gradient either way.
+// AdamW (adamw/mod.rs has the formula), skipped if the loss or the norm is not finite; zeroes the gradient
+// in either case.
 extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const Report* report, float rate,
                                  float clip_norm, float beta1, float beta2, float correction1,
                                  float correction2, float epsilon) {
@@ -67,7 +68,7 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     // As PyTorch's clip_grad_norm_.
     const float scale = clip_norm > 0.0f ? fmin(clip_norm / (norm + 1e-6), 1.0) : 1.0;
     const float decayed = 1.0f - rate * slot.decay;
-    // All that is read is on its way before anything is written.
+    // All loads are issued before the first store.
     float w[EACH], g[EACH], m[EACH], v[EACH];
 #pragma unroll
     for (int k = 0; k < EACH; k++) {

@@ -1,4 +1,5 @@
-//! AdamW: Adam with decoupled weight decay, over all tensors of a model, with clipping by the global norm.
+//! AdamW: Adam with decoupled weight decay and gradient clipping by the global norm, over all tensors of a
+//! model.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -10,39 +11,39 @@ use dfdx::shapes::{Dtype, Rank0, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 use dfdx::tensor_ops::Device;
 
-/// The settings of one update.
+/// The hyperparameters of one update.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Update {
-    /// Step of the optimiser, from 1: for the moments' bias correction.
+    /// Step of the optimiser, counted from 1, for bias correction.
     pub step: u64,
     /// Learning rate of this step.
     pub learning_rate: f64,
     /// Decay rates of the two moments.
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     pub epsilon: f64,
-    /// Decoupled weight decay of this tensor; 0 where it does not decay.
+    /// Decoupled weight decay of this tensor; 0 disables it.
     pub weight_decay: f64,
-    /// Largest global norm of the gradient; 0 is no clipping.
+    /// Maximum global norm of the gradient; 0 disables clipping.
     pub clip_norm: f64,
 }
 
-/// What a step has found.
+/// Metrics of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Found {
-    /// The loss that was given, in nats.
+pub struct StepMetrics {
+    /// The loss, in nats.
     pub loss_nats: f64,
     /// Global norm of the gradient, before clipping.
     pub gradient_norm: f64,
 }
 
-impl Found {
-    /// Whether weights may be moved by it.
+impl StepMetrics {
+    /// Whether the step may update the weights.
     pub fn is_finite(self) -> bool {
         self.loss_nats.is_finite() && self.gradient_norm.is_finite()
     }
 
-    /// What the gradient is multiplied by, so that its norm is at most `clip_norm`.
+    /// The factor that limits the gradient's norm to `clip_norm`.
     fn gradient_scale(self, clip_norm: f64) -> f64 {
         match clip_norm > 0.0 {
             // PyTorch's clip_grad_norm_ adds 1e-6 to the norm.
@@ -54,24 +55,18 @@ impl Found {
 
 /// A device that updates parameters.
 ///
-/// A step walks over the tensors of a model twice, always in the same order: [`AdamwOp::try_measure`] each,
-/// then [`AdamwOp::try_update`] each. A device may put everything off until [`AdamwOp::try_launch`], and
-/// tells what it has found when it is asked to [`AdamwOp::try_finish`]: only then does the host wait.
+/// A step goes over the tensors of a model twice, in the same order: [`AdamwOp::try_accumulate_norm`] for
+/// each, then [`AdamwOp::try_update`] for each. A device may defer all work until [`AdamwOp::try_launch`].
+/// Only [`AdamwOp::try_finish`] makes the host wait for the metrics.
 pub trait AdamwOp<N: Dtype>: Device<N> {
-    /// A step under way.
+    /// A step in progress.
     type Step;
 
-    /// Begins a step that lowers this loss.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Starts a step that minimises this loss.
     fn try_begin(loss: &Tensor<Rank0, N, Self>) -> Result<Self::Step, Self::Err>;
 
-    /// Adds the squares of a parameter's gradient to what the norm is the root of, in a fixed order.
-    ///
-    /// # Errors
-    /// The device's.
-    fn try_measure<S: Shape>(
+    /// Adds the squares of a parameter's gradient to the squared norm, in a fixed order.
+    fn try_accumulate_norm<S: Shape>(
         step: &mut Self::Step,
         parameter: &Tensor<S, N, Self>,
         gradients: &mut Gradients<N, Self>,
@@ -79,13 +74,10 @@ pub trait AdamwOp<N: Dtype>: Device<N> {
 
     /// `g ← scale · g; m ← β₁ m + (1-β₁) g; v ← β₂ v + (1-β₂) g²;`
     /// `w ← w - rate · (decay · w + m̂ / (√v̂ + ε))`, with `m̂ = m / (1-β₁ᵗ)` and `v̂ = v / (1-β₂ᵗ)`, and
-    /// the scale that makes the norm at most `clip_norm`. `moments` are `[m, v]`, zero before the first
+    /// the scale that limits the global norm to `clip_norm`. `moments` are `[m, v]`, zero before the first
     /// step.
     ///
-    /// Nothing moves if loss or norm is not finite. The gradient is zero afterwards.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Nothing is updated if the loss or the norm is not finite. The gradient is zero afterwards.
     ///
     /// Source: Loshchilov and Hutter 2019, *Decoupled weight decay regularization*, algorithm 2.
     fn try_update<S: Shape>(
@@ -96,17 +88,11 @@ pub trait AdamwOp<N: Dtype>: Device<N> {
         update: Update,
     ) -> Result<(), Self::Err>;
 
-    /// After the last tensor: whatever was put off is on its way.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Launches deferred work, after the last tensor.
     fn try_launch(step: &mut Self::Step, update: Update) -> Result<(), Self::Err>;
 
-    /// Waits for the step.
-    ///
-    /// # Errors
-    /// The device's.
-    fn try_finish(step: Self::Step) -> Result<Found, Self::Err>;
+    /// Waits for the step and returns its metrics.
+    fn try_finish(step: Self::Step) -> Result<StepMetrics, Self::Err>;
 }
 
 #[cfg(test)]
@@ -127,7 +113,7 @@ mod tests {
         Update,
     ) -> Result<(), CpuError>;
 
-    /// A step of the fast path on one tensor, whose gradient is cleared.
+    /// One step of the fast path on a single tensor; checks that the gradient is zeroed.
     fn whole_step(
         weights: &mut Weights<f32>,
         gradients: &mut Gradients<f32, Cpu>,
@@ -135,14 +121,14 @@ mod tests {
         update: Update,
     ) -> Result<(), CpuError> {
         let mut step = Cpu::try_begin(&Cpu::default().zeros())?;
-        Cpu::try_measure(&mut step, weights, gradients)?;
+        Cpu::try_accumulate_norm(&mut step, weights, gradients)?;
         Cpu::try_update(&mut step, weights, gradients, moments, update)?;
         Cpu::try_launch(&mut step, update)?;
         assert!(gradients.get(weights).as_vec().iter().all(|&g| g == 0.0));
         Cpu::try_finish(step).map(|_| ())
     }
 
-    /// A step of the reference, scaled as the norm asks.
+    /// One step of the reference, with gradient clipping.
     fn reference_step(
         weights: &mut Weights<f64>,
         gradients: &mut Gradients<f64, Cpu>,
@@ -150,15 +136,15 @@ mod tests {
         update: Update,
     ) -> Result<(), CpuError> {
         let squares = gradients.get(weights).square().sum().array();
-        let found = Found {
+        let metrics = StepMetrics {
             loss_nats: 0.0,
             gradient_norm: f64::sqrt(squares),
         };
-        let scale = found.gradient_scale(update.clip_norm);
+        let scale = metrics.gradient_scale(update.clip_norm);
         reference::update(weights, gradients, moments, update, scale)
     }
 
-    /// Three steps with gradients `step * pattern` on 100 weights, by `apply`.
+    /// The weights after three steps by `apply`, with gradients `step * pattern` on 100 weights.
     fn weights_after<N: Dtype>(apply: Apply<N>) -> Vec<N>
     where
         Cpu: Device<N>,
@@ -199,7 +185,7 @@ mod tests {
         let fast = weights_after::<f32>(whole_step);
         let exact = weights_after::<f64>(reference_step);
         for (i, (&fast, &exact)) in fast.iter().zip(&exact).enumerate() {
-            // The algorithm by hand for one weight.
+            // The published algorithm, written out for one weight.
             let (mut w, mut m, mut v) = ((i as f64 * 0.37).sin(), 0.0, 0.0);
             for t in 1..=3 {
                 let of = |i: usize| (i as f64 - 50.0) * 0.01 * f64::from(t);
@@ -236,16 +222,16 @@ mod tests {
             };
             let loss = device.tensor(2.5);
             let mut step = Cpu::try_begin(&loss).expect("a step");
-            Cpu::try_measure(&mut step, &weights, &mut gradients).expect("a sum");
+            Cpu::try_accumulate_norm(&mut step, &weights, &mut gradients).expect("a sum");
             let moments = [&mut first, &mut second];
             Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)
                 .expect("an update");
             assert_eq!(gradients.get(&weights).array(), [0.0; 3]);
-            let found = Cpu::try_finish(step).expect("a finish");
-            assert_eq!((found.loss_nats, found.is_finite()), (2.5, finite));
+            let metrics = Cpu::try_finish(step).expect("a finish");
+            assert_eq!((metrics.loss_nats, metrics.is_finite()), (2.5, finite));
             assert_eq!(weights.array() != start, finite);
             if finite {
-                let squares = found.gradient_norm.powi(2);
+                let squares = metrics.gradient_norm.powi(2);
                 assert!((squares - 56.0).abs() < 1e-4, "{squares}");
             }
         }

@@ -1,4 +1,4 @@
-//! The plain truth, composed of dfdx's own ops.
+//! The reference, composed of dfdx's own ops.
 
 use dfdx::shapes::{Dtype, Shape};
 use dfdx::tensor::{Gradients, Tensor};
@@ -34,7 +34,7 @@ pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
         .clone()
         .try_mul(number(1.0 - update.learning_rate * update.weight_decay))?;
     let new = decayed.try_sub(direction.try_mul(number(update.learning_rate))?)?;
-    // Into the old tensor: its id is the key of its gradient.
+    // Copied into the old tensor: its id is the key of its gradient.
     parameter.copy_from(&new.as_vec());
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! The fast path: projections over a few documents at a time, every head of every document by itself,
+//! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
 //! Queries, keys and values lie side by side in one `[tokens, EMBED + 2 * KV]` matrix.
@@ -7,24 +7,26 @@ use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::comparing::{Columns, Comparison, OneMap};
-use super::heads::WeightMap;
-use super::memory::KeysAndValues;
-use super::scoring::{Map, Scoring};
+use super::cached::CachedAttention;
+use super::head_attention::{HeadAttention, HeadColumns, StandardHead};
+use super::heads::HeadTile;
+use super::scoring::{HeadTransform, Scoring};
 use super::{AttentionDropout, AttentionOp, Projections, assert_heads};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::bridge::host;
+use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
 use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedReader, Remembering};
-use crate::ops::residual::{Around, Branch, Layer, Parameter, apply, back, layer, try_residual};
+use crate::ops::residual::{
+    Branch, BranchBackward, PackedLinear, Parameter, apply, back, pack_linear, try_residual,
+};
 
-/// Tokens that are worked on at a time, at least: their projections take half of a core's cache at the
-/// width of the assignment's model. Tests have small batches, and several tiles nevertheless.
+/// Minimum number of tokens per tile: at the width of the assignment's model their projections take half of
+/// a core's cache. Tests have small batches, and should still have several tiles.
 pub(in crate::ops) const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
@@ -43,12 +45,16 @@ impl AttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let branch =
-            Attention::<EMBED, KV, HEADS, HEAD_DIM, _>::new(weights, scoring, OneMap, dropout);
+        let branch = Attention::<EMBED, KV, HEADS, HEAD_DIM, _>::new(
+            weights,
+            scoring,
+            StandardHead,
+            dropout,
+        );
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn attention_reader<
+    fn incremental_attention<
         'a,
         const EMBED: usize,
         const KV: usize,
@@ -59,14 +65,14 @@ impl AttentionOp<f32> for Cpu {
         weights: &'a Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         (rows, context): (usize, usize),
-    ) -> BoxedReader<'a, EMBED, f32, Cpu> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let memory = KeysAndValues::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, context);
-        Box::new(Remembering::new(norm, memory, rows))
+        let memory = CachedAttention::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, context);
+        Box::new(CachedSublayer::new(norm, memory, rows))
     }
 }
 
-/// The sublayer's function of the normed stream.
+/// The sublayer's branch, a function of the normalised stream.
 pub(in crate::ops) struct Attention<
     const EMBED: usize,
     const KV: usize,
@@ -78,8 +84,8 @@ pub(in crate::ops) struct Attention<
     /// Queries, keys and values as one linear layer: `[EMBED + 2 * KV, EMBED]` and `[EMBED + 2 * KV]`.
     joined: [Vec<f32>; 2],
     scoring: Scoring,
-    map: Map,
-    comparison: C,
+    transform: HeadTransform,
+    head_attention: C,
     dropout: AttentionDropout,
 }
 
@@ -88,19 +94,19 @@ impl<
     const KV: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    C: Comparison<HEAD_DIM>,
+    C: HeadAttention<HEAD_DIM>,
 > Attention<EMBED, KV, HEADS, HEAD_DIM, C>
 {
-    /// Width of queries, keys and values together.
+    /// Total width of queries, keys and values.
     const WIDTH: usize = EMBED + 2 * KV;
 
-    /// Heads that share keys and values.
+    /// Number of heads that share keys and values.
     const GROUP: usize = EMBED / KV;
 
     pub(in crate::ops) fn new(
         projections: &Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
-        comparison: C,
+        head_attention: C,
         dropout: AttentionDropout,
     ) -> Self {
         let p = projections;
@@ -117,60 +123,60 @@ impl<
             projections: projections.clone(),
             joined,
             scoring,
-            map: Map::new(scoring, HEAD_DIM, dropout.context),
-            comparison,
+            transform: HeadTransform::new(scoring, HEAD_DIM, dropout.context),
+            head_attention,
             dropout,
         }
     }
 
     /// Every head of every document of a tile, with the document's tokens.
-    fn heads(&self, tile: &Shard) -> impl Iterator<Item = (WeightMap, Range<usize>)> {
+    fn heads(&self, tile: &Shard) -> impl Iterator<Item = (HeadTile, Range<usize>)> {
         let documents = tile.documents().filter(|tokens| !tokens.is_empty());
         documents.flat_map(move |tokens| {
             (0..HEADS).map(move |head| {
-                let map = WeightMap {
+                let head_tile = HeadTile {
                     queries: tokens.len(),
                     keys: tokens.len(),
-                    first: tile.starts[0] + tokens.start,
+                    first_query: tile.starts[0] + tokens.start,
                     head,
                     heads: HEADS,
                     scoring: self.scoring,
                     dropout: self.dropout,
                 };
-                (map, tokens.clone())
+                (head_tile, tokens.clone())
             })
         })
     }
 
-    /// Where the queries, keys and values of a head begin whose document begins at a row.
-    fn columns(row: usize, head: usize) -> Columns {
+    /// The columns of a head, for a document that starts at `row`.
+    fn columns(row: usize, head: usize) -> HeadColumns {
         let shared = head / Self::GROUP * HEAD_DIM;
         let first = [head * HEAD_DIM, EMBED + shared, EMBED + KV + shared];
-        Columns {
+        HeadColumns {
             starts: first.map(|column| row * Self::WIDTH + column),
             step: Self::WIDTH,
-            shared_again: !head.is_multiple_of(Self::GROUP),
+            accumulate_kv: !head.is_multiple_of(Self::GROUP),
         }
     }
 
-    /// Queries and keys of each token of a tile, with its place in its document.
+    /// Queries and keys of each token of a tile, with the token's position.
     fn queries_and_keys<'m>(
         tile: &Shard,
         qkv: &'m mut [f32],
     ) -> impl Iterator<Item = (usize, &'m mut [f32])> {
-        let places = tile.documents().flat_map(|tokens| 0..tokens.len());
+        let positions = tile.documents().flat_map(|tokens| 0..tokens.len());
         let rows = qkv.chunks_exact_mut(Self::WIDTH);
-        places.zip(rows.map(|row| &mut row[..EMBED + KV]))
+        positions.zip(rows.map(|row| &mut row[..EMBED + KV]))
     }
 }
 
 /// What backward needs of a shard.
 pub(in crate::ops) struct Saved {
-    /// Mapped queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
+    /// Transformed queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
     qkv: Scratch,
-    /// What every head keeps: see [`Comparison::elements`].
+    /// What every head saves: see [`HeadAttention::saved_len`].
     kept: Scratch,
-    /// `[tokens, EMBED]`: the heads' outputs, side by side.
+    /// The heads' outputs, side by side: `[tokens, EMBED]`.
     heads: Scratch,
 }
 
@@ -179,11 +185,11 @@ impl<
     const KV: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    C: Comparison<HEAD_DIM>,
+    C: HeadAttention<HEAD_DIM>,
 > Branch for Attention<EMBED, KV, HEADS, HEAD_DIM, C>
 {
     type Saved = Saved;
-    type Weights<'a> = [Layer<'a>; 2];
+    type Weights<'a> = [PackedLinear<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let p = &self.projections;
@@ -197,14 +203,14 @@ impl<
             &p.proj.weight,
             &p.proj.bias,
         ];
-        [&projections[..], &self.comparison.parameters()].concat()
+        [&projections[..], &self.head_attention.parameters()].concat()
     }
 
     fn pack(&self, pass: Pass) -> Self::Weights<'_> {
         let [weight, bias] = &self.joined;
         [
             (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            layer(&self.projections.proj, pass),
+            pack_linear(&self.projections.proj, pass),
         ]
     }
 
@@ -219,27 +225,27 @@ impl<
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
             kept: {
-                let elements = |(map, _)| self.comparison.elements(&map);
-                Scratch::new(self.heads(shard).map(elements).sum())
+                let saved_len = |(head_tile, _)| self.head_attention.saved_len(&head_tile);
+                Scratch::new(self.heads(shard).map(saved_len).sum())
             },
             heads: Scratch::new(shard.len() * EMBED),
         };
         let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.place_in(shard);
+            let at = tile.range_in(shard);
             let qkv = &mut saved.qkv[at.start * width..at.end * width];
             let at = at.start * EMBED..at.end * EMBED;
             apply(joined, &normed[at.clone()], qkv, width);
             let heads = &mut saved.heads[at.clone()];
-            for (place, heads) in Self::queries_and_keys(&tile, qkv) {
-                self.map.apply(heads, HEAD_DIM, place);
+            for (position, heads) in Self::queries_and_keys(&tile, qkv) {
+                self.transform.apply(heads, HEAD_DIM, position);
             }
-            for (map, tokens) in self.heads(&tile) {
-                let of_head = take(&mut kept, self.comparison.elements(&map));
-                let out = &mut heads[tokens.start * EMBED + map.head * HEAD_DIM..];
-                let columns = Self::columns(tokens.start, map.head);
-                self.comparison
-                    .attend(&map, columns, qkv, of_head, (out, EMBED));
+            for (head_tile, tokens) in self.heads(&tile) {
+                let of_head = take(&mut kept, self.head_attention.saved_len(&head_tile));
+                let out = &mut heads[tokens.start * EMBED + head_tile.head * HEAD_DIM..];
+                let columns = Self::columns(tokens.start, head_tile.head);
+                self.head_attention
+                    .attend(&head_tile, columns, qkv, of_head, (out, EMBED));
             }
             apply(proj, heads, &mut out[at], EMBED);
         }
@@ -251,11 +257,11 @@ impl<
         [joined, proj]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
-        Around {
+        BranchBackward {
             normed,
             dout,
             dnormed,
-        }: Around<'_>,
+        }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
         let width = Self::WIDTH;
@@ -267,7 +273,7 @@ impl<
         let mut dqkv = Scratch::new(shard.len() * width);
         let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.place_in(shard);
+            let at = tile.range_in(shard);
             let [qkv, dqkv] = {
                 let at = at.start * width..at.end * width;
                 [&mut saved.qkv[at.clone()], &mut dqkv[at]]
@@ -275,17 +281,26 @@ impl<
             let at = at.start * EMBED..at.end * EMBED;
             let mut dheads = Scratch::new(tile.len() * EMBED);
             back(proj, &dout[at.clone()], &mut dheads, EMBED);
-            for (map, tokens) in self.heads(&tile) {
-                let saved = (&*qkv, &*take(&mut kept, self.comparison.elements(&map)));
-                let dout = &dheads[tokens.start * EMBED + map.head * HEAD_DIM..];
-                let columns = Self::columns(tokens.start, map.head);
-                self.comparison
-                    .attend_backward(&map, columns, saved, (dout, EMBED), dqkv, own);
+            for (head_tile, tokens) in self.heads(&tile) {
+                let saved = (
+                    &*qkv,
+                    &*take(&mut kept, self.head_attention.saved_len(&head_tile)),
+                );
+                let dout = &dheads[tokens.start * EMBED + head_tile.head * HEAD_DIM..];
+                let columns = Self::columns(tokens.start, head_tile.head);
+                self.head_attention.attend_backward(
+                    &head_tile,
+                    columns,
+                    saved,
+                    (dout, EMBED),
+                    dqkv,
+                    own,
+                );
             }
             let mapped = qkv.chunks_exact(width);
-            for ((place, dheads), heads) in Self::queries_and_keys(&tile, dqkv).zip(mapped) {
+            for ((position, dheads), heads) in Self::queries_and_keys(&tile, dqkv).zip(mapped) {
                 let heads = &heads[..EMBED + KV];
-                self.map.backward(dheads, heads, HEAD_DIM, place);
+                self.transform.backward(dheads, heads, HEAD_DIM, position);
             }
             back(joined, dqkv, &mut dnormed[at], EMBED);
         }

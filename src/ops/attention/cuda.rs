@@ -1,4 +1,4 @@
-//! The GPU: cuBLAS for the projections, one kernel for what heads do with a document.
+//! The GPU: cuBLAS for the projections, and one kernel for everything that the heads do with a document.
 
 use dfdx::shapes::Rank1;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
@@ -6,14 +6,14 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 use super::{AttentionDropout, AttentionOp, Projections, Scoring, assert_heads, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
+use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv, WIDEST};
 use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias};
-use crate::ops::cuda::products::{Into, Matrix};
-use crate::ops::cuda::reading::{HeadMemory, LookBack, Remembering, Seen};
-use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual};
-use crate::ops::cuda::{Buffer, Gpu, NOWHERE, at, gpu};
+use crate::ops::cuda::products::{Destination, Matrix};
+use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
+use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
+use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedReader, Rereading};
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<
@@ -45,12 +45,12 @@ impl AttentionOp<f32> for Cuda {
                 queries: documents.clone(),
                 keys: documents,
             },
-            comparison: OneMap,
+            head_attention: GpuStandardHeads,
         };
         try_residual(x, norm, branch, dropout.output)
     }
 
-    fn attention_reader<
+    fn incremental_attention<
         'a,
         const EMBED: usize,
         const KV: usize,
@@ -61,9 +61,9 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a Projections<EMBED, KV, f32, Cuda>,
         scoring: Scoring,
         (rows, context): (usize, usize),
-    ) -> BoxedReader<'a, EMBED, f32, Cuda> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(Rereading::new(rows, move |x, batch: &Ragged| {
+            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
                     x, norm, weights, scoring, batch, none,
@@ -72,92 +72,93 @@ impl AttentionOp<f32> for Cuda {
         }
         let layout = layout::<KV, HEADS, HEAD_DIM>(scoring);
         let size = (rows, context);
-        Box::new(Remembering::new(norm, weights, OneMap, layout, size))
+        Box::new(GpuCachedSublayer::new(
+            norm,
+            weights,
+            GpuStandardHeads,
+            layout,
+            size,
+        ))
     }
 }
 
-/// How heads are cut whose keys and values are `KV` wide.
+/// The layout of heads whose keys and values are `KV` wide in total.
 pub(in crate::ops) fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(
     scoring: Scoring,
-) -> Layout {
-    Layout {
+) -> HeadLayout {
+    HeadLayout {
         head_dim: HEAD_DIM,
         heads: HEADS,
         key_heads: KV / HEAD_DIM,
         scoring,
-        of_places: NOWHERE,
+        position_bias: NULL,
     }
 }
 
-/// What heads make of queries, keys and values.
-pub(in crate::ops) trait Comparison: 'static {
+/// What heads compute from queries, keys and values.
+pub(in crate::ops) trait GpuHeadAttention: 'static {
     /// What backward needs.
-    type Kept: 'static;
+    type Saved: 'static;
 
-    /// Compares them and blends.
-    ///
-    /// # Errors
-    /// The device's.
-    fn attend(
-        &self,
-        gpu: &Gpu,
-        attention: &Attention,
-        three: Three,
-    ) -> Result<Self::Kept, CudaError>;
+    /// The heads' outputs, and what backward needs.
+    fn attend(&self, gpu: &Gpu, attention: &Attention, qkv: Qkv) -> Result<Self::Saved, CudaError>;
 
-    /// What that gave: `[queries, heads * head_dim]`.
-    fn found(kept: &Self::Kept) -> &Buffer;
+    /// The heads' outputs: `[queries, heads * head_dim]`.
+    fn output(saved: &Self::Saved) -> &Buffer;
 
-    /// Backward of three that have `met`, with what was kept of it. Of `back` the first is the gradient of what was
-    /// found; the other says where the gradients of the three are to be written. Adds to those of what is learned here.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Backward of [`Self::attend`], given the inputs and the saved state of `forward`. The last argument
+    /// but one has the gradient of the output, and where to write the gradients of queries, keys and
+    /// values. Accumulates the gradients of learned parameters.
     fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
-        met: (Three, &Self::Kept),
-        back: (&Buffer, Three),
+        forward: (Qkv, &Self::Saved),
+        gradients_of: (&Buffer, Qkv),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError>;
 }
 
-/// One map of weights.
-pub(in crate::ops) struct OneMap;
+/// A single attention map.
+pub(in crate::ops) struct GpuStandardHeads;
 
-impl<const EMBED: usize, const KV: usize> LookBack<EMBED, KV> for OneMap {
-    fn look_back(
+impl<const EMBED: usize, const KV: usize> AttendToCache<EMBED, KV> for GpuStandardHeads {
+    fn attend_to_cache(
         &self,
         gpu: &Gpu,
-        memory: &HeadMemory<EMBED, KV>,
+        cache: &GpuKvCache<EMBED, KV>,
         queries: &Buffer,
-        seen: &Seen,
+        visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        memory.look_back(gpu, queries, seen)
+        cache.attend_to_cache(gpu, queries, visible)
     }
 }
 
-impl Comparison for OneMap {
-    type Kept = Found;
+impl GpuHeadAttention for GpuStandardHeads {
+    type Saved = AttentionOutput;
 
-    fn attend(&self, gpu: &Gpu, attention: &Attention, three: Three) -> Result<Found, CudaError> {
-        attention.attend(gpu, three)
+    fn attend(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        qkv: Qkv,
+    ) -> Result<AttentionOutput, CudaError> {
+        attention.attend(gpu, qkv)
     }
 
-    fn found(kept: &Found) -> &Buffer {
-        &kept.out
+    fn output(saved: &AttentionOutput) -> &Buffer {
+        &saved.out
     }
 
     fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
-        (three, found): (Three, &Found),
-        (dfound, dthree): (&Buffer, Three),
+        (qkv, output): (Qkv, &AttentionOutput),
+        (dout, dqkv): (&Buffer, Qkv),
         _: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        attention.backward(gpu, three, (found, dfound), (dthree, NOWHERE))
+        attention.backward(gpu, qkv, (output, dout), (dqkv, NULL))
     }
 }
 
@@ -165,14 +166,14 @@ impl Comparison for OneMap {
 pub(in crate::ops) struct Heads<const EMBED: usize, const KV: usize, C> {
     pub(in crate::ops) weights: Projections<EMBED, KV, f32, Cuda>,
     pub(in crate::ops) attention: Attention,
-    pub(in crate::ops) comparison: C,
+    pub(in crate::ops) head_attention: C,
 }
 
 /// What backward needs.
 pub(in crate::ops) struct Saved<K> {
     /// The projections to queries, keys and values.
     joined: Joined<3>,
-    /// Queries, keys and values side by side, as they met: `[tokens, EMBED + 2 KV]`.
+    /// Transformed queries and keys, and values, side by side: `[tokens, EMBED + 2 KV]`.
     heads: Buffer,
     kept: K,
 }
@@ -180,10 +181,10 @@ pub(in crate::ops) struct Saved<K> {
 impl<const EMBED: usize, const KV: usize, C> Heads<EMBED, KV, C> {
     const STEP: usize = EMBED + 2 * KV;
 
-    /// Queries, keys and values that lie side by side.
-    fn three(heads: &Buffer) -> Three {
+    /// Views of queries, keys and values that lie side by side.
+    fn qkv(heads: &Buffer) -> Qkv {
         let queries = Matrix::new(at(heads), Self::STEP);
-        Three {
+        Qkv {
             queries,
             keys: queries.columns_from(EMBED),
             values: queries.columns_from(EMBED + KV),
@@ -191,8 +192,10 @@ impl<const EMBED: usize, const KV: usize, C> Heads<EMBED, KV, C> {
     }
 }
 
-impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads<EMBED, KV, C> {
-    type Saved = Saved<C::Kept>;
+impl<const EMBED: usize, const KV: usize, C: GpuHeadAttention> Branch<EMBED>
+    for Heads<EMBED, KV, C>
+{
+    type Saved = Saved<C::Saved>;
 
     fn last_bias(&self) -> &Tensor<Rank1<EMBED>, f32, Cuda> {
         &self.weights.proj.bias
@@ -213,12 +216,12 @@ impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads
         ];
         let joined = Joined::new(gpu, layers)?;
         let heads = gpu.scratch(tokens * Self::STEP)?;
-        let three = Self::three(&heads);
-        joined.apply(gpu, tokens, normed, three.queries)?;
-        (attention.layout).map(gpu, three.queries, EMBED + KV, attention.places())?;
-        let kept = self.comparison.attend(gpu, attention, three)?;
-        let found = stream_of::<EMBED>(C::found(&kept));
-        apply_without_bias(gpu, &of.proj, tokens, found, out)?;
+        let qkv = Self::qkv(&heads);
+        joined.apply(gpu, tokens, normed, qkv.queries)?;
+        (attention.layout).transform(gpu, qkv.queries, EMBED + KV, attention.positions())?;
+        let kept = self.head_attention.attend(gpu, attention, qkv)?;
+        let output = stream_of::<EMBED>(C::output(&kept));
+        apply_without_bias(gpu, &of.proj, tokens, output, out)?;
         Ok(Saved {
             joined,
             heads,
@@ -231,27 +234,27 @@ impl<const EMBED: usize, const KV: usize, C: Comparison> Branch<EMBED> for Heads
         gpu: &Gpu,
         tokens: usize,
         saved: Self::Saved,
-        around: Around,
+        ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let factors = (around.dout, stream_of::<EMBED>(C::found(&saved.kept)));
-        let dfound = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let factors = (ends.dout, stream_of::<EMBED>(C::output(&saved.kept)));
+        let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
         let dheads = gpu.scratch(tokens * Self::STEP)?;
-        let (three, dthree) = (Self::three(&saved.heads), Self::three(&dheads));
-        let (met, back) = ((three, &saved.kept), (&dfound, dthree));
-        (self.comparison).attend_backward(gpu, attention, met, back, gradients)?;
-        let mapped = (dthree.queries, three.queries);
-        (attention.layout).map_backward(gpu, mapped, EMBED + KV, attention.places())?;
+        let (qkv, dqkv) = (Self::qkv(&saved.heads), Self::qkv(&dheads));
+        let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
+        (self.head_attention).attend_backward(gpu, attention, met, back, gradients)?;
+        let mapped = (dqkv.queries, qkv.queries);
+        (attention.layout).transform_backward(gpu, mapped, EMBED + KV, attention.positions())?;
 
         let to = [
             Layer::gradient_of(&of.query, gradients)?,
             Layer::gradient_of(&of.key, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
-        let factors = (dthree.queries, around.normed);
-        let dnormed = (around.dnormed, Into::Replaced);
+        let factors = (dqkv.queries, ends.normed);
+        let dnormed = (ends.dnormed, Destination::Overwrite);
         (saved.joined).back(gpu, tokens, factors, dnormed, to)
     }
 }

@@ -1,20 +1,19 @@
-//! The maps of a layer that compares queries with keys.
+//! The attention maps of scaled dot-product attention.
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
-use super::heads::WeightMap;
-use super::scoring::{Map, Scoring};
+use super::heads::HeadTile;
+use super::scoring::{HeadTransform, Scoring};
 use super::{Projections, assert_heads};
 use crate::ops::Stream;
 use crate::ops::kernels::rows::sum_of;
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 
-/// How each head weighs one document: `x: [tokens, EMBED]` is what goes into the sublayer.
+/// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
-/// The weights are those of [`super::AttentionOp::try_attention`] without dropout: a row of each map adds up
-/// to 1.
+/// The weights are those of [`super::AttentionOp::try_attention`] without dropout: each row adds up to 1.
 pub fn maps<
     const EMBED: usize,
     const KV: usize,
@@ -32,17 +31,17 @@ pub fn maps<
     let x = normed(&on_host(x), norm);
     let mut queries = projected(&x, &weights.query);
     let mut keys = projected(&x, &weights.key);
-    let before_they_meet = Map::new(scoring, HEAD_DIM, x.len() / EMBED);
+    let transform = HeadTransform::new(scoring, HEAD_DIM, x.len() / EMBED);
     for (rows, width) in [(&mut queries, EMBED), (&mut keys, KV)] {
-        for (place, row) in rows.chunks_exact_mut(width).enumerate() {
-            before_they_meet.apply(row, HEAD_DIM, place);
+        for (position, row) in rows.chunks_exact_mut(width).enumerate() {
+            transform.apply(row, HEAD_DIM, position);
         }
     }
     compare([&queries, &keys], [HEADS, KV / HEAD_DIM], HEAD_DIM, scoring)
 }
 
-/// The map of every head of queries, from queries and keys as they meet, heads side by side; the keys may
-/// have fewer heads, which several of the queries' share.
+/// The map of every query head, from transformed queries and keys, heads side by side; there may be fewer
+/// heads of keys, each shared by a group of query heads.
 pub(in crate::ops) fn compare(
     [queries, keys]: [&[f32]; 2],
     [heads, key_heads]: [usize; 2],
@@ -53,9 +52,9 @@ pub(in crate::ops) fn compare(
     let scale = scoring.scale(head_dim) as f32;
     let maps = (0..heads).map(|head| {
         let sizes = [queries.len() / embed, keys.len() / kv];
-        let map = WeightMap::shown(sizes, [head, heads], scoring);
+        let tile = HeadTile::without_dropout(sizes, [head, heads], scoring);
         let [own, shared] = [head, head * key_heads / heads].map(|head| head * head_dim);
-        map.of_scores(|query, key| {
+        tile.map_from_scores(|query, key| {
             let query = &queries[query * embed + own..][..head_dim];
             let key = &keys[key * kv + shared..][..head_dim];
             scale * sum_of(query, key, |q, k| q * k)

@@ -3,14 +3,14 @@
 //! One op for all kinds that compare queries with keys: they differ in their [`Scoring`] and in how many
 //! heads share keys and values.
 
-pub(in crate::ops) mod comparing;
+pub(in crate::ops) mod cached;
 pub(in crate::ops) mod cpu;
 #[cfg(feature = "cuda")]
 pub(in crate::ops) mod cuda;
+pub(in crate::ops) mod head_attention;
 pub(in crate::ops) mod heads;
-pub(in crate::ops) mod kept;
+pub(in crate::ops) mod kv_cache;
 mod maps;
-pub(in crate::ops) mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
 mod scoring;
@@ -21,18 +21,18 @@ use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
+use super::decoding::BoxedIncremental;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
-use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
 pub(in crate::ops) use cpu::TILE_TOKENS;
 pub(in crate::ops) use maps::compare;
 pub use maps::maps;
-pub use scoring::{Places, Scoring, Weights};
+pub use scoring::{Positional, Scoring, Similarity};
 
-/// The four projections, in the order of the reference's modules. `KV` is HEAD_DIM times the number of heads
-/// of keys and values: EMBED, or a part of it where `EMBED / KV` heads, one after another, share them
-/// (Shazeer 2019; Ainslie et al. 2023, GQA, §2.2).
+/// The four projections, in the order of the reference's modules. `KV` is HEAD_DIM times the number of
+/// heads of keys and values: EMBED, or a fraction of it if groups of `EMBED / KV` consecutive heads share
+/// them (Shazeer 2019; Ainslie et al. 2023, GQA, §2.2).
 #[derive(Clone, Debug)]
 pub struct Projections<const EMBED: usize, const KV: usize, N: Dtype, D: Storage<N>> {
     /// To keys, heads side by side.
@@ -70,19 +70,19 @@ impl<const EMBED: usize, const KV: usize, N: Dtype, D: Device<N>> TensorCollecti
     }
 }
 
-/// The two places of the sublayer that drop: attention weights and output.
+/// The two dropout sites of the sublayer: attention weights and output.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionDropout {
-    /// Index: (token × HEADS + head) × longest context + key's place; the context is given here.
+    /// Index: (token × HEADS + head) × `context` + position of the key.
     pub weights: Dropout,
     /// Index: token × EMBED + channel.
     pub output: Dropout,
-    /// Number of keys that an index of `weights` reserves for a query: the model's context.
+    /// Number of keys that an index of `weights` reserves per query: the model's context.
     pub context: usize,
 }
 
 impl AttentionDropout {
-    /// Nothing is dropped.
+    /// No dropout.
     pub(crate) fn none(context: usize) -> Self {
         Self {
             weights: Dropout::NONE,
@@ -92,7 +92,7 @@ impl AttentionDropout {
     }
 }
 
-/// Refuses, when it is compiled, heads that do not make the width, or that cannot share keys and values.
+/// Checks at compile time that the heads add up to the width, and that they can share keys and values.
 pub(super) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
     assert!(embed == heads * head_dim, "heads lie side by side");
     assert!(
@@ -105,16 +105,13 @@ pub(super) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim
 pub trait AttentionOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(proj(attend(norm(x))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Within each document and head, values blended by the weights that `scoring` gives keys at or
-    /// before the query, with dropout on the weights. Documents do not see each other. No other op may
-    /// read `x` on a tape: a stream has one continuation.
-    /// `HEADS * HEAD_DIM = EMBED`, and `KV` is a multiple of HEAD_DIM that divides it.
+    /// Within each document and head, `attend` is the sum of values weighted by the attention weights that
+    /// `scoring` defines over the keys at or before the query, with dropout on the weights. Tokens do not
+    /// attend across documents. `x` must not be used by another op on a tape: the residual stream is a
+    /// chain. `HEADS * HEAD_DIM = EMBED`, and `KV` is a multiple of HEAD_DIM that divides EMBED.
     ///
-    /// # Errors
-    /// The device's.
-    ///
-    /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019); what else
-    /// [`Scoring`] and [`Projections`] cite.
+    /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019); variants as cited at
+    /// [`Scoring`] and [`Projections`].
     fn try_attention<
         const EMBED: usize,
         const KV: usize,
@@ -130,10 +127,11 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit, each at most `context` tokens.
+    /// The same sublayer for incremental decoding of a number of sequences of at most `context` tokens
+    /// each.
     ///
     /// Source: Shazeer 2019, Fast Transformer Decoding, §2.4.
-    fn attention_reader<
+    fn incremental_attention<
         'a,
         const EMBED: usize,
         const KV: usize,
@@ -144,7 +142,7 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
         weights: &'a Projections<EMBED, KV, N, Self>,
         scoring: Scoring,
         rows_and_context: (usize, usize),
-    ) -> BoxedReader<'a, EMBED, N, Self>;
+    ) -> BoxedIncremental<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]
@@ -153,30 +151,34 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::decoding::tests::check_decoding;
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
-    use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
-    /// The weights of heads that are `EMBED` wide, and `KV` for keys and values.
+    /// Weights of heads that are `EMBED` wide in total, with keys and values of `KV`.
     type Sublayer<const EMBED: usize, const KV: usize, N, D> =
         (LayerNorm<EMBED, N, D>, Projections<EMBED, KV, N, D>);
 
-    const fn scoring(places: Places, window: Option<usize>, weights: Weights) -> Scoring {
+    const fn scoring(
+        positional: Positional,
+        window: Option<usize>,
+        similarity: Similarity,
+    ) -> Scoring {
         Scoring {
-            places,
+            positional,
             window,
-            weights,
+            similarity,
         }
     }
 
-    const ROTARY: Scoring = scoring(Places::Rotated, None, Weights::Softmax);
-    const ALIBI: Scoring = scoring(Places::Distance, None, Weights::Softmax);
-    const WINDOW: Scoring = scoring(Places::Unused, Some(5), Weights::Softmax);
-    const LINEAR: Scoring = scoring(Places::Unused, None, Weights::Features);
-    const ALL_AT_ONCE: Scoring = scoring(Places::Rotated, Some(18), Weights::Softmax);
+    const ROTARY: Scoring = scoring(Positional::Rope, None, Similarity::Softmax);
+    const ALIBI: Scoring = scoring(Positional::Alibi, None, Similarity::Softmax);
+    const WINDOW: Scoring = scoring(Positional::None, Some(5), Similarity::Softmax);
+    const LINEAR: Scoring = scoring(Positional::None, None, Similarity::FeatureMap);
+    const ALL_AT_ONCE: Scoring = scoring(Positional::Rope, Some(18), Similarity::Softmax);
 
-    /// Heads of width 4 over batches of many shapes, then reading bit by bit.
+    /// Checks heads of width 4 on batches of many shapes, then incremental decoding.
     fn check<const KV: usize, D: AttentionOp<f32> + 'static>(device: &D, scoring: Scoring) {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
@@ -234,16 +236,16 @@ mod tests {
                         )
                     },
                     tokens: batch.len(),
-                    // Rounding errors add up as a walk over the channels.
+                    // Rounding errors accumulate like a random walk over the channels.
                     tolerance: 1e-5 * (EMBED as f64 / 12.0).sqrt(),
                 });
             }
         }
-        check_reading::<D, EMBED, Sublayer<EMBED, KV, f32, D>, Sublayer<EMBED, KV, f64, Cpu>>(
+        check_decoding::<D, EMBED, Sublayer<EMBED, KV, f32, D>, Sublayer<EMBED, KV, f64, Cpu>>(
             device,
             &|(norm, weights), rows| {
                 let size = (rows, 128);
-                D::attention_reader::<EMBED, KV, HEADS, HEAD_DIM>(norm, weights, scoring, size)
+                D::incremental_attention::<EMBED, KV, HEADS, HEAD_DIM>(norm, weights, scoring, size)
             },
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
@@ -273,19 +275,18 @@ mod tests {
     }
 
     on_each_device!(softmax, |device| check::<12, _>(&device, Scoring::SOFTMAX));
-    on_each_device!(rotated_places, |device| check::<12, _>(&device, ROTARY));
-    on_each_device!(slopes_over_distance, |device| check::<12, _>(
-        &device, ALIBI
-    ));
+    on_each_device!(rotary_positions, |device| check::<12, _>(&device, ROTARY));
+    on_each_device!(linear_biases, |device| check::<12, _>(&device, ALIBI));
     on_each_device!(a_window, |device| check::<12, _>(&device, WINDOW));
-    on_each_device!(features, |device| check::<12, _>(&device, LINEAR));
+    on_each_device!(feature_maps, |device| check::<12, _>(&device, LINEAR));
     on_each_device!(shared_keys_and_values, |device| check::<4, _>(
         &device,
         Scoring::SOFTMAX
     ));
     on_each_device!(all_at_once, |device| check::<4, _>(&device, ALL_AT_ONCE));
 
-    // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+    // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
+    // kernels.
     on_each_device!(wide_heads, |device| {
         let batches = [&[3, 1, 7][..], &[33, 40]];
         check_heads::<12, 6, 2, 6, _>(&device, ALL_AT_ONCE, &batches);

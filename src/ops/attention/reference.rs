@@ -1,4 +1,4 @@
-//! The plain truth: documents are padded to a rectangle, attended with a mask, and laid flat again.
+//! The reference: documents are padded to a rectangle, attended with a mask, and flattened again.
 
 use dfdx::shapes::{Axes4, Axis, Const, Dtype, HasShape};
 use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
@@ -6,13 +6,13 @@ use dfdx::tensor_ops::{
     BroadcastTo, Device, GatherTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
 };
 
-use super::{AttentionDropout, Places, Projections, Scoring, Weights};
+use super::{AttentionDropout, Positional, Projections, Scoring, Similarity};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::factors;
 use crate::ops::parameters::LayerNorm;
 
-/// Added to the score of a key that the query must not see (the reference's value).
+/// Added to the score of a masked key (the value of the original implementation).
 pub(in crate::ops) const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
@@ -33,53 +33,55 @@ pub(crate) fn attention<
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     let normed = norm.try_forward(x.with_empty_tape())?;
-    let places = batch.places();
-    let mapped =
-        |heads: Stream<EMBED, N, D, T>| map::<EMBED, HEAD_DIM, _, _, _>(heads, scoring, &places);
-    let q = mapped(weights.query.try_forward(normed.with_empty_tape())?)?;
-    let k = mapped(spread::<EMBED, KV, HEAD_DIM, _, _, _>(
+    let positions = batch.positions();
+    let transformed = |heads: Stream<EMBED, N, D, T>| {
+        transform::<EMBED, HEAD_DIM, _, _, _>(heads, scoring, &positions)
+    };
+    let q = transformed(weights.query.try_forward(normed.with_empty_tape())?)?;
+    let k = transformed(repeat_kv::<EMBED, KV, HEAD_DIM, _, _, _>(
         weights.key.try_forward(normed.with_empty_tape())?,
     )?)?;
-    let v = spread::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
-    let frame = Frame::of(&batch.starts);
-    let q = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
-    let k = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
+    let v = repeat_kv::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
+    let padded = PaddedBatch::of(&batch.starts);
+    let q = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
+    let k = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
     let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
-    let v = frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
+    let v = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
     let scale = N::from_f64(scoring.scale(HEAD_DIM)).expect("a scale is a finite number");
     let scores = q.try_matmul(k)?.try_mul(scale)?;
-    let weights_of_keys = frame.weigh(scores, scoring)?;
-    let heads = frame.blend(weights_of_keys, v, batch, dropout)?;
-    let y = weights.proj.try_forward(frame.flat(heads)?)?;
+    let weights_of_keys = padded.scores_to_weights(scores, scoring)?;
+    let heads = padded.apply_weights(weights_of_keys, v, batch, dropout)?;
+    let y = weights.proj.try_forward(padded.flat(heads)?)?;
     let factors = factors(x.device(), dropout.output, *x.shape())?;
     x.try_add(y.try_mul(factors)?)
 }
 
-/// What [`Scoring`] does with queries or keys before they meet.
-fn map<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+/// The transformation of queries and keys before their dot product.
+fn transform<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     heads: Stream<EMBED, N, D, T>,
     scoring: Scoring,
-    places: &[usize],
+    positions: &[usize],
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    if scoring.weights == Weights::Features {
+    if scoring.similarity == Similarity::FeatureMap {
         // elu(x) + 1 = max(x, 0) + e^min(x, 0)
         let above = heads.with_empty_tape().try_relu()?;
         let below = heads.try_negate()?.try_relu()?.try_negate()?;
         return above.try_add(below.try_exp()?);
     }
-    if scoring.places != Places::Rotated {
+    if scoring.positional != Positional::Rope {
         return Ok(heads);
     }
     let device = heads.device().clone();
     let number = |x: f64| N::from_f64(x).expect("a finite number");
-    let shape = (places.len(), Const::<EMBED>);
-    let angle = |place: usize, channel: usize| {
+    let shape = (positions.len(), Const::<EMBED>);
+    let angle = |position: usize, channel: usize| {
         let pair = channel % HEAD_DIM / 2;
-        place as f64 * 10_000f64.powf(-2.0 * pair as f64 / HEAD_DIM as f64)
+        position as f64 * 10_000f64.powf(-2.0 * pair as f64 / HEAD_DIM as f64)
     };
     let table = |f: fn(f64) -> f64| {
-        let of_place = |&place: &usize| (0..EMBED).map(move |c| number(f(angle(place, c))));
-        device.try_tensor_from_vec(places.iter().flat_map(of_place).collect(), shape)
+        let of_position =
+            |&position: &usize| (0..EMBED).map(move |c| number(f(angle(position, c))));
+        device.try_tensor_from_vec(positions.iter().flat_map(of_position).collect(), shape)
     };
     // Channel 2i becomes -x of 2i + 1, and 2i + 1 becomes x of 2i.
     let mut swap = vec![number(0.0); EMBED * EMBED];
@@ -89,12 +91,12 @@ fn map<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tap
     }
     let swap = device.try_tensor_from_vec(swap, (Const::<EMBED>, Const::<EMBED>))?;
     let swapped = heads.with_empty_tape().try_matmul(swap)?;
-    let turned = swapped.try_mul(table(f64::sin)?)?;
-    heads.try_mul(table(f64::cos)?)?.try_add(turned)
+    let rotated = swapped.try_mul(table(f64::sin)?)?;
+    heads.try_mul(table(f64::cos)?)?.try_add(rotated)
 }
 
-/// Gives every head the keys or values that it shares with others: `[tokens, KV]` → `[tokens, EMBED]`.
-fn spread<
+/// Repeats shared keys or values for every head of a group: `[tokens, KV]` → `[tokens, EMBED]`.
+fn repeat_kv<
     const EMBED: usize,
     const KV: usize,
     const HEAD_DIM: usize,
@@ -120,21 +122,21 @@ pub(in crate::ops) type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T
     Tensor<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), N, D, T>;
 
 /// `[documents, HEADS, longest, longest]`.
-pub(in crate::ops) type Squares<const HEADS: usize, N, D, T> =
+pub(in crate::ops) type Scores<const HEADS: usize, N, D, T> =
     Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
 
-/// Where ragged tokens stand in a `[documents, longest]` rectangle.
-pub(in crate::ops) struct Frame {
+/// The mapping between ragged tokens and a padded `[documents, longest]` rectangle.
+pub(in crate::ops) struct PaddedBatch {
     pub(in crate::ops) documents: usize,
     pub(in crate::ops) longest: usize,
-    /// For each cell of the rectangle its token; 0 where there is none (a masked key, an unread query).
+    /// For each cell its token; 0 for padding (a masked key, or a query whose output is not used).
     token_at: Vec<usize>,
     /// For each token its cell.
     row_of: Vec<usize>,
 }
 
-impl Frame {
-    /// Of documents, given by where they start and the last one ends.
+impl PaddedBatch {
+    /// For documents with the given starts and end.
     pub(in crate::ops) fn of(starts: &[usize]) -> Self {
         let lengths = starts.windows(2).map(|w| w[1] - w[0]);
         let (documents, longest) = (lengths.len(), lengths.max().unwrap_or(0));
@@ -179,17 +181,22 @@ impl Frame {
             .try_permute::<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()
     }
 
-    /// The weights of keys, from scores.
-    pub(in crate::ops) fn weigh<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    /// From scores to attention weights.
+    pub(in crate::ops) fn scores_to_weights<
+        const HEADS: usize,
+        N: Dtype,
+        D: Device<N>,
+        T: Tape<N, D>,
+    >(
         &self,
-        scores: Squares<HEADS, N, D, T>,
+        scores: Scores<HEADS, N, D, T>,
         scoring: Scoring,
-    ) -> Result<Squares<HEADS, N, D, T>, D::Err> {
+    ) -> Result<Scores<HEADS, N, D, T>, D::Err> {
         let device = scores.device().clone();
-        let seen = |query: usize, key: usize| key <= query && key >= scoring.first_seen(query);
-        match scoring.weights {
-            Weights::Softmax => {
-                let bias = self.square::<HEADS, _, _>(
+        let seen = |query: usize, key: usize| key <= query && key >= scoring.first_key(query);
+        match scoring.similarity {
+            Similarity::Softmax => {
+                let bias = self.cells::<HEADS, _, _>(
                     &device,
                     &|_, head, query, key| match seen(query, key) {
                         true => -scoring.slope(head, HEADS) * (query as f64 - key as f64),
@@ -198,8 +205,8 @@ impl Frame {
                 )?;
                 scores.try_add(bias)?.try_softmax::<Axis<3>>()
             }
-            Weights::Features => {
-                let mask = self.square::<HEADS, _, _>(&device, &|_, _, query, key| {
+            Similarity::FeatureMap => {
+                let mask = self.cells::<HEADS, _, _>(&device, &|_, _, query, key| {
                     f64::from(u8::from(seen(query, key)))
                 })?;
                 let shape = *scores.shape();
@@ -210,8 +217,8 @@ impl Frame {
         }
     }
 
-    /// Values blended by weights after dropout.
-    pub(in crate::ops) fn blend<
+    /// The weighted sum of values, with dropout on the weights.
+    pub(in crate::ops) fn apply_weights<
         const HEADS: usize,
         const HEAD_DIM: usize,
         N: Dtype,
@@ -219,13 +226,13 @@ impl Frame {
         T: Tape<N, D>,
     >(
         &self,
-        weights: Squares<HEADS, N, D, T>,
+        weights: Scores<HEADS, N, D, T>,
         values: Heads<HEADS, HEAD_DIM, N, D, T>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
         let device = weights.device().clone();
-        let kept = self.square::<HEADS, _, _>(&device, &|document, head, query, key| {
+        let kept = self.cells::<HEADS, _, _>(&device, &|document, head, query, key| {
             let token = batch.starts[document] + query;
             let index = (token * HEADS + head) * dropout.context + key;
             f64::from(dropout.weights.factor(index as u32))
@@ -252,12 +259,12 @@ impl Frame {
         flat.try_gather(device.try_tensor_from_vec(self.row_of.clone(), (self.row_of.len(),))?)
     }
 
-    /// `f(document, head, query, key)` for every cell.
-    fn square<const HEADS: usize, N: Dtype, D: Device<N>>(
+    /// A tensor with `f(document, head, query, key)` in every cell.
+    fn cells<const HEADS: usize, N: Dtype, D: Device<N>>(
         &self,
         device: &D,
         f: &dyn Fn(usize, usize, usize, usize) -> f64,
-    ) -> Result<Squares<HEADS, N, D, NoneTape>, D::Err> {
+    ) -> Result<Scores<HEADS, N, D, NoneTape>, D::Err> {
         let n = self.longest;
         let cells = 0..self.documents * HEADS * n * n;
         let values = cells

@@ -1,75 +1,76 @@
-//! What kinds of attention change about scores: how places enter them, which keys are seen, and how they
-//! become weights.
+//! How kinds of attention compute attention weights: positional information, masking and normalisation.
 
 use crate::ops::kernels::rows::{LANES, exp, softmax, sum_of, wide};
 
-/// How the weight of a key comes from a query and it.
+/// How the attention weight of a key is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Scoring {
-    /// How their places enter.
-    pub places: Places,
-    /// A query sees so many keys, itself the last; all before it if `None`.
+    /// Positional information in the scores.
+    pub positional: Positional,
+    /// Number of keys that a query attends to, its own being the last; all keys before it if `None`.
     pub window: Option<usize>,
     /// How scores become weights.
-    pub weights: Weights,
+    pub similarity: Similarity,
 }
 
-/// How the places of query and key enter a score, beside what the embedding says of them.
+/// How scores depend on the positions of query and key, besides the position embedding of the input.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Places {
+pub enum Positional {
     /// They do not.
-    Unused,
-    /// Queries and keys are rotated, pair by pair of channels (2i, 2i + 1), by their place times
-    /// 10000^(-2i / HEAD_DIM): a score depends on the distance (Su et al. 2021, RoFormer, §3.2.2).
-    Rotated,
-    /// A score loses its head's slope times the distance: slopes 2^(-8 h / HEADS), h = 1..HEADS
-    /// (Press et al. 2022, ALiBi, §3).
-    Distance,
+    None,
+    /// Rotary embedding: pairs of channels (2i, 2i + 1) of queries and keys are rotated by position ×
+    /// 10000^(-2i / HEAD_DIM), so that scores depend on relative positions (Su et al. 2021, RoFormer,
+    /// §3.2.2).
+    Rope,
+    /// Linear biases: slope × distance is subtracted from a score, where head h of 1..HEADS has slope 2^(-8
+    /// h / HEADS) (Press et al. 2022, ALiBi, §3).
+    Alibi,
 }
 
-/// How the scores of a query become weights that add up to 1.
+/// How queries and keys are compared, and scores normalised to weights that add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Weights {
+pub enum Similarity {
     /// `softmax(q · k / √HEAD_DIM)` (Vaswani et al. 2017, §3.2.1).
     Softmax,
-    /// `φ(q) · φ(k)` by its share of the sum, φ(x) = elu(x) + 1: what attention with a state instead of
-    /// keys computes (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It goes with
-    /// [`Places::Unused`] alone.
-    Features,
+    /// `φ(q) · φ(k)`, divided by the sum over keys, with φ(x) = elu(x) + 1: what linear attention computes
+    /// with a running state instead of keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It
+    /// can only be combined with [`Positional::None`].
+    FeatureMap,
 }
 
 impl Scoring {
     /// Plain softmax attention.
     pub const SOFTMAX: Self = Self {
-        places: Places::Unused,
+        positional: Positional::None,
         window: None,
-        weights: Weights::Softmax,
+        similarity: Similarity::Softmax,
     };
 
-    /// What the product of query and key is multiplied by.
+    /// The factor of the dot product of query and key.
     pub(in crate::ops) fn scale(self, head_dim: usize) -> f64 {
-        match self.weights {
-            Weights::Softmax => 1.0 / (head_dim as f64).sqrt(),
-            Weights::Features => 1.0,
+        match self.similarity {
+            Similarity::Softmax => 1.0 / (head_dim as f64).sqrt(),
+            Similarity::FeatureMap => 1.0,
         }
     }
 
-    /// What a unit of distance takes off a score of a head, counted from 0.
+    /// What a head, counted from 0, subtracts from a score per unit of distance.
     pub(super) fn slope(self, head: usize, heads: usize) -> f64 {
-        match self.places {
-            Places::Distance => (-8.0 * (head + 1) as f64 / heads as f64).exp2(),
-            Places::Unused | Places::Rotated => 0.0,
+        match self.positional {
+            Positional::Alibi => (-8.0 * (head + 1) as f64 / heads as f64).exp2(),
+            Positional::None | Positional::Rope => 0.0,
         }
     }
 
-    /// The first key that a query sees.
-    pub(super) fn first_seen(self, query: usize) -> usize {
+    /// The first key that a query attends to.
+    pub(super) fn first_key(self, query: usize) -> usize {
         self.window
             .map_or(0, |window| (query + 1).saturating_sub(window))
     }
 
-    /// Makes weights of the scores of the last queries of a row of `tokens`, `step` apart: see [`Self::weigh`].
-    pub(in crate::ops) fn weigh_last(
+    /// Turns the scores of the last queries of a sequence of `tokens` into weights, with row stride `step`:
+    /// see [`Self::scores_to_weights`].
+    pub(in crate::ops) fn last_scores_to_weights(
         self,
         scores: &mut [f32],
         step: usize,
@@ -79,39 +80,45 @@ impl Scoring {
         wide(
             #[inline(always)]
             || {
-                let places = tokens - scores.len() / step..;
-                for (place, row) in places.zip(scores.chunks_exact_mut(step)) {
-                    self.weigh(row, place, slope);
+                let positions = tokens - scores.len() / step..;
+                for (position, row) in positions.zip(scores.chunks_exact_mut(step)) {
+                    self.scores_to_weights(row, position, slope);
                 }
             },
         );
     }
 
-    /// Makes weights of the scores of one query, those of the keys `0..=query` of the row; 0 for the rest
-    /// and what it does not see. Returns what [`Weights::Features`] multiplied the scores by.
+    /// Turns the scores of one query over the keys `0..=query` into weights; masked keys and the rest of
+    /// the row become 0. Returns the factor that normalised the scores in case of
+    /// [`Similarity::FeatureMap`].
     #[inline(always)]
-    pub(in crate::ops) fn weigh(self, row: &mut [f32], query: usize, slope: f32) -> f32 {
-        let first = self.first_seen(query);
-        // Whole vectors: loops over them have no tail of single elements.
+    pub(in crate::ops) fn scores_to_weights(
+        self,
+        row: &mut [f32],
+        query: usize,
+        slope: f32,
+    ) -> f32 {
+        let first = self.first_key(query);
+        // Whole vectors, so that loops have no scalar tail.
         let end = (query + 1).next_multiple_of(LANES).min(row.len());
         let (seen, hidden) = row.split_at_mut(end);
         hidden.fill(0.0);
-        if self.places == Places::Distance {
+        if self.positional == Positional::Alibi {
             for (key, score) in seen.iter_mut().enumerate() {
                 *score -= slope * (query as f32 - key as f32);
             }
         }
-        match self.weights {
-            Weights::Softmax => {
+        match self.similarity {
+            Similarity::Softmax => {
                 seen[..first].fill(f32::NEG_INFINITY);
                 seen[query + 1..].fill(f32::NEG_INFINITY);
                 softmax(seen);
-                // What is left of a key that is not seen is below the precision of the sum.
+                // Softmax leaves masked keys a weight below the precision of the sum.
                 seen[..first].fill(0.0);
                 seen[query + 1..].fill(0.0);
                 1.0
             }
-            Weights::Features => {
+            Similarity::FeatureMap => {
                 seen[..first].fill(0.0);
                 seen[query + 1..].fill(0.0);
                 let scale = 1.0 / sum_of(seen, seen, |s, _| s);
@@ -122,53 +129,56 @@ impl Scoring {
     }
 }
 
-/// What is done with each query and key before they meet.
-pub(super) enum Map {
-    /// Nothing.
-    Same,
-    /// Rotation: cosine and sine of each place and pair of channels, `[places, HEAD_DIM / 2]`.
-    Rotation(Vec<[f32; 2]>),
-    /// φ.
-    Features,
+/// A transformation of each query and key before their dot product.
+pub(super) enum HeadTransform {
+    /// No transformation.
+    Identity,
+    /// Rotary embedding: cosine and sine for each position and pair of channels,
+    /// `[positions, HEAD_DIM / 2]`.
+    Rope(Vec<[f32; 2]>),
+    /// The feature map φ.
+    FeatureMap,
 }
 
-impl Map {
-    /// For places below `places`.
-    pub(super) fn new(scoring: Scoring, head_dim: usize, places: usize) -> Self {
-        match (scoring.places, scoring.weights) {
-            (Places::Rotated, Weights::Softmax) => Self::Rotation(rotations(head_dim, places)),
-            (Places::Unused, Weights::Features) => Self::Features,
-            (Places::Unused | Places::Distance, Weights::Softmax) => Self::Same,
-            (places, Weights::Features) => panic!("features with {places:?}: see `Weights`"),
+impl HeadTransform {
+    /// For positions below `positions`.
+    pub(super) fn new(scoring: Scoring, head_dim: usize, positions: usize) -> Self {
+        match (scoring.positional, scoring.similarity) {
+            (Positional::Rope, Similarity::Softmax) => Self::Rope(rotations(head_dim, positions)),
+            (Positional::None, Similarity::FeatureMap) => Self::FeatureMap,
+            (Positional::None | Positional::Alibi, Similarity::Softmax) => Self::Identity,
+            (positional, Similarity::FeatureMap) => {
+                panic!("features with {positional:?}: see `Similarity`")
+            }
         }
     }
 
-    /// Maps queries or keys of one token, heads side by side.
-    pub(super) fn apply(&self, heads: &mut [f32], head_dim: usize, place: usize) {
+    /// Transforms the queries or keys of one token, heads side by side.
+    pub(super) fn apply(&self, heads: &mut [f32], head_dim: usize, position: usize) {
         match self {
-            Self::Same => {}
-            Self::Rotation(table) => rotate(heads, turns(table, head_dim, place), 1.0),
-            Self::Features => wide(
+            Self::Identity => {}
+            Self::Rope(table) => rotate(heads, rotations_at(table, head_dim, position), 1.0),
+            Self::FeatureMap => wide(
                 #[inline(always)]
-                || heads.iter_mut().for_each(|x| *x = feature(*x)),
+                || heads.iter_mut().for_each(|x| *x = feature_map(*x)),
             ),
         }
     }
 
-    /// Maps their gradient back; `heads` are the mapped ones.
+    /// Backward of [`Self::apply`], in place; `heads` are the transformed ones.
     pub(super) fn backward(
         &self,
         gradient: &mut [f32],
         heads: &[f32],
         head_dim: usize,
-        place: usize,
+        position: usize,
     ) {
         match self {
-            Self::Same => {}
+            Self::Identity => {}
             // The inverse of a rotation is its transpose.
-            Self::Rotation(table) => rotate(gradient, turns(table, head_dim, place), -1.0),
+            Self::Rope(table) => rotate(gradient, rotations_at(table, head_dim, position), -1.0),
             // φ' is 1 where φ > 1, and φ elsewhere.
-            Self::Features => wide(
+            Self::FeatureMap => wide(
                 #[inline(always)]
                 || {
                     let pairs = gradient.iter_mut().zip(heads);
@@ -181,12 +191,12 @@ impl Map {
 
 /// elu(x) + 1: x + 1 above 0, and e^x below.
 #[inline(always)]
-fn feature(x: f32) -> f32 {
+fn feature_map(x: f32) -> f32 {
     if x > 0.0 { x + 1.0 } else { exp(x) }
 }
 
-/// Cosine and sine for each place and pair of channels.
-fn rotations(head_dim: usize, places: usize) -> Vec<[f32; 2]> {
+/// Cosine and sine for each position and pair of channels.
+fn rotations(head_dim: usize, positions: usize) -> Vec<[f32; 2]> {
     assert!(head_dim.is_multiple_of(2), "channels are rotated in pairs");
     let pairs = 0..head_dim / 2;
     let frequencies: Vec<f64> = pairs
@@ -196,21 +206,21 @@ fn rotations(head_dim: usize, places: usize) -> Vec<[f32; 2]> {
         let (sine, cosine) = angle.sin_cos();
         [cosine as f32, sine as f32]
     };
-    (0..places)
-        .flat_map(|place| frequencies.iter().map(move |f| turn(place as f64 * f)))
+    (0..positions)
+        .flat_map(|position| frequencies.iter().map(move |f| turn(position as f64 * f)))
         .collect()
 }
 
-/// The rotations of one place.
-fn turns(table: &[[f32; 2]], head_dim: usize, place: usize) -> &[[f32; 2]] {
+/// The rotations at one position.
+fn rotations_at(table: &[[f32; 2]], head_dim: usize, position: usize) -> &[[f32; 2]] {
     let pairs = head_dim / 2;
-    &table[place * pairs..(place + 1) * pairs]
+    &table[position * pairs..(position + 1) * pairs]
 }
 
-/// Turns each pair of channels of each head.
-fn rotate(heads: &mut [f32], turns: &[[f32; 2]], sign: f32) {
-    for head in heads.chunks_exact_mut(2 * turns.len()) {
-        for (pair, [cosine, sine]) in head.as_chunks_mut::<2>().0.iter_mut().zip(turns) {
+/// Rotates each pair of channels of each head.
+fn rotate(heads: &mut [f32], rotations: &[[f32; 2]], sign: f32) {
+    for head in heads.chunks_exact_mut(2 * rotations.len()) {
+        for (pair, [cosine, sine]) in head.as_chunks_mut::<2>().0.iter_mut().zip(rotations) {
             let ([x, y], sine) = (*pair, sign * sine);
             *pair = [x * cosine - y * sine, x * sine + y * cosine];
         }

@@ -1,7 +1,8 @@
-//! The fast path: projections over a few documents at a time, every head of every document by itself,
+//! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
-//! Keys and values lie side by side in one `[keys, 2 * EMBED]` matrix, those that are read alone.
+//! Keys and values lie side by side in one `[keys, 2 * EMBED]` matrix, which has only the keys that are
+//! attended to.
 
 use std::sync::Arc;
 
@@ -9,12 +10,12 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
+use super::cached::CachedCrossAttention;
 use super::head::{attend, attend_backward};
-use super::reading::Remembering;
-use super::sides::Sides;
-use super::{BoxedCrossReader, CrossAttentionOp, Normed};
+use super::sides::CrossShard;
+use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
 use crate::ops::Stream;
-use crate::ops::attention::heads::WeightMap;
+use crate::ops::attention::heads::HeadTile;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
@@ -22,7 +23,7 @@ use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise, normalise_ba
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{Layer, Parameter, add_all_shares, apply, back, layer};
+use crate::ops::residual::{PackedLinear, Parameter, add_all_shares, apply, back, pack_linear};
 
 impl CrossAttentionOp<f32> for Cpu {
     fn try_cross_attention<
@@ -32,7 +33,7 @@ impl CrossAttentionOp<f32> for Cpu {
         T: Tape<f32, Cpu>,
     >(
         [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
-        (normed, norm): (Normed, &LayerNorm<EMBED, f32, Cpu>),
+        (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
         weights: &Projections<EMBED, EMBED, f32, Cpu>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
@@ -51,15 +52,15 @@ impl CrossAttentionOp<f32> for Cpu {
             weights,
             dropout,
         ));
-        let shards: Arc<Vec<Sides>> = Arc::new(Sides::plan(starts));
+        let shards: Arc<Vec<CrossShard>> = Arc::new(CrossShard::plan(starts));
         let count = queries.shape().0;
         let mut y = vec![0.0; count * EMBED];
         let saved: Vec<Option<Saved>> = {
             let weights = op.pack(Pass::Forward);
-            let outputs = Sides::split(&shards, |sides| sides.queries.len() * EMBED, &mut y);
+            let outputs = CrossShard::split(&shards, |shard| shard.queries.len() * EMBED, &mut y);
             let work = shards.par_iter().zip(outputs);
-            work.map(|(sides, y)| {
-                let saved = op.forward(&weights, sides, [host(&queries), host(&keys)], y);
+            work.map(|(shard, y)| {
+                let saved = op.forward(&weights, shard, [host(&queries), host(&keys)], y);
                 T::OWNS_TAPE.then_some(saved)
             })
             .collect()
@@ -69,21 +70,24 @@ impl CrossAttentionOp<f32> for Cpu {
         if T::OWNS_TAPE {
             let kept = out.clone();
             tape.add_backward_op(move |gradients| {
-                // The queries' gradient goes around the branch unchanged, in place.
+                // The residual connection: the queries' gradient bypasses the branch, in place.
                 let mut dqueries = take_gradient(gradients, &device, &kept)?;
                 let mut dkeys = take_gradient(gradients, &device, &keys)?;
                 let shares: Vec<Scratch> = {
                     let weights = op.pack(Pass::Backward);
                     let x = [host(&queries), host(&keys)];
-                    let of_queries =
-                        Sides::split(&shards, |sides| sides.queries.len() * EMBED, &mut dqueries);
+                    let of_queries = CrossShard::split(
+                        &shards,
+                        |shard| shard.queries.len() * EMBED,
+                        &mut dqueries,
+                    );
                     let of_keys =
-                        Sides::split(&shards, |sides| sides.keys.len() * EMBED, &mut dkeys);
+                        CrossShard::split(&shards, |shard| shard.keys.len() * EMBED, &mut dkeys);
                     let work =
                         (shards.par_iter().zip(saved)).zip(of_queries.into_par_iter().zip(of_keys));
-                    work.map(|((sides, saved), (dqueries, dkeys))| {
+                    work.map(|((shard, saved), (dqueries, dkeys))| {
                         let saved = saved.expect("saved because the tape is owned");
-                        op.backward(&weights, sides, saved, x, [dqueries, dkeys])
+                        op.backward(&weights, shard, saved, x, [dqueries, dkeys])
                     })
                     .collect()
                 };
@@ -95,13 +99,18 @@ impl CrossAttentionOp<f32> for Cpu {
         Ok(out.put_tape(tape))
     }
 
-    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
-        norm: (Normed, &'a LayerNorm<EMBED, f32, Cpu>),
+    fn incremental_cross_attention<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
+        norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
         weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
-    ) -> BoxedCrossReader<'a, EMBED, f32, Cpu> {
+    ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
         const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
-        Box::new(Remembering::<EMBED, HEADS, HEAD_DIM>::new(
+        Box::new(CachedCrossAttention::<EMBED, HEADS, HEAD_DIM>::new(
             norm, weights, rows,
         ))
     }
@@ -109,7 +118,7 @@ impl CrossAttentionOp<f32> for Cpu {
 
 /// The op with its weights.
 struct Op<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    normed: Normed,
+    normed: NormedStream,
     norm: LayerNorm<EMBED, f32, Cpu>,
     projections: Projections<EMBED, EMBED, f32, Cpu>,
     /// Keys and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
@@ -117,31 +126,31 @@ struct Op<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
     dropout: AttentionDropout,
 }
 
-/// The projections laid out for one pass.
+/// The projections, packed for one pass.
 struct Weights<'a> {
-    query: Layer<'a>,
-    keys_and_values: Layer<'a>,
-    proj: Layer<'a>,
+    query: PackedLinear<'a>,
+    keys_and_values: PackedLinear<'a>,
+    proj: PackedLinear<'a>,
 }
 
 /// What backward needs of a shard.
 struct Saved {
     /// `[queries, EMBED]`.
     queries: Scratch,
-    /// `[keys that are read, 2 * EMBED]`.
+    /// `[attended keys, 2 * EMBED]`.
     keys_and_values: Scratch,
-    /// What is kept of every head's weights, before dropout: see [`WeightMap::elements`].
+    /// The attention weights of every head, before dropout: see [`HeadTile::saved_len`].
     weights: Scratch,
-    /// `[queries, EMBED]`: the heads' outputs, side by side.
+    /// The heads' outputs, side by side: `[queries, EMBED]`.
     heads: Scratch,
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HEADS, HEAD_DIM> {
-    /// Width of keys and values together.
+    /// Total width of keys and values.
     const WIDTH: usize = 2 * EMBED;
 
     fn new(
-        (normed, norm): (Normed, &LayerNorm<EMBED, f32, Cpu>),
+        (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
         projections: &Projections<EMBED, EMBED, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
@@ -178,74 +187,74 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
     fn pack(&self, pass: Pass) -> Weights<'_> {
         let [weight, bias] = &self.joined;
         Weights {
-            query: layer(&self.projections.query, pass),
+            query: pack_linear(&self.projections.query, pass),
             keys_and_values: (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            proj: layer(&self.projections.proj, pass),
+            proj: pack_linear(&self.projections.proj, pass),
         }
     }
 
-    /// What is attended of the rows of one side, if that is not the rows themselves.
-    fn input(&self, side: Normed, x: &[f32]) -> Option<Scratch> {
+    /// The rows of one stream after the layer norm, if that applies to the stream.
+    fn input(&self, side: NormedStream, x: &[f32]) -> Option<Scratch> {
         let norm = [host(&self.norm.weight), host(&self.norm.bias)];
         input((self.normed, norm), side, x)
     }
 
-    /// Every head of every document of a tile, with the document's queries and keys.
+    /// Every head of every document of a tile, with the starts of the document's queries and keys.
     fn heads(
         [queries, keys]: &[Shard; 2],
         dropout: AttentionDropout,
-    ) -> impl Iterator<Item = (WeightMap, [usize; 2])> {
+    ) -> impl Iterator<Item = (HeadTile, [usize; 2])> {
         let documents = queries.documents().zip(keys.documents());
         let documents = documents.filter(|(queries, _)| !queries.is_empty());
         let first = queries.starts[0];
         documents.flat_map(move |(queries, keys)| {
             (0..HEADS).map(move |head| {
-                let map = WeightMap {
+                let head_tile = HeadTile {
                     queries: queries.len(),
                     keys: keys.len(),
-                    first: first + queries.start,
+                    first_query: first + queries.start,
                     head,
                     heads: HEADS,
                     scoring: Scoring::SOFTMAX,
                     dropout,
                 };
-                (map, [queries.start, keys.start])
+                (head_tile, [queries.start, keys.start])
             })
         })
     }
 
-    /// Writes the new stream of a shard's queries; `x` are the whole streams.
+    /// Writes the output for a shard's queries; `x` are the whole streams.
     fn forward(
         &self,
         weights: &Weights<'_>,
-        sides: &Sides,
+        shard: &CrossShard,
         x: [&[f32]; 2],
         y: &mut [f32],
     ) -> Saved {
-        let (width, keys) = (Self::WIDTH, sides.read.len());
-        let x_queries = sides.queries.rows(x[0], EMBED);
-        let x_keys = sides.keys_read(x[1], EMBED);
+        let (width, keys) = (Self::WIDTH, shard.read.len());
+        let x_queries = shard.queries.rows(x[0], EMBED);
+        let x_keys = shard.keys_read(x[1], EMBED);
         let normed = [
-            self.input(Normed::Queries, x_queries),
-            self.input(Normed::Keys, &x_keys),
+            self.input(NormedStream::Queries, x_queries),
+            self.input(NormedStream::Keys, &x_keys),
         ];
         let inputs = [
             normed[0].as_deref().unwrap_or(x_queries),
             normed[1].as_deref().unwrap_or(&x_keys),
         ];
-        let tiles = sides.tiles();
-        let maps = tiles
+        let tiles = shard.tiles();
+        let head_tiles = tiles
             .iter()
             .flat_map(|tile| Self::heads(tile, self.dropout));
         let mut saved = Saved {
             queries: Scratch::new(y.len()),
             keys_and_values: Scratch::new(keys * width),
-            weights: Scratch::new(maps.map(|(map, _)| map.elements()).sum()),
+            weights: Scratch::new(head_tiles.map(|(head_tile, _)| head_tile.saved_len()).sum()),
             heads: Scratch::new(y.len()),
         };
         let mut kept = &mut saved.weights[..];
         for tile in &tiles {
-            let (at, keys) = (tile[0].place_in(&sides.queries), tile[1].tokens());
+            let (at, keys) = (tile[0].range_in(&shard.queries), tile[1].tokens());
             let at = at.start * EMBED..at.end * EMBED;
             let keys_and_values = &mut saved.keys_and_values[keys.start * width..keys.end * width];
             let queries = &mut saved.queries[at.clone()];
@@ -253,46 +262,52 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             let rows = &inputs[1][keys.start * EMBED..keys.end * EMBED];
             apply(&weights.keys_and_values, rows, keys_and_values, width);
             let heads = &mut saved.heads[at.clone()];
-            for (map, rows) in Self::heads(tile, self.dropout) {
-                let kept = take(&mut kept, map.elements());
-                attend::<EMBED, HEAD_DIM>(map, rows, [queries, keys_and_values], kept, heads);
+            for (head_tile, rows) in Self::heads(tile, self.dropout) {
+                let kept = take(&mut kept, head_tile.saved_len());
+                attend::<EMBED, HEAD_DIM>(head_tile, rows, [queries, keys_and_values], kept, heads);
             }
             apply(&weights.proj, heads, &mut y[at], EMBED);
         }
-        let first = sides.queries.starts[0] * EMBED;
+        let first = shard.queries.starts[0] * EMBED;
         drop_and_add(y, x_queries, self.dropout.output, first);
         saved
     }
 
-    /// Makes of the gradient of a shard's output that of its queries, in place, and adds to that of its
-    /// keys; returns its share of every parameter's gradient. `x` are the whole streams.
+    /// Turns the gradient of a shard's output into that of its queries, in place, and adds to that of its
+    /// keys. Returns the shard's partial gradients of all parameters. `x` are the whole streams.
     fn backward(
         &self,
         weights: &Weights<'_>,
-        sides: &Sides,
+        shard: &CrossShard,
         saved: Saved,
         x: [&[f32]; 2],
         [dqueries, dkeys]: [&mut [f32]; 2],
     ) -> Scratch {
-        let (width, count, keys) = (Self::WIDTH, sides.queries.len(), sides.read.len());
+        let (width, count, keys) = (Self::WIDTH, shard.queries.len(), shard.read.len());
         let mut dout = Scratch::new(count * EMBED);
-        let first = sides.queries.starts[0] * EMBED;
+        let first = shard.queries.starts[0] * EMBED;
         drop_into(&mut dout, dqueries, self.dropout.output, first);
         let [mut dq, mut dinput] = [(); 2].map(|()| Scratch::new(count * EMBED));
         let (mut dkv, mut dread) = (Scratch::new(keys * width), Scratch::new(keys * EMBED));
         let mut kept = &saved.weights[..];
-        for tile in sides.tiles() {
-            let (at, keys) = (tile[0].place_in(&sides.queries), tile[1].tokens());
+        for tile in shard.tiles() {
+            let (at, keys) = (tile[0].range_in(&shard.queries), tile[1].tokens());
             let at = at.start * EMBED..at.end * EMBED;
             let of_keys = keys.start * width..keys.end * width;
             let mut dheads = Scratch::new(at.len());
             back(&weights.proj, &dout[at.clone()], &mut dheads, EMBED);
             let [dq, dkv] = [&mut dq[at.clone()], &mut dkv[of_keys.clone()]];
             let rows = [&saved.queries[at.clone()], &saved.keys_and_values[of_keys]];
-            for (map, starts) in Self::heads(&tile, self.dropout) {
-                let (own, rest) = kept.split_at(map.elements());
+            for (head_tile, starts) in Self::heads(&tile, self.dropout) {
+                let (own, rest) = kept.split_at(head_tile.saved_len());
                 kept = rest;
-                attend_backward::<EMBED, HEAD_DIM>(map, starts, (rows, own), &dheads, [dq, dkv]);
+                attend_backward::<EMBED, HEAD_DIM>(
+                    head_tile,
+                    starts,
+                    (rows, own),
+                    &dheads,
+                    [dq, dkv],
+                );
             }
             back(&weights.query, dq, &mut dinput[at], EMBED);
             let dread = &mut dread[keys.start * EMBED..keys.end * EMBED];
@@ -314,8 +329,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             [EMBED, EMBED, size, EMBED, 2 * size, width, size, EMBED],
             &mut share,
         );
-        let x_queries = sides.queries.rows(x[0], EMBED);
-        let x_keys = sides.keys_read(x[1], EMBED);
+        let x_queries = shard.queries.rows(x[0], EMBED);
+        let x_keys = shard.keys_read(x[1], EMBED);
         let factor = |rows: &[f32], dy: (&[f32], usize), dw: &mut [f32], db: &mut [f32]| {
             let count = rows.len() / EMBED;
             let x = Packed::new(View::rows(rows, EMBED), count, EMBED);
@@ -323,19 +338,19 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             sum_rows(dy.0, dy.1, db);
         };
         factor(&saved.heads, (&dout, EMBED), proj, proj_bias);
-        let normed = self.input(Normed::Queries, x_queries);
+        let normed = self.input(NormedStream::Queries, x_queries);
         let rows = normed.as_deref().unwrap_or(x_queries);
         factor(rows, (&dq, EMBED), query, query_bias);
-        let normed = self.input(Normed::Keys, &x_keys);
+        let normed = self.input(NormedStream::Keys, &x_keys);
         let rows = normed.as_deref().unwrap_or(&x_keys);
         factor(rows, (&dkv, width), keys_and_values, kv_bias);
 
         let norm = host(&self.norm.weight);
         match self.normed {
-            Normed::Queries => {
+            NormedStream::Queries => {
                 normalise_backward(&dinput, x_queries, norm, dqueries, (dweight, dbias));
             }
-            Normed::Keys => {
+            NormedStream::Keys => {
                 let mut dx = Scratch::zeros(dread.len());
                 normalise_backward(&dread, &x_keys, norm, &mut dx, (dweight, dbias));
                 dread = dx;
@@ -343,7 +358,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             }
         }
         let mut dread = &dread[..];
-        for rows in sides.rows_read() {
+        for rows in shard.rows_read() {
             let (own, rest) = dread.split_at(rows.len() * EMBED);
             dread = rest;
             add(&mut dkeys[rows.start * EMBED..rows.end * EMBED], own);
@@ -352,10 +367,10 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
     }
 }
 
-/// The normed rows of a side, if that is the side that is normed.
+/// The rows of a stream after the layer norm, if that applies to the stream.
 pub(super) fn input(
-    (normed, norm): (Normed, [&[f32]; 2]),
-    side: Normed,
+    (normed, norm): (NormedStream, [&[f32]; 2]),
+    side: NormedStream,
     x: &[f32],
 ) -> Option<Scratch> {
     (side == normed).then(|| {

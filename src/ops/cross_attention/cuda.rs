@@ -1,4 +1,4 @@
-//! The GPU: the kernels of self-attention, with queries and keys of different documents' lengths.
+//! The GPU: the kernels of self-attention, with different document lengths for queries and keys.
 
 use std::rc::Rc;
 
@@ -6,21 +6,24 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, PutTape, Tape, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::rereading::Rereading;
-use super::{BoxedCrossReader, CrossAttentionOp, CrossReader, NewPairs, Normed, reference};
+use super::recomputing::RecomputingCrossAttention;
+use super::{
+    BoxedIncrementalCrossAttention, CrossAttentionOp, IncrementalCrossAttention, NewPairs,
+    NormedStream, reference,
+};
 use crate::ops::Stream;
 use crate::ops::attention::cuda::layout;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
-use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
+use crate::ops::cuda::decoding::{DecodingProjections, GpuKvCache, VisibleKeys, add_projected};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, Qkv, WIDEST};
 use crate::ops::cuda::linear::{
     Joined, Layer, apply_each, apply_without_bias, back, back_without_bias,
 };
-use crate::ops::cuda::products::{Into, Matrix};
-use crate::ops::cuda::reading::{HeadMemory, Recall, Seen, added};
+use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::{self, Rows};
 use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of};
-use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
+use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::parameters::LayerNorm;
 
 impl CrossAttentionOp<f32> for Cuda {
@@ -31,7 +34,7 @@ impl CrossAttentionOp<f32> for Cuda {
         T: Tape<f32, Cuda>,
     >(
         [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
-        (which, norm): (Normed, &LayerNorm<EMBED, f32, Cuda>),
+        (which, norm): (NormedStream, &LayerNorm<EMBED, f32, Cuda>),
         weights: &Projections<EMBED, EMBED, f32, Cuda>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
@@ -74,13 +77,18 @@ impl CrossAttentionOp<f32> for Cuda {
         Ok(y.put_tape(tape))
     }
 
-    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
-        norm: (Normed, &'a LayerNorm<EMBED, f32, Cuda>),
+    fn incremental_cross_attention<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
+        norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cuda>),
         weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
-    ) -> BoxedCrossReader<'a, EMBED, f32, Cuda> {
+    ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(Rereading::new(
+            return Box::new(RecomputingCrossAttention::new(
                 rows,
                 move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
                     let none = AttentionDropout::none(context);
@@ -90,11 +98,11 @@ impl CrossAttentionOp<f32> for Cuda {
                 },
             ));
         }
-        Box::new(Remembering {
+        Box::new(GpuCachedCrossAttention {
             which: norm.0,
             norm: norm.1,
             weights,
-            memory: HeadMemory::new(
+            cache: GpuKvCache::new(
                 layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
                 (rows, context),
             ),
@@ -102,10 +110,10 @@ impl CrossAttentionOp<f32> for Cuda {
     }
 }
 
-/// The sublayer in one step.
+/// The sublayer, for one step.
 struct Sublayer<const EMBED: usize> {
     gpu: Rc<Gpu>,
-    which: Normed,
+    which: NormedStream,
     norm: LayerNorm<EMBED, f32, Cuda>,
     weights: Projections<EMBED, EMBED, f32, Cuda>,
     attention: Attention,
@@ -113,20 +121,20 @@ struct Sublayer<const EMBED: usize> {
 
 /// What backward needs.
 struct Saved {
-    normed: rows::Normed,
+    normed: rows::NormedRows,
     /// The projections to keys and values.
     joined: Joined<2>,
     /// `[queries, EMBED]`.
     queries: Buffer,
     /// Keys and values side by side: `[keys, 2 EMBED]`.
     keys: Buffer,
-    found: Found,
+    output: AttentionOutput,
 }
 
-/// Queries by themselves, keys and values side by side.
-fn three<const EMBED: usize>(queries: &Buffer, keys: &Buffer) -> Three {
+/// Views of queries, and of keys and values that lie side by side.
+fn qkv<const EMBED: usize>(queries: &Buffer, keys: &Buffer) -> Qkv {
     let keys = Matrix::new(at(keys), 2 * EMBED);
-    Three {
+    Qkv {
         queries: stream_of::<EMBED>(queries),
         keys,
         values: keys.columns_from(EMBED),
@@ -141,12 +149,12 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         }
     }
 
-    /// What queries and keys are made of: one of the streams as it is, the other after the norm.
-    fn ends(&self, [queries, keys]: [Address; 2], normed: &rows::Normed) -> [Matrix; 2] {
+    /// The inputs of the query and key projections: one stream as it is, the other after the layer norm.
+    fn ends(&self, [queries, keys]: [Address; 2], normed: &rows::NormedRows) -> [Matrix; 2] {
         let normed = stream_of::<EMBED>(&normed.rows);
         match self.which {
-            Normed::Queries => [normed, Matrix::new(keys, EMBED)],
-            Normed::Keys => [Matrix::new(queries, EMBED), normed],
+            NormedStream::Queries => [normed, Matrix::new(keys, EMBED)],
+            NormedStream::Keys => [Matrix::new(queries, EMBED), normed],
         }
     }
 
@@ -160,29 +168,29 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let starts = sides.map(address);
         let side = self.which as usize;
         let norm = norm_of(&self.norm);
-        let normed = (self.rows()).normalise(starts[side], norm, NOWHERE, counts[side])?;
+        let normed = (self.rows()).normalise(starts[side], norm, NULL, counts[side])?;
         let [to_queries, to_keys] = self.ends(starts, &normed);
         let queries = gpu.scratch(counts[0] * EMBED)?;
         let keys = gpu.scratch(counts[1] * 2 * EMBED)?;
-        let three = three::<EMBED>(&queries, &keys);
+        let qkv = qkv::<EMBED>(&queries, &keys);
         let layer = [Layer::of(&of.query)];
-        apply_each(gpu, layer, counts[0], to_queries, three.queries)?;
+        apply_each(gpu, layer, counts[0], to_queries, qkv.queries)?;
         let joined = Joined::new(gpu, [&of.key, &of.value].map(Layer::of))?;
-        joined.apply(gpu, counts[1], to_keys, three.keys)?;
-        let found = self.attention.attend(gpu, three)?;
+        joined.apply(gpu, counts[1], to_keys, qkv.keys)?;
+        let output = self.attention.attend(gpu, qkv)?;
         let out = gpu.scratch(counts[0] * EMBED)?;
-        let from = stream_of::<EMBED>(&found.out);
+        let from = stream_of::<EMBED>(&output.out);
         let to = stream_of::<EMBED>(&out);
         apply_without_bias(gpu, &of.proj, counts[0], from, to)?;
         let added = (at(&out), address(&of.proj.bias));
         let dropout = self.attention.dropout.output;
-        (self.rows()).residual((starts[0], NOWHERE), added, y, dropout, counts[0])?;
+        (self.rows()).residual((starts[0], NULL), added, y, dropout, counts[0])?;
         Ok(Saved {
             normed,
             joined,
             queries,
             keys,
-            found,
+            output,
         })
     }
 
@@ -196,7 +204,7 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let (gpu, of) = (&*self.gpu, &self.weights);
         let counts = sides.each_ref().map(|side| side.shape().0);
         let starts = sides.each_ref().map(address);
-        // The gradient of the sum becomes that of the queries' stream.
+        // The gradient of the output becomes that of the queries' stream.
         let dy = take_gradient(gradients, y.device(), y)?;
         let dkeys_stream = gradient_address(gradients, &sides[1])?;
         let dropped = dropped(
@@ -208,38 +216,45 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let dout = Matrix::new(dropped.as_ref().map_or(start_of(&dy), at), EMBED);
         let dbias = gradient_address(gradients, &of.proj.bias)?;
         (self.rows()).add_column_sums(dout, counts[0], &[(dbias, EMBED)])?;
-        let factors = (dout, stream_of::<EMBED>(&saved.found.out));
-        let dfound = back_without_bias(gpu, &of.proj, counts[0], factors, gradients)?;
+        let factors = (dout, stream_of::<EMBED>(&saved.output.out));
+        let dheads = back_without_bias(gpu, &of.proj, counts[0], factors, gradients)?;
 
         let dqueries = gpu.scratch(counts[0] * EMBED)?;
         let dkeys = gpu.scratch(counts[1] * 2 * EMBED)?;
-        let dthree = three::<EMBED>(&dqueries, &dkeys);
-        let met = three::<EMBED>(&saved.queries, &saved.keys);
-        let on_the_way = (&saved.found, &dfound);
-        (self.attention).backward(gpu, met, on_the_way, (dthree, NOWHERE))?;
+        let dqkv = qkv::<EMBED>(&dqueries, &dkeys);
+        let met = qkv::<EMBED>(&saved.queries, &saved.keys);
+        let on_the_way = (&saved.output, &dheads);
+        (self.attention).backward(gpu, met, on_the_way, (dqkv, NULL))?;
 
-        // Back to the two ends: into what the norm gave, or onto the gradient of the stream itself.
+        // The gradients of the projections' inputs: into a buffer for the stream with the norm, or
+        // accumulated directly.
         let side = self.which as usize;
         let dnormed = gpu.scratch(counts[side] * EMBED)?;
-        let of_norm = (stream_of::<EMBED>(&dnormed), Into::Replaced);
+        let of_norm = (stream_of::<EMBED>(&dnormed), Destination::Overwrite);
         let [to_queries, to_keys] = match self.which {
-            Normed::Queries => [of_norm, (Matrix::new(dkeys_stream, EMBED), Into::Added)],
-            Normed::Keys => [(Matrix::new(start_of(&dy), EMBED), Into::Added), of_norm],
+            NormedStream::Queries => [
+                of_norm,
+                (Matrix::new(dkeys_stream, EMBED), Destination::Accumulate),
+            ],
+            NormedStream::Keys => [
+                (Matrix::new(start_of(&dy), EMBED), Destination::Accumulate),
+                of_norm,
+            ],
         };
         let [from_queries, from_keys] = self.ends(starts, &saved.normed);
         let to = [
             Layer::gradient_of(&of.key, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
-        // What goes onto `dy` changes it: everything that reads it has been asked for before.
-        let factors = (dthree.queries, from_queries);
+        // This changes `dy`: everything that reads it has been launched before.
+        let factors = (dqkv.queries, from_queries);
         back(gpu, &of.query, counts[0], factors, to_queries, gradients)?;
-        let factors = (dthree.keys, from_keys);
+        let factors = (dqkv.keys, from_keys);
         (saved.joined).back(gpu, counts[1], factors, to_keys, to)?;
-        let went_in = (starts[side], norm_of(&self.norm), NOWHERE);
+        let went_in = (starts[side], norm_of(&self.norm), NULL);
         let dstream = match self.which {
-            Normed::Queries => start_of(&dy),
-            Normed::Keys => dkeys_stream,
+            NormedStream::Queries => start_of(&dy),
+            NormedStream::Keys => dkeys_stream,
         };
         let dnorm = norm_gradient(gradients, &self.norm)?;
         (self.rows()).normalise_backward(&saved.normed, at(&dnormed), went_in, dstream, dnorm)?;
@@ -247,33 +262,35 @@ impl<const EMBED: usize> Sublayer<EMBED> {
     }
 }
 
-/// The op in the middle of reading some rows, whose keys and values it remembers.
-struct Remembering<'a, const EMBED: usize> {
-    which: Normed,
+/// The sublayer during incremental decoding, with the KV cache of each sequence.
+struct GpuCachedCrossAttention<'a, const EMBED: usize> {
+    which: NormedStream,
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
-    memory: HeadMemory<EMBED, EMBED>,
+    cache: GpuKvCache<EMBED, EMBED>,
 }
 
-impl<const EMBED: usize> Remembering<'_, EMBED> {
-    /// One of the streams, after the norm if that is on it: a buffer of its own, or `x` itself.
+impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
+    /// One of the streams, after the layer norm if that applies to it: in a new buffer, or `x` itself.
     fn end(
         &self,
         rows: &Rows<'_>,
-        side: Normed,
+        side: NormedStream,
         (x, count): (Address, usize),
-    ) -> Result<(Option<rows::Normed>, Matrix), CudaError> {
+    ) -> Result<(Option<rows::NormedRows>, Matrix), CudaError> {
         if side != self.which {
             return Ok((None, Matrix::new(x, EMBED)));
         }
-        let normed = rows.normalise(x, norm_of(self.norm), NOWHERE, count)?;
+        let normed = rows.normalise(x, norm_of(self.norm), NULL, count)?;
         let matrix = stream_of::<EMBED>(&normed.rows);
         Ok((Some(normed), matrix))
     }
 }
 
-impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED> {
-    fn try_read(
+impl<const EMBED: usize> IncrementalCrossAttention<EMBED, f32, Cuda>
+    for GpuCachedCrossAttention<'_, EMBED>
+{
+    fn try_decode(
         &mut self,
         queries: &Stream<EMBED, f32, Cuda>,
         keys: Option<&Stream<EMBED, f32, Cuda>>,
@@ -282,27 +299,27 @@ impl<const EMBED: usize> CrossReader<EMBED, f32, Cuda> for Remembering<'_, EMBED
         let (gpu, of) = (gpu(), self.weights);
         let gpu: &Gpu = &gpu;
         let rows = Rows { gpu, width: EMBED };
-        // No place enters a score.
+        // Positions do not enter the scores.
         if let Some(keys) = keys {
             let (keys, count) = (keys.clone().try_contiguous()?, keys.shape().0);
-            let (_kept, from) = self.end(&rows, Normed::Keys, (address(&keys), count))?;
-            let layout = &self.memory.layout;
-            let of_rows = new.rows.iter().copied();
-            let of_rows = of_rows.zip(new.keys.windows(2).map(|w| w[0]..w[1]));
-            let news = of.keys_and_values(gpu, layout, from, (NOWHERE, count))?;
-            self.memory.keep(gpu, &news, of_rows)?;
+            let (_kept, from) = self.end(&rows, NormedStream::Keys, (address(&keys), count))?;
+            let layout = &self.cache.layout;
+            let new_keys = new.sequences.iter().copied();
+            let new_keys = new_keys.zip(new.keys.windows(2).map(|w| w[0]..w[1]));
+            let entries = of.keys_and_values(gpu, layout, from, (NULL, count))?;
+            self.cache.append(gpu, &entries, new_keys)?;
         }
-        // The last new query of a row sees all its keys, the one before it all but the last.
-        let mut seen = vec![];
-        for (&row, w) in new.rows.iter().zip(new.queries.windows(2)) {
-            let (keys, count) = (self.memory.length(row), w[1] - w[0]);
-            seen.extend((0..count).map(|query| (row, keys + 1 + query - count)));
+        // The last new query of a sequence attends to all its keys, the one before it to all but the last.
+        let mut visible = vec![];
+        for (&sequence, w) in new.sequences.iter().zip(new.queries.windows(2)) {
+            let (keys, count) = (self.cache.length(sequence), w[1] - w[0]);
+            visible.extend((0..count).map(|query| (sequence, keys + 1 + query - count)));
         }
-        let (seen, count) = (Seen::of(gpu, &seen)?, seen.len());
+        let (visible, count) = (VisibleKeys::of(gpu, &visible)?, visible.len());
         let x = queries.clone().try_contiguous()?;
-        let (_kept, from) = self.end(&rows, Normed::Queries, (address(&x), count))?;
-        let asking = of.queries(gpu, &self.memory.layout, from, (NOWHERE, count))?;
-        let found = self.memory.look_back(gpu, &asking, &seen)?;
-        added(gpu, of.proj(), (&x, NOWHERE), (&found, count))
+        let (_kept, from) = self.end(&rows, NormedStream::Queries, (address(&x), count))?;
+        let to_attend = of.queries(gpu, &self.cache.layout, from, (NULL, count))?;
+        let output = self.cache.attend_to_cache(gpu, &to_attend, &visible)?;
+        add_projected(gpu, of.proj(), (&x, NULL), (&output, count))
     }
 }

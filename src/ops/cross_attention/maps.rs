@@ -1,17 +1,17 @@
-//! The maps of attention from one stream to another.
+//! The attention maps of cross-attention.
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
-use super::Normed;
+use super::NormedStream;
 use crate::ops::Stream;
 use crate::ops::attention::{Projections, Scoring, assert_heads, compare};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 
-/// How each head weighs one document's keys, `[queries, EMBED]` and `[keys, EMBED]`: the weights of
-/// [`super::CrossAttentionOp::try_cross_attention`] without dropout. A row of each map adds up to 1; keys
-/// beyond the number of queries are not read, and not in the maps.
+/// Attention map of each head over one document, `[queries, EMBED]` and `[keys, EMBED]`: the weights of
+/// [`super::CrossAttentionOp::try_cross_attention`] without dropout. Each row adds up to 1. Keys beyond the
+/// number of queries are never attended to and left out.
 pub fn maps<
     const EMBED: usize,
     const HEADS: usize,
@@ -20,15 +20,15 @@ pub fn maps<
     D: Device<N>,
 >(
     queries_and_keys: [&Stream<EMBED, N, D>; 2],
-    (side, norm): (Normed, &LayerNorm<EMBED, N, D>),
+    (side, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
     weights: &Projections<EMBED, EMBED, N, D>,
 ) -> Vec<HeadMap> {
     const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
     let [mut queries, mut keys] = queries_and_keys.map(on_host);
     keys.truncate(queries.len());
     match side {
-        Normed::Queries => queries = normed(&queries, norm),
-        Normed::Keys => keys = normed(&keys, norm),
+        NormedStream::Queries => queries = normed(&queries, norm),
+        NormedStream::Keys => keys = normed(&keys, norm),
     }
     let queries = projected(&queries, &weights.query);
     let keys = projected(&keys, &weights.key);

@@ -1,16 +1,15 @@
-//! Causal attention from one stream to another: layer norm of one of them, multi-head attention, dropout,
-//! residual.
+//! Causal cross-attention: layer norm of one of the two streams, multi-head attention, dropout, residual.
 
+mod cached;
 mod cpu;
 #[cfg(feature = "cuda")]
 mod cuda;
 mod head;
 mod maps;
-mod reading;
+#[cfg(any(test, feature = "cuda"))]
+mod recomputing;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
-#[cfg(any(test, feature = "cuda"))]
-mod rereading;
 mod sides;
 
 use dfdx::shapes::Dtype;
@@ -22,30 +21,28 @@ use super::attention::{AttentionDropout, Projections};
 use super::parameters::LayerNorm;
 pub use maps::maps;
 
-/// Which of the two streams the layer norm is on.
+/// Which of the two streams the layer norm applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Normed {
-    /// That of the queries; their residual is not normed.
+pub enum NormedStream {
+    /// The queries; the residual connection bypasses the norm.
     Queries,
-    /// That of the keys and values.
+    /// The keys and values.
     Keys,
 }
 
-/// A device that runs causal attention from one ragged stream to another.
+/// A device that runs causal cross-attention between ragged streams.
 pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     /// `y = queries + dropout(proj(attend(queries, keys)))`, `[queries, EMBED]` and `[keys, EMBED]` →
-    /// `[queries, EMBED]`, on `tape`. One of the streams goes through `norm` before it is attended.
+    /// `[queries, EMBED]`, on `tape`. One of the streams goes through `norm` first.
     ///
-    /// `starts` are those of the documents in either stream, as many, each of some tokens. Within each
-    /// document and head, query i sees the keys 0 to i by `softmax(q · k / √HEAD_DIM)`, or all keys if
-    /// there are fewer, with dropout on the weights; keys beyond the number of queries are not read.
-    /// `HEADS * HEAD_DIM = EMBED`. Dropout of weights counts queries and keys.
+    /// `starts` are the document starts in either stream; both have the same number of documents, none
+    /// empty. Within each document and head, query i attends to the keys 0 to i by
+    /// `softmax(q · k / √HEAD_DIM)`, or to all keys if there are fewer, with dropout on the weights; keys
+    /// beyond the number of queries are not used. `HEADS * HEAD_DIM = EMBED`. Dropout of weights is indexed
+    /// by query and key.
     ///
-    /// The gradient of `queries` is set: no other op that goes back before this one may have read them.
-    /// That of `keys` is added to: whoever else reads them goes back before or adds to it too.
-    ///
-    /// # Errors
-    /// The device's.
+    /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
+    /// gradient of `keys` is accumulated: other ops may use them too.
     ///
     /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
     /// AR, §2.
@@ -56,33 +53,37 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
         T: Tape<N, Self>,
     >(
         queries_and_keys: [&Stream<EMBED, N, Self>; 2],
-        norm: (Normed, &LayerNorm<EMBED, N, Self>),
+        norm: (NormedStream, &LayerNorm<EMBED, N, Self>),
         weights: &Projections<EMBED, EMBED, N, Self>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same for reading so many rows bit by bit, each of at most so many keys.
-    fn cross_attention_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
-        norm: (Normed, &'a LayerNorm<EMBED, N, Self>),
+    /// The same for incremental decoding of a number of sequences with a maximum number of keys each.
+    fn incremental_cross_attention<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
+        norm: (NormedStream, &'a LayerNorm<EMBED, N, Self>),
         weights: &'a Projections<EMBED, EMBED, N, Self>,
         rows_and_context: (usize, usize),
-    ) -> BoxedCrossReader<'a, EMBED, N, Self>;
+    ) -> BoxedIncrementalCrossAttention<'a, EMBED, N, Self>;
 }
 
-/// Attention from one stream to another in the middle of reading some rows: it has what their further
-/// queries need.
-pub trait CrossReader<const EMBED: usize, N: Dtype, D: Device<N>> {
-    /// The new stream of some rows' new queries: `[new queries, EMBED]` and `[new keys, EMBED]` →
+/// Cross-attention during incremental decoding, with what further queries need.
+pub trait IncrementalCrossAttention<const EMBED: usize, N: Dtype, D: Device<N>> {
+    /// The output for new queries of some sequences: `[new queries, EMBED]` and `[new keys, EMBED]` →
     /// `[new queries, EMBED]`, without dropout.
     ///
-    /// The last new query of a row sees all keys that the row has, the new ones included; the one before
-    /// it all but the last; and so on. No keys at all are `None`: dfdx has no empty tensors.
+    /// The last new query of a sequence attends to all its keys, the new ones included; the one before it
+    /// to all but the last; and so on. Without new keys pass `None`: dfdx has no empty tensors.
     ///
     /// # Errors
-    /// The device's; then the reader is of no more use.
-    fn try_read(
+    /// After a failure of the device the sublayer cannot be used any more.
+    fn try_decode(
         &mut self,
         queries: &Stream<EMBED, N, D>,
         keys: Option<&Stream<EMBED, N, D>>,
@@ -90,18 +91,19 @@ pub trait CrossReader<const EMBED: usize, N: Dtype, D: Device<N>> {
     ) -> Result<Stream<EMBED, N, D>, D::Err>;
 }
 
-/// Some reader, borrowing its weights.
-pub type BoxedCrossReader<'a, const EMBED: usize, N, D> = Box<dyn CrossReader<EMBED, N, D> + 'a>;
+/// An [`IncrementalCrossAttention`] that borrows its weights.
+pub type BoxedIncrementalCrossAttention<'a, const EMBED: usize, N, D> =
+    Box<dyn IncrementalCrossAttention<EMBED, N, D> + 'a>;
 
-/// Queries and keys that come to some rows, a row's after another's.
+/// New queries and keys of some sequences, concatenated.
 #[derive(Clone, Copy, Debug)]
 pub struct NewPairs<'a> {
-    /// Which rows, each at most once.
-    pub rows: &'a [usize],
-    /// Where each one's new queries start, and where the last one's end: `[rows + 1]`; each has some, at
-    /// most as many as it has keys.
+    /// The sequences, by number, each at most once.
+    pub sequences: &'a [usize],
+    /// Where the new queries of each sequence start, and where the last one's end: `[sequences + 1]`. Each
+    /// sequence has at least one, and at most as many as it has keys.
     pub queries: &'a [usize],
-    /// The same for the new keys; a row that has keys already may get none.
+    /// The same for the new keys; a sequence that has keys already may get none.
     pub keys: &'a [usize],
 }
 
@@ -112,7 +114,7 @@ mod tests {
     use dfdx::shapes::{Const, Rank3};
     use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec};
 
-    use super::rereading::Rereading;
+    use super::recomputing::RecomputingCrossAttention;
     use super::*;
     use crate::ops::dropout::Dropout;
     use crate::ops::embedding::{self, EmbeddingOp};
@@ -125,8 +127,8 @@ mod tests {
     /// A norm and 3 heads of width 4.
     type Sublayer<N, D> = (LayerNorm<12, N, D>, Projections<12, 12, N, D>);
 
-    /// ROWS learned queries look at a stream, and the stream looks at what they have found: the op with
-    /// either norm, and a stream that is read by both.
+    /// ROWS learned queries attend to a stream, and the stream attends to the result: covers the op with
+    /// either norm, and a stream that is used by both.
     struct ThereAndBack<const ROWS: usize, N: Dtype, D: Device<N>> {
         table: Tensor<Rank3<1, ROWS, 12>, N, D>,
         there: Sublayer<N, D>,
@@ -163,21 +165,22 @@ mod tests {
 
     /// The two ops in single precision, and as the references.
     macro_rules! there_and_back {
-        ($look_up:expr, $attend:expr, $starts:expr, $dropout:expr) => {
+        ($lookup:expr, $attend:expr, $starts:expr, $dropout:expr) => {
             |m, x, tape| {
                 let [tokens, latents]: [&[usize]; 2] = $starts;
                 let dropout: [AttentionDropout; 2] = $dropout;
-                let places: Vec<usize> = latents.windows(2).flat_map(|w| 0..w[1] - w[0]).collect();
+                let positions: Vec<usize> =
+                    latents.windows(2).flat_map(|w| 0..w[1] - w[0]).collect();
                 let (x, of_x) = x.split_tape();
                 let _ = tape;
-                let (start, tape) = $look_up(&m.table, &places, of_x)?.split_tape();
+                let (start, tape) = $lookup(&m.table, &positions, of_x)?.split_tape();
                 let (norm, weights) = &m.there;
-                let norm = (Normed::Queries, norm);
+                let norm = (NormedStream::Queries, norm);
                 let at = [latents, tokens];
                 let found = $attend([&start, &x], norm, weights, at, dropout[0], tape)?;
                 let (found, tape) = found.split_tape();
                 let (norm, weights) = &m.back;
-                let norm = (Normed::Keys, norm);
+                let norm = (NormedStream::Keys, norm);
                 $attend(
                     [&x, &found],
                     norm,
@@ -219,19 +222,19 @@ mod tests {
                         fast_model: fresh(device),
                         exact_model: fresh(&Cpu::default()),
                         fast: &there_and_back!(
-                            D::try_look_up,
+                            D::try_lookup,
                             D::try_cross_attention::<12, 3, 4, _>,
                             starts,
                             dropout
                         ),
                         exact: &there_and_back!(
-                            embedding::reference::look_up,
+                            embedding::reference::lookup,
                             reference::cross_attention::<12, 3, 4, _, _, _>,
                             starts,
                             dropout
                         ),
                         plain: &there_and_back!(
-                            embedding::reference::look_up,
+                            embedding::reference::lookup,
                             reference::cross_attention::<12, 3, 4, _, _, _>,
                             starts,
                             dropout
@@ -252,10 +255,10 @@ mod tests {
 
     on_each_device!(as_many_keys_as_queries, |device| check::<40, _>(&device));
 
-    /// Row, new queries and new keys of each row in a reading.
-    type Reading = [(usize, usize, usize)];
+    /// Sequence, number of new queries and number of new keys, for each sequence in a call.
+    type Call = [(usize, usize, usize)];
 
-    fn check_reading<D: CrossAttentionOp<f32>>(device: &D, normed: Normed, readings: &[&Reading]) {
+    fn check_decoding<D: CrossAttentionOp<f32>>(device: &D, normed: NormedStream, calls: &[&Call]) {
         let cpu = Cpu::default();
         let (mut weights_32, mut weights_64): (Sublayer<f32, D>, Sublayer<f64, Cpu>) =
             (BuildModule::build(device), BuildModule::build(&cpu));
@@ -268,10 +271,10 @@ mod tests {
         fill(&mut weights_64, &values);
         let (norm, projections) = &weights_32;
         let mut fast =
-            D::cross_attention_reader::<12, 3, 4>((normed, norm), projections, (60, 128));
+            D::incremental_cross_attention::<12, 3, 4>((normed, norm), projections, (60, 128));
         let (norm, projections) = &weights_64;
         let none = AttentionDropout::none(128);
-        let mut exact = Rereading::new(
+        let mut exact = RecomputingCrossAttention::new(
             60,
             |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
                 let norm = (normed, norm);
@@ -285,15 +288,15 @@ mod tests {
                 )
             },
         );
-        for (reading, salt) in readings.iter().zip(20..) {
-            let rows: Vec<usize> = reading.iter().map(|(row, ..)| *row).collect();
+        for (call, salt) in calls.iter().zip(20..) {
+            let sequences: Vec<usize> = call.iter().map(|(sequence, ..)| *sequence).collect();
             let (mut queries, mut keys) = (vec![0], vec![0]);
-            for (_, of_queries, of_keys) in *reading {
+            for (_, of_queries, of_keys) in *call {
                 queries.push(queries[queries.len() - 1] + of_queries);
                 keys.push(keys[keys.len() - 1] + of_keys);
             }
             let new = NewPairs {
-                rows: &rows,
+                sequences: &sequences,
                 queries: &queries,
                 keys: &keys,
             };
@@ -308,30 +311,30 @@ mod tests {
             let double = |(x, shape): &(Vec<f64>, _)| cpu.tensor_from_vec(x.clone(), *shape);
             let some = !y.0.is_empty();
             let (keys_32, keys_64) = (some.then(|| single(&y)), some.then(|| double(&y)));
-            let said = fast.try_read(&single(&x), keys_32.as_ref(), &new);
-            let truth = exact.try_read(&double(&x), keys_64.as_ref(), &new);
-            let said = said.expect("memory").as_vec();
-            let said: Vec<f64> = said.into_iter().map(f64::from).collect();
-            let truth = truth.expect("memory").as_vec();
-            assert_close(&format!("{reading:?}"), &said, &truth, 1e-5, 0.0);
+            let output = fast.try_decode(&single(&x), keys_32.as_ref(), &new);
+            let expected = exact.try_decode(&double(&x), keys_64.as_ref(), &new);
+            let output = output.expect("memory").as_vec();
+            let output: Vec<f64> = output.into_iter().map(f64::from).collect();
+            let expected = expected.expect("memory").as_vec();
+            assert_close(&format!("{call:?}"), &output, &expected, 1e-5, 0.0);
         }
     }
 
-    on_each_device!(reading_bit_by_bit_agrees_with_the_reference, |device| {
-        check_memory(&device)
+    on_each_device!(decoding_agrees_with_recomputing, |device| {
+        check_decoding_calls(&device)
     });
 
-    fn check_memory<D: CrossAttentionOp<f32>>(device: &D) {
+    fn check_decoding_calls<D: CrossAttentionOp<f32>>(device: &D) {
         let many: Vec<_> = (0..60).map(|row| (row, 1 + row % 3, 3 + row % 5)).collect();
         let some: Vec<_> = (0..60)
             .step_by(4)
             .map(|row| (row, 1, row / 4 % 2))
             .collect();
         let no_keys: Vec<_> = (0..60).map(|row| (row, 1, 0)).collect();
-        for normed in [Normed::Queries, Normed::Keys] {
-            check_reading(device, normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
-            // Across the blocks of 32 tokens in which keys are kept.
-            check_reading(
+        for normed in [NormedStream::Queries, NormedStream::Keys] {
+            check_decoding(device, normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
+            // Across the blocks of 32 tokens of the KV cache.
+            check_decoding(
                 device,
                 normed,
                 &[
@@ -340,7 +343,7 @@ mod tests {
                     &[(3, 2, 2)],
                 ],
             );
-            check_reading(device, normed, &[&many, &some, &no_keys, &many]);
+            check_decoding(device, normed, &[&many, &some, &no_keys, &many]);
         }
     }
 
@@ -351,13 +354,13 @@ mod tests {
             let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, queries);
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;
-            for side in [Normed::Queries, Normed::Keys] {
+            for side in [NormedStream::Queries, NormedStream::Keys] {
                 let maps = super::maps::<12, 3, 4, _, _>([&x, &y], (side, norm), weights);
                 check_sums(&maps);
                 let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
                 let values = match side {
-                    Normed::Queries => read,
-                    Normed::Keys => normed(&read, norm),
+                    NormedStream::Queries => read,
+                    NormedStream::Keys => normed(&read, norm),
                 };
                 let given = Cpu::try_cross_attention::<12, 3, 4, _>(
                     [&x, &y],

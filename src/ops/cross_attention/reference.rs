@@ -1,12 +1,12 @@
-//! The plain truth: documents are padded to rectangles, attended with a mask, and laid flat again.
+//! The reference: documents are padded to rectangles, attended with a mask, and flattened again.
 
 use dfdx::shapes::{Axes4, Axis, Const, Dtype, HasShape};
 use dfdx::tensor::{PutTape, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{Device, PermuteTo, TryAdd, TryMatMul, TryMul};
 
-use super::Normed;
+use super::NormedStream;
 use crate::ops::Stream;
-use crate::ops::attention::reference::{Frame, MASKED};
+use crate::ops::attention::reference::{MASKED, PaddedBatch};
 use crate::ops::attention::{AttentionDropout, Projections, Scoring};
 use crate::ops::dropout::factors;
 use crate::ops::parameters::LayerNorm;
@@ -21,7 +21,7 @@ pub(crate) fn cross_attention<
     T: Tape<N, D>,
 >(
     [queries, keys]: [&Stream<EMBED, N, D>; 2],
-    (normed, norm): (Normed, &LayerNorm<EMBED, N, D>),
+    (normed, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
     weights: &Projections<EMBED, EMBED, N, D>,
     starts: [&[usize]; 2],
     dropout: AttentionDropout,
@@ -31,13 +31,13 @@ pub(crate) fn cross_attention<
     let x = queries.clone().put_tape(tape);
     let (queries, keys) = (x.with_empty_tape(), keys.retaped::<T>());
     let (queries, keys) = match normed {
-        Normed::Queries => (norm.try_forward(queries)?, keys),
-        Normed::Keys => (queries, norm.try_forward(keys)?),
+        NormedStream::Queries => (norm.try_forward(queries)?, keys),
+        NormedStream::Keys => (queries, norm.try_forward(keys)?),
     };
     let q = weights.query.try_forward(queries)?;
     let k = weights.key.try_forward(keys.with_empty_tape())?;
     let v = weights.value.try_forward(keys)?;
-    let [of_queries, of_keys] = starts.map(Frame::of);
+    let [of_queries, of_keys] = starts.map(PaddedBatch::of);
     let q = of_queries.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
     let k = of_keys.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
     let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;

@@ -1,4 +1,4 @@
-//! The work plan of two streams: whole documents with what stands in either.
+//! Shards of two streams: whole documents with their part of either stream.
 
 use std::ops::Range;
 
@@ -6,19 +6,19 @@ use crate::ops::attention::TILE_TOKENS;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, take};
 
-/// Some whole documents: the queries of each, and the keys.
-pub(super) struct Sides {
+/// Some whole documents: their queries and keys.
+pub(super) struct CrossShard {
     pub(super) queries: Shard,
-    /// All of the stream's, read or not.
+    /// All keys of the stream.
     pub(super) keys: Shard,
-    /// Those that are read, counted from the first of them.
+    /// The keys that are attended to, counted from the first of them.
     pub(super) read: Shard,
 }
 
-impl Sides {
+impl CrossShard {
     /// Cuts the documents into shards.
     pub(super) fn plan([queries, keys]: [&[usize]; 2]) -> Vec<Self> {
-        let shards = alongside(plan(queries), keys);
+        let shards = pair_documents(plan(queries), keys);
         let sides = shards.into_iter().map(|[queries, keys]| {
             let mut starts = vec![0];
             for (queries, keys) in queries.documents().zip(keys.documents()) {
@@ -35,7 +35,7 @@ impl Sides {
         sides.collect()
     }
 
-    /// Splits a matrix of one side into one slice a shard, given the length of each.
+    /// Splits a matrix of one stream into one slice per shard, given the length of each.
     pub(super) fn split<'a>(
         shards: &[Self],
         length: impl Fn(&Self) -> usize,
@@ -45,18 +45,18 @@ impl Sides {
         shards.iter().map(own).collect()
     }
 
-    /// A few documents at a time: their queries, and those of their keys that are read.
+    /// Tiles of a few documents: their queries and attended keys.
     pub(super) fn tiles(&self) -> Vec<[Shard; 2]> {
-        alongside(self.queries.tiles(TILE_TOKENS), &self.read.starts)
+        pair_documents(self.queries.tiles(TILE_TOKENS), &self.read.starts)
     }
 
-    /// Where the keys that are read lie among those of the shard, document by document.
+    /// For each document, the range of its attended keys within the shard.
     pub(super) fn rows_read(&self) -> impl Iterator<Item = Range<usize>> {
         let documents = self.keys.documents().zip(self.read.documents());
         documents.map(|(keys, read)| keys.start..keys.start + read.len())
     }
 
-    /// Rows of the keys that are read, side by side; `keys` is the whole stream.
+    /// The attended keys' rows, contiguous; `keys` is the whole stream.
     pub(super) fn keys_read(&self, keys: &[f32], width: usize) -> Scratch {
         let keys = self.keys.rows(keys, width);
         let mut read = Scratch::new(self.read.len() * width);
@@ -69,8 +69,8 @@ impl Sides {
     }
 }
 
-/// Pieces of one stream with those of another, which has as many documents.
-pub(super) fn alongside(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard; 2]> {
+/// Pairs shards of one stream with the same documents of another.
+pub(super) fn pair_documents(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard; 2]> {
     let mut first = 0;
     let pairs = pieces.into_iter().map(|piece| {
         let end = first + piece.documents().count();

@@ -1,9 +1,9 @@
-// What several kernels need. It stands before each source, after the constants of a shape and those of a block,
-// THREADS and WARPS; no header of the toolkit is needed.
+// Shared by all kernels. This text is put before each source, after the constant of the source and those of
+// a block, THREADS and WARPS; no header of the CUDA toolkit is needed.
 
 typedef unsigned int u32;
 
-// Of so many columns, those that a lane has if a warp takes a row.
+// Columns per lane if a warp processes a row.
 #define PER_LANE(columns) (((columns) + 31) / 32)
 
 #define NEGATIVE_INFINITY __int_as_float(0xff800000)
@@ -22,7 +22,7 @@ __device__ __forceinline__ u32 mix(u32 x) {
     return x ^ (x >> 16);
 }
 
-// What the activation at `index` is multiplied by: 0, or 1 / (1 - probability).
+// The dropout factor of the activation at `index`: 0, or 1 / (1 - probability).
 __device__ __forceinline__ float kept(Dropout dropout, u32 index) {
     if (dropout.threshold == 0) return 1.0f;
     const u32 hash = mix(mix(index ^ dropout.key_low) + dropout.key_high);
@@ -35,7 +35,7 @@ __device__ __forceinline__ float warp_sum(float x) {
     return x;
 }
 
-// Largest of a warp, the same for every lane.
+// Maximum over a warp, the same for every lane.
 __device__ __forceinline__ float warp_max(float x) {
     for (int step = 16; step > 0; step /= 2) x = fmaxf(x, __shfl_xor_sync(0xffffffffu, x, step));
     return x;

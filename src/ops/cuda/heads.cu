@@ -1,30 +1,32 @@
-// Causal attention of heads over ragged documents, forward and backward.
+// Causal attention over ragged documents, forward and backward.
 //
-// A warp has a few rows of one side (queries, or keys on the way back to them), and its lanes one each of a
-// tile of 32 of the other side. Nothing of the square of a document is written to memory: weights are
-// computed again on the way back, from each query's statistic (Dao et al. 2022, FlashAttention, §3.1).
+// A warp has a few rows of one side (queries, or keys in their backward pass), and each lane one row of a
+// tile of 32 of the other side. The quadratic attention matrix is never stored: backward recomputes the
+// weights from one statistic per query (Dao et al. 2022, FlashAttention, §3.1).
 
 #define ROWS (HEAD_DIM <= 64 ? 4 : HEAD_DIM <= 96 ? 2 : 1)
 #define TILE (WARPS * ROWS)
-// Four more than whole vectors, so that the rows of eight lanes lie in different banks.
+// Padded by four beyond whole vectors, so that the rows of eight lanes fall into different banks.
 #define STEP (WHOLE + 4)
 
-// A grid is [documents, heads, tiles], and its blocks begin in that order: those with most to do shall be the first, so
-// that none is left alone at the end. Of queries these are the last, which see most; of keys the first.
+// The grid is [documents, heads, tiles], and blocks start in that order. Those with most work should start
+// first, so that none is left running alone at the end: for queries the last tile, which sees most keys;
+// for keys the first.
 #define LAST_TILE_FIRST (gridDim.z - 1 - blockIdx.z)
 
-// Four blocks a multiprocessor: 64 registers a thread, which is enough if a lane has one channel of a row.
+// Four blocks per multiprocessor: 64 registers per thread, which is enough if a lane has one channel of a
+// row.
 #define BOUNDED __launch_bounds__(THREADS, HEAD_DIM <= 32 ? 4 : 2)
 
-// One document and one head: where its rows start, and how many there are.
-struct Place {
+// One head over one document: where its rows start, and how many there are.
+struct HeadSlice {
     u32 head, column, key_column;
     u32 first_query, queries, first_key, keys;
     float slope;
 };
 
-__device__ Place place_of(const Heads& h, u32 document, u32 head) {
-    Place p;
+__device__ HeadSlice slice_of(const Heads& h, u32 document, u32 head) {
+    HeadSlice p;
     p.head = head;
     p.column = head * HEAD_DIM;
     p.key_column = head / h.group * HEAD_DIM;
@@ -36,10 +38,10 @@ __device__ Place place_of(const Heads& h, u32 document, u32 head) {
     return p;
 }
 
-// `rows` rows from `first` on, of `count` there are, into shared memory; 0 beyond.
+// Loads `rows` rows from `first` on, of `count` in total, into shared memory; zeros beyond.
 __device__ __forceinline__ void load(float (*to)[STEP], const float* from, u32 step, u32 first, u32 count, u32 rows) {
 #if HEAD_DIM % 4 == 0
-    // Heads that lie side by side start at whole vectors if the rows do.
+    // Heads that lie side by side are aligned to vectors if the rows are.
     if (step % 4 == 0) {
         for (u32 i = threadIdx.x; i < rows * (WHOLE / 4); i += WARPS * 32) {
             const u32 row = i / (WHOLE / 4), channel = i % (WHOLE / 4) * 4;
@@ -57,7 +59,7 @@ __device__ __forceinline__ void load(float (*to)[STEP], const float* from, u32 s
     }
 }
 
-// products[r] = own · others[r], for a row of this lane's and ROWS that all lanes read.
+// products[r] = own · others[r], for a row of this lane and ROWS rows that all lanes read.
 __device__ __forceinline__ void products_of(const float* own, float (*others)[STEP], float* products) {
 #pragma unroll
     for (int r = 0; r < ROWS; r++) products[r] = 0.0f;
@@ -72,18 +74,18 @@ __device__ __forceinline__ void products_of(const float* own, float (*others)[ST
     }
 }
 
-// Of a tile's 32, those from `first` to before `end` count for a warp.
+// The part of a tile of 32, from `first` to before `end`, that a warp needs.
 struct Span {
     u32 first, end;
 };
 
-// The part from `first` to before `end` of a tile that starts at `tile`.
+// The overlap of `first` to before `end` with the tile that starts at `tile`.
 __device__ __forceinline__ Span part_of(u32 tile, u32 first, u32 end) {
     return {first > tile ? first - tile : 0, end > tile ? min(end - tile, 32u) : 0};
 }
 
 // to[r][i] += Σ_j weights[r][j] * rows[j][lane + 32 i], over a tile of 32; weights beyond the span are 0.
-__device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*weights)[32], float (*rows)[STEP], u32 lane,
+__device__ __forceinline__ void add_weighted(float (*to)[PER_LANE(HEAD_DIM)], float (*weights)[32], float (*rows)[STEP], u32 lane,
                                       Span span) {
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
@@ -103,45 +105,45 @@ __device__ __forceinline__ void blend(float (*to)[PER_LANE(HEAD_DIM)], float (*w
     }
 }
 
-// Whether a query sees a key: the last it sees stands where it does itself, or is the last there is.
-__device__ __forceinline__ bool sees(const Heads& h, const Place& p, u32 query, u32 key) {
+// Whether a query attends to a key. Its last key is at its own position, or the last there is.
+__device__ __forceinline__ bool sees(const Heads& h, const HeadSlice& p, u32 query, u32 key) {
     const u32 last = min(query, p.keys - 1);
-    return query < p.queries && key <= last && key >= first_seen(last, h.window);
+    return query < p.queries && key <= last && key >= first_key_of(last, h.window);
 }
 
-// The keys that some of a warp's queries see, of which `first` is the first.
-__device__ __forceinline__ Span keys_of(const Heads& h, const Place& p, u32 first) {
+// The keys that a warp's queries attend to; `first` is its first query.
+__device__ __forceinline__ Span keys_of(const Heads& h, const HeadSlice& p, u32 first) {
     if (first >= p.queries) return {0, 0};
     const u32 end = min(min(first + ROWS, p.queries), p.keys);
-    return {first_seen(min(first, p.keys - 1), h.window), end};
+    return {first_key_of(min(first, p.keys - 1), h.window), end};
 }
 
-__device__ __forceinline__ u32 drop_index(const Heads& h, const Place& p, u32 query, u32 key) {
+__device__ __forceinline__ u32 drop_index(const Heads& h, const HeadSlice& p, u32 query, u32 key) {
     return ((p.first_query + query) * h.heads + p.head) * h.context + key;
 }
 
-// out = weights · values, heads side by side; `statistics: [queries, heads]` is the logarithm of the sum of
-// a query's exponentials, or the sum of its products of features.
+// out = weights · values, heads side by side. `statistics: [queries, heads]` is the logarithm of a query's
+// sum of exponentials, or its sum of feature products.
 extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics) {
     __shared__ __align__(16) float queries[TILE][STEP], keys[32][STEP], values[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Place p = place_of(h, blockIdx.x, blockIdx.y);
+    const HeadSlice p = slice_of(h, blockIdx.x, blockIdx.y);
     const u32 start = LAST_TILE_FIRST * TILE;
     if (start >= p.queries || p.keys == 0) return;
     load(queries, h.queries + (size_t)p.first_query * h.query_step + p.column, h.query_step, start, p.queries, TILE);
     const float* of_keys = h.keys + (size_t)p.first_key * h.key_step + p.key_column;
     const float* of_values = h.values + (size_t)p.first_key * h.key_step + p.key_column;
 
-    float blended[ROWS][PER_LANE(HEAD_DIM)], most[ROWS], total[ROWS];
+    float weighted[ROWS][PER_LANE(HEAD_DIM)], most[ROWS], total[ROWS];
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         most[r] = NEGATIVE_INFINITY;
         total[r] = 0.0f;
 #pragma unroll
-        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[r][i] = 0.0f;
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[r][i] = 0.0f;
     }
-    const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
+    const u32 first_key = first_key_of(min(start, p.keys - 1), h.window);
     const u32 end_key = min(min(start + TILE, p.queries), p.keys);
     const Span own = keys_of(h, p, start + warp * ROWS);
     for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
@@ -170,33 +172,33 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
                 weight = seen ? expf(score - larger) : 0.0f;
                 total[r] = total[r] * before + weight;
 #pragma unroll
-                for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[r][i] *= before;
+                for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[r][i] *= before;
                 most[r] = larger;
             }
             weights[warp][r][lane] = seen ? weight * kept(h.dropout, drop_index(h, p, query, key)) : 0.0f;
         }
         __syncwarp();
-        blend(blended, weights[warp], values, lane, span);
+        add_weighted(weighted, weights[warp], values, lane, span);
         __syncwarp();
     }
 #pragma unroll
     for (int r = 0; r < ROWS; r++) {
         const u32 query = start + warp * ROWS + r;
         if (query >= p.queries) continue;
-        // So far each lane's own.
+        // Until here each lane has a partial sum.
         total[r] = warp_sum(total[r]);
         const size_t row = p.first_query + query;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
-            if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = blended[r][i] / total[r];
+            if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = weighted[r][i] / total[r];
         }
         if (lane == 0) statistics[row * h.heads + p.head] = h.features ? total[r] : most[r] + logf(total[r]);
     }
 }
 
-// The weight of a key before dropout, and what a gradient of the score is made of.
-__device__ __forceinline__ float weight_of(const Heads& h, const Place& p, float product, u32 key, u32 last,
+// The weight of a key before dropout, and the gradient of its score.
+__device__ __forceinline__ float weight_of(const Heads& h, const HeadSlice& p, float product, u32 key, u32 last,
                                            float statistic) {
     return h.features ? product * h.scale / statistic
                       : expf(product * h.scale + addend_of(h, p.slope, key, last - key) - statistic);
@@ -206,7 +208,7 @@ __device__ __forceinline__ float score_gradient(const Heads& h, float weight, fl
     return (dweight - along) * h.scale * (h.features ? 1.0f / statistic : weight);
 }
 
-// Writes the gradient of the queries, and for that of the keys what a query's weights have in common,
+// Writes the gradient of the queries, and the term of the softmax gradient that all keys of a query share,
 // `along: [queries, heads]`: Σ_c out · dout.
 extern "C" __global__ void BOUNDED
 attend_backward_queries(Heads h, const float* out, const float* dout, const float* statistics, float* along,
@@ -214,7 +216,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
     __shared__ __align__(16) float queries[TILE][STEP], douts[TILE][STEP], keys[32][STEP], values[32][STEP];
     __shared__ __align__(16) float gradients[WARPS][ROWS][32];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    const Place p = place_of(h, blockIdx.x, blockIdx.y);
+    const HeadSlice p = slice_of(h, blockIdx.x, blockIdx.y);
     const u32 start = LAST_TILE_FIRST * TILE, step = h.heads * HEAD_DIM;
     if (start >= p.queries || p.keys == 0) return;
     const size_t origin = (size_t)p.first_query * step + p.column;
@@ -242,7 +244,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
         statistic[r] = query < p.queries ? statistics[at] : 1.0f;
         if (lane == 0 && query < p.queries) along[at] = of_query[r];
     }
-    const u32 first_key = first_seen(min(start, p.keys - 1), h.window);
+    const u32 first_key = first_key_of(min(start, p.keys - 1), h.window);
     const u32 end_key = min(min(start + TILE, p.queries), p.keys);
     const Span own = keys_of(h, p, start + warp * ROWS);
     for (u32 tile = first_key / 32 * 32; tile < end_key; tile += 32) {
@@ -268,7 +270,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
             gradients[warp][r][lane] = gradient;
         }
         __syncwarp();
-        blend(sums, gradients[warp], keys, lane, span);
+        add_weighted(sums, gradients[warp], keys, lane, span);
         __syncwarp();
     }
 #pragma unroll
@@ -284,18 +286,19 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
     }
 }
 
-// Writes the gradients of keys and values, and of what is added to the scores of each key, `[keys, heads]`, if anything
-// is; a block has one head of these, and goes through the heads of queries that share it.
+// Writes the gradients of keys and values, and of the position bias of each key, `[keys, heads]`, if there
+// is one. A block has one head of keys, and loops over the query heads that share it.
 extern "C" __global__ void BOUNDED
 attend_backward_keys(Heads h, const float* dout, const float* statistics, const float* along, float* dkeys,
                      float* dvalues, u32 gradient_step, float* daddends) {
     __shared__ __align__(16) float keys[TILE][STEP], values[TILE][STEP], queries[32][STEP], douts[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32], gradients[WARPS][ROWS][32];
-    // What every GPU gives a block unasked. No other kernel of these needs as much.
+    // The shared memory that every GPU gives a block without opting in for more. No other kernel here needs
+    // as much.
     static_assert(sizeof keys + sizeof values + sizeof queries + sizeof douts + sizeof weights + sizeof gradients <= 48 * 1024,
                   "a head is too wide for its tiles");
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
-    Place p = place_of(h, blockIdx.x, blockIdx.y * h.group);
+    HeadSlice p = slice_of(h, blockIdx.x, blockIdx.y * h.group);
     const u32 start = blockIdx.z * TILE, step = h.heads * HEAD_DIM;
     if (start >= p.keys) return;
     const size_t origin = (size_t)p.first_key * h.key_step + p.key_column;
@@ -306,14 +309,14 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
     for (int r = 0; r < ROWS; r++)
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_keys[r][i] = of_values[r][i] = 0.0f;
-    // Of the row whose number is the lane's.
+    // For the row with the number of the lane.
     float of_addend = 0.0f;
 
-    // Where every query has a key of its own, a window ends what looks at these keys.
+    // If every query has a key at its own position, a window limits the queries that attend to these keys.
     const bool bounded = p.queries <= p.keys && h.window < p.queries;
     const u32 end = bounded ? min(p.queries, start + TILE - 1 + h.window) : p.queries;
     for (u32 member = 0; member < h.group; member++) {
-        p = place_of(h, blockIdx.x, blockIdx.y * h.group + member);
+        p = slice_of(h, blockIdx.x, blockIdx.y * h.group + member);
         const float* of_queries = h.queries + (size_t)p.first_query * h.query_step + p.column;
         const float* of_douts = dout + (size_t)p.first_query * step + p.column;
         for (u32 tile = start / 32 * 32; tile < end; tile += 32) {
@@ -321,7 +324,7 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
             load(queries, of_queries, h.query_step, tile, p.queries, 32);
             load(douts, of_douts, step, tile, p.queries, 32);
             __syncthreads();
-            // No query before a key sees it.
+            // Queries before a key do not attend to it.
             const Span span = part_of(tile, start + warp * ROWS, start + warp * ROWS < p.keys ? p.queries : 0);
             if (span.first >= span.end) continue;
             const u32 query = tile + lane, last = min(query, p.keys - 1);
@@ -346,10 +349,10 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
                 gradients[warp][r][lane] = gradient;
             }
             __syncwarp();
-            if (OF_PLACES && lane < ROWS)
+            if (POSITION_BIAS && lane < ROWS)
                 for (int j = 0; j < 32; j++) of_addend += gradients[warp][lane][j];
-            blend(of_values, weights[warp], douts, lane, span);
-            blend(of_keys, gradients[warp], queries, lane, span);
+            add_weighted(of_values, weights[warp], douts, lane, span);
+            add_weighted(of_keys, gradients[warp], queries, lane, span);
             __syncwarp();
         }
     }
@@ -357,7 +360,7 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
     for (int r = 0; r < ROWS; r++) {
         const u32 key = start + warp * ROWS + r;
         if (key >= p.keys) continue;
-        if (OF_PLACES && lane == r) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = of_addend / h.scale;
+        if (POSITION_BIAS && lane == r) daddends[(size_t)(p.first_key + key) * gridDim.y + blockIdx.y] = of_addend / h.scale;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;

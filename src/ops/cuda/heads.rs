@@ -1,4 +1,4 @@
-//! Heads over ragged documents, by the kernels of `heads.cu`.
+//! Attention heads over ragged documents, by the kernels of `heads.cu`.
 #![allow(unsafe_code)]
 
 use std::rc::Rc;
@@ -8,24 +8,24 @@ use dfdx::tensor::CudaError;
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
-use crate::ops::attention::{AttentionDropout, Places, Scoring, Weights};
+use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
+use crate::ops::attention::{AttentionDropout, Positional, Scoring, Similarity};
 use crate::ops::dropout::Dropout;
 
 pub(super) static HEADS: Source = source(
     "heads",
     concat!(
-        "#define OF_PLACES 0\n",
+        "#define POSITION_BIAS 0\n",
         include_str!("heads.cuh"),
         include_str!("heads.cu")
     ),
 );
 
-/// The same where something is added to scores by place.
-pub(super) static HEADS_OF_PLACES: Source = source(
-    "heads_of_places",
+/// The same with a position bias.
+pub(super) static HEADS_WITH_POSITION_BIAS: Source = source(
+    "heads_with_position_bias",
     concat!(
-        "#define OF_PLACES 1\n",
+        "#define POSITION_BIAS 1\n",
         include_str!("heads.cuh"),
         include_str!("heads.cu")
     ),
@@ -40,46 +40,43 @@ const fn source(name: &'static str, text: &'static str) -> Source {
     }
 }
 
-/// The widest head whose tiles fit a block's shared memory; wider ones run the reference.
+/// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
 pub(in crate::ops) const WIDEST: usize = 128;
 
-/// Where the documents of a batch lie, on the device.
+/// The documents of a batch, on the device.
 pub(in crate::ops) struct Documents {
     starts: Vec<usize>,
     longest: usize,
     on_device: CudaSlice<u32>,
-    /// Place of every token in its document.
-    places: CudaSlice<u32>,
+    /// Position of every token in its document.
+    positions: CudaSlice<u32>,
 }
 
 impl Documents {
-    /// How many there are.
+    /// Number of documents.
     pub(in crate::ops) fn count(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// Number of tokens of the longest.
+    /// Number of tokens of the longest document.
     pub(in crate::ops) fn longest(&self) -> usize {
         self.longest
     }
 
-    /// Where on the device the list of their starts is.
+    /// Address of the documents' starts.
     pub(in crate::ops) fn starts(&self) -> Address {
         at(&self.on_device)
     }
 
-    /// Number of tokens.
+    /// Number of tokens of all documents.
     pub(in crate::ops) fn tokens(&self) -> usize {
         self.starts[self.count()]
     }
 }
 
 impl Gpu {
-    /// Documents that start there, and where the last one ends. A model asks for the same ones layer
-    /// after layer, and perceivers for two in turn: the last four stay.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Documents with the given starts and end, on the device. A model asks for the same ones layer after
+    /// layer, and a Perceiver for two in turn: the last four are cached.
     pub(in crate::ops) fn documents(&self, starts: &[usize]) -> Result<Rc<Documents>, CudaError> {
         let mut known = self.documents.borrow_mut();
         if let Some(found) = known.iter().find(|documents| documents.starts == starts) {
@@ -89,8 +86,8 @@ impl Gpu {
         let documents = Rc::new(Documents {
             starts: starts.to_vec(),
             longest: lengths().max().unwrap_or(0),
-            on_device: self.upload_places(starts.iter().copied())?,
-            places: self.upload_places(lengths().flat_map(|length| 0..length))?,
+            on_device: self.upload_indices(starts.iter().copied())?,
+            positions: self.upload_indices(lengths().flat_map(|length| 0..length))?,
         });
         known.truncate(3);
         known.insert(0, documents.clone());
@@ -98,23 +95,23 @@ impl Gpu {
     }
 }
 
-/// How heads are cut and weigh each other.
+/// The layout of heads, and how they compute scores.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Layout {
+pub(in crate::ops) struct HeadLayout {
     pub(in crate::ops) head_dim: usize,
-    /// Of queries.
+    /// Number of query heads.
     pub(in crate::ops) heads: usize,
-    /// Of keys and values.
+    /// Number of heads of keys and values.
     pub(in crate::ops) key_heads: usize,
     pub(in crate::ops) scoring: Scoring,
-    /// What is added to the score of a key by its place, if that is somewhere.
-    pub(in crate::ops) of_places: Address,
+    /// Added to the score of a key by its position; may be null.
+    pub(in crate::ops) position_bias: Address,
 }
 
-/// Heads that attend: queries of some documents to keys and values of as many.
+/// Attention of the queries of some documents to the keys and values of as many.
 #[derive(Clone)]
 pub(in crate::ops) struct Attention {
-    pub(in crate::ops) layout: Layout,
+    pub(in crate::ops) layout: HeadLayout,
     pub(in crate::ops) dropout: AttentionDropout,
     pub(in crate::ops) queries: Rc<Documents>,
     pub(in crate::ops) keys: Rc<Documents>,
@@ -122,15 +119,15 @@ pub(in crate::ops) struct Attention {
 
 /// Queries, keys and values, or their gradients.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Three {
+pub(in crate::ops) struct Qkv {
     pub(in crate::ops) queries: Matrix,
-    /// Its rows lie as far apart as those of the values.
+    /// With the same row stride as the values.
     pub(in crate::ops) keys: Matrix,
     pub(in crate::ops) values: Matrix,
 }
 
-/// What heads have found.
-pub(in crate::ops) struct Found {
+/// The result of attention, as backward needs it.
+pub(in crate::ops) struct AttentionOutput {
     /// `[queries, heads * head_dim]`.
     pub(in crate::ops) out: Buffer,
     statistics: Buffer,
@@ -145,7 +142,7 @@ pub(super) struct Arguments {
     values: Address,
     query_starts: Address,
     key_starts: Address,
-    of_places: Address,
+    position_bias: Address,
     query_step: u32,
     key_step: u32,
     heads: u32,
@@ -161,8 +158,8 @@ pub(super) struct Arguments {
 // SAFETY: the same fields in the same order as `struct Heads`, by the same rules of alignment.
 unsafe impl DeviceRepr for Arguments {}
 
-impl Layout {
-    /// Rows of one side that a block takes: `TILE` of heads.cu.
+impl HeadLayout {
+    /// Rows of one side per block: `TILE` of heads.cu.
     fn tile(&self) -> usize {
         match self.head_dim {
             0..=64 => 4 * WARPS,
@@ -171,28 +168,28 @@ impl Layout {
         }
     }
 
-    /// What a kernel is told of the heads.
+    /// The arguments of a kernel.
     pub(super) fn arguments(
         &self,
-        three: Three,
+        qkv: Qkv,
         [query_starts, key_starts]: [Address; 2],
         (dropout, context): (Dropout, usize),
     ) -> Arguments {
         Arguments {
-            queries: three.queries.start,
-            keys: three.keys.start,
-            values: three.values.start,
+            queries: qkv.queries.start,
+            keys: qkv.keys.start,
+            values: qkv.values.start,
             query_starts,
             key_starts,
-            of_places: self.of_places,
-            query_step: three.queries.step as u32,
-            key_step: three.keys.step as u32,
+            position_bias: self.position_bias,
+            query_step: qkv.queries.step as u32,
+            key_step: qkv.keys.step as u32,
             heads: self.heads as u32,
             group: (self.heads / self.key_heads) as u32,
-            // Beyond any document; one more must still be a u32.
+            // Longer than any document, with room for the kernel's additions in u32.
             window: self.scoring.window.unwrap_or(1 << 30) as u32,
-            features: u32::from(self.scoring.weights == Weights::Features),
-            distance: u32::from(self.scoring.places == Places::Distance),
+            features: u32::from(self.scoring.similarity == Similarity::FeatureMap),
+            distance: u32::from(self.scoring.positional == Positional::Alibi),
             scale: self.scoring.scale(self.head_dim) as f32,
             dropout: dropout.into(),
             context: context as u32,
@@ -200,69 +197,63 @@ impl Layout {
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {
-        match self.of_places {
-            NOWHERE => HEADS.kernel(self.head_dim, name),
-            _ => HEADS_OF_PLACES.kernel(self.head_dim, name),
+        match self.position_bias {
+            NULL => HEADS.kernel(self.head_dim, name),
+            _ => HEADS_WITH_POSITION_BIAS.kernel(self.head_dim, name),
         }
     }
 }
 
 impl Attention {
-    fn arguments(&self, three: Three) -> Arguments {
+    fn arguments(&self, qkv: Qkv) -> Arguments {
         let starts = [&self.queries, &self.keys].map(|side| at(&side.on_device));
         let dropout = (self.dropout.weights, self.dropout.context);
-        self.layout.arguments(three, starts, dropout)
+        self.layout.arguments(qkv, starts, dropout)
     }
 
-    /// Where the queries' tokens stand.
-    pub(in crate::ops) fn places(&self) -> (Address, usize) {
-        (at(&self.queries.places), self.queries.tokens())
+    /// Positions of the query tokens.
+    pub(in crate::ops) fn positions(&self) -> (Address, usize) {
+        (at(&self.queries.positions), self.queries.tokens())
     }
 
     fn blocks(&self, side: &Documents, heads: usize) -> (usize, usize, usize) {
         let tiles = side.longest.div_ceil(self.layout.tile());
-        // Only the first may be above 65,535.
+        // Only the first dimension of a grid may exceed 65,535.
         (self.queries.count(), heads, tiles)
     }
 
-    /// What the heads find.
-    ///
-    /// # Errors
-    /// The device's.
-    pub(in crate::ops) fn attend(&self, gpu: &Gpu, three: Three) -> Result<Found, CudaError> {
+    /// Causal multi-head attention.
+    pub(in crate::ops) fn attend(&self, gpu: &Gpu, qkv: Qkv) -> Result<AttentionOutput, CudaError> {
         let (tokens, heads) = (self.queries.tokens(), self.layout.heads);
         let out = gpu.scratch(tokens * heads * self.layout.head_dim)?;
         let statistics = gpu.scratch(tokens * heads)?;
         gpu.launch(
             self.layout.kernel("attend"),
             self.blocks(&self.queries, heads),
-            (self.arguments(three), at(&out), at(&statistics)),
+            (self.arguments(qkv), at(&out), at(&statistics)),
         )?;
-        Ok(Found { out, statistics })
+        Ok(AttentionOutput { out, statistics })
     }
 
-    /// Writes the gradients of queries, keys and values, the last two of which lie as far apart; and of what is
-    /// added to the scores of each key, `[keys, key heads]`, if `daddends` is somewhere.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Writes the gradients of queries, keys and values (keys and values must have the same row stride),
+    /// and of the position bias of each key, `[keys, key heads]`, unless `daddends` is null.
     pub(in crate::ops) fn backward(
         &self,
         gpu: &Gpu,
-        three: Three,
-        (found, dout): (&Found, &Buffer),
-        (gradients, daddends): (Three, Address),
+        qkv: Qkv,
+        (output, dout): (&AttentionOutput, &Buffer),
+        (gradients, daddends): (Qkv, Address),
     ) -> Result<(), CudaError> {
-        let (heads, arguments) = (self.layout.heads, self.arguments(three));
+        let (heads, arguments) = (self.layout.heads, self.arguments(qkv));
         let along = gpu.scratch(self.queries.tokens() * heads)?;
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
             self.blocks(&self.queries, heads),
             (
                 arguments,
-                at(&found.out),
+                at(&output.out),
                 at(dout),
-                at(&found.statistics),
+                at(&output.statistics),
                 at(&along),
                 gradients.queries.start,
                 gradients.queries.step as u32,
@@ -274,7 +265,7 @@ impl Attention {
             (
                 arguments,
                 at(dout),
-                at(&found.statistics),
+                at(&output.statistics),
                 at(&along),
                 gradients.keys.start,
                 gradients.values.start,

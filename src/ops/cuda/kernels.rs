@@ -1,4 +1,4 @@
-//! Kernels: compiled by NVRTC when they are first used, and launched.
+//! Kernels: compiled by NVRTC on first use, and launched.
 #![allow(unsafe_code)]
 
 use std::collections::HashMap;
@@ -10,22 +10,22 @@ use dfdx::tensor::CudaError;
 
 use super::Gpu;
 
-/// Threads a block, in every kernel.
+/// Threads per block, in every kernel.
 const THREADS: usize = 256;
 
-/// Of 32 threads each, in a block: rows that it takes where a warp takes a row.
+/// Warps of 32 threads per block, which is the number of rows per block if a warp processes a row.
 pub(in crate::ops) const WARPS: usize = THREADS / 32;
 
-/// A source of kernels, compiled anew for each value of its constant.
+/// A source of kernels, compiled separately for each value of its constant.
 pub(in crate::ops) struct Source {
     pub(in crate::ops) name: &'static str,
     pub(in crate::ops) text: &'static str,
-    /// What the text calls the number that it is compiled for.
+    /// Name of the constant.
     pub(in crate::ops) constant: &'static str,
     pub(in crate::ops) kernels: &'static [&'static str],
 }
 
-/// A kernel of a source, for a value of its constant.
+/// A kernel of a source, for a value of the source's constant.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Kernel {
     source: &'static Source,
@@ -34,7 +34,7 @@ pub(in crate::ops) struct Kernel {
 }
 
 impl Source {
-    /// The kernel of that name, for that value of the constant.
+    /// The kernel of that name, for a value of the constant.
     pub(in crate::ops) const fn kernel(&'static self, value: usize, name: &'static str) -> Kernel {
         Kernel {
             source: self,
@@ -43,7 +43,7 @@ impl Source {
         }
     }
 
-    /// All of its text, for that value of the constant.
+    /// The full source text, for a value of the constant.
     fn whole(&self, value: usize) -> String {
         let constants = format!(
             "#define THREADS {THREADS}\n#define WARPS {WARPS}\n#define {} {value}\n",
@@ -53,19 +53,16 @@ impl Source {
     }
 }
 
-/// Those that are compiled, by the name of their source and the value of its constant, in the source's order.
+/// Compiled kernels in the order of their source, by the source's name and the constant's value.
 pub(super) type Compiled = HashMap<(&'static str, usize), Vec<CudaFunction>>;
 
 impl Gpu {
-    /// Asks for a kernel to be run by so many blocks of [`THREADS`].
+    /// Launches a kernel with the given grid of blocks of [`THREADS`].
     ///
-    /// The arguments must be what the kernel's source says: addresses of buffers as long as it needs.
-    ///
-    /// # Errors
-    /// The driver does not take it.
+    /// The arguments must match the kernel's signature, with addresses of buffers that are long enough.
     ///
     /// # Panics
-    /// The source does not compile, or has no such kernel: a mistake in this crate.
+    /// If the source does not compile or has no such kernel, which is a bug in this crate.
     pub(in crate::ops) fn launch<A>(
         &self,
         kernel: Kernel,
@@ -84,19 +81,17 @@ impl Gpu {
             shared_mem_bytes: 0,
         };
         let kernel = self.compiled(kernel)?;
-        // SAFETY: the callers are the files of `ops/cuda` and the `cuda.rs` of each op. Each passes what
-        // the kernel's signature says, and addresses of buffers that are freed, if at all, later in the
-        // same stream. Tests compare every kernel with its reference on shapes that do not fill a block.
+        // SAFETY: the callers are the files of `ops/cuda` and the `cuda.rs` of each op. Each passes
+        // arguments that match the kernel's signature, and addresses of buffers that are only freed later
+        // in the same stream. Tests compare every kernel with its reference on shapes that do not fill a
+        // block.
         Ok(unsafe { kernel.launch(shape, arguments) }?)
     }
 
-    /// The same with a thread for each of `count` elements.
-    ///
-    /// # Errors
-    /// As [`Self::launch`].
+    /// Launches a kernel with one thread for each of `count` elements.
     ///
     /// # Panics
-    /// There are more than kernels can count.
+    /// If there are more elements than kernels can count.
     pub(in crate::ops) fn launch_each<A>(
         &self,
         kernel: Kernel,
@@ -153,25 +148,25 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cuda::{heads, products, projected, reading, rows};
+    use crate::ops::cuda::{decoding, heads, products, rows, transform};
     use crate::ops::{adamw, differential, embedding, head, synthesizer};
 
-    /// Every source.
+    /// All sources.
     const ALL: [&Source; 11] = [
         &adamw::cuda::OPTIMISER,
         &differential::cuda::DIFFERENCES,
         &embedding::cuda::TABLES,
         &head::cuda::LOSS,
         &heads::HEADS,
-        &heads::HEADS_OF_PLACES,
+        &heads::HEADS_WITH_POSITION_BIAS,
         &products::PRODUCTS,
-        &projected::PROJECTED,
-        &reading::MEMORY,
+        &decoding::KV_CACHE,
         &rows::ROWS,
-        &synthesizer::cuda::PLACES_AS_KEYS,
+        &transform::TRANSFORMS,
+        &synthesizer::cuda::POSITIONS_AS_KEYS,
     ];
 
-    /// Values of a constant, the least and the greatest among them.
+    /// Test values of a constant, including the smallest and the largest.
     fn values(constant: &str) -> &'static [usize] {
         match constant {
             "CHUNK" => &[adamw::cuda::CHUNK],
@@ -183,8 +178,8 @@ mod tests {
         }
     }
 
-    /// For a GPU of the capability that dfdx was built for, and down to its machine code, which is where too much shared
-    /// memory would be refused. It needs NVRTC, but neither a GPU nor its driver.
+    /// Compiles to machine code for the GPU generation that dfdx was built for, which also detects too much
+    /// shared memory. Needs NVRTC, but neither a GPU nor its driver.
     #[test]
     #[ignore = "`scripts/cuda_build.sh --libraries --tests` runs it, with an NVRTC that is one"]
     fn nvrtc_compiles_every_source() {

@@ -1,17 +1,18 @@
-//! Linear layers of a sublayer: products, biases and gradients; several layers of the same input as one.
+//! Linear layers of a sublayer: products, biases and gradients; several layers with the same input can be
+//! joined.
 #![allow(unsafe_code)]
 
 use cudarc::driver::result;
 use dfdx::shapes::Rank2;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::products::{Into, Matrix, Weight};
+use super::products::{Destination, Matrix, Weight};
 use super::rows::Rows;
 use super::{Address, Buffer, Gpu, at};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::parameters::Linear;
 
-/// Where the weight of a layer is.
+/// The weight of a layer, by address.
 pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
     of: &Tensor<Rank2<OUT, IN>, f32, Cuda>,
 ) -> Weight {
@@ -22,7 +23,7 @@ pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
     }
 }
 
-/// Where a layer's weight and bias are, or their gradients.
+/// Addresses of a layer's weight and bias, or of their gradients.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Layer {
     weight: Weight,
@@ -30,7 +31,7 @@ pub(in crate::ops) struct Layer {
 }
 
 impl Layer {
-    /// Of a layer's numbers.
+    /// Of the parameters.
     pub(in crate::ops) fn of<const IN: usize, const OUT: usize>(
         layer: &Linear<IN, OUT, f32, Cuda>,
     ) -> Self {
@@ -41,9 +42,6 @@ impl Layer {
     }
 
     /// Of their gradients.
-    ///
-    /// # Errors
-    /// Memory.
     pub(in crate::ops) fn gradient_of<const IN: usize, const OUT: usize>(
         layer: &Linear<IN, OUT, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
@@ -59,16 +57,13 @@ impl Layer {
         })
     }
 
-    /// Elements of the weight.
+    /// Number of elements of the weight.
     fn size(&self) -> usize {
         self.weight.outputs * self.weight.inputs
     }
 }
 
-/// `y = x Wᵀ`, of so many rows: a layer whose bias is added by what comes next.
-///
-/// # Errors
-/// The device's.
+/// `y = x Wᵀ` for a number of rows: a layer whose bias is added by the next kernel.
 pub(in crate::ops) fn apply_without_bias<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
@@ -79,11 +74,8 @@ pub(in crate::ops) fn apply_without_bias<const IN: usize, const OUT: usize>(
     gpu.apply(weight(&layer.weight), rows, x, y)
 }
 
-/// Backward of [`apply_without_bias`], from the gradient of `y`, and `x`: adds to the gradient of the weight, and gives
-/// that of `x`, `[rows, IN]`.
-///
-/// # Errors
-/// The device's.
+/// Backward of [`apply_without_bias`], from the gradient of `y`, and `x`: accumulates the gradient of the
+/// weight, and returns that of `x`, `[rows, IN]`.
 pub(in crate::ops) fn back_without_bias<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
@@ -92,17 +84,17 @@ pub(in crate::ops) fn back_without_bias<const IN: usize, const OUT: usize>(
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<Buffer, CudaError> {
     let dx = gpu.scratch(rows * IN)?;
-    let dweight = (gradient_address(gradients, &layer.weight)?, Into::Added);
-    let to = (Matrix::new(at(&dx), IN), Into::Replaced);
+    let dweight = (
+        gradient_address(gradients, &layer.weight)?,
+        Destination::Accumulate,
+    );
+    let to = (Matrix::new(at(&dx), IN), Destination::Overwrite);
     gpu.back(weight(&layer.weight), rows, (dy, x), dweight, to)?;
     Ok(dx)
 }
 
-/// `y = x Wᵀ + b` of each layer, side by side, of so many rows: a product each, which for few rows, as while reading,
-/// costs less than to join the weights.
-///
-/// # Errors
-/// The device's.
+/// `y = x Wᵀ + b` of each layer, side by side, with a separate product for each. For few rows, as in
+/// decoding, this is cheaper than joining the weights.
 pub(in crate::ops) fn apply_each<const LAYERS: usize>(
     gpu: &Gpu,
     layers: [Layer; LAYERS],
@@ -130,37 +122,31 @@ fn add_biases<const LAYERS: usize>(
     Rows { gpu, width }.add_to_each(y, rows, &biases)
 }
 
-/// Backward of a layer, from the gradient of `y`, and `x`: adds to the gradients of weight and bias, and puts or adds
-/// that of `x` where it belongs.
-///
-/// # Errors
-/// The device's.
+/// Backward of a layer, from the gradient of `y`, and `x`: accumulates the gradients of weight and bias,
+/// and writes or accumulates that of `x`.
 pub(in crate::ops) fn back<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
     rows: usize,
     (dy, x): (Matrix, Matrix),
-    dx: (Matrix, Into),
+    dx: (Matrix, Destination),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
     let gradient = Layer::gradient_of(layer, gradients)?;
     Rows { gpu, width: IN }.add_column_sums(dy, rows, &[(gradient.bias, OUT)])?;
-    let dweight = (gradient.weight.start, Into::Added);
+    let dweight = (gradient.weight.start, Destination::Accumulate);
     gpu.back(weight(&layer.weight), rows, (dy, x), dweight, dx)
 }
 
-/// Layers of the same input as one whose outputs lie side by side: up to three.
+/// Up to three layers with the same input, joined into one whose outputs lie side by side.
 pub(in crate::ops) struct Joined<const LAYERS: usize> {
     layers: [Layer; LAYERS],
-    /// Their weights one below the other.
+    /// Their weights, stacked.
     weights: Buffer,
 }
 
 impl<const LAYERS: usize> Joined<LAYERS> {
-    /// Joins layers as they are now.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Joins layers, copying their current weights.
     pub(in crate::ops) fn new(gpu: &Gpu, layers: [Layer; LAYERS]) -> Result<Self, CudaError> {
         let inputs = layers[0].weight.inputs;
         let alike = layers.iter().all(|layer| layer.weight.inputs == inputs);
@@ -169,8 +155,8 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         let mut to = at(&weights);
         for layer in layers {
             let bytes = layer.size() * size_of::<f32>();
-            // SAFETY: both are addresses of at least so many bytes on this thread's device, and the copy is
-            // made in the stream's order.
+            // SAFETY: both are addresses of at least that many bytes on this thread's device, and the copy
+            // is made in the order of the stream.
             unsafe {
                 result::memcpy_dtod_async(to, layer.weight.start, bytes, *gpu.device.cu_stream())
             }?;
@@ -187,10 +173,7 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         }
     }
 
-    /// `y = x Wᵀ + b` of each, side by side, of so many rows.
-    ///
-    /// # Errors
-    /// The device's.
+    /// `y = x Wᵀ + b` of each layer, side by side.
     pub(in crate::ops) fn apply(
         &self,
         gpu: &Gpu,
@@ -202,17 +185,14 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         add_biases(gpu, self.layers, rows, y)
     }
 
-    /// Backward, from the gradient of `y`, and `x`: adds to the gradients of the layers, and puts or adds that of `x`
-    /// where it belongs.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Backward, from the gradient of `y`, and `x`: accumulates the gradients of the layers, and writes or
+    /// accumulates that of `x`.
     pub(in crate::ops) fn back(
         &self,
         gpu: &Gpu,
         rows: usize,
         (dy, x): (Matrix, Matrix),
-        dx: (Matrix, Into),
+        dx: (Matrix, Destination),
         gradients: [Layer; LAYERS],
     ) -> Result<(), CudaError> {
         let product = self.product();
@@ -222,9 +202,10 @@ impl<const LAYERS: usize> Joined<LAYERS> {
         };
         let dbiases = gradients.map(|layer| (layer.bias, layer.weight.outputs));
         of_rows.add_column_sums(dy, rows, &dbiases)?;
-        // One product for all weights, in a place of its own, from where each takes its part.
+        // One product for all weight gradients, into a buffer of its own, from which each layer's part is
+        // accumulated.
         let joined = gpu.scratch(product.outputs * product.inputs)?;
-        let dweights = (at(&joined), Into::Replaced);
+        let dweights = (at(&joined), Destination::Overwrite);
         gpu.back(product, rows, (dy, x), dweights, dx)?;
         of_rows.add_joined(
             &joined,

@@ -1,22 +1,22 @@
-//! The GPU: one context a thread, working memory, and what kernels, products and sublayers have in common.
+//! The GPU: one context per thread, working memory, and what kernels, products and sublayers share.
 //!
-//! Everything runs on the device's one stream, in the order in which it is asked for; only what brings numbers back
-//! to the host waits for it. Working memory is lent and used again. dfdx's tensors come from the driver's pool, which
-//! keeps what is freed: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
-//! which knows exact sizes alone, would grow without end.
+//! Everything runs in the order of the device's one stream; the host waits only when it downloads results.
+//! Working memory is pooled and reused. dfdx's tensors are allocated from the driver's pool, which keeps
+//! freed memory: batches are ragged, so no two steps need tensors of the same sizes, and dfdx's own cache,
+//! which only matches exact sizes, would grow without bound.
 //!
-//! If you change this: a thread's models live and die on it (`dyn Trainable` is not `Send`), which is why
-//! the context may be the thread's.
+//! If you change this: a thread's models never leave it (`dyn Trainable` is not `Send`), which is why the
+//! context may be thread-local.
 #![allow(unsafe_code)]
 
+pub(in crate::ops) mod decoding;
 pub(in crate::ops) mod heads;
 pub(in crate::ops) mod kernels;
 pub(in crate::ops) mod linear;
 pub(in crate::ops) mod products;
-mod projected;
-pub(in crate::ops) mod reading;
 pub(in crate::ops) mod rows;
 pub(in crate::ops) mod sublayer;
+mod transform;
 
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
@@ -36,39 +36,39 @@ use super::dropout::Dropout;
 pub use products::flop_per_second;
 pub use rows::WIDEST_STREAM;
 
-/// In what precision the inputs of a matrix product are taken; sums and everything else are in f32.
+/// Precision of the inputs of matrix products; sums and everything else are in f32.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Precision {
-    /// As they are: 24 bits.
+    /// Single precision: 24 bits.
     #[default]
     F32,
     /// TensorFloat-32: 11 bits, on tensor cores.
     Tf32,
-    /// As sums of two of these: 22 bits, on tensor cores.
+    /// Sums of two TensorFloat-32 numbers: 22 bits, on tensor cores.
     Tf32x3,
 }
 
-/// Where something starts in the device's memory.
+/// An address in device memory.
 pub(in crate::ops) type Address = u64;
 
-/// Groups of 32 columns that sums over rows may have.
-const WAITING: usize = 4096;
+/// Number of counters: groups of 32 columns that a sum over rows may have.
+const COUNTERS: usize = 4096;
 
-/// "No such buffer", for kernels that can do without it.
-pub(in crate::ops) const NOWHERE: Address = 0;
+/// The null address, for optional buffers.
+pub(in crate::ops) const NULL: Address = 0;
 
-/// Working memory, lent by the thread's device: it goes back when this is dropped, and is lent again to what is
-/// launched later in the same stream.
+/// Working memory from the thread's pool. It is returned on drop, and reused by kernels that are launched
+/// later in the same stream.
 pub(in crate::ops) struct Buffer(ManuallyDrop<CudaSlice<f32>>);
 
 impl Drop for Buffer {
     fn drop(&mut self) {
         // SAFETY: taken once, here, and never used again.
         let slice = unsafe { ManuallyDrop::take(&mut self.0) };
-        // At the end of a thread its device may be gone already; then the driver takes the memory back.
+        // When a thread ends, its device may already be gone; then the driver reclaims the memory.
         let _ = GPU.try_with(|slot| match &*slot.borrow() {
             Some(gpu) => gpu
-                .lent
+                .free_buffers
                 .borrow_mut()
                 .entry(slice.len())
                 .or_default()
@@ -78,7 +78,7 @@ impl Drop for Buffer {
     }
 }
 
-/// What a thread knows of its device.
+/// The state of a thread's device.
 pub(in crate::ops) struct Gpu {
     cuda: Cuda,
     device: Arc<CudaDevice>,
@@ -87,11 +87,11 @@ pub(in crate::ops) struct Gpu {
     /// `compute_90` for capability 9.0.
     architecture: &'static str,
     compiled: RefCell<kernels::Compiled>,
-    /// Working memory that is not in use, by its length.
-    lent: RefCell<HashMap<usize, Vec<CudaSlice<f32>>>>,
-    /// Zeros, for blocks that wait for each other.
-    waiting: CudaSlice<u32>,
-    /// Of the batches that were used last.
+    /// Unused working memory, by length.
+    free_buffers: RefCell<HashMap<usize, Vec<CudaSlice<f32>>>>,
+    /// Zeros; blocks count here how many of them are done.
+    counters: CudaSlice<u32>,
+    /// Of the most recent batches.
     documents: RefCell<Vec<Rc<heads::Documents>>>,
 }
 
@@ -99,10 +99,10 @@ thread_local! {
     static GPU: RefCell<Option<Rc<Gpu>>> = const { RefCell::new(None) };
 }
 
-/// This thread's device. Matrix products are done in that precision from now on.
+/// This thread's device. Matrix products use this precision from now on.
 ///
 /// # Errors
-/// There is no driver or no device, or it has no memory left.
+/// There is no driver or no device, or its memory is full.
 pub fn device(precision: Precision) -> Result<Cuda, CudaError> {
     let gpu = GPU.with_borrow_mut(|slot| match slot {
         Some(gpu) => Ok(gpu.clone()),
@@ -112,25 +112,25 @@ pub fn device(precision: Precision) -> Result<Cuda, CudaError> {
     Ok(gpu.cuda.clone())
 }
 
-/// Gives back what this thread has of the device; its models are gone. For threads that end while the process does, as
-/// those of a pool: the driver may be gone by then, and what is given back too late ends the process.
+/// Releases this thread's device; its models must be gone. Threads of a pool need this because they may end
+/// while the process exits: the driver may be gone by then, and releasing too late would abort.
 pub fn release() {
-    // Out of the slot first: buffers that go with it look there.
+    // Emptied first: dropped buffers look for the slot.
     let gpu = GPU.take();
     drop(gpu);
 }
 
-/// Whether a device answers. Nothing is started on it.
-pub fn answers() -> bool {
+/// Whether a device is available. Nothing is started on it.
+pub fn is_available() -> bool {
     first_device().is_ok()
 }
 
-/// The name that the driver gives the device, such as `NVIDIA H100 80GB HBM3`; `None` where none answers.
+/// The driver's name of the device, such as `NVIDIA H100 80GB HBM3`; `None` without one.
 pub fn device_name() -> Option<String> {
     const LONGEST: usize = 128;
     let mut name = [0u8; LONGEST];
     let device = first_device().ok()?;
-    // SAFETY: the driver writes at most so many bytes, with a zero at the end.
+    // SAFETY: the driver writes at most that many bytes, including a terminating zero.
     let told = unsafe { sys::cuDeviceGetName(name.as_mut_ptr().cast(), LONGEST as i32, device) };
     told.result().ok()?;
     let name = CStr::from_bytes_until_nul(&name).ok()?;
@@ -143,7 +143,7 @@ fn first_device() -> Result<sys::CUdevice, DriverError> {
     result::device::get(0)
 }
 
-/// The context of this thread, on which every CUDA tensor of it lives.
+/// This thread's context, which all its CUDA tensors belong to.
 pub(in crate::ops) fn gpu() -> Rc<Gpu> {
     let gpu = GPU.with_borrow(|slot| slot.clone());
     gpu.expect("a CUDA model is made by `device`, on the thread that runs it")
@@ -151,7 +151,7 @@ pub(in crate::ops) fn gpu() -> Rc<Gpu> {
 
 impl Gpu {
     fn new() -> Result<Self, CudaError> {
-        // dfdx takes a driver and a device for granted.
+        // dfdx panics without a driver or a device.
         first_device()?;
         let cuda = Cuda::try_build(0, 0)?;
         let device = Storage::<f32>::try_alloc_len(&cuda, 1)?.device();
@@ -166,39 +166,42 @@ impl Gpu {
             blas: CudaBlas::new(device.clone())?,
             cuda,
             precision: Cell::default(),
-            // Once a thread: the compiler's options want it for ever.
+            // Leaked once per thread: the compiler options want a static string.
             architecture: Box::leak(architecture.into_boxed_str()),
             compiled: RefCell::default(),
-            lent: RefCell::default(),
-            waiting: device.alloc_zeros(WAITING)?,
+            free_buffers: RefCell::default(),
+            counters: device.alloc_zeros(COUNTERS)?,
             documents: RefCell::default(),
             device,
         })
     }
 
-    /// So many numbers, which may be anything.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Working memory for `count` numbers, uninitialised.
     pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
-        // In tests exactly what is asked for, filled with NaN, so that nobody reads what he has not written.
+        // Tests get exactly the requested length, filled with NaN, so that reading before writing is
+        // detected.
         let length = if cfg!(test) {
             count.max(1)
         } else {
             rounded(count)
         };
-        let known = self.lent.borrow_mut().get_mut(&length).and_then(Vec::pop);
+        let known = self
+            .free_buffers
+            .borrow_mut()
+            .get_mut(&length)
+            .and_then(Vec::pop);
         let slice = match known {
             Some(slice) => slice,
             None => self.allocate(length).or_else(|_| {
-                // Other lengths may have all of it, from batches that were longer or another stage.
-                self.lent.borrow_mut().clear();
+                // Buffers of other lengths, from longer batches or another stage, may take all memory: free
+                // them.
+                self.free_buffers.borrow_mut().clear();
                 self.device.synchronize()?;
                 self.allocate(length)
             })?,
         };
         #[cfg(test)]
-        // SAFETY: so many bytes are the slice's, and nothing that was asked for before needs them any more.
+        // SAFETY: the slice has that many bytes, and earlier kernels in the stream no longer need them.
         unsafe {
             let bytes = length * size_of::<f32>();
             result::memset_d8_async(at(&slice), 0xff, bytes, *self.device.cu_stream())
@@ -207,23 +210,20 @@ impl Gpu {
     }
 
     fn allocate(&self, length: usize) -> Result<CudaSlice<f32>, DriverError> {
-        // SAFETY: any bits are f32s, and every kernel that is given working memory writes before it reads.
+        // SAFETY: any bit pattern is an f32, and kernels write working memory before they read it.
         unsafe { self.device.alloc(length) }
     }
 
-    /// Counters of blocks, all 0 between launches: so many.
+    /// Counters for `count` groups of blocks, all 0 between launches.
     ///
     /// # Panics
-    /// More are asked for than a row of the widest model needs.
-    pub(in crate::ops) fn waiting(&self, count: usize) -> Address {
-        assert!(count <= WAITING, "{count} groups of 32 columns");
-        at(&self.waiting)
+    /// If there are more groups than the widest model needs.
+    pub(in crate::ops) fn counters(&self, count: usize) -> Address {
+        assert!(count <= COUNTERS, "{count} groups of 32 columns");
+        at(&self.counters)
     }
 
-    /// Numbers of the host, on the device.
-    ///
-    /// # Errors
-    /// Memory.
+    /// Copies numbers from the host to the device.
     pub(in crate::ops) fn upload<T: DeviceRepr + Unpin>(
         &self,
         numbers: Vec<T>,
@@ -231,21 +231,18 @@ impl Gpu {
         Ok(self.device.htod_copy(numbers)?)
     }
 
-    /// Counts and places of the host, on the device, where they are 32 bits wide.
-    ///
-    /// # Errors
-    /// Memory.
-    pub(in crate::ops) fn upload_places(
+    /// Copies counts and indices from the host to the device, as 32-bit numbers.
+    pub(in crate::ops) fn upload_indices(
         &self,
-        places: impl IntoIterator<Item = usize>,
+        indices: impl IntoIterator<Item = usize>,
     ) -> Result<CudaSlice<u32>, CudaError> {
-        self.upload(places.into_iter().map(|place| place as u32).collect())
+        self.upload(indices.into_iter().map(|index| index as u32).collect())
     }
 
-    /// Numbers of the device, on the host; waits until they are there.
+    /// Copies numbers from the device to the host, and waits for them.
     ///
     /// # Errors
-    /// The device's: also what has gone wrong in a kernel before.
+    /// The device fails, or an earlier kernel has failed.
     pub(in crate::ops) fn download<T: DeviceRepr>(
         &self,
         numbers: &CudaSlice<T>,
@@ -253,23 +250,24 @@ impl Gpu {
         Ok(self.device.dtoh_sync_copy(numbers)?)
     }
 
-    /// The device as dfdx knows it: what makes tensors.
+    /// dfdx's device, which allocates tensors.
     pub(in crate::ops) fn tensors(&self) -> &Cuda {
         &self.cuda
     }
 }
 
-/// Length of working memory for so many numbers: hardly more, so that batches of nearly as many tokens use the same.
+/// Buffer length for `count` numbers: slightly rounded up, so that batches of similar size reuse the same
+/// buffers.
 fn rounded(count: usize) -> usize {
     let unit = (count.next_power_of_two() / 8).max(64);
     count.max(1).next_multiple_of(unit)
 }
 
-/// Has the driver's pool keep what is freed.
+/// Makes the driver's pool keep freed memory.
 fn keep_freed_memory(device: &CudaDevice) -> Result<(), CudaError> {
     let mut pool = std::ptr::null_mut();
     let mut threshold = u64::MAX;
-    // SAFETY: both calls write or read the one value that they are given the address of.
+    // SAFETY: both calls only access the value whose address they are given.
     unsafe {
         sys::cuDeviceGetDefaultMemPool(&mut pool, *device.cu_device()).result()?;
         let which = sys::CUmemPool_attribute::CU_MEMPOOL_ATTR_RELEASE_THRESHOLD;
@@ -278,9 +276,9 @@ fn keep_freed_memory(device: &CudaDevice) -> Result<(), CudaError> {
     Ok(())
 }
 
-/// Something in the device's memory.
+/// Something in device memory.
 pub(in crate::ops) trait Located {
-    /// Where it starts.
+    /// Its address.
     fn start(&self) -> Address;
 }
 
@@ -296,12 +294,12 @@ impl Located for Buffer {
     }
 }
 
-/// Where a buffer starts.
+/// The address of a buffer.
 pub(in crate::ops) fn at(buffer: &impl Located) -> Address {
     buffer.start()
 }
 
-/// A dropout as kernels take it.
+/// A dropout site, as kernels expect it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
 pub(in crate::ops) struct DeviceDropout {
@@ -351,9 +349,9 @@ mod tests {
         if cuda().is_none() {
             return;
         }
-        let lent = gpu().scratch(10).expect("memory");
+        let free_buffers = gpu().scratch(10).expect("memory");
         release();
-        drop(lent);
+        drop(free_buffers);
         assert!(GPU.with_borrow(Option::is_none));
         assert!(cuda().is_some());
     }

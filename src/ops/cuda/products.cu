@@ -1,12 +1,13 @@
-// Factors of matrix products for tensor cores, in PARTS parts.
+// Splits factors of matrix products for tensor cores into PARTS parts.
 
-// Nearest number of 11 bits.
+// Rounds to 11 bits.
 __device__ __forceinline__ float rounded(float x) {
     return isfinite(x) ? __uint_as_float((__float_as_uint(x) + 0x1000u) & 0xffffe000u) : x;
 }
 
-// Writes each number of a matrix PARTS times, `of_part` apart: what is left of it below 11 bits as part `low`,
-// and rounded to these as the others. Of what is not finite nothing is left.
+// Writes each number of a matrix PARTS times, with stride `of_part`: its remainder below 11 bits as part
+// `low`, and its value rounded to 11 bits as the other parts. The remainder of a number that is not finite
+// is 0.
 extern "C" __global__ void split(const float* from, u32 from_step, u32 columns, float* to, u32 step, u32 of_part, u32 low,
                                u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;

@@ -20,10 +20,10 @@ pub(super) static PRODUCTS: Source = Source {
     kernels: &["split"],
 };
 
-/// Of a factor that tensor cores take as sums of two numbers.
+/// Parts that a factor is split into, if tensor cores take it as a sum of two numbers.
 pub(super) const PARTS: usize = 3;
 
-/// A matrix: where it starts, and how far apart its rows are.
+/// A matrix on the device: address and row stride.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Matrix {
     pub(in crate::ops) start: Address,
@@ -31,12 +31,12 @@ pub(in crate::ops) struct Matrix {
 }
 
 impl Matrix {
-    /// Rows of `step` elements one after another.
+    /// Rows of `step` elements without gaps.
     pub(in crate::ops) fn new(start: Address, step: usize) -> Self {
         Self { start, step }
     }
 
-    /// The matrix that starts so many columns further right.
+    /// The submatrix from `column` on.
     pub(in crate::ops) fn columns_from(self, column: usize) -> Self {
         Self {
             start: self.start + (column * size_of::<f32>()) as Address,
@@ -53,40 +53,40 @@ pub(in crate::ops) struct Weight {
     pub(in crate::ops) inputs: usize,
 }
 
-/// What happens to what was there before.
+/// What happens to the previous content.
 #[derive(Clone, Copy, PartialEq)]
-pub(in crate::ops) enum Into {
-    Replaced,
-    Added,
+pub(in crate::ops) enum Destination {
+    Overwrite,
+    Accumulate,
 }
 
-/// Where the parts of a factor lie.
+/// How the parts of a factor are laid out.
 #[derive(Clone, Copy, PartialEq)]
 enum Arrangement {
-    /// Those of a row side by side: `[rows, parts, columns]`.
-    Beside,
-    /// One whole matrix below the other: `[parts, rows, columns]`.
-    Below,
+    /// The parts of a row side by side: `[rows, parts, columns]`.
+    SideBySide,
+    /// One matrix per part: `[parts, rows, columns]`.
+    Stacked,
 }
 
-/// Which side of a product a factor is on.
+/// The side of a product that a factor is on.
 #[derive(Clone, Copy)]
 enum Side {
     Left,
     Right,
 }
 
-/// A factor as tensor cores take it.
+/// A factor, prepared for tensor cores.
 struct Factor {
     matrix: Matrix,
-    /// How many parts it is split into, which lengthen the product's depth.
+    /// Number of parts, by which the depth of the product is multiplied.
     parts: usize,
-    /// What `matrix` lies in, if that is not the caller's.
-    _lent: Option<Buffer>,
+    /// Owner of `matrix`, if it is not the caller's.
+    _buffer: Option<Buffer>,
 }
 
 impl Factor {
-    /// Every part as a row of its own, where they lie side by side.
+    /// Every part as a separate row, if parts lie side by side.
     fn by_rows(&self, columns: usize) -> Matrix {
         match self.parts {
             1 => self.matrix,
@@ -97,9 +97,6 @@ impl Factor {
 
 impl Gpu {
     /// `y = x Wᵀ`, without a bias: `[rows, inputs]` → `[rows, outputs]`.
-    ///
-    /// # Errors
-    /// The device's.
     pub(in crate::ops) fn apply(
         &self,
         weight: Weight,
@@ -112,46 +109,51 @@ impl Gpu {
             outputs,
             inputs,
         } = weight;
-        let x = self.factor(x, [rows, inputs], Side::Left, Arrangement::Beside)?;
+        let x = self.factor(x, [rows, inputs], Side::Left, Arrangement::SideBySide)?;
         let w = Matrix::new(start, inputs);
-        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Beside)?;
+        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::SideBySide)?;
         let size = [rows, outputs, x.parts * inputs];
-        self.multiply(size, (x.matrix, false), (w.matrix, true), Into::Replaced, y)
+        self.multiply(
+            size,
+            (x.matrix, false),
+            (w.matrix, true),
+            Destination::Overwrite,
+            y,
+        )
     }
 
-    /// Backward of [`Self::apply`]: `dyᵀ x` into the weight's gradient, and `dy W` into that of the input.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Backward of [`Self::apply`]: `dyᵀ x` into the gradient of the weight, and `dy W` into that of the
+    /// input.
     pub(in crate::ops) fn back(
         &self,
         weight: Weight,
         rows: usize,
         (dy, x): (Matrix, Matrix),
-        (dweight, of_weight): (Address, Into),
-        (dx, of_input): (Matrix, Into),
+        (dweight, of_weight): (Address, Destination),
+        (dx, of_input): (Matrix, Destination),
     ) -> Result<(), CudaError> {
         let Weight {
             start,
             outputs,
             inputs,
         } = weight;
-        let dy = self.factor(dy, [rows, outputs], Side::Left, Arrangement::Beside)?;
-        let x = self.factor(x, [rows, inputs], Side::Right, Arrangement::Beside)?;
+        let dy = self.factor(dy, [rows, outputs], Side::Left, Arrangement::SideBySide)?;
+        let x = self.factor(x, [rows, inputs], Side::Right, Arrangement::SideBySide)?;
         let size = [outputs, inputs, dy.parts * rows];
         let (left, right) = (dy.by_rows(outputs), x.by_rows(inputs));
         let to = Matrix::new(dweight, inputs);
         self.multiply(size, (left, true), (right, false), of_weight, to)?;
 
         let w = Matrix::new(start, inputs);
-        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Below)?;
+        let w = self.factor(w, [outputs, inputs], Side::Right, Arrangement::Stacked)?;
         let size = [rows, inputs, dy.parts * outputs];
         self.multiply(size, (dy.matrix, false), (w.matrix, false), of_input, dx)
     }
 
-    /// A factor of `[rows, columns]`: itself, or split so that one product of tensor cores along all parts is
-    /// `high high + low high + high low`, with what two numbers of 11 bits keep of one of 24. The fourth product
-    /// would be smaller than what f32 loses. How much a tensor core loses as it adds up is another matter.
+    /// Prepares a factor of `[rows, columns]`: unchanged, or split so that one tensor-core product along
+    /// all parts computes `high high + low high + high low`, with the precision of two 11-bit numbers per
+    /// 24-bit number. The fourth product would be below the rounding error of f32. The rounding within
+    /// tensor cores is not compensated.
     ///
     /// Source: Ootomo and Yokota 2022, Recovering single precision accuracy from Tensor Cores, §3.
     fn factor(
@@ -165,13 +167,13 @@ impl Gpu {
             return Ok(Factor {
                 matrix,
                 parts: 1,
-                _lent: None,
+                _buffer: None,
             });
         }
         let to = self.scratch(PARTS * rows * columns)?;
         let (step, of_part) = match arrangement {
-            Arrangement::Beside => (PARTS * columns, columns),
-            Arrangement::Below => (columns, rows * columns),
+            Arrangement::SideBySide => (PARTS * columns, columns),
+            Arrangement::Stacked => (columns, rows * columns),
         };
         let low: u32 = match side {
             Side::Left => 1,
@@ -192,17 +194,17 @@ impl Gpu {
         Ok(Factor {
             matrix: Matrix::new(at(&to), step),
             parts: PARTS,
-            _lent: Some(to),
+            _buffer: Some(to),
         })
     }
 
-    /// `c = a b`, of `[rows, depth]` and `[depth, columns]` after those marked are transposed.
+    /// `c = a b`, of `[rows, depth]` and `[depth, columns]` after the marked transpositions.
     fn multiply(
         &self,
         [rows, columns, depth]: [usize; 3],
         (a, a_transposed): (Matrix, bool),
         (b, b_transposed): (Matrix, bool),
-        into: Into,
+        destination: Destination,
         c: Matrix,
     ) -> Result<(), CudaError> {
         let compute = match self.precision.get() {
@@ -213,10 +215,14 @@ impl Gpu {
             true => Operation::CUBLAS_OP_T,
             false => Operation::CUBLAS_OP_N,
         };
-        let beta: f32 = if into == Into::Added { 1.0 } else { 0.0 };
-        // cuBLAS counts by columns: to it, our matrices are their transposes, and cᵀ = bᵀ aᵀ.
-        // SAFETY: the callers' matrices are as large as the sizes say, and on this thread's device; the
-        // two factors are read before the call returns.
+        let beta: f32 = if destination == Destination::Accumulate {
+            1.0
+        } else {
+            0.0
+        };
+        // cuBLAS is column-major: it sees our matrices as their transposes, and computes cᵀ = bᵀ aᵀ.
+        // SAFETY: the callers' matrices have the given sizes and are on this thread's device; the two
+        // scalars are read before the call returns.
         unsafe {
             gemm_ex(
                 *self.blas.handle(),
@@ -246,15 +252,12 @@ impl Gpu {
 
 static ONE: f32 = 1.0;
 
-/// Floating-point operations a second of a large product, in the precision of this thread's device: the best
-/// of so many.
-///
-/// # Errors
-/// The device's.
+/// Floating-point operations per second of a large product, in the precision of this thread's device: the
+/// best of several repetitions.
 pub fn flop_per_second(repetitions: usize) -> Result<f64, CudaError> {
     const SIZE: usize = 4096;
     let gpu = gpu();
-    // What is multiplied does not matter, but it must be numbers.
+    // The values do not matter, but they must be finite.
     let numbers: Vec<f32> = (0..SIZE * SIZE).map(|i| (i % 7) as f32 - 3.0).collect();
     let (numbers, out) = (gpu.upload(numbers)?, gpu.scratch(SIZE * SIZE)?);
     let (factor, to) = (Matrix::new(at(&numbers), SIZE), Matrix::new(at(&out), SIZE));
@@ -281,11 +284,10 @@ mod tests {
     use crate::ops::cuda::device;
     use crate::ops::testing::{cuda, numbers};
 
-    /// Rows, outputs and inputs that fill no block, and the largest error of each product relative to the
-    /// largest number that it should have given.
+    /// Rows, outputs and inputs that do not fill a block.
     const SIZE: [usize; 3] = [37, 24, 20];
 
-    /// `y`, `dweight` and `dx`, of a batch that lies in wider rows.
+    /// `y`, `dweight` and `dx`, for inputs with a larger row stride.
     fn products(precision: Precision, [x, w, dy]: [&[f64]; 3]) -> [Vec<f64>; 3] {
         let [rows, outputs, inputs] = SIZE;
         device(precision).expect("a device that has answered");
@@ -315,11 +317,20 @@ mod tests {
             Matrix::new(at(&x), inputs + 4),
             Matrix::new(at(&dy), outputs + 4),
         );
-        let (of_weight, of_input) = ((at(&dw), Into::Added), Matrix::new(at(&dx), inputs));
+        let (of_weight, of_input) = (
+            (at(&dw), Destination::Accumulate),
+            Matrix::new(at(&dx), inputs),
+        );
         gpu.apply(weight, rows, x, Matrix::new(at(&y), outputs))
             .expect("a product");
-        gpu.back(weight, rows, (dy, x), of_weight, (of_input, Into::Replaced))
-            .expect("two products");
+        gpu.back(
+            weight,
+            rows,
+            (dy, x),
+            of_weight,
+            (of_input, Destination::Overwrite),
+        )
+        .expect("two products");
         [y, dw, dx].map(|out| {
             let out = gpu.download(&out).expect("numbers");
             out.into_iter().map(f64::from).collect()
@@ -381,7 +392,8 @@ mod tests {
                 largest(differences) / largest(exact[i].iter().copied())
             })
         };
-        // Tensor cores cut sums where f32 rounds them: by so little room the split alone would pass on a processor only.
+        // Tensor cores truncate sums where f32 rounds them: tighter bounds would only hold for an
+        // emulation.
         for (precision, most) in [
             (Precision::F32, 1e-6),
             (Precision::Tf32x3, 4e-6),

@@ -1,10 +1,10 @@
-// Element-wise work on rows of the stream, and layer norm. WIDTH is that of a row of the stream.
+// Element-wise work on rows of the stream, and layer norm. WIDTH is the width of the stream.
 //
-// Sums over rows are taken in two stages, in an order that depends on the number of rows alone, so a step
-// gives the same bits every time: what is atomic only counts which blocks are done.
+// Sums over rows are computed in two stages, in an order that depends only on the number of rows, so a step
+// gives the same bits every time: atomics only count which blocks are done.
 
-// y = (x - mean) / deviation * weight + bias, of rows `picked[0..rows]` of x, or its first rows if there is
-// no list; a warp a row. Keeps mean and 1 / deviation for the way back.
+// y = (x - mean) / deviation * weight + bias, for the rows `picked[0..rows]` of x, or its first rows if
+// `picked` is null; one warp per row. Stores mean and 1 / deviation for backward.
 extern "C" __global__ void normalise(const float* x, const float* weight, const float* bias,
                                      const u32* picked, float* y, float2* statistics, u32 rows) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -34,7 +34,7 @@ extern "C" __global__ void normalise(const float* x, const float* weight, const 
     if (lane == 0) statistics[row] = make_float2(mean, scale);
 }
 
-// Backward of `normalise`: adds to dx, and writes each block's share of the gradients of weight and bias,
+// Backward of `normalise`: accumulates dx, and writes each block's partial gradients of weight and bias,
 // `shares: [blocks, 2 * WIDTH]`.
 extern "C" __global__ void normalise_backward(const float* dy, const float* x, const float* weight,
                                               const u32* picked, const float2* statistics, float* dx,
@@ -75,7 +75,7 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
         shares[(size_t)blockIdx.x * 2 * WIDTH + column] = sums[column];
 }
 
-// Up to three vectors that follow one another.
+// Up to three vectors that are treated as one.
 struct Vectors {
     float *first, *second, *third;
     u32 of_first, of_second, of_third;
@@ -85,16 +85,17 @@ __device__ __forceinline__ u32 length_of(const Vectors& to) {
     return to.of_first + to.of_second + to.of_third;
 }
 
-// Where one of their columns is.
-__device__ __forceinline__ float* place_in(const Vectors& of, u32 column) {
+// The element for a column.
+__device__ __forceinline__ float* element_of(const Vectors& of, u32 column) {
     return column < of.of_first ? of.first + column
         : column < of.of_first + of.of_second ? of.second + (column - of.of_first)
                                               : of.third + (column - of.of_first - of.of_second);
 }
 
-// Adds the sums of the columns of `from: [rows, columns]`, rows `step` apart: first those of gridDim.y parts, then, by the block
-// that comes last, theirs, in their order. `waiting` counts the blocks of each 32 columns; 0 before and after.
-extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows, float* shares, u32* waiting,
+// Adds the column sums of `from: [rows, columns]`, with row stride `step`. First the sums of gridDim.y
+// parts are computed; then the block that finishes last adds these up, in order. `counters` counts the
+// finished blocks of each 32 columns; it is 0 before and after.
+extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows, float* shares, u32* counters,
                                           Vectors to) {
     __shared__ bool last;
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
@@ -103,36 +104,37 @@ extern "C" __global__ void add_column_sums(const float* from, u32 step, u32 rows
     if (threadIdx.x < 32 && column < columns) shares[(size_t)blockIdx.y * columns + column] = sum;
     __threadfence();
     __syncthreads();
-    if (threadIdx.x == 0) last = atomicAdd(&waiting[blockIdx.x], 1u) == gridDim.y - 1;
+    if (threadIdx.x == 0) last = atomicAdd(&counters[blockIdx.x], 1u) == gridDim.y - 1;
     __syncthreads();
     if (!last) return;
     __threadfence();
     const float whole = column_sum(shares, columns, 0, gridDim.y, column, columns);
-    if (threadIdx.x < 32 && column < columns) *place_in(to, column) += whole;
-    if (threadIdx.x == 0) waiting[blockIdx.x] = 0;
+    if (threadIdx.x < 32 && column < columns) *element_of(to, column) += whole;
+    if (threadIdx.x == 0) counters[blockIdx.x] = 0;
 }
 
-// Adds the sums of the columns of `shares: [parts, columns]`.
+// Adds the column sums of `shares: [parts, columns]`.
 extern "C" __global__ void add_shares(const float* shares, u32 parts, Vectors to) {
     const u32 column = blockIdx.x * 32 + threadIdx.x % 32, columns = length_of(to);
     const float sum = column_sum(shares, columns, 0, parts, column, columns);
-    if (threadIdx.x < 32 && column < columns) *place_in(to, column) += sum;
+    if (threadIdx.x < 32 && column < columns) *element_of(to, column) += sum;
 }
 
-// Adds what lies one after another.
+// Adds a joined vector to the vectors.
 extern "C" __global__ void add_joined(const float* joined, Vectors to) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < length_of(to)) *place_in(to, i) += joined[i];
+    if (i < length_of(to)) *element_of(to, i) += joined[i];
 }
 
-// Adds them to each row, rows `step` apart.
+// Adds the vectors to each row, with row stride `step`.
 extern "C" __global__ void add_to_each(float* to, u32 step, u32 rows, Vectors from) {
     const u32 columns = length_of(from);
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
-    if (i < rows * columns) to[(size_t)(i / columns) * step + i % columns] += *place_in(from, i % columns);
+    if (i < rows * columns) to[(size_t)(i / columns) * step + i % columns] += *element_of(from, i % columns);
 }
 
-// y = x + dropout(branch + bias), of rows `picked` of x or of its first; index: row * WIDTH + column.
+// y = x + dropout(branch + bias), for the rows `picked` of x or its first rows; dropout index: row * WIDTH
+// + column.
 extern "C" __global__ void residual(const float* x, const u32* picked, const float* branch, const float* bias,
                                     float* y, Dropout dropout, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -142,7 +144,7 @@ extern "C" __global__ void residual(const float* x, const u32* picked, const flo
     y[i] = from + (branch[i] + bias[column]) * kept(dropout, i);
 }
 
-// Backward of dropout: what reaches the branch of what reaches the sum.
+// Backward of dropout: the gradient of the branch from the gradient of the sum.
 extern "C" __global__ void drop(const float* dy, float* dbranch, Dropout dropout, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i < count) dbranch[i] = dy[i] * kept(dropout, i);
@@ -156,7 +158,7 @@ extern "C" __global__ void gelu(const float* hidden, const float* bias, float* y
     y[i] = 0.5f * x * (1.0f + erff(x * 0.70710678f));
 }
 
-// In place: dy becomes the gradient of `hidden`; Φ(x) + x φ(x).
+// In place: dy becomes the gradient of `hidden`; the derivative is Φ(x) + x φ(x).
 extern "C" __global__ void gelu_backward(const float* hidden, const float* bias, float* dy, u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;

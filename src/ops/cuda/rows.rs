@@ -6,7 +6,7 @@ use dfdx::tensor::CudaError;
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
-use super::{Address, Buffer, DeviceDropout, Gpu, NOWHERE, at};
+use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
 use crate::ops::dropout::Dropout;
 
 pub(super) static ROWS: Source = Source {
@@ -27,22 +27,23 @@ pub(super) static ROWS: Source = Source {
     ],
 };
 
-/// Of how many blocks' shares a sum over rows is made at most: about two blocks a multiprocessor of a large device.
-pub(in crate::ops) const MOST_SHARES: usize = 256;
+/// Maximum number of blocks whose partial sums are added up: about two blocks per multiprocessor of a large
+/// device.
+pub(in crate::ops) const MAX_PARTIAL_SUMS: usize = 256;
 
-/// Channels of the widest stream: what `normalise_backward` sums in the shared memory that every GPU gives a block
-/// unasked, 48 KiB.
+/// Maximum width of the stream: `normalise_backward` sums in the 48 KiB of shared memory that every GPU
+/// gives a block without opting in for more.
 pub const WIDEST_STREAM: usize = 48 * 1024 / (2 * size_of::<f32>());
 
-/// A layer norm's weight and bias.
+/// Addresses of a layer norm's weight and bias, or of their gradients.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Norm {
     pub(in crate::ops) weight: Address,
     pub(in crate::ops) bias: Address,
 }
 
-/// A stream, or some rows of it, through a layer norm.
-pub(in crate::ops) struct Normed {
+/// Rows of a stream after a layer norm.
+pub(in crate::ops) struct NormedRows {
     /// `[rows, WIDTH]`.
     pub(in crate::ops) rows: Buffer,
     /// Mean and 1 / deviation of each row.
@@ -63,7 +64,7 @@ unsafe impl DeviceRepr for Vectors {}
 
 impl Vectors {
     fn from(vectors: &[(Address, usize)]) -> Self {
-        let (mut starts, mut lengths) = ([NOWHERE; 3], [0; 3]);
+        let (mut starts, mut lengths) = ([NULL; 3], [0; 3]);
         for (i, &(start, length)) in vectors.iter().enumerate() {
             (starts[i], lengths[i]) = (start, length as u32);
         }
@@ -75,7 +76,7 @@ impl Vectors {
     }
 }
 
-/// Work on rows of so many elements.
+/// Operations on rows of `width` elements.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct Rows<'a> {
     pub(in crate::ops) gpu: &'a Gpu,
@@ -87,17 +88,14 @@ impl Rows<'_> {
         ROWS.kernel(self.width, name)
     }
 
-    /// Layer norm of `count` rows of `x`: those that `picked` lists, if it is somewhere, or the first.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Layer norm of `count` rows of `x`: those that `picked` lists, or the first if that is null.
     pub(in crate::ops) fn normalise(
         &self,
         x: Address,
         norm: Norm,
         picked: Address,
         count: usize,
-    ) -> Result<Normed, CudaError> {
+    ) -> Result<NormedRows, CudaError> {
         let rows = self.gpu.scratch(count * self.width)?;
         let statistics = self.gpu.scratch(2 * count)?;
         self.gpu.launch(
@@ -113,26 +111,23 @@ impl Rows<'_> {
                 count as u32,
             ),
         )?;
-        Ok(Normed {
+        Ok(NormedRows {
             rows,
             statistics,
             count,
         })
     }
 
-    /// Backward: adds to `dx` and to the gradients of the norm's two vectors.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Backward of [`Self::normalise`]: accumulates `dx` and the gradients of the norm's parameters.
     pub(in crate::ops) fn normalise_backward(
         &self,
-        normed: &Normed,
+        normed: &NormedRows,
         dnormed: Address,
         (x, norm, picked): (Address, Norm, Address),
         dx: Address,
         dnorm: Norm,
     ) -> Result<(), CudaError> {
-        let blocks = MOST_SHARES.min(normed.count.div_ceil(WARPS));
+        let blocks = MAX_PARTIAL_SUMS.min(normed.count.div_ceil(WARPS));
         let shares = self.gpu.scratch(blocks * 2 * self.width)?;
         self.gpu.launch(
             self.kernel("normalise_backward"),
@@ -152,10 +147,7 @@ impl Rows<'_> {
         self.add_shares(&shares, blocks, &to)
     }
 
-    /// Adds the sums of the columns of `from: [rows, columns]` to up to three vectors that follow one another.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Adds the column sums of `from: [rows, columns]` to up to three consecutive vectors.
     pub(in crate::ops) fn add_column_sums(
         &self,
         from: Matrix,
@@ -164,7 +156,7 @@ impl Rows<'_> {
     ) -> Result<(), CudaError> {
         let to = Vectors::from(to);
         let columns = to.length();
-        let parts = (MOST_SHARES * 32 / columns.max(1)).clamp(8, 64);
+        let parts = (MAX_PARTIAL_SUMS * 32 / columns.max(1)).clamp(8, 64);
         let shares = self.gpu.scratch(parts * columns)?;
         let groups = columns.div_ceil(32);
         self.gpu.launch(
@@ -175,7 +167,7 @@ impl Rows<'_> {
                 from.step as u32,
                 rows as u32,
                 at(&shares),
-                self.gpu.waiting(groups),
+                self.gpu.counters(groups),
                 to,
             ),
         )
@@ -195,10 +187,7 @@ impl Rows<'_> {
         )
     }
 
-    /// Adds numbers that lie one after another to up to three vectors that follow one another.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Adds a joined vector to up to three consecutive vectors.
     pub(in crate::ops) fn add_joined(
         &self,
         joined: &Buffer,
@@ -209,10 +198,7 @@ impl Rows<'_> {
         (self.gpu).launch_each(kernel, to.length(), (at(joined), to))
     }
 
-    /// Adds up to three vectors that follow one another to each of so many rows.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Adds up to three consecutive vectors to each row.
     pub(in crate::ops) fn add_to_each(
         &self,
         to: Matrix,
@@ -225,11 +211,8 @@ impl Rows<'_> {
         (self.gpu).launch_each(kernel, rows * from.length(), arguments)
     }
 
-    /// `y = x + dropout(branch + bias)`, of so many rows of `x`: those that `picked` lists, if it is
-    /// somewhere, or the first.
-    ///
-    /// # Errors
-    /// The device's.
+    /// `y = x + dropout(branch + bias)`, for the rows of `x` that `picked` lists, or the first if that is
+    /// null.
     pub(in crate::ops) fn residual(
         &self,
         (x, picked): (Address, Address),
@@ -251,10 +234,7 @@ impl Rows<'_> {
         (self.gpu).launch_each(self.kernel("residual"), count, arguments)
     }
 
-    /// `dbranch = dropout(dy)`, of so many rows.
-    ///
-    /// # Errors
-    /// The device's.
+    /// `dbranch = dropout(dy)`.
     pub(in crate::ops) fn drop(
         &self,
         dy: Address,
@@ -268,9 +248,6 @@ impl Rows<'_> {
     }
 
     /// `y = gelu(hidden + bias)`, `[rows, columns]`.
-    ///
-    /// # Errors
-    /// The device's.
     pub(in crate::ops) fn gelu(
         &self,
         hidden: &Buffer,
@@ -283,10 +260,7 @@ impl Rows<'_> {
         (self.gpu).launch_each(self.kernel("gelu"), count, arguments)
     }
 
-    /// Backward: `dy`, in place, becomes the gradient of `hidden`.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Backward of [`Self::gelu`]: `dy`, in place, becomes the gradient of `hidden`.
     pub(in crate::ops) fn gelu_backward(
         &self,
         hidden: &Buffer,

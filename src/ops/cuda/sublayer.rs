@@ -1,6 +1,6 @@
 //! What all residual sublayers have in common on the GPU: `y = x + dropout(branch(norm(x)))`.
 //!
-//! A sublayer brings its [`Branch`]. Here is the rest: layer norm, dropout and residual, the tape, and the
+//! A sublayer implements [`Branch`]. Here is the rest: layer norm, dropout and residual, the tape, and the
 //! gradients of the norm and of the last bias.
 
 use std::rc::Rc;
@@ -10,25 +10,22 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, SplitTape, Tape, Tensor,
 use dfdx::tensor_ops::ReshapeTo;
 
 use super::products::Matrix;
-use super::rows::{Norm, Normed, Rows};
-use super::{Address, Buffer, Gpu, NOWHERE, at, gpu};
+use super::rows::{Norm, NormedRows, Rows};
+use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
 
-/// What a sublayer adds to the stream, as a function of the normed stream, `[tokens, EMBED]` → the same.
+/// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
 pub(in crate::ops) trait Branch<const EMBED: usize>: 'static {
     /// What backward needs of the forward pass.
     type Saved: 'static;
 
-    /// The last layer's bias, which is added and whose gradient is summed outside.
+    /// The last layer's bias, which is added by the caller, who also sums its gradient.
     fn last_bias(&self) -> &Tensor<Rank1<EMBED>, f32, Cuda>;
 
     /// Writes all of `out`, without the last bias.
-    ///
-    /// # Errors
-    /// The device's.
     fn forward(
         &self,
         gpu: &Gpu,
@@ -37,32 +34,29 @@ pub(in crate::ops) trait Branch<const EMBED: usize>: 'static {
         out: Matrix,
     ) -> Result<Self::Saved, CudaError>;
 
-    /// Writes all of `dnormed`, and adds to every parameter's gradient but the last bias's.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Writes all of `dnormed`, and accumulates every parameter's gradient except the last bias's.
     fn backward(
         &self,
         gpu: &Gpu,
         tokens: usize,
         saved: Self::Saved,
-        around: Around,
+        ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError>;
 }
 
-/// The two ends of a branch on the way back: `[tokens, EMBED]` each.
+/// The input and the gradients of a branch in the backward pass: `[tokens, EMBED]` each.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Around {
-    /// What went in.
+pub(in crate::ops) struct BranchBackward {
+    /// The input.
     pub(in crate::ops) normed: Matrix,
-    /// Gradient of what came out.
+    /// Gradient of the output.
     pub(in crate::ops) dout: Matrix,
-    /// Gradient of what went in, to be written.
+    /// Gradient of the input, to be written.
     pub(in crate::ops) dnormed: Matrix,
 }
 
-/// Where a norm's vectors are.
+/// The addresses of a norm's parameters.
 pub(in crate::ops) fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cuda>) -> Norm {
     Norm {
         weight: address(&norm.weight),
@@ -70,10 +64,7 @@ pub(in crate::ops) fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, C
     }
 }
 
-/// Where the gradients of a norm's vectors are.
-///
-/// # Errors
-/// Memory.
+/// The addresses of the gradients of a norm's parameters.
 pub(in crate::ops) fn norm_gradient<const EMBED: usize>(
     gradients: &mut Gradients<f32, Cuda>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
@@ -85,9 +76,6 @@ pub(in crate::ops) fn norm_gradient<const EMBED: usize>(
 }
 
 /// `x + dropout(branch(norm(x)))`. Dropout index: token × EMBED + channel.
-///
-/// # Errors
-/// The device's.
 pub(in crate::ops) fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape<f32, Cuda>>(
     x: Stream<EMBED, f32, Cuda, T>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
@@ -111,9 +99,6 @@ pub(in crate::ops) fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape
 }
 
 /// The sublayer without dropout or gradients.
-///
-/// # Errors
-/// The device's.
 pub(in crate::ops) fn try_apply<const EMBED: usize, B: Branch<EMBED>>(
     x: Stream<EMBED, f32, Cuda>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
@@ -132,10 +117,10 @@ fn forward<const EMBED: usize, B: Branch<EMBED>>(
     branch: &B,
     y: &Stream<EMBED, f32, Cuda>,
     dropout: Dropout,
-) -> Result<(Normed, B::Saved), CudaError> {
+) -> Result<(NormedRows, B::Saved), CudaError> {
     let tokens = x.shape().0;
     let rows = Rows { gpu, width: EMBED };
-    let normed = rows.normalise(address(x), norm_of(norm), NOWHERE, tokens)?;
+    let normed = rows.normalise(address(x), norm_of(norm), NULL, tokens)?;
     let out = gpu.scratch(tokens * EMBED)?;
     let saved = branch.forward(
         gpu,
@@ -144,16 +129,16 @@ fn forward<const EMBED: usize, B: Branch<EMBED>>(
         stream_of::<EMBED>(&out),
     )?;
     let added = (at(&out), address(branch.last_bias()));
-    rows.residual((address(x), NOWHERE), added, address(y), dropout, tokens)?;
+    rows.residual((address(x), NULL), added, address(y), dropout, tokens)?;
     Ok((normed, saved))
 }
 
-/// `dy` is the gradient of the sum, and becomes that of `x`.
+/// `dy` is the gradient of the output, and becomes that of `x`.
 fn backward<const EMBED: usize, B: Branch<EMBED>>(
     gpu: &Rc<Gpu>,
     x: &Stream<EMBED, f32, Cuda>,
     (norm, branch, saved): (&LayerNorm<EMBED, f32, Cuda>, &B, B::Saved),
-    normed: &Normed,
+    normed: &NormedRows,
     dy: Address,
     dropout: Dropout,
     gradients: &mut Gradients<f32, Cuda>,
@@ -165,21 +150,18 @@ fn backward<const EMBED: usize, B: Branch<EMBED>>(
     let dbias = gradient_address(gradients, branch.last_bias())?;
     rows.add_column_sums(Matrix::new(dout, EMBED), tokens, &[(dbias, EMBED)])?;
     let dnormed = gpu.scratch(tokens * EMBED)?;
-    let around = Around {
+    let ends = BranchBackward {
         normed: stream_of::<EMBED>(&normed.rows),
         dout: Matrix::new(dout, EMBED),
         dnormed: stream_of::<EMBED>(&dnormed),
     };
-    branch.backward(gpu, tokens, saved, around, gradients)?;
-    let went_in = (address(x), norm_of(norm), NOWHERE);
+    branch.backward(gpu, tokens, saved, ends, gradients)?;
+    let went_in = (address(x), norm_of(norm), NULL);
     let dnorm = norm_gradient(gradients, norm)?;
     rows.normalise_backward(normed, at(&dnormed), went_in, dy, dnorm)
 }
 
-/// What reaches the branch of `dy`, where that is something else.
-///
-/// # Errors
-/// The device's.
+/// The gradient of the branch's output, if dropout makes it differ from `dy`.
 pub(in crate::ops) fn dropped(
     rows: &Rows<'_>,
     dy: Address,
@@ -194,7 +176,7 @@ pub(in crate::ops) fn dropped(
     Ok(Some(dropped))
 }
 
-/// A buffer as a stream's rows.
+/// A buffer as a matrix of stream rows.
 pub(in crate::ops) fn stream_of<const EMBED: usize>(buffer: &Buffer) -> Matrix {
     Matrix::new(at(buffer), EMBED)
 }

@@ -1,7 +1,7 @@
-// Sums in an order that depends on the sizes alone, so that a step gives the same bits every time.
+// Sums in an order that depends only on the sizes, so that a step gives the same bits every time.
 
-// Sums over the warps of a block, warp after warp, of two vectors that follow one another in `sums`: a lane has every 32nd
-// of their numbers. All threads call it, and `sums` is whole when it returns.
+// Sums two consecutive vectors over the warps of a block, in the order of the warps, into `sums`; a lane
+// has every 32nd element. All threads must call it, and `sums` is complete when it returns.
 template <int FIRST, int SECOND>
 __device__ __forceinline__ void sum_over_warps(const float (&first)[FIRST], u32 of_first, const float (&second)[SECOND],
                                                u32 of_second, float* sums) {
@@ -23,14 +23,15 @@ __device__ __forceinline__ void sum_over_warps(const float (&first)[FIRST], u32 
     }
 }
 
-// Sums of 32 columns over a block's rows: a thread a warp and column, each with every WARPS-th row. The first 32
-// threads have the sums.
+// Sums 32 columns over a block's rows: each thread sums every WARPS-th row of a column. The first 32
+// threads have the results.
 __device__ float column_sum(const float* from, u32 step, u32 first, u32 end, u32 column, u32 columns) {
     __shared__ float sums[WARPS][32];
     const u32 across = threadIdx.x % 32, down = threadIdx.x / 32;
     float sum = 0.0f;
     if (column < columns) {
-        // Four loads in flight at a time; past the first cache, which does not see what other blocks write.
+        // Four loads in flight at a time. They bypass the L1 cache, which does not see writes of other
+        // blocks.
         const size_t turn = (size_t)WARPS * step;
         u32 row = first + down;
         for (; row + 3 * WARPS < end; row += 4 * WARPS) {

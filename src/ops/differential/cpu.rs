@@ -1,24 +1,24 @@
-//! The fast path: attention's, with a comparison of its own.
+//! The fast path of attention, with a different computation per head.
 
 use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::memory::KeysAndValues;
-use super::{Differences, DifferentialOp, HEAD_NORM_EPSILON, LAMBDA_START, assert_halves};
+use super::cached::CachedDifferential;
+use super::{DifferentialOp, DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START, assert_halves};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::comparing::{Columns, Comparison};
 use crate::ops::attention::cpu::Attention;
-use crate::ops::attention::heads::{WeightMap, step};
+use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
+use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::bridge::host;
+use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
 use crate::ops::kernels::matmul::{Target, View};
 use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedReader, Remembering};
 use crate::ops::residual::{Parameter, try_residual};
 
 impl DifferentialOp<f32> for Cpu {
@@ -30,7 +30,7 @@ impl DifferentialOp<f32> for Cpu {
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
@@ -38,126 +38,132 @@ impl DifferentialOp<f32> for Cpu {
         let branch = Attention::<EMBED, EMBED, HEADS, HEAD_DIM, _>::new(
             &weights.projections,
             Scoring::SOFTMAX,
-            TwoMaps::new(weights),
+            DifferentialHead::new(weights),
             dropout,
         );
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    fn incremental_differential<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+        weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
         (rows, _): (usize, usize),
-    ) -> BoxedReader<'a, EMBED, f32, Cpu> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         const { assert_halves(EMBED, HEADS, HEAD_DIM) };
-        let memory = KeysAndValues::<EMBED, HEADS, HEAD_DIM>::new(weights);
-        Box::new(Remembering::new(norm, memory, rows))
+        let memory = CachedDifferential::<EMBED, HEADS, HEAD_DIM>::new(weights);
+        Box::new(CachedSublayer::new(norm, memory, rows))
     }
 }
 
-/// Values blended by the difference of two maps, and normed.
+/// Values weighted by the difference of two attention maps, then normalised.
 ///
-/// A head keeps both maps, as [`WeightMap`] lays them out, and what they blend: `[queries, HEAD_DIM]`.
-struct TwoMaps<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    weights: Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+/// A head saves both maps, as [`HeadTile`] lays them out, and the weighted sum: `[queries, HEAD_DIM]`.
+struct DifferentialHead<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
+    weights: DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
     lambda: Lambda,
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    TwoMaps<EMBED, HEADS, HEAD_DIM>
+    DifferentialHead<EMBED, HEADS, HEAD_DIM>
 {
-    fn new(weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cpu>) -> Self {
+    fn new(weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>) -> Self {
         Self {
             weights: weights.clone(),
             lambda: Lambda::of(host(&weights.lambda)),
         }
     }
 
-    /// The channels of each map.
+    /// The channels of each map: offset and width.
     const HALVES: [(usize, usize); 2] = [(0, HEAD_DIM / 2), (HEAD_DIM / 2, HEAD_DIM / 2)];
 
-    /// What is kept, in its three parts.
-    fn parts<'a>(map: &WeightMap, kept: &'a [f32]) -> [&'a [f32]; 3] {
-        let (first, rest) = kept.split_at(map.elements());
-        let (second, blended) = rest.split_at(map.elements());
-        [first, second, blended]
+    /// Splits what was saved: both maps, and the weighted sum.
+    fn parts<'a>(tile: &HeadTile, kept: &'a [f32]) -> [&'a [f32]; 3] {
+        let (first, rest) = kept.split_at(tile.saved_len());
+        let (second, weighted) = rest.split_at(tile.saved_len());
+        [first, second, weighted]
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Comparison<HEAD_DIM>
-    for TwoMaps<EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
+    for DifferentialHead<EMBED, HEADS, HEAD_DIM>
 {
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let w = &self.weights;
         vec![&w.lambda, &w.head_norm]
     }
 
-    fn elements(&self, map: &WeightMap) -> usize {
-        2 * map.elements() + map.queries * HEAD_DIM
+    fn saved_len(&self, tile: &HeadTile) -> usize {
+        2 * tile.saved_len() + tile.queries * HEAD_DIM
     }
 
     fn attend(
         &self,
-        map: &WeightMap,
-        columns: Columns,
+        tile: &HeadTile,
+        columns: HeadColumns,
         qkv: &[f32],
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let elements = map.elements();
-        let lengths = [elements, elements, map.queries * HEAD_DIM];
-        let [first, second, blended] = cut(lengths, kept);
+        let elements = tile.saved_len();
+        let lengths = [elements, elements, tile.queries * HEAD_DIM];
+        let [first, second, weighted] = cut(lengths, kept);
         for (half, weights) in Self::HALVES.into_iter().zip([&mut *first, &mut *second]) {
-            columns.compare(map, half, qkv, weights);
+            columns.attention_weights(tile, half, qkv, weights);
         }
         let difference = difference(first, second, self.lambda.value);
-        let target = Target::set(blended, HEAD_DIM);
-        map.blend(&difference, columns.values(qkv, HEAD_DIM), target);
-        norm(blended, host(&self.weights.head_norm), out, step);
+        let target = Target::set(weighted, HEAD_DIM);
+        tile.apply_weights(&difference, columns.values(qkv, HEAD_DIM), target);
+        norm(weighted, host(&self.weights.head_norm), out, step);
     }
 
     fn attend_backward(
         &self,
-        map: &WeightMap,
-        columns: Columns,
+        tile: &HeadTile,
+        columns: HeadColumns,
         (qkv, kept): (&[f32], &[f32]),
         (dout, out_step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
         let [dvectors, dgain] = cut([2 * HEAD_DIM, HEAD_DIM], of_parameters);
-        let [first, second, blended] = Self::parts(map, kept);
-        let mut dblended = Scratch::new(map.queries * HEAD_DIM);
-        let rows = dblended
+        let [first, second, weighted] = Self::parts(tile, kept);
+        let mut dweighted = Scratch::new(tile.queries * HEAD_DIM);
+        let rows = dweighted
             .chunks_exact_mut(HEAD_DIM)
-            .zip(blended.chunks_exact(HEAD_DIM));
+            .zip(weighted.chunks_exact(HEAD_DIM));
         wide(
             #[inline(always)]
             || {
-                for ((dblended, blended), dout) in rows.zip(dout.chunks(out_step)) {
+                for ((dweighted, weighted), dout) in rows.zip(dout.chunks(out_step)) {
                     let gain = host(&self.weights.head_norm);
-                    norm_backward(blended, gain, &dout[..HEAD_DIM], dblended, dgain);
+                    norm_backward(weighted, gain, &dout[..HEAD_DIM], dweighted, dgain);
                 }
             },
         );
         let lambda = self.lambda;
         let difference = difference(first, second, lambda.value);
         let values = columns.values(qkv, HEAD_DIM);
-        let dblended = View::rows(&dblended, HEAD_DIM);
-        let dfirst = map.blend_backward(&difference, values, dblended, columns.dvalues(dqkv));
+        let dweighted = View::rows(&dweighted, HEAD_DIM);
+        let dfirst =
+            tile.apply_weights_backward(&difference, values, dweighted, columns.dvalues(dqkv));
 
         let mut dsecond = Scratch::new(dfirst.len());
         let mut dlambda = 0.0;
         let rows = dsecond
-            .chunks_exact_mut(step(map.keys))
-            .zip(dfirst.chunks_exact(step(map.keys)));
+            .chunks_exact_mut(step(tile.keys))
+            .zip(dfirst.chunks_exact(step(tile.keys)));
         wide(
             #[inline(always)]
             || {
                 for (query, ((to, from), weights)) in
-                    rows.zip(second.chunks_exact(step(map.keys))).enumerate()
+                    rows.zip(second.chunks_exact(step(tile.keys))).enumerate()
                 {
-                    // What lies above the diagonal means nothing, and may be no number.
+                    // Elements above the diagonal are undefined and may be NaN.
                     let seen = ..=query;
                     dlambda -= sum_of(&from[seen], &weights[seen], |d, w| d * w);
                     to.iter_mut()
@@ -169,7 +175,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Comparison<H
         lambda.backward(dlambda, host(&self.weights.lambda), dvectors);
         let maps = [(first, dfirst), (second, dsecond)];
         for (half, (weights, dweights)) in Self::HALVES.into_iter().zip(maps) {
-            columns.compare_backward(map, half, (qkv, weights), dweights, dqkv);
+            columns.attention_weights_backward(tile, half, (qkv, weights), dweights, dqkv);
         }
     }
 }
@@ -188,7 +194,7 @@ pub(super) fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch 
     difference
 }
 
-/// λ, and the two powers that it is made of: `exp(λ_q1·λ_k1)` and `exp(λ_q2·λ_k2)`.
+/// λ, and the two exponentials that it is computed from: `exp(λ_q1·λ_k1)` and `exp(λ_q2·λ_k2)`.
 #[derive(Clone, Copy)]
 pub(super) struct Lambda {
     pub(super) value: f32,
@@ -196,7 +202,7 @@ pub(super) struct Lambda {
 }
 
 impl Lambda {
-    /// Of the vectors that it is made of: `[2, HEAD_DIM]`.
+    /// From the learned vectors: `[2, HEAD_DIM]`.
     pub(super) fn of(vectors: &[f32]) -> Self {
         let width = vectors.len() / 2;
         let (query, key) = vectors.split_at(width);
@@ -211,7 +217,7 @@ impl Lambda {
         }
     }
 
-    /// Adds to the gradient of the vectors: `[2, HEAD_DIM]`, as they are.
+    /// Accumulates the gradient of the learned vectors: `[2, HEAD_DIM]`.
     fn backward(self, dlambda: f32, vectors: &[f32], dvectors: &mut [f32]) {
         let width = vectors.len() / 2;
         let (query, key) = vectors.split_at(width);
@@ -226,14 +232,14 @@ impl Lambda {
     }
 }
 
-/// What a row of a head is multiplied by, beside its gain: `0.2 / √(mean(o²) + 1e-5)`.
+/// The factor of a head's row in the norm, without the gain: `0.2 / √(mean(o²) + 1e-5)`.
 #[inline(always)]
 fn scale(row: &[f32]) -> f32 {
     let mean = sum_of(row, row, |a, b| a * b) / row.len() as f32;
     (1.0 - LAMBDA_START) as f32 / (mean + HEAD_NORM_EPSILON as f32).sqrt()
 }
 
-/// The norm of a head's output: `[queries, gain's width]`, to rows `step` apart.
+/// The norm of a head's output: `[queries, gain's width]` → the same with row stride `step`.
 pub(super) fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
     let rows = head.chunks_exact(gain.len()).zip(out.chunks_mut(step));
     wide(
@@ -249,7 +255,7 @@ pub(super) fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
     );
 }
 
-/// Its backward for one query: writes `drow`, adds to `dgain`.
+/// Backward of the norm for one query: writes `drow`, accumulates `dgain`.
 #[inline(always)]
 fn norm_backward(row: &[f32], gain: &[f32], dout: &[f32], drow: &mut [f32], dgain: &mut [f32]) {
     let scale = scale(row);

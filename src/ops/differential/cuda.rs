@@ -1,28 +1,28 @@
-//! The GPU: the kernels of attention once for each map, and passes that take one from the other.
+//! The GPU: the kernels of attention, once for each map, and kernels that subtract the results.
 //!
-//! A map of half the channels is attention whose queries have zeros in the other half. Dropout draws by token,
-//! head and key, so both maps lose the same keys, as their difference does.
+//! The map of half the channels is computed as attention whose queries have zeros in the other half.
+//! Dropout depends on token, head and key, so both maps drop the same keys, as their difference would.
 
 use dfdx::shapes::{Rank1, Rank2};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
 use super::{
-    Differences, DifferentialOp, HEAD_NORM_EPSILON, LAMBDA_START, assert_halves, reference,
+    DifferentialOp, DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START, assert_halves, reference,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::cuda::{Comparison, Heads, layout};
+use crate::ops::attention::cuda::{GpuHeadAttention, Heads, layout};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::heads::{Attention, Found, Three, WIDEST};
+use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, Qkv, WIDEST};
 use crate::ops::cuda::kernels::{Kernel, Source, WARPS};
 use crate::ops::cuda::products::Matrix;
-use crate::ops::cuda::reading::{HeadMemory, LookBack, Remembering, Seen};
-use crate::ops::cuda::rows::MOST_SHARES;
+use crate::ops::cuda::rows::MAX_PARTIAL_SUMS;
 use crate::ops::cuda::sublayer::try_residual;
-use crate::ops::cuda::{Address, Buffer, Gpu, NOWHERE, at, gpu};
+use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
+use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedReader, Rereading};
 
 pub(in crate::ops) static DIFFERENCES: Source = Source {
     name: "differential",
@@ -50,7 +50,7 @@ impl DifferentialOp<f32> for Cuda {
     >(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
@@ -69,19 +69,24 @@ impl DifferentialOp<f32> for Cuda {
                 queries: documents.clone(),
                 keys: documents,
             },
-            comparison: TwoMaps::of(weights),
+            head_attention: GpuDifferentialHeads::of(weights),
         };
         try_residual(x, norm, branch, dropout.output)
     }
 
-    fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    fn incremental_differential<
+        'a,
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+    >(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+        weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
         (rows, context): (usize, usize),
-    ) -> BoxedReader<'a, EMBED, f32, Cuda> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         const { assert_halves(EMBED, HEADS, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return Box::new(Rereading::new(rows, move |x, batch: &Ragged| {
+            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential::<EMBED, HEADS, HEAD_DIM, _, _, _>(
                     x, norm, weights, batch, none,
@@ -89,20 +94,26 @@ impl DifferentialOp<f32> for Cuda {
             }));
         }
         let layout = layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX);
-        let (heads, maps) = (&weights.projections, TwoMaps::of(weights));
-        Box::new(Remembering::new(norm, heads, maps, layout, (rows, context)))
+        let (heads, maps) = (&weights.projections, GpuDifferentialHeads::of(weights));
+        Box::new(GpuCachedSublayer::new(
+            norm,
+            heads,
+            maps,
+            layout,
+            (rows, context),
+        ))
     }
 }
 
-/// Values blended by the difference of two maps, and normed.
-struct TwoMaps<const HEAD_DIM: usize> {
+/// Values weighted by the difference of two attention maps, then normalised.
+struct GpuDifferentialHeads<const HEAD_DIM: usize> {
     lambda: Tensor<Rank2<2, HEAD_DIM>, f32, Cuda>,
     gain: Tensor<Rank1<HEAD_DIM>, f32, Cuda>,
 }
 
-impl<const HEAD_DIM: usize> TwoMaps<HEAD_DIM> {
+impl<const HEAD_DIM: usize> GpuDifferentialHeads<HEAD_DIM> {
     fn of<const EMBED: usize, const HEADS: usize>(
-        weights: &Differences<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
     ) -> Self {
         Self {
             lambda: weights.lambda.clone(),
@@ -112,61 +123,61 @@ impl<const HEAD_DIM: usize> TwoMaps<HEAD_DIM> {
 }
 
 /// What backward needs.
-struct Kept {
-    /// Queries of each map, `[tokens, heads * HEAD_DIM]`, and what they found.
-    maps: [(Buffer, Found); 2],
+struct SavedMaps {
+    /// Queries of each map, `[tokens, heads * HEAD_DIM]`, and the result of attention.
+    maps: [(Buffer, AttentionOutput); 2],
     out: Buffer,
 }
 
-impl<const HEAD_DIM: usize> Comparison for TwoMaps<HEAD_DIM> {
-    type Kept = Kept;
+impl<const HEAD_DIM: usize> GpuHeadAttention for GpuDifferentialHeads<HEAD_DIM> {
+    type Saved = SavedMaps;
 
-    fn attend(&self, gpu: &Gpu, attention: &Attention, three: Three) -> Result<Kept, CudaError> {
+    fn attend(&self, gpu: &Gpu, attention: &Attention, qkv: Qkv) -> Result<SavedMaps, CudaError> {
         let (tokens, heads) = (attention.queries.tokens(), attention.layout.heads);
-        let [first, second] = halves::<HEAD_DIM>(gpu, three.queries, (tokens, heads))?;
+        let [first, second] = halves::<HEAD_DIM>(gpu, qkv.queries, (tokens, heads))?;
         let width = heads * HEAD_DIM;
         let attend = |queries: &Buffer| {
             let queries = Matrix::new(at(queries), width);
-            attention.attend(gpu, Three { queries, ..three })
+            attention.attend(gpu, Qkv { queries, ..qkv })
         };
-        let found = [attend(&first)?, attend(&second)?];
-        let found_by = found.each_ref().map(|found| &found.out);
+        let attended = [attend(&first)?, attend(&second)?];
+        let outputs = attended.each_ref().map(|one| &one.out);
         let learned = (address(&self.lambda), address(&self.gain));
-        let out = difference::<HEAD_DIM>(gpu, found_by, learned, tokens * heads)?;
-        let [of_first, of_second] = found;
-        Ok(Kept {
-            maps: [(first, of_first), (second, of_second)],
+        let out = difference::<HEAD_DIM>(gpu, outputs, learned, tokens * heads)?;
+        let [first_output, second_output] = attended;
+        Ok(SavedMaps {
+            maps: [(first, first_output), (second, second_output)],
             out,
         })
     }
 
-    fn found(kept: &Kept) -> &Buffer {
-        &kept.out
+    fn output(saved: &SavedMaps) -> &Buffer {
+        &saved.out
     }
 
     fn attend_backward(
         &self,
         gpu: &Gpu,
         attention: &Attention,
-        (three, kept): (Three, &Kept),
-        (dfound, dthree): (&Buffer, Three),
+        (qkv, kept): (Qkv, &SavedMaps),
+        (dout, dqkv): (&Buffer, Qkv),
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (tokens, heads) = (attention.queries.tokens(), attention.layout.heads);
         let (rows, width) = (tokens * heads, heads * HEAD_DIM);
-        let [(first, of_first), (second, of_second)] = &kept.maps;
+        let [(first, first_output), (second, second_output)] = &kept.maps;
         let (dfirst, dsecond) = (gpu.scratch(rows * HEAD_DIM)?, gpu.scratch(rows * HEAD_DIM)?);
-        let blocks = MOST_SHARES.min(rows.div_ceil(WARPS));
+        let blocks = MAX_PARTIAL_SUMS.min(rows.div_ceil(WARPS));
         let shares = gpu.scratch(blocks * (HEAD_DIM + 1))?;
         gpu.launch(
             kernel::<HEAD_DIM>("difference_backward"),
             (blocks, 1, 1),
             (
-                at(&of_first.out),
-                at(&of_second.out),
+                at(&first_output.out),
+                at(&second_output.out),
                 address(&self.lambda),
                 address(&self.gain),
-                at(dfound),
+                at(dout),
                 at(&dfirst),
                 at(&dsecond),
                 at(&shares),
@@ -184,25 +195,25 @@ impl<const HEAD_DIM: usize> Comparison for TwoMaps<HEAD_DIM> {
         );
         gpu.launch(kernel::<HEAD_DIM>("add_to_learned"), (1, 1, 1), learned)?;
 
-        // The first map writes where the gradients belong, the second beside.
+        // The first map writes to the final gradients, the second to temporary ones.
         let queries = Matrix::new(at(first), width);
-        let back = (of_first, &dfirst);
-        attention.backward(gpu, Three { queries, ..three }, back, (dthree, NOWHERE))?;
+        let back = (first_output, &dfirst);
+        attention.backward(gpu, Qkv { queries, ..qkv }, back, (dqkv, NULL))?;
         let dqueries = gpu.scratch(tokens * width)?;
         let dkeys = gpu.scratch(tokens * 2 * width)?;
         let keys = Matrix::new(at(&dkeys), 2 * width);
-        let beside = Three {
+        let beside = Qkv {
             queries: Matrix::new(at(&dqueries), width),
             keys,
             values: keys.columns_from(width),
         };
         let queries = Matrix::new(at(second), width);
-        let back = (of_second, &dsecond);
-        attention.backward(gpu, Three { queries, ..three }, back, (beside, NOWHERE))?;
-        assert_eq!(dthree.queries.step, 3 * width, "three side by side");
+        let back = (second_output, &dsecond);
+        attention.backward(gpu, Qkv { queries, ..qkv }, back, (beside, NULL))?;
+        assert_eq!(dqkv.queries.step, 3 * width, "three side by side");
         let count = tokens * 3 * width;
         let both = (
-            dthree.queries.start,
+            dqkv.queries.start,
             width as u32,
             at(&dqueries),
             at(&dkeys),
@@ -212,7 +223,7 @@ impl<const HEAD_DIM: usize> Comparison for TwoMaps<HEAD_DIM> {
     }
 }
 
-/// Queries for either map: `[tokens, heads * HEAD_DIM]` each.
+/// Queries for each map: `[tokens, heads * HEAD_DIM]`.
 fn halves<const HEAD_DIM: usize>(
     gpu: &Gpu,
     queries: Matrix,
@@ -232,7 +243,7 @@ fn halves<const HEAD_DIM: usize>(
     Ok(halves)
 }
 
-/// What the first map found less what the second did, normed: so many rows of `HEAD_DIM`.
+/// The output of the first map minus λ times that of the second, normalised: rows of `HEAD_DIM`.
 fn difference<const HEAD_DIM: usize>(
     gpu: &Gpu,
     [first, second]: [&Buffer; 2],
@@ -257,19 +268,21 @@ fn difference<const HEAD_DIM: usize>(
     Ok(out)
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize> LookBack<EMBED, EMBED> for TwoMaps<HEAD_DIM> {
-    fn look_back(
+impl<const EMBED: usize, const HEAD_DIM: usize> AttendToCache<EMBED, EMBED>
+    for GpuDifferentialHeads<HEAD_DIM>
+{
+    fn attend_to_cache(
         &self,
         gpu: &Gpu,
-        memory: &HeadMemory<EMBED, EMBED>,
+        cache: &GpuKvCache<EMBED, EMBED>,
         queries: &Buffer,
-        seen: &Seen,
+        visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        let (queries, count) = (Matrix::new(at(queries), EMBED), seen.queries());
-        let heads = memory.layout.heads;
+        let (queries, count) = (Matrix::new(at(queries), EMBED), visible.queries());
+        let heads = cache.layout.heads;
         let halves = halves::<HEAD_DIM>(gpu, queries, (count, heads))?;
-        let first = memory.look_back(gpu, &halves[0], seen)?;
-        let second = memory.look_back(gpu, &halves[1], seen)?;
+        let first = cache.attend_to_cache(gpu, &halves[0], visible)?;
+        let second = cache.attend_to_cache(gpu, &halves[1], visible)?;
         let learned = (address(&self.lambda), address(&self.gain));
         difference::<HEAD_DIM>(gpu, [&first, &second], learned, count * heads)
     }

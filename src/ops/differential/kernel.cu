@@ -1,10 +1,11 @@
-// Differences of what two maps of weights find. HEAD_DIM is the width of a head; a row is a head of a token.
+// Differences of the outputs of two attention maps. HEAD_DIM is the width of a head; a row is one head of
+// one token.
 
 #define HALF (HEAD_DIM / 2)
-// Attention divides by √HEAD_DIM, and a half has so many channels fewer.
+// Attention divides by √HEAD_DIM, but a map has only half of the channels.
 #define ROOT_OF_TWO 1.41421356f
 
-// Queries for either map, `[tokens, width]` each: the channels of its half, and zeros for the other.
+// Queries for each map, `[tokens, width]`: the channels of its half, and zeros for the other.
 extern "C" __global__ void halve(const float* queries, u32 step, u32 width, float* first, float* second, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
@@ -14,7 +15,7 @@ extern "C" __global__ void halve(const float* queries, u32 step, u32 width, floa
     second[i] = of_first ? 0.0f : query;
 }
 
-// Backward: the gradients that the second map gives are joined with those of the first, which lie there already:
+// Backward of `halve`: adds the gradients of the second map to those of the first,
 // `heads: [tokens, 3 * width]`, of queries, keys and values.
 extern "C" __global__ void join(float* heads, u32 width, const float* queries, const float* keys_and_values, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -39,31 +40,31 @@ __device__ float2 powers_of(const float* lambda, u32 lane) {
     return make_float2(expf(warp_sum(first)), expf(warp_sum(second)));
 }
 
-// out = (1 - start) gain · o / √(mean(o²) + epsilon), o = first - λ second; a warp a row.
+// out = (1 - start) gain · o / √(mean(o²) + epsilon), o = first - λ second; one warp per row.
 extern "C" __global__ void difference(const float* first, const float* second, const float* lambda, const float* gain,
                                       float* out, float start, float epsilon, u32 rows) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
     if (row >= rows) return;
     const float2 powers = powers_of(lambda, lane);
     const float factor = powers.x - powers.y + start;
-    float blended[PER_LANE(HEAD_DIM)], squares = 0.0f;
+    float weighted[PER_LANE(HEAD_DIM)], squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
         const size_t at = (size_t)row * HEAD_DIM + channel;
-        blended[i] = channel < HEAD_DIM ? first[at] - factor * second[at] : 0.0f;
-        squares += blended[i] * blended[i];
+        weighted[i] = channel < HEAD_DIM ? first[at] - factor * second[at] : 0.0f;
+        squares += weighted[i] * weighted[i];
     }
     const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon) * (1.0f - start);
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
-        if (channel < HEAD_DIM) out[(size_t)row * HEAD_DIM + channel] = blended[i] * scale * gain[channel];
+        if (channel < HEAD_DIM) out[(size_t)row * HEAD_DIM + channel] = weighted[i] * scale * gain[channel];
     }
 }
 
-// Backward of `difference`: writes the gradients of what both maps found, and each block's share of those of the
-// gain and of λ, `shares: [blocks, HEAD_DIM + 1]`.
+// Backward of `difference`: writes the gradients of both maps' outputs, and each block's partial gradients
+// of the gain and of λ, `shares: [blocks, HEAD_DIM + 1]`.
 extern "C" __global__ void difference_backward(const float* first, const float* second, const float* lambda,
                                                const float* gain, const float* dout, float* dfirst, float* dsecond,
                                                float* shares, float start, float epsilon, u32 rows) {
@@ -75,16 +76,16 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_gain[i] = 0.0f;
     for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
-        float blended[PER_LANE(HEAD_DIM)], upstream[PER_LANE(HEAD_DIM)], squares = 0.0f, along = 0.0f;
+        float weighted[PER_LANE(HEAD_DIM)], upstream[PER_LANE(HEAD_DIM)], squares = 0.0f, along = 0.0f;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             const size_t at = (size_t)row * HEAD_DIM + channel;
             const bool there = channel < HEAD_DIM;
-            blended[i] = there ? first[at] - factor * second[at] : 0.0f;
+            weighted[i] = there ? first[at] - factor * second[at] : 0.0f;
             upstream[i] = there ? dout[at] * (1.0f - start) : 0.0f;
-            squares += blended[i] * blended[i];
-            along += upstream[i] * (there ? gain[channel] : 0.0f) * blended[i];
+            squares += weighted[i] * weighted[i];
+            along += upstream[i] * (there ? gain[channel] : 0.0f) * weighted[i];
         }
         const float scale = rsqrtf(warp_sum(squares) / HEAD_DIM + epsilon);
         along = warp_sum(along) / HEAD_DIM * scale * scale;
@@ -93,8 +94,8 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
             const u32 channel = lane + 32 * i;
             if (channel >= HEAD_DIM) continue;
             const size_t at = (size_t)row * HEAD_DIM + channel;
-            const float gradient = scale * (upstream[i] * gain[channel] - blended[i] * along);
-            of_gain[i] += upstream[i] * blended[i] * scale;
+            const float gradient = scale * (upstream[i] * gain[channel] - weighted[i] * along);
+            of_gain[i] += upstream[i] * weighted[i] * scale;
             of_factor -= gradient * second[at];
             dfirst[at] = gradient;
             dsecond[at] = -factor * gradient;
@@ -106,7 +107,8 @@ extern "C" __global__ void difference_backward(const float* first, const float* 
         shares[(size_t)blockIdx.x * (HEAD_DIM + 1) + column] = sums[column];
 }
 
-// Adds the shares, in a fixed order, to the gradients of the gain and of what λ is made of; by one block.
+// Adds the partial gradients, in a fixed order, to those of the gain and of the vectors of λ; a single
+// block.
 extern "C" __global__ void add_to_learned(const float* shares, u32 parts, const float* lambda, float* dgain,
                                           float* dlambda) {
     __shared__ float of_factor;

@@ -1,19 +1,19 @@
-//! The maps of differential attention: of every head, the first of its two less a part of the second.
+//! The attention maps of differential attention: for every head the difference of its two maps.
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
 use super::cpu::Lambda;
-use super::{Differences, assert_halves};
+use super::{DifferentialWeights, assert_halves};
 use crate::ops::Stream;
 use crate::ops::attention::{Scoring, compare};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 
-/// How each head weighs one document: `x: [tokens, EMBED]` is what goes into the sublayer.
+/// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
-/// The weights blend values in [`super::DifferentialOp::try_differential`] without dropout, before the norm of
-/// a head's output: a row of each map adds up to `1 − λ`, and some weights are below 0.
+/// These are the weights of values in [`super::DifferentialOp::try_differential`] without dropout, before
+/// the norm of a head's output: each row adds up to `1 − λ`, and some weights are negative.
 pub fn maps<
     const EMBED: usize,
     const HEADS: usize,
@@ -23,7 +23,7 @@ pub fn maps<
 >(
     x: &Stream<EMBED, N, D>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
 ) -> Vec<HeadMap> {
     const { assert_halves(EMBED, HEADS, HEAD_DIM) };
     let x = normed(&on_host(x), norm);
@@ -31,7 +31,7 @@ pub fn maps<
     let both = [projected(&x, query), projected(&x, key)];
     let lambda = Lambda::of(&on_host(&weights.lambda)).value;
     let of_half = |half: usize| {
-        // The half's channels of each head, heads side by side.
+        // The channels of this half in each head, heads side by side.
         let [queries, keys] = both.each_ref().map(|rows| -> Vec<f32> {
             let halves = rows.chunks_exact(HEAD_DIM / 2);
             halves.skip(half).step_by(2).flatten().copied().collect()

@@ -1,11 +1,11 @@
-//! The differential attention sublayer of a pre-norm block: each head subtracts a second map of weights from
-//! a first, so that what both give to everything cancels out.
+//! The differential attention sublayer of a pre-norm block: each head subtracts a second attention map from
+//! a first, so that noise common to both cancels.
 
+mod cached;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(in crate::ops) mod cuda;
 mod maps;
-mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
 
@@ -16,22 +16,22 @@ use dfdx::tensor_ops::Device;
 
 use super::Stream;
 use super::attention::{AttentionDropout, Projections};
+use super::decoding::BoxedIncremental;
 use super::parameters::LayerNorm;
-use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
 pub use maps::maps;
 
-/// λ where the learned vectors cancel, and what is missing to 1 in the scale of the heads' outputs: λ_init of
-/// Ye et al. 2025, here the same for all layers, which they found to do as well (§3.8).
+/// λ_init of Ye et al. 2025: the value of λ if the learned vectors cancel; `1 - λ_init` scales the heads'
+/// outputs. Here it is the same for all layers, which they found to work as well (§3.8).
 pub const LAMBDA_START: f64 = 0.8;
 
 /// Added to the mean square in the norm of a head's output (the authors' value).
 const HEAD_NORM_EPSILON: f64 = 1e-5;
 
-/// The weights. Of every vector over a head's channels the first half belongs to the first map, the other to
-/// the map that is subtracted.
+/// The weights. Of every vector over a head's channels, the first half belongs to the first map, the second
+/// half to the map that is subtracted.
 #[derive(Clone, Debug)]
-pub struct Differences<
+pub struct DifferentialWeights<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
@@ -40,22 +40,22 @@ pub struct Differences<
 > {
     /// To keys, queries and values, and from the heads' outputs back to the stream.
     pub projections: Projections<EMBED, EMBED, N, D>,
-    /// λ_q1 and λ_q2 side by side, and below them λ_k1 and λ_k2; the same for all heads. The optimiser lets
-    /// them, and the gain below, decay with the weights.
+    /// λ_q1 and λ_q2 in the first row, λ_k1 and λ_k2 in the second; shared by all heads. The optimiser
+    /// applies weight decay to them, and to the gain below.
     pub lambda: Tensor<Rank2<2, HEAD_DIM>, N, D>,
-    /// What the norm of a head's output multiplies each channel by, 1 at the start; the same for all heads.
+    /// The gain of the norm of a head's output, initially 1; shared by all heads.
     pub head_norm: Tensor<Rank1<HEAD_DIM>, N, D>,
 }
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>
-    TensorCollection<N, D> for Differences<EMBED, HEADS, HEAD_DIM, N, D>
+    TensorCollection<N, D> for DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>
 {
-    type To<N2: Dtype, D2: Device<N2>> = Differences<EMBED, HEADS, HEAD_DIM, N2, D2>;
+    type To<N2: Dtype, D2: Device<N2>> = DifferentialWeights<EMBED, HEADS, HEAD_DIM, N2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // The projections have the names that they have in the other kinds.
+        // The projections have the same names as in the other kinds.
         visitor.visit_fields(
             (
                 Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
@@ -83,7 +83,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
                     TensorOptions::reset_to_ones(),
                 ),
             ),
-            |(key, query, value, proj, lambda, head_norm)| Differences {
+            |(key, query, value, proj, lambda, head_norm)| DifferentialWeights {
                 projections: Projections {
                     key,
                     query,
@@ -97,7 +97,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
     }
 }
 
-/// Refuses, when it is compiled, heads that do not make the width, or that have no halves.
+/// Checks at compile time that the heads add up to the width, and can be split into halves.
 const fn assert_halves(embed: usize, heads: usize, head_dim: usize) {
     assert!(embed == heads * head_dim, "heads lie side by side");
     assert!(head_dim.is_multiple_of(2), "a head compares by halves");
@@ -107,19 +107,16 @@ const fn assert_halves(embed: usize, heads: usize, head_dim: usize) {
 pub trait DifferentialOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(proj(heads(norm(x))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Within each document and head, with queries and keys in halves q₁, q₂ and k₁, k₂ of d = HEAD_DIM / 2
-    /// channels, values of HEAD_DIM are blended by `softmax(q₁k₁ᵀ/√d) − λ softmax(q₂k₂ᵀ/√d)` over the keys at
-    /// or before the query, with dropout on these weights, and the result o becomes
-    /// `0.2 g · o / √(mean(o²) + 1e-5)`. `λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`. Documents do not see
-    /// each other. No other op may read `x` on a tape: a stream has one continuation.
+    /// Within each document and head, queries and keys are split into halves q₁, q₂ and k₁, k₂ of d =
+    /// HEAD_DIM / 2 channels. Values are weighted by `softmax(q₁k₁ᵀ/√d) − λ softmax(q₂k₂ᵀ/√d)` over the
+    /// keys at or before the query, with dropout on these weights, and their sum o becomes
+    /// `0.2 g · o / √(mean(o²) + 1e-5)`. `λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`. Tokens do not attend
+    /// across documents. `x` must not be used by another op on a tape: the residual stream is a chain.
     /// `HEADS * HEAD_DIM = EMBED`, and HEAD_DIM is even.
     ///
-    /// # Errors
-    /// The device's.
-    ///
-    /// Source: Ye et al. 2025, Differential Transformer, §2.1, equations 1 to 3. There are as many heads here
-    /// as without the subtraction, each with maps of half its width; the authors halve the number of heads
-    /// instead. Dropout is attnlab's, for all kinds alike.
+    /// Source: Ye et al. 2025, Differential Transformer, §2.1, equations 1 to 3. There are as many heads
+    /// here as without the subtraction, each with maps of half its width; the authors halve the number of
+    /// heads instead. Dropout is an addition for consistency with the other kinds.
     fn try_differential<
         const EMBED: usize,
         const HEADS: usize,
@@ -128,17 +125,18 @@ pub trait DifferentialOp<N: Dtype>: Device<N> {
     >(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
-        weights: &Differences<EMBED, HEADS, HEAD_DIM, N, Self>,
+        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, Self>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit, each of at most so many tokens: `size` says both.
-    fn differential_reader<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
+    /// The same sublayer for incremental decoding; `size` is the number of sequences and the maximum length
+    /// of each.
+    fn incremental_differential<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, N, Self>,
-        weights: &'a Differences<EMBED, HEADS, HEAD_DIM, N, Self>,
+        weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, Self>,
         size: (usize, usize),
-    ) -> BoxedReader<'a, EMBED, N, Self>;
+    ) -> BoxedIncremental<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]
@@ -147,15 +145,15 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::decoding::tests::check_decoding;
     use crate::ops::dropout::Dropout;
-    use crate::ops::maps::tests::{blended, check_output};
+    use crate::ops::maps::tests::{apply_maps, check_output};
     use crate::ops::maps::{normed, on_host, projected};
-    use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
     type Sublayer<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> = (
         LayerNorm<EMBED, N, D>,
-        Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+        DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
     );
 
     on_each_device!(the_fast_path_is_the_reference, |device| {
@@ -164,7 +162,8 @@ mod tests {
         let long = [16, 17, 33, 40];
         let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
         check::<12, 3, 4, _>(&device, &batches);
-        // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+        // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
+        // kernels.
         let batches = [&[3, 1, 7][..], &[33, 40]];
         check::<12, 2, 6, _>(&device, &batches);
         check::<64, 2, 32, _>(&device, &batches);
@@ -213,24 +212,25 @@ mod tests {
                         reference::differential(x, norm, weights, &batch, dropout)
                     },
                     tokens: batch.len(),
-                    // The norm divides by what is left when two maps cancel: rounding errors grow.
+                    // The norm divides by what is left when two maps cancel, which amplifies rounding
+                    // errors.
                     tolerance: 3e-4,
                 });
             }
         }
-        check_reading::<
+        check_decoding::<
             D,
             EMBED,
             Sublayer<EMBED, HEADS, HEAD_DIM, f32, D>,
             Sublayer<EMBED, HEADS, HEAD_DIM, f64, Cpu>,
         >(
             device,
-            &|(norm, weights), rows| D::differential_reader(norm, weights, (rows, 128)),
+            &|(norm, weights), rows| D::incremental_differential(norm, weights, (rows, 128)),
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential(x, norm, weights, batch, none)
             },
-            // As above, rounding errors grow where two maps cancel, and with the channels that do.
+            // As above; the amplification grows with the number of channels.
             1e-5 * EMBED as f64 / 12.0,
         );
     }
@@ -244,12 +244,12 @@ mod tests {
             let maps = super::maps(&x, norm, weights);
             let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
             let values = projected(&normed(&inside, norm), &weights.projections.value);
-            let (mut heads, gain) = (blended(&maps, &values), on_host(&weights.head_norm));
+            let (mut heads, gain) = (apply_maps(&maps, &values), on_host(&weights.head_norm));
             cpu::norm(&heads.clone(), &gain, &mut heads, 4);
             let batch = batch(&[tokens], 9);
             let given = Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, none);
             let given = given.expect("memory").as_vec();
-            // As above, rounding errors grow where two maps cancel.
+            // As above, rounding errors are amplified where two maps cancel.
             check_output(&heads, &weights.projections.proj, &inside, &given, 3e-4);
         }
     }

@@ -1,4 +1,4 @@
-//! The plain truth, on the rectangle that attention's reference pads documents to.
+//! The reference, on documents padded as in the reference of attention.
 
 use dfdx::shapes::{Axes3, Axes4, Axis, Const, Dtype, HasShape, Rank1};
 use dfdx::tensor::{Tape, Tensor, WithEmptyTape};
@@ -7,10 +7,10 @@ use dfdx::tensor_ops::{
     TrySub,
 };
 
-use super::{Differences, HEAD_NORM_EPSILON, LAMBDA_START};
+use super::{DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::reference::{Frame, Heads, Squares};
+use crate::ops::attention::reference::{Heads, PaddedBatch, Scores};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::dropout::factors;
 use crate::ops::parameters::LayerNorm;
@@ -26,34 +26,34 @@ pub(crate) fn differential<
 >(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     let normed = norm.try_forward(x.with_empty_tape())?;
-    let (frame, p) = (Frame::of(&batch.starts), &weights.projections);
-    let heads = |flat| frame.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(flat);
+    let (padded, p) = (PaddedBatch::of(&batch.starts), &weights.projections);
+    let heads = |flat| padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(flat);
     let q = heads(p.query.try_forward(normed.with_empty_tape())?)?;
     let k = heads(p.key.try_forward(normed.with_empty_tape())?)?;
     let v = heads(p.value.try_forward(normed)?)?;
     let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
 
     let scale = number::<N>(Scoring::SOFTMAX.scale(HEAD_DIM / 2));
-    // Queries with zeros for the other half give the products of one half.
+    // Queries with zeros for the other half give the dot products of one half.
     let map = |q: Heads<HEADS, HEAD_DIM, N, D, T>, k, half: &Tensor<Rank1<HEAD_DIM>, N, D>| {
         let picked = half.retaped::<T>().try_broadcast_like(q.shape())?;
         let scores = q.try_mul(picked)?.try_matmul(k)?.try_mul(scale)?;
-        frame.weigh(scores, Scoring::SOFTMAX)
+        padded.scores_to_weights(scores, Scoring::SOFTMAX)
     };
     let [first, second] = halves(x.device())?;
-    let a: Squares<HEADS, N, D, T> = map(q.with_empty_tape(), k.with_empty_tape(), &first)?;
-    let b: Squares<HEADS, N, D, T> = map(q, k, &second)?;
+    let a: Scores<HEADS, N, D, T> = map(q.with_empty_tape(), k.with_empty_tape(), &first)?;
+    let b: Scores<HEADS, N, D, T> = map(q, k, &second)?;
     let lambda = lambda::<_, _, _, _, _, T>(weights, [first, second])?;
     let lambda = lambda.try_broadcast_like::<_, Axes4<0, 1, 2, 3>>(b.shape())?;
     let difference = a.try_sub(b.try_mul(lambda)?)?;
-    let heads = frame.blend(difference, v, batch, dropout)?;
+    let heads = padded.apply_weights(difference, v, batch, dropout)?;
     let heads = head_norm(heads, &weights.head_norm)?;
-    let y = p.proj.try_forward(frame.flat(heads)?)?;
+    let y = p.proj.try_forward(padded.flat(heads)?)?;
     let factors = factors(x.device(), dropout.output, *x.shape())?;
     x.try_add(y.try_mul(factors)?)
 }
@@ -80,7 +80,7 @@ fn lambda<
     D: Device<N>,
     T: Tape<N, D>,
 >(
-    weights: &Differences<EMBED, HEADS, HEAD_DIM, N, D>,
+    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
     halves: [Tensor<Rank1<HEAD_DIM>, N, D>; 2],
 ) -> Result<Tensor<(), N, D, T>, D::Err> {
     let device = weights.lambda.device();

@@ -10,7 +10,7 @@ use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::rows::{drop_in_place, wide};
 
-/// Tokens a task.
+/// Tokens per task.
 const CHUNK: usize = 64;
 
 impl EmbeddingOp<f32> for Cpu {
@@ -20,16 +20,16 @@ impl EmbeddingOp<f32> for Cpu {
         const EMBED: usize,
         T: Tape<f32, Cpu>,
     >(
-        tokens: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
-        positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>,
-        (ids, places): (&[u32], &[usize]),
+        token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
+        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>,
+        (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
-        let places = places.to_vec();
+        let positions = positions.to_vec();
         let mut x = vec![0.0; ids.len() * EMBED];
-        let (table, places_table) = (host(tokens), host(positions));
+        let (token_rows, position_rows) = (host(token_table), host(position_table));
         let chunks = x.par_chunks_mut(CHUNK * EMBED).enumerate();
         chunks.for_each(|(chunk, x)| {
             let first = chunk * CHUNK;
@@ -37,49 +37,56 @@ impl EmbeddingOp<f32> for Cpu {
                 #[inline(always)]
                 || {
                     for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
-                        let token = &table[ids[t] * EMBED..][..EMBED];
-                        let place = &places_table[places[t] * EMBED..][..EMBED];
+                        let token = &token_rows[ids[t] * EMBED..][..EMBED];
+                        let position = &position_rows[positions[t] * EMBED..][..EMBED];
                         for i in 0..EMBED {
-                            x[i] = (token[i] + place[i]) * dropout.factor((t * EMBED + i) as u32);
+                            x[i] =
+                                (token[i] + position[i]) * dropout.factor((t * EMBED + i) as u32);
                         }
                     }
                 },
             );
         });
-        let device = tokens.device().clone();
+        let device = token_table.device().clone();
         let out = device.try_tensor_from_vec(x, (ids.len(), Const::<EMBED>))?;
         if T::OWNS_TAPE {
-            let (saved, tokens, positions) = (out.clone(), tokens.clone(), positions.clone());
+            let (saved, token_table, position_table) =
+                (out.clone(), token_table.clone(), position_table.clone());
             tape.add_backward_op(move |gradients| {
                 let mut dx = take_gradient(gradients, &device, &saved)?;
                 let chunks = dx.par_chunks_mut(CHUNK * EMBED).enumerate();
                 chunks.for_each(|(chunk, dx)| {
                     drop_in_place(dx, dropout, chunk * CHUNK * EMBED);
                 });
-                scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&tokens)?);
-                scatter(&dx, &places, EMBED, gradients.get_or_alloc_mut(&positions)?);
+                scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&token_table)?);
+                scatter(
+                    &dx,
+                    &positions,
+                    EMBED,
+                    gradients.get_or_alloc_mut(&position_table)?,
+                );
                 Ok(())
             });
         }
         Ok(out.put_tape(tape))
     }
 
-    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cpu>>(
+    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cpu>>(
         table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cpu>,
-        places: &[usize],
+        positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         let (device, rows) = (table.device().clone(), host(table));
-        let rows = places
+        let rows = positions
             .iter()
-            .flat_map(|place| &rows[place * EMBED..][..EMBED]);
+            .flat_map(|position| &rows[position * EMBED..][..EMBED]);
         let x = rows.copied().collect();
-        let out = device.try_tensor_from_vec(x, (places.len(), Const::<EMBED>))?;
+        let out = device.try_tensor_from_vec(x, (positions.len(), Const::<EMBED>))?;
         if T::OWNS_TAPE {
-            let (saved, table, places) = (out.clone(), table.clone(), places.to_vec());
+            let (saved, table, positions) = (out.clone(), table.clone(), positions.to_vec());
             tape.add_backward_op(move |gradients| {
                 let dx = take_gradient(gradients, &device, &saved)?;
-                scatter(&dx, &places, EMBED, gradients.get_or_alloc_mut(&table)?);
+                scatter(&dx, &positions, EMBED, gradients.get_or_alloc_mut(&table)?);
                 Ok(())
             });
         }

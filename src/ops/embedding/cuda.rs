@@ -1,4 +1,5 @@
-//! The GPU: one pass forward; backward sums the tokens that have read each row of a table, without atomics.
+//! The GPU: one pass forward; backward sums, for each row of a table, the tokens that used it, without
+//! atomics.
 
 use dfdx::shapes::{Const, Rank2, Rank3};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
@@ -7,7 +8,7 @@ use super::EmbeddingOp;
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
 use crate::ops::cuda::kernels::Source;
-use crate::ops::cuda::{Address, DeviceDropout, Gpu, NOWHERE, at, gpu};
+use crate::ops::cuda::{Address, DeviceDropout, Gpu, NULL, at, gpu};
 use crate::ops::dropout::Dropout;
 
 pub(in crate::ops) static TABLES: Source = Source {
@@ -17,7 +18,7 @@ pub(in crate::ops) static TABLES: Source = Source {
     kernels: &["embed", "gather_gradients", "add_to_rows"],
 };
 
-/// Tokens that a block sums: rows that many tokens read are shared by many blocks.
+/// Tokens summed by a block: rows that many tokens use are divided among several blocks.
 const SPAN: usize = 64;
 
 impl EmbeddingOp<f32> for Cuda {
@@ -27,85 +28,89 @@ impl EmbeddingOp<f32> for Cuda {
         const EMBED: usize,
         T: Tape<f32, Cuda>,
     >(
-        tokens: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
-        positions: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>,
-        (ids, places): (&[u32], &[usize]),
+        token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
+        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>,
+        (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         let gpu = gpu();
         let x = forward::<EMBED>(
             &gpu,
-            (address(tokens), ids),
-            address(positions),
-            places,
+            (address(token_table), ids),
+            address(position_table),
+            positions,
             dropout,
         )?;
         if T::OWNS_TAPE {
-            let (of_ids, of_places) = (
+            let (of_ids, of_positions) = (
                 Readers::of(ids.iter().copied(), VOCAB),
-                Readers::of(numbers(places), CONTEXT),
+                Readers::of(numbers(positions), CONTEXT),
             );
-            let (tokens, positions, of_x) = (tokens.clone(), positions.clone(), x.clone());
+            let (token_table, position_table, of_x) =
+                (token_table.clone(), position_table.clone(), x.clone());
             tape.add_backward_op(move |gradients| {
                 let dx = take_gradient(gradients, of_x.device(), &of_x)?;
-                let to = gradient_address(gradients, &tokens)?;
+                let to = gradient_address(gradients, &token_table)?;
                 of_ids.add::<EMBED>(&gpu, start_of(&dx), to, dropout)?;
-                let to = gradient_address(gradients, &positions)?;
-                of_places.add::<EMBED>(&gpu, start_of(&dx), to, dropout)
+                let to = gradient_address(gradients, &position_table)?;
+                of_positions.add::<EMBED>(&gpu, start_of(&dx), to, dropout)
             });
         }
         Ok(x.put_tape(tape))
     }
 
-    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cuda>>(
+    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cuda>>(
         table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cuda>,
-        places: &[usize],
+        positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         let gpu = gpu();
-        let x = forward::<EMBED>(&gpu, (NOWHERE, &[]), address(table), places, Dropout::NONE)?;
+        let x = forward::<EMBED>(&gpu, (NULL, &[]), address(table), positions, Dropout::NONE)?;
         if T::OWNS_TAPE {
-            let (of_places, table, of_x) =
-                (Readers::of(numbers(places), ROWS), table.clone(), x.clone());
+            let (of_positions, table, of_x) = (
+                Readers::of(numbers(positions), ROWS),
+                table.clone(),
+                x.clone(),
+            );
             tape.add_backward_op(move |gradients: &mut Gradients<f32, Cuda>| {
                 let dx = take_gradient(gradients, of_x.device(), &of_x)?;
                 let to = gradient_address(gradients, &table)?;
-                of_places.add::<EMBED>(&gpu, start_of(&dx), to, Dropout::NONE)
+                of_positions.add::<EMBED>(&gpu, start_of(&dx), to, Dropout::NONE)
             });
         }
         Ok(x.put_tape(tape))
     }
 }
 
-fn numbers(places: &[usize]) -> impl Iterator<Item = u32> + Clone {
-    places.iter().map(|&place| place as u32)
+fn numbers(positions: &[usize]) -> impl Iterator<Item = u32> + Clone {
+    positions.iter().map(|&position| position as u32)
 }
 
 fn forward<const EMBED: usize>(
     gpu: &Gpu,
-    (tokens, ids): (Address, &[u32]),
-    positions: Address,
-    places: &[usize],
+    (token_table, ids): (Address, &[u32]),
+    position_table: Address,
+    positions: &[usize],
     dropout: Dropout,
 ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-    let shape = (places.len(), Const::<EMBED>);
+    let shape = (positions.len(), Const::<EMBED>);
     let x: Stream<EMBED, f32, Cuda> = gpu.tensors().try_zeros_like(&shape)?;
-    let count = places.len() * EMBED;
-    // A list of nothing has no place on the device.
+    let count = positions.len() * EMBED;
+    // An empty list cannot be uploaded.
     let ids = match ids {
         [] => None,
         ids => Some(gpu.upload(ids.to_vec())?),
     };
-    let places = gpu.upload(numbers(places).collect())?;
+    let positions = gpu.upload(numbers(positions).collect())?;
     gpu.launch_each(
         TABLES.kernel(EMBED, "embed"),
         count,
         (
-            tokens,
-            ids.as_ref().map_or(NOWHERE, at),
-            positions,
-            at(&places),
+            token_table,
+            ids.as_ref().map_or(NULL, at),
+            position_table,
+            at(&positions),
             address(&x),
             DeviceDropout::from(dropout),
             count as u32,
@@ -114,20 +119,20 @@ fn forward<const EMBED: usize>(
     Ok(x)
 }
 
-/// Which tokens have read each row of a table.
+/// For each row of a table, the tokens that used it.
 struct Readers {
-    /// Tokens, those of a row after those of another.
+    /// Tokens, grouped by row.
     order: Vec<u32>,
-    /// Where the tokens of each block start and end.
+    /// Start and end of each block's tokens in `order`.
     spans: Vec<[u32; 2]>,
-    /// A row, and where its blocks start and end.
+    /// A row, and the start and end of its blocks.
     owners: Vec<[u32; 3]>,
 }
 
 impl Readers {
-    /// Of the row that each token has read, of a table of `count`.
+    /// From the row that each token used, in a table of `count` rows.
     fn of(rows: impl Iterator<Item = u32> + Clone, count: usize) -> Self {
-        // Counted, then each put where those before it end: sorting took the host 0.7 ms a step.
+        // A counting sort: comparison sorting took the host 0.7 ms per step.
         let mut ends = vec![0u32; count];
         rows.clone().for_each(|row| ends[row as usize] += 1);
         let (mut spans, mut owners, mut start) = (vec![], vec![], 0);
@@ -143,9 +148,9 @@ impl Readers {
         }
         let mut order = vec![0; start as usize];
         for (token, row) in rows.enumerate() {
-            let place = &mut ends[row as usize];
-            order[*place as usize] = token as u32;
-            *place += 1;
+            let slot = &mut ends[row as usize];
+            order[*slot as usize] = token as u32;
+            *slot += 1;
         }
         Self {
             order,
@@ -154,7 +159,7 @@ impl Readers {
         }
     }
 
-    /// Adds the gradients at `dx: [tokens, EMBED]`, after dropout, to that of the table.
+    /// Adds the gradients at `dx: [tokens, EMBED]`, after dropout, to the table's gradient.
     fn add<const EMBED: usize>(
         self,
         gpu: &Gpu,

@@ -1,18 +1,18 @@
-// Rows of tables: embeddings. WIDTH is that of a row.
+// Embeddings: rows of tables. WIDTH is the width of a row.
 
-// x[t] = dropout(tokens[ids[t]] + positions[places[t]]); without `tokens` the position alone.
-extern "C" __global__ void embed(const float* tokens, const u32* ids, const float* positions,
-                                 const u32* places, float* x, Dropout dropout, u32 count) {
+// x[t] = dropout(token_table[ids[t]] + position_table[positions[t]]); a null `token_table` is left out.
+extern "C" __global__ void embed(const float* token_table, const u32* ids, const float* position_table,
+                                 const u32* positions, float* x, Dropout dropout, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 row = i / WIDTH, column = i % WIDTH;
-    float sum = positions[(size_t)places[row] * WIDTH + column];
-    if (tokens) sum += tokens[(size_t)ids[row] * WIDTH + column];
+    float sum = position_table[(size_t)positions[row] * WIDTH + column];
+    if (token_table) sum += token_table[(size_t)ids[row] * WIDTH + column];
     x[i] = sum * kept(dropout, i);
 }
 
-// Sums of the gradients of some tokens that have read one row of a table: `spans[b]` is where the tokens of
-// block b start and end in `order`. Written to `shares[b]`.
+// Sums the gradients of tokens that used the same row of a table: `spans[b]` is the start and end of block
+// b's tokens in `order`. The result goes to `shares[b]`.
 extern "C" __global__ void gather_gradients(const float* dx, const u32* order, const uint2* spans,
                                             float* shares, Dropout dropout) {
     const uint2 span = spans[blockIdx.x];
@@ -26,7 +26,7 @@ extern "C" __global__ void gather_gradients(const float* dx, const u32* order, c
     }
 }
 
-// Adds to a row of a table, `owners[b].x`, the shares `owners[b].y` to `owners[b].z`, in order.
+// Adds the partial sums `owners[b].y` to `owners[b].z`, in order, to row `owners[b].x` of a table.
 extern "C" __global__ void add_to_rows(const float* shares, const uint3* owners, float* table) {
     const uint3 owner = owners[blockIdx.x];
     for (u32 column = threadIdx.x; column < WIDTH; column += blockDim.x) {

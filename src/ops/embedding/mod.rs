@@ -1,4 +1,4 @@
-//! Token and position embedding with dropout, or a table's rows alone: the start of a stream.
+//! Token and position embedding with dropout, or rows of a table alone: the input of a residual stream.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -15,30 +15,24 @@ use super::dropout::Dropout;
 
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
-    /// `x[t] = dropout(tokens[ids[t]] + positions[0][places[t]])` for `at = (ids, places)`.
+    /// `x[t] = dropout(token_table[ids[t]] + position_table[0][positions[t]])` for `at = (ids, positions)`.
     ///
-    /// `tokens: [VOCAB, EMBED]`, `positions: [1, CONTEXT, EMBED]` → `[ids, EMBED]`, on `tape`; a
-    /// place is that of a token in its document. Dropout index: token × EMBED + channel. Every id
-    /// must be below VOCAB and every place below CONTEXT; the caller has checked.
-    ///
-    /// # Errors
-    /// The device's.
+    /// `token_table: [VOCAB, EMBED]`, `position_table: [1, CONTEXT, EMBED]` → `[ids, EMBED]`, on `tape`;
+    /// positions count within documents. Dropout index: token × EMBED + channel. The caller guarantees that
+    /// every id is below VOCAB and every position below CONTEXT.
     fn try_embed<const VOCAB: usize, const CONTEXT: usize, const EMBED: usize, T: Tape<N, Self>>(
-        tokens: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
-        positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
+        token_table: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
+        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
         at: (&[u32], &[usize]),
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// `x[t] = table[0][places[t]]`: `[1, ROWS, EMBED]` → `[places, EMBED]`, on `tape`. Every place must
-    /// be below ROWS.
-    ///
-    /// # Errors
-    /// The device's.
-    fn try_look_up<const ROWS: usize, const EMBED: usize, T: Tape<N, Self>>(
+    /// `x[t] = table[0][positions[t]]`: `[1, ROWS, EMBED]` → `[positions, EMBED]`, on `tape`. Every
+    /// position must be below ROWS.
+    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<N, Self>>(
         table: &Tensor<Rank3<1, ROWS, EMBED>, N, Self>,
-        places: &[usize],
+        positions: &[usize],
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 }
@@ -91,8 +85,8 @@ mod tests {
         for lengths in [&[1][..], &[9, 1, 4], &[2, 7, 3, 3, 9, 1]] {
             for dropout in [Dropout::NONE, Dropout::new(0.3, 5)] {
                 let batch = batch(lengths, 11);
-                let places = batch.places();
-                let at = (&batch.tokens[..], &places[..]);
+                let positions = batch.positions();
+                let at = (&batch.tokens[..], &positions[..]);
                 check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
                     device: device.clone(),
                     fast_model: Tables::build(device),
@@ -116,16 +110,16 @@ mod tests {
     });
 
     fn check_rows<D: EmbeddingOp<f32> + 'static>(device: &D) {
-        let places: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
+        let positions: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
         for count in [1, 2, 150] {
-            let places = &places[..count];
+            let positions = &positions[..count];
             check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
                 device: device.clone(),
                 fast_model: Tables::build(device),
                 exact_model: Tables::build(&Cpu::default()),
-                fast: &|m, _, tape| D::try_look_up(&m.positions, places, tape),
-                exact: &|m, _, tape| reference::look_up(&m.positions, places, tape),
-                plain: &|m, _, tape| reference::look_up(&m.positions, places, tape),
+                fast: &|m, _, tape| D::try_lookup(&m.positions, positions, tape),
+                exact: &|m, _, tape| reference::lookup(&m.positions, positions, tape),
+                plain: &|m, _, tape| reference::lookup(&m.positions, positions, tape),
                 tokens: count,
                 tolerance: 1e-6,
             });

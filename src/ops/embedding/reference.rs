@@ -1,4 +1,4 @@
-//! The plain truth: look-ups, and a sum.
+//! The reference: table lookups and a sum.
 
 use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
 use dfdx::tensor::{PutTape, Tape, Tensor};
@@ -16,28 +16,28 @@ pub(crate) fn embed<
     D: Device<N>,
     T: Tape<N, D>,
 >(
-    tokens: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
-    positions: &Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
-    (ids, places): (&[u32], &[usize]),
+    token_table: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
+    position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    (ids, positions): (&[u32], &[usize]),
     dropout: Dropout,
     tape: T,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    let device = tokens.device();
+    let device = token_table.device();
     let length = ids.len();
     let ids = ids.iter().map(|&id| id as usize).collect();
     let ids = device.try_tensor_from_vec(ids, (length,))?;
-    let places = device.try_tensor_from_vec(places.to_vec(), (length,))?;
-    let positions = positions
+    let positions = device.try_tensor_from_vec(positions.to_vec(), (length,))?;
+    let position_table = position_table
         .clone()
         .try_reshape_like(&(Const::<CONTEXT>, Const::<EMBED>))?;
-    let x: Stream<EMBED, N, D, T> = tokens.clone().put_tape(tape).try_gather(ids)?;
-    let x = x.try_add(positions.retaped::<T>().try_gather(places)?)?;
+    let x: Stream<EMBED, N, D, T> = token_table.clone().put_tape(tape).try_gather(ids)?;
+    let x = x.try_add(position_table.retaped::<T>().try_gather(positions)?)?;
     let shape = *x.shape();
     x.try_mul(factors(device, dropout, shape)?)
 }
 
-/// See [`super::EmbeddingOp::try_look_up`].
-pub(crate) fn look_up<
+/// See [`super::EmbeddingOp::try_lookup`].
+pub(crate) fn lookup<
     const ROWS: usize,
     const EMBED: usize,
     N: Dtype,
@@ -45,12 +45,12 @@ pub(crate) fn look_up<
     T: Tape<N, D>,
 >(
     table: &Tensor<Rank3<1, ROWS, EMBED>, N, D>,
-    places: &[usize],
+    positions: &[usize],
     tape: T,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    let places = (table.device()).try_tensor_from_vec(places.to_vec(), (places.len(),))?;
+    let positions = (table.device()).try_tensor_from_vec(positions.to_vec(), (positions.len(),))?;
     let table = table.clone().put_tape(tape);
     table
         .try_reshape_like(&(Const::<ROWS>, Const::<EMBED>))?
-        .try_gather(places)
+        .try_gather(positions)
 }

@@ -1,11 +1,12 @@
-//! The fast path: GELU between two matrix products, a few rows at a time, so that the hidden
-//! activations are still in the cache when the next pass wants them. Backward computes GELU again.
+//! The fast path: GELU between two matrix products, a few rows at a time, so that the hidden activations
+//! are still in the cache for the next pass. Backward recomputes GELU.
 
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
+use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, multiply, row_step, weight_gradient,
@@ -14,12 +15,13 @@ use crate::ops::kernels::rows::{gelu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedPointwise;
-use crate::ops::residual::{Around, Branch, Layer, Parameter, Ready, layer, try_residual};
+use crate::ops::residual::{
+    Branch, BranchBackward, PackedLinear, PackedSublayer, Parameter, pack_linear, try_residual,
+};
 
-/// Rows that are worked on at a time: their hidden activations take half of a core's cache at the
-/// width of the assignment's model. A multiple of the matrix kernel's rows. Tests have small batches, and
-/// several tiles nevertheless.
+/// Rows per tile: at the width of the assignment's model their hidden activations take half of a core's
+/// cache. A multiple of the matrix kernel's rows. Tests have small batches, and should still have several
+/// tiles.
 const TILE_ROWS: usize = if cfg!(test) { 14 } else { 112 };
 
 impl FeedForwardOp<f32> for Cpu {
@@ -29,23 +31,23 @@ impl FeedForwardOp<f32> for Cpu {
         weights: &FeedForward<EMBED, HIDDEN, f32, Cpu>,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        // Every token stands alone: any cut will do.
+        // Tokens are independent, so they may be split anywhere.
         let starts: Vec<usize> = (0..=x.shape().0).collect();
         try_residual(x, norm, weights.clone(), &starts, dropout)
     }
 
-    fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
+    fn inference_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
-        Box::new(Ready::new(norm, weights))
+        Box::new(PackedSublayer::new(norm, weights))
     }
 }
 
 impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDDEN, f32, Cpu> {
-    /// Hidden activations before GELU, `[tokens, HIDDEN]`, rows `row_step(HIDDEN)` apart.
+    /// Hidden activations before GELU, `[tokens, HIDDEN]` with row stride `row_step(HIDDEN)`.
     type Saved = Scratch;
-    type Weights<'a> = [Layer<'a>; 2];
+    type Weights<'a> = [PackedLinear<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let (expand, contract) = (&self.expand, &self.contract);
@@ -58,7 +60,10 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
     }
 
     fn pack(&self, pass: Pass) -> Self::Weights<'_> {
-        [layer(&self.expand, pass), layer(&self.contract, pass)]
+        [
+            pack_linear(&self.expand, pass),
+            pack_linear(&self.contract, pass),
+        ]
     }
 
     fn forward(
@@ -107,11 +112,11 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         [(expand, _), (contract, _)]: &Self::Weights<'_>,
         shard: &Shard,
         hidden: Scratch,
-        Around {
+        BranchBackward {
             normed,
             dout,
             dnormed,
-        }: Around<'_>,
+        }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
         let step = row_step(HIDDEN);

@@ -1,4 +1,4 @@
-//! The GPU: cuBLAS around one pass for bias and GELU.
+//! The GPU: cuBLAS, with one kernel for bias and GELU in between.
 
 use dfdx::shapes::Rank1;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
@@ -7,13 +7,13 @@ use super::{FeedForward, FeedForwardOp};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::address;
 use crate::ops::cuda::linear::{apply_without_bias, back, back_without_bias};
-use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
-use crate::ops::cuda::sublayer::{Around, Branch, try_apply, try_residual};
+use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_apply, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at};
+use crate::ops::decoding::{BoxedPointwise, Pointwise};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedPointwise, Pointwise};
 
 impl FeedForwardOp<f32> for Cuda {
     fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<f32, Cuda>>(
@@ -25,11 +25,11 @@ impl FeedForwardOp<f32> for Cuda {
         try_residual(x, norm, weights.clone(), dropout)
     }
 
-    fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
+    fn inference_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cuda>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cuda> {
-        Box::new(Ready { norm, weights })
+        Box::new(InferenceFeedForward { norm, weights })
     }
 }
 
@@ -67,28 +67,28 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         gpu: &Gpu,
         tokens: usize,
         [before, after]: Self::Saved,
-        around: Around,
+        ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let rows = Rows { gpu, width: EMBED };
-        let factors = (around.dout, Matrix::new(at(&after), HIDDEN));
+        let factors = (ends.dout, Matrix::new(at(&after), HIDDEN));
         let dhidden = back_without_bias(gpu, &self.contract, tokens, factors, gradients)?;
         let bias = address(&self.expand.bias);
         rows.gelu_backward(&before, bias, &dhidden, [tokens, HIDDEN])?;
-        let factors = (Matrix::new(at(&dhidden), HIDDEN), around.normed);
-        let to = (around.dnormed, Into::Replaced);
+        let factors = (Matrix::new(at(&dhidden), HIDDEN), ends.normed);
+        let to = (ends.dnormed, Destination::Overwrite);
         back(gpu, &self.expand, tokens, factors, to, gradients)
     }
 }
 
-/// The sublayer as it is: there is nothing to lay out.
-struct Ready<'a, const EMBED: usize, const HIDDEN: usize> {
+/// The sublayer for inference: there is nothing to pack.
+struct InferenceFeedForward<'a, const EMBED: usize, const HIDDEN: usize> {
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     weights: &'a FeedForward<EMBED, HIDDEN, f32, Cuda>,
 }
 
 impl<const EMBED: usize, const HIDDEN: usize> Pointwise<EMBED, f32, Cuda>
-    for Ready<'_, EMBED, HIDDEN>
+    for InferenceFeedForward<'_, EMBED, HIDDEN>
 {
     fn try_apply(
         &self,

@@ -1,4 +1,5 @@
-//! The MLP sublayer of a pre-norm block: layer norm, two linears around an exact GELU, dropout, residual.
+//! The MLP sublayer of a pre-norm block: layer norm, two linear layers around an exact GELU, dropout,
+//! residual.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -12,11 +13,11 @@ use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
+use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
-use super::reading::BoxedPointwise;
 
-/// The two linears. In PyTorch's names `0` and `2`: places in an `nn.Sequential`.
+/// The two linear layers. In PyTorch's names `0` and `2`: indices in an `nn.Sequential`.
 #[derive(Clone, Debug)]
 pub struct FeedForward<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Storage<N>> {
     /// `[EMBED] → [HIDDEN]`.
@@ -47,11 +48,8 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> TensorColl
 pub trait FeedForwardOp<N: Dtype>: Device<N> {
     /// `y = x + dropout(contract(gelu(expand(norm(x)))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Every token stands alone. Dropout index: token × EMBED + channel. No other op may read `x` on a
-    /// tape: a stream has one continuation.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Every token is processed independently. Dropout index: token × EMBED + channel. `x` must not be used
+    /// by another op on a tape: the residual stream is a chain.
     ///
     /// Source: Vaswani et al. 2017, §3.3; pre-norm as in GPT-2 (Radford et al. 2019).
     fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<N, Self>>(
@@ -61,8 +59,8 @@ pub trait FeedForwardOp<N: Dtype>: Device<N> {
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer without dropout or gradients, to be applied again and again.
-    fn ready_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
+    /// The same sublayer for inference, without dropout or gradients, prepared for repeated use.
+    fn inference_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
         norm: &'a LayerNorm<EMBED, N, Self>,
         weights: &'a FeedForward<EMBED, HIDDEN, N, Self>,
     ) -> BoxedPointwise<'a, EMBED, N, Self>;
@@ -101,11 +99,11 @@ mod tests {
         }
     }
 
-    on_each_device!(what_is_ready_gives_the_same_bits, |device| check_ready(
+    on_each_device!(inference_gives_the_same_bits, |device| check_inference(
         &device
     ));
 
-    fn check_ready<D: FeedForwardOp<f32>>(device: &D) {
+    fn check_inference<D: FeedForwardOp<f32>>(device: &D) {
         let norm: LayerNorm<6, f32, D> = BuildModule::build(device);
         let mut weights: FeedForward<6, 10, f32, D> = BuildModule::build(device);
         let sizes = testing::weights(&weights);
@@ -119,10 +117,10 @@ mod tests {
             .collect();
         let x = device.tensor_from_vec(x, (300, Const::<6>));
         let whole = D::try_feed_forward(x.clone(), &norm, &weights, Dropout::NONE);
-        let ready = D::ready_feed_forward(&norm, &weights).try_apply(x);
+        let inference = D::inference_feed_forward(&norm, &weights).try_apply(x);
         assert_eq!(
             whole.expect("memory").as_vec(),
-            ready.expect("memory").as_vec()
+            inference.expect("memory").as_vec()
         );
     }
 }

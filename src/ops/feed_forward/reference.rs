@@ -1,4 +1,4 @@
-//! The plain truth, composed of dfdx's own ops.
+//! The reference, composed of dfdx's own ops.
 
 use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, WithEmptyTape};
@@ -32,9 +32,9 @@ pub(crate) fn feed_forward<
 
 /// Exact GELU, `x Φ(x)`, with its true derivative `Φ(x) + x φ(x)`.
 ///
-/// dfdx 0.13's `accurate_gelu` has the right value but the derivative `Φ(x) + √2 x φ(x)`: a factor
-/// 1/√2 of the chain rule is missing. Since φ' = -x φ, adding `(√2 - 1) φ(x)` to the tape and
-/// taking its value away again off the tape mends the derivative and leaves the value.
+/// dfdx 0.13's `accurate_gelu` has the right value, but the derivative `Φ(x) + √2 x φ(x)`: a factor 1/√2 of
+/// the chain rule is missing. Since φ' = -x φ, adding `(√2 - 1) φ(x)` on the tape and subtracting its value
+/// off the tape corrects the derivative without changing the value.
 fn gelu<const WIDTH: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     x: Stream<WIDTH, N, D, T>,
 ) -> Result<Stream<WIDTH, N, D, T>, D::Err> {
@@ -46,7 +46,7 @@ fn gelu<const WIDTH: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         .try_mul(half)?
         .try_exp()?
         .try_mul(factor)?;
-    // A tensor of its own: a clone would share its id, and so its gradient.
+    // A new tensor: a clone would share the id, and so the gradient.
     let value = x
         .device()
         .try_tensor_from_vec(density.as_vec(), *x.shape())?;

@@ -1,4 +1,4 @@
-//! The fast path: scored rows only, one task a shard; the gradient of the loss is computed with it.
+//! The fast path: scored rows only, one task per shard; the gradient of the loss is computed along with it.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ use crate::ops::residual::add_all_shares;
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
-    /// `[rows, EMBED]`, gathered.
+    /// The scored rows: `[rows, EMBED]`.
     x: Scratch,
     /// Gradient of the summed loss with respect to the logits, `[rows, VOCAB]`: softmax - one-hot.
     dlogits: Scratch,
@@ -38,7 +38,7 @@ impl HeadOp<f32> for Cpu {
         let (x, mut tape) = x.try_contiguous()?.split_tape();
         let (rows, targets) = super::scored(batch);
         let count = rows.len();
-        // Every scored row is a document of its own here: any cut will do.
+        // Scored rows are independent, so they may be split anywhere.
         let shards = Arc::new(plan(&(0..=count).collect::<Vec<_>>()));
         let (nats, saved): (Vec<f64>, Vec<Option<Saved>>) = {
             let (x, weights) = (host(&x), weights::<EMBED, VOCAB>(norm, head, Pass::Forward));
@@ -107,7 +107,7 @@ impl HeadOp<f32> for Cpu {
     }
 }
 
-/// Norm's weight and bias, and the head as a factor of one pass.
+/// The norm's weight and bias, and the head packed for one pass.
 type Weights<'a> = ([&'a [f32]; 2], Packed<'a>);
 
 fn weights<'a, const EMBED: usize, const VOCAB: usize>(
@@ -119,8 +119,8 @@ fn weights<'a, const EMBED: usize, const VOCAB: usize>(
     ([host(&norm.weight), host(&norm.bias)], head)
 }
 
-/// The tokens from the first row of each shard up to the next one's; the ends of the batch included.
-/// `rows` ascend, so every row lies among the tokens of its shard.
+/// For each shard the tokens from its first row to the first row of the next shard; the first and last
+/// extend to the ends of the batch. `rows` ascend, so every row is among the tokens of its shard.
 fn tokens_around(shards: &[Shard], rows: &[usize], tokens: usize) -> Vec<Shard> {
     let firsts = shards.iter().skip(1).map(|shard| rows[shard.starts[0]]);
     let bounds: Vec<usize> = [0].into_iter().chain(firsts).chain([tokens]).collect();
@@ -138,7 +138,7 @@ fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Scratch {
     gathered
 }
 
-/// Summed loss of some rows, in nats; weights as factors of the forward pass.
+/// Summed loss of some rows, in nats; weights packed for the forward pass.
 fn forward<const EMBED: usize, const VOCAB: usize>(
     x: &[f32],
     weights: &Weights<'_>,
@@ -170,8 +170,8 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     (nats, Saved { x, dlogits })
 }
 
-/// The gradient of the gathered rows, and the shard's share of those of norm weight, norm bias and
-/// head; weights as factors of the backward pass.
+/// The gradient of the gathered rows, and the shard's partial gradients of norm weight, norm bias and head;
+/// weights packed for the backward pass.
 fn backward<const EMBED: usize, const VOCAB: usize>(
     saved: Saved,
     weights: &Weights<'_>,

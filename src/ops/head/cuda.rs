@@ -1,4 +1,4 @@
-//! The GPU: cuBLAS for the projection, a warp a row for softmax and loss.
+//! The GPU: cuBLAS for the projection, one warp per row for softmax and loss.
 
 use dfdx::shapes::{Const, Rank0, Rank2};
 use dfdx::tensor::{Cuda, CudaError, PutTape, SplitTape, Tape, Tensor, ZerosTensor};
@@ -10,7 +10,7 @@ use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::{Source, WARPS};
 use crate::ops::cuda::linear::weight;
-use crate::ops::cuda::products::{Into, Matrix};
+use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{at, gpu};
@@ -38,7 +38,7 @@ impl HeadOp<f32> for Cuda {
         };
         let (picked, targets) = super::scored(batch);
         let count = picked.len();
-        let (picked, targets) = (gpu.upload_places(picked)?, gpu.upload_places(targets)?);
+        let (picked, targets) = (gpu.upload_indices(picked)?, gpu.upload_indices(targets)?);
 
         let normed = rows.normalise(address(&x), norm_of(norm), at(&picked), count)?;
         let logits = gpu.scratch(count * VOCAB)?;
@@ -93,11 +93,17 @@ impl HeadOp<f32> for Cuda {
                 let dhead = gradient_address(gradients, &head)?;
                 let factors = (dlogits, stream_of::<EMBED>(&normed.rows));
                 let dnormed = gpu.scratch(count * EMBED)?;
-                let to = (stream_of::<EMBED>(&dnormed), Into::Replaced);
-                gpu.back(projection, count, factors, (dhead, Into::Added), to)?;
+                let to = (stream_of::<EMBED>(&dnormed), Destination::Overwrite);
+                gpu.back(
+                    projection,
+                    count,
+                    factors,
+                    (dhead, Destination::Accumulate),
+                    to,
+                )?;
                 let went_in = (address(&x), norm_of(&norm), at(&picked));
                 let dnorm = norm_gradient(gradients, &norm)?;
-                // Zeros before: nothing else has read the stream.
+                // Zero so far: nothing else has used the stream.
                 let dx = gradient_address(gradients, &x)?;
                 rows.normalise_backward(&normed, at(&dnormed), went_in, dx, dnorm)
             });
@@ -112,7 +118,7 @@ impl HeadOp<f32> for Cuda {
         rows: &[usize],
     ) -> Result<Stream<VOCAB, f32, Cuda>, CudaError> {
         let (x, gpu, count) = (x.try_contiguous()?, gpu(), rows.len());
-        let picked = gpu.upload_places(rows.iter().copied())?;
+        let picked = gpu.upload_indices(rows.iter().copied())?;
         let rows = Rows {
             gpu: &gpu,
             width: EMBED,

@@ -1,6 +1,6 @@
-// Cross-entropy of rows of logits; COLUMNS is the vocabulary. A warp a row.
+// Cross-entropy of rows of logits, one warp per row; COLUMNS is the vocabulary size.
 
-// Negative log-likelihood of each row's target, and the logarithm of the sum of its exponentials.
+// Cross-entropy of each row's target, and the log-sum-exp of the row.
 extern "C" __global__ void cross_entropy(const float* logits, const u32* targets, float* losses,
                                          float* log_sums, u32 rows) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -18,7 +18,7 @@ extern "C" __global__ void cross_entropy(const float* logits, const u32* targets
     }
 }
 
-// Mean of the rows' losses, by one block.
+// Mean of the rows' losses; a single block.
 extern "C" __global__ void mean(const float* losses, u32 rows, float* loss) {
     __shared__ double sums[THREADS];
     double sum = 0.0;

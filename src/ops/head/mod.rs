@@ -1,4 +1,4 @@
-//! The end of the network: final layer norm, projection to the vocabulary, and the loss.
+//! The language-model head: final layer norm, projection to the vocabulary, and cross-entropy loss.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -14,15 +14,12 @@ use super::Stream;
 use super::parameters::LayerNorm;
 use crate::data::ragged::{PAD, Ragged};
 
-/// A device that ends a language model.
+/// A device that runs the language-model head.
 pub trait HeadOp<N: Dtype>: Device<N> {
-    /// Mean negative log-likelihood of the scored targets, in nats.
+    /// Mean cross-entropy of the scored targets, in nats.
     ///
-    /// `x: [tokens, EMBED]`, `head: [VOCAB, EMBED]`. Rows whose target is [`PAD`] are left out
-    /// before anything is computed. The batch must score at least one token; the caller has checked.
-    ///
-    /// # Errors
-    /// The device's.
+    /// `x: [tokens, EMBED]`, `head: [VOCAB, EMBED]`. Rows whose target is [`PAD`] are skipped entirely. The
+    /// caller guarantees that the batch has a scored token.
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<N, Self>>(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
@@ -30,10 +27,7 @@ pub trait HeadOp<N: Dtype>: Device<N> {
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, N, Self, T>, Self::Err>;
 
-    /// Unnormalised log-probabilities of the next token after each of `rows`: `[rows, VOCAB]`.
-    ///
-    /// # Errors
-    /// The device's.
+    /// Logits for the token after each of `rows`: `[rows, VOCAB]`.
     fn try_logits<const EMBED: usize, const VOCAB: usize>(
         x: Stream<EMBED, N, Self>,
         norm: &LayerNorm<EMBED, N, Self>,
@@ -42,7 +36,7 @@ pub trait HeadOp<N: Dtype>: Device<N> {
     ) -> Result<Stream<VOCAB, N, Self>, Self::Err>;
 }
 
-/// The tokens whose target is scored, and those targets.
+/// The tokens whose target is scored, and these targets.
 fn scored(batch: &Ragged) -> (Vec<usize>, Vec<usize>) {
     let targets = batch.targets.iter().enumerate();
     targets
@@ -94,7 +88,7 @@ mod tests {
 
     type Words<D> = (LayerNorm<2, f32, D>, Tensor<Rank2<2, 2>, f32, D>);
 
-    /// A head that is the identity, after a norm that leaves `[1, -1]` as it is, up to epsilon.
+    /// An identity head after a norm that leaves `[1, -1]` unchanged, up to epsilon.
     fn two_words<D: HeadOp<f32>>(device: &D, scale: f32) -> Words<D> {
         let mut layers: Words<D> = BuildModule::build(device);
         layers.1.copy_from(&[scale, 0.0, 0.0, scale]);

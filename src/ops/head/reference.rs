@@ -1,4 +1,4 @@
-//! The plain truth, composed of dfdx's own ops.
+//! The reference, composed of dfdx's own ops.
 
 use dfdx::shapes::{Axis, Const, Dtype, Rank0, Rank2};
 use dfdx::tensor::{Tape, Tensor};

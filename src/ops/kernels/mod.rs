@@ -1,4 +1,4 @@
-//! What the CPU paths of the ops share: matrix products, row functions, working memory, and the work plan.
+//! Shared by the CPU paths of the ops: matrix products, row functions, working memory, and shards.
 
 pub(super) mod matmul;
 pub(super) mod rows;

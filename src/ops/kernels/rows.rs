@@ -1,8 +1,8 @@
 //! Element-wise and row-wise functions, written so that the compiler vectorises them.
 //!
-//! [`wide`] runs a closure compiled for the widest vectors of the processor at hand; what is called
-//! inside it is `#[inline(always)]`. No fused multiply-add is ever introduced, so the bits are the
-//! same on every x86-64 and aarch64 processor.
+//! [`wide`] runs a closure that is compiled for the widest vectors of the processor; functions called
+//! within it are `#[inline(always)]`. Multiply-adds are never fused here, so the bits are the same on every
+//! x86-64 and aarch64 processor.
 
 use std::f32::consts::{FRAC_1_SQRT_2, LOG2_E};
 use std::sync::LazyLock;
@@ -15,7 +15,7 @@ use crate::ops::parameters::LAYER_NORM_EPSILON;
 /// Number of partial sums of a reduction: one 512-bit vector.
 pub(in crate::ops) const LANES: usize = 16;
 
-/// Runs `f` compiled for this processor's vector instructions.
+/// Runs `f`, compiled for this processor's vector instructions.
 pub(in crate::ops) fn wide<R>(f: impl FnOnce() -> R) -> R {
     static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
     ARCH.dispatch(f)
@@ -65,10 +65,10 @@ pub(in crate::ops) fn exp(x: f32) -> f32 {
     p * f32::from_bits(exponent)
 }
 
-/// The greatest of a row.
+/// The maximum of a row.
 #[inline(always)]
 fn most_of(row: &[f32]) -> f32 {
-    // Written out, and not `f32::max`, which asks about NaN and so keeps to single elements.
+    // Not `f32::max`, whose handling of NaN prevents vectorisation.
     let greater = |a: f32, b: f32| if b > a { b } else { a };
     let mut lanes = [f32::NEG_INFINITY; LANES];
     let (blocks, rest) = row.as_chunks::<LANES>();
@@ -92,7 +92,7 @@ pub(in crate::ops) fn softmax(row: &mut [f32]) {
     row.iter_mut().for_each(|s| *s *= scale);
 }
 
-/// Error function to 1.5e-7, and `e^(-x²)`, which it needs anyway.
+/// Error function to 1.5e-7, and `e^(-x²)`, which is computed anyway.
 ///
 /// Source: Abramowitz and Stegun 1964, 7.1.26.
 #[inline(always)]
@@ -136,7 +136,7 @@ pub(in crate::ops) fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut 
     );
 }
 
-/// [`normalise`] as the right factor of a product.
+/// [`normalise`], packed as the right factor of a product.
 pub(in crate::ops) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
     let embed = norm[0].len();
     let mut normed = Packed::of_rows(x.len() / embed, embed);
@@ -148,7 +148,7 @@ pub(in crate::ops) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a
     normed
 }
 
-/// Backward of [`normalise`]: adds to `dx`, writes `dweight` and `dbias`.
+/// Backward of [`normalise`]: accumulates `dx`, writes `dweight` and `dbias`.
 pub(in crate::ops) fn normalise_backward(
     dy: &[f32],
     x: &[f32],
@@ -190,7 +190,7 @@ fn moments(x: &[f32]) -> (f32, f32) {
     (mean, 1.0 / (variance + LAYER_NORM_EPSILON as f32).sqrt())
 }
 
-/// `x[i] *= factor`, the factors those of dropout from index `first` on.
+/// `x[i] *= factor`, with the factors of dropout from index `first` on.
 pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         return;
@@ -205,7 +205,7 @@ pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usiz
     );
 }
 
-/// `y[i] = x[i] * factor`, the same factors.
+/// `y[i] = x[i] * factor`, with the same factors.
 pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         y.copy_from_slice(x);
@@ -221,7 +221,7 @@ pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, firs
     );
 }
 
-/// `y[i] = x[i] + y[i] * factor`, the same factors.
+/// `y[i] = x[i] + y[i] * factor`, with the same factors.
 pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
@@ -237,7 +237,7 @@ pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, f
     );
 }
 
-/// `sum` of the rows of `dy`, which lie `step` apart.
+/// Sums the rows of `dy`, which have row stride `step`.
 pub(in crate::ops) fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
     let width = sum.len();
     sum.fill(0.0);
@@ -259,7 +259,7 @@ pub(in crate::ops) fn rows(x: &[f32], width: usize) -> std::slice::ChunksExact<'
     x.chunks_exact(width)
 }
 
-/// Rows of equal width, to write.
+/// Rows of equal width, mutable.
 #[inline(always)]
 pub(in crate::ops) fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f32> {
     x.chunks_exact_mut(width)

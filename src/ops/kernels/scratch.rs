@@ -1,18 +1,17 @@
-//! Working memory that is handed back and used again, so that a training step allocates nothing once
-//! the first few have passed.
+//! Pooled working memory, so that a training step allocates nothing once the first few have passed.
 //!
-//! Batches are ragged: hardly two steps ask for the same sizes. So buffers come in classes at most an
-//! eighth apart, and one that is too large by less than half will do. A buffer is made only when all that would
-//! do are on loan, and none is given up for good: the pool grows to what one step has on loan at once.
+//! Batches are ragged: hardly any two steps ask for the same sizes. So buffers come in size classes at most
+//! an eighth apart, and one that is too large by less than half is accepted. A buffer is allocated only
+//! when all suitable ones are in use, and none is ever freed: the pool grows to what one step uses at once.
 
 use std::collections::BTreeMap;
 use std::ops::{Bound, Deref, DerefMut};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
-/// Buffers that nobody uses, by their number of elements.
+/// Unused buffers, by their number of elements.
 static UNUSED: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
 
-/// A slice on loan. What it holds at first is whatever its last user left: write before you read.
+/// A borrowed slice. Its content is whatever the previous user left: write before you read.
 pub(in crate::ops) struct Scratch {
     buffer: Vec<f32>,
     length: usize,
@@ -24,7 +23,7 @@ impl Scratch {
         let size = class(length);
         let found = take_between(size, size + size / 2);
         let mut buffer = found.unwrap_or_else(|| {
-            // Sizes that creep upwards must not leave a trail of buffers that are a little too small.
+            // Frees a slightly smaller buffer, so that growing sizes do not leave a trail of unusable ones.
             drop(take_between(size - size / 4, size));
             vec![0.0; size]
         });
@@ -63,7 +62,7 @@ impl DerefMut for Scratch {
     }
 }
 
-/// What a buffer for so many elements is made for: at most an eighth more.
+/// The size class for a number of elements: at most an eighth larger.
 fn class(length: usize) -> usize {
     let step = (length.next_power_of_two() / 16).max(64);
     length.next_multiple_of(step)
@@ -78,7 +77,7 @@ fn take_between(least: usize, most: usize) -> Option<Vec<f32>> {
 }
 
 fn unused() -> MutexGuard<'static, BTreeMap<usize, Vec<Vec<f32>>>> {
-    // A panic elsewhere leaves the map as it was: nothing in here panics half-way.
+    // The map is consistent even after a panic elsewhere: nothing in here panics half-way.
     UNUSED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -99,7 +98,7 @@ mod tests {
 
     #[test]
     fn a_buffer_that_was_handed_back_is_used_again() {
-        // A size that no other test asks for.
+        // A size that no other test uses.
         let length = 123_456_789 / 16;
         let first = Scratch::new(length);
         let place = first.as_ptr();

@@ -1,16 +1,16 @@
-//! The work plan of a batch: whole documents in a fixed number of shards.
+//! The division of a batch into shards of whole documents.
 //!
-//! A shard is the unit of parallel work and of weight-gradient sums. The plan depends on the batch
-//! alone, never on the number of threads, and shards are summed in order: that is why results are
-//! the same bits for 1, 2 or 64 threads.
+//! A shard is the unit of parallel work and of weight-gradient sums. The division depends only on the
+//! batch, never on the number of threads, and shards are summed in order: that is why results have the same
+//! bits for 1, 2 or 64 threads.
 
 use std::ops::Range;
 
 use rayon::prelude::*;
 
-/// At most so many shards a batch: enough to balance 16 threads, few enough to sum quickly.
+/// Maximum number of shards per batch: enough to balance 16 threads, few enough to sum quickly.
 const MOST_SHARDS: usize = 16;
-/// Much smaller than this, a shard is not worth a weight-gradient buffer of its own: half is the least.
+/// A much smaller shard would not be worth its own weight-gradient buffer; the minimum is half of this.
 const LEAST_TOKENS: usize = 64;
 
 /// Some whole documents of a batch.
@@ -31,8 +31,8 @@ impl Shard {
         self.tokens().len()
     }
 
-    /// The shard in pieces of whole documents, each of at least `least` tokens if there are as many:
-    /// what is done with one of them at a time stays in a core's cache.
+    /// Divides the shard into tiles of whole documents with at least `least` tokens each, if there are as
+    /// many. The working set of a tile fits into a core's cache.
     pub(in crate::ops) fn tiles(&self, least: usize) -> Vec<Shard> {
         let (mut tiles, mut current) = (vec![], vec![self.starts[0]]);
         for &end in &self.starts[1..] {
@@ -48,13 +48,13 @@ impl Shard {
         tiles
     }
 
-    /// Its tokens, counted from the first of a shard that it is a tile of.
-    pub(in crate::ops) fn place_in(&self, shard: &Shard) -> Range<usize> {
+    /// The tile's tokens, counted from the first of the shard that it belongs to.
+    pub(in crate::ops) fn range_in(&self, shard: &Shard) -> Range<usize> {
         let first = shard.starts[0];
         self.tokens().start - first..self.tokens().end - first
     }
 
-    /// The part of a `[tokens, width]` matrix of the batch that belongs to this shard.
+    /// The rows of a `[tokens, width]` matrix of the batch that belong to this shard.
     pub(in crate::ops) fn rows<'a>(&self, matrix: &'a [f32], width: usize) -> &'a [f32] {
         &matrix[self.starts[0] * width..self.tokens().end * width]
     }
@@ -68,10 +68,10 @@ impl Shard {
     }
 }
 
-/// Cuts documents, given by where they start, into shards of about equal numbers of tokens.
+/// Divides documents, given by their starts, into shards with about equal numbers of tokens.
 pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
     let total = starts[starts.len() - 1];
-    // A power of two, so that two, four or eight threads have as many each.
+    // A power of two, so that two, four or eight threads get equal numbers of shards.
     let count = (total / LEAST_TOKENS).next_power_of_two().min(MOST_SHARDS);
     let mut shards = Vec::with_capacity(count);
     let mut current = vec![starts[0]];
@@ -86,7 +86,7 @@ pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
     shards
 }
 
-/// Splits a `[tokens, width]` matrix into one slice a shard.
+/// Splits a `[tokens, width]` matrix into one slice per shard.
 pub(in crate::ops) fn split<'a>(
     shards: &[Shard],
     width: usize,
@@ -96,14 +96,14 @@ pub(in crate::ops) fn split<'a>(
     shards.iter().map(own).collect()
 }
 
-/// Takes the first elements off a slice.
+/// Splits off the first elements of a slice.
 pub(in crate::ops) fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
     let (first, others) = std::mem::take(rest).split_at_mut(count);
     *rest = others;
     first
 }
 
-/// A slice in parts of the given lengths, which are all of it.
+/// Splits a slice into parts of the given lengths, which must add up to its length.
 pub(in crate::ops) fn cut<const N: usize>(
     lengths: [usize; N],
     mut whole: &mut [f32],
@@ -116,7 +116,7 @@ pub(in crate::ops) fn cut<const N: usize>(
     lengths.map(|length| take(&mut whole, length))
 }
 
-/// `total[i] += parts[0][i] + parts[1][i] + …`, each element in that order.
+/// `total[i] += parts[0][i] + parts[1][i] + …`, in that order for each element.
 pub(in crate::ops) fn add_in_order(parts: &[&[f32]], total: &mut [f32]) {
     const CHUNK: usize = 16 * 1024;
     total
@@ -161,8 +161,8 @@ mod tests {
         let tiles = shard.tiles(5);
         let starts: Vec<_> = tiles.iter().map(|tile| &tile.starts[..]).collect();
         assert_eq!(starts, [&[7, 10, 12][..], &[12, 20], &[20, 21]]);
-        let places: Vec<_> = tiles.iter().map(|tile| tile.place_in(&shard)).collect();
-        assert_eq!(places, [0..5, 5..13, 13..14]);
+        let ranges: Vec<_> = tiles.iter().map(|tile| tile.range_in(&shard)).collect();
+        assert_eq!(ranges, [0..5, 5..13, 13..14]);
     }
 
     #[test]

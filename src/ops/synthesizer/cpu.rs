@@ -1,4 +1,4 @@
-//! The fast path: projections over a few documents at a time, every head of every document by itself,
+//! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
 //! The hidden layer of the scores and the values lie side by side in one `[tokens, 2 * EMBED]` matrix.
@@ -7,13 +7,14 @@ use std::ops::Range;
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::memory::Values as KeptValues;
-use super::{Synthesis, SynthesizerOp};
+use super::cached::CachedSynthesizer;
+use super::{SynthesizerOp, SynthesizerWeights};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::heads::{Values, WeightMap, step};
+use crate::ops::attention::heads::{HeadTile, Values, step};
 use crate::ops::attention::{AttentionDropout, Scoring, TILE_TOKENS};
 use crate::ops::bridge::host;
+use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
 };
@@ -21,53 +22,61 @@ use crate::ops::kernels::rows::{sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::{BoxedReader, Remembering};
-use crate::ops::residual::{Around, Branch, Layer, Parameter, apply, back, layer, try_residual};
+use crate::ops::residual::{
+    Branch, BranchBackward, PackedLinear, Parameter, apply, back, pack_linear, try_residual,
+};
 
 impl SynthesizerOp<f32> for Cpu {
     fn try_synthesize<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
         T: Tape<f32, Cpu>,
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
-        assert!(batch.longest() <= PLACES, "a document has too many tokens");
+        assert!(
+            batch.longest() <= POSITIONS,
+            "a document has too many tokens"
+        );
         let branch = Synthesizer::new(weights, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn synthesizer_reader<
+    fn incremental_synthesizer<
         'a,
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
         rows: usize,
-    ) -> BoxedReader<'a, EMBED, f32, Cpu> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
-        Box::new(Remembering::new(norm, KeptValues::new(weights), rows))
+        Box::new(CachedSublayer::new(
+            norm,
+            CachedSynthesizer::new(weights),
+            rows,
+        ))
     }
 }
 
-/// The sublayer's function of the normed stream.
+/// The sublayer's branch, a function of the normalised stream.
 struct Synthesizer<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
 > {
-    weights: Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
+    weights: SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
     /// Hidden layer and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
     joined: [Vec<f32>; 2],
     dropout: AttentionDropout,
@@ -77,20 +86,20 @@ struct Synthesizer<
 struct Saved {
     /// Hidden layer and values: `[tokens, 2 * EMBED]`.
     hv: Scratch,
-    /// The weights of every head, before dropout: see [`WeightMap::elements`].
+    /// The attention weights of every head, before dropout: see [`HeadTile::saved_len`].
     weights: Scratch,
-    /// `[tokens, EMBED]`: the heads' outputs, side by side.
+    /// The heads' outputs, side by side: `[tokens, EMBED]`.
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
 {
-    /// Width of hidden layer and values together.
+    /// Total width of hidden layer and values.
     const WIDTH: usize = 2 * EMBED;
 
     fn new(
-        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cpu>,
+        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
         let w = weights;
@@ -104,17 +113,17 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         }
     }
 
-    /// The documents of a tile, and each of its heads.
+    /// The documents of a tile.
     fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
         tile.documents().filter(|tokens| !tokens.is_empty())
     }
 
-    /// Every head over a document that begins at a token of the batch.
-    fn heads(&self, first: usize, tokens: usize) -> impl Iterator<Item = WeightMap> {
-        (0..HEADS).map(move |head| WeightMap {
+    /// Every head over a document whose first token has the given index in the batch.
+    fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
+        (0..HEADS).map(move |head| HeadTile {
             queries: tokens,
             keys: tokens,
-            first,
+            first_query,
             head,
             heads: HEADS,
             scoring: Scoring::SOFTMAX,
@@ -122,58 +131,58 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         })
     }
 
-    /// What a document of so many tokens multiplies its hidden layer by, `[HEAD_DIM, tokens]`, or on the way
-    /// back, `[tokens, HEAD_DIM]`.
-    fn places(&self, tokens: usize, pass: Pass) -> Packed<'_> {
-        let w2 = View::rows(host(&self.weights.w2), PLACES);
+    /// `w2` for the first `tokens` positions, packed as a right factor: `[HEAD_DIM, tokens]`, or for
+    /// backward `[tokens, HEAD_DIM]`.
+    fn packed_w2(&self, tokens: usize, pass: Pass) -> Packed<'_> {
+        let w2 = View::rows(host(&self.weights.w2), POSITIONS);
         match pass {
             Pass::Forward => Packed::new(w2, HEAD_DIM, tokens),
             Pass::Backward => Packed::new(w2.t(), tokens, HEAD_DIM),
         }
     }
 
-    /// The values of a head whose document begins at a row, and where its hidden layer begins.
-    fn place(hv: &[f32], row: usize, head: usize) -> (usize, Values<'_>) {
+    /// Where the hidden layer of a head starts, for a document that starts at `row`, and the head's values.
+    fn columns(hv: &[f32], row: usize, head: usize) -> (usize, Values<'_>) {
         let hidden = row * Self::WIDTH + head * HEAD_DIM;
         let rows = View::rows(&hv[hidden + EMBED..], Self::WIDTH);
         let width = HEAD_DIM;
         (hidden, Values { rows, width })
     }
 
-    /// Backward of one head over one document: writes its columns of `dhv`, adds to the gradients of the
-    /// places.
+    /// Backward of one head over one document: writes its columns of `dhv`, accumulates the gradients of
+    /// `w2` and `b2`.
     fn head_backward(
-        map: WeightMap,
+        head: HeadTile,
         row: usize,
-        places: &Packed<'_>,
+        w2: &Packed<'_>,
         (hv, kept): (&[f32], &[f32]),
         dheads: &[f32],
         dhv: &mut [f32],
-        of_places: &mut OfPlaces,
+        position_gradients: &mut PositionGradients,
     ) {
-        let (n, width) = (map.keys, Self::WIDTH);
-        let (hidden, values) = Self::place(hv, row, map.head);
-        let dout = View::rows(&dheads[row * EMBED + map.head * HEAD_DIM..], EMBED);
+        let (n, width) = (head.keys, Self::WIDTH);
+        let (hidden, values) = Self::columns(hv, row, head.head);
+        let dout = View::rows(&dheads[row * EMBED + head.head * HEAD_DIM..], EMBED);
         let target = Target::set(&mut dhv[hidden + EMBED..], width);
-        let mut dscores = map.blend_backward(kept, values, dout, target);
-        map.weigh_backward(kept, &mut dscores);
+        let mut dscores = head.apply_weights_backward(kept, values, dout, target);
+        head.scores_to_weights_backward(kept, &mut dscores);
         let (left, target) = (
             Left::Rows(&dscores, step(n)),
             Target::set(&mut dhv[hidden..], width),
         );
-        multiply(n, left, places, 1.0, Part::LowerLeft, target);
+        multiply(n, left, w2, 1.0, Part::LowerLeft, target);
         let hidden = Packed::new(View::rows(&hv[hidden..], width), n, HEAD_DIM);
         let left = Left::Columns(&dscores, step(n));
         let target = Target {
             add: true,
-            ..Target::set(&mut of_places.dw2, HEAD_DIM)
+            ..Target::set(&mut position_gradients.dw2, HEAD_DIM)
         };
         multiply(n, left, &hidden, 1.0, Part::UpperLeft, target);
         wide(
             #[inline(always)]
             || {
                 for row in dscores.chunks_exact(step(n)) {
-                    let sums = of_places.db2.iter_mut().zip(&row[..n]);
+                    let sums = position_gradients.db2.iter_mut().zip(&row[..n]);
                     sums.for_each(|(sum, d)| *sum += d);
                 }
             },
@@ -181,19 +190,19 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     }
 }
 
-/// A shard's gradients of what a place is scored by.
-struct OfPlaces {
-    /// The transpose: `[PLACES, HEAD_DIM]`.
+/// A shard's gradients of `w2` and `b2`.
+struct PositionGradients {
+    /// Transposed: `[POSITIONS, HEAD_DIM]`.
     dw2: Vec<f32>,
-    /// `[PLACES]`.
+    /// `[POSITIONS]`.
     db2: Vec<f32>,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize> Branch
-    for Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize> Branch
+    for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
 {
     type Saved = Saved;
-    type Weights<'a> = [Layer<'a>; 2];
+    type Weights<'a> = [PackedLinear<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let w = &self.weights;
@@ -213,7 +222,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         let [weight, bias] = &self.joined;
         [
             (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            layer(&self.weights.proj, pass),
+            pack_linear(&self.weights.proj, pass),
         ]
     }
 
@@ -225,18 +234,18 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         out: &mut [f32],
     ) -> Saved {
         let width = Self::WIDTH;
-        let elements = |tokens: Range<usize>| {
-            let maps = self.heads(0, tokens.len());
-            maps.map(|map| map.elements()).sum::<usize>()
+        let saved_len = |tokens: Range<usize>| {
+            let heads = self.heads(0, tokens.len());
+            heads.map(|head| head.saved_len()).sum::<usize>()
         };
         let mut saved = Saved {
             hv: Scratch::new(shard.len() * width),
-            weights: Scratch::new(Self::documents(shard).map(elements).sum()),
+            weights: Scratch::new(Self::documents(shard).map(saved_len).sum()),
             heads: Scratch::new(shard.len() * EMBED),
         };
         let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.place_in(shard);
+            let at = tile.range_in(shard);
             let hv = &mut saved.hv[at.start * width..at.end * width];
             let at = at.start * EMBED..at.end * EMBED;
             apply(hidden_and_value, &normed[at.clone()], hv, width);
@@ -245,16 +254,16 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
             let heads = &mut saved.heads[at.clone()];
             for tokens in Self::documents(&tile) {
                 let (n, row) = (tokens.len(), tokens.start);
-                let places = self.places(n, Pass::Forward);
-                for map in self.heads(tile.starts[0] + row, n) {
-                    let kept = take(&mut weights, map.elements());
-                    let (hidden, values) = Self::place(hv, row, map.head);
+                let w2 = self.packed_w2(n, Pass::Forward);
+                for head in self.heads(tile.starts[0] + row, n) {
+                    let kept = take(&mut weights, head.saved_len());
+                    let (hidden, values) = Self::columns(hv, row, head.head);
                     let left = Left::Rows(&hv[hidden..], width);
                     let target = Target::biased(kept, step(n), &host(&self.weights.b2)[..n]);
-                    multiply(n, left, &places, 1.0, Part::LowerResult, target);
-                    map.weigh(kept);
-                    let out = &mut heads[row * EMBED + map.head * HEAD_DIM..];
-                    map.blend(kept, values, Target::set(out, EMBED));
+                    multiply(n, left, &w2, 1.0, Part::LowerResult, target);
+                    head.scores_to_weights(kept);
+                    let out = &mut heads[row * EMBED + head.head * HEAD_DIM..];
+                    head.apply_weights(kept, values, Target::set(out, EMBED));
                 }
             }
             apply(proj, heads, &mut out[at], EMBED);
@@ -267,22 +276,22 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         [hidden_and_value, proj]: &Self::Weights<'_>,
         shard: &Shard,
         mut saved: Saved,
-        Around {
+        BranchBackward {
             normed,
             dout,
             dnormed,
-        }: Around<'_>,
+        }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
         let width = Self::WIDTH;
         let mut dhv = Scratch::new(shard.len() * width);
-        let mut of_places = OfPlaces {
-            dw2: vec![0.0; PLACES * HEAD_DIM],
-            db2: vec![0.0; PLACES],
+        let mut position_gradients = PositionGradients {
+            dw2: vec![0.0; POSITIONS * HEAD_DIM],
+            db2: vec![0.0; POSITIONS],
         };
         let mut weights = &mut saved.weights[..];
         for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.place_in(shard);
+            let at = tile.range_in(shard);
             let [hv, dhv] = {
                 let at = at.start * width..at.end * width;
                 [&mut saved.hv[at.clone()], &mut dhv[at]]
@@ -292,10 +301,18 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
             back(proj, &dout[at.clone()], &mut dheads, EMBED);
             for tokens in Self::documents(&tile) {
                 let (n, row) = (tokens.len(), tokens.start);
-                let places = self.places(n, Pass::Backward);
-                for map in self.heads(tile.starts[0] + row, n) {
-                    let kept = (&*hv, &*take(&mut weights, map.elements()));
-                    Self::head_backward(map, row, &places, kept, &dheads, dhv, &mut of_places);
+                let w2 = self.packed_w2(n, Pass::Backward);
+                for head in self.heads(tile.starts[0] + row, n) {
+                    let kept = (&*hv, &*take(&mut weights, head.saved_len()));
+                    Self::head_backward(
+                        head,
+                        row,
+                        &w2,
+                        kept,
+                        &dheads,
+                        dhv,
+                        &mut position_gradients,
+                    );
                 }
             }
             for (dhv, hv) in dhv.chunks_exact_mut(width).zip(hv.chunks_exact(width)) {
@@ -306,8 +323,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         let lengths = [
             width * EMBED,
             width,
-            HEAD_DIM * PLACES,
-            PLACES,
+            HEAD_DIM * POSITIONS,
+            POSITIONS,
             EMBED * EMBED,
             EMBED,
         ];
@@ -317,13 +334,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         sum_rows(dout, EMBED, proj_bias);
         weight_gradient(normed, (&dhv, width), hv);
         sum_rows(&dhv, width, hv_bias);
-        for (channel, row) in dw2.chunks_exact_mut(PLACES).enumerate() {
-            let column = of_places.dw2[channel..].iter().step_by(HEAD_DIM);
+        for (channel, row) in dw2.chunks_exact_mut(POSITIONS).enumerate() {
+            let column = position_gradients.dw2[channel..].iter().step_by(HEAD_DIM);
             row.iter_mut()
                 .zip(column)
                 .for_each(|(to, from)| *to = *from);
         }
-        db2.copy_from_slice(&of_places.db2);
+        db2.copy_from_slice(&position_gradients.db2);
     }
 }
 
@@ -335,7 +352,7 @@ pub(super) fn relu(row: &mut [f32]) {
     );
 }
 
-/// Its backward, in place; `y` is what came out.
+/// Its backward, in place; `y` is the output.
 fn relu_backward(dy: &mut [f32], y: &[f32]) {
     wide(
         #[inline(always)]

@@ -1,33 +1,33 @@
-//! The GPU: the kernels of attention, with the places' weights as keys.
+//! The GPU: the kernels of attention, with the position weights as keys.
 //!
-//! A score of the synthesizer is a product of the token's hidden layer with what belongs to a place, which is what a
-//! score of attention is if every token has its place's weights for a key. What is then the gradient of keys is
-//! summed place by place.
+//! A score of the synthesizer is the dot product of the token's hidden layer with the weights of a
+//! position. That is a score of attention in which the key of every token is the weights of its position.
+//! The gradient of these keys is then summed by position.
 
 use dfdx::shapes::Rank1;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
-use super::{Synthesis, SynthesizerOp, reference};
+use super::{SynthesizerOp, SynthesizerWeights, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::cuda::{OneMap, layout};
+use crate::ops::attention::cuda::{GpuStandardHeads, layout};
 use crate::ops::attention::{AttentionDropout, Scoring};
 use crate::ops::bridge::cuda::{address, gradient_address};
-use crate::ops::cuda::heads::{Attention, Found, Layout, Three, WIDEST};
+use crate::ops::cuda::decoding::{DecodingProjections, GpuCachedSublayer, Positions};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv, WIDEST};
 use crate::ops::cuda::kernels::{Kernel, Source};
 use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, back_without_bias};
-use crate::ops::cuda::products::{Into, Matrix};
-use crate::ops::cuda::reading::{Placed, Recall, Remembering};
-use crate::ops::cuda::sublayer::{Around, Branch, stream_of, try_residual};
+use crate::ops::cuda::products::{Destination, Matrix};
+use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at, gpu};
+use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
 use crate::ops::parameters::{LayerNorm, Linear};
-use crate::ops::reading::{BoxedReader, Rereading};
 
-pub(in crate::ops) static PLACES_AS_KEYS: Source = Source {
+pub(in crate::ops) static POSITIONS_AS_KEYS: Source = Source {
     name: "synthesizer",
     text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",
-    kernels: &["lay_keys", "relu", "relu_backward", "add_to_places"],
+    kernels: &["lay_keys", "relu", "relu_backward", "add_to_positions"],
 };
 
 impl SynthesizerOp<f32> for Cuda {
@@ -35,19 +35,22 @@ impl SynthesizerOp<f32> for Cuda {
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
         T: Tape<f32, Cuda>,
     >(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>,
+        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
-        assert!(batch.longest() <= PLACES, "a document has too many tokens");
+        assert!(
+            batch.longest() <= POSITIONS,
+            "a document has too many tokens"
+        );
         if HEAD_DIM > WIDEST {
-            return reference::synthesize::<EMBED, HEADS, HEAD_DIM, PLACES, _, _, _>(
+            return reference::synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, _, _, _>(
                 x, norm, weights, batch, dropout,
             );
         }
@@ -64,66 +67,77 @@ impl SynthesizerOp<f32> for Cuda {
         try_residual(x, norm, branch, dropout.output)
     }
 
-    fn synthesizer_reader<
+    fn incremental_synthesizer<
         'a,
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>,
+        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
         rows: usize,
-    ) -> BoxedReader<'a, EMBED, f32, Cuda> {
+    ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(Rereading::new(rows, move |x, batch: &Ragged| {
+            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::synthesize::<EMBED, HEADS, HEAD_DIM, PLACES, _, _, _>(
+                reference::synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, _, _, _>(
                     x, norm, weights, batch, none,
                 )
             }));
         }
         let layout = weights.layout();
-        let size = (rows, PLACES);
-        Box::new(Remembering::new(norm, weights, OneMap, layout, size))
+        let size = (rows, POSITIONS);
+        Box::new(GpuCachedSublayer::new(
+            norm,
+            weights,
+            GpuStandardHeads,
+            layout,
+            size,
+        ))
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>
 {
-    fn layout(&self) -> Layout {
-        Layout {
-            of_places: address(&self.b2),
+    fn layout(&self) -> HeadLayout {
+        HeadLayout {
+            position_bias: address(&self.b2),
             ..layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX)
         }
     }
 
     fn kernel(name: &'static str) -> Kernel {
-        PLACES_AS_KEYS.kernel(HEAD_DIM, name)
+        POSITIONS_AS_KEYS.kernel(HEAD_DIM, name)
     }
 
-    /// What attention divides scores by, and this op does not.
+    /// Attention divides scores by this; the synthesizer does not.
     fn root() -> f32 {
         (HEAD_DIM as f32).sqrt()
     }
 
-    /// Keys of tokens that stand at `places`.
-    fn lay_keys(&self, gpu: &Gpu, keys: Matrix, (places, tokens): Placed) -> Result<(), CudaError> {
+    /// Writes the keys of tokens at the given positions.
+    fn lay_keys(
+        &self,
+        gpu: &Gpu,
+        keys: Matrix,
+        (positions, tokens): Positions,
+    ) -> Result<(), CudaError> {
         let count = tokens * EMBED;
         let arguments = (
             keys.start,
             keys.step as u32,
             EMBED as u32,
             address(&self.w2),
-            PLACES as u32,
-            places,
+            POSITIONS as u32,
+            positions,
             count as u32,
         );
         gpu.launch_each(Self::kernel("lay_keys"), count, arguments)
     }
 
-    /// In place: hidden layers of so many tokens, with their bias, become queries.
+    /// In place: hidden layers, which include their bias, become queries.
     fn relu(&self, gpu: &Gpu, hidden: Matrix, tokens: usize) -> Result<(), CudaError> {
         let count = tokens * EMBED;
         let (step, width) = (hidden.step as u32, EMBED as u32);
@@ -131,7 +145,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         gpu.launch_each(Self::kernel("relu"), count, arguments)
     }
 
-    /// In place: gradients of queries become those of the hidden layer; both lie alike.
+    /// In place: gradients of queries become those of the hidden layer, with the same stride.
     fn relu_backward(
         &self,
         gpu: &Gpu,
@@ -156,9 +170,9 @@ struct Synthesizer<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
 > {
-    weights: Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>,
+    weights: SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
     attention: Attention,
 }
 
@@ -168,16 +182,16 @@ struct Saved {
     joined: Joined<2>,
     /// Keys, queries and values side by side: `[tokens, 3 EMBED]`.
     heads: Buffer,
-    found: Found,
+    output: AttentionOutput,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
 {
-    /// Keys, queries and values that lie side by side.
-    fn three(heads: &Buffer) -> Three {
+    /// Views of keys, queries and values that lie side by side.
+    fn qkv(heads: &Buffer) -> Qkv {
         let keys = Matrix::new(at(heads), 3 * EMBED);
-        Three {
+        Qkv {
             keys,
             queries: keys.columns_from(EMBED),
             values: keys.columns_from(2 * EMBED),
@@ -185,8 +199,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Branch<EMBED> for Synthesizer<EMBED, HEADS, HEAD_DIM, PLACES>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    Branch<EMBED> for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
 {
     type Saved = Saved;
 
@@ -205,17 +219,17 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         let layers = [&of.w1, &of.value].map(Layer::of);
         let joined = Joined::new(gpu, layers)?;
         let heads = gpu.scratch(tokens * 3 * EMBED)?;
-        let three = Self::three(&heads);
-        of.lay_keys(gpu, three.keys, attention.places())?;
-        joined.apply(gpu, tokens, normed, three.queries)?;
-        of.relu(gpu, three.queries, tokens)?;
-        let found = attention.attend(gpu, three)?;
-        let from = stream_of::<EMBED>(&found.out);
+        let qkv = Self::qkv(&heads);
+        of.lay_keys(gpu, qkv.keys, attention.positions())?;
+        joined.apply(gpu, tokens, normed, qkv.queries)?;
+        of.relu(gpu, qkv.queries, tokens)?;
+        let output = attention.attend(gpu, qkv)?;
+        let from = stream_of::<EMBED>(&output.out);
         apply_without_bias(gpu, &of.proj, tokens, from, out)?;
         Ok(Saved {
             joined,
             heads,
-            found,
+            output,
         })
     }
 
@@ -224,53 +238,54 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
         gpu: &Gpu,
         tokens: usize,
         saved: Saved,
-        around: Around,
+        ends: BranchBackward,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let factors = (around.dout, stream_of::<EMBED>(&saved.found.out));
-        let dfound = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let factors = (ends.dout, stream_of::<EMBED>(&saved.output.out));
+        let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
         let dheads = gpu.scratch(tokens * 3 * EMBED)?;
         let dscores = gpu.scratch(tokens * HEADS)?;
-        let (three, dthree) = (Self::three(&saved.heads), Self::three(&dheads));
-        let back = (&saved.found, &dfound);
-        attention.backward(gpu, three, back, (dthree, at(&dscores)))?;
-        let places = (
-            dthree.keys.start,
-            dthree.keys.step as u32,
+        let (qkv, dqkv) = (Self::qkv(&saved.heads), Self::qkv(&dheads));
+        let back = (&saved.output, &dout);
+        attention.backward(gpu, qkv, back, (dqkv, at(&dscores)))?;
+        let arguments = (
+            dqkv.keys.start,
+            dqkv.keys.step as u32,
             at(&dscores),
             attention.keys.starts(),
             attention.keys.count() as u32,
             HEADS as u32,
             gradient_address(gradients, &of.w2)?,
             gradient_address(gradients, &of.b2)?,
-            PLACES as u32,
+            POSITIONS as u32,
         );
-        let kernel = Synthesis::<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>::kernel;
+        let kernel = SynthesizerWeights::<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>::kernel;
         let blocks = (attention.keys.longest(), 1, 1);
-        gpu.launch(kernel("add_to_places"), blocks, places)?;
-        of.relu_backward(gpu, (dthree.queries, three.queries), tokens)?;
+        gpu.launch(kernel("add_to_positions"), blocks, arguments)?;
+        of.relu_backward(gpu, (dqkv.queries, qkv.queries), tokens)?;
 
         let to = [
             Layer::gradient_of(&of.w1, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
-        let factors = (dthree.queries, around.normed);
-        let dnormed = (around.dnormed, Into::Replaced);
+        let factors = (dqkv.queries, ends.normed);
+        let dnormed = (ends.dnormed, Destination::Overwrite);
         (saved.joined).back(gpu, tokens, factors, dnormed, to)
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES: usize>
-    Recall<EMBED, EMBED> for Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, f32, Cuda>
+impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    DecodingProjections<EMBED, EMBED>
+    for SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>
 {
     fn keys_and_values(
         &self,
         gpu: &Gpu,
-        _: &Layout,
+        _: &HeadLayout,
         from: Matrix,
-        placed: Placed,
+        placed: Positions,
     ) -> Result<Buffer, CudaError> {
         let (_, count) = placed;
         let news = gpu.scratch(count * 2 * EMBED)?;
@@ -284,9 +299,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PLACES
     fn queries(
         &self,
         gpu: &Gpu,
-        _: &Layout,
+        _: &HeadLayout,
         from: Matrix,
-        (_, count): Placed,
+        (_, count): Positions,
     ) -> Result<Buffer, CudaError> {
         let queries = gpu.scratch(count * EMBED)?;
         let to = stream_of::<EMBED>(&queries);

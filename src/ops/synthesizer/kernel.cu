@@ -1,15 +1,15 @@
-// What the synthesizer has in place of keys. HEAD_DIM is the width of a head.
+// The keys and queries of the synthesizer. HEAD_DIM is the width of a head.
 
-// Keys of tokens, for every head alike: the column of `w2: [HEAD_DIM, all]` of the place where a token stands.
-extern "C" __global__ void lay_keys(float* keys, u32 step, u32 width, const float* w2, u32 all, const u32* places,
+// Keys of tokens, the same for every head: the column of `w2: [HEAD_DIM, all]` for the token's position.
+extern "C" __global__ void lay_keys(float* keys, u32 step, u32 width, const float* w2, u32 all, const u32* positions,
                                     u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const u32 row = i / width, column = i % width;
-    keys[(size_t)row * step + column] = w2[column % HEAD_DIM * all + places[row]];
+    keys[(size_t)row * step + column] = w2[column % HEAD_DIM * all + positions[row]];
 }
 
-// In place: queries are relu(hidden), times `root`, by which attention divides them again.
+// In place: queries are relu(hidden), times `root` to undo attention's scaling.
 extern "C" __global__ void relu(float* hidden, u32 step, u32 width, float root, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
@@ -17,7 +17,7 @@ extern "C" __global__ void relu(float* hidden, u32 step, u32 width, float root, 
     *at = fmaxf(*at, 0.0f) * root;
 }
 
-// Backward: `gradients` of the queries become those of the hidden layer.
+// Backward: gradients of the queries become those of the hidden layer.
 extern "C" __global__ void relu_backward(float* gradients, const float* queries, u32 step, u32 width, float root,
                                          u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
@@ -26,17 +26,17 @@ extern "C" __global__ void relu_backward(float* gradients, const float* queries,
     gradients[at] = queries[at] > 0.0f ? gradients[at] * root : 0.0f;
 }
 
-// Adds what the keys of all tokens at a place, in all heads, give to that place's column of `w2: [HEAD_DIM, all]` and to
-// its score; a block a place.
-extern "C" __global__ void add_to_places(const float* dkeys, u32 step, const float* dscores, const u32* starts,
+// Adds the gradients of all keys at a position, over documents and heads, to that position's column of
+// `w2: [HEAD_DIM, all]` and its bias; one block per position.
+extern "C" __global__ void add_to_positions(const float* dkeys, u32 step, const float* dscores, const u32* starts,
                                          u32 documents, u32 heads, float* dw2, float* db2, u32 all) {
     __shared__ float sums[HEAD_DIM + 1];
-    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, place = blockIdx.x;
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, position = blockIdx.x;
     float of_keys[PER_LANE(HEAD_DIM)], of_score = 0.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) of_keys[i] = 0.0f;
     for (u32 pair = warp; pair < documents * heads; pair += WARPS) {
-        const u32 head = pair % heads, token = starts[pair / heads] + place;
+        const u32 head = pair % heads, token = starts[pair / heads] + position;
         if (token >= starts[pair / heads + 1]) continue;
         of_score += dscores[(size_t)token * heads + head];
 #pragma unroll
@@ -45,11 +45,11 @@ extern "C" __global__ void add_to_places(const float* dkeys, u32 step, const flo
             if (channel < HEAD_DIM) of_keys[i] += dkeys[(size_t)token * step + head * HEAD_DIM + channel];
         }
     }
-    // Every lane has the score's whole sum; one column takes that of the first.
+    // Every lane has the complete sum of the score; one column takes that of the first.
     const float of_row[1] = {of_score};
     sum_over_warps(of_keys, HEAD_DIM, of_row, 1, sums);
     for (u32 column = threadIdx.x; column <= HEAD_DIM; column += blockDim.x) {
-        if (column < HEAD_DIM) dw2[column * all + place] += sums[column];
-        else db2[place] += sums[column];
+        if (column < HEAD_DIM) dw2[column * all + position] += sums[column];
+        else db2[position] += sums[column];
     }
 }

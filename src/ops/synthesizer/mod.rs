@@ -1,11 +1,11 @@
-//! The synthesizer's sublayer of a pre-norm block: what a token wants of each place is made of the token
-//! alone, no key is asked.
+//! The synthesizer's sublayer of a pre-norm block: attention weights over positions are predicted from the
+//! query token alone, without keys.
 
+mod cached;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(in crate::ops) mod cuda;
 mod maps;
-mod memory;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
 
@@ -16,27 +16,28 @@ use dfdx::tensor_ops::Device;
 
 use super::Stream;
 use super::attention::AttentionDropout;
+use super::decoding::BoxedIncremental;
 use super::parameters::{LayerNorm, Linear};
-use super::reading::BoxedReader;
 use crate::data::ragged::Ragged;
 pub use maps::maps;
 
-/// The weights, under the names of the reference. A document has at most `PLACES` tokens.
+/// The weights, with the names of the reference. A document has at most `POSITIONS` tokens.
 #[derive(Clone, Debug)]
-pub struct Synthesis<
+pub struct SynthesizerWeights<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
     N: Dtype,
     D: Storage<N>,
 > {
     /// To the hidden layer of the scores, heads side by side.
     pub w1: Linear<EMBED, EMBED, N, D>,
-    /// From a head's hidden layer to a score for each place: `[HEAD_DIM, PLACES]`, the same for all heads.
-    pub w2: Tensor<Rank2<HEAD_DIM, PLACES>, N, D>,
-    /// Added to the score of each place.
-    pub b2: Tensor<Rank1<PLACES>, N, D>,
+    /// From a head's hidden layer to a score for each position: `[HEAD_DIM, POSITIONS]`, shared by all
+    /// heads.
+    pub w2: Tensor<Rank2<HEAD_DIM, POSITIONS>, N, D>,
+    /// Bias of the score of each position.
+    pub b2: Tensor<Rank1<POSITIONS>, N, D>,
     /// To values, heads side by side.
     pub value: Linear<EMBED, EMBED, N, D>,
     /// From the heads' outputs back to the stream.
@@ -47,12 +48,13 @@ impl<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    const PLACES: usize,
+    const POSITIONS: usize,
     N: Dtype,
     D: Device<N>,
-> TensorCollection<N, D> for Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>
+> TensorCollection<N, D> for SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>
 {
-    type To<N2: Dtype, D2: Device<N2>> = Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N2, D2>;
+    type To<N2: Dtype, D2: Device<N2>> =
+        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
@@ -75,7 +77,7 @@ impl<
                 Self::module("value", |s| &s.value, |s| &mut s.value),
                 Self::module("proj", |s| &s.proj, |s| &mut s.proj),
             ),
-            |(w1, w2, b2, value, proj)| Synthesis {
+            |(w1, w2, b2, value, proj)| SynthesizerWeights {
                 w1,
                 w2,
                 b2,
@@ -88,43 +90,41 @@ impl<
 
 /// A device that runs the synthesizer's sublayer over ragged batches.
 pub trait SynthesizerOp<N: Dtype>: Device<N> {
-    /// `y = x + dropout(proj(blend(norm(x))))`, `[tokens, EMBED]` → the same.
+    /// `y = x + dropout(proj(attend(norm(x))))`, `[tokens, EMBED]` → the same.
     ///
-    /// Within each document and head, values blended by `softmax(relu(x W1 + b1) W2 + b2)` over the places
-    /// at or before the token's, with dropout on these weights; no product is scaled. Documents do not see
-    /// each other. No other op may read `x` on a tape: a stream has one continuation.
-    /// `HEADS * HEAD_DIM = EMBED`, and no document has more than `PLACES` tokens.
+    /// Within each document and head, values are weighted by `softmax(relu(x W1 + b1) W2 + b2)` over the
+    /// positions at or before the token's, with dropout on these weights; scores are not scaled. Tokens do
+    /// not attend across documents. `x` must not be used by another op on a tape: the residual stream is a
+    /// chain. `HEADS * HEAD_DIM = EMBED`, and no document has more than `POSITIONS` tokens.
     ///
-    /// # Errors
-    /// The device's.
-    ///
-    /// Source: Tay et al. 2021, Synthesizer, §3.1 (dense); one `W2` for all heads as in CS224N's assignment 5.
+    /// Source: Tay et al. 2021, Synthesizer, §3.1 (dense); one `W2` for all heads as in CS224N's assignment
+    /// 5.
     fn try_synthesize<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
         T: Tape<N, Self>,
     >(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
-        weights: &Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, Self>,
+        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, Self>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// The same sublayer for reading so many rows bit by bit.
-    fn synthesizer_reader<
+    /// The same sublayer for incremental decoding of a number of sequences.
+    fn incremental_synthesizer<
         'a,
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, N, Self>,
-        weights: &'a Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, Self>,
+        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, Self>,
         rows: usize,
-    ) -> BoxedReader<'a, EMBED, N, Self>;
+    ) -> BoxedIncremental<'a, EMBED, N, Self>;
 }
 
 #[cfg(test)]
@@ -133,32 +133,33 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::ops::decoding::tests::check_decoding;
     use crate::ops::dropout::Dropout;
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
-    use crate::ops::reading::tests::check_reading;
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
-    /// For documents of at most `PLACES` tokens.
+    /// For documents of at most `POSITIONS` tokens.
     type Sublayer<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
-        const PLACES: usize,
+        const POSITIONS: usize,
         N,
         D,
     > = (
         LayerNorm<EMBED, N, D>,
-        Synthesis<EMBED, HEADS, HEAD_DIM, PLACES, N, D>,
+        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>,
     );
 
     on_each_device!(the_fast_path_is_the_reference, |device| {
         let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
-        // Up to two vectors of places, more than a panel of the matrix kernel, and all there are.
+        // Up to two vectors of positions, more than a panel of the matrix kernel, and all positions.
         let long = [16, 17, 33, 41];
         let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
         check::<12, 3, 4, _>(&device, &batches);
-        // Heads that are no power of two, that fill a warp, and that need each of the sizes of a GPU's tiles.
+        // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
+        // kernels.
         let batches = [&[3, 1, 7][..], &[33, 40]];
         check::<12, 2, 6, _>(&device, &batches);
         check::<64, 2, 32, _>(&device, &batches);
@@ -211,14 +212,14 @@ mod tests {
                 });
             }
         }
-        check_reading::<
+        check_decoding::<
             D,
             EMBED,
             Sublayer<EMBED, HEADS, HEAD_DIM, 128, f32, D>,
             Sublayer<EMBED, HEADS, HEAD_DIM, 128, f64, Cpu>,
         >(
             device,
-            &|(norm, weights), rows| D::synthesizer_reader(norm, weights, rows),
+            &|(norm, weights), rows| D::incremental_synthesizer(norm, weights, rows),
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::synthesize(x, norm, weights, batch, none)

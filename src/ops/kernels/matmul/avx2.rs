@@ -1,8 +1,8 @@
-//! The inner loop of a matrix product for processors with AVX2 and FMA: up to 6 rows by 16 columns of the result, half
-//! a panel, stay in registers while the sum over the depth runs.
+//! The microkernel of matrix products for processors with AVX2 and FMA: up to 6 rows by 16 columns of the
+//! result, half a panel, stay in registers during the sum over the depth.
 //!
-//! 12 of the 16 vector registers hold sums, two the panel's row, one the broadcast element. The right factor comes in
-//! panels ([`super::Packed`]); the left one is read where it lies.
+//! 12 of the 16 vector registers hold sums, two a row of the panel, one the broadcast element. The right
+//! factor is packed in panels ([`super::Packed`]); the left one is read in place.
 
 use std::arch::x86_64::{
     __m256i, _MM_HINT_T0, _mm_prefetch, _mm256_add_ps, _mm256_broadcast_ss, _mm256_cmpgt_epi32,
@@ -13,28 +13,28 @@ use std::arch::x86_64::{
 use super::block::{AHEAD, Block};
 use super::packed::PANEL;
 
-/// Rows of the result that one call computes at most.
+/// Maximum rows of the result per call.
 pub(super) const ROWS: usize = 6;
 
-/// Elements of a vector.
+/// Elements per vector.
 const LANES: usize = 8;
 
-/// Columns that are computed at a time.
+/// Columns computed at a time.
 const HALF: usize = PANEL / 2;
 
 /// Computes a block.
 ///
 /// # Safety
-/// The processor has AVX2 and FMA. `left` holds `rows × depth` elements as described, `panel` `depth`
-/// rows of [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at `rows × columns`
-/// places that nobody else touches meanwhile.
+/// The processor has AVX2 and FMA. `left` holds `rows × depth` elements as described, `panel` `depth` rows
+/// of [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at `rows × columns` elements that
+/// nothing else accesses meanwhile.
 #[target_feature(enable = "avx2,fma")]
 pub(super) unsafe fn multiply(block: Block) {
     macro_rules! dispatch {
         ($half:ident, $($rows:literal)*) => {
             match ($half.rows, $half.by_columns) {
                 $(($rows, false) => {
-                    // SAFETY: the caller's promises, with as many rows as the block has.
+                    // SAFETY: guaranteed by the caller, with as many rows as the block has.
                     unsafe { multiply_rows::<$rows, false>($half) }
                 })*
                 $(($rows, true) => {
@@ -60,10 +60,10 @@ pub(super) unsafe fn multiply(block: Block) {
     }
 }
 
-/// Half a panel.
+/// Computes half a panel.
 ///
 /// # Safety
-/// As [`multiply`], with `HEIGHT` rows; of each row of the panel the first half is read.
+/// As [`multiply`], with `HEIGHT` rows; only the first half of each row of the panel is read.
 #[target_feature(enable = "avx2,fma")]
 #[inline]
 unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Block) {
@@ -80,8 +80,8 @@ unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Bloc
     let mut sums = [[_mm256_setzero_ps(); 2]; HEIGHT];
     for _ in 0..depth {
         if BY_COLUMNS {
-            // The columns lie too far apart for the processor to foresee the next. The address may lie
-            // past the end, hence `wrapping_add`: fetching ahead reads nothing and never faults.
+            // The columns are too far apart for the hardware prefetcher. The address may be past the end,
+            // hence `wrapping_add`: prefetching never faults.
             let ahead = left.wrapping_add(AHEAD * left_step);
             _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
         }
@@ -108,8 +108,8 @@ unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Bloc
             _mm256_set1_epi32(present as i32),
             _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7),
         );
-        // SAFETY: only the elements under the mask are touched: `columns` of the bias, and those
-        // of the result that the block owns.
+        // SAFETY: only elements under the mask are accessed: `columns` of the bias, and those of the result
+        // that the block owns.
         unsafe {
             let bias = match block.bias.is_null() {
                 true => _mm256_setzero_ps(),

@@ -1,10 +1,10 @@
-//! The inner loop of a matrix product for processors with AVX-512: up to 14 rows by 32 columns of the
-//! result stay in registers while the sum over the depth runs.
+//! The microkernel of matrix products for processors with AVX-512: up to 14 rows by 32 columns of the
+//! result stay in registers during the sum over the depth.
 //!
-//! 28 of the 32 vector registers hold sums, two a row of the panel, one the broadcast element. The
-//! right factor comes in panels ([`super::Packed`]); the left one is read where it lies.
+//! 28 of the 32 vector registers hold sums, two a row of the panel, one the broadcast element. The right
+//! factor is packed in panels ([`super::Packed`]); the left one is read in place.
 //!
-//! Source of the scheme: Goto and van de Geijn 2008, *Anatomy of high-performance matrix multiplication*.
+//! Source: Goto and van de Geijn 2008, *Anatomy of high-performance matrix multiplication*.
 
 use std::arch::x86_64::{
     __mmask16, _MM_HINT_T0, _mm_prefetch, _mm512_add_ps, _mm512_fmadd_ps, _mm512_loadu_ps,
@@ -14,25 +14,25 @@ use std::arch::x86_64::{
 use super::block::{AHEAD, Block};
 use super::packed::PANEL;
 
-/// Rows of the result that one call computes at most.
+/// Maximum rows of the result per call.
 pub(super) const ROWS: usize = 14;
 
-/// Elements of a vector.
+/// Elements per vector.
 const LANES: usize = PANEL / 2;
 
 /// Computes a block.
 ///
 /// # Safety
-/// The processor has AVX-512F. `left` holds `rows × depth` elements as described, `panel` `depth`
-/// rows of [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at `rows × columns`
-/// places that nobody else touches meanwhile.
+/// The processor has AVX-512F. `left` holds `rows × depth` elements as described, `panel` `depth` rows of
+/// [`PANEL`], `bias` (unless null) `columns`, and `out` is writable at `rows × columns` elements that
+/// nothing else accesses meanwhile.
 #[target_feature(enable = "avx512f")]
 pub(super) unsafe fn multiply(block: Block) {
     macro_rules! dispatch {
         ($($rows:literal)*) => {
             match (block.rows, block.by_columns) {
                 $(($rows, false) => {
-                    // SAFETY: the caller's promises, with as many rows as the block has.
+                    // SAFETY: guaranteed by the caller, with as many rows as the block has.
                     unsafe { multiply_rows::<$rows, false>(block) }
                 })*
                 $(($rows, true) => {
@@ -69,8 +69,8 @@ unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Bloc
     let mut sums = [[_mm512_setzero_ps(); 2]; HEIGHT];
     for _ in 0..depth {
         if BY_COLUMNS {
-            // The columns lie too far apart for the processor to foresee the next. The address may lie
-            // past the end, hence `wrapping_add`: fetching ahead reads nothing and never faults.
+            // The columns are too far apart for the hardware prefetcher. The address may be past the end,
+            // hence `wrapping_add`: prefetching never faults.
             let ahead = left.wrapping_add(AHEAD * left_step);
             _mm_prefetch::<_MM_HINT_T0>(ahead.cast());
             _mm_prefetch::<_MM_HINT_T0>(ahead.wrapping_add(HEIGHT - 1).cast());
@@ -94,8 +94,8 @@ unsafe fn multiply_rows<const HEIGHT: usize, const BY_COLUMNS: bool>(block: Bloc
         if mask == 0 {
             continue;
         }
-        // SAFETY: only the elements under the mask are touched: `columns` of the bias, and those
-        // of the result that the block owns.
+        // SAFETY: only elements under the mask are accessed: `columns` of the bias, and those of the result
+        // that the block owns.
         unsafe {
             let bias = match block.bias.is_null() {
                 true => _mm512_setzero_ps(),

@@ -1,37 +1,37 @@
-//! A block of the result of a product: what a kernel computes at a time.
+//! A block of the result of a product: the unit of work of a microkernel.
 
-/// One block of the result and what it is made of.
+/// One block of the result, and its inputs.
 #[derive(Clone, Copy)]
 pub(super) struct Block {
-    /// Rows, 1 to as many as the kernel takes.
+    /// Rows, 1 to the kernel's maximum.
     pub(super) rows: usize,
     /// Columns, 1 to [`PANEL`](super::PANEL).
     pub(super) columns: usize,
     /// Terms of each sum.
     pub(super) depth: usize,
-    /// The left factor's first element, and how far apart its rows are; or its columns, if
-    /// `by_columns`: then the rows of the block lie side by side.
+    /// The left factor's first element, and its row stride; or its column stride, if `by_columns`: then the
+    /// rows of the block are contiguous.
     pub(super) left: *const f32,
     pub(super) left_step: usize,
     pub(super) by_columns: bool,
     /// The panel's first row.
     pub(super) panel: *const f32,
-    /// What every sum is multiplied by.
+    /// The factor of every sum.
     pub(super) scale: f32,
-    /// Added to every row, or null: `columns` elements.
+    /// Added to every row: `columns` elements, or null.
     pub(super) bias: *const f32,
-    /// Whether the result is added to what is there.
+    /// Whether the result is accumulated.
     pub(super) add: bool,
-    /// The result's first element, and how far apart its rows are.
+    /// The result's first element, and its row stride.
     pub(super) out: *mut f32,
     pub(super) out_step: usize,
 }
 
-/// Terms by which a column of the left factor is fetched before it is wanted.
+/// How many terms ahead a column of the left factor is prefetched.
 pub(super) const AHEAD: usize = 12;
 
-/// Kernels for the processors that there are. Each takes the terms of a sum one after another, fused, so all give the
-/// same bits.
+/// The available microkernels. Each adds the terms of a sum in order, with fused multiply-adds, so all give
+/// the same bits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Kernel {
     Avx2,
@@ -39,9 +39,8 @@ pub(super) enum Kernel {
 }
 
 impl Kernel {
-    /// The fastest for this processor, unless it is told otherwise: `MATMUL_KERNEL` in the environment, `avx512`,
-    /// `avx2` or `gemm`, has none better than that, so that each path can be tested, and timed, on a processor that
-    /// has them all.
+    /// The fastest for this processor. `MATMUL_KERNEL` in the environment, `avx512`, `avx2` or `gemm`,
+    /// limits the choice, so that each path can be tested and timed on a processor that has them all.
     pub(super) fn best() -> Option<Self> {
         let most = std::env::var("MATMUL_KERNEL").unwrap_or_default();
         let has_avx512 = is_x86_feature_detected!("avx512f");
@@ -54,7 +53,7 @@ impl Kernel {
         }
     }
 
-    /// Rows of the result that one call computes at most.
+    /// Maximum rows of the result per call.
     pub(super) fn rows(self) -> usize {
         match self {
             Self::Avx2 => super::avx2::ROWS,
@@ -65,10 +64,11 @@ impl Kernel {
     /// Computes a block.
     ///
     /// # Safety
-    /// `left` holds `rows × depth` elements as described, `panel` `depth` rows of [`PANEL`](super::PANEL), `bias`
-    /// (unless null) `columns`, and `out` is writable at `rows × columns` places that nobody else touches meanwhile.
+    /// `left` holds `rows × depth` elements as described, `panel` `depth` rows of [`PANEL`](super::PANEL),
+    /// `bias` (unless null) `columns`, and `out` is writable at `rows × columns` elements that nothing else
+    /// accesses meanwhile.
     pub(super) unsafe fn multiply(self, block: Block) {
-        // SAFETY: `best` names a kernel where the processor has what it needs; the rest are the caller's promises.
+        // SAFETY: `best` only returns kernels that the processor supports; the caller guarantees the rest.
         unsafe {
             match self {
                 Self::Avx2 => super::avx2::multiply(block),

@@ -1,9 +1,9 @@
 //! Single-threaded matrix products over row-major slices.
 //!
-//! With AVX-512 or AVX2 by a kernel of our own, which takes the right factor packed once for many products
-//! and leaves out what a causal mask makes zero; elsewhere by the `gemm` crate. Parallelism lies
-//! outside: a product is always computed by one thread in one order, so its bits do not depend on the
-//! number of threads, nor on which of the two kernels runs.
+//! With AVX-512 or AVX2 they use our own microkernels, which take the right factor packed once for many
+//! products and skip what a causal mask makes zero; otherwise the `gemm` crate. Parallelism is left to the
+//! callers: a product is always computed by one thread in one order, so its bits depend neither on the
+//! number of threads nor on which of the two microkernels runs.
 #![allow(unsafe_code)]
 
 #[cfg(target_arch = "x86_64")]
@@ -24,21 +24,21 @@ pub(in crate::ops) use packed::{PANEL, Packed, Pass, View, linear};
 #[cfg(target_arch = "x86_64")]
 use packed::{kernel, panels_length};
 
-/// How the left factor lies in memory: element (row, term) of `[rows, depth]`.
+/// Memory layout of the left factor `[rows, depth]`.
 #[derive(Clone, Copy)]
 pub(in crate::ops) enum Left<'a> {
-    /// Row by row, rows so far apart.
+    /// Row-major, with the given row stride.
     Rows(&'a [f32], usize),
-    /// Term by term: the transpose of what lies row by row, its rows so far apart.
+    /// Column-major: the transpose of a row-major matrix with the given row stride.
     Columns(&'a [f32], usize),
 }
 
-/// Which part of a product is not known to be zero, or not wanted.
+/// The part of a product that is needed, or not known to be zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum Part {
     /// All of it.
     Whole,
-    /// The result is wanted at and below its diagonal; above it may hold anything.
+    /// Only the result at and below its diagonal is needed; above it may hold anything.
     LowerResult,
     /// The left factor is zero above its diagonal.
     LowerLeft,
@@ -46,15 +46,15 @@ pub(in crate::ops) enum Part {
     UpperLeft,
 }
 
-/// Where a product goes: `out[row * step + column]`.
+/// The destination of a product: `out[row * step + column]`.
 pub(in crate::ops) struct Target<'a> {
     /// The result.
     pub(in crate::ops) out: &'a mut [f32],
-    /// How far apart its rows are.
+    /// Row stride.
     pub(in crate::ops) step: usize,
-    /// Added to every row, one element a column.
+    /// Added to every row, one element per column.
     pub(in crate::ops) bias: Option<&'a [f32]>,
-    /// Whether the product is added to what is there.
+    /// Whether the product is accumulated.
     pub(in crate::ops) add: bool,
 }
 
@@ -150,14 +150,14 @@ pub(in crate::ops) fn multiply(
                 out: out[row * step + p * PANEL..].as_mut_ptr(),
                 out_step: step,
             };
-            // SAFETY: the assertions above bound the left factor for `rows × depth` elements, the output for
-            // `rows × columns`, of which the block is a part, and the panels for `depth` rows each, of which it
-            // reads those of its terms; the bias has as many elements as there are columns. `out` is borrowed
-            // mutably, so nothing else touches it.
+            // SAFETY: the assertions above bound the left factor for `rows × depth` elements, the output
+            // for `rows × columns`, of which the block is a part, and the panels for `depth` rows each, of
+            // which it reads those of its terms; the bias has as many elements as there are columns. `out`
+            // is borrowed mutably, so nothing else accesses it.
             unsafe { kernel.multiply(block) };
         };
-        // Some rows against all panels: the rows stay in the first-level cache, the panels follow
-        // one another in memory.
+        // Some rows against all panels: the rows stay in the L1 cache, and the panels are contiguous in
+        // memory.
         for row in (0..rows).step_by(kernel.rows()) {
             (0..columns.div_ceil(PANEL)).for_each(|p| block(row, p));
         }
@@ -194,8 +194,8 @@ pub(in crate::ops) fn multiply(
     );
 }
 
-/// `dW = dyᵀ x`: `x: [rows, inputs]`; `dy: [rows, outputs]` with the distance of its rows;
-/// `dw: [outputs, inputs]`, overwritten.
+/// `dW = dyᵀ x`: `x: [rows, inputs]`; `dy: [rows, outputs]` with its row stride; `dw: [outputs, inputs]`,
+/// overwritten.
 pub(in crate::ops) fn weight_gradient(
     x: &Packed<'_>,
     (dy, dy_step): (&[f32], usize),
@@ -207,8 +207,8 @@ pub(in crate::ops) fn weight_gradient(
     multiply(outputs, left, x, 1.0, Part::Whole, target);
 }
 
-/// The distance of rows of so many elements at which 14 of them do not fall into one set of the
-/// first-level cache: a little more than a large power of two.
+/// A row stride for `width` elements that avoids cache conflicts: with a large power of two, 14 rows would
+/// fall into the same set of the L1 cache.
 pub(in crate::ops) fn row_step(width: usize) -> usize {
     if width.is_multiple_of(512) {
         width + 16
@@ -217,7 +217,7 @@ pub(in crate::ops) fn row_step(width: usize) -> usize {
     }
 }
 
-/// What happens with what the output holds.
+/// What happens to the previous content of the output.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Output {
     /// Overwritten.
@@ -227,7 +227,7 @@ enum Output {
 }
 
 /// `out = scale * a · b` or `out += scale * a · b` by the `gemm` crate; `a: [m, k]`, `b: [k, n]`,
-/// `out: [m, n]` with rows `out_step` apart.
+/// `out: [m, n]` with row stride `out_step`.
 fn product(
     (m, k, n): (usize, usize, usize),
     a: View<'_>,
@@ -254,8 +254,8 @@ fn product(
     }
     a.assert_holds(m, k);
     b.assert_holds(k, n);
-    // SAFETY: the three assertions above bound every element that is read or written, `out` is
-    // borrowed mutably and so overlaps neither input, and rows of `out` do not overlap (n <= out_step).
+    // SAFETY: the three assertions above bound every element that is accessed, `out` is borrowed mutably
+    // and so overlaps neither input, and rows of `out` do not overlap (n <= out_step).
     unsafe {
         gemm::gemm(
             m,

@@ -1,4 +1,4 @@
-//! The factors of a product: matrices inside slices, and the right one laid out in panels.
+//! The factors of a product: matrix views of slices, and the right factor packed in panels.
 
 use std::ops::Range;
 #[cfg(target_arch = "x86_64")]
@@ -11,7 +11,7 @@ use super::Left;
 use super::block::Kernel;
 use crate::ops::kernels::scratch::Scratch;
 
-/// A matrix inside a slice: element (row, column) is at `row * row_step + column * column_step`.
+/// A matrix view of a slice: element (row, column) is at `row * row_step + column * column_step`.
 #[derive(Clone, Copy)]
 pub(in crate::ops) struct View<'a> {
     pub(super) data: &'a [f32],
@@ -20,7 +20,8 @@ pub(in crate::ops) struct View<'a> {
 }
 
 impl<'a> View<'a> {
-    /// Row-major, with rows `row_step` apart (a column block of a wider matrix where it is larger).
+    /// Row-major with row stride `row_step`, which is larger than the width for a column block of a wider
+    /// matrix.
     pub(in crate::ops) fn rows(data: &'a [f32], row_step: usize) -> Self {
         Self {
             data,
@@ -38,7 +39,7 @@ impl<'a> View<'a> {
         }
     }
 
-    /// The same as the left factor of a product; its columns lie side by side.
+    /// The view as the left factor of a product; it must be row-major.
     pub(in crate::ops) fn left(self) -> Left<'a> {
         assert_eq!(self.column_step, 1, "a left factor that lies row by row");
         Left::Rows(self.data, self.row_step)
@@ -54,10 +55,10 @@ impl<'a> View<'a> {
     }
 }
 
-/// Columns of a panel: two vectors of 512 bits, or four of 256.
+/// Columns per panel: two vectors of 512 bits, or four of 256.
 pub(in crate::ops) const PANEL: usize = 32;
 
-/// Our own kernel for this processor, if there is one.
+/// The microkernel for this processor, if there is one.
 #[cfg(target_arch = "x86_64")]
 pub(super) fn kernel() -> Option<Kernel> {
     static KERNEL: LazyLock<Option<Kernel>> = LazyLock::new(Kernel::best);
@@ -86,9 +87,8 @@ fn has_kernel() -> bool {
     }
 }
 
-/// The right factor of products, `[depth, columns]`, laid out so that 32 columns lie side by side:
-/// `panels[p][k][j]` is element (k, 32 p + j), 0 past the last column. Without our kernel it stays row
-/// by row.
+/// The right factor of products, `[depth, columns]`, in panels of 32 columns: `panels[p][k][j]` is element
+/// (k, 32 p + j), 0 past the last column. Without a microkernel it stays row-major.
 pub(in crate::ops) struct Packed<'a> {
     pub(super) depth: usize,
     pub(super) columns: usize,
@@ -96,23 +96,23 @@ pub(in crate::ops) struct Packed<'a> {
 }
 
 pub(super) enum Layout<'a> {
-    /// For our kernel.
+    /// For the microkernels.
     Panels(Scratch),
-    /// For the crate: rows that were put one by one,
+    /// For the `gemm` crate: rows that were written one by one,
     Rows(Scratch),
-    /// or what is left where it lies.
+    /// or a view of the source.
     Elsewhere(View<'a>),
 }
 
 impl<'a> Packed<'a> {
-    /// Lays out a factor.
+    /// Packs a factor.
     pub(in crate::ops) fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
         Self::laid_out(source, depth, columns, |panels| {
             source.copy_panels(0, columns, depth, panels);
         })
     }
 
-    /// The same by all threads: for the weights, which are laid out before the threads part.
+    /// The same by all threads: for weights, which are packed before the work is divided.
     fn by_all_threads(source: View<'a>, depth: usize, columns: usize) -> Self {
         Self::laid_out(source, depth, columns, |panels| {
             let panels = panels.par_chunks_mut(PANEL * depth).enumerate();
@@ -141,12 +141,12 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Number of its rows.
+    /// Number of rows.
     pub(in crate::ops) fn depth(&self) -> usize {
         self.depth
     }
 
-    /// A factor whose rows are still to be [`put`](Packed::put), all of them.
+    /// A factor whose rows are still to be written by [`put`](Packed::put), all of them.
     pub(in crate::ops) fn of_rows(depth: usize, columns: usize) -> Self {
         let layout = if has_kernel() {
             Layout::Panels(Scratch::new(panels_length(depth, columns)))
@@ -160,7 +160,7 @@ impl<'a> Packed<'a> {
         }
     }
 
-    /// Row `k`.
+    /// Writes row `k`.
     pub(in crate::ops) fn put(&mut self, k: usize, row: &[f32]) {
         assert_eq!(row.len(), self.columns, "a row of another width");
         match &mut self.layout {
@@ -169,7 +169,7 @@ impl<'a> Packed<'a> {
                 for (panel, from) in panels.zip(row.chunks(PANEL)) {
                     let to = &mut panel[k * PANEL..][..PANEL];
                     match from.len() {
-                        // The width is known: vectors are moved, without a call.
+                        // A constant length compiles to vector moves instead of a call.
                         PANEL => to.copy_from_slice(&from[..PANEL]),
                         width => {
                             to[..width].copy_from_slice(from);
@@ -184,12 +184,12 @@ impl<'a> Packed<'a> {
     }
 }
 
-/// Elements of a factor in panels.
+/// Number of elements of a packed factor.
 pub(super) fn panels_length(depth: usize, columns: usize) -> usize {
     columns.next_multiple_of(PANEL) * depth
 }
 
-/// Which way a batch goes through a linear layer.
+/// The direction of a linear layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(in crate::ops) enum Pass {
     /// `y = x Wᵀ`.
@@ -198,7 +198,7 @@ pub(in crate::ops) enum Pass {
     Backward,
 }
 
-/// The weights of a linear layer, `[outputs, inputs]`, as the right factor of a pass.
+/// The weights of a linear layer, `[outputs, inputs]`, packed as the right factor of a pass.
 pub(in crate::ops) fn linear(
     weights: &[f32],
     (inputs, outputs): (usize, usize),
@@ -212,9 +212,9 @@ pub(in crate::ops) fn linear(
 }
 
 impl View<'_> {
-    /// Columns from `first` on of all `depth` rows as panels, up to the last column or the last panel.
+    /// Packs the columns from `first` on, of all `depth` rows, until the last column or the last panel.
     ///
-    /// A few rows of one panel after another: what is read and what is written both lie together.
+    /// A few rows at a time, panel by panel, for locality of both reads and writes.
     fn copy_panels(&self, first: usize, columns: usize, depth: usize, panels: &mut [f32]) {
         let rows_together = if self.column_step == 1 { 8 } else { 64 };
         for start in (0..depth).step_by(rows_together) {
@@ -228,7 +228,7 @@ impl View<'_> {
         }
     }
 
-    /// Some rows of a panel, with zeros beside what has no `PANEL` columns.
+    /// Packs some rows of a panel, padded with zeros to `PANEL` columns.
     fn copy_part(&self, rows: Range<usize>, columns: Range<usize>, panel: &mut [f32]) {
         let width = columns.len();
         let from = &self.data[rows.start * self.row_step + columns.start * self.column_step..];
@@ -236,7 +236,7 @@ impl View<'_> {
             for (i, to) in panel.chunks_exact_mut(PANEL).enumerate() {
                 let from = &from[i * self.row_step..];
                 match width {
-                    // The width is known: vectors are moved, without a call.
+                    // A constant length compiles to vector moves instead of a call.
                     PANEL => to.copy_from_slice(&from[..PANEL]),
                     _ => to[..width].copy_from_slice(&from[..width]),
                 }

@@ -7,7 +7,7 @@ fn numbers(n: usize, seed: u32) -> Vec<f32> {
         .collect()
 }
 
-/// Sums in f64 of what a product stands for.
+/// The product by its definition, in f64.
 fn expected(
     (rows, depth, columns): (usize, usize, usize),
     left: impl Fn(usize, usize) -> f32,
@@ -172,7 +172,7 @@ fn weight_gradients_equal_the_sums_they_stand_for() {
     }
 }
 
-/// The path of processors without a kernel is tested on those with one as well.
+/// Tests the path for processors without a microkernel on those with one, too.
 #[test]
 fn the_crate_and_the_kernel_agree() {
     for (rows, depth, columns) in SHAPES {
@@ -223,7 +223,8 @@ fn an_empty_sum_is_zero_or_the_bias() {
     assert_eq!(out, [1.0, 2.0]);
 }
 
-/// Every kernel that this processor can run, against sums that are taken term by term: the same bits.
+/// Every microkernel that this processor can run, against sums in order with fused multiply-adds: the same
+/// bits.
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn kernels_give_the_bits_of_fused_sums_in_order() {
@@ -265,7 +266,7 @@ fn kernels_give_the_bits_of_fused_sums_in_order() {
                     out: out.as_mut_ptr(),
                     out_step,
                 };
-                // SAFETY: the processor has the kernel's instructions, and the slices the block's sizes.
+                // SAFETY: the processor supports the kernel, and the slices have the block's sizes.
                 unsafe { kernel.multiply(block) };
                 for (i, (found, before)) in out.iter().zip(&before).enumerate() {
                     let (row, column) = (i / out_step, i % out_step);

@@ -1,22 +1,22 @@
-// Keys and values that rows remember while they are read bit by bit, and queries that look back at them.
+// The KV cache of incremental decoding: appending to it, and attending to it.
 
-// Copies keys and values of tokens, `news: [tokens, 2 * width]`, to where rows remember them: entry i is token
-// `sources[i]`, and goes to `slots[i]`.
-extern "C" __global__ void remember(const float* news, u32 width, const u32* sources, const u32* slots, float* keys,
+// Copies keys and values of tokens, `entries: [tokens, 2 * width]`, into the caches: those of token `sources[i]` go to
+// `slots[i]`.
+extern "C" __global__ void append(const float* entries, u32 width, const u32* sources, const u32* slots, float* keys,
                                     float* values, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count * width) return;
     const u32 entry = i / width, column = i % width;
-    const float* from = news + (size_t)sources[entry] * 2 * width + column;
+    const float* from = entries + (size_t)sources[entry] * 2 * width + column;
     const size_t to = (size_t)slots[entry] * width + column;
     keys[to] = from[0];
     values[to] = from[width];
 }
 
-// Queries look at what their rows remember, each at the first `counts[query]` keys; a warp a query and head.
-// `h.query_starts` says which row is a query's, and `h.key_step` is that of a key; a row has room for
-// `h.context` keys.
-extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32 queries) {
+// Each query attends to the first `counts[query]` keys of its sequence's cache; one warp per query and head.
+// `h.query_starts` has the sequence of each query, `h.key_step` is the stride of keys, and a sequence has room for
+// `h.context` of them.
+extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out, u32 queries) {
     __shared__ __align__(16) float own[WARPS][WHOLE];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     const u32 at = blockIdx.x * WARPS + warp;
@@ -27,11 +27,11 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
             ? h.queries[(size_t)query * h.query_step + head * HEAD_DIM + channel] : 0.0f;
     __syncwarp();
     const size_t row = (size_t)h.query_starts[query] * h.context * h.key_step + head / h.group * HEAD_DIM;
-    const u32 last = counts[query] - 1, first = first_seen(last, h.window);
+    const u32 last = counts[query] - 1, first = first_key_of(last, h.window);
     const float slope = slope_of(h, head);
-    float blended[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f;
+    float weighted[PER_LANE(HEAD_DIM)], most = NEGATIVE_INFINITY, total = 0.0f;
 #pragma unroll
-    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[i] = 0.0f;
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] = 0.0f;
     for (u32 tile = first; tile <= last; tile += 32) {
         const u32 key = tile + lane;
         const bool seen = key <= last;
@@ -50,7 +50,7 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
             weight = seen ? expf(score - larger) : 0.0f;
             total *= before;
 #pragma unroll
-            for (int i = 0; i < PER_LANE(HEAD_DIM); i++) blended[i] *= before;
+            for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] *= before;
             most = larger;
         }
         total += warp_sum(weight);
@@ -61,13 +61,13 @@ extern "C" __global__ void look_back(Heads h, const u32* counts, float* out, u32
 #pragma unroll
             for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
                 const u32 channel = lane + 32 * i;
-                if (channel < HEAD_DIM) blended[i] += of_key * of_value[channel];
+                if (channel < HEAD_DIM) weighted[i] += of_key * of_value[channel];
             }
         }
     }
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
         const u32 channel = lane + 32 * i;
-        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = blended[i] / total;
+        if (channel < HEAD_DIM) out[((size_t)query * h.heads + head) * HEAD_DIM + channel] = weighted[i] / total;
     }
 }

@@ -1,4 +1,5 @@
-//! What kinds have in common that compare queries with keys: a kind is a [`Rule`].
+//! Scaled dot-product attention: what the kinds that compare queries with keys have in common. Such a kind
+//! is a [`ScoringRule`].
 
 use std::marker::PhantomData;
 
@@ -10,22 +11,22 @@ use dfdx::tensor_ops::Device;
 use super::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::{self, AttentionDropout, Projections, Scoring};
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
-use crate::ops::reading::BoxedReader;
 use crate::ops::{LabDevice, Stream};
 
-/// How a kind weighs keys.
-pub(in crate::model) trait Rule: Clone + std::fmt::Debug + 'static {
+/// How a kind turns queries and keys into attention weights.
+pub(in crate::model) trait ScoringRule: Clone + std::fmt::Debug + 'static {
     /// The kind's name in a TOML.
     const KIND: &'static str;
-    /// What it does about scores.
+    /// How scores are computed and normalised.
     const SCORING: Scoring;
 }
 
-/// HEADS heads of width HEAD_DIM, side by side EMBED wide; their keys and values are KV wide in all.
+/// HEADS heads of width HEAD_DIM, EMBED wide in total; their keys and values are KV wide in total.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct Compared<
+pub(in crate::model) struct DotProduct<
     const EMBED: usize,
     const KV: usize,
     const HEADS: usize,
@@ -43,10 +44,10 @@ impl<
     const KV: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    R: Rule,
+    R: ScoringRule,
     N: Dtype,
     D: LabDevice<N>,
-> Attention<EMBED, N, D> for Compared<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
+> Attention<EMBED, N, D> for DotProduct<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
 {
     const KIND: &'static str = R::KIND;
 
@@ -68,14 +69,14 @@ impl<
         )
     }
 
-    fn reader<'a>(
+    fn incremental<'a>(
         &'a self,
         norm: &'a LayerNorm<EMBED, N, D>,
         rows: usize,
         context: usize,
-    ) -> BoxedReader<'a, EMBED, N, D> {
+    ) -> BoxedIncremental<'a, EMBED, N, D> {
         let weights = &self.projections;
-        D::attention_reader::<EMBED, KV, HEADS, HEAD_DIM>(
+        D::incremental_attention::<EMBED, KV, HEADS, HEAD_DIM>(
             norm,
             weights,
             R::SCORING,
@@ -93,17 +94,17 @@ impl<
     const KV: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
-    R: Rule,
+    R: ScoringRule,
     N: Dtype,
     D: Device<N>,
-> TensorCollection<N, D> for Compared<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
+> TensorCollection<N, D> for DotProduct<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
 {
-    type To<N2: Dtype, D2: Device<N2>> = Compared<EMBED, KV, HEADS, HEAD_DIM, R, N2, D2>;
+    type To<N2: Dtype, D2: Device<N2>> = DotProduct<EMBED, KV, HEADS, HEAD_DIM, R, N2, D2>;
 
     fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
         visitor: &mut V,
     ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // No level of names of its own: the reference says `attn.key`, not `attn.projections.key`.
+        // Flattened: the reference says `attn.key`, not `attn.projections.key`.
         visitor.visit_fields(
             (
                 Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
@@ -119,7 +120,7 @@ impl<
                 ),
                 Self::module("proj", |s| &s.projections.proj, |s| &mut s.projections.proj),
             ),
-            |(key, query, value, proj)| Compared {
+            |(key, query, value, proj)| DotProduct {
                 projections: Projections {
                     key,
                     query,

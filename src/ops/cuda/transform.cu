@@ -1,15 +1,15 @@
-// What happens to queries, keys and values between their projection and attention; heads lie side by side.
+// Transformations of queries and keys between their projection and attention; heads lie side by side.
 // HEAD_DIM is the width of a head.
 
-// Turns each pair of channels of the first `columns` of each row by its place times 10000^(-2 pair / HEAD_DIM)
-// (Su et al. 2021, RoFormer, §3.2.2); `sign` -1 turns back.
-extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* places, u32 rows, float sign) {
+// Rotates each pair of channels of the first `columns` of each row by its position times 10000^(-2 pair /
+// HEAD_DIM) (Su et al. 2021, RoFormer, §3.2.2); a `sign` of -1 rotates back.
+extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* positions, u32 rows, float sign) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x, pairs = columns / 2;
     if (i >= rows * pairs) return;
     const u32 row = i / pairs, pair = i % pairs;
     const double turn = pow(10000.0, -2.0 * (pair % ((HEAD_DIM + 1) / 2)) / HEAD_DIM);
     float sine, cosine;
-    sincosf((float)(places[row] * turn), &sine, &cosine);
+    sincosf((float)(positions[row] * turn), &sine, &cosine);
     sine *= sign;
     float* at = heads + (size_t)row * step + 2 * pair;
     const float x = at[0], y = at[1];
@@ -18,7 +18,7 @@ extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32
 }
 
 // φ(x) = elu(x) + 1 of the first `columns` of each row.
-extern "C" __global__ void features(float* heads, u32 step, u32 columns, u32 rows) {
+extern "C" __global__ void feature_map(float* heads, u32 step, u32 columns, u32 rows) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * columns) return;
     float* at = heads + (size_t)(i / columns) * step + i % columns;
@@ -26,7 +26,7 @@ extern "C" __global__ void features(float* heads, u32 step, u32 columns, u32 row
 }
 
 // The gradient of φ's input from that of φ; φ' is 1 where φ > 1, and φ elsewhere.
-extern "C" __global__ void features_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
+extern "C" __global__ void feature_map_backward(float* gradients, const float* heads, u32 step, u32 columns, u32 rows) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= rows * columns) return;
     const size_t at = (size_t)(i / columns) * step + i % columns;

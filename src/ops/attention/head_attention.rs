@@ -1,0 +1,163 @@
+//! What a head computes from its queries, keys and values over one document, on slices.
+
+use super::heads::{HeadTile, Values, step};
+use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::residual::Parameter;
+
+/// The computation of one attention head, forward and backward.
+pub(in crate::ops) trait HeadAttention<const HEAD_DIM: usize>:
+    Send + Sync + 'static
+{
+    /// Learned parameters besides the projections, in the order in which backward writes their gradients.
+    fn parameters(&self) -> Vec<&dyn Parameter>;
+
+    /// Number of elements that a head saves for backward.
+    fn saved_len(&self, tile: &HeadTile) -> usize;
+
+    /// Writes what backward needs, and the head's output: `[queries, HEAD_DIM]` with row stride `step`.
+    fn attend(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        qkv: &[f32],
+        kept: &mut [f32],
+        out: (&mut [f32], usize),
+    );
+
+    /// Backward of [`Self::attend`], given the gradient of its output: writes the gradients of queries,
+    /// keys and values (accumulates those of keys and values if another head of the group has written them
+    /// already), and accumulates those of [`Self::parameters`].
+    fn attend_backward(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        saved: (&[f32], &[f32]),
+        dout: (&[f32], usize),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    );
+}
+
+/// Where the queries, keys and values of one head over one document start in a matrix with those of all
+/// tokens.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct HeadColumns {
+    pub(in crate::ops) starts: [usize; 3],
+    /// Row stride.
+    pub(in crate::ops) step: usize,
+    /// Whether another head of the group has already written the gradients of these keys and values.
+    pub(in crate::ops) accumulate_kv: bool,
+}
+
+impl HeadColumns {
+    /// Queries, keys and values, from channel `channel` of the head on.
+    fn views(self, qkv: &[f32], channel: usize) -> [View<'_>; 3] {
+        let from = |start: usize| View::rows(&qkv[start + channel..], self.step);
+        self.starts.map(from)
+    }
+
+    /// The head's values.
+    pub(in crate::ops) fn values(self, qkv: &[f32], width: usize) -> Values<'_> {
+        let [_, _, rows] = self.views(qkv, 0);
+        Values { rows, width }
+    }
+
+    /// Destination of the gradient of the head's values.
+    pub(in crate::ops) fn dvalues(self, dqkv: &mut [f32]) -> Target<'_> {
+        self.kv_gradient(2, dqkv, 0)
+    }
+
+    /// Destination of the gradient of keys (1) or values (2), from a channel on.
+    fn kv_gradient(self, which: usize, dqkv: &mut [f32], channel: usize) -> Target<'_> {
+        Target {
+            add: self.accumulate_kv,
+            ..Target::set(&mut dqkv[self.starts[which] + channel..], self.step)
+        }
+    }
+
+    /// Writes the attention weights computed from `width` channels of queries and keys, starting at
+    /// `channel`.
+    pub(in crate::ops) fn attention_weights(
+        self,
+        tile: &HeadTile,
+        (channel, width): (usize, usize),
+        qkv: &[f32],
+        weights: &mut [f32],
+    ) {
+        let (n, scale) = (tile.keys, tile.scoring.scale(width) as f32);
+        let [q, k, _] = self.views(qkv, channel);
+        let keys = Packed::new(k.t(), width, n);
+        let target = Target::set(weights, step(n));
+        multiply(n, q.left(), &keys, scale, Part::LowerResult, target);
+        tile.scores_to_weights(weights);
+    }
+
+    /// Backward of [`Self::attention_weights`], given the gradient of the weights, which is turned into
+    /// that of the scores.
+    pub(in crate::ops) fn attention_weights_backward(
+        self,
+        tile: &HeadTile,
+        (channel, width): (usize, usize),
+        (qkv, weights): (&[f32], &[f32]),
+        mut dweights: Scratch,
+        dqkv: &mut [f32],
+    ) {
+        let (n, scale) = (tile.keys, tile.scoring.scale(width) as f32);
+        tile.scores_to_weights_backward(weights, &mut dweights);
+        let dscores = dweights;
+        let [q, k, _] = self.views(qkv, channel);
+        let keys = Packed::new(k, n, width);
+        let (left, target) = (
+            Left::Rows(&dscores, step(n)),
+            Target::set(&mut dqkv[self.starts[0] + channel..], self.step),
+        );
+        multiply(n, left, &keys, scale, Part::LowerLeft, target);
+        let queries = Packed::new(q, n, width);
+        let (left, target) = (
+            Left::Columns(&dscores, step(n)),
+            self.kv_gradient(1, dqkv, channel),
+        );
+        multiply(n, left, &queries, scale, Part::UpperLeft, target);
+    }
+}
+
+/// The weighted sum of values by a single attention map: what most kinds do.
+pub(super) struct StandardHead;
+
+impl<const HEAD_DIM: usize> HeadAttention<HEAD_DIM> for StandardHead {
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        vec![]
+    }
+
+    fn saved_len(&self, tile: &HeadTile) -> usize {
+        tile.saved_len()
+    }
+
+    fn attend(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        qkv: &[f32],
+        kept: &mut [f32],
+        (out, step): (&mut [f32], usize),
+    ) {
+        columns.attention_weights(tile, (0, HEAD_DIM), qkv, kept);
+        tile.apply_weights(kept, columns.values(qkv, HEAD_DIM), Target::set(out, step));
+    }
+
+    fn attend_backward(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        (qkv, kept): (&[f32], &[f32]),
+        (dout, step): (&[f32], usize),
+        dqkv: &mut [f32],
+        _: &mut [f32],
+    ) {
+        let values = columns.values(qkv, HEAD_DIM);
+        let dout = View::rows(dout, step);
+        let dweights = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dqkv));
+        columns.attention_weights_backward(tile, (0, HEAD_DIM), (qkv, kept), dweights, dqkv);
+    }
+}

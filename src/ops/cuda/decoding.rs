@@ -1,0 +1,359 @@
+//! Incremental decoding on the GPU: the KV cache stays in the device's memory.
+
+use std::ops::Range;
+
+use cudarc::driver::CudaSlice;
+use dfdx::shapes::{Const, HasShape};
+use dfdx::tensor::{Cuda, CudaError, ZerosTensor};
+use dfdx::tensor_ops::ReshapeTo;
+
+use super::heads::{HeadLayout, Qkv};
+use super::kernels::{Kernel, Source, WARPS};
+use super::linear::{Layer, apply_each, apply_without_bias};
+use super::products::Matrix;
+use super::rows::Rows;
+use super::sublayer::{norm_of, stream_of};
+use super::{Address, Buffer, Gpu, NULL, at, gpu};
+use crate::ops::Stream;
+use crate::ops::attention::Projections;
+use crate::ops::bridge::cuda::address;
+use crate::ops::decoding::{IncrementalSublayer, NewTokens, OutputTokens};
+use crate::ops::dropout::Dropout;
+use crate::ops::parameters::{LayerNorm, Linear};
+
+pub(super) static KV_CACHE: Source = Source {
+    name: "kv_cache",
+    text: concat!(include_str!("heads.cuh"), include_str!("kv_cache.cu")),
+    constant: "HEAD_DIM",
+    kernels: &["append", "attend_cached"],
+};
+
+/// Address of the tokens' positions on the device, or null if the scores do not depend on them; and the
+/// number of tokens.
+pub(in crate::ops) type Positions = (Address, usize);
+
+/// The projections of a sublayer during incremental decoding.
+pub(in crate::ops) trait DecodingProjections<const EMBED: usize, const KV: usize> {
+    /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions: keys and values side by
+    /// side, `[count, 2 KV]`.
+    fn keys_and_values(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        from: Matrix,
+        positions: Positions,
+    ) -> Result<Buffer, CudaError>;
+
+    /// Queries of tokens at the given positions: `[count, EMBED]`.
+    fn queries(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        from: Matrix,
+        positions: Positions,
+    ) -> Result<Buffer, CudaError>;
+
+    /// The output projection.
+    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
+}
+
+/// How heads attend to the KV cache.
+pub(in crate::ops) trait AttendToCache<const EMBED: usize, const KV: usize> {
+    /// The heads' outputs for some queries: `[queries, EMBED]`.
+    fn attend_to_cache(
+        &self,
+        gpu: &Gpu,
+        cache: &GpuKvCache<EMBED, KV>,
+        queries: &Buffer,
+        visible: &VisibleKeys,
+    ) -> Result<Buffer, CudaError>;
+}
+
+impl<const EMBED: usize, const KV: usize> DecodingProjections<EMBED, KV>
+    for Projections<EMBED, KV, f32, Cuda>
+{
+    fn keys_and_values(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        from: Matrix,
+        positions: Positions,
+    ) -> Result<Buffer, CudaError> {
+        let (_, count) = positions;
+        let entries = gpu.scratch(count * 2 * KV)?;
+        let keys = Matrix::new(at(&entries), 2 * KV);
+        let layers = [&self.key, &self.value].map(Layer::of);
+        apply_each(gpu, layers, count, from, keys)?;
+        layout.transform(gpu, keys, KV, positions)?;
+        Ok(entries)
+    }
+
+    fn queries(
+        &self,
+        gpu: &Gpu,
+        layout: &HeadLayout,
+        from: Matrix,
+        positions: Positions,
+    ) -> Result<Buffer, CudaError> {
+        let (_, count) = positions;
+        let queries = gpu.scratch(count * EMBED)?;
+        let to = stream_of::<EMBED>(&queries);
+        apply_each(gpu, [Layer::of(&self.query)], count, from, to)?;
+        layout.transform(gpu, to, EMBED, positions)?;
+        Ok(queries)
+    }
+
+    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda> {
+        &self.proj
+    }
+}
+
+/// The KV caches of some sequences.
+pub(in crate::ops) struct GpuKvCache<const EMBED: usize, const KV: usize> {
+    pub(in crate::ops) layout: HeadLayout,
+    /// Maximum number of tokens per sequence.
+    capacity: usize,
+    /// Number of cached tokens of each sequence.
+    lengths: Vec<usize>,
+    /// Keys and values: `[sequences, capacity, KV]` each; allocated on the first use.
+    kept: Option<[Buffer; 2]>,
+}
+
+/// For each query its sequence, and how many of the cached keys it attends to; on the device.
+pub(in crate::ops) struct VisibleKeys {
+    rows: CudaSlice<u32>,
+    counts: CudaSlice<u32>,
+    queries: usize,
+}
+
+impl VisibleKeys {
+    /// From pairs of sequence and count.
+    pub(in crate::ops) fn of(gpu: &Gpu, queries: &[(usize, usize)]) -> Result<Self, CudaError> {
+        Ok(Self {
+            rows: gpu.upload_indices(queries.iter().map(|query| query.0))?,
+            counts: gpu.upload_indices(queries.iter().map(|query| query.1))?,
+            queries: queries.len(),
+        })
+    }
+
+    /// Number of queries.
+    pub(in crate::ops) fn queries(&self) -> usize {
+        self.queries
+    }
+}
+
+impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
+    /// Empty caches for a number of sequences with room for `capacity` tokens each.
+    pub(in crate::ops) fn new(layout: HeadLayout, (rows, capacity): (usize, usize)) -> Self {
+        Self {
+            layout,
+            capacity,
+            lengths: vec![0; rows],
+            kept: None,
+        }
+    }
+
+    /// Number of cached tokens of a sequence.
+    pub(in crate::ops) fn length(&self, row: usize) -> usize {
+        self.lengths[row]
+    }
+
+    /// Appends keys and values, `entries: [tokens, 2 KV]`, to the caches: for each sequence a range of
+    /// tokens.
+    ///
+    /// # Panics
+    /// If a cache is full.
+    pub(in crate::ops) fn append(
+        &mut self,
+        gpu: &Gpu,
+        entries: &Buffer,
+        of_rows: impl Iterator<Item = (usize, Range<usize>)>,
+    ) -> Result<(), CudaError> {
+        let (mut sources, mut slots) = (vec![], vec![]);
+        for (row, tokens) in of_rows {
+            let length = self.lengths[row];
+            self.lengths[row] += tokens.len();
+            assert!(self.lengths[row] <= self.capacity, "a row fits the context");
+            let first = row * self.capacity + length;
+            slots.extend(first..first + tokens.len());
+            sources.extend(tokens);
+        }
+        if sources.is_empty() {
+            return Ok(());
+        }
+        let size = self.lengths.len() * self.capacity * KV;
+        if self.kept.is_none() {
+            self.kept = Some([gpu.scratch(size)?, gpu.scratch(size)?]);
+        }
+        let [kept_keys, kept_values] = self.kept().map(at);
+        let count = sources.len();
+        let (sources, slots) = (gpu.upload_indices(sources)?, gpu.upload_indices(slots)?);
+        let arguments = (
+            at(entries),
+            KV as u32,
+            at(&sources),
+            at(&slots),
+            kept_keys,
+            kept_values,
+            count as u32,
+        );
+        gpu.launch_each(self.kernel("append"), count * KV, arguments)
+    }
+
+    /// Attends to the caches: `[queries, EMBED]`.
+    pub(in crate::ops) fn attend_to_cache(
+        &self,
+        gpu: &Gpu,
+        queries: &Buffer,
+        visible: &VisibleKeys,
+    ) -> Result<Buffer, CudaError> {
+        let out = gpu.scratch(visible.queries * EMBED)?;
+        let [keys, values] = self.kept().map(|kept| Matrix::new(at(kept), KV));
+        let qkv = Qkv {
+            queries: stream_of::<EMBED>(queries),
+            keys,
+            values,
+        };
+        let (rows, reserved) = ([at(&visible.rows), NULL], (Dropout::NONE, self.capacity));
+        let arguments = self.layout.arguments(qkv, rows, reserved);
+        gpu.launch(
+            self.kernel("attend_cached"),
+            ((visible.queries * self.layout.heads).div_ceil(WARPS), 1, 1),
+            (
+                arguments,
+                at(&visible.counts),
+                at(&out),
+                visible.queries as u32,
+            ),
+        )?;
+        Ok(out)
+    }
+
+    fn kept(&self) -> [&Buffer; 2] {
+        let kept = self.kept.as_ref();
+        kept.expect("a row reads before it looks back").each_ref()
+    }
+
+    fn kernel(&self, name: &'static str) -> Kernel {
+        KV_CACHE.kernel(self.layout.head_dim, name)
+    }
+}
+
+/// Projects the heads' outputs and adds the residual: `y = x + proj(heads)`, for the rows of `x` that
+/// `picked` lists, or its first rows if that is null.
+pub(in crate::ops) fn add_projected<const EMBED: usize>(
+    gpu: &Gpu,
+    proj: &Linear<EMBED, EMBED, f32, Cuda>,
+    (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
+    (heads, count): (&Buffer, usize),
+) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+    let rows = Rows { gpu, width: EMBED };
+    let out = gpu.scratch(count * EMBED)?;
+    let (from, to) = (stream_of::<EMBED>(heads), stream_of::<EMBED>(&out));
+    apply_without_bias(gpu, proj, count, from, to)?;
+    let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
+    let branch = (at(&out), address(&proj.bias));
+    let from = (address(x), picked);
+    rows.residual(from, branch, address(&y), Dropout::NONE, count)?;
+    Ok(y)
+}
+
+/// A sublayer with multi-head attention during incremental decoding.
+pub(in crate::ops) struct GpuCachedSublayer<'a, const EMBED: usize, const KV: usize, R, F> {
+    norm: &'a LayerNorm<EMBED, f32, Cuda>,
+    heads: &'a R,
+    attend: F,
+    cache: GpuKvCache<EMBED, KV>,
+}
+
+impl<'a, const EMBED: usize, const KV: usize, R, F> GpuCachedSublayer<'a, EMBED, KV, R, F>
+where
+    R: DecodingProjections<EMBED, KV>,
+    F: AttendToCache<EMBED, KV>,
+{
+    /// With empty caches; `size` is the number of sequences and the room for tokens of each.
+    pub(in crate::ops) fn new(
+        norm: &'a LayerNorm<EMBED, f32, Cuda>,
+        heads: &'a R,
+        attend: F,
+        layout: HeadLayout,
+        size: (usize, usize),
+    ) -> Self {
+        Self {
+            norm,
+            heads,
+            attend,
+            cache: GpuKvCache::new(layout, size),
+        }
+    }
+
+    /// The output for the tokens in `from`, given their positions and visible keys; `x` as in
+    /// [`add_projected`].
+    fn answer(
+        &self,
+        gpu: &Gpu,
+        from: Matrix,
+        (positions, visible): (Address, &VisibleKeys),
+        x: (&Stream<EMBED, f32, Cuda>, Address),
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        let (heads, count) = (&self.heads, visible.queries);
+        let queries = heads.queries(gpu, &self.cache.layout, from, (positions, count))?;
+        let out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
+        add_projected(gpu, heads.proj(), x, (&out, count))
+    }
+}
+
+impl<const EMBED: usize, const KV: usize, R, F> IncrementalSublayer<EMBED, f32, Cuda>
+    for GpuCachedSublayer<'_, EMBED, KV, R, F>
+where
+    R: DecodingProjections<EMBED, KV>,
+    F: AttendToCache<EMBED, KV>,
+{
+    fn try_decode(
+        &mut self,
+        x: Stream<EMBED, f32, Cuda>,
+        new: &NewTokens<'_>,
+        outputs: OutputTokens,
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        new.check();
+        let x = x.try_contiguous()?;
+        let (gpu, tokens) = (gpu(), x.shape().0);
+        let gpu: &Gpu = &gpu;
+        let rows = Rows { gpu, width: EMBED };
+
+        // Keys and values of all new tokens, appended to the caches of their own and of dependent
+        // sequences.
+        let on_device = gpu.upload_indices(new.positions.iter().copied())?;
+        let normed = rows.normalise(address(&x), norm_of(self.norm), NULL, tokens)?;
+        let (from, layout) = (stream_of::<EMBED>(&normed.rows), &self.cache.layout);
+        let positions = (at(&on_device), tokens);
+        let entries = self.heads.keys_and_values(gpu, layout, from, positions)?;
+        let read = (new.sequences.iter().zip(new.prefixes).zip(new.own())).flat_map(
+            |((&row, before), own)| {
+                let all = before.iter().cloned().chain([own]);
+                all.map(move |tokens| (row, tokens))
+            },
+        );
+        self.cache.append(gpu, &entries, read)?;
+
+        // The queries of the output tokens attend to the caches.
+        let (mut picked, mut visible) = (vec![], vec![]);
+        for (&row, own) in new.sequences.iter().zip(new.own()) {
+            let beyond = self.cache.length(row) - own.len();
+            for token in outputs.of(&own) {
+                picked.push(token);
+                visible.push((row, beyond + token - own.start + 1));
+            }
+        }
+        let visible = VisibleKeys::of(gpu, &visible)?;
+        if picked.len() == tokens {
+            return self.answer(gpu, from, (at(&on_device), &visible), (&x, NULL));
+        }
+        let on_device = gpu.upload_indices(picked.iter().map(|&token| new.positions[token]))?;
+        let picked = gpu.upload_indices(picked)?;
+        let norm = norm_of(self.norm);
+        let normed = rows.normalise(address(&x), norm, at(&picked), visible.queries)?;
+        let from = stream_of::<EMBED>(&normed.rows);
+        self.answer(gpu, from, (at(&on_device), &visible), (&x, at(&picked)))
+    }
+}

@@ -1,0 +1,166 @@
+//! Incremental decoding of a sublayer against recomputing whole sequences.
+
+use dfdx::nn::BuildModule;
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::shapes::Const;
+use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
+
+use super::*;
+use crate::data::ragged::Ragged;
+use crate::ops::testing::{assert_close, fill, numbers, weights};
+
+/// A sequence in a call: its number; an earlier sequence of the call whose first tokens are its prefix,
+/// with their count; and how many tokens of its own follow.
+type Input = (usize, Option<(usize, usize)>, usize);
+
+/// A sequence without a shared prefix.
+fn alone(sequence: usize, own: usize) -> Input {
+    (sequence, None, own)
+}
+
+/// Calls of one sublayer, one after another.
+type Calls<'a> = &'a [&'a [Input]];
+
+/// The sublayer with weights `E`, applied to whole sequences.
+type Whole<'a, const EMBED: usize, E> =
+    &'a dyn Fn(&E, Doubles<EMBED>, &Ragged) -> Result<Doubles<EMBED>, CpuError>;
+
+/// A stream in double precision.
+type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
+
+/// Checks a sublayer with weights `F` in single precision; `exact` computes whole sequences in double
+/// precision. `tolerance` is relative to the largest output.
+#[track_caller]
+pub(in crate::ops) fn check_decoding<D, const EMBED: usize, F, E>(
+    device: &D,
+    fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedIncremental<'a, EMBED, f32, D>,
+    exact: Whole<'_, EMBED, E>,
+    tolerance: f64,
+) where
+    D: Device<f32>,
+    F: TensorCollection<f32, D> + BuildModule<D, f32>,
+    E: TensorCollection<f64, Cpu> + BuildModule<Cpu, f64>,
+{
+    let (mut weights_32, mut weights_64): (F, E) = (
+        BuildModule::build(device),
+        BuildModule::build(&Cpu::default()),
+    );
+    let values: Vec<Vec<f64>> = (weights(&weights_64).iter().enumerate())
+        .map(|(i, w)| numbers(w.len(), 1.0 + i as f64))
+        .collect();
+    fill(&mut weights_32, &values);
+    fill(&mut weights_64, &values);
+
+    let many: Vec<Input> = (0..50)
+        .map(|sequence| alone(sequence, 1 + sequence * 5 % 12))
+        .collect();
+    let some: Vec<Input> = (0..50)
+        .step_by(3)
+        .map(|sequence| alone(sequence, 1))
+        .collect();
+    let tree: Vec<Input> = (0..50)
+        .map(|sequence| {
+            (
+                sequence,
+                (sequence > 0).then(|| (sequence - 1, sequence % 4)),
+                3 + sequence % 3,
+            )
+        })
+        .collect();
+    // Each shares most of the one above as a prefix, across blocks of 32 tokens.
+    let deep: Vec<Input> = (0..8)
+        .map(|sequence| {
+            (
+                sequence,
+                (sequence > 0).then(|| (sequence - 1, 25 + sequence)),
+                30 + sequence,
+            )
+        })
+        .collect();
+    let calls: [Calls<'_>; 6] = [
+        &[&[alone(0, 1)]],
+        &[
+            &[alone(0, 3), alone(1, 1), alone(2, 7)],
+            &[alone(1, 1)],
+            &[alone(2, 2), alone(0, 20)],
+        ],
+        &[&many, &some, &some, &many],
+        &[&tree, &some, &many],
+        &[&deep, &[alone(0, 3), alone(5, 1)]],
+        // Caches that fill blocks of 32 tokens.
+        &[
+            &[alone(0, 31)],
+            &[alone(0, 1)],
+            &[alone(0, 1)],
+            &[alone(0, 40)],
+        ],
+    ];
+    for calls in calls {
+        for outputs in [OutputTokens::All, OutputTokens::Last] {
+            let (mut fast, mut exact) = (
+                fast(&weights_32, 50),
+                RecomputingSublayer::new(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
+            );
+            let mut lengths = vec![0; 50];
+            for (salt, call) in calls.iter().enumerate() {
+                let x = 20.0 + salt as f64;
+                check_one(
+                    device,
+                    fast.as_mut(),
+                    &mut exact,
+                    (call, outputs),
+                    &mut lengths,
+                    (x, tolerance),
+                );
+            }
+        }
+    }
+}
+
+fn check_one<D: Device<f32>, const EMBED: usize>(
+    device: &D,
+    fast: &mut dyn IncrementalSublayer<EMBED, f32, D>,
+    exact: &mut dyn IncrementalSublayer<EMBED, f64, Cpu>,
+    (call, outputs): (&[Input], OutputTokens),
+    lengths: &mut [usize],
+    (salt, tolerance): (f64, f64),
+) {
+    let (mut starts, mut paths, mut prefixes) = (vec![0], Vec::<Vec<usize>>::new(), vec![]);
+    let mut positions = vec![];
+    for (sequence, prefix, own) in call {
+        let end: usize = starts[starts.len() - 1];
+        let path = prefix.map_or(vec![], |(sequence, count)| {
+            paths[sequence][..count].to_vec()
+        });
+        let first = lengths[*sequence] + path.len();
+        positions.extend(first..first + own);
+        lengths[*sequence] = first + own;
+        prefixes.push(ranges(&path));
+        paths.push(path.into_iter().chain(end..end + own).collect());
+        starts.push(end + own);
+    }
+    let sequences: Vec<usize> = call.iter().map(|(sequence, ..)| *sequence).collect();
+    let new = NewTokens {
+        sequences: &sequences,
+        starts: &starts,
+        positions: &positions,
+        prefixes: &prefixes,
+    };
+    let x = numbers(starts[sequences.len()] * EMBED, salt);
+    let shape = (starts[sequences.len()], Const::<EMBED>);
+    let x_32 = device.tensor_from_vec(x.iter().map(|&v| v as f32).collect(), shape);
+    let y = fast
+        .try_decode(x_32, &new, outputs)
+        .expect("a sublayer")
+        .as_vec();
+    let truth = exact.try_decode(Cpu::default().tensor_from_vec(x, shape), &new, outputs);
+    let truth = truth.expect("a sublayer").as_vec();
+    let y: Vec<f64> = y.into_iter().map(f64::from).collect();
+    assert_close(&format!("{call:?}"), &y, &truth, tolerance, 0.0);
+}
+
+/// Ascending numbers as ranges of consecutive ones.
+fn ranges(numbers: &[usize]) -> Vec<Range<usize>> {
+    let runs = numbers.chunk_by(|a, b| a + 1 == *b);
+    runs.map(|run| run[0]..run[run.len() - 1] + 1).collect()
+}
