@@ -274,7 +274,7 @@ fn adamw(bencher: Bencher) {
             let moments = [&mut first, &mut second];
             let step = || {
                 let mut step = Cpu::try_begin(&loss)?;
-                Cpu::try_measure(&mut step, &weights, &mut gradients)?;
+                Cpu::try_accumulate_norm(&mut step, &weights, &mut gradients)?;
                 Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)?;
                 Cpu::try_launch(&mut step, update)?;
                 Cpu::try_finish(step)
