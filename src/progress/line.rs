@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use console::{measure_text_width as columns, truncate_str};
 
+use super::name::shorten;
 use super::run_name::RunName;
 
 /// Between parts of a line, and of a message.
@@ -83,24 +84,6 @@ impl Line<'_> {
         // Only a screen too narrow for the count gets here with more than fits.
         truncate_str(&line, width, "…").into_owned()
     }
-}
-
-/// The end of a name that is longer than `width` columns.
-pub(super) fn shorten(name: &str, width: usize) -> String {
-    if columns(name) <= width {
-        return name.to_owned();
-    }
-    let mut ends = name.char_indices().map(|(at, _)| &name[at..]);
-    match ends.find(|end| columns(end) < width) {
-        Some(end) => format!("…{end}"),
-        None if width > 0 => "…".to_owned(),
-        None => String::new(),
-    }
-}
-
-/// A name or message as part of a line: without control characters.
-pub(super) fn printable(text: &str) -> String {
-    text.replace(char::is_control, " ")
 }
 
 /// The length of a bar depends on the screen alone, so that numbers beside it do not make it dance.
@@ -254,19 +237,6 @@ mod tests {
             console::strip_ansi_codes(&coloured),
             stage().fit(100, false)
         );
-    }
-
-    #[test]
-    fn a_long_name_keeps_its_end() {
-        assert_eq!(shorten("pretrained / seed 12", 20), "pretrained / seed 12");
-        assert_eq!(shorten("pretrained / seed 12", 9), "… seed 12");
-        assert_eq!(shorten("前訓練 / 種 12", 8), "…/ 種 12");
-        assert_eq!([shorten("seed", 1), shorten("seed", 0)], ["…", ""]);
-    }
-
-    #[test]
-    fn names_cannot_steer_the_terminal() {
-        assert_eq!(printable("a\nb\x1b[31m\tc"), "a b [31m c");
     }
 
     #[test]

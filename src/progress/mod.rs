@@ -5,6 +5,7 @@
 //! file or a pipe go whole lines without any control character.
 
 mod line;
+mod name;
 mod output;
 mod pace;
 mod run_name;

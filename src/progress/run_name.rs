@@ -2,7 +2,7 @@
 
 use console::measure_text_width as columns;
 
-use super::line::{printable, shorten};
+use super::name::{printable, shorten};
 use crate::labels::shorten_apart;
 
 /// Columns that the shorter forms of a name have at most.

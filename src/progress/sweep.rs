@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::line::{self, Line, thousands};
+use super::name::printable;
 use super::output::{Live, Output};
 use super::pace::time_left;
 use super::run_name::RunName;
@@ -64,7 +65,7 @@ impl Sweep {
         };
         let whole = Whole {
             output: output.clone(),
-            name: line::printable(name),
+            name: printable(name),
             runs: RunName::of_all(runs),
             work,
             began: output.now(),

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use super::line::{self, Line};
+use super::name::printable;
 use super::output::{Live, Output};
 use super::pace::{Throttle, time_left};
 use super::sweep::AtWork;
@@ -47,7 +48,7 @@ impl Task {
     fn new(output: &Arc<Output>, name: &str, steps: usize, already: usize, place: Place) -> Self {
         let task = Self {
             output: output.clone(),
-            name: line::printable(name),
+            name: printable(name),
             steps,
             unit: "",
             already,
@@ -81,7 +82,7 @@ impl Task {
             run.advance(step.min(self.steps).saturating_sub(self.step));
         }
         self.step = step.min(self.steps);
-        self.message = line::printable(message);
+        self.message = printable(message);
         if self.step == self.steps {
             self.end();
         } else if self.output.is_plain() {
