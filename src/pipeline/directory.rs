@@ -145,6 +145,12 @@ impl RunDirectory {
         self.path.join("provenance.json")
     }
 
+    /// The same list with the attempts to do the run once more. It takes the place of `provenance.json`
+    /// when their results take the place of the earlier ones.
+    pub fn attempt_json(&self) -> PathBuf {
+        self.path.join("attempt.json")
+    }
+
     /// The provenance of a stage, as its folder in the cache has it.
     pub fn stage_provenance_json(&self, stage: &str) -> PathBuf {
         self.stage_provenances().join(format!("{stage}.json"))

@@ -1,7 +1,7 @@
 //! The papers of a run: its lock, its status, its provenance, and its folder at the end.
 
 use super::assemble::{Made, assemble};
-use super::provenance::Origin;
+use super::provenance::{Origin, Provenance};
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files;
@@ -169,7 +169,7 @@ impl<'a> Desk<'a> {
         let provenance = self
             .origin
             .of(self.plan.experiment, (settings, run.seed), &stages);
-        provenance.add_to(&run.directory.provenance_json())?;
+        add_provenance(&run.directory, &provenance)?;
         if let Some(reason) = self.origin.commit_unknown() {
             self.progress.note(&format!("commit unknown: {reason}"));
         }
@@ -236,13 +236,15 @@ impl<'a> Desk<'a> {
 
     fn forget_earlier(&self, run: &PlannedRun) -> Result<()> {
         Finished::remove(&run.directory)?;
-        match run.directory.status() {
-            Ok(status) if status.holds_earlier_results => run.directory.set_status(&Status {
+        if let Ok(status) = run.directory.status()
+            && status.holds_earlier_results
+        {
+            run.directory.set_status(&Status {
                 holds_earlier_results: false,
                 ..status
-            }),
-            _ => Ok(()),
+            })?;
         }
+        adopt_attempt(&run.directory)
     }
 
     /// Says how many questions were answered right, where that is known. What cannot be read now is an
@@ -318,6 +320,29 @@ impl<'a> Desk<'a> {
         let planned = run.stages.iter().map(|&stage| &self.plan.stages[stage]);
         planned.map(|one| (&one.stage, &one.folder)).collect()
     }
+}
+
+/// Writes what makes a run. Results of an earlier run keep their own provenance for as long as they stand.
+fn add_provenance(run: &RunDirectory, provenance: &Provenance) -> Result<()> {
+    let (own, attempt) = (run.provenance_json(), run.attempt_json());
+    if !run.has_results() {
+        // A process that was killed may have been about to do this.
+        adopt_attempt(run)?;
+        return provenance.add_to(&own);
+    }
+    if own.is_file() && !attempt.is_file() {
+        files::share(&own, &attempt)?;
+    }
+    provenance.add_to(&attempt)
+}
+
+/// The results of the attempt are those of the run from here on, and so is its provenance.
+fn adopt_attempt(run: &RunDirectory) -> Result<()> {
+    let attempt = run.attempt_json();
+    if attempt.is_file() {
+        files::share(&attempt, &run.provenance_json())?;
+    }
+    files::remove(&attempt)
 }
 
 /// Puts a stage back into the cache from the folder of a run; `false` if another process has by now.

@@ -265,6 +265,7 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
     lab.quickstart("run", "r", &[]).done();
     let run = lab.run_folder("r", 1);
     let before = files_below(&run);
+    let provenance = read(&run.join("provenance.json"));
     let tables = read(&lab.path("r/quickstart/summary.csv"));
 
     // A file in the place of a folder: every stage fails before it begins.
@@ -281,6 +282,7 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
         results(&files_below(&run)) == results(&before),
         "the earlier results are gone"
     );
+    assert_eq!(read(&run.join("provenance.json")), provenance);
     let ask = lab.attnlab(&["ask", &lab.run_text("r", 1), "Where was Ada Moss born?"]);
     assert!(!ask.err.contains("did not end well"), "{}", ask.err);
     ask.done();
@@ -314,6 +316,11 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
     std::fs::remove_file(lab.path("r/.cache/pretrain")).expect("removed");
     lab.quickstart("run", "r", &[]).done();
     assert!(read(&run.join("status.json")).contains("\"state\": \"done\""));
+    let started = read(&run.join("provenance.json"))
+        .matches("\"started\":")
+        .count();
+    assert_eq!(started, 3, "the first run, the failed attempt and the last");
+    assert!(!run.join("attempt.json").exists());
 }
 
 /// Results that were copied without the hidden cache are as good as those that were not.
