@@ -120,7 +120,7 @@ pub(super) mod cuda {
     ///
     /// # Panics
     /// With a version of dfdx whose output differs.
-    pub(in crate::ops) fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> u64 {
+    pub fn address<S: Shape>(tensor: &Tensor<S, f32, Cuda>) -> u64 {
         let mut search = Search::Field;
         // Ends with the error that aborts formatting.
         let _ = write!(search, "{tensor:?}");
@@ -158,7 +158,7 @@ pub(super) mod cuda {
     }
 
     /// Address of a parameter's gradient, which is allocated and zeroed if needed.
-    pub(in crate::ops) fn gradient_address<S: Shape>(
+    pub fn gradient_address<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         tensor: &Tensor<S, f32, Cuda>,
     ) -> Result<u64, CudaError> {
@@ -166,7 +166,7 @@ pub(super) mod cuda {
     }
 
     /// Takes a stream's gradient out of the map, to be updated in place.
-    pub(in crate::ops) fn take_gradient<S: Shape>(
+    pub fn take_gradient<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         device: &Cuda,
         tensor: &Tensor<S, f32, Cuda>,
@@ -179,12 +179,12 @@ pub(super) mod cuda {
     }
 
     /// Address of a gradient taken out of the map.
-    pub(in crate::ops) fn start_of(gradient: &DeviceVec) -> u64 {
+    pub fn start_of(gradient: &DeviceVec) -> u64 {
         *gradient.device_ptr()
     }
 
     /// Sets the gradient of a stream, which must have no other consumer.
-    pub(in crate::ops) fn set_gradient<S: Shape>(
+    pub fn set_gradient<S: Shape>(
         gradients: &mut Gradients<f32, Cuda>,
         tensor: &Tensor<S, f32, Cuda>,
         buffer: DeviceVec,

@@ -57,7 +57,7 @@ impl Dropout {
 
     /// Key, threshold and scale, for a device with its own implementation.
     #[cfg(feature = "cuda")]
-    pub(in crate::ops) fn parts(self) -> (u64, u32, f32) {
+    pub(crate) fn parts(self) -> (u64, u32, f32) {
         (self.key, self.threshold, f32::from_bits(self.scale_bits))
     }
 

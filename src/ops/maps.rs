@@ -24,9 +24,7 @@ pub struct HeadMap {
 }
 
 /// Copies the elements of a tensor to the host.
-pub(in crate::ops) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(
-    tensor: &Tensor<S, N, D>,
-) -> Vec<f32> {
+pub(crate) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(tensor: &Tensor<S, N, D>) -> Vec<f32> {
     let elements = tensor.as_vec().into_iter();
     elements
         .map(|x| x.to_f32().expect("a number in single precision"))
@@ -34,7 +32,7 @@ pub(in crate::ops) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(
 }
 
 /// Layer norm: `[tokens, EMBED]` → the same.
-pub(in crate::ops) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
+pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
     x: &[f32],
     norm: &LayerNorm<EMBED, N, D>,
 ) -> Vec<f32> {
@@ -45,7 +43,7 @@ pub(in crate::ops) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
 }
 
 /// Linear layer: `[tokens, IN]` → `[tokens, OUT]`.
-pub(in crate::ops) fn projected<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>>(
+pub(crate) fn projected<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>>(
     x: &[f32],
     layer: &Linear<IN, OUT, N, D>,
 ) -> Vec<f32> {
@@ -57,7 +55,7 @@ pub(in crate::ops) fn projected<const IN: usize, const OUT: usize, N: Dtype, D: 
 }
 
 #[cfg(test)]
-pub(in crate::ops) mod tests {
+pub(crate) mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
@@ -65,7 +63,7 @@ pub(in crate::ops) mod tests {
 
     /// Checks a sublayer's output against its maps: the sum of values `[keys, KV]` weighted by the maps,
     /// the output projection, and the residual `x`.
-    pub(in crate::ops) fn check_maps<const EMBED: usize>(
+    pub(crate) fn check_maps<const EMBED: usize>(
         maps: &[HeadMap],
         values: &[f32],
         proj: &Linear<EMBED, EMBED, f32, Cpu>,
@@ -77,7 +75,7 @@ pub(in crate::ops) mod tests {
 
     /// Values weighted by maps, heads side by side; if there are fewer heads of values, groups of
     /// consecutive heads share them.
-    pub(in crate::ops) fn apply_maps(maps: &[HeadMap], values: &[f32]) -> Vec<f32> {
+    pub(crate) fn apply_maps(maps: &[HeadMap], values: &[f32]) -> Vec<f32> {
         let (queries, keys) = (maps[0].queries, maps[0].keys);
         // The test's heads are 4 wide.
         let (width, kv) = (4 * maps.len(), values.len() / keys);
@@ -99,7 +97,7 @@ pub(in crate::ops) mod tests {
     }
 
     /// Checks that the heads' outputs, projected and added to `x`, are the sublayer's output.
-    pub(in crate::ops) fn check_output<const EMBED: usize>(
+    pub(crate) fn check_output<const EMBED: usize>(
         heads: &[f32],
         proj: &Linear<EMBED, EMBED, f32, Cpu>,
         x: &[f32],
@@ -117,7 +115,7 @@ pub(in crate::ops) mod tests {
     }
 
     /// Checks that the weights of every query add up to 1.
-    pub(in crate::ops) fn check_sums(maps: &[HeadMap]) {
+    pub(crate) fn check_sums(maps: &[HeadMap]) {
         for row in maps
             .iter()
             .flat_map(|map| map.weights.chunks_exact(map.keys))

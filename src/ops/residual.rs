@@ -68,7 +68,7 @@ pub(super) struct BranchBackward<'a> {
 }
 
 /// A learned tensor.
-pub(super) trait Parameter: Send + Sync {
+pub trait Parameter: Send + Sync {
     /// Number of elements.
     fn count(&self) -> usize;
 

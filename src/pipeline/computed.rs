@@ -35,7 +35,7 @@ struct Entry {
 
 impl Computed {
     /// How a model with these settings is computed by the thread that asks.
-    pub(in crate::pipeline) fn here(
+    pub(crate) fn here(
         settings: Option<&Settings>,
         processor: Option<String>,
         stages_at_once: usize,

@@ -14,17 +14,17 @@ use crate::files;
 
 /// The stages of a finished run, by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::pipeline) struct Finished {
-    pub(in crate::pipeline) stages: BTreeMap<String, FinishedStage>,
+pub struct Finished {
+    pub stages: BTreeMap<String, FinishedStage>,
 }
 
 /// What the folder of a stage says of it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(in crate::pipeline) struct FinishedStage {
-    pub(in crate::pipeline) key: String,
-    pub(in crate::pipeline) depends_on: Ingredients,
+pub struct FinishedStage {
+    pub key: String,
+    pub depends_on: Ingredients,
     /// Names of files in the stage's folder, and their BLAKE3 sums.
-    pub(in crate::pipeline) results: BTreeMap<String, String>,
+    pub results: BTreeMap<String, String>,
 }
 
 /// Files of a stage that differ at every repetition, and so have no checksum.
@@ -32,7 +32,7 @@ const UNSUMMED: [&str; 2] = ["timings.csv", "provenance.json"];
 
 /// Where a run's folder has a file of a stage; `None` for what it does not have, and for the tables of
 /// steps, which are one for all stages there.
-pub(in crate::pipeline) fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
+pub fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
     let stage = kind.name();
     match name {
         "weights.safetensors" => Some(run.weights(stage)),
@@ -58,7 +58,7 @@ impl Finished {
     }
 
     /// What a run's folder says of itself; `None` if it is not finished, or was by an older program.
-    pub(in crate::pipeline) fn read(run: &RunDirectory) -> Option<Self> {
+    pub fn read(run: &RunDirectory) -> Option<Self> {
         files::read_json(&Self::path(run))
     }
 
@@ -66,7 +66,7 @@ impl Finished {
     ///
     /// # Errors
     /// The file cannot be written, or a stage is not done.
-    pub(in crate::pipeline) fn write<'a>(
+    pub fn write<'a>(
         run: &RunDirectory,
         stages: impl Iterator<Item = (Kind, &'a str, &'a StageFolder)>,
     ) -> Result<()> {
@@ -90,14 +90,14 @@ impl Finished {
     ///
     /// # Errors
     /// The file cannot be removed.
-    pub(in crate::pipeline) fn remove(run: &RunDirectory) -> Result<()> {
+    pub fn remove(run: &RunDirectory) -> Result<()> {
         files::remove(&Self::path(run))
     }
 }
 
 impl FinishedStage {
     /// The stage of this key in a run's folder.
-    pub(in crate::pipeline) fn find(run: &RunDirectory, kind: Kind, key: &str) -> Option<Self> {
+    pub fn find(run: &RunDirectory, kind: Kind, key: &str) -> Option<Self> {
         let stage = Finished::read(run)?.stages.remove(kind.name());
         stage.filter(|stage| stage.key == key)
     }
@@ -106,7 +106,7 @@ impl FinishedStage {
     ///
     /// # Errors
     /// The path of the first one that does not, and what is wrong with it.
-    pub(in crate::pipeline) fn check(&self, run: &RunDirectory, kind: Kind) -> Result<(), String> {
+    pub fn check(&self, run: &RunDirectory, kind: Kind) -> Result<(), String> {
         self.results.iter().try_for_each(|(name, expected)| {
             let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));
             match bytes(run, kind, name) {
@@ -125,12 +125,7 @@ impl FinishedStage {
     ///
     /// # Errors
     /// The folder of the stage cannot be written.
-    pub(in crate::pipeline) fn restore(
-        self,
-        run: &RunDirectory,
-        kind: Kind,
-        folder: &StageFolder,
-    ) -> Result<()> {
+    pub fn restore(self, run: &RunDirectory, kind: Kind, folder: &StageFolder) -> Result<()> {
         folder.clear()?;
         let unsummed = UNSUMMED.into_iter().filter(|name| {
             let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));

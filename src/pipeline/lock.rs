@@ -49,7 +49,7 @@ const RULES: Rules = Rules {
 
 /// A folder locked by this process until the value is dropped or the process dies.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Lock {
+pub struct Lock {
     /// Withdrawn before the file is unlocked.
     claim: Claim,
     file: File,
@@ -58,7 +58,7 @@ pub(in crate::pipeline) struct Lock {
 impl Lock {
     /// Whether another process has taken the folder over: this one was suspended, or cut off from the
     /// file system, for so long that it was taken for dead. Nothing may be written there any more.
-    pub(in crate::pipeline) fn taken_over(&self) -> &TakenOver {
+    pub fn taken_over(&self) -> &TakenOver {
         self.claim.taken_over()
     }
 }
@@ -74,8 +74,8 @@ impl Drop for Lock {
 
 /// Who holds a lock, as it said itself: `process 4711 on host`.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Held {
-    pub(in crate::pipeline) holder: String,
+pub struct Held {
+    pub holder: String,
     /// Whether the holder is known to live; one on another machine may be gone.
     is_alive: bool,
 }
@@ -90,7 +90,7 @@ impl From<Rival> for Held {
 }
 
 /// Whether a file of that name serves to lock its folder.
-pub(in crate::pipeline) fn is_lock_file(name: &str) -> bool {
+pub fn is_lock_file(name: &str) -> bool {
     name.starts_with(LOCK_FILE)
 }
 
@@ -188,7 +188,7 @@ fn written_in(file: &mut File) -> String {
 ///
 /// # Errors
 /// The lock file cannot be made.
-pub(in crate::pipeline) fn take(folder: &Path) -> Result<Result<Lock, Held>> {
+pub fn take(folder: &Path) -> Result<Result<Lock, Held>> {
     Contender::new(folder, RULES).try_once()
 }
 
@@ -218,7 +218,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.
-pub(in crate::pipeline) fn take_soon(
+pub fn take_soon(
     folder: &Path,
     stop: &Stop,
     waiting: impl FnOnce(&str),
@@ -230,11 +230,7 @@ pub(in crate::pipeline) fn take_soon(
 ///
 /// # Errors
 /// As [`take`]; the wish to stop.
-pub(in crate::pipeline) fn wait(
-    folder: &Path,
-    stop: &Stop,
-    waiting: impl FnOnce(&str),
-) -> Result<Lock> {
+pub fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
     let mut waiting = Some(waiting);
     let mut contender = Contender::new(folder, RULES);
     loop {
@@ -252,12 +248,12 @@ pub(in crate::pipeline) fn wait(
 }
 
 /// Whether some process holds the lock of `folder`, or may hold it on another machine. Nothing is created.
-pub(in crate::pipeline) fn is_held(folder: &Path) -> bool {
+pub fn is_held(folder: &Path) -> bool {
     holder(folder, RULES) != Liveness::Gone
 }
 
 /// Whether some process is known to hold the lock of `folder`. Nothing is created.
-pub(in crate::pipeline) fn is_surely_held(folder: &Path) -> bool {
+pub fn is_surely_held(folder: &Path) -> bool {
     holder(folder, RULES) == Liveness::Alive
 }
 

@@ -48,7 +48,7 @@ pub struct Exploration {
 
 impl Exploration {
     /// The keys that belong to some questions alone, and whether each is given.
-    pub(in crate::config) fn own(&self) -> [(&'static str, bool); 7] {
+    pub fn own(&self) -> [(&'static str, bool); 7] {
         [
             ("keys", self.keys.is_some()),
             ("bases", self.bases.is_some()),

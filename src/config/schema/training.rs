@@ -10,7 +10,7 @@ use super::default_true;
 use crate::config::home;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
-pub(in crate::config) const EXCERPT_MARGIN: usize = 4;
+pub const EXCERPT_MARGIN: usize = 4;
 
 /// Learning from the corpus.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]

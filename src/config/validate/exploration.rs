@@ -10,7 +10,7 @@ const MOST_DIMENSIONS: usize = 4096;
 const MOST_SAMPLES: usize = 1_000_000;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
-pub(in crate::config) fn check(settings: &ExplorationSettings, mended: &[String]) -> Vec<Fault> {
+pub fn check(settings: &ExplorationSettings, mended: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(mended);
     let spec = &settings.explore;
     takes(&mut rules, spec);

@@ -17,7 +17,7 @@ const NAME_CHARACTERS: usize = 60;
 
 /// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the
 /// keys not to look at.
-pub(in crate::config) fn check(
+pub fn check(
     frame: &Frame,
     sweep: &[PointValues],
     explores: bool,
@@ -178,10 +178,7 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
 }
 
 /// Figures of a question that no point maps, though some map others.
-pub(in crate::config) fn unmapped(
-    figures: &BTreeMap<String, FigureSpec>,
-    points: &[Point],
-) -> Vec<Fault> {
+pub fn unmapped(figures: &BTreeMap<String, FigureSpec>, points: &[Point]) -> Vec<Fault> {
     let maps = points.iter().filter_map(|point| {
         let evaluate = point.settings.training()?.evaluate.as_ref()?;
         evaluate.attention_maps.as_ref()

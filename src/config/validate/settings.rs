@@ -13,7 +13,7 @@ use crate::config::schema::{
 const LEAST_CONTEXT: usize = 8;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
-pub(in crate::config) fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
+pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(mended);
     data(&mut rules, &settings.data);
     model(&mut rules, &settings.model);

@@ -5,17 +5,12 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::{Positional, Scoring};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
-pub(in crate::model) type Alibi<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, AlibiRule, N, D>;
+pub type Alibi<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, AlibiRule, N, D>;
 
 /// Each head has its own slope. The position embedding stays: this is the only difference from vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct AlibiRule;
+pub struct AlibiRule;
 
 impl ScoringRule for AlibiRule {
     const KIND: &'static str = "alibi";

@@ -14,13 +14,8 @@ use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
-pub(in crate::model) type Differential<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>;
+pub type Differential<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>;
 
 impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>>
     Attention<EMBED, N, D> for Differential<EMBED, HEADS, HEAD_DIM, N, D>

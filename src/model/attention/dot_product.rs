@@ -17,7 +17,7 @@ use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
 
 /// How a kind turns queries and keys into attention weights.
-pub(in crate::model) trait ScoringRule: Clone + std::fmt::Debug + 'static {
+pub trait ScoringRule: Clone + std::fmt::Debug + 'static {
     /// The kind's name in a TOML.
     const KIND: &'static str;
     /// How scores are computed and normalised.
@@ -26,7 +26,7 @@ pub(in crate::model) trait ScoringRule: Clone + std::fmt::Debug + 'static {
 
 /// HEADS heads of width HEAD_DIM, EMBED wide in total; their keys and values are KV wide in total.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct DotProduct<
+pub struct DotProduct<
     const EMBED: usize,
     const KV: usize,
     const HEADS: usize,
@@ -35,7 +35,7 @@ pub(in crate::model) struct DotProduct<
     N: Dtype,
     D: Storage<N>,
 > {
-    pub(in crate::model) projections: Projections<EMBED, KV, N, D>,
+    pub projections: Projections<EMBED, KV, N, D>,
     rule: PhantomData<R>,
 }
 

@@ -5,7 +5,7 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
 /// Keys and values are KV wide: KV / HEAD_DIM heads, each shared by EMBED / KV query heads.
-pub(in crate::model) type GroupedQuery<
+pub type GroupedQuery<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
@@ -16,7 +16,7 @@ pub(in crate::model) type GroupedQuery<
 
 /// Scores as in vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct GroupedQueryRule;
+pub struct GroupedQueryRule;
 
 impl ScoringRule for GroupedQueryRule {
     const KIND: &'static str = "grouped-query";

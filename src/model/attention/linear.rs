@@ -6,17 +6,12 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::{Scoring, Similarity};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
-pub(in crate::model) type Linear<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, LinearRule, N, D>;
+pub type Linear<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, LinearRule, N, D>;
 
 /// The feature map is elu(x) + 1.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct LinearRule;
+pub struct LinearRule;
 
 impl ScoringRule for LinearRule {
     const KIND: &'static str = "linear";

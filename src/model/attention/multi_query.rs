@@ -5,17 +5,12 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
 /// Keys and values are HEAD_DIM wide.
-pub(in crate::model) type MultiQuery<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DotProduct<EMBED, HEAD_DIM, HEADS, HEAD_DIM, MultiQueryRule, N, D>;
+pub type MultiQuery<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DotProduct<EMBED, HEAD_DIM, HEADS, HEAD_DIM, MultiQueryRule, N, D>;
 
 /// Scores as in vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct MultiQueryRule;
+pub struct MultiQueryRule;
 
 impl ScoringRule for MultiQueryRule {
     const KIND: &'static str = "multi-query";

@@ -5,17 +5,12 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::{Positional, Scoring};
 
 /// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
-pub(in crate::model) type Rope<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, RopeRule, N, D>;
+pub type Rope<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, RopeRule, N, D>;
 
 /// Queries and keys are rotated. The position embedding stays: this is the only difference from vanilla.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct RopeRule;
+pub struct RopeRule;
 
 impl ScoringRule for RopeRule {
     const KIND: &'static str = "rope";

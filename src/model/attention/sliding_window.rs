@@ -6,7 +6,7 @@ use crate::ops::attention::Scoring;
 
 /// A token attends to WINDOW tokens; after L layers its output depends on the L (WINDOW - 1) tokens before
 /// it.
-pub(in crate::model) type SlidingWindow<
+pub type SlidingWindow<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
@@ -17,7 +17,7 @@ pub(in crate::model) type SlidingWindow<
 
 /// Attention to the last WINDOW tokens.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct SlidingWindowRule<const WINDOW: usize>;
+pub struct SlidingWindowRule<const WINDOW: usize>;
 
 impl<const WINDOW: usize> ScoringRule for SlidingWindowRule<WINDOW> {
     const KIND: &'static str = "sliding-window";

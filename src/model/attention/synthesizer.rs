@@ -15,7 +15,7 @@ use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED. A document has at most POSITIONS tokens: one
 /// less than the context, as in the reference, where the last token of a document is only ever a target.
-pub(in crate::model) type Synthesizer<
+pub type Synthesizer<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,

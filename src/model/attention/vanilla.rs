@@ -4,17 +4,12 @@ use super::dot_product::{DotProduct, ScoringRule};
 use crate::ops::attention::Scoring;
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
-pub(in crate::model) type Vanilla<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N,
-    D,
-> = DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, VanillaRule, N, D>;
+pub type Vanilla<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
+    DotProduct<EMBED, EMBED, HEADS, HEAD_DIM, VanillaRule, N, D>;
 
 /// Softmax of scaled dot products; positions enter through the embedding alone.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct VanillaRule;
+pub struct VanillaRule;
 
 impl ScoringRule for VanillaRule {
     const KIND: &'static str = "vanilla";

@@ -16,7 +16,7 @@ use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
 #[derive(Clone, Debug)]
-pub(in crate::model) struct CrossBlock<
+pub struct CrossBlock<
     const EMBED: usize,
     const HEADS: usize,
     const HEAD_DIM: usize,
@@ -24,10 +24,10 @@ pub(in crate::model) struct CrossBlock<
     N: Dtype,
     D: Storage<N>,
 > {
-    pub(in crate::model) ln1: LayerNorm<EMBED, N, D>,
-    pub(in crate::model) ln2: LayerNorm<EMBED, N, D>,
-    pub(in crate::model) attn: Projections<EMBED, EMBED, N, D>,
-    pub(in crate::model) mlp: FeedForward<EMBED, HIDDEN, N, D>,
+    pub ln1: LayerNorm<EMBED, N, D>,
+    pub ln2: LayerNorm<EMBED, N, D>,
+    pub attn: Projections<EMBED, EMBED, N, D>,
+    pub mlp: FeedForward<EMBED, HIDDEN, N, D>,
 }
 
 impl<

@@ -12,7 +12,7 @@ use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, Gpu, at, gpu};
 
-pub(in crate::ops) static OPTIMISER: Source = Source {
+pub static OPTIMISER: Source = Source {
     name: "optimiser",
     text: include_str!("kernel.cu"),
     constant: "CHUNK",
@@ -20,7 +20,7 @@ pub(in crate::ops) static OPTIMISER: Source = Source {
 };
 
 /// Elements of a tensor per block.
-pub(in crate::ops) const CHUNK: usize = 1024;
+pub const CHUNK: usize = 1024;
 
 /// A tensor of the model: `struct Slot` of kernel.cu.
 #[repr(C)]

@@ -12,7 +12,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
 /// The projections, packed, and the scoring.
-pub(in crate::ops) struct CachedAttention<
+pub struct CachedAttention<
     'a,
     const EMBED: usize,
     const KV: usize,
@@ -31,7 +31,7 @@ impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM
     CachedAttention<'a, EMBED, KV, HEADS, HEAD_DIM>
 {
     /// For sequences of at most `context` tokens.
-    pub(in crate::ops) fn new(
+    pub fn new(
         weights: &'a Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         context: usize,

@@ -27,7 +27,7 @@ use crate::ops::residual::{
 
 /// Minimum number of tokens per tile: at the width of the assignment's model their projections take half of
 /// a core's cache. Tests have small batches, and should still have several tiles.
-pub(in crate::ops) const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
+pub const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
     fn try_attention<
@@ -73,7 +73,7 @@ impl AttentionOp<f32> for Cpu {
 }
 
 /// The sublayer's branch, a function of the normalised stream.
-pub(in crate::ops) struct Attention<
+pub struct Attention<
     const EMBED: usize,
     const KV: usize,
     const HEADS: usize,
@@ -103,7 +103,7 @@ impl<
     /// Number of heads that share keys and values.
     const GROUP: usize = EMBED / KV;
 
-    pub(in crate::ops) fn new(
+    pub fn new(
         projections: &Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         head_attention: C,
@@ -171,7 +171,7 @@ impl<
 }
 
 /// What backward needs of a shard.
-pub(in crate::ops) struct Saved {
+pub struct Saved {
     /// Transformed queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
     qkv: Scratch,
     /// What every head saves: see [`HeadAttention::saved_len`].

@@ -83,7 +83,7 @@ impl AttentionOp<f32> for Cuda {
 }
 
 /// The layout of heads whose keys and values are `KV` wide in total.
-pub(in crate::ops) fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(
+pub fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(
     scoring: Scoring,
 ) -> HeadLayout {
     HeadLayout {
@@ -96,7 +96,7 @@ pub(in crate::ops) fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM
 }
 
 /// What heads compute from queries, keys and values.
-pub(in crate::ops) trait GpuHeadAttention: 'static {
+pub trait GpuHeadAttention: 'static {
     /// What backward needs.
     type Saved: 'static;
 
@@ -120,7 +120,7 @@ pub(in crate::ops) trait GpuHeadAttention: 'static {
 }
 
 /// A single attention map.
-pub(in crate::ops) struct GpuStandardHeads;
+pub struct GpuStandardHeads;
 
 impl<const EMBED: usize, const KV: usize> AttendToCache<EMBED, KV> for GpuStandardHeads {
     fn attend_to_cache(
@@ -163,14 +163,14 @@ impl GpuHeadAttention for GpuStandardHeads {
 }
 
 /// The branch of a sublayer whose heads compare queries with keys.
-pub(in crate::ops) struct Heads<const EMBED: usize, const KV: usize, C> {
-    pub(in crate::ops) weights: Projections<EMBED, KV, f32, Cuda>,
-    pub(in crate::ops) attention: Attention,
-    pub(in crate::ops) head_attention: C,
+pub struct Heads<const EMBED: usize, const KV: usize, C> {
+    pub weights: Projections<EMBED, KV, f32, Cuda>,
+    pub attention: Attention,
+    pub head_attention: C,
 }
 
 /// What backward needs.
-pub(in crate::ops) struct Saved<K> {
+pub struct Saved<K> {
     /// The projections to queries, keys and values.
     joined: Joined<3>,
     /// Transformed queries and keys, and values, side by side: `[tokens, EMBED + 2 KV]`.

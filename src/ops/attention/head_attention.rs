@@ -6,9 +6,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
-pub(in crate::ops) trait HeadAttention<const HEAD_DIM: usize>:
-    Send + Sync + 'static
-{
+pub trait HeadAttention<const HEAD_DIM: usize>: Send + Sync + 'static {
     /// Learned parameters besides the projections, in the order in which backward writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter>;
 
@@ -42,12 +40,12 @@ pub(in crate::ops) trait HeadAttention<const HEAD_DIM: usize>:
 /// Where the queries, keys and values of one head over one document start in a matrix with those of all
 /// tokens.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct HeadColumns {
-    pub(in crate::ops) starts: [usize; 3],
+pub struct HeadColumns {
+    pub starts: [usize; 3],
     /// Row stride.
-    pub(in crate::ops) step: usize,
+    pub step: usize,
     /// Whether another head of the group has already written the gradients of these keys and values.
-    pub(in crate::ops) accumulate_kv: bool,
+    pub accumulate_kv: bool,
 }
 
 impl HeadColumns {
@@ -58,13 +56,13 @@ impl HeadColumns {
     }
 
     /// The head's values.
-    pub(in crate::ops) fn values(self, qkv: &[f32], width: usize) -> Values<'_> {
+    pub fn values(self, qkv: &[f32], width: usize) -> Values<'_> {
         let [_, _, rows] = self.views(qkv, 0);
         Values { rows, width }
     }
 
     /// Destination of the gradient of the head's values.
-    pub(in crate::ops) fn dvalues(self, dqkv: &mut [f32]) -> Target<'_> {
+    pub fn dvalues(self, dqkv: &mut [f32]) -> Target<'_> {
         self.kv_gradient(2, dqkv, 0)
     }
 
@@ -78,7 +76,7 @@ impl HeadColumns {
 
     /// Writes the attention weights computed from `width` channels of queries and keys, starting at
     /// `channel`.
-    pub(in crate::ops) fn attention_weights(
+    pub fn attention_weights(
         self,
         tile: &HeadTile,
         (channel, width): (usize, usize),
@@ -95,7 +93,7 @@ impl HeadColumns {
 
     /// Backward of [`Self::attention_weights`], given the gradient of the weights, which is turned into
     /// that of the scores.
-    pub(in crate::ops) fn attention_weights_backward(
+    pub fn attention_weights_backward(
         self,
         tile: &HeadTile,
         (channel, width): (usize, usize),

@@ -8,7 +8,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::maps::HeadMap;
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
-pub(in crate::ops) fn step(keys: usize) -> usize {
+pub fn step(keys: usize) -> usize {
     keys.next_multiple_of(LANES)
 }
 
@@ -19,21 +19,21 @@ pub(in crate::ops) fn step(keys: usize) -> usize {
 /// There are at least as many queries as keys. Query i is aligned with key i; queries beyond the last key
 /// attend to all keys.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct HeadTile {
-    pub(in crate::ops) queries: usize,
-    pub(in crate::ops) keys: usize,
+pub struct HeadTile {
+    pub queries: usize,
+    pub keys: usize,
     /// Index of the document's first query in the batch, which seeds dropout.
-    pub(in crate::ops) first_query: usize,
-    pub(in crate::ops) head: usize,
+    pub first_query: usize,
+    pub head: usize,
     /// Number of heads.
-    pub(in crate::ops) heads: usize,
-    pub(in crate::ops) scoring: Scoring,
-    pub(in crate::ops) dropout: AttentionDropout,
+    pub heads: usize,
+    pub scoring: Scoring,
+    pub dropout: AttentionDropout,
 }
 
 impl HeadTile {
     /// For the first document of a batch, without dropout.
-    pub(in crate::ops) fn without_dropout(
+    pub fn without_dropout(
         [queries, keys]: [usize; 2],
         [head, heads]: [usize; 2],
         scoring: Scoring,
@@ -50,7 +50,7 @@ impl HeadTile {
     }
 
     /// Number of elements saved for backward.
-    pub(in crate::ops) fn saved_len(&self) -> usize {
+    pub fn saved_len(&self) -> usize {
         let sums = match self.scoring.similarity {
             Similarity::Softmax => 0,
             Similarity::FeatureMap => self.queries,
@@ -65,7 +65,7 @@ impl HeadTile {
     }
 
     /// Turns scores into attention weights, in place; scores above the diagonal may be anything.
-    pub(in crate::ops) fn scores_to_weights(&self, saved: &mut [f32]) {
+    pub fn scores_to_weights(&self, saved: &mut [f32]) {
         let slope = self.scoring.slope(self.head, self.heads) as f32;
         let (scores, scales) = saved.split_at_mut(self.queries * step(self.keys));
         wide(
@@ -84,7 +84,7 @@ impl HeadTile {
     }
 
     /// The attention map, given the score of every visible pair of query and key.
-    pub(in crate::ops) fn map_from_scores(&self, score: impl Fn(usize, usize) -> f32) -> HeadMap {
+    pub fn map_from_scores(&self, score: impl Fn(usize, usize) -> f32) -> HeadMap {
         let mut saved = vec![0.0; self.saved_len()];
         for (query, row) in saved[..self.queries * step(self.keys)]
             .chunks_exact_mut(step(self.keys))
@@ -103,7 +103,7 @@ impl HeadTile {
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
-    pub(in crate::ops) fn apply_weights(&self, saved: &[f32], values: Values<'_>, out: Target<'_>) {
+    pub fn apply_weights(&self, saved: &[f32], values: Values<'_>, out: Target<'_>) {
         let weights = self.split_saved(saved).0;
         let dropped = self.with_dropout(weights);
         let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
@@ -113,7 +113,7 @@ impl HeadTile {
 
     /// Backward of [`Self::apply_weights`]: writes or accumulates `dvalues`, and returns the gradient of
     /// the weights, which is undefined above the diagonal.
-    pub(in crate::ops) fn apply_weights_backward(
+    pub fn apply_weights_backward(
         &self,
         saved: &[f32],
         values: Values<'_>,
@@ -157,7 +157,7 @@ impl HeadTile {
 
     /// Backward of [`Self::scores_to_weights`], in place: the gradient of the scores, 0 where keys are
     /// masked.
-    pub(in crate::ops) fn scores_to_weights_backward(&self, saved: &[f32], dweights: &mut [f32]) {
+    pub fn scores_to_weights_backward(&self, saved: &[f32], dweights: &mut [f32]) {
         let (weights, scales) = self.split_saved(saved);
         let step = step(self.keys);
         wide(
@@ -229,7 +229,7 @@ impl HeadTile {
 
 /// The values of one head: `[keys, width]` within a wider matrix.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Values<'a> {
-    pub(in crate::ops) rows: View<'a>,
-    pub(in crate::ops) width: usize,
+pub struct Values<'a> {
+    pub rows: View<'a>,
+    pub width: usize,
 }

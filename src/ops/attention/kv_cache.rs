@@ -53,13 +53,13 @@ fn blocks<const HEAD_DIM: usize>(
 }
 
 /// Row stride of scores: whole blocks.
-pub(in crate::ops) fn score_step(cache: &KvCache) -> usize {
+pub fn score_step(cache: &KvCache) -> usize {
     cache.blocks.len() * BLOCK
 }
 
 /// `scale * queries · keysᵀ` of one head: `queries: [rows, HEAD_DIM]` with row stride `step` →
 /// `scores: [rows, tokens]` with row stride [`score_step`], written.
-pub(in crate::ops) fn scores<const HEAD_DIM: usize>(
+pub fn scores<const HEAD_DIM: usize>(
     cache: &KvCache,
     head: usize,
     (rows, queries, step): (usize, &[f32], usize),
@@ -90,7 +90,7 @@ pub(in crate::ops) fn scores<const HEAD_DIM: usize>(
 
 /// The weighted sum of one head's values, `weights · values`: `weights: [rows, tokens]` with row stride
 /// [`score_step`] → `heads: [rows, HEAD_DIM]` with row stride `step`, written. Values must be finite.
-pub(in crate::ops) fn apply_weights<const HEAD_DIM: usize>(
+pub fn apply_weights<const HEAD_DIM: usize>(
     cache: &KvCache,
     head: usize,
     weights: &[f32],

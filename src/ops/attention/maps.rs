@@ -42,7 +42,7 @@ pub fn maps<
 
 /// The map of every query head, from transformed queries and keys, heads side by side; there may be fewer
 /// heads of keys, each shared by a group of query heads.
-pub(in crate::ops) fn compare(
+pub fn compare(
     [queries, keys]: [&[f32]; 2],
     [heads, key_heads]: [usize; 2],
     head_dim: usize,

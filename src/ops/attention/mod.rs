@@ -3,13 +3,13 @@
 //! One op for all kinds that compare queries with keys: they differ in their [`Scoring`] and in how many
 //! heads share keys and values.
 
-pub(in crate::ops) mod cached;
-pub(in crate::ops) mod cpu;
+pub(crate) mod cached;
+pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
-pub(in crate::ops) mod cuda;
-pub(in crate::ops) mod head_attention;
-pub(in crate::ops) mod heads;
-pub(in crate::ops) mod kv_cache;
+pub(crate) mod cuda;
+pub(crate) mod head_attention;
+pub(crate) mod heads;
+pub(crate) mod kv_cache;
 mod maps;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -25,8 +25,8 @@ use super::decoding::BoxedIncremental;
 use super::dropout::Dropout;
 use super::parameters::{LayerNorm, Linear};
 use crate::data::ragged::Ragged;
-pub(in crate::ops) use cpu::TILE_TOKENS;
-pub(in crate::ops) use maps::compare;
+pub(crate) use cpu::TILE_TOKENS;
+pub(crate) use maps::compare;
 pub use maps::maps;
 pub use scoring::{Positional, Scoring, Similarity};
 

@@ -13,7 +13,7 @@ use crate::ops::dropout::factors;
 use crate::ops::parameters::LayerNorm;
 
 /// Added to the score of a masked key (the value of the original implementation).
-pub(in crate::ops) const MASKED: f64 = -1e10;
+pub const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
 pub(crate) fn attention<
@@ -118,17 +118,16 @@ fn repeat_kv<
 }
 
 /// `[documents, HEADS, longest, HEAD_DIM]`.
-pub(in crate::ops) type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
+pub type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
     Tensor<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), N, D, T>;
 
 /// `[documents, HEADS, longest, longest]`.
-pub(in crate::ops) type Scores<const HEADS: usize, N, D, T> =
-    Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
+pub type Scores<const HEADS: usize, N, D, T> = Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
 
 /// The mapping between ragged tokens and a padded `[documents, longest]` rectangle.
-pub(in crate::ops) struct PaddedBatch {
-    pub(in crate::ops) documents: usize,
-    pub(in crate::ops) longest: usize,
+pub struct PaddedBatch {
+    pub documents: usize,
+    pub longest: usize,
     /// For each cell its token; 0 for padding (a masked key, or a query whose output is not used).
     token_at: Vec<usize>,
     /// For each token its cell.
@@ -137,7 +136,7 @@ pub(in crate::ops) struct PaddedBatch {
 
 impl PaddedBatch {
     /// For documents with the given starts and end.
-    pub(in crate::ops) fn of(starts: &[usize]) -> Self {
+    pub fn of(starts: &[usize]) -> Self {
         let lengths = starts.windows(2).map(|w| w[1] - w[0]);
         let (documents, longest) = (lengths.len(), lengths.max().unwrap_or(0));
         let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
@@ -157,7 +156,7 @@ impl PaddedBatch {
     }
 
     /// `[tokens, EMBED]` → `[documents, HEADS, longest, HEAD_DIM]`.
-    pub(in crate::ops) fn heads<
+    pub fn heads<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,
@@ -182,12 +181,7 @@ impl PaddedBatch {
     }
 
     /// From scores to attention weights.
-    pub(in crate::ops) fn scores_to_weights<
-        const HEADS: usize,
-        N: Dtype,
-        D: Device<N>,
-        T: Tape<N, D>,
-    >(
+    pub fn scores_to_weights<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         scores: Scores<HEADS, N, D, T>,
         scoring: Scoring,
@@ -218,7 +212,7 @@ impl PaddedBatch {
     }
 
     /// The weighted sum of values, with dropout on the weights.
-    pub(in crate::ops) fn apply_weights<
+    pub fn apply_weights<
         const HEADS: usize,
         const HEAD_DIM: usize,
         N: Dtype,
@@ -241,7 +235,7 @@ impl PaddedBatch {
     }
 
     /// `[documents, HEADS, longest, HEAD_DIM]` → `[tokens, EMBED]`, heads side by side.
-    pub(in crate::ops) fn flat<
+    pub fn flat<
         const EMBED: usize,
         const HEADS: usize,
         const HEAD_DIM: usize,

@@ -47,7 +47,7 @@ impl Scoring {
     };
 
     /// The factor of the dot product of query and key.
-    pub(in crate::ops) fn scale(self, head_dim: usize) -> f64 {
+    pub fn scale(self, head_dim: usize) -> f64 {
         match self.similarity {
             Similarity::Softmax => 1.0 / (head_dim as f64).sqrt(),
             Similarity::FeatureMap => 1.0,
@@ -70,7 +70,7 @@ impl Scoring {
 
     /// Turns the scores of the last queries of a sequence of `tokens` into weights, with row stride `step`:
     /// see [`Self::scores_to_weights`].
-    pub(in crate::ops) fn last_scores_to_weights(
+    pub fn last_scores_to_weights(
         self,
         scores: &mut [f32],
         step: usize,
@@ -92,12 +92,7 @@ impl Scoring {
     /// the row become 0. Returns the factor that normalised the scores in case of
     /// [`Similarity::FeatureMap`].
     #[inline(always)]
-    pub(in crate::ops) fn scores_to_weights(
-        self,
-        row: &mut [f32],
-        query: usize,
-        slope: f32,
-    ) -> f32 {
+    pub fn scores_to_weights(self, row: &mut [f32], query: usize, slope: f32) -> f32 {
         let first = self.first_key(query);
         // Whole vectors, so that loops have no scalar tail.
         let end = (query + 1).next_multiple_of(LANES).min(row.len());

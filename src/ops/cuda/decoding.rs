@@ -30,10 +30,10 @@ pub(super) static KV_CACHE: Source = Source {
 
 /// Address of the tokens' positions on the device, or null if the scores do not depend on them; and the
 /// number of tokens.
-pub(in crate::ops) type Positions = (Address, usize);
+pub type Positions = (Address, usize);
 
 /// The projections of a sublayer during incremental decoding.
-pub(in crate::ops) trait DecodingProjections<const EMBED: usize, const KV: usize> {
+pub trait DecodingProjections<const EMBED: usize, const KV: usize> {
     /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions: keys and values side by
     /// side, `[count, 2 KV]`.
     fn keys_and_values(
@@ -58,7 +58,7 @@ pub(in crate::ops) trait DecodingProjections<const EMBED: usize, const KV: usize
 }
 
 /// How heads attend to the KV cache.
-pub(in crate::ops) trait AttendToCache<const EMBED: usize, const KV: usize> {
+pub trait AttendToCache<const EMBED: usize, const KV: usize> {
     /// The heads' outputs for some queries: `[queries, EMBED]`.
     fn attend_to_cache(
         &self,
@@ -109,8 +109,8 @@ impl<const EMBED: usize, const KV: usize> DecodingProjections<EMBED, KV>
 }
 
 /// The KV caches of some sequences.
-pub(in crate::ops) struct GpuKvCache<const EMBED: usize, const KV: usize> {
-    pub(in crate::ops) layout: HeadLayout,
+pub struct GpuKvCache<const EMBED: usize, const KV: usize> {
+    pub layout: HeadLayout,
     /// Maximum number of tokens per sequence.
     capacity: usize,
     /// Number of cached tokens of each sequence.
@@ -120,7 +120,7 @@ pub(in crate::ops) struct GpuKvCache<const EMBED: usize, const KV: usize> {
 }
 
 /// For each query its sequence, and how many of the cached keys it attends to; on the device.
-pub(in crate::ops) struct VisibleKeys {
+pub struct VisibleKeys {
     rows: CudaSlice<u32>,
     counts: CudaSlice<u32>,
     queries: usize,
@@ -128,7 +128,7 @@ pub(in crate::ops) struct VisibleKeys {
 
 impl VisibleKeys {
     /// From pairs of sequence and count.
-    pub(in crate::ops) fn of(gpu: &Gpu, queries: &[(usize, usize)]) -> Result<Self, CudaError> {
+    pub fn of(gpu: &Gpu, queries: &[(usize, usize)]) -> Result<Self, CudaError> {
         Ok(Self {
             rows: gpu.upload_indices(queries.iter().map(|query| query.0))?,
             counts: gpu.upload_indices(queries.iter().map(|query| query.1))?,
@@ -137,14 +137,14 @@ impl VisibleKeys {
     }
 
     /// Number of queries.
-    pub(in crate::ops) fn queries(&self) -> usize {
+    pub fn queries(&self) -> usize {
         self.queries
     }
 }
 
 impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
     /// Empty caches for a number of sequences with room for `capacity` tokens each.
-    pub(in crate::ops) fn new(layout: HeadLayout, (rows, capacity): (usize, usize)) -> Self {
+    pub fn new(layout: HeadLayout, (rows, capacity): (usize, usize)) -> Self {
         Self {
             layout,
             capacity,
@@ -154,7 +154,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
     }
 
     /// Number of cached tokens of a sequence.
-    pub(in crate::ops) fn length(&self, row: usize) -> usize {
+    pub fn length(&self, row: usize) -> usize {
         self.lengths[row]
     }
 
@@ -163,7 +163,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
     ///
     /// # Panics
     /// If a cache is full.
-    pub(in crate::ops) fn append(
+    pub fn append(
         &mut self,
         gpu: &Gpu,
         entries: &Buffer,
@@ -201,7 +201,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
     }
 
     /// Attends to the caches: `[queries, EMBED]`.
-    pub(in crate::ops) fn attend_to_cache(
+    pub fn attend_to_cache(
         &self,
         gpu: &Gpu,
         queries: &Buffer,
@@ -241,7 +241,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
 
 /// Projects the heads' outputs and adds the residual: `y = x + proj(heads)`, for the rows of `x` that
 /// `picked` lists, or its first rows if that is null.
-pub(in crate::ops) fn add_projected<const EMBED: usize>(
+pub fn add_projected<const EMBED: usize>(
     gpu: &Gpu,
     proj: &Linear<EMBED, EMBED, f32, Cuda>,
     (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
@@ -259,7 +259,7 @@ pub(in crate::ops) fn add_projected<const EMBED: usize>(
 }
 
 /// A sublayer with multi-head attention during incremental decoding.
-pub(in crate::ops) struct GpuCachedSublayer<'a, const EMBED: usize, const KV: usize, R, F> {
+pub struct GpuCachedSublayer<'a, const EMBED: usize, const KV: usize, R, F> {
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
     heads: &'a R,
     attend: F,
@@ -272,7 +272,7 @@ where
     F: AttendToCache<EMBED, KV>,
 {
     /// With empty caches; `size` is the number of sequences and the room for tokens of each.
-    pub(in crate::ops) fn new(
+    pub fn new(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         heads: &'a R,
         attend: F,

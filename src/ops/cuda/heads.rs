@@ -41,10 +41,10 @@ const fn source(name: &'static str, text: &'static str) -> Source {
 }
 
 /// The widest head whose tiles fit into a block's shared memory; wider ones use the reference.
-pub(in crate::ops) const WIDEST: usize = 128;
+pub const WIDEST: usize = 128;
 
 /// The documents of a batch, on the device.
-pub(in crate::ops) struct Documents {
+pub struct Documents {
     starts: Vec<usize>,
     longest: usize,
     on_device: CudaSlice<u32>,
@@ -54,22 +54,22 @@ pub(in crate::ops) struct Documents {
 
 impl Documents {
     /// Number of documents.
-    pub(in crate::ops) fn count(&self) -> usize {
+    pub fn count(&self) -> usize {
         self.starts.len() - 1
     }
 
     /// Number of tokens of the longest document.
-    pub(in crate::ops) fn longest(&self) -> usize {
+    pub fn longest(&self) -> usize {
         self.longest
     }
 
     /// Address of the documents' starts.
-    pub(in crate::ops) fn starts(&self) -> Address {
+    pub fn starts(&self) -> Address {
         at(&self.on_device)
     }
 
     /// Number of tokens of all documents.
-    pub(in crate::ops) fn tokens(&self) -> usize {
+    pub fn tokens(&self) -> usize {
         self.starts[self.count()]
     }
 }
@@ -77,7 +77,7 @@ impl Documents {
 impl Gpu {
     /// Documents with the given starts and end, on the device. A model asks for the same ones layer after
     /// layer, and a Perceiver for two in turn: the last four are cached.
-    pub(in crate::ops) fn documents(&self, starts: &[usize]) -> Result<Rc<Documents>, CudaError> {
+    pub fn documents(&self, starts: &[usize]) -> Result<Rc<Documents>, CudaError> {
         let mut known = self.documents.borrow_mut();
         if let Some(found) = known.iter().find(|documents| documents.starts == starts) {
             return Ok(found.clone());
@@ -97,39 +97,39 @@ impl Gpu {
 
 /// The layout of heads, and how they compute scores.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct HeadLayout {
-    pub(in crate::ops) head_dim: usize,
+pub struct HeadLayout {
+    pub head_dim: usize,
     /// Number of query heads.
-    pub(in crate::ops) heads: usize,
+    pub heads: usize,
     /// Number of heads of keys and values.
-    pub(in crate::ops) key_heads: usize,
-    pub(in crate::ops) scoring: Scoring,
+    pub key_heads: usize,
+    pub scoring: Scoring,
     /// Added to the score of a key by its position; may be null.
-    pub(in crate::ops) position_bias: Address,
+    pub position_bias: Address,
 }
 
 /// Attention of the queries of some documents to the keys and values of as many.
 #[derive(Clone)]
-pub(in crate::ops) struct Attention {
-    pub(in crate::ops) layout: HeadLayout,
-    pub(in crate::ops) dropout: AttentionDropout,
-    pub(in crate::ops) queries: Rc<Documents>,
-    pub(in crate::ops) keys: Rc<Documents>,
+pub struct Attention {
+    pub layout: HeadLayout,
+    pub dropout: AttentionDropout,
+    pub queries: Rc<Documents>,
+    pub keys: Rc<Documents>,
 }
 
 /// Queries, keys and values, or their gradients.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Qkv {
-    pub(in crate::ops) queries: Matrix,
+pub struct Qkv {
+    pub queries: Matrix,
     /// With the same row stride as the values.
-    pub(in crate::ops) keys: Matrix,
-    pub(in crate::ops) values: Matrix,
+    pub keys: Matrix,
+    pub values: Matrix,
 }
 
 /// The result of attention, as backward needs it.
-pub(in crate::ops) struct AttentionOutput {
+pub struct AttentionOutput {
     /// `[queries, heads * head_dim]`.
-    pub(in crate::ops) out: Buffer,
+    pub out: Buffer,
     statistics: Buffer,
 }
 
@@ -212,7 +212,7 @@ impl Attention {
     }
 
     /// Positions of the query tokens.
-    pub(in crate::ops) fn positions(&self) -> (Address, usize) {
+    pub fn positions(&self) -> (Address, usize) {
         (at(&self.queries.positions), self.queries.tokens())
     }
 
@@ -223,7 +223,7 @@ impl Attention {
     }
 
     /// Causal multi-head attention.
-    pub(in crate::ops) fn attend(&self, gpu: &Gpu, qkv: Qkv) -> Result<AttentionOutput, CudaError> {
+    pub fn attend(&self, gpu: &Gpu, qkv: Qkv) -> Result<AttentionOutput, CudaError> {
         let (tokens, heads) = (self.queries.tokens(), self.layout.heads);
         let out = gpu.scratch(tokens * heads * self.layout.head_dim)?;
         let statistics = gpu.scratch(tokens * heads)?;
@@ -237,7 +237,7 @@ impl Attention {
 
     /// Writes the gradients of queries, keys and values (keys and values must have the same row stride),
     /// and of the position bias of each key, `[keys, key heads]`, unless `daddends` is null.
-    pub(in crate::ops) fn backward(
+    pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,

@@ -14,20 +14,20 @@ use super::Gpu;
 const THREADS: usize = 256;
 
 /// Warps of 32 threads per block, which is the number of rows per block if a warp processes a row.
-pub(in crate::ops) const WARPS: usize = THREADS / 32;
+pub const WARPS: usize = THREADS / 32;
 
 /// A source of kernels, compiled separately for each value of its constant.
-pub(in crate::ops) struct Source {
-    pub(in crate::ops) name: &'static str,
-    pub(in crate::ops) text: &'static str,
+pub struct Source {
+    pub name: &'static str,
+    pub text: &'static str,
     /// Name of the constant.
-    pub(in crate::ops) constant: &'static str,
-    pub(in crate::ops) kernels: &'static [&'static str],
+    pub constant: &'static str,
+    pub kernels: &'static [&'static str],
 }
 
 /// A kernel of a source, for a value of the source's constant.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Kernel {
+pub struct Kernel {
     source: &'static Source,
     value: usize,
     name: &'static str,
@@ -35,7 +35,7 @@ pub(in crate::ops) struct Kernel {
 
 impl Source {
     /// The kernel of that name, for a value of the constant.
-    pub(in crate::ops) const fn kernel(&'static self, value: usize, name: &'static str) -> Kernel {
+    pub const fn kernel(&'static self, value: usize, name: &'static str) -> Kernel {
         Kernel {
             source: self,
             value,
@@ -63,7 +63,7 @@ impl Gpu {
     ///
     /// # Panics
     /// If the source does not compile or has no such kernel, which is a bug in this crate.
-    pub(in crate::ops) fn launch<A>(
+    pub fn launch<A>(
         &self,
         kernel: Kernel,
         (x, y, z): (usize, usize, usize),
@@ -92,7 +92,7 @@ impl Gpu {
     ///
     /// # Panics
     /// If there are more elements than kernels can count.
-    pub(in crate::ops) fn launch_each<A>(
+    pub fn launch_each<A>(
         &self,
         kernel: Kernel,
         count: usize,

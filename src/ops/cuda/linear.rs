@@ -13,9 +13,7 @@ use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::parameters::Linear;
 
 /// The weight of a layer, by address.
-pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
-    of: &Tensor<Rank2<OUT, IN>, f32, Cuda>,
-) -> Weight {
+pub fn weight<const IN: usize, const OUT: usize>(of: &Tensor<Rank2<OUT, IN>, f32, Cuda>) -> Weight {
     Weight {
         start: address(of),
         outputs: OUT,
@@ -25,16 +23,14 @@ pub(in crate::ops) fn weight<const IN: usize, const OUT: usize>(
 
 /// Addresses of a layer's weight and bias, or of their gradients.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Layer {
+pub struct Layer {
     weight: Weight,
     bias: Address,
 }
 
 impl Layer {
     /// Of the parameters.
-    pub(in crate::ops) fn of<const IN: usize, const OUT: usize>(
-        layer: &Linear<IN, OUT, f32, Cuda>,
-    ) -> Self {
+    pub fn of<const IN: usize, const OUT: usize>(layer: &Linear<IN, OUT, f32, Cuda>) -> Self {
         Self {
             weight: weight(&layer.weight),
             bias: address(&layer.bias),
@@ -42,7 +38,7 @@ impl Layer {
     }
 
     /// Of their gradients.
-    pub(in crate::ops) fn gradient_of<const IN: usize, const OUT: usize>(
+    pub fn gradient_of<const IN: usize, const OUT: usize>(
         layer: &Linear<IN, OUT, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Self, CudaError> {
@@ -64,7 +60,7 @@ impl Layer {
 }
 
 /// `y = x Wᵀ` for a number of rows: a layer whose bias is added by the next kernel.
-pub(in crate::ops) fn apply_without_bias<const IN: usize, const OUT: usize>(
+pub fn apply_without_bias<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
     rows: usize,
@@ -76,7 +72,7 @@ pub(in crate::ops) fn apply_without_bias<const IN: usize, const OUT: usize>(
 
 /// Backward of [`apply_without_bias`], from the gradient of `y`, and `x`: accumulates the gradient of the
 /// weight, and returns that of `x`, `[rows, IN]`.
-pub(in crate::ops) fn back_without_bias<const IN: usize, const OUT: usize>(
+pub fn back_without_bias<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
     rows: usize,
@@ -95,7 +91,7 @@ pub(in crate::ops) fn back_without_bias<const IN: usize, const OUT: usize>(
 
 /// `y = x Wᵀ + b` of each layer, side by side, with a separate product for each. For few rows, as in
 /// decoding, this is cheaper than joining the weights.
-pub(in crate::ops) fn apply_each<const LAYERS: usize>(
+pub fn apply_each<const LAYERS: usize>(
     gpu: &Gpu,
     layers: [Layer; LAYERS],
     rows: usize,
@@ -124,7 +120,7 @@ fn add_biases<const LAYERS: usize>(
 
 /// Backward of a layer, from the gradient of `y`, and `x`: accumulates the gradients of weight and bias,
 /// and writes or accumulates that of `x`.
-pub(in crate::ops) fn back<const IN: usize, const OUT: usize>(
+pub fn back<const IN: usize, const OUT: usize>(
     gpu: &Gpu,
     layer: &Linear<IN, OUT, f32, Cuda>,
     rows: usize,
@@ -139,7 +135,7 @@ pub(in crate::ops) fn back<const IN: usize, const OUT: usize>(
 }
 
 /// Up to three layers with the same input, joined into one whose outputs lie side by side.
-pub(in crate::ops) struct Joined<const LAYERS: usize> {
+pub struct Joined<const LAYERS: usize> {
     layers: [Layer; LAYERS],
     /// Their weights, stacked.
     weights: Buffer,
@@ -147,7 +143,7 @@ pub(in crate::ops) struct Joined<const LAYERS: usize> {
 
 impl<const LAYERS: usize> Joined<LAYERS> {
     /// Joins layers, copying their current weights.
-    pub(in crate::ops) fn new(gpu: &Gpu, layers: [Layer; LAYERS]) -> Result<Self, CudaError> {
+    pub fn new(gpu: &Gpu, layers: [Layer; LAYERS]) -> Result<Self, CudaError> {
         let inputs = layers[0].weight.inputs;
         let alike = layers.iter().all(|layer| layer.weight.inputs == inputs);
         assert!(alike, "layers of one input");
@@ -174,20 +170,14 @@ impl<const LAYERS: usize> Joined<LAYERS> {
     }
 
     /// `y = x Wᵀ + b` of each layer, side by side.
-    pub(in crate::ops) fn apply(
-        &self,
-        gpu: &Gpu,
-        rows: usize,
-        x: Matrix,
-        y: Matrix,
-    ) -> Result<(), CudaError> {
+    pub fn apply(&self, gpu: &Gpu, rows: usize, x: Matrix, y: Matrix) -> Result<(), CudaError> {
         gpu.apply(self.product(), rows, x, y)?;
         add_biases(gpu, self.layers, rows, y)
     }
 
     /// Backward, from the gradient of `y`, and `x`: accumulates the gradients of the layers, and writes or
     /// accumulates that of `x`.
-    pub(in crate::ops) fn back(
+    pub fn back(
         &self,
         gpu: &Gpu,
         rows: usize,

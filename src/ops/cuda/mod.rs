@@ -9,13 +9,13 @@
 //! context may be thread-local.
 #![allow(unsafe_code)]
 
-pub(in crate::ops) mod decoding;
-pub(in crate::ops) mod heads;
-pub(in crate::ops) mod kernels;
-pub(in crate::ops) mod linear;
-pub(in crate::ops) mod products;
-pub(in crate::ops) mod rows;
-pub(in crate::ops) mod sublayer;
+pub(crate) mod decoding;
+pub(crate) mod heads;
+pub(crate) mod kernels;
+pub(crate) mod linear;
+pub(crate) mod products;
+pub(crate) mod rows;
+pub(crate) mod sublayer;
 mod transform;
 
 use std::cell::{Cell, RefCell};
@@ -49,17 +49,17 @@ pub enum Precision {
 }
 
 /// An address in device memory.
-pub(in crate::ops) type Address = u64;
+pub(crate) type Address = u64;
 
 /// Number of counters: groups of 32 columns that a sum over rows may have.
 const COUNTERS: usize = 4096;
 
 /// The null address, for optional buffers.
-pub(in crate::ops) const NULL: Address = 0;
+pub(crate) const NULL: Address = 0;
 
 /// Working memory from the thread's pool. It is returned on drop, and reused by kernels that are launched
 /// later in the same stream.
-pub(in crate::ops) struct Buffer(ManuallyDrop<CudaSlice<f32>>);
+pub(crate) struct Buffer(ManuallyDrop<CudaSlice<f32>>);
 
 impl Drop for Buffer {
     fn drop(&mut self) {
@@ -79,7 +79,7 @@ impl Drop for Buffer {
 }
 
 /// The state of a thread's device.
-pub(in crate::ops) struct Gpu {
+pub(crate) struct Gpu {
     cuda: Cuda,
     device: Arc<CudaDevice>,
     blas: CudaBlas,
@@ -144,7 +144,7 @@ fn first_device() -> Result<sys::CUdevice, DriverError> {
 }
 
 /// This thread's context, which all its CUDA tensors belong to.
-pub(in crate::ops) fn gpu() -> Rc<Gpu> {
+pub(crate) fn gpu() -> Rc<Gpu> {
     let gpu = GPU.with_borrow(|slot| slot.clone());
     gpu.expect("a CUDA model is made by `device`, on the thread that runs it")
 }
@@ -177,7 +177,7 @@ impl Gpu {
     }
 
     /// Working memory for `count` numbers, uninitialised.
-    pub(in crate::ops) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
+    pub(crate) fn scratch(&self, count: usize) -> Result<Buffer, CudaError> {
         // Tests get exactly the requested length, filled with NaN, so that reading before writing is
         // detected.
         let length = if cfg!(test) {
@@ -218,13 +218,13 @@ impl Gpu {
     ///
     /// # Panics
     /// If there are more groups than the widest model needs.
-    pub(in crate::ops) fn counters(&self, count: usize) -> Address {
+    pub(crate) fn counters(&self, count: usize) -> Address {
         assert!(count <= COUNTERS, "{count} groups of 32 columns");
         at(&self.counters)
     }
 
     /// Copies numbers from the host to the device.
-    pub(in crate::ops) fn upload<T: DeviceRepr + Unpin>(
+    pub(crate) fn upload<T: DeviceRepr + Unpin>(
         &self,
         numbers: Vec<T>,
     ) -> Result<CudaSlice<T>, CudaError> {
@@ -232,7 +232,7 @@ impl Gpu {
     }
 
     /// Copies counts and indices from the host to the device, as 32-bit numbers.
-    pub(in crate::ops) fn upload_indices(
+    pub(crate) fn upload_indices(
         &self,
         indices: impl IntoIterator<Item = usize>,
     ) -> Result<CudaSlice<u32>, CudaError> {
@@ -243,7 +243,7 @@ impl Gpu {
     ///
     /// # Errors
     /// The device fails, or an earlier kernel has failed.
-    pub(in crate::ops) fn download<T: DeviceRepr>(
+    pub(crate) fn download<T: DeviceRepr>(
         &self,
         numbers: &CudaSlice<T>,
     ) -> Result<Vec<T>, CudaError> {
@@ -251,7 +251,7 @@ impl Gpu {
     }
 
     /// dfdx's device, which allocates tensors.
-    pub(in crate::ops) fn tensors(&self) -> &Cuda {
+    pub(crate) fn tensors(&self) -> &Cuda {
         &self.cuda
     }
 }
@@ -277,7 +277,7 @@ fn keep_freed_memory(device: &CudaDevice) -> Result<(), CudaError> {
 }
 
 /// Something in device memory.
-pub(in crate::ops) trait Located {
+pub(crate) trait Located {
     /// Its address.
     fn start(&self) -> Address;
 }
@@ -295,14 +295,14 @@ impl Located for Buffer {
 }
 
 /// The address of a buffer.
-pub(in crate::ops) fn at(buffer: &impl Located) -> Address {
+pub(crate) fn at(buffer: &impl Located) -> Address {
     buffer.start()
 }
 
 /// A dropout site, as kernels expect it.
 #[repr(C)]
 #[derive(Clone, Copy, Debug)]
-pub(in crate::ops) struct DeviceDropout {
+pub(crate) struct DeviceDropout {
     key_low: u32,
     key_high: u32,
     threshold: u32,

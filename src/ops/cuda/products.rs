@@ -25,19 +25,19 @@ pub(super) const PARTS: usize = 3;
 
 /// A matrix on the device: address and row stride.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Matrix {
-    pub(in crate::ops) start: Address,
-    pub(in crate::ops) step: usize,
+pub struct Matrix {
+    pub start: Address,
+    pub step: usize,
 }
 
 impl Matrix {
     /// Rows of `step` elements without gaps.
-    pub(in crate::ops) fn new(start: Address, step: usize) -> Self {
+    pub fn new(start: Address, step: usize) -> Self {
         Self { start, step }
     }
 
     /// The submatrix from `column` on.
-    pub(in crate::ops) fn columns_from(self, column: usize) -> Self {
+    pub fn columns_from(self, column: usize) -> Self {
         Self {
             start: self.start + (column * size_of::<f32>()) as Address,
             ..self
@@ -47,15 +47,15 @@ impl Matrix {
 
 /// A linear layer's weight, `[outputs, inputs]`.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Weight {
-    pub(in crate::ops) start: Address,
-    pub(in crate::ops) outputs: usize,
-    pub(in crate::ops) inputs: usize,
+pub struct Weight {
+    pub start: Address,
+    pub outputs: usize,
+    pub inputs: usize,
 }
 
 /// What happens to the previous content.
 #[derive(Clone, Copy, PartialEq)]
-pub(in crate::ops) enum Destination {
+pub enum Destination {
     Overwrite,
     Accumulate,
 }
@@ -97,7 +97,7 @@ impl Factor {
 
 impl Gpu {
     /// `y = x Wᵀ`, without a bias: `[rows, inputs]` → `[rows, outputs]`.
-    pub(in crate::ops) fn apply(
+    pub fn apply(
         &self,
         weight: Weight,
         rows: usize,
@@ -124,7 +124,7 @@ impl Gpu {
 
     /// Backward of [`Self::apply`]: `dyᵀ x` into the gradient of the weight, and `dy W` into that of the
     /// input.
-    pub(in crate::ops) fn back(
+    pub fn back(
         &self,
         weight: Weight,
         rows: usize,

@@ -29,7 +29,7 @@ pub(super) static ROWS: Source = Source {
 
 /// Maximum number of blocks whose partial sums are added up: about two blocks per multiprocessor of a large
 /// device.
-pub(in crate::ops) const MAX_PARTIAL_SUMS: usize = 256;
+pub const MAX_PARTIAL_SUMS: usize = 256;
 
 /// Maximum width of the stream: `normalise_backward` sums in the 48 KiB of shared memory that every GPU
 /// gives a block without opting in for more.
@@ -37,15 +37,15 @@ pub const WIDEST_STREAM: usize = 48 * 1024 / (2 * size_of::<f32>());
 
 /// Addresses of a layer norm's weight and bias, or of their gradients.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Norm {
-    pub(in crate::ops) weight: Address,
-    pub(in crate::ops) bias: Address,
+pub struct Norm {
+    pub weight: Address,
+    pub bias: Address,
 }
 
 /// Rows of a stream after a layer norm.
-pub(in crate::ops) struct NormedRows {
+pub struct NormedRows {
     /// `[rows, WIDTH]`.
-    pub(in crate::ops) rows: Buffer,
+    pub rows: Buffer,
     /// Mean and 1 / deviation of each row.
     statistics: Buffer,
     count: usize,
@@ -78,9 +78,9 @@ impl Vectors {
 
 /// Operations on rows of `width` elements.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct Rows<'a> {
-    pub(in crate::ops) gpu: &'a Gpu,
-    pub(in crate::ops) width: usize,
+pub struct Rows<'a> {
+    pub gpu: &'a Gpu,
+    pub width: usize,
 }
 
 impl Rows<'_> {
@@ -89,7 +89,7 @@ impl Rows<'_> {
     }
 
     /// Layer norm of `count` rows of `x`: those that `picked` lists, or the first if that is null.
-    pub(in crate::ops) fn normalise(
+    pub fn normalise(
         &self,
         x: Address,
         norm: Norm,
@@ -119,7 +119,7 @@ impl Rows<'_> {
     }
 
     /// Backward of [`Self::normalise`]: accumulates `dx` and the gradients of the norm's parameters.
-    pub(in crate::ops) fn normalise_backward(
+    pub fn normalise_backward(
         &self,
         normed: &NormedRows,
         dnormed: Address,
@@ -148,7 +148,7 @@ impl Rows<'_> {
     }
 
     /// Adds the column sums of `from: [rows, columns]` to up to three consecutive vectors.
-    pub(in crate::ops) fn add_column_sums(
+    pub fn add_column_sums(
         &self,
         from: Matrix,
         rows: usize,
@@ -188,18 +188,14 @@ impl Rows<'_> {
     }
 
     /// Adds a joined vector to up to three consecutive vectors.
-    pub(in crate::ops) fn add_joined(
-        &self,
-        joined: &Buffer,
-        to: &[(Address, usize)],
-    ) -> Result<(), CudaError> {
+    pub fn add_joined(&self, joined: &Buffer, to: &[(Address, usize)]) -> Result<(), CudaError> {
         let to = Vectors::from(to);
         let kernel = self.kernel("add_joined");
         (self.gpu).launch_each(kernel, to.length(), (at(joined), to))
     }
 
     /// Adds up to three consecutive vectors to each row.
-    pub(in crate::ops) fn add_to_each(
+    pub fn add_to_each(
         &self,
         to: Matrix,
         rows: usize,
@@ -213,7 +209,7 @@ impl Rows<'_> {
 
     /// `y = x + dropout(branch + bias)`, for the rows of `x` that `picked` lists, or the first if that is
     /// null.
-    pub(in crate::ops) fn residual(
+    pub fn residual(
         &self,
         (x, picked): (Address, Address),
         (branch, bias): (Address, Address),
@@ -235,7 +231,7 @@ impl Rows<'_> {
     }
 
     /// `dbranch = dropout(dy)`.
-    pub(in crate::ops) fn drop(
+    pub fn drop(
         &self,
         dy: Address,
         dbranch: Address,
@@ -248,7 +244,7 @@ impl Rows<'_> {
     }
 
     /// `y = gelu(hidden + bias)`, `[rows, columns]`.
-    pub(in crate::ops) fn gelu(
+    pub fn gelu(
         &self,
         hidden: &Buffer,
         bias: Address,
@@ -261,7 +257,7 @@ impl Rows<'_> {
     }
 
     /// Backward of [`Self::gelu`]: `dy`, in place, becomes the gradient of `hidden`.
-    pub(in crate::ops) fn gelu_backward(
+    pub fn gelu_backward(
         &self,
         hidden: &Buffer,
         bias: Address,

@@ -18,7 +18,7 @@ use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
-pub(in crate::ops) trait Branch<const EMBED: usize>: 'static {
+pub trait Branch<const EMBED: usize>: 'static {
     /// What backward needs of the forward pass.
     type Saved: 'static;
 
@@ -47,17 +47,17 @@ pub(in crate::ops) trait Branch<const EMBED: usize>: 'static {
 
 /// The input and the gradients of a branch in the backward pass: `[tokens, EMBED]` each.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct BranchBackward {
+pub struct BranchBackward {
     /// The input.
-    pub(in crate::ops) normed: Matrix,
+    pub normed: Matrix,
     /// Gradient of the output.
-    pub(in crate::ops) dout: Matrix,
+    pub dout: Matrix,
     /// Gradient of the input, to be written.
-    pub(in crate::ops) dnormed: Matrix,
+    pub dnormed: Matrix,
 }
 
 /// The addresses of a norm's parameters.
-pub(in crate::ops) fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cuda>) -> Norm {
+pub fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cuda>) -> Norm {
     Norm {
         weight: address(&norm.weight),
         bias: address(&norm.bias),
@@ -65,7 +65,7 @@ pub(in crate::ops) fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, C
 }
 
 /// The addresses of the gradients of a norm's parameters.
-pub(in crate::ops) fn norm_gradient<const EMBED: usize>(
+pub fn norm_gradient<const EMBED: usize>(
     gradients: &mut Gradients<f32, Cuda>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
 ) -> Result<Norm, CudaError> {
@@ -76,7 +76,7 @@ pub(in crate::ops) fn norm_gradient<const EMBED: usize>(
 }
 
 /// `x + dropout(branch(norm(x)))`. Dropout index: token × EMBED + channel.
-pub(in crate::ops) fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape<f32, Cuda>>(
+pub fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape<f32, Cuda>>(
     x: Stream<EMBED, f32, Cuda, T>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
     branch: B,
@@ -99,7 +99,7 @@ pub(in crate::ops) fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape
 }
 
 /// The sublayer without dropout or gradients.
-pub(in crate::ops) fn try_apply<const EMBED: usize, B: Branch<EMBED>>(
+pub fn try_apply<const EMBED: usize, B: Branch<EMBED>>(
     x: Stream<EMBED, f32, Cuda>,
     norm: &LayerNorm<EMBED, f32, Cuda>,
     branch: &B,
@@ -162,7 +162,7 @@ fn backward<const EMBED: usize, B: Branch<EMBED>>(
 }
 
 /// The gradient of the branch's output, if dropout makes it differ from `dy`.
-pub(in crate::ops) fn dropped(
+pub fn dropped(
     rows: &Rows<'_>,
     dy: Address,
     dropout: Dropout,
@@ -177,6 +177,6 @@ pub(in crate::ops) fn dropped(
 }
 
 /// A buffer as a matrix of stream rows.
-pub(in crate::ops) fn stream_of<const EMBED: usize>(buffer: &Buffer) -> Matrix {
+pub fn stream_of<const EMBED: usize>(buffer: &Buffer) -> Matrix {
     Matrix::new(at(buffer), EMBED)
 }

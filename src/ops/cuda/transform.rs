@@ -22,7 +22,7 @@ impl HeadLayout {
 
     /// Applies the transformation that [`Scoring`](crate::ops::attention::Scoring) asks for to the first
     /// `columns` of each row, in place; row i is at `positions[i]`.
-    pub(in crate::ops) fn transform(
+    pub fn transform(
         &self,
         gpu: &Gpu,
         heads: Matrix,
@@ -51,7 +51,7 @@ impl HeadLayout {
 
     /// Backward of [`Self::transform`], in place; `heads` are the transformed rows, with the strides of
     /// their gradients.
-    pub(in crate::ops) fn transform_backward(
+    pub fn transform_backward(
         &self,
         gpu: &Gpu,
         (gradients, heads): (Matrix, Matrix),

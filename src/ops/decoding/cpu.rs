@@ -21,15 +21,15 @@ use crate::ops::parameters::LayerNorm;
 
 /// The cached keys and values of one sequence, in blocks whose layout the sublayer defines.
 #[derive(Default)]
-pub(in crate::ops) struct KvCache {
+pub struct KvCache {
     /// Number of cached tokens.
-    pub(in crate::ops) tokens: usize,
-    pub(in crate::ops) blocks: Vec<Vec<f32>>,
+    pub tokens: usize,
+    pub blocks: Vec<Vec<f32>>,
 }
 
 /// How an attention sublayer caches tokens and attends to them, as functions of the normalised stream.
 /// Matrices have rows of `EMBED` elements unless stated otherwise.
-pub(in crate::ops) trait CachedLayer: Sync {
+pub trait CachedLayer: Sync {
     /// Number of cached elements per token.
     fn width(&self) -> usize;
 
@@ -50,7 +50,7 @@ pub(in crate::ops) trait CachedLayer: Sync {
 }
 
 /// A [`CachedLayer`] with its layer norm and the caches of some sequences.
-pub(in crate::ops) struct CachedSublayer<'a, L> {
+pub struct CachedSublayer<'a, L> {
     norm: [&'a [f32]; 2],
     layer: L,
     caches: Vec<KvCache>,
@@ -58,7 +58,7 @@ pub(in crate::ops) struct CachedSublayer<'a, L> {
 
 impl<'a, L> CachedSublayer<'a, L> {
     /// With an empty cache for each of `sequences`.
-    pub(in crate::ops) fn new<const EMBED: usize>(
+    pub fn new<const EMBED: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         layer: L,
         sequences: usize,

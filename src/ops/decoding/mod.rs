@@ -8,7 +8,7 @@ mod cpu;
 #[cfg(any(test, feature = "cuda"))]
 mod recomputing;
 #[cfg(test)]
-pub(in crate::ops) mod tests;
+pub(crate) mod tests;
 
 use std::ops::Range;
 
@@ -16,9 +16,9 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
-pub(in crate::ops) use cpu::{CachedLayer, CachedSublayer, KvCache};
+pub(crate) use cpu::{CachedLayer, CachedSublayer, KvCache};
 #[cfg(any(test, feature = "cuda"))]
-pub(in crate::ops) use recomputing::RecomputingSublayer;
+pub(crate) use recomputing::RecomputingSublayer;
 
 /// An attention sublayer during incremental decoding: it holds what further tokens need of those that
 /// have been processed.
@@ -82,12 +82,12 @@ pub enum OutputTokens {
 
 impl NewTokens<'_> {
     /// The own new tokens of each sequence.
-    pub(in crate::ops) fn own(&self) -> impl Iterator<Item = Range<usize>> {
+    pub(crate) fn own(&self) -> impl Iterator<Item = Range<usize>> {
         self.starts.windows(2).map(|w| w[0]..w[1])
     }
 
     /// Panics if the lists do not fit together.
-    pub(in crate::ops) fn check(&self) {
+    pub(crate) fn check(&self) {
         let count = self.sequences.len();
         assert_eq!((self.starts.len(), self.prefixes.len()), (count + 1, count));
         assert_eq!(
@@ -104,7 +104,7 @@ impl NewTokens<'_> {
 
 impl OutputTokens {
     /// Those among a sequence's own new tokens.
-    pub(in crate::ops) fn of(self, own: &Range<usize>) -> Range<usize> {
+    pub(crate) fn of(self, own: &Range<usize>) -> Range<usize> {
         match self {
             Self::All => own.clone(),
             Self::Last => own.end - 1..own.end,

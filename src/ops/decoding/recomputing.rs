@@ -9,7 +9,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 
 /// `sublayer` computes whole sequences, `[tokens, EMBED]` → the same.
-pub(in crate::ops) struct RecomputingSublayer<N, F> {
+pub struct RecomputingSublayer<N, F> {
     sublayer: F,
     /// The inputs of each sequence so far.
     inputs: Vec<Vec<N>>,
@@ -17,7 +17,7 @@ pub(in crate::ops) struct RecomputingSublayer<N, F> {
 
 impl<N: Clone, F> RecomputingSublayer<N, F> {
     /// With `sequences` that are empty yet.
-    pub(in crate::ops) fn new(sequences: usize, sublayer: F) -> Self {
+    pub fn new(sequences: usize, sublayer: F) -> Self {
         Self {
             sublayer,
             inputs: vec![vec![]; sequences],

@@ -31,7 +31,7 @@ type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
 /// Checks a sublayer with weights `F` in single precision; `exact` computes whole sequences in double
 /// precision. `tolerance` is relative to the largest output.
 #[track_caller]
-pub(in crate::ops) fn check_decoding<D, const EMBED: usize, F, E>(
+pub fn check_decoding<D, const EMBED: usize, F, E>(
     device: &D,
     fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedIncremental<'a, EMBED, f32, D>,
     exact: Whole<'_, EMBED, E>,

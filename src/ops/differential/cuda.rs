@@ -24,7 +24,7 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
 use crate::ops::parameters::LayerNorm;
 
-pub(in crate::ops) static DIFFERENCES: Source = Source {
+pub static DIFFERENCES: Source = Source {
     name: "differential",
     text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",

@@ -4,7 +4,7 @@
 mod cached;
 mod cpu;
 #[cfg(feature = "cuda")]
-pub(in crate::ops) mod cuda;
+pub(crate) mod cuda;
 mod maps;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;

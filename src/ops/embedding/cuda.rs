@@ -11,7 +11,7 @@ use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, DeviceDropout, Gpu, NULL, at, gpu};
 use crate::ops::dropout::Dropout;
 
-pub(in crate::ops) static TABLES: Source = Source {
+pub static TABLES: Source = Source {
     name: "tables",
     text: include_str!("kernel.cu"),
     constant: "WIDTH",

@@ -16,7 +16,7 @@ use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{at, gpu};
 use crate::ops::parameters::LayerNorm;
 
-pub(in crate::ops) static LOSS: Source = Source {
+pub static LOSS: Source = Source {
     name: "loss",
     text: include_str!("kernel.cu"),
     constant: "COLUMNS",

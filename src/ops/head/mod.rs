@@ -2,7 +2,7 @@
 
 mod cpu;
 #[cfg(feature = "cuda")]
-pub(in crate::ops) mod cuda;
+pub(crate) mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 

@@ -13,17 +13,17 @@ use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LAYER_NORM_EPSILON;
 
 /// Number of partial sums of a reduction: one 512-bit vector.
-pub(in crate::ops) const LANES: usize = 16;
+pub const LANES: usize = 16;
 
 /// Runs `f`, compiled for this processor's vector instructions.
-pub(in crate::ops) fn wide<R>(f: impl FnOnce() -> R) -> R {
+pub fn wide<R>(f: impl FnOnce() -> R) -> R {
     static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
     ARCH.dispatch(f)
 }
 
 /// Sum of `f(a, b)` over two rows, in a fixed order.
 #[inline(always)]
-pub(in crate::ops) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
+pub fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) -> f32 {
     let mut lanes = [0f32; LANES];
     let (a_blocks, b_blocks) = (a.chunks_exact(LANES), b.chunks_exact(LANES));
     let tail = a_blocks.remainder().iter().zip(b_blocks.remainder());
@@ -47,7 +47,7 @@ pub(in crate::ops) fn sum_of(a: &[f32], b: &[f32], f: impl Fn(f32, f32) -> f32) 
 ///
 /// Source: range reduction and polynomial of Cephes `expf` (Moshier 1989).
 #[inline(always)]
-pub(in crate::ops) fn exp(x: f32) -> f32 {
+pub fn exp(x: f32) -> f32 {
     let x = x.clamp(-87.0, 88.0);
     // Adding and subtracting 1.5 · 2²³ rounds to the nearest integer and leaves it in the low bits.
     const ROUND: f32 = 12_582_912.0;
@@ -85,7 +85,7 @@ fn most_of(row: &[f32]) -> f32 {
 
 /// Softmax of a row, in place.
 #[inline(always)]
-pub(in crate::ops) fn softmax(row: &mut [f32]) {
+pub fn softmax(row: &mut [f32]) {
     let most = most_of(row);
     row.iter_mut().for_each(|s| *s = exp(*s - most));
     let scale = 1.0 / sum_of(row, row, |s, _| s);
@@ -111,7 +111,7 @@ fn erf(x: f32) -> (f32, f32) {
 ///
 /// Source: Hendrycks and Gimpel 2016.
 #[inline(always)]
-pub(in crate::ops) fn gelu(x: f32) -> (f32, f32) {
+pub fn gelu(x: f32) -> (f32, f32) {
     const FRAC_1_SQRT_TAU: f32 = 0.398_942_3;
     let (erf, gauss) = erf(x * FRAC_1_SQRT_2);
     let cumulative = 0.5 * (1.0 + erf);
@@ -121,7 +121,7 @@ pub(in crate::ops) fn gelu(x: f32) -> (f32, f32) {
 /// Layer norm of each row of `x: [rows, EMBED]`, written to `y`.
 ///
 /// Source: Ba, Kiros and Hinton 2016.
-pub(in crate::ops) fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut [f32]) {
+pub fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut [f32]) {
     let embed = weight.len();
     wide(
         #[inline(always)]
@@ -137,7 +137,7 @@ pub(in crate::ops) fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut 
 }
 
 /// [`normalise`], packed as the right factor of a product.
-pub(in crate::ops) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
+pub fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
     let embed = norm[0].len();
     let mut normed = Packed::of_rows(x.len() / embed, embed);
     let mut row = Scratch::new(embed);
@@ -149,7 +149,7 @@ pub(in crate::ops) fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a
 }
 
 /// Backward of [`normalise`]: accumulates `dx`, writes `dweight` and `dbias`.
-pub(in crate::ops) fn normalise_backward(
+pub fn normalise_backward(
     dy: &[f32],
     x: &[f32],
     weight: &[f32],
@@ -191,7 +191,7 @@ fn moments(x: &[f32]) -> (f32, f32) {
 }
 
 /// `x[i] *= factor`, with the factors of dropout from index `first` on.
-pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usize) {
+pub fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         return;
     }
@@ -206,7 +206,7 @@ pub(in crate::ops) fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usiz
 }
 
 /// `y[i] = x[i] * factor`, with the same factors.
-pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+pub fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         y.copy_from_slice(x);
         return;
@@ -222,7 +222,7 @@ pub(in crate::ops) fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, firs
 }
 
 /// `y[i] = x[i] + y[i] * factor`, with the same factors.
-pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
+pub fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
         return;
@@ -238,7 +238,7 @@ pub(in crate::ops) fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, f
 }
 
 /// Sums the rows of `dy`, which have row stride `step`.
-pub(in crate::ops) fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
+pub fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
     let width = sum.len();
     sum.fill(0.0);
     wide(
@@ -255,13 +255,13 @@ pub(in crate::ops) fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
 
 /// Rows of equal width.
 #[inline(always)]
-pub(in crate::ops) fn rows(x: &[f32], width: usize) -> std::slice::ChunksExact<'_, f32> {
+pub fn rows(x: &[f32], width: usize) -> std::slice::ChunksExact<'_, f32> {
     x.chunks_exact(width)
 }
 
 /// Rows of equal width, mutable.
 #[inline(always)]
-pub(in crate::ops) fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f32> {
+pub fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f32> {
     x.chunks_exact_mut(width)
 }
 

@@ -12,14 +12,14 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 static UNUSED: Mutex<BTreeMap<usize, Vec<Vec<f32>>>> = Mutex::new(BTreeMap::new());
 
 /// A borrowed slice. Its content is whatever the previous user left: write before you read.
-pub(in crate::ops) struct Scratch {
+pub struct Scratch {
     buffer: Vec<f32>,
     length: usize,
 }
 
 impl Scratch {
     /// A slice of `length` elements.
-    pub(in crate::ops) fn new(length: usize) -> Self {
+    pub fn new(length: usize) -> Self {
         let size = class(length);
         let found = take_between(size, size + size / 2);
         let mut buffer = found.unwrap_or_else(|| {
@@ -34,7 +34,7 @@ impl Scratch {
     }
 
     /// A slice of zeros.
-    pub(in crate::ops) fn zeros(length: usize) -> Self {
+    pub fn zeros(length: usize) -> Self {
         let mut scratch = Self::new(length);
         scratch.fill(0.0);
         scratch

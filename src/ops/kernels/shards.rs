@@ -15,25 +15,25 @@ const LEAST_TOKENS: usize = 64;
 
 /// Some whole documents of a batch.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::ops) struct Shard {
+pub struct Shard {
     /// First token of each document within the batch, and the end of the last.
-    pub(in crate::ops) starts: Vec<usize>,
+    pub starts: Vec<usize>,
 }
 
 impl Shard {
     /// The shard's tokens within the batch.
-    pub(in crate::ops) fn tokens(&self) -> Range<usize> {
+    pub fn tokens(&self) -> Range<usize> {
         self.starts[0]..self.starts[self.starts.len() - 1]
     }
 
     /// Number of tokens.
-    pub(in crate::ops) fn len(&self) -> usize {
+    pub fn len(&self) -> usize {
         self.tokens().len()
     }
 
     /// Divides the shard into tiles of whole documents with at least `least` tokens each, if there are as
     /// many. The working set of a tile fits into a core's cache.
-    pub(in crate::ops) fn tiles(&self, least: usize) -> Vec<Shard> {
+    pub fn tiles(&self, least: usize) -> Vec<Shard> {
         let (mut tiles, mut current) = (vec![], vec![self.starts[0]]);
         for &end in &self.starts[1..] {
             current.push(end);
@@ -49,18 +49,18 @@ impl Shard {
     }
 
     /// The tile's tokens, counted from the first of the shard that it belongs to.
-    pub(in crate::ops) fn range_in(&self, shard: &Shard) -> Range<usize> {
+    pub fn range_in(&self, shard: &Shard) -> Range<usize> {
         let first = shard.starts[0];
         self.tokens().start - first..self.tokens().end - first
     }
 
     /// The rows of a `[tokens, width]` matrix of the batch that belong to this shard.
-    pub(in crate::ops) fn rows<'a>(&self, matrix: &'a [f32], width: usize) -> &'a [f32] {
+    pub fn rows<'a>(&self, matrix: &'a [f32], width: usize) -> &'a [f32] {
         &matrix[self.starts[0] * width..self.tokens().end * width]
     }
 
     /// Each document's tokens, counted from the shard's first.
-    pub(in crate::ops) fn documents(&self) -> impl Iterator<Item = Range<usize>> {
+    pub fn documents(&self) -> impl Iterator<Item = Range<usize>> {
         let first = self.starts[0];
         self.starts
             .windows(2)
@@ -69,7 +69,7 @@ impl Shard {
 }
 
 /// Divides documents, given by their starts, into shards with about equal numbers of tokens.
-pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
+pub fn plan(starts: &[usize]) -> Vec<Shard> {
     let total = starts[starts.len() - 1];
     // A power of two, so that two, four or eight threads get equal numbers of shards.
     let count = (total / LEAST_TOKENS).next_power_of_two().min(MOST_SHARDS);
@@ -87,27 +87,20 @@ pub(in crate::ops) fn plan(starts: &[usize]) -> Vec<Shard> {
 }
 
 /// Splits a `[tokens, width]` matrix into one slice per shard.
-pub(in crate::ops) fn split<'a>(
-    shards: &[Shard],
-    width: usize,
-    mut matrix: &'a mut [f32],
-) -> Vec<&'a mut [f32]> {
+pub fn split<'a>(shards: &[Shard], width: usize, mut matrix: &'a mut [f32]) -> Vec<&'a mut [f32]> {
     let own = |shard: &Shard| take(&mut matrix, shard.len() * width);
     shards.iter().map(own).collect()
 }
 
 /// Splits off the first elements of a slice.
-pub(in crate::ops) fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
+pub fn take<'a, T>(rest: &mut &'a mut [T], count: usize) -> &'a mut [T] {
     let (first, others) = std::mem::take(rest).split_at_mut(count);
     *rest = others;
     first
 }
 
 /// Splits a slice into parts of the given lengths, which must add up to its length.
-pub(in crate::ops) fn cut<const N: usize>(
-    lengths: [usize; N],
-    mut whole: &mut [f32],
-) -> [&mut [f32]; N] {
+pub fn cut<const N: usize>(lengths: [usize; N], mut whole: &mut [f32]) -> [&mut [f32]; N] {
     assert_eq!(
         lengths.iter().sum::<usize>(),
         whole.len(),
@@ -117,7 +110,7 @@ pub(in crate::ops) fn cut<const N: usize>(
 }
 
 /// `total[i] += parts[0][i] + parts[1][i] + …`, in that order for each element.
-pub(in crate::ops) fn add_in_order(parts: &[&[f32]], total: &mut [f32]) {
+pub fn add_in_order(parts: &[&[f32]], total: &mut [f32]) {
     const CHUNK: usize = 16 * 1024;
     total
         .par_chunks_mut(CHUNK)

@@ -23,7 +23,7 @@ use crate::ops::cuda::{Buffer, Gpu, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
 use crate::ops::parameters::{LayerNorm, Linear};
 
-pub(in crate::ops) static POSITIONS_AS_KEYS: Source = Source {
+pub static POSITIONS_AS_KEYS: Source = Source {
     name: "synthesizer",
     text: concat!(include_str!("../cuda/sums.cuh"), include_str!("kernel.cu")),
     constant: "HEAD_DIM",

@@ -12,7 +12,7 @@ use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Stage};
 
 /// A stage and where its results are.
-pub(in crate::pipeline) type Made<'a> = (&'a Stage, &'a StageFolder);
+pub type Made<'a> = (&'a Stage, &'a StageFolder);
 
 /// What a file of a run's folder holds.
 enum Content {
@@ -29,7 +29,7 @@ enum Content {
 ///
 /// # Errors
 /// A result cannot be read, or the folder not be written.
-pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
+pub fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
     let contents = contents(run, stages)?;
     for (to, content) in &contents {
         match content {
@@ -51,10 +51,7 @@ pub(in crate::pipeline) fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> 
 
 /// The first file of a run's folder that is missing or differs from what the stages wrote, as when a
 /// spreadsheet has saved it again.
-pub(in crate::pipeline) fn first_changed(
-    run: &RunDirectory,
-    stages: &[Made<'_>],
-) -> Option<PathBuf> {
+pub fn first_changed(run: &RunDirectory, stages: &[Made<'_>]) -> Option<PathBuf> {
     let is_changed = |(path, content): &(PathBuf, Content)| match content {
         // The provenance of a stage is not one of its results.
         Content::Shared(_) if path.starts_with(run.stage_provenances()) => false,

@@ -34,11 +34,11 @@ pub(super) enum RunState {
 }
 
 /// A stage that failed, or a run that could not begin.
-pub(in crate::pipeline) struct Failure {
+pub struct Failure {
     /// The runs that cannot be finished for it.
-    pub(in crate::pipeline) runs: Vec<usize>,
+    pub runs: Vec<usize>,
     /// What went wrong.
-    pub(in crate::pipeline) error: Error,
+    pub error: Error,
 }
 
 /// Everything that changes while a plan is carried out.

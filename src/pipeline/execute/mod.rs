@@ -3,7 +3,7 @@
 //! Workers take stages from a `board`; a `desk` keeps the papers of the runs for which they are
 //! done. What fails ends the runs that need it, and no others.
 
-pub(in crate::pipeline) mod assemble;
+pub mod assemble;
 mod board;
 mod desk;
 mod provenance;
@@ -26,26 +26,21 @@ use crate::pipeline::stage::work::Work;
 use crate::progress::Progress;
 use crate::stop::Stop;
 
-pub(in crate::pipeline) use self::board::Failure;
+pub use self::board::Failure;
 
 /// How a plan was carried out.
-pub(in crate::pipeline) struct Outcome {
+pub struct Outcome {
     /// What failed, in the order in which it did.
-    pub(in crate::pipeline) failures: Vec<Failure>,
+    pub failures: Vec<Failure>,
     /// Whether every run has its results.
-    pub(in crate::pipeline) is_complete: bool,
+    pub is_complete: bool,
 }
 
 /// Does what the plan says.
 ///
 /// Without `keep_going` the first failure asks everything else to stop; what was at work keeps a
 /// checkpoint.
-pub(in crate::pipeline) fn execute(
-    plan: &Plan<'_>,
-    options: &Options,
-    progress: &Progress,
-    stop: &Stop,
-) -> Outcome {
+pub fn execute(plan: &Plan<'_>, options: &Options, progress: &Progress, stop: &Stop) -> Outcome {
     // A worker is of use if there is a stage for it; those that are reused need none.
     let left = plan.stages.iter().filter(|one| one.action != Action::Reuse);
     let jobs = options.jobs.clamp(1, left.count().max(1));

@@ -19,7 +19,7 @@ use crate::pipeline::stage::{Source, Stage};
 
 /// An entry of `provenance.json`. The settings are in `resolved.toml` beside it.
 #[derive(Debug, Serialize)]
-pub(in crate::pipeline) struct Provenance {
+pub struct Provenance {
     /// When the run began, RFC 3339.
     started: String,
     /// The command line, word by word.
@@ -86,7 +86,7 @@ impl Provenance {
 
 /// What is the same for all runs of one command.
 #[derive(Debug)]
-pub(in crate::pipeline) struct Origin {
+pub struct Origin {
     /// The repository, or why its state is unknown.
     git: std::result::Result<Option<Git>, String>,
     program: Program,
@@ -96,7 +96,7 @@ pub(in crate::pipeline) struct Origin {
 
 impl Origin {
     /// Collects the facts about repository and machine once; `stages_at_once` stages will run in parallel.
-    pub(in crate::pipeline) fn here(experiment: &Experiment, stages_at_once: usize) -> Self {
+    pub fn here(experiment: &Experiment, stages_at_once: usize) -> Self {
         Self {
             stages_at_once,
             git: repository::state(experiment.path.parent().unwrap_or(Path::new("."))),
@@ -111,7 +111,7 @@ impl Origin {
     }
 
     /// The provenance of one run with its stages, computed by the thread that asks.
-    pub(in crate::pipeline) fn of(
+    pub fn of(
         &self,
         experiment: &Experiment,
         (settings, seed): (&PointSettings, u64),

@@ -67,8 +67,8 @@ pub struct PlannedStage<'a> {
     /// What will be done about it.
     pub action: Action,
     /// The run in whose folder its results are, if they are not in the cache.
-    pub(in crate::pipeline) held_by: Option<RunDirectory>,
-    pub(in crate::pipeline) folder: StageFolder,
+    pub(crate) held_by: Option<RunDirectory>,
+    pub(crate) folder: StageFolder,
 }
 
 /// What a stage works on.
@@ -316,7 +316,7 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
 }
 
 /// Whether a run's folder says that it is done, with these stages.
-pub(in crate::pipeline) fn says_done(run: &PlannedRun, stages: &[PlannedStage<'_>]) -> bool {
+pub(crate) fn says_done(run: &PlannedRun, stages: &[PlannedStage<'_>]) -> bool {
     let stages = run.stages.iter().map(|&index| &stages[index]);
     let status = run.directory.status();
     status.is_ok_and(|status| status.state == State::Done && status.stages == keys(stages))
@@ -350,7 +350,7 @@ fn failure(status: Option<&Status>, stage: &str) -> Option<String> {
 }
 
 /// The stages' keys by their names, as `status.json` has them.
-pub(in crate::pipeline) fn keys<'a>(
+pub(crate) fn keys<'a>(
     stages: impl Iterator<Item = &'a PlannedStage<'a>>,
 ) -> BTreeMap<String, String> {
     let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());

@@ -13,18 +13,14 @@ use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
 const NAMED: usize = 3;
 
 /// What an experiment has done before, as far as it would not do the same now.
-pub(in crate::pipeline) struct Past {
+pub struct Past {
     stages: Vec<(Kind, Ingredients)>,
 }
 
 impl Past {
     /// Reads the runs in an experiment's folder. Stages with keys among `wanted` are no past: they
     /// are still what is wanted.
-    pub(in crate::pipeline) fn read(
-        results: &Path,
-        experiment: &Path,
-        wanted: &BTreeSet<String>,
-    ) -> Self {
+    pub fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<String>) -> Self {
         let mut stages = vec![];
         for status in of_experiment(experiment)
             .iter()
@@ -43,7 +39,7 @@ impl Past {
 
     /// What `stage` differs in from the most similar one of the past with the same seed; absent if
     /// there is none, so that the stage is new.
-    pub(in crate::pipeline) fn changes(&self, stage: &Stage) -> Option<String> {
+    pub fn changes(&self, stage: &Stage) -> Option<String> {
         let seed = |all: &Ingredients| all.get("seed").cloned();
         // What starts from elsewhere is another kind of thing, not the same that has changed.
         let from = |all: &Ingredients| source(all.get(START));

@@ -19,22 +19,22 @@ use crate::stop::Stop;
 const ROUND: usize = 512;
 
 /// All that an exploration works with.
-pub(in crate::pipeline) struct Exploring<'a> {
-    pub(in crate::pipeline) spec: &'a Exploration,
-    pub(in crate::pipeline) seed: u64,
+pub struct Exploring<'a> {
+    pub spec: &'a Exploration,
+    pub seed: u64,
     /// Where it writes; locked by this process.
-    pub(in crate::pipeline) folder: &'a StageFolder,
-    pub(in crate::pipeline) shown: &'a progress::Run,
-    pub(in crate::pipeline) stop: &'a Stop,
+    pub folder: &'a StageFolder,
+    pub shown: &'a progress::Run,
+    pub stop: &'a Stop,
 }
 
 /// Steps of an exploration as progress counts them.
-pub(in crate::pipeline) fn steps(spec: &Exploration) -> usize {
+pub fn steps(spec: &Exploration) -> usize {
     spec.samples.unwrap_or(1)
 }
 
 /// Multiplications of an exploration, nearly all of them to make directions perpendicular.
-pub(in crate::pipeline) fn multiplications(spec: &Exploration) -> f64 {
+pub fn multiplications(spec: &Exploration) -> f64 {
     let basis = |vectors: usize| 2.0 * (vectors * vectors * spec.dimension) as f64;
     let bases = spec.bases.iter().flatten().map(|&m| basis(2 * m));
     let sets = match spec.question {
@@ -50,7 +50,7 @@ impl Exploring<'_> {
     ///
     /// # Errors
     /// The user stops it, or a file cannot be written.
-    pub(in crate::pipeline) fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<()> {
         let written = match self.spec.question.is_distribution() {
             true => self.write_samples(&self.samples()?)?,
             false => self.write_curves(&self.curves()?)?,

@@ -17,7 +17,7 @@ use crate::train::{Position, Recorder, Taken};
 const KEPT: usize = 2;
 
 /// Keeps the rows of a stage and its checkpoints.
-pub(in crate::pipeline) struct Journal<'a> {
+pub struct Journal<'a> {
     folder: &'a StageFolder,
     stage: &'a Stage,
     /// Steps of the whole stage.
@@ -34,12 +34,12 @@ pub(in crate::pipeline) struct Journal<'a> {
     /// Its weights, until the next checkpoint writes them.
     unwritten_best: Option<Vec<Weight>>,
     /// The loss of the last step, for a message.
-    pub(in crate::pipeline) last_loss_nats: Option<f64>,
+    pub last_loss_nats: Option<f64>,
 }
 
 /// How often a stage is to keep a checkpoint, if its file does not say: at most a fiftieth of the
 /// work is lost, and short stages do not spend their time writing.
-pub(in crate::pipeline) fn default_checkpoint_steps(steps: usize) -> usize {
+pub fn default_checkpoint_steps(steps: usize) -> usize {
     (steps / 50).max(10)
 }
 
@@ -49,7 +49,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The tables cannot be written.
-    pub(in crate::pipeline) fn open(
+    pub fn open(
         folder: &'a StageFolder,
         stage: &'a Stage,
         [steps, checkpoint_steps]: [usize; 2],
@@ -89,7 +89,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// The tables cannot be written, or the best weights not be read.
-    pub(in crate::pipeline) fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
+    pub fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
         self.metrics.sync()?;
         self.timings.sync()?;
         match (self.best, self.unwritten_best) {

@@ -4,12 +4,12 @@
 //! result: that is how one pretraining serves every finetuning that starts from it, and why
 //! comments, formatting and keys that a stage does not read make nothing stale.
 
-pub(in crate::pipeline) mod exploring;
+pub(crate) mod exploring;
 mod journal;
-pub(in crate::pipeline) mod store;
+pub(crate) mod store;
 #[cfg(test)]
 mod tests;
-pub(in crate::pipeline) mod work;
+pub(crate) mod work;
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -238,7 +238,7 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
 }
 
 /// The ingredient that says where weights come from.
-pub(in crate::pipeline) const START: &str = "start";
+pub(crate) const START: &str = "start";
 
 fn model(all: &mut Ingredients, spec: &ModelSpec) {
     let mut spec = plain(spec);

@@ -24,33 +24,33 @@ use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
 
 /// The folder below the results that keeps them.
-pub(in crate::pipeline) const CACHE: &str = ".cache";
+pub const CACHE: &str = ".cache";
 
 /// The file that is written last.
 const DONE_FILE: &str = "done.json";
 
 /// The folder of one stage's results.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(in crate::pipeline) struct StageFolder {
+pub struct StageFolder {
     path: PathBuf,
 }
 
 /// `stage.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(in crate::pipeline) struct Record {
-    pub(in crate::pipeline) stage: Kind,
-    pub(in crate::pipeline) depends_on: Ingredients,
+pub struct Record {
+    pub stage: Kind,
+    pub depends_on: Ingredients,
 }
 
 /// `done.json`: file names, relative to the folder, and their BLAKE3 sums.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub(in crate::pipeline) struct Done {
-    pub(in crate::pipeline) results: BTreeMap<String, String>,
+pub struct Done {
+    pub results: BTreeMap<String, String>,
 }
 
 /// How far a stage is.
 #[derive(Debug)]
-pub(in crate::pipeline) enum Found {
+pub enum Found {
     /// All its results are there, to the byte.
     Done,
     /// It can go on from a checkpoint.
@@ -63,80 +63,80 @@ pub(in crate::pipeline) enum Found {
 
 impl StageFolder {
     /// Where a stage's results go. Nothing is created.
-    pub(in crate::pipeline) fn new(results: &Path, kind: Kind, key: &str) -> Self {
+    pub fn new(results: &Path, kind: Kind, key: &str) -> Self {
         Self {
             path: results.join(CACHE).join(kind.name()).join(key),
         }
     }
 
-    pub(in crate::pipeline) fn path(&self) -> &Path {
+    pub fn path(&self) -> &Path {
         &self.path
     }
 
-    pub(in crate::pipeline) fn metrics_csv(&self) -> PathBuf {
+    pub fn metrics_csv(&self) -> PathBuf {
         self.path.join("metrics.csv")
     }
 
-    pub(in crate::pipeline) fn timings_csv(&self) -> PathBuf {
+    pub fn timings_csv(&self) -> PathBuf {
         self.path.join("timings.csv")
     }
 
-    pub(in crate::pipeline) fn corruption_csv(&self) -> PathBuf {
+    pub fn corruption_csv(&self) -> PathBuf {
         self.path.join("corruption_examples.csv")
     }
 
-    pub(in crate::pipeline) fn weights(&self) -> PathBuf {
+    pub fn weights(&self) -> PathBuf {
         self.path.join("weights.safetensors")
     }
 
-    pub(in crate::pipeline) fn best_weights(&self) -> PathBuf {
+    pub fn best_weights(&self) -> PathBuf {
         self.path.join("best.safetensors")
     }
 
     /// Weights before the step at which training diverged.
-    pub(in crate::pipeline) fn weights_before(&self, step: usize) -> PathBuf {
+    pub fn weights_before(&self, step: usize) -> PathBuf {
         self.path.join(format!("before-step-{step}.safetensors"))
     }
 
-    pub(in crate::pipeline) fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
+    pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
         self.predictions().join(format!("{split}-{subject}.tsv"))
     }
 
-    pub(in crate::pipeline) fn predictions(&self) -> PathBuf {
+    pub fn predictions(&self) -> PathBuf {
         self.path.join("predictions")
     }
 
-    pub(in crate::pipeline) fn invented_tsv(&self) -> PathBuf {
+    pub fn invented_tsv(&self) -> PathBuf {
         self.predictions().join("invented.tsv")
     }
 
-    pub(in crate::pipeline) fn training_answers_csv(&self) -> PathBuf {
+    pub fn training_answers_csv(&self) -> PathBuf {
         self.path.join("training_answers.csv")
     }
 
-    pub(in crate::pipeline) fn attention_maps_csv(&self) -> PathBuf {
+    pub fn attention_maps_csv(&self) -> PathBuf {
         self.path.join("attention_maps.csv")
     }
 
-    pub(in crate::pipeline) fn curves_csv(&self) -> PathBuf {
+    pub fn curves_csv(&self) -> PathBuf {
         self.path.join("curves.csv")
     }
 
-    pub(in crate::pipeline) fn samples_csv(&self) -> PathBuf {
+    pub fn samples_csv(&self) -> PathBuf {
         self.path.join("samples.csv")
     }
 
-    pub(in crate::pipeline) fn checkpoint(&self, step: usize) -> PathBuf {
+    pub fn checkpoint(&self, step: usize) -> PathBuf {
         self.checkpoints()
             .join(format!("step-{step:08}.safetensors"))
     }
 
     /// The best weights of a stage that is in the middle.
-    pub(in crate::pipeline) fn best_so_far(&self) -> PathBuf {
+    pub fn best_so_far(&self) -> PathBuf {
         self.checkpoints().join("best.safetensors")
     }
 
-    pub(in crate::pipeline) fn provenance_json(&self) -> PathBuf {
+    pub fn provenance_json(&self) -> PathBuf {
         self.path.join("provenance.json")
     }
 
@@ -148,7 +148,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// Something cannot be removed.
-    pub(in crate::pipeline) fn clear(&self) -> Result<()> {
+    pub fn clear(&self) -> Result<()> {
         // First what says that there is something.
         files::remove(&self.path.join(DONE_FILE))?;
         for entry in files::entries(&self.path) {
@@ -164,7 +164,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(in crate::pipeline) fn begin(&self, stage: &Stage) -> Result<()> {
+    pub fn begin(&self, stage: &Stage) -> Result<()> {
         self.clear()?;
         let record = Record {
             stage: stage.kind,
@@ -174,7 +174,7 @@ impl StageFolder {
     }
 
     /// What the stage depended on, if its folder still says so.
-    pub(in crate::pipeline) fn record(&self) -> Option<Record> {
+    pub fn record(&self) -> Option<Record> {
         files::read_json(&self.path.join("stage.json"))
     }
 
@@ -182,7 +182,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(in crate::pipeline) fn describe_restored(&self, stage: &Record, done: &Done) -> Result<()> {
+    pub fn describe_restored(&self, stage: &Record, done: &Done) -> Result<()> {
         files::write_json(&self.path.join("stage.json"), stage)?;
         files::write_json(&self.path.join(DONE_FILE), done)
     }
@@ -191,7 +191,7 @@ impl StageFolder {
     ///
     /// # Errors
     /// A result that cannot be read, or the folder not be written.
-    pub(in crate::pipeline) fn finish(&self, results: &[PathBuf]) -> Result<()> {
+    pub fn finish(&self, results: &[PathBuf]) -> Result<()> {
         let mut done = Done::default();
         for path in results {
             let sum = sum(path).map_err(|e| Error::io(ErrorKind::Run, "read", path, e))?;
@@ -209,27 +209,27 @@ impl StageFolder {
     ///
     /// # Errors
     /// They cannot be removed.
-    pub(in crate::pipeline) fn settle(&self) -> Result<()> {
+    pub fn settle(&self) -> Result<()> {
         files::remove(&self.checkpoints())
     }
 
     /// Whether `done.json` is there; the results are not looked at.
-    pub(in crate::pipeline) fn is_marked_done(&self) -> bool {
+    pub fn is_marked_done(&self) -> bool {
         self.path.join(DONE_FILE).is_file()
     }
 
     /// Whether the stage is done and all its results are as they were written.
-    pub(in crate::pipeline) fn is_whole(&self) -> bool {
+    pub fn is_whole(&self) -> bool {
         self.damage() == Some(None)
     }
 
     /// The results of a stage that is done; `None` if it is not.
-    pub(in crate::pipeline) fn done(&self) -> Option<Done> {
+    pub fn done(&self) -> Option<Done> {
         files::read_json(&self.path.join(DONE_FILE))
     }
 
     /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
-    pub(in crate::pipeline) fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
+    pub fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
         match self.damage() {
             Some(None) => return Found::Done,
             Some(Some(damage)) => return Found::Damaged(damage),
@@ -310,7 +310,7 @@ impl StageFolder {
     }
 
     /// The steps that have a checkpoint, ascending.
-    pub(in crate::pipeline) fn steps(&self) -> Vec<usize> {
+    pub fn steps(&self) -> Vec<usize> {
         let step = |path: PathBuf| {
             let name = path.file_name()?.to_str()?;
             name.strip_prefix("step-")?
@@ -331,7 +331,7 @@ impl StageFolder {
 ///
 /// # Errors
 /// The file is shorter, or cannot be read.
-pub(in crate::pipeline) fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
+pub fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
     let mut content = std::fs::read(path)?;
     if let Some(bytes) = bytes {
         let bytes = usize::try_from(bytes).unwrap_or(usize::MAX);
@@ -351,6 +351,6 @@ fn sum(path: &Path) -> std::io::Result<String> {
 }
 
 /// The sum by which a result is known.
-pub(in crate::pipeline) fn sum_of(bytes: &[u8]) -> String {
+pub fn sum_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }

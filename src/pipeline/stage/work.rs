@@ -28,20 +28,20 @@ const CORRUPTION_EXAMPLES: usize = 12;
 pub const VOCABULARY_NOTE: &str = "vocabulary";
 
 /// All that a stage works with.
-pub(in crate::pipeline) struct Work<'a> {
-    pub(in crate::pipeline) stage: &'a Stage,
-    pub(in crate::pipeline) settings: &'a Settings,
-    pub(in crate::pipeline) seed: u64,
-    pub(in crate::pipeline) corpus: &'a Corpus,
+pub struct Work<'a> {
+    pub stage: &'a Stage,
+    pub settings: &'a Settings,
+    pub seed: u64,
+    pub corpus: &'a Corpus,
     /// Where it writes; locked by this process.
-    pub(in crate::pipeline) folder: &'a StageFolder,
+    pub folder: &'a StageFolder,
     /// The folder with the weights that the stage before has made.
-    pub(in crate::pipeline) input: Option<&'a StageFolder>,
+    pub input: Option<&'a StageFolder>,
     /// The run for which it is done, as messages name it.
-    pub(in crate::pipeline) run: &'a RunDirectory,
+    pub run: &'a RunDirectory,
     /// Where it shows how far it is.
-    pub(in crate::pipeline) shown: &'a progress::Run,
-    pub(in crate::pipeline) stop: &'a Stop,
+    pub shown: &'a progress::Run,
+    pub stop: &'a Stop,
 }
 
 impl Work<'_> {
@@ -49,7 +49,7 @@ impl Work<'_> {
     ///
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
-    pub(in crate::pipeline) fn run(&self, from: Option<Checkpoint>) -> Result<()> {
+    pub fn run(&self, from: Option<Checkpoint>) -> Result<()> {
         let results = match self.stage.kind {
             Kind::Pretrain => self.pretrain(from)?,
             Kind::Finetune => self.finetune(from)?,
@@ -273,11 +273,7 @@ fn calmer(stage: &train::Stage<'_>) -> String {
 ///
 /// # Errors
 /// See [`SpanCorruption::new`].
-pub(in crate::pipeline) fn pretraining(
-    settings: &Settings,
-    seed: u64,
-    corpus: &Corpus,
-) -> Result<SpanCorruption> {
+pub fn pretraining(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<SpanCorruption> {
     let spec = settings.pretrain.as_ref();
     let spec = spec.expect("only what pretrains has such a task");
     let longest = spec.longest_excerpt(settings.model.context);
@@ -289,7 +285,7 @@ pub(in crate::pipeline) fn pretraining(
 /// # Errors
 /// The file does not have the BLAKE3 checksum it had when the run was planned, does not fit the model, has
 /// a value that is not finite, or was trained on other characters.
-pub(in crate::pipeline) fn start_from(
+pub fn start_from(
     model: &mut dyn Trainable,
     file: &Path,
     planned: Option<&str>,

@@ -119,11 +119,7 @@ fn count<'a>(answers: impl Iterator<Item = &'a str>) -> Counts {
 ///
 /// # Errors
 /// Predictions cannot be read, or the file not be written.
-pub(in crate::pipeline) fn write(
-    experiment: &Experiment,
-    results: &Path,
-    folder: &Path,
-) -> Result<()> {
+pub fn write(experiment: &Experiment, results: &Path, folder: &Path) -> Result<()> {
     let points = OfPoint::of(experiment, results)?;
     let runs = points
         .iter()

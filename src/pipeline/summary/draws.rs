@@ -13,7 +13,7 @@ use crate::metrics::table;
 ///
 /// # Errors
 /// The file cannot be written.
-pub(in crate::pipeline) fn write(experiment: &Experiment, folder: &Path) -> Result<()> {
+pub fn write(experiment: &Experiment, folder: &Path) -> Result<()> {
     let path = folder.join("draws.csv");
     // Each point of a grid has the same draws.
     let draws = experiment

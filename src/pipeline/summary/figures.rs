@@ -28,11 +28,7 @@ const MOST_NAMED: usize = 4;
 ///
 /// # Errors
 /// A CSV file that cannot be read, or a figure that cannot be written.
-pub(in crate::pipeline) fn draw(
-    experiment: &Experiment,
-    results: &Path,
-    folder: &Path,
-) -> Result<Drawn> {
+pub fn draw(experiment: &Experiment, results: &Path, folder: &Path) -> Result<Drawn> {
     let mut drawn = Drawn::default();
     for (name, spec) in &experiment.figures {
         let figure = match spec.kind {
@@ -80,11 +76,11 @@ pub(in crate::pipeline) fn draw(
 
 /// What became of an experiment's figures.
 #[derive(Default)]
-pub(in crate::pipeline) struct Drawn {
+pub struct Drawn {
     /// The files.
-    pub(in crate::pipeline) written: Vec<PathBuf>,
+    pub written: Vec<PathBuf>,
     /// Figures with nothing to show, and why.
-    pub(in crate::pipeline) left_out: Vec<(String, String)>,
+    pub left_out: Vec<(String, String)>,
 }
 
 /// A figure, or why there is nothing to draw.

@@ -14,7 +14,7 @@ use crate::pipeline::directory::RunDirectory;
 ///
 /// # Errors
 /// What was measured cannot be read, or the file cannot be written.
-pub(in crate::pipeline) fn write(
+pub(crate) fn write(
     experiment: &Experiment,
     results: &Path,
     folder: &Path,

@@ -12,10 +12,7 @@ use crate::pipeline::summary::costs;
 ///
 /// # Errors
 /// The file cannot be written.
-pub(in crate::pipeline) fn write(
-    accuracies: &[AccuracyRow],
-    folder: &Path,
-) -> Result<Vec<GroupRow>> {
+pub fn write(accuracies: &[AccuracyRow], folder: &Path) -> Result<Vec<GroupRow>> {
     let groups = groups(accuracies);
     let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, folder)).collect();
     table::write(&folder.join("groups.csv"), &rows)?;

@@ -1,13 +1,13 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
 mod attention;
-pub(in crate::pipeline) mod confidence;
+pub(crate) mod confidence;
 mod costs;
-pub(in crate::pipeline) mod draws;
+pub(crate) mod draws;
 mod exploration;
-pub(in crate::pipeline) mod figures;
+pub(crate) mod figures;
 pub mod findings;
-pub(in crate::pipeline) mod groups;
+pub(crate) mod groups;
 mod paired;
 mod scatter;
 
@@ -22,7 +22,7 @@ use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 
 /// Whether any run of the experiment has results.
-pub(in crate::pipeline) fn any_results(experiment: &Experiment, results: &Path) -> bool {
+pub(crate) fn any_results(experiment: &Experiment, results: &Path) -> bool {
     experiment.points.iter().any(|point| {
         let run = |&seed| RunDirectory::new(experiment, point, seed, results);
         experiment.seeds.iter().any(|seed| run(seed).has_results())
@@ -33,7 +33,7 @@ pub(in crate::pipeline) fn any_results(experiment: &Experiment, results: &Path) 
 ///
 /// # Errors
 /// Predictions that cannot be read, or the file cannot be written.
-pub(in crate::pipeline) fn write(
+pub(crate) fn write(
     experiment: &Experiment,
     results: &Path,
     folder: &Path,
@@ -111,7 +111,7 @@ pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>>
 
 /// The split that a run was asked about, right answers and questions: the model's or, where none was asked,
 /// the constant answer's. Absent if no answer can be judged.
-pub(in crate::pipeline) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
+pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
     let of = |split: Split| {
         let count = |subject| count(run, split.name(), subject).ok().flatten();
         let (correct, questions) = count("model").or_else(|| count("constant"))?;
@@ -123,7 +123,7 @@ pub(in crate::pipeline) fn counted(run: &RunDirectory) -> Option<(&'static str, 
 }
 
 /// Right answers and questions; absent if the split has no answers to compare with.
-pub(in crate::pipeline) fn count(
+pub(crate) fn count(
     run: &RunDirectory,
     split: &str,
     subject: &str,

@@ -20,13 +20,13 @@ mod tests;
 use block::Block;
 use packed::Layout;
 pub use packed::kernel_name;
-pub(in crate::ops) use packed::{PANEL, Packed, Pass, View, linear};
+pub use packed::{PANEL, Packed, Pass, View, linear};
 #[cfg(target_arch = "x86_64")]
 use packed::{kernel, panels_length};
 
 /// Memory layout of the left factor `[rows, depth]`.
 #[derive(Clone, Copy)]
-pub(in crate::ops) enum Left<'a> {
+pub enum Left<'a> {
     /// Row-major, with the given row stride.
     Rows(&'a [f32], usize),
     /// Column-major: the transpose of a row-major matrix with the given row stride.
@@ -35,7 +35,7 @@ pub(in crate::ops) enum Left<'a> {
 
 /// The part of a product that is needed, or not known to be zero.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Part {
+pub enum Part {
     /// All of it.
     Whole,
     /// Only the result at and below its diagonal is needed; above it may hold anything.
@@ -47,20 +47,20 @@ pub(in crate::ops) enum Part {
 }
 
 /// The destination of a product: `out[row * step + column]`.
-pub(in crate::ops) struct Target<'a> {
+pub struct Target<'a> {
     /// The result.
-    pub(in crate::ops) out: &'a mut [f32],
+    pub out: &'a mut [f32],
     /// Row stride.
-    pub(in crate::ops) step: usize,
+    pub step: usize,
     /// Added to every row, one element per column.
-    pub(in crate::ops) bias: Option<&'a [f32]>,
+    pub bias: Option<&'a [f32]>,
     /// Whether the product is accumulated.
-    pub(in crate::ops) add: bool,
+    pub add: bool,
 }
 
 impl<'a> Target<'a> {
     /// Overwrites `out`.
-    pub(in crate::ops) fn set(out: &'a mut [f32], step: usize) -> Self {
+    pub fn set(out: &'a mut [f32], step: usize) -> Self {
         Self {
             out,
             step,
@@ -70,7 +70,7 @@ impl<'a> Target<'a> {
     }
 
     /// Overwrites `out` with the product and a bias.
-    pub(in crate::ops) fn biased(out: &'a mut [f32], step: usize, bias: &'a [f32]) -> Self {
+    pub fn biased(out: &'a mut [f32], step: usize, bias: &'a [f32]) -> Self {
         let bias = Some(bias);
         Self {
             bias,
@@ -80,7 +80,7 @@ impl<'a> Target<'a> {
 }
 
 /// `out = scale * left · right`, of `rows` rows.
-pub(in crate::ops) fn multiply(
+pub fn multiply(
     rows: usize,
     left: Left<'_>,
     right: &Packed<'_>,
@@ -196,11 +196,7 @@ pub(in crate::ops) fn multiply(
 
 /// `dW = dyᵀ x`: `x: [rows, inputs]`; `dy: [rows, outputs]` with its row stride; `dw: [outputs, inputs]`,
 /// overwritten.
-pub(in crate::ops) fn weight_gradient(
-    x: &Packed<'_>,
-    (dy, dy_step): (&[f32], usize),
-    dw: &mut [f32],
-) {
+pub fn weight_gradient(x: &Packed<'_>, (dy, dy_step): (&[f32], usize), dw: &mut [f32]) {
     let (inputs, outputs) = (x.columns, dw.len() / x.columns);
     assert_eq!(dw.len(), inputs * outputs, "a weight of another width");
     let (left, target) = (Left::Columns(dy, dy_step), Target::set(dw, inputs));
@@ -209,7 +205,7 @@ pub(in crate::ops) fn weight_gradient(
 
 /// A row stride for `width` elements that avoids cache conflicts: with a large power of two, 14 rows would
 /// fall into the same set of the L1 cache.
-pub(in crate::ops) fn row_step(width: usize) -> usize {
+pub fn row_step(width: usize) -> usize {
     if width.is_multiple_of(512) {
         width + 16
     } else {

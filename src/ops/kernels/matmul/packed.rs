@@ -13,7 +13,7 @@ use crate::ops::kernels::scratch::Scratch;
 
 /// A matrix view of a slice: element (row, column) is at `row * row_step + column * column_step`.
 #[derive(Clone, Copy)]
-pub(in crate::ops) struct View<'a> {
+pub struct View<'a> {
     pub(super) data: &'a [f32],
     pub(super) row_step: usize,
     pub(super) column_step: usize,
@@ -22,7 +22,7 @@ pub(in crate::ops) struct View<'a> {
 impl<'a> View<'a> {
     /// Row-major with row stride `row_step`, which is larger than the width for a column block of a wider
     /// matrix.
-    pub(in crate::ops) fn rows(data: &'a [f32], row_step: usize) -> Self {
+    pub fn rows(data: &'a [f32], row_step: usize) -> Self {
         Self {
             data,
             row_step,
@@ -31,7 +31,7 @@ impl<'a> View<'a> {
     }
 
     /// The transpose.
-    pub(in crate::ops) fn t(self) -> Self {
+    pub fn t(self) -> Self {
         Self {
             row_step: self.column_step,
             column_step: self.row_step,
@@ -40,7 +40,7 @@ impl<'a> View<'a> {
     }
 
     /// The view as the left factor of a product; it must be row-major.
-    pub(in crate::ops) fn left(self) -> Left<'a> {
+    pub fn left(self) -> Left<'a> {
         assert_eq!(self.column_step, 1, "a left factor that lies row by row");
         Left::Rows(self.data, self.row_step)
     }
@@ -56,7 +56,7 @@ impl<'a> View<'a> {
 }
 
 /// Columns per panel: two vectors of 512 bits, or four of 256.
-pub(in crate::ops) const PANEL: usize = 32;
+pub const PANEL: usize = 32;
 
 /// The microkernel for this processor, if there is one.
 #[cfg(target_arch = "x86_64")]
@@ -89,7 +89,7 @@ fn has_kernel() -> bool {
 
 /// The right factor of products, `[depth, columns]`, in panels of 32 columns: `panels[p][k][j]` is element
 /// (k, 32 p + j), 0 past the last column. Without a microkernel it stays row-major.
-pub(in crate::ops) struct Packed<'a> {
+pub struct Packed<'a> {
     pub(super) depth: usize,
     pub(super) columns: usize,
     pub(super) layout: Layout<'a>,
@@ -106,7 +106,7 @@ pub(super) enum Layout<'a> {
 
 impl<'a> Packed<'a> {
     /// Packs a factor.
-    pub(in crate::ops) fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
+    pub fn new(source: View<'a>, depth: usize, columns: usize) -> Self {
         Self::laid_out(source, depth, columns, |panels| {
             source.copy_panels(0, columns, depth, panels);
         })
@@ -142,12 +142,12 @@ impl<'a> Packed<'a> {
     }
 
     /// Number of rows.
-    pub(in crate::ops) fn depth(&self) -> usize {
+    pub fn depth(&self) -> usize {
         self.depth
     }
 
     /// A factor whose rows are still to be written by [`put`](Packed::put), all of them.
-    pub(in crate::ops) fn of_rows(depth: usize, columns: usize) -> Self {
+    pub fn of_rows(depth: usize, columns: usize) -> Self {
         let layout = if has_kernel() {
             Layout::Panels(Scratch::new(panels_length(depth, columns)))
         } else {
@@ -161,7 +161,7 @@ impl<'a> Packed<'a> {
     }
 
     /// Writes row `k`.
-    pub(in crate::ops) fn put(&mut self, k: usize, row: &[f32]) {
+    pub fn put(&mut self, k: usize, row: &[f32]) {
         assert_eq!(row.len(), self.columns, "a row of another width");
         match &mut self.layout {
             Layout::Panels(panels) => {
@@ -191,7 +191,7 @@ pub(super) fn panels_length(depth: usize, columns: usize) -> usize {
 
 /// The direction of a linear layer.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(in crate::ops) enum Pass {
+pub enum Pass {
     /// `y = x Wᵀ`.
     Forward,
     /// `dx = dy W`.
@@ -199,11 +199,7 @@ pub(in crate::ops) enum Pass {
 }
 
 /// The weights of a linear layer, `[outputs, inputs]`, packed as the right factor of a pass.
-pub(in crate::ops) fn linear(
-    weights: &[f32],
-    (inputs, outputs): (usize, usize),
-    pass: Pass,
-) -> Packed<'_> {
+pub fn linear(weights: &[f32], (inputs, outputs): (usize, usize), pass: Pass) -> Packed<'_> {
     let weights = View::rows(weights, inputs);
     match pass {
         Pass::Forward => Packed::by_all_threads(weights.t(), inputs, outputs),
