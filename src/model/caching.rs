@@ -8,9 +8,8 @@ use std::ops::Range;
 
 use rayon::prelude::*;
 
-use super::decoder::{Decoder, DecoderInput, check_rows};
-use super::gpt::{IncrementalNetwork, Network};
-use super::session::{Session, check_fits, device_error, log_softmax};
+use super::decoder::{Decoder, DecoderInput, check_rows, log_softmax};
+use super::network::{IncrementalNetwork, Network, check_fits, device_error};
 use crate::error::Result;
 use crate::ops::LabDevice;
 use crate::ops::decoding::NewTokens;
@@ -24,10 +23,10 @@ pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
 }
 
 impl<'a, M: Network<D>, D: LabDevice<f32>> CachingDecoder<'a, M, D> {
-    pub(super) fn new(session: &'a Session<M, D>, rows: usize) -> Self {
+    pub(super) fn new(model: &'a M, rows: usize) -> Self {
         Self {
             model: PhantomData,
-            network: session.model.incremental(rows),
+            network: model.incremental(rows),
             lengths: vec![0; rows],
         }
     }

@@ -75,3 +75,12 @@ pub(super) fn check_rows(inputs: &[DecoderInput]) -> Result<()> {
     }
     Ok(())
 }
+
+/// Logarithms of the probabilities that unnormalised ones stand for.
+pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
+    let most = logits
+        .iter()
+        .fold(f32::NEG_INFINITY, |most, &l| most.max(l));
+    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
+    logits.iter().map(|&l| l - most - sum.ln() as f32).collect()
+}

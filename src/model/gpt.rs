@@ -3,61 +3,21 @@
 //! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al. 2019), so
 //! that its weights load by name.
 
-use dfdx::nn::BuildModule;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
+use dfdx::tensor::{NoneTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
 use super::block::{Block, IncrementalBlock};
 use super::maps::LayerMaps;
-use super::parts::{PartOfStep, Parts};
+use super::network::{IncrementalNetwork, Network};
 use crate::data::ragged::Ragged;
 use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table};
 use crate::ops::{LabDevice, Stream};
-
-/// A language model on device `D`, as used by [`super::session::Session`].
-pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
-    /// The attention kind's name in a TOML.
-    const KIND: &'static str;
-    /// Token ids are below this.
-    const VOCAB: usize;
-    /// Maximum document length.
-    const CONTEXT: usize;
-    /// Whether sequences with a common prefix can share cached keys and values.
-    const SHARES_PREFIXES: bool;
-
-    /// Mean cross-entropy of the scored targets, in nats; gradients are recorded on `tape`.
-    fn loss<T: Tape<f32, D>>(
-        &self,
-        batch: &Ragged,
-        dropout: Dropout,
-        tape: T,
-    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err>;
-
-    /// Logits for the token after each of `rows`: `[rows, VOCAB]`, row-major.
-    fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
-
-    /// Attention maps of every head, layer by layer from the input, for `document`, a batch of one.
-    fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err>;
-
-    /// The same model for incremental decoding of `sequences`.
-    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_>;
-}
-
-/// A model during incremental decoding.
-pub(super) trait IncrementalNetwork<D: LabDevice<f32>> {
-    /// Logits for the token after the last own token of each sequence in `new`, `[sequences, VOCAB]`; `ids`
-    /// are those of the new tokens.
-    ///
-    /// # Errors
-    /// After a failure of the device the network cannot be used any more.
-    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
-}
 
 /// `A` is the kind of attention, including its constants.
 #[derive(Clone, Debug)]
@@ -89,7 +49,7 @@ impl<
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
     /// The input of the residual stream: `[batch tokens, EMBED]`, before the first block.
-    fn embed<T: Tape<f32, D>>(
+    pub(super) fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -116,7 +76,7 @@ impl<
     }
 
     /// Final norm, head and mean loss of the scored targets.
-    fn end<T: Tape<f32, D>>(
+    pub(super) fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
@@ -214,49 +174,6 @@ impl<
         let all: Vec<usize> = (0..new.sequences.len()).collect();
         let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
         Ok(logits.as_vec())
-    }
-}
-
-impl<
-    const LAYERS: usize,
-    const EMBED: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    A: Attention<EMBED, f32, D> + 'static,
-    D: LabDevice<f32>,
-> Parts<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
-where
-    Self: BuildModule<D, f32>,
-{
-    /// The parts of the first block stand for all blocks.
-    fn parts<'a>(
-        &self,
-        batch: &'a Ragged,
-        dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
-        let (x, block) = (
-            self.embed(batch, dropout, NoneTape)?,
-            &self.blocks.modules[0],
-        );
-        let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
-        let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
-        Ok(vec![
-            PartOfStep::new("embedding", 1, move |model: &Self, tape| {
-                model.embed(batch, dropout, tape)
-            }),
-            PartOfStep::new("attention", LAYERS, move |model: &Self, tape| {
-                let (block, x) = (&model.blocks.modules[0], x.clone().put_tape(tape));
-                block.try_attend(x, batch, CONTEXT, dropout.at(1))
-            }),
-            PartOfStep::new("mlp", LAYERS, move |model: &Self, tape| {
-                let (block, x) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
-                block.try_feed_forward(x, dropout.at(1))
-            }),
-            PartOfStep::new("head", 1, move |model: &Self, tape| {
-                model.end(fed.clone().put_tape(tape), batch)
-            }),
-        ])
     }
 }
 

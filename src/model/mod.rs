@@ -10,6 +10,7 @@ pub mod decoder;
 mod gpt;
 mod initialise;
 pub mod maps;
+mod network;
 pub mod parts;
 mod perceiver;
 pub mod registry;

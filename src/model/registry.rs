@@ -8,7 +8,8 @@ use std::borrow::Cow;
 use dfdx::tensor::Cpu;
 
 use super::attention;
-use super::gpt::{Gpt, Network};
+use super::gpt::Gpt;
+use super::network::Network;
 use super::parts::{self, PartTimes};
 use super::session::{Session, parameter_count};
 use super::{Start, Trainable};

@@ -1,16 +1,14 @@
 //! A model being trained: the one implementation of [`Trainable`], for every shape and device.
 
-use std::fmt::Display;
-
 use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::Rank0;
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 
 use super::caching::CachingDecoder;
-use super::decoder::Decoder;
-use super::gpt::Network;
+use super::decoder::{Decoder, log_softmax};
 use super::maps::LayerMaps;
+use super::network::{Network, check_fits, device_error};
 use super::weights::{Weight, match_layout};
 use super::{Start, StepReport, StepSettings, Trainable, TrainingState, initialise, visit};
 use crate::data::ragged::{PAD, Ragged};
@@ -171,7 +169,7 @@ where
     }
 
     fn decoder(&self, rows: usize) -> Box<dyn Decoder + '_> {
-        Box::new(CachingDecoder::new(self, rows))
+        Box::new(CachingDecoder::new(&self.model, rows))
     }
 
     fn reset_optimiser(&mut self) {
@@ -228,46 +226,9 @@ fn check_batch<M: Network<D>, D: LabDevice<f32>>(batch: &Ragged) -> Result<()> {
     check_fits::<M, D>(batch.longest(), ids)
 }
 
-/// Refuses what the ops take for granted.
-pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
-    longest: usize,
-    ids: impl Iterator<Item = &'a u32>,
-) -> Result<()> {
-    if longest > M::CONTEXT {
-        return Err(Error::run(format!(
-            "a document of {longest} tokens is longer than the {} that the model reads",
-            M::CONTEXT
-        ))
-        .help("raise `model.context` or shorten the text"));
-    }
-    match ids.max() {
-        None => Err(Error::run("a batch without any token")),
-        Some(&id) if id as usize >= M::VOCAB => Err(Error::run(format!(
-            "token id {id} is not below the model's vocabulary of {}",
-            M::VOCAB
-        ))
-        .help("raise `model.vocabulary`")),
-        Some(_) => Ok(()),
-    }
-}
-
 /// Sets every tensor of a container to zero.
 pub(super) fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
     let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
     let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
     visit::write(container, &values);
-}
-
-/// Logarithms of the probabilities that unnormalised ones stand for.
-pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
-    let most = logits
-        .iter()
-        .fold(f32::NEG_INFINITY, |most, &l| most.max(l));
-    let sum: f64 = logits.iter().map(|&l| f64::from(l - most).exp()).sum();
-    logits.iter().map(|&l| l - most - sum.ln() as f32).collect()
-}
-
-pub(super) fn device_error(cause: impl Display) -> Error {
-    Error::run(format!("the device failed: {cause}"))
-        .help("if it has no memory left, lower `batch_documents`, or set `device = \"cpu\"`")
 }

@@ -6,7 +6,7 @@ use dfdx::tensor_ops::GatherTo;
 use super::Perceiver;
 use super::block::IncrementalCrossBlock;
 use crate::model::block::IncrementalBlock;
-use crate::model::gpt::IncrementalNetwork;
+use crate::model::network::IncrementalNetwork;
 use crate::ops::LabDevice;
 use crate::ops::cross_attention::NewPairs;
 use crate::ops::decoding::{NewTokens, OutputTokens};

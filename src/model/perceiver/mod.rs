@@ -15,14 +15,13 @@ mod incremental;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::tensor::{NoneTape, SplitTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::vanilla::Vanilla;
 use super::block::Block;
-use super::gpt::{IncrementalNetwork, Network};
 use super::maps::{LayerMaps, MapAxis};
-use super::parts::{PartOfStep, Parts};
+use super::network::{IncrementalNetwork, Network};
 use crate::data::ragged::Ragged;
 use crate::ops::cross_attention::NormedStream;
 use crate::ops::dropout::Dropout;
@@ -59,7 +58,7 @@ pub(super) struct Perceiver<
 
 /// The batch of latents for a batch of documents: the first BOTTLENECK positions of each, without token
 /// ids.
-fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
+pub(super) fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
     let mut starts = vec![0];
     for document in batch.starts.windows(2) {
         let count = (document[1] - document[0]).min(BOTTLENECK);
@@ -86,7 +85,7 @@ impl<
 > Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
 {
     /// The input of the residual stream: `[batch tokens, EMBED]`.
-    fn embed<T: Tape<f32, D>>(
+    pub(super) fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -97,7 +96,7 @@ impl<
     }
 
     /// The latents after attending to the tokens `x`: `[latents, EMBED]`.
-    fn attend_down<T: Tape<f32, D>>(
+    pub(super) fn attend_down<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         [batch, latents]: [&Ragged; 2],
@@ -113,7 +112,7 @@ impl<
     }
 
     /// The tokens `x` after attending to the latents: `[batch tokens, EMBED]`.
-    fn attend_up<T: Tape<f32, D>>(
+    pub(super) fn attend_up<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         latents: Stream<EMBED, f32, D, T>,
@@ -143,7 +142,7 @@ impl<
     }
 
     /// Final norm, head and mean loss of the scored targets.
-    fn end<T: Tape<f32, D>>(
+    pub(super) fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
@@ -215,64 +214,6 @@ impl<
                 .collect(),
             up: self.up.incremental(NormedStream::Keys, (rows, BOTTLENECK)),
         })
-    }
-}
-
-impl<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    const MIDDLE: usize,
-    const BOTTLENECK: usize,
-    D: LabDevice<f32>,
-> Parts<D>
-    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
-{
-    fn parts<'a>(
-        &self,
-        batch: &'a Ragged,
-        dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
-        let latents = latents_of::<BOTTLENECK>(batch);
-        let x = self.embed(batch, dropout, NoneTape)?;
-        let seen = self.attend_down(&x, [batch, &latents], dropout, NoneTape)?;
-        let looked = self.attend_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
-        let mut parts = vec![PartOfStep::new(
-            "embedding",
-            1,
-            move |model: &Self, tape| model.embed(batch, dropout, tape),
-        )];
-        let (of_batch, tokens) = (latents.clone(), x.clone());
-        parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
-            model.attend_down(&tokens, [batch, &of_batch], dropout, tape)
-        }));
-        if let Some(block) = self.blocks.modules.first() {
-            let attended = block.try_attend(seen.clone(), &latents, CONTEXT, dropout.at(2))?;
-            let (of_batch, y) = (latents.clone(), seen.clone());
-            parts.push(PartOfStep::new(
-                "attention",
-                MIDDLE,
-                move |model: &Self, tape| {
-                    let (block, y) = (&model.blocks.modules[0], y.clone().put_tape(tape));
-                    block.try_attend(y, &of_batch, CONTEXT, dropout.at(2))
-                },
-            ));
-            parts.push(PartOfStep::new("mlp", MIDDLE, move |model: &Self, tape| {
-                let (block, y) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
-                block.try_feed_forward(y, dropout.at(2))
-            }));
-        }
-        parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
-            let y = seen.clone().put_tape(tape);
-            model.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
-        }));
-        parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
-            model.end(looked.clone().put_tape(tape), batch)
-        }));
-        Ok(parts)
     }
 }
 

@@ -13,7 +13,7 @@ use dfdx::tensor_ops::Backward;
 
 use super::*;
 use crate::model::block::Block;
-use crate::model::gpt::Network;
+use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::{session, visit};
 use crate::ops::adamw::{self, Update};

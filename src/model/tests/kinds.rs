@@ -11,8 +11,8 @@ use crate::model::attention::sliding_window::SlidingWindow;
 use crate::model::attention::synthesizer::Synthesizer;
 use crate::model::attention::vanilla::Vanilla;
 use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
-use crate::model::gpt::Network;
 use crate::model::maps::MapAxis;
+use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 
 /// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden

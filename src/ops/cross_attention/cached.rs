@@ -4,8 +4,7 @@ use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use rayon::prelude::*;
 
-use super::cpu::input;
-use super::sides::pair_documents;
+use super::sides::{input, pair_documents};
 use super::{IncrementalCrossAttention, NewPairs, NormedStream};
 use crate::ops::Stream;
 use crate::ops::attention::cached::CachedAttention;

@@ -12,14 +12,14 @@ use rayon::prelude::*;
 
 use super::cached::CachedCrossAttention;
 use super::head::{attend, attend_backward};
-use super::sides::CrossShard;
+use super::sides::{CrossShard, input};
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
 use crate::ops::Stream;
 use crate::ops::attention::heads::HeadTile;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
-use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, sum_rows};
+use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
@@ -365,19 +365,6 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         }
         share
     }
-}
-
-/// The rows of a stream after the layer norm, if that applies to the stream.
-pub(super) fn input(
-    (normed, norm): (NormedStream, [&[f32]; 2]),
-    side: NormedStream,
-    x: &[f32],
-) -> Option<Scratch> {
-    (side == normed).then(|| {
-        let mut normed = Scratch::new(x.len());
-        normalise(x, norm, &mut normed);
-        normed
-    })
 }
 
 /// `sum += x`.

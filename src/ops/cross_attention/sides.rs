@@ -1,8 +1,10 @@
-//! Shards of two streams: whole documents with their part of either stream.
+//! The two streams: shards with their part of either, and the layer norm of one.
 
 use std::ops::Range;
 
+use super::NormedStream;
 use crate::ops::attention::TILE_TOKENS;
+use crate::ops::kernels::rows::normalise;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, take};
 
@@ -79,4 +81,17 @@ pub(super) fn pair_documents(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard
         [piece, Shard { starts }]
     });
     pairs.collect()
+}
+
+/// The rows of a stream after the layer norm, if that applies to the stream.
+pub(super) fn input(
+    (normed, norm): (NormedStream, [&[f32]; 2]),
+    side: NormedStream,
+    x: &[f32],
+) -> Option<Scratch> {
+    (side == normed).then(|| {
+        let mut normed = Scratch::new(x.len());
+        normalise(x, norm, &mut normed);
+        normed
+    })
 }

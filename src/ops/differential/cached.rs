@@ -3,7 +3,7 @@
 use dfdx::tensor::Cpu;
 
 use super::DifferentialWeights;
-use super::cpu::{Lambda, difference, norm};
+use super::head::{Lambda, difference, norm};
 use crate::ops::attention::cached::CachedAttention;
 use crate::ops::attention::{Scoring, kv_cache};
 use crate::ops::bridge::host;

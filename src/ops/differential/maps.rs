@@ -3,7 +3,7 @@
 use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
-use super::cpu::Lambda;
+use super::head::Lambda;
 use super::{DifferentialWeights, assert_halves};
 use crate::ops::Stream;
 use crate::ops::attention::{Scoring, compare};

@@ -5,6 +5,7 @@ mod cached;
 mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod head;
 mod maps;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
@@ -245,7 +246,7 @@ mod tests {
             let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
             let values = projected(&normed(&inside, norm), &weights.projections.value);
             let (mut heads, gain) = (apply_maps(&maps, &values), on_host(&weights.head_norm));
-            cpu::norm(&heads.clone(), &gain, &mut heads, 4);
+            head::norm(&heads.clone(), &gain, &mut heads, 4);
             let batch = batch(&[tokens], 9);
             let given = Cpu::try_differential::<12, 3, 4, _>(x, norm, weights, &batch, none);
             let given = given.expect("memory").as_vec();

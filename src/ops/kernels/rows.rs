@@ -265,6 +265,22 @@ pub fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f
     x.chunks_exact_mut(width)
 }
 
+/// `max(x, 0)`, in place.
+pub fn relu(row: &mut [f32]) {
+    wide(
+        #[inline(always)]
+        || row.iter_mut().for_each(|x| *x = x.max(0.0)),
+    );
+}
+
+/// Backward of [`relu`], in place; `y` is the output.
+pub fn relu_backward(dy: &mut [f32], y: &[f32]) {
+    wide(
+        #[inline(always)]
+        || (dy.iter_mut().zip(y)).for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 }),
+    );
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -3,12 +3,12 @@
 use dfdx::tensor::Cpu;
 
 use super::SynthesizerWeights;
-use super::cpu::relu;
 use crate::ops::attention::Scoring;
 use crate::ops::attention::heads::step;
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
+use crate::ops::kernels::rows::relu;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear};
 

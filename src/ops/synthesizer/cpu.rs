@@ -18,7 +18,7 @@ use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
 };
-use crate::ops::kernels::rows::{sum_rows, wide};
+use crate::ops::kernels::rows::{relu, relu_backward, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
@@ -342,20 +342,4 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
         }
         db2.copy_from_slice(&position_gradients.db2);
     }
-}
-
-/// `max(x, 0)`, in place.
-pub(super) fn relu(row: &mut [f32]) {
-    wide(
-        #[inline(always)]
-        || row.iter_mut().for_each(|x| *x = x.max(0.0)),
-    );
-}
-
-/// Its backward, in place; `y` is the output.
-fn relu_backward(dy: &mut [f32], y: &[f32]) {
-    wide(
-        #[inline(always)]
-        || (dy.iter_mut().zip(y)).for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 }),
-    );
 }

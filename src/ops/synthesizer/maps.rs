@@ -4,10 +4,10 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor_ops::Device;
 
 use super::SynthesizerWeights;
-use super::cpu::relu;
 use crate::ops::Stream;
 use crate::ops::attention::Scoring;
 use crate::ops::attention::heads::HeadTile;
+use crate::ops::kernels::rows::relu;
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 

@@ -1,8 +1,11 @@
 //! The parts of a training step, timed individually: forward, and backward on dfdx's tape as in the model.
 //!
-//! The network defines its parts (`Parts`). They belong to a model of full shape and run on activations
+//! Each network has its parts (`Parts`) in a file of this folder. They belong to a model of full shape and run on activations
 //! that the preceding parts computed; only the gradient of a part's output is synthetic. The clock is read
 //! when the device is idle.
+
+mod gpt;
+mod perceiver;
 
 use std::time::Instant;
 
@@ -10,8 +13,8 @@ use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::{HasShape as _, Rank0, Shape};
 use dfdx::tensor::{Gradients, HasErr, OwnedTape, SplitTape, Tensor, Trace};
 
-use super::gpt::Network;
-use super::session::{clear, device_error};
+use super::network::{Network, device_error};
+use super::session::clear;
 use super::{Start, initialise, visit};
 use crate::data::ragged::Ragged;
 use crate::error::Result;

@@ -1,0 +1,82 @@
+//! What every language model can do, whatever its shape and kind of attention.
+
+use std::fmt::Display;
+
+use dfdx::nn::tensor_collection::TensorCollection;
+use dfdx::shapes::Rank0;
+use dfdx::tensor::{Tape, Tensor};
+
+use super::maps::LayerMaps;
+use crate::data::ragged::Ragged;
+use crate::error::{Error, Result};
+use crate::ops::LabDevice;
+use crate::ops::decoding::NewTokens;
+use crate::ops::dropout::Dropout;
+
+/// A language model on device `D`: what training, decoding and attention maps need of it.
+pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
+    /// The attention kind's name in a TOML.
+    const KIND: &'static str;
+    /// Token ids are below this.
+    const VOCAB: usize;
+    /// Maximum document length.
+    const CONTEXT: usize;
+    /// Whether sequences with a common prefix can share cached keys and values.
+    const SHARES_PREFIXES: bool;
+
+    /// Mean cross-entropy of the scored targets, in nats; gradients are recorded on `tape`.
+    fn loss<T: Tape<f32, D>>(
+        &self,
+        batch: &Ragged,
+        dropout: Dropout,
+        tape: T,
+    ) -> Result<Tensor<Rank0, f32, D, T>, D::Err>;
+
+    /// Logits for the token after each of `rows`: `[rows, VOCAB]`, row-major.
+    fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err>;
+
+    /// Attention maps of every head, layer by layer from the input, for `document`, a batch of one.
+    fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err>;
+
+    /// The same model for incremental decoding of `rows` sequences.
+    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_>;
+}
+
+/// A model during incremental decoding.
+pub(super) trait IncrementalNetwork<D: LabDevice<f32>> {
+    /// Logits for the token after the last own token of each sequence in `new`, `[sequences, VOCAB]`; `ids`
+    /// are those of the new tokens.
+    ///
+    /// # Errors
+    /// After a failure of the device the network cannot be used any more.
+    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
+}
+
+/// Refuses what the ops take for granted.
+pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
+    longest: usize,
+    ids: impl Iterator<Item = &'a u32>,
+) -> Result<()> {
+    if longest > M::CONTEXT {
+        return Err(Error::run(format!(
+            "a document of {longest} tokens is longer than the {} that the model reads",
+            M::CONTEXT
+        ))
+        .help("raise `model.context` or shorten the text"));
+    }
+    match ids.max() {
+        None => Err(Error::run("a batch without any token")),
+        Some(&id) if id as usize >= M::VOCAB => Err(Error::run(format!(
+            "token id {id} is not below the model's vocabulary of {}",
+            M::VOCAB
+        ))
+        .help("raise `model.vocabulary`")),
+        Some(_) => Ok(()),
+    }
+}
+
+/// A failure of the device, with what the user can do about it.
+pub(super) fn device_error(cause: impl Display) -> Error {
+    Error::run(format!("the device failed: {cause}"))
+        .help("if it has no memory left, lower `batch_documents`, or set `device = \"cpu\"`")
+}
