@@ -24,7 +24,7 @@
 //!
 //! | room | what it knows |
 //! |---|---|
-//! | [`cli`] | the command line; `commands` (private) does what it says |
+//! | [`cli`], [`commands`] | the command line as types; one match from command to function |
 //! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
@@ -88,7 +88,7 @@
 
 pub mod bench;
 pub mod cli;
-mod commands;
+pub mod commands;
 pub mod config;
 pub mod data;
 pub mod error;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    attnlab::cli::main()
+    attnlab::commands::main()
 }

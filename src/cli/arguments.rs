@@ -32,7 +32,7 @@ pub struct Run {
     pub(crate) plan: Plan,
     /// Only say what would be done, as `attnlab plan` does
     #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
-    pub(super) dry_run: bool,
+    pub(crate) dry_run: bool,
     /// Finish the other runs when one fails; the exit code then is 4
     #[arg(long, short)]
     pub(crate) keep_going: bool,

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::progress::{Progress, Verbosity};
 
 /// `attnlab bench`.
-pub(crate) fn bench(args: &cli::Bench) -> Result<()> {
+pub fn bench(args: &cli::Bench) -> Result<()> {
     let data = args.data.directory.clone();
     let file = args.file.clone();
     let file = file.unwrap_or_else(|| bench::default_experiment(data.as_deref()));

@@ -10,7 +10,7 @@ use crate::error::{Error, Problem, Result};
 use crate::model::registry;
 
 /// `attnlab check`.
-pub(crate) fn check(paths: &[PathBuf], json: bool) -> Result<()> {
+pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     let checked = config::check(paths);
     if json {
         return check_for_scripts(checked);
@@ -75,7 +75,7 @@ fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
 }
 
 /// `attnlab shapes`.
-pub(crate) fn shapes(json: bool) -> Result<()> {
+pub fn shapes(json: bool) -> Result<()> {
     let compiled = registry::compiled();
     if json {
         return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());

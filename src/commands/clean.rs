@@ -12,7 +12,7 @@ use crate::progress::{Progress, Verbosity};
 use crate::stop::Stop;
 
 /// `attnlab clean`.
-pub(crate) fn clean(args: &Clean) -> Result<()> {
+pub fn clean(args: &Clean) -> Result<()> {
     let profile = args.suite.profile.as_deref();
     let mut experiments = vec![];
     for file in &args.files {

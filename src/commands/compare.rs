@@ -14,7 +14,7 @@ use crate::pipeline::compare::{
 use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
-pub(crate) fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
+pub fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
     let comparison = compared(a, b)?;
     if json {
         return print_json(&comparison);

@@ -15,7 +15,7 @@ use crate::plot::{CorruptionExamples, draw_corruption_examples};
 use crate::progress::{Progress, Task as Bar, Verbosity};
 
 /// `attnlab data fetch`.
-pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
+pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let into = cs224n::destination(args.directory.as_deref())?;
     let progress = Progress::new(Verbosity::Normal);
     let mut current: Option<(&str, Bar)> = None;
@@ -40,7 +40,7 @@ pub(crate) fn fetch(from: &str, args: &DataArgs) -> Result<()> {
 }
 
 /// `attnlab data show`.
-pub(crate) fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<()> {
+pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<()> {
     let experiment = config::load(&args.file, &args.overrides())?;
     let point = &experiment.points[0];
     let settings = point.settings.needed(args.file.display(), "data to show")?;

@@ -45,7 +45,7 @@ struct AttentionRow {
 }
 
 /// `attnlab list`.
-pub(crate) fn list(what: &List) -> Result<()> {
+pub fn list(what: &List) -> Result<()> {
     match what {
         List::Experiments { folder, json } => experiments(folder, *json),
         List::Attention { json } => attention(*json),

@@ -1,26 +1,27 @@
-//! What each command does: calls the library and says what came of it.
+//! One match from command to function, and what each command does: it calls the library and prints the result.
 
-pub(crate) mod bench;
-pub(crate) mod check;
-pub(crate) mod clean;
-pub(crate) mod compare;
-pub(crate) mod data;
-pub(crate) mod list;
-pub(crate) mod plan;
-pub(crate) mod report;
+mod bench;
+mod check;
+mod clean;
+mod compare;
+mod data;
+mod list;
+mod plan;
+mod report;
 mod results;
-pub(crate) mod schema;
-pub(crate) mod show;
+mod schema;
+mod show;
 mod suite;
 mod table;
-pub(crate) mod trained;
+mod trained;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::{ExperimentArgs, Plan, Run};
+use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run};
 use crate::config::schema::Settings;
 use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
@@ -29,8 +30,66 @@ use crate::pipeline::{self, Options, Report};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
+/// The whole program: parses the command line, does what it says, prints an error once, and returns the exit
+/// code.
+pub fn main() -> ExitCode {
+    crate::ops::allocator::keep_freed_memory();
+    match dispatch(cli::parse()) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            print_error(&error);
+            ExitCode::from(error.exit_code())
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run(args) if args.dry_run => plan::plan(&args.plan),
+        Command::Run(args) => run(&args),
+        Command::Plan(plan) => plan::plan(&plan),
+        Command::List(what) => list::list(&what),
+        Command::Clean(args) => clean::clean(&args),
+        Command::Check { paths, json } => check::check(&paths, json),
+        Command::Shapes { json } => check::shapes(json),
+        Command::Show {
+            file,
+            set,
+            placement,
+            json,
+        } => show::show(&file, &placement.added_to(&set), json),
+        Command::Schema => schema::schema(),
+        Command::Plot {
+            experiment,
+            suite,
+            json,
+        } => plot(&experiment, suite.profile.as_deref(), json),
+        Command::Report(args) => report::report(&args),
+        Command::Compare { a, b, json } => compare::compare(&a, &b, json),
+        Command::Ask {
+            run,
+            question,
+            json,
+        } => trained::ask(&run, &question, json),
+        Command::Score { run, text } => trained::score(&run, &text),
+        Command::Export { run, file, force } => trained::export(&run, &file, force),
+        Command::Bench(args) => bench::bench(&args),
+        Command::Completions { shell } => print_bytes(&cli::completions(shell)),
+        Command::Data(Data::Fetch {
+            name: _,
+            from,
+            data,
+        }) => data::fetch(&from, &data),
+        Command::Data(Data::Show {
+            experiment,
+            data,
+            examples,
+        }) => data::show(&experiment, &data, usize::from(examples)),
+    }
+}
+
 /// `attnlab run`.
-pub(crate) fn run(args: &Run) -> Result<()> {
+fn run(args: &Run) -> Result<()> {
     let experiment = &args.plan.experiment;
     let (file, results, set) = (
         &experiment.file,
@@ -67,7 +126,7 @@ fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
 }
 
 /// `attnlab plot`.
-pub(crate) fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> {
+fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> {
     let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
     let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
     match &config::load_any(&args.file, profile, &args.overrides())? {
@@ -109,7 +168,7 @@ fn print_report(report: &Report) -> Result<()> {
 }
 
 /// Prints an error on standard error, once.
-pub(crate) fn print_error(error: &Error) {
+fn print_error(error: &Error) {
     // If standard error is closed there is nobody to tell.
     let _ = writeln!(std::io::stderr(), "{error}");
 }
@@ -133,7 +192,7 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
 }
 
 /// A reader that has seen enough, such as `head`, is no reason to fail: what was done, was done.
-pub(crate) fn print_bytes(bytes: &[u8]) -> Result<()> {
+fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
         Err(e) if e.kind() == ErrorKind::BrokenPipe => Ok(()),

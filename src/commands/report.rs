@@ -11,7 +11,7 @@ use crate::pipeline::directory::experiment_folder;
 use crate::report::{Built, Document, Section, build};
 
 /// `attnlab report`.
-pub(crate) fn report(args: &Report) -> Result<()> {
+pub fn report(args: &Report) -> Result<()> {
     let files = config::experiment_files(&args.paths)?;
     let profile = args.suite.profile.as_deref();
     let load = |file: &PathBuf| config::load_any(file, profile, &args.set);

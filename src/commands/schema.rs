@@ -5,6 +5,6 @@ use crate::config::json_schema;
 use crate::error::Result;
 
 /// `attnlab schema`.
-pub(crate) fn schema() -> Result<()> {
+pub fn schema() -> Result<()> {
     print_bytes(json_schema().as_bytes())
 }

@@ -14,7 +14,7 @@ use crate::progress::{columns, output_width};
 const WIDEST: usize = 60;
 
 /// `attnlab show`.
-pub(crate) fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
+pub fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
     let origins = config::origins(file, set)?;
     if as_json {
         return print_json(&to_json(&origins));

@@ -19,7 +19,7 @@ use crate::progress::{Progress, Verbosity};
 use crate::{eval, files};
 
 /// `attnlab ask`.
-pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
+pub fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
     let trained = Trained::load(run)?;
     let asked = [Question {
         text: question.to_owned(),
@@ -52,7 +52,7 @@ pub(crate) fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
 }
 
 /// `attnlab score`.
-pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
+pub fn score(run: &Path, file: &Path) -> Result<()> {
     let trained = Trained::load(run)?;
     let text = files::read_text(Kind::Data, file)?;
     let model = trained.model.as_ref();
@@ -62,7 +62,7 @@ pub(crate) fn score(run: &Path, file: &Path) -> Result<()> {
 }
 
 /// `attnlab export`.
-pub(crate) fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
+pub fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
     check_free(file, replace)?;
     let found = RunDirectory::find(run)?;
     let from = found.last_weights().or_else(|error| {

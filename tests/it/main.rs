@@ -1,6 +1,7 @@
 //! The program as a user meets it: every command is run as a process on the repository's own
 //! experiments. And the source as a reader meets it: who may import what.
 
+mod circles;
 mod commands;
 mod faults;
 mod golden;

@@ -129,7 +129,7 @@ fn only_files_below_a_base_folder_are_for_others() {
 /// The public fields that the schema declares, by reading it.
 fn schema_fields() -> BTreeSet<String> {
     let source = concat!(
-        include_str!("../schema.rs"),
+        include_str!("../schema/mod.rs"),
         include_str!("../schema/attention.rs"),
         include_str!("../schema/attention_maps.rs"),
         include_str!("../schema/exploration.rs"),

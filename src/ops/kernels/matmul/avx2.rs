@@ -10,8 +10,8 @@ use std::arch::x86_64::{
     _mm256_set1_epi32, _mm256_set1_ps, _mm256_setr_epi32, _mm256_setzero_ps,
 };
 
+use super::PANEL;
 use super::block::{AHEAD, Block};
-use super::packed::PANEL;
 
 /// Maximum rows of the result per call.
 pub(super) const ROWS: usize = 6;

@@ -11,8 +11,8 @@ use std::arch::x86_64::{
     _mm512_mask_storeu_ps, _mm512_maskz_loadu_ps, _mm512_mul_ps, _mm512_set1_ps, _mm512_setzero_ps,
 };
 
+use super::PANEL;
 use super::block::{AHEAD, Block};
-use super::packed::PANEL;
 
 /// Maximum rows of the result per call.
 pub(super) const ROWS: usize = 14;

@@ -12,6 +12,8 @@ mod avx2;
 mod avx512;
 #[cfg(target_arch = "x86_64")]
 mod block;
+#[cfg(target_arch = "x86_64")]
+mod microkernel;
 mod packed;
 #[cfg(test)]
 mod tests;
@@ -20,9 +22,12 @@ mod tests;
 use block::Block;
 use packed::Layout;
 pub use packed::kernel_name;
-pub use packed::{PANEL, Packed, Pass, View, linear};
+pub use packed::{Packed, Pass, View, linear};
 #[cfg(target_arch = "x86_64")]
 use packed::{kernel, panels_length};
+
+/// Columns per panel: two vectors of 512 bits, or four of 256.
+pub const PANEL: usize = 32;
 
 /// Memory layout of the left factor `[rows, depth]`.
 #[derive(Clone, Copy)]

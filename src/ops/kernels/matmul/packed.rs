@@ -6,9 +6,9 @@ use std::sync::LazyLock;
 
 use rayon::prelude::*;
 
-use super::Left;
 #[cfg(target_arch = "x86_64")]
-use super::block::Kernel;
+use super::microkernel::Kernel;
+use super::{Left, PANEL};
 use crate::ops::kernels::scratch::Scratch;
 
 /// A matrix view of a slice: element (row, column) is at `row * row_step + column * column_step`.
@@ -54,9 +54,6 @@ impl<'a> View<'a> {
         );
     }
 }
-
-/// Columns per panel: two vectors of 512 bits, or four of 256.
-pub const PANEL: usize = 32;
 
 /// The microkernel for this processor, if there is one.
 #[cfg(target_arch = "x86_64")]

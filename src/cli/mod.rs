@@ -1,18 +1,15 @@
-//! The command line: clap types, and one match.
+//! The command line, as clap types.
 
 mod arguments;
 #[cfg(test)]
 mod tests;
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use clap::builder::{PathBufValueParser, TypedValueParser as _, ValueParser};
 use clap::{Arg, Args, CommandFactory as _, FromArgMatches as _, Parser, Subcommand};
 
-use crate::commands;
 use crate::config::home;
-use crate::error::Result;
 pub use arguments::{DataArgs, ExperimentArgs, PlacementArgs, Plan, Run, SuiteArgs};
 use arguments::{at_least_one, url_or_folder};
 
@@ -28,8 +25,9 @@ struct Cli {
     command: Command,
 }
 
+/// What the program is asked to do.
 #[derive(Debug, Subcommand)]
-enum Command {
+pub(crate) enum Command {
     /// Run an experiment, every point of its sweep with every seed, or a suite of them
     #[command(after_help = "\
 Examples:
@@ -304,8 +302,9 @@ pub struct Bench {
     pub(crate) json: bool,
 }
 
+/// What `attnlab data` does.
 #[derive(Debug, Subcommand)]
-enum Data {
+pub(crate) enum Data {
     /// Bring a data set here, verified before it is put in place
     #[command(after_help = "\
 Examples:
@@ -337,18 +336,19 @@ Examples:
     },
 }
 
-/// The whole program: parses, runs, prints an error once, and gives the exit code.
-pub fn main() -> ExitCode {
-    crate::ops::allocator::keep_freed_memory();
+/// What the command line asks for. Ends the program after `--help`, and with an error if it asks for
+/// something that does not exist.
+pub(crate) fn parse() -> Command {
     let matches = expanding_home(Cli::command()).get_matches();
     let cli = Cli::from_arg_matches(&matches).unwrap_or_else(|error| error.exit());
-    match dispatch(cli.command) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            commands::print_error(&error);
-            ExitCode::from(error.exit_code())
-        }
-    }
+    cli.command
+}
+
+/// The script by which `shell` completes the program's commands, options and files.
+pub(crate) fn completions(shell: clap_complete::Shell) -> Vec<u8> {
+    let mut script = vec![];
+    clap_complete::generate(shell, &mut Cli::command(), "attnlab", &mut script);
+    script
 }
 
 /// Makes every path argument expand `~` to the home directory. A shell expands it only at the start of a
@@ -360,53 +360,4 @@ fn expanding_home(command: clap::Command) -> clap::Command {
         false => arg,
     };
     command.mut_args(expanding).mut_subcommands(expanding_home)
-}
-
-fn dispatch(command: Command) -> Result<()> {
-    match command {
-        Command::Run(run) if run.dry_run => commands::plan::plan(&run.plan),
-        Command::Run(run) => commands::run(&run),
-        Command::Plan(plan) => commands::plan::plan(&plan),
-        Command::List(what) => commands::list::list(&what),
-        Command::Clean(args) => commands::clean::clean(&args),
-        Command::Check { paths, json } => commands::check::check(&paths, json),
-        Command::Shapes { json } => commands::check::shapes(json),
-        Command::Show {
-            file,
-            set,
-            placement,
-            json,
-        } => commands::show::show(&file, &placement.added_to(&set), json),
-        Command::Schema => commands::schema::schema(),
-        Command::Plot {
-            experiment,
-            suite,
-            json,
-        } => commands::plot(&experiment, suite.profile.as_deref(), json),
-        Command::Report(args) => commands::report::report(&args),
-        Command::Compare { a, b, json } => commands::compare::compare(&a, &b, json),
-        Command::Ask {
-            run,
-            question,
-            json,
-        } => commands::trained::ask(&run, &question, json),
-        Command::Score { run, text } => commands::trained::score(&run, &text),
-        Command::Export { run, file, force } => commands::trained::export(&run, &file, force),
-        Command::Bench(args) => commands::bench::bench(&args),
-        Command::Completions { shell } => {
-            let mut script = vec![];
-            clap_complete::generate(shell, &mut Cli::command(), "attnlab", &mut script);
-            commands::print_bytes(&script)
-        }
-        Command::Data(Data::Fetch {
-            name: _,
-            from,
-            data,
-        }) => commands::data::fetch(&from, &data),
-        Command::Data(Data::Show {
-            experiment,
-            data,
-            examples,
-        }) => commands::data::show(&experiment, &data, usize::from(examples)),
-    }
 }

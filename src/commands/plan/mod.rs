@@ -20,7 +20,7 @@ use crate::pipeline::stage::Source;
 use crate::progress::output_width;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
-pub(crate) fn plan(args: &cli::Plan) -> Result<()> {
+pub fn plan(args: &cli::Plan) -> Result<()> {
     let (file, set) = (&args.experiment.file, &args.experiment.overrides());
     let mut above = BTreeMap::new();
     match &config::load_any(file, args.suite.profile.as_deref(), set)? {
