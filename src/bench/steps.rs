@@ -129,9 +129,9 @@ struct StepTimer {
 }
 
 impl Recorder for StepTimer {
-    fn record(&mut self, taken: train::Taken<'_>) -> Result<()> {
-        self.seconds.push(taken.timing.step_ms / 1e3);
-        let speed = format!("{:.0} tokens/s", taken.timing.tokens_per_second);
+    fn record(&mut self, completed: train::CompletedStep<'_>) -> Result<()> {
+        self.seconds.push(completed.timing.step_ms / 1e3);
+        let speed = format!("{:.0} tokens/s", completed.timing.tokens_per_second);
         self.task.at(self.seconds.len(), &speed);
         if self.seconds.len() == self.steps {
             return Err(Error::interrupted("all steps are measured"));

@@ -17,10 +17,10 @@ pub struct Plan {
     pub(crate) suite: SuiteArgs,
     #[command(flatten)]
     pub(crate) data: DataArgs,
-    /// Do what is done already once more, in place of what there is
+    /// Rerun finished stages and replace their results
     #[arg(long)]
     pub(crate) again: bool,
-    /// As JSON, for scripts
+    /// Print JSON, for scripts
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -30,25 +30,25 @@ pub struct Plan {
 pub struct Run {
     #[command(flatten)]
     pub(crate) plan: Plan,
-    /// Only say what would be done, as `attnlab plan` does
+    /// Only show what would be done, as `attnlab plan` does
     #[arg(long, short = 'n', conflicts_with_all = ["keep_going", "quiet", "verbose"])]
     pub(crate) dry_run: bool,
-    /// Finish the other runs when one fails; the exit code then is 4
+    /// Finish the other runs when one fails; the exit code is then 4
     #[arg(long, short)]
     pub(crate) keep_going: bool,
-    /// So many stages at once, each with an equal share of the processor's threads
+    /// Run N stages at once, each with an equal share of the threads
     #[arg(long, short, value_name = "N", default_value_t = 1, value_parser = at_least_one)]
     pub(crate) jobs: usize,
-    /// Say nothing but results and errors
+    /// Print only results and errors
     #[arg(long, short)]
     quiet: bool,
-    /// Say more: where each run's files are and when its weights are kept
+    /// Print more: where each run's files are and when its weights are saved
     #[arg(long, short, conflicts_with = "quiet")]
     verbose: bool,
 }
 
 impl Run {
-    /// How much the run says.
+    /// How much the run prints.
     pub(crate) fn verbosity(&self) -> Verbosity {
         match (self.quiet, self.verbose) {
             (true, _) => Verbosity::Quiet,
@@ -58,17 +58,17 @@ impl Run {
     }
 }
 
-/// Which experiment, and where its results are.
+/// An experiment, and where its results are.
 #[derive(Debug, Args)]
 pub struct ExperimentArgs {
-    /// The experiment, a TOML file; run, plan and plot take a suite as well
+    /// The experiment, a TOML file; run, plan and plot also take a suite
     pub(crate) file: PathBuf,
     /// Override a key of the file, such as finetune.epochs=3 or model.dropout=0.2
     #[arg(long = "set", value_name = "KEY=VALUE")]
     set: Vec<String>,
     #[command(flatten)]
     placement: PlacementArgs,
-    /// The folder of all results
+    /// The results folder
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
 }
@@ -86,13 +86,13 @@ pub struct PlacementArgs {
     /// Where the model runs; the same as --set device=…
     #[arg(long, value_name = "DEVICE", value_parser = devices())]
     device: Option<String>,
-    /// How CUDA takes the inputs of matrix products; the same as --set precision=…
+    /// How CUDA rounds the inputs of matrix products; the same as --set precision=…
     #[arg(long, value_name = "PRECISION", value_parser = ["f32", "tf32", "tf32x3"])]
     precision: Option<String>,
 }
 
 impl PlacementArgs {
-    /// With what else is set.
+    /// Adds the options to what `--set` sets.
     pub(crate) fn added_to(&self, set: &[String]) -> Vec<String> {
         let pair = |key: &str, value: &Option<String>| Some(format!("--{key}={}", value.as_ref()?));
         let mut all = set.to_vec();
@@ -102,10 +102,10 @@ impl PlacementArgs {
     }
 }
 
-/// Of a suite: under which profile.
+/// The profile of a suite.
 #[derive(Debug, Args)]
 pub struct SuiteArgs {
-    /// The profile of a suite [default: the one that its file says]
+    /// The profile of a suite [default: the one its file names]
     #[arg(long, value_name = "NAME")]
     pub(crate) profile: Option<String>,
 }
@@ -113,7 +113,7 @@ pub struct SuiteArgs {
 /// Where fetched data is.
 #[derive(Debug, Args)]
 pub struct DataArgs {
-    /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache folder]
+    /// The folder of fetched data [default: $ATTNLAB_DATA, else the user's cache directory]
     #[arg(long = "data", value_name = "FOLDER")]
     pub(crate) directory: Option<PathBuf>,
 }

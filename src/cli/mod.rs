@@ -14,8 +14,8 @@ pub use arguments::{DataArgs, ExperimentArgs, PlacementArgs, Plan, Run, SuiteArg
 use arguments::{at_least_one, url_or_folder};
 
 const EXIT_CODES: &str = "\
-Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others are
-done (--keep-going), 5 data missing or damaged, 130 interrupted (what is done is kept).";
+Exit codes: 0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the others
+finished (--keep-going), 5 data missing or damaged, 130 interrupted (finished work is kept).";
 
 /// One TOML file pretrains, finetunes, evaluates and plots a transformer.
 #[derive(Debug, Parser)]
@@ -28,7 +28,7 @@ struct Cli {
 /// What the program is asked to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Run an experiment, every point of its sweep with every seed, or a suite of them
+    /// Run an experiment (every point of its sweep with every seed) or a suite
     #[command(after_help = "\
 Examples:
   attnlab run experiments/quickstart.toml
@@ -36,13 +36,13 @@ Examples:
   ATTNLAB_PRETRAIN__EPOCHS=2 attnlab run experiments/birthplace/vanilla.toml
   attnlab run experiments/assignment.toml --profile short")]
     Run(Run),
-    /// Say what a run would do and why, and what it would cost; nothing is written
+    /// Show what a run would do, why, and what it would cost; writes nothing
     #[command(after_help = "\
 Examples:
   attnlab plan experiments/quickstart.toml
   attnlab plan experiments/birthplace/vanilla.toml --set pretrain.learning_rate=3e-3 --json")]
     Plan(Plan),
-    /// Check experiment files without running them; names every mistake with its line
+    /// Check experiment files without running them; reports every mistake with its line
     #[command(after_help = "\
 Examples:
   attnlab check experiments
@@ -51,14 +51,14 @@ Examples:
         /// Files, or folders to search for *.toml
         #[arg(required = true)]
         paths: Vec<PathBuf>,
-        /// Files and problems as JSON, for scripts
+        /// Print files and problems as JSON, for scripts
         #[arg(long)]
         json: bool,
     },
     /// List experiments, attention kinds or runs
     #[command(subcommand)]
     List(List),
-    /// Free what no run refers to any more: says what, and asks
+    /// Delete results that no run refers to any more, after listing them and asking
     #[command(after_help = "\
 Examples:
   attnlab clean --dry-run
@@ -69,11 +69,11 @@ Examples:
 Example:
   attnlab shapes")]
     Shapes {
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Print every key of an experiment with its value, and where that was set
+    /// Print every key of an experiment with its value and where it was set
     #[command(after_help = "\
 Examples:
   attnlab show experiments/quickstart.toml
@@ -86,7 +86,7 @@ Examples:
         set: Vec<String>,
         #[command(flatten)]
         placement: PlacementArgs,
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
@@ -95,7 +95,7 @@ Examples:
 Example:
   attnlab schema > experiments/experiment.schema.json")]
     Schema,
-    /// Draw an experiment's figures again from its CSV files
+    /// Redraw an experiment's figures from its CSV files
     #[command(after_help = "\
 Example:
   attnlab plot experiments/quickstart.toml")]
@@ -104,11 +104,11 @@ Example:
         experiment: ExperimentArgs,
         #[command(flatten)]
         suite: SuiteArgs,
-        /// Results as JSON, for scripts
+        /// Print results as JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Tell experiments as one HTML page, Markdown and LaTeX tables, from their files
+    /// Write an HTML, Markdown and LaTeX report of experiments, from their result files
     #[command(after_help = "\
 Examples:
   attnlab report experiments/quickstart.toml
@@ -116,19 +116,19 @@ Examples:
   attnlab report experiments/quickstart.toml --set pretrain.epochs=2 --results short
   attnlab report experiments/assignment.toml --profile short")]
     Report(Report),
-    /// Put two recipes side by side: settings that differ, accuracy, loss, and a paired test
+    /// Compare two recipes: settings that differ, accuracy, loss, and a paired test
     #[command(after_help = "\
-Each of A and B is a run's folder, or one that holds all seeds of one point.
+A and B are each a run's folder, or a folder that holds all seeds of one point.
 
 Examples:
   attnlab compare results/birthplace/no_pretraining results/birthplace/vanilla
   attnlab compare results/birthplace/london results/birthplace/vanilla --json")]
     Compare {
-        /// The first: a run's folder, or one above it that holds the seeds of one point
+        /// The first recipe: a run's folder, or a folder above it that holds the seeds of one point
         a: PathBuf,
-        /// The second
+        /// The second recipe
         b: PathBuf,
-        /// Print JSON, with fractions where the text has per cent
+        /// Print JSON, with fractions instead of percentages
         #[arg(long)]
         json: bool,
     },
@@ -137,48 +137,48 @@ Examples:
 Example:
   attnlab ask results/birthplace/vanilla \"Where was Ada Lovelace born?\"")]
     Ask {
-        /// A run's folder, or one above it that holds a single run
+        /// A run's folder, or a folder above it that holds a single run
         run: PathBuf,
-        /// The question, as the training questions are worded
+        /// The question, worded like the training questions
         question: String,
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Write how likely a trained model finds each line of a text, as CSV
+    /// Score each line of a text by its likelihood under a trained model, as CSV
     #[command(after_help = "\
 Example:
   attnlab score results/birthplace/vanilla --text lines.txt > scores.csv")]
     Score {
-        /// A run's folder, or one above it that holds a single run
+        /// A run's folder, or a folder above it that holds a single run
         run: PathBuf,
-        /// The text, one document a line
+        /// The text, one document per line
         #[arg(long, value_name = "FILE")]
         text: PathBuf,
     },
-    /// Write a run's weights as safetensors under their PyTorch names
+    /// Write a run's weights as safetensors under PyTorch names
     #[command(after_help = "\
 Example:
   attnlab export results/birthplace/vanilla vanilla.safetensors")]
     Export {
-        /// A run's folder, or one above it that holds a single run
+        /// A run's folder, or a folder above it that holds a single run
         run: PathBuf,
         /// The file to write
         file: PathBuf,
-        /// Replace the file if it is there already
+        /// Overwrite the file if it exists
         #[arg(long)]
         force: bool,
     },
-    /// Measure how fast a pretraining step and answers are on this machine
+    /// Measure the speed of a pretraining step and of answers on this machine
     #[command(after_help = "\
-Takes the first point of the experiment and its first seed. Writes nothing.
+Uses the first point of the experiment and its first seed. Writes nothing.
 
 Examples:
   attnlab bench
   attnlab bench experiments/quickstart.toml --steps 100 --threads 1 --json
   attnlab bench --device cuda --precision tf32")]
     Bench(Bench),
-    /// Print the script by which a shell completes commands, options and files
+    /// Print a script that completes commands, options and files in a shell
     #[command(after_help = "\
 Examples:
   attnlab completions bash > ~/.local/share/bash-completion/completions/attnlab
@@ -188,7 +188,7 @@ Examples:
         /// The shell
         shell: clap_complete::Shell,
     },
-    /// Fetch data sets and look at them
+    /// Fetch data sets and show examples
     #[command(subcommand)]
     Data(Data),
 }
@@ -196,36 +196,36 @@ Examples:
 /// What `attnlab list` lists.
 #[derive(Debug, Subcommand)]
 pub enum List {
-    /// Experiment files, with the question that each asks
+    /// List experiment files with the question that each asks
     #[command(after_help = "\
 Example:
   attnlab list experiments")]
     Experiments {
-        /// The folder of the files
+        /// The folder with the files
         #[arg(default_value = "experiments")]
         folder: PathBuf,
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Kinds of attention
+    /// List kinds of attention
     #[command(after_help = "\
 Example:
   attnlab list attention")]
     Attention {
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
-    /// Runs and how they are
+    /// List runs with their status
     #[command(after_help = "\
 Example:
   attnlab list runs --json | jq '.[] | select(.state == \"failed\") | .folder'")]
     Runs {
-        /// The folder of all results
+        /// The results folder
         #[arg(long, value_name = "FOLDER", default_value = "results")]
         results: PathBuf,
-        /// As JSON, for scripts
+        /// Print JSON, for scripts
         #[arg(long)]
         json: bool,
     },
@@ -234,24 +234,24 @@ Example:
 /// The arguments of `attnlab clean`.
 #[derive(Debug, Args)]
 pub struct Clean {
-    /// Experiments whose runs of other points and seeds than they have now are to go as well: those
-    /// made with other --set or other variables too
+    /// Experiments: also delete their runs of points and seeds that they no longer have, including runs
+    /// made with other --set or other variables
     pub(crate) files: Vec<PathBuf>,
-    /// Override a key of these experiments, as for the runs that are to stay
+    /// Override a key of these experiments, as for the runs to keep
     #[arg(long = "set", value_name = "KEY=VALUE")]
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) suite: SuiteArgs,
-    /// The folder of all results
+    /// The results folder
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
-    /// Free it without a question
+    /// Delete without asking
     #[arg(long, short)]
     pub(crate) yes: bool,
-    /// Only say what could be freed
+    /// Only list what could be deleted
     #[arg(long, short = 'n', conflicts_with = "yes")]
     pub(crate) dry_run: bool,
-    /// Only say what could be freed, as JSON
+    /// Only list what could be deleted, as JSON
     #[arg(long, conflicts_with = "yes")]
     pub(crate) json: bool,
 }
@@ -267,13 +267,13 @@ pub struct Report {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) suite: SuiteArgs,
-    /// The folder of all results
+    /// The results folder
     #[arg(long, value_name = "FOLDER", default_value = "results")]
     pub(crate) results: PathBuf,
-    /// The folder to write [default: report/ in the results of the experiment, or of all of them]
+    /// The folder to write [default: report/ in the results of the experiment, or in the results folder]
     #[arg(long, value_name = "FOLDER")]
     pub(crate) out: Option<PathBuf>,
-    /// What was written and what is missing as JSON, for scripts
+    /// Print what was written and what is missing as JSON, for scripts
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -284,10 +284,10 @@ pub struct Bench {
     /// The experiment [default: experiments/birthplace/vanilla.toml if its data is there, else
     /// experiments/quickstart.toml]
     pub(crate) file: Option<PathBuf>,
-    /// Steps that count, after two to warm up (six on a GPU)
+    /// Steps to measure, after two warm-up steps (six on a GPU)
     #[arg(long, value_name = "N", default_value_t = 10, value_parser = at_least_one)]
     pub(crate) steps: usize,
-    /// Threads to work with [default: all that the processor has]
+    /// Threads to use [default: all]
     #[arg(long, value_name = "N", value_parser = at_least_one)]
     pub(crate) threads: Option<usize>,
     #[command(flatten)]
@@ -297,7 +297,7 @@ pub struct Bench {
     pub(crate) set: Vec<String>,
     #[command(flatten)]
     pub(crate) placement: PlacementArgs,
-    /// As JSON, for scripts
+    /// Print JSON, for scripts
     #[arg(long)]
     pub(crate) json: bool,
 }
@@ -305,7 +305,7 @@ pub struct Bench {
 /// What `attnlab data` does.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Data {
-    /// Bring a data set here, verified before it is put in place
+    /// Fetch a data set; it is verified before it is put in place
     #[command(after_help = "\
 Examples:
   attnlab data fetch cs224n --from https://example.org/cs224n
@@ -314,13 +314,13 @@ Examples:
         /// The data set
         #[arg(value_parser = ["cs224n"])]
         name: String,
-        /// A URL or a folder that holds its files
+        /// The URL or folder that holds its files
         #[arg(long, value_name = "URL-OR-FOLDER", value_parser = url_or_folder)]
         from: String,
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Print examples of both tasks, and write them as a figure and CSV
+    /// Print examples of both tasks and write them as a figure and CSV
     #[command(after_help = "\
 Examples:
   attnlab data show experiments/quickstart.toml
@@ -330,7 +330,7 @@ Examples:
         experiment: ExperimentArgs,
         #[command(flatten)]
         data: DataArgs,
-        /// How many of each task
+        /// Number of examples of each task
         #[arg(long, default_value_t = 4, value_parser = clap::value_parser!(u8).range(1..=12))]
         examples: u8,
     },

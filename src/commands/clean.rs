@@ -7,7 +7,7 @@ use super::{count, megabytes, print, print_json};
 use crate::cli::Clean;
 use crate::config;
 use crate::error::{Error, Result};
-use crate::pipeline::clean::{Litter, find, free};
+use crate::pipeline::clean::{Removable, find, free};
 use crate::progress::{Progress, Verbosity};
 use crate::stop::Stop;
 
@@ -18,19 +18,19 @@ pub fn clean(args: &Clean) -> Result<()> {
     for file in &args.files {
         experiments.extend(config::load_any(file, profile, &args.set)?.into_experiments());
     }
-    let litter = find(&args.results, &experiments);
+    let removable = find(&args.results, &experiments);
     if args.json {
-        return print_json(&litter.iter().map(row).collect::<Vec<_>>());
+        return print_json(&removable.iter().map(row).collect::<Vec<_>>());
     }
-    if litter.is_empty() {
+    if removable.is_empty() {
         return print(format!("nothing to free in {}", args.results.display()));
     }
-    for one in &litter {
+    for one in &removable {
         let size = megabytes(one.bytes);
         print(format!("{size:>9}  {}  ({})", one.path.display(), one.why))?;
     }
-    let bytes = litter.iter().map(|one| one.bytes).sum();
-    let all = format!("{}, {}", count(litter.len(), "item"), megabytes(bytes));
+    let bytes = removable.iter().map(|one| one.bytes).sum();
+    let all = format!("{}, {}", count(removable.len(), "item"), megabytes(bytes));
     if args.dry_run {
         return print(format!("{all} could be freed"));
     }
@@ -38,13 +38,13 @@ pub fn clean(args: &Clean) -> Result<()> {
         return print("nothing was removed");
     }
     let progress = Progress::new(Verbosity::Normal);
-    let waiting = |one: &Litter, holder: &str| {
+    let waiting = |one: &Removable, holder: &str| {
         let folder = one.path.display();
         progress.say(&format!(
             "{folder}: checking for up to a minute whether {holder} is still using it"
         ));
     };
-    let freed = free(&litter, &args.results, &Stop::on_signals()?, &waiting)?;
+    let freed = free(&removable, &args.results, &Stop::on_signals()?, &waiting)?;
     let bytes = freed.iter().map(|one| one.bytes).sum();
     print(format!(
         "{}, {} freed",
@@ -57,7 +57,7 @@ pub fn clean(args: &Clean) -> Result<()> {
 fn agreed(all: &str, results: &Path) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            Error::usage("nobody is there to be asked, so nothing was removed")
+            Error::usage("stdin is not a terminal, so nothing was removed")
                 .help("say --yes to free it without a question, or --dry-run to only look"),
         );
     }
@@ -72,6 +72,6 @@ fn agreed(all: &str, results: &Path) -> Result<bool> {
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
 }
 
-fn row(one: &Litter) -> serde_json::Value {
+fn row(one: &Removable) -> serde_json::Value {
     serde_json::json!({ "path": one.path, "why": one.why, "bytes": one.bytes })
 }

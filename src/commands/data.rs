@@ -20,7 +20,7 @@ pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let progress = Progress::new(Verbosity::Normal);
     let mut current: Option<(&str, Bar)> = None;
     let place = fetch_cs224n(from, &into, &mut |news| match news {
-        FetchProgress::AlreadyThere => progress.say("it is there already, and verified"),
+        FetchProgress::AlreadyThere => progress.say("it is already there and verified"),
         FetchProgress::Repaired { file, came_with } => progress.say(&format!(
             "note: {file} came with {came_with}; the original text is stored"
         )),

@@ -145,7 +145,7 @@ fn runs(results: &Path, json: bool) -> Result<()> {
         let none = if results.is_dir() {
             ""
         } else {
-            ", which is no folder"
+            ", which is not a folder"
         };
         return print(format!("no run in {}{none}", results.display()));
     }

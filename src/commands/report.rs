@@ -20,7 +20,7 @@ pub fn report(args: &Report) -> Result<()> {
     let built = match &loaded[..] {
         [Loaded::Suite(suite)] => build_report(suite, &args.results, args.out.as_deref())?,
         several if several.iter().any(is_suite) => {
-            let error = Error::usage("a suite has a report of its own");
+            let error = Error::usage("a suite has its own report");
             return Err(error.help("name the suite alone, or experiments and folders"));
         }
         _ => {

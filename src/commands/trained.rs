@@ -88,7 +88,7 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
         return Err(Error::usage(format!("{shown} is a folder")).help("name a file in it"));
     }
     if file.symlink_metadata().is_ok() && !replace {
-        let error = Error::usage(format!("{shown} is there already"));
+        let error = Error::usage(format!("{shown} already exists"));
         return Err(error.help("name another file, or say --force to replace this one"));
     }
     let folder = files::folder_of(file);

@@ -35,7 +35,7 @@ fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
             }
             Ok(_) => ("there is no *.toml file in this folder".to_owned(), None),
             Err(cause) if cause.kind() == NotFound => (
-                "there is no such file or folder".to_owned(),
+                "no such file or folder".to_owned(),
                 nearby::suggestion(path),
             ),
             Err(cause) => (format!("it cannot be read: {cause}"), None),

@@ -9,7 +9,7 @@ use schemars::transform::RecursiveTransform;
 use schemars::{JsonSchema, Schema};
 use serde_json::{Map, Value, json};
 
-use super::schema::{ExplorationSettings, Frame, Settings};
+use super::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use super::sweep::{MOST_POINTS, SEED_LIMIT};
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
@@ -21,7 +21,7 @@ pub fn json_schema() -> String {
 /// The same as a tree: a table is an object with `properties`, in the order of their declaration,
 /// or with `additionalProperties` where any name will do.
 pub(super) fn tree() -> Value {
-    let mut keys = properties::<Frame>();
+    let mut keys = properties::<ExperimentHeader>();
     keys.extend(properties::<Settings>());
     keys.extend(properties::<ExplorationSettings>());
     keys.insert("sweep".into(), sweep());

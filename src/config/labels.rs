@@ -300,7 +300,7 @@ fn duplicate(labels: &[String], rules: &[Rule<'_>], points: &[Vec<Part>]) -> Opt
         "two points would be called {:?}: {a}, and {b}",
         labels[second]
     );
-    Some(Fault::at_key(key, message).help("give each point a name of its own"))
+    Some(Fault::at_key(key, message).help("give each point its own name"))
 }
 
 fn text(point: &[Part]) -> String {

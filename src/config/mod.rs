@@ -69,7 +69,7 @@ use labels::Names;
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{ExplorationSettings, FigureSpec, Frame, Labels, Settings};
+use schema::{ExperimentHeader, ExplorationSettings, FigureSpec, Labels, Settings};
 use search::{Unfit, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -218,9 +218,9 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     for (faults, point) in unfit.faults {
         note(faults, &point);
     }
-    let (frame, faults) = read_frame(root, &points, &excused);
+    let (header, faults) = read_frame(root, &points, &excused);
     note(faults, &everywhere);
-    let labels = frame.as_ref().map(|frame| frame.labels.clone());
+    let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &in_words(path));
     note(names.faults, &everywhere);
     let inherited = inherited::note(merged, &places, points.len());
@@ -240,11 +240,11 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if resolved.len() == number {
         note(point::duplicates(&resolved), &everywhere);
-        let figures = frame.iter().map(|frame| &frame.figures);
+        let figures = header.iter().map(|header| &header.figures);
         figures.for_each(|figures| note(validate::unmapped(figures, &resolved), &everywhere));
     }
-    match frame {
-        Some(Frame {
+    match header {
+        Some(ExperimentHeader {
             seeds,
             labels,
             figures,
@@ -277,14 +277,14 @@ fn read_frame(
     root: &Value,
     points: &[PointValues],
     excused: &[String],
-) -> (Option<Frame>, Vec<Fault>) {
+) -> (Option<ExperimentHeader>, Vec<Fault>) {
     let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
     let explores = explores(&points[0].apply(root));
-    let mut reading = problems::read::<Frame>(&shared, &[], excused);
-    if let Some(frame) = &reading.value {
+    let mut reading = problems::read::<ExperimentHeader>(&shared, &[], excused);
+    if let Some(header) = &reading.value {
         reading
             .faults
-            .extend(validate::frame(frame, points, explores, &reading.mended));
+            .extend(validate::header(header, points, explores, &reading.mended));
     }
     (reading.value, reading.faults)
 }

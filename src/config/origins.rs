@@ -58,10 +58,14 @@ pub(super) fn origins_with(
     let merged = Merged::read(path, set, environment)?;
     let experiment = resolve(path, &merged)?;
     // Of every key there is a value in one of these, or in several if the sweep sets it.
-    let frame = json!({ "seeds": experiment.seeds, "labels": experiment.labels });
+    let header = json!({ "seeds": experiment.seeds, "labels": experiment.labels });
     let points = experiment.points.iter().map(|point| json!(point.settings));
     let figures = json!({ "figures": experiment.figures });
-    let trees: Vec<Value> = [frame].into_iter().chain(points).chain([figures]).collect();
+    let trees: Vec<Value> = [header]
+        .into_iter()
+        .chain(points)
+        .chain([figures])
+        .collect();
 
     let mut keys = Vec::new();
     trees.iter().for_each(|tree| leaves(tree, &[], &mut keys));
@@ -126,7 +130,7 @@ fn get<'v>(tree: &'v Value, path: &[String]) -> Option<&'v Value> {
 }
 
 /// Notes the keys of a schema that have no value. Which keys a figure takes depends on its kind, so
-/// figures are left alone, as is the rest of the frame.
+/// figures are left alone, as is the rest of the header.
 fn absent(schema: &Value, table: &[String], keys: &[Vec<String>], found: &mut Vec<String>) {
     let properties = schema.get("properties").and_then(Value::as_object);
     for (name, inner) in properties.into_iter().flatten() {

@@ -104,7 +104,7 @@ fn fetch_beside(
         let bytes = bytes.map_err(|e| {
             let names: Vec<&str> = files.iter().map(|file| file.name).collect();
             e.help(format!(
-                "nothing was kept; these are needed: {}",
+                "nothing was stored; these files are needed: {}",
                 names.join(", ")
             ))
         })?;

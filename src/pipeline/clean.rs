@@ -14,7 +14,7 @@ use crate::stop::Stop;
 
 /// A folder that can go, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Litter {
+pub struct Removable {
     /// The folder or file.
     pub path: PathBuf,
     /// Why nobody needs it.
@@ -27,7 +27,7 @@ pub struct Litter {
 /// Everything below `results` that can go: stages that no run refers to, what killed processes were
 /// writing, and of the given experiments the runs whose point or seed they no longer have. What a
 /// process is working on is left alone. Nothing is removed.
-pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
+pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     let mut found: Vec<(PathBuf, &'static str)> = vec![];
     for experiment in experiments {
         let runs = experiment.points.iter().flat_map(|point| {
@@ -50,17 +50,20 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
         }
     }
     for path in files::unfinished(results, &|folder| !lock::is_held(folder)) {
-        if !found.iter().any(|(litter, _)| path.starts_with(litter)) {
+        if !found
+            .iter()
+            .any(|(removable, _)| path.starts_with(removable))
+        {
             found.push((path, "left by a process that was killed while writing"));
         }
     }
     let mut names = Names::default();
-    let litter = |(path, why): (PathBuf, &'static str)| Litter {
+    let removable = |(path, why): (PathBuf, &'static str)| Removable {
         bytes: names.freed(&path),
         path,
         why,
     };
-    found.into_iter().map(litter).collect()
+    found.into_iter().map(removable).collect()
 }
 
 /// Removes what was found, and folders that are empty then; returns what of it is gone. What a
@@ -70,13 +73,13 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Litter> {
 /// # Errors
 /// Something cannot be removed; the wish to stop.
 pub fn free(
-    litter: &[Litter],
+    removable: &[Removable],
     results: &Path,
     stop: &Stop,
-    waiting: &dyn Fn(&Litter, &str),
-) -> Result<Vec<Litter>> {
-    let mut freed: Vec<Litter> = vec![];
-    for one in litter {
+    waiting: &dyn Fn(&Removable, &str),
+) -> Result<Vec<Removable>> {
+    let mut freed: Vec<Removable> = vec![];
+    for one in removable {
         // Held until the folder is gone, so that nobody begins in it.
         let lock = one
             .path

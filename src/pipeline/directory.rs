@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
+use super::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS};
+use super::provenance::{Computed, Provenance};
 use crate::config::{self, Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -72,15 +74,6 @@ impl State {
             Self::Interrupted => "interrupted",
         }
     }
-}
-
-/// What an entry of `provenance.json` says of files.
-#[derive(Deserialize)]
-struct Began {
-    /// Where the command was typed.
-    directory: PathBuf,
-    /// Sums by name.
-    data: BTreeMap<String, String>,
 }
 
 /// The folder of one run.
@@ -151,84 +144,37 @@ impl RunDirectory {
         self.path.join("attempt.json")
     }
 
-    /// The provenance of a stage, as its folder in the cache has it.
-    pub fn stage_provenance_json(&self, stage: &str) -> PathBuf {
-        self.stage_provenances().join(format!("{stage}.json"))
+    /// How a stage was computed: one entry for each time that it was started or resumed. Nothing where the run
+    /// was made by an older program.
+    pub fn computed(&self, stage: &str) -> Vec<Computed> {
+        let entries = Provenance::read(&self.of_stage(&PROVENANCE, stage, "")).into_iter();
+        let computed = entries.map(|entry| entry.computed);
+        computed.filter(|one| *one != Computed::default()).collect()
     }
 
-    /// Those of all stages.
-    pub fn stage_provenances(&self) -> PathBuf {
-        self.path.join("provenance")
+    /// An artefact of a stage that the run has one of.
+    pub fn file(&self, artefact: &Artefact) -> PathBuf {
+        self.of_stage(artefact, "", "")
     }
 
-    /// How long each training step took.
-    pub fn timings_csv(&self) -> PathBuf {
-        self.path.join("timings.csv")
+    /// An artefact of this stage; `part` tells several of a kind apart.
+    pub fn of_stage(&self, artefact: &Artefact, stage: &str, part: &str) -> PathBuf {
+        self.path.join(artefact.in_run(stage, part))
     }
 
-    /// One row a training step.
-    pub fn metrics_csv(&self) -> PathBuf {
-        self.path.join("metrics.csv")
-    }
-
-    /// Documents as pretraining shows them.
-    pub fn corruption_csv(&self) -> PathBuf {
-        self.path.join("corruption_examples.csv")
-    }
-
-    /// Answers to a split's questions, by the model or by a constant.
+    /// Answers to a split's questions, by the `model` or by a `constant`.
     pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
-        self.predictions().join(format!("{split}-{subject}.tsv"))
+        self.of_stage(&PREDICTIONS, "", &format!("{split}-{subject}"))
     }
 
-    /// Answers to questions about invented people; there is no right one.
+    /// Answers to questions about invented people.
     pub fn invented_tsv(&self) -> PathBuf {
-        self.predictions().join("invented.tsv")
-    }
-
-    /// How often each place is the answer to a training question.
-    pub fn training_answers_csv(&self) -> PathBuf {
-        self.path.join("training_answers.csv")
-    }
-
-    /// What every head looks at while some questions are read and answered.
-    pub fn attention_maps_csv(&self) -> PathBuf {
-        self.path.join("attention_maps.csv")
-    }
-
-    /// What an exploration measured, as curves.
-    pub fn curves_csv(&self) -> PathBuf {
-        self.path.join("curves.csv")
-    }
-
-    /// What an exploration measured, draw by draw.
-    pub fn samples_csv(&self) -> PathBuf {
-        self.path.join("samples.csv")
-    }
-
-    /// Answers to questions.
-    pub fn predictions(&self) -> PathBuf {
-        self.path.join("predictions")
-    }
-
-    /// Weights.
-    pub fn checkpoints(&self) -> PathBuf {
-        self.path.join("checkpoints")
+        self.of_stage(&PREDICTIONS, "", "invented")
     }
 
     /// Weights after a stage.
     pub fn weights(&self, stage: &str) -> PathBuf {
-        self.checkpoints().join(format!("{stage}.safetensors"))
-    }
-
-    /// Weights at a stage's best checkpoint, if its end was worse.
-    pub fn best_weights(&self, stage: &str) -> PathBuf {
-        self.weights(&format!("{stage}-best"))
-    }
-
-    /// Weights before the step at which a stage diverged.
-    pub fn weights_before(&self, stage: &str, step: usize) -> PathBuf {
-        self.weights(&format!("{stage}-before-step-{step}"))
+        self.of_stage(&WEIGHTS, stage, "")
     }
 
     /// The weights of the last stage that ended, or those that a run without training evaluates.
@@ -244,7 +190,7 @@ impl RunDirectory {
             let error = Error::usage(format!("{} holds no weights", self.path.display()));
             error.help(match self.is_done() {
                 true => "the run is done and trains no model",
-                false => "the run has not finished a training stage: `attnlab run` goes on with it",
+                false => "the run has not finished a training stage: `attnlab run` resumes it",
             })
         })
     }
@@ -259,15 +205,14 @@ impl RunDirectory {
         let Some((key, file)) = settings.and_then(|settings| settings.init_files().last()) else {
             return Ok(None);
         };
-        let entries: Option<Vec<Began>> = files::read_json(&self.provenance_json());
-        let Some(began) = entries.and_then(|mut entries| entries.pop()) else {
+        let Some(made) = Provenance::read(&self.provenance_json()).pop() else {
             return Ok(None);
         };
         // The constant answer alone needs no weights.
-        let Some(sum) = began.data.get(&file.display().to_string()) else {
+        let Some(sum) = made.data.get(&file.display().to_string()) else {
             return Ok(None);
         };
-        let there = began.directory.join(file);
+        let there = Path::new(&made.directory).join(file);
         let path = if there.is_file() {
             there
         } else {
@@ -315,6 +260,17 @@ impl RunDirectory {
     pub fn has_results(&self) -> bool {
         self.status().is_ok_and(|status| status.has_results())
     }
+}
+
+/// The runs of a point that have results, with their seeds, in order.
+pub fn finished(
+    experiment: &Experiment,
+    point: &Point,
+    results: &Path,
+) -> Vec<(u64, RunDirectory)> {
+    let run = |&seed: &u64| (seed, RunDirectory::new(experiment, point, seed, results));
+    let runs = experiment.seeds.iter().map(run);
+    runs.filter(|(_, run)| run.has_results()).collect()
 }
 
 /// The runs of one experiment, whose folder this is, in order; not those of experiments whose

@@ -6,6 +6,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::artefacts::{self, Artefact};
 use super::directory::RunDirectory;
 use super::stage::store::{Done, Record, StageFolder, sum_of};
 use super::stage::{Ingredients, Kind};
@@ -27,29 +28,12 @@ pub struct FinishedStage {
     pub results: BTreeMap<String, String>,
 }
 
-/// Files of a stage that differ at every repetition, and so have no checksum.
-const UNSUMMED: [&str; 2] = ["timings.csv", "provenance.json"];
-
-/// Where a run's folder has a file of a stage; `None` for what it does not have, and for the tables of
-/// steps, which are one for all stages there.
+/// Where a run's folder has a file of a stage; `None` for what it does not have, and for the tables that hold
+/// the rows of all stages there.
 pub fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
-    let stage = kind.name();
-    match name {
-        "weights.safetensors" => Some(run.weights(stage)),
-        "best.safetensors" => Some(run.best_weights(stage)),
-        "provenance.json" => Some(run.stage_provenance_json(stage)),
-        "corruption_examples.csv"
-        | "training_answers.csv"
-        | "attention_maps.csv"
-        | "curves.csv"
-        | "samples.csv" => Some(run.path().join(name)),
-        _ if name.starts_with("predictions/") => Some(run.path().join(name)),
-        _ => {
-            let step = name.strip_prefix("before-step-")?;
-            let step = step.strip_suffix(".safetensors")?.parse().ok()?;
-            Some(run.weights_before(stage, step))
-        }
-    }
+    let (artefact, part) = Artefact::of(name)?;
+    let is_shared = artefact.header.is_none();
+    is_shared.then(|| run.of_stage(artefact, kind.name(), part))
 }
 
 impl Finished {
@@ -127,11 +111,11 @@ impl FinishedStage {
     /// The folder of the stage cannot be written.
     pub fn restore(self, run: &RunDirectory, kind: Kind, folder: &StageFolder) -> Result<()> {
         folder.clear()?;
-        let unsummed = UNSUMMED.into_iter().filter(|name| {
-            let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));
-            path.is_file() && (place(run, kind, name).is_some() || kind.trains())
-        });
-        for name in self.results.keys().map(String::as_str).chain(unsummed) {
+        let others = artefacts::ALL.into_iter().filter(|one| !one.is_result);
+        let others = others.filter(|one| one.header.is_none() || kind.trains());
+        let others = others.filter(|one| run.of_stage(one, kind.name(), "").is_file());
+        let others: Vec<String> = others.map(|one| one.in_stage("")).collect();
+        for name in self.results.keys().chain(&others) {
             let to = folder.path().join(name);
             match place(run, kind, name) {
                 Some(from) => files::share(&from, &to)?,

@@ -5,15 +5,16 @@
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] and `figures` (from files alone), [`suite`] (several experiments).
 
+pub mod artefacts;
 pub mod clean;
 pub mod compare;
-pub mod computed;
 pub mod directory;
 mod execute;
 mod finished;
 mod lock;
 pub mod plan;
 pub mod preflight;
+pub mod provenance;
 pub mod runs;
 pub mod stage;
 pub mod suite;
@@ -94,13 +95,13 @@ pub fn run(
     }
     tell_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
-    let failed = judge(&plan, outcome, options, stop)?;
+    let failed = resolve_failures(&plan, outcome, options, stop)?;
     let report = finish(experiment, &options.results, progress, stop)?;
     Ok(Report { failed, ..report })
 }
 
-/// What the failures of a plan come to: an error that ends everything, or one to tell at the end.
-fn judge(
+/// What the failures of a plan amount to: an error now, or one to report at the end.
+fn resolve_failures(
     plan: &Plan<'_>,
     outcome: Outcome,
     options: &Options,
@@ -118,7 +119,7 @@ fn judge(
         } else {
             ""
         };
-        return Err(error.help(format!("the same command{again} goes on from there")));
+        return Err(error.help(format!("rerun the same command{again} to resume")));
     }
     let mut lines = vec![];
     for failure in &failed {

@@ -1,7 +1,7 @@
 //! What can be known before the first step, so that no run of hours ends on it.
 
-use std::path::Path;
-
+use super::stage::Source;
+use super::stage::job::{Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::config::{self, Experiment};
@@ -130,23 +130,25 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
     Ok(())
 }
 
-/// Whether a file of weights is of the model of `settings` and of the corpus' characters; see
-/// [`start_from`] for the note.
+/// Whether the weights file that a stage starts from, if it does, fits its model and has its corpus' characters;
+/// see [`start_from`] for the note.
 ///
 /// # Errors
-/// It is not, or cannot be read.
-pub(super) fn check_weights(
-    settings: &Settings,
-    (file, blake3): (&Path, &str),
-    corpus: &Corpus,
-) -> Result<Option<String>> {
+/// It does not fit, or cannot be read.
+pub(super) fn check_start(job: &Job<'_>, source: &Source) -> Result<Option<String>> {
+    let Source::File { path, blake3 } = source else {
+        return Ok(None);
+    };
+    let Some(Inputs { settings, corpus }) = job.inputs() else {
+        return Ok(None);
+    };
     // Drawn only to be replaced.
     let start = Start {
         seed: 0,
         deviation: 0.0,
     };
     let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
-    start_from(model.as_mut(), file, Some(blake3), corpus)
+    start_from(model.as_mut(), path, Some(blake3), corpus)
 }
 
 /// What `auto` comes to here, of an experiment that leaves it to the machine, as a note for people.
@@ -165,6 +167,8 @@ pub(super) fn uses_model(settings: &Settings) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use std::path::Path;
+
     use super::*;
     use crate::data;
 

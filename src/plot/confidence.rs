@@ -185,7 +185,7 @@ pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
         caption: caption.clone(),
         legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
         horizontal: "probability of the answer (%)",
-        vertical: "answers at most so probable (%)",
+        vertical: "cumulative share of answers (%)",
         names: names.only(&shown.points),
         numbers: points.iter().map(ConfidencePoint::numbers).collect(),
         above: ABOVE,

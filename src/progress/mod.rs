@@ -9,6 +9,7 @@ mod name;
 mod output;
 mod pace;
 mod run_name;
+mod shared;
 mod sweep;
 mod task;
 #[cfg(test)]

@@ -7,7 +7,7 @@ use super::line::{self, Line};
 use super::name::printable;
 use super::output::{Live, Output};
 use super::pace::{Throttle, time_left};
-use super::sweep::AtWork;
+use super::shared::AtWork;
 
 /// A task with a known number of steps.
 ///

@@ -6,8 +6,7 @@ use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 use roxmltree::{Document, Node};
 
-use super::results::bytes;
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// A figure's files.
 #[derive(Clone, Debug)]
@@ -147,6 +146,15 @@ fn is_harmless(node: &Node<'_, '_>) -> bool {
                 && urls.all(|url| url.starts_with('#'));
             stays && name != "style" && name != "class" && !name.starts_with("on")
         })
+}
+
+/// Reads a file that may be missing.
+fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
+    match std::fs::read(path) {
+        Ok(bytes) => Ok(Some(bytes)),
+        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(cause) => Err(Error::io(Kind::Data, "read", path, cause)),
+    }
 }
 
 #[cfg(test)]

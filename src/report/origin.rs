@@ -1,63 +1,13 @@
 //! Where the numbers come from: how the runs went, and what made them.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::path::Path;
-
-use serde::Deserialize;
 
 use super::results::{Results, Run};
 use super::table::{Column, Table, seed, words};
 use crate::config::shell_word;
-use crate::pipeline::computed::Computed;
+use crate::pipeline::provenance::{Git, Provenance};
 use crate::progress::thousands;
-
-/// What a report shows of an entry of `provenance.json`: not the machine's name, nor where the program lay.
-/// What an entry does not say is absent.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-pub(super) struct Entry {
-    command: Vec<String>,
-    environment: BTreeMap<String, String>,
-    experiment: String,
-    git: Option<Git>,
-    commit_unknown: Option<String>,
-    program: Program,
-    machine: Machine,
-    computed: Computed,
-    gpu: Option<String>,
-    data: BTreeMap<String, String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Git {
-    commit: String,
-    branch: Option<String>,
-    changed: Vec<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Program {
-    version: String,
-    rustc: String,
-    dfdx: String,
-    profile: String,
-    features: Vec<String>,
-    blake3: Option<String>,
-}
-
-#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
-#[serde(default)]
-struct Machine {
-    system: Option<String>,
-    kernel: Option<String>,
-    architecture: String,
-    processor: Option<String>,
-    logical_cores: Option<usize>,
-    threads: usize,
-    memory_bytes: Option<u64>,
-}
 
 /// Every run and how it is.
 pub(super) fn runs(results: &Results) -> Table {
@@ -96,18 +46,18 @@ fn when(time: Option<&str>) -> String {
 /// What made the runs that were begun: a table for each different command, program or machine.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
     // Runs of one command read different data, and share everything else.
-    let mut origins: Vec<(Entry, Vec<String>)> = vec![];
+    let mut origins: Vec<(Provenance, Vec<String>)> = vec![];
     for run in results.runs.iter().filter(|run| run.settings.is_some()) {
         let entries = match &run.origin[..] {
-            [] => &[Entry::default()][..],
+            [] => &[Provenance::default()][..],
             entries => entries,
         };
         for (i, entry) in entries.iter().enumerate() {
             let name = name(run, i, entries.len());
-            let same = |(other, _): &&mut (Entry, Vec<String>)| {
+            let same = |(other, _): &&mut (Provenance, Vec<String>)| {
                 let data = other.data.clone();
                 *other
-                    == Entry {
+                    == Provenance {
                         data,
                         ..entry.clone()
                     }
@@ -136,8 +86,8 @@ fn name(run: &Run, part: usize, parts: usize) -> String {
     format!("{}, seed {}{part}", run.label, run.seed)
 }
 
-fn describe(entry: &Entry, runs: &[String]) -> Table {
-    let is_known = *entry != Entry::default();
+fn describe(entry: &Provenance, runs: &[String]) -> Table {
+    let is_known = *entry != Provenance::default();
     let caption = match is_known {
         true => "What made these runs.",
         false => "What made these runs is not known.",
@@ -181,7 +131,7 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
         ("Commit", commit(entry)),
         (
             "Files that differ from it",
-            entry.git.as_ref().map_or(String::new(), Git::changes),
+            entry.git.as_ref().map_or(String::new(), changes),
         ),
         (
             "Program",
@@ -224,7 +174,7 @@ fn describe(entry: &Entry, runs: &[String]) -> Table {
 }
 
 /// The commit and its branch, or why they are unknown; empty outside of a repository.
-fn commit(entry: &Entry) -> String {
+fn commit(entry: &Provenance) -> String {
     match (&entry.git, &entry.commit_unknown) {
         (Some(Git { commit, branch, .. }), _) => match branch {
             Some(branch) => format!("{commit}, branch {branch}"),
@@ -235,14 +185,12 @@ fn commit(entry: &Entry) -> String {
     }
 }
 
-impl Git {
-    /// The files that differ from the commit, as one line.
-    fn changes(&self) -> String {
-        let files: Vec<&str> = self.changed.iter().map(|file| file.trim()).collect();
-        match &files[..] {
-            [] => "none".to_owned(),
-            files => files.join("; "),
-        }
+/// The files that differ from the commit, as one line.
+fn changes(git: &Git) -> String {
+    let files: Vec<&str> = git.changed.iter().map(|file| file.trim()).collect();
+    match &files[..] {
+        [] => "none".to_owned(),
+        files => files.join("; "),
     }
 }
 

@@ -4,16 +4,15 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::figure::Figure;
-use super::origin::Entry;
 use super::{Contents, figure};
 use crate::config::Experiment;
 use crate::config::schema::StageKind;
-use crate::error::{Kind, Result};
-use crate::files;
+use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow, StepRow, TimingRow};
 use crate::metrics::{steps, table};
-use crate::pipeline::computed::Computed;
+use crate::pipeline::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
+use crate::pipeline::provenance::Provenance;
 use crate::pipeline::runs::{self, RunRow};
 use crate::pipeline::summary::{self, findings};
 
@@ -63,7 +62,7 @@ pub(super) struct Run {
     pub(super) started: Option<String>,
     pub(super) ended: Option<String>,
     /// What made it; several entries if it was gone on with.
-    pub(super) origin: Vec<Entry>,
+    pub(super) origin: Vec<Provenance>,
     /// Every setting as TOML, if it was begun.
     pub(super) settings: Option<String>,
     /// Its training, if it is done.
@@ -95,7 +94,7 @@ impl Run {
         let state = row.map_or(NOT_BEGUN, |row| row.state);
         let holds_earlier_results = row.is_some_and(|row| row.holds_earlier_results);
         let is_done = state == State::Done.name() || holds_earlier_results;
-        let (metrics, timings) = (directory.metrics_csv(), directory.timings_csv());
+        let (metrics, timings) = (directory.file(&METRICS), directory.file(&TIMINGS));
         Ok(Self {
             label: label.to_owned(),
             point: point.to_owned(),
@@ -105,7 +104,10 @@ impl Run {
             holds_earlier_results,
             started: row.and_then(|row| row.started.clone()),
             ended: row.and_then(|row| row.ended.clone()),
-            origin: files::read_json(&directory.provenance_json()).unwrap_or_default(),
+            origin: Provenance::read(&directory.provenance_json())
+                .into_iter()
+                .map(Provenance::for_reports)
+                .collect(),
             settings: std::fs::read_to_string(directory.resolved_toml()).ok(),
             steps: rows_if(is_done, &metrics, steps::read_steps)?,
             timings: rows_if(is_done, &timings, steps::read_timings)?,
@@ -129,7 +131,7 @@ fn rows_if<R>(
 /// The most stages that were worked on at once while the run was trained.
 fn stages_at_once(run: &RunDirectory) -> usize {
     let stages = [StageKind::Pretrain, StageKind::Finetune].into_iter();
-    let computed = stages.flat_map(|stage| Computed::of_stage(run, stage.name()));
+    let computed = stages.flat_map(|stage| run.computed(stage.name()));
     computed.map(|one| one.stages_at_once).max().unwrap_or(1)
 }
 
@@ -194,9 +196,8 @@ impl Results {
         if accuracies != now || !are_of(&groups, &accuracies) || !is_found {
             let file = &self.argument;
             self.notices.push(format!(
-                "The tables of what was measured and the figures were made of other runs than those that \
-                 are done now, and are left out: attnlab plot {file}, with the same --set and \
-                 --results, makes them anew."
+                "The tables and figures of measured numbers do not match the finished runs and are left out: \
+                 attnlab plot {file}, with the same --set and --results, redraws them."
             ));
             return Ok(false);
         }
@@ -213,7 +214,7 @@ impl Results {
         for name in experiment.figures.keys() {
             let why = match () {
                 () if !self.any_done() => "no run is done".to_owned(),
-                () if !is_fresh => "it was drawn of other runs than those that are done".to_owned(),
+                () if !is_fresh => "it does not match the finished runs".to_owned(),
                 () => match figure::read(&folder.join("figures"), name)? {
                     Some(figure) => {
                         self.figures.push(figure);
@@ -304,13 +305,4 @@ fn are_of(groups: &[GroupRow], accuracies: &[AccuracyRow]) -> bool {
     };
     let has_group = |row: &AccuracyRow| groups.iter().any(|group| belongs(row, group));
     groups.iter().all(is_whole) && accuracies.iter().all(has_group)
-}
-
-/// Reads a file that may be missing.
-pub(super) fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
-    match std::fs::read(path) {
-        Ok(bytes) => Ok(Some(bytes)),
-        Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => Ok(None),
-        Err(cause) => Err(crate::error::Error::io(Kind::Data, "read", path, cause)),
-    }
 }

@@ -76,27 +76,27 @@ pub struct Position {
     pub schedule_tokens: u64,
 }
 
-/// A step that was taken.
-pub struct Taken<'a> {
-    /// What it did.
+/// A training step that has been completed.
+pub struct CompletedStep<'a> {
+    /// Metrics of the step.
     pub row: StepRow,
-    /// How long it took.
+    /// Duration of the step.
     pub timing: TimingRow,
     /// Where training stands after it.
     pub position: &'a Position,
-    /// Whether it was the last of a pass over the data.
+    /// Whether it was the last step of an epoch.
     pub ends_epoch: bool,
-    /// The model as the step left it.
+    /// The model after the step.
     pub model: &'a dyn Trainable,
 }
 
-/// Takes note of every step.
+/// Records every step.
 pub trait Recorder {
-    /// Called once after each step that was taken.
+    /// Called once after each step.
     ///
     /// # Errors
     /// The step cannot be kept, or the user wants to stop; training stops.
-    fn record(&mut self, taken: Taken<'_>) -> Result<()>;
+    fn record(&mut self, completed: CompletedStep<'_>) -> Result<()>;
 }
 
 /// How a stage ended.
@@ -106,14 +106,14 @@ pub enum Outcome {
     Finished,
     /// All epochs are done, and the last step left a weight that is not finite.
     Overflowed {
-        /// Steps that were taken.
+        /// Steps that were completed.
         step: usize,
         /// Which weight, and how many of its values.
         what: String,
     },
     /// A loss or gradient was not finite; the weights are those before that step.
     Diverged {
-        /// The step that was not taken, from 1.
+        /// The step that was not completed, from 1.
         step: usize,
         /// Its loss.
         loss_nats: f64,
@@ -166,7 +166,7 @@ pub fn fit(
             at.batch += 1;
             at.schedule_tokens = clock.tokens();
             let seconds = started.elapsed().as_secs_f64();
-            recorder.record(Taken {
+            recorder.record(CompletedStep {
                 row: StepRow {
                     stage: stage.kind.name().to_owned(),
                     epoch,
@@ -282,9 +282,9 @@ mod tests {
     struct Rows(Vec<StepRow>, Vec<Position>);
 
     impl Recorder for Rows {
-        fn record(&mut self, taken: Taken<'_>) -> Result<()> {
-            self.0.push(taken.row);
-            self.1.push(taken.position.clone());
+        fn record(&mut self, completed: CompletedStep<'_>) -> Result<()> {
+            self.0.push(completed.row);
+            self.1.push(completed.position.clone());
             Ok(())
         }
     }

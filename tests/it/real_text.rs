@@ -66,7 +66,7 @@ fn a_fetch_from_a_folder_brings_the_corpus_and_does_it_once() {
     assert!(lab.path("new/data/cs224n/wiki.txt").is_file());
     let again = lab.attnlab(&fetch);
     assert!(
-        again.err.contains("it is there already, and verified"),
+        again.err.contains("it is already there and verified"),
         "{}",
         again.err
     );

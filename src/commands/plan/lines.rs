@@ -35,9 +35,9 @@ pub(super) fn summary(
             _ if stages.any(|stage| stage.action == "shared") => {
                 format!("{all}, none to do that is not done above")
             }
-            0 => format!("{all}, all done before"),
-            1 => format!("{all}, all done before; 1 run takes what is known from the cache"),
-            n => format!("{all}, all done before; {n} runs take what is known from the cache"),
+            0 => format!("{all}, all already finished"),
+            1 => format!("{all}, all already finished; 1 run is assembled from the cache"),
+            n => format!("{all}, all already finished; {n} runs are assembled from the cache"),
         };
     }
     format!(
@@ -95,13 +95,13 @@ pub(super) fn run_lines(runs: &[LaidRun], width: usize) -> Vec<String> {
     lines
 }
 
-/// `pretrained, seed 1, 116,480 parameters: done before`.
+/// `pretrained, seed 1, 116,480 parameters: already finished`.
 fn heading(run: &LaidRun) -> String {
     let parameters = match run.parameters {
         None => String::new(),
         Some(n) => format!(", {} parameters", thousands(n)),
     };
-    let done = if run.done { ": done before" } else { "" };
+    let done = if run.done { ": already finished" } else { "" };
     format!("{}, seed {}{parameters}{done}", run.label, run.seed)
 }
 

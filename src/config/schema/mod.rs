@@ -83,7 +83,7 @@ impl Settings {
 /// Keys of the file that are not part of a point's [`Settings`].
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
-pub struct Frame {
+pub struct ExperimentHeader {
     /// Another file whose keys this one overrides, relative to this file.
     pub base: Option<PathBuf>,
     /// Every point is run once with each seed. Default `[0]`.

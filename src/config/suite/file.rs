@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use figment::value::Value;
 use serde::Deserialize;
 
-use super::settings;
+use crate::config::overrides::Override;
 use crate::config::syntax::{self, Flaw};
-use crate::config::{is_suite, layers, locate, nearby, wording};
+use crate::config::{is_suite, layers, locate, nearby, tree, wording};
 use crate::error::{Error, Kind, Problem, Result};
 
 #[derive(Deserialize)]
@@ -144,7 +145,7 @@ impl Source {
                 problems.push(self.problem(&["profiles", name], message));
             }
             let written = ["profiles", name, "set"];
-            problems.extend(settings::shapes(&table.set, &written, self));
+            problems.extend(self.shapes(&table.set, &written));
         }
         problems
     }
@@ -180,10 +181,54 @@ impl Source {
                     let place = self.place(&written.map(str::to_owned));
                     problems.push(self.no_profile(place, name));
                 }
-                problems.extend(settings::shapes(set, &written, self));
+                problems.extend(self.shapes(set, &written));
             }
         }
         problems
+    }
+
+    /// The settings of a table, each with its place; tables in it are taken apart.
+    pub(super) fn settings(&self, table: &toml::Table, written: &[&str]) -> Vec<Override> {
+        let mut found = vec![];
+        let written: Vec<String> = written.iter().map(|part| (*part).to_owned()).collect();
+        self.collect(table, &written, &[], &mut found);
+        found
+    }
+
+    fn collect(
+        &self,
+        table: &toml::Table,
+        written: &[String],
+        above: &[String],
+        found: &mut Vec<Override>,
+    ) {
+        for (name, value) in table {
+            let written = [written, std::slice::from_ref(name)].concat();
+            let key = [above, &tree::split(name)].concat();
+            match value {
+                toml::Value::Table(inner) if !inner.is_empty() => {
+                    self.collect(inner, &written, &key, found);
+                }
+                _ => {
+                    let value = Value::serialize(value).expect("TOML is text, numbers and tables");
+                    found.push(Override::new(self.place(&written), key, value));
+                }
+            }
+        }
+    }
+
+    /// What of a profile decides shapes, which no profile may.
+    fn shapes(&self, table: &toml::Table, written: &[&str]) -> Vec<Problem> {
+        let settings = self.settings(table, written).into_iter();
+        let shapes = settings.filter(|one| is_shape(&one.key));
+        let refused = shapes.map(|one| {
+            let key = tree::dotted(&one.key);
+            let message = format!(
+                "a profile cannot set `{key}`: shapes are compiled from the experiments' files"
+            );
+            problem(one.place, message)
+        });
+        refused.collect()
     }
 }
 
@@ -209,4 +254,12 @@ pub(super) fn problem(place: String, message: String) -> Problem {
         message,
         help: None,
     }
+}
+
+/// Whether a key decides what has to be compiled.
+fn is_shape(key: &[String]) -> bool {
+    let apart = ["dropout", "initial_deviation"];
+    let inner = key.get(1).map(String::as_str);
+    key.first().is_some_and(|first| first == "model")
+        && !inner.is_some_and(|inner| apart.contains(&inner))
 }

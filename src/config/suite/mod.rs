@@ -15,7 +15,7 @@ use super::overrides::{self, Override};
 use super::{Environment, Experiment, environment, load_with, locate, name, resolve, wording};
 use crate::error::{Error, Problem, Result};
 use file::{MemberTable, Source, problem};
-use settings::{Plain, of_table, receivers};
+use settings::{Plain, receivers};
 
 /// A suite under one profile, with every member laid out.
 #[derive(Clone, Debug, PartialEq)]
@@ -99,7 +99,7 @@ pub fn load_any(path: &Path, profile: Option<&str>, set: &[String]) -> Result<Lo
     }
     if let Some(profile) = profile {
         let shown = path.display();
-        let message = format!("{shown} is no suite, so it has no profile {profile:?}");
+        let message = format!("{shown} is not a suite, so it has no profile {profile:?}");
         return Err(Error::usage(message).help("leave --profile out, or name a suite"));
     }
     load_with(path, set, &environment()).map(Loaded::Experiment)
@@ -214,11 +214,8 @@ fn lay_out(
 ) -> Result<Vec<Experiment>> {
     let mut problems = vec![];
     let mut layers: Vec<Vec<Override>> = vec![vec![]; plain.len()];
-    let shared = of_table(
-        &source.file.profiles[profile].set,
-        &["profiles", profile, "set"],
-        source,
-    );
+    let table = &source.file.profiles[profile].set;
+    let shared = source.settings(table, &["profiles", profile, "set"]);
     let own = own(source, profile, plain, &mut problems);
     for setting in shared {
         for number in receivers(&setting, plain, &mut problems) {
@@ -303,7 +300,7 @@ fn own(
         }
         if let Some(set) = table.profiles.get(profile) {
             let written = ["members", &index, "profiles", profile];
-            found.extend(of_table(set, &written, source));
+            found.extend(source.settings(set, &written));
         }
         found
     };

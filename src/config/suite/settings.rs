@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use figment::value::Value;
 use serde_json::json;
 
-use super::file::{Source, problem};
+use super::file::problem;
 use crate::config::merged::Merged;
 use crate::config::overrides::Override;
 use crate::config::sweep::{self, RANDOM};
@@ -168,57 +168,4 @@ fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem
             ..problem(setting.place.clone(), message)
         },
     }
-}
-
-/// The settings of a table, each with its place; tables in it are taken apart.
-pub(super) fn of_table(table: &toml::Table, written: &[&str], source: &Source) -> Vec<Override> {
-    let mut found = vec![];
-    let written: Vec<String> = written.iter().map(|part| (*part).to_owned()).collect();
-    collect(table, &written, &[], source, &mut found);
-    found
-}
-
-fn collect(
-    table: &toml::Table,
-    written: &[String],
-    above: &[String],
-    source: &Source,
-    found: &mut Vec<Override>,
-) {
-    for (name, value) in table {
-        let written = [written, std::slice::from_ref(name)].concat();
-        let key = [above, &tree::split(name)].concat();
-        match value {
-            toml::Value::Table(inner) if !inner.is_empty() => {
-                collect(inner, &written, &key, source, found);
-            }
-            _ => {
-                let value = Value::serialize(value).expect("TOML is text, numbers and tables");
-                found.push(Override::new(source.place(&written), key, value));
-            }
-        }
-    }
-}
-
-/// What of a profile decides shapes, which no profile may.
-pub(super) fn shapes(table: &toml::Table, written: &[&str], source: &Source) -> Vec<Problem> {
-    let settings = of_table(table, written, source).into_iter();
-    let shapes = settings.filter(|one| is_shape(&one.key));
-    shapes
-        .map(|one| {
-            let key = tree::dotted(&one.key);
-            let message = format!(
-                "a profile cannot set `{key}`: shapes are compiled from the experiments' files"
-            );
-            problem(one.place, message)
-        })
-        .collect()
-}
-
-/// Whether a key decides what has to be compiled.
-fn is_shape(key: &[String]) -> bool {
-    let apart = ["dropout", "initial_deviation"];
-    let inner = key.get(1).map(String::as_str);
-    key.first().is_some_and(|first| first == "model")
-        && !inner.is_some_and(|inner| apart.contains(&inner))
 }

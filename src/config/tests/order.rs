@@ -81,13 +81,13 @@ fn outcome(scratch: &Scratch, text: &str) -> Vec<String> {
     std::fs::write(&path, text).unwrap();
     let mut said: Vec<String> = match load(&path) {
         Ok(experiment) => {
-            let frame = format!(
+            let header = format!(
                 "{:?} {:?} {:?}",
                 experiment.seeds, experiment.labels, experiment.figures
             );
             let points = experiment.points.iter();
             let points = points.map(|point| format!("{} {:?}", point.folder(), point.settings));
-            return [frame].into_iter().chain(points).collect();
+            return [header].into_iter().chain(points).collect();
         }
         Err(Error::Problems(problems)) => problems
             .iter()

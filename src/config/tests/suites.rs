@@ -281,7 +281,7 @@ fn only_a_suite_has_a_profile() {
     let said = scratch.error(load_any(&both, Some("short"), &[]));
     assert_eq!(
         said,
-        "error: experiments/both.toml is no suite, so it has no profile \"short\"\n  help: leave \
+        "error: experiments/both.toml is not a suite, so it has no profile \"short\"\n  help: leave \
          --profile out, or name a suite"
     );
     assert!(matches!(

@@ -1,11 +1,11 @@
 //! Rules about values, beyond what the types say. Every broken rule is reported.
 
 mod exploration;
-mod frame;
+mod header;
 mod settings;
 
 pub(super) use exploration::check as exploration;
-pub(super) use frame::{check as frame, unmapped};
+pub(super) use header::{check as header, unmapped};
 pub(super) use settings::check as settings;
 
 use std::fmt::Display;

@@ -74,7 +74,7 @@ fn data(rules: &mut Rules<'_>, spec: &DataSpec) {
     }
     if let Some(seed) = spec.seed {
         synthetic_only(rules, "data.seed", synthetic);
-        super::frame::seed(rules, "data.seed", seed);
+        super::header::seed(rules, "data.seed", seed);
     }
 }
 
@@ -238,7 +238,7 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
         rules.rule(!(1..=5000).contains(&names), &[key], || {
             format!("`{key}` = {names} must be between 1 and 5000")
         });
-        super::frame::seed(rules, "evaluate.invented.seed", invented.seed);
+        super::header::seed(rules, "evaluate.invented.seed", invented.seed);
         let keys = ["evaluate.invented", "evaluate.ask_model"];
         rules.helped(!spec.ask_model, &keys, || {
             let message = "`evaluate.invented` needs a model to ask";

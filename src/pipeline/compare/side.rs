@@ -10,6 +10,7 @@ use crate::error::{Error, Result};
 use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::statistics::{accuracy_over_seeds, mean, wilson_95};
 use crate::metrics::{steps, table};
+use crate::pipeline::artefacts::METRICS;
 use crate::pipeline::directory::{RunDirectory, State, all_below};
 
 /// One side of a comparison with what its files hold.
@@ -78,7 +79,7 @@ impl Loaded {
             self.side.runs.push(run);
             return Ok(());
         }
-        run.final_loss_nats = final_losses(&steps::read_steps(&directory.metrics_csv())?);
+        run.final_loss_nats = final_losses(&steps::read_steps(&directory.file(&METRICS))?);
         let mut answers = None;
         if let Some(spec) = &self.settings.evaluate {
             let split = spec.split.name();

@@ -1,11 +1,11 @@
 //! A run's folder, put together from the results of its stages.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
-use crate::metrics::rows::{StepRow, TimingRow};
-use crate::metrics::table;
+use crate::pipeline::artefacts::{self, PROVENANCE};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::finished::place;
 use crate::pipeline::stage::store::StageFolder;
@@ -38,23 +38,34 @@ pub fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
         }
     }
     let ours = |path: &Path| contents.iter().any(|(to, _)| to == path);
-    let mut there = files::entries(&run.predictions());
-    there.extend(files::entries(&run.checkpoints()));
-    there.extend(files::entries(&run.stage_provenances()));
-    there.extend([run.corruption_csv(), run.training_answers_csv()]);
-    there.push(run.attention_maps_csv());
+    let shared = artefacts::ALL
+        .into_iter()
+        .filter(|one| one.header.is_none());
+    let there: BTreeSet<PathBuf> = shared.flat_map(|one| beside(&run.file(one), run)).collect();
     there
         .iter()
         .filter(|path| !ours(path))
         .try_for_each(|path| files::remove(path))
 }
 
+/// The files in the folder of an artefact; of one that lies in the run's own folder, the file itself.
+fn beside(path: &Path, run: &RunDirectory) -> Vec<PathBuf> {
+    match path.parent() {
+        Some(folder) if folder != run.path() => files::entries(folder),
+        _ => Some(path.to_owned())
+            .filter(|path| path.exists())
+            .into_iter()
+            .collect(),
+    }
+}
+
 /// The first file of a run's folder that is missing or differs from what the stages wrote, as when a
 /// spreadsheet has saved it again.
 pub fn first_changed(run: &RunDirectory, stages: &[Made<'_>]) -> Option<PathBuf> {
+    let is_result = |from: &Path| from.file_name() != Some(PROVENANCE.in_stage("").as_ref());
     let is_changed = |(path, content): &(PathBuf, Content)| match content {
         // The provenance of a stage is not one of its results.
-        Content::Shared(_) if path.starts_with(run.stage_provenances()) => false,
+        Content::Shared(from) if !is_result(from) => false,
         Content::Rows(bytes) => std::fs::read(path).ok().as_ref() != Some(bytes),
         Content::Shared(from) => !files::are_alike(from, path),
     };
@@ -76,28 +87,26 @@ fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Con
     Ok(all)
 }
 
-/// The tables that grow from stage to stage.
+/// The tables that hold the rows of all stages.
 fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
     let trained = stages.iter().filter(|(stage, _)| stage.kind.trains());
-    let of = |name: fn(&StageFolder) -> PathBuf| -> Vec<PathBuf> {
-        trained.clone().map(|(_, folder)| name(folder)).collect()
-    };
-    let (steps, times) = (
-        table::to_bytes::<StepRow>(&[], b',')?,
-        table::to_bytes::<TimingRow>(&[], b',')?,
-    );
-    let steps = join(steps, &of(StageFolder::metrics_csv))?;
-    let times = join(times, &of(StageFolder::timings_csv))?;
-    Ok(vec![
-        (run.metrics_csv(), Content::Rows(steps)),
-        (run.timings_csv(), Content::Rows(times)),
-    ])
+    let tables = artefacts::ALL.into_iter();
+    let tables = tables.filter_map(|one| Some((one, one.header?)));
+    let joined = tables.map(|(one, header)| {
+        let parts: Vec<PathBuf> = trained
+            .clone()
+            .map(|(_, folder)| folder.file(one))
+            .collect();
+        Ok((run.file(one), Content::Rows(join(header()?, &parts)?)))
+    });
+    joined.collect()
 }
 
 /// Where each result of a stage is, and where it goes.
 fn shared(run: &RunDirectory, (stage, folder): Made<'_>) -> Vec<(PathBuf, PathBuf)> {
     let mut paths = files::entries(folder.path());
-    paths.extend(files::entries(&folder.predictions()));
+    let folders: Vec<PathBuf> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
+    paths.extend(folders.iter().flat_map(|folder| files::entries(folder)));
     let placed = |path: PathBuf| {
         let name = path.strip_prefix(folder.path()).ok()?;
         let to = place(run, stage.kind, &name.to_str()?.replace('\\', "/"))?;

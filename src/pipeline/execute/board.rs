@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::desk::Opened;
+use super::recorder::OpenRun;
 use crate::error::Error;
 use crate::pipeline::plan::Plan;
 
@@ -24,7 +24,7 @@ pub(super) enum RunState {
     /// A worker is beginning it.
     Busy,
     /// It is at work, and its folder is ours.
-    Open(Arc<Opened>),
+    Open(Arc<OpenRun>),
     /// Another process is running it; waited for at the end.
     Elsewhere,
     /// Nothing of it is left to do, but perhaps to put its folder together.

@@ -1,26 +1,25 @@
 //! Carrying a plan out: stages in the order of the plan, several at once, each once.
 //!
-//! Workers take stages from a `board`; a `desk` keeps the papers of the runs for which they are
-//! done. What fails ends the runs that need it, and no others.
+//! Workers take stages from a `board`; a `recorder` locks the runs' folders and records their state. A failure
+//! ends the runs that need the failed stage, and no others.
 
 pub mod assemble;
 mod board;
-mod desk;
-mod provenance;
+mod origin;
+mod recorder;
 mod repository;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
 use self::board::{Board, Next, RunState, StageState};
-use self::desk::{Desk, Opened};
+use self::recorder::{OpenRun, RunRecorder};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::registry;
 use crate::pipeline::Options;
 use crate::pipeline::lock;
-use crate::pipeline::plan::{Action, Plan, Subject};
-use crate::pipeline::stage::exploring::Exploring;
+use crate::pipeline::plan::{Action, Plan};
 use crate::pipeline::stage::store::Found;
 use crate::pipeline::stage::work::Work;
 use crate::progress::Progress;
@@ -49,12 +48,12 @@ pub fn execute(plan: &Plan<'_>, options: &Options, progress: &Progress, stop: &S
         options,
         progress,
         stop,
-        desk: Desk::new(plan, progress, jobs),
+        recorder: RunRecorder::new(plan, progress, jobs),
         board: Mutex::new(Board::new(plan)),
         changed: Condvar::new(),
     };
-    team.desk.restore(stop);
-    team.desk.queue();
+    team.recorder.restore(stop);
+    team.recorder.queue();
     team.work_together(jobs);
     while team.wait_for_others() {
         team.work_together(jobs);
@@ -67,7 +66,7 @@ struct Team<'a> {
     options: &'a Options,
     progress: &'a Progress,
     stop: &'a Stop,
-    desk: Desk<'a>,
+    recorder: RunRecorder<'a>,
     board: Mutex<Board>,
     changed: Condvar,
 }
@@ -107,7 +106,7 @@ impl Team<'_> {
             let Some(run) = self.board().elsewhere() else {
                 return is_left;
             };
-            let waited = self.desk.wait_for(run, self.stop);
+            let waited = self.recorder.wait_for(run, self.stop);
             let mut board = self.board();
             match waited {
                 Ok(true) => board.runs[run] = RunState::Done,
@@ -184,13 +183,13 @@ impl Team<'_> {
     }
 
     /// The run in whose name a stage is done: the first that needs it and can begin.
-    fn carrier(&self, stage: usize) -> Option<(usize, Arc<Opened>)> {
+    fn carrier(&self, stage: usize) -> Option<(usize, Arc<OpenRun>)> {
         self.plan
             .users(stage)
             .find_map(|run| Some((run, self.open(run)?)))
     }
 
-    fn open(&self, run: usize) -> Option<Arc<Opened>> {
+    fn open(&self, run: usize) -> Option<Arc<OpenRun>> {
         self.begin(run);
         match &self.board().runs[run] {
             RunState::Open(opened) => Some(opened.clone()),
@@ -209,7 +208,7 @@ impl Team<'_> {
         }
         board.runs[run] = RunState::Busy;
         drop(board);
-        let begun = self.desk.open(run, self.stop);
+        let begun = self.recorder.open(run, self.stop);
         let mut board = self.board();
         let begun = match begun {
             Ok(Err(_)) if self.options.keep_going => {
@@ -218,7 +217,7 @@ impl Team<'_> {
                 }
                 Ok(None)
             }
-            Ok(Err(held)) => Err(self.desk.is_run_by(run, &held.holder)),
+            Ok(Err(held)) => Err(self.recorder.is_run_by(run, &held.holder)),
             Ok(Ok(opened)) => Ok(Some(opened)),
             Err(error) => Err(error),
         };
@@ -231,7 +230,7 @@ impl Team<'_> {
             Ok(Some(opened)) => {
                 drop(board);
                 let error = Error::run("a stage that it needs has failed");
-                self.desk.end(run, &error, Some(&opened));
+                self.recorder.end(run, &error, Some(&opened));
             }
             Err(error) => {
                 board.runs[run] = RunState::Ended;
@@ -242,7 +241,7 @@ impl Team<'_> {
     }
 
     /// Does a stage. A panic is a failure like any other: nobody waits for ever for what it held.
-    fn try_stage(&self, stage: usize, run: usize, opened: &Opened) -> Result<()> {
+    fn try_stage(&self, stage: usize, run: usize, opened: &OpenRun) -> Result<()> {
         let work = AssertUnwindSafe(|| self.do_stage(stage, run, opened));
         catch_unwind(work).unwrap_or_else(|_| {
             let kind = self.plan.stages[stage].stage.kind.name();
@@ -254,7 +253,7 @@ impl Team<'_> {
     }
 
     /// Does a stage, unless it is found to be done; goes on from a checkpoint if there is one.
-    fn do_stage(&self, number: usize, run: usize, opened: &Opened) -> Result<()> {
+    fn do_stage(&self, number: usize, run: usize, opened: &OpenRun) -> Result<()> {
         let planned = &self.plan.stages[number];
         let (kind, folder) = (planned.stage.kind.name(), &planned.folder);
         let name = self.plan.name(run);
@@ -269,13 +268,13 @@ impl Team<'_> {
             _ if self.options.again => None,
             Found::Done => {
                 self.progress.detail(&format!("{name}: {kind} is reused"));
-                self.desk.found_done(number);
+                self.recorder.found_done(number);
                 return folder.settle();
             }
             Found::Started(checkpoint) => {
                 let step = checkpoint.standing.position.step;
                 self.progress
-                    .say(&format!("{name}: {kind} goes on after step {step}"));
+                    .say(&format!("{name}: {kind} resumes after step {step}"));
                 Some(*checkpoint)
             }
             Found::Damaged(_) | Found::Nothing(_) => None,
@@ -284,27 +283,12 @@ impl Team<'_> {
             self.progress
                 .detail(&format!("{name}: {kind} runs ({reason})"));
         }
-        self.desk.sign(number, from.is_none())?;
+        self.recorder.begin_stage(number, from.is_none())?;
         let (shown, stop) = (&opened.shown, &self.stop.in_folder(lock.taken_over()));
-        let (settings, corpus) = match &planned.subject {
-            Subject::Training(settings, corpus) => (*settings, corpus),
-            Subject::Exploration(spec) => {
-                let seed = planned.seed;
-                let exploring = Exploring {
-                    spec,
-                    seed,
-                    folder,
-                    shown,
-                    stop,
-                };
-                return exploring.run();
-            }
-        };
         let work = Work {
             stage: &planned.stage,
-            settings,
+            job: &planned.job,
             seed: planned.seed,
-            corpus,
             folder,
             input: planned.needs.map(|input| &self.plan.stages[input].folder),
             run: &self.plan.runs[run].directory,
@@ -322,10 +306,10 @@ impl Team<'_> {
         drop(board);
         for (run, before) in &ended {
             match before {
-                RunState::Open(opened) => self.desk.end(*run, &error, Some(opened)),
+                RunState::Open(opened) => self.recorder.end(*run, &error, Some(opened)),
                 // One that was never begun stays in the queue when everything stops.
                 _ if error.is_interruption() => {}
-                _ => self.desk.end(*run, &error, None),
+                _ => self.recorder.end(*run, &error, None),
             }
         }
         let runs = ended.into_iter().map(|(run, _)| run).collect();
@@ -340,7 +324,7 @@ impl Team<'_> {
             match complete {
                 None => return,
                 Some((run, RunState::Open(opened))) => {
-                    if let Err(error) = self.desk.finish(run, &opened) {
+                    if let Err(error) = self.recorder.finish(run, &opened) {
                         let mut board = self.board();
                         board.runs[run] = RunState::Ended;
                         self.report(&mut board, vec![run], error);
@@ -378,7 +362,7 @@ impl Team<'_> {
             let error = why.error("between two stages");
             for (run, state) in board.runs.iter().enumerate() {
                 if let RunState::Open(opened) = state {
-                    self.desk.end(run, &error, Some(opened));
+                    self.recorder.end(run, &error, Some(opened));
                 }
             }
         }

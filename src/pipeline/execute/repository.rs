@@ -4,17 +4,7 @@ use std::io::ErrorKind;
 use std::path::Path;
 use std::process::Command;
 
-use serde::Serialize;
-
-/// The state of a repository.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub(super) struct Git {
-    commit: String,
-    /// Empty on a detached HEAD.
-    branch: Option<String>,
-    /// Files that differ from the commit, as `git status --porcelain` lists them.
-    changed: Vec<String>,
-}
+use crate::pipeline::provenance::Git;
 
 /// The state of the repository around `folder`; `None` outside of any repository.
 ///

@@ -6,16 +6,17 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{Exploration, ModelSpec, Settings, Training};
+use crate::config::schema::{EvaluateSpec, Exploration, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
-use crate::data::questions::{self, BirthPlaces};
+use crate::data::questions;
 use crate::data::ragged::Ragged;
-use crate::data::{Corpus, Task, batches, invented, mapped};
+use crate::data::{Task, batches, invented, mapped};
 use crate::error::Result;
 use crate::eval::decode;
 use crate::model::{Start, StepSettings, Trainable, registry};
-use crate::pipeline::plan::{Action, Plan, PlannedStage, Subject};
-use crate::pipeline::stage::{Kind, exploring, work};
+use crate::pipeline::plan::{Action, Plan, PlannedStage};
+use crate::pipeline::stage::exploring;
+use crate::pipeline::stage::job::{self, Inputs, Job};
 
 /// The program with its data and libraries, before any model, in bytes.
 const PROGRAM_BYTES: u64 = 75_000_000;
@@ -67,27 +68,23 @@ pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
 }
 
 fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
-    let (settings, corpus) = match &planned.subject {
-        Subject::Training(settings, corpus) => (*settings, corpus),
-        Subject::Exploration(spec) => return Ok(exploration(spec)),
-    };
-    let from = (settings, planned.seed);
-    let cost = match planned.stage.kind {
-        Kind::Pretrain => {
-            let spec = settings.pretrain.as_ref();
-            let spec = spec.expect("a pretraining stage comes from its settings");
-            let task = work::pretraining(settings, planned.seed, corpus)?;
-            training(from, &task, spec.training(), speeds)?
+    let seed = planned.seed;
+    let (inputs, cost) = match &planned.job {
+        Job::Explore(spec) => return Ok(exploration(spec)),
+        Job::Pretrain(spec, inputs) => {
+            let task = job::pretraining(spec, inputs, seed)?;
+            let cost = training((inputs.settings, seed), &task, spec.training(), speeds)?;
+            (inputs, cost)
         }
-        Kind::Finetune => {
-            let spec = settings.finetune.as_ref();
-            let spec = spec.expect("a finetuning stage comes from its settings");
-            let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
-            training(from, &task, spec.training(), speeds)?
+        Job::Finetune(spec, inputs) => {
+            let task = job::finetuning(inputs)?;
+            let cost = training((inputs.settings, seed), &task, spec.training(), speeds)?;
+            (inputs, cost)
         }
-        Kind::Evaluate | Kind::Explore => evaluation(from, corpus, speeds)?,
+        Job::Evaluate(spec, inputs) => (inputs, evaluation(spec, inputs, seed, speeds)?),
     };
-    let trains = planned.stage.kind != Kind::Evaluate;
+    let settings = inputs.settings;
+    let trains = planned.stage.kind.trains();
     let done = match planned.action {
         Action::Resume { step } => step,
         _ => 0,
@@ -139,10 +136,13 @@ fn training(
 
 /// Every question is read once, and so is each character of its answer, which is taken to be as long as an answer to
 /// learn from.
-fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> Result<Cost> {
-    let (settings, _) = from;
-    let spec = settings.evaluate.as_ref();
-    let spec = spec.expect("an evaluation comes from its settings");
+fn evaluation(
+    spec: &EvaluateSpec,
+    inputs: &Inputs<'_>,
+    seed: u64,
+    speeds: &mut Speeds,
+) -> Result<Cost> {
+    let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
     let nobody = invented::of_settings(settings, corpus)?;
     let mapped = mapped::of_settings(settings, corpus)?;
     let asked = [corpus.questions(spec.split), &nobody, &mapped].concat();
@@ -169,7 +169,7 @@ fn evaluation(from: (&Settings, u64), corpus: &Corpus, speeds: &mut Speeds) -> R
     Ok(Cost {
         tokens,
         batch_tokens: together * tokens / prompts.len() as u64,
-        tokens_per_second: speeds.of(from, Look::Answers(&prompts, answer))?,
+        tokens_per_second: speeds.of((settings, seed), Look::Answers(&prompts, answer))?,
     })
 }
 

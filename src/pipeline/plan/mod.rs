@@ -7,9 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::schema::{
-    AttentionMapsSpec, DataSpec, Exploration, FinetuneSpec, PretrainSpec, Settings,
-};
+use crate::config::schema::DataSpec;
 use crate::config::{Experiment, Point, PointSettings};
 use crate::data::{self, Corpus};
 use crate::error::Result;
@@ -17,8 +15,9 @@ use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder}
 use crate::pipeline::execute::assemble::{Made, first_changed};
 use crate::pipeline::finished::FinishedStage;
 use crate::pipeline::plan::reason::Past;
+use crate::pipeline::stage::job::{Inputs, Job};
 use crate::pipeline::stage::store::{Found, StageFolder};
-use crate::pipeline::stage::{self, Kind, Source, Stage, exploring};
+use crate::pipeline::stage::{self, Source, Stage};
 use crate::pipeline::{Options, preflight};
 
 /// The runs of an experiment and the stages that they share.
@@ -54,8 +53,8 @@ pub struct PlannedRun {
 pub struct PlannedStage<'a> {
     /// What it depends on.
     pub stage: Stage,
-    /// The settings of a run that needs it, and what it reads.
-    pub subject: Subject<'a>,
+    /// Its work, with the settings of a run that needs it.
+    pub job: Job<'a>,
     /// Which point of the experiment that run is of.
     pub point: usize,
     /// The seed of that run.
@@ -69,25 +68,6 @@ pub struct PlannedStage<'a> {
     /// The run in whose folder its results are, if they are not in the cache.
     pub(crate) held_by: Option<RunDirectory>,
     pub(crate) folder: StageFolder,
-}
-
-/// What a stage works on.
-#[derive(Clone)]
-pub enum Subject<'a> {
-    /// Settings that train or evaluate, and their data.
-    Training(&'a Settings, Arc<Corpus>),
-    /// A question about attention itself.
-    Exploration(&'a Exploration),
-}
-
-impl<'a> Subject<'a> {
-    /// The stages of one run, in order.
-    fn stages(&self, seed: u64) -> Result<Vec<Stage>> {
-        match self {
-            Self::Training(settings, corpus) => stage::of_run(settings, seed, corpus),
-            Self::Exploration(spec) => Ok(vec![stage::of_exploration(spec, seed)]),
-        }
-    }
 }
 
 /// What will be done about a stage.
@@ -139,88 +119,90 @@ pub fn make<'a>(
             preflight::compiled(experiment, settings)?;
         }
     }
-    let mut plan = Plan {
-        experiment,
-        runs: vec![],
-        stages: vec![],
-        notes: BTreeSet::new(),
+    let mut layout = Layout {
+        plan: Plan {
+            experiment,
+            runs: vec![],
+            stages: vec![],
+            notes: BTreeSet::new(),
+        },
+        by_key: BTreeMap::new(),
+        results: &options.results,
     };
     let mut corpora = Corpora::default();
-    let mut by_key = BTreeMap::new();
-    let results = options.results.as_path();
     for (number, point) in experiment.points.iter().enumerate() {
-        let subject = corpora.subject(point, options.data.as_deref())?;
-        for &seed in &experiment.seeds {
-            let mut stages = vec![];
-            for stage in subject.stages(seed)? {
-                let new = plan.stages.len();
-                let index = *by_key.entry(stage.key.clone()).or_insert(new);
-                if index == new {
-                    let needs = match (&stage.start, &subject) {
-                        (Source::Stage { key, .. }, _) => by_key.get(key).copied(),
-                        (Source::File { path, blake3 }, Subject::Training(settings, corpus)) => {
-                            let file = (path.as_path(), blake3.as_str());
-                            let note = preflight::check_weights(settings, file, corpus)?;
-                            plan.notes.extend(note);
-                            None
-                        }
-                        _ => None,
-                    };
-                    let steps = steps(stage.kind, &subject);
-                    plan.stages.push(PlannedStage {
-                        folder: StageFolder::new(results, stage.kind, &stage.key),
-                        stage,
-                        subject: subject.clone(),
-                        point: number,
-                        seed,
-                        needs,
-                        steps,
-                        action: Action::Reuse,
-                        held_by: None,
-                    });
-                }
-                stages.push(index);
-            }
-            plan.runs.push(PlannedRun {
-                point: number,
-                label: point.label.clone(),
-                seed,
-                directory: RunDirectory::new(experiment, point, seed, results),
-                stages,
-                is_done: false,
-            });
+        let stages = corpora.stages(point, &experiment.seeds, options.data.as_deref())?;
+        for (&seed, stages) in experiment.seeds.iter().zip(stages) {
+            layout.add_run((number, point), seed, stages)?;
         }
     }
+    let mut plan = layout.plan;
     decide(&mut plan, options, notice);
     Ok(plan)
 }
 
-fn steps(kind: Kind, subject: &Subject<'_>) -> usize {
-    let (settings, corpus) = match subject {
-        Subject::Training(settings, corpus) => (settings, corpus),
-        Subject::Exploration(spec) => return exploring::steps(spec),
-    };
-    let steps = match kind {
-        Kind::Pretrain => {
-            let spec = settings.pretrain.as_ref().map(PretrainSpec::training);
-            spec.map(|spec| spec.steps(corpus.documents.len()))
+/// A plan that grows run by run.
+struct Layout<'a, 'o> {
+    plan: Plan<'a>,
+    /// Indices of its stages.
+    by_key: BTreeMap<String, usize>,
+    results: &'o Path,
+}
+
+impl<'a> Layout<'a, '_> {
+    fn add_run(
+        &mut self,
+        (number, point): (usize, &Point),
+        seed: u64,
+        stages: Vec<(Job<'a>, Stage)>,
+    ) -> Result<()> {
+        let stages = stages.into_iter();
+        let stages: Result<Vec<usize>> = stages
+            .map(|(job, stage)| self.add_stage(job, stage, (number, seed)))
+            .collect();
+        let experiment = self.plan.experiment;
+        self.plan.runs.push(PlannedRun {
+            point: number,
+            label: point.label.clone(),
+            seed,
+            directory: RunDirectory::new(experiment, point, seed, self.results),
+            stages: stages?,
+            is_done: false,
+        });
+        Ok(())
+    }
+
+    /// The index of a stage, which is added if no run before needs it.
+    fn add_stage(
+        &mut self,
+        job: Job<'a>,
+        stage: Stage,
+        (point, seed): (usize, u64),
+    ) -> Result<usize> {
+        if let Some(&index) = self.by_key.get(&stage.key) {
+            return Ok(index);
         }
-        Kind::Finetune => {
-            let spec = settings.finetune.as_ref().map(FinetuneSpec::training);
-            spec.map(|spec| spec.steps(corpus.train.len()))
-        }
-        Kind::Evaluate => {
-            let spec = settings.evaluate.as_ref().filter(|spec| spec.ask_model);
-            spec.map(|spec| {
-                let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
-                let mapped = spec.attention_maps.as_ref();
-                let mapped = mapped.map_or(0, AttentionMapsSpec::count);
-                corpus.questions(spec.split).len() + invented + mapped
-            })
-        }
-        Kind::Explore => None,
-    };
-    steps.unwrap_or(0)
+        let index = self.plan.stages.len();
+        self.by_key.insert(stage.key.clone(), index);
+        let note = preflight::check_start(&job, &stage.start)?;
+        self.plan.notes.extend(note);
+        let needs = match &stage.start {
+            Source::Stage { key, .. } => self.by_key.get(key).copied(),
+            _ => None,
+        };
+        self.plan.stages.push(PlannedStage {
+            folder: StageFolder::new(self.results, stage.kind, &stage.key),
+            steps: job.steps(),
+            job,
+            stage,
+            point,
+            seed,
+            needs,
+            action: Action::Reuse,
+            held_by: None,
+        });
+        Ok(index)
+    }
 }
 
 /// Why a stage is done again of which a run still has results.
@@ -362,14 +344,23 @@ pub(crate) fn keys<'a>(
 struct Corpora(Vec<(DataSpec, Arc<Corpus>)>);
 
 impl Corpora {
-    /// What the runs of a point work on; an exploration opens nothing.
-    fn subject<'a>(&mut self, point: &'a Point, directory: Option<&Path>) -> Result<Subject<'a>> {
+    /// The stages of a point's runs, seed by seed; an exploration opens no data.
+    fn stages<'a>(
+        &mut self,
+        point: &'a Point,
+        seeds: &[u64],
+        directory: Option<&Path>,
+    ) -> Result<Vec<Vec<(Job<'a>, Stage)>>> {
+        let seeds = seeds.iter();
         match &point.settings {
-            PointSettings::Exploration(settings) => Ok(Subject::Exploration(&settings.explore)),
+            PointSettings::Exploration(settings) => Ok(seeds
+                .map(|&seed| vec![stage::of_exploration(&settings.explore, seed)])
+                .collect()),
             PointSettings::Training(settings) => {
                 let corpus = self.open(&settings.data, directory)?;
                 preflight::check(settings, &corpus)?;
-                Ok(Subject::Training(settings, corpus))
+                let inputs = Inputs { settings, corpus };
+                seeds.map(|&seed| stage::of_run(&inputs, seed)).collect()
             }
         }
     }

@@ -11,6 +11,7 @@ use crate::explore::{averaging, copying, extraction, swing, two_heads};
 use crate::metrics::rows::{CurveRow, SampleRow};
 use crate::metrics::statistics::quantile;
 use crate::metrics::table;
+use crate::pipeline::artefacts::{CURVES, SAMPLES};
 use crate::pipeline::stage::store::StageFolder;
 use crate::progress;
 use crate::stop::Stop;
@@ -28,11 +29,6 @@ pub struct Exploring<'a> {
     pub stop: &'a Stop,
 }
 
-/// Steps of an exploration as progress counts them.
-pub fn steps(spec: &Exploration) -> usize {
-    spec.samples.unwrap_or(1)
-}
-
 /// Multiplications of an exploration, nearly all of them to make directions perpendicular.
 pub fn multiplications(spec: &Exploration) -> f64 {
     let basis = |vectors: usize| 2.0 * (vectors * vectors * spec.dimension) as f64;
@@ -42,7 +38,7 @@ pub fn multiplications(spec: &Exploration) -> f64 {
         _ => 1.0,
     };
     let one = sets * basis(spec.keys.unwrap_or(0)) + bases.sum::<f64>();
-    steps(spec) as f64 * one
+    spec.samples.unwrap_or(1) as f64 * one
 }
 
 impl Exploring<'_> {
@@ -50,22 +46,21 @@ impl Exploring<'_> {
     ///
     /// # Errors
     /// The user stops it, or a file cannot be written.
-    pub fn run(&self) -> Result<()> {
+    pub fn run(&self) -> Result<Vec<PathBuf>> {
         let written = match self.spec.question.is_distribution() {
             true => self.write_samples(&self.samples()?)?,
             false => self.write_curves(&self.curves()?)?,
         };
-        self.stop.check_folder()?;
-        self.folder.finish(&[written])
+        Ok(vec![written])
     }
 
     fn write_curves(&self, rows: &[CurveRow]) -> Result<PathBuf> {
-        let path = self.folder.curves_csv();
+        let path = self.folder.file(&CURVES);
         table::write(&path, rows).map(|()| path)
     }
 
     fn write_samples(&self, rows: &[SampleRow]) -> Result<PathBuf> {
-        let path = self.folder.samples_csv();
+        let path = self.folder.file(&SAMPLES);
         table::write(&path, rows).map(|()| path)
     }
 
@@ -217,7 +212,7 @@ impl Exploring<'_> {
 
     /// What each sample gives, in their order, for any number of threads.
     fn each_sample<T: Send>(&self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
-        let all = steps(self.spec);
+        let all = self.spec.samples.unwrap_or(1);
         let mut task = self.shown.begin("explore", all, 0);
         let mut found = Vec::with_capacity(all);
         while found.len() < all {

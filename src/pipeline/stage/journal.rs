@@ -6,12 +6,13 @@ use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
+use crate::pipeline::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
 use crate::stop::{Stop, Why};
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Losses, Standing};
-use crate::train::{Position, Recorder, Taken};
+use crate::train::{CompletedStep, Position, Recorder};
 
 /// Checkpoints kept beside the best weights: the last might be damaged.
 const KEPT: usize = 2;
@@ -57,7 +58,7 @@ impl<'a> Journal<'a> {
         stop: &'a Stop,
         task: Task,
     ) -> Result<Self> {
-        let (metrics, timings) = (folder.metrics_csv(), folder.timings_csv());
+        let (metrics, timings) = (folder.file(&METRICS), folder.file(&TIMINGS));
         let (metrics, timings) = match from {
             None => (
                 Appender::create::<StepRow>(&metrics)?,
@@ -103,17 +104,17 @@ impl<'a> Journal<'a> {
         }
     }
 
-    /// Ends a pass over the data: was it the best?
-    fn judge(&mut self, taken: &Taken<'_>) {
+    /// Ends an epoch: keeps its weights if its mean loss is the lowest so far.
+    fn keep_best(&mut self, completed: &CompletedStep<'_>) {
         let mean_loss_nats = std::mem::take(&mut self.losses).mean_nats();
         let before = self.best.as_ref().map(|best| best.mean_loss_nats);
         if before.is_none_or(|before| mean_loss_nats < before) {
-            let epoch = taken.row.epoch;
+            let epoch = completed.row.epoch;
             self.best = Some(Best {
                 epoch,
                 mean_loss_nats,
             });
-            self.unwritten_best = Some(taken.model.weights());
+            self.unwritten_best = Some(completed.model.weights());
         }
     }
 
@@ -121,7 +122,7 @@ impl<'a> Journal<'a> {
     ///
     /// # Errors
     /// It cannot be written.
-    fn keep(&mut self, taken: &Taken<'_>, state: TrainingState) -> Result<()> {
+    fn keep(&mut self, completed: &CompletedStep<'_>, state: TrainingState) -> Result<()> {
         // What the checkpoint counts on must be there before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
@@ -135,9 +136,9 @@ impl<'a> Journal<'a> {
             };
             best.write(&self.folder.best_so_far())?;
         }
-        let path = self.folder.metrics_csv();
+        let path = self.folder.file(&METRICS);
         let metrics = prefix(&path, None).map_err(|e| Error::io(Kind::Run, "read", &path, e))?;
-        let position: Position = taken.position.clone();
+        let position: Position = completed.position.clone();
         let path = self.folder.checkpoint(position.step);
         let standing = Standing {
             stage_key,
@@ -156,22 +157,22 @@ impl<'a> Journal<'a> {
 }
 
 impl Recorder for Journal<'_> {
-    fn record(&mut self, taken: Taken<'_>) -> Result<()> {
+    fn record(&mut self, completed: CompletedStep<'_>) -> Result<()> {
         self.stop.check_folder()?;
-        self.metrics.add(&taken.row)?;
-        self.timings.add(&taken.timing)?;
-        let row = &taken.row;
+        self.metrics.add(&completed.row)?;
+        self.timings.add(&completed.timing)?;
+        let row = &completed.row;
         self.last_loss_nats = Some(row.loss_nats);
         self.losses.steps += 1;
         self.losses.sum_nats += row.loss_nats;
         let (epoch, loss) = (row.epoch, row.loss_nats);
-        let speed = thousands(taken.timing.tokens_per_second as usize);
+        let speed = thousands(completed.timing.tokens_per_second as usize);
         let message = format!("epoch {epoch}  loss {loss:.3} nats  {speed} tokens/s");
         self.task.at(row.step, &message);
-        if taken.ends_epoch {
-            self.judge(&taken);
+        if completed.ends_epoch {
+            self.keep_best(&completed);
         }
-        let step = taken.position.step;
+        let step = completed.position.step;
         if step == self.steps {
             // There are the weights instead.
             return Ok(());
@@ -181,10 +182,10 @@ impl Recorder for Journal<'_> {
             return Ok(());
         }
         let (name, steps) = (self.stage.kind.name(), self.steps);
-        let state = taken.model.state();
+        let state = completed.model.state();
         match (weights::check_finite(&state.weights), stop) {
             (Ok(()), stop) => {
-                self.keep(&taken, state)?;
+                self.keep(&completed, state)?;
                 let stopped =
                     |why: Why| why.error(&format!("in {name} after step {step} of {steps}"));
                 stop.map(stopped).map_or(Ok(()), Err)
@@ -262,7 +263,7 @@ mod tests {
             stop.after_failure();
             let task = Progress::new(Verbosity::Quiet).begin("pretrain", 9);
             let journal = Journal::open(&folder, &stage, [9, 4], None, &stop, task);
-            let taken = Taken {
+            let completed = CompletedStep {
                 row: StepRow {
                     stage: "pretrain".to_owned(),
                     epoch: 1,
@@ -286,7 +287,7 @@ mod tests {
                 ends_epoch: false,
                 model: &Still(weight),
             };
-            let recorded = journal.expect("tables").record(taken);
+            let recorded = journal.expect("tables").record(completed);
             (recorded.expect_err("stopped").message(), folder.steps())
         };
         let (said, kept) = stopped_with(1.0);

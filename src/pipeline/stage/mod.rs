@@ -5,6 +5,7 @@
 //! comments, formatting and keys that a stage does not read make nothing stale.
 
 pub(crate) mod exploring;
+pub(crate) mod job;
 mod journal;
 pub(crate) mod store;
 #[cfg(test)]
@@ -17,6 +18,7 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use self::job::{Inputs, Job};
 use crate::config::schema::{
     DeviceKind, EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm,
     Settings,
@@ -137,8 +139,15 @@ impl Stage {
 ///
 /// # Errors
 /// A weights file that cannot be read.
-pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Stage>> {
-    let mut stages = vec![];
+pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)>> {
+    let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
+    let mut stages: Vec<(Job<'a>, Stage)> = vec![];
+    let mut add = |job: Job<'a>, start: Source, all: Ingredients| {
+        let stage = Stage::new(job.kind(), start, all);
+        let source = stage.as_source();
+        stages.push((job, stage));
+        source
+    };
     let mut start = Source::Fresh;
     if let Some(spec) = &settings.pretrain {
         start = given(spec.init.as_deref(), start)?;
@@ -146,8 +155,7 @@ pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Sta
             let mut all = training(settings, seed, &start);
             all.insert("data.documents".to_owned(), documents(corpus).into());
             pretraining(&mut all, spec, settings.model.context);
-            stages.push(Stage::new(Kind::Pretrain, start, all));
-            start = stages[stages.len() - 1].as_source();
+            start = add(Job::Pretrain(spec, inputs.clone()), start, all);
         }
     }
     if let Some(spec) = &settings.finetune {
@@ -157,8 +165,7 @@ pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Sta
             all.insert("data.characters".to_owned(), characters(corpus).into());
             all.insert("data.train".to_owned(), questions(&corpus.train).into());
             finetuning(&mut all, spec);
-            stages.push(Stage::new(Kind::Finetune, start, all));
-            start = stages[stages.len() - 1].as_source();
+            start = add(Job::Finetune(spec, inputs.clone()), start, all);
         }
     }
     if let Some(spec) = &settings.evaluate {
@@ -176,17 +183,19 @@ pub fn of_run(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<Vec<Sta
             // Their answers are counted.
             all.insert("data.train".to_owned(), questions(&corpus.train).into());
         }
-        stages.push(Stage::new(Kind::Evaluate, start, all));
+        add(Job::Evaluate(spec, inputs.clone()), start, all);
     }
     Ok(stages)
 }
 
 /// The only stage of an exploration.
-pub fn of_exploration(spec: &Exploration, seed: u64) -> Stage {
+pub fn of_exploration(spec: &Exploration, seed: u64) -> (Job<'_>, Stage) {
     let mut all = Ingredients::new();
     flatten(&mut all, "explore", plain(spec));
     all.insert("seed".to_owned(), seed.into());
-    Stage::new(Kind::Explore, Source::Nothing, all)
+    let job = Job::Explore(spec);
+    let stage = Stage::new(job.kind(), Source::Nothing, all);
+    (job, stage)
 }
 
 /// The weights that a stage is told to start from, or those at hand.

@@ -3,14 +3,10 @@
 //! | file | what it is |
 //! |---|---|
 //! | `stage.json` | what the stage depends on, written before its first step |
-//! | `metrics.csv`, `timings.csv` | a row a step, growing |
 //! | `checkpoints/step-<n>.safetensors` | while it trains: the last two |
-//! | `checkpoints/best.safetensors` | while it trains: the weights after the best pass over the data |
-//! | `weights.safetensors`, `best.safetensors` | how it ended; the best, if that was an earlier pass |
-//! | `provenance.json` | who did it, one entry each time that it was begun or gone on with |
-//! | `corruption_examples.csv`, `predictions/*.tsv`, `training_answers.csv`, `attention_maps.csv` | what else it makes |
-//! | `curves.csv` or `samples.csv` | what an exploration makes |
-//! | `done.json` | written last: the BLAKE3 sum of each of these results |
+//! | `checkpoints/best.safetensors` | while it trains: the weights after the best epoch |
+//! | the [`artefacts`](crate::pipeline::artefacts) | what it makes; the tables of steps grow while it trains |
+//! | `done.json` | written last: the BLAKE3 checksum of each result |
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -19,6 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
+use crate::pipeline::artefacts::Artefact;
+use crate::pipeline::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::lock;
 use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
@@ -48,6 +46,17 @@ pub struct Done {
     pub results: BTreeMap<String, String>,
 }
 
+/// The state of a stage's results.
+#[derive(Debug, PartialEq)]
+enum Integrity {
+    /// The stage is not done.
+    Incomplete,
+    /// All results are there, to the byte.
+    Sound,
+    /// One is not, and why.
+    Damaged(String),
+}
+
 /// How far a stage is.
 #[derive(Debug)]
 pub enum Found {
@@ -73,57 +82,14 @@ impl StageFolder {
         &self.path
     }
 
-    pub fn metrics_csv(&self) -> PathBuf {
-        self.path.join("metrics.csv")
+    /// An artefact that there is one of.
+    pub fn file(&self, artefact: &Artefact) -> PathBuf {
+        self.part(artefact, "")
     }
 
-    pub fn timings_csv(&self) -> PathBuf {
-        self.path.join("timings.csv")
-    }
-
-    pub fn corruption_csv(&self) -> PathBuf {
-        self.path.join("corruption_examples.csv")
-    }
-
-    pub fn weights(&self) -> PathBuf {
-        self.path.join("weights.safetensors")
-    }
-
-    pub fn best_weights(&self) -> PathBuf {
-        self.path.join("best.safetensors")
-    }
-
-    /// Weights before the step at which training diverged.
-    pub fn weights_before(&self, step: usize) -> PathBuf {
-        self.path.join(format!("before-step-{step}.safetensors"))
-    }
-
-    pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
-        self.predictions().join(format!("{split}-{subject}.tsv"))
-    }
-
-    pub fn predictions(&self) -> PathBuf {
-        self.path.join("predictions")
-    }
-
-    pub fn invented_tsv(&self) -> PathBuf {
-        self.predictions().join("invented.tsv")
-    }
-
-    pub fn training_answers_csv(&self) -> PathBuf {
-        self.path.join("training_answers.csv")
-    }
-
-    pub fn attention_maps_csv(&self) -> PathBuf {
-        self.path.join("attention_maps.csv")
-    }
-
-    pub fn curves_csv(&self) -> PathBuf {
-        self.path.join("curves.csv")
-    }
-
-    pub fn samples_csv(&self) -> PathBuf {
-        self.path.join("samples.csv")
+    /// One of several artefacts of a kind, told apart by `part`.
+    pub fn part(&self, artefact: &Artefact, part: &str) -> PathBuf {
+        self.path.join(artefact.in_stage(part))
     }
 
     pub fn checkpoint(&self, step: usize) -> PathBuf {
@@ -134,10 +100,6 @@ impl StageFolder {
     /// The best weights of a stage that is in the middle.
     pub fn best_so_far(&self) -> PathBuf {
         self.checkpoints().join("best.safetensors")
-    }
-
-    pub fn provenance_json(&self) -> PathBuf {
-        self.path.join("provenance.json")
     }
 
     fn checkpoints(&self) -> PathBuf {
@@ -220,7 +182,7 @@ impl StageFolder {
 
     /// Whether the stage is done and all its results are as they were written.
     pub fn is_whole(&self) -> bool {
-        self.damage() == Some(None)
+        self.integrity() == Integrity::Sound
     }
 
     /// The results of a stage that is done; `None` if it is not.
@@ -230,10 +192,10 @@ impl StageFolder {
 
     /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
     pub fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
-        match self.damage() {
-            Some(None) => return Found::Done,
-            Some(Some(damage)) => return Found::Damaged(damage),
-            None => {}
+        match self.integrity() {
+            Integrity::Sound => return Found::Done,
+            Integrity::Damaged(how) => return Found::Damaged(how),
+            Integrity::Incomplete => {}
         }
         let mut some = false;
         for step in self.steps().into_iter().rev() {
@@ -257,23 +219,22 @@ impl StageFolder {
         })
     }
 
-    /// `None` if the stage is not done, `Some(None)` if it is, else what is wrong with its results.
-    fn damage(&self) -> Option<Option<String>> {
+    fn integrity(&self) -> Integrity {
         if !self.is_marked_done() {
-            return None;
+            return Integrity::Incomplete;
         }
         let Some(done) = self.done() else {
-            return Some(Some("its done.json is damaged".to_owned()));
+            return Integrity::Damaged("its done.json is damaged".to_owned());
         };
-        let wrong =
-            done.results
-                .iter()
-                .find_map(|(name, expected)| match sum(&self.path.join(name)) {
-                    Ok(found) if found == *expected => None,
-                    Ok(_) => Some(format!("its {name} has changed since it was written")),
-                    Err(_) => Some(format!("its {name} is gone")),
-                });
-        Some(wrong)
+        let wrong = |(name, expected): (&String, &String)| match sum(&self.path.join(name)) {
+            Ok(found) if found == *expected => None,
+            Ok(_) => Some(format!("its {name} has changed since it was written")),
+            Err(_) => Some(format!("its {name} is gone")),
+        };
+        match done.results.iter().find_map(wrong) {
+            Some(wrong) => Integrity::Damaged(wrong),
+            None => Integrity::Sound,
+        }
     }
 
     /// Whether a checkpoint that is whole belongs here.
@@ -288,11 +249,11 @@ impl StageFolder {
                 "it is that of step {found}, not of step {step}"
             )));
         }
-        let metrics = prefix(&self.metrics_csv(), Some(standing.metrics.bytes));
+        let metrics = prefix(&self.file(&METRICS), Some(standing.metrics.bytes));
         if metrics.ok() != Some(standing.metrics.clone()) {
             return Err(Error::data("metrics.csv is not what it was then"));
         }
-        let timings = std::fs::metadata(self.timings_csv()).map_or(0, |file| file.len());
+        let timings = std::fs::metadata(self.file(&TIMINGS)).map_or(0, |file| file.len());
         if timings < standing.timings_bytes {
             return Err(Error::data("timings.csv is shorter than it was then"));
         }

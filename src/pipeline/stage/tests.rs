@@ -1,5 +1,7 @@
 //! What makes a stage stale, and what does not.
 
+use std::sync::Arc;
+
 use super::*;
 use crate::config;
 use crate::data;
@@ -12,11 +14,12 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
     let settings = experiment.points[0].settings.training();
     let mut settings = settings.expect("it trains").clone();
     change(&mut settings);
-    let corpus = data::open(&settings.data, None).expect("synthetic");
-    let stages = of_run(&settings, 1, &corpus).expect("stages");
+    let corpus = Arc::new(data::open(&settings.data, None).expect("synthetic"));
+    let settings = &settings;
+    let stages = of_run(&Inputs { settings, corpus }, 1).expect("stages");
     stages
         .into_iter()
-        .map(|stage| (stage.kind, stage))
+        .map(|(_, stage)| (stage.kind, stage))
         .collect()
 }
 
@@ -193,7 +196,7 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
     let experiment = experiment.expect("valid");
     let spec = experiment.points[0].settings.exploration();
     let spec = spec.expect("it explores");
-    let key = |spec: &Exploration, seed| of_exploration(spec, seed).key;
+    let key = |spec: &Exploration, seed| of_exploration(spec, seed).1.key;
     assert_eq!(key(spec, 1), key(&spec.clone(), 1));
     assert_ne!(key(spec, 1), key(spec, 2));
     let other = Exploration {
@@ -201,7 +204,7 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
         ..spec.clone()
     };
     assert_ne!(key(spec, 1), key(&other, 1));
-    let stage = of_exploration(spec, 1);
+    let (_, stage) = of_exploration(spec, 1);
     assert_eq!((stage.kind, stage.start), (Kind::Explore, Source::Nothing));
     let named: Vec<&String> = stage.ingredients.keys().collect();
     let wanted = [

@@ -3,26 +3,30 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::schema::{Settings, StageKind, Training};
-use crate::data::corruption::SpanCorruption;
-use crate::data::questions::BirthPlaces;
+use crate::config::schema::{EvaluateSpec, PretrainSpec, StageKind, Training};
 use crate::data::{Corpus, Question, Task, invented, mapped};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
 use crate::metrics::table;
 use crate::model::weights::{self, Weight};
 use crate::model::{Start, Trainable, registry};
+use crate::pipeline::artefacts::{
+    ATTENTION_MAPS, BEST_WEIGHTS, CORRUPTION_EXAMPLES, METRICS, PREDICTIONS, TRAINING_ANSWERS,
+    WEIGHTS, WEIGHTS_BEFORE_STEP,
+};
 use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::stage::exploring::Exploring;
+use crate::pipeline::stage::job::{self, Inputs, Job};
 use crate::pipeline::stage::journal::{Journal, default_checkpoint_steps};
 use crate::pipeline::stage::store::StageFolder;
-use crate::pipeline::stage::{Kind, Source, Stage};
+use crate::pipeline::stage::{Source, Stage};
 use crate::progress;
 use crate::stop::Stop;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{self, Outcome, Position, fit};
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
-const CORRUPTION_EXAMPLES: usize = 12;
+const EXAMPLES: usize = 12;
 
 /// The key in a weights file's header that holds the vocabulary's characters.
 pub const VOCABULARY_NOTE: &str = "vocabulary";
@@ -30,16 +34,15 @@ pub const VOCABULARY_NOTE: &str = "vocabulary";
 /// All that a stage works with.
 pub struct Work<'a> {
     pub stage: &'a Stage,
-    pub settings: &'a Settings,
+    pub job: &'a Job<'a>,
     pub seed: u64,
-    pub corpus: &'a Corpus,
     /// Where it writes; locked by this process.
     pub folder: &'a StageFolder,
-    /// The folder with the weights that the stage before has made.
+    /// The folder with the weights of the stage before.
     pub input: Option<&'a StageFolder>,
     /// The run for which it is done, as messages name it.
     pub run: &'a RunDirectory,
-    /// Where it shows how far it is.
+    /// Where it shows its progress.
     pub shown: &'a progress::Run,
     pub stop: &'a Stop,
 }
@@ -50,52 +53,60 @@ impl Work<'_> {
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
     pub fn run(&self, from: Option<Checkpoint>) -> Result<()> {
-        let results = match self.stage.kind {
-            Kind::Pretrain => self.pretrain(from)?,
-            Kind::Finetune => self.finetune(from)?,
-            Kind::Evaluate => self.evaluate()?,
-            Kind::Explore => unreachable!("an exploration has no model to work with"),
+        let results = match self.job {
+            Job::Pretrain(spec, inputs) => self.pretrain(spec, inputs, from),
+            Job::Finetune(spec, inputs) => {
+                let task = job::finetuning(inputs)?;
+                self.fit(StageKind::Finetune, spec.training(), inputs, &task, from)
+            }
+            Job::Evaluate(spec, inputs) => self.evaluate(spec, inputs),
+            Job::Explore(spec) => {
+                let exploring = Exploring {
+                    spec,
+                    seed: self.seed,
+                    folder: self.folder,
+                    shown: self.shown,
+                    stop: self.stop,
+                };
+                exploring.run()
+            }
         };
+        let results = results?;
         self.stop.check_folder()?;
         self.folder.finish(&results)
     }
 
-    fn pretrain(&self, from: Option<Checkpoint>) -> Result<Vec<PathBuf>> {
-        let spec = self.settings.pretrain.as_ref();
-        let spec = spec.expect("a pretraining stage comes from its settings");
-        let task = pretraining(self.settings, self.seed, self.corpus)?;
-        let examples: Vec<_> = (0..task.len().min(CORRUPTION_EXAMPLES))
-            .map(|i| task.row(1, i))
-            .collect();
-        table::write(&self.folder.corruption_csv(), &examples)?;
-        let mut results = self.fit(StageKind::Pretrain, spec.training(), &task, from)?;
-        results.push(self.folder.corruption_csv());
+    fn pretrain(
+        &self,
+        spec: &PretrainSpec,
+        inputs: &Inputs<'_>,
+        from: Option<Checkpoint>,
+    ) -> Result<Vec<PathBuf>> {
+        let task = job::pretraining(spec, inputs, self.seed)?;
+        let examples = 0..task.len().min(EXAMPLES);
+        let examples: Vec<_> = examples.map(|i| task.row(1, i)).collect();
+        let path = self.folder.file(&CORRUPTION_EXAMPLES);
+        table::write(&path, &examples)?;
+        let mut results = self.fit(StageKind::Pretrain, spec.training(), inputs, &task, from)?;
+        results.push(path);
         Ok(results)
     }
 
-    fn finetune(&self, from: Option<Checkpoint>) -> Result<Vec<PathBuf>> {
-        let spec = self.settings.finetune.as_ref();
-        let spec = spec.expect("a finetuning stage comes from its settings");
-        let task = BirthPlaces::new(&self.corpus.train, &self.corpus.vocabulary)?;
-        self.fit(StageKind::Finetune, spec.training(), &task, from)
-    }
-
     /// Answers the split's questions by the model and by the constant answer.
-    fn evaluate(&self) -> Result<Vec<PathBuf>> {
-        let spec = self.settings.evaluate.as_ref();
-        let spec = spec.expect("an evaluation comes from its settings");
-        let asked = self.corpus.questions(spec.split);
+    fn evaluate(&self, spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<Vec<PathBuf>> {
+        let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
+        let asked = corpus.questions(spec.split);
         let split = spec.split.name();
         let mut results = vec![];
         if let Some(answer) = &spec.constant_answer {
-            let path = self.folder.predictions_tsv(split, "constant");
+            let path = self.folder.part(&PREDICTIONS, &format!("{split}-constant"));
             table::write(&path, &eval::answer_always(asked, answer))?;
             results.push(path);
         }
         if spec.ask_model {
-            let model = self.model()?;
-            let nobody = invented::of_settings(self.settings, self.corpus)?;
-            let mapped = mapped::of_settings(self.settings, self.corpus)?;
+            let model = self.model(inputs)?;
+            let nobody = invented::of_settings(settings, corpus)?;
+            let mapped = mapped::of_settings(settings, corpus)?;
             let all = asked.len() + nobody.len() + mapped.len();
             let task = self.shown.begin("evaluate", all, 0);
             let mut task = task.counting("questions asked");
@@ -107,22 +118,22 @@ impl Work<'_> {
                 let done = || format!("in evaluate after question {answered}");
                 self.stop.check(done)
             };
-            let (model, vocabulary) = (model.as_ref(), &self.corpus.vocabulary);
+            let (model, vocabulary) = (model.as_ref(), &corpus.vocabulary);
             let longest = spec.answer_characters;
             let mut ask = |what: &str, questions: &[Question], before: usize| {
                 let mut heard = |answered| at(what, before + answered);
                 eval::ask_model(model, vocabulary, questions, longest, &mut heard)
             };
             // Apart, so that nobody's names change no bit of the split's answers.
-            let path = self.folder.predictions_tsv(split, "model");
+            let path = self.folder.part(&PREDICTIONS, &format!("{split}-model"));
             table::write(&path, &ask(split, asked, 0)?)?;
             results.push(path);
             if spec.invented.is_some() {
-                let path = self.folder.invented_tsv();
+                let path = self.folder.part(&PREDICTIONS, "invented");
                 table::write(&path, &ask("invented", &nobody, asked.len())?)?;
                 results.push(path);
-                let path = self.folder.training_answers_csv();
-                table::write(&path, &eval::count_answers(&self.corpus.train))?;
+                let path = self.folder.file(&TRAINING_ANSWERS);
+                table::write(&path, &eval::count_answers(&corpus.train))?;
                 results.push(path);
             }
             if spec.attention_maps.is_some() {
@@ -131,7 +142,7 @@ impl Work<'_> {
                 let rows = eval::attention::attention_maps(
                     model, vocabulary, &mapped, longest, &mut heard,
                 )?;
-                let path = self.folder.attention_maps_csv();
+                let path = self.folder.file(&ATTENTION_MAPS);
                 table::write(&path, &rows)?;
                 results.push(path);
             }
@@ -144,13 +155,14 @@ impl Work<'_> {
         &self,
         kind: StageKind,
         training: Training<'_>,
+        inputs: &Inputs<'_>,
         task: &dyn Task,
         from: Option<Checkpoint>,
     ) -> Result<Vec<PathBuf>> {
         let mut model = match &from {
-            None => self.model()?,
+            None => self.model(inputs)?,
             Some(checkpoint) => {
-                let mut model = self.fresh()?;
+                let mut model = self.fresh(inputs)?;
                 model.load_state(&checkpoint.state)?;
                 model
             }
@@ -158,8 +170,8 @@ impl Work<'_> {
         let stage = train::Stage {
             kind,
             training,
-            dropout: self.settings.model.dropout,
-            context: self.settings.model.context,
+            dropout: inputs.settings.model.dropout,
+            context: inputs.settings.model.context,
             seed: self.seed,
         };
         let from = from.map(|checkpoint| checkpoint.standing);
@@ -175,20 +187,21 @@ impl Work<'_> {
         match fit(model.as_mut(), task, &stage, &start, &mut journal)? {
             Outcome::Finished => {
                 let best = journal.close(training.epochs)?;
-                self.keep(model.as_ref(), best)
+                self.keep(model.as_ref(), best, &inputs.corpus)
             }
             Outcome::Diverged {
                 step,
                 loss_nats,
                 gradient_norm,
             } => {
-                write_weights(&folder.weights_before(step), model.as_ref(), self.corpus)?;
+                let path = folder.part(&WEIGHTS_BEFORE_STEP, &step.to_string());
+                write_weights(&path, model.as_ref(), &inputs.corpus)?;
                 let before = journal.last_loss_nats;
                 Err(self.diverged(&stage, step, [loss_nats, gradient_norm], before))
             }
             Outcome::Overflowed { step, what } => {
                 let name = kind.name();
-                let metrics = self.run.metrics_csv();
+                let metrics = self.run.file(&METRICS);
                 let error = Error::run(format!(
                     "{name} overflowed in its last step, {step}: {what}\n  kept: {}",
                     metrics.display()
@@ -199,13 +212,18 @@ impl Work<'_> {
     }
 
     /// Writes the weights at the end, and the best if those were earlier.
-    fn keep(&self, model: &dyn Trainable, best: Option<Vec<Weight>>) -> Result<Vec<PathBuf>> {
+    fn keep(
+        &self,
+        model: &dyn Trainable,
+        best: Option<Vec<Weight>>,
+        corpus: &Corpus,
+    ) -> Result<Vec<PathBuf>> {
         let folder = self.folder;
-        write_weights(&folder.weights(), model, self.corpus)?;
-        let mut results = vec![folder.metrics_csv(), folder.weights()];
+        write_weights(&folder.file(&WEIGHTS), model, corpus)?;
+        let mut results = vec![folder.file(&METRICS), folder.file(&WEIGHTS)];
         if let Some(best) = best {
-            weights::write(&folder.best_weights(), &best, &notes(self.corpus))?;
-            results.push(folder.best_weights());
+            weights::write(&folder.file(&BEST_WEIGHTS), &best, &notes(corpus))?;
+            results.push(folder.file(&BEST_WEIGHTS));
         }
         Ok(results)
     }
@@ -225,37 +243,41 @@ impl Work<'_> {
         let error = Error::run(format!(
             "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
              {gradient_norm}{before}\n  kept: {} ({rows} row{} of {name}), {} (weights before the step)",
-            self.run.metrics_csv().display(),
+            self.run.file(&METRICS).display(),
             if rows == 1 { "" } else { "s" },
-            self.run.weights_before(name, step).display()
+            self.run
+                .of_stage(&WEIGHTS_BEFORE_STEP, name, &step.to_string())
+                .display()
         ));
         error.help(calmer(stage))
     }
 
     /// The model that the stage starts with.
-    fn model(&self) -> Result<Box<dyn Trainable>> {
-        let mut model = self.fresh()?;
+    fn model(&self, inputs: &Inputs<'_>) -> Result<Box<dyn Trainable>> {
+        let mut model = self.fresh(inputs)?;
+        let corpus = &inputs.corpus;
         match &self.stage.start {
             Source::Fresh | Source::Nothing => {}
             Source::File { path, blake3 } => {
-                start_from(model.as_mut(), path, Some(blake3), self.corpus)?;
+                start_from(model.as_mut(), path, Some(blake3), corpus)?;
             }
             Source::Stage { .. } => {
                 let input = self.input.expect("the stage before has a folder");
-                start_from(model.as_mut(), &input.weights(), None, self.corpus)?;
+                start_from(model.as_mut(), &input.file(&WEIGHTS), None, corpus)?;
             }
         }
         Ok(model)
     }
 
     /// A model drawn from the seed.
-    fn fresh(&self) -> Result<Box<dyn Trainable>> {
-        let model = &self.settings.model;
+    fn fresh(&self, inputs: &Inputs<'_>) -> Result<Box<dyn Trainable>> {
+        let settings = inputs.settings;
+        let model = &settings.model;
         let start = Start {
             seed: self.seed,
             deviation: model.initial_deviation as f32,
         };
-        registry::instantiate(&model.shape(), self.settings.placement(), start)
+        registry::instantiate(&model.shape(), settings.placement(), start)
     }
 }
 
@@ -267,17 +289,6 @@ fn calmer(stage: &train::Stage<'_>) -> String {
         false => format!(", or clip with `{name}.optimiser.clip_norm = 1.0`"),
     };
     format!("lower `{name}.learning_rate`{clip}")
-}
-
-/// The task of pretraining.
-///
-/// # Errors
-/// See [`SpanCorruption::new`].
-pub fn pretraining(settings: &Settings, seed: u64, corpus: &Corpus) -> Result<SpanCorruption> {
-    let spec = settings.pretrain.as_ref();
-    let spec = spec.expect("only what pretrains has such a task");
-    let longest = spec.longest_excerpt(settings.model.context);
-    SpanCorruption::new(corpus, longest, spec.terminated, seed)
 }
 
 /// Replaces the weights with those of a file; returns a note if wrapper prefixes were removed from names.

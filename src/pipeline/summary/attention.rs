@@ -2,13 +2,14 @@
 
 use std::path::Path;
 
-use super::figures::{Content, origin};
+use super::content::{Content, origin};
 use crate::config::Experiment;
 use crate::config::schema::FigureSpec;
 use crate::error::Result;
 use crate::metrics::rows::AttentionRow;
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::artefacts::ATTENTION_MAPS;
+use crate::pipeline::directory::finished;
 use crate::plot::{AttentionMaps, Figure, MappedModel};
 
 /// One run of each point, drawn by `draw`: heads of different seeds have nothing to do with each other.
@@ -21,16 +22,12 @@ pub(super) fn gather(
     let question = spec.question.unwrap_or(1);
     let mut models = vec![];
     for point in &experiment.points {
-        let runs = experiment.seeds.iter().map(|&seed| {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            (seed, run)
-        });
-        let mut mapped =
-            runs.filter(|(_, run)| run.has_results() && run.attention_maps_csv().is_file());
+        let runs = finished(experiment, point, results).into_iter();
+        let mut mapped = runs.filter(|(_, run)| run.file(&ATTENTION_MAPS).is_file());
         let Some((seed, run)) = mapped.next() else {
             continue;
         };
-        let mut rows: Vec<AttentionRow> = table::read(&run.attention_maps_csv())?;
+        let mut rows: Vec<AttentionRow> = table::read(&run.file(&ATTENTION_MAPS))?;
         rows.retain(|row| row.question == question);
         if !rows.is_empty() {
             let label = point.label.clone();

@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::figures::{Content, origin, splits};
+use super::content::{Content, origin, splits};
 use crate::config::Experiment;
 use crate::config::schema::FigureSpec;
 use crate::error::Result;
@@ -14,7 +14,8 @@ use crate::metrics::statistics::{
     calibrated_error, equal_width_bins, expected_calibration_error, mean,
 };
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::artefacts::TRAINING_ANSWERS;
+use crate::pipeline::directory::{RunDirectory, finished};
 use crate::plot::{
     AnswerKind, AnswersOfPoint, CommonestAnswers, Confidence, ConfidencePoint, Counts,
     ReliabilityDiagram, ReliabilityPoint, draw_commonest_answers, draw_confidence,
@@ -45,14 +46,14 @@ struct OfPoint {
 impl Answered {
     fn read(run: &RunDirectory, seed: u64, split: &str) -> Result<Option<Self>> {
         let asked = run.predictions_tsv(split, "model");
-        if !run.has_results() || !asked.is_file() {
+        if !asked.is_file() {
             return Ok(None);
         }
         Ok(Some(Self {
             seed,
             asked: table::read(&asked)?,
             invented: if_there(&run.invented_tsv())?,
-            training: if_there(&run.training_answers_csv())?,
+            training: if_there(&run.file(&TRAINING_ANSWERS))?,
         }))
     }
 
@@ -85,8 +86,7 @@ impl OfPoint {
                 continue;
             };
             let mut runs = vec![];
-            for &seed in &experiment.seeds {
-                let run = RunDirectory::new(experiment, point, seed, results);
+            for (seed, run) in finished(experiment, point, results) {
                 runs.extend(Answered::read(&run, seed, spec.split.name())?);
             }
             points.push(Self {

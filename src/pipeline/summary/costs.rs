@@ -7,6 +7,7 @@ use crate::metrics::rows::TimingRow;
 use crate::metrics::statistics::quantile;
 use crate::metrics::steps;
 use crate::model::weights;
+use crate::pipeline::artefacts::TIMINGS;
 use crate::pipeline::directory::{self, RunDirectory};
 
 /// Trained numbers of the model of a point; absent where no run with these seeds has weights.
@@ -25,7 +26,7 @@ pub(super) const TIMED: [&str; 2] = ["pretrain", "finetune"];
 pub(super) fn median_step_ms(point: &Path, seeds: &[u64]) -> Result<Option<f64>> {
     let mut timings: Vec<TimingRow> = vec![];
     for run in runs(point, seeds) {
-        let path = run.timings_csv();
+        let path = run.file(&TIMINGS);
         if path.is_file() {
             timings.extend(steps::read_timings(&path)?);
         }

@@ -8,8 +8,9 @@ use crate::error::Result;
 use crate::metrics::rows::{CurveRow, SampleRow};
 use crate::metrics::statistics::mean;
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::figures::Content;
+use crate::pipeline::artefacts::{Artefact, CURVES, SAMPLES};
+use crate::pipeline::directory::finished;
+use crate::pipeline::summary::content::Content;
 use crate::plot::{
     CurvePanel, ExplorationCurves, ExplorationDistribution, ExploredCurve, SampledSeries,
     draw_exploration_curves, draw_exploration_distribution,
@@ -29,7 +30,7 @@ pub(super) fn curves(
     spec: &FigureSpec,
     results: &Path,
 ) -> Result<Content> {
-    let points = read::<CurveRow>(experiment, results, RunDirectory::curves_csv)?;
+    let points = read::<CurveRow>(experiment, results, &CURVES)?;
     let all = || points.iter().flat_map(|point| &point.rows);
     let Some(first) = all().next() else {
         return Ok(Content::Nothing("no run has measured curves"));
@@ -82,7 +83,7 @@ pub(super) fn distribution(
     spec: &FigureSpec,
     results: &Path,
 ) -> Result<Content> {
-    let points = read::<SampleRow>(experiment, results, RunDirectory::samples_csv)?;
+    let points = read::<SampleRow>(experiment, results, &SAMPLES)?;
     let all = || points.iter().flat_map(|point| &point.rows);
     let Some(first) = all().next() else {
         return Ok(Content::Nothing("no run has drawn samples"));
@@ -112,15 +113,14 @@ pub(super) fn distribution(
 pub(super) fn read<R: serde::de::DeserializeOwned>(
     experiment: &Experiment,
     results: &Path,
-    file: fn(&RunDirectory) -> std::path::PathBuf,
+    file: &Artefact,
 ) -> Result<Vec<OfPoint<R>>> {
     let mut points = vec![];
     for point in &experiment.points {
         let mut rows = vec![];
-        for &seed in &experiment.seeds {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            let path = file(&run);
-            if run.has_results() && path.is_file() {
+        for (_, run) in finished(experiment, point, results) {
+            let path = run.file(file);
+            if path.is_file() {
                 rows.extend(table::read::<R>(&path)?);
             }
         }

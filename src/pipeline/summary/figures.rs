@@ -1,27 +1,25 @@
 //! From CSV files to figures: gathers what a figure shows and lets `plot` draw it.
 
-use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use crate::config::schema::{FigureKind, FigureSpec, Settings, StageKind};
+use crate::config::schema::{FigureKind, FigureSpec, StageKind};
 use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::files;
 use crate::metrics::rows::{AccuracyRow, CorruptionRow};
 use crate::metrics::{steps, table};
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::artefacts::{CORRUPTION_EXAMPLES, METRICS};
+use crate::pipeline::directory::{RunDirectory, finished};
+use crate::pipeline::summary::content::{Content, origin, splits};
 use crate::pipeline::summary::{attention, confidence, exploration, paired, scatter};
 use crate::plot::{
-    AccuracyBars, Bar, Baseline, CorruptionExamples, Figure, LearningCurves, SeedAccuracy, Series,
-    Trace, draw_accuracy_bars, draw_answer_attention, draw_attention_maps,
-    draw_corruption_examples, draw_learning_curves,
+    AccuracyBars, Bar, Baseline, CorruptionExamples, LearningCurves, SeedAccuracy, Series, Trace,
+    draw_accuracy_bars, draw_answer_attention, draw_attention_maps, draw_corruption_examples,
+    draw_learning_curves,
 };
 
 /// Documents in a figure of corruption examples, where the file does not say.
 const EXAMPLES: usize = 4;
-
-/// Of more different numbers of epochs only the least and the most are named.
-const MOST_NAMED: usize = 4;
 
 /// Draws every figure of an experiment into `folder/figures`; those that have nothing to show are
 /// left out, with the reason.
@@ -81,12 +79,6 @@ pub struct Drawn {
     pub written: Vec<PathBuf>,
     /// Figures with nothing to show, and why.
     pub left_out: Vec<(String, String)>,
-}
-
-/// A figure, or why there is nothing to draw.
-pub(super) enum Content {
-    Drawn(Figure),
-    Nothing(&'static str),
 }
 
 fn accuracy_bars(experiment: &Experiment, spec: &FigureSpec, folder: &Path) -> Result<Content> {
@@ -159,12 +151,8 @@ fn learning_curves(experiment: &Experiment, spec: &FigureSpec, results: &Path) -
     let mut series = vec![];
     for point in &experiment.points {
         let mut traces = vec![];
-        for &seed in &experiment.seeds {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            if !run.has_results() {
-                continue;
-            }
-            let rows = steps::read_steps(&run.metrics_csv())?;
+        for (seed, run) in finished(experiment, point, results) {
+            let rows = steps::read_steps(&run.file(&METRICS))?;
             let rows = rows.iter().filter(|row| row.stage == stage.name());
             let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
             if !points.is_empty() {
@@ -198,7 +186,7 @@ fn corruption_examples(
         let run = |&seed| {
             (
                 seed,
-                RunDirectory::new(experiment, point, seed, results).corruption_csv(),
+                RunDirectory::new(experiment, point, seed, results).file(&CORRUPTION_EXAMPLES),
             )
         };
         experiment.seeds.iter().map(run)
@@ -219,50 +207,4 @@ fn corruption_examples(
             rows,
         },
     )?))
-}
-
-/// Which questions the points were asked: `dev`, or `dev and train`.
-pub(super) fn splits(experiment: &Experiment) -> String {
-    let points = experiment.points.iter();
-    let asked = points.filter_map(|point| point.settings.training()?.evaluate.as_ref());
-    let splits: BTreeSet<&str> = asked.map(|spec| spec.split.name()).collect();
-    splits.into_iter().collect::<Vec<_>>().join(" and ")
-}
-
-/// Which experiment, what all its points share, and how long they trained:
-/// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
-pub(super) fn origin(experiment: &Experiment) -> String {
-    let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
-    let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
-    let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
-        let points = experiment.points.iter();
-        let settings = points.filter_map(|point| point.settings.training());
-        let all: BTreeSet<usize> = settings.map(epochs).collect();
-        let words: Vec<String> = all.iter().map(usize::to_string).collect();
-        let words = match &words[..] {
-            [least, .., most] if words.len() > MOST_NAMED => format!("{least} to {most}"),
-            words => words.join(" or "),
-        };
-        let plural = if all.last() == Some(&1) { "" } else { "s" };
-        let any = all.last().is_some_and(|&most| most > 0);
-        any.then(|| format!("{stage} {words} epoch{plural}"))
-    };
-    let stages = [
-        trained("pretrain", &pretrain),
-        trained("finetune", &finetune),
-    ];
-    let suite = experiment.suite.as_ref();
-    let profile = suite.map(|suite| format!("profile {}", suite.profile));
-    // How long they trained is said in any case.
-    let is_epochs = |told: &&String| told.contains(".epochs = ");
-    let shared = experiment.context.iter().filter(|told| !is_epochs(told));
-    let told: Vec<String> = profile
-        .into_iter()
-        .chain(shared.cloned())
-        .chain(stages.into_iter().flatten())
-        .collect();
-    if told.is_empty() {
-        return experiment.name.clone();
-    }
-    format!("{} ({})", experiment.name, told.join(", "))
 }

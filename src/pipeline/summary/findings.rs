@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::metrics::rows::{CurveRow, FindingRow, SampleRow};
 use crate::metrics::statistics::{mean, quantile, standard_deviation};
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::artefacts::{CURVES, SAMPLES};
 
 /// Writes `findings.csv` and returns its [`rows`].
 ///
@@ -29,8 +29,8 @@ pub(crate) fn write(
 /// # Errors
 /// What was measured cannot be read.
 pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<FindingRow>> {
-    let curves = read::<CurveRow>(experiment, results, RunDirectory::curves_csv)?;
-    let samples = read::<SampleRow>(experiment, results, RunDirectory::samples_csv)?;
+    let curves = read::<CurveRow>(experiment, results, &CURVES)?;
+    let samples = read::<SampleRow>(experiment, results, &SAMPLES)?;
     Ok([of_curves(&curves), of_samples(&samples)].concat())
 }
 

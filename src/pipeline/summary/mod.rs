@@ -2,6 +2,7 @@
 
 mod attention;
 pub(crate) mod confidence;
+mod content;
 mod costs;
 pub(crate) mod draws;
 mod exploration;
@@ -19,14 +20,12 @@ use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, PredictionRow};
 use crate::metrics::statistics::wilson_95;
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::directory::{RunDirectory, finished};
 
 /// Whether any run of the experiment has results.
 pub(crate) fn any_results(experiment: &Experiment, results: &Path) -> bool {
-    experiment.points.iter().any(|point| {
-        let run = |&seed| RunDirectory::new(experiment, point, seed, results);
-        experiment.seeds.iter().any(|seed| run(seed).has_results())
-    })
+    let mut points = experiment.points.iter();
+    points.any(|point| !finished(experiment, point, results).is_empty())
 }
 
 /// Writes `summary.csv` and returns its [`rows`].
@@ -70,19 +69,10 @@ pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>>
                 high_95: interval.map(|i| i.1),
             }
         };
-        let runs = experiment
-            .seeds
-            .iter()
-            .map(|&seed| RunDirectory::new(experiment, point, seed, results));
-        let done: Vec<_> = experiment
-            .seeds
-            .iter()
-            .zip(runs)
-            .filter(|(_, run)| run.has_results())
-            .collect();
-        for &(&seed, ref run) in &done {
+        let done = finished(experiment, point, results);
+        for (seed, run) in &done {
             if let Some(counted) = count(run, spec.split.name(), "model")? {
-                rows.push(row("model", Some(seed), None, Some(counted), 0.0));
+                rows.push(row("model", Some(*seed), None, Some(counted), 0.0));
             }
         }
         if let Some((_, run)) = done.first()

@@ -8,8 +8,8 @@ use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::table;
-use crate::pipeline::directory::RunDirectory;
-use crate::pipeline::summary::figures::{Content, origin, splits};
+use crate::pipeline::directory::{RunDirectory, finished};
+use crate::pipeline::summary::content::{Content, origin, splits};
 use crate::plot::{AnsweredSide, PairedMatrix, draw_paired_matrix};
 
 /// A question with its right answer, and which it is of those that are the same.
@@ -27,13 +27,12 @@ pub(super) fn gather(
         Some(evaluate.split.name())
     };
     let seeds_of = |point: &Point| -> Vec<u64> {
-        let done = |seed: &u64| {
-            let run = run(point, *seed);
-            let answered =
-                asked(point).is_some_and(|split| run.predictions_tsv(split, "model").is_file());
-            run.has_results() && answered
+        let answered = |run: &RunDirectory| {
+            asked(point).is_some_and(|split| run.predictions_tsv(split, "model").is_file())
         };
-        experiment.seeds.iter().copied().filter(done).collect()
+        let runs = finished(experiment, point, results).into_iter();
+        let runs = runs.filter(|(_, run)| answered(run));
+        runs.map(|(seed, _)| seed).collect()
     };
     let points = experiment.points.iter();
     let started: Vec<(&Point, Vec<u64>)> = points

@@ -7,13 +7,12 @@ use std::path::Path;
 use crate::config::schema::FigureSpec;
 use crate::config::{Experiment, Point};
 use crate::error::Result;
-use crate::files;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::table;
-use crate::pipeline::computed::Computed;
-use crate::pipeline::directory::RunDirectory;
+use crate::pipeline::directory::{RunDirectory, finished};
+use crate::pipeline::provenance::{Computed, Provenance};
+use crate::pipeline::summary::content::{Content, origin, splits};
 use crate::pipeline::summary::costs;
-use crate::pipeline::summary::figures::{Content, origin, splits};
 use crate::plot::{AccuracyScatter, SeedAccuracy, Spot, draw_accuracy_scatter};
 
 /// The quantity where the file does not say.
@@ -108,12 +107,8 @@ fn swept(point: &Point, key: &str) -> Option<f64> {
 fn machines(experiment: &Experiment, results: &Path) -> String {
     let mut machines = BTreeSet::new();
     for point in &experiment.points {
-        for &seed in &experiment.seeds {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            if run.has_results() {
-                machines.extend(timed_on(&run));
-            }
-        }
+        let runs = finished(experiment, point, results);
+        machines.extend(runs.iter().flat_map(|(_, run)| timed_on(run)));
     }
     if machines.is_empty() {
         return "a machine that no file names".to_owned();
@@ -125,7 +120,7 @@ fn machines(experiment: &Experiment, results: &Path) -> String {
 /// What computed the stage whose steps are timed; of a run by an older program, the machine that ran it.
 fn timed_on(run: &RunDirectory) -> Vec<String> {
     let stages = costs::TIMED.into_iter();
-    let mut computed = stages.map(|stage| Computed::of_stage(run, stage));
+    let mut computed = stages.map(|stage| run.computed(stage));
     if let Some(computed) = computed.find(|computed| !computed.is_empty()) {
         let words = |one: &Computed| {
             let device = one.gpu.as_ref().or(one.processor.as_ref());
@@ -134,19 +129,20 @@ fn timed_on(run: &RunDirectory) -> Vec<String> {
         };
         return computed.iter().map(words).collect();
     }
-    let entries: Option<Vec<serde_json::Value>> = files::read_json(&run.provenance_json());
-    let words = |entry: serde_json::Value| {
-        let machine = &entry["machine"];
-        let name = [
-            &machine["processor"],
-            &machine["host"],
-            &machine["architecture"],
-        ];
-        let name = name.into_iter().find_map(|name| name.as_str());
-        let threads = machine["threads"].as_u64().map_or_else(String::new, |n| {
-            format!(", {n} thread{}", if n == 1 { "" } else { "s" })
-        });
-        format!("{}{threads}", name.unwrap_or("an unnamed machine"))
+    let words = |entry: Provenance| {
+        let machine = entry.machine;
+        let architecture = Some(machine.architecture).filter(|name| !name.is_empty());
+        let name = machine.processor.or(machine.host).or(architecture);
+        let threads = match machine.threads {
+            0 => String::new(),
+            1 => ", 1 thread".to_owned(),
+            n => format!(", {n} threads"),
+        };
+        format!(
+            "{}{threads}",
+            name.as_deref().unwrap_or("an unnamed machine")
+        )
     };
-    entries.into_iter().flatten().map(words).collect()
+    let entries = Provenance::read(&run.provenance_json());
+    entries.into_iter().map(words).collect()
 }

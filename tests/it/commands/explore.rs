@@ -87,10 +87,10 @@ fn every_question_is_run_drawn_and_not_done_twice() {
         }
 
         let again = explore(&lab, "run", name, set);
-        assert!(again.err.contains("done before"), "{}", again.err);
+        assert!(again.err.contains("already finished"), "{}", again.err);
         again.done();
         let planned = explore(&lab, "plan", name, set).done();
-        assert!(planned.contains("all done before"), "{planned}");
+        assert!(planned.contains("all already finished"), "{planned}");
         explore(&lab, "plot", name, set).done();
         let figures = |files: &std::collections::BTreeMap<String, Vec<u8>>| {
             let drawn = files.iter().filter(|(file, _)| file.contains("figures/"));

@@ -67,7 +67,12 @@ fn a_run_that_diverges_keeps_what_was_before_the_step() {
     // The point before it is done and stays; what failed is tried again.
     assert!(read(&lab.run_folder("r", 0).join("status.json")).contains("\"done\""));
     let said = lab.quickstart("run", "r", &DIVERGING);
-    assert_eq!(said.err.matches("done before").count(), 1, "{}", said.err);
+    assert_eq!(
+        said.err.matches("already finished").count(),
+        1,
+        "{}",
+        said.err
+    );
     said.failed(1);
     let ask = lab
         .attnlab(&["ask", &lab.run_text("r", 1), "Where?"])

@@ -184,7 +184,7 @@ fn comments_formatting_and_the_order_of_keys_make_nothing_stale() {
     );
     let planned = call("plan", &file).done();
     assert!(
-        planned.starts_with("mine: 2 runs, 5 stages, all done before\n"),
+        planned.starts_with("mine: 2 runs, 5 stages, all already finished\n"),
         "{planned}"
     );
 }
@@ -338,7 +338,12 @@ fn stages_that_the_cache_has_lost_are_taken_from_the_runs() {
     );
     assert!(!lab.path("r/.cache").exists(), "a plan writes nothing");
     let said = lab.quickstart("run", "r", &[]);
-    assert_eq!(said.err.matches("done before").count(), 2, "{}", said.err);
+    assert_eq!(
+        said.err.matches("already finished").count(),
+        2,
+        "{}",
+        said.err
+    );
     assert_eq!(
         said.err
             .matches("stages missing or damaged in the cache were restored")

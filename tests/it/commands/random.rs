@@ -88,7 +88,12 @@ fn draws_are_recorded_and_each_can_be_run_again_alone() {
         ]
         .concat(),
     );
-    assert_eq!(said.err.matches("done before").count(), 4, "{}", said.err);
+    assert_eq!(
+        said.err.matches("already finished").count(),
+        4,
+        "{}",
+        said.err
+    );
     let draws = format!("{draws}3,{}\n", RATES[2]);
     assert_eq!(read(&lab.path("r/search/draws.csv")), draws);
     let after = files_below(&lab.path("r/search"));

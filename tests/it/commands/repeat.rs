@@ -48,7 +48,7 @@ fn a_run_that_is_done_is_reused_and_again_gives_the_same_bits() {
     let said = lab.quickstart("run", "r", &[]);
     assert_eq!(
         said.err
-            .matches("done before (`--again` runs it once more)")
+            .matches("already finished (`--again` reruns it)")
             .count(),
         2
     );
@@ -112,7 +112,7 @@ fn a_changed_setting_is_another_point() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &[]).done();
     let said = lab.quickstart("run", "r", &["--set", "finetune.learning_rate=2e-3"]);
-    assert!(!said.err.contains("done before"), "{}", said.err);
+    assert!(!said.err.contains("already finished"), "{}", said.err);
     said.done();
     let folders = std::fs::read_dir(lab.path("r/quickstart")).expect("a folder");
     let points = folders

@@ -126,10 +126,15 @@ fn nothing_of_a_suite_is_done_twice_or_cleaned_away() {
     assert!(text.starts_with(start), "{text}");
 
     let first = attnlab(&lab, "run", &file, &[]);
-    assert!(!first.err.contains("done before"), "{}", first.err);
+    assert!(!first.err.contains("already finished"), "{}", first.err);
     first.done();
     let again = attnlab(&lab, "run", &file, &[]);
-    assert_eq!(again.err.matches("done before").count(), 2, "{}", again.err);
+    assert_eq!(
+        again.err.matches("already finished").count(),
+        2,
+        "{}",
+        again.err
+    );
     again.done();
     assert_eq!(plan(&[])["stages_to_do"], 0);
     assert_eq!(plan(&["--profile", "longer"])["stages_to_do"], 3);
@@ -216,11 +221,11 @@ fn commands_for_one_experiment_refuse_a_suite() {
     let first = lab.text("first.toml");
     let said = attnlab(&lab, "run", &first, &["--profile", "tiny"]).failed(2);
     assert!(
-        said.ends_with("first.toml is no suite, so it has no profile \"tiny\""),
+        said.ends_with("first.toml is not a suite, so it has no profile \"tiny\""),
         "{said}"
     );
     let both = attnlab(&lab, "report", &file, &[&first]).failed(2);
-    assert_eq!(both, "error: a suite has a report of its own");
+    assert_eq!(both, "error: a suite has its own report");
     // A folder stands for its experiments.
     let none = attnlab(&lab, "report", &lab.text(""), &[]).failed(2);
     assert!(none.contains("first has no finished run in "), "{none}");

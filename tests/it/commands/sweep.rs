@@ -103,7 +103,12 @@ fn without_keep_going_the_first_failure_ends_it_and_the_rest_is_not_started() {
     // What failed is tried again, what was never begun is done.
     let more = [&ONE_FAILS[..], &["--keep-going"]].concat();
     let said = lab.quickstart("run", "r", &more);
-    assert_eq!(said.err.matches("done before").count(), 1, "{}", said.err);
+    assert_eq!(
+        said.err.matches("already finished").count(),
+        1,
+        "{}",
+        said.err
+    );
     said.failed(4);
     assert_eq!(states(&lab, "r"), ["done", "failed", "done"]);
 }
@@ -245,7 +250,7 @@ fn clean_frees_what_no_run_refers_to_and_asks_first() {
     let unasked = clean(&[]);
     assert_eq!(
         unasked.failed(2),
-        "error: nobody is there to be asked, so nothing was removed"
+        "error: stdin is not a terminal, so nothing was removed"
     );
     assert!(
         files_below(&lab.path("r")) == before,

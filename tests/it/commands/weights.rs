@@ -29,10 +29,7 @@ fn an_export_replaces_nothing_unasked_and_makes_no_folder() {
     let export = |file: &str, more: &[&str]| lab.attnlab(&[&["export", &run, file], more].concat());
     let before = std::fs::read(&file).expect("exported");
     let message = lab.filtered(&export(&file, &[]).failed(2));
-    assert_eq!(
-        message,
-        "error: TMP/pretrained.safetensors is there already"
-    );
+    assert_eq!(message, "error: TMP/pretrained.safetensors already exists");
     lab.write("pretrained.safetensors", "something else");
     export(&file, &["--force"]).done();
     assert_eq!(std::fs::read(&file).expect("exported"), before);

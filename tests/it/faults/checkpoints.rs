@@ -168,7 +168,7 @@ fn a_checkpoint_that_is_damaged_anywhere_is_refused_and_the_one_before_is_used()
             "{refused}"
         );
         assert!(refused.contains(why), "{class}: {refused}");
-        let on = format!("pretrain goes on after step {of_older}\n");
+        let on = format!("pretrain resumes after step {of_older}\n");
         assert!(said.err.contains(&on), "{class}: {}", said.err);
         said.done();
         assert_same_tree(&whole, &folder, class);
@@ -237,7 +237,7 @@ fn tables_are_brought_back_to_the_checkpoint() {
         copy(&killed, &folder);
         std::fs::write(folder.join(name), bytes).expect("written");
         let said = go_on(&lab, "trial");
-        let on = said.err.contains(&format!("goes on after step {last}\n"));
+        let on = said.err.contains(&format!("resumes after step {last}\n"));
         assert_eq!(on, expected, "{story}: {}", said.err);
         said.done();
         assert_same_tree(&whole, &folder, story);

@@ -80,7 +80,7 @@ fn the_first_signal_keeps_a_checkpoint_and_the_run_goes_on_from_it() {
         let said = ended(child);
         assert!(
             said.err
-                .contains("\n  help: the same command goes on from there\n"),
+                .contains("\n  help: rerun the same command to resume\n"),
             "{}",
             said.err
         );
@@ -96,7 +96,7 @@ fn the_first_signal_keeps_a_checkpoint_and_the_run_goes_on_from_it() {
         let said = lab.quickstart("run", results, &LONG);
         assert!(
             said.err
-                .contains(&format!("pretrain goes on after step {step}\n")),
+                .contains(&format!("pretrain resumes after step {step}\n")),
             "{}",
             said.err
         );
@@ -232,7 +232,7 @@ fn two_processes_do_not_do_one_run() {
     assert_eq!(first.code, 0, "{}", first.err);
     assert_eq!(waited.done(), first.out);
     let again = lab.quickstart("run", "r", &LONG);
-    assert!(again.err.contains("done before"), "{}", again.err);
+    assert!(again.err.contains("already finished"), "{}", again.err);
     assert_eq!(again.done(), first.out);
 }
 
@@ -267,7 +267,7 @@ fn a_lock_dies_with_its_owner() {
     assert!(said.any(waits), "it does not wait");
     child.kill().expect("a child");
     child.wait().expect("a child");
-    assert!(said.any(|line| line.expect("text").contains("pretrain goes on after step ")));
+    assert!(said.any(|line| line.expect("text").contains("pretrain resumes after step ")));
     said.for_each(drop);
     assert_eq!(ended(waiting).code, 0);
     assert_eq!(state(&lab, "r"), "done");
@@ -321,11 +321,16 @@ fn times_of_files_mean_nothing() {
         }
         let plan = lab.quickstart("plan", "r", &[]).done();
         assert!(
-            plan.starts_with("quickstart: 2 runs, 5 stages, all done before\n"),
+            plan.starts_with("quickstart: 2 runs, 5 stages, all already finished\n"),
             "{plan}"
         );
         let said = lab.quickstart("run", "r", &[]);
-        assert_eq!(said.err.matches("done before").count(), 2, "{}", said.err);
+        assert_eq!(
+            said.err.matches("already finished").count(),
+            2,
+            "{}",
+            said.err
+        );
         said.done();
         assert_same_tree(&before, &lab.path("r"), "other times");
     }

@@ -191,7 +191,7 @@ fn runs_that_are_not_done_are_told_and_old_numbers_are_left_out() {
         "{html}"
     );
     assert!(html.contains("<li>pretrained, seed 1: failed: loss_nats is &#60;NaN&#62;</li>"));
-    assert!(html.contains("were made of other runs than those that are done now"));
+    assert!(html.contains("do not match the finished runs and are left out"));
     assert!(!html.contains("<svg ") && !html.contains("Accuracy on dev"));
     assert!(html.contains("Training. Loss"), "what is done is there");
 

@@ -8,7 +8,7 @@ use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::point::Point;
 use crate::config::schema::{
-    AttentionMapsSpec, FigureKind, FigureSpec, Frame, Labels, MOST_MAPPED,
+    AttentionMapsSpec, ExperimentHeader, FigureKind, FigureSpec, Labels, MOST_MAPPED,
 };
 use crate::config::sweep::{PointValues, SEED_LIMIT};
 
@@ -18,24 +18,24 @@ const NAME_CHARACTERS: usize = 60;
 /// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the
 /// keys not to look at.
 pub fn check(
-    frame: &Frame,
+    header: &ExperimentHeader,
     sweep: &[PointValues],
     explores: bool,
     mended: &[String],
 ) -> Vec<Fault> {
     let points = sweep.len();
     let mut rules = Rules::new(mended);
-    rules.rule(frame.seeds.is_empty(), &["seeds"], || {
+    rules.rule(header.seeds.is_empty(), &["seeds"], || {
         "`seeds` is empty; nothing would run".into()
     });
-    for (i, value) in frame.seeds.iter().enumerate() {
+    for (i, value) in header.seeds.iter().enumerate() {
         let key = format!("seeds.{i}");
         seed(&mut rules, &key, *value);
-        rules.rule(frame.seeds[..i].contains(value), &[&key], || {
+        rules.rule(header.seeds[..i].contains(value), &[&key], || {
             format!("`seeds` has {value} twice")
         });
     }
-    let names = match &frame.labels {
+    let names = match &header.labels {
         Labels::InOrder(names) => &names[..],
         Labels::ByValue(_) => &[],
     };
@@ -53,16 +53,16 @@ pub fn check(
     for (i, label) in names.iter().enumerate() {
         let key = format!("labels.{i}");
         rules.rule(names[..i].contains(label), &[&key], || {
-            format!("`labels` has \"{label}\" twice: nobody could tell the points apart")
+            format!("`labels` has \"{label}\" twice: the points could not be told apart")
         });
     }
-    for (name, spec) in &frame.figures {
+    for (name, spec) in &header.figures {
         figure(&mut rules, name, spec, sweep);
         let key = format!("figures.{name}.kind");
         let foreign = spec.kind.is_of_exploration() != explores;
         rules.helped(foreign, &[&key], || match explores {
             true => (
-                format!("`{key}` is no figure of an exploration"),
+                format!("`{key}` is not a figure of an exploration"),
                 "write \"exploration-curves\" or \"exploration-distribution\"".to_owned(),
             ),
             false => (
@@ -123,7 +123,7 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
     let x = key("x");
     let nothing = is(FigureKind::AccuracyScatter) && !known;
     rules.helped(nothing, &[&x, &kind, "sweep"], || {
-        let message = format!("`{x}` = {quantity:?} is no number that the points have");
+        let message = format!("`{x}` = {quantity:?} is not a numeric setting of these points");
         let mut help = "write \"parameters\", \"step_ms\"".to_owned();
         for key in &swept {
             help.push_str(&format!(", {key:?}"));

@@ -1,88 +1,14 @@
-//! What made a run: code, machine, command and data, written before its first step.
-//!
-//! `provenance.json` is a list: a run that was stopped and gone on with, perhaps by another program or
-//! on another machine, has an entry for each time.
+//! Who made a run: facts about repository, program and machine, collected once for a command.
 
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use serde::Serialize;
-
-use super::repository::{self, Git};
+use super::repository;
 use crate::config::schema::DataKind;
 use crate::config::{Experiment, PointSettings};
 use crate::data::cs224n;
-use crate::error::Result;
-use crate::files;
-use crate::pipeline::computed::Computed;
+use crate::pipeline::provenance::{Computed, Git, Machine, Program, Provenance};
 use crate::pipeline::stage::{Source, Stage};
-
-/// An entry of `provenance.json`. The settings are in `resolved.toml` beside it.
-#[derive(Debug, Serialize)]
-pub struct Provenance {
-    /// When the run began, RFC 3339.
-    started: String,
-    /// The command line, word by word.
-    command: Vec<String>,
-    /// The directory in which it was typed.
-    directory: String,
-    /// Variables of the environment that change what a run does.
-    environment: BTreeMap<String, String>,
-    /// The experiment file.
-    experiment: String,
-    /// The profile of the suite that it was run in; empty outside a suite.
-    profile: Option<String>,
-    /// The run's seed.
-    seed: u64,
-    /// The repository that holds the experiment file; empty outside of one, and where it is unknown.
-    git: Option<Git>,
-    /// Why the state of the repository is unknown.
-    commit_unknown: Option<String>,
-    program: Program,
-    machine: Machine,
-    /// Device, precision and concurrency.
-    computed: Computed,
-    /// The GPU that the model ran on, and in what precision; empty where it was the processor.
-    gpu: Option<String>,
-    /// What the run reads, with sums.
-    data: BTreeMap<String, String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Program {
-    version: &'static str,
-    rustc: &'static str,
-    dfdx: &'static str,
-    profile: &'static str,
-    features: Vec<&'static str>,
-    /// BLAKE3 sum of the program itself.
-    blake3: Option<String>,
-}
-
-#[derive(Debug, Clone, Serialize)]
-struct Machine {
-    host: Option<String>,
-    system: Option<String>,
-    kernel: Option<String>,
-    architecture: &'static str,
-    processor: Option<String>,
-    logical_cores: Option<usize>,
-    threads: usize,
-    memory_bytes: Option<u64>,
-}
-
-impl Provenance {
-    /// Adds itself to the list in a file; one that cannot be read is begun anew.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub(super) fn add_to(&self, path: &Path) -> Result<()> {
-        let mut entries: Vec<serde_json::Value> = files::read_json(path).unwrap_or_default();
-        let entry = serde_json::to_value(self);
-        entries.push(entry.expect("a provenance is plain text and numbers"));
-        files::write_json(path, &entries)
-    }
-}
 
 /// What is the same for all runs of one command.
 #[derive(Debug)]
@@ -138,7 +64,7 @@ impl Origin {
         Provenance {
             started: jiff::Timestamp::now().to_string(),
             command: words.collect(),
-            directory: std::env::current_dir().map_or_else(|_| String::new(), |path| shown(&path)),
+            directory: shown(&std::env::current_dir().unwrap_or_default()),
             environment: variables.collect(),
             experiment: shown(&experiment.path),
             profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
@@ -161,16 +87,15 @@ fn program() -> Program {
     let own = std::env::current_exe().and_then(std::fs::read);
     let mut features = vec![];
     if cfg!(feature = "cuda") {
-        features.push("cuda");
+        features.push("cuda".to_owned());
     }
     Program {
-        version: env!("CARGO_PKG_VERSION"),
-        rustc: include_str!(concat!(env!("OUT_DIR"), "/rustc.txt")),
-        dfdx: "0.13.0",
-        profile: if cfg!(debug_assertions) {
-            "debug"
-        } else {
-            "release"
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        rustc: include_str!(concat!(env!("OUT_DIR"), "/rustc.txt")).to_owned(),
+        dfdx: "0.13.0".to_owned(),
+        profile: match cfg!(debug_assertions) {
+            true => "debug".to_owned(),
+            false => "release".to_owned(),
         },
         features,
         blake3: own
@@ -192,7 +117,7 @@ fn machine() -> Machine {
         host: System::host_name().ok(),
         system: System::long_os_version().ok(),
         kernel: System::kernel_version().ok(),
-        architecture: std::env::consts::ARCH,
+        architecture: std::env::consts::ARCH.to_owned(),
         processor: first.map(|processor| processor.brand().trim().to_owned()),
         logical_cores: std::thread::available_parallelism().map(usize::from).ok(),
         threads: rayon::current_num_threads(),

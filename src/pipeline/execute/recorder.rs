@@ -1,37 +1,39 @@
-//! The papers of a run: its lock, its status, its provenance, and its folder at the end.
+//! A run's lock, status, provenance and, at its end, results folder.
 
 use super::assemble::{Made, assemble};
-use super::provenance::{Origin, Provenance};
+use super::origin::Origin;
 use crate::config;
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::statistics::wilson_95;
+use crate::pipeline::artefacts::PROVENANCE;
 use crate::pipeline::directory::{RunDirectory, State, Status};
 use crate::pipeline::finished::{Finished, FinishedStage};
 use crate::pipeline::lock::{self, Held, Lock};
 use crate::pipeline::plan::{self, Action, Plan, PlannedRun, PlannedStage, keys};
+use crate::pipeline::provenance::Provenance;
 use crate::pipeline::summary;
 use crate::progress::{self, Progress, Sweep};
 use crate::stop::Stop;
 
-/// Writes what is to be known about the runs of a plan.
-pub(super) struct Desk<'a> {
+/// Records the state of every run of a plan in its folder.
+pub(super) struct RunRecorder<'a> {
     plan: &'a Plan<'a>,
     progress: &'a Progress,
     sweep: Sweep,
     origin: Origin,
-    /// What each run's folder said before anything was done.
+    /// The status of each run before anything was done.
     statuses_before: Vec<Option<Status>>,
 }
 
-/// A run that is at work; its folder is ours until this is dropped.
-pub(super) struct Opened {
-    /// Where its stages show how far they are.
+/// A run in progress; its folder is locked until this is dropped.
+pub(super) struct OpenRun {
+    /// Where its stages show their progress.
     pub(super) shown: progress::Run,
     lock: Lock,
 }
 
-impl<'a> Desk<'a> {
+impl<'a> RunRecorder<'a> {
     pub(super) fn new(plan: &'a Plan<'a>, progress: &'a Progress, stages_at_once: usize) -> Self {
         // Each stage once, however many runs share it.
         let steps = |reused: bool| -> u64 {
@@ -47,9 +49,7 @@ impl<'a> Desk<'a> {
         sweep.done_before(done.len(), steps(true));
         for run in done {
             let name = &names[run];
-            progress.say(&format!(
-                "{name}: done before (`--again` runs it once more)"
-            ));
+            progress.say(&format!("{name}: already finished (`--again` reruns it)"));
         }
         let statuses = plan.runs.iter().map(|run| run.directory.status().ok());
         Self {
@@ -143,7 +143,7 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(super) fn open(&self, number: usize, stop: &Stop) -> Result<Result<Opened, Held>> {
+    pub(super) fn open(&self, number: usize, stop: &Stop) -> Result<Result<OpenRun, Held>> {
         let run = &self.plan.runs[number];
         let folder = run.directory.path();
         let name = self.plan.name(number);
@@ -174,14 +174,14 @@ impl<'a> Desk<'a> {
             self.progress.note(&format!("commit unknown: {reason}"));
         }
         self.note(run, State::Running, None)?;
-        Ok(Ok(Opened { shown, lock }))
+        Ok(Ok(OpenRun { shown, lock }))
     }
 
-    /// Writes who does a stage, into its folder; `anew` if nothing of it is kept.
+    /// Adds the provenance of a stage to its folder; `anew` if none of its earlier work is kept.
     ///
     /// # Errors
     /// The folder cannot be written.
-    pub(super) fn sign(&self, number: usize, anew: bool) -> Result<()> {
+    pub(super) fn begin_stage(&self, number: usize, anew: bool) -> Result<()> {
         let planned = &self.plan.stages[number];
         if anew {
             planned.folder.begin(&planned.stage)?;
@@ -189,7 +189,7 @@ impl<'a> Desk<'a> {
         let settings = &self.plan.experiment.points[planned.point].settings;
         let run = (settings, planned.seed);
         let provenance = self.origin.of(self.plan.experiment, run, &[&planned.stage]);
-        provenance.add_to(&planned.folder.provenance_json())
+        provenance.add_to(&planned.folder.file(&PROVENANCE))
     }
 
     /// Counts the steps of a stage that somebody else has done since the plan was made.
@@ -204,7 +204,7 @@ impl<'a> Desk<'a> {
     ///
     /// # Errors
     /// The folder cannot be written, or results have gone meanwhile; the run has failed then.
-    pub(super) fn finish(&self, number: usize, opened: &Opened) -> Result<()> {
+    pub(super) fn finish(&self, number: usize, opened: &OpenRun) -> Result<()> {
         let run = &self.plan.runs[number];
         let gone = |&&stage: &&usize| !self.plan.stages[stage].folder.is_marked_done();
         let finished = match run.stages.iter().find(gone) {
@@ -220,7 +220,7 @@ impl<'a> Desk<'a> {
         };
         finished
             .and_then(|()| self.note(run, State::Done, None))
-            .inspect(|()| self.tell_accuracy(run, opened))
+            .inspect(|()| self.show_accuracy(run, opened))
             .inspect_err(|error| self.end(number, error, Some(opened)))
     }
 
@@ -249,7 +249,7 @@ impl<'a> Desk<'a> {
 
     /// Says how many questions were answered right, where that is known. What cannot be read now is an
     /// error when the results are put together.
-    fn tell_accuracy(&self, run: &PlannedRun, opened: &Opened) {
+    fn show_accuracy(&self, run: &PlannedRun, opened: &OpenRun) {
         if let Some((split, correct, questions)) = summary::counted(&run.directory) {
             let (low, high) = wilson_95(correct, questions);
             let percent = |share: f64| format!("{:.1}", 100.0 * share);
@@ -264,7 +264,7 @@ impl<'a> Desk<'a> {
 
     /// Notes that a run has ended with an error. What one that is open has made is worth a look. One that
     /// never began, or was taken over, may be somebody else's by now.
-    pub(super) fn end(&self, number: usize, error: &Error, opened: Option<&Opened>) {
+    pub(super) fn end(&self, number: usize, error: &Error, opened: Option<&OpenRun>) {
         let run = &self.plan.runs[number];
         let state = match error.is_interruption() {
             true => State::Interrupted,

@@ -1,0 +1,147 @@
+//! What stages make: one table. The folder of a stage, the folder of a run and the README's table of its files
+//! follow from it.
+
+use crate::error::Result;
+use crate::metrics::rows::{StepRow, TimingRow};
+use crate::metrics::table;
+
+/// A file, or several of a kind, that a stage makes.
+#[derive(Debug)]
+pub struct Artefact {
+    /// Its path in the stage's folder; `*` stands for what tells several of a kind apart.
+    in_stage: &'static str,
+    /// Its path in the run's folder, where `{stage}` stands for the stage's name.
+    pub in_run: &'static str,
+    /// Whether it is one of the results that `done.json` lists with their checksums. What differs at every
+    /// repetition is not.
+    pub is_result: bool,
+    /// The header of a table that holds the rows of all stages in the run's folder; other files are shared as
+    /// they are.
+    pub header: Option<fn() -> Result<Vec<u8>>>,
+}
+
+/// One row per training step.
+pub static METRICS: Artefact = Artefact {
+    header: Some(|| table::to_bytes::<StepRow>(&[], b',')),
+    ..Artefact::result("metrics.csv", "metrics.csv")
+};
+
+/// How long each training step took.
+pub static TIMINGS: Artefact = Artefact {
+    header: Some(|| table::to_bytes::<TimingRow>(&[], b',')),
+    is_result: false,
+    ..Artefact::result("timings.csv", "timings.csv")
+};
+
+/// Weights at the end of a stage.
+pub static WEIGHTS: Artefact =
+    Artefact::result("weights.safetensors", "checkpoints/{stage}.safetensors");
+
+/// Weights after the best epoch, if that was not the last.
+pub static BEST_WEIGHTS: Artefact =
+    Artefact::result("best.safetensors", "checkpoints/{stage}-best.safetensors");
+
+/// Weights before the step at which training diverged.
+pub static WEIGHTS_BEFORE_STEP: Artefact = Artefact::result(
+    "before-step-*.safetensors",
+    "checkpoints/{stage}-before-step-*.safetensors",
+);
+
+/// What made the stage.
+pub static PROVENANCE: Artefact = Artefact {
+    is_result: false,
+    ..Artefact::result("provenance.json", "provenance/{stage}.json")
+};
+
+/// Documents as pretraining shows them.
+pub static CORRUPTION_EXAMPLES: Artefact = Artefact::same("corruption_examples.csv");
+
+/// Answers to the questions of a split, by the model or by a constant; and to those about invented people,
+/// which have no right answer.
+pub static PREDICTIONS: Artefact = Artefact::same("predictions/*.tsv");
+
+/// How often each place is the answer to a training question.
+pub static TRAINING_ANSWERS: Artefact = Artefact::same("training_answers.csv");
+
+/// The attention weights of every head while some questions are read and answered.
+pub static ATTENTION_MAPS: Artefact = Artefact::same("attention_maps.csv");
+
+/// Curves that an exploration measured.
+pub static CURVES: Artefact = Artefact::same("curves.csv");
+
+/// Samples that an exploration drew.
+pub static SAMPLES: Artefact = Artefact::same("samples.csv");
+
+/// All of them.
+pub static ALL: [&Artefact; 12] = [
+    &METRICS,
+    &TIMINGS,
+    &WEIGHTS,
+    &BEST_WEIGHTS,
+    &WEIGHTS_BEFORE_STEP,
+    &PROVENANCE,
+    &CORRUPTION_EXAMPLES,
+    &PREDICTIONS,
+    &TRAINING_ANSWERS,
+    &ATTENTION_MAPS,
+    &CURVES,
+    &SAMPLES,
+];
+
+impl Artefact {
+    const fn result(in_stage: &'static str, in_run: &'static str) -> Self {
+        Self {
+            in_stage,
+            in_run,
+            is_result: true,
+            header: None,
+        }
+    }
+
+    const fn same(path: &'static str) -> Self {
+        Self::result(path, path)
+    }
+
+    /// The artefact that has this path in a stage's folder, and what stands for its `*`.
+    pub fn of(path: &str) -> Option<(&'static Self, &str)> {
+        ALL.into_iter()
+            .find_map(|one| match one.in_stage.split_once('*') {
+                None => (one.in_stage == path).then_some((one, "")),
+                Some((start, end)) => {
+                    let part = path.strip_prefix(start)?.strip_suffix(end)?;
+                    Some((one, part))
+                }
+            })
+    }
+
+    /// Its path in a stage's folder; `part` stands for the `*`.
+    pub fn in_stage(&self, part: &str) -> String {
+        self.in_stage.replace('*', part)
+    }
+
+    /// Its path in a run's folder.
+    pub fn in_run(&self, stage: &str, part: &str) -> String {
+        self.in_run.replace("{stage}", stage).replace('*', part)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_is_found_with_its_part_and_leads_back() {
+        for one in ALL {
+            let part = if one.in_stage.contains('*') { "7" } else { "" };
+            let path = one.in_stage(part);
+            let (found, of) = Artefact::of(&path).expect("an artefact");
+            assert!(std::ptr::eq(found, one) && of == part, "{path}");
+        }
+        let best = Artefact::of("best.safetensors").expect("an artefact").0;
+        assert_eq!(
+            best.in_run("pretrain", ""),
+            "checkpoints/pretrain-best.safetensors"
+        );
+        assert!(Artefact::of("stage.json").is_none());
+    }
+}

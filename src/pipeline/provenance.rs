@@ -1,0 +1,194 @@
+//! What made a run or a stage: code, machine, command and data, written before the first step.
+//!
+//! `provenance.json` is a list: what was stopped and resumed, perhaps by another program or on another
+//! machine, has an entry for each time.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+
+use crate::config::schema::{DeviceKind, Settings};
+use crate::error::Result;
+use crate::files;
+use crate::model::registry;
+
+/// An entry of `provenance.json`. The settings are in `resolved.toml` beside it. What an entry of an older
+/// program does not say is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Provenance {
+    /// When the run began, RFC 3339.
+    pub started: String,
+    /// The command line, word by word.
+    pub command: Vec<String>,
+    /// The directory in which it was typed.
+    pub directory: String,
+    /// Variables of the environment that change what a run does.
+    pub environment: BTreeMap<String, String>,
+    /// The experiment file.
+    pub experiment: String,
+    /// The profile of the suite that it was run in; absent outside a suite.
+    pub profile: Option<String>,
+    /// The run's seed.
+    pub seed: u64,
+    /// The repository that holds the experiment file; absent outside of one, and where it is unknown.
+    pub git: Option<Git>,
+    /// Why the state of the repository is unknown.
+    pub commit_unknown: Option<String>,
+    /// The program that ran.
+    pub program: Program,
+    /// The machine that it ran on.
+    pub machine: Machine,
+    /// Device, precision and concurrency.
+    pub computed: Computed,
+    /// The GPU that the model ran on; absent where it was the processor.
+    pub gpu: Option<String>,
+    /// What the run reads, with checksums.
+    pub data: BTreeMap<String, String>,
+}
+
+/// The state of a git repository.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Git {
+    /// The commit that is checked out.
+    pub commit: String,
+    /// Absent on a detached HEAD.
+    pub branch: Option<String>,
+    /// Files that differ from the commit, as `git status --porcelain` lists them.
+    pub changed: Vec<String>,
+}
+
+/// A build of attnlab.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Program {
+    /// Its version.
+    pub version: String,
+    /// The compiler, as `rustc --version` names it.
+    pub rustc: String,
+    /// The version of dfdx.
+    pub dfdx: String,
+    /// `debug` or `release`.
+    pub profile: String,
+    /// Cargo features that change what it computes with.
+    pub features: Vec<String>,
+    /// BLAKE3 checksum of the program file.
+    pub blake3: Option<String>,
+}
+
+/// A machine. What its system does not say is absent.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Machine {
+    /// Its name.
+    pub host: Option<String>,
+    /// The operating system.
+    pub system: Option<String>,
+    /// The version of its kernel.
+    pub kernel: Option<String>,
+    /// Such as `x86_64`.
+    pub architecture: String,
+    /// The processor's brand name.
+    pub processor: Option<String>,
+    /// Hardware threads that the program may use.
+    pub logical_cores: Option<usize>,
+    /// Threads that the run had.
+    pub threads: usize,
+    /// Total memory.
+    pub memory_bytes: Option<u64>,
+}
+
+/// How a stage was computed: device, precision, and what else ran at the same time.
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Computed {
+    /// `cpu` or `cuda`; absent where no model was used.
+    pub device: Option<String>,
+    /// The GPU, if it was one.
+    pub gpu: Option<String>,
+    /// The processor's brand name.
+    pub processor: Option<String>,
+    /// The precision of the inputs of matrix products, such as `f32`.
+    pub precision: Option<String>,
+    /// The matrix-product kernel on the processor: `avx512`, `avx2` or `gemm`.
+    pub matmul_kernel: Option<String>,
+    /// Threads that the stage had.
+    pub threads: usize,
+    /// The number of stages that ran at once. With more than one, times are not those of a stage running alone.
+    pub stages_at_once: usize,
+}
+
+impl Provenance {
+    /// The entries of a `provenance.json`; none if it is missing or damaged.
+    pub fn read(path: &Path) -> Vec<Self> {
+        files::read_json(path).unwrap_or_default()
+    }
+
+    /// Adds itself to the list in a file; a list that cannot be read is begun anew.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub(crate) fn add_to(&self, path: &Path) -> Result<()> {
+        // Entries of other versions of the program keep what this one does not know.
+        let mut entries: Vec<serde_json::Value> = files::read_json(path).unwrap_or_default();
+        let entry = serde_json::to_value(self);
+        entries.push(entry.expect("a provenance is plain text and numbers"));
+        files::write_json(path, &entries)
+    }
+
+    /// Without what is nobody's business in a report: the machine's name and where the program lay; and
+    /// without what differs between runs of one command.
+    pub fn for_reports(self) -> Self {
+        Self {
+            started: String::new(),
+            directory: String::new(),
+            profile: None,
+            seed: 0,
+            machine: Machine {
+                host: None,
+                ..self.machine
+            },
+            ..self
+        }
+    }
+}
+
+impl Computed {
+    /// How a model with these settings is computed by the thread that asks.
+    pub(crate) fn here(
+        settings: Option<&Settings>,
+        processor: Option<String>,
+        stages_at_once: usize,
+    ) -> Self {
+        let device = settings.map(|settings| registry::device(settings.device));
+        let is_gpu = device == Some(DeviceKind::Cuda);
+        let kernel = registry::matmul_kernel().to_owned();
+        let on_device = |settings: &Settings| match is_gpu {
+            true => ("cuda", settings.precision.name()),
+            false => ("cpu", "f32"),
+        };
+        let (device, precision) = settings.map(on_device).unzip();
+        Self {
+            device: device.map(str::to_owned),
+            gpu: settings.and_then(|settings| registry::gpu_name(settings.placement())),
+            processor,
+            precision: precision.map(str::to_owned),
+            matmul_kernel: settings.filter(|_| !is_gpu).map(|_| kernel),
+            threads: rayon::current_num_threads(),
+            stages_at_once,
+        }
+    }
+
+    /// `2 threads`, or `1 thread, 2 stages at once`.
+    pub fn shares(&self) -> String {
+        let threads = self.threads;
+        let plural = if threads == 1 { "" } else { "s" };
+        let beside = match self.stages_at_once {
+            0 | 1 => String::new(),
+            stages => format!(", {stages} stages at once"),
+        };
+        format!("{threads} thread{plural}{beside}")
+    }
+}
