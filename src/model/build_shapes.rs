@@ -1,9 +1,10 @@
 //! The build script: finds the model shapes that the experiments need compiled in.
 //!
 //! It walks `experiments/**/*.toml`, or only the file or folder that `ATTNLAB_SHAPES` names, and writes
-//! `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`. A file that cannot be read is only a
-//! warning here: `attnlab check` reports it properly, and a typo in one experiment must not keep the others
-//! from building. Settings from the environment and `--set` are not considered.
+//! `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`; beside it stands the list of the quickstart
+//! alone, for unit tests. A file that cannot be read is only a warning here: `attnlab check` reports it properly, and
+//! a typo in one experiment must not keep the others from building. Settings from the environment and `--set` are
+//! not considered.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
@@ -68,17 +69,22 @@ fn generate() -> Result<(), String> {
         .map_err(|cause| format!("cannot read {}{named}: {cause}", folder.display()))?;
     // Not an environment variable: cargo would also set it for the program, which would read it as a
     // setting.
-    let version = out.join("rustc.txt");
-    std::fs::write(&version, rustc_version())
-        .map_err(|cause| format!("cannot write {}: {cause}", version.display()))?;
-    let list = render(&collect(&files));
-    let target = out.join("shapes.rs");
-    // Rewriting the same text would recompile every model for nothing.
-    if std::fs::read_to_string(&target).is_ok_and(|old| old == list) {
+    write(&out.join("rustc.txt"), &rustc_version())?;
+    write(&out.join("shapes.rs"), &render(&collect(&files)))?;
+    let quickstart = PathBuf::from("experiments/quickstart.toml");
+    write(
+        &out.join("shapes_of_unit_tests.rs"),
+        &render(&collect(&[quickstart])),
+    )
+}
+
+/// Writes a file unless it has this text: then nothing that includes it would have to be compiled again.
+fn write(path: &Path, text: &str) -> Result<(), String> {
+    if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
     }
-    std::fs::write(&target, list)
-        .map_err(|cause| format!("cannot write {}: {cause}", target.display()))
+    let fail = |cause| format!("cannot write {}: {cause}", path.display());
+    std::fs::write(path, text).map_err(fail)
 }
 
 /// Each shape with the first file that needs it.

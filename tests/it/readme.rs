@@ -22,6 +22,7 @@ fn every_link_in_a_readme_leads_to_a_file() {
         ("README.md", 6),
         ("src/ops/README.md", 0),
         ("experiments/README.md", 0),
+        ("CONTRIBUTING.md", 2),
     ] {
         let page = root().join(page);
         let text = read(&page);
@@ -44,4 +45,23 @@ fn the_experiment_in_the_readme_is_the_quickstart() {
     let shown = shown.expect("an experiment in the README");
     assert!(shown.lines().count() > 30, "{shown}");
     assert!(read(&root().join("experiments/quickstart.toml")).starts_with(shown.trim_end()));
+}
+
+#[test]
+fn the_readme_has_every_file_that_stages_make() {
+    let readme = read(&root().join("README.md"));
+    let (_, table) = readme
+        .split_once("| file | what it holds |")
+        .expect("the table of a run's files");
+    let (table, _) = table.split_once("\n\n").expect("its end");
+    for artefact in attnlab::pipeline::artefacts::ALL {
+        // The table has files of one folder together.
+        let shown = match artefact.in_run.rsplit_once('/') {
+            None => artefact.in_run.to_owned(),
+            Some((folder, file)) => {
+                format!("{folder}/*.{}", file.rsplit('.').next().expect("an ending"))
+            }
+        };
+        assert!(table.contains(&format!("`{shown}`")), "{shown}");
+    }
 }
