@@ -8,7 +8,7 @@ use serde::{Deserialize, Serialize};
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::crowd::Shown;
-use super::fonts::{self, Face};
+use super::fonts::Face;
 use super::page::{Mark, Page};
 use super::point_labels::PointLabels;
 use super::text::{count, number, plural, seeds_in_short, shorten};
@@ -16,7 +16,7 @@ use super::theme::{
     BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
     WIDTH,
 };
-use super::{Figure, join_caption};
+use super::{Figure, caption::Caption};
 use crate::error::Result;
 
 /// Commonest answers at each point of a sweep.
@@ -211,21 +211,22 @@ impl CommonestAnswers {
             })
         };
         let totals: Vec<String> = SOURCES.into_iter().filter_map(totals).collect();
-        let mut own = "Bar: share of all answers of its colour".to_owned();
-        own += &match totals.is_empty() {
-            true => ".".to_owned(),
-            false => format!("; n = {}.", totals.join(", ")),
+        let mut caption = Caption::new(&self.title, &self.caption);
+        let numbers = match totals.is_empty() {
+            true => String::new(),
+            false => format!("; n = {}", totals.join(", ")),
         };
+        caption.say(format!("Bar: share of all answers of its colour{numbers}."));
         if self.points.iter().any(|point| point.seeds.len() > 1) {
-            own += " Answers of several seeds are pooled.";
+            caption.say("Answers of several seeds are pooled.");
         }
         let points = shown.points.iter().map(|&point| &self.points[point]);
         let answers = points.flat_map(|point| point.commonest(self.answers));
-        let words = [self.title.as_str(), self.caption.as_str()].into_iter();
-        let words = words.chain(names.iter().map(String::as_str)).chain(answers);
-        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
-        join_caption(&self.caption, &own)
+        caption
+            .shown(shown, "points")
+            .labels(names)
+            .draws(answers)
+            .finish()
     }
 }
 

@@ -8,7 +8,7 @@ use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
-use super::{Figure, canvas::Canvas, fonts, join_caption};
+use super::{Figure, canvas::Canvas, caption::Caption};
 use crate::error::Result;
 
 /// The probabilities of a model's answers at each point of a sweep.
@@ -149,17 +149,15 @@ impl Confidence {
     }
 
     fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
-        let mut own = "A line at (x, y): of these answers, y % had at most the probability x, the \
-                       product over their characters and the closing mask. A line further right \
-                       is of answers given with more confidence."
-            .to_owned();
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(
+            "A line at (x, y): of these answers, y % had at most the probability x, the product over their \
+             characters and the closing mask. A line further right is of answers given with more confidence.",
+        );
         if self.points.iter().any(|point| point.seeds.len() > 1) {
-            own += " Answers of several seeds are pooled.";
+            caption.say("Answers of several seeds are pooled.");
         }
-        let words = [&self.title, &self.caption].into_iter().chain(names.iter());
-        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
-        join_caption(&self.caption, &own)
+        caption.shown(shown, "points").labels(names).finish()
     }
 }
 

@@ -1,13 +1,14 @@
 //! Documents as span corruption shows them: the text, and the sequence that the model reads.
 
 use super::canvas::{Canvas, Type, paint};
+use super::caption::Caption;
 use super::fonts::{self, Face};
 use super::page::draw_lines;
 use super::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
     WIDTH,
 };
-use super::{Figure, join_caption, text};
+use super::{Figure, text};
 use crate::error::Result;
 use crate::metrics::rows::CorruptionRow;
 
@@ -235,19 +236,13 @@ fn full_caption(figure: &CorruptionExamples) -> String {
     if figure.rows.is_empty() {
         own = "No document.".to_owned();
     }
-    let missing = |face, words: &str| fonts::drawable(face, words).1;
-    let documents = figure.rows.iter().map(|r| {
-        let shown = [&r.prefix, &r.masked, &r.suffix, &r.sequence];
-        shown
-            .map(|words| missing(Face::Mono, words))
-            .iter()
-            .sum::<usize>()
-    });
-    let around = missing(Face::Text, &figure.title) + missing(Face::Text, &figure.caption);
-    join_caption(
-        &figure.caption,
-        &(own + &fonts::note(documents.sum::<usize>() + around)),
-    )
+    let texts = figure.rows.iter();
+    let texts = texts.flat_map(|row| [&row.prefix, &row.masked, &row.suffix, &row.sequence]);
+    let mut caption = Caption::new(&figure.title, &figure.caption);
+    caption.say(own);
+    caption
+        .draws_in(Face::Mono, texts.map(String::as_str))
+        .finish()
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@
 //!
 //! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
 //! `corruption_examples`, `confidence`, `reliability`, `commonest_answers`, `attention` and `exploration` say
-//! what is drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `names`, `crowd`,
+//! what is drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `crowd`,
 //! `theme`, `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
 
 mod accuracy_bars;
@@ -14,6 +14,7 @@ mod accuracy_scatter;
 mod attention;
 mod axis;
 mod canvas;
+mod caption;
 mod commonest_answers;
 mod confidence;
 mod corruption_examples;
@@ -108,17 +109,6 @@ impl Figure {
     }
 }
 
-/// `prefix` and what the figure itself has to say, as one paragraph.
-fn join_caption(prefix: &str, own: &str) -> String {
-    let (prefix, own) = (prefix.trim(), own.trim());
-    let stop = if prefix.is_empty() || prefix.ends_with(['.', '!', '?', ':']) {
-        ""
-    } else {
-        "."
-    };
-    format!("{prefix}{stop} {own}").trim().to_owned()
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -138,15 +128,5 @@ mod tests {
             .collect();
         assert_eq!(names, ["loss.svg", "loss.png", "loss.csv"]);
         assert_eq!(std::fs::read(&paths[2]).unwrap(), figure.csv);
-    }
-
-    #[test]
-    fn captions_join_as_sentences() {
-        assert_eq!(
-            join_caption("dev split", "Bars: mean."),
-            "dev split. Bars: mean."
-        );
-        assert_eq!(join_caption("Profile small.", " "), "Profile small.");
-        assert_eq!(join_caption("", "Bars."), "Bars.");
     }
 }

@@ -10,7 +10,7 @@ use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
-use super::{Figure, join_caption};
+use super::{Figure, caption::Caption};
 use crate::error::Result;
 use crate::metrics::statistics::{
     Bin, Judged, calibrated_error, equal_width_bins, expected_calibration_error, wilson_95_of,
@@ -153,25 +153,25 @@ impl ReliabilityDiagram {
     }
 
     fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
-        let mut own = format!(
+        let mut about = format!(
             "{} of equal width; the number of answers stands over each, as a share of all in grey. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
              questions. ECE: expected calibration error over these bins (Guo et al. 2017, eq. 3)",
             plural(self.bins.max(1), "bin", "bins")
         );
         let single = self.points.iter().any(|point| point.seeds.len() == 1);
-        own += match single {
+        about += match single {
             true => "; by chance: what a calibrated model stays below in 39 of 40 draws.",
             false => ".",
         };
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(about);
         if self.points.iter().any(|point| point.seeds.len() > 1) {
-            own += " Answers of several seeds are pooled; an interval is of as many questions as there are answers \
-                    a seed.";
+            caption.say(
+                "Answers of several seeds are pooled; an interval is of as many questions as there are answers a seed.",
+            );
         }
-        let words = [&self.title, &self.caption].into_iter().chain(names.iter());
-        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        own += &(shown.note("points") + &names.note() + &fonts::note(missing));
-        join_caption(&self.caption, &own)
+        caption.shown(shown, "points").labels(names).finish()
     }
 }
 

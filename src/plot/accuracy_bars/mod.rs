@@ -8,11 +8,12 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Figure;
+use super::caption::{Caption, whiskers};
 use super::point_labels::PointLabels;
 use super::text::{self, count, plural};
-use super::{Figure, fonts, join_caption};
 use crate::error::{Error, Result};
-use crate::metrics::statistics::{STUDENT_T, WILSON, accuracy_over_seeds, wilson_95};
+use crate::metrics::statistics::{WILSON, accuracy_over_seeds, wilson_95};
 
 /// Accuracy of the points of a sweep beside a constant answer and beside what others reported.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -238,49 +239,26 @@ impl AccuracyBars {
 
     /// The caller's caption, then n, seeds, and what every mark is.
     fn full_caption(&self, names: &PointLabels) -> String {
-        let runs = || self.bars.iter().flat_map(Bar::asked);
-        let mut own = vec![];
-        own.extend(in_words(runs()));
-        let uses = |interval| {
-            self.bars
-                .iter()
-                .filter_map(Bar::height)
-                .any(|h| h.interval == interval)
-        };
-        let several = "Bar: mean over seeds; dot: one seed; whisker: ";
-        own.push(match (uses(WILSON), uses(STUDENT_T)) {
-            (true, false) => {
-                "Whisker: Wilson's 95 % interval of the run, over questions.".to_owned()
-            }
-            (false, true) => format!("{several}95 % t-interval of the mean, over seeds."),
-            (true, true) => format!(
-                "{several}with one seed, or where all agree, Wilson's 95 % interval, over questions, else the \
-                 95 % t-interval of the mean, over seeds."
-            ),
-            (false, false) => "No run has answered a question.".to_owned(),
-        });
+        let mut caption = Caption::new(&self.title, &self.caption);
+        let runs = in_words(self.bars.iter().flat_map(Bar::asked));
+        runs.into_iter().for_each(|runs| caption.say(runs));
+        let heights = self.bars.iter().filter_map(Bar::height);
+        let intervals: Vec<&str> = heights.map(|height| height.interval).collect();
+        let whiskers = whiskers("Bar", "dot", &intervals);
+        caption.say(whiskers.unwrap_or_else(|| "No run has answered a question.".to_owned()));
         if self.baseline_height().is_some() {
-            own.push("Band: Wilson's 95 % interval of the constant answer.".to_owned());
+            caption.say("Band: Wilson's 95 % interval of the constant answer.");
         }
         if self.bars.iter().any(|b| b.reported().is_some()) {
-            own.push("Diamond: reported by others, not measured here.".to_owned());
+            caption.say("Diamond: reported by others, not measured here.");
         }
-        let sources = self
-            .bars
-            .iter()
-            .filter_map(|b| b.reported.as_ref())
-            .map(|r| &r.1);
-        let constant = self.baseline.iter().map(|b| &b.label);
-        let words = [&self.title, &self.caption]
-            .into_iter()
-            .chain(names.iter())
-            .chain(sources)
-            .chain(constant);
-        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(
-            &self.caption,
-            &(own.join(" ") + &names.note() + &fonts::note(missing)),
-        )
+        let reported = self.bars.iter().filter_map(|bar| bar.reported.as_ref());
+        let sources = reported.map(|(_, source)| source.as_str());
+        let constant = self.baseline.iter().map(|baseline| baseline.label.as_str());
+        caption
+            .labels(names)
+            .draws(sources.chain(constant))
+            .finish()
     }
 }
 

@@ -7,10 +7,11 @@ mod quantity;
 
 use serde::{Deserialize, Serialize};
 
+use super::Figure;
 use super::accuracy_bars::{SeedAccuracy, in_words};
-use super::{Figure, fonts, join_caption};
+use super::caption::{Caption, whiskers};
 use crate::error::{Error, Result};
-use crate::metrics::statistics::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+use crate::metrics::statistics::{AccuracyOverSeeds, accuracy_over_seeds};
 use key::Naming;
 
 /// One marker for each point of a sweep.
@@ -124,36 +125,22 @@ impl AccuracyScatter {
 
     /// The caller's caption, then n, seeds, and what every mark is.
     fn full_caption(&self, shifted: bool, naming: &Naming) -> String {
-        let said = in_words(self.spots.iter().flat_map(Spot::asked));
-        let mut own = vec![said.unwrap_or_else(|| "No run has answered a question.".to_owned())];
-        let heights: Vec<AccuracyOverSeeds> = self.spots.iter().filter_map(Spot::height).collect();
-        let uses = |interval| heights.iter().any(|h| h.interval == interval);
-        let several = "Disc: mean over seeds; small dot: one seed; whisker: ";
-        match (uses(WILSON), uses(STUDENT_T)) {
-            (true, false) => {
-                own.push("Whisker: Wilson's 95 % interval of the run, over questions.".to_owned());
-            }
-            (false, true) => {
-                own.push(format!("{several}95 % t-interval of the mean, over seeds."));
-            }
-            (true, true) => own.push(format!(
-                "{several}with one seed, or where all agree, Wilson's 95 % interval, over questions, else the \
-                 95 % t-interval of the mean, over seeds."
-            )),
-            (false, false) => {}
-        }
+        let mut caption = Caption::new(&self.title, &self.caption);
+        let runs = in_words(self.spots.iter().flat_map(Spot::asked));
+        caption.say(runs.unwrap_or_else(|| "No run has answered a question.".to_owned()));
+        let heights = self.spots.iter().filter_map(Spot::height);
+        let intervals: Vec<&str> = heights.map(|height| height.interval).collect();
+        let whiskers = whiskers("Disc", "small dot", &intervals);
+        whiskers
+            .into_iter()
+            .for_each(|whiskers| caption.say(whiskers));
         if shifted {
-            own.push(
-                "What would hide another is moved sideways: the tick on the axis below it is its place."
-                    .to_owned(),
+            caption.say(
+                "What would hide another is moved sideways: the tick on the axis below it is its place.",
             );
         }
-        let words = [&self.title, &self.caption, &self.horizontal]
-            .into_iter()
-            .chain(naming.names.iter());
-        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        let own = own.join(" ") + &naming.names.note() + &fonts::note(missing);
-        join_caption(&self.caption, &own)
+        let caption = caption.draws([self.horizontal.as_str()]);
+        caption.labels(&naming.names).finish()
     }
 }
 

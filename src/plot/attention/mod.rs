@@ -13,6 +13,7 @@ pub use answer::draw_answer_attention;
 pub use maps::draw_attention_maps;
 
 use super::canvas::{Canvas, Type};
+use super::caption::Caption;
 use super::crowd::Shown;
 use super::fonts::{self, Face};
 use super::page::Page;
@@ -98,20 +99,12 @@ impl AttentionMaps {
         }
         let characters = seen.iter().flat_map(|seen| seen.characters.values());
         let characters: String = characters.collect();
-        let words = names.iter().chain([&self.title, &self.caption]);
-        let missing: usize = words
-            .map(|words| fonts::drawable(Face::Text, words).1)
-            .sum();
-        let missing = missing + fonts::drawable(Face::Mono, &characters).1;
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(own.trim_end());
+        let caption = caption.draws_in(Face::Mono, [characters.as_str()]);
         Page {
             title: self.title.clone(),
-            caption: super::join_caption(
-                &self.caption,
-                &(own.trim_end().to_owned()
-                    + &shown.note("points")
-                    + &names.note()
-                    + &fonts::note(missing)),
-            ),
+            caption: caption.shown(shown, "points").labels(&names).finish(),
             legend: vec![],
             vertical: "",
             right: 0.0,

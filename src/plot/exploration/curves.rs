@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::scale::Scale;
 use super::styles::{Style, styles, told_apart};
 use crate::error::Result;
+use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::caption::Caption;
 use crate::plot::crowd::Shown;
 use crate::plot::page::{Mark, Page};
 use crate::plot::point_labels::PointLabels;
@@ -13,7 +15,6 @@ use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
 };
-use crate::plot::{Figure, fonts, join_caption};
 
 /// Curves of an exploration.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -112,23 +113,21 @@ impl ExplorationCurves {
     }
 
     fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
-        let mut own = vec![];
+        let mut caption = Caption::new(&self.title, &self.caption);
         if shown.points.len() < names.iter().count() {
             let (own_look, all) = (shown.points.len(), names.iter().count());
-            own.push(format!("Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."));
+            caption.say(format!("Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."));
         }
         if self.curves().any(|(_, curve)| !curve.ranges.is_empty()) {
-            own.push(
-                "Marks are medians over the samples, whiskers hold the middle 90 % of them."
-                    .to_owned(),
-            );
+            caption
+                .say("Marks are medians over the samples, whiskers hold the middle 90 % of them.");
         }
         let to_nothing = |(panel, curve): (&CurvePanel, &ExploredCurve)| {
             let mut lows = curve.ranges.iter().map(|range| range.0);
             lows.any(|low| !panel.shows(low))
         };
         if self.curves().any(to_nothing) {
-            own.push("A whisker that would go down to 0 is left out.".to_owned());
+            caption.say("A whisker that would go down to 0 is left out.".to_owned());
         }
         let hidden: usize = self
             .curves()
@@ -142,30 +141,21 @@ impl ExplorationCurves {
             .sum();
         if hidden > 0 {
             let values = plural(hidden, "value", "values");
-            own.push(format!("{values} of 0 cannot stand on a logarithmic axis."));
+            caption.say(format!("{values} of 0 cannot stand on a logarithmic axis."));
         }
         let least = |(panel, curve): (&CurvePanel, &ExploredCurve)| {
             let mut shown = curve.points.iter().filter(|(_, y)| panel.shows(*y));
             panel.is_logarithmic && shown.any(|(_, y)| *y < ROUNDING)
         };
         if self.curves().any(least) {
-            own.push(
-                "Under about 1e-14 nothing but the rounding of 64-bit numbers is left.".to_owned(),
-            );
+            caption.say("Under about 1e-14 nothing but the rounding of 64-bit numbers is left.");
         }
         if self.curves().any(|(_, curve)| curve.is_reported) {
-            own.push(
-                "Diamonds: a construction that was reported elsewhere, measured here.".to_owned(),
-            );
+            caption.say("Diamonds: a construction that was reported elsewhere, measured here.");
         }
-        let words = self.panels.iter().map(|panel| &panel.vertical);
-        let words = words.chain(names.iter());
-        let words = words.chain([&self.title, &self.caption, &self.horizontal]);
-        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(
-            &self.caption,
-            &(own.join(" ") + &names.note() + &fonts::note(missing)),
-        )
+        let axes = self.panels.iter().map(|panel| &panel.vertical);
+        let axes = axes.chain([&self.horizontal]).map(String::as_str);
+        caption.draws(axes).labels(names).finish()
     }
 }
 

@@ -4,17 +4,18 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
 use crate::metrics::statistics::{mean, standard_deviation};
+use crate::plot::Figure;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::caption::Caption;
 use crate::plot::crowd::Shown;
-use crate::plot::fonts::{self, Face};
+use crate::plot::fonts::Face;
 use crate::plot::page::{LEFT, Mark, Page};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{self, count, percent, significant};
 use crate::plot::theme::{
     BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
-use crate::plot::{Figure, join_caption};
 
 /// Distributions of a fraction, one under another over the same axis.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -134,19 +135,17 @@ impl ExplorationDistribution {
     }
 
     fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
-        let mut own = format!(
-            "Bars are {} wide; their heights are shares of all samples.",
-            1.0 / BINS as f64
-        );
+        let mut caption = Caption::new(&self.title, &self.caption);
+        let width = 1.0 / BINS as f64;
+        caption.say(format!(
+            "Bars are {width} wide; their heights are shares of all samples."
+        ));
         if self.series.iter().any(|series| series.is_reported) {
-            own += " Another colour: a construction that was reported elsewhere, measured here.";
+            caption
+                .say("Another colour: a construction that was reported elsewhere, measured here.");
         }
-        let words = names
-            .iter()
-            .chain([&self.title, &self.caption, &self.quantity]);
-        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        own += &(shown.note("charts") + &names.note() + &fonts::note(missing));
-        join_caption(&self.caption, &own)
+        let caption = caption.draws([self.quantity.as_str()]);
+        caption.shown(shown, "charts").labels(names).finish()
     }
 
     fn legend(&self) -> Vec<(Mark, String)> {

@@ -8,12 +8,13 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
+use super::Figure;
+use super::caption::Caption;
 use super::point_labels::PointLabels;
 use super::smoothing::{
     Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
 };
 use super::text::{count, plural, significant};
-use super::{Figure, fonts, join_caption};
 use crate::error::Result;
 use frame::{Beyond, Frame};
 use styles::SeriesStyles;
@@ -199,25 +200,25 @@ impl LearningCurves {
         beyond: &Beyond,
         (styles, names): (&SeriesStyles, &PointLabels),
     ) -> String {
-        let mut own = vec![];
+        let mut caption = Caption::new(&self.title, &self.caption);
         let seeds: BTreeSet<u64> = all.curves.iter().filter_map(|c| c.seed).collect();
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
         match list.len() {
-            0 => own.push("No step was recorded.".to_owned()),
-            1 => own.push(format!("Seed {}.", list.concat())),
-            2..=10 => own.push(format!("Seeds {}.", list.join(", "))),
-            many => own.push(format!("{many} seeds.")),
+            0 => caption.say("No step was recorded."),
+            1 => caption.say(format!("Seed {}.", list.concat())),
+            2..=10 => caption.say(format!("Seeds {}.", list.join(", "))),
+            many => caption.say(format!("{many} seeds.")),
         }
-        own.extend(styles.note());
+        styles.note().into_iter().for_each(|note| caption.say(note));
         let several = all.curves.iter().any(|c| c.weight == Weight::Thin);
         if several && styles.is_crowd() {
-            own.push("Line: mean over seeds; the CSV has every seed.".to_owned());
+            caption.say("Line: mean over seeds; the CSV has every seed.");
         } else if several {
             let band = match drawing::crowd(self) > drawing::CROWD {
                 true => "the CSV has its 95 % t-interval",
                 false => "band: 95 % t-interval of the mean",
             };
-            own.push(format!("Thin: one seed; thick: mean over seeds; {band}."));
+            caption.say(format!("Thin: one seed; thick: mean over seeds; {band}."));
         }
         let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {
@@ -227,31 +228,24 @@ impl LearningCurves {
                 false => "faint: every point",
             };
             let windows = windows.join(" or ");
-            own.push(format!(
+            caption.say(format!(
                 "Line: running mean over {windows} points; {faint}."
             ));
         }
         if beyond.points > 0 {
             let points = plural(beyond.points, "point lies", "points lie");
             let heights = self.heights(beyond, names);
-            own.push(format!(
+            caption.say(format!(
                 "{points} above the axis{heights}; the CSV has them."
             ));
         }
         if all.left_out > 0 {
-            own.push(format!(
+            caption.say(format!(
                 "{} without a finite loss left out.",
                 plural(all.left_out, "point", "points")
             ));
         }
-        let words = [&self.title, &self.caption, &self.stage]
-            .into_iter()
-            .chain(names.iter());
-        let missing = words.map(|w| fonts::drawable(fonts::Face::Text, w).1).sum();
-        join_caption(
-            &self.caption,
-            &(own.join(" ") + &names.note() + &fonts::note(missing)),
-        )
+        caption.draws([self.stage.as_str()]).labels(names).finish()
     }
 
     /// How high the runs go that the frame leaves out: `, up to 1.3e7 (rate = 5, seed 1)`.

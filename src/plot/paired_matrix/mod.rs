@@ -11,7 +11,7 @@ use super::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
     WORSE,
 };
-use super::{Figure, join_caption};
+use super::{Figure, caption::Caption};
 use crate::error::Result;
 use crate::metrics::statistics::{holm, mean, sign_flip_exact};
 
@@ -132,13 +132,9 @@ impl PairedMatrix {
             "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
              The test is about other questions to these trained models, not about other seeds."
         ));
-        let words = [&self.title, &self.caption].into_iter();
-        let words = words.chain(sheet.names.iter());
-        let missing = words.map(|w| fonts::drawable(Face::Text, w).1).sum();
-        join_caption(
-            &self.caption,
-            &(own + &sheet.names.note() + &fonts::note(missing)),
-        )
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(own);
+        caption.labels(&sheet.names).finish()
     }
 }
 
