@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use figment::value::Value;
+use serde_json::json;
 
 use super::Rules;
 use crate::config::layers::Fault;
@@ -94,34 +95,52 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
     if !named {
         return;
     }
+    use FigureKind::{
+        AccuracyScatter, AnswerAttention, AttentionMaps, CommonestAnswers, CorruptionExamples,
+        LearningCurves, ReliabilityDiagram,
+    };
     let key = |field: &str| format!("figures.{name}.{field}");
     let kind = key("kind");
-    let only = |rules: &mut Rules<'_>, field: &str, given: bool, kinds: &str| {
+    let only = |rules: &mut Rules<'_>, field: &str, is_given: bool, kinds: &[FigureKind]| {
         let key = key(field);
-        rules.rule(given, &[&key, &kind], || {
-            format!("`{key}` is for {kinds} only")
-        });
+        rules.rule(
+            is_given && !kinds.contains(&spec.kind),
+            &[&key, &kind],
+            || {
+                let kinds: Vec<String> = kinds.iter().map(|kind| json!(kind).to_string()).collect();
+                format!("`{key}` is for `kind` = {} only", kinds.join(" and "))
+            },
+        );
     };
-    let is = |wanted: FigureKind| spec.kind == wanted;
-    let curves = "`kind` = \"learning-curves\"";
-    only(
-        rules,
-        "stage",
-        spec.stage.is_some() && !is(FigureKind::LearningCurves),
-        curves,
-    );
-    let scatter = "`kind` = \"accuracy-scatter\"";
-    only(
-        rules,
-        "x",
-        spec.x.is_some() && !is(FigureKind::AccuracyScatter),
-        scatter,
-    );
+    only(rules, "stage", spec.stage.is_some(), &[LearningCurves]);
+    only(rules, "x", spec.x.is_some(), &[AccuracyScatter]);
+    let counts: [(&str, Option<usize>, usize, &[FigureKind]); 4] = [
+        ("examples", spec.examples, 12, &[CorruptionExamples]),
+        ("bins", spec.bins, 20, &[ReliabilityDiagram]),
+        ("answers", spec.answers, 20, &[CommonestAnswers]),
+        (
+            "question",
+            spec.question,
+            MOST_MAPPED,
+            &[AttentionMaps, AnswerAttention],
+        ),
+    ];
+    for (field, count, most, kinds) in counts {
+        let Some(count) = count else { continue };
+        only(rules, field, true, kinds);
+        let applies = kinds.contains(&spec.kind);
+        let key = key(field);
+        rules.rule(
+            applies && !(1..=most).contains(&count),
+            &[&key, &kind],
+            || format!("`{key}` = {count} must be between 1 and {most}"),
+        );
+    }
     let quantity = spec.x.as_deref().unwrap_or("parameters");
     let swept = numbers(sweep);
     let known = ["parameters", "step_ms"].contains(&quantity) || swept.contains(&quantity);
     let x = key("x");
-    let nothing = is(FigureKind::AccuracyScatter) && !known;
+    let nothing = spec.kind == AccuracyScatter && !known;
     rules.helped(nothing, &[&x, &kind, "sweep"], || {
         let message = format!("`{x}` = {quantity:?} is not a numeric setting of these points");
         let mut help = "write \"parameters\", \"step_ms\"".to_owned();
@@ -133,48 +152,6 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
         }
         (message, help)
     });
-    let examples = is(FigureKind::CorruptionExamples);
-    let corruption = "`kind` = \"corruption-examples\"";
-    only(
-        rules,
-        "examples",
-        spec.examples.is_some() && !examples,
-        corruption,
-    );
-
-    let reliability = is(FigureKind::ReliabilityDiagram);
-    let diagram = "`kind` = \"reliability-diagram\"";
-    only(rules, "bins", spec.bins.is_some() && !reliability, diagram);
-    let commonest = is(FigureKind::CommonestAnswers);
-    let answers = "`kind` = \"commonest-answers\"";
-    only(
-        rules,
-        "answers",
-        spec.answers.is_some() && !commonest,
-        answers,
-    );
-
-    let attention = is(FigureKind::AttentionMaps) || is(FigureKind::AnswerAttention);
-    let maps = "`kind` = \"attention-maps\" and \"answer-attention\"";
-    only(
-        rules,
-        "question",
-        spec.question.is_some() && !attention,
-        maps,
-    );
-
-    for (field, count, most) in [
-        ("examples", spec.examples.filter(|_| examples), 12),
-        ("bins", spec.bins.filter(|_| reliability), 20),
-        ("answers", spec.answers.filter(|_| commonest), 20),
-        ("question", spec.question.filter(|_| attention), MOST_MAPPED),
-    ] {
-        let Some(count) = count else { continue };
-        let key = key(field);
-        rules.rule(!(1..=most).contains(&count), &[&key, &kind], || {
-            format!("`{key}` = {count} must be between 1 and {most}")
-        });
-    }
 }
 
 /// Figures of a question that no point maps, though some map others.

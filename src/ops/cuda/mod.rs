@@ -59,7 +59,7 @@ pub(crate) const NULL: Address = 0;
 
 /// Working memory from the thread's pool. It is returned on drop, and reused by kernels that are launched
 /// later in the same stream.
-pub(crate) struct Buffer(ManuallyDrop<CudaSlice<f32>>);
+pub struct Buffer(ManuallyDrop<CudaSlice<f32>>);
 
 impl Drop for Buffer {
     fn drop(&mut self) {

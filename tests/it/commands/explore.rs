@@ -273,7 +273,7 @@ fn a_report_tells_what_was_found() {
     let old = read(&table).replace(",600,", ",599,");
     std::fs::write(&table, old).expect("written");
     let told = report(&["--set", set[0]]);
-    assert!(told.contains("made of other runs"), "{told}");
+    assert!(told.contains("do not match the finished runs"), "{told}");
     let tables = read(&folder.join("tables.tex"));
     assert!(!tables.contains("weight on value a"), "{tables}");
 }

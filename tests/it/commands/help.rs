@@ -67,7 +67,7 @@ fn the_exit_codes_are_in_the_help() {
     let help = Lab::new().attnlab(&["--help"]).done();
     let help: Vec<&str> = help.split_whitespace().collect();
     let codes = "0 done, 1 a run failed, 2 usage, 3 configuration, 4 some runs failed and the \
-                 others are done (--keep-going), 5 data missing or damaged, 130 interrupted";
+                 others finished (--keep-going), 5 data missing or damaged, 130 interrupted";
     assert!(help.join(" ").contains(codes), "{help:?}");
 }
 
