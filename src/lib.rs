@@ -1,6 +1,6 @@
 //! attnlab: one TOML file pretrains, finetunes, evaluates and plots a compile-time-shaped transformer.
 //!
-//! # The way of the data
+//! # Data flow
 //!
 //! ```text
 //! experiments/**/*.toml ─ config::load ─ Experiment ─ sweep × seeds ─ plan: [run: [stage]]
@@ -17,25 +17,25 @@
 //! the files of runs, their tables and figures ─ report ─ one HTML page, Markdown, LaTeX tables
 //! ```
 //!
-//! Left to right only. The CSV is a border: what is right of it reads files alone, so figures are
-//! drawn again without a model or a GPU.
+//! Data flows left to right only; no two files name each other, except a folder's `mod.rs` and its files. The CSV is a
+//! border: everything to the right of it reads files alone, so figures can be redrawn without a model or a GPU.
 //!
-//! # The rooms, in reading order
+//! # The modules, in reading order
 //!
-//! | room | what it knows |
+//! | module | what it is for |
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line as types; one match from command to function |
-//! | [`config`] | TOML in, typed settings out, every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
-//! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on |
+//! | [`config`] | reads TOML into typed settings and reports every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
+//! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`pipeline::artefacts`] that it makes |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
-//! | [`model`] | [`model::Trainable`], the one door; behind it `gpt.rs`, blocks, kinds of attention, weights |
-//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::cuda` (built with that feature) is the GPU itself |
+//! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, kinds of attention, weights |
+//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` has the KV cache; `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, exact match, where heads look, scores of text |
-//! | [`explore`] | question 1 of the assignment as arithmetic: what a head of attention can do |
+//! | [`explore`] | question 1 of the assignment as arithmetic: what an attention head can do |
 //! | [`metrics`] | the rows of every table, CSV, intervals |
 //! | [`plot`] | figures from numbers; fonts are built in |
-//! | [`mod@report`] | experiments as a page, as Markdown and as LaTeX tables, from their files |
+//! | [`mod@report`] | experiments as an HTML page, Markdown and LaTeX tables, from their files |
 //! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the device |
 //! | [`error`], [`files`], [`labels`], [`progress`], [`stop`] | errors as values, whole files or none, labels shortened but kept distinct, progress output, signals such as Ctrl-C |
 //!
@@ -47,20 +47,20 @@
 //! constants, the number of tokens in a batch is not. A shape that is not compiled in is refused
 //! with the nearest ones; saving it in a TOML under `experiments/` and `cargo run` adds it.
 //!
-//! # What is never so
+//! # Invariants
 //!
 //! * No batch has padding: documents lie one after another ([`data::ragged`]).
 //! * Nothing is drawn from a shared generator: every draw (weights, corruption, order, dropout) has
 //!   a key of its own. Same seed on the same processor: same bits, for any number of threads.
 //! * No file is half-written: all are written beside and renamed, or grow by whole rows.
-//! * Nothing is decided by a clock: no time of a file, no date. Times are written for people alone.
-//! * No stage goes on from, and none is reused with, a file that is not to the byte what was written:
-//!   results have their sums in `done.json`, checkpoints a sum of their own.
+//! * Nothing depends on a clock: no file times, no dates. Times are written for people alone.
+//! * No stage resumes from, or is reused with, a file that is not to the byte what was written: results have their
+//!   checksums in `done.json`, checkpoints their own.
 //! * No folder is written by two processes: a run and a stage have a lock each, which the system
-//!   releases when its holder dies, and a claim file with its name and heartbeat, for file systems without locks.
+//!   releases when its holder dies, and a claim file with the holder's name and heartbeat, for file systems without locks.
 //! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
 //!   of a table that is not finite becomes part of a result.
-//! * No number of somebody else's is shown as ours: `reported` has its own rows and markers.
+//! * Numbers reported by others are never shown as ours: `reported` has its own rows and markers.
 //! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
 //!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
 //!   `base64` and `roxmltree` only in [`mod@report`], `clap` and `clap_complete` only in [`cli`]; `ops`

@@ -38,6 +38,9 @@ pub struct Status {
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
+    /// The stage that failed, if it was one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failed_stage: Option<String>,
     /// What its point is called.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub label: Option<String>,

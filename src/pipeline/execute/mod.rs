@@ -230,7 +230,7 @@ impl Team<'_> {
             Ok(Some(opened)) => {
                 drop(board);
                 let error = Error::run("a stage that it needs has failed");
-                self.recorder.end(run, &error, Some(&opened));
+                self.recorder.end(run, &error, None, Some(&opened));
             }
             Err(error) => {
                 board.runs[run] = RunState::Ended;
@@ -306,10 +306,12 @@ impl Team<'_> {
         drop(board);
         for (run, before) in &ended {
             match before {
-                RunState::Open(opened) => self.recorder.end(*run, &error, Some(opened)),
+                RunState::Open(opened) => {
+                    self.recorder.end(*run, &error, Some(stage), Some(opened))
+                }
                 // One that was never begun stays in the queue when everything stops.
                 _ if error.is_interruption() => {}
-                _ => self.recorder.end(*run, &error, None),
+                _ => self.recorder.end(*run, &error, Some(stage), None),
             }
         }
         let runs = ended.into_iter().map(|(run, _)| run).collect();
@@ -362,7 +364,7 @@ impl Team<'_> {
             let error = why.error("between two stages");
             for (run, state) in board.runs.iter().enumerate() {
                 if let RunState::Open(opened) = state {
-                    self.recorder.end(run, &error, Some(opened));
+                    self.recorder.end(run, &error, None, Some(opened));
                 }
             }
         }

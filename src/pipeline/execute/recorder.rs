@@ -68,7 +68,7 @@ impl<'a> RunRecorder<'a> {
             if let Ok(Ok(_lock)) = lock::take(run.directory.path()) {
                 let _ = self
                     .describe(run)
-                    .and_then(|()| self.note(run, State::Queued, None));
+                    .and_then(|()| self.note(run, State::Queued));
             }
         }
     }
@@ -173,7 +173,7 @@ impl<'a> RunRecorder<'a> {
         if let Some(reason) = self.origin.commit_unknown() {
             self.progress.note(&format!("commit unknown: {reason}"));
         }
-        self.note(run, State::Running, None)?;
+        self.note(run, State::Running)?;
         Ok(Ok(OpenRun { shown, lock }))
     }
 
@@ -219,9 +219,9 @@ impl<'a> RunRecorder<'a> {
             }
         };
         finished
-            .and_then(|()| self.note(run, State::Done, None))
+            .and_then(|()| self.note(run, State::Done))
             .inspect(|()| self.show_accuracy(run, opened))
-            .inspect_err(|error| self.end(number, error, Some(opened)))
+            .inspect_err(|error| self.end(number, error, None, Some(opened)))
     }
 
     /// Replaces the contents of a run's folder with the results of its finished stages.
@@ -262,9 +262,15 @@ impl<'a> RunRecorder<'a> {
         }
     }
 
-    /// Notes that a run has ended with an error. What one that is open has made is worth a look. One that
-    /// never began, or was taken over, may be somebody else's by now.
-    pub(super) fn end(&self, number: usize, error: &Error, opened: Option<&OpenRun>) {
+    /// Records that a run has ended with an error, of a stage if it was one. What an open run has made so far is
+    /// worth a look. A run that never began, or was taken over, may be another process's by now.
+    pub(super) fn end(
+        &self,
+        number: usize,
+        error: &Error,
+        stage: Option<usize>,
+        opened: Option<&OpenRun>,
+    ) {
         let run = &self.plan.runs[number];
         let state = match error.is_interruption() {
             true => State::Interrupted,
@@ -276,14 +282,19 @@ impl<'a> RunRecorder<'a> {
         if matches!(taken_over, Some(Err(_))) || matches!(lock, Some(Ok(Err(_)) | Err(_))) {
             return;
         }
-        // The error is told in any case, so what cannot be written here is no second one.
+        // The error is reported in any case; a failure to record it is not a second one.
         let status = run.directory.status();
         let holds_earlier = status.is_ok_and(|status| status.holds_earlier_results);
         if opened.is_some() && !holds_earlier {
             let _ = Finished::remove(&run.directory)
                 .and_then(|()| assemble(&run.directory, &self.made(run)));
         }
-        let _ = self.note(run, state, Some(error.message()));
+        let stage = stage.map(|stage| self.plan.stages[stage].stage.kind.name());
+        let _ = run.directory.set_status(&Status {
+            reason: Some(error.message()),
+            failed_stage: stage.map(str::to_owned),
+            ..self.status(run, state)
+        });
     }
 
     fn describe(&self, run: &PlannedRun) -> Result<()> {
@@ -292,28 +303,29 @@ impl<'a> RunRecorder<'a> {
         files::write(&run.directory.resolved_toml(), text.as_bytes())
     }
 
-    /// Writes `status.json`.
-    fn note(&self, run: &PlannedRun, state: State, reason: Option<String>) -> Result<()> {
+    fn note(&self, run: &PlannedRun, state: State) -> Result<()> {
+        run.directory.set_status(&self.status(run, state))
+    }
+
+    /// The status of a run that is in this state from now on.
+    fn status(&self, run: &PlannedRun, state: State) -> Status {
         let now = Some(jiff::Timestamp::now().to_string());
         let before = run.directory.status().ok();
         let has_results = before.as_ref().is_some_and(Status::has_results);
-        let holds_earlier_results = state != State::Done && has_results;
-        let started = match state {
-            State::Queued => None,
-            State::Running => now.clone(),
-            _ => before.and_then(|status| status.started),
-        };
-        let ended = now.filter(|_| !matches!(state, State::Queued | State::Running));
-        let stages = keys(run.stages.iter().map(|&stage| &self.plan.stages[stage]));
-        run.directory.set_status(&Status {
+        Status {
             state,
-            reason,
+            reason: None,
+            failed_stage: None,
             label: Some(run.label.clone()),
-            holds_earlier_results,
-            stages,
-            started,
-            ended,
-        })
+            holds_earlier_results: state != State::Done && has_results,
+            stages: keys(run.stages.iter().map(|&stage| &self.plan.stages[stage])),
+            started: match state {
+                State::Queued => None,
+                State::Running => now.clone(),
+                _ => before.and_then(|status| status.started),
+            },
+            ended: now.filter(|_| !matches!(state, State::Queued | State::Running)),
+        }
     }
 
     fn made(&self, run: &PlannedRun) -> Vec<Made<'_>> {

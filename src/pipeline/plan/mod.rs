@@ -210,91 +210,108 @@ const NOT_IN_THE_CACHE: &str = "its results are no longer in the cache";
 
 /// What to do about each stage, and which runs are done.
 fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)) {
-    let wanted: BTreeSet<String> = plan
-        .stages
-        .iter()
-        .map(|one| one.stage.key.clone())
-        .collect();
+    let keys = plan.stages.iter().map(|one| one.stage.key.clone());
+    let wanted: BTreeSet<String> = keys.collect();
     let folder = experiment_folder(plan.experiment, &options.results);
     let past = Past::read(&options.results, &folder, &wanted);
-    let statuses = plan
-        .runs
-        .iter()
-        .filter_map(|run| run.directory.status().ok());
-    let statuses: Vec<Status> = statuses.collect();
+    let runs = plan.runs.iter();
+    let statuses: Vec<Status> = runs.filter_map(|run| run.directory.status().ok()).collect();
     for number in 0..plan.stages.len() {
-        let users: Vec<RunDirectory> = plan
-            .users(number)
-            .map(|run| plan.runs[run].directory.clone())
-            .collect();
+        let (action, held_by) = match options.again {
+            true => (run("asked for by --again"), None),
+            false => decide_stage(plan, number, (&past, &statuses), notice),
+        };
         let planned = &mut plan.stages[number];
-        let key = &planned.stage.key;
-        let name = planned.stage.kind.name();
-        let known = statuses
-            .iter()
-            .find(|status| status.stages.get(name) == Some(key));
-        let found = planned.folder.find(key, notice);
-        // Whoever began a stage once more does not want what there was before.
-        let can_be_held = match found {
-            Found::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
-            _ => true,
-        };
-        let holders = if can_be_held { &users[..] } else { &[] };
-        planned.action = match found {
-            _ if options.again => Action::Run {
-                reason: "asked for by --again".to_owned(),
-            },
-            Found::Done => Action::Reuse,
-            Found::Started(checkpoint) => Action::Resume {
-                step: checkpoint.standing.position.step,
-            },
-            found if let Some(held) = held(&planned.stage, holders) => match held {
-                Ok(run) => {
-                    planned.held_by = Some(run);
-                    Action::Reuse
-                }
-                Err(wrong) => Action::Run {
-                    reason: match found {
-                        Found::Damaged(reason) | Found::Nothing(Some(reason)) => {
-                            format!("{reason}, and {wrong}")
-                        }
-                        _ => format!("{NOT_IN_THE_CACHE}, and {wrong}"),
-                    },
-                },
-            },
-            Found::Damaged(reason) => Action::Run { reason },
-            Found::Nothing(reason) => Action::Run {
-                reason: match (reason, past.changes(&planned.stage), known) {
-                    (Some(reason), _, known) => failure(known, name).unwrap_or(reason),
-                    (None, Some(changes), _) => format!("stale, because {changes}"),
-                    (None, None, Some(status)) if status.has_results() => {
-                        NOT_IN_THE_CACHE.to_owned()
-                    }
-                    (None, None, _) => "new".to_owned(),
-                },
-            },
-        };
+        (planned.action, planned.held_by) = (action, held_by);
     }
-    let names: Vec<String> = (0..plan.runs.len()).map(|run| plan.name(run)).collect();
-    for (run, name) in plan.runs.iter_mut().zip(names) {
-        let stages = run.stages.iter().map(|&index| &plan.stages[index]);
-        let was_done =
-            stages.clone().all(|one| one.action == Action::Reuse) && says_done(run, &plan.stages);
-        if stages.clone().any(|one| one.held_by.is_some()) {
-            let is_whole = |one: &PlannedStage<'_>| {
-                one.held_by.as_ref() == Some(&run.directory) || is_whole(&run.directory, one)
-            };
-            run.is_done = was_done && stages.clone().all(is_whole);
-            continue;
+    for number in 0..plan.runs.len() {
+        let (is_done, note) = is_done(plan, number);
+        plan.runs[number].is_done = is_done;
+        plan.notes.extend(note);
+    }
+}
+
+fn run(reason: impl Into<String>) -> Action {
+    let reason = reason.into();
+    Action::Run { reason }
+}
+
+/// What to do about a stage, and the run in whose folder its results are if they are not in the cache.
+fn decide_stage(
+    plan: &Plan<'_>,
+    number: usize,
+    (past, statuses): (&Past, &[Status]),
+    notice: &mut dyn FnMut(String),
+) -> (Action, Option<RunDirectory>) {
+    let PlannedStage { stage, folder, .. } = &plan.stages[number];
+    let name = stage.kind.name();
+    let found = match folder.find(&stage.key, notice) {
+        Found::Done => return (Action::Reuse, None),
+        Found::Started(checkpoint) => {
+            let step = checkpoint.standing.position.step;
+            return (Action::Resume { step }, None);
         }
-        let made: Vec<Made<'_>> = stages.map(|one| (&one.stage, &one.folder)).collect();
-        let changed = was_done.then(|| first_changed(&run.directory, &made));
-        run.is_done = changed == Some(None);
-        plan.notes.extend(changed.flatten().map(|path| {
-            let path = path.display();
-            format!("{name}: {path} is missing or has been changed; it is restored from the cache")
-        }));
+        found => found,
+    };
+    let users = plan
+        .users(number)
+        .map(|run| plan.runs[run].directory.clone());
+    let users: Vec<RunDirectory> = users.collect();
+    // Whoever has begun a stage once more does not want its earlier results.
+    let can_be_held = match found {
+        Found::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
+        _ => true,
+    };
+    let holders = if can_be_held { &users[..] } else { &[] };
+    let wrong = match held(stage, holders) {
+        Some(Ok(run)) => return (Action::Reuse, Some(run)),
+        Some(Err(wrong)) => Some(wrong),
+        None => None,
+    };
+    let known = statuses
+        .iter()
+        .find(|status| status.stages.get(name) == Some(&stage.key));
+    let reason = match (found, wrong) {
+        (Found::Damaged(reason) | Found::Nothing(Some(reason)), Some(wrong)) => {
+            format!("{reason}, and {wrong}")
+        }
+        (_, Some(wrong)) => format!("{NOT_IN_THE_CACHE}, and {wrong}"),
+        (Found::Damaged(reason), None) => reason,
+        (Found::Nothing(Some(reason)), None) => failure(known, name).unwrap_or(reason),
+        (_, None) => match (past.changes(stage), known) {
+            (Some(changes), _) => format!("stale, because {changes}"),
+            (None, Some(status)) if status.has_results() => NOT_IN_THE_CACHE.to_owned(),
+            (None, _) => "new".to_owned(),
+        },
+    };
+    (run(reason), None)
+}
+
+/// Whether a run is done and its folder is whole, and a note if a file of it has to be restored.
+fn is_done(plan: &Plan<'_>, number: usize) -> (bool, Option<String>) {
+    let run = &plan.runs[number];
+    let stages: Vec<&PlannedStage<'_>> = run
+        .stages
+        .iter()
+        .map(|&index| &plan.stages[index])
+        .collect();
+    let is_reused = stages.iter().all(|one| one.action == Action::Reuse);
+    if !is_reused || !says_done(run, &plan.stages) {
+        return (false, None);
     }
+    if stages.iter().any(|one| one.held_by.is_some()) {
+        let is_here = |one: &&PlannedStage<'_>| {
+            one.held_by.as_ref() == Some(&run.directory) || is_whole(&run.directory, one)
+        };
+        return (stages.iter().all(is_here), None);
+    }
+    let made: Vec<Made<'_>> = stages.iter().map(|one| (&one.stage, &one.folder)).collect();
+    let changed = first_changed(&run.directory, &made);
+    let note = changed.as_ref().map(|path| {
+        let (name, path) = (plan.name(number), path.display());
+        format!("{name}: {path} is missing or has been changed; it is restored from the cache")
+    });
+    (changed.is_none(), note)
 }
 
 /// Whether a run's folder says that it is done, with these stages.
@@ -327,7 +344,7 @@ fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, St
 fn failure(status: Option<&Status>, stage: &str) -> Option<String> {
     let status = status.filter(|status| status.state == State::Failed)?;
     let reason = status.reason.as_deref()?.lines().next()?;
-    let is_this = reason.starts_with(stage);
+    let is_this = status.failed_stage.as_deref() == Some(stage);
     is_this.then(|| format!("failed before: {reason}"))
 }
 
