@@ -1,8 +1,10 @@
 //! The experiment file as JSON Schema, for editors and linters of TOML.
 //!
 //! Made from the types of [`schema`](super::schema): their names are the keys and their comments
-//! the descriptions. It knows keys and types; rules about values, and what must be there once all
-//! layers are merged, are `attnlab check`'s.
+//! the descriptions, and ranges stand beside the fields. Rules about several keys, and what must be there
+//! once all layers are merged, are `attnlab check`'s.
+
+use std::fmt;
 
 use schemars::generate::SchemaSettings;
 use schemars::transform::RecursiveTransform;
@@ -71,6 +73,66 @@ fn as_in_a_file(schema: &mut Schema) {
         let names: Vec<&Value> = variants.iter().filter_map(|v| v.get("const")).collect();
         schema.insert("type".into(), json!("string"));
         schema.insert("enum".into(), json!(names));
+    }
+}
+
+/// The numbers that a schema allows.
+pub(super) struct Range {
+    is_whole: bool,
+    least: Option<f64>,
+    above: Option<f64>,
+    most: Option<f64>,
+    below: Option<f64>,
+}
+
+impl Range {
+    /// Absent where any number of the type will do.
+    pub(super) fn of(schema: &Value) -> Option<Self> {
+        let end = |name: &str| schema[name].as_f64();
+        let is_whole = schema["type"] == "integer";
+        let range = Self {
+            is_whole,
+            // No whole number of a file is below 0: their types say so.
+            least: end("minimum").filter(|least| !is_whole || *least > 0.0),
+            above: end("exclusiveMinimum"),
+            most: end("maximum"),
+            below: end("exclusiveMaximum"),
+        };
+        let ends = [range.least, range.above, range.most, range.below];
+        ends.iter().any(Option::is_some).then_some(range)
+    }
+
+    /// Infinite numbers and NaN are outside of every range.
+    pub(super) fn contains(&self, number: f64) -> bool {
+        number.is_finite()
+            && self.least.is_none_or(|least| number >= least)
+            && self.above.is_none_or(|above| number > above)
+            && self.most.is_none_or(|most| number <= most)
+            && self.below.is_none_or(|below| number < below)
+    }
+}
+
+/// What comes after `must be`: `between 1 and 8`, `at least 0 and below 1`.
+impl fmt::Display for Range {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if let (Some(least), Some(most)) = (self.least, self.most) {
+            return write!(f, "between {least} and {most}");
+        }
+        let below = self.below.map(|below| match below == SEED_LIMIT as f64 {
+            true => "below 2^53".to_owned(),
+            false => format!("below {below}"),
+        });
+        let ends = [
+            self.least.map(|least| format!("at least {least}")),
+            self.above.map(|above| format!("above {above}")),
+            self.most.map(|most| format!("at most {most}")),
+            below,
+        ];
+        let mut ends: Vec<String> = ends.into_iter().flatten().collect();
+        if ends.len() == 1 && !self.is_whole {
+            ends.push("finite".to_owned());
+        }
+        f.write_str(&ends.join(" and "))
     }
 }
 
@@ -210,7 +272,7 @@ mod tests {
         assert_eq!(stages["enum"], json!(["pretrain", "finetune"]));
         assert_eq!(stages["type"], "string");
         assert_eq!(at("data.people")["type"], "integer");
-        assert_eq!(at("data.people")["minimum"], 0);
+        assert_eq!(at("data.people")["minimum"], 8);
         assert_eq!(at("model.dropout")["type"], "number");
         assert_eq!(at("pretrain.shuffle")["type"], "boolean");
         let betas = &at("pretrain.optimiser")["properties"]["betas"];

@@ -153,31 +153,36 @@ fn rule<'t>(
     }
     parts.sort();
     let rule = Rule { text, name, parts };
+    match conflict(&rule, points, before) {
+        Some((message, help)) => Err(wrong(message).help(help)),
+        None => Ok(rule),
+    }
+}
+
+/// Why an entry cannot stand beside those before it, and what to do about it.
+fn conflict(
+    rule: &Rule<'_>,
+    points: &[Vec<Part>],
+    before: &[Rule<'_>],
+) -> Option<(String, &'static str)> {
+    let text = rule.text;
     let own: Vec<&Vec<Part>> = points.iter().filter(|point| rule.holds_at(point)).collect();
     if own.is_empty() {
         let message = format!("no point of the sweep has {text}");
-        return Err(wrong(message).help("each of these values is of other points"));
+        return Some((message, "each of these values is of other points"));
     }
-    if let Some(same) = before.iter().find(|one| one.parts == rule.parts) {
-        let message = format!(
-            "`labels` has {:?} and {text:?}, which are the same",
-            same.text
-        );
-        return Err(wrong(message).help("remove one of them"));
+    if let Some(Rule { text: same, .. }) = before.iter().find(|one| one.parts == rule.parts) {
+        let message = format!("`labels` has {same:?} and {text:?}, which are the same");
+        return Some((message, "remove one of them"));
     }
     let clashes = |other: &&Rule<'_>| {
         let is_shared = other.parts.iter().any(|part| rule.parts.contains(part));
         let is_within = other.holds_at(&rule.parts) || rule.holds_at(&other.parts);
         is_shared && !is_within && own.iter().any(|point| other.holds_at(point))
     };
-    if let Some(other) = before.iter().find(clashes) {
-        let message = format!(
-            "{:?} and {text:?} in `labels` name the same point",
-            other.text
-        );
-        return Err(wrong(message).help("name it by all of their values together"));
-    }
-    Ok(rule)
+    let Rule { text: other, .. } = before.iter().find(clashes)?;
+    let message = format!("{other:?} and {text:?} in `labels` name the same point");
+    Some((message, "name it by all of their values together"))
 }
 
 /// The key and value of `a = 1, b = 2`, pair by pair; commas in brackets belong to a value, and so does

@@ -168,49 +168,59 @@ fn look_alike(c: char) -> Option<Explained> {
 
 /// The parser's error in plain words, if it is a common one.
 fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
+    let explained = explain_line(text, span, message);
+    explained.or_else(|| explain_value(text, span, message))
+}
+
+/// What is wrong with the form of a line: its key, its quotation marks, what stands between.
+fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
     let token = text.get(span.clone()).unwrap_or_default();
     let next = text.get(span.start..).unwrap_or_default().chars().next();
-    let says = |start: &str| message.starts_with(start);
-    let wrong = |message: &str, help: &str| Some((message.to_owned(), Some(help.to_owned())));
-    if says("duplicate key") {
-        return wrong(
-            &format!("{} is defined twice", shown(token)),
-            "keep one of the two",
-        );
-    }
-    if ["missing escaped value", "too few unicode", "invalid escape"]
-        .into_iter()
-        .any(says)
-    {
+    let says = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
+    let no_value = says(&["key with no value"]);
+    let (message, help) = if says(&["duplicate key"]) {
+        let message = format!("{} is defined twice", shown(token));
+        return Some((message, Some("keep one of the two".to_owned())));
+    } else if says(&["missing escaped value", "too few unicode", "invalid escape"]) {
         return Some(escape());
-    }
-    if says("carriage return") {
-        let message = "a carriage return without a line feed after it";
-        return wrong(message, "save the file with Unix or Windows line endings");
-    }
-    if (says("invalid basic string") || says("invalid literal string")) && token.is_empty() {
-        let message = "the closing quotation mark is missing";
-        return wrong(message, "close the string on the line where it starts");
-    }
-    if next == Some(':') || (says("key with no value") && after(text, span) == Some(':')) {
-        return wrong("found `:` where TOML uses `=`", "write KEY = VALUE");
-    }
-    if says("key with no value") || (says("string values must be quoted") && token.is_empty()) {
-        return wrong(
+    } else if says(&["carriage return"]) {
+        (
+            "a carriage return without a line feed after it",
+            "save the file with Unix or Windows line endings",
+        )
+    } else if says(&["invalid basic string", "invalid literal string"]) && token.is_empty() {
+        (
+            "the closing quotation mark is missing",
+            "close the string on the line where it starts",
+        )
+    } else if next == Some(':') || (no_value && after(text, span) == Some(':')) {
+        ("found `:` where TOML uses `=`", "write KEY = VALUE")
+    } else if no_value || (says(&["string values must be quoted"]) && token.is_empty()) {
+        (
             "the key has no value",
             "write KEY = VALUE, or remove the line",
-        );
-    }
-    if says("unexpected key or value") && next == Some(',') {
-        let help = "remove it; numbers have no commas: 1000 or 1_000, 0.5";
-        return wrong("a comma follows the value", help);
-    }
+        )
+    } else if says(&["unexpected key or value"]) && next == Some(',') {
+        (
+            "a comma follows the value",
+            "remove it; numbers have no commas: 1000 or 1_000, 0.5",
+        )
+    } else {
+        return None;
+    };
+    Some((message.to_owned(), Some(help.to_owned())))
+}
+
+/// What somebody wrote for a value that TOML writes otherwise.
+fn explain_value(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
+    let token = text.get(span.clone()).unwrap_or_default();
+    let says = |start: &str| message.starts_with(start);
     let value = word_around(text, span);
     let sign = if value.starts_with('-') { "-" } else { "" };
     let help = match token.to_lowercase().as_str() {
         "null" | "none" | "nil" | "undefined" => {
-            let help = "omit the key to use its default";
-            return wrong(&format!("TOML has no {}", shown(token)), help);
+            let help = "omit the key to use its default".to_owned();
+            return Some((format!("TOML has no {}", shown(token)), Some(help)));
         }
         "true" | "yes" | "on" => "write true".to_owned(),
         "false" | "no" | "off" => "write false".to_owned(),

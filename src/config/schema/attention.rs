@@ -11,15 +11,18 @@ use crate::config::shape::{self, ATTENTION_KINDS, KindOfAttention};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
-    /// Such as `"vanilla"`: causal softmax attention. `attnlab list attention` says what there is.
+    /// `"vanilla"` is causal softmax attention; `attnlab list attention` says what the others are.
     pub kind: AttentionKind,
-    /// `"perceiver"` only: number of latents, at most `context`; it needs 2 layers at least.
+    /// `"perceiver"` only: number of latents, at most `context`; it needs 2 layers. Default: required there.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<usize>,
-    /// `"grouped-query"` only: number of heads of keys and values; it divides `heads`.
+    /// `"grouped-query"` only: number of heads of keys and values; it divides `heads`. Default: required there.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
-    /// `"sliding-window"` only: number of tokens that a token sees, itself the last.
+    /// `"sliding-window"` only: number of tokens that a token sees, itself the last. Default: required there.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
 }

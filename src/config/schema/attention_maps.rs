@@ -11,10 +11,11 @@ pub const MOST_MAPPED: usize = 12;
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionMapsSpec {
-    /// Questions in words. Default none.
+    /// Questions in words. Default: none.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub questions: Vec<String>,
-    /// Questions of the split, counted from 1. Default none.
+    /// Questions of the split, counted from 1. Default: none.
+    #[schemars(inner(range(min = 1)))]
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub numbers: Vec<usize>,
 }

@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ExplorationSettings {
-    /// What a head of attention can do, without data and without training; in place of all tables
-    /// of training.
+    /// A question about attention itself, in place of `device` and all tables from `data` to `evaluate`.
+    /// Default: the file trains.
     pub explore: Exploration,
 }
 
@@ -16,32 +16,40 @@ pub struct ExplorationSettings {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Exploration {
-    /// Which part of the assignment's question 1: `"copying"` (a), `"extraction"` (b.i),
-    /// `"averaging"` (b.ii), `"noisy-averaging"` (c.i), `"swing"` (c.ii) or `"two-heads"` (d).
+    /// Which part of question 1: `"copying"` (a), `"extraction"` (b.i), `"averaging"` (b.ii),
+    /// `"noisy-averaging"` (c.i), `"swing"` (c.ii) or `"two-heads"` (d).
     pub question: ExploredQuestion,
-    /// Numbers in a key, a value and a query, 1 to 4096.
+    /// Numbers in a key, a value and a query.
+    #[schemars(range(min = 1, max = 4096))]
     pub dimension: usize,
-    /// All but extraction: how many keys, and values; 2 to `dimension`.
+    /// All but extraction: how many keys, and values; at most `dimension`, and at least 3 for noisy averaging.
+    /// Default: required there.
+    #[schemars(range(min = 2))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub keys: Option<usize>,
-    /// Extraction only: vectors in the basis of each of the two subspaces, ascending; twice the
-    /// largest fits into `dimension`.
+    /// Extraction only: vectors in the basis of each of the two subspaces, ascending; twice the largest fits
+    /// into `dimension`. Default: required there.
+    #[schemars(inner(range(min = 1)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bases: Option<Vec<usize>>,
-    /// Copying only: by how much one score is above all others, ascending.
+    /// Copying only: by how much one score is above all others, ascending. Default: required there.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub margins: Option<Vec<f64>>,
-    /// Averaging and noisy averaging only: factors of the query, ascending, at least 0.
+    /// Averaging and noisy averaging only: factors of the query, ascending. Default: required there.
+    #[schemars(inner(range(min = 0)))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub betas: Option<Vec<f64>>,
-    /// Swing and two heads only: the factor of the query, above 0.
+    /// Swing and two heads only: the factor of the query. Default: required there.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub beta: Option<f64>,
-    /// Noisy averaging, swing and two heads only: variance of the keys around their means, at
-    /// least 0.
+    /// Noisy averaging, swing and two heads only: variance of the keys around their means. Default: required
+    /// there.
+    #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alpha: Option<f64>,
-    /// All but copying and averaging: how many times keys or subspaces are drawn, 2 to 1,000,000.
+    /// All but copying and averaging: how many times keys or subspaces are drawn. Default: required there.
+    #[schemars(range(min = 2, max = 1_000_000))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub samples: Option<usize>,
 }

@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::json;
 
 pub use attention::{AttentionKind, AttentionSpec};
 pub use attention_maps::{AttentionMapsSpec, MOST_MAPPED};
@@ -28,28 +29,34 @@ mod labels;
 mod training;
 
 use super::shape::ModelShape;
+use super::sweep::SEED_LIMIT;
+
+/// The shortest context: a question, two masks and an answer need that much.
+pub(super) const LEAST_CONTEXT: usize = 8;
 
 /// One experiment after all layers are merged, at one point of its sweep.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Settings {
-    /// Where the corpus and the questions come from.
+    /// Where the documents and questions come from.
     pub data: DataSpec,
     /// Shape and kind of the model.
     pub model: ModelSpec,
-    /// First stage: learning from the corpus. Absent or `epochs = 0`: no pretraining.
+    /// First stage: learning from the corpus. Default: no pretraining.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pretrain: Option<PretrainSpec>,
-    /// Second stage: learning to answer. Absent or `epochs = 0`: no finetuning.
+    /// Second stage: learning to answer. Default: no finetuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub finetune: Option<FinetuneSpec>,
-    /// Third stage: answering questions never trained on. Absent: no evaluation.
+    /// Third stage: answering questions never trained on. Default: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<EvaluateSpec>,
-    /// `"cpu"` (default), `"cuda"`, or `"auto"`: CUDA where there is one.
+    /// Where the model runs; `"auto"` is CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
-    /// How CUDA takes the inputs of matrix products: `"f32"` (default), `"tf32"` or `"tf32x3"`.
+    /// How CUDA takes the inputs of matrix products: `"tf32"` has 11 bits, on tensor cores, `"tf32x3"` 22 bits
+    /// of 24, on tensor cores, at three times their work; sums are in f32 always. With `device = "auto"` and no
+    /// GPU all is in f32; with `"cpu"` it may not be set. Default: `"f32"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
     pub precision: Precision,
 }
@@ -84,16 +91,19 @@ impl Settings {
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ExperimentHeader {
-    /// Another file whose keys this one overrides, relative to this file.
+    /// Another file whose keys this one overrides, relative to this file; `~` is your home directory, here and
+    /// in every path.
     pub base: Option<PathBuf>,
-    /// Every point is run once with each seed. Default `[0]`.
+    /// Every point is run once with each of these, all different.
+    #[schemars(extend("items" = json!({"type": "integer", "minimum": 0, "exclusiveMaximum": SEED_LIMIT})))]
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
-    /// What the points are called: a table from values such as `"pretrain.epochs = 0"` to words, or
-    /// a list in the order of the sweep. Default: their sweep values.
+    /// What the points are called in figures and tables: a table from values such as `"pretrain.epochs = 0"` to
+    /// names, or a list in the order of the sweep. Default: the values of their axes and the number of their
+    /// draw.
     #[serde(default)]
     pub labels: Labels,
-    /// What to draw, by file name.
+    /// What to draw, by file name. Default: nothing.
     #[serde(default)]
     pub figures: BTreeMap<String, FigureSpec>,
 }
@@ -106,19 +116,22 @@ fn default_seeds() -> Vec<u64> {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct DataSpec {
-    /// `"synthetic"` (made by the program) or `"cs224n"` (Wikipedia sentences, fetched by the user).
+    /// `"synthetic"` is made by the program, `"cs224n"` is Wikipedia sentences, fetched by you.
     pub kind: DataKind,
-    /// Synthetic only: number of people with a biography, 8 to 1500. Default 100.
+    /// Synthetic only: number of people with a biography. Default 100.
+    #[schemars(range(min = 8, max = 1500))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub people: Option<usize>,
-    /// Synthetic only: number of different birth places, 2 to 40; their frequencies fall as 1/rank.
-    /// Default 10.
+    /// Synthetic only: number of different birth places; their frequencies fall as 1/rank. Default 10.
+    #[schemars(range(min = 2, max = 40))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub places: Option<usize>,
-    /// Synthetic only: differently worded biographies of each person, 1 to 8. Default 8.
+    /// Synthetic only: differently worded biographies of each person. Default 8.
+    #[schemars(range(min = 1, max = 8))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub biographies_per_person: Option<usize>,
     /// Synthetic only: seed of the people, apart from the seed of training. Default 0.
+    #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub seed: Option<u64>,
 }
@@ -138,26 +151,35 @@ pub enum DataKind {
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// Number of blocks.
+    #[schemars(range(min = 1))]
     pub layers: usize,
     /// Width of the residual stream.
+    #[schemars(range(min = 1))]
     pub embed: usize,
     /// Attention heads a block.
+    #[schemars(range(min = 1))]
     pub heads: usize,
     /// Width of a head; `heads * head_dim = embed`.
+    #[schemars(range(min = 1))]
     pub head_dim: usize,
     /// Width of the hidden layer of a block's MLP.
+    #[schemars(range(min = 1))]
     pub hidden: usize,
-    /// Number of token ids; at least what the data's vocabulary needs.
+    /// Number of token ids; at least what the data needs.
+    #[schemars(range(min = 1))]
     pub vocabulary: usize,
     /// Longest document, in tokens.
+    #[schemars(range(min = LEAST_CONTEXT))]
     pub context: usize,
-    /// `{ kind = "vanilla" }`.
+    /// Which attention.
     pub attention: AttentionSpec,
-    /// Probability of dropping an activation while training. Default 0.1.
+    /// Probability of dropping an activation while training.
+    #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default = "default_dropout")]
     pub dropout: f64,
-    /// Standard deviation of the first weights of linears and embeddings. Default 0.02, which suits
-    /// a width of some hundreds; a narrow model learns faster from 0.1.
+    /// Standard deviation of the first weights of linears and embeddings. The default suits a width of some
+    /// hundreds; a narrow model learns faster from 0.1.
+    #[schemars(range(min = 0, max = 1))]
     #[serde(default = "default_initial_deviation")]
     pub initial_deviation: f64,
 }
@@ -195,25 +217,27 @@ impl ModelSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct EvaluateSpec {
-    /// Which questions: `"dev"` (with answers), `"test"` (without), or `"train"`. Default `"dev"`.
+    /// Which questions: `"dev"` has answers, `"test"` has none.
     #[serde(default)]
     pub split: Split,
-    /// Whether the model answers; `false` scores the constant answer alone. Default `true`.
+    /// Whether the model answers; `false` scores the constant answer alone.
     #[serde(default = "default_true")]
     pub ask_model: bool,
-    /// A baseline that gives this answer to every question.
+    /// A baseline that gives this answer to every question. Default: no baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_answer: Option<String>,
-    /// Longest answer, in characters. Default 32.
+    /// Longest answer, in characters, below the context.
+    #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
-    /// People in no data, whom the model is asked about as well.
+    /// People in no data, whom the model is asked about as well. Default: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invented: Option<InventedSpec>,
     /// Questions for which every head tells where it looks while the model reads them and its own answer.
+    /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_maps: Option<AttentionMapsSpec>,
-    /// What somebody else reported for this experiment; shown beside ours, never as ours.
+    /// What somebody else reported for this experiment; shown beside ours and never as ours. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
 }
@@ -227,7 +251,8 @@ pub fn default_answer_characters() -> usize {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct Reported {
-    /// Fraction of questions answered right, 0 to 1.
+    /// Fraction of questions answered right.
+    #[schemars(range(min = 0, max = 1))]
     pub accuracy: f64,
     /// Where it was reported.
     pub source: String,

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use schemars::JsonSchema;
 use serde::de::Error as _;
 use serde::{Deserialize, Deserializer, Serialize};
+use serde_json::json;
 
 use super::default_true;
 use crate::config::home;
@@ -16,39 +17,46 @@ pub const EXCERPT_MARGIN: usize = 4;
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
-    /// `"span-corruption"`.
+    /// What is learned: `"span-corruption"` moves a span in the middle behind a mask.
     pub objective: Objective,
-    /// Whether a third mask closes the corrupted text, so that the model learns where it ends.
-    /// `false` is the form of the assignment's handout. Default `true`.
+    /// Whether a third mask closes the corrupted text, so that the model learns where it ends; `false` is the
+    /// form of the assignment's handout.
     #[serde(default = "default_true")]
     pub terminated: bool,
-    /// Longest prefix of a document that is shown, in characters. Default: seven eighths of the context.
+    /// Longest prefix of a document that is shown, in characters; at most `context` - 4. Default: seven eighths
+    /// of the context.
+    #[schemars(range(min = 4))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_excerpt: Option<usize>,
-    /// Passes over the corpus; 0 is no pretraining.
+    /// Passes over the corpus or the training questions; 0 skips the stage.
     pub epochs: usize,
-    /// Documents a step.
+    /// Documents or questions a step.
+    #[schemars(range(min = 1))]
     pub batch_documents: usize,
     /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
-    /// Start from this safetensors file instead of fresh weights; relative to the working directory.
+    /// A safetensors file to start from, relative to the working directory; prefixes that PyTorch wrappers add
+    /// to parameter names (`module.`, `_orig_mod.`, `model.`) are removed. Default: fresh weights, or the
+    /// pretrained ones.
     #[serde(
         default,
         deserialize_with = "user_path",
         skip_serializing_if = "Option::is_none"
     )]
     pub init: Option<PathBuf>,
-    /// AdamW and clipping.
+    /// Settings of AdamW, and clipping.
     #[serde(default)]
     pub optimiser: OptimiserSpec,
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Whether documents come in a new order each epoch. Default `false`, as in the assignment.
+    /// Whether documents come in a new order each epoch; in the assignment they do not.
     #[serde(default)]
     pub shuffle: bool,
-    /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
-    /// on it. Default: a fiftieth of the stage, but at least 10.
+    /// Steps between two checkpoints, from which a stopped run goes on; no result depends on it. Default: a
+    /// fiftieth of the stage, at least 10.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
 }
@@ -86,30 +94,35 @@ pub enum Objective {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct FinetuneSpec {
-    /// Passes over the training questions; 0 is no finetuning.
+    /// Passes over the corpus or the training questions; 0 skips the stage.
     pub epochs: usize,
-    /// Questions a step.
+    /// Documents or questions a step.
+    #[schemars(range(min = 1))]
     pub batch_documents: usize,
     /// Peak learning rate.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub learning_rate: f64,
-    /// Start from this safetensors file instead of the pretrained weights.
+    /// A safetensors file to start from, relative to the working directory; prefixes that PyTorch wrappers add
+    /// to parameter names (`module.`, `_orig_mod.`, `model.`) are removed. Default: fresh weights, or the
+    /// pretrained ones.
     #[serde(
         default,
         deserialize_with = "user_path",
         skip_serializing_if = "Option::is_none"
     )]
     pub init: Option<PathBuf>,
-    /// AdamW and clipping.
+    /// Settings of AdamW, and clipping.
     #[serde(default)]
     pub optimiser: OptimiserSpec,
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Whether questions come in a new order each epoch. Default `false`, as in the assignment.
+    /// Whether documents come in a new order each epoch; in the assignment they do not.
     #[serde(default)]
     pub shuffle: bool,
-    /// Steps between two checkpoints, from which a run that was stopped goes on; no result depends
-    /// on it. Default: a fiftieth of the stage, but at least 10.
+    /// Steps between two checkpoints, from which a stopped run goes on; no result depends on it. Default: a
+    /// fiftieth of the stage, at least 10.
+    #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoint_steps: Option<usize>,
 }
@@ -177,13 +190,17 @@ training!(FinetuneSpec);
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct OptimiserSpec {
-    /// Decay rates of the two moments. Default `[0.9, 0.95]`.
+    /// Decay rates of the two moments.
+    #[schemars(extend("items" = json!({"type": "number", "minimum": 0, "exclusiveMaximum": 1})))]
     pub betas: [f64; 2],
-    /// Added to the root of the second moment. Default 1e-8.
+    /// Added to the root of the second moment.
+    #[schemars(extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
-    /// Decoupled weight decay of every parameter but the biases. Default 0.1.
+    /// Decoupled weight decay of every parameter but the biases.
+    #[schemars(range(min = 0))]
     pub weight_decay: f64,
-    /// Gradients are scaled down to at most this global norm; 0 is no clipping. Default 1.
+    /// Gradients are scaled down to at most this global norm; 0 is no clipping.
+    #[schemars(range(min = 0))]
     pub clip_norm: f64,
 }
 
@@ -203,12 +220,12 @@ impl Default for OptimiserSpec {
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields, default)]
 pub struct ScheduleSpec {
-    /// `"cosine"` (default), `"cyclic-cosine"` (the assignment's) or `"constant"`.
+    /// The curve; `"cyclic-cosine"` is the assignment's, which rises again past its end.
     pub form: ScheduleForm,
-    /// Tokens of linear warm-up. Default 0.
+    /// Tokens of linear warm-up.
     pub warmup_tokens: u64,
-    /// Tokens at which the cosine would reach 0; the rate stops falling at a tenth of the peak, about 80 % of the way
-    /// there. Default: the stage's end.
+    /// Tokens at which the cosine would reach 0 (it stops falling at a tenth of the peak, about 80 % of the way
+    /// there); above `warmup_tokens`. Default: the stage's end.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub final_tokens: Option<u64>,
 }

@@ -10,6 +10,7 @@ mod helps;
 mod identity;
 mod labels;
 mod layering;
+mod manual;
 mod order;
 mod origins;
 mod random;

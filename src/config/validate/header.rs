@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use figment::value::Value;
 use serde_json::json;
 
-use super::Rules;
+use super::{Rules, ranges};
 use crate::config::layers::Fault;
 use crate::config::point::Point;
 use crate::config::schema::{
     AttentionMapsSpec, ExperimentHeader, FigureKind, FigureSpec, Labels, MOST_MAPPED,
 };
-use crate::config::sweep::{PointValues, SEED_LIMIT};
+use crate::config::sweep::PointValues;
 
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
@@ -31,7 +31,6 @@ pub fn check(
     });
     for (i, value) in header.seeds.iter().enumerate() {
         let key = format!("seeds.{i}");
-        seed(&mut rules, &key, *value);
         rules.rule(header.seeds[..i].contains(value), &[&key], || {
             format!("`seeds` has {value} twice")
         });
@@ -72,13 +71,8 @@ pub fn check(
             ),
         });
     }
+    ranges::check(&mut rules, header);
     rules.faults
-}
-
-pub(super) fn seed(rules: &mut Rules<'_>, key: &str, value: u64) {
-    rules.rule(value >= SEED_LIMIT, &[key], || {
-        format!("`{key}` = {value} must be below 2^53")
-    });
 }
 
 fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointValues]) {

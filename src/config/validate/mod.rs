@@ -2,13 +2,12 @@
 
 mod exploration;
 mod header;
+mod ranges;
 mod settings;
 
 pub(super) use exploration::check as exploration;
 pub(super) use header::{check as header, unmapped};
 pub(super) use settings::check as settings;
-
-use std::fmt::Display;
 
 use super::layers::Fault;
 use super::sweep::overlap;
@@ -56,35 +55,5 @@ impl<'a> Rules<'a> {
         let (message, help) = texts();
         let fault = Fault::at_key(&[], message);
         self.faults.push(Fault { key, help, ..fault });
-    }
-
-    fn at_least<T: PartialOrd + Display>(&mut self, key: &str, value: T, least: T) {
-        self.rule(value < least, &[key], || {
-            format!("`{key}` = {value} must be at least {least}")
-        });
-    }
-
-    /// `value` in `[0, 1]`, or `[0, 1)`; never NaN.
-    fn fraction(&mut self, key: &str, value: f64, with_one: bool) {
-        let holds = (0.0..1.0).contains(&value) || (with_one && value == 1.0);
-        let end = if with_one { "and 1" } else { "and below 1" };
-        let start = if with_one { "between 0" } else { "at least 0" };
-        self.rule(!holds, &[key], || {
-            format!("`{key}` = {value} must be {start} {end}")
-        });
-    }
-
-    fn positive(&mut self, key: &str, value: f64) {
-        let holds = value.is_finite() && value > 0.0;
-        self.rule(!holds, &[key], || {
-            format!("`{key}` = {value} must be above 0 and finite")
-        });
-    }
-
-    fn not_negative(&mut self, key: &str, value: f64) {
-        let holds = value.is_finite() && value >= 0.0;
-        self.rule(!holds, &[key], || {
-            format!("`{key}` = {value} must be at least 0 and finite")
-        });
     }
 }

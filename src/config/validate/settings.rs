@@ -1,16 +1,11 @@
 //! Rules about one point's settings.
 
-use std::ops::RangeInclusive;
-
-use super::Rules;
+use super::{Rules, ranges};
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DataKind, DataSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, MOST_MAPPED,
-    ModelSpec, OptimiserSpec, PretrainSpec, ScheduleSpec, Settings, Training,
+    AttentionMapsSpec, DataKind, DataSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT,
+    MOST_MAPPED, ModelSpec, PretrainSpec, ScheduleSpec, Settings, Training,
 };
-
-/// The shortest context: a question, two masks and an answer need that much.
-const LEAST_CONTEXT: usize = 8;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
 pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
@@ -21,7 +16,6 @@ pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
         training(&mut rules, "pretrain", &stage.training(), context);
-        optimiser(&mut rules, "pretrain", &stage.optimiser);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
@@ -35,7 +29,6 @@ pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
                 "set `pretrain.epochs = 0`, or leave `init` out".to_owned(),
             )
         });
-        optimiser(&mut rules, "finetune", &stage.optimiser);
         schedule(&mut rules, "finetune", &stage.schedule);
     }
     if let Some(stage) = &settings.evaluate {
@@ -48,56 +41,30 @@ pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
         let help = "set `device` to \"cuda\" or \"auto\", or leave `precision` out";
         (message.to_owned(), help.to_owned())
     });
+    ranges::check(&mut rules, settings);
     rules.faults
 }
 
 fn data(rules: &mut Rules<'_>, spec: &DataSpec) {
-    let counts: [(&str, Option<usize>, RangeInclusive<usize>); 3] = [
-        ("data.people", spec.people, 8..=1500),
-        ("data.places", spec.places, 2..=40),
+    let own = [
+        ("data.people", spec.people.is_some()),
+        ("data.places", spec.places.is_some()),
         (
             "data.biographies_per_person",
-            spec.biographies_per_person,
-            1..=8,
+            spec.biographies_per_person.is_some(),
         ),
+        ("data.seed", spec.seed.is_some()),
     ];
-    let synthetic = spec.kind == DataKind::Synthetic;
-    for (key, value, range) in counts {
-        let Some(value) = value else { continue };
-        synthetic_only(rules, key, synthetic);
-        let (first, last) = (range.start(), range.end());
-        rules.rule(
-            synthetic && !range.contains(&value),
-            &[key, "data.kind"],
-            || format!("`{key}` = {value} must be between {first} and {last}"),
-        );
+    for (key, is_given) in own {
+        let foreign = is_given && spec.kind != DataKind::Synthetic;
+        rules.helped(foreign, &[key, "data.kind"], || {
+            let message = format!("`{key}` is for `data.kind` = \"synthetic\" only");
+            (message, "remove the key, or change the kind".into())
+        });
     }
-    if let Some(seed) = spec.seed {
-        synthetic_only(rules, "data.seed", synthetic);
-        super::header::seed(rules, "data.seed", seed);
-    }
-}
-
-fn synthetic_only(rules: &mut Rules<'_>, key: &str, synthetic: bool) {
-    rules.helped(!synthetic, &[key, "data.kind"], || {
-        let message = format!("`{key}` is for `data.kind` = \"synthetic\" only");
-        (message, "remove the key, or change the kind".into())
-    });
 }
 
 fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
-    let counts = [
-        ("model.layers", spec.layers, 1),
-        ("model.embed", spec.embed, 1),
-        ("model.heads", spec.heads, 1),
-        ("model.head_dim", spec.head_dim, 1),
-        ("model.hidden", spec.hidden, 1),
-        ("model.vocabulary", spec.vocabulary, 1),
-        ("model.context", spec.context, LEAST_CONTEXT),
-    ];
-    for (key, value, least) in counts {
-        rules.at_least(key, value, least);
-    }
     let (heads, head_dim, embed) = (spec.heads, spec.head_dim, spec.embed);
     let wrong = heads.checked_mul(head_dim) != Some(embed);
     let counted = heads > 0 && head_dim > 0 && embed > 0;
@@ -108,8 +75,6 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
         (message, format!("`model.heads` can be {}, with `model.head_dim` = {embed} / heads", divisors(embed)))
     });
     attention(rules, spec);
-    rules.fraction("model.dropout", spec.dropout, false);
-    rules.fraction("model.initial_deviation", spec.initial_deviation, true);
 }
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
@@ -117,7 +82,6 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     for (name, number) in spec.attention.own_numbers() {
         let key = format!("model.attention.{name}");
         match (number, kind.own_key == Some(name)) {
-            (Some(number), true) => rules.at_least(&key, number, 1),
             (Some(_), false) => rules.helped(true, &[&key, "model.attention.kind"], || {
                 let message = format!(
                     "`{key}` is not for `model.attention.kind` = {:?}",
@@ -130,7 +94,7 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
                 let example = format!("attention = {{ kind = {:?}, {name} = 4 }}", kind.name);
                 (message, format!("such as `{example}`"))
             }),
-            (None, false) => {}
+            _ => {}
         }
     }
     let shape = spec.shape();
@@ -159,8 +123,8 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     };
     let most = context.saturating_sub(EXCERPT_MARGIN);
     let keys = ["pretrain.longest_excerpt", "model.context"];
-    rules.rule(context >= LEAST_CONTEXT && !(4..=most).contains(&longest), &keys, || {
-        let rule = format!("must be between 4 and {most}");
+    rules.rule(context >= LEAST_CONTEXT && longest > most, &keys, || {
+        let rule = format!("must be at most {most}");
         format!("`pretrain.longest_excerpt` = {longest} {rule}, which is `model.context` - {EXCERPT_MARGIN}")
     });
 }
@@ -172,23 +136,6 @@ fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>, context: us
     rules.rule(epochs as u64 > most, &[&key, "model.context"], || {
         format!("`{key}` = {epochs} must be at most {most}: more tokens cannot be counted exactly")
     });
-    rules.at_least(&format!("{stage}.batch_documents"), spec.batch_documents, 1);
-    rules.positive(&format!("{stage}.learning_rate"), spec.learning_rate);
-    if let Some(steps) = spec.checkpoint_steps {
-        rules.at_least(&format!("{stage}.checkpoint_steps"), steps, 1);
-    }
-}
-
-fn optimiser(rules: &mut Rules<'_>, stage: &str, spec: &OptimiserSpec) {
-    for (i, beta) in spec.betas.into_iter().enumerate() {
-        rules.fraction(&format!("{stage}.optimiser.betas.{i}"), beta, false);
-    }
-    rules.positive(&format!("{stage}.optimiser.epsilon"), spec.epsilon);
-    rules.not_negative(
-        &format!("{stage}.optimiser.weight_decay"),
-        spec.weight_decay,
-    );
-    rules.not_negative(&format!("{stage}.optimiser.clip_norm"), spec.clip_norm);
 }
 
 fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
@@ -226,19 +173,14 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
     let characters = spec.answer_characters;
     let keys = ["evaluate.answer_characters", "model.context"];
     rules.rule(
-        context >= LEAST_CONTEXT && !(1..context).contains(&characters),
+        context >= LEAST_CONTEXT && characters >= context,
         &keys,
         || {
-            let rule = format!("must be at least 1 and below `model.context` = {context}");
+            let rule = format!("must be below `model.context` = {context}");
             format!("`evaluate.answer_characters` = {characters} {rule}")
         },
     );
-    if let Some(invented) = &spec.invented {
-        let (key, names) = ("evaluate.invented.names", invented.names);
-        rules.rule(!(1..=5000).contains(&names), &[key], || {
-            format!("`{key}` = {names} must be between 1 and 5000")
-        });
-        super::header::seed(rules, "evaluate.invented.seed", invented.seed);
+    if spec.invented.is_some() {
         let keys = ["evaluate.invented", "evaluate.ask_model"];
         rules.helped(!spec.ask_model, &keys, || {
             let message = "`evaluate.invented` needs a model to ask";
@@ -250,7 +192,6 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
         attention_maps(rules, maps, spec.ask_model);
     }
     if let Some(reported) = &spec.reported {
-        rules.fraction("evaluate.reported.accuracy", reported.accuracy, true);
         rules.rule(
             reported.source.trim().is_empty(),
             &["evaluate.reported.source"],
@@ -274,9 +215,6 @@ fn attention_maps(rules: &mut Rules<'_>, spec: &AttentionMapsSpec, ask_model: bo
         rules.rule(question.trim().is_empty(), &[&key], || {
             format!("`{key}` is empty")
         });
-    }
-    for (i, number) in spec.numbers.iter().enumerate() {
-        rules.at_least(&format!("{key}.numbers.{i}"), *number, 1);
     }
     rules.helped(!ask_model, &[key, "evaluate.ask_model"], || {
         let message = format!("`{key}` needs a model to ask");

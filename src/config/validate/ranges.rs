@@ -1,0 +1,55 @@
+//! Numbers against the ranges that stand beside their fields, as the schema has them.
+
+use std::sync::LazyLock;
+
+use figment::value::Value;
+use serde::Serialize;
+use serde_json::Value as Json;
+
+use super::Rules;
+use crate::config::json_schema::{self, Range};
+use crate::config::tree;
+
+static SCHEMA: LazyLock<Json> = LazyLock::new(json_schema::tree);
+
+/// Reports each number outside its range, unless another rule has a fault at its key already.
+pub fn check(rules: &mut Rules<'_>, settings: &impl Serialize) {
+    let settings = Value::serialize(settings).expect("settings are numbers, text and tables");
+    walk(rules, &[], &settings, &SCHEMA);
+}
+
+fn walk(rules: &mut Rules<'_>, key: &[String], value: &Value, schema: &Json) {
+    let mut inner = |name: String, value: &Value, schema: &Json| {
+        walk(rules, &[key, &[name]].concat(), value, schema);
+    };
+    match value {
+        Value::Dict(_, table) => {
+            for (name, value) in table {
+                let named = schema["properties"].get(name);
+                let schema = named.unwrap_or(&schema["additionalProperties"]);
+                inner(name.clone(), value, schema);
+            }
+        }
+        Value::Array(_, items) => {
+            for (i, value) in items.iter().enumerate() {
+                inner(i.to_string(), value, &schema["items"]);
+            }
+        }
+        Value::Num(..) if rules.faults.iter().all(|fault| fault.key != key) => {
+            if let Some(range) = Range::of(schema) {
+                number(rules, &tree::dotted(key), value, &range);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn number(rules: &mut Rules<'_>, key: &str, value: &Value, range: &Range) {
+    let whole = value.to_u128().map(|n| (n as f64, n.to_string()));
+    let real = || value.to_num().and_then(|n| n.to_f64());
+    let found = whole.or_else(|| real().map(|n| (n, n.to_string())));
+    let Some((number, text)) = found else { return };
+    rules.rule(!range.contains(number), &[key], || {
+        format!("`{key}` = {text} must be {range}")
+    });
+}
