@@ -6,52 +6,52 @@
 use std::fmt;
 use std::path::Path;
 
-/// What kind of failure it was; decides the exit code.
+/// The kind of failure, which decides the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
     /// A run stopped: a non-finite loss, a full disk, a device that failed. Exit code 1.
     Run,
-    /// The command line asks for something that is not there. Exit code 2.
+    /// The command line asks for something that does not exist. Exit code 2.
     Usage,
     /// The experiment file is not valid. Exit code 3.
     Config,
-    /// Some points of a sweep failed and the others were finished. Exit code 4.
+    /// Some points of a sweep failed and the others finished. Exit code 4.
     Partly,
     /// Data is missing, unreadable or has the wrong checksum. Exit code 5.
     Data,
-    /// The user stopped it, or another run's failure did; what was done is kept. Exit code 130, as
-    /// the shell has it for Ctrl-C.
+    /// Stopped by the user, or because another run failed; finished work is kept. Exit code 130, as shells
+    /// report Ctrl-C.
     Interrupted,
 }
 
-/// One problem in a configuration, with the place where the user wrote it.
+/// One problem in a configuration, and where the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where: `experiments/x.toml:12:1`, `--set model.embed`, `ATTNLAB_MODEL__EMBED`, or empty.
     pub place: String,
     /// What is wrong, with the value and the rule.
     pub message: String,
-    /// What to do about it.
+    /// How to fix it.
     pub help: Option<String>,
 }
 
-/// The one error type of the crate.
+/// The crate's error type.
 #[derive(Debug)]
 pub enum Error {
-    /// Everything that is wrong with a configuration, in one go.
+    /// All problems of a configuration.
     Problems(Vec<Problem>),
-    /// Any other failure: one line, and perhaps what to do.
+    /// Any other failure.
     Failure {
         /// Decides the exit code.
         kind: Kind,
         /// What went wrong, with the file or value concerned.
         message: String,
-        /// What to do about it.
+        /// How to fix it.
         help: Option<String>,
     },
 }
 
-/// The result of everything that can fail.
+/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
@@ -64,7 +64,7 @@ impl Error {
         }
     }
 
-    /// A run that stopped (exit code 1).
+    /// A failed run (exit code 1).
     pub fn run(message: impl Into<String>) -> Self {
         Self::new(Kind::Run, message)
     }
@@ -74,7 +74,7 @@ impl Error {
         Self::new(Kind::Usage, message)
     }
 
-    /// A configuration that cannot be used, found after its own checks (exit code 3).
+    /// A configuration that passed its own checks but cannot be used (exit code 3).
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Kind::Config, message)
     }
@@ -84,12 +84,12 @@ impl Error {
         Self::new(Kind::Data, message)
     }
 
-    /// Some points of a sweep that failed while others were finished (exit code 4).
+    /// Some points of a sweep failed and the others finished (exit code 4).
     pub fn partly(message: impl Into<String>) -> Self {
         Self::new(Kind::Partly, message)
     }
 
-    /// A run that was stopped from outside (exit code 130).
+    /// A run stopped by a signal or by another run's failure (exit code 130).
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Kind::Interrupted, message)
     }
@@ -99,7 +99,7 @@ impl Error {
         Self::new(kind, format!("cannot {action} {}: {cause}", path.display()))
     }
 
-    /// Adds the line that says what to do.
+    /// Adds a help line.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         if let Self::Failure { help, .. } = &mut self {
             *help = Some(text.into());
@@ -107,7 +107,7 @@ impl Error {
         self
     }
 
-    /// Names the file that the failure is about: `PATH: what went wrong`.
+    /// Prefixes the file concerned: `PATH: MESSAGE`.
     pub fn in_file(mut self, path: &Path) -> Self {
         if let Self::Failure { message, .. } = &mut self {
             *message = format!("{}: {message}", path.display());
@@ -115,7 +115,7 @@ impl Error {
         self
     }
 
-    /// Says that this came of reading a file: `cannot read PATH: what went wrong`.
+    /// Prefixes the file being read: `cannot read PATH: MESSAGE`.
     pub fn reading(mut self, path: &Path) -> Self {
         if let Self::Failure { message, .. } = &mut self {
             *message = format!("cannot read {}: {message}", path.display());
@@ -123,7 +123,7 @@ impl Error {
         self
     }
 
-    /// What went wrong, without what to do about it.
+    /// The message without help.
     pub fn message(&self) -> String {
         match self {
             Self::Failure { message, .. } => message.clone(),
@@ -134,7 +134,7 @@ impl Error {
         }
     }
 
-    /// What to do about it.
+    /// How to fix it.
     pub fn what_to_do(&self) -> Option<&str> {
         match self {
             Self::Failure { help, .. } => help.as_deref(),
@@ -142,7 +142,7 @@ impl Error {
         }
     }
 
-    /// Whether it was stopped from outside.
+    /// Whether the run was interrupted.
     pub fn is_interruption(&self) -> bool {
         matches!(
             self,

@@ -6,7 +6,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-/// Stands for what was left out.
+/// Replaces omitted text.
 const ELLIPSIS: char = '…';
 /// Tokens that a label is split into; the rest is one more. Comparing two labels takes time in proportion to the
 /// product of their numbers.
@@ -14,9 +14,9 @@ const MOST_TOKENS: usize = 200;
 
 /// Shortens every label until it `fits`; one that already does stays as it is.
 ///
-/// What is alike in all labels is cut first. Where that is not enough, the labels are cut at the place that
-/// keeps the most of them apart, and those that are still alike get their position in the list, from 1, at
-/// the end. So labels that differ stay different, and only a width that holds no number is exceeded.
+/// What all labels share is cut first. If that is not enough, the labels are cut where that keeps the most of
+/// them distinct, and any that are still equal get their position in the list, from 1, as a suffix. So
+/// different labels stay different, and exceed the width only if not even a number fits.
 pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
     if labels.iter().all(|label| fits(label)) {
         return labels.to_vec();
@@ -36,7 +36,7 @@ pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<Stri
     };
     let candidates = [Keep::Start, Keep::End, Keep::Both].map(cut);
     let differing = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
-    // Of those that are equally good, the first.
+    // On a tie, the first.
     let best = candidates.into_iter().rev().max_by_key(differing);
     number_duplicates(best.unwrap_or(squeezed), labels, fits)
 }
@@ -61,7 +61,7 @@ fn tokens(label: &str) -> Vec<&str> {
     tokens
 }
 
-/// Tokens that all labels have, in an order that all have them in.
+/// A common subsequence of the tokens of all labels.
 fn common_tokens<'a>(labels: &[Vec<&'a str>]) -> Vec<&'a str> {
     let Some((first, rest)) = labels.split_first() else {
         return vec![];
@@ -107,14 +107,14 @@ fn longest_common_between<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
     common
 }
 
-/// A part of a label: alike in all labels, or its own.
+/// A part of a label: common to all labels, or specific to this one.
 #[derive(Clone, Debug, PartialEq)]
 struct Segment {
     text: String,
     is_alike: bool,
 }
 
-/// A label as parts that are `alike` in all labels and parts that are not.
+/// Splits a label into parts that are common to all labels (`alike`) and parts that are not.
 fn segments(tokens: &[&str], alike: &[&str]) -> Vec<Segment> {
     let mut segments: Vec<Segment> = vec![];
     let mut expected = alike.iter().peekable();
@@ -131,7 +131,7 @@ fn segments(tokens: &[&str], alike: &[&str]) -> Vec<Segment> {
     segments
 }
 
-/// The label with its alike parts cut to the greatest length with which it fits, or to nothing.
+/// The label with its common parts cut to the greatest length with which it fits, or to nothing.
 fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
     let alike = segments.iter().filter(|segment| segment.is_alike);
     let longest = alike.map(|one| one.text.chars().count()).max().unwrap_or(0);
@@ -149,9 +149,7 @@ fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
     longest_fitting(longest, &cut_to, fits)
 }
 
-/// The text of the greatest length, at most `longest`, that `fits`; of length 0 if none does.
-///
-/// A longer text takes more room, so the length is found by bisection.
+/// The longest text, of length at most `longest`, that `fits`; of length 0 if none does. Found by bisection.
 fn longest_fitting(
     longest: usize,
     of_length: &dyn Fn(usize) -> String,
@@ -171,7 +169,7 @@ fn longest_fitting(
     best
 }
 
-/// Which part of a text stays.
+/// Which end of a text is kept.
 #[derive(Clone, Copy, Debug)]
 enum Keep {
     Start,
@@ -179,7 +177,7 @@ enum Keep {
     Both,
 }
 
-/// `text` with at most `length` of its characters, and an ellipsis for the others.
+/// `text` shortened to `length` characters and an ellipsis.
 fn limit(text: &str, length: usize, keep: Keep) -> String {
     let all: Vec<char> = text.chars().collect();
     let (head, tail) = match keep {
@@ -196,7 +194,7 @@ fn limit(text: &str, length: usize, keep: Keep) -> String {
     format!("{}{ELLIPSIS}{tail}", head.trim_end_matches(separates))
 }
 
-/// `label` cut until it fits, whatever it loses.
+/// `label` cut until it fits.
 fn cut(label: &str, keep: Keep, fits: &dyn Fn(&str) -> bool) -> String {
     if fits(label) {
         return label.to_owned();

@@ -1,4 +1,4 @@
-//! Whether a run should stop, and why: a signal, or another run that failed.
+//! Requests to stop a run: a signal, or the failure of another run.
 
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -12,27 +12,27 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::error::{Error, Result};
 
-/// The exit code after Ctrl-C, as the shell has it.
+/// The exit code after Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
 
-/// Requests to stop, by Ctrl-C or `kill`: repeating one ends the program.
+/// Ctrl-C and `kill`: a second one ends the program at once.
 const REQUESTS: [i32; 2] = [SIGINT, SIGTERM];
 
-/// Warning signals: schedulers send USR1 or USR2 before the time limit of a job (the user chooses
-/// which), the kernel sends XCPU every second past the limit of CPU time, a terminal that closes sends
-/// HUP. They may be repeated, so a second one does not end the program.
+/// Warning signals: schedulers send USR1 or USR2 before a job's time limit (the user chooses which), the
+/// kernel sends XCPU every second past the CPU time limit, and a closing terminal sends HUP. They may be
+/// repeated, so a second one does not end the program.
 #[cfg(unix)]
 const WARNINGS: [i32; 4] = [SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP];
 
-/// Two requests within this count as one: `kill` and Ctrl-C may reach a process twice, by itself and
+/// Signals within this time count as one: `kill` and Ctrl-C may reach a process twice, once directly and once
 /// as a member of its group.
 #[cfg(unix)]
 const MOMENT: Duration = Duration::from_millis(300);
 
-/// How soon a wish to stop is answered.
+/// How often a thread checks whether it has to answer a request to stop.
 const SOON: Duration = Duration::from_millis(50);
 
-/// A wish to stop, shared by all threads; whoever works looks at it between two steps.
+/// A request to stop, shared by all threads and checked between steps.
 #[derive(Clone, Debug, Default)]
 pub struct Stop {
     user: Arc<AtomicBool>,
@@ -40,27 +40,27 @@ pub struct Stop {
     taken_over: TakenOver,
 }
 
-/// Whether another process has taken over a folder that this one works in, shared by all threads.
+/// Whether another process has taken over a folder that this one is writing to; shared by all threads.
 #[derive(Clone, Debug, Default)]
 pub struct TakenOver(Arc<OnceLock<String>>);
 
-/// Who wants to stop.
+/// The reason for stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Why {
     /// The user.
     User,
-    /// Another run has failed, and the rest is not to go on without it.
+    /// Another run has failed, and the others are not to continue.
     Failure,
 }
 
-/// Sets `user` at the first signal and ends the program at a later request. A warning that was ignored
-/// when the program started, as `nohup` has it for HUP, stays ignored.
+/// Sets `user` at the first signal and ends the program at a later Ctrl-C or `kill`. A warning that was
+/// ignored when the program started, as HUP is under `nohup`, stays ignored.
 #[cfg(unix)]
 fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
     let ignored = ignored_signals();
     let warnings = WARNINGS.iter().filter(|&&signal| match &ignored {
         Some(mask) => mask & (1 << (signal - 1)) == 0,
-        // HUP ends the program where the system does not say whether `nohup` started it.
+        // If the system does not tell whether `nohup` is in effect, HUP keeps its default and ends the program.
         None => signal != SIGHUP,
     });
     let mut signals = signal_hook::iterator::Signals::new(REQUESTS.iter().chain(warnings))?;
@@ -79,7 +79,7 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
     Ok(())
 }
 
-/// The signals that this process ignores, a bit each from signal 1 on; `None` where there is no `/proc`.
+/// The signals that this process ignores, one bit each from signal 1 on; `None` without `/proc`.
 #[cfg(unix)]
 fn ignored_signals() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
@@ -93,7 +93,7 @@ fn ignored_signals() -> Option<u64> {
 #[cfg(not(unix))]
 fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
     for signal in REQUESTS {
-        // In this order: the second signal finds what the first has set.
+        // The order matters: the second signal checks the flag that the first one sets.
         signal_hook::flag::register_conditional_shutdown(signal, INTERRUPTED, user.clone())?;
         signal_hook::flag::register(signal, user.clone())?;
     }
@@ -101,21 +101,18 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
 }
 
 impl Stop {
-    /// Listens to signals. Any of INT (Ctrl-C), TERM, USR1, USR2, HUP and XCPU asks to stop after the
-    /// current step; a second INT or TERM ends the program at once. One that comes twice in a moment,
-    /// to the process and to its group, counts once.
-    ///
-    /// # Errors
-    /// The system refuses.
+    /// Installs the signal handlers. INT (Ctrl-C), TERM, USR1, USR2, HUP and XCPU ask to stop after the
+    /// current step; a second INT or TERM ends the program at once. Signals that arrive twice in quick
+    /// succession, for the process and its group, count once.
     pub fn on_signals() -> Result<Self> {
         let stop = Self::default();
         listen(stop.user.clone())
-            .map_err(|e| Error::run(format!("cannot listen to signals: {e}")))?;
+            .map_err(|e| Error::run(format!("cannot install signal handlers: {e}")))?;
         Ok(stop)
     }
 
-    /// Calls `answer` once the user wants to stop, from a thread of its own, so that he is answered
-    /// while a long step goes on.
+    /// Calls `answer` once the user asks to stop, from a separate thread, so that the answer does not wait for
+    /// a long step.
     pub fn answer(&self, answer: impl Fn() + Send + 'static) {
         let user = self.user.clone();
         std::thread::spawn(move || {
@@ -126,12 +123,12 @@ impl Stop {
         });
     }
 
-    /// Asks everybody to stop because a run has failed.
+    /// Asks all threads to stop because a run has failed.
     pub fn after_failure(&self) {
         self.failure.store(true, Ordering::Relaxed);
     }
 
-    /// The same for work in a folder that may be taken over.
+    /// The same request for work in a folder that may be taken over.
     pub fn in_folder(&self, taken_over: &TakenOver) -> Self {
         Self {
             taken_over: taken_over.clone(),
@@ -139,16 +136,12 @@ impl Stop {
         }
     }
 
-    /// An error if the folder that is worked in has been taken over: nothing may be written there
-    /// then, not even a checkpoint.
-    ///
-    /// # Errors
-    /// That of [`TakenOver::check`].
+    /// Fails if the folder has been taken over: then nothing may be written to it, not even a checkpoint.
     pub fn check_folder(&self) -> Result<()> {
         self.taken_over.check()
     }
 
-    /// Who wants to stop, if anybody does. The user's wish is the stronger one.
+    /// The reason to stop, if there is one; the user's request takes precedence.
     pub fn wanted(&self) -> Option<Why> {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         match (is_set(&self.user), is_set(&self.failure)) {
@@ -158,10 +151,7 @@ impl Stop {
         }
     }
 
-    /// An error if anybody wants to stop; `done` says what is kept.
-    ///
-    /// # Errors
-    /// [`Error::interrupted`], or that of [`Stop::check_folder`].
+    /// Fails if the run should stop; `done` says what is kept.
     pub fn check(&self, done: impl FnOnce() -> String) -> Result<()> {
         self.check_folder()?;
         match self.wanted() {
@@ -172,16 +162,13 @@ impl Stop {
 }
 
 impl TakenOver {
-    /// Notes who has taken the folder over: `process 4711 on node7`.
+    /// Records who has taken the folder over: `process 4711 on node7`.
     pub fn note(&self, by: String) {
         // The first one counts.
         let _ = self.0.set(by);
     }
 
-    /// An error if the folder has been taken over.
-    ///
-    /// # Errors
-    /// Says by whom.
+    /// Fails if the folder has been taken over, and says by whom.
     pub fn check(&self) -> Result<()> {
         match self.0.get() {
             None => Ok(()),
@@ -195,7 +182,7 @@ impl TakenOver {
 }
 
 impl Why {
-    /// The error with which the work ends; `done` says where: `in finetune after step 3 of 8`.
+    /// The error that ends the work; `done` says where: `in finetune after step 3 of 8`.
     pub fn error(self, done: &str) -> Error {
         Error::interrupted(match self {
             Self::User => format!("interrupted {done}"),

@@ -1,4 +1,4 @@
-//! `attnlab bench`: how fast the program is here.
+//! `attnlab bench`: how fast the program is on this machine.
 
 use super::{megabytes, print, print_json, thousands};
 use crate::bench::report::{Part, Report};
@@ -26,7 +26,7 @@ pub fn bench(args: &cli::Bench) -> Result<()> {
     lines(&report).iter().try_for_each(print)
 }
 
-/// The report as a person reads it.
+/// The report as text.
 fn lines(report: &Report) -> Vec<String> {
     let step = &report.step;
     let whole = step.step_ms;
@@ -44,7 +44,7 @@ fn lines(report: &Report) -> Vec<String> {
         ),
         String::new(),
         format!(
-            "step       {} ms   median of {} ({} to {} ms for four fifths of them)",
+            "step       {} ms   median of {} (middle 80 %: {} to {} ms)",
             milliseconds(whole.median),
             step.steps,
             milliseconds(whole.p10).trim_start(),
@@ -104,7 +104,7 @@ fn row(part: &Part, whole_ms: f64) -> String {
     )
 }
 
-/// Three digits or more, nine wide.
+/// At least three digits, nine columns wide.
 fn milliseconds(ms: f64) -> String {
     match ms.abs() {
         size if size < 1.0 => format!("{ms:>9.3}"),

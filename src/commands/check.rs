@@ -1,4 +1,4 @@
-//! `attnlab check` and `attnlab shapes`: files without running them, and what this binary can run.
+//! `attnlab check` and `attnlab shapes`: checking files without running them, and the shapes in this binary.
 
 use std::path::PathBuf;
 
@@ -23,7 +23,7 @@ pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
                     let profiles = count(profiles, "profile");
                     format!("a suite of {}, {profiles}", count(members, "experiment"))
                 }
-                None => "a base for others".to_owned(),
+                None => "a base file".to_owned(),
             },
             Some(experiment) => {
                 let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
@@ -48,7 +48,7 @@ pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     Ok(())
 }
 
-/// Files or problems as JSON; problems are told on standard error as well, and decide the exit code.
+/// Files or problems as JSON; problems are also printed on standard error, and decide the exit code.
 fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
     let (files, problems) = match &checked {
         Ok(files) => (&files[..], &[][..]),
@@ -81,9 +81,7 @@ pub fn shapes(json: bool) -> Result<()> {
         return print_json(&compiled.iter().map(shape_row).collect::<Vec<_>>());
     }
     let Some(first) = compiled.first() else {
-        return print(
-            "no shape is compiled in: put an experiment under experiments/ and build again",
-        );
+        return print("no shape is compiled in: put an experiment in experiments/ and rebuild");
     };
     let header: String = first
         .shape

@@ -1,4 +1,4 @@
-//! `attnlab clean`: what can be freed, and freeing it once the user agrees.
+//! `attnlab clean`: listing what can be deleted, and deleting it once the user agrees.
 
 use std::io::{IsTerminal as _, Write as _};
 use std::path::Path;
@@ -35,7 +35,7 @@ pub fn clean(args: &Clean) -> Result<()> {
         return print(format!("{all} could be freed"));
     }
     if !args.yes && !agreed(&all, &args.results)? {
-        return print("nothing was removed");
+        return print("nothing was deleted");
     }
     let progress = Progress::new(Verbosity::Normal);
     let waiting = |one: &Removable, holder: &str| {
@@ -53,15 +53,15 @@ pub fn clean(args: &Clean) -> Result<()> {
     ))
 }
 
-/// Asks on the terminal; where nobody can answer, that is a mistake.
+/// Asks on the terminal; without a terminal to answer, this is a usage error.
 fn agreed(all: &str, results: &Path) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
         return Err(
-            Error::usage("stdin is not a terminal, so nothing was removed")
-                .help("say --yes to free it without a question, or --dry-run to only look"),
+            Error::usage("stdin is not a terminal, so nothing was deleted")
+                .help("pass --yes to delete without asking, or --dry-run to only list"),
         );
     }
-    // If standard error is closed, the question is not seen and the answer is no.
+    // If standard error is closed, nobody sees the question, and the answer is no.
     let _ = write!(
         std::io::stderr(),
         "free {all} in {}? [y/N] ",

@@ -50,7 +50,7 @@ pub fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
         .try_for_each(|note| print_wrapped(&format!("note: {note}"), 2))
 }
 
-/// Rows of cells under a header.
+/// Prints rows of cells under a header.
 fn under(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     Table {
         header: header.iter().map(|&cell| cell.to_owned()).collect(),
@@ -204,7 +204,7 @@ fn percents(low: f64, high: f64) -> String {
     format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
 }
 
-/// A distance of fractions, in percentage points.
+/// A difference of fractions, in percentage points.
 fn points(distance: f64) -> String {
     format!("{:.1} points", 100.0 * distance)
 }
@@ -217,7 +217,7 @@ fn signed_interval(low: f64, high: f64) -> String {
     format!("{:+.1} to {:+.1} points", 100.0 * low, 100.0 * high)
 }
 
-/// Two digits that say something: `0.51`, `0.034`, `0.0012`, `4.7e-7`.
+/// Two significant digits: `0.51`, `0.034`, `0.0012`, `4.7e-7`.
 fn p_value(p: f64) -> String {
     match p {
         0.1.. => format!("{p:.2}"),

@@ -1,4 +1,4 @@
-//! `attnlab data`: fetching a corpus, and looking at one.
+//! `attnlab data`: fetching and inspecting a corpus.
 
 use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
@@ -58,11 +58,11 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
         thousands(corpus.test.len())
     ))?;
     let rows = corruption_rows(&corpus, settings, experiment.seeds[0], examples)?;
-    print("\nspan corruption, as pretraining shows it (x is read, y is scored):")?;
+    print("\nspan corruption, as in pretraining (x: input, y: targets):")?;
     for row in &rows {
         print_pair(&row.sequence)?;
     }
-    print("\nbirth places, as finetuning shows them (only the answer is scored):")?;
+    print("\nbirth places, as in finetuning (only the answer is scored):")?;
     let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
     for index in 0..examples.min(task.len()) {
         let sequence = task.sequence(1, index);
@@ -85,7 +85,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
         .try_for_each(|path| print(format!("wrote {}", path.display())))
 }
 
-/// A sequence as input and as targets, one character apart.
+/// Prints a sequence as inputs and targets, shifted by one character.
 fn print_pair(sequence: &str) -> Result<()> {
     debug_assert!(sequence.contains(MASK_CHARACTER));
     let last = sequence.char_indices().next_back().map_or(0, |(at, _)| at);

@@ -1,4 +1,4 @@
-//! `attnlab list`: experiments, attention kinds, runs.
+//! `attnlab list`: experiments, attention kinds and runs.
 
 use std::path::{Path, PathBuf};
 
@@ -19,19 +19,19 @@ use crate::progress::{columns, output_width};
 #[derive(Serialize)]
 struct ExperimentRow {
     file: PathBuf,
-    /// The first line of the file, where it says what it asks.
+    /// The file's first comment line, its question.
     question: Option<String>,
-    /// Of an experiment.
+    /// Experiments only.
     #[serde(skip_serializing_if = "Option::is_none")]
     points: Option<usize>,
     #[serde(skip_serializing_if = "Option::is_none")]
     seeds: Option<usize>,
-    /// Of a suite: its experiments, and its profiles.
+    /// Suites only: its experiments and profiles.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     members: Vec<PathBuf>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
     profiles: Vec<String>,
-    /// Whether all its model shapes are in this binary.
+    /// Whether all its model shapes are compiled into this binary.
     compiled: bool,
 }
 
@@ -40,7 +40,7 @@ struct ExperimentRow {
 struct AttentionRow {
     kind: &'static str,
     about: &'static str,
-    /// Shapes with this kind in this binary.
+    /// Number of shapes with this kind in this binary.
     shapes: usize,
 }
 
@@ -147,14 +147,14 @@ fn runs(results: &Path, json: bool) -> Result<()> {
         } else {
             ", which is not a folder"
         };
-        return print(format!("no run in {}{none}", results.display()));
+        return print(format!("no runs in {}{none}", results.display()));
     }
     let lines = run_lines(&rows, output_width());
     lines.iter().try_for_each(print)
 }
 
 /// `done  48/60 = 80.0 %  2026-11-24 13:42  pretrained, seed 1  results/quickstart/…/seed-1`, then why it is
-/// not done. Where that is too wide for one of them, the folders of all stand on lines of their own.
+/// not done. If one line would be too wide, all folders go on separate lines.
 fn run_lines(rows: &[RunRow], width: usize) -> Vec<String> {
     let folder = |row: &RunRow| row.folder.display().to_string();
     let table = Table {
@@ -182,7 +182,7 @@ fn run_lines(rows: &[RunRow], width: usize) -> Vec<String> {
         lines.extend((!folder.is_empty()).then(|| format!("    {folder}")));
         let reason = row.reason.as_deref();
         let reason = reason.and_then(|reason| reason.lines().next());
-        let earlier = "its results are from the earlier run, which finished";
+        let earlier = "its results are from an earlier run, which finished";
         let earlier = row.holds_earlier_results.then_some(earlier);
         for note in reason.into_iter().chain(earlier) {
             lines.extend(wrap(&format!("    {note}"), width, 4));

@@ -1,4 +1,4 @@
-//! One match from command to function, and what each command does: it calls the library and prints the result.
+//! The commands: each calls the library and prints the result.
 
 mod bench;
 mod check;
@@ -30,8 +30,8 @@ use crate::pipeline::{self, Options, Report};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
-/// The whole program: parses the command line, does what it says, prints an error once, and returns the exit
-/// code.
+/// The whole program: parses the command line, runs the command, prints an error if there is one, and returns
+/// the exit code.
 pub fn main() -> ExitCode {
     crate::ops::allocator::keep_freed_memory();
     match dispatch(cli::parse()) {
@@ -101,7 +101,7 @@ fn run(args: &Run) -> Result<()> {
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;
     let speaks = progress.clone();
-    stop.answer(move || speaks.say("stopping after this step; Ctrl-C again quits at once"));
+    stop.answer(move || speaks.say("stopping after this step; press Ctrl-C again to quit at once"));
     match &loaded {
         Loaded::Experiment(experiment) => {
             let report = pipeline::run(experiment, &options, &progress, &stop)?;
@@ -138,7 +138,7 @@ fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> 
     }
 }
 
-/// Results and figures, for a script or for a person.
+/// Prints results and figures, as JSON or as text.
 fn show_report(report: &Report, json: bool) -> Result<()> {
     if json {
         print_json(report)
@@ -147,11 +147,11 @@ fn show_report(report: &Report, json: bool) -> Result<()> {
     }
 }
 
-/// Results and figures, as a person reads them.
+/// Prints results and figures as text.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
     for line in results::lines(report) {
-        // A constant answer is the same at every point.
+        // A constant answer has the same accuracy at every point.
         if !said.contains(&line) {
             print_wrapped(&line, 4)?;
             said.push(line);
@@ -162,14 +162,14 @@ fn print_report(report: &Report) -> Result<()> {
         print(format!("figure  {}  (and .png, .csv)", path.display()))?;
     }
     for (name, why) in &report.left_out {
-        print(format!("figure  {name} is left out: {why}"))?;
+        print(format!("figure  {name} was not drawn: {why}"))?;
     }
     Ok(())
 }
 
 /// Prints an error on standard error, once.
 fn print_error(error: &Error) {
-    // If standard error is closed there is nobody to tell.
+    // If standard error is closed, there is nowhere to report it.
     let _ = writeln!(std::io::stderr(), "{error}");
 }
 
@@ -178,8 +178,8 @@ fn print(line: impl Display) -> Result<()> {
     print_bytes(format!("{line}\n").as_bytes())
 }
 
-/// Prints a line on standard output; where that is a terminal, what does not fit goes on below it, so far
-/// indented.
+/// Prints a line on standard output, wrapped to the terminal's width if it is one, with `indent` spaces before
+/// continuation lines.
 fn print_wrapped(line: &str, indent: usize) -> Result<()> {
     let lines = table::wrap(line, output_width(), indent);
     lines.iter().try_for_each(print)
@@ -191,7 +191,7 @@ fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     print(text.expect("tables with text keys are JSON"))
 }
 
-/// A reader that has seen enough, such as `head`, is no reason to fail: what was done, was done.
+/// A closed pipe, as after `head`, is not an error.
 fn print_bytes(bytes: &[u8]) -> Result<()> {
     let mut out = std::io::stdout().lock();
     match out.write_all(bytes).and_then(|()| out.flush()) {
@@ -216,7 +216,7 @@ fn megabytes(bytes: u64) -> String {
     }
 }
 
-/// Whether a point's model shape is in this binary; an exploration needs none.
+/// Whether a point's model shape is in this binary; an exploration has no model.
 fn is_compiled(point: &Point) -> bool {
     let found = |settings: &Settings| registry::find(&settings.model.shape(), settings.device);
     point

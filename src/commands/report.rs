@@ -1,4 +1,4 @@
-//! `attnlab report`: experiments as a page, as Markdown and as LaTeX tables.
+//! `attnlab report`: experiments as HTML, Markdown and LaTeX tables.
 
 use std::path::{Path, PathBuf};
 
@@ -40,7 +40,7 @@ pub fn report(args: &Report) -> Result<()> {
     say(&built)
 }
 
-/// A section for each experiment, headed by the question that its file asks.
+/// A section for each experiment, headed by its file's question.
 fn document(experiments: Vec<Experiment>, results: &Path) -> Document {
     let title = match &experiments[..] {
         [only] => only.name.clone(),

@@ -1,5 +1,5 @@
-//! Results as `run` and `plot` print them: each seed's accuracy, then what the seeds of a point say together; of an
-//! exploration, what was found.
+//! Results as `run` and `plot` print them: each seed's accuracy, then each point's mean over its seeds; for an
+//! exploration, its findings.
 
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::metrics::statistics::STUDENT_T;
@@ -7,7 +7,7 @@ use crate::pipeline::Report;
 use crate::plot::significant;
 use crate::progress::thousands;
 
-/// All that a report has to say in numbers.
+/// All numbers of a report, line by line.
 pub(super) fn lines(report: &Report) -> Vec<String> {
     let mut lines = accuracies(report);
     let same = |a: &FindingRow, b: &FindingRow| {
@@ -17,7 +17,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
     lines
 }
 
-/// One line for each row of `summary.csv`, and one more after the seeds of a point that has several.
+/// A line for each row of `summary.csv`, and one more after a point with several seeds.
 fn accuracies(report: &Report) -> Vec<String> {
     let mut lines = vec![];
     let rows = report.accuracies.as_slice();
@@ -31,7 +31,7 @@ fn accuracies(report: &Report) -> Vec<String> {
 }
 
 /// `pretrained, mean of 3 seeds: 85.6 %  (standard deviation 5.9 percentage points; 95 % interval
-/// 71.0 to 100.0 %)`; nothing where there is one seed, which has its own line.
+/// 71.0 to 100.0 %)`; nothing with one seed, which has its own line.
 fn mean(group: &GroupRow) -> Option<String> {
     let seeds = group.seeds.filter(|&seeds| seeds > 1)?;
     let deviation = group.standard_deviation?;
@@ -40,7 +40,7 @@ fn mean(group: &GroupRow) -> Option<String> {
             let points = 100.0 * deviation;
             format!("standard deviation {points:.1} percentage points; 95 % interval")
         }
-        false => "every seed the same; 95 % interval of one seed's questions".to_owned(),
+        false => "all seeds equal; 95 % interval over one seed's questions".to_owned(),
     };
     Some(format!(
         "{}, mean of {seeds} seeds: {:.1} %  ({over} {:.1} to {:.1} %)",
@@ -77,7 +77,7 @@ fn accuracy(row: &AccuracyRow) -> String {
     format!("{who}: {percent:.1} %{of}")
 }
 
-/// What was found of one quantity: a distribution, or both ends of a curve.
+/// The findings on one quantity: a distribution, or both ends of a curve.
 fn finding(rows: &[FindingRow]) -> String {
     let (first, last) = (&rows[0], &rows[rows.len() - 1]);
     let what = format!("{}: {}", first.label, first.quantity);
@@ -88,7 +88,7 @@ fn finding(rows: &[FindingRow]) -> String {
     let brackets = match first.low_90 {
         Some(_) => {
             let draws = thousands(first.samples);
-            format!("; in brackets the middle 90 % of {draws} draws")
+            format!("; in brackets: middle 90 % of {draws} draws")
         }
         None => String::new(),
     };
@@ -108,7 +108,7 @@ fn with_range(of: &FindingRow) -> String {
     }
 }
 
-/// How the draws of a distribution vary; nothing of a single one.
+/// The variance and range of a distribution; nothing for a single draw.
 fn spread(of: &FindingRow) -> String {
     let (Some(variance), Some(low), Some(high)) = (of.variance, of.low_90, of.high_90) else {
         return String::new();
@@ -155,7 +155,7 @@ mod tests {
     #[test]
     fn seeds_that_agree_say_whose_interval_it_is() {
         let line = mean(&group(3, "wilson")).expect("three seeds");
-        let says = "(every seed the same; 95 % interval of one seed's questions 71.0 to 100.0 %)";
+        let says = "(all seeds equal; 95 % interval over one seed's questions 71.0 to 100.0 %)";
         assert!(line.contains(says), "{line}");
     }
 

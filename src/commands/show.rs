@@ -1,4 +1,4 @@
-//! `attnlab show`: the value of every key, and the layer that it came from.
+//! `attnlab show`: the value of every key, and the layer that set it.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::config::{self, Experiment, Origins, Setting};
 use crate::error::Result;
 use crate::progress::{columns, output_width};
 
-/// Origins stand in one column unless a line is longer than this, in characters.
+/// Origins are aligned unless a line is longer than this many characters.
 const WIDEST: usize = 60;
 
 /// `attnlab show`.
@@ -22,7 +22,7 @@ pub fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
     print(text(&origins))
 }
 
-/// TOML, table by table, and the points as comments.
+/// The settings as TOML, table by table, and the points as comments.
 fn text(origins: &Origins) -> String {
     let mut tables: Vec<(&str, Vec<&Setting>)> = vec![];
     for setting in &origins.settings {
@@ -47,7 +47,7 @@ fn text(origins: &Origins) -> String {
     text + &points(&origins.experiment)
 }
 
-/// The table and the key in it.
+/// Splits a dotted key into its table and the key within it.
 fn split(key: &str) -> (&str, &str) {
     key.split_once('.').unwrap_or(("", key))
 }
@@ -62,14 +62,14 @@ fn lines(settings: &[&Setting]) -> String {
         let whole = format!("{line:<width$}  # {}\n", setting.origin);
         match columns(whole.trim_end()) <= output_width() {
             true => whole,
-            // Where they do not fit side by side, the origin stands over its key.
+            // If they do not fit on one line, the origin goes above its key.
             false => format!("# {}:\n{line}\n", setting.origin),
         }
     };
     rows.map(row).collect()
 }
 
-/// A value in TOML's notation, which is JSON's but for the spaces.
+/// A value in TOML notation, which differs from JSON only in spacing.
 fn toml(value: &Value) -> String {
     match value {
         Value::Array(items) => {
@@ -115,7 +115,7 @@ fn points(experiment: &Experiment) -> String {
     text
 }
 
-/// What the file calls a point, if it calls it something.
+/// The label that the file gives to a point, if any.
 fn label<'a>(experiment: &Experiment, point: &'a config::Point) -> Option<&'a str> {
     (!experiment.labels.is_empty()).then_some(point.label.as_str())
 }

@@ -1,4 +1,4 @@
-//! A suite: its members' results and its report.
+//! The results and the report of a suite.
 
 use std::path::Path;
 
@@ -12,7 +12,7 @@ use crate::pipeline::Report;
 use crate::pipeline::suite::Ran;
 use crate::report::{Built, Document, Section, build};
 
-/// What a member's `run` and `plot` print for scripts.
+/// A member's results, as `run` and `plot` print them for scripts.
 #[derive(Serialize)]
 struct MemberResults<'a> {
     question: &'a str,
@@ -22,7 +22,7 @@ struct MemberResults<'a> {
     results: &'a Report,
 }
 
-/// Prints what each member has, writes the report, and ends with what failed.
+/// Prints each member's results, writes the report, and fails if a member failed.
 pub(super) fn tell(suite: &Suite, ran: Ran<'_>, results: &Path, json: bool) -> Result<()> {
     let built = build_report(suite, results, None)?;
     if json {
@@ -52,7 +52,7 @@ fn for_scripts<'a>((member, report): &'a (&Member, Report)) -> MemberResults<'a>
     }
 }
 
-/// Writes the report of a suite into `folder`, or else to where its results are.
+/// Writes the report of a suite into `folder`, or by default beside its results.
 pub(super) fn build_report(suite: &Suite, results: &Path, folder: Option<&Path>) -> Result<Built> {
     let own = || {
         results

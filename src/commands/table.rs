@@ -1,28 +1,28 @@
-//! Text that fits a terminal: tables and paragraphs that are never broken within a word.
+//! Tables and paragraphs that fit the terminal and never break a word.
 //!
-//! Where there is no terminal, any width will do and nothing is cut.
+//! Without a terminal the width is unlimited and nothing is cut.
 
 use crate::labels::shorten_apart;
 use crate::progress::columns;
 
-/// Between two columns.
+/// The gap between columns.
 const GAP: &str = "  ";
 
-/// A column of names is cut to no less than this: below it the cells of a row stand one under another.
+/// Least width of the column of names: if less is left, the cells of a row are stacked.
 const SHORTEST_NAME: usize = 16;
 
-/// Rows of cells. Columns of numbers go to the right, all others to the left.
+/// Rows of cells. Columns of numbers are right-aligned, all others left-aligned.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Table {
-    /// Over the columns; empty for a table without a header.
+    /// Column headers; empty for a table without a header.
     pub(super) header: Vec<String>,
     pub(super) rows: Vec<Vec<String>>,
-    /// The column of names, which is cut where there is no room.
+    /// Index of the column of names, which is shortened if there is no room.
     pub(super) names: usize,
 }
 
 impl Table {
-    /// The table under its header; nothing without rows. A column with nothing in it is left out.
+    /// The table under its header; nothing without rows. Empty columns are left out.
     pub(super) fn lines(&self, width: usize) -> Vec<String> {
         let (header, blocks) = self.blocks(width);
         header
@@ -31,7 +31,7 @@ impl Table {
             .collect()
     }
 
-    /// The lines of the header, and those of each row: one, or where that is too wide, one a cell.
+    /// The lines of the header and of each row: one line, or one per cell if that is too wide.
     pub(super) fn blocks(&self, width: usize) -> (Vec<String>, Vec<Vec<String>>) {
         let table = self.of_used_columns();
         if table.rows.is_empty() {
@@ -73,7 +73,7 @@ impl Table {
         }
     }
 
-    /// The columns that each column needs, if its header needs so many.
+    /// The width of each column, given the widths of the headers.
     fn widths(&self, header: impl Fn(&str) -> usize) -> Vec<usize> {
         let width = |at: usize| {
             let cells = self.rows.iter().map(|row| columns(self.cell(row, at)));
@@ -120,7 +120,7 @@ impl Table {
         let pairs = self.header.iter().zip(widths);
         let headers: Vec<Vec<String>> = pairs.map(|(text, width)| wrap(text, *width, 0)).collect();
         let depth = headers.iter().map(Vec::len).max().unwrap_or(0);
-        // The last lines of all headers stand side by side.
+        // Headers of several lines are aligned at the bottom.
         let header = |i: usize| {
             let part = |own: &'_ Vec<String>| (i + own.len()).checked_sub(depth);
             let cells = headers
@@ -134,7 +134,7 @@ impl Table {
         (header.collect(), rows.collect())
     }
 
-    /// Every row as its name, with the other cells below it under their headers.
+    /// Every row as its name, with the other cells stacked below it.
     fn one_under_another(&self, width: usize) -> Vec<Vec<String>> {
         let table = self.with_names_of(width);
         let heads = table
@@ -147,7 +147,7 @@ impl Table {
             let others = row.iter().enumerate().filter(|(at, _)| *at != table.names);
             others.map(|(_, cell)| columns(cell))
         });
-        // Cells stand in a column if there is room for one.
+        // Align the cells if there is room.
         let start = heads + 2 * GAP.len();
         let is_column = start + cells.max().unwrap_or(0) <= width;
         let (heads, indent) = if is_column { (heads, start) } else { (0, 4) };
@@ -178,8 +178,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(' ')
 }
 
-/// A text as lines of at most `width` columns, those after the first indented; only a word that is
-/// longer stands out.
+/// Wraps a text to `width` columns, indenting all lines but the first; only a longer word exceeds it.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
     let (mut lines, mut line) = (vec![], String::new());
     let start = text.len() - text.trim_start().len();
@@ -192,7 +191,7 @@ pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
             line = " ".repeat(indent);
             is_empty = true;
         }
-        // Spaces at which a line ends do not begin the next.
+        // Spaces at a line break are dropped.
         if is_empty && word.is_empty() {
             continue;
         }

@@ -1,4 +1,4 @@
-//! `attnlab ask`, `score` and `export`: what a trained model knows.
+//! `attnlab ask`, `score` and `export`: using a trained model.
 
 use std::path::Path;
 
@@ -81,7 +81,7 @@ pub fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
     ))
 }
 
-/// Refuses a file that is there already, and one in a folder that is not: it may be misspelled.
+/// Refuses an existing file, and a missing folder, which may be misspelled.
 fn check_free(file: &Path, replace: bool) -> Result<()> {
     let shown = file.display();
     if file.is_dir() {
@@ -89,7 +89,7 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
     }
     if file.symlink_metadata().is_ok() && !replace {
         let error = Error::usage(format!("{shown} already exists"));
-        return Err(error.help("name another file, or say --force to replace this one"));
+        return Err(error.help("name another file, or pass --force to overwrite this one"));
     }
     let folder = files::folder_of(file);
     if !folder.is_dir() {
@@ -100,18 +100,18 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
     Ok(())
 }
 
-/// What a run was done with; `lacks` names what an exploration does not have.
+/// The settings of a run; `lacks` names what an exploration does not have.
 fn settings_of(run: &RunDirectory, lacks: &str) -> Result<Settings> {
     let experiment = config::load_alone(&run.resolved_toml())?;
     let settings = &experiment.points[0].settings;
     settings.needed(run.path().display(), lacks).cloned()
 }
 
-/// A model as a run left it.
+/// A model with a run's final weights.
 struct Trained {
     model: Box<dyn Trainable>,
     vocabulary: Vocabulary,
-    /// Most tokens that it reads.
+    /// Context length.
     longest: usize,
     answer_characters: usize,
 }
@@ -133,7 +133,7 @@ impl Trained {
         let answer_characters = given
             .unwrap_or_else(default_answer_characters)
             .min(longest - 1);
-        // Drawn only to be replaced.
+        // Initialised only to be overwritten.
         let start = Start {
             seed: 0,
             deviation: 0.0,
@@ -155,9 +155,9 @@ impl Trained {
         })
     }
 
-    /// Refuses a question that leaves no room for the answer.
+    /// Refuses a question that leaves no room for an answer.
     fn check_fits(&self, question: &str) -> Result<()> {
-        // The question's closing mask is one token, the answer's last one is never read.
+        // The question's mask takes one token; the answer's last token is never read back.
         let (asked, room) = (
             question.chars().count(),
             self.longest - self.answer_characters,
@@ -170,6 +170,6 @@ impl Trained {
              {} that the model reads",
             self.answer_characters, self.longest
         ))
-        .help(format!("ask in at most {room} characters")))
+        .help(format!("use at most {room} characters")))
     }
 }

@@ -6,7 +6,7 @@ use super::Task;
 use super::generator::generator;
 use super::ragged::{Ragged, Sequence};
 
-/// One epoch of a task, batch by batch. The last batch is short rather than dropped.
+/// One epoch of a task, batch by batch. A short last batch is kept.
 pub struct Batches<'a> {
     task: &'a dyn Task,
     epoch: u64,
@@ -16,8 +16,7 @@ pub struct Batches<'a> {
 
 /// The batches of epoch `epoch` (from 1), `batch_documents` documents each (0 counts as 1).
 ///
-/// Without `shuffle` documents keep their order. With it they come in a permutation that depends
-/// on seed and epoch alone. Five documents in batches of two: `[0, 1] [2, 3] [4]`.
+/// Without `shuffle` documents keep their order. With it they are permuted, depending only on seed and epoch. Five documents in batches of two: `[0, 1] [2, 3] [4]`.
 pub fn batches(
     task: &dyn Task,
     epoch: u64,
@@ -43,7 +42,7 @@ impl Batches<'_> {
         self.order.len().div_ceil(self.batch_documents)
     }
 
-    /// Whether the task has no document.
+    /// Whether the epoch has no batches.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }
@@ -65,7 +64,7 @@ impl Batches<'_> {
         Ragged::from_sequences(&sequences)
     }
 
-    /// All batches in order, each made when it is asked for.
+    /// All batches in order, each built on demand.
     pub fn iter(&self) -> impl Iterator<Item = Ragged> + '_ {
         (0..self.len()).map(|index| self.batch(index))
     }

@@ -1,4 +1,4 @@
-//! Files whose content is known by its SHA-256 sum.
+//! Source files verified by SHA-256 checksum.
 
 use sha2::{Digest as _, Sha256};
 
@@ -6,9 +6,9 @@ use crate::error::{Error, Result};
 use crate::files::{BYTE_ORDER_MARK, is_utf16};
 
 /// What to do when a file of the corpus is missing or damaged.
-pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-OR-FOLDER` brings the files, or `--data FOLDER` says where they are";
+pub(crate) const HELP: &str = "`attnlab data fetch cs224n --from URL-OR-FOLDER` fetches the files; `--data FOLDER` names the folder if you have them";
 
-/// A file that is right only with exactly these bytes.
+/// A file of a corpus and the checksum of its only valid content.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SourceFile {
     /// File name, without a folder.
@@ -22,19 +22,19 @@ pub struct SourceFile {
 pub struct Verified {
     /// The text whose checksum matches.
     pub text: String,
-    /// How the bytes that were given differ from it, if they do: `CRLF line endings`.
+    /// How the original bytes differed from it, if they did: `CRLF line endings`.
     pub repaired: Option<&'static str>,
 }
 
 impl SourceFile {
-    /// The content as text, once everything about it is right. `place` is its path or address.
+    /// Verifies bytes read from `place`, a path or URL.
     ///
-    /// Editors, spreadsheets and Git on Windows add byte-order marks and change line ends. If
+    /// Editors, spreadsheets and Git on Windows add byte-order marks and change line endings. If
     /// nothing else differs, the original text is restored.
     ///
     /// # Errors
-    /// Empty, binary, not UTF-8, or another sum: one line that names the place. The likelier cause
-    /// comes first, since each of them changes the sum too.
+    /// The file is empty, binary, not UTF-8, or has the wrong checksum. The more specific cause is reported,
+    /// since each of them also changes the checksum.
     pub fn verify(&self, place: &str, bytes: Vec<u8>) -> Result<Verified> {
         let wrong = |message: String| Error::data(format!("{place} {message}")).help(HELP);
         if bytes.is_empty() {
@@ -64,8 +64,8 @@ impl SourceFile {
         })
     }
 
-    /// The text without a byte-order mark and with LF line endings, if its checksum matches then. The
-    /// checksum decides, so nothing that belongs to the text can be lost.
+    /// The text without a byte-order mark and with LF line endings, if that has the right checksum; so nothing
+    /// that belongs to the text can be lost.
     fn repair(&self, text: &str) -> Option<Verified> {
         let unmarked = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text);
         let plain = unmarked.replace('\r', "");

@@ -1,4 +1,4 @@
-//! Span corruption: a span in the middle of an excerpt is moved behind a mask.
+//! Span corruption: a masked span is moved to the end of the sequence, where the model learns to predict it.
 
 use rand::Rng as _;
 
@@ -12,7 +12,7 @@ use crate::metrics::rows::CorruptionRow;
 /// Shortest excerpt, in characters.
 pub const SHORTEST_EXCERPT: usize = 4;
 
-/// Documents to be learned with a span moved to their end.
+/// The span-corruption task over the documents of a corpus.
 ///
 /// The document `Ada Moss was born in Lima.` with `t = 26` characters shown, the span's length
 /// `m = 4` and its start `s = 21` becomes, without and with the third mask:
@@ -22,7 +22,7 @@ pub const SHORTEST_EXCERPT: usize = 4;
 /// ```
 ///
 /// The model reads all but the last token and predicts all but the first: prefix, suffix and span
-/// alike. The numbers are drawn uniformly, both ends included:
+/// alike. The numbers are drawn uniformly, ends included:
 /// `t` in `4 ..= longest_excerpt`, `m` in `t/8 ..= 3t/8` (rounded down), `s` in `1 ..= t-m-1`.
 ///
 /// `t` is *not* clamped to the length of the document, so that in a short one the span may lie
@@ -33,7 +33,7 @@ pub const SHORTEST_EXCERPT: usize = 4;
 ///
 /// Source: Raffel et al. 2020 (T5), §3.1.4, in the one-sequence form of CS224N's assignment 5.
 pub struct SpanCorruption {
-    /// Ids of each document.
+    /// Token ids of each document.
     documents: Vec<Vec<u32>>,
     vocabulary: Vocabulary,
     longest_excerpt: usize,
@@ -41,7 +41,7 @@ pub struct SpanCorruption {
     seed: u64,
 }
 
-/// A document's parts after the draw.
+/// The parts of a corrupted document.
 struct Parts<'a> {
     prefix: &'a [u32],
     masked: &'a [u32],
@@ -49,8 +49,8 @@ struct Parts<'a> {
 }
 
 impl SpanCorruption {
-    /// The corpus as this task. `terminated` adds the third mask, from which the model learns where
-    /// an answer ends; without it is the form of the assignment's handout.
+    /// Builds the task. `terminated` appends the third mask, which teaches the model where an answer ends; the
+    /// assignment's handout has none.
     ///
     /// # Errors
     /// `longest_excerpt` below [`SHORTEST_EXCERPT`] (kind `Config`), or a document with a character
@@ -82,14 +82,14 @@ impl SpanCorruption {
         })
     }
 
-    /// Tokens of the longest sequence that any draw can give; a model's context must hold it.
+    /// Length of the longest sequence that any draw can give; it must fit the model's context.
     pub fn longest_sequence(&self) -> usize {
         let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
-        // Two or three masks, of which the last token of all is not read.
+        // Two or three masks; the very last token is only a target.
         longest.min(self.longest_excerpt) + 1 + usize::from(self.terminated)
     }
 
-    /// Document `index` (from 0) as epoch `epoch` shows it, for display.
+    /// Document `index` (from 0) as corrupted in `epoch`, for display.
     ///
     /// # Panics
     /// `index` is not below the number of documents.
@@ -105,7 +105,7 @@ impl SpanCorruption {
         }
     }
 
-    /// Draws from (seed, epoch, document) alone.
+    /// Draws the parts, which depend only on seed, epoch and document.
     fn parts(&self, epoch: u64, index: usize) -> Parts<'_> {
         let mut generator = generator(b"corrupt.", [self.seed, epoch, index as u64]);
         let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.longest_excerpt as u32);

@@ -1,7 +1,7 @@
-//! The corpus of Stanford's CS224N assignment 5: Wikipedia sentences about people, and questions
-//! where they were born.
+//! The corpus of Stanford's CS224N assignment 5: Wikipedia sentences about people, and questions about their
+//! birth places.
 //!
-//! The text is CC BY-SA and is no part of this program: users fetch it, its checksums are here.
+//! The text is CC BY-SA and not part of this program: users fetch it, and the checksums here verify it.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -19,13 +19,13 @@ pub const FOLDER: &str = "cs224n";
 /// The environment variable that names the data directory.
 pub const DIRECTORY_VARIABLE: &str = "ATTNLAB_DATA";
 
-/// Sentences, one document a line.
+/// Sentences, one document per line.
 pub const TEXT: SourceFile = SourceFile {
     name: "wiki.txt",
     sha256: "823bb536fca77c8b5a15b34b0dead6355d0cf1f806e822464bca28806c2fd055",
 };
 
-/// Questions to learn from.
+/// Training questions.
 pub const TRAIN: SourceFile = SourceFile {
     name: "birth_places_train.tsv",
     sha256: "02364dfca78e23d2583a19f03a2d8cddd90ee3e1a3795ddec7f0addadea30b0d",
@@ -49,7 +49,7 @@ pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 /// Reads the corpus and verifies every file.
 ///
 /// # Errors
-/// No file is there, or one is missing, unreadable or not the right one: one line that names it.
+/// A file is missing, unreadable or has the wrong checksum.
 pub fn open(directory: Option<&Path>) -> Result<Corpus> {
     let folder = locate(directory)?;
     let text = read(&folder, &TEXT)?;
@@ -73,12 +73,12 @@ pub fn open(directory: Option<&Path>) -> Result<Corpus> {
     })
 }
 
-/// The folder with the files: in `directory`, else in `$ATTNLAB_DATA`, else in the user's cache.
+/// Finds the folder with the files: in `directory`, else in `$ATTNLAB_DATA`, else in the user's cache directory.
 ///
-/// Each of them may be the folder itself or the one that holds `cs224n/`.
+/// Each may be the folder itself or its parent, which contains `cs224n/`.
 ///
 /// # Errors
-/// No directory was given and the user has no home directory, or neither folder is there.
+/// No directory was given and the user has no home directory, or neither folder exists.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
     let root = data_directory(
         directory,
@@ -104,7 +104,7 @@ fn cache_directory() -> Option<PathBuf> {
     directories::ProjectDirs::from("", "", "attnlab").map(|dirs| dirs.cache_dir().to_owned())
 }
 
-/// The first of the three that is there; an empty variable counts as unset.
+/// The first of the three that is set; an empty variable counts as unset.
 fn data_directory(
     given: Option<&Path>,
     variable: Option<OsString>,
@@ -122,10 +122,10 @@ fn data_directory(
         .ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
 }
 
-/// The folder `cs224n` of `directory`, else `directory` itself where it holds one of the files.
+/// `cs224n` in `directory`, or else `directory` itself if it contains one of the files.
 ///
 /// # Errors
-/// Neither is there.
+/// Neither exists.
 pub(super) fn folder_in(directory: &Path) -> Result<PathBuf> {
     let inner = directory.join(FOLDER);
     if inner.is_dir() {

@@ -1,4 +1,4 @@
-//! Bringing the CS224N files here, from a web address or a directory, all of them or none.
+//! Fetching the CS224N files from a URL or a directory, all of them or none.
 
 use std::fs;
 use std::io::{Read, Write as _};
@@ -9,42 +9,41 @@ use super::checksum::SourceFile;
 use super::cs224n;
 use crate::error::{Error, Kind, Result};
 
-/// More bytes than this are not one of the files.
+/// Size limit of a download; all files are smaller.
 const MOST_BYTES: u64 = 64 << 20;
 
-/// How far a fetch is.
+/// Progress of a fetch.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FetchProgress {
-    /// All files were there already, and right; nothing was fetched.
+    /// All files already existed and were verified; nothing was fetched.
     AlreadyThere,
-    /// A file is on its way.
+    /// A file is being received.
     Receiving {
-        /// Its name.
+        /// File name.
         file: &'static str,
-        /// Bytes so far.
+        /// Bytes received so far.
         bytes: u64,
-        /// Bytes in all, where the source says so.
+        /// Size in bytes, if the source reports it.
         total: Option<u64>,
     },
     /// A file came with other line endings or a byte-order mark; its original text was stored.
     Repaired {
-        /// Its name.
+        /// File name.
         file: &'static str,
-        /// What it came with.
+        /// How it differed: `CRLF line endings`.
         came_with: &'static str,
     },
 }
 
-/// Brings the four files into `into/cs224n` and returns that folder.
+/// Fetches the four files into `into/cs224n` and returns that folder.
 ///
-/// `from` is the `http(s)` address of a folder that holds them, or a directory: the one with the
-/// files, or the one around `cs224n/`. Files become visible when all four are verified: a new
-/// folder in one rename; in a folder that is there already, each file is replaced and whatever
-/// else lies there is kept.
+/// `from` is the `http(s)` URL of a folder that holds them, or a directory: the one with the files, or the
+/// parent of `cs224n/`. Nothing appears at the destination until all four are verified: a new folder is
+/// renamed into place; in an existing folder each file is replaced and other files are kept.
 ///
 /// # Errors
-/// Nothing there, a failed transfer, a wrong file, a place that cannot be written: one line, and
-/// nothing half-written stays behind.
+/// The source does not exist, a transfer fails, a checksum is wrong, or the destination cannot be written.
+/// No partial file is left behind.
 pub fn fetch_cs224n(
     from: &str,
     into: &Path,
@@ -58,12 +57,12 @@ pub fn fetch_cs224n(
     fetch(&cs224n::FILES, from, into, progress)
 }
 
-/// Whether all files are there and right.
+/// Whether all files exist and are verified.
 fn complete(folder: &Path, files: &[SourceFile]) -> bool {
     files.iter().all(|file| cs224n::read(folder, file).is_ok())
 }
 
-/// Fetches into a folder beside the destination, and takes back the folders it made if it fails.
+/// Fetches into a temporary folder beside the destination, and removes the folders it created if it fails.
 fn fetch(
     files: &[SourceFile],
     from: &str,
@@ -77,7 +76,7 @@ fn fetch(
         .collect();
     let result = fetch_beside(files, &source, into, progress);
     if result.is_err() {
-        // Innermost first. One that is not empty belongs to somebody else by now: it stays.
+        // Innermost first. A folder that is not empty is in use by now: it stays.
         missing
             .iter()
             .for_each(|folder| drop(fs::remove_dir(folder)));
@@ -95,7 +94,7 @@ fn fetch_beside(
     fs::create_dir_all(into).map_err(|e| cannot_write(into, e))?;
     let beside = tempfile::Builder::new().prefix(".fetch-").tempdir_in(into);
     let beside = beside.map_err(|e| cannot_write(into, e))?;
-    // A folder of its own, since the temporary one is closed to other users.
+    // A separate folder, since the temporary one is unreadable for other users.
     let fresh = beside.path().join(cs224n::FOLDER);
     fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
 
@@ -110,7 +109,7 @@ fn fetch_beside(
         })?;
         let verified = file
             .verify(&source.place(file.name), bytes)
-            .map_err(|e| e.help("nothing was kept; another --from may hold the right files"))?;
+            .map_err(|e| e.help("nothing was stored; another --from may have the right files"))?;
         if let Some(came_with) = verified.repaired {
             let file = file.name;
             progress(FetchProgress::Repaired { file, came_with });
@@ -136,9 +135,9 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     file.sync_all()
 }
 
-/// Where files come from.
+/// Where to fetch files from.
 enum Source {
-    /// A web folder's address without a slash at its end.
+    /// URL of a folder, without a trailing slash.
     Web { agent: ureq::Agent, address: String },
     /// A directory.
     Directory(PathBuf),
@@ -158,29 +157,28 @@ impl Source {
                 })
             }
             Some(scheme) => {
-                let allowed = "an http or https address, or a folder";
+                let allowed = "an http or https URL, or a folder";
                 Err(Error::usage(format!(
                     "cannot fetch from {scheme}://: {allowed} is needed"
                 )))
             }
             None if Path::new(from).is_dir() => {
                 let found = cs224n::folder_in(Path::new(from));
-                let help =
-                    "--from takes the folder that holds the files, or the one around cs224n/";
+                let help = "--from takes the folder that holds the files, or the parent of cs224n/";
                 found.map(Self::Directory).map_err(|e| e.help(help))
             }
             None if Path::new(from).is_file() => {
                 let error = Error::usage(format!("cannot fetch from {from}: it is a file"));
-                Err(error.help("--from takes the folder that it lies in"))
+                Err(error.help("--from takes the folder that contains it"))
             }
             None => {
                 let error = Error::data(format!("cannot fetch from {from}: no such folder"));
-                Err(error.help("a web address starts with http:// or https://"))
+                Err(error.help("a URL starts with http:// or https://"))
             }
         }
     }
 
-    /// The path or address of a file.
+    /// The path or URL of a file.
     fn place(&self, name: &str) -> String {
         match self {
             Self::Web { address, .. } => format!("{address}/{name}"),
@@ -218,7 +216,7 @@ impl Source {
     }
 }
 
-/// Reads to the end in small pieces; an error is the cause alone.
+/// Reads to the end in chunks; an error is the cause alone.
 fn read_all(
     reader: &mut dyn Read,
     total: Option<u64>,
@@ -264,7 +262,7 @@ fn agent() -> ureq::Agent {
         .new_agent()
 }
 
-/// Why a request failed, in a user's words.
+/// Why a request failed, in words for a user.
 fn web_cause(error: ureq::Error) -> String {
     match error {
         ureq::Error::StatusCode(status) => format!("the server answered {status}"),

@@ -194,7 +194,7 @@ fn an_address_without_a_server_is_named() {
 fn only_directories_and_web_addresses_are_sources() {
     assert_eq!(
         refusal("FTP://host/d"),
-        "error: cannot fetch from ftp://: an http or https address, or a folder is needed"
+        "error: cannot fetch from ftp://: an http or https URL, or a folder is needed"
     );
     assert_eq!(
         refusal("no/such/place"),

@@ -1,12 +1,12 @@
-//! Reproducible draws: a generator of its own for each purpose and each thing drawn.
+//! Reproducible random draws: a separate generator for each purpose and each item.
 
 use rand::SeedableRng as _;
 use rand_chacha::ChaCha8Rng;
 
-/// The generator that belongs to a purpose and up to three numbers, such as (seed, epoch, document).
+/// The generator for a purpose and up to three numbers, such as (seed, epoch, document).
 ///
-/// Different keys give unrelated draws, so nothing depends on the order in which things are drawn.
-/// Ranges are drawn as `u32`, never as `usize`, so that all platforms draw the same.
+/// Different keys give independent draws, so nothing depends on the order of drawing.
+/// Ranges are drawn as `u32`, never as `usize`, so that all platforms draw the same numbers.
 pub(crate) fn generator(purpose: &[u8; 8], numbers: [u64; 3]) -> ChaCha8Rng {
     let mut seed = [0; 32];
     seed[..8].copy_from_slice(purpose);

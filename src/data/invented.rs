@@ -1,12 +1,11 @@
-//! People who are in no data: names to ask a model about that it cannot have read.
+//! Invented people: names that a model cannot have read, to ask it about.
 //!
-//! Synthetic people get a given name of the list and a family name that nobody in the corpus has.
-//! In a corpus of real names both parts are real: the given names of one person asked about and
-//! the family name of another, so that nothing about such a name looks strange, and the model has
-//! met both halves, but no such person.
+//! For synthetic data, a given name from the list is combined with a family name that nobody in the corpus
+//! has. For real data both parts are real: the given names of one person in the questions and the family name
+//! of another, so that the name looks ordinary and the model has seen both parts, but no such person.
 //!
-//! No document and no question has the two parts side by side, and nobody asked about has the same
-//! first and last name with others between.
+//! The two parts appear next to each other in no document or question, and nobody asked about has the same
+//! first and last name with others in between.
 
 use std::collections::HashSet;
 
@@ -19,19 +18,19 @@ use super::{Corpus, Question};
 use crate::config::schema::{DataKind, DataSpec, InventedSpec, Settings};
 use crate::error::{Error, Result};
 
-/// What stands before and after the name in a question.
+/// The text before and after the name in a question.
 const AROUND: (&str, &str) = ("Where was ", " born?");
 
-/// So many draws for each name that is asked for, before it is given up.
+/// Attempts per requested name before giving up.
 const DRAWS_PER_NAME: usize = 200;
 
-/// Questions about people who are in no data, all with different names and none with an answer.
+/// Questions about invented people, all with different names and without answers.
 ///
-/// They depend on the corpus, the number of names and their seed alone; fewer names are the first
-/// of more.
+/// They depend only on the corpus, the number of names and the seed; asking for more names keeps the first
+/// ones.
 ///
 /// # Errors
-/// The corpus has not the parts for so many names (kind `Config`).
+/// The names in the corpus cannot be combined into that many new ones (kind `Config`).
 pub fn questions(data: &DataSpec, corpus: &Corpus, spec: &InventedSpec) -> Result<Vec<Question>> {
     let known = Known::of(corpus);
     let (given, family) = match data.kind {
@@ -57,7 +56,7 @@ pub fn questions(data: &DataSpec, corpus: &Corpus, spec: &InventedSpec) -> Resul
     Ok(names.into_iter().map(question).collect())
 }
 
-/// Those of an experiment's settings; none where they invent nobody.
+/// The questions that an experiment's settings ask for, if any.
 ///
 /// # Errors
 /// See [`questions`].
@@ -69,7 +68,7 @@ pub fn of_settings(settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>
     }
 }
 
-/// Given and family parts, put together at random until there are enough new names.
+/// Combines given and family names at random until there are enough new ones.
 fn draw(
     given: &[String],
     family: &[String],
@@ -95,15 +94,15 @@ fn draw(
     names
 }
 
-/// What the documents and questions of a corpus say of names.
+/// The names that occur in a corpus's documents and questions.
 struct Known<'a> {
     /// Every word.
     words: HashSet<&'a str>,
-    /// Every two words that follow each other, whatever stands between them.
+    /// Every pair of consecutive words, whatever separates them.
     neighbours: HashSet<(&'a str, &'a str)>,
-    /// First and last word of every name asked about.
+    /// First and last word of every name in a question.
     ends: HashSet<(&'a str, &'a str)>,
-    /// The names asked about, in the order of train, dev and test.
+    /// The names in the questions, in the order train, dev, test.
     asked: Vec<&'a str>,
 }
 
@@ -140,7 +139,7 @@ impl<'a> Known<'a> {
         known
     }
 
-    /// Whether anybody is, or may be, called so.
+    /// Whether anybody has, or may have, this name.
     fn has(&self, given: &str, family: &str) -> bool {
         let [mut of_given, mut of_family] = [words(given), words(family)];
         let (first, start) = (of_given.next().unwrap_or_default(), of_family.next());
@@ -157,7 +156,7 @@ fn words(text: &str) -> impl Iterator<Item = &str> {
         .filter(|word| !word.is_empty())
 }
 
-/// The given and the family parts of the names that are asked about, as often as they occur there.
+/// Given names and family names of the people in the questions, with repetitions.
 fn parts(known: &Known<'_>) -> (Vec<String>, Vec<String>) {
     let whole = |name: &&&str| words(name).all(|word| known.words.contains(word));
     let both = known
@@ -169,8 +168,8 @@ fn parts(known: &Known<'_>) -> (Vec<String>, Vec<String>) {
         .unzip()
 }
 
-/// `Jan Peter van Ispelen` is `Jan Peter` and `van Ispelen`: a family name is the last word, and
-/// what leads up to it in small letters. Titles, generations and names of one word are not taken.
+/// `Jan Peter van Ispelen` is `Jan Peter` and `van Ispelen`: a family name is the last word and the
+/// lower-case words before it. Names with titles or generations, and single words, are skipped.
 fn split(name: &str) -> Option<(&str, &str)> {
     let plain = |c: char| c.is_alphabetic() || " .'-".contains(c);
     let particle = name

@@ -1,13 +1,13 @@
-//! The questions for which a model is asked where it looks.
+//! The questions for which attention maps are recorded.
 
 use super::{Corpus, Question};
 use crate::config::schema::Settings;
 use crate::error::{Error, Result};
 
-/// Those of an experiment's settings, in their order; none where they name none.
+/// The questions that an experiment's settings name, in order.
 ///
 /// # Errors
-/// The split has not as many questions as a number names (kind `Config`).
+/// A number is larger than the split has questions (kind `Config`).
 pub fn of_settings(settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>> {
     let evaluate = settings.evaluate.as_ref();
     let Some((evaluate, spec)) = evaluate.and_then(|one| Some((one, one.attention_maps.as_ref()?)))
@@ -28,7 +28,7 @@ pub fn of_settings(settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>
             let message = format!(
                 "`evaluate.attention_maps.numbers` has {number}, but {name} has {count} questions"
             );
-            Error::config(message).help(format!("they are counted from 1 to {count}"))
+            Error::config(message).help(format!("numbers go from 1 to {count}"))
         })
     });
     in_words.chain(by_number).collect()
@@ -75,7 +75,7 @@ mod tests {
         assert_eq!(
             beyond.expect_err("there are 60").to_string(),
             "error: `evaluate.attention_maps.numbers` has 61, but dev has 60 questions\n  \
-             help: they are counted from 1 to 60"
+             help: numbers go from 1 to 60"
         );
     }
 }

@@ -1,12 +1,12 @@
 //! What a model reads: documents, questions, and the batches made of them.
 //!
 //! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding),
-//! [`corruption`] and [`questions`] (the two tasks), [`mod@batches`] (their order), and where text
-//! comes from: [`synthetic`] (made here), [`cs224n`] (read and verified), [`fetch`] (brought here);
-//! [`invented`] has people who are in none of it, and [`mapped`] the questions that are looked into.
+//! [`corruption`] and [`questions`] (the two tasks), [`mod@batches`] (their order), and the sources of text:
+//! [`synthetic`] (generated), [`cs224n`] (read and verified) and [`fetch`] (downloaded); [`invented`] makes up
+//! people who are in none of them, and [`mapped`] selects the questions whose attention maps are recorded.
 //!
-//! Nothing here knows a model. Nothing is drawn from a shared generator: each draw has its own
-//! key, so neither threads nor order change what a model sees.
+//! Nothing here depends on a model. There is no shared random generator: each draw has its own key, so
+//! neither threads nor order change what a model sees.
 
 use std::path::Path;
 
@@ -32,29 +32,29 @@ pub mod vocabulary;
 
 pub use batches::{Batches, batches};
 
-/// A question, and its answer where there is one.
+/// A question and, if known, its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Question {
-    /// As asked: `Where was Ada Moss born?`
+    /// The text: `Where was Ada Moss born?`
     pub text: String,
-    /// The right answer; `None` where the split has none.
+    /// The right answer; `None` if the split has no answers.
     pub place: Option<String>,
 }
 
 /// Documents to learn from and questions about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {
-    /// One line of text each; may be empty.
+    /// One line of text each, possibly empty.
     pub documents: Vec<String>,
-    /// The characters of the documents.
+    /// All characters of the documents.
     pub vocabulary: Vocabulary,
-    /// Questions to learn from, all with an answer.
+    /// Training questions, all with an answer.
     pub train: Vec<Question>,
     /// Held-out questions, all with an answer.
     pub dev: Vec<Question>,
     /// Held-out questions without an answer.
     pub test: Vec<Question>,
-    /// Characters of the documents, with the newline between each two.
+    /// Number of characters of the documents, counting the newlines between them.
     pub characters: usize,
 }
 
@@ -69,21 +69,21 @@ impl Corpus {
     }
 }
 
-/// Something to learn: a fixed number of documents, shown differently in each epoch.
+/// A training task: a fixed number of documents, which may look different in each epoch.
 ///
-/// A sequence depends on the task, the epoch and the index alone, so that batches may be made in
-/// any order and on any thread.
+/// A sequence depends only on the task, the epoch and the index, so batches can be built in any order and on
+/// any thread.
 pub trait Task: Send + Sync {
-    /// Documents an epoch.
+    /// Documents per epoch.
     fn len(&self) -> usize;
 
-    /// Document `index` as epoch `epoch` (from 1) shows it.
+    /// Document `index` as it appears in `epoch` (from 1).
     ///
     /// # Panics
     /// `index` is not below [`Task::len`].
     fn sequence(&self, epoch: u64, index: usize) -> Sequence;
 
-    /// Whether there is no document at all.
+    /// Whether there are no documents.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }
@@ -91,11 +91,11 @@ pub trait Task: Send + Sync {
 
 /// Opens the corpus that an experiment names.
 ///
-/// `directory` is where fetched files are (`--data`); see [`cs224n::locate`] for what holds
-/// without it. Synthetic data needs none.
+/// `directory` is the folder of fetched files (`--data`); [`cs224n::locate`] gives its default. Synthetic data
+/// does not use it.
 ///
 /// # Errors
-/// A file that is missing or damaged (kind `Data`), or a number out of range (kind `Config`).
+/// A file is missing or damaged (kind `Data`), or a number is out of range (kind `Config`).
 pub fn open(spec: &DataSpec, directory: Option<&Path>) -> Result<Corpus> {
     match spec.kind {
         DataKind::Synthetic => synthetic::Biographies::from_spec(spec).corpus(),

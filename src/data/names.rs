@@ -1,4 +1,4 @@
-//! Lists from which biographies are made. Every character is in [`super::synthetic::ALPHABET`].
+//! Word lists for synthetic biographies. Every character is in [`super::synthetic::ALPHABET`].
 
 /// Given names.
 pub(crate) const GIVEN: &[&str] = &[
@@ -27,7 +27,7 @@ pub(crate) const FAMILY_ENDINGS: &[&str] = &[
     "wood", "worth",
 ];
 
-/// Places, from the commonest to the rarest; none is part of another.
+/// Places, from the most to the least common; none is a substring of another.
 pub(crate) const PLACES: &[&str] = &[
     "London",
     "Paris",
@@ -71,7 +71,7 @@ pub(crate) const PLACES: &[&str] = &[
     "Ghent",
 ];
 
-/// Professions that stand after `a`.
+/// Professions that take the article `a`.
 pub(crate) const PROFESSIONS: &[&str] = &[
     "baker",
     "botanist",

@@ -1,4 +1,4 @@
-//! Questions with answers: reading them, learning them, asking them.
+//! Questions and answers: parsing, the finetuning task, and prompts.
 
 use std::path::Path;
 
@@ -7,7 +7,7 @@ use super::vocabulary::Vocabulary;
 use super::{Question, Task};
 use crate::error::{Error, Result};
 
-/// Questions to be learned with their answers.
+/// The finetuning task: questions with their answers.
 ///
 /// A question, a mask, its place, a mask; only the second half is scored:
 ///
@@ -20,10 +20,10 @@ pub struct BirthPlaces {
 }
 
 impl BirthPlaces {
-    /// The questions as this task.
+    /// Encodes the questions.
     ///
     /// # Errors
-    /// A question that is empty or has no place, or a character outside the vocabulary.
+    /// A question is empty or has no answer, or a character is outside the vocabulary.
     pub fn new(questions: &[Question], vocabulary: &Vocabulary) -> Result<Self> {
         let sequences: Result<_> = questions.iter().map(|q| sequence(q, vocabulary)).collect();
         Ok(Self {
@@ -31,7 +31,7 @@ impl BirthPlaces {
         })
     }
 
-    /// Tokens of the longest sequence; a model's context must hold it.
+    /// Length of the longest sequence; it must fit the model's context.
     pub fn longest_sequence(&self) -> usize {
         self.sequences
             .iter()
@@ -46,7 +46,7 @@ impl Task for BirthPlaces {
         self.sequences.len()
     }
 
-    /// The same in every epoch.
+    /// Does not depend on the epoch.
     fn sequence(&self, _epoch: u64, index: usize) -> Sequence {
         self.sequences[index].clone()
     }
@@ -69,13 +69,13 @@ fn sequence(question: &Question, vocabulary: &Vocabulary) -> Result<Sequence> {
     Ok(Sequence { tokens, targets })
 }
 
-/// What a model is given to answer a question: its text and a mask.
+/// The prompt of a question: its text and a mask.
 ///
-/// The same in every split. (The public solution kept a newline before the mask for test
-/// questions, which training never shows.)
+/// It is the same for every split. (The public solution keeps a newline before the mask of test questions,
+/// which training never shows.)
 ///
 /// # Errors
-/// An empty question, or a character outside the vocabulary: the message quotes the question.
+/// The question is empty, or has a character outside the vocabulary; the message quotes it.
 pub fn prompt(question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     if question.text.is_empty() {
         return Err(Error::data("a question is empty"));
@@ -100,7 +100,7 @@ fn encode(text: &str, question: &Question, vocabulary: &Vocabulary) -> Result<Ve
     })
 }
 
-/// What the rows of a file of questions hold.
+/// The columns of a file of questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
     /// `QUESTION<TAB>PLACE`.
@@ -109,11 +109,10 @@ pub enum Rows {
     Unanswered,
 }
 
-/// Reads questions, one a line. `file` is for messages alone.
+/// Parses questions, one per line. `file` is only used in messages.
 ///
 /// # Errors
-/// The first line with a wrong number of tabs, an empty question or an empty place: one message
-/// with file and line.
+/// A line has the wrong number of tabs, an empty question or an empty place; the message names file and line.
 pub fn parse(text: &str, file: &Path, rows: Rows) -> Result<Vec<Question>> {
     let row = |(i, line): (usize, &str)| {
         question(line, rows)

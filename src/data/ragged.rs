@@ -1,9 +1,9 @@
-//! A batch of documents of any lengths, one after another, without padding.
+//! A ragged batch: documents of any lengths, concatenated without padding.
 
 /// Token id of padding (`□`, U+25A1); as a target it means *not scored*.
 pub const PAD: u32 = 0;
 
-/// Token id of the mask (`⁇`, U+2047), which also separates question and answer.
+/// Token id of the mask (`⁇`, U+2047), which also separates a question from its answer.
 pub const MASK: u32 = 1;
 
 /// One document's inputs and next-token targets, of equal length.
@@ -15,7 +15,7 @@ pub struct Sequence {
     pub targets: Vec<u32>,
 }
 
-/// Documents one after another, and where each starts.
+/// Concatenated documents, and where each starts.
 ///
 /// With documents `ab` and `cde`: `tokens = [a, b, c, d, e]`, `starts = [0, 2, 5]`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -24,12 +24,12 @@ pub struct Ragged {
     pub tokens: Vec<u32>,
     /// Next-token targets, `[tokens]`; [`PAD`] is not scored.
     pub targets: Vec<u32>,
-    /// First token of each document, and the number of tokens at the end: `[documents + 1]`.
+    /// Index of each document's first token, then the number of tokens: `[documents + 1]`.
     pub starts: Vec<usize>,
 }
 
 impl Ragged {
-    /// Lays sequences one after another; empty ones are left out, as they hold nothing to read.
+    /// Concatenates sequences, skipping empty ones.
     pub fn from_sequences<'a>(sequences: impl IntoIterator<Item = &'a Sequence>) -> Self {
         let mut batch = Self {
             tokens: vec![],
@@ -50,12 +50,12 @@ impl Ragged {
         self.starts.len() - 1
     }
 
-    /// Number of tokens of all documents.
+    /// Total number of tokens.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether there is no token at all.
+    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }
@@ -65,7 +65,7 @@ impl Ragged {
         self.targets.iter().filter(|&&target| target != PAD).count()
     }
 
-    /// Position of every token in its document, counted from 0.
+    /// Position of every token in its document, from 0.
     pub fn positions(&self) -> Vec<usize> {
         self.starts
             .windows(2)

@@ -1,9 +1,9 @@
-//! Biographies made by the program: data of known properties, with nothing to fetch.
+//! Synthetic biographies: data with known properties and nothing to download.
 //!
 //! Each person has a name, a birth place, places of work and death, a birth year and a
-//! profession, and stands in a few one-sentence documents of different wording. Two fifths of the
-//! people are asked about in training; whoever answers for the others has read their biographies,
-//! or guesses. Sentences are short so that a small model learns them by heart within a minute.
+//! profession, and appears in a few one-sentence documents of different wording. Two fifths of the
+//! people are asked about in training; answering for the others takes having read their biographies,
+//! or a guess. Sentences are short so that a small model memorises them within a minute.
 
 use std::ops::RangeInclusive;
 
@@ -21,19 +21,19 @@ use crate::error::{Error, Result};
 /// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
 pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
 
-/// How many people there can be: few enough for a family name each.
+/// Allowed numbers of people: few enough for everybody to have their own family name.
 pub const PEOPLE: RangeInclusive<usize> = 8..=1500;
 
-/// How many birth places there can be.
+/// Allowed numbers of birth places.
 pub const PLACE_COUNT: RangeInclusive<usize> = 2..=PLACES.len();
 
-/// How many biographies a person can have: one for each wording.
+/// Allowed numbers of biographies per person: at most one for each wording.
 pub const BIOGRAPHIES: RangeInclusive<usize> = 1..=TEMPLATES;
 
 /// Number of different wordings.
 const TEMPLATES: usize = 8;
 
-/// What is made; the same numbers make the same bytes.
+/// The settings of synthetic biographies; equal settings give the same bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Biographies {
     /// Number of people, in [`PEOPLE`].
@@ -43,7 +43,7 @@ pub struct Biographies {
     pub places: usize,
     /// Documents about each person, in [`BIOGRAPHIES`].
     pub biographies_per_person: usize,
-    /// Everything is drawn from it.
+    /// Seed of all draws.
     pub seed: u64,
 }
 
@@ -58,7 +58,7 @@ impl Default for Biographies {
     }
 }
 
-/// One person: facts that all biographies share.
+/// The facts that all biographies of a person share.
 struct Person {
     given: &'static str,
     family: String,
@@ -70,7 +70,7 @@ struct Person {
 }
 
 impl Biographies {
-    /// The keys of an experiment file, with the defaults for those that are absent.
+    /// The settings of an experiment file, with defaults for absent keys.
     pub fn from_spec(spec: &DataSpec) -> Self {
         let default = Self::default();
         Self {
@@ -83,10 +83,10 @@ impl Biographies {
         }
     }
 
-    /// Makes documents and questions: of the people, two fifths train, as many dev, the rest test.
+    /// Generates documents and questions: two fifths of the people are train, two fifths dev, the rest test.
     ///
     /// # Errors
-    /// A number out of its range (kind `Config`).
+    /// A number is out of range (kind `Config`).
     pub fn corpus(&self) -> Result<Corpus> {
         within("data.people", self.people, PEOPLE)?;
         within("data.places", self.places, PLACE_COUNT)?;
@@ -157,8 +157,8 @@ impl Biographies {
             .collect()
     }
 
-    /// The documents of everybody, shuffled. A person's wordings are the first of a permutation,
-    /// so that asking for one more biography changes none of the others.
+    /// Everybody's documents, shuffled. A person's wordings are the start of a permutation, so one more
+    /// biography changes none of the others.
     fn documents(&self, people: &[Person]) -> Vec<String> {
         let mut documents = Vec::with_capacity(people.len() * self.biographies_per_person);
         for (i, person) in people.iter().enumerate() {
@@ -229,7 +229,7 @@ fn split_sizes(people: usize) -> [usize; 3] {
 /// Given and family name.
 type Name = (&'static str, String);
 
-/// Names of people: everybody has a family name of their own, given names are shared.
+/// Names of people: family names are unique, given names are shared.
 fn full_names(people: usize, seed: u64) -> Vec<Name> {
     let mut generator = generator(b"names...", [seed, 0, 0]);
     let mut families: Vec<String> = family_names().collect();
@@ -242,15 +242,14 @@ fn full_names(people: usize, seed: u64) -> Vec<Name> {
         .collect()
 }
 
-/// Every family name that there can be.
+/// Every possible family name.
 pub(super) fn family_names() -> impl Iterator<Item = String> {
     FAMILY_STEMS
         .iter()
         .flat_map(|stem| FAMILY_ENDINGS.iter().map(move |end| format!("{stem}{end}")))
 }
 
-/// One birth place for each person, London first: shares proportional to 1/rank, rounded so that
-/// they add up (the largest remainders are rounded up).
+/// A birth place for each person, London first: shares proportional to 1/rank, rounded by largest remainder.
 fn birth_places(people: usize, places: usize) -> Vec<&'static str> {
     let harmonic: f64 = (1..=places).map(|rank| 1.0 / rank as f64).sum();
     let share = |rank: usize| people as f64 / (rank as f64 * harmonic);

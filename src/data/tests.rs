@@ -1,4 +1,4 @@
-//! The real corpus, where it is at hand. Its text never enters this repository.
+//! Tests on the real corpus, if it is available. Its text never enters this repository.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -9,13 +9,13 @@ use super::corruption::SpanCorruption;
 use super::questions::{self, BirthPlaces, Rows};
 use super::*;
 
-/// The directory that holds `cs224n/`; `None`, said on stderr, where it is not there.
+/// The directory that holds `cs224n/`; `None`, with a note on stderr, if it does not exist.
 pub(super) fn real_data() -> Option<PathBuf> {
     let beside = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/data");
     let directory = std::env::var_os("ATTNLAB_TEST_DATA").map_or(beside, PathBuf::from);
     let there = directory.join("cs224n/wiki.txt").is_file();
     if !there {
-        // `eprintln!` would be captured: whoever runs the tests shall know.
+        // Not `eprintln!`, which the test harness captures.
         let place = directory.display();
         let _ = writeln!(
             std::io::stderr(),

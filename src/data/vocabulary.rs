@@ -1,4 +1,4 @@
-//! Characters and their ids.
+//! The character vocabulary.
 
 use super::ragged::{MASK, PAD};
 use crate::error::{Error, Result};
@@ -48,20 +48,20 @@ impl Vocabulary {
         Ok(Self { characters })
     }
 
-    /// Number of ids, the two that are not text included.
+    /// Number of ids, including padding and mask.
     pub fn size(&self) -> usize {
         self.characters.len()
     }
 
-    /// The characters of all ids from 2 on, in order: what [`Vocabulary::of`] takes to make it again.
+    /// The characters of all ids from 2 on, in order; [`Vocabulary::of`] rebuilds the vocabulary from them.
     pub fn characters(&self) -> String {
         self.characters[2..].iter().collect()
     }
 
-    /// The ids of a text's characters. Mask and padding are not text: they are added as ids.
+    /// Encodes a text. Mask and padding are not text; add them as ids.
     ///
     /// # Errors
-    /// A character that the corpus does not have, with its position from 1.
+    /// A character does not occur in the corpus; the message has its position, from 1.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
         text.chars()
             .enumerate()
@@ -79,8 +79,8 @@ impl Vocabulary {
         }
     }
 
-    /// The text of ids, with `□` and `⁇` for padding and mask, and `\u{FFFD}` for an id that a
-    /// model with more ids than the corpus may give.
+    /// Decodes ids, with `□` and `⁇` for padding and mask, and `\u{FFFD}` for an id above the vocabulary, which
+    /// a model with more ids may output.
     pub fn decode(&self, ids: &[u32]) -> String {
         ids.iter().map(|&id| self.character(id)).collect()
     }
@@ -93,7 +93,7 @@ impl Vocabulary {
     }
 }
 
-/// `'é' (U+00E9)`, with the escape for what does not print.
+/// `'é' (U+00E9)`, escaped if it is not printable.
 fn shown(character: char) -> String {
     let quoted = if character.is_control() {
         format!("{character:?}")

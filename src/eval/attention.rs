@@ -1,4 +1,4 @@
-//! Where a model looks while it reads a question and its own answer.
+//! Attention maps of a model reading a question and its own answer.
 
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Question, questions};
@@ -8,14 +8,13 @@ use crate::metrics::rows::AttentionRow;
 use crate::model::Trainable;
 use crate::model::maps::{LayerMaps, MapAxis};
 
-/// What every head looks at, for each question in turn: its text, the mask, and as much of the model's
-/// own answer as it has read to give it.
+/// The attention weights of every head for each question: over its text, the mask, and the part of the
+/// model's own answer that it has read back.
 ///
-/// `progress` hears how many questions are done so far, and may stop it by an error.
+/// `progress` is called with the number of questions done so far; its error stops the evaluation.
 ///
 /// # Errors
-/// A question has a character that the vocabulary lacks, does not fit the model, or gives a weight
-/// that is not finite; the device.
+/// A question has a character outside the vocabulary or does not fit the context, or a weight is not finite.
 pub fn attention_maps(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,
@@ -29,7 +28,7 @@ pub fn attention_maps(
         let prompts = std::slice::from_ref(&prompt);
         let answers = decode::greedy(model, prompts, most_characters, &mut |_| Ok(()))?;
         let mut read = [&prompt[..], &answers[0].tokens].concat();
-        // The last character of the longest answer is never read.
+        // The last character of the longest answer is never read back.
         read.truncate(prompt.len() + most_characters - 1);
         let maps = model.attention_maps(&read)?;
         let mut heads = maps.iter().flat_map(|layer| &layer.heads);
@@ -45,7 +44,7 @@ pub fn attention_maps(
     Ok(rows)
 }
 
-/// The rows of one question; nothing after the place that looks is seen, so it has none.
+/// The rows of one question; a query has no rows for the keys after it, which are masked.
 fn rows_of<'a>(
     question: usize,
     text: &'a [String],

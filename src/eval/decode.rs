@@ -1,4 +1,4 @@
-//! Greedy decoding of many prompts at once; a row that has ended leaves the batch.
+//! Greedy decoding of many prompts at once; finished sequences leave the batch.
 
 use crate::data::ragged::MASK;
 use crate::error::Result;
@@ -10,23 +10,23 @@ use crate::model::decoder::DecoderInput;
 /// values to stay small.
 pub const BATCH: usize = 512;
 
-/// What a model says after a prompt.
+/// A model's continuation of a prompt.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Answer {
-    /// Token ids up to the closing mask, which is not among them.
+    /// Token ids up to the closing mask, excluded.
     pub tokens: Vec<u32>,
-    /// Natural logarithm of the probability of these tokens, closing mask included if it came; NaN if
-    /// any output of the model was not finite; the tokens mean nothing then.
+    /// Natural logarithm of the probability of these tokens and the closing mask, if there is one. NaN if any
+    /// output of the model was not finite; the tokens are meaningless then.
     pub log_probability: f64,
 }
 
-/// The likeliest next token, again and again, until the closing mask or `most_tokens`.
+/// Picks the most probable next token until the closing mask, or until `most_tokens`.
 ///
-/// The reference decodes a fixed 32 tokens and cuts at the mask: the same answer. `progress` hears
-/// before each round, and at the end, how many prompts are answered, and may stop it by an error.
+/// The reference decodes a fixed 32 tokens and cuts at the mask, which gives the same answer. `progress` is
+/// called before each round and at the end with the number of finished prompts; its error stops decoding.
 ///
 /// # Errors
-/// A prompt and its answer do not fit the model's context or vocabulary; the device.
+/// A prompt and its answer do not fit the model's context or vocabulary.
 pub fn greedy(
     model: &dyn Trainable,
     prompts: &[Vec<u32>],
@@ -76,7 +76,7 @@ fn greedy_batch(
     Ok(answers)
 }
 
-/// The first of the largest entries; NaN if any of them is not finite.
+/// Index and value of the first maximum; NaN if any entry is not finite.
 fn likeliest(distribution: &[f32]) -> (u32, f32) {
     if !are_finite(distribution) {
         return (0, f32::NAN);

@@ -1,4 +1,4 @@
-//! Asking a model: batched greedy decoding, exact match, where it looks, and scores of plain text.
+//! Evaluation: batched greedy decoding, exact match, attention maps, and likelihoods of plain text.
 
 pub mod attention;
 pub mod decode;
@@ -15,13 +15,13 @@ use crate::error::{Error, Result};
 use crate::metrics::rows::{PredictionRow, TrainingAnswerRow};
 use crate::model::Trainable;
 
-/// Lets a model answer questions; correct is the same string, as the assignment scores.
+/// Lets a model answer questions and scores them by exact match, as the assignment does.
 ///
-/// `progress` hears how many questions are answered so far, and may stop it by an error.
+/// `progress` is called with the number of questions answered so far; its error stops the evaluation.
 ///
 /// # Errors
-/// A question has a character that the vocabulary lacks, does not fit the model, or is answered by a
-/// number that is not finite; the device.
+/// A question has a character outside the vocabulary or does not fit the context, or the model's output is
+/// not finite.
 pub fn ask_model(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,
@@ -54,7 +54,8 @@ fn are_finite(numbers: &[f32]) -> bool {
     numbers.iter().fold(true, |all, x| all & x.is_finite())
 }
 
-/// The error for a model whose output is not finite, which must not become a result; `what` it read.
+/// The error for a model whose output is not finite, which must never become a result. `what` is the kind of
+/// input it read.
 fn not_finite(what: &str, number: usize, text: &str) -> Error {
     /// The most characters of the text that a message shows.
     const SHOWN: usize = 80;
@@ -68,7 +69,7 @@ fn not_finite(what: &str, number: usize, text: &str) -> Error {
     .help("its weights are too large for 32-bit floats: train it with a lower learning rate")
 }
 
-/// Gives one answer to every question.
+/// Scores one constant answer to every question.
 pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
     asked
         .iter()
@@ -76,7 +77,7 @@ pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
         .collect()
 }
 
-/// How often each place is the answer, the commonest first, and those alike by their names.
+/// How often each place is the answer, most frequent first, ties by name.
 pub fn count_answers(questions: &[Question]) -> Vec<TrainingAnswerRow> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
     for place in questions.iter().filter_map(|q| q.place.as_deref()) {

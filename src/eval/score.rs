@@ -1,4 +1,4 @@
-//! How likely a model finds lines of text.
+//! Likelihood of lines of text under a model.
 
 use crate::data::ragged::{PAD, Ragged, Sequence};
 use crate::data::vocabulary::Vocabulary;
@@ -7,17 +7,17 @@ use crate::eval::{are_finite, not_finite};
 use crate::metrics::rows::ScoreRow;
 use crate::model::Trainable;
 
-/// Pieces of lines scored together.
+/// Chunks scored in one batch.
 const BATCH: usize = 64;
 
 /// Mean negative log-likelihood of each line.
 ///
-/// The first token of a line has nothing before it and is not scored. A line longer than `context`
-/// is read in pieces of that length; each piece begins with the last token of the one before and
-/// sees nothing else of it.
+/// The first token of a line has no context and is not scored. A line longer than `context` is split into
+/// chunks of that length; each chunk begins with the last token of the previous one and sees nothing else
+/// of it.
 ///
 /// # Errors
-/// A character that the vocabulary lacks, or a loss that is not finite, with its line; the device.
+/// A line has a character outside the vocabulary or a loss that is not finite; the message has its number.
 pub fn lines(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,

@@ -1,4 +1,4 @@
-//! A model whose output is not finite gives no results.
+//! A model whose output is not finite produces no results.
 
 use std::path::Path;
 

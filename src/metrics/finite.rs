@@ -1,14 +1,14 @@
 //! Serde support for finite numbers in tables: NaN and infinities are neither written nor read.
 //!
-//! For `#[serde(with = "finite")]` at a column that becomes part of a result.
+//! Put `#[serde(with = "finite")]` on a column that becomes part of a result.
 
 use std::fmt::Display;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
-/// A cell that holds a number or an optional one.
+/// A cell with a number or an optional number.
 pub(super) trait Number {
-    /// The number, if it is not finite.
+    /// The number, if there is one and it is not finite.
     fn strange(&self) -> Option<&dyn Display>;
 }
 

@@ -1,6 +1,6 @@
-//! The CSV border: typed rows, their writer and reader, and the statistics of recall.
+//! Results as CSV: typed rows, reading and writing them, and statistics.
 //!
-//! Everything right of here (`plot`) reads these files alone. Absent is empty, never 0.
+//! Everything downstream (`plot`, `report`) reads only these files. A missing value is an empty cell, never 0.
 
 mod finite;
 pub mod rows;

@@ -9,7 +9,7 @@ use super::finite;
 pub struct StepRow {
     /// `pretrain` or `finetune`.
     pub stage: String,
-    /// Pass over the data, from 1.
+    /// Epoch, from 1.
     pub epoch: usize,
     /// Optimiser step of the stage, from 1.
     pub step: usize,
@@ -28,8 +28,7 @@ pub struct StepRow {
     pub gradient_norm: f64,
 }
 
-/// How long a step took, in `timings.csv`: apart from `metrics.csv`, because the same run never
-/// takes the same time twice.
+/// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
     /// `pretrain` or `finetune`.
@@ -38,24 +37,24 @@ pub struct TimingRow {
     pub step: usize,
     /// Wall-clock time of the step.
     pub step_ms: f64,
-    /// Tokens of the batch over the step's time.
+    /// Tokens of the batch divided by the step's time.
     pub tokens_per_second: f64,
 }
 
-/// How many questions were answered right, in `summary.csv`.
+/// Accuracy of a run, in `summary.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AccuracyRow {
-    /// Folder name of the sweep's point.
+    /// Folder name of the point.
     pub point: String,
-    /// What the point is called in a figure.
+    /// Label of the point in figures and tables.
     pub label: String,
-    /// Seed of the run; empty for what no seed changes (a constant answer, a reported number).
+    /// Seed of the run; empty if no seed matters (a constant answer, a reported number).
     pub seed: Option<u64>,
-    /// Which questions.
+    /// Split of the questions.
     pub split: String,
     /// `model`, `constant` or `reported`.
     pub subject: String,
-    /// The constant answer, or where the number was reported.
+    /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
     /// Questions answered right; empty for a reported fraction.
     pub correct: Option<usize>,
@@ -72,24 +71,23 @@ pub struct AccuracyRow {
     pub high_95: Option<f64>,
 }
 
-/// How often one point was right over all its seeds, in `groups.csv`: a group is everything of
-/// `summary.csv` that differs in nothing but the seed.
+/// Accuracy of a point over its seeds, in `groups.csv`: a group is all rows of `summary.csv` that differ only
+/// in the seed.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// Folder name of the sweep's point.
+    /// Folder name of the point.
     pub point: String,
-    /// What the point is called in a figure.
+    /// Label of the point in figures and tables.
     pub label: String,
-    /// Which questions.
+    /// Split of the questions.
     pub split: String,
     /// `model`, `constant` or `reported`.
     pub subject: String,
-    /// The constant answer, or where the number was reported.
+    /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
-    /// How many seeds; empty for what no seed changes (a constant answer, a reported number).
+    /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
-    /// Questions asked with each seed; empty for a reported fraction, and where seeds were asked
-    /// different numbers of them.
+    /// Questions asked with each seed; empty for a reported fraction, or if the seeds differ in this number.
     pub questions: Option<usize>,
     /// Mean over the seeds of the fraction answered right.
     #[serde(with = "finite")]
@@ -103,10 +101,10 @@ pub struct GroupRow {
     /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
-    /// Which interval: `student-t` of the mean over the seeds, within 0 to 1; `wilson` over the
-    /// questions with one seed, and of one seed's where all agree; empty for a reported number.
+    /// Kind of interval: `student-t` of the mean over seeds, clipped to 0 to 1; `wilson` over the questions
+    /// with one seed, or if all seeds agree; empty for a reported number.
     pub interval: Option<String>,
-    /// Trained numbers of the model; empty where no model was asked, or its weights are gone.
+    /// Number of trained parameters; empty if no model was asked, or its weights are gone.
     #[serde(default)]
     pub parameters: Option<usize>,
 }
@@ -114,15 +112,15 @@ pub struct GroupRow {
 /// One answered question, in `predictions/*.tsv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictionRow {
-    /// The question as asked.
+    /// The question.
     pub question: String,
-    /// The right answer; empty where the split has none.
+    /// The right answer; empty if the split has no answers.
     pub gold: Option<String>,
-    /// The answer given.
+    /// The model's answer.
     pub predicted: String,
     /// Whether they are the same string.
     pub correct: Option<bool>,
-    /// Natural logarithm of the answer's probability, its closing mask included; empty for a constant answer.
+    /// Natural logarithm of the answer's probability, including its closing mask; empty for a constant answer.
     #[serde(with = "finite", default)]
     pub log_probability: Option<f64>,
 }
@@ -131,31 +129,31 @@ impl PredictionRow {
     /// The answer's probability, 0 to 1; `None` for a constant answer.
     pub fn confidence(&self) -> Option<f64> {
         let probability = self.log_probability?.exp();
-        // A sum of rounded logarithms may end a trace above 0.
+        // Rounding may leave a sum of logarithms slightly above 0.
         probability.is_finite().then_some(probability.min(1.0))
     }
 }
 
-/// How much one head looks at one place from another, in `attention_maps.csv`; everything is counted from 1.
+/// One attention weight of a head, in `attention_maps.csv`; all indices start at 1.
 ///
-/// A row for each place at or before the one that looks: none after it is seen.
+/// There is a row for each key at or before the query; later keys are masked.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct AttentionRow {
-    /// Which of the questions of `evaluate.attention_maps`.
+    /// Number of the question in `evaluate.attention_maps`.
     pub question: usize,
-    /// Layer, from the input.
+    /// Layer, counted from the input.
     pub layer: usize,
     /// Head of the layer.
     pub head: usize,
-    /// Where it looks from.
+    /// Position of the query.
     pub query_position: usize,
-    /// The character there, `\u{2047}` for a mask; empty for a latent of a Perceiver.
+    /// The character there, `\u{2047}` for a mask; empty for a Perceiver's latent.
     pub query_character: Option<String>,
-    /// Where it looks.
+    /// Position of the key.
     pub key_position: usize,
     /// The character there.
     pub key_character: Option<String>,
-    /// Its weight. Those of a place that looks add up to 1, in all but a head that subtracts.
+    /// The weight. A query's weights add up to 1, except for differential attention.
     #[serde(with = "finite")]
     pub weight: f32,
 }
@@ -165,28 +163,28 @@ pub struct AttentionRow {
 pub struct TrainingAnswerRow {
     /// The place.
     pub answer: String,
-    /// Training questions with that answer.
+    /// Number of training questions with this answer.
     pub questions: usize,
 }
 
-/// What a run's probabilities are worth, in `calibration.csv`: one measure a row.
+/// Calibration of a run's probabilities, in `calibration.csv`: one measure per row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationRow {
-    /// Folder name of the sweep's point.
+    /// Folder name of the point.
     pub point: String,
-    /// What the point is called in a figure.
+    /// Label of the point in figures and tables.
     pub label: String,
     /// Seed of the run.
     pub seed: u64,
-    /// Which questions, apart from those about invented people.
+    /// Split of the questions, except those about invented people.
     pub split: String,
-    /// Such as `ece` or `auroc-right-over-wrong`.
+    /// Name of the measure, such as `ece` or `auroc-right-over-wrong`.
     pub measure: String,
     /// Bins of a calibration error; empty for other measures.
     pub bins: Option<usize>,
-    /// Answers that the measure is made of.
+    /// Number of answers that enter the measure.
     pub answers: usize,
-    /// The measure, a fraction.
+    /// Value of the measure, a fraction.
     #[serde(with = "finite")]
     pub value: f64,
     /// Lower end of the 95 % interval.
@@ -196,25 +194,25 @@ pub struct CalibrationRow {
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
-    /// empty where there is none.
+    /// empty without an interval.
     pub interval: Option<String>,
 }
 
-/// One place of a curve of an exploration, in `curves.csv`.
+/// One point on a curve of an exploration, in `curves.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CurveRow {
-    /// Which construction it is of.
+    /// The construction measured.
     pub curve: String,
-    /// Whether somebody else reported that construction.
+    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
-    /// What was varied.
+    /// The quantity varied.
     pub x_quantity: String,
     /// Its value.
     #[serde(with = "finite")]
     pub x: f64,
     /// What was measured.
     pub y_quantity: String,
-    /// Whether its order of magnitude is what counts.
+    /// Whether to show it on a logarithmic scale.
     pub y_is_logarithmic: bool,
     /// Its value, the median over the samples.
     #[serde(with = "finite")]
@@ -225,22 +223,22 @@ pub struct CurveRow {
     /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
-    /// How often keys were drawn.
+    /// Number of draws of the keys.
     pub samples: usize,
 }
 
-/// What one draw of an exploration gave, in `samples.csv`.
+/// One draw of an exploration, in `samples.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRow {
-    /// Which construction it is of.
+    /// The construction measured.
     pub series: String,
-    /// Whether somebody else reported that construction.
+    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
-    /// What was measured, a fraction.
+    /// The measured value, a fraction.
     pub quantity: String,
-    /// Which draw, from 0; all series have the same draws.
+    /// Index of the draw, from 0; all series share the same draws.
     pub sample: u64,
-    /// Length of `k_a` along its mean in that draw, were alpha 0.
+    /// Length of `k_a` along its mean in this draw if alpha were 0.
     #[serde(with = "finite")]
     pub epsilon: f64,
     /// What was measured.
@@ -248,18 +246,18 @@ pub struct SampleRow {
     pub value: f64,
 }
 
-/// What an exploration found, in `findings.csv`: an end of a curve, or a whole distribution.
+/// A finding of an exploration, in `findings.csv`: one end of a curve, or a whole distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
     /// Folder name of the point.
     pub point: String,
-    /// Which construction of which point it is of.
+    /// The point and construction.
     pub label: String,
-    /// Whether somebody else reported that construction.
+    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
     /// What was measured.
     pub quantity: String,
-    /// Of a curve the median over the samples, of a distribution the mean; over seeds, the mean of these.
+    /// The median over samples for a curve, the mean for a distribution; averaged over seeds.
     #[serde(with = "finite")]
     pub value: f64,
     /// Variance over the samples of a distribution.
@@ -271,40 +269,40 @@ pub struct FindingRow {
     /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
-    /// How often keys were drawn, all seeds together.
+    /// Number of draws of the keys over all seeds.
     pub samples: usize,
-    /// What was varied along a curve.
+    /// The quantity varied along a curve.
     pub x_quantity: Option<String>,
     /// Its value at this end.
     #[serde(with = "finite", default)]
     pub x: Option<f64>,
 }
 
-/// One document as span corruption shows it, in a figure's CSV.
+/// One corrupted document, in a figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CorruptionRow {
     /// Line of the corpus, from 1.
     pub document: usize,
-    /// Pass over the data, from 1.
+    /// Epoch, from 1.
     pub epoch: usize,
-    /// What stays before the masked span.
+    /// Text before the masked span.
     pub prefix: String,
     /// The masked span, moved to the end.
     pub masked: String,
-    /// What stays after the masked span.
+    /// Text after the masked span.
     pub suffix: String,
     /// The sequence the model reads: prefix ⁇ suffix ⁇ masked ⁇.
     pub sequence: String,
 }
 
-/// One line of text and how likely the model finds it.
+/// One line of text and its likelihood under a model.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct ScoreRow {
     /// Line of the file, from 1.
     pub line: usize,
-    /// Tokens scored: all but the first, which nothing precedes.
+    /// Tokens scored: all but the first, which has no context.
     pub scored_tokens: usize,
-    /// Mean negative log-likelihood of the scored tokens; empty where there are none.
+    /// Mean negative log-likelihood of the scored tokens; empty if there are none.
     #[serde(with = "finite", default)]
     pub loss_nats: Option<f64>,
     /// The text.

@@ -1,4 +1,4 @@
-//! Reading and writing rows as CSV (RFC 4180) or TSV. The only file that knows the `csv` crate.
+//! Reading and writing rows as CSV (RFC 4180) or TSV. The only file that uses the `csv` crate.
 
 use std::fs::File;
 use std::io::Write;
@@ -11,10 +11,10 @@ use serde_aux::serde_introspection::serde_introspect;
 use crate::error::{Error, Kind, Result};
 use crate::files;
 
-/// The bytes of a table: a header, then one line a row; floats print so that they read back exactly.
+/// Serialises a table: a header, then one line per row; floats round-trip exactly.
 ///
 /// # Errors
-/// A row that is not flat.
+/// A row is not flat.
 pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -> Result<Vec<u8>> {
     let mut writer = writer::<R, _>(vec![], delimiter)?;
     for row in rows {
@@ -27,7 +27,7 @@ pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -
         .map_err(|e| Error::run(format!("cannot write a table: {e}")))
 }
 
-/// A writer that has written the header: a table without rows still says what its columns are.
+/// A writer that has written the header, so that even a table without rows has its columns.
 fn writer<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<csv::Writer<W>> {
     let mut builder = csv::WriterBuilder::new();
     let mut writer = builder
@@ -41,18 +41,12 @@ fn writer<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<cs
     Ok(writer)
 }
 
-/// Writes a table; the extension decides: `.tsv` by tabs, anything else by commas.
-///
-/// # Errors
-/// See [`files::write`].
+/// Writes a table atomically; the extension decides: tabs in a `.tsv`, commas in any other.
 pub fn write<'a, R: Serialize + Deserialize<'a>>(path: &Path, rows: &[R]) -> Result<()> {
     files::write(path, &to_bytes(rows, delimiter(path))?)
 }
 
-/// Writes a table whose columns are known only when it is made; every row has a cell for each.
-///
-/// # Errors
-/// See [`files::write`].
+/// Writes a table whose columns are only known at run time; every row has a cell for each.
 pub fn write_cells(path: &Path, header: &[String], rows: &[Vec<String>]) -> Result<()> {
     let mut builder = csv::WriterBuilder::new();
     let mut writer = builder.delimiter(delimiter(path)).from_writer(vec![]);
@@ -66,7 +60,7 @@ pub fn write_cells(path: &Path, header: &[String], rows: &[Vec<String>]) -> Resu
     files::write(path, &bytes)
 }
 
-/// A table that grows row by row; each row is in the file before the next is made.
+/// A table written row by row; each row is flushed to the file.
 #[derive(Debug)]
 pub struct Appender {
     path: PathBuf,
@@ -74,10 +68,7 @@ pub struct Appender {
 }
 
 impl Appender {
-    /// Starts a table with nothing but its header, in place of any that was there.
-    ///
-    /// # Errors
-    /// The file cannot be written.
+    /// Creates a table with only its header, replacing any existing file.
     pub fn create<'a, R: Deserialize<'a>>(path: &Path) -> Result<Self> {
         files::write(path, b"")?;
         let file = File::options().append(true).open(path);
@@ -92,10 +83,7 @@ impl Appender {
         })
     }
 
-    /// Goes on with a table as it was when it had `bytes`; what came later is cut off.
-    ///
-    /// # Errors
-    /// The file cannot be written.
+    /// Resumes a table, truncated to its first `bytes`.
     pub fn resume(path: &Path, bytes: u64) -> Result<Self> {
         let fail = |cause| Error::io(Kind::Run, "write", path, cause);
         let file = File::options().append(true).open(path).map_err(fail)?;
@@ -112,10 +100,7 @@ impl Appender {
         })
     }
 
-    /// Makes all rows so far last through a loss of power, and returns how many bytes they take.
-    ///
-    /// # Errors
-    /// As [`Appender::add`].
+    /// Syncs all rows to disk, so that they survive a loss of power, and returns the file's length.
     pub fn sync(&mut self) -> Result<u64> {
         let file = self.writer.get_ref();
         let synced = file.sync_data().and_then(|()| file.metadata());
@@ -123,10 +108,7 @@ impl Appender {
         Ok(synced.len())
     }
 
-    /// Adds a row, of the type that the table was created for.
-    ///
-    /// # Errors
-    /// The disk is full, or the file is gone.
+    /// Appends a row of the type that the table was created for.
     pub fn add<R: Serialize>(&mut self, row: &R) -> Result<()> {
         let fail = |cause: csv::Error| Error::io(Kind::Run, "write", &self.path, cause);
         self.writer.serialize(row).map_err(fail)?;
@@ -139,15 +121,12 @@ impl Appender {
 /// Reads a table written by [`write()`].
 ///
 /// # Errors
-/// Missing or unreadable, or a line that is not a `Row`: the message names file and line.
+/// The file cannot be read, or a line is not a `Row`; the message names file and line.
 pub fn read<R: DeserializeOwned>(path: &Path) -> Result<Vec<R>> {
     from_text(&files::read_text(Kind::Data, path)?, path)
 }
 
-/// As [`read`], from the text of the file at `path`, which decides the delimiter.
-///
-/// # Errors
-/// A line that is not a `Row`: the message names file and line.
+/// As [`read`], from the text of the file at `path`, whose extension decides the delimiter.
 pub fn from_text<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>> {
     let mut reader = csv::ReaderBuilder::new()
         .delimiter(delimiter(path))
@@ -163,7 +142,7 @@ pub fn from_text<R: DeserializeOwned>(text: &str, path: &Path) -> Result<Vec<R>>
 const MEND: &str =
     "`attnlab run EXPERIMENT` restores the files of finished runs; with --again it repeats them";
 
-/// The message for a table whose header has another delimiter than the one it was written with.
+/// The message for a table whose header uses a different delimiter from the one it was written with.
 fn resaved(text: &str, delimiter: u8) -> Option<String> {
     let header = text.lines().next()?;
     let (written, others) = (char::from(delimiter), [';', '\t', ',']);
@@ -180,7 +159,7 @@ fn resaved(text: &str, delimiter: u8) -> Option<String> {
     ))
 }
 
-/// Where a table is malformed, and how.
+/// Describes where and how a table is malformed.
 fn explain(cause: &csv::Error) -> String {
     use csv::ErrorKind::{Deserialize, UnequalLengths};
     let line = |position: &Option<csv::Position>| {

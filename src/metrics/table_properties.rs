@@ -1,4 +1,4 @@
-//! A table that anything may have happened to is read or refused, never a crash.
+//! A damaged table is read or rejected, never a crash.
 
 use std::fmt::Debug;
 
@@ -12,7 +12,7 @@ use super::rows::{
 };
 use super::table;
 
-/// Reads some bytes as a file of that name.
+/// Reads bytes as a file of the given name.
 fn read<R: DeserializeOwned>(name: &str, bytes: &[u8]) -> Result<Vec<R>, String> {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join(name);
@@ -35,7 +35,7 @@ where
                     assert!(message.starts_with(&start), "{message}");
                 }
                 Ok(rows) => {
-                    // What was read is what will be read again, were it written.
+                    // What was read survives being written and read again.
                     let again = table::to_bytes(&rows, delimiter).expect("written");
                     let again = read::<R>(name, &again).expect("read");
                     assert_eq!(format!("{again:?}"), format!("{rows:?}"));
@@ -45,7 +45,7 @@ where
     }
 }
 
-/// Bytes that are more like a table than any bytes are.
+/// Bytes that resemble a table.
 fn nearly_a_table() -> impl Strategy<Value = Vec<u8>> {
     let piece = prop_oneof![
         4 => Just(",".to_owned()),

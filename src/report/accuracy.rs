@@ -1,4 +1,4 @@
-//! Tables of accuracies: each point over its seeds with what others reported beside it, and each seed.
+//! Accuracy tables: each point over its seeds beside reported numbers, and each seed.
 
 use super::results::Results;
 use super::table::{
@@ -11,7 +11,7 @@ const MODEL: &str = "model";
 const CONSTANT: &str = "constant";
 const REPORTED: &str = "reported";
 
-/// What was measured and what was reported; nothing where nothing was asked.
+/// The accuracy tables; none if no questions were asked.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
     let tables = [over_seeds(results), each_seed(results)];
     let tables = tables
@@ -20,7 +20,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
     tables.map(Table::without_empty_columns).collect()
 }
 
-/// A row each point, and below them the constant answers, each of them once.
+/// One row per point, and below them each constant answer once.
 fn over_seeds(results: &Results) -> Table {
     let caption = format!(
         "Accuracy{}.{}{}",
@@ -56,14 +56,14 @@ fn over_seeds(results: &Results) -> Table {
     table.with_shared_columns_in_caption(&["Seeds", "Questions"])
 }
 
-/// A row of the table, before it has a name.
+/// A row of the table before it is named.
 struct Entry<'a> {
     group: &'a GroupRow,
     reported: Option<f64>,
     is_baseline: bool,
 }
 
-/// What each point measured with what was reported of it, and every constant answer once.
+/// Each point's measured and reported accuracy, and every constant answer once.
 fn entries(groups: &[GroupRow]) -> Vec<Entry<'_>> {
     let mut entries: Vec<Entry<'_>> = vec![];
     for at_point in groups.chunk_by(|a, b| a.point == b.point) {
@@ -72,7 +72,7 @@ fn entries(groups: &[GroupRow]) -> Vec<Entry<'_>> {
             .iter()
             .filter(|group| group.subject != REPORTED)
             .partition(|group| group.subject == MODEL);
-        // Where no model is asked, the constant answer is what the point measures.
+        // Without a model, the constant answer is the point's measurement.
         let (mut measured, compared) = match models.is_empty() {
             true => (constants, vec![]),
             false => (models, constants),
@@ -99,7 +99,7 @@ fn entries(groups: &[GroupRow]) -> Vec<Entry<'_>> {
     entries
 }
 
-/// Whether a constant answer did the same at two points.
+/// Whether a constant answer has the same accuracy at two points.
 fn is_same(one: &GroupRow, other: &GroupRow) -> bool {
     name(one) == name(other) && one.mean_accuracy == other.mean_accuracy
 }
@@ -122,7 +122,7 @@ fn row(name: String, entry: &Entry<'_>, results: &Results) -> Vec<Cell> {
     ]
 }
 
-/// Right answers, where one seed gave them.
+/// The number of right answers, with a single seed.
 fn right(group: &GroupRow, accuracies: &[AccuracyRow]) -> Option<usize> {
     let own = |row: &&AccuracyRow| row.point == group.point && row.subject == group.subject;
     let mut rows = accuracies.iter().filter(own);
@@ -137,7 +137,7 @@ fn name(group: &GroupRow) -> String {
     }
 }
 
-/// What the interval is over; empty where that is the same for all, as the caption says.
+/// What the interval is over; empty if that is the same for all rows and so in the caption.
 fn over(group: &GroupRow, groups: &[GroupRow]) -> &'static str {
     match group.interval.as_deref() {
         Some(STUDENT_T) if has(groups, WILSON) => "seeds",
@@ -162,7 +162,7 @@ fn of_splits(groups: &[GroupRow]) -> String {
     }
 }
 
-/// Which intervals there are, and what they say.
+/// Explains the intervals in use.
 fn intervals(groups: &[GroupRow]) -> String {
     let mut says = String::new();
     if has(groups, WILSON) {
@@ -177,7 +177,7 @@ fn intervals(groups: &[GroupRow]) -> String {
     says
 }
 
-/// Where the reported numbers come from.
+/// The sources of the reported numbers.
 fn sources(groups: &[GroupRow]) -> String {
     let reported: Vec<&GroupRow> = groups
         .iter()
@@ -200,7 +200,7 @@ fn sources(groups: &[GroupRow]) -> String {
     )
 }
 
-/// A row each run, where any point has several.
+/// One row per run, if any point has several seeds.
 fn each_seed(results: &Results) -> Table {
     let caption = "Accuracy of each seed, with Wilson's 95 % interval over its questions.";
     let columns = [

@@ -1,6 +1,6 @@
-//! What a template has to do to text so that HTML, Markdown and LaTeX show it as it is.
+//! Escaping text for HTML, Markdown and LaTeX.
 //!
-//! A control character is a space in all three: none of them can show one.
+//! Control characters become spaces in all three, since none can show them.
 
 use std::borrow::Cow;
 use std::fmt::{Result, Write};
@@ -9,15 +9,15 @@ use askama::filters::{Escaper, Html};
 
 use super::symbols::mathematics;
 
-/// Text for an HTML element or a quoted attribute. Line breaks stay: they count in `<pre>`.
+/// Text for an HTML element or a quoted attribute. Line breaks are kept, for `<pre>`.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct HtmlText;
 
-/// Text for a paragraph or a table's cell in GitHub's Markdown and CommonMark.
+/// Text for a paragraph or table cell in GitHub's Markdown and CommonMark.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct MarkdownText;
 
-/// Text for LaTeX with the T1 encoding, `textcomp` and `amssymb`. Other scripts stay as they are: see
+/// Text for LaTeX with the T1 encoding, `textcomp` and `amssymb`. Other scripts are passed through: see
 /// [`is_beyond_pdflatex`].
 #[derive(Clone, Copy, Debug)]
 pub(super) struct LatexText;
@@ -38,14 +38,14 @@ impl Escaper for HtmlText {
 
 impl Escaper for MarkdownText {
     fn write_escaped_str<W: Write>(&self, mut into: W, text: &str) -> Result {
-        // Spaces in front, of which a control character is one, would make code of a paragraph.
+        // Leading spaces, which control characters become, would turn a paragraph into code.
         let text = text.trim_start_matches(|c: char| c.is_whitespace() || c.is_control());
         for (i, c) in text.chars().enumerate() {
             match c {
                 '&' => into.write_str("&amp;")?,
                 '<' => into.write_str("&lt;")?,
                 '>' => into.write_str("&gt;")?,
-                // At the start of a line these make lists and headings of what follows.
+                // At the start of a line these begin lists and headings.
                 '-' | '+' | '=' | ':' if i == 0 => write!(into, "\\{c}")?,
                 '.' | ')' if begins_list(text, i) => write!(into, "\\{c}")?,
                 '\\' | '`' | '*' | '_' | '[' | ']' | '|' | '#' | '~' | '$' | '^' | '{' | '}' => {
@@ -59,7 +59,7 @@ impl Escaper for MarkdownText {
     }
 }
 
-/// Whether the character after the first `n` ends a number and makes it that of a list: `1. `.
+/// Whether the first `n` characters and the next one would begin a numbered list: `1. `.
 fn begins_list(text: &str, n: usize) -> bool {
     let is_number = n > 0 && text.chars().take(n).all(|c| c.is_ascii_digit());
     let is_blank = |c: char| c.is_whitespace() || c.is_control();
@@ -72,7 +72,7 @@ impl Escaper for LatexText {
             let word: Vec<char> = word.chars().collect();
             let mut at = 0;
             for run in word.chunk_by(|a, b| is_greek(*a) && is_greek(*b)) {
-                // With accents it is a word of the Greek language and not a formula.
+                // With accents it is Greek text, not a formula.
                 let is_language = run.iter().any(|&c| is_greek(c) && mathematics(c).is_none());
                 for &c in run {
                     let before = word[..at].last().copied().unwrap_or(' ');
@@ -93,14 +93,14 @@ fn is_greek(c: char) -> bool {
     matches!(c, '\u{370}'..='\u{3ff}' | '\u{1f00}'..='\u{1fff}')
 }
 
-/// A character as LaTeX sets it after another one.
+/// A character in LaTeX, given the one before it.
 fn latex(c: char, before: char) -> Cow<'static, str> {
     Cow::Borrowed(match c {
         '\\' => "\\textbackslash{}",
         '~' => "\\textasciitilde{}",
         '^' => "\\textasciicircum{}",
         '{' | '}' | '_' | '&' | '%' | '#' | '$' => return format!("\\{c}").into(),
-        // Ligatures would make other characters of them.
+        // Prevent ligatures.
         '<' => "\\textless{}",
         '>' => "\\textgreater{}",
         '"' => "\\textquotedbl{}",
@@ -127,8 +127,8 @@ fn latex(c: char, before: char) -> Cow<'static, str> {
     })
 }
 
-/// What lets a line end before a word's character `at`: in a long word after punctuation, but not within
-/// a number, and elsewhere where it has to.
+/// The line break allowed before character `at` of a long word: after punctuation, but not within a number;
+/// elsewhere with a penalty.
 fn break_at(word: &[char], at: usize) -> &'static str {
     let Some(&next) = word.get(at).filter(|_| word.len() > LONG_WORD) else {
         return "";
@@ -148,8 +148,7 @@ fn is_invisible(c: char) -> bool {
         | '\u{e0000}'..)
 }
 
-/// Whether pdfLaTeX has no glyph for a character, so that it takes XeLaTeX or LuaLaTeX and a font
-/// that has it.
+/// Whether pdfLaTeX has no glyph for a character, so that it needs XeLaTeX or LuaLaTeX and a suitable font.
 pub(super) fn is_beyond_pdflatex(c: char) -> bool {
     let is_known = matches!(c, '\n' | ' '..='~' | '¡'..='ſ' | '–' | '—' | '‘' | '’' | '‚' | '“' | '”'
         | '„' | '†' | '‡' | '•' | '…' | '‰' | '‹' | '›' | '€' | '™');

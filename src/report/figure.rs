@@ -1,4 +1,4 @@
-//! A figure from its files into a page: the SVG itself where it is sound, the PNG elsewhere.
+//! Embedding figures in a page: the SVG inline if it is safe, or else the PNG.
 
 use std::path::Path;
 
@@ -11,11 +11,11 @@ use crate::error::{Error, Kind, Result};
 /// A figure's files.
 #[derive(Clone, Debug)]
 pub(super) struct Figure {
-    /// Its file name, without ending.
+    /// File name without extension.
     pub(super) name: String,
-    /// Its heading.
+    /// Heading.
     pub(super) title: String,
-    /// What stands below it: n, seeds, intervals.
+    /// Caption: n, seeds, intervals.
     pub(super) caption: String,
     /// The SVG, or an image element with the PNG.
     drawing: String,
@@ -23,7 +23,7 @@ pub(super) struct Figure {
 }
 
 impl Figure {
-    /// The drawing, its names beginning with `prefix`: a page holds several figures, and a name once.
+    /// The drawing, with `prefix` before all its ids, which must be unique on a page.
     pub(super) fn drawing(&self, prefix: &str) -> String {
         let mut drawing = self.drawing.clone();
         for before in [" id=\"", "url(#", "href=\"#"] {
@@ -33,7 +33,7 @@ impl Figure {
     }
 }
 
-/// Elements that draw and do nothing else.
+/// SVG elements that only draw.
 const ELEMENTS: [&str; 17] = [
     "svg",
     "title",
@@ -54,10 +54,10 @@ const ELEMENTS: [&str; 17] = [
     "use",
 ];
 
-/// Reads `NAME.svg` and `NAME.png` in a folder; `None` if the figure is not there.
+/// Reads `NAME.svg` and `NAME.png` in a folder; `None` if neither exists.
 ///
 /// # Errors
-/// One of them cannot be read, or is there without the other.
+/// One of them cannot be read, or exists without the other.
 pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Figure>> {
     let path = |ending: &str| folder.join(format!("{name}.{ending}"));
     let (svg, png) = match (bytes(&path("svg"))?, bytes(&path("png"))?) {
@@ -67,7 +67,7 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Figure>> {
             let ending = if svg.is_none() { "svg" } else { "png" };
             let missing = path(ending);
             return Err(Error::data(format!("{} is missing", missing.display()))
-                .help("`attnlab plot` draws the figures of an experiment again"));
+                .help("`attnlab plot` redraws the figures of an experiment"));
         }
     };
     let sound = std::str::from_utf8(&svg)
@@ -88,8 +88,8 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Figure>> {
     }))
 }
 
-/// An SVG as an element of a page, its title and its description; `None` unless it is well-formed,
-/// draws, and does nothing else.
+/// An SVG as an element of a page, with its title and description; `None` unless it is well-formed and only
+/// draws.
 fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
     let document = Document::parse(svg).ok()?;
     let root = document.root_element();
@@ -108,7 +108,7 @@ fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
     let drawing = svg[root.range()].to_owned();
     let scaled = match root.attribute("viewBox") {
         Some(_) => drawing,
-        // Without it a browser cuts where it should shrink.
+        // Without a viewBox browsers crop the drawing instead of scaling it.
         None => {
             let length = |side: &str| root.attribute(side)?.parse::<f64>().ok();
             let (width, height) = (length("width")?, length("height")?);
@@ -130,7 +130,7 @@ fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
 /// The namespace of SVG.
 const SVG: &str = "http://www.w3.org/2000/svg";
 
-/// Whether a node can neither run nor load anything, nor depend on the style of the page.
+/// Whether a node cannot run or load anything, nor depend on the page's style.
 fn is_harmless(node: &Node<'_, '_>) -> bool {
     let is_known = !node.is_element()
         || (node.tag_name().namespace() == Some(SVG) && ELEMENTS.contains(&node.tag_name().name()));
@@ -148,7 +148,7 @@ fn is_harmless(node: &Node<'_, '_>) -> bool {
         })
 }
 
-/// Reads a file that may be missing.
+/// Reads a file; `None` if it does not exist.
 fn bytes(path: &Path) -> Result<Option<Vec<u8>>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(bytes)),

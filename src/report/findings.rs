@@ -1,11 +1,11 @@
-//! The table of what an exploration found.
+//! The table of an exploration's findings.
 
 use super::results::Results;
 use super::table::{Cell, Column, Table, count, maybe, words};
 use crate::metrics::rows::FindingRow;
 use crate::plot::significant;
 
-/// A row each end of a curve, and each distribution; nothing where nothing was explored.
+/// One row per end of a curve and per distribution; nothing without an exploration.
 pub(super) fn table(results: &Results) -> Option<Table> {
     let caption = "What was found. Of a curve, both ends: the median of the draws where there are several. Of a \
                    distribution, its mean and variance. The middle 90 % is that of the draws.";
@@ -44,7 +44,7 @@ fn row(finding: &FindingRow) -> Vec<Cell> {
     ]
 }
 
-/// With the digits that say something: `0.0230`, `1.12e-5`.
+/// To three significant digits: `0.0230`, `1.12e-5`.
 fn number(value: f64) -> Cell {
     Cell::number(significant(value), value)
 }

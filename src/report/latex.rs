@@ -1,4 +1,4 @@
-//! Tables for LaTeX: all in one file, and each in a file of its own.
+//! LaTeX tables: all in one file, and each in its own file.
 
 use std::collections::BTreeSet;
 
@@ -9,21 +9,21 @@ use super::rendered::rendered;
 use super::table::{Cell, Column, Table};
 use crate::error::Result;
 
-/// Lines of rows that fit on a page below a caption; more of them are set over several pages.
+/// Rows that fit on a page below a caption; longer tables break across pages.
 const LINES_ON_A_PAGE: usize = 40;
 
-/// How every file of tables begins.
+/// The first line of every file of tables.
 pub(super) const WRITTEN_BY: &str = "% Written by attnlab";
 
 /// Characters on a line of a one-column article in `\footnotesize`.
 const CHARACTERS_ON_A_LINE: usize = 80;
 
-/// A table and what refers to it.
+/// A table with its label and heading.
 #[derive(Debug)]
 pub(super) struct LatexTable<'a> {
     /// `tab:birthplace/vanilla/accuracy`.
     label: String,
-    /// What stands in the caption before the table's own.
+    /// Start of the caption, before the table's own.
     heading: String,
     table: &'a Table,
 }
@@ -34,16 +34,13 @@ struct Tables<'a> {
     tables: &'a [LatexTable<'a>],
 }
 
-/// Tables for `\input`, below what the document that reads them needs.
-///
-/// # Errors
-/// The template cannot be filled in.
+/// Tables for `\input`, with a comment at the top that lists the packages they need.
 pub(super) fn file(tables: &[LatexTable<'_>]) -> Result<String> {
     let tables = rendered(&Tables { tables })?;
     Ok(needs(&tables) + &tables)
 }
 
-/// The packages and, where it matters, the engine.
+/// The required packages and, if it matters, the engine.
 fn needs(tables: &str) -> String {
     let version = env!("CARGO_PKG_VERSION");
     let mut needs = format!(
@@ -67,7 +64,7 @@ fn needs(tables: &str) -> String {
     needs
 }
 
-/// A name as part of a LaTeX label; different names give different labels, and none has a single `+`.
+/// A name as part of a LaTeX label. Different names give different labels; `+` only occurs in pairs.
 pub(super) fn label_part(name: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
     let part = |c: char| match plain(c) {
@@ -78,7 +75,7 @@ pub(super) fn label_part(name: &str) -> String {
 }
 
 impl<'a> LatexTable<'a> {
-    /// A table of the experiment that labels call `experiment`.
+    /// A table of `experiment`, which is part of its label.
     pub(super) fn new(experiment: &str, heading: &str, table: &'a Table) -> Self {
         let is_sentence = heading.ends_with(['.', '?', '!', ':']);
         Self {
@@ -88,7 +85,7 @@ impl<'a> LatexTable<'a> {
         }
     }
 
-    /// Whether it does not fit on a page.
+    /// Whether it is too long for one page.
     fn is_long(&self) -> bool {
         let wrapped = self.wrapped();
         let lines = |row: &Vec<Cell>| {
@@ -100,7 +97,7 @@ impl<'a> LatexTable<'a> {
         self.table.all_rows().map(lines).sum::<usize>() > LINES_ON_A_PAGE
     }
 
-    /// The columns as `tabular` wants them: `lr@{\,}lr`.
+    /// The column specification of `tabular`: `lr@{\,}lr`.
     fn columns(&self) -> String {
         let wrapped = self.wrapped();
         let columns = self.table.columns.iter().enumerate();
@@ -117,14 +114,13 @@ impl<'a> LatexTable<'a> {
         columns.collect()
     }
 
-    /// How many columns that makes.
+    /// The number of columns in that specification.
     fn width(&self) -> usize {
         let all = self.table.columns.len();
         all + (0..all).filter(|&at| self.table.has_deviations(at)).count()
     }
 
-    /// The widest column of words if the table is wider than a line, and the share of the line that the
-    /// others leave to it.
+    /// If the table is wider than a line: its widest column of words, and the share of the line left for it.
     fn wrapped(&self) -> Option<(usize, f64)> {
         let columns = &self.table.columns;
         let width = |at: usize| {
@@ -137,14 +133,14 @@ impl<'a> LatexTable<'a> {
         };
         let words = (0..columns.len()).filter(|&at| !columns[at].is_number);
         let widest = words.max_by_key(|&at| width(at))?;
-        // Two characters are about what stands between two columns.
+        // The space between columns is about two characters.
         let all: usize = (0..columns.len()).map(|at| width(at) + 2).sum();
         let others = all - width(widest);
         let share = 1.0 - others as f64 / CHARACTERS_ON_A_LINE as f64;
         (all > CHARACTERS_ON_A_LINE).then_some((widest, share.clamp(0.2, 0.7)))
     }
 
-    /// The headings, and whether each stands over a number and its deviation.
+    /// The headings, and whether each spans a number and its deviation.
     fn headings(&self) -> impl Iterator<Item = (&Column, bool)> {
         let columns = self.table.columns.iter().enumerate();
         columns.map(|(at, column)| (column, self.table.has_deviations(at)))

@@ -1,13 +1,12 @@
-//! Reports: experiments as one HTML page, as Markdown and as LaTeX tables, from their files alone.
+//! Reports: experiments as one HTML page, Markdown and LaTeX tables, from their result files alone.
 //!
-//! In reading order: [`Document`] and its [`Section`]s say what is to be told; `results` reads the
-//! files of one experiment and says what they do not hold; `accuracy`, `training` and `origin` lay
-//! rows out as a `table`; `figure` takes a drawing into a page; `page` numbers everything and is what
-//! the templates show, each with its own `escape`; `latex` sets the tables once more for a paper, with
-//! the `symbols` that are mathematics there.
+//! In reading order: [`Document`] and its [`Section`]s describe a report; `results` reads the files of one
+//! experiment and lists what is missing; `accuracy`, `training` and `origin` build the `table`s; `figure` embeds
+//! drawings; `page` numbers everything and feeds the templates, which `escape` text for their format; `latex`
+//! typesets the tables for a paper, with mathematical `symbols`.
 //!
-//! The same files give the same bytes: no clock is read. The page needs no other file, no network and
-//! no font, and its policy forbids it everything but its own style and script.
+//! The same files give the same bytes: no clock is read. The page needs no other file, network or font, and
+//! its content security policy allows only its own style and script.
 
 mod accuracy;
 mod escape;
@@ -34,77 +33,77 @@ use crate::files;
 use page::Page;
 use results::Results;
 
-/// What a report is about.
+/// The contents of a report.
 #[derive(Clone, Debug)]
 pub struct Document {
-    /// The heading of the whole.
+    /// Heading of the report.
     pub title: String,
-    /// One line below it, such as the profile that was run; may be empty.
+    /// A line below the heading, such as the profile; may be empty.
     pub subtitle: String,
-    /// The experiments, in the order in which they are told.
+    /// The experiments, in order.
     pub sections: Vec<Section>,
 }
 
-/// One experiment of a report.
+/// A section of a report: one experiment.
 #[derive(Clone, Debug)]
 pub struct Section {
     /// Its heading, such as `Question 2 (d): finetuning without pretraining`.
     pub heading: String,
-    /// What a reader has to know first, in paragraphs with an empty line between them; may be empty.
+    /// Introduction, in paragraphs separated by empty lines; may be empty.
     pub text: String,
-    /// What others reported, in words and paragraphs; may be empty. Numbers that the experiment file
-    /// has as `reported` are in the tables without it.
+    /// What others reported, in the same form; may be empty. The tables already have the numbers that the
+    /// experiment file gives as `reported`.
     pub reported: String,
-    /// The experiment, with the settings that it was run with.
+    /// The experiment, with the settings of its runs.
     pub experiment: Experiment,
-    /// The folder of all results.
+    /// The results folder.
     pub results: PathBuf,
 }
 
-/// The files of a report, and what is not in it.
+/// The files of a report, and what is missing from it.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Built {
-    /// The page.
+    /// The HTML page.
     pub html: PathBuf,
     /// The same as Markdown.
     pub markdown: PathBuf,
-    /// Its tables of measurements, for LaTeX.
+    /// The tables of measurements, for LaTeX.
     pub latex: PathBuf,
-    /// Each of them in a file of its own.
+    /// Each of these tables in its own file.
     pub latex_tables: Vec<PathBuf>,
-    /// The figures to which the Markdown refers.
+    /// The images of the Markdown file.
     pub images: Vec<PathBuf>,
-    /// What each section holds.
+    /// Summaries of the sections.
     pub sections: Vec<Contents>,
 }
 
-/// What a section of a report holds.
+/// A summary of a section.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Contents {
     /// The experiment.
     pub experiment: String,
-    /// Runs that are done.
+    /// Number of finished runs.
     pub done: usize,
-    /// Runs that the experiment asks for.
+    /// Number of all runs.
     pub runs: usize,
-    /// Figures that are shown.
+    /// Figures included.
     pub figures: Vec<String>,
-    /// Names of figures that are not shown, and why.
+    /// Figures left out, and why.
     pub left_out: Vec<(String, String)>,
-    /// What else a reader is told about what is missing.
+    /// Other notes about what is missing.
     pub notices: Vec<String>,
 }
 
-/// Where each table has a file of its own.
+/// The folder with one file per table.
 const TABLES: &str = "tables";
 
-/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`. What
-/// an earlier report has there and this one has not is removed.
+/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`. Files
+/// of an earlier report that this one lacks are removed.
 ///
-/// A section whose experiment has no finished run is there, and says so.
+/// A section whose experiment has no finished run says so.
 ///
 /// # Errors
-/// No section has a finished run, a result cannot be read, or a file cannot be written.
+/// No experiment has a finished run, or a result cannot be read.
 pub fn build(document: &Document, folder: &Path) -> Result<Built> {
     let read = |section: &Section| Results::read(&section.experiment, &section.results);
     let results: Vec<Results> = document.sections.iter().map(read).collect::<Result<_>>()?;
@@ -144,15 +143,15 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
     })
 }
 
-/// The tables and images that a report in this folder has. What the user has put beside them is not
-/// among them: tables say that attnlab wrote them, and images are those that the Markdown shows.
+/// The tables and images of an existing report in this folder. The user's own files are not among them: tables
+/// are recognised by their first line, images by their links in the Markdown.
 fn earlier(folder: &Path) -> Vec<PathBuf> {
     let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let is_ours = |path: &PathBuf| text(path).starts_with(latex::WRITTEN_BY);
     let tables = files::entries(&folder.join(TABLES))
         .into_iter()
         .filter(is_ours);
-    // Without what keeps Markdown from reading names as anything else.
+    // Undo the escaping of file names.
     let page = text(&folder.join("report.md")).replace('\\', "");
     let is_shown = |path: &PathBuf| {
         let name = path.file_name().unwrap_or_default().to_string_lossy();
@@ -162,7 +161,7 @@ fn earlier(folder: &Path) -> Vec<PathBuf> {
     tables.chain(images.into_iter().filter(is_shown)).collect()
 }
 
-/// There is nothing to tell: which command changes that.
+/// The error for a report without results: it names the command that makes some.
 fn nothing(document: &Document) -> Error {
     let Some(section) = document.sections.first() else {
         return Error::usage("a report needs an experiment").help("name an experiment file");

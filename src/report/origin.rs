@@ -1,4 +1,4 @@
-//! Where the numbers come from: how the runs went, and what made them.
+//! Status and provenance of the runs.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,7 +9,7 @@ use crate::config::shell_word;
 use crate::pipeline::provenance::{Git, Provenance};
 use crate::progress::thousands;
 
-/// Every run and how it is.
+/// The status of every run.
 pub(super) fn runs(results: &Results) -> Table {
     let columns = [
         Column::words("Point"),
@@ -31,7 +31,7 @@ pub(super) fn runs(results: &Results) -> Table {
     table.without_empty_columns()
 }
 
-/// `2026-11-24 13:42:05 UTC` of RFC 3339 in UTC; anything else as it is.
+/// RFC 3339 in UTC as `2026-11-24 13:42:05 UTC`; anything else unchanged.
 fn when(time: Option<&str>) -> String {
     let time = time.unwrap_or_default();
     match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
@@ -43,9 +43,9 @@ fn when(time: Option<&str>) -> String {
     }
 }
 
-/// What made the runs that were begun: a table for each different command, program or machine.
+/// The provenance of all started runs: a table for each distinct command, program or machine.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
-    // Runs of one command read different data, and share everything else.
+    // Runs of one command share everything but the data they read.
     let mut origins: Vec<(Provenance, Vec<String>)> = vec![];
     for run in results.runs.iter().filter(|run| run.settings.is_some()) {
         let entries = match &run.origin[..] {
@@ -77,7 +77,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
         .collect()
 }
 
-/// `pretrained, seed 1`, and which of its parts if it was gone on with.
+/// `pretrained, seed 1`, with the part's number if the run was resumed.
 fn name(run: &Run, part: usize, parts: usize) -> String {
     let part = match parts {
         0 | 1 => String::new(),
@@ -173,7 +173,7 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
     table
 }
 
-/// The commit and its branch, or why they are unknown; empty outside of a repository.
+/// The commit and branch, or why they are unknown; empty outside a repository.
 fn commit(entry: &Provenance) -> String {
     match (&entry.git, &entry.commit_unknown) {
         (Some(Git { commit, branch, .. }), _) => match branch {
@@ -185,7 +185,7 @@ fn commit(entry: &Provenance) -> String {
     }
 }
 
-/// The files that differ from the commit, as one line.
+/// The files that differ from the commit, on one line.
 fn changes(git: &Git) -> String {
     let files: Vec<&str> = git.changed.iter().map(|file| file.trim()).collect();
     match &files[..] {
@@ -194,7 +194,7 @@ fn changes(git: &Git) -> String {
     }
 }
 
-/// A command line as it could be typed. Where the program lay is nobody's business.
+/// The command line as one could type it, without the program's folder.
 fn command(said: &[String]) -> String {
     let mut words: Vec<String> = said.iter().map(|word| shell_word(word)).collect();
     if let (Some(first), Some(path)) = (words.first_mut(), said.first())
@@ -205,7 +205,7 @@ fn command(said: &[String]) -> String {
     words.join(" ")
 }
 
-/// Settings of each point as TOML, under its name; seeds differ in nothing but that key.
+/// The settings of each point as TOML, under its label; its seeds differ only in that key.
 pub(super) fn settings(results: &Results) -> Vec<(String, String)> {
     let mut seen = BTreeSet::new();
     let runs = results.runs.iter();

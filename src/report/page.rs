@@ -1,4 +1,4 @@
-//! Everything in its order with its number, and the three templates that show it.
+//! The numbered contents of a report, and the three templates that render them.
 
 use askama::Template;
 use base64::Engine as _;
@@ -17,7 +17,7 @@ use crate::progress::thousands;
 const STYLE: &str = include_str!("page.css");
 const SCRIPT: &str = include_str!("page.js");
 
-/// A report, ready to be shown.
+/// A report, ready to render.
 #[derive(Debug)]
 pub(super) struct Page {
     title: String,
@@ -31,7 +31,7 @@ pub(super) struct Page {
 /// A section with its numbers.
 #[derive(Debug)]
 struct Part {
-    /// What links to it name.
+    /// Anchor for links.
     anchor: String,
     heading: String,
     experiment: String,
@@ -41,7 +41,7 @@ struct Part {
     notices: Vec<String>,
     tables: Vec<Numbered<Table>>,
     figures: Vec<Numbered<Shown>>,
-    /// Runs, then what made them.
+    /// Runs, then their provenance.
     origin: Vec<Numbered<Table>>,
     settings: Vec<Settings>,
 }
@@ -53,13 +53,13 @@ struct Numbered<T> {
     it: T,
 }
 
-/// A figure as the templates show it.
+/// A figure as the templates render it.
 #[derive(Debug)]
 pub(super) struct Shown {
     title: String,
     caption: String,
     drawing: String,
-    /// Where its PNG goes, from the report's folder.
+    /// Path of its PNG, relative to the report's folder.
     pub(super) image: String,
     pub(super) png: Vec<u8>,
 }
@@ -69,7 +69,7 @@ pub(super) struct Shown {
 struct Settings {
     of: String,
     toml: String,
-    /// More backticks than the text has in a row.
+    /// A code fence with more backticks than any in the text.
     fence: String,
 }
 
@@ -79,7 +79,7 @@ struct Html<'a> {
     page: &'a Page,
     style: &'static str,
     script: &'static str,
-    /// What the page may do: show itself.
+    /// Content security policy of the page.
     policy: String,
 }
 
@@ -90,7 +90,7 @@ struct Markdown<'a> {
 }
 
 impl Page {
-    /// Puts a document and what was read for each of its sections in order.
+    /// Combines a document with the results of its sections.
     pub(super) fn new(document: &Document, results: &[Results]) -> Self {
         let (mut figures, mut tables) = (0, 0);
         let sections = document.sections.iter().zip(results).enumerate();
@@ -162,11 +162,11 @@ impl Page {
         latex::file(&tables)
     }
 
-    /// The same tables, each with the name of a file of its own.
+    /// The same tables, each with a file name.
     pub(super) fn latex_tables(&self) -> impl Iterator<Item = (String, LatexTable<'_>)> {
         let sections = self.sections.iter().enumerate();
         sections.flat_map(|(i, part)| {
-            // A report may contain an experiment twice; no name has a single `+`.
+            // A report may contain an experiment twice; names contain `+` only in pairs.
             let before = &self.sections[..i];
             let before = before
                 .iter()
@@ -183,7 +183,7 @@ impl Page {
     }
 }
 
-/// What a content security policy calls an inline style or script that may be used.
+/// The content security policy's hash of an allowed inline style or script.
 fn source(text: &str) -> String {
     format!(
         "'sha256-{}'",
@@ -202,7 +202,7 @@ fn numbered<T>(all: impl Iterator<Item = T>, last: &mut usize) -> Vec<Numbered<T
 fn shown(section: usize, figure: &Figure) -> Shown {
     Shown {
         title: figure.title.clone(),
-        // A number and its unit stay together.
+        // No line break between a number and its unit.
         caption: figure.caption.replace(" %", "\u{a0}%"),
         drawing: figure.drawing(&format!("in-{section}-{}-", figure.name)),
         image: format!("images/{section}-{}.png", figure.name),

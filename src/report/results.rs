@@ -1,4 +1,4 @@
-//! What the files of one experiment hold, and what they do not.
+//! The result files of one experiment, and what is missing from them.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -16,64 +16,64 @@ use crate::pipeline::provenance::Provenance;
 use crate::pipeline::runs::{self, RunRow};
 use crate::pipeline::summary::{self, findings};
 
-/// The state of a run of which there is no folder yet.
+/// The state of a run without a folder.
 const NOT_BEGUN: &str = "not begun";
 
-/// One experiment as its files tell it.
+/// The results of one experiment, read from its files.
 #[derive(Debug)]
 pub(super) struct Results {
     /// The experiment's name, such as `birthplace/vanilla`.
     pub(super) name: String,
-    /// Its file.
+    /// The experiment's file.
     pub(super) file: PathBuf,
-    /// What a command has to be told to mean it.
+    /// The options that a command needs to refer to it.
     argument: String,
     /// Every point with every seed, in order.
     pub(super) runs: Vec<Run>,
-    /// The rows of `summary.csv`; none where it tells of other runs than those that are done.
+    /// The rows of `summary.csv`; none if it does not match the finished runs.
     pub(super) accuracies: Vec<AccuracyRow>,
     /// The rows of `groups.csv`, likewise.
     pub(super) groups: Vec<GroupRow>,
     /// The rows of `findings.csv`, likewise.
     pub(super) findings: Vec<FindingRow>,
-    /// The figures that show what is done.
+    /// The figures that match the finished runs.
     pub(super) figures: Vec<Figure>,
-    /// Names of the others, and why they are left out.
+    /// The other figures, and why they are left out.
     pub(super) left_out: Vec<(String, String)>,
-    /// What else a reader has to be told.
+    /// Other notes for the reader.
     pub(super) notices: Vec<String>,
 }
 
 /// A point with a seed.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// What the point is called.
+    /// Label of the point.
     pub(super) label: String,
-    /// The point's folder name.
+    /// Folder name of the point.
     pub(super) point: String,
     pub(super) seed: u64,
-    /// `done`, `failed`, … or that it was not begun.
+    /// `done`, `failed`, … or `not begun`.
     pub(super) state: &'static str,
     /// Why it failed or was interrupted.
     pub(super) reason: Option<String>,
-    /// Whether its numbers are those of an earlier run that was done.
+    /// Whether its numbers are from an earlier run, which finished.
     holds_earlier_results: bool,
-    /// When it was started and ended, RFC 3339.
+    /// Start and end, RFC 3339.
     pub(super) started: Option<String>,
     pub(super) ended: Option<String>,
-    /// What made it; several entries if it was gone on with.
+    /// Provenance; several entries if the run was resumed.
     pub(super) origin: Vec<Provenance>,
-    /// Every setting as TOML, if it was begun.
+    /// All settings as TOML, if the run was started.
     pub(super) settings: Option<String>,
-    /// Its training, if it is done.
+    /// Training rows, if the run is done.
     pub(super) steps: Vec<StepRow>,
     pub(super) timings: Vec<TimingRow>,
-    /// The most stages that were worked on at once meanwhile.
+    /// The most stages that ran at the same time.
     pub(super) stages_at_once: usize,
 }
 
 impl Run {
-    /// Whether it has results: every stage is done, or was in an earlier run.
+    /// Whether it has results, possibly of an earlier run.
     pub(super) fn is_done(&self) -> bool {
         self.state == State::Done.name() || self.holds_earlier_results
     }
@@ -116,7 +116,7 @@ impl Run {
     }
 }
 
-/// The rows of a table that is wanted and there.
+/// The rows of a table, if it is `wanted` and exists.
 fn rows_if<R>(
     wanted: bool,
     path: &Path,
@@ -128,7 +128,7 @@ fn rows_if<R>(
     }
 }
 
-/// The most stages that were worked on at once while the run was trained.
+/// The most stages that ran at the same time during the run's training.
 fn stages_at_once(run: &RunDirectory) -> usize {
     let stages = [StageKind::Pretrain, StageKind::Finetune].into_iter();
     let computed = stages.flat_map(|stage| run.computed(stage.name()));
@@ -136,10 +136,10 @@ fn stages_at_once(run: &RunDirectory) -> usize {
 }
 
 impl Results {
-    /// Reads the files of an experiment below the folder of all results.
+    /// Reads the files of an experiment in the results folder.
     ///
     /// # Errors
-    /// A table that is there cannot be read.
+    /// An existing table cannot be read.
     pub(super) fn read(experiment: &Experiment, results: &Path) -> Result<Self> {
         let folder = experiment_folder(experiment, results);
         let found = runs::list(&folder).into_iter();
@@ -173,12 +173,12 @@ impl Results {
         Ok(read)
     }
 
-    /// Whether there is a number to tell.
+    /// Whether there are any numbers to report.
     pub(super) fn any_done(&self) -> bool {
         self.runs.iter().any(Run::is_done)
     }
 
-    /// Reads what was measured, unless the runs that are done now say something else.
+    /// Reads the tables of measurements, unless they do not match the finished runs.
     fn read_tables(
         &mut self,
         experiment: &Experiment,
@@ -191,7 +191,7 @@ impl Results {
         let (explores, path) = (experiment.explores(), folder.join("findings.csv"));
         let findings: Vec<FindingRow> = rows_if(explores, &path, table::read)?;
         let found = findings::rows(experiment, results)?;
-        // As text: what is no number is never equal to itself.
+        // Compared as text, since NaN is not equal to itself.
         let is_found = format!("{findings:?}") == format!("{found:?}");
         if accuracies != now || !are_of(&groups, &accuracies) || !is_found {
             let file = &self.argument;
@@ -213,14 +213,14 @@ impl Results {
     ) -> Result<()> {
         for name in experiment.figures.keys() {
             let why = match () {
-                () if !self.any_done() => "no run is done".to_owned(),
+                () if !self.any_done() => "no run has finished".to_owned(),
                 () if !is_fresh => "it does not match the finished runs".to_owned(),
                 () => match figure::read(&folder.join("figures"), name)? {
                     Some(figure) => {
                         self.figures.push(figure);
                         continue;
                     }
-                    None => "there was nothing to draw, or it was not drawn yet".to_owned(),
+                    None => "there was nothing to draw, or it has not been drawn yet".to_owned(),
                 },
             };
             self.left_out.push((name.clone(), why));
@@ -228,7 +228,7 @@ impl Results {
         Ok(())
     }
 
-    /// What a caller may want to say about the section.
+    /// A summary of the section.
     pub(super) fn contents(&self) -> Contents {
         Contents {
             experiment: self.name.clone(),
@@ -240,9 +240,9 @@ impl Results {
         }
     }
 
-    /// Everything that is missing, a sentence each.
+    /// What is missing, one sentence each.
     pub(super) fn notices(&self) -> Vec<String> {
-        // Where all figures are left out for one reason, that is told already.
+        // If all figures are left out for one reason, that has been reported already.
         let is_told = !self.any_done() || !self.notices.is_empty();
         let left_out = self.left_out.iter().filter(|_| !is_told);
         let left_out = left_out.map(|(name, why)| format!("Figure {name} is left out: {why}."));
@@ -253,7 +253,7 @@ impl Results {
             .collect()
     }
 
-    /// The runs that are not done, and what finishes them.
+    /// The unfinished runs, and the command that finishes them.
     fn unfinished(&self) -> Vec<String> {
         let redone = self.runs.iter().filter(|run| run.holds_earlier_results);
         let redone = redone.map(|run| {
@@ -275,14 +275,14 @@ impl Results {
             "{who} numbers are in no table and no figure. attnlab run {file}, with the same --set \
              and --results, does what is missing."
         );
-        // That nothing was begun is said once.
+        // If no run was started, say so only once.
         let told = missing.iter().filter(|run| run.state != NOT_BEGUN);
         let lines = told.map(|run| run.how_it_is());
         [first].into_iter().chain(lines).chain(redone).collect()
     }
 }
 
-/// Whether groups were made of these accuracies: every row is in one of them, with as many seeds.
+/// Whether groups match these accuracies: every row belongs to one, with the same number of seeds.
 fn are_of(groups: &[GroupRow], accuracies: &[AccuracyRow]) -> bool {
     let belongs = |row: &AccuracyRow, group: &GroupRow| {
         (

@@ -3,7 +3,7 @@
 /// Greek letters, operators, relations, arrows and other symbols.
 #[rustfmt::skip]
 const SYMBOLS: &[(char, &str)] = &[
-    // Greek. Capitals that look like Latin ones have no command of their own.
+    // Greek. Capitals that look like Latin letters have no commands.
     ('α', "\\alpha"), ('β', "\\beta"), ('γ', "\\gamma"), ('δ', "\\delta"), ('ε', "\\varepsilon"),
     ('ζ', "\\zeta"), ('η', "\\eta"), ('θ', "\\theta"), ('ι', "\\iota"), ('κ', "\\kappa"),
     ('λ', "\\lambda"), ('μ', "\\mu"), ('ν', "\\nu"), ('ξ', "\\xi"), ('ο', "o"), ('π', "\\pi"),
@@ -54,7 +54,7 @@ const SYMBOLS: &[(char, &str)] = &[
     // Brackets and dots.
     ('⌈', "\\lceil"), ('⌉', "\\rceil"), ('⌊', "\\lfloor"), ('⌋', "\\rfloor"), ('⟨', "\\langle"),
     ('⟩', "\\rangle"), ('‖', "\\Vert"), ('⋮', "\\vdots"), ('⋯', "\\cdots"), ('⋱', "\\ddots"),
-    // Shapes, as tables of ablations have them.
+    // Shapes, as used in tables of ablations.
     ('✓', "\\checkmark"), ('✗', "\\mathsf{x}"), ('★', "\\bigstar"), ('■', "\\blacksquare"),
     ('▲', "\\blacktriangle"), ('▼', "\\blacktriangledown"), ('△', "\\triangle"),
     ('▽', "\\triangledown"), ('▶', "\\blacktriangleright"), ('◀', "\\blacktriangleleft"),
@@ -67,19 +67,19 @@ const SYMBOLS: &[(char, &str)] = &[
     ('⅝', "\\frac58"), ('⅞', "\\frac78"),
 ];
 
-/// Raised characters, and what they raise in the same places. ¹, ² and ³ are ordinary text.
+/// Superscripts, and the characters they raise, by position. ¹, ² and ³ are ordinary text.
 const SUPERSCRIPTS: (&str, &str) = (
     "⁰ⁱ⁴⁵⁶⁷⁸⁹⁺⁻⁼⁽⁾ⁿᵃᵇᶜᵈᵉᶠᵍʰʲᵏˡᵐᵒᵖʳˢᵗᵘᵛʷˣʸᶻᴬᴮᴰᴱᴳᴴᴵᴶᴷᴸᴹᴺᴼᴾᴿᵀᵁⱽᵂ",
     "0i456789+-=()nabcdefghjklmoprstuvwxyzABDEGHIJKLMNOPRTUVW",
 );
 
-/// Lowered characters, and what they lower in the same places.
+/// Subscripts, and the characters they lower, by position.
 const SUBSCRIPTS: (&str, &str) = (
     "₀₁₂₃₄₅₆₇₈₉₊₋₌₍₎ₐₑₕᵢⱼₖₗₘₙₒₚᵣₛₜᵤᵥₓ",
     "0123456789+-=()aehijklmnoprstuvx",
 );
 
-/// A character as mathematics, without the dollars; `None` if it is none.
+/// A character as mathematics, without dollars; `None` if it is not mathematical.
 pub(super) fn mathematics(c: char) -> Option<String> {
     let symbol = || {
         let (_, latex) = SYMBOLS.iter().find(|(symbol, _)| *symbol == c)?;
@@ -94,7 +94,7 @@ pub(super) fn mathematics(c: char) -> Option<String> {
         .or_else(|| script(SUBSCRIPTS, '_'))
 }
 
-/// Every character that is mathematics.
+/// Every mathematical character.
 #[cfg(test)]
 pub(super) fn all() -> impl Iterator<Item = char> {
     let scripts = SUPERSCRIPTS.0.chars().chain(SUBSCRIPTS.0.chars());

@@ -1,35 +1,35 @@
-//! Tables as every format shows them, and numbers as people write them.
+//! Tables independent of their format, and the formatting of numbers.
 
 use crate::progress::thousands;
 
 /// Rows under named columns.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Table {
-    /// What labels and file names call it, such as `accuracy`.
+    /// Name in labels and file names, such as `accuracy`.
     pub(super) name: &'static str,
-    /// What it shows, and what its columns mean.
+    /// Caption, which explains the columns.
     pub(super) caption: String,
     pub(super) columns: Vec<Column>,
     pub(super) rows: Vec<Vec<Cell>>,
-    /// Rows that stand apart below the others, which are compared with them.
+    /// Baselines, set apart below the other rows.
     pub(super) baselines: Vec<Vec<Cell>>,
 }
 
-/// A column's heading and how it stands.
+/// A column's heading and alignment.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(super) struct Column {
     pub(super) title: &'static str,
-    /// Whether it holds numbers: those stand to the right.
+    /// Whether it holds numbers, which are right-aligned.
     pub(super) is_number: bool,
 }
 
-/// What a cell says, and its place among the cells of its column.
+/// The text of a cell, and its sort key.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Cell {
     pub(super) text: String,
-    /// What stands after a ±, in a column of its own where the format has one.
+    /// The deviation after ±, in a separate column if the format has one.
     pub(super) deviation: Option<String>,
-    /// What a number is sorted by; text is sorted as text.
+    /// Sort key of a number; text is sorted as text.
     pub(super) order: Option<f64>,
 }
 
@@ -68,14 +68,14 @@ impl Table {
         self.rows.iter().chain(&self.baselines)
     }
 
-    /// Every row from top to bottom, and whether it is a baseline.
+    /// All rows from top to bottom, and whether each is a baseline.
     pub(super) fn marked_rows(&self) -> impl Iterator<Item = (bool, &Vec<Cell>)> {
         let marked = |is_baseline| move |row| (is_baseline, row);
         let rows = self.rows.iter().map(marked(false));
         rows.chain(self.baselines.iter().map(marked(true)))
     }
 
-    /// Without the columns that say nothing.
+    /// The table without empty columns.
     pub(super) fn without_empty_columns(mut self) -> Self {
         for at in (0..self.columns.len()).rev() {
             if self.all_rows().all(|row| row[at].text.is_empty()) {
@@ -85,8 +85,8 @@ impl Table {
         self
     }
 
-    /// Moves each of these columns into the caption, `Seeds: 3.`, if it says the same in all of several
-    /// rows in which it says anything.
+    /// Moves each of these columns into the caption, as `Seeds: 3.`, if all rows that have a value share it and
+    /// there are several rows.
     pub(super) fn with_shared_columns_in_caption(mut self, titles: &[&str]) -> Self {
         for title in titles {
             let Some(at) = self.columns.iter().position(|one| one.title == *title) else {
@@ -100,7 +100,7 @@ impl Table {
         self
     }
 
-    /// The value of a column, if it is the same in all rows that have one.
+    /// The value of a column, if all rows that have one share it.
     fn shared(&self, column: usize) -> Option<&str> {
         let texts = self.all_rows().map(|row| row[column].text.as_str());
         let mut texts = texts.filter(|text| !text.is_empty());
@@ -115,17 +115,17 @@ impl Table {
         rows.for_each(|row| drop(row.remove(at)));
     }
 
-    /// Whether a reader may want its rows in another order.
+    /// Whether the table can usefully be sorted.
     pub(super) fn is_sortable(&self) -> bool {
         self.all_rows().count() > 1 && self.columns.iter().any(|column| column.is_number)
     }
 
-    /// Whether numbers of a column have a deviation.
+    /// Whether a column's numbers have deviations.
     pub(super) fn has_deviations(&self, column: usize) -> bool {
         self.all_rows().any(|row| row[column].deviation.is_some())
     }
 
-    /// Cells with the columns in which they stand, and whether numbers there have a deviation.
+    /// Cells with their columns, and whether the column's numbers have deviations.
     pub(super) fn cells<'a>(
         &'a self,
         row: &'a [Cell],
@@ -136,7 +136,7 @@ impl Table {
 }
 
 impl Cell {
-    /// A cell that is sorted by a number.
+    /// A cell sorted by a number.
     pub(super) fn number(text: impl Into<String>, order: f64) -> Self {
         Self {
             text: text.into(),
@@ -145,7 +145,7 @@ impl Cell {
         }
     }
 
-    /// As one text: `57.3 ± 1.2`.
+    /// The text with its deviation: `57.3 ± 1.2`.
     pub(super) fn whole(&self) -> String {
         let deviation = self.deviation.iter().map(|text| format!(" ± {text}"));
         self.text.clone() + &deviation.collect::<String>()
@@ -160,7 +160,7 @@ pub(super) fn words(text: impl Into<String>) -> Cell {
     }
 }
 
-/// A cell with nothing in it.
+/// An empty cell.
 pub(super) fn empty() -> Cell {
     Cell::default()
 }
@@ -170,17 +170,17 @@ pub(super) fn count(n: usize) -> Cell {
     Cell::number(thousands(n), n as f64)
 }
 
-/// The seed of a run: a name, and so without separators.
+/// A seed, without thousands separators.
 pub(super) fn seed(seed: u64) -> Cell {
     Cell::number(seed.to_string(), seed as f64)
 }
 
-/// A fraction in a column in per cent: `21.0`.
+/// A fraction in percent: `21.0`.
 pub(super) fn percent(fraction: f64) -> Cell {
     Cell::number(in_percent(fraction), fraction)
 }
 
-/// A mean of fractions in per cent, with the standard deviation if there is one: `57.3 ± 1.2`.
+/// A mean of fractions in percent, with its standard deviation if there is one: `57.3 ± 1.2`.
 pub(super) fn mean_percent(mean: f64, deviation: Option<f64>) -> Cell {
     Cell {
         deviation: deviation.map(in_percent),
@@ -188,7 +188,7 @@ pub(super) fn mean_percent(mean: f64, deviation: Option<f64>) -> Cell {
     }
 }
 
-/// An interval of fractions in per cent: `17.7 to 24.8`.
+/// An interval of fractions in percent: `17.7 to 24.8`.
 pub(super) fn percents(low: f64, high: f64) -> Cell {
     Cell::number(format!("{} to {}", in_percent(low), in_percent(high)), low)
 }

@@ -1,4 +1,4 @@
-//! Text that means something to HTML, Markdown or LaTeX comes out as it went in.
+//! Text with special meaning in HTML, Markdown or LaTeX is shown literally.
 
 use askama::filters::Escaper;
 use proptest::prelude::*;
@@ -17,7 +17,7 @@ fn escaped(escaper: impl Escaper, text: &str) -> String {
     written
 }
 
-/// Names made of what is special somewhere, of the mask characters, and of anything.
+/// Names made of special characters, mask characters, and arbitrary ones.
 fn names() -> impl Strategy<Value = String> {
     let special = prop::sample::select(
         "_&<>%#$~^\\{}[]()|*+-=.,:;!?`'\"/@ \t\n1a\u{2047}\u{25a1}“”—éß中αβμά²₁ⁿ≤→√∞ℝЖ\u{a0}\u{1}"
@@ -28,7 +28,7 @@ fn names() -> impl Strategy<Value = String> {
     prop::collection::vec(one, 0..24).prop_map(String::from_iter)
 }
 
-/// What all three show of a text: control characters as spaces, none at its ends.
+/// The text that all three show: control characters as spaces, trimmed.
 fn shown(text: &str) -> String {
     let shown = |c: char| if c.is_control() { ' ' } else { c };
     text.chars()
@@ -38,7 +38,7 @@ fn shown(text: &str) -> String {
         .to_owned()
 }
 
-/// The text of Markdown, and the kinds of elements in it.
+/// The text of Markdown, and its kinds of elements.
 fn read_markdown(markdown: &str) -> (String, Vec<String>) {
     let (mut text, mut elements) = (String::new(), vec![]);
     for event in Parser::new_ext(markdown, Options::all() - Options::ENABLE_SMART_PUNCTUATION) {
@@ -53,8 +53,7 @@ fn read_markdown(markdown: &str) -> (String, Vec<String>) {
     (text.trim().to_owned(), elements)
 }
 
-/// Text as LaTeX sets it, read back from the commands that there may be; anything else that is special
-/// is an error.
+/// The text that LaTeX shows, read back from the allowed commands; any other special character is an error.
 fn read_latex(mut latex: &str) -> Result<String, String> {
     const COMMANDS: [(&str, &str); 28] = [
         ("\\textbackslash{}", "\\"),
@@ -118,7 +117,7 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
     Ok(text.trim().to_owned())
 }
 
-/// Characters that LaTeX sets alike: increment and delta, ohm and omega, two hyphens, two thin spaces.
+/// Characters that LaTeX sets identically: increment and delta, ohm and omega, two hyphens, two thin spaces.
 fn alike(c: char) -> char {
     match c {
         '\u{2206}' => 'Δ',
@@ -212,7 +211,7 @@ fn a_long_word_breaks_where_a_reader_would_break_it() {
     assert_eq!(latex, expected);
 }
 
-/// A table of so many points that are called alike.
+/// A table of `n` points with the same name.
 fn points(number: usize, name: &str) -> Table {
     let columns = [
         Column::words("Point"),

@@ -1,4 +1,4 @@
-//! The table of what training did: steps, tokens, loss and time of each stage of each run.
+//! The training table: steps, tokens, loss and time of each stage of each run.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::statistics::mean;
 use crate::progress::in_words;
 
-/// A row each stage of each finished run; nothing where none has trained.
+/// One row per stage of each finished run; nothing if none was trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
     let loss = "Training. Loss: mean over the steps of the last epoch, each weighted equally, with dropout as in training.";
     let caption = format!("{loss}{}", times(results));
@@ -31,7 +31,7 @@ pub(super) fn table(results: &Results) -> Option<Table> {
     (!table.rows.is_empty()).then(|| table.without_empty_columns())
 }
 
-/// The caption sentence about times that were measured while other stages ran.
+/// The caption's sentence about times measured while other stages ran.
 fn times(results: &Results) -> String {
     let runs = results.runs.iter().filter(|run| !run.timings.is_empty());
     let (beside, alone): (Vec<&Run>, Vec<&Run>) = runs.partition(|run| run.stages_at_once > 1);
@@ -71,7 +71,7 @@ fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
     ]
 }
 
-/// Time of all steps of a stage; absent unless each of them was timed.
+/// Total time of a stage's steps; absent unless every step was timed.
 fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64> {
     let own: Vec<f64> = timings
         .iter()

@@ -1,9 +1,9 @@
-//! A training stage in the middle, as files that know whether they are whole.
+//! Checkpoints of a training stage, with checksums.
 //!
 //! A checkpoint is a safetensors file: tensors `weights.NAME`, `first_moment.NAME` and
-//! `second_moment.NAME`, and in the header one note with where training stands and a BLAKE3 sum; the
-//! best weights so far are such a file too. The sum is that of the file with the sum's own digits
-//! as zeros, so a change of any byte, the sum's included, shows.
+//! `second_moment.NAME`, and in the header one note with the training position and a BLAKE3 checksum; the
+//! best weights so far are stored the same way. The checksum is that of the file with the checksum's own
+//! digits set to zero, so a change of any byte is detected.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -17,64 +17,64 @@ use crate::files;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
 
-/// The key of the one note in the header: with more, the bytes would not be the same every time.
+/// The key of the only note in the header: the order of several would not be deterministic.
 const NOTE: &str = "attnlab-checkpoint";
 
-/// What stands before the sum's digits, and nowhere before them.
+/// The text that precedes the checksum's digits; its first occurrence marks them.
 const SUM_MARK: &[u8] = b"blake3-";
 
-/// Hexadecimal digits of a BLAKE3 sum.
+/// Hexadecimal digits of a BLAKE3 checksum.
 const SUM_DIGITS: usize = 64;
 
 const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
 
-/// Everything that the rest of a training stage depends on.
+/// All state that the rest of a training stage depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
-    /// Where training stands, and what belongs to it.
+    /// The training position and the tables up to it.
     pub standing: Standing,
-    /// The model.
+    /// Weights and optimiser state.
     pub state: TrainingState,
 }
 
-/// The part of a checkpoint that is not the model.
+/// The part of a checkpoint other than the model's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Standing {
-    /// The stage that is in the middle; no other may go on from it.
+    /// Cache key of the stage; no other stage may resume from this checkpoint.
     pub stage_key: String,
-    /// Where it stands.
+    /// Position within the stage.
     pub position: Position,
-    /// `metrics.csv` at that moment.
+    /// `metrics.csv` up to this step.
     pub metrics: Prefix,
-    /// Bytes of `timings.csv` at that moment.
+    /// Length of `timings.csv` at this step, in bytes.
     pub timings_bytes: u64,
-    /// Losses of the pass over the data that is in the middle.
+    /// Losses of the current epoch so far.
     pub losses: Losses,
-    /// The pass with the lowest mean loss so far.
+    /// The epoch with the lowest mean loss so far.
     pub best: Option<Best>,
 }
 
-/// The beginning of a file.
+/// A prefix of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefix {
-    /// Its length.
+    /// Length in bytes.
     pub bytes: u64,
-    /// Its BLAKE3 sum, in hexadecimal digits.
+    /// BLAKE3 checksum, in hexadecimal.
     pub blake3: String,
 }
 
-/// Training losses, summed up.
+/// A running sum of training losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// Of so many steps.
+    /// Number of steps.
     pub steps: usize,
-    /// Their sum, in nats.
+    /// Sum of their losses, in nats.
     pub sum_nats: f64,
 }
 
 impl Losses {
-    /// Mean loss of a step in nats; infinite of no step, so that it is never the best.
+    /// Mean loss per step, in nats; infinite without steps, so that it is never the best.
     pub fn mean_nats(&self) -> f64 {
         if self.steps == 0 {
             f64::INFINITY
@@ -84,21 +84,21 @@ impl Losses {
     }
 }
 
-/// A pass over the data and how good it was.
+/// An epoch and its loss.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct Best {
-    /// Which, from 1.
+    /// Epoch, from 1.
     pub epoch: usize,
     /// Mean training loss of its steps, in nats.
     pub mean_loss_nats: f64,
 }
 
-/// The weights at the end of the best pass so far.
+/// The weights after the best epoch so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestWeights {
-    /// The stage that they are of.
+    /// Cache key of the stage.
     pub stage_key: String,
-    /// Which pass.
+    /// The epoch.
     pub best: Best,
     /// The weights.
     pub weights: Vec<Weight>,
@@ -106,16 +106,13 @@ pub struct BestWeights {
 
 #[derive(Serialize, Deserialize)]
 struct Note<T> {
-    // First, so that the mark's first occurrence is this one.
+    // The first field, so that the mark's first occurrence is this one.
     sum: String,
     content: T,
 }
 
 impl Checkpoint {
-    /// Writes the file; a reader sees all of it or nothing.
-    ///
-    /// # Errors
-    /// See [`files::write`].
+    /// Writes the file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         files::write(path, &self.to_bytes()?)
     }
@@ -132,24 +129,21 @@ impl Checkpoint {
         seal(&tensors, (&self.standing, self.state.updates))
     }
 
-    /// Reads the file, if it is whole.
+    /// Reads and verifies the file.
     ///
     /// # Errors
-    /// Missing or unreadable, not a checkpoint, or a single byte of it has changed.
+    /// The file cannot be read, is not a checkpoint, or has changed by even one byte.
     pub fn read(path: &Path) -> Result<Self> {
         read(path, Self::from_bytes)
     }
 
     /// As [`Checkpoint::read`], from the bytes of a file.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::read`].
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (tensors, (standing, updates)) = unseal::<(Standing, u64)>(bytes)?;
         let mut parts = [vec![], vec![], vec![]];
         for mut tensor in tensors {
             let part = PARTS.iter().position(|part| tensor.name.starts_with(part));
-            let part = part.ok_or_else(|| damaged("a tensor of no part"))?;
+            let part = part.ok_or_else(|| damaged("a tensor with an unknown prefix"))?;
             tensor.name.drain(..PARTS[part].len());
             parts[part].push(tensor);
         }
@@ -166,18 +160,12 @@ impl Checkpoint {
 }
 
 impl BestWeights {
-    /// Writes the file; a reader sees all of it or nothing.
-    ///
-    /// # Errors
-    /// See [`files::write`].
+    /// Writes the file atomically.
     pub fn write(&self, path: &Path) -> Result<()> {
         files::write(path, &seal(&self.weights, (&self.stage_key, &self.best))?)
     }
 
-    /// Reads the file, if it is whole.
-    ///
-    /// # Errors
-    /// As [`Checkpoint::read`].
+    /// Reads and verifies the file, like [`Checkpoint::read`].
     pub fn read(path: &Path) -> Result<Self> {
         read(path, |bytes| {
             let (weights, (stage_key, best)) = unseal(bytes)?;
@@ -196,7 +184,7 @@ fn read<T>(path: &Path, from_bytes: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
     from_bytes(&bytes).map_err(|e| fail(e.message()))
 }
 
-/// The bytes of a file that knows whether it is whole.
+/// Serialises tensors and note, with the checksum filled in.
 fn seal<T: Serialize>(tensors: &[Weight], content: T) -> Result<Vec<u8>> {
     let sum = format!("blake3-{}", "0".repeat(SUM_DIGITS));
     let note = serde_json::to_string(&Note { sum, content });
@@ -209,13 +197,13 @@ fn seal<T: Serialize>(tensors: &[Weight], content: T) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
-/// What was sealed, if the bytes are those that were written.
+/// Verifies the checksum and returns note and tensors.
 fn unseal<T: DeserializeOwned>(bytes: &[u8]) -> Result<(Vec<Weight>, T)> {
     if bytes.is_empty() {
         return Err(Error::data("the file is empty"));
     }
     if !sum_holds(bytes) {
-        return Err(damaged("its BLAKE3 sum does not hold"));
+        return Err(damaged("its BLAKE3 checksum does not match"));
     }
     let (tensors, notes) = weights::decode(bytes)?;
     let note = notes.get(NOTE).ok_or_else(|| damaged("it has no note"))?;
@@ -228,7 +216,7 @@ fn damaged(what: &str) -> Error {
     Error::data(format!("the checkpoint is damaged ({what})"))
 }
 
-/// Where the sum's digits stand.
+/// The range of the checksum's digits.
 fn sum_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     let mark = bytes
         .windows(SUM_MARK.len())
@@ -237,7 +225,7 @@ fn sum_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     (start + SUM_DIGITS <= bytes.len()).then_some(start..start + SUM_DIGITS)
 }
 
-/// Whether the file is, to the byte, what was written.
+/// Whether the checksum matches.
 fn sum_holds(bytes: &[u8]) -> bool {
     let Some(digits) = sum_place(bytes) else {
         return false;

@@ -1,4 +1,4 @@
-//! Training: one loop for every stage, model and task.
+//! Training: one loop for all stages, models and tasks.
 
 pub mod checkpoint;
 pub mod schedule;
@@ -14,28 +14,28 @@ use crate::metrics::rows::{StepRow, TimingRow};
 use crate::model::{StepSettings, Trainable, weights};
 use schedule::{Clock, learning_rate_at};
 
-/// A training stage, resolved.
+/// The resolved settings of a training stage.
 #[derive(Clone, Debug)]
 pub struct Stage<'a> {
     /// Pretraining or finetuning.
     pub kind: StageKind,
-    /// How weights are moved, and for how long.
+    /// Optimiser, schedule and number of epochs.
     pub training: Training<'a>,
     /// Probability of dropping an activation.
     pub dropout: f64,
-    /// Longest document: what the schedule counts a document as, plus one.
+    /// Context length; the schedule counts each document as one token less.
     pub context: usize,
-    /// Seed of the run: order and dropout.
+    /// Seed of the run, for the order of documents and for dropout.
     pub seed: u64,
 }
 
 impl Stage<'_> {
-    /// Optimiser steps of the stage, for a task of `documents`.
+    /// Number of optimiser steps for a task of `documents`.
     pub fn steps(&self, documents: usize) -> usize {
         self.training.steps(documents)
     }
 
-    /// What step `step` (from 1) is told, the clock standing at it.
+    /// The settings of step `step` (from 1), at the clock's time.
     fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
         let training = &self.training;
         let optimiser = training.optimiser;
@@ -50,7 +50,7 @@ impl Stage<'_> {
         }
     }
 
-    /// Names a step's dropout draws among all steps of all stages and seeds.
+    /// The key of a step's dropout draws, unique among all steps, stages and seeds.
     fn dropout_key(&self, step: usize) -> u64 {
         let stage = match self.kind {
             StageKind::Pretrain => 1,
@@ -60,19 +60,19 @@ impl Stage<'_> {
     }
 }
 
-/// Where training stands between two steps; with the model's state, all that is needed to go on.
+/// The position of training between two steps; together with the model's state, all it takes to resume.
 ///
-/// There is no generator among it: every draw (order, corruption, dropout) has a key made of the
-/// seed and of these numbers.
+/// It contains no random generator: every draw (order, corruption, dropout) has a key made of the seed and
+/// these numbers.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Position {
-    /// Optimiser steps taken.
+    /// Completed optimiser steps.
     pub step: usize,
-    /// Passes over the data that are complete.
+    /// Completed epochs.
     pub epoch: usize,
-    /// Batches taken of the pass after those.
+    /// Batches used of the current epoch.
     pub batch: usize,
-    /// Tokens that the learning rate's clock has counted.
+    /// Tokens counted by the learning rate's clock.
     pub schedule_tokens: u64,
 }
 
@@ -82,7 +82,7 @@ pub struct CompletedStep<'a> {
     pub row: StepRow,
     /// Duration of the step.
     pub timing: TimingRow,
-    /// Where training stands after it.
+    /// Position after the step.
     pub position: &'a Position,
     /// Whether it was the last step of an epoch.
     pub ends_epoch: bool,
@@ -95,25 +95,25 @@ pub trait Recorder {
     /// Called once after each step.
     ///
     /// # Errors
-    /// The step cannot be kept, or the user wants to stop; training stops.
+    /// The step cannot be recorded, or the user asks to stop; either ends training.
     fn record(&mut self, completed: CompletedStep<'_>) -> Result<()>;
 }
 
-/// How a stage ended.
+/// How a training stage ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
-    /// All epochs are done, and every weight is finite.
+    /// All epochs are done and all weights are finite.
     Finished,
-    /// All epochs are done, and the last step left a weight that is not finite.
+    /// All epochs are done, but the last step left a weight that is not finite.
     Overflowed {
-        /// Steps that were completed.
+        /// Number of completed steps.
         step: usize,
-        /// Which weight, and how many of its values.
+        /// The weight, and how many of its values are not finite.
         what: String,
     },
     /// A loss or gradient was not finite; the weights are those before that step.
     Diverged {
-        /// The step that was not completed, from 1.
+        /// The failed step, from 1.
         step: usize,
         /// Its loss.
         loss_nats: f64,
@@ -122,11 +122,11 @@ pub enum Outcome {
     },
 }
 
-/// Trains `model` on `task` from a position on and records every step. At the very start the
-/// optimiser begins anew; elsewhere the model must be in the state that belongs to the position.
+/// Trains `model` on `task` from a position on and records every step. At the very start the optimiser's
+/// state is reset; otherwise the model must be in the state that belongs to the position.
 ///
 /// # Errors
-/// A batch does not fit the model, the device fails, or the recorder stops it.
+/// A batch does not fit the model, or the recorder ends training.
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
@@ -153,7 +153,7 @@ pub fn fit(
             at.step += 1;
             let settings = stage.step_settings(at.step, &clock);
             model.begin_step(&batch, &settings)?;
-            // While a GPU is at it.
+            // Overlaps with the GPU's work.
             next = (at.batch + 1 < batches.len()).then(|| batches.batch(at.batch + 1));
             let report = model.finish_step()?;
             if !report.updated {
@@ -190,7 +190,7 @@ pub fn fit(
         }
         (at.epoch, at.batch) = (at.epoch + 1, 0);
     }
-    // An earlier step that overflows shows in the loss of the next.
+    // An overflow in an earlier step shows in the next step's loss.
     Ok(match weights::check_finite(&model.weights()) {
         Ok(()) => Outcome::Finished,
         Err(error) => Outcome::Overflowed {

@@ -1,4 +1,4 @@
-//! The learning rate as a pure function of time; time is counted in tokens.
+//! The learning rate as a pure function of time, measured in tokens.
 
 use std::f64::consts::PI;
 
@@ -7,7 +7,7 @@ use crate::config::schema::{ScheduleForm, ScheduleSpec};
 /// The cosine never goes below this fraction of the peak.
 const FLOOR: f64 = 0.1;
 
-/// Tokens seen so far, as the reference counts them: every document as `context - 1`, padding included.
+/// Counts tokens as the reference does: every document as `context - 1`, padding included.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Clock {
     document_tokens: u64,
@@ -20,7 +20,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock at the start of a stage that will see `documents` in all.
+    /// A clock at the start of a stage of `documents` in all.
     pub fn new(documents: usize, context: usize) -> Self {
         let document_tokens = context as u64 - 1;
         Self {
@@ -31,7 +31,7 @@ impl Clock {
         }
     }
 
-    /// The same clock after so many tokens, as [`Clock::tokens`] gave them.
+    /// The clock set to a number of tokens, as returned by [`Clock::tokens`].
     pub fn resumed(self, tokens: u64) -> Self {
         Self {
             through: tokens,
@@ -39,19 +39,19 @@ impl Clock {
         }
     }
 
-    /// Tokens of all steps begun so far.
+    /// Tokens of all steps so far, including the current one.
     pub fn tokens(&self) -> u64 {
         self.through
     }
 
-    /// Moves on to a step of `documents`.
+    /// Advances to a step of `documents`.
     pub fn begin_step(&mut self, documents: usize) {
         self.before = self.through;
         self.through += documents as u64 * self.document_tokens;
     }
 }
 
-/// Learning rate of the step that the clock stands at.
+/// The learning rate at the clock's time.
 ///
 /// * cosine: linear warm-up, then `max(0.1, (1 + cos πp) / 2)` with p clamped at 1;
 /// * cyclic-cosine: the reference sets the rate *after* each step, so the first step runs at the

@@ -1,4 +1,4 @@
-//! A plan in words: its headline, and its runs with their stages in columns.
+//! A plan as text: a headline, then the runs with their stages in columns.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ pub(super) fn headline(laid: &Laid) -> String {
     summary(&format!("{}: ", laid.experiment), &runs, laid.stages, to_do)
 }
 
-/// So many runs and stages, and of the stages to do their number, seconds and bytes.
+/// The numbers of runs and stages, and the number, time and memory of the stages to do.
 pub(super) fn summary(
     start: &str,
     runs: &[&LaidRun],
@@ -33,7 +33,7 @@ pub(super) fn summary(
     if number == 0 {
         return match unfinished {
             _ if stages.any(|stage| stage.action == "shared") => {
-                format!("{all}, none to do that is not done above")
+                format!("{all}, all shared with experiments above")
             }
             0 => format!("{all}, all already finished"),
             1 => format!("{all}, all already finished; 1 run is assembled from the cache"),
@@ -47,15 +47,15 @@ pub(super) fn summary(
     )
 }
 
-/// `~4,640,000 tokens`: three digits of an estimate. What span corruption will draw is not known, nor how long answers
-/// will be.
+/// `~4,640,000 tokens`: an estimate to three digits, since the draws of span corruption and the length of answers
+/// are not known in advance.
 fn about(tokens: u64) -> String {
     let unit = 10_u64.pow(tokens.checked_ilog10().unwrap_or(0).saturating_sub(2));
     let rounded = (tokens + unit / 2) / unit * unit;
     format!("~{}", count(rounded as usize, "token"))
 }
 
-/// The runs with their stages in columns, each run after an empty line.
+/// The runs with their stages in columns, separated by empty lines.
 pub(super) fn run_lines(runs: &[LaidRun], width: usize) -> Vec<String> {
     let stages = runs.iter().flat_map(|run| &run.stages);
     let table = Table {

@@ -19,7 +19,7 @@ use crate::pipeline::preflight;
 use crate::pipeline::stage::Source;
 use crate::progress::output_width;
 
-/// `attnlab plan`, and `attnlab run --dry-run`. Nothing is written.
+/// `attnlab plan`, and `attnlab run --dry-run`. Writes nothing.
 pub fn plan(args: &cli::Plan) -> Result<()> {
     let (file, set) = (&args.experiment.file, &args.experiment.overrides());
     let mut above = BTreeMap::new();
@@ -48,8 +48,8 @@ pub fn plan(args: &cli::Plan) -> Result<()> {
     }
 }
 
-/// Lays out one experiment. `above` are the stages of the experiments before it, by key, with the
-/// experiment that has each first; its own are added.
+/// Lays out one experiment. `above` maps the keys of earlier experiments' stages to the first experiment with
+/// each; this experiment's stages are added.
 fn make(
     experiment: &Experiment,
     args: &cli::Plan,
@@ -89,18 +89,18 @@ fn print_plan(laid: &Laid) -> Result<()> {
     lines.iter().try_for_each(print)
 }
 
-/// All members of a suite.
+/// The plan of a suite.
 #[derive(Serialize)]
 struct Sum<'a> {
     suite: &'a str,
     profile: &'a str,
     members: Vec<Laid>,
-    /// Stages to do, each counted once.
+    /// Number of stages to do, each counted once.
     stages_to_do: usize,
     stages: usize,
-    /// Of all stages to do, one after another.
+    /// Seconds for all stages to do, one after another.
     seconds: f64,
-    /// Of the largest stage.
+    /// Memory of the largest stage, in bytes.
     memory_bytes: u64,
 }
 
@@ -138,31 +138,31 @@ impl<'a> Sum<'a> {
 #[derive(Serialize)]
 struct Laid {
     experiment: String,
-    /// What the sweep sets alike at all points and their labels leave out.
+    /// Settings that the sweep gives to all points, which labels leave out.
     context: Vec<String>,
-    /// What may not be meant, what `auto` comes to, and checkpoints that cannot be used.
+    /// Notes on likely mistakes, on the device that `auto` selects, and on unusable checkpoints.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
-    /// Stages to do, each counted once.
+    /// Number of stages to do, each counted once.
     stages_to_do: usize,
     stages: usize,
-    /// Of all stages to do, one after another.
+    /// Seconds for all stages to do, one after another.
     seconds: f64,
-    /// Of the largest stage.
+    /// Memory of the largest stage, in bytes.
     memory_bytes: u64,
 }
 
 #[derive(Serialize)]
 struct LaidRun {
     label: String,
-    /// What the sweep sets at its point.
+    /// The settings that the sweep gives to this point.
     values: BTreeMap<String, String>,
-    /// Whether the label is the file's, so that it does not tell these values.
+    /// Whether the label is from the file, and so does not show these values.
     #[serde(skip)]
     is_named: bool,
     seed: u64,
     folder: String,
-    /// Absent where no model is used.
+    /// Number of parameters; absent without a model.
     parameters: Option<usize>,
     done: bool,
     stages: Vec<LaidStage>,
@@ -175,7 +175,7 @@ struct LaidStage {
     /// `reuse`, `resume`, `run` or `shared` (with a run above).
     action: &'static str,
     reason: Option<String>,
-    /// Steps that are done already.
+    /// Number of finished steps.
     done_steps: Option<usize>,
     steps: Option<usize>,
     tokens: Option<u64>,

@@ -1,28 +1,28 @@
-//! Does a model that gives its answers a probability of 30 % get 30 % of them right?
+//! Calibration: of the answers to which a model gives a probability of 30 %, are 30 % right?
 
 /// An answer's probability, and whether it was right.
 pub type Judged = (f64, bool);
 
-/// Bins of [`equal_width_bins`] where nobody says how many.
+/// Default number of bins.
 pub const DEFAULT_BINS: usize = 10;
 
-/// The answers whose probability lies above `low` and not above `high`.
+/// The answers with a probability above `low` and at most `high`.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Bin {
-    /// Lower end, a fraction; the first bin has it as well.
+    /// Lower end, a fraction; only the first bin includes it.
     pub low: f64,
     /// Upper end, a fraction.
     pub high: f64,
-    /// How many answers.
+    /// Number of answers.
     pub answers: usize,
-    /// How many of them are right.
+    /// Number of right answers.
     pub right: usize,
-    /// Mean of their probabilities; `None` without an answer.
+    /// Mean probability; `None` without answers.
     pub mean_confidence: Option<f64>,
 }
 
 impl Bin {
-    /// Fraction of the answers that are right; `None` without an answer.
+    /// Fraction of right answers; `None` without answers.
     pub fn accuracy(&self) -> Option<f64> {
         (self.answers > 0).then(|| self.right as f64 / self.answers as f64)
     }
@@ -30,7 +30,7 @@ impl Bin {
 
 /// Answers by their probability, in bins of equal width from 0 to 1, empty ones included.
 ///
-/// A probability on the border of two bins is in the lower one, as in the source.
+/// A probability on the border of two bins belongs to the lower one, as in the source.
 ///
 /// Source: Guo et al. 2017, *On calibration of modern neural networks*, section 2.
 pub fn equal_width_bins(answers: &[Judged], bins: usize) -> Vec<Bin> {
@@ -38,7 +38,7 @@ pub fn equal_width_bins(answers: &[Judged], bins: usize) -> Vec<Bin> {
     let mut sums = vec![(0, 0, 0.0); bins];
     for &(confidence, right) in answers {
         let upper = ((confidence * bins as f64).ceil() as usize).clamp(1, bins);
-        // The product may be rounded over the border.
+        // Rounding may push the product over the border.
         let over = upper > 1 && confidence <= width(upper - 1);
         let sum = &mut sums[upper - 1 - usize::from(over)];
         *sum = (sum.0 + 1, sum.1 + usize::from(right), sum.2 + confidence);
@@ -53,11 +53,11 @@ pub fn equal_width_bins(answers: &[Judged], bins: usize) -> Vec<Bin> {
     sums.into_iter().enumerate().map(bin).collect()
 }
 
-/// The expected calibration error: how far accuracy and mean probability of a bin are apart, as
-/// fractions, over all answers. `None` without an answer.
+/// The expected calibration error: the difference between accuracy and mean probability of a bin, averaged
+/// over all answers. `None` without answers.
 ///
-/// It cannot be below what chance does to a calibrated model, and that is much where answers are
-/// few: see [`super::calibrated_error`].
+/// Even a calibrated model has a positive error by chance, and with few answers a large one: see
+/// [`super::calibrated_error`].
 ///
 /// Source: Guo et al. 2017, *On calibration of modern neural networks*, equation 3.
 ///
@@ -77,8 +77,8 @@ pub fn expected_calibration_error(bins: &[Bin]) -> Option<f64> {
     (all > 0).then(|| bins.iter().filter_map(apart).sum::<f64>() / all as f64)
 }
 
-/// Mean squared distance of an answer's probability from 1 where it is right and from 0 where it
-/// is wrong; 0 is best, and always saying one half gives a quarter. `None` without an answer.
+/// The Brier score: mean squared distance of an answer's probability from 1 if it is right, from 0 if it is
+/// wrong. 0 is best; a constant probability of one half scores a quarter. `None` without answers.
 ///
 /// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*, in the form
 /// for one event, half of his.

@@ -1,5 +1,4 @@
-//! Statistics of recall: what answered questions say about accuracy, seeds about a recipe, and
-//! probabilities about themselves.
+//! Statistics: accuracy with intervals, several seeds of a recipe, paired tests, and calibration.
 
 mod calibration;
 mod paired;
@@ -23,20 +22,19 @@ pub use seeds::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
 pub use sign_flip::{holm, sign_flip_exact};
 pub use student::t_interval_95;
 
-/// Mean of some numbers; `None` of none.
+/// Mean; `None` without values.
 pub fn mean(values: &[f64]) -> Option<f64> {
     (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
 }
 
-/// Sample standard deviation (n - 1); `None` of fewer than two.
+/// Sample standard deviation (n - 1); `None` with fewer than two values.
 pub fn standard_deviation(values: &[f64]) -> Option<f64> {
     let mean = mean(values)?;
     let squares: f64 = values.iter().map(|v| (v - mean) * (v - mean)).sum();
     (values.len() > 1).then(|| (squares / (values.len() - 1) as f64).sqrt())
 }
 
-/// The value below which a share of them lies; between two neighbours, in proportion. There is
-/// at least one value.
+/// A quantile of at least one value, by linear interpolation.
 pub fn quantile(values: &[f64], share: f64) -> f64 {
     let mut sorted = values.to_vec();
     sorted.sort_by(f64::total_cmp);

@@ -1,4 +1,4 @@
-//! Two models on the same questions: does one know more than the other?
+//! Paired tests: is one of two models more accurate on the same questions?
 
 use statrs::function::factorial::ln_binomial;
 
@@ -8,8 +8,8 @@ use super::wilson_95;
 /// questions that only one of the two models answers right.
 ///
 /// If both models were equally good, each such question would be a fair coin; p is the probability
-/// of a split at least as uneven as this one. Without such a question it is 1. It is never 0, even
-/// where it is too small for a number: the least is [`f64::MIN_POSITIVE`].
+/// of a split at least as uneven as this one. Without such questions it is 1. It is never 0: values that
+/// underflow become [`f64::MIN_POSITIVE`].
 ///
 /// Source: McNemar 1947, *Note on the sampling error of the difference between correlated
 /// proportions or percentages*, with the binomial distribution in place of its approximation.
@@ -24,8 +24,8 @@ pub fn mcnemar_exact(only_a_right: usize, only_b_right: usize) -> f64 {
     if only_a_right == only_b_right {
         return 1.0;
     }
-    // Both tails are alike. Each is its largest term times a sum of ratios, so that the term alone
-    // needs a logarithm and thousands of questions neither overflow nor lose digits.
+    // By symmetry, twice one tail: its largest term times a sum of ratios. Only that term needs a
+    // logarithm, so thousands of questions neither overflow nor lose digits.
     let largest = ln_binomial(all, fewer) - all as f64 * std::f64::consts::LN_2;
     let (mut sum, mut ratio) = (0.0, 1.0);
     for k in (0..=fewer).rev() {
@@ -40,10 +40,10 @@ pub fn mcnemar_exact(only_a_right: usize, only_b_right: usize) -> f64 {
 
 /// The 95 % interval of b's accuracy minus a's on the same questions, as fractions from -1 to 1.
 ///
-/// `both` and `neither` count the questions that both or neither of the two answer right. With no
-/// question it is the whole of -1 to 1.
+/// `both` and `neither` count the questions that both or neither of the models answer right. Without
+/// questions it is all of -1 to 1.
 ///
-/// Two Wilson intervals are put together, less the part that the models have in common. Source:
+/// It combines two Wilson intervals and corrects for the correlation of the models. Source:
 /// Newcombe 1998, *Improved confidence intervals for the difference between binomial proportions
 /// based on paired data*, Statistics in Medicine 17, 2635-2650, method 10.
 ///
@@ -76,7 +76,7 @@ pub fn paired_difference_95(
 }
 
 /// The phi coefficient of the two models' right answers, with Newcombe's continuity correction: a
-/// positive one is drawn towards 0. It is 0 where one of the two is always or never right.
+/// positive one is moved towards 0. It is 0 if one of the two is always or never right.
 fn correlation(both: usize, only_a_right: usize, only_b_right: usize, neither: usize) -> f64 {
     let [both, only_a, only_b, neither] =
         [both, only_a_right, only_b_right, neither].map(|count| count as f64);

@@ -1,4 +1,4 @@
-//! What holds of the statistics whatever the counts are.
+//! Properties of the statistics for arbitrary counts.
 
 use proptest::prelude::*;
 

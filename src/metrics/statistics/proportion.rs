@@ -1,12 +1,12 @@
-//! One proportion: how sure `correct` out of `questions` is.
+//! Confidence interval of a proportion.
 
 /// The 97.5 % quantile of the standard normal distribution.
 const Z: f64 = 1.959_963_984_540_054;
 
 /// Wilson's 95 % score interval of `correct` out of `questions`, as fractions.
 ///
-/// Unlike the normal approximation it does not collapse at 0 or all right. With no question it is
-/// the whole of 0 to 1.
+/// Unlike the normal approximation it does not collapse if none or all are right. Without questions it is all
+/// of 0 to 1.
 ///
 /// Source: Wilson 1927, *Probable inference, the law of succession, and statistical inference*.
 ///
@@ -21,14 +21,14 @@ pub fn wilson_95(correct: usize, questions: usize) -> (f64, f64) {
     }
 }
 
-/// The same of a fraction, with the number of questions that it is worth: seeds that answer the
-/// same questions are not worth more than one of them. `questions` is above 0.
+/// The same for a fraction and an effective number of questions above 0: several seeds on the same questions
+/// count as one.
 pub fn wilson_95_of(fraction: f64, questions: f64) -> (f64, f64) {
     let (n, p) = (questions, fraction);
     let scale = 1.0 / (1.0 + Z * Z / n);
     let centre = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
-    // Exact at the ends, where rounding would leave a trace of the subtraction.
+    // Exact at the ends, where subtraction would leave a rounding error.
     let low = if p == 0.0 {
         0.0
     } else {

@@ -1,10 +1,9 @@
-//! Are numbers of one kind larger than those of another?
+//! Ranking: are the numbers of one group larger than those of another?
 
-/// The area under the ROC curve: the chance that one of `higher` is above one of `lower`, ties
-/// counted by half. `None` where either is empty.
+/// The area under the ROC curve: the probability that one of `higher` is above one of `lower`, ties counting
+/// half. `None` if either is empty.
 ///
-/// One half says that the numbers tell nothing, 1 that every one of `higher` is above all of
-/// `lower`.
+/// One half means no separation, 1 that all of `higher` are above all of `lower`.
 ///
 /// Source: Hanley and McNeil 1982, *The meaning and use of the area under a receiver operating
 /// characteristic (ROC) curve*: it is the Mann-Whitney statistic over the number of pairs.

@@ -1,4 +1,4 @@
-//! How sure a number is for which there is no formula: what it is on samples drawn again.
+//! Intervals by resampling, for statistics without a formula.
 
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
@@ -12,18 +12,18 @@ pub const BOOTSTRAP: &str = "bootstrap";
 /// The name of the interval of [`calibrated_error`] in tables.
 pub const SIMULATION: &str = "simulation";
 
-/// Fewer numbers than this are too few to stand for all that there might be.
+/// Smallest sample that is resampled; smaller ones do not represent their population.
 const LEAST: usize = 10;
 
-/// Samples drawn.
+/// Number of resamples.
 const SAMPLES: usize = 1000;
 
 /// The percentile bootstrap's 95 % interval of a statistic: the middle of its values on 1,000
 /// samples, each drawn from `sample` with replacement. The same seed draws the same samples.
 ///
-/// `None` for fewer than ten numbers, and where more than one sample in twenty has no value: what
-/// rests on a handful of answers has no interval that would mean anything. `None` as well where all
-/// samples agree: that a statistic is at its end is no certainty that it is there.
+/// `None` for fewer than ten numbers, or if more than one sample in twenty has no value: a handful of answers
+/// has no meaningful interval. Also `None` if all samples agree: a statistic at the end of its range is not
+/// certain to be there.
 ///
 /// Source: Efron 1979, *Bootstrap methods: another look at the jackknife*.
 pub fn bootstrap_95<T: Copy>(
@@ -46,10 +46,10 @@ pub fn bootstrap_95<T: Copy>(
     (low < high).then_some((low, high))
 }
 
-/// The expected calibration error of a model whose probabilities are true: its mean, and the
-/// middle 95 %, over 1,000 draws in which each answer is right with exactly its probability.
+/// The expected calibration error of a perfectly calibrated model: mean and middle 95 % over 1,000 draws in
+/// which each answer is right with exactly its probability.
 ///
-/// An error within that range is no sign of a lack of calibration. `None` without an answer.
+/// An error within that range is no evidence of miscalibration. `None` without answers.
 ///
 /// Source: Bröcker and Smith 2007, *Increasing the reliability of reliability diagrams*.
 pub fn calibrated_error(confidences: &[f64], bins: usize, seed: u64) -> Option<(f64, (f64, f64))> {

@@ -1,12 +1,11 @@
-//! Accuracy of one recipe over its seeds: the mean, its spread, and which interval says how sure it is.
+//! Accuracy of one recipe over its seeds: mean, standard deviation, and a confidence interval.
 
 use super::{mean, standard_deviation, t_interval_95, wilson_95};
 
-/// The name of Wilson's interval in tables: how far the accuracy on *other questions* may lie.
+/// The name of Wilson's interval in tables: uncertainty about *other questions*.
 pub const WILSON: &str = "wilson";
 
-/// The name of Student's interval in tables: how far the mean over *other seeds* may lie, on the
-/// same questions.
+/// The name of Student's interval in tables: uncertainty about *other seeds*, on the same questions.
 pub const STUDENT_T: &str = "student-t";
 
 /// Mean accuracy over seeds, as fractions.
@@ -14,7 +13,7 @@ pub const STUDENT_T: &str = "student-t";
 pub struct AccuracyOverSeeds {
     /// Mean of the seeds' fractions.
     pub mean: f64,
-    /// Sample standard deviation of the seeds' fractions; absent with one seed.
+    /// Sample standard deviation of the seeds' fractions; `None` with one seed.
     pub standard_deviation: Option<f64>,
     /// Lower end of the 95 % interval.
     pub low_95: f64,
@@ -24,11 +23,10 @@ pub struct AccuracyOverSeeds {
     pub interval: &'static str,
 }
 
-/// What seeds that were each `(right, asked)` say together; `None` where nothing was asked.
+/// Combines seeds, each `(right, asked)`; `None` if nothing was asked.
 ///
-/// Several seeds get Student's interval of their mean, kept within 0 to 1. One seed, and seeds that
-/// all agree and so say nothing about how far others would be, get Wilson's interval of the first
-/// one's questions.
+/// Several seeds get Student's interval of their mean, clipped to 0 to 1. One seed, or seeds that all agree
+/// and so say nothing about the variance, get Wilson's interval over the first seed's questions.
 pub fn accuracy_over_seeds(runs: &[(usize, usize)]) -> Option<AccuracyOverSeeds> {
     let asked: Vec<(usize, usize)> = runs.iter().copied().filter(|run| run.1 > 0).collect();
     let fractions: Vec<f64> = asked
@@ -42,7 +40,7 @@ pub fn accuracy_over_seeds(runs: &[(usize, usize)]) -> Option<AccuracyOverSeeds>
         _ => (wilson_95(right, of), WILSON),
     };
     Some(AccuracyOverSeeds {
-        // The mean of equal numbers is that number, whatever their sum was rounded to.
+        // The mean of equal numbers is that number, however their sum was rounded.
         mean: if agree {
             fractions[0]
         } else {

@@ -2,11 +2,11 @@
 
 /// The exact two-sided p value of the sign-flip test on paired differences.
 ///
-/// Each difference belongs to one question: with how many more seeds b answers it right than a. If
-/// the recipes were equally good, each would be as likely with the other sign; p is the probability
-/// that random signs give a sum at least as far from 0. With one seed this is McNemar's exact test.
-/// It speaks of other questions to the same trained models, not of other seeds. It is never 0: the
-/// least is [`f64::MIN_POSITIVE`].
+/// Each difference belongs to one question: how many more seeds of b than of a answer it right. If the recipes
+/// were equally good, either sign would be equally likely; p is the probability that random signs give a sum
+/// at least as far from 0. With one seed this is McNemar's exact test. It generalises to other questions for
+/// the same trained models, not to other seeds. It is never 0: values that underflow become
+/// [`f64::MIN_POSITIVE`].
 ///
 /// Source: Fisher 1935, *The Design of Experiments*, section 21; Pitman 1937, *Significance tests
 /// which may be applied to samples from any populations*.
@@ -20,7 +20,7 @@ pub fn sign_flip_exact(differences: &[i64]) -> f64 {
     let sizes = || differences.iter().map(|d| d.unsigned_abs() as usize);
     let most: usize = sizes().sum();
     let observed = differences.iter().sum::<i64>().unsigned_abs() as usize;
-    // The probability of each sum of the sizes whose sign is plus; those of minus are the rest.
+    // The distribution of the sum of the differences with a plus sign; the others follow from it.
     let mut probability = vec![0.0; most + 1];
     probability[0] = 1.0;
     let mut reached = 0;
@@ -44,8 +44,8 @@ pub fn sign_flip_exact(differences: &[i64]) -> f64 {
     p.clamp(f64::MIN_POSITIVE, 1.0)
 }
 
-/// Holm's adjusted p values, in the order given: below 0.05 means that the chance of even one false
-/// alarm among all of them is below 0.05, however they depend on one another.
+/// Holm's adjusted p values, in the order given: rejecting those below 0.05 keeps the family-wise error rate
+/// below 0.05, however the tests depend on one another.
 ///
 /// Source: Holm 1979, *A simple sequentially rejective multiple test procedure*.
 ///

@@ -1,13 +1,13 @@
-//! The mean of a few numbers, such as one a seed: how far the mean of many would be.
+//! Confidence interval of the mean of a few numbers, such as one per seed.
 
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::{mean, standard_deviation};
 
-/// Student's 95 % interval of the mean of some numbers, in their unit; `None` of fewer than two.
+/// Student's 95 % interval of the mean, in the unit of the numbers; `None` with fewer than two.
 ///
-/// It takes them for draws from one normal distribution. Numbers that are all the same give an
-/// interval without width, which says that nothing was seen to vary, not that nothing does.
+/// It assumes draws from one normal distribution. Equal numbers give an interval of width 0, which means that
+/// no variation was observed, not that there is none.
 ///
 /// Source: Student 1908, *The probable error of a mean*.
 ///

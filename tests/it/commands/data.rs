@@ -104,7 +104,7 @@ fn fetch_from_nowhere_says_what_is_missing() {
     assert!(
         fetch("ftp://localhost/x")
             .failed(2)
-            .contains("an http or https address")
+            .contains("an http or https URL")
     );
     // Port 1 of this machine: nobody listens, nothing leaves it.
     let message = fetch("http://127.0.0.1:1/x").failed(5);

@@ -295,7 +295,7 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
     let failed = listed.lines().find(|line| line.starts_with("failed "));
     assert!(failed.is_some_and(|line| line.contains(" = ")), "{listed}");
     assert!(
-        listed.ends_with("\n    its results are from the earlier run, which finished\n"),
+        listed.ends_with("\n    its results are from an earlier run, which finished\n"),
         "{listed}"
     );
     lab.quickstart("plot", "r", &[]).done();

@@ -215,7 +215,7 @@ fn check_passes_the_repository_and_names_every_mistake() {
         "{out}"
     );
     assert!(
-        out.contains("experiments/base/assignment.toml: a base for others\n"),
+        out.contains("experiments/base/assignment.toml: a base file\n"),
         "{out}"
     );
     assert!(out.lines().count() >= 5, "{out}");

@@ -250,7 +250,7 @@ fn clean_frees_what_no_run_refers_to_and_asks_first() {
     let unasked = clean(&[]);
     assert_eq!(
         unasked.failed(2),
-        "error: stdin is not a terminal, so nothing was removed"
+        "error: stdin is not a terminal, so nothing was deleted"
     );
     assert!(
         files_below(&lab.path("r")) == before,
@@ -300,7 +300,7 @@ fn results_that_are_kept_without_their_run_are_no_run() {
     lab.write("r/reference/vanilla/summary.csv", "point,label\n");
     let results = lab.text("r");
     let said = lab.attnlab(&["list", "runs", "--results", &results]).done();
-    assert_eq!(said, format!("no run in {results}\n"));
+    assert_eq!(said, format!("no runs in {results}\n"));
 }
 
 #[test]

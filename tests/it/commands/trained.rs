@@ -67,7 +67,7 @@ fn ask_refuses_a_question_longer_than_the_context() {
     let long = "Where was he born? ".repeat(20);
     let said = lab.attnlab(&["ask", &run, &long]);
     assert_eq!(said.out, "");
-    let help = "\n  help: ask in at most 96 characters\n";
+    let help = "\n  help: use at most 96 characters\n";
     assert!(said.err.ends_with(help), "{}", said.err);
     assert_eq!(
         said.failed(2),

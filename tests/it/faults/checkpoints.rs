@@ -120,7 +120,7 @@ fn a_checkpoint_that_is_damaged_anywhere_is_refused_and_the_one_before_is_used()
         bytes[at] ^= 1;
         bytes
     };
-    let damaged = "the checkpoint is damaged (its BLAKE3 sum does not hold)";
+    let damaged = "the checkpoint is damaged (its BLAKE3 checksum does not match)";
     let (of_older, found) = (step(&before), step(&last));
     let swapped = format!("it is that of step {of_older}, not of step {found}");
     let classes: Vec<(&str, Vec<u8>, &str)> = vec![
