@@ -142,7 +142,7 @@ fn list(value: &Value) -> Option<&[Value]> {
 
 fn sweep() -> Value {
     json!({
-        "description": "Several points in one file: all combinations of the axes. [] drops an axis of a base.",
+        "description": "Several points in one file: all combinations of the axes. `[]` drops an axis of a base. Default: one point.",
         "type": "object",
         "properties": {
             "_": {

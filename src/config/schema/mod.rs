@@ -92,7 +92,7 @@ impl Settings {
 #[serde(deny_unknown_fields)]
 pub struct ExperimentHeader {
     /// Another file whose keys this one overrides, relative to this file; `~` is your home directory, here and
-    /// in every path.
+    /// in every path. Default: none.
     pub base: Option<PathBuf>,
     /// Every point is run once with each of these, all different.
     #[schemars(extend("items" = json!({"type": "integer", "minimum": 0, "exclusiveMaximum": SEED_LIMIT})))]
