@@ -197,7 +197,7 @@ mod tests {
             high_90: Some(0.75),
             ..found("n = 3", 0.5, Some(2.0))
         };
-        let line = "n = 3: error: 0.500 [0.250, 0.750] at 2  (factor; in brackets the middle 90 % of 1,000 draws)";
+        let line = "n = 3: error: 0.500 [0.250, 0.750] at 2  (factor; in brackets: middle 90 % of 1,000 draws)";
         assert_eq!(finding(&[ranged]), line);
         let drawn = FindingRow {
             variance: Some(0.02),
