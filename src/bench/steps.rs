@@ -1,10 +1,11 @@
 //! Training steps as `train::fit` runs them, with a stopwatch beside it.
 
-use crate::config::schema::{DeviceKind, Settings, StageKind, Training};
+use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::data::corruption::SpanCorruption;
 use crate::data::ragged::Ragged;
 use crate::data::{Corpus, batches};
 use crate::error::{Error, Result};
+use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
 use crate::progress::{self, Progress};
 use crate::train::{self, Outcome, Position, Recorder, fit};
@@ -71,7 +72,7 @@ pub fn time(
     };
     let an_epoch = of_epoch(1).len();
     let stage = train::Stage {
-        kind: StageKind::Pretrain,
+        kind: TrainingStage::Pretrain,
         training: Training {
             epochs: steps.div_ceil(an_epoch),
             ..spec.training()

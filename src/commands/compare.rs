@@ -120,7 +120,7 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
 }
 
 fn losses(sides: [(&str, &Side); 2]) -> Table {
-    use crate::config::schema::StageKind::{Finetune, Pretrain};
+    use crate::metrics::steps::TrainingStage::{Finetune, Pretrain};
     let title = [
         "training loss, last epoch",
         "nats",

@@ -4,7 +4,7 @@
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `outside`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
-//! points are called), `problems` (reading on after a mistake),
+//! points are called), `problems` (reading on after a mistake), `figures` (the keys of a kind of figure),
 //! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
@@ -20,6 +20,7 @@ mod check;
 mod compiled;
 mod compiling;
 mod difference;
+mod figures;
 pub(crate) mod home;
 mod inherited;
 mod json_schema;
@@ -227,21 +228,25 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let notes = inherited.into_iter().chain(names.doubt).collect();
     let mut labels = names.labels.into_iter();
     let (mut resolved, mut unready, number) = (Vec::new(), Vec::new(), points.len());
-    for values in points {
+    for values in &points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
         faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
-        note(faults, &values);
+        note(faults, values);
         let absent = settings
             .iter()
             .flat_map(|settings| start::faults(settings, path));
-        unready.extend(absent.map(|fault| places.problem(fault, &values)));
+        unready.extend(absent.map(|fault| places.problem(fault, values)));
         let label = labels.next().unwrap_or_default();
-        resolved.extend(settings.map(|settings| Point::new(settings, &values, label)));
+        resolved.extend(settings.map(|settings| Point::new(settings, values, label)));
     }
-    if resolved.len() == number {
+    let is_whole = resolved.len() == number;
+    if is_whole {
         note(point::duplicates(&resolved), &everywhere);
-        let figures = header.iter().map(|header| &header.figures);
-        figures.for_each(|figures| note(validate::unmapped(figures, &resolved), &everywhere));
+    }
+    if let Some(header) = &header {
+        let known = if is_whole { &resolved[..] } else { &[] };
+        let faults = validate::figures(&header.figures, &points, known, &excused);
+        note(faults, &everywhere);
     }
     match header {
         Some(ExperimentHeader {
@@ -281,7 +286,17 @@ fn read_frame(
     let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
     let explores = explores(&points[0].apply(root));
     let mut reading = problems::read::<ExperimentHeader>(&shared, &[], excused);
-    if let Some(header) = &reading.value {
+    if let Some(header) = &mut reading.value {
+        for (name, figure) in &mut header.figures {
+            let kind = format!("figures.{name}.kind");
+            if reading.mended.iter().any(|key| sweep::overlap(key, &kind)) {
+                continue;
+            }
+            let faults = figures::read_own(name, figure);
+            let keys = faults.iter().map(|fault| fault.key.join("."));
+            reading.mended.extend(keys);
+            reading.faults.extend(faults);
+        }
         reading
             .faults
             .extend(validate::header(header, points, explores, &reading.mended));

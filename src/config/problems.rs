@@ -31,6 +31,17 @@ pub(super) struct Reading<T> {
     pub(super) mended: Vec<String>,
 }
 
+/// How a tree is read: the settings, and the same written again.
+type Reader<'a, T> = dyn Fn(&Value) -> Result<(T, Value), Box<figment::Error>> + 'a;
+
+/// Further keys that a table may have.
+pub(super) struct Siblings<'a> {
+    /// The table; empty for the top level.
+    pub(super) table: &'a [String],
+    /// The keys.
+    pub(super) keys: &'a [&'a str],
+}
+
 /// Reads a tree as a `T`. `siblings` are further keys that the top level may have; what is wrong
 /// at or below the `excused` keys is not reported.
 pub(super) fn read<T: DeserializeOwned + Serialize>(
@@ -38,16 +49,32 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     siblings: &[&str],
     excused: &[String],
 ) -> Reading<T> {
+    let reader = |tree: &Value| {
+        let value = T::deserialize(tree)?;
+        let again = Value::serialize(&value)?;
+        Ok((value, again))
+    };
+    let (table, keys) = (&[][..], siblings);
+    read_with(tree, &Siblings { table, keys }, excused, &reader)
+}
+
+/// The same by other means than a type's own.
+pub(super) fn read_with<T>(
+    tree: &Value,
+    siblings: &Siblings<'_>,
+    excused: &[String],
+    reader: &Reader<'_, T>,
+) -> Reading<T> {
     let mut mender = Mender {
         tree: tree.clone(),
         mended: excused.to_vec(),
         ..Mender::default()
     };
-    let value = mender.run::<T>(siblings);
+    let value = mender.run(siblings, reader);
     for (table, keys) in std::mem::take(&mut mender.missing) {
         mender
             .faults
-            .push(missing(&table, &keys, &required::<T>(tree, &table)));
+            .push(missing(&table, &keys, &required(tree, &table, reader)));
     }
     if value.is_none() && mender.faults.is_empty() {
         let message = "the settings cannot be read".to_owned();
@@ -84,10 +111,10 @@ impl Default for Mender {
 }
 
 impl Mender {
-    fn run<T: DeserializeOwned + Serialize>(&mut self, siblings: &[&str]) -> Option<T> {
+    fn run<T>(&mut self, siblings: &Siblings<'_>, reader: &Reader<'_, T>) -> Option<T> {
         for _ in 0..MOST_MISTAKES {
-            match T::deserialize(&self.tree) {
-                Ok(value) => match self.difference(&value) {
+            match reader(&self.tree) {
+                Ok((value, again)) => match self.difference(&again) {
                     None => return Some(value),
                     Some((path, expected)) => self.differs(path, &expected),
                 },
@@ -103,7 +130,7 @@ impl Mender {
     }
 
     /// Notes one error of serde and changes the tree so that it does not come again.
-    fn mend(&mut self, path: Vec<String>, kind: Kind, siblings: &[&str]) -> bool {
+    fn mend(&mut self, path: Vec<String>, kind: Kind, siblings: &Siblings<'_>) -> bool {
         let (key, shown) = (path.join("."), tree::dotted(&path));
         let silent = self.is_mended(&key);
         match kind {
@@ -248,10 +275,9 @@ impl Mender {
 
     /// Where the tree says something that serde accepted but did not take as written: a table
     /// from a list, an enum from its number, a list with too many values.
-    fn difference<T: Serialize>(&self, value: &T) -> Option<(Vec<String>, Value)> {
-        let read = Value::serialize(value).ok()?;
+    fn difference(&self, read: &Value) -> Option<(Vec<String>, Value)> {
         let mut path = Vec::new();
-        self.compare(&self.tree, &read, &mut path)
+        self.compare(&self.tree, read, &mut path)
             .map(|expected| (path, expected))
     }
 
@@ -316,13 +342,17 @@ fn stand_in(expected: &str) -> Option<Value> {
 }
 
 /// The keys without which a table cannot be: those that are missing where it is empty.
-fn required<T: DeserializeOwned + Serialize>(tree: &Value, table: &[String]) -> Vec<String> {
+fn required<T>(tree: &Value, table: &[String], reader: &Reader<'_, T>) -> Vec<String> {
     let mut mender = Mender {
         tree: tree.clone(),
         ..Mender::default()
     };
     tree::set(&mut mender.tree, table, Value::from(Dict::new()));
-    mender.run::<T>(&[]);
+    let none = Siblings {
+        table: &[],
+        keys: &[],
+    };
+    mender.run(&none, reader);
     mender.missing.remove(table).unwrap_or_default()
 }
 
@@ -339,12 +369,12 @@ fn unknown(
     path: &[String],
     name: &str,
     known: &[&str],
-    siblings: &[&str],
+    siblings: &Siblings<'_>,
 ) -> (Fault, Option<Vec<String>>) {
     let table = path.split_last().map_or(&[][..], |(_, table)| table);
     let mut known = known.to_vec();
-    if table.is_empty() {
-        known.extend(siblings);
+    if table == siblings.table {
+        known.extend(siblings.keys);
     }
     let parts: Vec<&str> = path.iter().map(String::as_str).collect();
     let message = format!("unknown key `{}`", tree::dotted(path));

@@ -2,7 +2,11 @@
 //!
 //! Everything downstream (`plot`, `report`) reads only these files. A missing value is an empty cell, never 0.
 
+pub mod answers;
+pub mod artefacts;
+pub mod explored;
 mod finite;
+pub mod measured;
 pub mod rows;
 pub mod statistics;
 pub mod steps;

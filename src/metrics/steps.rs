@@ -3,9 +3,37 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::rows::{StepRow, TimingRow};
 use super::table;
 use crate::error::{Error, Result};
+
+/// The stages that train.
+#[derive(
+    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum TrainingStage {
+    /// On the corpus.
+    Pretrain,
+    /// On the questions.
+    Finetune,
+}
+
+impl TrainingStage {
+    /// In the order in which a run does them.
+    pub const ALL: [Self; 2] = [Self::Pretrain, Self::Finetune];
+
+    /// The word in file names and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Pretrain => "pretrain",
+            Self::Finetune => "finetune",
+        }
+    }
+}
 
 /// The rows of a `metrics.csv`. If two processes once trained in the same folder, each step has two rows:
 /// of two equal rows, one is kept.

@@ -8,11 +8,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use super::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS};
 use super::provenance::{Computed, Provenance};
 use crate::config::{self, Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::metrics::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

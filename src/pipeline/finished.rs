@@ -6,12 +6,12 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::artefacts::{self, Artefact};
 use super::directory::RunDirectory;
 use super::stage::store::{Done, Record, StageFolder, sum_of};
 use super::stage::{Ingredients, Kind};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
+use crate::metrics::artefacts::{self, Artefact};
 
 /// The stages of a finished run, by name.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]

@@ -3,9 +3,8 @@
 //! In reading order: [`stage`] (what a result depends on, and so its key), [`plan`] (which stages
 //! there are and why each runs or is reused), `execute` (doing them, several at once), `work` (one
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
-//! folder from its stages), [`summary`] and `figures` (from files alone), [`suite`] (several experiments).
+//! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
-pub mod artefacts;
 pub mod clean;
 pub mod compare;
 pub mod directory;
@@ -33,7 +32,7 @@ use crate::stop::{Stop, Why};
 use directory::{RunDirectory, State, Status, experiment_folder};
 use execute::{Failure, Outcome, execute};
 use plan::Plan;
-use summary::{confidence, draws, figures, findings, groups};
+use summary::{calibration, draws, figures, findings, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
@@ -177,7 +176,7 @@ pub fn finish(
     stop: &Stop,
 ) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
-    if !summary::any_results(experiment, results) {
+    if summary::measured(experiment, results).is_empty() {
         let name = &experiment.name;
         return Err(Error::usage(format!(
             "{name} has no finished run in {}",
@@ -193,19 +192,22 @@ pub fn finish(
     files::remove_unfinished(&folder.join("figures"));
     draws::write(experiment, &folder)?;
     relabel(experiment, results);
+    let measured = summary::measured(experiment, results);
     let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
     // Tables of what the experiment was before its file was changed tell nothing of what it is.
     let others: &[&str] = if experiment.explores() {
-        findings = findings::write(experiment, results, &folder)?;
+        findings = findings::write(&measured)?;
         &["summary.csv", "groups.csv", "calibration.csv"]
     } else {
-        (accuracies, groups) = summarise(experiment, results, &folder)?;
+        accuracies = summary::write(experiment, &measured)?;
+        groups = groups::write(&accuracies, &folder)?;
+        calibration::write(&measured)?;
         &["findings.csv"]
     };
     for table in others {
         files::remove(&folder.join(table))?;
     }
-    let drawn = figures::draw(experiment, results, &folder)?;
+    let drawn = figures::draw(experiment, &measured)?;
     Ok(Report {
         accuracies,
         groups,
@@ -237,16 +239,4 @@ fn relabel(experiment: &Experiment, results: &Path) {
             }
         }
     }
-}
-
-/// Writes the tables of accuracies and of confidence.
-fn summarise(
-    experiment: &Experiment,
-    results: &Path,
-    folder: &Path,
-) -> Result<(Vec<AccuracyRow>, Vec<GroupRow>)> {
-    let accuracies = summary::write(experiment, results, folder)?;
-    let groups = groups::write(&accuracies, folder)?;
-    confidence::write(experiment, results, folder)?;
-    Ok((accuracies, groups))
 }

@@ -3,12 +3,14 @@
 use std::cmp::Reverse;
 use std::collections::BTreeMap;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::crowd::Shown;
 use super::fonts::Face;
+use super::kind::{Gathered, Kind};
 use super::page::{Mark, Page};
 use super::point_labels::PointLabels;
 use super::text::{count, number, plural, seeds_in_short, shorten};
@@ -18,6 +20,59 @@ use super::theme::{
 };
 use super::{Figure, caption::Caption};
 use crate::error::Result;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
+use crate::metrics::rows::PredictionRow;
+
+/// The keys of `kind = "commonest-answers"`.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// How many.
+    #[schemars(range(min = 1, max = 20))]
+    answers: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { answers: 8 }
+    }
+}
+
+impl Kind for CommonestAnswers {
+    type Keys = Keys;
+
+    const NAME: &'static str = "commonest-answers";
+    const SHOWS: &'static str =
+        "what is said most often about invented people, and how common those answers are elsewhere";
+    const TITLE: &'static str = "What the model says of people it has never read of";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let mut points = answers::of_points(measured)?;
+        for point in &mut points {
+            point.runs.retain(|run| !run.invented.is_empty());
+        }
+        points.retain(|point| !point.runs.is_empty());
+        if points.is_empty() {
+            return Ok(Gathered::Nothing(
+                "no run was asked about invented people (`evaluate.invented`)",
+            ));
+        }
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: format!("{}.", measured.origin),
+            answers: keys.answers,
+            split: measured.splits.clone(),
+            points: points.iter().map(AnswersOfPoint::of).collect(),
+        }))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_commonest_answers(self)
+    }
+}
 
 /// Commonest answers at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -52,6 +107,37 @@ pub struct AnswersOfPoint {
     pub gold: Counts,
     /// Right answers to the training questions.
     pub training: Counts,
+}
+
+impl AnswersOfPoint {
+    fn of(point: &PointAnswers) -> Self {
+        let said = |to: fn(&RunAnswers) -> &Vec<PredictionRow>| {
+            let rows = point.runs.iter().flat_map(to);
+            count_each(rows.map(|row| row.predicted.as_str()))
+        };
+        // No seed changes what is right.
+        let first = &point.runs[0];
+        let training = first.training.iter();
+        Self {
+            label: point.label.clone(),
+            seeds: point.seeds(),
+            invented: said(|run| &run.invented),
+            given: said(|run| &run.asked),
+            gold: count_each(first.asked.iter().filter_map(|row| row.gold.as_deref())),
+            training: training
+                .map(|row| (row.answer.clone(), row.questions))
+                .collect(),
+        }
+    }
+}
+
+/// How often each of them occurs.
+fn count_each<'a>(answers: impl Iterator<Item = &'a str>) -> Counts {
+    let mut counts = Counts::new();
+    for answer in answers {
+        *counts.entry(answer.to_owned()).or_default() += 1;
+    }
+    counts
 }
 
 /// What is counted; its name is in the CSV.
@@ -342,6 +428,40 @@ fn draw_point(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::gallery::{Label, chance};
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+        let counts = |i: usize, k: usize| -> Counts {
+            let places = [
+                "London",
+                "Lima",
+                "Llanfairpwllgwyngyllgogerychwyrndrobwllllantysiliogogogoch",
+                "Oslo",
+                "Rome",
+            ];
+            let count = |(j, place): (usize, &&str)| {
+                ((*place).to_owned(), 1 + (40.0 * chance(i + k, j)) as usize)
+            };
+            places.iter().enumerate().map(count).collect()
+        };
+        let point = |i: usize| AnswersOfPoint {
+            label: label(i),
+            seeds: vec![1],
+            invented: counts(i, 0),
+            given: counts(i, 1),
+            gold: counts(0, 2),
+            training: counts(0, 3),
+        };
+        let figure = CommonestAnswers {
+            title: "A figure of answers".to_owned(),
+            caption: "made-up values.".to_owned(),
+            answers: 5,
+            split: "dev".to_owned(),
+            points: (0..points).map(point).collect(),
+        };
+        draw_commonest_answers(&figure).expect("drawn")
+    }
 
     fn counts(pairs: &[(&str, usize)]) -> Counts {
         let own = |&(answer, number): &(&str, usize)| (answer.to_owned(), number);

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::crowd::Shown;
+use super::kind::{Gathered, Kind, NoKeys};
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
@@ -10,6 +11,54 @@ use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
 use super::{Figure, canvas::Canvas, caption::Caption};
 use crate::error::Result;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
+use crate::metrics::rows::PredictionRow;
+
+impl Kind for Confidence {
+    type Keys = NoKeys;
+
+    const NAME: &'static str = "confidence";
+    const SHOWS: &'static str =
+        "how probable answers were: right ones, wrong ones, and those about invented people";
+    const TITLE: &'static str = "How sure the model was of its answers";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let points = answers::of_points(measured)?;
+        if points.is_empty() {
+            return Ok(Gathered::Nothing("no run has asked a model"));
+        }
+        let panel = |point: &PointAnswers| ConfidencePoint {
+            label: point.label.clone(),
+            seeds: point.seeds(),
+            answers: point.runs.iter().flat_map(known_answers).collect(),
+        };
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: measured.asked(),
+            points: points.iter().map(panel).collect(),
+        }))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_confidence(self)
+    }
+}
+
+/// The answers whose probability is known.
+fn known_answers(run: &RunAnswers) -> Vec<(AnswerKind, f64)> {
+    let kind = |row: &PredictionRow| match row.correct {
+        Some(true) => AnswerKind::Right,
+        Some(false) => AnswerKind::Wrong,
+        None => AnswerKind::Unjudged,
+    };
+    let asked = run.asked.iter().map(|row| (kind(row), row));
+    let invented = run.invented.iter().map(|row| (AnswerKind::Invented, row));
+    let known = |(kind, row): (AnswerKind, &PredictionRow)| Some((kind, row.confidence()?));
+    asked.chain(invented).filter_map(known).collect()
+}
 
 /// The probabilities of a model's answers at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -216,6 +265,28 @@ fn draw_line(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::gallery::{Label, chance};
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+        let point = |i: usize| ConfidencePoint {
+            label: label(i),
+            seeds: vec![1, 2],
+            answers: (0..60)
+                .map(|j| match j % 3 {
+                    0 => (AnswerKind::Right, chance(i, j).sqrt()),
+                    1 => (AnswerKind::Wrong, chance(i, j)),
+                    _ => (AnswerKind::Invented, chance(i, j).powi(2)),
+                })
+                .collect(),
+        };
+        let figure = Confidence {
+            title: "A figure of probabilities".to_owned(),
+            caption: "made-up values.".to_owned(),
+            points: (0..points).map(point).collect(),
+        };
+        draw_confidence(&figure).expect("drawn")
+    }
 
     fn figure() -> Confidence {
         let answers = [(0.9, true), (0.5, true), (0.5, false), (0.2, false)];

@@ -1,8 +1,12 @@
 //! Documents as span corruption shows them: the text, and the sequence that the model reads.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::canvas::{Canvas, Type, paint};
 use super::caption::Caption;
 use super::fonts::{self, Face};
+use super::kind::{Gathered, Kind};
 use super::page::draw_lines;
 use super::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
@@ -10,7 +14,53 @@ use super::theme::{
 };
 use super::{Figure, text};
 use crate::error::Result;
+use crate::metrics::artefacts::CORRUPTION_EXAMPLES;
+use crate::metrics::measured::Measured;
 use crate::metrics::rows::CorruptionRow;
+
+/// The keys of `kind = "corruption-examples"`.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// How many.
+    #[schemars(range(min = 1, max = 12))]
+    examples: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { examples: 4 }
+    }
+}
+
+impl Kind for CorruptionExamples {
+    type Keys = Keys;
+
+    const NAME: &'static str = "corruption-examples";
+    const SHOWS: &'static str = "documents as span corruption shows them to the model";
+    const TITLE: &'static str = "What pretraining shows the model";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        for run in measured.points.iter().flat_map(|point| &point.runs) {
+            let Some(mut rows) = run.read::<CorruptionRow>(&CORRUPTION_EXAMPLES, "")? else {
+                continue;
+            };
+            rows.truncate(keys.examples);
+            return Ok(Gathered::Figure(Self {
+                title,
+                caption: format!("{}, seed {}.", measured.name, run.seed),
+                rows,
+            }));
+        }
+        Ok(Gathered::Nothing("no run has pretrained"))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_corruption_examples(self)
+    }
+}
 
 /// Some documents, each before and after span corruption.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -248,6 +298,27 @@ fn full_caption(figure: &CorruptionExamples) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::gallery::Label;
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, _: Label<'_>) -> Figure {
+        let row = |i: usize| CorruptionRow {
+            document: i,
+            epoch: 1,
+            prefix: "Ada Moss was ".to_owned(),
+            masked: "born in".to_owned(),
+            suffix: " Lima, and lives there still, as everybody who has read of her may know."
+                .to_owned(),
+            sequence: "Ada Moss was \u{2047} Lima, and lives there still\u{2047}born in\u{2047}"
+                .to_owned(),
+        };
+        let figure = CorruptionExamples {
+            title: "A figure of corruption".to_owned(),
+            caption: "made-up values.".to_owned(),
+            rows: (0..points).map(row).collect(),
+        };
+        draw_corruption_examples(&figure).expect("drawn")
+    }
 
     fn row(prefix: &str, masked: &str, suffix: &str) -> CorruptionRow {
         let [prefix, masked, suffix] = [prefix, masked, suffix].map(str::to_owned);

@@ -4,10 +4,10 @@
 //! holds outlines instead of text, so that it looks the same on a machine without any font, and the
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
-//! Reading order: `accuracy_bars`, `accuracy_scatter`, `paired_matrix`, `learning_curves`,
-//! `corruption_examples`, `confidence`, `reliability`, `commonest_answers`, `attention` and `exploration` say
-//! what is drawn; `page`, `panels` and `axis` place it, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `crowd`,
-//! `theme`, `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
+//! Whatever a figure of one kind is stands in one module: its keys in an experiment file, its rules, what it
+//! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels` and
+//! `axis` place a drawing, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `crowd`, `theme`,
+//! `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
 
 mod accuracy_bars;
 mod accuracy_scatter;
@@ -23,6 +23,7 @@ mod exploration;
 mod fonts;
 #[cfg(test)]
 mod gallery;
+mod kind;
 mod learning_curves;
 mod page;
 mod paired_matrix;
@@ -38,21 +39,27 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use accuracy_bars::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
-pub use accuracy_scatter::{AccuracyScatter, Spot, draw_accuracy_scatter};
-pub use attention::{AttentionMaps, MappedModel, draw_answer_attention, draw_attention_maps};
-pub use commonest_answers::{AnswersOfPoint, CommonestAnswers, Counts, draw_commonest_answers};
-pub use confidence::{AnswerKind, Confidence, ConfidencePoint, draw_confidence};
+pub use attention::MOST_MAPPED;
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
-pub use exploration::{
-    CurvePanel, ExplorationCurves, ExplorationDistribution, ExploredCurve, SampledSeries,
-    draw_exploration_curves, draw_exploration_distribution,
-};
-pub use learning_curves::{LearningCurves, Series, Trace, draw_learning_curves};
-pub use paired_matrix::{AnsweredSide, PairedMatrix, draw_paired_matrix};
-pub use reliability::{ReliabilityDiagram, ReliabilityPoint, draw_reliability_diagram};
+pub use kind::{Broken, FigureKind, Gathered, Kind, Points};
 
 pub(crate) use text::significant;
+
+/// All kinds of figures.
+pub static KINDS: [FigureKind; 12] = [
+    FigureKind::of::<accuracy_bars::AccuracyBars>(),
+    FigureKind::of::<accuracy_scatter::AccuracyScatter>(),
+    FigureKind::of::<paired_matrix::PairedMatrix>(),
+    FigureKind::of::<learning_curves::LearningCurves>(),
+    FigureKind::of::<corruption_examples::CorruptionExamples>(),
+    FigureKind::of::<confidence::Confidence>(),
+    FigureKind::of::<reliability::ReliabilityDiagram>(),
+    FigureKind::of::<commonest_answers::CommonestAnswers>(),
+    FigureKind::of::<attention::AttentionMaps>(),
+    FigureKind::of::<attention::AnswerAttention>(),
+    FigureKind::of::<exploration::ExplorationCurves>(),
+    FigureKind::of::<exploration::ExplorationDistribution>(),
+];
 
 use crate::error::Result;
 use crate::{files, metrics::table};

@@ -1,10 +1,12 @@
 //! How often answers of a given probability are right: accuracy against confidence.
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type};
 use super::crowd::Shown;
 use super::fonts::{self, Face};
+use super::kind::{Gathered, Kind};
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
@@ -12,9 +14,65 @@ use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
 use super::{Figure, caption::Caption};
 use crate::error::Result;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
 use crate::metrics::statistics::{
-    Bin, Judged, calibrated_error, equal_width_bins, expected_calibration_error, wilson_95_of,
+    Bin, DEFAULT_BINS, Judged, calibrated_error, equal_width_bins, expected_calibration_error,
+    wilson_95_of,
 };
+
+/// The keys of `kind = "reliability-diagram"`.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// How many bins of equal width.
+    #[schemars(range(min = 1, max = 20))]
+    bins: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { bins: DEFAULT_BINS }
+    }
+}
+
+impl Kind for ReliabilityDiagram {
+    type Keys = Keys;
+
+    const NAME: &'static str = "reliability-diagram";
+    const SHOWS: &'static str = "how often answers of a given probability are right";
+    const TITLE: &'static str = "Is an answer right as often as it is probable?";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let mut points = answers::of_points(measured)?;
+        for point in &mut points {
+            point.runs.retain(|run| !run.judged().is_empty());
+        }
+        points.retain(|point| !point.runs.is_empty());
+        if points.is_empty() {
+            return Ok(Gathered::Nothing(
+                "no answer of a model can be compared with a right one",
+            ));
+        }
+        let panel = |point: &PointAnswers| ReliabilityPoint {
+            label: point.label.clone(),
+            seeds: point.seeds(),
+            answers: point.runs.iter().flat_map(RunAnswers::judged).collect(),
+        };
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: measured.asked(),
+            bins: keys.bins,
+            points: points.iter().map(panel).collect(),
+        }))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_reliability_diagram(self)
+    }
+}
 
 /// Answers with a verdict at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -255,6 +313,26 @@ fn draw_bins(
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::plot::gallery::{Label, chance};
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+        let point = |i: usize| ReliabilityPoint {
+            label: label(i),
+            seeds: vec![1],
+            answers: (0..60)
+                .map(|j| (chance(i, j), chance(i, j + 100) < chance(i, j)))
+                .collect(),
+        };
+        let figure = ReliabilityDiagram {
+            title: "A figure of calibration".to_owned(),
+            caption: "made-up values.".to_owned(),
+            bins: 10,
+            points: (0..points).map(point).collect(),
+        };
+        draw_reliability_diagram(&figure).expect("drawn")
+    }
+
     use crate::metrics::statistics::wilson_95;
 
     fn figure(seeds: &[u64]) -> ReliabilityDiagram {

@@ -6,11 +6,11 @@ use std::path::{Path, PathBuf};
 use super::figure::Figure;
 use super::{Contents, figure};
 use crate::config::Experiment;
-use crate::config::schema::StageKind;
 use crate::error::Result;
+use crate::metrics::artefacts::{METRICS, TIMINGS};
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow, StepRow, TimingRow};
+use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
-use crate::pipeline::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
 use crate::pipeline::provenance::Provenance;
 use crate::pipeline::runs::{self, RunRow};
@@ -130,7 +130,7 @@ fn rows_if<R>(
 
 /// The most stages that ran at the same time during the run's training.
 fn stages_at_once(run: &RunDirectory) -> usize {
-    let stages = [StageKind::Pretrain, StageKind::Finetune].into_iter();
+    let stages = TrainingStage::ALL.into_iter();
     let computed = stages.flat_map(|stage| run.computed(stage.name()));
     computed.map(|one| one.stages_at_once).max().unwrap_or(1)
 }
@@ -185,12 +185,13 @@ impl Results {
         results: &Path,
         folder: &Path,
     ) -> Result<bool> {
-        let now = summary::rows(experiment, results)?;
+        let measured = summary::measured(experiment, results);
+        let now = summary::rows(experiment, &measured)?;
         let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"), table::read)?;
         let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"), table::read)?;
         let (explores, path) = (experiment.explores(), folder.join("findings.csv"));
         let findings: Vec<FindingRow> = rows_if(explores, &path, table::read)?;
-        let found = findings::rows(experiment, results)?;
+        let found = findings::rows(&measured)?;
         // Compared as text, since NaN is not equal to itself.
         let is_found = format!("{findings:?}") == format!("{found:?}");
         if accuracies != now || !are_of(&groups, &accuracies) || !is_found {

@@ -7,10 +7,11 @@ use std::time::Instant;
 
 use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{StageKind, Training};
+use crate::config::schema::Training;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::{StepRow, TimingRow};
+use crate::metrics::steps::TrainingStage;
 use crate::model::{StepSettings, Trainable, weights};
 use schedule::{Clock, learning_rate_at};
 
@@ -18,7 +19,7 @@ use schedule::{Clock, learning_rate_at};
 #[derive(Clone, Debug)]
 pub struct Stage<'a> {
     /// Pretraining or finetuning.
-    pub kind: StageKind,
+    pub kind: TrainingStage,
     /// Optimiser, schedule and number of epochs.
     pub training: Training<'a>,
     /// Probability of dropping an activation.
@@ -53,8 +54,8 @@ impl Stage<'_> {
     /// The key of a step's dropout draws, unique among all steps, stages and seeds.
     fn dropout_key(&self, step: usize) -> u64 {
         let stage = match self.kind {
-            StageKind::Pretrain => 1,
-            StageKind::Finetune => 2,
+            TrainingStage::Pretrain => 1,
+            TrainingStage::Finetune => 2,
         };
         self.seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ (stage << 56) ^ step as u64
     }
@@ -304,7 +305,7 @@ mod tests {
     fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, Outcome) {
         let mut rows = Rows::default();
         let stage = Stage {
-            kind: StageKind::Pretrain,
+            kind: TrainingStage::Pretrain,
             training: Training {
                 epochs: 2,
                 batch_documents: 2,

@@ -12,9 +12,12 @@ const LEAST_FILES: usize = 300;
 const CRATES: [(&str, &[&str]); 12] = [
     ("dfdx", &["model/", "ops/"]),
     ("cudarc", &["model/", "ops/"]),
-    ("figment", &["config/", "model/build_shapes.rs"]),
+    (
+        "figment",
+        &["config/", "model/build_shapes.rs", "plot/kind.rs"],
+    ),
     ("toml", &["config/", "model/build_shapes.rs"]),
-    ("schemars", &["config/"]),
+    ("schemars", &["config/", "metrics/steps.rs", "plot/"]),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
     ("clap", &["cli/"]),

@@ -54,7 +54,7 @@ fn the_readme_has_every_file_that_stages_make() {
         .split_once("| file | what it holds |")
         .expect("the table of a run's files");
     let (table, _) = table.split_once("\n\n").expect("its end");
-    for artefact in attnlab::pipeline::artefacts::ALL {
+    for artefact in attnlab::metrics::artefacts::ALL {
         // The table has files of one folder together.
         let shown = match artefact.in_run.rsplit_once('/') {
             None => artefact.in_run.to_owned(),
@@ -64,4 +64,23 @@ fn the_readme_has_every_file_that_stages_make() {
         };
         assert!(table.contains(&format!("`{shown}`")), "{shown}");
     }
+}
+
+#[test]
+fn code_in_the_contributing_guide_is_quoted_from_the_file_that_is_linked_before_it() {
+    let guide = read(&root().join("CONTRIBUTING.md"));
+    let pieces: Vec<&str> = guide.split("```").collect();
+    let mut quoted = 0;
+    for (i, code) in pieces.iter().enumerate() {
+        let Some(code) = code.strip_prefix("rust\n") else {
+            continue;
+        };
+        let before = pieces[..i].iter().rev();
+        let link = before.flat_map(|text| links(text).into_iter().rev()).next();
+        let link = link.expect("a link before the code");
+        let file = read(&root().join(link)).replace("\r\n", "\n");
+        assert!(file.contains(code.trim_end()), "{link} has no\n{code}");
+        quoted += 1;
+    }
+    assert!(quoted > 1, "only {quoted} quotations");
 }

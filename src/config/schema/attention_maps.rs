@@ -3,9 +3,6 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// Most questions of an [`AttentionMapsSpec`].
-pub const MOST_MAPPED: usize = 12;
-
 /// Questions that the model is asked to see where its heads look; no accuracy counts them. First those of
 /// `questions`, then those of `numbers`; at least one, and at most 12.
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]

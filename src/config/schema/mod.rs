@@ -11,8 +11,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use attention::{AttentionKind, AttentionSpec};
-pub use attention_maps::{AttentionMapsSpec, MOST_MAPPED};
+pub use attention_maps::AttentionMapsSpec;
 pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
+pub use figure::{FigureSpec, KindOfFigure, kinds_with};
 pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
@@ -24,6 +25,7 @@ pub use training::{
 mod attention;
 mod attention_maps;
 mod exploration;
+mod figure;
 mod invented;
 mod labels;
 mod training;
@@ -332,96 +334,4 @@ pub struct Placement {
     pub device: DeviceKind,
     /// What counts if that is a GPU.
     pub precision: Precision,
-}
-
-/// One figure of an experiment, drawn from its CSV files alone.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct FigureSpec {
-    /// Such as `"accuracy-bars"` or `"learning-curves"`.
-    pub kind: FigureKind,
-    /// Heading. Default: from the kind.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub title: Option<String>,
-    /// Learning curves only: which stage. Default `"pretrain"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub stage: Option<StageKind>,
-    /// Corruption examples only: how many. Default 4.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub examples: Option<usize>,
-    /// Accuracy against a quantity only: `"parameters"`, `"step_ms"`, or a key of the sweep that is
-    /// a number. Default `"parameters"`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub x: Option<String>,
-    /// Reliability diagram only: how many bins of equal width. Default 10.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub bins: Option<usize>,
-    /// Commonest answers only: how many. Default 8.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answers: Option<usize>,
-    /// Attention only: which of the questions of `evaluate.attention_maps`, counted from 1. Default 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub question: Option<usize>,
-}
-
-/// See [`FigureSpec::kind`].
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum FigureKind {
-    /// Accuracy of every point with its interval, the baseline, and what was reported.
-    AccuracyBars,
-    /// Accuracy of every point against its size, its speed, or a number of the sweep.
-    AccuracyScatter,
-    /// Which points differ on the same questions, pair by pair.
-    PairedMatrix,
-    /// Loss against steps.
-    LearningCurves,
-    /// Documents as the span corruption shows them to the model.
-    CorruptionExamples,
-    /// How probable answers were: right ones, wrong ones, and those about invented people.
-    Confidence,
-    /// How often answers of a given probability are right.
-    ReliabilityDiagram,
-    /// What is said most often about invented people, and how common those answers are elsewhere.
-    CommonestAnswers,
-    /// How every head of every layer weighs what it sees, place against place.
-    AttentionMaps,
-    /// What every head looks at when the first character of the answer is asked for.
-    AnswerAttention,
-    /// Of an exploration: what was measured against what was varied.
-    ExplorationCurves,
-    /// Of an exploration: how what was measured is distributed over its samples.
-    ExplorationDistribution,
-}
-
-impl FigureKind {
-    /// Whether it is drawn of explorations, and of nothing else.
-    pub fn is_of_exploration(self) -> bool {
-        matches!(
-            self,
-            Self::ExplorationCurves | Self::ExplorationDistribution
-        )
-    }
-}
-
-/// The stages that train.
-#[derive(
-    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum StageKind {
-    /// On the corpus.
-    Pretrain,
-    /// On the questions.
-    Finetune,
-}
-
-impl StageKind {
-    /// The word in file names and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Pretrain => "pretrain",
-            Self::Finetune => "finetune",
-        }
-    }
 }

@@ -2,6 +2,7 @@
 
 use super::{Scratch, golden, load, problems_of, valid_with};
 use crate::config::check;
+use crate::plot::KINDS;
 
 #[test]
 fn each_mistake_has_its_text() {
@@ -216,9 +217,22 @@ reported = { accuracy = 21.0 }
 [sweep]
 "pretrain.epoch" = [1, 2]
 [figures.f]
-kind = "bars"
+title = "bars"
 "#;
     golden::check("config_everything", &format!("{}\n", problems_of(text)));
+}
+
+#[test]
+fn an_unknown_kind_of_figure_is_told_all_kinds() {
+    let text = super::VALID.replace("\"accuracy-bars\"", "\"acuracy-bars\"");
+    let problems = problems_of(&text);
+    assert!(
+        problems.ends_with("did you mean `accuracy-bars`?"),
+        "{problems}"
+    );
+    for kind in &KINDS {
+        assert!(problems.contains(&format!("`{}`", kind.name)), "{problems}");
+    }
 }
 
 #[test]

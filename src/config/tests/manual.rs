@@ -8,9 +8,10 @@ use serde_json::{Map, Value};
 
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
+use crate::plot::KINDS;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
-const TABLES: [(&str, &str); 12] = [
+const TABLES: [(&str, &str); 13] = [
     ("## Top level", ""),
     ("## `[data]`", "data"),
     ("## `[model]`", "model"),
@@ -23,6 +24,7 @@ const TABLES: [(&str, &str); 12] = [
     ("### `evaluate.attention_maps`", "evaluate.attention_maps"),
     ("### `evaluate.reported`", "evaluate.reported"),
     ("## `[explore]`", "explore"),
+    ("## `[figures.NAME]`", "figures.*"),
 ];
 
 /// `UPDATE_GOLDEN=1 cargo test` writes the tables anew.
@@ -34,8 +36,19 @@ fn the_manual_has_the_keys_of_the_types() {
         .replace("\r\n", "\n");
     let mut made = manual.clone();
     for (heading, table) in TABLES {
-        made = with_table(&made, heading, &rows(table));
+        let head = "| key | meaning | values | default |\n|---|---|---|---|\n";
+        made = with_table(&made, heading, head, &rows(table));
     }
+    let kinds = KINDS
+        .iter()
+        .map(|kind| format!("| {} | {} |", kind.name, kind.shows));
+    let head = "| kind | what it shows |\n|---|---|\n";
+    made = with_table(
+        &made,
+        "### Kinds of figures",
+        head,
+        &kinds.collect::<Vec<_>>(),
+    );
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &made).unwrap();
         return;
@@ -52,11 +65,10 @@ fn the_manual_has_the_keys_of_the_types() {
 }
 
 /// The manual with other rows in the first table after a heading.
-fn with_table(manual: &str, heading: &str, rows: &[String]) -> String {
+fn with_table(manual: &str, heading: &str, head: &str, rows: &[String]) -> String {
     let section = manual.find(&format!("{heading}\n")).expect(heading);
     let start = section + manual[section..].find("\n| ").expect(heading) + 1;
     let end = start + manual[start..].find("\n\n").expect(heading);
-    let head = "| key | meaning | values | default |\n|---|---|---|---|\n";
     format!(
         "{}{head}{}{}",
         &manual[..start],
@@ -70,7 +82,10 @@ fn rows(table: &str) -> Vec<String> {
     let (tree, required) = (tree(), required());
     let names: Vec<&str> = table.split('.').filter(|name| !name.is_empty()).collect();
     let at = |tree: &Value| {
-        let inner = |schema: Value, name: &&str| inside(&schema)["properties"][*name].clone();
+        let inner = |schema: Value, name: &&str| match *name {
+            "*" => inside(&schema)["additionalProperties"].clone(),
+            name => inside(&schema)["properties"][name].clone(),
+        };
         inside(&names.iter().fold(tree.clone(), inner)).clone()
     };
     let (here, required) = (at(&tree), at(&required));

@@ -8,7 +8,7 @@ use figment::value::Value;
 
 use crate::config::schema::AttentionKind;
 use crate::config::shape::{ModelShape, attention_names, nearest};
-use crate::config::{compiled, layers, load_with};
+use crate::config::{compiled, json_schema, layers, load_with};
 
 fn experiments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments")
@@ -126,23 +126,24 @@ fn only_files_below_a_base_folder_are_for_others() {
     assert!(!base("experiments/base.toml") && !base("base/lab/a.toml"));
 }
 
-/// The public fields that the schema declares, by reading it.
+/// The names of all keys, whatever their table.
 fn schema_fields() -> BTreeSet<String> {
-    let source = concat!(
-        include_str!("../schema/mod.rs"),
-        include_str!("../schema/attention.rs"),
-        include_str!("../schema/attention_maps.rs"),
-        include_str!("../schema/exploration.rs"),
-        include_str!("../schema/invented.rs"),
-        include_str!("../schema/training.rs")
-    );
-    let field = |line: &str| {
-        let (name, _) = line.trim().strip_prefix("pub ")?.split_once(": ")?;
-        name.chars()
-            .all(|c| c.is_ascii_lowercase() || c == '_')
-            .then(|| name.to_owned())
-    };
-    source.lines().filter_map(field).collect()
+    fn collect(schema: &serde_json::Value, names: &mut BTreeSet<String>) {
+        let keys = schema["properties"].as_object().into_iter().flatten();
+        for (name, schema) in keys {
+            names.insert(name.clone());
+            collect(schema, names);
+        }
+        if schema["additionalProperties"].is_object() {
+            collect(&schema["additionalProperties"], names);
+        }
+    }
+    let mut tree = json_schema::tree();
+    // How an axis is spelled is shown by examples.
+    tree["properties"]["sweep"].take();
+    let mut names = BTreeSet::new();
+    collect(&tree, &mut names);
+    names
 }
 
 #[test]

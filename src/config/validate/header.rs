@@ -3,15 +3,13 @@
 use std::collections::BTreeMap;
 
 use figment::value::Value;
-use serde_json::json;
 
 use super::{Rules, ranges};
 use crate::config::layers::Fault;
 use crate::config::point::Point;
-use crate::config::schema::{
-    AttentionMapsSpec, ExperimentHeader, FigureKind, FigureSpec, Labels, MOST_MAPPED,
-};
+use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, FigureSpec, Labels};
 use crate::config::sweep::PointValues;
+use crate::plot::Points;
 
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
@@ -56,11 +54,11 @@ pub fn check(
             format!("`labels` has \"{label}\" twice: the points could not be told apart")
         });
     }
-    for (name, spec) in &header.figures {
-        figure(&mut rules, name, spec, sweep);
+    for (name, figure) in &header.figures {
+        let is_named = check_name(&mut rules, name);
         let key = format!("figures.{name}.kind");
-        let foreign = spec.kind.is_of_exploration() != explores;
-        rules.helped(foreign, &[&key], || match explores {
+        let foreign = figure.kind.0.is_of_exploration != explores;
+        rules.helped(is_named && foreign, &[&key], || match explores {
             true => (
                 format!("`{key}` is not a figure of an exploration"),
                 "write \"exploration-curves\" or \"exploration-distribution\"".to_owned(),
@@ -75,7 +73,8 @@ pub fn check(
     rules.faults
 }
 
-fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointValues]) {
+/// Whether a figure's name can be that of a file.
+fn check_name(rules: &mut Rules<'_>, name: &str) -> bool {
     let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
     let named = !name.is_empty() && name.len() <= NAME_CHARACTERS && name.chars().all(plain);
     // A name with a dot cannot be addressed as a key path: the place is the table of figures.
@@ -86,89 +85,33 @@ fn figure(rules: &mut Rules<'_>, name: &str, spec: &FigureSpec, sweep: &[PointVa
             format!("use letters, digits, `_` and `-`, at most {NAME_CHARACTERS}"),
         )
     });
-    if !named {
-        return;
-    }
-    use FigureKind::{
-        AccuracyScatter, AnswerAttention, AttentionMaps, CommonestAnswers, CorruptionExamples,
-        LearningCurves, ReliabilityDiagram,
-    };
-    let key = |field: &str| format!("figures.{name}.{field}");
-    let kind = key("kind");
-    let only = |rules: &mut Rules<'_>, field: &str, is_given: bool, kinds: &[FigureKind]| {
-        let key = key(field);
-        rules.rule(
-            is_given && !kinds.contains(&spec.kind),
-            &[&key, &kind],
-            || {
-                let kinds: Vec<String> = kinds.iter().map(|kind| json!(kind).to_string()).collect();
-                format!("`{key}` is for `kind` = {} only", kinds.join(" and "))
-            },
-        );
-    };
-    only(rules, "stage", spec.stage.is_some(), &[LearningCurves]);
-    only(rules, "x", spec.x.is_some(), &[AccuracyScatter]);
-    let counts: [(&str, Option<usize>, usize, &[FigureKind]); 4] = [
-        ("examples", spec.examples, 12, &[CorruptionExamples]),
-        ("bins", spec.bins, 20, &[ReliabilityDiagram]),
-        ("answers", spec.answers, 20, &[CommonestAnswers]),
-        (
-            "question",
-            spec.question,
-            MOST_MAPPED,
-            &[AttentionMaps, AnswerAttention],
-        ),
-    ];
-    for (field, count, most, kinds) in counts {
-        let Some(count) = count else { continue };
-        only(rules, field, true, kinds);
-        let applies = kinds.contains(&spec.kind);
-        let key = key(field);
-        rules.rule(
-            applies && !(1..=most).contains(&count),
-            &[&key, &kind],
-            || format!("`{key}` = {count} must be between 1 and {most}"),
-        );
-    }
-    let quantity = spec.x.as_deref().unwrap_or("parameters");
-    let swept = numbers(sweep);
-    let known = ["parameters", "step_ms"].contains(&quantity) || swept.contains(&quantity);
-    let x = key("x");
-    let nothing = spec.kind == AccuracyScatter && !known;
-    rules.helped(nothing, &[&x, &kind, "sweep"], || {
-        let message = format!("`{x}` = {quantity:?} is not a numeric setting of these points");
-        let mut help = "write \"parameters\", \"step_ms\"".to_owned();
-        for key in &swept {
-            help.push_str(&format!(", {key:?}"));
-        }
-        if swept.is_empty() {
-            help.push_str(", or a key that the sweep sets to numbers");
-        }
-        (message, help)
-    });
+    named
 }
 
-/// Figures of a question that no point maps, though some map others.
-pub fn unmapped(figures: &BTreeMap<String, FigureSpec>, points: &[Point]) -> Vec<Fault> {
+/// What is wrong with the own keys of figures, given the points; `points` are those that could be read.
+pub fn figures(
+    figures: &BTreeMap<String, FigureSpec>,
+    sweep: &[PointValues],
+    points: &[Point],
+    mended: &[String],
+) -> Vec<Fault> {
     let maps = points.iter().filter_map(|point| {
         let evaluate = point.settings.training()?.evaluate.as_ref()?;
         evaluate.attention_maps.as_ref()
     });
-    let Some(most) = maps.map(AttentionMapsSpec::count).max() else {
-        return vec![];
+    let known = Points {
+        numbers: numbers(sweep),
+        mapped: maps.map(AttentionMapsSpec::count).max(),
     };
-    let mut rules = Rules::new(&[]);
-    for (name, spec) in figures {
-        let Some(question) = spec.question.filter(|question| *question > most) else {
+    let mut rules = Rules::new(mended);
+    for (name, figure) in figures {
+        let Some(broken) = figure.kind.0.check(&figure.own, &known) else {
             continue;
         };
-        let key = format!("figures.{name}.question");
-        let plural = if most == 1 { "" } else { "s" };
-        rules.rule(true, &[&key], || {
-            format!(
-                "`{key}` = {question}, but `evaluate.attention_maps` names {most} question{plural}"
-            )
-        });
+        let (key, kind) = (broken.key, format!("figures.{name}.kind"));
+        let key = format!("figures.{name}.{key}");
+        let message = format!("`{key}` {}", broken.says);
+        rules.add(true, &[&key, &kind, "sweep"], || (message, broken.help));
     }
     rules.faults
 }

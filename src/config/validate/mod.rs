@@ -6,7 +6,7 @@ mod ranges;
 mod settings;
 
 pub(super) use exploration::check as exploration;
-pub(super) use header::{check as header, unmapped};
+pub(super) use header::{check as header, figures};
 pub(super) use settings::check as settings;
 
 use super::layers::Fault;

@@ -4,8 +4,9 @@ use super::{Rules, ranges};
 use crate::config::layers::Fault;
 use crate::config::schema::{
     AttentionMapsSpec, DataKind, DataSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT,
-    MOST_MAPPED, ModelSpec, PretrainSpec, ScheduleSpec, Settings, Training,
+    ModelSpec, PretrainSpec, ScheduleSpec, Settings, Training,
 };
+use crate::plot::MOST_MAPPED;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
 pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {

@@ -15,10 +15,10 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::directory::State;
-use crate::config::schema::StageKind;
 use crate::config::{Difference, differences};
 use crate::error::Result;
 use crate::metrics::statistics::{STUDENT_T, mean, standard_deviation, t_interval_95};
+use crate::metrics::steps::TrainingStage;
 use side::Loaded;
 
 /// Two recipes, and what the second does better or worse. Fractions throughout.
@@ -54,7 +54,7 @@ pub struct Side {
     pub accuracy: Option<Spread>,
     /// Final training loss of each stage over the seeds, in nats a scored token; without those of
     /// fewer than two.
-    pub final_loss_nats: BTreeMap<StageKind, Spread>,
+    pub final_loss_nats: BTreeMap<TrainingStage, Spread>,
 }
 
 /// One run. It has no numbers before it is finished.
@@ -69,7 +69,7 @@ pub struct Run {
     /// How many questions it answered right; absent where no right answer is known.
     pub accuracy: Option<Accuracy>,
     /// Mean loss of the steps of each stage's last epoch, in nats a scored token.
-    pub final_loss_nats: BTreeMap<StageKind, f64>,
+    pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
 
 /// How many questions were answered right.

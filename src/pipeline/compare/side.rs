@@ -5,12 +5,13 @@ use std::path::Path;
 
 use super::{Accuracy, Run, Side, Spread};
 use crate::config;
-use crate::config::schema::{EvaluateSpec, Settings, StageKind};
+use crate::config::schema::{EvaluateSpec, Settings};
 use crate::error::{Error, Result};
+use crate::metrics::artefacts::METRICS;
 use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::statistics::{accuracy_over_seeds, mean, wilson_95};
+use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
-use crate::pipeline::artefacts::METRICS;
 use crate::pipeline::directory::{RunDirectory, State, all_below};
 
 /// One side of a comparison with what its files hold.
@@ -114,7 +115,7 @@ impl Loaded {
                 interval: over_seeds.interval.to_owned(),
             })
         });
-        for stage in [StageKind::Pretrain, StageKind::Finetune] {
+        for stage in TrainingStage::ALL {
             let losses = runs
                 .iter()
                 .filter_map(|run| run.final_loss_nats.get(&stage));
@@ -184,14 +185,14 @@ fn accuracy(rows: &[PredictionRow]) -> Option<Accuracy> {
 }
 
 /// Mean loss of the steps of each stage's last epoch.
-fn final_losses(rows: &[StepRow]) -> BTreeMap<StageKind, f64> {
-    let of_stage = |stage: StageKind| {
+fn final_losses(rows: &[StepRow]) -> BTreeMap<TrainingStage, f64> {
+    let of_stage = |stage: TrainingStage| {
         let rows = || rows.iter().filter(move |row| row.stage == stage.name());
         let last = rows().map(|row| row.epoch).max()?;
         let losses = rows().filter(|row| row.epoch == last);
         let losses: Vec<f64> = losses.map(|row| row.loss_nats).collect();
         Some((stage, mean(&losses)?))
     };
-    let stages = [StageKind::Pretrain, StageKind::Finetune];
+    let stages = [TrainingStage::Pretrain, TrainingStage::Finetune];
     stages.into_iter().filter_map(of_stage).collect()
 }

@@ -131,7 +131,7 @@ fn two_runs_are_compared_by_settings_accuracy_loss_and_their_answers() {
         high_95,
     };
     assert_eq!(comparison.a.runs[0].accuracy, Some(expected));
-    let losses = [(StageKind::Pretrain, 1.75)];
+    let losses = [(TrainingStage::Pretrain, 1.75)];
     assert_eq!(
         comparison.a.runs[0].final_loss_nats,
         losses.into(),
@@ -261,7 +261,7 @@ fn seeds_are_paired_by_their_number_and_summed_up() {
         (3, 0.25, 0.25)
     );
     assert_eq!((spread.low_95, spread.interval.as_str()), (0.0, STUDENT_T));
-    let loss = &comparison.b.final_loss_nats[&StageKind::Pretrain];
+    let loss = &comparison.b.final_loss_nats[&TrainingStage::Pretrain];
     assert_eq!((loss.seeds, loss.mean, loss.low_95), (4, 1.75, 1.75));
 }
 

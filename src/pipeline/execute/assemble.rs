@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
-use crate::pipeline::artefacts::{self, PROVENANCE};
+use crate::metrics::artefacts::{self, PROVENANCE};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::finished::place;
 use crate::pipeline::stage::store::StageFolder;

@@ -2,11 +2,11 @@
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
+use crate::metrics::artefacts::{METRICS, TIMINGS};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
-use crate::pipeline::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};

@@ -5,7 +5,7 @@
 //! | `stage.json` | what the stage depends on, written before its first step |
 //! | `checkpoints/step-<n>.safetensors` | while it trains: the last two |
 //! | `checkpoints/best.safetensors` | while it trains: the weights after the best epoch |
-//! | the [`artefacts`](crate::pipeline::artefacts) | what it makes; the tables of steps grow while it trains |
+//! | the [`artefacts`](crate::metrics::artefacts) | what it makes; the tables of steps grow while it trains |
 //! | `done.json` | written last: the BLAKE3 checksum of each result |
 
 use std::collections::BTreeMap;
@@ -15,8 +15,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
-use crate::pipeline::artefacts::Artefact;
-use crate::pipeline::artefacts::{METRICS, TIMINGS};
+use crate::metrics::artefacts::Artefact;
+use crate::metrics::artefacts::{METRICS, TIMINGS};
 use crate::pipeline::lock;
 use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};

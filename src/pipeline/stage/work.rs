@@ -3,17 +3,18 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use crate::config::schema::{EvaluateSpec, PretrainSpec, StageKind, Training};
+use crate::config::schema::{EvaluateSpec, PretrainSpec, Training};
 use crate::data::{Corpus, Question, Task, invented, mapped};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
-use crate::metrics::table;
-use crate::model::weights::{self, Weight};
-use crate::model::{Start, Trainable, registry};
-use crate::pipeline::artefacts::{
+use crate::metrics::artefacts::{
     ATTENTION_MAPS, BEST_WEIGHTS, CORRUPTION_EXAMPLES, METRICS, PREDICTIONS, TRAINING_ANSWERS,
     WEIGHTS, WEIGHTS_BEFORE_STEP,
 };
+use crate::metrics::steps::TrainingStage;
+use crate::metrics::table;
+use crate::model::weights::{self, Weight};
+use crate::model::{Start, Trainable, registry};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::stage::exploring::Exploring;
 use crate::pipeline::stage::job::{self, Inputs, Job};
@@ -57,7 +58,13 @@ impl Work<'_> {
             Job::Pretrain(spec, inputs) => self.pretrain(spec, inputs, from),
             Job::Finetune(spec, inputs) => {
                 let task = job::finetuning(inputs)?;
-                self.fit(StageKind::Finetune, spec.training(), inputs, &task, from)
+                self.fit(
+                    TrainingStage::Finetune,
+                    spec.training(),
+                    inputs,
+                    &task,
+                    from,
+                )
             }
             Job::Evaluate(spec, inputs) => self.evaluate(spec, inputs),
             Job::Explore(spec) => {
@@ -87,7 +94,13 @@ impl Work<'_> {
         let examples: Vec<_> = examples.map(|i| task.row(1, i)).collect();
         let path = self.folder.file(&CORRUPTION_EXAMPLES);
         table::write(&path, &examples)?;
-        let mut results = self.fit(StageKind::Pretrain, spec.training(), inputs, &task, from)?;
+        let mut results = self.fit(
+            TrainingStage::Pretrain,
+            spec.training(),
+            inputs,
+            &task,
+            from,
+        )?;
         results.push(path);
         Ok(results)
     }
@@ -153,7 +166,7 @@ impl Work<'_> {
     /// Trains the stage and keeps its weights; those before a step that diverged as well.
     fn fit(
         &self,
-        kind: StageKind,
+        kind: TrainingStage,
         training: Training<'_>,
         inputs: &Inputs<'_>,
         task: &dyn Task,

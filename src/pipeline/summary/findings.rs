@@ -1,26 +1,20 @@
 //! What explorations found, in a few numbers: `findings.csv`, and what `run` prints of it.
 
-use std::path::Path;
-
-use super::exploration::{OfPoint, distinct, label, over_seeds, read};
-use crate::config::Experiment;
 use crate::error::Result;
+use crate::metrics::artefacts::{CURVES, SAMPLES};
+use crate::metrics::explored::{PointRows, distinct, label, over_seeds, read};
+use crate::metrics::measured::Measured;
 use crate::metrics::rows::{CurveRow, FindingRow, SampleRow};
 use crate::metrics::statistics::{mean, quantile, standard_deviation};
 use crate::metrics::table;
-use crate::pipeline::artefacts::{CURVES, SAMPLES};
 
 /// Writes `findings.csv` and returns its [`rows`].
 ///
 /// # Errors
 /// What was measured cannot be read, or the file cannot be written.
-pub(crate) fn write(
-    experiment: &Experiment,
-    results: &Path,
-    folder: &Path,
-) -> Result<Vec<FindingRow>> {
-    let rows = rows(experiment, results)?;
-    table::write(&folder.join("findings.csv"), &rows)?;
+pub(crate) fn write(measured: &Measured) -> Result<Vec<FindingRow>> {
+    let rows = rows(measured)?;
+    table::write(&measured.folder.join("findings.csv"), &rows)?;
     Ok(rows)
 }
 
@@ -28,13 +22,13 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// What was measured cannot be read.
-pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<FindingRow>> {
-    let curves = read::<CurveRow>(experiment, results, &CURVES)?;
-    let samples = read::<SampleRow>(experiment, results, &SAMPLES)?;
+pub fn rows(measured: &Measured) -> Result<Vec<FindingRow>> {
+    let curves = read::<CurveRow>(measured, &CURVES)?;
+    let samples = read::<SampleRow>(measured, &SAMPLES)?;
     Ok([of_curves(&curves), of_samples(&samples)].concat())
 }
 
-fn of_curves(points: &[OfPoint<CurveRow>]) -> Vec<FindingRow> {
+fn of_curves(points: &[PointRows<CurveRow>]) -> Vec<FindingRow> {
     let all = || points.iter().flat_map(|point| &point.rows);
     let mut found = vec![];
     for quantity in distinct(all().map(|row| row.y_quantity.as_str())) {
@@ -81,7 +75,7 @@ fn ends(point: &str, label: &str, rows: &[&CurveRow]) -> Vec<FindingRow> {
     ends.into_iter().map(finding).collect()
 }
 
-fn of_samples(points: &[OfPoint<SampleRow>]) -> Vec<FindingRow> {
+fn of_samples(points: &[PointRows<SampleRow>]) -> Vec<FindingRow> {
     let all = points.iter().flat_map(|point| &point.rows);
     let names = distinct(all.map(|row| row.series.as_str()));
     let mut found = vec![];
@@ -114,8 +108,8 @@ fn of_samples(points: &[OfPoint<SampleRow>]) -> Vec<FindingRow> {
 mod tests {
     use super::*;
 
-    fn of_point<R>(label: &str, rows: Vec<R>) -> OfPoint<R> {
-        OfPoint {
+    fn of_point<R>(label: &str, rows: Vec<R>) -> PointRows<R> {
+        PointRows {
             folder: "base-00000000".to_owned(),
             label: label.to_owned(),
             rows,

@@ -1,44 +1,34 @@
 //! From predictions to accuracies: `summary.csv`, made of files alone.
 
-mod attention;
-pub(crate) mod confidence;
-mod content;
+pub(crate) mod calibration;
 mod costs;
 pub(crate) mod draws;
-mod exploration;
 pub(crate) mod figures;
 pub mod findings;
 pub(crate) mod groups;
-mod paired;
-mod scatter;
+mod measured;
 
 use std::path::Path;
 
-use crate::config::Experiment;
 use crate::config::schema::Split;
+use crate::config::{Experiment, Point};
 use crate::error::Result;
+use crate::metrics::artefacts::PREDICTIONS;
+use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::{AccuracyRow, PredictionRow};
 use crate::metrics::statistics::wilson_95;
 use crate::metrics::table;
-use crate::pipeline::directory::{RunDirectory, finished};
+use crate::pipeline::directory::RunDirectory;
 
-/// Whether any run of the experiment has results.
-pub(crate) fn any_results(experiment: &Experiment, results: &Path) -> bool {
-    let mut points = experiment.points.iter();
-    points.any(|point| !finished(experiment, point, results).is_empty())
-}
+pub use measured::measured;
 
 /// Writes `summary.csv` and returns its [`rows`].
 ///
 /// # Errors
 /// Predictions that cannot be read, or the file cannot be written.
-pub(crate) fn write(
-    experiment: &Experiment,
-    results: &Path,
-    folder: &Path,
-) -> Result<Vec<AccuracyRow>> {
-    let rows = rows(experiment, results)?;
-    table::write(&folder.join("summary.csv"), &rows)?;
+pub(crate) fn write(experiment: &Experiment, measured: &Measured) -> Result<Vec<AccuracyRow>> {
+    let rows = rows(experiment, measured)?;
+    table::write(&measured.folder.join("summary.csv"), &rows)?;
     Ok(rows)
 }
 
@@ -46,64 +36,68 @@ pub(crate) fn write(
 ///
 /// # Errors
 /// Predictions that cannot be read.
-pub fn rows(experiment: &Experiment, results: &Path) -> Result<Vec<AccuracyRow>> {
+pub fn rows(experiment: &Experiment, measured: &Measured) -> Result<Vec<AccuracyRow>> {
+    let points = experiment.points.iter().zip(&measured.points);
+    let rows = points.map(|(point, measured)| of_point(point, measured));
+    Ok(rows.collect::<Result<Vec<_>>>()?.concat())
+}
+
+fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<AccuracyRow>> {
+    let evaluate = point.settings.training().map(|one| &one.evaluate);
+    let Some(Some(spec)) = evaluate else {
+        return Ok(vec![]);
+    };
+    let split = spec.split.name();
+    let row = |subject: &str, seed, detail| AccuracyRow {
+        point: measured.folder.clone(),
+        label: measured.label.clone(),
+        seed,
+        split: split.to_owned(),
+        subject: subject.to_owned(),
+        detail,
+        correct: None,
+        questions: None,
+        accuracy: 0.0,
+        low_95: None,
+        high_95: None,
+    };
     let mut rows = vec![];
-    for point in &experiment.points {
-        let evaluate = point.settings.training().map(|one| &one.evaluate);
-        let Some(Some(spec)) = evaluate else {
-            continue;
-        };
-        let row = |subject: &str, seed, detail, counted: Option<(usize, usize)>, reported: f64| {
-            let interval = counted.map(|(correct, questions)| wilson_95(correct, questions));
-            AccuracyRow {
-                point: point.folder(),
-                label: point.label.clone(),
-                seed,
-                split: spec.split.name().to_owned(),
-                subject: subject.to_owned(),
-                detail,
-                correct: counted.map(|c| c.0),
-                questions: counted.map(|c| c.1),
-                accuracy: counted.map_or(reported, |(c, n)| c as f64 / n as f64),
-                low_95: interval.map(|i| i.0),
-                high_95: interval.map(|i| i.1),
-            }
-        };
-        let done = finished(experiment, point, results);
-        for (seed, run) in &done {
-            if let Some(counted) = count(run, spec.split.name(), "model")? {
-                rows.push(row("model", Some(*seed), None, Some(counted), 0.0));
-            }
-        }
-        if let Some((_, run)) = done.first()
-            && let Some(counted) = count(run, spec.split.name(), "constant")?
-        {
-            rows.push(row(
-                "constant",
-                None,
-                spec.constant_answer.clone(),
-                Some(counted),
-                0.0,
-            ));
-        }
-        if let Some(reported) = &spec.reported {
-            rows.push(row(
-                "reported",
-                None,
-                Some(reported.source.clone()),
-                None,
-                reported.accuracy,
-            ));
-        }
+    for run in &measured.runs {
+        let counted = count(&run.path(&PREDICTIONS, &format!("{split}-model")))?;
+        rows.extend(counted.map(|counted| judged(row("model", Some(run.seed), None), counted)));
     }
+    // No seed changes the constant answer.
+    if let Some(run) = measured.runs.first() {
+        let counted = count(&run.path(&PREDICTIONS, &format!("{split}-constant")))?;
+        let row = row("constant", None, spec.constant_answer.clone());
+        rows.extend(counted.map(|counted| judged(row, counted)));
+    }
+    rows.extend(spec.reported.as_ref().map(|reported| AccuracyRow {
+        accuracy: reported.accuracy,
+        ..row("reported", None, Some(reported.source.clone()))
+    }));
     Ok(rows)
+}
+
+/// The row with right answers, questions, and what follows from them.
+fn judged(row: AccuracyRow, (correct, questions): (usize, usize)) -> AccuracyRow {
+    let (low, high) = wilson_95(correct, questions);
+    AccuracyRow {
+        correct: Some(correct),
+        questions: Some(questions),
+        accuracy: correct as f64 / questions as f64,
+        low_95: Some(low),
+        high_95: Some(high),
+        ..row
+    }
 }
 
 /// The split that a run was asked about, right answers and questions: the model's or, where none was asked,
 /// the constant answer's. Absent if no answer can be judged.
 pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
     let of = |split: Split| {
-        let count = |subject| count(run, split.name(), subject).ok().flatten();
+        let path = |subject| run.predictions_tsv(split.name(), subject);
+        let count = |subject| count(&path(subject)).ok().flatten();
         let (correct, questions) = count("model").or_else(|| count("constant"))?;
         Some((split.name(), correct, questions))
     };
@@ -112,17 +106,12 @@ pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)
         .find_map(of)
 }
 
-/// Right answers and questions; absent if the split has no answers to compare with.
-pub(crate) fn count(
-    run: &RunDirectory,
-    split: &str,
-    subject: &str,
-) -> Result<Option<(usize, usize)>> {
-    let path = run.predictions_tsv(split, subject);
-    if !path.is_file() {
+/// Right answers and questions of a table of predictions; absent if there is none, or nothing to compare with.
+fn count(predictions: &Path) -> Result<Option<(usize, usize)>> {
+    if !predictions.is_file() {
         return Ok(None);
     }
-    let rows: Vec<PredictionRow> = table::read(&path)?;
+    let rows: Vec<PredictionRow> = table::read(predictions)?;
     let judged: Vec<bool> = rows.iter().filter_map(|row| row.correct).collect();
     let correct = judged.iter().filter(|&&correct| correct).count();
     Ok((!judged.is_empty()).then_some((correct, judged.len())))

@@ -1,5 +1,6 @@
 //! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
 
+mod gather;
 mod horizontal;
 mod marks;
 mod vertical;
@@ -13,6 +14,7 @@ use super::caption::{Caption, whiskers};
 use super::point_labels::PointLabels;
 use super::text::{self, count, plural};
 use crate::error::{Error, Result};
+use crate::metrics::rows::AccuracyRow;
 use crate::metrics::statistics::{WILSON, accuracy_over_seeds, wilson_95};
 
 /// Accuracy of the points of a sweep beside a constant answer and beside what others reported.
@@ -86,6 +88,17 @@ struct Height {
     high: f64,
     /// `wilson` or `student-t`.
     interval: &'static str,
+}
+
+impl SeedAccuracy {
+    /// A row of `summary.csv`, of this seed if it names none; absent where nothing was counted.
+    pub fn of(row: &AccuracyRow, seed: u64) -> Option<Self> {
+        Some(Self {
+            seed: row.seed.unwrap_or(seed),
+            correct: row.correct?,
+            questions: row.questions?,
+        })
+    }
 }
 
 /// `n = 60 questions a run, seeds 1, 2, 3.`; absent where no run was asked.

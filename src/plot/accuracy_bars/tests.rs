@@ -1,4 +1,26 @@
 use super::*;
+use crate::plot::gallery::{Label, runs, skill};
+
+/// A figure of made-up values.
+pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
+    let bar = |i: usize| Bar {
+        label: label(i),
+        runs: runs(i, points, seeds),
+        reported: (i % 7 == 1).then(|| (skill(i, points) * 0.9, "a paper, table 2".to_owned())),
+    };
+    let figure = AccuracyBars {
+        title: "A figure of bars".to_owned(),
+        caption: "made-up values.".to_owned(),
+        bars: (0..points).map(bar).collect(),
+        baseline: Some(Baseline {
+            label: "always \u{201c}London\u{201d}".to_owned(),
+            correct: 25,
+            questions: 500,
+        }),
+    };
+    draw_accuracy_bars(&figure).expect("drawn")
+}
+
 use crate::metrics::statistics::{mean, t_interval_95};
 
 fn run(seed: u64, correct: usize, questions: usize) -> SeedAccuracy {

@@ -1,6 +1,7 @@
 //! Accuracy of the points of a sweep against what they cost, or against a number that was swept.
 
 mod drawing;
+mod gather;
 mod key;
 mod names;
 mod quantity;

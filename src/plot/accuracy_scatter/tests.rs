@@ -1,4 +1,22 @@
 use super::*;
+use crate::plot::gallery::{Label, chance, runs};
+
+/// A figure of made-up values.
+pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
+    let spot = |i: usize| Spot {
+        label: label(i),
+        x: 100_000.0 + 5_000.0 * (chance(i, 3) * 6.0).floor(),
+        runs: runs(i, points, seeds),
+    };
+    let figure = AccuracyScatter {
+        title: "A figure of spots".to_owned(),
+        caption: "made-up values.".to_owned(),
+        horizontal: "parameters".to_owned(),
+        spots: (0..points).map(spot).collect(),
+        named: true,
+    };
+    draw_accuracy_scatter(&figure).expect("drawn")
+}
 
 fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
     let run = |(i, &correct): (usize, &usize)| SeedAccuracy {

@@ -1,4 +1,35 @@
 use super::*;
+use crate::plot::gallery::{Label, chance};
+
+/// A figure of made-up values.
+pub fn made_up(points: usize, label: Label<'_>) -> AttentionMaps {
+    let text: Vec<char> = "Where was Ada Moss born?\u{2047}Lima".chars().collect();
+    let row = |i: usize, layer: usize, head: usize, query: usize, key: usize| AttentionRow {
+        question: 1,
+        layer,
+        head,
+        query_position: query,
+        query_character: Some(text[query - 1].to_string()),
+        key_position: key,
+        key_character: Some(text[key - 1].to_string()),
+        weight: chance(i * 100 + query, key * 7 + layer + head) as f32 * 2.0 / query as f32,
+    };
+    let model = |i: usize| MappedModel {
+        label: label(i),
+        seed: 1,
+        rows: (0..4)
+            .flat_map(|head| (1..=text.len()).map(move |query| (head, query)))
+            .flat_map(|(head, query)| (1..=query).map(move |key| (head, query, key)))
+            .map(|(head, query, key)| row(i, 1 + head / 2, 1 + head % 2, query, key))
+            .collect(),
+    };
+    AttentionMaps {
+        title: "A figure of attention".to_owned(),
+        caption: "made-up values.".to_owned(),
+        models: (0..points).map(model).collect(),
+    }
+}
+
 use crate::plot::Figure;
 
 /// A model of `layers` with `heads` that has read `text`; each head looks at a place of its own.

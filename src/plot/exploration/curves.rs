@@ -313,8 +313,38 @@ impl Chart {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::plot::gallery::{Label, chance};
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+        let curve = |i: usize| ExploredCurve {
+            label: label(i),
+            is_reported: i == 1,
+            points: (0..12)
+                .map(|x| {
+                    (
+                        f64::from(x),
+                        10f64.powf(-f64::from(x) * (0.2 + chance(i, 1))),
+                    )
+                })
+                .collect(),
+            ranges: vec![],
+        };
+        let panel = |vertical: &str| CurvePanel {
+            vertical: vertical.to_owned(),
+            is_logarithmic: true,
+            curves: (0..points).map(curve).collect(),
+        };
+        let curves = ExplorationCurves {
+            title: "A figure of explorations".to_owned(),
+            caption: "made-up values.".to_owned(),
+            horizontal: "\u{3b2}".to_owned(),
+            panels: vec![panel("error"), panel("largest weight")],
+        };
+        draw_exploration_curves(&curves).expect("drawn")
+    }
 
     fn figure() -> ExplorationCurves {
         let curve = |label: &str, is_reported, points: &[Point]| ExploredCurve {

@@ -273,8 +273,25 @@ impl Chart<'_> {
 }
 
 #[cfg(test)]
-mod tests {
+pub mod tests {
     use super::*;
+    use crate::plot::gallery::{Label, chance};
+
+    /// A figure of made-up values.
+    pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+        let series = |i: usize| SampledSeries {
+            label: label(i),
+            is_reported: i == 1,
+            values: (0..200).map(|j| chance(i, j)).collect(),
+        };
+        let distribution = ExplorationDistribution {
+            title: "A figure of samples".to_owned(),
+            caption: "made-up values.".to_owned(),
+            quantity: "weight".to_owned(),
+            series: (0..points).map(series).collect(),
+        };
+        draw_exploration_distribution(&distribution).expect("drawn")
+    }
 
     fn figure() -> ExplorationDistribution {
         let series = |label: &str, is_reported, values: &[f64]| SampledSeries {

@@ -2,6 +2,7 @@
 
 mod curves;
 mod distribution;
+mod gather;
 mod scale;
 mod styles;
 

@@ -2,6 +2,7 @@
 
 mod drawing;
 mod frame;
+mod gather;
 mod styles;
 
 use std::collections::BTreeSet;

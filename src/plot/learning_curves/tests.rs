@@ -1,4 +1,31 @@
 use super::*;
+use crate::plot::gallery::{Label, chance};
+
+/// A figure of made-up values.
+pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
+    let loss = |i: usize, seed: u64, step: usize| {
+        let end = 0.5 + 1.5 * chance(i, 5);
+        end + (4.1 - end) * (-(step as f64) / 40.0).exp()
+            + 0.15 * chance(i * 1_000 + step, seed as usize)
+    };
+    let trace = |i: usize, seed: u64| Trace {
+        seed,
+        points: (1..=200)
+            .map(|step| (step as f64, loss(i, seed, step)))
+            .collect(),
+    };
+    let series = |i: usize| Series {
+        label: label(i),
+        traces: (1..=seeds).map(|seed| trace(i, seed)).collect(),
+    };
+    let figure = LearningCurves {
+        title: "A figure of curves".to_owned(),
+        caption: "made-up values.".to_owned(),
+        stage: "pretrain".to_owned(),
+        series: (0..points).map(series).collect(),
+    };
+    draw_learning_curves(&figure).expect("drawn")
+}
 
 fn falling(seed: u64, points: usize) -> Trace {
     let loss = |i: usize| {

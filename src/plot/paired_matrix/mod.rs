@@ -1,5 +1,7 @@
 //! Every point of a sweep against every other, on the same questions.
 
+mod gather;
+
 use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type, paint};

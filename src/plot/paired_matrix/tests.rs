@@ -1,4 +1,22 @@
 use super::*;
+use crate::plot::gallery::{Label, chance, skill};
+
+/// A figure of made-up values.
+pub fn made_up(points: usize, label: Label<'_>) -> Figure {
+    let side = |i: usize| AnsweredSide {
+        label: label(i),
+        right_seeds: (0..60)
+            .map(|question| usize::from(chance(question, 9) < skill(i, points)))
+            .collect(),
+    };
+    let figure = PairedMatrix {
+        title: "A figure of pairs".to_owned(),
+        caption: "made-up values.".to_owned(),
+        sides: (0..points).map(side).collect(),
+        seeds: vec![1],
+    };
+    draw_paired_matrix(&figure).expect("drawn")
+}
 
 /// `sides` points, each somewhat better than the one before, on `questions` questions.
 fn example(sides: usize, questions: usize, seeds: &[u64]) -> PairedMatrix {

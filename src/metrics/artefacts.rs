@@ -1,9 +1,9 @@
 //! What stages make: one table. The folder of a stage, the folder of a run and the README's table of its files
 //! follow from it.
 
+use super::rows::{StepRow, TimingRow};
+use super::table;
 use crate::error::Result;
-use crate::metrics::rows::{StepRow, TimingRow};
-use crate::metrics::table;
 
 /// A file, or several of a kind, that a stage makes.
 #[derive(Debug)]

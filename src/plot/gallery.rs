@@ -3,15 +3,19 @@
 //!
 //! `GALLERY=folder cargo test --lib gallery` also writes the figures there, to be looked at.
 
-mod figures;
-
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
+use super::accuracy_bars::SeedAccuracy;
 use super::canvas::{Anchor, Point, Type};
 use super::theme::WIDTH;
-use super::*;
-use figures::{KINDS, Label, alike, short, ugly};
+use super::{Figure, KINDS, fonts};
+
+/// What the points of a figure are called.
+pub type Label<'a> = &'a dyn Fn(usize) -> String;
+
+/// Draws a figure of made-up values with so many points.
+pub type Example = fn(usize, Label<'_>) -> Figure;
 
 /// A text as it is drawn: its box, in px.
 #[derive(Clone, Debug)]
@@ -97,6 +101,46 @@ fn faults(figure: &Figure, written: &[Lettering]) -> Vec<String> {
     faults
 }
 
+/// A number in 0 to 1 that looks drawn by chance and is always the same.
+pub fn chance(i: usize, j: usize) -> f64 {
+    let mixed = (i as u64 + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15)
+        ^ (j as u64 + 7).wrapping_mul(0xd1b5_4a32_d192_ed03);
+    let mixed = (mixed ^ (mixed >> 31)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    ((mixed ^ (mixed >> 29)) % 10_007) as f64 / 10_007.0
+}
+
+/// How many questions the seeds of a point have answered right.
+pub fn runs(i: usize, points: usize, seeds: u64) -> Vec<SeedAccuracy> {
+    let run = |seed: u64| SeedAccuracy {
+        seed,
+        correct: (500.0 * (skill(i, points) + 0.05 * chance(i, seed as usize))) as usize,
+        questions: 500,
+    };
+    (1..=seeds).map(run).collect()
+}
+
+/// A share that grows from point to point.
+pub fn skill(i: usize, points: usize) -> f64 {
+    0.1 + 0.75 * i as f64 / points.max(2) as f64 + 0.1 * chance(i, 1)
+}
+
+fn short(i: usize) -> String {
+    format!("seed = {i}")
+}
+
+fn alike(i: usize) -> String {
+    format!("model.attention.kind = a-kind-with-a-rather-long-name-{i:02}, pretrain.epochs = 1")
+}
+
+fn ugly(i: usize) -> String {
+    let sign = char::from_u32(0x1f980 + i as u32 % 40).expect("an animal");
+    format!(
+        "λ ≤ {} α₂ naïve \u{201c}quoted\u{201d} 漢字 {sign} variant {}",
+        i / 40,
+        "x".repeat(i % 50)
+    )
+}
+
 /// What points are called, and what that is like.
 type Naming = (&'static str, Label<'static>);
 
@@ -114,19 +158,24 @@ fn no_text_lies_on_another_and_the_table_has_every_point() {
         None => vec![(3, NAMINGS[1]), (20, NAMINGS[2]), (80, NAMINGS[1])],
     };
     let mut found = vec![];
-    for ((points, (name, label)), (kind, draw)) in all
+    let examples = KINDS.iter().flat_map(|kind| {
+        let numbered = kind.examples.iter().enumerate();
+        numbered.map(move |(i, draw)| (kind, i, draw))
+    });
+    let examples: Vec<_> = examples.collect();
+    for ((points, (name, label)), (kind, i, draw)) in all
         .into_iter()
-        .flat_map(|one| KINDS.map(|kind| (one, kind)))
+        .flat_map(|one| examples.iter().map(move |example| (one, *example)))
     {
         WRITTEN.take();
         let figure = draw(points, label);
         let faults = faults(&figure, &WRITTEN.take());
-        let of = format!("{kind}-{points:02}-{name}");
+        let of = format!("{}-{i}-{points:02}-{name}", kind.name);
         if let Some(folder) = &folder {
             figure.write(Path::new(folder), &of).expect("written");
         }
         let csv = String::from_utf8_lossy(&figure.csv).into_owned();
-        let is_of_points = kind != "corruption-examples";
+        let is_of_points = kind.name != "corruption-examples";
         let lost = (0..points).filter(|&i| is_of_points && !csv.contains(&label(i)));
         found.extend(lost.map(|i| format!("{of}: the CSV lacks {}", label(i))));
         if let Some(first) = faults.first() {

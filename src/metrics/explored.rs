@@ -1,0 +1,79 @@
+//! What explorations measured: `curves.csv` and `samples.csv` of all points and seeds.
+
+use serde::de::DeserializeOwned;
+
+use super::artefacts::Artefact;
+use super::measured::Measured;
+use super::rows::CurveRow;
+use super::statistics::mean;
+use crate::error::Result;
+
+/// The rows of one point, of all its finished runs one after another.
+pub struct PointRows<R> {
+    /// The name of the point's folder.
+    pub folder: String,
+    /// What the point is called.
+    pub label: String,
+    /// At least one.
+    pub rows: Vec<R>,
+}
+
+/// The points that have measured something, in their order.
+///
+/// # Errors
+/// A table cannot be read.
+pub fn read<R: DeserializeOwned>(
+    measured: &Measured,
+    file: &Artefact,
+) -> Result<Vec<PointRows<R>>> {
+    let mut points = vec![];
+    for point in &measured.points {
+        let mut rows = vec![];
+        for run in &point.runs {
+            rows.extend(run.read::<R>(file, "")?.into_iter().flatten());
+        }
+        if !rows.is_empty() {
+            points.push(PointRows {
+                folder: point.folder.clone(),
+                label: point.label.clone(),
+                rows,
+            });
+        }
+    }
+    Ok(points)
+}
+
+/// Each once, in the order of their first.
+pub fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
+    let mut found = vec![];
+    for one in all {
+        if !found.contains(&one) {
+            found.push(one);
+        }
+    }
+    found
+}
+
+/// Named by what tells it from others: its point, its construction, or both. `points` and `names` are how many
+/// there are of each.
+pub fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
+    match (points, names) {
+        (1, _) => name.to_owned(),
+        (_, 1) => point.to_owned(),
+        _ => format!("{point}: {name}"),
+    }
+}
+
+/// Means over seeds: each place with what was measured there, and where its samples lie.
+pub fn over_seeds(rows: &[&CurveRow]) -> [Vec<(f64, f64)>; 2] {
+    let (mut points, mut ranges) = (vec![], vec![]);
+    for x in distinct(rows.iter().map(|row| row.x)) {
+        let of = |value: fn(&CurveRow) -> Option<f64>| {
+            let here = rows.iter().filter(|row| row.x == x);
+            mean(&here.filter_map(|row| value(row)).collect::<Vec<f64>>())
+        };
+        points.extend(of(|row| Some(row.y)).map(|y| (x, y)));
+        ranges.extend(of(|row| row.low_90).zip(of(|row| row.high_90)));
+    }
+    [points, ranges]
+}

@@ -1,0 +1,106 @@
+//! What an experiment has measured so far: its finished runs by point, with the words that captions use.
+
+use std::path::PathBuf;
+
+use serde::de::DeserializeOwned;
+
+use super::artefacts::Artefact;
+use super::table;
+use crate::error::Result;
+
+/// The finished runs of an experiment. Tables and figures are made from this and the CSV files that it names.
+#[derive(Clone, Debug, Default)]
+pub struct Measured {
+    /// The experiment's name, such as `birthplace/vanilla`.
+    pub name: String,
+    /// Where its own tables lie, such as `summary.csv`.
+    pub folder: PathBuf,
+    /// The seeds that its file asks for.
+    pub seeds: Vec<u64>,
+    /// Its name and what all points share: `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
+    pub origin: String,
+    /// Which questions the points were asked: `dev`, or `dev and train`.
+    pub splits: String,
+    /// What training steps were timed on: `Some Processor, 2 threads`.
+    pub timed_on: String,
+    /// Whether the file names its points.
+    pub has_labels: bool,
+    /// What an exploration asks.
+    pub exploration: Option<Explored>,
+    /// All points, in order, with or without a finished run.
+    pub points: Vec<MeasuredPoint>,
+}
+
+/// The words for an exploration's figures.
+#[derive(Clone, Debug, Default)]
+pub struct Explored {
+    /// The heading of a figure that has none of its own.
+    pub heading: String,
+    /// Sizes, samples, seeds, and how the question was put.
+    pub caption: String,
+}
+
+/// A point of the sweep.
+#[derive(Clone, Debug, Default)]
+pub struct MeasuredPoint {
+    /// The name of its folder.
+    pub folder: String,
+    /// What it is called.
+    pub label: String,
+    /// What the sweep sets here: keys and values as text.
+    pub values: Vec<(String, String)>,
+    /// Which questions it is asked; absent without an evaluation.
+    pub split: Option<&'static str>,
+    /// Its finished runs, in the order of the seeds.
+    pub runs: Vec<MeasuredRun>,
+}
+
+/// A finished run.
+#[derive(Clone, Debug)]
+pub struct MeasuredRun {
+    /// Its seed.
+    pub seed: u64,
+    /// Its folder.
+    pub folder: PathBuf,
+}
+
+impl Measured {
+    /// How captions about answers begin: `birthplace/vanilla (…), dev questions.`
+    pub fn asked(&self) -> String {
+        format!("{}, {} questions.", self.origin, self.splits)
+    }
+
+    /// Whether any run is finished.
+    pub fn is_empty(&self) -> bool {
+        self.points.iter().all(|point| point.runs.is_empty())
+    }
+}
+
+impl MeasuredPoint {
+    /// What the sweep sets a key to, where that is a finite number.
+    pub fn number(&self, key: &str) -> Option<f64> {
+        let (_, value) = self.values.iter().find(|(name, _)| name == key)?;
+        let number: f64 = value.replace('_', "").parse().ok()?;
+        number.is_finite().then_some(number)
+    }
+}
+
+impl MeasuredRun {
+    /// Where an artefact of the run lies; `part` tells several of a kind apart.
+    pub fn path(&self, artefact: &Artefact, part: &str) -> PathBuf {
+        self.folder.join(artefact.in_run("", part))
+    }
+
+    /// The rows of an artefact; absent where the run has none.
+    ///
+    /// # Errors
+    /// The table cannot be read.
+    pub fn read<R: DeserializeOwned>(
+        &self,
+        artefact: &Artefact,
+        part: &str,
+    ) -> Result<Option<Vec<R>>> {
+        let path = self.path(artefact, part);
+        path.is_file().then(|| table::read(&path)).transpose()
+    }
+}

@@ -1,0 +1,102 @@
+//! From predictions to what their probabilities are worth: `calibration.csv`.
+
+use crate::error::Result;
+use crate::files;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
+use crate::metrics::rows::{CalibrationRow, PredictionRow};
+use crate::metrics::statistics::{
+    BOOTSTRAP, DEFAULT_BINS, Judged, SIMULATION, auroc, bootstrap_95, brier_score,
+    calibrated_error, equal_width_bins, expected_calibration_error, mean,
+};
+use crate::metrics::table;
+
+/// Writes `calibration.csv`, a row for each measure of each finished run; without a run that has
+/// asked a model there is none.
+///
+/// # Errors
+/// Predictions cannot be read, or the file not be written.
+pub fn write(measured: &Measured) -> Result<()> {
+    let points = answers::of_points(measured)?;
+    let runs = points
+        .iter()
+        .flat_map(|point| point.runs.iter().map(move |run| (point, run)));
+    let rows: Vec<CalibrationRow> = runs.flat_map(|(point, run)| measures(point, run)).collect();
+    let path = measured.folder.join("calibration.csv");
+    match rows.is_empty() {
+        true => files::remove(&path),
+        false => table::write(&path, &rows),
+    }
+}
+
+/// Every measure that a run's answers allow.
+fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
+    let (judged, seed) = (run.judged(), run.seed);
+    let of = |wanted: bool| -> Vec<f64> {
+        let wanted = |&(p, right): &Judged| (right == wanted).then_some(p);
+        judged.iter().filter_map(wanted).collect()
+    };
+    let (right, wrong) = (of(true), of(false));
+    let (asked, invented) = (confidences(&run.asked), confidences(&run.invented));
+    let mut rows = vec![];
+    let mut add = |measure: &str, answers: usize, value: Option<f64>, interval, name: &str| {
+        let Some(value) = value else { return };
+        let interval: Option<(f64, f64)> = interval;
+        rows.push(CalibrationRow {
+            point: point.folder.clone(),
+            label: point.label.clone(),
+            seed,
+            split: point.split.to_owned(),
+            measure: measure.to_owned(),
+            bins: measure.starts_with("ece").then_some(DEFAULT_BINS),
+            answers,
+            value,
+            low_95: interval.map(|i| i.0),
+            high_95: interval.map(|i| i.1),
+            interval: interval.map(|_| name.to_owned()),
+        });
+    };
+    for (measure, group) in [
+        ("mean-confidence", &asked),
+        ("mean-confidence-right", &right),
+        ("mean-confidence-wrong", &wrong),
+        ("mean-confidence-invented", &invented),
+    ] {
+        let interval = bootstrap_95(group, seed, mean);
+        add(measure, group.len(), mean(group), interval, BOOTSTRAP);
+    }
+    let n = judged.len();
+    let error = expected_calibration_error(&equal_width_bins(&judged, DEFAULT_BINS));
+    // Drawing again makes the error larger, so that a bootstrap would not lie around it.
+    add("ece", n, error, None, "");
+    let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
+    let (by_chance, range) = calibrated_error(&all, DEFAULT_BINS, seed).unzip();
+    add("ece-if-calibrated", n, by_chance, range, SIMULATION);
+    let interval = bootstrap_95(&judged, seed, brier_score);
+    add("brier", n, brier_score(&judged), interval, BOOTSTRAP);
+    for (measure, higher, lower) in [
+        ("auroc-right-over-wrong", &right, &wrong),
+        ("auroc-right-over-invented", &right, &invented),
+        ("auroc-asked-over-invented", &asked, &invented),
+    ] {
+        let sided = |side: bool, group: &[f64]| -> Vec<(bool, f64)> {
+            group.iter().map(|&p| (side, p)).collect()
+        };
+        let both = [sided(true, higher), sided(false, lower)].concat();
+        let area = |drawn: &[(bool, f64)]| {
+            let side = |wanted| -> Vec<f64> {
+                let own = drawn.iter().filter(|(side, _)| *side == wanted);
+                own.map(|(_, p)| *p).collect()
+            };
+            auroc(&side(true), &side(false))
+        };
+        let interval = bootstrap_95(&both, seed, area);
+        add(measure, both.len(), area(&both), interval, BOOTSTRAP);
+    }
+    rows
+}
+
+/// Probabilities of some answers.
+fn confidences(rows: &[PredictionRow]) -> Vec<f64> {
+    rows.iter().filter_map(PredictionRow::confidence).collect()
+}

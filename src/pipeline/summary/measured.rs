@@ -1,0 +1,224 @@
+//! What an experiment has measured so far: its finished runs, found once for all tables and figures.
+
+use std::collections::BTreeSet;
+use std::path::Path;
+
+use crate::config::schema::{Exploration, ExploredQuestion, Settings};
+use crate::config::{Experiment, Point};
+use crate::metrics::explored::distinct;
+use crate::metrics::measured::{Explored, Measured, MeasuredPoint, MeasuredRun};
+use crate::metrics::steps::TrainingStage;
+use crate::pipeline::directory::{RunDirectory, experiment_folder, finished};
+use crate::pipeline::provenance::{Computed, Provenance};
+use crate::progress::thousands;
+
+/// Of more different numbers of epochs only the least and the most are named.
+const MOST_NAMED: usize = 4;
+
+/// The finished runs of an experiment below `results`, as their files are now.
+pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
+    let mut runs = vec![];
+    let point = |point: &Point| {
+        let finished = finished(experiment, point, results);
+        runs.extend(finished.iter().map(|(_, run)| run.clone()));
+        let run = |(seed, run): (u64, RunDirectory)| MeasuredRun {
+            seed,
+            folder: run.path().to_owned(),
+        };
+        let evaluate = point.settings.training().map(|one| &one.evaluate);
+        MeasuredPoint {
+            folder: point.folder(),
+            label: point.label.clone(),
+            values: point.values().cloned().collect(),
+            split: evaluate.and_then(|spec| Some(spec.as_ref()?.split.name())),
+            runs: finished.into_iter().map(run).collect(),
+        }
+    };
+    let points = experiment.points.iter().map(point).collect();
+    Measured {
+        name: experiment.name.clone(),
+        folder: experiment_folder(experiment, results),
+        seeds: experiment.seeds.clone(),
+        origin: origin(experiment),
+        splits: splits(experiment),
+        timed_on: machines(&runs),
+        has_labels: !experiment.labels.is_empty(),
+        exploration: exploration(experiment),
+        points,
+    }
+}
+
+/// Which questions the points were asked: `dev`, or `dev and train`.
+fn splits(experiment: &Experiment) -> String {
+    let points = experiment.points.iter();
+    let asked = points.filter_map(|point| point.settings.training()?.evaluate.as_ref());
+    let splits: BTreeSet<&str> = asked.map(|spec| spec.split.name()).collect();
+    splits.into_iter().collect::<Vec<_>>().join(" and ")
+}
+
+/// Which experiment, what all its points share, and how long they trained:
+/// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
+fn origin(experiment: &Experiment) -> String {
+    let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
+    let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
+    let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
+        let points = experiment.points.iter();
+        let settings = points.filter_map(|point| point.settings.training());
+        let all: BTreeSet<usize> = settings.map(epochs).collect();
+        let words: Vec<String> = all.iter().map(usize::to_string).collect();
+        let words = match &words[..] {
+            [least, .., most] if words.len() > MOST_NAMED => format!("{least} to {most}"),
+            words => words.join(" or "),
+        };
+        let plural = if all.last() == Some(&1) { "" } else { "s" };
+        let any = all.last().is_some_and(|&most| most > 0);
+        any.then(|| format!("{stage} {words} epoch{plural}"))
+    };
+    let stages = [
+        trained("pretrain", &pretrain),
+        trained("finetune", &finetune),
+    ];
+    let suite = experiment.suite.as_ref();
+    let profile = suite.map(|suite| format!("profile {}", suite.profile));
+    // How long they trained is said in any case.
+    let is_epochs = |told: &&String| told.contains(".epochs = ");
+    let shared = experiment.context.iter().filter(|told| !is_epochs(told));
+    let told: Vec<String> = profile
+        .into_iter()
+        .chain(shared.cloned())
+        .chain(stages.into_iter().flatten())
+        .collect();
+    if told.is_empty() {
+        return experiment.name.clone();
+    }
+    format!("{} ({})", experiment.name, told.join(", "))
+}
+
+/// What all finished runs were timed on, in words: `Some Processor, 2 threads`.
+fn machines(runs: &[RunDirectory]) -> String {
+    let machines: BTreeSet<String> = runs.iter().flat_map(timed_on).collect();
+    if machines.is_empty() {
+        return "a machine that no file names".to_owned();
+    }
+    let machines: Vec<String> = machines.into_iter().collect();
+    machines.join(" and on ")
+}
+
+/// What computed the stage whose steps are timed; of a run by an older program, the machine that ran it.
+fn timed_on(run: &RunDirectory) -> Vec<String> {
+    let stages = TrainingStage::ALL.into_iter();
+    let mut computed = stages.map(|stage| run.computed(stage.name()));
+    if let Some(computed) = computed.find(|computed| !computed.is_empty()) {
+        let words = |one: &Computed| {
+            let device = one.gpu.as_ref().or(one.processor.as_ref());
+            let device = device.map_or("an unnamed machine", String::as_str);
+            format!("{device}, {}", one.shares())
+        };
+        return computed.iter().map(words).collect();
+    }
+    let words = |entry: Provenance| {
+        let machine = entry.machine;
+        let architecture = Some(machine.architecture).filter(|name| !name.is_empty());
+        let name = machine.processor.or(machine.host).or(architecture);
+        let threads = match machine.threads {
+            0 => String::new(),
+            1 => ", 1 thread".to_owned(),
+            n => format!(", {n} threads"),
+        };
+        format!(
+            "{}{threads}",
+            name.as_deref().unwrap_or("an unnamed machine")
+        )
+    };
+    let entries = Provenance::read(&run.provenance_json());
+    entries.into_iter().map(words).collect()
+}
+
+/// The words for the figures of an exploration.
+fn exploration(experiment: &Experiment) -> Option<Explored> {
+    let question = explored(experiment).next()?.question;
+    let heading = match question {
+        ExploredQuestion::Copying => "When attention copies one value",
+        ExploredQuestion::Extraction => "Taking one vector out of a sum of two",
+        ExploredQuestion::Averaging => "One query that averages two values",
+        ExploredQuestion::NoisyAveraging => "Averaging with keys near their means",
+        ExploredQuestion::Swing => "One head with a key of uncertain length",
+        ExploredQuestion::TwoHeads => "One head and two, on the same keys",
+    };
+    Some(Explored {
+        heading: heading.to_owned(),
+        caption: how(experiment) + note(question),
+    })
+}
+
+fn explored(experiment: &Experiment) -> impl Iterator<Item = &Exploration> {
+    let points = experiment.points.iter();
+    points.filter_map(|point| point.settings.exploration())
+}
+
+/// Sizes, samples and seeds.
+fn how(experiment: &Experiment) -> String {
+    let listed = |name: &str, of: &dyn Fn(&Exploration) -> Option<String>| {
+        let values = distinct(explored(experiment).filter_map(of));
+        let (last, others) = values.split_last()?;
+        let others = others.join(", ");
+        let or = if others.is_empty() { "" } else { " or " };
+        Some(format!("{name}{others}{or}{last}"))
+    };
+    let number = |value: Option<f64>| value.map(|value| value.to_string());
+    let alpha = |one: &Exploration| {
+        let plain = |alpha: f64| match alpha != 0.0 && alpha < 1e-3 {
+            true => format!("{alpha:e}"),
+            false => alpha.to_string(),
+        };
+        one.alpha.map(plain)
+    };
+    let parts = [
+        listed("n = ", &|one| Some(format!("{}", one.keys?))),
+        listed("d = ", &|one| Some(one.dimension.to_string())),
+        listed("α = ", &alpha),
+        listed("β = ", &|one| number(one.beta)),
+    ];
+    let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
+    let seeds = match seeds.len() {
+        1 => format!("seed {}", seeds.concat()),
+        _ => format!("seeds {}", seeds.join(", ")),
+    };
+    let samples = listed("", &|one| {
+        Some(format!("{} samples", thousands(one.samples?)))
+    });
+    let drawn = samples.map_or(seeds.clone(), |samples| {
+        let each = if experiment.seeds.len() > 1 {
+            " each"
+        } else {
+            ""
+        };
+        format!("{samples}{each}, {seeds}")
+    });
+    format!("{}: {}; {drawn}.", experiment.name, parts.join(", "))
+}
+
+/// How a question was put, where that is not plain from the axes.
+fn note(question: ExploredQuestion) -> &'static str {
+    match question {
+        ExploredQuestion::Copying | ExploredQuestion::Averaging => {
+            " Keys and values are orthonormal."
+        }
+        ExploredQuestion::Extraction => {
+            " A has the m basis vectors of v_a as columns. The reported M is A itself, d × m, with d - m \
+             columns of zeros so that it is square."
+        }
+        ExploredQuestion::NoisyAveraging => {
+            " Keys are drawn from N(μ_i, α I) with orthonormal means."
+        }
+        ExploredQuestion::Swing => {
+            " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
+             its length is about N(1, 1/2)."
+        }
+        ExploredQuestion::TwoHeads => {
+            " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
+             (±v_a + v_b) / 2; the keys' means are read in their place, as values say nothing of keys."
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! What `kind = "accuracy-scatter"` takes and shows: `summary.csv` against the size of the models, the times of
+//! their steps, or what the sweep sets.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccuracyScatter, Spot, draw_accuracy_scatter};
+use crate::error::Result;
+use crate::metrics::artefacts::TIMINGS;
+use crate::metrics::measured::{Measured, MeasuredPoint};
+use crate::metrics::rows::{AccuracyRow, GroupRow, TimingRow};
+use crate::metrics::statistics::quantile;
+use crate::metrics::steps::{TrainingStage, read_timings};
+use crate::metrics::table;
+use crate::plot::Figure;
+use crate::plot::accuracy_bars::SeedAccuracy;
+use crate::plot::kind::{Broken, Gathered, Kind, Points};
+
+/// Its own keys.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// What the horizontal axis shows, one of `"parameters"`, `"step_ms"` (median time of a training step, measured
+    /// in the runs) or a key that the sweep sets to numbers; logarithmic where they span more than a decade.
+    x: String,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            x: PARAMETERS.to_owned(),
+        }
+    }
+}
+
+const PARAMETERS: &str = "parameters";
+const STEP_MS: &str = "step_ms";
+
+impl Kind for AccuracyScatter {
+    type Keys = Keys;
+
+    const NAME: &'static str = "accuracy-scatter";
+    const SHOWS: &'static str =
+        "accuracy of every point against its size, its speed, or a number of the sweep";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[
+        |points, label| super::tests::made_up(points, label, 1),
+        |points, label| super::tests::made_up(points, label, 3),
+    ];
+
+    fn title(keys: &Keys, _: &Measured) -> String {
+        let quantity = match keys.x.as_str() {
+            STEP_MS => "time of a step",
+            key => key,
+        };
+        format!("Questions answered right, by {quantity}")
+    }
+
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<Broken> {
+        let quantity = keys.x.as_str();
+        if [PARAMETERS, STEP_MS].contains(&quantity) || points.numbers.contains(&quantity) {
+            return None;
+        }
+        let mut help = "write \"parameters\", \"step_ms\"".to_owned();
+        for key in &points.numbers {
+            help.push_str(&format!(", {key:?}"));
+        }
+        if points.numbers.is_empty() {
+            help.push_str(", or a key that the sweep sets to numbers");
+        }
+        Some(Broken {
+            key: "x",
+            says: format!("= {quantity:?} is not a numeric setting of these points"),
+            help: Some(help),
+        })
+    }
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let rows: Vec<AccuracyRow> = table::read(&measured.folder.join("summary.csv"))?;
+        let groups: Vec<GroupRow> = table::read(&measured.folder.join("groups.csv"))?;
+        let mut spots = vec![];
+        for point in &measured.points {
+            let own = |row: &&AccuracyRow| row.subject == "model" && row.point == point.folder;
+            let run = |row: &AccuracyRow| SeedAccuracy::of(row, row.seed?);
+            let runs: Vec<SeedAccuracy> = rows.iter().filter(own).filter_map(run).collect();
+            let x = keys.quantity(point, &groups)?;
+            let label = point.label.clone();
+            spots.extend(
+                x.filter(|_| !runs.is_empty())
+                    .map(|x| Spot { label, x, runs }),
+            );
+        }
+        if spots.is_empty() {
+            return Ok(Gathered::Nothing(
+                "no finished point has both an accuracy and the quantity of `x`",
+            ));
+        }
+        let (horizontal, timed) = match keys.x.as_str() {
+            STEP_MS => {
+                let machines = &measured.timed_on;
+                let timed = format!(" Times were measured during the runs, on {machines}.");
+                ("median time of a training step (ms)", timed)
+            }
+            key => (key, String::new()),
+        };
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: measured.asked() + &timed,
+            horizontal: horizontal.to_owned(),
+            // Where one number is all that the sweep sets, the axis says which is which.
+            named: measured.has_labels
+                || measured.points.iter().any(|point| {
+                    let mut others = point.values.iter().filter(|(key, _)| *key != keys.x);
+                    others.next().is_some() || point.number(&keys.x).is_none()
+                }),
+            spots,
+        }))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_accuracy_scatter(self)
+    }
+}
+
+impl Keys {
+    /// Where a point stands on the horizontal axis.
+    fn quantity(&self, point: &MeasuredPoint, groups: &[GroupRow]) -> Result<Option<f64>> {
+        match self.x.as_str() {
+            PARAMETERS => {
+                let own = |row: &&GroupRow| row.subject == "model" && row.point == point.folder;
+                let parameters = groups.iter().find(own).and_then(|row| row.parameters);
+                Ok(parameters.map(|number| number as f64))
+            }
+            STEP_MS => median_step_ms(point),
+            key => Ok(point.number(key)),
+        }
+    }
+}
+
+/// Median time of a training step over all runs: of pretraining, or else of finetuning; absent where nothing was
+/// trained.
+fn median_step_ms(point: &MeasuredPoint) -> Result<Option<f64>> {
+    let mut timings: Vec<TimingRow> = vec![];
+    for run in &point.runs {
+        let path = run.path(&TIMINGS, "");
+        if path.is_file() {
+            timings.extend(read_timings(&path)?);
+        }
+    }
+    let of = |stage: TrainingStage| {
+        let rows = timings.iter().filter(|row| row.stage == stage.name());
+        let times: Vec<f64> = rows.map(|row| row.step_ms).collect();
+        (!times.is_empty()).then(|| quantile(&times, 0.5))
+    };
+    Ok(TrainingStage::ALL.into_iter().find_map(of))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::measured::MeasuredRun;
+
+    #[test]
+    fn the_time_of_a_step_is_the_median_over_the_runs_of_pretraining() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let row = |stage: &str, step, step_ms| TimingRow {
+            stage: stage.to_owned(),
+            step,
+            step_ms,
+            tokens_per_second: 1.0,
+        };
+        for (seed, times) in [(1, [9.0, 1.0]), (2, [3.0, 5.0])] {
+            let mut rows = vec![row("finetune", 1, 100.0)];
+            rows.extend((1..).zip(times).map(|(step, ms)| row("pretrain", step, ms)));
+            let run = folder.path().join(format!("seed-{seed}"));
+            std::fs::create_dir(&run).expect("made");
+            table::write(&run.join("timings.csv"), &rows).expect("written");
+        }
+        let of = |seeds: &[u64]| {
+            let run = |&seed: &u64| MeasuredRun {
+                seed,
+                folder: folder.path().join(format!("seed-{seed}")),
+            };
+            let runs = seeds.iter().map(run).collect();
+            let point = MeasuredPoint {
+                runs,
+                ..MeasuredPoint::default()
+            };
+            median_step_ms(&point).expect("read")
+        };
+        assert_eq!(of(&[1, 2]), Some(4.0));
+        assert_eq!(of(&[1]), Some(5.0));
+        assert_eq!(of(&[3]), None);
+    }
+}

@@ -1,0 +1,153 @@
+//! What a kind of figure is: its keys in a file, its rules, what it reads and how it is drawn.
+
+use figment::value::Value;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+
+use super::Figure;
+use crate::error::{Error, Result};
+use crate::metrics::measured::Measured;
+
+/// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
+pub trait Kind: Sized {
+    /// The keys that `[figures.NAME]` takes beside `kind` and `title`; each has a default.
+    type Keys: DeserializeOwned + Serialize + JsonSchema;
+    /// What a file calls it.
+    const NAME: &'static str;
+    /// What it shows, for the manual.
+    const SHOWS: &'static str;
+    /// The heading where neither the file nor [`Kind::title`] gives one.
+    const TITLE: &'static str = "";
+    /// Whether it is drawn of explorations, and of nothing else.
+    const IS_OF_EXPLORATION: bool = false;
+    /// Made-up figures, in which a test looks for texts that lie on each other.
+    #[cfg(test)]
+    const EXAMPLES: &'static [super::gallery::Example];
+
+    /// The heading where the file gives none.
+    fn title(_keys: &Self::Keys, _measured: &Measured) -> String {
+        Self::TITLE.to_owned()
+    }
+
+    /// What is wrong with the keys for these points, beyond their ranges.
+    fn check(_keys: &Self::Keys, _points: &Points<'_>) -> Option<Broken> {
+        None
+    }
+
+    /// Reads what it shows of the finished runs.
+    ///
+    /// # Errors
+    /// A table cannot be read.
+    fn gather(keys: &Self::Keys, title: String, measured: &Measured) -> Result<Gathered<Self>>;
+
+    /// Draws it.
+    ///
+    /// # Errors
+    /// Numbers that cannot be, such as more right answers than questions.
+    fn draw(&self) -> Result<Figure>;
+}
+
+/// The keys of a kind that has none of its own.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoKeys {}
+
+/// What there is to draw, or why there is nothing.
+pub enum Gathered<T> {
+    /// The figure.
+    Figure(T),
+    /// The reason.
+    Nothing(&'static str),
+}
+
+/// What rules know of the points of an experiment.
+#[derive(Default)]
+pub struct Points<'a> {
+    /// Keys that the sweep sets to a number at every point.
+    pub numbers: Vec<&'a str>,
+    /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.
+    pub mapped: Option<usize>,
+}
+
+/// A rule that a figure's key breaks.
+pub struct Broken {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with it, after its name and a space.
+    pub says: String,
+    /// What to do about it.
+    pub help: Option<String>,
+}
+
+/// A kind as a line of [`KINDS`](super::KINDS).
+pub struct FigureKind {
+    /// What a file calls it.
+    pub name: &'static str,
+    /// What it shows.
+    pub shows: &'static str,
+    /// Whether it is drawn of explorations, and of nothing else.
+    pub is_of_exploration: bool,
+    /// See [`Kind::EXAMPLES`].
+    #[cfg(test)]
+    pub examples: &'static [super::gallery::Example],
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    complete: fn(&Value) -> Result<Value, Box<figment::Error>>,
+    check: fn(&Value, &Points<'_>) -> Option<Broken>,
+    draw: fn(&Value, Option<&str>, &Measured) -> Result<Gathered<Figure>>,
+}
+
+impl FigureKind {
+    /// The line of a kind.
+    pub const fn of<K: Kind>() -> Self {
+        Self {
+            name: K::NAME,
+            shows: K::SHOWS,
+            is_of_exploration: K::IS_OF_EXPLORATION,
+            #[cfg(test)]
+            examples: K::EXAMPLES,
+            schema: K::Keys::json_schema,
+            complete: |keys| Ok(Value::serialize(K::Keys::deserialize(keys)?)?),
+            check: |keys, points| K::check(&K::Keys::deserialize(keys).ok()?, points),
+            draw: |keys, title, measured| {
+                let keys = K::Keys::deserialize(keys).map_err(|e| Error::config(e.to_string()))?;
+                let title = title.map_or_else(|| K::title(&keys, measured), str::to_owned);
+                Ok(match K::gather(&keys, title, measured)? {
+                    Gathered::Figure(figure) => Gathered::Figure(figure.draw()?),
+                    Gathered::Nothing(why) => Gathered::Nothing(why),
+                })
+            },
+        }
+    }
+
+    /// The schema of its own keys.
+    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
+        (self.schema)(generator)
+    }
+
+    /// Its own keys with their defaults.
+    ///
+    /// # Errors
+    /// A key that it does not have, or a value of the wrong type.
+    pub fn complete(&self, keys: &Value) -> Result<Value, Box<figment::Error>> {
+        (self.complete)(keys)
+    }
+
+    /// See [`Kind::check`]; nothing where the keys cannot be read.
+    pub fn check(&self, keys: &Value, points: &Points<'_>) -> Option<Broken> {
+        (self.check)(keys, points)
+    }
+
+    /// Draws the finished runs with the kind's own keys.
+    ///
+    /// # Errors
+    /// A table cannot be read, or [`FigureKind::complete`] refuses the keys.
+    pub fn draw(
+        &self,
+        keys: &Value,
+        title: Option<&str>,
+        measured: &Measured,
+    ) -> Result<Gathered<Figure>> {
+        (self.draw)(keys, title, measured)
+    }
+}

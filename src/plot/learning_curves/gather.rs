@@ -1,0 +1,81 @@
+//! What `kind = "learning-curves"` takes and shows: `metrics.csv` of all runs.
+
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{LearningCurves, Series, Trace, draw_learning_curves};
+use crate::error::Result;
+use crate::metrics::artefacts::METRICS;
+use crate::metrics::measured::Measured;
+use crate::metrics::steps::{TrainingStage, read_steps};
+use crate::plot::Figure;
+use crate::plot::kind::{Gathered, Kind};
+
+/// Its own keys.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which stage.
+    stage: TrainingStage,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self {
+            stage: TrainingStage::Pretrain,
+        }
+    }
+}
+
+impl Kind for LearningCurves {
+    type Keys = Keys;
+
+    const NAME: &'static str = "learning-curves";
+    const SHOWS: &'static str = "loss against steps";
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[
+        |points, label| super::tests::made_up(points, label, 1),
+        |points, label| super::tests::made_up(points, label, 2),
+    ];
+
+    fn title(keys: &Keys, _: &Measured) -> String {
+        let doing = match keys.stage {
+            TrainingStage::Pretrain => "pretraining",
+            TrainingStage::Finetune => "finetuning",
+        };
+        format!("Loss while {doing}")
+    }
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let stage = keys.stage.name();
+        let mut series = vec![];
+        for point in &measured.points {
+            let mut traces = vec![];
+            for run in &point.runs {
+                let rows = read_steps(&run.path(&METRICS, ""))?;
+                let rows = rows.iter().filter(|row| row.stage == stage);
+                let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
+                if !points.is_empty() {
+                    let seed = run.seed;
+                    traces.push(Trace { seed, points });
+                }
+            }
+            // Points that did not train in this stage stay in the list: a colour belongs to a point.
+            let label = point.label.clone();
+            series.push(Series { label, traces });
+        }
+        if series.iter().all(|series| series.traces.is_empty()) {
+            return Ok(Gathered::Nothing("no run has trained in that stage"));
+        }
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: format!("{}.", measured.origin),
+            stage: stage.to_owned(),
+            series,
+        }))
+    }
+
+    fn draw(&self) -> Result<Figure> {
+        draw_learning_curves(self)
+    }
+}
