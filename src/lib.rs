@@ -8,7 +8,7 @@
 //!    stage ─ key: BLAKE3 of settings read, inputs, code ─┬─ its results are there: reused
 //!                                                        └─ execute, from its last checkpoint
 //!    execute ─ model::registry ─ Box<dyn Trainable> ┐
-//!    execute ─ data::open ────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
+//!    execute ─ data.open ─────── Corpus, dyn Task ──┴─ train::fit ─ StepRow* ─ metrics.csv ─ weights
 //!    weights ─ eval ─ predictions/*.tsv, attention_maps.csv
 //! explore ─ CurveRow*, SampleRow* ─ curves.csv, samples.csv  (no data, no model)
 //! results of stages ─ assemble ─ the folder of the run
@@ -26,6 +26,7 @@
 //! |---|---|
 //! | [`cli`], [`commands`] | the command line as types; one match from command to function |
 //! | [`config`] | reads TOML into typed settings and reports every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
+//! | [`kinds`] | tables whose `kind` says which further keys they have; [`data::KINDS`] and [`plot::KINDS`] list the kinds, each a module of its own |
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
@@ -61,8 +62,7 @@
 //! * No step with a loss or gradient that is not finite changes a weight, and no weight, logit or number
 //!   of a table that is not finite becomes part of a result.
 //! * Numbers reported by others are never shown as ours: `reported` has its own rows and markers.
-//! * `dfdx` appears only in [`model`] and [`ops`], `figment`, `toml` and `schemars` only in
-//!   [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
+//! * `dfdx` appears only in [`model`] and [`ops`], `toml` only in [`config`], `csv` only in [`metrics`], `plotters` only in [`plot`], `askama`,
 //!   `base64` and `roxmltree` only in [`mod@report`], `clap` and `clap_complete` only in [`cli`]; `ops`
 //!   knows no model, `train` no dimension, `plot` and `report` neither model nor data, `explore` no model; `unsafe`
 //!   stands only in `ops`. A test reads the source and holds to it.
@@ -95,6 +95,7 @@ pub mod error;
 pub mod eval;
 pub mod explore;
 pub mod files;
+pub mod kinds;
 pub mod labels;
 pub mod metrics;
 pub mod model;

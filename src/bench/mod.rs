@@ -17,8 +17,8 @@ use std::path::{Path, PathBuf};
 use std::time::Instant;
 
 use crate::config::Experiment;
-use crate::config::schema::{Settings, Split, default_answer_characters};
-use crate::data::{self, Corpus, cs224n};
+use crate::config::schema::{Settings, default_answer_characters};
+use crate::data::{Corpus, Split, cs224n};
 use crate::error::{Error, Result};
 use crate::eval;
 use crate::model::Start;
@@ -71,7 +71,7 @@ pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) 
         experiment,
         settings,
         compiled: preflight::compiled(experiment, settings)?,
-        corpus: &data::open(&settings.data, options.data.as_deref())?,
+        corpus: &settings.data.open(options.data.as_deref())?,
         start: Start {
             seed: experiment.seeds[0],
             deviation: settings.model.initial_deviation as f32,

@@ -1,7 +1,6 @@
 //! Training steps as `train::fit` runs them, with a stopwatch beside it.
 
 use crate::config::schema::{DeviceKind, Settings, Training};
-use crate::data::corruption::SpanCorruption;
 use crate::data::ragged::Ragged;
 use crate::data::{Corpus, batches};
 use crate::error::{Error, Result};
@@ -59,8 +58,7 @@ pub fn time(
         return Err(error.help("name an experiment that has one"));
     };
     let context = settings.model.context;
-    let longest = spec.longest_excerpt(context);
-    let task = SpanCorruption::new(corpus, longest, spec.terminated, start.seed)?;
+    let task = spec.task(corpus, context, start.seed)?;
     let warm_up = match registry::device(settings.device) {
         DeviceKind::Cuda => WARM_UP_ON_A_GPU,
         _ => WARM_UP,
@@ -68,7 +66,7 @@ pub fn time(
     let steps = warm_up + wanted;
     let of_epoch = |epoch: usize| {
         let (documents, shuffle) = (spec.batch_documents, spec.shuffle);
-        batches(&task, epoch as u64, documents, shuffle, start.seed)
+        batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed)
     };
     let an_epoch = of_epoch(1).len();
     let stage = train::Stage {
@@ -89,7 +87,7 @@ pub fn time(
     };
     let outcome = fit(
         model.as_mut(),
-        &task,
+        task.as_ref(),
         &stage,
         &Position::default(),
         &mut timer,

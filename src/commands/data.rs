@@ -4,11 +4,10 @@ use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
-use crate::data::corruption::SpanCorruption;
 use crate::data::fetch::{FetchProgress, fetch_cs224n};
-use crate::data::questions::BirthPlaces;
+use crate::data::objectives::{Answering, Shown, SpanCorruption};
 use crate::data::vocabulary::MASK_CHARACTER;
-use crate::data::{self, Corpus, Task, cs224n};
+use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
 use crate::metrics::rows::CorruptionRow;
 use crate::plot::{CorruptionExamples, draw_corruption_examples};
@@ -44,7 +43,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     let experiment = config::load(&args.file, &args.overrides())?;
     let point = &experiment.points[0];
     let settings = point.settings.needed(args.file.display(), "data to show")?;
-    let corpus = data::open(&settings.data, data.directory.as_deref())?;
+    let corpus = settings.data.open(data.directory.as_deref())?;
     print(format!(
         "data has {} characters in {}, {} unique with padding and mask",
         thousands(corpus.characters),
@@ -63,7 +62,7 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
         print_pair(&row.sequence)?;
     }
     print("\nbirth places, as in finetuning (only the answer is scored):")?;
-    let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
+    let task = Answering::new(&corpus.train, &corpus.vocabulary)?;
     for index in 0..examples.min(task.len()) {
         let sequence = task.sequence(1, index);
         print(format!("x: {}", corpus.vocabulary.decode(&sequence.tokens)))?;
@@ -101,12 +100,17 @@ fn corruption_rows(
     examples: usize,
 ) -> Result<Vec<CorruptionRow>> {
     let context = settings.model.context;
-    let (longest, terminated) = match &settings.pretrain {
-        Some(spec) => (spec.longest_excerpt(context), spec.terminated),
-        None => (default_excerpt(context), true),
+    let task = match &settings.pretrain {
+        Some(spec) => spec.task(corpus, context, seed)?,
+        None => {
+            let shown = Shown {
+                longest_excerpt: default_excerpt(context),
+                terminated: true,
+                seed,
+            };
+            Box::new(SpanCorruption::new(corpus, &shown)?)
+        }
     };
-    let task = SpanCorruption::new(corpus, longest, terminated, seed)?;
-    Ok((0..examples.min(task.len()))
-        .map(|index| task.row(1, index))
-        .collect())
+    let rows = (0..examples.min(task.len())).filter_map(|index| task.example(1, index));
+    Ok(rows.collect())
 }

@@ -23,7 +23,7 @@ pub fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
     let trained = Trained::load(run)?;
     let asked = [Question {
         text: question.to_owned(),
-        place: None,
+        answer: None,
     }];
     trained.check_fits(question)?;
     prompt(&asked[0], &trained.vocabulary).map_err(|e| Error::usage(e.message()))?;

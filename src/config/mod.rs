@@ -4,7 +4,7 @@
 //! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `outside`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
-//! points are called), `problems` (reading on after a mistake), `figures` (the keys of a kind of figure),
+//! points are called), `problems` (reading on after a mistake), `kinded` (the keys that a table has because of its kind),
 //! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
@@ -20,10 +20,10 @@ mod check;
 mod compiled;
 mod compiling;
 mod difference;
-mod figures;
 pub(crate) mod home;
 mod inherited;
 mod json_schema;
+mod kinded;
 mod labels;
 mod layers;
 mod locate;
@@ -41,7 +41,7 @@ mod search;
 pub mod shape;
 mod start;
 mod suite;
-mod sweep;
+pub(crate) mod sweep;
 mod syntax;
 mod tree;
 mod validate;
@@ -66,11 +66,13 @@ pub use point::{Draw, Point, PointSettings, to_toml};
 pub use suite::{Loaded, Member, Membership, Suite, is_suite, load_any, load_suite};
 
 use crate::error::{Error, Problem, Result};
+use crate::kinds::Kinded;
+use crate::plot::FigureKind;
 use labels::Names;
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{ExperimentHeader, ExplorationSettings, FigureSpec, Labels, Settings};
+use schema::{ExperimentHeader, ExplorationSettings, Labels, Settings};
 use search::{Unfit, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -96,7 +98,7 @@ pub struct Experiment {
     /// What is allowed but may not be what was meant, one line each.
     pub notes: Vec<String>,
     /// What to draw, by file name.
-    pub figures: BTreeMap<String, FigureSpec>,
+    pub figures: BTreeMap<String, Kinded<FigureKind>>,
     /// The points of the sweep, in order; one without a sweep.
     pub points: Vec<Point>,
     /// Problems that keep a valid file from being run: a stage starts from weights that do not
@@ -286,17 +288,7 @@ fn read_frame(
     let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
     let explores = explores(&points[0].apply(root));
     let mut reading = problems::read::<ExperimentHeader>(&shared, &[], excused);
-    if let Some(header) = &mut reading.value {
-        for (name, figure) in &mut header.figures {
-            let kind = format!("figures.{name}.kind");
-            if reading.mended.iter().any(|key| sweep::overlap(key, &kind)) {
-                continue;
-            }
-            let faults = figures::read_own(name, figure);
-            let keys = faults.iter().map(|fault| fault.key.join("."));
-            reading.mended.extend(keys);
-            reading.faults.extend(faults);
-        }
+    if let Some(header) = &reading.value {
         reading
             .faults
             .extend(validate::header(header, points, explores, &reading.mended));

@@ -82,6 +82,10 @@ mod tests {
             self.0
         }
 
+        fn longest_sequence(&self) -> usize {
+            2
+        }
+
         fn sequence(&self, epoch: u64, index: usize) -> Sequence {
             let tokens = vec![epoch as u32, index as u32];
             Sequence {

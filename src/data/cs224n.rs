@@ -6,12 +6,15 @@
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::checksum::{HELP, SourceFile};
 use super::questions::{Rows, parse};
 use super::vocabulary::Vocabulary;
-use super::{Corpus, Question};
+use super::{Corpus, Kind, Question};
 use crate::config::home;
-use crate::error::{Error, Kind, Result};
+use crate::error::{Error, Kind as ErrorKind, Result};
 
 /// Name of the folder that holds the files.
 pub const FOLDER: &str = "cs224n";
@@ -46,11 +49,26 @@ pub const TEST: SourceFile = SourceFile {
 /// All four files.
 pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 
+/// `kind = "cs224n"` has no keys of its own.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Cs224n {}
+
+impl Kind for Cs224n {
+    const NAME: &'static str = "cs224n";
+    const ABOUT: &'static str = "the corpus of Stanford's CS224N assignment 5, Wikipedia sentences about people: `attnlab data fetch` gets it";
+    const FILES: &'static [SourceFile] = &FILES;
+
+    fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
+        open(directory)
+    }
+}
+
 /// Reads the corpus and verifies every file.
 ///
 /// # Errors
 /// A file is missing, unreadable or has the wrong checksum.
-pub fn open(directory: Option<&Path>) -> Result<Corpus> {
+fn open(directory: Option<&Path>) -> Result<Corpus> {
     let folder = locate(directory)?;
     let text = read(&folder, &TEXT)?;
     let rows = |file: SourceFile, kind| -> Result<Vec<Question>> {
@@ -146,7 +164,7 @@ pub(super) fn read(folder: &Path, file: &SourceFile) -> Result<String> {
         std::io::ErrorKind::NotFound => {
             Error::data(format!("{} is missing", path.display())).help(HELP)
         }
-        _ => Error::io(Kind::Data, "read", &path, cause).help(HELP),
+        _ => Error::io(ErrorKind::Data, "read", &path, cause).help(HELP),
     })?;
     let verified = file.verify(&path.display().to_string(), bytes)?;
     Ok(verified.text)

@@ -12,10 +12,7 @@ use std::collections::HashSet;
 use rand::Rng as _;
 
 use super::generator::generator;
-use super::names::GIVEN;
-use super::synthetic::family_names;
 use super::{Corpus, Question};
-use crate::config::schema::{DataKind, DataSpec, InventedSpec, Settings};
 use crate::error::{Error, Result};
 
 /// The text before and after the name in a question.
@@ -24,26 +21,26 @@ const AROUND: (&str, &str) = ("Where was ", " born?");
 /// Attempts per requested name before giving up.
 const DRAWS_PER_NAME: usize = 200;
 
-/// Questions about invented people, all with different names and without answers.
+/// Given names and family names, with repetitions.
+pub type NameParts = (Vec<String>, Vec<String>);
+
+/// Questions about so many invented people, all with different names and without answers.
 ///
 /// They depend only on the corpus, the number of names and the seed; asking for more names keeps the first
-/// ones.
+/// ones. `parts` selects what names are made of.
 ///
 /// # Errors
 /// The names in the corpus cannot be combined into that many new ones (kind `Config`).
-pub fn questions(data: &DataSpec, corpus: &Corpus, spec: &InventedSpec) -> Result<Vec<Question>> {
+pub fn questions(
+    corpus: &Corpus,
+    parts: fn(&Known<'_>) -> NameParts,
+    wanted: usize,
+    seed: u64,
+) -> Result<Vec<Question>> {
     let known = Known::of(corpus);
-    let (given, family) = match data.kind {
-        DataKind::Synthetic => {
-            let nobody_s = |name: &String| !known.words.contains(name.as_str());
-            let given = GIVEN.iter().map(|&name| name.to_owned()).collect();
-            (given, family_names().filter(nobody_s).collect())
-        }
-        DataKind::Cs224n => parts(&known),
-    };
-    let names = draw(&given, &family, &known, spec);
-    if names.len() < spec.names {
-        let (wanted, found) = (spec.names, names.len());
+    let names = draw(&parts(&known), &known, wanted, seed);
+    if names.len() < wanted {
+        let found = names.len();
         return Err(Error::config(format!(
             "`evaluate.invented.names` = {wanted}, but the names in the data make only {found} new ones"
         ))
@@ -51,38 +48,21 @@ pub fn questions(data: &DataSpec, corpus: &Corpus, spec: &InventedSpec) -> Resul
     }
     let question = |name: String| Question {
         text: format!("{}{name}{}", AROUND.0, AROUND.1),
-        place: None,
+        answer: None,
     };
     Ok(names.into_iter().map(question).collect())
 }
 
-/// The questions that an experiment's settings ask for, if any.
-///
-/// # Errors
-/// See [`questions`].
-pub fn of_settings(settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>> {
-    let evaluate = settings.evaluate.as_ref();
-    match evaluate.and_then(|evaluate| evaluate.invented.as_ref()) {
-        Some(spec) => questions(&settings.data, corpus, spec),
-        None => Ok(vec![]),
-    }
-}
-
 /// Combines given and family names at random until there are enough new ones.
-fn draw(
-    given: &[String],
-    family: &[String],
-    known: &Known<'_>,
-    spec: &InventedSpec,
-) -> Vec<String> {
+fn draw((given, family): &NameParts, known: &Known<'_>, wanted: usize, seed: u64) -> Vec<String> {
     let (mut names, mut taken) = (vec![], HashSet::new());
     if given.is_empty() || family.is_empty() {
         return names;
     }
-    let mut draws = generator(b"invented", [spec.seed, 0, 0]);
+    let mut draws = generator(b"invented", [seed, 0, 0]);
     let mut one_of = |list: &[String]| list[draws.gen_range(0..list.len() as u32) as usize].clone();
-    for _ in 0..DRAWS_PER_NAME * spec.names {
-        if names.len() == spec.names {
+    for _ in 0..DRAWS_PER_NAME * wanted {
+        if names.len() == wanted {
             break;
         }
         let (given, family) = (one_of(given), one_of(family));
@@ -95,9 +75,9 @@ fn draw(
 }
 
 /// The names that occur in a corpus's documents and questions.
-struct Known<'a> {
+pub struct Known<'a> {
     /// Every word.
-    words: HashSet<&'a str>,
+    pub words: HashSet<&'a str>,
     /// Every pair of consecutive words, whatever separates them.
     neighbours: HashSet<(&'a str, &'a str)>,
     /// First and last word of every name in a question.
@@ -139,6 +119,15 @@ impl<'a> Known<'a> {
         known
     }
 
+    /// Given names and family names of the people in the questions.
+    pub fn parts(&self) -> NameParts {
+        let whole = |name: &&&str| words(name).all(|word| self.words.contains(word));
+        let names = self.asked.iter().filter(whole);
+        let both = names.filter_map(|name| split(name));
+        both.map(|(given, family)| (given.to_owned(), family.to_owned()))
+            .unzip()
+    }
+
     /// Whether anybody has, or may have, this name.
     fn has(&self, given: &str, family: &str) -> bool {
         let [mut of_given, mut of_family] = [words(given), words(family)];
@@ -154,18 +143,6 @@ impl<'a> Known<'a> {
 fn words(text: &str) -> impl Iterator<Item = &str> {
     text.split(|c: char| !c.is_alphanumeric())
         .filter(|word| !word.is_empty())
-}
-
-/// Given names and family names of the people in the questions, with repetitions.
-fn parts(known: &Known<'_>) -> (Vec<String>, Vec<String>) {
-    let whole = |name: &&&str| words(name).all(|word| known.words.contains(word));
-    let both = known
-        .asked
-        .iter()
-        .filter(whole)
-        .filter_map(|name| split(name));
-    both.map(|(given, family)| (given.to_owned(), family.to_owned()))
-        .unzip()
 }
 
 /// `Jan Peter van Ispelen` is `Jan Peter` and `van Ispelen`: a family name is the last word and the
@@ -186,21 +163,17 @@ fn split(name: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::open;
+    use crate::data::Kind as _;
+    use crate::data::names::GIVEN;
+    use crate::data::synthetic::Biographies;
     use crate::data::vocabulary::Vocabulary;
 
-    fn spec(names: usize, seed: u64) -> InventedSpec {
-        InventedSpec { names, seed }
-    }
-
-    fn data(kind: DataKind, people: Option<usize>) -> DataSpec {
-        DataSpec {
-            kind,
+    fn synthetic(people: usize) -> Corpus {
+        let biographies = Biographies {
             people,
-            places: None,
-            biographies_per_person: None,
-            seed: None,
-        }
+            ..Biographies::default()
+        };
+        biographies.open(None).expect("synthetic")
     }
 
     /// A corpus of the people in `names`, each with a document.
@@ -208,7 +181,7 @@ mod tests {
         let document = |name: &&str| format!("{name}. {name} was born in Lima .");
         let question = |name: &&str| Question {
             text: format!("Where was {name} born?"),
-            place: Some("Lima".to_owned()),
+            answer: Some("Lima".to_owned()),
         };
         let documents: Vec<String> = names.iter().map(document).collect();
         Corpus {
@@ -222,7 +195,7 @@ mod tests {
     }
 
     fn asked(questions: &[Question]) -> Vec<&str> {
-        assert!(questions.iter().all(|question| question.place.is_none()));
+        assert!(questions.iter().all(|question| question.answer.is_none()));
         questions
             .iter()
             .map(|q| {
@@ -235,9 +208,9 @@ mod tests {
 
     #[test]
     fn synthetic_people_have_family_names_that_nobody_has() {
-        let data = data(DataKind::Synthetic, Some(150));
-        let corpus = open(&data, None).expect("synthetic");
-        let invented = questions(&data, &corpus, &spec(300, 0)).expect("enough");
+        let corpus = synthetic(150);
+        let parts = Biographies::names_of_nobody;
+        let invented = questions(&corpus, parts, 300, 0).expect("enough");
         let text = corpus.documents.join("\n");
         let names = asked(&invented);
         assert_eq!(names.iter().collect::<HashSet<_>>().len(), 300);
@@ -251,12 +224,12 @@ mod tests {
 
     #[test]
     fn fewer_names_are_the_first_of_more_and_a_seed_changes_them() {
-        let data = data(DataKind::Synthetic, None);
-        let corpus = open(&data, None).expect("synthetic");
-        let made = |spec| questions(&data, &corpus, &spec).expect("enough");
-        let more = made(spec(50, 1));
-        assert_eq!(made(spec(20, 1)), more[..20]);
-        assert_ne!(made(spec(50, 2)), more);
+        let corpus = synthetic(100);
+        let parts = Biographies::names_of_nobody;
+        let made = |names, seed| questions(&corpus, parts, names, seed).expect("enough");
+        let more = made(50, 1);
+        assert_eq!(made(20, 1), more[..20]);
+        assert_ne!(made(50, 2), more);
     }
 
     #[test]
@@ -268,13 +241,12 @@ mod tests {
             "Rosa Lind",
         ];
         let corpus = corpus(&people);
-        let data = data(DataKind::Cs224n, None);
-        let invented = questions(&data, &corpus, &spec(12, 0)).expect("4 times 3");
+        let invented = questions(&corpus, |known| known.parts(), 12, 0).expect("4 times 3");
         let names = asked(&invented);
         assert!(names.contains(&"Ada Maria van Ispelen"), "{names:?}");
         let text = corpus.documents.join("\n");
         assert!(names.iter().all(|name| !text.contains(name)), "{names:?}");
-        let error = questions(&data, &corpus, &spec(13, 0)).expect_err("no more");
+        let error = questions(&corpus, |known| known.parts(), 13, 0).expect_err("no more");
         assert_eq!(
             error.to_string(),
             "error: `evaluate.invented.names` = 13, but the names in the data make only 12 new ones\n  \

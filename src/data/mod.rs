@@ -1,36 +1,67 @@
 //! What a model reads: documents, questions, and the batches made of them.
 //!
 //! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding),
-//! [`corruption`] and [`questions`] (the two tasks), [`mod@batches`] (their order), and the sources of text:
+//! [`questions`], [`objectives`] (what a step is shown of either), [`mod@batches`] (their order), and the sources of text:
 //! [`synthetic`] (generated), [`cs224n`] (read and verified) and [`fetch`] (downloaded); [`invented`] makes up
 //! people who are in none of them, and [`mapped`] selects the questions whose attention maps are recorded.
 //!
 //! Nothing here depends on a model. There is no shared random generator: each draw has its own key, so
 //! neither threads nor order change what a model sees.
 
-use std::path::Path;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use crate::config::schema::{DataKind, DataSpec, Split};
-use crate::error::Result;
-
+use crate::metrics::rows::CorruptionRow;
 use ragged::Sequence;
 use vocabulary::Vocabulary;
 
 pub mod batches;
 pub mod checksum;
-pub mod corruption;
 pub mod cs224n;
 pub mod fetch;
 pub(crate) mod generator;
 pub mod invented;
+mod kind;
 pub mod mapped;
 mod names;
+pub mod objectives;
 pub mod questions;
 pub mod ragged;
 pub mod synthetic;
 pub mod vocabulary;
 
 pub use batches::{Batches, batches};
+pub use kind::{DataKind, Kind};
+
+/// All kinds of data.
+pub static KINDS: [DataKind; 2] = [
+    DataKind::of::<synthetic::Biographies>(),
+    DataKind::of::<cs224n::Cs224n>(),
+];
+
+/// Some of the questions.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum Split {
+    /// The questions that finetuning learns from.
+    Train,
+    /// Held-out questions with answers.
+    #[default]
+    Dev,
+    /// Held-out questions without answers.
+    Test,
+}
+
+impl Split {
+    /// The word in file names and tables.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Train => "train",
+            Self::Dev => "dev",
+            Self::Test => "test",
+        }
+    }
+}
 
 /// A question and, if known, its answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -38,7 +69,7 @@ pub struct Question {
     /// The text: `Where was Ada Moss born?`
     pub text: String,
     /// The right answer; `None` if the split has no answers.
-    pub place: Option<String>,
+    pub answer: Option<String>,
 }
 
 /// Documents to learn from and questions about them.
@@ -83,23 +114,20 @@ pub trait Task: Send + Sync {
     /// `index` is not below [`Task::len`].
     fn sequence(&self, epoch: u64, index: usize) -> Sequence;
 
+    /// Length of the longest sequence that it can show; it must fit the model's context.
+    fn longest_sequence(&self) -> usize;
+
+    /// The same document for people to look at; absent where the task has no such view.
+    ///
+    /// # Panics
+    /// `index` is not below [`Task::len`].
+    fn example(&self, _epoch: u64, _index: usize) -> Option<CorruptionRow> {
+        None
+    }
+
     /// Whether there are no documents.
     fn is_empty(&self) -> bool {
         self.len() == 0
-    }
-}
-
-/// Opens the corpus that an experiment names.
-///
-/// `directory` is the folder of fetched files (`--data`); [`cs224n::locate`] gives its default. Synthetic data
-/// does not use it.
-///
-/// # Errors
-/// A file is missing or damaged (kind `Data`), or a number is out of range (kind `Config`).
-pub fn open(spec: &DataSpec, directory: Option<&Path>) -> Result<Corpus> {
-    match spec.kind {
-        DataKind::Synthetic => synthetic::Biographies::from_spec(spec).corpus(),
-        DataKind::Cs224n => cs224n::open(directory),
     }
 }
 

@@ -1,73 +1,11 @@
-//! Questions and answers: parsing, the finetuning task, and prompts.
+//! Questions and answers: parsing, and prompts.
 
 use std::path::Path;
 
-use super::ragged::{MASK, PAD, Sequence};
+use super::Question;
+use super::ragged::MASK;
 use super::vocabulary::Vocabulary;
-use super::{Question, Task};
 use crate::error::{Error, Result};
-
-/// The finetuning task: questions with their answers.
-///
-/// A question, a mask, its place, a mask; only the second half is scored:
-///
-/// ```text
-/// tokens   W h e … n ? ⁇ L i m a
-/// targets  □ □ □ … □ ⁇ L i m a ⁇
-/// ```
-pub struct BirthPlaces {
-    sequences: Vec<Sequence>,
-}
-
-impl BirthPlaces {
-    /// Encodes the questions.
-    ///
-    /// # Errors
-    /// A question is empty or has no answer, or a character is outside the vocabulary.
-    pub fn new(questions: &[Question], vocabulary: &Vocabulary) -> Result<Self> {
-        let sequences: Result<_> = questions.iter().map(|q| sequence(q, vocabulary)).collect();
-        Ok(Self {
-            sequences: sequences?,
-        })
-    }
-
-    /// Length of the longest sequence; it must fit the model's context.
-    pub fn longest_sequence(&self) -> usize {
-        self.sequences
-            .iter()
-            .map(|s| s.tokens.len())
-            .max()
-            .unwrap_or(0)
-    }
-}
-
-impl Task for BirthPlaces {
-    fn len(&self) -> usize {
-        self.sequences.len()
-    }
-
-    /// Does not depend on the epoch.
-    fn sequence(&self, _epoch: u64, index: usize) -> Sequence {
-        self.sequences[index].clone()
-    }
-}
-
-fn sequence(question: &Question, vocabulary: &Vocabulary) -> Result<Sequence> {
-    let Some(place) = &question.place else {
-        return Err(Error::data(format!(
-            "question '{}' has no place to learn",
-            question.text
-        )));
-    };
-    let mut tokens = prompt(question, vocabulary)?;
-    let asked = tokens.len() - 1;
-    tokens.extend(encode(place, question, vocabulary)?);
-
-    let mut targets = vec![PAD; asked - 1];
-    targets.extend_from_slice(&tokens[asked..]);
-    targets.push(MASK);
-    Ok(Sequence { tokens, targets })
-}
 
 /// The prompt of a question: its text and a mask.
 ///
@@ -85,14 +23,14 @@ pub fn prompt(question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> 
     Ok(tokens)
 }
 
-/// Encodes the question or its place; an error quotes the question.
-fn encode(text: &str, question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
+/// Encodes the question or its answer; an error quotes the question.
+pub(super) fn encode(text: &str, question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     vocabulary.encode(text).map_err(|error| match error {
         Error::Failure { message, .. } => {
             let part = if text == question.text {
                 "question"
             } else {
-                "the place of question"
+                "the answer to question"
             };
             Error::data(format!("{part} '{}': {message}", question.text))
         }
@@ -103,7 +41,7 @@ fn encode(text: &str, question: &Question, vocabulary: &Vocabulary) -> Result<Ve
 /// The columns of a file of questions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Rows {
-    /// `QUESTION<TAB>PLACE`.
+    /// `QUESTION<TAB>ANSWER`.
     Answered,
     /// `QUESTION`.
     Unanswered,
@@ -130,18 +68,18 @@ fn question(line: &str, rows: Rows) -> Result<Question, &'static str> {
             return Err("the row has a tab, where a question alone is expected");
         }
         (Rows::Answered, [text, place]) => (text, Some(place)),
-        (Rows::Answered, [_]) => return Err("the row has no tab between question and place"),
+        (Rows::Answered, [_]) => return Err("the row has no tab between question and answer"),
         (Rows::Answered, _) => return Err("the row has more than one tab"),
     };
     if text.trim().is_empty() {
         return Err("the question is empty");
     }
     if place.is_some_and(|place| place.trim().is_empty()) {
-        return Err("the place is empty");
+        return Err("the answer is empty");
     }
     Ok(Question {
         text: (*text).to_owned(),
-        place: place.map(|&place| place.to_owned()),
+        answer: place.map(|&place| place.to_owned()),
     })
 }
 
@@ -156,72 +94,14 @@ mod tests {
     fn asked(text: &str, place: Option<&str>) -> Question {
         Question {
             text: text.to_owned(),
-            place: place.map(str::to_owned),
+            answer: place.map(str::to_owned),
         }
-    }
-
-    #[test]
-    fn mask_place_and_mask_are_scored() {
-        let question = asked("Where was Ada Moss born?", Some("Lima"));
-        let task = BirthPlaces::new(&[question], &vocabulary()).expect("a task");
-        let sequence = task.sequence(1, 0);
-        assert_eq!(task.len(), 1);
-        assert_eq!(sequence, task.sequence(2, 0));
-        assert_eq!(
-            vocabulary().decode(&sequence.tokens),
-            "Where was Ada Moss born?⁇Lima"
-        );
-        let targets = format!("{}⁇Lima⁇", "□".repeat(23));
-        assert_eq!(vocabulary().decode(&sequence.targets), targets);
-        assert_eq!(sequence.tokens.len(), sequence.targets.len());
-        assert_eq!(task.longest_sequence(), 24 + 1 + 4);
-    }
-
-    #[test]
-    fn one_character_each_is_enough() {
-        let task = BirthPlaces::new(&[asked("a", Some("b"))], &vocabulary()).expect("a task");
-        let sequence = task.sequence(1, 0);
-        assert_eq!(vocabulary().decode(&sequence.tokens), "a⁇b");
-        assert_eq!(vocabulary().decode(&sequence.targets), "⁇b⁇");
     }
 
     #[test]
     fn a_prompt_ends_with_the_mask() {
         let ids = prompt(&asked("Where?", None), &vocabulary()).expect("a prompt");
         assert_eq!(vocabulary().decode(&ids), "Where?⁇");
-        assert_eq!(
-            BirthPlaces::new(&[], &vocabulary())
-                .expect("empty")
-                .longest_sequence(),
-            0
-        );
-    }
-
-    #[test]
-    fn what_cannot_be_learned_is_named() {
-        let message = |question: Question| {
-            let error = BirthPlaces::new(&[question], &vocabulary())
-                .err()
-                .expect("refused");
-            assert_eq!(error.exit_code(), 5);
-            error.to_string()
-        };
-        assert_eq!(
-            message(asked("Where?", None)),
-            "error: question 'Where?' has no place to learn"
-        );
-        assert_eq!(
-            message(asked("", Some("Lima"))),
-            "error: a question is empty"
-        );
-        assert_eq!(
-            message(asked("Where?", Some("LimX"))),
-            "error: the place of question 'Where?': character 'X' (U+0058) at position 4 does not occur in the corpus"
-        );
-        assert_eq!(
-            message(asked("Zhere?", Some("Lima"))),
-            "error: question 'Zhere?': character 'Z' (U+005A) at position 1 does not occur in the corpus"
-        );
     }
 
     #[test]
@@ -252,7 +132,7 @@ mod tests {
             (
                 "Who?",
                 Rows::Answered,
-                "the row has no tab between question and place",
+                "the row has no tab between question and answer",
             ),
             (
                 "Who?\tLima\tOslo",
@@ -260,7 +140,7 @@ mod tests {
                 "the row has more than one tab",
             ),
             ("\tLima", Rows::Answered, "the question is empty"),
-            ("Who?\t ", Rows::Answered, "the place is empty"),
+            ("Who?\t ", Rows::Answered, "the answer is empty"),
             ("", Rows::Answered, "the row is empty"),
             ("", Rows::Unanswered, "the row is empty"),
             ("  ", Rows::Unanswered, "the question is empty"),

@@ -5,45 +5,44 @@
 //! people are asked about in training; answering for the others takes having read their biographies,
 //! or a guess. Sentences are short so that a small model memorises them within a minute.
 
-use std::ops::RangeInclusive;
+use std::path::Path;
 
 use rand::Rng as _;
 use rand::seq::SliceRandom as _;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::generator::generator;
+use super::invented::{Known, NameParts};
 use super::names::{FAMILY_ENDINGS, FAMILY_STEMS, GIVEN, PLACES, PROFESSIONS};
 use super::vocabulary::Vocabulary;
-use super::{Corpus, Question};
-use crate::config::schema::DataSpec;
-use crate::error::{Error, Result};
+use super::{Corpus, Kind, Question};
+use crate::config::sweep::SEED_LIMIT;
+use crate::error::Result;
 
 /// Every character that a biography or question may have: 62, so that the vocabulary has 64 ids
 /// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
 pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
 
-/// Allowed numbers of people: few enough for everybody to have their own family name.
-pub const PEOPLE: RangeInclusive<usize> = 8..=1500;
-
-/// Allowed numbers of birth places.
-pub const PLACE_COUNT: RangeInclusive<usize> = 2..=PLACES.len();
-
-/// Allowed numbers of biographies per person: at most one for each wording.
-pub const BIOGRAPHIES: RangeInclusive<usize> = 1..=TEMPLATES;
-
 /// Number of different wordings.
 const TEMPLATES: usize = 8;
 
-/// The settings of synthetic biographies; equal settings give the same bytes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// The keys of `kind = "synthetic"`; equal settings give the same bytes.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, PartialEq, Eq, Serialize)]
+#[serde(default, deny_unknown_fields)]
 pub struct Biographies {
-    /// Number of people, in [`PEOPLE`].
+    /// Number of people with a biography.
+    #[schemars(range(min = 8, max = 1500))]
     pub people: usize,
-    /// Number of birth places, in [`PLACE_COUNT`]; place r is given to a share of people that is
-    /// proportional to 1/r, in each split alike, and London is the first.
+    /// Number of different birth places; their frequencies fall as 1/rank, in each split alike, and London is the
+    /// first.
+    #[schemars(range(min = 2, max = PLACES.len()))]
     pub places: usize,
-    /// Documents about each person, in [`BIOGRAPHIES`].
+    /// Differently worded biographies of each person.
+    #[schemars(range(min = 1, max = TEMPLATES))]
     pub biographies_per_person: usize,
-    /// Seed of all draws.
+    /// Seed of the people, apart from the seed of training.
+    #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     pub seed: u64,
 }
 
@@ -55,6 +54,40 @@ impl Default for Biographies {
             biographies_per_person: 8,
             seed: 0,
         }
+    }
+}
+
+impl Kind for Biographies {
+    const NAME: &'static str = "synthetic";
+    const ABOUT: &'static str = "biographies that the program makes up: nothing to download";
+
+    /// Two fifths of the people are train, two fifths dev, the rest test.
+    fn open(&self, _: Option<&Path>) -> Result<Corpus> {
+        let people = self.people();
+        let documents = self.documents(&people);
+        let [for_train, for_dev, _] = split_sizes(self.people);
+        let (train, held_out) = people.split_at(for_train);
+        let (dev, test) = held_out.split_at(for_dev);
+        let unanswered = |person: &Person| Question {
+            answer: None,
+            ..person.question()
+        };
+        Ok(Corpus {
+            vocabulary: Vocabulary::of(ALPHABET)?,
+            train: train.iter().map(Person::question).collect(),
+            dev: dev.iter().map(Person::question).collect(),
+            test: test.iter().map(unanswered).collect(),
+            characters: documents.iter().map(|d| d.chars().count()).sum::<usize>()
+                + documents.len().saturating_sub(1),
+            documents,
+        })
+    }
+
+    /// Family names that nobody in the documents has.
+    fn names_of_nobody(known: &Known<'_>) -> NameParts {
+        let nobody_s = |name: &String| !known.words.contains(name.as_str());
+        let given = GIVEN.iter().map(|&name| name.to_owned()).collect();
+        (given, family_names().filter(nobody_s).collect())
     }
 }
 
@@ -70,54 +103,6 @@ struct Person {
 }
 
 impl Biographies {
-    /// The settings of an experiment file, with defaults for absent keys.
-    pub fn from_spec(spec: &DataSpec) -> Self {
-        let default = Self::default();
-        Self {
-            people: spec.people.unwrap_or(default.people),
-            places: spec.places.unwrap_or(default.places),
-            biographies_per_person: spec
-                .biographies_per_person
-                .unwrap_or(default.biographies_per_person),
-            seed: spec.seed.unwrap_or(default.seed),
-        }
-    }
-
-    /// Generates documents and questions: two fifths of the people are train, two fifths dev, the rest test.
-    ///
-    /// # Errors
-    /// A number is out of range (kind `Config`).
-    pub fn corpus(&self) -> Result<Corpus> {
-        within("data.people", self.people, PEOPLE)?;
-        within("data.places", self.places, PLACE_COUNT)?;
-        within(
-            "data.biographies_per_person",
-            self.biographies_per_person,
-            BIOGRAPHIES,
-        )?;
-
-        let people = self.people();
-        let documents = self.documents(&people);
-        let [for_train, for_dev, _] = split_sizes(self.people);
-        let (train, held_out) = people.split_at(for_train);
-        let (dev, test) = held_out.split_at(for_dev);
-        Ok(Corpus {
-            vocabulary: Vocabulary::of(ALPHABET)?,
-            train: train.iter().map(Person::question).collect(),
-            dev: dev.iter().map(Person::question).collect(),
-            test: test
-                .iter()
-                .map(|p| Question {
-                    place: None,
-                    ..p.question()
-                })
-                .collect(),
-            characters: documents.iter().map(|d| d.chars().count()).sum::<usize>()
-                + documents.len().saturating_sub(1),
-            documents,
-        })
-    }
-
     fn people(&self) -> Vec<Person> {
         let names = full_names(self.people, self.seed);
         // Each split has the same shares, so that a constant answer scores alike in all of them.
@@ -181,7 +166,7 @@ impl Person {
         let text = format!("Where was {} {} born?", self.given, self.family);
         Question {
             text,
-            place: Some(self.born.to_owned()),
+            answer: Some(self.born.to_owned()),
         }
     }
 
@@ -210,16 +195,6 @@ impl Person {
     }
 }
 
-fn within(key: &str, value: usize, range: RangeInclusive<usize>) -> Result<()> {
-    if range.contains(&value) {
-        return Ok(());
-    }
-    let (least, most) = range.into_inner();
-    Err(Error::config(format!(
-        "{key} = {value} is not in {least} to {most}"
-    )))
-}
-
 /// People asked about in train, dev and test.
 fn split_sizes(people: usize) -> [usize; 3] {
     let (train, dev) = (people * 2 / 5, people * 2 / 5);
@@ -243,7 +218,7 @@ fn full_names(people: usize, seed: u64) -> Vec<Name> {
 }
 
 /// Every possible family name.
-pub(super) fn family_names() -> impl Iterator<Item = String> {
+fn family_names() -> impl Iterator<Item = String> {
     FAMILY_STEMS
         .iter()
         .flat_map(|stem| FAMILY_ENDINGS.iter().map(move |end| format!("{stem}{end}")))

@@ -5,9 +5,11 @@ use std::path::{Path, PathBuf};
 
 use proptest::prelude::*;
 
-use super::corruption::SpanCorruption;
-use super::questions::{self, BirthPlaces, Rows};
+use super::cs224n::Cs224n;
+use super::objectives::{Answering, Shown, SpanCorruption};
+use super::questions::{self, Rows};
 use super::*;
+use crate::kinds::Kinded;
 
 /// The directory that holds `cs224n/`; `None`, with a note on stderr, if it does not exist.
 pub(super) fn real_data() -> Option<PathBuf> {
@@ -25,20 +27,10 @@ pub(super) fn real_data() -> Option<PathBuf> {
     there.then_some(directory)
 }
 
-fn spec(kind: DataKind) -> DataSpec {
-    DataSpec {
-        kind,
-        people: None,
-        places: None,
-        biographies_per_person: None,
-        seed: None,
-    }
-}
-
 #[test]
 fn the_real_corpus_has_the_reported_numbers() {
     let Some(directory) = real_data() else { return };
-    let corpus = open(&spec(DataKind::Cs224n), Some(&directory)).expect("the corpus");
+    let corpus = Cs224n {}.open(Some(&directory)).expect("the corpus");
     assert_eq!(corpus.vocabulary.size(), 256);
     assert_eq!(corpus.characters, 418_352);
     assert_eq!(corpus.documents.len(), 2_938);
@@ -62,7 +54,7 @@ fn the_real_corpus_has_the_reported_numbers() {
     let london = |questions: &[Question]| {
         questions
             .iter()
-            .filter(|q| q.place.as_deref() == Some("London"))
+            .filter(|q| q.answer.as_deref() == Some("London"))
             .count()
     };
     assert_eq!(london(&corpus.dev), 25);
@@ -73,18 +65,26 @@ fn the_real_corpus_has_the_reported_numbers() {
         corpus
             .test
             .iter()
-            .all(|q| q.place.is_none() && q.text.ends_with("born?"))
+            .all(|q| q.answer.is_none() && q.text.ends_with("born?"))
     );
-    let inner = open(&spec(DataKind::Cs224n), Some(&directory.join("cs224n")));
+    let inner = Cs224n {}.open(Some(&directory.join("cs224n")));
     assert_eq!(inner.expect("the folder itself"), corpus);
 }
 
 #[test]
 fn the_real_corpus_gives_the_reported_batches() {
     let Some(directory) = real_data() else { return };
-    let corpus = open(&spec(DataKind::Cs224n), Some(&directory)).expect("the corpus");
+    let corpus = Cs224n {}.open(Some(&directory)).expect("the corpus");
 
-    let pretrain = SpanCorruption::new(&corpus, 112, true, 0).expect("a task");
+    let pretrain = SpanCorruption::new(
+        &corpus,
+        &Shown {
+            longest_excerpt: 112,
+            terminated: true,
+            seed: 0,
+        },
+    )
+    .expect("a task");
     assert_eq!(pretrain.longest_sequence(), 114);
     let first = batches(&pretrain, 1, 128, false, 0);
     assert_eq!(first.len(), 23);
@@ -96,7 +96,7 @@ fn the_real_corpus_gives_the_reported_batches() {
     let per_step = tokens as f64 * 128.0 / 2_938.0;
     assert!((per_step - 7_475.0).abs() < 150.0, "{per_step}");
 
-    let finetune = BirthPlaces::new(&corpus.train, &corpus.vocabulary).expect("a task");
+    let finetune = Answering::new(&corpus.train, &corpus.vocabulary).expect("a task");
     // The longest string is 70 characters, of which the last is not read.
     assert_eq!((finetune.len(), finetune.longest_sequence()), (2_000, 69));
     let sizes: Vec<usize> = batches(&finetune, 1, 256, false, 0)
@@ -110,24 +110,18 @@ fn the_real_corpus_gives_the_reported_batches() {
 }
 
 #[test]
-fn a_specification_opens_what_it_names() {
-    let settings = DataSpec {
-        people: Some(40),
-        ..spec(DataKind::Synthetic)
-    };
-    let corpus = open(&settings, None).expect("biographies");
+fn a_table_of_data_opens_what_it_names() {
+    let data = |text: &str| -> Kinded<DataKind> { serde_json::from_str(text).expect("a table") };
+    let corpus = data(r#"{"kind": "synthetic", "people": 40}"#).open(None);
+    let corpus = corpus.expect("biographies");
     assert_eq!(corpus.documents.len(), 320);
     assert_eq!(
         (corpus.train.len(), corpus.dev.len(), corpus.test.len()),
         (16, 16, 8)
     );
     let absent = Path::new("no such directory");
-    assert_eq!(
-        open(&spec(DataKind::Cs224n), Some(absent))
-            .expect_err("missing")
-            .exit_code(),
-        5
-    );
+    let error = data(r#"{"kind": "cs224n"}"#).open(Some(absent));
+    assert_eq!(error.expect_err("missing").exit_code(), 5);
 }
 
 proptest! {
@@ -142,12 +136,12 @@ proptest! {
         let lines: Vec<&str> = text.lines().collect();
         match questions::parse(&text, Path::new("q.tsv"), rows) {
             Ok(read) => {
-                let back = |q: &Question| match &q.place {
+                let back = |q: &Question| match &q.answer {
                     Some(place) => format!("{}\t{place}", q.text),
                     None => q.text.clone(),
                 };
                 prop_assert_eq!(read.iter().map(back).collect::<Vec<_>>(), lines);
-                prop_assert!(read.iter().all(|q| q.place.is_some() == answered));
+                prop_assert!(read.iter().all(|q| q.answer.is_some() == answered));
             }
             Err(error) => {
                 let message = error.message();

@@ -80,7 +80,7 @@ pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
 /// How often each place is the answer, most frequent first, ties by name.
 pub fn count_answers(questions: &[Question]) -> Vec<TrainingAnswerRow> {
     let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
-    for place in questions.iter().filter_map(|q| q.place.as_deref()) {
+    for place in questions.iter().filter_map(|q| q.answer.as_deref()) {
         *counts.entry(place).or_default() += 1;
     }
     let row = |(answer, questions): (&str, usize)| TrainingAnswerRow {
@@ -99,8 +99,8 @@ fn prediction(
 ) -> PredictionRow {
     PredictionRow {
         question: question.text.clone(),
-        gold: question.place.clone(),
-        correct: question.place.as_ref().map(|gold| *gold == predicted),
+        gold: question.answer.clone(),
+        correct: question.answer.as_ref().map(|gold| *gold == predicted),
         predicted,
         log_probability,
     }

@@ -4,7 +4,6 @@ use std::path::Path;
 
 use super::*;
 use crate::config;
-use crate::data;
 use crate::model::weights::Weight;
 use crate::model::{Start, registry};
 
@@ -21,7 +20,7 @@ fn model(change: impl Fn(&Vocabulary, &mut Weight)) -> (Box<dyn Trainable>, Voca
     };
     let model = registry::instantiate(&settings.model.shape(), settings.placement(), start);
     let mut model = model.expect("compiled in");
-    let corpus = data::open(&settings.data, None).expect("synthetic");
+    let corpus = settings.data.open(None).expect("synthetic");
     let mut weights = model.weights();
     weights
         .iter_mut()
@@ -41,7 +40,7 @@ fn nan_at_b(vocabulary: &Vocabulary, weight: &mut Weight) {
 fn questions(texts: &[&str]) -> Vec<Question> {
     let question = |text: &&str| Question {
         text: (*text).to_owned(),
-        place: None,
+        answer: None,
     };
     texts.iter().map(question).collect()
 }

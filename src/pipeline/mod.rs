@@ -5,6 +5,7 @@
 //! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
+mod asked;
 pub mod clean;
 pub mod compare;
 pub mod directory;

@@ -5,12 +5,13 @@ use super::stage::job::{Inputs, Job};
 use super::stage::work::start_from;
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::config::{self, Experiment};
-use crate::data::corruption::SpanCorruption;
-use crate::data::questions::{self, BirthPlaces};
-use crate::data::{Corpus, invented, mapped};
+use crate::data::objectives::Answering;
+use crate::data::questions;
+use crate::data::{Corpus, Task as _};
 use crate::error::{Error, Problem, Result};
 use crate::model::registry::Compiled;
 use crate::model::{Start, registry};
+use crate::pipeline::asked;
 
 /// Whether the weights that stages start from are there.
 ///
@@ -93,8 +94,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
     }
     const RAISE: &str = "raise `model.context`";
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
-        let longest = spec.longest_excerpt(model.context);
-        let task = SpanCorruption::new(corpus, longest, spec.terminated, 0)?;
+        let task = spec.task(corpus, model.context, 0)?;
         fits("a corrupted document", task.longest_sequence(), RAISE)?;
     }
     if settings
@@ -102,7 +102,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .as_ref()
         .is_some_and(|stage| stage.epochs > 0)
     {
-        let task = BirthPlaces::new(&corpus.train, &corpus.vocabulary)?;
+        let task = Answering::new(&corpus.train, &corpus.vocabulary)?;
         fits(
             "a training question with its answer",
             task.longest_sequence(),
@@ -114,8 +114,8 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .as_ref()
         .filter(|evaluate| evaluate.ask_model)
     {
-        let nobody = invented::of_settings(settings, corpus)?;
-        let mapped = mapped::of_settings(settings, corpus)?;
+        let nobody = asked::nobody(spec, settings, corpus)?;
+        let mapped = asked::mapped(spec, corpus)?;
         let split = corpus.questions(spec.split).iter();
         for question in split.chain(&nobody).chain(&mapped) {
             let prompt = questions::prompt(question, &corpus.vocabulary)?;
@@ -170,7 +170,6 @@ mod tests {
     use std::path::Path;
 
     use super::*;
-    use crate::data;
 
     /// 9 × 10^18 passes were 18 × 10^20 tokens, which wrapped to a number that looked like any other.
     #[test]
@@ -189,7 +188,7 @@ mod tests {
                 .clone()
         };
         let few = with(1);
-        let corpus = data::open(&few.data, None).expect("synthetic data");
+        let corpus = few.data.open(None).expect("synthetic data");
         assert!(check(&few, &corpus).is_ok());
         let error = check(&with(1 << 45), &corpus)
             .expect_err("too many")

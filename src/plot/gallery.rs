@@ -10,6 +10,7 @@ use super::accuracy_bars::SeedAccuracy;
 use super::canvas::{Anchor, Point, Type};
 use super::theme::WIDTH;
 use super::{Figure, KINDS, fonts};
+use crate::kinds::Listed as _;
 
 /// What the points of a figure are called.
 pub type Label<'a> = &'a dyn Fn(usize) -> String;
@@ -170,12 +171,12 @@ fn no_text_lies_on_another_and_the_table_has_every_point() {
         WRITTEN.take();
         let figure = draw(points, label);
         let faults = faults(&figure, &WRITTEN.take());
-        let of = format!("{}-{i}-{points:02}-{name}", kind.name);
+        let of = format!("{}-{i}-{points:02}-{name}", kind.name());
         if let Some(folder) = &folder {
             figure.write(Path::new(folder), &of).expect("written");
         }
         let csv = String::from_utf8_lossy(&figure.csv).into_owned();
-        let is_of_points = kind.name != "corruption-examples";
+        let is_of_points = kind.name() != "corruption-examples";
         let lost = (0..points).filter(|&i| is_of_points && !csv.contains(&label(i)));
         found.extend(lost.map(|i| format!("{of}: the CSV lacks {}", label(i))));
         if let Some(first) = faults.first() {

@@ -1,12 +1,13 @@
 //! What a kind of figure is: its keys in a file, its rules, what it reads and how it is drawn.
 
 use figment::value::Value;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use crate::error::{Error, Result};
+use crate::kinds::{Keys, Kinded, Kinds, Listed};
 use crate::metrics::measured::Measured;
 
 /// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
@@ -82,17 +83,14 @@ pub struct Broken {
 
 /// A kind as a line of [`KINDS`](super::KINDS).
 pub struct FigureKind {
-    /// What a file calls it.
-    pub name: &'static str,
-    /// What it shows.
-    pub shows: &'static str,
+    name: &'static str,
+    shows: &'static str,
+    keys: Keys,
     /// Whether it is drawn of explorations, and of nothing else.
     pub is_of_exploration: bool,
     /// See [`Kind::EXAMPLES`].
     #[cfg(test)]
     pub examples: &'static [super::gallery::Example],
-    schema: fn(&mut SchemaGenerator) -> Schema,
-    complete: fn(&Value) -> Result<Value, Box<figment::Error>>,
     check: fn(&Value, &Points<'_>) -> Option<Broken>,
     draw: fn(&Value, Option<&str>, &Measured) -> Result<Gathered<Figure>>,
 }
@@ -103,11 +101,10 @@ impl FigureKind {
         Self {
             name: K::NAME,
             shows: K::SHOWS,
+            keys: Keys::of::<K::Keys>(),
             is_of_exploration: K::IS_OF_EXPLORATION,
             #[cfg(test)]
             examples: K::EXAMPLES,
-            schema: K::Keys::json_schema,
-            complete: |keys| Ok(Value::serialize(K::Keys::deserialize(keys)?)?),
             check: |keys, points| K::check(&K::Keys::deserialize(keys).ok()?, points),
             draw: |keys, title, measured| {
                 let keys = K::Keys::deserialize(keys).map_err(|e| Error::config(e.to_string()))?;
@@ -119,35 +116,45 @@ impl FigureKind {
             },
         }
     }
+}
 
-    /// The schema of its own keys.
-    pub fn schema(&self, generator: &mut SchemaGenerator) -> Schema {
-        (self.schema)(generator)
+impl Listed for FigureKind {
+    fn all() -> &'static [Self] {
+        &super::KINDS
     }
 
-    /// Its own keys with their defaults.
-    ///
-    /// # Errors
-    /// A key that it does not have, or a value of the wrong type.
-    pub fn complete(&self, keys: &Value) -> Result<Value, Box<figment::Error>> {
-        (self.complete)(keys)
+    fn name(&self) -> &'static str {
+        self.name
     }
 
+    fn about(&self) -> &'static str {
+        self.shows
+    }
+}
+
+impl Kinds for FigureKind {
+    const TABLE: &'static str = "One figure of an experiment, drawn from its CSV files alone.";
+    const CHOOSES: &'static str = "What it shows.";
+    const SHARED: &'static [(&'static str, &'static str)] =
+        &[("title", "Heading. Default: from the kind.")];
+
+    fn keys(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+impl Kinded<FigureKind> {
     /// See [`Kind::check`]; nothing where the keys cannot be read.
-    pub fn check(&self, keys: &Value, points: &Points<'_>) -> Option<Broken> {
-        (self.check)(keys, points)
+    pub fn check(&self, points: &Points<'_>) -> Option<Broken> {
+        (self.kind.check)(&self.own, points)
     }
 
-    /// Draws the finished runs with the kind's own keys.
+    /// Draws the finished runs.
     ///
     /// # Errors
-    /// A table cannot be read, or [`FigureKind::complete`] refuses the keys.
-    pub fn draw(
-        &self,
-        keys: &Value,
-        title: Option<&str>,
-        measured: &Measured,
-    ) -> Result<Gathered<Figure>> {
-        (self.draw)(keys, title, measured)
+    /// A table cannot be read, or shows what cannot be.
+    pub fn draw(&self, measured: &Measured) -> Result<Gathered<Figure>> {
+        let title = self.shared.get("title").map(String::as_str);
+        (self.kind.draw)(&self.own, title, measured)
     }
 }

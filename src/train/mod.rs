@@ -271,6 +271,9 @@ mod tests {
         fn len(&self) -> usize {
             5
         }
+        fn longest_sequence(&self) -> usize {
+            5
+        }
         fn sequence(&self, _: u64, index: usize) -> Sequence {
             Sequence {
                 tokens: vec![2; index + 1],

@@ -14,10 +14,19 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("cudarc", &["model/", "ops/"]),
     (
         "figment",
-        &["config/", "model/build_shapes.rs", "plot/kind.rs"],
+        &[
+            "config/",
+            "data/kind.rs",
+            "kinds.rs",
+            "model/build_shapes.rs",
+            "plot/kind.rs",
+        ],
     ),
     ("toml", &["config/", "model/build_shapes.rs"]),
-    ("schemars", &["config/", "metrics/steps.rs", "plot/"]),
+    (
+        "schemars",
+        &["config/", "data/", "kinds.rs", "metrics/steps.rs", "plot/"],
+    ),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),
     ("clap", &["cli/"]),

@@ -13,25 +13,26 @@ use serde_json::json;
 pub use attention::{AttentionKind, AttentionSpec};
 pub use attention_maps::AttentionMapsSpec;
 pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
-pub use figure::{FigureSpec, KindOfFigure, kinds_with};
 pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    FinetuneSpec, Objective, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
+    FinetuneSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
     default_excerpt,
 };
 
 mod attention;
 mod attention_maps;
 mod exploration;
-mod figure;
 mod invented;
 mod labels;
 mod training;
 
 use super::shape::ModelShape;
 use super::sweep::SEED_LIMIT;
+use crate::data::{DataKind, Split};
+use crate::kinds::Kinded;
+use crate::plot::FigureKind;
 
 /// The shortest context: a question, two masks and an answer need that much.
 pub(super) const LEAST_CONTEXT: usize = 8;
@@ -41,7 +42,7 @@ pub(super) const LEAST_CONTEXT: usize = 8;
 #[serde(deny_unknown_fields)]
 pub struct Settings {
     /// Where the documents and questions come from.
-    pub data: DataSpec,
+    pub data: Kinded<DataKind>,
     /// Shape and kind of the model.
     pub model: ModelSpec,
     /// First stage: learning from the corpus. Default: no pretraining.
@@ -107,45 +108,11 @@ pub struct ExperimentHeader {
     pub labels: Labels,
     /// What to draw, by file name. Default: nothing.
     #[serde(default)]
-    pub figures: BTreeMap<String, FigureSpec>,
+    pub figures: BTreeMap<String, Kinded<FigureKind>>,
 }
 
 fn default_seeds() -> Vec<u64> {
     vec![0]
-}
-
-/// Where the documents and questions come from.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct DataSpec {
-    /// `"synthetic"` is made by the program, `"cs224n"` is Wikipedia sentences, fetched by you.
-    pub kind: DataKind,
-    /// Synthetic only: number of people with a biography. Default 100.
-    #[schemars(range(min = 8, max = 1500))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub people: Option<usize>,
-    /// Synthetic only: number of different birth places; their frequencies fall as 1/rank. Default 10.
-    #[schemars(range(min = 2, max = 40))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub places: Option<usize>,
-    /// Synthetic only: differently worded biographies of each person. Default 8.
-    #[schemars(range(min = 1, max = 8))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub biographies_per_person: Option<usize>,
-    /// Synthetic only: seed of the people, apart from the seed of training. Default 0.
-    #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub seed: Option<u64>,
-}
-
-/// See [`DataSpec::kind`].
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum DataKind {
-    /// Biographies made by the program.
-    Synthetic,
-    /// The corpus of Stanford's CS224N assignment 5.
-    Cs224n,
 }
 
 /// Shape and kind of the model. The shape is compiled in: see `attnlab shapes`.
@@ -258,30 +225,6 @@ pub struct Reported {
     pub accuracy: f64,
     /// Where it was reported.
     pub source: String,
-}
-
-/// See [`EvaluateSpec::split`].
-#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Split {
-    /// The questions that finetuning learns from.
-    Train,
-    /// Held-out questions with answers.
-    #[default]
-    Dev,
-    /// Held-out questions without answers.
-    Test,
-}
-
-impl Split {
-    /// The word in file names and tables.
-    pub fn name(self) -> &'static str {
-        match self {
-            Self::Train => "train",
-            Self::Dev => "dev",
-            Self::Test => "test",
-        }
-    }
 }
 
 /// Where the model runs.

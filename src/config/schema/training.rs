@@ -9,6 +9,10 @@ use serde_json::json;
 
 use super::default_true;
 use crate::config::home;
+use crate::data::objectives::{Objective, Shown};
+use crate::data::{Corpus, Task};
+use crate::error::Result;
+use crate::kinds::Named;
 
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
 pub const EXCERPT_MARGIN: usize = 4;
@@ -18,7 +22,7 @@ pub const EXCERPT_MARGIN: usize = 4;
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
     /// What is learned: `"span-corruption"` moves a span in the middle behind a mask.
-    pub objective: Objective,
+    pub objective: Named<Objective>,
     /// Whether a third mask closes the corrupted text, so that the model learns where it ends; `false` is the
     /// form of the assignment's handout.
     #[serde(default = "default_true")]
@@ -62,6 +66,19 @@ pub struct PretrainSpec {
 }
 
 impl PretrainSpec {
+    /// The task of learning from a corpus, in a context of so many tokens.
+    ///
+    /// # Errors
+    /// See [`Objective::task`].
+    pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
+        let shown = Shown {
+            longest_excerpt: self.longest_excerpt(context),
+            terminated: self.terminated,
+            seed,
+        };
+        self.objective.0.task(corpus, &shown)
+    }
+
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short
     /// enough for the masks where the context is below 32.
     pub fn longest_excerpt(&self, context: usize) -> usize {
@@ -80,14 +97,6 @@ fn user_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::E
     let written = Option::<PathBuf>::deserialize(from)?;
     let expanded = written.map(|path| home::expand(&path)).transpose();
     expanded.map_err(D::Error::custom)
-}
-
-/// See [`PretrainSpec::objective`].
-#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
-#[serde(rename_all = "kebab-case")]
-pub enum Objective {
-    /// A span in the middle is moved behind a mask (Raffel et al. 2020, T5, in one sequence).
-    SpanCorruption,
 }
 
 /// Learning to answer questions.

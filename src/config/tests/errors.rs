@@ -2,6 +2,7 @@
 
 use super::{Scratch, golden, load, problems_of, valid_with};
 use crate::config::check;
+use crate::kinds::Listed as _;
 use crate::plot::KINDS;
 
 #[test]
@@ -231,7 +232,10 @@ fn an_unknown_kind_of_figure_is_told_all_kinds() {
         "{problems}"
     );
     for kind in &KINDS {
-        assert!(problems.contains(&format!("`{}`", kind.name)), "{problems}");
+        assert!(
+            problems.contains(&format!("`{}`", kind.name())),
+            "{problems}"
+        );
     }
 }
 

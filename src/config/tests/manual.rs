@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
-use crate::plot::KINDS;
+use crate::data::DataKind;
+use crate::kinds::Kinds;
+use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
 const TABLES: [(&str, &str); 13] = [
@@ -39,16 +41,8 @@ fn the_manual_has_the_keys_of_the_types() {
         let head = "| key | meaning | values | default |\n|---|---|---|---|\n";
         made = with_table(&made, heading, head, &rows(table));
     }
-    let kinds = KINDS
-        .iter()
-        .map(|kind| format!("| {} | {} |", kind.name, kind.shows));
-    let head = "| kind | what it shows |\n|---|---|\n";
-    made = with_table(
-        &made,
-        "### Kinds of figures",
-        head,
-        &kinds.collect::<Vec<_>>(),
-    );
+    made = with_kinds::<DataKind>(&made, "### Kinds of data");
+    made = with_kinds::<FigureKind>(&made, "### Kinds of figures");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &made).unwrap();
         return;
@@ -62,6 +56,13 @@ fn the_manual_has_the_keys_of_the_types() {
         made.len(),
         "a table has another number of rows"
     );
+}
+
+/// The manual with a table of kinds after a heading.
+fn with_kinds<K: Kinds>(manual: &str, heading: &str) -> String {
+    let row = |kind: &K| format!("| {} | {} |", kind.name(), kind.about());
+    let rows: Vec<String> = K::all().iter().map(row).collect();
+    with_table(manual, heading, "| kind | what it is |\n|---|---|\n", &rows)
 }
 
 /// The manual with other rows in the first table after a heading.

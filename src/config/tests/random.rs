@@ -189,7 +189,10 @@ fn draws_go_with_every_point_of_a_grid_and_vary_fastest() {
         .iter()
         .map(|point| {
             let settings = point.settings.training().unwrap();
-            let (people, dropout) = (settings.data.people.unwrap(), settings.model.dropout);
+            let (people, dropout) = (
+                settings.data.number("people").unwrap(),
+                settings.model.dropout,
+            );
             let slug = &point.slug;
             format!("{people} {dropout} {slug}")
         })

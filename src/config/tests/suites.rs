@@ -93,8 +93,9 @@ fn a_profile_goes_to_the_members_that_have_a_place_for_it() {
     assert_eq!(member.argument(), argument);
     let title = |suite: &Suite, member: usize| {
         suite.members[member].experiment.figures["bars"]
-            .title
-            .clone()
+            .shared
+            .get("title")
+            .cloned()
     };
     assert_eq!(title(&short, 0).as_deref(), Some("Figure 4"));
     assert_eq!(title(&short, 1), None);
@@ -111,7 +112,7 @@ fn set_and_variables_go_on_top_of_the_profile() {
     let suite = load(&scratch, Some("short"), &set).unwrap();
     assert_eq!(epochs(&suite), ["1+5", "0+5", "4+5"]);
     let titled =
-        |one: &crate::config::Member| one.experiment.figures["bars"].title.as_deref() == Some("x");
+        |one: &crate::config::Member| one.experiment.figures["bars"].shared["title"] == "x";
     assert!(suite.members.iter().all(titled));
 
     let variable = [("ATTNLAB_FINETUNE__EPOCHS".into(), "6".into())];

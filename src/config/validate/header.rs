@@ -5,11 +5,13 @@ use std::collections::BTreeMap;
 use figment::value::Value;
 
 use super::{Rules, ranges};
+use crate::config::kinded;
 use crate::config::layers::Fault;
 use crate::config::point::Point;
-use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, FigureSpec, Labels};
+use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
 use crate::config::sweep::PointValues;
-use crate::plot::Points;
+use crate::kinds::Kinded;
+use crate::plot::{FigureKind, Points};
 
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
@@ -56,8 +58,10 @@ pub fn check(
     }
     for (name, figure) in &header.figures {
         let is_named = check_name(&mut rules, name);
+        let own = kinded::faults(&["figures", name], figure, mended);
+        rules.faults.extend(own);
         let key = format!("figures.{name}.kind");
-        let foreign = figure.kind.0.is_of_exploration != explores;
+        let foreign = figure.kind.is_of_exploration != explores;
         rules.helped(is_named && foreign, &[&key], || match explores {
             true => (
                 format!("`{key}` is not a figure of an exploration"),
@@ -90,7 +94,7 @@ fn check_name(rules: &mut Rules<'_>, name: &str) -> bool {
 
 /// What is wrong with the own keys of figures, given the points; `points` are those that could be read.
 pub fn figures(
-    figures: &BTreeMap<String, FigureSpec>,
+    figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
     points: &[Point],
     mended: &[String],
@@ -105,7 +109,7 @@ pub fn figures(
     };
     let mut rules = Rules::new(mended);
     for (name, figure) in figures {
-        let Some(broken) = figure.kind.0.check(&figure.own, &known) else {
+        let Some(broken) = figure.check(&known) else {
             continue;
         };
         let (key, kind) = (broken.key, format!("figures.{name}.kind"));

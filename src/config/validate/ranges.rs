@@ -45,7 +45,8 @@ fn walk(rules: &mut Rules<'_>, key: &[String], value: &Value, schema: &Json) {
 }
 
 fn number(rules: &mut Rules<'_>, key: &str, value: &Value, range: &Range) {
-    let whole = value.to_u128().map(|n| (n as f64, n.to_string()));
+    let unsigned = value.to_u128().map(|n| (n as f64, n.to_string()));
+    let whole = unsigned.or_else(|| value.to_i128().map(|n| (n as f64, n.to_string())));
     let real = || value.to_num().and_then(|n| n.to_f64());
     let found = whole.or_else(|| real().map(|n| (n, n.to_string())));
     let Some((number, text)) = found else { return };

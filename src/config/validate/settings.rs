@@ -1,17 +1,18 @@
 //! Rules about one point's settings.
 
 use super::{Rules, ranges};
+use crate::config::kinded;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DataKind, DataSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT,
-    ModelSpec, PretrainSpec, ScheduleSpec, Settings, Training,
+    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT, ModelSpec,
+    PretrainSpec, ScheduleSpec, Settings, Training,
 };
 use crate::plot::MOST_MAPPED;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
 pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(mended);
-    data(&mut rules, &settings.data);
+    rules.faults = kinded::faults(&["data"], &settings.data, mended);
     model(&mut rules, &settings.model);
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
@@ -44,25 +45,6 @@ pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
     });
     ranges::check(&mut rules, settings);
     rules.faults
-}
-
-fn data(rules: &mut Rules<'_>, spec: &DataSpec) {
-    let own = [
-        ("data.people", spec.people.is_some()),
-        ("data.places", spec.places.is_some()),
-        (
-            "data.biographies_per_person",
-            spec.biographies_per_person.is_some(),
-        ),
-        ("data.seed", spec.seed.is_some()),
-    ];
-    for (key, is_given) in own {
-        let foreign = is_given && spec.kind != DataKind::Synthetic;
-        rules.helped(foreign, &[key, "data.kind"], || {
-            let message = format!("`{key}` is for `data.kind` = \"synthetic\" only");
-            (message, "remove the key, or change the kind".into())
-        });
-    }
 }
 
 fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {

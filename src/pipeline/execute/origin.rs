@@ -4,9 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::repository;
-use crate::config::schema::DataKind;
 use crate::config::{Experiment, PointSettings};
-use crate::data::cs224n;
 use crate::pipeline::provenance::{Computed, Git, Machine, Program, Provenance};
 use crate::pipeline::stage::{Source, Stage};
 
@@ -134,10 +132,8 @@ fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String>
         }
     }
     let kind = settings.training().map(|settings| settings.data.kind);
-    if kind == Some(DataKind::Cs224n) {
-        let files = cs224n::FILES.iter();
-        sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
-    }
+    let files = kind.iter().flat_map(|kind| kind.files);
+    sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
     for stage in stages {
         if let Source::File { path, blake3 } = &stage.start {
             sums.insert(path.display().to_string(), format!("blake3 {blake3}"));

@@ -10,10 +10,11 @@ use crate::config::schema::{EvaluateSpec, Exploration, ModelSpec, Settings, Trai
 use crate::config::shape::ModelShape;
 use crate::data::questions;
 use crate::data::ragged::Ragged;
-use crate::data::{Task, batches, invented, mapped};
+use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
 use crate::model::{Start, StepSettings, Trainable, registry};
+use crate::pipeline::asked;
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
 use crate::pipeline::stage::exploring;
 use crate::pipeline::stage::job::{self, Inputs, Job};
@@ -72,8 +73,9 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
     let (inputs, cost) = match &planned.job {
         Job::Explore(spec) => return Ok(exploration(spec)),
         Job::Pretrain(spec, inputs) => {
-            let task = job::pretraining(spec, inputs, seed)?;
-            let cost = training((inputs.settings, seed), &task, spec.training(), speeds)?;
+            let settings = inputs.settings;
+            let task = spec.task(&inputs.corpus, settings.model.context, seed)?;
+            let cost = training((settings, seed), task.as_ref(), spec.training(), speeds)?;
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
@@ -143,8 +145,8 @@ fn evaluation(
     speeds: &mut Speeds,
 ) -> Result<Cost> {
     let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
-    let nobody = invented::of_settings(settings, corpus)?;
-    let mapped = mapped::of_settings(settings, corpus)?;
+    let nobody = asked::nobody(spec, settings, corpus)?;
+    let mapped = asked::mapped(spec, corpus)?;
     let asked = [corpus.questions(spec.split), &nobody, &mapped].concat();
     if !spec.ask_model || asked.is_empty() {
         return Ok(Cost {
@@ -156,7 +158,7 @@ fn evaluation(
     let answers = corpus
         .train
         .iter()
-        .filter_map(|question| question.place.as_ref());
+        .filter_map(|question| question.answer.as_ref());
     let characters: usize = answers.map(|place| place.chars().count()).sum();
     let answer = (characters / corpus.train.len().max(1)).clamp(1, spec.answer_characters);
     let prompts: Result<Vec<Vec<u32>>> = asked

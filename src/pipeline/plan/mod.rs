@@ -7,10 +7,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::config::schema::DataSpec;
 use crate::config::{Experiment, Point, PointSettings};
-use crate::data::{self, Corpus};
+use crate::data::{Corpus, DataKind};
 use crate::error::Result;
+use crate::kinds::Kinded;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
 use crate::pipeline::execute::assemble::{Made, first_changed};
 use crate::pipeline::finished::FinishedStage;
@@ -358,7 +358,7 @@ pub(crate) fn keys<'a>(
 
 /// Each corpus is read once, however many points use it.
 #[derive(Default)]
-struct Corpora(Vec<(DataSpec, Arc<Corpus>)>);
+struct Corpora(Vec<(Kinded<DataKind>, Arc<Corpus>)>);
 
 impl Corpora {
     /// The stages of a point's runs, seed by seed; an exploration opens no data.
@@ -382,12 +382,12 @@ impl Corpora {
         }
     }
 
-    fn open(&mut self, spec: &DataSpec, directory: Option<&Path>) -> Result<Arc<Corpus>> {
-        if let Some((_, corpus)) = self.0.iter().find(|(known, _)| known == spec) {
+    fn open(&mut self, data: &Kinded<DataKind>, directory: Option<&Path>) -> Result<Arc<Corpus>> {
+        if let Some((_, corpus)) = self.0.iter().find(|(known, _)| known == data) {
             return Ok(corpus.clone());
         }
-        let corpus = Arc::new(data::open(spec, directory)?);
-        self.0.push((spec.clone(), corpus.clone()));
+        let corpus = Arc::new(data.open(directory)?);
+        self.0.push((data.clone(), corpus.clone()));
         Ok(corpus)
     }
 }

@@ -7,8 +7,7 @@ use crate::config::schema::{
     AttentionMapsSpec, EvaluateSpec, Exploration, FinetuneSpec, PretrainSpec, Settings,
 };
 use crate::data::Corpus;
-use crate::data::corruption::SpanCorruption;
-use crate::data::questions::BirthPlaces;
+use crate::data::objectives::Answering;
 use crate::error::Result;
 
 /// A stage's work.
@@ -71,19 +70,10 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The task of pretraining.
-///
-/// # Errors
-/// See [`SpanCorruption::new`].
-pub fn pretraining(spec: &PretrainSpec, inputs: &Inputs<'_>, seed: u64) -> Result<SpanCorruption> {
-    let longest = spec.longest_excerpt(inputs.settings.model.context);
-    SpanCorruption::new(&inputs.corpus, longest, spec.terminated, seed)
-}
-
 /// The task of finetuning.
 ///
 /// # Errors
-/// See [`BirthPlaces::new`].
-pub fn finetuning(inputs: &Inputs<'_>) -> Result<BirthPlaces> {
-    BirthPlaces::new(&inputs.corpus.train, &inputs.corpus.vocabulary)
+/// See [`Answering::new`].
+pub fn finetuning(inputs: &Inputs<'_>) -> Result<Answering> {
+    Answering::new(&inputs.corpus.train, &inputs.corpus.vocabulary)
 }

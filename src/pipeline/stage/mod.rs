@@ -23,9 +23,10 @@ use crate::config::schema::{
     DeviceKind, EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm,
     Settings,
 };
-use crate::data::{Corpus, Question, invented};
+use crate::data::{Corpus, Question};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::model::registry;
+use crate::pipeline::asked;
 
 /// What a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -178,7 +179,7 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
         from(&mut all, settings, seed, &start);
         evaluation(&mut all, spec, corpus);
         if spec.invented.is_some() {
-            let nobody = invented::of_settings(settings, corpus)?;
+            let nobody = asked::nobody(spec, settings, corpus)?;
             all.insert("data.invented".to_owned(), questions(&nobody).into());
             // Their answers are counted.
             all.insert("data.train".to_owned(), questions(&corpus.train).into());
@@ -314,7 +315,7 @@ fn questions(asked: &[Question]) -> String {
     let mut sum = Sum::default();
     for question in asked {
         sum.add(&question.text);
-        sum.add(question.place.as_deref().unwrap_or_default());
+        sum.add(question.answer.as_deref().unwrap_or_default());
     }
     sum.finish()
 }

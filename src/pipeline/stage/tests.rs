@@ -4,7 +4,6 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
-use crate::data;
 
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
@@ -14,7 +13,7 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
     let settings = experiment.points[0].settings.training();
     let mut settings = settings.expect("it trains").clone();
     change(&mut settings);
-    let corpus = Arc::new(data::open(&settings.data, None).expect("synthetic"));
+    let corpus = Arc::new(settings.data.open(None).expect("synthetic"));
     let settings = &settings;
     let stages = of_run(&Inputs { settings, corpus }, 1).expect("stages");
     stages
@@ -49,11 +48,11 @@ fn a_change_makes_stale_what_reads_it_and_what_follows() {
     assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
     assert_eq!(changed(|s| pretrain(s).shuffle = true), all);
     assert_eq!(changed(|s| pretrain(s).longest_excerpt = Some(50)), all);
-    assert_eq!(changed(|s| s.data.seed = Some(9)), all);
+    assert_eq!(changed(|s| s.data.set("seed", 9)), all);
     assert_eq!(changed(|s| finetune(s).optimiser.betas[1] = 0.9), all[1..]);
     assert_eq!(changed(|s| evaluate(s).answer_characters = 20), all[2..]);
     assert_eq!(
-        changed(|s| evaluate(s).split = crate::config::schema::Split::Train),
+        changed(|s| evaluate(s).split = crate::data::Split::Train),
         all[2..]
     );
 }
@@ -123,7 +122,7 @@ fn what_no_stage_reads_makes_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);
     // Spelled out, or left to the default.
-    assert_eq!(changed(|s| s.data.places = Some(10)), []);
+    assert_eq!(changed(|s| s.data.set("places", 10)), []);
     assert_eq!(changed(|s| s.device = DeviceKind::Auto), []);
     // Nothing is rounded on the processor.
     let rounded = |s: &mut Settings| s.precision = crate::config::schema::Precision::Tf32;

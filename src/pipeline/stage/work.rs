@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use crate::config::schema::{EvaluateSpec, PretrainSpec, Training};
-use crate::data::{Corpus, Question, Task, invented, mapped};
+use crate::data::{Corpus, Question, Task};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
 use crate::metrics::artefacts::{
@@ -15,6 +15,7 @@ use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
 use crate::model::weights::{self, Weight};
 use crate::model::{Start, Trainable, registry};
+use crate::pipeline::asked;
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::stage::exploring::Exploring;
 use crate::pipeline::stage::job::{self, Inputs, Job};
@@ -89,16 +90,17 @@ impl Work<'_> {
         inputs: &Inputs<'_>,
         from: Option<Checkpoint>,
     ) -> Result<Vec<PathBuf>> {
-        let task = job::pretraining(spec, inputs, self.seed)?;
+        let context = inputs.settings.model.context;
+        let task = spec.task(&inputs.corpus, context, self.seed)?;
         let examples = 0..task.len().min(EXAMPLES);
-        let examples: Vec<_> = examples.map(|i| task.row(1, i)).collect();
+        let examples: Vec<_> = examples.filter_map(|i| task.example(1, i)).collect();
         let path = self.folder.file(&CORRUPTION_EXAMPLES);
         table::write(&path, &examples)?;
         let mut results = self.fit(
             TrainingStage::Pretrain,
             spec.training(),
             inputs,
-            &task,
+            task.as_ref(),
             from,
         )?;
         results.push(path);
@@ -118,8 +120,8 @@ impl Work<'_> {
         }
         if spec.ask_model {
             let model = self.model(inputs)?;
-            let nobody = invented::of_settings(settings, corpus)?;
-            let mapped = mapped::of_settings(settings, corpus)?;
+            let nobody = asked::nobody(spec, settings, corpus)?;
+            let mapped = asked::mapped(spec, corpus)?;
             let all = asked.len() + nobody.len() + mapped.len();
             let task = self.shown.begin("evaluate", all, 0);
             let mut task = task.counting("questions asked");

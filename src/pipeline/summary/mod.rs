@@ -10,8 +10,8 @@ mod measured;
 
 use std::path::Path;
 
-use crate::config::schema::Split;
 use crate::config::{Experiment, Point};
+use crate::data::Split;
 use crate::error::Result;
 use crate::metrics::artefacts::PREDICTIONS;
 use crate::metrics::measured::{Measured, MeasuredPoint};

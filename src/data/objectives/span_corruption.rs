@@ -2,10 +2,11 @@
 
 use rand::Rng as _;
 
-use super::generator::generator;
-use super::ragged::{MASK, Sequence};
-use super::vocabulary::Vocabulary;
-use super::{Corpus, Task};
+use super::Shown;
+use crate::data::generator::generator;
+use crate::data::ragged::{MASK, Sequence};
+use crate::data::vocabulary::Vocabulary;
+use crate::data::{Corpus, Task};
 use crate::error::{Error, Result};
 use crate::metrics::rows::CorruptionRow;
 
@@ -49,18 +50,18 @@ struct Parts<'a> {
 }
 
 impl SpanCorruption {
-    /// Builds the task. `terminated` appends the third mask, which teaches the model where an answer ends; the
+    /// Builds the task. [`Shown::terminated`] appends the third mask, which teaches the model where an answer ends; the
     /// assignment's handout has none.
     ///
     /// # Errors
     /// `longest_excerpt` below [`SHORTEST_EXCERPT`] (kind `Config`), or a document with a character
     /// outside the vocabulary (kind `Data`).
-    pub fn new(
-        corpus: &Corpus,
-        longest_excerpt: usize,
-        terminated: bool,
-        seed: u64,
-    ) -> Result<Self> {
+    pub fn new(corpus: &Corpus, shown: &Shown) -> Result<Self> {
+        let Shown {
+            longest_excerpt,
+            terminated,
+            seed,
+        } = *shown;
         if longest_excerpt < SHORTEST_EXCERPT || u32::try_from(longest_excerpt).is_err() {
             let rule = format!("must be at least {SHORTEST_EXCERPT} and fit in 32 bits");
             return Err(Error::config(format!(
@@ -80,29 +81,6 @@ impl SpanCorruption {
             terminated,
             seed,
         })
-    }
-
-    /// Length of the longest sequence that any draw can give; it must fit the model's context.
-    pub fn longest_sequence(&self) -> usize {
-        let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
-        // Two or three masks; the very last token is only a target.
-        longest.min(self.longest_excerpt) + 1 + usize::from(self.terminated)
-    }
-
-    /// Document `index` (from 0) as corrupted in `epoch`, for display.
-    ///
-    /// # Panics
-    /// `index` is not below the number of documents.
-    pub fn row(&self, epoch: u64, index: usize) -> CorruptionRow {
-        let parts = self.parts(epoch, index);
-        CorruptionRow {
-            document: index + 1,
-            epoch: epoch as usize,
-            prefix: self.vocabulary.decode(parts.prefix),
-            masked: self.vocabulary.decode(parts.masked),
-            suffix: self.vocabulary.decode(parts.suffix),
-            sequence: self.vocabulary.decode(&self.string(&parts)),
-        }
     }
 
     /// Draws the parts, which depend only on seed, epoch and document.
@@ -147,6 +125,24 @@ impl Task for SpanCorruption {
         tokens.pop();
         Sequence { tokens, targets }
     }
+
+    fn longest_sequence(&self) -> usize {
+        let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
+        // Two or three masks; the very last token is only a target.
+        longest.min(self.longest_excerpt) + 1 + usize::from(self.terminated)
+    }
+
+    fn example(&self, epoch: u64, index: usize) -> Option<CorruptionRow> {
+        let parts = self.parts(epoch, index);
+        Some(CorruptionRow {
+            document: index + 1,
+            epoch: epoch as usize,
+            prefix: self.vocabulary.decode(parts.prefix),
+            masked: self.vocabulary.decode(parts.masked),
+            suffix: self.vocabulary.decode(parts.suffix),
+            sequence: self.vocabulary.decode(&self.string(&parts)),
+        })
+    }
 }
 
 #[cfg(test)]
@@ -166,8 +162,17 @@ mod tests {
         }
     }
 
+    fn row(task: &SpanCorruption, epoch: u64, index: usize) -> CorruptionRow {
+        task.example(epoch, index).expect("a row")
+    }
+
     fn task(documents: &[&str], terminated: bool, seed: u64) -> SpanCorruption {
-        SpanCorruption::new(&corpus(documents), 112, terminated, seed).expect("a task")
+        let shown = Shown {
+            longest_excerpt: 112,
+            terminated,
+            seed,
+        };
+        SpanCorruption::new(&corpus(documents), &shown).expect("a task")
     }
 
     #[test]
@@ -178,7 +183,7 @@ mod tests {
         let (mut least, mut most) = (false, false);
         const DRAWS: usize = 20_000;
         for epoch in 1..=DRAWS as u64 {
-            let row = task.row(epoch, 0);
+            let row = row(&task, epoch, 0);
             let t = row.prefix.len() + row.masked.len() + row.suffix.len();
             let m = row.masked.len();
             assert_eq!(
@@ -206,7 +211,7 @@ mod tests {
                 1,
             );
             for epoch in 1..100 {
-                let row = task.row(epoch, 0);
+                let row = row(&task, epoch, 0);
                 let close = if terminated { "⁇" } else { "" };
                 let whole = format!("{}⁇{}⁇{}{close}", row.prefix, row.suffix, row.masked);
                 assert_eq!(row.sequence, whole);
@@ -232,7 +237,7 @@ mod tests {
         let documents = ["Ada Moss was born in Lima, far from here.", "Bo", ""];
         let (with, without) = (task(&documents, true, 9), task(&documents, false, 9));
         for (epoch, index) in (1..50).flat_map(|e| (0..3).map(move |i| (e, i))) {
-            let (a, b) = (with.row(epoch, index), without.row(epoch, index));
+            let (a, b) = (row(&with, epoch, index), row(&without, epoch, index));
             assert_eq!(a.sequence, format!("{}⁇", b.sequence));
         }
     }
@@ -241,7 +246,7 @@ mod tests {
     fn an_empty_document_is_masks_alone() {
         let (with, without) = (task(&["a", ""], true, 0), task(&["a", ""], false, 0));
         for epoch in 1..20 {
-            assert_eq!(with.row(epoch, 1).sequence, "⁇⁇⁇");
+            assert_eq!(row(&with, epoch, 1).sequence, "⁇⁇⁇");
             let (tokens, targets) = (vec![MASK; 2], vec![MASK; 2]);
             assert_eq!(with.sequence(epoch, 1), Sequence { tokens, targets });
             let (tokens, targets) = (vec![MASK], vec![MASK]);
@@ -252,7 +257,7 @@ mod tests {
     #[test]
     fn in_a_short_document_the_span_may_be_cut_or_gone() {
         let task = task(&["Ada lived."], true, 0);
-        let rows: Vec<CorruptionRow> = (1..500).map(|epoch| task.row(epoch, 0)).collect();
+        let rows: Vec<CorruptionRow> = (1..500).map(|epoch| row(&task, epoch, 0)).collect();
         let whole = |r: &CorruptionRow| r.prefix.len() + r.masked.len() + r.suffix.len();
         assert!(rows.iter().any(|r| r.sequence == "Ada lived.⁇⁇⁇"));
         let cut = |r: &&CorruptionRow| whole(r) == 10 && !r.masked.is_empty();
@@ -284,14 +289,14 @@ mod tests {
     fn a_draw_is_the_same_on_every_machine_and_in_every_version() {
         let line = "Ada Moss was born in Lima, far from here, and lived in Oslo for many years.";
         let task = task(&[line], true, 1);
-        assert_eq!(task.row(1, 0).sequence, "Ada Moss was b⁇n ⁇or⁇");
+        assert_eq!(row(&task, 1, 0).sequence, "Ada Moss was b⁇n ⁇or⁇");
     }
 
     #[test]
     fn characters_are_counted_not_bytes() {
         let task = task(&["éééééééééé"], true, 0);
         assert_eq!(task.longest_sequence(), 12);
-        let rows = (1..200).map(|epoch| task.row(epoch, 0));
+        let rows = (1..200).map(|epoch| row(&task, epoch, 0));
         assert!(
             rows.map(|r| r.sequence.chars().count())
                 .all(|n| (7..=13).contains(&n))
@@ -300,14 +305,20 @@ mod tests {
 
     #[test]
     fn an_excerpt_needs_four_characters() {
-        let error = SpanCorruption::new(&corpus(&["abc"]), 3, true, 0)
-            .err()
-            .expect("refused");
+        let of = |longest_excerpt| {
+            let shown = Shown {
+                longest_excerpt,
+                terminated: true,
+                seed: 0,
+            };
+            SpanCorruption::new(&corpus(&["abc"]), &shown).err()
+        };
+        let error = of(3).expect("refused");
         assert_eq!(
             error.to_string(),
             "error: pretrain.longest_excerpt = 3 must be at least 4 and fit in 32 bits"
         );
         assert_eq!(error.exit_code(), 3);
-        assert!(SpanCorruption::new(&corpus(&["abc"]), 4, true, 0).is_ok());
+        assert!(of(4).is_none());
     }
 }

@@ -1,0 +1,74 @@
+//! The keys that a table has because of its `kind`: they are read when that is known.
+
+use figment::value::{Dict, Value};
+
+use super::layers::Fault;
+use super::problems::{self, Siblings};
+use super::sweep::overlap;
+use super::tree;
+use crate::kinds::{Kinded, Kinds};
+
+/// What is wrong with the own keys of a table, whose path is given. Where its kind could not be read, they may be those
+/// of any kind.
+pub(super) fn faults<K: Kinds>(
+    table: &[&str],
+    kinded: &Kinded<K>,
+    mended: &[String],
+) -> Vec<Fault> {
+    let table: Vec<String> = table.iter().map(|part| (*part).to_owned()).collect();
+    let name = format!("{}.kind", table.join("."));
+    let mut own = kinded.own.as_dict().cloned().unwrap_or_default();
+    let kind = match mended.iter().any(|key| overlap(key, &name)) {
+        false => kinded.kind,
+        true => match K::taking(own.keys()) {
+            Some(kind) => kind,
+            None => return vec![],
+        },
+    };
+    let mut faults = foreign(&table, kind, &own);
+    own.retain(|key, _| faults.iter().all(|fault| fault.key.last() != Some(key)));
+    let within = |own: Value| {
+        let mut tree = Value::from(Dict::new());
+        tree::set(&mut tree, &table, own);
+        tree
+    };
+    let reader = |tree: &Value| {
+        let own = tree::get(tree, &table).cloned();
+        let own = own.unwrap_or_else(|| Value::from(Dict::new()));
+        let understood = kind.keys().check(&own).map_err(|mut error| {
+            error.path = [&table[..], &error.path].concat();
+            error
+        })?;
+        Ok(((), within(understood)))
+    };
+    let shared = K::SHARED.iter().map(|(name, _)| *name);
+    let siblings = Siblings {
+        table: &table,
+        keys: &["kind"].into_iter().chain(shared).collect::<Vec<_>>(),
+    };
+    let tree = within(Value::from(own));
+    faults.extend(problems::read_with(&tree, &siblings, mended, &reader).faults);
+    faults
+}
+
+/// Keys that tables of other kinds have.
+fn foreign<K: Kinds>(table: &[String], kind: &K, own: &Dict) -> Vec<Fault> {
+    let fault = |key: &String| {
+        let kinds = K::with(key);
+        if kinds.is_empty() || kinds.contains(&kind.name()) {
+            return None;
+        }
+        let kinds: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+        let path = [table, std::slice::from_ref(key)].concat();
+        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
+        let (key, table, kinds) = (
+            tree::dotted(&path),
+            tree::dotted(table),
+            kinds.join(" and "),
+        );
+        let message = format!("`{key}` is for `{table}.kind` = {kinds} only");
+        let fault = Fault::at_key(&parts, message);
+        Some(fault.help("remove the key, or change the kind"))
+    };
+    own.keys().filter_map(fault).collect()
+}

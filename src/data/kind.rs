@@ -1,0 +1,99 @@
+//! What a kind of data is: its keys in a file, the files that it reads, its documents and questions.
+
+use std::path::Path;
+
+use figment::value::Value;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::Corpus;
+use super::checksum::SourceFile;
+use super::invented::{Known, NameParts};
+use crate::error::{Error, Result};
+use crate::kinds::{Keys, Kinded, Kinds, Listed};
+
+/// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default, which is not
+/// written out.
+pub trait Kind: DeserializeOwned + Serialize + JsonSchema {
+    /// What a file calls it.
+    const NAME: &'static str;
+    /// What it is, for the manual.
+    const ABOUT: &'static str;
+    /// The files that it reads.
+    const FILES: &'static [SourceFile] = &[];
+
+    /// Its documents and questions. `directory` is the folder of fetched files (`--data`).
+    ///
+    /// # Errors
+    /// A file is missing or damaged (kind `Data`).
+    fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
+
+    /// The parts of which names of people who are in none of it are made.
+    fn names_of_nobody(known: &Known<'_>) -> NameParts {
+        known.parts()
+    }
+}
+
+/// A kind as a line of [`KINDS`](super::KINDS).
+pub struct DataKind {
+    name: &'static str,
+    about: &'static str,
+    keys: Keys,
+    /// The files that it reads.
+    pub files: &'static [SourceFile],
+    /// See [`Kind::names_of_nobody`].
+    pub names_of_nobody: fn(&Known<'_>) -> NameParts,
+    open: fn(&Value, Option<&Path>) -> Result<Corpus>,
+}
+
+impl DataKind {
+    /// The line of a kind.
+    pub const fn of<K: Kind>() -> Self {
+        Self {
+            name: K::NAME,
+            about: K::ABOUT,
+            keys: Keys::of::<K>(),
+            files: K::FILES,
+            names_of_nobody: K::names_of_nobody,
+            open: |own, directory| {
+                let kind = K::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
+                kind.open(directory)
+            },
+        }
+    }
+}
+
+impl Listed for DataKind {
+    fn all() -> &'static [Self] {
+        &super::KINDS
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
+
+impl Kinds for DataKind {
+    const TABLE: &'static str = "Where the documents and questions come from.";
+    const CHOOSES: &'static str = "Which data.";
+
+    fn keys(&self) -> &Keys {
+        &self.keys
+    }
+}
+
+impl Kinded<DataKind> {
+    /// The documents and questions. `directory` is the folder of fetched files (`--data`);
+    /// [`cs224n::locate`](super::cs224n::locate) gives its default.
+    ///
+    /// # Errors
+    /// A file is missing or damaged (kind `Data`).
+    pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
+        (self.kind.open)(&self.own, directory)
+    }
+}

@@ -1,0 +1,291 @@
+//! Tables of an experiment file whose `kind` says which further keys they have: `[data]` and `[figures.NAME]`.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use figment::value::{Dict, Value};
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
+use serde::ser::SerializeMap as _;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde_json::{Map, Value as Json, json};
+
+/// What a file names: one of a list.
+pub trait Listed: Sized + 'static {
+    /// All of them, in the order in which they are listed.
+    fn all() -> &'static [Self];
+
+    /// What a file calls it.
+    fn name(&self) -> &'static str;
+
+    /// What it is, in a sentence.
+    fn about(&self) -> &'static str;
+
+    /// All names.
+    fn names() -> Vec<&'static str> {
+        Self::all().iter().map(Self::name).collect()
+    }
+
+    /// The names with what they mean, for the schema.
+    fn schema() -> Vec<Json> {
+        let all = Self::all().iter();
+        all.map(|one| json!({"const": one.name(), "description": one.about()}))
+            .collect()
+    }
+}
+
+/// The kinds that a table can be of.
+pub trait Kinds: Listed {
+    /// What the table is, for the schema.
+    const TABLE: &'static str;
+    /// What `kind` chooses, for the schema.
+    const CHOOSES: &'static str;
+    /// Texts that a table of any kind may have, and what they are.
+    const SHARED: &'static [(&'static str, &'static str)] = &[];
+
+    /// The keys of its own.
+    fn keys(&self) -> &Keys;
+
+    /// The first kind that has all of these keys.
+    fn taking<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Option<&'static Self> {
+        let mut generator = SchemaGenerator::default();
+        Self::all().iter().find(|kind| {
+            let own = kind.keys().schemas(&mut generator);
+            keys.clone().all(|key| own.contains_key(key))
+        })
+    }
+
+    /// The kinds that have a key of their own.
+    fn with(key: &str) -> Vec<&'static str> {
+        let mut generator = SchemaGenerator::default();
+        let having = Self::all().iter();
+        let having = having.filter(|kind| kind.keys().schemas(&mut generator).contains_key(key));
+        having.map(Self::name).collect()
+    }
+}
+
+/// The keys that one kind has of its own: the fields of a type.
+pub struct Keys {
+    schema: fn(&mut SchemaGenerator) -> Schema,
+    check: fn(&Value) -> Result<Value, Box<figment::Error>>,
+}
+
+impl Keys {
+    /// The fields of `T`.
+    pub const fn of<T: DeserializeOwned + Serialize + JsonSchema>() -> Self {
+        Self {
+            schema: T::json_schema,
+            check: |own| Ok(Value::serialize(T::deserialize(own)?)?),
+        }
+    }
+
+    /// The keys as they are understood, defaults included.
+    ///
+    /// # Errors
+    /// A key that the kind does not have, or a value of the wrong type.
+    pub fn check(&self, own: &Value) -> Result<Value, Box<figment::Error>> {
+        (self.check)(own)
+    }
+
+    /// The schema of each key, in the order of the fields.
+    fn schemas(&self, generator: &mut SchemaGenerator) -> Map<String, Json> {
+        match (self.schema)(generator).remove("properties") {
+            Some(Json::Object(keys)) => keys,
+            _ => Map::new(),
+        }
+    }
+}
+
+/// A table with its kind. It is read with any keys: which ones there are depends on the kind, which may stand last.
+pub struct Kinded<K: Kinds> {
+    /// Its kind.
+    pub kind: &'static K,
+    /// The texts that a table of any kind may have.
+    pub shared: BTreeMap<&'static str, String>,
+    /// The keys of its kind as they are written, a table.
+    pub own: Value,
+}
+
+impl<K: Kinds> Clone for Kinded<K> {
+    fn clone(&self) -> Self {
+        Self {
+            kind: self.kind,
+            shared: self.shared.clone(),
+            own: self.own.clone(),
+        }
+    }
+}
+
+impl<K: Kinds> PartialEq for Kinded<K> {
+    fn eq(&self, other: &Self) -> bool {
+        let parts = |one: &Self| (one.kind.name(), one.shared.clone(), one.own.clone());
+        parts(self) == parts(other)
+    }
+}
+
+impl<K: Kinds> fmt::Debug for Kinded<K> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} {:?} {:?}", self.kind.name(), self.shared, self.own)
+    }
+}
+
+#[cfg(test)]
+impl<K: Kinds> Kinded<K> {
+    /// A whole number among the own keys.
+    pub fn number(&self, key: &str) -> Option<i128> {
+        self.own.find_ref(key)?.to_i128()
+    }
+
+    /// Sets a key of its own.
+    pub fn set(&mut self, key: &str, value: i64) {
+        let mut own = self.own.clone().into_dict().expect("a table");
+        own.insert(key.to_owned(), Value::from(value));
+        self.own = Value::from(own);
+    }
+}
+
+/// One of a list, by its name.
+pub struct Named<T: Listed>(pub &'static T);
+
+impl<T: Listed> Clone for Named<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T: Listed> Copy for Named<T> {}
+
+impl<T: Listed> PartialEq for Named<T> {
+    fn eq(&self, other: &Self) -> bool {
+        self.0.name() == other.0.name()
+    }
+}
+
+impl<T: Listed> fmt::Debug for Named<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.0.name())
+    }
+}
+
+impl<'de, T: Listed> Deserialize<'de> for Named<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        let named = T::all().iter().find(|one| one.name() == name);
+        // serde wants names that live for ever; a wrong name ends the command.
+        let unknown = || de::Error::unknown_variant(&name, T::names().leak());
+        named.map(Self).ok_or_else(unknown)
+    }
+}
+
+impl<T: Listed> Serialize for Named<T> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.0.name())
+    }
+}
+
+impl<T: Listed> JsonSchema for Named<T> {
+    fn schema_name() -> Cow<'static, str> {
+        std::any::type_name::<T>().into()
+    }
+
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({"oneOf": T::schema()})
+    }
+}
+
+impl<'de, K: Kinds> Deserialize<'de> for Kinded<K> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Table<K>(PhantomData<K>);
+        impl<'de, K: Kinds> Visitor<'de> for Table<K> {
+            type Value = Kinded<K>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a map")
+            }
+
+            fn visit_map<A: MapAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
+                let (mut kind, mut shared, mut own) = (None, BTreeMap::new(), Dict::new());
+                while let Some(key) = keys.next_key::<String>()? {
+                    let is_shared = K::SHARED.iter().find(|(name, _)| *name == key);
+                    match (key.as_str(), is_shared) {
+                        ("kind", _) => kind = Some(keys.next_value::<Named<K>>()?.0),
+                        (_, Some((name, _))) => {
+                            shared.insert(*name, keys.next_value()?);
+                        }
+                        (_, None) => {
+                            own.insert(key, keys.next_value()?);
+                        }
+                    }
+                }
+                Ok(Kinded {
+                    kind: kind.ok_or_else(|| de::Error::missing_field("kind"))?,
+                    shared,
+                    own: Value::from(own),
+                })
+            }
+        }
+        deserializer.deserialize_map(Table(PhantomData))
+    }
+}
+
+/// The keys in the order of the schema.
+impl<K: Kinds> Serialize for Kinded<K> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut keys = serializer.serialize_map(None)?;
+        keys.serialize_entry("kind", self.kind.name())?;
+        for (key, text) in &self.shared {
+            keys.serialize_entry(key, text)?;
+        }
+        let schemas = self.kind.keys().schemas(&mut SchemaGenerator::default());
+        let own = self.own.as_dict().into_iter().flatten();
+        let mut own: Vec<(&String, &Value)> = own.collect();
+        own.sort_by_key(|(key, _)| schemas.keys().position(|known| known == *key));
+        for (key, value) in own {
+            keys.serialize_entry(key, value)?;
+        }
+        keys.end()
+    }
+}
+
+/// The keys of all kinds, each with the kinds that have it.
+impl<K: Kinds> JsonSchema for Kinded<K> {
+    fn schema_name() -> Cow<'static, str> {
+        std::any::type_name::<K>().into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut keys = Map::new();
+        let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
+        keys.insert("kind".to_owned(), kind);
+        for (name, about) in K::SHARED {
+            let text = json!({"description": about, "type": "string"});
+            keys.insert((*name).to_owned(), text);
+        }
+        for kind in K::all() {
+            for (key, mut schema) in kind.keys().schemas(generator) {
+                let of: Vec<String> = K::with(&key)
+                    .iter()
+                    .map(|name| format!("`{name:?}`"))
+                    .collect();
+                let about = uncapitalised(schema["description"].as_str().unwrap_or_default());
+                schema["description"] = format!("{} only: {about}", of.join(" and ")).into();
+                keys.entry(key).or_insert(schema);
+            }
+        }
+        json_schema!({
+            "description": K::TABLE,
+            "type": "object",
+            "properties": keys,
+            "required": ["kind"],
+            "additionalProperties": false,
+        })
+    }
+}
+
+fn uncapitalised(text: &str) -> String {
+    let mut letters = text.chars();
+    let first = letters.next().into_iter().flat_map(char::to_lowercase);
+    first.chain(letters).collect()
+}

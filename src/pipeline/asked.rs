@@ -1,0 +1,28 @@
+//! The questions that an evaluation asks beside those of its split.
+
+use crate::config::schema::{EvaluateSpec, Settings};
+use crate::data::{Corpus, Question, invented, mapped};
+use crate::error::Result;
+
+/// The questions about people who are in no data.
+///
+/// # Errors
+/// See [`invented::questions`].
+pub fn nobody(spec: &EvaluateSpec, settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>> {
+    let Some(spec) = &spec.invented else {
+        return Ok(vec![]);
+    };
+    let parts = settings.data.kind.names_of_nobody;
+    invented::questions(corpus, parts, spec.names, spec.seed)
+}
+
+/// The questions whose attention maps are recorded.
+///
+/// # Errors
+/// See [`mapped::questions`].
+pub fn mapped(spec: &EvaluateSpec, corpus: &Corpus) -> Result<Vec<Question>> {
+    match &spec.attention_maps {
+        Some(maps) => mapped::questions(corpus, spec.split, &maps.questions, &maps.numbers),
+        None => Ok(vec![]),
+    }
+}
