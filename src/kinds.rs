@@ -1,4 +1,7 @@
-//! Tables of an experiment file whose `kind` says which further keys they have: `[data]` and `[figures.NAME]`.
+//! Tables of an experiment file in which one key says which others there are: `[data]` and `[figures.NAME]` with their
+//! `kind`, `[explore]` with its `question`.
+//!
+//! `[model.attention]` is not one of them: its keys are part of the compiled shape, see `config::shape`.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -37,16 +40,20 @@ pub trait Listed: Sized + 'static {
 }
 
 /// The kinds that a table can be of.
-pub trait Kinds: Listed {
+pub trait TableKind: Listed {
     /// What the table is, for the schema.
     const TABLE: &'static str;
-    /// What `kind` chooses, for the schema.
+    /// The key that says which.
+    const KEY: &'static str = "kind";
+    /// What that key chooses, for the schema.
     const CHOOSES: &'static str;
+    /// Whether all keys of all kinds must be given; they are then kept as their types have them.
+    const IS_COMPLETE: bool = false;
     /// Texts that a table of any kind may have, and what they are.
     const SHARED: &'static [(&'static str, &'static str)] = &[];
 
     /// The keys of its own.
-    fn keys(&self) -> &Keys;
+    fn keys(&self) -> &OwnKeys;
 
     /// The first kind that has all of these keys.
     fn taking<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Option<&'static Self> {
@@ -67,12 +74,12 @@ pub trait Kinds: Listed {
 }
 
 /// The keys that one kind has of its own: the fields of a type.
-pub struct Keys {
+pub struct OwnKeys {
     schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Value) -> Result<Value, Box<figment::Error>>,
 }
 
-impl Keys {
+impl OwnKeys {
     /// The fields of `T`.
     pub const fn of<T: DeserializeOwned + Serialize + JsonSchema>() -> Self {
         Self {
@@ -99,7 +106,7 @@ impl Keys {
 }
 
 /// A table with its kind. It is read with any keys: which ones there are depends on the kind, which may stand last.
-pub struct Kinded<K: Kinds> {
+pub struct Kinded<K: TableKind> {
     /// Its kind.
     pub kind: &'static K,
     /// The texts that a table of any kind may have.
@@ -108,7 +115,7 @@ pub struct Kinded<K: Kinds> {
     pub own: Value,
 }
 
-impl<K: Kinds> Clone for Kinded<K> {
+impl<K: TableKind> Clone for Kinded<K> {
     fn clone(&self) -> Self {
         Self {
             kind: self.kind,
@@ -118,21 +125,21 @@ impl<K: Kinds> Clone for Kinded<K> {
     }
 }
 
-impl<K: Kinds> PartialEq for Kinded<K> {
+impl<K: TableKind> PartialEq for Kinded<K> {
     fn eq(&self, other: &Self) -> bool {
         let parts = |one: &Self| (one.kind.name(), one.shared.clone(), one.own.clone());
         parts(self) == parts(other)
     }
 }
 
-impl<K: Kinds> fmt::Debug for Kinded<K> {
+impl<K: TableKind> fmt::Debug for Kinded<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "{} {:?} {:?}", self.kind.name(), self.shared, self.own)
     }
 }
 
 #[cfg(test)]
-impl<K: Kinds> Kinded<K> {
+impl<K: TableKind> Kinded<K> {
     /// A whole number among the own keys.
     pub fn number(&self, key: &str) -> Option<i128> {
         self.own.find_ref(key)?.to_i128()
@@ -144,6 +151,16 @@ impl<K: Kinds> Kinded<K> {
         own.insert(key.to_owned(), Value::from(value));
         self.own = Value::from(own);
     }
+}
+
+/// A rule that a key breaks.
+pub struct BrokenRule {
+    /// The key.
+    pub key: &'static str,
+    /// What is wrong with it, to follow its name and a space.
+    pub message: String,
+    /// What to do about it.
+    pub help: Option<String>,
 }
 
 /// One of a list, by its name.
@@ -173,7 +190,7 @@ impl<'de, T: Listed> Deserialize<'de> for Named<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let named = T::all().iter().find(|one| one.name() == name);
-        // serde wants names that live for ever; a wrong name ends the command.
+        // serde wants names that live for ever: each wrong name leaks one short list.
         let unknown = || de::Error::unknown_variant(&name, T::names().leak());
         named.map(Self).ok_or_else(unknown)
     }
@@ -195,10 +212,10 @@ impl<T: Listed> JsonSchema for Named<T> {
     }
 }
 
-impl<'de, K: Kinds> Deserialize<'de> for Kinded<K> {
+impl<'de, K: TableKind> Deserialize<'de> for Kinded<K> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         struct Table<K>(PhantomData<K>);
-        impl<'de, K: Kinds> Visitor<'de> for Table<K> {
+        impl<'de, K: TableKind> Visitor<'de> for Table<K> {
             type Value = Kinded<K>;
 
             fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
@@ -209,21 +226,21 @@ impl<'de, K: Kinds> Deserialize<'de> for Kinded<K> {
                 let (mut kind, mut shared, mut own) = (None, BTreeMap::new(), Dict::new());
                 while let Some(key) = keys.next_key::<String>()? {
                     let is_shared = K::SHARED.iter().find(|(name, _)| *name == key);
-                    match (key.as_str(), is_shared) {
-                        ("kind", _) => kind = Some(keys.next_value::<Named<K>>()?.0),
-                        (_, Some((name, _))) => {
+                    match is_shared {
+                        _ if key == K::KEY => kind = Some(keys.next_value::<Named<K>>()?.0),
+                        Some((name, _)) => {
                             shared.insert(*name, keys.next_value()?);
                         }
-                        (_, None) => {
+                        None => {
                             own.insert(key, keys.next_value()?);
                         }
                     }
                 }
-                Ok(Kinded {
-                    kind: kind.ok_or_else(|| de::Error::missing_field("kind"))?,
-                    shared,
-                    own: Value::from(own),
-                })
+                let kind = kind.ok_or_else(|| de::Error::missing_field(K::KEY))?;
+                let own = Value::from(own);
+                let typed = K::IS_COMPLETE.then(|| kind.keys().check(&own).ok());
+                let own = typed.flatten().unwrap_or(own);
+                Ok(Kinded { kind, shared, own })
             }
         }
         deserializer.deserialize_map(Table(PhantomData))
@@ -231,10 +248,10 @@ impl<'de, K: Kinds> Deserialize<'de> for Kinded<K> {
 }
 
 /// The keys in the order of the schema.
-impl<K: Kinds> Serialize for Kinded<K> {
+impl<K: TableKind> Serialize for Kinded<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut keys = serializer.serialize_map(None)?;
-        keys.serialize_entry("kind", self.kind.name())?;
+        keys.serialize_entry(K::KEY, self.kind.name())?;
         for (key, text) in &self.shared {
             keys.serialize_entry(key, text)?;
         }
@@ -250,15 +267,15 @@ impl<K: Kinds> Serialize for Kinded<K> {
 }
 
 /// The keys of all kinds, each with the kinds that have it.
-impl<K: Kinds> JsonSchema for Kinded<K> {
+impl<K: TableKind> JsonSchema for Kinded<K> {
     fn schema_name() -> Cow<'static, str> {
         std::any::type_name::<K>().into()
     }
 
     fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let mut keys = Map::new();
+        let (mut keys, mut required) = (Map::new(), vec![K::KEY.to_owned()]);
         let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
-        keys.insert("kind".to_owned(), kind);
+        keys.insert(K::KEY.to_owned(), kind);
         for (name, about) in K::SHARED {
             let text = json!({"description": about, "type": "string"});
             keys.insert((*name).to_owned(), text);
@@ -269,8 +286,23 @@ impl<K: Kinds> JsonSchema for Kinded<K> {
                     .iter()
                     .map(|name| format!("`{name:?}`"))
                     .collect();
-                let about = uncapitalised(schema["description"].as_str().unwrap_or_default());
-                schema["description"] = format!("{} only: {about}", of.join(" and ")).into();
+                let about = schema["description"]
+                    .as_str()
+                    .unwrap_or_default()
+                    .to_owned();
+                let there = if K::IS_COMPLETE {
+                    " Default: required there."
+                } else {
+                    ""
+                };
+                match of.len() < K::all().len() {
+                    true => {
+                        let (of, about) = (listed(&of), uncapitalised(&about));
+                        schema["description"] = format!("{of} only: {about}{there}").into();
+                    }
+                    false if K::IS_COMPLETE => required.push(key.clone()),
+                    false => {}
+                }
                 keys.entry(key).or_insert(schema);
             }
         }
@@ -278,9 +310,17 @@ impl<K: Kinds> JsonSchema for Kinded<K> {
             "description": K::TABLE,
             "type": "object",
             "properties": keys,
-            "required": ["kind"],
+            "required": required,
             "additionalProperties": false,
         })
+    }
+}
+
+/// `a, b and c`
+fn listed(words: &[String]) -> String {
+    match words {
+        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        words => words.concat(),
     }
 }
 
@@ -288,4 +328,32 @@ fn uncapitalised(text: &str) -> String {
     let mut letters = text.chars();
     let first = letters.next().into_iter().flat_map(char::to_lowercase);
     first.chain(letters).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::data::DataKind;
+    use crate::explore::QuestionKind;
+    use crate::plot::FigureKind;
+
+    /// A key is listed once, with one range: it must mean the same in all kinds that have it.
+    fn check_shared_keys<K: TableKind>() {
+        let mut generator = SchemaGenerator::default();
+        let mut seen: Map<String, Json> = Map::new();
+        for kind in K::all() {
+            for (key, schema) in kind.keys().schemas(&mut generator) {
+                let first = seen.entry(key.clone()).or_insert_with(|| schema.clone());
+                assert_eq!(*first, schema, "`{key}` of {}", kind.name());
+            }
+        }
+        assert!(!seen.is_empty());
+    }
+
+    #[test]
+    fn a_key_that_several_kinds_have_is_the_same_in_all_of_them() {
+        check_shared_keys::<DataKind>();
+        check_shared_keys::<FigureKind>();
+        check_shared_keys::<QuestionKind>();
+    }
 }

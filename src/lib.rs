@@ -17,7 +17,7 @@
 //! the files of runs, their tables and figures ─ report ─ one HTML page, Markdown, LaTeX tables
 //! ```
 //!
-//! Data flows left to right only; no two files name each other, except a folder's `mod.rs` and its files. The CSV is a
+//! Data flows left to right only; no files depend on each other in a circle, except a folder's `mod.rs` and its files. The CSV is a
 //! border: everything to the right of it reads files alone, so figures can be redrawn without a model or a GPU.
 //!
 //! # The modules, in reading order
@@ -29,12 +29,12 @@
 //! | [`kinds`] | tables whose `kind` says which further keys they have; [`data::KINDS`] and [`plot::KINDS`] list the kinds, each a module of its own |
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
-//! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function |
+//! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
 //! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, kinds of attention, weights |
-//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` has the KV cache; `ops::cuda` (built with that feature) is the GPU itself |
+//! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` has the KV cache (`ops::attention::kv_cache` its layout); `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, exact match, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what an attention head can do |
-//! | [`metrics`] | the rows of every table, CSV, intervals |
+//! | [`metrics`] | the rows of every table, CSV, intervals; [`metrics::measured::Measured`]: the finished runs from which tables and figures are made |
 //! | [`plot`] | figures from numbers; fonts are built in |
 //! | [`mod@report`] | experiments as an HTML page, Markdown and LaTeX tables, from their files |
 //! | [`mod@bench`] | [`bench::measure`]: how fast a step is, by its parts and against the device |
@@ -43,7 +43,7 @@
 //! # From a TOML to a compiled shape
 //!
 //! The build script (`src/model/build_shapes.rs`) reads every file under `experiments/`, resolves
-//! base and sweep with the same code as [`config`], and writes one `shape!` line a distinct shape;
+//! base and sweep with the same code as [`config`], and writes one `shape!` line per distinct shape;
 //! [`model::registry`] says what such a line means. Dimensions that a parameter's shape needs are
 //! constants, the number of tokens in a batch is not. A shape that is not compiled in is refused
 //! with the nearest ones; saving it in a TOML under `experiments/` and `cargo run` adds it.

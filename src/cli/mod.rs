@@ -234,8 +234,8 @@ Example:
 /// The arguments of `attnlab clean`.
 #[derive(Debug, Args)]
 pub struct Clean {
-    /// Experiments: also delete their runs of points and seeds that they no longer have, including runs
-    /// made with other --set or other variables
+    /// Experiments: also delete runs whose point or seed is no longer in the file, including runs made with
+    /// other --set values or ATTNLAB_ variables
     pub(crate) files: Vec<PathBuf>,
     /// Override a key of these experiments, as for the runs to keep
     #[arg(long = "set", value_name = "KEY=VALUE")]

@@ -1,4 +1,4 @@
-//! The keys that a table has because of its `kind`: they are read when that is known.
+//! Checks the keys that a table has because of its `kind`.
 
 use figment::value::{Dict, Value};
 
@@ -6,17 +6,17 @@ use super::layers::Fault;
 use super::problems::{self, Siblings};
 use super::sweep::overlap;
 use super::tree;
-use crate::kinds::{Kinded, Kinds};
+use crate::kinds::{Kinded, TableKind};
 
 /// What is wrong with the own keys of a table, whose path is given. Where its kind could not be read, they may be those
 /// of any kind.
-pub(super) fn faults<K: Kinds>(
+pub(super) fn faults<K: TableKind>(
     table: &[&str],
     kinded: &Kinded<K>,
     mended: &[String],
 ) -> Vec<Fault> {
     let table: Vec<String> = table.iter().map(|part| (*part).to_owned()).collect();
-    let name = format!("{}.kind", table.join("."));
+    let name = format!("{}.{}", table.join("."), K::KEY);
     let mut own = kinded.own.as_dict().cloned().unwrap_or_default();
     let kind = match mended.iter().any(|key| overlap(key, &name)) {
         false => kinded.kind,
@@ -44,7 +44,7 @@ pub(super) fn faults<K: Kinds>(
     let shared = K::SHARED.iter().map(|(name, _)| *name);
     let siblings = Siblings {
         table: &table,
-        keys: &["kind"].into_iter().chain(shared).collect::<Vec<_>>(),
+        keys: &[K::KEY].into_iter().chain(shared).collect::<Vec<_>>(),
     };
     let tree = within(Value::from(own));
     faults.extend(problems::read_with(&tree, &siblings, mended, &reader).faults);
@@ -52,23 +52,24 @@ pub(super) fn faults<K: Kinds>(
 }
 
 /// Keys that tables of other kinds have.
-fn foreign<K: Kinds>(table: &[String], kind: &K, own: &Dict) -> Vec<Fault> {
+fn foreign<K: TableKind>(table: &[String], kind: &K, own: &Dict) -> Vec<Fault> {
     let fault = |key: &String| {
         let kinds = K::with(key);
         if kinds.is_empty() || kinds.contains(&kind.name()) {
             return None;
         }
         let kinds: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
+        let kinds = match &kinds[..] {
+            [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
+            only => only.concat(),
+        };
         let path = [table, std::slice::from_ref(key)].concat();
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        let (key, table, kinds) = (
-            tree::dotted(&path),
-            tree::dotted(table),
-            kinds.join(" and "),
-        );
-        let message = format!("`{key}` is for `{table}.kind` = {kinds} only");
+        let (key, table) = (tree::dotted(&path), tree::dotted(table));
+        let chooses = K::KEY;
+        let message = format!("`{key}` applies only to `{table}.{chooses}` = {kinds}");
         let fault = Fault::at_key(&parts, message);
-        Some(fault.help("remove the key, or change the kind"))
+        Some(fault.help(format!("remove the key, or change the {chooses}")))
     };
     own.keys().filter_map(fault).collect()
 }

@@ -57,6 +57,13 @@ fn at<'s>(schema: &'s Schema, path: &[String]) -> Option<&'s Schema> {
     })
 }
 
+/// What a whole number at this key must be: `a whole number of at least 1`.
+pub(super) fn whole_number(path: &[String]) -> Option<String> {
+    let range = json_schema::Range::of(at(&json_schema::tree(), path)?)?.to_string();
+    let of = if range.starts_with("at ") { "of " } else { "" };
+    Some(format!("a whole number {of}{range}"))
+}
+
 /// The value of the `expected` type that was probably meant, as TOML.
 pub(super) fn value(path: &[String], expected: &str, given: &Value) -> Option<String> {
     let text = given.as_str();

@@ -1,7 +1,8 @@
 //! Experiment files: TOML in, typed settings out, and every problem at once with its place.
 //!
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
-//! environment, `--set`, and the values of each point of the sweep. In reading order: `schema`
+//! environment, `--set`, and the values of each point of the sweep. A key that no layer sets has the default of its
+//! field: `#[serde(default)]` or `impl Default` beside it, in `schema` or in the module of its kind. In reading order: `schema`
 //! (what a file may say; `json_schema` says it to editors), `layers`, `outside`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
 //! points are called), `problems` (reading on after a mistake), `kinded` (the keys that a table has because of its kind),

@@ -7,10 +7,12 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
-use super::schema::{Exploration, ExplorationSettings, Settings};
+use super::schema::{ExplorationSettings, Settings};
 use super::sweep::{Assignment, PointValues};
 use super::tree;
 use crate::error::{Error, Result};
+use crate::explore::QuestionKind;
+use crate::kinds::Kinded;
 
 /// The longest slug, so that whole paths stay within what file systems take.
 const SLUG_CHARACTERS: usize = 60;
@@ -35,7 +37,7 @@ impl PointSettings {
     }
 
     /// The question of a point that explores.
-    pub fn exploration(&self) -> Option<&Exploration> {
+    pub fn exploration(&self) -> Option<&Kinded<QuestionKind>> {
         match self {
             Self::Training(_) => None,
             Self::Exploration(settings) => Some(&settings.explore),
@@ -123,7 +125,8 @@ impl Point {
     }
 }
 
-/// The settings and seed of one run as TOML, complete with defaults: what `resolved.toml` holds. It
+/// The settings and seed of one run as TOML, as `resolved.toml` holds them: complete with defaults, except that keys
+/// of `[data]` that nobody gave are left out. It
 /// is itself an experiment file, of one point with the same hash.
 pub fn to_toml(settings: &PointSettings, seed: u64) -> String {
     let settings = toml::to_string(settings);

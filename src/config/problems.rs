@@ -251,6 +251,9 @@ impl Mender {
         let value = tree::get(&self.tree, path);
         let found = value.map_or("absent".into(), wording::found);
         let meant = value.and_then(|value| meant::value(path, expected, value));
+        let ranged = expected.starts_with("a whole number");
+        let ranged = ranged.then(|| meant::whole_number(path)).flatten();
+        let expected = ranged.as_deref().unwrap_or(expected);
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         let key = tree::dotted(path);
         let fault = Fault::at_key(

@@ -182,7 +182,7 @@ fn no_bottleneck(shape: &ModelShape) -> Option<String> {
     }
     (shape.own > shape.context).then(|| {
         format!(
-            "has at most a latent for each token: `bottleneck` = {} must be at most `model.context` = {}",
+            "has at most one latent per token: `bottleneck` = {} must be at most `model.context` = {}",
             shape.own, shape.context
         )
     })
@@ -192,8 +192,8 @@ fn uneven_groups(shape: &ModelShape) -> Option<String> {
     let uneven = shape.own == 0 || !shape.heads.is_multiple_of(shape.own);
     uneven.then(|| {
         format!(
-            "has as many heads in each group: `kv_heads` must divide `model.heads` = {}",
-            shape.heads
+            "needs groups of equal size: `kv_heads` = {} must divide `model.heads` = {}",
+            shape.own, shape.heads
         )
     })
 }

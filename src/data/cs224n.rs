@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::checksum::{HELP, SourceFile};
 use super::questions::{Rows, parse};
 use super::vocabulary::Vocabulary;
-use super::{Corpus, Kind, Question};
+use super::{Corpus, DataSource, Question};
 use crate::config::home;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
@@ -54,7 +54,7 @@ pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 #[serde(deny_unknown_fields)]
 pub struct Cs224n {}
 
-impl Kind for Cs224n {
+impl DataSource for Cs224n {
     const NAME: &'static str = "cs224n";
     const ABOUT: &'static str = "the corpus of Stanford's CS224N assignment 5, Wikipedia sentences about people: `attnlab data fetch` gets it";
     const FILES: &'static [SourceFile] = &FILES;

@@ -1,6 +1,6 @@
 //! Tests of fetching, from a directory and from a small server on the loopback interface.
 
-use crate::data::Kind as _;
+use crate::data::DataSource as _;
 use std::collections::BTreeSet;
 use std::io::{BufRead as _, BufReader};
 use std::net::{TcpListener, TcpStream};

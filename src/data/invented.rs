@@ -163,7 +163,7 @@ fn split(name: &str) -> Option<(&str, &str)> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Kind as _;
+    use crate::data::DataSource as _;
     use crate::data::names::GIVEN;
     use crate::data::synthetic::Biographies;
     use crate::data::vocabulary::Vocabulary;
@@ -209,7 +209,7 @@ mod tests {
     #[test]
     fn synthetic_people_have_family_names_that_nobody_has() {
         let corpus = synthetic(150);
-        let parts = Biographies::names_of_nobody;
+        let parts = Biographies::invented_name_parts;
         let invented = questions(&corpus, parts, 300, 0).expect("enough");
         let text = corpus.documents.join("\n");
         let names = asked(&invented);
@@ -225,7 +225,7 @@ mod tests {
     #[test]
     fn fewer_names_are_the_first_of_more_and_a_seed_changes_them() {
         let corpus = synthetic(100);
-        let parts = Biographies::names_of_nobody;
+        let parts = Biographies::invented_name_parts;
         let made = |names, seed| questions(&corpus, parts, names, seed).expect("enough");
         let more = made(50, 1);
         assert_eq!(made(20, 1), more[..20]);
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_s_name_comes_back_without_its_middle_or_from_a_document() {
+    fn unused_name_comes_back_without_its_middle_or_from_a_document() {
         let mut corpus = corpus(&["Ada Maria Moss", "Ada Kern", "Otto Lind"]);
         corpus
             .documents

@@ -36,7 +36,7 @@ pub fn questions(
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::data::Kind as _;
+    use crate::data::DataSource as _;
     use crate::data::synthetic::Biographies;
 
     #[test]

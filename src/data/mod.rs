@@ -21,17 +21,17 @@ pub mod cs224n;
 pub mod fetch;
 pub(crate) mod generator;
 pub mod invented;
-mod kind;
 pub mod mapped;
 mod names;
 pub mod objectives;
 pub mod questions;
 pub mod ragged;
+mod source;
 pub mod synthetic;
 pub mod vocabulary;
 
 pub use batches::{Batches, batches};
-pub use kind::{DataKind, Kind};
+pub use source::{DataKind, DataSource};
 
 /// All kinds of data.
 pub static KINDS: [DataKind; 2] = [

@@ -16,7 +16,7 @@ use super::generator::generator;
 use super::invented::{Known, NameParts};
 use super::names::{FAMILY_ENDINGS, FAMILY_STEMS, GIVEN, PLACES, PROFESSIONS};
 use super::vocabulary::Vocabulary;
-use super::{Corpus, Kind, Question};
+use super::{Corpus, DataSource, Question};
 use crate::config::sweep::SEED_LIMIT;
 use crate::error::Result;
 
@@ -34,14 +34,14 @@ pub struct Biographies {
     /// Number of people with a biography.
     #[schemars(range(min = 8, max = 1500))]
     pub people: usize,
-    /// Number of different birth places; their frequencies fall as 1/rank, in each split alike, and London is the
-    /// first.
+    /// Number of different birth places; their frequencies are proportional to 1/rank in every split, and London is the
+    /// most frequent.
     #[schemars(range(min = 2, max = PLACES.len()))]
     pub places: usize,
     /// Differently worded biographies of each person.
     #[schemars(range(min = 1, max = TEMPLATES))]
     pub biographies_per_person: usize,
-    /// Seed of the people, apart from the seed of training.
+    /// Seed of the people, independent of the seeds of training.
     #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     pub seed: u64,
 }
@@ -57,7 +57,7 @@ impl Default for Biographies {
     }
 }
 
-impl Kind for Biographies {
+impl DataSource for Biographies {
     const NAME: &'static str = "synthetic";
     const ABOUT: &'static str = "biographies that the program makes up: nothing to download";
 
@@ -84,10 +84,10 @@ impl Kind for Biographies {
     }
 
     /// Family names that nobody in the documents has.
-    fn names_of_nobody(known: &Known<'_>) -> NameParts {
-        let nobody_s = |name: &String| !known.words.contains(name.as_str());
+    fn invented_name_parts(known: &Known<'_>) -> NameParts {
+        let unused = |name: &String| !known.words.contains(name.as_str());
         let given = GIVEN.iter().map(|&name| name.to_owned()).collect();
-        (given, family_names().filter(nobody_s).collect())
+        (given, family_names().filter(unused).collect())
     }
 }
 

@@ -1,8 +1,71 @@
 //! b.ii: with orthonormal keys `q = beta (k_a + k_b)` gives `c = (v_a + v_b) / 2` as beta grows.
 
 use super::attend;
+use super::curve::Curve;
+use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
 use super::vectors::{Vector, distance, orthonormal};
 use crate::data::generator::generator;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which query averages two values?
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Averaging {
+    /// Dimension of keys, values and queries.
+    #[schemars(range(min = 1, max = 4096))]
+    pub dimension: usize,
+    /// How many keys, and values; at most `dimension`, and at least 3 for noisy averaging.
+    #[schemars(range(min = 2))]
+    pub keys: usize,
+    /// Scale factors of the query, ascending.
+    #[schemars(inner(range(min = 0)))]
+    pub betas: Vec<f64>,
+}
+
+impl Question for Averaging {
+    const NAME: &'static str = "averaging";
+    const ASKS: &'static str = "b.ii: which query averages two values?";
+    const HEADING: &'static str = "One query that averages two values";
+    const NOTE: &'static str = " Keys and values are orthonormal.";
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            dimension: self.dimension,
+            keys: Some(self.keys),
+            ..Sizes::default()
+        }
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        let broken = [
+            too_many_keys(self.keys, self.dimension),
+            no_grid("betas", &self.betas),
+        ];
+        broken.into_iter().flatten().collect()
+    }
+
+    fn multiplications(&self) -> f64 {
+        2.0 * of_basis(self.keys, self.dimension)
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let once = |_| errors(self.keys, self.dimension, &self.betas, seed);
+        let found = sampling.each(once)?.concat();
+        let curve = Curve {
+            curve: "q = β (k_a + k_b)",
+            x: "factor β of the query",
+            y: "|c - (v_a + v_b) / 2| for values of length 1",
+            is_logarithmic: true,
+            ..Curve::default()
+        };
+        let both = self.betas.iter().zip(found);
+        let rows = both.map(|(&beta, error)| curve.at(beta, &[error]));
+        Ok(Found::Curves(rows.collect()))
+    }
+}
 
 /// `|c - (v_a + v_b) / 2|` for each beta; `n` orthonormal keys and values.
 pub fn errors(keys: usize, dimension: usize, betas: &[f64], seed: u64) -> Vec<f64> {

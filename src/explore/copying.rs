@@ -1,8 +1,77 @@
 //! a: attention copies `v_j` when `k_j . q` is much larger than every other score.
 
 use super::attention_weights;
+use super::curve::Curve;
+use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
 use super::vectors::{distance, orthonormal, weighted_sum};
 use crate::data::generator::generator;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// When is the output one of the values?
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Copying {
+    /// Dimension of keys, values and queries.
+    #[schemars(range(min = 1, max = 4096))]
+    pub dimension: usize,
+    /// How many keys, and values; at most `dimension`, and at least 3 for noisy averaging.
+    #[schemars(range(min = 2))]
+    pub keys: usize,
+    /// How far one score exceeds all others, ascending.
+    pub margins: Vec<f64>,
+}
+
+impl Question for Copying {
+    const NAME: &'static str = "copying";
+    const ASKS: &'static str = "a: when is the output one of the values?";
+    const HEADING: &'static str = "When attention copies one value";
+    const NOTE: &'static str = " Keys and values are orthonormal.";
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            dimension: self.dimension,
+            keys: Some(self.keys),
+            ..Sizes::default()
+        }
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        let broken = [
+            too_many_keys(self.keys, self.dimension),
+            no_grid("margins", &self.margins),
+        ];
+        broken.into_iter().flatten().collect()
+    }
+
+    fn multiplications(&self) -> f64 {
+        2.0 * of_basis(self.keys, self.dimension)
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let once = |_| measure(self.keys, self.dimension, &self.margins, seed);
+        let found = sampling.each(once)?.concat();
+        let x = "margin: score of key j minus each other score";
+        let weight = Curve {
+            curve: "weight",
+            x,
+            y: "weight on value j",
+            ..Curve::default()
+        };
+        let error = Curve {
+            curve: "distance",
+            x,
+            y: "|c - v_j| for values of length 1",
+            is_logarithmic: true,
+            ..Curve::default()
+        };
+        let weights = found.iter().map(|one| weight.at(one.margin, &[one.weight]));
+        let errors = found.iter().map(|one| error.at(one.margin, &[one.error]));
+        Ok(Found::Curves(weights.chain(errors).collect()))
+    }
+}
 
 /// How well attention copies at one margin.
 #[derive(Clone, Copy, Debug, PartialEq)]

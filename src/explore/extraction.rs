@@ -1,8 +1,102 @@
 //! b.i: `M = A A^T` extracts `v_a` from `v_a + v_b` when the bases A and B are orthonormal and A is
 //! perpendicular to B. The reported M has the basis vectors as columns: it is A itself.
 
+use super::curve::Curve;
+use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis};
 use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, weighted_sum};
 use crate::data::generator::generator;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which matrix takes one vector out of a sum of two?
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Extraction {
+    /// Dimension of keys, values and queries.
+    #[schemars(range(min = 1, max = 4096))]
+    pub dimension: usize,
+    /// Vectors in the basis of each of the two subspaces, ascending; twice the largest is at most `dimension`.
+    #[schemars(inner(range(min = 1)))]
+    pub bases: Vec<usize>,
+    /// How many times keys or subspaces are drawn.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub samples: usize,
+}
+
+impl Question for Extraction {
+    const NAME: &'static str = "extraction";
+    const ASKS: &'static str = "b.i: which matrix takes one vector out of a sum of two?";
+    const HEADING: &'static str = "Taking one vector out of a sum of two";
+    const NOTE: &'static str = " A has the m basis vectors of v_a as columns. The reported M is A itself, d × m, with d - m \
+         columns of zeros so that it is square.";
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            dimension: self.dimension,
+            samples: Some(self.samples),
+            ..Sizes::default()
+        }
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        let as_numbers: Vec<f64> = self.bases.iter().map(|&m| m as f64).collect();
+        let largest = self.bases.iter().copied().max().unwrap_or(0);
+        let dimension = self.dimension;
+        let says = format!(
+            "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
+        );
+        let too_large = (largest > dimension / 2).then_some(BrokenRule {
+            key: "bases",
+            message: says,
+            help: None,
+        });
+        let broken = [no_grid("bases", &as_numbers), too_large];
+        broken.into_iter().flatten().collect()
+    }
+
+    fn multiplications(&self) -> f64 {
+        let bases = self.bases.iter();
+        bases.map(|&m| of_basis(2 * m, self.dimension)).sum()
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let curve = Curve {
+            x: "vectors in each basis: m",
+            y: "|M (v_a + v_b) - v_a| / |v_a|",
+            is_logarithmic: true,
+            ..Curve::default()
+        };
+        let (ours, reported) = (
+            Curve {
+                curve: "M = A times its transpose",
+                ..curve
+            },
+            Curve {
+                curve: "as reported: M with the basis vectors as columns",
+                is_reported: true,
+                ..curve
+            },
+        );
+        let found = sampling.each(|sample| {
+            let one = |&basis: &usize| measure(basis, self.dimension, seed, sample);
+            self.bases.iter().map(one).collect::<Vec<_>>()
+        })?;
+        let all = |i: usize, of: fn(&Extracted) -> f64| -> Vec<f64> {
+            found.iter().map(|sample| of(&sample[i])).collect()
+        };
+        let at = |(i, &basis): (usize, &usize)| {
+            let x = basis as f64;
+            [
+                ours.at(x, &all(i, |one| one.projection)),
+                reported.at(x, &all(i, |one| one.reported)),
+            ]
+        };
+        let rows = self.bases.iter().enumerate().flat_map(at);
+        Ok(Found::Curves(rows.collect()))
+    }
+}
 
 /// `|M (v_a + v_b) - v_a| / |v_a|` for two matrices.
 #[derive(Clone, Copy, Debug, PartialEq)]

@@ -15,13 +15,27 @@
 
 pub mod averaging;
 pub mod copying;
+mod curve;
 pub mod extraction;
 pub mod noisy_averaging;
+mod question;
 pub mod swing;
 pub mod two_heads;
 pub mod vectors;
 
 use vectors::{Vector, dot, weighted_sum};
+
+pub use question::{Found, Question, QuestionKind, Sampling, Sizes};
+
+/// All questions.
+pub static QUESTIONS: [QuestionKind; 6] = [
+    QuestionKind::of::<copying::Copying>(),
+    QuestionKind::of::<extraction::Extraction>(),
+    QuestionKind::of::<averaging::Averaging>(),
+    QuestionKind::of::<noisy_averaging::NoisyAveraging>(),
+    QuestionKind::of::<swing::Swing>(),
+    QuestionKind::of::<two_heads::TwoHeads>(),
+];
 
 /// The attention weights of one query: `softmax(k_i . q)`, shape `[n]`.
 ///

@@ -4,8 +4,98 @@
 
 use super::attention_weights;
 use super::averaging::scaled_sum;
+use super::curve::Curve;
+use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
 use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which query averages two values, if keys are near their means?
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct NoisyAveraging {
+    /// Dimension of keys, values and queries.
+    #[schemars(range(min = 1, max = 4096))]
+    pub dimension: usize,
+    /// How many keys, and values; at most `dimension`, and at least 3 for noisy averaging.
+    #[schemars(range(min = 2))]
+    pub keys: usize,
+    /// Scale factors of the query, ascending.
+    #[schemars(inner(range(min = 0)))]
+    pub betas: Vec<f64>,
+    /// Variance of the keys around their means.
+    #[schemars(range(min = 0))]
+    pub alpha: f64,
+    /// How many times keys or subspaces are drawn.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub samples: usize,
+}
+
+impl Question for NoisyAveraging {
+    const NAME: &'static str = "noisy-averaging";
+    const ASKS: &'static str = "c.i: and if keys are near their means?";
+    const HEADING: &'static str = "Averaging with keys near their means";
+    const NOTE: &'static str = " Keys are drawn from N(μ_i, α I) with orthonormal means.";
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            dimension: self.dimension,
+            keys: Some(self.keys),
+            alpha: Some(self.alpha),
+            samples: Some(self.samples),
+            ..Sizes::default()
+        }
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        // The weight on the others is measured where there are others.
+        let alone = (self.keys < 3).then(|| BrokenRule {
+            key: "keys",
+            message: format!("= {} must be at least 3", self.keys),
+            help: None,
+        });
+        let broken = [
+            alone,
+            too_many_keys(self.keys, self.dimension),
+            no_grid("betas", &self.betas),
+        ];
+        broken.into_iter().flatten().collect()
+    }
+
+    fn multiplications(&self) -> f64 {
+        of_basis(self.keys, self.dimension)
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let scales = [&self.betas[..], &[REPORTED_SCALE]].concat();
+        let shape = (self.keys, self.dimension);
+        let one = |sample| weight_on_others(shape, self.alpha, &scales, (seed, sample));
+        let found = sampling.each(one)?;
+        let ours = Curve {
+            curve: "q = β (μ_a + μ_b)",
+            x: "factor β of the query",
+            y: "weight left on the other n - 2 keys",
+            is_logarithmic: true,
+            ..Curve::default()
+        };
+        let reported = Curve {
+            curve: "as reported: q = (μ_a + μ_b) / 2",
+            is_reported: true,
+            ..ours
+        };
+        let last = scales.len() - 1;
+        let at = |(i, &scale): (usize, &f64)| {
+            let curve = if i == last { reported } else { ours };
+            let all: Vec<f64> = found.iter().map(|sample| sample[i]).collect();
+            curve.at(scale, &all)
+        };
+        let rows = scales.iter().enumerate().map(at);
+        Ok(Found::Curves(rows.collect()))
+    }
+}
 
 /// The scale of the reported query.
 pub const REPORTED_SCALE: f64 = 0.5;

@@ -6,8 +6,93 @@ use rand_distr::StandardNormal;
 
 use super::attention_weights;
 use super::averaging::scaled_sum;
+use super::question::{Found, Question, Sampling, Sizes, of_basis, too_many_keys};
 use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use crate::metrics::rows::SampleRow;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+/// Which query averages two values, if one key is of uncertain length?
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct Swing {
+    /// Dimension of keys, values and queries.
+    #[schemars(range(min = 1, max = 4096))]
+    pub dimension: usize,
+    /// How many keys, and values; at most `dimension`, and at least 3 for noisy averaging.
+    #[schemars(range(min = 2))]
+    pub keys: usize,
+    /// Scale factor of the query.
+    #[schemars(extend("exclusiveMinimum" = 0))]
+    pub beta: f64,
+    /// Variance of the keys around their means.
+    #[schemars(range(min = 0))]
+    pub alpha: f64,
+    /// How many times keys or subspaces are drawn.
+    #[schemars(range(min = 2, max = 1_000_000))]
+    pub samples: usize,
+}
+
+impl Question for Swing {
+    const NAME: &'static str = "swing";
+    const ASKS: &'static str = "c.ii: and if one key is of uncertain length?";
+    const HEADING: &'static str = "One head with a key of uncertain length";
+    const NOTE: &'static str = " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
+         its length is about N(1, 1/2).";
+
+    fn sizes(&self) -> Sizes {
+        Sizes {
+            dimension: self.dimension,
+            keys: Some(self.keys),
+            alpha: Some(self.alpha),
+            beta: Some(self.beta),
+            samples: Some(self.samples),
+        }
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        Vec::from_iter(too_many_keys(self.keys, self.dimension))
+    }
+
+    fn multiplications(&self) -> f64 {
+        of_basis(self.keys, self.dimension)
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let one = |sample| {
+            let drawn = self.draw(seed, sample);
+            drawn.row(sample, ONE_HEAD, weight_on_a(&drawn, self.beta))
+        };
+        Ok(Found::Samples(sampling.each(one)?))
+    }
+}
+
+/// What the one head is called.
+pub const ONE_HEAD: &str = "one head: q = β (μ_a + μ_b)";
+
+impl Swing {
+    /// Draws the keys of sample `sample`.
+    pub fn draw(&self, seed: u64, sample: u64) -> Keys {
+        draw(self.keys, self.dimension, self.alpha, (seed, sample))
+    }
+}
+
+impl Keys {
+    /// The row of what a construction gave for these keys.
+    pub fn row(&self, sample: u64, series: &str, value: f64) -> SampleRow {
+        SampleRow {
+            series: series.to_owned(),
+            is_reported: false,
+            quantity: "weight on value a".to_owned(),
+            sample,
+            epsilon: self.epsilon,
+            value,
+        }
+    }
+}
 
 /// The keys of one sample and the quantities they were drawn from.
 #[derive(Clone, Debug)]

@@ -1,9 +1,75 @@
 //! d: two heads, `q_1 = beta mu_a` and `q_2 = beta mu_b`, `c = (c_1 + c_2) / 2`. Keys are those of
 //! [`super::swing`]: the output no longer swings, unless epsilon is close to 0 or negative.
 
+use std::borrow::Cow;
+
 use super::attention_weights;
+use super::question::{Found, Question, Sampling, Sizes};
 use super::swing::Keys;
+use super::swing::{ONE_HEAD, Swing, weight_on_a as weight_of_one_head};
 use super::vectors::Vector;
+use crate::error::Result;
+use crate::kinds::BrokenRule;
+use crate::metrics::rows::SampleRow;
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
+/// The same with two heads, beside one on the same keys.
+#[derive(Clone, Debug, Deserialize, Serialize)]
+#[serde(transparent)]
+pub struct TwoHeads(Swing);
+
+/// The keys are those of one head.
+impl JsonSchema for TwoHeads {
+    fn schema_name() -> Cow<'static, str> {
+        "TwoHeads".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        Swing::json_schema(generator)
+    }
+}
+
+const TWO_HEADS: &str = "two heads: q1 = β μ_a and q2 = β μ_b";
+const REPORTED_HEADS: &str = "two heads as reported: q1 and q2 = (±μ_a + μ_b) / 2";
+
+impl Question for TwoHeads {
+    const NAME: &'static str = "two-heads";
+    const ASKS: &'static str = "d: and with two heads?";
+    const HEADING: &'static str = "One head and two, on the same keys";
+    const NOTE: &'static str = " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
+         (±v_a + v_b) / 2; the keys' means are read in their place, as values say nothing of keys.";
+
+    fn sizes(&self) -> Sizes {
+        self.0.sizes()
+    }
+
+    fn check(&self) -> Vec<BrokenRule> {
+        self.0.check()
+    }
+
+    fn multiplications(&self) -> f64 {
+        self.0.multiplications()
+    }
+
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+        let beta = self.0.beta;
+        let rows = sampling.each(|sample| {
+            let drawn = self.0.draw(seed, sample);
+            let row = |series: &str, value: f64| drawn.row(sample, series, value);
+            let reported = weight_on_a(&drawn, &reported_queries(&drawn));
+            [
+                row(ONE_HEAD, weight_of_one_head(&drawn, beta)),
+                row(TWO_HEADS, weight_on_a(&drawn, &queries(&drawn, beta))),
+                SampleRow {
+                    is_reported: true,
+                    ..row(REPORTED_HEADS, reported)
+                },
+            ]
+        })?;
+        Ok(Found::Samples(rows.into_iter().flatten().collect()))
+    }
+}
 
 /// The weight on `v_a` in `c`, given the query of each head.
 pub fn weight_on_a(drawn: &Keys, queries: &[Vector; 2]) -> f64 {

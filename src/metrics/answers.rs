@@ -1,6 +1,6 @@
-//! What models answered, with what probability: the finished runs in which one was asked.
+//! Models' answers with their probabilities, from the finished runs in which a model was asked.
 
-use super::artefacts::{PREDICTIONS, TRAINING_ANSWERS};
+use super::artefacts::{PREDICTIONS, TRAINING_ANSWERS, predictions_of};
 use super::measured::{Measured, MeasuredPoint, MeasuredRun};
 use super::rows::{PredictionRow, TrainingAnswerRow};
 use super::statistics::Judged;
@@ -15,7 +15,7 @@ pub struct PointAnswers {
     pub label: String,
     /// Which questions were asked.
     pub split: &'static str,
-    /// One a seed.
+    /// One per seed.
     pub runs: Vec<RunAnswers>,
 }
 
@@ -66,7 +66,7 @@ impl PointAnswers {
 
 impl RunAnswers {
     fn read(run: &MeasuredRun, split: &str) -> Result<Option<Self>> {
-        let Some(asked) = run.read(&PREDICTIONS, &format!("{split}-model"))? else {
+        let Some(asked) = run.read(&PREDICTIONS, &predictions_of(split, "model"))? else {
             return Ok(None);
         };
         Ok(Some(Self {

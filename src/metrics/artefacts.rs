@@ -60,6 +60,11 @@ pub static CORRUPTION_EXAMPLES: Artefact = Artefact::same("corruption_examples.c
 /// which have no right answer.
 pub static PREDICTIONS: Artefact = Artefact::same("predictions/*.tsv");
 
+/// What tells the predictions of the `model` or of a `constant`, on a split, from others.
+pub fn predictions_of(split: &str, subject: &str) -> String {
+    format!("{split}-{subject}")
+}
+
 /// How often each place is the answer to a training question.
 pub static TRAINING_ANSWERS: Artefact = Artefact::same("training_answers.csv");
 

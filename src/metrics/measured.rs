@@ -26,14 +26,14 @@ pub struct Measured {
     /// Whether the file names its points.
     pub has_labels: bool,
     /// What an exploration asks.
-    pub exploration: Option<Explored>,
+    pub exploration: Option<ExplorationTexts>,
     /// All points, in order, with or without a finished run.
     pub points: Vec<MeasuredPoint>,
 }
 
-/// The words for an exploration's figures.
+/// Heading and caption of an exploration's figures.
 #[derive(Clone, Debug, Default)]
-pub struct Explored {
+pub struct ExplorationTexts {
     /// The heading of a figure that has none of its own.
     pub heading: String,
     /// Sizes, samples, seeds, and how the question was put.

@@ -134,6 +134,9 @@ impl PredictionRow {
     }
 }
 
+/// Most questions whose attention maps a run records.
+pub const MOST_MAPPED: usize = 12;
+
 /// One attention weight of a head, in `attention_maps.csv`; all indices start at 1.
 ///
 /// There is a row for each key at or before the query; later keys are masked.

@@ -8,11 +8,15 @@ use crate::error::Result;
 ///
 /// # Errors
 /// See [`invented::questions`].
-pub fn nobody(spec: &EvaluateSpec, settings: &Settings, corpus: &Corpus) -> Result<Vec<Question>> {
+pub fn invented(
+    spec: &EvaluateSpec,
+    settings: &Settings,
+    corpus: &Corpus,
+) -> Result<Vec<Question>> {
     let Some(spec) = &spec.invented else {
         return Ok(vec![]);
     };
-    let parts = settings.data.kind.names_of_nobody;
+    let parts = settings.data.kind.invented_name_parts;
     invented::questions(corpus, parts, spec.names, spec.seed)
 }
 

@@ -12,7 +12,7 @@ use super::provenance::{Computed, Provenance};
 use crate::config::{self, Experiment, Point};
 use crate::error::{Error, Kind, Result};
 use crate::files;
-use crate::metrics::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS};
+use crate::metrics::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS, predictions_of};
 
 /// How far a run is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -167,7 +167,7 @@ impl RunDirectory {
 
     /// Answers to a split's questions, by the `model` or by a `constant`.
     pub fn predictions_tsv(&self, split: &str, subject: &str) -> PathBuf {
-        self.of_stage(&PREDICTIONS, "", &format!("{split}-{subject}"))
+        self.of_stage(&PREDICTIONS, "", &predictions_of(split, subject))
     }
 
     /// Answers to questions about invented people.

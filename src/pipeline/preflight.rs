@@ -114,7 +114,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         .as_ref()
         .filter(|evaluate| evaluate.ask_model)
     {
-        let nobody = asked::nobody(spec, settings, corpus)?;
+        let nobody = asked::invented(spec, settings, corpus)?;
         let mapped = asked::mapped(spec, corpus)?;
         let split = corpus.questions(spec.split).iter();
         for question in split.chain(&nobody).chain(&mapped) {

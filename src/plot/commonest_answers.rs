@@ -10,7 +10,7 @@ use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
 use super::crowd::Shown;
 use super::fonts::Face;
-use super::kind::{Gathered, Kind};
+use super::kind::{Gathered, Plot};
 use super::page::{Mark, Page};
 use super::point_labels::PointLabels;
 use super::text::{count, number, plural, seeds_in_short, shorten};
@@ -28,7 +28,7 @@ use crate::metrics::rows::PredictionRow;
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// How many.
+    /// Number of answers shown per point.
     #[schemars(range(min = 1, max = 20))]
     answers: usize,
 }
@@ -39,7 +39,7 @@ impl Default for Keys {
     }
 }
 
-impl Kind for CommonestAnswers {
+impl Plot for CommonestAnswers {
     type Keys = Keys;
 
     const NAME: &'static str = "commonest-answers";

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::crowd::Shown;
-use super::kind::{Gathered, Kind, NoKeys};
+use super::kind::{Gathered, NoKeys, Plot};
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
@@ -15,7 +15,7 @@ use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
 
-impl Kind for Confidence {
+impl Plot for Confidence {
     type Keys = NoKeys;
 
     const NAME: &'static str = "confidence";

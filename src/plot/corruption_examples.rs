@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::canvas::{Canvas, Type, paint};
 use super::caption::Caption;
 use super::fonts::{self, Face};
-use super::kind::{Gathered, Kind};
+use super::kind::{Gathered, Plot};
 use super::page::draw_lines;
 use super::theme::{
     BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
@@ -22,7 +22,7 @@ use crate::metrics::rows::CorruptionRow;
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// How many.
+    /// Number of documents shown.
     #[schemars(range(min = 1, max = 12))]
     examples: usize,
 }
@@ -33,12 +33,14 @@ impl Default for Keys {
     }
 }
 
-impl Kind for CorruptionExamples {
+impl Plot for CorruptionExamples {
     type Keys = Keys;
 
     const NAME: &'static str = "corruption-examples";
     const SHOWS: &'static str = "documents as span corruption shows them to the model";
     const TITLE: &'static str = "What pretraining shows the model";
+    #[cfg(test)]
+    const IS_PER_POINT: bool = false;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 

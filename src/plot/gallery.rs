@@ -176,8 +176,7 @@ fn no_text_lies_on_another_and_the_table_has_every_point() {
             figure.write(Path::new(folder), &of).expect("written");
         }
         let csv = String::from_utf8_lossy(&figure.csv).into_owned();
-        let is_of_points = kind.name() != "corruption-examples";
-        let lost = (0..points).filter(|&i| is_of_points && !csv.contains(&label(i)));
+        let lost = (0..points).filter(|&i| kind.is_per_point && !csv.contains(&label(i)));
         found.extend(lost.map(|i| format!("{of}: the CSV lacks {}", label(i))));
         if let Some(first) = faults.first() {
             found.push(format!("{of}: {} faults, such as {first}", faults.len()));

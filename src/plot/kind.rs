@@ -7,19 +7,22 @@ use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use crate::error::{Error, Result};
-use crate::kinds::{Keys, Kinded, Kinds, Listed};
+use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
 use crate::metrics::measured::Measured;
 
 /// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
-pub trait Kind: Sized {
+pub trait Plot: Sized {
     /// The keys that `[figures.NAME]` takes beside `kind` and `title`; each has a default.
     type Keys: DeserializeOwned + Serialize + JsonSchema;
     /// What a file calls it.
     const NAME: &'static str;
     /// What it shows, for the manual.
     const SHOWS: &'static str;
-    /// The heading where neither the file nor [`Kind::title`] gives one.
+    /// The heading where the file gives none; kinds whose heading varies override [`Plot::title`].
     const TITLE: &'static str = "";
+    /// Whether its table has a row for every point.
+    #[cfg(test)]
+    const IS_PER_POINT: bool = true;
     /// Whether it is drawn of explorations, and of nothing else.
     const IS_OF_EXPLORATION: bool = false;
     /// Made-up figures, in which a test looks for texts that lie on each other.
@@ -32,7 +35,7 @@ pub trait Kind: Sized {
     }
 
     /// What is wrong with the keys for these points, beyond their ranges.
-    fn check(_keys: &Self::Keys, _points: &Points<'_>) -> Option<Broken> {
+    fn check(_keys: &Self::Keys, _points: &Points<'_>) -> Option<BrokenRule> {
         None
     }
 
@@ -71,38 +74,33 @@ pub struct Points<'a> {
     pub mapped: Option<usize>,
 }
 
-/// A rule that a figure's key breaks.
-pub struct Broken {
-    /// The key.
-    pub key: &'static str,
-    /// What is wrong with it, after its name and a space.
-    pub says: String,
-    /// What to do about it.
-    pub help: Option<String>,
-}
-
 /// A kind as a line of [`KINDS`](super::KINDS).
 pub struct FigureKind {
     name: &'static str,
     shows: &'static str,
-    keys: Keys,
+    keys: OwnKeys,
     /// Whether it is drawn of explorations, and of nothing else.
     pub is_of_exploration: bool,
-    /// See [`Kind::EXAMPLES`].
+    /// See [`Plot::IS_PER_POINT`].
+    #[cfg(test)]
+    pub is_per_point: bool,
+    /// See [`Plot::EXAMPLES`].
     #[cfg(test)]
     pub examples: &'static [super::gallery::Example],
-    check: fn(&Value, &Points<'_>) -> Option<Broken>,
+    check: fn(&Value, &Points<'_>) -> Option<BrokenRule>,
     draw: fn(&Value, Option<&str>, &Measured) -> Result<Gathered<Figure>>,
 }
 
 impl FigureKind {
     /// The line of a kind.
-    pub const fn of<K: Kind>() -> Self {
+    pub const fn of<K: Plot>() -> Self {
         Self {
             name: K::NAME,
             shows: K::SHOWS,
-            keys: Keys::of::<K::Keys>(),
+            keys: OwnKeys::of::<K::Keys>(),
             is_of_exploration: K::IS_OF_EXPLORATION,
+            #[cfg(test)]
+            is_per_point: K::IS_PER_POINT,
             #[cfg(test)]
             examples: K::EXAMPLES,
             check: |keys, points| K::check(&K::Keys::deserialize(keys).ok()?, points),
@@ -132,20 +130,20 @@ impl Listed for FigureKind {
     }
 }
 
-impl Kinds for FigureKind {
+impl TableKind for FigureKind {
     const TABLE: &'static str = "One figure of an experiment, drawn from its CSV files alone.";
     const CHOOSES: &'static str = "What it shows.";
     const SHARED: &'static [(&'static str, &'static str)] =
         &[("title", "Heading. Default: from the kind.")];
 
-    fn keys(&self) -> &Keys {
+    fn keys(&self) -> &OwnKeys {
         &self.keys
     }
 }
 
 impl Kinded<FigureKind> {
-    /// See [`Kind::check`]; nothing where the keys cannot be read.
-    pub fn check(&self, points: &Points<'_>) -> Option<Broken> {
+    /// See [`Plot::check`]; nothing where the keys cannot be read.
+    pub fn check(&self, points: &Points<'_>) -> Option<BrokenRule> {
         (self.kind.check)(&self.own, points)
     }
 

@@ -4,7 +4,7 @@
 //! holds outlines instead of text, so that it looks the same on a machine without any font, and the
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
-//! Whatever a figure of one kind is stands in one module: its keys in an experiment file, its rules, what it
+//! Everything about one kind of figure is in one module: its keys in an experiment file, its rules, what it
 //! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels` and
 //! `axis` place a drawing, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `crowd`, `theme`,
 //! `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
@@ -39,9 +39,8 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use attention::MOST_MAPPED;
 pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
-pub use kind::{Broken, FigureKind, Gathered, Kind, Points};
+pub use kind::{FigureKind, Gathered, Plot, Points};
 
 pub(crate) use text::significant;
 

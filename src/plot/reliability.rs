@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::canvas::{Anchor, Canvas, Type};
 use super::crowd::Shown;
 use super::fonts::{self, Face};
-use super::kind::{Gathered, Kind};
+use super::kind::{Gathered, Plot};
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
 use super::point_labels::PointLabels;
@@ -25,7 +25,7 @@ use crate::metrics::statistics::{
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// How many bins of equal width.
+    /// Number of bins of equal width.
     #[schemars(range(min = 1, max = 20))]
     bins: usize,
 }
@@ -36,11 +36,11 @@ impl Default for Keys {
     }
 }
 
-impl Kind for ReliabilityDiagram {
+impl Plot for ReliabilityDiagram {
     type Keys = Keys;
 
     const NAME: &'static str = "reliability-diagram";
-    const SHOWS: &'static str = "how often answers of a given probability are right";
+    const SHOWS: &'static str = "accuracy against predicted probability, in bins: calibration";
     const TITLE: &'static str = "Is an answer right as often as it is probable?";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];

@@ -16,7 +16,8 @@ const CRATES: [(&str, &[&str]); 12] = [
         "figment",
         &[
             "config/",
-            "data/kind.rs",
+            "data/source.rs",
+            "explore/question.rs",
             "kinds.rs",
             "model/build_shapes.rs",
             "plot/kind.rs",
@@ -25,7 +26,14 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("toml", &["config/", "model/build_shapes.rs"]),
     (
         "schemars",
-        &["config/", "data/", "kinds.rs", "metrics/steps.rs", "plot/"],
+        &[
+            "config/",
+            "data/",
+            "explore/",
+            "kinds.rs",
+            "metrics/steps.rs",
+            "plot/",
+        ],
     ),
     ("csv", &["metrics/"]),
     ("plotters", &["plot/"]),

@@ -13,15 +13,15 @@ use crate::config::shape::{self, ATTENTION_KINDS, KindOfAttention};
 pub struct AttentionSpec {
     /// `"vanilla"` is causal softmax attention; `attnlab list attention` says what the others are.
     pub kind: AttentionKind,
-    /// `"perceiver"` only: number of latents, at most `context`; it needs 2 layers. Default: required there.
+    /// `"perceiver"` only: number of latents, at most `context`; it needs at least 2 layers. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<usize>,
-    /// `"grouped-query"` only: number of heads of keys and values; it divides `heads`. Default: required there.
+    /// `"grouped-query"` only: number of heads of keys and values; must divide `heads`. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
-    /// `"sliding-window"` only: number of tokens that a token sees, itself the last. Default: required there.
+    /// `"sliding-window"` only: number of tokens that each token attends to, including itself. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,

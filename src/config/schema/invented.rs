@@ -9,10 +9,10 @@ use crate::config::sweep::SEED_LIMIT;
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct InventedSpec {
-    /// How many names that no document and no question has.
+    /// Number of invented names, none of which occurs in a document or question.
     #[schemars(range(min = 1, max = 5000))]
     pub names: usize,
-    /// Seed of the names, apart from the seed of training; every seed of an experiment is asked the same.
+    /// Seed of the names, independent of the seeds of training; all runs are asked about the same names.
     #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
     #[serde(default)]
     pub seed: u64,

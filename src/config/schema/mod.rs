@@ -12,7 +12,7 @@ use serde_json::json;
 
 pub use attention::{AttentionKind, AttentionSpec};
 pub use attention_maps::AttentionMapsSpec;
-pub use exploration::{Exploration, ExplorationSettings, ExploredQuestion};
+pub use exploration::ExplorationSettings;
 pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
@@ -57,9 +57,9 @@ pub struct Settings {
     /// Where the model runs; `"auto"` is CUDA where there is one.
     #[serde(default)]
     pub device: DeviceKind,
-    /// How CUDA takes the inputs of matrix products: `"tf32"` has 11 bits, on tensor cores, `"tf32x3"` 22 bits
-    /// of 24, on tensor cores, at three times their work; sums are in f32 always. With `device = "auto"` and no
-    /// GPU all is in f32; with `"cpu"` it may not be set. Default: `"f32"`.
+    /// How CUDA rounds the inputs of matrix products: `"tf32"` keeps 11 significant bits and runs on tensor cores,
+    /// `"tf32x3"` keeps 22 of 24, on tensor cores at three times the work; sums are always in f32. With
+    /// `device = "auto"` and no GPU everything is in f32; `device = "cpu"` takes only `"f32"`. Default: `"f32"`.
     #[serde(default, skip_serializing_if = "Precision::is_whole")]
     pub precision: Precision,
 }
@@ -97,7 +97,7 @@ pub struct ExperimentHeader {
     /// Another file whose keys this one overrides, relative to this file; `~` is your home directory, here and
     /// in every path. Default: none.
     pub base: Option<PathBuf>,
-    /// Every point is run once with each of these, all different.
+    /// Each point is run once per seed; no seed twice.
     #[schemars(extend("items" = json!({"type": "integer", "minimum": 0, "exclusiveMaximum": SEED_LIMIT})))]
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
@@ -125,7 +125,7 @@ pub struct ModelSpec {
     /// Width of the residual stream.
     #[schemars(range(min = 1))]
     pub embed: usize,
-    /// Attention heads a block.
+    /// Attention heads per block.
     #[schemars(range(min = 1))]
     pub heads: usize,
     /// Width of a head; `heads * head_dim = embed`.
@@ -137,7 +137,7 @@ pub struct ModelSpec {
     /// Number of token ids; at least what the data needs.
     #[schemars(range(min = 1))]
     pub vocabulary: usize,
-    /// Longest document, in tokens.
+    /// Context length: the longest document, in tokens.
     #[schemars(range(min = LEAST_CONTEXT))]
     pub context: usize,
     /// Which attention.
@@ -146,8 +146,8 @@ pub struct ModelSpec {
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default = "default_dropout")]
     pub dropout: f64,
-    /// Standard deviation of the first weights of linears and embeddings. The default suits a width of some
-    /// hundreds; a narrow model learns faster from 0.1.
+    /// Standard deviation of the initial weights of linear layers and embeddings. The default suits widths of a few
+    /// hundred; a narrower model learns faster from 0.1.
     #[schemars(range(min = 0, max = 1))]
     #[serde(default = "default_initial_deviation")]
     pub initial_deviation: f64,
@@ -195,14 +195,15 @@ pub struct EvaluateSpec {
     /// A baseline that gives this answer to every question. Default: no baseline.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_answer: Option<String>,
-    /// Longest answer, in characters, below the context.
+    /// Longest answer, in characters; less than `context`.
     #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
-    /// People in no data, whom the model is asked about as well. Default: nobody.
+    /// Made-up people, absent from the data, whom the model is also asked about. Default: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invented: Option<InventedSpec>,
-    /// Questions for which every head tells where it looks while the model reads them and its own answer.
+    /// Questions for which the attention weights of every head are recorded, over the question and the model's own
+    /// answer.
     /// Default: none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub attention_maps: Option<AttentionMapsSpec>,
@@ -240,8 +241,8 @@ pub enum DeviceKind {
     Auto,
 }
 
-/// How CUDA takes the inputs of matrix products. Weights, activations and sums are in single precision in
-/// any case, and so is all work of the processor.
+/// How CUDA rounds the inputs of matrix products. Weights, activations and sums are in single precision in any
+/// case, and so is everything on the CPU.
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {

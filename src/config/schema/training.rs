@@ -21,20 +21,21 @@ pub const EXCERPT_MARGIN: usize = 4;
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct PretrainSpec {
-    /// What is learned: `"span-corruption"` moves a span in the middle behind a mask.
+    /// Pretraining objective: `"span-corruption"` replaces a random span with a mask token and moves it to the end of
+    /// the sequence, behind a second mask.
     pub objective: Named<Objective>,
-    /// Whether a third mask closes the corrupted text, so that the model learns where it ends; `false` is the
-    /// form of the assignment's handout.
+    /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
+    /// assignment's handout.
     #[serde(default = "default_true")]
     pub terminated: bool,
-    /// Longest prefix of a document that is shown, in characters; at most `context` - 4. Default: seven eighths
+    /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
     /// of the context.
     #[schemars(range(min = 4))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub longest_excerpt: Option<usize>,
     /// Passes over the corpus or the training questions; 0 skips the stage.
     pub epochs: usize,
-    /// Documents or questions a step.
+    /// Batch size: documents or questions per step.
     #[schemars(range(min = 1))]
     pub batch_documents: usize,
     /// Peak learning rate.
@@ -55,10 +56,10 @@ pub struct PretrainSpec {
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Whether documents come in a new order each epoch; in the assignment they do not.
+    /// Whether to reshuffle the documents every epoch; the assignment does not.
     #[serde(default)]
     pub shuffle: bool,
-    /// Steps between two checkpoints, from which a stopped run goes on; no result depends on it. Default: a
+    /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default: a
     /// fiftieth of the stage, at least 10.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -105,7 +106,7 @@ fn user_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::E
 pub struct FinetuneSpec {
     /// Passes over the corpus or the training questions; 0 skips the stage.
     pub epochs: usize,
-    /// Documents or questions a step.
+    /// Batch size: documents or questions per step.
     #[schemars(range(min = 1))]
     pub batch_documents: usize,
     /// Peak learning rate.
@@ -126,10 +127,10 @@ pub struct FinetuneSpec {
     /// The learning rate over time.
     #[serde(default)]
     pub schedule: ScheduleSpec,
-    /// Whether documents come in a new order each epoch; in the assignment they do not.
+    /// Whether to reshuffle the documents every epoch; the assignment does not.
     #[serde(default)]
     pub shuffle: bool,
-    /// Steps between two checkpoints, from which a stopped run goes on; no result depends on it. Default: a
+    /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default: a
     /// fiftieth of the stage, at least 10.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -202,10 +203,10 @@ pub struct OptimiserSpec {
     /// Decay rates of the two moments.
     #[schemars(extend("items" = json!({"type": "number", "minimum": 0, "exclusiveMaximum": 1})))]
     pub betas: [f64; 2],
-    /// Added to the root of the second moment.
+    /// Added to the square root of the second moment.
     #[schemars(extend("exclusiveMinimum" = 0))]
     pub epsilon: f64,
-    /// Decoupled weight decay of every parameter but the biases.
+    /// Decoupled weight decay of every parameter except biases; norms and embeddings decay as well.
     #[schemars(range(min = 0))]
     pub weight_decay: f64,
     /// Gradients are scaled down to at most this global norm; 0 is no clipping.

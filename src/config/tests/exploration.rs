@@ -88,7 +88,7 @@ fn an_exploration_is_swept_and_written_as_any_experiment() {
     let swept = format!("{EXPLORES}\n[sweep]\n'explore.keys' = [3, 5]\n");
     let experiment = load_text(&swept).unwrap();
     assert!(experiment.explores() && experiment.points.len() == 2);
-    let keys = |point: &Point| point.settings.exploration().unwrap().keys;
+    let keys = |point: &Point| point.settings.exploration().unwrap().sizes().keys;
     assert_eq!(keys(&experiment.points[0]), Some(3));
     for point in &experiment.points {
         let again = load_text(&to_toml(&point.settings, 7)).unwrap();

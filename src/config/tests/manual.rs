@@ -9,7 +9,8 @@ use serde_json::{Map, Value};
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use crate::data::DataKind;
-use crate::kinds::Kinds;
+use crate::explore::QuestionKind;
+use crate::kinds::TableKind;
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
@@ -42,6 +43,7 @@ fn the_manual_has_the_keys_of_the_types() {
         made = with_table(&made, heading, head, &rows(table));
     }
     made = with_kinds::<DataKind>(&made, "### Kinds of data");
+    made = with_kinds::<QuestionKind>(&made, "### Questions");
     made = with_kinds::<FigureKind>(&made, "### Kinds of figures");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &made).unwrap();
@@ -59,7 +61,7 @@ fn the_manual_has_the_keys_of_the_types() {
 }
 
 /// The manual with a table of kinds after a heading.
-fn with_kinds<K: Kinds>(manual: &str, heading: &str) -> String {
+fn with_kinds<K: TableKind>(manual: &str, heading: &str) -> String {
     let row = |kind: &K| format!("| {} | {} |", kind.name(), kind.about());
     let rows: Vec<String> = K::all().iter().map(row).collect();
     with_table(manual, heading, "| kind | what it is |\n|---|---|\n", &rows)

@@ -10,7 +10,7 @@ use crate::config::layers::Fault;
 use crate::config::point::Point;
 use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
 use crate::config::sweep::PointValues;
-use crate::kinds::Kinded;
+use crate::kinds::{Kinded, Listed as _};
 use crate::plot::{FigureKind, Points};
 
 /// The longest name of a figure, which is a file name.
@@ -65,7 +65,7 @@ pub fn check(
         rules.helped(is_named && foreign, &[&key], || match explores {
             true => (
                 format!("`{key}` is not a figure of an exploration"),
-                "write \"exploration-curves\" or \"exploration-distribution\"".to_owned(),
+                format!("write {}", of_explorations()),
             ),
             false => (
                 format!("`{key}` is a figure of an exploration"),
@@ -75,6 +75,14 @@ pub fn check(
     }
     ranges::check(&mut rules, header);
     rules.faults
+}
+
+/// `"a" or "b"`: the kinds of figures of an exploration.
+fn of_explorations() -> String {
+    let kinds = FigureKind::all().iter();
+    let own = kinds.filter(|kind| kind.is_of_exploration);
+    let names: Vec<String> = own.map(|kind| format!("{:?}", kind.name())).collect();
+    names.join(" or ")
 }
 
 /// Whether a figure's name can be that of a file.
@@ -114,7 +122,7 @@ pub fn figures(
         };
         let (key, kind) = (broken.key, format!("figures.{name}.kind"));
         let key = format!("figures.{name}.{key}");
-        let message = format!("`{key}` {}", broken.says);
+        let message = format!("`{key}` {}", broken.message);
         rules.add(true, &[&key, &kind, "sweep"], || (message, broken.help));
     }
     rules.faults

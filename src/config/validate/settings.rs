@@ -7,7 +7,7 @@ use crate::config::schema::{
     AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT, ModelSpec,
     PretrainSpec, ScheduleSpec, Settings, Training,
 };
-use crate::plot::MOST_MAPPED;
+use crate::metrics::rows::MOST_MAPPED;
 
 /// Everything that is wrong with one point's values. `mended` are the keys not to look at.
 pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
@@ -39,7 +39,7 @@ pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
     }
     let rounded = settings.device == DeviceKind::Cpu && !settings.precision.is_whole();
     rules.helped(rounded, &["precision", "device"], || {
-        let message = "`precision` is for CUDA: the processor multiplies in \"f32\" alone";
+        let message = "`precision` applies to CUDA only: the CPU always computes in \"f32\"";
         let help = "set `device` to \"cuda\" or \"auto\", or leave `precision` out";
         (message.to_owned(), help.to_owned())
     });
@@ -67,7 +67,7 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
         match (number, kind.own_key == Some(name)) {
             (Some(_), false) => rules.helped(true, &[&key, "model.attention.kind"], || {
                 let message = format!(
-                    "`{key}` is not for `model.attention.kind` = {:?}",
+                    "`{key}` does not apply to `model.attention.kind` = {:?}",
                     kind.name
                 );
                 (message, "remove the key, or change the kind".to_owned())
@@ -117,7 +117,7 @@ fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>, context: us
     // For a single document; the check for all of them follows once the data is read.
     let most = Training::most_epochs(1, context);
     rules.rule(epochs as u64 > most, &[&key, "model.context"], || {
-        format!("`{key}` = {epochs} must be at most {most}: more tokens cannot be counted exactly")
+        format!("`{key}` = {epochs} must be at most {most}: beyond that, tokens could not be counted exactly")
     });
 }
 
@@ -147,7 +147,7 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
     });
     let keys = ["evaluate.ask_model", "pretrain", "finetune"];
     rules.helped(spec.ask_model && !trained, &keys, || {
-        let message = "`evaluate` asks a model that neither `[pretrain]` nor `[finetune]` makes";
+        let message = "`evaluate` needs a trained model, but the file has neither `[pretrain]` nor `[finetune]`";
         (
             message.into(),
             "add a stage, or set `evaluate.ask_model` = false".into(),
@@ -191,7 +191,7 @@ fn attention_maps(rules: &mut Rules<'_>, spec: &AttentionMapsSpec, ask_model: bo
         (message, format!("such as `{example}`"))
     });
     rules.rule(count > MOST_MAPPED, &[key], || {
-        format!("`{key}` names {count} questions, {MOST_MAPPED} are the most")
+        format!("`{key}` names {count} questions, but at most {MOST_MAPPED} are allowed")
     });
     for (i, question) in spec.questions.iter().enumerate() {
         let key = format!("{key}.questions.{i}");

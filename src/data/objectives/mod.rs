@@ -17,7 +17,7 @@ pub struct Objective {
     task: fn(&Corpus, &Shown) -> Result<Box<dyn Task>>,
 }
 
-/// How documents are shown, whatever the objective.
+/// How much of a document a pretraining task shows, from `[pretrain]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown {
     /// Longest prefix of a document, in characters.
@@ -28,10 +28,10 @@ pub struct Shown {
     pub seed: u64,
 }
 
-/// All objectives.
+/// The objectives of pretraining; finetuning always uses [`Answering`].
 pub static OBJECTIVES: [Objective; 1] = [Objective {
     name: "span-corruption",
-    about: "a span in the middle is moved behind a mask (Raffel et al. 2020, T5, in one sequence)",
+    about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
     task: |corpus, shown| Ok(Box::new(SpanCorruption::new(corpus, shown)?)),
 }];
 

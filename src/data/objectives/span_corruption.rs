@@ -54,7 +54,7 @@ impl SpanCorruption {
     /// assignment's handout has none.
     ///
     /// # Errors
-    /// `longest_excerpt` below [`SHORTEST_EXCERPT`] (kind `Config`), or a document with a character
+    /// `longest_excerpt` below 4 (kind `Config`), or a document with a character
     /// outside the vocabulary (kind `Data`).
     pub fn new(corpus: &Corpus, shown: &Shown) -> Result<Self> {
         let Shown {

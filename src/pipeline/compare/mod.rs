@@ -48,7 +48,7 @@ pub struct Side {
     pub split: Option<String>,
     /// Who answered: `model`, or `constant` where no model is asked.
     pub subject: Option<String>,
-    /// One a seed.
+    /// One per seed.
     pub runs: Vec<Run>,
     /// Accuracy over the seeds; absent with fewer than two finished.
     pub accuracy: Option<Spread>,

@@ -6,17 +6,18 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{EvaluateSpec, Exploration, ModelSpec, Settings, Training};
+use crate::config::schema::{EvaluateSpec, ModelSpec, Settings, Training};
 use crate::config::shape::ModelShape;
 use crate::data::questions;
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
+use crate::explore::QuestionKind;
+use crate::kinds::Kinded;
 use crate::model::{Start, StepSettings, Trainable, registry};
 use crate::pipeline::asked;
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
-use crate::pipeline::stage::exploring;
 use crate::pipeline::stage::job::{self, Inputs, Job};
 
 /// The program with its data and libraries, before any model, in bytes.
@@ -109,13 +110,13 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
 }
 
 /// A rule for the time, right to an order of magnitude.
-fn exploration(spec: &Exploration) -> Estimate {
+fn exploration(spec: &Kinded<QuestionKind>) -> Estimate {
     Estimate {
         parameters: 0,
         steps: None,
         tokens: 0,
         memory_bytes: PROGRAM_BYTES,
-        time: Duration::from_secs_f64(exploring::multiplications(spec) / 1e9),
+        time: Duration::from_secs_f64(spec.multiplications() / 1e9),
     }
 }
 
@@ -145,7 +146,7 @@ fn evaluation(
     speeds: &mut Speeds,
 ) -> Result<Cost> {
     let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
-    let nobody = asked::nobody(spec, settings, corpus)?;
+    let nobody = asked::invented(spec, settings, corpus)?;
     let mapped = asked::mapped(spec, corpus)?;
     let asked = [corpus.questions(spec.split), &nobody, &mapped].concat();
     if !spec.ask_model || asked.is_empty() {

@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use super::Kind;
 use crate::config::schema::{
-    AttentionMapsSpec, EvaluateSpec, Exploration, FinetuneSpec, PretrainSpec, Settings,
+    AttentionMapsSpec, EvaluateSpec, FinetuneSpec, PretrainSpec, Settings,
 };
 use crate::data::Corpus;
 use crate::data::objectives::Answering;
 use crate::error::Result;
+use crate::explore::QuestionKind;
+use crate::kinds::Kinded;
 
 /// A stage's work.
 #[derive(Clone)]
@@ -20,7 +22,7 @@ pub enum Job<'a> {
     /// Answering questions.
     Evaluate(&'a EvaluateSpec, Inputs<'a>),
     /// Computing what an attention head can do; it has neither data nor a model.
-    Explore(&'a Exploration),
+    Explore(&'a Kinded<QuestionKind>),
 }
 
 /// What every stage with a model reads.
@@ -65,7 +67,7 @@ impl<'a> Job<'a> {
                 let mapped = mapped.map_or(0, AttentionMapsSpec::count);
                 inputs.corpus.questions(spec.split).len() + invented + mapped
             }
-            Self::Explore(spec) => spec.samples.unwrap_or(1),
+            Self::Explore(spec) => spec.sizes().samples.unwrap_or(1),
         }
     }
 }

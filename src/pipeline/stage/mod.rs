@@ -20,11 +20,12 @@ use serde_json::Value;
 
 use self::job::{Inputs, Job};
 use crate::config::schema::{
-    DeviceKind, EvaluateSpec, Exploration, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm,
-    Settings,
+    DeviceKind, EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
 };
 use crate::data::{Corpus, Question};
 use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::explore::QuestionKind;
+use crate::kinds::Kinded;
 use crate::model::registry;
 use crate::pipeline::asked;
 
@@ -179,7 +180,7 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
         from(&mut all, settings, seed, &start);
         evaluation(&mut all, spec, corpus);
         if spec.invented.is_some() {
-            let nobody = asked::nobody(spec, settings, corpus)?;
+            let nobody = asked::invented(spec, settings, corpus)?;
             all.insert("data.invented".to_owned(), questions(&nobody).into());
             // Their answers are counted.
             all.insert("data.train".to_owned(), questions(&corpus.train).into());
@@ -190,7 +191,7 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
 }
 
 /// The only stage of an exploration.
-pub fn of_exploration(spec: &Exploration, seed: u64) -> (Job<'_>, Stage) {
+pub fn of_exploration(spec: &Kinded<QuestionKind>, seed: u64) -> (Job<'_>, Stage) {
     let mut all = Ingredients::new();
     flatten(&mut all, "explore", plain(spec));
     all.insert("seed".to_owned(), seed.into());

@@ -195,13 +195,11 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
     let experiment = experiment.expect("valid");
     let spec = experiment.points[0].settings.exploration();
     let spec = spec.expect("it explores");
-    let key = |spec: &Exploration, seed| of_exploration(spec, seed).1.key;
+    let key = |spec: &Kinded<QuestionKind>, seed| of_exploration(spec, seed).1.key;
     assert_eq!(key(spec, 1), key(&spec.clone(), 1));
     assert_ne!(key(spec, 1), key(spec, 2));
-    let other = Exploration {
-        alpha: Some(1e-9),
-        ..spec.clone()
-    };
+    let mut other = spec.clone();
+    other.set("keys", 7);
     assert_ne!(key(spec, 1), key(&other, 1));
     let (_, stage) = of_exploration(spec, 1);
     assert_eq!((stage.kind, stage.start), (Kind::Explore, Source::Nothing));

@@ -9,7 +9,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::eval;
 use crate::metrics::artefacts::{
     ATTENTION_MAPS, BEST_WEIGHTS, CORRUPTION_EXAMPLES, METRICS, PREDICTIONS, TRAINING_ANSWERS,
-    WEIGHTS, WEIGHTS_BEFORE_STEP,
+    WEIGHTS, WEIGHTS_BEFORE_STEP, predictions_of,
 };
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
@@ -114,13 +114,15 @@ impl Work<'_> {
         let split = spec.split.name();
         let mut results = vec![];
         if let Some(answer) = &spec.constant_answer {
-            let path = self.folder.part(&PREDICTIONS, &format!("{split}-constant"));
+            let path = self
+                .folder
+                .part(&PREDICTIONS, &predictions_of(split, "constant"));
             table::write(&path, &eval::answer_always(asked, answer))?;
             results.push(path);
         }
         if spec.ask_model {
             let model = self.model(inputs)?;
-            let nobody = asked::nobody(spec, settings, corpus)?;
+            let nobody = asked::invented(spec, settings, corpus)?;
             let mapped = asked::mapped(spec, corpus)?;
             let all = asked.len() + nobody.len() + mapped.len();
             let task = self.shown.begin("evaluate", all, 0);
@@ -140,7 +142,9 @@ impl Work<'_> {
                 eval::ask_model(model, vocabulary, questions, longest, &mut heard)
             };
             // Apart, so that nobody's names change no bit of the split's answers.
-            let path = self.folder.part(&PREDICTIONS, &format!("{split}-model"));
+            let path = self
+                .folder
+                .part(&PREDICTIONS, &predictions_of(split, "model"));
             table::write(&path, &ask(split, asked, 0)?)?;
             results.push(path);
             if spec.invented.is_some() {

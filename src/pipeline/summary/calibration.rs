@@ -11,11 +11,11 @@ use crate::metrics::statistics::{
 };
 use crate::metrics::table;
 
-/// Writes `calibration.csv`, a row for each measure of each finished run; without a run that has
-/// asked a model there is none.
+/// Writes `calibration.csv`, a row for each measure of each finished run; if no run has
+/// asked a model, the file is removed.
 ///
 /// # Errors
-/// Predictions cannot be read, or the file not be written.
+/// Predictions cannot be read, or the file cannot be written.
 pub fn write(measured: &Measured) -> Result<()> {
     let points = answers::of_points(measured)?;
     let runs = points
@@ -67,7 +67,7 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
     }
     let n = judged.len();
     let error = expected_calibration_error(&equal_width_bins(&judged, DEFAULT_BINS));
-    // Drawing again makes the error larger, so that a bootstrap would not lie around it.
+    // Resampling increases the error: a bootstrap interval would not be centred on it.
     add("ece", n, error, None, "");
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
     let (by_chance, range) = calibrated_error(&all, DEFAULT_BINS, seed).unzip();

@@ -20,7 +20,7 @@ pub fn draw(experiment: &Experiment, measured: &Measured) -> Result<Drawn> {
         match figure.draw(measured)? {
             Gathered::Figure(figure) => drawn.written.extend(figure.write(&folder, name)?),
             Gathered::Nothing(why) => {
-                // What it showed before is true no more.
+                // The figure from before is out of date.
                 for extension in ["svg", "png", "csv"] {
                     files::remove(&folder.join(format!("{name}.{extension}")))?;
                 }

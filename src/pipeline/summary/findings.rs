@@ -1,4 +1,4 @@
-//! What explorations found, in a few numbers: `findings.csv`, and what `run` prints of it.
+//! What explorations found, in a few numbers: `findings.csv`, whose rows `run` prints.
 
 use crate::error::Result;
 use crate::metrics::artefacts::{CURVES, SAMPLES};

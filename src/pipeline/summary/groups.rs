@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::metrics::rows::{AccuracyRow, GroupRow};
 use crate::metrics::statistics::accuracy_over_seeds;
 use crate::metrics::table;
-use crate::pipeline::summary::costs;
+use crate::pipeline::summary::parameters;
 
 /// Writes `groups.csv` from the rows of `summary.csv`, and returns its rows.
 ///
@@ -62,7 +62,7 @@ fn row(group: &[&AccuracyRow], folder: &Path) -> GroupRow {
         low_95: over_seeds.as_ref().map(|a| a.low_95),
         high_95: over_seeds.as_ref().map(|a| a.high_95),
         interval: over_seeds.map(|a| a.interval.to_owned()),
-        parameters: costs::parameters(&folder.join(&first.point), &asked),
+        parameters: parameters::of_point(&folder.join(&first.point), &asked),
     }
 }
 
@@ -71,7 +71,7 @@ mod tests {
     use super::*;
     use crate::metrics::statistics::{STUDENT_T, WILSON, t_interval_95, wilson_95};
 
-    /// A row of `summary.csv` as [`super::crate::pipeline::summary`] makes it.
+    /// A row of `summary.csv` as [`crate::pipeline::summary`] makes it.
     fn accuracy(
         point: &str,
         seed: Option<u64>,

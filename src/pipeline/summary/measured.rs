@@ -3,16 +3,18 @@
 use std::collections::BTreeSet;
 use std::path::Path;
 
-use crate::config::schema::{Exploration, ExploredQuestion, Settings};
+use crate::config::schema::Settings;
 use crate::config::{Experiment, Point};
+use crate::explore::Sizes;
+use crate::kinds::Kinded;
 use crate::metrics::explored::distinct;
-use crate::metrics::measured::{Explored, Measured, MeasuredPoint, MeasuredRun};
+use crate::metrics::measured::{ExplorationTexts, Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::steps::TrainingStage;
 use crate::pipeline::directory::{RunDirectory, experiment_folder, finished};
 use crate::pipeline::provenance::{Computed, Provenance};
 use crate::progress::thousands;
 
-/// Of more different numbers of epochs only the least and the most are named.
+/// With more distinct numbers of epochs than this, only the smallest and the largest are named.
 const MOST_NAMED: usize = 4;
 
 /// The finished runs of an experiment below `results`, as their files are now.
@@ -98,7 +100,7 @@ fn origin(experiment: &Experiment) -> String {
 fn machines(runs: &[RunDirectory]) -> String {
     let machines: BTreeSet<String> = runs.iter().flat_map(timed_on).collect();
     if machines.is_empty() {
-        return "a machine that no file names".to_owned();
+        return "an unrecorded machine".to_owned();
     }
     let machines: Vec<String> = machines.into_iter().collect();
     machines.join(" and on ")
@@ -135,90 +137,47 @@ fn timed_on(run: &RunDirectory) -> Vec<String> {
 }
 
 /// The words for the figures of an exploration.
-fn exploration(experiment: &Experiment) -> Option<Explored> {
-    let question = explored(experiment).next()?.question;
-    let heading = match question {
-        ExploredQuestion::Copying => "When attention copies one value",
-        ExploredQuestion::Extraction => "Taking one vector out of a sum of two",
-        ExploredQuestion::Averaging => "One query that averages two values",
-        ExploredQuestion::NoisyAveraging => "Averaging with keys near their means",
-        ExploredQuestion::Swing => "One head with a key of uncertain length",
-        ExploredQuestion::TwoHeads => "One head and two, on the same keys",
-    };
-    Some(Explored {
-        heading: heading.to_owned(),
-        caption: how(experiment) + note(question),
+fn exploration(experiment: &Experiment) -> Option<ExplorationTexts> {
+    let points = experiment.points.iter();
+    let explored = points.filter_map(|point| point.settings.exploration());
+    let question = explored.clone().next()?.kind;
+    let sizes: Vec<Sizes> = explored.map(Kinded::sizes).collect();
+    Some(ExplorationTexts {
+        heading: question.heading.to_owned(),
+        caption: how(experiment, &sizes) + question.note,
     })
 }
 
-fn explored(experiment: &Experiment) -> impl Iterator<Item = &Exploration> {
-    let points = experiment.points.iter();
-    points.filter_map(|point| point.settings.exploration())
-}
-
 /// Sizes, samples and seeds.
-fn how(experiment: &Experiment) -> String {
-    let listed = |name: &str, of: &dyn Fn(&Exploration) -> Option<String>| {
-        let values = distinct(explored(experiment).filter_map(of));
+fn how(experiment: &Experiment, sizes: &[Sizes]) -> String {
+    let listed = |name: &str, of: &dyn Fn(&Sizes) -> Option<String>| {
+        let values = distinct(sizes.iter().filter_map(of));
         let (last, others) = values.split_last()?;
         let others = others.join(", ");
         let or = if others.is_empty() { "" } else { " or " };
         Some(format!("{name}{others}{or}{last}"))
     };
-    let number = |value: Option<f64>| value.map(|value| value.to_string());
-    let alpha = |one: &Exploration| {
-        let plain = |alpha: f64| match alpha != 0.0 && alpha < 1e-3 {
-            true => format!("{alpha:e}"),
-            false => alpha.to_string(),
-        };
-        one.alpha.map(plain)
+    let plain = |alpha: f64| match alpha != 0.0 && alpha < 1e-3 {
+        true => format!("{alpha:e}"),
+        false => alpha.to_string(),
     };
     let parts = [
         listed("n = ", &|one| Some(format!("{}", one.keys?))),
         listed("d = ", &|one| Some(one.dimension.to_string())),
-        listed("α = ", &alpha),
-        listed("β = ", &|one| number(one.beta)),
+        listed("α = ", &|one| one.alpha.map(plain)),
+        listed("β = ", &|one| one.beta.map(|beta| beta.to_string())),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
+    let several = experiment.seeds.len() > 1;
     let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
-    let seeds = match seeds.len() {
-        1 => format!("seed {}", seeds.concat()),
-        _ => format!("seeds {}", seeds.join(", ")),
+    let seeds = match several {
+        false => format!("seed {}", seeds.concat()),
+        true => format!("seeds {}", seeds.join(", ")),
     };
     let samples = listed("", &|one| {
         Some(format!("{} samples", thousands(one.samples?)))
     });
-    let drawn = samples.map_or(seeds.clone(), |samples| {
-        let each = if experiment.seeds.len() > 1 {
-            " each"
-        } else {
-            ""
-        };
-        format!("{samples}{each}, {seeds}")
-    });
+    let each = if several { " each" } else { "" };
+    let drawn = samples.map_or(seeds.clone(), |samples| format!("{samples}{each}, {seeds}"));
     format!("{}: {}; {drawn}.", experiment.name, parts.join(", "))
-}
-
-/// How a question was put, where that is not plain from the axes.
-fn note(question: ExploredQuestion) -> &'static str {
-    match question {
-        ExploredQuestion::Copying | ExploredQuestion::Averaging => {
-            " Keys and values are orthonormal."
-        }
-        ExploredQuestion::Extraction => {
-            " A has the m basis vectors of v_a as columns. The reported M is A itself, d × m, with d - m \
-             columns of zeros so that it is square."
-        }
-        ExploredQuestion::NoisyAveraging => {
-            " Keys are drawn from N(μ_i, α I) with orthonormal means."
-        }
-        ExploredQuestion::Swing => {
-            " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
-             its length is about N(1, 1/2)."
-        }
-        ExploredQuestion::TwoHeads => {
-            " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
-             (±v_a + v_b) / 2; the keys' means are read in their place, as values say nothing of keys."
-        }
-    }
 }

@@ -1,19 +1,20 @@
-//! From predictions to accuracies: `summary.csv`, made of files alone.
+//! Tables and figures of an experiment, made from the files of its finished runs: `summary.csv` here, the others in
+//! modules of their own.
 
 pub(crate) mod calibration;
-mod costs;
 pub(crate) mod draws;
 pub(crate) mod figures;
 pub mod findings;
 pub(crate) mod groups;
 mod measured;
+mod parameters;
 
 use std::path::Path;
 
 use crate::config::{Experiment, Point};
 use crate::data::Split;
 use crate::error::Result;
-use crate::metrics::artefacts::PREDICTIONS;
+use crate::metrics::artefacts::{PREDICTIONS, predictions_of};
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::{AccuracyRow, PredictionRow};
 use crate::metrics::statistics::wilson_95;
@@ -63,12 +64,12 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<AccuracyRow>>
     };
     let mut rows = vec![];
     for run in &measured.runs {
-        let counted = count(&run.path(&PREDICTIONS, &format!("{split}-model")))?;
+        let counted = count(&run.path(&PREDICTIONS, &predictions_of(split, "model")))?;
         rows.extend(counted.map(|counted| judged(row("model", Some(run.seed), None), counted)));
     }
     // No seed changes the constant answer.
     if let Some(run) = measured.runs.first() {
-        let counted = count(&run.path(&PREDICTIONS, &format!("{split}-constant")))?;
+        let counted = count(&run.path(&PREDICTIONS, &predictions_of(split, "constant")))?;
         let row = row("constant", None, spec.constant_answer.clone());
         rows.extend(counted.map(|counted| judged(row, counted)));
     }

@@ -1,7 +1,7 @@
 //! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
 
-mod gather;
 mod horizontal;
+mod kind;
 mod marks;
 mod vertical;
 
@@ -24,7 +24,7 @@ pub struct AccuracyBars {
     pub title: String,
     /// How the caption begins: split, profile. What bars and whiskers are is added.
     pub caption: String,
-    /// One a point of the sweep, from left to right.
+    /// One per point of the sweep, from left to right.
     pub bars: Vec<Bar>,
     /// What needs no model.
     pub baseline: Option<Baseline>,
@@ -35,7 +35,7 @@ pub struct AccuracyBars {
 pub struct Bar {
     /// What stands under the bar.
     pub label: String,
-    /// One a seed; those without a question count as not run.
+    /// One per seed; those without a question count as not run.
     pub runs: Vec<SeedAccuracy>,
     /// A fraction that somebody else reported for this point, and where.
     pub reported: Option<(f64, String)>,

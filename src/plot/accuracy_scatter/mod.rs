@@ -1,8 +1,8 @@
 //! Accuracy of the points of a sweep against what they cost, or against a number that was swept.
 
 mod drawing;
-mod gather;
 mod key;
+mod kind;
 mod names;
 mod quantity;
 
@@ -37,7 +37,7 @@ pub struct Spot {
     pub label: String,
     /// Where it stands on the horizontal axis; finite.
     pub x: f64,
-    /// One a seed; those without a question count as not run.
+    /// One per seed; those without a question count as not run.
     pub runs: Vec<SeedAccuracy>,
 }
 

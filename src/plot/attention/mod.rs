@@ -1,7 +1,7 @@
 //! Where heads look: every head's map, and what it looks at when an answer begins.
 
 mod answer;
-mod gather;
+mod kind;
 mod maps;
 mod scale;
 mod seen;
@@ -11,7 +11,7 @@ mod tests;
 use std::collections::BTreeMap;
 
 pub use answer::draw_answer_attention;
-pub use gather::{AnswerAttention, MOST_MAPPED};
+pub use kind::AnswerAttention;
 pub use maps::draw_attention_maps;
 
 use super::canvas::{Canvas, Type};

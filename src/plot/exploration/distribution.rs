@@ -37,7 +37,7 @@ pub struct SampledSeries {
     pub label: String,
     /// Whether somebody else reported the construction.
     pub is_reported: bool,
-    /// One a sample, 0 to 1.
+    /// One per sample, 0 to 1.
     pub values: Vec<f64>,
 }
 

@@ -2,7 +2,7 @@
 
 mod curves;
 mod distribution;
-mod gather;
+mod kind;
 mod scale;
 mod styles;
 

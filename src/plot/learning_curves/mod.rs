@@ -2,7 +2,7 @@
 
 mod drawing;
 mod frame;
-mod gather;
+mod kind;
 mod styles;
 
 use std::collections::BTreeSet;
@@ -38,7 +38,7 @@ pub struct LearningCurves {
 pub struct Series {
     /// What it is called in the legend.
     pub label: String,
-    /// One a seed.
+    /// One per seed.
     pub traces: Vec<Trace>,
 }
 

@@ -1,6 +1,6 @@
 //! Every point of a sweep against every other, on the same questions.
 
-mod gather;
+mod kind;
 
 use serde::{Deserialize, Serialize};
 

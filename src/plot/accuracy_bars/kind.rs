@@ -6,14 +6,13 @@ use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::AccuracyRow;
 use crate::metrics::table;
 use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Kind, NoKeys};
+use crate::plot::kind::{Gathered, NoKeys, Plot};
 
-impl Kind for AccuracyBars {
+impl Plot for AccuracyBars {
     type Keys = NoKeys;
 
     const NAME: &'static str = "accuracy-bars";
-    const SHOWS: &'static str =
-        "accuracy of every point with its interval, the baseline, and what was reported";
+    const SHOWS: &'static str = "accuracy of each point with its 95 % interval, the constant answer, and the reported accuracy";
     const TITLE: &'static str = "Questions answered right";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[

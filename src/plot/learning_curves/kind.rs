@@ -9,7 +9,7 @@ use crate::metrics::artefacts::METRICS;
 use crate::metrics::measured::Measured;
 use crate::metrics::steps::{TrainingStage, read_steps};
 use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Kind};
+use crate::plot::kind::{Gathered, Plot};
 
 /// Its own keys.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -27,7 +27,7 @@ impl Default for Keys {
     }
 }
 
-impl Kind for LearningCurves {
+impl Plot for LearningCurves {
     type Keys = Keys;
 
     const NAME: &'static str = "learning-curves";

@@ -5,14 +5,12 @@ use serde::{Deserialize, Serialize};
 
 use super::{AttentionMaps, MappedModel, draw_answer_attention, draw_attention_maps};
 use crate::error::Result;
+use crate::kinds::BrokenRule;
 use crate::metrics::artefacts::ATTENTION_MAPS;
 use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
-use crate::metrics::rows::AttentionRow;
+use crate::metrics::rows::{AttentionRow, MOST_MAPPED};
 use crate::plot::Figure;
-use crate::plot::kind::{Broken, Gathered, Kind, Points};
-
-/// Most questions that `evaluate.attention_maps` may name.
-pub const MOST_MAPPED: usize = 12;
+use crate::plot::kind::{Gathered, Plot, Points};
 
 /// The keys of both kinds.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -32,18 +30,18 @@ impl Default for Keys {
 /// The same models, shown by what their heads look at when the answer begins.
 pub struct AnswerAttention(AttentionMaps);
 
-impl Kind for AttentionMaps {
+impl Plot for AttentionMaps {
     type Keys = Keys;
 
     const NAME: &'static str = "attention-maps";
     const SHOWS: &'static str =
-        "how every head of every layer weighs what it sees, place against place";
+        "attention weights of every head in every layer, query position against key position";
     const TITLE: &'static str = "Where every head looks";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] =
         &[|points, label| super::tests::made_up(points, label).draw().expect("drawn")];
 
-    fn check(keys: &Keys, points: &Points<'_>) -> Option<Broken> {
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         unmapped(keys, points)
     }
 
@@ -69,12 +67,12 @@ impl Kind for AttentionMaps {
     }
 }
 
-impl Kind for AnswerAttention {
+impl Plot for AnswerAttention {
     type Keys = Keys;
 
     const NAME: &'static str = "answer-attention";
     const SHOWS: &'static str =
-        "what every head looks at when the first character of the answer is asked for";
+        "what every head attends to when the first character of the answer is predicted";
     const TITLE: &'static str = "Where every head looks when the answer begins";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[|points, label| {
@@ -83,7 +81,7 @@ impl Kind for AnswerAttention {
             .expect("drawn")
     }];
 
-    fn check(keys: &Keys, points: &Points<'_>) -> Option<Broken> {
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         unmapped(keys, points)
     }
 
@@ -100,13 +98,13 @@ impl Kind for AnswerAttention {
 }
 
 /// A question beyond those that are mapped, where some points map questions.
-fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<Broken> {
+fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
     let question = keys.question;
     let mapped = points.mapped.filter(|mapped| question > *mapped)?;
     let plural = if mapped == 1 { "" } else { "s" };
-    Some(Broken {
+    Some(BrokenRule {
         key: "question",
-        says: format!(
+        message: format!(
             "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
         ),
         help: None,

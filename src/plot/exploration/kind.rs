@@ -8,20 +8,20 @@ use super::{
 use crate::error::Result;
 use crate::metrics::artefacts::{CURVES, SAMPLES};
 use crate::metrics::explored::{PointRows, distinct, label, over_seeds, read};
-use crate::metrics::measured::{Explored, Measured};
+use crate::metrics::measured::{ExplorationTexts, Measured};
 use crate::metrics::rows::{CurveRow, SampleRow};
 use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Kind, NoKeys};
+use crate::plot::kind::{Gathered, NoKeys, Plot};
 
-fn words(measured: &Measured) -> Explored {
+fn words(measured: &Measured) -> ExplorationTexts {
     measured.exploration.clone().unwrap_or_default()
 }
 
-impl Kind for ExplorationCurves {
+impl Plot for ExplorationCurves {
     type Keys = NoKeys;
 
     const NAME: &'static str = "exploration-curves";
-    const SHOWS: &'static str = "of an exploration: what was measured against what was varied";
+    const SHOWS: &'static str = "explorations only: the measured quantity against the varied one";
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[super::curves::tests::made_up];
@@ -78,12 +78,12 @@ fn panel(quantity: &str, points: &[PointRows<CurveRow>]) -> CurvePanel {
     }
 }
 
-impl Kind for ExplorationDistribution {
+impl Plot for ExplorationDistribution {
     type Keys = NoKeys;
 
     const NAME: &'static str = "exploration-distribution";
     const SHOWS: &'static str =
-        "of an exploration: how what was measured is distributed over its samples";
+        "explorations only: the distribution of the measured quantity over the samples";
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] =

@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccuracyScatter, Spot, draw_accuracy_scatter};
 use crate::error::Result;
+use crate::kinds::BrokenRule;
 use crate::metrics::artefacts::TIMINGS;
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::{AccuracyRow, GroupRow, TimingRow};
@@ -14,7 +15,7 @@ use crate::metrics::steps::{TrainingStage, read_timings};
 use crate::metrics::table;
 use crate::plot::Figure;
 use crate::plot::accuracy_bars::SeedAccuracy;
-use crate::plot::kind::{Broken, Gathered, Kind, Points};
+use crate::plot::kind::{Gathered, Plot, Points};
 
 /// Its own keys.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -36,12 +37,11 @@ impl Default for Keys {
 const PARAMETERS: &str = "parameters";
 const STEP_MS: &str = "step_ms";
 
-impl Kind for AccuracyScatter {
+impl Plot for AccuracyScatter {
     type Keys = Keys;
 
     const NAME: &'static str = "accuracy-scatter";
-    const SHOWS: &'static str =
-        "accuracy of every point against its size, its speed, or a number of the sweep";
+    const SHOWS: &'static str = "accuracy of each point against its parameters, its step time, or a numeric key of the sweep";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[
         |points, label| super::tests::made_up(points, label, 1),
@@ -56,7 +56,7 @@ impl Kind for AccuracyScatter {
         format!("Questions answered right, by {quantity}")
     }
 
-    fn check(keys: &Keys, points: &Points<'_>) -> Option<Broken> {
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         let quantity = keys.x.as_str();
         if [PARAMETERS, STEP_MS].contains(&quantity) || points.numbers.contains(&quantity) {
             return None;
@@ -68,9 +68,9 @@ impl Kind for AccuracyScatter {
         if points.numbers.is_empty() {
             help.push_str(", or a key that the sweep sets to numbers");
         }
-        Some(Broken {
+        Some(BrokenRule {
             key: "x",
-            says: format!("= {quantity:?} is not a numeric setting of these points"),
+            message: format!("= {quantity:?} is not a numeric setting of these points"),
             help: Some(help),
         })
     }

@@ -8,12 +8,12 @@ use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
 use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Kind, NoKeys};
+use crate::plot::kind::{Gathered, NoKeys, Plot};
 
 /// A question with its right answer, and which it is of those that are the same.
 type Question = (String, String, usize);
 
-impl Kind for PairedMatrix {
+impl Plot for PairedMatrix {
     type Keys = NoKeys;
 
     const NAME: &'static str = "paired-matrix";

@@ -1,12 +1,12 @@
-//! What a point costs: the parameters of its model, from the weights of its runs.
+//! How many parameters the model of a point has, from the weights of its runs.
 
 use std::path::Path;
 
 use crate::model::weights;
 use crate::pipeline::directory::{self, RunDirectory};
 
-/// Trained numbers of the model of a point; absent where no run with these seeds has weights.
-pub(super) fn parameters(point: &Path, seeds: &[u64]) -> Option<usize> {
+/// The parameters of a point's model; absent where no run with these seeds has weights.
+pub(super) fn of_point(point: &Path, seeds: &[u64]) -> Option<usize> {
     runs(point, seeds).iter().find_map(parameters_of)
 }
 
@@ -47,7 +47,7 @@ mod tests {
         }
         let file = run.join("checkpoints/finetune.safetensors");
         weights::write(&file, &both, &BTreeMap::new()).expect("written");
-        assert_eq!(parameters(folder.path(), &[1, 2]), Some(17));
-        assert_eq!(parameters(folder.path(), &[1]), None);
+        assert_eq!(of_point(folder.path(), &[1, 2]), Some(17));
+        assert_eq!(of_point(folder.path(), &[1]), None);
     }
 }

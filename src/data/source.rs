@@ -11,11 +11,11 @@ use super::Corpus;
 use super::checksum::SourceFile;
 use super::invented::{Known, NameParts};
 use crate::error::{Error, Result};
-use crate::kinds::{Keys, Kinded, Kinds, Listed};
+use crate::kinds::{Kinded, Listed, OwnKeys, TableKind};
 
-/// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default, which is not
-/// written out.
-pub trait Kind: DeserializeOwned + Serialize + JsonSchema {
+/// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default. `resolved.toml` has
+/// only those that are given.
+pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     /// What a file calls it.
     const NAME: &'static str;
     /// What it is, for the manual.
@@ -29,8 +29,8 @@ pub trait Kind: DeserializeOwned + Serialize + JsonSchema {
     /// A file is missing or damaged (kind `Data`).
     fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
 
-    /// The parts of which names of people who are in none of it are made.
-    fn names_of_nobody(known: &Known<'_>) -> NameParts {
+    /// Given and family names from which names of invented people are made.
+    fn invented_name_parts(known: &Known<'_>) -> NameParts {
         known.parts()
     }
 }
@@ -39,26 +39,26 @@ pub trait Kind: DeserializeOwned + Serialize + JsonSchema {
 pub struct DataKind {
     name: &'static str,
     about: &'static str,
-    keys: Keys,
+    keys: OwnKeys,
     /// The files that it reads.
     pub files: &'static [SourceFile],
-    /// See [`Kind::names_of_nobody`].
-    pub names_of_nobody: fn(&Known<'_>) -> NameParts,
+    /// See [`DataSource::invented_name_parts`].
+    pub invented_name_parts: fn(&Known<'_>) -> NameParts,
     open: fn(&Value, Option<&Path>) -> Result<Corpus>,
 }
 
 impl DataKind {
     /// The line of a kind.
-    pub const fn of<K: Kind>() -> Self {
+    pub const fn of<S: DataSource>() -> Self {
         Self {
-            name: K::NAME,
-            about: K::ABOUT,
-            keys: Keys::of::<K>(),
-            files: K::FILES,
-            names_of_nobody: K::names_of_nobody,
+            name: S::NAME,
+            about: S::ABOUT,
+            keys: OwnKeys::of::<S>(),
+            files: S::FILES,
+            invented_name_parts: S::invented_name_parts,
             open: |own, directory| {
-                let kind = K::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
-                kind.open(directory)
+                let source = S::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
+                source.open(directory)
             },
         }
     }
@@ -78,11 +78,11 @@ impl Listed for DataKind {
     }
 }
 
-impl Kinds for DataKind {
+impl TableKind for DataKind {
     const TABLE: &'static str = "Where the documents and questions come from.";
     const CHOOSES: &'static str = "Which data.";
 
-    fn keys(&self) -> &Keys {
+    fn keys(&self) -> &OwnKeys {
         &self.keys
     }
 }

@@ -1,0 +1,233 @@
+//! What a question about an attention head is: its keys in a file, its rules, and what it measures.
+
+use figment::value::Value;
+use rayon::prelude::*;
+use schemars::JsonSchema;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use crate::error::{Error, Result};
+use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
+use crate::metrics::rows::{CurveRow, SampleRow};
+
+/// Samples between two reports.
+const ROUND: usize = 512;
+
+/// A question. Its fields are the keys that `[explore]` takes beside `question`; all must be given.
+pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
+    /// What a file calls it.
+    const NAME: &'static str;
+    /// The question in words.
+    const ASKS: &'static str;
+    /// The heading of its figures.
+    const HEADING: &'static str;
+    /// How it is put, where that is not plain from the axes of its figures.
+    const NOTE: &'static str;
+
+    /// What captions say about its size.
+    fn sizes(&self) -> Sizes;
+
+    /// What is wrong with the keys, beyond their ranges.
+    fn check(&self) -> Vec<BrokenRule>;
+
+    /// Multiplications of one sample, nearly all of them to make directions perpendicular.
+    fn multiplications(&self) -> f64;
+
+    /// Measures it.
+    ///
+    /// # Errors
+    /// Those of a report.
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found>;
+}
+
+/// How large a question is.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Sizes {
+    /// Numbers in a key, a value and a query: d.
+    pub dimension: usize,
+    /// Keys, and values: n.
+    pub keys: Option<usize>,
+    /// Variance of the keys around their means.
+    pub alpha: Option<f64>,
+    /// The factor of the query.
+    pub beta: Option<f64>,
+    /// How many times keys or subspaces are drawn; absent where one draw is enough.
+    pub samples: Option<usize>,
+}
+
+/// What was measured.
+pub enum Found {
+    /// The rows of `curves.csv`.
+    Curves(Vec<CurveRow>),
+    /// The rows of `samples.csv`.
+    Samples(Vec<SampleRow>),
+}
+
+/// Draws samples, and reports how many there are.
+pub struct Sampling<'a> {
+    /// How many to draw.
+    pub samples: usize,
+    /// Hears of each round; its error ends the sampling.
+    pub report: &'a mut dyn FnMut(usize) -> Result<()>,
+}
+
+impl Sampling<'_> {
+    /// What each sample gives, in their order, for any number of threads.
+    ///
+    /// # Errors
+    /// Those of a report.
+    pub fn each<T: Send>(&mut self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
+        let mut found = Vec::with_capacity(self.samples);
+        while found.len() < self.samples {
+            let end = (found.len() + ROUND).min(self.samples);
+            let round = (found.len() as u64..end as u64).into_par_iter().map(&one);
+            found.extend(round.collect::<Vec<T>>());
+            (self.report)(end)?;
+        }
+        Ok(found)
+    }
+}
+
+/// A question as a line of [`QUESTIONS`](super::QUESTIONS).
+pub struct QuestionKind {
+    name: &'static str,
+    asks: &'static str,
+    keys: OwnKeys,
+    /// See [`Question::HEADING`].
+    pub heading: &'static str,
+    /// See [`Question::NOTE`].
+    pub note: &'static str,
+    sizes: fn(&Value) -> Option<Sizes>,
+    check: fn(&Value) -> Vec<BrokenRule>,
+    multiplications: fn(&Value) -> f64,
+    measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Found>,
+}
+
+impl QuestionKind {
+    /// The line of a question.
+    pub const fn of<Q: Question>() -> Self {
+        Self {
+            name: Q::NAME,
+            asks: Q::ASKS,
+            keys: OwnKeys::of::<Q>(),
+            heading: Q::HEADING,
+            note: Q::NOTE,
+            sizes: |own| Some(Q::deserialize(own).ok()?.sizes()),
+            check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
+            multiplications: |own| {
+                Q::deserialize(own).map_or(0.0, |question| question.multiplications())
+            },
+            measure: |own, seed, sampling| {
+                let question = Q::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
+                question.measure(seed, sampling)
+            },
+        }
+    }
+}
+
+impl Listed for QuestionKind {
+    fn all() -> &'static [Self] {
+        &super::QUESTIONS
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.asks
+    }
+}
+
+impl TableKind for QuestionKind {
+    const TABLE: &'static str = "One question about a head of attention, and how it is put.";
+    const KEY: &'static str = "question";
+    const CHOOSES: &'static str = "Which part of question 1.";
+    const IS_COMPLETE: bool = true;
+
+    fn keys(&self) -> &OwnKeys {
+        &self.keys
+    }
+}
+
+impl Kinded<QuestionKind> {
+    /// See [`Question::sizes`].
+    pub fn sizes(&self) -> Sizes {
+        (self.kind.sizes)(&self.own).unwrap_or_default()
+    }
+
+    /// See [`Question::check`]; nothing where the keys cannot be read.
+    pub fn check(&self) -> Vec<BrokenRule> {
+        (self.kind.check)(&self.own)
+    }
+
+    /// Multiplications of all samples.
+    pub fn multiplications(&self) -> f64 {
+        self.sizes().samples.unwrap_or(1) as f64 * (self.kind.multiplications)(&self.own)
+    }
+
+    /// Measures the question; `report` hears how many samples there are.
+    ///
+    /// # Errors
+    /// Those of a report.
+    pub fn measure(&self, seed: u64, report: &mut dyn FnMut(usize) -> Result<()>) -> Result<Found> {
+        let samples = self.sizes().samples.unwrap_or(1);
+        (self.kind.measure)(&self.own, seed, &mut Sampling { samples, report })
+    }
+}
+
+/// Multiplications that make so many vectors perpendicular.
+pub fn of_basis(vectors: usize, dimension: usize) -> f64 {
+    2.0 * (vectors * vectors * dimension) as f64
+}
+
+/// More keys than can be perpendicular to each other.
+pub fn too_many_keys(keys: usize, dimension: usize) -> Option<BrokenRule> {
+    let says = format!(
+        "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
+    );
+    let broken = BrokenRule {
+        key: "keys",
+        message: says,
+        help: None,
+    };
+    (keys > dimension).then_some(broken)
+}
+
+/// A grid that is not of finite numbers, each larger than the one before.
+pub fn no_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
+    let broken = |says: &str| {
+        Some(BrokenRule {
+            key,
+            message: says.to_owned(),
+            help: None,
+        })
+    };
+    let ascends = values.windows(2).all(|pair| pair[0] < pair[1]);
+    match values {
+        [] => broken("is empty; nothing would be measured"),
+        _ if ascends && values.iter().all(|value| value.is_finite()) => None,
+        _ => broken("must be finite numbers, each larger than the one before"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn samples_come_in_their_order_and_are_reported() {
+        let mut heard = vec![];
+        let mut report = |drawn| {
+            heard.push(drawn);
+            Ok(())
+        };
+        let mut sampling = Sampling {
+            samples: 1_100,
+            report: &mut report,
+        };
+        let found = sampling.each(|sample| sample).expect("nothing stops it");
+        assert!(found.into_iter().eq(0..1_100));
+        assert_eq!(heard, [512, 1_024, 1_100]);
+    }
+}
