@@ -65,7 +65,7 @@ if ! "$python" -c 'import torch' 2>/dev/null; then
         read -r -p "PyTorch takes 5.4 GB in $venv. Install it? [y/N] " answer || answer=n
         [[ $answer = [yY]* ]] || exit 1
     fi
-    rm -rf "$venv" # what an installation that was cut off left
+    rm -rf "$venv" # left by an interrupted installation
     python3 -m venv "$venv"
     "$venv/bin/pip" install --quiet --disable-pip-version-check torch numpy
 fi
@@ -93,7 +93,7 @@ padding_options() {
     [ "$1" = padded ] || echo --no-padding
 }
 
-# What glibc does with freed memory is nothing to a GPU.
+# How glibc treats freed memory does not matter on a GPU.
 settings=(plain raised)
 [ "$device" = cpu ] || settings=(plain)
 

@@ -3,8 +3,8 @@
 #
 #     scripts/cuda_build.sh [--compute-capability 9.0] [--wheels FOLDER] [--libraries] [--tests] [OUT]
 #
-# The compiler comes from PyPI (105 MB, pinned), and the libraries to link with are made here of the names that
-# are called. OUT (target/cuda-dist) is what must travel to the machine with the GPU: `OUT/run ARGUMENTS` there is
+# The compiler comes from PyPI (105 MB, pinned); stub libraries to link against are generated here from the called
+# names. OUT (target/cuda-dist) is what must travel to the machine with the GPU: `OUT/run ARGUMENTS` there is
 # attnlab. That machine has the driver, and cuBLAS and NVRTC of CUDA 13: from the toolkit, or from PyPI as
 # PyTorch brings them.
 #
@@ -34,7 +34,7 @@ while [ $# -gt 0 ]; do
         shift
         ;;
     --wheels)
-        [ -d "${2:-}" ] || fail "--wheels is \"${2:-}\", which is no folder" 2
+        [ -d "${2:-}" ] || fail "--wheels is \"${2:-}\", which is not a folder" 2
         wheels=$(realpath "$2")
         shift
         ;;
@@ -55,8 +55,8 @@ cuda=$work/cuda
 out=${out:-$PWD/target/cuda-dist}
 # It is made anew: never in place of what something else has made.
 [ -f "$out/run" ] || [ -z "$(ls -A "$out" 2>/dev/null)" ] ||
-    fail "$out is not of an earlier build; name a folder that is new or empty" 2
-[ "$(uname -sm)" = "Linux x86_64" ] || fail "this builds on Linux on x86_64 alone, and for it"
+    fail "$out is not from an earlier build; name a folder that is new or empty" 2
+[ "$(uname -sm)" = "Linux x86_64" ] || fail "this builds only on and for Linux on x86_64"
 for tool in cargo cc python3; do
     command -v "$tool" >/dev/null || fail "$tool is needed, and not on the PATH"
 done
@@ -78,7 +78,7 @@ if [ "$(cat "$work/packages" 2>/dev/null)" != "${packages[*]}" ]; then
     python3 -m pip download --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
         --python-version 3.12 --implementation cp "${platforms[@]}" \
         ${wheels:+--no-index --find-links "$wheels"} --dest "$work/wheels" "${packages[@]}" ||
-        fail "pip has not brought the compiler from ${wheels:-PyPI}"
+        fail "pip cannot download the compiler from ${wheels:-PyPI}"
     rm -rf "$work/packages" "$work/unpacked" "$cuda"
     for package in "${packages[@]}"; do
         IFS='=' read -r name _ version <<<"$package"
@@ -100,8 +100,8 @@ printf '#!/bin/sh\nprintf "compute_cap\\n%s\\n"\n' "$capability" >"$work/shim/nv
 chmod +x "$work/shim/nvidia-smi"
 export CUDA_COMPUTE_CAP=${capability/./}
 
-# 3. Libraries to link with: every function that cudarc declares, without what it does. They travel too, so that
-#    the program starts where the real ones are missing. There they answer that they have no device.
+# 3. Stub libraries to link against, with every function that cudarc declares. They are shipped too, so that the
+#    program starts where the real ones are missing; there every call fails, such as with "no device".
 manifest=$(cargo metadata --locked --format-version 1 --features cuda --filter-platform x86_64-unknown-linux-gnu |
     python3 -c '
 import json, sys

@@ -33,7 +33,7 @@ library=$emulator/lib64/libcuda.so.1
 if [ "$(find scripts/cuda_emulated.sh tests/emulator "$emulator/others.c" -newer "$library" 2>&1)" ]; then
     rm -rf "$emulator"/kernels/*
     cc -c -fPIC -w -o "$emulator/others.o" "$emulator/others.c"
-    # Where g++ fortifies by itself, it takes a jump to another stack for an error.
+    # Where g++ defines _FORTIFY_SOURCE by default, its checks reject a jump to another stack.
     g++ -std=c++17 -O2 -Wall -U_FORTIFY_SOURCE -fPIC -shared -Wl,-soname,libcuda.so.1 -o "$library.new" \
         "$PWD/tests/emulator/gpu.cpp" "$emulator/others.o" -ldl
     mv "$library.new" "$library"
@@ -47,6 +47,6 @@ fi
 export CUDA_COMPUTE_CAP=900
 export CUDA_PATH=$emulator PATH=$emulator/bin:$PATH EMULATED_GPU_CACHE=$emulator/kernels
 export LD_LIBRARY_PATH=$emulator/lib64${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
-# What is emulated takes longest: attnlab itself is sooner compiled if it is not optimised.
+# Emulation takes most of the time, so attnlab itself is compiled without optimisation, which is quicker.
 [ $# -gt 0 ] || set -- cargo test --locked --features cuda --config 'profile.dev.package.attnlab.opt-level=0' --lib cuda
 exec "$@"

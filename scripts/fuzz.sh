@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# Feeds every parser of files from outside with texts and bytes that libFuzzer invents:
+# Fuzzes every parser of external files with libFuzzer:
 #
 #     scripts/fuzz.sh [SECONDS [TARGET…]]      60 seconds for each target of tests/fuzz
 #
-# What it finds out is kept in target/fuzz-corpus and is where the next call goes on; an input that
+# The corpus is kept in target/fuzz-corpus, where the next call continues; an input that
 # crashes a target is written to target/fuzz-crashes and ends the script. It installs nothing.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -25,7 +25,7 @@ command -v c++ >/dev/null || {
 # The versions of the program itself, and few of its slow models.
 cp Cargo.lock tests/fuzz/Cargo.lock
 export ATTNLAB_SHAPES=experiments/quickstart.toml
-# No code that parses is unsafe: what a sanitizer finds, the compiler has refused.
+# The parsers have no unsafe code, so there is nothing for a sanitizer to find.
 options=(--fuzz-dir tests/fuzz --target-dir target/fuzz --sanitizer none)
 
 mkdir -p target/fuzz-crashes

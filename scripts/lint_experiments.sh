@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Holds every experiment against experiments/experiment.schema.json with a linter that knows neither
+# Validates every experiment against experiments/experiment.schema.json with a linter that knows neither
 # the program nor its types: taplo, from PyPI, put into target/ once. A machine that cannot install
 # it skips this with a note, but CI (CI=true) fails.
 set -euo pipefail
@@ -19,7 +19,7 @@ cannot() {
 
 if [ ! -x "$taplo" ]; then
     command -v python3 >/dev/null || cannot "there is no python3 to install taplo with"
-    rm -rf "$venv" # what an installation that was cut off left
+    rm -rf "$venv" # left by an interrupted installation
     python3 -m venv "$venv" >/dev/null 2>&1 || cannot "python3 cannot make a virtual environment"
     "$venv/bin/pip" install --quiet --disable-pip-version-check "taplo==${venv#*-}" 2>"$venv/log" ||
         cannot "taplo cannot be installed (see $venv/log)"

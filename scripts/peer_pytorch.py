@@ -255,7 +255,7 @@ def measure(arguments, fused, compiled, groups=None, graph=False):
 
 
 def in_a_process(arguments, way, steps):
-    """Measures one way in a process of its own: its result, or in one line why there is none."""
+    """Measures one variant in its own process: its result, or one line that says why it failed."""
     command = [sys.executable, __file__, arguments.data, "--device", arguments.device, "--way", way, "--json"]
     command += ["--precision", arguments.precision, "--steps", str(steps)]
     command += ["--no-padding"] * arguments.no_padding
@@ -271,7 +271,7 @@ def main():
     parser.add_argument("data", help="the folder that holds wiki.txt")
     parser.add_argument("--device", choices=["cpu", "cuda"], default="cpu")
     parser.add_argument("--precision", choices=["f32", "tf32", "bf16"], default="f32", help="of matrix products")
-    parser.add_argument("--threads", type=int, help="default: all that the processor has")
+    parser.add_argument("--threads", type=int, help="default: all that the CPU has")
     parser.add_argument("--steps", type=int, default=10, help="steps that count, after two to warm up")
     parser.add_argument("--no-padding", action="store_true", help="documents one after another")
     parser.add_argument("--way", help="one of the ways, as the results name them")

@@ -1,4 +1,4 @@
-//! Tables of an experiment file in which one key says which others there are: `[data]` and `[figures.NAME]` with their
+//! Experiment-file tables in which one key determines the other keys: `[data]` and `[figures.NAME]` with their
 //! `kind`, `[explore]` with its `question`.
 //!
 //! `[model.attention]` is not one of them: its keys are part of the compiled shape, see `config::shape`.
@@ -15,15 +15,15 @@ use serde::ser::SerializeMap as _;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use serde_json::{Map, Value as Json, json};
 
-/// What a file names: one of a list.
+/// An entry of a fixed list, selected in an experiment file by its name.
 pub trait Listed: Sized + 'static {
-    /// All of them, in the order in which they are listed.
+    /// All entries, in the order in which they are listed.
     fn all() -> &'static [Self];
 
-    /// What a file calls it.
+    /// Its name in an experiment file.
     fn name(&self) -> &'static str;
 
-    /// What it is, in a sentence.
+    /// A one-sentence description.
     fn about(&self) -> &'static str;
 
     /// All names.
@@ -39,20 +39,20 @@ pub trait Listed: Sized + 'static {
     }
 }
 
-/// The kinds that a table can be of.
+/// The possible kinds of a table.
 pub trait TableKind: Listed {
     /// What the table is, for the schema.
     const TABLE: &'static str;
-    /// The key that says which.
+    /// The key that selects the kind.
     const KEY: &'static str = "kind";
-    /// What that key chooses, for the schema.
+    /// A description of that key, for the schema.
     const CHOOSES: &'static str;
-    /// Whether all keys of all kinds must be given; they are then kept as their types have them.
+    /// Whether every key of a kind is required; the values are then converted to the types of the fields.
     const IS_COMPLETE: bool = false;
-    /// Texts that a table of any kind may have, and what they are.
+    /// Optional string keys that every kind accepts, with their descriptions.
     const SHARED: &'static [(&'static str, &'static str)] = &[];
 
-    /// The keys of its own.
+    /// The keys specific to this kind.
     fn keys(&self) -> &OwnKeys;
 
     /// The first kind that has all of these keys.
@@ -64,7 +64,7 @@ pub trait TableKind: Listed {
         })
     }
 
-    /// The kinds that have a key of their own.
+    /// The names of the kinds that have the key `key`.
     fn with(key: &str) -> Vec<&'static str> {
         let mut generator = SchemaGenerator::default();
         let having = Self::all().iter();
@@ -73,7 +73,7 @@ pub trait TableKind: Listed {
     }
 }
 
-/// The keys that one kind has of its own: the fields of a type.
+/// The keys specific to one kind: the fields of a type.
 pub struct OwnKeys {
     schema: fn(&mut SchemaGenerator) -> Schema,
     check: fn(&Value) -> Result<Value, Box<figment::Error>>,
@@ -88,7 +88,7 @@ impl OwnKeys {
         }
     }
 
-    /// The keys as they are understood, defaults included.
+    /// The parsed keys, with defaults filled in.
     ///
     /// # Errors
     /// A key that the kind does not have, or a value of the wrong type.
@@ -105,13 +105,13 @@ impl OwnKeys {
     }
 }
 
-/// A table with its kind. It is read with any keys: which ones there are depends on the kind, which may stand last.
+/// A table with its kind. Deserialising accepts any keys: the valid ones depend on the kind, which may come last.
 pub struct Kinded<K: TableKind> {
     /// Its kind.
     pub kind: &'static K,
-    /// The texts that a table of any kind may have.
+    /// The values of the string keys that every kind accepts.
     pub shared: BTreeMap<&'static str, String>,
-    /// The keys of its kind as they are written, a table.
+    /// The kind-specific keys as they are written, a table.
     pub own: Value,
 }
 
@@ -140,12 +140,12 @@ impl<K: TableKind> fmt::Debug for Kinded<K> {
 
 #[cfg(test)]
 impl<K: TableKind> Kinded<K> {
-    /// A whole number among the own keys.
+    /// An integer among the kind-specific keys.
     pub fn number(&self, key: &str) -> Option<i128> {
         self.own.find_ref(key)?.to_i128()
     }
 
-    /// Sets a key of its own.
+    /// Sets a kind-specific key.
     pub fn set(&mut self, key: &str, value: i64) {
         let mut own = self.own.clone().into_dict().expect("a table");
         own.insert(key.to_owned(), Value::from(value));
@@ -157,13 +157,13 @@ impl<K: TableKind> Kinded<K> {
 pub struct BrokenRule {
     /// The key.
     pub key: &'static str,
-    /// What is wrong with it, to follow its name and a space.
+    /// What is wrong with it, phrased to follow the key and a space.
     pub message: String,
     /// What to do about it.
     pub help: Option<String>,
 }
 
-/// One of a list, by its name.
+/// An entry of a list, written as its name.
 pub struct Named<T: Listed>(pub &'static T);
 
 impl<T: Listed> Clone for Named<T> {
@@ -190,7 +190,7 @@ impl<'de, T: Listed> Deserialize<'de> for Named<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
         let named = T::all().iter().find(|one| one.name() == name);
-        // serde wants names that live for ever: each wrong name leaks one short list.
+        // serde requires `'static` names: each unknown name leaks one short list.
         let unknown = || de::Error::unknown_variant(&name, T::names().leak());
         named.map(Self).ok_or_else(unknown)
     }

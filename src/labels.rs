@@ -8,14 +8,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 /// Replaces omitted text.
 const ELLIPSIS: char = '…';
-/// Tokens that a label is split into; the rest is one more. Comparing two labels takes time in proportion to the
-/// product of their numbers.
+/// Most tokens of a label before the rest becomes one more. Comparing two labels takes time proportional to the
+/// product of their token counts.
 const MOST_TOKENS: usize = 200;
 
 /// Shortens every label until it `fits`; one that already does stays as it is.
 ///
-/// What all labels share is cut first. If that is not enough, the labels are cut where that keeps the most of
-/// them distinct, and any that are still equal get their position in the list, from 1, as a suffix. So
+/// Parts common to all labels are cut first. If that is not enough, the labels are cut at whichever end keeps
+/// the most of them distinct, and any that are still equal get their position in the list, from 1, as a suffix. So
 /// different labels stay different, and exceed the width only if not even a number fits.
 pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
     if labels.iter().all(|label| fits(label)) {
@@ -81,9 +81,9 @@ fn longest_common<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
     [start, &longest_common_between(a, b), end].concat()
 }
 
-/// The longest common subsequence of two lists that neither begin nor end alike, by dynamic programming.
+/// The longest common subsequence of two lists without a common prefix or suffix, by dynamic programming.
 fn longest_common_between<'a>(a: &[&'a str], b: &[&str]) -> Vec<&'a str> {
-    // `length[i][j]`: of what begins at `a[i]` and `b[j]`.
+    // `length[i][j]`: length of the longest common subsequence of `a[i..]` and `b[j..]`.
     let mut length = vec![vec![0usize; b.len() + 1]; a.len() + 1];
     for i in (0..a.len()).rev() {
         for j in (0..b.len()).rev() {
@@ -249,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn what_fits_stays_and_what_is_alike_goes_first() {
+    fn labels_that_fit_are_kept_and_common_parts_are_cut_first() {
         let kinds = [
             "model.attention.kind = rope",
             "model.attention.kind = alibi",
@@ -283,11 +283,11 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_told_apart_is_numbered() {
+    fn labels_that_would_be_equal_are_numbered() {
         let labels = ["a".repeat(40), "b".repeat(40), "a".repeat(41)];
         let labels: Vec<&str> = labels.iter().map(String::as_str).collect();
         assert_eq!(shortened(&labels, 8), ["aaaa… #1", "bbbbbbb…", "aaaa… #3"]);
-        // The same label twice is the same point's.
+        // Equal labels belong to the same point.
         assert_eq!(shortened(&["aaaaaa", "aaaaaa"], 3), ["aa…", "aa…"]);
         assert_eq!(shortened(&[], 3), [""; 0]);
     }

@@ -27,10 +27,10 @@ const WARNINGS: [i32; 4] = [SIGUSR1, SIGUSR2, SIGXCPU, SIGHUP];
 /// Signals within this time count as one: `kill` and Ctrl-C may reach a process twice, once directly and once
 /// as a member of its group.
 #[cfg(unix)]
-const MOMENT: Duration = Duration::from_millis(300);
+const DUPLICATE_SIGNAL_WINDOW: Duration = Duration::from_millis(300);
 
 /// How often a thread checks whether it has to answer a request to stop.
-const SOON: Duration = Duration::from_millis(50);
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
 /// A request to stop, shared by all threads and checked between steps.
 #[derive(Clone, Debug, Default)]
@@ -46,10 +46,10 @@ pub struct TakenOver(Arc<OnceLock<String>>);
 
 /// The reason for stopping.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Why {
+pub enum StopReason {
     /// The user.
     User,
-    /// Another run has failed, and the others are not to continue.
+    /// Another run failed, and the remaining runs must stop.
     Failure,
 }
 
@@ -60,7 +60,7 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
     let ignored = ignored_signals();
     let warnings = WARNINGS.iter().filter(|&&signal| match &ignored {
         Some(mask) => mask & (1 << (signal - 1)) == 0,
-        // If the system does not tell whether `nohup` is in effect, HUP keeps its default and ends the program.
+        // If it is unknown whether `nohup` is in effect, HUP keeps its default action and ends the program.
         None => signal != SIGHUP,
     });
     let mut signals = signal_hook::iterator::Signals::new(REQUESTS.iter().chain(warnings))?;
@@ -68,7 +68,7 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
         let mut first: Option<Instant> = None;
         for signal in signals.forever() {
             if REQUESTS.contains(&signal) {
-                if first.is_some_and(|first| first.elapsed() > MOMENT) {
+                if first.is_some_and(|first| first.elapsed() > DUPLICATE_SIGNAL_WINDOW) {
                     std::process::exit(INTERRUPTED);
                 }
                 first.get_or_insert_with(Instant::now);
@@ -117,7 +117,7 @@ impl Stop {
         let user = self.user.clone();
         std::thread::spawn(move || {
             while !user.load(Ordering::Relaxed) {
-                std::thread::sleep(SOON);
+                std::thread::sleep(POLL_INTERVAL);
             }
             answer();
         });
@@ -142,16 +142,16 @@ impl Stop {
     }
 
     /// The reason to stop, if there is one; the user's request takes precedence.
-    pub fn wanted(&self) -> Option<Why> {
+    pub fn wanted(&self) -> Option<StopReason> {
         let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
         match (is_set(&self.user), is_set(&self.failure)) {
-            (true, _) => Some(Why::User),
-            (false, true) => Some(Why::Failure),
+            (true, _) => Some(StopReason::User),
+            (false, true) => Some(StopReason::Failure),
             (false, false) => None,
         }
     }
 
-    /// Fails if the run should stop; `done` says what is kept.
+    /// Fails if the run should stop; `done` says how far it got: `in evaluate after question 5`.
     pub fn check(&self, done: impl FnOnce() -> String) -> Result<()> {
         self.check_folder()?;
         match self.wanted() {
@@ -181,7 +181,7 @@ impl TakenOver {
     }
 }
 
-impl Why {
+impl StopReason {
     /// The error that ends the work; `done` says where: `in finetune after step 3 of 8`.
     pub fn error(self, done: &str) -> Error {
         Error::interrupted(match self {
@@ -196,14 +196,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_users_wish_stands_above_a_failure() {
+    fn a_user_request_takes_precedence_over_a_failure() {
         let stop = Stop::default();
         assert!(stop.check(String::new).is_ok());
         stop.after_failure();
-        assert_eq!(stop.wanted(), Some(Why::Failure));
+        assert_eq!(stop.wanted(), Some(StopReason::Failure));
         stop.user.store(true, Ordering::Relaxed);
         stop.after_failure();
-        assert_eq!(stop.wanted(), Some(Why::User));
+        assert_eq!(stop.wanted(), Some(StopReason::User));
         let error = stop.check(|| "at step 3".to_owned()).expect_err("stopped");
         assert_eq!(
             (error.exit_code(), error.message().as_str()),
@@ -212,16 +212,16 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_that_is_taken_over_stops_the_work_in_it_and_no_other() {
+    fn taking_over_a_folder_stops_only_the_work_in_it() {
         let (stop, taken_over) = (Stop::default(), TakenOver::default());
         let inside = stop.in_folder(&taken_over);
         inside.check_folder().expect("ours");
         taken_over.note("process 7 on elsewhere".to_owned());
         let error = inside.check(String::new).expect_err("taken over");
         assert!(error.message().starts_with("process 7 on elsewhere has"));
-        assert!(!error.is_interruption(), "there is nothing to go on from");
-        stop.check(String::new).expect("others go on");
+        assert!(!error.is_interruption(), "there is nothing to resume from");
+        stop.check(String::new).expect("others continue");
         stop.after_failure();
-        assert_eq!(inside.wanted(), Some(Why::Failure));
+        assert_eq!(inside.wanted(), Some(StopReason::Failure));
     }
 }

@@ -80,7 +80,7 @@ pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) 
     };
     let threads = options.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-    let pool = pool.map_err(|cause| Error::run(format!("the system gives no threads: {cause}")))?;
+    let pool = pool.map_err(|cause| Error::run(format!("cannot start threads: {cause}")))?;
     pool.install(|| {
         let report = bench.report(options.steps);
         registry::release_device();

@@ -5,7 +5,7 @@ use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
 use crate::data::fetch::{FetchProgress, fetch_cs224n};
-use crate::data::objectives::{Answering, Shown, SpanCorruption};
+use crate::data::objectives::{Answering, ObjectiveSettings, SpanCorruption};
 use crate::data::vocabulary::MASK_CHARACTER;
 use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
@@ -103,7 +103,7 @@ fn corruption_rows(
     let task = match &settings.pretrain {
         Some(spec) => spec.task(corpus, context, seed)?,
         None => {
-            let shown = Shown {
+            let shown = ObjectiveSettings {
                 longest_excerpt: default_excerpt(context),
                 terminated: true,
                 seed,

@@ -143,7 +143,7 @@ impl Trained {
         model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
             Error::data(format!(
-                "the weights of {} name no vocabulary",
+                "the weights of {} do not record a vocabulary",
                 run.path().display()
             ))
         })?;

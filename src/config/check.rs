@@ -1,4 +1,4 @@
-//! `attnlab check`: many files, all their problems, nothing run.
+//! `attnlab check`: reports all problems of many files without running anything.
 
 use std::collections::BTreeSet;
 use std::io::ErrorKind::NotFound;
@@ -11,20 +11,20 @@ use super::{
 };
 use crate::error::{Error, Kind, Problem, Result};
 
-/// One file that was found to be in order.
+/// A file without problems.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checked {
     /// The file.
     pub path: PathBuf,
-    /// What it describes; absent for a file in a folder named `base`, which is for others to
-    /// build on and only has to be TOML.
+    /// Its experiment; absent for a suite, and for a file in a folder named `base`, which other files build on and
+    /// which only has to be TOML.
     pub experiment: Option<Experiment>,
-    /// The suite under its own profile, if the file is one; every other profile is in order too.
+    /// The suite under its default profile, if the file is one; all its other profiles are valid too.
     pub suite: Option<Suite>,
 }
 
-/// Files and, through all their folders, every `*.toml` in folders, sorted, each once; and what is wrong with the
-/// others.
+/// The given files and every `*.toml` below the given folders, sorted, without duplicates; and the problems of the
+/// other paths.
 fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
     let (mut files, mut problems) = (BTreeSet::new(), vec![]);
     for path in paths {
@@ -49,7 +49,7 @@ fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
     (files, problems)
 }
 
-/// Files and, through all their folders, every `*.toml` in folders, sorted, each once.
+/// The given files and every `*.toml` below the given folders, sorted, without duplicates.
 ///
 /// # Errors
 /// A path that is not there, or no file at all.
@@ -73,14 +73,14 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
             .collect();
         return Err(
             Error::config(format!("no *.toml file in {}", names.join(", ")))
-                .help("name an experiment file, or a folder that has some"),
+                .help("name an experiment file, or a folder that contains some"),
         );
     }
     Ok(files)
 }
 
-/// The experiment files at and below `paths`, in the order of these and each once; files in a folder
-/// named `base` are for others to build on and left out, and so are suites that are not named.
+/// The experiment files at and below `paths`, in that order and without duplicates. Files in a folder named `base`,
+/// which other files build on, are left out, and so are suites that `paths` does not name.
 ///
 /// # Errors
 /// A path that is not there, or below which there is no `*.toml`.
@@ -98,7 +98,7 @@ pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     Ok(files)
 }
 
-/// Checks files and, through all their folders, every `*.toml` in folders.
+/// Checks the given files and every `*.toml` below the given folders.
 ///
 /// # Errors
 /// [`Error::Problems`] with the problems of all files, and of paths that lead to none.
@@ -117,7 +117,7 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
                 let members = suite.iter().flat_map(|suite| &suite.members);
                 let members = members.map(|member| &member.experiment);
                 for experiment in experiment.iter().chain(members) {
-                    problems.extend(experiment.unready.iter().cloned());
+                    problems.extend(experiment.blockers.iter().cloned());
                 }
                 checked.push(Checked {
                     path,
@@ -143,7 +143,7 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     }
 }
 
-/// The question that an experiment file asks: its first comment, as long as that is one line.
+/// The question that an experiment file asks: its first comment line.
 pub fn question(path: &Path) -> Option<String> {
     let text = std::fs::read_to_string(path).ok()?;
     let mut comments = text.lines().filter(|line| !line.starts_with("#:"));

@@ -1,4 +1,4 @@
-//! Which shapes a file needs compiled in. Of the build script; the program only tests that it agrees.
+//! The shapes that a file needs compiled in. For the build script; the program only tests that it agrees.
 
 use std::path::Path;
 

@@ -1,8 +1,8 @@
 //! The experiment file as JSON Schema, for editors and linters of TOML.
 //!
-//! Made from the types of [`schema`](super::schema): their names are the keys and their comments
-//! the descriptions, and ranges stand beside the fields. Rules about several keys, and what must be there
-//! once all layers are merged, are `attnlab check`'s.
+//! Generated from the types of [`schema`](super::schema): field names become keys, doc comments become
+//! descriptions, and ranges are attributes of the fields. `attnlab check` covers the rest: rules about several
+//! keys, and the keys that are required once all layers are merged.
 
 use std::fmt;
 
@@ -21,7 +21,7 @@ pub fn json_schema() -> String {
 }
 
 /// The same as a tree: a table is an object with `properties`, in the order of their declaration,
-/// or with `additionalProperties` where any name will do.
+/// or with `additionalProperties` where any name is allowed.
 pub(super) fn tree() -> Value {
     let mut keys = properties::<ExperimentHeader>();
     keys.extend(properties::<Settings>());
@@ -49,8 +49,8 @@ fn properties<T: JsonSchema>() -> Map<String, Value> {
     }
 }
 
-/// What is true of a value in one file: other layers may give what is missing, TOML has no null,
-/// and the width of a Rust number is nobody's concern. The names of an enum are one list.
+/// Adapts a schema to a single file: no key is required (other layers may set it), there is no null (TOML has none)
+/// and no Rust number width. The names of an enum become one list.
 fn as_in_a_file(schema: &mut Schema) {
     schema.remove("required");
     schema.remove("format");

@@ -8,17 +8,17 @@ use super::sweep::overlap;
 use super::tree;
 use crate::kinds::{Kinded, TableKind};
 
-/// What is wrong with the own keys of a table, whose path is given. Where its kind could not be read, they may be those
-/// of any kind.
+/// Faults of the keys that belong to a table's kind, given the table's path. If the kind could not be read, it is
+/// inferred from the keys.
 pub(super) fn faults<K: TableKind>(
     table: &[&str],
     kinded: &Kinded<K>,
-    mended: &[String],
+    skipped: &[String],
 ) -> Vec<Fault> {
     let table: Vec<String> = table.iter().map(|part| (*part).to_owned()).collect();
     let name = format!("{}.{}", table.join("."), K::KEY);
     let mut own = kinded.own.as_dict().cloned().unwrap_or_default();
-    let kind = match mended.iter().any(|key| overlap(key, &name)) {
+    let kind = match skipped.iter().any(|key| overlap(key, &name)) {
         false => kinded.kind,
         true => match K::taking(own.keys()) {
             Some(kind) => kind,
@@ -47,7 +47,7 @@ pub(super) fn faults<K: TableKind>(
         keys: &[K::KEY].into_iter().chain(shared).collect::<Vec<_>>(),
     };
     let tree = within(Value::from(own));
-    faults.extend(problems::read_with(&tree, &siblings, mended, &reader).faults);
+    faults.extend(problems::read_with(&tree, &siblings, skipped, &reader).faults);
     faults
 }
 

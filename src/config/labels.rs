@@ -1,8 +1,8 @@
-//! What points are called where people read of them.
+//! The display names of points.
 //!
-//! By default a point is called by what the sweep sets there: `pretrain.epochs = 100, model.dropout = 0.1`.
-//! What is the same at all points tells none of them apart, so it is left out and is their [`Names::context`].
-//! A table of `labels` replaces a value, or several together, by words; a list names the points in order.
+//! By default a point is named after what the sweep sets there: `pretrain.epochs = 100, model.dropout = 0.1`.
+//! Settings that are the same at all points are left out of the names and become their [`Names::context`].
+//! A table of `labels` replaces a value, or several together, with a name; a list names the points in order.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
@@ -11,7 +11,7 @@ use super::schema::Labels;
 use super::sweep::PointValues;
 use super::{overrides, tree, wording};
 
-/// Stands for the number of a draw, as a key does for what a grid sets.
+/// The name of a draw's number, used in place of a key.
 const DRAW: &str = "draw";
 
 /// The names of all points.
@@ -19,12 +19,12 @@ const DRAW: &str = "draw";
 pub(super) struct Names {
     /// One for each point, in order.
     pub(super) labels: Vec<String>,
-    /// What the sweep sets to one value at all points, where the labels leave it out.
+    /// Settings of the sweep with the same value at all points, if the labels leave them out.
     pub(super) context: Vec<String>,
     /// Names that cannot be used, at their keys.
     pub(super) faults: Vec<Fault>,
-    /// A name that looks as if it belonged to another point.
-    pub(super) doubt: Option<String>,
+    /// A warning about a name that seems to belong to another point.
+    pub(super) warning: Option<String>,
 }
 
 impl Names {
@@ -33,7 +33,7 @@ impl Names {
         let points: Vec<Vec<Part>> = sweep.iter().map(parts).collect();
         match labels {
             Labels::InOrder(names) if !names.is_empty() => Self {
-                doubt: misplaced(names, &points),
+                warning: misplaced(names, &points),
                 labels: names.clone(),
                 ..Self::default()
             },
@@ -78,7 +78,7 @@ impl Part {
         }
     }
 
-    /// As a table of labels names it.
+    /// The text in a table of labels: `KEY = VALUE`.
     fn written(&self) -> String {
         format!("{} = {}", self.key, self.value)
     }
@@ -110,7 +110,7 @@ fn values(points: &[Vec<Part>]) -> Values<'_> {
     values
 }
 
-/// An entry of a table of labels: points with all of these parts say `name` in their place.
+/// An entry of a table of labels: `name` replaces these parts in the label of each point that has all of them.
 #[derive(Debug)]
 struct Rule<'t> {
     /// The key of the entry.
@@ -159,7 +159,7 @@ fn rule<'t>(
     }
 }
 
-/// Why an entry cannot stand beside those before it, and what to do about it.
+/// Why an entry conflicts with the sweep or with earlier entries, and how to fix it.
 fn conflict(
     rule: &Rule<'_>,
     points: &[Vec<Part>],
@@ -244,8 +244,8 @@ fn part(
     Ok(Part { key, value })
 }
 
-/// Names by what the sweep sets; what a rule covers is said in its words, at the place of the first of its
-/// parts. Of two rules the one with more parts counts.
+/// Names points after the values of the sweep. A rule's name replaces the parts it covers, in the place of the first
+/// of them; of two rules the one with more parts applies.
 fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names {
     let mut rules: Vec<&Rule<'_>> = rules.iter().collect();
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.parts.len()));
@@ -318,7 +318,7 @@ fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
     let vocabulary = Vocabulary::of(points);
     let pairs = names.iter().zip(points).enumerate();
     pairs.into_iter().find_map(|(i, (name, point))| {
-        let said = vocabulary.said_by(name);
+        let said = vocabulary.values_in(name);
         let is_own = |value: &str| point.iter().any(|part| part.value == value);
         let is_other = |key: &str| {
             let mut others = said.iter().filter(|other| other.key == key);
@@ -328,7 +328,7 @@ fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
         point.iter().find(is_misplaced).map(|part| {
             format!(
                 "`labels` calls the point with {} \"{name}\" (name {} of the list): points are in the order \
-                 that `attnlab show` tells, and a table of labels such as {{ {:?} = \"…\" }} does not depend on it",
+                 that `attnlab show` prints, and a table of labels such as {{ {:?} = \"…\" }} does not depend on it",
                 part.text(),
                 i + 1,
                 part.written(),
@@ -356,15 +356,15 @@ impl<'p> Vocabulary<'p> {
         Self { parts, longest }
     }
 
-    /// The parts whose values a name has in it, as whole words.
-    fn said_by(&self, name: &str) -> BTreeSet<&'p Part> {
+    /// The parts whose values occur in a name as whole words.
+    fn values_in(&self, name: &str) -> BTreeSet<&'p Part> {
         let name = plain(name);
         let known = phrases(&name, self.longest).filter_map(|phrase| self.parts.get(phrase));
         known.flatten().copied().collect()
     }
 }
 
-/// What is in a text from the start of a word to the end of one, of at most `longest` bytes.
+/// All substrings of whole words, of at most `longest` bytes.
 fn phrases(text: &str, longest: usize) -> impl Iterator<Item = &str> {
     let is_within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
     let places = || {

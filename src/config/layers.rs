@@ -13,7 +13,7 @@ use super::{home, tree};
 /// What a fault is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum About {
-    /// The file is not TOML at all, so that a parser knows more than the fault's text.
+    /// The file is not valid TOML; `syntax` parses it again for a better message.
     Syntax,
     /// There is no such key, whatever its value.
     Key,
@@ -21,7 +21,7 @@ pub(crate) enum About {
     Value,
 }
 
-/// Something wrong with the files or the sweep, found before anybody looks at types.
+/// An error in a configuration, at a key; `place` turns it into a problem with a line.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
     /// The file, where only this file can be meant.
@@ -35,12 +35,12 @@ pub(crate) struct Fault {
     /// What to do about it.
     pub(crate) help: Option<String>,
     /// A suggested replacement.
-    pub(crate) instead: Option<Box<Instead>>,
+    pub(crate) instead: Option<Box<Suggestion>>,
 }
 
 /// What a user probably meant; how to write it depends on where it was written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Instead {
+pub(crate) enum Suggestion {
     /// Another value of the key, as TOML.
     Value(String),
     /// Another key, in parts.
@@ -81,14 +81,14 @@ impl Fault {
     /// Adds a value that would be valid.
     pub(crate) fn instead(self, value: impl Into<String>) -> Self {
         Self {
-            instead: Some(Box::new(Instead::Value(value.into()))),
+            instead: Some(Box::new(Suggestion::Value(value.into()))),
             ..self
         }
     }
 
     fn missing(self, file: &Path) -> Self {
         Self {
-            instead: Some(Box::new(Instead::FileLike(file.to_owned()))),
+            instead: Some(Box::new(Suggestion::FileLike(file.to_owned()))),
             ..self
         }
     }
@@ -197,8 +197,8 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
     })
 }
 
-/// Whether a file lies in a folder named `base`: such files are for others to build on. Folders
-/// above `experiments` do not count; without an `experiments` only the nearest folder does.
+/// Whether a file is in a folder named `base`, for other files to build on. Folders above
+/// `experiments` do not count; without an `experiments` folder only the nearest folder does.
 pub(crate) fn is_base(path: &Path) -> bool {
     let folders = path.parent().into_iter().flat_map(Path::components);
     let folders: Vec<_> = folders.map(Component::as_os_str).collect();

@@ -1,4 +1,4 @@
-//! Where a key stands in a TOML file, because figment knows the file alone.
+//! Line and column of a key in a TOML file, because figment only records the file.
 
 use toml::Spanned;
 use toml::de::{DeTable, DeValue};

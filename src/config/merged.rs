@@ -10,7 +10,7 @@ use super::place::{self, Places};
 use super::{Environment, layers};
 use crate::error::{Error, Problem, Result};
 
-/// The chain of files, the environment and `--set`, merged; nobody has looked at types yet.
+/// The chain of files, the environment and `--set`, merged; types are not checked yet.
 pub(super) struct Merged {
     figment: Figment,
     /// The tree.
@@ -44,10 +44,10 @@ impl Merged {
     pub(super) fn with(path: &Path, overrides: Vec<Override>) -> Result<Self> {
         let layers = layers::read(path)
             .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
-        // An exploration has no model to place: what a whole suite runs on is nothing to it.
+        // An exploration has no model, so a suite's device and precision do not apply to it.
         let explores = layers.figment.find_value(super::EXPLORE).is_ok();
         let overrides: Vec<Override> = (overrides.into_iter())
-            .filter(|one| !(explores && one.places_the_model()))
+            .filter(|one| !(explores && one.sets_placement()))
             .collect();
         let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
         let figment = overrides.iter().fold(layers.figment, merge);

@@ -3,10 +3,10 @@
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. A key that no layer sets has the default of its
 //! field: `#[serde(default)]` or `impl Default` beside it, in `schema` or in the module of its kind. In reading order: `schema`
-//! (what a file may say; `json_schema` says it to editors), `layers`, `outside`, `overrides` and `merged`
-//! (where values come from), `sweep` (one file, many points), `inherited` (what of it is a base's), `labels` (what
-//! points are called), `problems` (reading on after a mistake), `kinded` (the keys that a table has because of its kind),
-//! `validate` (rules about values), `search` (whether all that can be drawn is allowed), `start` (weights
+//! (the types of a file; `json_schema` exports them for editors), `layers`, `outside`, `overrides` and `merged`
+//! (where values come from), `sweep` (one file, many points), `inherited` (axes from a base), `labels` (names
+//! of points), `problems` (all errors at once), `kinded` (the keys that a table has because of its kind),
+//! `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
 //! was written), `compiling` (how to get a shape into the binary), `origins` (where each value comes from),
@@ -74,10 +74,10 @@ use layers::Fault;
 use merged::Merged;
 use place::Placed;
 use schema::{ExperimentHeader, ExplorationSettings, Labels, Settings};
-use search::{Unfit, is_about};
+use search::{InvalidDraws, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use sweep::{FRAME_KEYS, PointValues, Sweep};
+use sweep::{HEADER_KEYS, PointValues, Sweep};
 
 /// One experiment file, with its sweep laid out.
 #[derive(Clone, Debug, PartialEq)]
@@ -93,10 +93,10 @@ pub struct Experiment {
     pub seeds: Vec<u64>,
     /// What the file calls its points; each has its own in [`Point::label`].
     pub labels: Labels,
-    /// What the sweep sets to one value at all points and their labels leave out, such as
+    /// Settings of the sweep with the same value at all points, which labels leave out, such as
     /// `model.dropout = 0.1`.
     pub context: Vec<String>,
-    /// What is allowed but may not be what was meant, one line each.
+    /// Warnings about valid settings that may be mistakes, one line each.
     pub notes: Vec<String>,
     /// What to draw, by file name.
     pub figures: BTreeMap<String, Kinded<FigureKind>>,
@@ -104,17 +104,17 @@ pub struct Experiment {
     pub points: Vec<Point>,
     /// Problems that keep a valid file from being run: a stage starts from weights that do not
     /// exist.
-    pub unready: Vec<Problem>,
+    pub blockers: Vec<Problem>,
 }
 
 impl Experiment {
-    /// Whether it explores: it reads no data and has no model. All its points do then.
+    /// Whether it is an exploration, without data or model. If so, all its points are.
     pub fn explores(&self) -> bool {
         let mut points = self.points.iter();
         points.any(|point| point.settings.exploration().is_some())
     }
 
-    /// What a command has to be told to mean it: its file, or its suite's with the profile.
+    /// The arguments by which a command selects it: its file, or its suite's file and the profile.
     pub fn argument(&self) -> String {
         match &self.suite {
             None => shell_word(&self.path.display().to_string()),
@@ -129,7 +129,7 @@ impl Experiment {
 /// The table of an exploration.
 const EXPLORE: &str = "explore";
 
-/// What stands for an experiment that trains, and for none that explores.
+/// Top-level keys of an experiment that trains; an exploration has none of them.
 const TRAINING_KEYS: [&str; 7] = [
     "data",
     "model",
@@ -150,7 +150,7 @@ pub fn load(path: &Path, overrides: &[String]) -> Result<Experiment> {
     load_with(path, overrides, &environment())
 }
 
-/// A suite is no experiment: which commands take it.
+/// Refuses a suite where an experiment is needed; the help names the commands that take one.
 fn refuse_suite(path: &Path) -> Result<()> {
     if !is_suite(path) {
         return Ok(());
@@ -160,8 +160,8 @@ fn refuse_suite(path: &Path) -> Result<()> {
         .help("run, plan, plot, report and clean take a suite; here, name one of its experiments"))
 }
 
-/// Reads a file that is complete in itself, such as a run's `resolved.toml`: whatever the environment
-/// says now, it is what was run.
+/// Reads a self-contained file, such as a run's `resolved.toml`. The environment is ignored, because the file
+/// already has the settings that were run.
 ///
 /// # Errors
 /// As [`load`].
@@ -218,19 +218,19 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         excused.push("sweep".to_owned());
     }
     note(faults, &everywhere);
-    let unfit = Unfit::find(root, &extremes, &excused);
+    let unfit = InvalidDraws::find(root, &extremes, &excused);
     for (faults, point) in unfit.faults {
         note(faults, &point);
     }
-    let (header, faults) = read_frame(root, &points, &excused);
+    let (header, faults) = read_header(root, &points, &excused);
     note(faults, &everywhere);
     let labels = header.as_ref().map(|header| header.labels.clone());
-    let names = Names::of(&labels.unwrap_or_default(), &points, &in_words(path));
+    let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
     note(names.faults, &everywhere);
     let inherited = inherited::note(merged, &places, points.len());
-    let notes = inherited.into_iter().chain(names.doubt).collect();
+    let notes = inherited.into_iter().chain(names.warning).collect();
     let mut labels = names.labels.into_iter();
-    let (mut resolved, mut unready, number) = (Vec::new(), Vec::new(), points.len());
+    let (mut resolved, mut blockers, number) = (Vec::new(), Vec::new(), points.len());
     for values in &points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
         faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
@@ -238,7 +238,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         let absent = settings
             .iter()
             .flat_map(|settings| start::faults(settings, path));
-        unready.extend(absent.map(|fault| places.problem(fault, values)));
+        blockers.extend(absent.map(|fault| places.problem(fault, values)));
         let label = labels.next().unwrap_or_default();
         resolved.extend(settings.map(|settings| Point::new(settings, values, label)));
     }
@@ -269,7 +269,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
                 notes,
                 figures,
                 points: resolved,
-                unready: place::sorted(unready),
+                blockers: place::sorted(blockers),
             })
         }
         _ => Err(Error::Problems(place::sorted(problems))),
@@ -281,29 +281,29 @@ fn unplaced(problem: Problem) -> Placed {
 }
 
 /// The part of the file that all points share. Rules are checked on what could be read.
-fn read_frame(
+fn read_header(
     root: &Value,
     points: &[PointValues],
     excused: &[String],
 ) -> (Option<ExperimentHeader>, Vec<Fault>) {
-    let shared = filtered(root, |key| key != "sweep" && FRAME_KEYS.contains(&key));
+    let shared = filtered(root, |key| key != "sweep" && HEADER_KEYS.contains(&key));
     let explores = explores(&points[0].apply(root));
     let mut reading = problems::read::<ExperimentHeader>(&shared, &[], excused);
     if let Some(header) = &reading.value {
         reading
             .faults
-            .extend(validate::header(header, points, explores, &reading.mended));
+            .extend(validate::header(header, points, explores, &reading.skipped));
     }
     (reading.value, reading.faults)
 }
 
 /// One point. Rules are checked on what could be read; absent if anything is wrong.
 fn read_point(root: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<Fault>) {
-    let settings = filtered(root, |key| !FRAME_KEYS.contains(&key));
+    let settings = filtered(root, |key| !HEADER_KEYS.contains(&key));
     if explores(root) {
         return read_exploration(&settings, excused);
     }
-    let siblings = [&FRAME_KEYS[..], &[EXPLORE]].concat();
+    let siblings = [&HEADER_KEYS[..], &[EXPLORE]].concat();
     let (read, faults) = read_as::<Settings>(&settings, &siblings, excused, validate::settings);
     let training = |settings| PointSettings::Training(Box::new(settings));
     (read.map(training), faults)
@@ -314,7 +314,7 @@ fn read_exploration(settings: &Value, excused: &[String]) -> (Option<PointSettin
     let foreign = |key: &str| TRAINING_KEYS.contains(&key);
     let own = filtered(settings, |key| !foreign(key));
     let rules = validate::exploration;
-    let (read, mut faults) = read_as::<ExplorationSettings>(&own, &FRAME_KEYS, excused, rules);
+    let (read, mut faults) = read_as::<ExplorationSettings>(&own, &HEADER_KEYS, excused, rules);
     for key in TRAINING_KEYS {
         if tree::get(settings, &[key.to_owned()]).is_some() {
             let message = format!("`{key}` is not for an exploration");
@@ -339,9 +339,9 @@ fn read_as<T: DeserializeOwned + Serialize>(
 ) -> (Option<T>, Vec<Fault>) {
     let mut reading = problems::read::<T>(settings, siblings, excused);
     if let Some(settings) = &reading.value {
-        reading.faults.extend(rules(settings, &reading.mended));
+        reading.faults.extend(rules(settings, &reading.skipped));
     }
-    let sound = reading.faults.is_empty() && reading.mended.is_empty();
+    let sound = reading.faults.is_empty() && reading.skipped.is_empty();
     (reading.value.filter(|_| sound), reading.faults)
 }
 
@@ -355,7 +355,7 @@ fn filtered(root: &Value, keep: impl Fn(&str) -> bool) -> Value {
 }
 
 /// What the only point of an experiment is called.
-fn in_words(path: &Path) -> String {
+fn default_label(path: &Path) -> String {
     let name = name(path);
     let own = name.rsplit('/').next().unwrap_or_default();
     own.replace(['_', '-'], " ")

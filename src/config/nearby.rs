@@ -23,8 +23,8 @@ pub(super) fn suggestion(missing: &Path) -> Option<String> {
     (!names.is_empty()).then(|| format!("did you mean {}?", names.join(" or ")))
 }
 
-/// The first few of the same name, in the last folder of the path that exists or below it; or else of
-/// the name that is most like it.
+/// The first few files with this name at or below the deepest existing folder of the path, or else with the
+/// most similar name.
 fn nearest(missing: &Path) -> Vec<PathBuf> {
     let Some(meant) = stem(missing) else {
         return vec![];
@@ -66,8 +66,8 @@ fn holds_everything(folder: &Path) -> bool {
     folder.is_some_and(|folder| folder.parent().is_none() || Some(folder) == home)
 }
 
-/// The TOML files in a folder, and in those below it down to a depth, among as many entries as are
-/// `left` to be looked at. Links to folders are not followed.
+/// Collects the TOML files in a folder and its subfolders down to a depth, reading at most `left` entries.
+/// Links to folders are not followed.
 fn collect(folder: &Path, depth: usize, left: &mut usize, found: &mut Vec<PathBuf>) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if *left == 0 {
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn only_so_much_of_a_disk_is_looked_at() {
+    fn a_search_reads_a_limited_number_of_entries() {
         let folder = tempfile::tempdir().expect("a folder");
         let below = folder.path().join("a/b");
         std::fs::create_dir_all(&below).expect("made");

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::merged::Merged;
 use super::place::Places;
-use super::sweep::{self, FRAME_KEYS, Swept};
+use super::sweep::{self, HEADER_KEYS, Swept};
 use super::{
     EXPLORE, Environment, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite,
     resolve, tree,
@@ -22,8 +22,8 @@ pub struct Origins {
     pub experiment: Experiment,
     /// Every key that has a value, table by table: first the keys that are in none, last the figures.
     pub settings: Vec<Setting>,
-    /// Every key that could have been given but is not, and for which the program decides if it needs
-    /// to, such as `pretrain.init`; of a table that is absent, the table alone.
+    /// Every key that is not set and has no fixed default, such as `pretrain.init`; for an absent
+    /// table, only the table.
     pub unset: Vec<String>,
 }
 
@@ -135,7 +135,7 @@ fn absent(schema: &Value, table: &[String], keys: &[Vec<String>], found: &mut Ve
     let properties = schema.get("properties").and_then(Value::as_object);
     for (name, inner) in properties.into_iter().flatten() {
         let path = [table, from_ref(name)].concat();
-        if table.is_empty() && FRAME_KEYS.contains(&name.as_str()) {
+        if table.is_empty() && HEADER_KEYS.contains(&name.as_str()) {
             continue;
         }
         if keys.iter().any(|key| key.starts_with(&path)) {

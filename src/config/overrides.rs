@@ -11,7 +11,7 @@ use super::syntax::{self, Flaw};
 use super::{Environment, advice, tree};
 use crate::error::Problem;
 
-/// Variables of the program that are no settings; so is every `ATTNLAB_TEST…`.
+/// Variables of the program that are not settings; neither is any `ATTNLAB_TEST…`.
 const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
 
 /// One setting from outside the files.
@@ -35,7 +35,7 @@ impl Override {
     }
 
     /// Whether it says what the model runs on.
-    pub(super) fn places_the_model(&self) -> bool {
+    pub(super) fn sets_placement(&self) -> bool {
         OPTIONS.iter().any(|key| self.key == [*key])
     }
 

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use figment::Figment;
 use figment::value::{Dict, Value};
 
-use super::layers::{About, Fault, Instead};
+use super::layers::{About, Fault, Suggestion};
 use super::locate::{self, Position};
 use super::sweep::PointValues;
 use super::syntax::{self, Flaw};
@@ -33,7 +33,7 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// The problem that a fault at a point is; `point` is empty for what all points share.
+    /// Turns a fault at a point into a problem; `point` is empty for keys that all points share.
     pub(super) fn problem(&self, fault: Fault, point: &PointValues) -> Placed {
         let path = written(&fault, point, self.root);
         // The deepest part of the key that is set anywhere says who set it.
@@ -53,8 +53,8 @@ impl<'a> Places<'a> {
         }
     }
 
-    /// Who set a key, as a user would say it: `experiments/x.toml:12`, `--set KEY`, `--device` or `environment
-    /// ATTNLAB_KEY`. Absent if nobody did.
+    /// Where a key was set, as shown to the user: `experiments/x.toml:12`, `--set KEY`, `--device` or `environment
+    /// ATTNLAB_KEY`. Absent if it was not set.
     pub(super) fn origin(&self, path: &[String]) -> Option<String> {
         tree::get(self.root, path)?;
         Some(match self.source(path) {
@@ -217,9 +217,9 @@ fn in_file(file: &Path, position: Option<Position>, fault: Fault) -> Placed {
         None => file.display().to_string(),
     };
     let instead = match fault.instead.as_deref() {
-        Some(Instead::Value(value)) => Some(advice::in_file(&fault.key, value)),
-        Some(Instead::FileLike(missing)) => nearby::suggestion(missing),
-        Some(Instead::Key(_)) | None => None,
+        Some(Suggestion::Value(value)) => Some(advice::in_file(&fault.key, value)),
+        Some(Suggestion::FileLike(missing)) => nearby::suggestion(missing),
+        Some(Suggestion::Key(_)) | None => None,
     };
     let problem = Problem {
         place,
@@ -236,9 +236,9 @@ fn in_file(file: &Path, position: Option<Position>, fault: Fault) -> Placed {
 fn outside(place: String, path: &[String], fault: Fault) -> Problem {
     let variable = advice::variable(&place).filter(|_| fault.about == About::Key);
     let help = match (variable, fault.instead.as_deref()) {
-        (Some(_), Some(Instead::Key(key))) => Some(advice::variable_for(key)),
+        (Some(_), Some(Suggestion::Key(key))) => Some(advice::variable_for(key)),
         (Some(name), _) => Some(advice::unset(name)),
-        (None, Some(Instead::Value(value))) => Some(advice::outside(&place, path, value)),
+        (None, Some(Suggestion::Value(value))) => Some(advice::outside(&place, path, value)),
         _ => None,
     };
     Problem {

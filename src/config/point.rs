@@ -47,7 +47,7 @@ impl PointSettings {
     /// The same as [`PointSettings::training`] for a command that needs them.
     ///
     /// # Errors
-    /// `place` explores: then it has no `lacks`, such as `model to ask`.
+    /// `place` is an exploration, which has no `lacks`, such as `model to ask`.
     pub fn needed(&self, place: impl std::fmt::Display, lacks: &str) -> Result<&Settings> {
         self.training().ok_or_else(|| {
             Error::usage(format!("{place} is an exploration: it has no {lacks}"))
@@ -65,7 +65,7 @@ pub struct Point {
     pub axes: Vec<(String, String)>,
     /// What was drawn for it; absent without a random search.
     pub draw: Option<Draw>,
-    /// What it is called where people read of it; no other point of the experiment is called the same.
+    /// Its display name, unique within the experiment.
     pub label: String,
     /// A readable folder name, such as `pretrain-epochs-60` or `draw-3`; `base` without a sweep.
     pub slug: String,
@@ -125,17 +125,16 @@ impl Point {
     }
 }
 
-/// The settings and seed of one run as TOML, as `resolved.toml` holds them: complete with defaults, except that keys
-/// of `[data]` that nobody gave are left out. It
-/// is itself an experiment file, of one point with the same hash.
+/// The settings and seed of one run as TOML, as in `resolved.toml`: complete with defaults, except for
+/// keys of `[data]` that were not given. The text is itself an experiment file, of one point with the same hash.
 pub fn to_toml(settings: &PointSettings, seed: u64) -> String {
     let settings = toml::to_string(settings);
     let settings = settings.expect("settings are tables of numbers that TOML has, and UTF-8 text");
     format!("seeds = [{seed}]\n{settings}")
 }
 
-/// JSON with sorted keys: figment's tables are. What no result depends on is left out: how often a
-/// checkpoint is kept, and what others reported.
+/// JSON with sorted keys, because figment's tables are sorted. Settings that no result depends on are
+/// left out: the checkpoint interval, and numbers reported elsewhere.
 fn canonical(settings: &PointSettings) -> String {
     let mut settings = settings.clone();
     if let PointSettings::Training(settings) = &mut settings {

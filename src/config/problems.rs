@@ -1,8 +1,8 @@
 //! Every problem of a configuration in one pass, although serde stops at the first.
 //!
-//! The merged tree is read again and again: each error is noted and mended (an unknown or
+//! The merged tree is read again and again: each error is noted and skipped (an unknown or
 //! unreadable key is taken out, a missing one gets a placeholder) until the tree can be read.
-//! Rules about values then leave alone what was mended, so that one slip is one message.
+//! Rules about values then leave alone what was skipped, so that one slip is one message.
 
 use std::collections::BTreeMap;
 
@@ -11,27 +11,27 @@ use figment::value::{Dict, Value};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::layers::{About, Fault, Instead};
+use super::layers::{About, Fault, Suggestion};
 use super::sweep::overlap;
 use super::{meant, tree, wording};
 
 /// More mistakes than this in one file end the search.
 const MOST_MISTAKES: usize = 300;
 
-/// Stands for a value of an enum that was not even a string, until serde says which it knows.
+/// Replaces an enum value that is not even a string, so that serde's error lists the valid names.
 const NO_NAME: &str = "\0";
 
 /// What could be read, and what could not.
 pub(super) struct Reading<T> {
-    /// The settings, with placeholders where something was mended; absent if nothing helped.
+    /// The settings, with placeholders where something was skipped; absent if nothing helped.
     pub(super) value: Option<T>,
     /// What is wrong.
     pub(super) faults: Vec<Fault>,
-    /// The keys whose values mean nothing, dotted.
-    pub(super) mended: Vec<String>,
+    /// The dotted keys that have placeholders or were removed.
+    pub(super) skipped: Vec<String>,
 }
 
-/// How a tree is read: the settings, and the same written again.
+/// Deserialises a tree; returns the settings, and the tree that they serialise to.
 type Reader<'a, T> = dyn Fn(&Value) -> Result<(T, Value), Box<figment::Error>> + 'a;
 
 /// Further keys that a table may have.
@@ -58,39 +58,39 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
     read_with(tree, &Siblings { table, keys }, excused, &reader)
 }
 
-/// The same by other means than a type's own.
+/// The same with a reader other than `T::deserialize`.
 pub(super) fn read_with<T>(
     tree: &Value,
     siblings: &Siblings<'_>,
     excused: &[String],
     reader: &Reader<'_, T>,
 ) -> Reading<T> {
-    let mut mender = Mender {
+    let mut collector = ErrorCollector {
         tree: tree.clone(),
-        mended: excused.to_vec(),
-        ..Mender::default()
+        skipped: excused.to_vec(),
+        ..ErrorCollector::default()
     };
-    let value = mender.run(siblings, reader);
-    for (table, keys) in std::mem::take(&mut mender.missing) {
-        mender
+    let value = collector.run(siblings, reader);
+    for (table, keys) in std::mem::take(&mut collector.missing) {
+        collector
             .faults
             .push(missing(&table, &keys, &required(tree, &table, reader)));
     }
-    if value.is_none() && mender.faults.is_empty() {
+    if value.is_none() && collector.faults.is_empty() {
         let message = "the settings cannot be read".to_owned();
-        mender.faults.push(Fault::at_key(&[], message));
+        collector.faults.push(Fault::at_key(&[], message));
     }
     Reading {
         value,
-        faults: mender.faults,
-        mended: mender.mended,
+        faults: collector.faults,
+        skipped: collector.skipped,
     }
 }
 
-struct Mender {
+struct ErrorCollector {
     tree: Value,
     /// Keys that hold placeholders or were taken out.
-    mended: Vec<String>,
+    skipped: Vec<String>,
     /// What was found in place of an enum's name.
     nameless: BTreeMap<String, String>,
     faults: Vec<Fault>,
@@ -98,11 +98,11 @@ struct Mender {
     missing: BTreeMap<Vec<String>, Vec<String>>,
 }
 
-impl Default for Mender {
+impl Default for ErrorCollector {
     fn default() -> Self {
         Self {
             tree: Value::from(Dict::new()),
-            mended: Vec::new(),
+            skipped: Vec::new(),
             nameless: BTreeMap::new(),
             faults: Vec::new(),
             missing: BTreeMap::new(),
@@ -110,7 +110,7 @@ impl Default for Mender {
     }
 }
 
-impl Mender {
+impl ErrorCollector {
     fn run<T>(&mut self, siblings: &Siblings<'_>, reader: &Reader<'_, T>) -> Option<T> {
         for _ in 0..MOST_MISTAKES {
             match reader(&self.tree) {
@@ -120,7 +120,7 @@ impl Mender {
                 },
                 Err(error) => {
                     let path = error.path.clone();
-                    if !self.mend(path, error.kind, siblings) {
+                    if !self.recover(path, error.kind, siblings) {
                         return None;
                     }
                 }
@@ -129,10 +129,10 @@ impl Mender {
         None
     }
 
-    /// Notes one error of serde and changes the tree so that it does not come again.
-    fn mend(&mut self, path: Vec<String>, kind: Kind, siblings: &Siblings<'_>) -> bool {
+    /// Records one serde error and changes the tree so that the error does not recur.
+    fn recover(&mut self, path: Vec<String>, kind: Kind, siblings: &Siblings<'_>) -> bool {
         let (key, shown) = (path.join("."), tree::dotted(&path));
-        let silent = self.is_mended(&key);
+        let silent = self.is_skipped(&key);
         match kind {
             Kind::UnknownField(name, known) => {
                 let (fault, meant) = unknown(&path, &name, known, siblings);
@@ -141,13 +141,13 @@ impl Mender {
                 // A misspelled key is not missing as well.
                 let absent = |meant: &Vec<String>| tree::get(&self.tree, meant).is_none();
                 if let Some(meant) = meant.filter(absent) {
-                    self.mended.push(meant.join("."));
+                    self.skipped.push(meant.join("."));
                 }
             }
             Kind::MissingField(name) => {
                 let mut full = path.clone();
                 full.push(name.clone().into_owned());
-                if !self.is_mended(&full.join(".")) {
+                if !self.is_skipped(&full.join(".")) {
                     self.missing
                         .entry(path)
                         .or_default()
@@ -218,15 +218,15 @@ impl Mender {
         tree::get(&self.tree, path).and_then(Value::as_str) == Some(text)
     }
 
-    fn is_mended(&self, key: &str) -> bool {
-        self.mended
+    fn is_skipped(&self, key: &str) -> bool {
+        self.skipped
             .iter()
-            .any(|mended| overlap(key, mended) && key.len() >= mended.len())
+            .any(|skipped| overlap(key, skipped) && key.len() >= skipped.len())
     }
 
     fn placeholder(&mut self, path: &[String], value: Value) {
         tree::set(&mut self.tree, path, value);
-        self.mended.push(path.join("."));
+        self.skipped.push(path.join("."));
     }
 
     fn fault(&mut self, path: &[String], message: String) {
@@ -244,7 +244,7 @@ impl Mender {
             return self.placeholder(path, Value::from(0u8));
         }
         tree::remove(&mut self.tree, path);
-        self.mended.push(path.join("."));
+        self.skipped.push(path.join("."));
     }
 
     fn wrong_type(&mut self, path: &[String], expected: &str) {
@@ -276,8 +276,8 @@ impl Mender {
         tree::set(&mut self.tree, path, Value::from(NO_NAME));
     }
 
-    /// Where the tree says something that serde accepted but did not take as written: a table
-    /// from a list, an enum from its number, a list with too many values.
+    /// The first value that serde accepted but read as something else: a table from a list, an enum
+    /// from its number, a list with too many values.
     fn difference(&self, read: &Value) -> Option<(Vec<String>, Value)> {
         let mut path = Vec::new();
         self.compare(&self.tree, read, &mut path)
@@ -285,7 +285,7 @@ impl Mender {
     }
 
     fn compare(&self, given: &Value, read: &Value, path: &mut Vec<String>) -> Option<Value> {
-        if !path.is_empty() && self.is_mended(&path.join(".")) {
+        if !path.is_empty() && self.is_skipped(&path.join(".")) {
             return None;
         }
         let mut inner = |part: String, given: &Value, read: &Value| {
@@ -344,19 +344,19 @@ fn stand_in(expected: &str) -> Option<Value> {
     }
 }
 
-/// The keys without which a table cannot be: those that are missing where it is empty.
+/// The required keys of a table: those that are missing when it is empty.
 fn required<T>(tree: &Value, table: &[String], reader: &Reader<'_, T>) -> Vec<String> {
-    let mut mender = Mender {
+    let mut collector = ErrorCollector {
         tree: tree.clone(),
-        ..Mender::default()
+        ..ErrorCollector::default()
     };
-    tree::set(&mut mender.tree, table, Value::from(Dict::new()));
+    tree::set(&mut collector.tree, table, Value::from(Dict::new()));
     let none = Siblings {
         table: &[],
         keys: &[],
     };
-    mender.run(&none, reader);
-    mender.missing.remove(table).unwrap_or_default()
+    collector.run(&none, reader);
+    collector.missing.remove(table).unwrap_or_default()
 }
 
 fn table_name(path: &[String]) -> String {
@@ -398,7 +398,7 @@ fn unknown(
     let keys: Vec<String> = meant.iter().map(|key| tree::dotted(key)).collect();
     let keys = wording::list(&keys, "or");
     let fault = Fault {
-        instead: Some(Box::new(Instead::Key(first.clone()))),
+        instead: Some(Box::new(Suggestion::Key(first.clone()))),
         ..fault(format!("{message}; did you mean {keys}?"))
     };
     let only = match &meant[..] {

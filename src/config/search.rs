@@ -1,8 +1,8 @@
-//! Whether a random search draws nothing but what its keys allow, whatever it does draw.
+//! Checks that every value a random search could draw is valid for its key.
 //!
-//! A value that is not allowed may be drawn late or never. So each key is tried at the ends of what
-//! it is drawn from, and with each of its choices; what is wrong there is told once, where that end
-//! is written, and not again for each draw.
+//! An invalid value may be drawn late or never. So each key is checked at both ends of its range, or with each
+//! of its choices; an error there is reported once, where that end or choice is written, and not again for each
+//! draw.
 
 use figment::value::Value;
 
@@ -10,17 +10,17 @@ use super::layers::Fault;
 use super::sweep::{PointValues, RANDOM};
 use super::{json_schema, read_point, tree};
 
-/// Keys that can be drawn as they must not be.
+/// Keys for which invalid values could be drawn.
 #[derive(Default)]
-pub(super) struct Unfit {
+pub(super) struct InvalidDraws {
     /// The keys, in parts.
     pub(super) keys: Vec<Vec<String>>,
     /// What is wrong, and the point at which it is.
     pub(super) faults: Vec<(Vec<Fault>, PointValues)>,
 }
 
-impl Unfit {
-    /// Looks at everything that each key can be. `excused` are the keys whose absence is no fault.
+impl InvalidDraws {
+    /// Checks each key at its extremes. `excused` are the keys whose absence is not a fault.
     pub(super) fn find(
         root: &Value,
         extremes: &[(String, Vec<PointValues>)],
@@ -41,7 +41,7 @@ impl Unfit {
                 if faults.iter().any(is_own) {
                     unfit.keys.push(own.clone());
                 }
-                // What is wrong with the others is told when it is their turn.
+                // Faults of the other drawn keys are reported when it is their turn.
                 let of_others = |fault: &Fault| drawn.iter().any(|key| is_about(fault, key));
                 faults.retain(|fault| is_own(fault) || !of_others(fault));
                 unfit.faults.push((faults, point.clone()));
@@ -57,7 +57,7 @@ pub(super) fn is_about(fault: &Fault, key: &[String]) -> bool {
     within || (!fault.key.is_empty() && key.starts_with(&fault.key))
 }
 
-/// A distribution of numbers whose key takes others, or none.
+/// The fault of a key whose distribution does not draw values of its type.
 fn unsuited(root: &Value, key: &str) -> Option<Fault> {
     let path = ["sweep", RANDOM, key].map(str::to_owned);
     let (name, ends) = tree::get(root, &path)?.as_dict()?.iter().next()?;

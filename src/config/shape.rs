@@ -5,14 +5,14 @@
 use std::borrow::Cow;
 use std::fmt;
 
-/// What one compiled model type fixes. Ordered by layers, then width, and so on down the fields.
+/// The constants of one compiled model type. Ordered by layers, then width, and so on in field order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct ModelShape {
     /// Number of blocks.
     pub layers: usize,
     /// Width of the residual stream.
     pub embed: usize,
-    /// Attention heads a block.
+    /// Attention heads per block.
     pub heads: usize,
     /// Width of a head.
     pub head_dim: usize,
@@ -40,12 +40,12 @@ pub struct KindOfAttention {
     pub about: &'static str,
     /// The key in `[model.attention]` of its own number, if it has one.
     pub own_key: Option<&'static str>,
-    /// What its type has as constants besides width, heads and width of a head; a network has those of
-    /// the MLP, the vocabulary and the context before them.
+    /// The const generics of its type after width, heads and head width; those of a network also come after
+    /// MLP width, vocabulary and context.
     pub constants: fn(&ModelShape) -> Vec<usize>,
-    /// How many tokens of a context a document may have.
+    /// The longest document, in tokens, for a given context length.
     pub longest: fn(usize) -> usize,
-    /// What is wrong with a shape, if anything is: a sentence about `model.attention`.
+    /// Why a shape is invalid, as a sentence about `model.attention`; `None` if it is valid.
     pub refuses: fn(&ModelShape) -> Option<String>,
 }
 
@@ -58,9 +58,9 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     ),
     kind(
         "differential",
-        "a second map of weights is subtracted from the first (Ye et al. 2025)",
+        "a second attention map is subtracted from the first (Ye et al. 2025)",
     )
-    .refusing(|shape| odd_heads(shape, "compares by halves of a head")),
+    .refusing(|shape| odd_heads(shape, "splits each head in half")),
     kind(
         "grouped-query",
         "groups of heads share keys and values (Ainslie et al. 2023)",
@@ -69,7 +69,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     .refusing(uneven_groups),
     kind(
         "linear",
-        "similarities of features instead of a softmax (Katharopoulos et al. 2020)",
+        "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
     ),
     kind(
         "multi-query",
@@ -86,18 +86,18 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     .network(),
     kind(
         "rope",
-        "queries and keys rotated by their place (Su et al. 2021)",
+        "queries and keys rotated by their position (Su et al. 2021)",
     )
     .refusing(|shape| odd_heads(shape, "rotates pairs of channels")),
     kind(
         "sliding-window",
-        "a token sees the last few alone (Beltagy et al. 2020)",
+        "each token attends only to the last few tokens (Beltagy et al. 2020)",
     )
     .with(WINDOW, |shape| vec![shape.own]),
     // As in the assignment: the last token of a document is only ever a target.
     kind(
         "synthesizer",
-        "a token scores places by itself, without keys (Tay et al. 2021)",
+        "each token predicts its attention scores, without keys (Tay et al. 2021)",
     )
     .at_most(|context| context - 1),
     kind(
@@ -268,13 +268,13 @@ impl ModelShape {
         ]
     }
 
-    /// The number of its own that the kind of attention has, with its key: `window` and 32.
+    /// The kind's own parameter and its key, such as `window` and 32.
     pub fn own_number(&self) -> Option<(&'static str, usize)> {
         let kind = KindOfAttention::named(&self.attention)?;
         kind.own_key.map(|key| (key, self.own))
     }
 
-    /// How many tokens a document may have: the context, or what the kind of attention leaves of it.
+    /// The longest document, in tokens: the context length, or less if the kind of attention needs it.
     pub fn longest_document(&self) -> usize {
         let kind = KindOfAttention::named(&self.attention);
         kind.map_or(self.context, |kind| (kind.longest)(self.context))
@@ -288,7 +288,7 @@ impl ModelShape {
         }
     }
 
-    /// How many latents stand between the tokens, if any do.
+    /// Number of latents of a Perceiver; `None` for other kinds.
     pub fn bottleneck(&self) -> Option<usize> {
         let kind = KindOfAttention::named(&self.attention)?;
         (kind.own_key == Some(BOTTLENECK)).then_some(self.own)

@@ -16,7 +16,8 @@ pub struct Batches<'a> {
 
 /// The batches of epoch `epoch` (from 1), `batch_documents` documents each (0 counts as 1).
 ///
-/// Without `shuffle` documents keep their order. With it they are permuted, depending only on seed and epoch. Five documents in batches of two: `[0, 1] [2, 3] [4]`.
+/// Without `shuffle` documents keep their order. With it they are permuted, depending only on seed and epoch.
+/// Five documents in batches of two: `[0, 1] [2, 3] [4]`.
 pub fn batches(
     task: &dyn Task,
     epoch: u64,
@@ -116,7 +117,7 @@ mod tests {
     }
 
     #[test]
-    fn a_batch_holds_its_documents_as_the_epoch_shows_them() {
+    fn a_batch_has_its_documents_as_they_appear_in_the_epoch() {
         let task = Counting(5);
         let batch = batches(&task, 7, 2, false, 0).batch(1);
         assert_eq!(batch.tokens, [7, 2, 7, 3]);
@@ -124,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn no_document_is_no_batch_and_zero_documents_count_as_one() {
+    fn no_documents_make_no_batches_and_batches_of_zero_count_as_one() {
         assert!(batches(&Counting(0), 1, 4, true, 0).is_empty());
         assert_eq!(batches(&Counting(0), 1, 4, true, 0).len(), 0);
         assert_eq!(batches(&Counting(3), 1, 0, false, 0).len(), 3);

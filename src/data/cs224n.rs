@@ -16,7 +16,7 @@ use super::{Corpus, DataSource, Question};
 use crate::config::home;
 use crate::error::{Error, Kind as ErrorKind, Result};
 
-/// Name of the folder that holds the files.
+/// Name of the folder that contains the files.
 pub const FOLDER: &str = "cs224n";
 
 /// The environment variable that names the data directory.
@@ -73,7 +73,7 @@ fn open(directory: Option<&Path>) -> Result<Corpus> {
     let text = read(&folder, &TEXT)?;
     let rows = |file: SourceFile, kind| -> Result<Vec<Question>> {
         let text = read(&folder, &file)?;
-        // Only training drops what is not ASCII; a dev question is asked as it stands.
+        // Only training drops what is not ASCII; a dev question is asked verbatim.
         let text = if file == TRAIN {
             text.replace(|c: char| !c.is_ascii(), "")
         } else {
@@ -236,7 +236,7 @@ mod tests {
     }
 
     #[test]
-    fn the_folder_or_the_one_around_it_may_be_given() {
+    fn the_folder_or_its_parent_may_be_given() {
         let directory = wrong_files();
         let found = || folder_in(directory.path()).expect("there");
         assert_eq!(found(), directory.path());

@@ -164,7 +164,8 @@ impl Source {
             }
             None if Path::new(from).is_dir() => {
                 let found = cs224n::folder_in(Path::new(from));
-                let help = "--from takes the folder that holds the files, or the parent of cs224n/";
+                let help =
+                    "--from takes the folder that contains the files, or the parent of cs224n/";
                 found.map(Self::Directory).map_err(|e| e.help(help))
             }
             None if Path::new(from).is_file() => {
@@ -262,7 +263,7 @@ fn agent() -> ureq::Agent {
         .new_agent()
 }
 
-/// Why a request failed, in words for a user.
+/// A user-facing reason why a request failed.
 fn web_cause(error: ureq::Error) -> String {
     match error {
         ureq::Error::StatusCode(status) => format!("the server answered {status}"),

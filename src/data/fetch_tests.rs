@@ -24,7 +24,7 @@ const CONTENT: [&str; 2] = [
     "Where was Ada Moss born?\tLima\n",
 ];
 
-/// What the server does when it is asked for the second file; the first is always right.
+/// How the server responds to a request for the second file; the first is always right.
 #[derive(Clone, Copy)]
 enum Second {
     Right,
@@ -36,7 +36,7 @@ enum Second {
     Empty,
 }
 
-/// Serves `FILES` under `/d/` until the test ends, one request a connection.
+/// Serves `FILES` under `/d/` until the test ends, one request per connection.
 fn serve(second: Second) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
     let address = format!("http://{}/d", listener.local_addr().expect("bound"));
@@ -79,7 +79,7 @@ fn answer(mut stream: TcpStream, second: Second) {
         }
         _ => "HTTP/1.1 404 Not Found\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".to_owned(),
     };
-    // The client may have hung up: that is its right.
+    // The client may have closed the connection, which is fine.
     drop(stream.write_all(response.as_bytes()));
 }
 
@@ -87,7 +87,7 @@ fn quiet(files: &[SourceFile], from: &str, into: &Path) -> Result<PathBuf> {
     fetch(files, from, into, &mut |_| {})
 }
 
-/// The one line of an error, once it is known that nothing was left in a folder yet to be made.
+/// The first line of the error; checks that no folder was created.
 fn refusal(from: &str) -> String {
     let root = tempfile::tempdir().expect("a folder");
     let error = quiet(&FILES, from, &root.path().join("a/b")).expect_err("refused");
@@ -204,7 +204,7 @@ fn only_directories_and_web_addresses_are_sources() {
 }
 
 #[test]
-fn files_come_from_a_directory_or_the_one_around_it() {
+fn files_come_from_a_directory_or_its_parent() {
     let from = source();
     let into = tempfile::tempdir().expect("a folder");
     quiet(&FILES, &from.path().to_string_lossy(), into.path()).expect("fetched");
@@ -216,7 +216,7 @@ fn files_come_from_a_directory_or_the_one_around_it() {
 }
 
 #[test]
-fn files_that_went_through_windows_are_stored_as_they_should_be() {
+fn files_with_windows_line_endings_are_stored_with_the_original_ones() {
     let (from, into) = (source(), tempfile::tempdir().expect("a folder"));
     for (file, content) in FILES.iter().zip(CONTENT) {
         let content = format!("\u{feff}{}", content.replace('\n', "\r\n"));
@@ -322,7 +322,7 @@ fn a_read_only_place_is_named() {
 
 #[cfg(unix)]
 #[test]
-fn a_new_folder_is_as_open_as_any_other() {
+fn a_new_folder_has_default_permissions() {
     use std::os::unix::fs::PermissionsExt as _;
     let (from, into) = (source(), tempfile::tempdir().expect("a folder"));
     let place = quiet(&FILES, &from.path().to_string_lossy(), into.path()).expect("fetched");

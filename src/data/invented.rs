@@ -1,4 +1,4 @@
-//! Invented people: names that a model cannot have read, to ask it about.
+//! Questions about invented people, whose names a model cannot have seen in training.
 //!
 //! For synthetic data, a given name from the list is combined with a family name that nobody in the corpus
 //! has. For real data both parts are real: the given names of one person in the questions and the family name
@@ -24,13 +24,13 @@ const DRAWS_PER_NAME: usize = 200;
 /// Given names and family names, with repetitions.
 pub type NameParts = (Vec<String>, Vec<String>);
 
-/// Questions about so many invented people, all with different names and without answers.
+/// Questions about `wanted` invented people, all with different names and without answers.
 ///
 /// They depend only on the corpus, the number of names and the seed; asking for more names keeps the first
 /// ones. `parts` selects what names are made of.
 ///
 /// # Errors
-/// The names in the corpus cannot be combined into that many new ones (kind `Config`).
+/// The names in the corpus cannot be combined into enough new ones (kind `Config`).
 pub fn questions(
     corpus: &Corpus,
     parts: fn(&Known<'_>) -> NameParts,
@@ -223,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn fewer_names_are_the_first_of_more_and_a_seed_changes_them() {
+    fn fewer_names_are_a_prefix_of_more_and_the_seed_changes_them() {
         let corpus = synthetic(100);
         let parts = Biographies::invented_name_parts;
         let made = |names, seed| questions(&corpus, parts, names, seed).expect("enough");
@@ -233,7 +233,7 @@ mod tests {
     }
 
     #[test]
-    fn real_names_are_put_together_from_those_of_others() {
+    fn names_are_combined_from_parts_of_real_ones() {
         let people = [
             "Ada Maria Moss",
             "Jan van Ispelen",
@@ -255,7 +255,7 @@ mod tests {
     }
 
     #[test]
-    fn unused_name_comes_back_without_its_middle_or_from_a_document() {
+    fn a_known_name_is_found_without_its_middle_or_in_a_document() {
         let mut corpus = corpus(&["Ada Maria Moss", "Ada Kern", "Otto Lind"]);
         corpus
             .documents

@@ -3,7 +3,7 @@
 use super::{Corpus, Question, Split};
 use crate::error::{Error, Result};
 
-/// The questions in `words`, then those of the split with these `numbers`, counted from 1.
+/// The questions whose texts are `words`, then those of the split with these `numbers`, counted from 1.
 ///
 /// # Errors
 /// A number is larger than the split has questions (kind `Config`).
@@ -40,7 +40,7 @@ mod tests {
     use crate::data::synthetic::Biographies;
 
     #[test]
-    fn questions_come_in_words_and_by_number() {
+    fn questions_are_given_by_text_and_by_number() {
         let biographies = Biographies {
             people: 150,
             ..Biographies::default()

@@ -1,7 +1,7 @@
-//! What a model reads: documents, questions, and the batches made of them.
+//! Data: documents, questions, and the batches made of them.
 //!
-//! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding),
-//! [`questions`], [`objectives`] (what a step is shown of either), [`mod@batches`] (their order), and the sources of text:
+//! In reading order: [`vocabulary`] (characters to ids), [`ragged`] (a batch without padding), [`questions`],
+//! [`objectives`] (training sequences made of either), [`mod@batches`] (their order), and the sources of text:
 //! [`synthetic`] (generated), [`cs224n`] (read and verified) and [`fetch`] (downloaded); [`invented`] makes up
 //! people who are in none of them, and [`mapped`] selects the questions whose attention maps are recorded.
 //!
@@ -77,7 +77,7 @@ pub struct Question {
 pub struct Corpus {
     /// One line of text each, possibly empty.
     pub documents: Vec<String>,
-    /// All characters of the documents.
+    /// The character vocabulary of the documents.
     pub vocabulary: Vocabulary,
     /// Training questions, all with an answer.
     pub train: Vec<Question>,
@@ -114,10 +114,10 @@ pub trait Task: Send + Sync {
     /// `index` is not below [`Task::len`].
     fn sequence(&self, epoch: u64, index: usize) -> Sequence;
 
-    /// Length of the longest sequence that it can show; it must fit the model's context.
+    /// Length of the longest sequence that it can produce; it must fit the model's context.
     fn longest_sequence(&self) -> usize;
 
-    /// The same document for people to look at; absent where the task has no such view.
+    /// The same document in a human-readable form; `None` if the task has no such form.
     ///
     /// # Panics
     /// `index` is not below [`Task::len`].

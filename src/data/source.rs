@@ -1,4 +1,4 @@
-//! What a kind of data is: its keys in a file, the files that it reads, its documents and questions.
+//! The interface of a kind of data: its keys in a file, the files that it reads, its documents and questions.
 
 use std::path::Path;
 
@@ -16,9 +16,9 @@ use crate::kinds::{Kinded, Listed, OwnKeys, TableKind};
 /// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default. `resolved.toml` has
 /// only those that are given.
 pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
-    /// What a file calls it.
+    /// Its name in an experiment file.
     const NAME: &'static str;
-    /// What it is, for the manual.
+    /// A description for the manual.
     const ABOUT: &'static str;
     /// The files that it reads.
     const FILES: &'static [SourceFile] = &[];
@@ -35,7 +35,7 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     }
 }
 
-/// A kind as a line of [`KINDS`](super::KINDS).
+/// A kind of data, as an entry of [`KINDS`](super::KINDS).
 pub struct DataKind {
     name: &'static str,
     about: &'static str,
@@ -48,7 +48,7 @@ pub struct DataKind {
 }
 
 impl DataKind {
-    /// The line of a kind.
+    /// The entry of a kind.
     pub const fn of<S: DataSource>() -> Self {
         Self {
             name: S::NAME,

@@ -2,7 +2,7 @@
 //!
 //! Each person has a name, a birth place, places of work and death, a birth year and a
 //! profession, and appears in a few one-sentence documents of different wording. Two fifths of the
-//! people are asked about in training; answering for the others takes having read their biographies,
+//! people are asked about in training; answering for the others requires having learned their biographies,
 //! or a guess. Sentences are short so that a small model memorises them within a minute.
 
 use std::path::Path;
@@ -142,8 +142,8 @@ impl Biographies {
             .collect()
     }
 
-    /// Everybody's documents, shuffled. A person's wordings are the start of a permutation, so one more
-    /// biography changes none of the others.
+    /// All documents, shuffled. A person's wordings are a prefix of a fixed permutation, so one more
+    /// biography per person changes none of the others.
     fn documents(&self, people: &[Person]) -> Vec<String> {
         let mut documents = Vec::with_capacity(people.len() * self.biographies_per_person);
         for (i, person) in people.iter().enumerate() {
@@ -170,7 +170,7 @@ impl Person {
         }
     }
 
-    /// The person in one of the wordings.
+    /// The biography in one of the wordings.
     fn biography(&self, template: usize) -> String {
         let Self {
             given,

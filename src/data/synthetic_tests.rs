@@ -1,4 +1,4 @@
-//! Tests of the made biographies.
+//! Tests of the synthetic biographies.
 
 use std::collections::BTreeSet;
 
@@ -63,7 +63,7 @@ fn the_same_seed_makes_the_same_bytes() {
 }
 
 #[test]
-fn the_bytes_are_those_of_every_version() {
+fn the_bytes_are_the_same_in_every_version() {
     let corpus = with_seed(0);
     assert_eq!(
         corpus.documents[0],
@@ -148,7 +148,7 @@ fn every_person_has_their_biographies_and_one_question() {
 }
 
 #[test]
-fn everybody_has_a_family_name_of_their_own_and_shares_the_given_one() {
+fn family_names_are_unique_and_given_names_are_shared() {
     for people in [8, 100, 1500] {
         let names = full_names(people, 1);
         assert_eq!(names.len(), people);
@@ -199,7 +199,7 @@ fn a_constant_answer_is_as_good_in_dev_as_in_train() {
 }
 
 #[test]
-fn the_birth_place_is_no_distractor_of_its_own() {
+fn the_birth_place_differs_from_places_of_work_and_death() {
     for places in [2, 12] {
         let settings = Biographies {
             places,

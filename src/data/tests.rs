@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use proptest::prelude::*;
 
 use super::cs224n::Cs224n;
-use super::objectives::{Answering, Shown, SpanCorruption};
+use super::objectives::{Answering, ObjectiveSettings, SpanCorruption};
 use super::questions::{self, Rows};
 use super::*;
 use crate::kinds::Kinded;
@@ -78,7 +78,7 @@ fn the_real_corpus_gives_the_reported_batches() {
 
     let pretrain = SpanCorruption::new(
         &corpus,
-        &Shown {
+        &ObjectiveSettings {
             longest_excerpt: 112,
             terminated: true,
             seed: 0,
@@ -92,12 +92,12 @@ fn the_real_corpus_gives_the_reported_batches() {
         .iter()
         .fold((0, 0), |(t, l), b| (t + b.len(), l.max(b.longest())));
     assert!(longest <= 114, "{longest}");
-    // 7,475 tokens a step were measured of the reference, padding left out.
+    // The reference was measured at 7,475 tokens per step, without padding.
     let per_step = tokens as f64 * 128.0 / 2_938.0;
     assert!((per_step - 7_475.0).abs() < 150.0, "{per_step}");
 
     let finetune = Answering::new(&corpus.train, &corpus.vocabulary).expect("a task");
-    // The longest string is 70 characters, of which the last is not read.
+    // The longest string is 70 characters, the last of which is only a target.
     assert_eq!((finetune.len(), finetune.longest_sequence()), (2_000, 69));
     let sizes: Vec<usize> = batches(&finetune, 1, 256, false, 0)
         .iter()
@@ -110,7 +110,7 @@ fn the_real_corpus_gives_the_reported_batches() {
 }
 
 #[test]
-fn a_table_of_data_opens_what_it_names() {
+fn a_data_table_opens_the_corpus_it_names() {
     let data = |text: &str| -> Kinded<DataKind> { serde_json::from_str(text).expect("a table") };
     let corpus = data(r#"{"kind": "synthetic", "people": 40}"#).open(None);
     let corpus = corpus.expect("biographies");

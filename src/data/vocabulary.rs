@@ -3,13 +3,13 @@
 use super::ragged::{MASK, PAD};
 use crate::error::{Error, Result};
 
-/// How [`PAD`] looks in text.
+/// The character that represents [`PAD`] in text.
 pub const PAD_CHARACTER: char = '\u{25A1}';
 
-/// How [`MASK`] looks in text.
+/// The character that represents [`MASK`] in text.
 pub const MASK_CHARACTER: char = '\u{2047}';
 
-/// How an id outside the vocabulary looks in text.
+/// The character that represents an id outside the vocabulary in text.
 pub const UNKNOWN_CHARACTER: char = '\u{FFFD}';
 
 /// One id for each character of a corpus: 0 [`PAD`], 1 [`MASK`], then its characters by code point.
@@ -22,7 +22,7 @@ pub struct Vocabulary {
 }
 
 impl Vocabulary {
-    /// The distinct characters of a text, after the two that are not text.
+    /// The distinct characters of a text, after padding and mask.
     ///
     /// # Errors
     /// The text contains one of the two characters that stand for padding and mask.

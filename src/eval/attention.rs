@@ -9,7 +9,7 @@ use crate::model::Trainable;
 use crate::model::maps::{LayerMaps, MapAxis};
 
 /// The attention weights of every head for each question: over its text, the mask, and the part of the
-/// model's own answer that it has read back.
+/// model's own answer that is fed back to it.
 ///
 /// `progress` is called with the number of questions done so far; its error stops the evaluation.
 ///
@@ -83,7 +83,7 @@ mod tests {
     use crate::ops::maps::HeadMap;
 
     #[test]
-    fn every_head_has_a_row_for_each_place_that_is_seen() {
+    fn every_head_has_a_row_for_each_key_that_a_query_sees() {
         let text: Vec<String> = ["a", "?", "\u{2047}"].map(str::to_owned).to_vec();
         let map = |keys: usize| HeadMap {
             queries: 3,

@@ -142,7 +142,7 @@ mod tests {
     }
 
     #[test]
-    fn rows_end_at_their_mask_or_at_the_limit() {
+    fn sequences_end_at_their_mask_or_at_the_limit() {
         let mut heard = vec![];
         let prompts = [vec![9, 5], vec![2], vec![9]];
         let answers = greedy(&Countdown, &prompts, 4, &mut |n| {

@@ -2,7 +2,9 @@
 
 use super::attend;
 use super::curve::Curve;
-use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
+use super::question::{
+    Measurements, Question, Sampling, Sizes, check_grid, check_key_count, orthogonalisation_cost,
+};
 use super::vectors::{Vector, distance, orthonormal};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -41,17 +43,17 @@ impl Question for Averaging {
 
     fn check(&self) -> Vec<BrokenRule> {
         let broken = [
-            too_many_keys(self.keys, self.dimension),
-            no_grid("betas", &self.betas),
+            check_key_count(self.keys, self.dimension),
+            check_grid("betas", &self.betas),
         ];
         broken.into_iter().flatten().collect()
     }
 
     fn multiplications(&self) -> f64 {
-        2.0 * of_basis(self.keys, self.dimension)
+        2.0 * orthogonalisation_cost(self.keys, self.dimension)
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let once = |_| errors(self.keys, self.dimension, &self.betas, seed);
         let found = sampling.each(once)?.concat();
         let curve = Curve {
@@ -63,7 +65,7 @@ impl Question for Averaging {
         };
         let both = self.betas.iter().zip(found);
         let rows = both.map(|(&beta, error)| curve.at(beta, &[error]));
-        Ok(Found::Curves(rows.collect()))
+        Ok(Measurements::Curves(rows.collect()))
     }
 }
 

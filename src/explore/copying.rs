@@ -2,7 +2,9 @@
 
 use super::attention_weights;
 use super::curve::Curve;
-use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
+use super::question::{
+    Measurements, Question, Sampling, Sizes, check_grid, check_key_count, orthogonalisation_cost,
+};
 use super::vectors::{distance, orthonormal, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -40,17 +42,17 @@ impl Question for Copying {
 
     fn check(&self) -> Vec<BrokenRule> {
         let broken = [
-            too_many_keys(self.keys, self.dimension),
-            no_grid("margins", &self.margins),
+            check_key_count(self.keys, self.dimension),
+            check_grid("margins", &self.margins),
         ];
         broken.into_iter().flatten().collect()
     }
 
     fn multiplications(&self) -> f64 {
-        2.0 * of_basis(self.keys, self.dimension)
+        2.0 * orthogonalisation_cost(self.keys, self.dimension)
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let once = |_| measure(self.keys, self.dimension, &self.margins, seed);
         let found = sampling.each(once)?.concat();
         let x = "margin: score of key j minus each other score";
@@ -69,7 +71,7 @@ impl Question for Copying {
         };
         let weights = found.iter().map(|one| weight.at(one.margin, &[one.weight]));
         let errors = found.iter().map(|one| error.at(one.margin, &[one.error]));
-        Ok(Found::Curves(weights.chain(errors).collect()))
+        Ok(Measurements::Curves(weights.chain(errors).collect()))
     }
 }
 

@@ -19,7 +19,7 @@ pub struct Curve {
 }
 
 impl Curve {
-    /// The row at `x` of what the samples gave. Not their mean: a quotient may have none.
+    /// The row at `x`, with the median of the samples: the mean of a quotient may not exist.
     pub fn at(self, x: f64, samples: &[f64]) -> CurveRow {
         let end = |share: f64| (samples.len() > 1).then(|| quantile(samples, share));
         CurveRow {

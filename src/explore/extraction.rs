@@ -2,7 +2,9 @@
 //! perpendicular to B. The reported M has the basis vectors as columns: it is A itself.
 
 use super::curve::Curve;
-use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis};
+use super::question::{
+    Measurements, Question, Sampling, Sizes, check_grid, orthogonalisation_cost,
+};
 use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -52,16 +54,18 @@ impl Question for Extraction {
             message: says,
             help: None,
         });
-        let broken = [no_grid("bases", &as_numbers), too_large];
+        let broken = [check_grid("bases", &as_numbers), too_large];
         broken.into_iter().flatten().collect()
     }
 
     fn multiplications(&self) -> f64 {
         let bases = self.bases.iter();
-        bases.map(|&m| of_basis(2 * m, self.dimension)).sum()
+        bases
+            .map(|&m| orthogonalisation_cost(2 * m, self.dimension))
+            .sum()
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let curve = Curve {
             x: "vectors in each basis: m",
             y: "|M (v_a + v_b) - v_a| / |v_a|",
@@ -94,7 +98,7 @@ impl Question for Extraction {
             ]
         };
         let rows = self.bases.iter().enumerate().flat_map(at);
-        Ok(Found::Curves(rows.collect()))
+        Ok(Measurements::Curves(rows.collect()))
     }
 }
 

@@ -25,7 +25,7 @@ pub mod vectors;
 
 use vectors::{Vector, dot, weighted_sum};
 
-pub use question::{Found, Question, QuestionKind, Sampling, Sizes};
+pub use question::{Measurements, Question, QuestionKind, Sampling, Sizes};
 
 /// All questions.
 pub static QUESTIONS: [QuestionKind; 6] = [

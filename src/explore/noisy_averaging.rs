@@ -5,7 +5,9 @@
 use super::attention_weights;
 use super::averaging::scaled_sum;
 use super::curve::Curve;
-use super::question::{Found, Question, Sampling, Sizes, no_grid, of_basis, too_many_keys};
+use super::question::{
+    Measurements, Question, Sampling, Sizes, check_grid, check_key_count, orthogonalisation_cost,
+};
 use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -51,7 +53,7 @@ impl Question for NoisyAveraging {
     }
 
     fn check(&self) -> Vec<BrokenRule> {
-        // The weight on the others is measured where there are others.
+        // The weight on the other keys is measured, so there must be others.
         let alone = (self.keys < 3).then(|| BrokenRule {
             key: "keys",
             message: format!("= {} must be at least 3", self.keys),
@@ -59,17 +61,17 @@ impl Question for NoisyAveraging {
         });
         let broken = [
             alone,
-            too_many_keys(self.keys, self.dimension),
-            no_grid("betas", &self.betas),
+            check_key_count(self.keys, self.dimension),
+            check_grid("betas", &self.betas),
         ];
         broken.into_iter().flatten().collect()
     }
 
     fn multiplications(&self) -> f64 {
-        of_basis(self.keys, self.dimension)
+        orthogonalisation_cost(self.keys, self.dimension)
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let scales = [&self.betas[..], &[REPORTED_SCALE]].concat();
         let shape = (self.keys, self.dimension);
         let one = |sample| weight_on_others(shape, self.alpha, &scales, (seed, sample));
@@ -93,7 +95,7 @@ impl Question for NoisyAveraging {
             curve.at(scale, &all)
         };
         let rows = scales.iter().enumerate().map(at);
-        Ok(Found::Curves(rows.collect()))
+        Ok(Measurements::Curves(rows.collect()))
     }
 }
 

@@ -1,4 +1,4 @@
-//! What a question about an attention head is: its keys in a file, its rules, and what it measures.
+//! The interface of a question about an attention head: its keys in a file, its rules and its measurement.
 
 use figment::value::Value;
 use rayon::prelude::*;
@@ -15,67 +15,67 @@ const ROUND: usize = 512;
 
 /// A question. Its fields are the keys that `[explore]` takes beside `question`; all must be given.
 pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
-    /// What a file calls it.
+    /// Its name in an experiment file.
     const NAME: &'static str;
-    /// The question in words.
+    /// The question as a sentence.
     const ASKS: &'static str;
     /// The heading of its figures.
     const HEADING: &'static str;
-    /// How it is put, where that is not plain from the axes of its figures.
+    /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
-    /// What captions say about its size.
+    /// The sizes that captions report.
     fn sizes(&self) -> Sizes;
 
     /// What is wrong with the keys, beyond their ranges.
     fn check(&self) -> Vec<BrokenRule>;
 
-    /// Multiplications of one sample, nearly all of them to make directions perpendicular.
+    /// Multiplications of one sample, nearly all of them for orthogonalisation.
     fn multiplications(&self) -> f64;
 
     /// Measures it.
     ///
     /// # Errors
-    /// Those of a report.
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found>;
+    /// The progress report failed.
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements>;
 }
 
-/// How large a question is.
+/// The sizes of a question.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Sizes {
-    /// Numbers in a key, a value and a query: d.
+    /// Dimension d of keys, values and queries.
     pub dimension: usize,
-    /// Keys, and values: n.
+    /// Number n of keys, and of values.
     pub keys: Option<usize>,
     /// Variance of the keys around their means.
     pub alpha: Option<f64>,
-    /// The factor of the query.
+    /// Scale factor of the query.
     pub beta: Option<f64>,
     /// How many times keys or subspaces are drawn; absent where one draw is enough.
     pub samples: Option<usize>,
 }
 
 /// What was measured.
-pub enum Found {
+pub enum Measurements {
     /// The rows of `curves.csv`.
     Curves(Vec<CurveRow>),
     /// The rows of `samples.csv`.
     Samples(Vec<SampleRow>),
 }
 
-/// Draws samples, and reports how many there are.
+/// Draws samples, and reports how many are done.
 pub struct Sampling<'a> {
     /// How many to draw.
     pub samples: usize,
-    /// Hears of each round; its error ends the sampling.
+    /// Called after each round with the number of samples drawn; its error stops the sampling.
     pub report: &'a mut dyn FnMut(usize) -> Result<()>,
 }
 
 impl Sampling<'_> {
-    /// What each sample gives, in their order, for any number of threads.
+    /// The result of every sample, in order, whatever the number of threads.
     ///
     /// # Errors
-    /// Those of a report.
+    /// The progress report failed.
     pub fn each<T: Send>(&mut self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.samples);
         while found.len() < self.samples {
@@ -88,7 +88,7 @@ impl Sampling<'_> {
     }
 }
 
-/// A question as a line of [`QUESTIONS`](super::QUESTIONS).
+/// A question, as an entry of [`QUESTIONS`](super::QUESTIONS).
 pub struct QuestionKind {
     name: &'static str,
     asks: &'static str,
@@ -100,11 +100,11 @@ pub struct QuestionKind {
     sizes: fn(&Value) -> Option<Sizes>,
     check: fn(&Value) -> Vec<BrokenRule>,
     multiplications: fn(&Value) -> f64,
-    measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Found>,
+    measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Measurements>,
 }
 
 impl QuestionKind {
-    /// The line of a question.
+    /// The entry of a question.
     pub const fn of<Q: Question>() -> Self {
         Self {
             name: Q::NAME,
@@ -166,23 +166,27 @@ impl Kinded<QuestionKind> {
         self.sizes().samples.unwrap_or(1) as f64 * (self.kind.multiplications)(&self.own)
     }
 
-    /// Measures the question; `report` hears how many samples there are.
+    /// Measures the question; `report` is called with the number of samples drawn so far.
     ///
     /// # Errors
-    /// Those of a report.
-    pub fn measure(&self, seed: u64, report: &mut dyn FnMut(usize) -> Result<()>) -> Result<Found> {
+    /// The progress report failed, or the keys cannot be read.
+    pub fn measure(
+        &self,
+        seed: u64,
+        report: &mut dyn FnMut(usize) -> Result<()>,
+    ) -> Result<Measurements> {
         let samples = self.sizes().samples.unwrap_or(1);
         (self.kind.measure)(&self.own, seed, &mut Sampling { samples, report })
     }
 }
 
-/// Multiplications that make so many vectors perpendicular.
-pub fn of_basis(vectors: usize, dimension: usize) -> f64 {
+/// Multiplications needed to orthogonalise `vectors` vectors.
+pub fn orthogonalisation_cost(vectors: usize, dimension: usize) -> f64 {
     2.0 * (vectors * vectors * dimension) as f64
 }
 
-/// More keys than can be perpendicular to each other.
-pub fn too_many_keys(keys: usize, dimension: usize) -> Option<BrokenRule> {
+/// The rule that there are at most `dimension` keys, because keys are orthogonal.
+pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let says = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
@@ -194,8 +198,8 @@ pub fn too_many_keys(keys: usize, dimension: usize) -> Option<BrokenRule> {
     (keys > dimension).then_some(broken)
 }
 
-/// A grid that is not of finite numbers, each larger than the one before.
-pub fn no_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
+/// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.
+pub fn check_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
     let broken = |says: &str| {
         Some(BrokenRule {
             key,

@@ -6,7 +6,9 @@ use rand_distr::StandardNormal;
 
 use super::attention_weights;
 use super::averaging::scaled_sum;
-use super::question::{Found, Question, Sampling, Sizes, of_basis, too_many_keys};
+use super::question::{
+    Measurements, Question, Sampling, Sizes, check_key_count, orthogonalisation_cost,
+};
 use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -54,23 +56,23 @@ impl Question for Swing {
     }
 
     fn check(&self) -> Vec<BrokenRule> {
-        Vec::from_iter(too_many_keys(self.keys, self.dimension))
+        Vec::from_iter(check_key_count(self.keys, self.dimension))
     }
 
     fn multiplications(&self) -> f64 {
-        of_basis(self.keys, self.dimension)
+        orthogonalisation_cost(self.keys, self.dimension)
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let one = |sample| {
             let drawn = self.draw(seed, sample);
             drawn.row(sample, ONE_HEAD, weight_on_a(&drawn, self.beta))
         };
-        Ok(Found::Samples(sampling.each(one)?))
+        Ok(Measurements::Samples(sampling.each(one)?))
     }
 }
 
-/// What the one head is called.
+/// Name of the construction with one head.
 pub const ONE_HEAD: &str = "one head: q = β (μ_a + μ_b)";
 
 impl Swing {
@@ -81,7 +83,7 @@ impl Swing {
 }
 
 impl Keys {
-    /// The row of what a construction gave for these keys.
+    /// The row for the value that a construction gives on these keys.
     pub fn row(&self, sample: u64, series: &str, value: f64) -> SampleRow {
         SampleRow {
             series: series.to_owned(),

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 
 use super::attention_weights;
-use super::question::{Found, Question, Sampling, Sizes};
+use super::question::{Measurements, Question, Sampling, Sizes};
 use super::swing::Keys;
 use super::swing::{ONE_HEAD, Swing, weight_on_a as weight_of_one_head};
 use super::vectors::Vector;
@@ -14,12 +14,12 @@ use crate::metrics::rows::SampleRow;
 use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 
-/// The same with two heads, beside one on the same keys.
+/// Two heads, compared with one head on the same keys.
 #[derive(Clone, Debug, Deserialize, Serialize)]
 #[serde(transparent)]
 pub struct TwoHeads(Swing);
 
-/// The keys are those of one head.
+/// The TOML keys are those of [`Swing`].
 impl JsonSchema for TwoHeads {
     fn schema_name() -> Cow<'static, str> {
         "TwoHeads".into()
@@ -38,7 +38,7 @@ impl Question for TwoHeads {
     const ASKS: &'static str = "d: and with two heads?";
     const HEADING: &'static str = "One head and two, on the same keys";
     const NOTE: &'static str = " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
-         (±v_a + v_b) / 2; the keys' means are read in their place, as values say nothing of keys.";
+         (±v_a + v_b) / 2; the keys' means are used instead, because values say nothing about keys.";
 
     fn sizes(&self) -> Sizes {
         self.0.sizes()
@@ -52,7 +52,7 @@ impl Question for TwoHeads {
         self.0.multiplications()
     }
 
-    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Found> {
+    fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let beta = self.0.beta;
         let rows = sampling.each(|sample| {
             let drawn = self.0.draw(seed, sample);
@@ -67,7 +67,7 @@ impl Question for TwoHeads {
                 },
             ]
         })?;
-        Ok(Found::Samples(rows.into_iter().flatten().collect()))
+        Ok(Measurements::Samples(rows.into_iter().flatten().collect()))
     }
 }
 

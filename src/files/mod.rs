@@ -1,4 +1,4 @@
-//! Writing files so that a reader never sees half of one.
+//! Atomic file writes: a reader never sees a partially written file.
 
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
@@ -11,8 +11,8 @@ use crate::error::{Error, Kind, Result};
 /// Writes `bytes` beside `path`, syncs and renames into place; creates the folder where missing.
 ///
 /// # Errors
-/// The folder or file cannot be written; what stood at `path` before is then untouched, unless only
-/// the last sync of the folder failed.
+/// The folder or file cannot be written; an existing file at `path` is then unchanged, unless only
+/// the final sync of the folder failed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", path, cause);
     let folder = folder_of(path);
@@ -24,7 +24,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     sync_folder(folder).map_err(fail)
 }
 
-/// The folder that holds `path`: for a bare file name, the current one.
+/// The parent folder of `path`: for a bare file name, the current directory.
 pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
@@ -39,8 +39,8 @@ fn sync_file(path: &Path) -> std::io::Result<()> {
     }
 }
 
-/// Creates a file atomically, with its content; `false` if there is another at `path` already. The file is
-/// not synced, its folder must exist, and nobody else may write the same `bytes`.
+/// Creates a file atomically, with its content; `false` if `path` already exists with other content. The
+/// file is not synced, its folder must exist, and no other process may write the same `bytes`.
 ///
 /// # Errors
 /// The file cannot be written.
@@ -58,13 +58,13 @@ fn create_by(
     file.write_all(bytes)?;
     let created = match link(file.path(), path) {
         Err(cause) if !matches!(cause.kind(), AlreadyExists | NotFound) => {
-            // The file system has no hard links: then it is empty for a moment.
+            // The file system has no hard links: the file is briefly empty.
             std::fs::File::create_new(path).and_then(|mut file| file.write_all(bytes))
         }
         linked => linked,
     };
     match created {
-        // It may be this one: a network file system that lost its first answer has made the link before.
+        // It may be our own: a network file system whose reply was lost has already created the link.
         Err(cause) if cause.kind() == AlreadyExists => match std::fs::read(path) {
             Err(cause) if cause.kind() == NotFound => Ok(false),
             found => found.map(|found| found == bytes),
@@ -84,7 +84,7 @@ pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     Ok(())
 }
 
-/// Makes a rename last through a loss of power, where folders can be synced.
+/// Syncs a folder, where that is possible, so that a rename survives a power loss.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
     if cfg!(unix) {
         let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
@@ -107,7 +107,7 @@ fn cannot_sync_folders(error: &std::io::Error) -> bool {
     kinds.contains(&error.kind()) || error.raw_os_error() == Some(EBADF)
 }
 
-/// Whether two files hold the same bytes; hard links to one file are not read.
+/// Whether two files have the same content; hard links to one file are not read.
 pub fn are_alike(one: &Path, other: &Path) -> bool {
     let sizes = [one, other].map(|path| std::fs::metadata(path).map(|file| file.len()).ok());
     let [Some(size), Some(same)] = sizes else {
@@ -132,11 +132,11 @@ fn is_one_file(one: &Path, other: &Path) -> bool {
     }
 }
 
-/// Puts the content of `from` at `to` as well: by a hard link where the file system has them, by a
-/// copy elsewhere. As with [`write()`], `to` is the old file or the new one at any moment.
+/// Makes the content of `from` available at `to` too: by a hard link where the file system supports them,
+/// otherwise by a copy. As with [`write()`], `to` is replaced atomically.
 ///
 /// # Errors
-/// `from` cannot be read or `to` not be written.
+/// `from` cannot be read or `to` cannot be written.
 pub fn share(from: &Path, to: &Path) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", to, cause);
     let folder = folder_of(to);
@@ -145,7 +145,7 @@ pub fn share(from: &Path, to: &Path) -> Result<()> {
         Ok(link) => {
             let name = link.path().to_owned();
             link.persist(to).map_err(|e| fail(e.error))?;
-            // Where `to` was the same file already, the system renames nothing.
+            // If `to` already was the same file, the rename does nothing.
             let _ = std::fs::remove_file(name);
             sync_file(to).map_err(fail)?;
         }
@@ -157,12 +157,12 @@ pub fn share(from: &Path, to: &Path) -> Result<()> {
     sync_folder(folder).map_err(fail)
 }
 
-/// Removes what a killed process was writing in `folder` when it died. Whoever calls it holds the
-/// lock under which such files are written.
+/// Removes the temporary files that a killed process left in `folder`. The caller must hold the lock
+/// under which such files are written.
 pub fn remove_unfinished_here(folder: &Path) {
     for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
         if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            // What cannot be removed is in nobody's way.
+            // A file that cannot be removed does no harm.
             let _ = std::fs::remove_file(entry.path());
         }
     }
@@ -181,7 +181,7 @@ pub fn remove_unfinished(folder: &Path) {
 /// The paths that [`remove_unfinished`] would remove, in the folders that are `free` to be cleaned.
 pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = vec![];
-    // Folders within one that somebody works in are his too.
+    // Subfolders of a locked folder are locked too.
     if !free(folder) {
         return found;
     }
@@ -204,10 +204,10 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
-/// Removes a file or folder; one that is not there is removed already.
+/// Removes a file or folder, if it exists.
 ///
 /// # Errors
-/// It is there and cannot be removed.
+/// It exists and cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
     let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
     let removed = if is_folder {
@@ -223,7 +223,7 @@ pub fn remove(path: &Path) -> Result<()> {
     }
 }
 
-/// Writes a value as JSON that people can read.
+/// Writes a value as pretty-printed JSON.
 ///
 /// # Errors
 /// See [`write()`].
@@ -233,12 +233,12 @@ pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     write(path, &text)
 }
 
-/// Reads a value that [`write_json`] has written; `None` if the file is missing or not what it should be.
+/// Reads a value that [`write_json`] has written; `None` if the file is missing or invalid.
 pub fn read_json<T: DeserializeOwned>(path: &Path) -> Option<T> {
     serde_json::from_slice(&std::fs::read(path).ok()?).ok()
 }
 
-/// How the name of a file begins while it is written.
+/// Name prefix of a file while it is being written.
 const UNFINISHED: &str = ".writing-";
 
 /// A hidden temporary file with the permissions that any new file gets, not the private default.
@@ -250,7 +250,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
     builder
 }
 
-/// The byte-order mark that Windows programs put before UTF-8 text; it is no part of the text.
+/// The byte-order mark that Windows programs put before UTF-8 text; it is not part of the text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
 /// Reads a UTF-8 text file, without the byte-order mark that it may begin with; an error names the

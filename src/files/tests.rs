@@ -1,7 +1,7 @@
 use super::*;
 
 #[test]
-fn a_bare_name_lies_in_the_current_folder() {
+fn a_bare_file_name_is_in_the_current_folder() {
     let folder = |path| folder_of(Path::new(path)).to_str().expect("text");
     assert_eq!(
         ["a.csv", "./a.csv", "b/a.csv", "/a.csv"].map(folder),
@@ -21,7 +21,7 @@ fn a_bare_name_lies_in_the_current_folder() {
 
 #[test]
 #[cfg(unix)]
-fn a_folder_that_cannot_be_synced_is_no_error_and_a_failing_disk_is() {
+fn a_folder_that_cannot_be_synced_is_not_an_error_but_a_failing_disk_is() {
     // EBADF, EACCES, EISDIR, EINVAL; EIO, ENOENT, EMFILE, ENOSPC.
     let ignored = |code| cannot_sync_folders(&std::io::Error::from_raw_os_error(code));
     assert_eq!([9, 13, 21, 22].map(ignored), [true; 4]);
@@ -53,7 +53,7 @@ fn a_byte_order_mark_is_not_part_of_the_text() {
 }
 
 #[test]
-fn a_link_whose_success_was_not_heard_of_is_found_by_its_content() {
+fn a_link_whose_reply_was_lost_is_recognised_by_its_content() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("claim");
     let unheard = |from: &Path, to: &Path| {

@@ -3,15 +3,15 @@
 use super::artefacts::{PREDICTIONS, TRAINING_ANSWERS, predictions_of};
 use super::measured::{Measured, MeasuredPoint, MeasuredRun};
 use super::rows::{PredictionRow, TrainingAnswerRow};
-use super::statistics::Judged;
+use super::statistics::ScoredAnswer;
 use crate::error::Result;
 
-/// The runs of a point in which a model was asked; never none.
+/// The runs of a point in which a model was asked; at least one.
 #[derive(Clone, Debug)]
 pub struct PointAnswers {
     /// The name of the point's folder.
     pub folder: String,
-    /// What the point is called.
+    /// Label of the point.
     pub label: String,
     /// Which questions were asked.
     pub split: &'static str,
@@ -24,9 +24,9 @@ pub struct PointAnswers {
 pub struct RunAnswers {
     /// The seed of the run.
     pub seed: u64,
-    /// To the questions of its split.
+    /// Answers to the questions of the split.
     pub asked: Vec<PredictionRow>,
-    /// About invented people; no right answer is known.
+    /// Answers about invented people, for whom there is no reference answer.
     pub invented: Vec<PredictionRow>,
     /// How often each place is the answer to a training question.
     pub training: Vec<TrainingAnswerRow>,
@@ -77,8 +77,8 @@ impl RunAnswers {
         }))
     }
 
-    /// Probabilities of the answers that can be compared with a right one, and whether they are right.
-    pub fn judged(&self) -> Vec<Judged> {
+    /// Probability and correctness of every answer that has a reference answer.
+    pub fn judged(&self) -> Vec<ScoredAnswer> {
         let judged = |row: &PredictionRow| Some((row.confidence()?, row.correct?));
         self.asked.iter().filter_map(judged).collect()
     }

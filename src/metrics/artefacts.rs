@@ -1,19 +1,19 @@
-//! What stages make: one table. The folder of a stage, the folder of a run and the README's table of its files
-//! follow from it.
+//! The files that stages produce, in one table, from which the folder of a stage, the folder of a run and the
+//! README's table of files are derived.
 
 use super::rows::{StepRow, TimingRow};
 use super::table;
 use crate::error::Result;
 
-/// A file, or several of a kind, that a stage makes.
+/// A file, or a family of files, that a stage produces.
 #[derive(Debug)]
 pub struct Artefact {
-    /// Its path in the stage's folder; `*` stands for what tells several of a kind apart.
+    /// Its path in the stage's folder; `*` stands for the part that distinguishes files of one family.
     in_stage: &'static str,
     /// Its path in the run's folder, where `{stage}` stands for the stage's name.
     pub in_run: &'static str,
-    /// Whether it is one of the results that `done.json` lists with their checksums. What differs at every
-    /// repetition is not.
+    /// Whether it is one of the results that `done.json` lists with their checksums. Files that differ in every
+    /// repetition are not.
     pub is_result: bool,
     /// The header of a table that holds the rows of all stages in the run's folder; other files are shared as
     /// they are.
@@ -47,20 +47,20 @@ pub static WEIGHTS_BEFORE_STEP: Artefact = Artefact::result(
     "checkpoints/{stage}-before-step-*.safetensors",
 );
 
-/// What made the stage.
+/// Provenance of the stage.
 pub static PROVENANCE: Artefact = Artefact {
     is_result: false,
     ..Artefact::result("provenance.json", "provenance/{stage}.json")
 };
 
-/// Documents as pretraining shows them.
+/// Documents before and after span corruption.
 pub static CORRUPTION_EXAMPLES: Artefact = Artefact::same("corruption_examples.csv");
 
 /// Answers to the questions of a split, by the model or by a constant; and to those about invented people,
 /// which have no right answer.
 pub static PREDICTIONS: Artefact = Artefact::same("predictions/*.tsv");
 
-/// What tells the predictions of the `model` or of a `constant`, on a split, from others.
+/// The `*` of the predictions of the `model` or of a `constant` on a split.
 pub fn predictions_of(split: &str, subject: &str) -> String {
     format!("{split}-{subject}")
 }
@@ -107,7 +107,7 @@ impl Artefact {
         Self::result(path, path)
     }
 
-    /// The artefact that has this path in a stage's folder, and what stands for its `*`.
+    /// The artefact that has this path in a stage's folder, and the text that its `*` matches.
     pub fn of(path: &str) -> Option<(&'static Self, &str)> {
         ALL.into_iter()
             .find_map(|one| match one.in_stage.split_once('*') {
@@ -119,7 +119,7 @@ impl Artefact {
             })
     }
 
-    /// Its path in a stage's folder; `part` stands for the `*`.
+    /// Its path in a stage's folder; `part` replaces the `*`.
     pub fn in_stage(&self, part: &str) -> String {
         self.in_stage.replace('*', part)
     }
@@ -135,7 +135,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_path_is_found_with_its_part_and_leads_back() {
+    fn paths_and_their_parts_round_trip() {
         for one in ALL {
             let part = if one.in_stage.contains('*') { "7" } else { "" };
             let path = one.in_stage(part);

@@ -18,7 +18,7 @@ pub struct PointRows<R> {
     pub rows: Vec<R>,
 }
 
-/// The points that have measured something, in their order.
+/// The points that have rows in this table, in order.
 ///
 /// # Errors
 /// A table cannot be read.
@@ -43,7 +43,7 @@ pub fn read<R: DeserializeOwned>(
     Ok(points)
 }
 
-/// Each once, in the order of their first.
+/// The distinct values, in order of first occurrence.
 pub fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     let mut found = vec![];
     for one in all {
@@ -54,8 +54,8 @@ pub fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     found
 }
 
-/// Named by what tells it from others: its point, its construction, or both. `points` and `names` are how many
-/// there are of each.
+/// A label of what distinguishes it: its point, its construction, or both. `points` and `names` are the number
+/// of points and of constructions.
 pub fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
     match (points, names) {
         (1, _) => name.to_owned(),
@@ -64,7 +64,7 @@ pub fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {
     }
 }
 
-/// Means over seeds: each place with what was measured there, and where its samples lie.
+/// Means over seeds at every x: the points (x, y), and the ranges of the middle 90 % of the samples.
 pub fn over_seeds(rows: &[&CurveRow]) -> [Vec<(f64, f64)>; 2] {
     let (mut points, mut ranges) = (vec![], vec![]);
     for x in distinct(rows.iter().map(|row| row.x)) {

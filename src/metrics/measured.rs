@@ -1,4 +1,4 @@
-//! What an experiment has measured so far: its finished runs by point, with the words that captions use.
+//! What an experiment has measured so far: its finished runs by point, with texts for captions.
 
 use std::path::PathBuf;
 
@@ -13,7 +13,7 @@ use crate::error::Result;
 pub struct Measured {
     /// The experiment's name, such as `birthplace/vanilla`.
     pub name: String,
-    /// Where its own tables lie, such as `summary.csv`.
+    /// Folder of its own tables, such as `summary.csv`.
     pub folder: PathBuf,
     /// The seeds that its file asks for.
     pub seeds: Vec<u64>,
@@ -21,11 +21,11 @@ pub struct Measured {
     pub origin: String,
     /// Which questions the points were asked: `dev`, or `dev and train`.
     pub splits: String,
-    /// What training steps were timed on: `Some Processor, 2 threads`.
+    /// Hardware on which training steps were timed: `Some CPU, 2 threads`.
     pub timed_on: String,
     /// Whether the file names its points.
     pub has_labels: bool,
-    /// What an exploration asks.
+    /// Texts for an exploration's figures; `None` for other experiments.
     pub exploration: Option<ExplorationTexts>,
     /// All points, in order, with or without a finished run.
     pub points: Vec<MeasuredPoint>,
@@ -34,9 +34,9 @@ pub struct Measured {
 /// Heading and caption of an exploration's figures.
 #[derive(Clone, Debug, Default)]
 pub struct ExplorationTexts {
-    /// The heading of a figure that has none of its own.
+    /// The default heading of a figure.
     pub heading: String,
-    /// Sizes, samples, seeds, and how the question was put.
+    /// Sizes, samples, seeds, and details of the setup.
     pub caption: String,
 }
 
@@ -45,9 +45,9 @@ pub struct ExplorationTexts {
 pub struct MeasuredPoint {
     /// The name of its folder.
     pub folder: String,
-    /// What it is called.
+    /// Its label in figures and tables.
     pub label: String,
-    /// What the sweep sets here: keys and values as text.
+    /// The swept keys and their values at this point, as text.
     pub values: Vec<(String, String)>,
     /// Which questions it is asked; absent without an evaluation.
     pub split: Option<&'static str>,
@@ -77,7 +77,7 @@ impl Measured {
 }
 
 impl MeasuredPoint {
-    /// What the sweep sets a key to, where that is a finite number.
+    /// The value that the sweep gives a key, if it is a finite number.
     pub fn number(&self, key: &str) -> Option<f64> {
         let (_, value) = self.values.iter().find(|(name, _)| name == key)?;
         let number: f64 = value.replace('_', "").parse().ok()?;
@@ -86,7 +86,7 @@ impl MeasuredPoint {
 }
 
 impl MeasuredRun {
-    /// Where an artefact of the run lies; `part` tells several of a kind apart.
+    /// The path of an artefact of the run; `part` replaces the `*` in its name.
     pub fn path(&self, artefact: &Artefact, part: &str) -> PathBuf {
         self.folder.join(artefact.in_run("", part))
     }

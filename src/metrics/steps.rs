@@ -23,7 +23,7 @@ pub enum TrainingStage {
 }
 
 impl TrainingStage {
-    /// In the order in which a run does them.
+    /// In the order in which a run executes them.
     pub const ALL: [Self; 2] = [Self::Pretrain, Self::Finetune];
 
     /// The word in file names and tables.

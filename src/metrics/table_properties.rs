@@ -1,4 +1,4 @@
-//! A damaged table is read or rejected, never a crash.
+//! Damaged tables are read or rejected; they never cause a panic.
 
 use std::fmt::Debug;
 

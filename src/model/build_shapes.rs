@@ -1,7 +1,7 @@
 //! The build script: finds the model shapes that the experiments need compiled in.
 //!
 //! It walks `experiments/**/*.toml`, or only the file or folder that `ATTNLAB_SHAPES` names, and writes
-//! `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`; beside it stands the list of the quickstart
+//! `$OUT_DIR/shapes.rs`: one expression, a sorted list of `shape!(…)`; a second file has that of the quickstart
 //! alone, for unit tests. A file that cannot be read is only a warning here: `attnlab check` reports it properly, and
 //! a typo in one experiment must not keep the others from building. Settings from the environment and `--set` are
 //! not considered.
@@ -78,7 +78,7 @@ fn generate() -> Result<(), String> {
     )
 }
 
-/// Writes a file unless it has this text: then nothing that includes it would have to be compiled again.
+/// Writes a file unless it already has this text, so that nothing that includes it is recompiled needlessly.
 fn write(path: &Path, text: &str) -> Result<(), String> {
     if std::fs::read_to_string(path).is_ok_and(|old| old == text) {
         return Ok(());
@@ -177,7 +177,7 @@ fn warn(file: &Path, message: &str) {
     ));
 }
 
-#[allow(clippy::print_stdout)] // This is how a build script speaks to cargo.
+#[allow(clippy::print_stdout)] // cargo reads directives from a build script's stdout
 fn directive(text: &str) {
     println!("cargo::{text}");
 }

@@ -129,7 +129,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_prompts_begin_with_alike_is_there_once() {
+    fn a_prefix_shared_by_prompts_is_listed_once() {
         let tree = PrefixTree::of(
             &[&[1], &[1], &[1, 2, 3, 4], &[1, 2, 5], &[1, 3], &[4]],
             true,

@@ -76,7 +76,7 @@ pub(super) fn check_rows(inputs: &[DecoderInput]) -> Result<()> {
     Ok(())
 }
 
-/// Logarithms of the probabilities that unnormalised ones stand for.
+/// Log-softmax: log-probabilities from logits.
 pub(super) fn log_softmax(logits: &[f32]) -> Vec<f32> {
     let most = logits
         .iter()

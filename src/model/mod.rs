@@ -126,7 +126,7 @@ pub trait Trainable {
     /// # Errors
     /// The text does not fit the model; the device fails.
     fn attention_maps(&self, _tokens: &[u32]) -> Result<Vec<LayerMaps>> {
-        Err(Error::run("this model cannot tell where it looks"))
+        Err(Error::run("this model has no attention maps"))
     }
 
     /// Starts incremental decoding of `rows` sequences.

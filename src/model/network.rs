@@ -52,7 +52,7 @@ pub(super) trait IncrementalNetwork<D: LabDevice<f32>> {
     fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
 }
 
-/// Refuses what the ops take for granted.
+/// Rejects documents and token ids that violate the assumptions of the ops.
 pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
     longest: usize,
     ids: impl Iterator<Item = &'a u32>,
@@ -78,5 +78,5 @@ pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
 /// A failure of the device, with what the user can do about it.
 pub(super) fn device_error(cause: impl Display) -> Error {
     Error::run(format!("the device failed: {cause}"))
-        .help("if it has no memory left, lower `batch_documents`, or set `device = \"cpu\"`")
+        .help("if it is out of memory, lower `batch_documents`, or set `device = \"cpu\"`")
 }

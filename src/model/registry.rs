@@ -205,7 +205,7 @@ pub fn device(setting: DeviceKind) -> DeviceKind {
     }
 }
 
-/// The matrix-product kernel on this processor: `avx512`, `avx2`, or the crate `gemm`.
+/// The matrix-product kernel on this CPU: `avx512`, `avx2`, or the crate `gemm`.
 pub fn matmul_kernel() -> &'static str {
     crate::ops::products::kernel_name()
 }
@@ -229,10 +229,10 @@ pub fn describe_auto_device() -> String {
         return format!("`device = \"auto\"` is the GPU here: {name}");
     }
     let why = match cfg!(feature = "cuda") {
-        true => "no GPU answers",
+        true => "no GPU is available",
         false => "this binary was built without CUDA",
     };
-    format!("`device = \"auto\"` is the processor here: {why}")
+    format!("`device = \"auto\"` is the CPU here: {why}")
 }
 
 /// Releases this thread's GPU resources, if it has any; its models must be gone. A thread of a pool has to
@@ -248,7 +248,7 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<dfdx::tensor::Cuda>
     if embed > cuda::WIDEST_STREAM {
         let most = cuda::WIDEST_STREAM;
         return Err(Error::config(format!(
-            "`model.embed` = {embed} is more than the {most} that the kernels of the GPU take"
+            "`model.embed` = {embed} is more than the {most} that the CUDA kernels support"
         ))
         .help("make the model narrower, or set `device = \"cpu\"`"));
     }
@@ -258,7 +258,7 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<dfdx::tensor::Cuda>
         Precision::Tf32x3 => cuda::Precision::Tf32x3,
     };
     cuda::device(precision).map_err(|cause| {
-        Error::run(format!("no CUDA device answers: {cause}")).help("set `device = \"cpu\"`")
+        Error::run(format!("no CUDA device is available: {cause}")).help("set `device = \"cpu\"`")
     })
 }
 
@@ -283,7 +283,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_stream_that_cuda_kernels_do_not_take_is_told() {
+    fn a_width_that_the_cuda_kernels_do_not_support_is_rejected() {
         let told = cuda_device(Precision::F32, 8192).err();
         let told = told.expect("too wide with a GPU and without").to_string();
         assert!(

@@ -25,7 +25,7 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pub(super) moments: [M; 2],
     /// Steps since the optimiser was reset.
     steps: u64,
-    /// Zero between steps, and used again.
+    /// Zero between steps; the buffers are reused.
     gradients: Option<Gradients<f32, D>>,
     /// A step that has begun.
     pending: Option<D::Step>,
@@ -59,7 +59,7 @@ where
         })
     }
 
-    /// Refuses a batch whose loss would be the mean of nothing.
+    /// Rejects a batch without scored tokens: its mean loss is undefined.
     fn check_scored(&self, batch: &Ragged) -> Result<()> {
         check_batch::<M, D>(batch)?;
         if batch.scored() == 0 {
@@ -203,7 +203,7 @@ where
             match_layout(&layout, first)?,
             match_layout(&layout, second)?,
         ];
-        // Nothing is changed before everything is known to fit.
+        // Everything has been validated before anything is changed.
         visit::write(&mut self.model, &weights);
         for (container, values) in self.moments.iter_mut().zip(&moments) {
             visit::write(container, values);

@@ -165,7 +165,7 @@ impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Write<'_> {
         _: TensorOptions<S, f32, D>,
         tensor: &mut Tensor<S, f32, D>,
     ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        tensor.copy_from(self.0.next().expect("one list of values a tensor"));
+        tensor.copy_from(self.0.next().expect("one list of values per tensor"));
         Ok(None)
     }
 }

@@ -116,7 +116,7 @@ mod tests {
     }
 
     #[test]
-    fn sites_and_steps_draw_apart() {
+    fn sites_and_steps_have_independent_masks() {
         let kept = |d: Dropout| (0..10_000).map(|i| d.factor(i) > 0.0).collect::<Vec<_>>();
         let (a, b) = (
             kept(Dropout::new(0.5, 1).at(1)),

@@ -54,7 +54,7 @@ pub fn backward_from<S: Shape, D: SyntheticGradientOp>(
     dy: GradientBuffer<D>,
 ) -> Result<Gradients<f32, D>, D::Err> {
     let values = Storage::<f32>::len(y.device(), &dy);
-    assert_eq!(values, y.shape().num_elements(), "a value for each of `y`");
+    assert_eq!(values, y.shape().num_elements(), "one value per element");
     let (y, mut tape) = y.split_tape();
     // dfdx only starts backward at a scalar. This one does not depend on `y`; the first op of the backward
     // pass sets the gradient instead.

@@ -124,7 +124,7 @@ pub(crate) use on_each_device;
 pub(crate) fn cuda() -> Option<dfdx::tensor::Cuda> {
     use super::cuda::{Precision, device};
     device(Precision::F32)
-        .inspect_err(|cause| eprintln!("skipped: no CUDA device answers ({cause})"))
+        .inspect_err(|cause| eprintln!("skipped: no CUDA device is available ({cause})"))
         .ok()
 }
 

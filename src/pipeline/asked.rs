@@ -1,10 +1,10 @@
-//! The questions that an evaluation asks beside those of its split.
+//! The questions that an evaluation asks besides those of its split.
 
 use crate::config::schema::{EvaluateSpec, Settings};
 use crate::data::{Corpus, Question, invented, mapped};
 use crate::error::Result;
 
-/// The questions about people who are in no data.
+/// The questions about invented people, who occur nowhere in the data.
 ///
 /// # Errors
 /// See [`invented::questions`].

@@ -1,4 +1,4 @@
-//! What can be freed: results that no run refers to, and runs that no experiment has any more.
+//! Finds and deletes unused results: stages that no run refers to, runs that no experiment has any more.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
@@ -12,21 +12,21 @@ use crate::error::Result;
 use crate::files;
 use crate::stop::Stop;
 
-/// A folder that can go, and why.
+/// A file or folder that can be deleted, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Removable {
     /// The folder or file.
     pub path: PathBuf,
-    /// Why nobody needs it.
+    /// Why it is not needed.
     pub why: &'static str,
-    /// What removing it frees, if all that is listed before it goes too: a file with several names
-    /// takes its space until the last of them is gone.
+    /// Bytes freed if everything listed before it is deleted too: a file with several hard links
+    /// takes up space until the last of them is deleted.
     pub bytes: u64,
 }
 
-/// Everything below `results` that can go: stages that no run refers to, what killed processes were
-/// writing, and of the given experiments the runs whose point or seed they no longer have. What a
-/// process is working on is left alone. Nothing is removed.
+/// Everything below `results` that can be deleted: stages that no run refers to, temporary files of killed
+/// processes, and runs of the given experiments whose point or seed no longer exists. Whatever a process
+/// is using is skipped. Nothing is deleted.
 pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     let mut found: Vec<(PathBuf, &'static str)> = vec![];
     for experiment in experiments {
@@ -66,12 +66,12 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     found.into_iter().map(removable).collect()
 }
 
-/// Removes what was found, and folders that are empty then; returns what of it is gone. What a
-/// process has begun to work on or to refer to since stays; a folder claimed from another machine is
-/// watched for a minute first, and `waiting` hears of it.
+/// Deletes what was found, and folders left empty; returns what was deleted. Anything that a process has
+/// since started to use or to refer to is kept; a folder claimed from another machine is watched for a
+/// minute first, and `waiting` is called.
 ///
 /// # Errors
-/// Something cannot be removed; the wish to stop.
+/// Something cannot be deleted, or the user asks to stop.
 pub fn free(
     removable: &[Removable],
     results: &Path,
@@ -95,7 +95,7 @@ pub fn free(
         }
         files::remove(&one.path)?;
         freed.push(one.clone());
-        // A point without a seed left, an experiment without a point.
+        // Also removes the folder of a point without seeds, or of an experiment without points.
         let above = one.path.ancestors().skip(1);
         for folder in above.take_while(|folder| *folder != results && folder.starts_with(results)) {
             if std::fs::remove_dir(folder).is_err() {
@@ -113,7 +113,7 @@ fn stages(results: &Path) -> Vec<PathBuf> {
     folders.flat_map(|folder| files::entries(&folder)).collect()
 }
 
-/// The keys of all stages that runs refer to, but for the runs that are to go.
+/// The keys of all stages that runs refer to, except the runs to be deleted.
 fn referred(results: &Path, gone: &BTreeSet<PathBuf>) -> BTreeSet<String> {
     let runs = all_below(results).into_iter();
     let staying = runs.filter(|run| !gone.contains(run.path()));
@@ -130,12 +130,12 @@ fn name(path: &Path) -> String {
         .into_owned()
 }
 
-/// How many names of each file are to go already.
+/// Number of hard links of each file that are already counted as deleted.
 #[derive(Default)]
 struct Names(BTreeMap<(u64, u64), u64>);
 
 impl Names {
-    /// Bytes of the files at or below `path` whose last name goes with it.
+    /// Bytes of the files at or below `path` whose last hard link is deleted with it.
     fn freed(&mut self, path: &Path) -> u64 {
         let Ok(found) = std::fs::symlink_metadata(path) else {
             return 0;

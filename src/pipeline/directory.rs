@@ -1,4 +1,4 @@
-//! Where everything of a run lies.
+//! The layout of a run's folder.
 //!
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
 //! holds `summary.csv`, `groups.csv`, `calibration.csv` (or `findings.csv`) and `figures/`.
@@ -14,7 +14,7 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::artefacts::{Artefact, PREDICTIONS, PROVENANCE, WEIGHTS, predictions_of};
 
-/// How far a run is.
+/// The state of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum State {
@@ -26,14 +26,14 @@ pub enum State {
     Done,
     /// Stopped by an error.
     Failed,
-    /// Stopped by the user, or because another run failed; it can go on.
+    /// Stopped by the user, or because another run failed; it can be resumed.
     Interrupted,
 }
 
 /// `status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// How far.
+    /// The state.
     pub state: State,
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -51,7 +51,7 @@ pub struct Status {
     /// The stages of the run and their keys, which name their folders in the cache.
     #[serde(default)]
     pub stages: BTreeMap<String, String>,
-    /// When it was started, RFC 3339. For people: nothing is decided by a clock.
+    /// When it was started, RFC 3339. For information only: no decision depends on the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
     /// When it ended, RFC 3339.
@@ -91,7 +91,7 @@ pub fn experiment_folder(experiment: &Experiment, results: &Path) -> PathBuf {
 }
 
 impl RunDirectory {
-    /// Where a point with a seed goes. Nothing is created.
+    /// The folder for a point and a seed. Nothing is created.
     pub fn new(experiment: &Experiment, point: &Point, seed: u64, results: &Path) -> Self {
         let folder = experiment_folder(experiment, results).join(point.folder());
         Self {
@@ -136,19 +136,19 @@ impl RunDirectory {
         self.path.join("resolved.toml")
     }
 
-    /// What made the run: code, machine, command, data.
+    /// Provenance of the run: code, machine, command, data.
     pub fn provenance_json(&self) -> PathBuf {
         self.path.join("provenance.json")
     }
 
-    /// The same list with the attempts to do the run once more. It takes the place of `provenance.json`
-    /// when their results take the place of the earlier ones.
+    /// The same list plus the attempts to rerun a finished run. It replaces `provenance.json` when their
+    /// results replace the earlier ones.
     pub fn attempt_json(&self) -> PathBuf {
         self.path.join("attempt.json")
     }
 
-    /// How a stage was computed: one entry for each time that it was started or resumed. Nothing where the run
-    /// was made by an older program.
+    /// How a stage was computed: one entry each time it was started or resumed. Empty if the run was made
+    /// by an older version.
     pub fn computed(&self, stage: &str) -> Vec<Computed> {
         let entries = Provenance::read(&self.of_stage(&PROVENANCE, stage, "")).into_iter();
         let computed = entries.map(|entry| entry.computed);
@@ -234,7 +234,7 @@ impl RunDirectory {
         Ok(Some(path))
     }
 
-    /// Notes how far the run is.
+    /// Writes `status.json`.
     ///
     /// # Errors
     /// The folder cannot be written.
@@ -242,7 +242,7 @@ impl RunDirectory {
         files::write_json(&self.path.join("status.json"), status)
     }
 
-    /// How far the run is.
+    /// Reads `status.json`.
     ///
     /// # Errors
     /// There is no readable `status.json`.
@@ -258,8 +258,8 @@ impl RunDirectory {
             .is_ok_and(|status| status.state == State::Done)
     }
 
-    /// Whether the folder holds the results of a run that was done: those of an earlier one stay while
-    /// the run is done again, and if that fails.
+    /// Whether the folder contains the results of a finished run: a rerun keeps the earlier ones until it has
+    /// finished.
     pub fn has_results(&self) -> bool {
         self.status().is_ok_and(|status| status.has_results())
     }
@@ -296,8 +296,8 @@ pub fn all_below(path: &Path) -> Vec<RunDirectory> {
         .collect()
 }
 
-/// Whether a run lies here. Results that are kept without the run that made them, as the reference results are, have
-/// settings and no status.
+/// Whether this is the folder of a run. Results kept without their run, such as the reference results, have
+/// settings but no status.
 fn is_run(folder: &Path) -> bool {
     ["resolved.toml", "status.json"]
         .iter()
@@ -309,7 +309,7 @@ fn collect(path: &Path, found: &mut Vec<PathBuf>) {
     if is_run(path) {
         found.push(path.to_owned());
     } else if let Ok(entries) = std::fs::read_dir(path) {
-        // Links are not followed: they may lead in circles.
+        // Symbolic links are not followed: they may form cycles.
         let folder = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
         for entry in entries.flatten().filter(folder) {
             collect(&entry.path(), found);

@@ -1,5 +1,5 @@
-//! `done.json` of a run: the stages whose results its folder holds. With it they can be restored to the
-//! cache from the folder alone.
+//! `done.json` of a run: the stages whose results are in its folder, so that they can be restored to
+//! the cache from the folder alone.
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ pub struct Finished {
     pub stages: BTreeMap<String, FinishedStage>,
 }
 
-/// What the folder of a stage says of it.
+/// The entry of a stage in `done.json`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FinishedStage {
     pub key: String,
@@ -28,8 +28,8 @@ pub struct FinishedStage {
     pub results: BTreeMap<String, String>,
 }
 
-/// Where a run's folder has a file of a stage; `None` for what it does not have, and for the tables that hold
-/// the rows of all stages there.
+/// The path of a stage's file in a run's folder; `None` if the folder does not keep it, or keeps its rows in a
+/// table of all stages.
 pub fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
     let (artefact, part) = Artefact::of(name)?;
     let is_shared = artefact.header.is_none();
@@ -41,7 +41,7 @@ impl Finished {
         run.path().join("done.json")
     }
 
-    /// What a run's folder says of itself; `None` if it is not finished, or was by an older program.
+    /// Reads a run's `done.json`; `None` if the run is not finished, or was made by an older version.
     pub fn read(run: &RunDirectory) -> Option<Self> {
         files::read_json(&Self::path(run))
     }
@@ -104,8 +104,8 @@ impl FinishedStage {
         })
     }
 
-    /// Puts the stage back into the cache, from a run's folder that has been checked, in place of what
-    /// is left of it there.
+    /// Restores the stage to the cache from a run's folder that has been checked, replacing whatever is
+    /// left of it there.
     ///
     /// # Errors
     /// The folder of the stage cannot be written.
@@ -141,7 +141,7 @@ fn bytes(run: &RunDirectory, kind: Kind, name: &str) -> std::io::Result<Vec<u8>>
     }
 }
 
-/// The rows of a stage in a table of all stages, below its header.
+/// The header and one stage's rows of a table of all stages.
 fn part(table: &[u8], kind: Kind) -> Vec<u8> {
     let start = format!("{},", kind.name()).into_bytes();
     let lines = table.split_inclusive(|&byte| byte == b'\n').enumerate();

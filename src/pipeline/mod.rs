@@ -1,8 +1,8 @@
 //! One experiment from its file to its figures.
 //!
 //! In reading order: [`stage`] (what a result depends on, and so its key), [`plan`] (which stages
-//! there are and why each runs or is reused), `execute` (doing them, several at once), `work` (one
-//! of them) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
+//! there are and why each runs or is reused), `execute` (runs them, several at once), `work` (runs
+//! one) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
 mod asked;
@@ -29,7 +29,7 @@ use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::progress::Progress;
-use crate::stop::{Stop, Why};
+use crate::stop::{Stop, StopReason};
 use directory::{RunDirectory, State, Status, experiment_folder};
 use execute::{Failure, Outcome, execute};
 use plan::Plan;
@@ -37,22 +37,22 @@ use summary::{calibration, draws, figures, findings, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
-/// What the command line says about a run, beyond the experiment itself.
+/// Command-line options of a run, besides the experiment itself.
 #[derive(Clone, Debug)]
 pub struct Options {
-    /// Where results go: the folder that holds one folder an experiment.
+    /// The results folder, with one subfolder per experiment.
     pub results: PathBuf,
     /// Where fetched data is; see [`crate::data::cs224n::locate`].
     pub data: Option<PathBuf>,
-    /// Do what is done already once more.
+    /// Rerun stages that are already done.
     pub again: bool,
     /// Finish the other runs when one fails.
     pub keep_going: bool,
-    /// So many stages at once, each with a fair share of the threads.
+    /// Number of stages to run in parallel, each with an equal share of the threads.
     pub jobs: usize,
 }
 
-/// What a run leaves behind.
+/// Tables and figures of an experiment, and what failed.
 #[derive(Debug, Serialize)]
 pub struct Report {
     /// The rows of `summary.csv`.
@@ -75,21 +75,21 @@ fn message<S: Serializer>(error: &Option<Error>, into: S) -> Result<S::Ok, S::Er
     error.as_ref().map(Error::message).serialize(into)
 }
 
-/// Runs what is not done of every point with every seed, then summarises and draws from the files.
+/// Runs the unfinished stages of every point and seed, then writes tables and figures from the files.
 ///
 /// # Errors
-/// Data, shape or device are missing, training diverges, a file cannot be written, or the user
-/// stops it. What is done stays, and running again goes on from there.
+/// Data, model shape or device is missing, training diverges, a file cannot be written, or the user
+/// stops it. Finished work is kept, and a rerun resumes from it.
 pub fn run(
     experiment: &Experiment,
     options: &Options,
     progress: &Progress,
     stop: &Stop,
 ) -> Result<Report> {
-    // Checkpoints that are refused are told when their stage is done.
+    // Rejected checkpoints are reported when their stage runs.
     let plan = plan::make(experiment, options, &mut |_| {})?;
     let notes = experiment.notes.iter().cloned();
-    let notes = notes.chain(preflight::what_auto_is(experiment));
+    let notes = notes.chain(preflight::auto_device_note(experiment));
     for note in notes.chain(plan.notes.iter().cloned()) {
         progress.note(&note);
     }
@@ -100,7 +100,7 @@ pub fn run(
     Ok(Report { failed, ..report })
 }
 
-/// What the failures of a plan amount to: an error now, or one to report at the end.
+/// Turns the failures of a plan into one error to return now, or one to report at the end.
 fn resolve_failures(
     plan: &Plan<'_>,
     outcome: Outcome,
@@ -110,10 +110,10 @@ fn resolve_failures(
     let failures = outcome.failures.into_iter();
     let (stopped, failed): (Vec<Failure>, Vec<Failure>) =
         failures.partition(|one| one.error.is_interruption());
-    let is_interrupted = stop.wanted() == Some(Why::User) && !outcome.is_complete;
+    let is_interrupted = stop.wanted() == Some(StopReason::User) && !outcome.is_complete;
     if failed.is_empty() && is_interrupted {
         let error = stopped.into_iter().map(|one| one.error).next();
-        let error = error.unwrap_or_else(|| Why::User.error("between two stages"));
+        let error = error.unwrap_or_else(|| StopReason::User.error("between two stages"));
         let again = if options.again {
             " without --again"
         } else {
@@ -130,12 +130,12 @@ fn resolve_failures(
     let told = || format!("{number} of {all} runs failed\n{}", lines.join("\n"));
     let help = failed.iter().find_map(|failure| failure.error.what_to_do());
     let help = help
-        .unwrap_or("the same command tries them again")
+        .unwrap_or("rerun the same command to retry them")
         .to_owned();
     match failed.into_iter().next() {
         None => Ok(None),
         Some(only) if number == 1 && (all == 1 || !options.keep_going) => Err(only.error),
-        // Where nothing was finished there is nothing to summarise.
+        // If no run finished, there is nothing to summarise.
         Some(_) if number == all || !options.keep_going || is_interrupted => {
             Err(Error::run(told()).help(help))
         }
@@ -143,7 +143,7 @@ fn resolve_failures(
     }
 }
 
-/// Writes what is drawn at random before anything is run with it.
+/// Writes `draws.csv` of a random search before its first run.
 fn tell_draws(
     experiment: &Experiment,
     results: &Path,
@@ -158,14 +158,14 @@ fn tell_draws(
     draws::write(experiment, &folder)
 }
 
-/// Two processes may finish runs of one experiment; they write its tables and figures one after the
-/// other.
+/// Locks an experiment's folder: of several processes that finish its runs, one at a time writes tables and
+/// figures.
 fn wait(folder: &Path, progress: &Progress, stop: &Stop) -> Result<lock::Lock> {
-    let waiting = |holder: &str| progress.say(&format!("waiting for {holder}, which draws"));
+    let waiting = |holder: &str| progress.say(&format!("waiting for {holder}, which is drawing"));
     lock::wait(folder, stop, waiting)
 }
 
-/// Summarises and draws from the files of finished runs; no model, no data, no GPU.
+/// Writes tables and figures from the files of finished runs; needs no model, data or GPU.
 ///
 /// # Errors
 /// No run is done, a run's files are missing or damaged, the figures cannot be written, or the user
@@ -195,7 +195,7 @@ pub fn finish(
     relabel(experiment, results);
     let measured = summary::measured(experiment, results);
     let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
-    // Tables of what the experiment was before its file was changed tell nothing of what it is.
+    // Tables from before the experiment file was changed no longer apply.
     let others: &[&str] = if experiment.explores() {
         findings = findings::write(&measured)?;
         &["summary.csv", "groups.csv", "calibration.csv"]
@@ -219,8 +219,8 @@ pub fn finish(
     })
 }
 
-/// Calls finished runs what the file calls their points now. A run that somebody else works on is left alone, and
-/// where nothing can be written the old name stays.
+/// Updates the labels of finished runs to those in the experiment file. A run that another process has locked is
+/// skipped, and a label that cannot be written stays as it was.
 fn relabel(experiment: &Experiment, results: &Path) {
     for point in &experiment.points {
         for &seed in &experiment.seeds {

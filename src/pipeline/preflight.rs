@@ -1,4 +1,4 @@
-//! What can be known before the first step, so that no run of hours ends on it.
+//! Checks before the first step, so that no run fails hours later on something that could have been known.
 
 use super::stage::Source;
 use super::stage::job::{Inputs, Job};
@@ -13,16 +13,16 @@ use crate::model::registry::Compiled;
 use crate::model::{Start, registry};
 use crate::pipeline::asked;
 
-/// Whether the weights that stages start from are there.
+/// Checks that the weights files that stages start from exist.
 ///
 /// # Errors
-/// Some are not: which, and the key that names them.
+/// One does not; the message names it and its key.
 pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
     let Some(Problem {
         place,
         message,
         help,
-    }) = experiment.unready.first()
+    }) = experiment.blockers.first()
     else {
         return Ok(());
     };
@@ -36,7 +36,7 @@ pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
 /// The compiled shape of a point of an experiment.
 ///
 /// # Errors
-/// This binary cannot run it: what would help.
+/// This binary cannot run it; the help line says what to do.
 pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static Compiled> {
     let shape = settings.model.shape();
     registry::find(&shape, settings.device).map_err(|error| match registry::has(&shape) {
@@ -45,10 +45,10 @@ pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static
     })
 }
 
-/// Whether vocabulary and every text that will be read fit the model.
+/// Checks that the vocabulary and every text to be read fit the model.
 ///
 /// # Errors
-/// One does not: which, how long it is, and the key to change.
+/// One does not; the message says which, how long it is, and the key to change.
 pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
     let model = &settings.model;
     let needed = corpus.vocabulary.size();
@@ -130,7 +130,7 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
     Ok(())
 }
 
-/// Whether the weights file that a stage starts from, if it does, fits its model and has its corpus' characters;
+/// Checks that the weights file that a stage starts from, if any, fits its model and its corpus' vocabulary;
 /// see [`start_from`] for the note.
 ///
 /// # Errors
@@ -142,7 +142,7 @@ pub(super) fn check_start(job: &Job<'_>, source: &Source) -> Result<Option<Strin
     let Some(Inputs { settings, corpus }) = job.inputs() else {
         return Ok(None);
     };
-    // Drawn only to be replaced.
+    // The initial weights are replaced by those of the file.
     let start = Start {
         seed: 0,
         deviation: 0.0,
@@ -151,8 +151,8 @@ pub(super) fn check_start(job: &Job<'_>, source: &Source) -> Result<Option<Strin
     start_from(model.as_mut(), path, Some(blake3), corpus)
 }
 
-/// What `auto` comes to here, of an experiment that leaves it to the machine, as a note for people.
-pub fn what_auto_is(experiment: &Experiment) -> Option<String> {
+/// A note on which device `auto` selects here, if the experiment uses `auto`.
+pub fn auto_device_note(experiment: &Experiment) -> Option<String> {
     let points = experiment.points.iter();
     let mut settings = points.filter_map(|point| point.settings.training());
     let is_auto = settings.any(|one| one.device == DeviceKind::Auto && uses_model(one));
@@ -171,9 +171,9 @@ mod tests {
 
     use super::*;
 
-    /// 9 × 10^18 passes were 18 × 10^20 tokens, which wrapped to a number that looked like any other.
+    /// 9 × 10^18 epochs would be 18 × 10^20 tokens, which once wrapped around to a plausible number.
     #[test]
-    fn a_stage_whose_tokens_cannot_be_counted_is_refused_with_what_can() {
+    fn too_many_epochs_to_count_tokens_are_refused_with_the_maximum() {
         let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
         let with = |epochs: u64| {
             let set = [

@@ -1,7 +1,7 @@
-//! What made a run or a stage: code, machine, command and data, written before the first step.
+//! Provenance of a run or a stage: code, machine, command and data, written before the first step.
 //!
-//! `provenance.json` is a list: what was stopped and resumed, perhaps by another program or on another
-//! machine, has an entry for each time.
+//! `provenance.json` is a list with one entry each time the work was started or resumed, perhaps by another
+//! version or on another machine.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -13,18 +13,18 @@ use crate::error::Result;
 use crate::files;
 use crate::model::registry;
 
-/// An entry of `provenance.json`. The settings are in `resolved.toml` beside it. What an entry of an older
-/// program does not say is absent.
+/// An entry of `provenance.json`. The settings are in `resolved.toml` beside it. Fields that an older
+/// version did not write are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Provenance {
     /// When the run began, RFC 3339.
     pub started: String,
-    /// The command line, word by word.
+    /// The command-line arguments.
     pub command: Vec<String>,
-    /// The directory in which it was typed.
+    /// The working directory.
     pub directory: String,
-    /// Variables of the environment that change what a run does.
+    /// Environment variables that affect a run.
     pub environment: BTreeMap<String, String>,
     /// The experiment file.
     pub experiment: String,
@@ -42,9 +42,9 @@ pub struct Provenance {
     pub machine: Machine,
     /// Device, precision and concurrency.
     pub computed: Computed,
-    /// The GPU that the model ran on; absent where it was the processor.
+    /// The GPU that the model ran on; absent if it ran on the CPU.
     pub gpu: Option<String>,
-    /// What the run reads, with checksums.
+    /// Inputs of the run, with checksums.
     pub data: BTreeMap<String, String>,
 }
 
@@ -78,7 +78,7 @@ pub struct Program {
     pub blake3: Option<String>,
 }
 
-/// A machine. What its system does not say is absent.
+/// A machine. Values that its system does not report are absent.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
@@ -90,7 +90,7 @@ pub struct Machine {
     pub kernel: Option<String>,
     /// Such as `x86_64`.
     pub architecture: String,
-    /// The processor's brand name.
+    /// The CPU's brand name.
     pub processor: Option<String>,
     /// Hardware threads that the program may use.
     pub logical_cores: Option<usize>,
@@ -106,13 +106,13 @@ pub struct Machine {
 pub struct Computed {
     /// `cpu` or `cuda`; absent where no model was used.
     pub device: Option<String>,
-    /// The GPU, if it was one.
+    /// The GPU, if it ran on one.
     pub gpu: Option<String>,
-    /// The processor's brand name.
+    /// The CPU's brand name.
     pub processor: Option<String>,
     /// The precision of the inputs of matrix products, such as `f32`.
     pub precision: Option<String>,
-    /// The matrix-product kernel on the processor: `avx512`, `avx2` or `gemm`.
+    /// The CPU matmul kernel: `avx512`, `avx2` or `gemm`.
     pub matmul_kernel: Option<String>,
     /// Threads that the stage had.
     pub threads: usize,
@@ -126,19 +126,19 @@ impl Provenance {
         files::read_json(path).unwrap_or_default()
     }
 
-    /// Adds itself to the list in a file; a list that cannot be read is begun anew.
+    /// Appends itself to the list in a file; a list that cannot be read is replaced by a new one.
     ///
     /// # Errors
     /// The file cannot be written.
     pub(crate) fn add_to(&self, path: &Path) -> Result<()> {
-        // Entries of other versions of the program keep what this one does not know.
+        // Entries of other versions keep fields that this one does not know.
         let mut entries: Vec<serde_json::Value> = files::read_json(path).unwrap_or_default();
         let entry = serde_json::to_value(self);
         entries.push(entry.expect("a provenance is plain text and numbers"));
         files::write_json(path, &entries)
     }
 
-    /// Without what is nobody's business in a report: the machine's name and where the program lay; and
+    /// Without private details that do not belong in a report, the host name and the working directory, and
     /// without what differs between runs of one command.
     pub fn for_reports(self) -> Self {
         Self {
@@ -156,7 +156,7 @@ impl Provenance {
 }
 
 impl Computed {
-    /// How a model with these settings is computed by the thread that asks.
+    /// How the calling thread runs a model with these settings.
     pub(crate) fn here(
         settings: Option<&Settings>,
         processor: Option<String>,

@@ -1,4 +1,4 @@
-//! The runs below a folder of results, and how they are.
+//! The runs below a results folder, and their states.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -16,15 +16,15 @@ pub struct RunRow {
     pub folder: PathBuf,
     /// What its point is called, and its seed: `pretrained, seed 1`.
     pub name: Option<String>,
-    /// `queued`, `running`, `done`, `failed` or `interrupted`; `killed` if it says that it is running
-    /// and nobody runs it, `not started` if it is queued and nobody runs its experiment.
+    /// `queued`, `running`, `done`, `failed` or `interrupted`; `killed` if its status is running but
+    /// no process runs it, `not started` if it is queued and no process runs its experiment.
     pub state: &'static str,
     /// Why it failed or was interrupted.
     pub reason: Option<String>,
     /// Whether its folder holds the results of an earlier run that was done, which stay until this one is.
     pub holds_earlier_results: bool,
-    /// Questions that were answered right, by the model or, where none is asked, by the constant answer;
-    /// empty if nothing was asked.
+    /// Questions answered correctly by the model or, if no model is asked, by the constant answer;
+    /// empty without evaluation.
     pub correct: Option<usize>,
     /// Questions that were asked.
     pub questions: Option<usize>,
@@ -34,7 +34,7 @@ pub struct RunRow {
     pub ended: Option<String>,
 }
 
-/// All runs below `results`, by folder. A run whose files cannot be read is there with what can.
+/// All runs below `results`, by folder. A run with unreadable files is listed with what can be read.
 pub fn list(results: &Path) -> Vec<RunRow> {
     let mut rows: Vec<RunRow> = all_below(results).iter().map(row).collect();
     let experiment = |row: &RunRow| row.folder.ancestors().nth(2).map(Path::to_owned);

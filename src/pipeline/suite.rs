@@ -1,4 +1,4 @@
-//! The members of a suite, one after the other; stages that they share are done once.
+//! Runs the members of a suite one after another; stages that they share run once.
 
 use super::{Options, Report};
 use crate::config::{Experiment, Member, Suite};
@@ -6,7 +6,7 @@ use crate::error::{Error, Result};
 use crate::progress::Progress;
 use crate::stop::Stop;
 
-/// What a suite leaves behind.
+/// The results of running a suite.
 #[derive(Debug)]
 pub struct Ran<'a> {
     /// Each member that has results, in order.
@@ -15,7 +15,7 @@ pub struct Ran<'a> {
     pub failed: Option<Error>,
 }
 
-/// Runs what is not done of every member, in order.
+/// Runs the unfinished stages of every member, in order.
 ///
 /// # Errors
 /// As for one experiment; without `keep_going` the first member that fails ends the suite. The
@@ -31,10 +31,10 @@ pub fn run<'a>(
     })
 }
 
-/// Does `work` for every member, in order. A member of which only a part fails counts as failed.
+/// Calls `work` for every member, in order. A member that fails in part counts as failed.
 ///
 /// # Errors
-/// A member fails and the others are not to be finished, or all fail.
+/// A member fails without `keep_going`, the user stops it, or all members fail.
 pub fn each(
     suite: &Suite,
     keep_going: bool,
@@ -58,7 +58,7 @@ pub fn each(
     };
     let help = first.what_to_do();
     let help = help
-        .unwrap_or("the same command tries them again")
+        .unwrap_or("rerun the same command to retry them")
         .to_owned();
     let lines: Vec<String> = failures.iter().map(Error::message).collect();
     let told = format!(

@@ -1,4 +1,4 @@
-//! Lines, boxes, dots and text in logical pixels. The only file that knows `plotters`.
+//! Lines, boxes, dots and text in logical pixels. The only file that uses `plotters`.
 //!
 //! plotters' backends count in whole pixels, so the drawing is made ten times larger and its root
 //! scales it back: a curve then has a tenth of a pixel of resolution.

@@ -1,11 +1,11 @@
 //! A figure's caption: what it is of, what its marks mean, what is left out and what could not be drawn.
 
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::fonts::{Face, drawable, note};
 use super::point_labels::PointLabels;
 use crate::metrics::statistics::{STUDENT_T, WILSON};
 
-/// A caption in the making.
+/// Builder of a caption.
 pub(super) struct Caption {
     origin: String,
     sentences: Vec<String>,
@@ -55,7 +55,7 @@ impl Caption {
     }
 
     /// How many of all `what` are shown.
-    pub(super) fn shown(mut self, shown: &Shown, what: &str) -> Self {
+    pub(super) fn shown(mut self, shown: &PointSubset, what: &str) -> Self {
         self.notes += &shown.note(what);
         self
     }
@@ -72,7 +72,7 @@ impl Caption {
     }
 }
 
-/// What the whiskers at accuracies are, given the kinds of their intervals; `mark` shows the mean over seeds and
+/// What the whiskers of accuracies mean, given the kinds of their intervals; `mark` shows the mean over seeds and
 /// `seed` one of them. Absent without intervals.
 pub(super) fn whiskers(mark: &str, seed: &str, intervals: &[&str]) -> Option<String> {
     let several = format!("{mark}: mean over seeds; {seed}: one seed; whisker: ");

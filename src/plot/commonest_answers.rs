@@ -8,14 +8,14 @@ use serde::{Deserialize, Serialize};
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Type, paint};
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::fonts::Face;
 use super::kind::{Gathered, Plot};
 use super::page::{Mark, Page};
 use super::point_labels::PointLabels;
 use super::text::{count, number, plural, seeds_in_short, shorten};
 use super::theme::{
-    BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
+    BASELINE, BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
     WIDTH,
 };
 use super::{Figure, caption::Caption};
@@ -85,7 +85,7 @@ pub struct CommonestAnswers {
     pub answers: usize,
     /// The questions with which the invented people are compared, such as `dev`.
     pub split: String,
-    /// One chart a point, one under another.
+    /// One chart per point, stacked.
     pub points: Vec<AnswersOfPoint>,
 }
 
@@ -103,7 +103,7 @@ pub struct AnswersOfPoint {
     pub invented: Counts,
     /// Given to the questions of the split.
     pub given: Counts,
-    /// Right answers of the split; empty where nobody says.
+    /// Reference answers of the split; empty if it has none.
     pub gold: Counts,
     /// Right answers to the training questions.
     pub training: Counts,
@@ -115,7 +115,7 @@ impl AnswersOfPoint {
             let rows = point.runs.iter().flat_map(to);
             count_each(rows.map(|row| row.predicted.as_str()))
         };
-        // No seed changes what is right.
+        // Reference answers do not depend on the seed.
         let first = &point.runs[0];
         let training = first.training.iter();
         Self {
@@ -165,7 +165,7 @@ struct PlottedRow<'a> {
     /// `invented` and `given`: what the model said; `gold` and `training`: what is right.
     source: Source,
     number: usize,
-    /// Of how many.
+    /// Total number of answers of this source.
     of: usize,
     share: f64,
 }
@@ -202,7 +202,7 @@ impl Source {
         }
     }
 
-    /// What a number of them is a number of.
+    /// The noun after a count of them.
     fn counted(self, split: &str) -> String {
         match self {
             Self::Invented => "answers about people never seen".to_owned(),
@@ -233,7 +233,7 @@ impl AnswersOfPoint {
         (of > 0).then(|| (number, number as f64 / of as f64))
     }
 
-    /// The answers given most often to invented people, those alike by their names.
+    /// The answers given most often about invented people, ties by name.
     fn commonest(&self, most: usize) -> Vec<&str> {
         let mut answers: Vec<(&String, &usize)> = self.invented.iter().collect();
         answers.sort_by_key(|(_, number)| Reverse(**number));
@@ -282,7 +282,7 @@ impl CommonestAnswers {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
         let totals = |source: Source| {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
@@ -323,7 +323,7 @@ impl CommonestAnswers {
 pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
     let height = |point| HEADING + bars_height(point, figure.answers) + BELOW;
     let tallest = figure.points.iter().map(height).fold(0.0, f64::max);
-    let shown = Shown::of_height(figure.points.len(), tallest);
+    let shown = PointSubset::of_height(figure.points.len(), tallest);
     let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
     let caption = figure.full_caption(&names, &shown);
     let names = names.only(&shown.points);
@@ -385,7 +385,7 @@ fn draw_point(
     let small = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
     for number in axis.numbers() {
         let x = axis.pixel(number, left, right);
-        canvas.polyline(&[(x, top), (x, bottom)], 1.0, MESH)?;
+        canvas.polyline(&[(x, top), (x, bottom)], 1.0, GRID)?;
         let place = (x, bottom + 6.0 + SMALL_SIZE);
         canvas.text(&axis.label(number, 100.0), place, small)?;
     }
@@ -508,7 +508,7 @@ mod tests {
             "4 different answers to 10 questions (seed 1); these 2 make 70 %"
         );
         let caption = |figure: &CommonestAnswers| {
-            figure.full_caption(&PointLabels::default(), &Shown::of(1, 1))
+            figure.full_caption(&PointLabels::default(), &PointSubset::of(1, 1))
         };
         let n = "n = 10 answers about people never seen, 4 answers about dev people, \
                  100 reference answers for training people.";

@@ -1,8 +1,8 @@
-//! How probable answers were, as the share of answers that were at most so probable.
+//! Cumulative distributions of the probabilities that a model gave its answers.
 
 use serde::{Deserialize, Serialize};
 
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::kind::{Gathered, NoKeys, Plot};
 use super::page::Mark;
 use super::panels::{self, Panel, Panels};
@@ -67,7 +67,7 @@ pub struct Confidence {
     pub title: String,
     /// How the caption begins. What the lines are is added.
     pub caption: String,
-    /// One chart a point.
+    /// One chart per point.
     pub points: Vec<ConfidencePoint>,
 }
 
@@ -78,7 +78,7 @@ pub struct ConfidencePoint {
     pub label: String,
     /// Seeds of its runs.
     pub seeds: Vec<u64>,
-    /// Answers by what is known of them, each with its probability, 0 to 1.
+    /// Each answer's kind and probability, 0 to 1.
     pub answers: Vec<(AnswerKind, f64)>,
 }
 
@@ -90,9 +90,9 @@ pub enum AnswerKind {
     Right,
     /// It is wrong.
     Wrong,
-    /// Nobody says what would be right.
+    /// There is no reference answer.
     Unjudged,
-    /// It is about a person who is in no data.
+    /// It is about an invented person.
     Invented,
 }
 
@@ -117,7 +117,7 @@ impl AnswerKind {
         }
     }
 
-    /// Colour and width in px: lines that run together are still all seen.
+    /// Colour and width in px, such that overlapping lines all stay visible.
     fn line(self) -> (Ink, f64) {
         match self {
             Self::Right => (SERIES[0], 2.6),
@@ -136,7 +136,7 @@ struct PlottedRow<'a> {
     /// How many there are of that kind.
     number: usize,
     probability: f64,
-    /// Fraction of them that are at most so probable.
+    /// Fraction of them with at most this probability.
     share_at_most: f64,
 }
 
@@ -149,7 +149,7 @@ impl ConfidencePoint {
         sorted
     }
 
-    /// Where the curve of a kind rises, and to what share.
+    /// The steps of the cumulative distribution of a kind: probability and share.
     fn steps(&self, kind: AnswerKind) -> Vec<(f64, f64)> {
         let sorted = self.sorted(kind);
         let mut done = 0;
@@ -197,7 +197,7 @@ impl Confidence {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(
             "A line at (x, y): of these answers, y % had at most the probability x, the product over their \
@@ -321,7 +321,7 @@ mod tests {
     }
 
     #[test]
-    fn the_heading_counts_what_is_there() {
+    fn the_heading_counts_the_answers_of_each_kind() {
         let mut figure = figure();
         assert_eq!(
             figure.points[0].numbers(),
@@ -332,7 +332,7 @@ mod tests {
             .answers
             .retain(|(kind, _)| *kind == AnswerKind::Invented);
         assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
-        let caption = figure.full_caption(&PointLabels::default(), &Shown::of(1, 1));
+        let caption = figure.full_caption(&PointLabels::default(), &PointSubset::of(1, 1));
         assert!(caption.contains("pooled"), "{caption}");
     }
 

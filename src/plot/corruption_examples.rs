@@ -9,7 +9,7 @@ use super::fonts::{self, Face};
 use super::kind::{Gathered, Plot};
 use super::page::draw_lines;
 use super::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
     WIDTH,
 };
 use super::{Figure, text};
@@ -86,7 +86,7 @@ const HEADING: f64 = 30.0;
 /// Masked spans.
 const ACCENT: Ink = SERIES[1];
 
-/// What a character is in its sequence.
+/// The role of a character in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Part {
     Kept,
@@ -226,7 +226,7 @@ fn draw_block(canvas: &mut Canvas<'_>, block: &Block) -> Result<()> {
     let baseline = |line: usize| block.top + LEADING * (line as f64 + 0.72);
     if let Some(heading) = &block.heading {
         let y = block.top - HEADING;
-        canvas.polyline(&[(MARGIN, y), (WIDTH - MARGIN, y)], 1.0, MESH)?;
+        canvas.polyline(&[(MARGIN, y), (WIDTH - MARGIN, y)], 1.0, GRID)?;
         let style = Type::new(TEXT_SIZE, BLACK);
         canvas.text(heading, (MARGIN, block.top - 8.0), style)?;
     }
@@ -282,7 +282,7 @@ fn full_caption(figure: &CorruptionExamples) -> String {
     );
     if figure.rows.iter().any(|row| row.masked.is_empty()) {
         own.push_str(
-            " A short document may lose nothing: then nothing stands between the last two marks.",
+            " In a short document the span may be empty: then nothing is between the last two masks.",
         );
     }
     if figure.rows.is_empty() {
@@ -395,7 +395,7 @@ mod tests {
     }
 
     #[test]
-    fn characters_without_a_glyph_are_told() {
+    fn characters_without_a_glyph_are_counted() {
         let spec = figure(vec![row("漢字 ", "a", "")]);
         assert!(
             full_caption(&spec)

@@ -7,13 +7,13 @@ pub(super) const TALLEST: f64 = 6_000.0;
 
 /// Some of a figure's points.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Shown {
+pub(super) struct PointSubset {
     /// Which, in their order.
     pub(super) points: Vec<usize>,
     all: usize,
 }
 
-impl Shown {
+impl PointSubset {
     /// All, or `most` of them spread evenly over their order, the first and the last among them.
     pub(super) fn of(all: usize, most: usize) -> Self {
         let most = most.max(1);
@@ -59,10 +59,10 @@ mod tests {
 
     #[test]
     fn both_ends_are_among_those_that_are_shown() {
-        assert_eq!(Shown::of(3, 3).points, [0, 1, 2]);
-        assert_eq!(Shown::of(3, 3).note("points"), "");
+        assert_eq!(PointSubset::of(3, 3).points, [0, 1, 2]);
+        assert_eq!(PointSubset::of(3, 3).note("points"), "");
         for (all, most) in [(80, 20), (21, 20), (7, 2), (1_000, 31)] {
-            let shown = Shown::of(all, most);
+            let shown = PointSubset::of(all, most);
             assert_eq!(shown.points.len(), most);
             assert!(
                 shown.points.windows(2).all(|two| two[0] < two[1]),
@@ -71,7 +71,11 @@ mod tests {
             assert_eq!([shown.points[0], shown.points[most - 1]], [0, all - 1]);
             assert!(shown.note("points").starts_with(&format!(" {most} of ")));
         }
-        assert_eq!(Shown::of(9, 0).points, [0], "a figure shows something");
-        assert_eq!(Shown::of(0, 5).points, [0; 0]);
+        assert_eq!(
+            PointSubset::of(9, 0).points,
+            [0],
+            "a figure shows something"
+        );
+        assert_eq!(PointSubset::of(0, 5).points, [0; 0]);
     }
 }

@@ -100,7 +100,7 @@ pub(super) fn fits(face: Face, size: f64, text: &str, width: f64) -> bool {
 /// Advance of one character as a fraction of the type size; `None` where `face` lacks it.
 pub(super) fn advance(face: Face, c: char) -> Option<f64> {
     static KNOWN: Mutex<BTreeMap<(Face, char), Option<f64>>> = Mutex::new(BTreeMap::new());
-    // A map of finished answers stays right even if a thread died while it held the lock.
+    // The cache stays valid even if a thread panicked while it held the lock.
     let mut known = KNOWN.lock().unwrap_or_else(PoisonError::into_inner);
     *known.entry((face, c)).or_insert_with(|| measure(face, c))
 }

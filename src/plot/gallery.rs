@@ -1,5 +1,5 @@
-//! Every kind of figure with few and with many points, of short and of awkward names: no text lies on
-//! another or leaves its figure.
+//! Every kind of figure with few and with many points, of short and of awkward names: no texts overlap or
+//! leave their figure.
 //!
 //! `GALLERY=folder cargo test --lib gallery` also writes the figures there, to be looked at.
 
@@ -15,12 +15,12 @@ use crate::kinds::Listed as _;
 /// What the points of a figure are called.
 pub type Label<'a> = &'a dyn Fn(usize) -> String;
 
-/// Draws a figure of made-up values with so many points.
+/// Draws a figure of made-up values with the given number of points and labels.
 pub type Example = fn(usize, Label<'_>) -> Figure;
 
 /// A text as it is drawn: its box, in px.
 #[derive(Clone, Debug)]
-struct Lettering {
+struct TextBox {
     #[expect(dead_code, reason = "an assertion that fails shows it")]
     text: String,
     left: f64,
@@ -30,13 +30,13 @@ struct Lettering {
 }
 
 thread_local! {
-    /// What the canvas of this thread has written since it was last taken.
-    static WRITTEN: RefCell<Vec<Lettering>> = const { RefCell::new(vec![]) };
+    /// Texts that the canvas of this thread has drawn since they were last taken.
+    static WRITTEN: RefCell<Vec<TextBox>> = const { RefCell::new(vec![]) };
     static UNFINISHED: Cell<bool> = const { Cell::new(false) };
 }
 
-/// Whether this thread looks at texts alone, so that nothing need be rendered.
-pub(super) fn is_hung_unfinished() -> bool {
+/// Whether this thread only checks texts, so that rendering can be skipped.
+pub(super) fn skips_rendering() -> bool {
     UNFINISHED.get()
 }
 
@@ -51,14 +51,14 @@ pub(super) fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
     let (over, under) = (0.72 * style.size, 0.2 * style.size);
     let text = text.to_owned();
     let lettering = match is_level {
-        true => Lettering {
+        true => TextBox {
             text,
             left: x - before,
             right: x - before + long,
             top: y - over,
             bottom: y + under,
         },
-        false => Lettering {
+        false => TextBox {
             text,
             left: x - over,
             right: x + under,
@@ -69,7 +69,7 @@ pub(super) fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
     WRITTEN.with_borrow_mut(|written| written.push(lettering));
 }
 
-impl Lettering {
+impl TextBox {
     fn touches(&self, other: &Self) -> bool {
         let width = self.right.min(other.right) - self.left.max(other.left);
         let height = self.bottom.min(other.bottom) - self.top.max(other.top);
@@ -89,7 +89,7 @@ fn height(figure: &Figure) -> f64 {
 }
 
 /// Texts of the figure just drawn that overlap or leave it.
-fn faults(figure: &Figure, written: &[Lettering]) -> Vec<String> {
+fn faults(figure: &Figure, written: &[TextBox]) -> Vec<String> {
     let height = height(figure);
     let mut faults = vec![];
     for (i, one) in written.iter().enumerate() {

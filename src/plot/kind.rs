@@ -1,4 +1,4 @@
-//! What a kind of figure is: its keys in a file, its rules, what it reads and how it is drawn.
+//! The interface of a kind of figure: its keys in a file, its rules, what it reads and how it is drawn.
 
 use figment::value::Value;
 use schemars::JsonSchema;
@@ -14,22 +14,22 @@ use crate::metrics::measured::Measured;
 pub trait Plot: Sized {
     /// The keys that `[figures.NAME]` takes beside `kind` and `title`; each has a default.
     type Keys: DeserializeOwned + Serialize + JsonSchema;
-    /// What a file calls it.
+    /// Its name in an experiment file.
     const NAME: &'static str;
     /// What it shows, for the manual.
     const SHOWS: &'static str;
-    /// The heading where the file gives none; kinds whose heading varies override [`Plot::title`].
+    /// The default heading; kinds whose heading varies override [`Plot::title`].
     const TITLE: &'static str = "";
     /// Whether its table has a row for every point.
     #[cfg(test)]
     const IS_PER_POINT: bool = true;
     /// Whether it is drawn of explorations, and of nothing else.
     const IS_OF_EXPLORATION: bool = false;
-    /// Made-up figures, in which a test looks for texts that lie on each other.
+    /// Sample figures, in which a test looks for overlapping texts.
     #[cfg(test)]
     const EXAMPLES: &'static [super::gallery::Example];
 
-    /// The heading where the file gives none.
+    /// The default heading.
     fn title(_keys: &Self::Keys, _measured: &Measured) -> String {
         Self::TITLE.to_owned()
     }
@@ -39,7 +39,7 @@ pub trait Plot: Sized {
         None
     }
 
-    /// Reads what it shows of the finished runs.
+    /// Collects what it shows from the finished runs.
     ///
     /// # Errors
     /// A table cannot be read.
@@ -48,7 +48,7 @@ pub trait Plot: Sized {
     /// Draws it.
     ///
     /// # Errors
-    /// Numbers that cannot be, such as more right answers than questions.
+    /// Impossible numbers, such as more right answers than questions.
     fn draw(&self) -> Result<Figure>;
 }
 
@@ -65,7 +65,7 @@ pub enum Gathered<T> {
     Nothing(&'static str),
 }
 
-/// What rules know of the points of an experiment.
+/// The facts about an experiment's points that rules depend on.
 #[derive(Default)]
 pub struct Points<'a> {
     /// Keys that the sweep sets to a number at every point.
@@ -74,7 +74,7 @@ pub struct Points<'a> {
     pub mapped: Option<usize>,
 }
 
-/// A kind as a line of [`KINDS`](super::KINDS).
+/// A kind of figure, as an entry of [`KINDS`](super::KINDS).
 pub struct FigureKind {
     name: &'static str,
     shows: &'static str,
@@ -92,7 +92,7 @@ pub struct FigureKind {
 }
 
 impl FigureKind {
-    /// The line of a kind.
+    /// The entry of a kind.
     pub const fn of<K: Plot>() -> Self {
         Self {
             name: K::NAME,
@@ -150,7 +150,7 @@ impl Kinded<FigureKind> {
     /// Draws the finished runs.
     ///
     /// # Errors
-    /// A table cannot be read, or shows what cannot be.
+    /// A table cannot be read, or has impossible numbers.
     pub fn draw(&self, measured: &Measured) -> Result<Gathered<Figure>> {
         let title = self.shared.get("title").map(String::as_str);
         (self.kind.draw)(&self.own, title, measured)

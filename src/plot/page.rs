@@ -5,7 +5,7 @@ use super::canvas::{Anchor, Canvas, Point, Type};
 use super::fonts::{self, Face};
 use super::text;
 use super::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
     WIDTH,
 };
 use crate::error::Result;
@@ -24,7 +24,7 @@ pub(super) enum Mark {
     Dashes(Ink),
     /// A small disc: one seed.
     Dot(Ink),
-    /// An empty diamond: a number of somebody else.
+    /// A hollow diamond: a number reported by others.
     Diamond(Ink),
 }
 
@@ -33,7 +33,7 @@ pub(super) enum Mark {
 pub(super) struct Page {
     /// The heading.
     pub(super) title: String,
-    /// What stands under the plot.
+    /// The text under the plot.
     pub(super) caption: String,
     /// What the marks mean.
     pub(super) legend: Vec<(Mark, String)>,
@@ -45,7 +45,7 @@ pub(super) struct Page {
     pub(super) below: f64,
 }
 
-/// Where everything of a [`Page`] stands, in px.
+/// Positions of the elements of a [`Page`], in px.
 #[derive(Debug)]
 pub(super) struct Layout {
     title: Vec<String>,
@@ -68,7 +68,7 @@ const CAPTION_LINES: usize = 12;
 pub(super) const LEFT: f64 = MARGIN + 64.0;
 
 impl Page {
-    /// Finds a place for everything; long words are wrapped, and cut where they would fill the page.
+    /// Lays out the page; long texts are wrapped, and cut if they would fill the page.
     pub(super) fn layout(&self) -> Layout {
         self.layout_of(PLOT_HEIGHT)
     }
@@ -129,7 +129,7 @@ impl Page {
         let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
         for number in axis.numbers() {
             let y = layout.y(axis, number);
-            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, MESH)?;
+            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, GRID)?;
             let baseline = (layout.left - 8.0, y + SMALL_SIZE * 0.34);
             canvas.text(&axis.label(number, scale), baseline, numbers)?;
         }

@@ -3,13 +3,13 @@
 
 use super::axis::Axis;
 use super::canvas::{Anchor, Canvas, Point, Type, paint};
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::fonts::Face;
 use super::page::{Mark, Page};
 use super::point_labels::PointLabels;
 use super::text;
 use super::theme::{
-    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use crate::error::Result;
 
@@ -62,10 +62,10 @@ impl Panel {
 }
 
 /// Which of so many charts have room in a figure, with so much room between heading and chart, in px.
-pub(super) fn shown(charts: usize, above: f64) -> Shown {
+pub(super) fn shown(charts: usize, above: f64) -> PointSubset {
     let (columns, height) = grid(charts, above);
-    let rows = Shown::of_height(charts.div_ceil(columns), height + GAP);
-    Shown::of(charts, rows.points.len() * columns)
+    let rows = PointSubset::of_height(charts.div_ceil(columns), height + GAP);
+    PointSubset::of(charts, rows.points.len() * columns)
 }
 
 /// Charts in a row, and a row's height in px.
@@ -152,8 +152,8 @@ fn draw_axes(
     let numbers = Type::new(SMALL_SIZE, GREY);
     for number in axis.numbers() {
         let (along, up) = (panel.at(number, 0.0), panel.at(0.0, number));
-        canvas.polyline(&[along, panel.at(number, 1.0)], 1.0, MESH)?;
-        canvas.polyline(&[up, panel.at(1.0, number)], 1.0, MESH)?;
+        canvas.polyline(&[along, panel.at(number, 1.0)], 1.0, GRID)?;
+        canvas.polyline(&[up, panel.at(1.0, number)], 1.0, GRID)?;
         let label = axis.label(number, 100.0);
         let under = (along.0, along.1 + 6.0 + SMALL_SIZE);
         canvas.text(&label, under, numbers.anchored(Anchor::Middle))?;

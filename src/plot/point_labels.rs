@@ -35,7 +35,7 @@ impl PointLabels {
             own.collect::<Vec<_>>().join(", ")
         };
         let own: Vec<String> = parts.iter().map(own).collect();
-        // A label that has nothing of its own keeps its name, and with it the others theirs.
+        // If a label consists of shared settings only, all labels are kept whole.
         if shared.is_empty() || own.iter().any(String::is_empty) {
             let own = labels.into_iter().map(str::to_owned).collect();
             return Self {
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn what_all_points_share_is_told_once() {
+    fn shared_settings_are_only_in_the_caption() {
         let shared = names(&[
             "data.seed = 0, pretrain.epochs = 1",
             "data.seed = 1, pretrain.epochs = 1",

@@ -4,7 +4,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::canvas::{Anchor, Canvas, Type};
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::fonts::{self, Face};
 use super::kind::{Gathered, Plot};
 use super::page::Mark;
@@ -17,8 +17,8 @@ use crate::error::Result;
 use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::statistics::{
-    Bin, DEFAULT_BINS, Judged, calibrated_error, equal_width_bins, expected_calibration_error,
-    wilson_95_of,
+    Bin, DEFAULT_BINS, ScoredAnswer, ece_under_calibration, equal_width_bins,
+    expected_calibration_error, wilson_95_of,
 };
 
 /// The keys of `kind = "reliability-diagram"`.
@@ -53,7 +53,7 @@ impl Plot for ReliabilityDiagram {
         points.retain(|point| !point.runs.is_empty());
         if points.is_empty() {
             return Ok(Gathered::Nothing(
-                "no answer of a model can be compared with a right one",
+                "no answer of a model has a reference answer to compare with",
             ));
         }
         let panel = |point: &PointAnswers| ReliabilityPoint {
@@ -74,7 +74,7 @@ impl Plot for ReliabilityDiagram {
     }
 }
 
-/// Answers with a verdict at each point of a sweep.
+/// Answers and their correctness at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReliabilityDiagram {
     /// The heading.
@@ -83,7 +83,7 @@ pub struct ReliabilityDiagram {
     pub caption: String,
     /// Bins of equal width from 0 to 1, at least 1.
     pub bins: usize,
-    /// One chart a point.
+    /// One chart per point.
     pub points: Vec<ReliabilityPoint>,
 }
 
@@ -95,7 +95,7 @@ pub struct ReliabilityPoint {
     /// Seeds of its runs, all asked the same questions.
     pub seeds: Vec<u64>,
     /// Probability of each answer, and whether it was right.
-    pub answers: Vec<Judged>,
+    pub answers: Vec<ScoredAnswer>,
 }
 
 /// One line of the figure's CSV; fractions throughout.
@@ -117,11 +117,11 @@ struct PlottedRow<'a> {
     /// Fraction of all answers that is in the bin.
     share: f64,
     ece: Option<f64>,
-    /// What the error of a calibrated model would stay below in 39 of 40 cases.
+    /// The 97.5 % quantile of the error of a perfectly calibrated model.
     ece_by_chance: Option<f64>,
 }
 
-/// The bars behind, which say where the answers are.
+/// Colour of the background bars, which show how the answers are distributed over the bins.
 const BAR: Ink = Ink {
     rgb: (0xb8, 0xb8, 0xb8),
     opacity: 0.5,
@@ -134,7 +134,7 @@ impl ReliabilityPoint {
         self.answers.iter().filter(|(_, right)| *right).count()
     }
 
-    /// Wilson's interval of a bin's accuracy, of as many questions as the bin has answers a seed.
+    /// Wilson's interval of a bin's accuracy, with the bin's answers per seed as the number of questions.
     fn interval(&self, bin: &Bin) -> Option<(f64, f64)> {
         let questions = bin.answers as f64 / self.seeds.len().max(1) as f64;
         Some(wilson_95_of(bin.accuracy()?, questions))
@@ -144,14 +144,14 @@ impl ReliabilityPoint {
         expected_calibration_error(&equal_width_bins(&self.answers, bins))
     }
 
-    /// Upper end of the error of a calibrated model; seeds that answer the same questions are not
-    /// so many answers, and have none.
+    /// Upper end of the error of a calibrated model; `None` for several seeds, because answers to the same
+    /// questions are not independent.
     fn chance(&self, bins: usize) -> Option<f64> {
         let [seed] = self.seeds.as_slice() else {
             return None;
         };
         let confidences: Vec<f64> = self.answers.iter().map(|(p, _)| *p).collect();
-        calibrated_error(&confidences, bins, *seed).map(|(_, (_, high))| high)
+        ece_under_calibration(&confidences, bins, *seed).map(|(_, (_, high))| high)
     }
 
     fn numbers(&self, bins: usize) -> String {
@@ -210,23 +210,23 @@ impl ReliabilityDiagram {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
         let mut about = format!(
-            "{} of equal width; the number of answers stands over each, as a share of all in grey. \
+            "{} of equal width; above each the number of answers, in grey their share of all. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
              questions. ECE: expected calibration error over these bins (Guo et al. 2017, eq. 3)",
             plural(self.bins.max(1), "bin", "bins")
         );
         let single = self.points.iter().any(|point| point.seeds.len() == 1);
         about += match single {
-            true => "; by chance: what a calibrated model stays below in 39 of 40 draws.",
+            true => "; by chance: the 97.5 % quantile of the ECE of a perfectly calibrated model.",
             false => ".",
         };
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(about);
         if self.points.iter().any(|point| point.seeds.len() > 1) {
             caption.say(
-                "Answers of several seeds are pooled; an interval is of as many questions as there are answers a seed.",
+                "Answers of several seeds are pooled; intervals count each question once, not once per seed.",
             );
         }
         caption.shown(shown, "points").labels(names).finish()
@@ -285,7 +285,7 @@ fn draw_bins(
         let words = count(bin.answers);
         let half = fonts::width(Face::Text, SMALL_SIZE, &words) / 2.0;
         let middle = (low.0 + high.0) / 2.0;
-        // A count that would run into the one before is in the CSV alone.
+        // A count that would overlap the previous one is only in the CSV.
         if middle - half >= free_from {
             canvas.text(&words, (middle, panel.top - 11.0), counts)?;
             free_from = middle + half + 4.0;
@@ -378,7 +378,7 @@ mod tests {
         };
         assert_eq!(interval(&one), interval(&three));
         assert_eq!(three.points[0].chance(2), None);
-        let caption = three.full_caption(&PointLabels::default(), &Shown::of(1, 1));
+        let caption = three.full_caption(&PointLabels::default(), &PointSubset::of(1, 1));
         assert!(
             caption.contains("pooled") && !caption.contains("by chance"),
             "{caption}"

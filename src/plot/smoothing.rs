@@ -1,4 +1,4 @@
-//! Curves made calmer: the mean over seeds with its interval, and the running mean.
+//! Smoothing of curves: the mean over seeds with its interval, and the running mean.
 
 use crate::metrics::statistics::t_interval_95;
 
@@ -43,7 +43,7 @@ pub(super) fn mean_over_seeds(traces: &[Vec<Sample>]) -> Vec<Sample> {
 
 /// The 95 % t-interval of the mean at each step of [`mean_over_seeds`]; empty of fewer than two traces.
 ///
-/// Its lower end is at least 0, for no loss is less.
+/// Its lower end is at least 0, because no loss is negative.
 pub(super) fn interval_over_seeds(traces: &[Vec<Sample>]) -> Vec<(f64, f64)> {
     let loss_at = |trace: &[Sample], step: f64| {
         let found = trace.binary_search_by(|s| s.0.total_cmp(&step)).ok()?;
@@ -74,7 +74,7 @@ pub(super) fn window(samples: usize) -> usize {
 
 /// The mean of the `window` (odd) samples around each one.
 ///
-/// None near the ends, where fewer samples would make the line tremble.
+/// None near the ends, where fewer samples would make the line noisier.
 pub(super) fn running_mean(samples: &[Sample], window: usize) -> Vec<Sample> {
     let mean = |around: &[Sample]| {
         let sum: f64 = around.iter().map(|s| s.1).sum();
@@ -131,7 +131,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_a_number_is_left_out_and_counted() {
+    fn losses_that_are_not_finite_are_left_out_and_counted() {
         let samples = [
             (2.0, 1.0),
             (1.0, f64::NAN),

@@ -93,7 +93,7 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
     )
 }
 
-/// Three digits that say something: `0.215`, `0.00123`, `1.5e-19`.
+/// A number with three significant digits: `0.215`, `0.00123`, `1.50e-19`.
 pub(crate) fn significant(value: f64) -> String {
     let decade = value.abs().log10().floor();
     match decade {

@@ -43,8 +43,8 @@ impl Ink {
 pub(super) const BLACK: Ink = Ink::solid(0x1a, 0x1a, 0x1a);
 /// Captions and axis numbers; 7:1 against white.
 pub(super) const GREY: Ink = Ink::solid(0x55, 0x55, 0x55);
-/// The mesh, light enough to forget.
-pub(super) const MESH: Ink = Ink::solid(0xe6, 0xe6, 0xe6);
+/// The grid lines, light enough not to distract.
+pub(super) const GRID: Ink = Ink::solid(0xe6, 0xe6, 0xe6);
 /// The background.
 pub(super) const WHITE: Ink = Ink::solid(0xff, 0xff, 0xff);
 
@@ -61,7 +61,7 @@ pub(super) const WORSE_DARKEST: Ink = Ink::solid(0x4a, 0x1c, 0x00);
 /// What needs no model.
 pub(super) const BASELINE: Ink = GREY;
 
-/// Okabe and Ito's colours for every colour vision, without the yellow that white swallows.
+/// Okabe and Ito's colour-blind-safe palette, without the yellow, which is hard to see on white.
 ///
 /// Source: Okabe and Ito 2008, *Color universal design*.
 pub(super) const SERIES: [Ink; 7] = [
@@ -74,17 +74,17 @@ pub(super) const SERIES: [Ink; 7] = [
     BLACK,
 ];
 
-/// Whether a curve has gaps, by which it is told from another of its colour.
+/// Whether a curve is dashed, to distinguish it from another of the same colour.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Stroke {
     Whole,
     Dashed,
 }
 
-/// Curves up to this number have a look of their own: each colour whole, and in dashes.
+/// Number of distinct curve styles: each colour solid, and dashed.
 pub(super) const DISTINCT: usize = 2 * SERIES.len();
 
-/// The look of one of at most [`DISTINCT`] curves.
+/// The style of one of at most [`DISTINCT`] curves.
 pub(super) fn distinct(curve: usize) -> (Ink, Stroke) {
     let stroke = match curve < SERIES.len() {
         true => Stroke::Whole,

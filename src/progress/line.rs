@@ -1,4 +1,4 @@
-//! The text of one line, fitted to the width there is; durations and numbers in words.
+//! The text of one line, fitted to the available width; formatting of durations and numbers.
 
 use std::time::Duration;
 
@@ -115,7 +115,7 @@ pub(super) fn count(done: u64, all: u64, aligned: bool) -> String {
 /// `took 32 s`, or `stopped after 32 s`.
 pub(super) fn time_taken(finished: bool, elapsed: Duration) -> String {
     let how = if finished { "took" } else { "stopped after" };
-    format!("{how} {}", in_words(elapsed))
+    format!("{how} {}", format_duration(elapsed))
 }
 
 /// `1 min 5 s left`, in whole seconds; nothing once there is nothing left.
@@ -124,12 +124,12 @@ pub(super) fn time_to_come(left: Duration) -> Option<String> {
     let left = Duration::from_secs_f64(seconds);
     (seconds > 0.0).then(|| match seconds as u64 {
         seconds @ 0..60 => format!("{seconds} s left"),
-        _ => format!("{} left", in_words(left)),
+        _ => format!("{} left", format_duration(left)),
     })
 }
 
 /// `0.4 s`, `42 s`, `2 min 5 s`, `3 h 20 min`.
-pub fn in_words(duration: Duration) -> String {
+pub fn format_duration(duration: Duration) -> String {
     let seconds = duration.as_secs_f64().round() as u64;
     match (seconds / 3600, seconds / 60 % 60, seconds % 60) {
         (0, 0, _) if duration < Duration::from_secs(10) => {
@@ -241,7 +241,7 @@ mod tests {
 
     #[test]
     fn durations_read_well() {
-        let words = |seconds| in_words(Duration::from_secs_f64(seconds));
+        let words = |seconds| format_duration(Duration::from_secs_f64(seconds));
         assert_eq!(words(0.42), "0.4 s");
         assert_eq!(words(42.4), "42 s");
         assert_eq!(words(125.0), "2 min 5 s");

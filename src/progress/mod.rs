@@ -1,4 +1,4 @@
-//! What a long run says while it works: nested bars on a terminal, plain lines elsewhere.
+//! Progress of a long run: nested bars on a terminal, plain lines elsewhere.
 //!
 //! Three levels: a [`Sweep`] of runs, a [`Run`] of stages, a [`Task`] of steps. On a terminal each
 //! has a live line at the bottom of the screen; what ends is printed above, where it stays. Into a
@@ -19,7 +19,7 @@ use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use console::measure_text_width as columns;
-pub use line::{in_words, thousands};
+pub use line::{format_duration, thousands};
 use output::Output;
 pub use sweep::{Run, Sweep};
 pub use task::Task;
@@ -35,9 +35,9 @@ pub enum Verbosity {
     Verbose,
 }
 
-/// Speaks on standard error, from any thread; standard output is for results.
+/// Prints progress on standard error, from any thread; standard output is for results.
 ///
-/// Nothing here can fail: where nobody listens, nothing is said.
+/// Nothing here can fail: if standard error is closed, lines are lost.
 pub struct Progress {
     output: Arc<Output>,
     verbose: bool,
@@ -92,7 +92,7 @@ impl Progress {
         }
     }
 
-    /// Begins a task of so many `steps` that belongs to no run; one of no steps is not shown.
+    /// Begins a task of `steps` steps outside of any run; a task without steps is not shown.
     pub fn begin(&self, name: &str, steps: usize) -> Task {
         Task::alone(&self.output, name, steps)
     }

@@ -15,14 +15,14 @@ const TIMES_A_SECOND: u8 = 20;
 /// One place for the lines of all threads. What cannot be written is lost: a closed pipe or a
 /// terminal that has gone is no reason to stop a run.
 pub(super) struct Output {
-    way: Way,
+    sink: Sink,
     clock: Clock,
 }
 
 /// What time it is. Never the calendar's, which jumps.
 pub(super) type Clock = Box<dyn Fn() -> Instant + Send + Sync>;
 
-enum Way {
+enum Sink {
     Silent,
     Plain(Mutex<Box<dyn Write + Send>>),
     Screen(Screen),
@@ -30,15 +30,15 @@ enum Way {
 
 struct Screen {
     bars: MultiProgress,
-    terminal: Forgiving,
+    terminal: IgnoreErrors,
     coloured: bool,
 }
 
 impl Output {
     /// Says nothing.
     pub(super) fn silent() -> Self {
-        let (way, clock) = (Way::Silent, Box::new(Instant::now));
-        Self { way, clock }
+        let (sink, clock) = (Sink::Silent, Box::new(Instant::now));
+        Self { sink, clock }
     }
 
     /// Standard error: a screen if it is a terminal that can move its cursor, without colour if
@@ -54,29 +54,29 @@ impl Output {
 
     /// Whole lines, one write each.
     pub(super) fn plain(to: impl Write + Send + 'static, clock: Clock) -> Self {
-        let way = Way::Plain(Mutex::new(Box::new(to)));
-        Self { way, clock }
+        let sink = Sink::Plain(Mutex::new(Box::new(to)));
+        Self { sink, clock }
     }
 
     /// A terminal.
     pub(super) fn screen(terminal: impl TermLike + 'static, coloured: bool, clock: Clock) -> Self {
-        let terminal = Forgiving(Arc::new(terminal));
+        let terminal = IgnoreErrors(Arc::new(terminal));
         let target = Box::new(terminal.clone());
         let target = ProgressDrawTarget::term_like_with_hz(target, TIMES_A_SECOND);
-        let way = Way::Screen(Screen {
+        let sink = Sink::Screen(Screen {
             bars: MultiProgress::with_draw_target(target),
             terminal,
             coloured,
         });
-        Self { way, clock }
+        Self { sink, clock }
     }
 
     pub(super) fn is_silent(&self) -> bool {
-        matches!(self.way, Way::Silent)
+        matches!(self.sink, Sink::Silent)
     }
 
     pub(super) fn is_plain(&self) -> bool {
-        matches!(self.way, Way::Plain(_))
+        matches!(self.sink, Sink::Plain(_))
     }
 
     pub(super) fn now(&self) -> Instant {
@@ -85,13 +85,13 @@ impl Output {
 
     /// Prints a line to stay, above all that is live.
     pub(super) fn print(&self, line: &str) {
-        match &self.way {
-            Way::Silent => {}
-            Way::Plain(to) => {
+        match &self.sink {
+            Sink::Silent => {}
+            Sink::Plain(to) => {
                 let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
                 let _ = to.write_all(format!("{line}\n").as_bytes());
             }
-            Way::Screen(Screen { bars, terminal, .. }) => bars.suspend(|| {
+            Sink::Screen(Screen { bars, terminal, .. }) => bars.suspend(|| {
                 // `MultiProgress::println` would pad the line with spaces up to the screen's edge,
                 // which then is copied with it and wraps when the window is made narrower.
                 line.lines()
@@ -103,16 +103,16 @@ impl Output {
 
     /// Prints a line to stay, fitted to the screen if there is one.
     pub(super) fn print_fitted(&self, line: &Line<'_>) {
-        let width = match &self.way {
-            Way::Screen(screen) => screen.width(),
-            Way::Silent | Way::Plain(_) => usize::MAX,
+        let width = match &self.sink {
+            Sink::Screen(screen) => screen.width(),
+            Sink::Silent | Sink::Plain(_) => usize::MAX,
         };
         self.print(&line.fit(width, false));
     }
 
     /// A place at the bottom of the screen, below those that are there; none without a screen.
     pub(super) fn live(self: &Arc<Self>) -> Option<Live> {
-        let Way::Screen(screen) = &self.way else {
+        let Sink::Screen(screen) = &self.sink else {
             return None;
         };
         let bar = screen.bars.add(ProgressBar::no_length());
@@ -137,7 +137,7 @@ pub(super) struct Live {
 impl Live {
     /// Shows these lines in place of those before.
     pub(super) fn show(&self, lines: &[Line<'_>]) {
-        if let Way::Screen(screen) = &self.output.way {
+        if let Sink::Screen(screen) = &self.output.sink {
             let (width, coloured) = (screen.width(), screen.coloured);
             let lines: Vec<String> = lines.iter().map(|line| line.fit(width, coloured)).collect();
             self.bar.set_message(lines.join("\n"));
@@ -148,7 +148,7 @@ impl Live {
 impl Drop for Live {
     fn drop(&mut self) {
         self.bar.finish_and_clear();
-        if let Way::Screen(screen) = &self.output.way {
+        if let Sink::Screen(screen) = &self.output.sink {
             screen.bars.remove(&self.bar);
         }
     }
@@ -156,9 +156,9 @@ impl Drop for Live {
 
 /// A terminal that may go away at any time: then nothing more is seen, and nothing fails.
 #[derive(Clone, Debug)]
-struct Forgiving(Arc<dyn TermLike>);
+struct IgnoreErrors(Arc<dyn TermLike>);
 
-impl Forgiving {
+impl IgnoreErrors {
     /// Tries, and does not mind.
     fn attempt(&self, write: impl FnOnce(&dyn TermLike) -> io::Result<()>) -> io::Result<()> {
         let _ = write(self.0.as_ref());
@@ -166,7 +166,7 @@ impl Forgiving {
     }
 }
 
-impl TermLike for Forgiving {
+impl TermLike for IgnoreErrors {
     fn width(&self) -> u16 {
         self.0.width().max(1)
     }

@@ -1,4 +1,4 @@
-//! How long work will take, and how often it is spoken of. No clock in here: durations go in.
+//! Time left, and how often to print a line. Nothing here reads a clock: durations are arguments.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// How long `to_do` steps take if they go as the `done` steps did, which took `elapsed`.
 ///
-/// Steps of an earlier session are in neither number. Nothing done, nothing known.
+/// Steps of an earlier session are in neither number. `None` if nothing is done yet.
 pub(super) fn time_left(done: u64, to_do: u64, elapsed: Duration) -> Option<Duration> {
     let seconds = elapsed.as_secs_f64() * to_do as f64 / done as f64;
     Duration::try_from_secs_f64(seconds).ok()

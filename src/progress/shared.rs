@@ -20,7 +20,7 @@ pub struct Whole {
     pub tally: Mutex<Tally>,
 }
 
-/// What has come of the runs so far.
+/// Progress of all runs so far.
 #[derive(Default)]
 pub struct Tally {
     pub runs_done: usize,

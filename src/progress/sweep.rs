@@ -59,8 +59,8 @@ impl Sweep {
         Run(Arc::new(at_work))
     }
 
-    /// Counts `runs` of `steps` in all that an earlier session has done. They are no measure of
-    /// how long the others take.
+    /// Counts `runs` finished by an earlier session, with `steps` steps in total. The estimate of the
+    /// time left ignores them.
     pub fn done_before(&self, runs: usize, steps: u64) {
         self.0.update(|tally| {
             tally.runs_done += runs;

@@ -70,10 +70,10 @@ impl Task {
         self
     }
 
-    /// Stands at `step` of all, those before this session included; `message` says how it goes.
+    /// Sets the number of finished steps, including those of earlier sessions, and the message.
     ///
-    /// Parts of a message stand two spaces apart, the most telling first. One that ends in `/s` is
-    /// a speed of the moment, which a task that has ended no longer has.
+    /// The parts of a message are two spaces apart, the most important first. One that ends in `/s` is
+    /// the current speed, which is left out once the task has ended.
     pub fn at(&mut self, step: usize, message: &str) {
         if !self.shown {
             return;

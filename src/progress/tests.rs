@@ -283,7 +283,7 @@ fn lines_in_a_file_name_their_run_once_two_are_at_work() {
 }
 
 #[test]
-fn what_an_earlier_session_did_is_no_measure_of_speed() {
+fn steps_of_an_earlier_session_do_not_count_towards_speed() {
     let (progress, file, time) = in_file();
     let sweep = progress.sweep("quickstart", &seeds("", 3), 3000);
     sweep.done_before(1, 1000);
@@ -399,7 +399,7 @@ fn speak(output: Output) {
 }
 
 #[test]
-fn nobody_who_listens_is_no_failure() {
+fn a_closed_terminal_or_pipe_is_not_a_failure() {
     speak(Output::plain(Gone, Time::new().clock()));
     speak(Output::screen(Gone, true, Time::new().clock()));
 }

@@ -6,7 +6,7 @@ use super::results::{Results, Run};
 use super::table::{Cell, Column, Table, count, maybe, seed, words};
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::statistics::mean;
-use crate::progress::in_words;
+use crate::progress::format_duration;
 
 /// One row per stage of each finished run; nothing if none was trained.
 pub(super) fn table(results: &Results) -> Option<Table> {
@@ -83,6 +83,6 @@ fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64>
 
 fn time(milliseconds: f64) -> Cell {
     let duration = Duration::try_from_secs_f64(milliseconds / 1e3);
-    let text = duration.map_or_else(|_| String::new(), in_words);
+    let text = duration.map_or_else(|_| String::new(), format_duration);
     Cell::number(text, milliseconds)
 }

@@ -32,7 +32,7 @@ const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
 #[derive(Clone, Debug, PartialEq)]
 pub struct Checkpoint {
     /// The training position and the tables up to it.
-    pub standing: Standing,
+    pub metadata: CheckpointMetadata,
     /// Weights and optimiser state.
     pub state: TrainingState,
 }
@@ -40,7 +40,7 @@ pub struct Checkpoint {
 /// The part of a checkpoint other than the model's state.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
-pub struct Standing {
+pub struct CheckpointMetadata {
     /// Cache key of the stage; no other stage may resume from this checkpoint.
     pub stage_key: String,
     /// Position within the stage.
@@ -126,7 +126,7 @@ impl Checkpoint {
                 ..weight.clone()
             }));
         }
-        seal(&tensors, (&self.standing, self.state.updates))
+        seal(&tensors, (&self.metadata, self.state.updates))
     }
 
     /// Reads and verifies the file.
@@ -139,7 +139,7 @@ impl Checkpoint {
 
     /// As [`Checkpoint::read`], from the bytes of a file.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
-        let (tensors, (standing, updates)) = unseal::<(Standing, u64)>(bytes)?;
+        let (tensors, (metadata, updates)) = unseal::<(CheckpointMetadata, u64)>(bytes)?;
         let mut parts = [vec![], vec![], vec![]];
         for mut tensor in tensors {
             let part = PARTS.iter().position(|part| tensor.name.starts_with(part));
@@ -149,7 +149,7 @@ impl Checkpoint {
         }
         let [weights, first, second] = parts;
         Ok(Self {
-            standing,
+            metadata,
             state: TrainingState {
                 weights,
                 moments: [first, second],
@@ -249,7 +249,7 @@ mod tests {
         };
         let both = |value| vec![weight("a.bias", value), weight("b.weight", value + 0.5)];
         Checkpoint {
-            standing: Standing {
+            metadata: CheckpointMetadata {
                 stage_key: "1f2e".to_owned(),
                 position: Position {
                     step,
@@ -277,7 +277,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_read_is_what_was_written() {
+    fn a_checkpoint_survives_a_round_trip() {
         let bytes = checkpoint(12).to_bytes().expect("bytes");
         assert_eq!(
             Checkpoint::from_bytes(&bytes).expect("whole"),
@@ -319,7 +319,7 @@ mod tests {
     }
 
     #[test]
-    fn halves_of_two_checkpoints_make_none() {
+    fn a_checkpoint_spliced_from_two_is_rejected() {
         let (one, two) = (checkpoint(12), checkpoint(13));
         let (one, two) = (
             one.to_bytes().expect("bytes"),

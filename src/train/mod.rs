@@ -71,7 +71,7 @@ pub struct Position {
     pub step: usize,
     /// Completed epochs.
     pub epoch: usize,
-    /// Batches used of the current epoch.
+    /// Batches of the current epoch already used.
     pub batch: usize,
     /// Tokens counted by the learning rate's clock.
     pub schedule_tokens: u64,
@@ -123,8 +123,8 @@ pub enum Outcome {
     },
 }
 
-/// Trains `model` on `task` from a position on and records every step. At the very start the optimiser's
-/// state is reset; otherwise the model must be in the state that belongs to the position.
+/// Trains `model` on `task` from a position and records every step. At step 0 the optimiser state is
+/// reset; otherwise the model must already be in the state that belongs to the position.
 ///
 /// # Errors
 /// A batch does not fit the model, or the recorder ends training.
@@ -209,7 +209,7 @@ mod tests {
     use crate::model::weights::Weight;
     use crate::model::{StepReport, TrainingState};
 
-    /// A model that says the losses it is told to, and remembers what it was asked.
+    /// A mock model that reports scripted losses and records the settings of every step.
     #[derive(Default)]
     struct Scripted {
         losses: Vec<f64>,
@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[test]
-    fn every_document_is_seen_once_an_epoch_and_every_step_recorded() {
+    fn every_document_is_seen_once_per_epoch_and_every_step_is_recorded() {
         let (model, rows, outcome) = fit_scripted(vec![1.0; 6]);
         assert_eq!(outcome, Outcome::Finished);
         assert_eq!(
@@ -348,7 +348,7 @@ mod tests {
         );
         let mut keys: Vec<u64> = model.asked.iter().map(|a| a.1.dropout_key).collect();
         keys.dedup();
-        assert_eq!(keys.len(), 6, "dropout draws anew each step");
+        assert_eq!(keys.len(), 6, "dropout has a new key in each step");
     }
 
     #[test]
@@ -362,7 +362,7 @@ mod tests {
     }
 
     #[test]
-    fn a_last_step_that_overflows_is_not_the_end_of_a_training() {
+    fn an_overflow_in_the_last_step_does_not_count_as_finished() {
         let model = Scripted {
             losses: vec![1.0; 6],
             weight: f32::INFINITY,
@@ -375,7 +375,7 @@ mod tests {
     }
 
     #[test]
-    fn what_follows_a_position_is_what_followed_it_the_first_time() {
+    fn resuming_from_any_position_repeats_the_remaining_steps() {
         let (whole, all, _) = fit_scripted(vec![1.0; 6]);
         for (done, from) in all.1.iter().enumerate().map(|(i, at)| (i + 1, at)) {
             let (rest, rows, outcome) = fit_scripted_from(from, vec![1.0; 6]);

@@ -20,7 +20,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// A clock at the start of a stage of `documents` in all.
+    /// A clock at the start of a stage of `documents` documents in total, over all epochs.
     pub fn new(documents: usize, context: usize) -> Self {
         let document_tokens = context as u64 - 1;
         Self {
@@ -44,7 +44,7 @@ impl Clock {
         self.through
     }
 
-    /// Advances to a step of `documents`.
+    /// Advances by one step of `documents` documents.
     pub fn begin_step(&mut self, documents: usize) {
         self.before = self.through;
         self.through += documents as u64 * self.document_tokens;
@@ -103,7 +103,7 @@ mod tests {
     }
 
     #[test]
-    fn the_cyclic_form_comes_back_as_in_the_reference() {
+    fn the_cyclic_cosine_rises_again_as_in_the_reference() {
         let factors = assignment_factors(ScheduleForm::CyclicCosine, &[1, 100, 200, 404, 606, 650]);
         let close = |i: usize, want: f64| assert!((factors[i] - want).abs() < 0.02, "{factors:?}");
         close(0, 1.0);

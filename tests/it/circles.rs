@@ -1,6 +1,6 @@
-//! Data flows one way: no two files name each other, directly or through others.
+//! No import cycles: no two files name each other, directly or through others.
 //!
-//! A folder's face (`mod.rs`) may name the files of its folder and be named by them.
+//! A folder's `mod.rs` may name the files of its folder and be named by them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -132,7 +132,7 @@ fn no_file_lies_beside_its_own_folder() {
 }
 
 #[test]
-fn a_circle_is_found_and_a_face_is_none() {
+fn a_cycle_is_found_and_mod_rs_is_exempt() {
     let sources = |files: &[(&str, &str)]| -> Sources {
         let file = |&(name, source): &(&str, &str)| (name.to_owned(), source.to_owned());
         files.iter().map(file).collect()

@@ -194,7 +194,7 @@ fn errors_of_runs_and_of_what_they_leave() {
         attnlab::model::weights::write(&path, &loaded, &notes).expect("written");
         std::fs::read(&path).expect("the file")
     };
-    // One step, which learns from everything at once and so far that nothing is left of the weights.
+    // One step on all data at once, at a learning rate that makes the weights overflow.
     let overflow = [
         "--set",
         "pretrain.learning_rate=1e39",
@@ -202,7 +202,7 @@ fn errors_of_runs_and_of_what_they_leave() {
         "pretrain.batch_documents=1000",
     ];
     let overflow = lab.quickstart("run", "overflow", &overflow);
-    // Weights that are finite yet, and of which no number comes that is.
+    // Weights that are still finite, but whose outputs are not.
     let huge = [
         "--set",
         "finetune.learning_rate=1e38",

@@ -1,4 +1,4 @@
-//! A bench for one test: a temporary folder, the program, and what it said.
+//! A fixture for one test: a temporary folder, the program, and its output.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

@@ -44,7 +44,7 @@ const CRATES: [(&str, &[&str]); 12] = [
     ("roxmltree", &["report/"]),
 ];
 
-/// A room of `src/`, and the rooms that it knows nothing of.
+/// A top-level module of `src/`, and the modules that it may not import.
 const ROOMS: [(&str, &[&str]); 5] = [
     ("ops", &["model", "train", "pipeline", "plot", "config"]),
     ("train", &["ops"]),

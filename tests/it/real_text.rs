@@ -1,5 +1,5 @@
 //! The corpus of the assignment, where it is: `ATTNLAB_TEST_DATA`, or `../shared/data` beside the
-//! repository. It is no part of the repository, so elsewhere these tests have nothing to read.
+//! repository. It is not part of the repository, so elsewhere these tests have nothing to read.
 
 use std::path::{Path, PathBuf};
 

@@ -6,7 +6,7 @@ use super::{Laid, LaidRun, LaidStage};
 use crate::commands::table::{Table, wrap};
 use crate::commands::{count, megabytes, thousands};
 use crate::labels::shorten_apart;
-use crate::progress::{columns, in_words};
+use crate::progress::{columns, format_duration};
 
 /// `quickstart: 2 runs, 5 stages, 3 to do: one after another about 40 s and 90 MB of memory`.
 pub(super) fn headline(laid: &Laid) -> String {
@@ -42,7 +42,7 @@ pub(super) fn summary(
     }
     format!(
         "{all}, {number} to do: one after another about {} and {} of memory",
-        in_words(Duration::from_secs_f64(seconds)),
+        format_duration(Duration::from_secs_f64(seconds)),
         megabytes(memory_bytes)
     )
 }
@@ -118,7 +118,7 @@ fn stage_cells(stage: &LaidStage) -> Vec<String> {
         steps.unwrap_or_default(),
         stage.tokens.filter(|&n| n > 0).map_or(String::new(), about),
         stage.memory_bytes.map_or(String::new(), megabytes),
-        seconds.map_or(String::new(), in_words),
+        seconds.map_or(String::new(), format_duration),
     ]
 }
 

@@ -56,7 +56,7 @@ fn make(
     above: &mut BTreeMap<String, String>,
 ) -> Result<Laid> {
     let mut notices = experiment.notes.clone();
-    notices.extend(preflight::what_auto_is(experiment));
+    notices.extend(preflight::auto_device_note(experiment));
     let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
         notices.push(line)
     })?;

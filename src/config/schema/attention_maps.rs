@@ -1,4 +1,4 @@
-//! Asking a model where it looks.
+//! Questions whose attention maps are recorded.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};

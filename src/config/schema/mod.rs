@@ -232,7 +232,7 @@ pub struct Reported {
 #[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
-    /// The processor.
+    /// The CPU.
     #[default]
     Cpu,
     /// An NVIDIA GPU.
@@ -251,7 +251,7 @@ pub enum Precision {
     F32,
     /// Rounded to TensorFloat-32: 11 bits of 24.
     Tf32,
-    /// As sums of two of these: 22 bits, in three products.
+    /// Split into the sum of two such numbers: 22 bits, in three products.
     Tf32x3,
 }
 

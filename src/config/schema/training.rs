@@ -9,7 +9,7 @@ use serde_json::json;
 
 use super::default_true;
 use crate::config::home;
-use crate::data::objectives::{Objective, Shown};
+use crate::data::objectives::{Objective, ObjectiveSettings};
 use crate::data::{Corpus, Task};
 use crate::error::Result;
 use crate::kinds::Named;
@@ -72,7 +72,7 @@ impl PretrainSpec {
     /// # Errors
     /// See [`Objective::task`].
     pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
-        let shown = Shown {
+        let shown = ObjectiveSettings {
             longest_excerpt: self.longest_excerpt(context),
             terminated: self.terminated,
             seed,
@@ -137,12 +137,12 @@ pub struct FinetuneSpec {
     pub checkpoint_steps: Option<usize>,
 }
 
-/// What pretraining and finetuning have in common: how weights are moved, and for how long.
+/// The settings that pretraining and finetuning share: optimiser, schedule and duration.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Training<'a> {
     /// Passes over the data.
     pub epochs: usize,
-    /// Documents a step; the last step of an epoch takes what is left.
+    /// Documents per step; the last step of an epoch takes the remaining ones.
     pub batch_documents: usize,
     /// Peak learning rate.
     pub learning_rate: f64,
@@ -256,7 +256,7 @@ impl Default for ScheduleSpec {
 pub enum ScheduleForm {
     /// Warm-up, then a cosine that stays at its floor once it is reached.
     Cosine,
-    /// The reference's: the first step at full rate, the cosine goes on past its end and rises again.
+    /// The assignment's: the first step at full rate; the cosine continues past its end and rises again.
     CyclicCosine,
     /// Warm-up, then the peak.
     Constant,

@@ -1,9 +1,9 @@
 //! A suite: several experiments in an order, run as one under a profile.
 //!
-//! A profile sets keys of every member that has a place for them, so that the same pipeline takes
-//! minutes or hours. In reading order: `file` (what is written), `settings` (who gets what), and
-//! here the layers of a member: its file, the profile, its own of the profile, the environment,
-//! `--set`.
+//! A profile sets keys of every member to which they apply, so that the same pipeline takes minutes
+//! or hours. In reading order: `file` (the file's contents), `settings` (which member gets which
+//! setting), and here the layers of a member: its file, the profile, its own keys under the profile,
+//! the environment, `--set`.
 
 mod file;
 mod settings;
@@ -15,7 +15,7 @@ use super::overrides::{self, Override};
 use super::{Environment, Experiment, environment, load_with, locate, name, resolve, wording};
 use crate::error::{Error, Problem, Result};
 use file::{MemberTable, Source, problem};
-use settings::{Plain, receivers};
+use settings::{BaseMember, receivers};
 
 /// A suite under one profile, with every member laid out.
 #[derive(Clone, Debug, PartialEq)]
@@ -171,11 +171,11 @@ pub(super) fn load_suite_with(
     })
 }
 
-/// Every member as its file has it.
-fn plain(source: &Source) -> Result<Vec<Plain>> {
-    let (mut plain, mut problems) = (Vec::<Plain>::new(), vec![]);
+/// Every member without the settings of the suite.
+fn plain(source: &Source) -> Result<Vec<BaseMember>> {
+    let (mut plain, mut problems) = (Vec::<BaseMember>::new(), vec![]);
     for number in 0..source.file.members.len() {
-        match Plain::read(&source.member(number)) {
+        match BaseMember::read(&source.member(number)) {
             Err(Error::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
             Ok(member) => {
@@ -208,7 +208,7 @@ fn plain(source: &Source) -> Result<Vec<Plain>> {
 fn lay_out(
     source: &Source,
     profile: &str,
-    plain: &[Plain],
+    plain: &[BaseMember],
     set: &[String],
     environment: &Environment,
 ) -> Result<Vec<Experiment>> {
@@ -259,7 +259,7 @@ fn lay_out(
 }
 
 /// A profile would set what the sweep of a member sets.
-fn swept(setting: &Override, axis: &str, member: &Plain, profile: &str) -> Problem {
+fn swept(setting: &Override, axis: &str, member: &BaseMember, profile: &str) -> Problem {
     let path = member.path.display();
     let help = format!("give that member its own: profiles.{profile} = {{ \"sweep.…\" = […] }}");
     Problem {
@@ -275,7 +275,7 @@ fn swept(setting: &Override, axis: &str, member: &Plain, profile: &str) -> Probl
 fn own(
     source: &Source,
     profile: &str,
-    plain: &[Plain],
+    plain: &[BaseMember],
     problems: &mut Vec<Problem>,
 ) -> Vec<Vec<Override>> {
     let one = |(number, table): (usize, &MemberTable)| {
@@ -308,7 +308,7 @@ fn own(
 }
 
 /// Problems of members, each once; one of a single member that is not in its file names it.
-fn named(of_members: Vec<(usize, Problem)>, plain: &[Plain]) -> Vec<Problem> {
+fn named(of_members: Vec<(usize, Problem)>, plain: &[BaseMember]) -> Vec<Problem> {
     let mut told: Vec<Problem> = vec![];
     let once = |problem: &Problem| of_members.iter().filter(|(_, one)| one == problem).count() == 1;
     for (number, problem) in &of_members {

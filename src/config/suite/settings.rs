@@ -12,19 +12,19 @@ use crate::config::sweep::{self, RANDOM};
 use crate::config::{name, resolve, tree, wording};
 use crate::error::{Problem, Result};
 
-/// A member as its file has it, to see what it has a place for.
-pub(super) struct Plain {
+/// A member without the settings of the suite, to decide which settings apply to it.
+pub(super) struct BaseMember {
     pub(super) path: PathBuf,
     pub(super) name: String,
-    /// The settings of each point, and the figures. A stage of no epochs is not there: nothing from
-    /// outside trains what the file leaves untrained.
+    /// The settings of each point, and the figures. A stage of 0 epochs is left out: no setting from
+    /// outside turns it on.
     trees: Vec<serde_json::Value>,
     /// The names of the axes of its sweep, `_` and `random` among them, and the keys that they set.
     axes: Vec<String>,
     swept: Vec<String>,
 }
 
-impl Plain {
+impl BaseMember {
     /// Reads a member's file.
     ///
     /// # Errors
@@ -113,7 +113,7 @@ impl Plain {
 /// else to those that its key goes to. That it goes to none is a problem.
 pub(super) fn receivers(
     setting: &Override,
-    members: &[Plain],
+    members: &[BaseMember],
     problems: &mut Vec<Problem>,
 ) -> Vec<usize> {
     let takers = |key: &[String]| -> Vec<usize> {
@@ -140,7 +140,7 @@ pub(super) fn receivers(
     found
 }
 
-fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem {
+fn no_receiver(setting: &Override, key: &[String], members: &[BaseMember]) -> Problem {
     let shown = tree::dotted(&setting.key);
     let table = key
         .split_last()
@@ -149,7 +149,7 @@ fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem
         let message = format!("`{shown}` goes to no member: none has that axis");
         return problem(setting.place.clone(), message);
     }
-    let mut tables: Vec<String> = members.iter().flat_map(Plain::tables).collect();
+    let mut tables: Vec<String> = members.iter().flat_map(BaseMember::tables).collect();
     tables.sort();
     tables.dedup();
     let known: Vec<&str> = tables.iter().map(String::as_str).collect();
@@ -161,7 +161,7 @@ fn no_receiver(setting: &Override, key: &[String], members: &[Plain]) -> Problem
         ),
         None => Problem {
             help: Some(
-                "a setting goes to the members that have its table; a stage of no epochs counts \
+                "a setting goes to the members that have its table; a stage of 0 epochs counts \
                  as absent"
                     .to_owned(),
             ),

@@ -15,13 +15,13 @@ const DIGITS: usize = 6;
 /// Where values of one key come from.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) enum Distribution {
-    /// Any number from the first to the second, all alike.
+    /// Uniform over the numbers from the first to the second.
     Uniform(f64, f64),
-    /// Any number from the first to the second, both above 0; all factors alike.
+    /// Log-uniform over the numbers from the first to the second, both above 0.
     LogUniform(f64, f64),
-    /// Any whole number from the first to the second, both included, all alike.
+    /// Uniform over the whole numbers from the first to the second, both included.
     Integers(i64, i64),
-    /// Any of these, all alike.
+    /// Each of these with equal probability.
     Choice(Vec<Value>),
 }
 
@@ -73,7 +73,7 @@ impl Distribution {
         Ok(Self::LogUniform(low, high))
     }
 
-    /// The value that random bits stand for; of a choice also its place in the list.
+    /// The value for some random bits; for a choice, also its index in the list.
     pub(super) fn value(&self, bits: u64) -> (Value, Option<usize>) {
         match self {
             Self::Uniform(low, high) => {

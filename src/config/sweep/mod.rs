@@ -19,14 +19,14 @@ use figment::value::Value;
 use super::layers::Fault;
 use super::tree;
 
-/// Seeds from here on are not exact in a JSON or CSV reader that takes numbers for floats.
+/// Seeds from here on are not exact in a JSON or CSV reader that parses numbers as 64-bit floats.
 pub(crate) const SEED_LIMIT: u64 = 1 << 53;
 
 /// Above this many points a sweep is taken for a mistake.
 pub(crate) const MOST_POINTS: usize = 10_000;
 
 /// The keys of an experiment file that belong to the whole experiment, never to one point.
-pub(crate) const FRAME_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", "sweep"];
+pub(crate) const HEADER_KEYS: [&str; 5] = ["base", "seeds", "labels", "figures", "sweep"];
 
 /// The name of the axis whose elements set several keys.
 const ZIPPED: &str = "_";
@@ -97,8 +97,8 @@ impl PointValues {
 /// A sweep laid out, with everything that is wrong with its axes.
 #[derive(Default)]
 pub(crate) struct Sweep {
-    /// There is always one: an empty one without a `[sweep]`; an axis that is wrong is left out, and
-    /// of too many points only the first is there.
+    /// At least one: without a `[sweep]`, a single empty one. An invalid axis is left out; if there are
+    /// too many points, only the first is kept.
     pub(crate) points: Vec<PointValues>,
     /// For each key that is drawn: the points of the grid with the key at an end of what it is drawn
     /// from, or at one of its choices. They are no points of the sweep.
@@ -297,7 +297,7 @@ fn same_keys(a: &[Assignment], b: &[Assignment]) -> bool {
 
 fn settable(key: &str) -> Result<(), String> {
     let first = key.split('.').next().unwrap_or_default();
-    if FRAME_KEYS.contains(&first) {
+    if HEADER_KEYS.contains(&first) {
         return Err(format!(
             "`{first}` belongs to the whole experiment and cannot be swept"
         ));

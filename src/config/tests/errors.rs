@@ -1,4 +1,4 @@
-//! What is not readable: unknown keys, wrong types, missing keys, names that do not exist.
+//! Errors of reading: unknown keys, wrong types, missing keys, names that do not exist.
 
 use super::{Scratch, golden, load, problems_of, valid_with};
 use crate::config::check;
@@ -224,7 +224,7 @@ title = "bars"
 }
 
 #[test]
-fn an_unknown_kind_of_figure_is_told_all_kinds() {
+fn an_unknown_kind_of_figure_lists_all_kinds() {
     let text = super::VALID.replace("\"accuracy-bars\"", "\"acuracy-bars\"");
     let problems = problems_of(&text);
     assert!(

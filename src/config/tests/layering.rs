@@ -62,7 +62,7 @@ fn later_layers_win() {
 }
 
 #[test]
-fn the_program_s_own_variables_are_no_settings() {
+fn reserved_variables_are_not_settings() {
     let scratch = layered("base = 'base/a.toml'");
     let own = [
         ("ATTNLAB_DATA", "x"),

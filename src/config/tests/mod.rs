@@ -121,8 +121,8 @@ fn valid_with(old: &str, new: &str) -> String {
     VALID.replace(old, new)
 }
 
-/// Tests what holds of every value, on so many of them; fails with the smallest that it fails on. The
-/// values are the same each time.
+/// Property test on `cases` generated values; a failure is shrunk to a minimal value. The values are the
+/// same each time.
 #[track_caller]
 fn for_all<S: Strategy>(cases: u32, values: S, test: impl Fn(S::Value)) {
     let config = Config {

@@ -25,7 +25,7 @@ fn weights_that_are_not_there_are_found_by_check_alone() {
          is relative to the working directory; `attnlab export RUN FILE` writes such a file"
     );
     let experiment = load(&path).unwrap();
-    assert_eq!(experiment.unready.len(), 2);
+    assert_eq!(experiment.blockers.len(), 2);
     // The replacement that the message suggests, and the folder of a run, which is not a file.
     for (init, what) in [
         (beside.clone(), None),

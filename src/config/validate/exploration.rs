@@ -5,10 +5,10 @@ use crate::config::kinded;
 use crate::config::layers::Fault;
 use crate::config::schema::ExplorationSettings;
 
-/// Everything that is wrong with one point's values. `mended` are the keys not to look at.
-pub fn check(settings: &ExplorationSettings, mended: &[String]) -> Vec<Fault> {
-    let mut rules = Rules::new(mended);
-    rules.faults = kinded::faults(&["explore"], &settings.explore, mended);
+/// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
+pub fn check(settings: &ExplorationSettings, skipped: &[String]) -> Vec<Fault> {
+    let mut rules = Rules::new(skipped);
+    rules.faults = kinded::faults(&["explore"], &settings.explore, skipped);
     for broken in settings.explore.check() {
         let key = format!("explore.{}", broken.key);
         let message = format!("`{key}` {}", broken.message);

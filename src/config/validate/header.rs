@@ -16,16 +16,16 @@ use crate::plot::{FigureKind, Points};
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
 
-/// Everything that is wrong with the shared keys. Explorations have figures of their own. `mended` are the
+/// Everything that is wrong with the shared keys. Explorations have figures of their own. `skipped` are the
 /// keys not to look at.
 pub fn check(
     header: &ExperimentHeader,
     sweep: &[PointValues],
     explores: bool,
-    mended: &[String],
+    skipped: &[String],
 ) -> Vec<Fault> {
     let points = sweep.len();
-    let mut rules = Rules::new(mended);
+    let mut rules = Rules::new(skipped);
     rules.rule(header.seeds.is_empty(), &["seeds"], || {
         "`seeds` is empty; nothing would run".into()
     });
@@ -58,7 +58,7 @@ pub fn check(
     }
     for (name, figure) in &header.figures {
         let is_named = check_name(&mut rules, name);
-        let own = kinded::faults(&["figures", name], figure, mended);
+        let own = kinded::faults(&["figures", name], figure, skipped);
         rules.faults.extend(own);
         let key = format!("figures.{name}.kind");
         let foreign = figure.kind.is_of_exploration != explores;
@@ -100,12 +100,12 @@ fn check_name(rules: &mut Rules<'_>, name: &str) -> bool {
     named
 }
 
-/// What is wrong with the own keys of figures, given the points; `points` are those that could be read.
+/// Faults of the keys that belong to a figure's kind, given the `points` that could be read.
 pub fn figures(
     figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
     points: &[Point],
-    mended: &[String],
+    skipped: &[String],
 ) -> Vec<Fault> {
     let maps = points.iter().filter_map(|point| {
         let evaluate = point.settings.training()?.evaluate.as_ref()?;
@@ -115,7 +115,7 @@ pub fn figures(
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
     };
-    let mut rules = Rules::new(mended);
+    let mut rules = Rules::new(skipped);
     for (name, figure) in figures {
         let Some(broken) = figure.check(&known) else {
             continue;

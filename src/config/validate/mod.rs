@@ -16,19 +16,19 @@ use super::tree;
 /// Collects the broken rules. A rule that touches a key which could not be read says nothing,
 /// because its value is a placeholder.
 struct Rules<'a> {
-    mended: &'a [String],
+    skipped: &'a [String],
     faults: Vec<Fault>,
 }
 
 impl<'a> Rules<'a> {
-    fn new(mended: &'a [String]) -> Self {
+    fn new(skipped: &'a [String]) -> Self {
         Self {
-            mended,
+            skipped,
             faults: Vec::new(),
         }
     }
 
-    /// Where `broken`, a fault at the first of `keys`; the rule reads all of them.
+    /// Adds a fault at the first of `keys` if the rule is `broken`; the rule reads all of them.
     fn rule(&mut self, broken: bool, keys: &[&str], message: impl FnOnce() -> String) {
         self.add(broken, keys, || (message(), None));
     }
@@ -47,7 +47,7 @@ impl<'a> Rules<'a> {
         keys: &[&str],
         texts: impl FnOnce() -> (String, Option<String>),
     ) {
-        let unread = |key: &&str| self.mended.iter().any(|mended| overlap(key, mended));
+        let unread = |key: &&str| self.skipped.iter().any(|skipped| overlap(key, skipped));
         if !broken || keys.iter().any(unread) {
             return;
         }

@@ -1,4 +1,4 @@
-//! Numbers against the ranges that stand beside their fields, as the schema has them.
+//! Checks numbers against the ranges that the schema declares for their fields.
 
 use std::sync::LazyLock;
 

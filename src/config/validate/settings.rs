@@ -9,10 +9,10 @@ use crate::config::schema::{
 };
 use crate::metrics::rows::MOST_MAPPED;
 
-/// Everything that is wrong with one point's values. `mended` are the keys not to look at.
-pub fn check(settings: &Settings, mended: &[String]) -> Vec<Fault> {
-    let mut rules = Rules::new(mended);
-    rules.faults = kinded::faults(&["data"], &settings.data, mended);
+/// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
+pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
+    let mut rules = Rules::new(skipped);
+    rules.faults = kinded::faults(&["data"], &settings.data, skipped);
     model(&mut rules, &settings.model);
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {

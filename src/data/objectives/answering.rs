@@ -111,7 +111,7 @@ mod tests {
     }
 
     #[test]
-    fn what_cannot_be_learned_is_named() {
+    fn invalid_questions_are_named() {
         let message = |question: Question| {
             let error = Answering::new(&[question], &vocabulary())
                 .err()

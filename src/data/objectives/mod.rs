@@ -1,4 +1,4 @@
-//! What a training step is shown, and which tokens of it are scored.
+//! Training objectives: which token sequences are made of the data, and which of their tokens are scored.
 
 mod answering;
 mod span_corruption;
@@ -10,19 +10,19 @@ use crate::kinds::Listed;
 pub use answering::Answering;
 pub use span_corruption::SpanCorruption;
 
-/// What a model can learn from documents.
+/// A pretraining objective.
 pub struct Objective {
     name: &'static str,
     about: &'static str,
-    task: fn(&Corpus, &Shown) -> Result<Box<dyn Task>>,
+    task: fn(&Corpus, &ObjectiveSettings) -> Result<Box<dyn Task>>,
 }
 
-/// How much of a document a pretraining task shows, from `[pretrain]`.
+/// Settings of a pretraining task, from `[pretrain]`.
 #[derive(Clone, Copy, Debug)]
-pub struct Shown {
+pub struct ObjectiveSettings {
     /// Longest prefix of a document, in characters.
     pub longest_excerpt: usize,
-    /// Whether a mask closes what is shown.
+    /// Whether the sequence ends with a closing mask.
     pub terminated: bool,
     /// Seed of the draws.
     pub seed: u64,
@@ -36,11 +36,11 @@ pub static OBJECTIVES: [Objective; 1] = [Objective {
 }];
 
 impl Objective {
-    /// The task of learning this from the documents of a corpus.
+    /// The training task of this objective on the documents of a corpus.
     ///
     /// # Errors
-    /// The documents cannot be shown so.
-    pub fn task(&self, corpus: &Corpus, shown: &Shown) -> Result<Box<dyn Task>> {
+    /// The settings are invalid, or the documents cannot be encoded.
+    pub fn task(&self, corpus: &Corpus, shown: &ObjectiveSettings) -> Result<Box<dyn Task>> {
         (self.task)(corpus, shown)
     }
 }

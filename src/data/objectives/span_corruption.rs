@@ -2,7 +2,7 @@
 
 use rand::Rng as _;
 
-use super::Shown;
+use super::ObjectiveSettings;
 use crate::data::generator::generator;
 use crate::data::ragged::{MASK, Sequence};
 use crate::data::vocabulary::Vocabulary;
@@ -50,14 +50,14 @@ struct Parts<'a> {
 }
 
 impl SpanCorruption {
-    /// Builds the task. [`Shown::terminated`] appends the third mask, which teaches the model where an answer ends; the
+    /// Builds the task. [`ObjectiveSettings::terminated`] appends the third mask, which teaches the model where an answer ends; the
     /// assignment's handout has none.
     ///
     /// # Errors
     /// `longest_excerpt` below 4 (kind `Config`), or a document with a character
     /// outside the vocabulary (kind `Data`).
-    pub fn new(corpus: &Corpus, shown: &Shown) -> Result<Self> {
-        let Shown {
+    pub fn new(corpus: &Corpus, shown: &ObjectiveSettings) -> Result<Self> {
+        let ObjectiveSettings {
             longest_excerpt,
             terminated,
             seed,
@@ -167,7 +167,7 @@ mod tests {
     }
 
     fn task(documents: &[&str], terminated: bool, seed: u64) -> SpanCorruption {
-        let shown = Shown {
+        let shown = ObjectiveSettings {
             longest_excerpt: 112,
             terminated,
             seed,
@@ -306,7 +306,7 @@ mod tests {
     #[test]
     fn an_excerpt_needs_four_characters() {
         let of = |longest_excerpt| {
-            let shown = Shown {
+            let shown = ObjectiveSettings {
                 longest_excerpt,
                 terminated: true,
                 seed: 0,

@@ -1,7 +1,7 @@
 //! Calibration: of the answers to which a model gives a probability of 30 %, are 30 % right?
 
 /// An answer's probability, and whether it was right.
-pub type Judged = (f64, bool);
+pub type ScoredAnswer = (f64, bool);
 
 /// Default number of bins.
 pub const DEFAULT_BINS: usize = 10;
@@ -33,7 +33,7 @@ impl Bin {
 /// A probability on the border of two bins belongs to the lower one, as in the source.
 ///
 /// Source: Guo et al. 2017, *On calibration of modern neural networks*, section 2.
-pub fn equal_width_bins(answers: &[Judged], bins: usize) -> Vec<Bin> {
+pub fn equal_width_bins(answers: &[ScoredAnswer], bins: usize) -> Vec<Bin> {
     let width = |edge: usize| edge as f64 / bins as f64;
     let mut sums = vec![(0, 0, 0.0); bins];
     for &(confidence, right) in answers {
@@ -57,7 +57,7 @@ pub fn equal_width_bins(answers: &[Judged], bins: usize) -> Vec<Bin> {
 /// over all answers. `None` without answers.
 ///
 /// Even a calibrated model has a positive error by chance, and with few answers a large one: see
-/// [`super::calibrated_error`].
+/// [`super::ece_under_calibration`].
 ///
 /// Source: Guo et al. 2017, *On calibration of modern neural networks*, equation 3.
 ///
@@ -82,8 +82,9 @@ pub fn expected_calibration_error(bins: &[Bin]) -> Option<f64> {
 ///
 /// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*, in the form
 /// for one event, half of his.
-pub fn brier_score(answers: &[Judged]) -> Option<f64> {
-    let squared = |&(confidence, right): &Judged| (confidence - f64::from(u8::from(right))).powi(2);
+pub fn brier_score(answers: &[ScoredAnswer]) -> Option<f64> {
+    let squared =
+        |&(confidence, right): &ScoredAnswer| (confidence - f64::from(u8::from(right))).powi(2);
     super::mean(&answers.iter().map(squared).collect::<Vec<f64>>())
 }
 
@@ -93,7 +94,7 @@ mod tests {
 
     #[test]
     fn borders_belong_to_the_lower_bin() {
-        let answers: Vec<Judged> = (0..=10).map(|i| (f64::from(i) / 10.0, false)).collect();
+        let answers: Vec<ScoredAnswer> = (0..=10).map(|i| (f64::from(i) / 10.0, false)).collect();
         let counts: Vec<usize> = equal_width_bins(&answers, 10)
             .iter()
             .map(|bin| bin.answers)
@@ -107,7 +108,7 @@ mod tests {
     /// By hand: bins of a quarter hold 0.1 (wrong), 0.2 (right) | 0.4 (wrong) | nothing | 0.8, 1.0
     /// (both right), so gaps of 0.35, 0.4 and 0.1 with weights 2, 1 and 2 of 5.
     #[test]
-    fn the_error_is_what_a_hand_computes() {
+    fn the_error_agrees_with_a_computation_by_hand() {
         let answers = [
             (0.1, false),
             (0.2, true),

@@ -12,12 +12,12 @@ mod sign_flip;
 mod student;
 
 pub use calibration::{
-    Bin, DEFAULT_BINS, Judged, brier_score, equal_width_bins, expected_calibration_error,
+    Bin, DEFAULT_BINS, ScoredAnswer, brier_score, equal_width_bins, expected_calibration_error,
 };
 pub use paired::{mcnemar_exact, paired_difference_95};
 pub use proportion::{wilson_95, wilson_95_of};
 pub use ranking::auroc;
-pub use resampling::{BOOTSTRAP, SIMULATION, bootstrap_95, calibrated_error};
+pub use resampling::{BOOTSTRAP, SIMULATION, bootstrap_95, ece_under_calibration};
 pub use seeds::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
 pub use sign_flip::{holm, sign_flip_exact};
 pub use student::t_interval_95;

@@ -119,7 +119,7 @@ mod tests {
         }
     }
 
-    /// By counting all ways in which so many coins can fall.
+    /// By enumerating all outcomes of the coin flips.
     #[test]
     fn p_agrees_with_counting() {
         for all in 0..=14u32 {
@@ -162,9 +162,9 @@ mod tests {
         }
     }
 
-    /// With what chance the interval holds the true difference, summed over every outcome.
+    /// The probability that the interval covers the true difference, summed over all outcomes.
     #[test]
-    fn the_interval_holds_the_truth_about_95_times_in_100() {
+    fn the_interval_has_a_coverage_of_about_95_percent() {
         let n = 24;
         for (both, only_a, only_b) in [(0.3, 0.1, 0.3), (0.5, 0.2, 0.2), (0.1, 0.05, 0.6)] {
             let neither: f64 = 1.0 - both - only_a - only_b;
@@ -192,7 +192,7 @@ mod tests {
     }
 
     #[test]
-    fn the_interval_of_no_question_is_everything() {
+    fn without_questions_the_interval_is_the_whole_range() {
         assert_eq!(paired_difference_95(0, 0, 0, 0), (-1.0, 1.0));
         let (low, high) = paired_difference_95(0, 0, 9, 0);
         assert!(low > 0.4 && high == 1.0, "{low} {high}");

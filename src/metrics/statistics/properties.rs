@@ -18,7 +18,7 @@ proptest! {
     }
 
     #[test]
-    fn mcnemar_does_not_care_who_is_a_and_is_a_probability(a in 0usize..8_000, b in 0usize..8_000) {
+    fn mcnemar_is_symmetric_and_a_probability(a in 0usize..8_000, b in 0usize..8_000) {
         let p = mcnemar_exact(a, b);
         prop_assert!(p > 0.0 && p <= 1.0, "{p}");
         prop_assert_eq!(p, mcnemar_exact(b, a));
@@ -33,7 +33,7 @@ proptest! {
     }
 
     #[test]
-    fn the_difference_of_pairs_lies_in_its_interval_and_turns_its_sign_with_the_models(
+    fn the_paired_difference_lies_in_its_interval_and_changes_sign_when_the_models_are_swapped(
         both in 0usize..3_000, a in 0usize..3_000, b in 0usize..3_000, neither in 0usize..3_000,
     ) {
         prop_assume!(both + a + b + neither > 0);
@@ -67,13 +67,13 @@ proptest! {
         let error = expected_calibration_error(&filled).expect("answers");
         let brier = brier_score(&answers).expect("answers");
         prop_assert!((0.0..=1.0 + 1e-12).contains(&error) && (0.0..=1.0).contains(&brier));
-        // One bin cancels what several cannot.
+        // Within one bin, errors of opposite sign cancel.
         let one = expected_calibration_error(&equal_width_bins(&answers, 1)).expect("answers");
         prop_assert!(one <= error + 1e-12, "{one} {error}");
     }
 
     #[test]
-    fn the_area_counts_pairs_and_turns_with_the_sides(
+    fn auroc_counts_pairs_and_becomes_its_complement_when_the_groups_are_swapped(
         a in prop::collection::vec((0u8..20).prop_map(f64::from), 1..40),
         b in prop::collection::vec((0u8..20).prop_map(f64::from), 1..40),
     ) {

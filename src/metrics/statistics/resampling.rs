@@ -3,13 +3,13 @@
 use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
-use super::calibration::{Judged, equal_width_bins, expected_calibration_error};
+use super::calibration::{ScoredAnswer, equal_width_bins, expected_calibration_error};
 use super::mean;
 
 /// The name of the interval of [`bootstrap_95`] in tables.
 pub const BOOTSTRAP: &str = "bootstrap";
 
-/// The name of the interval of [`calibrated_error`] in tables.
+/// The name of the interval of [`ece_under_calibration`] in tables.
 pub const SIMULATION: &str = "simulation";
 
 /// Smallest sample that is resampled; smaller ones do not represent their population.
@@ -52,12 +52,16 @@ pub fn bootstrap_95<T: Copy>(
 /// An error within that range is no evidence of miscalibration. `None` without answers.
 ///
 /// Source: Bröcker and Smith 2007, *Increasing the reliability of reliability diagrams*.
-pub fn calibrated_error(confidences: &[f64], bins: usize, seed: u64) -> Option<(f64, (f64, f64))> {
+pub fn ece_under_calibration(
+    confidences: &[f64],
+    bins: usize,
+    seed: u64,
+) -> Option<(f64, (f64, f64))> {
     let mut draws = ChaCha8Rng::seed_from_u64(seed);
     let errors: Option<Vec<f64>> = (0..SAMPLES)
         .map(|_| {
             let judged = |&confidence: &f64| (confidence, draws.gen_range(0.0..1.0) < confidence);
-            let answers: Vec<Judged> = confidences.iter().map(judged).collect();
+            let answers: Vec<ScoredAnswer> = confidences.iter().map(judged).collect();
             expected_calibration_error(&equal_width_bins(&answers, bins))
         })
         .collect();
@@ -78,7 +82,7 @@ mod tests {
     use crate::metrics::statistics::wilson_95;
 
     #[test]
-    fn the_interval_of_a_proportion_is_near_wilson_s() {
+    fn the_bootstrap_interval_of_a_proportion_is_near_wilsons() {
         let answers: Vec<f64> = (0..400).map(|i| f64::from(u8::from(i < 120))).collect();
         let (low, high) = bootstrap_95(&answers, 7, mean).expect("an interval");
         let (wilson_low, wilson_high) = wilson_95(120, 400);
@@ -89,7 +93,7 @@ mod tests {
     }
 
     #[test]
-    fn what_rests_on_a_few_answers_has_no_interval() {
+    fn a_statistic_of_few_answers_has_no_interval() {
         assert_eq!(bootstrap_95(&[1.0; 9], 0, mean), None);
         assert_eq!(bootstrap_95(&[1.0; 10], 0, mean), None);
         let ten: Vec<f64> = (0..10).map(f64::from).collect();
@@ -105,7 +109,7 @@ mod tests {
     #[test]
     fn the_error_of_a_calibrated_model_falls_with_the_root_of_its_answers() {
         for n in [25, 100, 400] {
-            let (found, (low, high)) = calibrated_error(&vec![0.3; n], 1, 3).expect("answers");
+            let (found, (low, high)) = ece_under_calibration(&vec![0.3; n], 1, 3).expect("answers");
             let expected = (2.0 * 0.3 * 0.7 / (std::f64::consts::PI * n as f64)).sqrt();
             assert!(
                 (found / expected - 1.0).abs() < 0.1,
@@ -113,7 +117,10 @@ mod tests {
             );
             assert!(low <= found && found <= high);
         }
-        assert_eq!(calibrated_error(&[1.0; 9], 10, 3), Some((0.0, (0.0, 0.0))));
-        assert_eq!(calibrated_error(&[], 10, 3), None);
+        assert_eq!(
+            ece_under_calibration(&[1.0; 9], 10, 3),
+            Some((0.0, (0.0, 0.0)))
+        );
+        assert_eq!(ece_under_calibration(&[], 10, 3), None);
     }
 }

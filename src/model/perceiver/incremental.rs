@@ -41,7 +41,7 @@ impl<
     fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err> {
         assert!(
             new.prefixes.iter().all(Vec::is_empty),
-            "every row is read by itself"
+            "a Perceiver does not share prefixes"
         );
         let model = self.model;
         let (tokens, positions) = (&model.tok_emb.weight, &model.pos_emb);

@@ -167,7 +167,7 @@ fn the_number_of_threads_changes_no_bit_of_an_answer() {
 }
 
 #[test]
-fn what_does_not_fit_is_refused_and_not_read() {
+fn inputs_that_do_not_fit_are_rejected_and_change_nothing() {
     let model = lively();
     let mut recomputed = RecomputingDecoder::new(&model, 2);
     let mut cached = model.decoder(2);

@@ -106,7 +106,7 @@ fn every_kind_of_the_table_is_tested() {
 }
 
 #[test]
-fn parameters_are_as_many_as_the_formulas_say() {
+fn parameter_counts_match_the_formulas() {
     for kind in kinds() {
         let model = (kind.fresh)(1, 0.02);
         assert_eq!(model.parameter_count(), kind.parameters, "{}", kind.name);
@@ -206,7 +206,7 @@ fn one_batch_can_be_memorised() {
 }
 
 #[test]
-fn decoding_says_what_reading_everything_again_says() {
+fn incremental_decoding_equals_recomputing_the_prefix() {
     for kind in kinds() {
         let model = (kind.fresh)(5, 0.3);
         let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
@@ -236,7 +236,7 @@ fn decoding_says_what_reading_everything_again_says() {
 }
 
 #[test]
-fn maps_add_up_and_see_no_future() {
+fn maps_have_the_right_row_sums_and_are_causal() {
     for kind in kinds() {
         let (name, model) = (kind.name, (kind.fresh)(5, 0.3));
         for text in documents(&[1, 5, 40, LONGEST]) {

@@ -136,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_file_that_is_cut_says_how_much_of_it_is_there() {
+    fn a_truncated_file_is_reported_with_its_size() {
         let bytes = file();
         let (size, header) = (bytes.len(), 8 + bytes[0] as usize + 256 * bytes[1] as usize);
         let within = |end: usize| message(&bytes[..end]);

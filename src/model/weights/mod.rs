@@ -41,7 +41,7 @@ pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) 
 /// safetensors keeps them in a hash map.
 ///
 /// # Errors
-/// A weight whose shape does not hold its values, or two of the same name.
+/// A weight whose shape does not match its number of values, or two of the same name.
 pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<Vec<u8>> {
     let fail = |cause| Error::run(format!("cannot write weights: {cause}"));
     let views: Result<Vec<_>, _> = weights
@@ -55,7 +55,7 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
         })
         .collect();
     let notes: HashMap<String, String> = notes.clone().into_iter().collect();
-    // With neither notes nor weights, safetensors writes an empty table of notes unreadably.
+    // With neither notes nor weights, safetensors would write an empty metadata table that cannot be read back.
     let notes = (!notes.is_empty()).then_some(notes);
     safetensors::serialize(views.map_err(fail)?, notes).map_err(fail)
 }
@@ -63,7 +63,7 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
 /// Reads a safetensors file of finite 32-bit floats, and the notes in its header.
 ///
 /// Names are those within PyTorch's wrappers; see [`unwrap`]. The causal masks that the reference keeps
-/// as buffers (`blocks.N.attn.mask`) are left out: they are no weights.
+/// as buffers (`blocks.N.attn.mask`) are left out: they are not weights.
 ///
 /// # Errors
 /// Missing, not safetensors, truncated, a tensor of another type or with a value that is not finite:

@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn the_norm_is_the_root_of_all_squares_and_nothing_moves_unless_it_is_finite() {
+    fn the_norm_is_euclidean_and_a_non_finite_norm_skips_the_update() {
         let device = Cpu::default();
         for (start, finite) in [([1.0, -2.0, 3.0], true), ([1.0, f32::INFINITY, 3.0], false)] {
             let mut weights: Tensor<Rank1<3>, f32, Cpu> =

@@ -94,10 +94,10 @@ impl AttentionDropout {
 
 /// Checks at compile time that the heads add up to the width, and that they can share keys and values.
 pub(super) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
-    assert!(embed == heads * head_dim, "heads lie side by side");
+    assert!(embed == heads * head_dim, "HEADS * HEAD_DIM is not EMBED");
     assert!(
         kv > 0 && kv.is_multiple_of(head_dim) && embed.is_multiple_of(kv),
-        "as many heads share each head of keys and values"
+        "KV must be a multiple of HEAD_DIM that divides EMBED"
     );
 }
 

@@ -7,7 +7,7 @@ use crate::ops::kernels::rows::{LANES, exp, softmax, sum_of, wide};
 pub struct Scoring {
     /// Positional information in the scores.
     pub positional: Positional,
-    /// Number of keys that a query attends to, its own being the last; all keys before it if `None`.
+    /// Sliding window: number of keys that a query attends to, the last of them its own; if `None`, all up to it.
     pub window: Option<usize>,
     /// How scores become weights.
     pub similarity: Similarity,
@@ -143,7 +143,7 @@ impl HeadTransform {
             (Positional::None, Similarity::FeatureMap) => Self::FeatureMap,
             (Positional::None | Positional::Alibi, Similarity::Softmax) => Self::Identity,
             (positional, Similarity::FeatureMap) => {
-                panic!("features with {positional:?}: see `Similarity`")
+                panic!("a feature map with {positional:?} is not supported")
             }
         }
     }

@@ -46,7 +46,7 @@ impl CrossAttentionOp<f32> for Cpu {
             let tokens = stream.shape().0;
             assert_eq!(ends, (Some(&0), Some(&tokens)), "documents are the stream");
         }
-        assert_eq!(starts[0].len(), starts[1].len(), "as many documents");
+        assert_eq!(starts[0].len(), starts[1].len(), "document counts");
         let op = Arc::new(Op::<EMBED, HEADS, HEAD_DIM>::new(
             (normed, norm),
             weights,

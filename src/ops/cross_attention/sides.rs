@@ -1,4 +1,4 @@
-//! The two streams: shards with their part of either, and the layer norm of one.
+//! Shards over the streams of queries and keys, and the layer norm of one of them.
 
 use std::ops::Range;
 
@@ -24,7 +24,7 @@ impl CrossShard {
         let sides = shards.into_iter().map(|[queries, keys]| {
             let mut starts = vec![0];
             for (queries, keys) in queries.documents().zip(keys.documents()) {
-                assert!(queries.is_empty() == keys.is_empty(), "keys to look at");
+                assert!(queries.is_empty() == keys.is_empty(), "keys to attend to");
                 starts.push(starts[starts.len() - 1] + queries.len().min(keys.len()));
             }
             let read = Shard { starts };

@@ -173,7 +173,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
         for (row, tokens) in of_rows {
             let length = self.lengths[row];
             self.lengths[row] += tokens.len();
-            assert!(self.lengths[row] <= self.capacity, "a row fits the context");
+            assert!(self.lengths[row] <= self.capacity, "a full cache");
             let first = row * self.capacity + length;
             slots.extend(first..first + tokens.len());
             sources.extend(tokens);
@@ -231,7 +231,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
 
     fn kept(&self) -> [&Buffer; 2] {
         let kept = self.kept.as_ref();
-        kept.expect("a row reads before it looks back").each_ref()
+        kept.expect("an append before attention").each_ref()
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {

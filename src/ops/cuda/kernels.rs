@@ -181,7 +181,7 @@ mod tests {
     /// Compiles to machine code for the GPU generation that dfdx was built for, which also detects too much
     /// shared memory. Needs NVRTC, but neither a GPU nor its driver.
     #[test]
-    #[ignore = "`scripts/cuda_build.sh --libraries --tests` runs it, with an NVRTC that is one"]
+    #[ignore = "needs the real NVRTC: `scripts/cuda_build.sh --libraries --tests` runs it"]
     fn nvrtc_compiles_every_source() {
         let capability = std::env::var("CUDA_COMPUTE_CAP");
         let capability = capability.expect("CUDA_COMPUTE_CAP says for which GPU, such as 90");

@@ -120,7 +120,7 @@ pub fn release() {
     drop(gpu);
 }
 
-/// Whether a device is available. Nothing is started on it.
+/// Whether a device is available; creates no context on it.
 pub fn is_available() -> bool {
     first_device().is_ok()
 }

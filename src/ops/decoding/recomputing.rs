@@ -16,7 +16,7 @@ pub struct RecomputingSublayer<N, F> {
 }
 
 impl<N: Clone, F> RecomputingSublayer<N, F> {
-    /// With `sequences` that are empty yet.
+    /// With `sequences` empty sequences.
     pub fn new(sequences: usize, sublayer: F) -> Self {
         Self {
             sublayer,

@@ -100,8 +100,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
 
 /// Checks at compile time that the heads add up to the width, and can be split into halves.
 const fn assert_halves(embed: usize, heads: usize, head_dim: usize) {
-    assert!(embed == heads * head_dim, "heads lie side by side");
-    assert!(head_dim.is_multiple_of(2), "a head compares by halves");
+    assert!(embed == heads * head_dim, "HEADS * HEAD_DIM is not EMBED");
+    assert!(head_dim.is_multiple_of(2), "HEAD_DIM must be even");
 }
 
 /// A device that runs the differential attention sublayer over ragged batches.

@@ -1,4 +1,4 @@
-//! The synthesizer's sublayer of a pre-norm block: attention weights over positions are predicted from the
+//! The synthesizer sublayer of a pre-norm block: attention weights over positions are predicted from the
 //! query token alone, without keys.
 
 mod cached;

@@ -1,6 +1,6 @@
-//! Two recipes beside each other: files in, numbers out.
+//! Compares two recipes, from the files of their runs alone.
 //!
-//! `side` reads the runs of one recipe, `pairs` puts answers to the same questions together.
+//! `side` reads the runs of one recipe, `pairs` matches answers to the same questions.
 
 mod pairs;
 mod side;
@@ -21,7 +21,7 @@ use crate::metrics::statistics::{STUDENT_T, mean, standard_deviation, t_interval
 use crate::metrics::steps::TrainingStage;
 use side::Loaded;
 
-/// Two recipes, and what the second does better or worse. Fractions throughout.
+/// A comparison of two recipes. Accuracies and differences are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
     /// The first.
@@ -30,12 +30,12 @@ pub struct Comparison {
     pub b: Side,
     /// The settings that differ.
     pub settings: Vec<Difference>,
-    /// The runs whose answers to the same questions are put together: those with the same seed, or
-    /// the only two there are.
+    /// The runs that are compared question by question: those with the same seed, or the only two there
+    /// are.
     pub pairs: Vec<Pair>,
     /// B's accuracy minus A's over the pairs; absent with fewer than two.
     pub difference: Option<Spread>,
-    /// What a reader has to know of these numbers, a sentence each.
+    /// Caveats about these numbers, one sentence each.
     pub notes: Vec<String>,
 }
 
@@ -52,8 +52,8 @@ pub struct Side {
     pub runs: Vec<Run>,
     /// Accuracy over the seeds; absent with fewer than two finished.
     pub accuracy: Option<Spread>,
-    /// Final training loss of each stage over the seeds, in nats a scored token; without those of
-    /// fewer than two.
+    /// Final training loss of each stage over the seeds, in nats per scored token; only stages
+    /// with at least two seeds.
     pub final_loss_nats: BTreeMap<TrainingStage, Spread>,
 }
 
@@ -64,11 +64,11 @@ pub struct Run {
     pub folder: PathBuf,
     /// Its seed.
     pub seed: u64,
-    /// How far it is; absent where its folder does not say.
+    /// Its state; absent if it cannot be read from its folder.
     pub state: Option<State>,
     /// How many questions it answered right; absent where no right answer is known.
     pub accuracy: Option<Accuracy>,
-    /// Mean loss of the steps of each stage's last epoch, in nats a scored token.
+    /// Mean loss of the steps of each stage's last epoch, in nats per scored token.
     pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
 
@@ -127,7 +127,7 @@ pub struct Pair {
     pub seed_a: u64,
     /// Seed of B's run.
     pub seed_b: u64,
-    /// The test; absent where there is a reason against it.
+    /// The test; absent if the two cannot be compared.
     pub test: Option<PairedTest>,
     /// Why there is no test.
     pub untested: Option<String>,
@@ -146,7 +146,7 @@ pub struct PairedTest {
     pub only_b_right: usize,
     /// Those that neither answers right.
     pub neither_right: usize,
-    /// Two-sided p value of the two numbers before the last.
+    /// Two-sided p-value, from `only_a_right` and `only_b_right`.
     pub p: f64,
     /// B's accuracy minus A's.
     pub difference: f64,
@@ -156,8 +156,8 @@ pub struct PairedTest {
     pub high_95: f64,
 }
 
-/// Compares all runs at or below one folder with all at or below another; each has to hold the
-/// runs of one point. Nothing is run and nothing written.
+/// Compares all runs at or below one folder with all at or below another; each must contain the
+/// runs of a single point. Nothing is run and nothing written.
 ///
 /// # Errors
 /// A folder holds no run, runs of several points, or one seed twice; a file of a finished run is

@@ -1,4 +1,4 @@
-//! Answers to the same questions, put together whatever order they were given in.
+//! Matches answers to the same questions, whatever their order.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +7,7 @@ use super::{Pair, PairedTest};
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::statistics::{mcnemar_exact, paired_difference_95};
 
-/// The finished runs that belong together, and what there is to say of those that do not.
+/// The pairs of finished runs, and notes on runs without a partner.
 ///
 /// Runs with the same seed belong together; so do the only two that there are.
 pub(super) fn pair(a: &Loaded, b: &Loaded) -> (Vec<Pair>, Vec<String>) {
@@ -47,7 +47,7 @@ pub(super) fn pair(a: &Loaded, b: &Loaded) -> (Vec<Pair>, Vec<String>) {
     (pairs, notes)
 }
 
-/// McNemar's test of two runs; otherwise why it would mean nothing.
+/// McNemar's test of two runs, or why it would be meaningless.
 pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<PairedTest, String> {
     let (a, b) = (judged("A", a)?, judged("B", b)?);
     check_same_questions(&a, &b)?;
@@ -76,30 +76,30 @@ pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<Pa
 
 /// A question whose right answer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct Judged<'a> {
+struct ScoredAnswer<'a> {
     question: &'a str,
     gold: &'a str,
     right: bool,
 }
 
-/// The questions whose right answer is known, in an order that depends on nothing else.
+/// The questions whose right answer is known, sorted.
 ///
-/// A question may be asked twice: if one name has two birth places it is two questions. Refused is
-/// only one that was answered right once and wrong once, since nobody could say which is which.
-fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<Judged<'a>>, String> {
+/// A question may be asked twice: a name with two birth places makes two questions. Only one with the same
+/// right answer, answered right once and wrong once, is refused, because the two cannot be told apart.
+fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<ScoredAnswer<'a>>, String> {
     let known = |row: &'a PredictionRow| {
-        Some(Judged {
+        Some(ScoredAnswer {
             question: &row.question,
             gold: row.gold.as_deref()?,
             right: row.correct?,
         })
     };
-    let mut judged: Vec<Judged<'_>> = rows.iter().filter_map(known).collect();
+    let mut judged: Vec<ScoredAnswer<'_>> = rows.iter().filter_map(known).collect();
     if judged.is_empty() {
         return Err(format!("no right answer is known in {name}"));
     }
     judged.sort();
-    let unsure = |two: &&[Judged<'_>]| {
+    let unsure = |two: &&[ScoredAnswer<'_>]| {
         (two[0].question, two[0].gold) == (two[1].question, two[1].gold) && two[0] != two[1]
     };
     match judged.windows(2).find(unsure) {
@@ -111,8 +111,8 @@ fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<Judged<'a>>, 
     }
 }
 
-fn check_same_questions(a: &[Judged<'_>], b: &[Judged<'_>]) -> Result<(), String> {
-    let differ = |key: fn(&Judged<'_>) -> (String, String)| {
+fn check_same_questions(a: &[ScoredAnswer<'_>], b: &[ScoredAnswer<'_>]) -> Result<(), String> {
+    let differ = |key: fn(&ScoredAnswer<'_>) -> (String, String)| {
         let mut surplus: BTreeMap<(String, String), isize> = BTreeMap::new();
         a.iter()
             .for_each(|one| *surplus.entry(key(one)).or_default() += 1);

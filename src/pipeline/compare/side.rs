@@ -1,4 +1,4 @@
-//! The runs of one recipe, as their files tell.
+//! The runs of one recipe, read from their files.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -22,7 +22,7 @@ pub(super) struct Loaded {
     pub(super) side: Side,
     /// The answers of each finished run, in the order of the runs; none without evaluation.
     pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
-    /// What a reader has to know of it.
+    /// Caveats about it.
     pub(super) notes: Vec<String>,
 }
 
@@ -100,7 +100,7 @@ impl Loaded {
         Ok(())
     }
 
-    /// What several seeds say together.
+    /// Computes the mean and spread over the seeds.
     fn sum_up(&mut self) {
         let runs = &self.side.runs;
         let accuracies = runs.iter().filter_map(|run| run.accuracy.as_ref());
@@ -154,7 +154,7 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
     Ok((settings.ok_or_else(none)?, runs))
 }
 
-/// Which runs there are, by the folders that hold their seeds.
+/// The error for runs of several points; it lists the points' folders.
 fn several_points(folder: &Path) -> Error {
     let mut points: Vec<String> = all_below(folder)
         .iter()
@@ -165,7 +165,7 @@ fn several_points(folder: &Path) -> Error {
     Error::usage(format!("{message}\n{}", points.join("\n"))).help("name one of them")
 }
 
-/// Whose answers stand for the run: the constant ones where no model is asked.
+/// Whose answers are compared: the model's, or the constant ones if no model is asked.
 fn subject(spec: &EvaluateSpec) -> &'static str {
     if spec.ask_model { "model" } else { "constant" }
 }

@@ -166,7 +166,7 @@ fn the_order_of_the_questions_does_not_matter() {
 }
 
 #[test]
-fn other_questions_and_other_right_answers_are_told() {
+fn different_questions_and_different_right_answers_are_reported() {
     let (a, mut b) = (answers("rrww"), answers("rrwwrr"));
     let message = "the questions are not the same: 0 are in A alone, 2 in B alone, 4 in both";
     assert_eq!(only_test(&a, &b), Err(message.to_owned()));
@@ -204,7 +204,7 @@ fn a_question_that_is_asked_twice_is_refused_only_where_it_is_unclear_which_is_w
 }
 
 #[test]
-fn answers_that_nobody_can_judge_are_told() {
+fn answers_that_cannot_be_scored_are_reported() {
     let results = Results::new();
     let unknown: Vec<_> = answers("rrw")
         .into_iter()
@@ -266,7 +266,7 @@ fn seeds_are_paired_by_their_number_and_summed_up() {
 }
 
 #[test]
-fn an_interval_ends_where_no_value_can_be() {
+fn an_interval_is_clipped_to_the_possible_values() {
     let spread = Spread::of(&[0.1, 0.9], 0.0..=1.0).expect("two values");
     assert_eq!((spread.low_95, spread.high_95), (0.0, 1.0));
     let spread = Spread::of(&[0.1, 0.9], 0.0..=f64::INFINITY).expect("two values");

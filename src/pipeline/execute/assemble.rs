@@ -12,24 +12,24 @@ use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Kind, Stage};
 
 /// A stage and where its results are.
-pub type Made<'a> = (&'a Stage, &'a StageFolder);
+pub type StageAndFolder<'a> = (&'a Stage, &'a StageFolder);
 
-/// What a file of a run's folder holds.
+/// The content of a file in a run's folder.
 enum Content {
-    /// The rows of some tables of stages, in one.
+    /// The rows of several stages' tables, joined.
     Rows(Vec<u8>),
-    /// A result of one stage, as it is.
+    /// A result of one stage, unchanged.
     Shared(PathBuf),
 }
 
-/// Fills a run's folder with the results of its stages as far as they are there, and takes out of
-/// it what they have not made: the leavings of an earlier run, or of an earlier failure.
+/// Fills a run's folder with those results of its stages that exist, and removes files that the stages did
+/// not produce: leftovers of an earlier run or of a failure.
 ///
-/// Weights and predictions are shared with the cache by hard links, so they take no space twice.
+/// Weights and predictions are shared with the cache by hard links, so they take up no extra space.
 ///
 /// # Errors
-/// A result cannot be read, or the folder not be written.
-pub fn assemble(run: &RunDirectory, stages: &[Made<'_>]) -> Result<()> {
+/// A result cannot be read, or the folder cannot be written.
+pub fn assemble(run: &RunDirectory, stages: &[StageAndFolder<'_>]) -> Result<()> {
     let contents = contents(run, stages)?;
     for (to, content) in &contents {
         match content {
@@ -61,7 +61,7 @@ fn beside(path: &Path, run: &RunDirectory) -> Vec<PathBuf> {
 
 /// The first file of a run's folder that is missing or differs from what the stages wrote, as when a
 /// spreadsheet has saved it again.
-pub fn first_changed(run: &RunDirectory, stages: &[Made<'_>]) -> Option<PathBuf> {
+pub fn first_changed(run: &RunDirectory, stages: &[StageAndFolder<'_>]) -> Option<PathBuf> {
     let is_result = |from: &Path| from.file_name() != Some(PROVENANCE.in_stage("").as_ref());
     let is_changed = |(path, content): &(PathBuf, Content)| match content {
         // The provenance of a stage is not one of its results.
@@ -75,7 +75,7 @@ pub fn first_changed(run: &RunDirectory, stages: &[Made<'_>]) -> Option<PathBuf>
 }
 
 /// The files of a run's folder that its stages produce.
-fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
+fn contents(run: &RunDirectory, stages: &[StageAndFolder<'_>]) -> Result<Vec<(PathBuf, Content)>> {
     let is_exploration = stages.iter().any(|(stage, _)| stage.kind == Kind::Explore);
     let mut all = match is_exploration {
         true => vec![],
@@ -88,7 +88,7 @@ fn contents(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Con
 }
 
 /// The tables that hold the rows of all stages.
-fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Content)>> {
+fn tables(run: &RunDirectory, stages: &[StageAndFolder<'_>]) -> Result<Vec<(PathBuf, Content)>> {
     let trained = stages.iter().filter(|(stage, _)| stage.kind.trains());
     let tables = artefacts::ALL.into_iter();
     let tables = tables.filter_map(|one| Some((one, one.header?)));
@@ -103,7 +103,7 @@ fn tables(run: &RunDirectory, stages: &[Made<'_>]) -> Result<Vec<(PathBuf, Conte
 }
 
 /// Where each result of a stage is, and where it goes.
-fn shared(run: &RunDirectory, (stage, folder): Made<'_>) -> Vec<(PathBuf, PathBuf)> {
+fn shared(run: &RunDirectory, (stage, folder): StageAndFolder<'_>) -> Vec<(PathBuf, PathBuf)> {
     let mut paths = files::entries(folder.path());
     let folders: Vec<PathBuf> = paths.iter().filter(|path| path.is_dir()).cloned().collect();
     paths.extend(folders.iter().flat_map(|folder| files::entries(folder)));

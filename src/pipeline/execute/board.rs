@@ -1,4 +1,4 @@
-//! What all workers have to know: which stages and runs are where.
+//! State shared by all workers: the progress of every stage and run.
 
 use std::sync::Arc;
 
@@ -6,7 +6,7 @@ use super::recorder::OpenRun;
 use crate::error::Error;
 use crate::pipeline::plan::Plan;
 
-/// How far a stage is.
+/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StageState {
     Waiting,
@@ -17,25 +17,25 @@ pub(super) enum StageState {
     Failed,
 }
 
-/// How far a run is.
+/// The state of a run.
 pub(super) enum RunState {
-    /// Nothing of it has begun.
+    /// Not started.
     Queued,
-    /// A worker is beginning it.
+    /// A worker is starting it.
     Busy,
-    /// It is at work, and its folder is ours.
+    /// In progress; this process has locked its folder.
     Open(Arc<OpenRun>),
     /// Another process is running it; waited for at the end.
     Elsewhere,
-    /// Nothing of it is left to do, but perhaps to put its folder together.
+    /// All its stages are done; its folder may still have to be assembled.
     Done,
-    /// Failed, interrupted, or somebody else's.
+    /// Failed, interrupted, or run by another process.
     Ended,
 }
 
 /// A stage that failed, or a run that could not begin.
 pub struct Failure {
-    /// The runs that cannot be finished for it.
+    /// The runs that cannot finish because of it.
     pub runs: Vec<usize>,
     /// What went wrong.
     pub error: Error,
@@ -71,7 +71,7 @@ impl Board {
         }
     }
 
-    /// Takes the first stage whose input is there and for which a run waits.
+    /// Takes the first stage that an open run needs and whose input is ready.
     pub(super) fn take_next(&mut self, plan: &Plan<'_>) -> Next {
         let ready = |&stage: &usize| {
             let input = plan.stages[stage].needs;
@@ -89,7 +89,7 @@ impl Board {
         }
     }
 
-    /// Whether a run still has something to wait for.
+    /// Whether this process still has work to do for a run.
     pub(super) fn is_open(&self, run: usize) -> bool {
         let state = &self.runs[run];
         !matches!(

@@ -1,4 +1,4 @@
-//! Carrying a plan out: stages in the order of the plan, several at once, each once.
+//! Executes a plan: its stages in order, several in parallel, each once.
 //!
 //! Workers take stages from a `board`; a `recorder` locks the runs' folders and records their state. A failure
 //! ends the runs that need the failed stage, and no others.
@@ -20,7 +20,7 @@ use crate::model::registry;
 use crate::pipeline::Options;
 use crate::pipeline::lock;
 use crate::pipeline::plan::{Action, Plan};
-use crate::pipeline::stage::store::Found;
+use crate::pipeline::stage::store::CacheState;
 use crate::pipeline::stage::work::Work;
 use crate::progress::Progress;
 use crate::stop::Stop;
@@ -35,12 +35,12 @@ pub struct Outcome {
     pub is_complete: bool,
 }
 
-/// Does what the plan says.
+/// Executes the plan.
 ///
-/// Without `keep_going` the first failure asks everything else to stop; what was at work keeps a
+/// Without `keep_going` the first failure asks everything else to stop; running stages write a
 /// checkpoint.
 pub fn execute(plan: &Plan<'_>, options: &Options, progress: &Progress, stop: &Stop) -> Outcome {
-    // A worker is of use if there is a stage for it; those that are reused need none.
+    // No more workers than stages to run; reused stages need none.
     let left = plan.stages.iter().filter(|one| one.action != Action::Reuse);
     let jobs = options.jobs.clamp(1, left.count().max(1));
     let team = Team {
@@ -131,7 +131,7 @@ impl Team<'_> {
                 None => self.mark(stage, self.without_carrier(stage)),
                 Some((run, opened)) => {
                     let result = self.try_stage(stage, run, &opened);
-                    // Whoever finishes the run has it to itself.
+                    // The worker that finishes the run must hold the only reference.
                     drop(opened);
                     match result {
                         Ok(()) => self.mark(stage, StageState::Settled),
@@ -182,7 +182,7 @@ impl Team<'_> {
         }
     }
 
-    /// The run in whose name a stage is done: the first that needs it and can begin.
+    /// The run for which a stage is run: the first that needs it and can start.
     fn carrier(&self, stage: usize) -> Option<(usize, Arc<OpenRun>)> {
         self.plan
             .users(stage)
@@ -240,19 +240,19 @@ impl Team<'_> {
         self.changed.notify_all();
     }
 
-    /// Does a stage. A panic is a failure like any other: nobody waits for ever for what it held.
+    /// Runs a stage. A panic counts as a failure, so that no worker waits forever for its result.
     fn try_stage(&self, stage: usize, run: usize, opened: &OpenRun) -> Result<()> {
         let work = AssertUnwindSafe(|| self.do_stage(stage, run, opened));
         catch_unwind(work).unwrap_or_else(|_| {
             let kind = self.plan.stages[stage].stage.kind.name();
             Err(Error::run(format!(
-                "{kind} panicked, which is a mistake in the program"
+                "{kind} panicked: a bug in attnlab, not in the experiment"
             ))
             .help("please report it with the lines above"))
         })
     }
 
-    /// Does a stage, unless it is found to be done; goes on from a checkpoint if there is one.
+    /// Runs a stage unless it is already done; resumes from a checkpoint if there is one.
     fn do_stage(&self, number: usize, run: usize, opened: &OpenRun) -> Result<()> {
         let planned = &self.plan.stages[number];
         let (kind, folder) = (planned.stage.kind.name(), &planned.folder);
@@ -263,21 +263,21 @@ impl Team<'_> {
         };
         let lock = lock::wait(folder.path(), self.stop, waiting)?;
         files::remove_unfinished(folder.path());
-        // Another process may have done it since the plan was made, and asked again it is done again.
+        // Another process may have run it since the plan was made; with `--again` it is rerun anyway.
         let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
             _ if self.options.again => None,
-            Found::Done => {
+            CacheState::Done => {
                 self.progress.detail(&format!("{name}: {kind} is reused"));
                 self.recorder.found_done(number);
                 return folder.settle();
             }
-            Found::Started(checkpoint) => {
-                let step = checkpoint.standing.position.step;
+            CacheState::Started(checkpoint) => {
+                let step = checkpoint.metadata.position.step;
                 self.progress
                     .say(&format!("{name}: {kind} resumes after step {step}"));
                 Some(*checkpoint)
             }
-            Found::Damaged(_) | Found::Nothing(_) => None,
+            CacheState::Damaged(_) | CacheState::Nothing(_) => None,
         };
         if let (Action::Run { reason }, None) = (&planned.action, &from) {
             self.progress
@@ -340,8 +340,8 @@ impl Team<'_> {
         }
     }
 
-    /// Keeps a failure, and stops the rest unless told not to. Where others go on it is said now: the
-    /// end may be far.
+    /// Records a failure, and stops the rest unless `keep_going` is set. If others continue, it is reported
+    /// now, because the end may be far off.
     fn report(&self, board: &mut Board, runs: Vec<usize>, error: Error) {
         if !error.is_interruption() {
             let others_go_on = self.options.keep_going || self.options.jobs > 1;
@@ -368,7 +368,7 @@ impl Team<'_> {
                 }
             }
         }
-        // The locks go, and the lines of the runs.
+        // Releases the locks and removes the runs' progress lines.
         board.runs.clear();
         Outcome {
             failures: board.failures,

@@ -1,4 +1,4 @@
-//! Who made a run: facts about repository, program and machine, collected once for a command.
+//! Provenance of runs: facts about repository, program and machine, collected once per command.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ impl Origin {
         self.git.as_ref().err().map(String::as_str)
     }
 
-    /// The provenance of one run with its stages, computed by the thread that asks.
+    /// The provenance of one run with its stages, computed by the calling thread.
     pub fn of(
         &self,
         experiment: &Experiment,
@@ -104,7 +104,7 @@ fn program() -> Program {
 
 fn machine() -> Machine {
     use sysinfo::System;
-    // What the system does not tell stays empty.
+    // Values that the system does not report stay empty.
     let system = System::new().ok().map(|mut system| {
         system.refresh_memory();
         system.refresh_cpu_all();
@@ -123,7 +123,7 @@ fn machine() -> Machine {
     }
 }
 
-/// The sums by which the corpus, as the stages read it, and the files are known.
+/// Checksums of the corpus, as the stages read it, and of the files.
 fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String> {
     let mut sums = BTreeMap::new();
     for (name, sum) in stages.iter().flat_map(|stage| &stage.ingredients) {

@@ -1,6 +1,6 @@
 //! A run's lock, status, provenance and, at its end, results folder.
 
-use super::assemble::{Made, assemble};
+use super::assemble::{StageAndFolder, assemble};
 use super::origin::Origin;
 use crate::config;
 use crate::error::{Error, Result};
@@ -64,7 +64,7 @@ impl<'a> RunRecorder<'a> {
     /// Puts every run that has no results yet in the queue, for others to see.
     pub(super) fn queue(&self) {
         for run in self.plan.runs.iter().filter(|run| !run.directory.is_done()) {
-            // A folder that cannot be written is told when its run begins.
+            // A folder that cannot be written is reported when its run starts.
             if let Ok(Ok(_lock)) = lock::take(run.directory.path()) {
                 let _ = self
                     .describe(run)
@@ -111,7 +111,7 @@ impl<'a> RunRecorder<'a> {
     /// command began. A run that was only looked at is as it was before.
     ///
     /// # Errors
-    /// The wish to stop.
+    /// The user asks to stop.
     pub(super) fn wait_for(&self, number: usize, stop: &Stop) -> Result<bool> {
         let run = &self.plan.runs[number];
         let waiting = |holder: &str| {
@@ -192,7 +192,7 @@ impl<'a> RunRecorder<'a> {
         provenance.add_to(&planned.folder.file(&PROVENANCE))
     }
 
-    /// Counts the steps of a stage that somebody else has done since the plan was made.
+    /// Counts the steps of a stage that another process has run since the plan was made.
     pub(super) fn found_done(&self, stage: usize) {
         let planned = &self.plan.stages[stage];
         if planned.action != Action::Reuse {
@@ -200,17 +200,17 @@ impl<'a> RunRecorder<'a> {
         }
     }
 
-    /// Fills the folder of a run whose stages are all there.
+    /// Fills the folder of a run whose stages are all done.
     ///
     /// # Errors
-    /// The folder cannot be written, or results have gone meanwhile; the run has failed then.
+    /// The folder cannot be written, or results have disappeared; the run has then failed.
     pub(super) fn finish(&self, number: usize, opened: &OpenRun) -> Result<()> {
         let run = &self.plan.runs[number];
         let gone = |&&stage: &&usize| !self.plan.stages[stage].folder.is_marked_done();
         let finished = match run.stages.iter().find(gone) {
             Some(&stage) => {
                 let folder = self.plan.stages[stage].folder.path().display();
-                let message = format!("another process does {folder} again");
+                let message = format!("another process is rerunning {folder}");
                 Err(Error::run(message).help("run again when it has ended"))
             }
             None => {
@@ -247,8 +247,8 @@ impl<'a> RunRecorder<'a> {
         adopt_attempt(&run.directory)
     }
 
-    /// Says how many questions were answered right, where that is known. What cannot be read now is an
-    /// error when the results are put together.
+    /// Shows the accuracy, if it is known. Predictions that cannot be read now are an error when the
+    /// results are summarised.
     fn show_accuracy(&self, run: &PlannedRun, opened: &OpenRun) {
         if let Some((split, correct, questions)) = summary::counted(&run.directory) {
             let (low, high) = wilson_95(correct, questions);
@@ -262,8 +262,9 @@ impl<'a> RunRecorder<'a> {
         }
     }
 
-    /// Records that a run has ended with an error, of a stage if it was one. What an open run has made so far is
-    /// worth a look. A run that never began, or was taken over, may be another process's by now.
+    /// Records that a run has ended with an error, and in which stage, if in one. Partial results of an open
+    /// run are put in its folder if it has no earlier ones. A run that never started, or was taken over, may belong
+    /// to another process.
     pub(super) fn end(
         &self,
         number: usize,
@@ -328,13 +329,13 @@ impl<'a> RunRecorder<'a> {
         }
     }
 
-    fn made(&self, run: &PlannedRun) -> Vec<Made<'_>> {
+    fn made(&self, run: &PlannedRun) -> Vec<StageAndFolder<'_>> {
         let planned = run.stages.iter().map(|&stage| &self.plan.stages[stage]);
         planned.map(|one| (&one.stage, &one.folder)).collect()
     }
 }
 
-/// Writes what makes a run. Results of an earlier run keep their own provenance for as long as they stand.
+/// Writes the provenance of a run. Results of an earlier run keep their own until they are replaced.
 fn add_provenance(run: &RunDirectory, provenance: &Provenance) -> Result<()> {
     let (own, attempt) = (run.provenance_json(), run.attempt_json());
     if !run.has_results() {
@@ -348,7 +349,7 @@ fn add_provenance(run: &RunDirectory, provenance: &Provenance) -> Result<()> {
     provenance.add_to(&attempt)
 }
 
-/// The results of the attempt are those of the run from here on, and so is its provenance.
+/// Replaces the run's provenance with that of the attempt, whose results are now those of the run.
 fn adopt_attempt(run: &RunDirectory) -> Result<()> {
     let attempt = run.attempt_json();
     if attempt.is_file() {
@@ -357,8 +358,8 @@ fn adopt_attempt(run: &RunDirectory) -> Result<()> {
     files::remove(&attempt)
 }
 
-/// Puts a stage back into the cache from the folder of a run; `false` if another process has by now.
-/// `waiting` hears who has the stage's folder.
+/// Restores a stage to the cache from the folder of a run; `false` if another process already has.
+/// `waiting` is called with the name of the process that holds the stage's folder.
 fn restore(
     planned: &PlannedStage<'_>,
     run: &RunDirectory,

@@ -34,10 +34,10 @@ fn read(folder: &Path) -> Result<Git, String> {
     })
 }
 
-/// What git prints; on failure why, which may be empty.
+/// The output of git; on failure the reason, which may be empty.
 fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
     let mut git = Command::new("git");
-    // The complaint is recorded, so it is asked for in English.
+    // The error message is recorded, so git is asked for English.
     git.env("LC_ALL", "C").arg("-C").arg(folder).args(words);
     let said = git.output().map_err(|cause| match cause.kind() {
         ErrorKind::NotFound => "git is not on the PATH".to_owned(),
@@ -49,7 +49,7 @@ fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
     Err(reason(&String::from_utf8_lossy(&said.stderr)).to_owned())
 }
 
-/// Why git failed: the first line of its complaint that says so, which warnings and hints may precede.
+/// Why git failed: the first error in its output, which warnings and hints may precede.
 fn reason(complaint: &str) -> &str {
     let error = |line| {
         let marks = ["fatal: ", "error: "];
@@ -88,13 +88,13 @@ mod tests {
     }
 
     #[test]
-    fn a_folder_without_a_repository_is_no_fault() {
+    fn a_folder_without_a_repository_is_not_an_error() {
         let folder = tempfile::tempdir().expect("a folder");
         assert_eq!(state(folder.path()), Ok(None));
     }
 
     #[test]
-    fn a_repository_is_read_or_the_reason_told() {
+    fn a_repository_is_read_or_the_reason_is_reported() {
         let folder = tempfile::tempdir().expect("a folder");
         let folder = folder.path();
         git(folder, &["init", "--quiet", "--initial-branch=trunk"]);

@@ -1,8 +1,8 @@
 //! A claim file that names the holder of a folder: mutual exclusion without file locks.
 //!
-//! The file is created exclusively, names the holder, and counts upwards while the holder lives. A
-//! process of this machine is looked up; one of another machine counts as dead once its count has not
-//! changed for some time, by the clock of the observer. Clocks of two machines are never compared.
+//! The file is created exclusively, names the holder, and has a counter that increases while the holder
+//! lives. A process on this machine is looked up; one on another machine counts as dead once its counter
+//! has not changed for some time, by the clock of the observer. Clocks of two machines are never compared.
 
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result, Seek as _, SeekFrom, Write as _};
@@ -17,7 +17,7 @@ use super::holder::{Holder, Liveness};
 use crate::files;
 use crate::stop::TakenOver;
 
-/// The file. It goes when the folder is released.
+/// The claim file's name. The file is removed when the folder is released.
 const CLAIM_FILE: &str = ".lock-holder";
 
 /// A folder that another process has claimed.
@@ -45,7 +45,7 @@ pub(super) struct Watch {
     successor: Heartbeat,
 }
 
-/// What a file holds; `None` if there is none.
+/// The content of a file; `None` if there is no file.
 fn read(path: &Path) -> Result<Option<String>> {
     match std::fs::read(path) {
         Ok(bytes) => Ok(Some(String::from_utf8_lossy(&bytes).into_owned())),
@@ -60,7 +60,7 @@ fn rival(text: &str, liveness: Liveness) -> Rival {
     Rival { name, liveness }
 }
 
-/// What the system knows of whoever has written a claim; what it does not know the heartbeat tells.
+/// Liveness of the process that wrote a claim, from the system or, if unknown there, from the heartbeat.
 fn observe(heartbeat: &mut Heartbeat, text: &str, rules: Rules) -> Liveness {
     match Holder::of(text).map(|holder| holder.liveness()) {
         Some(known @ (Liveness::Alive | Liveness::Gone)) => known,
@@ -68,7 +68,7 @@ fn observe(heartbeat: &mut Heartbeat, text: &str, rules: Rules) -> Liveness {
     }
 }
 
-/// What a look at a folder, without waiting, says of whoever has claimed it; gone if nobody has.
+/// Liveness of the process that has claimed a folder, without waiting; gone if there is none.
 pub(super) fn holder(folder: &Path) -> Liveness {
     let Some(text) = read(&folder.join(CLAIM_FILE)).ok().flatten() else {
         return Liveness::Gone;
@@ -79,7 +79,7 @@ pub(super) fn holder(folder: &Path) -> Liveness {
 /// Claims a folder, or says who holds it. The claim of a dead holder is taken over.
 ///
 /// # Errors
-/// The file cannot be read or written, or no thread be started; `NotFound` if the folder is gone.
+/// The file cannot be read or written, or no thread can be started; `NotFound` if the folder is gone.
 pub(super) fn claim(
     folder: &Path,
     watch: &mut Watch,
@@ -91,7 +91,7 @@ pub(super) fn claim(
         if files::create(&path, own.text(0).as_bytes())? {
             return Claim::begin(path, own, rules.beat).map(Ok);
         }
-        // Somebody was faster.
+        // Another process was faster.
         let found = read(&path)?.unwrap_or_default();
         return Ok(Err(rival(&found, Liveness::Unknown)));
     };
@@ -130,7 +130,7 @@ fn is_by(holder: &Holder, path: &Path) -> Result<bool> {
 
 /// Puts `own` claim in place of the one that was `found`; `false` if somebody else has one by now.
 fn succeed(path: &Path, found: &str, succession: &Path, own: &Holder) -> Result<bool> {
-    // A late one finds that another process has the claim by now, or the turn to replace it.
+    // If we are late, another process already has the claim, or the right to replace it.
     if read(path)?.as_deref() != Some(found) || !is_by(own, succession)? {
         return Ok(false);
     }
@@ -174,7 +174,7 @@ impl Claim {
             }
         };
         let thread = std::thread::Builder::new().spawn(count).map_err(|cause| {
-            // Dropped, the claim is withdrawn.
+            // Dropping the claim withdraws it.
             Error::new(cause.kind(), format!("cannot start a thread: {cause}"))
         })?;
         claim.counting = Some((alive, thread));
@@ -205,8 +205,8 @@ impl Holder {
     pub(super) fn beat(&self, path: &Path, beats: u64) -> Result<Option<Self>> {
         let mut file = match File::options().read(true).write(true).open(path) {
             Err(cause) if cause.kind() == ErrorKind::NotFound => {
-                // Whoever was faster is found at the next beat. With its folder gone there is nothing
-                // to dispute.
+                // If another process was faster, the next beat finds it. If the folder is gone, there is
+                // nothing left to claim.
                 return files::create(path, self.text(beats).as_bytes()).map(|_| None);
             }
             file => file?,

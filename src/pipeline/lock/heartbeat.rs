@@ -1,12 +1,12 @@
-//! Whether a process that cannot be looked up still lives: by the count that it keeps in its claim.
+//! Whether a process that cannot be looked up is still alive, judged by the counter in its claim.
 
 use std::time::Instant;
 
 use super::Rules;
 use super::holder::Liveness;
 
-/// Looks further apart than so many beats are no observation: what has kept the observer from looking,
-/// an outage of the file system above all, may have kept the holder from counting.
+/// After a gap of more beats than this, watching starts over: whatever kept the observer from looking,
+/// usually a file system outage, may have kept the holder from counting too.
 const LONGEST_GAP: u32 = 3;
 
 /// What an observer has seen of a heartbeat so far.
@@ -25,8 +25,8 @@ struct Seen {
 }
 
 impl Heartbeat {
-    /// What the content of the claim, as it is now, says of its writer. It is gone once many looks,
-    /// spread over the time of `rules`, have all found the same.
+    /// Liveness of a claim's writer, given the claim's current content: gone once many looks, spread over
+    /// the time in `rules`, have all found the same content.
     pub(super) fn observe(&mut self, text: &str, rules: Rules) -> Liveness {
         let now = (rules.now)();
         let longest = rules.beat * LONGEST_GAP;

@@ -36,7 +36,7 @@ pub(super) enum Liveness {
 /// What the system shows of a process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Process {
-    /// In the ticks or seconds of its system.
+    /// Start time, in clock ticks or seconds of its system.
     RunningSince(u64),
     Ended,
     Hidden,
@@ -89,13 +89,13 @@ pub(super) fn look_up_in(proc: &Path, process: u32) -> Process {
     let stat = |process: u32| std::fs::read_to_string(proc.join(format!("{process}/stat")));
     match stat(process) {
         Ok(stat) => parse_stat(&stat).unwrap_or(Process::Hidden),
-        // Mounted with `hidepid`, /proc shows nobody else's processes, and so not the first one.
+        // Mounted with `hidepid`, /proc hides processes of other users, among them PID 1.
         Err(cause) if cause.kind() == NotFound && stat(1).is_ok() => Process::Ended,
         Err(_) => Process::Hidden,
     }
 }
 
-/// Reads `/proc/PID/stat`. The name of the program, in brackets, may hold anything; its state follows,
+/// Reads `/proc/PID/stat`. The name of the program, in brackets, may contain anything; its state follows,
 /// and 18 numbers later the ticks after the boot.
 fn parse_stat(stat: &str) -> Option<Process> {
     let (_, after) = stat.rsplit_once(") ")?;
@@ -115,7 +115,7 @@ impl Holder {
         }
     }
 
-    /// The one that a file names; `None` where it is not written yet.
+    /// The holder that a claim file names; `None` if it is not written yet.
     pub(super) fn of(text: &str) -> Option<Self> {
         serde_json::from_str(text.lines().next()?).ok()
     }
@@ -133,7 +133,7 @@ impl Holder {
         text.expect("names and numbers are JSON") + "\n"
     }
 
-    /// The file after so many beats, always of one length.
+    /// The file's content after `beats` beats; its length never changes.
     pub(super) fn text(&self, beats: u64) -> String {
         format!("{}{beats:020}\n", self.first_line())
     }

@@ -89,7 +89,7 @@ impl From<Rival> for Held {
     }
 }
 
-/// Whether a file of that name serves to lock its folder.
+/// Whether a file with this name is one of the lock files.
 pub fn is_lock_file(name: &str) -> bool {
     name.starts_with(LOCK_FILE)
 }
@@ -217,7 +217,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// one; `waiting` is called with its name.
 ///
 /// # Errors
-/// As [`take`]; the wish to stop.
+/// As [`take`], or the user asks to stop.
 pub fn take_soon(
     folder: &Path,
     stop: &Stop,
@@ -229,7 +229,7 @@ pub fn take_soon(
 /// Takes the lock of `folder`, waiting for its holder; `waiting` is called once with the holder's name.
 ///
 /// # Errors
-/// As [`take`]; the wish to stop.
+/// As [`take`], or the user asks to stop.
 pub fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
     let mut waiting = Some(waiting);
     let mut contender = Contender::new(folder, RULES);
@@ -257,7 +257,7 @@ pub fn is_surely_held(folder: &Path) -> bool {
     holder(folder, RULES) == Liveness::Alive
 }
 
-/// What a look at a folder, without waiting, says of its holder; gone if there is none.
+/// Liveness of a folder's holder, without waiting; gone if there is none.
 fn holder(folder: &Path, rules: Rules) -> Liveness {
     let Ok(file) = File::open(folder.join(LOCK_FILE)) else {
         return Liveness::Gone;

@@ -171,7 +171,7 @@ fn watch_until_free(contender: &mut Contender) -> (Lock, Duration) {
 }
 
 #[test]
-fn a_holder_elsewhere_is_succeeded_once_it_has_been_still() {
+fn a_holder_on_another_machine_is_replaced_after_the_timeout() {
     let folder = tempfile::tempdir().expect("a folder");
     let (first_line, claim) = (from_elsewhere(folder.path()), claim_of(folder.path()));
     for rules in [NO_LOCKS, LOCKS_FAIL] {
@@ -276,7 +276,7 @@ fn a_process_is_looked_up_where_it_can_be_seen() {
 }
 
 #[test]
-fn a_reboot_has_ended_all_processes_of_the_same_machine_alone() {
+fn a_reboot_ends_the_processes_of_that_machine_only() {
     use Liveness::{Gone, Unknown};
     let here = holder_with(("", ""));
     let boot = ("\"s\"", "\"t\"");
@@ -317,7 +317,7 @@ fn a_process_has_ended_only_if_others_can_be_seen() {
 }
 
 #[test]
-fn of_many_who_find_the_holder_gone_one_succeeds() {
+fn only_one_of_many_contenders_replaces_a_dead_holder() {
     let folder = tempfile::tempdir().expect("a folder");
     let first_line = from_elsewhere(folder.path());
     std::fs::write(claim_of(folder.path()), format!("{first_line}\n0\n")).expect("written");

@@ -1,8 +1,8 @@
-//! What a stage will cost: steps and tokens counted, memory by rule, time by a look at the model.
+//! Estimated cost of a stage: steps and tokens by counting, memory by a formula, time by measurement.
 //!
-//! Tokens are those of the first pass times the passes: span corruption draws anew in each. Time
-//! comes from two steps of the very model on some of the very documents, of which the second
-//! counts; that takes a fraction of a second and is right to about a quarter.
+//! Tokens are those of the first epoch times the epochs, although span corruption draws anew in each.
+//! Time comes from two steps of the actual model on some of the actual documents, of which only the
+//! second is timed; that takes a fraction of a second and is accurate to about 25 %.
 
 use std::time::{Duration, Instant};
 
@@ -29,10 +29,10 @@ const PROBE_TOKENS: usize = 2048;
 /// Weights, gradients, two moments, and the host's copy while they are written.
 const COPIES: u64 = 5;
 
-/// Shards of a batch that each sum gradients of their own, see `ops`.
+/// Shards of a batch, each with its own gradient buffers; see `ops`.
 const SHARDS: u64 = 16;
 
-/// What is left to do of a stage.
+/// The remaining cost of a stage.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Estimate {
     /// Trained parameters of the model; 0 where none is used.
@@ -47,19 +47,19 @@ pub struct Estimate {
     pub time: Duration,
 }
 
-/// Tokens and time of a stage's reading, before what is done of it is taken off.
+/// Tokens and throughput of a whole stage, before completed steps are subtracted.
 struct Cost {
     tokens: u64,
     batch_tokens: u64,
     tokens_per_second: f64,
 }
 
-/// Estimates, by the stage's place in the plan; `None` for those that are reused.
+/// One estimate per stage of the plan, in order; `None` for stages that are reused.
 ///
 /// # Errors
 /// The device fails.
 pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
-    let mut speeds = Speeds::default();
+    let mut speeds = ThroughputCache::default();
     plan.stages
         .iter()
         .map(|planned| match planned.action {
@@ -69,7 +69,7 @@ pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
         .collect()
 }
 
-fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
+fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estimate> {
     let seed = planned.seed;
     let (inputs, cost) = match &planned.job {
         Job::Explore(spec) => return Ok(exploration(spec)),
@@ -109,7 +109,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut Speeds) -> Result<Estimate> {
     })
 }
 
-/// A rule for the time, right to an order of magnitude.
+/// A rough estimate of the time, accurate to an order of magnitude.
 fn exploration(spec: &Kinded<QuestionKind>) -> Estimate {
     Estimate {
         parameters: 0,
@@ -124,7 +124,7 @@ fn training(
     from: (&Settings, u64),
     task: &dyn Task,
     spec: Training<'_>,
-    speeds: &mut Speeds,
+    speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
     let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);
     let tokens: u64 = lengths.sum();
@@ -133,17 +133,17 @@ fn training(
     Ok(Cost {
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
-        tokens_per_second: speeds.of(from, Look::Step(&batch))?,
+        tokens_per_second: speeds.of(from, Probe::Step(&batch))?,
     })
 }
 
-/// Every question is read once, and so is each character of its answer, which is taken to be as long as an answer to
-/// learn from.
+/// Every question is read once, and so is each character of its answer, which is assumed to be as long as the mean
+/// training answer.
 fn evaluation(
     spec: &EvaluateSpec,
     inputs: &Inputs<'_>,
     seed: u64,
-    speeds: &mut Speeds,
+    speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
     let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
     let nobody = asked::invented(spec, settings, corpus)?;
@@ -172,11 +172,11 @@ fn evaluation(
     Ok(Cost {
         tokens,
         batch_tokens: together * tokens / prompts.len() as u64,
-        tokens_per_second: speeds.of((settings, seed), Look::Answers(&prompts, answer))?,
+        tokens_per_second: speeds.of((settings, seed), Probe::Answers(&prompts, answer))?,
     })
 }
 
-/// That are read of questions and answers of so many tokens.
+/// Tokens read for all prompts with an answer of `answer` tokens each.
 fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
     prompts
         .iter()
@@ -184,9 +184,9 @@ fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
         .sum()
 }
 
-/// Peak memory in bytes: parameters with everything of their size, gradients of the shards, and
-/// what a step keeps of each token until it goes back. Right to about a fifth of vanilla on the CPU; of kinds
-/// that keep more (differential attention keeps two maps a head) or less it is as rough as its formula.
+/// Peak memory in bytes: parameters and buffers of their size, gradients per shard, and the activations
+/// that a step keeps for the backward pass. Accurate to about 20 % for vanilla attention on the CPU; rougher
+/// for kinds that keep more (differential attention keeps two maps per head) or less.
 fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool) -> u64 {
     let [layers, embed, hidden, vocabulary] =
         [model.layers, model.embed, model.hidden, model.vocabulary].map(|n| n as u64);
@@ -207,23 +207,23 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
     PROGRAM_BYTES + 4 * (copies * parameters as u64 + shards + batch_tokens * token)
 }
 
-/// What a model is seen to do, on the beginning of what it is to do.
+/// A short workload whose speed is measured: the beginning of the real one.
 #[derive(Clone, Copy)]
-enum Look<'a> {
+enum Probe<'a> {
     /// A training step on some documents.
     Step(&'a Ragged),
-    /// Answers of so many tokens to some questions.
+    /// Answers of the given number of tokens to some questions.
     Answers(&'a [Vec<u32>], usize),
 }
 
-/// Tokens a second of each model that was looked at, training or answering.
+/// Measured tokens per second of each model, training or answering.
 #[derive(Default)]
-struct Speeds(Vec<((ModelShape, bool), f64)>);
+struct ThroughputCache(Vec<((ModelShape, bool), f64)>);
 
-impl Speeds {
-    fn of(&mut self, (settings, seed): (&Settings, u64), look: Look<'_>) -> Result<f64> {
+impl ThroughputCache {
+    fn of(&mut self, (settings, seed): (&Settings, u64), look: Probe<'_>) -> Result<f64> {
         let spec = &settings.model;
-        let key = (spec.shape(), matches!(look, Look::Step(_)));
+        let key = (spec.shape(), matches!(look, Probe::Step(_)));
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
@@ -232,7 +232,7 @@ impl Speeds {
             deviation: spec.initial_deviation as f32,
         };
         let mut model = registry::instantiate(&key.0, settings.placement(), start)?;
-        // The first time pays for memory that later ones have.
+        // Warm-up: the first pass also allocates memory.
         look.at(model.as_mut(), spec.dropout)?;
         let started = Instant::now();
         let tokens = look.at(model.as_mut(), spec.dropout)?;
@@ -242,8 +242,8 @@ impl Speeds {
     }
 }
 
-impl Look<'_> {
-    /// Has the model do it, and says of how many tokens.
+impl Probe<'_> {
+    /// Runs the workload and returns its number of tokens.
     fn at(self, model: &mut dyn Trainable, dropout: f64) -> Result<u64> {
         match self {
             Self::Step(batch) => {
@@ -271,7 +271,7 @@ impl Look<'_> {
     }
 }
 
-/// The first whole documents of a batch, of so many tokens or the first alone.
+/// The first whole documents of a batch, up to `tokens` tokens but at least one document.
 fn beginning(batch: &Ragged, tokens: usize) -> Ragged {
     let documents = batch.starts.partition_point(|&end| end <= tokens).max(2) - 1;
     let starts = batch.starts[..batch.starts.len().min(documents + 1)].to_vec();
@@ -290,7 +290,7 @@ mod tests {
     use crate::data::ragged::Sequence;
 
     #[test]
-    fn a_look_takes_whole_documents_and_at_least_one() {
+    fn a_probe_takes_whole_documents_and_at_least_one() {
         let sequence = |n: usize| Sequence {
             tokens: vec![2; n],
             targets: vec![3; n],
@@ -305,7 +305,7 @@ mod tests {
 
     /// Peaks of the whole process as the system counted them (getrusage), on two AVX-512 cores.
     #[test]
-    fn memory_is_that_of_measured_runs_to_a_fifth() {
+    fn estimated_memory_is_within_20_percent_of_measured_runs() {
         let model = |layers, embed, heads, vocabulary| ModelSpec {
             layers,
             embed,

@@ -1,4 +1,4 @@
-//! What a run of an experiment would do, stage by stage, and why; nothing is written.
+//! Plans a run of an experiment: what to do for each stage, and why; nothing is written.
 
 pub mod estimate;
 mod reason;
@@ -12,11 +12,11 @@ use crate::data::{Corpus, DataKind};
 use crate::error::Result;
 use crate::kinds::Kinded;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
-use crate::pipeline::execute::assemble::{Made, first_changed};
+use crate::pipeline::execute::assemble::{StageAndFolder, first_changed};
 use crate::pipeline::finished::FinishedStage;
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::job::{Inputs, Job};
-use crate::pipeline::stage::store::{Found, StageFolder};
+use crate::pipeline::stage::store::{CacheState, StageFolder};
 use crate::pipeline::stage::{self, Source, Stage};
 use crate::pipeline::{Options, preflight};
 
@@ -55,7 +55,7 @@ pub struct PlannedStage<'a> {
     pub stage: Stage,
     /// Its work, with the settings of a run that needs it.
     pub job: Job<'a>,
-    /// Which point of the experiment that run is of.
+    /// Index of that run's point in the experiment.
     pub point: usize,
     /// The seed of that run.
     pub seed: u64,
@@ -63,24 +63,24 @@ pub struct PlannedStage<'a> {
     pub needs: Option<usize>,
     /// Steps in all: of the optimiser, questions for the model, or samples of an exploration.
     pub steps: usize,
-    /// What will be done about it.
+    /// Whether to reuse, resume or run it.
     pub action: Action,
     /// The run in whose folder its results are, if they are not in the cache.
     pub(crate) held_by: Option<RunDirectory>,
     pub(crate) folder: StageFolder,
 }
 
-/// What will be done about a stage.
+/// What to do for a stage.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Its results are there.
+    /// Reuse its existing results.
     Reuse,
-    /// It goes on from a checkpoint.
+    /// Resume it from a checkpoint.
     Resume {
         /// Steps that are done.
         step: usize,
     },
-    /// It is done from its beginning.
+    /// Run it from the beginning.
     Run {
         /// Why.
         reason: String,
@@ -101,12 +101,12 @@ impl Plan<'_> {
     }
 }
 
-/// Lays out an experiment and looks at what is there. `notice` hears of checkpoints that are
-/// refused, by name.
+/// Lists the runs and stages of an experiment and checks existing results. `notice` is called with a
+/// message for each rejected checkpoint.
 ///
 /// # Errors
-/// What no run could start with: a shape that is not compiled in, missing data, texts that do not
-/// fit the model, a weights file that is not of it.
+/// No run could start: a shape is not compiled in, data is missing, texts do not fit the model, or a
+/// weights file belongs to another model.
 pub fn make<'a>(
     experiment: &'a Experiment,
     options: &Options,
@@ -205,7 +205,7 @@ impl<'a> Layout<'a, '_> {
     }
 }
 
-/// Why a stage is done again of which a run still has results.
+/// Why a stage is run again although its run is finished.
 const NOT_IN_THE_CACHE: &str = "its results are no longer in the cache";
 
 /// What to do about each stage, and which runs are done.
@@ -246,9 +246,9 @@ fn decide_stage(
     let PlannedStage { stage, folder, .. } = &plan.stages[number];
     let name = stage.kind.name();
     let found = match folder.find(&stage.key, notice) {
-        Found::Done => return (Action::Reuse, None),
-        Found::Started(checkpoint) => {
-            let step = checkpoint.standing.position.step;
+        CacheState::Done => return (Action::Reuse, None),
+        CacheState::Started(checkpoint) => {
+            let step = checkpoint.metadata.position.step;
             return (Action::Resume { step }, None);
         }
         found => found,
@@ -257,9 +257,9 @@ fn decide_stage(
         .users(number)
         .map(|run| plan.runs[run].directory.clone());
     let users: Vec<RunDirectory> = users.collect();
-    // Whoever has begun a stage once more does not want its earlier results.
+    // A stage whose rerun has been started does not reuse its earlier results.
     let can_be_held = match found {
-        Found::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
+        CacheState::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
         _ => true,
     };
     let holders = if can_be_held { &users[..] } else { &[] };
@@ -272,12 +272,12 @@ fn decide_stage(
         .iter()
         .find(|status| status.stages.get(name) == Some(&stage.key));
     let reason = match (found, wrong) {
-        (Found::Damaged(reason) | Found::Nothing(Some(reason)), Some(wrong)) => {
+        (CacheState::Damaged(reason) | CacheState::Nothing(Some(reason)), Some(wrong)) => {
             format!("{reason}, and {wrong}")
         }
         (_, Some(wrong)) => format!("{NOT_IN_THE_CACHE}, and {wrong}"),
-        (Found::Damaged(reason), None) => reason,
-        (Found::Nothing(Some(reason)), None) => failure(known, name).unwrap_or(reason),
+        (CacheState::Damaged(reason), None) => reason,
+        (CacheState::Nothing(Some(reason)), None) => failure(known, name).unwrap_or(reason),
         (_, None) => match (past.changes(stage), known) {
             (Some(changes), _) => format!("stale, because {changes}"),
             (None, Some(status)) if status.has_results() => NOT_IN_THE_CACHE.to_owned(),
@@ -305,7 +305,8 @@ fn is_done(plan: &Plan<'_>, number: usize) -> (bool, Option<String>) {
         };
         return (stages.iter().all(is_here), None);
     }
-    let made: Vec<Made<'_>> = stages.iter().map(|one| (&one.stage, &one.folder)).collect();
+    let made: Vec<StageAndFolder<'_>> =
+        stages.iter().map(|one| (&one.stage, &one.folder)).collect();
     let changed = first_changed(&run.directory, &made);
     let note = changed.as_ref().map(|path| {
         let (name, path) = (plan.name(number), path.display());
@@ -328,8 +329,8 @@ fn is_whole(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
     held.is_some_and(|held| held.check(run, *kind).is_ok())
 }
 
-/// The run among those that need a stage whose folder has its results as they were written; what is
-/// wrong with them if none has them whole; nothing if none has them.
+/// Of the runs that need a stage, the first whose folder has its results unchanged; what is wrong with
+/// them if every copy is damaged; `None` if there is no copy.
 fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, String>> {
     let mut held = users.iter().filter_map(|run| {
         let held = FinishedStage::find(run, stage.kind, &stage.key)?;
@@ -340,7 +341,7 @@ fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, St
     Some(first.or_else(|wrong| held.find(Result::is_ok).unwrap_or(Err(wrong))))
 }
 
-/// Why a run failed before, if it was this stage that did.
+/// Why a run failed before, if this was the stage that failed.
 fn failure(status: Option<&Status>, stage: &str) -> Option<String> {
     let status = status.filter(|status| status.state == State::Failed)?;
     let reason = status.reason.as_deref()?.lines().next()?;

@@ -9,17 +9,17 @@ use crate::pipeline::directory::of_experiment;
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
 
-/// So many changes are named; the others are counted.
+/// Number of changes that are named; the rest are only counted.
 const NAMED: usize = 3;
 
-/// What an experiment has done before, as far as it would not do the same now.
+/// The stages that an experiment has run before and no longer needs.
 pub struct Past {
     stages: Vec<(Kind, Ingredients)>,
 }
 
 impl Past {
-    /// Reads the runs in an experiment's folder. Stages with keys among `wanted` are no past: they
-    /// are still what is wanted.
+    /// Reads the runs in an experiment's folder. Stages with keys in `wanted` are skipped: they
+    /// are still needed.
     pub fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<String>) -> Self {
         let mut stages = vec![];
         for status in of_experiment(experiment)
@@ -37,11 +37,11 @@ impl Past {
         Self { stages }
     }
 
-    /// What `stage` differs in from the most similar one of the past with the same seed; absent if
-    /// there is none, so that the stage is new.
+    /// How `stage` differs from the most similar earlier stage with the same seed; `None` if there is no
+    /// such stage, so that this one is new.
     pub fn changes(&self, stage: &Stage) -> Option<String> {
         let seed = |all: &Ingredients| all.get("seed").cloned();
-        // What starts from elsewhere is another kind of thing, not the same that has changed.
+        // A stage that starts from other weights is a different stage, not a changed one.
         let from = |all: &Ingredients| source(all.get(START));
         let similar = self.stages.iter().filter(|(kind, all)| {
             *kind == stage.kind
@@ -73,14 +73,14 @@ fn differences(before: &Ingredients, now: &Ingredients) -> Vec<String> {
     changes
 }
 
-/// Where weights come from, without which.
+/// Where weights come from, without the key or checksum.
 fn source(start: Option<&Value>) -> String {
     let text = start.and_then(Value::as_str).unwrap_or("nothing");
     let name = text.rsplit_once(' ').filter(|(_, sum)| sum.len() == 64);
     name.map_or(text, |(name, _)| name).to_owned()
 }
 
-/// The stage before has another key, or weights come from somewhere else.
+/// Describes a change of the starting weights: another source, or the same source with other content.
 fn start(old: Option<&Value>, new: Option<&Value>) -> String {
     match (source(old), source(new)) {
         (old, new) if old != new => format!("it starts from: {old} -> {new}"),
@@ -120,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn changes_read_as_a_person_would_say_them() {
+    fn changes_are_described_in_plain_words() {
         let sum = |digit: &str| json!(format!("blake3 {}", digit.repeat(64)));
         let from = |digit: &str| json!(format!("pretrain {}", digit.repeat(64)));
         let before = of(&[

@@ -1,9 +1,9 @@
-//! Doing an exploration: its arithmetic, as the rows of one table.
+//! Runs an exploration and writes its rows to one table.
 
 use std::path::PathBuf;
 
 use crate::error::Result;
-use crate::explore::{Found, QuestionKind};
+use crate::explore::{Measurements, QuestionKind};
 use crate::kinds::Kinded;
 use crate::metrics::artefacts::{CURVES, SAMPLES};
 use crate::metrics::table;
@@ -22,7 +22,7 @@ pub struct Exploring<'a> {
 }
 
 impl Exploring<'_> {
-    /// Does the exploration in a folder where it has begun.
+    /// Runs the exploration in its prepared folder.
     ///
     /// # Errors
     /// The user stops it, or a file cannot be written.
@@ -40,11 +40,11 @@ impl Exploring<'_> {
             }
         };
         let path = match self.spec.measure(self.seed, &mut report)? {
-            Found::Curves(rows) => {
+            Measurements::Curves(rows) => {
                 let path = self.folder.file(&CURVES);
                 table::write(&path, &rows).map(|()| path)
             }
-            Found::Samples(rows) => {
+            Measurements::Samples(rows) => {
                 let path = self.folder.file(&SAMPLES);
                 table::write(&path, &rows).map(|()| path)
             }

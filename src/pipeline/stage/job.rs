@@ -1,4 +1,4 @@
-//! What a stage does, together with the settings and data that it needs for it.
+//! The work of a stage, with the settings and data that it needs.
 
 use std::sync::Arc;
 

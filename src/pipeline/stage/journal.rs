@@ -1,4 +1,4 @@
-//! What a training stage leaves while it runs: a row a step, and checkpoints to go on from.
+//! What a training stage writes while it runs: one row per step, and checkpoints to resume from.
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -10,14 +10,14 @@ use crate::model::weights::{self, Weight};
 use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
-use crate::stop::{Stop, Why};
-use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Losses, Standing};
+use crate::stop::{Stop, StopReason};
+use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
 use crate::train::{CompletedStep, Position, Recorder};
 
-/// Checkpoints kept beside the best weights: the last might be damaged.
+/// Number of checkpoints kept besides the best weights: the last might be damaged.
 const KEPT: usize = 2;
 
-/// Keeps the rows of a stage and its checkpoints.
+/// Writes the rows and the checkpoints of a stage.
 pub struct Journal<'a> {
     folder: &'a StageFolder,
     stage: &'a Stage,
@@ -28,9 +28,9 @@ pub struct Journal<'a> {
     task: Task,
     metrics: Appender,
     timings: Appender,
-    /// Of the pass over the data that is in the middle.
+    /// Losses of the current epoch.
     losses: Losses,
-    /// The best pass so far.
+    /// The best epoch so far.
     best: Option<Best>,
     /// Its weights, until the next checkpoint writes them.
     unwritten_best: Option<Vec<Weight>>,
@@ -38,15 +38,15 @@ pub struct Journal<'a> {
     pub last_loss_nats: Option<f64>,
 }
 
-/// How often a stage is to keep a checkpoint, if its file does not say: at most a fiftieth of the
-/// work is lost, and short stages do not spend their time writing.
+/// Default number of steps between two checkpoints: a fiftieth of the stage, but at least 10, so that short
+/// stages do not spend their time writing.
 pub fn default_checkpoint_steps(steps: usize) -> usize {
     (steps / 50).max(10)
 }
 
 impl<'a> Journal<'a> {
-    /// A journal of a stage that begins, or one that goes on after what `from` has behind it: rows
-    /// of later steps are dropped.
+    /// A journal of a new stage, or of one resumed from a checkpoint: rows of later steps are
+    /// dropped.
     ///
     /// # Errors
     /// The tables cannot be written.
@@ -54,7 +54,7 @@ impl<'a> Journal<'a> {
         folder: &'a StageFolder,
         stage: &'a Stage,
         [steps, checkpoint_steps]: [usize; 2],
-        from: Option<&Standing>,
+        from: Option<&CheckpointMetadata>,
         stop: &'a Stop,
         task: Task,
     ) -> Result<Self> {
@@ -85,11 +85,11 @@ impl<'a> Journal<'a> {
         })
     }
 
-    /// Closes the tables of a stage that has ended, and returns the weights after its best pass over
-    /// the data if that was not the last.
+    /// Closes the tables of a stage that has ended, and returns the weights after its best epoch if
+    /// that was not the last.
     ///
     /// # Errors
-    /// The tables cannot be written, or the best weights not be read.
+    /// The tables cannot be written, or the best weights cannot be read.
     pub fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
         self.metrics.sync()?;
         self.timings.sync()?;
@@ -123,7 +123,7 @@ impl<'a> Journal<'a> {
     /// # Errors
     /// It cannot be written.
     fn keep(&mut self, completed: &CompletedStep<'_>, state: TrainingState) -> Result<()> {
-        // What the checkpoint counts on must be there before it is.
+        // The rows that the checkpoint refers to must be on disk before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
         let stage_key = self.stage.key.clone();
@@ -140,7 +140,7 @@ impl<'a> Journal<'a> {
         let metrics = prefix(&path, None).map_err(|e| Error::io(Kind::Run, "read", &path, e))?;
         let position: Position = completed.position.clone();
         let path = self.folder.checkpoint(position.step);
-        let standing = Standing {
+        let metadata = CheckpointMetadata {
             stage_key,
             position,
             metrics,
@@ -148,7 +148,7 @@ impl<'a> Journal<'a> {
             losses: self.losses,
             best: self.best.clone(),
         };
-        Checkpoint { standing, state }.write(&path)?;
+        Checkpoint { metadata, state }.write(&path)?;
         let steps = self.folder.steps();
         let old = &steps[..steps.len().saturating_sub(KEPT)];
         old.iter()
@@ -174,7 +174,7 @@ impl Recorder for Journal<'_> {
         }
         let step = completed.position.step;
         if step == self.steps {
-            // There are the weights instead.
+            // The final weights are written instead.
             return Ok(());
         }
         let stop = self.stop.wanted();
@@ -187,10 +187,10 @@ impl Recorder for Journal<'_> {
             (Ok(()), stop) => {
                 self.keep(&completed, state)?;
                 let stopped =
-                    |why: Why| why.error(&format!("in {name} after step {step} of {steps}"));
+                    |why: StopReason| why.error(&format!("in {name} after step {step} of {steps}"));
                 stop.map(stopped).map_or(Ok(()), Err)
             }
-            // Nothing can go on from such weights: the next step says what went wrong.
+            // Training cannot resume from such weights: the next step reports what went wrong.
             (Err(_), None) => Ok(()),
             // There is no next step.
             (Err(error), Some(_)) => {

@@ -1,8 +1,8 @@
 //! What the stages of a run depend on: the settings they read, their inputs, their code.
 //!
-//! A stage is known by its key, the BLAKE3 sum of all that. Whatever has the same key has the same
-//! result: that is how one pretraining serves every finetuning that starts from it, and why
-//! comments, formatting and keys that a stage does not read make nothing stale.
+//! A stage is identified by its key, the BLAKE3 hash of all that. Stages with the same key have the same
+//! result: that is how one pretraining serves every finetuning that starts from it, and why comments,
+//! formatting and keys that a stage does not read make nothing stale.
 
 pub(crate) mod exploring;
 pub(crate) mod job;
@@ -33,13 +33,13 @@ use crate::pipeline::asked;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
-    /// Learning from the corpus.
+    /// Training on the corpus.
     Pretrain,
-    /// Learning to answer.
+    /// Training on questions and answers.
     Finetune,
-    /// Answering.
+    /// Answering questions.
     Evaluate,
-    /// Measuring what a head of attention can do; no data, no model.
+    /// Measuring what an attention head can do; no data, no model.
     Explore,
 }
 
@@ -84,7 +84,7 @@ pub type Ingredients = BTreeMap<String, Value>;
 pub enum Source {
     /// Drawn from the seed.
     Fresh,
-    /// A file of the user's.
+    /// A file that the user provides.
     File {
         /// Where it is.
         path: PathBuf,
@@ -137,7 +137,7 @@ impl Stage {
     }
 }
 
-/// The stages of one run, in order; a stage of no epochs is none.
+/// The stages of one run, in order; a stage with 0 epochs is left out.
 ///
 /// # Errors
 /// A weights file that cannot be read.
@@ -200,7 +200,7 @@ pub fn of_exploration(spec: &Kinded<QuestionKind>, seed: u64) -> (Job<'_>, Stage
     (job, stage)
 }
 
-/// The weights that a stage is told to start from, or those at hand.
+/// The weights file that `init` names, or `at_hand` without one.
 fn given(init: Option<&Path>, at_hand: Source) -> Result<Source> {
     let Some(path) = init else { return Ok(at_hand) };
     let bytes = std::fs::read(path).map_err(|e| Error::io(ErrorKind::Data, "read", path, e))?;
@@ -216,12 +216,12 @@ fn training(settings: &Settings, seed: u64, start: &Source) -> Ingredients {
     from(&mut all, settings, seed, start);
     model(&mut all, &settings.model);
     all.insert("model.dropout".to_owned(), settings.model.dropout.into());
-    // Of order, dropout and corruption.
+    // For document order, dropout and corruption.
     all.insert("seed".to_owned(), seed.into());
     all
 }
 
-/// Where weights come from, and on what they depend there.
+/// Adds where the weights come from, and what they depend on.
 fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
     let start = match start {
         Source::Fresh => {
@@ -232,7 +232,7 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
             "fresh weights".to_owned()
         }
         Source::File { blake3, .. } => {
-            // Heads cannot be read off weights.
+            // The number of heads cannot be inferred from weights.
             model(all, &settings.model);
             format!("weights file {blake3}")
         }
@@ -240,7 +240,7 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
         Source::Nothing => return,
     };
     all.insert(START.to_owned(), start.into());
-    // The GPU adds up in another order than the processor.
+    // The GPU sums in a different order than the CPU.
     let device = registry::device(settings.device);
     all.insert("device".to_owned(), plain(&device));
     if device == DeviceKind::Cuda && !settings.precision.is_whole() {
@@ -280,7 +280,7 @@ fn finetuning(all: &mut Ingredients, spec: &FinetuneSpec) {
     flatten(all, "finetune", plain(&read));
 }
 
-/// A constant rate has no end to reach.
+/// Clears `final_tokens` for a constant schedule, which does not read it.
 fn unread(final_tokens: &mut Option<u64>, form: ScheduleForm) {
     if form == ScheduleForm::Constant {
         *final_tokens = None;
@@ -327,7 +327,7 @@ fn characters(corpus: &Corpus) -> String {
     sum.finish()
 }
 
-/// A BLAKE3 sum of texts, each with its length, so that no two lists of texts are one text.
+/// A BLAKE3 hash of texts, each preceded by its length, so that different lists never hash alike.
 #[derive(Default)]
 struct Sum(blake3::Hasher);
 
@@ -350,7 +350,7 @@ fn remove(table: &mut Value, key: &str) {
     table.as_object_mut().map(|table| table.remove(key));
 }
 
-/// A table as one ingredient for each of its values, `pretrain.optimiser.betas`.
+/// Adds one ingredient for each value of a table, `pretrain.optimiser.betas`.
 fn flatten(all: &mut Ingredients, name: &str, value: Value) {
     match value {
         Value::Object(table) => {

@@ -1,4 +1,4 @@
-//! The results of stages, kept by their keys: `results/.cache/<stage>/<key>/`.
+//! The cache of stage results, by key: `results/.cache/<stage>/<key>/`.
 //!
 //! | file | what it is |
 //! |---|---|
@@ -21,7 +21,7 @@ use crate::pipeline::lock;
 use crate::pipeline::stage::{Ingredients, Kind, Stage};
 use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
 
-/// The folder below the results that keeps them.
+/// Name of the cache folder, below the results folder.
 pub const CACHE: &str = ".cache";
 
 /// The file that is written last.
@@ -51,22 +51,22 @@ pub struct Done {
 enum Integrity {
     /// The stage is not done.
     Incomplete,
-    /// All results are there, to the byte.
+    /// All results are intact, to the byte.
     Sound,
-    /// One is not, and why.
+    /// One is not; which, and why.
     Damaged(String),
 }
 
-/// How far a stage is.
+/// The state of a stage in the cache.
 #[derive(Debug)]
-pub enum Found {
-    /// All its results are there, to the byte.
+pub enum CacheState {
+    /// All its results are intact, to the byte.
     Done,
-    /// It can go on from a checkpoint.
+    /// It can resume from a checkpoint.
     Started(Box<Checkpoint>),
-    /// It was done, and its results are no longer what they were: which one, and why.
+    /// It was done, but a result is missing or has changed: which one.
     Damaged(String),
-    /// It has to begin; why, if it is not simply new.
+    /// It has to start from the beginning; why, unless it is simply new.
     Nothing(Option<String>),
 }
 
@@ -97,7 +97,7 @@ impl StageFolder {
             .join(format!("step-{step:08}.safetensors"))
     }
 
-    /// The best weights of a stage that is in the middle.
+    /// The best weights so far of an unfinished stage.
     pub fn best_so_far(&self) -> PathBuf {
         self.checkpoints().join("best.safetensors")
     }
@@ -111,7 +111,7 @@ impl StageFolder {
     /// # Errors
     /// Something cannot be removed.
     pub fn clear(&self) -> Result<()> {
-        // First what says that there is something.
+        // `done.json` first, so that a partly cleared folder does not count as done.
         files::remove(&self.path.join(DONE_FILE))?;
         for entry in files::entries(&self.path) {
             let name = entry.file_name().unwrap_or_default().to_string_lossy();
@@ -149,10 +149,10 @@ impl StageFolder {
         files::write_json(&self.path.join(DONE_FILE), done)
     }
 
-    /// Says that the stage is done and which results it has; checkpoints then have served.
+    /// Marks the stage as done, with its results, and removes its checkpoints.
     ///
     /// # Errors
-    /// A result that cannot be read, or the folder not be written.
+    /// A result cannot be read, or the folder cannot be written.
     pub fn finish(&self, results: &[PathBuf]) -> Result<()> {
         let mut done = Done::default();
         for path in results {
@@ -175,7 +175,7 @@ impl StageFolder {
         files::remove(&self.checkpoints())
     }
 
-    /// Whether `done.json` is there; the results are not looked at.
+    /// Whether `done.json` is there; the results are not checked.
     pub fn is_marked_done(&self) -> bool {
         self.path.join(DONE_FILE).is_file()
     }
@@ -190,11 +190,11 @@ impl StageFolder {
         files::read_json(&self.path.join(DONE_FILE))
     }
 
-    /// How far the stage is; `refused` hears of every checkpoint that cannot be used, by name.
-    pub fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> Found {
+    /// How far the stage is; `refused` is called with a message for every checkpoint that cannot be used.
+    pub fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> CacheState {
         match self.integrity() {
-            Integrity::Sound => return Found::Done,
-            Integrity::Damaged(how) => return Found::Damaged(how),
+            Integrity::Sound => return CacheState::Done,
+            Integrity::Damaged(how) => return CacheState::Damaged(how),
             Integrity::Incomplete => {}
         }
         let mut some = false;
@@ -204,7 +204,7 @@ impl StageFolder {
             let bytes = std::fs::read(&path).map_err(|e| Error::data(e.to_string()));
             let read = bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes));
             match read.and_then(|one| self.check(&one, key, step).map(|()| one)) {
-                Ok(checkpoint) => return Found::Started(Box::new(checkpoint)),
+                Ok(checkpoint) => return CacheState::Started(Box::new(checkpoint)),
                 Err(error) => refused(format!(
                     "the checkpoint {} is refused: {}",
                     path.display(),
@@ -212,9 +212,9 @@ impl StageFolder {
                 )),
             }
         }
-        Found::Nothing(match (some, self.record()) {
+        CacheState::Nothing(match (some, self.record()) {
             (true, _) => Some("none of its checkpoints can be used".to_owned()),
-            (false, Some(_)) => Some("it was begun and not finished".to_owned()),
+            (false, Some(_)) => Some("it was started but not finished".to_owned()),
             (false, None) => None,
         })
     }
@@ -237,28 +237,28 @@ impl StageFolder {
         }
     }
 
-    /// Whether a checkpoint that is whole belongs here.
+    /// Checks that an undamaged checkpoint belongs to this stage.
     fn check(&self, checkpoint: &Checkpoint, key: &str, step: usize) -> Result<()> {
-        let standing = &checkpoint.standing;
-        if standing.stage_key != key {
+        let metadata = &checkpoint.metadata;
+        if metadata.stage_key != key {
             return Err(Error::data("it belongs to another stage"));
         }
-        let found = standing.position.step;
+        let found = metadata.position.step;
         if found != step {
             return Err(Error::data(format!(
                 "it is that of step {found}, not of step {step}"
             )));
         }
-        let metrics = prefix(&self.file(&METRICS), Some(standing.metrics.bytes));
-        if metrics.ok() != Some(standing.metrics.clone()) {
-            return Err(Error::data("metrics.csv is not what it was then"));
+        let metrics = prefix(&self.file(&METRICS), Some(metadata.metrics.bytes));
+        if metrics.ok() != Some(metadata.metrics.clone()) {
+            return Err(Error::data("metrics.csv has changed since then"));
         }
         let timings = std::fs::metadata(self.file(&TIMINGS)).map_or(0, |file| file.len());
-        if timings < standing.timings_bytes {
+        if timings < metadata.timings_bytes {
             return Err(Error::data("timings.csv is shorter than it was then"));
         }
-        if let Some(best) = &standing.best {
-            // Later ones than the checkpoint knows are made again on the way.
+        if let Some(best) = &metadata.best {
+            // Best weights newer than the checkpoint are fine: resuming produces them again.
             let kept = BestWeights::read(&self.best_so_far());
             let usable = |kept: BestWeights| kept.stage_key == key && kept.best.epoch >= best.epoch;
             if !kept.is_ok_and(usable) {
@@ -311,7 +311,7 @@ fn sum(path: &Path) -> std::io::Result<String> {
     Ok(sum_of(&std::fs::read(path)?))
 }
 
-/// The sum by which a result is known.
+/// The checksum of a result, in hexadecimal.
 pub fn sum_of(bytes: &[u8]) -> String {
     blake3::hash(bytes).to_hex().to_string()
 }

@@ -42,7 +42,7 @@ fn evaluate(settings: &mut Settings) -> &mut EvaluateSpec {
 }
 
 #[test]
-fn a_change_makes_stale_what_reads_it_and_what_follows() {
+fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
     let all = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
     assert_eq!(changed(|s| s.model.dropout = 0.2), all);
     assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
@@ -118,13 +118,13 @@ fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
 }
 
 #[test]
-fn what_no_stage_reads_makes_nothing_stale() {
+fn settings_that_no_stage_reads_make_nothing_stale() {
     assert_eq!(changed(|s| pretrain(s).checkpoint_steps = Some(3)), []);
     assert_eq!(changed(|s| finetune(s).checkpoint_steps = Some(3)), []);
     // Spelled out, or left to the default.
     assert_eq!(changed(|s| s.data.set("places", 10)), []);
     assert_eq!(changed(|s| s.device = DeviceKind::Auto), []);
-    // Nothing is rounded on the processor.
+    // The CPU rounds nothing.
     let rounded = |s: &mut Settings| s.precision = crate::config::schema::Precision::Tf32;
     assert_eq!(changed(rounded), []);
     let form = |s: &mut Settings| pretrain(s).schedule.form = ScheduleForm::Constant;

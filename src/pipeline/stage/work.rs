@@ -1,4 +1,4 @@
-//! Doing one stage: pretraining, finetuning or evaluation, from its input to its results.
+//! Runs one stage, pretraining, finetuning or evaluation, from its input to its results.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ const EXAMPLES: usize = 12;
 /// The key in a weights file's header that holds the vocabulary's characters.
 pub const VOCABULARY_NOTE: &str = "vocabulary";
 
-/// All that a stage works with.
+/// Everything that a stage needs to run.
 pub struct Work<'a> {
     pub stage: &'a Stage,
     pub job: &'a Job<'a>,
@@ -42,7 +42,7 @@ pub struct Work<'a> {
     pub folder: &'a StageFolder,
     /// The folder with the weights of the stage before.
     pub input: Option<&'a StageFolder>,
-    /// The run for which it is done, as messages name it.
+    /// The run that it is done for, to be named in messages.
     pub run: &'a RunDirectory,
     /// Where it shows its progress.
     pub shown: &'a progress::Run,
@@ -50,7 +50,7 @@ pub struct Work<'a> {
 }
 
 impl Work<'_> {
-    /// Does the stage in a folder where it has begun, from a checkpoint if there is one.
+    /// Runs the stage in its prepared folder, from a checkpoint if there is one.
     ///
     /// # Errors
     /// Training diverges, the user stops it, the device fails, or a file cannot be written.
@@ -107,7 +107,7 @@ impl Work<'_> {
         Ok(results)
     }
 
-    /// Answers the split's questions by the model and by the constant answer.
+    /// Answers the split's questions with the model and with the constant answer.
     fn evaluate(&self, spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<Vec<PathBuf>> {
         let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
         let asked = corpus.questions(spec.split);
@@ -141,7 +141,7 @@ impl Work<'_> {
                 let mut heard = |answered| at(what, before + answered);
                 eval::ask_model(model, vocabulary, questions, longest, &mut heard)
             };
-            // Apart, so that nobody's names change no bit of the split's answers.
+            // Asked separately, so that invented names change no bit of the split's answers.
             let path = self
                 .folder
                 .part(&PREDICTIONS, &predictions_of(split, "model"));
@@ -169,7 +169,7 @@ impl Work<'_> {
         Ok(results)
     }
 
-    /// Trains the stage and keeps its weights; those before a step that diverged as well.
+    /// Trains the stage and writes its weights or, if a step diverges, the weights before that step.
     fn fit(
         &self,
         kind: TrainingStage,
@@ -193,7 +193,7 @@ impl Work<'_> {
             context: inputs.settings.model.context,
             seed: self.seed,
         };
-        let from = from.map(|checkpoint| checkpoint.standing);
+        let from = from.map(|checkpoint| checkpoint.metadata);
         let steps = stage.steps(task.len());
         let every = training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
@@ -225,7 +225,7 @@ impl Work<'_> {
                     "{name} overflowed in its last step, {step}: {what}\n  kept: {}",
                     metrics.display()
                 ));
-                Err(error.help(calmer(&stage)))
+                Err(error.help(divergence_help(&stage)))
             }
         }
     }
@@ -268,7 +268,7 @@ impl Work<'_> {
                 .of_stage(&WEIGHTS_BEFORE_STEP, name, &step.to_string())
                 .display()
         ));
-        error.help(calmer(stage))
+        error.help(divergence_help(stage))
     }
 
     /// The model that the stage starts with.
@@ -288,7 +288,7 @@ impl Work<'_> {
         Ok(model)
     }
 
-    /// A model drawn from the seed.
+    /// A model with initial weights drawn from the seed.
     fn fresh(&self, inputs: &Inputs<'_>) -> Result<Box<dyn Trainable>> {
         let settings = inputs.settings;
         let model = &settings.model;
@@ -301,7 +301,7 @@ impl Work<'_> {
 }
 
 /// What to change so that a training does not diverge again.
-fn calmer(stage: &train::Stage<'_>) -> String {
+fn divergence_help(stage: &train::Stage<'_>) -> String {
     let name = stage.kind.name();
     let clip = match stage.training.optimiser.clip_norm > 0.0 {
         true => String::new(),

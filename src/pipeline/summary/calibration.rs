@@ -1,4 +1,4 @@
-//! From predictions to what their probabilities are worth: `calibration.csv`.
+//! Calibration of the predicted probabilities: `calibration.csv`.
 
 use crate::error::Result;
 use crate::files;
@@ -6,8 +6,8 @@ use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::{CalibrationRow, PredictionRow};
 use crate::metrics::statistics::{
-    BOOTSTRAP, DEFAULT_BINS, Judged, SIMULATION, auroc, bootstrap_95, brier_score,
-    calibrated_error, equal_width_bins, expected_calibration_error, mean,
+    BOOTSTRAP, DEFAULT_BINS, SIMULATION, ScoredAnswer, auroc, bootstrap_95, brier_score,
+    ece_under_calibration, equal_width_bins, expected_calibration_error, mean,
 };
 use crate::metrics::table;
 
@@ -33,7 +33,7 @@ pub fn write(measured: &Measured) -> Result<()> {
 fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
     let (judged, seed) = (run.judged(), run.seed);
     let of = |wanted: bool| -> Vec<f64> {
-        let wanted = |&(p, right): &Judged| (right == wanted).then_some(p);
+        let wanted = |&(p, right): &ScoredAnswer| (right == wanted).then_some(p);
         judged.iter().filter_map(wanted).collect()
     };
     let (right, wrong) = (of(true), of(false));
@@ -70,7 +70,7 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
     // Resampling increases the error: a bootstrap interval would not be centred on it.
     add("ece", n, error, None, "");
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
-    let (by_chance, range) = calibrated_error(&all, DEFAULT_BINS, seed).unzip();
+    let (by_chance, range) = ece_under_calibration(&all, DEFAULT_BINS, seed).unzip();
     add("ece-if-calibrated", n, by_chance, range, SIMULATION);
     let interval = bootstrap_95(&judged, seed, brier_score);
     add("brier", n, brier_score(&judged), interval, BOOTSTRAP);

@@ -1,4 +1,4 @@
-//! `draws.csv`: what a random search has drawn, made of the experiment alone.
+//! `draws.csv`: the values that a random search has drawn, from the experiment file alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -8,7 +8,7 @@ use crate::error::Result;
 use crate::files;
 use crate::metrics::table;
 
-/// Writes a row for each draw, with a column for each key. Of an experiment without draws there is no
+/// Writes a row for each draw, with a column for each key. An experiment without draws has no
 /// such file.
 ///
 /// # Errors

@@ -31,7 +31,7 @@ pub fn draw(experiment: &Experiment, measured: &Measured) -> Result<Drawn> {
     Ok(drawn)
 }
 
-/// What became of an experiment's figures.
+/// The figures that were written and those left out.
 #[derive(Default)]
 pub struct Drawn {
     /// The files.

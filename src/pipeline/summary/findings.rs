@@ -1,4 +1,4 @@
-//! What explorations found, in a few numbers: `findings.csv`, whose rows `run` prints.
+//! The results of explorations in a few numbers: `findings.csv`, whose rows `run` prints.
 
 use crate::error::Result;
 use crate::metrics::artefacts::{CURVES, SAMPLES};
@@ -18,7 +18,7 @@ pub(crate) fn write(measured: &Measured) -> Result<Vec<FindingRow>> {
     Ok(rows)
 }
 
-/// What `findings.csv` has to say: both ends of every curve, and every distribution.
+/// The rows of `findings.csv`: both ends of every curve, and every distribution.
 ///
 /// # Errors
 /// What was measured cannot be read.
@@ -132,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn curves_are_told_by_their_ends_over_the_seeds() {
+    fn curves_are_summarised_by_their_ends_over_the_seeds() {
         // Two seeds one after another, and a curve of one place.
         let rows = vec![
             place("ours", 0.0, 1.0),
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn distributions_are_told_by_mean_and_variance() {
+    fn distributions_are_summarised_by_mean_and_variance() {
         let rows = [0.0, 1.0, 0.5].iter().enumerate();
         let rows = rows.map(|(sample, &value)| SampleRow {
             series: "one head".to_owned(),

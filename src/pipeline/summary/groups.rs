@@ -1,4 +1,4 @@
-//! From accuracies to groups: `groups.csv`, everything of a point but its seeds in one row.
+//! Accuracy over seeds: `groups.csv`, all seeds of a point in one row.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ pub fn write(accuracies: &[AccuracyRow], folder: &Path) -> Result<Vec<GroupRow>>
     Ok(rows)
 }
 
-/// Whether two rows differ in nothing but the seed and what came of it.
+/// Whether two rows differ only in the seed and its results.
 fn together(a: &AccuracyRow, b: &AccuracyRow) -> bool {
     let key = |row: &AccuracyRow| {
         let (split, subject) = (row.split.clone(), row.subject.clone());
@@ -156,7 +156,7 @@ mod tests {
     }
 
     #[test]
-    fn seeds_that_were_asked_different_numbers_of_questions_name_none() {
+    fn seeds_with_different_numbers_of_questions_leave_the_number_empty() {
         let more = AccuracyRow {
             questions: Some(61),
             ..accuracy("a", Some(2), "model", Some(51))
@@ -166,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn no_accuracies_are_no_groups() {
+    fn no_accuracies_give_no_groups() {
         assert_eq!(written(&[]), []);
     }
 }

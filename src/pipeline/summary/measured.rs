@@ -82,7 +82,7 @@ fn origin(experiment: &Experiment) -> String {
     ];
     let suite = experiment.suite.as_ref();
     let profile = suite.map(|suite| format!("profile {}", suite.profile));
-    // How long they trained is said in any case.
+    // The numbers of epochs are always given below.
     let is_epochs = |told: &&String| told.contains(".epochs = ");
     let shared = experiment.context.iter().filter(|told| !is_epochs(told));
     let told: Vec<String> = profile
@@ -96,7 +96,7 @@ fn origin(experiment: &Experiment) -> String {
     format!("{} ({})", experiment.name, told.join(", "))
 }
 
-/// What all finished runs were timed on, in words: `Some Processor, 2 threads`.
+/// The hardware that the finished runs were timed on: `Some Processor, 2 threads`.
 fn machines(runs: &[RunDirectory]) -> String {
     let machines: BTreeSet<String> = runs.iter().flat_map(timed_on).collect();
     if machines.is_empty() {
@@ -106,7 +106,7 @@ fn machines(runs: &[RunDirectory]) -> String {
     machines.join(" and on ")
 }
 
-/// What computed the stage whose steps are timed; of a run by an older program, the machine that ran it.
+/// The device that ran the timed stage; for a run by an older version, the machine.
 fn timed_on(run: &RunDirectory) -> Vec<String> {
     let stages = TrainingStage::ALL.into_iter();
     let mut computed = stages.map(|stage| run.computed(stage.name()));
@@ -136,7 +136,7 @@ fn timed_on(run: &RunDirectory) -> Vec<String> {
     entries.into_iter().map(words).collect()
 }
 
-/// The words for the figures of an exploration.
+/// Heading and caption for the figures of an exploration.
 fn exploration(experiment: &Experiment) -> Option<ExplorationTexts> {
     let points = experiment.points.iter();
     let explored = points.filter_map(|point| point.settings.exploration());

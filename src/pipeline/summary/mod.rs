@@ -33,7 +33,7 @@ pub(crate) fn write(experiment: &Experiment, measured: &Measured) -> Result<Vec<
     Ok(rows)
 }
 
-/// What `summary.csv` has to say, from the predictions of all finished runs.
+/// The rows of `summary.csv`, from the predictions of all finished runs.
 ///
 /// # Errors
 /// Predictions that cannot be read.
@@ -67,7 +67,7 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<AccuracyRow>>
         let counted = count(&run.path(&PREDICTIONS, &predictions_of(split, "model")))?;
         rows.extend(counted.map(|counted| judged(row("model", Some(run.seed), None), counted)));
     }
-    // No seed changes the constant answer.
+    // The constant answer does not depend on the seed.
     if let Some(run) = measured.runs.first() {
         let counted = count(&run.path(&PREDICTIONS, &predictions_of(split, "constant")))?;
         let row = row("constant", None, spec.constant_answer.clone());
@@ -80,7 +80,7 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<AccuracyRow>>
     Ok(rows)
 }
 
-/// The row with right answers, questions, and what follows from them.
+/// Fills in counts, accuracy and confidence interval of a row.
 fn judged(row: AccuracyRow, (correct, questions): (usize, usize)) -> AccuracyRow {
     let (low, high) = wilson_95(correct, questions);
     AccuracyRow {
@@ -93,8 +93,8 @@ fn judged(row: AccuracyRow, (correct, questions): (usize, usize)) -> AccuracyRow
     }
 }
 
-/// The split that a run was asked about, right answers and questions: the model's or, where none was asked,
-/// the constant answer's. Absent if no answer can be judged.
+/// Split, number of correct answers and number of questions of a run: the model's or, if no model was asked,
+/// the constant answer's. `None` if no answer can be scored.
 pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
     let of = |split: Split| {
         let path = |subject| run.predictions_tsv(split.name(), subject);

@@ -18,7 +18,7 @@ fn runs(point: &Path, seeds: &[u64]) -> Vec<RunDirectory> {
         .collect()
 }
 
-/// Numbers in the run's weights.
+/// Number of values in the run's weights.
 fn parameters_of(run: &RunDirectory) -> Option<usize> {
     let (weights, _) = weights::read(&run.last_weights().ok()?).ok()?;
     Some(weights.iter().map(|weight| weight.values.len()).sum())

@@ -10,7 +10,7 @@ use crate::plot::page::{Page, draw_lines};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{count, percent};
 use crate::plot::theme::{
-    BASELINE, BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE,
+    BASELINE, BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE,
     WHITE, WIDTH,
 };
 
@@ -62,7 +62,7 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     };
     paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
-        chart.draw_mesh(canvas, head > 0.0)?;
+        chart.draw_grid(canvas, head > 0.0)?;
         chart.draw_baseline(canvas, figure)?;
         for ((bar, row), name) in figure.bars.iter().zip(&rows).zip(&names) {
             chart.draw_bar(canvas, bar, chart.top + row.middle)?;
@@ -85,7 +85,7 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     })
 }
 
-/// The baseline with its numbers, which stand nowhere else.
+/// Legend text of the baseline with its numbers, which are shown nowhere else.
 fn constant(figure: &AccuracyBars) -> String {
     figure
         .baseline_height()
@@ -96,11 +96,11 @@ fn constant(figure: &AccuracyBars) -> String {
         })
 }
 
-/// Numbers right of the bars, one a row.
+/// A column of numbers right of the bars, one per row.
 struct Column {
     cells: Vec<String>,
     ink: Ink,
-    /// Of the widest, in px.
+    /// Width of the widest cell, in px.
     width: f64,
 }
 
@@ -114,7 +114,7 @@ impl Column {
         Self { cells, ink, width }
     }
 
-    /// Accuracies, what they are of, and what others reported.
+    /// The columns: accuracy, counts, and reported accuracy.
     fn all(figure: &AccuracyBars) -> Vec<Self> {
         let bars = || figure.bars.iter();
         let accuracy = |bar: &Bar| bar.height().map(|height| percent(height.accuracy));
@@ -131,7 +131,7 @@ impl Column {
     }
 }
 
-/// Where a row is, in px below the first one's top.
+/// Position of a row, in px below the top of the first one.
 struct Row {
     middle: f64,
     bottom: f64,
@@ -166,11 +166,11 @@ impl Chart {
         self.axis.pixel(accuracy, self.left, self.right)
     }
 
-    fn draw_mesh(&self, canvas: &mut Canvas<'_>, numbers_above: bool) -> Result<()> {
+    fn draw_grid(&self, canvas: &mut Canvas<'_>, numbers_above: bool) -> Result<()> {
         let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
         for number in self.axis.numbers() {
             let x = self.x(number);
-            canvas.polyline(&[(x, self.top), (x, self.bottom)], 1.0, MESH)?;
+            canvas.polyline(&[(x, self.top), (x, self.bottom)], 1.0, GRID)?;
             let label = self.axis.label(number, 100.0);
             canvas.text(&label, (x, self.bottom + 6.0 + SMALL_SIZE), style)?;
             if numbers_above {
@@ -211,7 +211,7 @@ impl Chart {
         let asked: Vec<_> = bar.asked().collect();
         if asked.len() > 1 {
             for (i, run) in asked.iter().enumerate() {
-                // One under another, so that equal seeds stay visible.
+                // Stacked vertically, so that equal seeds stay visible.
                 let aside = (i as f64 + 0.5) / asked.len() as f64 - 0.5;
                 let place = (self.x(run.fraction()), y + aside * BAR);
                 canvas.dot(place, 3.4, WHITE)?;

@@ -24,10 +24,10 @@ impl Plot for AccuracyBars {
         let rows: Vec<AccuracyRow> = table::read(&measured.folder.join("summary.csv"))?;
         if rows.iter().all(|row| row.correct.is_none()) {
             return Ok(Gathered::Nothing(
-                "no answer can be compared with a right one",
+                "there is no reference answer to compare with",
             ));
         }
-        // Where no model is asked, the constant answer is the run; no seed changes it.
+        // Without a model, the constant answer is the result; it does not depend on the seed.
         let is_asked = rows.iter().any(|row| row.subject == "model");
         let subject = if is_asked { "model" } else { "constant" };
         let of = |subject: &'static str, point: &MeasuredPoint| {
@@ -56,7 +56,7 @@ impl Plot for AccuracyBars {
     }
 }
 
-/// The constant answer, where it is the same for all points: only then is a line across all bars true.
+/// The constant answer, if it is the same for all points: otherwise a line across all bars would be wrong.
 fn baseline(rows: &[AccuracyRow]) -> Option<Baseline> {
     let said = |row: &AccuracyRow| (row.detail.clone(), row.correct, row.questions);
     let mut constants = rows.iter().filter(|row| row.subject == "constant");

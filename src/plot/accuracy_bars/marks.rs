@@ -6,7 +6,7 @@ use crate::plot::theme::{BASELINE, OURS, REPORTED};
 
 /// Radius of a reported number's diamond, in px.
 pub(super) const DIAMOND: f64 = 6.5;
-/// Opacity of a bar's body: its whisker and its dots stand on it.
+/// Opacity of a bar's body, on which its whisker and dots are drawn.
 pub(super) const BODY: f64 = 0.45;
 
 /// What the marks are; the baseline is called `constant`.
@@ -43,7 +43,7 @@ pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String
     legend
 }
 
-/// The highest accuracy that anything in the figure stands for, a fraction above 0.
+/// The highest accuracy shown in the figure, a fraction above 0.
 pub(super) fn highest(figure: &AccuracyBars) -> f64 {
     let reported = figure.bars.iter().filter_map(|b| b.reported()).map(|r| r.0);
     let heights = figure.bars.iter().filter_map(Bar::height).map(|h| h.high);

@@ -1,4 +1,4 @@
-//! Accuracy of every point of a sweep, with how sure it is: the numbers behind the bars.
+//! Accuracy of every point of a sweep with its confidence interval: the numbers behind the bars.
 
 mod horizontal;
 mod kind;
@@ -26,16 +26,16 @@ pub struct AccuracyBars {
     pub caption: String,
     /// One per point of the sweep, from left to right.
     pub bars: Vec<Bar>,
-    /// What needs no model.
+    /// The constant answer, which needs no model.
     pub baseline: Option<Baseline>,
 }
 
 /// One point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Bar {
-    /// What stands under the bar.
+    /// Label of the bar.
     pub label: String,
-    /// One per seed; those without a question count as not run.
+    /// One per seed; runs without questions are ignored.
     pub runs: Vec<SeedAccuracy>,
     /// A fraction that somebody else reported for this point, and where.
     pub reported: Option<(f64, String)>,
@@ -55,7 +55,7 @@ pub struct SeedAccuracy {
 /// The same answer to every question.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Baseline {
-    /// What it is called, for instance `always "London"`.
+    /// Its label, for instance `always "London"`.
     pub label: String,
     /// Questions answered right.
     pub correct: usize,
@@ -130,7 +130,7 @@ impl Bar {
         })
     }
 
-    /// What stands above the bar after its per cent.
+    /// The text after a bar's percentage: counts of answers, questions or seeds.
     fn tally(&self) -> String {
         let asked: Vec<&SeedAccuracy> = self.asked().collect();
         match asked.as_slice() {
@@ -275,7 +275,7 @@ impl AccuracyBars {
     }
 }
 
-/// Draws accuracy in per cent as bars with whiskers, which lie down where names or numbers would collide.
+/// Draws accuracy in per cent as bars with whiskers, horizontal ones if names or numbers would collide.
 ///
 /// One run gets Wilson's interval over its questions; several get dots and their mean's t-interval.
 ///

@@ -200,7 +200,7 @@ fn impossible_counts_are_refused() {
 }
 
 #[test]
-fn bars_lie_down_where_numbers_or_names_would_collide() {
+fn bars_are_horizontal_where_numbers_or_names_would_collide() {
     let stand = |number: usize, label: &str| {
         let bar = |i: usize| Bar {
             label: format!("{label} {i}"),

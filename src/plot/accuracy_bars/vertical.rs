@@ -20,7 +20,7 @@ const BASELINE_SPACE: f64 = 150.0;
 const LABEL_LINES: usize = 4;
 /// Widest bar, in px.
 const WIDEST: f64 = 90.0;
-/// Room for a bar from which on its numbers stand side by side, in px.
+/// Slots wider than this have the numbers of a bar on one line, in px.
 const ONE_LINE: f64 = 200.0;
 /// Type size of labels in narrow slots, in px.
 const SMALLEST: f64 = 13.0;
@@ -46,7 +46,7 @@ pub(super) fn have_room(figure: &AccuracyBars, names: &PointLabels) -> bool {
     names.iter().all(is_whole) && figure.bars.iter().all(is_apart)
 }
 
-/// Width that each bar has for itself, in px.
+/// Width available to each bar, in px.
 fn slot(figure: &AccuracyBars) -> f64 {
     let right = baseline_space(figure);
     (WIDTH - 2.0 * MARGIN - 64.0 - right) / figure.bars.len().max(1) as f64
@@ -108,7 +108,7 @@ fn label_size(names: &PointLabels, width: f64) -> f64 {
     if fit { TEXT_SIZE } else { SMALLEST }
 }
 
-/// What stands over a bar, in one line where its slot has room for that.
+/// The numbers above a bar, on one line if its slot is wide enough.
 fn numbers_over(bar: &Bar, slot: f64) -> Vec<String> {
     let accuracy = bar.height().map(|height| percent(height.accuracy));
     let words: Vec<String> = accuracy.into_iter().chain([bar.tally()]).collect();
@@ -118,7 +118,7 @@ fn numbers_over(bar: &Bar, slot: f64) -> Vec<String> {
     }
 }
 
-/// Where one bar and its neighbour, the reported number, stand, in px.
+/// Positions of a bar and of the reported number beside it, in px.
 struct Slot {
     middle: f64,
     bar: f64,
@@ -148,7 +148,7 @@ impl Slot {
     }
 }
 
-/// From 0 to where everything and the words above it fit.
+/// From 0 to a height at which all bars and the text above them fit.
 fn axis(figure: &AccuracyBars, slot: f64) -> Axis {
     let lines = if slot > ONE_LINE { 1.0 } else { 2.0 };
     let words = lines * SMALL_SIZE * LINE_HEIGHT + 14.0;

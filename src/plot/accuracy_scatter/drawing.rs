@@ -1,4 +1,4 @@
-//! Where discs, whiskers, dots and names stand.
+//! Positions and drawing of discs, whiskers, dots and names.
 
 use super::key::Naming;
 use super::names::{self, Area};
@@ -12,7 +12,7 @@ use crate::plot::fonts::{self, Face};
 use crate::plot::page::{LEFT, Layout, Page};
 use crate::plot::text::shorten;
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE,
     WIDTH,
 };
 
@@ -25,7 +25,7 @@ const QUANTITY: f64 = 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT;
 /// Space right of the plot area, in px.
 const RIGHT: f64 = 18.0;
 
-/// Where each spot that has a height stands across, in px.
+/// Horizontal positions of the spots that have an accuracy, in px.
 pub(super) struct Places<'a> {
     spots: Vec<Placed<'a>>,
     quantity: Quantity,
@@ -33,7 +33,7 @@ pub(super) struct Places<'a> {
 
 /// A spot and its place.
 struct Placed<'a> {
-    /// Which it is of those that have a height.
+    /// Index among the spots that have an accuracy.
     number: usize,
     spot: &'a Spot,
     height: AccuracyOverSeeds,
@@ -82,8 +82,8 @@ impl<'a> Places<'a> {
     }
 }
 
-/// Sorted places, moved as little as keeps them [`APART`] and, if they all fit, within the ends:
-/// neighbours that are too near become one group around the mean of their places.
+/// Sorted positions, moved as little as needed to be [`APART`] and, if they all fit, within the ends:
+/// neighbours that are too close become one group around the mean of their positions.
 fn spread(places: &[f64], (left, right): (f64, f64)) -> Vec<f64> {
     let fit = (right - left) / places.len().max(1) as f64;
     let apart = APART.min(fit);
@@ -176,7 +176,7 @@ fn draw_quantity(
     let mut free_from = f64::NEG_INFINITY;
     for (value, label) in quantity.numbers() {
         let x = quantity.pixel(value, layout.left, layout.right);
-        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, MESH)?;
+        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, GRID)?;
         let half = fonts::width(Face::Text, SMALL_SIZE, &label) / 2.0;
         if x - half < free_from {
             continue;

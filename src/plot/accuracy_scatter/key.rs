@@ -7,7 +7,7 @@ use crate::plot::fonts::{self, Face};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::theme::{BLACK, GREY, LINE_HEIGHT, MARGIN, SMALL_SIZE, WIDTH};
 
-/// More names than this do not find a place among the markers.
+/// Most names that fit beside their markers.
 const BESIDE: usize = 12;
 /// Longest name beside a marker, in px.
 const NAME: f64 = 200.0;
@@ -18,13 +18,13 @@ const LINE: f64 = SMALL_SIZE * LINE_HEIGHT;
 /// Over the key, in px.
 const ABOVE: f64 = 12.0;
 
-/// What the spots are called, and where that stands.
+/// Names of the spots, and where they are drawn.
 #[derive(Debug)]
 pub(super) struct Naming {
     pub(super) names: PointLabels,
-    /// One a spot that has a height, in their order; what stands beside its marker.
+    /// The text beside the marker of each spot that has an accuracy, in order.
     pub(super) beside: Vec<String>,
-    /// Number and name; empty where the names stand beside the markers.
+    /// Number and name; empty if the names are beside the markers.
     key: Vec<(String, String)>,
     /// Columns of the key, and their width in px.
     columns: usize,
@@ -70,7 +70,7 @@ impl Naming {
         naming
     }
 
-    /// Whether markers bear numbers.
+    /// Whether markers are numbered.
     pub(super) fn is_key(&self) -> bool {
         !self.key.is_empty()
     }

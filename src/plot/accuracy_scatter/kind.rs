@@ -107,7 +107,7 @@ impl Plot for AccuracyScatter {
             title,
             caption: measured.asked() + &timed,
             horizontal: horizontal.to_owned(),
-            // Where one number is all that the sweep sets, the axis says which is which.
+            // If the sweep varies a single number, the axis already identifies the points.
             named: measured.has_labels
                 || measured.points.iter().any(|point| {
                     let mut others = point.values.iter().filter(|(key, _)| *key != keys.x);
@@ -123,7 +123,7 @@ impl Plot for AccuracyScatter {
 }
 
 impl Keys {
-    /// Where a point stands on the horizontal axis.
+    /// Position of a point on the horizontal axis.
     fn quantity(&self, point: &MeasuredPoint, groups: &[GroupRow]) -> Result<Option<f64>> {
         match self.x.as_str() {
             PARAMETERS => {

@@ -24,9 +24,9 @@ pub struct AccuracyScatter {
     pub caption: String,
     /// Quantity and unit of the horizontal axis.
     pub horizontal: String,
-    /// One colour each.
+    /// One marker and colour each.
     pub spots: Vec<Spot>,
-    /// Whether the markers bear names; without, a swept number says which is which.
+    /// Whether the markers are labelled; if not, the swept number identifies each point.
     pub named: bool,
 }
 
@@ -35,9 +35,9 @@ pub struct AccuracyScatter {
 pub struct Spot {
     /// What it is called.
     pub label: String,
-    /// Where it stands on the horizontal axis; finite.
+    /// Position on the horizontal axis; finite.
     pub x: f64,
-    /// One per seed; those without a question count as not run.
+    /// One per seed; runs without questions are ignored.
     pub runs: Vec<SeedAccuracy>,
 }
 
@@ -79,7 +79,9 @@ impl AccuracyScatter {
     fn check(&self) -> Result<()> {
         for Spot { label, x, runs } in &self.spots {
             if !x.is_finite() {
-                return Err(Error::data(format!("`{label}` stands at {x}, no number")));
+                return Err(Error::data(format!(
+                    "`{label}` has x = {x}, which is not finite"
+                )));
             }
             if let Some(run) = runs.iter().find(|run| run.correct > run.questions) {
                 let (right, asked) = (run.correct, run.questions);
@@ -137,7 +139,7 @@ impl AccuracyScatter {
             .for_each(|whiskers| caption.say(whiskers));
         if shifted {
             caption.say(
-                "What would hide another is moved sideways: the tick on the axis below it is its place.",
+                "Markers that would overlap are moved sideways: the tick on the axis marks the true value.",
             );
         }
         let caption = caption.draws([self.horizontal.as_str()]);
@@ -149,7 +151,7 @@ impl AccuracyScatter {
 /// are positive and span more than a decade.
 ///
 /// # Errors
-/// More right answers than questions, or a place that is no number.
+/// More right answers than questions, or an x that is not finite.
 pub fn draw_accuracy_scatter(figure: &AccuracyScatter) -> Result<Figure> {
     figure.check()?;
     let shifted = drawing::Places::of(figure).shifted();

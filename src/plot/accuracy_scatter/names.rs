@@ -1,4 +1,4 @@
-//! Names beside markers, so that none lies on another: a small search that always ends the same.
+//! Places names beside markers without overlaps, by a small deterministic search.
 
 use crate::plot::canvas::Point;
 
@@ -38,7 +38,7 @@ impl Area {
 }
 
 /// A place for each name: of the directions around its marker, nearest ring first, the one that
-/// covers least of what is there already. `sizes` are width and height of the names, `taken` what no
+/// overlaps least with what is already placed. `sizes` are width and height of the names, `taken` what no
 /// name should cover, `frame` what none should leave.
 pub(super) fn place(
     markers: &[Point],
@@ -74,7 +74,7 @@ pub(super) fn place(
     placed
 }
 
-/// Whether a name stands so far off that a line has to lead to it.
+/// Whether a name is so far from its marker that it needs a leader line.
 pub(super) fn is_led(marker: Point, area: &Area) -> bool {
     let near = area.nearest(marker);
     (near.0 - marker.0).hypot(near.1 - marker.1) > 13.0

@@ -6,7 +6,7 @@ use crate::plot::text;
 /// From a quantity to a pixel.
 #[derive(Clone, Debug)]
 pub(super) struct Quantity {
-    /// Of the values, or of their decimal logarithms.
+    /// Axis of the values, or of their base-10 logarithms.
     axis: Axis,
     logarithmic: bool,
 }

@@ -1,5 +1,5 @@
-//! What each head looks at when the first character of the answer is asked for: a row a head, a column a
-//! character of the question.
+//! What each head attends to when the first character of the answer is predicted: one row per head, one
+//! column per character of the question.
 
 use serde::{Deserialize, Serialize};
 
@@ -9,11 +9,11 @@ use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::crowd::Shown;
+use crate::plot::crowd::PointSubset;
 use crate::plot::fonts::{self, Face};
 use crate::plot::text::number;
 use crate::plot::theme::{
-    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 
 /// Left of a row for its layer and head, in px.
@@ -29,7 +29,7 @@ const WIDEST: f64 = 26.0;
 /// Over the rows for heading and characters, in px.
 const HEAD: f64 = TEXT_SIZE * LINE_HEIGHT + 34.0;
 
-/// The weight of one place in one head, a line of the figure's CSV.
+/// The weight of one head on one key position, a row of the figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 struct AnswerRow {
     label: String,
@@ -41,7 +41,7 @@ struct AnswerRow {
     weight: f32,
 }
 
-/// Draws a strip of weights for each head: what it looks at from the mask that ends the question.
+/// Draws a strip of weights for each head: what it attends to when the query is the mask after the question.
 ///
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
@@ -49,12 +49,12 @@ pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
     let (seen, scale) = (figure.seen(), figure.scale());
     let height = |seen: &Seen| HEAD + rows_height(seen);
     let tallest = seen.iter().map(height).fold(0.0, f64::max);
-    let shown = Shown::of_height(seen.len(), tallest + GAP);
+    let shown = PointSubset::of_height(seen.len(), tallest + GAP);
     let page = figure.page(
         &format!(
-            "Each row is a head, as layer.head: the weights that it gives to the characters of the question \
-             from the mask that ends it, the blue sign, where the first character of the answer is asked for. \
-             On the right: the largest, and at which character.{}",
+            "Each row is a head, as layer.head: its weights on the characters of the question when the query is \
+             the mask that ends it, the blue sign, which predicts the first character of the answer. \
+             On the right: the largest weight and its character.{}",
             latents(figure, &seen)
         ),
         &seen,
@@ -139,7 +139,7 @@ impl<'a> Strips<'a> {
             let name = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::End);
             canvas.text(&format!("{layer}.{head}"), (self.left - 10.0, ground), name)?;
             let frame = (right, y + ROW - 1.0);
-            canvas.rectangle((self.left, y), frame, MESH.fade(0.45))?;
+            canvas.rectangle((self.left, y), frame, GRID.fade(0.45))?;
             for (place, weight) in weights.from(self.seen.asking) {
                 self.draw_cell(canvas, (place, y), scale.level(weight))?;
             }

@@ -1,4 +1,5 @@
-//! What `kind = "attention-maps"` and `"answer-attention"` take and show: `attention_maps.csv` of one run a point.
+//! What `kind = "attention-maps"` and `"answer-attention"` take and show: `attention_maps.csv` of one run
+//! per point.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -27,7 +28,7 @@ impl Default for Keys {
     }
 }
 
-/// The same models, shown by what their heads look at when the answer begins.
+/// The same models, shown by what their heads attend to when the answer begins.
 pub struct AnswerAttention(AttentionMaps);
 
 impl Plot for AttentionMaps {
@@ -97,7 +98,7 @@ impl Plot for AnswerAttention {
     }
 }
 
-/// A question beyond those that are mapped, where some points map questions.
+/// The rule that `question` must be one of the mapped questions, if any point maps questions.
 fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
     let question = keys.question;
     let mapped = points.mapped.filter(|mapped| question > *mapped)?;
@@ -112,7 +113,7 @@ fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
 }
 
 impl MappedModel {
-    /// One run of the point, if any has mapped the question: heads of different seeds have nothing to do with each
+    /// One run of the point, if any has mapped the question: heads of different seeds do not correspond to each
     /// other.
     fn read(point: &MeasuredPoint, question: usize) -> Result<Option<Self>> {
         let is_mapped = |run: &&MeasuredRun| run.path(&ATTENTION_MAPS, "").is_file();

@@ -1,4 +1,4 @@
-//! Every head's map beside the others: a row of maps a layer, a column a head.
+//! Attention maps of all heads: one row of maps per layer, one column per head.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,10 +8,10 @@ use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
 use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::crowd::Shown;
+use crate::plot::crowd::PointSubset;
 use crate::plot::fonts::{self, Face};
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 
 /// Left of the maps for the layer and the beginnings of words, in px.
@@ -24,7 +24,7 @@ const BELOW: f64 = SMALL_SIZE * LINE_HEIGHT;
 const BETWEEN: f64 = 9.0;
 /// Widest map, in px.
 const WIDEST: f64 = 190.0;
-/// Two beginnings of words are at least so far apart, in px.
+/// Minimum distance between two marked word beginnings, in px.
 const APART: f64 = 12.0;
 /// How far a cell reaches under the next ones, so that no seam shows between them, in px.
 const UNDER: f64 = 0.3;
@@ -43,7 +43,7 @@ struct MapRow {
     weight: f32,
 }
 
-/// Draws the map of every head: from which place it looks at which, with what weight.
+/// Draws the attention map of every head: which query position attends to which key, and with what weight.
 ///
 /// # Errors
 /// None that the caller can cause; the renderer's own pass through.
@@ -51,12 +51,12 @@ pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
     let (seen, scale) = (figure.seen(), figure.scale());
     let sheets: Vec<Sheet<'_>> = seen.iter().map(Sheet::new).collect();
     let tallest = sheets.iter().map(Sheet::height).fold(0.0, f64::max);
-    let shown = Shown::of_height(sheets.len(), tallest + GAP);
+    let shown = PointSubset::of_height(sheets.len(), tallest + GAP);
     let page = figure.page(
         &format!(
-            "In each map a row is a place that looks, from the first character of the question at the top to \
-             the answer at the bottom, and a column one that it looks at. Letters mark where words begin, and \
-             the blue sign the mask: its row asks for the first character of the answer.{}",
+            "In each map a row is a query position, from the first character of the question at the top to \
+             the answer at the bottom, and a column is a key position. Letters mark where words begin, and \
+             the blue sign marks the mask: its row predicts the first character of the answer.{}",
             latents(figure, &seen)
         ),
         &seen,
@@ -237,12 +237,12 @@ impl<'a> Sheet<'a> {
             (left, top + end),
             (left, top),
         ];
-        canvas.polyline(&frame, 1.0, MESH)?;
+        canvas.polyline(&frame, 1.0, GRID)?;
         for line in [
             [(left, top + begins), (left + end, top + begins)],
             [(left + begins, top), (left + begins, top + end)],
         ] {
-            canvas.polyline(&line, 1.0, MESH)?;
+            canvas.polyline(&line, 1.0, GRID)?;
         }
         for patch in patches(map, scale) {
             let [x, y] = [patch.keys[0], patch.queries[0]].map(|place| place as f64 * cell);
@@ -259,7 +259,7 @@ impl<'a> Sheet<'a> {
     }
 }
 
-/// Cells of one colour side by side, as one: places from the first to before the last.
+/// Adjacent cells of one colour, merged into a rectangle: half-open ranges of positions.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Patch {
     queries: [usize; 2],

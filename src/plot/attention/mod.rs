@@ -1,4 +1,4 @@
-//! Where heads look: every head's map, and what it looks at when an answer begins.
+//! Attention figures: the map of every head, and what it attends to when an answer begins.
 
 mod answer;
 mod kind;
@@ -16,7 +16,7 @@ pub use maps::draw_attention_maps;
 
 use super::canvas::{Canvas, Type};
 use super::caption::Caption;
-use super::crowd::Shown;
+use super::crowd::PointSubset;
 use super::fonts::{self, Face};
 use super::page::Page;
 use super::point_labels::PointLabels;
@@ -27,7 +27,7 @@ use crate::metrics::rows::AttentionRow;
 use scale::Scale;
 use seen::{Head, MASK, Seen};
 
-/// Where the heads of some models look while they read the same question and answer it.
+/// Attention weights of some models while they read and answer the same question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AttentionMaps {
     /// The heading.
@@ -45,7 +45,7 @@ pub struct MappedModel {
     pub label: String,
     /// The seed of its run.
     pub seed: u64,
-    /// What its heads look at, for one question.
+    /// The attention weights of its heads for one question.
     pub rows: Vec<AttentionRow>,
 }
 
@@ -53,9 +53,9 @@ pub struct MappedModel {
 const SCALE: f64 = 48.0;
 /// Between two models, in px.
 const GAP: f64 = 26.0;
-/// Models of which a caption says what their heads look at.
+/// Most models for which the caption says what their heads attend to.
 const TOLD: usize = 4;
-/// Places that a caption names.
+/// Most positions that the caption names per model.
 const NAMED: usize = 3;
 
 impl AttentionMaps {
@@ -74,12 +74,12 @@ impl AttentionMaps {
     }
 
     /// The page of the models that are shown.
-    fn page(&self, own: &str, seen: &[Seen], shown: &Shown) -> Page {
+    fn page(&self, own: &str, seen: &[Seen], shown: &PointSubset) -> Page {
         let names = self.names();
         let mut own = format!(
             "{own} Colour goes with the square root of a weight, so that small ones show. "
         );
-        // Of many models a caption would be longer than the figure: there each row says it for itself.
+        // With many models the caption would be longer than the figure; there each row shows it.
         let told = if self.models.len() > TOLD {
             &[][..]
         } else {
@@ -115,7 +115,7 @@ impl AttentionMaps {
     }
 }
 
-/// What a reader has to know of the models in which latents look or are looked at.
+/// The caption's note on models in which latents attend or are attended to.
 fn latents(figure: &AttentionMaps, seen: &[Seen]) -> String {
     let has = |(_, seen): &(&MappedModel, &Seen)| seen.heads.values().any(Head::has_latents);
     let names = figure.names();
@@ -130,12 +130,12 @@ fn latents(figure: &AttentionMaps, seen: &[Seen]) -> String {
     };
     format!(
         " In the first layer{of} latents look at characters, in the last one characters at latents, between \
-         them latents at latents; a latent stands at the last place that it has seen."
+         them latents at latents; a latent is shown at the last position that it has seen."
     )
 }
 
 impl MappedModel {
-    /// What stands after its name in its heading: its seed, and what the model answers.
+    /// The part of its heading after the name: the seed and the model's answer.
     fn answer(&self, seen: &Seen) -> String {
         let answer = match seen.answer() {
             answer if answer.is_empty() => "nothing".to_owned(),
@@ -146,7 +146,7 @@ impl MappedModel {
 }
 
 /// A line for each model that is shown: its name, its seed, and what it answers.
-fn headings(figure: &AttentionMaps, seen: &[Seen], shown: &Shown) -> Vec<String> {
+fn headings(figure: &AttentionMaps, seen: &[Seen], shown: &PointSubset) -> Vec<String> {
     let width = |words: &str| fonts::width(Face::Text, TEXT_SIZE, words);
     let room = WIDTH - 2.0 * MARGIN;
     let answers = shown.points.iter().map(|&i| {
@@ -164,8 +164,8 @@ fn headings(figure: &AttentionMaps, seen: &[Seen], shown: &Shown) -> Vec<String>
     both.map(|(name, answer)| name + &answer).collect()
 }
 
-/// Which characters most heads look at most when the first character of the answer is asked for; of heads
-/// with latents nothing is told.
+/// The characters on which most heads put their largest weight when the first character of the answer is
+/// predicted; heads with latents are not counted.
 fn finding(seen: &Seen) -> Option<String> {
     let mut favourites: BTreeMap<usize, usize> = BTreeMap::new();
     let heads: Vec<&Head> = seen

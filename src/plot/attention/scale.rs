@@ -1,4 +1,4 @@
-//! From a weight to a colour.
+//! The colour scale of attention weights.
 
 use crate::error::Result;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type};
@@ -9,7 +9,7 @@ use crate::plot::theme::{
     WORSE_DARKEST,
 };
 
-/// The deeper the larger, in steps: blue above 0, orange below, as some kinds subtract.
+/// Larger weights are darker, in steps: blue above 0, orange below, because some kinds of attention subtract.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Scale {
     /// The weight of the deepest colour: 1, or where some are larger 2, 5, 10 and so on.
@@ -20,7 +20,7 @@ pub(super) struct Scale {
 
 /// Steps from white to the deepest colour.
 const LEVELS: i32 = 16;
-/// Where on the way to the deepest colour the plain one stands.
+/// Share of the way to the darkest colour at which the plain colour is reached.
 const PLAIN: f64 = 0.6;
 /// Length of the bar from 0 to the deepest colour, in px.
 const BAR: f64 = 260.0;
@@ -48,7 +48,7 @@ impl Scale {
         scale
     }
 
-    /// The step of a weight, from `-LEVELS` to `LEVELS`; at 0, as of what is no number, nothing is drawn.
+    /// The step of a weight, from `-LEVELS` to `LEVELS`; nothing is drawn at 0, which is also the step of NaN.
     pub(super) fn level(&self, weight: f32) -> i32 {
         if !weight.is_finite() {
             return 0;
@@ -103,7 +103,7 @@ impl Scale {
         Ok(())
     }
 
-    /// The weight at a share of the deepest colour's, with the digits that it needs.
+    /// The weight at a share of the darkest colour's weight, with as many decimals as it needs.
     pub(super) fn label(&self, share: f64) -> String {
         let weight = share * self.most;
         let is_exact = |decimals: &usize| {

@@ -1,4 +1,4 @@
-//! What the heads of one model look at, place by place.
+//! The attention weights of one model, position by position.
 
 use std::collections::BTreeMap;
 
@@ -16,7 +16,7 @@ const MOST: usize = 4096;
 pub(super) struct Seen {
     /// The text: question, mask, answer.
     pub(super) characters: BTreeMap<usize, char>,
-    /// The place from which the first character of the answer is asked for.
+    /// The position that predicts the first character of the answer.
     pub(super) asking: usize,
     /// By layer and head, both from 1.
     pub(super) heads: BTreeMap<(usize, usize), Head>,
@@ -25,9 +25,9 @@ pub(super) struct Seen {
 /// One head.
 #[derive(Debug, Default)]
 pub(super) struct Head {
-    /// Whether latents look, and whether they are looked at.
+    /// Whether the queries are latents, and whether the keys are.
     pub(super) latents: [bool; 2],
-    /// From each place that looks, the weights of the places that it sees.
+    /// For each query position, the weights of the key positions it sees.
     pub(super) looks: BTreeMap<usize, BTreeMap<usize, f32>>,
 }
 
@@ -117,7 +117,7 @@ impl Head {
         self.latents != [false; 2]
     }
 
-    /// What is looked at from a place, or from the last of latents that are fewer.
+    /// The weights of the query at a position, or of the last one before it if latents have fewer positions.
     pub(super) fn from(&self, place: usize) -> impl Iterator<Item = (usize, f32)> {
         let row = self.looks.range(..=place).next_back();
         let row = row.into_iter().flat_map(|(_, row)| row);

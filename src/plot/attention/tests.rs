@@ -86,7 +86,7 @@ fn the_text_is_a_question_a_mask_and_an_answer() {
 }
 
 #[test]
-fn what_most_heads_look_at_is_told() {
+fn the_caption_says_what_most_heads_attend_to() {
     let mut one = model("a", TEXT, [2, 2]);
     // From the mask, three heads look at the M, and one at the end of the question.
     for row in one.rows.iter_mut().filter(|row| row.query_position == 25) {
@@ -106,7 +106,7 @@ fn what_most_heads_look_at_is_told() {
     assert_eq!(finding(&Seen::of(&one.rows)).expect("heads"), told);
     assert_eq!(finding(&Seen::of(&[])), None);
     let both = figure(vec![one.clone(), model("b", TEXT, [1, 1])]);
-    let caption = both.page("", &both.seen(), &Shown::of(2, 2)).caption;
+    let caption = both.page("", &both.seen(), &PointSubset::of(2, 2)).caption;
     let told = format!("is asked for: a, {told}; b, ");
     assert!(caption.contains(&told), "{caption}");
 }
@@ -215,7 +215,7 @@ fn heads_with_latents_are_not_counted_by_characters() {
 }
 
 #[test]
-fn a_weight_that_is_no_number_is_never_the_largest() {
+fn a_nan_weight_is_never_the_largest() {
     let mut one = model("a", TEXT, [1, 1]);
     one.rows[0].weight = f32::NAN;
     assert_eq!(Seen::of(&one.rows).heads[&(1, 1)].largest(0), None);

@@ -1,4 +1,4 @@
-//! What an exploration measured against what it varied, one chart a quantity.
+//! The measured quantities of an exploration against the varied one, one chart per quantity.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,12 +8,12 @@ use crate::error::Result;
 use crate::plot::Figure;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::caption::Caption;
-use crate::plot::crowd::Shown;
+use crate::plot::crowd::PointSubset;
 use crate::plot::page::{Mark, Page};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{
-    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
+    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
 };
 
 /// Curves of an exploration.
@@ -72,7 +72,7 @@ const AXIS: f64 = 82.0;
 const GAP: f64 = 26.0;
 /// Under a chart for numbers and quantity, in px.
 const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
-/// Below this, relative to numbers near 1, rounding of 64-bit floats is all that is left.
+/// Below this only the rounding error of 64-bit floats, for numbers near 1, is left.
 const ROUNDING: f64 = 1e-14;
 
 impl ExplorationCurves {
@@ -112,7 +112,7 @@ impl ExplorationCurves {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
         if shown.points.len() < names.iter().count() {
             let (own_look, all) = (shown.points.len(), names.iter().count());
@@ -120,14 +120,14 @@ impl ExplorationCurves {
         }
         if self.curves().any(|(_, curve)| !curve.ranges.is_empty()) {
             caption
-                .say("Marks are medians over the samples, whiskers hold the middle 90 % of them.");
+                .say("Marks are medians over the samples, whiskers span the middle 90 % of them.");
         }
         let to_nothing = |(panel, curve): (&CurvePanel, &ExploredCurve)| {
             let mut lows = curve.ranges.iter().map(|range| range.0);
             lows.any(|low| !panel.shows(low))
         };
         if self.curves().any(to_nothing) {
-            caption.say("A whisker that would go down to 0 is left out.".to_owned());
+            caption.say("Whiskers that would reach 0 are left out.".to_owned());
         }
         let hidden: usize = self
             .curves()
@@ -148,7 +148,7 @@ impl ExplorationCurves {
             panel.is_logarithmic && shown.any(|(_, y)| *y < ROUNDING)
         };
         if self.curves().any(least) {
-            caption.say("Under about 1e-14 nothing but the rounding of 64-bit numbers is left.");
+            caption.say("Below about 1e-14 only the rounding error of 64-bit floats is left.");
         }
         if self.curves().any(|(_, curve)| curve.is_reported) {
             caption.say("Diamonds: a construction that was reported elsewhere, measured here.");
@@ -260,13 +260,13 @@ impl Chart {
         let numbers = Type::new(SMALL_SIZE, GREY);
         for (place, label) in self.across.numbers() {
             let foot = self.at(place, 0.0);
-            canvas.polyline(&[foot, self.at(place, 1.0)], 1.0, MESH)?;
+            canvas.polyline(&[foot, self.at(place, 1.0)], 1.0, GRID)?;
             let under = (foot.0, foot.1 + 6.0 + SMALL_SIZE);
             canvas.text(&label, under, numbers.anchored(Anchor::Middle))?;
         }
         for (place, label) in self.up.numbers() {
             let foot = self.at(0.0, place);
-            canvas.polyline(&[foot, self.at(1.0, place)], 1.0, MESH)?;
+            canvas.polyline(&[foot, self.at(1.0, place)], 1.0, GRID)?;
             let before = (foot.0 - 8.0, foot.1 + SMALL_SIZE * 0.34);
             canvas.text(&label, before, numbers.anchored(Anchor::End))?;
         }

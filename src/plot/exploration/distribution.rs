@@ -1,4 +1,4 @@
-//! How what an exploration measured is distributed over its samples, one chart a construction.
+//! The distribution of an exploration's measured quantity over its samples, one chart per construction.
 
 use serde::{Deserialize, Serialize};
 
@@ -8,13 +8,13 @@ use crate::plot::Figure;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::caption::Caption;
-use crate::plot::crowd::Shown;
+use crate::plot::crowd::PointSubset;
 use crate::plot::fonts::Face;
 use crate::plot::page::{LEFT, Mark, Page};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{self, count, percent, significant};
 use crate::plot::theme::{
-    BLACK, GREY, LINE_HEIGHT, MARGIN, MESH, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 
 /// Distributions of a fraction, one under another over the same axis.
@@ -134,7 +134,7 @@ impl ExplorationDistribution {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &Shown) -> String {
+    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
         let width = 1.0 / BINS as f64;
         caption.say(format!(
@@ -168,7 +168,7 @@ impl ExplorationDistribution {
 pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result<Figure> {
     let row = HEADING + HEIGHT + GAP;
     let names = PointLabels::of(figure.series.iter().map(|series| series.label.as_str()));
-    let shown = Shown::of_height(figure.series.len(), row);
+    let shown = PointSubset::of_height(figure.series.len(), row);
     let caption = figure.full_caption(&names, &shown);
     let names = names
         .only(&shown.points)
@@ -235,7 +235,7 @@ impl Chart<'_> {
         let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
         for number in self.up.numbers() {
             let foot = self.at(0.0, number);
-            canvas.polyline(&[foot, self.at(1.0, number)], 1.0, MESH)?;
+            canvas.polyline(&[foot, self.at(1.0, number)], 1.0, GRID)?;
             let before = (foot.0 - 8.0, foot.1 + SMALL_SIZE * 0.34);
             canvas.text(&self.up.label(number, 100.0), before, numbers)?;
         }

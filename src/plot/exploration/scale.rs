@@ -2,10 +2,10 @@
 
 use crate::plot::axis::Axis;
 
-/// From a quantity to a pixel.
+/// Maps a quantity to its place on an axis.
 #[derive(Clone, Debug)]
 pub(super) struct Scale {
-    /// Of the values, or of their decimal logarithms.
+    /// Axis of the values, or of their base-10 logarithms.
     axis: Axis,
     is_logarithmic: bool,
 }

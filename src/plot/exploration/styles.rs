@@ -1,9 +1,9 @@
 //! Colours, dashes and widths that distinguish the curves of an exploration.
 
-use crate::plot::crowd::Shown;
+use crate::plot::crowd::PointSubset;
 use crate::plot::theme::{DISTINCT, GREY, Ink, REPORTED, Stroke, distinct};
 
-/// Widths of the curves, in px: one that lies on another still leaves that one seen.
+/// Widths of the curves, in px: they get thinner, so that a curve does not hide the one beneath it.
 const WIDEST: f64 = 3.6;
 const NARROWEST: f64 = 1.6;
 
@@ -14,13 +14,13 @@ pub(super) struct Style {
     pub(super) width: f64,
     pub(super) stroke: Stroke,
     pub(super) is_reported: bool,
-    /// Whether it has a look of its own, or is one of a crowd.
+    /// Whether it has a style of its own; otherwise it is grey.
     pub(super) is_own: bool,
 }
 
-/// Colours in order and then the same in dashes, that of reported numbers left to those; from the widest to
+/// Each colour solid, then each dashed, except the one reserved for reported numbers; from the widest to
 /// the narrowest. Curves that are not `shown` are grey.
-pub(super) fn styles(names: &[(&str, bool)], shown: &Shown) -> Vec<Style> {
+pub(super) fn styles(names: &[(&str, bool)], shown: &PointSubset) -> Vec<Style> {
     let mut ours = (0..DISTINCT)
         .map(distinct)
         .filter(|(ink, _)| *ink != REPORTED)
@@ -48,9 +48,9 @@ pub(super) fn styles(names: &[(&str, bool)], shown: &Shown) -> Vec<Style> {
     names.iter().enumerate().map(style).collect()
 }
 
-/// Which curves have a look of their own: all, or as many as there are looks.
-pub(super) fn told_apart(names: usize) -> Shown {
-    Shown::of(names, DISTINCT - 2)
+/// Which curves get a style of their own: all, or as many as there are styles.
+pub(super) fn told_apart(names: usize) -> PointSubset {
+    PointSubset::of(names, DISTINCT - 2)
 }
 
 #[cfg(test)]

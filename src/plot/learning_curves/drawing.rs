@@ -8,13 +8,13 @@ use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::page::{Layout, Page};
 use crate::plot::point_labels::PointLabels;
-use crate::plot::theme::{BLACK, GREY, Ink, LINE_HEIGHT, MESH, SMALL_SIZE, Stroke, TEXT_SIZE};
+use crate::plot::theme::{BLACK, GREY, GRID, Ink, LINE_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE};
 
-/// With more series than this, seeds are paler and bands are left to the CSV: on one another they
-/// would hide the curves.
+/// With more series than this, seeds are paler and bands are only in the CSV: overlapping bands would
+/// hide the curves.
 pub(super) const CROWD: usize = 4;
 
-/// How many series have anything to show.
+/// Number of series that have a run.
 pub(super) fn crowd(figure: &LearningCurves) -> usize {
     let shown = figure.series.iter().filter(|s| !s.traces.is_empty());
     shown.count()
@@ -63,7 +63,7 @@ fn draw_steps(canvas: &mut Canvas<'_>, layout: &Layout, axis: &Axis, stage: &str
     let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
     for number in axis.numbers() {
         let x = axis.pixel(number, layout.left, layout.right);
-        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, MESH)?;
+        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, GRID)?;
         let baseline = layout.bottom + 6.0 + SMALL_SIZE;
         canvas.text(&axis.label(number, 1.0), (x, baseline), numbers)?;
     }

@@ -5,7 +5,7 @@ use crate::plot::axis::Axis;
 
 /// A run that rises above this multiple of the highest loss that any run starts with may have diverged.
 const CLIMBS: f64 = 2.0;
-/// It has if it is also this many times as far above the least loss: it would press the others into a line.
+/// It has if it is also this many times as far above the lowest loss: it would flatten the other curves.
 const PRESSES: f64 = 3.0;
 
 /// The ranges of both axes.
@@ -27,8 +27,8 @@ pub(super) struct Beyond {
 }
 
 impl Frame {
-    /// Everything, except what would press the rest into a line: a run that explodes while others do not,
-    /// and the first fall of long runs, where the axis ends a little above 98 % of the points of each.
+    /// Everything, except what would flatten the rest: a run that explodes while others do not, and the
+    /// initial drop of long runs, where the axis ends a little above 98 % of the points of each.
     pub(super) fn around(curves: &[Curve]) -> Self {
         let (first, last) = ends(curves.iter().flat_map(|c| &c.samples).map(|s| s.0));
         let first = if first <= 0.05 * last {
@@ -67,7 +67,7 @@ impl Frame {
     }
 }
 
-/// The loss above which nothing decides where the axis ends; infinite where no run explodes.
+/// Losses above this do not affect where the axis ends; infinite if no run explodes.
 ///
 /// A run may start high and fall, however far the others are below it; one has exploded only if it climbs far
 /// above what any run starts with. If it comes back, it counts with where it is most of the time, and if it
@@ -83,7 +83,7 @@ fn limit(curves: &[Curve]) -> f64 {
         levels.into_iter().find(|loss| !exploded(loss))
     };
     match runs.iter().filter_map(reach).reduce(f64::max) {
-        // Where nothing moves but what explodes, there is nothing else to show.
+        // If only the exploding runs vary, there is nothing else to show.
         Some(reach) if exploded(&most) && reach.max(start) > least => {
             least + 1.25 * (reach.max(start) - least)
         }
@@ -107,7 +107,7 @@ fn highest(curve: &Curve) -> f64 {
         .fold(f64::NEG_INFINITY, f64::max)
 }
 
-/// Starts at 0 where that is near, for no loss is less; else just under the least.
+/// Starts at 0 if that is near, because no loss is negative; else just under the lowest loss.
 fn loss_axis(least: f64, most: f64) -> Axis {
     let from = if least >= 0.0 && least < 0.2 * most {
         0.0
@@ -126,7 +126,7 @@ fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::learning_curves::Weight;
+    use crate::plot::learning_curves::Emphasis;
 
     fn run(series: usize, losses: Vec<f64>) -> Curve {
         let step = |(i, loss): (usize, f64)| (i as f64 + 1.0, loss);
@@ -134,7 +134,7 @@ mod tests {
             series,
             seed: Some(1),
             kind: Kind::Loss,
-            weight: Weight::Thick,
+            weight: Emphasis::Thick,
             window: None,
             samples: losses.into_iter().enumerate().map(step).collect(),
             band: vec![],
@@ -188,7 +188,7 @@ mod tests {
     }
 
     #[test]
-    fn what_starts_high_or_bulges_is_shown_whole() {
+    fn runs_that_start_high_or_bulge_are_shown_whole() {
         let bulge = run(
             1,
             (0..60)

@@ -51,7 +51,7 @@ pub struct Trace {
     pub points: Vec<(f64, f64)>,
 }
 
-/// A run with more points than this gets a running mean, for nobody can read that many.
+/// A run with more points than this gets a running mean, because nobody can read so many points.
 const LONG: usize = 2_000;
 
 /// Runs above the axis that a caption names.
@@ -71,14 +71,14 @@ enum Kind {
     RunningMeanOverSeeds,
 }
 
-/// How much a curve is meant to be seen.
+/// Visual emphasis of a curve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Weight {
-    /// Behind a calmer line.
+enum Emphasis {
+    /// Behind a smoothed line.
     Faint,
     /// One of several seeds.
     Thin,
-    /// What the reader should follow.
+    /// The main line, which the reader should follow.
     Thick,
 }
 
@@ -89,7 +89,7 @@ struct Curve {
     /// Empty for a mean over seeds.
     seed: Option<u64>,
     kind: Kind,
-    weight: Weight,
+    weight: Emphasis,
     /// Samples in a running mean; empty where there is none.
     window: Option<usize>,
     samples: Vec<Sample>,
@@ -136,7 +136,11 @@ impl LearningCurves {
             }
             let longest = usable.iter().map(Vec::len).max().unwrap_or(0);
             let over = (longest > LONG).then(|| window(longest));
-            let own = if several { Weight::Thin } else { Weight::Thick };
+            let own = if several {
+                Emphasis::Thin
+            } else {
+                Emphasis::Thick
+            };
             let mut add = |seed, kind, weight, window, samples: Vec<Sample>, band| {
                 all.curves.push(Curve {
                     series,
@@ -148,7 +152,7 @@ impl LearningCurves {
                     band,
                 });
             };
-            // What the eye follows of each run: its losses, or their running mean.
+            // The main line of each run: its losses, or their running mean.
             let followed: Vec<Vec<Sample>> = match over {
                 Some(width) => usable.iter().map(|run| running_mean(run, width)).collect(),
                 None => usable.clone(),
@@ -159,7 +163,7 @@ impl LearningCurves {
                 let seed = Some(trace.seed);
                 if over.is_some() {
                     add(seed, Kind::RunningMean, own, over, calm, vec![]);
-                    add(seed, Kind::Loss, Weight::Faint, None, samples, vec![]);
+                    add(seed, Kind::Loss, Emphasis::Faint, None, samples, vec![]);
                 } else {
                     add(seed, Kind::Loss, own, None, samples, vec![]);
                 }
@@ -169,7 +173,7 @@ impl LearningCurves {
                     Some(_) => Kind::RunningMeanOverSeeds,
                     None => Kind::MeanOverSeeds,
                 };
-                add(None, kind, Weight::Thick, over, mean, band);
+                add(None, kind, Emphasis::Thick, over, mean, band);
             }
         }
         all.curves.retain(|curve| !curve.samples.is_empty());
@@ -211,7 +215,7 @@ impl LearningCurves {
             many => caption.say(format!("{many} seeds.")),
         }
         styles.note().into_iter().for_each(|note| caption.say(note));
-        let several = all.curves.iter().any(|c| c.weight == Weight::Thin);
+        let several = all.curves.iter().any(|c| c.weight == Emphasis::Thin);
         if several && styles.is_crowd() {
             caption.say("Line: mean over seeds; the CSV has every seed.");
         } else if several {

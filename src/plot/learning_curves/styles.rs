@@ -1,16 +1,16 @@
 //! Colours and dashes that distinguish the curves of different points, and which of many are highlighted.
 
-use super::{Curve, LearningCurves, Weight};
+use super::{Curve, Emphasis, LearningCurves};
 use crate::plot::page::Mark;
 use crate::plot::point_labels::PointLabels;
 use crate::plot::text::{count, plural};
 use crate::plot::theme::{DISTINCT, GREY, Ink, Stroke, distinct};
 
-/// Curves picked out at either end of a crowd.
+/// Number of curves highlighted at each end if there are many.
 const PICKED: usize = 3;
 /// The last part of a run, over which its final loss is a mean.
 const FINAL: f64 = 0.1;
-/// What is said of those that are picked out, from the lowest loss to the highest.
+/// Prefixes of the highlighted curves in the legend, from the lowest loss to the highest.
 const RANKS: [&str; 2 * PICKED] = [
     "best: ",
     "2nd best: ",
@@ -46,7 +46,7 @@ pub(super) struct SeriesStyles {
 #[derive(Clone, Debug, Default)]
 struct Named {
     series: usize,
-    /// What stands before the name.
+    /// Text before the name.
     rank: &'static str,
     /// Other series with the same curve.
     alike: usize,
@@ -61,7 +61,10 @@ struct Alike {
 /// The curves that the reader should follow, each once.
 fn alike(curves: &[Curve]) -> Vec<Alike> {
     let mut groups: Vec<(&Curve, Alike)> = vec![];
-    for curve in curves.iter().filter(|curve| curve.weight == Weight::Thick) {
+    for curve in curves
+        .iter()
+        .filter(|curve| curve.weight == Emphasis::Thick)
+    {
         let same = groups
             .iter_mut()
             .find(|(first, _)| first.samples == curve.samples);
@@ -141,7 +144,7 @@ impl SeriesStyles {
 
     /// Whether a curve is drawn: of a crowd only what the reader should follow.
     pub(super) fn draws(&self, curve: &Curve) -> bool {
-        curve.weight == Weight::Thick || !self.is_crowd()
+        curve.weight == Emphasis::Thick || !self.is_crowd()
     }
 
     pub(super) fn legend(&self, names: &PointLabels) -> Vec<(Mark, String)> {
@@ -192,15 +195,15 @@ impl SeriesStyle {
         }
     }
 
-    /// Width of a curve in px, opacity, and stroke; `seeds` of them lie on one another, of a point among
-    /// `crowded` many or not.
-    pub(super) fn pen(self, weight: Weight, seeds: usize, crowded: bool) -> (f64, f64, Stroke) {
+    /// Width in px, opacity and stroke of a curve that overlaps those of `seeds` seeds; `crowded` if there are
+    /// many points.
+    pub(super) fn pen(self, weight: Emphasis, seeds: usize, crowded: bool) -> (f64, f64, Stroke) {
         match (weight, self) {
-            // Seeds lie on one another and darken.
-            (Weight::Faint, _) => (0.7, 0.22 / seeds.max(1) as f64, Stroke::Whole),
-            (Weight::Thin, _) => (0.9, if crowded { 0.35 } else { 0.6 }, Stroke::Whole),
-            (Weight::Thick, Self::Own(_, stroke)) => (WIDTH, 1.0, stroke),
-            (Weight::Thick, Self::Grey) => (1.2, 1.0, Stroke::Whole),
+            // Overlapping seeds add up to a darker line.
+            (Emphasis::Faint, _) => (0.7, 0.22 / seeds.max(1) as f64, Stroke::Whole),
+            (Emphasis::Thin, _) => (0.9, if crowded { 0.35 } else { 0.6 }, Stroke::Whole),
+            (Emphasis::Thick, Self::Own(_, stroke)) => (WIDTH, 1.0, stroke),
+            (Emphasis::Thick, Self::Grey) => (1.2, 1.0, Stroke::Whole),
         }
     }
 }

@@ -201,7 +201,7 @@ fn degenerate_figures_are_drawn() {
 }
 
 #[test]
-fn losses_that_are_not_finite_are_told() {
+fn losses_that_are_not_finite_are_counted_in_the_caption() {
     let mut trace = falling(1, 9);
     trace.points[3].1 = f64::NAN;
     let spec = figure(vec![trace]);
@@ -267,7 +267,7 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
 }
 
 #[test]
-fn points_that_share_a_curve_are_told_together() {
+fn points_that_share_a_curve_share_a_legend_entry() {
     let series = |i: usize| Series {
         label: format!("rate = {i}"),
         traces: vec![falling(u64::from(i == 7), 40)],

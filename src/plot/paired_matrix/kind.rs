@@ -10,7 +10,7 @@ use crate::metrics::rows::PredictionRow;
 use crate::plot::Figure;
 use crate::plot::kind::{Gathered, NoKeys, Plot};
 
-/// A question with its right answer, and which it is of those that are the same.
+/// A question, its right answer, and its index among identical questions.
 type Question = (String, String, usize);
 
 impl Plot for PairedMatrix {
@@ -25,19 +25,19 @@ impl Plot for PairedMatrix {
     fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
         let points = answers::of_points(measured)?;
         if points.len() < 2 {
-            return Ok(Gathered::Nothing("fewer than two points have answered"));
+            return Ok(Gathered::Nothing("fewer than two points have answers"));
         }
-        // A seed that one of the points lacks would make its accuracy another quantity.
+        // Only seeds that every point has: otherwise the accuracies would not be comparable.
         let shared = |seed: &u64| points.iter().all(|point| point.seeds().contains(seed));
         let seeds: Vec<u64> = measured.seeds.iter().copied().filter(shared).collect();
         if seeds.is_empty() {
-            return Ok(Gathered::Nothing("no seed is done at all points"));
+            return Ok(Gathered::Nothing("no seed is finished at every point"));
         }
         let right = points.iter().map(|point| right(point, &seeds));
         let right: Vec<BTreeMap<Question, usize>> = right.collect();
         if right.iter().any(BTreeMap::is_empty) {
             return Ok(Gathered::Nothing(
-                "no answer can be compared with a right one",
+                "there is no reference answer to compare with",
             ));
         }
         if right.iter().any(|own| !own.keys().eq(right[0].keys())) {
@@ -72,8 +72,8 @@ fn right(point: &PointAnswers, seeds: &[u64]) -> BTreeMap<Question, usize> {
     right
 }
 
-/// Adds one run's right answers to the questions'. Of a question that is asked twice the right
-/// answers come first, so that equal runs count alike whatever their order.
+/// Adds one run's right answers to the count per question. For a question that is asked twice, right
+/// answers come first, so that the order of a run's answers does not matter.
 fn count_right(answers: &[PredictionRow], right: &mut BTreeMap<Question, usize>) {
     let mut times: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
     for answer in answers {

@@ -10,7 +10,7 @@ use super::page::draw_lines;
 use super::point_labels::PointLabels;
 use super::text::{self, number, percent, plural};
 use super::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, MARGIN, MESH, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
     WORSE,
 };
 use super::{Figure, caption::Caption};
@@ -22,7 +22,7 @@ use crate::metrics::statistics::{holm, mean, sign_flip_exact};
 pub struct PairedMatrix {
     /// The heading.
     pub title: String,
-    /// How the caption begins; what the cells hold is added.
+    /// How the caption begins; what the cells contain is added.
     pub caption: String,
     /// One row and one column each.
     pub sides: Vec<AnsweredSide>,
@@ -35,7 +35,7 @@ pub struct PairedMatrix {
 pub struct AnsweredSide {
     /// What it is called.
     pub label: String,
-    /// A question each, in the same order on all sides: how many seeds answered it right.
+    /// For each question, in the same order on all sides, how many seeds answered it right.
     pub right_seeds: Vec<usize>,
 }
 
@@ -54,7 +54,7 @@ struct PairRow {
     p_holm: f64,
 }
 
-/// Pairs below this are called different.
+/// Pairs with a p value below this count as different.
 const SIGNIFICANT: f64 = 0.05;
 /// Width of the names before the rows, in px: at least, and for long ones.
 const NAMES: f64 = 170.0;
@@ -132,7 +132,7 @@ impl PairedMatrix {
         });
         own.push_str(&format!(
             "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
-             The test is about other questions to these trained models, not about other seeds."
+             The test generalises to other questions for these trained models, not to other seeds."
         ));
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(own);
@@ -231,7 +231,7 @@ impl Sheet {
             draw_lines(canvas, &self.title, (MARGIN, MARGIN - 4.0), heading)?;
             self.draw_names(canvas)?;
             for i in 0..self.sides {
-                self.draw_cell(canvas, (i, i), MESH, &percent(figure.accuracy(i)))?;
+                self.draw_cell(canvas, (i, i), GRID, &percent(figure.accuracy(i)))?;
             }
             for ((row, column), pair) in figure.pairs().into_iter().zip(rows) {
                 let ink = shade(pair);
@@ -244,7 +244,7 @@ impl Sheet {
                 };
                 self.draw_cell(canvas, (column, row), grey, &p_value(pair.p_holm))?;
             }
-            self.draw_mesh(canvas)?;
+            self.draw_grid(canvas)?;
             draw_lines(
                 canvas,
                 &lines,
@@ -309,14 +309,14 @@ impl Sheet {
         canvas.text(words, middle, style)
     }
 
-    fn draw_mesh(&self, canvas: &mut Canvas<'_>) -> Result<()> {
+    fn draw_grid(&self, canvas: &mut Canvas<'_>) -> Result<()> {
         let end = |size: f64| size * self.sides as f64;
         let (right, bottom) = (self.left + end(self.column), self.top + end(self.row()));
         for i in 0..=self.sides {
             let x = self.left + i as f64 * self.column;
             let y = self.top + i as f64 * self.row();
-            canvas.polyline(&[(x, self.top), (x, bottom)], 1.0, MESH)?;
-            canvas.polyline(&[(self.left, y), (right, y)], 1.0, MESH)?;
+            canvas.polyline(&[(x, self.top), (x, bottom)], 1.0, GRID)?;
+            canvas.polyline(&[(self.left, y), (right, y)], 1.0, GRID)?;
         }
         Ok(())
     }

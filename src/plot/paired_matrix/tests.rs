@@ -94,7 +94,7 @@ fn extremes_are_drawn_without_a_font() {
 }
 
 #[test]
-fn small_p_values_are_not_zero_and_nothing_is_minus_nothing() {
+fn small_p_values_are_not_zero_and_zero_has_no_minus_sign() {
     assert_eq!(p_value(1e-9), "<0.001");
     assert_eq!(
         (p_value(0.0123), p_value(1.0)),

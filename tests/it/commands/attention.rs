@@ -20,7 +20,7 @@ const FIGURES: [&str; 4] = [
 ];
 
 #[test]
-fn every_head_tells_where_it_looks_and_nothing_is_trained_for_it() {
+fn every_head_has_a_map_and_nothing_is_retrained() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &[]).done();
     let before = lab.run_folder("r", 1);

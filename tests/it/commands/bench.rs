@@ -1,4 +1,4 @@
-//! `attnlab bench`: what it says, never how fast that was.
+//! `attnlab bench`: its output, not its speed.
 
 use serde_json::Value;
 
@@ -82,7 +82,7 @@ fn json_has_the_step_its_parts_and_the_answers() {
     assert_eq!(number(decode, "questions"), 19.0);
     assert!((0.0..=32.0).contains(&number(decode, "answer_characters")));
     assert!(number(decode, "names_per_second") > 0.0);
-    // Of a process with a model in it; only Linux tells.
+    // A process with a model in it; known on Linux only.
     let bytes = said["peak_bytes"].as_u64();
     assert_eq!(bytes.is_some(), cfg!(target_os = "linux"));
     assert!(bytes.is_none_or(|bytes| bytes > 10_000_000));

@@ -155,7 +155,7 @@ fn the_means_of_seeds_are_printed_and_tabled_by_run_and_plot() {
 }
 
 #[test]
-fn other_questions_are_told_and_not_compared() {
+fn different_questions_are_reported_and_not_compared() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &[]).done();
     lab.quickstart("run", "others", &["--set", "data.seed=5"])
@@ -169,7 +169,7 @@ fn other_questions_are_told_and_not_compared() {
 }
 
 #[test]
-fn folders_that_are_no_recipe_are_refused() {
+fn folders_that_are_not_recipes_are_rejected() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &[]).done();
     let (one, all, gone) = (lab.run_text("r", 0), lab.text("r"), lab.text("gone"));

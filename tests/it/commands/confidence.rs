@@ -24,7 +24,7 @@ fn questions(tsv: &str) -> Vec<String> {
 }
 
 #[test]
-fn nobody_is_asked_about_and_no_accuracy_counts_it() {
+fn invented_people_are_asked_about_and_do_not_count_as_accuracy() {
     let lab = Lab::new();
     let plain = lab.quickstart("run", "r", &[]).done();
     let before = lab.run_folder("r", 1).join("predictions/dev-model.tsv");

@@ -218,7 +218,7 @@ fn show_list_and_check_know_explorations() {
     let lab = Lab::new();
     let shown = explore_show(&lab, &[]).done();
     assert!(
-        shown.contains("samples") && shown.contains("# not set: bases, margins, betas"),
+        shown.contains("samples") && shown.contains("# not set: margins, bases, betas"),
         "{shown}"
     );
     assert!(
@@ -268,7 +268,7 @@ fn a_report_tells_what_was_found() {
     assert!(tables.contains("weight on value a"), "{tables}");
     assert!(tables.contains("\\ensuremath{\\mu}"), "{tables}");
 
-    // What a run has found since then is not beside what is told of it.
+    // Findings that do not match the finished runs are left out.
     let table = lab.path("r/exploration/d_two_heads/findings.csv");
     let old = read(&table).replace(",600,", ",599,");
     std::fs::write(&table, old).expect("written");

@@ -91,7 +91,7 @@ fn what_is_done_is_reused_and_what_has_changed_is_named() {
         assert_eq!(planned["stages_to_do"], 0, "{more:?}: {planned:#}");
     };
     all_reused(&[]);
-    // Read by no stage: how it is checked on, what others reported, what is drawn.
+    // No stage reads the checkpoint interval, reported numbers or labels.
     all_reused(&["--set", "pretrain.checkpoint_steps=3"]);
     all_reused(&[
         "--set",
@@ -258,7 +258,7 @@ fn a_damaged_result_is_made_anew() {
     );
 }
 
-/// Whoever removes the cache, or asks for a run once more and stops it, still has what was done.
+/// Removing the cache, or a `--again` that does not finish, loses no finished results.
 #[test]
 fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
     let lab = Lab::new();
@@ -325,7 +325,7 @@ fn results_of_an_earlier_run_stay_until_there_are_new_ones() {
 
 /// Results that were copied without the hidden cache are as good as those that were not.
 #[test]
-fn stages_that_the_cache_has_lost_are_taken_from_the_runs() {
+fn stages_missing_from_the_cache_are_restored_from_the_runs() {
     let lab = Lab::new();
     lab.quickstart("run", "r", &[]).done();
     let whole = crate::faults::tree::tree(&lab.path("r"));

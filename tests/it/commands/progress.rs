@@ -1,4 +1,4 @@
-//! What a run says on standard error, and to nobody.
+//! Progress messages on standard error, and runs whose output is closed.
 
 use std::process::{Command, Stdio};
 
@@ -39,7 +39,7 @@ fn verbose_says_where_the_files_are_and_excludes_quiet() {
 }
 
 #[test]
-fn a_run_that_nobody_listens_to_runs_all_the_same() {
+fn a_run_whose_output_is_closed_still_finishes() {
     let lab = Lab::new();
     let file = lab.finetuning(
         "unheard",

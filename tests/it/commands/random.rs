@@ -120,7 +120,7 @@ fn draws_are_recorded_and_each_can_be_run_again_alone() {
 }
 
 #[test]
-fn what_is_drawn_is_told_before_anything_is_run_with_it() {
+fn draws_are_recorded_before_the_first_run_starts() {
     let lab = Lab::new();
     let (file, results) = (lab.finetuning("search", SEARCH), lab.text("r"));
     // Diverges in its first steps.

@@ -265,7 +265,7 @@ fn shapes_lists_the_shape_of_the_assignment() {
 }
 
 #[test]
-fn a_device_that_is_left_to_the_machine_is_told() {
+fn the_device_that_auto_resolves_to_is_reported() {
     let lab = Lab::new();
     let told = "`device = \"auto\"` is the ";
     let planned = lab.quickstart("plan", "r", &["--device", "auto"]).done();

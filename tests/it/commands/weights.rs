@@ -222,7 +222,7 @@ fn a_run_that_cannot_start_touches_nothing_of_the_one_before() {
     assert!(read(&only_run(&lab, "r").join("status.json")).contains("done"));
 }
 
-/// Such a run makes no weights: its model is the file, as long as that is what it was.
+/// Such a run has no weights of its own: its model is the file, as long as that is unchanged.
 #[test]
 fn a_run_that_only_evaluates_a_file_can_be_asked_scored_and_exported() {
     let (lab, file) = exported();

@@ -1,4 +1,4 @@
-//! Killed at any moment, a run goes on and ends as if nothing had been.
+//! A run killed at any moment resumes and ends with the same bytes as an uninterrupted one.
 //!
 //! Each trial starts the program on an empty folder, waits until it has reached a certain point,
 //! kills it (SIGKILL) a random moment later, starts it again until it is done, and compares the
@@ -109,7 +109,7 @@ fn reference(lab: &Lab) -> (BTreeMap<String, Vec<u8>>, Vec<Duration>) {
 }
 
 #[test]
-fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
+fn a_killed_run_resumes_and_ends_with_the_same_bytes() {
     let kills = std::env::var("ATTNLAB_TEST_KILLS").ok();
     let kills = kills.map_or(KILLS, |kills| kills.parse().expect("a number of kills"));
     let lab = Lab::new();
@@ -124,7 +124,7 @@ fn a_killed_run_goes_on_and_ends_with_the_same_bytes() {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).expect("removed");
         }
-        // A third of the runs is killed a second time, while it goes on.
+        // Two thirds of the runs are killed a second time, after they have resumed.
         let mut story = String::new();
         for _ in 0..random.gen_range(1..=3).min(2) {
             let wanted = random.gen_range(0..MILESTONES.len());

@@ -188,7 +188,7 @@ fn a_checkpoint_that_is_damaged_anywhere_is_refused_and_the_one_before_is_used()
         "{}",
         said.err
     );
-    assert!(!said.err.contains("goes on"), "{}", said.err);
+    assert!(!said.err.contains("resumes after"), "{}", said.err);
     said.done();
     assert_same_tree(&whole, &folder, "none can be used");
 }

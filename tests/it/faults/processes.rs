@@ -105,8 +105,8 @@ fn the_first_signal_keeps_a_checkpoint_and_the_run_goes_on_from_it() {
     }
 }
 
-/// Schedulers warn by a signal of the user's choice before they kill, the kernel does at the limit of CPU
-/// time, and a terminal that closes does.
+/// A scheduler sends a signal of the user's choice before it kills, the kernel sends XCPU at the limit of
+/// CPU time, and a closing terminal sends HUP.
 #[test]
 fn warnings_keep_a_checkpoint_too_unless_they_are_ignored() {
     let lab = Lab::new();

@@ -11,7 +11,7 @@ const ASIDE: [&str; 4] = [".lock", ".lock-holder", "timings.csv", "provenance.js
 /// The folder with the provenance of a run's stages.
 const PROVENANCE: &str = "/provenance/";
 
-/// Every file by its path with its bytes; of `status.json` what no clock has written.
+/// Every file by its path with its bytes; `status.json` without its times.
 pub(crate) fn tree(folder: &Path) -> BTreeMap<String, Vec<u8>> {
     let mut files = files_below(folder);
     files.retain(|path, _| {

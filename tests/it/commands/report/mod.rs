@@ -175,7 +175,7 @@ fn a_report_tells_everything_in_order_and_needs_nothing() {
 }
 
 #[test]
-fn runs_that_are_not_done_are_told_and_old_numbers_are_left_out() {
+fn unfinished_runs_are_listed_and_stale_numbers_are_left_out() {
     let lab = Lab::new();
     quickstart(&lab, "run", &[]).done();
     let status = lab.run_folder("r", 1).join("status.json");
@@ -250,7 +250,7 @@ fn several_experiments_are_told_together_and_none_is_an_error() {
     lab.attnlab(&["report", &lab.text("none.toml")]).failed(3);
 }
 
-/// As a caller of the library has it who gives each experiment its own words.
+/// Through the library, with a text for each experiment.
 #[test]
 fn a_document_has_its_own_words_in_its_own_order() {
     let lab = Lab::new();
