@@ -3,9 +3,9 @@
 #
 #     scripts/cuda_build.sh [--compute-capability 9.0] [--wheels FOLDER] [--libraries] [--tests] [OUT]
 #
-# The compiler comes from PyPI (105 MB, pinned); stub libraries to link against are generated here from the called
-# names. OUT (target/cuda-dist) is what must travel to the machine with the GPU: `OUT/run ARGUMENTS` there is
-# attnlab. That machine has the driver, and cuBLAS and NVRTC of CUDA 13: from the toolkit, or from PyPI as
+# The compiler comes from PyPI (105 MB, pinned); stub libraries to link against are generated here from the names
+# that cudarc declares. OUT (target/cuda-dist) is what must travel to the machine with the GPU: `OUT/run ARGUMENTS`
+# there is attnlab. That machine has the driver, and cuBLAS and NVRTC of CUDA 13: from the toolkit, or from PyPI as
 # PyTorch brings them.
 #
 # --compute-capability  of the GPU, or of an older one: 8.0 for an A100, 9.0 for an H100 or H200
@@ -101,7 +101,7 @@ chmod +x "$work/shim/nvidia-smi"
 export CUDA_COMPUTE_CAP=${capability/./}
 
 # 3. Stub libraries to link against, with every function that cudarc declares. They are shipped too, so that the
-#    program starts where the real ones are missing; there every call fails, such as with "no device".
+#    program starts where the real ones are missing; there calls fail, those of the driver with "no device".
 manifest=$(cargo metadata --locked --format-version 1 --features cuda --filter-platform x86_64-unknown-linux-gnu |
     python3 -c '
 import json, sys

@@ -14,9 +14,10 @@ const MOST_TOKENS: usize = 200;
 
 /// Shortens every label until it `fits`; one that already does stays as it is.
 ///
-/// Parts common to all labels are cut first. If that is not enough, the labels are cut at whichever end keeps
-/// the most of them distinct, and any that are still equal get their position in the list, from 1, as a suffix. So
-/// different labels stay different, and exceed the width only if not even a number fits.
+/// Parts common to all labels are cut first. If that is not enough, the labels are cut at the end, at the start or in
+/// the middle, whichever keeps the most of them distinct, and any that are still equal get their position in the
+/// list, from 1, as a suffix. So different labels stay different, and exceed the width only if not even a number
+/// fits.
 pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<String> {
     if labels.iter().all(|label| fits(label)) {
         return labels.to_vec();

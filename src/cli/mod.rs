@@ -320,7 +320,7 @@ Examples:
         #[command(flatten)]
         data: DataArgs,
     },
-    /// Print examples of both tasks and write them as a figure and CSV
+    /// Print examples of both tasks and write those of pretraining as a figure and CSV
     #[command(after_help = "\
 Examples:
   attnlab data show experiments/quickstart.toml

@@ -21,7 +21,7 @@ pub(crate) enum About {
     Value,
 }
 
-/// An error in a configuration, at a key; `place` turns it into a problem with a line.
+/// An error in a configuration, at a key; `place` turns it into a problem with the place where the key was set.
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
     /// The file, where only this file can be meant.

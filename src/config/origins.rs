@@ -10,10 +10,13 @@ use super::merged::Merged;
 use super::place::Places;
 use super::sweep::{self, HEADER_KEYS, Swept};
 use super::{
-    EXPLORE, Environment, Experiment, TRAINING_KEYS, environment, json_schema, refuse_suite,
-    resolve, tree,
+    EXPLORE, Environment, Experiment, PointSettings, TRAINING_KEYS, environment, json_schema,
+    refuse_suite, resolve, tree,
 };
+use crate::data::DataKind;
 use crate::error::Result;
+use crate::explore::QuestionKind;
+use crate::kinds::{Listed as _, TableKind as _};
 
 /// An experiment that can say where each of its values comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -97,12 +100,30 @@ pub(super) fn origins_with(
         true => TRAINING_KEYS.contains(&key),
         false => key == EXPLORE,
     };
-    unset.retain(|key| !of_other_kind(key));
+    unset.retain(|key| !of_other_kind(key) && applies(&experiment, key));
     Ok(Origins {
         experiment,
         settings,
         unset,
     })
+}
+
+/// Whether a key of a table with kinds can be given at any point: its kind has it.
+fn applies(experiment: &Experiment, key: &str) -> bool {
+    let mut points = experiment.points.iter().map(|point| &point.settings);
+    match key.split_once('.') {
+        Some(("data", name)) => {
+            let kinds = DataKind::with(name);
+            let data = |settings: &PointSettings| Some(settings.training()?.data.kind.name());
+            points.any(|settings| data(settings).is_some_and(|kind| kinds.contains(&kind)))
+        }
+        Some((EXPLORE, name)) => {
+            let kinds = QuestionKind::with(name);
+            let question = |settings: &PointSettings| Some(settings.exploration()?.kind.name());
+            points.any(|settings| question(settings).is_some_and(|kind| kinds.contains(&kind)))
+        }
+        _ => true,
+    }
 }
 
 fn default() -> String {

@@ -1,8 +1,8 @@
 //! Every problem of a configuration in one pass, although serde stops at the first.
 //!
-//! The merged tree is read again and again: each error is noted and skipped (an unknown or
+//! The merged tree is read again and again: each error is noted and worked around (an unknown or
 //! unreadable key is taken out, a missing one gets a placeholder) until the tree can be read.
-//! Rules about values then leave alone what was skipped, so that one slip is one message.
+//! Rules about values then skip the keys concerned, so that one slip is one message.
 
 use std::collections::BTreeMap;
 
@@ -23,11 +23,11 @@ const NO_NAME: &str = "\0";
 
 /// What could be read, and what could not.
 pub(super) struct Reading<T> {
-    /// The settings, with placeholders where something was skipped; absent if nothing helped.
+    /// The settings, with placeholders where a value was missing or unreadable; absent if nothing helped.
     pub(super) value: Option<T>,
     /// What is wrong.
     pub(super) faults: Vec<Fault>,
-    /// The dotted keys that have placeholders or were removed.
+    /// The dotted keys that rules skip: those with placeholders, removed, misspelled or excused by the caller.
     pub(super) skipped: Vec<String>,
 }
 

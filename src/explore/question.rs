@@ -185,7 +185,8 @@ pub fn orthogonalisation_cost(vectors: usize, dimension: usize) -> f64 {
     2.0 * (vectors * vectors * dimension) as f64
 }
 
-/// The rule that there are at most `dimension` keys, because keys are orthogonal.
+/// The rule that there are at most `dimension` keys, because the keys, or the means around which they are drawn,
+/// are orthogonal.
 pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let says = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"

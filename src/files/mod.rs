@@ -181,7 +181,7 @@ pub fn remove_unfinished(folder: &Path) {
 /// The paths that [`remove_unfinished`] would remove, in the folders that are `free` to be cleaned.
 pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     let mut found = vec![];
-    // Subfolders of a locked folder are locked too.
+    // The subfolders of a folder in use may be in use too.
     if !free(folder) {
         return found;
     }

@@ -20,7 +20,7 @@ use crate::model::registry;
 pub struct Provenance {
     /// When the run began, RFC 3339.
     pub started: String,
-    /// The command-line arguments.
+    /// The command line, word by word, from the program's name on.
     pub command: Vec<String>,
     /// The working directory.
     pub directory: String,

@@ -24,7 +24,7 @@ pub struct RunRow {
     /// Whether its folder holds the results of an earlier run that was done, which stay until this one is.
     pub holds_earlier_results: bool,
     /// Questions answered correctly by the model or, if no model is asked, by the constant answer;
-    /// empty without evaluation.
+    /// empty without results or evaluation, or if no right answer is known.
     pub correct: Option<usize>,
     /// Questions that were asked.
     pub questions: Option<usize>,

@@ -117,7 +117,7 @@ impl Page {
         }
     }
 
-    /// Draws title, legend, mesh, vertical axis and caption.
+    /// Draws title, legend, grid lines, vertical axis and caption.
     pub(super) fn draw(
         &self,
         canvas: &mut Canvas<'_>,

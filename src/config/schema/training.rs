@@ -17,53 +17,86 @@ use crate::kinds::Named;
 /// Positions of a span-corrupted document that are not text: three masks and the shift by one.
 pub const EXCERPT_MARGIN: usize = 4;
 
-/// Learning from the corpus.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct PretrainSpec {
-    /// Pretraining objective: `"span-corruption"` replaces a random span with a mask token and moves it to the end of
-    /// the sequence, behind a second mask.
-    pub objective: Named<Objective>,
-    /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
-    /// assignment's handout.
-    #[serde(default = "default_true")]
-    pub terminated: bool,
-    /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
-    /// of the context.
-    #[schemars(range(min = 4))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub longest_excerpt: Option<usize>,
-    /// Passes over the corpus or the training questions; 0 skips the stage.
-    pub epochs: usize,
-    /// Batch size: documents or questions per step.
-    #[schemars(range(min = 1))]
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub learning_rate: f64,
-    /// A safetensors file to start from, relative to the working directory; prefixes that PyTorch wrappers add
-    /// to parameter names (`module.`, `_orig_mod.`, `model.`) are removed. Default: fresh weights, or the
-    /// pretrained ones.
-    #[serde(
-        default,
-        deserialize_with = "user_path",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub init: Option<PathBuf>,
-    /// Settings of AdamW, and clipping.
-    #[serde(default)]
-    pub optimiser: OptimiserSpec,
-    /// The learning rate over time.
-    #[serde(default)]
-    pub schedule: ScheduleSpec,
-    /// Whether to reshuffle the documents every epoch; the assignment does not.
-    #[serde(default)]
-    pub shuffle: bool,
-    /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default: a
-    /// fiftieth of the stage, at least 10.
-    #[schemars(range(min = 1))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_steps: Option<usize>,
+/// A stage that trains: its own keys, and those that both stages have. One macro declares both tables, because serde
+/// cannot flatten a struct and refuse unknown keys at once.
+macro_rules! training_stage {
+    ($(#[$about:meta])* $name:ident { $($own:tt)* }) => {
+        $(#[$about])*
+        #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+        #[serde(deny_unknown_fields)]
+        pub struct $name {
+            $($own)*
+            /// Passes over the corpus or the training questions; 0 skips the stage.
+            pub epochs: usize,
+            /// Batch size: documents or questions per step.
+            #[schemars(range(min = 1))]
+            pub batch_documents: usize,
+            /// Peak learning rate.
+            #[schemars(extend("exclusiveMinimum" = 0))]
+            pub learning_rate: f64,
+            /// A safetensors file to start from, relative to the working directory; prefixes that PyTorch wrappers
+            /// add to parameter names (`module.`, `_orig_mod.`, `model.`) are removed. Default: fresh weights, or the
+            /// pretrained ones.
+            #[serde(
+                default,
+                deserialize_with = "user_path",
+                skip_serializing_if = "Option::is_none"
+            )]
+            pub init: Option<PathBuf>,
+            /// Settings of AdamW, and clipping.
+            #[serde(default)]
+            pub optimiser: OptimiserSpec,
+            /// The learning rate over time.
+            #[serde(default)]
+            pub schedule: ScheduleSpec,
+            /// Whether to reshuffle the documents every epoch; the assignment does not.
+            #[serde(default)]
+            pub shuffle: bool,
+            /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default:
+            /// a fiftieth of the stage, at least 10.
+            #[schemars(range(min = 1))]
+            #[serde(default, skip_serializing_if = "Option::is_none")]
+            pub checkpoint_steps: Option<usize>,
+        }
+
+        impl $name {
+            /// The keys that both stages have.
+            pub fn training(&self) -> Training<'_> {
+                Training {
+                    epochs: self.epochs,
+                    batch_documents: self.batch_documents,
+                    learning_rate: self.learning_rate,
+                    optimiser: &self.optimiser,
+                    schedule: &self.schedule,
+                    shuffle: self.shuffle,
+                    checkpoint_steps: self.checkpoint_steps,
+                }
+            }
+        }
+    };
+}
+
+training_stage! {
+    /// Learning from the corpus.
+    PretrainSpec {
+        /// Pretraining objective: `"span-corruption"` replaces a random span with a mask token and moves it to the end
+        /// of the sequence, behind a second mask.
+        pub objective: Named<Objective>,
+        /// Whether a third mask token ends the sequence, so that the model learns when to stop; `false` follows the
+        /// assignment's handout.
+        #[serde(default = "default_true")]
+        pub terminated: bool,
+        /// Longest prefix of a document that is used, in characters; at most `context` - 4. Default: seven eighths
+        /// of the context.
+        #[schemars(range(min = 4))]
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        pub longest_excerpt: Option<usize>,
+    }
+}
+
+training_stage! {
+    /// Learning to answer questions.
+    FinetuneSpec {}
 }
 
 impl PretrainSpec {
@@ -72,12 +105,12 @@ impl PretrainSpec {
     /// # Errors
     /// See [`Objective::task`].
     pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
-        let shown = ObjectiveSettings {
+        let settings = ObjectiveSettings {
             longest_excerpt: self.longest_excerpt(context),
             terminated: self.terminated,
             seed,
         };
-        self.objective.0.task(corpus, &shown)
+        self.objective.0.task(corpus, &settings)
     }
 
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short
@@ -98,43 +131,6 @@ fn user_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::E
     let written = Option::<PathBuf>::deserialize(from)?;
     let expanded = written.map(|path| home::expand(&path)).transpose();
     expanded.map_err(D::Error::custom)
-}
-
-/// Learning to answer questions.
-#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
-pub struct FinetuneSpec {
-    /// Passes over the corpus or the training questions; 0 skips the stage.
-    pub epochs: usize,
-    /// Batch size: documents or questions per step.
-    #[schemars(range(min = 1))]
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    #[schemars(extend("exclusiveMinimum" = 0))]
-    pub learning_rate: f64,
-    /// A safetensors file to start from, relative to the working directory; prefixes that PyTorch wrappers add
-    /// to parameter names (`module.`, `_orig_mod.`, `model.`) are removed. Default: fresh weights, or the
-    /// pretrained ones.
-    #[serde(
-        default,
-        deserialize_with = "user_path",
-        skip_serializing_if = "Option::is_none"
-    )]
-    pub init: Option<PathBuf>,
-    /// Settings of AdamW, and clipping.
-    #[serde(default)]
-    pub optimiser: OptimiserSpec,
-    /// The learning rate over time.
-    #[serde(default)]
-    pub schedule: ScheduleSpec,
-    /// Whether to reshuffle the documents every epoch; the assignment does not.
-    #[serde(default)]
-    pub shuffle: bool,
-    /// Steps between checkpoints, from which an interrupted run resumes; results do not depend on it. Default: a
-    /// fiftieth of the stage, at least 10.
-    #[schemars(range(min = 1))]
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub checkpoint_steps: Option<usize>,
 }
 
 /// The settings that pretraining and finetuning share: optimiser, schedule and duration.
@@ -172,29 +168,6 @@ impl Training<'_> {
         self.epochs * documents.div_ceil(self.batch_documents)
     }
 }
-
-/// Both stages' tables spell these keys out: serde cannot flatten and refuse unknown keys at once.
-macro_rules! training {
-    ($spec:ty) => {
-        impl $spec {
-            /// The keys that both stages have.
-            pub fn training(&self) -> Training<'_> {
-                Training {
-                    epochs: self.epochs,
-                    batch_documents: self.batch_documents,
-                    learning_rate: self.learning_rate,
-                    optimiser: &self.optimiser,
-                    schedule: &self.schedule,
-                    shuffle: self.shuffle,
-                    checkpoint_steps: self.checkpoint_steps,
-                }
-            }
-        }
-    };
-}
-
-training!(PretrainSpec);
-training!(FinetuneSpec);
 
 /// AdamW (Loshchilov and Hutter 2019); the defaults are the assignment's.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]

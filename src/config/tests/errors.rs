@@ -2,8 +2,9 @@
 
 use super::{Scratch, golden, load, problems_of, valid_with};
 use crate::config::check;
+use crate::data::DataKind;
 use crate::kinds::Listed as _;
-use crate::plot::KINDS;
+use crate::plot::FigureKind;
 
 #[test]
 fn each_mistake_has_its_text() {
@@ -196,7 +197,6 @@ fn everything_wrong_with_a_file_comes_at_once_in_the_order_of_its_lines() {
 seeds = [1, 1]
 devise = "cpu"
 [data]
-kind = "synthetik"
 people = "many"
 [model]
 layers = 0
@@ -224,18 +224,18 @@ title = "bars"
 }
 
 #[test]
-fn an_unknown_kind_of_figure_lists_all_kinds() {
-    let text = super::VALID.replace("\"accuracy-bars\"", "\"acuracy-bars\"");
-    let problems = problems_of(&text);
-    assert!(
-        problems.ends_with("did you mean `accuracy-bars`?"),
-        "{problems}"
-    );
-    for kind in &KINDS {
-        assert!(
-            problems.contains(&format!("`{}`", kind.name())),
-            "{problems}"
-        );
+fn an_unknown_kind_lists_all_kinds() {
+    let of_data = super::VALID.replace("\"synthetic\"", "\"synthetik\"");
+    let of_figure = super::VALID.replace("\"accuracy-bars\"", "\"acuracy-bars\"");
+    for (text, names, meant) in [
+        (of_data, DataKind::names(), "synthetic"),
+        (of_figure, FigureKind::names(), "accuracy-bars"),
+    ] {
+        let problems = problems_of(&text);
+        let suggestion = format!("did you mean `{meant}`?");
+        assert!(problems.ends_with(&suggestion), "{problems}");
+        let listed = |name: &&str| problems.contains(&format!("`{name}`"));
+        assert!(names.iter().all(listed), "{problems}");
     }
 }
 

@@ -115,12 +115,12 @@ fn what_to_write_in_a_file_removes_its_error() {
         let text = |quoted: &str| serde_json::from_str::<String>(quoted).unwrap();
         let broken = valid_with(&text(old), &text(new));
         for error in told(rest) {
-            if let Some(skipped) = followed(&broken, &error) {
+            if let Some(corrected) = followed(&broken, &error) {
                 tried += 1;
-                let problems = problems_of(&skipped);
+                let problems = problems_of(&corrected);
                 assert!(
                     !problems.contains(&error.message),
-                    "{name}:\n{problems}\n{skipped}"
+                    "{name}:\n{problems}\n{corrected}"
                 );
             }
         }

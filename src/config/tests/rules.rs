@@ -193,6 +193,11 @@ fn each_broken_rule_has_its_text() {
             "attention_maps = { numbers = [1] }\n\n[figures.bars]\nkind = \"attention-maps\"\nquestion = 2",
         ),
         ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
+        (
+            "blank title",
+            bars,
+            "kind = \"accuracy-bars\"\ntitle = \" \"",
+        ),
     ];
     let text = |(name, old, new): (&str, &str, &str)| {
         let problems = problems_of(&valid_with(old, new));

@@ -47,7 +47,7 @@ pub fn check(
             format!("`labels` has {number} {noun}, but the experiment has {points} point{plural}");
         (
             message,
-            "give every point of the sweep one name, or leave `labels` out".to_owned(),
+            "give every point of the sweep one name, or set `labels = []`".to_owned(),
         )
     });
     for (i, label) in names.iter().enumerate() {
@@ -58,6 +58,14 @@ pub fn check(
     }
     for (name, figure) in &header.figures {
         let is_named = check_name(&mut rules, name);
+        for (shared, text) in &figure.shared {
+            let key = format!("figures.{name}.{shared}");
+            let is_blank = is_named && text.trim().is_empty();
+            rules.helped(is_blank, &[&key], || {
+                let help = "leave it out for the default".to_owned();
+                (format!("`{key}` is blank"), help)
+            });
+        }
         let own = kinded::faults(&["figures", name], figure, skipped);
         rules.faults.extend(own);
         let key = format!("figures.{name}.kind");

@@ -50,8 +50,8 @@ struct Parts<'a> {
 }
 
 impl SpanCorruption {
-    /// Builds the task. [`ObjectiveSettings::terminated`] appends the third mask, which teaches the model where an answer ends; the
-    /// assignment's handout has none.
+    /// Builds the task. [`ObjectiveSettings::terminated`] appends the third mask, which teaches the model where an
+    /// answer ends; the assignment's handout has none.
     ///
     /// # Errors
     /// `longest_excerpt` below 4 (kind `Config`), or a document with a character

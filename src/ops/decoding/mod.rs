@@ -62,8 +62,8 @@ pub type BoxedPointwise<'a, const EMBED: usize, N, D> = Box<dyn Pointwise<EMBED,
 pub struct NewTokens<'a> {
     /// The sequences that get new tokens, by number, each at most once.
     pub sequences: &'a [usize],
-    /// Where each sequence's own new tokens (those after a shared prefix) start, and where the last one's
-    /// end: `[sequences + 1]`. Each sequence has at least one.
+    /// Where each sequence's own new tokens (without a prefix that is listed with an earlier sequence) start,
+    /// and where the last one's end: `[sequences + 1]`. Each sequence has at least one.
     pub starts: &'a [usize],
     /// Position of each new token in its sequence, counted from 0.
     pub positions: &'a [usize],

@@ -71,7 +71,7 @@ impl Board {
         }
     }
 
-    /// Takes the first stage that an open run needs and whose input is ready.
+    /// Takes the first waiting stage whose input is ready and which a queued, starting or open run needs.
     pub(super) fn take_next(&mut self, plan: &Plan<'_>) -> Next {
         let ready = |&stage: &usize| {
             let input = plan.stages[stage].needs;

@@ -111,7 +111,7 @@ impl<'a> RunRecorder<'a> {
     /// command began. A run that was only looked at is as it was before.
     ///
     /// # Errors
-    /// The user asks to stop.
+    /// As [`lock::wait`].
     pub(super) fn wait_for(&self, number: usize, stop: &Stop) -> Result<bool> {
         let run = &self.plan.runs[number];
         let waiting = |holder: &str| {

@@ -217,7 +217,7 @@ fn is_at(file: &File, path: &Path) -> bool {
 /// one; `waiting` is called with its name.
 ///
 /// # Errors
-/// As [`take`], or the user asks to stop.
+/// As [`take`], or `stop` asks to stop: for the user, or because another run failed.
 pub fn take_soon(
     folder: &Path,
     stop: &Stop,
@@ -229,7 +229,7 @@ pub fn take_soon(
 /// Takes the lock of `folder`, waiting for its holder; `waiting` is called once with the holder's name.
 ///
 /// # Errors
-/// As [`take`], or the user asks to stop.
+/// As [`take`], or `stop` asks to stop: for the user, or because another run failed.
 pub fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
     let mut waiting = Some(waiting);
     let mut contender = Contender::new(folder, RULES);

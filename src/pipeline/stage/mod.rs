@@ -327,7 +327,7 @@ fn characters(corpus: &Corpus) -> String {
     sum.finish()
 }
 
-/// A BLAKE3 hash of texts, each preceded by its length, so that different lists never hash alike.
+/// A BLAKE3 hash of texts, each preceded by its length, so that no two lists are the same bytes.
 #[derive(Default)]
 struct Sum(blake3::Hasher);
 

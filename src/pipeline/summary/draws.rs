@@ -1,4 +1,4 @@
-//! `draws.csv`: the values that a random search has drawn, from the experiment file alone.
+//! `draws.csv`: the values that a random search has drawn, from the loaded experiment alone.
 
 use std::collections::BTreeMap;
 use std::path::Path;

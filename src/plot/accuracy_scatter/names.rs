@@ -1,4 +1,4 @@
-//! Places names beside markers without overlaps, by a small deterministic search.
+//! Places names beside markers with as little overlap as possible, by a small deterministic search.
 
 use crate::plot::canvas::Point;
 

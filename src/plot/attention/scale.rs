@@ -48,7 +48,7 @@ impl Scale {
         scale
     }
 
-    /// The step of a weight, from `-LEVELS` to `LEVELS`; nothing is drawn at 0, which is also the step of NaN.
+    /// The step of a weight, from `-LEVELS` to `LEVELS`; nothing is drawn at 0, also the step of NaN and infinity.
     pub(super) fn level(&self, weight: f32) -> i32 {
         if !weight.is_finite() {
             return 0;

@@ -14,7 +14,7 @@ pub(super) struct Style {
     pub(super) width: f64,
     pub(super) stroke: Stroke,
     pub(super) is_reported: bool,
-    /// Whether it has a style of its own; otherwise it is grey.
+    /// Whether it has a style of its own; otherwise it is narrow, and grey unless reported.
     pub(super) is_own: bool,
 }
 

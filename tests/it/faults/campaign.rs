@@ -124,7 +124,7 @@ fn a_killed_run_resumes_and_ends_with_the_same_bytes() {
         if folder.exists() {
             std::fs::remove_dir_all(&folder).expect("removed");
         }
-        // Two thirds of the runs are killed a second time, after they have resumed.
+        // Two thirds of the runs are killed a second time, after they were started again.
         let mut story = String::new();
         for _ in 0..random.gen_range(1..=3).min(2) {
             let wanted = random.gen_range(0..MILESTONES.len());
