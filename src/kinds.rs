@@ -7,8 +7,10 @@ use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
+use std::sync::LazyLock;
 
 use figment::value::{Dict, Value};
+use schemars::generate::SchemaSettings;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, DeserializeOwned, MapAccess, Visitor};
 use serde::ser::SerializeMap as _;
@@ -57,25 +59,24 @@ pub trait TableKind: Listed {
 
     /// The first kind that has all of these keys.
     fn taking<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Option<&'static Self> {
-        let mut generator = SchemaGenerator::default();
         Self::all().iter().find(|kind| {
-            let own = kind.keys().schemas(&mut generator);
+            let own = &kind.keys().schemas;
             keys.clone().all(|key| own.contains_key(key))
         })
     }
 
     /// The names of the kinds that have the key `key`.
     fn with(key: &str) -> Vec<&'static str> {
-        let mut generator = SchemaGenerator::default();
         let having = Self::all().iter();
-        let having = having.filter(|kind| kind.keys().schemas(&mut generator).contains_key(key));
+        let having = having.filter(|kind| kind.keys().schemas.contains_key(key));
         having.map(Self::name).collect()
     }
 }
 
 /// The keys specific to one kind: the fields of a type.
 pub struct OwnKeys {
-    schema: fn(&mut SchemaGenerator) -> Schema,
+    /// The schema of each key, in the order of the fields; made when it is first needed.
+    schemas: LazyLock<Map<String, Json>>,
     check: fn(&Value) -> Result<Value, Box<figment::Error>>,
 }
 
@@ -83,7 +84,7 @@ impl OwnKeys {
     /// The fields of `T`.
     pub const fn of<T: DeserializeOwned + Serialize + JsonSchema>() -> Self {
         Self {
-            schema: T::json_schema,
+            schemas: LazyLock::new(schemas::<T>),
             check: |own| Ok(Value::serialize(T::deserialize(own)?)?),
         }
     }
@@ -95,13 +96,15 @@ impl OwnKeys {
     pub fn check(&self, own: &Value) -> Result<Value, Box<figment::Error>> {
         (self.check)(own)
     }
+}
 
-    /// The schema of each key, in the order of the fields.
-    fn schemas(&self, generator: &mut SchemaGenerator) -> Map<String, Json> {
-        match (self.schema)(generator).remove("properties") {
-            Some(Json::Object(keys)) => keys,
-            _ => Map::new(),
-        }
+/// The schema of each field, with everything written out in place.
+fn schemas<T: JsonSchema>() -> Map<String, Json> {
+    let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
+    let mut schema = T::json_schema(&mut settings.into_generator());
+    match schema.remove("properties") {
+        Some(Json::Object(keys)) => keys,
+        _ => Map::new(),
     }
 }
 
@@ -127,8 +130,8 @@ impl<K: TableKind> Clone for Kinded<K> {
 
 impl<K: TableKind> PartialEq for Kinded<K> {
     fn eq(&self, other: &Self) -> bool {
-        let parts = |one: &Self| (one.kind.name(), one.shared.clone(), one.own.clone());
-        parts(self) == parts(other)
+        let is_same_kind = self.kind.name() == other.kind.name();
+        is_same_kind && self.shared == other.shared && self.own == other.own
     }
 }
 
@@ -255,7 +258,7 @@ impl<K: TableKind> Serialize for Kinded<K> {
         for (key, text) in &self.shared {
             keys.serialize_entry(key, text)?;
         }
-        let schemas = self.kind.keys().schemas(&mut SchemaGenerator::default());
+        let schemas = &self.kind.keys().schemas;
         let own = self.own.as_dict().into_iter().flatten();
         let mut own: Vec<(&String, &Value)> = own.collect();
         own.sort_by_key(|(key, _)| schemas.keys().position(|known| known == *key));
@@ -272,7 +275,7 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
         std::any::type_name::<K>().into()
     }
 
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
         let (mut keys, mut required) = (Map::new(), vec![K::KEY.to_owned()]);
         let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
         keys.insert(K::KEY.to_owned(), kind);
@@ -281,8 +284,12 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
             keys.insert((*name).to_owned(), text);
         }
         for kind in K::all() {
-            for (key, mut schema) in kind.keys().schemas(generator) {
-                let of: Vec<String> = K::with(&key)
+            for (key, schema) in kind.keys().schemas.iter() {
+                if keys.contains_key(key) {
+                    continue;
+                }
+                let mut schema = schema.clone();
+                let of: Vec<String> = K::with(key)
                     .iter()
                     .map(|name| format!("`{name:?}`"))
                     .collect();
@@ -303,7 +310,7 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
                     false if K::IS_COMPLETE => required.push(key.clone()),
                     false => {}
                 }
-                keys.entry(key).or_insert(schema);
+                keys.insert(key.clone(), schema);
             }
         }
         json_schema!({
@@ -339,12 +346,11 @@ mod tests {
 
     /// A key is listed once, with one range: it must mean the same in all kinds that have it.
     fn check_shared_keys<K: TableKind>() {
-        let mut generator = SchemaGenerator::default();
         let mut seen: Map<String, Json> = Map::new();
         for kind in K::all() {
-            for (key, schema) in kind.keys().schemas(&mut generator) {
+            for (key, schema) in kind.keys().schemas.iter() {
                 let first = seen.entry(key.clone()).or_insert_with(|| schema.clone());
-                assert_eq!(*first, schema, "`{key}` of {}", kind.name());
+                assert_eq!(first, schema, "`{key}` of {}", kind.name());
             }
         }
         assert!(!seen.is_empty());
