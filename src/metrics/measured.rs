@@ -1,6 +1,7 @@
 //! What an experiment has measured so far: its finished runs by point, with texts for captions.
 
 use std::path::PathBuf;
+use std::sync::LazyLock;
 
 use serde::de::DeserializeOwned;
 
@@ -9,7 +10,7 @@ use super::table;
 use crate::error::Result;
 
 /// The finished runs of an experiment. Tables and figures are made from this and the CSV files that it names.
-#[derive(Clone, Debug, Default)]
+#[derive(Debug)]
 pub struct Measured {
     /// The experiment's name, such as `birthplace/vanilla`.
     pub name: String,
@@ -21,8 +22,9 @@ pub struct Measured {
     pub origin: String,
     /// Which questions the points were asked: `dev`, or `dev and train`.
     pub splits: String,
-    /// Hardware on which training steps were timed: `Some CPU, 2 threads`.
-    pub timed_on: String,
+    /// Hardware on which training steps were timed: `Some CPU, 2 threads`. Read from the provenance of all runs,
+    /// which few figures need, when it is first asked for.
+    pub timed_on: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,
     /// Whether the file names its points.
     pub has_labels: bool,
     /// Texts for an exploration's figures; `None` for other experiments.
@@ -68,11 +70,6 @@ impl Measured {
     /// How captions about answers begin: `birthplace/vanilla (…), dev questions.`
     pub fn asked(&self) -> String {
         format!("{}, {} questions.", self.origin, self.splits)
-    }
-
-    /// Whether any run is finished.
-    pub fn is_empty(&self) -> bool {
-        self.points.iter().all(|point| point.runs.is_empty())
     }
 }
 

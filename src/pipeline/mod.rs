@@ -177,7 +177,7 @@ pub fn finish(
     stop: &Stop,
 ) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
-    if summary::measured(experiment, results).is_empty() {
+    if !summary::any_finished(experiment, results) {
         let name = &experiment.name;
         return Err(Error::usage(format!(
             "{name} has no finished run in {}",

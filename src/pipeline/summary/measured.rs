@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::sync::LazyLock;
 
 use crate::config::schema::Settings;
 use crate::config::{Experiment, Point};
@@ -16,6 +17,12 @@ use crate::progress::thousands;
 
 /// With more distinct numbers of epochs than this, only the smallest and the largest are named.
 const MOST_NAMED: usize = 4;
+
+/// Whether any run of the experiment is finished.
+pub fn any_finished(experiment: &Experiment, results: &Path) -> bool {
+    let mut points = experiment.points.iter();
+    points.any(|point| !finished(experiment, point, results).is_empty())
+}
 
 /// The finished runs of an experiment below `results`, as their files are now.
 pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
@@ -43,7 +50,7 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
         seeds: experiment.seeds.clone(),
         origin: origin(experiment),
         splits: splits(experiment),
-        timed_on: machines(&runs),
+        timed_on: LazyLock::new(Box::new(move || machines(&runs))),
         has_labels: !experiment.labels.is_empty(),
         exploration: exploration(experiment),
         points,
@@ -96,7 +103,7 @@ fn origin(experiment: &Experiment) -> String {
     format!("{} ({})", experiment.name, told.join(", "))
 }
 
-/// The hardware that the finished runs were timed on: `Some Processor, 2 threads`.
+/// The hardware that the finished runs were timed on: `Some CPU, 2 threads`.
 fn machines(runs: &[RunDirectory]) -> String {
     let machines: BTreeSet<String> = runs.iter().flat_map(timed_on).collect();
     if machines.is_empty() {

@@ -21,7 +21,7 @@ use crate::metrics::statistics::wilson_95;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 
-pub use measured::measured;
+pub use measured::{any_finished, measured};
 
 /// Writes `summary.csv` and returns its [`rows`].
 ///

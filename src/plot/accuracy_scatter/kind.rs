@@ -97,7 +97,7 @@ impl Plot for AccuracyScatter {
         }
         let (horizontal, timed) = match keys.x.as_str() {
             STEP_MS => {
-                let machines = &measured.timed_on;
+                let machines = &*measured.timed_on;
                 let timed = format!(" Times were measured during the runs, on {machines}.");
                 ("median time of a training step (ms)", timed)
             }
