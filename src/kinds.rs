@@ -304,7 +304,7 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
                 };
                 match of.len() < K::all().len() {
                     true => {
-                        let (of, about) = (listed(&of), uncapitalised(&about));
+                        let (of, about) = (joined(&of, "and"), uncapitalised(&about));
                         schema["description"] = format!("{of} only: {about}{there}").into();
                     }
                     false if K::IS_COMPLETE => required.push(key.clone()),
@@ -323,10 +323,12 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
     }
 }
 
-/// `a, b and c`
-fn listed(words: &[String]) -> String {
+/// `a, b and c`, with `and` as the conjunction.
+pub fn joined(words: &[String], conjunction: &str) -> String {
     match words {
-        [first @ .., last] if !first.is_empty() => format!("{} and {last}", first.join(", ")),
+        [first @ .., last] if !first.is_empty() => {
+            format!("{} {conjunction} {last}", first.join(", "))
+        }
         words => words.concat(),
     }
 }

@@ -6,7 +6,7 @@ use super::layers::Fault;
 use super::problems::{self, Siblings};
 use super::sweep::overlap;
 use super::tree;
-use crate::kinds::{Kinded, TableKind};
+use crate::kinds::{Kinded, TableKind, joined};
 
 /// Faults of the keys that belong to a table's kind, given the table's path. If the kind could not be read, it is
 /// inferred from the keys.
@@ -59,10 +59,7 @@ fn foreign<K: TableKind>(table: &[String], kind: &K, own: &Dict) -> Vec<Fault> {
             return None;
         }
         let kinds: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
-        let kinds = match &kinds[..] {
-            [others @ .., last] if !others.is_empty() => format!("{} or {last}", others.join(", ")),
-            only => only.concat(),
-        };
+        let kinds = joined(&kinds, "or");
         let path = [table, std::slice::from_ref(key)].concat();
         let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         let (key, table) = (tree::dotted(&path), tree::dotted(table));

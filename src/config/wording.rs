@@ -3,6 +3,7 @@
 use figment::value::Value;
 
 use super::tree;
+use crate::kinds::joined;
 
 /// Common terms, and what experiment files call them here.
 const SYNONYMS: [(&str, &str); 12] = [
@@ -48,11 +49,7 @@ pub(super) fn list<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
         .iter()
         .map(|word| format!("`{}`", word.as_ref()))
         .collect();
-    match quoted.split_last() {
-        None => String::new(),
-        Some((last, [])) => last.clone(),
-        Some((last, rest)) => format!("{} {conjunction} {last}", rest.join(", ")),
-    }
+    joined(&quoted, conjunction)
 }
 
 /// What a value is, as a noun: `the string "four"`, `a table`.

@@ -10,9 +10,7 @@ pub fn check(settings: &ExplorationSettings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
     rules.faults = kinded::faults(&["explore"], &settings.explore, skipped);
     for broken in settings.explore.check() {
-        let key = format!("explore.{}", broken.key);
-        let message = format!("`{key}` {}", broken.message);
-        rules.add(true, &[&key], || (message, broken.help));
+        rules.broken("explore", broken, &[]);
     }
     ranges::check(&mut rules, settings);
     rules.faults

@@ -10,7 +10,7 @@ use crate::config::layers::Fault;
 use crate::config::point::Point;
 use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
 use crate::config::sweep::PointValues;
-use crate::kinds::{Kinded, Listed as _};
+use crate::kinds::{Kinded, Listed as _, joined};
 use crate::plot::{FigureKind, Points};
 
 /// The longest name of a figure, which is a file name.
@@ -90,7 +90,7 @@ fn of_explorations() -> String {
     let kinds = FigureKind::all().iter();
     let own = kinds.filter(|kind| kind.is_of_exploration);
     let names: Vec<String> = own.map(|kind| format!("{:?}", kind.name())).collect();
-    names.join(" or ")
+    joined(&names, "or")
 }
 
 /// Whether a figure's name can be that of a file.
@@ -128,10 +128,8 @@ pub fn figures(
         let Some(broken) = figure.check(&known) else {
             continue;
         };
-        let (key, kind) = (broken.key, format!("figures.{name}.kind"));
-        let key = format!("figures.{name}.{key}");
-        let message = format!("`{key}` {}", broken.message);
-        rules.add(true, &[&key, &kind, "sweep"], || (message, broken.help));
+        let kind = format!("figures.{name}.kind");
+        rules.broken(&format!("figures.{name}"), broken, &[&kind, "sweep"]);
     }
     rules.faults
 }

@@ -12,6 +12,7 @@ pub(super) use settings::check as settings;
 use super::layers::Fault;
 use super::sweep::overlap;
 use super::tree;
+use crate::kinds::BrokenRule;
 
 /// Collects the broken rules. A rule that touches a key which could not be read says nothing,
 /// because its value is a placeholder.
@@ -39,6 +40,14 @@ impl<'a> Rules<'a> {
             let (message, help) = texts();
             (message, Some(help))
         });
+    }
+
+    /// A rule that a key of a table's kind breaks; it reads `others` as well.
+    fn broken(&mut self, table: &str, broken: BrokenRule, others: &[&str]) {
+        let key = format!("{table}.{}", broken.key);
+        let message = format!("`{key}` {}", broken.message);
+        let keys = [&[&key[..]], others].concat();
+        self.add(true, &keys, || (message, broken.help));
     }
 
     fn add(

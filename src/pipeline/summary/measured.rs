@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use crate::config::schema::Settings;
 use crate::config::{Experiment, Point};
 use crate::explore::Sizes;
-use crate::kinds::Kinded;
+use crate::kinds::{Kinded, joined};
 use crate::metrics::explored::distinct;
 use crate::metrics::measured::{ExplorationTexts, Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::steps::TrainingStage;
@@ -159,10 +159,8 @@ fn exploration(experiment: &Experiment) -> Option<ExplorationTexts> {
 fn how(experiment: &Experiment, sizes: &[Sizes]) -> String {
     let listed = |name: &str, of: &dyn Fn(&Sizes) -> Option<String>| {
         let values = distinct(sizes.iter().filter_map(of));
-        let (last, others) = values.split_last()?;
-        let others = others.join(", ");
-        let or = if others.is_empty() { "" } else { " or " };
-        Some(format!("{name}{others}{or}{last}"))
+        let any = !values.is_empty();
+        any.then(|| format!("{name}{}", joined(&values, "or")))
     };
     let plain = |alpha: f64| match alpha != 0.0 && alpha < 1e-3 {
         true => format!("{alpha:e}"),
