@@ -10,7 +10,7 @@ use crate::data::vocabulary::MASK_CHARACTER;
 use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
 use crate::metrics::rows::CorruptionRow;
-use crate::plot::{CorruptionExamples, draw_corruption_examples};
+use crate::plot::{CorruptionExamples, Plot as _};
 use crate::progress::{Progress, Task as Bar, Verbosity};
 
 /// `attnlab data fetch`.
@@ -71,11 +71,12 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
             corpus.vocabulary.decode(&sequence.targets)
         ))?;
     }
-    let figure = draw_corruption_examples(&CorruptionExamples {
-        title: "What pretraining shows the model".to_owned(),
+    let figure = CorruptionExamples {
+        title: CorruptionExamples::TITLE.to_owned(),
         caption: format!("{}, seed {}.", experiment.name, experiment.seeds[0]),
         rows,
-    })?;
+    };
+    let figure = figure.draw()?;
     let folder = args.results.join(&experiment.name).join("data");
     let written = figure.write(&folder, "corruption_examples")?;
     print("")?;
@@ -103,12 +104,12 @@ fn corruption_rows(
     let task = match &settings.pretrain {
         Some(spec) => spec.task(corpus, context, seed)?,
         None => {
-            let shown = ObjectiveSettings {
+            let settings = ObjectiveSettings {
                 longest_excerpt: default_excerpt(context),
                 terminated: true,
                 seed,
             };
-            Box::new(SpanCorruption::new(corpus, &shown)?)
+            Box::new(SpanCorruption::new(corpus, &settings)?)
         }
     };
     let rows = (0..examples.min(task.len())).filter_map(|index| task.example(1, index));

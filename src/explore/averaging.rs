@@ -1,5 +1,8 @@
 //! b.ii: with orthonormal keys `q = beta (k_a + k_b)` gives `c = (v_a + v_b) / 2` as beta grows.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::attend;
 use super::curve::Curve;
 use super::question::{
@@ -9,8 +12,6 @@ use super::vectors::{Vector, distance, orthonormal};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Which query averages two values?
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]

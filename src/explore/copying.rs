@@ -1,5 +1,8 @@
 //! a: attention copies `v_j` when `k_j . q` is much larger than every other score.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::attention_weights;
 use super::curve::Curve;
 use super::question::{
@@ -9,8 +12,6 @@ use super::vectors::{distance, orthonormal, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// When is the output one of the values?
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]

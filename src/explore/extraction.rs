@@ -1,6 +1,9 @@
 //! b.i: `M = A A^T` extracts `v_a` from `v_a + v_b` when the bases A and B are orthonormal and A is
 //! perpendicular to B. The reported M has the basis vectors as columns: it is A itself.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::curve::Curve;
 use super::question::{
     Measurements, Question, Sampling, Sizes, check_grid, orthogonalisation_cost,
@@ -9,8 +12,6 @@ use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, weighted
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Which matrix takes one vector out of a sum of two?
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
@@ -46,12 +47,12 @@ impl Question for Extraction {
         let as_numbers: Vec<f64> = self.bases.iter().map(|&m| m as f64).collect();
         let largest = self.bases.iter().copied().max().unwrap_or(0);
         let dimension = self.dimension;
-        let says = format!(
+        let message = format!(
             "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
         );
         let too_large = (largest > dimension / 2).then_some(BrokenRule {
             key: "bases",
-            message: says,
+            message,
             help: None,
         });
         let broken = [check_grid("bases", &as_numbers), too_large];

@@ -2,6 +2,9 @@
 //! averages the two values. The reported `q = (mu_a + mu_b) / 2` leaves most of the weight on the other
 //! keys.
 
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
 use super::attention_weights;
 use super::averaging::scaled_sum;
 use super::curve::Curve;
@@ -12,8 +15,6 @@ use super::vectors::{Vector, normal_vector, orthonormal};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Which query averages two values, if keys are near their means?
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]

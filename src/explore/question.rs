@@ -188,12 +188,12 @@ pub fn orthogonalisation_cost(vectors: usize, dimension: usize) -> f64 {
 /// The rule that there are at most `dimension` keys, because the keys, or the means around which they are drawn,
 /// are orthogonal.
 pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
-    let says = format!(
+    let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
     let broken = BrokenRule {
         key: "keys",
-        message: says,
+        message,
         help: None,
     };
     (keys > dimension).then_some(broken)

@@ -3,6 +3,8 @@
 
 use rand::Rng as _;
 use rand_distr::StandardNormal;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
 use super::averaging::scaled_sum;
@@ -14,8 +16,6 @@ use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 use crate::metrics::rows::SampleRow;
-use schemars::JsonSchema;
-use serde::{Deserialize, Serialize};
 
 /// Which query averages two values, if one key is of uncertain length?
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]

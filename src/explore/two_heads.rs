@@ -3,16 +3,16 @@
 
 use std::borrow::Cow;
 
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+
 use super::attention_weights;
 use super::question::{Measurements, Question, Sampling, Sizes};
-use super::swing::Keys;
-use super::swing::{ONE_HEAD, Swing, weight_on_a as weight_of_one_head};
+use super::swing::{Keys, ONE_HEAD, Swing, weight_on_a as weight_of_one_head};
 use super::vectors::Vector;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 use crate::metrics::rows::SampleRow;
-use schemars::{JsonSchema, Schema, SchemaGenerator};
-use serde::{Deserialize, Serialize};
 
 /// Two heads, compared with one head on the same keys.
 #[derive(Clone, Debug, Deserialize, Serialize)]

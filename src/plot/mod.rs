@@ -39,10 +39,13 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use corruption_examples::{CorruptionExamples, draw_corruption_examples};
+pub use corruption_examples::CorruptionExamples;
 pub use kind::{FigureKind, Gathered, Plot, Points};
 
 pub(crate) use text::significant;
+
+use crate::error::Result;
+use crate::{files, metrics::table};
 
 /// All kinds of figures.
 pub static KINDS: [FigureKind; 12] = [
@@ -59,9 +62,6 @@ pub static KINDS: [FigureKind; 12] = [
     FigureKind::of::<exploration::ExplorationCurves>(),
     FigureKind::of::<exploration::ExplorationDistribution>(),
 ];
-
-use crate::error::Result;
-use crate::{files, metrics::table};
 
 /// A drawn figure, not yet on disk.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -32,7 +32,7 @@ pub struct ObjectiveSettings {
 pub static OBJECTIVES: [Objective; 1] = [Objective {
     name: "span-corruption",
     about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
-    task: |corpus, shown| Ok(Box::new(SpanCorruption::new(corpus, shown)?)),
+    task: |corpus, settings| Ok(Box::new(SpanCorruption::new(corpus, settings)?)),
 }];
 
 impl Objective {
@@ -40,8 +40,8 @@ impl Objective {
     ///
     /// # Errors
     /// The settings are invalid, or the documents cannot be encoded.
-    pub fn task(&self, corpus: &Corpus, shown: &ObjectiveSettings) -> Result<Box<dyn Task>> {
-        (self.task)(corpus, shown)
+    pub fn task(&self, corpus: &Corpus, settings: &ObjectiveSettings) -> Result<Box<dyn Task>> {
+        (self.task)(corpus, settings)
     }
 }
 

@@ -221,9 +221,9 @@ enum Probe<'a> {
 struct ThroughputCache(Vec<((ModelShape, bool), f64)>);
 
 impl ThroughputCache {
-    fn of(&mut self, (settings, seed): (&Settings, u64), look: Probe<'_>) -> Result<f64> {
+    fn of(&mut self, (settings, seed): (&Settings, u64), probe: Probe<'_>) -> Result<f64> {
         let spec = &settings.model;
-        let key = (spec.shape(), matches!(look, Probe::Step(_)));
+        let key = (spec.shape(), matches!(probe, Probe::Step(_)));
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
@@ -233,9 +233,9 @@ impl ThroughputCache {
         };
         let mut model = registry::instantiate(&key.0, settings.placement(), start)?;
         // Warm-up: the first pass also allocates memory.
-        look.at(model.as_mut(), spec.dropout)?;
+        probe.at(model.as_mut(), spec.dropout)?;
         let started = Instant::now();
-        let tokens = look.at(model.as_mut(), spec.dropout)?;
+        let tokens = probe.at(model.as_mut(), spec.dropout)?;
         let speed = tokens as f64 / started.elapsed().as_secs_f64().max(1e-6);
         self.0.push((key, speed));
         Ok(speed)
