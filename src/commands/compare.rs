@@ -6,8 +6,10 @@ use super::table::Table;
 use super::{print, print_json, print_wrapped};
 use crate::config::Difference;
 use crate::error::Result;
+use crate::eval::measures::{MEASURES, Measure};
+use crate::kinds::Listed as _;
 use crate::labels::shorten_apart;
-use crate::metrics::statistics::STUDENT_T;
+use crate::metrics::statistics::IntervalKind;
 use crate::pipeline::compare::{
     Comparison, Pair, PairedTest, Run, Side, Spread, compare as compared,
 };
@@ -29,7 +31,10 @@ pub fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
         accuracies(sides),
         losses(sides),
         pairs(&comparison),
-    ] {
+    ]
+    .into_iter()
+    .chain(MEASURES.iter().map(|one| measure(&comparison, one)))
+    {
         let lines = table.lines(output_width());
         if !lines.is_empty() {
             print("")?;
@@ -102,7 +107,7 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
         };
         rows.extend(side.runs.iter().filter_map(row));
         rows.extend(side.accuracy.iter().map(|spread| {
-            let of = match spread.interval == STUDENT_T {
+            let of = match spread.interval == IntervalKind::StudentT {
                 true => "",
                 false => ", interval of one",
             };
@@ -116,6 +121,69 @@ fn accuracies(sides: [(&str, &Side); 2]) -> Table {
             ]
         }));
     }
+    under(&title, rows)
+}
+
+/// A measure beside the exact match: each run, the means over seeds, and the differences over the same questions.
+fn measure(comparison: &Comparison, measure: &Measure) -> Table {
+    let (name, unit) = (measure.name(), measure.unit);
+    let title = [
+        measure.quantity,
+        "questions",
+        "",
+        "standard deviation",
+        "95 % interval",
+    ];
+    let mut rows = vec![];
+    for (side_name, side) in [("A", &comparison.a), ("B", &comparison.b)] {
+        let split = side.split.as_deref().unwrap_or_default();
+        let row = |run: &Run| {
+            let value = run.measures.get(name)?;
+            let interval = value.low_95.zip(value.high_95);
+            Some(vec![
+                format!("{side_name}, seed {}", run.seed),
+                format!("{} {split}", value.questions),
+                unit.show(value.value),
+                String::new(),
+                interval.map_or_else(String::new, |(low, high)| unit.show_range(low, high)),
+            ])
+        };
+        rows.extend(side.runs.iter().filter_map(row));
+        rows.extend(side.measures.get(name).map(|spread| {
+            vec![
+                format!("{side_name}, mean of {} seeds", spread.seeds),
+                String::new(),
+                unit.show(spread.mean),
+                unit.show_distance(spread.standard_deviation),
+                unit.show_range(spread.low_95, spread.high_95),
+            ]
+        }));
+    }
+    let signed = |difference: f64| {
+        let sign = if difference < 0.0 { "" } else { "+" };
+        format!("{sign}{}", unit.show_distance(difference))
+    };
+    let range = |low, high| format!("{} to {}", signed(low), signed(high));
+    let row = |pair: &Pair| {
+        let one = pair.differences.get(name)?;
+        Some(vec![
+            format!("B - A, {}", who(pair)),
+            one.questions.to_string(),
+            signed(one.difference),
+            String::new(),
+            range(one.low_95, one.high_95),
+        ])
+    };
+    rows.extend(comparison.pairs.iter().filter_map(row));
+    rows.extend(comparison.differences.get(name).map(|spread| {
+        vec![
+            format!("B - A, mean of {} seeds", spread.seeds),
+            String::new(),
+            signed(spread.mean),
+            unit.show_distance(spread.standard_deviation),
+            range(spread.low_95, spread.high_95),
+        ]
+    }));
     under(&title, rows)
 }
 

@@ -1,15 +1,17 @@
-//! Results as `run` and `plot` print them: each seed's accuracy, then each point's mean over its seeds; for an
+//! Results as `run` and `plot` print them: each seed's measures, then each point's mean over its seeds; for an
 //! exploration, its findings.
 
-use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
-use crate::metrics::statistics::STUDENT_T;
+use crate::eval::measures::{MEASURES, Measure};
+use crate::kinds::Listed as _;
+use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
+use crate::metrics::statistics::IntervalKind;
 use crate::pipeline::Report;
 use crate::plot::significant;
 use crate::progress::thousands;
 
 /// All numbers of a report, line by line.
 pub(super) fn lines(report: &Report) -> Vec<String> {
-    let mut lines = accuracies(report);
+    let mut lines = measures(report);
     let same = |a: &FindingRow, b: &FindingRow| {
         (&a.point, &a.label, &a.quantity) == (&b.point, &b.label, &b.quantity)
     };
@@ -18,63 +20,78 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 }
 
 /// A line for each row of `summary.csv`, and one more after a point with several seeds.
-fn accuracies(report: &Report) -> Vec<String> {
+fn measures(report: &Report) -> Vec<String> {
     let mut lines = vec![];
-    let rows = report.accuracies.as_slice();
-    for rows in rows.chunk_by(|a, b| a.point == b.point && a.subject == b.subject) {
-        lines.extend(rows.iter().map(accuracy));
-        let own =
-            |group: &&GroupRow| group.point == rows[0].point && group.subject == rows[0].subject;
-        lines.extend(report.groups.iter().find(own).and_then(mean));
+    let key = |row: &MeasureRow| (row.point.clone(), row.subject.clone(), row.measure.clone());
+    for rows in report.measures.chunk_by(|a, b| key(a) == key(b)) {
+        let Some(measure) = MEASURES.iter().find(|one| one.name() == rows[0].measure) else {
+            continue;
+        };
+        lines.extend(rows.iter().map(|row| line(row, measure)));
+        let own = |group: &&GroupRow| {
+            (&group.point, &group.subject, &group.measure)
+                == (&rows[0].point, &rows[0].subject, &rows[0].measure)
+        };
+        let group = report.groups.iter().find(own);
+        lines.extend(group.and_then(|group| mean(group, measure)));
     }
     lines
 }
 
+/// ` Brier score` after a name; nothing for the share of right answers, which needs no name.
+fn named(measure: &Measure) -> String {
+    match measure.is_exact_match() {
+        true => String::new(),
+        false => format!(" {}", measure.quantity),
+    }
+}
+
 /// `pretrained, mean of 3 seeds: 85.6 %  (standard deviation 5.9 percentage points; 95 % interval
 /// 71.0 to 100.0 %)`; nothing with one seed, which has its own line.
-fn mean(group: &GroupRow) -> Option<String> {
+fn mean(group: &GroupRow, measure: &Measure) -> Option<String> {
     let seeds = group.seeds.filter(|&seeds| seeds > 1)?;
     let deviation = group.standard_deviation?;
-    let over = match group.interval.as_deref() == Some(STUDENT_T) {
+    let over = match group.interval == Some(IntervalKind::StudentT) {
         true => {
-            let points = 100.0 * deviation;
-            format!("standard deviation {points:.1} percentage points; 95 % interval")
+            let deviation = measure.unit.show_distance(deviation);
+            format!("standard deviation {deviation}; 95 % interval")
         }
         false => "all seeds equal; 95 % interval over one seed's questions".to_owned(),
     };
     Some(format!(
-        "{}, mean of {seeds} seeds: {:.1} %  ({over} {:.1} to {:.1} %)",
+        "{}, mean of {seeds} seeds:{} {}  ({over} {})",
         group.label,
-        100.0 * group.mean_accuracy,
-        100.0 * group.low_95?,
-        100.0 * group.high_95?
+        named(measure),
+        measure.unit.show(group.mean),
+        measure.unit.show_range(group.low_95?, group.high_95?)
     ))
 }
 
 /// `pretrained, seed 1: 21.0 % of 500 dev questions (105 right; 95 % interval 17.7 to 24.8 %)`.
-fn accuracy(row: &AccuracyRow) -> String {
-    let percent = 100.0 * row.accuracy;
+fn line(row: &MeasureRow, measure: &Measure) -> String {
+    let value = measure.unit.show(row.value);
     let detail = row.detail.as_deref().unwrap_or_default();
     let who = match row.subject.as_str() {
         "model" => format!("{}, seed {}", row.label, row.seed.unwrap_or_default()),
         "constant" => format!("always \u{201c}{detail}\u{201d}"),
         _ => {
-            return format!(
-                "{}, reported elsewhere: {percent:.1} %  ({detail})",
-                row.label
-            );
+            return format!("{}, reported elsewhere: {value}  ({detail})", row.label);
         }
     };
-    let of = match (row.correct, row.questions, row.low_95, row.high_95) {
-        (Some(correct), Some(questions), Some(low), Some(high)) => format!(
-            " of {questions} {} questions  ({correct} right; 95 % interval {:.1} to {:.1} %)",
-            row.split,
-            100.0 * low,
-            100.0 * high
-        ),
-        _ => String::new(),
+    let interval = row.low_95.zip(row.high_95);
+    let interval = interval.map(|(low, high)| {
+        let range = measure.unit.show_range(low, high);
+        format!("95 % interval {range}")
+    });
+    let right = row.correct.map(|correct| format!("{correct} right"));
+    let brackets: Vec<String> = right.into_iter().chain(interval).collect();
+    let brackets = match brackets.is_empty() {
+        true => String::new(),
+        false => format!("  ({})", brackets.join("; ")),
     };
-    format!("{who}: {percent:.1} %{of}")
+    let questions = row.questions.unwrap_or_default();
+    let (named, split) = (named(measure), &row.split);
+    format!("{who}:{named} {value} of {questions} {split} questions{brackets}")
 }
 
 /// The findings on one quantity: a distribution, or both ends of a curve.
@@ -125,8 +142,10 @@ fn spread(of: &FindingRow) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::eval::measures::EXACT_MATCH;
+    use crate::metrics::statistics::IntervalKind::{StudentT, Wilson};
 
-    fn group(seeds: usize, interval: &str) -> GroupRow {
+    fn group(seeds: usize, interval: IntervalKind) -> GroupRow {
         GroupRow {
             point: "base-00000000".to_owned(),
             label: "pretrained".to_owned(),
@@ -135,12 +154,14 @@ mod tests {
             detail: None,
             seeds: Some(seeds),
             questions: Some(60),
-            mean_accuracy: 0.85555,
+            mean_accuracy: Some(0.85555),
+            mean: 0.85555,
             standard_deviation: (seeds > 1).then_some(0.058531),
             low_95: Some(0.71016),
             high_95: Some(1.0),
-            interval: Some(interval.to_owned()),
+            interval: Some(interval),
             parameters: Some(3_323_392),
+            ..GroupRow::default()
         }
     }
 
@@ -148,13 +169,14 @@ mod tests {
     fn several_seeds_have_a_line_for_their_mean() {
         let line = "pretrained, mean of 3 seeds: 85.6 %  (standard deviation 5.9 percentage \
                     points; 95 % interval 71.0 to 100.0 %)";
-        assert_eq!(mean(&group(3, STUDENT_T)).as_deref(), Some(line));
-        assert_eq!(mean(&group(1, "wilson")), None);
+        let mean = |group| mean(&group, &EXACT_MATCH);
+        assert_eq!(mean(group(3, StudentT)).as_deref(), Some(line));
+        assert_eq!(mean(group(1, Wilson)), None);
     }
 
     #[test]
     fn seeds_that_agree_say_whose_interval_it_is() {
-        let line = mean(&group(3, "wilson")).expect("three seeds");
+        let line = mean(&group(3, Wilson), &EXACT_MATCH).expect("three seeds");
         let says = "(all seeds equal; 95 % interval over one seed's questions 71.0 to 100.0 %)";
         assert!(line.contains(says), "{line}");
     }

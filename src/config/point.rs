@@ -7,7 +7,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
-use super::schema::{ExplorationSettings, Settings};
+use super::schema::{ExplorationSettings, Settings, exact_match};
 use super::sweep::{Assignment, PointValues};
 use super::tree;
 use crate::error::{Error, Result};
@@ -134,7 +134,7 @@ pub fn to_toml(settings: &PointSettings, seed: u64) -> String {
 }
 
 /// JSON with sorted keys, because figment's tables are sorted. Settings that no result depends on are
-/// left out: the checkpoint interval, and numbers reported elsewhere.
+/// left out: the checkpoint interval, numbers reported elsewhere, and measures, which are computed from answers.
 fn canonical(settings: &PointSettings) -> String {
     let mut settings = settings.clone();
     if let PointSettings::Training(settings) = &mut settings {
@@ -154,6 +154,7 @@ fn leave_out(settings: &mut Settings) {
     }
     if let Some(stage) = &mut settings.evaluate {
         stage.reported = None;
+        stage.measures = exact_match();
     }
 }
 

@@ -1,7 +1,8 @@
-//! Evaluation: batched greedy decoding, exact match, attention maps, and likelihoods of plain text.
+//! Evaluation: batched greedy decoding, measures of answers, attention maps, and likelihoods of plain text.
 
 pub mod attention;
 pub mod decode;
+pub mod measures;
 pub mod score;
 #[cfg(test)]
 mod tests;

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::finite;
+use super::statistics::{Estimate, Interval, IntervalKind};
 
 /// One optimiser step, in `metrics.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -41,9 +42,9 @@ pub struct TimingRow {
     pub tokens_per_second: f64,
 }
 
-/// Accuracy of a run, in `summary.csv`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub struct AccuracyRow {
+/// What one run measured, in `summary.csv`: one measure per row.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+pub struct MeasureRow {
     /// Folder name of the point.
     pub point: String,
     /// Label of the point in figures and tables.
@@ -56,24 +57,51 @@ pub struct AccuracyRow {
     pub subject: String,
     /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
-    /// Questions answered right; empty for a reported fraction.
+    /// Questions answered right; empty for a reported fraction, and for measures that do not count right answers.
     pub correct: Option<usize>,
-    /// Questions asked; empty for a reported fraction.
+    /// Answers that enter the measure; empty for a reported number.
     pub questions: Option<usize>,
-    /// Fraction answered right.
-    #[serde(with = "finite")]
-    pub accuracy: f64,
-    /// Lower end of the Wilson 95 % interval.
+    /// Fraction answered right; empty for other measures.
+    #[serde(with = "finite", default)]
+    pub accuracy: Option<f64>,
+    /// Lower end of the 95 % interval of the value, over the questions.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the Wilson 95 % interval.
+    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
+    /// Name of the measure in `evaluate.measures`.
+    #[serde(default)]
+    pub measure: String,
+    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit) or `nats`.
+    #[serde(default)]
+    pub unit: String,
+    /// Which values are better: `higher` or `lower`.
+    #[serde(default)]
+    pub better: String,
+    /// Value of the measure.
+    #[serde(with = "finite", default)]
+    pub value: f64,
+    /// Kind of interval: `wilson` of a share of right answers, `bootstrap` over the questions of other measures;
+    /// empty without one.
+    #[serde(default)]
+    pub interval: Option<IntervalKind>,
 }
 
-/// Accuracy of a point over its seeds, in `groups.csv`: a group is all rows of `summary.csv` that differ only
+impl MeasureRow {
+    /// The value with its interval.
+    pub fn estimate(&self) -> Estimate {
+        let interval = self.low_95.zip(self.high_95).zip(self.interval);
+        Estimate {
+            value: self.value,
+            interval: interval.map(|((low, high), kind)| Interval { low, high, kind }),
+        }
+    }
+}
+
+/// A measure of a point over its seeds, in `groups.csv`: a group is all rows of `summary.csv` that differ only
 /// in the seed.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupRow {
     /// Folder name of the point.
     pub point: String,
@@ -87,12 +115,13 @@ pub struct GroupRow {
     pub detail: Option<String>,
     /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
-    /// Questions asked with each seed; empty for a reported fraction, or if the seeds differ in this number.
+    /// Answers that enter the measure with each seed; empty for a reported number, or if the seeds differ in this
+    /// number.
     pub questions: Option<usize>,
-    /// Mean over the seeds of the fraction answered right.
-    #[serde(with = "finite")]
-    pub mean_accuracy: f64,
-    /// Sample standard deviation of that fraction over the seeds; empty with fewer than two.
+    /// Mean over the seeds of the fraction answered right; empty for other measures.
+    #[serde(with = "finite", default)]
+    pub mean_accuracy: Option<f64>,
+    /// Sample standard deviation of the value over the seeds; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub standard_deviation: Option<f64>,
     /// Lower end of the 95 % interval.
@@ -101,12 +130,24 @@ pub struct GroupRow {
     /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
-    /// Kind of interval: `student-t` of the mean over seeds, clipped to 0 to 1; `wilson` over the questions
-    /// with one seed, or if all seeds agree; empty for a reported number.
-    pub interval: Option<String>,
+    /// Kind of interval: `student-t` of the mean over seeds, clipped to the values that are possible; with one
+    /// seed, or if all seeds agree, `wilson` or `bootstrap` over the questions; empty for a reported number.
+    pub interval: Option<IntervalKind>,
     /// Number of trained parameters; empty if no model was asked, or its weights are gone.
     #[serde(default)]
     pub parameters: Option<usize>,
+    /// Name of the measure in `evaluate.measures`.
+    #[serde(default)]
+    pub measure: String,
+    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit) or `nats`.
+    #[serde(default)]
+    pub unit: String,
+    /// Which values are better: `higher` or `lower`.
+    #[serde(default)]
+    pub better: String,
+    /// Mean over the seeds of the value.
+    #[serde(with = "finite", default)]
+    pub mean: f64,
 }
 
 /// One answered question, in `predictions/*.tsv`.
@@ -198,7 +239,7 @@ pub struct CalibrationRow {
     pub high_95: Option<f64>,
     /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
     /// empty without an interval.
-    pub interval: Option<String>,
+    pub interval: Option<IntervalKind>,
 }
 
 /// One point on a curve of an exploration, in `curves.csv`.

@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::rows::{
-    AccuracyRow, CalibrationRow, CorruptionRow, GroupRow, PredictionRow, ScoreRow, StepRow,
+    CalibrationRow, CorruptionRow, GroupRow, MeasureRow, PredictionRow, ScoreRow, StepRow,
     TimingRow, TrainingAnswerRow,
 };
 use super::table;
@@ -65,7 +65,7 @@ fn nearly_a_table() -> impl Strategy<Value = Vec<u8>> {
 fn read_as_every_table(bytes: &[u8]) {
     read_anyhow::<StepRow>(bytes);
     read_anyhow::<TimingRow>(bytes);
-    read_anyhow::<AccuracyRow>(bytes);
+    read_anyhow::<MeasureRow>(bytes);
     read_anyhow::<GroupRow>(bytes);
     read_anyhow::<PredictionRow>(bytes);
     read_anyhow::<CorruptionRow>(bytes);

@@ -27,7 +27,7 @@ use serde::{Serialize, Serializer};
 use crate::config::Experiment;
 use crate::error::{Error, Result};
 use crate::files;
-use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
+use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
 use directory::{RunDirectory, State, Status, experiment_folder};
@@ -55,8 +55,9 @@ pub struct Options {
 /// Tables and figures of an experiment, and what failed.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The rows of `summary.csv`.
-    pub accuracies: Vec<AccuracyRow>,
+    /// The rows of `summary.csv`; `accuracies` in JSON, from when accuracy was the only measure.
+    #[serde(rename = "accuracies")]
+    pub measures: Vec<MeasureRow>,
     /// The rows of `groups.csv`.
     pub groups: Vec<GroupRow>,
     /// The rows of `findings.csv`, of an exploration.
@@ -194,14 +195,14 @@ pub fn finish(
     draws::write(experiment, &folder)?;
     relabel(experiment, results);
     let measured = summary::measured(experiment, results);
-    let (mut accuracies, mut groups, mut findings) = (vec![], vec![], vec![]);
+    let (mut measures, mut groups, mut findings) = (vec![], vec![], vec![]);
     // Tables from before the experiment file was changed no longer apply.
     let others: &[&str] = if experiment.explores() {
         findings = findings::write(&measured)?;
         &["summary.csv", "groups.csv", "calibration.csv"]
     } else {
-        accuracies = summary::write(experiment, &measured)?;
-        groups = groups::write(&accuracies, &folder)?;
+        measures = summary::write(experiment, &measured)?;
+        groups = groups::write(&measures, &folder)?;
         calibration::write(&measured)?;
         &["findings.csv"]
     };
@@ -210,7 +211,7 @@ pub fn finish(
     }
     let drawn = figures::draw(experiment, &measured)?;
     Ok(Report {
-        accuracies,
+        measures,
         groups,
         findings,
         figures: drawn.written,

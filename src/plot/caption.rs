@@ -3,7 +3,6 @@
 use super::crowd::PointSubset;
 use super::fonts::{Face, drawable, note};
 use super::point_labels::PointLabels;
-use crate::metrics::statistics::{STUDENT_T, WILSON};
 
 /// Builder of a caption.
 pub(super) struct Caption {
@@ -69,23 +68,6 @@ impl Caption {
             false => ".",
         };
         format!("{origin}{stop} {own}").trim().to_owned()
-    }
-}
-
-/// What the whiskers of accuracies mean, given the kinds of their intervals; `mark` shows the mean over seeds and
-/// `seed` one of them. Absent without intervals.
-pub(super) fn whiskers(mark: &str, seed: &str, intervals: &[&str]) -> Option<String> {
-    let several = format!("{mark}: mean over seeds; {seed}: one seed; whisker: ");
-    match (intervals.contains(&WILSON), intervals.contains(&STUDENT_T)) {
-        (true, false) => {
-            Some("Whisker: Wilson's 95 % interval of the run, over questions.".to_owned())
-        }
-        (false, true) => Some(format!("{several}95 % t-interval of the mean, over seeds.")),
-        (true, true) => Some(format!(
-            "{several}with one seed, or where all agree, Wilson's 95 % interval, over questions, else the 95 % \
-             t-interval of the mean, over seeds."
-        )),
-        (false, false) => None,
     }
 }
 

@@ -6,11 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
-use super::accuracy_bars::SeedAccuracy;
 use super::canvas::{Anchor, Point, Type};
+use super::seed_values::SeedValue;
 use super::theme::WIDTH;
 use super::{Figure, KINDS, fonts};
 use crate::kinds::Listed as _;
+use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
 
 /// What the points of a figure are called.
 pub type Label<'a> = &'a dyn Fn(usize) -> String;
@@ -111,11 +112,26 @@ pub fn chance(i: usize, j: usize) -> f64 {
 }
 
 /// How many questions the seeds of a point have answered right.
-pub fn runs(i: usize, points: usize, seeds: u64) -> Vec<SeedAccuracy> {
-    let run = |seed: u64| SeedAccuracy {
-        seed,
-        correct: (500.0 * (skill(i, points) + 0.05 * chance(i, seed as usize))) as usize,
-        questions: 500,
+pub fn runs(i: usize, points: usize, seeds: u64) -> Vec<SeedValue> {
+    let right = |seed| 500.0 * (skill(i, points) + 0.05 * chance(i, seed as usize));
+    let run = |seed| SeedValue::of_counts(seed, right(seed) as usize, 500);
+    (1..=seeds).filter_map(run).collect()
+}
+
+/// What the seeds of a point have lost, in nats.
+pub fn losses(i: usize, points: usize, seeds: u64) -> Vec<SeedValue> {
+    let run = |seed| {
+        let value = 3.0 - 2.5 * skill(i, points) + 0.2 * chance(i, seed as usize);
+        let (low, high, kind) = (0.9 * value, 1.1 * value, IntervalKind::Bootstrap);
+        SeedValue {
+            seed,
+            questions: 500,
+            correct: None,
+            estimate: Estimate {
+                value,
+                interval: Some(Interval { low, high, kind }),
+            },
+        }
     };
     (1..=seeds).map(run).collect()
 }

@@ -1,5 +1,7 @@
 //! The interface of a kind of figure: its keys in a file, its rules, what it reads and how it is drawn.
 
+use std::collections::BTreeSet;
+
 use figment::value::Value;
 use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
@@ -72,6 +74,8 @@ pub struct Points<'a> {
     pub numbers: Vec<&'a str>,
     /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.
     pub mapped: Option<usize>,
+    /// The measures that any point has in `evaluate.measures`.
+    pub measures: BTreeSet<&'static str>,
 }
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).

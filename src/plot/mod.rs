@@ -31,6 +31,7 @@ mod panels;
 mod point_labels;
 mod reliability;
 mod render;
+mod seed_values;
 mod smoothing;
 mod text;
 mod theme;

@@ -10,7 +10,7 @@ use super::latex::{self, LatexTable};
 use super::rendered::rendered;
 use super::results::Results;
 use super::table::Table;
-use super::{Document, accuracy, findings, origin, training};
+use super::{Document, findings, measures, origin, training};
 use crate::error::Result;
 use crate::progress::thousands;
 
@@ -95,7 +95,7 @@ impl Page {
         let (mut figures, mut tables) = (0, 0);
         let sections = document.sections.iter().zip(results).enumerate();
         let sections = sections.map(|(i, (section, results))| {
-            let measured = accuracy::tables(results)
+            let measured = measures::tables(results)
                 .into_iter()
                 .chain(findings::table(results))
                 .chain(training::table(results));

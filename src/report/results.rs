@@ -8,7 +8,7 @@ use super::{Contents, figure};
 use crate::config::Experiment;
 use crate::error::Result;
 use crate::metrics::artefacts::{METRICS, TIMINGS};
-use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow, StepRow, TimingRow};
+use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow, StepRow, TimingRow};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, experiment_folder};
@@ -31,7 +31,7 @@ pub(super) struct Results {
     /// Every point with every seed, in order.
     pub(super) runs: Vec<Run>,
     /// The rows of `summary.csv`; none if it does not match the finished runs.
-    pub(super) accuracies: Vec<AccuracyRow>,
+    pub(super) measures: Vec<MeasureRow>,
     /// The rows of `groups.csv`, likewise.
     pub(super) groups: Vec<GroupRow>,
     /// The rows of `findings.csv`, likewise.
@@ -161,7 +161,7 @@ impl Results {
             file: experiment.path.clone(),
             argument: experiment.argument(),
             runs,
-            accuracies: vec![],
+            measures: vec![],
             groups: vec![],
             findings: vec![],
             figures: vec![],
@@ -187,14 +187,14 @@ impl Results {
     ) -> Result<bool> {
         let measured = summary::measured(experiment, results);
         let now = summary::rows(experiment, &measured)?;
-        let accuracies: Vec<AccuracyRow> = rows_if(true, &folder.join("summary.csv"), table::read)?;
+        let measures: Vec<MeasureRow> = rows_if(true, &folder.join("summary.csv"), table::read)?;
         let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"), table::read)?;
         let (explores, path) = (experiment.explores(), folder.join("findings.csv"));
         let findings: Vec<FindingRow> = rows_if(explores, &path, table::read)?;
         let found = findings::rows(&measured)?;
         // Compared as text, since NaN is not equal to itself.
         let is_found = format!("{findings:?}") == format!("{found:?}");
-        if accuracies != now || !are_of(&groups, &accuracies) || !is_found {
+        if measures != now || !are_of(&groups, &measures) || !is_found {
             let file = &self.argument;
             self.notices.push(format!(
                 "The tables and figures of measured numbers do not match the finished runs and are left out: \
@@ -202,7 +202,7 @@ impl Results {
             ));
             return Ok(false);
         }
-        (self.accuracies, self.groups, self.findings) = (accuracies, groups, findings);
+        (self.measures, self.groups, self.findings) = (measures, groups, findings);
         Ok(true)
     }
 
@@ -283,27 +283,29 @@ impl Results {
     }
 }
 
-/// Whether groups match these accuracies: every row belongs to one, with the same number of seeds.
-fn are_of(groups: &[GroupRow], accuracies: &[AccuracyRow]) -> bool {
-    let belongs = |row: &AccuracyRow, group: &GroupRow| {
+/// Whether groups match these measures: every row belongs to one, with the same number of seeds.
+fn are_of(groups: &[GroupRow], measures: &[MeasureRow]) -> bool {
+    let belongs = |row: &MeasureRow, group: &GroupRow| {
         (
             &row.point,
             &row.label,
             &row.split,
             &row.subject,
             &row.detail,
+            &row.measure,
         ) == (
             &group.point,
             &group.label,
             &group.split,
             &group.subject,
             &group.detail,
+            &group.measure,
         )
     };
     let is_whole = |group: &GroupRow| {
-        let own = accuracies.iter().filter(|row| belongs(row, group));
+        let own = measures.iter().filter(|row| belongs(row, group));
         own.filter(|row| row.seed.is_some()).count() == group.seeds.unwrap_or_default()
     };
-    let has_group = |row: &AccuracyRow| groups.iter().any(|group| belongs(row, group));
-    groups.iter().all(is_whole) && accuracies.iter().all(has_group)
+    let has_group = |row: &MeasureRow| groups.iter().any(|group| belongs(row, group));
+    groups.iter().all(is_whole) && measures.iter().all(has_group)
 }

@@ -6,7 +6,7 @@ use crate::progress::thousands;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub(super) struct Table {
     /// Name in labels and file names, such as `accuracy`.
-    pub(super) name: &'static str,
+    pub(super) name: String,
     /// Caption, which explains the columns.
     pub(super) caption: String,
     pub(super) columns: Vec<Column>,
@@ -53,9 +53,13 @@ impl Column {
 
 impl Table {
     /// A table without rows.
-    pub(super) fn new(name: &'static str, caption: impl Into<String>, columns: &[Column]) -> Self {
+    pub(super) fn new(
+        name: impl Into<String>,
+        caption: impl Into<String>,
+        columns: &[Column],
+    ) -> Self {
         Self {
-            name,
+            name: name.into(),
             caption: caption.into(),
             columns: columns.to_vec(),
             rows: vec![],
@@ -175,28 +179,6 @@ pub(super) fn seed(seed: u64) -> Cell {
     Cell::number(seed.to_string(), seed as f64)
 }
 
-/// A fraction in percent: `21.0`.
-pub(super) fn percent(fraction: f64) -> Cell {
-    Cell::number(in_percent(fraction), fraction)
-}
-
-/// A mean of fractions in percent, with its standard deviation if there is one: `57.3 ± 1.2`.
-pub(super) fn mean_percent(mean: f64, deviation: Option<f64>) -> Cell {
-    Cell {
-        deviation: deviation.map(in_percent),
-        ..percent(mean)
-    }
-}
-
-/// An interval of fractions in percent: `17.7 to 24.8`.
-pub(super) fn percents(low: f64, high: f64) -> Cell {
-    Cell::number(format!("{} to {}", in_percent(low), in_percent(high)), low)
-}
-
-fn in_percent(fraction: f64) -> String {
-    format!("{:.1}", 100.0 * fraction)
-}
-
 /// `f` of a value, or an empty cell.
 pub(super) fn maybe<T>(value: Option<T>, f: impl Fn(T) -> Cell) -> Cell {
     value.map_or_else(empty, f)
@@ -211,22 +193,14 @@ mod tests {
         let cells = [
             count(14_950),
             seed(14_950),
-            percent(0.21),
-            mean_percent(0.21, Some(0.058531)),
-            mean_percent(0.21, None),
-            percents(0.17699, 0.24781),
+            Cell {
+                deviation: Some("5.9".to_owned()),
+                ..Cell::number("21.0", 0.21)
+            },
             maybe(None, count),
         ];
         let texts = cells.map(|cell| cell.whole());
-        let expected = [
-            "14,950",
-            "14950",
-            "21.0",
-            "21.0 ± 5.9",
-            "21.0",
-            "17.7 to 24.8",
-            "",
-        ];
+        let expected = ["14,950", "14950", "21.0 ± 5.9", ""];
         assert_eq!(texts, expected);
     }
 

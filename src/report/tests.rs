@@ -7,7 +7,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag};
 use super::escape::{HtmlText, LatexText, MarkdownText, is_beyond_pdflatex};
 use super::latex::{self, LatexTable};
 use super::symbols;
-use super::table::{Column, Table, count, mean_percent, words};
+use super::table::{Cell, Column, Table, count, words};
 
 fn escaped(escaper: impl Escaper, text: &str) -> String {
     let mut written = String::new();
@@ -220,14 +220,17 @@ fn points(number: usize, name: &str) -> Table {
     ];
     let mut table = Table::new("accuracy", "Accuracy.", &columns);
     for i in 0..number {
-        let mean = mean_percent(0.57, (i == 0).then_some(0.012));
+        let mean = Cell {
+            deviation: (i == 0).then(|| "1.2".to_owned()),
+            ..Cell::number("57.0", 0.57)
+        };
         table
             .rows
             .push(vec![words(format!("{name}{i}")), mean, count(i)]);
     }
     let baseline = vec![
         words("always “London”"),
-        mean_percent(0.35, None),
+        Cell::number("35.0", 0.35),
         count(21),
     ];
     table.baselines.push(baseline);

@@ -31,7 +31,8 @@ mod training;
 use super::shape::ModelShape;
 use super::sweep::SEED_LIMIT;
 use crate::data::{DataKind, Split};
-use crate::kinds::Kinded;
+use crate::eval::measures::Measure;
+use crate::kinds::{Kinded, Named};
 use crate::plot::FigureKind;
 
 /// The shortest context: a question, two masks and an answer need that much.
@@ -199,6 +200,11 @@ pub struct EvaluateSpec {
     #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
+    /// How answers are measured: each measure has its rows in `summary.csv` and `groups.csv`, and its tables in reports.
+    /// Measures are computed from the answers, so adding one runs nothing again. Default: `["exact-match"]`.
+    #[schemars(length(min = 1))]
+    #[serde(default = "exact_match", skip_serializing_if = "is_exact_match")]
+    pub measures: Vec<Named<Measure>>,
     /// Made-up people, absent from the data, whom the model is also asked about. Default: nobody.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invented: Option<InventedSpec>,
@@ -210,6 +216,15 @@ pub struct EvaluateSpec {
     /// What somebody else reported for this experiment; shown beside ours and never as ours. Default: nothing.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reported: Option<Reported>,
+}
+
+/// The measures where the file does not say.
+pub fn exact_match() -> Vec<Named<Measure>> {
+    vec![Named::default()]
+}
+
+fn is_exact_match(measures: &[Named<Measure>]) -> bool {
+    measures == exact_match()
 }
 
 /// Longest answer where the file does not say.

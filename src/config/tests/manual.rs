@@ -9,8 +9,9 @@ use serde_json::{Map, Value};
 use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use crate::data::DataKind;
+use crate::eval::measures::Measure;
 use crate::explore::QuestionKind;
-use crate::kinds::TableKind;
+use crate::kinds::Listed;
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
@@ -42,9 +43,10 @@ fn the_manual_has_the_keys_of_the_types() {
         let head = "| key | meaning | values | default |\n|---|---|---|---|\n";
         made = with_table(&made, heading, head, &rows(table));
     }
-    made = with_kinds::<DataKind>(&made, "### Kinds of data");
-    made = with_kinds::<QuestionKind>(&made, "### Questions");
-    made = with_kinds::<FigureKind>(&made, "### Kinds of figures");
+    made = with_kinds::<DataKind>(&made, "### Kinds of data", "kind");
+    made = with_kinds::<Measure>(&made, "### `evaluate.measures`", "measure");
+    made = with_kinds::<QuestionKind>(&made, "### Questions", "kind");
+    made = with_kinds::<FigureKind>(&made, "### Kinds of figures", "kind");
     if std::env::var_os("UPDATE_GOLDEN").is_some() {
         std::fs::write(&path, &made).unwrap();
         return;
@@ -60,11 +62,12 @@ fn the_manual_has_the_keys_of_the_types() {
     );
 }
 
-/// The manual with a table of kinds after a heading.
-fn with_kinds<K: TableKind>(manual: &str, heading: &str) -> String {
+/// The manual with a table of all entries of a list after a heading.
+fn with_kinds<K: Listed>(manual: &str, heading: &str, column: &str) -> String {
     let row = |kind: &K| format!("| {} | {} |", kind.name(), kind.about());
     let rows: Vec<String> = K::all().iter().map(row).collect();
-    with_table(manual, heading, "| kind | what it is |\n|---|---|\n", &rows)
+    let head = format!("| {column} | what it is |\n|---|---|\n");
+    with_table(manual, heading, &head, &rows)
 }
 
 /// The manual with other rows in the first table after a heading.
@@ -190,7 +193,10 @@ fn values(schema: &Value) -> String {
         Some("integer") => number("whole number", schema),
         Some("number") => number("number", schema),
         Some("boolean") => "`true`, `false`".to_owned(),
-        Some("array") => format!("list; each a {}", values(&schema["items"])),
+        Some("array") => match schema["items"].get("enum") {
+            Some(_) => format!("list of {}", values(&schema["items"])),
+            None => format!("list; each a {}", values(&schema["items"])),
+        },
         Some("object") => "table".to_owned(),
         Some("string") => "string".to_owned(),
         _ => "table or list".to_owned(),

@@ -115,13 +115,17 @@ pub fn figures(
     points: &[Point],
     skipped: &[String],
 ) -> Vec<Fault> {
-    let maps = points.iter().filter_map(|point| {
-        let evaluate = point.settings.training()?.evaluate.as_ref()?;
-        evaluate.attention_maps.as_ref()
-    });
+    let evaluated = || {
+        let training = points.iter().filter_map(|point| point.settings.training());
+        training.filter_map(|settings| settings.evaluate.as_ref())
+    };
+    let maps = evaluated().filter_map(|spec| spec.attention_maps.as_ref());
     let known = Points {
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
+        measures: evaluated()
+            .flat_map(|spec| spec.measures.iter().map(|one| one.0.name()))
+            .collect(),
     };
     let mut rules = Rules::new(skipped);
     for (name, figure) in figures {

@@ -7,6 +7,7 @@ use crate::config::schema::{
     AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT, ModelSpec,
     PretrainSpec, ScheduleSpec, Settings, Training,
 };
+use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
 
 /// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
@@ -152,6 +153,16 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             message.into(),
             "add a stage, or set `evaluate.ask_model` = false".into(),
         )
+    });
+    let names: Vec<&str> = spec.measures.iter().map(|one| one.0.name()).collect();
+    rules.helped(names.is_empty(), &["evaluate.measures"], || {
+        let message = "`evaluate.measures` is empty: answers would be written, but no table";
+        (message.into(), "write [\"exact-match\"]".into())
+    });
+    let twice = (1..names.len()).find(|&i| names[..i].contains(&names[i]));
+    rules.rule(twice.is_some(), &["evaluate.measures"], || {
+        let name = twice.map_or("", |i| names[i]);
+        format!("`evaluate.measures` lists {name:?} twice")
     });
     let characters = spec.answer_characters;
     let keys = ["evaluate.answer_characters", "model.context"];

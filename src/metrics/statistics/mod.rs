@@ -1,4 +1,4 @@
-//! Statistics: accuracy with intervals, several seeds of a recipe, paired tests, and calibration.
+//! Statistics: measures with their intervals, several seeds of a recipe, paired tests, and calibration.
 
 mod calibration;
 mod paired;
@@ -17,8 +17,8 @@ pub use calibration::{
 pub use paired::{mcnemar_exact, paired_difference_95};
 pub use proportion::{wilson_95, wilson_95_of};
 pub use ranking::auroc;
-pub use resampling::{BOOTSTRAP, SIMULATION, bootstrap_95, ece_under_calibration};
-pub use seeds::{AccuracyOverSeeds, STUDENT_T, WILSON, accuracy_over_seeds};
+pub use resampling::{bootstrap_95, ece_under_calibration};
+pub use seeds::{Estimate, Interval, IntervalKind, OverSeeds, over_seeds};
 pub use sign_flip::{holm, sign_flip_exact};
 pub use student::t_interval_95;
 

@@ -48,9 +48,12 @@ proptest! {
     fn the_mean_over_seeds_lies_in_its_interval(
         runs in prop::collection::vec((0usize..=60).prop_map(|right| (right, 60)), 1..8),
     ) {
-        let found = accuracy_over_seeds(&runs).expect("asked");
-        prop_assert!(0.0 <= found.low_95 && found.low_95 <= found.mean);
-        prop_assert!(found.mean <= found.high_95 && found.high_95 <= 1.0);
+        let runs: Vec<Estimate> =
+            runs.iter().filter_map(|&(right, asked)| Estimate::of_counts(right, asked)).collect();
+        let found = over_seeds(&runs, &(0.0..=1.0)).expect("asked");
+        let interval = found.interval.expect("of at least one run");
+        prop_assert!(0.0 <= interval.low && interval.low <= found.mean);
+        prop_assert!(found.mean <= interval.high && interval.high <= 1.0);
     }
 
     #[test]

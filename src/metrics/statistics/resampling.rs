@@ -6,12 +6,6 @@ use rand_chacha::ChaCha8Rng;
 use super::calibration::{ScoredAnswer, equal_width_bins, expected_calibration_error};
 use super::mean;
 
-/// The name of the interval of [`bootstrap_95`] in tables.
-pub const BOOTSTRAP: &str = "bootstrap";
-
-/// The name of the interval of [`ece_under_calibration`] in tables.
-pub const SIMULATION: &str = "simulation";
-
 /// Smallest sample that is resampled; smaller ones do not represent their population.
 const LEAST: usize = 10;
 

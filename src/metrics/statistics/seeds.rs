@@ -1,58 +1,91 @@
-//! Accuracy of one recipe over its seeds: mean, standard deviation, and a confidence interval.
+//! A measure of one recipe over its seeds: mean, standard deviation, and a confidence interval.
+
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
 
 use super::{mean, standard_deviation, t_interval_95, wilson_95};
 
-/// The name of Wilson's interval in tables: uncertainty about *other questions*.
-pub const WILSON: &str = "wilson";
-
-/// The name of Student's interval in tables: uncertainty about *other seeds*, on the same questions.
-pub const STUDENT_T: &str = "student-t";
-
-/// Mean accuracy over seeds, as fractions.
-#[derive(Clone, Debug, PartialEq)]
-pub struct AccuracyOverSeeds {
-    /// Mean of the seeds' fractions.
-    pub mean: f64,
-    /// Sample standard deviation of the seeds' fractions; `None` with one seed.
-    pub standard_deviation: Option<f64>,
-    /// Lower end of the 95 % interval.
-    pub low_95: f64,
-    /// Upper end of the 95 % interval.
-    pub high_95: f64,
-    /// [`WILSON`] or [`STUDENT_T`].
-    pub interval: &'static str,
+/// What a 95 % interval is uncertain about, and how it is computed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum IntervalKind {
+    /// Of a share of right answers: uncertainty about *other questions*.
+    Wilson,
+    /// Of a mean over seeds: uncertainty about *other seeds*, on the same questions.
+    StudentT,
+    /// Of any statistic, by resampling: uncertainty about *other questions*.
+    Bootstrap,
+    /// The range of the calibration error of a calibrated model.
+    Simulation,
 }
 
-/// Combines seeds, each `(right, asked)`; `None` if nothing was asked.
+/// A 95 % interval.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Interval {
+    /// Lower end.
+    pub low: f64,
+    /// Upper end.
+    pub high: f64,
+    /// How it is computed.
+    pub kind: IntervalKind,
+}
+
+/// A number that one run measured, with its interval over the questions.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Estimate {
+    /// The number.
+    pub value: f64,
+    /// Absent where there is none, for instance for too few questions.
+    pub interval: Option<Interval>,
+}
+
+impl Estimate {
+    /// The share of `right` answers among `asked` questions; `None` without questions.
+    pub fn of_counts(right: usize, asked: usize) -> Option<Self> {
+        let (low, high) = wilson_95(right, asked);
+        let kind = IntervalKind::Wilson;
+        (asked > 0).then(|| Self {
+            value: right as f64 / asked as f64,
+            interval: Some(Interval { low, high, kind }),
+        })
+    }
+}
+
+/// The mean of a measure over seeds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct OverSeeds {
+    /// Mean of the seeds' values.
+    pub mean: f64,
+    /// Sample standard deviation of the seeds' values; `None` with one seed.
+    pub standard_deviation: Option<f64>,
+    /// The interval of the mean.
+    pub interval: Option<Interval>,
+}
+
+/// Combines the seeds' values, all possible ones of which lie `within` a range; `None` without seeds.
 ///
-/// Several seeds get Student's interval of their mean, clipped to 0 to 1. One seed, or seeds that all agree
-/// and so say nothing about the variance, get Wilson's interval over the first seed's questions.
-pub fn accuracy_over_seeds(runs: &[(usize, usize)]) -> Option<AccuracyOverSeeds> {
-    let asked: Vec<(usize, usize)> = runs.iter().copied().filter(|run| run.1 > 0).collect();
-    let fractions: Vec<f64> = asked
-        .iter()
-        .map(|&(right, of)| right as f64 / of as f64)
-        .collect();
-    let &(right, of) = asked.first()?;
-    let agree = fractions.iter().all(|fraction| *fraction == fractions[0]);
-    let ((low, high), interval) = match t_interval_95(&fractions) {
-        Some((low, high)) if !agree => ((low.max(0.0), high.min(1.0)), STUDENT_T),
-        _ => (wilson_95(right, of), WILSON),
-    };
-    Some(AccuracyOverSeeds {
+/// Several seeds get Student's interval of their mean, clipped to the range. One seed, or seeds that all agree
+/// and so say nothing about the variance, get the first seed's own interval, over its questions.
+pub fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<OverSeeds> {
+    let values: Vec<f64> = runs.iter().map(|run| run.value).collect();
+    let first = runs.first()?;
+    if values.iter().all(|value| *value == first.value) {
         // The mean of equal numbers is that number, however their sum was rounded.
-        mean: if agree {
-            fractions[0]
-        } else {
-            mean(&fractions)?
-        },
-        standard_deviation: match agree && fractions.len() > 1 {
-            true => Some(0.0),
-            false => standard_deviation(&fractions),
-        },
-        low_95: low,
-        high_95: high,
-        interval,
+        return Some(OverSeeds {
+            mean: first.value,
+            standard_deviation: (values.len() > 1).then_some(0.0),
+            interval: first.interval,
+        });
+    }
+    Some(OverSeeds {
+        mean: mean(&values)?,
+        standard_deviation: standard_deviation(&values),
+        interval: t_interval_95(&values).map(|(low, high)| Interval {
+            low: low.max(*within.start()),
+            high: high.min(*within.end()),
+            kind: IntervalKind::StudentT,
+        }),
     })
 }
 
@@ -60,38 +93,47 @@ pub fn accuracy_over_seeds(runs: &[(usize, usize)]) -> Option<AccuracyOverSeeds>
 mod tests {
     use super::*;
 
+    fn of_shares(runs: &[(usize, usize)]) -> Option<OverSeeds> {
+        let runs = runs.iter();
+        let runs: Vec<Estimate> = runs
+            .filter_map(|&(right, asked)| Estimate::of_counts(right, asked))
+            .collect();
+        over_seeds(&runs, &(0.0..=1.0))
+    }
+
     #[test]
     fn one_seed_gets_the_interval_of_its_questions() {
-        let (low_95, high_95) = wilson_95(48, 60);
-        let found = accuracy_over_seeds(&[(48, 60)]);
-        let expected = AccuracyOverSeeds {
+        let (low, high) = wilson_95(48, 60);
+        let kind = IntervalKind::Wilson;
+        let found = of_shares(&[(48, 60)]);
+        let expected = OverSeeds {
             mean: 0.8,
             standard_deviation: None,
-            low_95,
-            high_95,
-            interval: WILSON,
+            interval: Some(Interval { low, high, kind }),
         };
         assert_eq!(found, Some(expected));
-        assert_eq!(accuracy_over_seeds(&[(0, 0), (48, 60)]), found);
+        assert_eq!(of_shares(&[(0, 0), (48, 60)]), found);
     }
 
     #[test]
     fn several_seeds_get_the_interval_of_their_mean_within_0_to_1() {
-        let found = accuracy_over_seeds(&[(48, 60), (51, 60), (55, 60)]).expect("three seeds");
-        assert_eq!(found.interval, STUDENT_T);
+        let found = of_shares(&[(48, 60), (51, 60), (55, 60)]).expect("three seeds");
+        let interval = found.interval.expect("of three");
+        assert_eq!(interval.kind, IntervalKind::StudentT);
         assert!((found.mean - 154.0 / 180.0).abs() < 1e-12);
         // Computed with scipy.stats.t.interval: 0.71016 to 1.00096.
-        assert!((found.low_95 - 0.7101554733033035).abs() < 1e-12);
-        assert_eq!(found.high_95, 1.0);
-        let found = accuracy_over_seeds(&[(0, 60), (60, 60)]).expect("two seeds");
-        assert_eq!((found.low_95, found.high_95), (0.0, 1.0));
+        assert!((interval.low - 0.7101554733033035).abs() < 1e-12);
+        assert_eq!(interval.high, 1.0);
+        let found = of_shares(&[(0, 60), (60, 60)]).expect("two seeds");
+        let interval = found.interval.expect("of two");
+        assert_eq!((interval.low, interval.high), (0.0, 1.0));
     }
 
     #[test]
     fn seeds_that_agree_get_the_interval_of_one() {
-        let one = accuracy_over_seeds(&[(7, 19)]).expect("one seed");
-        let found = accuracy_over_seeds(&[(7, 19); 3]).expect("three seeds");
-        let expected = AccuracyOverSeeds {
+        let one = of_shares(&[(7, 19)]).expect("one seed");
+        let found = of_shares(&[(7, 19); 3]).expect("three seeds");
+        let expected = OverSeeds {
             standard_deviation: Some(0.0),
             ..one
         };
@@ -99,8 +141,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_asked_has_no_accuracy() {
-        assert_eq!(accuracy_over_seeds(&[]), None);
-        assert_eq!(accuracy_over_seeds(&[(0, 0)]), None);
+    fn nothing_asked_has_no_value() {
+        assert_eq!(of_shares(&[]), None);
+        assert_eq!(of_shares(&[(0, 0)]), None);
     }
 }

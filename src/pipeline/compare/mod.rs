@@ -17,7 +17,11 @@ use serde::Serialize;
 use super::directory::State;
 use crate::config::{Difference, differences};
 use crate::error::Result;
-use crate::metrics::statistics::{STUDENT_T, mean, standard_deviation, t_interval_95};
+use crate::eval::measures::MEASURES;
+use crate::kinds::Listed as _;
+use crate::metrics::statistics::{
+    Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95,
+};
 use crate::metrics::steps::TrainingStage;
 use side::Loaded;
 
@@ -35,6 +39,9 @@ pub struct Comparison {
     pub pairs: Vec<Pair>,
     /// B's accuracy minus A's over the pairs; absent with fewer than two.
     pub difference: Option<Spread>,
+    /// The same for other measures, by name, that both recipes have in `evaluate.measures`.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub differences: BTreeMap<&'static str, Spread>,
     /// Caveats about these numbers, one sentence each.
     pub notes: Vec<String>,
 }
@@ -52,6 +59,9 @@ pub struct Side {
     pub runs: Vec<Run>,
     /// Accuracy over the seeds; absent with fewer than two finished.
     pub accuracy: Option<Spread>,
+    /// The other measures of `evaluate.measures` over the seeds, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<&'static str, Spread>,
     /// Final training loss of each stage over the seeds, in nats per scored token; only stages
     /// with at least two seeds.
     pub final_loss_nats: BTreeMap<TrainingStage, Spread>,
@@ -68,6 +78,9 @@ pub struct Run {
     pub state: Option<State>,
     /// How many questions it answered right; absent where no right answer is known.
     pub accuracy: Option<Accuracy>,
+    /// The other measures of `evaluate.measures`, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub measures: BTreeMap<&'static str, Value>,
     /// Mean loss of the steps of each stage's last epoch, in nats per scored token.
     pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
@@ -87,6 +100,19 @@ pub struct Accuracy {
     pub high_95: f64,
 }
 
+/// The value of a measure of one run.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Value {
+    /// Answers that enter it.
+    pub questions: usize,
+    /// The value, in the unit of the measure.
+    pub value: f64,
+    /// Lower end of the 95 % interval over the questions; absent without an interval.
+    pub low_95: Option<f64>,
+    /// Upper end of that interval.
+    pub high_95: Option<f64>,
+}
+
 /// A number over several seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spread {
@@ -100,9 +126,8 @@ pub struct Spread {
     pub low_95: f64,
     /// Upper end of the 95 % interval.
     pub high_95: f64,
-    /// `student-t` of the mean, or `wilson` over one seed's questions where all are right equally
-    /// often.
-    pub interval: String,
+    /// `student-t` of the mean; where all seeds agree, `wilson` or `bootstrap` over one seed's questions.
+    pub interval: IntervalKind,
 }
 
 impl Spread {
@@ -115,7 +140,21 @@ impl Spread {
             standard_deviation: standard_deviation(values)?,
             low_95: low_95.max(*within.start()),
             high_95: high_95.min(*within.end()),
-            interval: STUDENT_T.to_owned(),
+            interval: IntervalKind::StudentT,
+        })
+    }
+
+    /// The mean of a measure, with the interval of one seed where all agree; `None` of fewer than two.
+    fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<Self> {
+        let over_seeds = over_seeds(runs, within)?;
+        let interval = over_seeds.interval?;
+        Some(Self {
+            seeds: runs.len(),
+            mean: over_seeds.mean,
+            standard_deviation: over_seeds.standard_deviation?,
+            low_95: interval.low,
+            high_95: interval.high,
+            interval: interval.kind,
         })
     }
 }
@@ -131,6 +170,22 @@ pub struct Pair {
     pub test: Option<PairedTest>,
     /// Why there is no test.
     pub untested: Option<String>,
+    /// B's value minus A's in the other measures, by name.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub differences: BTreeMap<&'static str, PairedDifference>,
+}
+
+/// B's value of a measure minus A's, question by question.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct PairedDifference {
+    /// Questions whose answers have a value in both runs.
+    pub questions: usize,
+    /// Mean over the questions.
+    pub difference: f64,
+    /// Lower end of Student's 95 % interval of that mean.
+    pub low_95: f64,
+    /// Upper end of that interval.
+    pub high_95: f64,
 }
 
 /// McNemar's exact test on the questions that both answered.
@@ -169,9 +224,19 @@ pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
     notes.extend(unpaired);
     let tests = pairs.iter().filter_map(|pair| pair.test.as_ref());
     let differences_of_pairs: Vec<f64> = tests.map(|test| test.difference).collect();
+    let of_measure = |name: &'static str| {
+        let own = pairs.iter().filter_map(|pair| pair.differences.get(name));
+        let values: Vec<f64> = own.map(|one| one.difference).collect();
+        Some((
+            name,
+            Spread::of(&values, f64::NEG_INFINITY..=f64::INFINITY)?,
+        ))
+    };
+    let names = MEASURES.iter().map(|measure| measure.name());
     Ok(Comparison {
         settings: differences(&a.settings, &b.settings),
         difference: Spread::of(&differences_of_pairs, -1.0..=1.0),
+        differences: names.filter_map(of_measure).collect(),
         pairs,
         notes,
         a: a.side,

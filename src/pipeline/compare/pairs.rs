@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use super::side::Loaded;
-use super::{Pair, PairedTest};
+use super::{Pair, PairedDifference, PairedTest};
+use crate::eval::measures::Measure;
+use crate::kinds::{Listed as _, Named};
 use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{mcnemar_exact, paired_difference_95};
+use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_interval_95};
 
 /// The pairs of finished runs, and notes on runs without a partner.
 ///
@@ -23,9 +25,16 @@ pub(super) fn pair(a: &Loaded, b: &Loaded) -> (Vec<Pair>, Vec<String>) {
                 (None, _) => Err(format!("{} evaluates nothing", a.name)),
                 (_, None) => Err(format!("{} evaluates nothing", b.name)),
             };
+            let both = a.measures.iter().filter(|one| b.measures.contains(one));
+            let answers = answers_a.as_deref().zip(answers_b.as_deref());
+            let difference = |measure: &Named<Measure>| {
+                let (a, b) = answers.filter(|_| test.is_ok())?;
+                Some((measure.0.name(), paired_difference(measure.0, a, b)?))
+            };
             pairs.push(Pair {
                 seed_a: *seed_a,
                 seed_b: *seed_b,
+                differences: both.filter_map(difference).collect(),
                 untested: test.as_ref().err().cloned(),
                 test: test.ok(),
             });
@@ -69,6 +78,35 @@ pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<Pa
         neither_right,
         p: mcnemar_exact(only_a_right, only_b_right),
         difference: (only_b_right as f64 - only_a_right as f64) / a.len() as f64,
+        low_95,
+        high_95,
+    })
+}
+
+/// The mean difference of a measure over the same questions; `None` where fewer than two have a value in both runs.
+fn paired_difference(
+    measure: &Measure,
+    a: &[PredictionRow],
+    b: &[PredictionRow],
+) -> Option<PairedDifference> {
+    let valued = |rows: &[PredictionRow]| {
+        let value = |row: &PredictionRow| {
+            Some((row.question.clone(), row.gold.clone(), measure.value(row)?))
+        };
+        let mut valued: Vec<_> = rows.iter().filter_map(value).collect();
+        valued.sort_by(|one, other| {
+            let (key, other_key) = ((&one.0, &one.1), (&other.0, &other.1));
+            key.cmp(&other_key).then(one.2.total_cmp(&other.2))
+        });
+        valued
+    };
+    let (a, b) = (valued(a), valued(b));
+    let is_same = a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (&a.0, &a.1) == (&b.0, &b.1));
+    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b.2 - a.2).collect();
+    let (low_95, high_95) = t_interval_95(&differences).filter(|_| is_same)?;
+    Some(PairedDifference {
+        questions: differences.len(),
+        difference: mean(&differences)?,
         low_95,
         high_95,
     })

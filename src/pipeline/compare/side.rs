@@ -3,13 +3,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Accuracy, Run, Side, Spread};
+use super::{Accuracy, Run, Side, Spread, Value};
 use crate::config;
 use crate::config::schema::{EvaluateSpec, Settings};
 use crate::error::{Error, Result};
+use crate::eval::measures::{EXACT_MATCH, Measure};
+use crate::kinds::{Listed as _, Named};
 use crate::metrics::artefacts::METRICS;
 use crate::metrics::rows::{PredictionRow, StepRow};
-use crate::metrics::statistics::{accuracy_over_seeds, mean, wilson_95};
+use crate::metrics::statistics::{Estimate, mean};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, all_below};
@@ -22,6 +24,8 @@ pub(super) struct Loaded {
     pub(super) side: Side,
     /// The answers of each finished run, in the order of the runs; none without evaluation.
     pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
+    /// The measures of its settings beside the exact match.
+    pub(super) measures: Vec<Named<Measure>>,
     /// Caveats about it.
     pub(super) notes: Vec<String>,
 }
@@ -31,6 +35,8 @@ impl Loaded {
     pub(super) fn read(name: &'static str, folder: &Path) -> Result<Self> {
         let (settings, runs) = runs_of_one_point(folder)?;
         let evaluate = settings.evaluate.as_ref();
+        let mut measures = evaluate.map_or(vec![], |spec| spec.measures.clone());
+        measures.retain(|one| !one.0.is_exact_match());
         let mut loaded = Self {
             name,
             side: Side {
@@ -39,9 +45,11 @@ impl Loaded {
                 subject: evaluate.map(|spec| subject(spec).to_owned()),
                 runs: vec![],
                 accuracy: None,
+                measures: BTreeMap::new(),
                 final_loss_nats: BTreeMap::new(),
             },
             answers: vec![],
+            measures,
             notes: vec![],
             settings,
         };
@@ -65,6 +73,7 @@ impl Loaded {
             seed,
             state,
             accuracy: None,
+            measures: BTreeMap::new(),
             final_loss_nats: BTreeMap::new(),
         };
         let name = self.name;
@@ -87,6 +96,10 @@ impl Loaded {
             let path = directory.predictions_tsv(split, subject(spec));
             let rows: Vec<PredictionRow> = table::read(&path)?;
             run.accuracy = accuracy(&rows);
+            let measured = self.measures.iter();
+            run.measures = measured
+                .filter_map(|one| Some((one.0.name(), value(one.0, &rows, seed)?)))
+                .collect();
             if run.accuracy.is_none() {
                 let questions = rows.len();
                 self.notes.push(format!(
@@ -104,17 +117,19 @@ impl Loaded {
     fn sum_up(&mut self) {
         let runs = &self.side.runs;
         let accuracies = runs.iter().filter_map(|run| run.accuracy.as_ref());
-        let counts: Vec<_> = accuracies.map(|a| (a.correct, a.questions)).collect();
-        self.side.accuracy = accuracy_over_seeds(&counts).and_then(|over_seeds| {
-            Some(Spread {
-                seeds: counts.len(),
-                mean: over_seeds.mean,
-                standard_deviation: over_seeds.standard_deviation?,
-                low_95: over_seeds.low_95,
-                high_95: over_seeds.high_95,
-                interval: over_seeds.interval.to_owned(),
-            })
-        });
+        let accuracies = accuracies.filter_map(|a| Estimate::of_counts(a.correct, a.questions));
+        let range = EXACT_MATCH.unit.range();
+        self.side.accuracy = Spread::over_seeds(&accuracies.collect::<Vec<_>>(), &range);
+        let over_seeds = |measure: &Named<Measure>| {
+            let answers = self.answers.iter();
+            let scored = answers.filter_map(|(seed, rows)| {
+                Some(measure.0.score(rows.as_deref()?, *seed)?.estimate)
+            });
+            let scored: Vec<Estimate> = scored.collect();
+            let spread = Spread::over_seeds(&scored, &measure.0.unit.range())?;
+            Some((measure.0.name(), spread))
+        };
+        self.side.measures = self.measures.iter().filter_map(over_seeds).collect();
         for stage in TrainingStage::ALL {
             let losses = runs
                 .iter()
@@ -172,15 +187,26 @@ fn subject(spec: &EvaluateSpec) -> &'static str {
 
 /// Absent where no right answer is known.
 fn accuracy(rows: &[PredictionRow]) -> Option<Accuracy> {
-    let judged: Vec<bool> = rows.iter().filter_map(|row| row.correct).collect();
-    let (correct, questions) = (judged.iter().filter(|&&c| c).count(), judged.len());
-    let (low_95, high_95) = wilson_95(correct, questions);
-    (questions > 0).then(|| Accuracy {
-        correct,
-        questions,
-        accuracy: correct as f64 / questions as f64,
-        low_95,
-        high_95,
+    let scored = EXACT_MATCH.score(rows, 0)?;
+    let interval = scored.estimate.interval?;
+    Some(Accuracy {
+        correct: scored.right?,
+        questions: scored.answers,
+        accuracy: scored.estimate.value,
+        low_95: interval.low,
+        high_95: interval.high,
+    })
+}
+
+/// Absent where no answer has a value.
+fn value(measure: &Measure, rows: &[PredictionRow], seed: u64) -> Option<Value> {
+    let scored = measure.score(rows, seed)?;
+    let interval = scored.estimate.interval;
+    Some(Value {
+        questions: scored.answers,
+        value: scored.estimate.value,
+        low_95: interval.map(|one| one.low),
+        high_95: interval.map(|one| one.high),
     })
 }
 

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use super::*;
 use crate::config::{load_alone, to_toml};
-use crate::metrics::statistics::{WILSON, mcnemar_exact, paired_difference_95, wilson_95};
+use crate::metrics::statistics::{mcnemar_exact, paired_difference_95, wilson_95};
 
 const SETTINGS: &str = r#"
 [data]
@@ -260,7 +260,10 @@ fn seeds_are_paired_by_their_number_and_summed_up() {
         (spread.seeds, spread.mean, spread.standard_deviation),
         (3, 0.25, 0.25)
     );
-    assert_eq!((spread.low_95, spread.interval.as_str()), (0.0, STUDENT_T));
+    assert_eq!(
+        (spread.low_95, spread.interval),
+        (0.0, IntervalKind::StudentT)
+    );
     let loss = &comparison.b.final_loss_nats[&TrainingStage::Pretrain];
     assert_eq!((loss.seeds, loss.mean, loss.low_95), (4, 1.75, 1.75));
 }
@@ -281,7 +284,7 @@ fn seeds_that_are_equally_often_right_get_the_interval_of_one() {
     results.run("a", 2, SETTINGS, &answers("wwrr"));
     let spread = results.compare("a", "a").a.accuracy.expect("two seeds");
     assert_eq!((spread.low_95, spread.high_95), wilson_95(2, 4));
-    assert_eq!(spread.interval, WILSON);
+    assert_eq!(spread.interval, IntervalKind::Wilson);
 }
 
 #[test]
@@ -354,4 +357,37 @@ fn a_file_of_a_finished_run_that_is_missing_or_damaged_is_named() {
     let message = results.error("a", "a");
     let start = "error: cannot read a/seed-1/predictions/dev-model.tsv: ";
     assert!(message.starts_with(start), "{message}");
+}
+
+#[test]
+fn other_measures_are_compared_question_by_question() {
+    let results = Results::new();
+    let measured = format!("{SETTINGS}measures = [\"exact-match\", \"brier-score\"]\n");
+    for seed in [1, 2] {
+        results.run("a", seed, &measured, &answers("rrwwwwwwww"));
+        results.run("b", seed, &measured, &answers("rrrrrrwwww"));
+    }
+    results.run("c", 1, SETTINGS, &answers("rrrrrrwwww"));
+    let comparison = results.compare("a", "b");
+    // Every answer has the probability e^-1.5: right costs (1 - p)², wrong p².
+    let p = (-1.5f64).exp();
+    let (right, wrong) = ((1.0 - p).powi(2), p.powi(2));
+    let value = &comparison.a.runs[0].measures["brier-score"];
+    assert_eq!(value.questions, 10);
+    assert!((value.value - (0.2 * right + 0.8 * wrong)).abs() < 1e-12);
+    assert!(value.low_95 < Some(value.value) && Some(value.value) < value.high_95);
+    let spread = &comparison.a.measures["brier-score"];
+    assert_eq!(
+        (spread.seeds, spread.interval),
+        (2, IntervalKind::Bootstrap)
+    );
+    let difference = &comparison.pairs[0].differences["brier-score"];
+    assert!(
+        (difference.difference - 0.4 * (right - wrong)).abs() < 1e-12,
+        "{difference:?}"
+    );
+    assert!(difference.low_95 < difference.difference);
+    assert_eq!(comparison.differences["brier-score"].seeds, 2);
+    let other = results.compare("a", "c");
+    assert!(other.differences.is_empty() && other.pairs[0].differences.is_empty());
 }

@@ -21,6 +21,7 @@ use serde_json::Value;
 use self::job::{Inputs, Job};
 use crate::config::schema::{
     DeviceKind, EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
+    exact_match,
 };
 use crate::data::{Corpus, Question};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -290,6 +291,7 @@ fn unread(final_tokens: &mut Option<u64>, form: ScheduleForm) {
 fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, corpus: &Corpus) {
     let mut read = plain(&EvaluateSpec {
         reported: None,
+        measures: exact_match(),
         ..spec.clone()
     });
     if spec.ask_model {

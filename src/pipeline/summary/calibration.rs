@@ -6,7 +6,7 @@ use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::{CalibrationRow, PredictionRow};
 use crate::metrics::statistics::{
-    BOOTSTRAP, DEFAULT_BINS, SIMULATION, ScoredAnswer, auroc, bootstrap_95, brier_score,
+    DEFAULT_BINS, IntervalKind, ScoredAnswer, auroc, bootstrap_95, brier_score,
     ece_under_calibration, equal_width_bins, expected_calibration_error, mean,
 };
 use crate::metrics::table;
@@ -31,6 +31,7 @@ pub fn write(measured: &Measured) -> Result<()> {
 
 /// Every measure that a run's answers allow.
 fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
+    use IntervalKind::Bootstrap;
     let (judged, seed) = (run.judged(), run.seed);
     let of = |wanted: bool| -> Vec<f64> {
         let wanted = |&(p, right): &ScoredAnswer| (right == wanted).then_some(p);
@@ -39,7 +40,7 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
     let (right, wrong) = (of(true), of(false));
     let (asked, invented) = (confidences(&run.asked), confidences(&run.invented));
     let mut rows = vec![];
-    let mut add = |measure: &str, answers: usize, value: Option<f64>, interval, name: &str| {
+    let mut add = |measure: &str, answers: usize, value: Option<f64>, interval, kind| {
         let Some(value) = value else { return };
         let interval: Option<(f64, f64)> = interval;
         rows.push(CalibrationRow {
@@ -53,7 +54,7 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
             value,
             low_95: interval.map(|i| i.0),
             high_95: interval.map(|i| i.1),
-            interval: interval.map(|_| name.to_owned()),
+            interval: interval.map(|_| kind),
         });
     };
     for (measure, group) in [
@@ -63,17 +64,23 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
         ("mean-confidence-invented", &invented),
     ] {
         let interval = bootstrap_95(group, seed, mean);
-        add(measure, group.len(), mean(group), interval, BOOTSTRAP);
+        add(measure, group.len(), mean(group), interval, Bootstrap);
     }
     let n = judged.len();
     let error = expected_calibration_error(&equal_width_bins(&judged, DEFAULT_BINS));
     // Resampling increases the error: a bootstrap interval would not be centred on it.
-    add("ece", n, error, None, "");
+    add("ece", n, error, None, Bootstrap);
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
     let (by_chance, range) = ece_under_calibration(&all, DEFAULT_BINS, seed).unzip();
-    add("ece-if-calibrated", n, by_chance, range, SIMULATION);
+    add(
+        "ece-if-calibrated",
+        n,
+        by_chance,
+        range,
+        IntervalKind::Simulation,
+    );
     let interval = bootstrap_95(&judged, seed, brier_score);
-    add("brier", n, brier_score(&judged), interval, BOOTSTRAP);
+    add("brier", n, brier_score(&judged), interval, Bootstrap);
     for (measure, higher, lower) in [
         ("auroc-right-over-wrong", &right, &wrong),
         ("auroc-right-over-invented", &right, &invented),
@@ -91,7 +98,7 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
             auroc(&side(true), &side(false))
         };
         let interval = bootstrap_95(&both, seed, area);
-        add(measure, both.len(), area(&both), interval, BOOTSTRAP);
+        add(measure, both.len(), area(&both), interval, Bootstrap);
     }
     rows
 }

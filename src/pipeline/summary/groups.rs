@@ -1,10 +1,12 @@
-//! Accuracy over seeds: `groups.csv`, all seeds of a point in one row.
+//! Measures over seeds: `groups.csv`, all seeds of a point in one row.
 
 use std::path::Path;
 
 use crate::error::Result;
-use crate::metrics::rows::{AccuracyRow, GroupRow};
-use crate::metrics::statistics::accuracy_over_seeds;
+use crate::eval::measures::MEASURES;
+use crate::kinds::Listed as _;
+use crate::metrics::rows::{GroupRow, MeasureRow};
+use crate::metrics::statistics::{Estimate, over_seeds};
 use crate::metrics::table;
 use crate::pipeline::summary::parameters;
 
@@ -12,26 +14,32 @@ use crate::pipeline::summary::parameters;
 ///
 /// # Errors
 /// The file cannot be written.
-pub fn write(accuracies: &[AccuracyRow], folder: &Path) -> Result<Vec<GroupRow>> {
-    let groups = groups(accuracies);
+pub fn write(rows: &[MeasureRow], folder: &Path) -> Result<Vec<GroupRow>> {
+    let groups = groups(rows);
     let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, folder)).collect();
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
 }
 
 /// Whether two rows differ only in the seed and its results.
-fn together(a: &AccuracyRow, b: &AccuracyRow) -> bool {
-    let key = |row: &AccuracyRow| {
+fn together(a: &MeasureRow, b: &MeasureRow) -> bool {
+    let key = |row: &MeasureRow| {
         let (split, subject) = (row.split.clone(), row.subject.clone());
-        (row.point.clone(), split, subject, row.detail.clone())
+        (
+            row.point.clone(),
+            split,
+            subject,
+            row.detail.clone(),
+            row.measure.clone(),
+        )
     };
     key(a) == key(b)
 }
 
 /// The rows of each group, in the order of their first rows.
-fn groups(accuracies: &[AccuracyRow]) -> Vec<Vec<&AccuracyRow>> {
-    let mut groups: Vec<Vec<&AccuracyRow>> = vec![];
-    for row in accuracies {
+fn groups(rows: &[MeasureRow]) -> Vec<Vec<&MeasureRow>> {
+    let mut groups: Vec<Vec<&MeasureRow>> = vec![];
+    for row in rows {
         match groups.iter_mut().find(|group| together(group[0], row)) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
@@ -40,15 +48,18 @@ fn groups(accuracies: &[AccuracyRow]) -> Vec<Vec<&AccuracyRow>> {
     groups
 }
 
-fn row(group: &[&AccuracyRow], folder: &Path) -> GroupRow {
+fn row(group: &[&MeasureRow], folder: &Path) -> GroupRow {
     let first = group[0];
-    let own = |row: &&AccuracyRow| row.seed.filter(|_| row.subject == "model");
+    let own = |row: &&MeasureRow| row.seed.filter(|_| row.subject == "model");
     let asked: Vec<u64> = group.iter().filter_map(own).collect();
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
-    let counted = |row: &&AccuracyRow| Some((row.correct?, row.questions?));
-    let runs: Vec<(usize, usize)> = group.iter().filter_map(counted).collect();
-    let over_seeds = accuracy_over_seeds(&runs);
-    let of_all = |questions: &usize| runs.iter().all(|run| run.1 == *questions);
+    let runs: Vec<Estimate> = group.iter().map(|row| row.estimate()).collect();
+    let measure = MEASURES.iter().find(|one| one.name() == first.measure);
+    let range = measure.map_or(f64::NEG_INFINITY..=f64::INFINITY, |one| one.unit.range());
+    let over_seeds = over_seeds(&runs, &range);
+    let mean = over_seeds.as_ref().map_or(first.value, |one| one.mean);
+    let interval = over_seeds.as_ref().and_then(|one| one.interval);
+    let asked_alike = |questions: &usize| group.iter().all(|row| row.questions == Some(*questions));
     GroupRow {
         point: first.point.clone(),
         label: first.label.clone(),
@@ -56,20 +67,25 @@ fn row(group: &[&AccuracyRow], folder: &Path) -> GroupRow {
         subject: first.subject.clone(),
         detail: first.detail.clone(),
         seeds: (seeds > 0).then_some(seeds),
-        questions: first.questions.filter(of_all),
-        mean_accuracy: over_seeds.as_ref().map_or(first.accuracy, |a| a.mean),
-        standard_deviation: over_seeds.as_ref().and_then(|a| a.standard_deviation),
-        low_95: over_seeds.as_ref().map(|a| a.low_95),
-        high_95: over_seeds.as_ref().map(|a| a.high_95),
-        interval: over_seeds.map(|a| a.interval.to_owned()),
+        questions: first.questions.filter(asked_alike),
+        mean_accuracy: first.accuracy.map(|_| mean),
+        standard_deviation: over_seeds.and_then(|one| one.standard_deviation),
+        low_95: interval.map(|one| one.low),
+        high_95: interval.map(|one| one.high),
+        interval: interval.map(|one| one.kind),
         parameters: parameters::of_point(&folder.join(&first.point), &asked),
+        measure: first.measure.clone(),
+        unit: first.unit.clone(),
+        better: first.better.clone(),
+        mean,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::statistics::{STUDENT_T, WILSON, t_interval_95, wilson_95};
+    use crate::metrics::statistics::IntervalKind::{StudentT, Wilson};
+    use crate::metrics::statistics::{t_interval_95, wilson_95};
 
     /// A row of `summary.csv` as [`crate::pipeline::summary`] makes it.
     fn accuracy(
@@ -77,8 +93,9 @@ mod tests {
         seed: Option<u64>,
         subject: &str,
         correct: Option<usize>,
-    ) -> AccuracyRow {
-        AccuracyRow {
+    ) -> MeasureRow {
+        let value = correct.map_or(0.21, |right| right as f64 / 60.0);
+        MeasureRow {
             point: point.to_owned(),
             label: point.to_uppercase(),
             seed,
@@ -87,15 +104,20 @@ mod tests {
             detail: (subject != "model").then(|| "London".to_owned()),
             correct,
             questions: correct.map(|_| 60),
-            accuracy: correct.map_or(0.21, |right| right as f64 / 60.0),
+            accuracy: Some(value),
             low_95: correct.map(|right| wilson_95(right, 60).0),
             high_95: correct.map(|right| wilson_95(right, 60).1),
+            measure: "exact-match".to_owned(),
+            unit: "fraction".to_owned(),
+            better: "higher".to_owned(),
+            value,
+            interval: correct.map(|_| Wilson),
         }
     }
 
-    fn written(accuracies: &[AccuracyRow]) -> Vec<GroupRow> {
+    fn written(rows: &[MeasureRow]) -> Vec<GroupRow> {
         let folder = tempfile::tempdir().expect("a folder");
-        let rows = write(accuracies, folder.path()).expect("written");
+        let rows = write(rows, folder.path()).expect("written");
         let read: Vec<GroupRow> = table::read(&folder.path().join("groups.csv")).expect("read");
         assert_eq!(read, rows);
         rows
@@ -121,9 +143,10 @@ mod tests {
         ];
         assert_eq!(who, expected);
         let (low, _) = t_interval_95(&[48.0 / 60.0, 51.0 / 60.0, 55.0 / 60.0]).expect("three");
-        assert!((rows[0].mean_accuracy - 154.0 / 180.0).abs() < 1e-12);
+        assert!((rows[0].mean - 154.0 / 180.0).abs() < 1e-12);
+        assert_eq!(rows[0].mean_accuracy, Some(rows[0].mean));
         assert_eq!((rows[0].low_95, rows[0].high_95), (Some(low), Some(1.0)));
-        assert_eq!(rows[0].interval.as_deref(), Some(STUDENT_T));
+        assert_eq!(rows[0].interval, Some(StudentT));
         assert_eq!(rows[0].questions, Some(60));
         let deviation = rows[0].standard_deviation.expect("three seeds");
         assert!((deviation - 0.058531).abs() < 1e-6, "{deviation}");
@@ -135,13 +158,13 @@ mod tests {
         let (low, high) = wilson_95(8, 60);
         assert_eq!((rows[0].low_95, rows[0].high_95), (Some(low), Some(high)));
         assert_eq!(rows[0].standard_deviation, None);
-        assert_eq!(rows[0].interval.as_deref(), Some(WILSON));
+        assert_eq!(rows[0].interval, Some(Wilson));
     }
 
     #[test]
     fn a_reported_number_has_no_interval_of_ours() {
         let rows = written(&[accuracy("a", None, "reported", None)]);
-        assert_eq!(rows[0].mean_accuracy, 0.21);
+        assert_eq!((rows[0].mean_accuracy, rows[0].mean), (Some(0.21), 0.21));
         let empty = (
             rows[0].seeds,
             rows[0].questions,
@@ -157,7 +180,7 @@ mod tests {
 
     #[test]
     fn seeds_with_different_numbers_of_questions_leave_the_number_empty() {
-        let more = AccuracyRow {
+        let more = MeasureRow {
             questions: Some(61),
             ..accuracy("a", Some(2), "model", Some(51))
         };
@@ -166,7 +189,7 @@ mod tests {
     }
 
     #[test]
-    fn no_accuracies_give_no_groups() {
+    fn no_rows_give_no_groups() {
         assert_eq!(written(&[]), []);
     }
 }

@@ -3,12 +3,14 @@
 use super::marks::{BODY, DIAMOND, highest, legend};
 use super::{AccuracyBars, Bar};
 use crate::error::Result;
+use crate::eval::measures::Measure;
+use crate::metrics::statistics::Estimate;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Type, paint};
 use crate::plot::fonts::{self, Face};
 use crate::plot::page::{Page, draw_lines};
 use crate::plot::point_labels::PointLabels;
-use crate::plot::text::{count, percent};
+use crate::plot::seed_values::tally;
 use crate::plot::theme::{
     BASELINE, BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE,
     WHITE, WIDTH,
@@ -47,7 +49,7 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     let lines = names.iter().flatten();
     let longest = lines.map(|line| fonts::width(Face::Text, TEXT_SIZE, line));
     let mut axis = Axis::new(0.0, 1.02 * highest(figure), 6);
-    axis.last_number = 1.0;
+    axis.last_number = *figure.measure.0.unit.range().end();
     let chart = Chart {
         left: MARGIN + longest.fold(0.0, f64::max) + 12.0,
         right: WIDTH
@@ -62,10 +64,10 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     };
     paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
-        chart.draw_grid(canvas, head > 0.0)?;
+        chart.draw_grid(canvas, figure.measure.0, head > 0.0)?;
         chart.draw_baseline(canvas, figure)?;
         for ((bar, row), name) in figure.bars.iter().zip(&rows).zip(&names) {
-            chart.draw_bar(canvas, bar, chart.top + row.middle)?;
+            chart.draw_bar(canvas, (figure, bar), chart.top + row.middle)?;
             let lines = name.len() as f64 * TEXT_SIZE * LINE_HEIGHT;
             let top = chart.top + row.middle - lines / 2.0;
             let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
@@ -87,13 +89,10 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
 
 /// Legend text of the baseline with its numbers, which are shown nowhere else.
 fn constant(figure: &AccuracyBars) -> String {
-    figure
-        .baseline_height()
-        .map_or_else(String::new, |(baseline, height)| {
-            let (right, asked) = (count(baseline.correct), count(baseline.questions));
-            let accuracy = percent(height.accuracy);
-            format!("{}: {accuracy}, {right}/{asked}", baseline.label)
-        })
+    figure.baseline.as_ref().map_or_else(String::new, |one| {
+        let value = figure.show(one.run.estimate.value);
+        format!("{}: {value}, {}", one.label, tally(&[one.run]))
+    })
 }
 
 /// A column of numbers right of the bars, one per row.
@@ -114,14 +113,14 @@ impl Column {
         Self { cells, ink, width }
     }
 
-    /// The columns: accuracy, counts, and reported accuracy.
+    /// The columns: value, counts, and reported accuracy.
     fn all(figure: &AccuracyBars) -> Vec<Self> {
         let bars = || figure.bars.iter();
-        let accuracy = |bar: &Bar| bar.height().map(|height| percent(height.accuracy));
-        let reported = |bar: &Bar| bar.reported().map(|(accuracy, _)| percent(accuracy));
+        let reported = |bar: &Bar| bar.reported().map(|(accuracy, _)| figure.show(accuracy));
+        let (values, tallies): (Vec<_>, Vec<_>) = bars().map(|bar| figure.numbers(bar)).unzip();
         let mut columns = vec![
-            Self::new(BLACK, bars().map(|bar| accuracy(bar).unwrap_or_default())),
-            Self::new(BLACK, bars().map(Bar::tally)),
+            Self::new(BLACK, values.into_iter().map(Option::unwrap_or_default)),
+            Self::new(BLACK, tallies.into_iter()),
         ];
         if bars().any(|bar| reported(bar).is_some()) {
             let cells = bars().map(|bar| reported(bar).unwrap_or_default());
@@ -162,16 +161,21 @@ struct Chart {
 }
 
 impl Chart {
-    fn x(&self, accuracy: f64) -> f64 {
-        self.axis.pixel(accuracy, self.left, self.right)
+    fn x(&self, value: f64) -> f64 {
+        self.axis.pixel(value, self.left, self.right)
     }
 
-    fn draw_grid(&self, canvas: &mut Canvas<'_>, numbers_above: bool) -> Result<()> {
+    fn draw_grid(
+        &self,
+        canvas: &mut Canvas<'_>,
+        measure: &Measure,
+        numbers_above: bool,
+    ) -> Result<()> {
         let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
         for number in self.axis.numbers() {
             let x = self.x(number);
             canvas.polyline(&[(x, self.top), (x, self.bottom)], 1.0, GRID)?;
-            let label = self.axis.label(number, 100.0);
+            let label = self.axis.label(number, measure.unit.scale());
             canvas.text(&label, (x, self.bottom + 6.0 + SMALL_SIZE), style)?;
             if numbers_above {
                 canvas.text(&label, (x, self.top - 8.0), style)?;
@@ -180,40 +184,50 @@ impl Chart {
         let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
         let baseline = self.bottom + NUMBERS + TEXT_SIZE;
         let middle = (self.left + self.right) / 2.0;
-        canvas.text("questions answered right (%)", (middle, baseline), quantity)
+        canvas.text(measure.axis, (middle, baseline), quantity)
     }
 
     fn draw_baseline(&self, canvas: &mut Canvas<'_>, figure: &AccuracyBars) -> Result<()> {
-        let Some((_, height)) = figure.baseline_height() else {
+        let Some(baseline) = &figure.baseline else {
             return Ok(());
         };
-        let (low, high) = (self.x(height.low), self.x(height.high));
-        let band = BASELINE.fade(0.16);
-        canvas.rectangle((low, self.top), (high, self.bottom), band)?;
-        let x = self.x(height.accuracy);
+        let Estimate { value, interval } = baseline.run.estimate;
+        if let Some(interval) = interval {
+            let (low, high) = (self.x(interval.low), self.x(interval.high));
+            let band = BASELINE.fade(0.16);
+            canvas.rectangle((low, self.top), (high, self.bottom), band)?;
+        }
+        let x = self.x(value);
         canvas.dashes((x, self.top), (x, self.bottom), 1.5, BASELINE)
     }
 
     /// Body, whisker, dots, and the diamond of a reported number, around the height `y`.
-    fn draw_bar(&self, canvas: &mut Canvas<'_>, bar: &Bar, y: f64) -> Result<()> {
+    fn draw_bar(
+        &self,
+        canvas: &mut Canvas<'_>,
+        (figure, bar): (&AccuracyBars, &Bar),
+        y: f64,
+    ) -> Result<()> {
         let (top, bottom) = (y - BAR / 2.0, y + BAR / 2.0);
-        if let Some(height) = bar.height() {
-            let end = self.x(height.accuracy);
+        if let Some(height) = figure.height(bar) {
+            let end = self.x(height.mean);
             canvas.rectangle((self.left, top), (end, bottom), WHITE)?;
             canvas.rectangle((self.left, top), (end, bottom), OURS.fade(BODY))?;
             canvas.polyline(&[(end, top), (end, bottom)], 2.0, OURS)?;
-            let ends = [self.x(height.low), self.x(height.high)];
-            canvas.polyline(&[(ends[0], y), (ends[1], y)], 1.6, BLACK)?;
-            for x in ends {
-                canvas.polyline(&[(x, y - 4.0), (x, y + 4.0)], 1.6, BLACK)?;
+            if let Some(interval) = height.interval {
+                let ends = [self.x(interval.low), self.x(interval.high)];
+                canvas.polyline(&[(ends[0], y), (ends[1], y)], 1.6, BLACK)?;
+                for x in ends {
+                    canvas.polyline(&[(x, y - 4.0), (x, y + 4.0)], 1.6, BLACK)?;
+                }
             }
         }
-        let asked: Vec<_> = bar.asked().collect();
-        if asked.len() > 1 {
-            for (i, run) in asked.iter().enumerate() {
+        let runs = &bar.runs;
+        if runs.len() > 1 {
+            for (i, run) in runs.iter().enumerate() {
                 // Stacked vertically, so that equal seeds stay visible.
-                let aside = (i as f64 + 0.5) / asked.len() as f64 - 0.5;
-                let place = (self.x(run.fraction()), y + aside * BAR);
+                let aside = (i as f64 + 0.5) / runs.len() as f64 - 0.5;
+                let place = (self.x(run.estimate.value), y + aside * BAR);
                 canvas.dot(place, 3.4, WHITE)?;
                 canvas.dot(place, 2.6, OURS)?;
             }

@@ -1,28 +1,52 @@
 //! What `kind = "accuracy-bars"` shows: `summary.csv`.
 
-use super::{AccuracyBars, Bar, Baseline, SeedAccuracy, draw_accuracy_bars};
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
+
+use super::{AccuracyBars, Bar, Baseline, SeedValue, draw_accuracy_bars};
 use crate::error::Result;
+use crate::eval::measures::Measure;
+use crate::kinds::{BrokenRule, Listed as _, Named};
 use crate::metrics::measured::{Measured, MeasuredPoint};
-use crate::metrics::rows::AccuracyRow;
+use crate::metrics::rows::MeasureRow;
 use crate::metrics::table;
 use crate::plot::Figure;
-use crate::plot::kind::{Gathered, NoKeys, Plot};
+use crate::plot::kind::{Gathered, Plot, Points};
+use crate::plot::seed_values;
+
+/// Its own keys.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which of the measures in `evaluate.measures` is shown.
+    measure: Named<Measure>,
+}
 
 impl Plot for AccuracyBars {
-    type Keys = NoKeys;
+    type Keys = Keys;
 
     const NAME: &'static str = "accuracy-bars";
-    const SHOWS: &'static str = "accuracy of each point with its 95 % interval, the constant answer, and the reported accuracy";
-    const TITLE: &'static str = "Questions answered right";
+    const SHOWS: &'static str = "a measure of each point, such as accuracy, with its 95 % interval, the constant answer, and the reported accuracy";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[
         |points, label| super::tests::made_up(points, label, 1),
         |points, label| super::tests::made_up(points, label, 3),
+        super::tests::losses,
     ];
 
-    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let rows: Vec<AccuracyRow> = table::read(&measured.folder.join("summary.csv"))?;
-        if rows.iter().all(|row| row.correct.is_none()) {
+    fn title(keys: &Keys, _: &Measured) -> String {
+        keys.measure.0.title()
+    }
+
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
+        seed_values::check_measure(keys.measure.0, points)
+    }
+
+    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let measure = keys.measure;
+        let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
+        rows.retain(|row| row.measure == measure.0.name());
+        if rows.iter().all(|row| row.questions.is_none()) {
             return Ok(Gathered::Nothing(
                 "there is no reference answer to compare with",
             ));
@@ -32,20 +56,21 @@ impl Plot for AccuracyBars {
         let subject = if is_asked { "model" } else { "constant" };
         let of = |subject: &'static str, point: &MeasuredPoint| {
             let folder = point.folder.clone();
-            let own = move |row: &&AccuracyRow| row.subject == subject && row.point == folder;
+            let own = move |row: &&MeasureRow| row.subject == subject && row.point == folder;
             rows.iter().filter(own)
         };
-        let run = |row: &AccuracyRow| SeedAccuracy::of(row, measured.seeds[0]);
+        let run = |row: &MeasureRow| SeedValue::of(row, measured.seeds[0]);
         let bar = |point: &MeasuredPoint| Bar {
             label: point.label.clone(),
             runs: of(subject, point).filter_map(run).collect(),
             reported: of("reported", point)
-                .map(|row| (row.accuracy, row.detail.clone().unwrap_or_default()))
+                .map(|row| (row.value, row.detail.clone().unwrap_or_default()))
                 .next(),
         };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
+            measure,
             bars: measured.points.iter().map(bar).collect(),
             baseline: baseline(&rows).filter(|_| is_asked),
         }))
@@ -57,16 +82,16 @@ impl Plot for AccuracyBars {
 }
 
 /// The constant answer, if it is the same for all points: otherwise a line across all bars would be wrong.
-fn baseline(rows: &[AccuracyRow]) -> Option<Baseline> {
-    let said = |row: &AccuracyRow| (row.detail.clone(), row.correct, row.questions);
+fn baseline(rows: &[MeasureRow]) -> Option<Baseline> {
+    let said = |row: &MeasureRow| (row.detail.clone(), row.correct, row.questions, row.value);
     let mut constants = rows.iter().filter(|row| row.subject == "constant");
     let first = constants.next()?;
     let answer = first.detail.as_deref().unwrap_or_default();
+    let run = SeedValue::of(first, 0)?;
     constants
         .all(|row| said(row) == said(first))
         .then_some(Baseline {
             label: format!("always \u{201c}{answer}\u{201d}"),
-            correct: first.correct?,
-            questions: first.questions?,
+            run,
         })
 }

@@ -1,6 +1,7 @@
 //! What vertical and horizontal bars have in common.
 
-use super::{AccuracyBars, Bar, SeedAccuracy};
+use super::{AccuracyBars, Bar};
+use crate::metrics::statistics::Estimate;
 use crate::plot::page::Mark;
 use crate::plot::theme::{BASELINE, OURS, REPORTED};
 
@@ -11,7 +12,7 @@ pub(super) const BODY: f64 = 0.45;
 
 /// What the marks are; the baseline is called `constant`.
 pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String)> {
-    let several = figure.bars.iter().any(|bar| bar.asked().count() > 1);
+    let several = figure.bars.iter().any(|bar| bar.runs.len() > 1);
     let bars = if several {
         "ours, mean over seeds"
     } else {
@@ -24,7 +25,7 @@ pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String
     let mut sources: Vec<&str> = figure
         .bars
         .iter()
-        .filter_map(|b| b.reported())
+        .filter_map(Bar::reported)
         .map(|r| r.1)
         .collect();
     sources.sort_unstable();
@@ -37,19 +38,23 @@ pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String
         };
         legend.push((Mark::Diamond(REPORTED), label));
     }
-    if figure.baseline_height().is_some() {
+    if figure.baseline.is_some() {
         legend.push((Mark::Dashes(BASELINE), constant.to_owned()));
     }
     legend
 }
 
-/// The highest accuracy shown in the figure, a fraction above 0.
+/// The highest value shown in the figure, above 0.
 pub(super) fn highest(figure: &AccuracyBars) -> f64 {
-    let reported = figure.bars.iter().filter_map(|b| b.reported()).map(|r| r.0);
-    let heights = figure.bars.iter().filter_map(Bar::height).map(|h| h.high);
-    let seeds = figure.bars.iter().flat_map(Bar::asked);
-    let seeds = seeds.map(SeedAccuracy::fraction);
-    let baseline = figure.baseline_height().map(|(_, h)| h.high);
-    let all = heights.chain(reported).chain(seeds).chain(baseline);
+    let reported = figure.bars.iter().filter_map(Bar::reported).map(|r| r.0);
+    let heights = figure.bars.iter().filter_map(|bar| figure.height(bar));
+    let means = heights.map(|height| height.interval.map_or(height.mean, |one| one.high));
+    let seeds = figure.bars.iter().flat_map(|bar| &bar.runs);
+    let seeds = seeds.map(|run| run.estimate.value);
+    let baseline = figure.baseline.iter().map(|one| {
+        let Estimate { value, interval } = one.run.estimate;
+        interval.map_or(value, |one| one.high)
+    });
+    let all = means.chain(reported).chain(seeds).chain(baseline);
     all.fold(0.01, f64::max)
 }

@@ -1,5 +1,6 @@
 use super::*;
-use crate::plot::gallery::{Label, runs, skill};
+use crate::eval::measures::Unit;
+use crate::plot::gallery::{self, Label, runs, skill};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -14,21 +15,39 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         bars: (0..points).map(bar).collect(),
         baseline: Some(Baseline {
             label: "always \u{201c}London\u{201d}".to_owned(),
-            correct: 25,
-            questions: 500,
+            run: run(0, 25, 500),
         }),
+        ..AccuracyBars::default()
     };
     draw_accuracy_bars(&figure).expect("drawn")
 }
 
-use crate::metrics::statistics::{mean, t_interval_95};
+/// The same of a measure in nats, of which less is better.
+pub fn losses(points: usize, label: Label<'_>) -> Figure {
+    let bar = |i: usize| Bar {
+        label: label(i),
+        runs: gallery::losses(i, points, 3),
+        reported: None,
+    };
+    let figure = AccuracyBars {
+        title: "Log loss".to_owned(),
+        caption: "made-up values.".to_owned(),
+        measure: nats(),
+        bars: (0..points).map(bar).collect(),
+        baseline: None,
+    };
+    draw_accuracy_bars(&figure).expect("drawn")
+}
 
-fn run(seed: u64, correct: usize, questions: usize) -> SeedAccuracy {
-    SeedAccuracy {
-        seed,
-        correct,
-        questions,
-    }
+fn nats() -> Named<Measure> {
+    let mut all = Measure::all().iter();
+    Named(all.find(|one| one.unit == Unit::Nats).expect("one in nats"))
+}
+
+use crate::metrics::statistics::{mean, t_interval_95, wilson_95};
+
+fn run(seed: u64, correct: usize, questions: usize) -> SeedValue {
+    SeedValue::of_counts(seed, correct, questions).expect("questions")
 }
 
 fn example() -> AccuracyBars {
@@ -53,9 +72,9 @@ fn example() -> AccuracyBars {
         ],
         baseline: Some(Baseline {
             label: "always \"London\"".to_owned(),
-            correct: 25,
-            questions: 500,
+            run: run(0, 25, 500),
         }),
+        ..AccuracyBars::default()
     }
 }
 
@@ -140,31 +159,29 @@ fn degenerate_figures_are_drawn() {
     let long = "x漢 ".repeat(300);
     for questions in [0, 1, usize::MAX >> 12] {
         for correct in [0, questions] {
-            let runs = vec![
-                run(1, correct, questions),
-                run(u64::MAX, correct, questions),
-            ];
+            let run = |seed| SeedValue::of_counts(seed, correct, questions);
+            let runs: Vec<SeedValue> = [1, u64::MAX].into_iter().filter_map(run).collect();
             let bar = Bar {
                 label: long.clone(),
                 runs,
                 reported: Some((f64::NAN, long.clone())),
             };
             let one = Bar {
-                runs: bar.runs[..1].to_vec(),
+                runs: bar.runs.iter().take(1).copied().collect(),
                 reported: Some((1.0, String::new())),
                 ..bar.clone()
             };
             let bars = vec![bar, one, Bar::default()];
-            let baseline = Some(Baseline {
+            let baseline = run(0).map(|run| Baseline {
                 label: long.clone(),
-                correct,
-                questions,
+                run,
             });
             let figure = AccuracyBars {
                 title: long.clone(),
                 caption: long.clone(),
                 bars,
                 baseline,
+                ..AccuracyBars::default()
             };
             let drawn = draw_accuracy_bars(&figure).unwrap();
             assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
@@ -190,7 +207,7 @@ fn impossible_counts_are_refused() {
     let error = draw_accuracy_bars(&bars(vec![run(1, 7, 5)], None)).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "error: `a` has 7 right answers to 5 questions"
+        "error: `a` has exact-match = 1.4, which is not from 0 to 1"
     );
     let error = draw_accuracy_bars(&bars(vec![], Some((21.0, "paper".to_owned())))).unwrap_err();
     assert_eq!(
@@ -217,4 +234,22 @@ fn bars_are_horizontal_where_numbers_or_names_would_collide() {
     assert!(!stand(20, "rope"), "numbers would lie on each other");
     assert!(!stand(10, "data.augmentation"), "a word would be broken");
     assert!(!stand(3, &"word ".repeat(40)), "a name would be cut");
+}
+
+#[test]
+fn a_loss_has_its_unit_and_direction_and_no_accuracy() {
+    let drawn = losses(2, &|i| format!("point {i}"));
+    let lines = lines(&drawn);
+    let column = |name: &str| {
+        lines[0]
+            .iter()
+            .position(|one| one == name)
+            .expect("a column")
+    };
+    assert_eq!(lines[1][column("accuracy")], "");
+    assert_eq!(lines[1][column("measure")], "log-loss");
+    assert!(lines[1][column("value")].parse::<f64>().expect("a number") > 1.0);
+    let says = |words: &str| assert!(drawn.svg.contains(words), "{words}");
+    says("Lower is better. Bar: mean over seeds");
+    says("95 % t-interval of the mean, over seeds");
 }

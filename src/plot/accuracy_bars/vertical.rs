@@ -1,14 +1,16 @@
 //! Vertical bars with their labels below: for few points with short names.
 
 use super::marks::{BODY, DIAMOND, highest, legend};
-use super::{AccuracyBars, Bar, Height};
+use super::{AccuracyBars, Bar};
 use crate::error::Result;
+use crate::metrics::statistics::Estimate;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
 use crate::plot::page::{Layout, Page, draw_lines};
 use crate::plot::point_labels::PointLabels;
-use crate::plot::text::{count, number, percent, wrap};
+use crate::plot::seed_values::tally;
+use crate::plot::text::wrap;
 use crate::plot::theme::{
     BASELINE, BLACK, GREY, LINE_HEIGHT, MARGIN, OURS, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE,
     WHITE, WIDTH,
@@ -38,7 +40,7 @@ pub(super) fn have_room(figure: &AccuracyBars, names: &PointLabels) -> bool {
             && wrap(Face::Text, size, name, slot - 8.0, usize::MAX).len() <= LABEL_LINES
     };
     let is_apart = |bar: &Bar| {
-        let words = numbers_over(bar, slot);
+        let words = numbers_over(figure, bar, slot);
         words
             .iter()
             .all(|line| width(SMALL_SIZE, line) + 4.0 <= slot)
@@ -53,31 +55,35 @@ fn slot(figure: &AccuracyBars) -> f64 {
 }
 
 fn baseline_space(figure: &AccuracyBars) -> f64 {
-    figure.baseline_height().map_or(0.0, |_| BASELINE_SPACE)
+    figure.baseline.as_ref().map_or(0.0, |_| BASELINE_SPACE)
 }
 
 pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
-    let baseline = figure.baseline_height();
     let right = baseline_space(figure);
     let slot = slot(figure);
     let label_size = label_size(names, slot - 8.0);
     let labels = names.wrapped(label_size, slot - 8.0, LABEL_LINES);
     let deepest = labels.iter().map(Vec::len).max().unwrap_or(0);
 
+    let measure = figure.measure.0;
     let page = Page {
         title: figure.title.clone(),
         caption: caption.to_owned(),
         legend: legend(figure, "constant answer"),
-        vertical: "questions answered right (%)",
+        vertical: measure.axis,
         right,
         below: 10.0 + deepest as f64 * label_size * LINE_HEIGHT,
     };
     let layout = page.layout();
     let axis = axis(figure, slot);
     paint(layout.height, |canvas| {
-        page.draw(canvas, &layout, &axis, 100.0)?;
-        if let Some((_, height)) = &baseline {
-            let band = [layout.y(&axis, height.high), layout.y(&axis, height.low)];
+        page.draw(canvas, &layout, &axis, measure.unit.scale())?;
+        let baseline = figure.baseline.as_ref();
+        if let Some(interval) = baseline.and_then(|one| one.run.estimate.interval) {
+            let band = [
+                layout.y(&axis, interval.high),
+                layout.y(&axis, interval.low),
+            ];
             let ink = BASELINE.fade(0.16);
             canvas.rectangle((layout.left, band[0]), (layout.right, band[1]), ink)?;
         }
@@ -85,14 +91,22 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
             .map(|i| Slot::new(layout.left + i as f64 * slot, slot, &figure.bars[i]))
             .collect();
         for (bar, slot) in figure.bars.iter().zip(&slots) {
-            draw_body(canvas, &layout, &axis, bar, slot)?;
+            if let Some(height) = figure.height(bar) {
+                draw_body(canvas, &layout, layout.y(&axis, height.mean), slot)?;
+            }
         }
-        if let Some((words, height)) = &baseline {
-            let words = format!("{}/{}", count(words.correct), count(words.questions));
-            draw_baseline(canvas, &layout, &axis, figure, height, &words)?;
+        if let Some(baseline) = baseline {
+            let Estimate { value, .. } = baseline.run.estimate;
+            let words = format!("{}  {}", figure.show(value), tally(&[baseline.run]));
+            draw_baseline(
+                canvas,
+                &layout,
+                layout.y(&axis, value),
+                (&baseline.label, words),
+            )?;
         }
         for ((bar, slot), label) in figure.bars.iter().zip(&slots).zip(&labels) {
-            draw_marks(canvas, &layout, &axis, bar, slot)?;
+            draw_marks(canvas, &layout, &axis, (figure, bar), slot)?;
             let style = Type::new(label_size, BLACK).anchored(Anchor::Middle);
             draw_lines(canvas, label, (slot.middle, layout.bottom + 6.0), style)?;
         }
@@ -109,9 +123,9 @@ fn label_size(names: &PointLabels, width: f64) -> f64 {
 }
 
 /// The numbers above a bar, on one line if its slot is wide enough.
-fn numbers_over(bar: &Bar, slot: f64) -> Vec<String> {
-    let accuracy = bar.height().map(|height| percent(height.accuracy));
-    let words: Vec<String> = accuracy.into_iter().chain([bar.tally()]).collect();
+fn numbers_over(figure: &AccuracyBars, bar: &Bar, slot: f64) -> Vec<String> {
+    let (value, tally) = figure.numbers(bar);
+    let words: Vec<String> = value.into_iter().chain([tally]).collect();
     match slot > ONE_LINE {
         true => vec![words.join("  ")],
         false => words,
@@ -155,21 +169,11 @@ fn axis(figure: &AccuracyBars, slot: f64) -> Axis {
     let top = highest(figure);
     let high = top * PLOT_HEIGHT / (PLOT_HEIGHT - words);
     let mut axis = Axis::new(0.0, high, 6);
-    axis.last_number = 1.0;
+    axis.last_number = *figure.measure.0.unit.range().end();
     axis
 }
 
-fn draw_body(
-    canvas: &mut Canvas<'_>,
-    layout: &Layout,
-    axis: &Axis,
-    bar: &Bar,
-    slot: &Slot,
-) -> Result<()> {
-    let Some(height) = bar.height() else {
-        return Ok(());
-    };
-    let y = layout.y(axis, height.accuracy);
+fn draw_body(canvas: &mut Canvas<'_>, layout: &Layout, y: f64, slot: &Slot) -> Result<()> {
     let (left, right) = (slot.bar - slot.half, slot.bar + slot.half);
     canvas.rectangle((left, y), (right, layout.bottom), WHITE)?;
     canvas.rectangle((left, y), (right, layout.bottom), OURS.fade(BODY))?;
@@ -181,29 +185,35 @@ fn draw_marks(
     canvas: &mut Canvas<'_>,
     layout: &Layout,
     axis: &Axis,
-    bar: &Bar,
+    (figure, bar): (&AccuracyBars, &Bar),
     slot: &Slot,
 ) -> Result<()> {
     let mut top = layout.bottom;
-    if let Some(height) = bar.height() {
-        let (low, high) = (layout.y(axis, height.low), layout.y(axis, height.high));
-        draw_whisker(canvas, slot.bar, low, high)?;
-        top = high;
+    if let Some(height) = figure.height(bar) {
+        top = layout.y(axis, height.mean);
+        if let Some(interval) = height.interval {
+            let (low, high) = (layout.y(axis, interval.low), layout.y(axis, interval.high));
+            draw_whisker(canvas, slot.bar, low, high)?;
+            top = high;
+        }
     }
-    if bar.asked().count() > 1 {
-        let asked: Vec<_> = bar.asked().collect();
-        for (i, run) in asked.iter().enumerate() {
+    let runs = &bar.runs;
+    if runs.len() > 1 {
+        for (i, run) in runs.iter().enumerate() {
             // Side by side, so that equal seeds stay visible.
-            let aside = (i as f64 + 0.5) / asked.len() as f64 - 0.5;
+            let aside = (i as f64 + 0.5) / runs.len() as f64 - 0.5;
             let x = slot.bar + aside * 1.5 * slot.half;
-            let y = layout.y(axis, run.fraction());
+            let y = layout.y(axis, run.estimate.value);
             canvas.dot((x, y), 4.5, WHITE)?;
             canvas.dot((x, y), 3.5, OURS)?;
             top = top.min(y - 5.0);
         }
     }
     let size = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
-    let over = Label::above(&numbers_over(bar, slot.width), (slot.bar, top - 5.0));
+    let over = Label::above(
+        &numbers_over(figure, bar, slot.width),
+        (slot.bar, top - 5.0),
+    );
     over.draw(canvas, size)?;
 
     let Some((accuracy, _)) = bar.reported() else {
@@ -211,12 +221,11 @@ fn draw_marks(
     };
     let place = (slot.reported, layout.y(axis, accuracy));
     canvas.hollow_diamond(place, DIAMOND, REPORTED)?;
-    let unit = if slot.width > ONE_LINE / 2.0 {
-        " %"
-    } else {
-        ""
-    };
-    let words = [format!("{}{unit}", number(accuracy * 100.0, 1))];
+    let unit = figure.measure.0.unit;
+    let words = [match slot.width > ONE_LINE / 2.0 {
+        true => unit.show(accuracy),
+        false => unit.digits(accuracy),
+    }];
     let candidates = [
         Label::above(&words, (place.0, place.1 - DIAMOND - 4.0)),
         Label::above(
@@ -246,16 +255,12 @@ fn draw_whisker(canvas: &mut Canvas<'_>, x: f64, low: f64, high: f64) -> Result<
 fn draw_baseline(
     canvas: &mut Canvas<'_>,
     layout: &Layout,
-    axis: &Axis,
-    figure: &AccuracyBars,
-    height: &Height,
-    tally: &str,
+    y: f64,
+    (name, numbers): (&str, String),
 ) -> Result<()> {
-    let y = layout.y(axis, height.accuracy);
     canvas.dashes((layout.left, y), (layout.right, y), 1.5, BASELINE)?;
-    let name = figure.baseline.as_ref().map_or("", |b| b.label.as_str());
     let mut lines = wrap(Face::Text, SMALL_SIZE, name, BASELINE_SPACE - 10.0, 3);
-    lines.push(format!("{}  {tally}", percent(height.accuracy)));
+    lines.push(numbers);
     let deep = lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT;
     let top = (y - deep / 2.0).clamp(layout.top, layout.bottom - deep);
     draw_lines(

@@ -3,9 +3,10 @@
 use super::key::Naming;
 use super::names::{self, Area};
 use super::quantity::Quantity;
-use super::{AccuracyScatter, Spot, fraction};
+use super::{AccuracyScatter, Spot};
 use crate::error::Result;
-use crate::metrics::statistics::AccuracyOverSeeds;
+use crate::eval::measures::Measure;
+use crate::metrics::statistics::OverSeeds;
 use crate::plot::axis::Axis;
 use crate::plot::canvas::{Anchor, Canvas, Type, paint};
 use crate::plot::fonts::{self, Face};
@@ -25,7 +26,7 @@ const QUANTITY: f64 = 14.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE * LINE_HEIGHT;
 /// Space right of the plot area, in px.
 const RIGHT: f64 = 18.0;
 
-/// Horizontal positions of the spots that have an accuracy, in px.
+/// Horizontal positions of the spots that have a value, in px.
 pub(super) struct Places<'a> {
     spots: Vec<Placed<'a>>,
     quantity: Quantity,
@@ -33,15 +34,24 @@ pub(super) struct Places<'a> {
 
 /// A spot and its place.
 struct Placed<'a> {
-    /// Index among the spots that have an accuracy.
+    /// Index among the spots that have a value.
     number: usize,
     spot: &'a Spot,
-    height: AccuracyOverSeeds,
+    height: OverSeeds,
     ink: Ink,
     /// Where its value is, in px.
     true_x: f64,
     /// Where it is drawn, in px.
     x: f64,
+}
+
+impl Placed<'_> {
+    /// The ends of the whisker; the value itself where it has none.
+    fn ends(&self) -> (f64, f64) {
+        let value = self.height.mean;
+        let interval = self.height.interval;
+        interval.map_or((value, value), |one| (one.low, one.high))
+    }
 }
 
 impl<'a> Places<'a> {
@@ -54,7 +64,7 @@ impl<'a> Places<'a> {
             Some(Placed {
                 number: 0,
                 spot,
-                height: spot.height()?,
+                height: figure.height(spot)?,
                 ink: SERIES[i % SERIES.len()],
                 true_x,
                 x: true_x,
@@ -119,7 +129,7 @@ pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> 
         title: figure.title.clone(),
         caption: caption.to_owned(),
         legend: vec![],
-        vertical: "questions answered right (%)",
+        vertical: figure.measure.0.axis,
         right: RIGHT,
         below: QUANTITY + naming.height(),
     };
@@ -129,9 +139,9 @@ pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> 
         false => PLOT_HEIGHT,
     };
     let layout = page.layout_of(tall);
-    let axis = accuracies(&places);
+    let axis = values(&places, figure.measure.0);
     paint(layout.height, |canvas| {
-        page.draw(canvas, &layout, &axis, 100.0)?;
+        page.draw(canvas, &layout, &axis, figure.measure.0.unit.scale())?;
         draw_quantity(canvas, &layout, &places.quantity, &figure.horizontal)?;
         for spot in &places.spots {
             draw_spot(canvas, &layout, &axis, spot)?;
@@ -143,26 +153,28 @@ pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> 
     })
 }
 
-/// From a round number under the lowest mark to one above the highest, within 0 to 1.
-fn accuracies(places: &Places<'_>) -> Axis {
+/// From a round number under the lowest mark to one above the highest, within the values that are possible.
+fn values(places: &Places<'_>, measure: &Measure) -> Axis {
+    let most = *measure.unit.range().end();
     let ends = places.spots.iter().flat_map(|placed| {
-        let seeds = placed.spot.asked().map(fraction);
-        seeds.chain([placed.height.low_95, placed.height.high_95])
+        let seeds = placed.spot.runs.iter().map(|run| run.estimate.value);
+        let (low, high) = placed.ends();
+        seeds.chain([low, high])
     });
     let ends: Vec<f64> = ends.collect();
-    let low = ends.iter().copied().fold(1.0, f64::min);
+    let low = ends.iter().copied().fold(f64::INFINITY, f64::min);
     let high = ends.iter().copied().fold(0.0, f64::max);
     let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
     // Space for a name beside the outermost marks.
     let space = 0.06 * (high - low).max(0.05);
-    let mut axis = Axis::rounded((low - space).max(0.0), (high + space).min(1.0), 6);
+    let mut axis = Axis::rounded((low - space).max(0.0), (high + space).min(most), 6);
     if axis.low < 0.02 {
         axis.low = -0.02 * (axis.high - axis.low);
     }
-    if axis.high > 0.98 {
-        axis.high = 1.0 + 0.02 * (axis.high - axis.low);
+    if axis.high > 0.98 * most {
+        axis.high = most + 0.02 * (axis.high - axis.low);
     }
-    axis.last_number = 1.0;
+    axis.last_number = most;
     axis
 }
 
@@ -206,8 +218,9 @@ fn draw_spot(
         (placed.true_x, layout.bottom - 7.0),
     ];
     canvas.polyline(&tick, 1.6, ink)?;
-    let y = |accuracy| layout.y(axis, accuracy);
-    let (low, high) = (y(placed.height.low_95), y(placed.height.high_95));
+    let y = |value| layout.y(axis, value);
+    let (low, high) = placed.ends();
+    let (low, high) = (y(low), y(high));
     canvas.polyline(&[(x, low), (x, high)], 1.4, ink)?;
     for end in [low, high] {
         canvas.polyline(&[(x - 4.0, end), (x + 4.0, end)], 1.4, ink)?;
@@ -215,11 +228,11 @@ fn draw_spot(
     let mean = (x, y(placed.height.mean));
     canvas.dot(mean, DISC + 1.0, WHITE)?;
     canvas.dot(mean, DISC, ink)?;
-    let seeds: Vec<_> = placed.spot.asked().collect();
+    let seeds = &placed.spot.runs;
     if seeds.len() > 1 {
         for run in seeds {
-            canvas.dot((x, y(fraction(run))), 3.0, WHITE)?;
-            canvas.dot((x, y(fraction(run))), 2.2, ink)?;
+            canvas.dot((x, y(run.estimate.value)), 3.0, WHITE)?;
+            canvas.dot((x, y(run.estimate.value)), 2.2, ink)?;
         }
     }
     Ok(())
@@ -232,7 +245,7 @@ fn draw_names(
     axis: &Axis,
     (spots, naming): (&[Placed<'_>], &Naming),
 ) -> Result<()> {
-    let y = |accuracy| layout.y(axis, accuracy);
+    let y = |value| layout.y(axis, value);
     let name = |placed: &Placed<'_>| naming.beside[placed.number].clone();
     let texts: Vec<String> = spots.iter().map(name).collect();
     // Two numbers side by side must not read as one.
@@ -245,9 +258,9 @@ fn draw_names(
     let markers: Vec<_> = spots.iter().map(|p| (p.x, y(p.height.mean))).collect();
     let whisker = |placed: &Placed<'_>| Area {
         left: placed.x - 5.0,
-        top: y(placed.height.high_95) - 2.0,
+        top: y(placed.ends().1) - 2.0,
         right: placed.x + 5.0,
-        bottom: y(placed.height.low_95) + 2.0,
+        bottom: y(placed.ends().0) + 2.0,
     };
     let disc = |&(x, y): &(f64, f64)| Area {
         left: x - DISC - 2.0,

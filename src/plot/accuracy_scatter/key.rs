@@ -22,7 +22,7 @@ const ABOVE: f64 = 12.0;
 #[derive(Debug)]
 pub(super) struct Naming {
     pub(super) names: PointLabels,
-    /// The text beside the marker of each spot that has an accuracy, in order.
+    /// The text beside the marker of each spot that has a value, in order.
     pub(super) beside: Vec<String>,
     /// Number and name; empty if the names are beside the markers.
     key: Vec<(String, String)>,
@@ -35,7 +35,7 @@ pub(super) struct Naming {
 
 impl Naming {
     pub(super) fn of(figure: &AccuracyScatter) -> Self {
-        let spots = figure.spots.iter().filter(|spot| spot.height().is_some());
+        let spots = figure.spots.iter().filter(|spot| !spot.runs.is_empty());
         let names = PointLabels::of(spots.map(|spot| spot.label.as_str()));
         let count = names.iter().count();
         let beside = match figure.named {

@@ -6,16 +6,17 @@ use serde::{Deserialize, Serialize};
 
 use super::{AccuracyScatter, Spot, draw_accuracy_scatter};
 use crate::error::Result;
-use crate::kinds::BrokenRule;
+use crate::eval::measures::Measure;
+use crate::kinds::{BrokenRule, Listed as _, Named};
 use crate::metrics::artefacts::TIMINGS;
 use crate::metrics::measured::{Measured, MeasuredPoint};
-use crate::metrics::rows::{AccuracyRow, GroupRow, TimingRow};
+use crate::metrics::rows::{GroupRow, MeasureRow, TimingRow};
 use crate::metrics::statistics::quantile;
 use crate::metrics::steps::{TrainingStage, read_timings};
 use crate::metrics::table;
 use crate::plot::Figure;
-use crate::plot::accuracy_bars::SeedAccuracy;
 use crate::plot::kind::{Gathered, Plot, Points};
+use crate::plot::seed_values::{self, SeedValue};
 
 /// Its own keys.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -24,12 +25,15 @@ pub struct Keys {
     /// What the horizontal axis shows, one of `"parameters"`, `"step_ms"` (median time of a training step, measured
     /// in the runs) or a key that the sweep sets to numbers; logarithmic where they span more than a decade.
     x: String,
+    /// Which of the measures in `evaluate.measures` is shown.
+    measure: Named<Measure>,
 }
 
 impl Default for Keys {
     fn default() -> Self {
         Self {
             x: PARAMETERS.to_owned(),
+            measure: Named::default(),
         }
     }
 }
@@ -41,11 +45,12 @@ impl Plot for AccuracyScatter {
     type Keys = Keys;
 
     const NAME: &'static str = "accuracy-scatter";
-    const SHOWS: &'static str = "accuracy of each point against its parameters, its step time, or a numeric key of the sweep";
+    const SHOWS: &'static str = "a measure of each point, such as accuracy, against its parameters, its step time, or a numeric key of the sweep";
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[
         |points, label| super::tests::made_up(points, label, 1),
         |points, label| super::tests::made_up(points, label, 3),
+        super::tests::losses,
     ];
 
     fn title(keys: &Keys, _: &Measured) -> String {
@@ -53,13 +58,13 @@ impl Plot for AccuracyScatter {
             STEP_MS => "time of a step",
             key => key,
         };
-        format!("Questions answered right, by {quantity}")
+        format!("{}, by {quantity}", keys.measure.0.title())
     }
 
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         let quantity = keys.x.as_str();
         if [PARAMETERS, STEP_MS].contains(&quantity) || points.numbers.contains(&quantity) {
-            return None;
+            return seed_values::check_measure(keys.measure.0, points);
         }
         let mut help = "write \"parameters\", \"step_ms\"".to_owned();
         for key in &points.numbers {
@@ -76,13 +81,15 @@ impl Plot for AccuracyScatter {
     }
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let rows: Vec<AccuracyRow> = table::read(&measured.folder.join("summary.csv"))?;
+        let measure = keys.measure;
+        let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
+        rows.retain(|row| row.measure == measure.0.name());
         let groups: Vec<GroupRow> = table::read(&measured.folder.join("groups.csv"))?;
         let mut spots = vec![];
         for point in &measured.points {
-            let own = |row: &&AccuracyRow| row.subject == "model" && row.point == point.folder;
-            let run = |row: &AccuracyRow| SeedAccuracy::of(row, row.seed?);
-            let runs: Vec<SeedAccuracy> = rows.iter().filter(own).filter_map(run).collect();
+            let own = |row: &&MeasureRow| row.subject == "model" && row.point == point.folder;
+            let run = |row: &MeasureRow| SeedValue::of(row, row.seed?);
+            let runs: Vec<SeedValue> = rows.iter().filter(own).filter_map(run).collect();
             let x = keys.quantity(point, &groups)?;
             let label = point.label.clone();
             spots.extend(
@@ -92,7 +99,7 @@ impl Plot for AccuracyScatter {
         }
         if spots.is_empty() {
             return Ok(Gathered::Nothing(
-                "no finished point has both an accuracy and the quantity of `x`",
+                "no finished point has both a value of `measure` and the quantity of `x`",
             ));
         }
         let (horizontal, timed) = match keys.x.as_str() {
@@ -106,6 +113,7 @@ impl Plot for AccuracyScatter {
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked() + &timed,
+            measure,
             horizontal: horizontal.to_owned(),
             // If the sweep varies a single number, the axis already identifies the points.
             named: measured.has_labels

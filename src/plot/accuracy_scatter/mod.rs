@@ -1,4 +1,4 @@
-//! Accuracy of the points of a sweep against what they cost, or against a number that was swept.
+//! A measure of the points of a sweep against what they cost, or against a number that was swept.
 
 mod drawing;
 mod key;
@@ -9,10 +9,12 @@ mod quantity;
 use serde::{Deserialize, Serialize};
 
 use super::Figure;
-use super::accuracy_bars::{SeedAccuracy, in_words};
-use super::caption::{Caption, whiskers};
+use super::caption::Caption;
+use super::seed_values::{self, SeedValue, direction, in_words, whiskers};
 use crate::error::{Error, Result};
-use crate::metrics::statistics::{AccuracyOverSeeds, accuracy_over_seeds};
+use crate::eval::measures::Measure;
+use crate::kinds::{Listed as _, Named};
+use crate::metrics::statistics::{IntervalKind, OverSeeds};
 use key::Naming;
 
 /// One marker for each point of a sweep.
@@ -22,6 +24,8 @@ pub struct AccuracyScatter {
     pub title: String,
     /// How the caption begins: split, where times were measured. What marks are is added.
     pub caption: String,
+    /// What the vertical axis shows.
+    pub measure: Named<Measure>,
     /// Quantity and unit of the horizontal axis.
     pub horizontal: String,
     /// One marker and colour each.
@@ -37,12 +41,12 @@ pub struct Spot {
     pub label: String,
     /// Position on the horizontal axis; finite.
     pub x: f64,
-    /// One per seed; runs without questions are ignored.
-    pub runs: Vec<SeedAccuracy>,
+    /// One per seed.
+    pub runs: Vec<SeedValue>,
 }
 
 /// One line of the figure's CSV; fractions throughout.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `mean` or `seed`.
     kind: &'static str,
@@ -51,31 +55,21 @@ struct PlottedRow<'a> {
     seed: Option<u64>,
     correct: Option<usize>,
     questions: Option<usize>,
-    accuracy: f64,
+    /// The value of an exact match; empty for other measures.
+    accuracy: Option<f64>,
     low_95: Option<f64>,
     high_95: Option<f64>,
-    /// `wilson` over questions, or `student-t` over seeds.
-    interval: Option<&'static str>,
-}
-
-impl Spot {
-    fn asked(&self) -> impl Iterator<Item = &SeedAccuracy> {
-        self.runs.iter().filter(|run| run.questions > 0)
-    }
-
-    /// `None` where nothing was asked.
-    fn height(&self) -> Option<AccuracyOverSeeds> {
-        let runs: Vec<(usize, usize)> = self.asked().map(|r| (r.correct, r.questions)).collect();
-        accuracy_over_seeds(&runs)
-    }
-}
-
-/// The fraction that one run answered right.
-fn fraction(run: &SeedAccuracy) -> f64 {
-    run.correct as f64 / run.questions as f64
+    interval: Option<IntervalKind>,
+    measure: &'static str,
+    value: f64,
 }
 
 impl AccuracyScatter {
+    /// The height of a disc and its whisker; `None` where nothing was asked.
+    fn height(&self, spot: &Spot) -> Option<OverSeeds> {
+        seed_values::mean(&spot.runs, self.measure.0)
+    }
+
     fn check(&self) -> Result<()> {
         for Spot { label, x, runs } in &self.spots {
             if !x.is_finite() {
@@ -83,44 +77,39 @@ impl AccuracyScatter {
                     "`{label}` has x = {x}, which is not finite"
                 )));
             }
-            if let Some(run) = runs.iter().find(|run| run.correct > run.questions) {
-                let (right, asked) = (run.correct, run.questions);
-                let message = format!("`{label}` has {right} right answers to {asked} questions");
-                return Err(Error::data(message));
-            }
+            let values = runs.iter().map(|run| run.estimate.value);
+            seed_values::check(label, values, self.measure.0)?;
         }
         Ok(())
     }
 
     fn rows(&self) -> Vec<PlottedRow<'_>> {
+        let measure = self.measure.0;
         let mut rows = vec![];
         for spot in &self.spots {
-            let Some(height) = spot.height() else {
+            let Some(height) = self.height(spot) else {
                 continue;
             };
+            let row = |kind, value: f64| PlottedRow {
+                kind,
+                label: &spot.label,
+                x: spot.x,
+                accuracy: measure.is_exact_match().then_some(value),
+                measure: measure.name(),
+                value,
+                ..PlottedRow::default()
+            };
             rows.push(PlottedRow {
-                kind: "mean",
-                label: &spot.label,
-                x: spot.x,
-                seed: None,
-                correct: None,
-                questions: None,
-                accuracy: height.mean,
-                low_95: Some(height.low_95),
-                high_95: Some(height.high_95),
-                interval: Some(height.interval),
+                low_95: height.interval.map(|one| one.low),
+                high_95: height.interval.map(|one| one.high),
+                interval: height.interval.map(|one| one.kind),
+                ..row("mean", height.mean)
             });
-            rows.extend(spot.asked().map(|run| PlottedRow {
-                kind: "seed",
-                label: &spot.label,
-                x: spot.x,
+            rows.extend(spot.runs.iter().map(|run| PlottedRow {
                 seed: Some(run.seed),
-                correct: Some(run.correct),
+                correct: run.correct,
                 questions: Some(run.questions),
-                accuracy: fraction(run),
-                low_95: None,
-                high_95: None,
-                interval: None,
+                ..row("seed", run.estimate.value)
             }));
         }
         rows
@@ -129,11 +118,13 @@ impl AccuracyScatter {
     /// The caller's caption, then n, seeds, and what every mark is.
     fn full_caption(&self, shifted: bool, naming: &Naming) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
-        let runs = in_words(self.spots.iter().flat_map(Spot::asked));
+        let runs = in_words(self.spots.iter().flat_map(|spot| &spot.runs));
         caption.say(runs.unwrap_or_else(|| "No run has answered a question.".to_owned()));
-        let heights = self.spots.iter().filter_map(Spot::height);
-        let intervals: Vec<&str> = heights.map(|height| height.interval).collect();
-        let whiskers = whiskers("Disc", "small dot", &intervals);
+        direction(self.measure.0)
+            .into_iter()
+            .for_each(|words| caption.say(words));
+        let heights = self.spots.iter().filter_map(|spot| self.height(spot));
+        let whiskers = whiskers("Disc", "small dot", &heights.collect::<Vec<_>>());
         whiskers
             .into_iter()
             .for_each(|whiskers| caption.say(whiskers));
@@ -147,11 +138,11 @@ impl AccuracyScatter {
     }
 }
 
-/// Draws accuracy in per cent against a quantity, which is on a logarithmic axis where its values
+/// Draws a measure against a quantity, which is on a logarithmic axis where its values
 /// are positive and span more than a decade.
 ///
 /// # Errors
-/// More right answers than questions, or an x that is not finite.
+/// A value that the measure cannot have, or an x that is not finite.
 pub fn draw_accuracy_scatter(figure: &AccuracyScatter) -> Result<Figure> {
     figure.check()?;
     let shifted = drawing::Places::of(figure).shifted();

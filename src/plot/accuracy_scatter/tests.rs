@@ -1,16 +1,35 @@
 use super::*;
-use crate::plot::gallery::{Label, chance, runs};
+use crate::eval::measures::Unit;
+use crate::plot::gallery::{self, Label, chance, runs};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
+    drawn(points, label, Named::default(), |i| runs(i, points, seeds))
+}
+
+/// The same of a measure in nats, of which less is better.
+pub fn losses(points: usize, label: Label<'_>) -> Figure {
+    let mut all = Measure::all().iter();
+    let nats = all.find(|one| one.unit == Unit::Nats).expect("one in nats");
+    let runs = |i| gallery::losses(i, points, 3);
+    drawn(points, label, Named(nats), runs)
+}
+
+fn drawn(
+    points: usize,
+    label: Label<'_>,
+    measure: Named<Measure>,
+    runs: impl Fn(usize) -> Vec<SeedValue>,
+) -> Figure {
     let spot = |i: usize| Spot {
         label: label(i),
         x: 100_000.0 + 5_000.0 * (chance(i, 3) * 6.0).floor(),
-        runs: runs(i, points, seeds),
+        runs: runs(i),
     };
     let figure = AccuracyScatter {
         title: "A figure of spots".to_owned(),
         caption: "made-up values.".to_owned(),
+        measure,
         horizontal: "parameters".to_owned(),
         spots: (0..points).map(spot).collect(),
         named: true,
@@ -19,15 +38,11 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
 }
 
 fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
-    let run = |(i, &correct): (usize, &usize)| SeedAccuracy {
-        seed: i as u64 + 1,
-        correct,
-        questions: 60,
-    };
+    let run = |(i, &correct): (usize, &usize)| SeedValue::of_counts(i as u64 + 1, correct, 60);
     Spot {
         label: label.to_owned(),
         x,
-        runs: right.iter().enumerate().map(run).collect(),
+        runs: right.iter().enumerate().filter_map(run).collect(),
     }
 }
 
@@ -35,6 +50,7 @@ fn figure(spots: Vec<Spot>) -> AccuracyScatter {
     AccuracyScatter {
         title: "Accuracy against parameters".to_owned(),
         caption: "Split dev.".to_owned(),
+        measure: Named::default(),
         horizontal: "trained parameters".to_owned(),
         spots,
         named: true,
@@ -66,10 +82,10 @@ fn the_table_holds_means_and_seeds() {
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(
         lines[0],
-        "kind,label,x,seed,correct,questions,accuracy,low_95,high_95,interval"
+        "kind,label,x,seed,correct,questions,accuracy,low_95,high_95,interval,measure,value"
     );
     assert!(lines[1].starts_with("mean,a,10.0,,,,0.55,"), "{csv}");
-    assert_eq!(lines[2], "seed,a,10.0,1,30,60,0.5,,,");
+    assert_eq!(lines[2], "seed,a,10.0,1,30,60,0.5,,,,exact-match,0.5");
     assert_eq!(lines.len(), 5);
 }
 
@@ -117,7 +133,7 @@ fn nonsense_is_refused() {
     let many = figure(vec![spot("a", 1.0, &[61])]);
     let error = draw_accuracy_scatter(&many).unwrap_err().to_string();
     assert!(
-        error.contains("`a` has 61 right answers to 60 questions"),
+        error.contains("`a` has exact-match = 1.0166666666666666, which is not from 0 to 1"),
         "{error}"
     );
     assert!(draw_accuracy_scatter(&figure(vec![spot("a", f64::NAN, &[1])])).is_err());

@@ -4,7 +4,7 @@
 
 use std::path::Path;
 
-use attnlab::metrics::rows::{AccuracyRow, PredictionRow, ScoreRow, StepRow, TimingRow};
+use attnlab::metrics::rows::{MeasureRow, PredictionRow, ScoreRow, StepRow, TimingRow};
 use attnlab::metrics::table::{from_text, to_bytes};
 use libfuzzer_sys::fuzz_target;
 
@@ -26,7 +26,7 @@ macro_rules! check {
 
 fuzz_target!(|text: &str| {
     check!(StepRow, text, "t.csv", b',');
-    check!(AccuracyRow, text, "t.csv", b',');
+    check!(MeasureRow, text, "t.csv", b',');
     check!(ScoreRow, text, "t.csv", b',');
     check!(TimingRow, text, "t.csv", b',');
     check!(PredictionRow, text, "t.tsv", b'\t');

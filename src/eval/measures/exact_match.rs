@@ -1,0 +1,14 @@
+//! The assignment's measure: the answer is the reference answer, to the character.
+
+use super::{Better, Measure, Unit, Value};
+
+/// The share of questions answered right.
+pub const EXACT_MATCH: Measure = Measure {
+    name: "exact-match",
+    about: "the share of answers that equal the reference answer, with Wilson's interval",
+    quantity: "questions answered right",
+    axis: "questions answered right (%)",
+    unit: Unit::Fraction,
+    better: Better::Higher,
+    value: Value::Right(|answer| answer.correct),
+};

@@ -1,0 +1,234 @@
+//! Measures of a model's answers, which `evaluate.measures` selects.
+//!
+//! A measure gives each answer a value; its value for a run is their mean. It is computed from `predictions/*.tsv`
+//! when tables are written, so a finished run is not evaluated again for another measure. Everything about one
+//! measure is in one module, and [`MEASURES`] lists them.
+
+mod brier_score;
+mod exact_match;
+mod log_loss;
+mod unit;
+
+use crate::kinds::{Listed, Named};
+use crate::metrics::rows::PredictionRow;
+use crate::metrics::statistics::{Estimate, Interval, IntervalKind, bootstrap_95, mean};
+
+pub use exact_match::EXACT_MATCH;
+pub use unit::Unit;
+
+/// A measure of a model's answers.
+#[derive(Debug)]
+pub struct Measure {
+    name: &'static str,
+    about: &'static str,
+    /// What tables and axes call it, such as `questions answered right`.
+    pub quantity: &'static str,
+    /// What an axis of it says, such as `questions answered right (%)`.
+    pub axis: &'static str,
+    /// The unit of its values.
+    pub unit: Unit,
+    /// Which values are better.
+    pub better: Better,
+    /// The value of an answer; absent where there is none, for instance without a reference answer.
+    value: Value,
+}
+
+/// How a measure values an answer.
+#[derive(Debug)]
+enum Value {
+    /// Right or wrong.
+    Right(fn(&PredictionRow) -> Option<bool>),
+    /// Any number within the range of the measure's unit.
+    Number(fn(&PredictionRow) -> Option<f64>),
+}
+
+/// Which values of a measure are better.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Better {
+    /// The higher ones.
+    Higher,
+    /// The lower ones.
+    Lower,
+}
+
+impl Better {
+    /// `higher` or `lower`, as tables have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Higher => "higher",
+            Self::Lower => "lower",
+        }
+    }
+}
+
+/// All measures, in the order of tables.
+pub static MEASURES: [Measure; 3] = [EXACT_MATCH, brier_score::BRIER_SCORE, log_loss::LOG_LOSS];
+
+/// What a run's answers come to.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Scored {
+    /// Number of answers that have a value.
+    pub answers: usize,
+    /// How many of them are right; only of a measure that counts right answers.
+    pub right: Option<usize>,
+    /// Their mean, with its interval over the questions: Wilson's of a share of right answers, otherwise the
+    /// bootstrap's.
+    pub estimate: Estimate,
+}
+
+impl Measure {
+    /// What these answers come to; absent where none has a value. `seed` is that of the bootstrap.
+    pub fn score(&self, answers: &[PredictionRow], seed: u64) -> Option<Scored> {
+        match self.value {
+            Value::Right(is_right) => {
+                let judged: Vec<bool> = answers.iter().filter_map(is_right).collect();
+                let right = judged.iter().filter(|&&right| right).count();
+                Some(Scored {
+                    answers: judged.len(),
+                    right: Some(right),
+                    estimate: Estimate::of_counts(right, judged.len())?,
+                })
+            }
+            Value::Number(value) => {
+                let values: Vec<f64> = answers.iter().filter_map(value).collect();
+                let interval = bootstrap_95(&values, seed, mean);
+                let kind = IntervalKind::Bootstrap;
+                Some(Scored {
+                    answers: values.len(),
+                    right: None,
+                    estimate: Estimate {
+                        value: mean(&values)?,
+                        interval: interval.map(|(low, high)| Interval { low, high, kind }),
+                    },
+                })
+            }
+        }
+    }
+
+    /// The value of one answer, as a number.
+    pub fn value(&self, answer: &PredictionRow) -> Option<f64> {
+        match self.value {
+            Value::Right(is_right) => is_right(answer).map(|right| f64::from(u8::from(right))),
+            Value::Number(value) => value(answer),
+        }
+    }
+
+    /// Whether it is the one that tables have as `accuracy`, and that others report.
+    pub fn is_exact_match(&self) -> bool {
+        self.name == EXACT_MATCH.name
+    }
+
+    /// Its name as a heading: `Questions answered right`.
+    pub fn title(&self) -> String {
+        let (first, rest) = self.quantity.split_at(1);
+        first.to_uppercase() + rest
+    }
+}
+
+/// The one that is used where an experiment file names none.
+impl Default for Named<Measure> {
+    fn default() -> Self {
+        Self(&MEASURES[0])
+    }
+}
+
+impl Listed for Measure {
+    fn all() -> &'static [Self] {
+        &MEASURES
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::metrics::statistics::{brier_score, wilson_95};
+
+    fn answer(right: Option<bool>, probability: f64) -> PredictionRow {
+        PredictionRow {
+            question: "Where was Ada born?".to_owned(),
+            gold: right.map(|_| "London".to_owned()),
+            predicted: "London".to_owned(),
+            correct: right,
+            log_probability: Some(probability.ln()),
+        }
+    }
+
+    fn named(name: &str) -> &'static Measure {
+        MEASURES
+            .iter()
+            .find(|one| one.name == name)
+            .expect("listed")
+    }
+
+    /// Twelve answers: four right at 0.9, eight wrong at 0.25.
+    fn answers() -> Vec<PredictionRow> {
+        let right = vec![answer(Some(true), 0.9); 4];
+        [right, vec![answer(Some(false), 0.25); 8]].concat()
+    }
+
+    #[test]
+    fn exact_match_is_the_share_of_right_answers_with_wilsons_interval() {
+        let scored = EXACT_MATCH.score(&answers(), 1).expect("answers");
+        assert_eq!((scored.answers, scored.right), (12, Some(4)));
+        assert_eq!(scored.estimate.value, 4.0 / 12.0);
+        let (low, high) = wilson_95(4, 12);
+        let kind = IntervalKind::Wilson;
+        assert_eq!(scored.estimate.interval, Some(Interval { low, high, kind }));
+    }
+
+    #[test]
+    fn brier_score_and_log_loss_are_means_over_the_answers() {
+        let scored = |name: &str| named(name).score(&answers(), 1).expect("answers");
+        let pairs: Vec<(f64, bool)> = answers()
+            .iter()
+            .filter_map(|row| Some((row.confidence()?, row.correct?)))
+            .collect();
+        let brier = scored("brier-score");
+        let expected = brier_score(&pairs).expect("answers");
+        assert!((brier.estimate.value - expected).abs() < 1e-12);
+        assert!((expected - (4.0 * 0.01 + 8.0 * 0.0625) / 12.0).abs() < 1e-12);
+        let loss = scored("log-loss").estimate;
+        let expected = -(4.0 * 0.9f64.ln() + 8.0 * 0.75f64.ln()) / 12.0;
+        assert!((loss.value - expected).abs() < 1e-12, "{loss:?}");
+        let interval = loss.interval.expect("twelve answers");
+        assert_eq!(interval.kind, IntervalKind::Bootstrap);
+        assert!(interval.low < loss.value && loss.value < interval.high);
+    }
+
+    #[test]
+    fn every_value_is_finite_and_within_the_range_of_its_unit() {
+        for measure in &MEASURES {
+            for probability in [0.0, f64::MIN_POSITIVE, 0.5, 1.0, 1.0 + 1e-7] {
+                for right in [true, false] {
+                    let row = answer(Some(right), probability);
+                    let value = measure.value(&row);
+                    let fits =
+                        |value: f64| value.is_finite() && measure.unit.range().contains(&value);
+                    assert!(value.is_none_or(fits), "{} {row:?} {value:?}", measure.name);
+                }
+            }
+            assert_eq!(measure.value(&answer(None, 0.5)), None, "{}", measure.name);
+            assert_eq!(measure.score(&[], 1), None, "{}", measure.name);
+        }
+    }
+
+    #[test]
+    fn a_right_and_certain_answer_is_the_best_and_a_wrong_and_certain_one_the_worst() {
+        for measure in &MEASURES {
+            let value = |right| measure.value(&answer(Some(right), 0.99)).expect("a value");
+            let (best, worst) = match measure.better {
+                Better::Higher => (value(true), value(false)),
+                Better::Lower => (value(false), value(true)),
+            };
+            assert!(best > worst, "{}: {best} {worst}", measure.name);
+        }
+    }
+}

@@ -1,0 +1,138 @@
+//! Values of a measure, seed by seed, and their mean: what bars and scatter plots show of a point.
+
+use std::collections::BTreeSet;
+
+use super::kind::Points;
+use super::text::{self, count, plural};
+use crate::error::{Error, Result};
+use crate::eval::measures::{Better, Measure};
+use crate::kinds::{BrokenRule, Listed as _};
+use crate::metrics::rows::MeasureRow;
+use crate::metrics::statistics::{Estimate, IntervalKind, OverSeeds, over_seeds};
+
+/// What one run measured.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct SeedValue {
+    /// Seed of the run.
+    pub seed: u64,
+    /// Questions asked, at least one.
+    pub questions: usize,
+    /// How many of them were answered right; absent for measures that do not count right answers.
+    pub correct: Option<usize>,
+    /// The value with its interval over the questions.
+    pub estimate: Estimate,
+}
+
+impl SeedValue {
+    /// A row of `summary.csv`, of this seed if it names none; absent where nothing was asked.
+    pub fn of(row: &MeasureRow, seed: u64) -> Option<Self> {
+        Some(Self {
+            seed: row.seed.unwrap_or(seed),
+            questions: row.questions.filter(|&questions| questions > 0)?,
+            correct: row.correct,
+            estimate: row.estimate(),
+        })
+    }
+
+    /// So many right answers; absent without questions.
+    #[cfg(test)]
+    pub fn of_counts(seed: u64, correct: usize, questions: usize) -> Option<Self> {
+        Some(Self {
+            seed,
+            questions,
+            correct: Some(correct),
+            estimate: Estimate::of_counts(correct, questions)?,
+        })
+    }
+}
+
+/// The mean over the seeds with its interval; `None` without seeds.
+pub(super) fn mean(runs: &[SeedValue], measure: &Measure) -> Option<OverSeeds> {
+    let estimates: Vec<Estimate> = runs.iter().map(|run| run.estimate).collect();
+    over_seeds(&estimates, &measure.unit.range())
+}
+
+/// `n = 60 questions a run, seeds 1, 2, 3.`; absent where no run was asked.
+pub(super) fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
+    let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
+    let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
+    let questions = match few == many {
+        true => plural(few, "question", "questions"),
+        false => format!("{} to {} questions", count(few), count(many)),
+    };
+    let seeds: Vec<u64> = seeds.into_iter().collect();
+    Some(format!("n = {questions} a run, {}.", text::seeds(&seeds)))
+}
+
+/// The text after a point's value: counts of answers, questions or seeds.
+pub(super) fn tally(runs: &[SeedValue]) -> String {
+    match runs {
+        [] => "no runs".to_owned(),
+        [run] => match run.correct {
+            Some(correct) => format!("{}/{}", count(correct), count(run.questions)),
+            None => format!("n = {}", count(run.questions)),
+        },
+        [first, rest @ ..] if rest.iter().all(|r| r.questions == first.questions) => {
+            format!("{} × {}", runs.len(), count(first.questions))
+        }
+        _ => plural(runs.len(), "seed", "seeds"),
+    }
+}
+
+/// What the whiskers mean, given the kinds of their intervals; `mark` shows the mean over seeds and `seed` one of
+/// them. Absent without intervals.
+pub(super) fn whiskers(mark: &str, seed: &str, means: &[OverSeeds]) -> Option<String> {
+    let kinds = means.iter().filter_map(|one| Some(one.interval?.kind));
+    let kinds: Vec<IntervalKind> = kinds.collect();
+    let of_run = match kinds.contains(&IntervalKind::Bootstrap) {
+        true => "the bootstrap's 95 % interval",
+        false => "Wilson's 95 % interval",
+    };
+    let is_of_seeds = |kind: &IntervalKind| *kind == IntervalKind::StudentT;
+    let several = format!("{mark}: mean over seeds; {seed}: one seed; whisker: ");
+    match (kinds.iter().any(is_of_seeds), kinds.iter().all(is_of_seeds)) {
+        _ if kinds.is_empty() => None,
+        (true, true) => Some(format!("{several}95 % t-interval of the mean, over seeds.")),
+        (true, false) => Some(format!(
+            "{several}with one seed, or where all agree, {of_run}, over questions, else the 95 % t-interval of the \
+             mean, over seeds."
+        )),
+        (false, _) => Some(format!("Whisker: {of_run} of the run, over questions.")),
+    }
+}
+
+/// What a caption says about a measure of which lower values are better, which a reader would not guess.
+pub(super) fn direction(measure: &Measure) -> Option<&'static str> {
+    (measure.better == Better::Lower).then_some("Lower is better.")
+}
+
+/// Refuses values that the measure cannot have.
+pub(super) fn check(
+    label: &str,
+    values: impl Iterator<Item = f64>,
+    measure: &Measure,
+) -> Result<()> {
+    let range = measure.unit.range();
+    for value in values {
+        if !range.contains(&value) {
+            let (name, low, high) = (measure.name(), range.start(), range.end());
+            let message =
+                format!("`{label}` has {name} = {value}, which is not from {low} to {high}");
+            return Err(Error::data(message));
+        }
+    }
+    Ok(())
+}
+
+/// The rule that a figure's measure is one of those in `evaluate.measures` of some point.
+pub(super) fn check_measure(measure: &Measure, points: &Points<'_>) -> Option<BrokenRule> {
+    let name = measure.name();
+    let is_measured = points.measures.is_empty() || points.measures.contains(name);
+    (!is_measured).then(|| BrokenRule {
+        key: "measure",
+        message: format!("= {name:?} is not in `evaluate.measures`"),
+        help: Some(
+            "add it there: it is computed from the answers, and no run is repeated".to_owned(),
+        ),
+    })
+}
