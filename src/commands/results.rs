@@ -91,7 +91,8 @@ fn line(row: &MeasureRow, measure: &Measure) -> String {
     };
     let questions = row.questions.unwrap_or_default();
     let (named, split) = (named(measure), &row.split);
-    format!("{who}:{named} {value} of {questions} {split} questions{brackets}")
+    let over = if row.correct.is_some() { "of" } else { "over" };
+    format!("{who}:{named} {value} {over} {questions} {split} questions{brackets}")
 }
 
 /// The findings on one quantity: a distribution, or both ends of a curve.

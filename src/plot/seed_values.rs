@@ -131,8 +131,8 @@ pub(super) fn check_measure(measure: &Measure, points: &Points<'_>) -> Option<Br
     (!is_measured).then(|| BrokenRule {
         key: "measure",
         message: format!("= {name:?} is not in `evaluate.measures`"),
-        help: Some(
-            "add it there: it is computed from the answers, and no run is repeated".to_owned(),
-        ),
+        help: Some(format!(
+            "add {name:?} there: measures are computed from the answers, and no run is repeated"
+        )),
     })
 }

@@ -155,7 +155,12 @@ mod tests {
         PredictionRow {
             question: "Where was Ada born?".to_owned(),
             gold: right.map(|_| "London".to_owned()),
-            predicted: "London".to_owned(),
+            predicted: if right == Some(false) {
+                "Lima"
+            } else {
+                "London"
+            }
+            .to_owned(),
             correct: right,
             log_probability: Some(probability.ln()),
         }
