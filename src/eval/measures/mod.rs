@@ -4,6 +4,7 @@
 //! when tables are written, so a finished run is not evaluated again for another measure. Everything about one
 //! measure is in one module, and [`MEASURES`] lists them.
 
+mod answer_similarity;
 mod brier_score;
 mod exact_match;
 mod log_loss;
@@ -62,7 +63,12 @@ impl Better {
 }
 
 /// All measures, in the order of tables.
-pub static MEASURES: [Measure; 3] = [EXACT_MATCH, brier_score::BRIER_SCORE, log_loss::LOG_LOSS];
+pub static MEASURES: [Measure; 4] = [
+    EXACT_MATCH,
+    answer_similarity::ANSWER_SIMILARITY,
+    brier_score::BRIER_SCORE,
+    log_loss::LOG_LOSS,
+];
 
 /// What a run's answers come to.
 #[derive(Clone, Copy, Debug, PartialEq)]
