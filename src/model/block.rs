@@ -12,7 +12,7 @@ use crate::ops::decoding::{BoxedIncremental, BoxedPointwise, NewTokens, OutputTo
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, named_weights};
 use crate::ops::{LabDevice, Stream};
 
 /// `A` is the kind of attention.
@@ -104,29 +104,11 @@ impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> IncrementalBlock<'_, EMBED, 
     }
 }
 
-impl<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for Block<EMBED, HIDDEN, A, N, D>
-where
-    A: TensorCollection<N, D>,
-{
-    type To<N2: Dtype, D2: Device<N2>> = Block<EMBED, HIDDEN, A::To<N2, D2>, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("ln1", |s| &s.ln1, |s| &mut s.ln1),
-                Self::module("ln2", |s| &s.ln2, |s| &mut s.ln2),
-                Self::module("attn", |s| &s.attn, |s| &mut s.attn),
-                Self::module("mlp", |s| &s.mlp, |s| &mut s.mlp),
-            ),
-            |(ln1, ln2, attn, mlp)| Block {
-                ln1,
-                ln2,
-                attn,
-                mlp,
-            },
-        )
+named_weights! {
+    impl [const EMBED: usize, const HIDDEN: usize,] Block<EMBED, HIDDEN; A> {
+        ln1: module("ln1"),
+        ln2: module("ln2"),
+        attn: module("attn"),
+        mlp: module("mlp"),
     }
 }

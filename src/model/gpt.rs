@@ -16,7 +16,7 @@ use super::network::{IncrementalNetwork, Network};
 use crate::data::ragged::Ragged;
 use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Table};
+use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
 
 /// `A` is the kind of attention, including its constants.
@@ -177,43 +177,18 @@ impl<
     }
 }
 
-impl<
-    const LAYERS: usize,
-    const EMBED: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    A: TensorCollection<N, D>,
-    N: Dtype,
-    D: Device<N>,
-> TensorCollection<N, D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> =
-        Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A::To<N2, D2>, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("tok_emb", |s| &s.tok_emb, |s| &mut s.tok_emb),
-                Self::tensor(
-                    "pos_emb",
-                    |s| &s.pos_emb,
-                    |s| &mut s.pos_emb,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::module("blocks", |s| &s.blocks, |s| &mut s.blocks),
-                Self::module("ln_f", |s| &s.ln_f, |s| &mut s.ln_f),
-                Self::module("head", |s| &s.head, |s| &mut s.head),
-            ),
-            |(tok_emb, pos_emb, blocks, ln_f, head)| Gpt {
-                tok_emb,
-                pos_emb,
-                blocks,
-                ln_f,
-                head,
-            },
-        )
+named_weights! {
+    impl [
+        const LAYERS: usize,
+        const EMBED: usize,
+        const HIDDEN: usize,
+        const VOCAB: usize,
+        const CONTEXT: usize,
+    ] Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT; A> {
+        tok_emb: module("tok_emb"),
+        pos_emb: zeros("pos_emb"),
+        blocks: module("blocks"),
+        ln_f: module("ln_f"),
+        head: module("head"),
     }
 }

@@ -12,6 +12,69 @@ use super::Stream;
 /// Added to the variance in every layer norm (PyTorch's default).
 pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 
+/// Names the weights of a struct, in the order of the reference's modules: dfdx visits them by these names to build,
+/// train, save and load it.
+///
+/// `field: module("name")` is a group of weights, `field: zeros("name")` and `field: ones("name")` a tensor with its
+/// initial value. A path after the name says where the field is, if it is not a field of the struct itself; how the
+/// struct is put together then follows the list.
+macro_rules! named_weights {
+    (
+        impl [$($generic:tt)*] $type:ident<$($argument:ident),* $(; $kind:ident)?> {
+            $($field:ident: $how:ident($name:literal $(, $($path:ident).+)?)),+ $(,)?
+        } $(=> $whole:expr)?
+    ) => {
+        impl<$($generic)* $($kind: TensorCollection<N, D>,)? N: Dtype, D: Device<N>>
+            TensorCollection<N, D> for $type<$($argument,)* $($kind,)? N, D>
+        {
+            type To<N2: Dtype, D2: Device<N2>> =
+                $type<$($argument,)* $($kind::To<N2, D2>,)? N2, D2>;
+
+            fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
+                visitor: &mut V,
+            ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
+                visitor.visit_fields(
+                    named_weights!(@nested $((
+                        named_weights!(@field $how $name, $field $(, $($path).+)?)
+                    ))+),
+                    |named_weights!(@nested $(($field))+)| named_weights!(
+                        @whole ($($whole)?) $type { $($field),+ }
+                    ),
+                )
+            }
+        }
+    };
+    // Pairs of pairs: dfdx's tuples are short.
+    (@nested ($($last:tt)+)) => { $($last)+ };
+    (@nested ($($first:tt)+) $($rest:tt)+) => { ($($first)+, named_weights!(@nested $($rest)+)) };
+    (@field $how:ident $name:literal, $field:ident, $($path:ident).+) => {
+        named_weights!(@at $how $name, $($path).+)
+    };
+    (@field $how:ident $name:literal, $field:ident) => { named_weights!(@at $how $name, $field) };
+    (@at module $name:literal, $($path:ident).+) => {
+        Self::module($name, |s| &s.$($path).+, |s| &mut s.$($path).+)
+    };
+    (@at zeros $name:literal, $($path:ident).+) => {
+        Self::tensor(
+            $name,
+            |s| &s.$($path).+,
+            |s| &mut s.$($path).+,
+            TensorOptions::reset_to_zeros(),
+        )
+    };
+    (@at ones $name:literal, $($path:ident).+) => {
+        Self::tensor(
+            $name,
+            |s| &s.$($path).+,
+            |s| &mut s.$($path).+,
+            TensorOptions::reset_to_ones(),
+        )
+    };
+    (@whole () $type:ident { $($field:ident),+ }) => { $type { $($field),+ } };
+    (@whole ($whole:expr) $($rest:tt)*) => { $whole };
+}
+pub(crate) use named_weights;
+
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>> {
@@ -65,76 +128,22 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
     }
 }
 
-impl<const IN: usize, const OUT: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for Linear<IN, OUT, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = Linear<IN, OUT, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor(
-                    "weight",
-                    |s| &s.weight,
-                    |s| &mut s.weight,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "bias",
-                    |s| &s.bias,
-                    |s| &mut s.bias,
-                    TensorOptions::reset_to_zeros(),
-                ),
-            ),
-            |(weight, bias)| Linear { weight, bias },
-        )
+named_weights! {
+    impl [const IN: usize, const OUT: usize,] Linear<IN, OUT> {
+        weight: zeros("weight"),
+        bias: zeros("bias"),
     }
 }
 
-impl<const EMBED: usize, N: Dtype, D: Device<N>> TensorCollection<N, D> for LayerNorm<EMBED, N, D> {
-    type To<N2: Dtype, D2: Device<N2>> = LayerNorm<EMBED, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::tensor(
-                    "weight",
-                    |s| &s.weight,
-                    |s| &mut s.weight,
-                    TensorOptions::reset_to_ones(),
-                ),
-                Self::tensor(
-                    "bias",
-                    |s| &s.bias,
-                    |s| &mut s.bias,
-                    TensorOptions::reset_to_zeros(),
-                ),
-            ),
-            |(weight, bias)| LayerNorm { weight, bias },
-        )
+named_weights! {
+    impl [const EMBED: usize,] LayerNorm<EMBED> {
+        weight: ones("weight"),
+        bias: zeros("bias"),
     }
 }
 
-impl<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for Table<ROWS, WIDTH, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = Table<ROWS, WIDTH, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            Self::tensor(
-                "weight",
-                |s| &s.weight,
-                |s| &mut s.weight,
-                TensorOptions::reset_to_zeros(),
-            ),
-            |weight| Table { weight },
-        )
+named_weights! {
+    impl [const ROWS: usize, const WIDTH: usize,] Table<ROWS, WIDTH> {
+        weight: zeros("weight"),
     }
 }

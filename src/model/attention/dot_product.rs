@@ -13,7 +13,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::attention::{self, AttentionDropout, Projections, Scoring};
 use crate::ops::decoding::BoxedIncremental;
 use crate::ops::maps::HeadMap;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, named_weights};
 use crate::ops::{LabDevice, Stream};
 
 /// How a kind turns queries and keys into attention weights.
@@ -89,46 +89,21 @@ impl<
     }
 }
 
-impl<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    R: ScoringRule,
-    N: Dtype,
-    D: Device<N>,
-> TensorCollection<N, D> for DotProduct<EMBED, KV, HEADS, HEAD_DIM, R, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = DotProduct<EMBED, KV, HEADS, HEAD_DIM, R, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // Flattened: the reference says `attn.key`, not `attn.projections.key`.
-        visitor.visit_fields(
-            (
-                Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
-                Self::module(
-                    "query",
-                    |s| &s.projections.query,
-                    |s| &mut s.projections.query,
-                ),
-                Self::module(
-                    "value",
-                    |s| &s.projections.value,
-                    |s| &mut s.projections.value,
-                ),
-                Self::module("proj", |s| &s.projections.proj, |s| &mut s.projections.proj),
-            ),
-            |(key, query, value, proj)| DotProduct {
-                projections: Projections {
-                    key,
-                    query,
-                    value,
-                    proj,
-                },
-                rule: PhantomData,
-            },
-        )
+// Flattened: the reference says `attn.key`, not `attn.projections.key`.
+named_weights! {
+    impl [
+        const EMBED: usize,
+        const KV: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        R: ScoringRule,
+    ] DotProduct<EMBED, KV, HEADS, HEAD_DIM, R> {
+        key: module("key", projections.key),
+        query: module("query", projections.query),
+        value: module("value", projections.value),
+        proj: module("proj", projections.proj),
+    } => DotProduct {
+        projections: Projections { key, query, value, proj },
+        rule: PhantomData,
     }
 }

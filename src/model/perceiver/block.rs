@@ -11,7 +11,7 @@ use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, named_weights};
 use crate::ops::{LabDevice, Stream};
 
 /// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED.
@@ -114,33 +114,13 @@ impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> IncrementalCrossBlock<'_, EM
     }
 }
 
-impl<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const HIDDEN: usize,
-    N: Dtype,
-    D: Device<N>,
-> TensorCollection<N, D> for CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("ln1", |s| &s.ln1, |s| &mut s.ln1),
-                Self::module("ln2", |s| &s.ln2, |s| &mut s.ln2),
-                Self::module("attn", |s| &s.attn, |s| &mut s.attn),
-                Self::module("mlp", |s| &s.mlp, |s| &mut s.mlp),
-            ),
-            |(ln1, ln2, attn, mlp)| CrossBlock {
-                ln1,
-                ln2,
-                attn,
-                mlp,
-            },
-        )
+named_weights! {
+    impl [const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const HIDDEN: usize,]
+        CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN>
+    {
+        ln1: module("ln1"),
+        ln2: module("ln2"),
+        attn: module("attn"),
+        mlp: module("mlp"),
     }
 }

@@ -25,7 +25,7 @@ use super::network::{IncrementalNetwork, Network};
 use crate::data::ragged::Ragged;
 use crate::ops::cross_attention::NormedStream;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Table};
+use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
 use block::CrossBlock;
 use incremental::IncrementalPerceiver;
@@ -217,64 +217,24 @@ impl<
     }
 }
 
-impl<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    const MIDDLE: usize,
-    const BOTTLENECK: usize,
-    N: Dtype,
-    D: Device<N>,
-> TensorCollection<N, D>
-    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> =
-        Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // Nested tuples: dfdx has none with eight fields.
-        visitor.visit_fields(
-            (
-                (
-                    Self::module("tok_emb", |s| &s.tok_emb, |s| &mut s.tok_emb),
-                    Self::tensor(
-                        "pos_emb",
-                        |s| &s.pos_emb,
-                        |s| &mut s.pos_emb,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                ),
-                (
-                    Self::tensor(
-                        "down_block.C",
-                        |s| &s.latents,
-                        |s| &mut s.latents,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::module("down_block", |s| &s.down, |s| &mut s.down),
-                    Self::module("blocks", |s| &s.blocks, |s| &mut s.blocks),
-                    Self::module("up_block", |s| &s.up, |s| &mut s.up),
-                ),
-                (
-                    Self::module("ln_f", |s| &s.ln_f, |s| &mut s.ln_f),
-                    Self::module("head", |s| &s.head, |s| &mut s.head),
-                ),
-            ),
-            |((tok_emb, pos_emb), (latents, down, blocks, up), (ln_f, head))| Perceiver {
-                tok_emb,
-                pos_emb,
-                latents,
-                down,
-                blocks,
-                up,
-                ln_f,
-                head,
-            },
-        )
+named_weights! {
+    impl [
+        const EMBED: usize,
+        const HEADS: usize,
+        const HEAD_DIM: usize,
+        const HIDDEN: usize,
+        const VOCAB: usize,
+        const CONTEXT: usize,
+        const MIDDLE: usize,
+        const BOTTLENECK: usize,
+    ] Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK> {
+        tok_emb: module("tok_emb"),
+        pos_emb: zeros("pos_emb"),
+        latents: zeros("down_block.C"),
+        down: module("down_block"),
+        blocks: module("blocks"),
+        up: module("up_block"),
+        ln_f: module("ln_f"),
+        head: module("head"),
     }
 }

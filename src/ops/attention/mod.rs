@@ -23,7 +23,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::decoding::BoxedIncremental;
 use super::dropout::Dropout;
-use super::parameters::{LayerNorm, Linear};
+use super::parameters::{LayerNorm, Linear, named_weights};
 use crate::data::ragged::Ragged;
 pub(crate) use cpu::TILE_TOKENS;
 pub(crate) use maps::compare;
@@ -45,28 +45,12 @@ pub struct Projections<const EMBED: usize, const KV: usize, N: Dtype, D: Storage
     pub proj: Linear<EMBED, EMBED, N, D>,
 }
 
-impl<const EMBED: usize, const KV: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for Projections<EMBED, KV, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = Projections<EMBED, KV, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("key", |s| &s.key, |s| &mut s.key),
-                Self::module("query", |s| &s.query, |s| &mut s.query),
-                Self::module("value", |s| &s.value, |s| &mut s.value),
-                Self::module("proj", |s| &s.proj, |s| &mut s.proj),
-            ),
-            |(key, query, value, proj)| Projections {
-                key,
-                query,
-                value,
-                proj,
-            },
-        )
+named_weights! {
+    impl [const EMBED: usize, const KV: usize,] Projections<EMBED, KV> {
+        key: module("key"),
+        query: module("query"),
+        value: module("value"),
+        proj: module("proj"),
     }
 }
 

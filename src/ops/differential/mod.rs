@@ -18,7 +18,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::attention::{AttentionDropout, Projections};
 use super::decoding::BoxedIncremental;
-use super::parameters::LayerNorm;
+use super::parameters::{LayerNorm, named_weights};
 use crate::data::ragged::Ragged;
 pub use maps::maps;
 
@@ -48,53 +48,21 @@ pub struct DifferentialWeights<
     pub head_norm: Tensor<Rank1<HEAD_DIM>, N, D>,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>
-    TensorCollection<N, D> for DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = DifferentialWeights<EMBED, HEADS, HEAD_DIM, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        // The projections have the same names as in the other kinds.
-        visitor.visit_fields(
-            (
-                Self::module("key", |s| &s.projections.key, |s| &mut s.projections.key),
-                Self::module(
-                    "query",
-                    |s| &s.projections.query,
-                    |s| &mut s.projections.query,
-                ),
-                Self::module(
-                    "value",
-                    |s| &s.projections.value,
-                    |s| &mut s.projections.value,
-                ),
-                Self::module("proj", |s| &s.projections.proj, |s| &mut s.projections.proj),
-                Self::tensor(
-                    "lambda",
-                    |s| &s.lambda,
-                    |s| &mut s.lambda,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "head_norm.weight",
-                    |s| &s.head_norm,
-                    |s| &mut s.head_norm,
-                    TensorOptions::reset_to_ones(),
-                ),
-            ),
-            |(key, query, value, proj, lambda, head_norm)| DifferentialWeights {
-                projections: Projections {
-                    key,
-                    query,
-                    value,
-                    proj,
-                },
-                lambda,
-                head_norm,
-            },
-        )
+// The projections have the same names as in the other kinds.
+named_weights! {
+    impl [const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize,]
+        DifferentialWeights<EMBED, HEADS, HEAD_DIM>
+    {
+        key: module("key", projections.key),
+        query: module("query", projections.query),
+        value: module("value", projections.value),
+        proj: module("proj", projections.proj),
+        lambda: zeros("lambda"),
+        head_norm: ones("head_norm.weight"),
+    } => DifferentialWeights {
+        projections: Projections { key, query, value, proj },
+        lambda,
+        head_norm,
     }
 }
 

@@ -15,7 +15,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
-use super::parameters::{LayerNorm, Linear};
+use super::parameters::{LayerNorm, Linear, named_weights};
 
 /// The two linear layers. In PyTorch's names `0` and `2`: indices in an `nn.Sequential`.
 #[derive(Clone, Debug)]
@@ -26,21 +26,10 @@ pub struct FeedForward<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Sto
     pub contract: Linear<HIDDEN, EMBED, N, D>,
 }
 
-impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-    for FeedForward<EMBED, HIDDEN, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> = FeedForward<EMBED, HIDDEN, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("0", |s| &s.expand, |s| &mut s.expand),
-                Self::module("2", |s| &s.contract, |s| &mut s.contract),
-            ),
-            |(expand, contract)| FeedForward { expand, contract },
-        )
+named_weights! {
+    impl [const EMBED: usize, const HIDDEN: usize,] FeedForward<EMBED, HIDDEN> {
+        expand: module("0"),
+        contract: module("2"),
     }
 }
 

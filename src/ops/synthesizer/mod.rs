@@ -17,7 +17,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::attention::AttentionDropout;
 use super::decoding::BoxedIncremental;
-use super::parameters::{LayerNorm, Linear};
+use super::parameters::{LayerNorm, Linear, named_weights};
 use crate::data::ragged::Ragged;
 pub use maps::maps;
 
@@ -44,47 +44,15 @@ pub struct SynthesizerWeights<
     pub proj: Linear<EMBED, EMBED, N, D>,
 }
 
-impl<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-    N: Dtype,
-    D: Device<N>,
-> TensorCollection<N, D> for SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>
-{
-    type To<N2: Dtype, D2: Device<N2>> =
-        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N2, D2>;
-
-    fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-        visitor: &mut V,
-    ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-        visitor.visit_fields(
-            (
-                Self::module("w1", |s| &s.w1, |s| &mut s.w1),
-                Self::tensor(
-                    "w2",
-                    |s| &s.w2,
-                    |s| &mut s.w2,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::tensor(
-                    "b2",
-                    |s| &s.b2,
-                    |s| &mut s.b2,
-                    TensorOptions::reset_to_zeros(),
-                ),
-                Self::module("value", |s| &s.value, |s| &mut s.value),
-                Self::module("proj", |s| &s.proj, |s| &mut s.proj),
-            ),
-            |(w1, w2, b2, value, proj)| SynthesizerWeights {
-                w1,
-                w2,
-                b2,
-                value,
-                proj,
-            },
-        )
+named_weights! {
+    impl [const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize,]
+        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS>
+    {
+        w1: module("w1"),
+        w2: zeros("w2"),
+        b2: zeros("b2"),
+        value: module("value"),
+        proj: module("proj"),
     }
 }
 
