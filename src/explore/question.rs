@@ -3,8 +3,8 @@
 use figment::value::Value;
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
@@ -24,24 +24,19 @@ pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
     /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
-    /// The sizes that captions report.
-    fn sizes(&self) -> Sizes;
-
-    /// What is wrong with the keys, beyond their ranges.
-    fn check(&self) -> Vec<BrokenRule>;
+    /// The rules that may be broken by the keys, beyond their ranges.
+    fn check(&self) -> Vec<Option<BrokenRule>>;
 
     /// Multiplications of one sample, nearly all of them for orthogonalisation.
     fn multiplications(&self) -> f64;
 
-    /// Measures it.
-    ///
-    /// # Errors
-    /// The progress report failed.
+    /// Measures it; the only error is that of the progress report.
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements>;
 }
 
-/// The sizes of a question.
-#[derive(Clone, Copy, Debug, Default)]
+/// The sizes of a question, which captions report: those keys of a question that are found in several.
+#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Sizes {
     /// Dimension d of keys, values and queries.
     pub dimension: usize,
@@ -73,9 +68,6 @@ pub struct Sampling<'a> {
 
 impl Sampling<'_> {
     /// The result of every sample, in order, whatever the number of threads.
-    ///
-    /// # Errors
-    /// The progress report failed.
     pub fn each<T: Send>(&mut self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.samples);
         while found.len() < self.samples {
@@ -97,8 +89,7 @@ pub struct QuestionKind {
     pub heading: &'static str,
     /// See [`Question::NOTE`].
     pub note: &'static str,
-    sizes: fn(&Value) -> Option<Sizes>,
-    check: fn(&Value) -> Vec<BrokenRule>,
+    check: fn(&Value) -> Vec<Option<BrokenRule>>,
     multiplications: fn(&Value) -> f64,
     measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Measurements>,
 }
@@ -112,7 +103,6 @@ impl QuestionKind {
             keys: OwnKeys::of::<Q>(),
             heading: Q::HEADING,
             note: Q::NOTE,
-            sizes: |own| Some(Q::deserialize(own).ok()?.sizes()),
             check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
             multiplications: |own| {
                 Q::deserialize(own).map_or(0.0, |question| question.multiplications())
@@ -151,14 +141,14 @@ impl TableKind for QuestionKind {
 }
 
 impl Kinded<QuestionKind> {
-    /// See [`Question::sizes`].
+    /// Its sizes.
     pub fn sizes(&self) -> Sizes {
-        (self.kind.sizes)(&self.own).unwrap_or_default()
+        Sizes::deserialize(&self.own).unwrap_or_default()
     }
 
-    /// See [`Question::check`]; nothing where the keys cannot be read.
-    pub fn check(&self) -> Vec<BrokenRule> {
-        (self.kind.check)(&self.own)
+    /// The broken rules; none where the keys cannot be read.
+    pub fn check(&self) -> impl Iterator<Item = BrokenRule> {
+        (self.kind.check)(&self.own).into_iter().flatten()
     }
 
     /// Multiplications of all samples.
@@ -166,10 +156,7 @@ impl Kinded<QuestionKind> {
         self.sizes().samples.unwrap_or(1) as f64 * (self.kind.multiplications)(&self.own)
     }
 
-    /// Measures the question; `report` is called with the number of samples drawn so far.
-    ///
-    /// # Errors
-    /// The progress report failed, or the keys cannot be read.
+    /// Measures the question; `report` is called with the number of samples drawn so far, and its error ends it.
     pub fn measure(
         &self,
         seed: u64,
@@ -191,28 +178,26 @@ pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
-    let broken = BrokenRule {
-        key: "keys",
-        message,
-        help: None,
-    };
-    (keys > dimension).then_some(broken)
+    (keys > dimension).then(|| broken("keys", message))
 }
 
 /// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.
 pub fn check_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
-    let broken = |says: &str| {
-        Some(BrokenRule {
-            key,
-            message: says.to_owned(),
-            help: None,
-        })
-    };
     let ascends = values.windows(2).all(|pair| pair[0] < pair[1]);
-    match values {
-        [] => broken("is empty; nothing would be measured"),
-        _ if ascends && values.iter().all(|value| value.is_finite()) => None,
-        _ => broken("must be finite numbers, each larger than the one before"),
+    let says = match values {
+        [] => "is empty; nothing would be measured",
+        _ if ascends && values.iter().all(|value| value.is_finite()) => return None,
+        _ => "must be finite numbers, each larger than the one before",
+    };
+    Some(broken(key, says.to_owned()))
+}
+
+/// A rule that `key` breaks.
+pub fn broken(key: &'static str, message: String) -> BrokenRule {
+    BrokenRule {
+        key,
+        message,
+        help: None,
     }
 }
 
