@@ -70,10 +70,8 @@ fn fetch(
     progress: &mut dyn FnMut(FetchProgress),
 ) -> Result<PathBuf> {
     let source = Source::of(from)?;
-    let missing: Vec<&Path> = into
-        .ancestors()
-        .take_while(|folder| !folder.exists())
-        .collect();
+    let missing = into.ancestors().take_while(|folder| !folder.exists());
+    let missing: Vec<&Path> = missing.collect();
     let result = fetch_beside(files, &source, into, progress);
     if result.is_err() {
         // Innermost first. A folder that is not empty is in use by now: it stays.
@@ -99,23 +97,22 @@ fn fetch_beside(
     fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
 
     for file in files {
-        let bytes = source.bytes(file.name, progress);
-        let bytes = bytes.map_err(|e| {
+        let bytes = source.bytes(file.name, progress).map_err(|e| {
             let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+            let names = names.join(", ");
             e.help(format!(
-                "nothing was stored; these files are needed: {}",
-                names.join(", ")
+                "nothing was stored; these files are needed: {names}"
             ))
         })?;
-        let verified = file
-            .verify(&source.place(file.name), bytes)
+        let verified = file.verify(&source.place(file.name), bytes);
+        let (text, repaired) = verified
             .map_err(|e| e.help("nothing was stored; another --from may have the right files"))?;
-        if let Some(came_with) = verified.repaired {
+        if let Some(came_with) = repaired {
             let file = file.name;
             progress(FetchProgress::Repaired { file, came_with });
         }
         let path = fresh.join(file.name);
-        write_synced(&path, verified.text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
+        write_synced(&path, text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
     }
 
     let place = into.join(cs224n::FOLDER);
@@ -145,28 +142,21 @@ enum Source {
 
 impl Source {
     fn of(from: &str) -> Result<Self> {
-        let scheme = from
-            .split_once("://")
-            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let scheme = from.split_once("://");
+        let scheme = scheme.map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            Some("http" | "https") => {
-                let address = from.trim_end_matches('/').to_owned();
-                Ok(Self::Web {
-                    agent: agent(),
-                    address,
-                })
-            }
-            Some(scheme) => {
-                let allowed = "an http or https URL, or a folder";
-                Err(Error::usage(format!(
-                    "cannot fetch from {scheme}://: {allowed} is needed"
-                )))
-            }
+            Some("http" | "https") => Ok(Self::Web {
+                agent: agent(),
+                address: from.trim_end_matches('/').to_owned(),
+            }),
+            Some(scheme) => Err(Error::usage(format!(
+                "cannot fetch from {scheme}://: an http or https URL, or a folder is needed"
+            ))),
             None if Path::new(from).is_dir() => {
-                let found = cs224n::folder_in(Path::new(from));
                 let help =
                     "--from takes the folder that contains the files, or the parent of cs224n/";
-                found.map(Self::Directory).map_err(|e| e.help(help))
+                let found = cs224n::folder_in(Path::new(from)).map(Self::Directory);
+                found.map_err(|e| e.help(help))
             }
             None if Path::new(from).is_file() => {
                 let error = Error::usage(format!("cannot fetch from {from}: it is a file"));
