@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use console::measure_text_width as columns;
 pub use line::{format_duration, thousands};
 use output::{Output, Sink};
-pub use sweep::{Run, Sweep};
+pub use sweep::{AtWork, Run, Sweep, Whole};
 pub use task::Task;
 
 /// How much is said.
@@ -90,7 +90,7 @@ impl Progress {
     }
 
     /// Begins an experiment of runs with these names. `work` is the number of steps of all their stages.
-    pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Arc<Sweep> {
-        Arc::new(Sweep::new(&self.output, name, runs, work))
+    pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Sweep {
+        Arc::new(Whole::new(&self.output, name, runs, work))
     }
 }

@@ -11,10 +11,15 @@ use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
 use crate::labels::shorten_apart;
 
-/// An experiment of several runs, shared by all who work on it. It ends when it is dropped.
-///
-/// It has a line of its own if there is more than one run.
-pub struct Sweep {
+/// An experiment of several runs, shared by all who work on it. It ends when the last of them drops it.
+pub type Sweep = Arc<Whole>;
+
+/// A run that is being worked on, one stage after the other. It ends when it and its stages are dropped, or
+/// with [`AtWork::done`].
+pub type Run = Arc<AtWork>;
+
+/// All runs together. They have a line of their own if there is more than one.
+pub struct Whole {
     output: Arc<Output>,
     name: String,
     runs: Vec<String>,
@@ -35,15 +40,13 @@ struct Tally {
     at_work: usize,
     /// Whether lines have to name their run: once two were at work together.
     crowded: bool,
-    /// Whether any run was worked on.
     begun: bool,
 }
 
-/// A run that is being worked on, one stage after the other. It ends when it is dropped, or
-/// with [`Run::done`].
-pub struct Run {
+/// What a run shares with its stages.
+pub struct AtWork {
     pub(super) output: Arc<Output>,
-    sweep: Arc<Sweep>,
+    sweep: Sweep,
     name: String,
     /// Its shortened name.
     live: ProgressBar,
@@ -51,7 +54,7 @@ pub struct Run {
     named: AtomicBool,
 }
 
-impl Sweep {
+impl Whole {
     pub(super) fn new(output: &Arc<Output>, name: &str, runs: &[String], work: u64) -> Self {
         let sweep = Self {
             output: output.clone(),
@@ -71,7 +74,7 @@ impl Sweep {
 
     /// Begins to work on the run of this number, from 0. Lines about its stages name it once several runs
     /// are at work together.
-    pub fn run(self: &Arc<Self>, number: usize) -> Arc<Run> {
+    pub fn run(self: &Arc<Self>, number: usize) -> Run {
         self.update(|tally| {
             tally.at_work += 1;
             tally.crowded |= tally.at_work > 1;
@@ -80,7 +83,7 @@ impl Sweep {
         let fits = |name: &str| columns(name) + 2 <= self.output.width();
         let live = self.output.live(None, 2, None);
         live.set_message(shorten_apart(&self.runs, &fits).swap_remove(number));
-        let run = Run {
+        let run = AtWork {
             output: self.output.clone(),
             sweep: self.clone(),
             name: self.runs[number].clone(),
@@ -133,7 +136,7 @@ impl Sweep {
     }
 }
 
-impl Drop for Sweep {
+impl Drop for Whole {
     fn drop(&mut self) {
         self.live.finish_and_clear();
         let tally = self.tally();
@@ -143,7 +146,7 @@ impl Drop for Sweep {
     }
 }
 
-impl Run {
+impl AtWork {
     /// A live line for a stage, below the run's name.
     pub(super) fn live(&self, steps: usize) -> ProgressBar {
         self.output.live(Some(&self.live), 4, Some(steps as u64))
@@ -178,11 +181,11 @@ impl Run {
     }
 
     /// Says what came of it, to stay: `accuracy 95.0 %`, and the parts of `detail`, two spaces apart.
-    pub fn result(&self, name: &str, value: &str, detail: &str) {
-        self.print(&joined(&[&format!("{name} {value}"), detail]));
+    pub fn result(&self, name: &str, value: String, detail: String) {
+        self.print(&joined(&[&format!("{name} {value}"), &detail]));
     }
 
-    /// Counts the run as done. None of its stages may be at work.
+    /// Counts the run as done; all of its stages have ended.
     pub fn done(self: Arc<Self>) {
         let sweep = self.sweep.clone();
         drop(self);
@@ -195,7 +198,7 @@ impl Run {
     }
 }
 
-impl Drop for Run {
+impl Drop for AtWork {
     fn drop(&mut self) {
         self.live.finish_and_clear();
         // Even a run without a stage leaves its name in the log.

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
-use super::sweep::Run;
+use super::sweep::{AtWork, Run};
 
 /// Between two plain lines of the same task.
 const LINE_EVERY: Duration = Duration::from_secs(15);
@@ -18,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 pub struct Task {
     output: Arc<Output>,
     /// The run of which it is a stage.
-    run: Option<Arc<Run>>,
+    run: Option<Run>,
     live: ProgressBar,
     name: String,
     steps: usize,
@@ -34,7 +34,7 @@ pub struct Task {
     shown: bool,
 }
 
-impl Run {
+impl AtWork {
     /// Begins a stage of so many `steps`, `already` of which an earlier session has done. One stage
     /// of a run at a time.
     pub fn begin(self: &Arc<Self>, stage: &str, steps: usize, already: usize) -> Task {
@@ -46,7 +46,7 @@ impl Run {
 impl Task {
     pub(super) fn new(
         output: &Arc<Output>,
-        run: Option<Arc<Run>>,
+        run: Option<Run>,
         name: &str,
         steps: usize,
         already: usize,
@@ -107,9 +107,8 @@ impl Task {
     /// `evaluate 60/60 questions asked`.
     fn count(&self) -> String {
         let [step, steps] = [self.step, self.steps].map(thousands);
-        format!("{} {step}/{steps} {}", self.name, self.unit)
-            .trim_end()
-            .to_owned()
+        let count = format!("{} {step}/{steps} {}", self.name, self.unit);
+        count.trim_end().to_owned()
     }
 
     fn time_left(&self) -> String {
@@ -141,6 +140,8 @@ impl Task {
             let time = time_taken(self.step == self.steps, self.output.now() - self.began);
             self.print(&joined(&[&self.count(), &lasting.join("  "), &time]));
         }
+        // The run may end while this is still held.
+        self.run = None;
     }
 }
 

@@ -175,7 +175,7 @@ fn a_single_run_has_no_line_for_the_whole_and_its_stages_stand_below_its_name() 
     );
     stage.at(500, "dev");
     let detail = "57 of 60 dev questions right  95 % CI 86.3 to 98.3 %";
-    run.result("accuracy", "95.0 %", detail);
+    run.result("accuracy", "95.0 %".to_owned(), detail.to_owned());
     run.done();
     drop(sweep);
     assert_screen(

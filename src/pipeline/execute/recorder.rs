@@ -1,7 +1,5 @@
 //! A run's lock, status, provenance and, at its end, results folder.
 
-use std::sync::Arc;
-
 use super::assemble::{StageAndFolder, assemble};
 use super::origin::Origin;
 use crate::config;
@@ -22,7 +20,7 @@ use crate::stop::Stop;
 pub(super) struct RunRecorder<'a> {
     plan: &'a Plan<'a>,
     progress: &'a Progress,
-    sweep: Arc<Sweep>,
+    sweep: Sweep,
     origin: Origin,
     /// The status of each run before anything was done.
     statuses_before: Vec<Option<Status>>,
@@ -31,7 +29,7 @@ pub(super) struct RunRecorder<'a> {
 /// A run in progress; its folder is locked until this is dropped.
 pub(super) struct OpenRun {
     /// Where its stages show their progress.
-    pub(super) shown: Arc<progress::Run>,
+    pub(super) shown: progress::Run,
     lock: Lock,
 }
 
@@ -260,7 +258,7 @@ impl<'a> RunRecorder<'a> {
             let detail = format!(
                 "{correct} of {questions} {split} questions right  95 % CI {low} to {high} %"
             );
-            opened.shown.result("accuracy", &value, &detail);
+            opened.shown.result("accuracy", value, detail);
         }
     }
 

@@ -1,7 +1,6 @@
 //! Runs an exploration and writes its rows to one table.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use crate::error::Result;
 use crate::explore::{Measurements, QuestionKind};
@@ -18,7 +17,7 @@ pub struct Exploring<'a> {
     pub seed: u64,
     /// Where it writes; locked by this process.
     pub folder: &'a StageFolder,
-    pub shown: &'a Arc<progress::Run>,
+    pub shown: &'a progress::Run,
     pub stop: &'a Stop,
 }
 

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 
 use crate::config::schema::{EvaluateSpec, PretrainSpec, Training};
 use crate::data::{Corpus, Question, Task};
@@ -46,7 +45,7 @@ pub struct Work<'a> {
     /// The run that it is done for, to be named in messages.
     pub run: &'a RunDirectory,
     /// Where it shows its progress.
-    pub shown: &'a Arc<progress::Run>,
+    pub shown: &'a progress::Run,
     pub stop: &'a Stop,
 }
 
