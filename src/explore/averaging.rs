@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attend;
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, check_grid, check_key_count, orthogonalisation_cost,
-};
+use super::question::{Measurements, Question, Sampling, check_grid, check_key_count};
 use super::vectors::{distance, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -33,16 +31,13 @@ impl Question for Averaging {
     const ASKS: &'static str = "b.ii: which query averages two values?";
     const HEADING: &'static str = "One query that averages two values";
     const NOTE: &'static str = " Keys and values are orthonormal.";
+    const SETS: usize = 2;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         vec![
             check_key_count(self.keys, self.dimension),
             check_grid("betas", &self.betas),
         ]
-    }
-
-    fn multiplications(&self) -> f64 {
-        2.0 * orthogonalisation_cost(self.keys, self.dimension)
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {

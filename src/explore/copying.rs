@@ -5,9 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, check_grid, check_key_count, orthogonalisation_cost,
-};
+use super::question::{Measurements, Question, Sampling, check_grid, check_key_count};
 use super::vectors::{distance, orthonormal, scaled, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -32,16 +30,13 @@ impl Question for Copying {
     const ASKS: &'static str = "a: when is the output one of the values?";
     const HEADING: &'static str = "When attention copies one value";
     const NOTE: &'static str = " Keys and values are orthonormal.";
+    const SETS: usize = 2;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         vec![
             check_key_count(self.keys, self.dimension),
             check_grid("margins", &self.margins),
         ]
-    }
-
-    fn multiplications(&self) -> f64 {
-        2.0 * orthogonalisation_cost(self.keys, self.dimension)
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {

@@ -5,9 +5,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, broken, check_grid, orthogonalisation_cost,
-};
+use super::question::{Measurements, Question, Sampling, check_grid};
 use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, scaled_sum, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -42,15 +40,9 @@ impl Question for Extraction {
         let message = format!(
             "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
         );
-        let too_large = (largest > dimension / 2).then(|| broken("bases", message));
+        let too_large = BrokenRule::new("bases", message);
+        let too_large = (largest > dimension / 2).then_some(too_large);
         vec![check_grid("bases", &as_numbers), too_large]
-    }
-
-    fn multiplications(&self) -> f64 {
-        let bases = self.bases.iter();
-        bases
-            .map(|&m| orthogonalisation_cost(2 * m, self.dimension))
-            .sum()
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {

@@ -7,9 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, broken, check_grid, check_key_count, orthogonalisation_cost,
-};
+use super::question::{Measurements, Question, Sampling, check_grid, check_key_count};
 use super::vectors::{Vector, noisy, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -44,16 +42,12 @@ impl Question for NoisyAveraging {
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         // The weight on the other keys is measured, so there must be others.
-        let too_few = || broken("keys", format!("= {} must be at least 3", self.keys));
+        let alone = format!("= {} must be at least 3", self.keys);
         vec![
-            (self.keys < 3).then(too_few),
+            (self.keys < 3).then(|| BrokenRule::new("keys", alone)),
             check_key_count(self.keys, self.dimension),
             check_grid("betas", &self.betas),
         ]
-    }
-
-    fn multiplications(&self) -> f64 {
-        orthogonalisation_cost(self.keys, self.dimension)
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {

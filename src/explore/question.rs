@@ -24,24 +24,26 @@ pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
     /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
+    /// Orthonormal sets of as many vectors as there are keys, drawn for each sample.
+    const SETS: usize = 1;
+
     /// The rules that may be broken by the keys, beyond their ranges.
     fn check(&self) -> Vec<Option<BrokenRule>>;
-
-    /// Multiplications of one sample, nearly all of them for orthogonalisation.
-    fn multiplications(&self) -> f64;
 
     /// Measures it; the only error is that of the progress report.
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements>;
 }
 
 /// The sizes of a question, which captions report: those keys of a question that are found in several.
-#[derive(Clone, Copy, Debug, Default, Deserialize)]
+#[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Sizes {
     /// Dimension d of keys, values and queries.
     pub dimension: usize,
     /// Number n of keys, and of values.
     pub keys: Option<usize>,
+    /// Vectors in the basis of each of two subspaces.
+    pub bases: Vec<usize>,
     /// Variance of the keys around their means.
     pub alpha: Option<f64>,
     /// Scale factor of the query.
@@ -90,7 +92,7 @@ pub struct QuestionKind {
     /// See [`Question::NOTE`].
     pub note: &'static str,
     check: fn(&Value) -> Vec<Option<BrokenRule>>,
-    multiplications: fn(&Value) -> f64,
+    sets: usize,
     measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Measurements>,
 }
 
@@ -104,9 +106,7 @@ impl QuestionKind {
             heading: Q::HEADING,
             note: Q::NOTE,
             check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
-            multiplications: |own| {
-                Q::deserialize(own).map_or(0.0, |question| question.multiplications())
-            },
+            sets: Q::SETS,
             measure: |own, seed, sampling| {
                 let question = Q::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
                 question.measure(seed, sampling)
@@ -151,9 +151,14 @@ impl Kinded<QuestionKind> {
         (self.kind.check)(&self.own).into_iter().flatten()
     }
 
-    /// Multiplications of all samples.
+    /// Multiplications of all samples, nearly all of them for orthogonalisation.
     pub fn multiplications(&self) -> f64 {
-        self.sizes().samples.unwrap_or(1) as f64 * (self.kind.multiplications)(&self.own)
+        let sizes = self.sizes();
+        let keys = sizes.keys.map(|keys| (self.kind.sets, keys));
+        let bases = sizes.bases.iter().map(|&vectors| (1, 2 * vectors));
+        let of_set = |(sets, n): (usize, usize)| 2.0 * (sets * n * n * sizes.dimension) as f64;
+        let of_sample: f64 = bases.chain(keys).map(of_set).sum();
+        sizes.samples.unwrap_or(1) as f64 * of_sample
     }
 
     /// Measures the question; `report` is called with the number of samples drawn so far, and its error ends it.
@@ -167,37 +172,23 @@ impl Kinded<QuestionKind> {
     }
 }
 
-/// Multiplications needed to orthogonalise `vectors` vectors.
-pub fn orthogonalisation_cost(vectors: usize, dimension: usize) -> f64 {
-    2.0 * (vectors * vectors * dimension) as f64
-}
-
 /// The rule that there are at most `dimension` keys, because the keys, or the means around which they are drawn,
 /// are orthogonal.
 pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
-    (keys > dimension).then(|| broken("keys", message))
+    (keys > dimension).then_some(BrokenRule::new("keys", message))
 }
 
 /// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.
 pub fn check_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
+    let broken = |says: &str| Some(BrokenRule::new(key, says));
     let ascends = values.windows(2).all(|pair| pair[0] < pair[1]);
-    let says = match values {
-        [] => "is empty; nothing would be measured",
-        _ if ascends && values.iter().all(|value| value.is_finite()) => return None,
-        _ => "must be finite numbers, each larger than the one before",
-    };
-    Some(broken(key, says.to_owned()))
-}
-
-/// A rule that `key` breaks.
-pub fn broken(key: &'static str, message: String) -> BrokenRule {
-    BrokenRule {
-        key,
-        message,
-        help: None,
+    match values {
+        [] => broken("is empty; nothing would be measured"),
+        _ if ascends && values.iter().all(|value| value.is_finite()) => None,
+        _ => broken("must be finite numbers, each larger than the one before"),
     }
 }
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
-use super::question::{Measurements, Question, Sampling, check_key_count, orthogonalisation_cost};
+use super::question::{Measurements, Question, Sampling, check_key_count};
 use super::vectors::{Vector, noisy, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
@@ -44,10 +44,6 @@ impl Question for Swing {
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         vec![check_key_count(self.keys, self.dimension)]
-    }
-
-    fn multiplications(&self) -> f64 {
-        orthogonalisation_cost(self.keys, self.dimension)
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {

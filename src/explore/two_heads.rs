@@ -30,10 +30,6 @@ impl Question for TwoHeads {
         self.0.check()
     }
 
-    fn multiplications(&self) -> f64 {
-        self.0.multiplications()
-    }
-
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let beta = self.0.beta;
         let rows = sampling.each(|sample| {
