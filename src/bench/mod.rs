@@ -30,10 +30,8 @@ use report::{Decode, Part, Report, Step};
 use spread::{Spread, median};
 use steps::{TimedStep, median_batch};
 
-/// The default experiment, if its corpus has been fetched.
 const ASSIGNMENT: &str = "experiments/birthplace/vanilla.toml";
 
-/// The default experiment otherwise.
 const QUICKSTART: &str = "experiments/quickstart.toml";
 
 /// Timed rounds over all questions, after one untimed round that pays for page faults.

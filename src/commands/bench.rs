@@ -20,7 +20,6 @@ pub fn bench(args: &cli::Bench) -> Result<()> {
     lines(&report).iter().try_for_each(print)
 }
 
-/// The report as text.
 fn lines(report: &Report) -> Vec<String> {
     let step = &report.step;
     let whole = step.step_ms;

@@ -75,10 +75,8 @@ pub fn shapes(json: bool) -> Result<()> {
     let Some(first) = compiled.first() else {
         return print("no shape is compiled in: put an experiment in experiments/ and rebuild");
     };
-    let header = first
-        .shape
-        .counts()
-        .map(|(name, _)| format!("{name:>10}  "));
+    let header = first.shape.counts();
+    let header = header.map(|(name, _)| format!("{name:>10}  "));
     print(format!(
         "{}{:>12}  attention",
         header.concat(),
@@ -96,13 +94,9 @@ pub fn shapes(json: bool) -> Result<()> {
     Ok(())
 }
 
-/// A shape as JSON.
 fn shape_row(one: &registry::Compiled) -> serde_json::Value {
-    let counts = one
-        .shape
-        .counts()
-        .map(|(name, n)| (name.to_owned(), n.into()));
-    let mut row = serde_json::Map::from_iter(counts);
+    let counts = one.shape.counts().into_iter();
+    let mut row: serde_json::Map<_, _> = counts.map(|(name, n)| (name.into(), n.into())).collect();
     row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
     if let Some((key, own)) = one.shape.own_number() {
         row.insert(key.to_owned(), own.into());

@@ -61,12 +61,11 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     let answering = Answering::new(&corpus.train, &corpus.vocabulary)?;
     print_examples(&answering, &corpus.vocabulary, examples)?;
     let shown = 0..examples.min(corruption.len());
+    let rows = shown.filter_map(|index| corruption.example(1, index));
     let figure = CorruptionExamples {
         title: CorruptionExamples::TITLE.to_owned(),
         caption: format!("{}, seed {seed}.", experiment.name),
-        rows: shown
-            .filter_map(|index| corruption.example(1, index))
-            .collect(),
+        rows: rows.collect(),
     };
     let folder = args.results.join(&experiment.name).join("data");
     let written = figure.draw()?.write(&folder, "corruption_examples")?;

@@ -15,7 +15,6 @@ use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
 use crate::progress::{columns, output_width};
 
-/// `attnlab list experiments`.
 #[derive(Default, Serialize)]
 struct ExperimentRow {
     file: PathBuf,
@@ -35,7 +34,6 @@ struct ExperimentRow {
     compiled: bool,
 }
 
-/// `attnlab list attention`.
 #[derive(Serialize)]
 struct AttentionRow {
     kind: &'static str,
@@ -148,20 +146,18 @@ fn run_lines(rows: &[RunRow], width: usize) -> Vec<String> {
     for (cells, row) in whole.rows.iter_mut().zip(rows) {
         cells.push(folder(row));
     }
-    let (_, lines) = whole.blocks(usize::MAX);
-    let fits = lines.iter().flatten().all(|line| columns(line) <= width);
-    let (blocks, below): (Vec<Vec<String>>, Vec<String>) = match fits {
-        true => (lines, vec![String::new(); rows.len()]),
-        false => {
-            let folders: Vec<String> = rows.iter().map(folder).collect();
-            let room = |text: &str| columns(text) + 4 <= width;
-            (table.blocks(width).1, shorten_apart(&folders, &room))
+    let (_, mut blocks) = whole.blocks(usize::MAX);
+    if blocks.iter().flatten().any(|line| columns(line) > width) {
+        blocks = table.blocks(width).1;
+        let folders: Vec<String> = rows.iter().map(folder).collect();
+        let folders = shorten_apart(&folders, &|text| columns(text) + 4 <= width);
+        for (block, folder) in blocks.iter_mut().zip(folders) {
+            block.push(format!("    {folder}"));
         }
-    };
+    }
     let mut lines = vec![];
-    for ((block, folder), row) in blocks.into_iter().zip(below).zip(rows) {
+    for (block, row) in blocks.into_iter().zip(rows) {
         lines.extend(block);
-        lines.extend((!folder.is_empty()).then(|| format!("    {folder}")));
         let reason = row.reason.as_deref();
         let reason = reason.and_then(|reason| reason.lines().next());
         let earlier = "its results are from an earlier run, which finished";

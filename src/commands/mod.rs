@@ -135,7 +135,6 @@ fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     }
 }
 
-/// Prints results and figures, as JSON or as text.
 fn show_report(report: &Report, json: bool) -> Result<()> {
     match json {
         true => print_json(report),
@@ -143,7 +142,6 @@ fn show_report(report: &Report, json: bool) -> Result<()> {
     }
 }
 
-/// Prints results and figures as text.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
     for line in results::lines(report) {
@@ -175,7 +173,6 @@ fn print_wrapped(line: &str, indent: usize) -> Result<()> {
     lines.iter().try_for_each(print)
 }
 
-/// Prints a value as JSON.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
     print(text.expect("tables with text keys are JSON"))
@@ -214,8 +211,6 @@ fn megabytes(bytes: u64) -> String {
 /// Whether a point's model shape is in this binary; an exploration has no model.
 fn is_compiled(point: &Point) -> bool {
     let found = |settings: &Settings| registry::find(&settings.model.shape(), settings.device);
-    point
-        .settings
-        .training()
-        .is_none_or(|settings| found(settings).is_ok())
+    let settings = point.settings.training();
+    settings.is_none_or(|settings| found(settings).is_ok())
 }

@@ -23,17 +23,11 @@ pub fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
 
 /// The settings as TOML, table by table, and the points as comments.
 fn text(origins: &Origins) -> String {
-    let mut tables: Vec<(&str, Vec<&Setting>)> = vec![];
-    for setting in &origins.settings {
-        let (table, _) = split(&setting.key);
-        match tables.last_mut() {
-            Some((last, settings)) if *last == table => settings.push(setting),
-            _ => tables.push((table, vec![setting])),
-        }
-    }
     let mut text = String::new();
-    for (table, settings) in tables {
-        text += &lines(&settings);
+    let is_one_table = |a: &Setting, b: &Setting| split(&a.key).0 == split(&b.key).0;
+    for settings in origins.settings.chunk_by(is_one_table) {
+        let (table, _) = split(&settings[0].key);
+        text += &lines(settings);
         let unset = origins.unset.iter().map(|key| split(key));
         let unset = unset.filter_map(|(of, key)| (of == table).then_some(key));
         let unset: Vec<&str> = unset.collect();
@@ -50,13 +44,13 @@ fn split(key: &str) -> (&str, &str) {
     key.split_once('.').unwrap_or(("", key))
 }
 
-fn lines(settings: &[&Setting]) -> String {
-    let left = |setting: &&Setting| format!("{} = {}", setting.key, toml(&setting.value));
+fn lines(settings: &[Setting]) -> String {
+    let left = |setting: &Setting| format!("{} = {}", setting.key, toml(&setting.value));
     let left: Vec<String> = settings.iter().map(left).collect();
     let width = left.iter().map(|line| line.chars().count()).max();
     let width = width.unwrap_or(0).min(WIDEST);
     let rows = left.iter().zip(settings);
-    let row = |(line, setting): (&String, &&Setting)| {
+    let row = |(line, setting): (&String, &Setting)| {
         let whole = format!("{line:<width$}  # {}\n", setting.origin);
         match columns(whole.trim_end()) <= output_width() {
             true => whole,

@@ -5,7 +5,6 @@
 use crate::labels::shorten_apart;
 use crate::progress::columns;
 
-/// The gap between columns.
 const GAP: &str = "  ";
 
 /// Least width of the column of names: if less is left, the cells of a row are stacked.
@@ -127,11 +126,8 @@ impl Table {
                 .filter(|(at, _)| *at != self.names)
                 .map(|(_, cell)| cell)
         };
-        let cells = self
-            .rows
-            .iter()
-            .flat_map(others)
-            .map(|(_, cell)| columns(&cell));
+        let cells = self.rows.iter().flat_map(others);
+        let cells = cells.map(|(_, cell)| columns(&cell));
         // Align the cells if there is room.
         let start = heads + 2 * GAP.len();
         let is_column = start + cells.max().unwrap_or(0) <= width;

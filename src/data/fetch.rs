@@ -135,8 +135,10 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Where to fetch files from.
 enum Source {
     /// URL of a folder, without a trailing slash.
-    Web { agent: ureq::Agent, address: String },
-    /// A directory.
+    Web {
+        agent: ureq::Agent,
+        address: String,
+    },
     Directory(PathBuf),
 }
 

@@ -88,18 +88,14 @@ impl<'a> Known<'a> {
     fn of(corpus: &'a Corpus) -> Self {
         let questions = [&corpus.train, &corpus.dev, &corpus.test].into_iter();
         let asked = questions.flatten().map(|question| &question.text);
-        let texts = corpus.documents.iter().chain(asked.clone());
+        let documents = corpus.documents.iter();
+        let texts = documents.clone().chain(asked.clone());
+        let neighbours = texts.flat_map(|text| words(text).zip(words(text).skip(1)));
         let names = asked.filter_map(|text| text.strip_prefix(AROUND.0)?.strip_suffix(AROUND.1));
         let ends = |name: &'a str| Some((words(name).next()?, words(name).last()?));
         Self {
-            words: corpus
-                .documents
-                .iter()
-                .flat_map(|text| words(text))
-                .collect(),
-            neighbours: texts
-                .flat_map(|text| words(text).zip(words(text).skip(1)))
-                .collect(),
+            words: documents.flat_map(|text| words(text)).collect(),
+            neighbours: neighbours.collect(),
             ends: names.clone().filter_map(ends).collect(),
             asked: names.collect(),
         }

@@ -24,7 +24,6 @@ use crate::error::Result;
 /// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
 pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
 
-/// Number of different wordings.
 const TEMPLATES: usize = 8;
 
 /// The keys of `kind = "synthetic"`; equal settings give the same bytes.
@@ -191,12 +190,10 @@ fn full_names(people: usize, seed: u64) -> Vec<String> {
     families.truncate(people);
     let mut given = || GIVEN[generator.gen_range(0..GIVEN.len() as u32) as usize];
     let families = families.into_iter();
-    families
-        .map(|family| format!("{} {family}", given()))
-        .collect()
+    let names = families.map(|family| format!("{} {family}", given()));
+    names.collect()
 }
 
-/// Every possible family name.
 fn family_names() -> impl Iterator<Item = String> {
     FAMILY_STEMS
         .iter()

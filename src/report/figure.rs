@@ -13,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 pub(super) struct Figure {
     /// File name without extension.
     pub(super) name: String,
-    /// Heading.
     pub(super) title: String,
     /// Caption: n, seeds, intervals.
     pub(super) caption: String,
@@ -117,7 +116,6 @@ fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
     Some((scaled, title, caption))
 }
 
-/// The namespace of SVG.
 const SVG: &str = "http://www.w3.org/2000/svg";
 
 /// Whether a node cannot run or load anything, nor depend on the page's style.

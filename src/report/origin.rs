@@ -103,12 +103,10 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
     let (version, profile, dfdx) = (&program.version, &program.profile, &program.dfdx);
     let machine = &entry.machine;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
-    let memory = machine
-        .memory_bytes
-        .map(|bytes| format!("{:.1} GB", bytes as f64 / 1e9));
-    let cores = machine
-        .logical_cores
-        .map(|n| format!("{} cores, ", thousands(n)));
+    let memory = machine.memory_bytes;
+    let memory = memory.map(|bytes| format!("{:.1} GB", bytes as f64 / 1e9));
+    let cores = machine.logical_cores;
+    let cores = cores.map(|n| format!("{} cores, ", thousands(n)));
     let cores = cores.unwrap_or_default() + &thousands(machine.threads);
     let system = [
         text(&machine.system),
@@ -143,9 +141,8 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
         ("GPU", text(&entry.gpu)),
         ("System", system.join(" ")),
     ];
-    let said = rows
-        .into_iter()
-        .filter(|(_, which)| !which.trim().is_empty());
+    let rows = rows.into_iter();
+    let said = rows.filter(|(_, which)| !which.trim().is_empty());
     let said = said.map(|(what, which)| vec![words(what), words(which)]);
     let sums = entry.data.iter();
     let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);

@@ -152,7 +152,6 @@ impl Cell {
     }
 }
 
-/// A cell of words.
 pub(super) fn words(text: impl Into<String>) -> Cell {
     Cell {
         text: text.into(),
@@ -160,7 +159,6 @@ pub(super) fn words(text: impl Into<String>) -> Cell {
     }
 }
 
-/// An empty cell.
 pub(super) fn empty() -> Cell {
     Cell::default()
 }

@@ -210,7 +210,6 @@ fn sum_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     (start + SUM_DIGITS <= bytes.len()).then_some(start..start + SUM_DIGITS)
 }
 
-/// Whether the checksum matches.
 fn sum_holds(bytes: &[u8]) -> bool {
     let Some(digits) = sum_place(bytes) else {
         return false;

@@ -99,12 +99,10 @@ fn print_plan(laid: &Laid) -> Result<()> {
     }
     let mut notices = laid.notices.iter();
     notices.try_for_each(|line| print_wrapped(&format!("note: {line}"), 2))?;
-    run_lines(&laid.runs, output_width())
-        .iter()
-        .try_for_each(print)
+    let lines = run_lines(&laid.runs, output_width());
+    lines.iter().try_for_each(print)
 }
 
-/// The plan of a suite.
 #[derive(Serialize)]
 struct Sum<'a> {
     suite: &'a str,
