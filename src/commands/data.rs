@@ -4,35 +4,17 @@ use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
-use crate::data::fetch::{FetchProgress, fetch_cs224n};
+use crate::data::fetch::fetch_cs224n;
 use crate::data::objectives::{Answering, ObjectiveSettings, SpanCorruption};
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
 use crate::plot::{CorruptionExamples, Plot as _};
-use crate::progress::{Progress, Task as Bar, Verbosity};
+use crate::progress::{Progress, Verbosity};
 
 pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let into = cs224n::destination(args.directory.as_deref())?;
-    let progress = Progress::new(Verbosity::Normal);
-    let mut current: Option<(&str, Bar)> = None;
-    let place = fetch_cs224n(from, &into, &mut |news| match news {
-        FetchProgress::AlreadyThere => progress.say("it is already there and verified"),
-        FetchProgress::Repaired { file, came_with } => progress.say(&format!(
-            "note: {file} came with {came_with}; the original text is stored"
-        )),
-        FetchProgress::Receiving { file, bytes, total } => {
-            if current.as_ref().is_none_or(|(name, _)| *name != file) {
-                if total.is_none() {
-                    progress.say(&format!("receiving {file}"));
-                }
-                current = Some((file, progress.begin(file, total.unwrap_or(0) as usize)));
-            }
-            if let Some((_, bar)) = &mut current {
-                bar.at(bytes as usize, "bytes");
-            }
-        }
-    })?;
+    let place = fetch_cs224n(from, &into, &Progress::new(Verbosity::Normal))?;
     print(format!("cs224n: {}", place.display()))
 }
 

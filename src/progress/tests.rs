@@ -10,24 +10,24 @@ use super::*;
 
 /// Time that passes when a test says so.
 #[derive(Clone)]
-struct Time(Arc<Mutex<Instant>>);
+pub(crate) struct Time(Arc<Mutex<Instant>>);
 
 impl Time {
     fn new() -> Self {
         Self(Arc::new(Mutex::new(Instant::now())))
     }
 
-    fn pass(&self, seconds: u64) {
+    pub(crate) fn pass(&self, seconds: u64) {
         *self.0.lock().expect("no test panics here") += Duration::from_secs(seconds);
     }
 }
 
 /// A file in memory.
 #[derive(Clone, Default)]
-struct File(Arc<Mutex<Vec<u8>>>);
+pub(crate) struct File(Arc<Mutex<Vec<u8>>>);
 
 impl File {
-    fn text(&self) -> String {
+    pub(crate) fn text(&self) -> String {
         let bytes = self.0.lock().expect("no test panics here").clone();
         String::from_utf8(bytes).expect("UTF-8")
     }
@@ -72,7 +72,7 @@ fn on_screen(columns: u16) -> (Progress, InMemoryTerm, Time) {
     (progress, terminal, time)
 }
 
-fn in_file() -> (Progress, File, Time) {
+pub(crate) fn in_file() -> (Progress, File, Time) {
     let file = File::default();
     let (progress, time) = on(plain(file.clone()));
     (progress, file, time)
