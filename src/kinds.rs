@@ -166,6 +166,14 @@ pub struct BrokenRule {
     pub help: Option<String>,
 }
 
+impl BrokenRule {
+    /// A rule without a help line.
+    pub fn new(key: &'static str, message: impl Into<String>) -> Self {
+        let (message, help) = (message.into(), None);
+        Self { key, message, help }
+    }
+}
+
 /// An entry of a list, written as its name.
 pub struct Named<T: Listed>(pub &'static T);
 

@@ -28,27 +28,14 @@ use crate::pipeline::preflight;
 use crate::progress::Progress;
 use report::{Decode, Part, Report, Step};
 use spread::{Spread, median};
-use steps::Steps;
+use steps::{TimedStep, median_batch};
 
-/// The default experiment, if its corpus has been fetched.
 const ASSIGNMENT: &str = "experiments/birthplace/vanilla.toml";
 
-/// The default experiment otherwise.
 const QUICKSTART: &str = "experiments/quickstart.toml";
 
 /// Timed rounds over all questions, after one untimed round that pays for page faults.
 const DECODINGS: usize = 3;
-
-/// How to measure.
-#[derive(Clone, Debug)]
-pub struct Options {
-    /// Timed steps, and repetitions of each part; at least 1.
-    pub steps: usize,
-    /// Number of threads; by default all that the processor has.
-    pub threads: Option<usize>,
-    /// Where fetched data is stored, as for a run.
-    pub data: Option<PathBuf>,
-}
 
 /// The experiment to measure if the user names none.
 pub fn default_experiment(data: Option<&Path>) -> PathBuf {
@@ -57,32 +44,36 @@ pub fn default_experiment(data: Option<&Path>) -> PathBuf {
     PathBuf::from(if is_there { ASSIGNMENT } else { QUICKSTART })
 }
 
-/// Measures the first point of an experiment with its first seed.
+/// Measures the first point of an experiment with its first seed: so many steps, and repetitions of each part, on
+/// `threads` threads (0: all that the processor has), with fetched data in the folder `data`.
 ///
 /// # Errors
 /// The experiment has no `[pretrain]`, or its shape is not compiled in; its data is missing; a step
 /// diverges; the device or the system fails.
-pub fn measure(experiment: &Experiment, options: &Options, progress: &Progress) -> Result<Report> {
-    let point = &experiment.points[0];
-    let settings = point
-        .settings
-        .needed(&experiment.name, "training step to measure")?;
+pub fn measure(
+    experiment: &Experiment,
+    steps: usize,
+    threads: usize,
+    data: Option<&Path>,
+    progress: &Progress,
+) -> Result<Report> {
+    let settings = &experiment.points[0].settings;
+    let settings = settings.needed(&experiment.name, "training step to measure")?;
     let bench = Bench {
         experiment,
         settings,
         compiled: preflight::compiled(experiment, settings)?,
-        corpus: &settings.data.open(options.data.as_deref())?,
+        corpus: &settings.data.open(data)?,
         start: Start {
             seed: experiment.seeds[0],
             deviation: settings.model.initial_deviation as f32,
         },
         progress,
     };
-    let threads = options.threads.unwrap_or(0);
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|cause| Error::run(format!("cannot start threads: {cause}")))?;
     pool.install(|| {
-        let report = bench.report(options.steps);
+        let report = bench.report(steps);
         registry::release_device();
         report
     })
@@ -111,7 +102,7 @@ impl Bench<'_> {
         let peak_bytes = memory::peak_bytes();
         let step = self.step(&steps)?;
         let dropout = self.settings.model.dropout;
-        let batch = steps.median_batch();
+        let batch = median_batch(&steps);
         let placement = self.settings.placement();
         let times =
             (self.compiled).time_parts(placement, self.start, batch, dropout, repetitions)?;
@@ -135,22 +126,22 @@ impl Bench<'_> {
         })
     }
 
-    fn step(&self, steps: &Steps) -> Result<Step> {
+    fn step(&self, steps: &[TimedStep]) -> Result<Step> {
         let shape = self.settings.model.shape();
         let parameters = self.compiled.parameter_count();
-        let gflop = |step: &steps::TimedStep| work::flop(&shape, parameters, &step.batch) / 1e9;
-        let over_steps = |value: &dyn Fn(&steps::TimedStep) -> f64| -> Vec<f64> {
-            steps.timed.iter().map(value).collect()
+        let gflop = |step: &TimedStep| work::flop(&shape, parameters, &step.batch) / 1e9;
+        let spread = |value: &dyn Fn(&TimedStep) -> f64| {
+            Spread::of(&steps.iter().map(value).collect::<Vec<_>>())
         };
-        let gflop_per_second = median(&over_steps(&|step| gflop(step) / step.seconds));
+        let gflop_per_second = spread(&|step| gflop(step) / step.seconds).median;
         let peak_gflop_per_second = peak::flop_per_second(self.settings.device)? / 1e9;
         Ok(Step {
-            steps: steps.timed.len(),
-            documents: median(&over_steps(&|step| step.batch.documents() as f64)),
-            tokens: median(&over_steps(&|step| step.batch.len() as f64)),
-            step_ms: Spread::of(&over_steps(&|step| 1e3 * step.seconds)),
-            tokens_per_second: median(&over_steps(&|step| step.batch.len() as f64 / step.seconds)),
-            gflop: median(&over_steps(&gflop)),
+            steps: steps.len(),
+            documents: spread(&|step| step.batch.documents() as f64).median,
+            tokens: spread(&|step| step.batch.len() as f64).median,
+            step_ms: spread(&|step| 1e3 * step.seconds),
+            tokens_per_second: spread(&|step| step.batch.len() as f64 / step.seconds).median,
+            gflop: spread(&gflop).median,
             gflop_per_second,
             peak_gflop_per_second,
             share_of_peak: gflop_per_second / peak_gflop_per_second,
@@ -164,25 +155,20 @@ impl Bench<'_> {
             return Ok(None);
         }
         let spec = self.settings.evaluate.as_ref();
-        let characters = spec.map_or_else(default_answer_characters, |e| e.answer_characters);
         let shape = self.settings.model.shape();
+        let characters = spec.map_or_else(default_answer_characters, |e| e.answer_characters);
+        let characters = characters.min(shape.longest_document() - 1);
         let model = registry::instantiate(&shape, self.settings.placement(), self.start)?;
-        let mut task = self
-            .progress
-            .begin("answers", asked.len() * (1 + DECODINGS));
+        let steps = asked.len() * (1 + DECODINGS);
+        let mut task = self.progress.begin("answers", steps);
         let (mut rows, mut seconds) = (vec![], vec![]);
         for round in 0..=DECODINGS {
             let started = Instant::now();
-            rows = eval::ask_model(
-                model.as_ref(),
-                &self.corpus.vocabulary,
-                asked,
-                characters.min(shape.longest_document() - 1),
-                &mut |answered| {
-                    task.at(round * asked.len() + answered, "");
-                    Ok(())
-                },
-            )?;
+            let vocabulary = &self.corpus.vocabulary;
+            rows = eval::ask_model(model.as_ref(), vocabulary, asked, characters, &mut |done| {
+                task.at(round * asked.len() + done, "");
+                Ok(())
+            })?;
             if round > 0 {
                 seconds.push(started.elapsed().as_secs_f64());
             }

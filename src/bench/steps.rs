@@ -6,8 +6,8 @@ use crate::data::{Corpus, batches};
 use crate::error::{Error, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
-use crate::progress::{self, Progress};
-use crate::train::{self, Outcome, Position, Recorder, fit};
+use crate::progress::Progress;
+use crate::train::{self, CompletedStep, Outcome, Position, fit};
 
 /// Untimed steps at the start: the first ones pay for page faults.
 const WARM_UP: usize = 2;
@@ -25,20 +25,11 @@ pub struct TimedStep {
     pub batch: Ragged,
 }
 
-/// The timed steps, in order.
-#[derive(Clone, Debug)]
-pub struct Steps {
-    /// The steps; at least one.
-    pub timed: Vec<TimedStep>,
-}
-
-impl Steps {
-    /// The batch of median length; with an even number of steps, the shorter of the two in the middle.
-    pub fn median_batch(&self) -> &Ragged {
-        let mut batches: Vec<&Ragged> = self.timed.iter().map(|step| &step.batch).collect();
-        batches.sort_by_key(|batch| batch.len());
-        batches[(batches.len() - 1) / 2]
-    }
+/// The batch of median length; with an even number of steps, the shorter of the two in the middle.
+pub fn median_batch(steps: &[TimedStep]) -> &Ragged {
+    let mut batches: Vec<&Ragged> = steps.iter().map(|step| &step.batch).collect();
+    batches.sort_by_key(|batch| batch.len());
+    batches[(batches.len() - 1) / 2]
 }
 
 /// Pretrains a fresh model for some warm-up steps and `wanted` timed ones, starting with the first batch of
@@ -52,7 +43,7 @@ pub fn time(
     corpus: &Corpus,
     wanted: usize,
     progress: &Progress,
-) -> Result<Steps> {
+) -> Result<Vec<TimedStep>> {
     let Some(spec) = &settings.pretrain else {
         let error = Error::config("`bench` measures pretraining, and there is no `[pretrain]`");
         return Err(error.help("name an experiment that has one"));
@@ -80,61 +71,34 @@ pub fn time(
         seed: start.seed,
     };
     let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
-    let mut timer = StepTimer {
-        steps,
-        seconds: vec![],
-        task: progress.begin("steps", steps),
+    let mut bar = progress.begin("steps", steps);
+    let mut seconds = vec![];
+    let mut record = |completed: CompletedStep<'_>| {
+        seconds.push(completed.timing.step_ms / 1e3);
+        let speed = format!("{:.0} tokens/s", completed.timing.tokens_per_second);
+        bar.at(seconds.len(), &speed);
+        match seconds.len() == steps {
+            true => Err(Error::interrupted("all steps are measured")),
+            false => Ok(()),
+        }
     };
-    let outcome = fit(
-        model.as_mut(),
-        task.as_ref(),
-        &stage,
-        &Position::default(),
-        &mut timer,
-    );
-    match outcome {
-        // All steps have been timed; or the last epoch ended with the last of them.
-        _ if timer.seconds.len() == steps => {}
-        Err(error) => return Err(error),
-        Ok(Outcome::Diverged {
-            step, loss_nats, ..
-        }) => {
-            let error = Error::run(format!("step {step} diverged: loss_nats is {loss_nats}"));
-            return Err(error.help("lower `pretrain.learning_rate`"));
-        }
-        Ok(Outcome::Overflowed { step, what }) => {
-            let error = Error::run(format!("step {step} overflowed: {what}"));
-            return Err(error.help("lower `pretrain.learning_rate`"));
-        }
-        Ok(Outcome::Finished) => {
-            return Err(Error::data("there is no document to learn from"));
-        }
+    let start = Position::default();
+    let outcome = fit(model.as_mut(), task.as_ref(), &stage, &start, &mut record);
+    // All steps have been timed; or the last epoch ended with the last of them.
+    if seconds.len() < steps {
+        let failed = match outcome? {
+            Outcome::Finished => return Err(Error::data("there is no document to learn from")),
+            Outcome::Diverged {
+                step, loss_nats, ..
+            } => format!("step {step} diverged: loss_nats is {loss_nats}"),
+            Outcome::Overflowed { step, what } => format!("step {step} overflowed: {what}"),
+        };
+        return Err(Error::run(failed).help("lower `pretrain.learning_rate`"));
     }
-    let timed = timer.seconds.into_iter().enumerate().skip(warm_up);
+    let timed = seconds.into_iter().enumerate().skip(warm_up);
     let timed = timed.map(|(step, seconds)| TimedStep {
         seconds,
         batch: of_epoch(1 + step / an_epoch).batch(step % an_epoch),
     });
-    Ok(Steps {
-        timed: timed.collect(),
-    })
-}
-
-/// Records how long each step took, and stops training after the last.
-struct StepTimer {
-    steps: usize,
-    seconds: Vec<f64>,
-    task: progress::Task,
-}
-
-impl Recorder for StepTimer {
-    fn record(&mut self, completed: train::CompletedStep<'_>) -> Result<()> {
-        self.seconds.push(completed.timing.step_ms / 1e3);
-        let speed = format!("{:.0} tokens/s", completed.timing.tokens_per_second);
-        self.task.at(self.seconds.len(), &speed);
-        if self.seconds.len() == self.steps {
-            return Err(Error::interrupted("all steps are measured"));
-        }
-        Ok(())
-    }
+    Ok(timed.collect())
 }

@@ -27,7 +27,7 @@ pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
         let beyond = n.saturating_sub(shape.window());
         all_before(n) - all_before(beyond)
     };
-    let pairs: usize = lengths(batch).map(pairs).sum();
+    let pairs: usize = batch.lengths().map(pairs).sum();
     let linear = (parameters - embeddings) * batch.len();
     total(linear, shape.layers * pairs, shape)
 }
@@ -54,8 +54,8 @@ fn with_latents(shape: &ModelShape, bottleneck: usize, parameters: usize, batch:
         shape.layers * all_before(m) + (n - m) * m
     };
     total(
-        lengths(batch).map(multiplied).sum(),
-        lengths(batch).map(pairs).sum(),
+        batch.lengths().map(multiplied).sum(),
+        batch.lengths().map(pairs).sum(),
         shape,
     )
 }
@@ -68,14 +68,6 @@ fn total(multiplied: usize, pairs: usize, shape: &ModelShape) -> f64 {
 /// Causal pairs of `n` tokens: the key is not after the query.
 fn all_before(n: usize) -> usize {
     n * (n + 1) / 2
-}
-
-/// Tokens of each document.
-fn lengths(batch: &Ragged) -> impl Iterator<Item = usize> {
-    batch
-        .starts
-        .windows(2)
-        .map(|document| document[1] - document[0])
 }
 
 #[cfg(test)]

@@ -2,45 +2,34 @@
 
 use super::{megabytes, print, print_json, thousands};
 use crate::bench::report::{Part, Report};
-use crate::bench::{self, Options};
-use crate::cli;
-use crate::config;
 use crate::error::Result;
 use crate::progress::{Progress, Verbosity};
+use crate::{bench, cli, config};
 
-/// `attnlab bench`.
 pub fn bench(args: &cli::Bench) -> Result<()> {
-    let data = args.data.directory.clone();
+    let data = args.data.directory.as_deref();
     let file = args.file.clone();
-    let file = file.unwrap_or_else(|| bench::default_experiment(data.as_deref()));
+    let file = file.unwrap_or_else(|| bench::default_experiment(data));
     let experiment = config::load(&file, &args.placement.added_to(&args.set))?;
-    let options = Options {
-        steps: args.steps,
-        threads: args.threads,
-        data,
-    };
-    let report = bench::measure(&experiment, &options, &Progress::new(Verbosity::Normal))?;
+    let progress = Progress::new(Verbosity::Normal);
+    let threads = args.threads.unwrap_or(0);
+    let report = bench::measure(&experiment, args.steps, threads, data, &progress)?;
     if args.json {
         return print_json(&report);
     }
     lines(&report).iter().try_for_each(print)
 }
 
-/// The report as text.
 fn lines(report: &Report) -> Vec<String> {
     let step = &report.step;
     let whole = step.step_ms;
     let gpu = (report.gpu.as_ref()).map_or_else(String::new, |gpu| format!("on {gpu}, "));
+    let s = if report.threads == 1 { "" } else { "s" };
+    let (parameters, threads) = (thousands(report.parameters), report.threads);
     let mut lines = vec![
         format!(
-            "{}, {}: {} parameters, {}{} thread{}, {} build",
-            report.experiment,
-            report.point,
-            thousands(report.parameters),
-            gpu,
-            report.threads,
-            if report.threads == 1 { "" } else { "s" },
-            report.profile
+            "{}, {}: {parameters} parameters, {gpu}{threads} thread{s}, {} build",
+            report.experiment, report.point, report.profile
         ),
         String::new(),
         format!(
@@ -65,10 +54,7 @@ fn lines(report: &Report) -> Vec<String> {
         ),
     ];
     if let Some(bytes) = report.peak_bytes {
-        let whose = match report.gpu {
-            None => "",
-            Some(_) => " of the host",
-        };
+        let whose = report.gpu.as_ref().map_or("", |_| " of the host");
         lines.push(format!("memory     {:>9}{whose} at most", megabytes(bytes)));
     }
     if let Some(decode) = &report.decode {

@@ -4,29 +4,26 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{count, is_compiled, print, print_json, print_wrapped, thousands};
+use super::{count, is_compiled, points_and_seeds, print, print_json, print_wrapped, thousands};
 use crate::config::{self, Checked};
 use crate::error::{Error, Problem, Result};
 use crate::model::registry;
 
-/// `attnlab check`.
 pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     let checked = config::check(paths);
     if json {
         return check_for_scripts(checked);
     }
     for checked in checked? {
-        let says = match &checked.experiment {
-            None => match &checked.suite {
-                Some(suite) => {
-                    let (members, profiles) = (suite.members.len(), suite.profiles.len());
-                    let profiles = count(profiles, "profile");
-                    format!("a suite of {}, {profiles}", count(members, "experiment"))
-                }
-                None => "a base file".to_owned(),
-            },
-            Some(experiment) => {
-                let (points, seeds) = (experiment.points.len(), experiment.seeds.len());
+        let says = match (&checked.experiment, &checked.suite) {
+            (None, None) => "a base file".to_owned(),
+            (None, Some(suite)) => {
+                let profiles = count(suite.profiles.len(), "profile");
+                let members = count(suite.members.len(), "experiment");
+                format!("a suite of {members}, {profiles}")
+            }
+            (Some(experiment), _) => {
+                let what = points_and_seeds(experiment.points.len(), experiment.seeds.len());
                 let missing = experiment.points.iter().find(|point| !is_compiled(point));
                 let missing = missing.and_then(|point| point.settings.training());
                 let note = missing.map_or(String::new(), |settings| {
@@ -34,11 +31,7 @@ pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
                     let help = config::how_to_compile(&experiment.path, &shape);
                     format!("  (not in this binary: {help})")
                 });
-                format!(
-                    "{} × {}{note}",
-                    count(points, "point"),
-                    count(seeds, "seed")
-                )
+                what + &note
             }
         };
         print(format!("{}: {says}", checked.path.display()))?;
@@ -74,7 +67,6 @@ fn check_for_scripts(checked: Result<Vec<Checked>>) -> Result<()> {
     checked.map(drop)
 }
 
-/// `attnlab shapes`.
 pub fn shapes(json: bool) -> Result<()> {
     let compiled = registry::compiled();
     if json {
@@ -83,37 +75,28 @@ pub fn shapes(json: bool) -> Result<()> {
     let Some(first) = compiled.first() else {
         return print("no shape is compiled in: put an experiment in experiments/ and rebuild");
     };
-    let header: String = first
-        .shape
-        .counts()
-        .iter()
-        .map(|(name, _)| format!("{name:>10}  "))
-        .collect();
-    print(format!("{header}{:>12}  attention", "parameters"))?;
+    let header = first.shape.counts();
+    let header = header.map(|(name, _)| format!("{name:>10}  "));
+    print(format!(
+        "{}{:>12}  attention",
+        header.concat(),
+        "parameters"
+    ))?;
     for one in compiled {
-        let row: String = one
-            .shape
-            .counts()
-            .iter()
-            .map(|(_, n)| format!("{n:>10}  "))
-            .collect();
+        let row = one.shape.counts().map(|(_, n)| format!("{n:>10}  "));
+        let row = row.concat();
         let parameters = thousands(one.parameter_count());
         let own = one.shape.own_number();
         let own = own.map_or(String::new(), |(key, own)| format!(", {key} = {own}"));
-        print(format!(
-            "{row}{parameters:>12}  {}{own}",
-            one.shape.attention
-        ))?;
+        let attention = &one.shape.attention;
+        print(format!("{row}{parameters:>12}  {attention}{own}"))?;
     }
     Ok(())
 }
 
-/// A shape as JSON.
 fn shape_row(one: &registry::Compiled) -> serde_json::Value {
     let counts = one.shape.counts().into_iter();
-    let mut row: serde_json::Map<_, _> = counts
-        .map(|(name, n)| (name.to_owned(), n.into()))
-        .collect();
+    let mut row: serde_json::Map<_, _> = counts.map(|(name, n)| (name.into(), n.into())).collect();
     row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
     if let Some((key, own)) = one.shape.own_number() {
         row.insert(key.to_owned(), own.into());

@@ -11,7 +11,6 @@ use crate::pipeline::clean::{Removable, find, free};
 use crate::progress::{Progress, Verbosity};
 use crate::stop::Stop;
 
-/// `attnlab clean`.
 pub fn clean(args: &Clean) -> Result<()> {
     let profile = args.suite.profile.as_deref();
     let mut experiments = vec![];
@@ -20,7 +19,7 @@ pub fn clean(args: &Clean) -> Result<()> {
     }
     let removable = find(&args.results, &experiments);
     if args.json {
-        return print_json(&removable.iter().map(row).collect::<Vec<_>>());
+        return print_json(&removable);
     }
     if removable.is_empty() {
         return print(format!("nothing to free in {}", args.results.display()));
@@ -29,8 +28,8 @@ pub fn clean(args: &Clean) -> Result<()> {
         let size = megabytes(one.bytes);
         print(format!("{size:>9}  {}  ({})", one.path.display(), one.why))?;
     }
-    let bytes = removable.iter().map(|one| one.bytes).sum();
-    let all = format!("{}, {}", count(removable.len(), "item"), megabytes(bytes));
+    let bytes = megabytes(removable.iter().map(|one| one.bytes).sum());
+    let all = format!("{}, {bytes}", count(removable.len(), "item"));
     if args.dry_run {
         return print(format!("{all} could be freed"));
     }
@@ -45,33 +44,20 @@ pub fn clean(args: &Clean) -> Result<()> {
         ));
     };
     let freed = free(&removable, &args.results, &Stop::on_signals()?, &waiting)?;
-    let bytes = freed.iter().map(|one| one.bytes).sum();
-    print(format!(
-        "{}, {} freed",
-        count(freed.len(), "item"),
-        megabytes(bytes)
-    ))
+    let bytes = megabytes(freed.iter().map(|one| one.bytes).sum());
+    print(format!("{}, {bytes} freed", count(freed.len(), "item")))
 }
 
 /// Asks on the terminal; without a terminal to answer, this is a usage error.
 fn agreed(all: &str, results: &Path) -> Result<bool> {
     if !std::io::stdin().is_terminal() {
-        return Err(
-            Error::usage("stdin is not a terminal, so nothing was deleted")
-                .help("pass --yes to delete without asking, or --dry-run to only list"),
-        );
+        let error = Error::usage("stdin is not a terminal, so nothing was deleted");
+        return Err(error.help("pass --yes to delete without asking, or --dry-run to only list"));
     }
     // If standard error is closed, nobody sees the question, and the answer is no.
-    let _ = write!(
-        std::io::stderr(),
-        "free {all} in {}? [y/N] ",
-        results.display()
-    );
+    let results = results.display();
+    let _ = write!(std::io::stderr(), "free {all} in {results}? [y/N] ");
     let mut answer = String::new();
     let read = std::io::stdin().read_line(&mut answer);
     Ok(read.is_ok() && matches!(answer.trim(), "y" | "Y" | "yes"))
-}
-
-fn row(one: &Removable) -> serde_json::Value {
-    serde_json::json!({ "path": one.path, "why": one.why, "bytes": one.bytes })
 }

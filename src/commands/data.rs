@@ -4,41 +4,20 @@ use super::{count, print, thousands};
 use crate::cli::{DataArgs, ExperimentArgs};
 use crate::config;
 use crate::config::schema::{Settings, default_excerpt};
-use crate::data::fetch::{FetchProgress, fetch_cs224n};
+use crate::data::fetch::fetch_cs224n;
 use crate::data::objectives::{Answering, ObjectiveSettings, SpanCorruption};
-use crate::data::vocabulary::MASK_CHARACTER;
+use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
-use crate::metrics::rows::CorruptionRow;
 use crate::plot::{CorruptionExamples, Plot as _};
-use crate::progress::{Progress, Task as Bar, Verbosity};
+use crate::progress::{Progress, Verbosity};
 
-/// `attnlab data fetch`.
 pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
     let into = cs224n::destination(args.directory.as_deref())?;
-    let progress = Progress::new(Verbosity::Normal);
-    let mut current: Option<(&str, Bar)> = None;
-    let place = fetch_cs224n(from, &into, &mut |news| match news {
-        FetchProgress::AlreadyThere => progress.say("it is already there and verified"),
-        FetchProgress::Repaired { file, came_with } => progress.say(&format!(
-            "note: {file} came with {came_with}; the original text is stored"
-        )),
-        FetchProgress::Receiving { file, bytes, total } => {
-            if current.as_ref().is_none_or(|(name, _)| *name != file) {
-                if total.is_none() {
-                    progress.say(&format!("receiving {file}"));
-                }
-                current = Some((file, progress.begin(file, total.unwrap_or(0) as usize)));
-            }
-            if let Some((_, bar)) = &mut current {
-                bar.at(bytes as usize, "bytes");
-            }
-        }
-    })?;
+    let place = fetch_cs224n(from, &into, &Progress::new(Verbosity::Normal))?;
     print(format!("cs224n: {}", place.display()))
 }
 
-/// `attnlab data show`.
 pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<()> {
     let experiment = config::load(&args.file, &args.overrides())?;
     let point = &experiment.points[0];
@@ -56,62 +35,47 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
         thousands(corpus.dev.len()),
         thousands(corpus.test.len())
     ))?;
-    let rows = corruption_rows(&corpus, settings, experiment.seeds[0], examples)?;
+    let seed = experiment.seeds[0];
+    let corruption = corruption(&corpus, settings, seed)?;
     print("\nspan corruption, as in pretraining (x: input, y: targets):")?;
-    for row in &rows {
-        print_pair(&row.sequence)?;
-    }
+    print_examples(corruption.as_ref(), &corpus.vocabulary, examples)?;
     print("\nbirth places, as in finetuning (only the answer is scored):")?;
-    let task = Answering::new(&corpus.train, &corpus.vocabulary)?;
-    for index in 0..examples.min(task.len()) {
-        let sequence = task.sequence(1, index);
-        print(format!("x: {}", corpus.vocabulary.decode(&sequence.tokens)))?;
-        print(format!(
-            "y: {}",
-            corpus.vocabulary.decode(&sequence.targets)
-        ))?;
-    }
+    let answering = Answering::new(&corpus.train, &corpus.vocabulary)?;
+    print_examples(&answering, &corpus.vocabulary, examples)?;
+    let shown = 0..examples.min(corruption.len());
+    let rows = shown.filter_map(|index| corruption.example(1, index));
     let figure = CorruptionExamples {
         title: CorruptionExamples::TITLE.to_owned(),
-        caption: format!("{}, seed {}.", experiment.name, experiment.seeds[0]),
-        rows,
+        caption: format!("{}, seed {seed}.", experiment.name),
+        rows: rows.collect(),
     };
-    let figure = figure.draw()?;
     let folder = args.results.join(&experiment.name).join("data");
-    let written = figure.write(&folder, "corruption_examples")?;
+    let written = figure.draw()?.write(&folder, "corruption_examples")?;
     print("")?;
-    written
-        .iter()
-        .try_for_each(|path| print(format!("wrote {}", path.display())))
+    let mut written = written.iter();
+    written.try_for_each(|path| print(format!("wrote {}", path.display())))
 }
 
-/// Prints a sequence as inputs and targets, shifted by one character.
-fn print_pair(sequence: &str) -> Result<()> {
-    debug_assert!(sequence.contains(MASK_CHARACTER));
-    let last = sequence.char_indices().next_back().map_or(0, |(at, _)| at);
-    let first = sequence.chars().next().map_or(0, char::len_utf8);
-    print(format!("x: {}", &sequence[..last]))?;
-    print(format!("y: {}", &sequence[first..]))
+/// Prints the first sequences of a task as they appear in the first epoch.
+fn print_examples(task: &dyn Task, vocabulary: &Vocabulary, examples: usize) -> Result<()> {
+    for index in 0..examples.min(task.len()) {
+        let sequence = task.sequence(1, index);
+        print(format!("x: {}", vocabulary.decode(&sequence.tokens)))?;
+        print(format!("y: {}", vocabulary.decode(&sequence.targets)))?;
+    }
+    Ok(())
 }
 
-fn corruption_rows(
-    corpus: &Corpus,
-    settings: &Settings,
-    seed: u64,
-    examples: usize,
-) -> Result<Vec<CorruptionRow>> {
+/// The task of pretraining, or what it would be by default.
+fn corruption(corpus: &Corpus, settings: &Settings, seed: u64) -> Result<Box<dyn Task>> {
     let context = settings.model.context;
-    let task = match &settings.pretrain {
-        Some(spec) => spec.task(corpus, context, seed)?,
-        None => {
-            let settings = ObjectiveSettings {
-                longest_excerpt: default_excerpt(context),
-                terminated: true,
-                seed,
-            };
-            Box::new(SpanCorruption::new(corpus, &settings)?)
-        }
+    if let Some(spec) = &settings.pretrain {
+        return spec.task(corpus, context, seed);
+    }
+    let settings = ObjectiveSettings {
+        longest_excerpt: default_excerpt(context),
+        terminated: true,
+        seed,
     };
-    let rows = (0..examples.min(task.len())).filter_map(|index| task.example(1, index));
-    Ok(rows.collect())
+    Ok(Box::new(SpanCorruption::new(corpus, settings)?))
 }

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use serde::Serialize;
 
 use super::table::{Table, wrap};
-use super::{count, print, print_json, print_wrapped};
+use super::{count, points_and_seeds, print, print_json, print_wrapped};
 use crate::cli::List;
 use crate::config::shape::ATTENTION_KINDS;
 use crate::config::{self, Experiment};
@@ -15,8 +15,7 @@ use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
 use crate::progress::{columns, output_width};
 
-/// `attnlab list experiments`.
-#[derive(Serialize)]
+#[derive(Default, Serialize)]
 struct ExperimentRow {
     file: PathBuf,
     /// The file's first comment line, its question.
@@ -35,7 +34,6 @@ struct ExperimentRow {
     compiled: bool,
 }
 
-/// `attnlab list attention`.
 #[derive(Serialize)]
 struct AttentionRow {
     kind: &'static str,
@@ -44,7 +42,6 @@ struct AttentionRow {
     shapes: usize,
 }
 
-/// `attnlab list`.
 pub fn list(what: &List) -> Result<()> {
     match what {
         List::Experiments { folder, json } => experiments(folder, *json),
@@ -56,34 +53,28 @@ pub fn list(what: &List) -> Result<()> {
 fn experiments(folder: &Path, json: bool) -> Result<()> {
     let checked = config::check(&[folder.to_owned()])?;
     let row = |one: config::Checked| {
-        let question = config::question(&one.path);
+        let row = ExperimentRow {
+            question: config::question(&one.path),
+            file: one.path,
+            ..ExperimentRow::default()
+        };
         let compiled = |one: &Experiment| one.points.iter().all(super::is_compiled);
-        let row = match (one.experiment, one.suite) {
-            (Some(experiment), _) => ExperimentRow {
-                question,
+        if let Some(experiment) = one.experiment {
+            return Some(ExperimentRow {
                 points: Some(experiment.points.len()),
                 seeds: Some(experiment.seeds.len()),
-                members: vec![],
-                profiles: vec![],
                 compiled: compiled(&experiment),
-                file: one.path,
-            },
-            (None, Some(suite)) => {
-                let members = suite.members.into_iter().map(|member| member.experiment);
-                let members: Vec<Experiment> = members.collect();
-                ExperimentRow {
-                    question,
-                    points: None,
-                    seeds: None,
-                    compiled: members.iter().all(compiled),
-                    members: members.into_iter().map(|member| member.path).collect(),
-                    profiles: suite.profiles,
-                    file: one.path,
-                }
-            }
-            (None, None) => return None,
-        };
-        Some(row)
+                ..row
+            });
+        }
+        let suite = one.suite?;
+        let members = || suite.members.iter().map(|member| &member.experiment);
+        Some(ExperimentRow {
+            compiled: members().all(compiled),
+            members: members().map(|member| member.path.clone()).collect(),
+            profiles: suite.profiles.clone(),
+            ..row
+        })
     };
     let rows: Vec<ExperimentRow> = checked.into_iter().filter_map(row).collect();
     if json {
@@ -91,42 +82,33 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
     }
     for row in rows {
         let what = match (row.points, row.seeds) {
-            (Some(points), Some(seeds)) => {
-                format!("{} × {}", count(points, "point"), count(seeds, "seed"))
-            }
+            (Some(points), Some(seeds)) => points_and_seeds(points, seeds),
             _ => {
-                let (members, profiles) = (row.members.len(), row.profiles.join(", "));
-                format!(
-                    "a suite of {}; profiles {profiles}",
-                    count(members, "experiment")
-                )
+                let members = count(row.members.len(), "experiment");
+                format!("a suite of {members}; profiles {}", row.profiles.join(", "))
             }
         };
-        let note = if row.compiled {
-            ""
-        } else {
-            ", not in this binary"
+        let note = match row.compiled {
+            true => "",
+            false => ", not in this binary",
         };
         print_wrapped(&format!("{}  ({what}{note})", row.file.display()), 4)?;
-        row.question.map_or(Ok(()), |question| {
-            print_wrapped(&format!("    {question}"), 4)
-        })?;
+        if let Some(question) = row.question {
+            print_wrapped(&format!("    {question}"), 4)?;
+        }
     }
     Ok(())
 }
 
 fn attention(json: bool) -> Result<()> {
-    let rows: Vec<AttentionRow> = ATTENTION_KINDS
-        .into_iter()
-        .map(|kind| AttentionRow {
-            kind: kind.name,
-            about: kind.about,
-            shapes: registry::compiled()
-                .iter()
-                .filter(|one| one.shape.attention == kind.name)
-                .count(),
-        })
-        .collect();
+    let rows = ATTENTION_KINDS.map(|kind| AttentionRow {
+        kind: kind.name,
+        about: kind.about,
+        shapes: {
+            let shapes = registry::compiled().iter().map(|one| &one.shape);
+            shapes.filter(|one| one.attention == kind.name).count()
+        },
+    });
     if json {
         return print_json(&rows);
     }
@@ -142,15 +124,13 @@ fn runs(results: &Path, json: bool) -> Result<()> {
         return print_json(&rows);
     }
     if rows.is_empty() {
-        let none = if results.is_dir() {
-            ""
-        } else {
-            ", which is not a folder"
+        let none = match results.is_dir() {
+            true => "",
+            false => ", which is not a folder",
         };
         return print(format!("no runs in {}{none}", results.display()));
     }
-    let lines = run_lines(&rows, output_width());
-    lines.iter().try_for_each(print)
+    run_lines(&rows, output_width()).iter().try_for_each(print)
 }
 
 /// `done  48/60 = 80.0 %  2026-11-24 13:42  pretrained, seed 1  results/quickstart/…/seed-1`, then why it is
@@ -166,20 +146,18 @@ fn run_lines(rows: &[RunRow], width: usize) -> Vec<String> {
     for (cells, row) in whole.rows.iter_mut().zip(rows) {
         cells.push(folder(row));
     }
-    let (_, lines) = whole.blocks(usize::MAX);
-    let fits = lines.iter().flatten().all(|line| columns(line) <= width);
-    let (blocks, below): (Vec<Vec<String>>, Vec<String>) = match fits {
-        true => (lines, vec![String::new(); rows.len()]),
-        false => {
-            let folders: Vec<String> = rows.iter().map(folder).collect();
-            let room = |text: &str| columns(text) + 4 <= width;
-            (table.blocks(width).1, shorten_apart(&folders, &room))
+    let (_, mut blocks) = whole.blocks(usize::MAX);
+    if blocks.iter().flatten().any(|line| columns(line) > width) {
+        blocks = table.blocks(width).1;
+        let folders: Vec<String> = rows.iter().map(folder).collect();
+        let folders = shorten_apart(&folders, &|text| columns(text) + 4 <= width);
+        for (block, folder) in blocks.iter_mut().zip(folders) {
+            block.push(format!("    {folder}"));
         }
-    };
+    }
     let mut lines = vec![];
-    for ((block, folder), row) in blocks.into_iter().zip(below).zip(rows) {
+    for (block, row) in blocks.into_iter().zip(rows) {
         lines.extend(block);
-        lines.extend((!folder.is_empty()).then(|| format!("    {folder}")));
         let reason = row.reason.as_deref();
         let reason = reason.and_then(|reason| reason.lines().next());
         let earlier = "its results are from an earlier run, which finished";

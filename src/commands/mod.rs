@@ -9,7 +9,6 @@ mod list;
 mod plan;
 mod report;
 mod results;
-mod schema;
 mod show;
 mod suite;
 mod table;
@@ -21,7 +20,7 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run};
+use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
 use crate::config::schema::Settings;
 use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
@@ -37,7 +36,8 @@ pub fn main() -> ExitCode {
     match dispatch(cli::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            print_error(&error);
+            // If standard error is closed, there is nowhere to report it.
+            let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::from(error.exit_code())
         }
     }
@@ -58,12 +58,12 @@ fn dispatch(command: Command) -> Result<()> {
             placement,
             json,
         } => show::show(&file, &placement.added_to(&set), json),
-        Command::Schema => schema::schema(),
+        Command::Schema => print_bytes(config::json_schema().as_bytes()),
         Command::Plot {
             experiment,
             suite,
             json,
-        } => plot(&experiment, suite.profile.as_deref(), json),
+        } => plot(&experiment, &suite, json),
         Command::Report(args) => report::report(&args),
         Command::Compare { a, b, json } => compare::compare(&a, &b, json),
         Command::Ask {
@@ -88,15 +88,8 @@ fn dispatch(command: Command) -> Result<()> {
     }
 }
 
-/// `attnlab run`.
 fn run(args: &Run) -> Result<()> {
-    let experiment = &args.plan.experiment;
-    let (file, results, set) = (
-        &experiment.file,
-        &experiment.results,
-        &experiment.overrides(),
-    );
-    let loaded = config::load_any(file, args.plan.suite.profile.as_deref(), set)?;
+    let loaded = load(&args.plan.experiment, &args.plan.suite)?;
     let options = options(&args.plan, args.keep_going, args.jobs);
     let progress = Arc::new(Progress::new(args.verbosity()));
     let stop = Stop::on_signals()?;
@@ -110,9 +103,14 @@ fn run(args: &Run) -> Result<()> {
         }
         Loaded::Suite(suite) => {
             let ran = pipeline::suite::run(suite, &options, &progress, &stop)?;
-            suite::tell(suite, ran, results, args.plan.json)
+            suite::tell(suite, ran, &options.results, args.plan.json)
         }
     }
+}
+
+/// Reads the experiment or suite that the command line names.
+fn load(args: &ExperimentArgs, suite: &SuiteArgs) -> Result<Loaded> {
+    config::load_any(&args.file, suite.profile.as_deref(), &args.overrides())
 }
 
 fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
@@ -125,11 +123,10 @@ fn options(args: &Plan, keep_going: bool, jobs: usize) -> Options {
     }
 }
 
-/// `attnlab plot`.
-fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> {
+fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
     let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
-    match &config::load_any(&args.file, profile, &args.overrides())? {
+    match &load(args, suite)? {
         Loaded::Experiment(experiment) => show_report(&finish(experiment)?, json),
         Loaded::Suite(suite) => {
             let ran = pipeline::suite::each(suite, true, finish)?;
@@ -138,16 +135,13 @@ fn plot(args: &ExperimentArgs, profile: Option<&str>, json: bool) -> Result<()> 
     }
 }
 
-/// Prints results and figures, as JSON or as text.
 fn show_report(report: &Report, json: bool) -> Result<()> {
-    if json {
-        print_json(report)
-    } else {
-        print_report(report)
+    match json {
+        true => print_json(report),
+        false => print_report(report),
     }
 }
 
-/// Prints results and figures as text.
 fn print_report(report: &Report) -> Result<()> {
     let mut said = vec![];
     for line in results::lines(report) {
@@ -167,12 +161,6 @@ fn print_report(report: &Report) -> Result<()> {
     Ok(())
 }
 
-/// Prints an error on standard error, once.
-fn print_error(error: &Error) {
-    // If standard error is closed, there is nowhere to report it.
-    let _ = writeln!(std::io::stderr(), "{error}");
-}
-
 /// Prints a line on standard output.
 fn print(line: impl Display) -> Result<()> {
     print_bytes(format!("{line}\n").as_bytes())
@@ -185,7 +173,6 @@ fn print_wrapped(line: &str, indent: usize) -> Result<()> {
     lines.iter().try_for_each(print)
 }
 
-/// Prints a value as JSON.
 fn print_json<T: serde::Serialize>(value: &T) -> Result<()> {
     let text = serde_json::to_string_pretty(value);
     print(text.expect("tables with text keys are JSON"))
@@ -206,6 +193,11 @@ fn count(n: usize, what: &str) -> String {
     format!("{} {what}{}", thousands(n), if n == 1 { "" } else { "s" })
 }
 
+/// `3 points × 2 seeds`.
+fn points_and_seeds(points: usize, seeds: usize) -> String {
+    format!("{} × {}", count(points, "point"), count(seeds, "seed"))
+}
+
 /// `0.2 MB`, `90 MB`, `1.2 GB`.
 fn megabytes(bytes: u64) -> String {
     let mega = bytes as f64 / 1e6;
@@ -219,8 +211,6 @@ fn megabytes(bytes: u64) -> String {
 /// Whether a point's model shape is in this binary; an exploration has no model.
 fn is_compiled(point: &Point) -> bool {
     let found = |settings: &Settings| registry::find(&settings.model.shape(), settings.device);
-    point
-        .settings
-        .training()
-        .is_none_or(|settings| found(settings).is_ok())
+    let settings = point.settings.training();
+    settings.is_none_or(|settings| found(settings).is_ok())
 }

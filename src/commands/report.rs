@@ -1,6 +1,6 @@
 //! `attnlab report`: experiments as HTML, Markdown and LaTeX tables.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::suite::build_report;
 use super::{print, print_json};
@@ -8,14 +8,13 @@ use crate::cli::Report;
 use crate::config::{self, Experiment, Loaded};
 use crate::error::{Error, Result};
 use crate::pipeline::directory::experiment_folder;
-use crate::report::{Built, Document, Section, build};
+use crate::report::{Document, Section, build};
 
-/// `attnlab report`.
 pub fn report(args: &Report) -> Result<()> {
     let files = config::experiment_files(&args.paths)?;
     let profile = args.suite.profile.as_deref();
     let load = |file: &PathBuf| config::load_any(file, profile, &args.set);
-    let mut loaded: Vec<Loaded> = files.iter().map(load).collect::<Result<_>>()?;
+    let loaded: Vec<Loaded> = files.iter().map(load).collect::<Result<_>>()?;
     let is_suite = |one: &Loaded| matches!(one, Loaded::Suite(_));
     let built = match &loaded[..] {
         [Loaded::Suite(suite)] => build_report(suite, &args.results, args.out.as_deref())?,
@@ -24,24 +23,32 @@ pub fn report(args: &Report) -> Result<()> {
             return Err(error.help("name the suite alone, or experiments and folders"));
         }
         _ => {
-            let experiments = loaded.drain(..).flat_map(Loaded::into_experiments);
+            let experiments = loaded.into_iter().flat_map(Loaded::into_experiments);
             let experiments: Vec<Experiment> = experiments.collect();
             let folder = match (&args.out, &experiments[..]) {
                 (Some(folder), _) => folder.clone(),
                 (None, [only]) => experiment_folder(only, &args.results).join("report"),
                 (None, _) => args.results.join("report"),
             };
-            build(&document(experiments, &args.results), &folder)?
+            build(&document(experiments), &args.results, &folder)?
         }
     };
     if args.json {
         return print_json(&built);
     }
-    say(&built)
+    for section in &built.sections {
+        for notice in &section.notices {
+            print(format!("{}: {notice}", section.experiment))?;
+        }
+    }
+    let written = [&built.html, &built.markdown, &built.latex];
+    written
+        .iter()
+        .try_for_each(|path| print(format!("report  {}", path.display())))
 }
 
 /// A section for each experiment, headed by its file's question.
-fn document(experiments: Vec<Experiment>, results: &Path) -> Document {
+fn document(experiments: Vec<Experiment>) -> Document {
     let title = match &experiments[..] {
         [only] => only.name.clone(),
         all => format!("{} experiments", all.len()),
@@ -51,23 +58,10 @@ fn document(experiments: Vec<Experiment>, results: &Path) -> Document {
         text: String::new(),
         reported: String::new(),
         experiment,
-        results: results.to_owned(),
     };
     Document {
         title,
         subtitle: String::new(),
         sections: experiments.into_iter().map(section).collect(),
     }
-}
-
-fn say(built: &Built) -> Result<()> {
-    for section in &built.sections {
-        for notice in &section.notices {
-            print(format!("{}: {notice}", section.experiment))?;
-        }
-    }
-    for path in [&built.html, &built.markdown, &built.latex] {
-        print(format!("report  {}", path.display()))?;
-    }
-    Ok(())
 }

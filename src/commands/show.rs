@@ -13,7 +13,6 @@ use crate::progress::{columns, output_width};
 /// Origins are aligned unless a line is longer than this many characters.
 const WIDEST: usize = 60;
 
-/// `attnlab show`.
 pub fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
     let origins = config::origins(file, set)?;
     if as_json {
@@ -24,21 +23,14 @@ pub fn show(file: &Path, set: &[String], as_json: bool) -> Result<()> {
 
 /// The settings as TOML, table by table, and the points as comments.
 fn text(origins: &Origins) -> String {
-    let mut tables: Vec<(&str, Vec<&Setting>)> = vec![];
-    for setting in &origins.settings {
-        let (table, _) = split(&setting.key);
-        match tables.last_mut() {
-            Some((last, settings)) if *last == table => settings.push(setting),
-            _ => tables.push((table, vec![setting])),
-        }
-    }
     let mut text = String::new();
-    for (table, settings) in tables {
-        text += &lines(&settings);
+    let is_one_table = |a: &Setting, b: &Setting| split(&a.key).0 == split(&b.key).0;
+    for settings in origins.settings.chunk_by(is_one_table) {
+        let (table, _) = split(&settings[0].key);
+        text += &lines(settings);
         let unset = origins.unset.iter().map(|key| split(key));
-        let unset: Vec<&str> = unset
-            .filter_map(|(of, key)| (of == table).then_some(key))
-            .collect();
+        let unset = unset.filter_map(|(of, key)| (of == table).then_some(key));
+        let unset: Vec<&str> = unset.collect();
         if !unset.is_empty() {
             text += &format!("# not set: {}\n", unset.join(", "));
         }
@@ -52,13 +44,13 @@ fn split(key: &str) -> (&str, &str) {
     key.split_once('.').unwrap_or(("", key))
 }
 
-fn lines(settings: &[&Setting]) -> String {
-    let left = |setting: &&Setting| format!("{} = {}", setting.key, toml(&setting.value));
+fn lines(settings: &[Setting]) -> String {
+    let left = |setting: &Setting| format!("{} = {}", setting.key, toml(&setting.value));
     let left: Vec<String> = settings.iter().map(left).collect();
     let width = left.iter().map(|line| line.chars().count()).max();
     let width = width.unwrap_or(0).min(WIDEST);
     let rows = left.iter().zip(settings);
-    let row = |(line, setting): (&String, &&Setting)| {
+    let row = |(line, setting): (&String, &Setting)| {
         let whole = format!("{line:<width$}  # {}\n", setting.origin);
         match columns(whole.trim_end()) <= output_width() {
             true => whole,
@@ -82,20 +74,17 @@ fn toml(value: &Value) -> String {
 
 fn points(experiment: &Experiment) -> String {
     let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
+    let points = experiment.points.iter();
     let mut text = format!(
         "# {}, each with {} {}; below results/{}:",
-        count(experiment.points.len(), "point"),
+        count(points.len(), "point"),
         if seeds.len() == 1 { "seed" } else { "seeds" },
         seeds.join(", "),
         experiment.name
     );
-    let folders: Vec<String> = experiment
-        .points
-        .iter()
-        .map(config::Point::folder)
-        .collect();
+    let folders: Vec<String> = points.clone().map(config::Point::folder).collect();
     let width = folders.iter().map(String::len).max().unwrap_or(0);
-    for (point, folder) in experiment.points.iter().zip(&folders) {
+    for (point, folder) in points.zip(&folders) {
         let values = point.values();
         let values = values.map(|(key, value)| format!("{key} = {value}"));
         let label = label(experiment, point).map(|label| format!("({label})"));
@@ -124,14 +113,9 @@ fn to_json(origins: &Origins) -> Value {
     let experiment = &origins.experiment;
     let point = |point: &config::Point| {
         let settings = json!(point.settings);
-        let value = |key: &str| {
-            settings
-                .pointer(&format!("/{}", key.replace('.', "/")))
-                .cloned()
-        };
-        let values = point
-            .values()
-            .map(|(key, _)| (key.clone(), json!(value(key))));
+        let value = |key: &str| settings.pointer(&format!("/{}", key.replace('.', "/")));
+        let values = point.values();
+        let values = values.map(|(key, _)| (key.clone(), json!(value(key))));
         json!({
             "folder": point.folder(),
             "label": label(experiment, point),

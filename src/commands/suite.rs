@@ -54,26 +54,20 @@ fn for_scripts<'a>((member, report): &'a (&Member, Report)) -> MemberResults<'a>
 
 /// Writes the report of a suite into `folder`, or by default beside its results.
 pub(super) fn build_report(suite: &Suite, results: &Path, folder: Option<&Path>) -> Result<Built> {
-    let own = || {
-        results
-            .join(&suite.name)
-            .join(&suite.profile)
-            .join("report")
-    };
-    let folder = folder.map_or_else(own, Path::to_owned);
+    let own = results.join(&suite.name).join(&suite.profile);
+    let folder = folder.map_or_else(|| own.join("report"), Path::to_owned);
     let section = |member: &Member| Section {
         heading: heading(member),
         text: member.text.clone(),
         reported: member.reported.clone(),
         experiment: member.experiment.clone(),
-        results: results.to_owned(),
     };
     let document = Document {
         title: suite.title.clone(),
         subtitle: format!("Profile {}: {}", suite.profile, suite.about),
         sections: suite.members.iter().map(section).collect(),
     };
-    build(&document, &folder)
+    build(&document, results, &folder)
 }
 
 /// `2 f  Pretraining, then finetuning`.

@@ -5,7 +5,6 @@
 use crate::labels::shorten_apart;
 use crate::progress::columns;
 
-/// The gap between columns.
 const GAP: &str = "  ";
 
 /// Least width of the column of names: if less is left, the cells of a row are stacked.
@@ -25,15 +24,13 @@ impl Table {
     /// The table under its header; nothing without rows. Empty columns are left out.
     pub(super) fn lines(&self, width: usize) -> Vec<String> {
         let (header, blocks) = self.blocks(width);
-        header
-            .into_iter()
-            .chain(blocks.into_iter().flatten())
-            .collect()
+        let rows = blocks.into_iter().flatten();
+        header.into_iter().chain(rows).collect()
     }
 
     /// The lines of the header and of each row: one line, or one per cell if that is too wide.
     pub(super) fn blocks(&self, width: usize) -> (Vec<String>, Vec<Vec<String>>) {
-        let table = self.of_used_columns();
+        let mut table = self.of_used_columns();
         if table.rows.is_empty() {
             return (vec![], vec![]);
         }
@@ -41,31 +38,25 @@ impl Table {
         if total(&natural) <= width {
             return table.side_by_side(&natural);
         }
-        let narrow = table.widths(|header| words(header).map(columns).max().unwrap_or(0));
-        if total(&narrow) <= width {
-            return table.side_by_side(&narrow);
+        let longest_word = |header: &str| header.split(' ').map(columns).max().unwrap_or(0);
+        let narrow = table.widths(longest_word);
+        if total(&narrow) > width {
+            let others = total(&narrow) - narrow[table.names];
+            if others + SHORTEST_NAME > width {
+                return (vec![], table.one_under_another(width));
+            }
+            table.shorten_names(width - others);
         }
-        let others = total(&narrow) - narrow[table.names];
-        if others + SHORTEST_NAME <= width {
-            let cut = table.with_names_of(width - others);
-            return cut
-                .side_by_side(&cut.widths(|header| words(header).map(columns).max().unwrap_or(0)));
-        }
-        (vec![], table.one_under_another(width))
+        table.side_by_side(&table.widths(longest_word))
     }
 
-    fn cell<'a>(&self, row: &'a [String], at: usize) -> &'a str {
-        row.get(at).map_or("", String::as_str)
-    }
-
+    /// The table without its empty columns; its header and all rows have a cell in each of the others.
     fn of_used_columns(&self) -> Self {
+        let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
         let all = self.rows.iter().map(Vec::len).max().unwrap_or(0);
-        let is_used = |at: &usize| self.rows.iter().any(|row| !self.cell(row, *at).is_empty());
+        let is_used = |at: &usize| self.rows.iter().any(|row| !cell(row, *at).is_empty());
         let used: Vec<usize> = (0..all).filter(is_used).collect();
-        let pick = |row: &Vec<String>| {
-            let cells = used.iter().map(|&at| self.cell(row, at).to_owned());
-            cells.collect()
-        };
+        let pick = |row: &Vec<String>| used.iter().map(|&at| cell(row, at)).collect();
         Self {
             header: pick(&self.header),
             rows: self.rows.iter().map(pick).collect(),
@@ -75,46 +66,35 @@ impl Table {
 
     /// The width of each column, given the widths of the headers.
     fn widths(&self, header: impl Fn(&str) -> usize) -> Vec<usize> {
-        let width = |at: usize| {
-            let cells = self.rows.iter().map(|row| columns(self.cell(row, at)));
-            cells
-                .chain([header(self.cell(&self.header, at))])
-                .max()
-                .unwrap_or(0)
+        let width = |(at, title): (usize, &String)| {
+            let cells = self.rows.iter().map(|row| columns(&row[at]));
+            cells.fold(header(title), usize::max)
         };
-        (0..self.header.len()).map(width).collect()
+        self.header.iter().enumerate().map(width).collect()
     }
 
-    fn with_names_of(&self, width: usize) -> Self {
-        let names = self
-            .rows
-            .iter()
-            .map(|row| self.cell(row, self.names).to_owned());
+    fn shorten_names(&mut self, width: usize) {
+        let names = self.rows.iter().map(|row| row[self.names].clone());
         let names = shorten_apart(&names.collect::<Vec<_>>(), &|name| columns(name) <= width);
-        let mut cut = self.clone();
-        for (row, name) in cut.rows.iter_mut().zip(names) {
+        for (row, name) in self.rows.iter_mut().zip(names) {
             row[self.names] = name;
         }
-        cut
     }
 
     fn side_by_side(&self, widths: &[usize]) -> (Vec<String>, Vec<Vec<String>>) {
         let is_number = |at: usize| {
-            let mut cells = self.rows.iter().map(|row| self.cell(row, at));
-            cells.all(|cell| !cell.starts_with(|c: char| !c.is_ascii_digit() && !"+-~".contains(c)))
+            let is_word = |c: char| !c.is_ascii_digit() && !"+-~".contains(c);
+            self.rows.iter().all(|row| !row[at].starts_with(is_word))
+        };
+        let cell = |(at, (cell, width)): (usize, (&str, &usize))| {
+            let space = " ".repeat(width.saturating_sub(columns(cell)));
+            match at != self.names && is_number(at) {
+                true => format!("{space}{cell}"),
+                false => format!("{cell}{space}"),
+            }
         };
         let line = |cells: Vec<&str>| {
-            let cells = cells
-                .iter()
-                .zip(widths)
-                .enumerate()
-                .map(|(at, (cell, width))| {
-                    let space = " ".repeat(width.saturating_sub(columns(cell)));
-                    match at != self.names && is_number(at) {
-                        true => format!("{space}{cell}"),
-                        false => format!("{cell}{space}"),
-                    }
-                });
+            let cells = cells.into_iter().zip(widths).enumerate().map(cell);
             cells.collect::<Vec<_>>().join(GAP).trim_end().to_owned()
         };
         let pairs = self.header.iter().zip(widths);
@@ -122,51 +102,48 @@ impl Table {
         let depth = headers.iter().map(Vec::len).max().unwrap_or(0);
         // Headers of several lines are aligned at the bottom.
         let header = |i: usize| {
-            let part = |own: &'_ Vec<String>| (i + own.len()).checked_sub(depth);
-            let cells = headers
-                .iter()
-                .map(|own| part(own).map_or("", |at| own[at].as_str()));
-            line(cells.collect())
+            let part = |own: &Vec<String>| (i + own.len()).checked_sub(depth);
+            let cells = headers.iter();
+            line(
+                cells
+                    .map(|own| part(own).map_or("", |at| own[at].as_str()))
+                    .collect(),
+            )
         };
         let header = (0..depth).map(header).filter(|line| !line.is_empty());
-        let rows = self.rows.iter();
-        let rows = rows.map(|row| vec![line(row.iter().map(String::as_str).collect())]);
-        (header.collect(), rows.collect())
+        let row = |row: &Vec<String>| vec![line(row.iter().map(String::as_str).collect())];
+        (header.collect(), self.rows.iter().map(row).collect())
     }
 
     /// Every row as its name, with the other cells stacked below it.
-    fn one_under_another(&self, width: usize) -> Vec<Vec<String>> {
-        let table = self.with_names_of(width);
-        let heads = table
-            .header
-            .iter()
-            .map(|header| columns(header))
-            .max()
-            .unwrap_or(0);
-        let cells = table.rows.iter().flat_map(|row| {
-            let others = row.iter().enumerate().filter(|(at, _)| *at != table.names);
-            others.map(|(_, cell)| columns(cell))
-        });
+    fn one_under_another(&mut self, width: usize) -> Vec<Vec<String>> {
+        self.shorten_names(width);
+        let heads = self.header.iter().map(|header| columns(header));
+        let heads = heads.max().unwrap_or(0);
+        let others = |row: &'_ Vec<String>| {
+            let cells = self.header.iter().cloned().zip(row.clone()).enumerate();
+            cells
+                .filter(|(at, _)| *at != self.names)
+                .map(|(_, cell)| cell)
+        };
+        let cells = self.rows.iter().flat_map(others);
+        let cells = cells.map(|(_, cell)| columns(&cell));
         // Align the cells if there is room.
         let start = heads + 2 * GAP.len();
         let is_column = start + cells.max().unwrap_or(0) <= width;
         let (heads, indent) = if is_column { (heads, start) } else { (0, 4) };
         let block = |row: &Vec<String>| {
-            let mut lines = vec![row[table.names].clone()];
-            for (at, cell) in row.iter().enumerate() {
-                if at == table.names || cell.is_empty() {
-                    continue;
-                }
-                let header = table.cell(&table.header, at);
-                let text = match header {
+            let mut lines = vec![row[self.names].clone()];
+            for (header, cell) in others(row).filter(|(_, cell)| !cell.is_empty()) {
+                let text = match header.as_str() {
                     "" => format!("{GAP}{cell}"),
-                    _ => format!("{GAP}{header:<heads$}{GAP}{cell}"),
+                    header => format!("{GAP}{header:<heads$}{GAP}{cell}"),
                 };
                 lines.extend(wrap(&text, width, indent));
             }
             lines
         };
-        table.rows.iter().map(block).collect()
+        self.rows.iter().map(block).collect()
     }
 }
 
@@ -174,31 +151,21 @@ fn total(widths: &[usize]) -> usize {
     widths.iter().sum::<usize>() + GAP.len() * widths.len().saturating_sub(1)
 }
 
-fn words(text: &str) -> impl Iterator<Item = &str> {
-    text.split(' ')
-}
-
 /// Wraps a text to `width` columns, indenting all lines but the first; only a longer word exceeds it.
 pub(super) fn wrap(text: &str, width: usize, indent: usize) -> Vec<String> {
-    let (mut lines, mut line) = (vec![], String::new());
-    let start = text.len() - text.trim_start().len();
-    line.push_str(&text[..start]);
-    let mut is_empty = true;
-    for word in words(&text[start..]) {
-        let more = usize::from(!is_empty) + columns(word);
-        if !is_empty && columns(&line) + more > width {
+    let (start, words) = text.split_at(text.len() - text.trim_start().len());
+    let (mut lines, mut line, mut is_empty) = (vec![], start.to_owned(), true);
+    for word in words.split(' ') {
+        if !is_empty && columns(&line) + 1 + columns(word) > width {
             lines.push(line.trim_end().to_owned());
-            line = " ".repeat(indent);
-            is_empty = true;
+            (line, is_empty) = (" ".repeat(indent), true);
         }
-        // Spaces at a line break are dropped.
-        if is_empty && word.is_empty() {
-            continue;
+        match is_empty {
+            // Spaces at a line break are dropped.
+            true if word.is_empty() => continue,
+            true => line += word,
+            false => line = line + " " + word,
         }
-        if !is_empty {
-            line.push(' ');
-        }
-        line.push_str(word);
         is_empty = false;
     }
     lines.push(line.trim_end().to_owned());

@@ -18,40 +18,27 @@ use crate::pipeline::directory::RunDirectory;
 use crate::progress::{Progress, Verbosity};
 use crate::{eval, files};
 
-/// `attnlab ask`.
 pub fn ask(run: &Path, question: &str, json: bool) -> Result<()> {
     let trained = Trained::load(run)?;
-    let asked = [Question {
-        text: question.to_owned(),
-        answer: None,
-    }];
+    let asked = [Question::unanswered(question)];
     trained.check_fits(question)?;
     prompt(&asked[0], &trained.vocabulary).map_err(|e| Error::usage(e.message()))?;
-    let rows = eval::ask_model(
-        trained.model.as_ref(),
-        &trained.vocabulary,
-        &asked,
-        trained.answer_characters,
-        &mut |_| Ok(()),
-    )?;
-    for row in rows {
-        let probability = row
-            .confidence()
-            .expect("a model's answer has a probability");
-        if json {
-            let answer = json!({ "answer": row.predicted, "probability": probability });
-            return print_json(&answer);
-        }
-        let said = match row.predicted.as_str() {
-            "" => "(the answer is empty)",
-            said => said,
-        };
-        print(format!("{said}\nprobability {:.1} %", 100.0 * probability))?;
+    let (model, vocabulary) = (trained.model.as_ref(), &trained.vocabulary);
+    let characters = trained.answer_characters;
+    let rows = eval::ask_model(model, vocabulary, &asked, characters, &mut |_| Ok(()))?;
+    let row = &rows[0];
+    let probability = row.confidence();
+    let probability = probability.expect("a model's answer has a probability");
+    if json {
+        return print_json(&json!({ "answer": row.predicted, "probability": probability }));
     }
-    Ok(())
+    let said = match row.predicted.as_str() {
+        "" => "(the answer is empty)",
+        said => said,
+    };
+    print(format!("{said}\nprobability {:.1} %", 100.0 * probability))
 }
 
-/// `attnlab score`.
 pub fn score(run: &Path, file: &Path) -> Result<()> {
     let trained = Trained::load(run)?;
     let text = files::read_text(Kind::Data, file)?;
@@ -61,7 +48,6 @@ pub fn score(run: &Path, file: &Path) -> Result<()> {
     print_bytes(&table::to_bytes(&rows, b',')?)
 }
 
-/// `attnlab export`.
 pub fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
     check_free(file, replace)?;
     let found = RunDirectory::find(run)?;
@@ -72,30 +58,30 @@ pub fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
     let (weights, notes) = weights::read(&from)?;
     weights::write(file, &weights, &notes)?;
     let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
+    let (tensors, parameters) = (weights.len(), thousands(parameters));
+    let (file, from) = (file.display(), from.display());
     print(format!(
-        "{}: {} tensors, {} parameters, from {}",
-        file.display(),
-        weights.len(),
-        thousands(parameters),
-        from.display()
+        "{file}: {tensors} tensors, {parameters} parameters, from {from}"
     ))
 }
 
 /// Refuses an existing file, and a missing folder, which may be misspelled.
 fn check_free(file: &Path, replace: bool) -> Result<()> {
-    let shown = file.display();
+    let (shown, folder) = (file.display(), files::folder_of(file));
+    let refuse = |message: String, help: &str| Err(Error::usage(message).help(help));
     if file.is_dir() {
-        return Err(Error::usage(format!("{shown} is a folder")).help("name a file in it"));
+        return refuse(format!("{shown} is a folder"), "name a file in it");
     }
     if file.symlink_metadata().is_ok() && !replace {
-        let error = Error::usage(format!("{shown} already exists"));
-        return Err(error.help("name another file, or pass --force to overwrite this one"));
+        let help = "name another file, or pass --force to overwrite this one";
+        return refuse(format!("{shown} already exists"), help);
     }
-    let folder = files::folder_of(file);
     if !folder.is_dir() {
-        let folder = folder.display();
-        let message = format!("cannot write {shown}: there is no folder {folder}");
-        return Err(Error::usage(message).help("create it first"));
+        let message = format!(
+            "cannot write {shown}: there is no folder {}",
+            folder.display()
+        );
+        return refuse(message, "create it first");
     }
     Ok(())
 }
@@ -130,46 +116,44 @@ impl Trained {
         let (loaded, notes) = weights::read(&file)?;
         let longest = settings.model.shape().longest_document();
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
-        let answer_characters = given
-            .unwrap_or_else(default_answer_characters)
-            .min(longest - 1);
         // Initialised only to be overwritten.
         let start = Start {
             seed: 0,
             deviation: 0.0,
         };
-        let mut model =
-            registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
+        let shape = settings.model.shape();
+        let mut model = registry::instantiate(&shape, settings.placement(), start)?;
         model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
-            Error::data(format!(
-                "the weights of {} do not record a vocabulary",
-                run.path().display()
-            ))
+            let run = run.path().display();
+            Error::data(format!("the weights of {run} do not record a vocabulary"))
         })?;
         Ok(Self {
             model,
             vocabulary: Vocabulary::of(characters)?,
             longest,
-            answer_characters,
+            answer_characters: given
+                .unwrap_or_else(default_answer_characters)
+                .min(longest - 1),
         })
     }
 
     /// Refuses a question that leaves no room for an answer.
     fn check_fits(&self, question: &str) -> Result<()> {
         // The question's mask takes one token; the answer's last token is never read back.
-        let (asked, room) = (
+        let (asked, answer, longest) = (
             question.chars().count(),
-            self.longest - self.answer_characters,
+            self.answer_characters,
+            self.longest,
         );
+        let room = longest - answer;
         if asked <= room {
             return Ok(());
         }
-        Err(Error::usage(format!(
-            "the question has {asked} characters; with an answer of up to {} that is more than the \
-             {} that the model reads",
-            self.answer_characters, self.longest
-        ))
-        .help(format!("use at most {room} characters")))
+        let message = format!(
+            "the question has {asked} characters; with an answer of up to {answer} that is more than the \
+             {longest} that the model reads"
+        );
+        Err(Error::usage(message).help(format!("use at most {room} characters")))
     }
 }

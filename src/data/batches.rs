@@ -50,24 +50,15 @@ impl Batches<'_> {
 
     /// The documents of batch `index`, in order; none past the last batch.
     pub fn documents(&self, index: usize) -> &[usize] {
-        self.order
-            .chunks(self.batch_documents)
-            .nth(index)
-            .unwrap_or(&[])
+        let mut batches = self.order.chunks(self.batch_documents);
+        batches.nth(index).unwrap_or(&[])
     }
 
     /// Batch `index`; empty past the last batch.
     pub fn batch(&self, index: usize) -> Ragged {
-        let documents = self.documents(index).iter();
-        let sequences: Vec<Sequence> = documents
-            .map(|&document| self.task.sequence(self.epoch, document))
-            .collect();
+        let sequence = |&document: &usize| self.task.sequence(self.epoch, document);
+        let sequences: Vec<Sequence> = self.documents(index).iter().map(sequence).collect();
         Ragged::from_sequences(&sequences)
-    }
-
-    /// All batches in order, each built on demand.
-    pub fn iter(&self) -> impl Iterator<Item = Ragged> + '_ {
-        (0..self.len()).map(|index| self.batch(index))
     }
 }
 
@@ -109,7 +100,7 @@ mod tests {
         let task = Counting(2938);
         let batches = batches(&task, 1, 128, false, 0);
         assert_eq!(batches.len(), 23);
-        let sizes: Vec<usize> = batches.iter().map(|batch| batch.documents()).collect();
+        let sizes: Vec<usize> = (0..23).map(|i| batches.batch(i).documents()).collect();
         assert_eq!(sizes[..22], [128; 22]);
         assert_eq!(sizes[22], 122);
         assert_eq!(batches.documents(23), [0usize; 0]);

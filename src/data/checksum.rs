@@ -17,14 +17,8 @@ pub struct SourceFile {
     pub sha256: &'static str,
 }
 
-/// The content of a [`SourceFile`], verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Verified {
-    /// The text whose checksum matches.
-    pub text: String,
-    /// How the original bytes differed from it, if they did: `CRLF line endings`.
-    pub repaired: Option<&'static str>,
-}
+/// The text whose checksum matches, and how the original bytes differed from it, if they did: `CRLF line endings`.
+pub type Verified = (String, Option<&'static str>);
 
 impl SourceFile {
     /// Verifies bytes read from `place`, a path or URL.
@@ -44,9 +38,8 @@ impl SourceFile {
             return Err(wrong("is UTF-16 text, not UTF-8".into()));
         }
         if let Some(byte) = bytes.iter().position(|&b| b == 0) {
-            return Err(wrong(format!(
-                "is not text but binary (zero byte at {byte})"
-            )));
+            let what = format!("is not text but binary (zero byte at {byte})");
+            return Err(wrong(what));
         }
         let found = sha256(&bytes);
         let text = String::from_utf8(bytes).map_err(|e| {
@@ -54,8 +47,7 @@ impl SourceFile {
             wrong(format!("is not UTF-8 text (bad byte at {byte})"))
         })?;
         if found == self.sha256 {
-            let repaired = None;
-            return Ok(Verified { text, repaired });
+            return Ok((text, None));
         }
         self.repair(&text).ok_or_else(|| {
             let (expected, found) = (&self.sha256[..12], &found[..12]);
@@ -79,17 +71,14 @@ impl SourceFile {
         let ended = format!("{unended}\n");
         let right = |text: &String| sha256(text.as_bytes()) == self.sha256;
         let text = [plain, unended, ended].into_iter().find(right)?;
-        let repaired = Some(repaired);
-        Some(Verified { text, repaired })
+        Some((text, Some(repaired)))
     }
 }
 
 /// SHA-256 as 64 lower-case hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let digits = Sha256::digest(bytes);
+    digits.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 #[cfg(test)]
@@ -117,10 +106,7 @@ mod tests {
     fn the_right_bytes_are_text() {
         assert_eq!(
             HELLO.verify("x", b"hello\n".to_vec()).expect("right"),
-            Verified {
-                text: "hello\n".to_owned(),
-                repaired: None
-            }
+            ("hello\n".to_owned(), None)
         );
     }
 
@@ -138,8 +124,8 @@ mod tests {
             ("hello\n\n", "a missing or extra newline at the end"),
         ] {
             let verified = HELLO.verify("x", bytes.as_bytes().to_vec()).expect("right");
-            assert_eq!(verified.text, "hello\n", "{bytes:?}");
-            assert_eq!(verified.repaired, Some(repaired), "{bytes:?}");
+            assert_eq!(verified.0, "hello\n", "{bytes:?}");
+            assert_eq!(verified.1, Some(repaired), "{bytes:?}");
         }
         assert!(refusal(b"\xef\xbb\xbfhallo\r\n").contains("wrong SHA-256 checksum"));
     }

@@ -20,7 +20,7 @@ use crate::error::{Error, Kind as ErrorKind, Result};
 pub const FOLDER: &str = "cs224n";
 
 /// The environment variable that names the data directory.
-pub const DIRECTORY_VARIABLE: &str = "ATTNLAB_DATA";
+const DIRECTORY_VARIABLE: &str = "ATTNLAB_DATA";
 
 /// Sentences, one document per line.
 pub const TEXT: SourceFile = SourceFile {
@@ -29,19 +29,19 @@ pub const TEXT: SourceFile = SourceFile {
 };
 
 /// Training questions.
-pub const TRAIN: SourceFile = SourceFile {
+const TRAIN: SourceFile = SourceFile {
     name: "birth_places_train.tsv",
     sha256: "02364dfca78e23d2583a19f03a2d8cddd90ee3e1a3795ddec7f0addadea30b0d",
 };
 
 /// Held-out questions with answers.
-pub const DEV: SourceFile = SourceFile {
+const DEV: SourceFile = SourceFile {
     name: "birth_dev.tsv",
     sha256: "101a56073eba0db9aad5e2aaf1aa9bf8bdae966ae3aaed8fc8cda5edfa7856da",
 };
 
 /// Held-out questions without answers.
-pub const TEST: SourceFile = SourceFile {
+const TEST: SourceFile = SourceFile {
     name: "birth_test_inputs.tsv",
     sha256: "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
 };
@@ -60,66 +60,44 @@ impl DataSource for Cs224n {
     const FILES: &'static [SourceFile] = &FILES;
 
     fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
-        open(directory)
+        let folder = locate(directory)?;
+        let text = read(&folder, &TEXT)?;
+        let rows = |file: SourceFile, kind| -> Result<Vec<Question>> {
+            let mut text = read(&folder, &file)?;
+            // Only training drops what is not ASCII; a dev question is asked verbatim.
+            if file == TRAIN {
+                text.retain(|c| c.is_ascii());
+            }
+            parse(&text, &folder.join(file.name), kind)
+        };
+        Ok(Corpus {
+            vocabulary: Vocabulary::of(&text)?,
+            train: rows(TRAIN, Rows::Answered)?,
+            dev: rows(DEV, Rows::Answered)?,
+            test: rows(TEST, Rows::Unanswered)?,
+            characters: text.chars().count(),
+            documents: text.split('\n').map(str::to_owned).collect(),
+        })
     }
 }
 
-/// Reads the corpus and verifies every file.
+/// The folder with the files: the [`destination`] itself, or `cs224n/` in it.
 ///
 /// # Errors
-/// A file is missing, unreadable or has the wrong checksum.
-fn open(directory: Option<&Path>) -> Result<Corpus> {
-    let folder = locate(directory)?;
-    let text = read(&folder, &TEXT)?;
-    let rows = |file: SourceFile, kind| -> Result<Vec<Question>> {
-        let text = read(&folder, &file)?;
-        // Only training drops what is not ASCII; a dev question is asked verbatim.
-        let text = if file == TRAIN {
-            text.replace(|c: char| !c.is_ascii(), "")
-        } else {
-            text
-        };
-        parse(&text, &folder.join(file.name), kind)
-    };
-    Ok(Corpus {
-        vocabulary: Vocabulary::of(&text)?,
-        train: rows(TRAIN, Rows::Answered)?,
-        dev: rows(DEV, Rows::Answered)?,
-        test: rows(TEST, Rows::Unanswered)?,
-        characters: text.chars().count(),
-        documents: text.split('\n').map(str::to_owned).collect(),
-    })
-}
-
-/// Finds the folder with the files: in `directory`, else in `$ATTNLAB_DATA`, else in the user's cache directory.
-///
-/// Each may be the folder itself or its parent, which contains `cs224n/`.
-///
-/// # Errors
-/// No directory was given and the user has no home directory, or neither folder exists.
+/// There is no destination, or it has no such folder.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
-    let root = data_directory(
-        directory,
-        std::env::var_os(DIRECTORY_VARIABLE),
-        cache_directory(),
-    );
-    folder_in(&root?)
+    folder_in(&destination(directory)?)
 }
 
-/// The data directory into which files are fetched, by the same rule as [`locate`].
+/// The data directory into which files are fetched: `directory`, else `$ATTNLAB_DATA`, else the user's cache
+/// directory.
 ///
 /// # Errors
 /// No directory was given and the user has no home directory.
 pub fn destination(directory: Option<&Path>) -> Result<PathBuf> {
-    data_directory(
-        directory,
-        std::env::var_os(DIRECTORY_VARIABLE),
-        cache_directory(),
-    )
-}
-
-fn cache_directory() -> Option<PathBuf> {
-    directories::ProjectDirs::from("", "", "attnlab").map(|dirs| dirs.cache_dir().to_owned())
+    let cache = directories::ProjectDirs::from("", "", "attnlab");
+    let cache = cache.map(|dirs| dirs.cache_dir().to_owned());
+    data_directory(directory, std::env::var_os(DIRECTORY_VARIABLE), cache)
 }
 
 /// The first of the three that is set; an empty variable counts as unset.
@@ -130,20 +108,14 @@ fn data_directory(
 ) -> Result<PathBuf> {
     let variable = variable.filter(|value| !value.is_empty());
     let variable = variable.map(|value| home::expand(Path::new(&value)));
-    let variable = variable
-        .transpose()
-        .map_err(|cause| Error::data(format!("{DIRECTORY_VARIABLE}: {cause}")))?;
-    given
-        .map(Path::to_owned)
-        .or(variable)
-        .or(cache)
-        .ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
+    let variable = variable.transpose();
+    let variable =
+        variable.map_err(|cause| Error::data(format!("{DIRECTORY_VARIABLE}: {cause}")))?;
+    let chosen = given.map(Path::to_owned).or(variable).or(cache);
+    chosen.ok_or_else(|| Error::data("no home directory to look for data in").help(HELP))
 }
 
 /// `cs224n` in `directory`, or else `directory` itself if it contains one of the files.
-///
-/// # Errors
-/// Neither exists.
 pub(super) fn folder_in(directory: &Path) -> Result<PathBuf> {
     let inner = directory.join(FOLDER);
     if inner.is_dir() {
@@ -166,8 +138,8 @@ pub(super) fn read(folder: &Path, file: &SourceFile) -> Result<String> {
         }
         _ => Error::io(ErrorKind::Data, "read", &path, cause).help(HELP),
     })?;
-    let verified = file.verify(&path.display().to_string(), bytes)?;
-    Ok(verified.text)
+    let (text, _) = file.verify(&path.display().to_string(), bytes)?;
+    Ok(text)
 }
 
 #[cfg(test)]
@@ -185,7 +157,7 @@ mod tests {
     }
 
     fn message(directory: &Path) -> String {
-        let error = open(Some(directory)).expect_err("refused");
+        let error = Cs224n {}.open(Some(directory)).expect_err("refused");
         assert_eq!(error.exit_code(), 5);
         let text = error.to_string();
         let (message, help) = text.split_once('\n').expect("a help line");

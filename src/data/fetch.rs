@@ -8,32 +8,10 @@ use std::time::Duration;
 use super::checksum::SourceFile;
 use super::cs224n;
 use crate::error::{Error, Kind, Result};
+use crate::progress::Progress;
 
 /// Size limit of a download; all files are smaller.
 const MOST_BYTES: u64 = 64 << 20;
-
-/// Progress of a fetch.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FetchProgress {
-    /// All files already existed and were verified; nothing was fetched.
-    AlreadyThere,
-    /// A file is being received.
-    Receiving {
-        /// File name.
-        file: &'static str,
-        /// Bytes received so far.
-        bytes: u64,
-        /// Size in bytes, if the source reports it.
-        total: Option<u64>,
-    },
-    /// A file came with other line endings or a byte-order mark; its original text was stored.
-    Repaired {
-        /// File name.
-        file: &'static str,
-        /// How it differed: `CRLF line endings`.
-        came_with: &'static str,
-    },
-}
 
 /// Fetches the four files into `into/cs224n` and returns that folder.
 ///
@@ -44,14 +22,10 @@ pub enum FetchProgress {
 /// # Errors
 /// The source does not exist, a transfer fails, a checksum is wrong, or the destination cannot be written.
 /// No partial file is left behind.
-pub fn fetch_cs224n(
-    from: &str,
-    into: &Path,
-    progress: &mut dyn FnMut(FetchProgress),
-) -> Result<PathBuf> {
+pub fn fetch_cs224n(from: &str, into: &Path, progress: &Progress) -> Result<PathBuf> {
     let place = into.join(cs224n::FOLDER);
     if complete(&place, &cs224n::FILES) {
-        progress(FetchProgress::AlreadyThere);
+        progress.say("it is already there and verified");
         return Ok(place);
     }
     fetch(&cs224n::FILES, from, into, progress)
@@ -63,17 +37,10 @@ fn complete(folder: &Path, files: &[SourceFile]) -> bool {
 }
 
 /// Fetches into a temporary folder beside the destination, and removes the folders it created if it fails.
-fn fetch(
-    files: &[SourceFile],
-    from: &str,
-    into: &Path,
-    progress: &mut dyn FnMut(FetchProgress),
-) -> Result<PathBuf> {
+fn fetch(files: &[SourceFile], from: &str, into: &Path, progress: &Progress) -> Result<PathBuf> {
     let source = Source::of(from)?;
-    let missing: Vec<&Path> = into
-        .ancestors()
-        .take_while(|folder| !folder.exists())
-        .collect();
+    let missing = into.ancestors().take_while(|folder| !folder.exists());
+    let missing: Vec<&Path> = missing.collect();
     let result = fetch_beside(files, &source, into, progress);
     if result.is_err() {
         // Innermost first. A folder that is not empty is in use by now: it stays.
@@ -88,7 +55,7 @@ fn fetch_beside(
     files: &[SourceFile],
     source: &Source,
     into: &Path,
-    progress: &mut dyn FnMut(FetchProgress),
+    progress: &Progress,
 ) -> Result<PathBuf> {
     let cannot_write = |path: &Path, cause| Error::io(Kind::Data, "write", path, cause);
     fs::create_dir_all(into).map_err(|e| cannot_write(into, e))?;
@@ -99,23 +66,22 @@ fn fetch_beside(
     fs::create_dir(&fresh).map_err(|e| cannot_write(&fresh, e))?;
 
     for file in files {
-        let bytes = source.bytes(file.name, progress);
-        let bytes = bytes.map_err(|e| {
+        let bytes = source.bytes(file.name, progress).map_err(|e| {
             let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+            let names = names.join(", ");
             e.help(format!(
-                "nothing was stored; these files are needed: {}",
-                names.join(", ")
+                "nothing was stored; these files are needed: {names}"
             ))
         })?;
-        let verified = file
-            .verify(&source.place(file.name), bytes)
+        let verified = file.verify(&source.place(file.name), bytes);
+        let (text, repaired) = verified
             .map_err(|e| e.help("nothing was stored; another --from may have the right files"))?;
-        if let Some(came_with) = verified.repaired {
-            let file = file.name;
-            progress(FetchProgress::Repaired { file, came_with });
+        if let Some(came_with) = repaired {
+            let note = format!("note: {} came with {came_with}", file.name);
+            progress.say(&format!("{note}; the original text is stored"));
         }
         let path = fresh.join(file.name);
-        write_synced(&path, verified.text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
+        write_synced(&path, text.as_bytes()).map_err(|e| cannot_write(&path, e))?;
     }
 
     let place = into.join(cs224n::FOLDER);
@@ -138,35 +104,30 @@ fn write_synced(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
 /// Where to fetch files from.
 enum Source {
     /// URL of a folder, without a trailing slash.
-    Web { agent: ureq::Agent, address: String },
-    /// A directory.
+    Web {
+        agent: ureq::Agent,
+        address: String,
+    },
     Directory(PathBuf),
 }
 
 impl Source {
     fn of(from: &str) -> Result<Self> {
-        let scheme = from
-            .split_once("://")
-            .map(|(scheme, _)| scheme.to_ascii_lowercase());
+        let scheme = from.split_once("://");
+        let scheme = scheme.map(|(scheme, _)| scheme.to_ascii_lowercase());
         match scheme.as_deref() {
-            Some("http" | "https") => {
-                let address = from.trim_end_matches('/').to_owned();
-                Ok(Self::Web {
-                    agent: agent(),
-                    address,
-                })
-            }
-            Some(scheme) => {
-                let allowed = "an http or https URL, or a folder";
-                Err(Error::usage(format!(
-                    "cannot fetch from {scheme}://: {allowed} is needed"
-                )))
-            }
+            Some("http" | "https") => Ok(Self::Web {
+                agent: agent(),
+                address: from.trim_end_matches('/').to_owned(),
+            }),
+            Some(scheme) => Err(Error::usage(format!(
+                "cannot fetch from {scheme}://: an http or https URL, or a folder is needed"
+            ))),
             None if Path::new(from).is_dir() => {
-                let found = cs224n::folder_in(Path::new(from));
                 let help =
                     "--from takes the folder that contains the files, or the parent of cs224n/";
-                found.map(Self::Directory).map_err(|e| e.help(help))
+                let found = cs224n::folder_in(Path::new(from)).map(Self::Directory);
+                found.map_err(|e| e.help(help))
             }
             None if Path::new(from).is_file() => {
                 let error = Error::usage(format!("cannot fetch from {from}: it is a file"));
@@ -187,11 +148,7 @@ impl Source {
         }
     }
 
-    fn bytes(
-        &self,
-        name: &'static str,
-        progress: &mut dyn FnMut(FetchProgress),
-    ) -> Result<Vec<u8>> {
+    fn bytes(&self, name: &str, progress: &Progress) -> Result<Vec<u8>> {
         let place = self.place(name);
         let fail = |cause: String| Error::data(format!("cannot fetch {place}: {cause}"));
         let (total, mut reader): (Option<u64>, Box<dyn Read>) = match self {
@@ -206,30 +163,28 @@ impl Source {
                 (Some(metadata.len()), Box::new(file))
             }
         };
-        let mut report = |bytes| {
-            progress(FetchProgress::Receiving {
-                file: name,
-                bytes,
-                total,
-            })
-        };
-        read_all(&mut reader, total, &mut report).map_err(fail)
+        read_all(name, &mut reader, total, progress).map_err(fail)
     }
 }
 
 /// Reads to the end in chunks; an error is the cause alone.
 fn read_all(
+    name: &str,
     reader: &mut dyn Read,
     total: Option<u64>,
-    report: &mut dyn FnMut(u64),
+    progress: &Progress,
 ) -> Result<Vec<u8>, String> {
     let too_large = || format!("larger than {} MiB", MOST_BYTES >> 20);
     if total.is_some_and(|total| total > MOST_BYTES) {
         return Err(too_large());
     }
+    if total.is_none() {
+        progress.say(&format!("receiving {name}"));
+    }
+    let mut bar = progress.begin(name, total.unwrap_or(0) as usize);
     let mut bytes = Vec::new();
-    report(0);
     loop {
+        bar.at(bytes.len(), "bytes");
         let before = bytes.len();
         let piece = reader.take(1 << 16).read_to_end(&mut bytes);
         let got = bytes.len() as u64;
@@ -240,7 +195,6 @@ fn read_all(
         if bytes.len() == before {
             break;
         }
-        report(got);
     }
     match total {
         Some(total) if total != bytes.len() as u64 => {

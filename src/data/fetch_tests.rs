@@ -7,6 +7,8 @@ use std::net::{TcpListener, TcpStream};
 
 use super::*;
 use crate::data::checksum::sha256;
+use crate::progress::Verbosity;
+use crate::progress::tests::in_file;
 
 /// Two made-up files, so that no test needs the real ones.
 const FILES: [SourceFile; 2] = [
@@ -84,7 +86,7 @@ fn answer(mut stream: TcpStream, second: Second) {
 }
 
 fn quiet(files: &[SourceFile], from: &str, into: &Path) -> Result<PathBuf> {
-    fetch(files, from, into, &mut |_| {})
+    fetch(files, from, into, &Progress::new(Verbosity::Quiet))
 }
 
 /// The first line of the error; checks that no folder was created.
@@ -134,20 +136,21 @@ fn files_come_from_a_server() {
     for second in [Second::Right, Second::WithoutLength] {
         let root = tempfile::tempdir().expect("a folder");
         let into = root.path().join("a/b");
-        let mut seen = vec![];
+        let (progress, said, _) = in_file();
         let from = format!("{}/", serve(second));
-        let place = fetch(&FILES, &from, &into, &mut |p| seen.push(p)).expect("fetched");
+        let place = fetch(&FILES, &from, &into, &progress).expect("fetched");
         assert_eq!(place, into.join("cs224n"));
         assert_fetched(&into);
-        let receiving = |i: usize, bytes, total| FetchProgress::Receiving {
-            file: FILES[i].name,
-            bytes,
-            total,
+        let received = |i: usize| {
+            let (name, length) = (FILES[i].name, CONTENT[i].len());
+            format!("{name} {length}/{length}  bytes  took 0.0 s\n")
         };
-        let length = CONTENT.map(|content| content.len() as u64);
-        assert_eq!(seen[0], receiving(0, 0, Some(length[0])));
-        let total = matches!(second, Second::Right).then_some(length[1]);
-        assert_eq!(seen.last(), Some(&receiving(1, length[1], total)));
+        // Of unknown length, there is no progress to show.
+        let second = match second {
+            Second::Right => received(1),
+            _ => format!("receiving {}\n", FILES[1].name),
+        };
+        assert_eq!(said.text(), received(0) + &second);
     }
 }
 
@@ -223,20 +226,14 @@ fn files_with_windows_line_endings_are_stored_with_the_original_ones() {
         fs::write(from.path().join(file.name), content).expect("written");
     }
     assert!(complete(from.path(), &FILES), "they are read as they are");
-    let mut repaired = vec![];
-    fetch(
-        &FILES,
-        &from.path().to_string_lossy(),
-        into.path(),
-        &mut |news| {
-            if let FetchProgress::Repaired { file, came_with } = news {
-                repaired.push((file, came_with));
-            }
-        },
-    )
-    .expect("fetched");
-    let both = "a byte-order mark and CRLF line endings";
-    assert_eq!(repaired, FILES.map(|file| (file.name, both)));
+    let (progress, said, _) = in_file();
+    let address = from.path().to_string_lossy();
+    fetch(&FILES, &address, into.path(), &progress).expect("fetched");
+    let both = "a byte-order mark and CRLF line endings; the original text is stored";
+    let notes = FILES.map(|file| format!("note: {} came with {both}", file.name));
+    let said = said.text();
+    let said: Vec<&str> = said.lines().filter(|l| l.starts_with("note: ")).collect();
+    assert_eq!(said, notes);
     assert_fetched(into.path());
     for (file, content) in FILES.iter().zip(CONTENT) {
         let stored = fs::read_to_string(into.path().join("cs224n").join(file.name));
@@ -339,18 +336,15 @@ fn the_real_files_are_fetched_once() {
     };
     let into = tempfile::tempdir().expect("a folder");
     let from = directory.to_string_lossy();
-    let mut files = BTreeSet::new();
-    let place = fetch_cs224n(&from, into.path(), &mut |p| {
-        if let FetchProgress::Receiving { file, .. } = p {
-            files.insert(file);
-        }
-    });
-    let place = place.expect("fetched");
-    assert_eq!(files, BTreeSet::from(cs224n::FILES.map(|file| file.name)));
-    let mut seen = vec![];
-    let again = fetch_cs224n("http://nowhere.invalid", into.path(), &mut |p| seen.push(p));
+    let (progress, said, _) = in_file();
+    let place = fetch_cs224n(&from, into.path(), &progress).expect("fetched");
+    let text = said.text();
+    let files: Vec<&str> = text.lines().filter_map(|l| l.split(' ').next()).collect();
+    assert_eq!(files, cs224n::FILES.map(|file| file.name));
+    let (progress, said, _) = in_file();
+    let again = fetch_cs224n("http://nowhere.invalid", into.path(), &progress);
     assert_eq!(again.expect("there already"), place);
-    assert_eq!(seen, [FetchProgress::AlreadyThere]);
+    assert_eq!(said.text(), "it is already there and verified\n");
     let corpus = cs224n::Cs224n {}.open(Some(into.path()));
     corpus.expect("verified");
 }

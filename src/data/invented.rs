@@ -46,11 +46,9 @@ pub fn questions(
         ))
         .help(format!("set `evaluate.invented.names` to {found} or less")));
     }
-    let question = |name: String| Question {
-        text: format!("{}{name}{}", AROUND.0, AROUND.1),
-        answer: None,
-    };
-    Ok(names.into_iter().map(question).collect())
+    let names = names.into_iter();
+    let texts = names.map(|name| format!("{}{name}{}", AROUND.0, AROUND.1));
+    Ok(texts.map(Question::unanswered).collect())
 }
 
 /// Combines given and family names at random until there are enough new ones.
@@ -88,35 +86,19 @@ pub struct Known<'a> {
 
 impl<'a> Known<'a> {
     fn of(corpus: &'a Corpus) -> Self {
-        let questions = || {
-            [&corpus.train, &corpus.dev, &corpus.test]
-                .into_iter()
-                .flatten()
-        };
-        let named = |question: &'a Question| {
-            let name = question.text.strip_prefix(AROUND.0)?;
-            name.strip_suffix(AROUND.1)
-        };
-        let asked: Vec<&str> = questions().filter_map(named).collect();
-        let texts = questions().map(|question| &question.text);
-        let mut known = Self {
-            words: corpus
-                .documents
-                .iter()
-                .flat_map(|text| words(text))
-                .collect(),
-            neighbours: HashSet::new(),
-            ends: HashSet::new(),
-            asked,
-        };
-        for text in corpus.documents.iter().chain(texts) {
-            known
-                .neighbours
-                .extend(words(text).zip(words(text).skip(1)));
+        let questions = [&corpus.train, &corpus.dev, &corpus.test].into_iter();
+        let asked = questions.flatten().map(|question| &question.text);
+        let documents = corpus.documents.iter();
+        let texts = documents.clone().chain(asked.clone());
+        let neighbours = texts.flat_map(|text| words(text).zip(words(text).skip(1)));
+        let names = asked.filter_map(|text| text.strip_prefix(AROUND.0)?.strip_suffix(AROUND.1));
+        let ends = |name: &'a str| Some((words(name).next()?, words(name).last()?));
+        Self {
+            words: documents.flat_map(|text| words(text)).collect(),
+            neighbours: neighbours.collect(),
+            ends: names.clone().filter_map(ends).collect(),
+            asked: names.collect(),
         }
-        let ends = |name: &&'a str| Some((words(name).next()?, words(name).last()?));
-        known.ends = known.asked.iter().filter_map(ends).collect();
-        known
     }
 
     /// Given names and family names of the people in the questions.

@@ -14,12 +14,7 @@ pub fn questions(
     numbers: &[usize],
 ) -> Result<Vec<Question>> {
     let asked = corpus.questions(split);
-    let in_words = words.iter().map(|text| {
-        Ok(Question {
-            text: text.clone(),
-            answer: None,
-        })
-    });
+    let in_words = words.iter().map(|text| Ok(Question::unanswered(text)));
     let by_number = numbers.iter().map(|&number| {
         let found = number.checked_sub(1).and_then(|index| asked.get(index));
         found.cloned().ok_or_else(|| {

@@ -72,6 +72,16 @@ pub struct Question {
     pub answer: Option<String>,
 }
 
+impl Question {
+    /// A question whose answer is not known.
+    pub fn unanswered(text: impl Into<String>) -> Self {
+        Self {
+            text: text.into(),
+            answer: None,
+        }
+    }
+}
+
 /// Documents to learn from and questions about them.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Corpus {

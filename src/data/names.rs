@@ -1,6 +1,5 @@
 //! Word lists for synthetic biographies. Every character is in [`super::synthetic::ALPHABET`].
 
-/// Given names.
 pub(crate) const GIVEN: &[&str] = &[
     "Ada", "Agnes", "Albert", "Alice", "Anna", "Arthur", "Bernard", "Carl", "Clara", "Conrad",
     "Daniel", "Dora", "Edith", "Edwin", "Eleanor", "Emil", "Emma", "Ernest", "Esther", "Felix",

@@ -65,20 +65,18 @@ impl Ragged {
         self.targets.iter().filter(|&&target| target != PAD).count()
     }
 
+    /// Number of tokens of every document.
+    pub fn lengths(&self) -> impl Iterator<Item = usize> {
+        self.starts.windows(2).map(|w| w[1] - w[0])
+    }
+
     /// Position of every token in its document, from 0.
     pub fn positions(&self) -> Vec<usize> {
-        self.starts
-            .windows(2)
-            .flat_map(|w| 0..w[1] - w[0])
-            .collect()
+        self.lengths().flat_map(|length| 0..length).collect()
     }
 
     /// Length of the longest document.
     pub fn longest(&self) -> usize {
-        self.starts
-            .windows(2)
-            .map(|w| w[1] - w[0])
-            .max()
-            .unwrap_or(0)
+        self.lengths().max().unwrap_or(0)
     }
 }

@@ -88,11 +88,7 @@ impl TableKind for DataKind {
 }
 
 impl Kinded<DataKind> {
-    /// The documents and questions. `directory` is the folder of fetched files (`--data`);
-    /// [`cs224n::locate`](super::cs224n::locate) gives its default.
-    ///
-    /// # Errors
-    /// A file is missing or damaged (kind `Data`).
+    /// See [`DataSource::open`]; [`cs224n::locate`](super::cs224n::locate) gives the default of `directory`.
     pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
         (self.kind.open)(&self.own, directory)
     }

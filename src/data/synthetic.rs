@@ -24,7 +24,6 @@ use crate::error::Result;
 /// whatever the seed. The capitals without a name (Q, U, X, Y, Z) are left out.
 pub const ALPHABET: &str = "\n ,.?0123456789ABCDEFGHIJKLMNOPRSTVWabcdefghijklmnopqrstuvwxyz";
 
-/// Number of different wordings.
 const TEMPLATES: usize = 8;
 
 /// The keys of `kind = "synthetic"`; equal settings give the same bytes.
@@ -68,10 +67,7 @@ impl DataSource for Biographies {
         let [for_train, for_dev, _] = split_sizes(self.people);
         let (train, held_out) = people.split_at(for_train);
         let (dev, test) = held_out.split_at(for_dev);
-        let unanswered = |person: &Person| Question {
-            answer: None,
-            ..person.question()
-        };
+        let unanswered = |person: &Person| Question::unanswered(person.question().text);
         Ok(Corpus {
             vocabulary: Vocabulary::of(ALPHABET)?,
             train: train.iter().map(Person::question).collect(),
@@ -93,8 +89,7 @@ impl DataSource for Biographies {
 
 /// The facts that all biographies of a person share.
 struct Person {
-    given: &'static str,
-    family: String,
+    name: String,
     born: &'static str,
     worked: &'static str,
     died: &'static str,
@@ -113,20 +108,16 @@ impl Biographies {
             places
         };
         let born = split_sizes(self.people).into_iter().flat_map(split);
-        let person = |(i, ((given, family), born)): (usize, (Name, &'static str))| {
+        let person = |(i, (name, born)): (usize, (String, &'static str))| {
             let mut facts = generator(b"facts...", [self.seed, i as u64, 0]);
-            let elsewhere: Vec<_> = PLACES[..self.places]
-                .iter()
-                .copied()
-                .filter(|&place| place != born)
-                .collect();
+            let places = PLACES[..self.places].iter().copied();
+            let elsewhere: Vec<_> = places.filter(|&place| place != born).collect();
             let mut one_of =
                 |list: &[&'static str]| list[facts.gen_range(0..list.len() as u32) as usize];
             let (worked, died) = (one_of(&elsewhere), one_of(&elsewhere));
             let profession = one_of(PROFESSIONS);
             Person {
-                given,
-                family,
+                name,
                 born,
                 worked,
                 died,
@@ -134,12 +125,8 @@ impl Biographies {
                 year: facts.gen_range(1820..=1979),
             }
         };
-        names
-            .into_iter()
-            .zip(born)
-            .enumerate()
-            .map(person)
-            .collect()
+        let facts = names.into_iter().zip(born).enumerate();
+        facts.map(person).collect()
     }
 
     /// All documents, shuffled. A person's wordings are a prefix of a fixed permutation, so one more
@@ -150,11 +137,8 @@ impl Biographies {
             let mut templates: Vec<usize> = (0..TEMPLATES).collect();
             templates.shuffle(&mut generator(b"wording.", [self.seed, i as u64, 0]));
             templates.truncate(self.biographies_per_person);
-            documents.extend(
-                templates
-                    .into_iter()
-                    .map(|template| person.biography(template)),
-            );
+            let templates = templates.into_iter();
+            documents.extend(templates.map(|template| person.biography(template)));
         }
         documents.shuffle(&mut generator(b"order...", [self.seed, 0, 0]));
         documents
@@ -163,9 +147,8 @@ impl Biographies {
 
 impl Person {
     fn question(&self) -> Question {
-        let text = format!("Where was {} {} born?", self.given, self.family);
         Question {
-            text,
+            text: format!("Where was {} born?", self.name),
             answer: Some(self.born.to_owned()),
         }
     }
@@ -173,15 +156,13 @@ impl Person {
     /// The biography in one of the wordings.
     fn biography(&self, template: usize) -> String {
         let Self {
-            given,
-            family,
+            name,
             born,
             worked,
             died,
             year,
             profession,
         } = self;
-        let name = format!("{given} {family}");
         match template {
             0 => format!("{name} was born in {born}."),
             1 => format!("Born in {born}, {name} died in {died}."),
@@ -201,23 +182,18 @@ fn split_sizes(people: usize) -> [usize; 3] {
     [train, dev, people - train - dev]
 }
 
-/// Given and family name.
-type Name = (&'static str, String);
-
 /// Names of people: family names are unique, given names are shared.
-fn full_names(people: usize, seed: u64) -> Vec<Name> {
+fn full_names(people: usize, seed: u64) -> Vec<String> {
     let mut generator = generator(b"names...", [seed, 0, 0]);
     let mut families: Vec<String> = family_names().collect();
     families.shuffle(&mut generator);
     families.truncate(people);
     let mut given = || GIVEN[generator.gen_range(0..GIVEN.len() as u32) as usize];
-    families
-        .into_iter()
-        .map(|family| (given(), family))
-        .collect()
+    let families = families.into_iter();
+    let names = families.map(|family| format!("{} {family}", given()));
+    names.collect()
 }
 
-/// Every possible family name.
 fn family_names() -> impl Iterator<Item = String> {
     FAMILY_STEMS
         .iter()
@@ -232,10 +208,8 @@ fn birth_places(people: usize, places: usize) -> Vec<&'static str> {
     let mut by_remainder: Vec<usize> = (0..places).collect();
     by_remainder.sort_by(|&a, &b| share(b + 1).fract().total_cmp(&share(a + 1).fract()));
     let missing = people - counts.iter().sum::<usize>();
-    by_remainder
-        .iter()
-        .take(missing)
-        .for_each(|&place| counts[place] += 1);
+    let extra = by_remainder.iter().take(missing);
+    extra.for_each(|&place| counts[place] += 1);
     let repeat = |(&place, &count)| std::iter::repeat_n(place, count);
     PLACES.iter().zip(&counts).flat_map(repeat).collect()
 }

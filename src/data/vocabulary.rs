@@ -4,13 +4,10 @@ use super::ragged::{MASK, PAD};
 use crate::error::{Error, Result};
 
 /// The character that represents [`PAD`] in text.
-pub const PAD_CHARACTER: char = '\u{25A1}';
+const PAD_CHARACTER: char = '\u{25A1}';
 
 /// The character that represents [`MASK`] in text.
-pub const MASK_CHARACTER: char = '\u{2047}';
-
-/// The character that represents an id outside the vocabulary in text.
-pub const UNKNOWN_CHARACTER: char = '\u{FFFD}';
+const MASK_CHARACTER: char = '\u{2047}';
 
 /// One id for each character of a corpus: 0 [`PAD`], 1 [`MASK`], then its characters by code point.
 ///
@@ -28,14 +25,10 @@ impl Vocabulary {
     /// The text contains one of the two characters that stand for padding and mask.
     pub fn of(text: &str) -> Result<Self> {
         for (i, line) in text.split('\n').enumerate() {
-            if let Some(c) = line
-                .chars()
-                .find(|&c| c == PAD_CHARACTER || c == MASK_CHARACTER)
-            {
-                let role = if c == PAD_CHARACTER {
-                    "padding"
-                } else {
-                    "the mask"
+            if let Some(at) = line.find([PAD_CHARACTER, MASK_CHARACTER]) {
+                let (c, role) = match line[at..].starts_with(PAD_CHARACTER) {
+                    true => (PAD_CHARACTER, "padding"),
+                    false => (MASK_CHARACTER, "the mask"),
                 };
                 let place = format!("the corpus contains {} in line {}", shown(c), i + 1);
                 return Err(Error::data(format!("{place}, which stands for {role}")));
@@ -63,42 +56,32 @@ impl Vocabulary {
     /// # Errors
     /// A character does not occur in the corpus; the message has its position, from 1.
     pub fn encode(&self, text: &str) -> Result<Vec<u32>> {
-        text.chars()
-            .enumerate()
-            .map(|(i, c)| self.id(c, i + 1))
-            .collect()
-    }
-
-    fn id(&self, character: char, position: usize) -> Result<u32> {
-        match self.characters[2..].binary_search(&character) {
+        let id = |(i, c): (usize, char)| match self.characters[2..].binary_search(&c) {
             Ok(index) => Ok(index as u32 + 2),
             Err(_) => Err(Error::data(format!(
-                "character {} at position {position} does not occur in the corpus",
-                shown(character),
+                "character {} at position {} does not occur in the corpus",
+                shown(c),
+                i + 1
             ))),
-        }
+        };
+        text.chars().enumerate().map(id).collect()
     }
 
     /// Decodes ids, with `□` and `⁇` for padding and mask, and `\u{FFFD}` for an id above the vocabulary, which
     /// a model with more ids may output.
     pub fn decode(&self, ids: &[u32]) -> String {
-        ids.iter().map(|&id| self.character(id)).collect()
-    }
-
-    fn character(&self, id: u32) -> char {
-        self.characters
-            .get(id as usize)
-            .copied()
-            .unwrap_or(UNKNOWN_CHARACTER)
+        let character = |&id: &u32| self.characters.get(id as usize).copied();
+        let ids = ids.iter().map(character);
+        ids.map(|c| c.unwrap_or(char::REPLACEMENT_CHARACTER))
+            .collect()
     }
 }
 
 /// `'é' (U+00E9)`, escaped if it is not printable.
 fn shown(character: char) -> String {
-    let quoted = if character.is_control() {
-        format!("{character:?}")
-    } else {
-        format!("'{character}'")
+    let quoted = match character.is_control() {
+        true => format!("{character:?}"),
+        false => format!("'{character}'"),
     };
     format!("{quoted} (U+{:04X})", u32::from(character))
 }

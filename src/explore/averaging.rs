@@ -5,10 +5,8 @@ use serde::{Deserialize, Serialize};
 
 use super::attend;
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, Sizes, check_grid, check_key_count, orthogonalisation_cost,
-};
-use super::vectors::{Vector, distance, orthonormal};
+use super::question::{Measurements, Question, Sampling, check_grid, check_key_count};
+use super::vectors::{distance, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
@@ -33,25 +31,13 @@ impl Question for Averaging {
     const ASKS: &'static str = "b.ii: which query averages two values?";
     const HEADING: &'static str = "One query that averages two values";
     const NOTE: &'static str = " Keys and values are orthonormal.";
+    const SETS: usize = 2;
 
-    fn sizes(&self) -> Sizes {
-        Sizes {
-            dimension: self.dimension,
-            keys: Some(self.keys),
-            ..Sizes::default()
-        }
-    }
-
-    fn check(&self) -> Vec<BrokenRule> {
-        let broken = [
+    fn check(&self) -> Vec<Option<BrokenRule>> {
+        vec![
             check_key_count(self.keys, self.dimension),
             check_grid("betas", &self.betas),
-        ];
-        broken.into_iter().flatten().collect()
-    }
-
-    fn multiplications(&self) -> f64 {
-        2.0 * orthogonalisation_cost(self.keys, self.dimension)
+        ]
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
@@ -65,7 +51,7 @@ impl Question for Averaging {
             ..Curve::default()
         };
         let both = self.betas.iter().zip(found);
-        let rows = both.map(|(&beta, error)| curve.at(beta, &[error]));
+        let rows = both.map(|(&beta, error)| curve.at(beta, [error]));
         Ok(Measurements::Curves(rows.collect()))
     }
 }
@@ -78,11 +64,6 @@ pub fn errors(keys: usize, dimension: usize, betas: &[f64], seed: u64) -> Vec<f6
     let middle = scaled_sum(&v[0], &v[1], 0.5);
     let error = |&beta: &f64| distance(&attend(&k, &v, &scaled_sum(&k[0], &k[1], beta)), &middle);
     betas.iter().map(error).collect()
-}
-
-/// `scale (a + b)`
-pub(super) fn scaled_sum(a: &[f64], b: &[f64], scale: f64) -> Vector {
-    a.iter().zip(b).map(|(x, y)| scale * (x + y)).collect()
 }
 
 #[cfg(test)]

@@ -20,8 +20,9 @@ pub struct Curve {
 
 impl Curve {
     /// The row at `x`, with the median of the samples: the mean of a quotient may not exist.
-    pub fn at(self, x: f64, samples: &[f64]) -> CurveRow {
-        let end = |share: f64| (samples.len() > 1).then(|| quantile(samples, share));
+    pub fn at(self, x: f64, samples: impl IntoIterator<Item = f64>) -> CurveRow {
+        let samples = Vec::from_iter(samples);
+        let end = |share: f64| (samples.len() > 1).then(|| quantile(&samples, share));
         CurveRow {
             curve: self.curve.to_owned(),
             is_reported: self.is_reported,
@@ -29,7 +30,7 @@ impl Curve {
             x,
             y_quantity: self.y.to_owned(),
             y_is_logarithmic: self.is_logarithmic,
-            y: quantile(samples, 0.5),
+            y: quantile(&samples, 0.5),
             low_90: end(0.05),
             high_90: end(0.95),
             samples: samples.len(),
@@ -43,7 +44,7 @@ mod tests {
 
     #[test]
     fn one_sample_has_no_range() {
-        let row = Curve::default().at(3.0, &[7.0]);
+        let row = Curve::default().at(3.0, [7.0]);
         assert_eq!((row.y, row.low_90, row.samples), (7.0, None, 1));
     }
 }

@@ -5,10 +5,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, Sizes, check_grid, orthogonalisation_cost,
-};
-use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, weighted_sum};
+use super::question::{Measurements, Question, Sampling, check_grid};
+use super::vectors::{Vector, distance, dot, normal_vector, orthonormal, scaled_sum, weighted_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
@@ -35,67 +33,40 @@ impl Question for Extraction {
     const NOTE: &'static str = " A has the m basis vectors of v_a as columns. The reported M is A itself, d × m, with d - m \
          columns of zeros so that it is square.";
 
-    fn sizes(&self) -> Sizes {
-        Sizes {
-            dimension: self.dimension,
-            samples: Some(self.samples),
-            ..Sizes::default()
-        }
-    }
-
-    fn check(&self) -> Vec<BrokenRule> {
+    fn check(&self) -> Vec<Option<BrokenRule>> {
         let as_numbers: Vec<f64> = self.bases.iter().map(|&m| m as f64).collect();
         let largest = self.bases.iter().copied().max().unwrap_or(0);
         let dimension = self.dimension;
         let message = format!(
             "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
         );
-        let too_large = (largest > dimension / 2).then_some(BrokenRule {
-            key: "bases",
-            message,
-            help: None,
-        });
-        let broken = [check_grid("bases", &as_numbers), too_large];
-        broken.into_iter().flatten().collect()
-    }
-
-    fn multiplications(&self) -> f64 {
-        let bases = self.bases.iter();
-        bases
-            .map(|&m| orthogonalisation_cost(2 * m, self.dimension))
-            .sum()
+        let too_large = BrokenRule::new("bases", message);
+        let too_large = (largest > dimension / 2).then_some(too_large);
+        vec![check_grid("bases", &as_numbers), too_large]
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
-        let curve = Curve {
+        let ours = Curve {
+            curve: "M = A times its transpose",
             x: "vectors in each basis: m",
             y: "|M (v_a + v_b) - v_a| / |v_a|",
             is_logarithmic: true,
-            ..Curve::default()
+            is_reported: false,
         };
-        let (ours, reported) = (
-            Curve {
-                curve: "M = A times its transpose",
-                ..curve
-            },
-            Curve {
-                curve: "as reported: M with the basis vectors as columns",
-                is_reported: true,
-                ..curve
-            },
-        );
+        let reported = Curve {
+            curve: "as reported: M with the basis vectors as columns",
+            is_reported: true,
+            ..ours
+        };
         let found = sampling.each(|sample| {
             let one = |&basis: &usize| measure(basis, self.dimension, seed, sample);
             self.bases.iter().map(one).collect::<Vec<_>>()
         })?;
-        let all = |i: usize, of: fn(&Extracted) -> f64| -> Vec<f64> {
-            found.iter().map(|sample| of(&sample[i])).collect()
-        };
         let at = |(i, &basis): (usize, &usize)| {
             let x = basis as f64;
             [
-                ours.at(x, &all(i, |one| one.projection)),
-                reported.at(x, &all(i, |one| one.reported)),
+                ours.at(x, found.iter().map(|sample| sample[i].0)),
+                reported.at(x, found.iter().map(|sample| sample[i].1)),
             ]
         };
         let rows = self.bases.iter().enumerate().flat_map(at);
@@ -103,29 +74,19 @@ impl Question for Extraction {
     }
 }
 
-/// `|M (v_a + v_b) - v_a| / |v_a|` for two matrices.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Extracted {
-    /// For `M = A A^T`.
-    pub projection: f64,
-    /// For the reported M: A, padded with `d - m` columns of zeros so that it is square.
-    pub reported: f64,
-}
-
-/// One draw: A and B of `m` basis vectors each, `2m <= d`, with `v_a` and `v_b` in their spans.
-pub fn measure(basis: usize, dimension: usize, seed: u64, sample: u64) -> Extracted {
+/// `|M (v_a + v_b) - v_a| / |v_a|` for `M = A A^T`, and for the reported M: A, padded with `d - m` columns of zeros
+/// so that it is square. One draw: A and B of `m` basis vectors each, `2m <= d`, with `v_a` and `v_b` in their spans.
+pub fn measure(basis: usize, dimension: usize, seed: u64, sample: u64) -> (f64, f64) {
     let mut draws = generator(b"extract ", [seed, basis as u64, sample]);
     let both = orthonormal(2 * basis, dimension, &mut draws);
     let (a, b) = both.split_at(basis);
     let v_a = weighted_sum(&normal_vector(basis, &mut draws), a);
     let v_b = weighted_sum(&normal_vector(basis, &mut draws), b);
-    let sum: Vector = v_a.iter().zip(&v_b).map(|(x, y)| x + y).collect();
+    let sum = scaled_sum(&v_a, &v_b, 1.0);
     let along: Vec<f64> = a.iter().map(|vector| dot(vector, &sum)).collect();
     let relative = |found: Vector| distance(&found, &v_a) / dot(&v_a, &v_a).sqrt();
-    Extracted {
-        projection: relative(weighted_sum(&along, a)),
-        reported: relative(weighted_sum(&sum[..basis], a)),
-    }
+    let reported = relative(weighted_sum(&sum[..basis], a));
+    (relative(weighted_sum(&along, a)), reported)
 }
 
 #[cfg(test)]
@@ -136,8 +97,8 @@ mod tests {
     fn the_projection_extracts_exactly_and_the_reported_matrix_does_not() {
         for sample in 0..50 {
             let error = measure(8, 64, 1, sample);
-            assert!(error.projection < 1e-12, "{error:?}");
-            assert!(error.reported > 0.1, "{error:?}");
+            assert!(error.0 < 1e-12, "{error:?}");
+            assert!(error.1 > 0.1, "{error:?}");
         }
     }
 }

@@ -6,12 +6,9 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
-use super::averaging::scaled_sum;
 use super::curve::Curve;
-use super::question::{
-    Measurements, Question, Sampling, Sizes, check_grid, check_key_count, orthogonalisation_cost,
-};
-use super::vectors::{Vector, normal_vector, orthonormal};
+use super::question::{Measurements, Question, Sampling, check_grid, check_key_count};
+use super::vectors::{Vector, noisy, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
@@ -43,33 +40,14 @@ impl Question for NoisyAveraging {
     const HEADING: &'static str = "Averaging with keys near their means";
     const NOTE: &'static str = " Keys are drawn from N(μ_i, α I) with orthonormal means.";
 
-    fn sizes(&self) -> Sizes {
-        Sizes {
-            dimension: self.dimension,
-            keys: Some(self.keys),
-            alpha: Some(self.alpha),
-            samples: Some(self.samples),
-            ..Sizes::default()
-        }
-    }
-
-    fn check(&self) -> Vec<BrokenRule> {
+    fn check(&self) -> Vec<Option<BrokenRule>> {
         // The weight on the other keys is measured, so there must be others.
-        let alone = (self.keys < 3).then(|| BrokenRule {
-            key: "keys",
-            message: format!("= {} must be at least 3", self.keys),
-            help: None,
-        });
-        let broken = [
-            alone,
+        let alone = format!("= {} must be at least 3", self.keys);
+        vec![
+            (self.keys < 3).then(|| BrokenRule::new("keys", alone)),
             check_key_count(self.keys, self.dimension),
             check_grid("betas", &self.betas),
-        ];
-        broken.into_iter().flatten().collect()
-    }
-
-    fn multiplications(&self) -> f64 {
-        orthogonalisation_cost(self.keys, self.dimension)
+        ]
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
@@ -82,7 +60,7 @@ impl Question for NoisyAveraging {
             x: "factor β of the query",
             y: "weight left on the other n - 2 keys",
             is_logarithmic: true,
-            ..Curve::default()
+            is_reported: false,
         };
         let reported = Curve {
             curve: "as reported: q = (μ_a + μ_b) / 2",
@@ -92,8 +70,7 @@ impl Question for NoisyAveraging {
         let last = scales.len() - 1;
         let at = |(i, &scale): (usize, &f64)| {
             let curve = if i == last { reported } else { ours };
-            let all: Vec<f64> = found.iter().map(|sample| sample[i]).collect();
-            curve.at(scale, &all)
+            curve.at(scale, found.iter().map(|sample| sample[i]))
         };
         let rows = scales.iter().enumerate().map(at);
         Ok(Measurements::Curves(rows.collect()))
@@ -113,12 +90,8 @@ pub fn weight_on_others(
 ) -> Vec<f64> {
     let mut draws = generator(b"noisy   ", [seed, keys as u64, sample]);
     let means = orthonormal(keys, dimension, &mut draws);
-    let noisy = |mean: &Vector| {
-        let noise = normal_vector(dimension, &mut draws);
-        let pairs = mean.iter().zip(noise);
-        pairs.map(|(x, e)| x + alpha.sqrt() * e).collect()
-    };
-    let k: Vec<Vector> = means.iter().map(noisy).collect();
+    let near = |mean: &Vector| noisy(mean, 1.0, alpha, &mut draws);
+    let k: Vec<Vector> = means.iter().map(near).collect();
     let left = |&scale: &f64| {
         let weights = attention_weights(&k, &scaled_sum(&means[0], &means[1], scale));
         weights[2..].iter().sum()

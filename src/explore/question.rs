@@ -3,8 +3,8 @@
 use figment::value::Value;
 use rayon::prelude::*;
 use schemars::JsonSchema;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
 use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
@@ -24,29 +24,26 @@ pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
     /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
-    /// The sizes that captions report.
-    fn sizes(&self) -> Sizes;
+    /// Orthonormal sets of as many vectors as there are keys, drawn for each sample.
+    const SETS: usize = 1;
 
-    /// What is wrong with the keys, beyond their ranges.
-    fn check(&self) -> Vec<BrokenRule>;
+    /// The rules that may be broken by the keys, beyond their ranges.
+    fn check(&self) -> Vec<Option<BrokenRule>>;
 
-    /// Multiplications of one sample, nearly all of them for orthogonalisation.
-    fn multiplications(&self) -> f64;
-
-    /// Measures it.
-    ///
-    /// # Errors
-    /// The progress report failed.
+    /// Measures it; the only error is that of the progress report.
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements>;
 }
 
-/// The sizes of a question.
-#[derive(Clone, Copy, Debug, Default)]
+/// The sizes of a question, which captions report: those keys of a question that are found in several.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(default)]
 pub struct Sizes {
     /// Dimension d of keys, values and queries.
     pub dimension: usize,
     /// Number n of keys, and of values.
     pub keys: Option<usize>,
+    /// Vectors in the basis of each of two subspaces.
+    pub bases: Vec<usize>,
     /// Variance of the keys around their means.
     pub alpha: Option<f64>,
     /// Scale factor of the query.
@@ -73,9 +70,6 @@ pub struct Sampling<'a> {
 
 impl Sampling<'_> {
     /// The result of every sample, in order, whatever the number of threads.
-    ///
-    /// # Errors
-    /// The progress report failed.
     pub fn each<T: Send>(&mut self, one: impl Fn(u64) -> T + Sync) -> Result<Vec<T>> {
         let mut found = Vec::with_capacity(self.samples);
         while found.len() < self.samples {
@@ -97,9 +91,8 @@ pub struct QuestionKind {
     pub heading: &'static str,
     /// See [`Question::NOTE`].
     pub note: &'static str,
-    sizes: fn(&Value) -> Option<Sizes>,
-    check: fn(&Value) -> Vec<BrokenRule>,
-    multiplications: fn(&Value) -> f64,
+    check: fn(&Value) -> Vec<Option<BrokenRule>>,
+    sets: usize,
     measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Measurements>,
 }
 
@@ -112,11 +105,8 @@ impl QuestionKind {
             keys: OwnKeys::of::<Q>(),
             heading: Q::HEADING,
             note: Q::NOTE,
-            sizes: |own| Some(Q::deserialize(own).ok()?.sizes()),
             check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
-            multiplications: |own| {
-                Q::deserialize(own).map_or(0.0, |question| question.multiplications())
-            },
+            sets: Q::SETS,
             measure: |own, seed, sampling| {
                 let question = Q::deserialize(own).map_err(|e| Error::config(e.to_string()))?;
                 question.measure(seed, sampling)
@@ -151,25 +141,27 @@ impl TableKind for QuestionKind {
 }
 
 impl Kinded<QuestionKind> {
-    /// See [`Question::sizes`].
+    /// Its sizes.
     pub fn sizes(&self) -> Sizes {
-        (self.kind.sizes)(&self.own).unwrap_or_default()
+        Sizes::deserialize(&self.own).unwrap_or_default()
     }
 
-    /// See [`Question::check`]; nothing where the keys cannot be read.
-    pub fn check(&self) -> Vec<BrokenRule> {
-        (self.kind.check)(&self.own)
+    /// The broken rules; none where the keys cannot be read.
+    pub fn check(&self) -> impl Iterator<Item = BrokenRule> {
+        (self.kind.check)(&self.own).into_iter().flatten()
     }
 
-    /// Multiplications of all samples.
+    /// Multiplications of all samples, nearly all of them for orthogonalisation.
     pub fn multiplications(&self) -> f64 {
-        self.sizes().samples.unwrap_or(1) as f64 * (self.kind.multiplications)(&self.own)
+        let sizes = self.sizes();
+        let keys = sizes.keys.map(|keys| (self.kind.sets, keys));
+        let bases = sizes.bases.iter().map(|&vectors| (1, 2 * vectors));
+        let of_set = |(sets, n): (usize, usize)| 2.0 * (sets * n * n * sizes.dimension) as f64;
+        let of_sample: f64 = bases.chain(keys).map(of_set).sum();
+        sizes.samples.unwrap_or(1) as f64 * of_sample
     }
 
-    /// Measures the question; `report` is called with the number of samples drawn so far.
-    ///
-    /// # Errors
-    /// The progress report failed, or the keys cannot be read.
+    /// Measures the question; `report` is called with the number of samples drawn so far, and its error ends it.
     pub fn measure(
         &self,
         seed: u64,
@@ -180,34 +172,18 @@ impl Kinded<QuestionKind> {
     }
 }
 
-/// Multiplications needed to orthogonalise `vectors` vectors.
-pub fn orthogonalisation_cost(vectors: usize, dimension: usize) -> f64 {
-    2.0 * (vectors * vectors * dimension) as f64
-}
-
 /// The rule that there are at most `dimension` keys, because the keys, or the means around which they are drawn,
 /// are orthogonal.
 pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
-    let broken = BrokenRule {
-        key: "keys",
-        message,
-        help: None,
-    };
-    (keys > dimension).then_some(broken)
+    (keys > dimension).then_some(BrokenRule::new("keys", message))
 }
 
 /// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.
 pub fn check_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
-    let broken = |says: &str| {
-        Some(BrokenRule {
-            key,
-            message: says.to_owned(),
-            help: None,
-        })
-    };
+    let broken = |says: &str| Some(BrokenRule::new(key, says));
     let ascends = values.windows(2).all(|pair| pair[0] < pair[1]);
     match values {
         [] => broken("is empty; nothing would be measured"),

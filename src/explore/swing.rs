@@ -7,11 +7,8 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::attention_weights;
-use super::averaging::scaled_sum;
-use super::question::{
-    Measurements, Question, Sampling, Sizes, check_key_count, orthogonalisation_cost,
-};
-use super::vectors::{Vector, normal_vector, orthonormal};
+use super::question::{Measurements, Question, Sampling, check_key_count};
+use super::vectors::{Vector, noisy, orthonormal, scaled_sum};
 use crate::data::generator::generator;
 use crate::error::Result;
 use crate::kinds::BrokenRule;
@@ -45,28 +42,14 @@ impl Question for Swing {
     const NOTE: &'static str = " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
          its length is about N(1, 1/2).";
 
-    fn sizes(&self) -> Sizes {
-        Sizes {
-            dimension: self.dimension,
-            keys: Some(self.keys),
-            alpha: Some(self.alpha),
-            beta: Some(self.beta),
-            samples: Some(self.samples),
-        }
-    }
-
-    fn check(&self) -> Vec<BrokenRule> {
-        Vec::from_iter(check_key_count(self.keys, self.dimension))
-    }
-
-    fn multiplications(&self) -> f64 {
-        orthogonalisation_cost(self.keys, self.dimension)
+    fn check(&self) -> Vec<Option<BrokenRule>> {
+        vec![check_key_count(self.keys, self.dimension)]
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
         let one = |sample| {
             let drawn = self.draw(seed, sample);
-            drawn.row(sample, ONE_HEAD, weight_on_a(&drawn, self.beta))
+            drawn.row(sample, ONE_HEAD, drawn.of_one_head(self.beta))
         };
         Ok(Measurements::Samples(sampling.each(one)?))
     }
@@ -75,14 +58,47 @@ impl Question for Swing {
 /// Name of the construction with one head.
 pub const ONE_HEAD: &str = "one head: q = β (μ_a + μ_b)";
 
+/// The keys of one sample and the quantities they were drawn from.
+#[derive(Clone, Debug)]
+pub struct Keys {
+    /// Orthonormal, shape `[n, d]`; a is the first and b the second.
+    pub means: Vec<Vector>,
+    /// Shape `[n, d]`.
+    pub keys: Vec<Vector>,
+    /// The length of `k_a` along its mean, without the noise of alpha.
+    pub epsilon: f64,
+}
+
 impl Swing {
     /// Draws the keys of sample `sample`.
     pub fn draw(&self, seed: u64, sample: u64) -> Keys {
-        draw(self.keys, self.dimension, self.alpha, (seed, sample))
+        let mut draws = generator(b"swing   ", [seed, self.keys as u64, sample]);
+        let means = orthonormal(self.keys, self.dimension, &mut draws);
+        let normal: f64 = draws.sample(StandardNormal);
+        let epsilon = 1.0 + 0.5_f64.sqrt() * normal;
+        let key = |(i, mean): (usize, &Vector)| {
+            let length = if i == 0 { epsilon } else { 1.0 };
+            noisy(mean, length, self.alpha, &mut draws)
+        };
+        Keys {
+            keys: means.iter().enumerate().map(key).collect(),
+            means,
+            epsilon,
+        }
     }
 }
 
 impl Keys {
+    /// The weight that a query puts on `v_a`.
+    pub fn weight_on_a(&self, query: &[f64]) -> f64 {
+        attention_weights(&self.keys, query)[0]
+    }
+
+    /// The weight on `v_a` for `q = beta (mu_a + mu_b)`.
+    pub fn of_one_head(&self, beta: f64) -> f64 {
+        self.weight_on_a(&scaled_sum(&self.means[0], &self.means[1], beta))
+    }
+
     /// The row for the value that a construction gives on these keys.
     pub fn row(&self, sample: u64, series: &str, value: f64) -> SampleRow {
         SampleRow {
@@ -96,41 +112,16 @@ impl Keys {
     }
 }
 
-/// The keys of one sample and the quantities they were drawn from.
-#[derive(Clone, Debug)]
-pub struct Keys {
-    /// Orthonormal, shape `[n, d]`; a is the first and b the second.
-    pub means: Vec<Vector>,
-    /// Shape `[n, d]`.
-    pub keys: Vec<Vector>,
-    /// The length of `k_a` along its mean, without the noise of alpha.
-    pub epsilon: f64,
-}
-
-/// Draws the keys of sample `sample`.
-pub fn draw(keys: usize, dimension: usize, alpha: f64, (seed, sample): (u64, u64)) -> Keys {
-    let mut draws = generator(b"swing   ", [seed, keys as u64, sample]);
-    let means = orthonormal(keys, dimension, &mut draws);
-    let normal: f64 = draws.sample(StandardNormal);
-    let epsilon = 1.0 + 0.5_f64.sqrt() * normal;
-    let mut key = |(i, mean): (usize, &Vector)| {
-        let length = if i == 0 { epsilon } else { 1.0 };
-        let noise = normal_vector(dimension, &mut draws);
-        let pairs = mean.iter().zip(noise);
-        pairs.map(|(x, e)| length * x + alpha.sqrt() * e).collect()
-    };
-    let keys = means.iter().enumerate().map(&mut key).collect();
-    Keys {
-        means,
+#[cfg(test)]
+pub(super) fn draw(keys: usize, dimension: usize, alpha: f64, sample: u64) -> Keys {
+    let swing = Swing {
+        dimension,
         keys,
-        epsilon,
-    }
-}
-
-/// The weight on `v_a` for `q = beta (mu_a + mu_b)`.
-pub fn weight_on_a(drawn: &Keys, beta: f64) -> f64 {
-    let query = scaled_sum(&drawn.means[0], &drawn.means[1], beta);
-    attention_weights(&drawn.keys, &query)[0]
+        beta: 1.0,
+        alpha,
+        samples: 2,
+    };
+    swing.draw(1, sample)
 }
 
 #[cfg(test)]
@@ -140,7 +131,7 @@ mod tests {
     #[test]
     fn epsilon_is_below_zero_as_often_as_the_normal_distribution_says() {
         let samples = 20_000;
-        let below = |&i: &u64| draw(3, 4, 1e-10, (1, i)).epsilon < 0.0;
+        let below = |&i: &u64| draw(3, 4, 1e-10, i).epsilon < 0.0;
         let share = (0..samples).filter(below).count() as f64 / samples as f64;
         // P(N(1, 1/2) < 0) = 7.86 %; four standard errors are 0.76 points.
         assert!((share - 0.0786).abs() < 0.0077, "{share}");
@@ -149,10 +140,10 @@ mod tests {
     #[test]
     fn the_weight_follows_epsilon() {
         for i in 0..20 {
-            let drawn = draw(10, 16, 1e-18, (1, i));
+            let drawn = draw(10, 16, 1e-18, i);
             let (a, b) = ((10.0 * drawn.epsilon).exp(), 10_f64.exp());
             let wanted = a / (a + b + 8.0);
-            assert!((weight_on_a(&drawn, 10.0) - wanted).abs() < 1e-6, "{i}");
+            assert!((drawn.of_one_head(10.0) - wanted).abs() < 1e-6, "{i}");
         }
     }
 }

@@ -1,34 +1,20 @@
 //! d: two heads, `q_1 = beta mu_a` and `q_2 = beta mu_b`, `c = (c_1 + c_2) / 2`. Keys are those of
 //! [`super::swing`]: the output no longer swings, unless epsilon is close to 0 or negative.
 
-use std::borrow::Cow;
-
-use schemars::{JsonSchema, Schema, SchemaGenerator};
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::attention_weights;
-use super::question::{Measurements, Question, Sampling, Sizes};
-use super::swing::{Keys, ONE_HEAD, Swing, weight_on_a as weight_of_one_head};
-use super::vectors::Vector;
+use super::question::{Measurements, Question, Sampling};
+use super::swing::{Keys, ONE_HEAD, Swing};
+use super::vectors::{Vector, scaled};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 use crate::metrics::rows::SampleRow;
 
-/// Two heads, compared with one head on the same keys.
-#[derive(Clone, Debug, Deserialize, Serialize)]
+/// Two heads, compared with one head on the same keys. The TOML keys are those of [`Swing`].
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize)]
 #[serde(transparent)]
 pub struct TwoHeads(Swing);
-
-/// The TOML keys are those of [`Swing`].
-impl JsonSchema for TwoHeads {
-    fn schema_name() -> Cow<'static, str> {
-        "TwoHeads".into()
-    }
-
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        Swing::json_schema(generator)
-    }
-}
 
 const TWO_HEADS: &str = "two heads: q1 = β μ_a and q2 = β μ_b";
 const REPORTED_HEADS: &str = "two heads as reported: q1 and q2 = (±μ_a + μ_b) / 2";
@@ -40,16 +26,8 @@ impl Question for TwoHeads {
     const NOTE: &'static str = " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
          (±v_a + v_b) / 2; the keys' means are used instead, because values say nothing about keys.";
 
-    fn sizes(&self) -> Sizes {
-        self.0.sizes()
-    }
-
-    fn check(&self) -> Vec<BrokenRule> {
+    fn check(&self) -> Vec<Option<BrokenRule>> {
         self.0.check()
-    }
-
-    fn multiplications(&self) -> f64 {
-        self.0.multiplications()
     }
 
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements> {
@@ -59,7 +37,7 @@ impl Question for TwoHeads {
             let row = |series: &str, value: f64| drawn.row(sample, series, value);
             let reported = weight_on_a(&drawn, &reported_queries(&drawn));
             [
-                row(ONE_HEAD, weight_of_one_head(&drawn, beta)),
+                row(ONE_HEAD, drawn.of_one_head(beta)),
                 row(TWO_HEADS, weight_on_a(&drawn, &queries(&drawn, beta))),
                 SampleRow {
                     is_reported: true,
@@ -73,14 +51,12 @@ impl Question for TwoHeads {
 
 /// The weight on `v_a` in `c`, given the query of each head.
 pub fn weight_on_a(drawn: &Keys, queries: &[Vector; 2]) -> f64 {
-    let weight = |query: &Vector| attention_weights(&drawn.keys, query)[0];
-    0.5 * (weight(&queries[0]) + weight(&queries[1]))
+    0.5 * (drawn.weight_on_a(&queries[0]) + drawn.weight_on_a(&queries[1]))
 }
 
 /// `beta mu_a` and `beta mu_b`.
 pub fn queries(drawn: &Keys, beta: f64) -> [Vector; 2] {
-    let along = |mean: &Vector| mean.iter().map(|x| beta * x).collect();
-    [along(&drawn.means[0]), along(&drawn.means[1])]
+    [0, 1].map(|at| scaled(&drawn.means[at], beta))
 }
 
 /// The reported `(v_a + v_b) / 2` and `(-v_a + v_b) / 2`.
@@ -121,10 +97,8 @@ mod tests {
     #[test]
     fn both_variances_are_those_of_the_integral_and_two_heads_have_the_smaller() {
         let (n, beta) = (10, 10.0_f64);
-        let drawn: Vec<Keys> = (0..20_000)
-            .map(|i| swing::draw(n, 10, 1e-14, (1, i)))
-            .collect();
-        let one: Vec<f64> = drawn.iter().map(|d| swing::weight_on_a(d, beta)).collect();
+        let drawn: Vec<Keys> = (0..20_000).map(|i| swing::draw(n, 10, 1e-14, i)).collect();
+        let one: Vec<f64> = drawn.iter().map(|d| d.of_one_head(beta)).collect();
         let two: Vec<f64> = drawn
             .iter()
             .map(|d| weight_on_a(d, &queries(d, beta)))
@@ -146,7 +120,7 @@ mod tests {
     #[test]
     fn the_reported_queries_leave_most_of_the_weight_on_the_others() {
         for i in 0..20 {
-            let drawn = swing::draw(10, 16, 1e-18, (1, i));
+            let drawn = swing::draw(10, 16, 1e-18, i);
             let head = |sign: f64| {
                 let a = (sign * drawn.epsilon / 2.0).exp();
                 a / (a + 0.5_f64.exp() + 8.0)

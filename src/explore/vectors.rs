@@ -17,6 +17,16 @@ pub fn distance(a: &[f64], b: &[f64]) -> f64 {
     squares.sum::<f64>().sqrt()
 }
 
+/// `scale a`
+pub fn scaled(a: &[f64], scale: f64) -> Vector {
+    a.iter().map(|x| scale * x).collect()
+}
+
+/// `scale (a + b)`
+pub fn scaled_sum(a: &[f64], b: &[f64], scale: f64) -> Vector {
+    a.iter().zip(b).map(|(x, y)| scale * (x + y)).collect()
+}
+
 /// `sum of weight_i vector_i` for at least one vector, all of equal length.
 pub fn weighted_sum(weights: &[f64], vectors: &[Vector]) -> Vector {
     let mut sum = vec![0.0; vectors.first().map_or(0, Vec::len)];
@@ -32,6 +42,13 @@ pub fn weighted_sum(weights: &[f64], vectors: &[Vector]) -> Vector {
 pub fn normal_vector(dimension: usize, draws: &mut impl Rng) -> Vector {
     let draw = |_| draws.sample(StandardNormal);
     (0..dimension).map(draw).collect()
+}
+
+/// A draw of `N(length mean, alpha I)`.
+pub fn noisy(mean: &[f64], length: f64, alpha: f64, draws: &mut impl Rng) -> Vector {
+    let noise = normal_vector(mean.len(), draws);
+    let pairs = mean.iter().zip(noise);
+    pairs.map(|(x, e)| length * x + alpha.sqrt() * e).collect()
 }
 
 /// `count` random orthonormal vectors of `dimension`, which is at least `count`.

@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
+use serde::Serialize;
+
 use super::directory::{RunDirectory, all_below, experiment_folder, of_experiment};
 use super::lock;
 use super::stage::Kind;
@@ -13,7 +15,7 @@ use crate::files;
 use crate::stop::Stop;
 
 /// A file or folder that can be deleted, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Removable {
     /// The folder or file.
     pub path: PathBuf,

@@ -5,23 +5,19 @@
 //! file or a pipe go whole lines without any control character.
 
 mod line;
-mod name;
 mod output;
-mod pace;
-mod run_name;
-mod shared;
 mod sweep;
 mod task;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use console::measure_text_width as columns;
 pub use line::{format_duration, thousands};
-use output::Output;
-pub use sweep::{Run, Sweep};
+use output::{Output, Sink};
+pub use sweep::{AtWork, Run, Sweep, Whole};
 pub use task::Task;
 
 /// How much is said.
@@ -58,13 +54,9 @@ impl Progress {
     /// Live lines if standard error is a terminal that can draw them, plain lines if not.
     pub fn new(verbosity: Verbosity) -> Self {
         let output = match verbosity {
-            Verbosity::Quiet => Output::silent(),
+            Verbosity::Quiet => Output::new(Sink::Silent),
             Verbosity::Normal | Verbosity::Verbose => Output::standard_error(),
         };
-        Self::on(output, verbosity)
-    }
-
-    fn on(output: Output, verbosity: Verbosity) -> Self {
         Self {
             output: Arc::new(output),
             verbose: verbosity == Verbosity::Verbose,
@@ -94,11 +86,11 @@ impl Progress {
 
     /// Begins a task of `steps` steps outside of any run; a task without steps is not shown.
     pub fn begin(&self, name: &str, steps: usize) -> Task {
-        Task::alone(&self.output, name, steps)
+        Task::new(&self.output, None, name, steps, 0)
     }
 
     /// Begins an experiment of runs with these names. `work` is the number of steps of all their stages.
     pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Sweep {
-        Sweep::new(&self.output, name, runs, work)
+        Arc::new(Whole::new(&self.output, name, runs, work))
     }
 }

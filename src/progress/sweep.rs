@@ -1,133 +1,208 @@
 //! The outer levels: an experiment of several runs, and the runs that are being worked on.
 
-use std::sync::atomic::AtomicBool;
-use std::sync::{Arc, Mutex};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Instant;
 
-use super::line::{self, Line};
-use super::name::printable;
+use indicatif::ProgressBar;
+
+use super::columns;
+use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
-use super::run_name::RunName;
-use super::shared::{AtWork, Tally, Whole};
-use super::task::Task;
+use crate::labels::shorten_apart;
 
-/// An experiment of several runs, shared by all who work on it. It ends when it is dropped.
-///
-/// It has a line of its own if there is more than one run.
-pub struct Sweep(Arc<Whole>);
+/// An experiment of several runs, shared by all who work on it. It ends when the last of them drops it.
+pub type Sweep = Arc<Whole>;
 
-/// A run that is being worked on, one stage after the other. It ends when it is dropped, or
-/// with [`Run::done`].
-pub struct Run(Arc<AtWork>);
+/// A run that is being worked on, one stage after the other. It ends when it and its stages are dropped, or
+/// with [`AtWork::done`].
+pub type Run = Arc<AtWork>;
 
-impl Sweep {
+/// All runs together. They have a line of their own if there is more than one.
+pub struct Whole {
+    output: Arc<Output>,
+    name: String,
+    runs: Vec<String>,
+    /// Steps of all stages of all runs.
+    work: u64,
+    began: Instant,
+    live: ProgressBar,
+    tally: Mutex<Tally>,
+}
+
+/// Progress of all runs so far.
+#[derive(Default)]
+struct Tally {
+    runs_done: usize,
+    steps_done: u64,
+    /// Of the steps done, those of an earlier session.
+    steps_before: u64,
+    at_work: usize,
+    /// Whether lines have to name their run: once two were at work together.
+    crowded: bool,
+    begun: bool,
+}
+
+/// What a run shares with its stages.
+pub struct AtWork {
+    pub(super) output: Arc<Output>,
+    sweep: Sweep,
+    name: String,
+    /// Its shortened name.
+    live: ProgressBar,
+    /// Whether a line that stays has named it.
+    named: AtomicBool,
+}
+
+impl Whole {
     pub(super) fn new(output: &Arc<Output>, name: &str, runs: &[String], work: u64) -> Self {
-        let live = if runs.len() > 1 { output.live() } else { None };
-        let tally = Tally {
-            live,
-            ..Tally::default()
-        };
-        let whole = Whole {
+        let sweep = Self {
             output: output.clone(),
             name: printable(name),
-            runs: RunName::of_all(runs),
+            runs: runs.iter().map(|name| printable(name)).collect(),
             work,
             began: output.now(),
-            tally: Mutex::new(tally),
+            live: match runs.len() {
+                0 | 1 => ProgressBar::hidden(),
+                _ => output.live(None, 0, Some(work)),
+            },
+            tally: Mutex::default(),
         };
-        whole.update(|_| {});
-        Self(Arc::new(whole))
+        sweep.update(|_| {});
+        sweep
     }
 
     /// Begins to work on the run of this number, from 0. Lines about its stages name it once several runs
     /// are at work together.
-    pub fn run(&self, number: usize) -> Run {
-        self.0.update(|tally| {
+    pub fn run(self: &Arc<Self>, number: usize) -> Run {
+        self.update(|tally| {
             tally.at_work += 1;
             tally.crowded |= tally.at_work > 1;
             tally.begun = true;
         });
-        let at_work = AtWork {
-            sweep: self.0.clone(),
-            number,
-            live: Mutex::new(self.0.output.live()),
+        let fits = |name: &str| columns(name) + 2 <= self.output.width();
+        let live = self.output.live(None, 2, None);
+        live.set_message(shorten_apart(&self.runs, &fits).swap_remove(number));
+        let run = AtWork {
+            output: self.output.clone(),
+            sweep: self.clone(),
+            name: self.runs[number].clone(),
+            live,
             named: AtomicBool::new(false),
         };
-        at_work.show(None);
-        if self.0.output.is_plain() {
-            at_work.print_name();
+        if self.output.is_plain() {
+            run.print_name();
         }
-        Run(Arc::new(at_work))
+        Arc::new(run)
     }
 
     /// Counts `runs` finished by an earlier session, with `steps` steps in total. The estimate of the
     /// time left ignores them.
     pub fn done_before(&self, runs: usize, steps: u64) {
-        self.0.update(|tally| {
+        self.update(|tally| {
             tally.runs_done += runs;
             tally.steps_done += steps;
             tally.steps_before += steps;
         });
     }
+
+    fn tally(&self) -> MutexGuard<'_, Tally> {
+        // The counts are right even if a thread has panicked after it changed them.
+        self.tally.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn update(&self, change: impl FnOnce(&mut Tally)) {
+        let mut tally = self.tally();
+        change(&mut tally);
+        self.live.set_position(tally.steps_done);
+        self.live.set_message(self.line(&tally, false));
+    }
+
+    /// How far all runs are, or how far they got.
+    fn line(&self, tally: &Tally, has_ended: bool) -> String {
+        let elapsed = self.output.now() - self.began;
+        let done = tally.steps_done - tally.steps_before;
+        let to_do = self.work.saturating_sub(tally.steps_done);
+        let time = match has_ended {
+            true => time_taken(tally.runs_done >= self.runs.len(), elapsed),
+            false => time_left(done, to_do, elapsed),
+        };
+        let [done, work] = [tally.steps_done, self.work].map(|steps| thousands(steps as usize));
+        let (name, runs, all) = (&self.name, tally.runs_done, self.runs.len());
+        joined(&[
+            &format!("{name} {runs}/{all} runs  {done}/{work} steps"),
+            &time,
+        ])
+    }
 }
 
-impl Drop for Sweep {
+impl Drop for Whole {
     fn drop(&mut self) {
-        let whole = &self.0;
-        let live = whole.tally().live.take();
-        drop(live);
-        let tally = whole.tally();
-        if tally.begun && whole.runs.len() > 1 {
-            let finished = tally.runs_done >= whole.runs.len();
-            let time = Some(line::time_taken(finished, whole.elapsed()));
-            let line = Line {
-                time,
-                ..whole.line(&tally)
-            };
-            whole.output.print_fitted(&line);
+        self.live.finish_and_clear();
+        let tally = self.tally();
+        if tally.begun && self.runs.len() > 1 {
+            self.output.print(&self.line(&tally, true));
         }
     }
 }
 
-impl Run {
-    /// Begins a stage of so many `steps`, `already` of which an earlier session has done. One stage
-    /// of a run at a time.
-    pub fn begin(&self, stage: &str, steps: usize, already: usize) -> Task {
-        self.0.sweep.update(|tally| {
-            tally.steps_done += already as u64;
-            tally.steps_before += already as u64;
-        });
-        Task::stage(&self.0, stage, steps, already)
+impl AtWork {
+    /// A live line for a stage, below the run's name.
+    pub(super) fn live(&self, steps: usize) -> ProgressBar {
+        self.output.live(Some(&self.live), 4, Some(steps as u64))
+    }
+
+    /// Moves the whole along by so many steps of one of its stages.
+    pub(super) fn advance(&self, steps: usize) {
+        self.sweep.update(|tally| tally.steps_done += steps as u64);
+    }
+
+    /// Counts steps of one of its stages that an earlier session has done.
+    pub(super) fn done_before(&self, steps: usize) {
+        self.sweep.done_before(0, steps as u64);
+    }
+
+    /// Prints a line about a stage to stay, with the run's name in it or somewhere above it.
+    pub(super) fn print(&self, line: &str) {
+        if self.sweep.tally().crowded {
+            self.named.store(true, Ordering::Relaxed);
+            self.output.print(&format!("{}: {line}", self.name));
+        } else {
+            self.print_name();
+            self.output.print(line);
+        }
+    }
+
+    /// Prints the run's name to stay, unless that was done.
+    fn print_name(&self) {
+        if !self.named.swap(true, Ordering::Relaxed) {
+            self.output.print(&self.name);
+        }
     }
 
     /// Says what came of it, to stay: `accuracy 95.0 %`, and the parts of `detail`, two spaces apart.
     pub fn result(&self, name: &str, value: String, detail: String) {
-        self.0.print(Line {
-            name,
-            count: value,
-            message: detail,
-            ..Line::default()
-        });
+        self.print(&joined(&[&format!("{name} {value}"), &detail]));
     }
 
-    /// Counts the run as done.
-    pub fn done(self) {
-        let whole = self.0.sweep.clone();
+    /// Counts the run as done; all of its stages have ended.
+    pub fn done(self: Arc<Self>) {
+        let sweep = self.sweep.clone();
         drop(self);
-        whole.update(|tally| tally.runs_done += 1);
-        let tally = whole.tally();
+        sweep.update(|tally| tally.runs_done += 1);
+        let tally = sweep.tally();
         // The last is told by the end of the sweep.
-        if whole.output.is_plain() && tally.runs_done < whole.runs.len() {
-            whole.output.print_fitted(&whole.line(&tally));
+        if sweep.output.is_plain() && tally.runs_done < sweep.runs.len() {
+            sweep.output.print(&sweep.line(&tally, false));
         }
     }
 }
 
-impl Drop for Run {
+impl Drop for AtWork {
     fn drop(&mut self) {
-        // Even a stage that is still held leaves the screen.
-        *self.0.live() = None;
+        self.live.finish_and_clear();
         // Even a run without a stage leaves its name in the log.
-        self.0.print_name();
-        self.0.sweep.update(|tally| tally.at_work -= 1);
+        self.print_name();
+        self.sweep.update(|tally| tally.at_work -= 1);
     }
 }

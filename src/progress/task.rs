@@ -1,19 +1,25 @@
 //! The innermost level: a task with a known number of steps.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
-use super::line::{self, Line};
-use super::name::printable;
-use super::output::{Live, Output};
-use super::pace::{Throttle, time_left};
-use super::shared::AtWork;
+use indicatif::ProgressBar;
+
+use super::line::{joined, printable, thousands, time_left, time_taken};
+use super::output::Output;
+use super::sweep::{AtWork, Run};
+
+/// Between two plain lines of the same task.
+const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// A task with a known number of steps.
 ///
 /// Its last step ends it; one that is dropped before is said to have stopped.
 pub struct Task {
     output: Arc<Output>,
+    /// The run of which it is a stage.
+    run: Option<Run>,
+    live: ProgressBar,
     name: String,
     steps: usize,
     /// What the steps are, where a count of them could be taken for something else.
@@ -23,31 +29,36 @@ pub struct Task {
     step: usize,
     message: String,
     began: Instant,
-    throttle: Throttle,
-    place: Place,
+    /// When the last plain line was printed.
+    printed: Instant,
     shown: bool,
 }
 
-/// Where a task is shown.
-enum Place {
-    Alone(Option<Live>),
-    Stage(Arc<AtWork>),
+impl AtWork {
+    /// Begins a stage of so many `steps`, `already` of which an earlier session has done. One stage
+    /// of a run at a time.
+    pub fn begin(self: &Arc<Self>, stage: &str, steps: usize, already: usize) -> Task {
+        self.done_before(already);
+        Task::new(&self.output, Some(self.clone()), stage, steps, already)
+    }
 }
 
 impl Task {
-    pub(super) fn alone(output: &Arc<Output>, name: &str, steps: usize) -> Self {
-        let live = if steps > 0 { output.live() } else { None };
-        Self::new(output, name, steps, 0, Place::Alone(live))
-    }
-
-    pub(super) fn stage(run: &Arc<AtWork>, name: &str, steps: usize, already: usize) -> Self {
-        let place = Place::Stage(run.clone());
-        Self::new(run.output(), name, steps, already, place)
-    }
-
-    fn new(output: &Arc<Output>, name: &str, steps: usize, already: usize, place: Place) -> Self {
+    pub(super) fn new(
+        output: &Arc<Output>,
+        run: Option<Run>,
+        name: &str,
+        steps: usize,
+        already: usize,
+    ) -> Self {
+        let shown = steps > already && !output.is_silent();
         let task = Self {
-            output: output.clone(),
+            live: match &run {
+                _ if !shown => ProgressBar::hidden(),
+                Some(run) => run.live(steps),
+                None => output.live(None, 0, Some(steps as u64)),
+            },
+            run,
             name: printable(name),
             steps,
             unit: "",
@@ -55,9 +66,9 @@ impl Task {
             step: already,
             message: String::new(),
             began: output.now(),
-            throttle: Throttle::default(),
-            place,
-            shown: steps > already && !output.is_silent(),
+            printed: output.now(),
+            shown,
+            output: output.clone(),
         };
         task.show();
         task
@@ -78,83 +89,59 @@ impl Task {
         if !self.shown {
             return;
         }
-        if let Place::Stage(run) = &self.place {
-            run.advance(step.min(self.steps).saturating_sub(self.step));
+        let before = std::mem::replace(&mut self.step, step.min(self.steps));
+        if let Some(run) = &self.run {
+            run.advance(self.step.saturating_sub(before));
         }
-        self.step = step.min(self.steps);
         self.message = printable(message);
+        self.show();
+        let now = self.output.now();
         if self.step == self.steps {
             self.end();
-        } else if self.output.is_plain() {
-            if self.throttle.lets_pass(self.output.now() - self.began) {
-                self.print(self.line());
-            }
-        } else {
-            self.show();
+        } else if self.output.is_plain() && now - self.printed >= LINE_EVERY {
+            self.printed = now;
+            self.print(&joined(&[&self.count(), &self.message, &self.time_left()]));
         }
     }
 
-    fn count(&self, aligned: bool) -> String {
-        let count = line::count(self.step as u64, self.steps as u64, aligned);
-        format!("{count} {}", self.unit).trim_end().to_owned()
+    /// `evaluate 60/60 questions asked`.
+    fn count(&self) -> String {
+        let [step, steps] = [self.step, self.steps].map(thousands);
+        let count = format!("{} {step}/{steps} {}", self.name, self.unit);
+        count.trim_end().to_owned()
     }
 
-    /// How it goes.
-    fn line(&self) -> Line<'_> {
-        let elapsed = self.output.now() - self.began;
+    fn time_left(&self) -> String {
         let (done, to_do) = (self.step - self.already, self.steps - self.step);
-        let left = time_left(done as u64, to_do as u64, elapsed);
-        Line {
-            name: &self.name,
-            count: self.count(false),
-            message: self.message.clone(),
-            time: left.and_then(line::time_to_come),
-            ..Line::default()
-        }
+        time_left(done as u64, to_do as u64, self.output.now() - self.began)
     }
 
-    /// Shows how it goes at the bottom of the screen.
+    /// Shows how it goes at the bottom of the screen, where the end of a long line is cut.
     fn show(&self) {
-        if !self.shown {
-            return;
-        }
-        let line = Line {
-            bar: Some(self.step as f64 / self.steps as f64),
-            count: self.count(true),
-            ..self.line()
-        };
-        match &self.place {
-            Place::Alone(Some(live)) => live.show(&[line]),
-            Place::Alone(None) => {}
-            Place::Stage(run) => run.show(Some(line)),
-        }
+        self.live.set_position(self.step as u64);
+        let line = joined(&[&self.count(), &self.time_left(), &self.message]);
+        self.live.set_message(line);
     }
 
-    fn print(&self, line: Line<'_>) {
-        match &self.place {
-            Place::Alone(_) => self.output.print_fitted(&line),
-            Place::Stage(run) => run.print(line),
+    fn print(&self, line: &str) {
+        match &self.run {
+            Some(run) => run.print(line),
+            None => self.output.print(line),
         }
     }
 
     /// Puts a line that stays in place of the live one.
     fn end(&mut self) {
         self.shown = false;
-        match &mut self.place {
-            Place::Alone(live) => *live = None,
-            Place::Stage(run) => run.show(None),
+        self.live.finish_and_clear();
+        if self.step > self.already {
+            let parts = self.message.split("  ");
+            let lasting: Vec<&str> = parts.filter(|part| !part.ends_with("/s")).collect();
+            let time = time_taken(self.step == self.steps, self.output.now() - self.began);
+            self.print(&joined(&[&self.count(), &lasting.join("  "), &time]));
         }
-        if self.step == self.already {
-            return;
-        }
-        let parts = self.message.split("  ");
-        let lasting: Vec<&str> = parts.filter(|part| !part.ends_with("/s")).collect();
-        let elapsed = self.output.now() - self.began;
-        self.print(Line {
-            message: lasting.join("  "),
-            time: Some(line::time_taken(self.step == self.steps, elapsed)),
-            ..self.line()
-        });
+        // The run may end while this is still held.
+        self.run = None;
     }
 }
 

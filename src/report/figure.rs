@@ -13,7 +13,6 @@ use crate::error::{Error, Kind, Result};
 pub(super) struct Figure {
     /// File name without extension.
     pub(super) name: String,
-    /// Heading.
     pub(super) title: String,
     /// Caption: n, seeds, intervals.
     pub(super) caption: String,
@@ -64,15 +63,13 @@ pub(super) fn read(folder: &Path, name: &str) -> Result<Option<Figure>> {
         (None, None) => return Ok(None),
         (Some(svg), Some(png)) => (svg, png),
         (svg, _) => {
-            let ending = if svg.is_none() { "svg" } else { "png" };
-            let missing = path(ending);
-            return Err(Error::data(format!("{} is missing", missing.display()))
-                .help("`attnlab plot` redraws the figures of an experiment"));
+            let missing = path(if svg.is_none() { "svg" } else { "png" });
+            let error = Error::data(format!("{} is missing", missing.display()));
+            return Err(error.help("`attnlab plot` redraws the figures of an experiment"));
         }
     };
-    let sound = std::str::from_utf8(&svg)
-        .ok()
-        .and_then(|svg| inline(svg, name));
+    let sound = std::str::from_utf8(&svg).ok();
+    let sound = sound.and_then(|svg| inline(svg, name));
     let (drawing, title, caption) = sound.unwrap_or_else(|| {
         let png = BASE64_STANDARD.encode(&png);
         // The name is letters, digits, `_` and `-`.
@@ -101,10 +98,10 @@ fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
         let element = children.find(|node| node.has_tag_name((SVG, tag)));
         element
             .and_then(|node| node.text())
-            .unwrap_or_default()
-            .to_owned()
+            .filter(|text| !text.is_empty())
     };
-    let (title, caption) = (text("title"), text("desc"));
+    let title = text("title").unwrap_or(name).to_owned();
+    let caption = text("desc").unwrap_or_default().to_owned();
     let drawing = svg[root.range()].to_owned();
     let scaled = match root.attribute("viewBox") {
         Some(_) => drawing,
@@ -116,34 +113,21 @@ fn inline(svg: &str, name: &str) -> Option<(String, String, String)> {
             drawing.replacen("<svg", &start, 1)
         }
     };
-    Some((
-        scaled,
-        if title.is_empty() {
-            name.to_owned()
-        } else {
-            title
-        },
-        caption,
-    ))
+    Some((scaled, title, caption))
 }
 
-/// The namespace of SVG.
 const SVG: &str = "http://www.w3.org/2000/svg";
 
 /// Whether a node cannot run or load anything, nor depend on the page's style.
 fn is_harmless(node: &Node<'_, '_>) -> bool {
-    let is_known = !node.is_element()
-        || (node.tag_name().namespace() == Some(SVG) && ELEMENTS.contains(&node.tag_name().name()));
-    is_known
+    let tag = node.tag_name();
+    let draws = tag.namespace() == Some(SVG) && ELEMENTS.contains(&tag.name());
+    let mut attributes = node.attributes().map(|one| (one.name(), one.value()));
+    (draws || !node.is_element())
         && !node.is_pi()
-        && node.attributes().all(|attribute| {
-            let name = attribute.name();
-            let value = attribute.value();
-            let mut urls = value
-                .match_indices("url(")
-                .map(|(at, url)| &value[at + url.len()..]);
+        && attributes.all(|(name, value)| {
             let stays = (!name.ends_with("href") || value.starts_with('#'))
-                && urls.all(|url| url.starts_with('#'));
+                && value.split("url(").skip(1).all(|url| url.starts_with('#'));
             stays && name != "style" && name != "class" && !name.starts_with("on")
         })
 }

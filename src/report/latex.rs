@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use askama::Template;
 
 use super::escape::is_beyond_pdflatex;
-use super::rendered::rendered;
+use super::rendered;
 use super::table::{Cell, Column, Table};
 use crate::error::Result;
 
@@ -126,10 +126,7 @@ impl<'a> LatexTable<'a> {
         let width = |at: usize| {
             let rows = self.table.all_rows();
             let cells = rows.map(|row| row[at].whole().chars().count());
-            cells
-                .chain([columns[at].title.chars().count()])
-                .max()
-                .unwrap_or_default()
+            cells.fold(columns[at].title.chars().count(), usize::max)
         };
         let words = (0..columns.len()).filter(|&at| !columns[at].is_number);
         let widest = words.max_by_key(|&at| width(at))?;

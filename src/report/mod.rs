@@ -15,7 +15,6 @@ mod latex;
 mod measures;
 mod origin;
 mod page;
-mod rendered;
 mod results;
 mod symbols;
 mod table;
@@ -25,6 +24,7 @@ mod training;
 
 use std::path::{Path, PathBuf};
 
+use askama::Template;
 use serde::Serialize;
 
 use crate::config::Experiment;
@@ -56,8 +56,6 @@ pub struct Section {
     pub reported: String,
     /// The experiment, with the settings of its runs.
     pub experiment: Experiment,
-    /// The results folder.
-    pub results: PathBuf,
 }
 
 /// The files of a report, and what is missing from it.
@@ -97,25 +95,26 @@ pub struct Contents {
 /// The folder with one file per table.
 const TABLES: &str = "tables";
 
-/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`. Files
-/// of an earlier report that this one lacks are removed.
+/// Writes `index.html`, `report.md` with `images/`, and `tables.tex` with `tables/` into `folder`, from the results in
+/// `results`. Files of an earlier report that this one lacks are removed.
 ///
 /// A section whose experiment has no finished run says so.
 ///
 /// # Errors
 /// No experiment has a finished run, or a result cannot be read.
-pub fn build(document: &Document, folder: &Path) -> Result<Built> {
-    let read = |section: &Section| Results::read(&section.experiment, &section.results);
-    let results: Vec<Results> = document.sections.iter().map(read).collect::<Result<_>>()?;
-    if !results.iter().any(Results::any_done) {
-        return Err(nothing(document));
+pub fn build(document: &Document, results: &Path, folder: &Path) -> Result<Built> {
+    let sections = document.sections.iter();
+    let found = sections.map(|section| Results::read(&section.experiment, results));
+    let found: Vec<Results> = found.collect::<Result<_>>()?;
+    if !found.iter().any(Results::any_done) {
+        return Err(nothing(document, results));
     }
-    let page = Page::new(document, &results);
+    let page = Page::new(document, &found);
     let earlier = earlier(folder);
     let mut images = vec![];
     for figure in page.figures() {
         let path = folder.join(&figure.image);
-        files::write(&path, &figure.png)?;
+        files::write(&path, &figure.figure.png)?;
         images.push(path);
     }
     let write = |name: &Path, text: Result<String>| {
@@ -129,18 +128,22 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
     });
     let latex_tables: Vec<PathBuf> = latex_tables.collect::<Result<_>>()?;
     let is_left = |path: &&PathBuf| !images.contains(path) && !latex_tables.contains(path);
-    earlier
-        .iter()
-        .filter(is_left)
-        .try_for_each(|path| files::remove(path))?;
+    let mut left = earlier.iter().filter(is_left);
+    left.try_for_each(|path| files::remove(path))?;
     Ok(Built {
         html: write("index.html".as_ref(), page.html())?,
         markdown: write("report.md".as_ref(), page.markdown())?,
         latex: write("tables.tex".as_ref(), page.latex())?,
         latex_tables,
         images,
-        sections: results.iter().map(Results::contents).collect(),
+        sections: found.iter().map(Results::contents).collect(),
     })
+}
+
+/// Renders a template.
+fn rendered(template: &impl Template) -> Result<String> {
+    let text = template.render();
+    text.map_err(|cause| Error::run(format!("cannot write a report: {cause}")))
 }
 
 /// The tables and images of an existing report in this folder. The user's own files are not among them: tables
@@ -148,9 +151,8 @@ pub fn build(document: &Document, folder: &Path) -> Result<Built> {
 fn earlier(folder: &Path) -> Vec<PathBuf> {
     let text = |path: &Path| std::fs::read_to_string(path).unwrap_or_default();
     let is_ours = |path: &PathBuf| text(path).starts_with(latex::WRITTEN_BY);
-    let tables = files::entries(&folder.join(TABLES))
-        .into_iter()
-        .filter(is_ours);
+    let tables = files::entries(&folder.join(TABLES)).into_iter();
+    let tables = tables.filter(is_ours);
     // Undo the escaping of file names.
     let page = text(&folder.join("report.md")).replace('\\', "");
     let is_shown = |path: &PathBuf| {
@@ -162,7 +164,7 @@ fn earlier(folder: &Path) -> Vec<PathBuf> {
 }
 
 /// The error for a report without results: it names the command that makes some.
-fn nothing(document: &Document) -> Error {
+fn nothing(document: &Document, results: &Path) -> Error {
     let Some(section) = document.sections.first() else {
         return Error::usage("a report needs an experiment").help("name an experiment file");
     };
@@ -171,7 +173,7 @@ fn nothing(document: &Document) -> Error {
         1 => String::new(),
         n => format!(", nor have the {} others", n - 1),
     };
-    let results = section.results.display();
+    let results = results.display();
     Error::usage(format!("{name} has no finished run in {results}{others}")).help(format!(
         "`attnlab run {file}` makes one; a run with --set or --results is found with the same"
     ))

@@ -55,12 +55,9 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
         for (i, entry) in entries.iter().enumerate() {
             let name = name(run, i, entries.len());
             let same = |(other, _): &&mut (Provenance, Vec<String>)| {
-                let data = other.data.clone();
-                *other
-                    == Provenance {
-                        data,
-                        ..entry.clone()
-                    }
+                let mut entry = entry.clone();
+                entry.data.clone_from(&other.data);
+                *other == entry
             };
             match origins.iter_mut().find(same) {
                 Some((known, names)) => {
@@ -71,8 +68,8 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
             }
         }
     }
+    let origins = origins.iter();
     origins
-        .iter()
         .map(|(entry, names)| describe(entry, names))
         .collect()
 }
@@ -92,11 +89,8 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
         true => "What made these runs.",
         false => "What made these runs is not known.",
     };
-    let mut table = Table::new(
-        "origin",
-        caption,
-        &[Column::words("What"), Column::words("Which")],
-    );
+    let columns = [Column::words("What"), Column::words("Which")];
+    let mut table = Table::new("origin", caption, &columns);
     table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
     if !is_known {
         return table;
@@ -106,66 +100,49 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
         [] => String::new(),
         features => format!(", with {}", features.join(", ")),
     };
+    let (version, profile, dfdx) = (&program.version, &program.profile, &program.dfdx);
     let machine = &entry.machine;
     let text = |value: &Option<String>| value.clone().unwrap_or_default();
     let memory = machine.memory_bytes;
-    let memory = memory.map_or(String::new(), |bytes| {
-        format!("{:.1} GB", bytes as f64 / 1e9)
-    });
-    let cores = machine
-        .logical_cores
-        .map_or(String::new(), |n| format!("{} cores, ", thousands(n)));
+    let memory = memory.map(|bytes| format!("{:.1} GB", bytes as f64 / 1e9));
+    let cores = machine.logical_cores;
+    let cores = cores.map(|n| format!("{} cores, ", thousands(n)));
+    let cores = cores.unwrap_or_default() + &thousands(machine.threads);
+    let system = [
+        text(&machine.system),
+        text(&machine.kernel),
+        machine.architecture.clone(),
+    ];
     let beside = match entry.computed.stages_at_once {
         0 | 1 => String::new(),
         stages => format!(" by each of {stages} stages at once"),
     };
-    let variables: Vec<String> = entry
-        .environment
-        .iter()
-        .map(|(k, v)| format!("{k}={v}"))
-        .collect();
+    let variables = entry.environment.iter().map(|(k, v)| format!("{k}={v}"));
+    let differing = entry.git.as_ref().map(changes);
     let rows = [
         ("Command", command(&entry.command)),
-        ("Environment", variables.join(" ")),
+        ("Environment", variables.collect::<Vec<_>>().join(" ")),
         ("Experiment", entry.experiment.clone()),
         ("Commit", commit(entry)),
-        (
-            "Files that differ from it",
-            entry.git.as_ref().map_or(String::new(), changes),
-        ),
+        ("Files that differ from it", differing.unwrap_or_default()),
         (
             "Program",
-            format!(
-                "attnlab {}, {} build{features}",
-                program.version, program.profile
-            ),
+            format!("attnlab {version}, {profile} build{features}"),
         ),
         ("Its BLAKE3 sum", text(&program.blake3)),
         (
             "Built with",
-            format!("{}, dfdx {}", program.rustc.trim(), program.dfdx),
+            format!("{}, dfdx {dfdx}", program.rustc.trim()),
         ),
         ("Processor", text(&machine.processor)),
-        (
-            "Threads",
-            format!("{cores}{} used{beside}", thousands(machine.threads)),
-        ),
+        ("Threads", format!("{cores} used{beside}")),
         ("Matrix products", text(&entry.computed.matmul_kernel)),
-        ("Memory", memory),
+        ("Memory", memory.unwrap_or_default()),
         ("GPU", text(&entry.gpu)),
-        (
-            "System",
-            [
-                text(&machine.system),
-                text(&machine.kernel),
-                machine.architecture.clone(),
-            ]
-            .join(" "),
-        ),
+        ("System", system.join(" ")),
     ];
-    let said = rows
-        .into_iter()
-        .filter(|(_, which)| !which.trim().is_empty());
+    let rows = rows.into_iter();
+    let said = rows.filter(|(_, which)| !which.trim().is_empty());
     let said = said.map(|(what, which)| vec![words(what), words(which)]);
     let sums = entry.data.iter();
     let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);
@@ -210,10 +187,10 @@ pub(super) fn settings(results: &Results) -> Vec<(String, String)> {
     let mut seen = BTreeSet::new();
     let runs = results.runs.iter();
     let begun = runs.filter_map(|run| Some((run, run.settings.as_ref()?)));
-    let first = begun.filter(|(run, _)| seen.insert(run.point.clone()));
-    first
-        .map(|(run, toml)| (format!("{}, seed {}", run.label, run.seed), toml.clone()))
-        .collect()
+    let first = begun.filter(|(run, _)| seen.insert(&run.point));
+    let named =
+        first.map(|(run, toml)| (format!("{}, seed {}", run.label, run.seed), toml.clone()));
+    named.collect()
 }
 
 #[cfg(test)]

@@ -7,10 +7,9 @@ use sha2::{Digest as _, Sha256};
 
 use super::figure::Figure;
 use super::latex::{self, LatexTable};
-use super::rendered::rendered;
 use super::results::Results;
 use super::table::Table;
-use super::{Document, findings, measures, origin, training};
+use super::{Document, findings, measures, origin, rendered, training};
 use crate::error::Result;
 use crate::progress::thousands;
 
@@ -19,28 +18,27 @@ const SCRIPT: &str = include_str!("page.js");
 
 /// A report, ready to render.
 #[derive(Debug)]
-pub(super) struct Page {
-    title: String,
-    subtitle: String,
+pub(super) struct Page<'a> {
+    document: &'a Document,
     /// `5 of 6 runs done`.
     summary: String,
     version: &'static str,
-    sections: Vec<Part>,
+    sections: Vec<Part<'a>>,
 }
 
 /// A section with its numbers.
 #[derive(Debug)]
-struct Part {
+struct Part<'a> {
     /// Anchor for links.
     anchor: String,
-    heading: String,
-    experiment: String,
+    heading: &'a str,
+    experiment: &'a str,
     file: String,
     text: Vec<String>,
     reported: Vec<String>,
     notices: Vec<String>,
     tables: Vec<Numbered<Table>>,
-    figures: Vec<Numbered<Shown>>,
+    figures: Vec<Numbered<Shown<'a>>>,
     /// Runs, then their provenance.
     origin: Vec<Numbered<Table>>,
     settings: Vec<Settings>,
@@ -55,13 +53,12 @@ struct Numbered<T> {
 
 /// A figure as the templates render it.
 #[derive(Debug)]
-pub(super) struct Shown {
-    title: String,
+pub(super) struct Shown<'a> {
+    pub(super) figure: &'a Figure,
     caption: String,
     drawing: String,
     /// Path of its PNG, relative to the report's folder.
     pub(super) image: String,
-    pub(super) png: Vec<u8>,
 }
 
 /// The settings of a run.
@@ -76,7 +73,7 @@ struct Settings {
 #[derive(Template)]
 #[template(path = "page.html", config = "src/report/askama.toml")]
 struct Html<'a> {
-    page: &'a Page,
+    page: &'a Page<'a>,
     style: &'static str,
     script: &'static str,
     /// Content security policy of the page.
@@ -86,44 +83,39 @@ struct Html<'a> {
 #[derive(Template)]
 #[template(path = "page.md", config = "src/report/askama.toml")]
 struct Markdown<'a> {
-    page: &'a Page,
+    page: &'a Page<'a>,
 }
 
-impl Page {
+impl<'a> Page<'a> {
     /// Combines a document with the results of its sections.
-    pub(super) fn new(document: &Document, results: &[Results]) -> Self {
-        let (mut figures, mut tables) = (0, 0);
+    pub(super) fn new(document: &'a Document, results: &'a [Results]) -> Self {
+        let (mut last_figure, mut last_table) = (0, 0);
         let sections = document.sections.iter().zip(results).enumerate();
         let sections = sections.map(|(i, (section, results))| {
-            let measured = measures::tables(results)
-                .into_iter()
+            let tables = measures::tables(results).into_iter();
+            let tables = tables
                 .chain(findings::table(results))
                 .chain(training::table(results));
-            let measured = numbered(measured, &mut tables);
-            let runs = [origin::runs(results)].into_iter();
+            let figures = results.figures.iter().map(|one| shown(i + 1, one));
+            let origin = [origin::runs(results)].into_iter();
+            let origin = origin.chain(origin::tables(results));
+            let settings = origin::settings(results).into_iter();
             Part {
                 anchor: format!("section-{}", i + 1),
-                heading: section.heading.clone(),
-                experiment: results.name.clone(),
+                heading: &section.heading,
+                experiment: &results.name,
                 file: results.file.display().to_string(),
                 text: paragraphs(&section.text),
                 reported: paragraphs(&section.reported),
                 notices: results.notices(),
-                tables: measured,
-                figures: numbered(
-                    results.figures.iter().map(|one| shown(i + 1, one)),
-                    &mut figures,
-                ),
-                origin: numbered(runs.chain(origin::tables(results)), &mut tables),
-                settings: origin::settings(results)
-                    .into_iter()
-                    .map(Settings::new)
-                    .collect(),
+                tables: numbered(tables, &mut last_table),
+                figures: numbered(figures, &mut last_figure),
+                origin: numbered(origin, &mut last_table),
+                settings: settings.map(Settings::new).collect(),
             }
         });
         Self {
-            title: document.title.clone(),
-            subtitle: document.subtitle.clone(),
+            document,
             summary: summary(results),
             version: env!("CARGO_PKG_VERSION"),
             sections: sections.collect(),
@@ -131,7 +123,7 @@ impl Page {
     }
 
     /// All figures, in order.
-    pub(super) fn figures(&self) -> impl Iterator<Item = &Shown> {
+    pub(super) fn figures(&self) -> impl Iterator<Item = &Shown<'a>> {
         let figures = self.sections.iter().flat_map(|part| &part.figures);
         figures.map(|figure| &figure.it)
     }
@@ -167,17 +159,15 @@ impl Page {
         let sections = self.sections.iter().enumerate();
         sections.flat_map(|(i, part)| {
             // A report may contain an experiment twice; names contain `+` only in pairs.
-            let before = &self.sections[..i];
-            let before = before
-                .iter()
-                .filter(|one| one.experiment == part.experiment);
+            let before = self.sections[..i].iter();
+            let before = before.filter(|one| one.experiment == part.experiment);
             let experiment = match before.count() {
-                0 => latex::label_part(&part.experiment),
-                n => format!("{}+{}", latex::label_part(&part.experiment), n + 1),
+                0 => latex::label_part(part.experiment),
+                n => format!("{}+{}", latex::label_part(part.experiment), n + 1),
             };
             part.tables.iter().map(move |Numbered { it: table, .. }| {
                 let file = format!("{}-{}.tex", i + 1, table.name);
-                (file, LatexTable::new(&experiment, &part.heading, table))
+                (file, LatexTable::new(&experiment, part.heading, table))
             })
         })
     }
@@ -185,10 +175,8 @@ impl Page {
 
 /// The content security policy's hash of an allowed inline style or script.
 fn source(text: &str) -> String {
-    format!(
-        "'sha256-{}'",
-        BASE64_STANDARD.encode(Sha256::digest(text.as_bytes()))
-    )
+    let sum = BASE64_STANDARD.encode(Sha256::digest(text));
+    format!("'sha256-{sum}'")
 }
 
 fn numbered<T>(all: impl Iterator<Item = T>, last: &mut usize) -> Vec<Numbered<T>> {
@@ -199,14 +187,13 @@ fn numbered<T>(all: impl Iterator<Item = T>, last: &mut usize) -> Vec<Numbered<T
     all.map(number).collect()
 }
 
-fn shown(section: usize, figure: &Figure) -> Shown {
+fn shown(section: usize, figure: &Figure) -> Shown<'_> {
     Shown {
-        title: figure.title.clone(),
+        figure,
         // No line break between a number and its unit.
         caption: figure.caption.replace(" %", "\u{a0}%"),
         drawing: figure.drawing(&format!("in-{section}-{}-", figure.name)),
         image: format!("images/{section}-{}.png", figure.name),
-        png: figure.png.clone(),
     }
 }
 
@@ -225,15 +212,11 @@ fn summary(results: &[Results]) -> String {
 
 impl Settings {
     fn new((of, toml): (String, String)) -> Self {
-        let longest = toml
-            .split(|c| c != '`')
-            .map(str::len)
-            .max()
-            .unwrap_or_default();
+        let runs = toml.split(|c| c != '`').map(str::len);
         Self {
             of,
             toml: toml.trim_end().to_owned(),
-            fence: "`".repeat((longest + 1).max(3)),
+            fence: "`".repeat(runs.fold(2, usize::max) + 1),
         }
     }
 }

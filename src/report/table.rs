@@ -156,7 +156,6 @@ impl Cell {
     }
 }
 
-/// A cell of words.
 pub(super) fn words(text: impl Into<String>) -> Cell {
     Cell {
         text: text.into(),
@@ -164,7 +163,6 @@ pub(super) fn words(text: impl Into<String>) -> Cell {
     }
 }
 
-/// An empty cell.
 pub(super) fn empty() -> Cell {
     Cell::default()
 }

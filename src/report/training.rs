@@ -51,11 +51,8 @@ fn times(results: &Results) -> String {
 
 fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
     let stage = &steps[0].stage;
-    let epochs = steps
-        .iter()
-        .map(|step| step.epoch)
-        .max()
-        .unwrap_or_default();
+    let epochs = steps.iter().map(|step| step.epoch).max();
+    let epochs = epochs.unwrap_or_default();
     let last = steps.iter().filter(|step| step.epoch == epochs);
     let losses: Vec<f64> = last.map(|step| step.loss_nats).collect();
     let loss = |loss: f64| Cell::number(format!("{loss:.4}"), loss);
@@ -73,11 +70,8 @@ fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
 
 /// Total time of a stage's steps; absent unless every step was timed.
 fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64> {
-    let own: Vec<f64> = timings
-        .iter()
-        .filter(|row| row.stage == stage)
-        .map(|row| row.step_ms)
-        .collect();
+    let own = timings.iter().filter(|row| row.stage == stage);
+    let own: Vec<f64> = own.map(|row| row.step_ms).collect();
     (own.len() == steps).then(|| own.iter().sum())
 }
 

@@ -76,10 +76,9 @@ pub struct Losses {
 impl Losses {
     /// Mean loss per step, in nats; infinite without steps, so that it is never the best.
     pub fn mean_nats(&self) -> f64 {
-        if self.steps == 0 {
-            f64::INFINITY
-        } else {
-            self.sum_nats / self.steps as f64
+        match self.steps {
+            0 => f64::INFINITY,
+            steps => self.sum_nats / steps as f64,
         }
     }
 }
@@ -129,15 +128,7 @@ impl Checkpoint {
         seal(&tensors, (&self.metadata, self.state.updates))
     }
 
-    /// Reads and verifies the file.
-    ///
-    /// # Errors
-    /// The file cannot be read, is not a checkpoint, or has changed by even one byte.
-    pub fn read(path: &Path) -> Result<Self> {
-        read(path, Self::from_bytes)
-    }
-
-    /// As [`Checkpoint::read`], from the bytes of a file.
+    /// Reads and verifies the bytes of a file: not even one has changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (tensors, (metadata, updates)) = unseal::<(CheckpointMetadata, u64)>(bytes)?;
         let mut parts = [vec![], vec![], vec![]];
@@ -165,23 +156,17 @@ impl BestWeights {
         files::write(path, &seal(&self.weights, (&self.stage_key, &self.best))?)
     }
 
-    /// Reads and verifies the file, like [`Checkpoint::read`].
+    /// Reads and verifies the file.
     pub fn read(path: &Path) -> Result<Self> {
-        read(path, |bytes| {
-            let (weights, (stage_key, best)) = unseal(bytes)?;
-            Ok(Self {
-                stage_key,
-                best,
-                weights,
-            })
+        let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
+        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
+        let (weights, (stage_key, best)) = unseal(&bytes).map_err(|e| fail(e.message()))?;
+        Ok(Self {
+            stage_key,
+            best,
+            weights,
         })
     }
-}
-
-fn read<T>(path: &Path, from_bytes: impl Fn(&[u8]) -> Result<T>) -> Result<T> {
-    let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
-    let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-    from_bytes(&bytes).map_err(|e| fail(e.message()))
 }
 
 /// Serialises tensors and note, with the checksum filled in.
@@ -225,7 +210,6 @@ fn sum_place(bytes: &[u8]) -> Option<std::ops::Range<usize>> {
     (start + SUM_DIGITS <= bytes.len()).then_some(start..start + SUM_DIGITS)
 }
 
-/// Whether the checksum matches.
 fn sum_holds(bytes: &[u8]) -> bool {
     let Some(digits) = sum_place(bytes) else {
         return false;

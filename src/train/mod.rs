@@ -31,11 +31,6 @@ pub struct Stage<'a> {
 }
 
 impl Stage<'_> {
-    /// Number of optimiser steps for a task of `documents`.
-    pub fn steps(&self, documents: usize) -> usize {
-        self.training.steps(documents)
-    }
-
     /// The settings of step `step` (from 1), at the clock's time.
     fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
         let training = &self.training;
@@ -51,7 +46,7 @@ impl Stage<'_> {
         }
     }
 
-    /// The key of a step's dropout draws, unique among all steps, stages and seeds.
+    /// Unique among all steps, stages and seeds.
     fn dropout_key(&self, step: usize) -> u64 {
         let stage = match self.kind {
             TrainingStage::Pretrain => 1,
@@ -91,15 +86,6 @@ pub struct CompletedStep<'a> {
     pub model: &'a dyn Trainable,
 }
 
-/// Records every step.
-pub trait Recorder {
-    /// Called once after each step.
-    ///
-    /// # Errors
-    /// The step cannot be recorded, or the user asks to stop; either ends training.
-    fn record(&mut self, completed: CompletedStep<'_>) -> Result<()>;
-}
-
 /// How a training stage ended.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Outcome {
@@ -123,24 +109,24 @@ pub enum Outcome {
     },
 }
 
-/// Trains `model` on `task` from a position and records every step. At step 0 the optimiser state is
+/// Trains `model` on `task` from a position and calls `record` after every step. At step 0 the optimiser state is
 /// reset; otherwise the model must already be in the state that belongs to the position.
 ///
 /// # Errors
-/// A batch does not fit the model, or the recorder ends training.
+/// A batch does not fit the model, or `record` ends training.
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
     stage: &Stage<'_>,
     from: &Position,
-    recorder: &mut dyn Recorder,
+    record: &mut dyn FnMut(CompletedStep<'_>) -> Result<()>,
 ) -> Result<Outcome> {
     let training = &stage.training;
     if from.step == 0 {
         model.reset_optimiser();
     }
-    let clock = Clock::new(task.len() * training.epochs, stage.context);
-    let mut clock = clock.resumed(from.schedule_tokens);
+    let documents = task.len() * training.epochs;
+    let mut clock = Clock::new(documents, stage.context, from.schedule_tokens);
     let mut at = from.clone();
     while at.epoch < training.epochs {
         let epoch = at.epoch + 1;
@@ -165,9 +151,9 @@ pub fn fit(
                 });
             }
             at.batch += 1;
-            at.schedule_tokens = clock.tokens();
+            at.schedule_tokens = clock.through;
             let seconds = started.elapsed().as_secs_f64();
-            recorder.record(CompletedStep {
+            record(CompletedStep {
                 row: StepRow {
                     stage: stage.kind.name().to_owned(),
                     epoch,
@@ -285,14 +271,6 @@ mod tests {
     #[derive(Default)]
     struct Rows(Vec<StepRow>, Vec<Position>);
 
-    impl Recorder for Rows {
-        fn record(&mut self, completed: CompletedStep<'_>) -> Result<()> {
-            self.0.push(completed.row);
-            self.1.push(completed.position.clone());
-            Ok(())
-        }
-    }
-
     fn fit_scripted(losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
         fit_scripted_from(&Position::default(), losses)
     }
@@ -322,7 +300,12 @@ mod tests {
             context: 8,
             seed: 3,
         };
-        let outcome = fit(&mut model, &FiveDocuments, &stage, from, &mut rows).expect("a fit");
+        let mut record = |completed: CompletedStep<'_>| {
+            rows.0.push(completed.row);
+            rows.1.push(completed.position.clone());
+            Ok(())
+        };
+        let outcome = fit(&mut model, &FiveDocuments, &stage, from, &mut record).expect("a fit");
         (model, rows, outcome)
     }
 

@@ -13,35 +13,22 @@ pub struct Clock {
     document_tokens: u64,
     /// Tokens of all steps before this one.
     before: u64,
-    /// Tokens of all steps up to this one.
-    through: u64,
+    /// Tokens of all steps so far, including this one.
+    pub through: u64,
     /// Tokens of the whole stage.
     stage: u64,
 }
 
 impl Clock {
-    /// A clock at the start of a stage of `documents` documents in total, over all epochs.
-    pub fn new(documents: usize, context: usize) -> Self {
+    /// The clock of a stage of `documents` documents in total, over all epochs, after so many tokens.
+    pub fn new(documents: usize, context: usize, through: u64) -> Self {
         let document_tokens = context as u64 - 1;
         Self {
             document_tokens,
             before: 0,
-            through: 0,
+            through,
             stage: documents as u64 * document_tokens,
         }
-    }
-
-    /// The clock set to a number of tokens, as returned by [`Clock::tokens`].
-    pub fn resumed(self, tokens: u64) -> Self {
-        Self {
-            through: tokens,
-            ..self
-        }
-    }
-
-    /// Tokens of all steps so far, including the current one.
-    pub fn tokens(&self) -> u64 {
-        self.through
     }
 
     /// Advances by one step of `documents` documents.
@@ -90,7 +77,7 @@ mod tests {
             final_tokens: Some(75_212_800),
         };
         let mut factors = vec![];
-        let mut clock = Clock::new(650 * 2938, 128);
+        let mut clock = Clock::new(650 * 2938, 128, 0);
         for epoch in 1..=650 {
             for batch in 0..23 {
                 clock.begin_step(if batch < 22 { 128 } else { 122 });
@@ -129,7 +116,7 @@ mod tests {
             warmup_tokens: 70,
             final_tokens: None,
         };
-        let mut clock = Clock::new(100, 8);
+        let mut clock = Clock::new(100, 8, 0);
         let mut rate = || {
             clock.begin_step(4);
             learning_rate_at(&schedule, 2.0, &clock)

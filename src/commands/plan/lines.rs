@@ -2,35 +2,19 @@
 
 use std::time::Duration;
 
-use super::{Laid, LaidRun, LaidStage};
+use super::{LaidRun, LaidStage, ToDo};
 use crate::commands::table::{Table, wrap};
 use crate::commands::{count, megabytes, thousands};
 use crate::labels::shorten_apart;
 use crate::progress::{columns, format_duration};
 
 /// `quickstart: 2 runs, 5 stages, 3 to do: one after another about 40 s and 90 MB of memory`.
-pub(super) fn headline(laid: &Laid) -> String {
-    let runs: Vec<&LaidRun> = laid.runs.iter().collect();
-    let to_do = (laid.stages_to_do, laid.seconds, laid.memory_bytes);
-    summary(&format!("{}: ", laid.experiment), &runs, laid.stages, to_do)
-}
-
-/// The numbers of runs and stages, and the number, time and memory of the stages to do.
-pub(super) fn summary(
-    start: &str,
-    runs: &[&LaidRun],
-    stages: usize,
-    to_do: (usize, f64, u64),
-) -> String {
-    let (number, seconds, memory_bytes) = to_do;
-    let all = format!(
-        "{start}{}, {}",
-        count(runs.len(), "run"),
-        count(stages, "stage")
-    );
+pub(super) fn headline(start: &str, runs: &[&LaidRun], to_do: &ToDo) -> String {
+    let stages = count(to_do.stages, "stage");
+    let all = format!("{start}{}, {stages}", count(runs.len(), "run"));
     let unfinished = runs.iter().filter(|run| !run.done).count();
     let mut stages = runs.iter().flat_map(|run| &run.stages);
-    if number == 0 {
+    if to_do.stages_to_do == 0 {
         return match unfinished {
             _ if stages.any(|stage| stage.action == "shared") => {
                 format!("{all}, all shared with experiments above")
@@ -41,9 +25,10 @@ pub(super) fn summary(
         };
     }
     format!(
-        "{all}, {number} to do: one after another about {} and {} of memory",
-        format_duration(Duration::from_secs_f64(seconds)),
-        megabytes(memory_bytes)
+        "{all}, {} to do: one after another about {} and {} of memory",
+        to_do.stages_to_do,
+        format_duration(Duration::from_secs_f64(to_do.seconds)),
+        megabytes(to_do.memory_bytes)
     )
 }
 
@@ -70,10 +55,8 @@ pub(super) fn run_lines(runs: &[LaidRun], width: usize) -> Vec<String> {
         lines.push(String::new());
         lines.extend(wrap(&heading(run), width, 4));
         if run.is_named && !run.values.is_empty() {
-            let values = run
-                .values
-                .iter()
-                .map(|(key, value)| format!("{key} = {value}"));
+            let values = run.values.iter();
+            let values = values.map(|(key, value)| format!("{key} = {value}"));
             let values = values.collect::<Vec<_>>().join(", ");
             lines.extend(wrap(&format!("  {values}"), width, 4));
         }

@@ -6,11 +6,11 @@ use std::collections::BTreeMap;
 
 use serde::Serialize;
 
-use lines::{headline, run_lines, summary};
+use lines::{headline, run_lines};
 
-use super::{count, print, print_json, print_wrapped};
+use super::{count, load, print, print_json, print_wrapped};
 use crate::cli;
-use crate::config::{self, Experiment, Loaded, Suite};
+use crate::config::{Experiment, Loaded, Suite};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
@@ -21,9 +21,8 @@ use crate::progress::output_width;
 
 /// `attnlab plan`, and `attnlab run --dry-run`. Writes nothing.
 pub fn plan(args: &cli::Plan) -> Result<()> {
-    let (file, set) = (&args.experiment.file, &args.experiment.overrides());
     let mut above = BTreeMap::new();
-    match &config::load_any(file, args.suite.profile.as_deref(), set)? {
+    match &load(&args.experiment, &args.suite)? {
         Loaded::Experiment(experiment) => {
             let laid_out = make(experiment, args, &mut above)?;
             if args.json {
@@ -39,7 +38,10 @@ pub fn plan(args: &cli::Plan) -> Result<()> {
             if args.json {
                 return print_json(&sum);
             }
-            print_wrapped(&sum.headline(), 4)?;
+            let experiments = count(sum.members.len(), "experiment");
+            let start = format!("{}, profile {}: {experiments}", sum.suite, sum.profile);
+            let runs: Vec<&LaidRun> = sum.members.iter().flat_map(|one| &one.runs).collect();
+            print_wrapped(&headline(&format!("{start}, "), &runs, &sum.to_do), 4)?;
             sum.members.iter().try_for_each(|laid| {
                 print("")?;
                 print_plan(laid)
@@ -57,9 +59,8 @@ fn make(
 ) -> Result<Laid> {
     let mut notices = experiment.notes.clone();
     notices.extend(preflight::auto_device_note(experiment));
-    let plan = plan::make(experiment, &super::options(args, false, 1), &mut |line| {
-        notices.push(line)
-    })?;
+    let options = super::options(args, false, 1);
+    let plan = plan::make(experiment, &options, &mut |line| notices.push(line))?;
     notices.extend(plan.notes.iter().cloned());
     let mut estimates = estimate(&plan)?;
     for (planned, estimate) in plan.stages.iter().zip(&mut estimates) {
@@ -67,19 +68,32 @@ fn make(
             *estimate = None;
         }
     }
-    let laid_out = lay_out(&plan, &estimates, above);
+    let to_do = || estimates.iter().flatten();
+    let laid_out = Laid {
+        experiment: experiment.name.clone(),
+        context: experiment.context.clone(),
+        notices,
+        runs: lay_out(&plan, &estimates, above),
+        to_do: ToDo {
+            stages_to_do: to_do().count(),
+            stages: plan.stages.len(),
+            seconds: to_do().map(|one| one.time.as_secs_f64()).sum(),
+            memory_bytes: to_do().map(|one| one.memory_bytes).max().unwrap_or(0),
+        },
+    };
     for planned in &plan.stages {
         let key = planned.stage.key.clone();
         above.entry(key).or_insert_with(|| experiment.name.clone());
     }
-    Ok(Laid {
-        notices,
-        ..laid_out
-    })
+    Ok(laid_out)
 }
 
 fn print_plan(laid: &Laid) -> Result<()> {
-    print_wrapped(&headline(laid), 4)?;
+    let runs: Vec<&LaidRun> = laid.runs.iter().collect();
+    print_wrapped(
+        &headline(&format!("{}: ", laid.experiment), &runs, &laid.to_do),
+        4,
+    )?;
     if !laid.context.is_empty() {
         print_wrapped(&format!("at all points: {}", laid.context.join(", ")), 4)?;
     }
@@ -89,14 +103,21 @@ fn print_plan(laid: &Laid) -> Result<()> {
     lines.iter().try_for_each(print)
 }
 
-/// The plan of a suite.
 #[derive(Serialize)]
 struct Sum<'a> {
     suite: &'a str,
     profile: &'a str,
     members: Vec<Laid>,
-    /// Number of stages to do, each counted once.
+    #[serde(flatten)]
+    to_do: ToDo,
+}
+
+/// The stages to do.
+#[derive(Serialize)]
+struct ToDo {
+    /// Their number, each counted once.
     stages_to_do: usize,
+    /// The number of all stages.
     stages: usize,
     /// Seconds for all stages to do, one after another.
     seconds: f64,
@@ -106,32 +127,19 @@ struct Sum<'a> {
 
 impl<'a> Sum<'a> {
     fn of(suite: &'a Suite, members: Vec<Laid>, stages: usize) -> Self {
+        let all = || members.iter().map(|one| &one.to_do);
+        let to_do = ToDo {
+            stages_to_do: all().map(|one| one.stages_to_do).sum(),
+            stages,
+            seconds: all().map(|one| one.seconds).sum(),
+            memory_bytes: all().map(|one| one.memory_bytes).max().unwrap_or(0),
+        };
         Self {
             suite: &suite.name,
             profile: &suite.profile,
-            stages_to_do: members.iter().map(|one| one.stages_to_do).sum(),
-            stages,
-            seconds: members.iter().map(|one| one.seconds).sum(),
-            memory_bytes: members
-                .iter()
-                .map(|one| one.memory_bytes)
-                .max()
-                .unwrap_or(0),
             members,
-        }
-    }
-
-    fn headline(&self) -> String {
-        let what = format!("{}, profile {}", self.suite, self.profile);
-        let runs: Vec<&LaidRun> = self.members.iter().flat_map(|one| &one.runs).collect();
-        let experiments = count(self.members.len(), "experiment");
-        let to_do = (self.stages_to_do, self.seconds, self.memory_bytes);
-        summary(
-            &format!("{what}: {experiments}, "),
-            &runs,
-            self.stages,
             to_do,
-        )
+        }
     }
 }
 
@@ -143,13 +151,8 @@ struct Laid {
     /// Notes on likely mistakes, on the device that `auto` selects, and on unusable checkpoints.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
-    /// Number of stages to do, each counted once.
-    stages_to_do: usize,
-    stages: usize,
-    /// Seconds for all stages to do, one after another.
-    seconds: f64,
-    /// Memory of the largest stage, in bytes.
-    memory_bytes: u64,
+    #[serde(flatten)]
+    to_do: ToDo,
 }
 
 #[derive(Serialize)]
@@ -187,7 +190,7 @@ fn lay_out(
     plan: &Plan<'_>,
     estimates: &[Option<Estimate>],
     above: &BTreeMap<String, String>,
-) -> Laid {
+) -> Vec<LaidRun> {
     let mut first = vec![None; plan.stages.len()];
     let mut runs = vec![];
     for (number, run) in plan.runs.iter().enumerate() {
@@ -195,30 +198,28 @@ fn lay_out(
         for &index in &run.stages {
             let planned = &plan.stages[index];
             let owner = *first[index].get_or_insert(number);
-            let (mut action, mut reason, done_steps) = match &planned.action {
+            let mut estimate = estimates[index].as_ref();
+            let (mut action, mut reason, mut done_steps) = match &planned.action {
                 Action::Reuse => ("reuse", None, None),
                 Action::Resume { step } => ("resume", None, Some(*step)),
                 Action::Run { reason } => ("run", Some(reason.clone()), None),
             };
+            let with = &plan.runs[owner];
             let other = match above.get(&planned.stage.key) {
                 Some(experiment) => Some(format!("with {experiment}")),
-                None if owner != number => {
-                    let with = &plan.runs[owner];
-                    Some(format!("with {}, seed {}", with.label, with.seed))
-                }
-                None => None,
+                None if owner == number => None,
+                None => Some(format!("with {}, seed {}", with.label, with.seed)),
             };
-            let shared = other.is_some() && action != "reuse";
-            if shared {
-                (action, reason) = ("shared", other);
+            if let Some(other) = other.filter(|_| action != "reuse") {
+                (action, reason) = ("shared", Some(other));
+                (done_steps, estimate) = (None, None);
             }
-            let estimate = estimates[index].as_ref().filter(|_| !shared);
             stages.push(LaidStage {
                 stage: planned.stage.kind.name(),
                 key: planned.stage.key.clone(),
                 action,
                 reason,
-                done_steps: done_steps.filter(|_| !shared),
+                done_steps,
                 steps: estimate.and_then(|one| one.steps),
                 tokens: estimate.map(|one| one.tokens),
                 memory_bytes: estimate.map(|one| one.memory_bytes),
@@ -226,36 +227,20 @@ fn lay_out(
             });
         }
         let point = &plan.experiment.points[run.point];
-        let mut starts = run
-            .stages
-            .iter()
-            .map(|&index| &plan.stages[index].stage.start);
-        let uses_model = starts.any(|start| *start != Source::Nothing);
-        let settings = point.settings.training();
+        let mut stages_of_run = run.stages.iter().map(|&index| &plan.stages[index].stage);
+        let uses_model = stages_of_run.any(|stage| stage.start != Source::Nothing);
+        let settings = point.settings.training().filter(|_| uses_model);
         let compiled = settings.and_then(|one| registry::find(&one.model.shape(), one.device).ok());
-        let parameters = compiled
-            .filter(|_| uses_model)
-            .map(|one| one.parameter_count());
         runs.push(LaidRun {
             label: run.label.clone(),
             values: point.values().cloned().collect(),
             is_named: !plan.experiment.labels.is_empty(),
             seed: run.seed,
             folder: run.directory.path().display().to_string(),
-            parameters,
+            parameters: compiled.map(|one| one.parameter_count()),
             done: run.is_done,
             stages,
         });
     }
-    let to_do = || estimates.iter().flatten();
-    Laid {
-        experiment: plan.experiment.name.clone(),
-        context: plan.experiment.context.clone(),
-        notices: vec![],
-        runs,
-        stages_to_do: to_do().count(),
-        stages: plan.stages.len(),
-        seconds: to_do().map(|one| one.time.as_secs_f64()).sum(),
-        memory_bytes: to_do().map(|one| one.memory_bytes).max().unwrap_or(0),
-    }
+    runs
 }

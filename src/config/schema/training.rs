@@ -103,14 +103,14 @@ impl PretrainSpec {
     /// The task of learning from a corpus, in a context of so many tokens.
     ///
     /// # Errors
-    /// See [`Objective::task`].
+    /// The settings are invalid, or the documents cannot be encoded.
     pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
         let settings = ObjectiveSettings {
             longest_excerpt: self.longest_excerpt(context),
             terminated: self.terminated,
             seed,
         };
-        self.objective.0.task(corpus, &settings)
+        (self.objective.0.task)(corpus, settings)
     }
 
     /// The longest excerpt in characters: as given, or seven eighths of the context, but short

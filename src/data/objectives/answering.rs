@@ -24,10 +24,9 @@ impl Answering {
     /// # Errors
     /// A question is empty or has no answer, or a character is outside the vocabulary.
     pub fn new(questions: &[Question], vocabulary: &Vocabulary) -> Result<Self> {
-        let sequences: Result<_> = questions.iter().map(|q| sequence(q, vocabulary)).collect();
-        Ok(Self {
-            sequences: sequences?,
-        })
+        let sequences = questions.iter().map(|q| sequence(q, vocabulary));
+        let sequences = sequences.collect::<Result<_>>()?;
+        Ok(Self { sequences })
     }
 }
 
@@ -49,10 +48,9 @@ impl Task for Answering {
 
 fn sequence(question: &Question, vocabulary: &Vocabulary) -> Result<Sequence> {
     let Some(answer) = &question.answer else {
-        return Err(Error::data(format!(
-            "question '{}' has no answer to learn",
-            question.text
-        )));
+        let text = &question.text;
+        let message = format!("question '{text}' has no answer to learn");
+        return Err(Error::data(message));
     };
     let mut tokens = prompt(question, vocabulary)?;
     let asked = tokens.len() - 1;

@@ -14,7 +14,8 @@ pub use span_corruption::SpanCorruption;
 pub struct Objective {
     name: &'static str,
     about: &'static str,
-    task: fn(&Corpus, &ObjectiveSettings) -> Result<Box<dyn Task>>,
+    /// The training task of this objective on the documents of a corpus.
+    pub task: fn(&Corpus, ObjectiveSettings) -> Result<Box<dyn Task>>,
 }
 
 /// Settings of a pretraining task, from `[pretrain]`.
@@ -29,21 +30,11 @@ pub struct ObjectiveSettings {
 }
 
 /// The objectives of pretraining; finetuning always uses [`Answering`].
-pub static OBJECTIVES: [Objective; 1] = [Objective {
+static OBJECTIVES: [Objective; 1] = [Objective {
     name: "span-corruption",
     about: "a random span moves behind a mask at the end (Raffel et al. 2020, T5, in one sequence)",
     task: |corpus, settings| Ok(Box::new(SpanCorruption::new(corpus, settings)?)),
 }];
-
-impl Objective {
-    /// The training task of this objective on the documents of a corpus.
-    ///
-    /// # Errors
-    /// The settings are invalid, or the documents cannot be encoded.
-    pub fn task(&self, corpus: &Corpus, settings: &ObjectiveSettings) -> Result<Box<dyn Task>> {
-        (self.task)(corpus, settings)
-    }
-}
 
 impl Listed for Objective {
     fn all() -> &'static [Self] {

@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::metrics::rows::CorruptionRow;
 
 /// Shortest excerpt, in characters.
-pub const SHORTEST_EXCERPT: usize = 4;
+const SHORTEST_EXCERPT: usize = 4;
 
 /// The span-corruption task over the documents of a corpus.
 ///
@@ -37,17 +37,11 @@ pub struct SpanCorruption {
     /// Token ids of each document.
     documents: Vec<Vec<u32>>,
     vocabulary: Vocabulary,
-    longest_excerpt: usize,
-    terminated: bool,
-    seed: u64,
+    shown: ObjectiveSettings,
 }
 
-/// The parts of a corrupted document.
-struct Parts<'a> {
-    prefix: &'a [u32],
-    masked: &'a [u32],
-    suffix: &'a [u32],
-}
+/// Prefix, masked span and suffix of a corrupted document.
+type Parts<'a> = [&'a [u32]; 3];
 
 impl SpanCorruption {
     /// Builds the task. [`ObjectiveSettings::terminated`] appends the third mask, which teaches the model where an
@@ -56,12 +50,8 @@ impl SpanCorruption {
     /// # Errors
     /// `longest_excerpt` below 4 (kind `Config`), or a document with a character
     /// outside the vocabulary (kind `Data`).
-    pub fn new(corpus: &Corpus, shown: &ObjectiveSettings) -> Result<Self> {
-        let ObjectiveSettings {
-            longest_excerpt,
-            terminated,
-            seed,
-        } = *shown;
+    pub fn new(corpus: &Corpus, shown: ObjectiveSettings) -> Result<Self> {
+        let longest_excerpt = shown.longest_excerpt;
         if longest_excerpt < SHORTEST_EXCERPT || u32::try_from(longest_excerpt).is_err() {
             let rule = format!("must be at least {SHORTEST_EXCERPT} and fit in 32 bits");
             return Err(Error::config(format!(
@@ -69,48 +59,32 @@ impl SpanCorruption {
             )));
         }
         let vocabulary = corpus.vocabulary.clone();
-        let encoded: Result<_> = corpus
-            .documents
-            .iter()
-            .map(|d| vocabulary.encode(d))
-            .collect();
+        let documents = corpus.documents.iter().map(|d| vocabulary.encode(d));
         Ok(Self {
-            documents: encoded?,
+            documents: documents.collect::<Result<_>>()?,
             vocabulary,
-            longest_excerpt,
-            terminated,
-            seed,
+            shown,
         })
     }
 
     /// Draws the parts, which depend only on seed, epoch and document.
     fn parts(&self, epoch: u64, index: usize) -> Parts<'_> {
-        let mut generator = generator(b"corrupt.", [self.seed, epoch, index as u64]);
-        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.longest_excerpt as u32);
+        let mut generator = generator(b"corrupt.", [self.shown.seed, epoch, index as u64]);
+        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.shown.longest_excerpt as u32);
         // In u64, since 3t may exceed 32 bits.
         let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
         let s = generator.gen_range(1..=t - m - 1);
 
         let document = &self.documents[index];
         let within = |position: u32| document.len().min(position as usize);
-        Parts {
-            prefix: &document[..within(s)],
-            masked: &document[within(s)..within(s + m)],
-            suffix: &document[within(s + m)..within(t)],
-        }
+        let (prefix, rest) = document[..within(t)].split_at(within(s));
+        let (masked, suffix) = rest.split_at(within(s + m) - within(s));
+        [prefix, masked, suffix]
     }
 
-    fn string(&self, parts: &Parts) -> Vec<u32> {
-        let close: &[u32] = if self.terminated { &[MASK] } else { &[] };
-        [
-            parts.prefix,
-            &[MASK],
-            parts.suffix,
-            &[MASK],
-            parts.masked,
-            close,
-        ]
-        .concat()
+    fn string(&self, [prefix, masked, suffix]: Parts<'_>) -> Vec<u32> {
+        let close: &[u32] = if self.shown.terminated { &[MASK] } else { &[] };
+        [prefix, &[MASK], suffix, &[MASK], masked, close].concat()
     }
 }
 
@@ -120,7 +94,7 @@ impl Task for SpanCorruption {
     }
 
     fn sequence(&self, epoch: u64, index: usize) -> Sequence {
-        let mut tokens = self.string(&self.parts(epoch, index));
+        let mut tokens = self.string(self.parts(epoch, index));
         let targets = tokens[1..].to_vec();
         tokens.pop();
         Sequence { tokens, targets }
@@ -129,18 +103,19 @@ impl Task for SpanCorruption {
     fn longest_sequence(&self) -> usize {
         let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
         // Two or three masks; the very last token is only a target.
-        longest.min(self.longest_excerpt) + 1 + usize::from(self.terminated)
+        longest.min(self.shown.longest_excerpt) + 1 + usize::from(self.shown.terminated)
     }
 
     fn example(&self, epoch: u64, index: usize) -> Option<CorruptionRow> {
         let parts = self.parts(epoch, index);
+        let [prefix, masked, suffix] = parts.map(|part| self.vocabulary.decode(part));
         Some(CorruptionRow {
             document: index + 1,
             epoch: epoch as usize,
-            prefix: self.vocabulary.decode(parts.prefix),
-            masked: self.vocabulary.decode(parts.masked),
-            suffix: self.vocabulary.decode(parts.suffix),
-            sequence: self.vocabulary.decode(&self.string(&parts)),
+            prefix,
+            masked,
+            suffix,
+            sequence: self.vocabulary.decode(&self.string(parts)),
         })
     }
 }
@@ -172,7 +147,7 @@ mod tests {
             terminated,
             seed,
         };
-        SpanCorruption::new(&corpus(documents), &shown).expect("a task")
+        SpanCorruption::new(&corpus(documents), shown).expect("a task")
     }
 
     #[test]
@@ -311,7 +286,7 @@ mod tests {
                 terminated: true,
                 seed: 0,
             };
-            SpanCorruption::new(&corpus(&["abc"]), &shown).err()
+            SpanCorruption::new(&corpus(&["abc"]), shown).err()
         };
         let error = of(3).expect("refused");
         assert_eq!(

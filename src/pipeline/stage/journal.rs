@@ -12,7 +12,7 @@ use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
 use crate::stop::{Stop, StopReason};
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
-use crate::train::{CompletedStep, Position, Recorder};
+use crate::train::{CompletedStep, Position};
 
 /// Number of checkpoints kept besides the best weights: the last might be damaged.
 const KEPT: usize = 2;
@@ -154,10 +154,12 @@ impl<'a> Journal<'a> {
         old.iter()
             .try_for_each(|&step| files::remove(&self.folder.checkpoint(step)))
     }
-}
 
-impl Recorder for Journal<'_> {
-    fn record(&mut self, completed: CompletedStep<'_>) -> Result<()> {
+    /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
+    ///
+    /// # Errors
+    /// A file cannot be written, or the user asks to stop.
+    pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<()> {
         self.stop.check_folder()?;
         self.metrics.add(&completed.row)?;
         self.timings.add(&completed.timing)?;
@@ -170,7 +172,7 @@ impl Recorder for Journal<'_> {
         let message = format!("epoch {epoch}  loss {loss:.3} nats  {speed} tokens/s");
         self.task.at(row.step, &message);
         if completed.ends_epoch {
-            self.keep_best(&completed);
+            self.keep_best(completed);
         }
         let step = completed.position.step;
         if step == self.steps {
@@ -185,7 +187,7 @@ impl Recorder for Journal<'_> {
         let state = completed.model.state();
         match (weights::check_finite(&state.weights), stop) {
             (Ok(()), stop) => {
-                self.keep(&completed, state)?;
+                self.keep(completed, state)?;
                 let stopped =
                     |why: StopReason| why.error(&format!("in {name} after step {step} of {steps}"));
                 stop.map(stopped).map_or(Ok(()), Err)
@@ -287,7 +289,7 @@ mod tests {
                 ends_epoch: false,
                 model: &Still(weight),
             };
-            let recorded = journal.expect("tables").record(completed);
+            let recorded = journal.expect("tables").record(&completed);
             (recorded.expect_err("stopped").message(), folder.steps())
         };
         let (said, kept) = stopped_with(1.0);

@@ -25,7 +25,7 @@ use crate::pipeline::stage::{Source, Stage};
 use crate::progress;
 use crate::stop::Stop;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{self, Outcome, Position, fit};
+use crate::train::{self, CompletedStep, Outcome, Position, fit};
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
 const EXAMPLES: usize = 12;
@@ -194,7 +194,7 @@ impl Work<'_> {
             seed: self.seed,
         };
         let from = from.map(|checkpoint| checkpoint.metadata);
-        let steps = stage.steps(task.len());
+        let steps = training.steps(task.len());
         let every = training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
         let already = from.as_ref().map_or(0, |from| from.position.step);
@@ -203,7 +203,8 @@ impl Work<'_> {
         let mut journal =
             Journal::open(folder, self.stage, [steps, every], from.as_ref(), stop, bar)?;
         let start = from.map_or_else(Position::default, |from| from.position);
-        match fit(model.as_mut(), task, &stage, &start, &mut journal)? {
+        let mut record = |completed: CompletedStep<'_>| journal.record(&completed);
+        match fit(model.as_mut(), task, &stage, &start, &mut record)? {
             Outcome::Finished => {
                 let best = journal.close(training.epochs)?;
                 self.keep(model.as_ref(), best, &inputs.corpus)

@@ -263,7 +263,6 @@ fn a_document_has_its_own_words_in_its_own_order() {
         text: text.to_owned(),
         reported: reported.to_owned(),
         experiment: experiment.clone(),
-        results: lab.path("r"),
     };
     let document = Document {
         title: "Questions & answers".to_owned(),
@@ -285,7 +284,8 @@ fn a_document_has_its_own_words_in_its_own_order() {
         };
         lab.write(path, start);
     }
-    let built = attnlab::report::build(&document, &lab.path("out")).expect("a report");
+    let built =
+        attnlab::report::build(&document, &lab.path("r"), &lab.path("out")).expect("a report");
     assert_eq!(old.map(|path| lab.path(path).exists()), [false; 2]);
     assert_eq!(others.map(|path| lab.path(path).exists()), [true; 2]);
     assert!(built.images.iter().all(|path| path.is_file()));
