@@ -189,8 +189,8 @@ pub fn finish(
         )));
     }
     let _lock = wait(&folder, progress, stop)?;
-    files::remove_unfinished_here(&folder);
-    files::remove_unfinished(&folder.join("figures"));
+    let figures = folder.join("figures");
+    files::remove_unfinished(&folder, |one| one == folder || one.starts_with(&figures));
     draws::write(experiment, &folder)?;
     relabel(experiment, results);
     let measured = summary::measured(experiment, results);

@@ -262,7 +262,7 @@ impl Team<'_> {
             self.progress.say(&line);
         };
         let lock = lock::wait(folder.path(), self.stop, waiting)?;
-        files::remove_unfinished(folder.path());
+        files::remove_unfinished(folder.path(), |_| true);
         // Another process may have run it since the plan was made; with `--again` it is rerun anyway.
         let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
             _ if self.options.again => None,
