@@ -5,7 +5,6 @@
 //! one) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
-mod asked;
 pub mod clean;
 pub mod compare;
 pub mod directory;
@@ -30,7 +29,7 @@ use crate::files;
 use crate::metrics::rows::{AccuracyRow, FindingRow, GroupRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
-use directory::{RunDirectory, State, Status, experiment_folder};
+use directory::{State, Status, experiment_folder, of_point};
 use execute::{Failure, Outcome, execute};
 use plan::Plan;
 use summary::{calibration, draws, figures, findings, groups};
@@ -178,12 +177,9 @@ pub fn finish(
 ) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_finished(experiment, results) {
-        let name = &experiment.name;
-        return Err(Error::usage(format!(
-            "{name} has no finished run in {}",
-            results.display()
-        ))
-        .help(format!(
+        let (name, results) = (&experiment.name, results.display());
+        let error = Error::usage(format!("{name} has no finished run in {results}"));
+        return Err(error.help(format!(
             "`attnlab run {}` makes one; a run with --set or --results is found with the same",
             experiment.argument()
         )));
@@ -223,18 +219,16 @@ pub fn finish(
 /// skipped, and a label that cannot be written stays as it was.
 fn relabel(experiment: &Experiment, results: &Path) {
     for point in &experiment.points {
-        for &seed in &experiment.seeds {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            let outdated = |status: &Status| {
-                status.state == State::Done && status.label.as_ref() != Some(&point.label)
+        for (_, run) in of_point(experiment, point, results) {
+            let outdated = || {
+                run.status().filter(|status| {
+                    status.state == State::Done && status.label.as_ref() != Some(&point.label)
+                })
             };
-            if !run.status().is_ok_and(|status| outdated(&status)) {
-                continue;
-            }
-            let Ok(Ok(_lock)) = lock::take(run.path()) else {
-                continue;
-            };
-            if let Some(status) = run.status().ok().filter(outdated) {
+            if outdated().is_some()
+                && let Ok(Ok(_lock)) = lock::take(run.path())
+                && let Some(status) = outdated()
+            {
                 let label = Some(point.label.clone());
                 let _ = run.set_status(&Status { label, ..status });
             }

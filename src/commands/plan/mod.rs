@@ -197,14 +197,14 @@ fn lay_out(
             let owner = *first[index].get_or_insert(number);
             let (mut action, mut reason, done_steps) = match &planned.action {
                 Action::Reuse => ("reuse", None, None),
-                Action::Resume { step } => ("resume", None, Some(*step)),
-                Action::Run { reason } => ("run", Some(reason.clone()), None),
+                Action::Resume(step) => ("resume", None, Some(*step)),
+                Action::Run(reason) => ("run", Some(reason.clone()), None),
             };
             let other = match above.get(&planned.stage.key) {
                 Some(experiment) => Some(format!("with {experiment}")),
                 None if owner != number => {
                     let with = &plan.runs[owner];
-                    Some(format!("with {}, seed {}", with.label, with.seed))
+                    Some(format!("with {}, seed {}", with.point.label, with.seed))
                 }
                 None => None,
             };
@@ -225,7 +225,7 @@ fn lay_out(
                 seconds: estimate.map(|one| one.time.as_secs_f64()),
             });
         }
-        let point = &plan.experiment.points[run.point];
+        let point = run.point;
         let mut starts = run
             .stages
             .iter()
@@ -237,7 +237,7 @@ fn lay_out(
             .filter(|_| uses_model)
             .map(|one| one.parameter_count());
         runs.push(LaidRun {
-            label: run.label.clone(),
+            label: point.label.clone(),
             values: point.values().cloned().collect(),
             is_named: !plan.experiment.labels.is_empty(),
             seed: run.seed,
