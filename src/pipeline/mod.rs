@@ -107,10 +107,13 @@ fn resolve_failures(
     stop: &Stop,
 ) -> Result<Option<Error>> {
     let failures = outcome.failures.into_iter();
-    let (stopped, failed): (Vec<Failure>, Vec<Failure>) =
+    let (stopped, mut failed): (Vec<Failure>, Vec<Failure>) =
         failures.partition(|one| one.error.is_interruption());
     let is_interrupted = stop.wanted() == Some(StopReason::User) && !outcome.is_complete;
-    if failed.is_empty() && is_interrupted {
+    if failed.is_empty() {
+        if !is_interrupted {
+            return Ok(None);
+        }
         let error = stopped.into_iter().map(|one| one.error).next();
         let error = error.unwrap_or_else(|| StopReason::User.error("between two stages"));
         let again = if options.again {
@@ -120,26 +123,35 @@ fn resolve_failures(
         };
         return Err(error.help(format!("rerun the same command{again} to resume")));
     }
-    let mut lines = vec![];
-    for failure in &failed {
-        let name = |&run: &usize| format!("  {}: {}", plan.name(run), failure.error.message());
-        lines.extend(failure.runs.iter().map(name));
-    }
+    let lines = failed.iter().flat_map(|Failure { runs, error }| {
+        runs.iter()
+            .map(|&run| format!("{}: {}", plan.name(run), error.message()))
+    });
+    let lines: Vec<String> = lines.collect();
     let (number, all) = (lines.len(), plan.runs.len());
-    let told = || format!("{number} of {all} runs failed\n{}", lines.join("\n"));
-    let help = failed.iter().find_map(|failure| failure.error.what_to_do());
-    let help = help
-        .unwrap_or("rerun the same command to retry them")
-        .to_owned();
-    match failed.into_iter().next() {
-        None => Ok(None),
-        Some(only) if number == 1 && (all == 1 || !options.keep_going) => Err(only.error),
-        // If no run finished, there is nothing to summarise.
-        Some(_) if number == all || !options.keep_going || is_interrupted => {
-            Err(Error::run(told()).help(help))
-        }
-        Some(_) => Ok(Some(Error::partly(told()).help(help))),
+    if number == 1 && (all == 1 || !options.keep_going) {
+        return Err(failed.remove(0).error);
     }
+    let help = failed.iter().find_map(|failure| failure.error.what_to_do());
+    // If no run finished, there is nothing to summarise.
+    let is_total = number == all || !options.keep_going || is_interrupted;
+    let error = told(&lines, all, "runs", help, is_total);
+    if is_total {
+        Err(error)
+    } else {
+        Ok(Some(error))
+    }
+}
+
+/// The error of a whole of which some parts failed, one line each, and which is of no use then if `is_total`.
+fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total: bool) -> Error {
+    let (number, lines) = (lines.len(), lines.join("\n  "));
+    let message = format!("{number} of {all} {parts} failed\n  {lines}");
+    let error = match is_total {
+        true => Error::run(message),
+        false => Error::partly(message),
+    };
+    error.help(help.unwrap_or("rerun the same command to retry them"))
 }
 
 /// Writes `draws.csv` of a random search before its first run.
