@@ -6,25 +6,24 @@
 use std::fmt;
 use std::path::Path;
 
-/// The kind of failure, which decides the exit code.
+/// The kind of failure; its number is the exit code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
-    /// A run stopped: a non-finite loss, a full disk, a device that failed. Exit code 1.
-    Run,
-    /// The command line asks for something that does not exist. Exit code 2.
-    Usage,
-    /// The experiment file is not valid. Exit code 3.
-    Config,
-    /// Some points of a sweep failed and the others finished. Exit code 4.
-    Partly,
-    /// Data is missing, unreadable or has the wrong checksum. Exit code 5.
-    Data,
-    /// Stopped by the user, or because another run failed; finished work is kept. Exit code 130, as shells
-    /// report Ctrl-C.
-    Interrupted,
+    /// A run stopped: a non-finite loss, a full disk, a device that failed.
+    Run = 1,
+    /// The command line asks for something that does not exist.
+    Usage = 2,
+    /// The experiment file is not valid.
+    Config = 3,
+    /// Some points of a sweep failed and the others finished.
+    Partly = 4,
+    /// Data is missing, unreadable or has the wrong checksum.
+    Data = 5,
+    /// Stopped by the user, as shells report Ctrl-C, or because another run failed; finished work is kept.
+    Interrupted = 130,
 }
 
-/// One problem in a configuration, and where the user wrote it.
+/// One problem, and where the user wrote it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
     /// Where: `experiments/x.toml:12:1`, `--set model.embed`, `ATTNLAB_MODEL__EMBED`, or empty.
@@ -40,15 +39,8 @@ pub struct Problem {
 pub enum Error {
     /// All problems of a configuration.
     Problems(Vec<Problem>),
-    /// Any other failure.
-    Failure {
-        /// Decides the exit code.
-        kind: Kind,
-        /// What went wrong, with the file or value concerned.
-        message: String,
-        /// How to fix it.
-        help: Option<String>,
-    },
+    /// Any other failure: its message says which file or value is concerned.
+    Failure(Kind, Problem),
 }
 
 /// The crate's result type.
@@ -56,40 +48,40 @@ pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let (message, help) = (message.into(), None);
-        Self::Failure {
-            kind,
-            message,
-            help,
-        }
+        let problem = Problem {
+            place: String::new(),
+            message: message.into(),
+            help: None,
+        };
+        Self::Failure(kind, problem)
     }
 
-    /// A failed run (exit code 1).
+    /// A failed run.
     pub fn run(message: impl Into<String>) -> Self {
         Self::new(Kind::Run, message)
     }
 
-    /// A command line that cannot be carried out (exit code 2).
+    /// A command line that cannot be carried out.
     pub fn usage(message: impl Into<String>) -> Self {
         Self::new(Kind::Usage, message)
     }
 
-    /// A configuration that passed its own checks but cannot be used (exit code 3).
+    /// A configuration that passed its own checks but cannot be used.
     pub fn config(message: impl Into<String>) -> Self {
         Self::new(Kind::Config, message)
     }
 
-    /// Data that is missing or damaged (exit code 5).
+    /// Data that is missing or damaged.
     pub fn data(message: impl Into<String>) -> Self {
         Self::new(Kind::Data, message)
     }
 
-    /// Some points of a sweep failed and the others finished (exit code 4).
+    /// Some points of a sweep failed and the others finished.
     pub fn partly(message: impl Into<String>) -> Self {
         Self::new(Kind::Partly, message)
     }
 
-    /// A run stopped by a signal or by another run's failure (exit code 130).
+    /// A run stopped by a signal or by another run's failure.
     pub fn interrupted(message: impl Into<String>) -> Self {
         Self::new(Kind::Interrupted, message)
     }
@@ -101,71 +93,65 @@ impl Error {
 
     /// Adds a help line.
     pub fn help(mut self, text: impl Into<String>) -> Self {
-        if let Self::Failure { help, .. } = &mut self {
-            *help = Some(text.into());
+        if let Self::Failure(_, problem) = &mut self {
+            problem.help = Some(text.into());
         }
         self
     }
 
     /// Prefixes the file concerned: `PATH: MESSAGE`.
-    pub fn in_file(mut self, path: &Path) -> Self {
-        if let Self::Failure { message, .. } = &mut self {
-            *message = format!("{}: {message}", path.display());
+    pub fn in_file(self, path: &Path) -> Self {
+        self.after(path.display())
+    }
+
+    /// Prefixes the file being read: `cannot read PATH: MESSAGE`.
+    pub fn reading(self, path: &Path) -> Self {
+        self.after(format!("cannot read {}", path.display()))
+    }
+
+    fn after(mut self, prefix: impl fmt::Display) -> Self {
+        if let Self::Failure(_, problem) = &mut self {
+            problem.message = format!("{prefix}: {}", problem.message);
         }
         self
     }
 
-    /// Prefixes the file being read: `cannot read PATH: MESSAGE`.
-    pub fn reading(mut self, path: &Path) -> Self {
-        if let Self::Failure { message, .. } = &mut self {
-            *message = format!("cannot read {}: {message}", path.display());
+    fn problems(&self) -> &[Problem] {
+        match self {
+            Self::Problems(problems) => problems,
+            Self::Failure(_, problem) => std::slice::from_ref(problem),
         }
-        self
     }
 
     /// The message without help.
     pub fn message(&self) -> String {
-        match self {
-            Self::Failure { message, .. } => message.clone(),
-            Self::Problems(problems) => {
-                let messages: Vec<&str> = problems.iter().map(|p| p.message.as_str()).collect();
-                messages.join("; ")
-            }
-        }
+        let messages = self.problems().iter().map(|one| one.message.as_str());
+        messages.collect::<Vec<_>>().join("; ")
     }
 
     /// How to fix it.
     pub fn what_to_do(&self) -> Option<&str> {
         match self {
-            Self::Failure { help, .. } => help.as_deref(),
+            Self::Failure(_, problem) => problem.help.as_deref(),
             Self::Problems(_) => None,
+        }
+    }
+
+    fn kind(&self) -> Kind {
+        match self {
+            Self::Problems(_) => Kind::Config,
+            Self::Failure(kind, _) => *kind,
         }
     }
 
     /// Whether the run was interrupted.
     pub fn is_interruption(&self) -> bool {
-        matches!(
-            self,
-            Self::Failure {
-                kind: Kind::Interrupted,
-                ..
-            }
-        )
+        self.kind() == Kind::Interrupted
     }
 
-    /// The process exit code: 1 run, 2 usage, 3 configuration, 4 some points, 5 data, 130 interrupted.
+    /// The process exit code.
     pub fn exit_code(&self) -> u8 {
-        match self {
-            Self::Problems(_) => 3,
-            Self::Failure { kind, .. } => match kind {
-                Kind::Run => 1,
-                Kind::Usage => 2,
-                Kind::Config => 3,
-                Kind::Partly => 4,
-                Kind::Data => 5,
-                Kind::Interrupted => 130,
-            },
-        }
+        self.kind() as u8
     }
 }
 
@@ -176,30 +162,15 @@ impl fmt::Display for Problem {
             write!(f, "{}: ", self.place)?;
         }
         write!(f, "{}", self.message)?;
-        self.help
-            .iter()
-            .try_for_each(|help| write!(f, "\n  help: {help}"))
+        let mut help = self.help.iter();
+        help.try_for_each(|help| write!(f, "\n  help: {help}"))
     }
 }
 
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Problems(problems) => {
-                for (i, problem) in problems.iter().enumerate() {
-                    if i > 0 {
-                        writeln!(f)?;
-                    }
-                    write!(f, "{problem}")?;
-                }
-                Ok(())
-            }
-            Self::Failure { message, help, .. } => {
-                write!(f, "error: {message}")?;
-                help.iter()
-                    .try_for_each(|help| write!(f, "\n  help: {help}"))
-            }
-        }
+        let lines: Vec<String> = self.problems().iter().map(Problem::to_string).collect();
+        f.write_str(&lines.join("\n"))
     }
 }
 

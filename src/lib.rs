@@ -27,7 +27,7 @@
 //! | [`cli`], [`commands`] | the command line as types; one match from command to function |
 //! | [`config`] | reads TOML into typed settings and reports every mistake with its line; [`config::schema`] is the manual; a [`config::Suite`] is several experiments |
 //! | [`kinds`] | tables whose `kind` says which further keys they have; [`data::KINDS`] and [`plot::KINDS`] list the kinds, each a module of its own |
-//! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::run`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
+//! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::each`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
 //! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, kinds of attention, weights |

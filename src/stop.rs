@@ -83,9 +83,8 @@ fn listen(user: Arc<AtomicBool>) -> std::io::Result<()> {
 #[cfg(unix)]
 fn ignored_signals() -> Option<u64> {
     let status = std::fs::read_to_string("/proc/self/status").ok()?;
-    let mask = status
-        .lines()
-        .find_map(|line| line.strip_prefix("SigIgn:"))?;
+    let mut lines = status.lines();
+    let mask = lines.find_map(|line| line.strip_prefix("SigIgn:"))?;
     u64::from_str_radix(mask.trim(), 16).ok()
 }
 
@@ -143,21 +142,17 @@ impl Stop {
 
     /// The reason to stop, if there is one; the user's request takes precedence.
     pub fn wanted(&self) -> Option<StopReason> {
-        let is_set = |flag: &AtomicBool| flag.load(Ordering::Relaxed);
-        match (is_set(&self.user), is_set(&self.failure)) {
-            (true, _) => Some(StopReason::User),
-            (false, true) => Some(StopReason::Failure),
-            (false, false) => None,
+        if self.user.load(Ordering::Relaxed) {
+            return Some(StopReason::User);
         }
+        let failed = self.failure.load(Ordering::Relaxed);
+        failed.then_some(StopReason::Failure)
     }
 
     /// Fails if the run should stop; `done` says how far it got: `in evaluate after question 5`.
     pub fn check(&self, done: impl FnOnce() -> String) -> Result<()> {
         self.check_folder()?;
-        match self.wanted() {
-            None => Ok(()),
-            Some(why) => Err(why.error(&done())),
-        }
+        self.wanted().map_or(Ok(()), |why| Err(why.error(&done())))
     }
 }
 
@@ -170,14 +165,13 @@ impl TakenOver {
 
     /// Fails if the folder has been taken over, and says by whom.
     pub fn check(&self) -> Result<()> {
-        match self.0.get() {
-            None => Ok(()),
-            Some(by) => Err(Error::run(format!(
-                "{by} has taken over the folder, because this process was suspended or cut off from \
-                 its file system for a long time"
-            ))
-            .help("run again once the other process has ended")),
-        }
+        let Some(by) = self.0.get() else {
+            return Ok(());
+        };
+        let why =
+            "because this process was suspended or cut off from its file system for a long time";
+        let error = Error::run(format!("{by} has taken over the folder, {why}"));
+        Err(error.help("run again once the other process has ended"))
     }
 }
 

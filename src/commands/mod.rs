@@ -102,7 +102,8 @@ fn run(args: &Run) -> Result<()> {
             report.failed.map_or(Ok(()), Err)
         }
         Loaded::Suite(suite) => {
-            let ran = pipeline::suite::run(suite, &options, &progress, &stop)?;
+            let run = |experiment: &_| pipeline::run(experiment, &options, &progress, &stop);
+            let ran = pipeline::suite::each(suite, options.keep_going, run)?;
             suite::tell(suite, ran, &options.results, args.plan.json)
         }
     }

@@ -5,7 +5,7 @@ use std::path::Path;
 use super::Question;
 use super::ragged::MASK;
 use super::vocabulary::Vocabulary;
-use crate::error::{Error, Result};
+use crate::error::{Error, Problem, Result};
 
 /// The prompt of a question: its text and a mask.
 ///
@@ -26,7 +26,7 @@ pub fn prompt(question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> 
 /// Encodes the question or its answer; an error quotes the question.
 pub(super) fn encode(text: &str, question: &Question, vocabulary: &Vocabulary) -> Result<Vec<u32>> {
     vocabulary.encode(text).map_err(|error| match error {
-        Error::Failure { message, .. } => {
+        Error::Failure(_, Problem { message, .. }) => {
             let part = if text == question.text {
                 "question"
             } else {

@@ -1,10 +1,13 @@
 //! Atomic file writes: a reader never sees a partially written file.
 
+use std::borrow::Cow;
+use std::fs::Metadata;
 use std::io::Write as _;
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use tempfile::NamedTempFile;
 
 use crate::error::{Error, Kind, Result};
 
@@ -14,20 +17,28 @@ use crate::error::{Error, Kind, Result};
 /// The folder or file cannot be written; an existing file at `path` is then unchanged, unless only
 /// the final sync of the folder failed.
 pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
-    let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", path, cause);
     let folder = folder_of(path);
-    std::fs::create_dir_all(folder).map_err(fail)?;
-    let mut file = temporary().tempfile_in(folder).map_err(fail)?;
-    file.write_all(bytes).map_err(fail)?;
-    file.as_file().sync_all().map_err(fail)?;
-    file.persist(path).map_err(|e| fail(e.error))?;
-    sync_folder(folder).map_err(fail)
+    let written = || {
+        std::fs::create_dir_all(folder)?;
+        let file = beside(path, bytes)?;
+        file.as_file().sync_all()?;
+        file.persist(path)?;
+        sync_folder(folder)
+    };
+    written().map_err(|cause| Error::io(Kind::Run, "write", path, cause))
 }
 
 /// The parent folder of `path`: for a bare file name, the current directory.
 pub fn folder_of(path: &Path) -> &Path {
     let folder = path.parent().filter(|one| !one.as_os_str().is_empty());
     folder.unwrap_or(Path::new("."))
+}
+
+/// A temporary file with this content in the folder of `path`, which must exist.
+fn beside(path: &Path, bytes: &[u8]) -> std::io::Result<NamedTempFile> {
+    let mut file = temporary().tempfile_in(folder_of(path))?;
+    file.write_all(bytes)?;
+    Ok(file)
 }
 
 /// Syncs a file, which another process may have written, to disk before it gets its new name.
@@ -41,9 +52,6 @@ fn sync_file(path: &Path) -> std::io::Result<()> {
 
 /// Creates a file atomically, with its content; `false` if `path` already exists with other content. The
 /// file is not synced, its folder must exist, and no other process may write the same `bytes`.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn create(path: &Path, bytes: &[u8]) -> std::io::Result<bool> {
     create_by(|from, to| std::fs::hard_link(from, to), path, bytes)
 }
@@ -54,9 +62,7 @@ fn create_by(
     bytes: &[u8],
 ) -> std::io::Result<bool> {
     use std::io::ErrorKind::{AlreadyExists, NotFound};
-    let mut file = temporary().tempfile_in(folder_of(path))?;
-    file.write_all(bytes)?;
-    let created = match link(file.path(), path) {
+    let created = match link(beside(path, bytes)?.path(), path) {
         Err(cause) if !matches!(cause.kind(), AlreadyExists | NotFound) => {
             // The file system has no hard links: the file is briefly empty.
             std::fs::File::create_new(path).and_then(|mut file| file.write_all(bytes))
@@ -74,26 +80,17 @@ fn create_by(
 }
 
 /// Replaces a file atomically. The file is not synced, and its folder must exist.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn replace(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
-    let mut file = temporary().tempfile_in(folder_of(path))?;
-    file.write_all(bytes)?;
-    file.persist(path)?;
+    beside(path, bytes)?.persist(path)?;
     Ok(())
 }
 
 /// Syncs a folder, where that is possible, so that a rename survives a power loss.
 fn sync_folder(folder: &Path) -> std::io::Result<()> {
-    if cfg!(unix) {
-        let synced = std::fs::File::open(folder).and_then(|folder| folder.sync_all());
-        return synced.or_else(|error| match cannot_sync_folders(&error) {
-            true => Ok(()),
-            false => Err(error),
-        });
+    match sync_file(folder) {
+        Err(cause) if !cannot_sync_folders(&cause) => Err(cause),
+        _ => Ok(()),
     }
-    Ok(())
 }
 
 /// Whether an error says that folders cannot be synced here at all, as on CIFS, vboxsf and some FUSE
@@ -109,91 +106,66 @@ fn cannot_sync_folders(error: &std::io::Error) -> bool {
 
 /// Whether two files have the same content; hard links to one file are not read.
 pub fn are_alike(one: &Path, other: &Path) -> bool {
-    let sizes = [one, other].map(|path| std::fs::metadata(path).map(|file| file.len()).ok());
-    let [Some(size), Some(same)] = sizes else {
+    let (Ok(a), Ok(b)) = (one.metadata(), other.metadata()) else {
         return false;
     };
     let alike = || matches!((std::fs::read(one), std::fs::read(other)), (Ok(a), Ok(b)) if a == b);
-    size == same && (is_one_file(one, other) || alike())
+    a.len() == b.len() && (identity(&a).is_some() && identity(&a) == identity(&b) || alike())
 }
 
-/// Whether two paths are hard links to one file, as far as the system tells.
-fn is_one_file(one: &Path, other: &Path) -> bool {
+/// What all hard links to one file have in common; absent where the system does not tell.
+pub fn identity(file: &Metadata) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {
         use std::os::unix::fs::MetadataExt as _;
-        let identity = |path| std::fs::metadata(path).map(|file| (file.dev(), file.ino()));
-        matches!((identity(one), identity(other)), (Ok(a), Ok(b)) if a == b)
+        Some((file.dev(), file.ino()))
     }
     #[cfg(not(unix))]
     {
-        let _ = (one, other);
-        false
+        let _ = file;
+        None
     }
 }
 
 /// Makes the content of `from` available at `to` too: by a hard link where the file system supports them,
 /// otherwise by a copy. As with [`write()`], `to` is replaced atomically.
-///
-/// # Errors
-/// `from` cannot be read or `to` cannot be written.
 pub fn share(from: &Path, to: &Path) -> Result<()> {
     let fail = |cause: std::io::Error| Error::io(Kind::Run, "write", to, cause);
     let folder = folder_of(to);
     std::fs::create_dir_all(folder).map_err(fail)?;
-    match temporary().make_in(folder, |path| std::fs::hard_link(from, path)) {
-        Ok(link) => {
-            let name = link.path().to_owned();
-            link.persist(to).map_err(|e| fail(e.error))?;
-            // If `to` already was the same file, the rename does nothing.
-            let _ = std::fs::remove_file(name);
-            sync_file(to).map_err(fail)?;
-        }
-        Err(_) => {
-            let bytes = std::fs::read(from).map_err(|e| Error::io(Kind::Run, "read", from, e))?;
-            return write(to, &bytes);
-        }
-    }
-    sync_folder(folder).map_err(fail)
+    let Ok(link) = temporary().make_in(folder, |path| std::fs::hard_link(from, path)) else {
+        return write(to, &read(Kind::Run, from)?);
+    };
+    let name = link.path().to_owned();
+    link.persist(to).map_err(|e| fail(e.error))?;
+    // If `to` already was the same file, the rename does nothing.
+    let _ = std::fs::remove_file(name);
+    sync_file(to)
+        .and_then(|()| sync_folder(folder))
+        .map_err(fail)
 }
 
-/// Removes the temporary files that a killed process left in `folder`. The caller must hold the lock
-/// under which such files are written.
-pub fn remove_unfinished_here(folder: &Path) {
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            // A file that cannot be removed does no harm.
-            let _ = std::fs::remove_file(entry.path());
-        }
+/// Removes the temporary files that a killed process left in `folder` and below, in the folders that are `free` to be
+/// cleaned. The caller must hold the lock under which such files are written.
+pub fn remove_unfinished(folder: &Path, free: impl Fn(&Path) -> bool) {
+    for path in unfinished(folder, &free) {
+        // A file that cannot be removed does no harm.
+        let _ = std::fs::remove_file(path);
     }
 }
 
-/// The same for `folder` and all folders below it.
-pub fn remove_unfinished(folder: &Path) {
-    remove_unfinished_here(folder);
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            remove_unfinished(&entry.path());
-        }
-    }
-}
-
-/// The paths that [`remove_unfinished`] would remove, in the folders that are `free` to be cleaned.
+/// The paths that [`remove_unfinished`] would remove.
 pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
-    let mut found = vec![];
     // The subfolders of a folder in use may be in use too.
     if !free(folder) {
-        return found;
+        return vec![];
     }
-    for entry in std::fs::read_dir(folder).into_iter().flatten().flatten() {
-        if entry.file_type().is_ok_and(|kind| kind.is_dir()) {
-            found.extend(unfinished(&entry.path(), free));
-        } else if entry.file_name().to_string_lossy().starts_with(UNFINISHED) {
-            found.push(entry.path());
-        }
-    }
-    found.sort();
-    found
+    let below = |path: PathBuf| match is_folder(&path) {
+        true => unfinished(&path, free),
+        false if name_of(&path).starts_with(UNFINISHED) => vec![path],
+        false => vec![],
+    };
+    entries(folder).into_iter().flat_map(below).collect()
 }
 
 /// The paths in a folder, sorted; none if there is no such folder.
@@ -204,16 +176,21 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The last part of a path; empty if there is none.
+pub fn name_of(path: &Path) -> Cow<'_, str> {
+    path.file_name().unwrap_or_default().to_string_lossy()
+}
+
+/// Whether there is a folder at `path`, not a link to one.
+pub fn is_folder(path: &Path) -> bool {
+    path.symlink_metadata().is_ok_and(|found| found.is_dir())
+}
+
 /// Removes a file or folder, if it exists.
-///
-/// # Errors
-/// It exists and cannot be removed.
 pub fn remove(path: &Path) -> Result<()> {
-    let is_folder = std::fs::symlink_metadata(path).is_ok_and(|found| found.is_dir());
-    let removed = if is_folder {
-        std::fs::remove_dir_all(path)
-    } else {
-        std::fs::remove_file(path)
+    let removed = match is_folder(path) {
+        true => std::fs::remove_dir_all(path),
+        false => std::fs::remove_file(path),
     };
     match removed {
         Err(cause) if cause.kind() != std::io::ErrorKind::NotFound => {
@@ -224,9 +201,6 @@ pub fn remove(path: &Path) -> Result<()> {
 }
 
 /// Writes a value as pretty-printed JSON.
-///
-/// # Errors
-/// See [`write()`].
 pub fn write_json<T: Serialize>(path: &Path, value: &T) -> Result<()> {
     let mut text = serde_json::to_vec_pretty(value).expect("plain tables are JSON");
     text.push(b'\n');
@@ -253,13 +227,23 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 /// The byte-order mark that Windows programs put before UTF-8 text; it is not part of the text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
+/// Reads a file; an error, as `kind`, names it.
+pub fn read(kind: Kind, path: &Path) -> Result<Vec<u8>> {
+    std::fs::read(path).map_err(|cause| Error::io(kind, "read", path, cause))
+}
+
+/// The BLAKE3 checksum of some bytes, in hexadecimal.
+pub fn checksum(bytes: &[u8]) -> String {
+    blake3::hash(bytes).to_hex().to_string()
+}
+
 /// Reads a UTF-8 text file, without the byte-order mark that it may begin with; an error names the
 /// file and says what is wrong with it.
 ///
 /// # Errors
 /// Missing, unreadable, or not UTF-8 text (with the offset of the first bad byte), as `kind`.
 pub fn read_text(kind: Kind, path: &Path) -> Result<String> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(kind, "read", path, e))?;
+    let bytes = read(kind, path)?;
     let fail = |cause: String| Error::io(kind, "read", path, cause);
     if is_utf16(&bytes) {
         return Err(fail("UTF-16 text, not UTF-8".to_owned()).help("save it as UTF-8"));

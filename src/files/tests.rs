@@ -110,7 +110,7 @@ fn unfinished_files_are_found_and_removed_and_nothing_else() {
     }
     let found = unfinished(folder.path(), &|folder| !folder.ends_with("b"));
     assert_eq!(found, [path("a/.writing-x")]);
-    remove_unfinished(folder.path());
+    remove_unfinished(folder.path(), |_| true);
     assert_eq!(
         unfinished(folder.path(), &|_| true),
         [""; 0].map(PathBuf::from)

@@ -13,7 +13,7 @@ pub struct Artefact {
     /// Its path in the run's folder, where `{stage}` stands for the stage's name.
     pub in_run: &'static str,
     /// Whether it is one of the results that `done.json` lists with their checksums. Files that differ in every
-    /// repetition are not.
+    /// repetition are not, nor is what a failure leaves.
     pub is_result: bool,
     /// The header of a table that holds the rows of all stages in the run's folder; other files are shared as
     /// they are.
@@ -42,10 +42,13 @@ pub static BEST_WEIGHTS: Artefact =
     Artefact::result("best.safetensors", "checkpoints/{stage}-best.safetensors");
 
 /// Weights before the step at which training diverged.
-pub static WEIGHTS_BEFORE_STEP: Artefact = Artefact::result(
-    "before-step-*.safetensors",
-    "checkpoints/{stage}-before-step-*.safetensors",
-);
+pub static WEIGHTS_BEFORE_STEP: Artefact = Artefact {
+    is_result: false,
+    ..Artefact::result(
+        "before-step-*.safetensors",
+        "checkpoints/{stage}-before-step-*.safetensors",
+    )
+};
 
 /// Provenance of the stage.
 pub static PROVENANCE: Artefact = Artefact {

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::directory::{RunDirectory, all_below, experiment_folder, of_experiment};
+use super::directory::{all_below, experiment_folder, of_experiment, of_point};
 use super::lock;
 use super::stage::Kind;
 use super::stage::store::CACHE;
@@ -32,11 +32,9 @@ pub struct Removable {
 pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     let mut found: Vec<(PathBuf, &'static str)> = vec![];
     for experiment in experiments {
-        let runs = experiment.points.iter().flat_map(|point| {
-            let run = |&seed| RunDirectory::new(experiment, point, seed, results);
-            experiment.seeds.iter().map(run)
-        });
-        let wanted: BTreeSet<PathBuf> = runs.map(|run| run.path().to_owned()).collect();
+        let points = experiment.points.iter();
+        let runs = points.flat_map(|point| of_point(experiment, point, results));
+        let wanted: BTreeSet<PathBuf> = runs.map(|(_, run)| run.path().to_owned()).collect();
         for run in of_experiment(&experiment_folder(experiment, results)) {
             if !wanted.contains(run.path()) && !lock::is_surely_held(run.path()) {
                 let why = "a point or seed that the experiment no longer has";
@@ -47,20 +45,17 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     let gone: BTreeSet<PathBuf> = found.iter().map(|(path, _)| path.clone()).collect();
     let referred = referred(results, &gone);
     for stage in stages(results) {
-        if !referred.contains(&name(&stage)) && !lock::is_surely_held(&stage) {
+        if !referred.contains(&*files::name_of(&stage)) && !lock::is_surely_held(&stage) {
             found.push((stage, "a stage that no run refers to"));
         }
     }
     for path in files::unfinished(results, &|folder| !lock::is_held(folder)) {
-        if !found
-            .iter()
-            .any(|(removable, _)| path.starts_with(removable))
-        {
+        if !found.iter().any(|(above, _)| path.starts_with(above)) {
             found.push((path, "left by a process that was killed while writing"));
         }
     }
     let mut names = Names::default();
-    let removable = |(path, why): (PathBuf, &'static str)| Removable {
+    let removable = |(path, why): (PathBuf, _)| Removable {
         bytes: names.freed(&path),
         path,
         why,
@@ -71,9 +66,6 @@ pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
 /// Deletes what was found, and folders left empty; returns what was deleted. Anything that a process has
 /// since started to use or to refer to is kept; a folder claimed from another machine is watched for a
 /// minute first, and `waiting` is called.
-///
-/// # Errors
-/// Something cannot be deleted, or the user asks to stop.
 pub fn free(
     removable: &[Removable],
     results: &Path,
@@ -82,54 +74,39 @@ pub fn free(
 ) -> Result<Vec<Removable>> {
     let mut freed: Vec<Removable> = vec![];
     for one in removable {
+        let is_folder = one.path.is_dir();
         // Held until the folder is gone, so that nobody begins in it.
-        let lock = one
-            .path
-            .is_dir()
-            .then(|| lock::take_soon(&one.path, stop, |holder| waiting(one, holder)))
-            .transpose()?;
+        let take = || lock::take_soon(&one.path, stop, |holder| waiting(one, holder));
+        let lock = is_folder.then(take).transpose()?;
         let gone: BTreeSet<PathBuf> = freed.iter().map(|one| one.path.clone()).collect();
-        let is_stage = one.path.starts_with(results.join(CACHE)) && one.path.is_dir();
-        if matches!(lock, Some(Err(_)))
-            || (is_stage && referred(results, &gone).contains(&name(&one.path)))
-        {
+        let is_referred = || referred(results, &gone).contains(&*files::name_of(&one.path));
+        let is_stage = is_folder && one.path.starts_with(results.join(CACHE));
+        if matches!(lock, Some(Err(_))) || (is_stage && is_referred()) {
             continue;
         }
         files::remove(&one.path)?;
         freed.push(one.clone());
         // Also removes the folder of a point without seeds, or of an experiment without points.
         let above = one.path.ancestors().skip(1);
-        for folder in above.take_while(|folder| *folder != results && folder.starts_with(results)) {
-            if std::fs::remove_dir(folder).is_err() {
-                break;
-            }
-        }
+        let mut above = above.take_while(|one| *one != results && one.starts_with(results));
+        let _ = above.try_for_each(std::fs::remove_dir);
     }
     Ok(freed)
 }
 
 /// The folders of all stages.
 fn stages(results: &Path) -> Vec<PathBuf> {
-    let kinds = Kind::ALL.into_iter();
-    let folders = kinds.map(|kind| results.join(CACHE).join(kind.name()));
-    folders.flat_map(|folder| files::entries(&folder)).collect()
+    let folders = Kind::ALL.map(|kind| results.join(CACHE).join(kind.name()));
+    let stages = folders.iter().flat_map(|folder| files::entries(folder));
+    stages.collect()
 }
 
 /// The keys of all stages that runs refer to, except the runs to be deleted.
 fn referred(results: &Path, gone: &BTreeSet<PathBuf>) -> BTreeSet<String> {
     let runs = all_below(results).into_iter();
     let staying = runs.filter(|run| !gone.contains(run.path()));
-    let status = staying.filter_map(|run| run.status().ok());
-    status
-        .flat_map(|status| status.stages.into_values())
-        .collect()
-}
-
-fn name(path: &Path) -> String {
-    path.file_name()
-        .unwrap_or_default()
-        .to_string_lossy()
-        .into_owned()
+    let stages = staying.filter_map(|run| Some(run.status()?.stages));
+    stages.flat_map(BTreeMap::into_values).collect()
 }
 
 /// Number of hard links of each file that are already counted as deleted.
@@ -143,10 +120,8 @@ impl Names {
             return 0;
         };
         if found.is_dir() {
-            return files::entries(path)
-                .iter()
-                .map(|entry| self.freed(entry))
-                .sum();
+            let entries = files::entries(path);
+            return entries.iter().map(|entry| self.freed(entry)).sum();
         }
         #[cfg(unix)]
         {

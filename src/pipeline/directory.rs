@@ -99,31 +99,22 @@ impl RunDirectory {
         }
     }
 
-    /// The one run at or below `path`, as `ask`, `score` and `export` take it.
-    ///
-    /// # Errors
-    /// There is none, or there are several: then the message lists them.
+    /// The one run at or below `path`, as `ask`, `score` and `export` take it; several are listed in the error.
     pub fn find(path: &Path) -> Result<Self> {
-        match &all_below(path)[..] {
-            [one] => Ok(one.clone()),
-            [] => Err(
-                Error::usage(format!("{} holds no run", path.display())).help(
-                    "name a folder that `attnlab run` wrote, such as results/birthplace/vanilla",
-                ),
-            ),
-            several => {
-                let list: Vec<String> = several
-                    .iter()
-                    .map(|run| format!("  {}", run.path.display()))
-                    .collect();
-                Err(Error::usage(format!(
-                    "{} holds several runs\n{}",
-                    path.display(),
-                    list.join("\n")
-                ))
-                .help("name one of them"))
-            }
+        let runs = all_below(path);
+        if let [run] = &runs[..] {
+            return Ok(run.clone());
         }
+        let line = |run: &Self| format!("\n  {}", run.path.display());
+        let list: String = runs.iter().map(line).collect();
+        let path = path.display();
+        Err(match runs.is_empty() {
+            true => Error::usage(format!("{path} holds no run"))
+                .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla"),
+            false => {
+                Error::usage(format!("{path} holds several runs{list}")).help("name one of them")
+            }
+        })
     }
 
     /// The folder itself.
@@ -139,12 +130,6 @@ impl RunDirectory {
     /// Provenance of the run: code, machine, command, data.
     pub fn provenance_json(&self) -> PathBuf {
         self.path.join("provenance.json")
-    }
-
-    /// The same list plus the attempts to rerun a finished run. It replaces `provenance.json` when their
-    /// results replace the earlier ones.
-    pub fn attempt_json(&self) -> PathBuf {
-        self.path.join("attempt.json")
     }
 
     /// How a stage was computed: one entry each time it was started or resumed. Empty if the run was made
@@ -170,22 +155,10 @@ impl RunDirectory {
         self.of_stage(&PREDICTIONS, "", &predictions_of(split, subject))
     }
 
-    /// Answers to questions about invented people.
-    pub fn invented_tsv(&self) -> PathBuf {
-        self.of_stage(&PREDICTIONS, "", "invented")
-    }
-
-    /// Weights after a stage.
-    pub fn weights(&self, stage: &str) -> PathBuf {
-        self.of_stage(&WEIGHTS, stage, "")
-    }
-
-    /// The weights of the last stage that ended, or those that a run without training evaluates.
-    ///
-    /// # Errors
-    /// The run has no model, or the file that it evaluates has changed.
+    /// The weights of the last stage that ended, or those that a run without training evaluates: a file that must not
+    /// have changed since.
     pub fn last_weights(&self) -> Result<PathBuf> {
-        let stages = ["finetune", "pretrain"].map(|stage| self.weights(stage));
+        let stages = ["finetune", "pretrain"].map(|stage| self.of_stage(&WEIGHTS, stage, ""));
         if let Some(own) = stages.into_iter().find(|path| path.is_file()) {
             return Ok(own);
         }
@@ -205,10 +178,9 @@ impl RunDirectory {
             .as_ref()
             .and_then(|one| one.points[0].settings.training());
         let settings = settings.filter(|settings| !settings.trains());
-        let Some((key, file)) = settings.and_then(|settings| settings.init_files().last()) else {
-            return Ok(None);
-        };
-        let Some(made) = Provenance::read(&self.provenance_json()).pop() else {
+        let file = settings.and_then(|settings| settings.init_files().last());
+        let made = Provenance::read(&self.provenance_json()).pop();
+        let (Some((key, file)), Some(made)) = (file, made) else {
             return Ok(None);
         };
         // The constant answer alone needs no weights.
@@ -221,58 +193,63 @@ impl RunDirectory {
         } else {
             file.to_owned()
         };
-        let bytes = std::fs::read(&path).map_err(|cause| {
-            let error = Error::io(Kind::Data, "read", &path, cause);
+        let bytes = files::read(Kind::Data, &path).map_err(|error| {
             error.help(format!(
                 "the run evaluates the weights of `{key}`: put the file back"
             ))
         })?;
-        if format!("blake3 {}", blake3::hash(&bytes).to_hex()) != *sum {
+        if format!("blake3 {}", files::checksum(&bytes)) != *sum {
             let message = format!("{} has changed since the run evaluated it", path.display());
             return Err(Error::data(message).help("put the file back as it was, or run again"));
         }
         Ok(Some(path))
     }
 
-    /// Writes `status.json`.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn set_status(&self, status: &Status) -> Result<()> {
-        files::write_json(&self.path.join("status.json"), status)
+    fn status_json(&self) -> PathBuf {
+        self.path.join("status.json")
     }
 
-    /// Reads `status.json`.
-    ///
-    /// # Errors
-    /// There is no readable `status.json`.
-    pub fn status(&self) -> Result<Status> {
-        let path = self.path.join("status.json");
-        let text = files::read_text(Kind::Data, &path)?;
-        serde_json::from_str(&text).map_err(|e| Error::io(Kind::Data, "read", &path, e))
+    /// Writes `status.json`.
+    pub fn set_status(&self, status: &Status) -> Result<()> {
+        files::write_json(&self.status_json(), status)
+    }
+
+    /// Reads `status.json`; `None` if it is missing or damaged.
+    pub fn status(&self) -> Option<Status> {
+        let text = files::read_text(Kind::Data, &self.status_json()).ok()?;
+        serde_json::from_str(&text).ok()
     }
 
     /// Whether every stage is done.
     pub fn is_done(&self) -> bool {
-        self.status()
-            .is_ok_and(|status| status.state == State::Done)
+        let status = self.status();
+        status.is_some_and(|status| status.state == State::Done)
     }
 
     /// Whether the folder contains the results of a finished run: a rerun keeps the earlier ones until it has
     /// finished.
     pub fn has_results(&self) -> bool {
-        self.status().is_ok_and(|status| status.has_results())
+        self.status().is_some_and(|status| status.has_results())
     }
 }
 
-/// The runs of a point that have results, with their seeds, in order.
+/// The runs of a point with their seeds, in order, whether they exist or not.
+pub fn of_point<'a>(
+    experiment: &'a Experiment,
+    point: &'a Point,
+    results: &'a Path,
+) -> impl Iterator<Item = (u64, RunDirectory)> + 'a {
+    let run = move |&seed: &u64| (seed, RunDirectory::new(experiment, point, seed, results));
+    experiment.seeds.iter().map(run)
+}
+
+/// Those that have results.
 pub fn finished(
     experiment: &Experiment,
     point: &Point,
     results: &Path,
 ) -> Vec<(u64, RunDirectory)> {
-    let run = |&seed: &u64| (seed, RunDirectory::new(experiment, point, seed, results));
-    let runs = experiment.seeds.iter().map(run);
+    let runs = of_point(experiment, point, results);
     runs.filter(|(_, run)| run.has_results()).collect()
 }
 
@@ -287,32 +264,20 @@ pub fn of_experiment(folder: &Path) -> Vec<RunDirectory> {
 
 /// Every run at or below `path`, in order.
 pub fn all_below(path: &Path) -> Vec<RunDirectory> {
-    let mut found = vec![];
-    collect(path, &mut found);
-    found.sort();
-    found
+    if is_run(path) {
+        let path = path.to_owned();
+        return vec![RunDirectory { path }];
+    }
+    // Symbolic links are not followed: they may form cycles.
+    let folders = files::entries(path)
         .into_iter()
-        .map(|path| RunDirectory { path })
-        .collect()
+        .filter(|one| files::is_folder(one));
+    folders.flat_map(|folder| all_below(&folder)).collect()
 }
 
 /// Whether this is the folder of a run. Results kept without their run, such as the reference results, have
 /// settings but no status.
 fn is_run(folder: &Path) -> bool {
-    ["resolved.toml", "status.json"]
-        .iter()
-        .all(|file| folder.join(file).is_file())
-}
-
-/// Folders of runs, depth first.
-fn collect(path: &Path, found: &mut Vec<PathBuf>) {
-    if is_run(path) {
-        found.push(path.to_owned());
-    } else if let Ok(entries) = std::fs::read_dir(path) {
-        // Symbolic links are not followed: they may form cycles.
-        let folder = |e: &std::fs::DirEntry| e.file_type().is_ok_and(|t| t.is_dir());
-        for entry in entries.flatten().filter(folder) {
-            collect(&entry.path(), found);
-        }
-    }
+    let mut files = ["resolved.toml", "status.json"].iter();
+    files.all(|file| folder.join(file).is_file())
 }

@@ -7,25 +7,24 @@ use std::path::PathBuf;
 use serde::{Deserialize, Serialize};
 
 use super::directory::RunDirectory;
-use super::stage::store::{Done, Record, StageFolder, sum_of};
+use super::stage::store::{StageFolder, Sums};
 use super::stage::{Ingredients, Kind};
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
 use crate::metrics::artefacts::{self, Artefact};
 
 /// The stages of a finished run, by name.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Finished {
-    pub stages: BTreeMap<String, FinishedStage>,
+    stages: BTreeMap<String, FinishedStage>,
 }
 
 /// The entry of a stage in `done.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct FinishedStage {
-    pub key: String,
-    pub depends_on: Ingredients,
-    /// Names of files in the stage's folder, and their BLAKE3 sums.
-    pub results: BTreeMap<String, String>,
+    key: String,
+    depends_on: Ingredients,
+    results: Sums,
 }
 
 /// The path of a stage's file in a run's folder; `None` if the folder does not keep it, or keeps its rows in a
@@ -36,81 +35,61 @@ pub fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
     is_shared.then(|| run.of_stage(artefact, kind.name(), part))
 }
 
-impl Finished {
-    fn path(run: &RunDirectory) -> PathBuf {
-        run.path().join("done.json")
-    }
+fn done_json(run: &RunDirectory) -> PathBuf {
+    run.path().join("done.json")
+}
 
-    /// Reads a run's `done.json`; `None` if the run is not finished, or was made by an older version.
-    pub fn read(run: &RunDirectory) -> Option<Self> {
-        files::read_json(&Self::path(run))
-    }
+/// Notes that a run's folder holds the results of these stages, which are done.
+pub fn write(run: &RunDirectory, stages: &[&StageFolder]) -> Result<()> {
+    let finished = stages.iter().map(|folder| {
+        let (record, results) = folder.record().zip(folder.done()).ok_or_else(|| {
+            let message = format!("{} has lost its results", folder.path().display());
+            Error::run(message).help("run again")
+        })?;
+        let stage = FinishedStage {
+            key: folder.key.clone(),
+            depends_on: record.depends_on,
+            results,
+        };
+        Ok((folder.kind.name().to_owned(), stage))
+    });
+    let stages = finished.collect::<Result<_>>()?;
+    files::write_json(&done_json(run), &Finished { stages })
+}
 
-    /// Notes that a run's folder holds the results of these stages, which are done.
-    ///
-    /// # Errors
-    /// The file cannot be written, or a stage is not done.
-    pub fn write<'a>(
-        run: &RunDirectory,
-        stages: impl Iterator<Item = (Kind, &'a str, &'a StageFolder)>,
-    ) -> Result<()> {
-        let finished = stages.map(|(kind, key, folder)| {
-            let (record, done) = folder.record().zip(folder.done()).ok_or_else(|| {
-                Error::run(format!("{} has lost its results", folder.path().display()))
-                    .help("run again")
-            })?;
-            let stage = FinishedStage {
-                key: key.to_owned(),
-                depends_on: record.depends_on,
-                results: done.results,
-            };
-            Ok((kind.name().to_owned(), stage))
-        });
-        let stages = finished.collect::<Result<_>>()?;
-        files::write_json(&Self::path(run), &Self { stages })
-    }
-
-    /// Removes `done.json`, since the run's folder is about to change.
-    ///
-    /// # Errors
-    /// The file cannot be removed.
-    pub fn remove(run: &RunDirectory) -> Result<()> {
-        files::remove(&Self::path(run))
-    }
+/// Removes `done.json`, since the run's folder is about to change.
+pub fn remove(run: &RunDirectory) -> Result<()> {
+    files::remove(&done_json(run))
 }
 
 impl FinishedStage {
-    /// The stage of this key in a run's folder.
-    pub fn find(run: &RunDirectory, kind: Kind, key: &str) -> Option<Self> {
-        let stage = Finished::read(run)?.stages.remove(kind.name());
-        stage.filter(|stage| stage.key == key)
+    /// A stage in a run's folder; `None` if the run is not finished, or was made by an older version.
+    pub fn find(run: &RunDirectory, stage: &StageFolder) -> Option<Self> {
+        let mut finished: Finished = files::read_json(&done_json(run))?;
+        let found = finished.stages.remove(stage.kind.name());
+        found.filter(|found| found.key == stage.key)
     }
 
-    /// Whether the folder still holds all results as they were written.
-    ///
-    /// # Errors
-    /// The path of the first one that does not, and what is wrong with it.
-    pub fn check(&self, run: &RunDirectory, kind: Kind) -> Result<(), String> {
-        self.results.iter().try_for_each(|(name, expected)| {
-            let path = place(run, kind, name).unwrap_or_else(|| run.path().join(name));
-            match bytes(run, kind, name) {
-                Ok(bytes) if sum_of(&bytes) == *expected => Ok(()),
-                Ok(_) => Err(format!(
-                    "{} has changed since it was written",
-                    path.display()
-                )),
-                Err(_) => Err(format!("{} is missing", path.display())),
-            }
-        })
+    /// Whether a run's folder still holds all results of a stage as they were written, or else which file it does not,
+    /// and what is wrong with it; `None` as [`Self::find`].
+    pub fn check(run: &RunDirectory, stage: &StageFolder) -> Option<Result<(), String>> {
+        let mut results = Self::find(run, stage)?.results.into_iter();
+        Some(results.try_for_each(|(name, expected)| {
+            let wrong = match read(run, stage.kind, &name) {
+                Ok(bytes) if files::checksum(&bytes) == expected => return Ok(()),
+                Ok(_) => "has changed since it was written",
+                Err(_) => "is missing",
+            };
+            let path = place(run, stage.kind, &name).unwrap_or_else(|| run.path().join(&name));
+            Err(format!("{} {wrong}", path.display()))
+        }))
     }
 
     /// Restores the stage to the cache from a run's folder that has been checked, replacing whatever is
     /// left of it there.
-    ///
-    /// # Errors
-    /// The folder of the stage cannot be written.
-    pub fn restore(self, run: &RunDirectory, kind: Kind, folder: &StageFolder) -> Result<()> {
+    pub fn restore(self, run: &RunDirectory, folder: &StageFolder) -> Result<()> {
         folder.clear()?;
+        let kind = folder.kind;
         let others = artefacts::ALL.into_iter().filter(|one| !one.is_result);
         let others = others.filter(|one| one.header.is_none() || kind.trains());
         let others = others.filter(|one| run.of_stage(one, kind.name(), "").is_file());
@@ -119,32 +98,22 @@ impl FinishedStage {
             let to = folder.path().join(name);
             match place(run, kind, name) {
                 Some(from) => files::share(&from, &to)?,
-                None => {
-                    let from = run.path().join(name);
-                    let part = bytes(run, kind, name);
-                    let part = part.map_err(|e| Error::io(ErrorKind::Run, "read", &from, e))?;
-                    files::write(&to, &part)?;
-                }
+                None => files::write(&to, &read(run, kind, name)?)?,
             }
         }
-        let (stage, depends_on) = (kind, self.depends_on);
-        let results = self.results;
-        folder.describe_restored(&Record { stage, depends_on }, &Done { results })
+        folder.describe(self.depends_on)?;
+        folder.mark_done(self.results)
     }
 }
 
-/// A file of a stage, as the run's folder has it.
-fn bytes(run: &RunDirectory, kind: Kind, name: &str) -> std::io::Result<Vec<u8>> {
-    match place(run, kind, name) {
-        Some(path) => std::fs::read(path),
-        None => Ok(part(&std::fs::read(run.path().join(name))?, kind)),
+/// A file of a stage, as the run's folder has it: of a table of all stages, the header and the stage's own rows.
+fn read(run: &RunDirectory, kind: Kind, name: &str) -> Result<Vec<u8>> {
+    if let Some(path) = place(run, kind, name) {
+        return files::read(ErrorKind::Run, &path);
     }
-}
-
-/// The header and one stage's rows of a table of all stages.
-fn part(table: &[u8], kind: Kind) -> Vec<u8> {
+    let table = files::read(ErrorKind::Run, &run.path().join(name))?;
     let start = format!("{},", kind.name()).into_bytes();
     let lines = table.split_inclusive(|&byte| byte == b'\n').enumerate();
     let own = lines.filter(|(number, line)| *number == 0 || line.starts_with(&start));
-    own.flat_map(|(_, line)| line).copied().collect()
+    Ok(own.flat_map(|(_, line)| line).copied().collect())
 }

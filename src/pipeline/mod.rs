@@ -5,7 +5,6 @@
 //! one) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
-mod asked;
 pub mod clean;
 pub mod compare;
 pub mod directory;
@@ -30,7 +29,7 @@ use crate::files;
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
-use directory::{RunDirectory, State, Status, experiment_folder};
+use directory::{State, Status, experiment_folder, of_point};
 use execute::{Failure, Outcome, execute};
 use plan::Plan;
 use summary::{calibration, draws, figures, findings, groups};
@@ -109,10 +108,13 @@ fn resolve_failures(
     stop: &Stop,
 ) -> Result<Option<Error>> {
     let failures = outcome.failures.into_iter();
-    let (stopped, failed): (Vec<Failure>, Vec<Failure>) =
+    let (stopped, mut failed): (Vec<Failure>, Vec<Failure>) =
         failures.partition(|one| one.error.is_interruption());
     let is_interrupted = stop.wanted() == Some(StopReason::User) && !outcome.is_complete;
-    if failed.is_empty() && is_interrupted {
+    if failed.is_empty() {
+        if !is_interrupted {
+            return Ok(None);
+        }
         let error = stopped.into_iter().map(|one| one.error).next();
         let error = error.unwrap_or_else(|| StopReason::User.error("between two stages"));
         let again = if options.again {
@@ -122,26 +124,35 @@ fn resolve_failures(
         };
         return Err(error.help(format!("rerun the same command{again} to resume")));
     }
-    let mut lines = vec![];
-    for failure in &failed {
-        let name = |&run: &usize| format!("  {}: {}", plan.name(run), failure.error.message());
-        lines.extend(failure.runs.iter().map(name));
-    }
+    let lines = failed.iter().flat_map(|Failure { runs, error }| {
+        runs.iter()
+            .map(|&run| format!("{}: {}", plan.name(run), error.message()))
+    });
+    let lines: Vec<String> = lines.collect();
     let (number, all) = (lines.len(), plan.runs.len());
-    let told = || format!("{number} of {all} runs failed\n{}", lines.join("\n"));
-    let help = failed.iter().find_map(|failure| failure.error.what_to_do());
-    let help = help
-        .unwrap_or("rerun the same command to retry them")
-        .to_owned();
-    match failed.into_iter().next() {
-        None => Ok(None),
-        Some(only) if number == 1 && (all == 1 || !options.keep_going) => Err(only.error),
-        // If no run finished, there is nothing to summarise.
-        Some(_) if number == all || !options.keep_going || is_interrupted => {
-            Err(Error::run(told()).help(help))
-        }
-        Some(_) => Ok(Some(Error::partly(told()).help(help))),
+    if number == 1 && (all == 1 || !options.keep_going) {
+        return Err(failed.remove(0).error);
     }
+    let help = failed.iter().find_map(|failure| failure.error.what_to_do());
+    // If no run finished, there is nothing to summarise.
+    let is_total = number == all || !options.keep_going || is_interrupted;
+    let error = told(&lines, all, "runs", help, is_total);
+    if is_total {
+        Err(error)
+    } else {
+        Ok(Some(error))
+    }
+}
+
+/// The error of a whole of which some parts failed, one line each, and which is of no use then if `is_total`.
+fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total: bool) -> Error {
+    let (number, lines) = (lines.len(), lines.join("\n  "));
+    let message = format!("{number} of {all} {parts} failed\n  {lines}");
+    let error = match is_total {
+        true => Error::run(message),
+        false => Error::partly(message),
+    };
+    error.help(help.unwrap_or("rerun the same command to retry them"))
 }
 
 /// Writes `draws.csv` of a random search before its first run.
@@ -179,19 +190,16 @@ pub fn finish(
 ) -> Result<Report> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_finished(experiment, results) {
-        let name = &experiment.name;
-        return Err(Error::usage(format!(
-            "{name} has no finished run in {}",
-            results.display()
-        ))
-        .help(format!(
+        let (name, results) = (&experiment.name, results.display());
+        let error = Error::usage(format!("{name} has no finished run in {results}"));
+        return Err(error.help(format!(
             "`attnlab run {}` makes one; a run with --set or --results is found with the same",
             experiment.argument()
         )));
     }
     let _lock = wait(&folder, progress, stop)?;
-    files::remove_unfinished_here(&folder);
-    files::remove_unfinished(&folder.join("figures"));
+    let figures = folder.join("figures");
+    files::remove_unfinished(&folder, |one| one == folder || one.starts_with(&figures));
     draws::write(experiment, &folder)?;
     relabel(experiment, results);
     let measured = summary::measured(experiment, results);
@@ -224,18 +232,16 @@ pub fn finish(
 /// skipped, and a label that cannot be written stays as it was.
 fn relabel(experiment: &Experiment, results: &Path) {
     for point in &experiment.points {
-        for &seed in &experiment.seeds {
-            let run = RunDirectory::new(experiment, point, seed, results);
-            let outdated = |status: &Status| {
-                status.state == State::Done && status.label.as_ref() != Some(&point.label)
+        for (_, run) in of_point(experiment, point, results) {
+            let outdated = || {
+                run.status().filter(|status| {
+                    status.state == State::Done && status.label.as_ref() != Some(&point.label)
+                })
             };
-            if !run.status().is_ok_and(|status| outdated(&status)) {
-                continue;
-            }
-            let Ok(Ok(_lock)) = lock::take(run.path()) else {
-                continue;
-            };
-            if let Some(status) = run.status().ok().filter(outdated) {
+            if outdated().is_some()
+                && let Ok(Ok(_lock)) = lock::take(run.path())
+                && let Some(status) = outdated()
+            {
                 let label = Some(point.label.clone());
                 let _ = run.set_status(&Status { label, ..status });
             }

@@ -1,42 +1,24 @@
 //! Checks before the first step, so that no run fails hours later on something that could have been known.
 
 use super::stage::Source;
-use super::stage::job::{Inputs, Job};
+use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
-use crate::config::schema::{DeviceKind, Settings, Training};
+use crate::config::schema::{DeviceKind, ModelSpec, Settings, Training};
 use crate::config::{self, Experiment};
-use crate::data::objectives::Answering;
-use crate::data::questions;
-use crate::data::{Corpus, Task as _};
-use crate::error::{Error, Problem, Result};
-use crate::model::registry::Compiled;
-use crate::model::{Start, registry};
-use crate::pipeline::asked;
+use crate::data::Task as _;
+use crate::error::{Error, Result};
+use crate::model::registry::{self, Compiled};
 
-/// Checks that the weights files that stages start from exist.
-///
-/// # Errors
-/// One does not; the message names it and its key.
+/// Checks that the weights files that stages start from exist; the error names the first that does not, and its key.
 pub(super) fn check_ready(experiment: &Experiment) -> Result<()> {
-    let Some(Problem {
-        place,
-        message,
-        help,
-    }) = experiment.blockers.first()
-    else {
-        return Ok(());
-    };
-    let error = Error::data(format!("{place}: {message}"));
-    Err(match help {
-        Some(help) => error.help(help),
-        None => error,
+    let first = experiment.blockers.first();
+    first.map_or(Ok(()), |blocker| {
+        let error = Error::data(format!("{}: {}", blocker.place, blocker.message));
+        Err(blocker.help.iter().fold(error, Error::help))
     })
 }
 
-/// The compiled shape of a point of an experiment.
-///
-/// # Errors
-/// This binary cannot run it; the help line says what to do.
+/// The compiled shape of a point of an experiment. If this binary cannot run it, the help line says what to do.
 pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static Compiled> {
     let shape = settings.model.shape();
     registry::find(&shape, settings.device).map_err(|error| match registry::has(&shape) {
@@ -45,11 +27,13 @@ pub fn compiled(experiment: &Experiment, settings: &Settings) -> Result<&'static
     })
 }
 
-/// Checks that the vocabulary and every text to be read fit the model.
+/// Checks that the vocabulary and every text to be read fit the model, and that tokens can be counted.
 ///
 /// # Errors
 /// One does not; the message says which, how long it is, and the key to change.
-pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
+pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
+    const RAISE: &str = "raise `model.context`";
+    let Inputs { settings, corpus } = inputs;
     let model = &settings.model;
     let needed = corpus.vocabulary.size();
     if needed > model.vocabulary {
@@ -59,96 +43,75 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         ))
         .help(format!("set `model.vocabulary = {needed}`")));
     }
-    let fits = |what: &str, tokens: usize, help: &str| {
-        let longest = model.shape().longest_document();
-        if tokens <= longest {
-            return Ok(());
-        }
-        let (context, kind) = (model.context, model.attention.kind.0.name);
-        let read = match longest < context {
-            true => format!(", of which {kind} reads {longest}"),
-            false => String::new(),
-        };
-        Err(Error::config(format!(
-            "{what} has {tokens} tokens, `model.context` is {context}{read}"
-        ))
-        .help(help))
-    };
-    let countable = |stage: &str, training: Training<'_>, documents: usize| {
-        let most = Training::most_epochs(documents, model.context);
-        if training.epochs as u64 <= most {
-            return Ok(());
-        }
-        Err(Error::config(format!(
-            "`{stage}.epochs` = {} passes over {documents} documents are more tokens than can be \
-             counted exactly",
-            training.epochs
-        ))
-        .help(format!("set `{stage}.epochs` to at most {most}")))
-    };
     if let Some(spec) = &settings.pretrain {
-        countable("pretrain", spec.training(), corpus.documents.len())?;
+        countable("pretrain", spec.training(), corpus.documents.len(), model)?;
     }
     if let Some(spec) = &settings.finetune {
-        countable("finetune", spec.training(), corpus.train.len())?;
+        countable("finetune", spec.training(), corpus.train.len(), model)?;
     }
-    const RAISE: &str = "raise `model.context`";
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
-        let task = spec.task(corpus, model.context, 0)?;
-        fits("a corrupted document", task.longest_sequence(), RAISE)?;
+        let longest = spec.task(corpus, model.context, 0)?.longest_sequence();
+        fits(model, "a corrupted document", longest, RAISE)?;
     }
     if settings
         .finetune
         .as_ref()
         .is_some_and(|stage| stage.epochs > 0)
     {
-        let task = Answering::new(&corpus.train, &corpus.vocabulary)?;
-        fits(
-            "a training question with its answer",
-            task.longest_sequence(),
-            RAISE,
-        )?;
+        let longest = inputs.answering()?.longest_sequence();
+        fits(model, "a training question with its answer", longest, RAISE)?;
     }
-    if let Some(spec) = settings
-        .evaluate
-        .as_ref()
-        .filter(|evaluate| evaluate.ask_model)
-    {
-        let nobody = asked::invented(spec, settings, corpus)?;
-        let mapped = asked::mapped(spec, corpus)?;
-        let split = corpus.questions(spec.split).iter();
-        for question in split.chain(&nobody).chain(&mapped) {
-            let prompt = questions::prompt(question, &corpus.vocabulary)?;
+    if let Some(spec) = settings.evaluate.as_ref().filter(|spec| spec.ask_model) {
+        for prompt in Asked::of(spec, inputs)?.prompts(inputs) {
             // The last character of an answer is never read.
-            fits(
-                "a question with its longest answer",
-                prompt.len() + spec.answer_characters - 1,
-                "raise `model.context`, or lower `evaluate.answer_characters`",
-            )?;
+            let tokens = prompt?.len() + spec.answer_characters - 1;
+            let help = "raise `model.context`, or lower `evaluate.answer_characters`";
+            fits(model, "a question with its longest answer", tokens, help)?;
         }
     }
     Ok(())
 }
 
+fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> {
+    let longest = model.shape().longest_document();
+    if tokens <= longest {
+        return Ok(());
+    }
+    let (context, kind) = (model.context, model.attention.kind.0.name);
+    let read = match longest < context {
+        true => format!(", of which {kind} reads {longest}"),
+        false => String::new(),
+    };
+    let message = format!("{what} has {tokens} tokens, `model.context` is {context}{read}");
+    Err(Error::config(message).help(help))
+}
+
+fn countable(
+    stage: &str,
+    training: Training<'_>,
+    documents: usize,
+    model: &ModelSpec,
+) -> Result<()> {
+    let most = Training::most_epochs(documents, model.context);
+    let epochs = training.epochs;
+    if epochs as u64 <= most {
+        return Ok(());
+    }
+    Err(Error::config(format!(
+        "`{stage}.epochs` = {epochs} passes over {documents} documents are more tokens than can be \
+         counted exactly"
+    ))
+    .help(format!("set `{stage}.epochs` to at most {most}")))
+}
+
 /// Checks that the weights file that a stage starts from, if any, fits its model and its corpus' vocabulary;
 /// see [`start_from`] for the note.
-///
-/// # Errors
-/// It does not fit, or cannot be read.
 pub(super) fn check_start(job: &Job<'_>, source: &Source) -> Result<Option<String>> {
-    let Source::File { path, blake3 } = source else {
+    let (Source::File(path, blake3), Some(inputs)) = (source, job.inputs()) else {
         return Ok(None);
     };
-    let Some(Inputs { settings, corpus }) = job.inputs() else {
-        return Ok(None);
-    };
-    // The initial weights are replaced by those of the file.
-    let start = Start {
-        seed: 0,
-        deviation: 0.0,
-    };
-    let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
-    start_from(model.as_mut(), path, Some(blake3), corpus)
+    let mut model = inputs.model(0)?;
+    start_from(model.as_mut(), path, Some(blake3), &inputs.corpus)
 }
 
 /// A note on which device `auto` selects here, if the experiment uses `auto`.
@@ -168,6 +131,7 @@ pub(super) fn uses_model(settings: &Settings) -> bool {
 #[cfg(test)]
 mod tests {
     use std::path::Path;
+    use std::sync::Arc;
 
     use super::*;
 
@@ -188,16 +152,18 @@ mod tests {
                 .clone()
         };
         let few = with(1);
-        let corpus = few.data.open(None).expect("synthetic data");
-        assert!(check(&few, &corpus).is_ok());
-        let error = check(&with(1 << 45), &corpus)
-            .expect_err("too many")
-            .to_string();
+        let corpus = Arc::new(few.data.open(None).expect("synthetic data"));
+        let check = |settings: &Settings| {
+            let corpus = corpus.clone();
+            check(&Inputs { settings, corpus })
+        };
+        assert!(check(&few).is_ok());
+        let error = check(&with(1 << 45)).expect_err("too many").to_string();
         let start = "error: `pretrain.epochs` = 35184372088832 passes over ";
         assert!(error.starts_with(start), "{error}");
         let most = error.rsplit(' ').next().and_then(|most| most.parse().ok());
         let most = with(most.expect("how many are allowed"));
-        assert!(check(&most, &corpus).is_ok());
+        assert!(check(&most).is_ok());
         let training = most.pretrain.as_ref().expect("it pretrains").training();
         assert!(training.steps(corpus.documents.len()) > 1 << 40);
     }

@@ -127,9 +127,6 @@ impl Provenance {
     }
 
     /// Appends itself to the list in a file; a list that cannot be read is replaced by a new one.
-    ///
-    /// # Errors
-    /// The file cannot be written.
     pub(crate) fn add_to(&self, path: &Path) -> Result<()> {
         // Entries of other versions keep fields that this one does not know.
         let mut entries: Vec<serde_json::Value> = files::read_json(path).unwrap_or_default();
@@ -156,28 +153,26 @@ impl Provenance {
 }
 
 impl Computed {
-    /// How the calling thread runs a model with these settings.
-    pub(crate) fn here(
-        settings: Option<&Settings>,
-        processor: Option<String>,
-        stages_at_once: usize,
-    ) -> Self {
-        let device = settings.map(|settings| registry::device(settings.device));
-        let is_gpu = device == Some(DeviceKind::Cuda);
-        let kernel = registry::matmul_kernel().to_owned();
-        let on_device = |settings: &Settings| match is_gpu {
+    /// The same for the calling thread, which runs a model with these settings, or none.
+    pub(crate) fn of_this_thread(&self, settings: Option<&Settings>) -> Self {
+        let here = Self {
+            threads: rayon::current_num_threads(),
+            ..self.clone()
+        };
+        let Some(settings) = settings else {
+            return here;
+        };
+        let is_gpu = registry::device(settings.device) == DeviceKind::Cuda;
+        let (device, precision) = match is_gpu {
             true => ("cuda", settings.precision.name()),
             false => ("cpu", "f32"),
         };
-        let (device, precision) = settings.map(on_device).unzip();
         Self {
-            device: device.map(str::to_owned),
-            gpu: settings.and_then(|settings| registry::gpu_name(settings.placement())),
-            processor,
-            precision: precision.map(str::to_owned),
-            matmul_kernel: settings.filter(|_| !is_gpu).map(|_| kernel),
-            threads: rayon::current_num_threads(),
-            stages_at_once,
+            device: Some(device.to_owned()),
+            gpu: registry::gpu_name(settings.placement()),
+            precision: Some(precision.to_owned()),
+            matmul_kernel: (!is_gpu).then(|| registry::matmul_kernel().to_owned()),
+            ..here
         }
     }
 

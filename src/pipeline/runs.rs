@@ -49,7 +49,7 @@ pub fn list(results: &Path) -> Vec<RunRow> {
 }
 
 fn row(run: &RunDirectory) -> RunRow {
-    let status = run.status().ok();
+    let status = run.status();
     let state = match status.as_ref().map(|status| status.state) {
         Some(State::Running) if !lock::is_held(run.path()) => "killed",
         Some(state) => state.name(),

@@ -1,10 +1,8 @@
 //! Runs the members of a suite one after another; stages that they share run once.
 
-use super::{Options, Report};
+use super::{Report, told};
 use crate::config::{Experiment, Member, Suite};
 use crate::error::{Error, Result};
-use crate::progress::Progress;
-use crate::stop::Stop;
 
 /// The results of running a suite.
 #[derive(Debug)]
@@ -15,26 +13,10 @@ pub struct Ran<'a> {
     pub failed: Option<Error>,
 }
 
-/// Runs the unfinished stages of every member, in order.
-///
-/// # Errors
-/// As for one experiment; without `keep_going` the first member that fails ends the suite. The
-/// message names the member.
-pub fn run<'a>(
-    suite: &'a Suite,
-    options: &Options,
-    progress: &Progress,
-    stop: &Stop,
-) -> Result<Ran<'a>> {
-    each(suite, options.keep_going, |experiment| {
-        super::run(experiment, options, progress, stop)
-    })
-}
-
 /// Calls `work` for every member, in order. A member that fails in part counts as failed.
 ///
 /// # Errors
-/// A member fails without `keep_going`, the user stops it, or all members fail.
+/// A member fails without `keep_going`, the user stops it, or all members fail. The message names the member.
 pub fn each(
     suite: &Suite,
     keep_going: bool,
@@ -52,24 +34,13 @@ pub fn each(
             Err(error) => failures.push(named(error)),
         }
     }
-    let Some(first) = failures.first() else {
-        let failed = None;
-        return Ok(Ran { reports, failed });
-    };
-    let help = first.what_to_do();
-    let help = help
-        .unwrap_or("rerun the same command to retry them")
-        .to_owned();
-    let lines: Vec<String> = failures.iter().map(Error::message).collect();
-    let told = format!(
-        "{} of {} members failed\n  {}",
-        failures.len(),
-        suite.members.len(),
-        lines.join("\n  ")
-    );
-    if reports.is_empty() {
-        return Err(Error::run(told).help(help));
+    let (is_total, all) = (reports.is_empty(), suite.members.len());
+    let failed = failures.first().map(|first| {
+        let lines: Vec<String> = failures.iter().map(Error::message).collect();
+        told(&lines, all, "members", first.what_to_do(), is_total)
+    });
+    match failed {
+        Some(error) if is_total => Err(error),
+        failed => Ok(Ran { reports, failed }),
     }
-    let failed = Some(Error::partly(told).help(help));
-    Ok(Ran { reports, failed })
 }

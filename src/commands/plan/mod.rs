@@ -201,14 +201,14 @@ fn lay_out(
             let mut estimate = estimates[index].as_ref();
             let (mut action, mut reason, mut done_steps) = match &planned.action {
                 Action::Reuse => ("reuse", None, None),
-                Action::Resume { step } => ("resume", None, Some(*step)),
-                Action::Run { reason } => ("run", Some(reason.clone()), None),
+                Action::Resume(step) => ("resume", None, Some(*step)),
+                Action::Run(reason) => ("run", Some(reason.clone()), None),
             };
             let with = &plan.runs[owner];
             let other = match above.get(&planned.stage.key) {
                 Some(experiment) => Some(format!("with {experiment}")),
                 None if owner == number => None,
-                None => Some(format!("with {}, seed {}", with.label, with.seed)),
+                None => Some(format!("with {}, seed {}", with.point.label, with.seed)),
             };
             if let Some(other) = other.filter(|_| action != "reuse") {
                 (action, reason) = ("shared", Some(other));
@@ -226,13 +226,13 @@ fn lay_out(
                 seconds: estimate.map(|one| one.time.as_secs_f64()),
             });
         }
-        let point = &plan.experiment.points[run.point];
+        let point = run.point;
         let mut stages_of_run = run.stages.iter().map(|&index| &plan.stages[index].stage);
         let uses_model = stages_of_run.any(|stage| stage.start != Source::Nothing);
         let settings = point.settings.training().filter(|_| uses_model);
         let compiled = settings.and_then(|one| registry::find(&one.model.shape(), one.device).ok());
         runs.push(LaidRun {
-            label: run.label.clone(),
+            label: point.label.clone(),
             values: point.values().cloned().collect(),
             is_named: !plan.experiment.labels.is_empty(),
             seed: run.seed,

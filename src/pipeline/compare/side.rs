@@ -65,7 +65,7 @@ impl Loaded {
 
     /// Reads one run. One that is not finished may still hold files of an earlier one.
     fn add(&mut self, seed: u64, directory: &RunDirectory) -> Result<()> {
-        let status = directory.status().ok();
+        let status = directory.status();
         let state = status.as_ref().map(|status| status.state);
         let has_results = status.is_some_and(|status| status.has_results());
         let mut run = Run {

@@ -48,16 +48,6 @@ pub(super) struct Board {
     pub(super) failures: Vec<Failure>,
 }
 
-/// What a worker does next.
-pub(super) enum Next {
-    /// This stage.
-    Stage(usize),
-    /// Wait until something has changed.
-    Wait,
-    /// Nothing is left that could be done.
-    Nothing,
-}
-
 impl Board {
     pub(super) fn new(plan: &Plan<'_>) -> Self {
         let runs = plan.runs.iter().map(|run| match run.is_done {
@@ -72,36 +62,22 @@ impl Board {
     }
 
     /// Takes the first waiting stage whose input is ready and which a queued, starting or open run needs.
-    pub(super) fn take_next(&mut self, plan: &Plan<'_>) -> Next {
-        let ready = |&stage: &usize| {
+    pub(super) fn take_stage(&mut self, plan: &Plan<'_>) -> Option<usize> {
+        let is_ready = |&stage: &usize| {
             let input = plan.stages[stage].needs;
             self.stages[stage] == StageState::Waiting
                 && input.is_none_or(|input| self.stages[input] == StageState::Settled)
                 && plan.users(stage).any(|run| self.is_open(run))
         };
-        match (0..self.stages.len()).find(ready) {
-            Some(stage) => {
-                self.stages[stage] = StageState::AtWork;
-                Next::Stage(stage)
-            }
-            None if self.stages.contains(&StageState::AtWork) => Next::Wait,
-            None => Next::Nothing,
-        }
+        let stage = (0..self.stages.len()).find(is_ready)?;
+        self.stages[stage] = StageState::AtWork;
+        Some(stage)
     }
 
     /// Whether this process still has work to do for a run.
     pub(super) fn is_open(&self, run: usize) -> bool {
-        let state = &self.runs[run];
-        !matches!(
-            state,
-            RunState::Elsewhere | RunState::Done | RunState::Ended
-        )
-    }
-
-    /// The first run that another process is running.
-    pub(super) fn elsewhere(&self) -> Option<usize> {
-        let is_elsewhere = |run: &RunState| matches!(run, RunState::Elsewhere);
-        self.runs.iter().position(is_elsewhere)
+        use RunState::{Busy, Open, Queued};
+        matches!(self.runs[run], Queued | Busy | Open(_))
     }
 
     /// Puts a run back into the queue, with those of its stages that are not settled.
@@ -114,14 +90,14 @@ impl Board {
         }
     }
 
-    /// Takes a run whose stages are all settled: those that are at work, or that need no work.
+    /// A run whose stages are all settled, and which is queued or, if they were at work, open; an open one is taken.
     pub(super) fn take_complete(&mut self, plan: &Plan<'_>) -> Option<(usize, RunState)> {
-        let complete = |&run: &usize| {
-            let settled = |&stage: &usize| self.stages[stage] == StageState::Settled;
+        let is_complete = |&run: &usize| {
+            let is_settled = |&stage: &usize| self.stages[stage] == StageState::Settled;
             matches!(self.runs[run], RunState::Queued | RunState::Open(_))
-                && plan.runs[run].stages.iter().all(settled)
+                && plan.runs[run].stages.iter().all(is_settled)
         };
-        let run = (0..self.runs.len()).find(complete)?;
+        let run = (0..self.runs.len()).find(is_complete)?;
         let state = match self.runs[run] {
             RunState::Queued => RunState::Queued,
             _ => std::mem::replace(&mut self.runs[run], RunState::Done),
@@ -132,15 +108,7 @@ impl Board {
     /// Ends every run that needs a stage, and returns them as they were.
     pub(super) fn end_users(&mut self, plan: &Plan<'_>, stage: usize) -> Vec<(usize, RunState)> {
         let users: Vec<usize> = plan.users(stage).filter(|&run| self.is_open(run)).collect();
-        let end = |run: usize| {
-            let before = std::mem::replace(&mut self.runs[run], RunState::Ended);
-            (run, before)
-        };
+        let end = |run| (run, std::mem::replace(&mut self.runs[run], RunState::Ended));
         users.into_iter().map(end).collect()
-    }
-
-    /// Whether every run has its results.
-    pub(super) fn is_complete(&self) -> bool {
-        self.runs.iter().all(|run| matches!(run, RunState::Done))
     }
 }

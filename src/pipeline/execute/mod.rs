@@ -12,13 +12,12 @@ mod repository;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard};
 
-use self::board::{Board, Next, RunState, StageState};
+use self::board::{Board, RunState, StageState};
 use self::recorder::{OpenRun, RunRecorder};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::model::registry;
 use crate::pipeline::Options;
-use crate::pipeline::lock;
 use crate::pipeline::plan::{Action, Plan};
 use crate::pipeline::stage::store::CacheState;
 use crate::pipeline::stage::work::Work;
@@ -103,7 +102,8 @@ impl Team<'_> {
     fn wait_for_others(&self) -> bool {
         let mut is_left = false;
         while self.stop.wanted().is_none() {
-            let Some(run) = self.board().elsewhere() else {
+            let is_elsewhere = |run: &RunState| matches!(run, RunState::Elsewhere);
+            let Some(run) = self.board().runs.iter().position(is_elsewhere) else {
                 return is_left;
             };
             let waited = self.recorder.wait_for(run, self.stop);
@@ -114,10 +114,7 @@ impl Team<'_> {
                     is_left = true;
                     board.requeue(self.plan, run);
                 }
-                Err(error) => {
-                    board.runs[run] = RunState::Ended;
-                    self.report(&mut board, vec![run], error);
-                }
+                Err(error) => self.end(&mut board, run, error),
             }
         }
         false
@@ -159,24 +156,22 @@ impl Team<'_> {
     /// The next stage, once there is one that can be done; `None` at the end.
     fn next(&self) -> Option<usize> {
         let mut board = self.board();
-        loop {
-            if self.stop.wanted().is_some() {
-                return None;
+        while self.stop.wanted().is_none() {
+            let stage = board.take_stage(self.plan);
+            if stage.is_some() || !board.stages.contains(&StageState::AtWork) {
+                return stage;
             }
-            match board.take_next(self.plan) {
-                Next::Stage(stage) => return Some(stage),
-                Next::Nothing => return None,
-                Next::Wait => board = self.wait(board),
-            }
+            board = self.wait(board);
         }
+        None
     }
 
     /// The state of a stage none of whose runs could start: no run of this process waits for it, but another
     /// process may be running it.
     fn without_carrier(&self, stage: usize) -> StageState {
         let board = self.board();
-        let mut users = self.plan.users(stage);
-        match users.any(|run| matches!(board.runs[run], RunState::Elsewhere)) {
+        let is_elsewhere = |run: usize| matches!(board.runs[run], RunState::Elsewhere);
+        match self.plan.users(stage).any(is_elsewhere) {
             true => StageState::Waiting,
             false => StageState::Failed,
         }
@@ -184,60 +179,48 @@ impl Team<'_> {
 
     /// The run for which a stage is run: the first that needs it and can start.
     fn carrier(&self, stage: usize) -> Option<(usize, Arc<OpenRun>)> {
-        self.plan
-            .users(stage)
-            .find_map(|run| Some((run, self.open(run)?)))
-    }
-
-    fn open(&self, run: usize) -> Option<Arc<OpenRun>> {
-        self.begin(run);
-        match &self.board().runs[run] {
-            RunState::Open(opened) => Some(opened.clone()),
+        let open = |run: usize| match &self.begin(run).runs[run] {
+            RunState::Open(opened) => Some((run, opened.clone())),
             _ => None,
-        }
+        };
+        self.plan.users(stage).find_map(open)
     }
 
-    /// Begins a run if it has not begun.
-    fn begin(&self, run: usize) {
+    /// Begins a run if it has not begun, and returns the board as it is then.
+    fn begin(&self, run: usize) -> MutexGuard<'_, Board> {
         let mut board = self.board();
         while matches!(board.runs[run], RunState::Busy) {
             board = self.wait(board);
         }
         if !matches!(board.runs[run], RunState::Queued) {
-            return;
+            return board;
         }
         board.runs[run] = RunState::Busy;
         drop(board);
         let begun = self.recorder.open(run, self.stop);
         let mut board = self.board();
-        let begun = match begun {
-            Ok(Err(_)) if self.options.keep_going => {
-                if matches!(board.runs[run], RunState::Busy) {
-                    board.runs[run] = RunState::Elsewhere;
-                }
-                Ok(None)
-            }
-            Ok(Err(held)) => Err(self.recorder.is_run_by(run, &held.holder)),
-            Ok(Ok(opened)) => Ok(Some(opened)),
-            Err(error) => Err(error),
-        };
+        // If not, another worker has meanwhile found that it cannot be finished.
+        let is_wanted = matches!(board.runs[run], RunState::Busy);
         match begun {
-            Ok(None) => {}
-            Ok(Some(opened)) if matches!(board.runs[run], RunState::Busy) => {
-                board.runs[run] = RunState::Open(Arc::new(opened));
-            }
-            // Meanwhile another worker has found that it cannot be finished.
-            Ok(Some(opened)) => {
+            Ok(Ok(opened)) if is_wanted => board.runs[run] = RunState::Open(Arc::new(opened)),
+            Ok(Ok(opened)) => {
                 drop(board);
                 let error = Error::run("a stage that it needs has failed");
                 self.recorder.end(run, &error, None, Some(&opened));
+                board = self.board();
             }
-            Err(error) => {
-                board.runs[run] = RunState::Ended;
-                self.report(&mut board, vec![run], error);
+            Ok(Err(_)) if self.options.keep_going && is_wanted => {
+                board.runs[run] = RunState::Elsewhere;
             }
+            Ok(Err(_)) if self.options.keep_going => {}
+            Ok(Err(held)) => {
+                let error = self.recorder.is_run_by(run, &held.holder);
+                self.end(&mut board, run, error);
+            }
+            Err(error) => self.end(&mut board, run, error),
         }
         self.changed.notify_all();
+        board
     }
 
     /// Runs a stage. A panic counts as a failure, so that no worker waits forever for its result.
@@ -245,10 +228,8 @@ impl Team<'_> {
         let work = AssertUnwindSafe(|| self.do_stage(stage, run, opened));
         catch_unwind(work).unwrap_or_else(|_| {
             let kind = self.plan.stages[stage].stage.kind.name();
-            Err(Error::run(format!(
-                "{kind} panicked: a bug in attnlab, not in the experiment"
-            ))
-            .help("please report it with the lines above"))
+            let message = format!("{kind} panicked: a bug in attnlab, not in the experiment");
+            Err(Error::run(message).help("please report it with the lines above"))
         })
     }
 
@@ -257,14 +238,11 @@ impl Team<'_> {
         let planned = &self.plan.stages[number];
         let (kind, folder) = (planned.stage.kind.name(), &planned.folder);
         let name = self.plan.name(run);
-        let waiting = |holder: &str| {
-            let line = format!("{name}: waiting for {holder}, which does the same {kind}");
-            self.progress.say(&line);
-        };
-        let lock = lock::wait(folder.path(), self.stop, waiting)?;
-        files::remove_unfinished(folder.path());
+        let doing = format!("does the same {kind}");
+        let lock = (self.recorder).wait(folder.path(), self.stop, &name, &doing)?;
+        files::remove_unfinished(folder.path(), |_| true);
         // Another process may have run it since the plan was made; with `--again` it is rerun anyway.
-        let from = match folder.find(&planned.stage.key, &mut |line| self.progress.say(&line)) {
+        let from = match folder.find(&mut |line| self.progress.say(&line)) {
             _ if self.options.again => None,
             CacheState::Done => {
                 self.progress.detail(&format!("{name}: {kind} is reused"));
@@ -273,29 +251,27 @@ impl Team<'_> {
             }
             CacheState::Started(checkpoint) => {
                 let step = checkpoint.metadata.position.step;
-                self.progress
-                    .say(&format!("{name}: {kind} resumes after step {step}"));
+                let line = format!("{name}: {kind} resumes after step {step}");
+                self.progress.say(&line);
                 Some(*checkpoint)
             }
             CacheState::Damaged(_) | CacheState::Nothing(_) => None,
         };
-        if let (Action::Run { reason }, None) = (&planned.action, &from) {
-            self.progress
-                .detail(&format!("{name}: {kind} runs ({reason})"));
+        if let (Action::Run(reason), None) = (&planned.action, &from) {
+            let line = format!("{name}: {kind} runs ({reason})");
+            self.progress.detail(&line);
         }
         self.recorder.begin_stage(number, from.is_none())?;
-        let (shown, stop) = (&opened.shown, &self.stop.in_folder(lock.taken_over()));
         let work = Work {
-            stage: &planned.stage,
-            job: &planned.job,
+            start: &planned.stage.start,
             seed: planned.seed,
             folder,
             input: planned.needs.map(|input| &self.plan.stages[input].folder),
             run: &self.plan.runs[run].directory,
-            shown,
-            stop,
+            shown: &opened.shown,
+            stop: &self.stop.in_folder(lock.taken_over()),
         };
-        work.run(from)
+        work.run(&planned.job, from)
     }
 
     /// Notes that a stage has failed; all runs that need it end.
@@ -327,17 +303,21 @@ impl Team<'_> {
                 None => return,
                 Some((run, RunState::Open(opened))) => {
                     if let Err(error) = self.recorder.finish(run, &opened) {
-                        let mut board = self.board();
-                        board.runs[run] = RunState::Ended;
-                        self.report(&mut board, vec![run], error);
+                        self.end(&mut self.board(), run, error);
                     } else if let Some(opened) = Arc::into_inner(opened) {
                         opened.shown.done();
                     }
                 }
                 // All its stages were there before: it only has to be put together.
-                Some((run, _)) => self.begin(run),
+                Some((run, _)) => drop(self.begin(run)),
             }
         }
+    }
+
+    /// Ends a run that cannot be finished.
+    fn end(&self, board: &mut Board, run: usize, error: Error) {
+        board.runs[run] = RunState::Ended;
+        self.report(board, vec![run], error);
     }
 
     /// Records a failure, and stops the rest unless `keep_going` is set. If others continue, it is reported
@@ -359,7 +339,7 @@ impl Team<'_> {
     /// Ends the runs that were stopped between two stages.
     fn close(self) -> Outcome {
         let mut board = self.board.into_inner().expect(NO_PANIC);
-        let is_complete = board.is_complete();
+        let is_complete = board.runs.iter().all(|run| matches!(run, RunState::Done));
         if let Some(why) = self.stop.wanted() {
             let error = why.error("between two stages");
             for (run, state) in board.runs.iter().enumerate() {

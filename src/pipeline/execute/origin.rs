@@ -1,75 +1,57 @@
 //! Provenance of runs: facts about repository, program and machine, collected once per command.
 
 use std::collections::BTreeMap;
+use std::ffi::OsString;
 use std::path::Path;
 
 use super::repository;
 use crate::config::{Experiment, PointSettings};
-use crate::pipeline::provenance::{Computed, Git, Machine, Program, Provenance};
+use crate::files;
+use crate::pipeline::provenance::{Computed, Machine, Program, Provenance};
 use crate::pipeline::stage::{Source, Stage};
 
-/// What is the same for all runs of one command.
-#[derive(Debug)]
-pub struct Origin {
-    /// The repository, or why its state is unknown.
-    git: std::result::Result<Option<Git>, String>,
-    program: Program,
-    machine: Machine,
-    stages_at_once: usize,
+/// What all runs of one command have in common; `stages_at_once` stages will run in parallel.
+pub(super) fn of_command(experiment: &Experiment, stages_at_once: usize) -> Provenance {
+    let shown = |path: &Path| path.display().to_string();
+    let text = |word: OsString| word.to_string_lossy().into_owned();
+    let counts = |name: &str| {
+        name.starts_with("ATTNLAB_")
+            || name == "RAYON_NUM_THREADS"
+            || name.starts_with("CUDA_VISIBLE")
+    };
+    let variables = std::env::vars_os().map(|(name, value)| (text(name), text(value)));
+    let git = repository::state(files::folder_of(&experiment.path));
+    let machine = machine();
+    Provenance {
+        command: std::env::args_os().map(text).collect(),
+        directory: shown(&std::env::current_dir().unwrap_or_default()),
+        environment: variables.filter(|(name, _)| counts(name)).collect(),
+        experiment: shown(&experiment.path),
+        profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
+        commit_unknown: git.as_ref().err().cloned(),
+        git: git.ok().flatten(),
+        program: program(),
+        computed: Computed {
+            processor: machine.processor.clone(),
+            stages_at_once,
+            ..Computed::default()
+        },
+        machine,
+        ..Provenance::default()
+    }
 }
 
-impl Origin {
-    /// Collects the facts about repository and machine once; `stages_at_once` stages will run in parallel.
-    pub fn here(experiment: &Experiment, stages_at_once: usize) -> Self {
-        Self {
-            stages_at_once,
-            git: repository::state(experiment.path.parent().unwrap_or(Path::new("."))),
-            program: program(),
-            machine: machine(),
-        }
-    }
-
-    /// Why the commit is unknown, although there is a repository.
-    pub(super) fn commit_unknown(&self) -> Option<&str> {
-        self.git.as_ref().err().map(String::as_str)
-    }
-
-    /// The provenance of one run with its stages, computed by the calling thread.
-    pub fn of(
+impl Provenance {
+    /// The same for one run with its stages, computed by the calling thread from now on.
+    pub(super) fn of_run(
         &self,
-        experiment: &Experiment,
         (settings, seed): (&PointSettings, u64),
         stages: &[&Stage],
-    ) -> Provenance {
-        let shown = |path: &Path| path.display().to_string();
-        let words = std::env::args_os().map(|word| word.to_string_lossy().into_owned());
-        let counts = |name: &str| {
-            name.starts_with("ATTNLAB_")
-                || name == "RAYON_NUM_THREADS"
-                || name.starts_with("CUDA_VISIBLE")
-        };
-        let variables = std::env::vars_os()
-            .map(|(name, value)| {
-                (
-                    name.to_string_lossy().into_owned(),
-                    value.to_string_lossy().into_owned(),
-                )
-            })
-            .filter(|(name, _)| counts(name));
-        let training = settings.training();
-        let processor = self.machine.processor.clone();
-        let computed = Computed::here(training, processor, self.stages_at_once);
-        Provenance {
+    ) -> Self {
+        let computed = self.computed.of_this_thread(settings.training());
+        Self {
             started: jiff::Timestamp::now().to_string(),
-            command: words.collect(),
-            directory: shown(&std::env::current_dir().unwrap_or_default()),
-            environment: variables.collect(),
-            experiment: shown(&experiment.path),
-            profile: experiment.suite.as_ref().map(|suite| suite.profile.clone()),
             seed,
-            git: self.git.clone().ok().flatten(),
-            commit_unknown: self.git.clone().err(),
-            program: self.program.clone(),
             machine: Machine {
                 threads: computed.threads,
                 ..self.machine.clone()
@@ -77,28 +59,26 @@ impl Origin {
             gpu: computed.gpu.clone(),
             computed,
             data: data(settings, stages),
+            ..self.clone()
         }
     }
 }
 
 fn program() -> Program {
     let own = std::env::current_exe().and_then(std::fs::read);
-    let mut features = vec![];
-    if cfg!(feature = "cuda") {
-        features.push("cuda".to_owned());
-    }
+    let features = cfg!(feature = "cuda").then(|| "cuda".to_owned());
+    let profile = if cfg!(debug_assertions) {
+        "debug"
+    } else {
+        "release"
+    };
     Program {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         rustc: include_str!(concat!(env!("OUT_DIR"), "/rustc.txt")).to_owned(),
         dfdx: "0.13.0".to_owned(),
-        profile: match cfg!(debug_assertions) {
-            true => "debug".to_owned(),
-            false => "release".to_owned(),
-        },
-        features,
-        blake3: own
-            .ok()
-            .map(|bytes| blake3::hash(&bytes).to_hex().to_string()),
+        profile: profile.to_owned(),
+        features: features.into_iter().collect(),
+        blake3: own.ok().map(|bytes| files::checksum(&bytes)),
     }
 }
 
@@ -125,17 +105,17 @@ fn machine() -> Machine {
 
 /// Checksums of the corpus, as the stages read it, and of the files.
 fn data(settings: &PointSettings, stages: &[&Stage]) -> BTreeMap<String, String> {
-    let mut sums = BTreeMap::new();
-    for (name, sum) in stages.iter().flat_map(|stage| &stage.ingredients) {
-        if let (Some(part), Some(sum)) = (name.strip_prefix("data."), sum.as_str()) {
-            sums.insert(part.to_owned(), sum.to_owned());
-        }
-    }
+    let ingredients = stages.iter().flat_map(|stage| &stage.ingredients);
+    let read =
+        ingredients.filter_map(|(name, sum)| Some((name.strip_prefix("data.")?, sum.as_str()?)));
+    let mut sums: BTreeMap<String, String> = read
+        .map(|(name, sum)| (name.to_owned(), sum.to_owned()))
+        .collect();
     let kind = settings.training().map(|settings| settings.data.kind);
     let files = kind.iter().flat_map(|kind| kind.files);
     sums.extend(files.map(|file| (file.name.to_owned(), format!("sha256 {}", file.sha256))));
     for stage in stages {
-        if let Source::File { path, blake3 } = &stage.start {
+        if let Source::File(path, blake3) = &stage.start {
             sums.insert(path.display().to_string(), format!("blake3 {blake3}"));
         }
     }

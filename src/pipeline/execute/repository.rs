@@ -6,15 +6,9 @@ use std::process::Command;
 
 use crate::pipeline::provenance::Git;
 
-/// The state of the repository around `folder`; `None` outside of any repository.
-///
-/// # Errors
-/// There is a repository, but git is missing or refuses to read it: the reason, in one line.
+/// The state of the repository around `folder`; `None` outside of any repository. The error is the reason, in one
+/// line, why git is missing or refuses to read it.
 pub(super) fn state(folder: &Path) -> Result<Option<Git>, String> {
-    let folder = match folder.as_os_str().is_empty() {
-        true => Path::new("."),
-        false => folder,
-    };
     match read(folder) {
         Err(_) if !is_in_repository(folder) => Ok(None),
         git => git.map(Some),
@@ -52,14 +46,13 @@ fn ask(folder: &Path, words: &[&str]) -> Result<String, String> {
 /// Why git failed: the first error in its output, which warnings and hints may precede.
 fn reason(complaint: &str) -> &str {
     let error = |line| {
-        let marks = ["fatal: ", "error: "];
-        marks
-            .into_iter()
-            .find_map(|mark| str::strip_prefix(line, mark))
+        ["fatal: ", "error: "]
+            .iter()
+            .find_map(|&mark| str::strip_prefix(line, mark))
     };
-    let first = || complaint.lines().next();
-    let reason = complaint.lines().find_map(error).or_else(first);
-    reason.unwrap_or_default()
+    let mut lines = complaint.lines();
+    let first = lines.clone().next().unwrap_or_default();
+    lines.find_map(error).unwrap_or(first)
 }
 
 /// Whether `GIT_DIR` is set, or the folder or one above it is a repository. Git is not asked, since it

@@ -7,42 +7,27 @@
 use std::fs::File;
 use std::io::{Error, ErrorKind, Read as _, Result, Seek as _, SeekFrom, Write as _};
 use std::path::{Path, PathBuf};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::sync::mpsc::{RecvTimeoutError, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use super::Rules;
 use super::heartbeat::Heartbeat;
 use super::holder::{Holder, Liveness};
+use super::{Contender, Held, Rules};
 use crate::files;
 use crate::stop::TakenOver;
 
 /// The claim file's name. The file is removed when the folder is released.
 const CLAIM_FILE: &str = ".lock-holder";
 
-/// A folder that another process has claimed.
-#[derive(Debug)]
-pub(super) struct Rival {
-    /// `process 4711 on node7`.
-    pub(super) name: String,
-    pub(super) liveness: Liveness,
-}
-
 /// A claim of this process, withdrawn when dropped.
 #[derive(Debug)]
 pub(super) struct Claim {
     path: PathBuf,
     holder: Holder,
-    taken_over: TakenOver,
+    pub(super) taken_over: TakenOver,
     /// Dropped to end the heartbeat thread.
     counting: Option<(Sender<()>, JoinHandle<()>)>,
-}
-
-/// What a contender has seen so far of the holder and of a process that is taking over from it.
-#[derive(Debug, Default)]
-pub(super) struct Watch {
-    holder: Heartbeat,
-    successor: Heartbeat,
 }
 
 /// The content of a file; `None` if there is no file.
@@ -54,10 +39,10 @@ fn read(path: &Path) -> Result<Option<String>> {
     }
 }
 
-fn rival(text: &str, liveness: Liveness) -> Rival {
+/// The process that wrote a claim.
+fn held_by(text: &str, liveness: Liveness) -> Held {
     let name = Holder::of(text).map(|holder| holder.name());
-    let name = name.unwrap_or_else(|| "another process".to_owned());
-    Rival { name, liveness }
+    Held::by(name, liveness == Liveness::Alive)
 }
 
 /// Liveness of the process that wrote a claim, from the system or, if unknown there, from the heartbeat.
@@ -76,49 +61,43 @@ pub(super) fn holder(folder: &Path) -> Liveness {
     Holder::of(&text).map_or(Liveness::Unknown, |holder| holder.liveness())
 }
 
-/// Claims a folder, or says who holds it. The claim of a dead holder is taken over.
-///
-/// # Errors
-/// The file cannot be read or written, or no thread can be started; `NotFound` if the folder is gone.
-pub(super) fn claim(
-    folder: &Path,
-    watch: &mut Watch,
-    rules: Rules,
-) -> Result<std::result::Result<Claim, Rival>> {
-    let path = folder.join(CLAIM_FILE);
-    let own = Holder::new();
-    let Some(found) = read(&path)? else {
-        if files::create(&path, own.text(0).as_bytes())? {
-            return Claim::begin(path, own, rules.beat).map(Ok);
+impl Contender<'_> {
+    /// Claims the folder, or says who holds it. The claim of a dead holder is taken over. The error is `NotFound` if the
+    /// folder is gone.
+    pub(super) fn claim(&mut self) -> Result<std::result::Result<Claim, Held>> {
+        let path = self.folder.join(CLAIM_FILE);
+        let own = Holder::new();
+        let is_ours = match read(&path)? {
+            None => files::create(&path, own.text(0).as_bytes())?,
+            Some(found) => {
+                let liveness = observe(&mut self.holder, &found, self.rules);
+                if liveness != Liveness::Gone {
+                    return Ok(Err(held_by(&found, liveness)));
+                }
+                // Only one of the processes that find the holder dead can create this file; it may replace the claim.
+                let sum = &files::checksum(found.as_bytes())[..16];
+                let succession = self.folder.join(format!("{CLAIM_FILE}-after-{sum}"));
+                if !files::create(&succession, own.text(0).as_bytes())? {
+                    let successor = read(&succession)?.unwrap_or_default();
+                    let liveness = observe(&mut self.successor, &successor, self.rules);
+                    if liveness == Liveness::Gone {
+                        remove_stale(&succession, &successor, &own)?;
+                    }
+                    return Ok(Err(held_by(&successor, Liveness::Unknown)));
+                }
+                let succeeded = succeed(&path, &found, &succession, &own);
+                if is_by(&own, &succession).unwrap_or(false) {
+                    let _ = std::fs::remove_file(&succession);
+                }
+                succeeded?
+            }
+        };
+        if is_ours {
+            return Claim::begin(path, own, self.rules.beat).map(Ok);
         }
         // Another process was faster.
         let found = read(&path)?.unwrap_or_default();
-        return Ok(Err(rival(&found, Liveness::Unknown)));
-    };
-    let liveness = observe(&mut watch.holder, &found, rules);
-    if liveness != Liveness::Gone {
-        return Ok(Err(rival(&found, liveness)));
-    }
-    // Only one of the processes that find the holder dead can create this file; it may replace the claim.
-    let sum = blake3::hash(found.as_bytes()).to_hex();
-    let succession = folder.join(format!("{CLAIM_FILE}-after-{}", &sum[..16]));
-    if !files::create(&succession, own.text(0).as_bytes())? {
-        let successor = read(&succession)?.unwrap_or_default();
-        if observe(&mut watch.successor, &successor, rules) == Liveness::Gone {
-            remove_stale(&succession, &successor, &own)?;
-        }
-        return Ok(Err(rival(&successor, Liveness::Unknown)));
-    }
-    let succeeded = succeed(&path, &found, &succession, &own);
-    if is_by(&own, &succession).unwrap_or(false) {
-        let _ = std::fs::remove_file(&succession);
-    }
-    match succeeded? {
-        true => Claim::begin(path, own, rules.beat).map(Ok),
-        false => {
-            let found = read(&path)?.unwrap_or_default();
-            Ok(Err(rival(&found, Liveness::Unknown)))
-        }
+        Ok(Err(held_by(&found, Liveness::Unknown)))
     }
 }
 
@@ -141,7 +120,7 @@ fn succeed(path: &Path, found: &str, succession: &Path, own: &Holder) -> Result<
 /// Removes the succession file of a process that died while taking over. Several processes may try:
 /// the file is renamed first, which only one of them can do, and compared with what was `stale`.
 pub(super) fn remove_stale(succession: &Path, stale: &str, own: &Holder) -> Result<()> {
-    let taken = succession.with_file_name(format!("{CLAIM_FILE}-stale-{:016x}", own.claim()));
+    let taken = succession.with_file_name(format!("{CLAIM_FILE}-stale-{:016x}", own.claim));
     match std::fs::rename(succession, &taken) {
         Err(cause) if cause.kind() == ErrorKind::NotFound => return Ok(()),
         renamed => renamed?,
@@ -155,10 +134,7 @@ pub(super) fn remove_stale(succession: &Path, stale: &str, own: &Holder) -> Resu
 }
 
 impl Claim {
-    /// Starts the heartbeat thread.
-    ///
-    /// # Errors
-    /// It cannot be created.
+    /// Starts the thread that writes heartbeats until the claim is dropped, or another process has it.
     fn begin(path: PathBuf, holder: Holder, beat: Duration) -> Result<Self> {
         let (alive, hung_up) = channel();
         let mut claim = Self {
@@ -169,8 +145,13 @@ impl Claim {
         };
         let taken_over = claim.taken_over.clone();
         let count = move || {
-            if let Some(by) = count(&holder, &path, beat, &hung_up) {
-                taken_over.note(by);
+            let mut beats = 0;
+            while hung_up.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
+                beats += 1;
+                // A heartbeat that fails is followed by the next one.
+                if let Ok(Some(rival)) = holder.beat(&path, beats) {
+                    return taken_over.note(rival.name());
+                }
             }
         };
         let thread = std::thread::Builder::new().spawn(count).map_err(|cause| {
@@ -180,23 +161,6 @@ impl Claim {
         claim.counting = Some((alive, thread));
         Ok(claim)
     }
-
-    pub(super) fn taken_over(&self) -> &TakenOver {
-        &self.taken_over
-    }
-}
-
-/// Writes heartbeats until told to end, or until another process has the claim: its name is returned.
-/// A heartbeat that fails is followed by the next one.
-fn count(holder: &Holder, path: &Path, beat: Duration, hung_up: &Receiver<()>) -> Option<String> {
-    let mut beats = 0;
-    while hung_up.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
-        beats += 1;
-        if let Ok(Some(rival)) = holder.beat(path, beats) {
-            return Some(rival.name());
-        }
-    }
-    None
 }
 
 impl Holder {

@@ -11,9 +11,7 @@ const LONGEST_GAP: u32 = 3;
 
 /// What an observer has seen of a heartbeat so far.
 #[derive(Debug, Default)]
-pub(super) struct Heartbeat {
-    seen: Option<Seen>,
-}
+pub(super) struct Heartbeat(Option<Seen>);
 
 #[derive(Debug)]
 struct Seen {
@@ -29,20 +27,17 @@ impl Heartbeat {
     /// the time in `rules`, have all found the same content.
     pub(super) fn observe(&mut self, text: &str, rules: Rules) -> Liveness {
         let now = (rules.now)();
-        let longest = rules.beat * LONGEST_GAP;
-        let before = self.seen.take();
-        let is_same = |seen: &Seen| seen.text == text;
-        let has_changed = before.as_ref().is_some_and(|seen| !is_same(seen));
-        let watched = before.filter(|seen| is_same(seen) && now - seen.last <= longest);
-        let seen = self.seen.insert(match watched {
-            Some(seen) => Seen { last: now, ..seen },
-            None => Seen {
-                text: text.to_owned(),
-                first: now,
-                last: now,
-                has_changed,
-            },
-        });
+        let anew = |has_changed| Seen {
+            text: text.to_owned(),
+            first: now,
+            last: now,
+            has_changed,
+        };
+        let seen = self.0.get_or_insert_with(|| anew(false));
+        if seen.text != text || now - seen.last > rules.beat * LONGEST_GAP {
+            *seen = anew(seen.text != text);
+        }
+        seen.last = now;
         match (seen.last - seen.first >= rules.still, seen.has_changed) {
             (true, _) => Liveness::Gone,
             (false, true) => Liveness::Alive,

@@ -21,7 +21,7 @@ pub(super) struct Holder {
     /// When the process started, so that a later one with the same PID is not mistaken for it.
     started: Option<u64>,
     /// Drawn at random.
-    claim: u64,
+    pub(super) claim: u64,
 }
 
 /// What is known of a holder.
@@ -43,7 +43,7 @@ pub(super) enum Process {
 }
 
 /// This process.
-static SELF: LazyLock<Holder> = LazyLock::new(|| {
+pub(super) static SELF: LazyLock<Holder> = LazyLock::new(|| {
     let host = sysinfo::System::host_name().unwrap_or_else(|_| "this machine".to_owned());
     let line = |path: &str| {
         let text = std::fs::read_to_string(path).ok()?;
@@ -63,11 +63,6 @@ static SELF: LazyLock<Holder> = LazyLock::new(|| {
         claim: 0,
     }
 });
-
-/// `process 4711 on node7`, of this process.
-pub(super) fn own_name() -> String {
-    SELF.name()
-}
 
 /// Looks a process of this system up by its PID.
 fn look_up(process: u32) -> Process {
@@ -120,12 +115,9 @@ impl Holder {
         serde_json::from_str(text.lines().next()?).ok()
     }
 
+    /// `process 4711 on node7`.
     pub(super) fn name(&self) -> String {
         format!("process {} on {}", self.process, self.host)
-    }
-
-    pub(super) fn claim(&self) -> u64 {
-        self.claim
     }
 
     pub(super) fn first_line(&self) -> String {

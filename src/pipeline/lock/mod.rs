@@ -7,14 +7,16 @@ mod claim;
 mod heartbeat;
 mod holder;
 
-use std::fs::{File, TryLockError};
+use std::fs::{File, Metadata, TryLockError};
 use std::io::{Read as _, Write as _};
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use self::claim::{Claim, Rival, Watch};
-use self::holder::Liveness;
+use self::claim::Claim;
+use self::heartbeat::Heartbeat;
+use self::holder::{Liveness, SELF};
 use crate::error::{Error, Kind, Result};
+use crate::files;
 use crate::stop::{Stop, TakenOver};
 
 /// The file in a folder that is locked; it stays, since removing it would free the name while
@@ -59,7 +61,7 @@ impl Lock {
     /// Whether another process has taken the folder over: this one was suspended, or cut off from the
     /// file system, for so long that it was taken for dead. Nothing may be written there any more.
     pub fn taken_over(&self) -> &TakenOver {
-        self.claim.taken_over()
+        &self.claim.taken_over
     }
 }
 
@@ -72,20 +74,20 @@ impl Drop for Lock {
     }
 }
 
-/// Who holds a lock, as it said itself: `process 4711 on host`.
+/// The process that holds a folder.
 #[derive(Debug)]
 pub struct Held {
+    /// What it calls itself: `process 4711 on node7`.
     pub holder: String,
-    /// Whether the holder is known to live; one on another machine may be gone.
+    /// Whether it is known to live; one on another machine may be gone.
     is_alive: bool,
 }
 
-impl From<Rival> for Held {
-    fn from(rival: Rival) -> Self {
-        Self {
-            holder: rival.name,
-            is_alive: rival.liveness == Liveness::Alive,
-        }
+impl Held {
+    /// By a process of this name; without one, it has not written its name yet.
+    fn by(name: Option<String>, is_alive: bool) -> Self {
+        let holder = name.unwrap_or_else(|| "another process".to_owned());
+        Self { holder, is_alive }
     }
 }
 
@@ -94,11 +96,13 @@ pub fn is_lock_file(name: &str) -> bool {
     name.starts_with(LOCK_FILE)
 }
 
-/// A process that wants a folder; it remembers what it has seen of the holder.
+/// A process that wants a folder; it remembers what it has seen of the holder, and of a process that is taking over
+/// from it.
 struct Contender<'a> {
     folder: &'a Path,
     rules: Rules,
-    watch: Watch,
+    holder: Heartbeat,
+    successor: Heartbeat,
 }
 
 impl<'a> Contender<'a> {
@@ -106,7 +110,8 @@ impl<'a> Contender<'a> {
         Self {
             folder,
             rules,
-            watch: Watch::default(),
+            holder: Heartbeat::default(),
+            successor: Heartbeat::default(),
         }
     }
 
@@ -121,129 +126,83 @@ impl<'a> Contender<'a> {
             let mut file = options.open(&path).map_err(fail)?;
             let locked = (self.rules.flock)(&file);
             if let Err(TryLockError::WouldBlock) = locked {
-                let (holder, is_alive) = (written_in(&mut file), true);
-                return Ok(Err(Held { holder, is_alive }));
+                return Ok(Err(Held::by(written_in(&mut file), true)));
             }
-            let claimed = claim::claim(self.folder, &mut self.watch, self.rules);
-            let claim = match claimed {
+            let claimed = match self.claim() {
                 // Between opening and locking, `attnlab clean` may have removed the folder.
                 Err(cause) if cause.kind() == std::io::ErrorKind::NotFound => continue,
                 Ok(_) if locked.is_ok() && !is_at(&file, &path) => continue,
                 claimed => claimed.map_err(fail)?,
             };
-            return Ok(match claim {
-                Ok(claim) => {
-                    // Only informs others; the lock works without it.
-                    let _ = file
-                        .set_len(0)
-                        .and_then(|()| writeln!(file, "{}", holder::own_name()));
-                    Ok(Lock { claim, file })
-                }
-                Err(rival) => Err(rival.into()),
-            });
-        }
-    }
-
-    /// As [`Contender::try_once`] until a second has passed and it is known whether the holder lives;
-    /// `waiting` is called with its name if that takes longer.
-    fn try_for_a_second(
-        &mut self,
-        stop: &Stop,
-        waiting: impl FnOnce(&str),
-    ) -> Result<Result<Lock, Held>> {
-        let mut waiting = Some(waiting);
-        let mut looks = 0;
-        loop {
-            let held = match self.try_once()? {
-                Ok(lock) => return Ok(Ok(lock)),
-                Err(held) => held,
-            };
-            looks += 1;
-            if looks > PATIENCE {
-                if held.is_alive {
-                    return Ok(Err(held));
-                }
-                if let Some(waiting) = waiting.take() {
-                    waiting(&held.holder);
-                }
-            }
-            stop.check(|| "before it began".to_owned())?;
-            std::thread::sleep(WAIT);
+            return Ok(claimed.map(|claim| {
+                // Only informs others; the lock works without it.
+                let emptied = file.set_len(0);
+                let _ = emptied.and_then(|()| writeln!(file, "{}", SELF.name()));
+                Lock { claim, file }
+            }));
         }
     }
 }
 
 /// The name that the holder of a lock has written into its file.
-fn written_in(file: &mut File) -> String {
-    let mut holder = String::new();
-    // The holder may not have written its name yet.
-    let _ = file.read_to_string(&mut holder);
-    match holder.trim() {
-        "" => "another process".to_owned(),
-        holder => holder.to_owned(),
-    }
+fn written_in(file: &mut File) -> Option<String> {
+    let mut name = String::new();
+    let _ = file.read_to_string(&mut name);
+    Some(name.trim().to_owned()).filter(|name| !name.is_empty())
+}
+
+/// Whether the file that is open is still the one at `path`. Where files have no identity, one that is open cannot be
+/// removed.
+fn is_at(file: &File, path: &Path) -> bool {
+    let identity = |found: std::io::Result<Metadata>| found.ok().map(|one| files::identity(&one));
+    identity(file.metadata()) == identity(path.metadata())
 }
 
 /// Takes the lock of `folder`, which is created where missing, or says who has it.
-///
-/// # Errors
-/// The lock file cannot be made.
 pub fn take(folder: &Path) -> Result<Result<Lock, Held>> {
     Contender::new(folder, RULES).try_once()
 }
 
-/// Whether the file that is open is still the one at `path`.
-fn is_at(file: &File, path: &Path) -> bool {
-    #[cfg(unix)]
-    {
-        use std::os::unix::fs::MetadataExt as _;
-        let place = |found: std::fs::Metadata| (found.dev(), found.ino());
-        let (open, there) = (
-            file.metadata().map(place),
-            std::fs::metadata(path).map(place),
-        );
-        open.ok() == there.ok()
-    }
-    // Elsewhere a file that is open cannot be removed.
-    #[cfg(not(unix))]
-    {
-        let _ = file;
-        path.exists()
-    }
-}
-
 /// Takes the lock of `folder` as [`take`], but waits a second for a process that only writes a status or
 /// checks the lock. A holder on another machine is watched until its next heartbeat or for a minute without
-/// one; `waiting` is called with its name.
-///
-/// # Errors
-/// As [`take`], or `stop` asks to stop: for the user, or because another run failed.
+/// one; `waiting` is called with its name. Fails if `stop` asks to stop.
 pub fn take_soon(
     folder: &Path,
     stop: &Stop,
     waiting: impl FnOnce(&str),
 ) -> Result<Result<Lock, Held>> {
-    Contender::new(folder, RULES).try_for_a_second(stop, waiting)
+    let (mut contender, mut waiting) = (Contender::new(folder, RULES), Some(waiting));
+    let mut looks = 0;
+    loop {
+        looks += 1;
+        let is_late = looks > PATIENCE;
+        match contender.try_once()? {
+            Err(held) if !is_late || !held.is_alive => {
+                if let Some(waiting) = waiting.take_if(|_| is_late) {
+                    waiting(&held.holder);
+                }
+            }
+            taken => return Ok(taken),
+        }
+        stop.check(|| "before it began".to_owned())?;
+        std::thread::sleep(WAIT);
+    }
 }
 
-/// Takes the lock of `folder`, waiting for its holder; `waiting` is called once with the holder's name.
-///
-/// # Errors
-/// As [`take`], or `stop` asks to stop: for the user, or because another run failed.
+/// Takes the lock of `folder`, waiting for its holder; `waiting` is called once with the holder's name. Fails if
+/// `stop` asks to stop.
 pub fn wait(folder: &Path, stop: &Stop, waiting: impl FnOnce(&str)) -> Result<Lock> {
-    let mut waiting = Some(waiting);
-    let mut contender = Contender::new(folder, RULES);
+    let (mut contender, mut waiting) = (Contender::new(folder, RULES), Some(waiting));
     loop {
-        match contender.try_once()? {
+        let holder = match contender.try_once()? {
             Ok(lock) => return Ok(lock),
-            Err(Held { holder, .. }) => {
-                if let Some(waiting) = waiting.take() {
-                    waiting(&holder);
-                }
-                stop.check(|| format!("while waiting for {holder}"))?;
-                std::thread::sleep(WAIT);
-            }
+            Err(held) => held.holder,
+        };
+        if let Some(waiting) = waiting.take() {
+            waiting(&holder);
         }
+        stop.check(|| format!("while waiting for {holder}"))?;
+        std::thread::sleep(WAIT);
     }
 }
 

@@ -6,19 +6,15 @@
 
 use std::time::{Duration, Instant};
 
-use crate::config::schema::{EvaluateSpec, ModelSpec, Settings, Training};
+use crate::config::schema::{EvaluateSpec, ModelSpec, Training};
 use crate::config::shape::ModelShape;
-use crate::data::questions;
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
-use crate::explore::QuestionKind;
-use crate::kinds::Kinded;
-use crate::model::{Start, StepSettings, Trainable, registry};
-use crate::pipeline::asked;
+use crate::model::{StepSettings, Trainable, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
-use crate::pipeline::stage::job::{self, Inputs, Job};
+use crate::pipeline::stage::job::{Asked, Inputs, Job};
 
 /// The program with its data and libraries, before any model, in bytes.
 const PROGRAM_BYTES: u64 = 75_000_000;
@@ -54,34 +50,41 @@ struct Cost {
     tokens_per_second: f64,
 }
 
-/// One estimate per stage of the plan, in order; `None` for stages that are reused.
-///
-/// # Errors
-/// The device fails.
+/// One estimate per stage of the plan, in order; `None` for stages that are reused. Fails if the device does.
 pub fn estimate(plan: &Plan<'_>) -> Result<Vec<Option<Estimate>>> {
     let mut speeds = ThroughputCache::default();
-    plan.stages
-        .iter()
-        .map(|planned| match planned.action {
-            Action::Reuse => Ok(None),
-            _ => one(planned, &mut speeds).map(Some),
-        })
-        .collect()
+    let mut estimate = |planned: &PlannedStage<'_>| match planned.action {
+        Action::Reuse => Ok(None),
+        _ => one(planned, &mut speeds).map(Some),
+    };
+    plan.stages.iter().map(&mut estimate).collect()
 }
 
 fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estimate> {
     let seed = planned.seed;
     let (inputs, cost) = match &planned.job {
-        Job::Explore(spec) => return Ok(exploration(spec)),
+        // The time is accurate to an order of magnitude.
+        Job::Explore(spec) => {
+            return Ok(Estimate {
+                parameters: 0,
+                steps: None,
+                tokens: 0,
+                memory_bytes: PROGRAM_BYTES,
+                time: Duration::from_secs_f64(spec.multiplications() / 1e9),
+            });
+        }
         Job::Pretrain(spec, inputs) => {
-            let settings = inputs.settings;
-            let task = spec.task(&inputs.corpus, settings.model.context, seed)?;
-            let cost = training((settings, seed), task.as_ref(), spec.training(), speeds)?;
+            let task = spec.task(&inputs.corpus, inputs.settings.model.context, seed)?;
+            let cost = training((inputs, seed), task.as_ref(), spec.training(), speeds)?;
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
-            let task = job::finetuning(inputs)?;
-            let cost = training((inputs.settings, seed), &task, spec.training(), speeds)?;
+            let cost = training(
+                (inputs, seed),
+                &inputs.answering()?,
+                spec.training(),
+                speeds,
+            )?;
             (inputs, cost)
         }
         Job::Evaluate(spec, inputs) => (inputs, evaluation(spec, inputs, seed, speeds)?),
@@ -89,39 +92,28 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     let settings = inputs.settings;
     let trains = planned.stage.kind.trains();
     let done = match planned.action {
-        Action::Resume { step } => step,
+        Action::Resume(step) => step,
         _ => 0,
     };
-    let left = 1.0 - done as f64 / planned.steps.max(1) as f64;
+    let steps = planned.job.steps();
+    let left = 1.0 - done as f64 / steps.max(1) as f64;
     let tokens = (cost.tokens as f64 * left).round();
-    let uses_model = cost.tokens > 0;
     let shape = settings.model.shape();
-    let parameters = match uses_model {
+    let parameters = match cost.tokens > 0 {
         true => registry::find(&shape, settings.device)?.parameter_count(),
         false => 0,
     };
     Ok(Estimate {
         parameters,
-        steps: trains.then(|| planned.steps - done),
+        steps: trains.then(|| steps - done),
         tokens: tokens as u64,
         memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
         time: Duration::from_secs_f64(tokens / cost.tokens_per_second),
     })
 }
 
-/// A rough estimate of the time, accurate to an order of magnitude.
-fn exploration(spec: &Kinded<QuestionKind>) -> Estimate {
-    Estimate {
-        parameters: 0,
-        steps: None,
-        tokens: 0,
-        memory_bytes: PROGRAM_BYTES,
-        time: Duration::from_secs_f64(spec.multiplications() / 1e9),
-    }
-}
-
 fn training(
-    from: (&Settings, u64),
+    from: (&Inputs<'_>, u64),
     task: &dyn Task,
     spec: Training<'_>,
     speeds: &mut ThroughputCache,
@@ -130,10 +122,24 @@ fn training(
     let tokens: u64 = lengths.sum();
     let documents = task.len().max(1);
     let batch = batches(task, 1, documents, false, 0).batch(0);
+    let step = |model: &mut dyn Trainable| {
+        let some = beginning(&batch, PROBE_TOKENS);
+        let settings = StepSettings {
+            learning_rate: 0.0,
+            betas: [0.9, 0.95],
+            epsilon: 1e-8,
+            weight_decay: 0.0,
+            clip_norm: 1.0,
+            dropout: from.0.settings.model.dropout,
+            dropout_key: 0,
+        };
+        model.step(&some, &settings)?;
+        Ok(some.len() as u64)
+    };
     Ok(Cost {
         tokens: tokens * spec.epochs as u64,
         batch_tokens: tokens * spec.batch_documents.min(documents) as u64 / documents as u64,
-        tokens_per_second: speeds.of(from, Probe::Step(&batch))?,
+        tokens_per_second: speeds.of(from, true, &step)?,
     })
 }
 
@@ -145,43 +151,41 @@ fn evaluation(
     seed: u64,
     speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
-    let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
-    let nobody = asked::invented(spec, settings, corpus)?;
-    let mapped = asked::mapped(spec, corpus)?;
-    let asked = [corpus.questions(spec.split), &nobody, &mapped].concat();
-    if !spec.ask_model || asked.is_empty() {
+    let prompts: Vec<Vec<u32>> = match spec.ask_model {
+        true => (Asked::of(spec, inputs)?.prompts(inputs)).collect::<Result<_>>()?,
+        false => vec![],
+    };
+    if prompts.is_empty() {
         return Ok(Cost {
             tokens: 0,
             batch_tokens: 0,
             tokens_per_second: 1.0,
         });
     }
-    let answers = corpus
-        .train
-        .iter()
-        .filter_map(|question| question.answer.as_ref());
+    let train = &inputs.corpus.train;
+    let answers = train.iter().filter_map(|question| question.answer.as_ref());
     let characters: usize = answers.map(|place| place.chars().count()).sum();
-    let answer = (characters / corpus.train.len().max(1)).clamp(1, spec.answer_characters);
-    let prompts: Result<Vec<Vec<u32>>> = asked
-        .iter()
-        .map(|question| questions::prompt(question, &corpus.vocabulary))
-        .collect();
-    let prompts = prompts?;
+    let answer = (characters / train.len().max(1)).clamp(1, spec.answer_characters);
     let tokens = tokens_of(&prompts, answer);
-    let together = decode::BATCH.min(prompts.len()) as u64;
+    let mean = tokens / prompts.len() as u64;
+    let ask = |model: &mut dyn Trainable| {
+        let some = (PROBE_TOKENS / mean.max(1) as usize).clamp(1, prompts.len());
+        let some = &prompts[..some];
+        let answers = decode::greedy(model, some, answer, &mut |_| Ok(()))?;
+        let given: usize = answers.iter().map(|answer| answer.tokens.len()).sum();
+        Ok(tokens_of(some, 0) + given as u64)
+    };
     Ok(Cost {
         tokens,
-        batch_tokens: together * tokens / prompts.len() as u64,
-        tokens_per_second: speeds.of((settings, seed), Probe::Answers(&prompts, answer))?,
+        batch_tokens: decode::BATCH.min(prompts.len()) as u64 * tokens / prompts.len() as u64,
+        tokens_per_second: speeds.of((inputs, seed), false, &ask)?,
     })
 }
 
 /// Tokens read for all prompts with an answer of `answer` tokens each.
 fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
-    prompts
-        .iter()
-        .map(|prompt| (prompt.len() + answer) as u64)
-        .sum()
+    let lengths = prompts.iter().map(|prompt| (prompt.len() + answer) as u64);
+    lengths.sum()
 }
 
 /// Peak memory in bytes: parameters and buffers of their size, gradients per shard, and the activations
@@ -190,30 +194,17 @@ fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
 fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool) -> u64 {
     let [layers, embed, hidden, vocabulary] =
         [model.layers, model.embed, model.hidden, model.vocabulary].map(|n| n as u64);
-    let shards = if trains {
-        SHARDS * 2 * embed * hidden
-    } else {
-        0
-    };
     // Queries, keys, values, heads and two outputs; the hidden layer; attention to half the context.
     let attended = (model.heads * model.context / 2) as u64;
     let layer = 6 * embed + hidden + attended;
-    let token = if trains {
-        layers * layer + 2 * (embed + vocabulary)
-    } else {
-        layer
+    let (copies, shards, token) = match trains {
+        true => {
+            let token = layers * layer + 2 * (embed + vocabulary);
+            (COPIES, SHARDS * 2 * embed * hidden, token)
+        }
+        false => (2, 0, layer),
     };
-    let copies = if trains { COPIES } else { 2 };
     PROGRAM_BYTES + 4 * (copies * parameters as u64 + shards + batch_tokens * token)
-}
-
-/// A short workload whose speed is measured: the beginning of the real one.
-#[derive(Clone, Copy)]
-enum Probe<'a> {
-    /// A training step on some documents.
-    Step(&'a Ragged),
-    /// Answers of the given number of tokens to some questions.
-    Answers(&'a [Vec<u32>], usize),
 }
 
 /// Measured tokens per second of each model, training or answering.
@@ -221,53 +212,25 @@ enum Probe<'a> {
 struct ThroughputCache(Vec<((ModelShape, bool), f64)>);
 
 impl ThroughputCache {
-    fn of(&mut self, (settings, seed): (&Settings, u64), probe: Probe<'_>) -> Result<f64> {
-        let spec = &settings.model;
-        let key = (spec.shape(), matches!(probe, Probe::Step(_)));
+    /// The speed of a model at a short workload, the beginning of the real one, which returns its number of tokens.
+    fn of(
+        &mut self,
+        (inputs, seed): (&Inputs<'_>, u64),
+        trains: bool,
+        workload: &dyn Fn(&mut dyn Trainable) -> Result<u64>,
+    ) -> Result<f64> {
+        let key = (inputs.settings.model.shape(), trains);
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
-        let start = Start {
-            seed,
-            deviation: spec.initial_deviation as f32,
-        };
-        let mut model = registry::instantiate(&key.0, settings.placement(), start)?;
+        let mut model = inputs.model(seed)?;
         // Warm-up: the first pass also allocates memory.
-        probe.at(model.as_mut(), spec.dropout)?;
+        workload(model.as_mut())?;
         let started = Instant::now();
-        let tokens = probe.at(model.as_mut(), spec.dropout)?;
+        let tokens = workload(model.as_mut())?;
         let speed = tokens as f64 / started.elapsed().as_secs_f64().max(1e-6);
         self.0.push((key, speed));
         Ok(speed)
-    }
-}
-
-impl Probe<'_> {
-    /// Runs the workload and returns its number of tokens.
-    fn at(self, model: &mut dyn Trainable, dropout: f64) -> Result<u64> {
-        match self {
-            Self::Step(batch) => {
-                let settings = StepSettings {
-                    learning_rate: 0.0,
-                    betas: [0.9, 0.95],
-                    epsilon: 1e-8,
-                    weight_decay: 0.0,
-                    clip_norm: 1.0,
-                    dropout,
-                    dropout_key: 0,
-                };
-                let some = beginning(batch, PROBE_TOKENS);
-                model.step(&some, &settings)?;
-                Ok(some.len() as u64)
-            }
-            Self::Answers(prompts, answer) => {
-                let mean = (tokens_of(prompts, answer) as usize / prompts.len()).max(1);
-                let some = &prompts[..(PROBE_TOKENS / mean).clamp(1, prompts.len())];
-                let answers = decode::greedy(model, some, answer, &mut |_| Ok(()))?;
-                let given: usize = answers.iter().map(|answer| answer.tokens.len()).sum();
-                Ok(tokens_of(some, 0) + given as u64)
-            }
-        }
     }
 }
 

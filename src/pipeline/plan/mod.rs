@@ -12,7 +12,7 @@ use crate::data::{Corpus, DataKind};
 use crate::error::Result;
 use crate::kinds::Kinded;
 use crate::pipeline::directory::{RunDirectory, State, Status, experiment_folder};
-use crate::pipeline::execute::assemble::{StageAndFolder, first_changed};
+use crate::pipeline::execute::assemble::first_changed;
 use crate::pipeline::finished::FinishedStage;
 use crate::pipeline::plan::reason::Past;
 use crate::pipeline::stage::job::{Inputs, Job};
@@ -25,7 +25,7 @@ pub struct Plan<'a> {
     /// The experiment.
     pub experiment: &'a Experiment,
     /// Every point with every seed, in order.
-    pub runs: Vec<PlannedRun>,
+    pub runs: Vec<PlannedRun<'a>>,
     /// Every stage once, each after the one that it starts from.
     pub stages: Vec<PlannedStage<'a>>,
     /// Notes for the user about existing files: weights whose names were adapted, and results that have to
@@ -34,11 +34,9 @@ pub struct Plan<'a> {
 }
 
 /// One point with one seed.
-pub struct PlannedRun {
-    /// Which point of the experiment.
-    pub point: usize,
-    /// What the point is called.
-    pub label: String,
+pub struct PlannedRun<'a> {
+    /// The point.
+    pub point: &'a Point,
     /// The seed.
     pub seed: u64,
     /// Where its results go.
@@ -55,14 +53,12 @@ pub struct PlannedStage<'a> {
     pub stage: Stage,
     /// Its work, with the settings of a run that needs it.
     pub job: Job<'a>,
-    /// Index of that run's point in the experiment.
-    pub point: usize,
+    /// That run's point.
+    pub point: &'a Point,
     /// The seed of that run.
     pub seed: u64,
     /// The stage that it starts from, as an index.
     pub needs: Option<usize>,
-    /// Steps in all: of the optimiser, questions for the model, or samples of an exploration.
-    pub steps: usize,
     /// Whether to reuse, resume or run it.
     pub action: Action,
     /// The run in whose folder its results are, if they are not in the cache.
@@ -75,29 +71,47 @@ pub struct PlannedStage<'a> {
 pub enum Action {
     /// Reuse its existing results.
     Reuse,
-    /// Resume it from a checkpoint.
-    Resume {
-        /// Steps that are done.
-        step: usize,
-    },
-    /// Run it from the beginning.
-    Run {
-        /// Why.
-        reason: String,
-    },
+    /// Resume it from a checkpoint, after this step.
+    Resume(usize),
+    /// Run it from the beginning, for this reason.
+    Run(String),
 }
 
-impl Plan<'_> {
+impl<'a> Plan<'a> {
     /// The runs that need a stage.
     pub fn users(&self, stage: usize) -> impl Iterator<Item = usize> {
-        let needs = move |(_, run): &(usize, &PlannedRun)| run.stages.contains(&stage);
-        self.runs.iter().enumerate().filter(needs).map(|(i, _)| i)
+        let needs = move |run: &usize| self.runs[*run].stages.contains(&stage);
+        (0..self.runs.len()).filter(needs)
     }
 
     /// What a run is called in messages: `quickstart / pretrained / seed 1`.
     pub fn name(&self, run: usize) -> String {
-        let PlannedRun { label, seed, .. } = &self.runs[run];
-        format!("{} / {label} / seed {seed}", self.experiment.name)
+        let PlannedRun { point, seed, .. } = &self.runs[run];
+        let (experiment, label) = (&self.experiment.name, &point.label);
+        format!("{experiment} / {label} / seed {seed}")
+    }
+
+    /// The stages of a run, in order.
+    pub fn stages_of(&self, run: &PlannedRun<'_>) -> impl Iterator<Item = &PlannedStage<'a>> {
+        run.stages.iter().map(|&stage| &self.stages[stage])
+    }
+
+    /// The folders of a run's stages.
+    pub(crate) fn folders(&self, run: &PlannedRun<'_>) -> Vec<&StageFolder> {
+        self.stages_of(run).map(|one| &one.folder).collect()
+    }
+
+    /// The keys of a run's stages by their names, as `status.json` has them.
+    pub(crate) fn keys(&self, run: &PlannedRun<'_>) -> BTreeMap<String, String> {
+        let pair = |one: &StageFolder| (one.kind.name().to_owned(), one.key.clone());
+        self.folders(run).into_iter().map(pair).collect()
+    }
+
+    /// Whether a run's folder says that it is done, with these stages.
+    pub(crate) fn says_done(&self, run: &PlannedRun<'_>) -> bool {
+        let is_done =
+            |status: Status| status.state == State::Done && status.stages == self.keys(run);
+        run.directory.status().is_some_and(is_done)
     }
 }
 
@@ -119,90 +133,89 @@ pub fn make<'a>(
             preflight::compiled(experiment, settings)?;
         }
     }
-    let mut layout = Layout {
-        plan: Plan {
-            experiment,
-            runs: vec![],
-            stages: vec![],
-            notes: BTreeSet::new(),
-        },
-        by_key: BTreeMap::new(),
-        results: &options.results,
+    let mut plan = Plan {
+        experiment,
+        runs: vec![],
+        stages: vec![],
+        notes: BTreeSet::new(),
     };
-    let mut corpora = Corpora::default();
-    for (number, point) in experiment.points.iter().enumerate() {
-        let stages = corpora.stages(point, &experiment.seeds, options.data.as_deref())?;
+    let mut corpora = vec![];
+    for point in &experiment.points {
+        let data = options.data.as_deref();
+        let stages = stages(point, &experiment.seeds, data, &mut corpora)?;
         for (&seed, stages) in experiment.seeds.iter().zip(stages) {
-            layout.add_run((number, point), seed, stages)?;
+            let add = |stage| add_stage(&mut plan, stage, (point, seed), &options.results);
+            let stages = stages.into_iter().map(add).collect::<Result<_>>()?;
+            plan.runs.push(PlannedRun {
+                point,
+                seed,
+                directory: RunDirectory::new(experiment, point, seed, &options.results),
+                stages,
+                is_done: false,
+            });
         }
     }
-    let mut plan = layout.plan;
     decide(&mut plan, options, notice);
     Ok(plan)
 }
 
-/// A plan that grows run by run.
-struct Layout<'a, 'o> {
-    plan: Plan<'a>,
-    /// Indices of its stages.
-    by_key: BTreeMap<String, usize>,
-    results: &'o Path,
+/// The stages of a point's runs, seed by seed; an exploration opens no data. Each corpus is read once, however many
+/// points use it.
+fn stages<'a>(
+    point: &'a Point,
+    seeds: &[u64],
+    directory: Option<&Path>,
+    corpora: &mut Vec<(&'a Kinded<DataKind>, Arc<Corpus>)>,
+) -> Result<Vec<Vec<(Job<'a>, Stage)>>> {
+    let seeds = seeds.iter();
+    let settings = match &point.settings {
+        PointSettings::Training(settings) => settings,
+        PointSettings::Exploration(settings) => {
+            let stages = seeds.map(|&seed| vec![stage::of_exploration(&settings.explore, seed)]);
+            return Ok(stages.collect());
+        }
+    };
+    let corpus = match corpora.iter().find(|(known, _)| **known == settings.data) {
+        Some((_, corpus)) => corpus.clone(),
+        None => {
+            let corpus = Arc::new(settings.data.open(directory)?);
+            corpora.push((&settings.data, corpus.clone()));
+            corpus
+        }
+    };
+    let inputs = Inputs { settings, corpus };
+    preflight::check(&inputs)?;
+    seeds.map(|&seed| stage::of_run(&inputs, seed)).collect()
 }
 
-impl<'a> Layout<'a, '_> {
-    fn add_run(
-        &mut self,
-        (number, point): (usize, &Point),
-        seed: u64,
-        stages: Vec<(Job<'a>, Stage)>,
-    ) -> Result<()> {
-        let stages = stages.into_iter();
-        let stages: Result<Vec<usize>> = stages
-            .map(|(job, stage)| self.add_stage(job, stage, (number, seed)))
-            .collect();
-        let experiment = self.plan.experiment;
-        self.plan.runs.push(PlannedRun {
-            point: number,
-            label: point.label.clone(),
-            seed,
-            directory: RunDirectory::new(experiment, point, seed, self.results),
-            stages: stages?,
-            is_done: false,
-        });
-        Ok(())
+/// The index of a stage, which is added if no run before needs it.
+fn add_stage<'a>(
+    plan: &mut Plan<'a>,
+    (job, stage): (Job<'a>, Stage),
+    (point, seed): (&'a Point, u64),
+    results: &Path,
+) -> Result<usize> {
+    let index = |key: &String| plan.stages.iter().position(|one| one.stage.key == *key);
+    if let Some(index) = index(&stage.key) {
+        return Ok(index);
     }
-
-    /// The index of a stage, which is added if no run before needs it.
-    fn add_stage(
-        &mut self,
-        job: Job<'a>,
-        stage: Stage,
-        (point, seed): (usize, u64),
-    ) -> Result<usize> {
-        if let Some(&index) = self.by_key.get(&stage.key) {
-            return Ok(index);
-        }
-        let index = self.plan.stages.len();
-        self.by_key.insert(stage.key.clone(), index);
-        let note = preflight::check_start(&job, &stage.start)?;
-        self.plan.notes.extend(note);
-        let needs = match &stage.start {
-            Source::Stage { key, .. } => self.by_key.get(key).copied(),
-            _ => None,
-        };
-        self.plan.stages.push(PlannedStage {
-            folder: StageFolder::new(self.results, stage.kind, &stage.key),
-            steps: job.steps(),
-            job,
-            stage,
-            point,
-            seed,
-            needs,
-            action: Action::Reuse,
-            held_by: None,
-        });
-        Ok(index)
-    }
+    let needs = match &stage.start {
+        Source::Stage(_, key) => index(key),
+        _ => None,
+    };
+    let note = preflight::check_start(&job, &stage.start)?;
+    plan.notes.extend(note);
+    plan.stages.push(PlannedStage {
+        folder: StageFolder::new(results, stage.kind, &stage.key),
+        job,
+        stage,
+        point,
+        seed,
+        needs,
+        action: Action::Reuse,
+        held_by: None,
+    });
+    Ok(plan.stages.len() - 1)
 }
 
 /// Why a stage is run again although its run is finished.
@@ -210,15 +223,14 @@ const NOT_IN_THE_CACHE: &str = "its results are no longer in the cache";
 
 /// What to do about each stage, and which runs are done.
 fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)) {
-    let keys = plan.stages.iter().map(|one| one.stage.key.clone());
-    let wanted: BTreeSet<String> = keys.collect();
+    let wanted: BTreeSet<&String> = plan.stages.iter().map(|one| &one.stage.key).collect();
     let folder = experiment_folder(plan.experiment, &options.results);
     let past = Past::read(&options.results, &folder, &wanted);
     let runs = plan.runs.iter();
-    let statuses: Vec<Status> = runs.filter_map(|run| run.directory.status().ok()).collect();
+    let statuses: Vec<Status> = runs.filter_map(|run| run.directory.status()).collect();
     for number in 0..plan.stages.len() {
         let (action, held_by) = match options.again {
-            true => (run("asked for by --again"), None),
+            true => (Action::Run("asked for by --again".to_owned()), None),
             false => decide_stage(plan, number, (&past, &statuses), notice),
         };
         let planned = &mut plan.stages[number];
@@ -231,11 +243,6 @@ fn decide(plan: &mut Plan<'_>, options: &Options, notice: &mut dyn FnMut(String)
     }
 }
 
-fn run(reason: impl Into<String>) -> Action {
-    let reason = reason.into();
-    Action::Run { reason }
-}
-
 /// What to do about a stage, and the run in whose folder its results are if they are not in the cache.
 fn decide_stage(
     plan: &Plan<'_>,
@@ -244,70 +251,57 @@ fn decide_stage(
     notice: &mut dyn FnMut(String),
 ) -> (Action, Option<RunDirectory>) {
     let PlannedStage { stage, folder, .. } = &plan.stages[number];
-    let name = stage.kind.name();
-    let found = match folder.find(&stage.key, notice) {
+    let (reason, is_begun) = match folder.find(notice) {
         CacheState::Done => return (Action::Reuse, None),
         CacheState::Started(checkpoint) => {
-            let step = checkpoint.metadata.position.step;
-            return (Action::Resume { step }, None);
+            return (Action::Resume(checkpoint.metadata.position.step), None);
         }
-        found => found,
+        CacheState::Damaged(reason) => (Some(reason), false),
+        CacheState::Nothing(Some(reason)) => (Some(reason), true),
+        CacheState::Nothing(None) => (None, false),
     };
-    let users = plan
-        .users(number)
-        .map(|run| plan.runs[run].directory.clone());
-    let users: Vec<RunDirectory> = users.collect();
+    let users = || plan.users(number).map(|run| &plan.runs[run].directory);
     // A stage whose rerun has been started does not reuse its earlier results.
-    let can_be_held = match found {
-        CacheState::Nothing(Some(_)) => users.iter().all(RunDirectory::is_done),
-        _ => true,
-    };
-    let holders = if can_be_held { &users[..] } else { &[] };
-    let wrong = match held(stage, holders) {
+    let can_be_held = !is_begun || users().all(RunDirectory::is_done);
+    let wrong = match held(folder, users().filter(|_| can_be_held)) {
         Some(Ok(run)) => return (Action::Reuse, Some(run)),
         Some(Err(wrong)) => Some(wrong),
         None => None,
     };
-    let known = statuses
-        .iter()
-        .find(|status| status.stages.get(name) == Some(&stage.key));
-    let reason = match (found, wrong) {
-        (CacheState::Damaged(reason) | CacheState::Nothing(Some(reason)), Some(wrong)) => {
+    let name = stage.kind.name();
+    let is_known = |status: &&Status| status.stages.get(name) == Some(&stage.key);
+    let known = statuses.iter().find(is_known);
+    let reason = match (reason, wrong) {
+        (reason, Some(wrong)) => {
+            let reason = reason.unwrap_or_else(|| NOT_IN_THE_CACHE.to_owned());
             format!("{reason}, and {wrong}")
         }
-        (_, Some(wrong)) => format!("{NOT_IN_THE_CACHE}, and {wrong}"),
-        (CacheState::Damaged(reason), None) => reason,
-        (CacheState::Nothing(Some(reason)), None) => failure(known, name).unwrap_or(reason),
-        (_, None) => match (past.changes(stage), known) {
-            (Some(changes), _) => format!("stale, because {changes}"),
-            (None, Some(status)) if status.has_results() => NOT_IN_THE_CACHE.to_owned(),
-            (None, _) => "new".to_owned(),
+        (Some(reason), None) if is_begun => failure(known, name).unwrap_or(reason),
+        (Some(reason), None) => reason,
+        (None, None) => match past.changes(stage) {
+            Some(changes) => format!("stale, because {changes}"),
+            None if known.is_some_and(Status::has_results) => NOT_IN_THE_CACHE.to_owned(),
+            None => "new".to_owned(),
         },
     };
-    (run(reason), None)
+    (Action::Run(reason), None)
 }
 
 /// Whether a run is done and its folder is whole, and a note if a file of it has to be restored.
 fn is_done(plan: &Plan<'_>, number: usize) -> (bool, Option<String>) {
     let run = &plan.runs[number];
-    let stages: Vec<&PlannedStage<'_>> = run
-        .stages
-        .iter()
-        .map(|&index| &plan.stages[index])
-        .collect();
-    let is_reused = stages.iter().all(|one| one.action == Action::Reuse);
-    if !is_reused || !says_done(run, &plan.stages) {
+    let mut stages = plan.stages_of(run);
+    if !stages.all(|one| one.action == Action::Reuse) || !plan.says_done(run) {
         return (false, None);
     }
-    if stages.iter().any(|one| one.held_by.is_some()) {
-        let is_here = |one: &&PlannedStage<'_>| {
-            one.held_by.as_ref() == Some(&run.directory) || is_whole(&run.directory, one)
+    if plan.stages_of(run).any(|one| one.held_by.is_some()) {
+        let is_here = |one: &PlannedStage<'_>| {
+            one.held_by.as_ref() == Some(&run.directory)
+                || FinishedStage::check(&run.directory, &one.folder) == Some(Ok(()))
         };
-        return (stages.iter().all(is_here), None);
+        return (plan.stages_of(run).all(is_here), None);
     }
-    let made: Vec<StageAndFolder<'_>> =
-        stages.iter().map(|one| (&one.stage, &one.folder)).collect();
-    let changed = first_changed(&run.directory, &made);
+    let changed = first_changed(&run.directory, &plan.folders(run));
     let note = changed.as_ref().map(|path| {
         let (name, path) = (plan.name(number), path.display());
         format!("{name}: {path} is missing or has been changed; it is restored from the cache")
@@ -315,27 +309,14 @@ fn is_done(plan: &Plan<'_>, number: usize) -> (bool, Option<String>) {
     (changed.is_none(), note)
 }
 
-/// Whether a run's folder says that it is done, with these stages.
-pub(crate) fn says_done(run: &PlannedRun, stages: &[PlannedStage<'_>]) -> bool {
-    let stages = run.stages.iter().map(|&index| &stages[index]);
-    let status = run.directory.status();
-    status.is_ok_and(|status| status.state == State::Done && status.stages == keys(stages))
-}
-
-/// Whether a run's folder has all results of a stage as they were written, by its own account.
-fn is_whole(run: &RunDirectory, planned: &PlannedStage<'_>) -> bool {
-    let Stage { kind, key, .. } = &planned.stage;
-    let held = FinishedStage::find(run, *kind, key);
-    held.is_some_and(|held| held.check(run, *kind).is_ok())
-}
-
 /// Of the runs that need a stage, the first whose folder has its results unchanged; what is wrong with
 /// them if every copy is damaged; `None` if there is no copy.
-fn held(stage: &Stage, users: &[RunDirectory]) -> Option<Result<RunDirectory, String>> {
-    let mut held = users.iter().filter_map(|run| {
-        let held = FinishedStage::find(run, stage.kind, &stage.key)?;
-        Some(held.check(run, stage.kind).map(|()| run.clone()))
-    });
+fn held<'a>(
+    stage: &StageFolder,
+    users: impl Iterator<Item = &'a RunDirectory>,
+) -> Option<Result<RunDirectory, String>> {
+    let mut held =
+        users.filter_map(|run| Some(FinishedStage::check(run, stage)?.map(|()| run.clone())));
     // Every check reads all results of a run, so the first that is whole is the last that is checked.
     let first = held.next()?;
     Some(first.or_else(|wrong| held.find(Result::is_ok).unwrap_or(Err(wrong))))
@@ -347,48 +328,4 @@ fn failure(status: Option<&Status>, stage: &str) -> Option<String> {
     let reason = status.reason.as_deref()?.lines().next()?;
     let is_this = status.failed_stage.as_deref() == Some(stage);
     is_this.then(|| format!("failed before: {reason}"))
-}
-
-/// The stages' keys by their names, as `status.json` has them.
-pub(crate) fn keys<'a>(
-    stages: impl Iterator<Item = &'a PlannedStage<'a>>,
-) -> BTreeMap<String, String> {
-    let pair = |one: &PlannedStage<'_>| (one.stage.kind.name().to_owned(), one.stage.key.clone());
-    stages.map(pair).collect()
-}
-
-/// Each corpus is read once, however many points use it.
-#[derive(Default)]
-struct Corpora(Vec<(Kinded<DataKind>, Arc<Corpus>)>);
-
-impl Corpora {
-    /// The stages of a point's runs, seed by seed; an exploration opens no data.
-    fn stages<'a>(
-        &mut self,
-        point: &'a Point,
-        seeds: &[u64],
-        directory: Option<&Path>,
-    ) -> Result<Vec<Vec<(Job<'a>, Stage)>>> {
-        let seeds = seeds.iter();
-        match &point.settings {
-            PointSettings::Exploration(settings) => Ok(seeds
-                .map(|&seed| vec![stage::of_exploration(&settings.explore, seed)])
-                .collect()),
-            PointSettings::Training(settings) => {
-                let corpus = self.open(&settings.data, directory)?;
-                preflight::check(settings, &corpus)?;
-                let inputs = Inputs { settings, corpus };
-                seeds.map(|&seed| stage::of_run(&inputs, seed)).collect()
-            }
-        }
-    }
-
-    fn open(&mut self, data: &Kinded<DataKind>, directory: Option<&Path>) -> Result<Arc<Corpus>> {
-        if let Some((_, corpus)) = self.0.iter().find(|(known, _)| known == data) {
-            return Ok(corpus.clone());
-        }
-        let corpus = Arc::new(data.open(directory)?);
-        self.0.push((data.clone(), corpus.clone()));
-        Ok(corpus)
-    }
 }

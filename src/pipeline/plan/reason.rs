@@ -6,7 +6,7 @@ use std::path::Path;
 use serde_json::Value;
 
 use crate::pipeline::directory::of_experiment;
-use crate::pipeline::stage::store::StageFolder;
+use crate::pipeline::stage::store::{Record, StageFolder};
 use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
 
 /// Number of changes that are named; the rest are only counted.
@@ -14,27 +14,23 @@ const NAMED: usize = 3;
 
 /// The stages that an experiment has run before and no longer needs.
 pub struct Past {
-    stages: Vec<(Kind, Ingredients)>,
+    stages: Vec<Record>,
 }
 
 impl Past {
     /// Reads the runs in an experiment's folder. Stages with keys in `wanted` are skipped: they
     /// are still needed.
-    pub fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<String>) -> Self {
-        let mut stages = vec![];
-        for status in of_experiment(experiment)
-            .iter()
-            .filter_map(|run| run.status().ok())
-        {
-            for (name, key) in &status.stages {
-                let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name);
-                let record = kind.and_then(|kind| StageFolder::new(results, kind, key).record());
-                if let Some(record) = record.filter(|_| !wanted.contains(key)) {
-                    stages.push((record.stage, record.depends_on));
-                }
-            }
+    pub fn read(results: &Path, experiment: &Path, wanted: &BTreeSet<&String>) -> Self {
+        let runs = of_experiment(experiment).into_iter();
+        let keys = runs.filter_map(|run| Some(run.status()?.stages));
+        let no_longer_needed = keys.flatten().filter(|(_, key)| !wanted.contains(key));
+        let record = |(name, key): (String, String)| {
+            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+            StageFolder::new(results, kind, &key).record()
+        };
+        Self {
+            stages: no_longer_needed.filter_map(record).collect(),
         }
-        Self { stages }
     }
 
     /// How `stage` differs from the most similar earlier stage with the same seed; `None` if there is no
@@ -43,34 +39,34 @@ impl Past {
         let seed = |all: &Ingredients| all.get("seed").cloned();
         // A stage that starts from other weights is a different stage, not a changed one.
         let from = |all: &Ingredients| source(all.get(START));
-        let similar = self.stages.iter().filter(|(kind, all)| {
-            *kind == stage.kind
-                && seed(all) == seed(&stage.ingredients)
-                && from(all) == from(&stage.ingredients)
-        });
-        similar
-            .map(|(_, before)| differences(before, &stage.ingredients))
-            .min_by_key(Vec::len)
-            .filter(|changes| !changes.is_empty())
-            .map(|changes| sentence(&changes))
+        let now = &stage.ingredients;
+        let similar = self.stages.iter().filter(
+            |Record {
+                 stage: kind,
+                 depends_on: before,
+             }| {
+                *kind == stage.kind && seed(before) == seed(now) && from(before) == from(now)
+            },
+        );
+        let changes = similar.map(|one| differences(&one.depends_on, now));
+        let fewest = changes.min_by_key(Vec::len)?;
+        (!fewest.is_empty()).then(|| sentence(&fewest))
     }
 }
 
 /// `pretrain.epochs 100 -> 200`, for each ingredient that is not the same.
 fn differences(before: &Ingredients, now: &Ingredients) -> Vec<String> {
     let names: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
-    let mut changes = vec![];
-    for name in names {
-        let (old, new) = (before.get(name), now.get(name));
-        if old != new {
-            changes.push(match name.as_str() {
-                START => start(old, new),
-                _ if is_sum(old) || is_sum(new) => format!("{name} changed"),
-                _ => format!("{name} {} -> {}", shown(old), shown(new)),
-            });
-        }
-    }
-    changes
+    let values = names
+        .iter()
+        .map(|&name| (name.as_str(), before.get(name), now.get(name)));
+    let changed = values.filter(|(_, old, new)| old != new);
+    let told = changed.map(|(name, old, new)| match name {
+        START => start(old, new),
+        _ if is_sum(old) || is_sum(new) => format!("{name} changed"),
+        _ => format!("{name} {} -> {}", shown(old), shown(new)),
+    });
+    told.collect()
 }
 
 /// Where weights come from, without the key or checksum.
@@ -90,9 +86,8 @@ fn start(old: Option<&Value>, new: Option<&Value>) -> String {
 }
 
 fn is_sum(value: Option<&Value>) -> bool {
-    value
-        .and_then(Value::as_str)
-        .is_some_and(|text| text.starts_with("blake3 "))
+    let text = value.and_then(Value::as_str);
+    text.is_some_and(|text| text.starts_with("blake3 "))
 }
 
 fn shown(value: Option<&Value>) -> String {

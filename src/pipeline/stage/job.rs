@@ -4,38 +4,33 @@ use std::sync::Arc;
 
 use super::Kind;
 use crate::config::schema::{
-    AttentionMapsSpec, EvaluateSpec, FinetuneSpec, PretrainSpec, Settings,
+    AttentionMapsSpec, EvaluateSpec, FinetuneSpec, InventedSpec, PretrainSpec, Settings,
 };
-use crate::data::Corpus;
 use crate::data::objectives::Answering;
+use crate::data::questions::prompt;
+use crate::data::{Corpus, Question, invented, mapped};
 use crate::error::Result;
 use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
+use crate::model::{Start, Trainable, registry};
 
-/// A stage's work.
+/// A stage's work, of each [`Kind`].
 #[derive(Clone)]
 pub enum Job<'a> {
-    /// Training on the corpus.
     Pretrain(&'a PretrainSpec, Inputs<'a>),
-    /// Training on questions and answers.
     Finetune(&'a FinetuneSpec, Inputs<'a>),
-    /// Answering questions.
     Evaluate(&'a EvaluateSpec, Inputs<'a>),
-    /// Computing what an attention head can do; it has neither data nor a model.
     Explore(&'a Kinded<QuestionKind>),
 }
 
 /// What every stage with a model reads.
 #[derive(Clone)]
 pub struct Inputs<'a> {
-    /// The settings of the run.
     pub settings: &'a Settings,
-    /// Its data.
     pub corpus: Arc<Corpus>,
 }
 
 impl<'a> Job<'a> {
-    /// Its kind.
     pub fn kind(&self) -> Kind {
         match self {
             Self::Pretrain(..) => Kind::Pretrain,
@@ -48,10 +43,8 @@ impl<'a> Job<'a> {
     /// What it reads besides its own settings; nothing for an exploration.
     pub fn inputs(&self) -> Option<&Inputs<'a>> {
         match self {
-            Self::Pretrain(_, inputs) | Self::Finetune(_, inputs) | Self::Evaluate(_, inputs) => {
-                Some(inputs)
-            }
             Self::Explore(_) => None,
+            Self::Pretrain(_, own) | Self::Finetune(_, own) | Self::Evaluate(_, own) => Some(own),
         }
     }
 
@@ -63,8 +56,8 @@ impl<'a> Job<'a> {
             Self::Evaluate(spec, _) if !spec.ask_model => 0,
             Self::Evaluate(spec, inputs) => {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);
-                let mapped = spec.attention_maps.as_ref();
-                let mapped = mapped.map_or(0, AttentionMapsSpec::count);
+                let maps = spec.attention_maps.as_ref();
+                let mapped = maps.map_or(0, AttentionMapsSpec::count);
                 inputs.corpus.questions(spec.split).len() + invented + mapped
             }
             Self::Explore(spec) => spec.sizes().samples.unwrap_or(1),
@@ -72,10 +65,51 @@ impl<'a> Job<'a> {
     }
 }
 
-/// The task of finetuning.
-///
-/// # Errors
-/// See [`Answering::new`].
-pub fn finetuning(inputs: &Inputs<'_>) -> Result<Answering> {
-    Answering::new(&inputs.corpus.train, &inputs.corpus.vocabulary)
+impl Inputs<'_> {
+    /// A model with initial weights drawn from the seed.
+    pub fn model(&self, seed: u64) -> Result<Box<dyn Trainable>> {
+        let model = &self.settings.model;
+        let start = Start {
+            seed,
+            deviation: model.initial_deviation as f32,
+        };
+        registry::instantiate(&model.shape(), self.settings.placement(), start)
+    }
+
+    /// The task of finetuning.
+    pub fn answering(&self) -> Result<Answering> {
+        Answering::new(&self.corpus.train, &self.corpus.vocabulary)
+    }
+}
+
+/// The questions of an evaluation.
+pub struct Asked<'a> {
+    pub split: &'a [Question],
+    /// About invented people, who occur nowhere in the data.
+    pub invented: Vec<Question>,
+    /// Those whose attention maps are recorded.
+    pub mapped: Vec<Question>,
+}
+
+impl<'a> Asked<'a> {
+    pub fn of(spec: &EvaluateSpec, inputs: &'a Inputs<'_>) -> Result<Self> {
+        let corpus = inputs.corpus.as_ref();
+        let parts = inputs.settings.data.kind.invented_name_parts;
+        let invent =
+            |spec: &InventedSpec| invented::questions(corpus, parts, spec.names, spec.seed);
+        let map = |maps: &AttentionMapsSpec| {
+            mapped::questions(corpus, spec.split, &maps.questions, &maps.numbers)
+        };
+        Ok(Self {
+            split: corpus.questions(spec.split),
+            invented: spec.invented.as_ref().map_or(Ok(vec![]), invent)?,
+            mapped: spec.attention_maps.as_ref().map_or(Ok(vec![]), map)?,
+        })
+    }
+
+    /// All of them, as prompts for the model.
+    pub fn prompts(&self, inputs: &Inputs<'_>) -> impl Iterator<Item = Result<Vec<u32>>> {
+        let all = self.split.iter().chain(&self.invented).chain(&self.mapped);
+        all.map(|question| prompt(question, &inputs.corpus.vocabulary))
+    }
 }

@@ -7,12 +7,11 @@ use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::table::Appender;
 use crate::model::TrainingState;
 use crate::model::weights::{self, Weight};
-use crate::pipeline::stage::Stage;
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
-use crate::stop::{Stop, StopReason};
+use crate::stop::Stop;
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
-use crate::train::{CompletedStep, Position};
+use crate::train::CompletedStep;
 
 /// Number of checkpoints kept besides the best weights: the last might be damaged.
 const KEPT: usize = 2;
@@ -20,7 +19,6 @@ const KEPT: usize = 2;
 /// Writes the rows and the checkpoints of a stage.
 pub struct Journal<'a> {
     folder: &'a StageFolder,
-    stage: &'a Stage,
     /// Steps of the whole stage.
     steps: usize,
     checkpoint_steps: usize,
@@ -38,22 +36,14 @@ pub struct Journal<'a> {
     pub last_loss_nats: Option<f64>,
 }
 
-/// Default number of steps between two checkpoints: a fiftieth of the stage, but at least 10, so that short
-/// stages do not spend their time writing.
-pub fn default_checkpoint_steps(steps: usize) -> usize {
-    (steps / 50).max(10)
-}
-
 impl<'a> Journal<'a> {
     /// A journal of a new stage, or of one resumed from a checkpoint: rows of later steps are
-    /// dropped.
-    ///
-    /// # Errors
-    /// The tables cannot be written.
+    /// dropped. Steps between two checkpoints are by default a fiftieth of the stage, but at least 10, so that short
+    /// stages do not spend their time writing.
     pub fn open(
         folder: &'a StageFolder,
-        stage: &'a Stage,
-        [steps, checkpoint_steps]: [usize; 2],
+        steps: usize,
+        checkpoint_steps: Option<usize>,
         from: Option<&CheckpointMetadata>,
         stop: &'a Stop,
         task: Task,
@@ -71,9 +61,8 @@ impl<'a> Journal<'a> {
         };
         Ok(Self {
             folder,
-            stage,
             steps,
-            checkpoint_steps,
+            checkpoint_steps: checkpoint_steps.unwrap_or((steps / 50).max(10)),
             stop,
             task,
             metrics,
@@ -87,21 +76,14 @@ impl<'a> Journal<'a> {
 
     /// Closes the tables of a stage that has ended, and returns the weights after its best epoch if
     /// that was not the last.
-    ///
-    /// # Errors
-    /// The tables cannot be written, or the best weights cannot be read.
     pub fn close(mut self, epochs: usize) -> Result<Option<Vec<Weight>>> {
         self.metrics.sync()?;
         self.timings.sync()?;
-        match (self.best, self.unwritten_best) {
-            (Some(best), _) if best.epoch == epochs => Ok(None),
-            (Some(_), Some(weights)) => Ok(Some(weights)),
-            (Some(_), None) => {
-                let kept = BestWeights::read(&self.folder.best_so_far())?;
-                Ok(Some(kept.weights))
-            }
-            (None, _) => Ok(None),
+        if self.best.is_none_or(|best| best.epoch == epochs) {
+            return Ok(None);
         }
+        let read = || Ok(BestWeights::read(&self.folder.best_so_far())?.weights);
+        self.unwritten_best.map_or_else(read, Ok).map(Some)
     }
 
     /// Ends an epoch: keeps its weights if its mean loss is the lowest so far.
@@ -119,40 +101,32 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes a checkpoint.
-    ///
-    /// # Errors
-    /// It cannot be written.
     fn keep(&mut self, completed: &CompletedStep<'_>, state: TrainingState) -> Result<()> {
         // The rows that the checkpoint refers to must be on disk before it is.
         self.metrics.sync()?;
         let timings_bytes = self.timings.sync()?;
-        let stage_key = self.stage.key.clone();
+        let folder = self.folder;
         if let (Some(best), Some(weights)) = (&self.best, self.unwritten_best.take()) {
-            let (stage_key, best) = (stage_key.clone(), best.clone());
             let best = BestWeights {
-                stage_key,
-                best,
+                stage_key: folder.key.clone(),
+                best: best.clone(),
                 weights,
             };
-            best.write(&self.folder.best_so_far())?;
+            best.write(&folder.best_so_far())?;
         }
-        let path = self.folder.file(&METRICS);
-        let metrics = prefix(&path, None).map_err(|e| Error::io(Kind::Run, "read", &path, e))?;
-        let position: Position = completed.position.clone();
-        let path = self.folder.checkpoint(position.step);
+        let path = folder.file(&METRICS);
         let metadata = CheckpointMetadata {
-            stage_key,
-            position,
-            metrics,
+            stage_key: folder.key.clone(),
+            position: completed.position.clone(),
+            metrics: prefix(&path, None).map_err(|e| Error::io(Kind::Run, "read", &path, e))?,
             timings_bytes,
             losses: self.losses,
             best: self.best.clone(),
         };
-        Checkpoint { metadata, state }.write(&path)?;
-        let steps = self.folder.steps();
-        let old = &steps[..steps.len().saturating_sub(KEPT)];
-        old.iter()
-            .try_for_each(|&step| files::remove(&self.folder.checkpoint(step)))
+        let step = metadata.position.step;
+        Checkpoint { metadata, state }.write(&folder.checkpoint(step))?;
+        let mut old = folder.steps().into_iter().rev().skip(KEPT);
+        old.try_for_each(|step| files::remove(&folder.checkpoint(step)))
     }
 
     /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
@@ -183,19 +157,17 @@ impl<'a> Journal<'a> {
         if stop.is_none() && !step.is_multiple_of(self.checkpoint_steps) {
             return Ok(());
         }
-        let (name, steps) = (self.stage.kind.name(), self.steps);
+        let (name, steps) = (self.folder.kind.name(), self.steps);
         let state = completed.model.state();
-        match (weights::check_finite(&state.weights), stop) {
-            (Ok(()), stop) => {
-                self.keep(completed, state)?;
-                let stopped =
-                    |why: StopReason| why.error(&format!("in {name} after step {step} of {steps}"));
-                stop.map(stopped).map_or(Ok(()), Err)
-            }
-            // Training cannot resume from such weights: the next step reports what went wrong.
-            (Err(_), None) => Ok(()),
-            // There is no next step.
-            (Err(error), Some(_)) => {
+        let overflow = weights::check_finite(&state.weights).err();
+        if overflow.is_none() {
+            self.keep(completed, state)?;
+        }
+        match (stop, overflow) {
+            // Training cannot resume from weights that overflowed: the next step reports what went wrong.
+            (None, _) => Ok(()),
+            (Some(why), None) => Err(why.error(&format!("in {name} after step {step} of {steps}"))),
+            (Some(_), Some(error)) => {
                 let what = error.message();
                 let message = format!("{name} overflowed in step {step} of {steps}: {what}");
                 Err(Error::run(message).help(format!("lower `{name}.learning_rate`")))
@@ -209,8 +181,9 @@ mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
     use crate::model::{StepReport, StepSettings, Trainable};
-    use crate::pipeline::stage::{Ingredients, Kind as StageKind, Source};
+    use crate::pipeline::stage::Kind as StageKind;
     use crate::progress::{Progress, Verbosity};
+    use crate::train::Position;
 
     /// A model of one weight that is never trained.
     struct Still(f32);
@@ -258,13 +231,12 @@ mod tests {
     fn a_stage_that_is_stopped_keeps_its_weights_or_says_that_it_cannot() {
         let stopped_with = |weight: f32| {
             let results = tempfile::tempdir().expect("a folder");
-            let stage = Stage::new(StageKind::Pretrain, Source::Fresh, Ingredients::new());
-            let folder = StageFolder::new(results.path(), stage.kind, &stage.key);
+            let folder = StageFolder::new(results.path(), StageKind::Pretrain, "key");
             std::fs::create_dir_all(folder.path()).expect("made");
             let stop = Stop::default();
             stop.after_failure();
             let task = Progress::new(Verbosity::Quiet).begin("pretrain", 9);
-            let journal = Journal::open(&folder, &stage, [9, 4], None, &stop, task);
+            let journal = Journal::open(&folder, 9, Some(4), None, &stop, task);
             let completed = CompletedStep {
                 row: StepRow {
                     stage: "pretrain".to_owned(),

@@ -4,7 +4,6 @@
 //! result: that is how one pretraining serves every finetuning that starts from it, and why comments,
 //! formatting and keys that a stage does not read make nothing stale.
 
-pub(crate) mod exploring;
 pub(crate) mod job;
 mod journal;
 pub(crate) mod store;
@@ -18,17 +17,16 @@ use std::path::{Path, PathBuf};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use self::job::{Inputs, Job};
+use self::job::{Asked, Inputs, Job};
 use crate::config::schema::{
-    DeviceKind, EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
-    exact_match,
+    DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings,
 };
 use crate::data::{Corpus, Question};
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Kind as ErrorKind, Result};
 use crate::explore::QuestionKind;
+use crate::files;
 use crate::kinds::Kinded;
 use crate::model::registry;
-use crate::pipeline::asked;
 
 /// What a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
@@ -85,20 +83,10 @@ pub type Ingredients = BTreeMap<String, Value>;
 pub enum Source {
     /// Drawn from the seed.
     Fresh,
-    /// A file that the user provides.
-    File {
-        /// Where it is.
-        path: PathBuf,
-        /// BLAKE3 sum of its content.
-        blake3: String,
-    },
-    /// The stage before this one.
-    Stage {
-        /// Which one.
-        kind: Kind,
-        /// Its key.
-        key: String,
-    },
+    /// A file that the user provides, and the BLAKE3 sum of its content.
+    File(PathBuf, String),
+    /// The stage before this one, and its key.
+    Stage(Kind, String),
     /// No model is used.
     Nothing,
 }
@@ -118,36 +106,25 @@ pub struct Stage {
 
 impl Stage {
     fn new(kind: Kind, start: Source, mut ingredients: Ingredients) -> Self {
-        ingredients.insert("code version".to_owned(), kind.code().into());
+        put(&mut ingredients, "code version", kind.code());
         let text = serde_json::to_string(&(kind, &ingredients));
         let text = text.expect("ingredients are plain JSON with sorted keys");
-        let key = blake3::hash(text.as_bytes()).to_hex().to_string();
         Self {
             kind,
-            key,
+            key: files::checksum(text.as_bytes()),
             ingredients,
             start,
-        }
-    }
-
-    fn as_source(&self) -> Source {
-        Source::Stage {
-            kind: self.kind,
-            key: self.key.clone(),
         }
     }
 }
 
 /// The stages of one run, in order; a stage with 0 epochs is left out.
-///
-/// # Errors
-/// A weights file that cannot be read.
 pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)>> {
     let (settings, corpus) = (inputs.settings, inputs.corpus.as_ref());
     let mut stages: Vec<(Job<'a>, Stage)> = vec![];
     let mut add = |job: Job<'a>, start: Source, all: Ingredients| {
         let stage = Stage::new(job.kind(), start, all);
-        let source = stage.as_source();
+        let source = Source::Stage(stage.kind, stage.key.clone());
         stages.push((job, stage));
         source
     };
@@ -155,37 +132,31 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
     if let Some(spec) = &settings.pretrain {
         start = given(spec.init.as_deref(), start)?;
         if spec.epochs > 0 {
-            let mut all = training(settings, seed, &start);
-            all.insert("data.documents".to_owned(), documents(corpus).into());
-            pretraining(&mut all, spec, settings.model.context);
+            let mut all = training(settings, seed, &start, "pretrain", spec, &spec.schedule);
+            let longest = spec.longest_excerpt(settings.model.context);
+            put(&mut all, "pretrain.longest_excerpt", longest);
+            let characters = [corpus.vocabulary.characters()];
+            let documents = sum(characters.iter().chain(&corpus.documents));
+            put(&mut all, "data.documents", documents);
             start = add(Job::Pretrain(spec, inputs.clone()), start, all);
         }
     }
     if let Some(spec) = &settings.finetune {
         start = given(spec.init.as_deref(), start)?;
         if spec.epochs > 0 {
-            let mut all = training(settings, seed, &start);
-            all.insert("data.characters".to_owned(), characters(corpus).into());
-            all.insert("data.train".to_owned(), questions(&corpus.train).into());
-            finetuning(&mut all, spec);
+            let mut all = training(settings, seed, &start, "finetune", spec, &spec.schedule);
+            put(&mut all, "data.characters", characters(corpus));
+            put(&mut all, "data.train", questions(&corpus.train));
             start = add(Job::Finetune(spec, inputs.clone()), start, all);
         }
     }
     if let Some(spec) = &settings.evaluate {
-        let start = if spec.ask_model {
-            start
-        } else {
-            Source::Nothing
-        };
+        if !spec.ask_model {
+            start = Source::Nothing;
+        }
         let mut all = Ingredients::new();
         from(&mut all, settings, seed, &start);
-        evaluation(&mut all, spec, corpus);
-        if spec.invented.is_some() {
-            let nobody = asked::invented(spec, settings, corpus)?;
-            all.insert("data.invented".to_owned(), questions(&nobody).into());
-            // Their answers are counted.
-            all.insert("data.train".to_owned(), questions(&corpus.train).into());
-        }
+        evaluation(&mut all, spec, inputs)?;
         add(Job::Evaluate(spec, inputs.clone()), start, all);
     }
     Ok(stages)
@@ -194,31 +165,38 @@ pub fn of_run<'a>(inputs: &Inputs<'a>, seed: u64) -> Result<Vec<(Job<'a>, Stage)
 /// The only stage of an exploration.
 pub fn of_exploration(spec: &Kinded<QuestionKind>, seed: u64) -> (Job<'_>, Stage) {
     let mut all = Ingredients::new();
-    flatten(&mut all, "explore", plain(spec));
-    all.insert("seed".to_owned(), seed.into());
-    let job = Job::Explore(spec);
-    let stage = Stage::new(job.kind(), Source::Nothing, all);
-    (job, stage)
+    put(&mut all, "explore", spec);
+    put(&mut all, "seed", seed);
+    let stage = Stage::new(Kind::Explore, Source::Nothing, all);
+    (Job::Explore(spec), stage)
 }
 
 /// The weights file that `init` names, or `at_hand` without one.
 fn given(init: Option<&Path>, at_hand: Source) -> Result<Source> {
     let Some(path) = init else { return Ok(at_hand) };
-    let bytes = std::fs::read(path).map_err(|e| Error::io(ErrorKind::Data, "read", path, e))?;
-    Ok(Source::File {
-        path: path.to_owned(),
-        blake3: blake3::hash(&bytes).to_hex().to_string(),
-    })
+    let blake3 = files::checksum(&files::read(ErrorKind::Data, path)?);
+    Ok(Source::File(path.to_owned(), blake3))
 }
 
 /// What pretraining and finetuning both depend on.
-fn training(settings: &Settings, seed: u64, start: &Source) -> Ingredients {
+fn training(
+    settings: &Settings,
+    seed: u64,
+    start: &Source,
+    name: &str,
+    spec: &impl Serialize,
+    schedule: &ScheduleSpec,
+) -> Ingredients {
     let mut all = Ingredients::new();
     from(&mut all, settings, seed, start);
     model(&mut all, &settings.model);
-    all.insert("model.dropout".to_owned(), settings.model.dropout.into());
+    put(&mut all, "model.dropout", settings.model.dropout);
     // For document order, dropout and corruption.
-    all.insert("seed".to_owned(), seed.into());
+    put(&mut all, "seed", seed);
+    table(&mut all, name, spec, &["init", "checkpoint_steps"]);
+    if schedule.form == ScheduleForm::Constant {
+        all.remove(&format!("{name}.schedule.final_tokens"));
+    }
     all
 }
 
@@ -228,24 +206,24 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
         Source::Fresh => {
             model(all, &settings.model);
             let deviation = settings.model.initial_deviation;
-            all.insert("model.initial_deviation".to_owned(), deviation.into());
-            all.insert("seed".to_owned(), seed.into());
+            put(all, "model.initial_deviation", deviation);
+            put(all, "seed", seed);
             "fresh weights".to_owned()
         }
-        Source::File { blake3, .. } => {
+        Source::File(_, blake3) => {
             // The number of heads cannot be inferred from weights.
             model(all, &settings.model);
             format!("weights file {blake3}")
         }
-        Source::Stage { kind, key } => format!("{} {key}", kind.name()),
+        Source::Stage(kind, key) => format!("{} {key}", kind.name()),
         Source::Nothing => return,
     };
-    all.insert(START.to_owned(), start.into());
+    put(all, START, start);
     // The GPU sums in a different order than the CPU.
     let device = registry::device(settings.device);
-    all.insert("device".to_owned(), plain(&device));
+    put(all, "device", device);
     if device == DeviceKind::Cuda && !settings.precision.is_whole() {
-        all.insert("precision".to_owned(), plain(&settings.precision));
+        put(all, "precision", settings.precision);
     }
 }
 
@@ -253,111 +231,68 @@ fn from(all: &mut Ingredients, settings: &Settings, seed: u64, start: &Source) {
 pub(crate) const START: &str = "start";
 
 fn model(all: &mut Ingredients, spec: &ModelSpec) {
-    let mut spec = plain(spec);
-    for key in ["dropout", "initial_deviation"] {
-        remove(&mut spec, key);
-    }
-    flatten(all, "model", spec);
+    table(all, "model", spec, &["dropout", "initial_deviation"]);
 }
 
-fn pretraining(all: &mut Ingredients, spec: &PretrainSpec, context: usize) {
-    let mut read = PretrainSpec {
-        longest_excerpt: Some(spec.longest_excerpt(context)),
-        init: None,
-        checkpoint_steps: None,
-        ..spec.clone()
-    };
-    unread(&mut read.schedule.final_tokens, read.schedule.form);
-    flatten(all, "pretrain", plain(&read));
-}
-
-fn finetuning(all: &mut Ingredients, spec: &FinetuneSpec) {
-    let mut read = FinetuneSpec {
-        init: None,
-        checkpoint_steps: None,
-        ..spec.clone()
-    };
-    unread(&mut read.schedule.final_tokens, read.schedule.form);
-    flatten(all, "finetune", plain(&read));
-}
-
-/// Clears `final_tokens` for a constant schedule, which does not read it.
-fn unread(final_tokens: &mut Option<u64>, form: ScheduleForm) {
-    if form == ScheduleForm::Constant {
-        *final_tokens = None;
-    }
-}
-
-fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, corpus: &Corpus) {
-    let mut read = plain(&EvaluateSpec {
-        reported: None,
-        measures: exact_match(),
-        ..spec.clone()
-    });
+fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -> Result<()> {
+    let corpus = &inputs.corpus;
     if spec.ask_model {
-        all.insert("data.characters".to_owned(), characters(corpus).into());
+        table(all, "evaluate", spec, &["reported", "measures"]);
+        put(all, "data.characters", characters(corpus));
     } else {
-        remove(&mut read, "answer_characters");
+        table(
+            all,
+            "evaluate",
+            spec,
+            &["reported", "measures", "answer_characters"],
+        );
     }
-    flatten(all, "evaluate", read);
-    let asked = corpus.questions(spec.split);
-    all.insert(
-        format!("data.{}", spec.split.name()),
-        questions(asked).into(),
-    );
-}
-
-fn documents(corpus: &Corpus) -> String {
-    let mut sum = Sum::default();
-    sum.add(&corpus.vocabulary.characters());
-    corpus.documents.iter().for_each(|text| sum.add(text));
-    sum.finish()
+    let asked = Asked::of(spec, inputs)?;
+    let split = format!("data.{}", spec.split.name());
+    put(all, &split, questions(asked.split));
+    if spec.invented.is_some() {
+        put(all, "data.invented", questions(&asked.invented));
+        // Their answers are counted.
+        put(all, "data.train", questions(&corpus.train));
+    }
+    Ok(())
 }
 
 fn questions(asked: &[Question]) -> String {
-    let mut sum = Sum::default();
-    for question in asked {
-        sum.add(&question.text);
-        sum.add(question.answer.as_deref().unwrap_or_default());
-    }
-    sum.finish()
+    sum(asked.iter().flat_map(|Question { text, answer }| {
+        [text.as_str(), answer.as_deref().unwrap_or_default()]
+    }))
 }
 
 fn characters(corpus: &Corpus) -> String {
-    let mut sum = Sum::default();
-    sum.add(&corpus.vocabulary.characters());
-    sum.finish()
+    sum([corpus.vocabulary.characters()])
 }
 
 /// A BLAKE3 hash of texts, each preceded by its length, so that no two lists are the same bytes.
-#[derive(Default)]
-struct Sum(blake3::Hasher);
-
-impl Sum {
-    fn add(&mut self, text: &str) {
-        self.0.update(&(text.len() as u64).to_le_bytes());
-        self.0.update(text.as_bytes());
+fn sum(texts: impl IntoIterator<Item: AsRef<str>>) -> String {
+    let mut hasher = blake3::Hasher::new();
+    for text in texts {
+        let text = text.as_ref();
+        hasher.update(&(text.len() as u64).to_le_bytes());
+        hasher.update(text.as_bytes());
     }
-
-    fn finish(&self) -> String {
-        format!("blake3 {}", self.0.finalize().to_hex())
-    }
+    format!("blake3 {}", hasher.finalize().to_hex())
 }
 
-fn plain<T: Serialize>(value: &T) -> Value {
-    serde_json::to_value(value).expect("settings are plain numbers, text and tables")
+/// Adds an ingredient or, for a table, one for each of its values: `pretrain.optimiser.betas`.
+fn put(all: &mut Ingredients, name: &str, value: impl Serialize) {
+    table(all, name, value, &[]);
 }
 
-fn remove(table: &mut Value, key: &str) {
-    table.as_object_mut().map(|table| table.remove(key));
-}
-
-/// Adds one ingredient for each value of a table, `pretrain.optimiser.betas`.
-fn flatten(all: &mut Ingredients, name: &str, value: Value) {
-    match value {
+/// The same without those keys of a table that are not read.
+fn table(all: &mut Ingredients, name: &str, value: impl Serialize, unread: &[&str]) {
+    let value = serde_json::to_value(value);
+    match value.expect("settings are plain numbers, text and tables") {
         Value::Object(table) => {
             for (key, value) in table {
-                flatten(all, &format!("{name}.{key}"), value);
+                if !unread.contains(&key.as_str()) {
+                    put(all, &format!("{name}.{key}"), value);
+                }
             }
         }
         Value::Null => {}

@@ -15,11 +15,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Kind as ErrorKind, Result};
 use crate::files;
-use crate::metrics::artefacts::Artefact;
-use crate::metrics::artefacts::{METRICS, TIMINGS};
+use crate::metrics::artefacts::{Artefact, METRICS, TIMINGS};
 use crate::pipeline::lock;
-use crate::pipeline::stage::{Ingredients, Kind, Stage};
-use crate::train::checkpoint::{BestWeights, Checkpoint, Prefix};
+use crate::pipeline::stage::{Ingredients, Kind};
+use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Prefix};
 
 /// Name of the cache folder, below the results folder.
 pub const CACHE: &str = ".cache";
@@ -28,33 +27,28 @@ pub const CACHE: &str = ".cache";
 const DONE_FILE: &str = "done.json";
 
 /// The folder of one stage's results.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StageFolder {
+    pub kind: Kind,
+    /// The stage's key.
+    pub key: String,
     path: PathBuf,
 }
 
 /// `stage.json`.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Serialize, Deserialize)]
 pub struct Record {
     pub stage: Kind,
     pub depends_on: Ingredients,
 }
 
-/// `done.json`: file names, relative to the folder, and their BLAKE3 sums.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Done {
-    pub results: BTreeMap<String, String>,
-}
+/// File names, relative to a stage's folder, and their BLAKE3 sums.
+pub type Sums = BTreeMap<String, String>;
 
-/// The state of a stage's results.
-#[derive(Debug, PartialEq)]
-enum Integrity {
-    /// The stage is not done.
-    Incomplete,
-    /// All results are intact, to the byte.
-    Sound,
-    /// One is not; which, and why.
-    Damaged(String),
+/// `done.json`.
+#[derive(Serialize, Deserialize)]
+struct Done {
+    results: Sums,
 }
 
 /// The state of a stage in the cache.
@@ -74,6 +68,8 @@ impl StageFolder {
     /// Where a stage's results go. Nothing is created.
     pub fn new(results: &Path, kind: Kind, key: &str) -> Self {
         Self {
+            kind,
+            key: key.to_owned(),
             path: results.join(CACHE).join(kind.name()).join(key),
         }
     }
@@ -106,33 +102,31 @@ impl StageFolder {
         self.path.join("checkpoints")
     }
 
+    /// What is in the folder and in the folders in it, by its name relative to it.
+    pub fn names(&self) -> Vec<String> {
+        let mut paths = files::entries(&self.path);
+        let below: Vec<_> = paths.iter().map(|path| files::entries(path)).collect();
+        paths.extend(below.into_iter().flatten());
+        let name = |path: &PathBuf| {
+            let name = path.strip_prefix(&self.path).ok()?.to_str()?;
+            Some(name.replace('\\', "/"))
+        };
+        paths.iter().filter_map(name).collect()
+    }
+
     /// Removes everything but the lock.
-    ///
-    /// # Errors
-    /// Something cannot be removed.
     pub fn clear(&self) -> Result<()> {
         // `done.json` first, so that a partly cleared folder does not count as done.
         files::remove(&self.path.join(DONE_FILE))?;
-        for entry in files::entries(&self.path) {
-            let name = entry.file_name().unwrap_or_default().to_string_lossy();
-            if !lock::is_lock_file(&name) {
-                files::remove(&entry)?;
-            }
-        }
-        Ok(())
+        let entries = files::entries(&self.path).into_iter();
+        let mut others = entries.filter(|entry| !lock::is_lock_file(&files::name_of(entry)));
+        others.try_for_each(|entry| files::remove(&entry))
     }
 
-    /// Empties the folder and writes what the stage depends on: it begins.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn begin(&self, stage: &Stage) -> Result<()> {
-        self.clear()?;
-        let record = Record {
-            stage: stage.kind,
-            depends_on: stage.ingredients.clone(),
-        };
-        files::write_json(&self.path.join("stage.json"), &record)
+    /// Writes what the stage depends on.
+    pub fn describe(&self, depends_on: Ingredients) -> Result<()> {
+        let stage = self.kind;
+        files::write_json(&self.path.join("stage.json"), &Record { stage, depends_on })
     }
 
     /// What the stage depended on, if its folder still says so.
@@ -140,37 +134,24 @@ impl StageFolder {
         files::read_json(&self.path.join("stage.json"))
     }
 
-    /// Describes a stage whose results have been put back here: it is done.
-    ///
-    /// # Errors
-    /// The folder cannot be written.
-    pub fn describe_restored(&self, stage: &Record, done: &Done) -> Result<()> {
-        files::write_json(&self.path.join("stage.json"), stage)?;
-        files::write_json(&self.path.join(DONE_FILE), done)
-    }
-
-    /// Marks the stage as done, with its results, and removes its checkpoints.
-    ///
-    /// # Errors
-    /// A result cannot be read, or the folder cannot be written.
-    pub fn finish(&self, results: &[PathBuf]) -> Result<()> {
-        let mut done = Done::default();
-        for path in results {
-            let sum = sum(path).map_err(|e| Error::io(ErrorKind::Run, "read", path, e))?;
-            let name = path
-                .strip_prefix(&self.path)
-                .expect("results lie in the folder");
-            done.results
-                .insert(name.display().to_string().replace('\\', "/"), sum);
-        }
-        files::write_json(&self.path.join(DONE_FILE), &done)?;
+    /// Marks the stage as done, with the results that are in its folder, and removes its checkpoints.
+    pub fn finish(&self) -> Result<()> {
+        let is_result = |name: &String| Artefact::of(name).is_some_and(|(one, _)| one.is_result);
+        let sum = |name: String| {
+            let bytes = files::read(ErrorKind::Run, &self.path.join(&name))?;
+            Ok((name, files::checksum(&bytes)))
+        };
+        let results = self.names().into_iter().filter(is_result).map(sum);
+        self.mark_done(results.collect::<Result<_>>()?)?;
         self.settle()
     }
 
+    /// Marks the stage as done, with results of these sums.
+    pub fn mark_done(&self, results: Sums) -> Result<()> {
+        files::write_json(&self.path.join(DONE_FILE), &Done { results })
+    }
+
     /// Removes the checkpoints of a stage that is done.
-    ///
-    /// # Errors
-    /// They cannot be removed.
     pub fn settle(&self) -> Result<()> {
         files::remove(&self.checkpoints())
     }
@@ -180,118 +161,104 @@ impl StageFolder {
         self.path.join(DONE_FILE).is_file()
     }
 
-    /// Whether the stage is done and all its results are as they were written.
-    pub fn is_whole(&self) -> bool {
-        self.integrity() == Integrity::Sound
-    }
-
     /// The results of a stage that is done; `None` if it is not.
-    pub fn done(&self) -> Option<Done> {
-        files::read_json(&self.path.join(DONE_FILE))
+    pub fn done(&self) -> Option<Sums> {
+        let done: Done = files::read_json(&self.path.join(DONE_FILE))?;
+        Some(done.results)
     }
 
     /// How far the stage is; `refused` is called with a message for every checkpoint that cannot be used.
-    pub fn find(&self, key: &str, refused: &mut dyn FnMut(String)) -> CacheState {
+    pub fn find(&self, refused: &mut dyn FnMut(String)) -> CacheState {
         match self.integrity() {
-            Integrity::Sound => return CacheState::Done,
-            Integrity::Damaged(how) => return CacheState::Damaged(how),
-            Integrity::Incomplete => {}
+            Some(Ok(())) => return CacheState::Done,
+            Some(Err(how)) => return CacheState::Damaged(how),
+            None => {}
         }
-        let mut some = false;
-        for step in self.steps().into_iter().rev() {
-            some = true;
+        let steps = self.steps();
+        for &step in steps.iter().rev() {
             let path = self.checkpoint(step);
-            let bytes = std::fs::read(&path).map_err(|e| Error::data(e.to_string()));
-            let read = bytes.and_then(|bytes| Checkpoint::from_bytes(&bytes));
-            match read.and_then(|one| self.check(&one, key, step).map(|()| one)) {
+            match self.read_checkpoint(&path, step) {
                 Ok(checkpoint) => return CacheState::Started(Box::new(checkpoint)),
-                Err(error) => refused(format!(
-                    "the checkpoint {} is refused: {}",
-                    path.display(),
-                    error.message()
-                )),
+                Err(error) => {
+                    let (path, why) = (path.display(), error.message());
+                    refused(format!("the checkpoint {path} is refused: {why}"));
+                }
             }
         }
-        CacheState::Nothing(match (some, self.record()) {
-            (true, _) => Some("none of its checkpoints can be used".to_owned()),
-            (false, Some(_)) => Some("it was started but not finished".to_owned()),
-            (false, None) => None,
-        })
+        let why = match steps.is_empty() {
+            true => "it was started but not finished",
+            false => "none of its checkpoints can be used",
+        };
+        let is_new = steps.is_empty() && self.record().is_none();
+        CacheState::Nothing((!is_new).then(|| why.to_owned()))
     }
 
-    fn integrity(&self) -> Integrity {
+    /// Of a stage that is marked done, whether all results are intact, to the byte, or else which one is not, and why.
+    pub fn integrity(&self) -> Option<Result<(), String>> {
         if !self.is_marked_done() {
-            return Integrity::Incomplete;
+            return None;
         }
-        let Some(done) = self.done() else {
-            return Integrity::Damaged("its done.json is damaged".to_owned());
+        let Some(results) = self.done() else {
+            return Some(Err("its done.json is damaged".to_owned()));
         };
-        let wrong = |(name, expected): (&String, &String)| match sum(&self.path.join(name)) {
-            Ok(found) if found == *expected => None,
-            Ok(_) => Some(format!("its {name} has changed since it was written")),
-            Err(_) => Some(format!("its {name} is gone")),
-        };
-        match done.results.iter().find_map(wrong) {
-            Some(wrong) => Integrity::Damaged(wrong),
-            None => Integrity::Sound,
-        }
+        let mut results = results.iter();
+        Some(results.try_for_each(
+            |(name, expected)| match std::fs::read(self.path.join(name)) {
+                Ok(bytes) if files::checksum(&bytes) == *expected => Ok(()),
+                Ok(_) => Err(format!("its {name} has changed since it was written")),
+                Err(_) => Err(format!("its {name} is gone")),
+            },
+        ))
     }
 
-    /// Checks that an undamaged checkpoint belongs to this stage.
-    fn check(&self, checkpoint: &Checkpoint, key: &str, step: usize) -> Result<()> {
+    /// Reads a checkpoint, which must be undamaged and belong to this stage.
+    fn read_checkpoint(&self, path: &Path, step: usize) -> Result<Checkpoint> {
+        let bytes = std::fs::read(path).map_err(|e| Error::data(e.to_string()))?;
+        let checkpoint = Checkpoint::from_bytes(&bytes)?;
         let metadata = &checkpoint.metadata;
-        if metadata.stage_key != key {
+        if metadata.stage_key != self.key {
             return Err(Error::data("it belongs to another stage"));
         }
         let found = metadata.position.step;
         if found != step {
-            return Err(Error::data(format!(
-                "it is that of step {found}, not of step {step}"
-            )));
+            let message = format!("it is that of step {found}, not of step {step}");
+            return Err(Error::data(message));
         }
         let metrics = prefix(&self.file(&METRICS), Some(metadata.metrics.bytes));
-        if metrics.ok() != Some(metadata.metrics.clone()) {
+        if metrics.ok().as_ref() != Some(&metadata.metrics) {
             return Err(Error::data("metrics.csv has changed since then"));
         }
         let timings = std::fs::metadata(self.file(&TIMINGS)).map_or(0, |file| file.len());
         if timings < metadata.timings_bytes {
             return Err(Error::data("timings.csv is shorter than it was then"));
         }
-        if let Some(best) = &metadata.best {
-            // Best weights newer than the checkpoint are fine: resuming produces them again.
+        // Best weights newer than the checkpoint are fine: resuming produces them again.
+        let is_usable = |needed: &Best| {
             let kept = BestWeights::read(&self.best_so_far());
-            let usable = |kept: BestWeights| kept.stage_key == key && kept.best.epoch >= best.epoch;
-            if !kept.is_ok_and(usable) {
-                return Err(Error::data(
-                    "the best weights that belong to it are damaged",
-                ));
-            }
+            kept.is_ok_and(|kept| kept.stage_key == self.key && kept.best.epoch >= needed.epoch)
+        };
+        if !metadata.best.as_ref().is_none_or(is_usable) {
+            let message = "the best weights that belong to it are damaged";
+            return Err(Error::data(message));
         }
-        Ok(())
+        Ok(checkpoint)
     }
 
     /// The steps that have a checkpoint, ascending.
     pub fn steps(&self) -> Vec<usize> {
-        let step = |path: PathBuf| {
-            let name = path.file_name()?.to_str()?;
-            name.strip_prefix("step-")?
-                .strip_suffix(".safetensors")?
-                .parse()
-                .ok()
+        let step = |path: &PathBuf| {
+            let name = files::name_of(path);
+            let step = name.strip_prefix("step-")?.strip_suffix(".safetensors")?;
+            step.parse().ok()
         };
-        let mut steps: Vec<usize> = files::entries(&self.checkpoints())
-            .into_iter()
-            .filter_map(step)
-            .collect();
+        let entries = files::entries(&self.checkpoints());
+        let mut steps: Vec<usize> = entries.iter().filter_map(step).collect();
         steps.sort_unstable();
         steps
     }
 }
 
-/// The first `bytes` of a file, or all of it, as a length and a sum.
-///
-/// # Errors
-/// The file is shorter, or cannot be read.
+/// The first `bytes` of a file, or all of it, as a length and a sum. A file that is shorter is an error.
 pub fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
     let mut content = std::fs::read(path)?;
     if let Some(bytes) = bytes {
@@ -303,15 +270,6 @@ pub fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
     }
     Ok(Prefix {
         bytes: content.len() as u64,
-        blake3: blake3::hash(&content).to_hex().to_string(),
+        blake3: files::checksum(&content),
     })
-}
-
-fn sum(path: &Path) -> std::io::Result<String> {
-    Ok(sum_of(&std::fs::read(path)?))
-}
-
-/// The checksum of a result, in hexadecimal.
-pub fn sum_of(bytes: &[u8]) -> String {
-    blake3::hash(bytes).to_hex().to_string()
 }

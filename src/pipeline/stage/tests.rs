@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
+use crate::config::schema::{FinetuneSpec, PretrainSpec};
 
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
