@@ -1,17 +1,16 @@
 //! The colour scale of attention weights.
 
 use crate::error::Result;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type};
 use crate::plot::fonts::{self, Face};
 use crate::plot::text::number;
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, OURS, OURS_DARKEST, SMALL_SIZE, TEXT_SIZE, WHITE, WORSE,
-    WORSE_DARKEST,
+    GREY, Ink, LINE_HEIGHT, OURS, OURS_DARKEST, SMALL_SIZE, TEXT_SIZE, WHITE, WORSE, WORSE_DARKEST,
 };
+use crate::plot::{Canvas, Point, Type};
 
 /// Larger weights are darker, in steps: blue above 0, orange below, because some kinds of attention subtract.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub struct Scale {
     /// The weight of the deepest colour: 1, or where some are larger 2, 5, 10 and so on.
     most: f64,
     /// Whether any weight is below 0.
@@ -73,7 +72,7 @@ impl Scale {
     /// The bar with its numbers, from the left end of its name.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, (x, top): Point) -> Result<()> {
         let name = "weight";
-        canvas.text(name, (x, top + THICK), Type::new(TEXT_SIZE, BLACK))?;
+        canvas.text(name, (x, top + THICK), Type::LABEL)?;
         let start = x + fonts::width(Face::Text, TEXT_SIZE, name) + 14.0;
         let zero = start + if self.subtracts { BAR } else { 0.0 };
         let (first, bottom) = (if self.subtracts { -LEVELS } else { 0 }, top + THICK);
@@ -84,15 +83,8 @@ impl Scale {
             let [left, right] = [at(share(-0.5)).max(ends[0]), at(share(0.5))];
             canvas.rectangle((left, top), (right, bottom), Self::ink(level))?;
         }
-        let corners = [
-            (ends[0], top),
-            (ends[1], top),
-            (ends[1], bottom),
-            (ends[0], bottom),
-            (ends[0], top),
-        ];
-        canvas.polyline(&corners, 0.8, GREY)?;
-        let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+        canvas.frame((ends[0], top), (ends[1], bottom), 0.8, GREY)?;
+        let style = Type::SMALL.middle();
         let below = |share: &f64| (self.subtracts && *share > 0.0).then_some(-share);
         for share in NUMBERS.iter().filter_map(below).chain(NUMBERS) {
             let place = at(share.abs().sqrt().copysign(share));

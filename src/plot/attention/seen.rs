@@ -13,7 +13,7 @@ const MOST: usize = 4096;
 
 /// All heads of a model over one text; places are counted from 0.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub struct Seen {
     /// The text: question, mask, answer.
     pub(super) characters: BTreeMap<usize, char>,
     /// The position that predicts the first character of the answer.
