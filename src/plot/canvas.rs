@@ -22,11 +22,8 @@ const UNITS: f64 = 10.0;
 /// Which end of a text its position names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
-    /// The left end.
     Start,
-    /// The middle.
     Middle,
-    /// The right end.
     End,
 }
 
@@ -224,11 +221,8 @@ impl Canvas<'_> {
         #[cfg(test)]
         super::gallery::note(&text, (x, y), style, matches!(turn, FontTransform::None));
         // plotters' SVG backend draws at size / 1.24 and puts the base line 0.76 em below the top.
-        let font = FontDesc::new(
-            FontFamily::Name(style.face.family()),
-            style.size * UNITS * 1.24,
-            FontStyle::Normal,
-        );
+        let (family, size) = (style.face.family(), style.size * UNITS * 1.24);
+        let font = FontDesc::new(FontFamily::Name(family), size, FontStyle::Normal);
         let anchor = match style.anchor {
             Anchor::Start => HPos::Left,
             Anchor::Middle => HPos::Center,
@@ -306,12 +300,9 @@ fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
         while next_end(from_x) <= x {
             let end = next_end(from_x);
             let place = (end, from_y + rise * (end - start_x));
-            match is_drawn(from_x) {
-                true => {
-                    dash.push(place);
-                    dashes.push(std::mem::take(&mut dash));
-                }
-                false => dash.push(place),
+            dash.push(place);
+            if is_drawn(from_x) {
+                dashes.push(std::mem::take(&mut dash));
             }
             from_x = end;
         }

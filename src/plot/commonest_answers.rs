@@ -16,7 +16,7 @@ use super::{
     PooledPoint, Type, draw_heading,
 };
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
 
@@ -46,23 +46,18 @@ impl Plot for CommonestAnswers {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let mut points = answers::of_points(measured)?;
-        for point in &mut points {
-            point.runs.retain(|run| !run.invented.is_empty());
-        }
-        points.retain(|point| !point.runs.is_empty());
+        let points = pooled::gather(measured, |run| !run.invented.is_empty(), counts_of)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
                 "no run was asked about invented people (`evaluate.invented`)",
             ));
         }
-        let pooled = |point| AnswersOfPoint::of(point, counts_of(point));
         Ok(Gathered::Figure(Self {
             title,
             caption: format!("{}.", measured.origin),
             answers: keys.answers,
             split: measured.splits.clone(),
-            points: points.iter().map(pooled).collect(),
+            points,
         }))
     }
 
@@ -77,12 +72,9 @@ impl Plot for CommonestAnswers {
             let words = source.words("said of", &self.split);
             (Mark::Square(source.ink()), words)
         };
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(&names, &shown),
-            legend: SOURCES.into_iter().filter(there).map(legend).collect(),
-            ..Page::default()
-        };
+        let legend = SOURCES.into_iter().filter(there).map(legend);
+        let caption = self.full_caption(&names, &shown);
+        let page = Page::new(&self.title, caption, legend.collect());
         let width = WIDTH - 2.0 * MARGIN;
         let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
         let points = shown.among(&self.points);
@@ -141,13 +133,13 @@ const SOURCES: [Source; 4] = [
     Source::Training,
 ];
 
-fn counts_of(point: &PointAnswers) -> [Counts; 4] {
+fn counts_of(runs: &[RunAnswers]) -> [Counts; 4] {
     let said = |to: fn(&RunAnswers) -> &Vec<PredictionRow>| {
-        let rows = point.runs.iter().flat_map(to);
+        let rows = runs.iter().flat_map(to);
         count_each(rows.map(|row| row.predicted.as_str()))
     };
     // Reference answers do not depend on the seed.
-    let first = &point.runs[0];
+    let first = &runs[0];
     let training = first.training.iter();
     [
         said(|run| &run.invented),

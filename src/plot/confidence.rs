@@ -2,12 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pooled::any_pooled;
+use super::pooled::{self, any_pooled};
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
 use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Panels, Plot, PooledPoint};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
 
@@ -35,18 +35,15 @@ impl Plot for Confidence {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let points = answers::of_points(measured)?;
+        let all = |runs: &[RunAnswers]| runs.iter().flat_map(known_answers).collect();
+        let points = pooled::gather(measured, |_| true, all)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing("no run has asked a model"));
         }
-        let pooled = |point: &PointAnswers| {
-            let answers = point.runs.iter().flat_map(known_answers);
-            ConfidencePoint::of(point, answers.collect())
-        };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
-            points: points.iter().map(pooled).collect(),
+            points,
         }))
     }
 

@@ -56,11 +56,7 @@ impl Plot for CorruptionExamples {
     /// Each document with its masked span marked, and under it the sequence that the model reads.
     fn draw(&self) -> Result<Figure> {
         let forms: Vec<_> = self.rows.iter().map(forms).collect();
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(),
-            ..Page::default()
-        };
+        let page = Page::new(&self.title, self.full_caption(), vec![]);
         let heights = forms.iter().map(height);
         let layout = page.layout_of(heights.sum::<f64>() - 26.0);
         let drawing = paint(layout.height, |canvas| {
@@ -97,7 +93,6 @@ const TEXT_LEFT: f64 = MARGIN + 96.0;
 const HEADING: f64 = 30.0;
 /// Masked spans.
 const ACCENT: Ink = SERIES[1];
-
 /// Baseline to baseline of a document, in px: room for the boxes behind spans.
 const LEADING: f64 = TEXT_SIZE * 1.45;
 
@@ -117,15 +112,9 @@ type Forms = [(&'static str, Vec<Line>); 2];
 
 /// The text with its masked span, in its place.
 fn original(row: &CorruptionRow) -> Line {
-    let parts = [
-        (&row.prefix, Part::Kept),
-        (&row.masked, Part::Masked),
-        (&row.suffix, Part::Kept),
-    ];
-    parts
-        .into_iter()
-        .flat_map(|(text, part)| text.chars().map(move |c| (c, part)))
-        .collect()
+    let part = |text: &str, part| text.chars().map(|c| (c, part)).collect::<Line>();
+    let (before, after) = (part(&row.prefix, Part::Kept), part(&row.suffix, Part::Kept));
+    [before, part(&row.masked, Part::Masked), after].concat()
 }
 
 /// What the model reads: prefix ⁇ suffix ⁇ masked ⁇.
@@ -159,7 +148,8 @@ fn lines(mut rest: &[(char, Part)], columns: usize) -> Vec<Line> {
 }
 
 fn forms(row: &CorruptionRow) -> Forms {
-    let columns = ((WIDTH - MARGIN - TEXT_LEFT) / advance()).floor().max(4.0) as usize;
+    let columns = (WIDTH - MARGIN - TEXT_LEFT) / fonts::column(TEXT_SIZE);
+    let columns = columns.floor().max(4.0) as usize;
     let forms = [("text", original(row)), ("model reads", sequence(row))];
     forms.map(|(name, characters)| (name, lines(&characters, columns)))
 }
@@ -174,11 +164,6 @@ fn form_height(lines: &[Line]) -> f64 {
     lines.len() as f64 * LEADING + 5.0
 }
 
-/// Width of a character, in px.
-fn advance() -> f64 {
-    fonts::column(TEXT_SIZE)
-}
-
 fn draw_document(
     canvas: &mut Canvas<'_>,
     row: &CorruptionRow,
@@ -187,11 +172,8 @@ fn draw_document(
 ) -> Result<()> {
     canvas.polyline(&[(MARGIN, y), (WIDTH - MARGIN, y)], 1.0, GRID)?;
     y += HEADING;
-    let heading = format!(
-        "document {}, epoch {}",
-        count(row.document),
-        count(row.epoch)
-    );
+    let (document, epoch) = (count(row.document), count(row.epoch));
+    let heading = format!("document {document}, epoch {epoch}");
     canvas.text(&heading, (MARGIN, y - 8.0), Type::LABEL)?;
     for (name, lines) in forms {
         let baseline = |line: usize| y + LEADING * (line as f64 + 0.72);
@@ -205,10 +187,10 @@ fn draw_document(
 }
 
 fn draw_line(canvas: &mut Canvas<'_>, line: &[(char, Part)], baseline: f64) -> Result<()> {
-    let mut column = 0;
+    let (wide, mut column) = (fonts::column(TEXT_SIZE), 0);
     for run in line.chunk_by(|a, b| a.1 == b.1) {
-        let left = TEXT_LEFT + column as f64 * advance();
-        let right = left + run.len() as f64 * advance();
+        let left = TEXT_LEFT + column as f64 * wide;
+        let right = left + run.len() as f64 * wide;
         let (ink, behind) = run[0].1.inks();
         if let Some(behind) = behind {
             let (top, bottom) = (baseline - TEXT_SIZE * 0.95, baseline + TEXT_SIZE * 0.33);

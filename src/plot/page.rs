@@ -70,6 +70,15 @@ const CAPTION_LINES: usize = 12;
 pub(super) const LEFT: f64 = MARGIN + 64.0;
 
 impl Page {
+    pub(super) fn new(title: &str, caption: String, legend: Vec<(Mark, String)>) -> Self {
+        Self {
+            title: title.to_owned(),
+            caption,
+            legend,
+            ..Self::default()
+        }
+    }
+
     /// Lays out the page; long texts are wrapped, and cut if they would fill the page.
     pub(super) fn layout(&self) -> Layout {
         self.layout_of(PLOT_HEIGHT)

@@ -54,12 +54,8 @@ impl<A> Panels<'_, A> {
         let fitting = PointSubset::of_height(all.div_ceil(columns), row_height + GAP);
         let shown = PointSubset::of(all, fitting.points.len() * columns);
         let names = pooled::names(self.points);
-        let page = Page {
-            title: self.title.to_owned(),
-            caption: self.caption.shown(&shown, "points").labels(&names).finish(),
-            legend: self.legend,
-            ..Page::default()
-        };
+        let caption = self.caption.shown(&shown, "points").labels(&names);
+        let page = Page::new(self.title, caption.finish(), self.legend);
         let width = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
         let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
         let rows_shown = names.len().div_ceil(columns);

@@ -1,7 +1,9 @@
 //! The points of a sweep, each with the answers of all its seeds together.
 
 use super::point_labels::PointLabels;
-use crate::metrics::answers::PointAnswers;
+use crate::error::Result;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
 
 /// One point.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -14,14 +16,23 @@ pub struct PooledPoint<A> {
     pub answers: A,
 }
 
-impl<A> PooledPoint<A> {
-    pub(super) fn of(point: &PointAnswers, answers: A) -> Self {
-        Self {
-            label: point.label.clone(),
-            seeds: point.seeds(),
-            answers,
-        }
+/// The points that have runs that count, with what these answered.
+pub(super) fn gather<A>(
+    measured: &Measured,
+    counts: impl Fn(&RunAnswers) -> bool,
+    answers: impl Fn(&[RunAnswers]) -> A,
+) -> Result<Vec<PooledPoint<A>>> {
+    let mut points = answers::of_points(measured)?;
+    for point in &mut points {
+        point.runs.retain(&counts);
     }
+    points.retain(|point| !point.runs.is_empty());
+    let pooled = |point: &PointAnswers| PooledPoint {
+        label: point.label.clone(),
+        seeds: point.seeds(),
+        answers: answers(&point.runs),
+    };
+    Ok(points.iter().map(pooled).collect())
 }
 
 pub(super) fn names<A>(points: &[PooledPoint<A>]) -> PointLabels {

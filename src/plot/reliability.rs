@@ -4,12 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fonts::{self, Face};
-use super::pooled::any_pooled;
+use super::pooled::{self, any_pooled};
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
 use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, Panels, Plot, PooledPoint, Type};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::statistics::{
     Bin, DEFAULT_BINS, ScoredAnswer, ece_under_calibration, equal_width_bins,
@@ -41,25 +41,18 @@ impl Plot for ReliabilityDiagram {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let mut points = answers::of_points(measured)?;
-        for point in &mut points {
-            point.runs.retain(|run| !run.judged().is_empty());
-        }
-        points.retain(|point| !point.runs.is_empty());
+        let judged = |runs: &[RunAnswers]| runs.iter().flat_map(RunAnswers::judged).collect();
+        let points = pooled::gather(measured, |run| !run.judged().is_empty(), judged)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
                 "no answer of a model has a reference answer to compare with",
             ));
         }
-        let pooled = |point: &PointAnswers| {
-            let answers = point.runs.iter().flat_map(RunAnswers::judged);
-            ReliabilityPoint::of(point, answers.collect())
-        };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
             bins: keys.bins,
-            points: points.iter().map(pooled).collect(),
+            points,
         }))
     }
 

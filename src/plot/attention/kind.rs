@@ -85,11 +85,7 @@ impl<V: View> Plot for Attention<V> {
         let heights: Vec<f64> = seen.iter().map(V::height).collect();
         let tallest = heights.iter().copied().fold(0.0, f64::max);
         let shown = PointSubset::of_height(seen.len(), tallest + GAP);
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(&seen, &shown),
-            ..Page::default()
-        };
+        let page = Page::new(&self.title, self.full_caption(&seen, &shown), vec![]);
         let weights = self.models.iter().flat_map(|model| &model.rows);
         let scale = Scale::of(weights.map(|row| row.weight));
         let both = self.models.iter().zip(&seen);

@@ -251,11 +251,11 @@ fn patches(map: &Head, scale: &Scale) -> Vec<Patch> {
                 let patch = &patches[index];
                 patch.queries[1] == query && (patch.keys, patch.level) == (run.keys, run.level)
             });
-            let index = same.unwrap_or(patches.len());
-            match same {
-                Some(index) => patches[index].queries[1] = query + 1,
-                None => patches.push(run),
-            }
+            let index = same.unwrap_or_else(|| {
+                patches.push(run);
+                patches.len() - 1
+            });
+            patches[index].queries[1] = query + 1;
             here.push(index);
         }
         above = here;

@@ -96,12 +96,9 @@ impl Plot for ExplorationCurves {
             };
             (style.is_own || style.is_reported).then(|| (mark, name.clone()))
         };
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(&called, &shown),
-            legend: called.iter().zip(&styles).filter_map(entry).collect(),
-            ..Page::default()
-        };
+        let legend = called.iter().zip(&styles).filter_map(entry);
+        let caption = self.full_caption(&called, &shown);
+        let page = Page::new(&self.title, caption, legend.collect());
         let columns = self.panels.len().clamp(1, 2);
         let rows = self.panels.len().div_ceil(columns).max(1);
         let row = PLOT_HEIGHT + Chart::BELOW + GAP;

@@ -86,12 +86,8 @@ impl Plot for ExplorationDistribution {
         let row = HEADING + HEIGHT + GAP;
         let names = PointLabels::of(self.series.iter().map(|series| series.label.as_str()));
         let shown = PointSubset::of_height(self.series.len(), row);
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(&names, &shown),
-            legend: self.legend(),
-            ..Page::default()
-        };
+        let caption = self.full_caption(&names, &shown);
+        let page = Page::new(&self.title, caption, self.legend());
         let width = WIDTH - MARGIN - LEFT;
         let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
         let all = shown.among(&self.series);

@@ -131,12 +131,8 @@ fn highest(curve: &Curve) -> f64 {
 
 /// Starts at 0 if that is near, because no loss is negative; else just under the lowest loss.
 fn loss_axis(least: f64, most: f64) -> Axis {
-    let from = if least >= 0.0 && least < 0.2 * most {
-        0.0
-    } else {
-        least
-    };
-    Axis::rounded(from, most, 6)
+    let is_near = least >= 0.0 && least < 0.2 * most;
+    Axis::rounded(if is_near { 0.0 } else { least }, most, 6)
 }
 
 #[cfg(test)]

@@ -84,13 +84,11 @@ impl Plot for LearningCurves {
         let frame = Frame::around(&curves);
         let styles = SeriesStyles::of(self, &curves);
         let names = self.names();
+        let caption = self.full_caption((&curves, left_out), &frame.beyond, (&styles, &names));
         let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption((&curves, left_out), &frame.beyond, (&styles, &names)),
-            legend: styles.legend(&names),
             right: 18.0,
             below: Chart::BELOW,
-            ..Page::default()
+            ..Page::new(&self.title, caption, styles.legend(&names))
         };
         page.figure(PLOT_HEIGHT, &self.rows(&curves), |canvas, chart| {
             frame.draw_axes(canvas, chart, &self.stage)?;

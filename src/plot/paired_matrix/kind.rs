@@ -59,11 +59,7 @@ impl Plot for PairedMatrix {
     /// Differences in accuracy and their p values as a square of cells.
     fn draw(&self) -> Result<Figure> {
         let (rows, sheet) = (self.rows(), Sheet::new(self));
-        let page = Page {
-            title: self.title.clone(),
-            caption: self.full_caption(&sheet),
-            ..Page::default()
-        };
+        let page = Page::new(&self.title, self.full_caption(&sheet), vec![]);
         let layout = page.layout_of(sheet.height());
         let drawing = paint(layout.height, |canvas| {
             page.draw_head(canvas, &layout)?;

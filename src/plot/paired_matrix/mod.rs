@@ -105,28 +105,33 @@ impl PairedMatrix {
     fn full_caption(&self, sheet: &Sheet) -> String {
         let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
         let pairs = plural(self.pairs().len(), "pair", "pairs");
-        let mut own = format!(
-            "n = {}, {}. ",
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(format!(
+            "n = {}, {}.",
             plural(questions, "question", "questions"),
             text::seeds(&self.seeds)
-        );
-        if sheet.is_numbered() {
-            own.push_str("Columns are numbered like the rows. ");
-        }
-        own.push_str(match sheet.numbers() {
-            true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
-            false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
-        });
-        own.push_str(match self.seeds.len() {
-            1 => "McNemar's exact test, two-sided, ",
-            _ => "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
-        });
-        own.push_str(&format!(
-            "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
-             The test generalises to other questions for these trained models, not to other seeds."
         ));
-        let mut caption = Caption::new(&self.title, &self.caption);
-        caption.say(own);
+        if sheet.is_numbered() {
+            caption.say("Columns are numbered like the rows.");
+        }
+        let cells = match sheet.numbers() {
+            true => {
+                "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of"
+            }
+            false => {
+                "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of"
+            }
+        };
+        let test = match self.seeds.len() {
+            1 => "McNemar's exact test, two-sided,",
+            _ => {
+                "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test),"
+            }
+        };
+        caption.say(format!(
+            "{cells} {test} after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, \
+             orange, worse. The test generalises to other questions for these trained models, not to other seeds."
+        ));
         caption.labels(&sheet.names).finish()
     }
 }
