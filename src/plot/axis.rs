@@ -1,6 +1,9 @@
-//! A linear axis: its ends, its round numbers, and the way from a value to a pixel.
+//! An axis: its ends, its round numbers, and the way from a value to a pixel.
 
 use super::text;
+
+/// The numbers of an axis: how far along it each stands, 0 to 1, and its text.
+pub(super) type Ticks = Vec<(f64, String)>;
 
 /// From value to pixel.
 #[derive(Clone, Debug)]
@@ -13,6 +16,8 @@ pub(super) struct Axis {
     pub(super) last_number: f64,
     /// Distance between the numbers: 1, 2 or 5 times a power of ten.
     step: f64,
+    /// Whether all of this is of base-10 logarithms.
+    is_logarithmic: bool,
 }
 
 impl Axis {
@@ -38,20 +43,20 @@ impl Axis {
             high,
             last_number: high,
             step: factor * unit,
+            is_logarithmic: false,
         }
     }
 
     /// An axis whose ends are moved outward to round numbers.
     pub(super) fn rounded(low: f64, high: f64, numbers: usize) -> Self {
-        let Self {
-            low, high, step, ..
-        } = Self::new(low, high, numbers);
-        let (low, high) = ((low / step).floor() * step, (high / step).ceil() * step);
+        let exact = Self::new(low, high, numbers);
+        let step = exact.step;
+        let high = (exact.high / step).ceil() * step;
         Self {
-            low,
+            low: (exact.low / step).floor() * step,
             high,
             last_number: high,
-            step,
+            ..exact
         }
     }
 
@@ -60,6 +65,14 @@ impl Axis {
         Self {
             step: self.step.max(1.0),
             ..self
+        }
+    }
+
+    /// A logarithmic axis from one power of ten to another, around these logarithms.
+    pub(super) fn decades((low, high): (f64, f64), numbers: usize) -> Self {
+        Self {
+            is_logarithmic: true,
+            ..Self::new(low.floor(), high.ceil(), numbers).whole()
         }
     }
 
@@ -77,10 +90,49 @@ impl Axis {
         text::number(value * scale, decimals as usize)
     }
 
+    /// All numbers with their places; times `scale` on a linear axis.
+    pub(super) fn ticks(&self, scale: f64) -> Ticks {
+        let label = |number: f64| match self.is_logarithmic {
+            true => power_of_ten(number.round() as i32),
+            false => self.label(number, scale),
+        };
+        let tick = |number| (self.along(number), label(number));
+        self.numbers().into_iter().map(tick).collect()
+    }
+
+    /// How far along `value` lies, 0 to 1.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        match self.is_logarithmic {
+            true => self.along(value.log10()),
+            false => self.along(value),
+        }
+    }
+
+    fn along(&self, place: f64) -> f64 {
+        (place - self.low) / (self.high - self.low)
+    }
+
     /// Where `value` lies between the pixels `start` and `end`.
     pub(super) fn pixel(&self, value: f64, start: f64, end: f64) -> f64 {
-        start + (value - self.low) / (self.high - self.low) * (end - start)
+        start + self.share(value) * (end - start)
     }
+}
+
+/// `0.01`, and `1e-7` where zeros would have to be counted.
+fn power_of_ten(decade: i32) -> String {
+    match decade {
+        -3..=-1 => format!("{:.*}", -decade as usize, 10f64.powi(decade)),
+        0..=3 => format!("{}", 10u32.pow(decade as u32)),
+        _ => format!("1e{decade}"),
+    }
+}
+
+/// The least and the largest value; 0 and 1 of none.
+pub(super) fn ends(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
+    let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
+    let none = (f64::INFINITY, f64::NEG_INFINITY);
+    let (low, high) = values.into_iter().fold(none, wider);
+    if low <= high { (low, high) } else { (0.0, 1.0) }
 }
 
 #[cfg(test)]

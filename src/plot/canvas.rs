@@ -10,7 +10,7 @@ use plotters::style::{
 };
 
 use super::fonts::{self, Face};
-use super::theme::{Ink, Stroke, WHITE, WIDTH};
+use super::theme::{BLACK, GREY, Ink, Pen, SMALL_SIZE, Stroke, TEXT_SIZE, WHITE, WIDTH};
 use crate::error::{Error, Result};
 
 /// A place, in px from the upper left corner.
@@ -22,11 +22,8 @@ const UNITS: f64 = 10.0;
 /// Which end of a text its position names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Anchor {
-    /// The left end.
     Start,
-    /// The middle.
     Middle,
-    /// The right end.
     End,
 }
 
@@ -41,6 +38,11 @@ pub(super) struct Type {
 }
 
 impl Type {
+    /// Names and quantities.
+    pub(super) const LABEL: Self = Self::new(TEXT_SIZE, BLACK);
+    /// Numbers of axes, and captions.
+    pub(super) const SMALL: Self = Self::new(SMALL_SIZE, GREY);
+
     /// Text in the proportional font, from its left end.
     pub(super) const fn new(size: f64, ink: Ink) -> Self {
         Self {
@@ -49,6 +51,24 @@ impl Type {
             ink,
             anchor: Anchor::Start,
         }
+    }
+
+    /// The same in the monospaced font.
+    pub(super) const fn mono(size: f64, ink: Ink) -> Self {
+        Self {
+            face: Face::Mono,
+            ..Self::new(size, ink)
+        }
+    }
+
+    /// The same, placed by its middle.
+    pub(super) const fn middle(self) -> Self {
+        self.anchored(Anchor::Middle)
+    }
+
+    /// The same, placed by its right end.
+    pub(super) const fn end(self) -> Self {
+        self.anchored(Anchor::End)
     }
 
     /// The same, placed by another end.
@@ -63,9 +83,6 @@ pub(super) struct Canvas<'a> {
 }
 
 /// The SVG of a white sheet of `height` px with `drawing` on it; its text is still text.
-///
-/// # Errors
-/// What `drawing` returns.
 pub(super) fn paint(
     height: f64,
     drawing: impl FnOnce(&mut Canvas<'_>) -> Result<()>,
@@ -95,6 +112,12 @@ impl Canvas<'_> {
         self.polygon(&corners, ink)
     }
 
+    /// The outline of a box.
+    pub(super) fn frame(&mut self, from: Point, to: Point, width: f64, ink: Ink) -> Result<()> {
+        let corners = [from, (to.0, from.1), to, (from.0, to.1), from];
+        self.polyline(&corners, width, ink)
+    }
+
     /// A filled shape.
     pub(super) fn polygon(&mut self, corners: &[Point], ink: Ink) -> Result<()> {
         let corners: Vec<_> = corners.iter().map(|&p| units(p)).collect();
@@ -119,27 +142,21 @@ impl Canvas<'_> {
         if thinned.len() < 2 {
             return Ok(());
         }
-        let path: Vec<_> = thinned.into_iter().map(units).collect();
-        self.backend
-            .draw_path(path, &shape(ink, width))
-            .map_err(failed)
+        self.path(thinned.into_iter(), width, ink)
+    }
+
+    fn path(&mut self, points: impl Iterator<Item = Point>, width: f64, ink: Ink) -> Result<()> {
+        let path: Vec<_> = points.map(units).collect();
+        let drawn = self.backend.draw_path(path, &shape(ink, width));
+        drawn.map_err(failed)
     }
 
     /// A curve, whole or in dashes.
-    pub(super) fn curve(
-        &mut self,
-        points: &[Point],
-        stroke: Stroke,
-        width: f64,
-        ink: Ink,
-    ) -> Result<()> {
-        match stroke {
-            Stroke::Whole => self.polyline(points, width, ink),
-            Stroke::Dashed => {
-                let dashes = dashes(points);
-                let mut dashes = dashes.iter();
-                dashes.try_for_each(|dash| self.polyline(dash, width, ink))
-            }
+    pub(super) fn curve(&mut self, points: &[Point], pen: Pen) -> Result<()> {
+        let mut draw = |part: &[Point]| self.polyline(part, pen.width, pen.ink);
+        match pen.stroke {
+            Stroke::Whole => draw(points),
+            Stroke::Dashed => dashes(points).iter().try_for_each(|dash| draw(dash)),
         }
     }
 
@@ -148,16 +165,11 @@ impl Canvas<'_> {
         const PERIOD: f64 = 9.0;
         const DASH: f64 = 6.0;
         let length = (to.0 - from.0).hypot(to.1 - from.1);
+        // A line without length has no dash.
         let at = |along: f64| {
-            let share = if length > 0.0 {
-                (along / length).min(1.0)
-            } else {
-                0.0
-            };
-            (
-                from.0 + share * (to.0 - from.0),
-                from.1 + share * (to.1 - from.1),
-            )
+            let share = (along / length).min(1.0);
+            let between = |from: f64, to: f64| from + share * (to - from);
+            (between(from.0, to.0), between(from.1, to.1))
         };
         for i in 0..(length / PERIOD).ceil() as usize {
             let start = i as f64 * PERIOD;
@@ -177,22 +189,12 @@ impl Canvas<'_> {
     /// A diamond that is empty inside.
     pub(super) fn hollow_diamond(&mut self, centre: Point, radius: f64, ink: Ink) -> Result<()> {
         let (x, y) = centre;
-        let corners = [
-            (x, y - radius),
-            (x + radius, y),
-            (x, y + radius),
-            (x - radius, y),
-        ];
+        let ends = [(0.0, -radius), (radius, 0.0), (0.0, radius), (-radius, 0.0)];
+        let corners = ends.map(|(right, down)| (x + right, y + down));
         self.polygon(&corners, WHITE)?;
         // Closed beyond its first edge, so that the first corner is joined as well.
-        let outline: Vec<_> = corners
-            .iter()
-            .chain(&corners[..2])
-            .map(|&p| units(p))
-            .collect();
-        self.backend
-            .draw_path(outline, &shape(ink, 2.0))
-            .map_err(failed)
+        let outline = corners.iter().chain(&corners[..2]);
+        self.path(outline.copied(), 2.0, ink)
     }
 
     /// A text on the base line through `position`.
@@ -219,21 +221,17 @@ impl Canvas<'_> {
         #[cfg(test)]
         super::gallery::note(&text, (x, y), style, matches!(turn, FontTransform::None));
         // plotters' SVG backend draws at size / 1.24 and puts the base line 0.76 em below the top.
-        let font = FontDesc::new(
-            FontFamily::Name(style.face.family()),
-            style.size * UNITS * 1.24,
-            FontStyle::Normal,
-        );
+        let (family, size) = (style.face.family(), style.size * UNITS * 1.24);
+        let font = FontDesc::new(FontFamily::Name(family), size, FontStyle::Normal);
         let anchor = match style.anchor {
             Anchor::Start => HPos::Left,
             Anchor::Middle => HPos::Center,
             Anchor::End => HPos::Right,
         };
-        let (upright, drop) = (matches!(turn, FontTransform::None), 0.76 * style.size);
-        let place = if upright {
-            (x, y - drop)
-        } else {
-            (x - drop, y)
+        let drop = 0.76 * style.size;
+        let place = match turn {
+            FontTransform::None => (x, y - drop),
+            _ => (x - drop, y),
         };
         let ink = colour(style.ink);
         let text_style = TextStyle::from(font.transform(turn))
@@ -302,12 +300,9 @@ fn dashes(points: &[Point]) -> Vec<Vec<Point>> {
         while next_end(from_x) <= x {
             let end = next_end(from_x);
             let place = (end, from_y + rise * (end - start_x));
-            match is_drawn(from_x) {
-                true => {
-                    dash.push(place);
-                    dashes.push(std::mem::take(&mut dash));
-                }
-                false => dash.push(place),
+            dash.push(place);
+            if is_drawn(from_x) {
+                dashes.push(std::mem::take(&mut dash));
             }
             from_x = end;
         }

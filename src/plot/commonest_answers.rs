@@ -6,21 +6,17 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Type, paint};
-use super::crowd::PointSubset;
-use super::fonts::Face;
-use super::kind::{Gathered, Plot};
-use super::page::{Mark, Page};
-use super::point_labels::PointLabels;
-use super::text::{count, number, plural, seeds_in_short, shorten};
+use super::pooled::{self, any_pooled};
+use super::text::{count, number, plural, seeds_in_short};
 use super::theme::{
-    BASELINE, BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE,
-    WIDTH,
+    BASELINE, BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
-use super::{Figure, caption::Caption};
+use super::{
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Page, Plot, PointLabels, PointSubset,
+    PooledPoint, Type, draw_heading,
+};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
 
@@ -50,11 +46,7 @@ impl Plot for CommonestAnswers {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let mut points = answers::of_points(measured)?;
-        for point in &mut points {
-            point.runs.retain(|run| !run.invented.is_empty());
-        }
-        points.retain(|point| !point.runs.is_empty());
+        let points = pooled::gather(measured, |run| !run.invented.is_empty(), counts_of)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
                 "no run was asked about invented people (`evaluate.invented`)",
@@ -65,70 +57,98 @@ impl Plot for CommonestAnswers {
             caption: format!("{}.", measured.origin),
             answers: keys.answers,
             split: measured.splits.clone(),
-            points: points.iter().map(AnswersOfPoint::of).collect(),
+            points,
         }))
     }
 
+    /// Groups of horizontal bars.
     fn draw(&self) -> Result<Figure> {
-        draw_commonest_answers(self)
+        let height = |point: &AnswersOfPoint| HEADING + point.bars_height(self.answers) + BELOW;
+        let tallest = self.points.iter().map(height).fold(0.0, f64::max);
+        let shown = PointSubset::of_height(self.points.len(), tallest);
+        let names = pooled::names(&self.points);
+        let there = |source: &Source| self.points.iter().any(|p| p.total(*source) > 0);
+        let legend = |source: Source| {
+            let words = source.words("said of", &self.split);
+            (Mark::Square(source.ink()), words)
+        };
+        let legend = SOURCES.into_iter().filter(there).map(legend);
+        let caption = self.full_caption(&names, &shown);
+        let page = Page::new(&self.title, caption, legend.collect());
+        let width = WIDTH - 2.0 * MARGIN;
+        let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
+        let points = shown.among(&self.points);
+        let all: f64 = points.iter().map(height).sum();
+        page.figure(all - 12.0, &self.rows(), |canvas, area| {
+            let mut top = area.top - 8.0;
+            for (point, name) in points.iter().zip(&names) {
+                let numbers = point.numbers(self.answers);
+                draw_heading(canvas, (name, &numbers), (MARGIN, top), width)?;
+                point.draw_bars(canvas, self.answers, top + HEADING)?;
+                top += height(point);
+            }
+            Ok(())
+        })
     }
 }
 
 /// Commonest answers at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommonestAnswers {
-    /// The heading.
-    pub title: String,
+    title: String,
     /// How the caption begins. What the bars are is added.
-    pub caption: String,
+    caption: String,
     /// Answers shown of each point.
-    pub answers: usize,
+    answers: usize,
     /// The questions with which the invented people are compared, such as `dev`.
-    pub split: String,
+    split: String,
     /// One chart per point, stacked.
-    pub points: Vec<AnswersOfPoint>,
+    points: Vec<AnswersOfPoint>,
 }
 
 /// How often each answer was given, or is right.
-pub type Counts = BTreeMap<String, usize>;
+type Counts = BTreeMap<String, usize>;
 
-/// One point of a sweep, all its seeds together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct AnswersOfPoint {
-    /// What stands over its chart.
-    pub label: String,
-    /// Seeds of its runs.
-    pub seeds: Vec<u64>,
+/// One point of a sweep, with the counts of all [`SOURCES`].
+type AnswersOfPoint = PooledPoint<[Counts; 4]>;
+
+/// What is counted; its name is in the CSV.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Source {
     /// Given to questions about invented people.
-    pub invented: Counts,
+    Invented,
     /// Given to the questions of the split.
-    pub given: Counts,
-    /// Reference answers of the split; empty if it has none.
-    pub gold: Counts,
+    Given,
+    /// Reference answers of the split; none if it has none.
+    Gold,
     /// Right answers to the training questions.
-    pub training: Counts,
+    Training,
 }
 
-impl AnswersOfPoint {
-    fn of(point: &PointAnswers) -> Self {
-        let said = |to: fn(&RunAnswers) -> &Vec<PredictionRow>| {
-            let rows = point.runs.iter().flat_map(to);
-            count_each(rows.map(|row| row.predicted.as_str()))
-        };
-        // Reference answers do not depend on the seed.
-        let first = &point.runs[0];
-        let training = first.training.iter();
-        Self {
-            label: point.label.clone(),
-            seeds: point.seeds(),
-            invented: said(|run| &run.invented),
-            given: said(|run| &run.asked),
-            gold: count_each(first.asked.iter().filter_map(|row| row.gold.as_deref())),
-            training: training
-                .map(|row| (row.answer.clone(), row.questions))
-                .collect(),
-        }
-    }
+const SOURCES: [Source; 4] = [
+    Source::Invented,
+    Source::Given,
+    Source::Gold,
+    Source::Training,
+];
+
+fn counts_of(runs: &[RunAnswers]) -> [Counts; 4] {
+    let said = |to: fn(&RunAnswers) -> &Vec<PredictionRow>| {
+        let rows = runs.iter().flat_map(to);
+        count_each(rows.map(|row| row.predicted.as_str()))
+    };
+    // Reference answers do not depend on the seed.
+    let first = &runs[0];
+    let training = first.training.iter();
+    [
+        said(|run| &run.invented),
+        said(|run| &run.asked),
+        count_each(first.asked.iter().filter_map(|row| row.gold.as_deref())),
+        training
+            .map(|row| (row.answer.clone(), row.questions))
+            .collect(),
+    ]
 }
 
 /// How often each of them occurs.
@@ -139,23 +159,6 @@ fn count_each<'a>(answers: impl Iterator<Item = &'a str>) -> Counts {
     }
     counts
 }
-
-/// What is counted; its name is in the CSV.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Source {
-    Invented,
-    Given,
-    Gold,
-    Training,
-}
-
-const SOURCES: [Source; 4] = [
-    Source::Invented,
-    Source::Given,
-    Source::Gold,
-    Source::Training,
-];
 
 /// One line of the figure's CSV: one bar.
 #[derive(Debug, Serialize, Deserialize)]
@@ -193,49 +196,36 @@ impl Source {
         }
     }
 
-    fn words(self, split: &str) -> String {
+    /// What they are; `said of` people, or `answers about` them after a count.
+    fn words(self, said: &str, split: &str) -> String {
         match self {
-            Self::Invented => "said of people never seen".to_owned(),
-            Self::Given => format!("said of {split} people"),
+            Self::Invented => format!("{said} people never seen"),
+            Self::Given => format!("{said} {split} people"),
             Self::Gold => format!("reference answers for {split} people"),
             Self::Training => "reference answers for training people".to_owned(),
-        }
-    }
-
-    /// The noun after a count of them.
-    fn counted(self, split: &str) -> String {
-        match self {
-            Self::Invented => "answers about people never seen".to_owned(),
-            Self::Given => format!("answers about {split} people"),
-            Self::Gold | Self::Training => self.words(split),
         }
     }
 }
 
 impl AnswersOfPoint {
     fn counts(&self, source: Source) -> &Counts {
-        match source {
-            Source::Invented => &self.invented,
-            Source::Given => &self.given,
-            Source::Gold => &self.gold,
-            Source::Training => &self.training,
-        }
+        &self.answers[source as usize]
     }
 
     fn total(&self, source: Source) -> usize {
         self.counts(source).values().sum()
     }
 
-    /// How often an answer occurs; `None` where nothing is counted.
-    fn share(&self, source: Source, answer: &str) -> Option<(usize, f64)> {
-        let (number, of) = (self.counts(source).get(answer), self.total(source));
-        let number = number.copied().unwrap_or(0);
-        (of > 0).then(|| (number, number as f64 / of as f64))
+    /// How often an answer occurs, and which share of all that is.
+    fn share(&self, source: Source, answer: &str) -> (usize, f64) {
+        let number = self.counts(source).get(answer).copied().unwrap_or(0);
+        (number, number as f64 / self.total(source).max(1) as f64)
     }
 
     /// The answers given most often about invented people, ties by name.
     fn commonest(&self, most: usize) -> Vec<&str> {
-        let mut answers: Vec<(&String, &usize)> = self.invented.iter().collect();
+        let invented = self.counts(Source::Invented);
+        let mut answers: Vec<(&String, &usize)> = invented.iter().collect();
         answers.sort_by_key(|(_, number)| Reverse(**number));
         let names = answers.into_iter().map(|(answer, _)| answer.as_str());
         names.take(most).collect()
@@ -246,18 +236,69 @@ impl AnswersOfPoint {
     }
 
     fn numbers(&self, most: usize) -> String {
-        let asked = self.total(Source::Invented);
+        let (invented, asked) = (self.counts(Source::Invented), self.total(Source::Invented));
         let shown = self.commonest(most);
-        let said = |answer: &&str| self.invented.get(*answer);
-        let together: usize = shown.iter().filter_map(said).sum();
+        let together: usize = shown.iter().map(|answer| invented[*answer]).sum();
         let seeds = seeds_in_short(&self.seeds);
         format!(
             "{} to {} ({seeds}); these {} make {} %",
-            plural(self.invented.len(), "different answer", "different answers"),
+            plural(invented.len(), "different answer", "different answers"),
             plural(asked, "question", "questions"),
             count(shown.len()),
             number(100.0 * together as f64 / asked.max(1) as f64, 0)
         )
+    }
+
+    fn bars_height(&self, answers: usize) -> f64 {
+        let group = self.sources().count() as f64 * BAR + GAP;
+        self.commonest(answers).len() as f64 * group.max(SMALL_SIZE * LINE_HEIGHT)
+    }
+
+    fn draw_bars(&self, canvas: &mut Canvas<'_>, answers: usize, top: f64) -> Result<()> {
+        let height = self.bars_height(answers);
+        let names = self.commonest(answers);
+        let shares = names.iter().flat_map(|answer| {
+            let share = move |source| self.share(source, answer).1;
+            self.sources().map(share)
+        });
+        let mut axis = Axis::new(0.0, shares.fold(0.01, f64::max), 6);
+        axis.last_number = 1.0;
+        let (left, right) = (MARGIN + NAMES, WIDTH - MARGIN - NUMBERS);
+        let bottom = top + height;
+        let chart = Chart {
+            left,
+            right,
+            top,
+            bottom,
+        };
+        for (x, label) in axis.ticks(100.0) {
+            canvas.polyline(&[chart.at(x, 1.0), chart.at(x, 0.0)], 1.0, GRID)?;
+            chart.number_below(canvas, x, &label)?;
+        }
+        chart.quantity_below(canvas, "share of the answers (%)")?;
+        let group = height / names.len().max(1) as f64;
+        let said = PointLabels::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
+        for (i, answer) in names.iter().enumerate() {
+            let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
+            let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
+            let words = match answer.trim() {
+                "" => "(no answer)".to_owned(),
+                _ => said[i].clone(),
+            };
+            canvas.text(&words, (left - 10.0, middle), Type::LABEL.end())?;
+            for source in self.sources() {
+                let end = axis.pixel(self.share(source, answer).1, left, right);
+                canvas.rectangle((left, y), (end, y + BAR), source.ink())?;
+                longest = longest.max(end);
+                y += BAR;
+            }
+            // In the colour of its bar, right of all of them.
+            let (times, share) = self.share(Source::Invented, answer);
+            let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
+            let style = Type::new(SMALL_SIZE, Source::Invented.ink());
+            canvas.text(&words, (longest + 8.0, middle), style)?;
+        }
+        canvas.polyline(&[(left, top), (left, bottom)], 1.2, BLACK)
     }
 }
 
@@ -266,16 +307,16 @@ impl CommonestAnswers {
         let mut rows = vec![];
         for point in &self.points {
             for answer in point.commonest(self.answers) {
-                rows.extend(point.sources().filter_map(|source| {
-                    let (number, share) = point.share(source, answer)?;
-                    Some(PlottedRow {
+                rows.extend(point.sources().map(|source| {
+                    let (number, share) = point.share(source, answer);
+                    PlottedRow {
                         label: &point.label,
                         answer,
                         source,
                         number,
                         of: point.total(source),
                         share,
-                    })
+                    }
                 }));
             }
         }
@@ -286,15 +327,12 @@ impl CommonestAnswers {
         let totals = |source: Source| {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
-            (*most > 0).then(|| match least == most {
-                true => format!("{} {}", count(*most), source.counted(&self.split)),
-                false => format!(
-                    "{} to {} {}",
-                    count(*least),
-                    count(*most),
-                    source.counted(&self.split)
-                ),
-            })
+            let least = match least == most {
+                true => String::new(),
+                false => format!("{} to ", count(*least)),
+            };
+            let counted = source.words("answers about", &self.split);
+            (*most > 0).then(|| format!("{least}{} {counted}", count(*most)))
         };
         let totals: Vec<String> = SOURCES.into_iter().filter_map(totals).collect();
         let mut caption = Caption::new(&self.title, &self.caption);
@@ -303,7 +341,7 @@ impl CommonestAnswers {
             false => format!("; n = {}", totals.join(", ")),
         };
         caption.say(format!("Bar: share of all answers of its colour{numbers}."));
-        if self.points.iter().any(|point| point.seeds.len() > 1) {
+        if any_pooled(&self.points) {
             caption.say("Answers of several seeds are pooled.");
         }
         let points = shown.points.iter().map(|&point| &self.points[point]);
@@ -314,115 +352,6 @@ impl CommonestAnswers {
             .draws(answers)
             .finish()
     }
-}
-
-/// Draws the commonest answers as groups of horizontal bars.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_commonest_answers(figure: &CommonestAnswers) -> Result<Figure> {
-    let height = |point| HEADING + bars_height(point, figure.answers) + BELOW;
-    let tallest = figure.points.iter().map(height).fold(0.0, f64::max);
-    let shown = PointSubset::of_height(figure.points.len(), tallest);
-    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
-    let caption = figure.full_caption(&names, &shown);
-    let names = names.only(&shown.points);
-    let names = names.fitted(TEXT_SIZE, WIDTH - 2.0 * MARGIN);
-    let points = shown.among(&figure.points);
-    let there = |source: &Source| figure.points.iter().any(|p| p.total(*source) > 0);
-    let legend = |source: Source| (Mark::Square(source.ink()), source.words(&figure.split));
-    let page = Page {
-        title: figure.title.clone(),
-        caption: caption.clone(),
-        legend: SOURCES.into_iter().filter(there).map(legend).collect(),
-        vertical: "",
-        right: NUMBERS,
-        below: 0.0,
-    };
-    let all: f64 = points.iter().map(height).sum();
-    let layout = page.layout_of(all - 12.0);
-    let drawing = paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
-        let mut top = layout.top - 8.0;
-        for (point, name) in points.iter().zip(&names) {
-            draw_point(canvas, point, name, figure.answers, top)?;
-            top += height(point);
-        }
-        Ok(())
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
-}
-
-fn bars_height(point: &AnswersOfPoint, answers: usize) -> f64 {
-    let group = point.sources().count() as f64 * BAR + GAP;
-    point.commonest(answers).len() as f64 * group.max(SMALL_SIZE * LINE_HEIGHT)
-}
-
-fn draw_point(
-    canvas: &mut Canvas<'_>,
-    point: &AnswersOfPoint,
-    name: &str,
-    answers: usize,
-    top: f64,
-) -> Result<()> {
-    let width = WIDTH - 2.0 * MARGIN;
-    let height = bars_height(point, answers);
-    let mut baseline = top;
-    let numbers = shorten(Face::Text, SMALL_SIZE, &point.numbers(answers), width);
-    for (words, size, ink) in [(name, TEXT_SIZE, BLACK), (&numbers, SMALL_SIZE, GREY)] {
-        baseline += size * LINE_HEIGHT;
-        canvas.text(words, (MARGIN, baseline), Type::new(size, ink))?;
-    }
-    let names = point.commonest(answers);
-    let shares = names.iter().flat_map(|answer| {
-        let share = |source| point.share(source, answer);
-        point.sources().filter_map(share).map(|(_, share)| share)
-    });
-    let mut axis = Axis::new(0.0, shares.fold(0.01, f64::max), 6);
-    axis.last_number = 1.0;
-    let (left, right) = (MARGIN + NAMES, WIDTH - MARGIN - NUMBERS);
-    let (top, bottom) = (top + HEADING, top + HEADING + height);
-    let small = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
-    for number in axis.numbers() {
-        let x = axis.pixel(number, left, right);
-        canvas.polyline(&[(x, top), (x, bottom)], 1.0, GRID)?;
-        let place = (x, bottom + 6.0 + SMALL_SIZE);
-        canvas.text(&axis.label(number, 100.0), place, small)?;
-    }
-    let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-    let place = (
-        (left + right) / 2.0,
-        bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE,
-    );
-    canvas.text("share of the answers (%)", place, quantity)?;
-    let group = height / names.len().max(1) as f64;
-    let said = PointLabels::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
-    for (i, answer) in names.iter().enumerate() {
-        let (mut y, mut longest) = (top + i as f64 * group + GAP / 2.0, left);
-        let middle = top + (i as f64 + 0.5) * group + TEXT_SIZE * 0.34;
-        let words = match answer.trim() {
-            "" => "(no answer)".to_owned(),
-            _ => said[i].clone(),
-        };
-        let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
-        canvas.text(&words, (left - 10.0, middle), style)?;
-        for source in point.sources() {
-            let Some((_, share)) = point.share(source, answer) else {
-                continue;
-            };
-            let end = axis.pixel(share, left, right);
-            canvas.rectangle((left, y), (end, y + BAR), source.ink())?;
-            longest = longest.max(end);
-            y += BAR;
-        }
-        // In the colour of its bar, right of all of them.
-        if let Some((times, share)) = point.share(Source::Invented, answer) {
-            let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
-            let style = Type::new(SMALL_SIZE, Source::Invented.ink());
-            canvas.text(&words, (longest + 8.0, middle), style)?;
-        }
-    }
-    canvas.polyline(&[(left, top), (left, bottom)], 1.2, BLACK)
 }
 
 #[cfg(test)]
@@ -448,10 +377,7 @@ mod tests {
         let point = |i: usize| AnswersOfPoint {
             label: label(i),
             seeds: vec![1],
-            invented: counts(i, 0),
-            given: counts(i, 1),
-            gold: counts(0, 2),
-            training: counts(0, 3),
+            answers: [counts(i, 0), counts(i, 1), counts(0, 2), counts(0, 3)],
         };
         let figure = CommonestAnswers {
             title: "A figure of answers".to_owned(),
@@ -460,7 +386,7 @@ mod tests {
             split: "dev".to_owned(),
             points: (0..points).map(point).collect(),
         };
-        draw_commonest_answers(&figure).expect("drawn")
+        figure.draw().expect("drawn")
     }
 
     fn counts(pairs: &[(&str, usize)]) -> Counts {
@@ -477,17 +403,19 @@ mod tests {
             points: vec![AnswersOfPoint {
                 label: "a".to_owned(),
                 seeds: vec![1],
-                invented: counts(&[("Lima", 2), ("London", 5), ("Oslo", 2), ("Rome", 1)]),
-                given: counts(&[("London", 3), ("Rome", 1)]),
-                gold: counts(&[]),
-                training: counts(&[("London", 30), ("Lima", 70)]),
+                answers: [
+                    counts(&[("Lima", 2), ("London", 5), ("Oslo", 2), ("Rome", 1)]),
+                    counts(&[("London", 3), ("Rome", 1)]),
+                    counts(&[]),
+                    counts(&[("London", 30), ("Lima", 70)]),
+                ],
             }],
         }
     }
 
     #[test]
     fn the_table_holds_every_bar_and_equal_counts_go_by_name() {
-        let drawn = draw_commonest_answers(&figure()).expect("drawn");
+        let drawn = figure().draw().expect("drawn");
         let expected = "label,answer,source,number,of,share\n\
                         a,London,invented,5,10,0.5\na,London,given,3,4,0.75\n\
                         a,London,training,30,100,0.3\n\
@@ -497,7 +425,7 @@ mod tests {
             String::from_utf8(drawn.csv.clone()).expect("text"),
             expected
         );
-        assert_eq!(drawn, draw_commonest_answers(&figure()).expect("drawn"));
+        assert_eq!(drawn, figure().draw().expect("drawn"));
     }
 
     #[test]
@@ -519,17 +447,17 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_commonest_answers(&CommonestAnswers::default()).expect("nothing");
+        CommonestAnswers::default().draw().expect("nothing");
         let mut figure = figure();
         figure.answers = 20;
         let long = "x漢 ".repeat(90);
         figure.points.push(AnswersOfPoint::default());
         figure.points.push(AnswersOfPoint {
             label: long.clone(),
-            invented: counts(&[("", 9), (&long, usize::MAX >> 12)]),
-            ..AnswersOfPoint::default()
+            seeds: vec![],
+            answers: [&[("", 9), (&long, usize::MAX >> 12)][..], &[], &[], &[]].map(counts),
         });
-        let drawn = draw_commonest_answers(&figure).expect("drawn");
+        let drawn = figure.draw().expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

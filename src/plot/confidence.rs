@@ -2,18 +2,27 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::crowd::PointSubset;
-use super::kind::{Gathered, NoKeys, Plot};
-use super::page::Mark;
-use super::panels::{self, Panel, Panels};
-use super::point_labels::PointLabels;
+use super::pooled::{self, any_pooled};
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Ink, SERIES};
-use super::{Figure, canvas::Canvas, caption::Caption};
+use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Panels, Plot, PooledPoint};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
+
+/// The probabilities of a model's answers at each point of a sweep.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Confidence {
+    title: String,
+    /// How the caption begins. What the lines are is added.
+    caption: String,
+    /// One chart per point.
+    points: Vec<ConfidencePoint>,
+}
+
+/// One point of a sweep: each answer's kind and probability, 0 to 1.
+type ConfidencePoint = PooledPoint<Vec<(AnswerKind, f64)>>;
 
 impl Plot for Confidence {
     type Keys = NoKeys;
@@ -26,24 +35,42 @@ impl Plot for Confidence {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let points = answers::of_points(measured)?;
+        let all = |runs: &[RunAnswers]| runs.iter().flat_map(known_answers).collect();
+        let points = pooled::gather(measured, |_| true, all)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing("no run has asked a model"));
         }
-        let panel = |point: &PointAnswers| ConfidencePoint {
-            label: point.label.clone(),
-            seeds: point.seeds(),
-            answers: point.runs.iter().flat_map(known_answers).collect(),
-        };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
-            points: points.iter().map(panel).collect(),
+            points,
         }))
     }
 
+    /// The distribution of the answers' probabilities as step lines, exact at every answer.
     fn draw(&self) -> Result<Figure> {
-        draw_confidence(self)
+        let there = |kind: &AnswerKind| {
+            let mut all = self.points.iter().flat_map(|point| &point.answers);
+            all.any(|(own, _)| own == kind)
+        };
+        let legend = |kind: AnswerKind| {
+            let (name, ink, width) = kind.line();
+            (Mark::Line(ink, width), name.to_owned())
+        };
+        let panels = Panels {
+            title: &self.title,
+            caption: self.caption(),
+            legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
+            vertical: "cumulative share of answers (%)",
+            points: &self.points,
+            numbers: &ConfidencePoint::numbers,
+            above: 8.0,
+        };
+        panels.figure(&self.rows(), |canvas, chart, point| {
+            KINDS
+                .into_iter()
+                .try_for_each(|kind| point.draw(canvas, chart, kind))
+        })
     }
 }
 
@@ -60,44 +87,17 @@ fn known_answers(run: &RunAnswers) -> Vec<(AnswerKind, f64)> {
     asked.chain(invented).filter_map(known).collect()
 }
 
-/// The probabilities of a model's answers at each point of a sweep.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct Confidence {
-    /// The heading.
-    pub title: String,
-    /// How the caption begins. What the lines are is added.
-    pub caption: String,
-    /// One chart per point.
-    pub points: Vec<ConfidencePoint>,
-}
-
-/// One point of a sweep, all its seeds together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ConfidencePoint {
-    /// What stands over its chart.
-    pub label: String,
-    /// Seeds of its runs.
-    pub seeds: Vec<u64>,
-    /// Each answer's kind and probability, 0 to 1.
-    pub answers: Vec<(AnswerKind, f64)>,
-}
-
 /// What is known of an answer; its name is in the CSV.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum AnswerKind {
-    /// It is right.
+enum AnswerKind {
     Right,
-    /// It is wrong.
     Wrong,
     /// There is no reference answer.
     Unjudged,
     /// It is about an invented person.
     Invented,
 }
-
-/// Room between a heading and its chart, in px.
-const ABOVE: f64 = 8.0;
 
 /// In the order in which they are drawn and listed.
 const KINDS: [AnswerKind; 4] = [
@@ -108,22 +108,13 @@ const KINDS: [AnswerKind; 4] = [
 ];
 
 impl AnswerKind {
-    fn words(self) -> &'static str {
+    /// Name, colour, and width in px, such that overlapping lines all stay visible.
+    fn line(self) -> (&'static str, Ink, f64) {
         match self {
-            Self::Right => "right",
-            Self::Wrong => "wrong",
-            Self::Unjudged => "not judged",
-            Self::Invented => "about a person never seen",
-        }
-    }
-
-    /// Colour and width in px, such that overlapping lines all stay visible.
-    fn line(self) -> (Ink, f64) {
-        match self {
-            Self::Right => (SERIES[0], 2.6),
-            Self::Wrong => (SERIES[1], 3.4),
-            Self::Unjudged => (GREY, 2.6),
-            Self::Invented => (SERIES[2], 1.8),
+            Self::Right => ("right", SERIES[0], 2.6),
+            Self::Wrong => ("wrong", SERIES[1], 3.4),
+            Self::Unjudged => ("not judged", GREY, 2.6),
+            Self::Invented => ("about a person never seen", SERIES[2], 1.8),
         }
     }
 }
@@ -161,20 +152,30 @@ impl ConfidencePoint {
     }
 
     fn numbers(&self) -> String {
-        let number = |kind: AnswerKind| self.answers.iter().filter(|(own, _)| *own == kind).count();
         let words = [
             (AnswerKind::Right, "right"),
             (AnswerKind::Wrong, "wrong"),
             (AnswerKind::Unjudged, "not judged"),
             (AnswerKind::Invented, "never seen"),
         ];
-        let part = |(kind, words): (AnswerKind, &str)| {
-            let number = number(kind);
-            (number > 0).then(|| format!("{} {words}", count(number)))
+        let part = |(kind, words)| match self.sorted(kind).len() {
+            0 => None,
+            number => Some(format!("{} {words}", count(number))),
         };
         let parts: Vec<String> = words.into_iter().filter_map(part).collect();
         let seeds = seeds_in_short(&self.seeds);
         format!("n = {} ({seeds})", parts.join(", "))
+    }
+
+    fn draw(&self, canvas: &mut Canvas<'_>, chart: &Chart, kind: AnswerKind) -> Result<()> {
+        let (mut share, mut path) = (0.0, vec![]);
+        for (probability, next) in self.steps(kind) {
+            path.extend([chart.at(probability, share), chart.at(probability, next)]);
+            share = next;
+        }
+        // Before its first and after its last answer a line would only hide others.
+        let (_, ink, width) = kind.line();
+        canvas.polyline(&path, width, ink)
     }
 }
 
@@ -197,69 +198,18 @@ impl Confidence {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
+    /// Up to what is left out.
+    fn caption(&self) -> Caption {
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(
             "A line at (x, y): of these answers, y % had at most the probability x, the product over their \
              characters and the closing mask. A line further right is of answers given with more confidence.",
         );
-        if self.points.iter().any(|point| point.seeds.len() > 1) {
+        if any_pooled(&self.points) {
             caption.say("Answers of several seeds are pooled.");
         }
-        caption.shown(shown, "points").labels(names).finish()
+        caption
     }
-}
-
-/// Draws the distribution of the answers' probabilities as step lines, exact at every answer.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_confidence(figure: &Confidence) -> Result<Figure> {
-    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
-    let shown = panels::shown(figure.points.len(), ABOVE);
-    let caption = figure.full_caption(&names, &shown);
-    let points = shown.among(&figure.points);
-    let there = |kind: &AnswerKind| {
-        let mut all = figure.points.iter().flat_map(|point| &point.answers);
-        all.any(|(own, _)| own == kind)
-    };
-    let legend = |kind: AnswerKind| {
-        let (ink, width) = kind.line();
-        (Mark::Line(ink, width), kind.words().to_owned())
-    };
-    let panels = Panels {
-        title: figure.title.clone(),
-        caption: caption.clone(),
-        legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
-        horizontal: "probability of the answer (%)",
-        vertical: "cumulative share of answers (%)",
-        names: names.only(&shown.points),
-        numbers: points.iter().map(ConfidencePoint::numbers).collect(),
-        above: ABOVE,
-    };
-    let drawing = panels.draw(|canvas, i, panel| {
-        KINDS
-            .into_iter()
-            .try_for_each(|kind| draw_line(canvas, panel, &points[i], kind))
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
-}
-
-fn draw_line(
-    canvas: &mut Canvas<'_>,
-    panel: &Panel,
-    point: &ConfidencePoint,
-    kind: AnswerKind,
-) -> Result<()> {
-    let steps = point.steps(kind);
-    let (mut share, mut path) = (0.0, vec![]);
-    for &(probability, next) in &steps {
-        path.extend([panel.at(probability, share), panel.at(probability, next)]);
-        share = next;
-    }
-    // Before its first and after its last answer a line would only hide others.
-    let (ink, width) = kind.line();
-    canvas.polyline(&path, width, ink)
 }
 
 #[cfg(test)]
@@ -285,7 +235,7 @@ mod tests {
             caption: "made-up values.".to_owned(),
             points: (0..points).map(point).collect(),
         };
-        draw_confidence(&figure).expect("drawn")
+        figure.draw().expect("drawn")
     }
 
     fn figure() -> Confidence {
@@ -309,14 +259,14 @@ mod tests {
 
     #[test]
     fn the_table_holds_every_step() {
-        let drawn = draw_confidence(&figure()).expect("drawn");
+        let drawn = figure().draw().expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         let expected = "label,answers,number,probability,share_at_most\n\
                         a,wrong,2,0.2,0.5\na,wrong,2,0.5,1.0\n\
                         a,invented,3,0.3,0.6666666666666666\na,invented,3,0.6,1.0\n\
                         a,right,2,0.5,0.5\na,right,2,0.9,1.0\n";
         assert_eq!(text, expected);
-        assert_eq!(drawn, draw_confidence(&figure()).expect("drawn"));
+        assert_eq!(drawn, figure().draw().expect("drawn"));
         assert!(!drawn.svg.contains("<text"));
     }
 
@@ -332,13 +282,13 @@ mod tests {
             .answers
             .retain(|(kind, _)| *kind == AnswerKind::Invented);
         assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
-        let caption = figure.full_caption(&PointLabels::default(), &PointSubset::of(1, 1));
+        let caption = figure.caption().finish();
         assert!(caption.contains("pooled"), "{caption}");
     }
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_confidence(&Confidence::default()).expect("nothing");
+        Confidence::default().draw().expect("nothing");
         let mut figure = figure();
         figure.points.push(ConfidencePoint::default());
         figure.points.push(ConfidencePoint {
@@ -346,7 +296,7 @@ mod tests {
             seeds: vec![],
             answers: vec![(AnswerKind::Right, 0.0), (AnswerKind::Unjudged, 1.0)],
         });
-        let drawn = draw_confidence(&figure).expect("drawn");
+        let drawn = figure.draw().expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

@@ -3,16 +3,10 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::canvas::{Canvas, Type, paint};
-use super::caption::Caption;
 use super::fonts::{self, Face};
-use super::kind::{Gathered, Plot};
-use super::page::draw_lines;
-use super::theme::{
-    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
-    WIDTH,
-};
-use super::{Figure, text};
+use super::text::{count, plural};
+use super::theme::{BLACK, GREY, GRID, Ink, MARGIN, OURS, SERIES, TEXT_SIZE, WIDTH};
+use super::{Canvas, Caption, Figure, Gathered, Page, Plot, Type, paint};
 use crate::error::Result;
 use crate::metrics::artefacts::CORRUPTION_EXAMPLES;
 use crate::metrics::measured::Measured;
@@ -59,8 +53,22 @@ impl Plot for CorruptionExamples {
         Ok(Gathered::Nothing("no run has pretrained"))
     }
 
+    /// Each document with its masked span marked, and under it the sequence that the model reads.
     fn draw(&self) -> Result<Figure> {
-        draw_corruption_examples(self)
+        let forms: Vec<_> = self.rows.iter().map(forms).collect();
+        let page = Page::new(&self.title, self.full_caption(), vec![]);
+        let heights = forms.iter().map(height);
+        let layout = page.layout_of(heights.sum::<f64>() - 26.0);
+        let drawing = paint(layout.height, |canvas| {
+            page.draw_head(canvas, &layout)?;
+            let mut top = layout.top - 16.0;
+            for (row, forms) in self.rows.iter().zip(&forms) {
+                draw_document(canvas, row, forms, top)?;
+                top += height(forms);
+            }
+            page.draw_caption(canvas, &layout)
+        })?;
+        Figure::finish(&drawing, &page.title, &page.caption, &self.rows)
     }
 }
 
@@ -85,6 +93,8 @@ const TEXT_LEFT: f64 = MARGIN + 96.0;
 const HEADING: f64 = 30.0;
 /// Masked spans.
 const ACCENT: Ink = SERIES[1];
+/// Baseline to baseline of a document, in px: room for the boxes behind spans.
+const LEADING: f64 = TEXT_SIZE * 1.45;
 
 /// The role of a character in its sequence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -95,23 +105,22 @@ enum Part {
     Pad,
 }
 
+type Line = Vec<(char, Part)>;
+
+/// The two forms of a document: their names and their lines.
+type Forms = [(&'static str, Vec<Line>); 2];
+
 /// The text with its masked span, in its place.
-fn original(row: &CorruptionRow) -> Vec<(char, Part)> {
-    let parts = [
-        (&row.prefix, Part::Kept),
-        (&row.masked, Part::Masked),
-        (&row.suffix, Part::Kept),
-    ];
-    parts
-        .into_iter()
-        .flat_map(|(text, part)| text.chars().map(move |c| (c, part)))
-        .collect()
+fn original(row: &CorruptionRow) -> Line {
+    let part = |text: &str, part| text.chars().map(|c| (c, part)).collect::<Line>();
+    let (before, after) = (part(&row.prefix, Part::Kept), part(&row.suffix, Part::Kept));
+    [before, part(&row.masked, Part::Masked), after].concat()
 }
 
 /// What the model reads: prefix ⁇ suffix ⁇ masked ⁇.
 ///
 /// The span is what stands between the second and the third mask.
-fn sequence(row: &CorruptionRow) -> Vec<(char, Part)> {
+fn sequence(row: &CorruptionRow) -> Line {
     let mut masks = 0;
     let part = |c| {
         masks += usize::from(c == MASK);
@@ -126,137 +135,69 @@ fn sequence(row: &CorruptionRow) -> Vec<(char, Part)> {
 }
 
 /// Breaks into lines of `columns` characters, after a space where one is near.
-fn lines(characters: &[(char, Part)], columns: usize) -> Vec<&[(char, Part)]> {
-    let mut rest = characters;
+fn lines(mut rest: &[(char, Part)], columns: usize) -> Vec<Line> {
     let mut lines = vec![];
     while rest.len() > columns {
         let nearest = (columns / 2..columns).rev().find(|&i| rest[i].0 == ' ');
         let (line, after) = rest.split_at(nearest.map_or(columns, |i| i + 1));
-        lines.push(line);
+        lines.push(line.to_vec());
         rest = after;
     }
-    lines.push(rest);
+    lines.push(rest.to_vec());
     lines
 }
 
-/// One form of a document, and where it stands.
-struct Block {
-    /// `document 12, epoch 1`, before the first form of a document.
-    heading: Option<String>,
-    /// Which form it is.
-    name: &'static str,
-    lines: Vec<Vec<(char, Part)>>,
-    /// Top of the first line, in px.
-    top: f64,
+fn forms(row: &CorruptionRow) -> Forms {
+    let columns = (WIDTH - MARGIN - TEXT_LEFT) / fonts::column(TEXT_SIZE);
+    let columns = columns.floor().max(4.0) as usize;
+    let forms = [("text", original(row)), ("model reads", sequence(row))];
+    forms.map(|(name, characters)| (name, lines(&characters, columns)))
 }
 
-/// Baseline to baseline of a document, in px: room for the boxes behind spans.
-const LEADING: f64 = TEXT_SIZE * 1.45;
-
-/// Draws each document with its masked span marked, and under it the sequence that the model reads.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_corruption_examples(figure: &CorruptionExamples) -> Result<Figure> {
-    let width = WIDTH - 2.0 * MARGIN;
-    let title = text::wrap(Face::Text, TITLE_SIZE, &figure.title, width, 2);
-    let caption = full_caption(figure);
-    let caption_lines = text::wrap(Face::Text, SMALL_SIZE, &caption, width, 12);
-    let (blocks, bottom) = place(
-        &figure.rows,
-        MARGIN + title.len() as f64 * TITLE_SIZE * LINE_HEIGHT,
-    );
-    let height = bottom + caption_lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
-    let drawing = paint(height, |canvas| {
-        draw_lines(
-            canvas,
-            &title,
-            (MARGIN, MARGIN - 4.0),
-            Type::new(TITLE_SIZE, BLACK),
-        )?;
-        blocks
-            .iter()
-            .try_for_each(|block| draw_block(canvas, block))?;
-        draw_lines(
-            canvas,
-            &caption_lines,
-            (MARGIN, bottom),
-            Type::new(SMALL_SIZE, GREY),
-        )
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows)
+/// Height of a document, in px.
+fn height(forms: &Forms) -> f64 {
+    let heights = forms.iter().map(|(_, lines)| form_height(lines));
+    HEADING + heights.sum::<f64>() + 13.0
 }
 
-/// Width of a character, in px.
-fn advance() -> f64 {
-    fonts::advance(Face::Mono, 'x').unwrap_or(0.6) * TEXT_SIZE
+fn form_height(lines: &[Line]) -> f64 {
+    lines.len() as f64 * LEADING + 5.0
 }
 
-/// The blocks from `y` down, and where they end.
-fn place(rows: &[CorruptionRow], mut y: f64) -> (Vec<Block>, f64) {
-    let columns = ((WIDTH - MARGIN - TEXT_LEFT) / advance()).floor().max(4.0) as usize;
-    let mut blocks = vec![];
-    for row in rows {
-        let mut heading = Some(format!(
-            "document {}, epoch {}",
-            text::count(row.document),
-            text::count(row.epoch)
-        ));
-        y += HEADING;
-        for (name, characters) in [("text", original(row)), ("model reads", sequence(row))] {
-            let lines: Vec<_> = lines(&characters, columns)
-                .into_iter()
-                .map(<[_]>::to_vec)
-                .collect();
-            let height = lines.len() as f64 * LEADING;
-            blocks.push(Block {
-                heading: heading.take(),
-                name,
-                lines,
-                top: y,
-            });
-            y += height + 5.0;
+fn draw_document(
+    canvas: &mut Canvas<'_>,
+    row: &CorruptionRow,
+    forms: &Forms,
+    mut y: f64,
+) -> Result<()> {
+    canvas.polyline(&[(MARGIN, y), (WIDTH - MARGIN, y)], 1.0, GRID)?;
+    y += HEADING;
+    let (document, epoch) = (count(row.document), count(row.epoch));
+    let heading = format!("document {document}, epoch {epoch}");
+    canvas.text(&heading, (MARGIN, y - 8.0), Type::LABEL)?;
+    for (name, lines) in forms {
+        let baseline = |line: usize| y + LEADING * (line as f64 + 0.72);
+        canvas.text(name, (MARGIN, baseline(0)), Type::SMALL)?;
+        for (i, line) in lines.iter().enumerate() {
+            draw_line(canvas, line, baseline(i))?;
         }
-        y += 13.0;
-    }
-    (blocks, y)
-}
-
-fn draw_block(canvas: &mut Canvas<'_>, block: &Block) -> Result<()> {
-    let baseline = |line: usize| block.top + LEADING * (line as f64 + 0.72);
-    if let Some(heading) = &block.heading {
-        let y = block.top - HEADING;
-        canvas.polyline(&[(MARGIN, y), (WIDTH - MARGIN, y)], 1.0, GRID)?;
-        let style = Type::new(TEXT_SIZE, BLACK);
-        canvas.text(heading, (MARGIN, block.top - 8.0), style)?;
-    }
-    canvas.text(
-        block.name,
-        (MARGIN, baseline(0)),
-        Type::new(SMALL_SIZE, GREY),
-    )?;
-    for (i, line) in block.lines.iter().enumerate() {
-        draw_line(canvas, line, baseline(i))?;
+        y += form_height(lines);
     }
     Ok(())
 }
 
 fn draw_line(canvas: &mut Canvas<'_>, line: &[(char, Part)], baseline: f64) -> Result<()> {
-    let mut column = 0;
+    let (wide, mut column) = (fonts::column(TEXT_SIZE), 0);
     for run in line.chunk_by(|a, b| a.1 == b.1) {
-        let left = TEXT_LEFT + column as f64 * advance();
-        let right = left + run.len() as f64 * advance();
+        let left = TEXT_LEFT + column as f64 * wide;
+        let right = left + run.len() as f64 * wide;
         let (ink, behind) = run[0].1.inks();
         if let Some(behind) = behind {
             let (top, bottom) = (baseline - TEXT_SIZE * 0.95, baseline + TEXT_SIZE * 0.33);
             canvas.rectangle((left, top), (right, bottom), behind)?;
         }
         let words: String = run.iter().map(|c| c.0).collect();
-        let style = Type {
-            face: Face::Mono,
-            ..Type::new(TEXT_SIZE, ink)
-        };
-        canvas.text(&words, (left, baseline), style)?;
+        canvas.text(&words, (left, baseline), Type::mono(TEXT_SIZE, ink))?;
         column += run.len();
     }
     Ok(())
@@ -274,27 +215,27 @@ impl Part {
     }
 }
 
-fn full_caption(figure: &CorruptionExamples) -> String {
-    let documents = text::plural(figure.rows.len(), "document", "documents");
-    let mut own = format!("{documents}. Orange: the masked span, which moves to the end; ");
-    own.push_str(
-        "the blue mask sign marks where it was, where the text ends, and where the span ends.",
-    );
-    if figure.rows.iter().any(|row| row.masked.is_empty()) {
-        own.push_str(
-            " In a short document the span may be empty: then nothing is between the last two masks.",
-        );
+impl CorruptionExamples {
+    fn full_caption(&self) -> String {
+        let mut caption = Caption::new(&self.title, &self.caption);
+        match self.rows.len() {
+            0 => caption.say("No document."),
+            number => caption.say(format!(
+                "{}. Orange: the masked span, which moves to the end; the blue mask sign marks where it was, \
+                 where the text ends, and where the span ends.",
+                plural(number, "document", "documents")
+            )),
+        }
+        if self.rows.iter().any(|row| row.masked.is_empty()) {
+            caption.say(
+                "In a short document the span may be empty: then nothing is between the last two masks.",
+            );
+        }
+        let texts = self.rows.iter();
+        let texts = texts.flat_map(|row| [&row.prefix, &row.masked, &row.suffix, &row.sequence]);
+        let caption = caption.draws_in(Face::Mono, texts.map(String::as_str));
+        caption.finish()
     }
-    if figure.rows.is_empty() {
-        own = "No document.".to_owned();
-    }
-    let texts = figure.rows.iter();
-    let texts = texts.flat_map(|row| [&row.prefix, &row.masked, &row.suffix, &row.sequence]);
-    let mut caption = Caption::new(&figure.title, &figure.caption);
-    caption.say(own);
-    caption
-        .draws_in(Face::Mono, texts.map(String::as_str))
-        .finish()
 }
 
 #[cfg(test)]
@@ -319,7 +260,7 @@ mod tests {
             caption: "made-up values.".to_owned(),
             rows: (0..points).map(row).collect(),
         };
-        draw_corruption_examples(&figure).expect("drawn")
+        figure.draw().expect("drawn")
     }
 
     fn row(prefix: &str, masked: &str, suffix: &str) -> CorruptionRow {
@@ -384,8 +325,8 @@ mod tests {
             row("Ada <Lovelace> & ", "was", "  born in London.");
             2
         ]);
-        let drawn = draw_corruption_examples(&spec).unwrap();
-        assert_eq!(drawn, draw_corruption_examples(&spec).unwrap());
+        let drawn = spec.draw().unwrap();
+        assert_eq!(drawn, spec.draw().unwrap());
         assert!(!drawn.svg.contains("<text") && !drawn.svg.contains("font-family"));
         let csv = String::from_utf8(drawn.csv).unwrap();
         assert!(
@@ -398,19 +339,21 @@ mod tests {
     fn characters_without_a_glyph_are_counted() {
         let spec = figure(vec![row("漢字 ", "a", "")]);
         assert!(
-            full_caption(&spec)
+            spec.full_caption()
                 .ends_with(" 4 characters that the figure's fonts lack are shown as ·.")
         );
-        draw_corruption_examples(&spec).unwrap();
+        spec.draw().unwrap();
     }
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_corruption_examples(&CorruptionExamples::default()).unwrap();
+        CorruptionExamples::default().draw().unwrap();
         let broken = CorruptionRow {
             sequence: "\u{0}⁇\n⁇⁇⁇□□".to_owned(),
             ..row("", "", "")
         };
-        draw_corruption_examples(&figure(vec![broken, row("", &"x".repeat(999), " ")])).unwrap();
+        figure(vec![broken, row("", &"x".repeat(999), " ")])
+            .draw()
+            .unwrap();
     }
 }

@@ -86,6 +86,17 @@ pub(super) fn width(face: Face, size: f64, text: &str) -> f64 {
     drawn.chars().filter_map(|c| advance(face, c)).sum::<f64>() * size
 }
 
+/// Width of the widest of some texts, in px.
+pub(super) fn widest<'a>(size: f64, texts: impl IntoIterator<Item = &'a String>) -> f64 {
+    let widths = texts.into_iter().map(|text| width(Face::Text, size, text));
+    widths.fold(0.0, f64::max)
+}
+
+/// Width of every character of the monospaced font, in px.
+pub(super) fn column(size: f64) -> f64 {
+    advance(Face::Mono, 'x').unwrap_or(0.6) * size
+}
+
 /// Whether `text` is at most `width` px wide; of a long text no more is measured than that takes.
 pub(super) fn fits(face: Face, size: f64, text: &str, width: f64) -> bool {
     let mut room = width / size;

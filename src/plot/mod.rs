@@ -5,9 +5,9 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Everything about one kind of figure is in one module: its keys in an experiment file, its rules, what it
-//! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels` and
-//! `axis` place a drawing, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `crowd`, `theme`,
-//! `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
+//! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels`, `chart`
+//! and `axis` place a drawing, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `pooled`, `crowd`,
+//! `theme`, `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
 
 mod accuracy_bars;
 mod accuracy_scatter;
@@ -15,6 +15,7 @@ mod attention;
 mod axis;
 mod canvas;
 mod caption;
+mod chart;
 mod commonest_answers;
 mod confidence;
 mod corruption_examples;
@@ -29,6 +30,7 @@ mod page;
 mod paired_matrix;
 mod panels;
 mod point_labels;
+mod pooled;
 mod reliability;
 mod render;
 mod seed_values;
@@ -44,6 +46,18 @@ pub use corruption_examples::CorruptionExamples;
 pub use kind::{FigureKind, Gathered, Plot, Points};
 
 pub(crate) use text::significant;
+
+// What figures are made of.
+use axis::Axis;
+use canvas::{Canvas, Point, Type, paint};
+use caption::Caption;
+use chart::{Chart, draw_heading};
+use crowd::PointSubset;
+use kind::NoKeys;
+use page::{LEFT, Mark, Page, draw_lines};
+use panels::Panels;
+use point_labels::PointLabels;
+use pooled::PooledPoint;
 
 use crate::error::Result;
 use crate::{files, metrics::table};
@@ -77,9 +91,6 @@ pub struct Figure {
 
 impl Figure {
     /// Writes `<name>.svg`, `<name>.png` and `<name>.csv` into `folder` and returns their paths.
-    ///
-    /// # Errors
-    /// A file cannot be written.
     pub fn write(&self, folder: &Path, name: &str) -> Result<Vec<PathBuf>> {
         let parts = [
             ("svg", self.svg.as_bytes()),
@@ -103,12 +114,8 @@ impl Figure {
         let csv = table::to_bytes(rows, b',')?;
         #[cfg(test)]
         if gallery::skips_rendering() {
-            let svg = drawing.to_owned();
-            return Ok(Self {
-                svg,
-                png: vec![],
-                csv,
-            });
+            let (svg, png) = (drawing.to_owned(), vec![]);
+            return Ok(Self { svg, png, csv });
         }
         let svg = render::outline(drawing, title, caption)?;
         let png = render::rasterise(&svg)?;

@@ -1,13 +1,16 @@
 //! What every chart has around its plot area: title, legend, vertical axis, caption.
 
+use serde::{Deserialize, Serialize};
+
 use super::axis::Axis;
-use super::canvas::{Anchor, Canvas, Point, Type};
+use super::canvas::{Canvas, Point, Type, paint};
+use super::chart::Chart;
 use super::fonts::{self, Face};
-use super::text;
 use super::theme::{
-    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE,
+    BLACK, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, Stroke, TEXT_SIZE, TITLE_SIZE,
     WIDTH,
 };
+use super::{Figure, text};
 use crate::error::Result;
 use crate::labels::shorten_apart;
 
@@ -29,15 +32,14 @@ pub(super) enum Mark {
 }
 
 /// The words around a plot area, and the space it needs.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Page {
-    /// The heading.
     pub(super) title: String,
     /// The text under the plot.
     pub(super) caption: String,
     /// What the marks mean.
     pub(super) legend: Vec<(Mark, String)>,
-    /// Quantity and unit of the vertical axis.
+    /// Quantity and unit of the vertical axis that [`Page::draw`] draws.
     pub(super) vertical: &'static str,
     /// Space right of the plot area, in px.
     pub(super) right: f64,
@@ -68,6 +70,15 @@ const CAPTION_LINES: usize = 12;
 pub(super) const LEFT: f64 = MARGIN + 64.0;
 
 impl Page {
+    pub(super) fn new(title: &str, caption: String, legend: Vec<(Mark, String)>) -> Self {
+        Self {
+            title: title.to_owned(),
+            caption,
+            legend,
+            ..Self::default()
+        }
+    }
+
     /// Lays out the page; long texts are wrapped, and cut if they would fill the page.
     pub(super) fn layout(&self) -> Layout {
         self.layout_of(PLOT_HEIGHT)
@@ -93,24 +104,21 @@ impl Page {
             legend.push(((x, y + TEXT_SIZE * LINE_HEIGHT), *mark, label));
             x += needs + 26.0;
         }
-        y += if legend.is_empty() {
-            0.0
-        } else {
-            TEXT_SIZE * LINE_HEIGHT
-        };
+        if !legend.is_empty() {
+            y += TEXT_SIZE * LINE_HEIGHT;
+        }
 
         let top = y + 20.0;
         let bottom = top + plot_height;
         let caption_top = bottom + self.below + 10.0;
         let height = caption_top + caption.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
-        let (left, right) = (LEFT, WIDTH - MARGIN - self.right);
         Layout {
             title,
             legend,
             caption,
             caption_top,
-            left,
-            right,
+            left: LEFT,
+            right: WIDTH - MARGIN - self.right,
             top,
             bottom,
             height,
@@ -126,45 +134,59 @@ impl Page {
         scale: f64,
     ) -> Result<()> {
         self.draw_words(canvas, layout)?;
-        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
-        for number in axis.numbers() {
-            let y = layout.y(axis, number);
-            canvas.polyline(&[(layout.left, y), (layout.right, y)], 1.0, GRID)?;
-            let baseline = (layout.left - 8.0, y + SMALL_SIZE * 0.34);
-            canvas.text(&axis.label(number, scale), baseline, numbers)?;
-        }
-        let middle = (layout.top + layout.bottom) / 2.0;
-        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-        canvas.upward_text(self.vertical, (MARGIN + TEXT_SIZE * 0.7, middle), quantity)
+        let chart = layout.chart();
+        chart.draw_up(canvas, &axis.ticks(scale))?;
+        chart.quantity_before(canvas, MARGIN, (self.vertical, TEXT_SIZE))
     }
 
     /// Draws title, legend and caption.
     pub(super) fn draw_words(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
-        draw_lines(
-            canvas,
-            &layout.title,
-            (MARGIN, MARGIN - 4.0),
-            Type::new(TITLE_SIZE, BLACK),
-        )?;
-        for (place, mark, label) in &layout.legend {
-            mark.draw(canvas, *place)?;
-            canvas.text(
-                label,
-                (place.0 + MARK_WIDTH, place.1),
-                Type::new(TEXT_SIZE, BLACK),
-            )?;
+        self.draw_head(canvas, layout)?;
+        self.draw_caption(canvas, layout)
+    }
+
+    pub(super) fn draw_head(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
+        let title = Type::new(TITLE_SIZE, BLACK);
+        draw_lines(canvas, &layout.title, (MARGIN, MARGIN - 4.0), title)?;
+        for ((x, y), mark, label) in &layout.legend {
+            mark.draw(canvas, (*x, *y))?;
+            canvas.text(label, (x + MARK_WIDTH, *y), Type::LABEL)?;
         }
-        let caption = (MARGIN, layout.caption_top);
-        draw_lines(
-            canvas,
-            &layout.caption,
-            caption,
-            Type::new(SMALL_SIZE, GREY),
-        )
+        Ok(())
+    }
+
+    pub(super) fn draw_caption(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
+        let place = (MARGIN, layout.caption_top);
+        draw_lines(canvas, &layout.caption, place, Type::SMALL)
+    }
+
+    /// The figure with these words around what `fill` draws, `plot_height` px tall; `rows` are its table.
+    pub(super) fn figure<'a, Row: Serialize + Deserialize<'a>>(
+        &self,
+        plot_height: f64,
+        rows: &[Row],
+        fill: impl FnOnce(&mut Canvas<'_>, &Chart) -> Result<()>,
+    ) -> Result<Figure> {
+        let layout = self.layout_of(plot_height);
+        let drawing = paint(layout.height, |canvas| {
+            self.draw_words(canvas, &layout)?;
+            fill(canvas, &layout.chart())
+        })?;
+        Figure::finish(&drawing, &self.title, &self.caption, rows)
     }
 }
 
 impl Layout {
+    /// The plot area.
+    pub(super) fn chart(&self) -> Chart {
+        Chart {
+            left: self.left,
+            right: self.right,
+            top: self.top,
+            bottom: self.bottom,
+        }
+    }
+
     /// Height of a value of the vertical axis, in px.
     pub(super) fn y(&self, axis: &Axis, value: f64) -> f64 {
         axis.pixel(value, self.bottom, self.top)
@@ -186,6 +208,14 @@ pub(super) fn draw_lines(
 }
 
 impl Mark {
+    /// What stands for a [`Canvas::curve`].
+    pub(super) fn curve(pen: Pen) -> Self {
+        match pen.stroke {
+            Stroke::Whole => Self::Line(pen.ink, pen.width),
+            Stroke::Dashed => Self::Dashed(pen.ink, pen.width),
+        }
+    }
+
     fn draw(self, canvas: &mut Canvas<'_>, (x, baseline): Point) -> Result<()> {
         let y = baseline - TEXT_SIZE * 0.34;
         let (middle, end) = (x + MARK_WIDTH / 2.0 - 4.0, x + MARK_WIDTH - 8.0);

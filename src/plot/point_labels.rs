@@ -21,31 +21,25 @@ impl PointLabels {
     pub(super) fn of<'a>(labels: impl IntoIterator<Item = &'a str>) -> Self {
         let labels: Vec<&str> = labels.into_iter().collect();
         let parts: Vec<Vec<&str>> = labels.iter().map(|label| settings(label)).collect();
-        let shared: Vec<&str> = match parts.as_slice() {
-            [first, rest @ ..] => {
-                let is_shared = |part: &&str| {
-                    part.contains(" = ") && rest.iter().all(|parts| parts.contains(part))
-                };
-                first.iter().copied().filter(is_shared).collect()
-            }
-            [] => vec![],
-        };
+        let is_shared =
+            |part: &&str| part.contains(" = ") && parts.iter().all(|parts| parts.contains(part));
+        let first = parts.iter().take(1).flatten().copied();
+        let shared: Vec<&str> = first.filter(is_shared).collect();
         let own = |parts: &Vec<&str>| -> String {
             let own = parts.iter().copied().filter(|part| !shared.contains(part));
             own.collect::<Vec<_>>().join(", ")
         };
-        let own: Vec<String> = parts.iter().map(own).collect();
+        let own = parts.iter().map(own);
+        let shared = shared.iter().map(|part| (*part).to_owned());
+        let (mut own, mut shared): (Vec<String>, Vec<String>) = (own.collect(), shared.collect());
         // If a label consists of shared settings only, all labels are kept whole.
-        if shared.is_empty() || own.iter().any(String::is_empty) {
-            let own = labels.into_iter().map(str::to_owned).collect();
-            return Self {
-                own: spelled_apart(own),
-                shared: vec![],
-            };
+        if own.iter().any(String::is_empty) {
+            own = labels.into_iter().map(str::to_owned).collect();
+            shared.clear();
         }
         Self {
             own: spelled_apart(own),
-            shared: shared.into_iter().map(str::to_owned).collect(),
+            shared,
         }
     }
 
@@ -100,11 +94,8 @@ fn settings(label: &str) -> Vec<&str> {
     };
     let mut parts = vec![];
     let mut from = 0;
-    for at in label
-        .match_indices(SEPARATOR)
-        .map(|(at, _)| at)
-        .filter(begins)
-    {
+    let separators = label.match_indices(SEPARATOR).map(|(at, _)| at);
+    for at in separators.filter(begins) {
         parts.push(&label[from..at]);
         from = at + SEPARATOR.len();
     }

@@ -3,18 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::canvas::{Anchor, Canvas, Type};
-use super::crowd::PointSubset;
 use super::fonts::{self, Face};
-use super::kind::{Gathered, Plot};
-use super::page::Mark;
-use super::panels::{self, Panel, Panels};
-use super::point_labels::PointLabels;
+use super::pooled::{self, any_pooled};
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
-use super::{Figure, caption::Caption};
+use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, Panels, Plot, PooledPoint, Type};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
 use crate::metrics::statistics::{
     Bin, DEFAULT_BINS, ScoredAnswer, ece_under_calibration, equal_width_bins,
@@ -46,60 +41,59 @@ impl Plot for ReliabilityDiagram {
     const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let mut points = answers::of_points(measured)?;
-        for point in &mut points {
-            point.runs.retain(|run| !run.judged().is_empty());
-        }
-        points.retain(|point| !point.runs.is_empty());
+        let judged = |runs: &[RunAnswers]| runs.iter().flat_map(RunAnswers::judged).collect();
+        let points = pooled::gather(measured, |run| !run.judged().is_empty(), judged)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
                 "no answer of a model has a reference answer to compare with",
             ));
         }
-        let panel = |point: &PointAnswers| ReliabilityPoint {
-            label: point.label.clone(),
-            seeds: point.seeds(),
-            answers: point.runs.iter().flat_map(RunAnswers::judged).collect(),
-        };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
             bins: keys.bins,
-            points: points.iter().map(panel).collect(),
+            points,
         }))
     }
 
+    /// Accuracy against mean probability in bins, and where perfect calibration would be.
     fn draw(&self) -> Result<Figure> {
-        draw_reliability_diagram(self)
+        let panels = Panels {
+            title: &self.title,
+            caption: self.caption(),
+            legend: vec![
+                (Mark::Dot(OURS), "accuracy of a bin".to_owned()),
+                (Mark::Dashes(GREY), "perfect calibration".to_owned()),
+                (Mark::Square(BAR), "share of the answers".to_owned()),
+            ],
+            vertical: "answers that are right (%)",
+            points: &self.points,
+            numbers: &|point| point.numbers(self.bins.max(1)),
+            above: 30.0,
+        };
+        panels.figure(&self.rows(), |canvas, chart, point| {
+            point.draw(canvas, chart, &self.bins(point))
+        })
     }
 }
 
 /// Answers and their correctness at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReliabilityDiagram {
-    /// The heading.
-    pub title: String,
+    title: String,
     /// How the caption begins. What the marks are is added.
-    pub caption: String,
+    caption: String,
     /// Bins of equal width from 0 to 1, at least 1.
-    pub bins: usize,
+    bins: usize,
     /// One chart per point.
-    pub points: Vec<ReliabilityPoint>,
+    points: Vec<ReliabilityPoint>,
 }
 
-/// One point of a sweep, all its seeds together.
-#[derive(Clone, Debug, Default, PartialEq)]
-pub struct ReliabilityPoint {
-    /// What stands over its chart.
-    pub label: String,
-    /// Seeds of its runs, all asked the same questions.
-    pub seeds: Vec<u64>,
-    /// Probability of each answer, and whether it was right.
-    pub answers: Vec<ScoredAnswer>,
-}
+/// One point of a sweep: the probability of each answer, and whether it was right.
+type ReliabilityPoint = PooledPoint<Vec<ScoredAnswer>>;
 
 /// One line of the figure's CSV; fractions throughout.
-#[derive(Debug, Serialize, Deserialize)]
+#[derive(Debug, Default, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `bin`, or `ece`: the error over all bins.
     kind: &'static str,
@@ -122,12 +116,7 @@ struct PlottedRow<'a> {
 }
 
 /// Colour of the background bars, which show how the answers are distributed over the bins.
-const BAR: Ink = Ink {
-    rgb: (0xb8, 0xb8, 0xb8),
-    opacity: 0.5,
-};
-/// Room for the counts over a chart, in px.
-const COUNTS: f64 = 30.0;
+const BAR: Ink = Ink::solid(0xb8, 0xb8, 0xb8).fade(0.5);
 
 impl ReliabilityPoint {
     fn right(&self) -> usize {
@@ -165,6 +154,41 @@ impl ReliabilityPoint {
         }
         words
     }
+
+    fn draw(&self, canvas: &mut Canvas<'_>, chart: &Chart, bins: &[Bin]) -> Result<()> {
+        let counts = Type::SMALL.middle();
+        let mut free_from = f64::NEG_INFINITY;
+        for bin in bins.iter().filter(|bin| bin.answers > 0) {
+            let share = share(bin, self.answers.len());
+            let (low, high) = (chart.at(bin.low, 0.0), chart.at(bin.high, share));
+            canvas.rectangle((low.0 + 1.0, low.1), (high.0 - 1.0, high.1), BAR)?;
+            let words = count(bin.answers);
+            let half = fonts::width(Face::Text, SMALL_SIZE, &words) / 2.0;
+            let middle = (low.0 + high.0) / 2.0;
+            // A count that would overlap the previous one is only in the CSV.
+            if middle - half >= free_from {
+                canvas.text(&words, (middle, chart.top - 11.0), counts)?;
+                free_from = middle + half + 4.0;
+            }
+        }
+        canvas.dashes(chart.at(0.0, 0.0), chart.at(1.0, 1.0), 1.5, GREY)?;
+        for bin in bins {
+            let (Some(accuracy), Some(confidence), Some((low, high))) =
+                (bin.accuracy(), bin.mean_confidence, self.interval(bin))
+            else {
+                continue;
+            };
+            let ends = [chart.at(confidence, low), chart.at(confidence, high)];
+            canvas.polyline(&ends, 1.6, BLACK)?;
+            for (x, y) in ends {
+                canvas.polyline(&[(x - 5.0, y), (x + 5.0, y)], 1.6, BLACK)?;
+            }
+            let dot = chart.at(confidence, accuracy);
+            canvas.dot(dot, 6.0, WHITE)?;
+            canvas.dot(dot, 5.0, OURS)?;
+        }
+        Ok(())
+    }
 }
 
 impl ReliabilityDiagram {
@@ -188,29 +212,24 @@ impl ReliabilityDiagram {
                 low_95: point.interval(bin).map(|i| i.0),
                 high_95: point.interval(bin).map(|i| i.1),
                 share: share(bin, all),
-                ece: None,
-                ece_by_chance: None,
+                ..PlottedRow::default()
             }));
             rows.push(PlottedRow {
                 kind: "ece",
                 label: &point.label,
-                above: None,
-                at_most: None,
                 answers: all,
                 right: point.right(),
-                mean_confidence: None,
-                accuracy: None,
-                low_95: None,
-                high_95: None,
                 share: 1.0,
                 ece: point.error(self.bins.max(1)),
                 ece_by_chance: point.chance(self.bins.max(1)),
+                ..PlottedRow::default()
             });
         }
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
+    /// Up to what is left out.
+    fn caption(&self) -> Caption {
         let mut about = format!(
             "{} of equal width; above each the number of answers, in grey their share of all. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
@@ -224,90 +243,17 @@ impl ReliabilityDiagram {
         };
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(about);
-        if self.points.iter().any(|point| point.seeds.len() > 1) {
+        if any_pooled(&self.points) {
             caption.say(
                 "Answers of several seeds are pooled; intervals count each question once, not once per seed.",
             );
         }
-        caption.shown(shown, "points").labels(names).finish()
+        caption
     }
 }
 
 fn share(bin: &Bin, all: usize) -> f64 {
     bin.answers as f64 / all.max(1) as f64
-}
-
-/// Draws accuracy against mean probability in bins, and where perfect calibration would be.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_reliability_diagram(figure: &ReliabilityDiagram) -> Result<Figure> {
-    let names = PointLabels::of(figure.points.iter().map(|point| point.label.as_str()));
-    let shown = panels::shown(figure.points.len(), COUNTS);
-    let caption = figure.full_caption(&names, &shown);
-    let points = shown.among(&figure.points);
-    let numbers = points.iter().map(|point| point.numbers(figure.bins.max(1)));
-    let panels = Panels {
-        title: figure.title.clone(),
-        caption: caption.clone(),
-        legend: vec![
-            (Mark::Dot(OURS), "accuracy of a bin".to_owned()),
-            (Mark::Dashes(GREY), "perfect calibration".to_owned()),
-            (Mark::Square(BAR), "share of the answers".to_owned()),
-        ],
-        horizontal: "probability of the answer (%)",
-        vertical: "answers that are right (%)",
-        names: names.only(&shown.points),
-        numbers: numbers.collect(),
-        above: COUNTS,
-    };
-    let drawing = panels.draw(|canvas, i, panel| {
-        let point = &points[i];
-        draw_bins(canvas, panel, point, &figure.bins(point))
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
-}
-
-fn draw_bins(
-    canvas: &mut Canvas<'_>,
-    panel: &Panel,
-    point: &ReliabilityPoint,
-    bins: &[Bin],
-) -> Result<()> {
-    let counts = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
-    let mut free_from = f64::NEG_INFINITY;
-    for bin in bins.iter().filter(|bin| bin.answers > 0) {
-        let (low, high) = (
-            panel.at(bin.low, 0.0),
-            panel.at(bin.high, share(bin, point.answers.len())),
-        );
-        canvas.rectangle((low.0 + 1.0, low.1), (high.0 - 1.0, high.1), BAR)?;
-        let words = count(bin.answers);
-        let half = fonts::width(Face::Text, SMALL_SIZE, &words) / 2.0;
-        let middle = (low.0 + high.0) / 2.0;
-        // A count that would overlap the previous one is only in the CSV.
-        if middle - half >= free_from {
-            canvas.text(&words, (middle, panel.top - 11.0), counts)?;
-            free_from = middle + half + 4.0;
-        }
-    }
-    canvas.dashes(panel.at(0.0, 0.0), panel.at(1.0, 1.0), 1.5, GREY)?;
-    for bin in bins {
-        let (Some(accuracy), Some(confidence), Some((low, high))) =
-            (bin.accuracy(), bin.mean_confidence, point.interval(bin))
-        else {
-            continue;
-        };
-        let ends = [panel.at(confidence, low), panel.at(confidence, high)];
-        canvas.polyline(&ends, 1.6, BLACK)?;
-        for (x, y) in ends {
-            canvas.polyline(&[(x - 5.0, y), (x + 5.0, y)], 1.6, BLACK)?;
-        }
-        let dot = panel.at(confidence, accuracy);
-        canvas.dot(dot, 6.0, WHITE)?;
-        canvas.dot(dot, 5.0, OURS)?;
-    }
-    Ok(())
 }
 
 #[cfg(test)]
@@ -330,7 +276,7 @@ mod tests {
             bins: 10,
             points: (0..points).map(point).collect(),
         };
-        draw_reliability_diagram(&figure).expect("drawn")
+        figure.draw().expect("drawn")
     }
 
     use crate::metrics::statistics::wilson_95;
@@ -351,11 +297,8 @@ mod tests {
 
     #[test]
     fn the_table_holds_bins_and_error() {
-        let drawn = draw_reliability_diagram(&figure(&[4])).expect("drawn");
-        assert_eq!(
-            drawn,
-            draw_reliability_diagram(&figure(&[4])).expect("drawn")
-        );
+        let drawn = figure(&[4]).draw().expect("drawn");
+        assert_eq!(drawn, figure(&[4]).draw().expect("drawn"));
         let text = String::from_utf8(drawn.csv).expect("text");
         let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(',').collect()).collect();
         assert_eq!(lines[0][..4], ["kind", "label", "above", "at_most"]);
@@ -378,7 +321,7 @@ mod tests {
         };
         assert_eq!(interval(&one), interval(&three));
         assert_eq!(three.points[0].chance(2), None);
-        let caption = three.full_caption(&PointLabels::default(), &PointSubset::of(1, 1));
+        let caption = three.caption().finish();
         assert!(
             caption.contains("pooled") && !caption.contains("by chance"),
             "{caption}"
@@ -391,7 +334,7 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_reliability_diagram(&ReliabilityDiagram::default()).expect("nothing");
+        ReliabilityDiagram::default().draw().expect("nothing");
         let point = |answers| ReliabilityPoint {
             label: "x漢 ".repeat(90),
             seeds: vec![],
@@ -411,7 +354,7 @@ mod tests {
                 ],
                 ..ReliabilityDiagram::default()
             };
-            let drawn = draw_reliability_diagram(&figure).expect("drawn");
+            let drawn = figure.draw().expect("drawn");
             assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         }
     }

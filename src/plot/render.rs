@@ -9,9 +9,6 @@ use crate::error::{Error, Result};
 const PNG_SCALE: f32 = 2.0;
 
 /// `svg` with text turned into outlines, with a title and a description for those who cannot see it.
-///
-/// # Errors
-/// `svg` is not valid.
 pub(super) fn outline(svg: &str, title: &str, description: &str) -> Result<String> {
     let options = usvg::WriteOptions {
         coordinates_precision: 1,
@@ -31,9 +28,6 @@ pub(super) fn outline(svg: &str, title: &str, description: &str) -> Result<Strin
 }
 
 /// The PNG of an SVG, at twice its size, on white.
-///
-/// # Errors
-/// `svg` is not valid.
 pub(super) fn rasterise(svg: &str) -> Result<Vec<u8>> {
     let tree = parse(svg)?;
     let size = tree.size();

@@ -20,44 +20,37 @@ pub(super) fn finite(samples: &[Sample]) -> (Vec<Sample>, usize) {
     (kept, lost)
 }
 
-/// The mean loss at every step that *all* traces have; each trace is in the order of its steps.
+/// The steps that *all* traces have, with the losses of each; a trace is in the order of its steps.
 ///
 /// A step that some seed lacks is left out: a mean over fewer seeds would jump.
-pub(super) fn mean_over_seeds(traces: &[Vec<Sample>]) -> Vec<Sample> {
-    let Some((first, others)) = traces.split_first() else {
-        return vec![];
-    };
-    let loss_at = |trace: &[Sample], step: f64| {
+fn common(traces: &[Vec<Sample>]) -> impl Iterator<Item = (f64, Vec<f64>)> {
+    let loss_at = |trace: &Vec<Sample>, step: f64| {
         let found = trace.binary_search_by(|s| s.0.total_cmp(&step)).ok()?;
         Some(trace[found].1)
     };
-    let mean_at = |&(step, loss): &Sample| {
-        let rest = others
-            .iter()
-            .map(|t| loss_at(t, step))
-            .sum::<Option<f64>>()?;
-        Some((step, (loss + rest) / traces.len() as f64))
+    let losses = move |&(step, first): &Sample| {
+        let others = traces[1..].iter().map(|trace| loss_at(trace, step));
+        let losses: Option<Vec<f64>> = std::iter::once(Some(first)).chain(others).collect();
+        Some((step, losses?))
     };
-    first.iter().filter_map(mean_at).collect()
+    traces.iter().take(1).flatten().filter_map(losses)
+}
+
+/// The mean loss at every step that all traces have.
+pub(super) fn mean_over_seeds(traces: &[Vec<Sample>]) -> Vec<Sample> {
+    let mean = |(step, losses): (f64, Vec<f64>)| {
+        let others: f64 = losses[1..].iter().sum();
+        (step, (losses[0] + others) / losses.len() as f64)
+    };
+    common(traces).map(mean).collect()
 }
 
 /// The 95 % t-interval of the mean at each step of [`mean_over_seeds`]; empty of fewer than two traces.
 ///
 /// Its lower end is at least 0, because no loss is negative.
 pub(super) fn interval_over_seeds(traces: &[Vec<Sample>]) -> Vec<(f64, f64)> {
-    let loss_at = |trace: &[Sample], step: f64| {
-        let found = trace.binary_search_by(|s| s.0.total_cmp(&step)).ok()?;
-        Some(trace[found].1)
-    };
-    let interval = |(step, _): Sample| {
-        let losses: Option<Vec<f64>> = traces.iter().map(|t| loss_at(t, step)).collect();
-        let (low, high) = t_interval_95(&losses?)?;
-        Some((low.max(0.0), high))
-    };
-    mean_over_seeds(traces)
-        .into_iter()
-        .filter_map(interval)
-        .collect()
+    let intervals = common(traces).filter_map(|(_, losses)| t_interval_95(&losses));
+    intervals.map(|(low, high)| (low.max(0.0), high)).collect()
 }
 
 /// How many samples a running mean over `samples` of them takes: odd, about a hundredth.

@@ -29,11 +29,8 @@ pub(super) fn wrap(face: Face, size: f64, text: &str, width: f64, lines: usize) 
     let breaks = |c: char| c.is_whitespace() && c != '\u{a0}';
     let mut words = text.split(breaks).filter(|word| !word.is_empty());
     while let Some(word) = words.next() {
-        let longer = if line.is_empty() {
-            word.to_owned()
-        } else {
-            format!("{line} {word}")
-        };
+        let space = if line.is_empty() { "" } else { " " };
+        let longer = format!("{line}{space}{word}");
         if fits(&longer) {
             line = longer;
             continue;
@@ -86,11 +83,9 @@ pub(super) fn number(value: f64, decimals: usize) -> String {
         grouped.push(digit);
     }
     let point = if fraction.is_empty() { "" } else { "." };
-    let negative = value < 0.0 && digits.chars().any(|c| ('1'..='9').contains(&c));
-    format!(
-        "{}{grouped}{point}{fraction}",
-        if negative { "-" } else { "" }
-    )
+    let is_negative = value < 0.0 && digits.chars().any(|c| ('1'..='9').contains(&c));
+    let sign = if is_negative { "-" } else { "" };
+    format!("{sign}{grouped}{point}{fraction}")
 }
 
 /// A number with three significant digits: `0.215`, `0.00123`, `1.50e-19`.

@@ -10,7 +10,7 @@ pub(super) struct Ink {
 }
 
 impl Ink {
-    const fn solid(red: u8, green: u8, blue: u8) -> Self {
+    pub(super) const fn solid(red: u8, green: u8, blue: u8) -> Self {
         Self {
             rgb: (red, green, blue),
             opacity: 1.0,
@@ -81,16 +81,24 @@ pub(super) enum Stroke {
     Dashed,
 }
 
+/// How a curve looks.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Pen {
+    pub(super) ink: Ink,
+    /// In px.
+    pub(super) width: f64,
+    pub(super) stroke: Stroke,
+}
+
 /// Number of distinct curve styles: each colour solid, and dashed.
 pub(super) const DISTINCT: usize = 2 * SERIES.len();
 
 /// The style of one of at most [`DISTINCT`] curves.
 pub(super) fn distinct(curve: usize) -> (Ink, Stroke) {
-    let stroke = match curve < SERIES.len() {
-        true => Stroke::Whole,
-        false => Stroke::Dashed,
-    };
-    (SERIES[curve % SERIES.len()], stroke)
+    match SERIES.get(curve) {
+        Some(&ink) => (ink, Stroke::Whole),
+        None => (SERIES[curve % SERIES.len()], Stroke::Dashed),
+    }
 }
 
 /// Width of every figure, in px.

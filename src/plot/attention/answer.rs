@@ -5,19 +5,15 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::Seen;
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
+use super::{MASK, MappedModel, View};
 use crate::error::Result;
-use crate::plot::Figure;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::crowd::PointSubset;
-use crate::plot::fonts::{self, Face};
+use crate::plot::fonts;
 use crate::plot::text::number;
-use crate::plot::theme::{
-    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
-};
+use crate::plot::theme::{BLACK, GRID, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH};
+use crate::plot::{Canvas, Point, Type};
 
-/// Left of a row for its layer and head, in px.
-const NAMES: f64 = 86.0;
+/// Left end of the rows, in px; their layers and heads stand before it.
+const LEFT: f64 = MARGIN + 86.0;
 /// Right of a row for its largest weight, in px.
 const LARGEST: f64 = 90.0;
 /// Height of a row, in px.
@@ -31,7 +27,7 @@ const HEAD: f64 = TEXT_SIZE * LINE_HEIGHT + 34.0;
 
 /// The weight of one head on one key position, a row of the figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct AnswerRow {
+pub struct AnswerRow {
     label: String,
     seed: u64,
     layer: usize,
@@ -41,45 +37,22 @@ struct AnswerRow {
     weight: f32,
 }
 
-/// Draws a strip of weights for each head: what it attends to when the query is the mask after the question.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_answer_attention(figure: &AttentionMaps) -> Result<Figure> {
-    let (seen, scale) = (figure.seen(), figure.scale());
-    let height = |seen: &Seen| HEAD + rows_height(seen);
-    let tallest = seen.iter().map(height).fold(0.0, f64::max);
-    let shown = PointSubset::of_height(seen.len(), tallest + GAP);
-    let page = figure.page(
-        &format!(
-            "Each row is a head, as layer.head: its weights on the characters of the question when the query is \
-             the mask that ends it, the blue sign, which predicts the first character of the answer. \
-             On the right: the largest weight and its character.{}",
-            latents(figure, &seen)
-        ),
-        &seen,
-        &shown,
-    );
-    let heights: Vec<f64> = shown.points.iter().map(|&i| height(&seen[i])).collect();
-    let gaps = GAP * heights.len().saturating_sub(1) as f64;
-    let layout = page.layout_of(SCALE + heights.iter().sum::<f64>() + gaps);
-    let drawing = paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
-        scale.draw(canvas, (MARGIN, layout.top))?;
-        let mut top = layout.top + SCALE;
-        for (heading, &model) in headings(figure, &seen, &shown).iter().zip(&shown.points) {
-            draw_heading(canvas, heading, top)?;
-            Strips::new(&seen[model], top + HEAD).draw(canvas, &scale)?;
-            top += height(&seen[model]) + GAP;
-        }
-        Ok(())
-    })?;
-    Figure::finish(&drawing, &page.title, &page.caption, &rows(figure, &seen))
-}
+/// A strip of weights for each head: what it attends to when the query is the mask after the question.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Strips;
 
-fn rows(figure: &AttentionMaps, seen: &[Seen]) -> Vec<AnswerRow> {
-    let mut rows = vec![];
-    for (model, seen) in figure.models.iter().zip(seen) {
+impl View for Strips {
+    const NAME: &'static str = "answer-attention";
+    const SHOWS: &'static str =
+        "what every head attends to when the first character of the answer is predicted";
+    const TITLE: &'static str = "Where every head looks when the answer begins";
+    const ABOUT: &'static str = "Each row is a head, as layer.head: its weights on the characters of the \
+        question when the query is the mask that ends it, the blue sign, which predicts the first character of the \
+        answer. On the right: the largest weight and its character.";
+    type Row = AnswerRow;
+
+    fn rows(model: &MappedModel, seen: &Seen) -> Vec<AnswerRow> {
+        let mut rows = vec![];
         for (&(layer, head), weights) in &seen.heads {
             rows.extend(weights.from(seen.asking).map(|(place, weight)| AnswerRow {
                 label: model.label.clone(),
@@ -91,115 +64,76 @@ fn rows(figure: &AttentionMaps, seen: &[Seen]) -> Vec<AnswerRow> {
                 weight,
             }));
         }
-    }
-    rows
-}
-
-/// How many layers begin before a head's row, and the height of all rows, in px.
-fn rows_height(seen: &Seen) -> f64 {
-    let layers: Vec<usize> = seen.heads.keys().map(|(layer, _)| *layer).collect();
-    let breaks = layers.windows(2).filter(|pair| pair[0] != pair[1]).count();
-    layers.len() as f64 * ROW + breaks as f64 * BETWEEN
-}
-
-/// The rows of one model.
-struct Strips<'a> {
-    seen: &'a Seen,
-    top: f64,
-    left: f64,
-    column: f64,
-}
-
-impl<'a> Strips<'a> {
-    fn new(seen: &'a Seen, top: f64) -> Self {
-        let left = MARGIN + NAMES;
-        let room = WIDTH - MARGIN - LARGEST - left;
-        let column = (room / (seen.asking + 1) as f64).min(WIDEST);
-        Self {
-            seen,
-            top,
-            left,
-            column,
-        }
+        rows
     }
 
-    fn draw(&self, canvas: &mut Canvas<'_>, scale: &Scale) -> Result<()> {
-        self.draw_characters(canvas)?;
-        let names = Type::new(SMALL_SIZE, GREY);
-        canvas.text("layer.head", (MARGIN, self.top - 8.0), names)?;
-        let right = self.left + self.column * (self.seen.asking + 1) as f64;
-        canvas.text("largest", (right + 10.0, self.top - 8.0), names)?;
-        let (mut y, mut before) = (self.top, None);
-        for (&(layer, head), weights) in &self.seen.heads {
+    fn height(seen: &Seen) -> f64 {
+        let layers: Vec<usize> = seen.heads.keys().map(|(layer, _)| *layer).collect();
+        let breaks = layers.windows(2).filter(|pair| pair[0] != pair[1]).count();
+        HEAD + (layers.len() as f64 * ROW + breaks as f64 * BETWEEN)
+    }
+
+    fn draw(canvas: &mut Canvas<'_>, scale: &Scale, seen: &Seen, top: f64) -> Result<()> {
+        let columns = (seen.asking + 1) as f64;
+        let room = WIDTH - MARGIN - LARGEST - LEFT;
+        let column = (room / columns).min(WIDEST);
+        let (right, over) = (LEFT + column * columns, top + HEAD - 8.0);
+        draw_characters(canvas, seen, column, over)?;
+        canvas.text("layer.head", (MARGIN, over), Type::SMALL)?;
+        canvas.text("largest", (right + 10.0, over), Type::SMALL)?;
+        let (mut y, mut before) = (top + HEAD, None);
+        for (&(layer, head), weights) in &seen.heads {
             if before.is_some_and(|before| before != layer) {
                 y += BETWEEN;
             }
             before = Some(layer);
             let ground = y + ROW / 2.0 + SMALL_SIZE * 0.34;
-            let name = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::End);
-            canvas.text(&format!("{layer}.{head}"), (self.left - 10.0, ground), name)?;
-            let frame = (right, y + ROW - 1.0);
-            canvas.rectangle((self.left, y), frame, GRID.fade(0.45))?;
-            for (place, weight) in weights.from(self.seen.asking) {
-                self.draw_cell(canvas, (place, y), scale.level(weight))?;
+            let name = Type::new(SMALL_SIZE, BLACK).end();
+            canvas.text(&format!("{layer}.{head}"), (LEFT - 10.0, ground), name)?;
+            let bottom = y + ROW - 1.0;
+            canvas.rectangle((LEFT, y), (right, bottom), GRID.fade(0.45))?;
+            for (place, weight) in weights.from(seen.asking) {
+                let level = scale.level(weight);
+                if level != 0 && place <= seen.asking {
+                    let left = LEFT + place as f64 * column;
+                    let corner = (left + column - 1.0, bottom);
+                    canvas.rectangle((left, y), corner, Scale::ink(level))?;
+                }
             }
-            if let Some((place, weight)) = weights.largest(self.seen.asking) {
-                self.draw_largest(canvas, (right, ground), (place, weight))?;
+            if let Some((place, weight)) = weights.largest(seen.asking) {
+                draw_largest(canvas, (right, ground), seen.character(place), weight)?;
             }
             y += ROW;
         }
         Ok(())
     }
+}
 
-    /// The question over its columns; where they are too narrow, the beginnings of its words alone.
-    fn draw_characters(&self, canvas: &mut Canvas<'_>) -> Result<()> {
-        let wide = fonts::advance(Face::Mono, 'x').unwrap_or(0.6) * TEXT_SIZE;
-        let initials = self.seen.initials();
-        let shown = |place: &usize| self.column >= wide || initials.contains(place);
-        for place in (0..=self.seen.asking).filter(shown) {
-            let character = self.seen.character(place);
-            let ink = if character == MASK { OURS } else { BLACK };
-            let style = Type {
-                face: Face::Mono,
-                ..Type::new(TEXT_SIZE, ink).anchored(Anchor::Middle)
-            };
-            let middle = self.left + (place as f64 + 0.5) * self.column;
-            canvas.text(&character.to_string(), (middle, self.top - 8.0), style)?;
-        }
-        Ok(())
+/// The question over its columns; where they are too narrow, the beginnings of its words alone.
+fn draw_characters(canvas: &mut Canvas<'_>, seen: &Seen, column: f64, ground: f64) -> Result<()> {
+    let initials = seen.initials();
+    let is_wide = column >= fonts::column(TEXT_SIZE);
+    for place in (0..=seen.asking).filter(|place| is_wide || initials.contains(place)) {
+        let character = seen.character(place);
+        let ink = if character == MASK { OURS } else { BLACK };
+        let style = Type::mono(TEXT_SIZE, ink).middle();
+        let middle = LEFT + (place as f64 + 0.5) * column;
+        canvas.text(&character.to_string(), (middle, ground), style)?;
     }
+    Ok(())
+}
 
-    fn draw_cell(
-        &self,
-        canvas: &mut Canvas<'_>,
-        (place, y): (usize, f64),
-        level: i32,
-    ) -> Result<()> {
-        if level == 0 || place > self.seen.asking {
-            return Ok(());
-        }
-        let left = self.left + place as f64 * self.column;
-        let right = left + self.column - 1.0;
-        canvas.rectangle((left, y), (right, y + ROW - 1.0), Scale::ink(level))
-    }
-
-    fn draw_largest(
-        &self,
-        canvas: &mut Canvas<'_>,
-        (right, ground): Point,
-        (place, weight): (usize, f32),
-    ) -> Result<()> {
-        let weight = number(f64::from(weight), 2);
-        canvas.text(&weight, (right + 10.0, ground), Type::new(SMALL_SIZE, GREY))?;
-        let character = self.seen.character(place);
-        let (face, words) = match character.is_whitespace() {
-            true => (Face::Text, "space".to_owned()),
-            false => (Face::Mono, character.to_string()),
-        };
-        let style = Type {
-            face,
-            ..Type::new(SMALL_SIZE, BLACK)
-        };
-        canvas.text(&words, (right + 46.0, ground), style)
+fn draw_largest(
+    canvas: &mut Canvas<'_>,
+    (right, ground): Point,
+    character: char,
+    weight: f32,
+) -> Result<()> {
+    let weight = number(f64::from(weight), 2);
+    canvas.text(&weight, (right + 10.0, ground), Type::SMALL)?;
+    let place = (right + 46.0, ground);
+    match character.is_whitespace() {
+        true => canvas.text("space", place, Type::new(SMALL_SIZE, BLACK)),
+        false => canvas.text(&character.to_string(), place, Type::mono(SMALL_SIZE, BLACK)),
     }
 }

@@ -1,17 +1,20 @@
 //! What `kind = "attention-maps"` and `"answer-attention"` take and show: `attention_maps.csv` of one run
 //! per point.
 
+use std::marker::PhantomData;
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AttentionMaps, MappedModel, draw_answer_attention, draw_attention_maps};
+use super::scale::Scale;
+use super::{Attention, MappedModel, View};
 use crate::error::Result;
 use crate::kinds::BrokenRule;
 use crate::metrics::artefacts::ATTENTION_MAPS;
 use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::rows::{AttentionRow, MOST_MAPPED};
-use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Plot, Points};
+use crate::plot::theme::{MARGIN, TEXT_SIZE};
+use crate::plot::{Figure, Gathered, Page, Plot, PointSubset, Points, Type};
 
 /// The keys of both kinds.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -28,22 +31,35 @@ impl Default for Keys {
     }
 }
 
-/// The same models, shown by what their heads attend to when the answer begins.
-pub struct AnswerAttention(AttentionMaps);
+/// Over the first model, for the scale, in px.
+const SCALE: f64 = 48.0;
+/// Between two models, in px.
+const GAP: f64 = 26.0;
 
-impl Plot for AttentionMaps {
+impl<V: View> Plot for Attention<V> {
     type Keys = Keys;
 
-    const NAME: &'static str = "attention-maps";
-    const SHOWS: &'static str =
-        "attention weights of every head in every layer, query position against key position";
-    const TITLE: &'static str = "Where every head looks";
+    const NAME: &'static str = V::NAME;
+    const SHOWS: &'static str = V::SHOWS;
+    const TITLE: &'static str = V::TITLE;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] =
-        &[|points, label| super::tests::made_up(points, label).draw().expect("drawn")];
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[|points, label| {
+        let figure: Self = super::tests::made_up(points, label);
+        figure.draw().expect("drawn")
+    }];
 
+    /// `question` must be one of the mapped questions, if any point maps questions.
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-        unmapped(keys, points)
+        let question = keys.question;
+        let mapped = points.mapped.filter(|mapped| question > *mapped)?;
+        let plural = if mapped == 1 { "" } else { "s" };
+        Some(BrokenRule {
+            key: "question",
+            message: format!(
+                "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
+            ),
+            help: None,
+        })
     }
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
@@ -60,56 +76,35 @@ impl Plot for AttentionMaps {
             title,
             caption: format!("{}.", measured.origin),
             models,
+            view: PhantomData,
         }))
     }
 
     fn draw(&self) -> Result<Figure> {
-        draw_attention_maps(self)
-    }
-}
-
-impl Plot for AnswerAttention {
-    type Keys = Keys;
-
-    const NAME: &'static str = "answer-attention";
-    const SHOWS: &'static str =
-        "what every head attends to when the first character of the answer is predicted";
-    const TITLE: &'static str = "Where every head looks when the answer begins";
-    #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[|points, label| {
-        Self(super::tests::made_up(points, label))
-            .draw()
-            .expect("drawn")
-    }];
-
-    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-        unmapped(keys, points)
-    }
-
-    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        Ok(match AttentionMaps::gather(keys, title, measured)? {
-            Gathered::Figure(maps) => Gathered::Figure(Self(maps)),
-            Gathered::Nothing(why) => Gathered::Nothing(why),
+        let seen = self.seen();
+        let heights: Vec<f64> = seen.iter().map(V::height).collect();
+        let tallest = heights.iter().copied().fold(0.0, f64::max);
+        let shown = PointSubset::of_height(seen.len(), tallest + GAP);
+        let page = Page::new(&self.title, self.full_caption(&seen, &shown), vec![]);
+        let weights = self.models.iter().flat_map(|model| &model.rows);
+        let scale = Scale::of(weights.map(|row| row.weight));
+        let both = self.models.iter().zip(&seen);
+        let rows: Vec<V::Row> = both
+            .flat_map(|(model, seen)| V::rows(model, seen))
+            .collect();
+        let gaps = GAP * shown.points.len().saturating_sub(1) as f64;
+        let height = SCALE + shown.among(&heights).iter().sum::<f64>() + gaps;
+        page.figure(height, &rows, |canvas, area| {
+            scale.draw(canvas, (MARGIN, area.top))?;
+            let mut top = area.top + SCALE;
+            for (heading, &model) in self.headings(&seen, &shown).iter().zip(&shown.points) {
+                canvas.text(heading, (MARGIN, top + TEXT_SIZE), Type::LABEL)?;
+                V::draw(canvas, &scale, &seen[model], top)?;
+                top += heights[model] + GAP;
+            }
+            Ok(())
         })
     }
-
-    fn draw(&self) -> Result<Figure> {
-        draw_answer_attention(&self.0)
-    }
-}
-
-/// The rule that `question` must be one of the mapped questions, if any point maps questions.
-fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-    let question = keys.question;
-    let mapped = points.mapped.filter(|mapped| question > *mapped)?;
-    let plural = if mapped == 1 { "" } else { "s" };
-    Some(BrokenRule {
-        key: "question",
-        message: format!(
-            "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
-        ),
-        help: None,
-    })
 }
 
 impl MappedModel {

@@ -4,15 +4,13 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::{Head, Seen};
-use super::{AttentionMaps, GAP, MASK, SCALE, draw_heading, headings, latents};
+use super::{MASK, MappedModel, View};
 use crate::error::Result;
-use crate::plot::Figure;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::crowd::PointSubset;
-use crate::plot::fonts::{self, Face};
+use crate::plot::fonts;
 use crate::plot::theme::{
     BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
+use crate::plot::{Canvas, Point, Type};
 
 /// Left of the maps for the layer and the beginnings of words, in px.
 const NAMES: f64 = 46.0;
@@ -31,7 +29,7 @@ const UNDER: f64 = 0.3;
 
 /// One weight, a line of the figure's CSV.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct MapRow {
+pub struct MapRow {
     label: String,
     seed: u64,
     layer: usize,
@@ -43,63 +41,45 @@ struct MapRow {
     weight: f32,
 }
 
-/// Draws the attention map of every head: which query position attends to which key, and with what weight.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_attention_maps(figure: &AttentionMaps) -> Result<Figure> {
-    let (seen, scale) = (figure.seen(), figure.scale());
-    let sheets: Vec<Sheet<'_>> = seen.iter().map(Sheet::new).collect();
-    let tallest = sheets.iter().map(Sheet::height).fold(0.0, f64::max);
-    let shown = PointSubset::of_height(sheets.len(), tallest + GAP);
-    let page = figure.page(
-        &format!(
-            "In each map a row is a query position, from the first character of the question at the top to \
-             the answer at the bottom, and a column is a key position. Letters mark where words begin, and \
-             the blue sign marks the mask: its row predicts the first character of the answer.{}",
-            latents(figure, &seen)
-        ),
-        &seen,
-        &shown,
-    );
-    let sheets: Vec<Sheet<'_>> = shown.among(&sheets);
-    let heights = sheets.iter().map(Sheet::height).sum::<f64>();
-    let gaps = GAP * sheets.len().saturating_sub(1) as f64;
-    let layout = page.layout_of(SCALE + heights + gaps);
-    let drawing = paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
-        scale.draw(canvas, (MARGIN, layout.top))?;
-        let mut top = layout.top + SCALE;
-        for (heading, sheet) in headings(figure, &seen, &shown).iter().zip(&sheets) {
-            draw_heading(canvas, heading, top)?;
-            sheet.draw(canvas, &scale, top)?;
-            top += sheet.height() + GAP;
-        }
-        Ok(())
-    })?;
-    Figure::finish(&drawing, &page.title, &page.caption, &rows(figure))
-}
+/// The attention map of every head: which query position attends to which key, and with what weight.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Maps;
 
-fn rows(figure: &AttentionMaps) -> Vec<MapRow> {
-    let models = figure.models.iter();
-    let rows = models.flat_map(|model| {
-        model.rows.iter().map(|row| MapRow {
+impl View for Maps {
+    const NAME: &'static str = "attention-maps";
+    const SHOWS: &'static str =
+        "attention weights of every head in every layer, query position against key position";
+    const TITLE: &'static str = "Where every head looks";
+    const ABOUT: &'static str = "In each map a row is a query position, from the first character of the \
+        question at the top to the answer at the bottom, and a column is a key position. Letters mark where words \
+        begin, and the blue sign marks the mask: its row predicts the first character of the answer.";
+    type Row = MapRow;
+
+    fn rows(model: &MappedModel, _: &Seen) -> Vec<MapRow> {
+        let rows = model.rows.iter().cloned().map(|row| MapRow {
             label: model.label.clone(),
             seed: model.seed,
             layer: row.layer,
             head: row.head,
             query_position: row.query_position,
-            query_character: row.query_character.clone(),
+            query_character: row.query_character,
             key_position: row.key_position,
-            key_character: row.key_character.clone(),
+            key_character: row.key_character,
             weight: row.weight,
-        })
-    });
-    rows.collect()
+        });
+        rows.collect()
+    }
+
+    fn height(seen: &Seen) -> f64 {
+        Sheet::new(seen).height()
+    }
+
+    fn draw(canvas: &mut Canvas<'_>, scale: &Scale, seen: &Seen, top: f64) -> Result<()> {
+        Sheet::new(seen).draw(canvas, scale, top)
+    }
 }
 
 /// The maps of one model.
-#[derive(Clone)]
 struct Sheet<'a> {
     seen: &'a Seen,
     layers: Vec<usize>,
@@ -129,14 +109,10 @@ impl<'a> Sheet<'a> {
         self.side / self.seen.places().max(1) as f64
     }
 
-    fn text_lines(&self) -> usize {
-        self.seen.places().div_ceil(columns())
-    }
-
     /// From the top of the model to its first map, in px.
     fn above(&self) -> f64 {
-        let lines = 1.0 + self.text_lines() as f64;
-        lines * TEXT_SIZE * LINE_HEIGHT + 4.0 + HEADS
+        let lines = 1 + self.seen.places().div_ceil(columns());
+        lines as f64 * TEXT_SIZE * LINE_HEIGHT + 4.0 + HEADS
     }
 
     fn height(&self) -> f64 {
@@ -147,7 +123,7 @@ impl<'a> Sheet<'a> {
         self.draw_text(canvas, top + TEXT_SIZE * LINE_HEIGHT)?;
         let (left, first) = (MARGIN + NAMES, top + self.above());
         let x = |head: usize| left + head as f64 * (self.side + BETWEEN);
-        let middle = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+        let middle = Type::SMALL.middle();
         for head in 0..self.heads {
             let name = format!("head {}", head + 1);
             canvas.text(&name, (x(head) + self.side / 2.0, first - 7.0), middle)?;
@@ -182,10 +158,8 @@ impl<'a> Sheet<'a> {
         let mut marked = vec![(self.seen.asking, along(self.seen.asking))];
         for place in self.seen.initials() {
             let here = along(place);
-            if marked
-                .iter()
-                .all(|(_, there)| (there - here).abs() >= APART)
-            {
+            let mut others = marked.iter();
+            if others.all(|(_, there)| (there - here).abs() >= APART) {
                 marked.push((place, here));
             }
         }
@@ -193,7 +167,7 @@ impl<'a> Sheet<'a> {
     }
 
     fn draw_initial(&self, canvas: &mut Canvas<'_>, place: usize, at: Point) -> Result<()> {
-        let style = mono(SMALL_SIZE, self.ink(place)).anchored(Anchor::Middle);
+        let style = Type::mono(SMALL_SIZE, self.ink(place)).middle();
         canvas.text(&self.seen.character(place).to_string(), at, style)
     }
 
@@ -213,10 +187,10 @@ impl<'a> Sheet<'a> {
                 false => GREY.fade(0.75),
             };
             let (line, column) = (place / columns(), place % columns());
-            let x = MARGIN + column as f64 * advance();
+            let x = MARGIN + column as f64 * fonts::column(TEXT_SIZE);
             let y = top + TEXT_SIZE + line as f64 * TEXT_SIZE * LINE_HEIGHT;
             let character = self.seen.character(place).to_string();
-            canvas.text(&character, (x, y), mono(TEXT_SIZE, ink))?;
+            canvas.text(&character, (x, y), Type::mono(TEXT_SIZE, ink))?;
         }
         Ok(())
     }
@@ -230,29 +204,15 @@ impl<'a> Sheet<'a> {
     ) -> Result<()> {
         let (cell, end) = (self.cell(), self.side);
         let begins = self.seen.asking as f64 * cell;
-        let frame = [
-            (left, top),
-            (left + end, top),
-            (left + end, top + end),
-            (left, top + end),
-            (left, top),
-        ];
-        canvas.polyline(&frame, 1.0, GRID)?;
-        for line in [
-            [(left, top + begins), (left + end, top + begins)],
-            [(left + begins, top), (left + begins, top + end)],
-        ] {
-            canvas.polyline(&line, 1.0, GRID)?;
-        }
+        canvas.frame((left, top), (left + end, top + end), 1.0, GRID)?;
+        let (x, y) = (left + begins, top + begins);
+        canvas.polyline(&[(left, y), (left + end, y)], 1.0, GRID)?;
+        canvas.polyline(&[(x, top), (x, top + end)], 1.0, GRID)?;
         for patch in patches(map, scale) {
-            let [x, y] = [patch.keys[0], patch.queries[0]].map(|place| place as f64 * cell);
-            let [right, bottom] =
-                [patch.keys[1], patch.queries[1]].map(|place| place as f64 * cell);
-            let from = (left + x, top + y);
-            let to = (
-                left + (right + UNDER).min(end),
-                top + (bottom + UNDER).min(end),
-            );
+            let along = |place: usize| place as f64 * cell;
+            let under = |place: usize| (along(place) + UNDER).min(end);
+            let from = (left + along(patch.keys[0]), top + along(patch.queries[0]));
+            let to = (left + under(patch.keys[1]), top + under(patch.queries[1]));
             canvas.rectangle(from, to, Scale::ink(patch.level))?;
         }
         Ok(())
@@ -291,11 +251,11 @@ fn patches(map: &Head, scale: &Scale) -> Vec<Patch> {
                 let patch = &patches[index];
                 patch.queries[1] == query && (patch.keys, patch.level) == (run.keys, run.level)
             });
-            let index = same.unwrap_or(patches.len());
-            match same {
-                Some(index) => patches[index].queries[1] = query + 1,
-                None => patches.push(run),
-            }
+            let index = same.unwrap_or_else(|| {
+                patches.push(run);
+                patches.len() - 1
+            });
+            patches[index].queries[1] = query + 1;
             here.push(index);
         }
         above = here;
@@ -303,21 +263,11 @@ fn patches(map: &Head, scale: &Scale) -> Vec<Patch> {
     patches
 }
 
-fn mono(size: f64, ink: Ink) -> Type {
-    Type {
-        face: Face::Mono,
-        ..Type::new(size, ink)
-    }
-}
-
-/// Width of a character of the text, in px.
-fn advance() -> f64 {
-    fonts::advance(Face::Mono, 'x').unwrap_or(0.6) * TEXT_SIZE
-}
-
 /// Characters in a line of the text.
 fn columns() -> usize {
-    ((WIDTH - 2.0 * MARGIN) / advance()).floor().max(1.0) as usize
+    ((WIDTH - 2.0 * MARGIN) / fonts::column(TEXT_SIZE))
+        .floor()
+        .max(1.0) as usize
 }
 
 #[cfg(test)]

@@ -1,17 +1,16 @@
 //! The colour scale of attention weights.
 
 use crate::error::Result;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type};
 use crate::plot::fonts::{self, Face};
 use crate::plot::text::number;
 use crate::plot::theme::{
-    BLACK, GREY, Ink, LINE_HEIGHT, OURS, OURS_DARKEST, SMALL_SIZE, TEXT_SIZE, WHITE, WORSE,
-    WORSE_DARKEST,
+    GREY, Ink, LINE_HEIGHT, OURS, OURS_DARKEST, SMALL_SIZE, TEXT_SIZE, WHITE, WORSE, WORSE_DARKEST,
 };
+use crate::plot::{Canvas, Point, Type};
 
 /// Larger weights are darker, in steps: blue above 0, orange below, because some kinds of attention subtract.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Scale {
+pub struct Scale {
     /// The weight of the deepest colour: 1, or where some are larger 2, 5, 10 and so on.
     most: f64,
     /// Whether any weight is below 0.
@@ -31,21 +30,16 @@ pub(super) const NUMBERS: [f64; 6] = [0.0, 0.01, 0.1, 0.25, 0.5, 1.0];
 
 impl Scale {
     pub(super) fn of(weights: impl Iterator<Item = f32>) -> Self {
-        let mut scale = Self {
-            most: 1.0,
-            subtracts: false,
-        };
-        let mut largest = 0f64;
-        for weight in weights.filter(|weight| weight.is_finite()) {
-            largest = largest.max(f64::from(weight).abs());
-            scale.subtracts |= weight < 0.0;
-        }
+        let finite: Vec<f64> = weights.map(f64::from).filter(|w| w.is_finite()).collect();
+        let largest = finite.iter().map(|w| w.abs()).fold(0.0, f64::max);
         // Round, so that the numbers at the bar are.
         let decades = std::iter::successors(Some(1.0), |decade| Some(decade * 10.0));
         let mut round = decades.flat_map(|decade| [1.0, 2.0, 5.0].map(|step| step * decade));
         let enough = round.find(|&most| most >= largest);
-        scale.most = enough.expect("the decades reach every finite number");
-        scale
+        Self {
+            most: enough.expect("the decades reach every finite number"),
+            subtracts: finite.iter().any(|weight| *weight < 0.0),
+        }
     }
 
     /// The step of a weight, from `-LEVELS` to `LEVELS`; nothing is drawn at 0, also the step of NaN and infinity.
@@ -73,26 +67,21 @@ impl Scale {
     /// The bar with its numbers, from the left end of its name.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, (x, top): Point) -> Result<()> {
         let name = "weight";
-        canvas.text(name, (x, top + THICK), Type::new(TEXT_SIZE, BLACK))?;
+        canvas.text(name, (x, top + THICK), Type::LABEL)?;
         let start = x + fonts::width(Face::Text, TEXT_SIZE, name) + 14.0;
-        let zero = start + if self.subtracts { BAR } else { 0.0 };
-        let (first, bottom) = (if self.subtracts { -LEVELS } else { 0 }, top + THICK);
-        let at = |share: f64| zero + share.clamp(-1.0, 1.0) * BAR;
-        let ends = [at(if self.subtracts { -1.0 } else { 0.0 }), at(1.0)];
+        let (least, first) = match self.subtracts {
+            true => (-1.0, -LEVELS),
+            false => (0.0, 0),
+        };
+        let at = |share: f64| start - least * BAR + share.clamp(-1.0, 1.0) * BAR;
+        let (ends, bottom) = ([at(least), at(1.0)], top + THICK);
         for level in first..=LEVELS {
             let share = |edge: f64| (f64::from(level) + edge) / f64::from(LEVELS);
             let [left, right] = [at(share(-0.5)).max(ends[0]), at(share(0.5))];
             canvas.rectangle((left, top), (right, bottom), Self::ink(level))?;
         }
-        let corners = [
-            (ends[0], top),
-            (ends[1], top),
-            (ends[1], bottom),
-            (ends[0], bottom),
-            (ends[0], top),
-        ];
-        canvas.polyline(&corners, 0.8, GREY)?;
-        let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
+        canvas.frame((ends[0], top), (ends[1], bottom), 0.8, GREY)?;
+        let style = Type::SMALL.middle();
         let below = |share: &f64| (self.subtracts && *share > 0.0).then_some(-share);
         for share in NUMBERS.iter().filter_map(below).chain(NUMBERS) {
             let place = at(share.abs().sqrt().copysign(share));

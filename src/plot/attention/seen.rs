@@ -13,7 +13,7 @@ const MOST: usize = 4096;
 
 /// All heads of a model over one text; places are counted from 0.
 #[derive(Debug, Default)]
-pub(super) struct Seen {
+pub struct Seen {
     /// The text: question, mask, answer.
     pub(super) characters: BTreeMap<usize, char>,
     /// The position that predicts the first character of the answer.
@@ -34,9 +34,10 @@ pub(super) struct Head {
 impl Seen {
     /// Rows with a number that no model has are left out.
     pub(super) fn of(rows: &[AttentionRow]) -> Self {
-        let numbers =
-            |row: &AttentionRow| [row.layer, row.head, row.query_position, row.key_position];
-        let possible = |row: &&AttentionRow| numbers(row).iter().all(|n| (1..=MOST).contains(n));
+        let possible = |row: &&AttentionRow| {
+            let numbers = [row.layer, row.head, row.query_position, row.key_position];
+            numbers.iter().all(|number| (1..=MOST).contains(number))
+        };
         let mut seen = Self::default();
         for row in rows.iter().filter(possible) {
             let (query, key) = (row.query_position - 1, row.key_position - 1);
@@ -50,19 +51,16 @@ impl Seen {
                 }
             }
         }
-        let mut masks = seen.characters.iter().rev().filter(|(_, c)| **c == MASK);
-        let last = seen.characters.keys().next_back();
-        let asking = masks.next().map(|(place, _)| place).or(last);
-        seen.asking = asking.copied().unwrap_or(0);
+        let mask = seen.characters.iter().rfind(|(_, c)| **c == MASK);
+        let asking = mask.or(seen.characters.last_key_value());
+        seen.asking = asking.map_or(0, |(place, _)| *place);
         seen
     }
 
     /// Number of places.
     pub(super) fn places(&self) -> usize {
-        self.characters
-            .keys()
-            .next_back()
-            .map_or(0, |last| last + 1)
+        let last = self.characters.last_key_value();
+        last.map_or(0, |(last, _)| last + 1)
     }
 
     pub(super) fn character(&self, place: usize) -> char {

@@ -1,8 +1,11 @@
+use super::answer::Strips;
+use super::maps::Maps;
 use super::*;
 use crate::plot::gallery::{Label, chance};
+use crate::plot::{Figure, Plot as _};
 
 /// A figure of made-up values.
-pub fn made_up(points: usize, label: Label<'_>) -> AttentionMaps {
+pub fn made_up<V>(points: usize, label: Label<'_>) -> Attention<V> {
     let text: Vec<char> = "Where was Ada Moss born?\u{2047}Lima".chars().collect();
     let row = |i: usize, layer: usize, head: usize, query: usize, key: usize| AttentionRow {
         question: 1,
@@ -23,14 +26,13 @@ pub fn made_up(points: usize, label: Label<'_>) -> AttentionMaps {
             .map(|(head, query, key)| row(i, 1 + head / 2, 1 + head % 2, query, key))
             .collect(),
     };
-    AttentionMaps {
+    Attention {
         title: "A figure of attention".to_owned(),
         caption: "made-up values.".to_owned(),
         models: (0..points).map(model).collect(),
+        view: PhantomData,
     }
 }
-
-use crate::plot::Figure;
 
 /// A model of `layers` with `heads` that has read `text`; each head looks at a place of its own.
 fn model(label: &str, text: &str, [layers, heads]: [usize; 2]) -> MappedModel {
@@ -61,11 +63,12 @@ fn model(label: &str, text: &str, [layers, heads]: [usize; 2]) -> MappedModel {
     }
 }
 
-fn figure(models: Vec<MappedModel>) -> AttentionMaps {
-    AttentionMaps {
+fn figure<V>(models: Vec<MappedModel>) -> Attention<V> {
+    Attention {
         title: "Where every head looks".to_owned(),
         caption: "quickstart (finetune 15 epochs)".to_owned(),
         models,
+        view: PhantomData,
     }
 }
 
@@ -105,25 +108,25 @@ fn the_caption_says_what_most_heads_attend_to() {
                 \u{201c}?\u{201d} (place 24) in 1";
     assert_eq!(finding(&Seen::of(&one.rows)).expect("heads"), told);
     assert_eq!(finding(&Seen::of(&[])), None);
-    let both = figure(vec![one.clone(), model("b", TEXT, [1, 1])]);
-    let caption = both.page("", &both.seen(), &PointSubset::of(2, 2)).caption;
+    let both = figure::<Maps>(vec![one.clone(), model("b", TEXT, [1, 1])]);
+    let caption = both.full_caption(&both.seen(), &PointSubset::of(2, 2));
     let told = format!("is asked for: a, {told}; b, ");
     assert!(caption.contains(&told), "{caption}");
 }
 
 #[test]
 fn the_table_of_each_figure_is_what_it_shows() {
-    let one = figure(vec![model("a", TEXT, [2, 3])]);
+    let models = vec![model("a", TEXT, [2, 3])];
     let lines = |drawn: Figure| -> Vec<String> {
         let csv = String::from_utf8(drawn.csv).expect("text");
         csv.lines().map(str::to_owned).collect()
     };
-    let maps = lines(draw_attention_maps(&one).expect("drawn"));
+    let maps = lines(figure::<Maps>(models.clone()).draw().expect("drawn"));
     assert_eq!(maps.len(), 1 + 6 * (29 * 30 / 2));
     let start =
         "label,seed,layer,head,query_position,query_character,key_position,key_character,weight";
     assert_eq!(maps[0], start);
-    let strips = lines(draw_answer_attention(&one).expect("drawn"));
+    let strips = lines(figure::<Strips>(models).draw().expect("drawn"));
     assert_eq!(
         strips.len(),
         1 + 6 * 25,
@@ -169,15 +172,17 @@ fn extremes_are_drawn_without_a_font() {
         vec![model(&label, "a", [1, 1])],
         vec![model("wide", &long[..128], [1, 20])],
     ] {
-        let one = figure(models);
-        for draw in [draw_attention_maps, draw_answer_attention] {
-            let drawn = draw(&one).expect("drawn");
-            assert_eq!(drawn, draw(&one).expect("drawn"));
-            assert!(!drawn.svg.contains("<text"));
-        }
+        let draw = || {
+            let maps = figure::<Maps>(models.clone()).draw();
+            let strips = figure::<Strips>(models.clone()).draw();
+            [maps.expect("drawn"), strips.expect("drawn")]
+        };
+        let drawn = draw();
+        assert_eq!(drawn, draw());
+        assert!(drawn.iter().all(|one| !one.svg.contains("<text")));
     }
     let caption = |models| {
-        let svg = draw_attention_maps(&figure(models)).expect("drawn").svg;
+        let svg = figure::<Maps>(models).draw().expect("drawn").svg;
         svg.contains("latents look at characters")
     };
     assert!(caption(vec![latents]) && !caption(vec![signed]));
@@ -206,10 +211,10 @@ fn heads_with_latents_are_not_counted_by_characters() {
     assert!(told.contains(" of 2 heads"), "{told}");
     one.rows.retain(|row| row.layer == 2);
     assert_eq!(finding(&Seen::of(&one.rows)), None);
-    let both = figure(vec![model("plain", TEXT, [1, 1]), one]);
-    let told = latents(&both, &both.seen());
+    let both = figure::<Maps>(vec![model("plain", TEXT, [1, 1]), one]);
+    let told = both.latents(&both.seen()).expect("a note");
     assert!(
-        told.starts_with(" In the first layer of a latents look"),
+        told.starts_with("In the first layer of a latents look"),
         "{told}"
     );
 }

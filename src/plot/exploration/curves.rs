@@ -2,24 +2,24 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::scale::Scale;
 use super::styles::{Style, styles, told_apart};
+use super::texts;
 use crate::error::Result;
-use crate::plot::Figure;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::caption::Caption;
-use crate::plot::crowd::PointSubset;
-use crate::plot::page::{Mark, Page};
-use crate::plot::point_labels::PointLabels;
+use crate::metrics::artefacts::CURVES;
+use crate::metrics::explored::{PointRows, distinct, label, over_seeds, read};
+use crate::metrics::measured::Measured;
+use crate::metrics::rows::CurveRow;
+use crate::plot::axis::ends;
 use crate::plot::text::{plural, significant};
-use crate::plot::theme::{
-    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, Stroke, TEXT_SIZE, WIDTH,
+use crate::plot::theme::{BLACK, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, TEXT_SIZE, WIDTH};
+use crate::plot::{
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Page, Plot, Point, PointLabels,
+    PointSubset, Type,
 };
 
 /// Curves of an exploration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationCurves {
-    /// The heading.
     pub title: String,
     /// How the caption begins: sizes, samples and seeds. What is drawn is added.
     pub caption: String,
@@ -53,6 +53,122 @@ pub struct ExploredCurve {
     pub ranges: Vec<(f64, f64)>,
 }
 
+impl Plot for ExplorationCurves {
+    type Keys = NoKeys;
+
+    const NAME: &'static str = "exploration-curves";
+    const SHOWS: &'static str = "explorations only: the measured quantity against the varied one";
+    const IS_OF_EXPLORATION: bool = true;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn title(_: &NoKeys, measured: &Measured) -> String {
+        texts(measured).heading
+    }
+
+    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let points = read::<CurveRow>(measured, &CURVES)?;
+        let all = || points.iter().flat_map(|point| &point.rows);
+        let Some(first) = all().next() else {
+            return Ok(Gathered::Nothing("no run has measured curves"));
+        };
+        let quantities = distinct(all().map(|row| &row.y_quantity));
+        let panels = quantities.iter().map(|quantity| panel(quantity, &points));
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: texts(measured).caption,
+            horizontal: first.x_quantity.clone(),
+            panels: panels.collect(),
+        }))
+    }
+
+    /// Curves over linear or logarithmic axes.
+    fn draw(&self) -> Result<Figure> {
+        let names = self.names();
+        let called = PointLabels::of(names.iter().map(|(name, _)| *name));
+        let shown = told_apart(names.len());
+        let styles = styles(&names, &shown);
+        let entry = |(name, style): (&String, &Style)| {
+            let width = style.pen.width.max(2.0);
+            let mark = match style.is_reported {
+                true => Mark::Diamond(style.pen.ink),
+                false => Mark::curve(Pen { width, ..style.pen }),
+            };
+            (style.is_own || style.is_reported).then(|| (mark, name.clone()))
+        };
+        let legend = called.iter().zip(&styles).filter_map(entry);
+        let caption = self.full_caption(&called, &shown);
+        let page = Page::new(&self.title, caption, legend.collect());
+        let columns = self.panels.len().clamp(1, 2);
+        let rows = self.panels.len().div_ceil(columns).max(1);
+        let row = PLOT_HEIGHT + Chart::BELOW + GAP;
+        let column = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
+        let xs = self.curves().flat_map(|(_, curve)| &curve.points);
+        let (low, high) = ends(xs.map(|point| point.0));
+        let space = SPACE * (high - low);
+        let across = Axis::new(low - space, high + space, NUMBERS);
+        page.figure(rows as f64 * row - GAP, &self.rows(), |canvas, area| {
+            for (i, panel) in self.panels.iter().enumerate() {
+                let start = MARGIN + (i % columns) as f64 * (column + GAP);
+                let top = area.top + (i / columns) as f64 * row;
+                let plot = CurvePlot {
+                    chart: Chart {
+                        left: start + AXIS,
+                        right: start + column - 12.0,
+                        top,
+                        bottom: top + PLOT_HEIGHT,
+                    },
+                    panel,
+                    across: &across,
+                    up: around(panel.extent(), panel.is_logarithmic),
+                };
+                plot.chart.draw_across(canvas, &across.ticks(1.0))?;
+                plot.chart.draw_up(canvas, &plot.up.ticks(1.0))?;
+                plot.chart.draw_ground(canvas)?;
+                plot.chart.quantity_below(canvas, &self.horizontal)?;
+                let vertical = (panel.vertical.as_str(), TEXT_SIZE);
+                plot.chart.quantity_before(canvas, start, vertical)?;
+                let styled = panel.curves.iter().filter_map(|curve| {
+                    let name = (curve.label.as_str(), curve.is_reported);
+                    let place = names.iter().position(|own| *own == name)?;
+                    Some((curve, styles[place]))
+                });
+                let (own, crowd): (Vec<_>, Vec<_>) = styled.partition(|(_, style)| style.is_own);
+                for (curve, style) in crowd.into_iter().chain(own) {
+                    plot.draw(canvas, curve, style)?;
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// The chart of one measured quantity.
+fn panel(quantity: &str, points: &[PointRows<CurveRow>]) -> CurvePanel {
+    let all = points.iter().flat_map(|point| &point.rows);
+    let own: Vec<&CurveRow> = all.filter(|row| row.y_quantity == quantity).collect();
+    let names = distinct(own.iter().map(|row| (row.curve.as_str(), row.is_reported)));
+    let mut curves = vec![];
+    for point in points {
+        for &(name, is_reported) in &names {
+            let own = |row: &&CurveRow| row.y_quantity == quantity && row.curve == name;
+            let rows: Vec<&CurveRow> = point.rows.iter().filter(own).collect();
+            let [measured, ranges] = over_seeds(&rows);
+            curves.push(ExploredCurve {
+                label: label(&point.label, name, [points.len(), names.len()]),
+                is_reported,
+                points: measured,
+                ranges,
+            });
+        }
+    }
+    CurvePanel {
+        vertical: quantity.to_owned(),
+        is_logarithmic: own[0].y_is_logarithmic,
+        curves,
+    }
+}
+
 /// One line of the figure's CSV.
 #[derive(Debug, Serialize, Deserialize)]
 struct PlottedRow<'a> {
@@ -70,8 +186,10 @@ struct PlottedRow<'a> {
 const AXIS: f64 = 82.0;
 /// Between two charts, in px.
 const GAP: f64 = 26.0;
-/// Under a chart for numbers and quantity, in px.
-const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
+/// About so many numbers on an axis.
+const NUMBERS: usize = 9;
+/// Empty space beside the outermost values of a horizontal axis, as a share of their range.
+const SPACE: f64 = 0.02;
 /// Below this only the rounding error of 64-bit floats, for numbers near 1, is left.
 const ROUNDING: f64 = 1e-14;
 
@@ -81,16 +199,15 @@ impl ExplorationCurves {
         panels.flat_map(|panel| panel.curves.iter().map(move |curve| (panel, curve)))
     }
 
+    fn values(&self) -> impl Iterator<Item = (&CurvePanel, f64)> {
+        let curves = self.curves();
+        curves.flat_map(|(panel, curve)| curve.points.iter().map(move |(_, y)| (panel, *y)))
+    }
+
     /// Each name once, and whether it was reported.
     fn names(&self) -> Vec<(&str, bool)> {
-        let mut names = vec![];
-        for (_, curve) in self.curves() {
-            let name = (curve.label.as_str(), curve.is_reported);
-            if !names.contains(&name) {
-                names.push(name);
-            }
-        }
-        names
+        let curves = self.curves();
+        distinct(curves.map(|(_, curve)| (curve.label.as_str(), curve.is_reported)))
     }
 
     fn rows(&self) -> Vec<PlottedRow<'_>> {
@@ -127,27 +244,16 @@ impl ExplorationCurves {
             lows.any(|low| !panel.shows(low))
         };
         if self.curves().any(to_nothing) {
-            caption.say("Whiskers that would reach 0 are left out.".to_owned());
+            caption.say("Whiskers that would reach 0 are left out.");
         }
-        let hidden: usize = self
-            .curves()
-            .map(|(panel, curve)| {
-                curve
-                    .points
-                    .iter()
-                    .filter(|(_, y)| !panel.shows(*y))
-                    .count()
-            })
-            .sum();
+        let hidden = self.values().filter(|(panel, y)| !panel.shows(*y)).count();
         if hidden > 0 {
             let values = plural(hidden, "value", "values");
             caption.say(format!("{values} of 0 cannot stand on a logarithmic axis."));
         }
-        let least = |(panel, curve): (&CurvePanel, &ExploredCurve)| {
-            let mut shown = curve.points.iter().filter(|(_, y)| panel.shows(*y));
-            panel.is_logarithmic && shown.any(|(_, y)| *y < ROUNDING)
-        };
-        if self.curves().any(least) {
+        let is_rounding =
+            |(panel, y): (&CurvePanel, f64)| panel.is_logarithmic && panel.shows(y) && y < ROUNDING;
+        if self.values().any(is_rounding) {
             caption.say("Below about 1e-14 only the rounding error of 64-bit floats is left.");
         }
         if self.curves().any(|(_, curve)| curve.is_reported) {
@@ -160,147 +266,58 @@ impl ExplorationCurves {
 }
 
 impl CurvePanel {
+    /// All values, and the ends of their ranges.
+    fn extent(&self) -> impl Iterator<Item = f64> {
+        let points = self.curves.iter().flat_map(|curve| &curve.points);
+        let ranges = self.curves.iter().flat_map(|curve| &curve.ranges);
+        let ends = ranges.flat_map(|(low, high)| [*low, *high]);
+        points.map(|point| point.1).chain(ends)
+    }
+
     fn shows(&self, y: f64) -> bool {
-        y.is_finite() && (y > 0.0 || !self.is_logarithmic)
+        shows(y, self.is_logarithmic)
     }
 }
 
-/// Draws curves over linear or logarithmic axes.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_exploration_curves(figure: &ExplorationCurves) -> Result<Figure> {
-    let names = figure.names();
-    let called = PointLabels::of(names.iter().map(|(name, _)| *name));
-    let shown = told_apart(names.len());
-    let caption = figure.full_caption(&called, &shown);
-    let styles = styles(&names, &shown);
-    let entry = |(name, style): (&String, &Style)| {
-        let width = style.width.max(2.0);
-        let mark = match (style.is_reported, style.stroke) {
-            (true, _) => Mark::Diamond(style.ink),
-            (_, Stroke::Whole) => Mark::Line(style.ink, width),
-            (_, Stroke::Dashed) => Mark::Dashed(style.ink, width),
-        };
-        (style.is_own || style.is_reported).then(|| (mark, name.clone()))
-    };
-    let page = Page {
-        title: figure.title.clone(),
-        caption: caption.clone(),
-        legend: called.iter().zip(&styles).filter_map(entry).collect(),
-        vertical: "",
-        right: 0.0,
-        below: 0.0,
-    };
-    let columns = figure.panels.len().clamp(1, 2);
-    let rows = figure.panels.len().div_ceil(columns).max(1);
-    let row = PLOT_HEIGHT + BELOW + GAP;
-    let layout = page.layout_of(rows as f64 * row - GAP);
-    let column = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
-    let xs: Vec<f64> = figure
-        .curves()
-        .flat_map(|(_, c)| &c.points)
-        .map(|p| p.0)
-        .collect();
-    let drawing = paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
-        for (i, panel) in figure.panels.iter().enumerate() {
-            let start = MARGIN + (i % columns) as f64 * (column + GAP);
-            let top = layout.top + (i / columns) as f64 * row;
-            let ends = |(low, high): &(f64, f64)| [*low, *high];
-            let points = panel.curves.iter().flat_map(|c| &c.points).map(|p| p.1);
-            let ranges = panel.curves.iter().flat_map(|c| &c.ranges).flat_map(ends);
-            let ys: Vec<f64> = points.chain(ranges).collect();
-            let chart = Chart {
-                start,
-                left: start + AXIS,
-                right: start + column - 12.0,
-                top,
-                bottom: top + PLOT_HEIGHT,
-                across: Scale::across(&xs),
-                up: Scale::around(&ys, panel.is_logarithmic),
-            };
-            chart.draw_axes(canvas, &figure.horizontal, &panel.vertical)?;
-            let styled = panel.curves.iter().filter_map(|curve| {
-                let name = (curve.label.as_str(), curve.is_reported);
-                let place = names.iter().position(|own| *own == name)?;
-                Some((curve, styles[place]))
-            });
-            let (own, crowd): (Vec<_>, Vec<_>) = styled.partition(|(_, style)| style.is_own);
-            for (curve, style) in crowd.into_iter().chain(own) {
-                chart.draw_curve(canvas, curve, style)?;
-            }
-        }
-        Ok(())
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
+/// Whether a value has a place on an axis.
+fn shows(value: f64, is_logarithmic: bool) -> bool {
+    value.is_finite() && (value > 0.0 || !is_logarithmic)
 }
 
-/// The plot area of one chart, in px, and its scales.
-struct Chart {
-    /// Left end of the room for the vertical axis.
-    start: f64,
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    across: Scale,
-    up: Scale,
+/// An axis from the least to the largest value that it shows.
+fn around(values: impl Iterator<Item = f64>, is_logarithmic: bool) -> Axis {
+    let shown = values.filter(|value| shows(*value, is_logarithmic));
+    if is_logarithmic {
+        return Axis::decades(ends(shown.map(f64::log10)), NUMBERS);
+    }
+    let (low, high) = ends(shown);
+    Axis::rounded(low, high, NUMBERS)
 }
 
-impl Chart {
-    fn at(&self, x: f64, y: f64) -> Point {
-        (
-            self.left + x * (self.right - self.left),
-            self.bottom - y * (self.bottom - self.top),
-        )
-    }
+/// A chart with its axes.
+struct CurvePlot<'a> {
+    chart: Chart,
+    panel: &'a CurvePanel,
+    across: &'a Axis,
+    up: Axis,
+}
 
-    fn draw_axes(&self, canvas: &mut Canvas<'_>, horizontal: &str, vertical: &str) -> Result<()> {
-        let numbers = Type::new(SMALL_SIZE, GREY);
-        for (place, label) in self.across.numbers() {
-            let foot = self.at(place, 0.0);
-            canvas.polyline(&[foot, self.at(place, 1.0)], 1.0, GRID)?;
-            let under = (foot.0, foot.1 + 6.0 + SMALL_SIZE);
-            canvas.text(&label, under, numbers.anchored(Anchor::Middle))?;
-        }
-        for (place, label) in self.up.numbers() {
-            let foot = self.at(0.0, place);
-            canvas.polyline(&[foot, self.at(1.0, place)], 1.0, GRID)?;
-            let before = (foot.0 - 8.0, foot.1 + SMALL_SIZE * 0.34);
-            canvas.text(&label, before, numbers.anchored(Anchor::End))?;
-        }
-        canvas.polyline(&[self.at(0.0, 0.0), self.at(1.0, 0.0)], 1.2, BLACK)?;
-        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-        let baseline = self.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
-        canvas.text(
-            horizontal,
-            ((self.left + self.right) / 2.0, baseline),
-            quantity,
-        )?;
-        let middle = (self.top + self.bottom) / 2.0;
-        canvas.upward_text(vertical, (self.start + TEXT_SIZE * 0.7, middle), quantity)
-    }
-
-    fn draw_curve(
-        &self,
-        canvas: &mut Canvas<'_>,
-        curve: &ExploredCurve,
-        style: Style,
-    ) -> Result<()> {
-        let place = |x: f64, y: f64| self.at(self.across.place(x), self.up.place(y));
-        let shown = curve.points.iter().filter(|(_, y)| self.up.shows(*y));
+impl CurvePlot<'_> {
+    fn draw(&self, canvas: &mut Canvas<'_>, curve: &ExploredCurve, style: Style) -> Result<()> {
+        let place = |x, y| self.chart.at(self.across.share(x), self.up.share(y));
+        let shown = curve.points.iter().filter(|(_, y)| self.panel.shows(*y));
         let places: Vec<Point> = shown.map(|&(x, y)| place(x, y)).collect();
-        canvas.curve(&places, style.stroke, style.width, style.ink)?;
+        let Pen { ink, width, .. } = style.pen;
+        canvas.curve(&places, style.pen)?;
         for (&(x, _), &(low, high)) in curve.points.iter().zip(&curve.ranges) {
-            if self.up.shows(low) && self.up.shows(high) {
-                canvas.polyline(&[place(x, low), place(x, high)], 1.4, style.ink)?;
+            if self.panel.shows(low) && self.panel.shows(high) {
+                canvas.polyline(&[place(x, low), place(x, high)], 1.4, ink)?;
             }
         }
         for &place in &places {
             match style.is_reported {
-                true => canvas.hollow_diamond(place, 6.5, style.ink)?,
-                false => canvas.dot(place, style.width / 2.0 + 1.0, style.ink)?,
+                true => canvas.hollow_diamond(place, 6.5, ink)?,
+                false => canvas.dot(place, width / 2.0 + 1.0, ink)?,
             }
         }
         // A mark that stands alone is read, not compared along a curve.
@@ -313,7 +330,7 @@ impl Chart {
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
     use crate::plot::gallery::{Label, chance};
 
@@ -343,7 +360,7 @@ pub mod tests {
             horizontal: "\u{3b2}".to_owned(),
             panels: vec![panel("error"), panel("largest weight")],
         };
-        draw_exploration_curves(&curves).expect("drawn")
+        curves.draw().expect("drawn")
     }
 
     fn figure() -> ExplorationCurves {
@@ -374,14 +391,14 @@ pub mod tests {
 
     #[test]
     fn the_table_holds_what_is_drawn() {
-        let drawn = draw_exploration_curves(&figure()).expect("drawn");
+        let drawn = figure().draw().expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         let expected = "label,is_reported,x_quantity,x,y_quantity,y,low_90,high_90\n\
                         ours,false,beta,0.0,error,0.5,0.25,1.0\n\
                         ours,false,beta,10.0,error,1e-16,,\n\
                         theirs,true,beta,0.5,error,0.75,0.375,1.5\n";
         assert_eq!(text, expected);
-        assert_eq!(drawn, draw_exploration_curves(&figure()).expect("drawn"));
+        assert_eq!(drawn, figure().draw().expect("drawn"));
         assert!(!drawn.svg.contains("<text"));
     }
 
@@ -395,11 +412,46 @@ pub mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_exploration_curves(&ExplorationCurves::default()).expect("nothing");
+        ExplorationCurves::default().draw().expect("nothing");
         let mut figure = figure();
         figure.panels.push(CurvePanel::default());
         figure.panels[0].curves[0].points = vec![(f64::MAX, f64::MAX), (1.0, f64::NAN)];
-        let drawn = draw_exploration_curves(&figure).expect("drawn");
+        let drawn = figure.draw().expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
+    }
+
+    fn texts(values: &[f64], is_logarithmic: bool) -> Vec<String> {
+        let numbers = around(values.iter().copied(), is_logarithmic)
+            .ticks(1.0)
+            .into_iter();
+        numbers.map(|(_, text)| text).collect()
+    }
+
+    #[test]
+    fn logarithmic_numbers_are_powers_of_ten() {
+        assert_eq!(texts(&[0.02, 0.7], true), ["0.01", "0.1", "1"]);
+        assert_eq!(texts(&[2e-5, 0.0, 0.7], true)[0], "1e-5");
+        let wide = texts(&[1e-16, 1.0], true);
+        assert!((4..=9).contains(&wide.len()), "{wide:?}");
+        assert_eq!(texts(&[0.1, 0.9], false)[0], "0.1");
+    }
+
+    #[test]
+    fn every_value_that_is_shown_stands_inside() {
+        for values in [
+            &[1e-300, 1e300][..],
+            &[0.0],
+            &[],
+            &[0.5, 0.5],
+            &[f64::NAN, 3.0],
+        ] {
+            for is_logarithmic in [true, false] {
+                let axis = around(values.iter().copied(), is_logarithmic);
+                for &value in values.iter().filter(|&&value| shows(value, is_logarithmic)) {
+                    assert!((0.0..=1.0).contains(&axis.share(value)), "{values:?}");
+                }
+                assert!(axis.ticks(1.0).len() < 30, "{values:?}");
+            }
+        }
     }
 }

@@ -2,25 +2,25 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::texts;
 use crate::error::Result;
+use crate::metrics::artefacts::SAMPLES;
+use crate::metrics::explored::{distinct, label, read};
+use crate::metrics::measured::Measured;
+use crate::metrics::rows::SampleRow;
 use crate::metrics::statistics::{mean, standard_deviation};
-use crate::plot::Figure;
-use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
-use crate::plot::caption::Caption;
-use crate::plot::crowd::PointSubset;
-use crate::plot::fonts::Face;
-use crate::plot::page::{LEFT, Mark, Page};
-use crate::plot::point_labels::PointLabels;
-use crate::plot::text::{self, count, percent, significant};
+use crate::plot::text::{count, percent, significant};
 use crate::plot::theme::{
-    BLACK, GREY, GRID, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BLACK, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
+};
+use crate::plot::{
+    Axis, Canvas, Caption, Chart, Figure, Gathered, LEFT, Mark, NoKeys, Page, Plot, PointLabels,
+    PointSubset, draw_heading,
 };
 
 /// Distributions of a fraction, one under another over the same axis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationDistribution {
-    /// The heading.
     pub title: String,
     /// How the caption begins: sizes, samples and seeds. What is drawn is added.
     pub caption: String,
@@ -39,6 +39,80 @@ pub struct SampledSeries {
     pub is_reported: bool,
     /// One per sample, 0 to 1.
     pub values: Vec<f64>,
+}
+
+impl Plot for ExplorationDistribution {
+    type Keys = NoKeys;
+
+    const NAME: &'static str = "exploration-distribution";
+    const SHOWS: &'static str =
+        "explorations only: the distribution of the measured quantity over the samples";
+    const IS_OF_EXPLORATION: bool = true;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+
+    fn title(_: &NoKeys, measured: &Measured) -> String {
+        texts(measured).heading
+    }
+
+    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+        let points = read::<SampleRow>(measured, &SAMPLES)?;
+        let all = || points.iter().flat_map(|point| &point.rows);
+        let Some(first) = all().next() else {
+            return Ok(Gathered::Nothing("no run has drawn samples"));
+        };
+        let names = distinct(all().map(|row| (row.series.as_str(), row.is_reported)));
+        let mut series = vec![];
+        for point in &points {
+            for &(name, is_reported) in &names {
+                let rows = point.rows.iter().filter(|row| row.series == name);
+                series.push(SampledSeries {
+                    label: label(&point.label, name, [points.len(), names.len()]),
+                    is_reported,
+                    values: rows.map(|row| row.value).collect(),
+                });
+            }
+        }
+        Ok(Gathered::Figure(Self {
+            title,
+            caption: texts(measured).caption,
+            quantity: first.quantity.clone(),
+            series,
+        }))
+    }
+
+    /// A histogram of each construction, all over the same axes so that none hides another.
+    fn draw(&self) -> Result<Figure> {
+        let row = HEADING + HEIGHT + GAP;
+        let names = PointLabels::of(self.series.iter().map(|series| series.label.as_str()));
+        let shown = PointSubset::of_height(self.series.len(), row);
+        let caption = self.full_caption(&names, &shown);
+        let page = Page::new(&self.title, caption, self.legend());
+        let width = WIDTH - MARGIN - LEFT;
+        let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
+        let all = shown.among(&self.series);
+        let highest = all.iter().flat_map(SampledSeries::shares);
+        let up = Axis::rounded(0.0, highest.fold(0.0, f64::max), 4);
+        let height = all.len() as f64 * row - GAP + Chart::BELOW - 10.0;
+        page.figure(height, &self.rows(), |canvas, area| {
+            for (i, (series, name)) in all.iter().zip(&names).enumerate() {
+                let head = area.top - 10.0 + i as f64 * row;
+                draw_heading(canvas, (name, &series.words()), (LEFT, head), width)?;
+                let top = head + HEADING;
+                let chart = Chart {
+                    top,
+                    bottom: top + HEIGHT,
+                    right: area.right - 12.0,
+                    ..*area
+                };
+                series.draw(canvas, &chart, &up)?;
+                if i + 1 == all.len() {
+                    self.draw_axis(canvas, &chart)?;
+                }
+            }
+            Ok(())
+        })
+    }
 }
 
 /// One bar, a line of the figure's CSV.
@@ -67,8 +141,6 @@ const HEIGHT: f64 = 132.0;
 const HEADING: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 8.0;
 /// Between a chart and the next one's heading, in px.
 const GAP: f64 = 12.0;
-/// Under the last chart for numbers and quantity, in px.
-const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
 
 impl SampledSeries {
     /// Samples in each bar.
@@ -109,6 +181,21 @@ impl SampledSeries {
             count(samples),
             share(above)
         )
+    }
+
+    fn draw(&self, canvas: &mut Canvas<'_>, chart: &Chart, up: &Axis) -> Result<()> {
+        chart.draw_up(canvas, &up.ticks(100.0))?;
+        let ink = if self.is_reported { REPORTED } else { OURS };
+        let bars = self.shares().enumerate();
+        for (i, share) in bars.filter(|(_, share)| *share > 0.0) {
+            let (low, high) = (i as f64 / BINS as f64, (i + 1) as f64 / BINS as f64);
+            let (from, to) = (chart.at(low, up.share(share)), chart.at(high, 0.0));
+            // A single sample is still seen.
+            let from = (from.0 + 0.6, from.1.min(to.1 - 1.0));
+            canvas.rectangle(from, (to.0 - 0.6, to.1), ink)?;
+        }
+        chart.draw_ground(canvas)?;
+        chart.quantity_before(canvas, MARGIN, ("samples (%)", SMALL_SIZE))
     }
 }
 
@@ -159,121 +246,20 @@ impl ExplorationDistribution {
             .map(|(ink, words, _)| (Mark::Square(ink), words.to_owned()))
             .collect()
     }
-}
 
-/// Draws a histogram of each construction, all over the same axes so that none hides another.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_exploration_distribution(figure: &ExplorationDistribution) -> Result<Figure> {
-    let row = HEADING + HEIGHT + GAP;
-    let names = PointLabels::of(figure.series.iter().map(|series| series.label.as_str()));
-    let shown = PointSubset::of_height(figure.series.len(), row);
-    let caption = figure.full_caption(&names, &shown);
-    let names = names
-        .only(&shown.points)
-        .fitted(TEXT_SIZE, WIDTH - MARGIN - LEFT);
-    let all = shown.among(&figure.series);
-    let page = Page {
-        title: figure.title.clone(),
-        caption: caption.clone(),
-        legend: figure.legend(),
-        vertical: "",
-        right: 0.0,
-        below: 0.0,
-    };
-    let layout = page.layout_of(all.len() as f64 * row - GAP + BELOW - 10.0);
-    let highest = all.iter().flat_map(SampledSeries::shares);
-    let up = Axis::rounded(0.0, highest.fold(0.0, f64::max), 4);
-    let drawing = paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
-        for (i, (series, name)) in all.iter().zip(&names).enumerate() {
-            let top = layout.top - 10.0 + i as f64 * row;
-            draw_heading(canvas, name, &series.words(), top)?;
-            let chart = Chart {
-                top: top + HEADING,
-                bottom: top + HEADING + HEIGHT,
-                up: &up,
-            };
-            chart.draw(canvas, series)?;
-            if i + 1 == all.len() {
-                chart.draw_quantity(canvas, &figure.quantity)?;
-            }
-        }
-        Ok(())
-    })?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
-}
-
-fn draw_heading(canvas: &mut Canvas<'_>, name: &str, words: &str, top: f64) -> Result<()> {
-    let words = text::shorten(Face::Text, SMALL_SIZE, words, WIDTH - MARGIN - LEFT);
-    let mut baseline = top;
-    for (line, size, ink) in [(name, TEXT_SIZE, BLACK), (&words, SMALL_SIZE, GREY)] {
-        baseline += size * LINE_HEIGHT;
-        canvas.text(line, (LEFT, baseline), Type::new(size, ink))?;
-    }
-    Ok(())
-}
-
-/// The plot area of one chart: its height in px, and the axis that all share.
-struct Chart<'a> {
-    top: f64,
-    bottom: f64,
-    up: &'a Axis,
-}
-
-impl Chart<'_> {
-    fn at(&self, x: f64, share: f64) -> Point {
-        let right = WIDTH - MARGIN - 12.0;
-        (
-            LEFT + x * (right - LEFT),
-            self.up.pixel(share, self.bottom, self.top),
-        )
-    }
-
-    fn draw(&self, canvas: &mut Canvas<'_>, series: &SampledSeries) -> Result<()> {
-        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
-        for number in self.up.numbers() {
-            let foot = self.at(0.0, number);
-            canvas.polyline(&[foot, self.at(1.0, number)], 1.0, GRID)?;
-            let before = (foot.0 - 8.0, foot.1 + SMALL_SIZE * 0.34);
-            canvas.text(&self.up.label(number, 100.0), before, numbers)?;
-        }
-        let ink = if series.is_reported { REPORTED } else { OURS };
-        for (i, share) in series
-            .shares()
-            .enumerate()
-            .filter(|(_, share)| *share > 0.0)
-        {
-            let (low, high) = (i as f64 / BINS as f64, (i + 1) as f64 / BINS as f64);
-            let (from, to) = (self.at(low, share), self.at(high, 0.0));
-            // A single sample is still seen.
-            let from = (from.0 + 0.6, from.1.min(to.1 - 1.0));
-            canvas.rectangle(from, (to.0 - 0.6, to.1), ink)?;
-        }
-        canvas.polyline(&[self.at(0.0, 0.0), self.at(1.0, 0.0)], 1.2, BLACK)?;
-        let quantity = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
-        let middle = (self.top + self.bottom) / 2.0;
-        canvas.upward_text("samples (%)", (MARGIN + TEXT_SIZE * 0.7, middle), quantity)
-    }
-
-    fn draw_quantity(&self, canvas: &mut Canvas<'_>, quantity: &str) -> Result<()> {
-        let axis = Axis::new(0.0, 1.0, 5);
-        let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
-        for number in axis.numbers() {
-            let foot = self.at(number, 0.0);
+    /// The horizontal axis of all charts, under the last one.
+    fn draw_axis(&self, canvas: &mut Canvas<'_>, chart: &Chart) -> Result<()> {
+        for (x, label) in Axis::new(0.0, 1.0, 5).ticks(1.0) {
+            let foot = chart.at(x, 0.0);
             canvas.polyline(&[foot, (foot.0, foot.1 + 4.0)], 1.0, BLACK)?;
-            let under = (foot.0, foot.1 + 6.0 + SMALL_SIZE);
-            canvas.text(&axis.label(number, 1.0), under, numbers)?;
+            chart.number_below(canvas, x, &label)?;
         }
-        let baseline = self.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
-        let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-        canvas.text(quantity, (self.at(0.5, 0.0).0, baseline), style)
+        chart.quantity_below(canvas, &self.quantity)
     }
 }
 
 #[cfg(test)]
-pub mod tests {
+mod tests {
     use super::*;
     use crate::plot::gallery::{Label, chance};
 
@@ -290,7 +276,7 @@ pub mod tests {
             quantity: "weight".to_owned(),
             series: (0..points).map(series).collect(),
         };
-        draw_exploration_distribution(&distribution).expect("drawn")
+        distribution.draw().expect("drawn")
     }
 
     fn figure() -> ExplorationDistribution {
@@ -312,7 +298,7 @@ pub mod tests {
 
     #[test]
     fn the_table_holds_every_bar() {
-        let drawn = draw_exploration_distribution(&figure()).expect("drawn");
+        let drawn = figure().draw().expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         assert_eq!(text.lines().count(), 1 + 2 * BINS);
         let mut lines = text.lines().skip(1);
@@ -320,10 +306,7 @@ pub mod tests {
         assert!(lines.next().expect("a bar").starts_with(first), "{text}");
         assert!(lines.next().expect("a bar").contains(",0.04,0.08,0,0.0,"));
         assert!(text.contains(",0.96,1.0,2,0.5,4,"));
-        assert_eq!(
-            drawn,
-            draw_exploration_distribution(&figure()).expect("drawn")
-        );
+        assert_eq!(drawn, figure().draw().expect("drawn"));
     }
 
     #[test]
@@ -334,11 +317,11 @@ pub mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        draw_exploration_distribution(&ExplorationDistribution::default()).expect("nothing");
+        ExplorationDistribution::default().draw().expect("nothing");
         let mut figure = figure();
         figure.series.push(SampledSeries::default());
         figure.series[0].values = vec![f64::NAN, f64::INFINITY, -3.0];
-        let drawn = draw_exploration_distribution(&figure).expect("drawn");
+        let drawn = figure.draw().expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

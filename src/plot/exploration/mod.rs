@@ -2,9 +2,13 @@
 
 mod curves;
 mod distribution;
-mod kind;
-mod scale;
 mod styles;
 
-pub use curves::{CurvePanel, ExplorationCurves, ExploredCurve, draw_exploration_curves};
-pub use distribution::{ExplorationDistribution, SampledSeries, draw_exploration_distribution};
+pub use curves::ExplorationCurves;
+pub use distribution::ExplorationDistribution;
+
+use crate::metrics::measured::{ExplorationTexts, Measured};
+
+fn texts(measured: &Measured) -> ExplorationTexts {
+    measured.exploration.clone().unwrap_or_default()
+}

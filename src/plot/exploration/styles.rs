@@ -1,7 +1,7 @@
 //! Colours, dashes and widths that distinguish the curves of an exploration.
 
-use crate::plot::crowd::PointSubset;
-use crate::plot::theme::{DISTINCT, GREY, Ink, REPORTED, Stroke, distinct};
+use crate::plot::PointSubset;
+use crate::plot::theme::{DISTINCT, GREY, Pen, REPORTED, Stroke, distinct};
 
 /// Widths of the curves, in px: they get thinner, so that a curve does not hide the one beneath it.
 const WIDEST: f64 = 3.6;
@@ -10,9 +10,7 @@ const NARROWEST: f64 = 1.6;
 /// How the curves of one name look.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Style {
-    pub(super) ink: Ink,
-    pub(super) width: f64,
-    pub(super) stroke: Stroke,
+    pub(super) pen: Pen,
     pub(super) is_reported: bool,
     /// Whether it has a style of its own; otherwise it is narrow, and grey unless reported.
     pub(super) is_own: bool,
@@ -38,9 +36,7 @@ pub(super) fn styles(names: &[(&str, bool)], shown: &PointSubset) -> Vec<Style> 
             false => NARROWEST,
         };
         Style {
-            ink,
-            width,
-            stroke,
+            pen: Pen { ink, width, stroke },
             is_reported,
             is_own,
         }
@@ -62,9 +58,13 @@ mod tests {
         let names = [("a", false), ("b", true), ("c", false), ("d", false)];
         let styles = styles(&names, &told_apart(names.len()));
         for (style, (name, is_reported)) in styles.iter().zip(names) {
-            assert_eq!(style.ink == REPORTED, is_reported, "{name}");
+            assert_eq!(style.pen.ink == REPORTED, is_reported, "{name}");
         }
-        assert!(styles.windows(2).all(|pair| pair[0].width > pair[1].width));
+        assert!(
+            styles
+                .windows(2)
+                .all(|pair| pair[0].pen.width > pair[1].pen.width)
+        );
     }
 
     #[test]
@@ -73,7 +73,7 @@ mod tests {
         let few = styles(&names[..12], &told_apart(12));
         for (i, one) in few.iter().enumerate() {
             let mut others = few[i + 1..].iter();
-            assert!(others.all(|other| (other.ink, other.stroke) != (one.ink, one.stroke)));
+            assert!(others.all(|other| (other.pen.ink, other.pen.stroke) != (one.pen.ink, one.pen.stroke)));
         }
         let many = styles(&names, &told_apart(40));
         assert_eq!(many.iter().filter(|style| style.is_own).count(), 12);

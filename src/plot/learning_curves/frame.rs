@@ -1,7 +1,10 @@
 //! The ranges of the axes: outliers of a few points and of diverging runs are left outside.
 
 use super::{Curve, Kind, LONG};
-use crate::plot::axis::Axis;
+use crate::error::Result;
+use crate::plot::axis::ends;
+use crate::plot::theme::{MARGIN, TEXT_SIZE};
+use crate::plot::{Axis, Canvas, Chart, Point};
 
 /// A run that rises above this multiple of the highest loss that any run starts with may have diverged.
 const CLIMBS: f64 = 2.0;
@@ -65,6 +68,28 @@ impl Frame {
             beyond,
         }
     }
+
+    pub(super) fn place(&self, chart: &Chart, step: f64, loss: f64) -> Point {
+        chart.at(self.steps.share(step), self.losses.share(loss))
+    }
+
+    pub(super) fn draw_axes(
+        &self,
+        canvas: &mut Canvas<'_>,
+        chart: &Chart,
+        stage: &str,
+    ) -> Result<()> {
+        chart.draw_up(canvas, &self.losses.ticks(1.0))?;
+        let vertical = ("loss (nats per scored token)", TEXT_SIZE);
+        chart.quantity_before(canvas, MARGIN, vertical)?;
+        chart.draw_across(canvas, &self.steps.ticks(1.0))?;
+        chart.draw_ground(canvas)?;
+        let horizontal = match stage {
+            "" => "optimiser step".to_owned(),
+            _ => format!("optimiser step ({stage})"),
+        };
+        chart.quantity_below(canvas, &horizontal)
+    }
 }
 
 /// Losses above this do not affect where the axis ends; infinite if no run explodes.
@@ -100,27 +125,14 @@ fn quantile(curve: &Curve, share: f64) -> f64 {
 }
 
 fn highest(curve: &Curve) -> f64 {
-    curve
-        .samples
-        .iter()
-        .map(|s| s.1)
-        .fold(f64::NEG_INFINITY, f64::max)
+    let losses = curve.samples.iter().map(|s| s.1);
+    losses.fold(f64::NEG_INFINITY, f64::max)
 }
 
 /// Starts at 0 if that is near, because no loss is negative; else just under the lowest loss.
 fn loss_axis(least: f64, most: f64) -> Axis {
-    let from = if least >= 0.0 && least < 0.2 * most {
-        0.0
-    } else {
-        least
-    };
-    Axis::rounded(from, most, 6)
-}
-
-fn ends(values: impl Iterator<Item = f64>) -> (f64, f64) {
-    let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
-    let (low, high) = values.fold((f64::INFINITY, f64::NEG_INFINITY), wider);
-    if low <= high { (low, high) } else { (0.0, 1.0) }
+    let is_near = least >= 0.0 && least < 0.2 * most;
+    Axis::rounded(if is_near { 0.0 } else { least }, most, 6)
 }
 
 #[cfg(test)]

@@ -3,13 +3,16 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{LearningCurves, Series, Trace, draw_learning_curves};
+use super::drawing::draw_curves;
+use super::frame::Frame;
+use super::styles::SeriesStyles;
+use super::{LearningCurves, Series, Trace};
 use crate::error::Result;
 use crate::metrics::artefacts::METRICS;
 use crate::metrics::measured::Measured;
 use crate::metrics::steps::{TrainingStage, read_steps};
-use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Plot};
+use crate::plot::theme::PLOT_HEIGHT;
+use crate::plot::{Chart, Figure, Gathered, Page, Plot};
 
 /// Its own keys.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -75,7 +78,21 @@ impl Plot for LearningCurves {
         }))
     }
 
+    /// Loss in nats against optimiser steps, linear on both axes.
     fn draw(&self) -> Result<Figure> {
-        draw_learning_curves(self)
+        let (curves, left_out) = self.curves();
+        let frame = Frame::around(&curves);
+        let styles = SeriesStyles::of(self, &curves);
+        let names = self.names();
+        let caption = self.full_caption((&curves, left_out), &frame.beyond, (&styles, &names));
+        let page = Page {
+            right: 18.0,
+            below: Chart::BELOW,
+            ..Page::new(&self.title, caption, styles.legend(&names))
+        };
+        page.figure(PLOT_HEIGHT, &self.rows(&curves), |canvas, chart| {
+            frame.draw_axes(canvas, chart, &self.stage)?;
+            draw_curves(canvas, chart, self, &curves, (&frame, &styles))
+        })
     }
 }

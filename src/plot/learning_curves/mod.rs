@@ -9,46 +9,41 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use super::Figure;
-use super::caption::Caption;
-use super::point_labels::PointLabels;
 use super::smoothing::{
     Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
 };
 use super::text::{count, plural, significant};
-use crate::error::Result;
-use frame::{Beyond, Frame};
+use super::{Caption, PointLabels};
+use frame::Beyond;
 use styles::SeriesStyles;
 
 /// Loss of one or more points of a sweep over the steps of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LearningCurves {
-    /// The heading.
-    pub title: String,
+    title: String,
     /// How the caption begins: profile, data. What the lines are is added.
-    pub caption: String,
+    caption: String,
     /// `pretrain` or `finetune`; names the horizontal axis.
-    pub stage: String,
+    stage: String,
     /// One colour each.
-    pub series: Vec<Series>,
+    series: Vec<Series>,
 }
 
 /// One point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Series {
+struct Series {
     /// What it is called in the legend.
-    pub label: String,
+    label: String,
     /// One per seed.
-    pub traces: Vec<Trace>,
+    traces: Vec<Trace>,
 }
 
 /// One run.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Trace {
-    /// Seed of the run.
-    pub seed: u64,
+struct Trace {
+    seed: u64,
     /// Optimiser step, and loss in nats per scored token; those that are not finite are left out.
-    pub points: Vec<(f64, f64)>,
+    points: Vec<Sample>,
 }
 
 /// A run with more points than this gets a running mean, because nobody can read so many points.
@@ -112,72 +107,66 @@ struct PlottedRow<'a> {
     high_95: Option<f64>,
 }
 
-/// All lines, and what the caption has to say about them.
-#[derive(Debug, Default)]
-struct Curves {
-    curves: Vec<Curve>,
-    left_out: usize,
-}
-
 impl LearningCurves {
     fn names(&self) -> PointLabels {
         PointLabels::of(self.series.iter().map(|series| series.label.as_str()))
     }
 
-    fn curves(&self) -> Curves {
-        let mut all = Curves::default();
+    /// All lines, and how many points cannot be drawn.
+    fn curves(&self) -> (Vec<Curve>, usize) {
+        let (mut curves, mut left_out) = (vec![], 0);
         for (series, Series { traces, .. }) in self.series.iter().enumerate() {
             let several = traces.len() > 1;
-            let mut usable = vec![];
-            for trace in traces {
-                let (samples, lost) = finite(&trace.points);
-                all.left_out += lost;
-                usable.push(samples);
-            }
+            let usable = traces.iter().map(|trace| finite(&trace.points));
+            let (usable, lost): (Vec<Vec<Sample>>, Vec<usize>) = usable.unzip();
+            left_out += lost.iter().sum::<usize>();
             let longest = usable.iter().map(Vec::len).max().unwrap_or(0);
             let over = (longest > LONG).then(|| window(longest));
-            let own = if several {
-                Emphasis::Thin
-            } else {
-                Emphasis::Thick
-            };
-            let mut add = |seed, kind, weight, window, samples: Vec<Sample>, band| {
-                all.curves.push(Curve {
-                    series,
-                    seed,
-                    kind,
-                    weight,
-                    window,
-                    samples,
-                    band,
-                });
+            let curve = |seed, kind, weight, samples| Curve {
+                series,
+                seed,
+                kind,
+                weight,
+                window: None,
+                samples,
+                band: vec![],
             };
             // The main line of each run: its losses, or their running mean.
             let followed: Vec<Vec<Sample>> = match over {
                 Some(width) => usable.iter().map(|run| running_mean(run, width)).collect(),
                 None => usable.clone(),
             };
-            let mean = mean_over_seeds(&followed);
-            let band = interval_over_seeds(&followed);
+            let (mean, band) = (mean_over_seeds(&followed), interval_over_seeds(&followed));
+            let own = match several {
+                true => Emphasis::Thin,
+                false => Emphasis::Thick,
+            };
             for ((trace, samples), calm) in traces.iter().zip(usable).zip(followed) {
                 let seed = Some(trace.seed);
-                if over.is_some() {
-                    add(seed, Kind::RunningMean, own, over, calm, vec![]);
-                    add(seed, Kind::Loss, Emphasis::Faint, None, samples, vec![]);
-                } else {
-                    add(seed, Kind::Loss, own, None, samples, vec![]);
+                if over.is_none() {
+                    curves.push(curve(seed, Kind::Loss, own, samples));
+                    continue;
                 }
+                curves.push(Curve {
+                    window: over,
+                    ..curve(seed, Kind::RunningMean, own, calm)
+                });
+                curves.push(curve(seed, Kind::Loss, Emphasis::Faint, samples));
             }
             if several {
                 let kind = match over {
                     Some(_) => Kind::RunningMeanOverSeeds,
                     None => Kind::MeanOverSeeds,
                 };
-                add(None, kind, Emphasis::Thick, over, mean, band);
+                curves.push(Curve {
+                    window: over,
+                    band,
+                    ..curve(None, kind, Emphasis::Thick, mean)
+                });
             }
         }
-        all.curves.retain(|curve| !curve.samples.is_empty());
-        all
+        curves.retain(|curve: &Curve| !curve.samples.is_empty());
+        (curves, left_out)
     }
 
     fn rows<'a>(&'a self, curves: &'a [Curve]) -> Vec<PlottedRow<'a>> {
@@ -192,21 +181,22 @@ impl LearningCurves {
             low_95: curve.band.get(i).map(|band| band.0),
             high_95: curve.band.get(i).map(|band| band.1),
         };
-        curves
-            .iter()
-            .flat_map(|c| c.samples.iter().enumerate().map(move |s| row(c, s)))
-            .collect()
+        let rows_of = |curve: &'a Curve| {
+            let samples = curve.samples.iter().enumerate();
+            samples.map(move |sample| row(curve, sample))
+        };
+        curves.iter().flat_map(rows_of).collect()
     }
 
     /// The caller's caption, then seeds, and what every line is.
     fn full_caption(
         &self,
-        all: &Curves,
+        (curves, left_out): (&[Curve], usize),
         beyond: &Beyond,
         (styles, names): (&SeriesStyles, &PointLabels),
     ) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
-        let seeds: BTreeSet<u64> = all.curves.iter().filter_map(|c| c.seed).collect();
+        let seeds: BTreeSet<u64> = curves.iter().filter_map(|c| c.seed).collect();
         let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
         match list.len() {
             0 => caption.say("No step was recorded."),
@@ -215,17 +205,17 @@ impl LearningCurves {
             many => caption.say(format!("{many} seeds.")),
         }
         styles.note().into_iter().for_each(|note| caption.say(note));
-        let several = all.curves.iter().any(|c| c.weight == Emphasis::Thin);
+        let several = curves.iter().any(|c| c.weight == Emphasis::Thin);
         if several && styles.is_crowd() {
             caption.say("Line: mean over seeds; the CSV has every seed.");
         } else if several {
-            let band = match drawing::crowd(self) > drawing::CROWD {
+            let band = match self.crowd() > drawing::CROWD {
                 true => "the CSV has its 95 % t-interval",
                 false => "band: 95 % t-interval of the mean",
             };
             caption.say(format!("Thin: one seed; thick: mean over seeds; {band}."));
         }
-        let windows: BTreeSet<usize> = all.curves.iter().filter_map(|c| c.window).collect();
+        let windows: BTreeSet<usize> = curves.iter().filter_map(|c| c.window).collect();
         if !windows.is_empty() {
             let windows: Vec<String> = windows.into_iter().map(count).collect();
             let faint = match styles.is_crowd() {
@@ -244,10 +234,10 @@ impl LearningCurves {
                 "{points} above the axis{heights}; the CSV has them."
             ));
         }
-        if all.left_out > 0 {
+        if left_out > 0 {
             caption.say(format!(
                 "{} without a finite loss left out.",
-                plural(all.left_out, "point", "points")
+                plural(left_out, "point", "points")
             ));
         }
         caption.draws([self.stage.as_str()]).labels(names).finish()
@@ -261,32 +251,22 @@ impl LearningCurves {
             let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
             format!("{} ({}{seed})", significant(highest), names[series])
         };
-        let (named, rest) = beyond.exploded.split_at(NAMED.min(beyond.exploded.len()));
-        let named: Vec<String> = named.iter().map(height).collect();
-        match (named.is_empty(), rest.len()) {
-            (true, _) => String::new(),
-            (_, 0) => format!(", up to {}", named.join(", ")),
-            (_, others) => format!(
-                ", up to {}, and of {}",
-                named.join(", "),
-                plural(others, "other run", "other runs")
-            ),
+        let named: Vec<String> = beyond.exploded.iter().take(NAMED).map(height).collect();
+        if named.is_empty() {
+            return String::new();
         }
+        let others = match beyond.exploded.len() - named.len() {
+            0 => String::new(),
+            others => format!(", and of {}", plural(others, "other run", "other runs")),
+        };
+        format!(", up to {}{others}", named.join(", "))
     }
-}
 
-/// Draws loss in nats against optimiser steps, linear on both axes.
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_learning_curves(figure: &LearningCurves) -> Result<Figure> {
-    let all = figure.curves();
-    let frame = Frame::around(&all.curves);
-    let styles = SeriesStyles::of(figure, &all.curves);
-    let names = figure.names();
-    let caption = figure.full_caption(&all, &frame.beyond, (&styles, &names));
-    let drawing = drawing::draw(figure, &all.curves, &frame, (&styles, &names), &caption)?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows(&all.curves))
+    /// Number of series that have a run.
+    fn crowd(&self) -> usize {
+        let shown = self.series.iter().filter(|s| !s.traces.is_empty());
+        shown.count()
+    }
 }
 
 #[cfg(test)]

@@ -1,10 +1,10 @@
 //! Colours and dashes that distinguish the curves of different points, and which of many are highlighted.
 
 use super::{Curve, Emphasis, LearningCurves};
-use crate::plot::page::Mark;
-use crate::plot::point_labels::PointLabels;
+use crate::metrics::statistics::mean;
 use crate::plot::text::{count, plural};
-use crate::plot::theme::{DISTINCT, GREY, Ink, Stroke, distinct};
+use crate::plot::theme::{DISTINCT, GREY, Pen, Stroke, distinct};
+use crate::plot::{Mark, PointLabels};
 
 /// Number of curves highlighted at each end if there are many.
 const PICKED: usize = 3;
@@ -19,121 +19,76 @@ const RANKS: [&str; 2 * PICKED] = [
     "2nd worst: ",
     "worst: ",
 ];
-/// Width of what the reader should follow, in px.
-const WIDTH: f64 = 2.4;
 
-/// How the curves of one point are drawn.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum SeriesStyle {
-    /// Its own colour and stroke.
-    Own(Ink, Stroke),
-    /// One of a crowd.
-    Grey,
-}
+/// One of a crowd.
+pub(super) const CROWDED: Pen = Pen {
+    ink: GREY.fade(0.3),
+    width: 1.2,
+    stroke: Stroke::Whole,
+};
 
 /// The styles of all series of a figure.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub(super) struct SeriesStyles {
     /// One for each series.
-    pub(super) of_series: Vec<SeriesStyle>,
-    /// Those with a name in the legend.
-    named: Vec<Named>,
-    /// Series that are grey.
+    pub(super) of_series: Vec<Pen>,
+    /// The entries of the legend: what stands before the name, and the series that share the curve.
+    named: Vec<(&'static str, Vec<usize>)>,
+    /// Number of series that are grey.
     grey: usize,
 }
 
-/// An entry of the legend.
-#[derive(Clone, Debug, Default)]
-struct Named {
-    series: usize,
-    /// Text before the name.
-    rank: &'static str,
-    /// Other series with the same curve.
-    alike: usize,
-}
-
-/// Series of one curve: points that differ in a later stage share what came before.
-struct Alike {
-    series: Vec<usize>,
-    final_loss: f64,
-}
-
-/// The curves that the reader should follow, each once.
-fn alike(curves: &[Curve]) -> Vec<Alike> {
-    let mut groups: Vec<(&Curve, Alike)> = vec![];
-    for curve in curves
-        .iter()
-        .filter(|curve| curve.weight == Emphasis::Thick)
-    {
-        let same = groups
-            .iter_mut()
-            .find(|(first, _)| first.samples == curve.samples);
-        match (same, final_loss(curve)) {
-            (Some((_, group)), _) => group.series.push(curve.series),
-            (None, Some(final_loss)) => {
-                let series = vec![curve.series];
-                groups.push((curve, Alike { series, final_loss }));
-            }
-            (None, None) => {}
+/// The curves that the reader should follow, each once, with the series that have it: points that differ in a
+/// later stage share what came before.
+fn alike(curves: &[Curve]) -> Vec<(&Curve, Vec<usize>)> {
+    let mut groups: Vec<(&Curve, Vec<usize>)> = vec![];
+    let followed = |curve: &&Curve| curve.weight == Emphasis::Thick;
+    for curve in curves.iter().filter(followed) {
+        let mut others = groups.iter_mut();
+        match others.find(|(first, _)| first.samples == curve.samples) {
+            Some((_, series)) => series.push(curve.series),
+            None => groups.push((curve, vec![curve.series])),
         }
     }
-    groups.into_iter().map(|(_, group)| group).collect()
+    groups
 }
 
 impl SeriesStyles {
     pub(super) fn of(figure: &LearningCurves, curves: &[Curve]) -> Self {
-        let all = figure.series.len();
+        let all = 0..figure.series.len();
         let is_shown = |series: &usize| !figure.series[*series].traces.is_empty();
-        let shown: Vec<usize> = (0..all).filter(is_shown).collect();
-        let in_order = |series: &[usize]| {
-            let mut of_series = vec![SeriesStyle::Grey; all];
-            for (i, &series) in series.iter().enumerate() {
-                let (ink, stroke) = distinct(i);
-                of_series[series] = SeriesStyle::Own(ink, stroke);
-            }
-            of_series
-        };
-        if shown.len() <= DISTINCT {
+        let shown: Vec<usize> = all.clone().filter(is_shown).collect();
+        let mut ranks: &[&str] = &[];
+        let groups: Vec<Vec<usize>> = if all.len() <= DISTINCT {
             // A colour belongs to a point, in all figures of an experiment, as long as there are enough.
-            let every: Vec<usize> = (0..all).collect();
-            let named = shown.iter().map(|&series| Named {
-                series,
-                ..Named::default()
-            });
-            return Self {
-                of_series: in_order(if all <= DISTINCT { &every } else { &shown }),
-                named: named.collect(),
-                grey: 0,
-            };
-        }
-        let mut groups = alike(curves);
-        let words: &[&str] = if groups.len() <= DISTINCT {
-            &[]
+            all.clone().map(|series| vec![series]).collect()
+        } else if shown.len() <= DISTINCT {
+            shown.iter().map(|&series| vec![series]).collect()
         } else {
-            groups.sort_by(|a, b| a.final_loss.total_cmp(&b.final_loss));
-            groups.drain(PICKED..groups.len() - PICKED);
-            &RANKS
+            let mut groups = alike(curves);
+            if groups.len() > DISTINCT {
+                groups.sort_by(|(a, _), (b, _)| final_loss(a).total_cmp(&final_loss(b)));
+                groups.drain(PICKED..groups.len() - PICKED);
+                ranks = &RANKS;
+            }
+            groups.into_iter().map(|(_, series)| series).collect()
         };
-        let mut of_series = vec![SeriesStyle::Grey; all];
+        let mut of_series = vec![CROWDED; all.len()];
         for (i, group) in groups.iter().enumerate() {
             let (ink, stroke) = distinct(i);
-            for &series in &group.series {
-                of_series[series] = SeriesStyle::Own(ink, stroke);
+            let width = 2.4;
+            for &series in group {
+                of_series[series] = Pen { ink, width, stroke };
             }
         }
-        let coloured: usize = groups.iter().map(|group| group.series.len()).sum();
-        let words = words.iter().copied().chain(std::iter::repeat(""));
-        let named = groups.iter().zip(words);
+        let is_grey = |series: &&usize| of_series[**series] == CROWDED;
+        let grey = shown.iter().filter(is_grey).count();
+        let ranks = ranks.iter().copied().chain(std::iter::repeat(""));
+        let named = ranks.zip(groups).filter(|(_, group)| is_shown(&group[0]));
         Self {
+            named: named.collect(),
             of_series,
-            named: named
-                .map(|(group, rank)| Named {
-                    series: group.series[0],
-                    rank,
-                    alike: group.series.len() - 1,
-                })
-                .collect(),
-            grey: shown.len().saturating_sub(coloured),
+            grey,
         }
     }
 
@@ -149,28 +104,22 @@ impl SeriesStyles {
 
     pub(super) fn legend(&self, names: &PointLabels) -> Vec<(Mark, String)> {
         let names: Vec<&String> = names.iter().collect();
-        let entry = |named: &Named| {
-            let name = names[named.series];
-            let mark = match self.of_series[named.series] {
-                SeriesStyle::Own(ink, Stroke::Whole) => Mark::Line(ink, WIDTH),
-                SeriesStyle::Own(ink, Stroke::Dashed) => Mark::Dashed(ink, WIDTH),
-                SeriesStyle::Grey => return None,
-            };
-            let others = match named.alike {
+        let entry = |(rank, group): &(&str, Vec<usize>)| {
+            let name = names[group[0]];
+            let others = match group.len() - 1 {
                 0 => String::new(),
                 others => format!(
                     " and {} with the same losses",
                     plural(others, "point", "points")
                 ),
             };
+            let mark = Mark::curve(self.of_series[group[0]]);
             let is_named = !name.trim().is_empty();
-            is_named.then(|| (mark, format!("{}{name}{others}", named.rank)))
+            is_named.then(|| (mark, format!("{rank}{name}{others}")))
         };
         let named = self.named.iter().filter_map(entry);
-        let rest = (
-            Mark::Line(GREY.fade(SeriesStyle::GREY_OPACITY), 1.2),
-            format!("the other {}", count(self.grey)),
-        );
+        let words = format!("the other {}", count(self.grey));
+        let rest = (Mark::curve(CROWDED), words);
         named.chain(self.is_crowd().then_some(rest)).collect()
     }
 
@@ -185,34 +134,27 @@ impl SeriesStyles {
     }
 }
 
-impl SeriesStyle {
-    pub(super) const GREY_OPACITY: f64 = 0.3;
-
-    pub(super) fn ink(self) -> Ink {
-        match self {
-            Self::Own(ink, _) => ink,
-            Self::Grey => GREY.fade(Self::GREY_OPACITY),
-        }
-    }
-
-    /// Width in px, opacity and stroke of a curve that overlaps those of `seeds` seeds; `crowded` if there are
-    /// many points.
-    pub(super) fn pen(self, weight: Emphasis, seeds: usize, crowded: bool) -> (f64, f64, Stroke) {
-        match (weight, self) {
-            // Overlapping seeds add up to a darker line.
-            (Emphasis::Faint, _) => (0.7, 0.22 / seeds.max(1) as f64, Stroke::Whole),
-            (Emphasis::Thin, _) => (0.9, if crowded { 0.35 } else { 0.6 }, Stroke::Whole),
-            (Emphasis::Thick, Self::Own(_, stroke)) => (WIDTH, 1.0, stroke),
-            (Emphasis::Thick, Self::Grey) => (1.2, 1.0, Stroke::Whole),
-        }
+/// The pen of a curve that overlaps those of `seeds` seeds; `crowded` if there are many points.
+pub(super) fn emphasised(pen: Pen, weight: Emphasis, seeds: usize, crowded: bool) -> Pen {
+    let (width, opacity) = match weight {
+        // Overlapping seeds add up to a darker line.
+        Emphasis::Faint => (0.7, 0.22 / seeds.max(1) as f64),
+        Emphasis::Thin => (0.9, if crowded { 0.35 } else { 0.6 }),
+        Emphasis::Thick => return pen,
+    };
+    Pen {
+        ink: pen.ink.fade(pen.ink.opacity * opacity),
+        width,
+        stroke: Stroke::Whole,
     }
 }
 
-/// The mean over the end of a curve; `None` of an empty one.
-fn final_loss(curve: &Curve) -> Option<f64> {
-    let (first, last) = (curve.samples.first()?.0, curve.samples.last()?.0);
+/// The mean over the end of a curve that has samples.
+fn final_loss(curve: &Curve) -> f64 {
+    let samples = &curve.samples;
+    let (first, last) = (samples[0].0, samples[samples.len() - 1].0);
     let from = last - FINAL * (last - first);
-    let end = curve.samples.iter().filter(|(step, _)| *step >= from);
+    let end = samples.iter().filter(|(step, _)| *step >= from);
     let losses: Vec<f64> = end.map(|(_, loss)| *loss).collect();
-    crate::metrics::statistics::mean(&losses)
+    mean(&losses).unwrap_or(f64::INFINITY)
 }

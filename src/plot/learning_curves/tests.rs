@@ -1,5 +1,8 @@
+use super::frame::Frame;
+use super::styles::SeriesStyles;
 use super::*;
 use crate::plot::gallery::{Label, chance};
+use crate::plot::{Figure, Plot as _};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -24,7 +27,7 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         stage: "pretrain".to_owned(),
         series: (0..points).map(series).collect(),
     };
-    draw_learning_curves(&figure).expect("drawn")
+    figure.draw().expect("drawn")
 }
 
 fn falling(seed: u64, points: usize) -> Trace {
@@ -51,10 +54,10 @@ fn figure(traces: Vec<Trace>) -> LearningCurves {
 
 /// The caption of the figure as it is drawn.
 fn caption(spec: &LearningCurves) -> String {
-    let all = spec.curves();
-    let styles = SeriesStyles::of(spec, &all.curves);
-    let beyond = Frame::around(&all.curves).beyond;
-    spec.full_caption(&all, &beyond, (&styles, &spec.names()))
+    let (curves, left_out) = spec.curves();
+    let styles = SeriesStyles::of(spec, &curves);
+    let beyond = Frame::around(&curves).beyond;
+    spec.full_caption((&curves, left_out), &beyond, (&styles, &spec.names()))
 }
 
 fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
@@ -81,15 +84,15 @@ fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
 #[test]
 fn the_same_input_gives_the_same_bytes_without_any_font() {
     let spec = figure(vec![falling(1, 2_500), falling(2, 2_500)]);
-    let drawn = draw_learning_curves(&spec).unwrap();
-    assert_eq!(drawn, draw_learning_curves(&spec).unwrap());
+    let drawn = spec.draw().unwrap();
+    assert_eq!(drawn, spec.draw().unwrap());
     assert!(!drawn.svg.contains("<text") && !drawn.svg.contains("font-family"));
 }
 
 #[test]
 fn the_table_reads_back_as_the_plotted_numbers() {
     let trace = falling(7, 50);
-    let rows = rows(&draw_learning_curves(&figure(vec![trace.clone()])).unwrap());
+    let rows = rows(&figure(vec![trace.clone()]).draw().unwrap());
     let read: Vec<(f64, f64)> = rows.iter().map(|r| (r.3, r.4)).collect();
     assert_eq!(read, trace.points);
     assert!(
@@ -101,7 +104,7 @@ fn the_table_reads_back_as_the_plotted_numbers() {
 #[test]
 fn several_seeds_get_their_mean() {
     let traces = vec![falling(1, 40), falling(2, 30)];
-    let rows = rows(&draw_learning_curves(&figure(traces.clone())).unwrap());
+    let rows = rows(&figure(traces.clone()).draw().unwrap());
     let mean: Vec<_> = rows.iter().filter(|r| r.1 == "mean-over-seeds").collect();
     assert_eq!(mean.len(), 30);
     assert_eq!(
@@ -115,7 +118,7 @@ fn several_seeds_get_their_mean() {
 fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
     let traces = || (1..=3).map(|seed| falling(seed, 40)).collect::<Vec<_>>();
     let mut spec = figure(traces());
-    let few = draw_learning_curves(&spec).unwrap();
+    let few = spec.draw().unwrap();
     let text = String::from_utf8(few.csv.clone()).unwrap();
     let mean = text
         .lines()
@@ -135,7 +138,7 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
 
     // A band is the only thing so pale.
     let bands = |spec: &LearningCurves| {
-        let drawn = draw_learning_curves(spec).unwrap();
+        let drawn = spec.draw().unwrap();
         drawn.svg.matches("opacity=\"0.16\"").count()
     };
     let series = |i: usize| Series {
@@ -147,15 +150,15 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
     spec.series.push(series(drawing::CROWD));
     assert_eq!(bands(&spec), 0);
     assert!(caption(&spec).contains("the CSV has its 95 % t-interval"));
-    let crowd = String::from_utf8(draw_learning_curves(&spec).unwrap().csv).unwrap();
+    let crowd = String::from_utf8(spec.draw().unwrap().csv).unwrap();
     assert!(crowd.lines().skip(1).any(|line| !line.ends_with(",,")));
 }
 
 #[test]
 fn a_long_run_says_its_window_and_what_it_leaves_outside() {
     let spec = figure(vec![falling(1, 15_000)]);
-    let all = spec.curves();
-    let beyond = Frame::around(&all.curves).beyond.points;
+    let (curves, _) = spec.curves();
+    let beyond = Frame::around(&curves).beyond.points;
     let caption = caption(&spec);
     assert!(
         caption.contains("running mean over 101 points"),
@@ -166,10 +169,7 @@ fn a_long_run_says_its_window_and_what_it_leaves_outside() {
         caption.contains(&format!("{beyond} points lie above the axis")),
         "{caption}"
     );
-    assert_eq!(
-        rows(&draw_learning_curves(&spec).unwrap()).len(),
-        15_000 + 14_900
-    );
+    assert_eq!(rows(&spec.draw().unwrap()).len(), 15_000 + 14_900);
 }
 
 #[test]
@@ -191,13 +191,13 @@ fn degenerate_figures_are_drawn() {
         vec![trace(&[(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)])],
     ] {
         let mut spec = figure(traces);
-        let drawn = draw_learning_curves(&spec).unwrap();
+        let drawn = spec.draw().unwrap();
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         spec.series[0].label = "very long 漢 ".repeat(99);
         (spec.title, spec.stage) = (String::new(), String::new());
-        draw_learning_curves(&spec).unwrap();
+        spec.draw().unwrap();
     }
-    draw_learning_curves(&LearningCurves::default()).unwrap();
+    LearningCurves::default().draw().unwrap();
 }
 
 #[test]
@@ -228,7 +228,7 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
             ..figure(vec![])
         };
         let names = spec.names();
-        let styles = SeriesStyles::of(&spec, &spec.curves().curves);
+        let styles = SeriesStyles::of(&spec, &spec.curves().0);
         let legend: Vec<String> = styles
             .legend(&names)
             .into_iter()
@@ -248,7 +248,7 @@ fn curves_are_told_apart_by_colour_and_dashes_and_of_a_crowd_both_ends_are_picke
     let own = many
         .of_series
         .iter()
-        .filter(|style| **style != styles::SeriesStyle::Grey);
+        .filter(|style| **style != styles::CROWDED);
     assert_eq!(own.count(), 6);
     let expected = [
         "best: rate = 0",
@@ -276,7 +276,7 @@ fn points_that_share_a_curve_share_a_legend_entry() {
         series: (0..20).map(series).collect(),
         ..figure(vec![])
     };
-    let styles = SeriesStyles::of(&spec, &spec.curves().curves);
+    let styles = SeriesStyles::of(&spec, &spec.curves().0);
     let legend = styles
         .legend(&spec.names())
         .into_iter()

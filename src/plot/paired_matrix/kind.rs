@@ -2,13 +2,12 @@
 
 use std::collections::BTreeMap;
 
-use super::{AnsweredSide, PairedMatrix, draw_paired_matrix};
+use super::{AnsweredSide, PairedMatrix, Sheet};
 use crate::error::Result;
 use crate::metrics::answers::{self, PointAnswers, RunAnswers};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::PredictionRow;
-use crate::plot::Figure;
-use crate::plot::kind::{Gathered, NoKeys, Plot};
+use crate::plot::{Figure, Gathered, NoKeys, Page, Plot, paint};
 
 /// A question, its right answer, and its index among identical questions.
 type Question = (String, String, usize);
@@ -57,8 +56,17 @@ impl Plot for PairedMatrix {
         }))
     }
 
+    /// Differences in accuracy and their p values as a square of cells.
     fn draw(&self) -> Result<Figure> {
-        draw_paired_matrix(self)
+        let (rows, sheet) = (self.rows(), Sheet::new(self));
+        let page = Page::new(&self.title, self.full_caption(&sheet), vec![]);
+        let layout = page.layout_of(sheet.height());
+        let drawing = paint(layout.height, |canvas| {
+            page.draw_head(canvas, &layout)?;
+            sheet.draw(canvas, layout.top + sheet.above, self, &rows)?;
+            page.draw_caption(canvas, &layout)
+        })?;
+        Figure::finish(&drawing, &page.title, &page.caption, &rows)
     }
 }
 

@@ -4,39 +4,33 @@ mod kind;
 
 use serde::{Deserialize, Serialize};
 
-use super::canvas::{Anchor, Canvas, Type, paint};
 use super::fonts::{self, Face};
-use super::page::draw_lines;
-use super::point_labels::PointLabels;
 use super::text::{self, number, percent, plural};
 use super::theme::{
-    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, TITLE_SIZE, WIDTH,
-    WORSE,
+    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH, WORSE,
 };
-use super::{Figure, caption::Caption};
+use super::{Canvas, Caption, PointLabels, Type, draw_lines};
 use crate::error::Result;
 use crate::metrics::statistics::{holm, mean, sign_flip_exact};
 
 /// How all points of a sweep did on the same questions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairedMatrix {
-    /// The heading.
-    pub title: String,
+    title: String,
     /// How the caption begins; what the cells contain is added.
-    pub caption: String,
+    caption: String,
     /// One row and one column each.
-    pub sides: Vec<AnsweredSide>,
+    sides: Vec<AnsweredSide>,
     /// Seeds that every side was run with.
-    pub seeds: Vec<u64>,
+    seeds: Vec<u64>,
 }
 
 /// One point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct AnsweredSide {
-    /// What it is called.
-    pub label: String,
+struct AnsweredSide {
+    label: String,
     /// For each question, in the same order on all sides, how many seeds answered it right.
-    pub right_seeds: Vec<usize>,
+    right_seeds: Vec<usize>,
 }
 
 /// One pair, a line of the figure's CSV.
@@ -82,6 +76,8 @@ impl PairedMatrix {
         (0..self.sides.len()).flat_map(below).collect()
     }
 
+    /// All sides answer the same questions with the same seeds. With several seeds the test is
+    /// [`sign_flip_exact`], which with one is McNemar's; p values are corrected by [`holm`].
     fn rows(&self) -> Vec<PairRow> {
         let p_of = |&(row, column): &(usize, usize)| {
             let (a, b) = (&self.sides[column], &self.sides[row]);
@@ -91,8 +87,8 @@ impl PairedMatrix {
         };
         let pairs = self.pairs();
         let p_values: Vec<f64> = pairs.iter().map(p_of).collect();
-        let adjusted = holm(&p_values);
-        let row = |(&(row, column), (p, p_holm)): (&(usize, usize), (f64, f64))| PairRow {
+        let tests = p_values.iter().zip(holm(&p_values));
+        let row = |((row, column), (&p, p_holm)): ((usize, usize), (&f64, f64))| PairRow {
             row: self.sides[row].label.clone(),
             column: self.sides[column].label.clone(),
             questions: self.sides[row].right_seeds.len(),
@@ -103,65 +99,50 @@ impl PairedMatrix {
             p,
             p_holm,
         };
-        let tests = p_values.iter().copied().zip(adjusted);
-        pairs.iter().zip(tests).map(row).collect()
-    }
-
-    fn names(&self) -> PointLabels {
-        PointLabels::of(self.sides.iter().map(|side| side.label.as_str()))
+        pairs.into_iter().zip(tests).map(row).collect()
     }
 
     fn full_caption(&self, sheet: &Sheet) -> String {
         let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
         let pairs = plural(self.pairs().len(), "pair", "pairs");
-        let mut own = format!(
-            "n = {}, {}. ",
+        let mut caption = Caption::new(&self.title, &self.caption);
+        caption.say(format!(
+            "n = {}, {}.",
             plural(questions, "question", "questions"),
             text::seeds(&self.seeds)
-        );
-        if sheet.is_numbered() {
-            own.push_str("Columns are numbered like the rows. ");
-        }
-        own.push_str(match sheet.numbers() {
-            true => "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of ",
-            false => "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of ",
-        });
-        own.push_str(match self.seeds.len() {
-            1 => "McNemar's exact test, two-sided, ",
-            _ => "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test), ",
-        });
-        own.push_str(&format!(
-            "after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, orange, worse. \
-             The test generalises to other questions for these trained models, not to other seeds."
         ));
-        let mut caption = Caption::new(&self.title, &self.caption);
-        caption.say(own);
+        if sheet.is_numbered() {
+            caption.say("Columns are numbered like the rows.");
+        }
+        let cells = match sheet.numbers() {
+            true => {
+                "Diagonal: accuracy. Below it: the row's accuracy minus the column's, in percentage points. Above it: the p value of"
+            }
+            false => {
+                "Below the diagonal: the row's accuracy minus the column's. Above it: coloured by the p value. The CSV has the numbers; p is of"
+            }
+        };
+        let test = match self.seeds.len() {
+            1 => "McNemar's exact test, two-sided,",
+            _ => {
+                "the exact sign-flip test over questions on how many seeds are right, two-sided (with one seed, McNemar's test),"
+            }
+        };
+        caption.say(format!(
+            "{cells} {test} after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, \
+             orange, worse. The test generalises to other questions for these trained models, not to other seeds."
+        ));
         caption.labels(&sheet.names).finish()
     }
 }
 
-/// Draws differences in accuracy and their p values as a square of cells.
-///
-/// All sides answer the same questions with the same seeds. With several seeds the test is
-/// [`sign_flip_exact`], which with one is McNemar's; p values are corrected by [`holm`].
-///
-/// # Errors
-/// None that the caller can cause; the renderer's own pass through.
-pub fn draw_paired_matrix(figure: &PairedMatrix) -> Result<Figure> {
-    let rows = figure.rows();
-    let sheet = Sheet::new(figure);
-    let caption = figure.full_caption(&sheet);
-    let drawing = sheet.draw(figure, &rows, &caption)?;
-    Figure::finish(&drawing, &figure.title, &caption, &rows)
-}
-
 /// Where the square stands, in px.
 struct Sheet {
-    title: Vec<String>,
     names: PointLabels,
     /// What stands over each column; nothing where there is no room.
     headings: Vec<String>,
-    top: f64,
+    /// Room for them.
+    above: f64,
     left: f64,
     column: f64,
     sides: usize,
@@ -169,34 +150,24 @@ struct Sheet {
 
 impl Sheet {
     fn new(figure: &PairedMatrix) -> Self {
-        let width = WIDTH - 2.0 * MARGIN;
-        let title = text::wrap(Face::Text, TITLE_SIZE, &figure.title, width, 2);
-        let (names, sides) = (figure.names(), figure.sides.len());
-        let longest = names
-            .iter()
-            .map(|name| fonts::width(Face::Text, TEXT_SIZE, name));
+        let names = PointLabels::of(figure.sides.iter().map(|side| side.label.as_str()));
+        let (width, sides) = (WIDTH - 2.0 * MARGIN, figure.sides.len());
         // Wider only as far as the cells keep their numbers, or have none anyway.
         let spare = match width - NARROWEST * sides as f64 {
             spare if spare < NAMES => MOST_NAMES,
             spare => spare.min(MOST_NAMES),
         };
-        let longest = longest.fold(0.0, f64::max) + 12.0 + numbers_width(sides);
+        let longest = fonts::widest(TEXT_SIZE, names.iter()) + 12.0 + numbers_width(sides);
         let left = MARGIN + longest.clamp(NAMES, spare);
         let column = ((WIDTH - MARGIN - left) / sides.max(1) as f64).min(WIDEST);
         let headings = match column < TEXT_SIZE * LINE_HEIGHT {
             true => numbered(sides, column),
             false => names.fitted(TEXT_SIZE, UPRIGHT),
         };
-        let lengths = headings
-            .iter()
-            .map(|name| fonts::width(Face::Text, TEXT_SIZE, name));
-        let deepest = lengths.fold(0.0, f64::max);
-        let top = MARGIN + title.len() as f64 * TITLE_SIZE * LINE_HEIGHT + deepest + 22.0;
         Self {
-            title,
             names,
+            above: fonts::widest(TEXT_SIZE, &headings) + 6.0,
             headings,
-            top,
             left,
             column,
             sides,
@@ -221,68 +192,56 @@ impl Sheet {
         }
     }
 
-    fn draw(&self, figure: &PairedMatrix, rows: &[PairRow], caption: &str) -> Result<String> {
-        let width = WIDTH - 2.0 * MARGIN;
-        let bottom = self.top + self.row() * self.sides as f64 + 12.0;
-        let lines = text::wrap(Face::Text, SMALL_SIZE, caption, width, 12);
-        let height = bottom + lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT + MARGIN - 4.0;
-        paint(height, |canvas| {
-            let heading = Type::new(TITLE_SIZE, BLACK);
-            draw_lines(canvas, &self.title, (MARGIN, MARGIN - 4.0), heading)?;
-            self.draw_names(canvas)?;
-            for i in 0..self.sides {
-                self.draw_cell(canvas, (i, i), GRID, &percent(figure.accuracy(i)))?;
-            }
-            for ((row, column), pair) in figure.pairs().into_iter().zip(rows) {
-                let ink = shade(pair);
-                let points = signed(pair.difference * 100.0);
-                self.draw_cell(canvas, (row, column), ink, &points)?;
-                let grey = if pair.p_holm < SIGNIFICANT {
-                    GREY.fade(0.07)
-                } else {
-                    GREY.fade(0.0)
-                };
-                self.draw_cell(canvas, (column, row), grey, &p_value(pair.p_holm))?;
-            }
-            self.draw_grid(canvas)?;
-            draw_lines(
-                canvas,
-                &lines,
-                (MARGIN, bottom),
-                Type::new(SMALL_SIZE, GREY),
-            )
-        })
+    fn height(&self) -> f64 {
+        self.above + self.row() * self.sides as f64 + 2.0
     }
 
-    fn draw_names(&self, canvas: &mut Canvas<'_>) -> Result<()> {
+    fn draw(
+        &self,
+        canvas: &mut Canvas<'_>,
+        top: f64,
+        figure: &PairedMatrix,
+        rows: &[PairRow],
+    ) -> Result<()> {
+        self.draw_names(canvas, top)?;
+        for i in 0..self.sides {
+            self.draw_cell(canvas, top, (i, i), GRID, &percent(figure.accuracy(i)))?;
+        }
+        for ((row, column), pair) in figure.pairs().into_iter().zip(rows) {
+            let points = signed(pair.difference * 100.0);
+            self.draw_cell(canvas, top, (row, column), shade(pair), &points)?;
+            let grey = match pair.p_holm < SIGNIFICANT {
+                true => GREY.fade(0.07),
+                false => GREY.fade(0.0),
+            };
+            self.draw_cell(canvas, top, (column, row), grey, &p_value(pair.p_holm))?;
+        }
+        self.draw_grid(canvas, top)
+    }
+
+    fn draw_names(&self, canvas: &mut Canvas<'_>, top: f64) -> Result<()> {
         let row = self.row();
         let lines = if row >= ROW { 2 } else { 1 };
-        let numbers = if self.is_numbered() {
-            numbers_width(self.sides)
-        } else {
-            0.0
+        let numbers = match self.is_numbered() {
+            true => numbers_width(self.sides),
+            false => 0.0,
         };
         let room = self.left - MARGIN - 12.0 - numbers;
-        let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
-        for (i, lines) in self
-            .names
-            .wrapped(TEXT_SIZE, room, lines)
-            .iter()
-            .enumerate()
-        {
-            let middle = self.top + (i as f64 + 0.5) * row;
+        let style = Type::LABEL.end();
+        let names = self.names.wrapped(TEXT_SIZE, room, lines);
+        for (i, lines) in names.iter().enumerate() {
+            let middle = top + (i as f64 + 0.5) * row;
             let top = middle - lines.len() as f64 * TEXT_SIZE * LINE_HEIGHT / 2.0;
             draw_lines(canvas, lines, (self.left - 10.0 - numbers, top), style)?;
             if self.is_numbered() {
                 let ground = middle + SMALL_SIZE * 0.36;
-                let number = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
-                canvas.text(&(i + 1).to_string(), (self.left - 10.0, ground), number)?;
+                let place = (self.left - 10.0, ground);
+                canvas.text(&(i + 1).to_string(), place, Type::SMALL.end())?;
             }
         }
         for (i, heading) in self.headings.iter().enumerate() {
             let x = self.left + (i as f64 + 0.5) * self.column + TEXT_SIZE * 0.34;
-            let upright = Type::new(TEXT_SIZE, BLACK);
-            canvas.upward_text(heading, (x, self.top - 8.0), upright)?;
+            canvas.upward_text(heading, (x, top - 8.0), Type::LABEL)?;
         }
         Ok(())
     }
@@ -290,33 +249,30 @@ impl Sheet {
     fn draw_cell(
         &self,
         canvas: &mut Canvas<'_>,
+        top: f64,
         (row, column): (usize, usize),
         ink: Ink,
         words: &str,
     ) -> Result<()> {
         let left = self.left + column as f64 * self.column;
-        let top = self.top + row as f64 * self.row();
+        let top = top + row as f64 * self.row();
         let (right, bottom) = (left + self.column, top + self.row());
         canvas.rectangle((left, top), (right, bottom), ink)?;
         if !self.numbers() {
             return Ok(());
         }
-        let middle = (
-            (left + right) / 2.0,
-            (top + bottom) / 2.0 + SMALL_SIZE * 0.36,
-        );
-        let style = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
-        canvas.text(words, middle, style)
+        let ground = (top + bottom) / 2.0 + SMALL_SIZE * 0.36;
+        let style = Type::new(SMALL_SIZE, BLACK).middle();
+        canvas.text(words, ((left + right) / 2.0, ground), style)
     }
 
-    fn draw_grid(&self, canvas: &mut Canvas<'_>) -> Result<()> {
-        let end = |size: f64| size * self.sides as f64;
-        let (right, bottom) = (self.left + end(self.column), self.top + end(self.row()));
+    fn draw_grid(&self, canvas: &mut Canvas<'_>, top: f64) -> Result<()> {
+        let x = |column: usize| self.left + self.column * column as f64;
+        let y = |row: usize| top + self.row() * row as f64;
+        let (right, bottom) = (x(self.sides), y(self.sides));
         for i in 0..=self.sides {
-            let x = self.left + i as f64 * self.column;
-            let y = self.top + i as f64 * self.row();
-            canvas.polyline(&[(x, self.top), (x, bottom)], 1.0, GRID)?;
-            canvas.polyline(&[(self.left, y), (right, y)], 1.0, GRID)?;
+            canvas.polyline(&[(x(i), top), (x(i), bottom)], 1.0, GRID)?;
+            canvas.polyline(&[(self.left, y(i)), (right, y(i))], 1.0, GRID)?;
         }
         Ok(())
     }

@@ -1,5 +1,6 @@
 use super::*;
 use crate::plot::gallery::{Label, chance, skill};
+use crate::plot::{Figure, Plot as _};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -15,7 +16,7 @@ pub fn made_up(points: usize, label: Label<'_>) -> Figure {
         sides: (0..points).map(side).collect(),
         seeds: vec![1],
     };
-    draw_paired_matrix(&figure).expect("drawn")
+    figure.draw().expect("drawn")
 }
 
 /// `sides` points, each somewhat better than the one before, on `questions` questions.
@@ -87,8 +88,8 @@ fn extremes_are_drawn_without_a_font() {
     sides.push(all);
     sides.push(PairedMatrix::default());
     for figure in &sides {
-        let drawn = draw_paired_matrix(figure).unwrap();
-        assert_eq!(drawn, draw_paired_matrix(figure).unwrap());
+        let drawn = figure.draw().unwrap();
+        assert_eq!(drawn, figure.draw().unwrap());
         assert!(!drawn.svg.contains("<text"));
     }
 }

@@ -1,0 +1,99 @@
+//! A plot area, with the grid, the numbers and the quantities of its axes.
+
+use super::axis::Ticks;
+use super::canvas::{Canvas, Point, Type};
+use super::fonts::Face;
+use super::text::shorten;
+use super::theme::{BLACK, GREY, GRID, LINE_HEIGHT, SMALL_SIZE, TEXT_SIZE};
+use crate::error::Result;
+
+/// A plot area, in px.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Chart {
+    pub(super) left: f64,
+    pub(super) right: f64,
+    pub(super) top: f64,
+    pub(super) bottom: f64,
+}
+
+impl Chart {
+    /// Under a chart for numbers and quantity, in px.
+    pub(super) const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
+
+    /// Where a share of its width, from the left, and one of its height, from the bottom, meet.
+    pub(super) fn at(&self, x: f64, y: f64) -> Point {
+        (
+            self.left + x * (self.right - self.left),
+            self.bottom - y * (self.bottom - self.top),
+        )
+    }
+
+    /// Upright grid lines with numbers below them.
+    pub(super) fn draw_across(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
+        for (x, label) in ticks {
+            canvas.polyline(&[self.at(*x, 0.0), self.at(*x, 1.0)], 1.0, GRID)?;
+            self.number_below(canvas, *x, label)?;
+        }
+        Ok(())
+    }
+
+    /// Level grid lines with numbers left of them.
+    pub(super) fn draw_up(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
+        for (y, label) in ticks {
+            canvas.polyline(&[self.at(0.0, *y), self.at(1.0, *y)], 1.0, GRID)?;
+            self.number_before(canvas, *y, label)?;
+        }
+        Ok(())
+    }
+
+    pub(super) fn number_below(&self, canvas: &mut Canvas<'_>, x: f64, label: &str) -> Result<()> {
+        let foot = self.at(x, 0.0);
+        let place = (foot.0, foot.1 + 6.0 + SMALL_SIZE);
+        canvas.text(label, place, Type::SMALL.middle())
+    }
+
+    pub(super) fn number_before(&self, canvas: &mut Canvas<'_>, y: f64, label: &str) -> Result<()> {
+        let foot = self.at(0.0, y);
+        let place = (foot.0 - 8.0, foot.1 + SMALL_SIZE * 0.34);
+        canvas.text(label, place, Type::SMALL.end())
+    }
+
+    /// The quantity of the horizontal axis, under its numbers.
+    pub(super) fn quantity_below(&self, canvas: &mut Canvas<'_>, words: &str) -> Result<()> {
+        let baseline = self.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
+        let place = ((self.left + self.right) / 2.0, baseline);
+        canvas.text(words, place, Type::LABEL.middle())
+    }
+
+    /// The quantity of the vertical axis, upwards at the left border `start`.
+    pub(super) fn quantity_before(
+        &self,
+        canvas: &mut Canvas<'_>,
+        start: f64,
+        (words, size): (&str, f64),
+    ) -> Result<()> {
+        let place = (start + TEXT_SIZE * 0.7, (self.top + self.bottom) / 2.0);
+        canvas.upward_text(words, place, Type::new(size, BLACK).middle())
+    }
+
+    /// The line at the bottom.
+    pub(super) fn draw_ground(&self, canvas: &mut Canvas<'_>) -> Result<()> {
+        canvas.polyline(&[self.at(0.0, 0.0), self.at(1.0, 0.0)], 1.2, BLACK)
+    }
+}
+
+/// A name, and under it numbers, which are cut to `width` px.
+pub(super) fn draw_heading(
+    canvas: &mut Canvas<'_>,
+    (name, numbers): (&str, &str),
+    (x, top): Point,
+    width: f64,
+) -> Result<()> {
+    let numbers = shorten(Face::Text, SMALL_SIZE, numbers, width);
+    let mut baseline = top;
+    for (words, size, ink) in [(name, TEXT_SIZE, BLACK), (&numbers, SMALL_SIZE, GREY)] {
+        baseline += size * LINE_HEIGHT;
+        canvas.text(words, (x, baseline), Type::new(size, ink))?;
+    }
+    Ok(())
+}

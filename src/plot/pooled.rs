@@ -1,0 +1,45 @@
+//! The points of a sweep, each with the answers of all its seeds together.
+
+use super::point_labels::PointLabels;
+use crate::error::Result;
+use crate::metrics::answers::{self, PointAnswers, RunAnswers};
+use crate::metrics::measured::Measured;
+
+/// One point.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct PooledPoint<A> {
+    /// What stands over its chart.
+    pub label: String,
+    /// Seeds of its runs, all asked the same questions.
+    pub seeds: Vec<u64>,
+    /// What they answered.
+    pub answers: A,
+}
+
+/// The points that have runs that count, with what these answered.
+pub(super) fn gather<A>(
+    measured: &Measured,
+    counts: impl Fn(&RunAnswers) -> bool,
+    answers: impl Fn(&[RunAnswers]) -> A,
+) -> Result<Vec<PooledPoint<A>>> {
+    let mut points = answers::of_points(measured)?;
+    for point in &mut points {
+        point.runs.retain(&counts);
+    }
+    points.retain(|point| !point.runs.is_empty());
+    let pooled = |point: &PointAnswers| PooledPoint {
+        label: point.label.clone(),
+        seeds: point.seeds(),
+        answers: answers(&point.runs),
+    };
+    Ok(points.iter().map(pooled).collect())
+}
+
+pub(super) fn names<A>(points: &[PooledPoint<A>]) -> PointLabels {
+    PointLabels::of(points.iter().map(|point| point.label.as_str()))
+}
+
+/// Whether the answers of several seeds are together anywhere.
+pub(super) fn any_pooled<A>(points: &[PooledPoint<A>]) -> bool {
+    points.iter().any(|point| point.seeds.len() > 1)
+}
