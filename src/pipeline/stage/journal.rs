@@ -10,8 +10,8 @@ use crate::model::weights::{self, Weight};
 use crate::pipeline::stage::store::{StageFolder, prefix};
 use crate::progress::{Task, thousands};
 use crate::stop::Stop;
-use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
 use crate::train::CompletedStep;
+use crate::train::checkpoint::{Best, BestWeights, Checkpoint, CheckpointMetadata, Losses};
 
 /// Number of checkpoints kept besides the best weights: the last might be damaged.
 const KEPT: usize = 2;
