@@ -1,11 +1,11 @@
 //! Where lines go: nowhere, into a file or pipe, or to a terminal with live lines at its bottom.
 
 use std::io::{self, Write};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use console::Term;
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, TermLike};
 
 /// One place for the lines of all threads. What cannot be written is lost: a closed pipe or a
 /// terminal that has gone is no reason to stop a run.
@@ -19,8 +19,23 @@ pub(super) enum Sink {
     Silent,
     /// Whole lines, one write each.
     Plain(Mutex<Box<dyn Write + Send>>),
-    /// Live lines, and how many columns there are.
-    Screen(MultiProgress, usize),
+    Screen(MultiProgress, IgnoreErrors),
+}
+
+/// A terminal that may go away at any time: then nothing more is seen, and nothing fails.
+#[derive(Clone, Debug)]
+pub(super) struct IgnoreErrors(Arc<dyn TermLike>);
+
+impl Sink {
+    /// A terminal, on which `target` draws the live lines.
+    pub(super) fn screen(
+        terminal: impl TermLike + 'static,
+        target: impl FnOnce(Box<dyn TermLike>) -> ProgressDrawTarget,
+    ) -> Self {
+        let terminal = IgnoreErrors(Arc::new(terminal));
+        let target = target(Box::new(terminal.clone()));
+        Self::Screen(MultiProgress::with_draw_target(target), terminal)
+    }
 }
 
 impl Output {
@@ -31,9 +46,10 @@ impl Output {
 
     /// Standard error: a screen if it is a terminal that can move its cursor.
     pub(super) fn standard_error() -> Self {
-        let terminal = Term::stderr();
+        let terminal = Term::buffered_stderr();
+        let twenty_a_second = |terminal| ProgressDrawTarget::term_like_with_hz(terminal, 20);
         Self::new(match terminal.is_term() && !console::is_dumb() {
-            true => Sink::Screen(MultiProgress::new(), usize::from(terminal.size().1)),
+            true => Sink::screen(terminal, twenty_a_second),
             false => Sink::Plain(Mutex::new(Box::new(io::stderr()))),
         })
     }
@@ -52,8 +68,8 @@ impl Output {
 
     /// The columns of a line on the screen.
     pub(super) fn width(&self) -> usize {
-        match self.sink {
-            Sink::Screen(_, width) => width,
+        match &self.sink {
+            Sink::Screen(_, terminal) => usize::from(terminal.width()),
             _ => usize::MAX,
         }
     }
@@ -66,7 +82,12 @@ impl Output {
                 let mut to = to.lock().unwrap_or_else(PoisonError::into_inner);
                 let _ = to.write_all(format!("{line}\n").as_bytes());
             }
-            Sink::Screen(bars, _) => drop(bars.println(line)),
+            Sink::Screen(bars, terminal) => bars.suspend(|| {
+                // `MultiProgress::println` would pad the line with spaces up to the screen's edge instead of
+                // ending it.
+                let _ = line.lines().try_for_each(|line| terminal.write_line(line));
+                let _ = terminal.flush();
+            }),
         }
     }
 
@@ -91,4 +112,33 @@ impl Output {
             None => bars.add(line),
         }
     }
+}
+
+/// Methods that try what the terminal does, and do not mind.
+macro_rules! attempts {
+    ($($method:ident($($what:ident: $type:ty)?)),*) => {$(
+        fn $method(&self $(, $what: $type)?) -> io::Result<()> {
+            let _ = self.0.$method($($what)?);
+            Ok(())
+        }
+    )*};
+}
+
+impl TermLike for IgnoreErrors {
+    fn width(&self) -> u16 {
+        self.0.width().max(1)
+    }
+    fn height(&self) -> u16 {
+        self.0.height().max(1)
+    }
+    attempts!(
+        move_cursor_up(n: usize),
+        move_cursor_down(n: usize),
+        move_cursor_right(n: usize),
+        move_cursor_left(n: usize),
+        write_line(line: &str),
+        write_str(text: &str),
+        clear_line(),
+        flush()
+    );
 }

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
-use indicatif::{InMemoryTerm, MultiProgress, ProgressDrawTarget, TermLike};
+use indicatif::{InMemoryTerm, ProgressDrawTarget, TermLike};
 
 use super::*;
 
@@ -57,9 +57,7 @@ fn on(sink: Sink) -> (Progress, Time) {
 }
 
 fn screen(terminal: impl TermLike + 'static) -> Sink {
-    let columns = usize::from(terminal.width());
-    let target = ProgressDrawTarget::term_like(Box::new(terminal));
-    Sink::Screen(MultiProgress::with_draw_target(target), columns)
+    Sink::screen(terminal, ProgressDrawTarget::term_like)
 }
 
 fn plain(to: impl Write + Send + 'static) -> Sink {
@@ -359,7 +357,7 @@ impl Write for Gone {
 
 impl TermLike for Gone {
     fn width(&self) -> u16 {
-        80
+        0
     }
     fn move_cursor_up(&self, _: usize) -> io::Result<()> {
         Err(GONE.into())
