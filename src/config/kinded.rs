@@ -35,7 +35,7 @@ pub(super) fn faults<K: TableKind>(
     let reader = |tree: &Value| {
         let own = tree::get(tree, &table).cloned();
         let own = own.unwrap_or_else(|| Value::from(Dict::new()));
-        let understood = kind.keys().check(&own).map_err(|mut error| {
+        let understood = (kind.entry().read)(&own).map_err(|mut error| {
             error.path = [&table[..], &error.path].concat();
             error
         })?;

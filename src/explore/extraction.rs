@@ -50,11 +50,8 @@ impl Question for Extraction {
         let message = format!(
             "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
         );
-        let too_large = (largest > dimension / 2).then_some(BrokenRule {
-            key: "bases",
-            message,
-            help: None,
-        });
+        let too_large = BrokenRule::new("bases", message);
+        let too_large = (largest > dimension / 2).then_some(too_large);
         let broken = [check_grid("bases", &as_numbers), too_large];
         broken.into_iter().flatten().collect()
     }

@@ -55,11 +55,8 @@ impl Question for NoisyAveraging {
 
     fn check(&self) -> Vec<BrokenRule> {
         // The weight on the other keys is measured, so there must be others.
-        let alone = (self.keys < 3).then(|| BrokenRule {
-            key: "keys",
-            message: format!("= {} must be at least 3", self.keys),
-            help: None,
-        });
+        let alone = format!("= {} must be at least 3", self.keys);
+        let alone = (self.keys < 3).then(|| BrokenRule::new("keys", alone));
         let broken = [
             alone,
             check_key_count(self.keys, self.dimension),

@@ -7,7 +7,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::error::{Error, Result};
-use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
+use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::rows::{CurveRow, SampleRow};
 
 /// Samples between two reports.
@@ -90,9 +90,7 @@ impl Sampling<'_> {
 
 /// A question, as an entry of [`QUESTIONS`](super::QUESTIONS).
 pub struct QuestionKind {
-    name: &'static str,
-    asks: &'static str,
-    keys: OwnKeys,
+    entry: Entry,
     /// See [`Question::HEADING`].
     pub heading: &'static str,
     /// See [`Question::NOTE`].
@@ -107,9 +105,7 @@ impl QuestionKind {
     /// The entry of a question.
     pub const fn of<Q: Question>() -> Self {
         Self {
-            name: Q::NAME,
-            asks: Q::ASKS,
-            keys: OwnKeys::of::<Q>(),
+            entry: Entry::of::<Q>(Q::NAME, Q::ASKS),
             heading: Q::HEADING,
             note: Q::NOTE,
             sizes: |own| Some(Q::deserialize(own).ok()?.sizes()),
@@ -125,28 +121,18 @@ impl QuestionKind {
     }
 }
 
-impl Listed for QuestionKind {
-    fn all() -> &'static [Self] {
-        &super::QUESTIONS
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.asks
-    }
-}
-
 impl TableKind for QuestionKind {
     const TABLE: &'static str = "One question about a head of attention, and how it is put.";
     const KEY: &'static str = "question";
     const CHOOSES: &'static str = "Which part of question 1.";
     const IS_COMPLETE: bool = true;
 
-    fn keys(&self) -> &OwnKeys {
-        &self.keys
+    fn kinds() -> &'static [Self] {
+        &super::QUESTIONS
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
     }
 }
 
@@ -191,23 +177,12 @@ pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
-    let broken = BrokenRule {
-        key: "keys",
-        message,
-        help: None,
-    };
-    (keys > dimension).then_some(broken)
+    (keys > dimension).then_some(BrokenRule::new("keys", message))
 }
 
 /// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.
 pub fn check_grid(key: &'static str, values: &[f64]) -> Option<BrokenRule> {
-    let broken = |says: &str| {
-        Some(BrokenRule {
-            key,
-            message: says.to_owned(),
-            help: None,
-        })
-    };
+    let broken = |says: &str| Some(BrokenRule::new(key, says));
     let ascends = values.windows(2).all(|pair| pair[0] < pair[1]);
     match values {
         [] => broken("is empty; nothing would be measured"),

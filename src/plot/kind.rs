@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use crate::error::{Error, Result};
-use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
+use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::measured::Measured;
 
 /// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
@@ -76,9 +76,7 @@ pub struct Points<'a> {
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).
 pub struct FigureKind {
-    name: &'static str,
-    shows: &'static str,
-    keys: OwnKeys,
+    entry: Entry,
     /// Whether it is drawn of explorations, and of nothing else.
     pub is_of_exploration: bool,
     /// See [`Plot::IS_PER_POINT`].
@@ -95,9 +93,7 @@ impl FigureKind {
     /// The entry of a kind.
     pub const fn of<K: Plot>() -> Self {
         Self {
-            name: K::NAME,
-            shows: K::SHOWS,
-            keys: OwnKeys::of::<K::Keys>(),
+            entry: Entry::of::<K::Keys>(K::NAME, K::SHOWS),
             is_of_exploration: K::IS_OF_EXPLORATION,
             #[cfg(test)]
             is_per_point: K::IS_PER_POINT,
@@ -116,28 +112,18 @@ impl FigureKind {
     }
 }
 
-impl Listed for FigureKind {
-    fn all() -> &'static [Self] {
-        &super::KINDS
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.shows
-    }
-}
-
 impl TableKind for FigureKind {
     const TABLE: &'static str = "One figure of an experiment, drawn from its CSV files alone.";
     const CHOOSES: &'static str = "What it shows.";
     const SHARED: &'static [(&'static str, &'static str)] =
         &[("title", "Heading. Default: from the kind.")];
 
-    fn keys(&self) -> &OwnKeys {
-        &self.keys
+    fn kinds() -> &'static [Self] {
+        &super::KINDS
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
     }
 }
 

@@ -10,7 +10,7 @@ use crate::config::json_schema::{Range, tree};
 use crate::config::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use crate::data::DataKind;
 use crate::explore::QuestionKind;
-use crate::kinds::TableKind;
+use crate::kinds::{Listed as _, TableKind};
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.

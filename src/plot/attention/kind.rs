@@ -103,13 +103,11 @@ fn unmapped(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
     let question = keys.question;
     let mapped = points.mapped.filter(|mapped| question > *mapped)?;
     let plural = if mapped == 1 { "" } else { "s" };
-    Some(BrokenRule {
-        key: "question",
-        message: format!(
-            "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
-        ),
-        help: None,
-    })
+    let names = format!("`evaluate.attention_maps` names {mapped} question{plural}");
+    Some(BrokenRule::new(
+        "question",
+        format!("= {question}, but {names}"),
+    ))
 }
 
 impl MappedModel {
