@@ -5,48 +5,54 @@
 //! keys, and the keys that are required once all layers are merged.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
-use schemars::{JsonSchema, Schema};
-use serde_json::{Map, Value, json};
+use schemars::transform::{RecursiveTransform, Transform as _};
+use schemars::{Schema, json_schema};
+use serde_json::{Value, json};
 
 use super::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use super::sweep::{MOST_POINTS, SEED_LIMIT};
+use crate::kinds::schemas;
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
-    let text = serde_json::to_string_pretty(&tree());
+    let text = serde_json::to_string_pretty(tree());
     format!("{}\n", text.expect("a tree with text keys is JSON"))
 }
 
 /// The same as a tree: a table is an object with `properties`, in the order of their declaration,
 /// or with `additionalProperties` where any name is allowed.
-pub(super) fn tree() -> Value {
-    let mut keys = properties::<ExperimentHeader>();
-    keys.extend(properties::<Settings>());
-    keys.extend(properties::<ExplorationSettings>());
-    keys.insert("sweep".into(), sweep());
-    json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "An experiment of attnlab",
-        "description": "experiments/README.md explains every key.",
-        "type": "object",
-        "properties": keys,
-        "additionalProperties": false
-    })
+pub(super) fn tree() -> &'static Value {
+    static TREE: LazyLock<Value> = LazyLock::new(|| {
+        let mut keys = schemas::<ExperimentHeader>();
+        keys.extend(schemas::<Settings>());
+        keys.extend(schemas::<ExplorationSettings>());
+        keys.insert("sweep".into(), sweep());
+        let mut tree = json_schema!({
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "An experiment of attnlab",
+            "description": "experiments/README.md explains every key.",
+            "type": "object",
+            "properties": keys,
+            "additionalProperties": false
+        });
+        RecursiveTransform(as_in_a_file).transform(&mut tree);
+        tree.to_value()
+    });
+    &TREE
 }
 
-/// The keys of a table and their schemas, with everything written out in place.
-fn properties<T: JsonSchema>() -> Map<String, Value> {
-    let settings = SchemaSettings::draft07()
-        .with(|settings| settings.inline_subschemas = true)
-        .with_transform(RecursiveTransform(as_in_a_file));
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    match schema.remove("properties") {
-        Some(Value::Object(keys)) => keys,
-        _ => Map::new(),
-    }
+/// The schema of a key of a table.
+pub(super) fn inner<'s>(table: &'s Value, name: &str) -> Option<&'s Value> {
+    let named = table.get("properties").and_then(|keys| keys.get(name));
+    named.or_else(|| table.get("additionalProperties"))
+}
+
+/// The schema of a key.
+pub(super) fn at(path: &[String]) -> Option<&'static Value> {
+    path.iter()
+        .try_fold(tree(), |table, name| inner(table, name))
 }
 
 /// Adapts a schema to a single file: no key is required (other layers may set it), there is no null (TOML has none)
@@ -57,8 +63,7 @@ fn as_in_a_file(schema: &mut Schema) {
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }
-    let kinds = schema.get("type").and_then(list);
-    if let Some([only, null]) = kinds
+    if let Some([only, Value::String(null)]) = schema.get("type").and_then(list)
         && null == "null"
     {
         let only = only.clone();
@@ -69,7 +74,7 @@ fn as_in_a_file(schema: &mut Schema) {
             schema.ensure_object().entry(key).or_insert(value.clone());
         }
     }
-    if let Some(variants) = schema.remove("oneOf").as_ref().and_then(list) {
+    if let Some(Value::Array(variants)) = schema.remove("oneOf") {
         let names: Vec<&Value> = variants.iter().filter_map(|v| v.get("const")).collect();
         schema.insert("type".into(), json!("string"));
         schema.insert("enum".into(), json!(names));
@@ -118,17 +123,17 @@ impl fmt::Display for Range {
         if let (Some(least), Some(most)) = (self.least, self.most) {
             return write!(f, "between {least} and {most}");
         }
-        let below = self.below.map(|below| match below == SEED_LIMIT as f64 {
-            true => "below 2^53".to_owned(),
-            false => format!("below {below}"),
-        });
         let ends = [
-            self.least.map(|least| format!("at least {least}")),
-            self.above.map(|above| format!("above {above}")),
-            self.most.map(|most| format!("at most {most}")),
-            below,
+            ("at least", self.least),
+            ("above", self.above),
+            ("at most", self.most),
+            ("below", self.below),
         ];
-        let mut ends: Vec<String> = ends.into_iter().flatten().collect();
+        let end = |(word, end): (&str, Option<f64>)| match end? {
+            limit if limit == SEED_LIMIT as f64 => Some(format!("{word} 2^53")),
+            limit => Some(format!("{word} {limit}")),
+        };
+        let mut ends: Vec<String> = ends.into_iter().filter_map(end).collect();
         if ends.len() == 1 && !self.is_whole {
             ends.push("finite".to_owned());
         }
@@ -234,7 +239,7 @@ mod tests {
     #[test]
     fn nothing_is_required_and_no_table_takes_an_unknown_key() {
         let (tree, mut found) = (tree(), Vec::new());
-        walk(String::new(), &tree, &mut found);
+        walk(String::new(), tree, &mut found);
         assert!(found.len() > 70, "only {} schemas", found.len());
         for (path, schema) in found {
             let known = ["string", "integer", "number", "boolean", "array", "object"];
@@ -285,7 +290,7 @@ mod tests {
     #[test]
     fn every_key_is_described_in_words_without_links_into_the_source() {
         let (tree, mut found) = (tree(), Vec::new());
-        walk(String::new(), &tree, &mut found);
+        walk(String::new(), tree, &mut found);
         for (path, schema) in found.iter().filter(|(path, _)| !path.ends_with('*')) {
             let text = schema["description"].as_str().unwrap_or_default();
             assert!(!text.is_empty() && !text.contains("[`"), "{path}: {text:?}");

@@ -101,9 +101,6 @@ training_stage! {
 
 impl PretrainSpec {
     /// The task of learning from a corpus, in a context of so many tokens.
-    ///
-    /// # Errors
-    /// See [`Objective::task`].
     pub fn task(&self, corpus: &Corpus, context: usize, seed: u64) -> Result<Box<dyn Task>> {
         let settings = ObjectiveSettings {
             longest_excerpt: self.longest_excerpt(context),

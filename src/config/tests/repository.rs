@@ -138,7 +138,7 @@ fn schema_fields() -> BTreeSet<String> {
             collect(&schema["additionalProperties"], names);
         }
     }
-    let mut tree = json_schema::tree();
+    let mut tree = json_schema::tree().clone();
     // How an axis is spelled is shown by examples.
     tree["properties"]["sweep"].take();
     let mut names = BTreeSet::new();
