@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use attention::{AttentionKind, AttentionSpec};
+pub use attention::AttentionSpec;
 pub use attention_maps::AttentionMapsSpec;
 pub use exploration::ExplorationSettings;
 pub use invented::InventedSpec;
