@@ -74,23 +74,22 @@ pub(super) fn check(settings: &Settings, corpus: &Corpus) -> Result<()> {
         ))
         .help(help))
     };
-    let countable = |stage: &str, training: Training<'_>, documents: usize| {
+    let countable = |stage: &str, epochs: usize, documents: usize| {
         let most = Training::most_epochs(documents, model.context);
-        if training.epochs as u64 <= most {
+        if epochs as u64 <= most {
             return Ok(());
         }
         Err(Error::config(format!(
-            "`{stage}.epochs` = {} passes over {documents} documents are more tokens than can be \
-             counted exactly",
-            training.epochs
+            "`{stage}.epochs` = {epochs} passes over {documents} documents are more tokens than can be \
+             counted exactly"
         ))
         .help(format!("set `{stage}.epochs` to at most {most}")))
     };
     if let Some(spec) = &settings.pretrain {
-        countable("pretrain", spec.training(), corpus.documents.len())?;
+        countable("pretrain", spec.epochs, corpus.documents.len())?;
     }
     if let Some(spec) = &settings.finetune {
-        countable("finetune", spec.training(), corpus.train.len())?;
+        countable("finetune", spec.epochs, corpus.train.len())?;
     }
     const RAISE: &str = "raise `model.context`";
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {

@@ -17,8 +17,7 @@ pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    FinetuneSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
-    default_excerpt,
+    OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training, default_excerpt,
 };
 
 mod attention;
@@ -50,7 +49,7 @@ pub struct Settings {
     pub pretrain: Option<PretrainSpec>,
     /// Second stage: learning to answer. Default: no finetuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finetune: Option<FinetuneSpec>,
+    pub finetune: Option<Training>,
     /// Third stage: answering questions never trained on. Default: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<EvaluateSpec>,

@@ -17,11 +17,11 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
         pretrain(&mut rules, stage, context);
-        training(&mut rules, "pretrain", &stage.training(), context);
+        training(&mut rules, "pretrain", stage.epochs, context);
         schedule(&mut rules, "pretrain", &stage.schedule);
     }
     if let Some(stage) = &settings.finetune {
-        training(&mut rules, "finetune", &stage.training(), context);
+        training(&mut rules, "finetune", stage.epochs, context);
         let pretrains = settings.pretrain.as_ref().is_some_and(|p| p.epochs > 0);
         if stage.init.is_some() && pretrains {
             rules.helped(
@@ -110,8 +110,8 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
     }
 }
 
-fn training(rules: &mut Rules<'_>, stage: &str, spec: &Training<'_>, context: usize) {
-    let (key, epochs) = (format!("{stage}.epochs"), spec.epochs);
+fn training(rules: &mut Rules<'_>, stage: &str, epochs: usize, context: usize) {
+    let key = format!("{stage}.epochs");
     // For a single document; the check for all of them follows once the data is read.
     let most = Training::most_epochs(1, context);
     if epochs as u64 > most {

@@ -76,12 +76,12 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         Job::Pretrain(spec, inputs) => {
             let settings = inputs.settings;
             let task = spec.task(&inputs.corpus, settings.model.context, seed)?;
-            let cost = training((settings, seed), task.as_ref(), spec.training(), speeds)?;
+            let cost = training((settings, seed), task.as_ref(), &spec.training(), speeds)?;
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
             let task = job::finetuning(inputs)?;
-            let cost = training((inputs.settings, seed), &task, spec.training(), speeds)?;
+            let cost = training((inputs.settings, seed), &task, spec, speeds)?;
             (inputs, cost)
         }
         Job::Evaluate(spec, inputs) => (inputs, evaluation(spec, inputs, seed, speeds)?),
@@ -123,7 +123,7 @@ fn exploration(spec: &Kinded<QuestionKind>) -> Estimate {
 fn training(
     from: (&Settings, u64),
     task: &dyn Task,
-    spec: Training<'_>,
+    spec: &Training,
     speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
     let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);

@@ -3,9 +3,7 @@
 use std::sync::Arc;
 
 use super::Kind;
-use crate::config::schema::{
-    AttentionMapsSpec, EvaluateSpec, FinetuneSpec, PretrainSpec, Settings,
-};
+use crate::config::schema::{AttentionMapsSpec, EvaluateSpec, PretrainSpec, Settings, Training};
 use crate::data::Corpus;
 use crate::data::objectives::Answering;
 use crate::error::Result;
@@ -18,7 +16,7 @@ pub enum Job<'a> {
     /// Training on the corpus.
     Pretrain(&'a PretrainSpec, Inputs<'a>),
     /// Training on questions and answers.
-    Finetune(&'a FinetuneSpec, Inputs<'a>),
+    Finetune(&'a Training, Inputs<'a>),
     /// Answering questions.
     Evaluate(&'a EvaluateSpec, Inputs<'a>),
     /// Computing what an attention head can do; it has neither data nor a model.
@@ -59,7 +57,7 @@ impl<'a> Job<'a> {
     pub fn steps(&self) -> usize {
         match self {
             Self::Pretrain(spec, inputs) => spec.training().steps(inputs.corpus.documents.len()),
-            Self::Finetune(spec, inputs) => spec.training().steps(inputs.corpus.train.len()),
+            Self::Finetune(spec, inputs) => spec.steps(inputs.corpus.train.len()),
             Self::Evaluate(spec, _) if !spec.ask_model => 0,
             Self::Evaluate(spec, inputs) => {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);

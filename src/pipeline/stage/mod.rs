@@ -20,7 +20,7 @@ use serde_json::Value;
 
 use self::job::{Inputs, Job};
 use crate::config::schema::{
-    DeviceKind, EvaluateSpec, FinetuneSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings,
+    DeviceKind, EvaluateSpec, ModelSpec, PretrainSpec, ScheduleForm, Settings, Training,
 };
 use crate::data::{Corpus, Question};
 use crate::error::{Error, Kind as ErrorKind, Result};
@@ -270,8 +270,8 @@ fn pretraining(all: &mut Ingredients, spec: &PretrainSpec, context: usize) {
     flatten(all, "pretrain", plain(&read));
 }
 
-fn finetuning(all: &mut Ingredients, spec: &FinetuneSpec) {
-    let mut read = FinetuneSpec {
+fn finetuning(all: &mut Ingredients, spec: &Training) {
+    let mut read = Training {
         init: None,
         checkpoint_steps: None,
         ..spec.clone()

@@ -33,7 +33,7 @@ fn pretrain(settings: &mut Settings) -> &mut PretrainSpec {
     settings.pretrain.as_mut().expect("it pretrains")
 }
 
-fn finetune(settings: &mut Settings) -> &mut FinetuneSpec {
+fn finetune(settings: &mut Settings) -> &mut Training {
     settings.finetune.as_mut().expect("it finetunes")
 }
 

@@ -61,7 +61,7 @@ impl Work<'_> {
                 let task = job::finetuning(inputs)?;
                 self.fit(
                     TrainingStage::Finetune,
-                    spec.training(),
+                    (*spec).clone(),
                     inputs,
                     &task,
                     from,
@@ -173,7 +173,7 @@ impl Work<'_> {
     fn fit(
         &self,
         kind: TrainingStage,
-        training: Training<'_>,
+        training: Training,
         inputs: &Inputs<'_>,
         task: &dyn Task,
         from: Option<Checkpoint>,
@@ -195,7 +195,7 @@ impl Work<'_> {
         };
         let from = from.map(|checkpoint| checkpoint.metadata);
         let steps = stage.steps(task.len());
-        let every = training.checkpoint_steps;
+        let every = stage.training.checkpoint_steps;
         let every = every.unwrap_or_else(|| default_checkpoint_steps(steps));
         let already = from.as_ref().map_or(0, |from| from.position.step);
         let bar = self.shown.begin(kind.name(), steps, already);
@@ -205,7 +205,7 @@ impl Work<'_> {
         let start = from.map_or_else(Position::default, |from| from.position);
         match fit(model.as_mut(), task, &stage, &start, &mut journal)? {
             Outcome::Finished => {
-                let best = journal.close(training.epochs)?;
+                let best = journal.close(stage.training.epochs)?;
                 self.keep(model.as_ref(), best, &inputs.corpus)
             }
             Outcome::Diverged {
@@ -249,7 +249,7 @@ impl Work<'_> {
 
     fn diverged(
         &self,
-        stage: &train::Stage<'_>,
+        stage: &train::Stage,
         step: usize,
         [loss_nats, gradient_norm]: [f64; 2],
         before: Option<f64>,
@@ -301,7 +301,7 @@ impl Work<'_> {
 }
 
 /// What to change so that a training does not diverge again.
-fn divergence_help(stage: &train::Stage<'_>) -> String {
+fn divergence_help(stage: &train::Stage) -> String {
     let name = stage.kind.name();
     let clip = match stage.training.optimiser.clip_norm > 0.0 {
         true => String::new(),
