@@ -4,7 +4,6 @@
 //! `[model.attention]` is not one of them: its keys are part of the compiled shape, see `config::shape`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -41,6 +40,9 @@ pub trait Listed: Sized + 'static {
     }
 }
 
+/// The key of what a table with its kind is called.
+pub const TITLE: &str = "title";
+
 /// The possible kinds of a table.
 pub trait TableKind: Sized + 'static {
     /// What the table is, for the schema.
@@ -51,8 +53,8 @@ pub trait TableKind: Sized + 'static {
     const CHOOSES: &'static str;
     /// Whether every key of a kind is required; the values are then converted to the types of the fields.
     const IS_COMPLETE: bool = false;
-    /// Optional string keys that every kind accepts, with their descriptions.
-    const SHARED: &'static [(&'static str, &'static str)] = &[];
+    /// A description of the key `title`, if every kind accepts it.
+    const TITLE: Option<&'static str> = None;
 
     /// All kinds, in the order in which they are listed.
     fn kinds() -> &'static [Self];
@@ -131,8 +133,8 @@ pub fn schemas<T: JsonSchema>() -> Map<String, Json> {
 pub struct Kinded<K: TableKind> {
     /// Its kind.
     pub kind: &'static K,
-    /// The values of the string keys that every kind accepts.
-    pub shared: BTreeMap<&'static str, String>,
+    /// The title, if it is given.
+    pub title: Option<String>,
     /// The kind-specific keys as they are written, a table.
     pub own: Value,
 }
@@ -141,7 +143,7 @@ impl<K: TableKind> Clone for Kinded<K> {
     fn clone(&self) -> Self {
         Self {
             kind: self.kind,
-            shared: self.shared.clone(),
+            title: self.title.clone(),
             own: self.own.clone(),
         }
     }
@@ -150,13 +152,13 @@ impl<K: TableKind> Clone for Kinded<K> {
 impl<K: TableKind> PartialEq for Kinded<K> {
     fn eq(&self, other: &Self) -> bool {
         let is_same_kind = self.kind.name() == other.kind.name();
-        is_same_kind && self.shared == other.shared && self.own == other.own
+        is_same_kind && self.title == other.title && self.own == other.own
     }
 }
 
 impl<K: TableKind> fmt::Debug for Kinded<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {:?}", self.kind.name(), self.shared, self.own)
+        write!(f, "{} {:?} {:?}", self.kind.name(), self.title, self.own)
     }
 }
 
@@ -253,13 +255,12 @@ impl<'de, K: TableKind> Deserialize<'de> for Kinded<K> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
-                let (mut kind, mut shared, mut own) = (None, BTreeMap::new(), Dict::new());
+                let (mut kind, mut title, mut own) = (None, None, Dict::new());
                 while let Some(key) = keys.next_key::<String>()? {
                     if key == K::KEY {
                         kind = Some(keys.next_value::<Named<K>>()?.0);
-                    } else if let Some((name, _)) = K::SHARED.iter().find(|(name, _)| *name == key)
-                    {
-                        shared.insert(*name, keys.next_value()?);
+                    } else if key == TITLE && K::TITLE.is_some() {
+                        title = Some(keys.next_value()?);
                     } else {
                         own.insert(key, keys.next_value()?);
                     }
@@ -268,7 +269,7 @@ impl<'de, K: TableKind> Deserialize<'de> for Kinded<K> {
                 let own = Value::from(own);
                 let typed = K::IS_COMPLETE.then(|| (kind.entry().read)(&own).ok());
                 let own = typed.flatten().unwrap_or(own);
-                Ok(Kinded { kind, shared, own })
+                Ok(Kinded { kind, title, own })
             }
         }
         deserializer.deserialize_map(Table(PhantomData))
@@ -280,8 +281,8 @@ impl<K: TableKind> Serialize for Kinded<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut keys = serializer.serialize_map(None)?;
         keys.serialize_entry(K::KEY, self.kind.name())?;
-        for (key, text) in &self.shared {
-            keys.serialize_entry(key, text)?;
+        if let Some(title) = &self.title {
+            keys.serialize_entry(TITLE, title)?;
         }
         let schemas = &self.kind.entry().schemas;
         let own = self.own.as_dict().into_iter().flatten();
@@ -304,14 +305,14 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
         let (mut keys, mut required) = (Map::new(), vec![K::KEY.to_owned()]);
         let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
         keys.insert(K::KEY.to_owned(), kind);
-        for (name, about) in K::SHARED {
+        if let Some(about) = K::TITLE {
             let text = json!({"description": about, "type": "string"});
-            keys.insert((*name).to_owned(), text);
+            keys.insert(TITLE.to_owned(), text);
         }
-        for (key, schema) in K::kinds()
+        let own = K::kinds()
             .iter()
-            .flat_map(|kind| kind.entry().schemas.iter())
-        {
+            .flat_map(|kind| kind.entry().schemas.iter());
+        for (key, schema) in own {
             if keys.contains_key(key) {
                 continue;
             }

@@ -6,7 +6,7 @@ use super::layers::Fault;
 use super::problems;
 use super::sweep::overlap;
 use super::tree;
-use crate::kinds::{Kinded, TableKind, joined};
+use crate::kinds::{Kinded, TITLE, TableKind, joined};
 
 /// Faults of the keys that belong to a table's kind, given the table's path. If the kind could not be read, it is
 /// inferred from the keys.
@@ -41,8 +41,8 @@ pub(super) fn faults<K: TableKind>(
         })?;
         Ok(((), within(understood)))
     };
-    let shared = K::SHARED.iter().map(|(name, _)| *name);
-    let siblings: Vec<&str> = [K::KEY].into_iter().chain(shared).collect();
+    let title = K::TITLE.map(|_| TITLE);
+    let siblings: Vec<&str> = [K::KEY].into_iter().chain(title).collect();
     let tree = within(Value::from(own));
     faults.extend(problems::read_with(&tree, (&table, &siblings), skipped, &reader).faults);
     faults

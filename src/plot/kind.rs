@@ -115,8 +115,7 @@ impl FigureKind {
 impl TableKind for FigureKind {
     const TABLE: &'static str = "One figure of an experiment, drawn from its CSV files alone.";
     const CHOOSES: &'static str = "What it shows.";
-    const SHARED: &'static [(&'static str, &'static str)] =
-        &[("title", "Heading. Default: from the kind.")];
+    const TITLE: Option<&'static str> = Some("Heading. Default: from the kind.");
 
     fn kinds() -> &'static [Self] {
         &super::KINDS
@@ -138,7 +137,6 @@ impl Kinded<FigureKind> {
     /// # Errors
     /// A table cannot be read, or has impossible numbers.
     pub fn draw(&self, measured: &Measured) -> Result<Gathered<Figure>> {
-        let title = self.shared.get("title").map(String::as_str);
-        (self.kind.draw)(&self.own, title, measured)
+        (self.kind.draw)(&self.own, self.title.as_deref(), measured)
     }
 }

@@ -60,9 +60,8 @@ pub fn check(
         }
     }
     for (name, figure) in &header.figures {
-        rules
-            .faults
-            .extend(kinded::faults(&["figures", name], figure, skipped));
+        let own = kinded::faults(&["figures", name], figure, skipped);
+        rules.faults.extend(own);
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > NAME_CHARACTERS || !name.chars().all(plain) {
             // A name with a dot cannot be addressed as a key path: the place is the table of figures.
@@ -73,15 +72,14 @@ pub fn check(
             );
             continue;
         }
-        for (shared, text) in &figure.shared {
-            let key = format!("figures.{name}.{shared}");
-            if text.trim().is_empty() {
-                rules.helped(
-                    &[&key],
-                    format!("`{key}` is blank"),
-                    "leave it out for the default",
-                );
-            }
+        if figure
+            .title
+            .as_ref()
+            .is_some_and(|title| title.trim().is_empty())
+        {
+            let key = format!("figures.{name}.title");
+            let message = format!("`{key}` is blank");
+            rules.helped(&[&key], message, "leave it out for the default");
         }
         let key = format!("figures.{name}.kind");
         match (figure.kind.is_of_exploration, explores) {
