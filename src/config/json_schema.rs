@@ -81,59 +81,52 @@ fn as_in_a_file(schema: &mut Schema) {
     }
 }
 
+/// An end of a range: its key in a schema, the words before its limit, and whether a number keeps to that limit.
+type End = (&'static str, &'static str, fn(&f64, &f64) -> bool);
+
+const ENDS: [End; 4] = [
+    ("minimum", "at least", f64::ge),
+    ("exclusiveMinimum", "above", f64::gt),
+    ("maximum", "at most", f64::le),
+    ("exclusiveMaximum", "below", f64::lt),
+];
+
 /// The numbers that a schema allows.
 pub(super) struct Range {
     is_whole: bool,
-    least: Option<f64>,
-    above: Option<f64>,
-    most: Option<f64>,
-    below: Option<f64>,
+    /// The ends that it has, with their limits.
+    ends: Vec<(End, f64)>,
 }
 
 impl Range {
     /// Absent where any number of the type will do.
     pub(super) fn of(schema: &Value) -> Option<Self> {
-        let end = |name: &str| schema[name].as_f64();
         let is_whole = schema["type"] == "integer";
-        let range = Self {
-            is_whole,
-            // No whole number of a file is below 0: their types say so.
-            least: end("minimum").filter(|least| !is_whole || *least > 0.0),
-            above: end("exclusiveMinimum"),
-            most: end("maximum"),
-            below: end("exclusiveMaximum"),
-        };
-        let ends = [range.least, range.above, range.most, range.below];
-        ends.iter().any(Option::is_some).then_some(range)
+        let end = |end: End| Some((end, schema[end.0].as_f64()?));
+        let mut ends: Vec<(End, f64)> = ENDS.into_iter().filter_map(end).collect();
+        // No whole number of a file is below 0: their types say so.
+        ends.retain(|((key, ..), limit)| !(is_whole && *key == "minimum" && *limit <= 0.0));
+        (!ends.is_empty()).then_some(Self { is_whole, ends })
     }
 
     /// Infinite numbers and NaN are outside of every range.
     pub(super) fn contains(&self, number: f64) -> bool {
-        number.is_finite()
-            && self.least.is_none_or(|least| number >= least)
-            && self.above.is_none_or(|above| number > above)
-            && self.most.is_none_or(|most| number <= most)
-            && self.below.is_none_or(|below| number < below)
+        let mut ends = self.ends.iter();
+        number.is_finite() && ends.all(|((_, _, keeps), limit)| keeps(&number, limit))
     }
 }
 
 /// What comes after `must be`: `between 1 and 8`, `at least 0 and below 1`.
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(least), Some(most)) = (self.least, self.most) {
+        if let [(("minimum", ..), least), (("maximum", ..), most)] = self.ends[..] {
             return write!(f, "between {least} and {most}");
         }
-        let ends = [
-            ("at least", self.least),
-            ("above", self.above),
-            ("at most", self.most),
-            ("below", self.below),
-        ];
-        let end = |(word, end): (&str, Option<f64>)| match end? {
-            limit if limit == SEED_LIMIT as f64 => Some(format!("{word} 2^53")),
-            limit => Some(format!("{word} {limit}")),
+        let end = |((_, words, _), limit): &(End, f64)| match *limit == SEED_LIMIT as f64 {
+            true => format!("{words} 2^53"),
+            false => format!("{words} {limit}"),
         };
-        let mut ends: Vec<String> = ends.into_iter().filter_map(end).collect();
+        let mut ends: Vec<String> = self.ends.iter().map(end).collect();
         if ends.len() == 1 && !self.is_whole {
             ends.push("finite".to_owned());
         }
