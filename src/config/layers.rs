@@ -64,20 +64,16 @@ impl Fault {
 
     /// A fault at a key of the merged configuration.
     pub(crate) fn at_key(key: &[impl AsRef<str>], message: impl Into<String>) -> Self {
-        let key = tree::path(key);
-        Self {
-            key,
-            ..Self::new(message)
-        }
+        let mut fault = Self::new(message);
+        fault.key = tree::path(key);
+        fault
     }
 
     /// A fault of one file.
     pub(crate) fn in_file(file: &Path, message: impl Into<String>) -> Self {
-        let file = Some(file.to_owned());
-        Self {
-            file,
-            ..Self::new(message)
-        }
+        let mut fault = Self::new(message);
+        fault.file = Some(file.to_owned());
+        fault
     }
 
     /// Adds the line that says what to do.
@@ -113,11 +109,9 @@ fn absent(file: &Path) -> Fault {
 
 /// A fault of the `base` of a file.
 fn wrong_base(file: &Path, message: String) -> Fault {
-    let key = tree::path(&["base"]);
-    Fault {
-        key,
-        ..Fault::in_file(file, message)
-    }
+    let mut fault = Fault::in_file(file, message);
+    fault.key = tree::path(&["base"]);
+    fault
 }
 
 /// Why the `base` of a file cannot be read.
@@ -154,9 +148,9 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
         }
         let provider = Figment::from(Toml::file_exact(&file));
         let root = provider.find_value("").map_err(|cause| {
-            let fault = Fault::in_file(&file, one_line(&cause.to_string()));
-            let about = About::Syntax;
-            Fault { about, ..fault }
+            let mut fault = Fault::in_file(&file, one_line(&cause.to_string()));
+            fault.about = About::Syntax;
+            fault
         })?;
         files.push(file.clone());
         figment = provider.merge(figment);

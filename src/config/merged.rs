@@ -94,8 +94,7 @@ impl Merged {
 
     /// The file that set a key last; absent if none did.
     pub(super) fn file(&self, path: &[String]) -> Option<PathBuf> {
-        tree::get(&self.root, path)?;
-        match self.source(path) {
+        match tree::get(&self.root, path).map(|_| self.source(path))? {
             Source::File(file, _) => Some(file),
             Source::Outside(_) => None,
         }

@@ -3,7 +3,7 @@
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. A key that no layer sets has the default of its
 //! field: `#[serde(default)]` or `impl Default` beside it, in `schema` or in the module of its kind. In reading order: `schema`
-//! (the types of a file; `json_schema` exports them for editors), `layers`, `outside`, `overrides` and `merged`
+//! (the types of a file; `json_schema` exports them for editors), `layers`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (axes from a base), `labels` (names
 //! of points), `problems` (all errors at once), `kinded` (the keys that a table has because of its kind),
 //! `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
@@ -32,7 +32,6 @@ mod meant;
 mod merged;
 mod nearby;
 mod origins;
-mod outside;
 mod overrides;
 mod place;
 mod point;

@@ -6,10 +6,10 @@ use std::slice::from_ref;
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::outside::{OPTIONS, PREFIX};
+use super::advice::{self, OPTIONS, PREFIX};
 use super::sweep::{self, Swept};
 use super::syntax::{self, Flaw};
-use super::{Environment, advice, tree};
+use super::{Environment, tree};
 use crate::error::Problem;
 use crate::metrics::explored::distinct;
 

@@ -48,13 +48,10 @@ fn syntax_problems(file: &Path, refusal: &str) -> Vec<Placed> {
     }
     // Errors after the first few are mostly caused by them.
     let more = flaws.len().saturating_sub(SYNTAX_ERRORS);
-    let one = |Flaw {
-                   position,
-                   message,
-                   help,
-               }| {
-        let fault = Fault::new(message);
-        in_file(file, Some(position), Fault { help, ..fault })
+    let one = |flaw: Flaw| {
+        let mut fault = Fault::new(flaw.message);
+        fault.help = flaw.help;
+        in_file(file, Some(flaw.position), fault)
     };
     let mut placed: Vec<Placed> = flaws.into_iter().take(SYNTAX_ERRORS).map(one).collect();
     if let Some((_, problem)) = placed.last_mut().filter(|_| more > 0) {

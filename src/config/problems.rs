@@ -133,7 +133,7 @@ impl ErrorCollector {
             }
             Kind::MissingField(name) => {
                 let name = name.into_owned();
-                let full = [&path[..], &[name.clone()]].concat();
+                let full = [&path[..], std::slice::from_ref(&name)].concat();
                 if !self.is_skipped(&full.join(".")) {
                     self.missing.entry(path).or_default().push(name);
                 }

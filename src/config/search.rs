@@ -61,7 +61,7 @@ pub(super) fn is_about(fault: &Fault, key: &[String]) -> bool {
 fn unsuited(root: &Value, key: &str) -> Option<Fault> {
     let distribution = tree::get(root, &["sweep", RANDOM, key])?.as_dict()?;
     let (name, ends) = distribution.iter().next()?;
-    let ends = tree::text(ends);
+    let (ends, choose) = (tree::text(ends), || "write { choice = […] }".to_owned());
     let (takes, help) = match (type_of(key)?, name.as_str()) {
         (_, "choice") | ("integer", "integers") | ("number", "uniform" | "log_uniform") => {
             return None;
@@ -71,15 +71,10 @@ fn unsuited(root: &Value, key: &str) -> Option<Fault> {
             "any number",
             format!("write {{ uniform = {ends} }}, or {{ choice = […] }} for whole ones alone"),
         ),
-        (other, _) => {
-            let takes = match other {
-                "boolean" => "true or false",
-                "array" => "a list",
-                "object" => "a table",
-                _ => "text",
-            };
-            (takes, "write { choice = […] }".to_owned())
-        }
+        ("boolean", _) => ("true or false", choose()),
+        ("array", _) => ("a list", choose()),
+        ("object", _) => ("a table", choose()),
+        _ => ("text", choose()),
     };
     let message = format!("`{key}` takes {takes}, which `{name}` does not draw");
     Some(Fault::at_key(&["sweep", RANDOM, key, name], message).help(help))

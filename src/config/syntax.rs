@@ -25,10 +25,10 @@ pub(super) struct Flaw {
 impl Flaw {
     /// The problem that it is at a place.
     pub(super) fn at(self, place: String) -> Problem {
-        let help = self.help;
         Problem {
-            help,
-            ..Problem::at(place, self.message)
+            place,
+            message: self.message,
+            help: self.help,
         }
     }
 }
