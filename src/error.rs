@@ -34,6 +34,24 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+impl Problem {
+    /// A problem without a help line.
+    pub fn at(place: impl Into<String>, message: impl Into<String>) -> Self {
+        let (place, message, help) = (place.into(), message.into(), None);
+        Self {
+            place,
+            message,
+            help,
+        }
+    }
+
+    /// Adds a help line.
+    pub fn help(self, text: impl Into<String>) -> Self {
+        let help = Some(text.into());
+        Self { help, ..self }
+    }
+}
+
 /// The crate's error type.
 #[derive(Debug)]
 pub enum Error {
@@ -45,6 +63,17 @@ pub enum Error {
 
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+/// A value if there are no problems with it.
+///
+/// # Errors
+/// [`Error::Problems`] if there are.
+pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
+    match problems.is_empty() {
+        true => Ok(value),
+        false => Err(Error::Problems(problems)),
+    }
+}
 
 impl Error {
     fn new(kind: Kind, message: impl Into<String>) -> Self {

@@ -4,7 +4,6 @@
 //! `[model.attention]` is not one of them: its keys are part of the compiled shape, see `config::shape`.
 
 use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::fmt;
 use std::marker::PhantomData;
 use std::sync::LazyLock;
@@ -41,8 +40,11 @@ pub trait Listed: Sized + 'static {
     }
 }
 
+/// The key of what a table with its kind is called.
+pub const TITLE: &str = "title";
+
 /// The possible kinds of a table.
-pub trait TableKind: Listed {
+pub trait TableKind: Sized + 'static {
     /// What the table is, for the schema.
     const TABLE: &'static str;
     /// The key that selects the kind.
@@ -51,55 +53,74 @@ pub trait TableKind: Listed {
     const CHOOSES: &'static str;
     /// Whether every key of a kind is required; the values are then converted to the types of the fields.
     const IS_COMPLETE: bool = false;
-    /// Optional string keys that every kind accepts, with their descriptions.
-    const SHARED: &'static [(&'static str, &'static str)] = &[];
+    /// A description of the key `title`, if every kind accepts it.
+    const TITLE: Option<&'static str> = None;
 
-    /// The keys specific to this kind.
-    fn keys(&self) -> &OwnKeys;
+    /// All kinds, in the order in which they are listed.
+    fn kinds() -> &'static [Self];
+
+    /// Its entry in that list.
+    fn entry(&self) -> &Entry;
+
+    /// Whether it has the key `key`.
+    fn has(&self, key: &str) -> bool {
+        self.entry().schemas.contains_key(key)
+    }
 
     /// The first kind that has all of these keys.
     fn taking<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Option<&'static Self> {
-        Self::all().iter().find(|kind| {
-            let own = &kind.keys().schemas;
-            keys.clone().all(|key| own.contains_key(key))
-        })
+        let mut kinds = Self::kinds().iter();
+        kinds.find(|kind| keys.clone().all(|key| kind.has(key)))
     }
 
     /// The names of the kinds that have the key `key`.
     fn with(key: &str) -> Vec<&'static str> {
-        let having = Self::all().iter();
-        let having = having.filter(|kind| kind.keys().schemas.contains_key(key));
-        having.map(Self::name).collect()
+        let having = Self::kinds().iter().filter(|kind| kind.has(key));
+        having.map(|kind| kind.entry().name).collect()
     }
 }
 
-/// The keys specific to one kind: the fields of a type.
-pub struct OwnKeys {
+impl<K: TableKind> Listed for K {
+    fn all() -> &'static [Self] {
+        Self::kinds()
+    }
+
+    fn name(&self) -> &'static str {
+        self.entry().name
+    }
+
+    fn about(&self) -> &'static str {
+        self.entry().about
+    }
+}
+
+/// A kind of a table: its name, a description, and the keys specific to it, which are the fields of a type.
+pub struct Entry {
+    name: &'static str,
+    about: &'static str,
     /// The schema of each key, in the order of the fields; made when it is first needed.
     schemas: LazyLock<Map<String, Json>>,
-    check: fn(&Value) -> Result<Value, Box<figment::Error>>,
+    /// The parsed keys, with defaults filled in.
+    pub read: fn(&Value) -> Result<Value, Box<figment::Error>>,
 }
 
-impl OwnKeys {
-    /// The fields of `T`.
-    pub const fn of<T: DeserializeOwned + Serialize + JsonSchema>() -> Self {
+impl Entry {
+    /// The kind whose keys are the fields of `T`.
+    pub const fn of<T: DeserializeOwned + Serialize + JsonSchema>(
+        name: &'static str,
+        about: &'static str,
+    ) -> Self {
         Self {
+            name,
+            about,
             schemas: LazyLock::new(schemas::<T>),
-            check: |own| Ok(Value::serialize(T::deserialize(own)?)?),
+            read: |own| Ok(Value::serialize(T::deserialize(own)?)?),
         }
-    }
-
-    /// The parsed keys, with defaults filled in.
-    ///
-    /// # Errors
-    /// A key that the kind does not have, or a value of the wrong type.
-    pub fn check(&self, own: &Value) -> Result<Value, Box<figment::Error>> {
-        (self.check)(own)
     }
 }
 
 /// The schema of each field, with everything written out in place.
-fn schemas<T: JsonSchema>() -> Map<String, Json> {
+pub fn schemas<T: JsonSchema>() -> Map<String, Json> {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
     let mut schema = T::json_schema(&mut settings.into_generator());
     match schema.remove("properties") {
@@ -112,8 +133,8 @@ fn schemas<T: JsonSchema>() -> Map<String, Json> {
 pub struct Kinded<K: TableKind> {
     /// Its kind.
     pub kind: &'static K,
-    /// The values of the string keys that every kind accepts.
-    pub shared: BTreeMap<&'static str, String>,
+    /// The title, if it is given.
+    pub title: Option<String>,
     /// The kind-specific keys as they are written, a table.
     pub own: Value,
 }
@@ -122,7 +143,7 @@ impl<K: TableKind> Clone for Kinded<K> {
     fn clone(&self) -> Self {
         Self {
             kind: self.kind,
-            shared: self.shared.clone(),
+            title: self.title.clone(),
             own: self.own.clone(),
         }
     }
@@ -131,13 +152,13 @@ impl<K: TableKind> Clone for Kinded<K> {
 impl<K: TableKind> PartialEq for Kinded<K> {
     fn eq(&self, other: &Self) -> bool {
         let is_same_kind = self.kind.name() == other.kind.name();
-        is_same_kind && self.shared == other.shared && self.own == other.own
+        is_same_kind && self.title == other.title && self.own == other.own
     }
 }
 
 impl<K: TableKind> fmt::Debug for Kinded<K> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} {:?} {:?}", self.kind.name(), self.shared, self.own)
+        write!(f, "{} {:?} {:?}", self.kind.name(), self.title, self.own)
     }
 }
 
@@ -234,24 +255,21 @@ impl<'de, K: TableKind> Deserialize<'de> for Kinded<K> {
             }
 
             fn visit_map<A: MapAccess<'de>>(self, mut keys: A) -> Result<Self::Value, A::Error> {
-                let (mut kind, mut shared, mut own) = (None, BTreeMap::new(), Dict::new());
+                let (mut kind, mut title, mut own) = (None, None, Dict::new());
                 while let Some(key) = keys.next_key::<String>()? {
-                    let is_shared = K::SHARED.iter().find(|(name, _)| *name == key);
-                    match is_shared {
-                        _ if key == K::KEY => kind = Some(keys.next_value::<Named<K>>()?.0),
-                        Some((name, _)) => {
-                            shared.insert(*name, keys.next_value()?);
-                        }
-                        None => {
-                            own.insert(key, keys.next_value()?);
-                        }
+                    if key == K::KEY {
+                        kind = Some(keys.next_value::<Named<K>>()?.0);
+                    } else if key == TITLE && K::TITLE.is_some() {
+                        title = Some(keys.next_value()?);
+                    } else {
+                        own.insert(key, keys.next_value()?);
                     }
                 }
                 let kind = kind.ok_or_else(|| de::Error::missing_field(K::KEY))?;
                 let own = Value::from(own);
-                let typed = K::IS_COMPLETE.then(|| kind.keys().check(&own).ok());
+                let typed = K::IS_COMPLETE.then(|| (kind.entry().read)(&own).ok());
                 let own = typed.flatten().unwrap_or(own);
-                Ok(Kinded { kind, shared, own })
+                Ok(Kinded { kind, title, own })
             }
         }
         deserializer.deserialize_map(Table(PhantomData))
@@ -263,10 +281,10 @@ impl<K: TableKind> Serialize for Kinded<K> {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
         let mut keys = serializer.serialize_map(None)?;
         keys.serialize_entry(K::KEY, self.kind.name())?;
-        for (key, text) in &self.shared {
-            keys.serialize_entry(key, text)?;
+        if let Some(title) = &self.title {
+            keys.serialize_entry(TITLE, title)?;
         }
-        let schemas = &self.kind.keys().schemas;
+        let schemas = &self.kind.entry().schemas;
         let own = self.own.as_dict().into_iter().flatten();
         let mut own: Vec<(&String, &Value)> = own.collect();
         own.sort_by_key(|(key, _)| schemas.keys().position(|known| known == *key));
@@ -287,39 +305,31 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
         let (mut keys, mut required) = (Map::new(), vec![K::KEY.to_owned()]);
         let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
         keys.insert(K::KEY.to_owned(), kind);
-        for (name, about) in K::SHARED {
+        if let Some(about) = K::TITLE {
             let text = json!({"description": about, "type": "string"});
-            keys.insert((*name).to_owned(), text);
+            keys.insert(TITLE.to_owned(), text);
         }
-        for kind in K::all() {
-            for (key, schema) in kind.keys().schemas.iter() {
-                if keys.contains_key(key) {
-                    continue;
-                }
-                let mut schema = schema.clone();
-                let of: Vec<String> = K::with(key)
-                    .iter()
-                    .map(|name| format!("`{name:?}`"))
-                    .collect();
-                let about = schema["description"]
-                    .as_str()
-                    .unwrap_or_default()
-                    .to_owned();
+        let own = K::kinds()
+            .iter()
+            .flat_map(|kind| kind.entry().schemas.iter());
+        for (key, schema) in own {
+            if keys.contains_key(key) {
+                continue;
+            }
+            let (mut schema, of) = (schema.clone(), K::with(key));
+            if of.len() < K::kinds().len() {
+                let of = joined(of.iter().map(|name| format!("`{name:?}`")), "and");
+                let about = uncapitalised(schema["description"].as_str().unwrap_or_default());
                 let there = if K::IS_COMPLETE {
                     " Default: required there."
                 } else {
                     ""
                 };
-                match of.len() < K::all().len() {
-                    true => {
-                        let (of, about) = (joined(&of, "and"), uncapitalised(&about));
-                        schema["description"] = format!("{of} only: {about}{there}").into();
-                    }
-                    false if K::IS_COMPLETE => required.push(key.clone()),
-                    false => {}
-                }
-                keys.insert(key.clone(), schema);
+                schema["description"] = format!("{of} only: {about}{there}").into();
+            } else if K::IS_COMPLETE {
+                required.push(key.clone());
             }
+            keys.insert(key.clone(), schema);
         }
         json_schema!({
             "description": K::TABLE,
@@ -332,8 +342,9 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
 }
 
 /// `a, b and c`, with `and` as the conjunction.
-pub fn joined(words: &[String], conjunction: &str) -> String {
-    match words {
+pub fn joined(words: impl IntoIterator<Item: ToString>, conjunction: &str) -> String {
+    let words: Vec<String> = words.into_iter().map(|word| word.to_string()).collect();
+    match &words[..] {
         [first @ .., last] if !first.is_empty() => {
             format!("{} {conjunction} {last}", first.join(", "))
         }
@@ -357,8 +368,8 @@ mod tests {
     /// A key is listed once, with one range: it must mean the same in all kinds that have it.
     fn check_shared_keys<K: TableKind>() {
         let mut seen: Map<String, Json> = Map::new();
-        for kind in K::all() {
-            for (key, schema) in kind.keys().schemas.iter() {
+        for kind in K::kinds() {
+            for (key, schema) in kind.entry().schemas.iter() {
                 let first = seen.entry(key.clone()).or_insert_with(|| schema.clone());
                 assert_eq!(first, schema, "`{key}` of {}", kind.name());
             }

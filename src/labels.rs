@@ -24,17 +24,15 @@ pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<Stri
     }
     let tokens: Vec<Vec<&str>> = labels.iter().map(|label| tokens(label)).collect();
     let alike = common_tokens(&tokens);
-    let squeezed = tokens.iter().zip(labels).map(|(tokens, label)| {
-        if fits(label) {
-            return label.clone();
-        }
-        squeeze(&segments(tokens, &alike), fits)
-    });
+    let squeezed = tokens
+        .iter()
+        .zip(labels)
+        .map(|(tokens, label)| match fits(label) {
+            true => label.clone(),
+            false => squeeze(&segments(tokens, &alike), fits),
+        });
     let squeezed: Vec<String> = squeezed.collect();
-    let cut = |keep: Keep| -> Vec<String> {
-        let cut = |label: &String| cut(label, keep, fits);
-        squeezed.iter().map(cut).collect()
-    };
+    let cut = |keep| -> Vec<String> { squeezed.iter().map(|one| cut(one, keep, fits)).collect() };
     let candidates = [Keep::Start, Keep::End, Keep::Both].map(cut);
     let differing = |labels: &Vec<String>| labels.iter().collect::<BTreeSet<_>>().len();
     // On a tie, the first.
@@ -45,31 +43,24 @@ pub fn shorten_apart(labels: &[String], fits: &dyn Fn(&str) -> bool) -> Vec<Stri
 /// Splits a label into tokens: whole words and numbers, every other character alone, and what follows
 /// [`MOST_TOKENS`] as one.
 fn tokens(label: &str) -> Vec<&str> {
-    let mut tokens = vec![];
-    let mut rest = label;
-    while let Some(first) = rest.chars().next() {
-        let word = rest.find(|c: char| !c.is_alphanumeric());
-        let length = match word {
-            _ if tokens.len() == MOST_TOKENS => rest.len(),
-            Some(0) => first.len_utf8(),
-            Some(end) => end,
-            None => rest.len(),
-        };
-        let (token, after) = rest.split_at(length);
-        tokens.push(token);
-        rest = after;
+    let (mut starts, mut is_in_word) = (vec![], false);
+    for (at, c) in label.char_indices() {
+        if !(is_in_word && c.is_alphanumeric()) {
+            starts.push(at);
+        }
+        is_in_word = c.is_alphanumeric();
     }
-    tokens
+    starts.truncate(MOST_TOKENS + 1);
+    let ends = starts.iter().skip(1).copied().chain([label.len()]);
+    let token = |(start, end): (&usize, usize)| &label[*start..end];
+    starts.iter().zip(ends).map(token).collect()
 }
 
 /// A common subsequence of the tokens of all labels.
 fn common_tokens<'a>(labels: &[Vec<&'a str>]) -> Vec<&'a str> {
-    let Some((first, rest)) = labels.split_first() else {
-        return vec![];
-    };
-    let start = first.clone();
-    rest.iter()
-        .fold(start, |common, label| longest_common(&common, label))
+    let common = labels.iter().cloned();
+    let common = common.reduce(|common, label| longest_common(&common, &label));
+    common.unwrap_or_default()
 }
 
 /// The longest common subsequence of two lists.
@@ -136,8 +127,8 @@ fn segments(tokens: &[&str], alike: &[&str]) -> Vec<Segment> {
 fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
     let alike = segments.iter().filter(|segment| segment.is_alike);
     let longest = alike.map(|one| one.text.chars().count()).max().unwrap_or(0);
+    let last = segments.len() - 1;
     let cut_to = |length: usize| -> String {
-        let last = segments.len() - 1;
         let shown = segments.iter().enumerate();
         let shown = shown.map(|(i, segment)| match segment.is_alike {
             true if i == last => limit(&segment.text, length, Keep::Start),
@@ -224,16 +215,11 @@ fn number_duplicates(
         }
         let with_number = |text: &str| format!("{text} #{position}");
         let fits_with_number = |text: &str| fits(&with_number(text));
-        let start = cut(
-            short.trim_end_matches(ELLIPSIS),
-            Keep::Start,
-            &fits_with_number,
-        );
-        let whole = with_number(&start);
-        if fits(&whole) {
-            whole
-        } else {
-            format!("#{position}")
+        let start = short.trim_end_matches(ELLIPSIS);
+        let whole = with_number(&cut(start, Keep::Start, &fits_with_number));
+        match fits(&whole) {
+            true => whole,
+            false => format!("#{position}"),
         }
     };
     shortened.iter().enumerate().map(number).collect()

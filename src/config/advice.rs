@@ -1,8 +1,13 @@
 //! `help` lines that can be followed literally: how to set a value in the file, option or variable where
 //! it was set.
 
-use super::outside::{OPTIONS, PREFIX};
 use super::tree;
+
+/// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
+pub(super) const PREFIX: &str = "ATTNLAB_";
+
+/// Keys that have an option of their own, which comes to the overrides as `--KEY=VALUE`.
+pub(super) const OPTIONS: [&str; 2] = ["device", "precision"];
 
 /// The variable of a place such as `environment ATTNLAB_MODEL__LAYERS`.
 pub(super) fn variable(place: &str) -> Option<&str> {

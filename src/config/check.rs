@@ -4,12 +4,12 @@ use std::collections::BTreeSet;
 use std::io::ErrorKind::NotFound;
 use std::path::{Path, PathBuf};
 
-use super::place::{Placed, file_problems};
 use super::suite::load_every_profile;
 use super::{
     Environment, Experiment, Suite, environment, is_suite, layers, load_with, nearby, place,
 };
-use crate::error::{Error, Kind, Problem, Result};
+use crate::error::{Error, Kind, Problem, Result, sound};
+use crate::metrics::explored::distinct;
 
 /// A file without problems.
 #[derive(Clone, Debug, PartialEq)]
@@ -28,55 +28,23 @@ pub struct Checked {
 fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
     let (mut files, mut problems) = (BTreeSet::new(), vec![]);
     for path in paths {
-        let (message, help) = match layers::toml_files(path) {
-            Ok(found) if !found.is_empty() => {
-                files.extend(found);
-                continue;
+        let wrong = |message: &str| Problem::at(path.display().to_string(), message);
+        match layers::toml_files(path) {
+            Ok(found) if found.is_empty() => {
+                problems.push(wrong("there is no *.toml file in this folder"));
             }
-            Ok(_) => ("there is no *.toml file in this folder".to_owned(), None),
-            Err(cause) if cause.kind() == NotFound => (
-                "no such file or folder".to_owned(),
-                nearby::suggestion(path),
-            ),
-            Err(cause) => (format!("it cannot be read: {cause}"), None),
-        };
-        problems.push(Problem {
-            place: path.display().to_string(),
-            message,
-            help,
-        });
+            Ok(found) => files.extend(found),
+            Err(cause) if cause.kind() == NotFound => {
+                let help = nearby::suggestion(path);
+                problems.push(Problem {
+                    help,
+                    ..wrong("no such file or folder")
+                });
+            }
+            Err(cause) => problems.push(wrong(&format!("it cannot be read: {cause}"))),
+        }
     }
     (files, problems)
-}
-
-/// The given files and every `*.toml` below the given folders, sorted, without duplicates.
-///
-/// # Errors
-/// A path that is not there, or no file at all.
-fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
-    let mut files = BTreeSet::new();
-    for path in paths {
-        let found = layers::toml_files(path);
-        files.extend(found.map_err(|cause| {
-            let near = nearby::suggestion(path).filter(|_| cause.kind() == NotFound);
-            let error = Error::io(Kind::Config, "read", path, cause);
-            match near {
-                Some(near) => error.help(near),
-                None => error,
-            }
-        })?);
-    }
-    if files.is_empty() {
-        let names: Vec<String> = paths
-            .iter()
-            .map(|path| path.display().to_string())
-            .collect();
-        return Err(
-            Error::config(format!("no *.toml file in {}", names.join(", ")))
-                .help("name an experiment file, or a folder that contains some"),
-        );
-    }
-    Ok(files)
 }
 
 /// The experiment files at and below `paths`, in that order and without duplicates. Files in a folder named `base`,
@@ -87,7 +55,19 @@ fn toml_files(paths: &[PathBuf]) -> Result<BTreeSet<PathBuf>> {
 pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in paths {
-        for file in toml_files(std::slice::from_ref(path))? {
+        let found = layers::toml_files(path).map_err(|cause| {
+            let near = nearby::suggestion(path).filter(|_| cause.kind() == NotFound);
+            let error = Error::io(Kind::Config, "read", path, cause);
+            match near {
+                Some(near) => error.help(near),
+                None => error,
+            }
+        })?;
+        if found.is_empty() {
+            let error = Error::config(format!("no *.toml file in {}", path.display()));
+            return Err(error.help("name an experiment file, or a folder that contains some"));
+        }
+        for file in found {
             // A folder stands for its experiments; those of a suite are among them.
             let is_other = layers::is_base(&file) || (file != *path && is_suite(&file));
             if !is_other && !files.contains(&file) {
@@ -107,40 +87,20 @@ pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     let (files, mut problems) = found(paths);
     let mut checked = Vec::new();
     for path in files {
-        let found = if is_suite(&path) {
-            load_every_profile(&path, &environment).map(|suite| (None, Some(suite)))
-        } else {
-            check_file(&path, &environment).map(|experiment| (experiment, None))
-        };
-        match found {
-            Ok((experiment, suite)) => {
-                let members = suite.iter().flat_map(|suite| &suite.members);
+        match check_file(path, &environment) {
+            Ok(one) => {
+                let members = one.suite.iter().flat_map(|suite| &suite.members);
                 let members = members.map(|member| &member.experiment);
-                for experiment in experiment.iter().chain(members) {
-                    problems.extend(experiment.blockers.iter().cloned());
-                }
-                checked.push(Checked {
-                    path,
-                    experiment,
-                    suite,
-                });
+                let experiments = one.experiment.iter().chain(members);
+                problems.extend(experiments.flat_map(|one| one.blockers.iter().cloned()));
+                checked.push(one);
             }
             Err(Error::Problems(more)) => problems.extend(more),
             Err(other) => return Err(other),
         }
     }
     // A base file's problems come with each file that is built on it.
-    let mut seen = Vec::new();
-    problems.retain(|problem| {
-        let new = !seen.contains(problem);
-        seen.push(problem.clone());
-        new
-    });
-    if problems.is_empty() {
-        Ok(checked)
-    } else {
-        Err(Error::Problems(problems))
-    }
+    sound(checked, distinct(problems.into_iter()))
 }
 
 /// The question that an experiment file asks: its first comment line.
@@ -151,12 +111,18 @@ pub fn question(path: &Path) -> Option<String> {
     (!first.is_empty()).then(|| first.to_owned())
 }
 
-fn check_file(path: &Path, environment: &Environment) -> Result<Option<Experiment>> {
-    if !layers::is_base(path) {
-        return load_with(path, &[], environment).map(Some);
-    }
-    let problems = |placed: Vec<Placed>| Error::Problems(place::sorted(placed));
-    layers::read(path)
-        .map(|_| None)
-        .map_err(|fault| problems(file_problems(fault)))
+fn check_file(path: PathBuf, environment: &Environment) -> Result<Checked> {
+    let (experiment, suite) = if is_suite(&path) {
+        (None, Some(load_every_profile(&path, environment)?))
+    } else if layers::is_base(&path) {
+        layers::read(&path).map_err(place::refused)?;
+        (None, None)
+    } else {
+        (Some(load_with(&path, &[], environment)?), None)
+    };
+    Ok(Checked {
+        path,
+        experiment,
+        suite,
+    })
 }

@@ -5,52 +5,47 @@ use std::path::Path;
 use figment::value::Value;
 
 use super::layers::{self, Fault};
-use super::shape::ModelShape;
-use super::{sweep, tree};
+use super::shape::{KindOfAttention, ModelShape};
+use super::sweep::{self, PointValues};
+use super::tree;
 
 /// The shapes that a file's points need, in the order of the points, and after them those that its random
 /// search needs to choose something else for one key. A point whose `[model]` is not complete has none: files
-/// for others to build on need no shape.
-///
-/// # Errors
-/// See [`layers::read`] and [`sweep::lay_out`]; of several faults the first.
+/// for others to build on need no shape. Of several faults the first.
 pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
-    let root = layers::read(path)?
-        .figment
-        .find_value("")
-        .map_err(|cause| {
-            let message = layers::one_line(&cause.to_string());
-            Fault {
-                file: Some(path.to_owned()),
-                ..Fault::at_key(&[], message)
-            }
-        })?;
+    let root = layers::read(path)?.figment.find_value("");
+    let root = root.map_err(|cause| Fault::in_file(path, layers::one_line(&cause.to_string())))?;
     let sweep = sweep::lay_out(&root);
     if let Some(fault) = sweep.faults.into_iter().next() {
         return Err(fault);
     }
-    let points = sweep.points.iter();
-    let mut shapes: Vec<ModelShape> = points
-        .filter_map(|point| shape(&point.apply(&root)))
-        .collect();
+    let of = |point: &PointValues| shape(&point.apply(&root));
+    let mut shapes: Vec<ModelShape> = sweep.points.iter().filter_map(of).collect();
     // What another seed or one more draw may choose.
     for point in sweep.extremes.iter().flat_map(|(_, points)| points) {
-        let new = shape(&point.apply(&root)).filter(|shape| !shapes.contains(shape));
-        shapes.extend(new);
+        shapes.extend(of(point).filter(|shape| !shapes.contains(shape)));
     }
     Ok(shapes)
 }
 
 fn shape(root: &Value) -> Option<ModelShape> {
-    let at = |key: &str| tree::get(root, &tree::split(key));
-    ModelShape::from_lookup(
-        |key| count(at(key)?),
-        |key| Some(at(key)?.as_str()?.to_owned()),
-    )
-}
-
-/// A whole number of at least 0, if that is what the value is.
-fn count(value: &Value) -> Option<usize> {
-    let signed = value.to_i128().and_then(|n| usize::try_from(n).ok());
-    signed.or_else(|| value.to_u128().and_then(|n| usize::try_from(n).ok()))
+    let model = |key: &str| tree::get(root, &["model", key]);
+    let attention = |key: &str| tree::get(root, &["model", "attention", key]);
+    let count = |value: &Value| usize::try_from(value.to_i128()?).ok();
+    let kind = attention("kind")?.as_str()?;
+    let own_key = KindOfAttention::named(kind).and_then(|kind| kind.own_key);
+    Some(ModelShape {
+        layers: count(model("layers")?)?,
+        embed: count(model("embed")?)?,
+        heads: count(model("heads")?)?,
+        head_dim: count(model("head_dim")?)?,
+        hidden: count(model("hidden")?)?,
+        vocabulary: count(model("vocabulary")?)?,
+        context: count(model("context")?)?,
+        attention: kind.to_owned().into(),
+        own: match own_key {
+            Some(key) => count(attention(key)?)?,
+            None => 0,
+        },
+    })
 }

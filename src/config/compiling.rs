@@ -17,7 +17,12 @@ const ONLY: &str = "ATTNLAB_SHAPES";
 /// `--set` or a variable: the build script reads files alone.
 pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
     let own = compiled::shapes(file).unwrap_or_default();
-    let run = format!("cargo run --release{}{} -- run", features(), manifest());
+    let cuda = if cfg!(feature = "cuda") {
+        " --features cuda"
+    } else {
+        ""
+    };
+    let run = format!("cargo run --release{cuda}{} -- run", manifest());
     if !own.contains(shape) {
         let changes = changes(shape, &own);
         return format!(
@@ -27,17 +32,16 @@ pub fn how_to_compile(file: &Path, shape: &ModelShape) -> String {
         );
     }
     let shown = shell_word(&file.display().to_string());
-    let everything = match std::env::var_os(ONLY).is_some_and(|only| !only.is_empty()) {
-        true => format!("env -u {ONLY} "),
-        false => String::new(),
-    };
-    match std::path::absolute(file) {
+    let variable = match std::path::absolute(file) {
         Ok(whole) if !is_an_experiment(file) => {
-            let whole = shell_word(&whole.display().to_string());
-            format!("`{ONLY}={whole} {run} {shown}` builds it in")
+            format!("{ONLY}={} ", shell_word(&whole.display().to_string()))
         }
-        _ => format!("`{everything}{run} {shown}` builds it in"),
-    }
+        _ if std::env::var_os(ONLY).is_some_and(|only| !only.is_empty()) => {
+            format!("env -u {ONLY} ")
+        }
+        _ => String::new(),
+    };
+    format!("`{variable}{run} {shown}` builds it in")
 }
 
 /// Whether the build script reads the file by default.
@@ -45,13 +49,6 @@ fn is_an_experiment(file: &Path) -> bool {
     let folder = Path::new(SOURCE).join("experiments").canonicalize();
     let file = file.canonicalize();
     matches!((folder, file), (Ok(folder), Ok(file)) if file.starts_with(&folder))
-}
-
-fn features() -> &'static str {
-    match cfg!(feature = "cuda") {
-        true => " --features cuda",
-        false => "",
-    }
 }
 
 /// Where cargo finds the source, if that is not where the command is typed.
@@ -70,23 +67,20 @@ fn manifest() -> String {
 
 /// The keys of a shape in which it differs from the file, with their values: `` `model.layers = 37` ``.
 fn changes(shape: &ModelShape, own: &[ModelShape]) -> String {
-    let keys = |shape: &ModelShape| {
-        let counts = shape.counts().into_iter();
-        let mut keys: Vec<String> = counts
-            .map(|(name, n)| format!("model.{name} = {n}"))
-            .collect();
-        let attention = &shape.attention;
-        keys.push(match shape.own_number() {
-            Some((key, own)) => {
-                format!("model.attention = {{ kind = \"{attention}\", {key} = {own} }}")
-            }
-            None => format!("model.attention = {{ kind = \"{attention}\" }}"),
-        });
-        keys
+    let keys = |shape: &ModelShape| -> Vec<String> {
+        let counts = shape
+            .counts()
+            .map(|(name, n)| format!("model.{name} = {n}"));
+        let own = shape.own_number();
+        let own = own.map_or(String::new(), |(key, own)| format!(", {key} = {own}"));
+        let attention = format!(
+            "model.attention = {{ kind = \"{}\"{own} }}",
+            shape.attention
+        );
+        counts.into_iter().chain([attention]).collect()
     };
-    let like = nearest(shape, own, 1)
-        .first()
-        .map_or(vec![], |like| keys(like));
+    let like = nearest(shape, own, 1);
+    let like = like.first().map_or(vec![], |like| keys(like));
     let mut changed = keys(shape);
     changed.retain(|key| !like.contains(key));
     wording::list(&changed, "and")

@@ -1,9 +1,9 @@
 //! What two points differ in, key by key.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::slice::from_ref;
 
-use figment::value::Value;
 use serde::Serialize;
+use serde_json::{Value, json};
 
 use super::schema::Settings;
 use super::tree;
@@ -14,44 +14,40 @@ pub struct Difference {
     /// The key, such as `pretrain.epochs`.
     pub key: String,
     /// Its value in the first; absent where the first does not have the key.
-    pub a: Option<serde_json::Value>,
+    pub a: Option<Value>,
     /// Its value in the second; absent where the second does not have the key.
-    pub b: Option<serde_json::Value>,
+    pub b: Option<Value>,
 }
 
 /// Every key that two points do not agree on, in alphabetical order. A list is one value.
 pub fn differences(a: &Settings, b: &Settings) -> Vec<Difference> {
-    let [a, b] = [a, b].map(|settings| {
-        let tree = Value::serialize(settings);
-        tree.expect("settings are plain numbers, text and tables")
-    });
-    let [a, b] = [&a, &b].map(|tree| {
-        let mut leaves = BTreeMap::new();
-        collect(tree, &mut vec![], &mut leaves);
-        leaves
-    });
-    let keys: BTreeSet<&String> = a.keys().chain(b.keys()).collect();
-    let difference = |key: &String| Difference {
-        key: key.clone(),
-        a: a.get(key).cloned(),
-        b: b.get(key).cloned(),
+    let [a, b] = [a, b].map(|settings| json!(settings));
+    let mut keys = vec![];
+    leaves(&a, &[], &mut keys);
+    leaves(&b, &[], &mut keys);
+    let difference = |key: &Vec<String>| Difference {
+        key: tree::dotted(key),
+        a: get(&a, key).cloned(),
+        b: get(&b, key).cloned(),
     };
-    keys.into_iter()
-        .map(difference)
-        .filter(|one| one.a != one.b)
-        .collect()
+    let mut found: Vec<Difference> = keys.iter().map(difference).collect();
+    found.retain(|one| one.a != one.b);
+    found.sort_by(|one, other| one.key.cmp(&other.key));
+    found
 }
 
-/// The values of a tree that are no tables, by their dotted keys.
-fn collect(tree: &Value, path: &mut Vec<String>, leaves: &mut BTreeMap<String, serde_json::Value>) {
-    if let Value::Dict(_, dict) = tree {
-        for (key, value) in dict {
-            path.push(key.clone());
-            collect(value, path, leaves);
-            path.pop();
+/// Notes the path of every value that is no table, unless it is there already.
+pub(super) fn leaves(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
+    if let Value::Object(table) = value {
+        for (key, value) in table {
+            leaves(value, &[path, from_ref(key)].concat(), found);
         }
-    } else {
-        let value = serde_json::to_value(tree).expect("a tree with text keys is JSON");
-        leaves.insert(tree::dotted(path), value);
+    } else if !found.iter().any(|known| known == path) {
+        found.push(path.to_vec());
     }
+}
+
+/// The value at a path.
+pub(super) fn get<'v>(tree: &'v Value, path: &[String]) -> Option<&'v Value> {
+    path.iter().try_fold(tree, |at, key| at.get(key))
 }

@@ -5,48 +5,54 @@
 //! keys, and the keys that are required once all layers are merged.
 
 use std::fmt;
+use std::sync::LazyLock;
 
-use schemars::generate::SchemaSettings;
-use schemars::transform::RecursiveTransform;
-use schemars::{JsonSchema, Schema};
-use serde_json::{Map, Value, json};
+use schemars::transform::{RecursiveTransform, Transform as _};
+use schemars::{Schema, json_schema};
+use serde_json::{Value, json};
 
 use super::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use super::sweep::{MOST_POINTS, SEED_LIMIT};
+use crate::kinds::schemas;
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
-    let text = serde_json::to_string_pretty(&tree());
+    let text = serde_json::to_string_pretty(tree());
     format!("{}\n", text.expect("a tree with text keys is JSON"))
 }
 
 /// The same as a tree: a table is an object with `properties`, in the order of their declaration,
 /// or with `additionalProperties` where any name is allowed.
-pub(super) fn tree() -> Value {
-    let mut keys = properties::<ExperimentHeader>();
-    keys.extend(properties::<Settings>());
-    keys.extend(properties::<ExplorationSettings>());
-    keys.insert("sweep".into(), sweep());
-    json!({
-        "$schema": "http://json-schema.org/draft-07/schema#",
-        "title": "An experiment of attnlab",
-        "description": "experiments/README.md explains every key.",
-        "type": "object",
-        "properties": keys,
-        "additionalProperties": false
-    })
+pub(super) fn tree() -> &'static Value {
+    static TREE: LazyLock<Value> = LazyLock::new(|| {
+        let mut keys = schemas::<ExperimentHeader>();
+        keys.extend(schemas::<Settings>());
+        keys.extend(schemas::<ExplorationSettings>());
+        keys.insert("sweep".into(), sweep());
+        let mut tree = json_schema!({
+            "$schema": "http://json-schema.org/draft-07/schema#",
+            "title": "An experiment of attnlab",
+            "description": "experiments/README.md explains every key.",
+            "type": "object",
+            "properties": keys,
+            "additionalProperties": false
+        });
+        RecursiveTransform(as_in_a_file).transform(&mut tree);
+        tree.to_value()
+    });
+    &TREE
 }
 
-/// The keys of a table and their schemas, with everything written out in place.
-fn properties<T: JsonSchema>() -> Map<String, Value> {
-    let settings = SchemaSettings::draft07()
-        .with(|settings| settings.inline_subschemas = true)
-        .with_transform(RecursiveTransform(as_in_a_file));
-    let mut schema = settings.into_generator().into_root_schema_for::<T>();
-    match schema.remove("properties") {
-        Some(Value::Object(keys)) => keys,
-        _ => Map::new(),
-    }
+/// The schema of a key of a table.
+pub(super) fn inner<'s>(table: &'s Value, name: &str) -> Option<&'s Value> {
+    let named = table.get("properties").and_then(|keys| keys.get(name));
+    named.or_else(|| table.get("additionalProperties"))
+}
+
+/// The schema of a key.
+pub(super) fn at(path: &[String]) -> Option<&'static Value> {
+    path.iter()
+        .try_fold(tree(), |table, name| inner(table, name))
 }
 
 /// Adapts a schema to a single file: no key is required (other layers may set it), there is no null (TOML has none)
@@ -57,8 +63,7 @@ fn as_in_a_file(schema: &mut Schema) {
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
     }
-    let kinds = schema.get("type").and_then(list);
-    if let Some([only, null]) = kinds
+    if let Some([only, Value::String(null)]) = schema.get("type").and_then(list)
         && null == "null"
     {
         let only = only.clone();
@@ -69,66 +74,59 @@ fn as_in_a_file(schema: &mut Schema) {
             schema.ensure_object().entry(key).or_insert(value.clone());
         }
     }
-    if let Some(variants) = schema.remove("oneOf").as_ref().and_then(list) {
+    if let Some(Value::Array(variants)) = schema.remove("oneOf") {
         let names: Vec<&Value> = variants.iter().filter_map(|v| v.get("const")).collect();
         schema.insert("type".into(), json!("string"));
         schema.insert("enum".into(), json!(names));
     }
 }
 
+/// An end of a range: its key in a schema, the words before its limit, and whether a number keeps to that limit.
+type End = (&'static str, &'static str, fn(&f64, &f64) -> bool);
+
+const ENDS: [End; 4] = [
+    ("minimum", "at least", f64::ge),
+    ("exclusiveMinimum", "above", f64::gt),
+    ("maximum", "at most", f64::le),
+    ("exclusiveMaximum", "below", f64::lt),
+];
+
 /// The numbers that a schema allows.
 pub(super) struct Range {
     is_whole: bool,
-    least: Option<f64>,
-    above: Option<f64>,
-    most: Option<f64>,
-    below: Option<f64>,
+    /// The ends that it has, with their limits.
+    ends: Vec<(End, f64)>,
 }
 
 impl Range {
     /// Absent where any number of the type will do.
     pub(super) fn of(schema: &Value) -> Option<Self> {
-        let end = |name: &str| schema[name].as_f64();
         let is_whole = schema["type"] == "integer";
-        let range = Self {
-            is_whole,
-            // No whole number of a file is below 0: their types say so.
-            least: end("minimum").filter(|least| !is_whole || *least > 0.0),
-            above: end("exclusiveMinimum"),
-            most: end("maximum"),
-            below: end("exclusiveMaximum"),
-        };
-        let ends = [range.least, range.above, range.most, range.below];
-        ends.iter().any(Option::is_some).then_some(range)
+        let end = |end: End| Some((end, schema[end.0].as_f64()?));
+        let mut ends: Vec<(End, f64)> = ENDS.into_iter().filter_map(end).collect();
+        // No whole number of a file is below 0: their types say so.
+        ends.retain(|((key, ..), limit)| !(is_whole && *key == "minimum" && *limit <= 0.0));
+        (!ends.is_empty()).then_some(Self { is_whole, ends })
     }
 
     /// Infinite numbers and NaN are outside of every range.
     pub(super) fn contains(&self, number: f64) -> bool {
-        number.is_finite()
-            && self.least.is_none_or(|least| number >= least)
-            && self.above.is_none_or(|above| number > above)
-            && self.most.is_none_or(|most| number <= most)
-            && self.below.is_none_or(|below| number < below)
+        let mut ends = self.ends.iter();
+        number.is_finite() && ends.all(|((_, _, keeps), limit)| keeps(&number, limit))
     }
 }
 
 /// What comes after `must be`: `between 1 and 8`, `at least 0 and below 1`.
 impl fmt::Display for Range {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if let (Some(least), Some(most)) = (self.least, self.most) {
+        if let [(("minimum", ..), least), (("maximum", ..), most)] = self.ends[..] {
             return write!(f, "between {least} and {most}");
         }
-        let below = self.below.map(|below| match below == SEED_LIMIT as f64 {
-            true => "below 2^53".to_owned(),
-            false => format!("below {below}"),
-        });
-        let ends = [
-            self.least.map(|least| format!("at least {least}")),
-            self.above.map(|above| format!("above {above}")),
-            self.most.map(|most| format!("at most {most}")),
-            below,
-        ];
-        let mut ends: Vec<String> = ends.into_iter().flatten().collect();
+        let end = |((_, words, _), limit): &(End, f64)| match *limit == SEED_LIMIT as f64 {
+            true => format!("{words} 2^53"),
+            false => format!("{words} {limit}"),
+        };
+        let mut ends: Vec<String> = self.ends.iter().map(end).collect();
         if ends.len() == 1 && !self.is_whole {
             ends.push("finite".to_owned());
         }
@@ -234,7 +232,7 @@ mod tests {
     #[test]
     fn nothing_is_required_and_no_table_takes_an_unknown_key() {
         let (tree, mut found) = (tree(), Vec::new());
-        walk(String::new(), &tree, &mut found);
+        walk(String::new(), tree, &mut found);
         assert!(found.len() > 70, "only {} schemas", found.len());
         for (path, schema) in found {
             let known = ["string", "integer", "number", "boolean", "array", "object"];
@@ -285,7 +283,7 @@ mod tests {
     #[test]
     fn every_key_is_described_in_words_without_links_into_the_source() {
         let (tree, mut found) = (tree(), Vec::new());
-        walk(String::new(), &tree, &mut found);
+        walk(String::new(), tree, &mut found);
         for (path, schema) in found.iter().filter(|(path, _)| !path.ends_with('*')) {
             let text = schema["description"].as_str().unwrap_or_default();
             assert!(!text.is_empty() && !text.contains("[`"), "{path}: {text:?}");

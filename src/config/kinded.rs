@@ -3,10 +3,10 @@
 use figment::value::{Dict, Value};
 
 use super::layers::Fault;
-use super::problems::{self, Siblings};
+use super::problems;
 use super::sweep::overlap;
 use super::tree;
-use crate::kinds::{Kinded, TableKind, joined};
+use crate::kinds::{Kinded, TITLE, TableKind, joined};
 
 /// Faults of the keys that belong to a table's kind, given the table's path. If the kind could not be read, it is
 /// inferred from the keys.
@@ -15,7 +15,7 @@ pub(super) fn faults<K: TableKind>(
     kinded: &Kinded<K>,
     skipped: &[String],
 ) -> Vec<Fault> {
-    let table: Vec<String> = table.iter().map(|part| (*part).to_owned()).collect();
+    let table = tree::path(table);
     let name = format!("{}.{}", table.join("."), K::KEY);
     let mut own = kinded.own.as_dict().cloned().unwrap_or_default();
     let kind = match skipped.iter().any(|key| overlap(key, &name)) {
@@ -35,38 +35,29 @@ pub(super) fn faults<K: TableKind>(
     let reader = |tree: &Value| {
         let own = tree::get(tree, &table).cloned();
         let own = own.unwrap_or_else(|| Value::from(Dict::new()));
-        let understood = kind.keys().check(&own).map_err(|mut error| {
+        let understood = (kind.entry().read)(&own).map_err(|mut error| {
             error.path = [&table[..], &error.path].concat();
             error
         })?;
         Ok(((), within(understood)))
     };
-    let shared = K::SHARED.iter().map(|(name, _)| *name);
-    let siblings = Siblings {
-        table: &table,
-        keys: &[K::KEY].into_iter().chain(shared).collect::<Vec<_>>(),
-    };
+    let title = K::TITLE.map(|_| TITLE);
+    let siblings: Vec<&str> = [K::KEY].into_iter().chain(title).collect();
     let tree = within(Value::from(own));
-    faults.extend(problems::read_with(&tree, &siblings, skipped, &reader).faults);
+    faults.extend(problems::read_with(&tree, (&table, &siblings), skipped, &reader).faults);
     faults
 }
 
 /// Keys that tables of other kinds have.
 fn foreign<K: TableKind>(table: &[String], kind: &K, own: &Dict) -> Vec<Fault> {
     let fault = |key: &String| {
-        let kinds = K::with(key);
-        if kinds.is_empty() || kinds.contains(&kind.name()) {
-            return None;
-        }
-        let kinds: Vec<String> = kinds.iter().map(|kind| format!("{kind:?}")).collect();
-        let kinds = joined(&kinds, "or");
+        let kinds = joined(K::with(key).iter().map(|kind| format!("{kind:?}")), "or");
         let path = [table, std::slice::from_ref(key)].concat();
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        let (key, table) = (tree::dotted(&path), tree::dotted(table));
-        let chooses = K::KEY;
+        let (key, table, chooses) = (tree::dotted(&path), tree::dotted(table), K::KEY);
         let message = format!("`{key}` applies only to `{table}.{chooses}` = {kinds}");
-        let fault = Fault::at_key(&parts, message);
-        Some(fault.help(format!("remove the key, or change the {chooses}")))
+        Fault::at_key(&path, message).help(format!("remove the key, or change the {chooses}"))
     };
-    own.keys().filter_map(fault).collect()
+    let mut keys: Vec<&String> = own.keys().collect();
+    keys.retain(|key| !kind.has(key) && K::kinds().iter().any(|kind| kind.has(key)));
+    keys.into_iter().map(fault).collect()
 }

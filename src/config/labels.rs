@@ -48,14 +48,11 @@ impl Names {
                         Err(fault) => faults.push(fault),
                     }
                 }
-                let mut names = by_value(&rules, &points, experiment);
+                let names = by_value(&rules, &points, experiment);
                 if faults.is_empty() {
-                    names
-                        .faults
-                        .extend(duplicate(&names.labels, &rules, &points));
+                    faults.extend(duplicate(&names.labels, &rules, &points));
                 }
-                names.faults.extend(faults);
-                names
+                Self { faults, ..names }
             }
         }
     }
@@ -86,16 +83,9 @@ impl Part {
 
 /// The grid's values in the order of the axes, then the number of the draw.
 fn parts(point: &PointValues) -> Vec<Part> {
-    let grid = point.values.iter().filter(|one| !one.is_drawn());
-    let grid = grid.map(|one| Part {
-        key: one.key.clone(),
-        value: tree::text(&one.value),
-    });
-    let draw = point.draw.map(|number| Part {
-        key: DRAW.to_owned(),
-        value: number.to_string(),
-    });
-    grid.chain(draw).collect()
+    let draw = point.draw.map(|n| (DRAW.to_owned(), n.to_string()));
+    let parts = point.texts(false).into_iter().chain(draw);
+    parts.map(|(key, value)| Part { key, value }).collect()
 }
 
 /// The values of each key, each once, in the order of the points.
@@ -250,22 +240,17 @@ fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names
     let mut rules: Vec<&Rule<'_>> = rules.iter().collect();
     rules.sort_by_key(|rule| std::cmp::Reverse(rule.parts.len()));
     let known = values(points);
-    let is_shared = |part: &&Part| points.len() > 1 && known[part.key.as_str()].len() == 1;
-    let is_named = |part: &&Part| rules.iter().any(|rule| rule.parts.contains(part));
+    let is_shared = |part: &Part| points.len() > 1 && known[part.key.as_str()].len() == 1;
+    let is_named = |part: &Part| rules.iter().any(|rule| rule.parts.contains(part));
     let left_out = points.iter().take(1).flatten();
-    let left_out: Vec<&Part> = left_out
-        .filter(is_shared)
-        .filter(|part| !is_named(part))
-        .collect();
+    let left_out = left_out.filter(|part| is_shared(part) && !is_named(part));
+    let left_out: Vec<&Part> = left_out.collect();
     let label = |point: &Vec<Part>| {
         let mut said: Vec<(usize, String)> = vec![];
         let mut covered = BTreeSet::new();
         for rule in rules.iter().filter(|rule| rule.holds_at(point)) {
-            let own = point
-                .iter()
-                .enumerate()
-                .filter(|(_, part)| rule.parts.contains(part));
-            let own: Vec<usize> = own.map(|(i, _)| i).collect();
+            let mut own: Vec<usize> = (0..point.len()).collect();
+            own.retain(|i| rule.parts.contains(&point[*i]));
             if own.iter().all(|i| !covered.contains(i)) {
                 said.push((own[0], rule.name.to_owned()));
                 covered.extend(own);
@@ -293,19 +278,12 @@ fn duplicate(labels: &[String], rules: &[Rule<'_>], points: &[Vec<Part>]) -> Opt
     let mut before = BTreeMap::new();
     let mut pairs = labels.iter().enumerate();
     let (first, second) = pairs.find_map(|(i, label)| Some((before.insert(label, i)?, i)))?;
-    let naming = |rule: &&Rule<'_>| rule.holds_at(&points[second]);
-    let key = rules
-        .iter()
-        .rev()
-        .find(naming)
-        .map(|rule| ["labels", rule.text]);
-    let key = key.as_ref().map_or(&["labels"][..], |key| &key[..]);
-    let (a, b) = (text(&points[first]), text(&points[second]));
-    let message = format!(
-        "two points would be called {:?}: {a}, and {b}",
-        labels[second]
-    );
-    Some(Fault::at_key(key, message).help("give each point its own name"))
+    let naming = rules.iter().rfind(|rule| rule.holds_at(&points[second]));
+    let key = ["labels"].into_iter().chain(naming.map(|rule| rule.text));
+    let (a, b, label) = (text(&points[first]), text(&points[second]), &labels[second]);
+    let message = format!("two points would be called {label:?}: {a}, and {b}");
+    let fault = Fault::at_key(&key.collect::<Vec<_>>(), message);
+    Some(fault.help("give each point its own name"))
 }
 
 fn text(point: &[Part]) -> String {
@@ -315,10 +293,17 @@ fn text(point: &[Part]) -> String {
 
 /// The first name of a list that says another value of an axis than its point has.
 fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
-    let vocabulary = Vocabulary::of(points);
-    let pairs = names.iter().zip(points).enumerate();
-    pairs.into_iter().find_map(|(i, (name, point))| {
-        let said = vocabulary.values_in(name);
+    // The parts of all points by their values as names may say them; a sweep may have thousands of either.
+    let mut known = HashMap::<String, BTreeSet<&Part>>::new();
+    for part in points.iter().flatten() {
+        known.entry(plain(&part.value)).or_default().insert(part);
+    }
+    let longest = known.keys().map(String::len).max().unwrap_or(0);
+    let mut pairs = names.iter().zip(points).enumerate();
+    pairs.find_map(|(i, (name, point))| {
+        let text = plain(name);
+        let said = phrases(&text, longest).into_iter().filter_map(|phrase| known.get(phrase));
+        let said: BTreeSet<&Part> = said.flatten().copied().collect();
         let is_own = |value: &str| point.iter().any(|part| part.value == value);
         let is_other = |key: &str| {
             let mut others = said.iter().filter(|other| other.key == key);
@@ -337,49 +322,20 @@ fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
     })
 }
 
-/// The parts of all points by their values as names may say them; a sweep may have thousands of either.
-struct Vocabulary<'p> {
-    /// Under the value as [`plain`] text.
-    parts: HashMap<String, BTreeSet<&'p Part>>,
-    /// Bytes of the longest of these texts.
-    longest: usize,
-}
-
-impl<'p> Vocabulary<'p> {
-    fn of(points: &'p [Vec<Part>]) -> Self {
-        let (mut parts, mut longest) = (HashMap::<String, BTreeSet<&Part>>::new(), 0);
-        for part in points.iter().flatten() {
-            let value = plain(&part.value);
-            longest = longest.max(value.len());
-            parts.entry(value).or_default().insert(part);
-        }
-        Self { parts, longest }
-    }
-
-    /// The parts whose values occur in a name as whole words.
-    fn values_in(&self, name: &str) -> BTreeSet<&'p Part> {
-        let name = plain(name);
-        let known = phrases(&name, self.longest).filter_map(|phrase| self.parts.get(phrase));
-        known.flatten().copied().collect()
-    }
-}
-
 /// All substrings of whole words, of at most `longest` bytes.
-fn phrases(text: &str, longest: usize) -> impl Iterator<Item = &str> {
-    let is_within = |c: Option<char>| c.is_some_and(|c| c.is_alphanumeric() || c == '.');
-    let places = || {
-        let starts = text.char_indices().map(|(at, _)| at);
-        starts.chain([text.len()])
-    };
-    let starts = places().filter(move |at| !is_within(text[..*at].chars().next_back()));
-    let ends = places().filter(|at| !is_within(text[*at..].chars().next()));
-    let ends: Vec<usize> = ends.collect();
-    starts.flat_map(move |start| {
+fn phrases(text: &str, longest: usize) -> Vec<&str> {
+    let is_within = |c: char| c.is_alphanumeric() || c == '.';
+    let places = text.char_indices().map(|(at, _)| at).chain([text.len()]);
+    let (mut starts, mut ends): (Vec<usize>, Vec<usize>) =
+        (places.clone().collect(), places.collect());
+    starts.retain(|at| !text[..*at].ends_with(is_within));
+    ends.retain(|at| !text[*at..].starts_with(is_within));
+    let phrases = starts.into_iter().flat_map(|start| {
         let after = &ends[ends.partition_point(|end| *end <= start)..];
-        let near = after.iter().take_while(|end| **end - start <= longest);
-        let near: Vec<&str> = near.map(|end| &text[start..*end]).collect();
-        near
-    })
+        let near = after.iter().take_while(move |end| **end - start <= longest);
+        near.map(move |end| &text[start..*end])
+    });
+    phrases.collect()
 }
 
 /// A text as far as spelling matters.

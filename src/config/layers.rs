@@ -50,47 +50,42 @@ pub(crate) enum Suggestion {
 }
 
 impl Fault {
-    /// A fault at a key of the merged configuration.
-    pub(crate) fn at_key(key: &[&str], message: String) -> Self {
-        let key = key.iter().map(|part| (*part).to_owned()).collect();
+    /// A fault of the configuration as a whole.
+    pub(crate) fn new(message: impl Into<String>) -> Self {
         Self {
             file: None,
-            key,
+            key: vec![],
             about: About::Value,
-            message,
+            message: message.into(),
             help: None,
             instead: None,
         }
     }
 
-    fn in_file(file: &Path, key: &[&str], message: String) -> Self {
-        Self {
-            file: Some(file.to_owned()),
-            ..Self::at_key(key, message)
-        }
+    /// A fault at a key of the merged configuration.
+    pub(crate) fn at_key(key: &[impl AsRef<str>], message: impl Into<String>) -> Self {
+        let mut fault = Self::new(message);
+        fault.key = tree::path(key);
+        fault
+    }
+
+    /// A fault of one file.
+    pub(crate) fn in_file(file: &Path, message: impl Into<String>) -> Self {
+        let mut fault = Self::new(message);
+        fault.file = Some(file.to_owned());
+        fault
     }
 
     /// Adds the line that says what to do.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
-        Self {
-            help: Some(help.into()),
-            ..self
-        }
+        let help = Some(help.into());
+        Self { help, ..self }
     }
 
-    /// Adds a value that would be valid.
-    pub(crate) fn instead(self, value: impl Into<String>) -> Self {
-        Self {
-            instead: Some(Box::new(Suggestion::Value(value.into()))),
-            ..self
-        }
-    }
-
-    fn missing(self, file: &Path) -> Self {
-        Self {
-            instead: Some(Box::new(Suggestion::FileLike(file.to_owned()))),
-            ..self
-        }
+    /// Adds what was probably meant.
+    pub(crate) fn instead(self, suggestion: Suggestion) -> Self {
+        let instead = Some(Box::new(suggestion));
+        Self { instead, ..self }
     }
 }
 
@@ -106,28 +101,33 @@ pub(crate) struct Layers {
 fn absent(file: &Path) -> Fault {
     if file.is_dir() {
         let list = "name a file in it: `attnlab list experiments FOLDER` says what there is";
-        return Fault::in_file(file, &[], "this is a folder".to_owned()).help(list);
+        return Fault::in_file(file, "this is a folder").help(list);
     }
-    Fault::in_file(file, &[], "the file does not exist".to_owned()).missing(file)
+    let like = Suggestion::FileLike(file.to_owned());
+    Fault::in_file(file, "the file does not exist").instead(like)
+}
+
+/// A fault of the `base` of a file.
+fn wrong_base(file: &Path, message: String) -> Fault {
+    let mut fault = Fault::in_file(file, message);
+    fault.key = tree::path(&["base"]);
+    fault
 }
 
 /// Why the `base` of a file cannot be read.
 fn absent_base(base: &Path, by: &Path) -> Fault {
     let shown = base.display();
     let fault = |what: &str| {
-        Fault::in_file(by, &["base"], format!("the base file {shown} {what}"))
-            .help("`base` is relative to the file that names it")
+        let fault = wrong_base(by, format!("the base file {shown} {what}"));
+        fault.help("`base` is relative to the file that names it")
     };
     match base.is_dir() {
         true => fault("is a folder"),
-        false => fault("does not exist").missing(base),
+        false => fault("does not exist").instead(Suggestion::FileLike(base.to_owned())),
     }
 }
 
-/// A path that a file names, relative to that file.
-///
-/// # Errors
-/// See [`home::expand`].
+/// A path that a file names, relative to that file; see [`home::expand`].
 pub(crate) fn beside(file: &Path, named: &Path) -> Result<PathBuf, String> {
     let folder = file.parent().unwrap_or(Path::new(""));
     Ok(tidy(&folder.join(home::expand(named)?)))
@@ -138,81 +138,64 @@ pub(crate) fn beside(file: &Path, named: &Path) -> Result<PathBuf, String> {
 /// # Errors
 /// A file of the chain is missing, not TOML, or its own ancestor.
 pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
-    let mut chain = vec![tidy(path)];
-    let mut providers = Vec::new();
-    let mut next = (tidy(path), None::<PathBuf>);
+    let (mut file, mut files, mut figment) = (tidy(path), Vec::<PathBuf>::new(), Figment::new());
     loop {
-        let (file, named_by) = next;
         if !file.is_file() {
-            return Err(match named_by {
+            return Err(match files.last() {
                 None => absent(&file),
-                Some(by) => absent_base(&file, &by),
+                Some(by) => absent_base(&file, by),
             });
         }
         let provider = Figment::from(Toml::file_exact(&file));
-        let base = match provider.find_value("") {
-            Ok(root) => tree::get(&root, &["base".to_owned()]).cloned(),
-            Err(cause) => {
-                let fault = Fault::in_file(&file, &[], one_line(&cause.to_string()));
-                return Err(Fault {
-                    about: About::Syntax,
-                    ..fault
-                });
-            }
+        let root = provider.find_value("").map_err(|cause| {
+            let mut fault = Fault::in_file(&file, one_line(&cause.to_string()));
+            fault.about = About::Syntax;
+            fault
+        })?;
+        files.push(file.clone());
+        figment = provider.merge(figment);
+        let Some(base) = tree::get(&root, &["base"]) else {
+            break;
         };
-        providers.push(provider);
-        let Some(base) = base else { break };
         let Some(base) = base.as_str() else {
-            let message = format!(
-                "`base` must be the path of a file, but is {}",
-                tree::text(&base)
-            );
-            return Err(Fault::in_file(&file, &["base"], message));
+            let found = tree::text(base);
+            let message = format!("`base` must be the path of a file, but is {found}");
+            return Err(wrong_base(&file, message));
         };
         let base = beside(&file, Path::new(base))
-            .map_err(|cause| Fault::in_file(&file, &["base"], format!("`base`: {cause}")))?;
-        if chain.iter().any(|seen| same_file(seen, &base)) {
-            let names: Vec<String> = chain
-                .iter()
-                .map(|file| file.display().to_string())
-                .collect();
-            let message = format!(
-                "`base` goes in a circle: {} -> {}",
-                names.join(" -> "),
-                base.display()
-            );
-            return Err(Fault::in_file(&file, &["base"], message));
+            .map_err(|cause| wrong_base(&file, format!("`base`: {cause}")))?;
+        if files.iter().any(|seen| same_file(seen, &base)) {
+            files.push(base);
+            let names = files.iter().map(|file| file.display().to_string());
+            let names: Vec<String> = names.collect();
+            let message = format!("`base` goes in a circle: {}", names.join(" -> "));
+            return Err(wrong_base(&file, message));
         }
-        chain.push(base.clone());
-        next = (base, Some(file));
+        file = base;
     }
-    chain.reverse();
-    let figment = providers
-        .into_iter()
-        .rev()
-        .fold(Figment::new(), Figment::merge);
-    Ok(Layers {
-        figment,
-        files: chain,
-    })
+    files.reverse();
+    Ok(Layers { figment, files })
+}
+
+/// The parts of a path below the last folder named `experiments`; without such a folder, the last part alone.
+pub(crate) fn below_experiments(path: &Path) -> Vec<String> {
+    let parts = path.components().map(Component::as_os_str);
+    let parts: Vec<String> = parts
+        .map(|part| part.to_string_lossy().into_owned())
+        .collect();
+    let experiments = parts.iter().rposition(|part| part == "experiments");
+    let last = parts.len().saturating_sub(1);
+    parts[experiments.map_or(last, |at| at + 1)..].to_vec()
 }
 
 /// Whether a file is in a folder named `base`, for other files to build on. Folders above
 /// `experiments` do not count; without an `experiments` folder only the nearest folder does.
 pub(crate) fn is_base(path: &Path) -> bool {
-    let folders = path.parent().into_iter().flat_map(Path::components);
-    let folders: Vec<_> = folders.map(Component::as_os_str).collect();
-    let from = match folders.iter().rposition(|folder| *folder == "experiments") {
-        Some(experiments) => experiments + 1,
-        None => folders.len().saturating_sub(1),
-    };
-    folders[from..].iter().any(|folder| *folder == "base")
+    let folder = path.parent().unwrap_or(Path::new(""));
+    below_experiments(folder).iter().any(|part| part == "base")
 }
 
 /// Every `*.toml` file below a folder, or the file itself, sorted.
-///
-/// # Errors
-/// A folder that cannot be read, or nothing at `path`.
 pub(crate) fn toml_files(path: &Path) -> std::io::Result<Vec<PathBuf>> {
     if !std::fs::metadata(path)?.is_dir() {
         return Ok(vec![path.to_owned()]);

@@ -1,6 +1,5 @@
 //! Line and column of a key in a TOML file, because figment only records the file.
 
-use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 /// A place in a text: line and column from 1, the column in characters.
@@ -9,39 +8,25 @@ pub(super) type Position = (usize, usize);
 /// The place of a key, as deep as the text has it: `["model", "layers"]` is `layers` in a table,
 /// a dotted key or an inline table, or else `model`; an index is an element of a list.
 /// Also says whether the whole path was found. Absent if not even its first part was.
-pub(super) fn locate(text: &str, path: &[String]) -> Option<(Position, bool)> {
+pub(super) fn locate(text: &str, path: &[impl AsRef<str>]) -> Option<(Position, bool)> {
     let (root, _) = DeTable::parse_recoverable(text);
-    let mut at = Step::Table(root.get_ref());
-    let mut offset = None;
-    for (depth, part) in path.iter().enumerate() {
+    let root = DeValue::Table(root.into_inner());
+    let (mut at, mut offset, mut depth) = (&root, None, 0);
+    for part in path.iter().map(AsRef::as_ref) {
         let next = match at {
-            Step::Table(table) => {
-                (table.get_key_value(part.as_str())).map(|(key, value)| (key.span().start, value))
+            DeValue::Table(table) => {
+                (table.get_key_value(part)).map(|(key, value)| (key.span(), value))
             }
-            Step::Value(DeValue::Array(items)) => (part.parse::<usize>().ok())
-                .and_then(|index| items.get(index))
-                .map(|item| (item.span().start, item)),
-            Step::Value(_) => None,
+            DeValue::Array(items) => {
+                let item = part.parse().ok().and_then(|index: usize| items.get(index));
+                item.map(|item| (item.span(), item))
+            }
+            _ => None,
         };
-        let Some((start, value)) = next else {
-            return offset.map(|offset| (position(text, offset), depth == path.len()));
-        };
-        offset = Some(start);
-        at = step(value);
+        let Some((span, value)) = next else { break };
+        (at, offset, depth) = (value.get_ref(), Some(span.start), depth + 1);
     }
-    offset.map(|offset| (position(text, offset), true))
-}
-
-enum Step<'t> {
-    Table(&'t DeTable<'t>),
-    Value(&'t DeValue<'t>),
-}
-
-fn step<'t>(value: &'t Spanned<DeValue<'t>>) -> Step<'t> {
-    match value.get_ref() {
-        DeValue::Table(table) => Step::Table(table),
-        other => Step::Value(other),
-    }
+    Some((position(text, offset?), depth == path.len()))
 }
 
 pub(super) fn position(text: &str, offset: usize) -> Position {

@@ -3,7 +3,8 @@
 use figment::value::Value;
 use serde_json::Value as Schema;
 
-use super::{EXPLORE, json_schema, tree, wording};
+use super::json_schema::{self, at};
+use super::{EXPLORE, tree, wording};
 
 /// If more keys than this share a name, none of them is suggested.
 const MOST_KEYS: usize = 3;
@@ -11,29 +12,25 @@ const MOST_KEYS: usize = 3;
 /// The keys that `name`, which `table` does not have, can stand for: `finetune_epochs` for
 /// `finetune.epochs`, or a key of that name in other tables, as `learning_rate` is in two.
 pub(super) fn keys(table: &[String], name: &str) -> Vec<Vec<String>> {
-    let schema = json_schema::tree();
-    if let Some(inner) = joined_by_one_underscore(&schema, table, name) {
+    if let Some(inner) = joined_by_one_underscore(table, name) {
         return vec![inner];
     }
     let mut found = vec![];
-    of_name(&schema, name, &[], &mut found);
+    of_name(json_schema::tree(), name, &[], &mut found);
     // Settings of an exploration are never meant in an experiment that trains, nor the other way round.
     let explores = |key: &[String]| key.first().is_some_and(|first| first == EXPLORE);
     found.retain(|key| explores(key) == explores(table));
-    found.truncate(if found.len() > MOST_KEYS {
-        0
-    } else {
-        MOST_KEYS
-    });
+    let number = found.len();
+    found.retain(|_| number <= MOST_KEYS);
     found
 }
 
-fn joined_by_one_underscore(schema: &Schema, table: &[String], name: &str) -> Option<Vec<String>> {
-    let here = at(schema, table)?;
-    let tables = here["properties"].as_object()?.iter();
-    let (inner, key) = tables
-        .filter_map(|(inner, _)| Some((inner, name.strip_prefix(inner)?.strip_prefix('_')?)))
-        .find(|(inner, key)| !here["properties"][*inner]["properties"][*key].is_null())?;
+fn joined_by_one_underscore(table: &[String], name: &str) -> Option<Vec<String>> {
+    let mut tables = at(table)?["properties"].as_object()?.iter();
+    let (inner, key) = tables.find_map(|(inner, schema)| {
+        let key = name.strip_prefix(inner)?.strip_prefix('_')?;
+        (!schema["properties"][key].is_null()).then_some((inner, key))
+    })?;
     Some([table, &[inner.clone(), key.to_owned()]].concat())
 }
 
@@ -49,17 +46,9 @@ fn of_name(schema: &Schema, name: &str, table: &[String], found: &mut Vec<Vec<St
     }
 }
 
-/// The schema of a key.
-fn at<'s>(schema: &'s Schema, path: &[String]) -> Option<&'s Schema> {
-    path.iter().try_fold(schema, |at, part| {
-        let inner = at.get("properties").and_then(|keys| keys.get(part));
-        inner.or_else(|| at.get("additionalProperties"))
-    })
-}
-
 /// What a whole number at this key must be: `a whole number of at least 1`.
 pub(super) fn whole_number(path: &[String]) -> Option<String> {
-    let range = json_schema::Range::of(at(&json_schema::tree(), path)?)?.to_string();
+    let range = json_schema::Range::of(at(path)?)?.to_string();
     let of = if range.starts_with("at ") { "of " } else { "" };
     Some(format!("a whole number {of}{range}"))
 }
@@ -100,8 +89,7 @@ fn as_text(given: &Value) -> Option<String> {
 
 /// `{ kind = "rope" }`, where a table has kinds and the text is one of their names.
 fn of_kind(path: &[String], text: &str) -> Option<String> {
-    let schema = json_schema::tree();
-    let names = at(&schema, path)?["properties"]["kind"]["enum"].as_array()?;
+    let names = at(path)?["properties"]["kind"]["enum"].as_array()?;
     let names: Vec<&str> = names.iter().filter_map(Schema::as_str).collect();
     let name = wording::nearest(text, &names)?;
     Some(format!("{{ kind = {name:?} }}"))

@@ -3,11 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::value::Value;
+use figment::value::{Dict, Value};
 
+use super::layers::{self, About, Fault, Layers};
+use super::locate::Position;
 use super::overrides::{self, Override};
-use super::place::{self, Places};
-use super::{Environment, layers};
+use super::place::{self, Placed, find, in_file};
+use super::sweep::PointValues;
+use super::{Environment, tree, wording};
 use crate::error::{Error, Problem, Result};
 
 /// The chain of files, the environment and `--set`, merged; types are not checked yet.
@@ -23,38 +26,32 @@ pub(super) struct Merged {
     pub(super) problems: Vec<Problem>,
 }
 
+/// Where a value was written.
+enum Source {
+    File(PathBuf, Option<Position>),
+    /// `--set KEY`, `--device` or `environment ATTNLAB_KEY`.
+    Outside(String),
+}
+
 impl Merged {
     /// Reads a file and its bases, and merges the variables and `--set`s into them.
-    ///
-    /// # Errors
-    /// [`Error::Problems`] if a file of the chain cannot be read.
     pub(super) fn read(path: &Path, set: &[String], environment: &Environment) -> Result<Self> {
-        let (mut overrides, mut problems) = overrides::from_environment(environment);
-        let (from_set, wrong) = overrides::from_set(set);
-        overrides.extend(from_set);
-        problems.extend(wrong);
+        let (overrides, problems) = overrides::read(set, environment);
         let merged = Self::with(path, overrides)?;
         Ok(Self { problems, ..merged })
     }
 
     /// Reads a file and its bases, and merges settings from elsewhere into them.
-    ///
-    /// # Errors
-    /// [`Error::Problems`] if a file of the chain cannot be read.
-    pub(super) fn with(path: &Path, overrides: Vec<Override>) -> Result<Self> {
-        let layers = layers::read(path)
-            .map_err(|fault| Error::Problems(place::sorted(place::file_problems(fault))))?;
+    pub(super) fn with(path: &Path, mut overrides: Vec<Override>) -> Result<Self> {
+        let Layers { figment, files } = layers::read(path).map_err(place::refused)?;
         // An exploration has no model, so a suite's device and precision do not apply to it.
-        let explores = layers.figment.find_value(super::EXPLORE).is_ok();
-        let overrides: Vec<Override> = (overrides.into_iter())
-            .filter(|one| !(explores && one.sets_placement()))
-            .collect();
+        let explores = figment.find_value(super::EXPLORE).is_ok();
+        overrides.retain(|one| !(explores && one.sets_placement()));
         let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
-        let figment = overrides.iter().fold(layers.figment, merge);
+        let figment = overrides.iter().fold(figment, merge);
         let root = figment
             .find_value("")
             .map_err(|cause| Error::config(cause.to_string()))?;
-        let files = layers.files;
         Ok(Self {
             figment,
             root,
@@ -64,8 +61,98 @@ impl Merged {
         })
     }
 
-    /// Knows where each value was written.
-    pub(super) fn places(&self) -> Places<'_> {
-        Places::new(&self.figment, &self.root, &self.files)
+    /// Turns a fault at a point into a problem; `point` is empty for keys that all points share.
+    pub(super) fn problem(&self, fault: Fault, point: &PointValues) -> Placed {
+        let path = self.written(&fault, point);
+        // The deepest part of the key that is set anywhere says who set it.
+        let depth = (0..=path.len())
+            .rev()
+            .find(|n| tree::get(&self.root, &path[..*n]).is_some());
+        let path = &path[..depth.unwrap_or(0)];
+        if path.is_empty() {
+            return in_file(self.own(), None, fault);
+        }
+        match self.source(path) {
+            Source::File(file, position) => {
+                let key = path.to_vec();
+                in_file(&file, position, Fault { key, ..fault })
+            }
+            Source::Outside(name) => (None, place::outside(name, path, fault)),
+        }
+    }
+
+    /// Where a key was set, as shown to the user: `experiments/x.toml:12`, `--set KEY`, `--device` or `environment
+    /// ATTNLAB_KEY`. Absent if it was not set.
+    pub(super) fn origin(&self, path: &[String]) -> Option<String> {
+        tree::get(&self.root, path)?;
+        Some(match self.source(path) {
+            Source::File(file, Some((line, _))) => format!("{}:{line}", file.display()),
+            Source::File(file, None) => file.display().to_string(),
+            Source::Outside(name) => name,
+        })
+    }
+
+    /// The file that set a key last; absent if none did.
+    pub(super) fn file(&self, path: &[String]) -> Option<PathBuf> {
+        match tree::get(&self.root, path).map(|_| self.source(path))? {
+            Source::File(file, _) => Some(file),
+            Source::Outside(_) => None,
+        }
+    }
+
+    fn own(&self) -> &Path {
+        self.files.last().map_or(Path::new(""), PathBuf::as_path)
+    }
+
+    /// Where a key that is set was set last.
+    fn source(&self, path: &[String]) -> Source {
+        let value = tree::get(&self.root, path);
+        // Dates come as tables.
+        let is_table = |dict: &Dict| !dict.keys().any(|key| wording::is_date(key));
+        if value.and_then(Value::as_dict).is_some_and(is_table) {
+            // Every layer may have added to a table: name the topmost file that has it.
+            let whole = |file| find(file, path).filter(|(_, whole)| *whole);
+            let mut files = self.files.iter().rev();
+            let found = files.find_map(|file| Some((file, whole(file)?.0)));
+            if let Some((file, position)) = found {
+                return Source::File(file.clone(), Some(position));
+            }
+        }
+        let Some(metadata) = value.and_then(|value| self.figment.get_metadata(value.tag())) else {
+            return Source::File(self.own().to_owned(), None);
+        };
+        match metadata
+            .source
+            .as_ref()
+            .and_then(figment::Source::file_path)
+        {
+            Some(file) => {
+                let position = find(file, path).map(|(position, _)| position);
+                Source::File(file.to_owned(), position)
+            }
+            None => Source::Outside(metadata.name.to_string()),
+        }
+    }
+
+    /// The path under which a key was written: below `sweep` if an axis sets it.
+    fn written(&self, fault: &Fault, point: &PointValues) -> Vec<String> {
+        let key = &fault.key;
+        let sweep = ["sweep".to_owned()];
+        for assignment in &point.values {
+            let axis = tree::split(&assignment.key);
+            if let Some(rest) = key.strip_prefix(&axis[..]) {
+                // An axis under a wrong key is one mistake, not one for each of its values.
+                let is_key = fault.about == About::Key && rest.is_empty();
+                let written = match is_key {
+                    true => assignment.key_written(),
+                    false => &assignment.written,
+                };
+                return [&sweep, written, rest].concat();
+            }
+            if axis.starts_with(key) && tree::get(&self.root, key).is_none() {
+                return [&sweep, assignment.axis_written()].concat();
+            }
+        }
+        key.clone()
     }
 }

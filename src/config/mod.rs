@@ -3,7 +3,7 @@
 //! The layers, later ones win: the chain of `base` files, the file, `ATTNLAB_` variables of the
 //! environment, `--set`, and the values of each point of the sweep. A key that no layer sets has the default of its
 //! field: `#[serde(default)]` or `impl Default` beside it, in `schema` or in the module of its kind. In reading order: `schema`
-//! (the types of a file; `json_schema` exports them for editors), `layers`, `outside`, `overrides` and `merged`
+//! (the types of a file; `json_schema` exports them for editors), `layers`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (axes from a base), `labels` (names
 //! of points), `problems` (all errors at once), `kinded` (the keys that a table has because of its kind),
 //! `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
@@ -32,7 +32,6 @@ mod meant;
 mod merged;
 mod nearby;
 mod origins;
-mod outside;
 mod overrides;
 mod place;
 mod point;
@@ -55,7 +54,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
-use figment::value::{Dict, Value};
+use figment::value::Value;
 
 pub(crate) use advice::shell_word;
 pub use check::{Checked, check, experiment_files, question};
@@ -73,7 +72,7 @@ use labels::Names;
 use layers::Fault;
 use merged::Merged;
 use place::Placed;
-use schema::{ExperimentHeader, ExplorationSettings, Labels, Settings};
+use schema::{ExperimentHeader, Labels};
 use search::{InvalidDraws, is_about};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -162,9 +161,6 @@ fn refuse_suite(path: &Path) -> Result<()> {
 
 /// Reads a self-contained file, such as a run's `resolved.toml`. The environment is ignored, because the file
 /// already has the settings that were run.
-///
-/// # Errors
-/// As [`load`].
 pub fn load_alone(path: &Path) -> Result<Experiment> {
     load_with(path, &[], &[])
 }
@@ -184,23 +180,16 @@ fn load_with(path: &Path, set: &[String], environment: &Environment) -> Result<E
 
 /// Lays out the sweep and reads every point.
 fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
-    let Merged {
-        root, overrides, ..
-    } = merged;
-    let places = merged.places();
-    let mut problems: Vec<Placed> = merged.problems.iter().cloned().map(unplaced).collect();
+    let (root, everywhere) = (&merged.root, PointValues::default());
     let axes = sweep::keys(root);
-    problems.extend(
-        overrides
-            .iter()
-            .filter_map(|one| one.conflict(&axes))
-            .map(unplaced),
-    );
-    let everywhere = PointValues::default();
-    let (undropped, not_dropped): (Vec<String>, Vec<Fault>) =
-        inherited::nothing_to_drop(merged).into_iter().unzip();
+    let conflicts = merged
+        .overrides
+        .iter()
+        .filter_map(|one| one.conflict(&axes));
+    let outside = merged.problems.iter().cloned().chain(conflicts);
+    let mut problems: Vec<Placed> = outside.map(|problem| (None, problem)).collect();
     let mut note = |faults: Vec<Fault>, point: &PointValues| {
-        problems.extend(faults.into_iter().map(|fault| places.problem(fault, point)));
+        problems.extend(faults.into_iter().map(|fault| merged.problem(fault, point)));
     };
 
     let Sweep {
@@ -208,8 +197,9 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         extremes,
         mut faults,
     } = sweep::lay_out(root);
+    let undropped = inherited::nothing_to_drop(merged);
+    let (mut excused, not_dropped): (Vec<String>, Vec<Fault>) = undropped.into_iter().unzip();
     faults.extend(not_dropped);
-    let mut excused = undropped;
     if !faults.is_empty() {
         // Read the rest as if the axes that are wrong had set their keys.
         let set = |key: &String| points[0].values.iter().any(|one| one.key == *key);
@@ -227,22 +217,20 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
     note(names.faults, &everywhere);
-    let inherited = inherited::note(merged, &places, points.len());
-    let notes = inherited.into_iter().chain(names.warning).collect();
     let mut labels = names.labels.into_iter();
-    let (mut resolved, mut blockers, number) = (Vec::new(), Vec::new(), points.len());
+    let (mut resolved, mut blockers) = (Vec::new(), Vec::new());
     for values in &points {
         let (settings, mut faults) = read_point(&values.apply(root), &excused);
         faults.retain(|fault| !unfit.keys.iter().any(|key| is_about(fault, key)));
         note(faults, values);
-        let absent = settings
-            .iter()
-            .flat_map(|settings| start::faults(settings, path));
-        blockers.extend(absent.map(|fault| places.problem(fault, values)));
         let label = labels.next().unwrap_or_default();
-        resolved.extend(settings.map(|settings| Point::new(settings, values, label)));
+        if let Some(settings) = settings {
+            let absent = start::faults(&settings, path).into_iter();
+            blockers.extend(absent.map(|fault| merged.problem(fault, values)));
+            resolved.push(Point::new(settings, values, label));
+        }
     }
-    let is_whole = resolved.len() == number;
+    let is_whole = resolved.len() == points.len();
     if is_whole {
         note(point::duplicates(&resolved), &everywhere);
     }
@@ -251,33 +239,22 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         let faults = validate::figures(&header.figures, &points, known, &excused);
         note(faults, &everywhere);
     }
-    match header {
-        Some(ExperimentHeader {
-            seeds,
-            labels,
-            figures,
-            ..
-        }) if problems.is_empty() => {
-            let (name, path) = (name(path), path.to_owned());
-            Ok(Experiment {
-                name,
-                path,
-                suite: None,
-                seeds,
-                labels,
-                context: names.context,
-                notes,
-                figures,
-                points: resolved,
-                blockers: place::sorted(blockers),
-            })
-        }
-        _ => Err(Error::Problems(place::sorted(problems))),
-    }
-}
-
-fn unplaced(problem: Problem) -> Placed {
-    (None, problem)
+    let Some(header) = header.filter(|_| problems.is_empty()) else {
+        return Err(Error::Problems(place::sorted(problems)));
+    };
+    let inherited = inherited::note(merged, points.len());
+    Ok(Experiment {
+        name: name(path),
+        path: path.to_owned(),
+        suite: None,
+        seeds: header.seeds,
+        labels: header.labels,
+        context: names.context,
+        notes: inherited.into_iter().chain(names.warning).collect(),
+        figures: header.figures,
+        points: resolved,
+        blockers: place::sorted(blockers),
+    })
 }
 
 /// The part of the file that all points share. Rules are checked on what could be read.
@@ -304,30 +281,28 @@ fn read_point(root: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<F
         return read_exploration(&settings, excused);
     }
     let siblings = [&HEADER_KEYS[..], &[EXPLORE]].concat();
-    let (read, faults) = read_as::<Settings>(&settings, &siblings, excused, validate::settings);
+    let (read, faults) = read_as(&settings, &siblings, excused, validate::settings);
     let training = |settings| PointSettings::Training(Box::new(settings));
     (read.map(training), faults)
 }
 
 /// One point of an exploration, in which whatever is for training is wrong.
 fn read_exploration(settings: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<Fault>) {
-    let foreign = |key: &str| TRAINING_KEYS.contains(&key);
-    let own = filtered(settings, |key| !foreign(key));
-    let rules = validate::exploration;
-    let (read, mut faults) = read_as::<ExplorationSettings>(&own, &HEADER_KEYS, excused, rules);
-    for key in TRAINING_KEYS {
-        if tree::get(settings, &[key.to_owned()]).is_some() {
-            let message = format!("`{key}` is not for an exploration");
-            let help = "remove it, or `explore`: a file trains or explores";
-            faults.push(Fault::at_key(&[key], message).help(help));
-        }
-    }
+    let own = filtered(settings, |key| !TRAINING_KEYS.contains(&key));
+    let (read, mut faults) = read_as(&own, &HEADER_KEYS, excused, validate::exploration);
+    let mut foreign = TRAINING_KEYS.to_vec();
+    foreign.retain(|key| tree::get(settings, &[key]).is_some());
+    faults.extend(foreign.iter().map(|key| {
+        let message = format!("`{key}` is not for an exploration");
+        let help = "remove it, or `explore`: a file trains or explores";
+        Fault::at_key(&[key], message).help(help)
+    }));
     let exploration = |settings| PointSettings::Exploration(Box::new(settings));
     (read.filter(|_| faults.is_empty()).map(exploration), faults)
 }
 
 fn explores(root: &Value) -> bool {
-    tree::get(root, &[EXPLORE.to_owned()]).is_some()
+    tree::get(root, &[EXPLORE]).is_some()
 }
 
 /// Settings of a type with the rules about them; absent if anything is wrong.
@@ -346,11 +321,8 @@ fn read_as<T: DeserializeOwned + Serialize>(
 }
 
 fn filtered(root: &Value, keep: impl Fn(&str) -> bool) -> Value {
-    let dict = root.as_dict().into_iter().flatten();
-    let dict: Dict = dict
-        .filter(|(key, _)| keep(key))
-        .map(|(k, v)| (k.clone(), v.clone()))
-        .collect();
+    let mut dict = root.as_dict().cloned().unwrap_or_default();
+    dict.retain(|key, _| keep(key));
     Value::Dict(root.tag(), dict)
 }
 
@@ -364,19 +336,9 @@ fn default_label(path: &Path) -> String {
 /// See [`Experiment::name`].
 fn name(path: &Path) -> String {
     let whole = std::path::absolute(path).unwrap_or_else(|_| path.to_owned());
-    let whole = layers::tidy(&whole.with_extension(""));
-    let parts: Vec<String> = whole
-        .components()
-        .map(|part| part.as_os_str().to_string_lossy().into_owned())
-        .collect();
-    let below = parts
-        .iter()
-        .rposition(|part| part == "experiments")
-        .map_or(parts.len(), |i| i + 1);
-    let below = if below < parts.len() {
-        &parts[below..]
-    } else {
-        &parts[parts.len().saturating_sub(1)..]
-    };
-    below.join("/")
+    let below = layers::below_experiments(&layers::tidy(&whole.with_extension("")));
+    match below.is_empty() {
+        true => "experiments".to_owned(),
+        false => below.join("/"),
+    }
 }

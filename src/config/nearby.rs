@@ -44,7 +44,6 @@ fn nearest(missing: &Path) -> Vec<PathBuf> {
     }
     files.sort();
     let names: Vec<String> = files.iter().filter_map(|file| stem(file)).collect();
-    let names: Vec<&str> = names.iter().map(String::as_str).collect();
     let Some(name) = wording::nearest(&meant, &names) else {
         return vec![];
     };

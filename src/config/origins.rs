@@ -6,17 +6,16 @@ use std::slice::from_ref;
 use serde::Serialize;
 use serde_json::{Value, json};
 
+use super::difference::{get, leaves};
 use super::merged::Merged;
-use super::place::Places;
 use super::sweep::{self, HEADER_KEYS, Swept};
 use super::{
     EXPLORE, Environment, Experiment, PointSettings, TRAINING_KEYS, environment, json_schema,
     refuse_suite, resolve, tree,
 };
-use crate::data::DataKind;
 use crate::error::Result;
-use crate::explore::QuestionKind;
-use crate::kinds::{Listed as _, TableKind as _};
+use crate::kinds::TableKind as _;
+use crate::metrics::explored::distinct;
 
 /// An experiment that can say where each of its values comes from.
 #[derive(Clone, Debug, PartialEq)]
@@ -44,9 +43,6 @@ pub struct Setting {
 
 /// Reads an experiment as [`load`](super::load) does, with the origin of every key but `base` and
 /// those of `sweep`, which are layers themselves.
-///
-/// # Errors
-/// As [`load`](super::load).
 pub fn origins(path: &Path, set: &[String]) -> Result<Origins> {
     refuse_suite(path)?;
     origins_with(path, set, &environment())
@@ -61,14 +57,9 @@ pub(super) fn origins_with(
     let merged = Merged::read(path, set, environment)?;
     let experiment = resolve(path, &merged)?;
     // Of every key there is a value in one of these, or in several if the sweep sets it.
-    let header = json!({ "seeds": experiment.seeds, "labels": experiment.labels });
-    let points = experiment.points.iter().map(|point| json!(point.settings));
-    let figures = json!({ "figures": experiment.figures });
-    let trees: Vec<Value> = [header]
-        .into_iter()
-        .chain(points)
-        .chain([figures])
-        .collect();
+    let mut trees = vec![json!({ "seeds": experiment.seeds, "labels": experiment.labels })];
+    trees.extend(experiment.points.iter().map(|point| json!(point.settings)));
+    trees.push(json!({ "figures": experiment.figures }));
 
     let mut keys = Vec::new();
     trees.iter().for_each(|tree| leaves(tree, &[], &mut keys));
@@ -76,31 +67,28 @@ pub(super) fn origins_with(
     let tables: Vec<String> = keys.iter().map(|key| table(key).to_owned()).collect();
     keys.sort_by_key(|key| tables.iter().position(|name| name == table(key)));
 
-    let (places, axes) = (merged.places(), sweep::keys(&merged.root));
+    let axes = sweep::keys(&merged.root);
+    let origin = |key: &[String]| merged.origin(key);
     let setting = |key: &Vec<String>| {
-        let mut values: Vec<&Value> = Vec::new();
-        for value in trees.iter().filter_map(|tree| get(tree, key)) {
-            if !values.contains(&value) {
-                values.push(value);
-            }
-        }
+        let values = distinct(trees.iter().filter_map(|tree| get(tree, key)));
         let sets = |axis: &&Swept| key.starts_with(&tree::split(&axis.key));
         let (value, origin) = match axes.iter().find(sets) {
-            Some(axis) => (json!(values), sweep_origin(axis, &places)),
-            None => (json!(values[0]), places.origin(key).unwrap_or_else(default)),
+            Some(axis) => {
+                let place = origin(&axis.written).expect("the sweep has this axis");
+                (json!(values), format!("sweep, {place}"))
+            }
+            None => {
+                let origin = origin(key).unwrap_or_else(|| "default".to_owned());
+                (json!(values[0]), origin)
+            }
         };
         let key = tree::dotted(key);
         Setting { key, value, origin }
     };
     let settings = keys.iter().map(setting).collect();
     let mut unset = Vec::new();
-    absent(&json_schema::tree(), &[], &keys, &mut unset);
-    let explores = experiment.explores();
-    let of_other_kind = |key: &str| match explores {
-        true => TRAINING_KEYS.contains(&key),
-        false => key == EXPLORE,
-    };
-    unset.retain(|key| !of_other_kind(key) && applies(&experiment, key));
+    absent(json_schema::tree(), &[], &keys, &mut unset);
+    unset.retain(|key| applies(&experiment, key));
     Ok(Origins {
         experiment,
         settings,
@@ -108,46 +96,22 @@ pub(super) fn origins_with(
     })
 }
 
-/// Whether a key of a table with kinds can be given at any point: its kind has it.
+/// Whether a key can be given at any point: in a table with kinds, its kind has it.
 fn applies(experiment: &Experiment, key: &str) -> bool {
     let mut points = experiment.points.iter().map(|point| &point.settings);
-    match key.split_once('.') {
-        Some(("data", name)) => {
-            let kinds = DataKind::with(name);
-            let data = |settings: &PointSettings| Some(settings.training()?.data.kind.name());
-            points.any(|settings| data(settings).is_some_and(|kind| kinds.contains(&kind)))
-        }
-        Some((EXPLORE, name)) => {
-            let kinds = QuestionKind::with(name);
-            let question = |settings: &PointSettings| Some(settings.exploration()?.kind.name());
-            points.any(|settings| question(settings).is_some_and(|kind| kinds.contains(&kind)))
-        }
+    let (table, name) = key.split_once('.').unwrap_or((key, ""));
+    points.any(|settings| match settings {
+        PointSettings::Training(_) if table == EXPLORE => false,
+        PointSettings::Exploration(_) if TRAINING_KEYS.contains(&table) => false,
+        PointSettings::Training(settings) if table == "data" => settings.data.kind.has(name),
+        PointSettings::Exploration(settings) if table == EXPLORE => settings.explore.kind.has(name),
         _ => true,
-    }
-}
-
-fn default() -> String {
-    "default".to_owned()
+    })
 }
 
 /// The table that a key is in, inner tables not told apart; empty at the top level.
 fn table(key: &[String]) -> &str {
     if key.len() > 1 { &key[0] } else { "" }
-}
-
-/// Notes the path of every value that is no table, unless it is there already.
-fn leaves(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
-    if let Value::Object(table) = value {
-        for (key, value) in table {
-            leaves(value, &[path, from_ref(key)].concat(), found);
-        }
-    } else if !found.iter().any(|known| known == path) {
-        found.push(path.to_vec());
-    }
-}
-
-fn get<'v>(tree: &'v Value, path: &[String]) -> Option<&'v Value> {
-    path.iter().try_fold(tree, |at, key| at.get(key))
 }
 
 /// Notes the keys of a schema that have no value. Which keys a figure takes depends on its kind, so
@@ -165,10 +129,4 @@ fn absent(schema: &Value, table: &[String], keys: &[Vec<String>], found: &mut Ve
             found.push(tree::dotted(&path));
         }
     }
-}
-
-/// Where the axis of a key is.
-fn sweep_origin(axis: &Swept, places: &Places) -> String {
-    let place = places.origin(&axis.written);
-    format!("sweep, {}", place.expect("the sweep has this axis"))
 }

@@ -1,15 +1,17 @@
 //! Settings from outside the files: `ATTNLAB_` variables, `--set`, and options such as `--device`.
 
+use std::ffi::OsStr;
 use std::slice::from_ref;
 
 use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
-use super::outside::{OPTIONS, PREFIX};
+use super::advice::{self, OPTIONS, PREFIX};
 use super::sweep::{self, Swept};
 use super::syntax::{self, Flaw};
-use super::{Environment, advice, tree};
+use super::{Environment, tree};
 use crate::error::Problem;
+use crate::metrics::explored::distinct;
 
 /// Variables of the program that are not settings; neither is any `ATTNLAB_TEST…`.
 const RESERVED: [&str; 2] = ["ATTNLAB_DATA", "ATTNLAB_SHAPES"];
@@ -34,9 +36,16 @@ impl Override {
         }
     }
 
+    fn parse(place: String, key: Vec<String>, text: &str) -> Result<Self, Problem> {
+        match value(text) {
+            Ok(value) => Ok(Self::new(place, key, value)),
+            Err(flaw) => Err(flaw.at(place)),
+        }
+    }
+
     /// Whether it says what the model runs on.
     pub(super) fn sets_placement(&self) -> bool {
-        OPTIONS.iter().any(|key| self.key == [*key])
+        matches!(&self.key[..], [key] if OPTIONS.contains(&&**key))
     }
 
     /// Whether it is an axis of the sweep.
@@ -60,21 +69,11 @@ impl Override {
     /// Why this override can have no effect, if so. `axes` are the keys that the sweep sets.
     pub(super) fn conflict(&self, axes: &[Swept]) -> Option<Problem> {
         let key = self.key.join(".");
-        let problem = |message: String, help: String| {
-            Some(Problem {
-                place: self.place.clone(),
-                message,
-                help: Some(help),
-            })
-        };
         let variable = advice::variable(&self.place);
         if self.key.first().is_some_and(|first| first == "base") {
-            let message = "`base` can only be set in a file".to_owned();
-            let help = variable.map(advice::unset);
-            return problem(
-                message,
-                help.unwrap_or("copy the file and change its `base`".into()),
-            );
+            let copy = || "copy the file and change its `base`".to_owned();
+            let problem = Problem::at(&self.place, "`base` can only be set in a file");
+            return Some(problem.help(variable.map_or_else(copy, advice::unset)));
         }
         let axis = axes.iter().find(|one| sweep::overlap(&one.key, &key))?;
         let message = format!("the sweep of the file sets `{}` at every point", axis.key);
@@ -84,25 +83,20 @@ impl Override {
             Some(name) => format!("`unset {name}`, and use --set {set}"),
             None => format!("use --set {set} instead, or remove the axis from the file"),
         };
-        problem(message, help)
+        Some(Problem::at(&self.place, message).help(help))
     }
 
-    /// The axis that gives its key this value at every point; if there is none, the axis as it is
-    /// now.
+    /// The axis that gives its key this value at every point; if there is none, the axis as it is now.
     fn as_values_of(&self, axis: &Swept) -> Value {
         let is_whole_key = self.key.join(".") == axis.key;
         match &axis.values {
             current if !is_whole_key || axis.is_drawn() => current.clone(),
             Value::Array(tag, elements) if axis.is_zipped() => {
-                let mut set: Vec<Value> = vec![];
-                for element in elements {
-                    let mut element = element.clone();
+                let set = elements.iter().cloned().map(|mut element| {
                     tree::set(&mut element, from_ref(&axis.key), self.value.clone());
-                    if !set.contains(&element) {
-                        set.push(element);
-                    }
-                }
-                Value::Array(*tag, set)
+                    element
+                });
+                Value::Array(*tag, distinct(set))
             }
             _ => Value::from(vec![self.value.clone()]),
         }
@@ -121,69 +115,63 @@ impl Provider for Override {
     }
 }
 
-/// The overrides among the environment variables, sorted by name, and the problems of variables that
-/// were meant as overrides.
-pub(super) fn from_environment(variables: &Environment) -> (Vec<Override>, Vec<Problem>) {
-    let mut variables: Vec<_> = variables.iter().collect();
+/// The overrides among the environment variables, sorted by name, then those of `--set KEY=VALUE` and of
+/// [`OPTIONS`]; and what is wrong with others that were meant as such.
+pub(super) fn read(set: &[String], environment: &Environment) -> (Vec<Override>, Vec<Problem>) {
+    let mut variables: Vec<_> = environment.iter().collect();
     variables.sort();
+    let variables = variables
+        .into_iter()
+        .filter_map(|(name, text)| variable(name, text));
     let (mut overrides, mut problems) = (Vec::new(), Vec::new());
-    for (name, text) in variables {
-        let (known, name) = (name.to_str(), name.to_string_lossy());
-        let Some(key) = name.strip_prefix(PREFIX) else {
-            continue;
-        };
-        if RESERVED.contains(&&*name) || key.starts_with("TEST") {
-            continue;
-        }
-        let place = format!("environment {name}");
-        let not_text = |what: &str| Problem {
-            place: place.clone(),
-            message: format!("the {what} of this variable is not UTF-8 text"),
-            help: Some(format!("set it in UTF-8, or `unset {name}`")),
-        };
-        match (known, text.to_str()) {
-            (None, _) => problems.push(not_text("name")),
-            (_, None) => problems.push(not_text("value")),
-            (_, Some(text)) => match value(text) {
-                Err(flaw) => problems.push(problem(place, flaw)),
-                Ok(value) => {
-                    let key = key.to_lowercase().split("__").map(str::to_owned).collect();
-                    overrides.push(Override::new(place, key, value));
-                }
-            },
+    for found in variables.chain(set.iter().map(|text| option(text))) {
+        match found {
+            Ok(found) => overrides.push(found),
+            Err(problem) => problems.push(problem),
         }
     }
     (overrides, problems)
 }
 
-/// The overrides of `--set KEY=VALUE`, and of [`OPTIONS`], and what is wrong with the others.
-pub(super) fn from_set(texts: &[String]) -> (Vec<Override>, Vec<Problem>) {
-    let (mut overrides, mut problems) = (Vec::new(), Vec::new());
-    for text in texts {
-        let own = OPTIONS
-            .iter()
-            .any(|key| text.starts_with(&format!("--{key}=")));
-        let (option, text) = match text.strip_prefix("--").filter(|_| own) {
-            Some(text) => ("--", text),
-            None => ("--set ", text.as_str()),
-        };
-        match key_and_value(text) {
-            Some((key, value)) if is_key(key) => {
-                let key = key.trim();
-                let (place, parts) = (format!("{option}{key}"), tree::split(&key.replace('"', "")));
-                match self::value(value.trim()) {
-                    Ok(value) => overrides.push(Override::new(place, parts, value)),
-                    Err(flaw) => problems.push(problem(place, flaw)),
-                }
-            }
-            _ => problems.push(Problem {
-                place: format!("{option}{text}"),
-                message: "this is not KEY=VALUE".into(),
-                help: Some("write, for example, --set pretrain.epochs=3".into()),
-            }),
-        }
+/// The override of a variable; absent if it is none.
+fn variable(name: &OsStr, text: &OsStr) -> Option<Result<Override, Problem>> {
+    let (known, name) = (name.to_str(), name.to_string_lossy());
+    let key = name.strip_prefix(PREFIX)?;
+    if RESERVED.contains(&&*name) || key.starts_with("TEST") {
+        return None;
     }
-    (overrides, problems)
+    let place = format!("environment {name}");
+    let (Some(_), Some(text)) = (known, text.to_str()) else {
+        let what = if known.is_none() { "name" } else { "value" };
+        let problem = Problem::at(
+            place,
+            format!("the {what} of this variable is not UTF-8 text"),
+        );
+        return Some(Err(
+            problem.help(format!("set it in UTF-8, or `unset {name}`"))
+        ));
+    };
+    let key = key.to_lowercase().split("__").map(str::to_owned).collect();
+    Some(Override::parse(place, key, text))
+}
+
+/// The override of `KEY=VALUE`, as `--set` takes it, or of `--KEY=VALUE`.
+fn option(text: &str) -> Result<Override, Problem> {
+    let is_own = |text: &&str| {
+        OPTIONS
+            .iter()
+            .any(|key| text.starts_with(&format!("{key}=")))
+    };
+    let (option, text) = match text.strip_prefix("--").filter(is_own) {
+        Some(text) => ("--", text),
+        None => ("--set ", text),
+    };
+    let Some((key, value)) = key_and_value(text).filter(|(key, _)| is_key(key)) else {
+        let problem = Problem::at(format!("{option}{text}"), "this is not KEY=VALUE");
+        return Err(problem.help("write, for example, --set pretrain.epochs=3"));
+    };
+    let (key, parts) = (key.trim(), tree::split(&key.trim().replace('"', "")));
+    Override::parse(format!("{option}{key}"), parts, value.trim())
 }
 
 /// The two sides of the first `=` that is not in quotes.
@@ -221,27 +209,16 @@ fn with_whole_keys(mut key: Vec<String>) -> Vec<String> {
     key
 }
 
-fn problem(place: String, flaw: Flaw) -> Problem {
-    Problem {
-        place,
-        message: flaw.message,
-        help: flaw.help,
-    }
-}
-
-/// A TOML value where the text is one, a string otherwise.
-///
-/// # Errors
-/// It is a number that is too large.
+/// A TOML value where the text is one, a string otherwise; a flaw where it is a number that is too large.
 pub(super) fn value(text: &str) -> Result<Value, Flaw> {
     let line = format!("value = {text}");
     if let Some(flaw) = syntax::number_beyond_limits(&line) {
         return Err(flaw);
     }
     let parsed = toml::from_str::<toml::Table>(&line).ok();
-    let parsed = parsed
-        .filter(|table| table.len() == 1)
-        .and_then(|mut table| table.remove("value"));
-    let value = parsed.and_then(|value| Value::serialize(value).ok());
+    let mut table = parsed.filter(|table| table.len() == 1).unwrap_or_default();
+    let value = table
+        .remove("value")
+        .and_then(|value| Value::serialize(value).ok());
     Ok(value.unwrap_or_else(|| Value::from(text)))
 }

@@ -8,8 +8,7 @@ use sha2::{Digest as _, Sha256};
 
 use super::layers::Fault;
 use super::schema::{ExplorationSettings, Settings, exact_match};
-use super::sweep::{Assignment, PointValues};
-use super::tree;
+use super::sweep::PointValues;
 use crate::error::{Error, Result};
 use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
@@ -44,10 +43,8 @@ impl PointSettings {
         }
     }
 
-    /// The same as [`PointSettings::training`] for a command that needs them.
-    ///
-    /// # Errors
-    /// `place` is an exploration, which has no `lacks`, such as `model to ask`.
+    /// The same for a command that needs them: an error where `place` is an exploration, which has no `lacks`, such
+    /// as `model to ask`.
     pub fn needed(&self, place: impl std::fmt::Display, lacks: &str) -> Result<&Settings> {
         self.training().ok_or_else(|| {
             Error::usage(format!("{place} is an exploration: it has no {lacks}"))
@@ -82,14 +79,10 @@ pub struct Draw {
 
 impl Point {
     pub(super) fn new(settings: PointSettings, values: &PointValues, label: String) -> Self {
-        let (drawn, axes): (Vec<&Assignment>, Vec<&Assignment>) =
-            values.values.iter().partition(|one| one.is_drawn());
-        let text = |one: &Assignment| (one.key.clone(), tree::text(&one.value));
-        let text = |all: Vec<&Assignment>| all.into_iter().map(text).collect::<Vec<_>>();
-        let axes = text(axes);
+        let axes = values.texts(false);
         let draw = values.draw.map(|number| Draw {
             number,
-            values: text(drawn),
+            values: values.texts(true),
         });
         let slug = slug(&axes, values.draw);
         Self {
@@ -112,11 +105,8 @@ impl Point {
     /// and the seed of training do not matter.
     pub fn hash(&self) -> String {
         let digest = Sha256::digest(canonical(&self.settings).as_bytes());
-        digest
-            .iter()
-            .take(4)
-            .map(|byte| format!("{byte:02x}"))
-            .collect()
+        let bytes = digest.iter().take(4);
+        bytes.map(|byte| format!("{byte:02x}")).collect()
     }
 
     /// The name of the point's folder below the experiment's: `slug-hash`.
@@ -138,24 +128,18 @@ pub fn to_toml(settings: &PointSettings, seed: u64) -> String {
 fn canonical(settings: &PointSettings) -> String {
     let mut settings = settings.clone();
     if let PointSettings::Training(settings) = &mut settings {
-        leave_out(settings);
+        let pretrain = settings.pretrain.iter_mut();
+        pretrain.for_each(|stage| stage.checkpoint_steps = None);
+        let finetune = settings.finetune.iter_mut();
+        finetune.for_each(|stage| stage.checkpoint_steps = None);
+        let evaluate = settings.evaluate.iter_mut();
+        evaluate.for_each(|stage| {
+            stage.reported = None;
+            stage.measures = exact_match();
+        });
     }
     let tree = Value::serialize(&settings).expect("settings are plain numbers, text and tables");
     serde_json::to_string(&tree).expect("a tree with text keys is JSON")
-}
-
-/// Takes out what no result depends on.
-fn leave_out(settings: &mut Settings) {
-    if let Some(stage) = &mut settings.pretrain {
-        stage.checkpoint_steps = None;
-    }
-    if let Some(stage) = &mut settings.finetune {
-        stage.checkpoint_steps = None;
-    }
-    if let Some(stage) = &mut settings.evaluate {
-        stage.reported = None;
-        stage.measures = exact_match();
-    }
 }
 
 /// Points that are the same settings under different axes, each but the first as a fault.
@@ -166,12 +150,8 @@ pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
         let first = *seen.entry(canonical(&point.settings)).or_insert(i);
         if first != i {
             let axes: Vec<String> = point.values().map(|(k, v)| format!("{k} = {v}")).collect();
-            let message = format!(
-                "points {} and {} of the sweep are the same: {}",
-                first + 1,
-                i + 1,
-                axes.join(", ")
-            );
+            let (one, other, axes) = (first + 1, i + 1, axes.join(", "));
+            let message = format!("points {one} and {other} of the sweep are the same: {axes}");
             faults.push(Fault::at_key(&["sweep"], message));
         }
     }
@@ -199,21 +179,14 @@ fn slug_of_axes(axes: &[(String, String)]) -> Option<String> {
     if axes.is_empty() {
         return None;
     }
+    let text = |(key, value): &&(String, String)| format!("{}-{value}-", key.replace('.', "-"));
     let mut slug = String::new();
-    for (key, value) in axes {
-        for c in key
-            .replace('.', "-")
-            .chars()
-            .chain(['-'])
-            .chain(value.chars())
-            .chain(['-'])
-        {
-            match c.to_ascii_lowercase() {
-                c if c.is_ascii_alphanumeric() || c == '_' => slug.push(c),
-                '.' if slug.ends_with(|c: char| c.is_ascii_digit()) => slug.push('.'),
-                _ if !slug.ends_with('-') => slug.push('-'),
-                _ => {}
-            }
+    for c in axes.iter().map(text).collect::<String>().chars() {
+        match c.to_ascii_lowercase() {
+            c if c.is_ascii_alphanumeric() || c == '_' => slug.push(c),
+            '.' if slug.ends_with(|c: char| c.is_ascii_digit()) => slug.push('.'),
+            _ if !slug.ends_with('-') => slug.push('-'),
+            _ => {}
         }
     }
     slug.truncate(SLUG_CHARACTERS);

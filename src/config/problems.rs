@@ -34,13 +34,8 @@ pub(super) struct Reading<T> {
 /// Deserialises a tree; returns the settings, and the tree that they serialise to.
 type Reader<'a, T> = dyn Fn(&Value) -> Result<(T, Value), Box<figment::Error>> + 'a;
 
-/// Further keys that a table may have.
-pub(super) struct Siblings<'a> {
-    /// The table; empty for the top level.
-    pub(super) table: &'a [String],
-    /// The keys.
-    pub(super) keys: &'a [&'a str],
-}
+/// A table, and further keys that it may have.
+type Siblings<'a> = (&'a [String], &'a [&'a str]);
 
 /// Reads a tree as a `T`. `siblings` are further keys that the top level may have; what is wrong
 /// at or below the `excused` keys is not reported.
@@ -54,36 +49,30 @@ pub(super) fn read<T: DeserializeOwned + Serialize>(
         let again = Value::serialize(&value)?;
         Ok((value, again))
     };
-    let (table, keys) = (&[][..], siblings);
-    read_with(tree, &Siblings { table, keys }, excused, &reader)
+    read_with(tree, (&[], siblings), excused, &reader)
 }
 
 /// The same with a reader other than `T::deserialize`.
 pub(super) fn read_with<T>(
     tree: &Value,
-    siblings: &Siblings<'_>,
+    siblings: Siblings<'_>,
     excused: &[String],
     reader: &Reader<'_, T>,
 ) -> Reading<T> {
-    let mut collector = ErrorCollector {
-        tree: tree.clone(),
-        skipped: excused.to_vec(),
-        ..ErrorCollector::default()
-    };
+    let mut collector = ErrorCollector::new(tree.clone(), excused);
     let value = collector.run(siblings, reader);
-    for (table, keys) in std::mem::take(&mut collector.missing) {
-        collector
-            .faults
-            .push(missing(&table, &keys, &required(tree, &table, reader)));
+    let (mut faults, skipped) = (collector.faults, collector.skipped);
+    for (table, keys) in collector.missing {
+        let required = required(tree, &table, reader);
+        faults.push(missing(&table, &keys, &required));
     }
-    if value.is_none() && collector.faults.is_empty() {
-        let message = "the settings cannot be read".to_owned();
-        collector.faults.push(Fault::at_key(&[], message));
+    if value.is_none() && faults.is_empty() {
+        faults.push(Fault::new("the settings cannot be read"));
     }
     Reading {
         value,
-        faults: collector.faults,
-        skipped: collector.skipped,
+        faults,
+        skipped,
     }
 }
 
@@ -98,29 +87,27 @@ struct ErrorCollector {
     missing: BTreeMap<Vec<String>, Vec<String>>,
 }
 
-impl Default for ErrorCollector {
-    fn default() -> Self {
+impl ErrorCollector {
+    fn new(tree: Value, excused: &[String]) -> Self {
         Self {
-            tree: Value::from(Dict::new()),
-            skipped: Vec::new(),
+            tree,
+            skipped: excused.to_vec(),
             nameless: BTreeMap::new(),
             faults: Vec::new(),
             missing: BTreeMap::new(),
         }
     }
-}
 
-impl ErrorCollector {
-    fn run<T>(&mut self, siblings: &Siblings<'_>, reader: &Reader<'_, T>) -> Option<T> {
+    fn run<T>(&mut self, siblings: Siblings<'_>, reader: &Reader<'_, T>) -> Option<T> {
         for _ in 0..MOST_MISTAKES {
             match reader(&self.tree) {
-                Ok((value, again)) => match self.difference(&again) {
+                Ok((value, again)) => match self.difference(&self.tree, &again, &[]) {
                     None => return Some(value),
-                    Some((path, expected)) => self.differs(path, &expected),
+                    Some((path, expected)) => self.differs(&path, &expected),
                 },
                 Err(error) => {
-                    let path = error.path.clone();
-                    if !self.recover(path, error.kind, siblings) {
+                    let figment::Error { path, kind, .. } = *error;
+                    if !self.recover(path, kind, siblings) {
                         return None;
                     }
                 }
@@ -130,7 +117,7 @@ impl ErrorCollector {
     }
 
     /// Records one serde error and changes the tree so that the error does not recur.
-    fn recover(&mut self, path: Vec<String>, kind: Kind, siblings: &Siblings<'_>) -> bool {
+    fn recover(&mut self, path: Vec<String>, kind: Kind, siblings: Siblings<'_>) -> bool {
         let (key, shown) = (path.join("."), tree::dotted(&path));
         let silent = self.is_skipped(&key);
         match kind {
@@ -145,21 +132,16 @@ impl ErrorCollector {
                 }
             }
             Kind::MissingField(name) => {
-                let mut full = path.clone();
-                full.push(name.clone().into_owned());
+                let name = name.into_owned();
+                let full = [&path[..], std::slice::from_ref(&name)].concat();
                 if !self.is_skipped(&full.join(".")) {
-                    self.missing
-                        .entry(path)
-                        .or_default()
-                        .push(name.into_owned());
+                    self.missing.entry(path).or_default().push(name);
                 }
                 self.placeholder(&full, Value::from(0u8));
             }
             Kind::UnknownVariant(_, known) if silent => {
-                self.placeholder(
-                    &path,
-                    Value::from(known.first().copied().unwrap_or_default()),
-                );
+                let first = known.first().copied().unwrap_or_default();
+                self.placeholder(&path, Value::from(first));
             }
             // A table where a name belongs: serde looks at its only key.
             Kind::UnknownVariant(name, _) if path.len() > 1 && !self.is_text(&path, &name) => {
@@ -167,19 +149,14 @@ impl ErrorCollector {
             }
             Kind::UnknownVariant(name, known) => {
                 let found = self.nameless.remove(&key);
-                let given = found.clone().unwrap_or_else(|| format!("{name:?}"));
-                let message = format!(
-                    "`{shown}` = {given} is not one of {}",
-                    wording::list(known, "and")
-                );
                 let nearest = wording::nearest(&name, known).filter(|_| found.is_none());
-                self.fault(
-                    &path,
-                    match nearest {
-                        Some(meant) => format!("{message}; did you mean `{meant}`?"),
-                        None => message,
-                    },
-                );
+                let given = found.unwrap_or_else(|| format!("{name:?}"));
+                let known = wording::list(known, "and");
+                let mut message = format!("`{shown}` = {given} is not one of {known}");
+                if let Some(meant) = nearest {
+                    message += &format!("; did you mean `{meant}`?");
+                }
+                self.fault(&path, message);
             }
             Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if silent => {
                 let Some(value) = stand_in(&expected) else {
@@ -200,10 +177,8 @@ impl ErrorCollector {
             }
             Kind::InvalidLength(length, expected) => {
                 let expected = wording::expected(&expected);
-                self.fault(
-                    &path,
-                    format!("`{shown}` must be {expected}, but has {length}"),
-                );
+                let message = format!("`{shown}` must be {expected}, but has {length}");
+                self.fault(&path, message);
             }
             other => {
                 self.fault(&path, format!("`{shown}`: {other}"));
@@ -219,9 +194,8 @@ impl ErrorCollector {
     }
 
     fn is_skipped(&self, key: &str) -> bool {
-        self.skipped
-            .iter()
-            .any(|skipped| overlap(key, skipped) && key.len() >= skipped.len())
+        let mut skipped = self.skipped.iter();
+        skipped.any(|skipped| overlap(key, skipped) && key.len() >= skipped.len())
     }
 
     fn placeholder(&mut self, path: &[String], value: Value) {
@@ -230,17 +204,14 @@ impl ErrorCollector {
     }
 
     fn fault(&mut self, path: &[String], message: String) {
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-        self.take_out(path, Fault::at_key(&parts, message));
+        self.take_out(path, Fault::at_key(path, message));
     }
 
     /// Notes what is wrong with a value and takes it out; in a list, a placeholder takes its place.
     fn take_out(&mut self, path: &[String], fault: Fault) {
         self.faults.push(fault);
-        let table = path
-            .split_last()
-            .and_then(|(_, table)| tree::get(&self.tree, table));
-        if matches!(table, Some(Value::Array(..))) {
+        let table = &path[..path.len().saturating_sub(1)];
+        if !path.is_empty() && matches!(tree::get(&self.tree, table), Some(Value::Array(..))) {
             return self.placeholder(path, Value::from(0u8));
         }
         tree::remove(&mut self.tree, path);
@@ -254,19 +225,10 @@ impl ErrorCollector {
         let ranged = expected.starts_with("a whole number");
         let ranged = ranged.then(|| meant::whole_number(path)).flatten();
         let expected = ranged.as_deref().unwrap_or(expected);
-        let parts: Vec<&str> = path.iter().map(String::as_str).collect();
         let key = tree::dotted(path);
-        let fault = Fault::at_key(
-            &parts,
-            format!("`{key}` must be {expected}, but is {found}"),
-        );
-        self.take_out(
-            path,
-            match meant {
-                Some(meant) => fault.instead(meant),
-                None => fault,
-            },
-        );
+        let fault = Fault::at_key(path, format!("`{key}` must be {expected}, but is {found}"));
+        let instead = meant.map(|meant| Box::new(Suggestion::Value(meant)));
+        self.take_out(path, Fault { instead, ..fault });
     }
 
     /// Asks serde for the allowed names by giving it one that cannot exist.
@@ -276,59 +238,45 @@ impl ErrorCollector {
         tree::set(&mut self.tree, path, Value::from(NO_NAME));
     }
 
-    /// The first value that serde accepted but read as something else: a table from a list, an enum
+    /// The first value at or below `path` that serde accepted but read as something else: a table from a list, an enum
     /// from its number, a list with too many values.
-    fn difference(&self, read: &Value) -> Option<(Vec<String>, Value)> {
-        let mut path = Vec::new();
-        self.compare(&self.tree, read, &mut path)
-            .map(|expected| (path, expected))
-    }
-
-    fn compare(&self, given: &Value, read: &Value, path: &mut Vec<String>) -> Option<Value> {
+    fn difference(
+        &self,
+        given: &Value,
+        read: &Value,
+        path: &[String],
+    ) -> Option<(Vec<String>, Value)> {
         if !path.is_empty() && self.is_skipped(&path.join(".")) {
             return None;
         }
-        let mut inner = |part: String, given: &Value, read: &Value| {
-            path.push(part);
-            let found = self.compare(given, read, path);
-            if found.is_none() {
-                path.pop();
-            }
-            found
-        };
+        let inner =
+            |part: String, given, read| self.difference(given, read, &[path, &[part]].concat());
         match (given, read) {
-            (Value::Dict(_, given), Value::Dict(_, read)) => {
-                given.iter().find_map(|(key, given)| {
-                    read.get(key)
-                        .and_then(|read| inner(key.clone(), given, read))
-                })
-            }
+            (Value::Dict(_, given), Value::Dict(_, read)) => given
+                .iter()
+                .find_map(|(key, given)| inner(key.clone(), given, read.get(key)?)),
             (Value::Array(_, given), Value::Array(_, read)) if given.len() == read.len() => {
-                let pairs = given.iter().zip(read).enumerate();
-                pairs
-                    .into_iter()
-                    .find_map(|(i, (given, read))| inner(i.to_string(), given, read))
+                let mut pairs = given.iter().zip(read).enumerate();
+                pairs.find_map(|(i, (given, read))| inner(i.to_string(), given, read))
             }
             (Value::Num(..), Value::Num(..)) | (Value::Bool(..), Value::Bool(..)) => None,
             (Value::String(..) | Value::Char(..), Value::String(..) | Value::Char(..)) => None,
-            _ => Some(read.clone()),
+            _ => Some((path.to_vec(), read.clone())),
         }
     }
 
-    fn differs(&mut self, path: Vec<String>, read: &Value) {
+    fn differs(&mut self, path: &[String], read: &Value) {
         match read {
-            Value::String(..) => self.name_wanted(&path),
+            Value::String(..) => self.name_wanted(path),
             Value::Array(_, items) => {
-                let length = tree::get(&self.tree, &path)
-                    .and_then(Value::as_array)
-                    .map_or(0, <[_]>::len);
-                let (key, wanted) = (tree::dotted(&path), items.len());
-                self.fault(
-                    &path,
-                    format!("`{key}` must be a list of {wanted} values, but has {length}"),
-                );
+                let given = tree::get(&self.tree, path).and_then(Value::as_array);
+                let (length, wanted) = (given.map_or(0, <[_]>::len), items.len());
+                let key = tree::dotted(path);
+                let message =
+                    format!("`{key}` must be a list of {wanted} values, but has {length}");
+                self.fault(path, message);
             }
-            _ => self.wrong_type(&path, "a table"),
+            _ => self.wrong_type(path, "a table"),
         }
     }
 }
@@ -346,24 +294,16 @@ fn stand_in(expected: &str) -> Option<Value> {
 
 /// The required keys of a table: those that are missing when it is empty.
 fn required<T>(tree: &Value, table: &[String], reader: &Reader<'_, T>) -> Vec<String> {
-    let mut collector = ErrorCollector {
-        tree: tree.clone(),
-        ..ErrorCollector::default()
-    };
+    let mut collector = ErrorCollector::new(tree.clone(), &[]);
     tree::set(&mut collector.tree, table, Value::from(Dict::new()));
-    let none = Siblings {
-        table: &[],
-        keys: &[],
-    };
-    collector.run(&none, reader);
+    collector.run((&[], &[]), reader);
     collector.missing.remove(table).unwrap_or_default()
 }
 
 fn table_name(path: &[String]) -> String {
-    if path.is_empty() {
-        "an experiment".into()
-    } else {
-        format!("`[{}]`", tree::dotted(path))
+    match path.is_empty() {
+        true => "an experiment".to_owned(),
+        false => format!("`[{}]`", tree::dotted(path)),
     }
 }
 
@@ -372,59 +312,37 @@ fn unknown(
     path: &[String],
     name: &str,
     known: &[&str],
-    siblings: &Siblings<'_>,
+    (having, siblings): Siblings<'_>,
 ) -> (Fault, Option<Vec<String>>) {
     let table = path.split_last().map_or(&[][..], |(_, table)| table);
     let mut known = known.to_vec();
-    if table == siblings.table {
-        known.extend(siblings.keys);
+    if table == having {
+        known.extend(siblings);
     }
-    let parts: Vec<&str> = path.iter().map(String::as_str).collect();
-    let message = format!("unknown key `{}`", tree::dotted(path));
-    let fault = |message: String| Fault {
-        about: About::Key,
-        ..Fault::at_key(&parts, message)
-    };
-    let near = wording::nearest(name, &known);
-    let meant = match near {
+    let mut fault = Fault::at_key(path, format!("unknown key `{}`", tree::dotted(path)));
+    fault.about = About::Key;
+    let mut meant = match wording::nearest(name, &known) {
         Some(near) => vec![[table, &[near.to_owned()]].concat()],
         None => meant::keys(table, name),
     };
-    let [first, ..] = &meant[..] else {
+    let Some(first) = meant.first() else {
         let keys = wording::list(&known, "and");
         let help = format!("{} takes {keys}", table_name(table));
-        return (fault(message).help(help), None);
+        return (fault.help(help), None);
     };
     let keys: Vec<String> = meant.iter().map(|key| tree::dotted(key)).collect();
-    let keys = wording::list(&keys, "or");
-    let fault = Fault {
-        instead: Some(Box::new(Suggestion::Key(first.clone()))),
-        ..fault(format!("{message}; did you mean {keys}?"))
-    };
-    let only = match &meant[..] {
-        [only] => Some(only.clone()),
-        _ => None,
-    };
-    (fault, only)
+    fault.message += &format!("; did you mean {}?", wording::list(&keys, "or"));
+    let fault = fault.instead(Suggestion::Key(first.clone()));
+    (fault, meant.pop().filter(|_| meant.is_empty()))
 }
 
 fn missing(table: &[String], keys: &[String], required: &[String]) -> Fault {
-    let parts: Vec<&str> = table.iter().map(String::as_str).collect();
-    let noun = if table.is_empty() { "table" } else { "key" };
-    let plural = if keys.len() > 1 { "s" } else { "" };
-    let place = if table.is_empty() {
-        String::new()
-    } else {
-        format!(" in {}", table_name(table))
+    let (noun, place) = match table.is_empty() {
+        true => ("table", String::new()),
+        false => ("key", format!(" in {}", table_name(table))),
     };
-    let message = format!(
-        "missing {noun}{plural} {}{place}",
-        wording::list(keys, "and")
-    );
-    let help = format!(
-        "{} requires {}",
-        table_name(table),
-        wording::list(required, "and")
-    );
-    Fault::at_key(&parts, message).help(help)
+    let plural = if keys.len() > 1 { "s" } else { "" };
+    let (keys, required) = (wording::list(keys, "and"), wording::list(required, "and"));
+    let fault = Fault::at_key(table, format!("missing {noun}{plural} {keys}{place}"));
+    fault.help(format!("{} requires {required}", table_name(table)))
 }

@@ -59,10 +59,10 @@ pub(super) fn is_about(fault: &Fault, key: &[String]) -> bool {
 
 /// The fault of a key whose distribution does not draw values of its type.
 fn unsuited(root: &Value, key: &str) -> Option<Fault> {
-    let path = ["sweep", RANDOM, key].map(str::to_owned);
-    let (name, ends) = tree::get(root, &path)?.as_dict()?.iter().next()?;
-    let ends = tree::text(ends);
-    let (takes, help) = match (type_of(key)?.as_str(), name.as_str()) {
+    let distribution = tree::get(root, &["sweep", RANDOM, key])?.as_dict()?;
+    let (name, ends) = distribution.iter().next()?;
+    let (ends, choose) = (tree::text(ends), || "write { choice = […] }".to_owned());
+    let (takes, help) = match (type_of(key)?, name.as_str()) {
         (_, "choice") | ("integer", "integers") | ("number", "uniform" | "log_uniform") => {
             return None;
         }
@@ -71,21 +71,16 @@ fn unsuited(root: &Value, key: &str) -> Option<Fault> {
             "any number",
             format!("write {{ uniform = {ends} }}, or {{ choice = […] }} for whole ones alone"),
         ),
-        ("boolean", _) => ("true or false", CHOOSE.to_owned()),
-        ("array", _) => ("a list", CHOOSE.to_owned()),
-        ("object", _) => ("a table", CHOOSE.to_owned()),
-        _ => ("text", CHOOSE.to_owned()),
+        ("boolean", _) => ("true or false", choose()),
+        ("array", _) => ("a list", choose()),
+        ("object", _) => ("a table", choose()),
+        _ => ("text", choose()),
     };
     let message = format!("`{key}` takes {takes}, which `{name}` does not draw");
     Some(Fault::at_key(&["sweep", RANDOM, key, name], message).help(help))
 }
 
-const CHOOSE: &str = "write { choice = […] }";
-
 /// The type of a key in the words of JSON Schema; absent if there is no such key.
-fn type_of(key: &str) -> Option<String> {
-    let schema = json_schema::tree();
-    let mut parts = key.split('.');
-    let found = parts.try_fold(&schema, |at, part| at.get("properties")?.get(part))?;
-    Some(found["type"].as_str()?.to_owned())
+fn type_of(key: &str) -> Option<&'static str> {
+    json_schema::at(&tree::split(key))?["type"].as_str()
 }

@@ -56,17 +56,22 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         "alibi",
         "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
     ),
-    kind(
-        "differential",
-        "a second attention map is subtracted from the first (Ye et al. 2025)",
-    )
-    .refusing(|shape| odd_heads(shape, "splits each head in half")),
-    kind(
-        "grouped-query",
-        "groups of heads share keys and values (Ainslie et al. 2023)",
-    )
-    .with("kv_heads", |shape| vec![shape.own * shape.head_dim])
-    .refusing(uneven_groups),
+    KindOfAttention {
+        refuses: |shape| odd_heads(shape, "splits each head in half"),
+        ..kind(
+            "differential",
+            "a second attention map is subtracted from the first (Ye et al. 2025)",
+        )
+    },
+    KindOfAttention {
+        own_key: Some("kv_heads"),
+        constants: |shape| vec![shape.own * shape.head_dim],
+        refuses: uneven_groups,
+        ..kind(
+            "grouped-query",
+            "groups of heads share keys and values (Ainslie et al. 2023)",
+        )
+    },
     kind(
         "linear",
         "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
@@ -75,47 +80,45 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         "multi-query",
         "all heads share keys and values (Shazeer 2019)",
     ),
-    kind(
-        "perceiver",
-        "a network of a few latents between the tokens (Jaegle et al. 2021)",
-    )
-    .with(BOTTLENECK, |shape| {
-        vec![shape.layers.saturating_sub(2), shape.own]
-    })
-    .refusing(no_bottleneck)
-    .network(),
-    kind(
-        "rope",
-        "queries and keys rotated by their position (Su et al. 2021)",
-    )
-    .refusing(|shape| odd_heads(shape, "rotates pairs of channels")),
-    kind(
-        "sliding-window",
-        "each token attends only to the last few tokens (Beltagy et al. 2020)",
-    )
-    .with(WINDOW, |shape| vec![shape.own]),
-    // As in the assignment: the last token of a document is only ever a target.
-    kind(
-        "synthesizer",
-        "each token predicts its attention scores, without keys (Tay et al. 2021)",
-    )
-    .at_most(|context| context - 1),
+    KindOfAttention {
+        is_network: true,
+        own_key: Some(BOTTLENECK),
+        constants: |shape| vec![shape.layers.saturating_sub(2), shape.own],
+        refuses: no_bottleneck,
+        ..kind(
+            "perceiver",
+            "a network of a few latents between the tokens (Jaegle et al. 2021)",
+        )
+    },
+    KindOfAttention {
+        refuses: |shape| odd_heads(shape, "rotates pairs of channels"),
+        ..kind(
+            "rope",
+            "queries and keys rotated by their position (Su et al. 2021)",
+        )
+    },
+    KindOfAttention {
+        own_key: Some(WINDOW),
+        constants: |shape| vec![shape.own],
+        ..kind(
+            "sliding-window",
+            "each token attends only to the last few tokens (Beltagy et al. 2020)",
+        )
+    },
+    KindOfAttention {
+        // As in the assignment: the last token of a document is only ever a target.
+        longest: |context| context - 1,
+        constants: |shape| vec![shape.longest_document()],
+        ..kind(
+            "synthesizer",
+            "each token predicts its attention scores, without keys (Tay et al. 2021)",
+        )
+    },
     kind(
         "vanilla",
         "causal multi-head softmax attention (Vaswani et al. 2017)",
     ),
 ];
-
-/// The names of the kinds.
-pub const fn attention_names() -> [&'static str; ATTENTION_KINDS.len()] {
-    let mut names = [""; ATTENTION_KINDS.len()];
-    let mut i = 0;
-    while i < names.len() {
-        names[i] = ATTENTION_KINDS[i].name;
-        i += 1;
-    }
-    names
-}
 
 /// A kind without a number of its own.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
@@ -131,37 +134,6 @@ const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
 }
 
 impl KindOfAttention {
-    /// The same with a number of its own.
-    const fn with(self, own_key: &'static str, constants: fn(&ModelShape) -> Vec<usize>) -> Self {
-        Self {
-            own_key: Some(own_key),
-            constants,
-            ..self
-        }
-    }
-
-    /// The same for documents of at most so many tokens, which is a constant of its type.
-    const fn at_most(self, longest: fn(usize) -> usize) -> Self {
-        Self {
-            longest,
-            constants: |shape| vec![shape.longest_document()],
-            ..self
-        }
-    }
-
-    /// The same with a rule about the shape.
-    const fn refusing(self, refuses: fn(&ModelShape) -> Option<String>) -> Self {
-        Self { refuses, ..self }
-    }
-
-    /// The same as a network of its own.
-    const fn network(self) -> Self {
-        Self {
-            is_network: true,
-            ..self
-        }
-    }
-
     /// The kind of that name.
     pub fn named(name: &str) -> Option<&'static Self> {
         ATTENTION_KINDS.iter().find(|kind| kind.name == name)
@@ -174,42 +146,23 @@ fn odd_heads(shape: &ModelShape, does: &str) -> Option<String> {
 }
 
 fn no_bottleneck(shape: &ModelShape) -> Option<String> {
-    if shape.layers < 2 {
-        let layers = shape.layers;
+    let (layers, own, context) = (shape.layers, shape.own, shape.context);
+    if layers < 2 {
+        let says = "has a block down and a block up:";
         return Some(format!(
-            "has a block down and a block up: `model.layers` = {layers} must be at least 2"
+            "{says} `model.layers` = {layers} must be at least 2"
         ));
     }
-    (shape.own > shape.context).then(|| {
-        format!(
-            "has at most one latent per token: `bottleneck` = {} must be at most `model.context` = {}",
-            shape.own, shape.context
-        )
-    })
+    let says = "has at most one latent per token: `bottleneck`";
+    (own > context).then(|| format!("{says} = {own} must be at most `model.context` = {context}"))
 }
 
 fn uneven_groups(shape: &ModelShape) -> Option<String> {
-    let uneven = shape.own == 0 || !shape.heads.is_multiple_of(shape.own);
-    uneven.then(|| {
-        format!(
-            "needs groups of equal size: `kv_heads` = {} must divide `model.heads` = {}",
-            shape.own, shape.heads
-        )
-    })
+    let (own, heads) = (shape.own, shape.heads);
+    let uneven = own == 0 || !heads.is_multiple_of(own);
+    let says = "needs groups of equal size: `kv_heads`";
+    uneven.then(|| format!("{says} = {own} must divide `model.heads` = {heads}"))
 }
-
-/// The keys that make a shape, in the order of the fields; the last one is a name, the others are counts.
-/// The number of the kind's own comes after them.
-pub const SHAPE_KEYS: [&str; 8] = [
-    "model.layers",
-    "model.embed",
-    "model.heads",
-    "model.head_dim",
-    "model.hidden",
-    "model.vocabulary",
-    "model.context",
-    "model.attention.kind",
-];
 
 /// The key of the kinds whose own number is how many tokens a token sees.
 const WINDOW: &str = "window";
@@ -217,42 +170,9 @@ const WINDOW: &str = "window";
 /// The key of the kinds whose own number is how many latents stand between the tokens.
 const BOTTLENECK: &str = "bottleneck";
 
-/// The table of the kind and its own number.
-const ATTENTION: &str = "model.attention";
-
 impl ModelShape {
-    /// Reads a shape from wherever keys can be looked up; absent if any of [`SHAPE_KEYS`] is, or the
-    /// kind's own number.
-    pub fn from_lookup(
-        count: impl Fn(&str) -> Option<usize>,
-        name: impl Fn(&str) -> Option<String>,
-    ) -> Option<Self> {
-        let [
-            layers,
-            embed,
-            heads,
-            head_dim,
-            hidden,
-            vocabulary,
-            context,
-            attention,
-        ] = SHAPE_KEYS;
-        let attention = name(attention)?;
-        let own_key = KindOfAttention::named(&attention).and_then(|kind| kind.own_key);
-        Some(Self {
-            layers: count(layers)?,
-            embed: count(embed)?,
-            heads: count(heads)?,
-            head_dim: count(head_dim)?,
-            hidden: count(hidden)?,
-            vocabulary: count(vocabulary)?,
-            context: count(context)?,
-            own: match own_key {
-                Some(key) => count(&format!("{ATTENTION}.{key}"))?,
-                None => 0,
-            },
-            attention: attention.into(),
-        })
+    fn kind(&self) -> Option<&'static KindOfAttention> {
+        KindOfAttention::named(&self.attention)
     }
 
     /// The counts with their names, in the order of the fields.
@@ -270,37 +190,36 @@ impl ModelShape {
 
     /// The kind's own parameter and its key, such as `window` and 32.
     pub fn own_number(&self) -> Option<(&'static str, usize)> {
-        let kind = KindOfAttention::named(&self.attention)?;
-        kind.own_key.map(|key| (key, self.own))
+        Some((self.kind()?.own_key?, self.own))
     }
 
     /// The longest document, in tokens: the context length, or less if the kind of attention needs it.
     pub fn longest_document(&self) -> usize {
-        let kind = KindOfAttention::named(&self.attention);
+        let kind = self.kind();
         kind.map_or(self.context, |kind| (kind.longest)(self.context))
     }
 
     /// How many tokens a token sees at most, itself the last.
     pub fn window(&self) -> usize {
-        match KindOfAttention::named(&self.attention).and_then(|kind| kind.own_key) {
-            Some(WINDOW) => self.own,
-            _ => self.context,
-        }
+        self.own(WINDOW).unwrap_or(self.context)
     }
 
     /// Number of latents of a Perceiver; `None` for other kinds.
     pub fn bottleneck(&self) -> Option<usize> {
-        let kind = KindOfAttention::named(&self.attention)?;
-        (kind.own_key == Some(BOTTLENECK)).then_some(self.own)
+        self.own(BOTTLENECK)
+    }
+
+    fn own(&self, key: &str) -> Option<usize> {
+        let (own, number) = self.own_number()?;
+        (own == key).then_some(number)
     }
 
     /// Whether such a model can be built: every count at least 1, `heads * head_dim = embed`, and what the
     /// kind of attention asks for.
     pub fn is_consistent(&self) -> bool {
-        let kind = KindOfAttention::named(&self.attention);
         self.counts().iter().all(|(_, count)| *count > 0)
             && self.heads.checked_mul(self.head_dim) == Some(self.embed)
-            && kind.is_none_or(|kind| {
+            && self.kind().is_none_or(|kind| {
                 kind.own_key.is_some() == (self.own > 0) && (kind.refuses)(self).is_none()
             })
     }
@@ -315,12 +234,8 @@ impl ModelShape {
         let sizes: f64 = (sizes(self).zip(sizes(other)))
             .map(|(a, b)| (a.max(1) as f64 / b.max(1) as f64).ln().abs())
             .sum();
-        sizes
-            + if self.attention == other.attention {
-                0.0
-            } else {
-                10.0
-            }
+        let is_same_kind = self.attention == other.attention;
+        sizes + if is_same_kind { 0.0 } else { 10.0 }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::io::ErrorKind::NotFound;
 use std::path::Path;
 
-use super::layers::Fault;
+use super::layers::{Fault, Suggestion};
 use super::point::PointSettings;
 use super::tree;
 
@@ -13,13 +13,14 @@ pub(super) fn faults(settings: &PointSettings, experiment: &Path) -> Vec<Fault> 
     let files = files.flat_map(|settings| settings.init_files());
     let fault = |(key, file): (&str, &Path)| {
         let what = unreadable(file)?;
-        let parts: Vec<String> = tree::split(key);
-        let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
         let message = format!("`{key}` = {:?} {what}", file.display().to_string());
-        let fault = Fault::at_key(&parts, message);
+        let fault = Fault::at_key(&tree::split(key), message);
         let beside = experiment.parent().map(|folder| folder.join(file));
         Some(match beside.filter(|beside| beside != file && beside.is_file()) {
-            Some(beside) => fault.instead(format!("{:?}", beside.display().to_string())),
+            Some(beside) => {
+                let beside = format!("{:?}", beside.display().to_string());
+                fault.instead(Suggestion::Value(beside))
+            }
             None => fault.help(
                 "the path is relative to the working directory; `attnlab export RUN FILE` writes \
                  such a file",

@@ -9,6 +9,7 @@ use std::ops::Range;
 use toml::de::DeTable;
 
 use super::locate::{Position, position};
+use crate::error::Problem;
 
 /// One mistake.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,8 +22,23 @@ pub(super) struct Flaw {
     pub(super) help: Option<String>,
 }
 
+impl Flaw {
+    /// The problem that it is at a place.
+    pub(super) fn at(self, place: String) -> Problem {
+        Problem {
+            place,
+            message: self.message,
+            help: self.help,
+        }
+    }
+}
+
 /// What is wrong and what to do about it.
 type Explained = (String, Option<String>);
+
+fn explained(message: impl Into<String>, help: impl Into<String>) -> Explained {
+    (message.into(), Some(help.into()))
+}
 
 /// The syntax errors of a text in order, the first of each line only, since others on that line mostly
 /// follow from it. `refusal` is the error message of the TOML 1.0 parser.
@@ -80,25 +96,21 @@ fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
     let position = (number("at line ")?, number("column ")?);
     let mut rest = text.lines().nth(position.0 - 1)?.chars();
     let at_comma = rest.nth(position.1 - 1) == Some(',');
-    let (message, help) = match () {
-        () if refusal.contains("escape") => escape(),
-        () if refusal.contains("inline table") && at_comma => (
-            "TOML 1.0 does not allow a trailing comma in an inline table".to_owned(),
-            Some("remove the comma".to_owned()),
-        ),
-        () if refusal.contains("inline table") => (
-            "TOML 1.0 does not allow an inline table to span several lines".to_owned(),
-            Some(
-                "put it on one line, or give it a header of its own, such as [model.attention]"
-                    .to_owned(),
-            ),
-        ),
-        () => {
-            let cause = refusal.rsplit(" ^ ").next().unwrap_or(refusal);
-            let cause = cause.trim_start_matches('^').trim();
-            let cause = cause.split(" in ").next().unwrap_or(cause);
-            (format!("this is not TOML 1.0: {cause}"), None)
-        }
+    let (message, help) = if refusal.contains("escape") {
+        escape()
+    } else if refusal.contains("inline table") && at_comma {
+        let message = "TOML 1.0 does not allow a trailing comma in an inline table";
+        explained(message, "remove the comma")
+    } else if refusal.contains("inline table") {
+        explained(
+            "TOML 1.0 does not allow an inline table to span several lines",
+            "put it on one line, or give it a header of its own, such as [model.attention]",
+        )
+    } else {
+        let cause = refusal.rsplit(" ^ ").next().unwrap_or(refusal);
+        let cause = cause.trim_start_matches('^').trim();
+        let cause = cause.split(" in ").next().unwrap_or(cause);
+        (format!("this is not TOML 1.0: {cause}"), None)
     };
     Some(Flaw {
         position,
@@ -108,14 +120,12 @@ fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
 }
 
 fn flaw(text: &str, span: Range<usize>, message: &str) -> Flaw {
-    let (start, (message, help)) = match disguised(text, &span) {
-        Some((start, explained)) => (start, explained),
-        None => {
-            let explained = explain(text, &span, message);
-            let plain = || (format!("this is not TOML: {message}"), None);
-            (span.start, explained.unwrap_or_else(plain))
-        }
-    };
+    let plain = || (format!("this is not TOML: {message}"), None);
+    let (start, (message, help)) = disguised(text, &span).unwrap_or_else(|| {
+        let explained = explain_line(text, &span, message);
+        let explained = explained.or_else(|| explain_value(text, &span, message));
+        (span.start, explained.unwrap_or_else(plain))
+    });
     Flaw {
         position: position(text, start),
         message,
@@ -136,18 +146,16 @@ fn look_alike(c: char) -> Option<Explained> {
     let code = format!("U+{:04X}", u32::from(c));
     let stands_for = |what: &str, meant: char| {
         let message = format!("`{c}` ({code}) is not {what}");
-        Some((message, Some(format!("write {meant} instead"))))
+        explained(message, format!("write {meant} instead"))
     };
-    match c {
-        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => Some((
+    Some(match c {
+        '\u{a0}' | '\u{2000}'..='\u{200a}' | '\u{202f}' | '\u{205f}' | '\u{3000}' => explained(
             format!("a non-ASCII space ({code}); TOML allows only plain spaces"),
-            Some("type a plain space instead".to_owned()),
-        )),
+            "type a plain space instead",
+        ),
         '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}' | '\u{feff}' | '\u{ad}' => {
-            Some((
-                format!("an invisible character ({code}) is not allowed here"),
-                Some("delete it, or type the line again".to_owned()),
-            ))
+            let message = format!("an invisible character ({code}) is not allowed here");
+            explained(message, "delete it, or type the line again")
         }
         '“' | '”' | '„' | '‟' | '«' | '»' | '″' => {
             stands_for("a TOML quotation mark", '"')
@@ -158,18 +166,12 @@ fn look_alike(c: char) -> Option<Explained> {
             let plain = char::from_u32(u32::from(c) - 0xfee0)?;
             stands_for(&format!("an ASCII {plain}"), plain)
         }
-        c if c.is_ascii_control() && !c.is_ascii_whitespace() => Some((
-            format!("a control character ({code}) is not allowed here"),
-            Some("delete it".to_owned()),
-        )),
-        _ => None,
-    }
-}
-
-/// The parser's error in plain words, if it is a common one.
-fn explain(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
-    let explained = explain_line(text, span, message);
-    explained.or_else(|| explain_value(text, span, message))
+        c if c.is_ascii_control() && !c.is_ascii_whitespace() => {
+            let message = format!("a control character ({code}) is not allowed here");
+            explained(message, "delete it")
+        }
+        _ => return None,
+    })
 }
 
 /// What is wrong with the form of a line: its key, its quotation marks, what stands between.
@@ -180,7 +182,7 @@ fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Explai
     let no_value = says(&["key with no value"]);
     let (message, help) = if says(&["duplicate key"]) {
         let message = format!("{} is defined twice", shown(token));
-        return Some((message, Some("keep one of the two".to_owned())));
+        return Some(explained(message, "keep one of the two"));
     } else if says(&["missing escaped value", "too few unicode", "invalid escape"]) {
         return Some(escape());
     } else if says(&["carriage return"]) {
@@ -208,7 +210,7 @@ fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Explai
     } else {
         return None;
     };
-    Some((message.to_owned(), Some(help.to_owned())))
+    Some(explained(message, help))
 }
 
 /// What somebody wrote for a value that TOML writes otherwise.
@@ -219,8 +221,8 @@ fn explain_value(text: &str, span: &Range<usize>, message: &str) -> Option<Expla
     let sign = if value.starts_with('-') { "-" } else { "" };
     let help = match token.to_lowercase().as_str() {
         "null" | "none" | "nil" | "undefined" => {
-            let help = "omit the key to use its default".to_owned();
-            return Some((format!("TOML has no {}", shown(token)), Some(help)));
+            let message = format!("TOML has no {}", shown(token));
+            return Some(explained(message, "omit the key to use its default"));
         }
         "true" | "yes" | "on" => "write true".to_owned(),
         "false" | "no" | "off" => "write false".to_owned(),
@@ -238,7 +240,10 @@ fn explain_value(text: &str, span: &Range<usize>, message: &str) -> Option<Expla
         }
         _ => format!("write {token:?} if it is a string"),
     };
-    Some((format!("{} is not a TOML value", shown(value)), Some(help)))
+    Some(explained(
+        format!("{} is not a TOML value", shown(value)),
+        help,
+    ))
 }
 
 /// Quotes a word of the file for a message.
@@ -269,8 +274,8 @@ fn after(text: &str, span: &Range<usize>) -> Option<char> {
 }
 
 fn escape() -> Explained {
-    let message =
-        "a backslash inside \"…\" starts an escape sequence, and this one is invalid".to_owned();
-    let help = "use single quotes, where a backslash is literal: 'C:\\weights'";
-    (message, Some(help.to_owned()))
+    explained(
+        "a backslash inside \"…\" starts an escape sequence, and this one is invalid",
+        "use single quotes, where a backslash is literal: 'C:\\weights'",
+    )
 }

@@ -23,33 +23,27 @@ const SYNONYMS: [(&str, &str); 12] = [
 
 /// The candidate that `word` is another word for, or most likely a misspelling of, if any is near
 /// enough: one edit for short words, a third of the longer word's letters otherwise.
-pub(super) fn nearest<'a>(word: &str, candidates: &[&'a str]) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: &'a [impl AsRef<str>]) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let synonym = SYNONYMS.iter().find(|(other, _)| *other == word);
-    if let Some((_, meant)) = synonym
-        && let Some(candidate) = candidates.iter().find(|candidate| *candidate == meant)
-    {
+    let candidates = candidates.iter().map(AsRef::as_ref);
+    let is_meant = |candidate: &&str| SYNONYMS.contains(&(&word, candidate));
+    if let Some(candidate) = candidates.clone().find(is_meant) {
         return Some(candidate);
     }
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
-    let near = |candidate: &&&str| {
+    let near = |candidate: &&str| {
         let longest = candidate.chars().count().max(word.chars().count());
         distance(candidate) <= (longest / 3).max(1)
     };
     candidates
-        .iter()
         .filter(near)
         .min_by_key(|candidate| distance(candidate))
-        .copied()
 }
 
 /// `` `a`, `b` and `c` ``
 pub(super) fn list<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
-    let quoted: Vec<String> = words
-        .iter()
-        .map(|word| format!("`{}`", word.as_ref()))
-        .collect();
-    joined(&quoted, conjunction)
+    let quoted = words.iter().map(|word| format!("`{}`", word.as_ref()));
+    joined(quoted, conjunction)
 }
 
 /// What a value is, as a noun: `the string "four"`, `a table`.

@@ -11,7 +11,7 @@ use super::Corpus;
 use super::checksum::SourceFile;
 use super::invented::{Known, NameParts};
 use crate::error::{Error, Result};
-use crate::kinds::{Kinded, Listed, OwnKeys, TableKind};
+use crate::kinds::{Entry, Kinded, TableKind};
 
 /// A kind of data. Its fields are the keys that `[data]` takes beside `kind`; each has a default. `resolved.toml` has
 /// only those that are given.
@@ -37,9 +37,7 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
 
 /// A kind of data, as an entry of [`KINDS`](super::KINDS).
 pub struct DataKind {
-    name: &'static str,
-    about: &'static str,
-    keys: OwnKeys,
+    entry: Entry,
     /// The files that it reads.
     pub files: &'static [SourceFile],
     /// See [`DataSource::invented_name_parts`].
@@ -51,9 +49,7 @@ impl DataKind {
     /// The entry of a kind.
     pub const fn of<S: DataSource>() -> Self {
         Self {
-            name: S::NAME,
-            about: S::ABOUT,
-            keys: OwnKeys::of::<S>(),
+            entry: Entry::of::<S>(S::NAME, S::ABOUT),
             files: S::FILES,
             invented_name_parts: S::invented_name_parts,
             open: |own, directory| {
@@ -64,26 +60,16 @@ impl DataKind {
     }
 }
 
-impl Listed for DataKind {
-    fn all() -> &'static [Self] {
-        &super::KINDS
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.about
-    }
-}
-
 impl TableKind for DataKind {
     const TABLE: &'static str = "Where the documents and questions come from.";
     const CHOOSES: &'static str = "Which data.";
 
-    fn keys(&self) -> &OwnKeys {
-        &self.keys
+    fn kinds() -> &'static [Self] {
+        &super::KINDS
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
     }
 }
 

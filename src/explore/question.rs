@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, Result};
-use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
+use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::rows::{CurveRow, SampleRow};
 
 /// Samples between two reports.
@@ -84,9 +84,7 @@ impl Sampling<'_> {
 
 /// A question, as an entry of [`QUESTIONS`](super::QUESTIONS).
 pub struct QuestionKind {
-    name: &'static str,
-    asks: &'static str,
-    keys: OwnKeys,
+    entry: Entry,
     /// See [`Question::HEADING`].
     pub heading: &'static str,
     /// See [`Question::NOTE`].
@@ -100,9 +98,7 @@ impl QuestionKind {
     /// The entry of a question.
     pub const fn of<Q: Question>() -> Self {
         Self {
-            name: Q::NAME,
-            asks: Q::ASKS,
-            keys: OwnKeys::of::<Q>(),
+            entry: Entry::of::<Q>(Q::NAME, Q::ASKS),
             heading: Q::HEADING,
             note: Q::NOTE,
             check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
@@ -115,28 +111,18 @@ impl QuestionKind {
     }
 }
 
-impl Listed for QuestionKind {
-    fn all() -> &'static [Self] {
-        &super::QUESTIONS
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.asks
-    }
-}
-
 impl TableKind for QuestionKind {
     const TABLE: &'static str = "One question about a head of attention, and how it is put.";
     const KEY: &'static str = "question";
     const CHOOSES: &'static str = "Which part of question 1.";
     const IS_COMPLETE: bool = true;
 
-    fn keys(&self) -> &OwnKeys {
-        &self.keys
+    fn kinds() -> &'static [Self] {
+        &super::QUESTIONS
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
     }
 }
 

@@ -44,10 +44,10 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
         .help(format!("set `model.vocabulary = {needed}`")));
     }
     if let Some(spec) = &settings.pretrain {
-        countable("pretrain", spec.training(), corpus.documents.len(), model)?;
+        countable("pretrain", spec.epochs, corpus.documents.len(), model)?;
     }
     if let Some(spec) = &settings.finetune {
-        countable("finetune", spec.training(), corpus.train.len(), model)?;
+        countable("finetune", spec.epochs, corpus.train.len(), model)?;
     }
     if let Some(spec) = settings.pretrain.as_ref().filter(|stage| stage.epochs > 0) {
         let longest = spec.task(corpus, model.context, 0)?.longest_sequence();
@@ -86,14 +86,8 @@ fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> 
     Err(Error::config(message).help(help))
 }
 
-fn countable(
-    stage: &str,
-    training: Training<'_>,
-    documents: usize,
-    model: &ModelSpec,
-) -> Result<()> {
+fn countable(stage: &str, epochs: usize, documents: usize, model: &ModelSpec) -> Result<()> {
     let most = Training::most_epochs(documents, model.context);
-    let epochs = training.epochs;
     if epochs as u64 <= most {
         return Ok(());
     }

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 
 use super::Figure;
 use crate::error::{Error, Result};
-use crate::kinds::{BrokenRule, Kinded, Listed, OwnKeys, TableKind};
+use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::measured::Measured;
 
 /// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
@@ -80,9 +80,7 @@ pub struct Points<'a> {
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).
 pub struct FigureKind {
-    name: &'static str,
-    shows: &'static str,
-    keys: OwnKeys,
+    entry: Entry,
     /// Whether it is drawn of explorations, and of nothing else.
     pub is_of_exploration: bool,
     /// See [`Plot::IS_PER_POINT`].
@@ -99,9 +97,7 @@ impl FigureKind {
     /// The entry of a kind.
     pub const fn of<K: Plot>() -> Self {
         Self {
-            name: K::NAME,
-            shows: K::SHOWS,
-            keys: OwnKeys::of::<K::Keys>(),
+            entry: Entry::of::<K::Keys>(K::NAME, K::SHOWS),
             is_of_exploration: K::IS_OF_EXPLORATION,
             #[cfg(test)]
             is_per_point: K::IS_PER_POINT,
@@ -120,28 +116,17 @@ impl FigureKind {
     }
 }
 
-impl Listed for FigureKind {
-    fn all() -> &'static [Self] {
-        &super::KINDS
-    }
-
-    fn name(&self) -> &'static str {
-        self.name
-    }
-
-    fn about(&self) -> &'static str {
-        self.shows
-    }
-}
-
 impl TableKind for FigureKind {
     const TABLE: &'static str = "One figure of an experiment, drawn from its CSV files alone.";
     const CHOOSES: &'static str = "What it shows.";
-    const SHARED: &'static [(&'static str, &'static str)] =
-        &[("title", "Heading. Default: from the kind.")];
+    const TITLE: Option<&'static str> = Some("Heading. Default: from the kind.");
 
-    fn keys(&self) -> &OwnKeys {
-        &self.keys
+    fn kinds() -> &'static [Self] {
+        &super::KINDS
+    }
+
+    fn entry(&self) -> &Entry {
+        &self.entry
     }
 }
 
@@ -156,7 +141,6 @@ impl Kinded<FigureKind> {
     /// # Errors
     /// A table cannot be read, or has impossible numbers.
     pub fn draw(&self, measured: &Measured) -> Result<Gathered<Figure>> {
-        let title = self.shared.get("title").map(String::as_str);
-        (self.kind.draw)(&self.own, title, measured)
+        (self.kind.draw)(&self.own, self.title.as_deref(), measured)
     }
 }

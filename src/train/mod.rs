@@ -17,11 +17,11 @@ use schedule::{Clock, learning_rate_at};
 
 /// The resolved settings of a training stage.
 #[derive(Clone, Debug)]
-pub struct Stage<'a> {
+pub struct Stage {
     /// Pretraining or finetuning.
     pub kind: TrainingStage,
     /// Optimiser, schedule and number of epochs.
-    pub training: Training<'a>,
+    pub training: Training,
     /// Probability of dropping an activation.
     pub dropout: f64,
     /// Context length; the schedule counts each document as one token less.
@@ -30,13 +30,13 @@ pub struct Stage<'a> {
     pub seed: u64,
 }
 
-impl Stage<'_> {
+impl Stage {
     /// The settings of step `step` (from 1), at the clock's time.
     fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
         let training = &self.training;
-        let optimiser = training.optimiser;
+        let optimiser = &training.optimiser;
         StepSettings {
-            learning_rate: learning_rate_at(training.schedule, training.learning_rate, clock),
+            learning_rate: learning_rate_at(&training.schedule, training.learning_rate, clock),
             betas: optimiser.betas,
             epsilon: optimiser.epsilon,
             weight_decay: optimiser.weight_decay,
@@ -117,7 +117,7 @@ pub enum Outcome {
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
-    stage: &Stage<'_>,
+    stage: &Stage,
     from: &Position,
     record: &mut dyn FnMut(CompletedStep<'_>) -> Result<()>,
 ) -> Result<Outcome> {
@@ -291,8 +291,9 @@ mod tests {
                 epochs: 2,
                 batch_documents: 2,
                 learning_rate: 0.1,
-                optimiser: &OptimiserSpec::default(),
-                schedule: &ScheduleSpec::default(),
+                init: None,
+                optimiser: OptimiserSpec::default(),
+                schedule: ScheduleSpec::default(),
                 shuffle: false,
                 checkpoint_steps: None,
             },

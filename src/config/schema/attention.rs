@@ -1,18 +1,17 @@
 //! `[model.attention]`: a kind from the table in `config/shape.rs`, with its own number.
 
-use std::borrow::Cow;
+use schemars::JsonSchema;
+use serde::{Deserialize, Serialize};
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-
-use crate::config::shape::{self, ATTENTION_KINDS, KindOfAttention};
+use crate::config::shape::{ATTENTION_KINDS, KindOfAttention};
+use crate::kinds::{Listed, Named};
 
 /// Which attention, with its own keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     /// `"vanilla"` is causal softmax attention; `attnlab list attention` says what the others are.
-    pub kind: AttentionKind,
+    pub kind: Named<KindOfAttention>,
     /// `"perceiver"` only: number of latents, at most `context`; it needs at least 2 layers. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -32,7 +31,7 @@ impl AttentionSpec {
     #[cfg(test)]
     pub fn vanilla() -> Self {
         Self {
-            kind: AttentionKind(KindOfAttention::named("vanilla").expect("a kind of the table")),
+            kind: Named(KindOfAttention::named("vanilla").expect("a kind of the table")),
             bottleneck: None,
             kv_heads: None,
             window: None,
@@ -56,39 +55,16 @@ impl AttentionSpec {
     }
 }
 
-/// One of [`ATTENTION_KINDS`], by its name.
-#[derive(Clone, Copy, Debug)]
-pub struct AttentionKind(pub &'static KindOfAttention);
-
-impl PartialEq for AttentionKind {
-    fn eq(&self, other: &Self) -> bool {
-        self.0.name == other.0.name
-    }
-}
-
-impl<'de> Deserialize<'de> for AttentionKind {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        const NAMES: &[&str] = &shape::attention_names();
-        let name = String::deserialize(deserializer)?;
-        let unknown = || de::Error::unknown_variant(&name, NAMES);
-        KindOfAttention::named(&name).map(Self).ok_or_else(unknown)
-    }
-}
-
-impl Serialize for AttentionKind {
-    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.serialize_str(self.0.name)
-    }
-}
-
-impl JsonSchema for AttentionKind {
-    fn schema_name() -> Cow<'static, str> {
-        "AttentionKind".into()
+impl Listed for KindOfAttention {
+    fn all() -> &'static [Self] {
+        &ATTENTION_KINDS
     }
 
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        let kinds = ATTENTION_KINDS
-            .map(|kind| json_schema!({"const": kind.name, "description": kind.about}));
-        json_schema!({"oneOf": kinds})
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
     }
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::{MapAccessDeserializer, SeqAccessDeserializer};
 use serde::de::{MapAccess, SeqAccess, Visitor};
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -46,20 +47,12 @@ impl<'de> Deserialize<'de> for Labels {
                 formatter.write_str("a list of names, or a table from values to names")
             }
 
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Labels, A::Error> {
-                let mut names = vec![];
-                while let Some(name) = list.next_element()? {
-                    names.push(name);
-                }
-                Ok(Labels::InOrder(names))
+            fn visit_seq<A: SeqAccess<'de>>(self, list: A) -> Result<Labels, A::Error> {
+                Vec::deserialize(SeqAccessDeserializer::new(list)).map(Labels::InOrder)
             }
 
-            fn visit_map<A: MapAccess<'de>>(self, mut table: A) -> Result<Labels, A::Error> {
-                let mut names = BTreeMap::new();
-                while let Some((value, name)) = table.next_entry()? {
-                    names.insert(value, name);
-                }
-                Ok(Labels::ByValue(names))
+            fn visit_map<A: MapAccess<'de>>(self, table: A) -> Result<Labels, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(table)).map(Labels::ByValue)
             }
         }
 

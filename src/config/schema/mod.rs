@@ -10,15 +10,14 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use attention::{AttentionKind, AttentionSpec};
+pub use attention::AttentionSpec;
 pub use attention_maps::AttentionMapsSpec;
 pub use exploration::ExplorationSettings;
 pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
-    FinetuneSpec, OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training,
-    default_excerpt,
+    OptimiserSpec, PretrainSpec, ScheduleForm, ScheduleSpec, Training, default_excerpt,
 };
 
 mod attention;
@@ -51,7 +50,7 @@ pub struct Settings {
     pub pretrain: Option<PretrainSpec>,
     /// Second stage: learning to answer. Default: no finetuning.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub finetune: Option<FinetuneSpec>,
+    pub finetune: Option<Training>,
     /// Third stage: answering questions never trained on. Default: no evaluation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub evaluate: Option<EvaluateSpec>,

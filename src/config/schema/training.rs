@@ -58,21 +58,6 @@ macro_rules! training_stage {
             #[serde(default, skip_serializing_if = "Option::is_none")]
             pub checkpoint_steps: Option<usize>,
         }
-
-        impl $name {
-            /// The keys that both stages have.
-            pub fn training(&self) -> Training<'_> {
-                Training {
-                    epochs: self.epochs,
-                    batch_documents: self.batch_documents,
-                    learning_rate: self.learning_rate,
-                    optimiser: &self.optimiser,
-                    schedule: &self.schedule,
-                    shuffle: self.shuffle,
-                    checkpoint_steps: self.checkpoint_steps,
-                }
-            }
-        }
     };
 }
 
@@ -95,11 +80,25 @@ training_stage! {
 }
 
 training_stage! {
-    /// Learning to answer questions.
-    FinetuneSpec {}
+    /// A stage that trains, without keys of its own: learning to answer questions.
+    Training {}
 }
 
 impl PretrainSpec {
+    /// The keys that both stages have.
+    pub fn training(&self) -> Training {
+        Training {
+            epochs: self.epochs,
+            batch_documents: self.batch_documents,
+            learning_rate: self.learning_rate,
+            init: self.init.clone(),
+            optimiser: self.optimiser.clone(),
+            schedule: self.schedule.clone(),
+            shuffle: self.shuffle,
+            checkpoint_steps: self.checkpoint_steps,
+        }
+    }
+
     /// The task of learning from a corpus, in a context of so many tokens.
     ///
     /// # Errors
@@ -133,29 +132,10 @@ fn user_path<'de, D: Deserializer<'de>>(from: D) -> Result<Option<PathBuf>, D::E
     expanded.map_err(D::Error::custom)
 }
 
-/// The settings that pretraining and finetuning share: optimiser, schedule and duration.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Training<'a> {
-    /// Passes over the data.
-    pub epochs: usize,
-    /// Documents per step; the last step of an epoch takes the remaining ones.
-    pub batch_documents: usize,
-    /// Peak learning rate.
-    pub learning_rate: f64,
-    /// AdamW and clipping.
-    pub optimiser: &'a OptimiserSpec,
-    /// Learning rate over time.
-    pub schedule: &'a ScheduleSpec,
-    /// Whether documents come in a new order each epoch.
-    pub shuffle: bool,
-    /// Steps between two checkpoints, if the file says so.
-    pub checkpoint_steps: Option<usize>,
-}
-
 /// The highest token count that a reader which parses numbers as 64-bit floats is sure to keep exact.
 const MOST_TOKENS: u64 = (1 << 53) - 1;
 
-impl Training<'_> {
+impl Training {
     /// The most passes over so many documents for which the number of tokens, as the learning-rate
     /// schedule counts them, is exact.
     pub fn most_epochs(documents: usize, context: usize) -> u64 {

@@ -12,9 +12,12 @@ use std::path::{Path, PathBuf};
 
 use super::merged::Merged;
 use super::overrides::{self, Override};
-use super::{Environment, Experiment, environment, load_with, locate, name, resolve, wording};
-use crate::error::{Error, Problem, Result};
-use file::{MemberTable, Source, problem};
+use super::{
+    Environment, Experiment, environment, load_with, locate, name, resolve, tree, wording,
+};
+use crate::error::{Error, Problem, Result, sound};
+use crate::metrics::explored::distinct;
+use file::{MemberTable, Source};
 use settings::{BaseMember, receivers};
 
 /// A suite under one profile, with every member laid out.
@@ -74,11 +77,10 @@ impl Loaded {
     pub fn into_experiments(self) -> Vec<Experiment> {
         match self {
             Self::Experiment(experiment) => vec![experiment],
-            Self::Suite(suite) => suite
-                .members
-                .into_iter()
-                .map(|one| one.experiment)
-                .collect(),
+            Self::Suite(suite) => {
+                let members = suite.members.into_iter();
+                members.map(|member| member.experiment).collect()
+            }
         }
     }
 }
@@ -86,7 +88,7 @@ impl Loaded {
 /// Whether a file is a suite: it has `members`, which no experiment has.
 pub fn is_suite(path: &Path) -> bool {
     let text = std::fs::read_to_string(path).unwrap_or_default();
-    locate::locate(&text, &["members".to_owned()]).is_some()
+    locate::locate(&text, &["members"]).is_some()
 }
 
 /// Reads an experiment, or a suite under `profile` or else the one that its file says.
@@ -124,10 +126,7 @@ pub(super) fn load_every_profile(path: &Path, environment: &Environment) -> Resu
             Ok(_) => {}
         }
     }
-    match problems.is_empty() {
-        true => Ok(suite),
-        false => Err(Error::Problems(problems)),
-    }
+    sound(suite, problems)
 }
 
 /// [`load_suite`] with the environment as a parameter.
@@ -141,32 +140,28 @@ pub(super) fn load_suite_with(
     let profile = source.profile(profile)?;
     let plain = plain(&source)?;
     let laid_out = lay_out(&source, &profile, &plain, set, environment)?;
-    let (name, membership) = (
-        name(path),
-        Membership {
-            path: path.to_owned(),
-            profile: profile.clone(),
-        },
-    );
-    let member = |(table, experiment): (&MemberTable, Experiment)| Member {
-        question: table.question.clone(),
-        heading: table.heading.clone(),
-        text: table.text.clone(),
-        reported: table.reported.clone(),
+    let (name, path, file) = (name(path), path.to_owned(), source.file);
+    let member = |(table, experiment): (MemberTable, Experiment)| Member {
+        question: table.question,
+        heading: table.heading,
+        text: table.text,
+        reported: table.reported,
         experiment: Experiment {
             name: format!("{name}/{profile}/{}", experiment.name),
-            suite: Some(membership.clone()),
+            suite: Some(Membership {
+                path: path.clone(),
+                profile: profile.clone(),
+            }),
             ..experiment
         },
     };
-    let members = source.file.members.iter().zip(laid_out).map(member);
     Ok(Suite {
-        members: members.collect(),
-        path: path.to_owned(),
-        title: source.file.title.clone(),
-        about: source.file.profiles[&profile].about.clone(),
-        profiles: source.file.profiles.keys().cloned().collect(),
+        members: file.members.into_iter().zip(laid_out).map(member).collect(),
+        title: file.title,
+        about: file.profiles[&profile].about.clone(),
+        profiles: file.profiles.into_keys().collect(),
         name,
+        path,
         profile,
     })
 }
@@ -181,27 +176,20 @@ fn plain(source: &Source) -> Result<Vec<BaseMember>> {
             Ok(member) => {
                 let index = number.to_string();
                 let here = |message| source.problem(&["members", &index, "experiment"], message);
-                let same = plain.iter().find(|other| other.name == member.name);
-                problems.extend(same.map(|other| {
-                    here(format!(
-                        "the results of {} and {} would share the folder {}",
-                        other.path.display(),
-                        member.path.display(),
-                        member.name
-                    ))
-                }));
-                if member.name == "report" {
-                    let path = member.path.display();
+                let (path, name) = (member.path.display(), &member.name);
+                if let Some(other) = plain.iter().find(|other| other.name == *name) {
+                    let both = format!("{} and {path}", other.path.display());
+                    let message = format!("the results of {both} would share the folder {name}");
+                    problems.push(here(message));
+                }
+                if name == "report" {
                     problems.push(here(format!("the suite's report has the folder of {path}")));
                 }
                 plain.push(member);
             }
         }
     }
-    match problems.is_empty() {
-        true => Ok(plain),
-        false => Err(Error::Problems(problems)),
-    }
+    sound(plain, problems)
 }
 
 /// Every member with the settings that go to it.
@@ -216,26 +204,30 @@ fn lay_out(
     let mut layers: Vec<Vec<Override>> = vec![vec![]; plain.len()];
     let table = &source.file.profiles[profile].set;
     let shared = source.settings(table, &["profiles", profile, "set"]);
-    let own = own(source, profile, plain, &mut problems);
+    let own = |member| own(source, profile, member, &mut problems);
+    let own: Vec<Vec<Override>> = plain.iter().enumerate().map(own).collect();
     for setting in shared {
         for number in receivers(&setting, plain, &mut problems) {
             match plain[number].swept(&setting.key) {
                 None => layers[number].push(setting.clone()),
                 // The member says itself what its sweep is under this profile.
                 Some(_) if own[number].iter().any(Override::is_axis) => {}
-                Some(axis) => problems.push(swept(&setting, axis, &plain[number], profile)),
+                Some(axis) => {
+                    let path = plain[number].path.display();
+                    let message = format!("the sweep of {path} sets `{axis}` itself");
+                    problems.push(Problem::at(&setting.place, message).help(format!(
+                        "give that member its own: profiles.{profile} = {{ \"sweep.…\" = […] }}"
+                    )));
+                }
             }
         }
     }
     for (layers, own) in layers.iter_mut().zip(own) {
         layers.extend(own);
     }
-    let (variables, wrong) = overrides::from_environment(environment);
+    let (outside, wrong) = overrides::read(set, environment);
     problems.extend(wrong);
-    let (from_set, wrong) = overrides::from_set(set);
-    problems.extend(wrong);
-    let outside = variables.into_iter().chain(from_set);
-    for setting in outside.flat_map(Override::flat) {
+    for setting in outside.into_iter().flat_map(Override::flat) {
         for number in receivers(&setting, plain, &mut problems) {
             layers[number].push(setting.clone());
         }
@@ -252,74 +244,48 @@ fn lay_out(
         }
     }
     problems.extend(named(of_members, plain));
-    match problems.is_empty() {
-        true => Ok(experiments),
-        false => Err(Error::Problems(problems)),
-    }
+    sound(experiments, problems)
 }
 
-/// A profile would set what the sweep of a member sets.
-fn swept(setting: &Override, axis: &str, member: &BaseMember, profile: &str) -> Problem {
-    let path = member.path.display();
-    let help = format!("give that member its own: profiles.{profile} = {{ \"sweep.…\" = […] }}");
-    Problem {
-        help: Some(help),
-        ..problem(
-            setting.place.clone(),
-            format!("the sweep of {path} sets `{axis}` itself"),
-        )
-    }
-}
-
-/// What each member sets for itself: titles of figures, and its own of the profile.
+/// What a member sets for itself: titles of figures, and its own of the profile.
 fn own(
     source: &Source,
     profile: &str,
-    plain: &[BaseMember],
+    (number, member): (usize, &BaseMember),
     problems: &mut Vec<Problem>,
-) -> Vec<Vec<Override>> {
-    let one = |(number, table): (usize, &MemberTable)| {
-        let index = number.to_string();
-        let mut found = vec![];
-        for (figure, title) in &table.figures {
-            let written = ["members", &index, "figures", figure];
-            let known = plain[number].figures();
-            if !known.contains(figure) {
-                let known: Vec<&str> = known.iter().map(String::as_str).collect();
-                let path = plain[number].path.display();
-                let meant = wording::nearest(figure, &known);
-                let meant =
-                    meant.map_or(String::new(), |meant| format!("; did you mean `{meant}`?"));
-                let message = format!("{path} has no figure `{figure}`{meant}");
-                problems.push(source.problem(&written, message));
-                continue;
-            }
-            let key = ["figures", figure, "title"].map(str::to_owned).to_vec();
-            let place = source.place(&written.map(str::to_owned));
-            found.push(Override::new(place, key, title.clone().into()));
+) -> Vec<Override> {
+    let (index, table) = (number.to_string(), &source.file.members[number]);
+    let mut found = vec![];
+    for (figure, title) in &table.figures {
+        let written = ["members", &index, "figures", figure];
+        if member.figures.contains(figure) {
+            let (place, title) = (source.place(&written), title.clone().into());
+            let key = tree::path(&["figures", figure, "title"]);
+            found.push(Override::new(place, key, title));
+            continue;
         }
-        if let Some(set) = table.profiles.get(profile) {
-            let written = ["members", &index, "profiles", profile];
-            found.extend(source.settings(set, &written));
+        let mut message = format!("{} has no figure `{figure}`", member.path.display());
+        if let Some(meant) = wording::nearest(figure, &member.figures) {
+            message += &format!("; did you mean `{meant}`?");
         }
-        found
-    };
-    source.file.members.iter().enumerate().map(one).collect()
+        problems.push(source.problem(&written, message));
+    }
+    if let Some(set) = table.profiles.get(profile) {
+        let written = ["members", &index, "profiles", profile];
+        found.extend(source.settings(set, &written));
+    }
+    found
 }
 
 /// Problems of members, each once; one of a single member that is not in its file names it.
 fn named(of_members: Vec<(usize, Problem)>, plain: &[BaseMember]) -> Vec<Problem> {
-    let mut told: Vec<Problem> = vec![];
     let once = |problem: &Problem| of_members.iter().filter(|(_, one)| one == problem).count() == 1;
-    for (number, problem) in &of_members {
+    distinct(of_members.iter().map(|(number, problem)| {
         let path = plain[*number].path.display().to_string();
         let mut problem = problem.clone();
         if once(&problem) && plain.len() > 1 && !problem.place.starts_with(&path) {
             problem.message = format!("{path}: {}", problem.message);
         }
-        if !told.contains(&problem) {
-            told.push(problem);
-        }
-    }
-    told
+        problem
+    }))
 }

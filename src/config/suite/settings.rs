@@ -1,11 +1,10 @@
 //! Which member a setting of a profile, a variable or `--set` goes to.
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
-use figment::value::Value;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::file::problem;
 use crate::config::merged::Merged;
 use crate::config::overrides::Override;
 use crate::config::sweep::{self, RANDOM};
@@ -16,9 +15,11 @@ use crate::error::{Problem, Result};
 pub(super) struct BaseMember {
     pub(super) path: PathBuf,
     pub(super) name: String,
-    /// The settings of each point, and the figures. A stage of 0 epochs is left out: no setting from
-    /// outside turns it on.
-    trees: Vec<serde_json::Value>,
+    /// All tables of its points and figures, dotted. A stage of 0 epochs is left out: no setting from outside turns
+    /// it on.
+    tables: BTreeSet<String>,
+    /// The names of its figures.
+    pub(super) figures: Vec<String>,
     /// The names of the axes of its sweep, `_` and `random` among them, and the keys that they set.
     axes: Vec<String>,
     swept: Vec<String>,
@@ -26,35 +27,28 @@ pub(super) struct BaseMember {
 
 impl BaseMember {
     /// Reads a member's file.
-    ///
-    /// # Errors
-    /// Everything that is wrong with it.
     pub(super) fn read(path: &Path) -> Result<Self> {
         let merged = Merged::read(path, &[], &[])?;
         let experiment = resolve(path, &merged)?;
-        let points = experiment.points.iter().map(|point| {
+        let mut tables = BTreeSet::new();
+        for point in &experiment.points {
             let mut tree = json!(point.settings);
             for stage in ["pretrain", "finetune"] {
-                let epochs = tree.get(stage).and_then(|stage| stage.get("epochs"));
-                if epochs == Some(&0.into()) {
+                if tree[stage]["epochs"] == 0 {
                     tree[stage].take();
                 }
             }
-            tree
-        });
-        let figures = json!({ "figures": experiment.figures });
-        let trees = points.chain([figures]).collect();
-        let sweep = tree::get(&merged.root, &["sweep".to_owned()]).and_then(Value::as_dict);
-        let axes = sweep.map_or(vec![], |sweep| sweep.keys().cloned().collect());
+            note_tables(&tree, "", &mut tables);
+        }
+        note_tables(&json!({ "figures": experiment.figures }), "", &mut tables);
+        let (axes, swept) = (sweep::axes(&merged.root), sweep::keys(&merged.root));
         Ok(Self {
             path: path.to_owned(),
             name: name(path),
-            trees,
-            axes,
-            swept: sweep::keys(&merged.root)
-                .into_iter()
-                .map(|one| one.key)
-                .collect(),
+            tables,
+            figures: experiment.figures.into_keys().collect(),
+            axes: axes.map(|(name, _)| name.clone()).collect(),
+            swept: swept.into_iter().map(|one| one.key).collect(),
         })
     }
 
@@ -62,17 +56,10 @@ impl BaseMember {
     fn takes(&self, key: &[String]) -> bool {
         match key {
             [sweep, axis, ..] if sweep == "sweep" => self.axes.contains(axis),
-            [table @ .., _] => self.has(table),
+            [_] => true,
+            [table @ .., _] => self.tables.contains(&table.join(".")),
             [] => false,
         }
-    }
-
-    fn has(&self, table: &[String]) -> bool {
-        let at = |tree: &serde_json::Value| {
-            let found = table.iter().try_fold(tree, |at, part| at.get(part));
-            found.is_some_and(serde_json::Value::is_object)
-        };
-        table.is_empty() || self.trees.iter().any(at)
     }
 
     /// The key among those of its sweep that decides `key` at every point.
@@ -80,32 +67,15 @@ impl BaseMember {
         let key = key.join(".");
         self.swept.iter().find(|axis| sweep::overlap(axis, &key))
     }
+}
 
-    /// The names of its figures.
-    pub(super) fn figures(&self) -> Vec<String> {
-        let figures = self
-            .trees
-            .iter()
-            .filter_map(|tree| tree.get("figures")?.as_object());
-        figures.flat_map(|table| table.keys().cloned()).collect()
-    }
-
-    /// All its tables, dotted.
-    fn tables(&self) -> Vec<String> {
-        fn below(tree: &serde_json::Value, path: &str, found: &mut Vec<String>) {
-            for (key, value) in tree.as_object().into_iter().flatten() {
-                if value.is_object() {
-                    let path = format!("{path}{key}");
-                    below(value, &format!("{path}."), found);
-                    found.push(path);
-                }
-            }
+/// Notes the dotted names of all tables in a tree.
+fn note_tables(tree: &Value, path: &str, found: &mut BTreeSet<String>) {
+    for (key, value) in tree.as_object().into_iter().flatten() {
+        if value.is_object() {
+            note_tables(value, &format!("{path}{key}."), found);
+            found.insert(format!("{path}{key}"));
         }
-        let mut found = vec![];
-        self.trees
-            .iter()
-            .for_each(|tree| below(tree, "", &mut found));
-        found
     }
 }
 
@@ -117,10 +87,9 @@ pub(super) fn receivers(
     problems: &mut Vec<Problem>,
 ) -> Vec<usize> {
     let takers = |key: &[String]| -> Vec<usize> {
-        let numbers = 0..members.len();
+        let mut numbers: Vec<usize> = (0..members.len()).collect();
+        numbers.retain(|&number| members[number].takes(key));
         numbers
-            .filter(|&number| members[number].takes(key))
-            .collect()
     };
     let mut found = takers(&setting.key);
     let axis = match &setting.key[..] {
@@ -131,41 +100,30 @@ pub(super) fn receivers(
         found = takers(key);
     }
     if found.is_empty() {
-        problems.push(no_receiver(
-            setting,
-            axis.as_ref().unwrap_or(&setting.key),
-            members,
-        ));
+        let key = axis.as_ref().unwrap_or(&setting.key);
+        problems.push(no_receiver(setting, key, members));
     }
     found
 }
 
 fn no_receiver(setting: &Override, key: &[String], members: &[BaseMember]) -> Problem {
-    let shown = tree::dotted(&setting.key);
+    let message = format!(
+        "`{}` goes to no member: none has",
+        tree::dotted(&setting.key)
+    );
+    let problem = |what: String| Problem::at(&setting.place, format!("{message} {what}"));
     let table = key
         .split_last()
         .map_or(String::new(), |(_, table)| table.join("."));
     if table == "sweep" {
-        let message = format!("`{shown}` goes to no member: none has that axis");
-        return problem(setting.place.clone(), message);
+        return problem("that axis".to_owned());
     }
-    let mut tables: Vec<String> = members.iter().flat_map(BaseMember::tables).collect();
-    tables.sort();
-    tables.dedup();
-    let known: Vec<&str> = tables.iter().map(String::as_str).collect();
-    let message = format!("`{shown}` goes to no member: none has `[{table}]`");
-    match wording::nearest(&table, &known) {
-        Some(meant) => problem(
-            setting.place.clone(),
-            format!("{message}; did you mean `[{meant}]`?"),
+    let tables: BTreeSet<&String> = members.iter().flat_map(|one| &one.tables).collect();
+    let tables: Vec<&String> = tables.into_iter().collect();
+    match wording::nearest(&table, &tables) {
+        Some(meant) => problem(format!("`[{table}]`; did you mean `[{meant}]`?")),
+        None => problem(format!("`[{table}]`")).help(
+            "a setting goes to the members that have its table; a stage of 0 epochs counts as absent",
         ),
-        None => Problem {
-            help: Some(
-                "a setting goes to the members that have its table; a stage of 0 epochs counts \
-                 as absent"
-                    .to_owned(),
-            ),
-            ..problem(setting.place.clone(), message)
-        },
     }
 }

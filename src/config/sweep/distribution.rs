@@ -7,7 +7,7 @@
 use figment::value::{Num, Value};
 use sha2::{Digest as _, Sha256};
 
-use super::tree;
+use super::{Fault, RANDOM, tree};
 
 /// Significant digits of a drawn number that need not be whole.
 const DIGITS: usize = 6;
@@ -25,52 +25,52 @@ pub(crate) enum Distribution {
     Choice(Vec<Value>),
 }
 
-/// What is wrong with a distribution, and what to do about it.
-pub(super) type Wrong = (String, Option<String>);
-
 impl Distribution {
-    /// The distribution `name`, one of [`DISTRIBUTIONS`](super::DISTRIBUTIONS), of `key` as a file gives
-    /// it.
-    pub(super) fn read(key: &str, name: &str, given: &Value) -> Result<Self, Wrong> {
+    /// The distribution `name`, one of [`DISTRIBUTIONS`](super::DISTRIBUTIONS), of `key` as a file gives it.
+    pub(super) fn read(key: &str, name: &str, given: &Value) -> Result<Self, Fault> {
         let text = tree::text(given);
+        let here = |message: String| Fault::at_key(&["sweep", RANDOM, key, name], message);
+        let must = |rule: &str| here(format!("`{name}` of `{key}` must {rule}, but is {text}"));
         if name == "choice" {
-            return choice(key, given);
-        }
-        let ends = given.as_array().and_then(|ends| match ends {
-            [Value::Num(_, low), Value::Num(_, high)] => Some((low, high)),
-            _ => None,
-        });
-        let Some((low, high)) = ends else {
-            let message = format!(
-                "`{name}` of `{key}` must be a list of two numbers, the least and the greatest, \
-                 but is {text}"
-            );
-            return Err((message, Some(format!("write {{ {name} = [1, 5] }}"))));
-        };
-        if name == "integers" {
-            let (Some(low), Some(high)) = (whole(low), whole(high)) else {
-                let message = format!("`integers` of `{key}` must be whole numbers, but is {text}");
-                let help = "write uniform or log_uniform for numbers that are not whole";
-                return Err((message, Some(help.to_owned())));
+            let Some(values) = given.as_array().filter(|values| !values.is_empty()) else {
+                return Err(must("be a list of values").help("write { choice = [1, 2] }"));
             };
-            ascending(key, name, low < high, &text)?;
-            return Ok(Self::Integers(low, high));
+            let repeats = |(at, value): &(usize, &Value)| values[..*at].contains(value);
+            if let Some((_, twice)) = values.iter().enumerate().find(repeats) {
+                let twice = tree::text(twice);
+                return Err(here(format!("`choice` of `{key}` has {twice} twice")));
+            }
+            return Ok(Self::Choice(values.to_vec()));
+        }
+        let Some([Value::Num(_, low), Value::Num(_, high)]) = given.as_array() else {
+            let fault = must("be a list of two numbers, the least and the greatest");
+            return Err(fault.help(format!("write {{ {name} = [1, 5] }}")));
+        };
+        let not_ascending =
+            || must("go from less to more").help("to give a single value, set the key itself");
+        if name == "integers" {
+            return match (whole(low), whole(high)) {
+                (Some(low), Some(high)) if low < high => Ok(Self::Integers(low, high)),
+                (Some(_), Some(_)) => Err(not_ascending()),
+                _ => {
+                    let help = "write uniform or log_uniform for numbers that are not whole";
+                    Err(must("be whole numbers").help(help))
+                }
+            };
         }
         let [low, high] = [low, high].map(float);
         if !(low.is_finite() && high.is_finite()) {
-            let message = format!("`{name}` of `{key}` must have finite ends, but is {text}");
-            return Err((message, None));
+            return Err(must("have finite ends"));
         }
-        ascending(key, name, low < high, &text)?;
-        if name == "uniform" {
-            return Ok(Self::Uniform(low, high));
+        match name {
+            _ if low >= high => Err(not_ascending()),
+            "uniform" => Ok(Self::Uniform(low, high)),
+            _ if low <= 0.0 => {
+                let help = "write uniform, or a least number above 0";
+                Err(must("be above 0").help(help))
+            }
+            _ => Ok(Self::LogUniform(low, high)),
         }
-        if low <= 0.0 {
-            let message = format!("`log_uniform` of `{key}` must be above 0, but is {text}");
-            let help = "write uniform, or a least number above 0";
-            return Err((message, Some(help.to_owned())));
-        }
-        Ok(Self::LogUniform(low, high))
     }
 
     /// The value for some random bits; for a choice, also its index in the list.
@@ -110,29 +110,6 @@ impl Distribution {
             Self::Choice(values) => values.clone(),
         }
     }
-}
-
-fn choice(key: &str, given: &Value) -> Result<Distribution, Wrong> {
-    let Some(values) = given.as_array().filter(|values| !values.is_empty()) else {
-        let text = tree::text(given);
-        let message = format!("`choice` of `{key}` must be a list of values, but is {text}");
-        return Err((message, Some("write { choice = [1, 2] }".to_owned())));
-    };
-    let repeats = |(at, value): &(usize, &Value)| values[..*at].contains(value);
-    if let Some((_, twice)) = values.iter().enumerate().find(repeats) {
-        let message = format!("`choice` of `{key}` has {} twice", tree::text(twice));
-        return Err((message, None));
-    }
-    Ok(Distribution::Choice(values.to_vec()))
-}
-
-fn ascending(key: &str, name: &str, holds: bool, text: &str) -> Result<(), Wrong> {
-    if holds {
-        return Ok(());
-    }
-    let message = format!("`{name}` of `{key}` must go from less to more, but is {text}");
-    let help = "to give a single value, set the key itself";
-    Err((message, Some(help.to_owned())))
 }
 
 fn whole(number: &Num) -> Option<i64> {

@@ -18,6 +18,7 @@ use figment::value::Value;
 
 use super::layers::Fault;
 use super::tree;
+use random::Search;
 
 /// Seeds from here on are not exact in a JSON or CSV reader that parses numbers as 64-bit floats.
 pub(crate) const SEED_LIMIT: u64 = 1 << 53;
@@ -84,6 +85,13 @@ impl Assignment {
 }
 
 impl PointValues {
+    /// Keys and values as text, of what is drawn or of the rest.
+    pub(crate) fn texts(&self, drawn: bool) -> Vec<(String, String)> {
+        let own = self.values.iter().filter(|one| one.is_drawn() == drawn);
+        let text = |one: &Assignment| (one.key.clone(), tree::text(&one.value));
+        own.map(text).collect()
+    }
+
     /// The configuration at this point.
     pub(crate) fn apply(&self, root: &Value) -> Value {
         let mut root = root.clone();
@@ -95,7 +103,6 @@ impl PointValues {
 }
 
 /// A sweep laid out, with everything that is wrong with its axes.
-#[derive(Default)]
 pub(crate) struct Sweep {
     /// At least one: without a `[sweep]`, a single empty one. An invalid axis is left out; if there are
     /// too many points, only the first is kept.
@@ -109,34 +116,28 @@ pub(crate) struct Sweep {
 
 /// The sweep of a merged configuration.
 pub(crate) fn lay_out(root: &Value) -> Sweep {
-    let one_point = |faults| Sweep {
-        points: vec![PointValues::default()],
-        faults,
-        ..Sweep::default()
-    };
-    let Some(sweep) = tree::get(root, &["sweep".to_owned()]) else {
-        return one_point(vec![]);
-    };
-    let Some(table) = sweep.as_dict() else {
-        let text = tree::text(sweep);
-        let message = format!("`sweep` must be a table of lists, but is {text}");
-        return one_point(vec![Fault::at_key(&["sweep"], message)]);
-    };
     let (mut axes, mut faults) = (Vec::new(), Vec::new());
-    let kept = table.iter().filter(|(_, value)| !is_dropped(value));
-    let (zipped, grid): (Vec<_>, Vec<_>) = kept.partition(|(key, _)| *key == ZIPPED);
-    for (key, value) in grid.into_iter().chain(zipped) {
-        if key == RANDOM {
+    if let Some(other) = tree::get(root, &["sweep"]).filter(|sweep| sweep.as_dict().is_none()) {
+        let text = tree::text(other);
+        let message = format!("`sweep` must be a table of lists, but is {text}");
+        faults.push(Fault::at_key(&["sweep"], message));
+    }
+    let kept = self::axes(root).filter(|(_, value)| !is_dropped(value));
+    let mut kept: Vec<(&str, &Value)> = kept.map(|(name, value)| (&**name, value)).collect();
+    kept.sort_by_key(|(name, _)| [ZIPPED, RANDOM].iter().position(|last| last == name));
+    let mut search = Search::default();
+    for (name, value) in kept {
+        if name == RANDOM {
+            let (read, wrong) = random::read(value);
+            search = read;
+            faults.extend(wrong);
             continue;
         }
-        match axis(key, value) {
+        match axis(name, value) {
             Ok(axis) => axes.push(axis),
             Err(fault) => faults.push(fault),
         }
     }
-    let random = table.get(RANDOM).filter(|value| !is_dropped(value));
-    let (search, wrong) = random.map(random::read).unwrap_or_default();
-    faults.extend(wrong);
     let is_search = !search.draws.is_empty();
     if is_search {
         axes.push(search.draws);
@@ -195,15 +196,19 @@ impl Swept {
     }
 }
 
+/// The names and values of all axes, `_` and `random` among them.
+pub(crate) fn axes(root: &Value) -> impl Iterator<Item = (&String, &Value)> {
+    let sweep = tree::get(root, &["sweep"]).and_then(Value::as_dict);
+    sweep.into_iter().flatten()
+}
+
 /// Every key that the sweep sets, in alphabetical order and each once, whatever else is wrong.
 pub(crate) fn keys(root: &Value) -> Vec<Swept> {
-    let sweep = tree::get(root, &["sweep".to_owned()]).and_then(Value::as_dict);
     let mut found = Vec::new();
-    let axes = sweep.into_iter().flatten();
-    for (name, value) in axes.filter(|(_, value)| !is_dropped(value)) {
+    for (name, value) in axes(root).filter(|(_, value)| !is_dropped(value)) {
         let swept = |key: &String| Swept {
             key: key.clone(),
-            written: vec!["sweep".to_owned(), name.clone()],
+            written: tree::path(&["sweep", name]),
             set: format!("sweep.{name}"),
             values: value.clone(),
         };
@@ -232,29 +237,25 @@ fn element(values: Vec<Assignment>) -> PointValues {
 
 fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
     let here = |message: String| Fault::at_key(&["sweep", key], message);
-    let name = shown(key);
     let Some(items) = value.as_array() else {
-        let fault = here(format!(
-            "`{name}` must be a list of values, but is {}",
-            tree::text(value)
-        ));
-        return Err(
-            match value.as_dict().and_then(|inner| inner.keys().next()) {
-                Some(inner) => fault.help(format!("quote the whole key: \"{key}.{inner}\" = […]")),
-                None if key == ZIPPED => fault.help(ZIPPED_HELP),
-                None => fault.help(format!("write [{}]", tree::text(value))),
-            },
-        );
+        let (name, text) = (shown(key), tree::text(value));
+        let fault = here(format!("`{name}` must be a list of values, but is {text}"));
+        let inner = value.as_dict().and_then(|inner| inner.keys().next());
+        return Err(match inner {
+            Some(inner) => fault.help(format!("quote the whole key: \"{key}.{inner}\" = […]")),
+            None if key == ZIPPED => fault.help(ZIPPED_HELP),
+            None => fault.help(format!("write [{text}]")),
+        });
+    };
+    let assignment = |key: &str, value: &Value, written: &[&str]| Assignment {
+        key: key.to_owned(),
+        value: value.clone(),
+        written: tree::path(written),
     };
     if key != ZIPPED {
         settable(key).map_err(here)?;
-        let written = |i: usize| vec![key.to_owned(), i.to_string()];
         let one = |(i, value): (usize, &Value)| {
-            element(vec![Assignment {
-                key: key.to_owned(),
-                value: value.clone(),
-                written: written(i),
-            }])
+            element(vec![assignment(key, value, &[key, &i.to_string()])])
         };
         return Ok(items.iter().enumerate().map(one).collect());
     }
@@ -267,21 +268,16 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
         let mut values = Vec::new();
         for (key, value) in table {
             settable(key).map_err(here)?;
-            let written = vec![ZIPPED.to_owned(), i.to_string(), key.clone()];
-            values.push(Assignment {
-                key: key.clone(),
-                value: value.clone(),
-                written,
-            });
+            values.push(assignment(key, value, &[ZIPPED, &i.to_string(), key]));
         }
-        if axis
-            .first()
-            .is_some_and(|first| !same_keys(&first.values, &values))
-        {
-            let message = format!(
-                "element {} of `sweep._` does not set the same keys as element 1",
-                i + 1
-            );
+        let keys = |values: &[Assignment]| -> Vec<String> {
+            values.iter().map(|one| one.key.clone()).collect()
+        };
+        let first: &[Assignment] = axis.first().map_or(&values[..], |first| &first.values[..]);
+        if keys(first) != keys(&values) {
+            let number = i + 1;
+            let message =
+                format!("element {number} of `sweep._` does not set the same keys as element 1");
             return Err(here(message));
         }
         axis.push(element(values));
@@ -289,18 +285,11 @@ fn axis(key: &str, value: &Value) -> Result<Axis, Fault> {
     Ok(axis)
 }
 
-fn same_keys(a: &[Assignment], b: &[Assignment]) -> bool {
-    a.iter()
-        .map(|one| &one.key)
-        .eq(b.iter().map(|one| &one.key))
-}
-
 fn settable(key: &str) -> Result<(), String> {
     let first = key.split('.').next().unwrap_or_default();
     if HEADER_KEYS.contains(&first) {
-        return Err(format!(
-            "`{first}` belongs to the whole experiment and cannot be swept"
-        ));
+        let why = "belongs to the whole experiment and cannot be swept";
+        return Err(format!("`{first}` {why}"));
     }
     if key.split('.').any(str::is_empty) {
         return Err(format!("{key:?} is not a key: a part of it is empty"));
@@ -310,11 +299,8 @@ fn settable(key: &str) -> Result<(), String> {
 
 /// Two axes that set the same key, or one a table and the other a key in it.
 fn overlaps(axes: &[Axis]) -> Vec<Fault> {
-    let keys: Vec<&Assignment> = axes
-        .iter()
-        .filter_map(|axis| axis.first())
-        .flat_map(|element| &element.values)
-        .collect();
+    let first = axes.iter().filter_map(|axis| axis.first());
+    let keys: Vec<&Assignment> = first.flat_map(|element| &element.values).collect();
     let mut faults = Vec::new();
     for (i, one) in keys.iter().enumerate() {
         for other in &keys[i + 1..] {
@@ -325,8 +311,7 @@ fn overlaps(axes: &[Axis]) -> Vec<Fault> {
                     (true, true) => format!("the sweep sets `{a}` on an axis, and draws it too"),
                     (false, _) => format!("the sweep sets `{a}` and `{b}`, which overlap"),
                 };
-                let mut place = vec!["sweep"];
-                place.extend(other.axis_written().iter().map(String::as_str));
+                let place = [&tree::path(&["sweep"]), other.axis_written()].concat();
                 faults.push(Fault::at_key(&place, message));
             }
         }
@@ -337,9 +322,8 @@ fn overlaps(axes: &[Axis]) -> Vec<Fault> {
 /// Whether two keys are the same or one is a table that holds the other.
 pub(crate) fn overlap(a: &str, b: &str) -> bool {
     let within = |inner: &str, outer: &str| {
-        inner
-            .strip_prefix(outer)
-            .is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
+        let rest = inner.strip_prefix(outer);
+        rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('.'))
     };
     within(a, b) || within(b, a)
 }
@@ -348,17 +332,10 @@ fn product(axes: &[Axis]) -> Vec<PointValues> {
     let start = vec![PointValues::default()];
     axes.iter().fold(start, |points, axis| {
         let extend = |point: &PointValues, element: &PointValues| PointValues {
-            values: point
-                .values
-                .iter()
-                .chain(&element.values)
-                .cloned()
-                .collect(),
+            values: [&point.values[..], &element.values].concat(),
             draw: point.draw.or(element.draw),
         };
-        points
-            .iter()
-            .flat_map(|point| axis.iter().map(move |element| extend(point, element)))
-            .collect()
+        let extended = |point| axis.iter().map(move |element| extend(point, element));
+        points.iter().flat_map(extended).collect()
     })
 }

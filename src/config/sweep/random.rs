@@ -38,40 +38,31 @@ pub(super) struct Search {
 
 /// Reads the table. A key that is wrong is left out.
 pub(super) fn read(table: &Value) -> (Search, Vec<Fault>) {
-    let here = |message: &str| Fault::at_key(&["sweep", RANDOM], message.to_owned());
+    let here = |message: &str| Fault::at_key(&["sweep", RANDOM], message);
     let Some(table) = table.as_dict() else {
-        let message = format!(
-            "`sweep.random` must be a table, but is {}",
-            tree::text(table)
-        );
+        let text = tree::text(table);
+        let fault = here(&format!("`sweep.random` must be a table, but is {text}"));
         let help = format!("write [sweep.random], then draws = 8 and {EXAMPLE}");
-        return (Search::default(), vec![here(&message).help(help)]);
+        return (Search::default(), vec![fault.help(help)]);
     };
-    let mut faults = Vec::new();
-    let mut number = |name: &str, least: u64, most: u64, absent: Option<u64>| {
-        let given = table.get(name).map(|value| (value, whole(value)));
-        match (given, absent) {
-            (Some((_, Some(n))), _) if (least..=most).contains(&n) => n,
-            (Some((value, _)), _) => {
-                let text = tree::text(value);
-                let key = format!("sweep.random.{name}");
-                let message =
-                    format!("`{key}` must be a whole number from {least} to {most}, but is {text}");
-                faults.push(Fault::at_key(&["sweep", RANDOM, name], message));
-                least
-            }
-            (None, Some(absent)) => absent,
-            (None, None) => {
-                let fault = here(&format!("`sweep.random` has no `{name}`"));
-                faults.push(fault.help(format!("say how many, such as {name} = 8")));
-                least
-            }
-        }
+    let number = |name: &str, least: u64, most: u64| {
+        let value = table.get(name)?;
+        let whole = value.to_i128().and_then(|n| u64::try_from(n).ok());
+        Some(whole.filter(|n| (least..=most).contains(n)).ok_or_else(|| {
+            let must = format!("must be a whole number from {least} to {most}");
+            let message = format!("`sweep.random.{name}` {must}, but is {}", tree::text(value));
+            Fault::at_key(&["sweep", RANDOM, name], message)
+        }))
     };
-    let draws = number("draws", 1, MOST_POINTS as u64, None);
-    let seed = number("seed", 0, SEED_LIMIT - 1, Some(0));
-    let given = drawn(table).count();
-    if given == 0 {
+    let no_draws = here("`sweep.random` has no `draws`").help("say how many, such as draws = 8");
+    let draws = number("draws", 1, MOST_POINTS as u64).unwrap_or(Err(no_draws));
+    let seed = number("seed", 0, SEED_LIMIT - 1).unwrap_or(Ok(0));
+    let mut faults: Vec<Fault> = [&draws, &seed]
+        .into_iter()
+        .filter_map(|read| read.clone().err())
+        .collect();
+    let (draws, seed) = (draws.unwrap_or(1), seed.unwrap_or(0));
+    if drawn(table).next().is_none() {
         let fault = here("`sweep.random` draws nothing");
         faults.push(fault.help(format!("give it a key, such as {EXAMPLE}")));
     }
@@ -85,10 +76,7 @@ pub(super) fn read(table: &Value) -> (Search, Vec<Fault>) {
     if keys.is_empty() {
         return (Search::default(), faults);
     }
-    let draw = |number: u64| -> Vec<Assignment> {
-        let drawn = keys.iter().map(|key| key.draw(seed, number));
-        drawn.collect()
-    };
+    let draw = |number: u64| -> Vec<_> { keys.iter().map(|key| key.draw(seed, number)).collect() };
     let mut seen = BTreeSet::new();
     let mut is_new = |values: &[Assignment]| {
         let values: Vec<Value> = values.iter().map(|one| one.value.clone()).collect();
@@ -98,11 +86,11 @@ pub(super) fn read(table: &Value) -> (Search, Vec<Fault>) {
         values: draw(number),
         draw: Some(number as usize),
     });
+    let first = draw(1);
+    let extremes = |(at, key): (usize, &Key<'_>)| (key.name.to_owned(), key.extremes(at, &first));
     let search = Search {
         draws: numbered.filter(|one| is_new(&one.values)).collect(),
-        extremes: (keys.iter().enumerate())
-            .map(|(at, key)| (key.name.to_owned(), key.extremes(at, &draw(1))))
-            .collect(),
+        extremes: keys.iter().enumerate().map(extremes).collect(),
     };
     (search, faults)
 }
@@ -117,7 +105,7 @@ pub(super) fn keys(table: &Value) -> Vec<Swept> {
         };
         Swept {
             key: key.clone(),
-            written: vec!["sweep".to_owned(), RANDOM.to_owned(), key.clone()],
+            written: tree::path(&["sweep", RANDOM, key]),
             set,
             values: values.clone(),
         }
@@ -128,11 +116,6 @@ pub(super) fn keys(table: &Value) -> Vec<Swept> {
 
 fn drawn(table: &Dict) -> impl Iterator<Item = (&String, &Value)> {
     (table.iter()).filter(|(key, _)| !SETTINGS.contains(&key.as_str()))
-}
-
-/// A whole number of at least 0.
-fn whole(value: &Value) -> Option<u64> {
-    u64::try_from(value.to_i128()?).ok()
 }
 
 /// A key, and what it is drawn from.
@@ -179,14 +162,10 @@ fn key_of<'a>(key: &'a str, value: &'a Value) -> Result<Key<'a>, Fault> {
         };
         return Err(here(message).help(help));
     };
-    let distribution = Distribution::read(key, kind, given).map_err(|(message, help)| {
-        let fault = Fault::at_key(&["sweep", RANDOM, key, kind], message);
-        Fault { help, ..fault }
-    })?;
     Ok(Key {
         name: key,
         kind,
-        distribution,
+        distribution: Distribution::read(key, kind, given)?,
     })
 }
 

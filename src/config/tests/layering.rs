@@ -102,7 +102,8 @@ fn set_takes_toml_values_and_other_text_as_strings() {
     )
     .unwrap();
     assert_eq!(experiment.seeds, [4, 5]);
-    assert_eq!(experiment.figures["bars"].shared["title"], "a = b");
+    let title = experiment.figures["bars"].title.as_deref();
+    assert_eq!(title, Some("a = b"));
     let evaluate = experiment.points[0].settings.training().unwrap();
     let evaluate = evaluate.evaluate.as_ref().unwrap();
     assert_eq!(evaluate.constant_answer.as_deref(), Some("New York"));

@@ -94,7 +94,7 @@ fn rows(table: &str) -> Vec<String> {
         };
         inside(&names.iter().fold(tree.clone(), inner)).clone()
     };
-    let (here, required) = (at(&tree), at(&required));
+    let (here, required) = (at(tree), at(&required));
     let is_required = |key: &str| {
         let keys = required["required"].as_array();
         keys.is_some_and(|keys| keys.iter().any(|name| name == key))

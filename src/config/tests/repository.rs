@@ -6,9 +6,9 @@ use std::path::{Path, PathBuf};
 use figment::error::Kind;
 use figment::value::Value;
 
-use crate::config::schema::AttentionKind;
-use crate::config::shape::{ModelShape, attention_names, nearest};
+use crate::config::shape::{KindOfAttention, ModelShape, nearest};
 use crate::config::{compiled, json_schema, layers, load_with};
+use crate::kinds::{Listed as _, Named};
 
 fn experiments() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments")
@@ -79,16 +79,16 @@ fn the_build_script_and_the_program_agree_on_shapes() {
 #[test]
 fn kinds_of_attention_are_read_by_their_names() {
     let value = |name: &str| Value::from(name);
-    let Err(error) = value("no such kind").deserialize::<AttentionKind>() else {
+    let Err(error) = value("no such kind").deserialize::<Named<KindOfAttention>>() else {
         panic!("a kind that cannot be was read");
     };
     let Kind::UnknownVariant(_, kinds) = error.kind else {
         panic!("{error}");
     };
-    assert_eq!(kinds, attention_names());
+    assert_eq!(kinds, KindOfAttention::names());
     assert!(kinds.is_sorted());
-    for name in attention_names() {
-        let read: AttentionKind = value(name).deserialize().unwrap();
+    for name in KindOfAttention::names() {
+        let read: Named<KindOfAttention> = value(name).deserialize().unwrap();
         assert_eq!(read.0.name, name);
     }
 }
@@ -138,7 +138,7 @@ fn schema_fields() -> BTreeSet<String> {
             collect(&schema["additionalProperties"], names);
         }
     }
-    let mut tree = json_schema::tree();
+    let mut tree = json_schema::tree().clone();
     // How an axis is spelled is shown by examples.
     tree["properties"]["sweep"].take();
     let mut names = BTreeSet::new();

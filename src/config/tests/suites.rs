@@ -93,9 +93,8 @@ fn a_profile_goes_to_the_members_that_have_a_place_for_it() {
     assert_eq!(member.argument(), argument);
     let title = |suite: &Suite, member: usize| {
         suite.members[member].experiment.figures["bars"]
-            .shared
-            .get("title")
-            .cloned()
+            .title
+            .clone()
     };
     assert_eq!(title(&short, 0).as_deref(), Some("Figure 4"));
     assert_eq!(title(&short, 1), None);
@@ -112,7 +111,7 @@ fn set_and_variables_go_on_top_of_the_profile() {
     let suite = load(&scratch, Some("short"), &set).unwrap();
     assert_eq!(epochs(&suite), ["1+5", "0+5", "4+5"]);
     let titled =
-        |one: &crate::config::Member| one.experiment.figures["bars"].shared["title"] == "x";
+        |one: &crate::config::Member| one.experiment.figures["bars"].title.as_deref() == Some("x");
     assert!(suite.members.iter().all(titled));
 
     let variable = [("ATTNLAB_FINETUNE__EPOCHS".into(), "6".into())];

@@ -10,7 +10,7 @@ pub fn check(settings: &ExplorationSettings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
     rules.faults = kinded::faults(&["explore"], &settings.explore, skipped);
     for broken in settings.explore.check() {
-        rules.broken("explore", broken, &[]);
+        rules.of_kind("explore", broken, &[]);
     }
     ranges::check(&mut rules, settings);
     rules.faults

@@ -24,62 +24,77 @@ pub fn check(
     explores: bool,
     skipped: &[String],
 ) -> Vec<Fault> {
-    let points = sweep.len();
     let mut rules = Rules::new(skipped);
-    rules.rule(header.seeds.is_empty(), &["seeds"], || {
-        "`seeds` is empty; nothing would run".into()
-    });
+    if header.seeds.is_empty() {
+        rules.broken(&["seeds"], "`seeds` is empty; nothing would run");
+    }
     for (i, value) in header.seeds.iter().enumerate() {
-        let key = format!("seeds.{i}");
-        rules.rule(header.seeds[..i].contains(value), &[&key], || {
-            format!("`seeds` has {value} twice")
-        });
+        if header.seeds[..i].contains(value) {
+            rules.broken(
+                &[&format!("seeds.{i}")],
+                format!("`seeds` has {value} twice"),
+            );
+        }
     }
     let names = match &header.labels {
         Labels::InOrder(names) => &names[..],
         Labels::ByValue(_) => &[],
     };
-    let number = names.len();
-    rules.helped(number > 0 && number != points, &["labels", "sweep"], || {
+    let (number, points) = (names.len(), sweep.len());
+    if number > 0 && number != points {
         let plural = if points == 1 { "" } else { "s" };
         let noun = if number == 1 { "name" } else { "names" };
-        let message =
-            format!("`labels` has {number} {noun}, but the experiment has {points} point{plural}");
-        (
-            message,
-            "give every point of the sweep one name, or set `labels = []`".to_owned(),
-        )
-    });
+        rules.helped(
+            &["labels", "sweep"],
+            format!("`labels` has {number} {noun}, but the experiment has {points} point{plural}"),
+            "give every point of the sweep one name, or set `labels = []`",
+        );
+    }
     for (i, label) in names.iter().enumerate() {
-        let key = format!("labels.{i}");
-        rules.rule(names[..i].contains(label), &[&key], || {
-            format!("`labels` has \"{label}\" twice: the points could not be told apart")
-        });
+        if names[..i].contains(label) {
+            let why = "the points could not be told apart";
+            rules.broken(
+                &[&format!("labels.{i}")],
+                format!("`labels` has \"{label}\" twice: {why}"),
+            );
+        }
     }
     for (name, figure) in &header.figures {
-        let is_named = check_name(&mut rules, name);
-        for (shared, text) in &figure.shared {
-            let key = format!("figures.{name}.{shared}");
-            let is_blank = is_named && text.trim().is_empty();
-            rules.helped(is_blank, &[&key], || {
-                let help = "leave it out for the default".to_owned();
-                (format!("`{key}` is blank"), help)
-            });
-        }
         let own = kinded::faults(&["figures", name], figure, skipped);
         rules.faults.extend(own);
+        let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+        if name.is_empty() || name.len() > NAME_CHARACTERS || !name.chars().all(plain) {
+            // A name with a dot cannot be addressed as a key path: the place is the table of figures.
+            rules.helped(
+                &["figures"],
+                format!("{name:?} cannot be a figure's file name"),
+                format!("use letters, digits, `_` and `-`, at most {NAME_CHARACTERS}"),
+            );
+            continue;
+        }
+        if figure
+            .title
+            .as_ref()
+            .is_some_and(|title| title.trim().is_empty())
+        {
+            let key = format!("figures.{name}.title");
+            let message = format!("`{key}` is blank");
+            rules.helped(&[&key], message, "leave it out for the default");
+        }
         let key = format!("figures.{name}.kind");
-        let foreign = figure.kind.is_of_exploration != explores;
-        rules.helped(is_named && foreign, &[&key], || match explores {
-            true => (
+        match (figure.kind.is_of_exploration, explores) {
+            (false, true) => rules.helped(
+                &[&key],
                 format!("`{key}` is not a figure of an exploration"),
                 format!("write {}", of_explorations()),
             ),
-            false => (
+            (true, false) => rules.helped(
+                &[&key],
                 format!("`{key}` is a figure of an exploration"),
-                "it shows what `[explore]` measures: choose another kind".to_owned(),
+                "it shows what `[explore]` measures: choose another kind",
             ),
-        });
+            _ => {}
+        }
     }
     ranges::check(&mut rules, header);
     rules.faults
@@ -89,23 +104,7 @@ pub fn check(
 fn of_explorations() -> String {
     let kinds = FigureKind::all().iter();
     let own = kinds.filter(|kind| kind.is_of_exploration);
-    let names: Vec<String> = own.map(|kind| format!("{:?}", kind.name())).collect();
-    joined(&names, "or")
-}
-
-/// Whether a figure's name can be that of a file.
-fn check_name(rules: &mut Rules<'_>, name: &str) -> bool {
-    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
-    let named = !name.is_empty() && name.len() <= NAME_CHARACTERS && name.chars().all(plain);
-    // A name with a dot cannot be addressed as a key path: the place is the table of figures.
-    rules.helped(!named, &["figures"], || {
-        let message = format!("{name:?} cannot be a figure's file name");
-        (
-            message,
-            format!("use letters, digits, `_` and `-`, at most {NAME_CHARACTERS}"),
-        )
-    });
-    named
+    joined(own.map(|kind| format!("{:?}", kind.name())), "or")
 }
 
 /// Faults of the keys that belong to a figure's kind, given the `points` that could be read.
@@ -129,11 +128,10 @@ pub fn figures(
     };
     let mut rules = Rules::new(skipped);
     for (name, figure) in figures {
-        let Some(broken) = figure.check(&known) else {
-            continue;
-        };
-        let kind = format!("figures.{name}.kind");
-        rules.broken(&format!("figures.{name}"), broken, &[&kind, "sweep"]);
+        if let Some(broken) = figure.check(&known) {
+            let kind = format!("figures.{name}.kind");
+            rules.of_kind(&format!("figures.{name}"), broken, &[&kind, "sweep"]);
+        }
     }
     rules.faults
 }

@@ -29,40 +29,29 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Adds a fault at the first of `keys` if the rule is `broken`; the rule reads all of them.
-    fn rule(&mut self, broken: bool, keys: &[&str], message: impl FnOnce() -> String) {
-        self.add(broken, keys, || (message(), None));
+    /// Adds a fault at the first of `keys`, all of which the broken rule reads.
+    fn broken(&mut self, keys: &[&str], message: impl Into<String>) {
+        self.add(keys, Fault::new(message));
     }
 
     /// The same with a line that says what to do.
-    fn helped(&mut self, broken: bool, keys: &[&str], texts: impl FnOnce() -> (String, String)) {
-        self.add(broken, keys, || {
-            let (message, help) = texts();
-            (message, Some(help))
-        });
+    fn helped(&mut self, keys: &[&str], message: impl Into<String>, help: impl Into<String>) {
+        self.add(keys, Fault::new(message).help(help));
     }
 
     /// A rule that a key of a table's kind breaks; it reads `others` as well.
-    fn broken(&mut self, table: &str, broken: BrokenRule, others: &[&str]) {
+    fn of_kind(&mut self, table: &str, broken: BrokenRule, others: &[&str]) {
         let key = format!("{table}.{}", broken.key);
-        let message = format!("`{key}` {}", broken.message);
-        let keys = [&[&key[..]], others].concat();
-        self.add(true, &keys, || (message, broken.help));
+        let fault = Fault::new(format!("`{key}` {}", broken.message));
+        let (keys, help) = ([&[&key[..]], others].concat(), broken.help);
+        self.add(&keys, Fault { help, ..fault });
     }
 
-    fn add(
-        &mut self,
-        broken: bool,
-        keys: &[&str],
-        texts: impl FnOnce() -> (String, Option<String>),
-    ) {
+    fn add(&mut self, keys: &[&str], fault: Fault) {
         let unread = |key: &&str| self.skipped.iter().any(|skipped| overlap(key, skipped));
-        if !broken || keys.iter().any(unread) {
-            return;
+        if !keys.iter().any(unread) {
+            let key = tree::split(keys[0]);
+            self.faults.push(Fault { key, ..fault });
         }
-        let key = tree::split(keys.first().copied().unwrap_or_default());
-        let (message, help) = texts();
-        let fault = Fault::at_key(&[], message);
-        self.faults.push(Fault { key, help, ..fault });
     }
 }

@@ -1,7 +1,5 @@
 //! Checks numbers against the ranges that the schema declares for their fields.
 
-use std::sync::LazyLock;
-
 use figment::value::Value;
 use serde::Serialize;
 use serde_json::Value as Json;
@@ -10,12 +8,10 @@ use super::Rules;
 use crate::config::json_schema::{self, Range};
 use crate::config::tree;
 
-static SCHEMA: LazyLock<Json> = LazyLock::new(json_schema::tree);
-
 /// Reports each number outside its range, unless another rule has a fault at its key already.
 pub fn check(rules: &mut Rules<'_>, settings: &impl Serialize) {
     let settings = Value::serialize(settings).expect("settings are numbers, text and tables");
-    walk(rules, &[], &settings, &SCHEMA);
+    walk(rules, &[], &settings, json_schema::tree());
 }
 
 fn walk(rules: &mut Rules<'_>, key: &[String], value: &Value, schema: &Json) {
@@ -25,9 +21,8 @@ fn walk(rules: &mut Rules<'_>, key: &[String], value: &Value, schema: &Json) {
     match value {
         Value::Dict(_, table) => {
             for (name, value) in table {
-                let named = schema["properties"].get(name);
-                let schema = named.unwrap_or(&schema["additionalProperties"]);
-                inner(name.clone(), value, schema);
+                let schema = json_schema::inner(schema, name);
+                inner(name.clone(), value, schema.unwrap_or(&Json::Null));
             }
         }
         Value::Array(_, items) => {
@@ -47,10 +42,11 @@ fn walk(rules: &mut Rules<'_>, key: &[String], value: &Value, schema: &Json) {
 fn number(rules: &mut Rules<'_>, key: &str, value: &Value, range: &Range) {
     let unsigned = value.to_u128().map(|n| (n as f64, n.to_string()));
     let whole = unsigned.or_else(|| value.to_i128().map(|n| (n as f64, n.to_string())));
-    let real = || value.to_num().and_then(|n| n.to_f64());
-    let found = whole.or_else(|| real().map(|n| (n, n.to_string())));
-    let Some((number, text)) = found else { return };
-    rules.rule(!range.contains(number), &[key], || {
-        format!("`{key}` = {text} must be {range}")
-    });
+    let real = || value.to_num()?.to_f64().map(|n| (n, n.to_string()));
+    let Some((number, text)) = whole.or_else(real) else {
+        return;
+    };
+    if !range.contains(number) {
+        rules.broken(&[key], format!("`{key}` = {text} must be {range}"));
+    }
 }

@@ -1,6 +1,8 @@
 //! Properties of every kind of attention.
 
 use super::*;
+use crate::config::shape::KindOfAttention;
+use crate::kinds::Listed as _;
 use crate::model::attention::alibi::Alibi;
 use crate::model::attention::differential::Differential;
 use crate::model::attention::grouped_query::GroupedQuery;
@@ -102,7 +104,7 @@ fn kinds() -> Vec<Kind> {
 #[test]
 fn every_kind_of_the_table_is_tested() {
     let tested: Vec<&str> = kinds().iter().map(|kind| kind.name).collect();
-    assert_eq!(tested, crate::config::shape::attention_names());
+    assert_eq!(tested, KindOfAttention::names());
 }
 
 #[test]

@@ -75,16 +75,11 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         }
         Job::Pretrain(spec, inputs) => {
             let task = spec.task(&inputs.corpus, inputs.settings.model.context, seed)?;
-            let cost = training((inputs, seed), task.as_ref(), spec.training(), speeds)?;
+            let cost = training((inputs, seed), task.as_ref(), &spec.training(), speeds)?;
             (inputs, cost)
         }
         Job::Finetune(spec, inputs) => {
-            let cost = training(
-                (inputs, seed),
-                &inputs.answering()?,
-                spec.training(),
-                speeds,
-            )?;
+            let cost = training((inputs, seed), &inputs.answering()?, spec, speeds)?;
             (inputs, cost)
         }
         Job::Evaluate(spec, inputs) => (inputs, evaluation(spec, inputs, seed, speeds)?),
@@ -115,7 +110,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
 fn training(
     from: (&Inputs<'_>, u64),
     task: &dyn Task,
-    spec: Training<'_>,
+    spec: &Training,
     speeds: &mut ThroughputCache,
 ) -> Result<Cost> {
     let lengths = (0..task.len()).map(|index| task.sequence(1, index).tokens.len() as u64);

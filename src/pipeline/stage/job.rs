@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::Kind;
 use crate::config::schema::{
-    AttentionMapsSpec, EvaluateSpec, FinetuneSpec, InventedSpec, PretrainSpec, Settings,
+    AttentionMapsSpec, EvaluateSpec, InventedSpec, PretrainSpec, Settings, Training,
 };
 use crate::data::objectives::Answering;
 use crate::data::questions::prompt;
@@ -18,7 +18,7 @@ use crate::model::{Start, Trainable, registry};
 #[derive(Clone)]
 pub enum Job<'a> {
     Pretrain(&'a PretrainSpec, Inputs<'a>),
-    Finetune(&'a FinetuneSpec, Inputs<'a>),
+    Finetune(&'a Training, Inputs<'a>),
     Evaluate(&'a EvaluateSpec, Inputs<'a>),
     Explore(&'a Kinded<QuestionKind>),
 }
@@ -52,7 +52,7 @@ impl<'a> Job<'a> {
     pub fn steps(&self) -> usize {
         match self {
             Self::Pretrain(spec, inputs) => spec.training().steps(inputs.corpus.documents.len()),
-            Self::Finetune(spec, inputs) => spec.training().steps(inputs.corpus.train.len()),
+            Self::Finetune(spec, inputs) => spec.steps(inputs.corpus.train.len()),
             Self::Evaluate(spec, _) if !spec.ask_model => 0,
             Self::Evaluate(spec, inputs) => {
                 let invented = spec.invented.as_ref().map_or(0, |spec| spec.names);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::*;
 use crate::config;
-use crate::config::schema::{FinetuneSpec, PretrainSpec};
+use crate::config::schema::{PretrainSpec, Training};
 
 /// The stages of the quickstart's settings after a change, by kind.
 fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
@@ -34,7 +34,7 @@ fn pretrain(settings: &mut Settings) -> &mut PretrainSpec {
     settings.pretrain.as_mut().expect("it pretrains")
 }
 
-fn finetune(settings: &mut Settings) -> &mut FinetuneSpec {
+fn finetune(settings: &mut Settings) -> &mut Training {
     settings.finetune.as_mut().expect("it finetunes")
 }
 

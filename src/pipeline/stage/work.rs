@@ -69,7 +69,8 @@ impl Work<'_> {
             }
             Job::Finetune(spec, inputs) => {
                 let kind = TrainingStage::Finetune;
-                self.fit(kind, spec.training(), inputs, &inputs.answering()?, from)?;
+                let task = inputs.answering()?;
+                self.fit(kind, (*spec).clone(), inputs, &task, from)?;
             }
             Job::Evaluate(spec, inputs) => self.evaluate(spec, inputs)?,
             Job::Explore(spec) => self.explore(spec)?,
@@ -152,7 +153,7 @@ impl Work<'_> {
     fn fit(
         &self,
         kind: TrainingStage,
-        training: Training<'_>,
+        training: Training,
         inputs: &Inputs<'_>,
         task: &dyn Task,
         from: Option<Checkpoint>,
@@ -169,15 +170,15 @@ impl Work<'_> {
         let start = from
             .as_ref()
             .map_or_else(Position::default, |from| from.position.clone());
-        let steps = training.steps(task.len());
-        let every = training.checkpoint_steps;
+        let steps = stage.training.steps(task.len());
+        let every = stage.training.checkpoint_steps;
         let bar = self.shown.begin(kind.name(), steps, start.step);
         let (folder, stop) = (self.folder, self.stop);
         let mut journal = Journal::open(folder, steps, every, from.as_ref(), stop, bar)?;
         let mut record = |completed: CompletedStep<'_>| journal.record(&completed);
         match fit(model.as_mut(), task, &stage, &start, &mut record)? {
             Outcome::Finished => {
-                let best = journal.close(training.epochs)?;
+                let best = journal.close(stage.training.epochs)?;
                 self.keep(&WEIGHTS, "", &model.weights(), inputs)?;
                 best.map_or(Ok(()), |best| self.keep(&BEST_WEIGHTS, "", &best, inputs))
             }
@@ -261,7 +262,7 @@ impl Work<'_> {
 }
 
 /// The error of a training that failed, with what to change so that it does not happen again.
-fn failed(stage: &train::Stage<'_>, message: String) -> Error {
+fn failed(stage: &train::Stage, message: String) -> Error {
     let name = stage.kind.name();
     let clip = match stage.training.optimiser.clip_norm > 0.0 {
         true => String::new(),
