@@ -11,20 +11,13 @@ const CLIMBS: f64 = 2.0;
 /// It has if it is also this many times as far above the lowest loss: it would flatten the other curves.
 const PRESSES: f64 = 3.0;
 
-/// The ranges of both axes.
+/// The ranges of both axes, and what lies above the vertical one.
 #[derive(Debug)]
 pub(super) struct Frame {
-    pub(super) steps: Axis,
-    pub(super) losses: Axis,
-    /// What lies above the vertical axis.
-    pub(super) beyond: Beyond,
-}
-
-/// What a figure does not show.
-#[derive(Debug, Default, PartialEq)]
-pub(super) struct Beyond {
-    /// Points of all runs.
-    pub(super) points: usize,
+    steps: Axis,
+    losses: Axis,
+    /// Points of all runs above it.
+    pub(super) beyond: usize,
     /// Runs that left the frame because they exploded: series, seed, and the highest loss; the highest first.
     pub(super) exploded: Vec<(usize, Option<u64>, f64)>,
 }
@@ -58,14 +51,11 @@ impl Frame {
         let mut exploded: Vec<_> = exploded.collect();
         exploded.sort_by(|a, b| b.2.total_cmp(&a.2));
         let points = runs().flat_map(|c| &c.samples).map(|s| s.1);
-        let beyond = Beyond {
-            points: points.filter(|loss| *loss > losses.high).count(),
-            exploded,
-        };
         Self {
             steps: Axis::new(first, last, 7).whole(),
+            beyond: points.filter(|loss| *loss > losses.high).count(),
             losses,
-            beyond,
+            exploded,
         }
     }
 
@@ -181,10 +171,7 @@ mod tests {
                     "{:?}",
                     frame.losses
                 );
-                assert_eq!(
-                    frame.beyond.exploded,
-                    [(good, Some(1), 4.0 * 2f64.powi(20))]
-                );
+                assert_eq!(frame.exploded, [(good, Some(1), 4.0 * 2f64.powi(20))]);
             }
         }
         // Most of them.
@@ -196,7 +183,7 @@ mod tests {
             "{:?}",
             frame.losses
         );
-        assert_eq!(frame.beyond.exploded.len(), 14);
+        assert_eq!(frame.exploded.len(), 14);
     }
 
     #[test]
@@ -230,7 +217,7 @@ mod tests {
             vec![],
         ] {
             let frame = Frame::around(&curves);
-            assert_eq!(frame.beyond, Beyond::default(), "{curves:?}");
+            assert_eq!((frame.beyond, frame.exploded), (0, vec![]), "{curves:?}");
         }
     }
 
@@ -243,7 +230,7 @@ mod tests {
         let mut curves: Vec<Curve> = (0..60).map(|i| long(i, 0.4, 0.01)).collect();
         curves.push(long(60, 4.2, 3.0));
         let frame = Frame::around(&curves);
-        assert_eq!(frame.beyond.exploded, []);
+        assert_eq!(frame.exploded, []);
         assert!(frame.losses.high >= 3.0, "{:?}", frame.losses);
     }
 }

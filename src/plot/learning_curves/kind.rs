@@ -84,7 +84,7 @@ impl Plot for LearningCurves {
         let frame = Frame::around(&curves);
         let styles = SeriesStyles::of(self, &curves);
         let names = self.names();
-        let caption = self.full_caption((&curves, left_out), &frame.beyond, (&styles, &names));
+        let caption = self.full_caption((&curves, left_out), &frame, (&styles, &names));
         let page = Page {
             right: 18.0,
             below: Chart::BELOW,

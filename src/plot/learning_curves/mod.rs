@@ -14,8 +14,8 @@ use super::smoothing::{
 };
 use super::text::{count, plural, significant};
 use super::{Caption, PointLabels};
-use frame::Beyond;
-use styles::SeriesStyles;
+use frame::Frame;
+use styles::{PICKED, SeriesStyles};
 
 /// Loss of one or more points of a sweep over the steps of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -192,7 +192,7 @@ impl LearningCurves {
     fn full_caption(
         &self,
         (curves, left_out): (&[Curve], usize),
-        beyond: &Beyond,
+        frame: &Frame,
         (styles, names): (&SeriesStyles, &PointLabels),
     ) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
@@ -204,7 +204,12 @@ impl LearningCurves {
             2..=10 => caption.say(format!("Seeds {}.", list.join(", "))),
             many => caption.say(format!("{many} seeds.")),
         }
-        styles.note().into_iter().for_each(|note| caption.say(note));
+        if styles.is_crowd() {
+            caption.say(format!(
+                "Coloured: the {PICKED} curves with the lowest and the {PICKED} with the highest loss, averaged \
+                 over the last tenth of their steps."
+            ));
+        }
         let several = curves.iter().any(|c| c.weight == Emphasis::Thin);
         if several && styles.is_crowd() {
             caption.say("Line: mean over seeds; the CSV has every seed.");
@@ -227,9 +232,9 @@ impl LearningCurves {
                 "Line: running mean over {windows} points; {faint}."
             ));
         }
-        if beyond.points > 0 {
-            let points = plural(beyond.points, "point lies", "points lie");
-            let heights = self.heights(beyond, names);
+        if frame.beyond > 0 {
+            let points = plural(frame.beyond, "point lies", "points lie");
+            let heights = self.heights(frame, names);
             caption.say(format!(
                 "{points} above the axis{heights}; the CSV has them."
             ));
@@ -244,18 +249,18 @@ impl LearningCurves {
     }
 
     /// How high the runs go that the frame leaves out: `, up to 1.3e7 (rate = 5, seed 1)`.
-    fn heights(&self, beyond: &Beyond, names: &PointLabels) -> String {
+    fn heights(&self, frame: &Frame, names: &PointLabels) -> String {
         let names: Vec<&String> = names.iter().collect();
         let height = |&(series, seed, highest): &(usize, Option<u64>, f64)| {
             let seed = seed.filter(|_| self.series[series].traces.len() > 1);
             let seed = seed.map_or_else(String::new, |seed| format!(", seed {seed}"));
             format!("{} ({}{seed})", significant(highest), names[series])
         };
-        let named: Vec<String> = beyond.exploded.iter().take(NAMED).map(height).collect();
+        let named: Vec<String> = frame.exploded.iter().take(NAMED).map(height).collect();
         if named.is_empty() {
             return String::new();
         }
-        let others = match beyond.exploded.len() - named.len() {
+        let others = match frame.exploded.len() - named.len() {
             0 => String::new(),
             others => format!(", and of {}", plural(others, "other run", "other runs")),
         };

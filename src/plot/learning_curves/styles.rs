@@ -7,7 +7,7 @@ use crate::plot::theme::{DISTINCT, GREY, Pen, Stroke, distinct};
 use crate::plot::{Mark, PointLabels};
 
 /// Number of curves highlighted at each end if there are many.
-const PICKED: usize = 3;
+pub(super) const PICKED: usize = 3;
 /// The last part of a run, over which its final loss is a mean.
 const FINAL: f64 = 0.1;
 /// Prefixes of the highlighted curves in the legend, from the lowest loss to the highest.
@@ -121,16 +121,6 @@ impl SeriesStyles {
         let words = format!("the other {}", count(self.grey));
         let rest = (Mark::curve(CROWDED), words);
         named.chain(self.is_crowd().then_some(rest)).collect()
-    }
-
-    /// The sentence of a caption about a crowd; empty where there is none.
-    pub(super) fn note(&self) -> Option<String> {
-        self.is_crowd().then(|| {
-            format!(
-                "Coloured: the {PICKED} curves with the lowest and the {PICKED} with the highest loss, averaged \
-                 over the last tenth of their steps."
-            )
-        })
     }
 }
 

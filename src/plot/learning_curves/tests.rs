@@ -1,5 +1,3 @@
-use super::frame::Frame;
-use super::styles::SeriesStyles;
 use super::*;
 use crate::plot::gallery::{Label, chance};
 use crate::plot::{Figure, Plot as _};
@@ -56,8 +54,8 @@ fn figure(traces: Vec<Trace>) -> LearningCurves {
 fn caption(spec: &LearningCurves) -> String {
     let (curves, left_out) = spec.curves();
     let styles = SeriesStyles::of(spec, &curves);
-    let beyond = Frame::around(&curves).beyond;
-    spec.full_caption((&curves, left_out), &beyond, (&styles, &spec.names()))
+    let frame = Frame::around(&curves);
+    spec.full_caption((&curves, left_out), &frame, (&styles, &spec.names()))
 }
 
 fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
@@ -158,7 +156,7 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
 fn a_long_run_says_its_window_and_what_it_leaves_outside() {
     let spec = figure(vec![falling(1, 15_000)]);
     let (curves, _) = spec.curves();
-    let beyond = Frame::around(&curves).beyond.points;
+    let beyond = Frame::around(&curves).beyond;
     let caption = caption(&spec);
     assert!(
         caption.contains("running mean over 101 points"),
