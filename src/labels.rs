@@ -127,7 +127,7 @@ fn segments(tokens: &[&str], alike: &[&str]) -> Vec<Segment> {
 fn squeeze(segments: &[Segment], fits: &dyn Fn(&str) -> bool) -> String {
     let alike = segments.iter().filter(|segment| segment.is_alike);
     let longest = alike.map(|one| one.text.chars().count()).max().unwrap_or(0);
-    let last = segments.len() - 1;
+    let last = segments.len().saturating_sub(1);
     let cut_to = |length: usize| -> String {
         let shown = segments.iter().enumerate();
         let shown = shown.map(|(i, segment)| match segment.is_alike {

@@ -176,6 +176,19 @@ pub fn entries(folder: &Path) -> Vec<PathBuf> {
     paths
 }
 
+/// The same for a folder that is there.
+///
+/// # Errors
+/// It cannot be listed.
+pub fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
+    let fail = |cause| Error::io(Kind::Run, "list", folder, cause);
+    let entries = std::fs::read_dir(folder).map_err(fail)?;
+    let paths = entries.map(|entry| entry.map(|entry| entry.path()));
+    let mut paths = paths.collect::<std::io::Result<Vec<_>>>().map_err(fail)?;
+    paths.sort();
+    Ok(paths)
+}
+
 /// The last part of a path; empty if there is none.
 pub fn name_of(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()

@@ -117,7 +117,8 @@ impl Artefact {
                 None => (one.in_stage == path).then_some((one, "")),
                 Some((start, end)) => {
                     let part = path.strip_prefix(start)?.strip_suffix(end)?;
-                    Some((one, part))
+                    // `._name` is what macOS puts beside a file on foreign disks.
+                    (!part.starts_with('.')).then_some((one, part))
                 }
             })
     }
@@ -151,5 +152,6 @@ mod tests {
             "checkpoints/pretrain-best.safetensors"
         );
         assert!(Artefact::of("stage.json").is_none());
+        assert!(Artefact::of("predictions/._dev-model.tsv").is_none());
     }
 }

@@ -23,7 +23,7 @@ use std::path::{Path, PathBuf};
 
 use serde::{Serialize, Serializer};
 
-use crate::config::Experiment;
+use crate::config::{Experiment, to_toml};
 use crate::error::{Error, Result};
 use crate::files;
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
@@ -146,8 +146,9 @@ fn resolve_failures(
 
 /// The error of a whole of which some parts failed, one line each, and which is of no use then if `is_total`.
 fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total: bool) -> Error {
-    let (number, lines) = (lines.len(), lines.join("\n  "));
-    let message = format!("{number} of {all} {parts} failed\n  {lines}");
+    let number = lines.len();
+    let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
+    let message = format!("{number} of {all} {parts} failed{lines}");
     let error = match is_total {
         true => Error::run(message),
         false => Error::partly(message),
@@ -201,7 +202,7 @@ pub fn finish(
     let figures = folder.join("figures");
     files::remove_unfinished(&folder, |one| one == folder || one.starts_with(&figures));
     draws::write(experiment, &folder)?;
-    relabel(experiment, results);
+    describe_anew(experiment, results);
     let measured = summary::measured(experiment, results);
     let (mut measures, mut groups, mut findings) = (vec![], vec![], vec![]);
     // Tables from before the experiment file was changed no longer apply.
@@ -228,20 +229,26 @@ pub fn finish(
     })
 }
 
-/// Updates the labels of finished runs to those in the experiment file. A run that another process has locked is
-/// skipped, and a label that cannot be written stays as it was.
-fn relabel(experiment: &Experiment, results: &Path) {
+/// Updates labels and settings of finished runs to those in the experiment file: it may name points and measures anew,
+/// on which no result depends. A run that another process has locked is skipped, and what cannot be written stays as it
+/// was.
+fn describe_anew(experiment: &Experiment, results: &Path) {
     for point in &experiment.points {
-        for (_, run) in of_point(experiment, point, results) {
+        for (seed, run) in of_point(experiment, point, results) {
+            let settings = to_toml(&point.settings, seed);
             let outdated = || {
+                let is_described = std::fs::read(run.resolved_toml())
+                    .is_ok_and(|found| found == settings.as_bytes());
                 run.status().filter(|status| {
-                    status.state == State::Done && status.label.as_ref() != Some(&point.label)
+                    let is_labelled = status.label.as_ref() == Some(&point.label);
+                    status.state == State::Done && !(is_labelled && is_described)
                 })
             };
             if outdated().is_some()
                 && let Ok(Ok(_lock)) = lock::take(run.path())
                 && let Some(status) = outdated()
             {
+                let _ = files::write(&run.resolved_toml(), settings.as_bytes());
                 let label = Some(point.label.clone());
                 let _ = run.set_status(&Status { label, ..status });
             }

@@ -99,7 +99,7 @@ fn countable(stage: &str, epochs: usize, documents: usize, model: &ModelSpec) ->
 }
 
 /// Checks that the weights file that a stage starts from, if any, fits its model and its corpus' vocabulary;
-/// see [`start_from`] for the note.
+/// see [`start_from`] for the note. The initial weights do not matter, since those of the file replace them.
 pub(super) fn check_start(job: &Job<'_>, source: &Source) -> Result<Option<String>> {
     let (Source::File(path, blake3), Some(inputs)) = (source, job.inputs()) else {
         return Ok(None);

@@ -47,6 +47,8 @@ impl Output {
     /// Standard error: a screen if it is a terminal that can move its cursor.
     pub(super) fn standard_error() -> Self {
         let terminal = Term::buffered_stderr();
+        // Standard output may be a pipe while this is a terminal.
+        console::set_colors_enabled(console::colors_enabled_stderr());
         let twenty_a_second = |terminal| ProgressDrawTarget::term_like_with_hz(terminal, 20);
         Self::new(match terminal.is_term() && !console::is_dumb() {
             true => Sink::screen(terminal, twenty_a_second),

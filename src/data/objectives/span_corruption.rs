@@ -37,7 +37,7 @@ pub struct SpanCorruption {
     /// Token ids of each document.
     documents: Vec<Vec<u32>>,
     vocabulary: Vocabulary,
-    shown: ObjectiveSettings,
+    settings: ObjectiveSettings,
 }
 
 /// Prefix, masked span and suffix of a corrupted document.
@@ -50,8 +50,8 @@ impl SpanCorruption {
     /// # Errors
     /// `longest_excerpt` below 4 (kind `Config`), or a document with a character
     /// outside the vocabulary (kind `Data`).
-    pub fn new(corpus: &Corpus, shown: ObjectiveSettings) -> Result<Self> {
-        let longest_excerpt = shown.longest_excerpt;
+    pub fn new(corpus: &Corpus, settings: ObjectiveSettings) -> Result<Self> {
+        let longest_excerpt = settings.longest_excerpt;
         if longest_excerpt < SHORTEST_EXCERPT || u32::try_from(longest_excerpt).is_err() {
             let rule = format!("must be at least {SHORTEST_EXCERPT} and fit in 32 bits");
             return Err(Error::config(format!(
@@ -63,14 +63,14 @@ impl SpanCorruption {
         Ok(Self {
             documents: documents.collect::<Result<_>>()?,
             vocabulary,
-            shown,
+            settings,
         })
     }
 
     /// Draws the parts, which depend only on seed, epoch and document.
     fn parts(&self, epoch: u64, index: usize) -> Parts<'_> {
-        let mut generator = generator(b"corrupt.", [self.shown.seed, epoch, index as u64]);
-        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.shown.longest_excerpt as u32);
+        let mut generator = generator(b"corrupt.", [self.settings.seed, epoch, index as u64]);
+        let t = generator.gen_range(SHORTEST_EXCERPT as u32..=self.settings.longest_excerpt as u32);
         // In u64, since 3t may exceed 32 bits.
         let m = generator.gen_range(t / 8..=(u64::from(t) * 3 / 8) as u32);
         let s = generator.gen_range(1..=t - m - 1);
@@ -83,7 +83,11 @@ impl SpanCorruption {
     }
 
     fn string(&self, [prefix, masked, suffix]: Parts<'_>) -> Vec<u32> {
-        let close: &[u32] = if self.shown.terminated { &[MASK] } else { &[] };
+        let close: &[u32] = if self.settings.terminated {
+            &[MASK]
+        } else {
+            &[]
+        };
         [prefix, &[MASK], suffix, &[MASK], masked, close].concat()
     }
 }
@@ -103,7 +107,7 @@ impl Task for SpanCorruption {
     fn longest_sequence(&self) -> usize {
         let longest = self.documents.iter().map(Vec::len).max().unwrap_or(0);
         // Two or three masks; the very last token is only a target.
-        longest.min(self.shown.longest_excerpt) + 1 + usize::from(self.shown.terminated)
+        longest.min(self.settings.longest_excerpt) + 1 + usize::from(self.settings.terminated)
     }
 
     fn example(&self, epoch: u64, index: usize) -> Option<CorruptionRow> {

@@ -178,7 +178,7 @@ pub struct Pair {
 /// B's value of a measure minus A's, question by question.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct PairedDifference {
-    /// Questions whose answers have a value in both runs.
+    /// Questions whose answers have a value: the same ones in both runs.
     pub questions: usize,
     /// Mean over the questions.
     pub difference: f64,

@@ -83,7 +83,8 @@ pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<Pa
     })
 }
 
-/// The mean difference of a measure over the same questions; `None` where fewer than two have a value in both runs.
+/// The mean difference of a measure over the same questions; `None` unless the same questions, at least two, have a
+/// value in both runs.
 fn paired_difference(
     measure: &Measure,
     a: &[PredictionRow],

@@ -73,7 +73,7 @@ fn contents(run: &RunDirectory, stages: &[&StageFolder]) -> Result<Vec<(PathBuf,
         }
     }
     for folder in stages {
-        for name in folder.names() {
+        for name in folder.names()? {
             let to = place(run, folder.kind, &name);
             all.extend(to.map(|to| (to, Content::Shared(folder.path().join(&name)))));
         }

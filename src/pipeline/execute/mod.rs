@@ -207,6 +207,7 @@ impl Team<'_> {
                 drop(board);
                 let error = Error::run("a stage that it needs has failed");
                 self.recorder.end(run, &error, None, Some(&opened));
+                drop(opened);
                 board = self.board();
             }
             Ok(Err(_)) if self.options.keep_going && is_wanted => {

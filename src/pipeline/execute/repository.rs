@@ -6,8 +6,8 @@ use std::process::Command;
 
 use crate::pipeline::provenance::Git;
 
-/// The state of the repository around `folder`; `None` outside of any repository. The error is the reason, in one
-/// line, why git is missing or refuses to read it.
+/// The state of the repository around `folder`; `None` outside of any repository. If there is one, but git is missing
+/// or refuses to read it, the error says why, in one line.
 pub(super) fn state(folder: &Path) -> Result<Option<Git>, String> {
     match read(folder) {
         Err(_) if !is_in_repository(folder) => Ok(None),

@@ -26,6 +26,7 @@ use crate::error::{Kind as ErrorKind, Result};
 use crate::explore::QuestionKind;
 use crate::files;
 use crate::kinds::Kinded;
+use crate::metrics::artefacts::{Artefact, METRICS, PREDICTIONS, WEIGHTS};
 use crate::model::registry;
 
 /// What a stage does.
@@ -63,6 +64,15 @@ impl Kind {
             Self::Finetune => "finetune",
             Self::Evaluate => "evaluate",
             Self::Explore => "explore",
+        }
+    }
+
+    /// What every such stage makes; it may make more.
+    fn needs(self) -> Vec<&'static Artefact> {
+        match self {
+            Self::Pretrain | Self::Finetune => vec![&METRICS, &WEIGHTS],
+            Self::Evaluate => vec![&PREDICTIONS],
+            Self::Explore => vec![],
         }
     }
 
@@ -284,7 +294,7 @@ fn put(all: &mut Ingredients, name: &str, value: impl Serialize) {
     table(all, name, value, &[]);
 }
 
-/// The same without those keys of a table that are not read.
+/// The same without those keys, at the top of a table, that are not read.
 fn table(all: &mut Ingredients, name: &str, value: impl Serialize, unread: &[&str]) {
     let value = serde_json::to_value(value);
     match value.expect("settings are plain numbers, text and tables") {

@@ -103,15 +103,21 @@ impl StageFolder {
     }
 
     /// What is in the folder and in the folders in it, by its name relative to it.
-    pub fn names(&self) -> Vec<String> {
-        let mut paths = files::entries(&self.path);
-        let below: Vec<_> = paths.iter().map(|path| files::entries(path)).collect();
+    ///
+    /// # Errors
+    /// A folder cannot be listed.
+    pub fn names(&self) -> Result<Vec<String>> {
+        let mut paths = files::listed(&self.path)?;
+        let folders = paths.iter().filter(|path| files::is_folder(path));
+        let below: Vec<_> = folders
+            .map(|path| files::listed(path))
+            .collect::<Result<_>>()?;
         paths.extend(below.into_iter().flatten());
         let name = |path: &PathBuf| {
             let name = path.strip_prefix(&self.path).ok()?.to_str()?;
             Some(name.replace('\\', "/"))
         };
-        paths.iter().filter_map(name).collect()
+        Ok(paths.iter().filter_map(name).collect())
     }
 
     /// Removes everything but the lock.
@@ -135,14 +141,28 @@ impl StageFolder {
     }
 
     /// Marks the stage as done, with the results that are in its folder, and removes its checkpoints.
+    ///
+    /// # Errors
+    /// A result cannot be read, or one is missing that every stage of the kind has.
     pub fn finish(&self) -> Result<()> {
         let is_result = |name: &String| Artefact::of(name).is_some_and(|(one, _)| one.is_result);
         let sum = |name: String| {
             let bytes = files::read(ErrorKind::Run, &self.path.join(&name))?;
             Ok((name, files::checksum(&bytes)))
         };
-        let results = self.names().into_iter().filter(is_result).map(sum);
-        self.mark_done(results.collect::<Result<_>>()?)?;
+        let results = self.names()?.into_iter().filter(is_result).map(sum);
+        let results: Sums = results.collect::<Result<_>>()?;
+        let is_there = |artefact: &&Artefact| {
+            let mut names = results.keys().filter_map(|name| Artefact::of(name));
+            names.any(|(one, _)| std::ptr::eq(one, *artefact))
+        };
+        if results.is_empty() || !self.kind.needs().iter().all(is_there) {
+            let (folder, kind) = (self.path.display(), self.kind.name());
+            let message =
+                format!("results of {kind} have disappeared from {folder} before it was done");
+            return Err(Error::run(message).help("run it again"));
+        }
+        self.mark_done(results)?;
         self.settle()
     }
 

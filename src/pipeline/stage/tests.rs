@@ -217,3 +217,27 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
     ];
     assert_eq!(named, wanted);
 }
+
+#[test]
+fn a_stage_whose_results_have_disappeared_is_not_done() {
+    let results = tempfile::tempdir().expect("a folder");
+    let folder = store::StageFolder::new(results.path(), Kind::Evaluate, "key");
+    assert!(folder.finish().is_err(), "there is no folder");
+    std::fs::create_dir_all(folder.path()).expect("made");
+    std::fs::write(folder.path().join("training_answers.csv"), "answer\n").expect("written");
+    let error = folder.finish().expect_err("no predictions").to_string();
+    assert!(
+        error.contains("results of evaluate have disappeared"),
+        "{error}"
+    );
+    assert!(!folder.is_marked_done());
+    std::fs::create_dir(folder.path().join("predictions")).expect("made");
+    std::fs::write(
+        folder.path().join("predictions/dev-model.tsv"),
+        "question\n",
+    )
+    .expect("written");
+    folder.finish().expect("all results are there");
+    let names: Vec<String> = folder.done().expect("done").into_keys().collect();
+    assert_eq!(names, ["predictions/dev-model.tsv", "training_answers.csv"]);
+}

@@ -1,4 +1,4 @@
-//! Runs one stage, pretraining, finetuning or evaluation, from its input to its results.
+//! Runs one stage, from its input to its results.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -180,7 +180,11 @@ impl Work<'_> {
             Outcome::Finished => {
                 let best = journal.close(stage.training.epochs)?;
                 self.keep(&WEIGHTS, "", &model.weights(), inputs)?;
-                best.map_or(Ok(()), |best| self.keep(&BEST_WEIGHTS, "", &best, inputs))
+                match best {
+                    Some(best) => self.keep(&BEST_WEIGHTS, "", &best, inputs),
+                    // An attempt that was killed may have left some.
+                    None => files::remove(&folder.file(&BEST_WEIGHTS)),
+                }
             }
             Outcome::Overflowed { step, what } => {
                 let kept = self.run.file(&METRICS);

@@ -181,3 +181,30 @@ fn folders_that_are_not_recipes_are_rejected() {
     let message = lab.attnlab(&["compare", &gone, &one]).failed(2);
     assert_eq!(lab.filtered(&message), "error: TMP/gone holds no run");
 }
+
+#[test]
+fn a_measure_added_after_the_runs_is_in_tables_and_comparisons_and_no_run_is_repeated() {
+    let (lab, without, with) = two_points("[1]");
+    let weights = |point: &str| {
+        let file = format!("{point}/seed-1/checkpoints/finetune.safetensors");
+        std::fs::read(file).expect("weights")
+    };
+    let before = weights(&with);
+    let measures = "evaluate.measures=[\"exact-match\", \"log-loss\"]";
+    let told = lab.quickstart("run", "r", &["--set", "seeds=[1]", "--set", measures]);
+    let out = told.done();
+    assert!(out.contains("seed 1: log loss "), "{out}");
+    assert_eq!(weights(&with), before);
+    let summary = read(&lab.path("r/quickstart/summary.csv"));
+    let (measured, unit) = (column(&summary, "measure"), column(&summary, "unit"));
+    assert!(
+        measured
+            .iter()
+            .zip(&unit)
+            .any(|pair| pair == (&"log-loss".to_owned(), &"nats".to_owned()))
+    );
+    let compared = lab.attnlab(&["compare", &without, &with]).done();
+    let difference = cells(&compared, "B - A, seed 1");
+    assert!(difference[2].ends_with(" nats"), "{compared}");
+    assert_eq!(cells(&compared, "log loss")[0], "log loss");
+}
