@@ -126,17 +126,12 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
             .map(|(name, count)| format!("{name} {count}"))
             .join(", ");
         let kind = KindOfAttention::named(&shape.attention).expect("`add` refuses other kinds");
-        let module = kind.name.replace('-', "_");
-        let place = if kind.is_network {
-            "network"
-        } else {
-            "attention"
+        let place = match kind.is_network {
+            true => format!("network {}::", kind.name.replace('-', "_")),
+            false => "attention ".to_owned(),
         };
-        let model = format!(
-            "{place} {module}::{}{:?}",
-            type_name(kind.name),
-            (kind.constants)(shape)
-        );
+        let constants = (kind.constants)(shape);
+        let model = format!("{place}{}{constants:?}", type_name(kind.name));
         let own = shape.own;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
@@ -158,10 +153,9 @@ fn type_name(kind: &str) -> String {
     let (mut name, mut upper) = (String::new(), true);
     for letter in kind.chars() {
         if letter != '-' {
-            name.push(if upper {
-                letter.to_ascii_uppercase()
-            } else {
-                letter
+            name.push(match upper {
+                true => letter.to_ascii_uppercase(),
+                false => letter,
             });
         }
         upper = letter == '-';

@@ -1,6 +1,6 @@
 //! A model being trained: the one implementation of [`Trainable`], for every shape and device.
 
-use dfdx::nn::{BuildModule, ZeroGrads};
+use dfdx::nn::ZeroGrads;
 use dfdx::shapes::Rank0;
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
@@ -34,11 +34,7 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
 /// A loss, off the tape, and the gradients of all parameters.
 type LossAndGradients<D> = (Tensor<Rank0, f32, D>, Gradients<f32, D>);
 
-impl<M, D> Session<M, D>
-where
-    M: Network<D> + BuildModule<D, f32>,
-    D: LabDevice<f32>,
-{
+impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
     ///
     /// # Errors
@@ -48,7 +44,7 @@ where
         let (mut model, mut moments) = (build()?, [build()?, build()?]);
         let layout = visit::layout::<M, D>();
         visit::write(&mut model, &initialise::draw(&layout, start));
-        moments.iter_mut().for_each(clear);
+        moments.iter_mut().for_each(visit::clear);
         Ok(Self {
             device,
             model,
@@ -93,20 +89,15 @@ where
         let (loss, mut gradients) = self.loss_and_gradients(batch, dropout)?;
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
-        let [first, second] = &mut self.moments;
-        let moments = [first, second];
-        visit::update(&mut self.model, moments, &mut gradients, &mut step, update)?;
+        let (model, moments) = (&mut self.model, self.moments.each_mut());
+        visit::update(model, moments, &mut gradients, &mut step, update)?;
         D::try_launch(&mut step, update)?;
         self.gradients = Some(gradients);
         Ok(step)
     }
 }
 
-impl<M, D> Trainable for Session<M, D>
-where
-    M: Network<D> + BuildModule<D, f32>,
-    D: LabDevice<f32>,
-{
+impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn parameter_count(&self) -> usize {
         parameter_count::<M, D>()
     }
@@ -173,7 +164,7 @@ where
     }
 
     fn reset_optimiser(&mut self) {
-        self.moments.iter_mut().for_each(clear);
+        self.moments.iter_mut().for_each(visit::clear);
         self.steps = 0;
     }
 
@@ -224,11 +215,4 @@ pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
 fn check_batch<M: Network<D>, D: LabDevice<f32>>(batch: &Ragged) -> Result<()> {
     let ids = batch.tokens.iter().chain(&batch.targets);
     check_fits::<M, D>(batch.longest(), ids)
-}
-
-/// Sets every tensor of a container to zero.
-pub(super) fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
-    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
-    let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
-    visit::write(container, &values);
 }

@@ -35,6 +35,13 @@ pub(super) fn write<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     walk.expect("writing a tensor of the same length cannot fail");
 }
 
+/// Sets every tensor of a container to zero.
+pub(super) fn clear<M: TensorCollection<f32, D>, D: LabDevice<f32>>(container: &mut M) {
+    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
+    let values: Vec<Vec<f32>> = layout::<M, D>().into_iter().map(zeros).collect();
+    write(container, &values);
+}
+
 /// Names and shapes of a model type's weights; nothing is built.
 pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(String, Vec<usize>)>
 {
@@ -264,7 +271,7 @@ mod tests {
         8,
         6,
         5,
-        crate::model::attention::vanilla::Vanilla<4, 2, 2, f32, Cpu>,
+        crate::model::attention::Vanilla<4, 2, f32, Cpu>,
         f32,
         Cpu,
     >;
@@ -306,7 +313,7 @@ mod tests {
 
     #[test]
     fn a_perceiver_s_latents_and_blocks_have_the_names_of_the_reference_and_latents_decay() {
-        type Latents = crate::model::perceiver::Perceiver<4, 2, 2, 8, 6, 5, 1, 3, f32, Cpu>;
+        type Latents = crate::model::perceiver::Perceiver<4, 2, 8, 6, 5, 1, 3, f32, Cpu>;
         let layout = layout::<Latents, Cpu>();
         let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
         assert_eq!(shape("down_block.C"), Some(vec![1, 3, 4]));

@@ -12,13 +12,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
 /// The projections, packed, and the scoring.
-pub struct CachedAttention<
-    'a,
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-> {
+pub struct CachedAttention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize> {
     key: PackedLinear<'a>,
     value: PackedLinear<'a>,
     query: PackedLinear<'a>,
@@ -27,8 +21,8 @@ pub struct CachedAttention<
     transform: HeadTransform,
 }
 
-impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize>
-    CachedAttention<'a, EMBED, KV, HEADS, HEAD_DIM>
+impl<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>
+    CachedAttention<'a, EMBED, KV, HEAD_DIM>
 {
     /// For sequences of at most `context` tokens.
     pub fn new(
@@ -47,8 +41,8 @@ impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM
     }
 }
 
-impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> CachedLayer
-    for CachedAttention<'_, EMBED, KV, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize> CachedLayer
+    for CachedAttention<'_, EMBED, KV, HEAD_DIM>
 {
     fn width(&self) -> usize {
         2 * KV
@@ -77,11 +71,11 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
         let (n, step) = (queries.len() / EMBED, kv_cache::score_step(cache));
         let mut scores = Scratch::new(n * step);
         let scale = self.scoring.scale(HEAD_DIM) as f32;
-        for head in 0..HEADS {
+        for head in 0..EMBED / HEAD_DIM {
             let (columns, shared) = (head * HEAD_DIM, head / (EMBED / KV));
             let queries = (n, &queries[columns..], EMBED);
             kv_cache::scores::<HEAD_DIM>(cache, shared, queries, scale, &mut scores);
-            let slope = self.scoring.slope(head, HEADS) as f32;
+            let slope = self.scoring.slope(head, EMBED / HEAD_DIM) as f32;
             self.scoring
                 .last_scores_to_weights(&mut scores, step, cache.tokens, slope);
             kv_cache::apply_weights::<HEAD_DIM>(

@@ -33,7 +33,6 @@ impl AttentionOp<f32> for Cpu {
     fn try_attention<
         const EMBED: usize,
         const KV: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         T: Tape<f32, Cpu>,
     >(
@@ -44,42 +43,26 @@ impl AttentionOp<f32> for Cpu {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let branch = Attention::<EMBED, KV, HEADS, HEAD_DIM, _>::new(
-            weights,
-            scoring,
-            StandardHead,
-            dropout,
-        );
+        const { assert_heads(EMBED, KV, HEAD_DIM) };
+        let branch =
+            Attention::<EMBED, KV, HEAD_DIM, _>::new(weights, scoring, StandardHead, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn incremental_attention<
-        'a,
-        const EMBED: usize,
-        const KV: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let memory = CachedAttention::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, context);
+        const { assert_heads(EMBED, KV, HEAD_DIM) };
+        let memory = CachedAttention::<EMBED, KV, HEAD_DIM>::new(weights, scoring, context);
         Box::new(CachedSublayer::new(norm, memory, rows))
     }
 }
 
 /// The sublayer's branch, a function of the normalised stream.
-pub struct Attention<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C,
-> {
+pub struct Attention<const EMBED: usize, const KV: usize, const HEAD_DIM: usize, C> {
     projections: Projections<EMBED, KV, f32, Cpu>,
     /// Queries, keys and values as one linear layer: `[EMBED + 2 * KV, EMBED]` and `[EMBED + 2 * KV]`.
     joined: [Vec<f32>; 2],
@@ -89,13 +72,8 @@ pub struct Attention<
     dropout: AttentionDropout,
 }
 
-impl<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C: HeadAttention<HEAD_DIM>,
-> Attention<EMBED, KV, HEADS, HEAD_DIM, C>
+impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>>
+    Attention<EMBED, KV, HEAD_DIM, C>
 {
     /// Total width of queries, keys and values.
     const WIDTH: usize = EMBED + 2 * KV;
@@ -133,13 +111,13 @@ impl<
     fn heads(&self, tile: &Shard) -> impl Iterator<Item = (HeadTile, Range<usize>)> {
         let documents = tile.documents().filter(|tokens| !tokens.is_empty());
         documents.flat_map(move |tokens| {
-            (0..HEADS).map(move |head| {
+            (0..EMBED / HEAD_DIM).map(move |head| {
                 let head_tile = HeadTile {
                     queries: tokens.len(),
                     keys: tokens.len(),
                     first_query: tile.starts[0] + tokens.start,
                     head,
-                    heads: HEADS,
+                    heads: EMBED / HEAD_DIM,
                     scoring: self.scoring,
                     dropout: self.dropout,
                 };
@@ -180,13 +158,8 @@ pub struct Saved {
     heads: Scratch,
 }
 
-impl<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C: HeadAttention<HEAD_DIM>,
-> Branch for Attention<EMBED, KV, HEADS, HEAD_DIM, C>
+impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Branch
+    for Attention<EMBED, KV, HEAD_DIM, C>
 {
     type Saved = Saved;
     type Weights<'a> = [PackedLinear<'a>; 2];

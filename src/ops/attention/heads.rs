@@ -68,19 +68,16 @@ impl HeadTile {
     pub fn scores_to_weights(&self, saved: &mut [f32]) {
         let slope = self.scoring.slope(self.head, self.heads) as f32;
         let (scores, scales) = saved.split_at_mut(self.queries * step(self.keys));
-        wide(
-            #[inline(always)]
-            || {
-                for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
-                    let scale = self
-                        .scoring
-                        .scores_to_weights(row, self.last_key(query), slope);
-                    if let Some(slot) = scales.get_mut(query) {
-                        *slot = scale;
-                    }
+        wide!({
+            for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
+                let scale = self
+                    .scoring
+                    .scores_to_weights(row, self.last_key(query), slope);
+                if let Some(slot) = scales.get_mut(query) {
+                    *slot = scale;
                 }
-            },
-        );
+            }
+        });
     }
 
     /// The attention map, given the score of every visible pair of query and key.
@@ -140,17 +137,14 @@ impl HeadTile {
         );
         let dropout = self.dropout.weights;
         if !dropout.is_none() {
-            wide(
-                #[inline(always)]
-                || {
-                    for (query, row) in dweights.chunks_exact_mut(step).enumerate() {
-                        let index = self.dropout_index(query);
-                        for (key, d) in row[..=self.last_key(query)].iter_mut().enumerate() {
-                            *d *= dropout.factor((index + key) as u32);
-                        }
+            wide!({
+                for (query, row) in dweights.chunks_exact_mut(step).enumerate() {
+                    let index = self.dropout_index(query);
+                    for (key, d) in row[..=self.last_key(query)].iter_mut().enumerate() {
+                        *d *= dropout.factor((index + key) as u32);
                     }
-                },
-            );
+                }
+            });
         }
         dweights
     }
@@ -160,32 +154,27 @@ impl HeadTile {
     pub fn scores_to_weights_backward(&self, saved: &[f32], dweights: &mut [f32]) {
         let (weights, scales) = self.split_saved(saved);
         let step = step(self.keys);
-        wide(
-            #[inline(always)]
-            || {
-                let rows = dweights
-                    .chunks_exact_mut(step)
-                    .zip(weights.chunks_exact(step));
-                for (query, (d, weights)) in rows.enumerate() {
-                    let last = self.last_key(query);
-                    let first = self.scoring.first_key(last);
-                    d[..first].fill(0.0);
-                    d[last + 1..].fill(0.0);
-                    // Whole vectors, so that loops have no scalar tail.
-                    let end = (last + 1).next_multiple_of(LANES);
-                    let (d, weights) = (&mut d[..end], &weights[..end]);
-                    let along = sum_of(d, weights, |d, w| d * w);
-                    match scales.get(query) {
-                        None => {
-                            (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along))
-                        }
-                        Some(scale) => {
-                            (d[first..=last].iter_mut()).for_each(|d| *d = (*d - along) * scale)
-                        }
+        wide!({
+            let rows = dweights
+                .chunks_exact_mut(step)
+                .zip(weights.chunks_exact(step));
+            for (query, (d, weights)) in rows.enumerate() {
+                let last = self.last_key(query);
+                let first = self.scoring.first_key(last);
+                d[..first].fill(0.0);
+                d[last + 1..].fill(0.0);
+                // Whole vectors, so that loops have no scalar tail.
+                let end = (last + 1).next_multiple_of(LANES);
+                let (d, weights) = (&mut d[..end], &weights[..end]);
+                let along = sum_of(d, weights, |d, w| d * w);
+                match scales.get(query) {
+                    None => (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along)),
+                    Some(scale) => {
+                        (d[first..=last].iter_mut()).for_each(|d| *d = (*d - along) * scale)
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// `weights` after dropout; `None` without dropout.
@@ -193,23 +182,20 @@ impl HeadTile {
         let (step, dropout) = (step(self.keys), self.dropout.weights);
         (!dropout.is_none()).then(|| {
             let mut dropped = Scratch::new(weights.len());
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = dropped
-                        .chunks_exact_mut(step)
-                        .zip(weights.chunks_exact(step));
-                    for (query, (to, from)) in rows.enumerate() {
-                        let index = self.dropout_index(query);
-                        let seen = (self.last_key(query) + 1).next_multiple_of(LANES);
-                        let (to, hidden) = to.split_at_mut(seen);
-                        hidden.fill(0.0);
-                        for (key, (to, from)) in to.iter_mut().zip(from).enumerate() {
-                            *to = from * dropout.factor((index + key) as u32);
-                        }
+            wide!({
+                let rows = dropped
+                    .chunks_exact_mut(step)
+                    .zip(weights.chunks_exact(step));
+                for (query, (to, from)) in rows.enumerate() {
+                    let index = self.dropout_index(query);
+                    let seen = (self.last_key(query) + 1).next_multiple_of(LANES);
+                    let (to, hidden) = to.split_at_mut(seen);
+                    hidden.fill(0.0);
+                    for (key, (to, from)) in to.iter_mut().zip(from).enumerate() {
+                        *to = from * dropout.factor((index + key) as u32);
                     }
-                },
-            );
+                }
+            });
             dropped
         })
     }

@@ -16,21 +16,14 @@ use crate::ops::kernels::shards::{plan, take};
 use crate::ops::parameters::LayerNorm;
 
 /// The sublayer with the KV cache of each sequence.
-pub(super) struct CachedCrossAttention<
-    'a,
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-> {
+pub(super) struct CachedCrossAttention<'a, const EMBED: usize, const HEAD_DIM: usize> {
     normed: NormedStream,
     norm: [&'a [f32]; 2],
-    layer: CachedAttention<'a, EMBED, EMBED, HEADS, HEAD_DIM>,
+    layer: CachedAttention<'a, EMBED, EMBED, HEAD_DIM>,
     caches: Vec<KvCache>,
 }
 
-impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    CachedCrossAttention<'a, EMBED, HEADS, HEAD_DIM>
-{
+impl<'a, const EMBED: usize, const HEAD_DIM: usize> CachedCrossAttention<'a, EMBED, HEAD_DIM> {
     /// With an empty cache for each of `sequences`.
     pub(super) fn new(
         (normed, norm): (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
@@ -47,9 +40,8 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    IncrementalCrossAttention<EMBED, f32, Cpu>
-    for CachedCrossAttention<'_, EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const HEAD_DIM: usize> IncrementalCrossAttention<EMBED, f32, Cpu>
+    for CachedCrossAttention<'_, EMBED, HEAD_DIM>
 {
     fn try_decode(
         &mut self,

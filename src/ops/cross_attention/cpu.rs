@@ -26,12 +26,7 @@ use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{PackedLinear, Parameter, add_all_shares, apply, back, pack_linear};
 
 impl CrossAttentionOp<f32> for Cpu {
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cpu>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cpu>>(
         [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
         (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
         weights: &Projections<EMBED, EMBED, f32, Cpu>,
@@ -39,7 +34,7 @@ impl CrossAttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
         let (queries, keys) = (queries.clone(), keys.clone());
         for (stream, starts) in [(&queries, starts[0]), (&keys, starts[1])] {
             let ends = (starts.first(), starts.last());
@@ -47,11 +42,7 @@ impl CrossAttentionOp<f32> for Cpu {
             assert_eq!(ends, (Some(&0), Some(&tokens)), "documents are the stream");
         }
         assert_eq!(starts[0].len(), starts[1].len(), "document counts");
-        let op = Arc::new(Op::<EMBED, HEADS, HEAD_DIM>::new(
-            (normed, norm),
-            weights,
-            dropout,
-        ));
+        let op = Arc::new(Op::<EMBED, HEAD_DIM>::new((normed, norm), weights, dropout));
         let shards: Arc<Vec<CrossShard>> = Arc::new(CrossShard::plan(starts));
         let count = queries.shape().0;
         let mut y = vec![0.0; count * EMBED];
@@ -99,25 +90,20 @@ impl CrossAttentionOp<f32> for Cpu {
         Ok(out.put_tape(tape))
     }
 
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
         weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
-        Box::new(CachedCrossAttention::<EMBED, HEADS, HEAD_DIM>::new(
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
+        Box::new(CachedCrossAttention::<EMBED, HEAD_DIM>::new(
             norm, weights, rows,
         ))
     }
 }
 
 /// The op with its weights.
-struct Op<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
+struct Op<const EMBED: usize, const HEAD_DIM: usize> {
     normed: NormedStream,
     norm: LayerNorm<EMBED, f32, Cpu>,
     projections: Projections<EMBED, EMBED, f32, Cpu>,
@@ -145,7 +131,7 @@ struct Saved {
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HEADS, HEAD_DIM> {
+impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
     /// Total width of keys and values.
     const WIDTH: usize = 2 * EMBED;
 
@@ -208,13 +194,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         let documents = documents.filter(|(queries, _)| !queries.is_empty());
         let first = queries.starts[0];
         documents.flat_map(move |(queries, keys)| {
-            (0..HEADS).map(move |head| {
+            (0..EMBED / HEAD_DIM).map(move |head| {
                 let head_tile = HeadTile {
                     queries: queries.len(),
                     keys: keys.len(),
                     first_query: first + queries.start,
                     head,
-                    heads: HEADS,
+                    heads: EMBED / HEAD_DIM,
                     scoring: Scoring::SOFTMAX,
                     dropout,
                 };

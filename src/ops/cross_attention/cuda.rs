@@ -27,12 +27,7 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::parameters::LayerNorm;
 
 impl CrossAttentionOp<f32> for Cuda {
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cuda>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cuda>>(
         [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
         (which, norm): (NormedStream, &LayerNorm<EMBED, f32, Cuda>),
         weights: &Projections<EMBED, EMBED, f32, Cuda>,
@@ -40,9 +35,9 @@ impl CrossAttentionOp<f32> for Cuda {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+            return reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
                 [queries, keys],
                 (which, norm),
                 weights,
@@ -61,7 +56,7 @@ impl CrossAttentionOp<f32> for Cuda {
             norm: norm.clone(),
             weights: weights.clone(),
             attention: Attention {
-                layout: layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                layout: layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 dropout,
                 queries: gpu.documents(starts[0])?,
                 keys: gpu.documents(starts[1])?,
@@ -77,12 +72,7 @@ impl CrossAttentionOp<f32> for Cuda {
         Ok(y.put_tape(tape))
     }
 
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cuda>),
         weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
@@ -92,7 +82,7 @@ impl CrossAttentionOp<f32> for Cuda {
                 rows,
                 move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
                     let none = AttentionDropout::none(context);
-                    reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+                    reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
                         x, norm, weights, starts, none, NoneTape,
                     )
                 },
@@ -103,7 +93,7 @@ impl CrossAttentionOp<f32> for Cuda {
             norm: norm.1,
             weights,
             cache: GpuKvCache::new(
-                layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 (rows, context),
             ),
         })

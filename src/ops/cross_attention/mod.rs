@@ -38,7 +38,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     /// `starts` are the document starts in either stream; both have the same number of documents, none
     /// empty. Within each document and head, query i attends to the keys 0 to i by
     /// `softmax(q · k / √HEAD_DIM)`, or to all keys if there are fewer, with dropout on the weights; keys
-    /// beyond the number of queries are not used. `HEADS * HEAD_DIM = EMBED`. Dropout of weights is indexed
+    /// beyond the number of queries are not used. HEAD_DIM divides EMBED. Dropout of weights is indexed
     /// by query and key.
     ///
     /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
@@ -46,12 +46,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ///
     /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
     /// AR, §2.
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<N, Self>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<N, Self>>(
         queries_and_keys: [&Stream<EMBED, N, Self>; 2],
         norm: (NormedStream, &LayerNorm<EMBED, N, Self>),
         weights: &Projections<EMBED, EMBED, N, Self>,
@@ -61,12 +56,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
     /// The same for incremental decoding of a number of sequences with a maximum number of keys each.
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, N, Self>),
         weights: &'a Projections<EMBED, EMBED, N, Self>,
         rows_and_context: (usize, usize),
@@ -223,19 +213,19 @@ mod tests {
                         exact_model: fresh(&Cpu::default()),
                         fast: &there_and_back!(
                             D::try_lookup,
-                            D::try_cross_attention::<12, 3, 4, _>,
+                            D::try_cross_attention::<12, 4, _>,
                             starts,
                             dropout
                         ),
                         exact: &there_and_back!(
                             embedding::reference::lookup,
-                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            reference::cross_attention::<12, 4, _, _, _>,
                             starts,
                             dropout
                         ),
                         plain: &there_and_back!(
                             embedding::reference::lookup,
-                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            reference::cross_attention::<12, 4, _, _, _>,
                             starts,
                             dropout
                         ),
@@ -271,14 +261,14 @@ mod tests {
         fill(&mut weights_64, &values);
         let (norm, projections) = &weights_32;
         let mut fast =
-            D::incremental_cross_attention::<12, 3, 4>((normed, norm), projections, (60, 128));
+            D::incremental_cross_attention::<12, 4>((normed, norm), projections, (60, 128));
         let (norm, projections) = &weights_64;
         let none = AttentionDropout::none(128);
         let mut exact = RecomputingCrossAttention::new(
             60,
             |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
                 let norm = (normed, norm);
-                reference::cross_attention::<12, 3, 4, _, _, _>(
+                reference::cross_attention::<12, 4, _, _, _>(
                     x,
                     norm,
                     projections,
@@ -355,14 +345,14 @@ mod tests {
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;
             for side in [NormedStream::Queries, NormedStream::Keys] {
-                let maps = super::maps::<12, 3, 4, _, _>([&x, &y], (side, norm), weights);
+                let maps = super::maps::<12, 4, _, _>([&x, &y], (side, norm), weights);
                 check_sums(&maps);
                 let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
                 let values = match side {
                     NormedStream::Queries => read,
                     NormedStream::Keys => normed(&read, norm),
                 };
-                let given = Cpu::try_cross_attention::<12, 3, 4, _>(
+                let given = Cpu::try_cross_attention::<12, 4, _>(
                     [&x, &y],
                     (side, norm),
                     weights,

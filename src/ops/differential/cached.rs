@@ -11,21 +11,14 @@ use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::scratch::Scratch;
 
 /// The packed projections, λ and the gain.
-pub(super) struct CachedDifferential<
-    'a,
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-> {
-    attention: CachedAttention<'a, EMBED, EMBED, HEADS, HEAD_DIM>,
+pub(super) struct CachedDifferential<'a, const EMBED: usize, const HEAD_DIM: usize> {
+    attention: CachedAttention<'a, EMBED, EMBED, HEAD_DIM>,
     lambda: f32,
     gain: &'a [f32],
 }
 
-impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    CachedDifferential<'a, EMBED, HEADS, HEAD_DIM>
-{
-    pub(super) fn new(weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>) -> Self {
+impl<'a, const EMBED: usize, const HEAD_DIM: usize> CachedDifferential<'a, EMBED, HEAD_DIM> {
+    pub(super) fn new(weights: &'a DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>) -> Self {
         Self {
             // No table of rotations: positions do not enter a score.
             attention: CachedAttention::new(&weights.projections, Scoring::SOFTMAX, 0),
@@ -54,8 +47,8 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> CachedLayer
-    for CachedDifferential<'_, EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const HEAD_DIM: usize> CachedLayer
+    for CachedDifferential<'_, EMBED, HEAD_DIM>
 {
     fn width(&self) -> usize {
         self.attention.width()
@@ -75,7 +68,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> CachedLayer
 
     fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
         let mut weighted = Scratch::new(queries.len() / EMBED * HEAD_DIM);
-        for head in 0..HEADS {
+        for head in 0..EMBED / HEAD_DIM {
             let [first, second] = [0, 1].map(|half| self.weights(cache, head, half, queries));
             let weights = difference(&first, &second, self.lambda);
             kv_cache::apply_weights::<HEAD_DIM>(cache, head, &weights, &mut weighted, HEAD_DIM);

@@ -87,17 +87,14 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             );
             multiply(rows, left, expand, 1.0, Part::Whole, target);
             let active = &mut active[..rows * step];
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
-                    for (active, hidden) in rows {
-                        for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
-                            *a = gelu(h).0;
-                        }
+            wide!({
+                let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
+                for (active, hidden) in rows {
+                    for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
+                        *a = gelu(h).0;
                     }
-                },
-            );
+                }
+            });
             let (left, target) = (
                 Left::Rows(active, step),
                 Target::biased(out, EMBED, contract_bias),
@@ -131,22 +128,19 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             let rows = dout.len() / EMBED;
             let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
             multiply(rows, left, contract, 1.0, Part::Whole, target);
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = hidden
-                        .chunks_exact(step)
-                        .zip(dhidden.chunks_exact_mut(step));
-                    for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
-                        for i in 0..HIDDEN {
-                            let (value, slope) = gelu(hidden[i]);
-                            row[i] = value;
-                            dhidden[i] *= slope;
-                        }
-                        active.put(k, &row);
+            wide!({
+                let rows = hidden
+                    .chunks_exact(step)
+                    .zip(dhidden.chunks_exact_mut(step));
+                for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
+                    for i in 0..HIDDEN {
+                        let (value, slope) = gelu(hidden[i]);
+                        row[i] = value;
+                        dhidden[i] *= slope;
                     }
-                },
-            );
+                    active.put(k, &row);
+                }
+            });
             let (left, target) = (Left::Rows(dhidden, step), Target::set(dnormed, EMBED));
             multiply(rows, left, expand, 1.0, Part::Whole, target);
         }

@@ -152,20 +152,17 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     let (left, target) = (Left::Rows(&normed, EMBED), Target::set(&mut logits, VOCAB));
     multiply(rows.len(), left, &weights.1, 1.0, Part::Whole, target);
     let mut nats = 0.0;
-    wide(
-        #[inline(always)]
-        || {
-            for (row, &target) in logits.chunks_exact_mut(VOCAB).zip(targets) {
-                let most = row.iter().fold(f32::NEG_INFINITY, |most, &l| most.max(l));
-                let chosen = row[target] - most;
-                row.iter_mut().for_each(|l| *l = exp(*l - most));
-                let sum = sum_of(row, row, |e, _| e);
-                nats += f64::from(sum.ln() - chosen);
-                row.iter_mut().for_each(|e| *e /= sum);
-                row[target] -= 1.0;
-            }
-        },
-    );
+    wide!({
+        for (row, &target) in logits.chunks_exact_mut(VOCAB).zip(targets) {
+            let most = row.iter().fold(f32::NEG_INFINITY, |most, &l| most.max(l));
+            let chosen = row[target] - most;
+            row.iter_mut().for_each(|l| *l = exp(*l - most));
+            let sum = sum_of(row, row, |e, _| e);
+            nats += f64::from(sum.ln() - chosen);
+            row.iter_mut().for_each(|e| *e /= sum);
+            row[target] -= 1.0;
+        }
+    });
     let dlogits = logits;
     (nats, Saved { x, dlogits })
 }

@@ -29,18 +29,17 @@ use crate::ops::residual::{
 impl SynthesizerOp<f32> for Cpu {
     fn try_synthesize<
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
         T: Tape<f32, Cpu>,
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
+        const { assert!(EMBED.is_multiple_of(HEAD_DIM), "heads lie side by side") };
         assert!(
             batch.longest() <= POSITIONS,
             "a document has too many tokens"
@@ -52,15 +51,14 @@ impl SynthesizerOp<f32> for Cpu {
     fn incremental_synthesizer<
         'a,
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &'a SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
         rows: usize,
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
+        const { assert!(EMBED.is_multiple_of(HEAD_DIM), "heads lie side by side") };
         Box::new(CachedSublayer::new(
             norm,
             CachedSynthesizer::new(weights),
@@ -70,13 +68,8 @@ impl SynthesizerOp<f32> for Cpu {
 }
 
 /// The sublayer's branch, a function of the normalised stream.
-struct Synthesizer<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-> {
-    weights: SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+struct Synthesizer<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize> {
+    weights: SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
     /// Hidden layer and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
     joined: [Vec<f32>; 2],
     dropout: AttentionDropout,
@@ -92,14 +85,14 @@ struct Saved {
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    Synthesizer<EMBED, HEAD_DIM, POSITIONS>
 {
     /// Total width of hidden layer and values.
     const WIDTH: usize = 2 * EMBED;
 
     fn new(
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
         let w = weights;
@@ -120,12 +113,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
 
     /// Every head over a document whose first token has the given index in the batch.
     fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
-        (0..HEADS).map(move |head| HeadTile {
+        (0..EMBED / HEAD_DIM).map(move |head| HeadTile {
             queries: tokens,
             keys: tokens,
             first_query,
             head,
-            heads: HEADS,
+            heads: EMBED / HEAD_DIM,
             scoring: Scoring::SOFTMAX,
             dropout: self.dropout,
         })
@@ -178,15 +171,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
             ..Target::set(&mut position_gradients.dw2, HEAD_DIM)
         };
         multiply(n, left, &hidden, 1.0, Part::UpperLeft, target);
-        wide(
-            #[inline(always)]
-            || {
-                for row in dscores.chunks_exact(step(n)) {
-                    let sums = position_gradients.db2.iter_mut().zip(&row[..n]);
-                    sums.for_each(|(sum, d)| *sum += d);
-                }
-            },
-        );
+        wide!({
+            for row in dscores.chunks_exact(step(n)) {
+                let sums = position_gradients.db2.iter_mut().zip(&row[..n]);
+                sums.for_each(|(sum, d)| *sum += d);
+            }
+        });
     }
 }
 
@@ -198,8 +188,8 @@ struct PositionGradients {
     db2: Vec<f32>,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize> Branch
-    for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize> Branch
+    for Synthesizer<EMBED, HEAD_DIM, POSITIONS>
 {
     type Saved = Saved;
     type Weights<'a> = [PackedLinear<'a>; 2];
