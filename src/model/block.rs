@@ -80,7 +80,7 @@ where
     ) -> Result<Stream<EMBED, N, D>, D::Err> {
         let mut attention = self.attn.incremental(&self.ln1, rows, context);
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
-        move |x, new, outputs| feed_forward.try_apply(attention.try_decode(x, new, outputs)?)
+        move |x, new, outputs| feed_forward(attention(x, new, outputs)?)
     }
 }
 

@@ -179,9 +179,6 @@ pub fn has(shape: &ModelShape) -> bool {
 
 /// A fresh model of `shape`, initialised from `start`. `auto` is CUDA if a device is available. On a GPU
 /// the model belongs to the calling thread.
-///
-/// # Errors
-/// As [`find`]; the device fails or is not available.
 pub fn instantiate(
     shape: &ModelShape,
     placement: Placement,

@@ -36,9 +36,6 @@ type LossAndGradients<D> = (Tensor<Rank0, f32, D>, Gradients<f32, D>);
 
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
-    ///
-    /// # Errors
-    /// The device's, such as memory.
     pub(super) fn new(device: D, start: Start) -> Result<Self> {
         let build = || M::try_build(&device).map_err(device_error);
         let (mut model, mut moments) = (build()?, [build()?, build()?]);

@@ -65,6 +65,6 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         let mut attention =
             D::incremental_cross_attention::<EMBED, HEAD_DIM>(norm, &self.attn, rows_and_context);
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
-        move |queries, keys, new| feed_forward.try_apply(attention.try_decode(queries, keys, new)?)
+        move |queries, keys, new| feed_forward(attention(queries, keys, new)?)
     }
 }

@@ -12,7 +12,7 @@ use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_b
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::LayerNorm;
 
 impl AttentionOp<f32> for Cuda {
@@ -56,22 +56,16 @@ impl AttentionOp<f32> for Cuda {
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                     x, norm, weights, scoring, batch, none,
                 )
-            }));
+            });
         }
         let layout = layout::<EMBED, KV, HEAD_DIM>(scoring);
         let size = (rows, context);
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            weights,
-            GpuStandardHeads,
-            layout,
-            size,
-        ))
+        GpuCachedSublayer::new(norm, weights, GpuStandardHeads, layout, size).boxed()
     }
 }
 

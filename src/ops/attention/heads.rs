@@ -99,6 +99,39 @@ impl HeadTile {
         }
     }
 
+    /// Writes the attention weights of `width` channels of queries and keys.
+    pub fn compare(&self, [q, k]: [View<'_>; 2], width: usize, weights: &mut [f32]) {
+        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
+        let target = Target::set(weights, step(self.keys));
+        multiply(
+            self.queries,
+            q.left(),
+            &keys,
+            scale,
+            Part::LowerResult,
+            target,
+        );
+        self.scores_to_weights(weights);
+    }
+
+    /// The gradient of the queries in [`Self::compare`], from that of the scores.
+    pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
+        let (keys, scale) = (Packed::new(k, self.keys, width), self.scale(width));
+        let left = Left::Rows(dscores, step(self.keys));
+        multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
+    }
+
+    /// The gradient of the keys.
+    pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, width: usize, to: Target<'_>) {
+        let (queries, scale) = (Packed::new(q, self.queries, width), self.scale(width));
+        let left = Left::Columns(dscores, step(self.keys));
+        multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
+    }
+
+    fn scale(&self, width: usize) -> f32 {
+        self.scoring.scale(width) as f32
+    }
+
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
     pub fn apply_weights(&self, saved: &[f32], values: Values<'_>, out: Target<'_>) {
         let weights = self.split_saved(saved).0;

@@ -1,6 +1,6 @@
 //! How kinds of attention compute attention weights: positional information, masking and normalisation.
 
-use crate::ops::kernels::rows::{LANES, exp, softmax, sum_of, wide};
+use crate::ops::kernels::rows::{LANES, exp, relu, relu_backward, softmax, sum_of, wide};
 
 /// How the attention weight of a key is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,6 +130,8 @@ pub(super) enum HeadTransform {
     Rope(Vec<[f32; 2]>),
     /// The feature map φ.
     FeatureMap,
+    /// `max(x, 0)`, of the hidden layer that takes the place of queries.
+    Relu,
 }
 
 impl HeadTransform {
@@ -149,6 +151,7 @@ impl HeadTransform {
     pub(super) fn apply(&self, heads: &mut [f32], head_dim: usize, position: usize) {
         match self {
             Self::Identity => {}
+            Self::Relu => relu(heads),
             Self::Rope(table) => rotate(heads, rotations_at(table, head_dim, position), 1.0),
             Self::FeatureMap => wide!(heads.iter_mut().for_each(|x| *x = feature_map(*x))),
         }
@@ -164,6 +167,7 @@ impl HeadTransform {
     ) {
         match self {
             Self::Identity => {}
+            Self::Relu => relu_backward(gradient, heads),
             // The inverse of a rotation is its transpose.
             Self::Rope(table) => rotate(gradient, rotations_at(table, head_dim, position), -1.0),
             // φ' is 1 where φ > 1, and φ elsewhere.

@@ -10,7 +10,7 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
-use super::cached::CachedCrossAttention;
+use super::cached::cached;
 use super::head::{attend, attend_backward};
 use super::sides::{CrossShard, input};
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
@@ -18,12 +18,14 @@ use crate::ops::Stream;
 use crate::ops::attention::heads::HeadTile;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
+use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{PackedLinear, Parameter, add_all_shares, apply, back, pack_linear};
+use crate::ops::residual::{
+    Joined, Layer, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
+};
 
 impl CrossAttentionOp<f32> for Cpu {
     fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cpu>>(
@@ -96,9 +98,7 @@ impl CrossAttentionOp<f32> for Cpu {
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
         const { assert_heads(EMBED, EMBED, HEAD_DIM) };
-        Box::new(CachedCrossAttention::<EMBED, HEAD_DIM>::new(
-            norm, weights, rows,
-        ))
+        cached::<EMBED, HEAD_DIM>(norm, weights, rows)
     }
 }
 
@@ -107,8 +107,8 @@ struct Op<const EMBED: usize, const HEAD_DIM: usize> {
     normed: NormedStream,
     norm: LayerNorm<EMBED, f32, Cpu>,
     projections: Projections<EMBED, EMBED, f32, Cpu>,
-    /// Keys and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
-    joined: [Vec<f32>; 2],
+    /// To keys and values.
+    joined: Joined,
     dropout: AttentionDropout,
 }
 
@@ -140,41 +140,32 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         projections: &Projections<EMBED, EMBED, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
-        let (key, value) = (&projections.key, &projections.value);
         Self {
             normed,
             norm: norm.clone(),
             projections: projections.clone(),
-            joined: [
-                [host(&key.weight), host(&value.weight)].concat(),
-                [host(&key.bias), host(&value.bias)].concat(),
-            ],
+            joined: Joined::of(&[&projections.key, &projections.value]),
             dropout,
         }
     }
 
     /// In the order in which [`Self::backward`] writes their gradients.
-    fn parameters(&self) -> [&dyn Parameter; 10] {
-        let p = &self.projections;
-        [
-            &self.norm.weight,
-            &self.norm.bias,
-            &p.query.weight,
-            &p.query.bias,
-            &p.key.weight,
-            &p.value.weight,
-            &p.key.bias,
-            &p.value.bias,
-            &p.proj.weight,
-            &p.proj.bias,
-        ]
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        let norm: [&dyn Parameter; 2] = [&self.norm.weight, &self.norm.bias];
+        let [query, proj] =
+            [&self.projections.query, &self.projections.proj].map(Layer::parameters);
+        let joined = self.joined.parameters();
+        norm.into_iter()
+            .chain(query)
+            .chain(joined)
+            .chain(proj)
+            .collect()
     }
 
     fn pack(&self, pass: Pass) -> Weights<'_> {
-        let [weight, bias] = &self.joined;
         Weights {
             query: pack_linear(&self.projections.query, pass),
-            keys_and_values: (linear(weight, (EMBED, Self::WIDTH), pass), bias),
+            keys_and_values: self.joined.pack(pass),
             proj: pack_linear(&self.projections.proj, pass),
         }
     }

@@ -6,11 +6,8 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, PutTape, Tape, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::recomputing::RecomputingCrossAttention;
-use super::{
-    BoxedIncrementalCrossAttention, CrossAttentionOp, IncrementalCrossAttention, NewPairs,
-    NormedStream, reference,
-};
+use super::recomputing::recomputing;
+use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NewPairs, NormedStream, reference};
 use crate::ops::Stream;
 use crate::ops::attention::cuda::layout;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
@@ -78,7 +75,7 @@ impl CrossAttentionOp<f32> for Cuda {
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingCrossAttention::new(
+            return recomputing(
                 rows,
                 move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
                     let none = AttentionDropout::none(context);
@@ -86,9 +83,9 @@ impl CrossAttentionOp<f32> for Cuda {
                         x, norm, weights, starts, none, NoneTape,
                     )
                 },
-            ));
+            );
         }
-        Box::new(GpuCachedCrossAttention {
+        let mut sublayer = GpuCachedCrossAttention {
             which: norm.0,
             norm: norm.1,
             weights,
@@ -96,7 +93,8 @@ impl CrossAttentionOp<f32> for Cuda {
                 layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 (rows, context),
             ),
-        })
+        };
+        Box::new(move |queries, keys, new| sublayer.try_decode(queries, keys, new))
     }
 }
 
@@ -277,9 +275,7 @@ impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
     }
 }
 
-impl<const EMBED: usize> IncrementalCrossAttention<EMBED, f32, Cuda>
-    for GpuCachedCrossAttention<'_, EMBED>
-{
+impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
     fn try_decode(
         &mut self,
         queries: &Stream<EMBED, f32, Cuda>,

@@ -2,14 +2,14 @@
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::cached::CachedDifferential;
+use super::cached::differences;
 use super::head::DifferentialHead;
 use super::{DifferentialOp, DifferentialWeights, assert_halves};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::attention::cpu::Attention;
 use crate::ops::attention::{AttentionDropout, Scoring};
-use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
+use crate::ops::decoding::{BoxedIncremental, cached};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::try_residual;
 
@@ -22,7 +22,7 @@ impl DifferentialOp<f32> for Cpu {
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
         const { assert_halves(EMBED, HEAD_DIM) };
-        let branch = Attention::<EMBED, EMBED, HEAD_DIM, _>::new(
+        let branch = Attention::<EMBED, HEAD_DIM, _>::new(
             &weights.projections,
             Scoring::SOFTMAX,
             DifferentialHead::new(weights),
@@ -37,7 +37,6 @@ impl DifferentialOp<f32> for Cpu {
         (rows, _): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         const { assert_halves(EMBED, HEAD_DIM) };
-        let memory = CachedDifferential::<EMBED, HEAD_DIM>::new(weights);
-        Box::new(CachedSublayer::new(norm, memory, rows))
+        cached(norm, differences(weights), rows)
     }
 }

@@ -21,7 +21,7 @@ use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::MAX_PARTIAL_SUMS;
 use crate::ops::cuda::sublayer::try_residual;
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::LayerNorm;
 
 pub static DIFFERENCES: Source = Source {
@@ -76,20 +76,14 @@ impl DifferentialOp<f32> for Cuda {
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         const { assert_halves(EMBED, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::differential::<EMBED, HEAD_DIM, _, _, _>(x, norm, weights, batch, none)
-            }));
+            });
         }
         let layout = layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX);
         let (heads, maps) = (&weights.projections, GpuDifferentialHeads::of(weights));
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            heads,
-            maps,
-            layout,
-            (rows, context),
-        ))
+        GpuCachedSublayer::new(norm, heads, maps, layout, (rows, context)).boxed()
     }
 }
 

@@ -8,7 +8,7 @@ use super::{DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START};
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
 use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Target, View};
+use crate::ops::kernels::matmul::{Pass, Target, View};
 use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
@@ -45,6 +45,10 @@ impl<const EMBED: usize, const HEAD_DIM: usize> DifferentialHead<EMBED, HEAD_DIM
 impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
     for DifferentialHead<EMBED, HEAD_DIM>
 {
+    type Document<'a> = ();
+
+    fn document(&self, _: usize, _: Pass) {}
+
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let w = &self.weights;
         vec![&w.lambda, &w.head_norm]
@@ -58,7 +62,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        qkv: &[f32],
+        ((), qkv): (&(), &[f32]),
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
@@ -78,7 +82,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        (qkv, kept): (&[f32], &[f32]),
+        ((), qkv, kept): (&(), &[f32], &[f32]),
         (dout, out_step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],

@@ -16,7 +16,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, PackedSublayer, Parameter, pack_linear, try_residual,
+    Branch, BranchBackward, PackedLinear, Parameter, pack_linear, packed, try_residual,
 };
 
 /// Rows per tile: at the width of the assignment's model their hidden activations take half of a core's
@@ -40,7 +40,7 @@ impl FeedForwardOp<f32> for Cpu {
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
-        Box::new(PackedSublayer::new(norm, weights))
+        packed(norm, weights)
     }
 }
 

@@ -20,7 +20,7 @@ use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, ba
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::{LayerNorm, Linear};
 
 pub static POSITIONS_AS_KEYS: Source = Source {
@@ -77,22 +77,16 @@ impl SynthesizerOp<f32> for Cuda {
         rows: usize,
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::synthesize::<EMBED, HEAD_DIM, POSITIONS, _, _, _>(
                     x, norm, weights, batch, none,
                 )
-            }));
+            });
         }
         let layout = weights.layout();
         let size = (rows, POSITIONS);
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            weights,
-            GpuStandardHeads,
-            layout,
-            size,
-        ))
+        GpuCachedSublayer::new(norm, weights, GpuStandardHeads, layout, size).boxed()
     }
 }
 
