@@ -150,17 +150,8 @@ fn rustc_version() -> String {
 
 /// The type name of a kind: `sliding-window` is `SlidingWindow`.
 fn type_name(kind: &str) -> String {
-    let (mut name, mut upper) = (String::new(), true);
-    for letter in kind.chars() {
-        if letter != '-' {
-            name.push(match upper {
-                true => letter.to_ascii_uppercase(),
-                false => letter,
-            });
-        }
-        upper = letter == '-';
-    }
-    name
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    kind.split('-').map(capital).collect()
 }
 
 fn warn(file: &Path, message: &str) {

@@ -31,9 +31,6 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pending: Option<D::Step>,
 }
 
-/// A loss, off the tape, and the gradients of all parameters.
-type LossAndGradients<D> = (Tensor<Rank0, f32, D>, Gradients<f32, D>);
-
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
     pub(super) fn new(device: D, start: Start) -> Result<Self> {
@@ -61,11 +58,12 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         Ok(())
     }
 
-    fn loss_and_gradients(
+    fn try_begin(
         &mut self,
         batch: &Ragged,
         dropout: Dropout,
-    ) -> Result<LossAndGradients<D>, D::Err> {
+        update: Update,
+    ) -> Result<D::Step, D::Err> {
         let gradients = match self.gradients.take() {
             Some(gradients) => gradients,
             None => self.model.try_alloc_grads()?,
@@ -73,17 +71,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
         let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
         let (loss, tape) = self.model.loss(batch, dropout, tape)?.split_tape();
-        let gradients = loss.clone().put_tape(tape).try_backward()?;
-        Ok((loss, gradients))
-    }
-
-    fn try_begin(
-        &mut self,
-        batch: &Ragged,
-        dropout: Dropout,
-        update: Update,
-    ) -> Result<D::Step, D::Err> {
-        let (loss, mut gradients) = self.loss_and_gradients(batch, dropout)?;
+        let mut gradients = loss.clone().put_tape(tape).try_backward()?;
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
         let (model, moments) = (&mut self.model, self.moments.each_mut());

@@ -10,6 +10,7 @@ use dfdx::tensor::{Gradients, Tensor};
 use super::weights::Weight;
 use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
+use crate::ops::parameters::visitor;
 
 /// All weights with their names, copied to the host.
 pub(super) fn read<M: TensorCollection<f32, D>, D: LabDevice<f32>>(model: &M) -> Vec<Weight> {
@@ -104,27 +105,6 @@ fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
 
-/// Makes a type a visitor that builds no model: its view of a tensor, and what it does with it.
-macro_rules! visitor {
-    ($visitor:ty, $viewer:ty, |$self:ident, $options:pat_param, $view:tt: $tensor:ty| $visit:block) => {
-        impl<D: LabDevice<f32>> TensorVisitor<f32, D> for $visitor {
-            type Viewer = $viewer;
-            type Err = D::Err;
-            type E2 = f32;
-            type D2 = D;
-
-            fn visit<S: Shape>(
-                &mut $self,
-                $options: TensorOptions<S, f32, D>,
-                $view: $tensor,
-            ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-                $visit
-                Ok(None)
-            }
-        }
-    };
-}
-
 #[cfg(test)]
 struct ReadGradients<'a, D: LabDevice<f32>> {
     gradients: &'a Gradients<f32, D>,
@@ -132,66 +112,55 @@ struct ReadGradients<'a, D: LabDevice<f32>> {
 }
 
 #[cfg(test)]
-visitor!(
-    ReadGradients<'_, D>,
-    (ViewTensorRef, ViewTensorName),
+visitor! {
+    [D: LabDevice<f32>] ReadGradients<'_, D>: f32, (ViewTensorRef, ViewTensorName),
     |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
         self.all.push((name, self.gradients.get(tensor).as_vec()));
     }
-);
+}
 
 struct Read(Vec<Weight>);
 
-visitor!(Read, (ViewTensorRef, ViewTensorName), |self,
-                                                 _,
-                                                 (tensor, name): (
-    &Tensor<S, f32, D>,
-    String
-)| {
-    self.0.push(Weight {
-        name,
-        shape: tensor.shape().concrete().into_iter().collect(),
-        values: tensor.as_vec(),
-    });
-});
+visitor! {
+    [D: LabDevice<f32>] Read: f32, (ViewTensorRef, ViewTensorName),
+    |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
+        self.0.push(Weight {
+            name,
+            shape: tensor.shape().concrete().into_iter().collect(),
+            values: tensor.as_vec(),
+        });
+    }
+}
 
 struct Write<'a>(std::slice::Iter<'a, Vec<f32>>);
 
-visitor!(Write<'_>, ViewTensorMut, |self,
-                                    _,
-                                    tensor: &mut Tensor<
-    S,
-    f32,
-    D,
->| {
-    tensor.copy_from(self.0.next().expect("one list of values per tensor"));
-});
+visitor! {
+    [D: LabDevice<f32>] Write<'_>: f32, ViewTensorMut,
+    |self, _, tensor: &mut Tensor<S, f32, D>| {
+        tensor.copy_from(self.0.next().expect("one list of values per tensor"));
+    }
+}
 
 struct Layout(Vec<(String, Vec<usize>)>);
 
-visitor!(
-    Layout,
-    ((), ViewTensorName),
+visitor! {
+    [D: LabDevice<f32>] Layout: f32, ((), ViewTensorName),
     |self, options, ((), name): ((), String)| {
-        self.0
-            .push((name, options.shape.concrete().into_iter().collect()));
+        self.0.push((name, options.shape.concrete().into_iter().collect()));
     }
-);
+}
 
 struct Measure<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
     step: &'a mut D::Step,
 }
 
-visitor!(Measure<'_, D>, ViewTensorRef, |self,
-                                         _,
-                                         tensor: &Tensor<
-    S,
-    f32,
-    D,
->| {
-    D::try_accumulate_norm(self.step, tensor, self.gradients)?;
-});
+visitor! {
+    [D: LabDevice<f32>] Measure<'_, D>: f32, ViewTensorRef,
+    |self, _, tensor: &Tensor<S, f32, D>| {
+        D::try_accumulate_norm(self.step, tensor, self.gradients)?;
+    }
+}
 
 struct Updater<'a, D: LabDevice<f32>> {
     gradients: &'a mut Gradients<f32, D>,
@@ -207,23 +176,16 @@ type Updated<'a, S, D> = (
     String,
 );
 
-visitor!(
-    Updater<'_, D>,
-    (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName),
+visitor! {
+    [D: LabDevice<f32>] Updater<'_, D>: f32, (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName),
     |self, _, (parameter, first, second, name): Updated<'_, S, D>| {
         let mut update = self.update;
         if !decays(&name) {
             update.weight_decay = 0.0;
         }
-        D::try_update(
-            self.step,
-            parameter,
-            self.gradients,
-            [first, second],
-            update,
-        )?;
+        D::try_update(self.step, parameter, self.gradients, [first, second], update)?;
     }
-);
+}
 
 #[cfg(test)]
 mod tests {

@@ -11,13 +11,13 @@ use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
 
 use super::Stream;
-use super::bridge::{add_shares, host, set_gradient, take_gradient};
+use super::bridge::{host, set_gradient, take_gradient};
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
 use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
 use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, cut, plan, split};
+use super::kernels::shards::{Shard, add_in_order, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
@@ -89,7 +89,8 @@ impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
     }
 
     fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError> {
-        add_shares(gradients, self, shares)
+        add_in_order(shares, gradients.get_or_alloc_mut(self)?);
+        Ok(())
     }
 }
 
@@ -208,7 +209,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
             let shares: Vec<Scratch> = {
                 let (x, norm) = (host(&x), norm_of(&norm));
                 let weights = branch.pack(Pass::Backward);
-                let work = (shards.par_iter().zip(saved)).zip(split(&shards, EMBED, &mut dx));
+                let work = (shards.par_iter().zip(saved)).zip(split(shards.iter(), EMBED, &mut dx));
                 work.map(|((shard, saved), dx)| {
                     let (x, first) = (shard.rows(x, EMBED), shard.starts[0] * EMBED);
                     let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));

@@ -70,10 +70,8 @@ pub fn scores<const HEAD_DIM: usize>(
         let scores = &mut scores[i * BLOCK..];
         if rows > 1 {
             let keys = Packed::new(View::rows(keys, BLOCK), HEAD_DIM, tokens);
-            let (left, target) = (
-                Left::Rows(queries, step),
-                Target::set(scores, score_step(cache)),
-            );
+            let left = Left::Rows(queries, step);
+            let target = Target::set(scores, score_step(cache));
             multiply(rows, left, &keys, scale, Part::Whole, target);
             continue;
         }

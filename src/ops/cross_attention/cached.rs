@@ -4,7 +4,7 @@ use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, TensorFromVec};
 use rayon::prelude::*;
 
-use super::sides::{input, pair_documents};
+use super::sides::{normed, pair_documents};
 use super::{BoxedIncrementalCrossAttention, NormedStream};
 use crate::ops::attention::cached::CachedAttention;
 use crate::ops::attention::{Projections, Scoring};
@@ -16,11 +16,11 @@ use crate::ops::parameters::LayerNorm;
 
 /// With an empty cache for each of `sequences`.
 pub(super) fn cached<'a, const EMBED: usize, const HEAD_DIM: usize>(
-    (normed, norm): (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
+    (which, norm): (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
     weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
     sequences: usize,
 ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
-    let norm = (normed, [host(&norm.weight), host(&norm.bias)]);
+    let norm = (which, [host(&norm.weight), host(&norm.bias)]);
     // Positions do not enter the scores.
     let layer = CachedAttention::<EMBED, EMBED, HEAD_DIM>::new(weights, Scoring::SOFTMAX, 0);
     let mut all_caches: Vec<KvCache> = (0..sequences).map(|_| KvCache::default()).collect();
@@ -43,16 +43,15 @@ pub(super) fn cached<'a, const EMBED: usize, const HEAD_DIM: usize>(
         (work.into_par_iter()).for_each(|(shard, caches, y)| {
             let [queries, keys] = shard;
             let x = [queries.rows(x_queries, EMBED), keys.rows(x_keys, EMBED)];
-            let normed = [
-                input(norm, NormedStream::Queries, x[0]),
-                input(norm, NormedStream::Keys, x[1]),
-            ];
+            let mut inputs = x;
+            let normed = normed(norm, x);
+            inputs[norm.0 as usize] = &normed;
             let mut entries = Scratch::new(keys.len() * width);
             if !entries.is_empty() {
-                layer.cache_entries(normed[1].as_deref().unwrap_or(x[1]), &[], &mut entries);
+                layer.cache_entries(inputs[1], &[], &mut entries);
             }
             let [mut projected, mut heads] = [(); 2].map(|()| Scratch::new(y.len()));
-            layer.queries(normed[0].as_deref().unwrap_or(x[0]), &[], &mut projected);
+            layer.queries(inputs[0], &[], &mut projected);
             let pairs = queries.documents().zip(keys.documents());
             for (cache, (queries, keys)) in caches.iter_mut().zip(pairs) {
                 layer.append(cache, &entries[keys.start * width..keys.end * width]);

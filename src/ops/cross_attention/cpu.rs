@@ -12,7 +12,7 @@ use rayon::prelude::*;
 
 use super::cached::cached;
 use super::head::{attend, attend_backward};
-use super::sides::{CrossShard, input};
+use super::sides::{CrossShard, normed};
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
 use crate::ops::Stream;
 use crate::ops::attention::heads::HeadTile;
@@ -21,7 +21,7 @@ use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, take};
+use crate::ops::kernels::shards::{Shard, cut, split, take};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{
     Joined, Layer, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
@@ -50,7 +50,7 @@ impl CrossAttentionOp<f32> for Cpu {
         let mut y = vec![0.0; count * EMBED];
         let saved: Vec<Option<Saved>> = {
             let weights = op.pack(Pass::Forward);
-            let outputs = CrossShard::split(&shards, |shard| shard.queries.len() * EMBED, &mut y);
+            let outputs = split(shards.iter().map(|shard| &shard.queries), EMBED, &mut y);
             let work = shards.par_iter().zip(outputs);
             work.map(|(shard, y)| {
                 let saved = op.forward(&weights, shard, [host(&queries), host(&keys)], y);
@@ -69,13 +69,12 @@ impl CrossAttentionOp<f32> for Cpu {
                 let shares: Vec<Scratch> = {
                     let weights = op.pack(Pass::Backward);
                     let x = [host(&queries), host(&keys)];
-                    let of_queries = CrossShard::split(
-                        &shards,
-                        |shard| shard.queries.len() * EMBED,
+                    let of_queries = split(
+                        shards.iter().map(|shard| &shard.queries),
+                        EMBED,
                         &mut dqueries,
                     );
-                    let of_keys =
-                        CrossShard::split(&shards, |shard| shard.keys.len() * EMBED, &mut dkeys);
+                    let of_keys = split(shards.iter().map(|shard| &shard.keys), EMBED, &mut dkeys);
                     let work =
                         (shards.par_iter().zip(saved)).zip(of_queries.into_par_iter().zip(of_keys));
                     work.map(|((shard, saved), (dqueries, dkeys))| {
@@ -170,10 +169,12 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         }
     }
 
-    /// The rows of one stream after the layer norm, if that applies to the stream.
-    fn input(&self, side: NormedStream, x: &[f32]) -> Option<Scratch> {
-        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
-        input((self.normed, norm), side, x)
+    /// Which stream the layer norm applies to, and its weights.
+    fn norm(&self) -> (NormedStream, [&[f32]; 2]) {
+        (
+            self.normed,
+            [host(&self.norm.weight), host(&self.norm.bias)],
+        )
     }
 
     /// Every head of every document of a tile, with the starts of the document's queries and keys.
@@ -211,14 +212,9 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         let (width, keys) = (Self::WIDTH, shard.read.len());
         let x_queries = shard.queries.rows(x[0], EMBED);
         let x_keys = shard.keys_read(x[1], EMBED);
-        let normed = [
-            self.input(NormedStream::Queries, x_queries),
-            self.input(NormedStream::Keys, &x_keys),
-        ];
-        let inputs = [
-            normed[0].as_deref().unwrap_or(x_queries),
-            normed[1].as_deref().unwrap_or(&x_keys),
-        ];
+        let mut inputs = [x_queries, &x_keys];
+        let normed = normed(self.norm(), inputs);
+        inputs[self.normed as usize] = &normed;
         let tiles = shard.tiles();
         let head_tiles = tiles
             .iter()
@@ -315,12 +311,11 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
             sum_rows(dy.0, dy.1, db);
         };
         factor(&saved.heads, (&dout, EMBED), proj, proj_bias);
-        let normed = self.input(NormedStream::Queries, x_queries);
-        let rows = normed.as_deref().unwrap_or(x_queries);
-        factor(rows, (&dq, EMBED), query, query_bias);
-        let normed = self.input(NormedStream::Keys, &x_keys);
-        let rows = normed.as_deref().unwrap_or(&x_keys);
-        factor(rows, (&dkv, width), keys_and_values, kv_bias);
+        let mut inputs = [x_queries, &x_keys];
+        let normed = normed(self.norm(), inputs);
+        inputs[self.normed as usize] = &normed;
+        factor(inputs[0], (&dq, EMBED), query, query_bias);
+        factor(inputs[1], (&dkv, width), keys_and_values, kv_bias);
 
         let norm = host(&self.norm.weight);
         match self.normed {

@@ -81,10 +81,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(out.chunks_mut(TILE_ROWS * EMBED));
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
-            let (left, target) = (
-                Left::Rows(normed, EMBED),
-                Target::biased(hidden, step, expand_bias),
-            );
+            let left = Left::Rows(normed, EMBED);
+            let target = Target::biased(hidden, step, expand_bias);
             multiply(rows, left, expand, 1.0, Part::Whole, target);
             let active = &mut active[..rows * step];
             wide!({
@@ -95,10 +93,8 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
                     }
                 }
             });
-            let (left, target) = (
-                Left::Rows(active, step),
-                Target::biased(out, EMBED, contract_bias),
-            );
+            let left = Left::Rows(active, step);
+            let target = Target::biased(out, EMBED, contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
         hidden
