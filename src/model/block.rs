@@ -8,7 +8,7 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::decoding::{NewTokens, OutputTokens};
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
@@ -73,14 +73,10 @@ where
         &self,
         rows: usize,
         context: usize,
-    ) -> impl FnMut(
-        Stream<EMBED, N, D>,
-        &NewTokens<'_>,
-        OutputTokens,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
+    ) -> BoxedIncremental<'_, EMBED, N, D> {
         let mut attention = self.attn.incremental(&self.ln1, rows, context);
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
-        move |x, new, outputs| feed_forward(attention(x, new, outputs)?)
+        Box::new(move |x, new, outputs| feed_forward(attention(x, new, outputs)?))
     }
 }
 

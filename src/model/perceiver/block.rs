@@ -5,7 +5,7 @@ use dfdx::tensor::Tape;
 
 use crate::model::block::Block;
 use crate::ops::attention::{AttentionDropout, Projections};
-use crate::ops::cross_attention::{self, NewPairs, NormedStream};
+use crate::ops::cross_attention::{self, BoxedIncrementalCrossAttention, NormedStream};
 use crate::ops::dropout::Dropout;
 use crate::ops::maps::HeadMap;
 use crate::ops::{LabDevice, Stream};
@@ -56,15 +56,11 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         &self,
         normed: NormedStream,
         rows_and_context: (usize, usize),
-    ) -> impl FnMut(
-        &Stream<EMBED, N, D>,
-        Option<&Stream<EMBED, N, D>>,
-        &NewPairs<'_>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
+    ) -> BoxedIncrementalCrossAttention<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
         let mut attention =
             D::incremental_cross_attention::<EMBED, HEAD_DIM>(norm, &self.attn, rows_and_context);
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
-        move |queries, keys, new| feed_forward(attention(queries, keys, new)?)
+        Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))
     }
 }

@@ -31,7 +31,7 @@ type Latents = Perceiver<32, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
 
 fn fresh<M>(seed: u64, deviation: f32) -> Box<dyn Trainable>
 where
-    M: Network<Cpu> + dfdx::nn::BuildModule<Cpu, f32> + 'static,
+    M: Network<Cpu>,
 {
     let session = Session::<M, Cpu>::new(Cpu::default(), Start { seed, deviation });
     Box::new(session.expect("memory"))
