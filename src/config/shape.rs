@@ -31,7 +31,7 @@ pub struct ModelShape {
 /// What the configuration and the build script know of a kind of attention.
 #[derive(Clone, Copy, Debug)]
 pub struct KindOfAttention {
-    /// As the TOML spells it: `sliding-window` is the type `sliding_window::SlidingWindow`.
+    /// As the TOML spells it: `sliding-window` is the type `SlidingWindow`.
     pub name: &'static str,
     /// Whether that type is a network of its own, in `src/model/`, and not the attention of a GPT's blocks,
     /// in `src/model/attention/`.
@@ -40,7 +40,7 @@ pub struct KindOfAttention {
     pub about: &'static str,
     /// The key in `[model.attention]` of its own number, if it has one.
     pub own_key: Option<&'static str>,
-    /// The const generics of its type after width, heads and head width; those of a network also come after
+    /// The const generics of its type after width and head width; those of a network also come after
     /// MLP width, vocabulary and context.
     pub constants: fn(&ModelShape) -> Vec<usize>,
     /// The longest document, in tokens, for a given context length.

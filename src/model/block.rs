@@ -8,7 +8,7 @@ use dfdx::tensor_ops::Device;
 use super::attention::Attention;
 use crate::data::ragged::Ragged;
 use crate::ops::attention::AttentionDropout;
-use crate::ops::decoding::{BoxedIncremental, BoxedPointwise, NewTokens, OutputTokens};
+use crate::ops::decoding::BoxedIncremental;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
 use crate::ops::maps::HeadMap;
@@ -49,13 +49,8 @@ where
         context: usize,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        let (weights, output) = (dropout.at(1), dropout.at(2));
-        let attention = AttentionDropout {
-            weights,
-            output,
-            context,
-        };
-        self.attn.try_sublayer(x, &self.ln1, batch, attention)
+        let dropout = AttentionDropout::of_block(dropout, context);
+        self.attn.try_sublayer(x, &self.ln1, batch, dropout)
     }
 
     /// The MLP sublayer alone.
@@ -72,35 +67,16 @@ where
         self.attn.maps(x, &self.ln1)
     }
 
-    /// The block for incremental decoding of `sequences` of at most `context` tokens.
+    /// The block for incremental decoding of `rows` sequences of at most `context` tokens:
+    /// `[new tokens, EMBED]` → `[output tokens, EMBED]`.
     pub(super) fn incremental(
         &self,
         rows: usize,
         context: usize,
-    ) -> IncrementalBlock<'_, EMBED, N, D> {
-        IncrementalBlock {
-            attention: self.attn.incremental(&self.ln1, rows, context),
-            feed_forward: D::inference_feed_forward(&self.ln2, &self.mlp),
-        }
-    }
-}
-
-/// A block during incremental decoding.
-pub(super) struct IncrementalBlock<'a, const EMBED: usize, N: Dtype, D: LabDevice<N>> {
-    attention: BoxedIncremental<'a, EMBED, N, D>,
-    feed_forward: BoxedPointwise<'a, EMBED, N, D>,
-}
-
-impl<const EMBED: usize, N: Dtype, D: LabDevice<N>> IncrementalBlock<'_, EMBED, N, D> {
-    /// `[new tokens, EMBED]` → `[output tokens, EMBED]`.
-    pub(super) fn try_decode(
-        &mut self,
-        x: Stream<EMBED, N, D>,
-        new: &NewTokens<'_>,
-        outputs: OutputTokens,
-    ) -> Result<Stream<EMBED, N, D>, D::Err> {
-        let x = self.attention.try_decode(x, new, outputs)?;
-        self.feed_forward.try_apply(x)
+    ) -> BoxedIncremental<'_, EMBED, N, D> {
+        let mut attention = self.attn.incremental(&self.ln1, rows, context);
+        let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
+        Box::new(move |x, new, outputs| feed_forward(attention(x, new, outputs)?))
     }
 }
 

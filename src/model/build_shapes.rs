@@ -126,17 +126,12 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
             .map(|(name, count)| format!("{name} {count}"))
             .join(", ");
         let kind = KindOfAttention::named(&shape.attention).expect("`add` refuses other kinds");
-        let module = kind.name.replace('-', "_");
-        let place = if kind.is_network {
-            "network"
-        } else {
-            "attention"
+        let place = match kind.is_network {
+            true => format!("network {}::", kind.name.replace('-', "_")),
+            false => "attention ".to_owned(),
         };
-        let model = format!(
-            "{place} {module}::{}{:?}",
-            type_name(kind.name),
-            (kind.constants)(shape)
-        );
+        let constants = (kind.constants)(shape);
+        let model = format!("{place}{}{constants:?}", type_name(kind.name));
         let own = shape.own;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
@@ -155,18 +150,8 @@ fn rustc_version() -> String {
 
 /// The type name of a kind: `sliding-window` is `SlidingWindow`.
 fn type_name(kind: &str) -> String {
-    let (mut name, mut upper) = (String::new(), true);
-    for letter in kind.chars() {
-        if letter != '-' {
-            name.push(if upper {
-                letter.to_ascii_uppercase()
-            } else {
-                letter
-            });
-        }
-        upper = letter == '-';
-    }
-    name
+    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
+    kind.split('-').map(capital).collect()
 }
 
 fn warn(file: &Path, message: &str) {

@@ -17,7 +17,7 @@ use crate::ops::decoding::NewTokens;
 /// Sequences that a model has processed in part.
 pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
     model: PhantomData<M>,
-    network: Box<dyn IncrementalNetwork<D> + 'a>,
+    network: IncrementalNetwork<'a, D>,
     /// Number of tokens processed of each sequence.
     lengths: Vec<usize>,
 }
@@ -61,10 +61,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
             positions: &positions,
             prefixes: &tree.prefixes,
         };
-        let logits = self
-            .network
-            .try_decode(&tree.ids, &new)
-            .map_err(device_error)?;
+        let logits = (self.network)(&tree.ids, &new).map_err(device_error)?;
         let mut distributions = vec![vec![]; inputs.len()];
         let log_probabilities = logits.par_chunks_exact(M::VOCAB).map(log_softmax);
         for (&i, log_probabilities) in order.iter().zip(log_probabilities.collect::<Vec<_>>()) {

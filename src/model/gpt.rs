@@ -3,18 +3,20 @@
 //! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al. 2019), so
 //! that its weights load by name.
 
+use dfdx::nn::BuildModule;
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{NoneTape, Storage, Tape, Tensor};
+use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::attention::Attention;
-use super::block::{Block, IncrementalBlock};
+use super::block::Block;
 use super::maps::LayerMaps;
 use super::network::{IncrementalNetwork, Network};
+use super::parts::PartOfStep;
 use crate::data::ragged::Ragged;
-use crate::ops::decoding::{NewTokens, OutputTokens};
+use crate::ops::decoding::OutputTokens;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
@@ -49,7 +51,7 @@ impl<
 > Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
 {
     /// The input of the residual stream: `[batch tokens, EMBED]`, before the first block.
-    pub(super) fn embed<T: Tape<f32, D>>(
+    fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -76,7 +78,7 @@ impl<
     }
 
     /// Final norm, head and mean loss of the scored targets.
-    pub(super) fn end<T: Tape<f32, D>>(
+    fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
@@ -94,6 +96,8 @@ impl<
     A: Attention<EMBED, f32, D>,
     D: LabDevice<f32>,
 > Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
+where
+    Self: BuildModule<D, f32>,
 {
     const KIND: &'static str = A::KIND;
     const VOCAB: usize = VOCAB;
@@ -130,50 +134,56 @@ impl<
         Ok(maps)
     }
 
-    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_> {
+    fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D> {
         let blocks = self.blocks.modules.iter();
-        Box::new(IncrementalGpt {
-            model: self,
-            blocks: blocks
-                .map(|block| block.incremental(rows, CONTEXT))
-                .collect(),
+        let mut blocks: Vec<_> = blocks
+            .map(|block| block.incremental(rows, CONTEXT))
+            .collect();
+        Box::new(move |ids, new| {
+            let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+            let at = (ids, new.positions);
+            let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
+            for (layer, decode) in blocks.iter_mut().enumerate() {
+                // After the last block only the last tokens are used.
+                let outputs = match layer + 1 < LAYERS {
+                    true => OutputTokens::All,
+                    false => OutputTokens::Last,
+                };
+                x = decode(x, new, outputs)?; // [new tokens, EMBED], at last [rows, EMBED]
+            }
+            let all: Vec<usize> = (0..new.sequences.len()).collect();
+            let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
+            Ok(logits.as_vec())
         })
     }
-}
 
-/// The model, and its blocks with their KV caches.
-struct IncrementalGpt<'a, const EMBED: usize, M, D: LabDevice<f32>> {
-    model: &'a M,
-    blocks: Vec<IncrementalBlock<'a, EMBED, f32, D>>,
-}
-
-impl<
-    const LAYERS: usize,
-    const EMBED: usize,
-    const HIDDEN: usize,
-    const VOCAB: usize,
-    const CONTEXT: usize,
-    A: Attention<EMBED, f32, D>,
-    D: LabDevice<f32>,
-> IncrementalNetwork<D>
-    for IncrementalGpt<'_, EMBED, Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>, D>
-{
-    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err> {
-        let model = self.model;
-        let (tokens, positions) = (&model.tok_emb.weight, &model.pos_emb);
-        let at = (ids, new.positions);
-        let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
-        for (layer, block) in self.blocks.iter_mut().enumerate() {
-            // After the last block only the last tokens are used.
-            let outputs = match layer + 1 < LAYERS {
-                true => OutputTokens::All,
-                false => OutputTokens::Last,
-            };
-            x = block.try_decode(x, new, outputs)?; // [new tokens, EMBED], at last [rows, EMBED]
-        }
-        let all: Vec<usize> = (0..new.sequences.len()).collect();
-        let logits = D::try_logits(x, &model.ln_f, &model.head.weight, &all)?; // [rows, VOCAB]
-        Ok(logits.as_vec())
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
+        let (x, block) = (
+            self.embed(batch, dropout, NoneTape)?,
+            &self.blocks.modules[0],
+        );
+        let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
+        let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
+        Ok(vec![
+            PartOfStep::new("embedding", 1, move |model: &Self, tape| {
+                model.embed(batch, dropout, tape)
+            }),
+            PartOfStep::new("attention", LAYERS, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks.modules[0], x.clone().put_tape(tape));
+                block.try_attend(x, batch, CONTEXT, dropout.at(1))
+            }),
+            PartOfStep::new("mlp", LAYERS, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
+                block.try_feed_forward(x, dropout.at(1))
+            }),
+            PartOfStep::new("head", 1, move |model: &Self, tape| {
+                model.end(fed.clone().put_tape(tape), batch)
+            }),
+        ])
     }
 }
 

@@ -6,15 +6,6 @@ use rand_distr::{Normal, Uniform};
 
 use super::Start;
 
-/// Suffix of the name of a Perceiver's latents.
-const LATENTS: &str = ".C";
-
-/// Suffix of the name of the vectors that λ of differential attention is computed from.
-const LAMBDA: &str = "attn.lambda";
-
-/// Suffix of the name of a synthesizer's table of position scores.
-const POSITION_SCORES: &str = "attn.w2";
-
 /// Initial values of each tensor, given names and shapes.
 ///
 /// Matrices (linear layers and embeddings) are N(0, `deviation`), 0.02 in the reference; layer-norm weights
@@ -32,15 +23,15 @@ pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32
         let mut generator = ChaCha8Rng::seed_from_u64(start.seed);
         generator.set_stream(stream as u64);
         match shape[..] {
-            [_, _] if name.ends_with(POSITION_SCORES) => generator
+            [_, _] if name.ends_with("attn.w2") => generator
                 .sample_iter(position_scores)
                 .take(length)
                 .collect(),
-            [_, _] if name.ends_with(LAMBDA) => {
+            [_, _] if name.ends_with("attn.lambda") => {
                 generator.sample_iter(lambda).take(length).collect()
             }
             [_, _] => generator.sample_iter(normal).take(length).collect(),
-            [_, latents, width] if name.ends_with(LATENTS) => {
+            [_, latents, width] if name.ends_with(".C") => {
                 let bound = (6.0 / (latents * width + width) as f32).sqrt();
                 let uniform = Uniform::new(-bound, bound);
                 generator.sample_iter(uniform).take(length).collect()

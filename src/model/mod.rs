@@ -98,33 +98,21 @@ pub trait Trainable {
     fn finish_step(&mut self) -> Result<StepReport>;
 
     /// [`Trainable::begin_step`] and [`Trainable::finish_step`] in one.
-    ///
-    /// # Errors
-    /// As [`Trainable::begin_step`].
     fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
         self.begin_step(batch, settings)?;
         self.finish_step()
     }
 
     /// Mean cross-entropy of the batch's scored tokens, in nats, without dropout.
-    ///
-    /// # Errors
-    /// As [`Trainable::step`].
     fn loss_nats(&self, batch: &Ragged) -> Result<f64>;
 
     /// Log-probabilities (nats) of the token after each of `rows`, one row of vocabulary size each.
-    ///
-    /// # Errors
-    /// The batch does not fit the model; the device fails.
     fn next_token_log_probabilities(&self, batch: &Ragged, rows: &[usize])
     -> Result<Vec<Vec<f32>>>;
 
     /// Attention maps of every head, layer by layer from the input.
     ///
     /// The default implementation reports that the model has none.
-    ///
-    /// # Errors
-    /// The text does not fit the model; the device fails.
     fn attention_maps(&self, _tokens: &[u32]) -> Result<Vec<LayerMaps>> {
         Err(Error::run("this model has no attention maps"))
     }
@@ -152,8 +140,5 @@ pub trait Trainable {
     fn state(&self) -> TrainingState;
 
     /// Restores a snapshot: the next step has the same bits as it would have had then.
-    ///
-    /// # Errors
-    /// As [`Trainable::load_weights`].
     fn load_state(&mut self, state: &TrainingState) -> Result<()>;
 }

@@ -2,11 +2,13 @@
 
 use std::fmt::Display;
 
+use dfdx::nn::BuildModule;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Rank0;
-use dfdx::tensor::{Tape, Tensor};
+use dfdx::tensor::{HasErr, Tape, Tensor};
 
 use super::maps::LayerMaps;
+use super::parts::PartOfStep;
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
@@ -14,7 +16,9 @@ use crate::ops::decoding::NewTokens;
 use crate::ops::dropout::Dropout;
 
 /// A language model on device `D`: what training, decoding and attention maps need of it.
-pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
+pub(super) trait Network<D: LabDevice<f32>>:
+    TensorCollection<f32, D> + BuildModule<D, f32> + 'static
+{
     /// The attention kind's name in a TOML.
     const KIND: &'static str;
     /// Token ids are below this.
@@ -39,18 +43,22 @@ pub(super) trait Network<D: LabDevice<f32>>: TensorCollection<f32, D> {
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err>;
 
     /// The same model for incremental decoding of `rows` sequences.
-    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_>;
+    fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D>;
+
+    /// The parts of a step from the embedding to the head, on activations that the preceding parts computed;
+    /// those of the first block stand for all blocks.
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err>;
 }
 
-/// A model during incremental decoding.
-pub(super) trait IncrementalNetwork<D: LabDevice<f32>> {
-    /// Logits for the token after the last own token of each sequence in `new`, `[sequences, VOCAB]`; `ids`
-    /// are those of the new tokens.
-    ///
-    /// # Errors
-    /// After a failure of the device the network cannot be used any more.
-    fn try_decode(&mut self, ids: &[u32], new: &NewTokens<'_>) -> Result<Vec<f32>, D::Err>;
-}
+/// A model during incremental decoding: logits for the token after the last own token of each sequence,
+/// `[sequences, VOCAB]`, given the ids of the new tokens. After a failure of the device it cannot be used any
+/// more.
+pub(super) type IncrementalNetwork<'a, D> =
+    Box<dyn FnMut(&[u32], &NewTokens<'_>) -> Result<Vec<f32>, <D as HasErr>::Err> + 'a>;
 
 /// Rejects documents and token ids that violate the assumptions of the ops.
 pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(

@@ -9,7 +9,7 @@ use dfdx::tensor::Cpu;
 
 use super::attention;
 use super::gpt::Gpt;
-use super::network::Network;
+use super::network::{Network, device_error};
 use super::parts::{self, PartTimes};
 use super::session::{Session, parameter_count};
 use super::{Start, Trainable};
@@ -19,6 +19,8 @@ use crate::config::schema::{DeviceKind, Placement};
 use crate::config::shape::{ModelShape, nearest};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
+use crate::ops::LabDevice;
+use crate::ops::dropout::Dropout;
 
 /// A shape that this binary can train.
 #[derive(Debug)]
@@ -67,16 +69,30 @@ impl Compiled {
     }
 }
 
+fn build<M: Network<D>, D: LabDevice<f32>>(device: D, start: Start) -> Result<Box<dyn Trainable>> {
+    Ok(Box::new(Session::<M, D>::new(device, start)?))
+}
+
+fn time<M: Network<D>, D: LabDevice<f32>>(
+    device: D,
+    start: Start,
+    batch: &Ragged,
+    dropout: f64,
+    repetitions: usize,
+) -> Result<Vec<PartTimes>> {
+    let parts = |model: &M| model.parts(batch, Dropout::new(dropout, 0));
+    parts::time(device, start, parts, repetitions).map_err(device_error)
+}
+
 macro_rules! shape {
     // A kind of attention for the blocks of a GPT.
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
         context $context:literal, own $own:literal,
-        attention $module:ident::$attention:ident[$($constant:literal),*]
+        attention $attention:ident[$($constant:literal),*]
     ) => {{
-        type Kind<D> =
-            attention::$module::$attention<$embed, $heads, $head_dim, $($constant,)* f32, D>;
+        type Kind<D> = attention::$attention<$embed, $head_dim, $($constant,)* f32, D>;
         type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
         shape!(
             Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
@@ -90,7 +106,7 @@ macro_rules! shape {
         network $module:ident::$network:ident[$($constant:literal),*]
     ) => {{
         type Model<D> = crate::model::$module::$network<
-            $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $($constant,)* f32, D,
+            $embed, $head_dim, $hidden, $vocabulary, $context, $($constant,)* f32, D,
         >;
         shape!(
             Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
@@ -113,32 +129,18 @@ macro_rules! shape {
                 own: $own,
             },
             parameter_count: parameter_count::<$model<Cpu>, Cpu>,
-            on_cpu: |start| {
-                Ok(Box::new(Session::<$model<Cpu>, Cpu>::new(
-                    Cpu::default(),
-                    start,
-                )?))
-            },
+            on_cpu: |start| build::<$model<Cpu>, _>(Cpu::default(), start),
             parts_on_cpu: |start, batch, dropout, repetitions| {
-                parts::time::<$model<Cpu>, Cpu>(Cpu::default(), start, batch, dropout, repetitions)
+                time::<$model<Cpu>, _>(Cpu::default(), start, batch, dropout, repetitions)
+            },
+            #[cfg(feature = "cuda")]
+            on_cuda: |start, precision| {
+                build::<$model<dfdx::tensor::Cuda>, _>(cuda_device(precision, $embed)?, start)
             },
             #[cfg(feature = "cuda")]
             parts_on_cuda: |start, precision, batch, dropout, repetitions| {
                 let device = cuda_device(precision, $embed)?;
-                parts::time::<$model<dfdx::tensor::Cuda>, _>(
-                    device,
-                    start,
-                    batch,
-                    dropout,
-                    repetitions,
-                )
-            },
-            #[cfg(feature = "cuda")]
-            on_cuda: |start, precision| {
-                let device = cuda_device(precision, $embed)?;
-                Ok(Box::new(Session::<$model<dfdx::tensor::Cuda>, _>::new(
-                    device, start,
-                )?))
+                time::<$model<dfdx::tensor::Cuda>, _>(device, start, batch, dropout, repetitions)
             },
         }
     };
@@ -177,9 +179,6 @@ pub fn has(shape: &ModelShape) -> bool {
 
 /// A fresh model of `shape`, initialised from `start`. `auto` is CUDA if a device is available. On a GPU
 /// the model belongs to the calling thread.
-///
-/// # Errors
-/// As [`find`]; the device fails or is not available.
 pub fn instantiate(
     shape: &ModelShape,
     placement: Placement,

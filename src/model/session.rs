@@ -1,6 +1,6 @@
 //! A model being trained: the one implementation of [`Trainable`], for every shape and device.
 
-use dfdx::nn::{BuildModule, ZeroGrads};
+use dfdx::nn::ZeroGrads;
 use dfdx::shapes::Rank0;
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
@@ -31,24 +31,14 @@ pub(super) struct Session<M, D: LabDevice<f32>> {
     pending: Option<D::Step>,
 }
 
-/// A loss, off the tape, and the gradients of all parameters.
-type LossAndGradients<D> = (Tensor<Rank0, f32, D>, Gradients<f32, D>);
-
-impl<M, D> Session<M, D>
-where
-    M: Network<D> + BuildModule<D, f32>,
-    D: LabDevice<f32>,
-{
+impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
-    ///
-    /// # Errors
-    /// The device's, such as memory.
     pub(super) fn new(device: D, start: Start) -> Result<Self> {
         let build = || M::try_build(&device).map_err(device_error);
         let (mut model, mut moments) = (build()?, [build()?, build()?]);
         let layout = visit::layout::<M, D>();
         visit::write(&mut model, &initialise::draw(&layout, start));
-        moments.iter_mut().for_each(clear);
+        moments.iter_mut().for_each(visit::clear);
         Ok(Self {
             device,
             model,
@@ -68,11 +58,12 @@ where
         Ok(())
     }
 
-    fn loss_and_gradients(
+    fn try_begin(
         &mut self,
         batch: &Ragged,
         dropout: Dropout,
-    ) -> Result<LossAndGradients<D>, D::Err> {
+        update: Update,
+    ) -> Result<D::Step, D::Err> {
         let gradients = match self.gradients.take() {
             Some(gradients) => gradients,
             None => self.model.try_alloc_grads()?,
@@ -80,33 +71,18 @@ where
         let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
         let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
         let (loss, tape) = self.model.loss(batch, dropout, tape)?.split_tape();
-        let gradients = loss.clone().put_tape(tape).try_backward()?;
-        Ok((loss, gradients))
-    }
-
-    fn try_begin(
-        &mut self,
-        batch: &Ragged,
-        dropout: Dropout,
-        update: Update,
-    ) -> Result<D::Step, D::Err> {
-        let (loss, mut gradients) = self.loss_and_gradients(batch, dropout)?;
+        let mut gradients = loss.clone().put_tape(tape).try_backward()?;
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
-        let [first, second] = &mut self.moments;
-        let moments = [first, second];
-        visit::update(&mut self.model, moments, &mut gradients, &mut step, update)?;
+        let (model, moments) = (&mut self.model, self.moments.each_mut());
+        visit::update(model, moments, &mut gradients, &mut step, update)?;
         D::try_launch(&mut step, update)?;
         self.gradients = Some(gradients);
         Ok(step)
     }
 }
 
-impl<M, D> Trainable for Session<M, D>
-where
-    M: Network<D> + BuildModule<D, f32>,
-    D: LabDevice<f32>,
-{
+impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn parameter_count(&self) -> usize {
         parameter_count::<M, D>()
     }
@@ -173,7 +149,7 @@ where
     }
 
     fn reset_optimiser(&mut self) {
-        self.moments.iter_mut().for_each(clear);
+        self.moments.iter_mut().for_each(visit::clear);
         self.steps = 0;
     }
 
@@ -224,11 +200,4 @@ pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
 fn check_batch<M: Network<D>, D: LabDevice<f32>>(batch: &Ragged) -> Result<()> {
     let ids = batch.tokens.iter().chain(&batch.targets);
     check_fits::<M, D>(batch.longest(), ids)
-}
-
-/// Sets every tensor of a container to zero.
-pub(super) fn clear<M: Network<D>, D: LabDevice<f32>>(container: &mut M) {
-    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
-    let values: Vec<Vec<f32>> = visit::layout::<M, D>().into_iter().map(zeros).collect();
-    visit::write(container, &values);
 }

@@ -1,8 +1,8 @@
 //! Walks over the tensors of a model: dfdx's visitors, each behind one function.
 
 use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
-    ViewTensorRef,
+    RecursiveWalker, TensorCollection, TensorOptions, TensorViewer, TensorVisitor, ViewTensorMut,
+    ViewTensorName, ViewTensorRef,
 };
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Gradients, Tensor};
@@ -10,14 +10,12 @@ use dfdx::tensor::{Gradients, Tensor};
 use super::weights::Weight;
 use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
+use crate::ops::parameters::visitor;
 
 /// All weights with their names, copied to the host.
 pub(super) fn read<M: TensorCollection<f32, D>, D: LabDevice<f32>>(model: &M) -> Vec<Weight> {
     let mut reader = Read(vec![]);
-    let walk = M::iter_tensors(&mut RecursiveWalker {
-        m: (model, String::new()),
-        f: &mut reader,
-    });
+    let walk = walk::<M, D, _>((model, String::new()), &mut reader);
     walk.expect("reading the host's copy of a tensor cannot fail");
     reader.0
 }
@@ -27,23 +25,22 @@ pub(super) fn write<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &mut M,
     values: &[Vec<f32>],
 ) {
-    let mut writer = Write(values.iter());
-    let walk = M::iter_tensors(&mut RecursiveWalker {
-        m: model,
-        f: &mut writer,
-    });
+    let walk = walk::<M, D, _>(model, &mut Write(values.iter()));
     walk.expect("writing a tensor of the same length cannot fail");
+}
+
+/// Sets every tensor of a container to zero.
+pub(super) fn clear<M: TensorCollection<f32, D>, D: LabDevice<f32>>(container: &mut M) {
+    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
+    let values: Vec<Vec<f32>> = layout::<M, D>().into_iter().map(zeros).collect();
+    write(container, &values);
 }
 
 /// Names and shapes of a model type's weights; nothing is built.
 pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(String, Vec<usize>)>
 {
     let mut layout = Layout(vec![]);
-    let walk = M::iter_tensors(&mut RecursiveWalker {
-        m: ((), String::new()),
-        f: &mut layout,
-    });
-    walk.expect("listing shapes cannot fail");
+    walk::<M, D, _>(((), String::new()), &mut layout).expect("listing shapes cannot fail");
     layout.0
 }
 
@@ -53,12 +50,7 @@ pub(super) fn measure<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     gradients: &mut Gradients<f32, D>,
     step: &mut D::Step,
 ) -> Result<(), D::Err> {
-    let mut visitor = Measure { gradients, step };
-    M::iter_tensors(&mut RecursiveWalker {
-        m: model,
-        f: &mut visitor,
-    })?;
-    Ok(())
+    walk::<M, D, _>(model, &mut Measure { gradients, step })
 }
 
 /// The second pass: one AdamW update of every tensor; biases do not decay.
@@ -69,17 +61,12 @@ pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     step: &mut D::Step,
     update: Update,
 ) -> Result<(), D::Err> {
-    let mut visitor = Updater {
+    let mut updater = Updater {
         gradients,
         step,
         update,
     };
-    let views = (model, first, second, String::new());
-    M::iter_tensors(&mut RecursiveWalker {
-        m: views,
-        f: &mut visitor,
-    })?;
-    Ok(())
+    walk::<M, D, _>((model, first, second, String::new()), &mut updater)
 }
 
 /// All gradients with the names of their weights, copied to the host.
@@ -88,16 +75,34 @@ pub(super) fn gradients<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
     model: &M,
     gradients: &Gradients<f32, D>,
 ) -> Vec<(String, Vec<f32>)> {
-    let mut visitor = ReadGradients {
-        gradients,
-        all: vec![],
-    };
-    let walk = M::iter_tensors(&mut RecursiveWalker {
-        m: (model, String::new()),
-        f: &mut visitor,
-    });
+    let all = vec![];
+    let mut reader = ReadGradients { gradients, all };
+    let walk = walk::<M, D, _>((model, String::new()), &mut reader);
     walk.expect("reading the host's copy of a gradient cannot fail");
-    visitor.all
+    reader.all
+}
+
+/// Shows every tensor of a model to a visitor.
+fn walk<'a, M, D, V>(
+    model: <V::Viewer as TensorViewer>::View<'a, M>,
+    visitor: &'a mut V,
+) -> Result<(), D::Err>
+where
+    M: TensorCollection<f32, D> + 'a,
+    D: LabDevice<f32>,
+    V: TensorVisitor<f32, D, Err = D::Err, E2 = f32, D2 = D> + 'a,
+{
+    M::iter_tensors(&mut RecursiveWalker {
+        m: model,
+        f: visitor,
+    })?;
+    Ok(())
+}
+
+/// Whether AdamW applies weight decay to the parameter of that name: all but the biases, as in the
+/// reference.
+fn decays(name: &str) -> bool {
+    !name.ends_with("bias")
 }
 
 #[cfg(test)]
@@ -107,85 +112,41 @@ struct ReadGradients<'a, D: LabDevice<f32>> {
 }
 
 #[cfg(test)]
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for ReadGradients<'_, D> {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        (tensor, name): (&Tensor<S, f32, D>, String),
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+visitor! {
+    [D: LabDevice<f32>] ReadGradients<'_, D>: f32, (ViewTensorRef, ViewTensorName),
+    |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
         self.all.push((name, self.gradients.get(tensor).as_vec()));
-        Ok(None)
     }
-}
-
-/// Whether AdamW applies weight decay to the parameter of that name: all but the biases, as in the
-/// reference.
-fn decays(name: &str) -> bool {
-    !name.ends_with("bias")
 }
 
 struct Read(Vec<Weight>);
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Read {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        (tensor, name): (&Tensor<S, f32, D>, String),
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        let shape = tensor.shape().concrete().into_iter().collect();
+visitor! {
+    [D: LabDevice<f32>] Read: f32, (ViewTensorRef, ViewTensorName),
+    |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
         self.0.push(Weight {
             name,
-            shape,
+            shape: tensor.shape().concrete().into_iter().collect(),
             values: tensor.as_vec(),
         });
-        Ok(None)
     }
 }
 
 struct Write<'a>(std::slice::Iter<'a, Vec<f32>>);
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Write<'_> {
-    type Viewer = ViewTensorMut;
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        tensor: &mut Tensor<S, f32, D>,
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+visitor! {
+    [D: LabDevice<f32>] Write<'_>: f32, ViewTensorMut,
+    |self, _, tensor: &mut Tensor<S, f32, D>| {
         tensor.copy_from(self.0.next().expect("one list of values per tensor"));
-        Ok(None)
     }
 }
 
 struct Layout(Vec<(String, Vec<usize>)>);
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Layout {
-    type Viewer = ((), ViewTensorName);
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        options: TensorOptions<S, f32, D>,
-        ((), name): ((), String),
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        self.0
-            .push((name, options.shape.concrete().into_iter().collect()));
-        Ok(None)
+visitor! {
+    [D: LabDevice<f32>] Layout: f32, ((), ViewTensorName),
+    |self, options, ((), name): ((), String)| {
+        self.0.push((name, options.shape.concrete().into_iter().collect()));
     }
 }
 
@@ -194,19 +155,10 @@ struct Measure<'a, D: LabDevice<f32>> {
     step: &'a mut D::Step,
 }
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Measure<'_, D> {
-    type Viewer = ViewTensorRef;
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
-
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        tensor: &Tensor<S, f32, D>,
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
+visitor! {
+    [D: LabDevice<f32>] Measure<'_, D>: f32, ViewTensorRef,
+    |self, _, tensor: &Tensor<S, f32, D>| {
         D::try_accumulate_norm(self.step, tensor, self.gradients)?;
-        Ok(None)
     }
 }
 
@@ -216,39 +168,22 @@ struct Updater<'a, D: LabDevice<f32>> {
     update: Update,
 }
 
-impl<D: LabDevice<f32>> TensorVisitor<f32, D> for Updater<'_, D> {
-    type Viewer = (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName);
-    type Err = D::Err;
-    type E2 = f32;
-    type D2 = D;
+/// A parameter, its two moments, and its name.
+type Updated<'a, S, D> = (
+    &'a mut Tensor<S, f32, D>,
+    &'a mut Tensor<S, f32, D>,
+    &'a mut Tensor<S, f32, D>,
+    String,
+);
 
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, f32, D>,
-        (parameter, first, second, name): (
-            &mut Tensor<S, f32, D>,
-            &mut Tensor<S, f32, D>,
-            &mut Tensor<S, f32, D>,
-            String,
-        ),
-    ) -> Result<Option<Tensor<S, f32, D>>, D::Err> {
-        let weight_decay = if decays(&name) {
-            self.update.weight_decay
-        } else {
-            0.0
-        };
-        let update = Update {
-            weight_decay,
-            ..self.update
-        };
-        D::try_update(
-            self.step,
-            parameter,
-            self.gradients,
-            [first, second],
-            update,
-        )?;
-        Ok(None)
+visitor! {
+    [D: LabDevice<f32>] Updater<'_, D>: f32, (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName),
+    |self, _, (parameter, first, second, name): Updated<'_, S, D>| {
+        let mut update = self.update;
+        if !decays(&name) {
+            update.weight_decay = 0.0;
+        }
+        D::try_update(self.step, parameter, self.gradients, [first, second], update)?;
     }
 }
 
@@ -264,7 +199,7 @@ mod tests {
         8,
         6,
         5,
-        crate::model::attention::vanilla::Vanilla<4, 2, 2, f32, Cpu>,
+        crate::model::attention::Vanilla<4, 2, f32, Cpu>,
         f32,
         Cpu,
     >;
@@ -306,7 +241,7 @@ mod tests {
 
     #[test]
     fn a_perceiver_s_latents_and_blocks_have_the_names_of_the_reference_and_latents_decay() {
-        type Latents = crate::model::perceiver::Perceiver<4, 2, 2, 8, 6, 5, 1, 3, f32, Cpu>;
+        type Latents = crate::model::perceiver::Perceiver<4, 2, 8, 6, 5, 1, 3, f32, Cpu>;
         let layout = layout::<Latents, Cpu>();
         let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
         assert_eq!(shape("down_block.C"), Some(vec![1, 3, 4]));

@@ -7,8 +7,6 @@
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Cpu, Gradients, HasErr, Storage, Tensor};
 
-use super::kernels::shards::add_in_order;
-
 /// The buffer of a contiguous CPU tensor, in row-major order; nothing is copied.
 pub(super) fn host<S: Shape, T>(tensor: &Tensor<S, f32, Cpu, T>) -> &[f32] {
     let length = contiguous_length(tensor);
@@ -87,16 +85,6 @@ pub(super) fn set_gradient<S: Shape>(
         "a stream was read twice"
     );
     *gradient = buffer;
-    Ok(())
-}
-
-/// Adds each shard's partial sum to the gradient of a parameter, in the order of the shards.
-pub(super) fn add_shares<S: Shape>(
-    gradients: &mut Gradients<f32, Cpu>,
-    parameter: &Tensor<S, f32, Cpu>,
-    shares: &[&[f32]],
-) -> Result<(), <Cpu as HasErr>::Err> {
-    add_in_order(shares, gradients.get_or_alloc_mut(parameter)?);
     Ok(())
 }
 

@@ -6,8 +6,9 @@
 #[cfg(any(test, feature = "cuda"))]
 use {
     super::Stream,
-    dfdx::shapes::{Const, Dtype},
-    dfdx::tensor_ops::Device,
+    dfdx::shapes::{Const, Dtype, HasShape},
+    dfdx::tensor::Tape,
+    dfdx::tensor_ops::{Device, TryAdd, TryMul},
 };
 
 /// The dropout of one site of the network in one step.
@@ -98,6 +99,17 @@ pub(super) fn factors<const WIDTH: usize, N: Dtype, D: Device<N>>(
         .map(|i| N::from_f64(f64::from(dropout.factor(i))))
         .collect::<Option<_>>();
     device.try_tensor_from_vec(factors.expect("a factor is a finite number"), shape)
+}
+
+/// `x + dropout(y)`, composed of dfdx's own ops.
+#[cfg(any(test, feature = "cuda"))]
+pub(super) fn add_dropped<const WIDTH: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    x: Stream<WIDTH, N, D, T>,
+    y: Stream<WIDTH, N, D, T>,
+    dropout: Dropout,
+) -> Result<Stream<WIDTH, N, D, T>, D::Err> {
+    let factors = factors(x.device(), dropout, *x.shape())?;
+    x.try_add(y.try_mul(factors)?)
 }
 
 #[cfg(test)]

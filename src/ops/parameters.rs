@@ -75,6 +75,31 @@ macro_rules! named_weights {
 }
 pub(crate) use named_weights;
 
+/// Makes a type a visitor of tensors that builds no model: its view of a tensor, and what it does with it.
+macro_rules! visitor {
+    (
+        [$($generic:tt)+] $visitor:ty: $number:ty, $viewer:ty,
+        |$self:ident, $options:pat_param, $view:tt: $tensor:ty| $visit:block
+    ) => {
+        impl<$($generic)+> TensorVisitor<$number, D> for $visitor {
+            type Viewer = $viewer;
+            type Err = D::Err;
+            type E2 = $number;
+            type D2 = D;
+
+            fn visit<S: Shape>(
+                &mut $self,
+                $options: TensorOptions<S, $number, D>,
+                $view: $tensor,
+            ) -> Result<Option<Tensor<S, $number, D>>, D::Err> {
+                $visit
+                Ok(None)
+            }
+        }
+    };
+}
+pub(crate) use visitor;
+
 /// `y = x Wᵀ + b`.
 #[derive(Clone, Debug)]
 pub struct Linear<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>> {

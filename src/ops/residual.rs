@@ -11,13 +11,13 @@ use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
 
 use super::Stream;
-use super::bridge::{add_shares, host, set_gradient, take_gradient};
-use super::decoding::Pointwise;
+use super::bridge::{host, set_gradient, take_gradient};
+use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
 use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
 use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, cut, plan, split};
+use super::kernels::shards::{Shard, add_in_order, cut, plan, split};
 use super::parameters::{LayerNorm, Linear};
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
@@ -69,20 +69,28 @@ pub(super) struct BranchBackward<'a> {
 
 /// A learned tensor.
 pub trait Parameter: Send + Sync {
-    /// Number of elements.
-    fn count(&self) -> usize;
+    /// Its elements.
+    fn elements(&self) -> &[f32];
+
+    /// The same tensor.
+    fn share(&self) -> Box<dyn Parameter>;
 
     /// Adds the shards' partial sums to its gradient, in order.
     fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError>;
 }
 
 impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
-    fn count(&self) -> usize {
-        self.shape().num_elements()
+    fn elements(&self) -> &[f32] {
+        host(self)
+    }
+
+    fn share(&self) -> Box<dyn Parameter> {
+        Box::new(self.clone())
     }
 
     fn add(&self, gradients: &mut Gradients<f32, Cpu>, shares: &[&[f32]]) -> Result<(), CpuError> {
-        add_shares(gradients, self, shares)
+        add_in_order(shares, gradients.get_or_alloc_mut(self)?);
+        Ok(())
     }
 }
 
@@ -98,6 +106,56 @@ pub(super) fn pack_linear<'a, const IN: usize, const OUT: usize>(
         linear(host(&linear_layer.weight), (IN, OUT), pass),
         host(&linear_layer.bias),
     )
+}
+
+/// Linear layers of the same input, as one whose outputs lie side by side.
+pub(super) struct Joined {
+    weight: Vec<f32>,
+    bias: Vec<f32>,
+    /// The layers' weights, then their biases.
+    parameters: Vec<Box<dyn Parameter>>,
+}
+
+impl Joined {
+    pub(super) fn of(layers: &[&dyn Layer]) -> Self {
+        let both = |which: usize| layers.iter().map(move |layer| layer.parameters()[which]);
+        let elements = |which| {
+            let elements: Vec<&[f32]> = both(which).map(|one| one.elements()).collect();
+            elements.concat()
+        };
+        Self {
+            weight: elements(0),
+            bias: elements(1),
+            parameters: both(0).chain(both(1)).map(|one| one.share()).collect(),
+        }
+    }
+
+    /// Number of outputs.
+    pub(super) fn width(&self) -> usize {
+        self.bias.len()
+    }
+
+    pub(super) fn parameters(&self) -> impl Iterator<Item = &dyn Parameter> {
+        self.parameters.iter().map(|parameter| &**parameter)
+    }
+
+    pub(super) fn pack(&self, pass: Pass) -> PackedLinear<'_> {
+        let outputs = self.width();
+        let sizes = (self.weight.len() / outputs, outputs);
+        (linear(&self.weight, sizes, pass), &self.bias)
+    }
+}
+
+/// A linear layer of any width.
+pub(super) trait Layer {
+    /// Weight and bias.
+    fn parameters(&self) -> [&dyn Parameter; 2];
+}
+
+impl<const IN: usize, const OUT: usize> Layer for Linear<IN, OUT, f32, Cpu> {
+    fn parameters(&self) -> [&dyn Parameter; 2] {
+        [&self.weight, &self.bias]
+    }
 }
 
 /// `y = x Wᵀ + b`, where `y` has row stride `step`; `x: [rows, inputs]`.
@@ -147,11 +205,11 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
             let mut dx = take_gradient(gradients, &device, &kept)?;
             let mut parameters: Vec<&dyn Parameter> = vec![&norm.weight, &norm.bias];
             parameters.extend(branch.parameters());
-            let count: usize = parameters.iter().map(|p| p.count()).sum();
+            let count: usize = parameters.iter().map(|p| p.elements().len()).sum();
             let shares: Vec<Scratch> = {
                 let (x, norm) = (host(&x), norm_of(&norm));
                 let weights = branch.pack(Pass::Backward);
-                let work = (shards.par_iter().zip(saved)).zip(split(&shards, EMBED, &mut dx));
+                let work = (shards.par_iter().zip(saved)).zip(split(shards.iter(), EMBED, &mut dx));
                 work.map(|((shard, saved), dx)| {
                     let (x, first) = (shard.rows(x, EMBED), shard.starts[0] * EMBED);
                     let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));
@@ -202,30 +260,18 @@ fn forward<const EMBED: usize, B: Branch>(
 }
 
 /// A sublayer that treats tokens independently, without dropout, with its weights packed once.
-pub(super) struct PackedSublayer<'a, const EMBED: usize, B: Branch> {
+pub(super) fn packed<'a, const EMBED: usize, B: Branch>(
     norm: &'a LayerNorm<EMBED, f32, Cpu>,
     branch: &'a B,
-    weights: B::Weights<'a>,
-}
-
-impl<'a, const EMBED: usize, B: Branch> PackedSublayer<'a, EMBED, B> {
-    pub(super) fn new(norm: &'a LayerNorm<EMBED, f32, Cpu>, branch: &'a B) -> Self {
-        Self {
-            norm,
-            branch,
-            weights: branch.pack(Pass::Forward),
-        }
-    }
-}
-
-impl<const EMBED: usize, B: Branch> Pointwise<EMBED, f32, Cpu> for PackedSublayer<'_, EMBED, B> {
-    fn try_apply(&self, x: Stream<EMBED, f32, Cpu>) -> Result<Stream<EMBED, f32, Cpu>, CpuError> {
+) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
+    let weights = branch.pack(Pass::Forward);
+    Box::new(move |x| {
         let x = x.try_contiguous()?;
         let starts: Vec<usize> = (0..=x.shape().0).collect();
-        let net = (norm_of(self.norm), self.branch, &self.weights);
+        let net = (norm_of(norm), branch, &weights);
         let (y, _) = forward::<EMBED, B>(net, &plan(&starts), host(&x), Dropout::NONE, false);
         x.device().try_tensor_from_vec(y, *x.shape())
-    }
+    })
 }
 
 /// Adds the shards' partial sums to the gradients of several parameters, which are concatenated in each
@@ -237,7 +283,7 @@ pub(super) fn add_all_shares(
 ) -> Result<(), CpuError> {
     let mut first = 0;
     for parameter in parameters {
-        let end = first + parameter.count();
+        let end = first + parameter.elements().len();
         let of_parameter: Vec<&[f32]> = shares.iter().map(|share| &share[first..end]).collect();
         parameter.add(gradients, &of_parameter)?;
         first = end;

@@ -16,6 +16,7 @@ use dfdx::tensor::{
 use dfdx::tensor_ops::{Backward, Device, SumTo};
 
 use super::Stream;
+use super::parameters::visitor;
 use crate::data::ragged::{Ragged, Sequence};
 
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
@@ -253,35 +254,19 @@ struct Collect<'a, N: Dtype, D: Device<N>> {
     all: &'a mut Vec<(String, Vec<f64>)>,
 }
 
-impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Collect<'_, N, D> {
-    type Viewer = (ViewTensorRef, ViewTensorName);
-    type Err = D::Err;
-    type E2 = N;
-    type D2 = D;
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, N, D>,
-        (t, name): (&Tensor<S, N, D>, String),
-    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
+visitor! {
+    [N: Dtype, D: Device<N>] Collect<'_, N, D>: N, (ViewTensorRef, ViewTensorName),
+    |self, _, (t, name): (&Tensor<S, N, D>, String)| {
         self.all.push((name, gradient_of(t, self.gradients)));
-        Ok(None)
     }
 }
 
 struct Read(Vec<Vec<f64>>);
 
-impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Read {
-    type Viewer = ViewTensorRef;
-    type Err = D::Err;
-    type E2 = N;
-    type D2 = D;
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, N, D>,
-        t: &Tensor<S, N, D>,
-    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
+visitor! {
+    [N: Dtype, D: Device<N>] Read: N, ViewTensorRef,
+    |self, _, t: &Tensor<S, N, D>| {
         self.0.push(to_f64(t.as_vec()));
-        Ok(None)
     }
 }
 
@@ -299,23 +284,12 @@ pub(super) fn weights<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
 
 struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
 
-impl<N: Dtype, D: Device<N>> TensorVisitor<N, D> for Fill<'_> {
-    type Viewer = ViewTensorMut;
-    type Err = D::Err;
-    type E2 = N;
-    type D2 = D;
-    fn visit<S: Shape>(
-        &mut self,
-        _: TensorOptions<S, N, D>,
-        t: &mut Tensor<S, N, D>,
-    ) -> Result<Option<Tensor<S, N, D>>, D::Err> {
-        let values = self.0.next().expect("as many values as tensors");
-        let values: Vec<N> = values
-            .iter()
-            .map(|&v| N::from_f64(v).expect("finite"))
-            .collect();
+visitor! {
+    [N: Dtype, D: Device<N>] Fill<'_>: N, ViewTensorMut,
+    |self, _, t: &mut Tensor<S, N, D>| {
+        let values = self.0.next().expect("as many values as tensors").iter();
+        let values: Vec<N> = values.map(|&v| N::from_f64(v).expect("finite")).collect();
         t.copy_from(&values);
-        Ok(None)
     }
 }
 

@@ -30,7 +30,6 @@ const EMBED: usize = 256;
 const HIDDEN: usize = 1024;
 const VOCAB: usize = 256;
 const CONTEXT: usize = 128;
-const HEADS: usize = 8;
 const HEAD_DIM: usize = 32;
 
 type Tape = OwnedTape<f32, Cpu>;
@@ -133,7 +132,7 @@ fn attention(bencher: Bencher) {
         .bench_local(|| {
             there_and_back(|| {
                 let x = x.clone().put_tape(tape());
-                Cpu::try_attention::<EMBED, EMBED, HEADS, HEAD_DIM, _>(
+                Cpu::try_attention::<EMBED, EMBED, HEAD_DIM, _>(
                     x,
                     &norm,
                     &weights,
@@ -159,13 +158,7 @@ fn differential(bencher: Bencher) {
         .bench_local(|| {
             there_and_back(|| {
                 let x = x.clone().put_tape(tape());
-                Cpu::try_differential::<EMBED, HEADS, HEAD_DIM, _>(
-                    x,
-                    &norm,
-                    &weights,
-                    &batch,
-                    sites(),
-                )
+                Cpu::try_differential::<EMBED, HEAD_DIM, _>(x, &norm, &weights, &batch, sites())
             })
         });
 }
@@ -186,7 +179,7 @@ fn synthesizer(bencher: Bencher) {
         .bench_local(|| {
             there_and_back(|| {
                 let x = x.clone().put_tape(tape());
-                Cpu::try_synthesize::<EMBED, HEADS, HEAD_DIM, { CONTEXT - 1 }, _>(
+                Cpu::try_synthesize::<EMBED, HEAD_DIM, { CONTEXT - 1 }, _>(
                     x,
                     &norm,
                     &weights,
@@ -212,7 +205,7 @@ fn cross_attention(bencher: Bencher) {
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
             there_and_back(|| {
-                Cpu::try_cross_attention::<EMBED, HEADS, HEAD_DIM, _>(
+                Cpu::try_cross_attention::<EMBED, HEAD_DIM, _>(
                     [&x, &keys],
                     (NormedStream::Keys, &norm),
                     &weights,

@@ -13,12 +13,12 @@ use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
 
-/// HEADS heads of width HEAD_DIM, an even number; HEADS × HEAD_DIM = EMBED.
-pub type Differential<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N, D> =
-    DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>;
+/// Heads of width HEAD_DIM, an even number that divides EMBED.
+pub type Differential<const EMBED: usize, const HEAD_DIM: usize, N, D> =
+    DifferentialWeights<EMBED, HEAD_DIM, N, D>;
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>>
-    Attention<EMBED, N, D> for Differential<EMBED, HEADS, HEAD_DIM, N, D>
+impl<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: LabDevice<N>> Attention<EMBED, N, D>
+    for Differential<EMBED, HEAD_DIM, N, D>
 {
     const KIND: &'static str = "differential";
 
@@ -29,7 +29,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        D::try_differential::<EMBED, HEADS, HEAD_DIM, T>(x, norm, self, batch, dropout)
+        D::try_differential::<EMBED, HEAD_DIM, T>(x, norm, self, batch, dropout)
     }
 
     fn incremental<'a>(
@@ -38,7 +38,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D:
         rows: usize,
         context: usize,
     ) -> BoxedIncremental<'a, EMBED, N, D> {
-        D::incremental_differential::<EMBED, HEADS, HEAD_DIM>(norm, self, (rows, context))
+        D::incremental_differential::<EMBED, HEAD_DIM>(norm, self, (rows, context))
     }
 
     fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {

@@ -1,20 +1,13 @@
-//! Kinds of attention: one type and one file each, chosen at compile time with the model type.
+//! Kinds of attention: a type each, chosen at compile time with the model type.
 //!
-//! Those that compare queries with keys are a `ScoringRule` each (`dot_product.rs`). `README.md` explains
-//! how to add a kind.
+//! Those that compare queries with keys are a line each in `dot_product.rs`. `README.md` explains how to add a
+//! kind.
 // The experiments decide which kinds are compiled in; the tests use all of them.
-#![cfg_attr(not(test), allow(dead_code))]
+#![cfg_attr(not(test), allow(dead_code, unused_imports))]
 
-pub(super) mod alibi;
-pub(super) mod differential;
+mod differential;
 mod dot_product;
-pub(super) mod grouped_query;
-pub(super) mod linear;
-pub(super) mod multi_query;
-pub(super) mod rope;
-pub(super) mod sliding_window;
-pub(super) mod synthesizer;
-pub(super) mod vanilla;
+mod synthesizer;
 
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Dtype;
@@ -26,10 +19,13 @@ use crate::ops::decoding::BoxedIncremental;
 use crate::ops::maps::HeadMap;
 use crate::ops::parameters::LayerNorm;
 use crate::ops::{LabDevice, Stream};
+pub(super) use differential::Differential;
+pub(super) use dot_product::*;
+pub(super) use synthesizer::Synthesizer;
 
 /// The attention sublayer of a block. The kind is a type, so nothing is dispatched at run time.
 pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
-    TensorCollection<N, D>
+    TensorCollection<N, D> + 'static
 {
     /// The kind's name in a TOML.
     const KIND: &'static str;

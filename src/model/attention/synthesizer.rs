@@ -13,25 +13,13 @@ use crate::ops::parameters::LayerNorm;
 use crate::ops::synthesizer::{self, SynthesizerWeights};
 use crate::ops::{LabDevice, Stream};
 
-/// HEADS heads of width HEAD_DIM; HEADS × HEAD_DIM = EMBED. A document has at most POSITIONS tokens: one
+/// Heads of width HEAD_DIM, which divides EMBED. A document has at most POSITIONS tokens: one
 /// less than the context, as in the reference, where the last token of a document is only ever a target.
-pub type Synthesizer<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-    N,
-    D,
-> = SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>;
+pub type Synthesizer<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize, N, D> =
+    SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, D>;
 
-impl<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-    N: Dtype,
-    D: LabDevice<N>,
-> Attention<EMBED, N, D> for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize, N: Dtype, D: LabDevice<N>>
+    Attention<EMBED, N, D> for Synthesizer<EMBED, HEAD_DIM, POSITIONS, N, D>
 {
     const KIND: &'static str = "synthesizer";
     const LONGEST: usize = POSITIONS;
@@ -43,7 +31,7 @@ impl<
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        D::try_synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, T>(x, norm, self, batch, dropout)
+        D::try_synthesize::<EMBED, HEAD_DIM, POSITIONS, T>(x, norm, self, batch, dropout)
     }
 
     fn incremental<'a>(
@@ -52,7 +40,7 @@ impl<
         rows: usize,
         _context: usize,
     ) -> BoxedIncremental<'a, EMBED, N, D> {
-        D::incremental_synthesizer::<EMBED, HEADS, HEAD_DIM, POSITIONS>(norm, self, rows)
+        D::incremental_synthesizer::<EMBED, HEAD_DIM, POSITIONS>(norm, self, rows)
     }
 
     fn maps(&self, x: &Stream<EMBED, N, D>, norm: &LayerNorm<EMBED, N, D>) -> Vec<HeadMap> {

@@ -10,31 +10,30 @@
 #![cfg_attr(not(test), allow(dead_code))]
 
 mod block;
-mod incremental;
 
 use dfdx::nn::modules::Repeated;
 use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
-use dfdx::tensor::{NoneTape, SplitTape, Storage, Tape, Tensor};
-use dfdx::tensor_ops::Device;
+use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
+use dfdx::tensor_ops::{Device, GatherTo};
 
-use super::attention::vanilla::Vanilla;
+use super::attention::Vanilla;
 use super::block::Block;
 use super::maps::{LayerMaps, MapAxis};
 use super::network::{IncrementalNetwork, Network};
+use super::parts::PartOfStep;
 use crate::data::ragged::Ragged;
-use crate::ops::cross_attention::NormedStream;
+use crate::ops::cross_attention::{NewPairs, NormedStream};
+use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
 use block::CrossBlock;
-use incremental::IncrementalPerceiver;
 
 /// BOTTLENECK latents, and MIDDLE blocks between the down block and the up block.
 #[derive(Clone, Debug)]
 pub(super) struct Perceiver<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
@@ -48,17 +47,16 @@ pub(super) struct Perceiver<
     pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
     /// The initial latents, learned: the reference's `C`.
     pub(super) latents: Tensor<Rank3<1, BOTTLENECK, EMBED>, N, D>,
-    pub(super) down: CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>,
-    pub(super) blocks:
-        Repeated<Block<EMBED, HIDDEN, Vanilla<EMBED, HEADS, HEAD_DIM, N, D>, N, D>, MIDDLE>,
-    pub(super) up: CrossBlock<EMBED, HEADS, HEAD_DIM, HIDDEN, N, D>,
+    pub(super) down: CrossBlock<EMBED, HIDDEN, N, D>,
+    pub(super) blocks: Repeated<Block<EMBED, HIDDEN, Vanilla<EMBED, HEAD_DIM, N, D>, N, D>, MIDDLE>,
+    pub(super) up: CrossBlock<EMBED, HIDDEN, N, D>,
     pub(super) ln_f: LayerNorm<EMBED, N, D>,
     pub(super) head: Table<VOCAB, EMBED, N, D>,
 }
 
 /// The batch of latents for a batch of documents: the first BOTTLENECK positions of each, without token
 /// ids.
-pub(super) fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
+fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
     let mut starts = vec![0];
     for document in batch.starts.windows(2) {
         let count = (document[1] - document[0]).min(BOTTLENECK);
@@ -74,7 +72,6 @@ pub(super) fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
 
 impl<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
@@ -82,10 +79,10 @@ impl<
     const MIDDLE: usize,
     const BOTTLENECK: usize,
     D: LabDevice<f32>,
-> Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+> Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
 {
     /// The input of the residual stream: `[batch tokens, EMBED]`.
-    pub(super) fn embed<T: Tape<f32, D>>(
+    fn embed<T: Tape<f32, D>>(
         &self,
         batch: &Ragged,
         dropout: Dropout,
@@ -96,7 +93,7 @@ impl<
     }
 
     /// The latents after attending to the tokens `x`: `[latents, EMBED]`.
-    pub(super) fn attend_down<T: Tape<f32, D>>(
+    fn attend_down<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         [batch, latents]: [&Ragged; 2],
@@ -108,11 +105,11 @@ impl<
         let starts = [&latents.starts[..], &batch.starts];
         let sites = (dropout.at(1), CONTEXT);
         self.down
-            .try_forward([&start, x], NormedStream::Queries, starts, sites, tape)
+            .try_cross::<HEAD_DIM, _>([&start, x], NormedStream::Queries, starts, sites, tape)
     }
 
     /// The tokens `x` after attending to the latents: `[batch tokens, EMBED]`.
-    pub(super) fn attend_up<T: Tape<f32, D>>(
+    fn attend_up<T: Tape<f32, D>>(
         &self,
         x: &Stream<EMBED, f32, D>,
         latents: Stream<EMBED, f32, D, T>,
@@ -122,7 +119,7 @@ impl<
         let (latents, tape) = latents.split_tape();
         let sites = (dropout.at(2 + MIDDLE as u64), CONTEXT);
         self.up
-            .try_forward([x, &latents], NormedStream::Keys, starts, sites, tape)
+            .try_cross::<HEAD_DIM, _>([x, &latents], NormedStream::Keys, starts, sites, tape)
     }
 
     /// The residual stream before the final norm: `[batch tokens, EMBED]`.
@@ -142,7 +139,7 @@ impl<
     }
 
     /// Final norm, head and mean loss of the scored targets.
-    pub(super) fn end<T: Tape<f32, D>>(
+    fn end<T: Tape<f32, D>>(
         &self,
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
@@ -153,7 +150,6 @@ impl<
 
 impl<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
@@ -161,8 +157,7 @@ impl<
     const MIDDLE: usize,
     const BOTTLENECK: usize,
     D: LabDevice<f32>,
-> Network<D>
-    for Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+> Network<D> for Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
 {
     const KIND: &'static str = "perceiver";
     const VOCAB: usize = VOCAB;
@@ -190,44 +185,175 @@ impl<
         let latents = latents_of::<BOTTLENECK>(document);
         let x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let start = D::try_lookup(&self.latents, &latents.positions(), NoneTape)?; // [latents, EMBED]
-        let heads = self.down.maps([&start, &x], NormedStream::Queries);
+        let heads = self
+            .down
+            .cross_maps::<HEAD_DIM>([&start, &x], NormedStream::Queries);
         let mut maps = vec![LayerMaps::new([MapAxis::Latents, MapAxis::Tokens], heads)];
         let mut y = self.attend_down(&x, [document, &latents], Dropout::NONE, NoneTape)?;
         for block in &self.blocks.modules {
             maps.push(LayerMaps::new([MapAxis::Latents; 2], block.maps(&y)));
             y = block.try_forward(y, &latents, CONTEXT, Dropout::NONE)?;
         }
-        let heads = self.up.maps([&x, &y], NormedStream::Keys);
+        let heads = self.up.cross_maps::<HEAD_DIM>([&x, &y], NormedStream::Keys);
         maps.push(LayerMaps::new([MapAxis::Tokens, MapAxis::Latents], heads));
         Ok(maps)
     }
 
-    fn incremental(&self, rows: usize) -> Box<dyn IncrementalNetwork<D> + '_> {
+    fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D> {
+        // The block down caches tokens, the others latents.
+        let mut down =
+            (self.down).incremental_cross::<HEAD_DIM>(NormedStream::Queries, (rows, CONTEXT));
         let blocks = self.blocks.modules.iter();
-        Box::new(IncrementalPerceiver {
-            model: self,
-            down: self
-                .down
-                .incremental(NormedStream::Queries, (rows, CONTEXT)),
-            blocks: blocks
-                .map(|block| block.incremental(rows, CONTEXT))
-                .collect(),
-            up: self.up.incremental(NormedStream::Keys, (rows, BOTTLENECK)),
+        let mut blocks: Vec<_> = blocks
+            .map(|block| block.incremental(rows, CONTEXT))
+            .collect();
+        let mut up =
+            (self.up).incremental_cross::<HEAD_DIM>(NormedStream::Keys, (rows, BOTTLENECK));
+        Box::new(move |ids, new| {
+            let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+            let at = (ids, new.positions);
+            let x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]
+
+            let coming = NewLatents::of::<BOTTLENECK>(new);
+            let mut latents = None; // [new latents, EMBED]
+            if !coming.tokens.is_empty() {
+                let tokens = coming.tokens.iter();
+                let positions: Vec<usize> = tokens.map(|&token| new.positions[token]).collect();
+                let start = D::try_lookup(&self.latents, &positions, NoneTape)?;
+                let tokens = x.clone().try_gather(indices(x.device(), coming.tokens)?)?;
+                let pairs = NewPairs {
+                    sequences: &coming.sequences,
+                    queries: &coming.starts,
+                    keys: &coming.starts,
+                };
+                let mut y = down(&start, Some(&tokens), &pairs)?;
+                let new = NewTokens {
+                    sequences: &coming.sequences,
+                    starts: &coming.starts,
+                    positions: &positions,
+                    prefixes: &vec![vec![]; coming.sequences.len()],
+                };
+                for decode in &mut blocks {
+                    y = decode(y, &new, OutputTokens::All)?;
+                }
+                latents = Some(y);
+            }
+
+            let last = new.starts[1..].iter().map(|end| end - 1).collect();
+            let x = x.clone().try_gather(indices(x.device(), last)?)?; // [rows, EMBED]
+            let one_each: Vec<usize> = (0..=new.sequences.len()).collect();
+            let pairs = NewPairs {
+                sequences: new.sequences,
+                queries: &one_each,
+                keys: &coming.starts_of_all,
+            };
+            let x = up(&x, latents.as_ref(), &pairs)?;
+            let all: Vec<usize> = (0..new.sequences.len()).collect();
+            let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
+            Ok(logits.as_vec())
         })
     }
+
+    fn parts<'a>(
+        &self,
+        batch: &'a Ragged,
+        dropout: Dropout,
+    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
+        let latents = latents_of::<BOTTLENECK>(batch);
+        let x = self.embed(batch, dropout, NoneTape)?;
+        let seen = self.attend_down(&x, [batch, &latents], dropout, NoneTape)?;
+        let looked = self.attend_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
+        let mut parts = vec![PartOfStep::new(
+            "embedding",
+            1,
+            move |model: &Self, tape| model.embed(batch, dropout, tape),
+        )];
+        let (of_batch, tokens) = (latents.clone(), x.clone());
+        parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
+            model.attend_down(&tokens, [batch, &of_batch], dropout, tape)
+        }));
+        if let Some(block) = self.blocks.modules.first() {
+            let attended = block.try_attend(seen.clone(), &latents, CONTEXT, dropout.at(2))?;
+            let (of_batch, y) = (latents.clone(), seen.clone());
+            parts.push(PartOfStep::new(
+                "attention",
+                MIDDLE,
+                move |model: &Self, tape| {
+                    let (block, y) = (&model.blocks.modules[0], y.clone().put_tape(tape));
+                    block.try_attend(y, &of_batch, CONTEXT, dropout.at(2))
+                },
+            ));
+            parts.push(PartOfStep::new("mlp", MIDDLE, move |model: &Self, tape| {
+                let (block, y) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
+                block.try_feed_forward(y, dropout.at(2))
+            }));
+        }
+        parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
+            let y = seen.clone().put_tape(tape);
+            model.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
+        }));
+        parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
+            model.end(looked.clone().put_tape(tape), batch)
+        }));
+        Ok(parts)
+    }
+}
+
+/// The latents that new tokens bring: one at each of the first positions.
+struct NewLatents {
+    /// The new tokens at these positions.
+    tokens: Vec<usize>,
+    /// The sequences that have any, and where those of each start.
+    sequences: Vec<usize>,
+    starts: Vec<usize>,
+    /// The same for all sequences that have new tokens.
+    starts_of_all: Vec<usize>,
+}
+
+impl NewLatents {
+    fn of<const BOTTLENECK: usize>(new: &NewTokens<'_>) -> Self {
+        assert!(
+            new.prefixes.iter().all(Vec::is_empty),
+            "a Perceiver does not share prefixes"
+        );
+        let (mut tokens, mut sequences) = (vec![], vec![]);
+        let (mut starts, mut starts_of_all) = (vec![0], vec![0]);
+        for (&sequence, own) in new.sequences.iter().zip(new.starts.windows(2)) {
+            tokens.extend((own[0]..own[1]).filter(|&token| new.positions[token] < BOTTLENECK));
+            starts_of_all.push(tokens.len());
+            if tokens.len() > starts[starts.len() - 1] {
+                sequences.push(sequence);
+                starts.push(tokens.len());
+            }
+        }
+        Self {
+            tokens,
+            sequences,
+            starts,
+            starts_of_all,
+        }
+    }
+}
+
+/// Row indices to gather, on the device.
+fn indices<D: LabDevice<f32>>(
+    device: &D,
+    rows: Vec<usize>,
+) -> Result<Tensor<(usize,), usize, D>, D::Err> {
+    let count = rows.len();
+    device.try_tensor_from_vec(rows, (count,))
 }
 
 named_weights! {
     impl [
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const HIDDEN: usize,
         const VOCAB: usize,
         const CONTEXT: usize,
         const MIDDLE: usize,
         const BOTTLENECK: usize,
-    ] Perceiver<EMBED, HEADS, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK> {
+    ] Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK> {
         tok_emb: module("tok_emb"),
         pos_emb: zeros("pos_emb"),
         latents: zeros("down_block.C"),

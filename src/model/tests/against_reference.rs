@@ -15,7 +15,7 @@ use super::*;
 use crate::model::block::Block;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
-use crate::model::{session, visit};
+use crate::model::visit;
 use crate::ops::adamw::{self, Update};
 use crate::ops::attention::{self, AttentionDropout, Scoring};
 use crate::ops::cross_attention::NormedStream;
@@ -43,13 +43,13 @@ fn sites(dropout: Dropout) -> AttentionDropout {
 
 /// As in `block.rs`.
 fn reference_block<T: Tape<f32, Cpu>>(
-    block: &Block<32, 64, Vanilla<32, 4, 8, f32, Cpu>, f32, Cpu>,
+    block: &Block<32, 64, Vanilla<32, 8, f32, Cpu>, f32, Cpu>,
     x: Stream<32, f32, Cpu, T>,
     batch: &Ragged,
     dropout: Dropout,
 ) -> Result<Stream<32, f32, Cpu, T>, CpuError> {
     let (norm, projections) = (&block.ln1, &block.attn.projections);
-    let x = attention::reference::attention::<32, 32, 4, 8, _, _, _>(
+    let x = attention::reference::attention::<32, 32, 8, _, _, _>(
         x,
         norm,
         projections,
@@ -78,7 +78,7 @@ impl FromReferences for Small {
 }
 
 /// 7 latents, one block between down and up.
-type Latents = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cpu>;
+type Latents = Perceiver<32, 8, 64, 256, 24, 1, 7, f32, Cpu>;
 
 impl FromReferences for Latents {
     fn reference_loss(
@@ -102,7 +102,7 @@ impl FromReferences for Latents {
         let y = embedding::reference::lookup(&self.latents, &latents.positions(), tape)?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.down, dropout.at(1));
-        let y = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
+        let y = cross_attention::reference::cross_attention::<32, 8, _, _, _>(
             [&y, &x],
             (NormedStream::Queries, &block.ln1),
             &block.attn,
@@ -114,7 +114,7 @@ impl FromReferences for Latents {
         let y = reference_block(&self.blocks.modules[0], y, &latents, dropout.at(2))?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.up, dropout.at(3));
-        let x = cross_attention::reference::cross_attention::<32, 4, 8, _, _, _>(
+        let x = cross_attention::reference::cross_attention::<32, 8, _, _, _>(
             [&x, &y],
             (NormedStream::Keys, &block.ln1),
             &block.attn,
@@ -145,7 +145,7 @@ struct Composed<M> {
 impl<M: FromReferences> Composed<M> {
     fn new() -> Self {
         let mut moments = [fresh::<M>().model, fresh::<M>().model];
-        moments.iter_mut().for_each(session::clear::<M, Cpu>);
+        moments.iter_mut().for_each(visit::clear::<M, Cpu>);
         Self {
             model: fresh::<M>().model,
             moments,
@@ -305,8 +305,8 @@ mod on_cuda {
     use super::*;
     use crate::model::StepReport;
 
-    type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 4, 8, f32, Cuda>, f32, Cuda>;
-    type LatentsOnCuda = Perceiver<32, 4, 8, 64, 256, 24, 1, 7, f32, Cuda>;
+    type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 8, f32, Cuda>, f32, Cuda>;
+    type LatentsOnCuda = Perceiver<32, 8, 64, 256, 24, 1, 7, f32, Cuda>;
 
     fn check_devices<M: FromReferences, N: Network<Cuda> + BuildModule<Cuda, f32>>() {
         let Some(device) = crate::ops::testing::cuda() else {

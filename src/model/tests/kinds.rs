@@ -3,15 +3,10 @@
 use super::*;
 use crate::config::shape::KindOfAttention;
 use crate::kinds::Listed as _;
-use crate::model::attention::alibi::Alibi;
-use crate::model::attention::differential::Differential;
-use crate::model::attention::grouped_query::GroupedQuery;
-use crate::model::attention::linear::Linear;
-use crate::model::attention::multi_query::MultiQuery;
-use crate::model::attention::rope::Rope;
-use crate::model::attention::sliding_window::SlidingWindow;
-use crate::model::attention::synthesizer::Synthesizer;
-use crate::model::attention::vanilla::Vanilla;
+use crate::model::attention::{
+    Alibi, Differential, GroupedQuery, Linear, MultiQuery, Rope, SlidingWindow, Synthesizer,
+    Vanilla,
+};
 use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::maps::MapAxis;
 use crate::model::network::Network;
@@ -34,11 +29,11 @@ const LONGEST: usize = CONTEXT - 1;
 type Blocks<A> = Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>;
 
 /// 7 latents: some documents are longer and some shorter.
-type Latents = Perceiver<32, 4, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
+type Latents = Perceiver<32, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
 
 fn fresh<M>(seed: u64, deviation: f32) -> Box<dyn Trainable>
 where
-    M: Network<Cpu> + dfdx::nn::BuildModule<Cpu, f32> + 'static,
+    M: Network<Cpu>,
 {
     let session = Session::<M, Cpu>::new(Cpu::default(), Start { seed, deviation });
     Box::new(session.expect("memory"))
@@ -58,44 +53,40 @@ fn kinds() -> Vec<Kind> {
     // 2 heads of keys and values of width 8, or 1, for 4 query heads, in 2 layers.
     let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
     vec![
-        kind("alibi", fresh::<Blocks<Alibi<32, 4, 8, f32, Cpu>>>, VANILLA),
+        kind("alibi", fresh::<Blocks<Alibi<32, 8, f32, Cpu>>>, VANILLA),
         // Two vectors for λ and a gain, each as wide as a head, in 2 layers.
         kind(
             "differential",
-            fresh::<Blocks<Differential<32, 4, 8, f32, Cpu>>>,
+            fresh::<Blocks<Differential<32, 8, f32, Cpu>>>,
             VANILLA + 2 * 3 * 8,
         ),
         kind(
             "grouped-query",
-            fresh::<Blocks<GroupedQuery<32, 4, 8, 16, f32, Cpu>>>,
+            fresh::<Blocks<GroupedQuery<32, 8, 16, f32, Cpu>>>,
             shared(2),
         ),
-        kind(
-            "linear",
-            fresh::<Blocks<Linear<32, 4, 8, f32, Cpu>>>,
-            VANILLA,
-        ),
+        kind("linear", fresh::<Blocks<Linear<32, 8, f32, Cpu>>>, VANILLA),
         kind(
             "multi-query",
-            fresh::<Blocks<MultiQuery<32, 4, 8, f32, Cpu>>>,
+            fresh::<Blocks<MultiQuery<32, 8, f32, Cpu>>>,
             shared(1),
         ),
         kind("perceiver", fresh::<Latents>, VANILLA + BLOCK + 7 * 32),
-        kind("rope", fresh::<Blocks<Rope<32, 4, 8, f32, Cpu>>>, VANILLA),
+        kind("rope", fresh::<Blocks<Rope<32, 8, f32, Cpu>>>, VANILLA),
         kind(
             "sliding-window",
-            fresh::<Blocks<SlidingWindow<32, 4, 8, 7, f32, Cpu>>>,
+            fresh::<Blocks<SlidingWindow<32, 8, 7, f32, Cpu>>>,
             VANILLA,
         ),
         // No keys; 8 weights and a bias per position.
         kind(
             "synthesizer",
-            fresh::<Blocks<Synthesizer<32, 4, 8, LONGEST, f32, Cpu>>>,
+            fresh::<Blocks<Synthesizer<32, 8, LONGEST, f32, Cpu>>>,
             VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST,
         ),
         kind(
             "vanilla",
-            fresh::<Blocks<Vanilla<32, 4, 8, f32, Cpu>>>,
+            fresh::<Blocks<Vanilla<32, 8, f32, Cpu>>>,
             VANILLA,
         ),
     ]
@@ -117,7 +108,7 @@ fn parameter_counts_match_the_formulas() {
 
 #[test]
 fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
-    type Assignment = Perceiver<256, 8, 32, 1024, 256, 128, 2, 64, f32, Cpu>;
+    type Assignment = Perceiver<256, 32, 1024, 256, 128, 2, 64, f32, Cpu>;
     let count = crate::model::session::parameter_count::<Assignment, Cpu>();
     assert_eq!(count, 3_339_776);
 }

@@ -8,14 +8,14 @@ use std::f64::consts::LN_2;
 
 use dfdx::tensor::Cpu;
 
-use super::attention::vanilla::Vanilla;
+use super::attention::Vanilla;
 use super::gpt::Gpt;
 use super::session::Session;
 use super::{Start, StepSettings, Trainable};
 use crate::data::ragged::{PAD, Ragged, Sequence};
 
 /// 2 layers, width 32, 4 heads, hidden 64, 256 token ids, context 24.
-type Small = Gpt<2, 32, 64, 256, 24, Vanilla<32, 4, 8, f32, Cpu>, f32, Cpu>;
+type Small = Gpt<2, 32, 64, 256, 24, Vanilla<32, 8, f32, Cpu>, f32, Cpu>;
 
 fn model(seed: u64) -> Session<Small, Cpu> {
     Session::new(

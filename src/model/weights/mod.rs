@@ -27,14 +27,9 @@ pub struct Weight {
 }
 
 /// Writes weights as one safetensors file, with `notes` in its header.
-///
-/// # Errors
-/// See [`files::write`].
 pub fn write(path: &Path, weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<()> {
-    files::write(
-        path,
-        &to_bytes(weights, notes).map_err(|e| e.in_file(path))?,
-    )
+    let bytes = to_bytes(weights, notes).map_err(|e| e.in_file(path))?;
+    files::write(path, &bytes)
 }
 
 /// The bytes of such a file. With more than one note their order is not the same every time:
@@ -48,10 +43,8 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
         .iter()
         .map(|w| {
             let bytes = bytemuck::cast_slice(&w.values);
-            Ok((
-                &w.name,
-                TensorView::new(Dtype::F32, w.shape.clone(), bytes)?,
-            ))
+            let view = TensorView::new(Dtype::F32, w.shape.clone(), bytes)?;
+            Ok((&w.name, view))
         })
         .collect();
     let notes: HashMap<String, String> = notes.clone().into_iter().collect();
@@ -76,9 +69,6 @@ pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
 }
 
 /// As [`read`], from the bytes of a file.
-///
-/// # Errors
-/// As [`read`], without the name of a file.
 pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let (weights, notes) = decode(bytes)?;
     check_finite(&weights)?;
@@ -109,42 +99,33 @@ pub fn check_finite(weights: &[Weight]) -> Result<()> {
 }
 
 /// As [`from_bytes`], whatever the values are: a checkpoint's moments may overflow where no weight does.
-///
-/// # Errors
-/// As [`from_bytes`].
 pub fn decode(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let damaged = |e| {
         let unknown = || Error::data(format!("not a safetensors file ({e})"));
         foreign::diagnose(bytes).unwrap_or_else(unknown)
     };
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
-    let notes = header
-        .metadata()
-        .clone()
-        .unwrap_or_default()
-        .into_iter()
-        .collect();
+    let notes = header.metadata().clone().unwrap_or_default();
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut weights = vec![];
-    for (name, view) in file
-        .iter()
-        .filter(|(name, _)| !name.ends_with(".attn.mask"))
-    {
+    for (name, view) in file.iter() {
+        if name.ends_with(".attn.mask") {
+            continue;
+        }
         if view.dtype() != Dtype::F32 {
             let cause = format!("`{name}` is {:?}, not F32", view.dtype());
             return Err(Error::data(cause)
                 .help("save the weights as 32-bit floats (in PyTorch: `tensor.float()`)"));
         }
-        // The bytes of a file need not be aligned.
-        let values = bytemuck::pod_collect_to_vec(view.data());
         weights.push(Weight {
             name: name.to_owned(),
             shape: view.shape().to_vec(),
-            values,
+            // The bytes of a file need not be aligned.
+            values: bytemuck::pod_collect_to_vec(view.data()),
         });
     }
     weights.sort_by(|a, b| a.name.cmp(&b.name));
-    Ok((weights, notes))
+    Ok((weights, notes.into_iter().collect()))
 }
 
 /// The values of `weights` in the order of a model's layout.

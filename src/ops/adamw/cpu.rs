@@ -45,12 +45,7 @@ impl AdamwOp<f32> for Cpu {
         let gradient = gradients.get_or_alloc_mut(parameter)?;
         let sums: Vec<f64> = gradient
             .par_chunks(CHUNK)
-            .map(|g| {
-                f64::from(wide(
-                    #[inline(always)]
-                    || sum_of(g, g, |g, _| g * g),
-                ))
-            })
+            .map(|g| f64::from(wide!(sum_of(g, g, |g, _| g * g))))
             .collect();
         step.squares += sums.iter().sum::<f64>();
         Ok(())
@@ -82,20 +77,17 @@ impl AdamwOp<f32> for Cpu {
             .zip(firsts)
             .zip(seconds);
         work.for_each(|(((weights, gradient), firsts), seconds)| {
-            wide(
-                #[inline(always)]
-                || {
-                    let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
-                    for (((w, gradient), m), v) in data {
-                        let g = *gradient * scale;
-                        *gradient = 0.0;
-                        *m = beta1 * *m + (1.0 - beta1) * g;
-                        *v = beta2 * *v + (1.0 - beta2) * g * g;
-                        let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);
-                        *w = keep * *w - rate * direction;
-                    }
-                },
-            );
+            wide!({
+                let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
+                for (((w, gradient), m), v) in data {
+                    let g = *gradient * scale;
+                    *gradient = 0.0;
+                    *m = beta1 * *m + (1.0 - beta1) * g;
+                    *v = beta2 * *v + (1.0 - beta2) * g * g;
+                    let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);
+                    *w = keep * *w - rate * direction;
+                }
+            });
         });
         Ok(())
     }

@@ -11,24 +11,21 @@ use crate::ops::kernels::matmul::Pass;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
-/// The projections, packed, and the scoring.
-pub struct CachedAttention<
-    'a,
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-> {
+/// The projections, packed, and how heads attend to a cache.
+pub struct CachedAttention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize> {
     key: PackedLinear<'a>,
     value: PackedLinear<'a>,
     query: PackedLinear<'a>,
     proj: PackedLinear<'a>,
-    scoring: Scoring,
     transform: HeadTransform,
+    attend: Box<Attend<'a>>,
 }
 
-impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize>
-    CachedAttention<'a, EMBED, KV, HEADS, HEAD_DIM>
+/// See [`CachedLayer::attend`].
+type Attend<'a> = dyn Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a;
+
+impl<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>
+    CachedAttention<'a, EMBED, KV, HEAD_DIM>
 {
     /// For sequences of at most `context` tokens.
     pub fn new(
@@ -36,19 +33,44 @@ impl<'a, const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM
         scoring: Scoring,
         context: usize,
     ) -> Self {
+        let scale = scoring.scale(HEAD_DIM) as f32;
+        let attend = move |cache: &KvCache, queries: &[f32], heads: &mut [f32]| {
+            let (n, step) = (queries.len() / EMBED, kv_cache::score_step(cache));
+            let mut scores = Scratch::new(n * step);
+            for head in 0..EMBED / HEAD_DIM {
+                let (columns, shared) = (head * HEAD_DIM, head / (EMBED / KV));
+                let queries = (n, &queries[columns..], EMBED);
+                kv_cache::scores::<HEAD_DIM>(cache, shared, queries, scale, &mut scores);
+                let slope = scoring.slope(head, EMBED / HEAD_DIM) as f32;
+                scoring.last_scores_to_weights(&mut scores, step, cache.tokens, slope);
+                let heads = &mut heads[columns..];
+                kv_cache::apply_weights::<HEAD_DIM>(cache, shared, &scores, heads, EMBED);
+            }
+        };
+        Self {
+            transform: HeadTransform::new(scoring, HEAD_DIM, context),
+            ..Self::untransformed(weights, attend)
+        }
+    }
+
+    /// With heads that attend to a cache in their own way.
+    pub fn untransformed(
+        weights: &'a Projections<EMBED, KV, f32, Cpu>,
+        attend: impl Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a,
+    ) -> Self {
         Self {
             key: pack_linear(&weights.key, Pass::Forward),
             value: pack_linear(&weights.value, Pass::Forward),
             query: pack_linear(&weights.query, Pass::Forward),
             proj: pack_linear(&weights.proj, Pass::Forward),
-            scoring,
-            transform: HeadTransform::new(scoring, HEAD_DIM, context),
+            transform: HeadTransform::Identity,
+            attend: Box::new(attend),
         }
     }
 }
 
-impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: usize> CachedLayer
-    for CachedAttention<'_, EMBED, KV, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize> CachedLayer
+    for CachedAttention<'_, EMBED, KV, HEAD_DIM>
 {
     fn width(&self) -> usize {
         2 * KV
@@ -74,24 +96,7 @@ impl<const EMBED: usize, const KV: usize, const HEADS: usize, const HEAD_DIM: us
     }
 
     fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
-        let (n, step) = (queries.len() / EMBED, kv_cache::score_step(cache));
-        let mut scores = Scratch::new(n * step);
-        let scale = self.scoring.scale(HEAD_DIM) as f32;
-        for head in 0..HEADS {
-            let (columns, shared) = (head * HEAD_DIM, head / (EMBED / KV));
-            let queries = (n, &queries[columns..], EMBED);
-            kv_cache::scores::<HEAD_DIM>(cache, shared, queries, scale, &mut scores);
-            let slope = self.scoring.slope(head, HEADS) as f32;
-            self.scoring
-                .last_scores_to_weights(&mut scores, step, cache.tokens, slope);
-            kv_cache::apply_weights::<HEAD_DIM>(
-                cache,
-                shared,
-                &scores,
-                &mut heads[columns..],
-                EMBED,
-            );
-        }
+        (self.attend)(cache, queries, heads);
     }
 
     fn project(&self, heads: &[f32], out: &mut [f32]) {

@@ -1,7 +1,8 @@
 //! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
-//! Queries, keys and values lie side by side in one `[tokens, EMBED + 2 * KV]` matrix.
+//! Queries, keys and values lie side by side in one `[tokens, EMBED + 2 * KV]` matrix. The synthesizer, which has
+//! a hidden layer instead of queries and no keys, is computed by the same branch.
 
 use std::ops::Range;
 
@@ -14,15 +15,15 @@ use super::scoring::{HeadTransform, Scoring};
 use super::{AttentionDropout, AttentionOp, Projections, assert_heads};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::bridge::host;
-use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
-use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
+use crate::ops::decoding::{BoxedIncremental, cached};
+use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, Linear};
 use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, Parameter, apply, back, pack_linear, try_residual,
+    Branch, BranchBackward, Joined, Layer, PackedLinear, Parameter, apply, back, pack_linear,
+    try_residual,
 };
 
 /// Minimum number of tokens per tile: at the width of the assignment's model their projections take half of
@@ -33,7 +34,6 @@ impl AttentionOp<f32> for Cpu {
     fn try_attention<
         const EMBED: usize,
         const KV: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         T: Tape<f32, Cpu>,
     >(
@@ -44,135 +44,122 @@ impl AttentionOp<f32> for Cpu {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let branch = Attention::<EMBED, KV, HEADS, HEAD_DIM, _>::new(
-            weights,
-            scoring,
-            StandardHead,
-            dropout,
-        );
+        const { assert_heads(EMBED, KV, HEAD_DIM) };
+        let branch = Attention::<EMBED, HEAD_DIM, _>::new(weights, scoring, StandardHead, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn incremental_attention<
-        'a,
-        const EMBED: usize,
-        const KV: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
-        let memory = CachedAttention::<EMBED, KV, HEADS, HEAD_DIM>::new(weights, scoring, context);
-        Box::new(CachedSublayer::new(norm, memory, rows))
+        const { assert_heads(EMBED, KV, HEAD_DIM) };
+        let memory = CachedAttention::<EMBED, KV, HEAD_DIM>::new(weights, scoring, context);
+        cached(norm, memory, rows)
     }
 }
 
 /// The sublayer's branch, a function of the normalised stream.
-pub struct Attention<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C,
-> {
-    projections: Projections<EMBED, KV, f32, Cpu>,
-    /// Queries, keys and values as one linear layer: `[EMBED + 2 * KV, EMBED]` and `[EMBED + 2 * KV]`.
-    joined: [Vec<f32>; 2],
-    scoring: Scoring,
+pub struct Attention<const EMBED: usize, const HEAD_DIM: usize, C> {
+    /// To queries, keys and values, or whatever the heads compute from; the values come last.
+    joined: Joined,
+    /// The column where the values start. What lies before it is transformed.
+    values: usize,
     transform: HeadTransform,
+    proj: Linear<EMBED, EMBED, f32, Cpu>,
+    scoring: Scoring,
     head_attention: C,
     dropout: AttentionDropout,
 }
 
-impl<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C: HeadAttention<HEAD_DIM>,
-> Attention<EMBED, KV, HEADS, HEAD_DIM, C>
+impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>>
+    Attention<EMBED, HEAD_DIM, C>
 {
-    /// Total width of queries, keys and values.
-    const WIDTH: usize = EMBED + 2 * KV;
-
-    /// Number of heads that share keys and values.
-    const GROUP: usize = EMBED / KV;
-
-    pub fn new(
+    /// Of queries and keys.
+    pub fn new<const KV: usize>(
         projections: &Projections<EMBED, KV, f32, Cpu>,
         scoring: Scoring,
         head_attention: C,
         dropout: AttentionDropout,
     ) -> Self {
         let p = projections;
-        let joined = [
-            [
-                host(&p.query.weight),
-                host(&p.key.weight),
-                host(&p.value.weight),
-            ]
-            .concat(),
-            [host(&p.query.bias), host(&p.key.bias), host(&p.value.bias)].concat(),
-        ];
         Self {
-            projections: projections.clone(),
-            joined,
-            scoring,
+            joined: Joined::of(&[&p.query, &p.key, &p.value]),
+            values: EMBED + KV,
             transform: HeadTransform::new(scoring, HEAD_DIM, dropout.context),
+            proj: p.proj.clone(),
+            scoring,
             head_attention,
             dropout,
         }
     }
 
-    /// Every head of every document of a tile, with the document's tokens.
-    fn heads(&self, tile: &Shard) -> impl Iterator<Item = (HeadTile, Range<usize>)> {
-        let documents = tile.documents().filter(|tokens| !tokens.is_empty());
-        documents.flat_map(move |tokens| {
-            (0..HEADS).map(move |head| {
-                let head_tile = HeadTile {
-                    queries: tokens.len(),
-                    keys: tokens.len(),
-                    first_query: tile.starts[0] + tokens.start,
-                    head,
-                    heads: HEADS,
-                    scoring: self.scoring,
-                    dropout: self.dropout,
-                };
-                (head_tile, tokens.clone())
-            })
+    /// Of rectified hidden layers, one per head, without keys.
+    pub fn without_keys(
+        [hidden, value, proj]: [&Linear<EMBED, EMBED, f32, Cpu>; 3],
+        head_attention: C,
+        dropout: AttentionDropout,
+    ) -> Self {
+        Self {
+            joined: Joined::of(&[hidden, value]),
+            values: EMBED,
+            transform: HeadTransform::Relu,
+            proj: proj.clone(),
+            scoring: Scoring::SOFTMAX,
+            head_attention,
+            dropout,
+        }
+    }
+
+    /// Every head over a document whose first token has the given index in the batch.
+    fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
+        (0..EMBED / HEAD_DIM).map(move |head| HeadTile {
+            queries: tokens,
+            keys: tokens,
+            first_query,
+            head,
+            heads: EMBED / HEAD_DIM,
+            scoring: self.scoring,
+            dropout: self.dropout,
         })
     }
 
     /// The columns of a head, for a document that starts at `row`.
-    fn columns(row: usize, head: usize) -> HeadColumns {
-        let shared = head / Self::GROUP * HEAD_DIM;
-        let first = [head * HEAD_DIM, EMBED + shared, EMBED + KV + shared];
+    fn columns(&self, row: usize, head: usize) -> HeadColumns {
+        let width = self.joined.width();
+        // Number of heads that share keys and values.
+        let group = EMBED / (width - self.values);
+        let shared = head / group * HEAD_DIM;
+        let first = [head * HEAD_DIM, EMBED + shared, self.values + shared];
         HeadColumns {
-            starts: first.map(|column| row * Self::WIDTH + column),
-            step: Self::WIDTH,
-            accumulate_kv: !head.is_multiple_of(Self::GROUP),
+            starts: first.map(|column| row * width + column),
+            step: width,
+            accumulate_kv: !head.is_multiple_of(group),
         }
     }
 
-    /// Queries and keys of each token of a tile, with the token's position.
-    fn queries_and_keys<'m>(
+    /// What is transformed of each token of a tile, with the token's position.
+    fn transformed<'m>(
+        &self,
         tile: &Shard,
         qkv: &'m mut [f32],
     ) -> impl Iterator<Item = (usize, &'m mut [f32])> {
         let positions = tile.documents().flat_map(|tokens| 0..tokens.len());
-        let rows = qkv.chunks_exact_mut(Self::WIDTH);
-        positions.zip(rows.map(|row| &mut row[..EMBED + KV]))
+        let rows = qkv.chunks_exact_mut(self.joined.width());
+        positions.zip(rows.map(|row| &mut row[..self.values]))
     }
+}
+
+/// The documents of a tile.
+fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
+    tile.documents().filter(|tokens| !tokens.is_empty())
 }
 
 /// What backward needs of a shard.
 pub struct Saved {
-    /// Transformed queries and keys, and values: `[tokens, EMBED + 2 * KV]`.
+    /// Transformed queries and keys, and values: `[tokens, width of the joined layers]`.
     qkv: Scratch,
     /// What every head saves: see [`HeadAttention::saved_len`].
     kept: Scratch,
@@ -180,38 +167,24 @@ pub struct Saved {
     heads: Scratch,
 }
 
-impl<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    C: HeadAttention<HEAD_DIM>,
-> Branch for Attention<EMBED, KV, HEADS, HEAD_DIM, C>
+impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Branch
+    for Attention<EMBED, HEAD_DIM, C>
 {
     type Saved = Saved;
     type Weights<'a> = [PackedLinear<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let p = &self.projections;
-        let projections: [&dyn Parameter; 8] = [
-            &p.query.weight,
-            &p.key.weight,
-            &p.value.weight,
-            &p.query.bias,
-            &p.key.bias,
-            &p.value.bias,
-            &p.proj.weight,
-            &p.proj.bias,
-        ];
-        [&projections[..], &self.head_attention.parameters()].concat()
+        let proj = Layer::parameters(&self.proj);
+        let of_heads = self.head_attention.parameters();
+        self.joined
+            .parameters()
+            .chain(proj)
+            .chain(of_heads)
+            .collect()
     }
 
     fn pack(&self, pass: Pass) -> Self::Weights<'_> {
-        let [weight, bias] = &self.joined;
-        [
-            (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            pack_linear(&self.projections.proj, pass),
-        ]
+        [self.joined.pack(pass), pack_linear(&self.proj, pass)]
     }
 
     fn forward(
@@ -221,13 +194,14 @@ impl<
         normed: &[f32],
         out: &mut [f32],
     ) -> Saved {
-        let width = Self::WIDTH;
+        let width = self.joined.width();
+        let saved_len = |tokens: Range<usize>| -> usize {
+            let heads = self.heads(0, tokens.len());
+            heads.map(|head| self.head_attention.saved_len(&head)).sum()
+        };
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
-            kept: {
-                let saved_len = |(head_tile, _)| self.head_attention.saved_len(&head_tile);
-                Scratch::new(self.heads(shard).map(saved_len).sum())
-            },
+            kept: Scratch::new(documents(shard).map(saved_len).sum()),
             heads: Scratch::new(shard.len() * EMBED),
         };
         let mut kept = &mut saved.kept[..];
@@ -237,15 +211,18 @@ impl<
             let at = at.start * EMBED..at.end * EMBED;
             apply(joined, &normed[at.clone()], qkv, width);
             let heads = &mut saved.heads[at.clone()];
-            for (position, heads) in Self::queries_and_keys(&tile, qkv) {
-                self.transform.apply(heads, HEAD_DIM, position);
+            for (position, row) in self.transformed(&tile, qkv) {
+                self.transform.apply(row, HEAD_DIM, position);
             }
-            for (head_tile, tokens) in self.heads(&tile) {
-                let of_head = take(&mut kept, self.head_attention.saved_len(&head_tile));
-                let out = &mut heads[tokens.start * EMBED + head_tile.head * HEAD_DIM..];
-                let columns = Self::columns(tokens.start, head_tile.head);
-                self.head_attention
-                    .attend(&head_tile, columns, qkv, of_head, (out, EMBED));
+            for tokens in documents(&tile) {
+                let (row, count) = (tokens.start, tokens.len());
+                let document = self.head_attention.document(count, Pass::Forward);
+                for head in self.heads(tile.starts[0] + row, count) {
+                    let kept = take(&mut kept, self.head_attention.saved_len(&head));
+                    let out = &mut heads[row * EMBED + head.head * HEAD_DIM..];
+                    let (columns, inputs) = (self.columns(row, head.head), (&document, &*qkv));
+                    (self.head_attention).attend(&head, columns, inputs, kept, (out, EMBED));
+                }
             }
             apply(proj, heads, &mut out[at], EMBED);
         }
@@ -264,9 +241,8 @@ impl<
         }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
-        let width = Self::WIDTH;
-        let projections = (width + EMBED) * (EMBED + 1);
-        let (share, own) = share.split_at_mut(projections);
+        let width = self.joined.width();
+        let (share, own) = share.split_at_mut((width + EMBED) * (EMBED + 1));
         let [qkv_weight, qkv_bias, proj_weight, proj_bias] =
             cut([width * EMBED, width, EMBED * EMBED, EMBED], share);
         own.fill(0.0);
@@ -281,29 +257,30 @@ impl<
             let at = at.start * EMBED..at.end * EMBED;
             let mut dheads = Scratch::new(tile.len() * EMBED);
             back(proj, &dout[at.clone()], &mut dheads, EMBED);
-            for (head_tile, tokens) in self.heads(&tile) {
-                let saved = (
-                    &*qkv,
-                    &*take(&mut kept, self.head_attention.saved_len(&head_tile)),
-                );
-                let dout = &dheads[tokens.start * EMBED + head_tile.head * HEAD_DIM..];
-                let columns = Self::columns(tokens.start, head_tile.head);
-                self.head_attention.attend_backward(
-                    &head_tile,
-                    columns,
-                    saved,
-                    (dout, EMBED),
-                    dqkv,
-                    own,
-                );
+            for tokens in documents(&tile) {
+                let (row, count) = (tokens.start, tokens.len());
+                let document = self.head_attention.document(count, Pass::Backward);
+                for head in self.heads(tile.starts[0] + row, count) {
+                    let kept = &*take(&mut kept, self.head_attention.saved_len(&head));
+                    let dout = &dheads[row * EMBED + head.head * HEAD_DIM..];
+                    self.head_attention.attend_backward(
+                        &head,
+                        self.columns(row, head.head),
+                        (&document, &*qkv, kept),
+                        (dout, EMBED),
+                        dqkv,
+                        own,
+                    );
+                }
             }
             let mapped = qkv.chunks_exact(width);
-            for ((position, dheads), heads) in Self::queries_and_keys(&tile, dqkv).zip(mapped) {
-                let heads = &heads[..EMBED + KV];
-                self.transform.backward(dheads, heads, HEAD_DIM, position);
+            for ((position, gradient), row) in self.transformed(&tile, dqkv).zip(mapped) {
+                let row = &row[..self.values];
+                self.transform.backward(gradient, row, HEAD_DIM, position);
             }
             back(joined, dqkv, &mut dnormed[at], EMBED);
         }
+        self.head_attention.finish(own);
         let heads = Packed::new(View::rows(&saved.heads, EMBED), shard.len(), EMBED);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);

@@ -12,14 +12,13 @@ use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_b
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::LayerNorm;
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<
         const EMBED: usize,
         const KV: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         T: Tape<f32, Cuda>,
     >(
@@ -30,9 +29,9 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
+        const { assert_heads(EMBED, KV, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
+            return reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                 x, norm, weights, scoring, batch, dropout,
             );
         }
@@ -40,7 +39,7 @@ impl AttentionOp<f32> for Cuda {
         let branch = Heads {
             weights: weights.clone(),
             attention: Attention {
-                layout: layout::<KV, HEADS, HEAD_DIM>(scoring),
+                layout: layout::<EMBED, KV, HEAD_DIM>(scoring),
                 dropout,
                 queries: documents.clone(),
                 keys: documents,
@@ -50,45 +49,33 @@ impl AttentionOp<f32> for Cuda {
         try_residual(x, norm, branch, dropout.output)
     }
 
-    fn incremental_attention<
-        'a,
-        const EMBED: usize,
-        const KV: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         weights: &'a Projections<EMBED, KV, f32, Cuda>,
         scoring: Scoring,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
+                reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                     x, norm, weights, scoring, batch, none,
                 )
-            }));
+            });
         }
-        let layout = layout::<KV, HEADS, HEAD_DIM>(scoring);
+        let layout = layout::<EMBED, KV, HEAD_DIM>(scoring);
         let size = (rows, context);
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            weights,
-            GpuStandardHeads,
-            layout,
-            size,
-        ))
+        GpuCachedSublayer::new(norm, weights, GpuStandardHeads, layout, size).boxed()
     }
 }
 
 /// The layout of heads whose keys and values are `KV` wide in total.
-pub fn layout<const KV: usize, const HEADS: usize, const HEAD_DIM: usize>(
+pub fn layout<const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
     scoring: Scoring,
 ) -> HeadLayout {
     HeadLayout {
         head_dim: HEAD_DIM,
-        heads: HEADS,
+        heads: EMBED / HEAD_DIM,
         key_heads: KV / HEAD_DIM,
         scoring,
         position_bias: NULL,

@@ -1,12 +1,18 @@
 //! What a head computes from its queries, keys and values over one document, on slices.
 
-use super::heads::{HeadTile, Values, step};
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use super::heads::{HeadTile, Values};
+use crate::ops::kernels::matmul::{Pass, Target, View};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
 pub trait HeadAttention<const HEAD_DIM: usize>: Send + Sync + 'static {
+    /// What the heads of a document share.
+    type Document<'a>;
+
+    /// Prepares it, for a document of so many tokens.
+    fn document(&self, tokens: usize, pass: Pass) -> Self::Document<'_>;
+
     /// Learned parameters besides the projections, in the order in which backward writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter>;
 
@@ -18,23 +24,26 @@ pub trait HeadAttention<const HEAD_DIM: usize>: Send + Sync + 'static {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        qkv: &[f32],
+        inputs: (&Self::Document<'_>, &[f32]),
         kept: &mut [f32],
         out: (&mut [f32], usize),
     );
 
     /// Backward of [`Self::attend`], given the gradient of its output: writes the gradients of queries,
     /// keys and values (accumulates those of keys and values if another head of the group has written them
-    /// already), and accumulates those of [`Self::parameters`].
+    /// already), and accumulates those of [`Self::parameters`]; see [`Self::finish`].
     fn attend_backward(
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        saved: (&[f32], &[f32]),
+        saved: (&Self::Document<'_>, &[f32], &[f32]),
         dout: (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     );
+
+    /// Turns what backward has accumulated over a shard into the gradients of [`Self::parameters`].
+    fn finish(&self, _of_parameters: &mut [f32]) {}
 }
 
 /// Where the queries, keys and values of one head over one document start in a matrix with those of all
@@ -83,12 +92,8 @@ impl HeadColumns {
         qkv: &[f32],
         weights: &mut [f32],
     ) {
-        let (n, scale) = (tile.keys, tile.scoring.scale(width) as f32);
         let [q, k, _] = self.views(qkv, channel);
-        let keys = Packed::new(k.t(), width, n);
-        let target = Target::set(weights, step(n));
-        multiply(n, q.left(), &keys, scale, Part::LowerResult, target);
-        tile.scores_to_weights(weights);
+        tile.compare([q, k], width, weights);
     }
 
     /// Backward of [`Self::attention_weights`], given the gradient of the weights, which is turned into
@@ -101,22 +106,11 @@ impl HeadColumns {
         mut dweights: Scratch,
         dqkv: &mut [f32],
     ) {
-        let (n, scale) = (tile.keys, tile.scoring.scale(width) as f32);
         tile.scores_to_weights_backward(weights, &mut dweights);
-        let dscores = dweights;
         let [q, k, _] = self.views(qkv, channel);
-        let keys = Packed::new(k, n, width);
-        let (left, target) = (
-            Left::Rows(&dscores, step(n)),
-            Target::set(&mut dqkv[self.starts[0] + channel..], self.step),
-        );
-        multiply(n, left, &keys, scale, Part::LowerLeft, target);
-        let queries = Packed::new(q, n, width);
-        let (left, target) = (
-            Left::Columns(&dscores, step(n)),
-            self.kv_gradient(1, dqkv, channel),
-        );
-        multiply(n, left, &queries, scale, Part::UpperLeft, target);
+        let target = Target::set(&mut dqkv[self.starts[0] + channel..], self.step);
+        tile.queries_gradient(&dweights, k, width, target);
+        tile.keys_gradient(&dweights, q, width, self.kv_gradient(1, dqkv, channel));
     }
 }
 
@@ -124,6 +118,10 @@ impl HeadColumns {
 pub(super) struct StandardHead;
 
 impl<const HEAD_DIM: usize> HeadAttention<HEAD_DIM> for StandardHead {
+    type Document<'a> = ();
+
+    fn document(&self, _: usize, _: Pass) {}
+
     fn parameters(&self) -> Vec<&dyn Parameter> {
         vec![]
     }
@@ -136,7 +134,7 @@ impl<const HEAD_DIM: usize> HeadAttention<HEAD_DIM> for StandardHead {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        qkv: &[f32],
+        ((), qkv): (&(), &[f32]),
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
@@ -148,7 +146,7 @@ impl<const HEAD_DIM: usize> HeadAttention<HEAD_DIM> for StandardHead {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        (qkv, kept): (&[f32], &[f32]),
+        ((), qkv, kept): (&(), &[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
         _: &mut [f32],

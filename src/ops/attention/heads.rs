@@ -68,19 +68,16 @@ impl HeadTile {
     pub fn scores_to_weights(&self, saved: &mut [f32]) {
         let slope = self.scoring.slope(self.head, self.heads) as f32;
         let (scores, scales) = saved.split_at_mut(self.queries * step(self.keys));
-        wide(
-            #[inline(always)]
-            || {
-                for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
-                    let scale = self
-                        .scoring
-                        .scores_to_weights(row, self.last_key(query), slope);
-                    if let Some(slot) = scales.get_mut(query) {
-                        *slot = scale;
-                    }
+        wide!({
+            for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
+                let scale = self
+                    .scoring
+                    .scores_to_weights(row, self.last_key(query), slope);
+                if let Some(slot) = scales.get_mut(query) {
+                    *slot = scale;
                 }
-            },
-        );
+            }
+        });
     }
 
     /// The attention map, given the score of every visible pair of query and key.
@@ -100,6 +97,39 @@ impl HeadTile {
             keys: self.keys,
             weights: rows.flat_map(|row| &row[..self.keys]).copied().collect(),
         }
+    }
+
+    /// Writes the attention weights of `width` channels of queries and keys.
+    pub fn compare(&self, [q, k]: [View<'_>; 2], width: usize, weights: &mut [f32]) {
+        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
+        let target = Target::set(weights, step(self.keys));
+        multiply(
+            self.queries,
+            q.left(),
+            &keys,
+            scale,
+            Part::LowerResult,
+            target,
+        );
+        self.scores_to_weights(weights);
+    }
+
+    /// The gradient of the queries in [`Self::compare`], from that of the scores.
+    pub fn queries_gradient(&self, dscores: &[f32], k: View<'_>, width: usize, to: Target<'_>) {
+        let (keys, scale) = (Packed::new(k, self.keys, width), self.scale(width));
+        let left = Left::Rows(dscores, step(self.keys));
+        multiply(self.queries, left, &keys, scale, Part::LowerLeft, to);
+    }
+
+    /// The gradient of the keys.
+    pub fn keys_gradient(&self, dscores: &[f32], q: View<'_>, width: usize, to: Target<'_>) {
+        let (queries, scale) = (Packed::new(q, self.queries, width), self.scale(width));
+        let left = Left::Columns(dscores, step(self.keys));
+        multiply(self.keys, left, &queries, scale, Part::UpperLeft, to);
+    }
+
+    fn scale(&self, width: usize) -> f32 {
+        self.scoring.scale(width) as f32
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
@@ -140,17 +170,14 @@ impl HeadTile {
         );
         let dropout = self.dropout.weights;
         if !dropout.is_none() {
-            wide(
-                #[inline(always)]
-                || {
-                    for (query, row) in dweights.chunks_exact_mut(step).enumerate() {
-                        let index = self.dropout_index(query);
-                        for (key, d) in row[..=self.last_key(query)].iter_mut().enumerate() {
-                            *d *= dropout.factor((index + key) as u32);
-                        }
+            wide!({
+                for (query, row) in dweights.chunks_exact_mut(step).enumerate() {
+                    let index = self.dropout_index(query);
+                    for (key, d) in row[..=self.last_key(query)].iter_mut().enumerate() {
+                        *d *= dropout.factor((index + key) as u32);
                     }
-                },
-            );
+                }
+            });
         }
         dweights
     }
@@ -160,32 +187,27 @@ impl HeadTile {
     pub fn scores_to_weights_backward(&self, saved: &[f32], dweights: &mut [f32]) {
         let (weights, scales) = self.split_saved(saved);
         let step = step(self.keys);
-        wide(
-            #[inline(always)]
-            || {
-                let rows = dweights
-                    .chunks_exact_mut(step)
-                    .zip(weights.chunks_exact(step));
-                for (query, (d, weights)) in rows.enumerate() {
-                    let last = self.last_key(query);
-                    let first = self.scoring.first_key(last);
-                    d[..first].fill(0.0);
-                    d[last + 1..].fill(0.0);
-                    // Whole vectors, so that loops have no scalar tail.
-                    let end = (last + 1).next_multiple_of(LANES);
-                    let (d, weights) = (&mut d[..end], &weights[..end]);
-                    let along = sum_of(d, weights, |d, w| d * w);
-                    match scales.get(query) {
-                        None => {
-                            (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along))
-                        }
-                        Some(scale) => {
-                            (d[first..=last].iter_mut()).for_each(|d| *d = (*d - along) * scale)
-                        }
+        wide!({
+            let rows = dweights
+                .chunks_exact_mut(step)
+                .zip(weights.chunks_exact(step));
+            for (query, (d, weights)) in rows.enumerate() {
+                let last = self.last_key(query);
+                let first = self.scoring.first_key(last);
+                d[..first].fill(0.0);
+                d[last + 1..].fill(0.0);
+                // Whole vectors, so that loops have no scalar tail.
+                let end = (last + 1).next_multiple_of(LANES);
+                let (d, weights) = (&mut d[..end], &weights[..end]);
+                let along = sum_of(d, weights, |d, w| d * w);
+                match scales.get(query) {
+                    None => (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along)),
+                    Some(scale) => {
+                        (d[first..=last].iter_mut()).for_each(|d| *d = (*d - along) * scale)
                     }
                 }
-            },
-        );
+            }
+        });
     }
 
     /// `weights` after dropout; `None` without dropout.
@@ -193,23 +215,20 @@ impl HeadTile {
         let (step, dropout) = (step(self.keys), self.dropout.weights);
         (!dropout.is_none()).then(|| {
             let mut dropped = Scratch::new(weights.len());
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = dropped
-                        .chunks_exact_mut(step)
-                        .zip(weights.chunks_exact(step));
-                    for (query, (to, from)) in rows.enumerate() {
-                        let index = self.dropout_index(query);
-                        let seen = (self.last_key(query) + 1).next_multiple_of(LANES);
-                        let (to, hidden) = to.split_at_mut(seen);
-                        hidden.fill(0.0);
-                        for (key, (to, from)) in to.iter_mut().zip(from).enumerate() {
-                            *to = from * dropout.factor((index + key) as u32);
-                        }
+            wide!({
+                let rows = dropped
+                    .chunks_exact_mut(step)
+                    .zip(weights.chunks_exact(step));
+                for (query, (to, from)) in rows.enumerate() {
+                    let index = self.dropout_index(query);
+                    let seen = (self.last_key(query) + 1).next_multiple_of(LANES);
+                    let (to, hidden) = to.split_at_mut(seen);
+                    hidden.fill(0.0);
+                    for (key, (to, from)) in to.iter_mut().zip(from).enumerate() {
+                        *to = from * dropout.factor((index + key) as u32);
                     }
-                },
-            );
+                }
+            });
             dropped
         })
     }

@@ -70,18 +70,13 @@ pub fn scores<const HEAD_DIM: usize>(
         let scores = &mut scores[i * BLOCK..];
         if rows > 1 {
             let keys = Packed::new(View::rows(keys, BLOCK), HEAD_DIM, tokens);
-            let (left, target) = (
-                Left::Rows(queries, step),
-                Target::set(scores, score_step(cache)),
-            );
+            let left = Left::Rows(queries, step);
+            let target = Target::set(scores, score_step(cache));
             multiply(rows, left, &keys, scale, Part::Whole, target);
             continue;
         }
         // A single query: one pass over the keys in place.
-        let sums: [f32; BLOCK] = wide(
-            #[inline(always)]
-            || weighted_sum(keys, &queries[..HEAD_DIM]),
-        );
+        let sums: [f32; BLOCK] = wide!(weighted_sum(keys, &queries[..HEAD_DIM]));
         for (score, sum) in scores[..tokens].iter_mut().zip(sums) {
             *score = scale * sum;
         }
@@ -114,10 +109,7 @@ pub fn apply_weights<const HEAD_DIM: usize>(
         if i == 0 {
             heads.fill(0.0);
         }
-        let sums: [f32; HEAD_DIM] = wide(
-            #[inline(always)]
-            || weighted_sum(values, &weights[..tokens]),
-        );
+        let sums: [f32; HEAD_DIM] = wide!(weighted_sum(values, &weights[..tokens]));
         heads
             .iter_mut()
             .zip(sums)

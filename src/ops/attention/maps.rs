@@ -14,20 +14,13 @@ use crate::ops::parameters::LayerNorm;
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
 /// The weights are those of [`super::AttentionOp::try_attention`] without dropout: each row adds up to 1.
-pub fn maps<
-    const EMBED: usize,
-    const KV: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
->(
+pub fn maps<const EMBED: usize, const KV: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>(
     x: &Stream<EMBED, N, D>,
     norm: &LayerNorm<EMBED, N, D>,
     weights: &Projections<EMBED, KV, N, D>,
     scoring: Scoring,
 ) -> Vec<HeadMap> {
-    const { assert_heads(EMBED, KV, HEADS, HEAD_DIM) };
+    const { assert_heads(EMBED, KV, HEAD_DIM) };
     let x = normed(&on_host(x), norm);
     let mut queries = projected(&x, &weights.query);
     let mut keys = projected(&x, &weights.key);
@@ -37,7 +30,12 @@ pub fn maps<
             transform.apply(row, HEAD_DIM, position);
         }
     }
-    compare([&queries, &keys], [HEADS, KV / HEAD_DIM], HEAD_DIM, scoring)
+    compare(
+        [&queries, &keys],
+        [EMBED / HEAD_DIM, KV / HEAD_DIM],
+        HEAD_DIM,
+        scoring,
+    )
 }
 
 /// The map of every query head, from transformed queries and keys, heads side by side; there may be fewer

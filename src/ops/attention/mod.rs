@@ -57,7 +57,7 @@ named_weights! {
 /// The two dropout sites of the sublayer: attention weights and output.
 #[derive(Clone, Copy, Debug)]
 pub struct AttentionDropout {
-    /// Index: (token × HEADS + head) × `context` + position of the key.
+    /// Index: (token × heads + head) × `context` + position of the key.
     pub weights: Dropout,
     /// Index: token × EMBED + channel.
     pub output: Dropout,
@@ -66,6 +66,15 @@ pub struct AttentionDropout {
 }
 
 impl AttentionDropout {
+    /// The sites of a block, given the block's dropout.
+    pub fn of_block(dropout: Dropout, context: usize) -> Self {
+        Self {
+            weights: dropout.at(1),
+            output: dropout.at(2),
+            context,
+        }
+    }
+
     /// No dropout.
     pub(crate) fn none(context: usize) -> Self {
         Self {
@@ -77,8 +86,7 @@ impl AttentionDropout {
 }
 
 /// Checks at compile time that the heads add up to the width, and that they can share keys and values.
-pub(super) const fn assert_heads(embed: usize, kv: usize, heads: usize, head_dim: usize) {
-    assert!(embed == heads * head_dim, "HEADS * HEAD_DIM is not EMBED");
+pub(super) const fn assert_heads(embed: usize, kv: usize, head_dim: usize) {
     assert!(
         kv > 0 && kv.is_multiple_of(head_dim) && embed.is_multiple_of(kv),
         "KV must be a multiple of HEAD_DIM that divides EMBED"
@@ -92,17 +100,11 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// Within each document and head, `attend` is the sum of values weighted by the attention weights that
     /// `scoring` defines over the keys at or before the query, with dropout on the weights. Tokens do not
     /// attend across documents. `x` must not be used by another op on a tape: the residual stream is a
-    /// chain. `HEADS * HEAD_DIM = EMBED`, and `KV` is a multiple of HEAD_DIM that divides EMBED.
+    /// chain. There are `EMBED / HEAD_DIM` heads; `KV` is a multiple of HEAD_DIM that divides EMBED.
     ///
     /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019); variants as cited at
     /// [`Scoring`] and [`Projections`].
-    fn try_attention<
-        const EMBED: usize,
-        const KV: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<N, Self>,
-    >(
+    fn try_attention<const EMBED: usize, const KV: usize, const HEAD_DIM: usize, T: Tape<N, Self>>(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
         weights: &Projections<EMBED, KV, N, Self>,
@@ -115,13 +117,7 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// each.
     ///
     /// Source: Shazeer 2019, Fast Transformer Decoding, §2.4.
-    fn incremental_attention<
-        'a,
-        const EMBED: usize,
-        const KV: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, N, Self>,
         weights: &'a Projections<EMBED, KV, N, Self>,
         scoring: Scoring,
@@ -168,14 +164,13 @@ mod tests {
         // Up to two vectors of keys, and more than a panel of the matrix kernel.
         let long = [16, 17, 33, 40];
         let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
-        check_heads::<12, KV, 3, 4, D>(device, scoring, &batches);
+        check_heads::<12, KV, 4, D>(device, scoring, &batches);
         check_shown::<KV>(scoring);
     }
 
     fn check_heads<
         const EMBED: usize,
         const KV: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         D: AttentionOp<f32> + 'static,
     >(
@@ -205,17 +200,17 @@ mod tests {
                     fast_model: BuildModule::build(device),
                     exact_model: BuildModule::build(&Cpu::default()),
                     fast: &|(norm, weights), x, _| {
-                        D::try_attention::<EMBED, KV, HEADS, HEAD_DIM, _>(
+                        D::try_attention::<EMBED, KV, HEAD_DIM, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
                     exact: &|(norm, weights), x, _| {
-                        reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
+                        reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
                     plain: &|(norm, weights), x, _| {
-                        reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
+                        reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                             x, norm, weights, scoring, &batch, dropout,
                         )
                     },
@@ -229,11 +224,11 @@ mod tests {
             device,
             &|(norm, weights), rows| {
                 let size = (rows, 128);
-                D::incremental_attention::<EMBED, KV, HEADS, HEAD_DIM>(norm, weights, scoring, size)
+                D::incremental_attention::<EMBED, KV, HEAD_DIM>(norm, weights, scoring, size)
             },
             &|(norm, weights), x, batch| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::attention::<EMBED, KV, HEADS, HEAD_DIM, _, _, _>(
+                reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
                     x, norm, weights, scoring, batch, none,
                 )
             },
@@ -246,13 +241,12 @@ mod tests {
             let mut sublayer: Sublayer<12, KV, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
-            let maps = super::maps::<12, KV, 3, 4, _, _>(&x, norm, weights, scoring);
+            let maps = super::maps::<12, KV, 4, _, _>(&x, norm, weights, scoring);
             check_sums(&maps);
             let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
             let values = projected(&normed(&inside, norm), &weights.value);
             let batch = batch(&[tokens], 9);
-            let given =
-                Cpu::try_attention::<12, KV, 3, 4, _>(x, norm, weights, scoring, &batch, none);
+            let given = Cpu::try_attention::<12, KV, 4, _>(x, norm, weights, scoring, &batch, none);
             let given = given.expect("memory").as_vec();
             check_maps(&maps, &values, &weights.proj, &inside, &given);
         }
@@ -273,10 +267,10 @@ mod tests {
     // kernels.
     on_each_device!(wide_heads, |device| {
         let batches = [&[3, 1, 7][..], &[33, 40]];
-        check_heads::<12, 6, 2, 6, _>(&device, ALL_AT_ONCE, &batches);
-        check_heads::<64, 64, 2, 32, _>(&device, Scoring::SOFTMAX, &batches);
-        check_heads::<80, 40, 2, 40, _>(&device, ALIBI, &batches);
-        check_heads::<144, 72, 2, 72, _>(&device, ALL_AT_ONCE, &batches);
-        check_heads::<128, 128, 1, 128, _>(&device, LINEAR, &batches);
+        check_heads::<12, 6, 6, _>(&device, ALL_AT_ONCE, &batches);
+        check_heads::<64, 64, 32, _>(&device, Scoring::SOFTMAX, &batches);
+        check_heads::<80, 40, 40, _>(&device, ALIBI, &batches);
+        check_heads::<144, 72, 72, _>(&device, ALL_AT_ONCE, &batches);
+        check_heads::<128, 128, 128, _>(&device, LINEAR, &batches);
     });
 }

@@ -1,4 +1,4 @@
-//! The reference: documents are padded to a rectangle, attended with a mask, and flattened again.
+//! The reference: documents are padded to a rectangle, attended to with a mask, and flattened again.
 
 use dfdx::shapes::{Axes4, Axis, Const, Dtype, HasShape};
 use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
@@ -9,17 +9,16 @@ use dfdx::tensor_ops::{
 use super::{AttentionDropout, Positional, Projections, Scoring, Similarity};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::dropout::factors;
+use crate::ops::dropout::add_dropped;
 use crate::ops::parameters::LayerNorm;
 
 /// Added to the score of a masked key (the value of the original implementation).
-pub const MASKED: f64 = -1e10;
+const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
 pub(crate) fn attention<
     const EMBED: usize,
     const KV: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     N: Dtype,
     D: Device<N>,
@@ -42,18 +41,9 @@ pub(crate) fn attention<
         weights.key.try_forward(normed.with_empty_tape())?,
     )?)?;
     let v = repeat_kv::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
-    let padded = PaddedBatch::of(&batch.starts);
-    let q = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(q)?;
-    let k = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(k)?;
-    let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
-    let v = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
-    let scale = N::from_f64(scoring.scale(HEAD_DIM)).expect("a scale is a finite number");
-    let scores = q.try_matmul(k)?.try_mul(scale)?;
-    let weights_of_keys = padded.scores_to_weights(scores, scoring)?;
-    let heads = padded.apply_weights(weights_of_keys, v, batch, dropout)?;
-    let y = weights.proj.try_forward(padded.flat(heads)?)?;
-    let factors = factors(x.device(), dropout.output, *x.shape())?;
-    x.try_add(y.try_mul(factors)?)
+    let padded = PaddedBatch::<EMBED, HEAD_DIM>::of([&batch.starts; 2]);
+    let heads = padded.attend([q, k, v], scoring, dropout)?;
+    add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
 }
 
 /// The transformation of queries and keys before their dot product.
@@ -117,93 +107,91 @@ fn repeat_kv<
     shared.try_matmul(copies)
 }
 
-/// `[documents, HEADS, longest, HEAD_DIM]`.
-pub type Heads<const HEADS: usize, const HEAD_DIM: usize, N, D, T> =
-    Tensor<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), N, D, T>;
+/// `[documents, heads, longest, HEAD_DIM]`.
+pub type Heads<const HEAD_DIM: usize, N, D, T> =
+    Tensor<(usize, usize, usize, Const<HEAD_DIM>), N, D, T>;
 
-/// `[documents, HEADS, longest, longest]`.
-pub type Scores<const HEADS: usize, N, D, T> = Tensor<(usize, Const<HEADS>, usize, usize), N, D, T>;
+/// `[documents, heads, longest of the queries, longest of the keys]`.
+pub type Scores<N, D, T> = Tensor<(usize, usize, usize, usize), N, D, T>;
 
-/// The mapping between ragged tokens and a padded `[documents, longest]` rectangle.
-pub struct PaddedBatch {
-    pub documents: usize,
-    pub longest: usize,
-    /// For each cell its token; 0 for padding (a masked key, or a query whose output is not used).
-    token_at: Vec<usize>,
-    /// For each token its cell.
-    row_of: Vec<usize>,
+/// The mapping between ragged queries and keys and padded `[documents, longest]` rectangles.
+pub struct PaddedBatch<'a, const EMBED: usize, const HEAD_DIM: usize> {
+    /// Of the queries, and of the keys.
+    starts: [&'a [usize]; 2],
+    longest: [usize; 2],
 }
 
-impl PaddedBatch {
-    /// For documents with the given starts and end.
-    pub fn of(starts: &[usize]) -> Self {
-        let lengths = starts.windows(2).map(|w| w[1] - w[0]);
-        let (documents, longest) = (lengths.len(), lengths.max().unwrap_or(0));
-        let (mut token_at, mut row_of) = (vec![0; documents * longest], vec![]);
-        for (document, w) in starts.windows(2).enumerate() {
-            for token in w[0]..w[1] {
-                let cell = document * longest + token - w[0];
-                token_at[cell] = token;
-                row_of.push(cell);
-            }
-        }
+impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_DIM> {
+    /// For documents with the given starts and end: of their queries, and of their keys.
+    pub fn of(starts: [&'a [usize]; 2]) -> Self {
+        let lengths = |starts: &[usize]| starts.windows(2).map(|w| w[1] - w[0]).max();
         Self {
-            documents,
-            longest,
-            token_at,
-            row_of,
+            starts,
+            longest: starts.map(|starts| lengths(starts).unwrap_or(0)),
         }
     }
 
-    /// `[tokens, EMBED]` → `[documents, HEADS, longest, HEAD_DIM]`.
-    pub fn heads<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        N: Dtype,
-        D: Device<N>,
-        T: Tape<N, D>,
-    >(
+    /// The heads' outputs, side by side, from those of queries, keys and values.
+    pub fn attend<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
+        [q, k, v]: [Stream<EMBED, N, D, T>; 3],
+        scoring: Scoring,
+        dropout: AttentionDropout,
+    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        let [q, k, v] = [self.heads(0, q)?, self.heads(1, k)?, self.heads(1, v)?];
+        let weights = self.scores_to_weights(scores(q, k, scoring.scale(HEAD_DIM))?, scoring)?;
+        self.flat(self.apply_weights(weights, v, dropout)?)
+    }
+
+    /// Queries (`side` 0), keys or values (1): `[tokens, EMBED]` → `[documents, heads, longest, HEAD_DIM]`.
+    /// Padding has the values of token 0: it is a masked key, or a query whose output is not used.
+    pub fn heads<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+        &self,
+        side: usize,
         flat: Stream<EMBED, N, D, T>,
-    ) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
-        let device = flat.device().clone();
-        let rows = device.try_tensor_from_vec(self.token_at.clone(), (self.token_at.len(),))?;
-        let rectangle = (
-            self.documents,
-            self.longest,
-            Const::<HEADS>,
-            Const::<HEAD_DIM>,
-        );
-        flat.try_gather(rows)?
-            .try_reshape_like(&rectangle)?
-            .try_permute::<(usize, Const<HEADS>, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()
+    ) -> Result<Heads<HEAD_DIM, N, D, T>, D::Err> {
+        let (starts, longest) = (self.starts[side], self.longest[side]);
+        let tokens = starts.windows(2).flat_map(|w| {
+            let token = move |row| if row < w[1] - w[0] { w[0] + row } else { 0 };
+            (0..longest).map(token)
+        });
+        let tokens: Vec<usize> = tokens.collect();
+        let count = tokens.len();
+        let tokens = flat.device().try_tensor_from_vec(tokens, (count,))?;
+        let heads = (EMBED / HEAD_DIM, Const::<HEAD_DIM>);
+        flat.try_gather(tokens)?
+            .try_reshape_like(&(starts.len() - 1, longest, heads.0, heads.1))?
+            .try_permute::<_, Axes4<0, 2, 1, 3>>()
     }
 
     /// From scores to attention weights.
-    pub fn scores_to_weights<const HEADS: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    pub fn scores_to_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        scores: Scores<HEADS, N, D, T>,
+        scores: Scores<N, D, T>,
         scoring: Scoring,
-    ) -> Result<Scores<HEADS, N, D, T>, D::Err> {
-        let device = scores.device().clone();
-        let seen = |query: usize, key: usize| key <= query && key >= scoring.first_key(query);
+    ) -> Result<Scores<N, D, T>, D::Err> {
+        let shape = *scores.shape();
+        let of_keys = self.starts[1];
+        let seen = |document: usize, query: usize, key: usize| {
+            let count = of_keys[document + 1] - of_keys[document];
+            (scoring.first_key(query)..=query).contains(&key) && key < count
+        };
         match scoring.similarity {
             Similarity::Softmax => {
-                let bias = self.cells::<HEADS, _, _>(
-                    &device,
-                    &|_, head, query, key| match seen(query, key) {
-                        true => -scoring.slope(head, HEADS) * (query as f64 - key as f64),
+                let bias = cells(
+                    scores.device(),
+                    shape,
+                    |document, head, query, key| match seen(document, query, key) {
+                        true => -scoring.slope(head, shape.1) * (query as f64 - key as f64),
                         false => MASKED,
                     },
                 )?;
                 scores.try_add(bias)?.try_softmax::<Axis<3>>()
             }
             Similarity::FeatureMap => {
-                let mask = self.cells::<HEADS, _, _>(&device, &|_, _, query, key| {
-                    f64::from(u8::from(seen(query, key)))
+                let mask = cells(scores.device(), shape, |document, _, query, key| {
+                    f64::from(u8::from(seen(document, query, key)))
                 })?;
-                let shape = *scores.shape();
                 let seen = scores.try_mul(mask)?;
                 let sums = seen.with_empty_tape().try_sum::<_, Axis<3>>()?;
                 seen.try_div(sums.try_broadcast_like::<_, Axis<3>>(&shape)?)
@@ -212,59 +200,62 @@ impl PaddedBatch {
     }
 
     /// The weighted sum of values, with dropout on the weights.
-    pub fn apply_weights<
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        N: Dtype,
-        D: Device<N>,
-        T: Tape<N, D>,
-    >(
+    pub fn apply_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        weights: Scores<HEADS, N, D, T>,
-        values: Heads<HEADS, HEAD_DIM, N, D, T>,
-        batch: &Ragged,
+        weights: Scores<N, D, T>,
+        values: Heads<HEAD_DIM, N, D, T>,
         dropout: AttentionDropout,
-    ) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
-        let device = weights.device().clone();
-        let kept = self.cells::<HEADS, _, _>(&device, &|document, head, query, key| {
-            let token = batch.starts[document] + query;
-            let index = (token * HEADS + head) * dropout.context + key;
+    ) -> Result<Heads<HEAD_DIM, N, D, T>, D::Err> {
+        let shape = *weights.shape();
+        let kept = cells(weights.device(), shape, |document, head, query, key| {
+            let token = self.starts[0][document] + query;
+            let index = (token * shape.1 + head) * dropout.context + key;
             f64::from(dropout.weights.factor(index as u32))
         })?;
         weights.try_mul(kept)?.try_matmul(values)
     }
 
-    /// `[documents, HEADS, longest, HEAD_DIM]` → `[tokens, EMBED]`, heads side by side.
-    pub fn flat<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        N: Dtype,
-        D: Device<N>,
-        T: Tape<N, D>,
-    >(
+    /// `[documents, heads, longest, HEAD_DIM]` → `[queries, EMBED]`, heads side by side.
+    pub fn flat<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        heads: Heads<HEADS, HEAD_DIM, N, D, T>,
+        heads: Heads<HEAD_DIM, N, D, T>,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        let device = heads.device().clone();
-        let heads = heads
-            .try_permute::<(usize, usize, Const<HEADS>, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?;
-        let flat = heads.try_reshape_like(&(self.documents * self.longest, Const::<EMBED>))?;
-        flat.try_gather(device.try_tensor_from_vec(self.row_of.clone(), (self.row_of.len(),))?)
+        let (starts, longest) = (self.starts[0], self.longest[0]);
+        let cells = starts
+            .windows(2)
+            .enumerate()
+            .flat_map(|(document, w)| (0..w[1] - w[0]).map(move |row| document * longest + row));
+        let cells: Vec<usize> = cells.collect();
+        let count = cells.len();
+        let cells = heads.device().try_tensor_from_vec(cells, (count,))?;
+        heads
+            .try_permute::<(usize, usize, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?
+            .try_reshape_like(&((starts.len() - 1) * longest, Const::<EMBED>))?
+            .try_gather(cells)
     }
+}
 
-    /// A tensor with `f(document, head, query, key)` in every cell.
-    fn cells<const HEADS: usize, N: Dtype, D: Device<N>>(
-        &self,
-        device: &D,
-        f: &dyn Fn(usize, usize, usize, usize) -> f64,
-    ) -> Result<Scores<HEADS, N, D, NoneTape>, D::Err> {
-        let n = self.longest;
-        let cells = 0..self.documents * HEADS * n * n;
-        let values = cells
-            .map(|i| f(i / (HEADS * n * n), i / (n * n) % HEADS, i / n % n, i % n))
-            .map(|x| N::from_f64(x).expect("a mask is a finite number"))
-            .collect();
-        device.try_tensor_from_vec(values, (self.documents, Const::<HEADS>, n, n))
-    }
+/// `scale * q · kᵀ`.
+pub fn scores<const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    q: Heads<HEAD_DIM, N, D, T>,
+    k: Heads<HEAD_DIM, N, D, T>,
+    scale: f64,
+) -> Result<Scores<N, D, T>, D::Err> {
+    let k = k.try_permute::<(usize, usize, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
+    let scale = N::from_f64(scale).expect("a scale is a finite number");
+    q.try_matmul(k)?.try_mul(scale)
+}
+
+/// A tensor with `f(document, head, query, key)` in every cell.
+fn cells<N: Dtype, D: Device<N>>(
+    device: &D,
+    shape: (usize, usize, usize, usize),
+    f: impl Fn(usize, usize, usize, usize) -> f64,
+) -> Result<Scores<N, D, NoneTape>, D::Err> {
+    let (documents, heads, queries, keys) = shape;
+    let values = (0..documents * heads * queries * keys).map(|i| {
+        let (map, query, key) = (i / (queries * keys), i / keys % queries, i % keys);
+        N::from_f64(f(map / heads, map % heads, query, key)).expect("a mask is a finite number")
+    });
+    device.try_tensor_from_vec(values.collect(), shape)
 }

@@ -1,6 +1,6 @@
 //! How kinds of attention compute attention weights: positional information, masking and normalisation.
 
-use crate::ops::kernels::rows::{LANES, exp, softmax, sum_of, wide};
+use crate::ops::kernels::rows::{LANES, exp, relu, relu_backward, softmax, sum_of, wide};
 
 /// How the attention weight of a key is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,8 +22,8 @@ pub enum Positional {
     /// 10000^(-2i / HEAD_DIM), so that scores depend on relative positions (Su et al. 2021, RoFormer,
     /// §3.2.2).
     Rope,
-    /// Linear biases: slope × distance is subtracted from a score, where head h of 1..HEADS has slope 2^(-8
-    /// h / HEADS) (Press et al. 2022, ALiBi, §3).
+    /// Linear biases: slope × distance is subtracted from a score, where head h of 1..heads has slope 2^(-8
+    /// h / heads) (Press et al. 2022, ALiBi, §3).
     Alibi,
 }
 
@@ -77,15 +77,12 @@ impl Scoring {
         tokens: usize,
         slope: f32,
     ) {
-        wide(
-            #[inline(always)]
-            || {
-                let positions = tokens - scores.len() / step..;
-                for (position, row) in positions.zip(scores.chunks_exact_mut(step)) {
-                    self.scores_to_weights(row, position, slope);
-                }
-            },
-        );
+        wide!({
+            let positions = tokens - scores.len() / step..;
+            for (position, row) in positions.zip(scores.chunks_exact_mut(step)) {
+                self.scores_to_weights(row, position, slope);
+            }
+        });
     }
 
     /// Turns the scores of one query over the keys `0..=query` into weights; masked keys and the rest of
@@ -133,6 +130,8 @@ pub(super) enum HeadTransform {
     Rope(Vec<[f32; 2]>),
     /// The feature map φ.
     FeatureMap,
+    /// `max(x, 0)`, of the hidden layer that takes the place of queries.
+    Relu,
 }
 
 impl HeadTransform {
@@ -152,11 +151,9 @@ impl HeadTransform {
     pub(super) fn apply(&self, heads: &mut [f32], head_dim: usize, position: usize) {
         match self {
             Self::Identity => {}
+            Self::Relu => relu(heads),
             Self::Rope(table) => rotate(heads, rotations_at(table, head_dim, position), 1.0),
-            Self::FeatureMap => wide(
-                #[inline(always)]
-                || heads.iter_mut().for_each(|x| *x = feature_map(*x)),
-            ),
+            Self::FeatureMap => wide!(heads.iter_mut().for_each(|x| *x = feature_map(*x))),
         }
     }
 
@@ -170,16 +167,14 @@ impl HeadTransform {
     ) {
         match self {
             Self::Identity => {}
+            Self::Relu => relu_backward(gradient, heads),
             // The inverse of a rotation is its transpose.
             Self::Rope(table) => rotate(gradient, rotations_at(table, head_dim, position), -1.0),
             // φ' is 1 where φ > 1, and φ elsewhere.
-            Self::FeatureMap => wide(
-                #[inline(always)]
-                || {
-                    let pairs = gradient.iter_mut().zip(heads);
-                    pairs.for_each(|(d, &x)| *d *= if x > 1.0 { 1.0 } else { x });
-                },
-            ),
+            Self::FeatureMap => wide!({
+                let pairs = gradient.iter_mut().zip(heads);
+                pairs.for_each(|(d, &x)| *d *= if x > 1.0 { 1.0 } else { x });
+            }),
         }
     }
 }

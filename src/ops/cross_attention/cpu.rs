@@ -10,28 +10,25 @@ use dfdx::shapes::{Const, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
-use super::cached::CachedCrossAttention;
+use super::cached::cached;
 use super::head::{attend, attend_backward};
-use super::sides::{CrossShard, input};
+use super::sides::{CrossShard, normed};
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
 use crate::ops::Stream;
 use crate::ops::attention::heads::HeadTile;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
-use crate::ops::kernels::matmul::{Packed, Pass, View, linear, weight_gradient};
+use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, take};
+use crate::ops::kernels::shards::{Shard, cut, split, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{PackedLinear, Parameter, add_all_shares, apply, back, pack_linear};
+use crate::ops::residual::{
+    Joined, Layer, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
+};
 
 impl CrossAttentionOp<f32> for Cpu {
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cpu>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cpu>>(
         [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
         (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
         weights: &Projections<EMBED, EMBED, f32, Cpu>,
@@ -39,7 +36,7 @@ impl CrossAttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
         let (queries, keys) = (queries.clone(), keys.clone());
         for (stream, starts) in [(&queries, starts[0]), (&keys, starts[1])] {
             let ends = (starts.first(), starts.last());
@@ -47,17 +44,13 @@ impl CrossAttentionOp<f32> for Cpu {
             assert_eq!(ends, (Some(&0), Some(&tokens)), "documents are the stream");
         }
         assert_eq!(starts[0].len(), starts[1].len(), "document counts");
-        let op = Arc::new(Op::<EMBED, HEADS, HEAD_DIM>::new(
-            (normed, norm),
-            weights,
-            dropout,
-        ));
+        let op = Arc::new(Op::<EMBED, HEAD_DIM>::new((normed, norm), weights, dropout));
         let shards: Arc<Vec<CrossShard>> = Arc::new(CrossShard::plan(starts));
         let count = queries.shape().0;
         let mut y = vec![0.0; count * EMBED];
         let saved: Vec<Option<Saved>> = {
             let weights = op.pack(Pass::Forward);
-            let outputs = CrossShard::split(&shards, |shard| shard.queries.len() * EMBED, &mut y);
+            let outputs = split(shards.iter().map(|shard| &shard.queries), EMBED, &mut y);
             let work = shards.par_iter().zip(outputs);
             work.map(|(shard, y)| {
                 let saved = op.forward(&weights, shard, [host(&queries), host(&keys)], y);
@@ -76,13 +69,12 @@ impl CrossAttentionOp<f32> for Cpu {
                 let shares: Vec<Scratch> = {
                     let weights = op.pack(Pass::Backward);
                     let x = [host(&queries), host(&keys)];
-                    let of_queries = CrossShard::split(
-                        &shards,
-                        |shard| shard.queries.len() * EMBED,
+                    let of_queries = split(
+                        shards.iter().map(|shard| &shard.queries),
+                        EMBED,
                         &mut dqueries,
                     );
-                    let of_keys =
-                        CrossShard::split(&shards, |shard| shard.keys.len() * EMBED, &mut dkeys);
+                    let of_keys = split(shards.iter().map(|shard| &shard.keys), EMBED, &mut dkeys);
                     let work =
                         (shards.par_iter().zip(saved)).zip(of_queries.into_par_iter().zip(of_keys));
                     work.map(|((shard, saved), (dqueries, dkeys))| {
@@ -99,30 +91,23 @@ impl CrossAttentionOp<f32> for Cpu {
         Ok(out.put_tape(tape))
     }
 
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
         weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
-        Box::new(CachedCrossAttention::<EMBED, HEADS, HEAD_DIM>::new(
-            norm, weights, rows,
-        ))
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
+        cached::<EMBED, HEAD_DIM>(norm, weights, rows)
     }
 }
 
 /// The op with its weights.
-struct Op<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
+struct Op<const EMBED: usize, const HEAD_DIM: usize> {
     normed: NormedStream,
     norm: LayerNorm<EMBED, f32, Cpu>,
     projections: Projections<EMBED, EMBED, f32, Cpu>,
-    /// Keys and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
-    joined: [Vec<f32>; 2],
+    /// To keys and values.
+    joined: Joined,
     dropout: AttentionDropout,
 }
 
@@ -145,7 +130,7 @@ struct Saved {
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HEADS, HEAD_DIM> {
+impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
     /// Total width of keys and values.
     const WIDTH: usize = 2 * EMBED;
 
@@ -154,49 +139,42 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         projections: &Projections<EMBED, EMBED, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
-        let (key, value) = (&projections.key, &projections.value);
         Self {
             normed,
             norm: norm.clone(),
             projections: projections.clone(),
-            joined: [
-                [host(&key.weight), host(&value.weight)].concat(),
-                [host(&key.bias), host(&value.bias)].concat(),
-            ],
+            joined: Joined::of(&[&projections.key, &projections.value]),
             dropout,
         }
     }
 
     /// In the order in which [`Self::backward`] writes their gradients.
-    fn parameters(&self) -> [&dyn Parameter; 10] {
-        let p = &self.projections;
-        [
-            &self.norm.weight,
-            &self.norm.bias,
-            &p.query.weight,
-            &p.query.bias,
-            &p.key.weight,
-            &p.value.weight,
-            &p.key.bias,
-            &p.value.bias,
-            &p.proj.weight,
-            &p.proj.bias,
-        ]
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        let norm: [&dyn Parameter; 2] = [&self.norm.weight, &self.norm.bias];
+        let [query, proj] =
+            [&self.projections.query, &self.projections.proj].map(Layer::parameters);
+        let joined = self.joined.parameters();
+        norm.into_iter()
+            .chain(query)
+            .chain(joined)
+            .chain(proj)
+            .collect()
     }
 
     fn pack(&self, pass: Pass) -> Weights<'_> {
-        let [weight, bias] = &self.joined;
         Weights {
             query: pack_linear(&self.projections.query, pass),
-            keys_and_values: (linear(weight, (EMBED, Self::WIDTH), pass), bias),
+            keys_and_values: self.joined.pack(pass),
             proj: pack_linear(&self.projections.proj, pass),
         }
     }
 
-    /// The rows of one stream after the layer norm, if that applies to the stream.
-    fn input(&self, side: NormedStream, x: &[f32]) -> Option<Scratch> {
-        let norm = [host(&self.norm.weight), host(&self.norm.bias)];
-        input((self.normed, norm), side, x)
+    /// Which stream the layer norm applies to, and its weights.
+    fn norm(&self) -> (NormedStream, [&[f32]; 2]) {
+        (
+            self.normed,
+            [host(&self.norm.weight), host(&self.norm.bias)],
+        )
     }
 
     /// Every head of every document of a tile, with the starts of the document's queries and keys.
@@ -208,13 +186,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         let documents = documents.filter(|(queries, _)| !queries.is_empty());
         let first = queries.starts[0];
         documents.flat_map(move |(queries, keys)| {
-            (0..HEADS).map(move |head| {
+            (0..EMBED / HEAD_DIM).map(move |head| {
                 let head_tile = HeadTile {
                     queries: queries.len(),
                     keys: keys.len(),
                     first_query: first + queries.start,
                     head,
-                    heads: HEADS,
+                    heads: EMBED / HEAD_DIM,
                     scoring: Scoring::SOFTMAX,
                     dropout,
                 };
@@ -234,14 +212,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
         let (width, keys) = (Self::WIDTH, shard.read.len());
         let x_queries = shard.queries.rows(x[0], EMBED);
         let x_keys = shard.keys_read(x[1], EMBED);
-        let normed = [
-            self.input(NormedStream::Queries, x_queries),
-            self.input(NormedStream::Keys, &x_keys),
-        ];
-        let inputs = [
-            normed[0].as_deref().unwrap_or(x_queries),
-            normed[1].as_deref().unwrap_or(&x_keys),
-        ];
+        let mut inputs = [x_queries, &x_keys];
+        let normed = normed(self.norm(), inputs);
+        inputs[self.normed as usize] = &normed;
         let tiles = shard.tiles();
         let head_tiles = tiles
             .iter()
@@ -338,12 +311,11 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> Op<EMBED, HE
             sum_rows(dy.0, dy.1, db);
         };
         factor(&saved.heads, (&dout, EMBED), proj, proj_bias);
-        let normed = self.input(NormedStream::Queries, x_queries);
-        let rows = normed.as_deref().unwrap_or(x_queries);
-        factor(rows, (&dq, EMBED), query, query_bias);
-        let normed = self.input(NormedStream::Keys, &x_keys);
-        let rows = normed.as_deref().unwrap_or(&x_keys);
-        factor(rows, (&dkv, width), keys_and_values, kv_bias);
+        let mut inputs = [x_queries, &x_keys];
+        let normed = normed(self.norm(), inputs);
+        inputs[self.normed as usize] = &normed;
+        factor(inputs[0], (&dq, EMBED), query, query_bias);
+        factor(inputs[1], (&dkv, width), keys_and_values, kv_bias);
 
         let norm = host(&self.norm.weight);
         match self.normed {

@@ -6,11 +6,8 @@ use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cuda, CudaError, Gradients, NoneTape, PutTape, Tape, ZerosTensor};
 use dfdx::tensor_ops::ReshapeTo;
 
-use super::recomputing::RecomputingCrossAttention;
-use super::{
-    BoxedIncrementalCrossAttention, CrossAttentionOp, IncrementalCrossAttention, NewPairs,
-    NormedStream, reference,
-};
+use super::recomputing::recomputing;
+use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NewPairs, NormedStream, reference};
 use crate::ops::Stream;
 use crate::ops::attention::cuda::layout;
 use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
@@ -27,12 +24,7 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::parameters::LayerNorm;
 
 impl CrossAttentionOp<f32> for Cuda {
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cuda>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cuda>>(
         [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
         (which, norm): (NormedStream, &LayerNorm<EMBED, f32, Cuda>),
         weights: &Projections<EMBED, EMBED, f32, Cuda>,
@@ -40,9 +32,9 @@ impl CrossAttentionOp<f32> for Cuda {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_heads(EMBED, EMBED, HEADS, HEAD_DIM) };
+        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+            return reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
                 [queries, keys],
                 (which, norm),
                 weights,
@@ -61,7 +53,7 @@ impl CrossAttentionOp<f32> for Cuda {
             norm: norm.clone(),
             weights: weights.clone(),
             attention: Attention {
-                layout: layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                layout: layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 dropout,
                 queries: gpu.documents(starts[0])?,
                 keys: gpu.documents(starts[1])?,
@@ -77,36 +69,32 @@ impl CrossAttentionOp<f32> for Cuda {
         Ok(y.put_tape(tape))
     }
 
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cuda>),
         weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingCrossAttention::new(
+            return recomputing(
                 rows,
                 move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
                     let none = AttentionDropout::none(context);
-                    reference::cross_attention::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+                    reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
                         x, norm, weights, starts, none, NoneTape,
                     )
                 },
-            ));
+            );
         }
-        Box::new(GpuCachedCrossAttention {
+        let mut sublayer = GpuCachedCrossAttention {
             which: norm.0,
             norm: norm.1,
             weights,
             cache: GpuKvCache::new(
-                layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 (rows, context),
             ),
-        })
+        };
+        Box::new(move |queries, keys, new| sublayer.try_decode(queries, keys, new))
     }
 }
 
@@ -287,9 +275,7 @@ impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
     }
 }
 
-impl<const EMBED: usize> IncrementalCrossAttention<EMBED, f32, Cuda>
-    for GpuCachedCrossAttention<'_, EMBED>
-{
+impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
     fn try_decode(
         &mut self,
         queries: &Stream<EMBED, f32, Cuda>,

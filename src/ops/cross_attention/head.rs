@@ -1,7 +1,7 @@
 //! One head over one document: queries `[queries, EMBED]`, keys and values `[keys, 2 * EMBED]`.
 
-use crate::ops::attention::heads::{HeadTile, Values, step};
-use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
+use crate::ops::attention::heads::{HeadTile, Values};
+use crate::ops::kernels::matmul::{Target, View};
 
 /// Where the queries, keys and values of a head start, for a document that starts at these rows.
 fn starts<const EMBED: usize, const HEAD_DIM: usize>(
@@ -21,15 +21,9 @@ pub(super) fn attend<const EMBED: usize, const HEAD_DIM: usize>(
     heads: &mut [f32],
 ) {
     let [q, k, v] = starts::<EMBED, HEAD_DIM>(at, tile.head);
+    let queries = View::rows(&queries[q..], EMBED);
     let keys = View::rows(&keys_and_values[k..], 2 * EMBED);
-    let keys = Packed::new(keys.t(), HEAD_DIM, tile.keys);
-    let (left, target) = (
-        Left::Rows(&queries[q..], EMBED),
-        Target::set(kept, step(tile.keys)),
-    );
-    let scale = tile.scoring.scale(HEAD_DIM) as f32;
-    multiply(tile.queries, left, &keys, scale, Part::LowerResult, target);
-    tile.scores_to_weights(kept);
+    tile.compare([queries, keys], HEAD_DIM, kept);
     let values = Values {
         rows: View::rows(&keys_and_values[v..], 2 * EMBED),
         width: HEAD_DIM,
@@ -46,32 +40,19 @@ pub(super) fn attend_backward<const EMBED: usize, const HEAD_DIM: usize>(
     [dqueries, dkeys_and_values]: [&mut [f32]; 2],
 ) {
     let [q, k, v] = starts::<EMBED, HEAD_DIM>(at, tile.head);
-    let (width, scale) = (2 * EMBED, tile.scoring.scale(HEAD_DIM) as f32);
+    let width = 2 * EMBED;
     let values = Values {
         rows: View::rows(&keys_and_values[v..], width),
         width: HEAD_DIM,
     };
-    let (dout, target) = (
-        View::rows(&dheads[q..], EMBED),
-        Target::set(&mut dkeys_and_values[v..], width),
-    );
+    let dout = View::rows(&dheads[q..], EMBED);
+    let target = Target::set(&mut dkeys_and_values[v..], width);
     let mut dscores = tile.apply_weights_backward(kept, values, dout, target);
     tile.scores_to_weights_backward(kept, &mut dscores);
-    let step = step(tile.keys);
-    let keys = Packed::new(
-        View::rows(&keys_and_values[k..], width),
-        tile.keys,
-        HEAD_DIM,
-    );
-    let (left, target) = (
-        Left::Rows(&dscores, step),
-        Target::set(&mut dqueries[q..], EMBED),
-    );
-    multiply(tile.queries, left, &keys, scale, Part::LowerLeft, target);
-    let queries = Packed::new(View::rows(&queries[q..], EMBED), tile.queries, HEAD_DIM);
-    let (left, target) = (
-        Left::Columns(&dscores, step),
-        Target::set(&mut dkeys_and_values[k..], width),
-    );
-    multiply(tile.keys, left, &queries, scale, Part::UpperLeft, target);
+    let keys = View::rows(&keys_and_values[k..], width);
+    let target = Target::set(&mut dqueries[q..], EMBED);
+    tile.queries_gradient(&dscores, keys, HEAD_DIM, target);
+    let queries = View::rows(&queries[q..], EMBED);
+    let target = Target::set(&mut dkeys_and_values[k..], width);
+    tile.keys_gradient(&dscores, queries, HEAD_DIM, target);
 }

@@ -13,7 +13,7 @@ pub(crate) mod reference;
 mod sides;
 
 use dfdx::shapes::Dtype;
-use dfdx::tensor::Tape;
+use dfdx::tensor::{HasErr, Tape};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
@@ -38,7 +38,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     /// `starts` are the document starts in either stream; both have the same number of documents, none
     /// empty. Within each document and head, query i attends to the keys 0 to i by
     /// `softmax(q · k / √HEAD_DIM)`, or to all keys if there are fewer, with dropout on the weights; keys
-    /// beyond the number of queries are not used. `HEADS * HEAD_DIM = EMBED`. Dropout of weights is indexed
+    /// beyond the number of queries are not used. HEAD_DIM divides EMBED. Dropout of weights is indexed
     /// by query and key.
     ///
     /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
@@ -46,12 +46,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ///
     /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
     /// AR, §2.
-    fn try_cross_attention<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<N, Self>,
-    >(
+    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<N, Self>>(
         queries_and_keys: [&Stream<EMBED, N, Self>; 2],
         norm: (NormedStream, &LayerNorm<EMBED, N, Self>),
         weights: &Projections<EMBED, EMBED, N, Self>,
@@ -61,39 +56,27 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
     /// The same for incremental decoding of a number of sequences with a maximum number of keys each.
-    fn incremental_cross_attention<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, N, Self>),
         weights: &'a Projections<EMBED, EMBED, N, Self>,
         rows_and_context: (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, N, Self>;
 }
 
-/// Cross-attention during incremental decoding, with what further queries need.
-pub trait IncrementalCrossAttention<const EMBED: usize, N: Dtype, D: Device<N>> {
-    /// The output for new queries of some sequences: `[new queries, EMBED]` and `[new keys, EMBED]` →
-    /// `[new queries, EMBED]`, without dropout.
-    ///
-    /// The last new query of a sequence attends to all its keys, the new ones included; the one before it
-    /// to all but the last; and so on. Without new keys pass `None`: dfdx has no empty tensors.
-    ///
-    /// # Errors
-    /// After a failure of the device the sublayer cannot be used any more.
-    fn try_decode(
-        &mut self,
-        queries: &Stream<EMBED, N, D>,
-        keys: Option<&Stream<EMBED, N, D>>,
-        new: &NewPairs<'_>,
-    ) -> Result<Stream<EMBED, N, D>, D::Err>;
-}
-
-/// An [`IncrementalCrossAttention`] that borrows its weights.
-pub type BoxedIncrementalCrossAttention<'a, const EMBED: usize, N, D> =
-    Box<dyn IncrementalCrossAttention<EMBED, N, D> + 'a>;
+/// Cross-attention during incremental decoding, with what further queries need; it borrows its weights.
+///
+/// It computes the output for new queries of some sequences, `[new queries, EMBED]` and `[new keys, EMBED]` →
+/// `[new queries, EMBED]`, without dropout. The last new query of a sequence attends to all its keys, the new
+/// ones included; the one before it to all but the last; and so on. Without new keys pass `None`: dfdx has no
+/// empty tensors. After a failure of the device the sublayer cannot be used any more.
+pub type BoxedIncrementalCrossAttention<'a, const EMBED: usize, N, D> = Box<
+    dyn FnMut(
+            &Stream<EMBED, N, D>,
+            Option<&Stream<EMBED, N, D>>,
+            &NewPairs<'_>,
+        ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
+        + 'a,
+>;
 
 /// New queries and keys of some sequences, concatenated.
 #[derive(Clone, Copy, Debug)]
@@ -114,7 +97,7 @@ mod tests {
     use dfdx::shapes::{Const, Rank3};
     use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec};
 
-    use super::recomputing::RecomputingCrossAttention;
+    use super::recomputing::recomputing;
     use super::*;
     use crate::ops::dropout::Dropout;
     use crate::ops::embedding::{self, EmbeddingOp};
@@ -223,19 +206,19 @@ mod tests {
                         exact_model: fresh(&Cpu::default()),
                         fast: &there_and_back!(
                             D::try_lookup,
-                            D::try_cross_attention::<12, 3, 4, _>,
+                            D::try_cross_attention::<12, 4, _>,
                             starts,
                             dropout
                         ),
                         exact: &there_and_back!(
                             embedding::reference::lookup,
-                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            reference::cross_attention::<12, 4, _, _, _>,
                             starts,
                             dropout
                         ),
                         plain: &there_and_back!(
                             embedding::reference::lookup,
-                            reference::cross_attention::<12, 3, 4, _, _, _>,
+                            reference::cross_attention::<12, 4, _, _, _>,
                             starts,
                             dropout
                         ),
@@ -271,14 +254,14 @@ mod tests {
         fill(&mut weights_64, &values);
         let (norm, projections) = &weights_32;
         let mut fast =
-            D::incremental_cross_attention::<12, 3, 4>((normed, norm), projections, (60, 128));
+            D::incremental_cross_attention::<12, 4>((normed, norm), projections, (60, 128));
         let (norm, projections) = &weights_64;
         let none = AttentionDropout::none(128);
-        let mut exact = RecomputingCrossAttention::new(
+        let mut exact = recomputing(
             60,
             |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
                 let norm = (normed, norm);
-                reference::cross_attention::<12, 3, 4, _, _, _>(
+                reference::cross_attention::<12, 4, _, _, _>(
                     x,
                     norm,
                     projections,
@@ -311,8 +294,8 @@ mod tests {
             let double = |(x, shape): &(Vec<f64>, _)| cpu.tensor_from_vec(x.clone(), *shape);
             let some = !y.0.is_empty();
             let (keys_32, keys_64) = (some.then(|| single(&y)), some.then(|| double(&y)));
-            let output = fast.try_decode(&single(&x), keys_32.as_ref(), &new);
-            let expected = exact.try_decode(&double(&x), keys_64.as_ref(), &new);
+            let output = fast(&single(&x), keys_32.as_ref(), &new);
+            let expected = exact(&double(&x), keys_64.as_ref(), &new);
             let output = output.expect("memory").as_vec();
             let output: Vec<f64> = output.into_iter().map(f64::from).collect();
             let expected = expected.expect("memory").as_vec();
@@ -355,14 +338,14 @@ mod tests {
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;
             for side in [NormedStream::Queries, NormedStream::Keys] {
-                let maps = super::maps::<12, 3, 4, _, _>([&x, &y], (side, norm), weights);
+                let maps = super::maps::<12, 4, _, _>([&x, &y], (side, norm), weights);
                 check_sums(&maps);
                 let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
                 let values = match side {
                     NormedStream::Queries => read,
                     NormedStream::Keys => normed(&read, norm),
                 };
-                let given = Cpu::try_cross_attention::<12, 3, 4, _>(
+                let given = Cpu::try_cross_attention::<12, 4, _>(
                     [&x, &y],
                     (side, norm),
                     weights,

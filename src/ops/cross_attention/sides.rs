@@ -37,16 +37,6 @@ impl CrossShard {
         sides.collect()
     }
 
-    /// Splits a matrix of one stream into one slice per shard, given the length of each.
-    pub(super) fn split<'a>(
-        shards: &[Self],
-        length: impl Fn(&Self) -> usize,
-        mut matrix: &'a mut [f32],
-    ) -> Vec<&'a mut [f32]> {
-        let own = |sides: &Self| take(&mut matrix, length(sides));
-        shards.iter().map(own).collect()
-    }
-
     /// Tiles of a few documents: their queries and attended keys.
     pub(super) fn tiles(&self) -> Vec<[Shard; 2]> {
         pair_documents(self.queries.tiles(TILE_TOKENS), &self.read.starts)
@@ -83,15 +73,13 @@ pub(super) fn pair_documents(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard
     pairs.collect()
 }
 
-/// The rows of a stream after the layer norm, if that applies to the stream.
-pub(super) fn input(
-    (normed, norm): (NormedStream, [&[f32]; 2]),
-    side: NormedStream,
-    x: &[f32],
-) -> Option<Scratch> {
-    (side == normed).then(|| {
-        let mut normed = Scratch::new(x.len());
-        normalise(x, norm, &mut normed);
-        normed
-    })
+/// The rows of the stream that the layer norm applies to, after it.
+pub(super) fn normed(
+    (which, norm): (NormedStream, [&[f32]; 2]),
+    queries_and_keys: [&[f32]; 2],
+) -> Scratch {
+    let x = queries_and_keys[which as usize];
+    let mut normed = Scratch::new(x.len());
+    normalise(x, norm, &mut normed);
+    normed
 }

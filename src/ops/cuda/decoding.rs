@@ -17,7 +17,7 @@ use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
 use crate::ops::attention::Projections;
 use crate::ops::bridge::cuda::address;
-use crate::ops::decoding::{IncrementalSublayer, NewTokens, OutputTokens};
+use crate::ops::decoding::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Linear};
 
@@ -287,6 +287,14 @@ where
         }
     }
 
+    /// As one function.
+    pub fn boxed(mut self) -> BoxedIncremental<'a, EMBED, f32, Cuda>
+    where
+        F: 'a,
+    {
+        Box::new(move |x, new, outputs| self.try_decode(x, new, outputs))
+    }
+
     /// The output for the tokens in `from`, given their positions and visible keys; `x` as in
     /// [`add_projected`].
     fn answer(
@@ -301,14 +309,7 @@ where
         let out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
         add_projected(gpu, heads.proj(), x, (&out, count))
     }
-}
 
-impl<const EMBED: usize, const KV: usize, R, F> IncrementalSublayer<EMBED, f32, Cuda>
-    for GpuCachedSublayer<'_, EMBED, KV, R, F>
-where
-    R: DecodingProjections<EMBED, KV>,
-    F: AttendToCache<EMBED, KV>,
-{
     fn try_decode(
         &mut self,
         x: Stream<EMBED, f32, Cuda>,

@@ -11,7 +11,7 @@ use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
 
-use super::{IncrementalSublayer, NewTokens, OutputTokens};
+use super::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::normalise;
@@ -50,25 +50,24 @@ pub trait CachedLayer: Sync {
 }
 
 /// A [`CachedLayer`] with its layer norm and the caches of some sequences.
-pub struct CachedSublayer<'a, L> {
+struct CachedSublayer<'a, L> {
     norm: [&'a [f32]; 2],
     layer: L,
     caches: Vec<KvCache>,
 }
 
-impl<'a, L> CachedSublayer<'a, L> {
-    /// With an empty cache for each of `sequences`.
-    pub fn new<const EMBED: usize>(
-        norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        layer: L,
-        sequences: usize,
-    ) -> Self {
-        Self {
-            norm: [host(&norm.weight), host(&norm.bias)],
-            layer,
-            caches: (0..sequences).map(|_| KvCache::default()).collect(),
-        }
-    }
+/// A [`CachedLayer`] after a layer norm, with an empty cache for each of `sequences`.
+pub fn cached<'a, const EMBED: usize>(
+    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    layer: impl CachedLayer + 'a,
+    sequences: usize,
+) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
+    let mut sublayer = CachedSublayer {
+        norm: [host(&norm.weight), host(&norm.bias)],
+        layer,
+        caches: (0..sequences).map(|_| KvCache::default()).collect(),
+    };
+    Box::new(move |x, new, outputs| sublayer.try_decode(x, new, outputs))
 }
 
 /// The cache and the new tokens of one sequence, during a call.
@@ -84,10 +83,8 @@ fn output_count(sequences: &[ActiveSequence<'_>]) -> usize {
     sequences.iter().map(|s| s.outputs.len()).sum()
 }
 
-impl<const EMBED: usize, L: CachedLayer> IncrementalSublayer<EMBED, f32, Cpu>
-    for CachedSublayer<'_, L>
-{
-    fn try_decode(
+impl<L: CachedLayer> CachedSublayer<'_, L> {
+    fn try_decode<const EMBED: usize>(
         &mut self,
         x: Stream<EMBED, f32, Cpu>,
         new: &NewTokens<'_>,
@@ -137,9 +134,7 @@ impl<const EMBED: usize, L: CachedLayer> IncrementalSublayer<EMBED, f32, Cpu>
         }
         device.try_tensor_from_vec(y, (count, Const::<EMBED>))
     }
-}
 
-impl<L: CachedLayer> CachedSublayer<'_, L> {
     /// Extends the caches of a shard's sequences and attends to them. `x`, `normed`, `entries` and
     /// `positions` cover all new tokens; `y: [output tokens of the shard, EMBED]` is written.
     fn append_and_attend<const EMBED: usize>(

@@ -12,47 +12,32 @@ pub(crate) mod tests;
 
 use std::ops::Range;
 
-use dfdx::shapes::Dtype;
-use dfdx::tensor_ops::Device;
+use dfdx::tensor::HasErr;
 
 use super::Stream;
-pub(crate) use cpu::{CachedLayer, CachedSublayer, KvCache};
+pub(crate) use cpu::{CachedLayer, KvCache, cached};
 #[cfg(any(test, feature = "cuda"))]
-pub(crate) use recomputing::RecomputingSublayer;
+pub(crate) use recomputing::recomputing;
 
 /// An attention sublayer during incremental decoding: it holds what further tokens need of those that
-/// have been processed.
-pub trait IncrementalSublayer<const EMBED: usize, N: Dtype, D: Device<N>> {
-    /// The sublayer's output for new tokens of some sequences.
-    ///
-    /// `x: [new tokens, EMBED]` → `[output tokens, EMBED]`. A new token attends to the tokens that its
-    /// sequence has processed before and to those that precede it in `new`.
-    ///
-    /// # Errors
-    /// After a failure of the device the sublayer cannot be used any more.
-    fn try_decode(
-        &mut self,
-        x: Stream<EMBED, N, D>,
-        new: &NewTokens<'_>,
-        outputs: OutputTokens,
-    ) -> Result<Stream<EMBED, N, D>, D::Err>;
-}
+/// have been processed, and borrows its weights.
+///
+/// It computes the output for new tokens of some sequences, `[new tokens, EMBED]` → `[output tokens, EMBED]`.
+/// A new token attends to the tokens that its sequence has processed before and to those that precede it in
+/// the call. After a failure of the device the sublayer cannot be used any more.
+pub type BoxedIncremental<'a, const EMBED: usize, N, D> = Box<
+    dyn FnMut(
+            Stream<EMBED, N, D>,
+            &NewTokens<'_>,
+            OutputTokens,
+        ) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err>
+        + 'a,
+>;
 
-/// An [`IncrementalSublayer`] that borrows its weights.
-pub type BoxedIncremental<'a, const EMBED: usize, N, D> =
-    Box<dyn IncrementalSublayer<EMBED, N, D> + 'a>;
-
-/// A sublayer that treats every token independently, such as the MLP, prepared for repeated use.
-pub trait Pointwise<const EMBED: usize, N: Dtype, D: Device<N>> {
-    /// `[tokens, EMBED]` → the same.
-    ///
-    /// # Errors
-    /// Those of the device.
-    fn try_apply(&self, x: Stream<EMBED, N, D>) -> Result<Stream<EMBED, N, D>, D::Err>;
-}
-
-/// A [`Pointwise`] sublayer that borrows its weights.
-pub type BoxedPointwise<'a, const EMBED: usize, N, D> = Box<dyn Pointwise<EMBED, N, D> + 'a>;
+/// A sublayer that treats every token independently, such as the MLP, prepared for repeated use:
+/// `[tokens, EMBED]` → the same.
+pub type BoxedPointwise<'a, const EMBED: usize, N, D> =
+    Box<dyn Fn(Stream<EMBED, N, D>) -> Result<Stream<EMBED, N, D>, <D as HasErr>::Err> + 'a>;
 
 /// The next tokens of some sequences, concatenated.
 ///

@@ -4,6 +4,7 @@ use dfdx::nn::BuildModule;
 use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
+use dfdx::tensor_ops::Device;
 
 use super::*;
 use crate::data::ragged::Ragged;
@@ -99,14 +100,14 @@ pub fn check_decoding<D, const EMBED: usize, F, E>(
         for outputs in [OutputTokens::All, OutputTokens::Last] {
             let (mut fast, mut exact) = (
                 fast(&weights_32, 50),
-                RecomputingSublayer::new(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
+                recomputing(50, |x, batch: &Ragged| exact(&weights_64, x, batch)),
             );
             let mut lengths = vec![0; 50];
             for (salt, call) in calls.iter().enumerate() {
                 let x = 20.0 + salt as f64;
                 check_one(
                     device,
-                    fast.as_mut(),
+                    &mut fast,
                     &mut exact,
                     (call, outputs),
                     &mut lengths,
@@ -119,8 +120,8 @@ pub fn check_decoding<D, const EMBED: usize, F, E>(
 
 fn check_one<D: Device<f32>, const EMBED: usize>(
     device: &D,
-    fast: &mut dyn IncrementalSublayer<EMBED, f32, D>,
-    exact: &mut dyn IncrementalSublayer<EMBED, f64, Cpu>,
+    fast: &mut BoxedIncremental<'_, EMBED, f32, D>,
+    exact: &mut BoxedIncremental<'_, EMBED, f64, Cpu>,
     (call, outputs): (&[Input], OutputTokens),
     lengths: &mut [usize],
     (salt, tolerance): (f64, f64),
@@ -149,11 +150,8 @@ fn check_one<D: Device<f32>, const EMBED: usize>(
     let x = numbers(starts[sequences.len()] * EMBED, salt);
     let shape = (starts[sequences.len()], Const::<EMBED>);
     let x_32 = device.tensor_from_vec(x.iter().map(|&v| v as f32).collect(), shape);
-    let y = fast
-        .try_decode(x_32, &new, outputs)
-        .expect("a sublayer")
-        .as_vec();
-    let truth = exact.try_decode(Cpu::default().tensor_from_vec(x, shape), &new, outputs);
+    let y = fast(x_32, &new, outputs).expect("a sublayer").as_vec();
+    let truth = exact(Cpu::default().tensor_from_vec(x, shape), &new, outputs);
     let truth = truth.expect("a sublayer").as_vec();
     let y: Vec<f64> = y.into_iter().map(f64::from).collect();
     assert_close(&format!("{call:?}"), &y, &truth, tolerance, 0.0);

@@ -2,32 +2,27 @@
 
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::cached::CachedDifferential;
+use super::cached::differences;
 use super::head::DifferentialHead;
 use super::{DifferentialOp, DifferentialWeights, assert_halves};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::attention::cpu::Attention;
 use crate::ops::attention::{AttentionDropout, Scoring};
-use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
+use crate::ops::decoding::{BoxedIncremental, cached};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::try_residual;
 
 impl DifferentialOp<f32> for Cpu {
-    fn try_differential<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cpu>,
-    >(
+    fn try_differential<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cpu>>(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+        weights: &DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_halves(EMBED, HEADS, HEAD_DIM) };
-        let branch = Attention::<EMBED, EMBED, HEADS, HEAD_DIM, _>::new(
+        const { assert_halves(EMBED, HEAD_DIM) };
+        let branch = Attention::<EMBED, HEAD_DIM, _>::new(
             &weights.projections,
             Scoring::SOFTMAX,
             DifferentialHead::new(weights),
@@ -36,18 +31,12 @@ impl DifferentialOp<f32> for Cpu {
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn incremental_differential<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_differential<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+        weights: &'a DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert_halves(EMBED, HEADS, HEAD_DIM) };
-        let memory = CachedDifferential::<EMBED, HEADS, HEAD_DIM>::new(weights);
-        Box::new(CachedSublayer::new(norm, memory, rows))
+        const { assert_halves(EMBED, HEAD_DIM) };
+        cached(norm, differences(weights), rows)
     }
 }

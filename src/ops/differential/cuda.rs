@@ -21,7 +21,7 @@ use crate::ops::cuda::products::Matrix;
 use crate::ops::cuda::rows::MAX_PARTIAL_SUMS;
 use crate::ops::cuda::sublayer::try_residual;
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::LayerNorm;
 
 pub static DIFFERENCES: Source = Source {
@@ -42,21 +42,16 @@ const fn kernel<const HEAD_DIM: usize>(name: &'static str) -> Kernel {
 }
 
 impl DifferentialOp<f32> for Cuda {
-    fn try_differential<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cuda>,
-    >(
+    fn try_differential<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cuda>>(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+        weights: &DifferentialWeights<EMBED, HEAD_DIM, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_halves(EMBED, HEADS, HEAD_DIM) };
+        const { assert_halves(EMBED, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return reference::differential::<EMBED, HEADS, HEAD_DIM, _, _, _>(
+            return reference::differential::<EMBED, HEAD_DIM, _, _, _>(
                 x, norm, weights, batch, dropout,
             );
         }
@@ -64,7 +59,7 @@ impl DifferentialOp<f32> for Cuda {
         let branch = Heads {
             weights: weights.projections.clone(),
             attention: Attention {
-                layout: layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX),
+                layout: layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
                 dropout,
                 queries: documents.clone(),
                 keys: documents,
@@ -74,34 +69,21 @@ impl DifferentialOp<f32> for Cuda {
         try_residual(x, norm, branch, dropout.output)
     }
 
-    fn incremental_differential<
-        'a,
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-    >(
+    fn incremental_differential<'a, const EMBED: usize, const HEAD_DIM: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
+        weights: &'a DifferentialWeights<EMBED, HEAD_DIM, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        const { assert_halves(EMBED, HEADS, HEAD_DIM) };
+        const { assert_halves(EMBED, HEAD_DIM) };
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::differential::<EMBED, HEADS, HEAD_DIM, _, _, _>(
-                    x, norm, weights, batch, none,
-                )
-            }));
+                reference::differential::<EMBED, HEAD_DIM, _, _, _>(x, norm, weights, batch, none)
+            });
         }
-        let layout = layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX);
+        let layout = layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX);
         let (heads, maps) = (&weights.projections, GpuDifferentialHeads::of(weights));
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            heads,
-            maps,
-            layout,
-            (rows, context),
-        ))
+        GpuCachedSublayer::new(norm, heads, maps, layout, (rows, context)).boxed()
     }
 }
 
@@ -112,9 +94,7 @@ struct GpuDifferentialHeads<const HEAD_DIM: usize> {
 }
 
 impl<const HEAD_DIM: usize> GpuDifferentialHeads<HEAD_DIM> {
-    fn of<const EMBED: usize, const HEADS: usize>(
-        weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cuda>,
-    ) -> Self {
+    fn of<const EMBED: usize>(weights: &DifferentialWeights<EMBED, HEAD_DIM, f32, Cuda>) -> Self {
         Self {
             lambda: weights.lambda.clone(),
             gain: weights.head_norm.clone(),

@@ -8,7 +8,7 @@ use super::{DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START};
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
 use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Target, View};
+use crate::ops::kernels::matmul::{Pass, Target, View};
 use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
@@ -17,16 +17,14 @@ use crate::ops::residual::Parameter;
 /// Values weighted by the difference of two attention maps, then normalised.
 ///
 /// A head saves both maps, as [`HeadTile`] lays them out, and the weighted sum: `[queries, HEAD_DIM]`.
-pub struct DifferentialHead<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> {
-    weights: DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>,
+pub struct DifferentialHead<const EMBED: usize, const HEAD_DIM: usize> {
+    weights: DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>,
     lambda: Lambda,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
-    DifferentialHead<EMBED, HEADS, HEAD_DIM>
-{
+impl<const EMBED: usize, const HEAD_DIM: usize> DifferentialHead<EMBED, HEAD_DIM> {
     /// With λ computed from its learned vectors.
-    pub fn new(weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, f32, Cpu>) -> Self {
+    pub fn new(weights: &DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>) -> Self {
         Self {
             weights: weights.clone(),
             lambda: Lambda::of(host(&weights.lambda)),
@@ -44,9 +42,13 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize>
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
-    for DifferentialHead<EMBED, HEADS, HEAD_DIM>
+impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
+    for DifferentialHead<EMBED, HEAD_DIM>
 {
+    type Document<'a> = ();
+
+    fn document(&self, _: usize, _: Pass) {}
+
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let w = &self.weights;
         vec![&w.lambda, &w.head_norm]
@@ -60,7 +62,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttentio
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        qkv: &[f32],
+        ((), qkv): (&(), &[f32]),
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
@@ -80,7 +82,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttentio
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        (qkv, kept): (&[f32], &[f32]),
+        ((), qkv, kept): (&(), &[f32], &[f32]),
         (dout, out_step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
@@ -91,15 +93,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttentio
         let rows = dweighted
             .chunks_exact_mut(HEAD_DIM)
             .zip(weighted.chunks_exact(HEAD_DIM));
-        wide(
-            #[inline(always)]
-            || {
-                for ((dweighted, weighted), dout) in rows.zip(dout.chunks(out_step)) {
-                    let gain = host(&self.weights.head_norm);
-                    norm_backward(weighted, gain, &dout[..HEAD_DIM], dweighted, dgain);
-                }
-            },
-        );
+        wide!({
+            for ((dweighted, weighted), dout) in rows.zip(dout.chunks(out_step)) {
+                let gain = host(&self.weights.head_norm);
+                norm_backward(weighted, gain, &dout[..HEAD_DIM], dweighted, dgain);
+            }
+        });
         let lambda = self.lambda;
         let difference = difference(first, second, lambda.value);
         let values = columns.values(qkv, HEAD_DIM);
@@ -112,21 +111,18 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttentio
         let rows = dsecond
             .chunks_exact_mut(step(tile.keys))
             .zip(dfirst.chunks_exact(step(tile.keys)));
-        wide(
-            #[inline(always)]
-            || {
-                for (query, ((to, from), weights)) in
-                    rows.zip(second.chunks_exact(step(tile.keys))).enumerate()
-                {
-                    // Elements above the diagonal are undefined and may be NaN.
-                    let seen = ..=query;
-                    dlambda -= sum_of(&from[seen], &weights[seen], |d, w| d * w);
-                    to.iter_mut()
-                        .zip(from)
-                        .for_each(|(to, from)| *to = -lambda.value * from);
-                }
-            },
-        );
+        wide!({
+            for (query, ((to, from), weights)) in
+                rows.zip(second.chunks_exact(step(tile.keys))).enumerate()
+            {
+                // Elements above the diagonal are undefined and may be NaN.
+                let seen = ..=query;
+                dlambda -= sum_of(&from[seen], &weights[seen], |d, w| d * w);
+                to.iter_mut()
+                    .zip(from)
+                    .for_each(|(to, from)| *to = -lambda.value * from);
+            }
+        });
         lambda.backward(dlambda, host(&self.weights.lambda), dvectors);
         let maps = [(first, dfirst), (second, dsecond)];
         for (half, (weights, dweights)) in Self::HALVES.into_iter().zip(maps) {
@@ -138,14 +134,11 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize> HeadAttentio
 /// `first − λ second`.
 pub(super) fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch {
     let mut difference = Scratch::new(first.len());
-    wide(
-        #[inline(always)]
-        || {
-            for ((to, a), b) in difference.iter_mut().zip(first).zip(second) {
-                *to = a - lambda * b;
-            }
-        },
-    );
+    wide!({
+        for ((to, a), b) in difference.iter_mut().zip(first).zip(second) {
+            *to = a - lambda * b;
+        }
+    });
     difference
 }
 
@@ -197,17 +190,14 @@ fn scale(row: &[f32]) -> f32 {
 /// The norm of a head's output: `[queries, gain's width]` → the same with row stride `step`.
 pub(super) fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
     let rows = head.chunks_exact(gain.len()).zip(out.chunks_mut(step));
-    wide(
-        #[inline(always)]
-        || {
-            for (row, out) in rows {
-                let scale = scale(row);
-                for ((out, x), gain) in out.iter_mut().zip(row).zip(gain) {
-                    *out = scale * gain * x;
-                }
+    wide!({
+        for (row, out) in rows {
+            let scale = scale(row);
+            for ((out, x), gain) in out.iter_mut().zip(row).zip(gain) {
+                *out = scale * gain * x;
             }
-        },
-    );
+        }
+    });
 }
 
 /// Backward of the norm for one query: writes `drow`, accumulates `dgain`.

@@ -14,18 +14,12 @@ use crate::ops::parameters::LayerNorm;
 ///
 /// These are the weights of values in [`super::DifferentialOp::try_differential`] without dropout, before
 /// the norm of a head's output: each row adds up to `1 − λ`, and some weights are negative.
-pub fn maps<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
->(
+pub fn maps<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>(
     x: &Stream<EMBED, N, D>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
+    weights: &DifferentialWeights<EMBED, HEAD_DIM, N, D>,
 ) -> Vec<HeadMap> {
-    const { assert_halves(EMBED, HEADS, HEAD_DIM) };
+    const { assert_halves(EMBED, HEAD_DIM) };
     let x = normed(&on_host(x), norm);
     let (query, key) = (&weights.projections.query, &weights.projections.key);
     let both = [projected(&x, query), projected(&x, key)];
@@ -38,7 +32,7 @@ pub fn maps<
         });
         compare(
             [&queries, &keys],
-            [HEADS; 2],
+            [EMBED / HEAD_DIM; 2],
             HEAD_DIM / 2,
             Scoring::SOFTMAX,
         )

@@ -3,22 +3,20 @@
 use dfdx::shapes::{Axes3, Axes4, Axis, Const, Dtype, HasShape, Rank1};
 use dfdx::tensor::{Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{
-    BroadcastTo, Device, MeanTo, PermuteTo, SelectTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
-    TrySub,
+    BroadcastTo, Device, MeanTo, SelectTo, SumTo, TryAdd, TryDiv, TryMul, TrySub,
 };
 
 use super::{DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::reference::{Heads, PaddedBatch, Scores};
+use crate::ops::attention::reference::{Heads, PaddedBatch, Scores, scores};
 use crate::ops::attention::{AttentionDropout, Scoring};
-use crate::ops::dropout::factors;
+use crate::ops::dropout::add_dropped;
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::DifferentialOp::try_differential`].
 pub(crate) fn differential<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     N: Dtype,
     D: Device<N>,
@@ -26,36 +24,32 @@ pub(crate) fn differential<
 >(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
+    weights: &DifferentialWeights<EMBED, HEAD_DIM, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     let normed = norm.try_forward(x.with_empty_tape())?;
-    let (padded, p) = (PaddedBatch::of(&batch.starts), &weights.projections);
-    let heads = |flat| padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(flat);
-    let q = heads(p.query.try_forward(normed.with_empty_tape())?)?;
-    let k = heads(p.key.try_forward(normed.with_empty_tape())?)?;
-    let v = heads(p.value.try_forward(normed)?)?;
-    let k = k.try_permute::<(usize, Const<HEADS>, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
+    let p = &weights.projections;
+    let padded = PaddedBatch::<EMBED, HEAD_DIM>::of([&batch.starts; 2]);
+    let q = padded.heads(0, p.query.try_forward(normed.with_empty_tape())?)?;
+    let k = padded.heads(1, p.key.try_forward(normed.with_empty_tape())?)?;
+    let v = padded.heads(1, p.value.try_forward(normed)?)?;
 
-    let scale = number::<N>(Scoring::SOFTMAX.scale(HEAD_DIM / 2));
     // Queries with zeros for the other half give the dot products of one half.
-    let map = |q: Heads<HEADS, HEAD_DIM, N, D, T>, k, half: &Tensor<Rank1<HEAD_DIM>, N, D>| {
+    let map = |q: Heads<HEAD_DIM, N, D, T>, k, half: &Tensor<Rank1<HEAD_DIM>, N, D>| {
         let picked = half.retaped::<T>().try_broadcast_like(q.shape())?;
-        let scores = q.try_mul(picked)?.try_matmul(k)?.try_mul(scale)?;
+        let scores = scores(q.try_mul(picked)?, k, Scoring::SOFTMAX.scale(HEAD_DIM / 2))?;
         padded.scores_to_weights(scores, Scoring::SOFTMAX)
     };
     let [first, second] = halves(x.device())?;
-    let a: Scores<HEADS, N, D, T> = map(q.with_empty_tape(), k.with_empty_tape(), &first)?;
-    let b: Scores<HEADS, N, D, T> = map(q, k, &second)?;
-    let lambda = lambda::<_, _, _, _, _, T>(weights, [first, second])?;
+    let a: Scores<N, D, T> = map(q.with_empty_tape(), k.with_empty_tape(), &first)?;
+    let b: Scores<N, D, T> = map(q, k, &second)?;
+    let lambda = lambda::<_, _, _, _, T>(weights, [first, second])?;
     let lambda = lambda.try_broadcast_like::<_, Axes4<0, 1, 2, 3>>(b.shape())?;
     let difference = a.try_sub(b.try_mul(lambda)?)?;
-    let heads = padded.apply_weights(difference, v, batch, dropout)?;
-    let heads = head_norm(heads, &weights.head_norm)?;
-    let y = p.proj.try_forward(padded.flat(heads)?)?;
-    let factors = factors(x.device(), dropout.output, *x.shape())?;
-    x.try_add(y.try_mul(factors)?)
+    let heads = padded.apply_weights(difference, v, dropout)?;
+    let heads = padded.flat(head_norm(heads, &weights.head_norm)?)?;
+    add_dropped(x, p.proj.try_forward(heads)?, dropout.output)
 }
 
 /// 1 for the channels of one half, 0 for those of the other.
@@ -72,15 +66,8 @@ fn halves<const HEAD_DIM: usize, N: Dtype, D: Device<N>>(
 }
 
 /// `exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`.
-fn lambda<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
-    T: Tape<N, D>,
->(
-    weights: &DifferentialWeights<EMBED, HEADS, HEAD_DIM, N, D>,
+fn lambda<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    weights: &DifferentialWeights<EMBED, HEAD_DIM, N, D>,
     halves: [Tensor<Rank1<HEAD_DIM>, N, D>; 2],
 ) -> Result<Tensor<(), N, D, T>, D::Err> {
     let device = weights.lambda.device();
@@ -101,10 +88,10 @@ fn lambda<
 }
 
 /// `0.2 g · o / √(mean(o²) + 1e-5)` over the channels of each head.
-fn head_norm<const HEADS: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
-    heads: Heads<HEADS, HEAD_DIM, N, D, T>,
+fn head_norm<const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Heads<HEAD_DIM, N, D, T>,
     gain: &Tensor<Rank1<HEAD_DIM>, N, D>,
-) -> Result<Heads<HEADS, HEAD_DIM, N, D, T>, D::Err> {
+) -> Result<Heads<HEAD_DIM, N, D, T>, D::Err> {
     let shape = *heads.shape();
     let squares = heads.with_empty_tape().try_square()?;
     let size = squares

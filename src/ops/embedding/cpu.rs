@@ -33,19 +33,15 @@ impl EmbeddingOp<f32> for Cpu {
         let chunks = x.par_chunks_mut(CHUNK * EMBED).enumerate();
         chunks.for_each(|(chunk, x)| {
             let first = chunk * CHUNK;
-            wide(
-                #[inline(always)]
-                || {
-                    for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
-                        let token = &token_rows[ids[t] * EMBED..][..EMBED];
-                        let position = &position_rows[positions[t] * EMBED..][..EMBED];
-                        for i in 0..EMBED {
-                            x[i] =
-                                (token[i] + position[i]) * dropout.factor((t * EMBED + i) as u32);
-                        }
+            wide!({
+                for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
+                    let token = &token_rows[ids[t] * EMBED..][..EMBED];
+                    let position = &position_rows[positions[t] * EMBED..][..EMBED];
+                    for i in 0..EMBED {
+                        x[i] = (token[i] + position[i]) * dropout.factor((t * EMBED + i) as u32);
                     }
-                },
-            );
+                }
+            });
         });
         let device = token_table.device().clone();
         let out = device.try_tensor_from_vec(x, (ids.len(), Const::<EMBED>))?;

@@ -16,7 +16,7 @@ use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
 use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, PackedSublayer, Parameter, pack_linear, try_residual,
+    Branch, BranchBackward, PackedLinear, Parameter, pack_linear, packed, try_residual,
 };
 
 /// Rows per tile: at the width of the assignment's model their hidden activations take half of a core's
@@ -40,7 +40,7 @@ impl FeedForwardOp<f32> for Cpu {
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
-        Box::new(PackedSublayer::new(norm, weights))
+        packed(norm, weights)
     }
 }
 
@@ -81,27 +81,20 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             .zip(out.chunks_mut(TILE_ROWS * EMBED));
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
-            let (left, target) = (
-                Left::Rows(normed, EMBED),
-                Target::biased(hidden, step, expand_bias),
-            );
+            let left = Left::Rows(normed, EMBED);
+            let target = Target::biased(hidden, step, expand_bias);
             multiply(rows, left, expand, 1.0, Part::Whole, target);
             let active = &mut active[..rows * step];
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
-                    for (active, hidden) in rows {
-                        for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
-                            *a = gelu(h).0;
-                        }
+            wide!({
+                let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
+                for (active, hidden) in rows {
+                    for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
+                        *a = gelu(h).0;
                     }
-                },
-            );
-            let (left, target) = (
-                Left::Rows(active, step),
-                Target::biased(out, EMBED, contract_bias),
-            );
+                }
+            });
+            let left = Left::Rows(active, step);
+            let target = Target::biased(out, EMBED, contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
         hidden
@@ -131,22 +124,19 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
             let rows = dout.len() / EMBED;
             let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
             multiply(rows, left, contract, 1.0, Part::Whole, target);
-            wide(
-                #[inline(always)]
-                || {
-                    let rows = hidden
-                        .chunks_exact(step)
-                        .zip(dhidden.chunks_exact_mut(step));
-                    for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
-                        for i in 0..HIDDEN {
-                            let (value, slope) = gelu(hidden[i]);
-                            row[i] = value;
-                            dhidden[i] *= slope;
-                        }
-                        active.put(k, &row);
+            wide!({
+                let rows = hidden
+                    .chunks_exact(step)
+                    .zip(dhidden.chunks_exact_mut(step));
+                for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
+                    for i in 0..HIDDEN {
+                        let (value, slope) = gelu(hidden[i]);
+                        row[i] = value;
+                        dhidden[i] *= slope;
                     }
-                },
-            );
+                    active.put(k, &row);
+                }
+            });
             let (left, target) = (Left::Rows(dhidden, step), Target::set(dnormed, EMBED));
             multiply(rows, left, expand, 1.0, Part::Whole, target);
         }

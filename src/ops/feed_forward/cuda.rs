@@ -11,7 +11,7 @@ use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_apply, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at};
-use crate::ops::decoding::{BoxedPointwise, Pointwise};
+use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::LayerNorm;
 
@@ -29,7 +29,7 @@ impl FeedForwardOp<f32> for Cuda {
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cuda>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cuda> {
-        Box::new(InferenceFeedForward { norm, weights })
+        Box::new(move |x| try_apply(x, norm, weights))
     }
 }
 
@@ -78,22 +78,5 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch<EMBED>
         let factors = (Matrix::new(at(&dhidden), HIDDEN), ends.normed);
         let to = (ends.dnormed, Destination::Overwrite);
         back(gpu, &self.expand, tokens, factors, to, gradients)
-    }
-}
-
-/// The sublayer for inference: there is nothing to pack.
-struct InferenceFeedForward<'a, const EMBED: usize, const HIDDEN: usize> {
-    norm: &'a LayerNorm<EMBED, f32, Cuda>,
-    weights: &'a FeedForward<EMBED, HIDDEN, f32, Cuda>,
-}
-
-impl<const EMBED: usize, const HIDDEN: usize> Pointwise<EMBED, f32, Cuda>
-    for InferenceFeedForward<'_, EMBED, HIDDEN>
-{
-    fn try_apply(
-        &self,
-        x: Stream<EMBED, f32, Cuda>,
-    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-        try_apply(x, self.norm, self.weights)
     }
 }

@@ -106,7 +106,7 @@ mod tests {
             .collect();
         let x = device.tensor_from_vec(x, (300, Const::<6>));
         let whole = D::try_feed_forward(x.clone(), &norm, &weights, Dropout::NONE);
-        let inference = D::inference_feed_forward(&norm, &weights).try_apply(x);
+        let inference = D::inference_feed_forward(&norm, &weights)(x);
         assert_eq!(
             whole.expect("memory").as_vec(),
             inference.expect("memory").as_vec()

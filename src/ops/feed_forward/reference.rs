@@ -6,7 +6,7 @@ use dfdx::tensor_ops::{Device, TryAdd, TryMul, TrySub};
 
 use super::FeedForward;
 use crate::ops::Stream;
-use crate::ops::dropout::{Dropout, factors};
+use crate::ops::dropout::{Dropout, add_dropped};
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::FeedForwardOp::try_feed_forward`].
@@ -25,9 +25,7 @@ pub(crate) fn feed_forward<
     let hidden = weights
         .expand
         .try_forward(norm.try_forward(x.with_empty_tape())?)?;
-    let y = weights.contract.try_forward(gelu(hidden)?)?;
-    let factors = factors(x.device(), dropout, *x.shape())?;
-    x.try_add(y.try_mul(factors)?)
+    add_dropped(x, weights.contract.try_forward(gelu(hidden)?)?, dropout)
 }
 
 /// Exact GELU, `x Φ(x)`, with its true derivative `Φ(x) + x φ(x)`.

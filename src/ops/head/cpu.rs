@@ -96,11 +96,7 @@ impl HeadOp<f32> for Cpu {
             .zip(outputs)
             .for_each(|(shard, logits): (&Shard, &mut [f32])| {
                 let x = gather::<EMBED>(values, &rows[shard.tokens()]);
-                let mut normed = Scratch::new(x.len());
-                normalise(&x, weights.0, &mut normed);
-                let target = Target::set(logits, VOCAB);
-                let left = Left::Rows(&normed, EMBED);
-                multiply(shard.len(), left, &weights.1, 1.0, Part::Whole, target);
+                project::<EMBED, VOCAB>(&x, &weights, logits);
             });
         x.device()
             .try_tensor_from_vec(logits, (rows.len(), Const::<VOCAB>))
@@ -138,6 +134,18 @@ fn gather<const EMBED: usize>(x: &[f32], rows: &[usize]) -> Scratch {
     gathered
 }
 
+/// The logits of some rows; weights packed for the forward pass.
+fn project<const EMBED: usize, const VOCAB: usize>(
+    x: &[f32],
+    weights: &Weights<'_>,
+    logits: &mut [f32],
+) {
+    let mut normed = Scratch::new(x.len());
+    normalise(x, weights.0, &mut normed);
+    let (left, target) = (Left::Rows(&normed, EMBED), Target::set(logits, VOCAB));
+    multiply(x.len() / EMBED, left, &weights.1, 1.0, Part::Whole, target);
+}
+
 /// Summed loss of some rows, in nats; weights packed for the forward pass.
 fn forward<const EMBED: usize, const VOCAB: usize>(
     x: &[f32],
@@ -146,26 +154,20 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     targets: &[usize],
 ) -> (f64, Saved) {
     let x = gather::<EMBED>(x, rows);
-    let mut normed = Scratch::new(x.len());
-    normalise(&x, weights.0, &mut normed);
     let mut logits = Scratch::new(rows.len() * VOCAB);
-    let (left, target) = (Left::Rows(&normed, EMBED), Target::set(&mut logits, VOCAB));
-    multiply(rows.len(), left, &weights.1, 1.0, Part::Whole, target);
+    project::<EMBED, VOCAB>(&x, weights, &mut logits);
     let mut nats = 0.0;
-    wide(
-        #[inline(always)]
-        || {
-            for (row, &target) in logits.chunks_exact_mut(VOCAB).zip(targets) {
-                let most = row.iter().fold(f32::NEG_INFINITY, |most, &l| most.max(l));
-                let chosen = row[target] - most;
-                row.iter_mut().for_each(|l| *l = exp(*l - most));
-                let sum = sum_of(row, row, |e, _| e);
-                nats += f64::from(sum.ln() - chosen);
-                row.iter_mut().for_each(|e| *e /= sum);
-                row[target] -= 1.0;
-            }
-        },
-    );
+    wide!({
+        for (row, &target) in logits.chunks_exact_mut(VOCAB).zip(targets) {
+            let most = row.iter().fold(f32::NEG_INFINITY, |most, &l| most.max(l));
+            let chosen = row[target] - most;
+            row.iter_mut().for_each(|l| *l = exp(*l - most));
+            let sum = sum_of(row, row, |e, _| e);
+            nats += f64::from(sum.ln() - chosen);
+            row.iter_mut().for_each(|e| *e /= sum);
+            row[target] -= 1.0;
+        }
+    });
     let dlogits = logits;
     (nats, Saved { x, dlogits })
 }
@@ -181,10 +183,8 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
     let rows = x.len() / EMBED;
     dlogits.iter_mut().for_each(|d| *d *= scale);
     let mut dnormed = Scratch::new(x.len());
-    let (left, target) = (
-        Left::Rows(&dlogits, VOCAB),
-        Target::set(&mut dnormed, EMBED),
-    );
+    let left = Left::Rows(&dlogits, VOCAB);
+    let target = Target::set(&mut dnormed, EMBED);
     multiply(rows, left, &weights.1, 1.0, Part::Whole, target);
     let mut share = Scratch::new((2 + VOCAB) * EMBED);
     let [dweight, dbias, dhead] = cut([EMBED, EMBED, VOCAB * EMBED], &mut share);

@@ -1,6 +1,6 @@
 //! Element-wise and row-wise functions, written so that the compiler vectorises them.
 //!
-//! [`wide`] runs a closure that is compiled for the widest vectors of the processor; functions called
+//! [`wide`] runs an expression that is compiled for the widest vectors of the processor; functions called
 //! within it are `#[inline(always)]`. Multiply-adds are never fused here, so the bits are the same on every
 //! x86-64 and aarch64 processor.
 
@@ -16,10 +16,21 @@ use crate::ops::parameters::LAYER_NORM_EPSILON;
 pub const LANES: usize = 16;
 
 /// Runs `f`, compiled for this processor's vector instructions.
-pub fn wide<R>(f: impl FnOnce() -> R) -> R {
+pub fn run_wide<R>(f: impl FnOnce() -> R) -> R {
     static ARCH: LazyLock<pulp::Arch> = LazyLock::new(pulp::Arch::new);
     ARCH.dispatch(f)
 }
+
+/// Runs an expression, compiled for this processor's vector instructions.
+macro_rules! wide {
+    ($run:expr) => {
+        $crate::ops::kernels::rows::run_wide(
+            #[inline(always)]
+            || $run,
+        )
+    };
+}
+pub(crate) use wide;
 
 /// Sum of `f(a, b)` over two rows, in a fixed order.
 #[inline(always)]
@@ -123,17 +134,14 @@ pub fn gelu(x: f32) -> (f32, f32) {
 /// Source: Ba, Kiros and Hinton 2016.
 pub fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut [f32]) {
     let embed = weight.len();
-    wide(
-        #[inline(always)]
-        || {
-            for (y, x) in rows_mut(y, embed).zip(rows(x, embed)) {
-                let (mean, scale) = moments(x);
-                for i in 0..embed {
-                    y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
-                }
+    wide!({
+        for (y, x) in y.chunks_exact_mut(embed).zip(x.chunks_exact(embed)) {
+            let (mean, scale) = moments(x);
+            for i in 0..embed {
+                y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
             }
-        },
-    );
+        }
+    });
 }
 
 /// [`normalise`], packed as the right factor of a product.
@@ -160,25 +168,23 @@ pub fn normalise_backward(
     let mut scaled = Scratch::new(embed);
     dweight.fill(0.0);
     dbias.fill(0.0);
-    wide(
-        #[inline(always)]
-        || {
-            for ((dx, dy), x) in rows_mut(dx, embed).zip(rows(dy, embed)).zip(rows(x, embed)) {
-                let (mean, scale) = moments(x);
-                let hat = |x: f32| (x - mean) * scale;
-                for i in 0..embed {
-                    dweight[i] += dy[i] * hat(x[i]);
-                    dbias[i] += dy[i];
-                    scaled[i] = dy[i] * weight[i];
-                }
-                let mean_scaled = sum_of(&scaled, x, |d, _| d) / embed as f32;
-                let mean_along = sum_of(&scaled, x, |d, x| d * hat(x)) / embed as f32;
-                for i in 0..embed {
-                    dx[i] += scale * (scaled[i] - mean_scaled - hat(x[i]) * mean_along);
-                }
+    wide!({
+        let rows = dx.chunks_exact_mut(embed).zip(dy.chunks_exact(embed));
+        for ((dx, dy), x) in rows.zip(x.chunks_exact(embed)) {
+            let (mean, scale) = moments(x);
+            let hat = |x: f32| (x - mean) * scale;
+            for i in 0..embed {
+                dweight[i] += dy[i] * hat(x[i]);
+                dbias[i] += dy[i];
+                scaled[i] = dy[i] * weight[i];
             }
-        },
-    );
+            let mean_scaled = sum_of(&scaled, x, |d, _| d) / embed as f32;
+            let mean_along = sum_of(&scaled, x, |d, x| d * hat(x)) / embed as f32;
+            for i in 0..embed {
+                dx[i] += scale * (scaled[i] - mean_scaled - hat(x[i]) * mean_along);
+            }
+        }
+    });
 }
 
 /// Mean and reciprocal standard deviation of a row.
@@ -195,14 +201,11 @@ pub fn drop_in_place(x: &mut [f32], dropout: Dropout, first: usize) {
     if dropout.is_none() {
         return;
     }
-    wide(
-        #[inline(always)]
-        || {
-            for (i, x) in x.iter_mut().enumerate() {
-                *x *= dropout.factor((first + i) as u32);
-            }
-        },
-    );
+    wide!({
+        for (i, x) in x.iter_mut().enumerate() {
+            *x *= dropout.factor((first + i) as u32);
+        }
+    });
 }
 
 /// `y[i] = x[i] * factor`, with the same factors.
@@ -211,14 +214,11 @@ pub fn drop_into(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
         y.copy_from_slice(x);
         return;
     }
-    wide(
-        #[inline(always)]
-        || {
-            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                *y = x * dropout.factor((first + i) as u32);
-            }
-        },
-    );
+    wide!({
+        for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+            *y = x * dropout.factor((first + i) as u32);
+        }
+    });
 }
 
 /// `y[i] = x[i] + y[i] * factor`, with the same factors.
@@ -227,58 +227,34 @@ pub fn drop_and_add(y: &mut [f32], x: &[f32], dropout: Dropout, first: usize) {
         y.iter_mut().zip(x).for_each(|(y, x)| *y += x);
         return;
     }
-    wide(
-        #[inline(always)]
-        || {
-            for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
-                *y = x + *y * dropout.factor((first + i) as u32);
-            }
-        },
-    );
+    wide!({
+        for (i, (y, x)) in y.iter_mut().zip(x).enumerate() {
+            *y = x + *y * dropout.factor((first + i) as u32);
+        }
+    });
 }
 
 /// Sums the rows of `dy`, which have row stride `step`.
 pub fn sum_rows(dy: &[f32], step: usize, sum: &mut [f32]) {
     let width = sum.len();
     sum.fill(0.0);
-    wide(
-        #[inline(always)]
-        || {
-            for row in rows(dy, step) {
-                for i in 0..width {
-                    sum[i] += row[i];
-                }
+    wide!({
+        for row in dy.chunks_exact(step) {
+            for i in 0..width {
+                sum[i] += row[i];
             }
-        },
-    );
-}
-
-/// Rows of equal width.
-#[inline(always)]
-pub fn rows(x: &[f32], width: usize) -> std::slice::ChunksExact<'_, f32> {
-    x.chunks_exact(width)
-}
-
-/// Rows of equal width, mutable.
-#[inline(always)]
-pub fn rows_mut(x: &mut [f32], width: usize) -> std::slice::ChunksExactMut<'_, f32> {
-    x.chunks_exact_mut(width)
+        }
+    });
 }
 
 /// `max(x, 0)`, in place.
 pub fn relu(row: &mut [f32]) {
-    wide(
-        #[inline(always)]
-        || row.iter_mut().for_each(|x| *x = x.max(0.0)),
-    );
+    wide!(row.iter_mut().for_each(|x| *x = x.max(0.0)));
 }
 
 /// Backward of [`relu`], in place; `y` is the output.
 pub fn relu_backward(dy: &mut [f32], y: &[f32]) {
-    wide(
-        #[inline(always)]
-        || (dy.iter_mut().zip(y)).for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 }),
-    );
+    wide!((dy.iter_mut().zip(y)).for_each(|(d, &y)| *d = if y > 0.0 { *d } else { 0.0 }));
 }
 
 #[cfg(test)]

@@ -87,9 +87,13 @@ pub fn plan(starts: &[usize]) -> Vec<Shard> {
 }
 
 /// Splits a `[tokens, width]` matrix into one slice per shard.
-pub fn split<'a>(shards: &[Shard], width: usize, mut matrix: &'a mut [f32]) -> Vec<&'a mut [f32]> {
+pub fn split<'a, 's>(
+    shards: impl IntoIterator<Item = &'s Shard>,
+    width: usize,
+    mut matrix: &'a mut [f32],
+) -> Vec<&'a mut [f32]> {
     let own = |shard: &Shard| take(&mut matrix, shard.len() * width);
-    shards.iter().map(own).collect()
+    shards.into_iter().map(own).collect()
 }
 
 /// Splits off the first elements of a slice.

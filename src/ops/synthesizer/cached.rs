@@ -16,7 +16,6 @@ use crate::ops::residual::{PackedLinear, apply, pack_linear};
 pub(super) struct CachedSynthesizer<
     'a,
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const POSITIONS: usize,
 > {
@@ -27,11 +26,11 @@ pub(super) struct CachedSynthesizer<
     position_scores: PackedLinear<'a>,
 }
 
-impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    CachedSynthesizer<'a, EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<'a, const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    CachedSynthesizer<'a, EMBED, HEAD_DIM, POSITIONS>
 {
     pub(super) fn new(
-        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &'a SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
     ) -> Self {
         let w2 = View::rows(host(&weights.w2), POSITIONS);
         Self {
@@ -43,8 +42,8 @@ impl<'a, const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const PO
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    CachedLayer for CachedSynthesizer<'_, EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize> CachedLayer
+    for CachedSynthesizer<'_, EMBED, HEAD_DIM, POSITIONS>
 {
     fn width(&self) -> usize {
         EMBED
@@ -71,7 +70,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
         let (n, step, values) = (hidden.len() / EMBED, step(POSITIONS), &cache.blocks[0]);
         let mut scores = Scratch::new(n * step);
         let (w2, b2) = &self.position_scores;
-        for head in 0..HEADS {
+        for head in 0..EMBED / HEAD_DIM {
             let column = head * HEAD_DIM;
             let left = Left::Rows(&hidden[column..], EMBED);
             let target = Target::biased(&mut scores, step, b2);

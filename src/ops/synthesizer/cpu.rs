@@ -1,345 +1,157 @@
-//! The fast path: projections for a few documents at a time, then every head of every document separately,
-//! without padding.
-//!
-//! The hidden layer of the scores and the values lie side by side in one `[tokens, 2 * EMBED]` matrix.
+//! The fast path of attention, with weights that each head computes from a hidden layer.
 
-use std::ops::Range;
-
-use dfdx::tensor::{Cpu, CpuError, Tape};
+use dfdx::shapes::{Rank1, Rank2};
+use dfdx::tensor::{Cpu, CpuError, Tape, Tensor};
 
 use super::cached::CachedSynthesizer;
 use super::{SynthesizerOp, SynthesizerWeights};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::attention::heads::{HeadTile, Values, step};
-use crate::ops::attention::{AttentionDropout, Scoring, TILE_TOKENS};
+use crate::ops::attention::AttentionDropout;
+use crate::ops::attention::cpu::Attention;
+use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
+use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::bridge::host;
-use crate::ops::decoding::{BoxedIncremental, CachedSublayer};
-use crate::ops::kernels::matmul::{
-    Left, Packed, Part, Pass, Target, View, linear, multiply, weight_gradient,
-};
-use crate::ops::kernels::rows::{relu, relu_backward, sum_rows, wide};
+use crate::ops::decoding::{BoxedIncremental, cached};
+use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
+use crate::ops::kernels::rows::wide;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, take};
 use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::{
-    Branch, BranchBackward, PackedLinear, Parameter, apply, back, pack_linear, try_residual,
-};
+use crate::ops::residual::{Parameter, try_residual};
 
 impl SynthesizerOp<f32> for Cpu {
     fn try_synthesize<
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
         T: Tape<f32, Cpu>,
     >(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
+        const { assert!(EMBED.is_multiple_of(HEAD_DIM), "heads lie side by side") };
         assert!(
             batch.longest() <= POSITIONS,
             "a document has too many tokens"
         );
-        let branch = Synthesizer::new(weights, dropout);
+        let layers = [&weights.w1, &weights.value, &weights.proj];
+        let head = SynthesizerHead {
+            w2: weights.w2.clone(),
+            b2: weights.b2.clone(),
+        };
+        let branch = Attention::<EMBED, HEAD_DIM, _>::without_keys(layers, head, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
     fn incremental_synthesizer<
         'a,
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
+        weights: &'a SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cpu>,
         rows: usize,
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
-        Box::new(CachedSublayer::new(
-            norm,
-            CachedSynthesizer::new(weights),
-            rows,
-        ))
+        const { assert!(EMBED.is_multiple_of(HEAD_DIM), "heads lie side by side") };
+        cached(norm, CachedSynthesizer::new(weights), rows)
     }
 }
 
-/// The sublayer's branch, a function of the normalised stream.
-struct Synthesizer<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-> {
-    weights: SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
-    /// Hidden layer and values as one linear layer: `[2 * EMBED, EMBED]` and `[2 * EMBED]`.
-    joined: [Vec<f32>; 2],
-    dropout: AttentionDropout,
+/// Values weighted by scores of positions, which are a linear layer of the head's hidden layer.
+struct SynthesizerHead<const HEAD_DIM: usize, const POSITIONS: usize> {
+    w2: Tensor<Rank2<HEAD_DIM, POSITIONS>, f32, Cpu>,
+    b2: Tensor<Rank1<POSITIONS>, f32, Cpu>,
 }
 
-/// What backward needs of a shard.
-struct Saved {
-    /// Hidden layer and values: `[tokens, 2 * EMBED]`.
-    hv: Scratch,
-    /// The attention weights of every head, before dropout: see [`HeadTile::saved_len`].
-    weights: Scratch,
-    /// The heads' outputs, side by side: `[tokens, EMBED]`.
-    heads: Scratch,
-}
-
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const HEAD_DIM: usize, const POSITIONS: usize> HeadAttention<HEAD_DIM>
+    for SynthesizerHead<HEAD_DIM, POSITIONS>
 {
-    /// Total width of hidden layer and values.
-    const WIDTH: usize = 2 * EMBED;
+    /// `w2` for the document's positions, packed as a right factor: `[HEAD_DIM, tokens]`, or for backward
+    /// `[tokens, HEAD_DIM]`.
+    type Document<'a> = Packed<'a>;
 
-    fn new(
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cpu>,
-        dropout: AttentionDropout,
-    ) -> Self {
-        let w = weights;
-        Self {
-            weights: weights.clone(),
-            joined: [
-                [host(&w.w1.weight), host(&w.value.weight)].concat(),
-                [host(&w.w1.bias), host(&w.value.bias)].concat(),
-            ],
-            dropout,
-        }
-    }
-
-    /// The documents of a tile.
-    fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
-        tile.documents().filter(|tokens| !tokens.is_empty())
-    }
-
-    /// Every head over a document whose first token has the given index in the batch.
-    fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
-        (0..HEADS).map(move |head| HeadTile {
-            queries: tokens,
-            keys: tokens,
-            first_query,
-            head,
-            heads: HEADS,
-            scoring: Scoring::SOFTMAX,
-            dropout: self.dropout,
-        })
-    }
-
-    /// `w2` for the first `tokens` positions, packed as a right factor: `[HEAD_DIM, tokens]`, or for
-    /// backward `[tokens, HEAD_DIM]`.
-    fn packed_w2(&self, tokens: usize, pass: Pass) -> Packed<'_> {
-        let w2 = View::rows(host(&self.weights.w2), POSITIONS);
+    fn document(&self, tokens: usize, pass: Pass) -> Packed<'_> {
+        let w2 = View::rows(host(&self.w2), POSITIONS);
         match pass {
             Pass::Forward => Packed::new(w2, HEAD_DIM, tokens),
             Pass::Backward => Packed::new(w2.t(), tokens, HEAD_DIM),
         }
     }
 
-    /// Where the hidden layer of a head starts, for a document that starts at `row`, and the head's values.
-    fn columns(hv: &[f32], row: usize, head: usize) -> (usize, Values<'_>) {
-        let hidden = row * Self::WIDTH + head * HEAD_DIM;
-        let rows = View::rows(&hv[hidden + EMBED..], Self::WIDTH);
-        let width = HEAD_DIM;
-        (hidden, Values { rows, width })
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        vec![&self.w2, &self.b2]
     }
 
-    /// Backward of one head over one document: writes its columns of `dhv`, accumulates the gradients of
-    /// `w2` and `b2`.
-    fn head_backward(
-        head: HeadTile,
-        row: usize,
-        w2: &Packed<'_>,
-        (hv, kept): (&[f32], &[f32]),
-        dheads: &[f32],
-        dhv: &mut [f32],
-        position_gradients: &mut PositionGradients,
+    fn saved_len(&self, tile: &HeadTile) -> usize {
+        tile.saved_len()
+    }
+
+    fn attend(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        (w2, hv): (&Packed<'_>, &[f32]),
+        kept: &mut [f32],
+        (out, out_step): (&mut [f32], usize),
     ) {
-        let (n, width) = (head.keys, Self::WIDTH);
-        let (hidden, values) = Self::columns(hv, row, head.head);
-        let dout = View::rows(&dheads[row * EMBED + head.head * HEAD_DIM..], EMBED);
-        let target = Target::set(&mut dhv[hidden + EMBED..], width);
-        let mut dscores = head.apply_weights_backward(kept, values, dout, target);
-        head.scores_to_weights_backward(kept, &mut dscores);
-        let (left, target) = (
-            Left::Rows(&dscores, step(n)),
-            Target::set(&mut dhv[hidden..], width),
+        let n = tile.keys;
+        let left = Left::Rows(&hv[columns.starts[0]..], columns.step);
+        let target = Target::biased(kept, step(n), &host(&self.b2)[..n]);
+        multiply(n, left, w2, 1.0, Part::LowerResult, target);
+        tile.scores_to_weights(kept);
+        tile.apply_weights(
+            kept,
+            columns.values(hv, HEAD_DIM),
+            Target::set(out, out_step),
         );
+    }
+
+    /// The gradient of `w2` is accumulated transposed: `[POSITIONS, HEAD_DIM]`.
+    fn attend_backward(
+        &self,
+        tile: &HeadTile,
+        columns: HeadColumns,
+        (w2, hv, kept): (&Packed<'_>, &[f32], &[f32]),
+        (dout, out_step): (&[f32], usize),
+        dhv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        let (n, start) = (tile.keys, columns.starts[0]);
+        let (dw2, db2) = of_parameters.split_at_mut(POSITIONS * HEAD_DIM);
+        let (values, dout) = (columns.values(hv, HEAD_DIM), View::rows(dout, out_step));
+        let mut dscores = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dhv));
+        tile.scores_to_weights_backward(kept, &mut dscores);
+        let target = Target::set(&mut dhv[start..], columns.step);
+        let left = Left::Rows(&dscores, step(n));
         multiply(n, left, w2, 1.0, Part::LowerLeft, target);
-        let hidden = Packed::new(View::rows(&hv[hidden..], width), n, HEAD_DIM);
-        let left = Left::Columns(&dscores, step(n));
+        let hidden = Packed::new(View::rows(&hv[start..], columns.step), n, HEAD_DIM);
         let target = Target {
             add: true,
-            ..Target::set(&mut position_gradients.dw2, HEAD_DIM)
+            ..Target::set(dw2, HEAD_DIM)
         };
+        let left = Left::Columns(&dscores, step(n));
         multiply(n, left, &hidden, 1.0, Part::UpperLeft, target);
-        wide(
-            #[inline(always)]
-            || {
-                for row in dscores.chunks_exact(step(n)) {
-                    let sums = position_gradients.db2.iter_mut().zip(&row[..n]);
-                    sums.for_each(|(sum, d)| *sum += d);
-                }
-            },
-        );
-    }
-}
-
-/// A shard's gradients of `w2` and `b2`.
-struct PositionGradients {
-    /// Transposed: `[POSITIONS, HEAD_DIM]`.
-    dw2: Vec<f32>,
-    /// `[POSITIONS]`.
-    db2: Vec<f32>,
-}
-
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize> Branch
-    for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
-{
-    type Saved = Saved;
-    type Weights<'a> = [PackedLinear<'a>; 2];
-
-    fn parameters(&self) -> Vec<&dyn Parameter> {
-        let w = &self.weights;
-        vec![
-            &w.w1.weight,
-            &w.value.weight,
-            &w.w1.bias,
-            &w.value.bias,
-            &w.w2,
-            &w.b2,
-            &w.proj.weight,
-            &w.proj.bias,
-        ]
-    }
-
-    fn pack(&self, pass: Pass) -> Self::Weights<'_> {
-        let [weight, bias] = &self.joined;
-        [
-            (linear(weight, (EMBED, Self::WIDTH), pass), bias),
-            pack_linear(&self.weights.proj, pass),
-        ]
-    }
-
-    fn forward(
-        &self,
-        [hidden_and_value, proj]: &Self::Weights<'_>,
-        shard: &Shard,
-        normed: &[f32],
-        out: &mut [f32],
-    ) -> Saved {
-        let width = Self::WIDTH;
-        let saved_len = |tokens: Range<usize>| {
-            let heads = self.heads(0, tokens.len());
-            heads.map(|head| head.saved_len()).sum::<usize>()
-        };
-        let mut saved = Saved {
-            hv: Scratch::new(shard.len() * width),
-            weights: Scratch::new(Self::documents(shard).map(saved_len).sum()),
-            heads: Scratch::new(shard.len() * EMBED),
-        };
-        let mut weights = &mut saved.weights[..];
-        for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.range_in(shard);
-            let hv = &mut saved.hv[at.start * width..at.end * width];
-            let at = at.start * EMBED..at.end * EMBED;
-            apply(hidden_and_value, &normed[at.clone()], hv, width);
-            hv.chunks_exact_mut(width)
-                .for_each(|row| relu(&mut row[..EMBED]));
-            let heads = &mut saved.heads[at.clone()];
-            for tokens in Self::documents(&tile) {
-                let (n, row) = (tokens.len(), tokens.start);
-                let w2 = self.packed_w2(n, Pass::Forward);
-                for head in self.heads(tile.starts[0] + row, n) {
-                    let kept = take(&mut weights, head.saved_len());
-                    let (hidden, values) = Self::columns(hv, row, head.head);
-                    let left = Left::Rows(&hv[hidden..], width);
-                    let target = Target::biased(kept, step(n), &host(&self.weights.b2)[..n]);
-                    multiply(n, left, &w2, 1.0, Part::LowerResult, target);
-                    head.scores_to_weights(kept);
-                    let out = &mut heads[row * EMBED + head.head * HEAD_DIM..];
-                    head.apply_weights(kept, values, Target::set(out, EMBED));
-                }
+        wide!({
+            for row in dscores.chunks_exact(step(n)) {
+                let sums = db2.iter_mut().zip(&row[..n]);
+                sums.for_each(|(sum, d)| *sum += d);
             }
-            apply(proj, heads, &mut out[at], EMBED);
-        }
-        saved
+        });
     }
 
-    fn backward(
-        &self,
-        [hidden_and_value, proj]: &Self::Weights<'_>,
-        shard: &Shard,
-        mut saved: Saved,
-        BranchBackward {
-            normed,
-            dout,
-            dnormed,
-        }: BranchBackward<'_>,
-        share: &mut [f32],
-    ) {
-        let width = Self::WIDTH;
-        let mut dhv = Scratch::new(shard.len() * width);
-        let mut position_gradients = PositionGradients {
-            dw2: vec![0.0; POSITIONS * HEAD_DIM],
-            db2: vec![0.0; POSITIONS],
-        };
-        let mut weights = &mut saved.weights[..];
-        for tile in shard.tiles(TILE_TOKENS) {
-            let at = tile.range_in(shard);
-            let [hv, dhv] = {
-                let at = at.start * width..at.end * width;
-                [&mut saved.hv[at.clone()], &mut dhv[at]]
-            };
-            let at = at.start * EMBED..at.end * EMBED;
-            let mut dheads = Scratch::new(tile.len() * EMBED);
-            back(proj, &dout[at.clone()], &mut dheads, EMBED);
-            for tokens in Self::documents(&tile) {
-                let (n, row) = (tokens.len(), tokens.start);
-                let w2 = self.packed_w2(n, Pass::Backward);
-                for head in self.heads(tile.starts[0] + row, n) {
-                    let kept = (&*hv, &*take(&mut weights, head.saved_len()));
-                    Self::head_backward(
-                        head,
-                        row,
-                        &w2,
-                        kept,
-                        &dheads,
-                        dhv,
-                        &mut position_gradients,
-                    );
-                }
-            }
-            for (dhv, hv) in dhv.chunks_exact_mut(width).zip(hv.chunks_exact(width)) {
-                relu_backward(&mut dhv[..EMBED], &hv[..EMBED]);
-            }
-            back(hidden_and_value, dhv, &mut dnormed[at], EMBED);
-        }
-        let lengths = [
-            width * EMBED,
-            width,
-            HEAD_DIM * POSITIONS,
-            POSITIONS,
-            EMBED * EMBED,
-            EMBED,
-        ];
-        let [hv, hv_bias, dw2, db2, proj, proj_bias] = cut(lengths, share);
-        let heads = Packed::new(View::rows(&saved.heads, EMBED), shard.len(), EMBED);
-        weight_gradient(&heads, (dout, EMBED), proj);
-        sum_rows(dout, EMBED, proj_bias);
-        weight_gradient(normed, (&dhv, width), hv);
-        sum_rows(&dhv, width, hv_bias);
+    fn finish(&self, of_parameters: &mut [f32]) {
+        let dw2 = &mut of_parameters[..POSITIONS * HEAD_DIM];
+        let mut transposed = Scratch::new(dw2.len());
+        transposed.copy_from_slice(dw2);
         for (channel, row) in dw2.chunks_exact_mut(POSITIONS).enumerate() {
-            let column = position_gradients.dw2[channel..].iter().step_by(HEAD_DIM);
+            let column = transposed[channel..].iter().step_by(HEAD_DIM);
             row.iter_mut()
                 .zip(column)
                 .for_each(|(to, from)| *to = *from);
         }
-        db2.copy_from_slice(&position_gradients.db2);
     }
 }

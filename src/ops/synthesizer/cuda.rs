@@ -20,7 +20,7 @@ use crate::ops::cuda::linear::{Joined, Layer, apply_each, apply_without_bias, ba
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, at, gpu};
-use crate::ops::decoding::{BoxedIncremental, RecomputingSublayer};
+use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::{LayerNorm, Linear};
 
 pub static POSITIONS_AS_KEYS: Source = Source {
@@ -33,24 +33,23 @@ pub static POSITIONS_AS_KEYS: Source = Source {
 impl SynthesizerOp<f32> for Cuda {
     fn try_synthesize<
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
         T: Tape<f32, Cuda>,
     >(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
+        weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert!(EMBED == HEADS * HEAD_DIM, "heads lie side by side") };
+        const { assert!(EMBED.is_multiple_of(HEAD_DIM), "heads lie side by side") };
         assert!(
             batch.longest() <= POSITIONS,
             "a document has too many tokens"
         );
         if HEAD_DIM > WIDEST {
-            return reference::synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, _, _, _>(
+            return reference::synthesize::<EMBED, HEAD_DIM, POSITIONS, _, _, _>(
                 x, norm, weights, batch, dropout,
             );
         }
@@ -70,41 +69,34 @@ impl SynthesizerOp<f32> for Cuda {
     fn incremental_synthesizer<
         'a,
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
+        weights: &'a SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>,
         rows: usize,
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
         if HEAD_DIM > WIDEST {
-            return Box::new(RecomputingSublayer::new(rows, move |x, batch: &Ragged| {
+            return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::synthesize::<EMBED, HEADS, HEAD_DIM, POSITIONS, _, _, _>(
+                reference::synthesize::<EMBED, HEAD_DIM, POSITIONS, _, _, _>(
                     x, norm, weights, batch, none,
                 )
-            }));
+            });
         }
         let layout = weights.layout();
         let size = (rows, POSITIONS);
-        Box::new(GpuCachedSublayer::new(
-            norm,
-            weights,
-            GpuStandardHeads,
-            layout,
-            size,
-        ))
+        GpuCachedSublayer::new(norm, weights, GpuStandardHeads, layout, size).boxed()
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>
 {
     fn layout(&self) -> HeadLayout {
         HeadLayout {
             position_bias: address(&self.b2),
-            ..layout::<EMBED, HEADS, HEAD_DIM>(Scoring::SOFTMAX)
+            ..layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX)
         }
     }
 
@@ -166,13 +158,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
 }
 
 /// The branch of the sublayer.
-struct Synthesizer<
-    const EMBED: usize,
-    const HEADS: usize,
-    const HEAD_DIM: usize,
-    const POSITIONS: usize,
-> {
-    weights: SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>,
+struct Synthesizer<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize> {
+    weights: SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>,
     attention: Attention,
 }
 
@@ -185,8 +172,8 @@ struct Saved {
     output: AttentionOutput,
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+    Synthesizer<EMBED, HEAD_DIM, POSITIONS>
 {
     /// Views of keys, queries and values that lie side by side.
     fn qkv(heads: &Buffer) -> Qkv {
@@ -199,8 +186,8 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
-    Branch<EMBED> for Synthesizer<EMBED, HEADS, HEAD_DIM, POSITIONS>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize> Branch<EMBED>
+    for Synthesizer<EMBED, HEAD_DIM, POSITIONS>
 {
     type Saved = Saved;
 
@@ -246,7 +233,7 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
         let dheads = gpu.scratch(tokens * 3 * EMBED)?;
-        let dscores = gpu.scratch(tokens * HEADS)?;
+        let dscores = gpu.scratch(tokens * (EMBED / HEAD_DIM))?;
         let (qkv, dqkv) = (Self::qkv(&saved.heads), Self::qkv(&dheads));
         let back = (&saved.output, &dout);
         attention.backward(gpu, qkv, back, (dqkv, at(&dscores)))?;
@@ -256,12 +243,12 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
             at(&dscores),
             attention.keys.starts(),
             attention.keys.count() as u32,
-            HEADS as u32,
+            (EMBED / HEAD_DIM) as u32,
             gradient_address(gradients, &of.w2)?,
             gradient_address(gradients, &of.b2)?,
             POSITIONS as u32,
         );
-        let kernel = SynthesizerWeights::<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>::kernel;
+        let kernel = SynthesizerWeights::<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>::kernel;
         let blocks = (attention.keys.longest(), 1, 1);
         gpu.launch(kernel("add_to_positions"), blocks, arguments)?;
         of.relu_backward(gpu, (dqkv.queries, qkv.queries), tokens)?;
@@ -276,9 +263,9 @@ impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITI
     }
 }
 
-impl<const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize>
+impl<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize>
     DecodingProjections<EMBED, EMBED>
-    for SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, f32, Cuda>
+    for SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, f32, Cuda>
 {
     fn keys_and_values(
         &self,

@@ -16,7 +16,6 @@ use crate::ops::parameters::LayerNorm;
 /// [`super::SynthesizerOp::try_synthesize`] without dropout, and each row adds up to 1.
 pub fn maps<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const POSITIONS: usize,
     N: Dtype,
@@ -24,7 +23,7 @@ pub fn maps<
 >(
     x: &Stream<EMBED, N, D>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>,
+    weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, D>,
 ) -> Vec<HeadMap> {
     let x = normed(&on_host(x), norm);
     let tokens = x.len() / EMBED;
@@ -32,8 +31,9 @@ pub fn maps<
     let mut hidden = projected(&x, &weights.w1);
     relu(&mut hidden);
     let (w2, b2) = (on_host(&weights.w2), on_host(&weights.b2));
-    let maps = (0..HEADS).map(|head| {
-        let tile = HeadTile::without_dropout([tokens; 2], [head, HEADS], Scoring::SOFTMAX);
+    let maps = (0..EMBED / HEAD_DIM).map(|head| {
+        let tile =
+            HeadTile::without_dropout([tokens; 2], [head, EMBED / HEAD_DIM], Scoring::SOFTMAX);
         tile.map_from_scores(|token, position| {
             let hidden = &hidden[token * EMBED + head * HEAD_DIM..][..HEAD_DIM];
             let column = w2[position..].iter().step_by(POSITIONS);

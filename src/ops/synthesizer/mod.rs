@@ -25,7 +25,6 @@ pub use maps::maps;
 #[derive(Clone, Debug)]
 pub struct SynthesizerWeights<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const POSITIONS: usize,
     N: Dtype,
@@ -45,8 +44,8 @@ pub struct SynthesizerWeights<
 }
 
 named_weights! {
-    impl [const EMBED: usize, const HEADS: usize, const HEAD_DIM: usize, const POSITIONS: usize,]
-        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS>
+    impl [const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize,]
+        SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS>
     {
         w1: module("w1"),
         w2: zeros("w2"),
@@ -63,20 +62,19 @@ pub trait SynthesizerOp<N: Dtype>: Device<N> {
     /// Within each document and head, values are weighted by `softmax(relu(x W1 + b1) W2 + b2)` over the
     /// positions at or before the token's, with dropout on these weights; scores are not scaled. Tokens do
     /// not attend across documents. `x` must not be used by another op on a tape: the residual stream is a
-    /// chain. `HEADS * HEAD_DIM = EMBED`, and no document has more than `POSITIONS` tokens.
+    /// chain. HEAD_DIM divides EMBED, and no document has more than `POSITIONS` tokens.
     ///
     /// Source: Tay et al. 2021, Synthesizer, §3.1 (dense); one `W2` for all heads as in CS224N's assignment
     /// 5.
     fn try_synthesize<
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
         T: Tape<N, Self>,
     >(
         x: Stream<EMBED, N, Self, T>,
         norm: &LayerNorm<EMBED, N, Self>,
-        weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, Self>,
+        weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, Self>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
@@ -85,12 +83,11 @@ pub trait SynthesizerOp<N: Dtype>: Device<N> {
     fn incremental_synthesizer<
         'a,
         const EMBED: usize,
-        const HEADS: usize,
         const HEAD_DIM: usize,
         const POSITIONS: usize,
     >(
         norm: &'a LayerNorm<EMBED, N, Self>,
-        weights: &'a SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, Self>,
+        weights: &'a SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, Self>,
         rows: usize,
     ) -> BoxedIncremental<'a, EMBED, N, Self>;
 }
@@ -108,16 +105,9 @@ mod tests {
     use crate::ops::testing::{Case, arbitrary, batch, check_op, on_each_device};
 
     /// For documents of at most `POSITIONS` tokens.
-    type Sublayer<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        const POSITIONS: usize,
-        N,
-        D,
-    > = (
+    type Sublayer<const EMBED: usize, const HEAD_DIM: usize, const POSITIONS: usize, N, D> = (
         LayerNorm<EMBED, N, D>,
-        SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>,
+        SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, D>,
     );
 
     on_each_device!(the_fast_path_is_the_reference, |device| {
@@ -125,23 +115,18 @@ mod tests {
         // Up to two vectors of positions, more than a panel of the matrix kernel, and all positions.
         let long = [16, 17, 33, 41];
         let batches = [&[1][..], &[12], &[3, 1, 7], &many, &long];
-        check::<12, 3, 4, _>(&device, &batches);
+        check::<12, 4, _>(&device, &batches);
         // Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
         // kernels.
         let batches = [&[3, 1, 7][..], &[33, 40]];
-        check::<12, 2, 6, _>(&device, &batches);
-        check::<64, 2, 32, _>(&device, &batches);
-        check::<80, 2, 40, _>(&device, &batches);
-        check::<72, 1, 72, _>(&device, &batches);
-        check::<128, 1, 128, _>(&device, &batches);
+        check::<12, 6, _>(&device, &batches);
+        check::<64, 32, _>(&device, &batches);
+        check::<80, 40, _>(&device, &batches);
+        check::<72, 72, _>(&device, &batches);
+        check::<128, 128, _>(&device, &batches);
     });
 
-    fn check<
-        const EMBED: usize,
-        const HEADS: usize,
-        const HEAD_DIM: usize,
-        D: SynthesizerOp<f32> + 'static,
-    >(
+    fn check<const EMBED: usize, const HEAD_DIM: usize, D: SynthesizerOp<f32> + 'static>(
         device: &D,
         batches: &[&[usize]],
     ) {
@@ -160,8 +145,8 @@ mod tests {
                     D,
                     EMBED,
                     EMBED,
-                    Sublayer<EMBED, HEADS, HEAD_DIM, 41, f32, D>,
-                    Sublayer<EMBED, HEADS, HEAD_DIM, 41, f64, Cpu>,
+                    Sublayer<EMBED, HEAD_DIM, 41, f32, D>,
+                    Sublayer<EMBED, HEAD_DIM, 41, f64, Cpu>,
                 >(Case {
                     device: device.clone(),
                     fast_model: BuildModule::build(device),
@@ -183,8 +168,8 @@ mod tests {
         check_decoding::<
             D,
             EMBED,
-            Sublayer<EMBED, HEADS, HEAD_DIM, 128, f32, D>,
-            Sublayer<EMBED, HEADS, HEAD_DIM, 128, f64, Cpu>,
+            Sublayer<EMBED, HEAD_DIM, 128, f32, D>,
+            Sublayer<EMBED, HEAD_DIM, 128, f64, Cpu>,
         >(
             device,
             &|(norm, weights), rows| D::incremental_synthesizer(norm, weights, rows),
@@ -199,8 +184,7 @@ mod tests {
     #[test]
     fn values_blended_by_the_maps_are_the_sublayer() {
         for tokens in [1, 13, 41] {
-            let mut sublayer: Sublayer<12, 3, 4, 41, f32, Cpu> =
-                BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<12, 4, 41, f32, Cpu> = BuildModule::build(&Cpu::default());
             let x = arbitrary(&mut sublayer, tokens);
             let (norm, weights) = &sublayer;
             let maps = super::maps(&x, norm, weights);
@@ -208,7 +192,7 @@ mod tests {
             let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
             let values = projected(&normed(&inside, norm), &weights.value);
             let batch = batch(&[tokens], 9);
-            let given = Cpu::try_synthesize::<12, 3, 4, 41, _>(x, norm, weights, &batch, none);
+            let given = Cpu::try_synthesize::<12, 4, 41, _>(x, norm, weights, &batch, none);
             let given = given.expect("memory").as_vec();
             check_maps(&maps, &values, &weights.proj, &inside, &given);
         }

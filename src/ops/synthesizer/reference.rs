@@ -2,20 +2,19 @@
 
 use dfdx::shapes::{Axis, Const, Dtype, HasShape};
 use dfdx::tensor::{Tape, WithEmptyTape};
-use dfdx::tensor_ops::{BroadcastTo, Device, ReshapeTo, TryAdd, TryMatMul, TryMul};
+use dfdx::tensor_ops::{BroadcastTo, Device, ReshapeTo, TryAdd, TryMatMul};
 
 use super::SynthesizerWeights;
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::attention::reference::PaddedBatch;
 use crate::ops::attention::{AttentionDropout, Scoring};
-use crate::ops::dropout::factors;
+use crate::ops::dropout::add_dropped;
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::SynthesizerOp::try_synthesize`].
 pub(crate) fn synthesize<
     const EMBED: usize,
-    const HEADS: usize,
     const HEAD_DIM: usize,
     const POSITIONS: usize,
     N: Dtype,
@@ -24,7 +23,7 @@ pub(crate) fn synthesize<
 >(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &SynthesizerWeights<EMBED, HEADS, HEAD_DIM, POSITIONS, N, D>,
+    weights: &SynthesizerWeights<EMBED, HEAD_DIM, POSITIONS, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
@@ -33,10 +32,9 @@ pub(crate) fn synthesize<
         .w1
         .try_forward(normed.with_empty_tape())?
         .try_relu()?;
-    let v = weights.value.try_forward(normed)?;
-    let padded = PaddedBatch::of(&batch.starts);
-    let hidden = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(hidden)?;
-    let v = padded.heads::<EMBED, HEADS, HEAD_DIM, _, _, _>(v)?;
+    let padded = PaddedBatch::<EMBED, HEAD_DIM>::of([&batch.starts; 2]);
+    let hidden = padded.heads(0, hidden)?;
+    let v = padded.heads(1, weights.value.try_forward(normed)?)?;
 
     // The first `n` positions, selected by a product with a 0/1 matrix.
     let (device, n) = (x.device().clone(), batch.longest());
@@ -46,15 +44,13 @@ pub(crate) fn synthesize<
     let w2 = weights.w2.retaped::<T>().try_matmul(first.clone())?; // [HEAD_DIM, n]
     let b2 = weights.b2.retaped::<T>().try_matmul(first)?; // [n]
 
-    let (documents, _, _, _) = *hidden.shape();
-    let rows = documents * HEADS * n;
+    let (documents, heads, _, _) = *hidden.shape();
+    let rows = documents * heads * n;
     let hidden = hidden.try_reshape_like(&(rows, Const::<HEAD_DIM>))?;
     let b2 = b2.try_broadcast_like::<_, Axis<0>>(&(rows, n))?;
     let scores = hidden.try_matmul(w2)?.try_add(b2)?;
-    let scores = scores.try_reshape_like(&(documents, Const::<HEADS>, n, n))?;
+    let scores = scores.try_reshape_like(&(documents, heads, n, n))?;
     let weights_of_positions = padded.scores_to_weights(scores, Scoring::SOFTMAX)?;
-    let heads = padded.apply_weights(weights_of_positions, v, batch, dropout)?;
-    let y = weights.proj.try_forward(padded.flat(heads)?)?;
-    let factors = factors(x.device(), dropout.output, *x.shape())?;
-    x.try_add(y.try_mul(factors)?)
+    let heads = padded.flat(padded.apply_weights(weights_of_positions, v, dropout)?)?;
+    add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
 }

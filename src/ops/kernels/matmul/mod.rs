@@ -21,8 +21,7 @@ mod tests;
 #[cfg(target_arch = "x86_64")]
 use block::Block;
 use packed::Layout;
-pub use packed::kernel_name;
-pub use packed::{Packed, Pass, View, linear};
+pub use packed::{Packed, Pass, View, kernel_name, linear};
 #[cfg(target_arch = "x86_64")]
 use packed::{kernel, panels_length};
 
@@ -111,20 +110,18 @@ pub fn multiply(
         bias.is_none_or(|bias| bias.len() == columns),
         "a bias of another width"
     );
+    let by_columns = matches!(left, Left::Columns(..));
+    let left = match left {
+        Left::Rows(data, step) => View::rows(data, step),
+        Left::Columns(data, step) => View::rows(data, step).t(),
+    };
     if depth > 0 {
-        match left {
-            Left::Rows(data, step) => View::rows(data, step).assert_holds(rows, depth),
-            Left::Columns(data, step) => View::rows(data, step).assert_holds(depth, rows),
-        }
+        left.assert_holds(rows, depth);
     }
     #[cfg(target_arch = "x86_64")]
     if let Layout::Panels(panels) = &right.layout {
         assert_eq!(panels.len(), panels_length(depth, columns));
         let kernel = kernel().expect("panels are laid out for a kernel");
-        let (data, left_step, by_columns) = match left {
-            Left::Rows(data, step) => (data, step, false),
-            Left::Columns(data, step) => (data, step, true),
-        };
         let mut block = |row: usize, p: usize| {
             let height = kernel.rows().min(rows - row);
             let terms = match part {
@@ -133,20 +130,18 @@ pub fn multiply(
                 Part::LowerLeft => 0..depth.min(row + height),
                 Part::UpperLeft => row.min(depth)..depth,
             };
-            let (across, along) = if by_columns {
-                (1, left_step)
-            } else {
-                (left_step, 1)
-            };
+            let start = row * left.row_step + terms.start * left.column_step;
             let panel = p * PANEL * depth;
             let block = Block {
                 rows: height,
                 columns: PANEL.min(columns - p * PANEL),
                 depth: terms.len(),
-                left: data
-                    .as_ptr()
-                    .wrapping_add(row * across + terms.start * along),
-                left_step,
+                left: left.data.as_ptr().wrapping_add(start),
+                left_step: if by_columns {
+                    left.column_step
+                } else {
+                    left.row_step
+                },
                 by_columns,
                 panel: panels.as_ptr().wrapping_add(panel + terms.start * PANEL),
                 scale,
@@ -174,29 +169,45 @@ pub fn multiply(
             false => row[..columns].copy_from_slice(bias),
         });
     }
-    let output = if add || bias.is_some() {
-        Output::Add
-    } else {
-        Output::Set
-    };
-    let left = match left {
-        Left::Rows(data, step) => View::rows(data, step),
-        Left::Columns(data, step) => View::rows(data, step).t(),
-    };
+    let add = add || bias.is_some();
+    if depth == 0 {
+        if !add {
+            let rows = out.chunks_mut(step).take(rows);
+            rows.for_each(|row| row[..columns].fill(0.0));
+        }
+        return;
+    }
     let right = match &right.layout {
         Layout::Rows(rows) => View::rows(rows, columns),
         Layout::Elsewhere(view) => *view,
         Layout::Panels(_) => unreachable!("panels are for the kernel"),
     };
-    product(
-        (rows, depth, columns),
-        left,
-        right,
-        scale,
-        output,
-        out,
-        step,
-    );
+    right.assert_holds(depth, columns);
+    // SAFETY: the assertions here and above bound every element that is accessed, `out` is borrowed mutably
+    // and so overlaps neither factor, and rows of `out` do not overlap (columns <= step).
+    unsafe {
+        gemm::gemm(
+            rows,
+            columns,
+            depth,
+            out.as_mut_ptr(),
+            1,
+            step as isize,
+            add,
+            left.data.as_ptr(),
+            left.column_step as isize,
+            left.row_step as isize,
+            right.data.as_ptr(),
+            right.column_step as isize,
+            right.row_step as isize,
+            1.0,
+            scale,
+            false,
+            false,
+            false,
+            gemm::Parallelism::None,
+        );
+    }
 }
 
 /// `dW = dyᵀ x`: `x: [rows, inputs]`; `dy: [rows, outputs]` with its row stride; `dw: [outputs, inputs]`,
@@ -211,73 +222,5 @@ pub fn weight_gradient(x: &Packed<'_>, (dy, dy_step): (&[f32], usize), dw: &mut 
 /// A row stride for `width` elements that avoids cache conflicts: with a large power of two, 14 rows would
 /// fall into the same set of the L1 cache.
 pub fn row_step(width: usize) -> usize {
-    if width.is_multiple_of(512) {
-        width + 16
-    } else {
-        width
-    }
-}
-
-/// What happens to the previous content of the output.
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Output {
-    /// Overwritten.
-    Set,
-    /// Added to.
-    Add,
-}
-
-/// `out = scale * a · b` or `out += scale * a · b` by the `gemm` crate; `a: [m, k]`, `b: [k, n]`,
-/// `out: [m, n]` with row stride `out_step`.
-fn product(
-    (m, k, n): (usize, usize, usize),
-    a: View<'_>,
-    b: View<'_>,
-    scale: f32,
-    output: Output,
-    out: &mut [f32],
-    out_step: usize,
-) {
-    if m == 0 || n == 0 {
-        return;
-    }
-    assert!(
-        n <= out_step && (m - 1).saturating_mul(out_step).saturating_add(n) <= out.len(),
-        "the output overruns its slice"
-    );
-    if k == 0 {
-        if output == Output::Set {
-            out.chunks_mut(out_step)
-                .take(m)
-                .for_each(|row| row[..n].fill(0.0));
-        }
-        return;
-    }
-    a.assert_holds(m, k);
-    b.assert_holds(k, n);
-    // SAFETY: the three assertions above bound every element that is accessed, `out` is borrowed mutably
-    // and so overlaps neither input, and rows of `out` do not overlap (n <= out_step).
-    unsafe {
-        gemm::gemm(
-            m,
-            n,
-            k,
-            out.as_mut_ptr(),
-            1,
-            out_step as isize,
-            output == Output::Add,
-            a.data.as_ptr(),
-            a.column_step as isize,
-            a.row_step as isize,
-            b.data.as_ptr(),
-            b.column_step as isize,
-            b.row_step as isize,
-            1.0,
-            scale,
-            false,
-            false,
-            false,
-            gemm::Parallelism::None,
-        );
-    }
+    width + if width.is_multiple_of(512) { 16 } else { 0 }
 }

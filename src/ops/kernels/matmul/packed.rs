@@ -75,13 +75,9 @@ pub fn kernel_name() -> &'static str {
 
 fn has_kernel() -> bool {
     #[cfg(target_arch = "x86_64")]
-    {
-        kernel().is_some()
-    }
+    return kernel().is_some();
     #[cfg(not(target_arch = "x86_64"))]
-    {
-        false
-    }
+    false
 }
 
 /// The right factor of products, `[depth, columns]`, in panels of 32 columns: `panels[p][k][j]` is element

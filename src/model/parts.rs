@@ -1,26 +1,19 @@
 //! The parts of a training step, timed individually: forward, and backward on dfdx's tape as in the model.
 //!
-//! Each network has its parts (`Parts`) in a file of this folder. They belong to a model of full shape and run on activations
+//! Each network lists its parts: `Network::parts`. They belong to a model of full shape and run on activations
 //! that the preceding parts computed; only the gradient of a part's output is synthetic. The clock is read
 //! when the device is idle.
 
-mod gpt;
-mod perceiver;
-
 use std::time::Instant;
 
+use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::{HasShape as _, Rank0, Shape};
 use dfdx::tensor::{Gradients, HasErr, OwnedTape, SplitTape, Tensor, Trace};
 
-use super::network::{Network, device_error};
-use super::session::clear;
 use super::{Start, initialise, visit};
-use crate::data::ragged::Ragged;
-use crate::error::Result;
 use crate::ops::LabDevice;
 use crate::ops::adamw::Update;
-use crate::ops::dropout::Dropout;
 use crate::ops::synthetic_gradient::{backward_from, gradient};
 
 /// Times of one part of a step, one value per repetition.
@@ -50,18 +43,6 @@ impl PartTimes {
     }
 }
 
-/// A network that can be timed part by part.
-pub(super) trait Parts<D: LabDevice<f32>>:
-    Network<D> + BuildModule<D, f32> + 'static
-{
-    /// The parts from the embedding to the head, on activations that the preceding parts computed.
-    fn parts<'a>(
-        &self,
-        batch: &'a Ragged,
-        dropout: Dropout,
-    ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err>;
-}
-
 /// A part that is ready to be timed.
 pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
     part: &'static str,
@@ -72,7 +53,7 @@ pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
 /// One forward and backward pass: seconds of each.
 type Pass<'a, M, D> = Box<dyn Fn(&mut Bench<M, D>) -> Result<[f64; 2], <D as HasErr>::Err> + 'a>;
 
-impl<'a, D: LabDevice<f32>, M: Parts<D>> PartOfStep<'a, M, D> {
+impl<'a, D: LabDevice<f32>, M: 'static> PartOfStep<'a, M, D> {
     /// `forward` computes the part's output on a tape.
     pub(super) fn new<S: Shape>(
         part: &'static str,
@@ -88,36 +69,32 @@ impl<'a, D: LabDevice<f32>, M: Parts<D>> PartOfStep<'a, M, D> {
 }
 
 /// Times every part `repetitions` times in turn, after one untimed round that pays for page faults.
-pub(super) fn time<M: Parts<D>, D: LabDevice<f32>>(
+pub(super) fn time<'a, M: TensorCollection<f32, D> + BuildModule<D, f32>, D: LabDevice<f32>>(
     device: D,
     start: Start,
-    batch: &Ragged,
-    dropout: f64,
+    parts: impl FnOnce(&M) -> Result<Vec<PartOfStep<'a, M, D>>, D::Err>,
     repetitions: usize,
-) -> Result<Vec<PartTimes>> {
-    let timed = || -> Result<Vec<PartTimes>, D::Err> {
-        let mut bench = Bench::<M, D>::new(device, start)?;
-        let parts = bench.model.parts(batch, Dropout::new(dropout, 0))?;
-        let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(part.part, part.times_a_step);
-        let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
-        let mut optimiser = PartTimes::new("optimiser", 1);
-        for round in 0..=repetitions {
-            let passes = parts.iter().map(|part| (part.pass)(&mut bench));
-            let passes: Vec<[f64; 2]> = passes.collect::<Result<_, _>>()?;
-            let update_s = bench.update(1 + round as u64)?;
-            if round > 0 {
-                for (part, [forward_s, backward_s]) in times.iter_mut().zip(passes) {
-                    part.forward_s.push(forward_s);
-                    part.backward_s.push(backward_s);
-                    part.whole_s.push(forward_s + backward_s);
-                }
-                optimiser.whole_s.push(update_s);
+) -> Result<Vec<PartTimes>, D::Err> {
+    let mut bench = Bench::<M, D>::new(device, start)?;
+    let parts = parts(&bench.model)?;
+    let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(part.part, part.times_a_step);
+    let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
+    let mut optimiser = PartTimes::new("optimiser", 1);
+    for round in 0..=repetitions {
+        let passes = parts.iter().map(|part| (part.pass)(&mut bench));
+        let passes: Vec<[f64; 2]> = passes.collect::<Result<_, _>>()?;
+        let update_s = bench.update(1 + round as u64)?;
+        if round > 0 {
+            for (part, [forward_s, backward_s]) in times.iter_mut().zip(passes) {
+                part.forward_s.push(forward_s);
+                part.backward_s.push(backward_s);
+                part.whole_s.push(forward_s + backward_s);
             }
+            optimiser.whole_s.push(update_s);
         }
-        times.push(optimiser);
-        Ok(times)
-    };
-    timed().map_err(device_error)
+    }
+    times.push(optimiser);
+    Ok(times)
 }
 
 /// What a step needs besides its batch.
@@ -129,15 +106,16 @@ pub(super) struct Bench<M, D: LabDevice<f32>> {
     gradients: Gradients<f32, D>,
 }
 
-impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
-    fn new(device: D, start: Start) -> Result<Self, D::Err> {
+impl<D: LabDevice<f32>, M: TensorCollection<f32, D>> Bench<M, D> {
+    fn new(device: D, start: Start) -> Result<Self, D::Err>
+    where
+        M: BuildModule<D, f32>,
+    {
         let mut model = M::try_build(&device)?;
         let mut moments = [M::try_build(&device)?, M::try_build(&device)?];
-        visit::write(
-            &mut model,
-            &initialise::draw(&visit::layout::<M, D>(), start),
-        );
-        moments.iter_mut().for_each(clear);
+        let values = initialise::draw(&visit::layout::<M, D>(), start);
+        visit::write(&mut model, &values);
+        moments.iter_mut().for_each(visit::clear);
         let gradients = model.try_alloc_grads()?;
         Ok(Self {
             device,
@@ -147,6 +125,30 @@ impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
         })
     }
 
+    /// Seconds of the gradient norm and an update with learning rate 0, which also zeroes the gradient.
+    fn update(&mut self, step: u64) -> Result<f64, D::Err> {
+        let update = Update {
+            step,
+            learning_rate: 0.0,
+            betas: [0.9, 0.95],
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+        };
+        let loss = self.device.try_zeros()?;
+        self.device.try_synchronize()?;
+        let started = Instant::now();
+        let mut step = D::try_begin(&loss)?;
+        visit::measure(&self.model, &mut self.gradients, &mut step)?;
+        let (model, moments) = (&mut self.model, self.moments.each_mut());
+        visit::update(model, moments, &mut self.gradients, &mut step, update)?;
+        D::try_launch(&mut step, update)?;
+        D::try_finish(step)?;
+        Ok(started.elapsed().as_secs_f64())
+    }
+}
+
+impl<D: LabDevice<f32>, M> Bench<M, D> {
     /// Seconds of `forward`, and of the backward pass from a constant gradient of its output.
     fn pass<S: Shape>(
         &mut self,
@@ -168,35 +170,6 @@ impl<D: LabDevice<f32>, M: Parts<D>> Bench<M, D> {
         self.device.try_synchronize()?;
         Ok([forward_s, started.elapsed().as_secs_f64()])
     }
-
-    /// Seconds of the gradient norm and an update with learning rate 0, which also zeroes the gradient.
-    fn update(&mut self, step: u64) -> Result<f64, D::Err> {
-        let update = Update {
-            step,
-            learning_rate: 0.0,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            weight_decay: 0.1,
-            clip_norm: 1.0,
-        };
-        let loss = self.device.try_zeros()?;
-        self.device.try_synchronize()?;
-        let started = Instant::now();
-        let mut step = D::try_begin(&loss)?;
-        visit::measure(&self.model, &mut self.gradients, &mut step)?;
-        let [first, second] = &mut self.moments;
-        let moments = [first, second];
-        visit::update(
-            &mut self.model,
-            moments,
-            &mut self.gradients,
-            &mut step,
-            update,
-        )?;
-        D::try_launch(&mut step, update)?;
-        D::try_finish(step)?;
-        Ok(started.elapsed().as_secs_f64())
-    }
 }
 
 type Output<S, D> = Tensor<S, f32, D, OwnedTape<f32, D>>;
@@ -206,13 +179,15 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::data::ragged::Sequence;
-    use crate::model::attention::vanilla::Vanilla;
+    use crate::data::ragged::{Ragged, Sequence};
+    use crate::model::attention::Vanilla;
     use crate::model::gpt::Gpt;
+    use crate::model::network::Network;
     use crate::model::perceiver::Perceiver;
+    use crate::ops::dropout::Dropout;
 
     /// Times two repetitions; returns the parts and how often a step runs each.
-    fn check<M: Parts<Cpu>>() -> Vec<(&'static str, usize)> {
+    fn check<M: Network<Cpu>>() -> Vec<(&'static str, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
             targets: vec![3, 4, 5],
@@ -222,7 +197,8 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
-        let parts = time::<M, Cpu>(Cpu::default(), start, &batch, 0.1, 2).expect("times");
+        let parts = |model: &M| model.parts(&batch, Dropout::new(0.1, 0));
+        let parts = time(Cpu::default(), start, parts, 2).expect("times");
         for part in &parts {
             let passes = if part.part == "optimiser" { 0 } else { 2 };
             assert_eq!(part.forward_s.len(), passes, "{part:?}");
@@ -236,7 +212,7 @@ mod tests {
     #[test]
     fn every_part_is_timed_as_often_as_asked() {
         assert_eq!(
-            check::<Gpt<3, 4, 8, 6, 5, Vanilla<4, 2, 2, f32, Cpu>, f32, Cpu>>(),
+            check::<Gpt<3, 4, 8, 6, 5, Vanilla<4, 2, f32, Cpu>, f32, Cpu>>(),
             [
                 ("embedding", 1),
                 ("attention", 3),
@@ -246,7 +222,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            check::<Perceiver<4, 2, 2, 8, 6, 5, 2, 2, f32, Cpu>>(),
+            check::<Perceiver<4, 2, 8, 6, 5, 2, 2, f32, Cpu>>(),
             [
                 ("embedding", 1),
                 ("down", 1),
@@ -258,9 +234,6 @@ mod tests {
             ]
         );
         // Without blocks between down and up.
-        assert_eq!(
-            check::<Perceiver<4, 2, 2, 8, 6, 5, 0, 2, f32, Cpu>>().len(),
-            5
-        );
+        assert_eq!(check::<Perceiver<4, 2, 8, 6, 5, 0, 2, f32, Cpu>>().len(), 5);
     }
 }
