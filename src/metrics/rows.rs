@@ -89,6 +89,20 @@ pub struct MeasureRow {
 }
 
 impl MeasureRow {
+    /// What the rows of a group have in common: folder, label, split, subject, detail and measure.
+    pub fn group(&self) -> [&str; 6] {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let (point, label) = (&self.point, &self.label);
+        [
+            point,
+            label,
+            &self.split,
+            &self.subject,
+            detail,
+            &self.measure,
+        ]
+    }
+
     /// The value with its interval.
     pub fn estimate(&self) -> Estimate {
         let interval = self.low_95.zip(self.high_95).zip(self.interval);
@@ -148,6 +162,22 @@ pub struct GroupRow {
     /// Mean over the seeds of the value.
     #[serde(with = "finite", default)]
     pub mean: f64,
+}
+
+impl GroupRow {
+    /// See [`MeasureRow::group`].
+    pub fn group(&self) -> [&str; 6] {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let (point, label) = (&self.point, &self.label);
+        [
+            point,
+            label,
+            &self.split,
+            &self.subject,
+            detail,
+            &self.measure,
+        ]
+    }
 }
 
 /// One answered question, in `predictions/*.tsv`.

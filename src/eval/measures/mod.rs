@@ -12,7 +12,7 @@ mod unit;
 
 use crate::kinds::{Listed, Named};
 use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{Estimate, Interval, IntervalKind, bootstrap_95, mean};
+use crate::metrics::statistics::{Estimate, mean};
 
 pub use exact_match::EXACT_MATCH;
 pub use unit::Unit;
@@ -97,15 +97,10 @@ impl Measure {
             }
             Value::Number(value) => {
                 let values: Vec<f64> = answers.iter().filter_map(value).collect();
-                let interval = bootstrap_95(&values, seed, mean);
-                let kind = IntervalKind::Bootstrap;
                 Some(Scored {
                     answers: values.len(),
                     right: None,
-                    estimate: Estimate {
-                        value: mean(&values)?,
-                        interval: interval.map(|(low, high)| Interval { low, high, kind }),
-                    },
+                    estimate: Estimate::bootstrapped(&values, seed, mean)?,
                 })
             }
         }
@@ -155,7 +150,7 @@ impl Listed for Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::statistics::{brier_score, wilson_95};
+    use crate::metrics::statistics::{Interval, IntervalKind, brier_score, wilson_95};
 
     fn answer(right: Option<bool>, probability: f64) -> PredictionRow {
         PredictionRow {

@@ -2,8 +2,8 @@
 
 use crate::error::Result;
 use crate::metrics::artefacts::{CURVES, SAMPLES};
-use crate::metrics::explored::{PointRows, distinct, label, over_seeds, read};
-use crate::metrics::measured::Measured;
+use crate::metrics::explored::{distinct, label, over_seeds, read};
+use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::{CurveRow, FindingRow, SampleRow};
 use crate::metrics::statistics::{mean, quantile, standard_deviation};
 use crate::metrics::table;

@@ -7,7 +7,6 @@ pub(crate) mod figures;
 pub mod findings;
 pub(crate) mod groups;
 mod measured;
-mod parameters;
 
 use crate::config::{Experiment, Point};
 use crate::data::Split;
@@ -17,6 +16,7 @@ use crate::kinds::Listed as _;
 use crate::metrics::artefacts::{PREDICTIONS, predictions_of};
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::{MeasureRow, PredictionRow};
+use crate::metrics::statistics::Interval;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 
@@ -90,15 +90,15 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
 /// Fills in value and interval of a row; absent where no answer has a value.
 fn scored(row: MeasureRow, measure: &Measure, answers: &[PredictionRow]) -> Option<MeasureRow> {
     let scored = measure.score(answers, row.seed.unwrap_or_default())?;
-    let interval = scored.estimate.interval;
+    let (low_95, high_95, interval) = Interval::columns(scored.estimate.interval);
     Some(MeasureRow {
         correct: scored.right,
         questions: Some(scored.answers),
         accuracy: measure.is_exact_match().then_some(scored.estimate.value),
-        low_95: interval.map(|one| one.low),
-        high_95: interval.map(|one| one.high),
+        low_95,
+        high_95,
         value: scored.estimate.value,
-        interval: interval.map(|one| one.kind),
+        interval,
         ..row
     })
 }
