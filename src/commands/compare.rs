@@ -11,7 +11,7 @@ use crate::kinds::Listed as _;
 use crate::labels::shorten_apart;
 use crate::metrics::statistics::IntervalKind;
 use crate::metrics::steps::TrainingStage;
-use crate::pipeline::compare::{Comparison, Pair, Run, Side, Spread, Value, compare as compared};
+use crate::pipeline::compare::{Comparison, Pair, Run, Side, Spread, compare as compared};
 use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
@@ -83,17 +83,6 @@ fn values(title: &str, value: &str, rows: Vec<Vec<String>>) -> Table {
     under(&header, rows)
 }
 
-/// The row of a run, or of a pair.
-fn row(
-    name: String,
-    right: String,
-    questions: String,
-    value: String,
-    range: String,
-) -> Vec<String> {
-    vec![name, right, questions, value, String::new(), range]
-}
-
 /// The row of a mean over seeds.
 fn mean(
     start: &str,
@@ -121,19 +110,31 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             _ => "",
         };
         let of_run = |run: &Run| {
-            let value = match is_exact {
-                true => Value::from(run.accuracy.as_ref()?),
-                false => run.measures.get(name)?.clone(),
+            let (right, questions, value, interval) = match is_exact {
+                true => {
+                    let one = run.accuracy.as_ref()?;
+                    let interval = Some((one.low_95, one.high_95));
+                    (
+                        one.correct.to_string(),
+                        one.questions,
+                        one.accuracy,
+                        interval,
+                    )
+                }
+                false => {
+                    let one = run.measures.get(name)?;
+                    let interval = one.low_95.zip(one.high_95);
+                    (String::new(), one.questions, one.value, interval)
+                }
             };
-            let right = run.accuracy.as_ref().filter(|_| is_exact);
-            let interval = value.low_95.zip(value.high_95);
-            Some(row(
+            Some(vec![
                 format!("{side_name}, seed {}{constant}", run.seed),
-                right.map_or(String::new(), |one| one.correct.to_string()),
-                format!("{} {split}", value.questions),
-                unit.show(value.value),
+                right,
+                format!("{questions} {split}"),
+                unit.show(value),
+                String::new(),
                 interval.map_or(String::new(), |(low, high)| unit.show_range(low, high)),
-            ))
+            ])
         };
         rows.extend(side.runs.iter().filter_map(of_run));
         let spread = match is_exact {
@@ -165,13 +166,14 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
     let range = |low, high| format!("{} to {}", signed(low), signed(high));
     let of_pair = |pair: &Pair| {
         let one = pair.differences.get(name)?;
-        Some(row(
+        Some(vec![
             format!("B - A, {}", who(pair)),
             String::new(),
             one.questions.to_string(),
             signed(one.difference),
+            String::new(),
             range(one.low_95, one.high_95),
-        ))
+        ])
     };
     rows.extend(comparison.pairs.iter().filter_map(of_pair));
     rows.extend(comparison.differences.get(name).map(|spread| {

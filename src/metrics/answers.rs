@@ -22,9 +22,6 @@ pub struct RunAnswers {
 }
 
 /// The points at which a model was asked, in their order, with the runs in which it was.
-///
-/// # Errors
-/// Predictions cannot be read.
 pub fn of_points(measured: &Measured) -> Result<Vec<PointRows<RunAnswers>>> {
     measured.gather(|point, run| match point.split {
         Some(split) => RunAnswers::read(run, split),

@@ -9,9 +9,6 @@ use super::statistics::mean;
 use crate::error::Result;
 
 /// The points that have rows in this table, in order.
-///
-/// # Errors
-/// A table cannot be read.
 pub fn read<R: DeserializeOwned>(
     measured: &Measured,
     file: &Artefact,

@@ -78,9 +78,6 @@ pub struct PointRows<R> {
 
 impl Measured {
     /// What `read` finds in the finished runs, at the points where it finds anything.
-    ///
-    /// # Errors
-    /// Those of `read`.
     pub fn gather<R, Rows: IntoIterator<Item = R>>(
         &self,
         read: impl Fn(&MeasuredPoint, &MeasuredRun) -> Result<Rows>,
@@ -124,9 +121,6 @@ impl MeasuredRun {
     }
 
     /// The rows of an artefact; absent where the run has none.
-    ///
-    /// # Errors
-    /// The table cannot be read.
     pub fn read<R: DeserializeOwned>(
         &self,
         artefact: &Artefact,

@@ -68,9 +68,6 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRow>> {
 
 /// The rows of a `timings.csv`, without the stages that have a step twice: two processes that trained in
 /// the same folder slowed each other down.
-///
-/// # Errors
-/// The table cannot be read.
 pub fn read_timings(path: &Path) -> Result<Vec<TimingRow>> {
     let mut rows: Vec<TimingRow> = table::read(path)?;
     let mut seen = BTreeSet::new();

@@ -1,9 +1,12 @@
 //! The tables of measures: each point over its seeds beside reported numbers, and each seed.
 
+use std::collections::BTreeSet;
+
 use super::results::Results;
 use super::table::{Cell, Column, Table, count, maybe, seed, words};
 use crate::eval::measures::{Better, MEASURES, Measure, Unit};
 use crate::kinds::Listed as _;
+use crate::metrics::explored::distinct;
 use crate::metrics::rows::{GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind::{self, Bootstrap, StudentT, Wilson};
 
@@ -14,10 +17,10 @@ const REPORTED: &str = "reported";
 /// The tables of every measure; none if no questions were asked.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
     let tables = MEASURES.iter().flat_map(|measure| {
-        let groups = results.groups.iter();
-        let groups: Vec<&GroupRow> = groups.filter(|row| row.measure == measure.name()).collect();
-        let rows = results.measures.iter();
-        let rows: Vec<&MeasureRow> = rows.filter(|row| row.measure == measure.name()).collect();
+        let name = measure.name();
+        let groups = results.groups.iter().filter(|row| row.measure == name);
+        let rows = results.measures.iter().filter(|row| row.measure == name);
+        let (groups, rows): (Vec<_>, Vec<_>) = (groups.collect(), rows.collect());
         [
             over_seeds(measure, &groups, &rows),
             each_seed(measure, &groups, &rows),
@@ -62,9 +65,16 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
     ];
     let mut table = Table::new(name_of_table, caption, &columns);
     let entries = entries(groups);
-    let names: Vec<String> = entries.iter().map(|entry| name(entry.group)).collect();
-    for (entry, name) in entries.iter().zip(&names) {
-        let group = entry.group;
+    let names: Vec<String> = entries.iter().map(|one| name(one.group)).collect();
+    for (
+        Entry {
+            group,
+            reported,
+            is_baseline,
+        },
+        name,
+    ) in entries.iter().zip(&names)
+    {
         let is_alone = names.iter().filter(|other| *other == name).count() == 1;
         let name = match group.subject != CONSTANT || is_alone {
             true => name.clone(),
@@ -78,14 +88,14 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
                 deviation: deviation.clone(),
                 ..value(measure, mean)
             }),
-            maybe(entry.reported, |reported| value(measure, reported)),
+            maybe(*reported, |reported| value(measure, reported)),
             interval(measure, group.low_95.zip(group.high_95)),
             words(over(group, groups)),
             maybe(group.seeds, count),
             maybe(right(group, rows), count),
             maybe(group.questions, count),
         ];
-        match entry.is_baseline {
+        match is_baseline {
             true => table.baselines.push(cells),
             false => table.rows.push(cells),
         }
@@ -111,9 +121,9 @@ fn value(measure: &Measure, value: f64) -> Cell {
 }
 
 fn interval(measure: &Measure, ends: Option<(f64, f64)>) -> Cell {
-    let digits = |value| measure.unit.digits(value);
     maybe(ends, |(low, high)| {
-        Cell::number(format!("{} to {}", digits(low), digits(high)), low)
+        let [from, to] = [low, high].map(|end| measure.unit.digits(end));
+        Cell::number(format!("{from} to {to}"), low)
     })
 }
 
@@ -129,11 +139,9 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = vec![];
     for at_point in groups.chunk_by(|a, b| a.point == b.point) {
         let reported = at_point.iter().find(|group| group.subject == REPORTED);
-        let (models, constants): (Vec<&GroupRow>, Vec<&GroupRow>) = at_point
-            .iter()
-            .copied()
-            .filter(|group| group.subject != REPORTED)
-            .partition(|group| group.subject == MODEL);
+        let ours = at_point.iter().filter(|group| group.subject != REPORTED);
+        let (models, constants): (Vec<&GroupRow>, Vec<&GroupRow>) =
+            ours.partition(|group| group.subject == MODEL);
         // Without a model, the constant answer is the point's measurement.
         let (mut measured, compared) = match models.is_empty() {
             true => (constants, vec![]),
@@ -148,7 +156,10 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
             is_baseline: false,
         }));
         for group in compared {
-            let is_known = |entry: &Entry<'_>| entry.is_baseline && is_same(entry.group, group);
+            let is_known = |entry: &Entry<'_>| {
+                let known = entry.group;
+                entry.is_baseline && name(known) == name(group) && known.mean == group.mean
+            };
             if !entries.iter().any(is_known) {
                 entries.push(Entry {
                     group,
@@ -159,11 +170,6 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
         }
     }
     entries
-}
-
-/// Whether a constant answer has the same value at two points.
-fn is_same(one: &GroupRow, other: &GroupRow) -> bool {
-    name(one) == name(other) && one.mean == other.mean
 }
 
 /// The number of right answers, with a single seed.
@@ -197,55 +203,47 @@ fn has(groups: &[&GroupRow], interval: IntervalKind) -> bool {
 
 /// ` on dev questions`.
 fn of_splits(groups: &[&GroupRow]) -> String {
-    let mut splits: Vec<&str> = groups.iter().map(|group| group.split.as_str()).collect();
-    splits.sort_unstable();
-    splits.dedup();
-    match &splits[..] {
-        [] => String::new(),
-        splits => format!(" on {} questions", splits.join(" and ")),
+    let splits: BTreeSet<&str> = groups.iter().map(|group| group.split.as_str()).collect();
+    match splits.is_empty() {
+        true => String::new(),
+        false => format!(" on {} questions", Vec::from_iter(splits).join(" and ")),
     }
 }
 
 /// Explains the intervals in use.
 fn intervals(groups: &[&GroupRow]) -> String {
-    let mut says = String::new();
-    if has(groups, Wilson) {
-        says += " Interval over questions: Wilson's, of one run.";
-    }
-    if has(groups, Bootstrap) {
-        says += " Interval over questions: the bootstrap's, of one run.";
-    }
-    if has(groups, StudentT) {
-        says += " Interval over seeds: Student's t, of their mean on the same questions.";
-    }
-    if groups.iter().any(|one| one.standard_deviation.is_some()) {
-        says += " \u{b1}: standard deviation over the seeds.";
-    }
-    says
+    let has_deviation = groups.iter().any(|one| one.standard_deviation.is_some());
+    let says = [
+        (
+            has(groups, Wilson),
+            " Interval over questions: Wilson's, of one run.",
+        ),
+        (
+            has(groups, Bootstrap),
+            " Interval over questions: the bootstrap's, of one run.",
+        ),
+        (
+            has(groups, StudentT),
+            " Interval over seeds: Student's t, of their mean on the same questions.",
+        ),
+        (has_deviation, " \u{b1}: standard deviation over the seeds."),
+    ];
+    says.iter().filter(|one| one.0).map(|one| one.1).collect()
 }
 
 /// The sources of the reported numbers.
 fn sources(groups: &[&GroupRow]) -> String {
-    let reported: Vec<&GroupRow> = groups
-        .iter()
-        .copied()
-        .filter(|one| one.subject == REPORTED)
-        .collect();
-    let source = |group: &&GroupRow| group.detail.clone().unwrap_or_default();
-    let Some(first) = reported.first().map(source) else {
-        return String::new();
+    let reported = groups.iter().filter(|one| one.subject == REPORTED);
+    let source = |group: &GroupRow| group.detail.clone().unwrap_or_default();
+    let told = match &distinct(reported.clone().map(|group| source(group)))[..] {
+        [] => return String::new(),
+        [only] => only.clone(),
+        _ => {
+            let each = reported.map(|group| format!("{}: {}", group.label, source(group)));
+            each.collect::<Vec<String>>().join("; ")
+        }
     };
-    if reported.iter().all(|group| source(group) == first) {
-        return format!(" Reported elsewhere, not measured here: {first}.");
-    }
-    let each = reported
-        .iter()
-        .map(|group| format!("{}: {}", group.label, source(group)));
-    let each: Vec<String> = each.collect();
-    format!(
-        " Reported elsewhere, not measured here: {}.",
-        each.join("; ")
-    )
+    format!(" Reported elsewhere, not measured here: {told}.")
 }
 
 /// One row per run, if any point has several seeds.
@@ -271,11 +269,8 @@ fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> T
         Column::numbers("Questions"),
     ];
     let mut table = Table::new(format!("{name}-of-seeds"), caption, &columns);
-    let is_of_one = |group: &&GroupRow| group.seeds.is_none_or(|seeds| seeds < 2);
-    if groups.iter().all(is_of_one) {
-        return table;
-    }
-    for row in rows.iter().filter(|row| row.subject == MODEL) {
+    let several = groups.iter().any(|group| group.seeds > Some(1));
+    for row in rows.iter().filter(|row| several && row.subject == MODEL) {
         table.rows.push(vec![
             words(&row.label),
             maybe(row.seed, seed),

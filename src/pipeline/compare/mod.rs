@@ -113,17 +113,6 @@ pub struct Value {
     pub high_95: Option<f64>,
 }
 
-impl From<&Accuracy> for Value {
-    fn from(accuracy: &Accuracy) -> Self {
-        Self {
-            questions: accuracy.questions,
-            value: accuracy.accuracy,
-            low_95: Some(accuracy.low_95),
-            high_95: Some(accuracy.high_95),
-        }
-    }
-}
-
 /// A number over several seeds.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spread {

@@ -1,21 +1,19 @@
 //! Calibration of the predicted probabilities: `calibration.csv`.
 
 use crate::error::Result;
+use crate::eval::measures::BRIER_SCORE;
 use crate::files;
 use crate::metrics::answers::{self, RunAnswers};
 use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::{CalibrationRow, PredictionRow};
 use crate::metrics::statistics::{
-    DEFAULT_BINS, Estimate, Interval, ScoredAnswer, auroc, brier_score, ece_under_calibration,
-    equal_width_bins, expected_calibration_error, mean,
+    DEFAULT_BINS, Estimate, Interval, ScoredAnswer, auroc, ece_under_calibration, equal_width_bins,
+    expected_calibration_error, mean,
 };
 use crate::metrics::table;
 
 /// Writes `calibration.csv`, a row for each measure of each finished run; if no run has
 /// asked a model, the file is removed.
-///
-/// # Errors
-/// Predictions cannot be read, or the file cannot be written.
 pub fn write(measured: &Measured) -> Result<()> {
     let points = answers::of_points(measured)?;
     let mut rows = vec![];
@@ -72,8 +70,8 @@ fn measures(point: &PointRows<RunAnswers>, run: &RunAnswers) -> Vec<CalibrationR
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
     let by_chance = ece_under_calibration(&all, DEFAULT_BINS, seed);
     add("ece-if-calibrated", n, by_chance);
-    let brier = Estimate::bootstrapped(&judged, seed, brier_score);
-    add("brier", n, brier);
+    let brier = BRIER_SCORE.score(&run.asked, seed);
+    add("brier", n, brier.map(|scored| scored.estimate));
     for (measure, higher, lower) in [
         ("auroc-right-over-wrong", &right, &wrong),
         ("auroc-right-over-invented", &right, &invented),

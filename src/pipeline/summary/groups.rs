@@ -13,9 +13,6 @@ use crate::model::weights;
 use crate::pipeline::directory::RunDirectory;
 
 /// Writes `groups.csv` from the rows of `summary.csv`, and returns its rows.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn write(
     rows: &[MeasureRow],
     points: &[MeasuredPoint],

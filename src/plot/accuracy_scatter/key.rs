@@ -69,22 +69,19 @@ impl Naming {
         !self.key.is_empty()
     }
 
-    fn rows(&self) -> usize {
-        self.key.len().div_ceil(self.columns)
-    }
-
     /// Height of the key, in px.
     pub(super) fn height(&self) -> f64 {
-        match self.is_key() {
-            true => ABOVE + self.rows() as f64 * LINE,
-            false => 0.0,
+        match self.key.len().div_ceil(self.columns) {
+            0 => 0.0,
+            rows => ABOVE + rows as f64 * LINE,
         }
     }
 
     /// The key from `top` down, one column after the other.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, top: f64) -> Result<()> {
+        let rows = self.key.len().div_ceil(self.columns);
         for (i, (number, name)) in self.key.iter().enumerate() {
-            let (column, row) = (i / self.rows(), i % self.rows());
+            let (column, row) = (i / rows, i % rows);
             let left = MARGIN + column as f64 * self.column + self.numbers;
             let ground = top + ABOVE + row as f64 * LINE + SMALL_SIZE;
             canvas.text(number, (left - 8.0, ground), Type::SMALL.end())?;
