@@ -66,15 +66,8 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
     let mut table = Table::new(name_of_table, caption, &columns);
     let entries = entries(groups);
     let names: Vec<String> = entries.iter().map(|one| name(one.group)).collect();
-    for (
-        Entry {
-            group,
-            reported,
-            is_baseline,
-        },
-        name,
-    ) in entries.iter().zip(&names)
-    {
+    for (entry, name) in entries.iter().zip(&names) {
+        let group = entry.group;
         let is_alone = names.iter().filter(|other| *other == name).count() == 1;
         let name = match group.subject != CONSTANT || is_alone {
             true => name.clone(),
@@ -88,14 +81,14 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
                 deviation: deviation.clone(),
                 ..value(measure, mean)
             }),
-            maybe(*reported, |reported| value(measure, reported)),
+            maybe(entry.reported, |reported| value(measure, reported)),
             interval(measure, group.low_95.zip(group.high_95)),
             words(over(group, groups)),
             maybe(group.seeds, count),
             maybe(right(group, rows), count),
             maybe(group.questions, count),
         ];
-        match is_baseline {
+        match entry.is_baseline {
             true => table.baselines.push(cells),
             false => table.rows.push(cells),
         }

@@ -183,10 +183,9 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
 
 /// The error for runs of several points; it lists the points' folders.
 fn several_points(folder: &Path) -> Error {
-    let mut points: Vec<String> = all_below(folder)
-        .iter()
-        .filter_map(|run| Some(format!("  {}", run.path().parent()?.display())))
-        .collect();
+    let runs = all_below(folder).into_iter();
+    let point = |run: RunDirectory| Some(format!("  {}", run.path().parent()?.display()));
+    let mut points: Vec<String> = runs.filter_map(point).collect();
     points.dedup();
     let message = format!("{} holds runs of several points", folder.display());
     Error::usage(format!("{message}\n{}", points.join("\n"))).help("name one of them")

@@ -54,10 +54,9 @@ impl<'a> Ground<'a> {
     pub(super) fn at(&self, across: f64, value: f64) -> Point {
         let share = self.axis.share(value);
         let (x, y) = self.chart.at(share, share);
-        if self.is_upright {
-            (across, y)
-        } else {
-            (x, across)
+        match self.is_upright {
+            true => (across, y),
+            false => (x, across),
         }
     }
 
@@ -75,10 +74,11 @@ impl<'a> Ground<'a> {
     }
 
     /// The upper left and lower right corners of a box.
-    fn corners(&self, across: [f64; 2], [low, high]: [f64; 2]) -> (Point, Point) {
-        let [near, _] = self.across(across, if self.is_upright { high } else { low });
-        let [_, far] = self.across(across, if self.is_upright { low } else { high });
-        (near, far)
+    fn corners(&self, [from, to]: [f64; 2], [low, high]: [f64; 2]) -> (Point, Point) {
+        match self.is_upright {
+            true => (self.at(from, high), self.at(to, low)),
+            false => (self.at(from, low), self.at(to, high)),
+        }
     }
 
     /// The interval of the constant answer.
@@ -97,16 +97,11 @@ impl<'a> Ground<'a> {
         canvas.dashes(from, to, 1.5, BASELINE)
     }
 
-    pub(super) fn draw_body(
-        &self,
-        canvas: &mut Canvas<'_>,
-        bar: &Bar,
-        place: &Place,
-    ) -> Result<()> {
+    pub(super) fn draw_body(&self, canvas: &mut Canvas<'_>, bar: &Bar, at: &Place) -> Result<()> {
         let Some(height) = self.figure.height(bar) else {
             return Ok(());
         };
-        let sides = [place.middle - place.half, place.middle + place.half];
+        let sides = [at.middle - at.half, at.middle + at.half];
         let (from, to) = self.corners(sides, [0.0, height.value]);
         canvas.rectangle(from, to, WHITE)?;
         canvas.rectangle(from, to, OURS.fade(BODY))?;
@@ -114,28 +109,23 @@ impl<'a> Ground<'a> {
     }
 
     /// Whisker, and the dots of several seeds side by side, so that equal ones stay visible.
-    pub(super) fn draw_marks(
-        &self,
-        canvas: &mut Canvas<'_>,
-        bar: &Bar,
-        place: &Place,
-    ) -> Result<()> {
-        let middle = place.middle;
+    pub(super) fn draw_marks(&self, canvas: &mut Canvas<'_>, bar: &Bar, at: &Place) -> Result<()> {
+        let middle = at.middle;
         let height = self.figure.height(bar);
         if let Some(interval) = height.and_then(|height| height.interval) {
             let ends = [interval.low, interval.high];
             canvas.polyline(&ends.map(|end| self.at(middle, end)), 1.6, BLACK)?;
             for end in ends {
-                let cap = self.across([middle - place.cap, middle + place.cap], end);
+                let cap = self.across([middle - at.cap, middle + at.cap], end);
                 canvas.polyline(&cap, 1.6, BLACK)?;
             }
         }
         if bar.runs.len() > 1 {
             for (i, run) in bar.runs.iter().enumerate() {
                 let aside = (i as f64 + 0.5) / bar.runs.len() as f64 - 0.5;
-                let dot = self.at(middle + aside * place.spread, run.estimate.value);
-                canvas.dot(dot, place.dot[0], WHITE)?;
-                canvas.dot(dot, place.dot[1], OURS)?;
+                let dot = self.at(middle + aside * at.spread, run.estimate.value);
+                canvas.dot(dot, at.dot[0], WHITE)?;
+                canvas.dot(dot, at.dot[1], OURS)?;
             }
         }
         Ok(())

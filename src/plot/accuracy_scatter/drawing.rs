@@ -50,22 +50,20 @@ impl<'a> Places<'a> {
         let (left, right) = (LEFT, WIDTH - MARGIN - RIGHT);
         let xs: Vec<f64> = figure.spots.iter().map(|spot| spot.x).collect();
         let quantity = Quantity::around(&xs);
-        let placed = |(i, spot): (usize, &'a Spot)| {
+        let spots = figure.spots.iter().zip(SERIES.into_iter().cycle());
+        let spots = spots.filter_map(|(spot, ink)| Some((spot, figure.height(spot)?, ink)));
+        let placed = |(number, (spot, height, ink)): (usize, (&'a Spot, Estimate, Ink))| {
             let true_x = left + quantity.share(spot.x) * (right - left);
-            Some(Placed {
-                number: 0,
+            Placed {
+                number,
                 spot,
-                height: figure.height(spot)?,
-                ink: SERIES[i % SERIES.len()],
+                height,
+                ink,
                 true_x,
                 x: true_x,
-            })
+            }
         };
-        let spots = figure.spots.iter().enumerate();
-        let mut spots: Vec<Placed<'a>> = spots.filter_map(placed).collect();
-        for (number, spot) in spots.iter_mut().enumerate() {
-            spot.number = number;
-        }
+        let mut spots: Vec<Placed<'a>> = spots.enumerate().map(placed).collect();
         spots.sort_by(|a, b| a.true_x.total_cmp(&b.true_x));
         let true_xs: Vec<f64> = spots.iter().map(|spot| spot.true_x).collect();
         let moved = spread(&true_xs, (left + APART, right - APART));
