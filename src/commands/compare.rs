@@ -84,13 +84,7 @@ fn values(title: &str, value: &str, rows: Vec<Vec<String>>) -> Table {
 }
 
 /// The row of a mean over seeds.
-fn mean(
-    start: &str,
-    spread: &Spread,
-    end: &str,
-    [value, deviation, range]: [String; 3],
-) -> Vec<String> {
-    let name = format!("{start}mean of {} seeds{end}", spread.seeds);
+fn mean(name: String, value: String, deviation: String, range: String) -> Vec<String> {
     vec![name, String::new(), String::new(), value, deviation, range]
 }
 
@@ -98,6 +92,10 @@ fn mean(
 /// differences over the same questions.
 fn measure(comparison: &Comparison, measure: &Measure) -> Table {
     let (name, unit, is_exact) = (measure.name(), measure.unit, measure.is_exact_match());
+    let title = match is_exact {
+        true => "accuracy",
+        false => measure.quantity,
+    };
     let distance = |distance| match is_exact {
         true => points(distance),
         false => unit.show_distance(distance),
@@ -113,13 +111,9 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             let (right, questions, value, interval) = match is_exact {
                 true => {
                     let one = run.accuracy.as_ref()?;
+                    let right = one.correct.to_string();
                     let interval = Some((one.low_95, one.high_95));
-                    (
-                        one.correct.to_string(),
-                        one.questions,
-                        one.accuracy,
-                        interval,
-                    )
+                    (right, one.questions, one.accuracy, interval)
                 }
                 false => {
                     let one = run.measures.get(name)?;
@@ -146,16 +140,11 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
                 IntervalKind::Wilson => ", interval of one",
                 _ => "",
             };
-            let cells = [
+            mean(
+                format!("{side_name}, mean of {} seeds{constant}{of}", spread.seeds),
                 unit.show(spread.mean),
                 distance(spread.standard_deviation),
                 unit.show_range(spread.low_95, spread.high_95),
-            ];
-            mean(
-                &format!("{side_name}, "),
-                spread,
-                &format!("{constant}{of}"),
-                cells,
             )
         }));
     }
@@ -177,20 +166,13 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
     };
     rows.extend(comparison.pairs.iter().filter_map(of_pair));
     rows.extend(comparison.differences.get(name).map(|spread| {
-        let deviation = unit.show_distance(spread.standard_deviation);
-        let range = range(spread.low_95, spread.high_95);
         mean(
-            "B - A, ",
-            spread,
-            "",
-            [signed(spread.mean), deviation, range],
+            format!("B - A, mean of {} seeds", spread.seeds),
+            signed(spread.mean),
+            unit.show_distance(spread.standard_deviation),
+            range(spread.low_95, spread.high_95),
         )
     }));
-    let title = if is_exact {
-        "accuracy"
-    } else {
-        measure.quantity
-    };
     values(title, "", rows)
 }
 
@@ -198,26 +180,21 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
     let mut rows = vec![];
     for stage in TrainingStage::ALL {
         for (name, side) in sides {
-            let start = format!("{}: {name}, ", stage.name());
+            let stage_name = stage.name();
             let of_run = |run: &Run| {
                 let loss = run.final_loss_nats.get(&stage)?;
-                let name = format!("{start}seed {}", run.seed);
-                Some(vec![
-                    name,
-                    String::new(),
-                    String::new(),
-                    format!("{loss:.4}"),
-                ])
+                let name = format!("{stage_name}: {name}, seed {}", run.seed);
+                let (none, loss) = (String::new(), format!("{loss:.4}"));
+                Some(vec![name, none.clone(), none, loss])
             };
             rows.extend(side.runs.iter().filter_map(of_run));
             rows.extend(side.final_loss_nats.get(&stage).map(|spread| {
-                let Spread {
-                    low_95, high_95, ..
-                } = spread;
-                let range = format!("{low_95:.4} to {high_95:.4}");
-                let [value, deviation] =
-                    [spread.mean, spread.standard_deviation].map(|nats| format!("{nats:.4}"));
-                mean(&start, spread, "", [value, deviation, range])
+                mean(
+                    format!("{stage_name}: {name}, mean of {} seeds", spread.seeds),
+                    format!("{:.4}", spread.mean),
+                    format!("{:.4}", spread.standard_deviation),
+                    format!("{:.4} to {:.4}", spread.low_95, spread.high_95),
+                )
             }));
         }
     }

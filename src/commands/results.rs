@@ -48,19 +48,17 @@ fn mean(group: &GroupRow, measure: &Measure) -> Option<String> {
     let seeds = group.seeds.filter(|&seeds| seeds > 1)?;
     let deviation = group.standard_deviation?;
     let (label, named, unit) = (&group.label, named(measure), measure.unit);
-    let (mean, range) = (
-        unit.show(group.mean),
-        unit.show_range(group.low_95?, group.high_95?),
-    );
-    let over = match group.interval == Some(IntervalKind::StudentT) {
-        true => format!(
-            "standard deviation {}; 95 % interval",
-            unit.show_distance(deviation)
-        ),
-        false => "all seeds equal; 95 % interval over one seed's questions".to_owned(),
+    let (mean, deviation) = (unit.show(group.mean), unit.show_distance(deviation));
+    let over = match group.interval {
+        Some(IntervalKind::StudentT) => &format!("standard deviation {deviation}; 95 % interval"),
+        _ => "all seeds equal; 95 % interval over one seed's questions",
     };
+    let over = format!(
+        "({over} {})",
+        unit.show_range(group.low_95?, group.high_95?)
+    );
     Some(format!(
-        "{label}, mean of {seeds} seeds:{named} {mean}  ({over} {range})"
+        "{label}, mean of {seeds} seeds:{named} {mean}  {over}"
     ))
 }
 
@@ -73,10 +71,8 @@ fn line(row: &MeasureRow, measure: &Measure) -> String {
         "constant" => format!("always \u{201c}{detail}\u{201d}"),
         _ => return format!("{}, reported elsewhere: {value}  ({detail})", row.label),
     };
-    let interval = row
-        .low_95
-        .zip(row.high_95)
-        .map(|(low, high)| format!("95 % interval {}", measure.unit.show_range(low, high)));
+    let range = |(low, high)| format!("95 % interval {}", measure.unit.show_range(low, high));
+    let interval = row.low_95.zip(row.high_95).map(range);
     let right = row.correct.map(|correct| format!("{correct} right"));
     let brackets: Vec<String> = right.into_iter().chain(interval).collect();
     let brackets = match brackets.is_empty() {

@@ -92,15 +92,8 @@ impl MeasureRow {
     /// What the rows of a group have in common: folder, label, split, subject, detail and measure.
     pub fn group(&self) -> [&str; 6] {
         let detail = self.detail.as_deref().unwrap_or_default();
-        let (point, label) = (&self.point, &self.label);
-        [
-            point,
-            label,
-            &self.split,
-            &self.subject,
-            detail,
-            &self.measure,
-        ]
+        let (point, label, measure) = (&self.point, &self.label, &self.measure);
+        [point, label, &self.split, &self.subject, detail, measure]
     }
 
     /// The value with its interval.
@@ -168,15 +161,8 @@ impl GroupRow {
     /// See [`MeasureRow::group`].
     pub fn group(&self) -> [&str; 6] {
         let detail = self.detail.as_deref().unwrap_or_default();
-        let (point, label) = (&self.point, &self.label);
-        [
-            point,
-            label,
-            &self.split,
-            &self.subject,
-            detail,
-            &self.measure,
-        ]
+        let (point, label, measure) = (&self.point, &self.label, &self.measure);
+        [point, label, &self.split, &self.subject, detail, measure]
     }
 }
 

@@ -205,23 +205,20 @@ fn of_splits(groups: &[&GroupRow]) -> String {
 
 /// Explains the intervals in use.
 fn intervals(groups: &[&GroupRow]) -> String {
-    let has_deviation = groups.iter().any(|one| one.standard_deviation.is_some());
-    let says = [
-        (
-            has(groups, Wilson),
-            " Interval over questions: Wilson's, of one run.",
-        ),
-        (
-            has(groups, Bootstrap),
-            " Interval over questions: the bootstrap's, of one run.",
-        ),
-        (
-            has(groups, StudentT),
-            " Interval over seeds: Student's t, of their mean on the same questions.",
-        ),
-        (has_deviation, " \u{b1}: standard deviation over the seeds."),
-    ];
-    says.iter().filter(|one| one.0).map(|one| one.1).collect()
+    let mut says = String::new();
+    if has(groups, Wilson) {
+        says += " Interval over questions: Wilson's, of one run.";
+    }
+    if has(groups, Bootstrap) {
+        says += " Interval over questions: the bootstrap's, of one run.";
+    }
+    if has(groups, StudentT) {
+        says += " Interval over seeds: Student's t, of their mean on the same questions.";
+    }
+    if groups.iter().any(|one| one.standard_deviation.is_some()) {
+        says += " \u{b1}: standard deviation over the seeds.";
+    }
+    says
 }
 
 /// The sources of the reported numbers.

@@ -11,7 +11,7 @@ mod measured;
 use crate::config::{Experiment, Point};
 use crate::data::Split;
 use crate::error::Result;
-use crate::eval::measures::{EXACT_MATCH, Scored};
+use crate::eval::measures::EXACT_MATCH;
 use crate::kinds::Listed as _;
 use crate::metrics::artefacts::{PREDICTIONS, predictions_of};
 use crate::metrics::measured::{Measured, MeasuredPoint};
@@ -70,25 +70,20 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
         for (subject, seed, detail, answers) in &answers {
             // There is no row where no answer has a value.
             let scored = measure.score(answers, seed.unwrap_or_default());
-            rows.extend(scored.map(
-                |Scored {
-                     answers,
-                     right,
-                     estimate,
-                 }| {
-                    let (low_95, high_95, interval) = Interval::columns(estimate.interval);
-                    MeasureRow {
-                        correct: right,
-                        questions: Some(answers),
-                        accuracy: measure.is_exact_match().then_some(estimate.value),
-                        low_95,
-                        high_95,
-                        value: estimate.value,
-                        interval,
-                        ..row(subject, *seed, detail.clone())
-                    }
-                },
-            ));
+            rows.extend(scored.map(|scored| {
+                let estimate = scored.estimate;
+                let (low_95, high_95, interval) = Interval::columns(estimate.interval);
+                MeasureRow {
+                    correct: scored.right,
+                    questions: Some(scored.answers),
+                    accuracy: measure.is_exact_match().then_some(estimate.value),
+                    low_95,
+                    high_95,
+                    value: estimate.value,
+                    interval,
+                    ..row(subject, *seed, detail.clone())
+                }
+            }));
         }
         let reported = spec.reported.as_ref().filter(|_| measure.is_exact_match());
         rows.extend(reported.map(|reported| MeasureRow {
