@@ -6,13 +6,12 @@ use super::table::Table;
 use super::{print, print_json, print_wrapped};
 use crate::config::Difference;
 use crate::error::Result;
-use crate::eval::measures::{MEASURES, Measure};
+use crate::eval::measures::{EXACT_MATCH, MEASURES, Measure};
 use crate::kinds::Listed as _;
 use crate::labels::shorten_apart;
 use crate::metrics::statistics::IntervalKind;
-use crate::pipeline::compare::{
-    Comparison, Pair, PairedTest, Run, Side, Spread, compare as compared,
-};
+use crate::metrics::steps::TrainingStage;
+use crate::pipeline::compare::{Comparison, Pair, Run, Side, Spread, compare as compared};
 use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
@@ -26,15 +25,15 @@ pub fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
     let mut names = ["A", "B"].into_iter().zip(names);
     names.try_for_each(|(side, name)| print(format!("{side}  {name}")))?;
     let sides = [("A", &comparison.a), ("B", &comparison.b)];
-    for table in [
+    let others = MEASURES.iter().filter(|one| !one.is_exact_match());
+    let first = [
         settings(&comparison.settings),
-        accuracies(sides),
+        measure(&comparison, &EXACT_MATCH),
         losses(sides),
         pairs(&comparison),
-    ]
-    .into_iter()
-    .chain(MEASURES.iter().map(|one| measure(&comparison, one)))
-    {
+    ];
+    let others = others.map(|one| measure(&comparison, one));
+    for table in first.into_iter().chain(others) {
         let lines = table.lines(output_width());
         if !lines.is_empty() {
             print("")?;
@@ -55,7 +54,6 @@ pub fn compare(a: &Path, b: &Path, json: bool) -> Result<()> {
         .try_for_each(|note| print_wrapped(&format!("note: {note}"), 2))
 }
 
-/// Prints rows of cells under a header.
 fn under(header: &[&str], rows: impl IntoIterator<Item = Vec<String>>) -> Table {
     Table {
         header: header.iter().map(|&cell| cell.to_owned()).collect(),
@@ -78,85 +76,76 @@ fn settings(differences: &[Difference]) -> Table {
     under(&["settings that differ", "A", "B"], rows)
 }
 
-fn accuracies(sides: [(&str, &Side); 2]) -> Table {
-    let title = [
-        "accuracy",
-        "right",
-        "questions",
-        "",
-        "standard deviation",
-        "95 % interval",
-    ];
-    let mut rows = vec![];
-    for (name, side) in sides {
-        let split = side.split.as_deref().unwrap_or_default();
-        let constant = match side.subject.as_deref() {
-            Some("constant") => ", constant answer",
-            _ => "",
-        };
-        let row = |run: &Run| {
-            let accuracy = run.accuracy.as_ref()?;
-            Some(vec![
-                format!("{name}, seed {}{constant}", run.seed),
-                accuracy.correct.to_string(),
-                format!("{} {split}", accuracy.questions),
-                percent(accuracy.accuracy),
-                String::new(),
-                percents(accuracy.low_95, accuracy.high_95),
-            ])
-        };
-        rows.extend(side.runs.iter().filter_map(row));
-        rows.extend(side.accuracy.iter().map(|spread| {
-            let of = match spread.interval == IntervalKind::StudentT {
-                true => "",
-                false => ", interval of one",
-            };
-            vec![
-                format!("{name}, mean of {} seeds{constant}{of}", spread.seeds),
-                String::new(),
-                String::new(),
-                percent(spread.mean),
-                points(spread.standard_deviation),
-                percents(spread.low_95, spread.high_95),
-            ]
-        }));
-    }
-    under(&title, rows)
+/// Runs and means over seeds; a table leaves out the columns that are empty in all rows.
+fn values(title: &str, value: &str, rows: Vec<Vec<String>>) -> Table {
+    let (deviation, interval) = ("standard deviation", "95 % interval");
+    let header = [title, "right", "questions", value, deviation, interval];
+    under(&header, rows)
 }
 
-/// A measure beside the exact match: each run, the means over seeds, and the differences over the same questions.
+/// The row of a mean over seeds.
+fn mean(name: String, value: String, deviation: String, range: String) -> Vec<String> {
+    vec![name, String::new(), String::new(), value, deviation, range]
+}
+
+/// A measure: each run, the means over seeds, and except for the exact match, whose test has a table of its own, the
+/// differences over the same questions.
 fn measure(comparison: &Comparison, measure: &Measure) -> Table {
-    let (name, unit) = (measure.name(), measure.unit);
-    let title = [
-        measure.quantity,
-        "questions",
-        "",
-        "standard deviation",
-        "95 % interval",
-    ];
+    let (name, unit, is_exact) = (measure.name(), measure.unit, measure.is_exact_match());
+    let title = match is_exact {
+        true => "accuracy",
+        false => measure.quantity,
+    };
+    let distance = |distance| match is_exact {
+        true => points(distance),
+        false => unit.show_distance(distance),
+    };
     let mut rows = vec![];
     for (side_name, side) in [("A", &comparison.a), ("B", &comparison.b)] {
         let split = side.split.as_deref().unwrap_or_default();
-        let row = |run: &Run| {
-            let value = run.measures.get(name)?;
-            let interval = value.low_95.zip(value.high_95);
+        let constant = match side.subject.as_deref() {
+            Some("constant") if is_exact => ", constant answer",
+            _ => "",
+        };
+        let of_run = |run: &Run| {
+            let (right, questions, value, interval) = match is_exact {
+                true => {
+                    let one = run.accuracy.as_ref()?;
+                    let right = one.correct.to_string();
+                    let interval = Some((one.low_95, one.high_95));
+                    (right, one.questions, one.accuracy, interval)
+                }
+                false => {
+                    let one = run.measures.get(name)?;
+                    let interval = one.low_95.zip(one.high_95);
+                    (String::new(), one.questions, one.value, interval)
+                }
+            };
             Some(vec![
-                format!("{side_name}, seed {}", run.seed),
-                format!("{} {split}", value.questions),
-                unit.show(value.value),
+                format!("{side_name}, seed {}{constant}", run.seed),
+                right,
+                format!("{questions} {split}"),
+                unit.show(value),
                 String::new(),
-                interval.map_or_else(String::new, |(low, high)| unit.show_range(low, high)),
+                interval.map_or(String::new(), |(low, high)| unit.show_range(low, high)),
             ])
         };
-        rows.extend(side.runs.iter().filter_map(row));
-        rows.extend(side.measures.get(name).map(|spread| {
-            vec![
-                format!("{side_name}, mean of {} seeds", spread.seeds),
-                String::new(),
+        rows.extend(side.runs.iter().filter_map(of_run));
+        let spread = match is_exact {
+            true => side.accuracy.as_ref(),
+            false => side.measures.get(name),
+        };
+        rows.extend(spread.map(|spread| {
+            let of = match spread.interval {
+                IntervalKind::Wilson => ", interval of one",
+                _ => "",
+            };
+            mean(
+                format!("{side_name}, mean of {} seeds{constant}{of}", spread.seeds),
                 unit.show(spread.mean),
-                unit.show_distance(spread.standard_deviation),
+                distance(spread.standard_deviation),
                 unit.show_range(spread.low_95, spread.high_95),
-            ]
+            )
         }));
     }
     let signed = |difference: f64| {
@@ -164,60 +153,52 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
         format!("{sign}{}", unit.show_distance(difference))
     };
     let range = |low, high| format!("{} to {}", signed(low), signed(high));
-    let row = |pair: &Pair| {
+    let of_pair = |pair: &Pair| {
         let one = pair.differences.get(name)?;
         Some(vec![
             format!("B - A, {}", who(pair)),
+            String::new(),
             one.questions.to_string(),
             signed(one.difference),
             String::new(),
             range(one.low_95, one.high_95),
         ])
     };
-    rows.extend(comparison.pairs.iter().filter_map(row));
+    rows.extend(comparison.pairs.iter().filter_map(of_pair));
     rows.extend(comparison.differences.get(name).map(|spread| {
-        vec![
+        mean(
             format!("B - A, mean of {} seeds", spread.seeds),
-            String::new(),
             signed(spread.mean),
             unit.show_distance(spread.standard_deviation),
             range(spread.low_95, spread.high_95),
-        ]
+        )
     }));
-    under(&title, rows)
+    values(title, "", rows)
 }
 
 fn losses(sides: [(&str, &Side); 2]) -> Table {
-    use crate::metrics::steps::TrainingStage::{Finetune, Pretrain};
-    let title = [
-        "training loss, last epoch",
-        "nats",
-        "standard deviation",
-        "95 % interval",
-    ];
     let mut rows = vec![];
-    for stage in [Pretrain, Finetune] {
+    for stage in TrainingStage::ALL {
         for (name, side) in sides {
             let stage_name = stage.name();
-            let row = |run: &Run| {
+            let of_run = |run: &Run| {
                 let loss = run.final_loss_nats.get(&stage)?;
-                Some(vec![
-                    format!("{stage_name}: {name}, seed {}", run.seed),
-                    format!("{loss:.4}"),
-                ])
+                let name = format!("{stage_name}: {name}, seed {}", run.seed);
+                let (none, loss) = (String::new(), format!("{loss:.4}"));
+                Some(vec![name, none.clone(), none, loss])
             };
-            rows.extend(side.runs.iter().filter_map(row));
+            rows.extend(side.runs.iter().filter_map(of_run));
             rows.extend(side.final_loss_nats.get(&stage).map(|spread| {
-                vec![
+                mean(
                     format!("{stage_name}: {name}, mean of {} seeds", spread.seeds),
                     format!("{:.4}", spread.mean),
                     format!("{:.4}", spread.standard_deviation),
                     format!("{:.4} to {:.4}", spread.low_95, spread.high_95),
-                ]
+                )
             }));
         }
     }
-    under(&title, rows)
+    values("training loss, last epoch", "nats", rows)
 }
 
 fn pairs(comparison: &Comparison) -> Table {
@@ -231,8 +212,9 @@ fn pairs(comparison: &Comparison) -> Table {
         "standard deviation",
         "95 % interval",
     ];
-    let row = |pair: &Pair, test: &PairedTest| {
-        vec![
+    let of_pair = |pair: &Pair| {
+        let test = pair.test.as_ref()?;
+        Some(vec![
             who(pair),
             test.questions.to_string(),
             test.only_a_right.to_string(),
@@ -241,9 +223,9 @@ fn pairs(comparison: &Comparison) -> Table {
             signed_points(test.difference),
             String::new(),
             signed_interval(test.low_95, test.high_95),
-        ]
+        ])
     };
-    let mean = |spread: &Spread| {
+    let of_mean = |spread: &Spread| {
         let mut cells = vec![String::new(); 8];
         cells[0] = format!("mean of {} seeds", spread.seeds);
         cells[5] = signed_points(spread.mean);
@@ -251,9 +233,8 @@ fn pairs(comparison: &Comparison) -> Table {
         cells[7] = signed_interval(spread.low_95, spread.high_95);
         cells
     };
-    let tested = comparison.pairs.iter();
-    let tested = tested.filter_map(|pair| Some(row(pair, pair.test.as_ref()?)));
-    let means = comparison.difference.iter().map(mean);
+    let tested = comparison.pairs.iter().filter_map(of_pair);
+    let means = comparison.difference.iter().map(of_mean);
     under(&title, tested.chain(means))
 }
 
@@ -262,14 +243,6 @@ fn who(pair: &Pair) -> String {
         true => format!("seed {}", pair.seed_a),
         false => format!("A, seed {} and B, seed {}", pair.seed_a, pair.seed_b),
     }
-}
-
-fn percent(fraction: f64) -> String {
-    format!("{:.1} %", 100.0 * fraction)
-}
-
-fn percents(low: f64, high: f64) -> String {
-    format!("{:.1} to {:.1} %", 100.0 * low, 100.0 * high)
 }
 
 /// A difference of fractions, in percentage points.

@@ -22,17 +22,13 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 /// A line for each row of `summary.csv`, and one more after a point with several seeds.
 fn measures(report: &Report) -> Vec<String> {
     let mut lines = vec![];
-    let key = |row: &MeasureRow| (row.point.clone(), row.subject.clone(), row.measure.clone());
-    for rows in report.measures.chunk_by(|a, b| key(a) == key(b)) {
+    for rows in report.measures.chunk_by(|a, b| a.group() == b.group()) {
         let Some(measure) = MEASURES.iter().find(|one| one.name() == rows[0].measure) else {
             continue;
         };
         lines.extend(rows.iter().map(|row| line(row, measure)));
-        let own = |group: &&GroupRow| {
-            (&group.point, &group.subject, &group.measure)
-                == (&rows[0].point, &rows[0].subject, &rows[0].measure)
-        };
-        let group = report.groups.iter().find(own);
+        let mut groups = report.groups.iter();
+        let group = groups.find(|group| group.group() == rows[0].group());
         lines.extend(group.and_then(|group| mean(group, measure)));
     }
     lines
@@ -51,19 +47,18 @@ fn named(measure: &Measure) -> String {
 fn mean(group: &GroupRow, measure: &Measure) -> Option<String> {
     let seeds = group.seeds.filter(|&seeds| seeds > 1)?;
     let deviation = group.standard_deviation?;
-    let over = match group.interval == Some(IntervalKind::StudentT) {
-        true => {
-            let deviation = measure.unit.show_distance(deviation);
-            format!("standard deviation {deviation}; 95 % interval")
-        }
-        false => "all seeds equal; 95 % interval over one seed's questions".to_owned(),
+    let (label, named, unit) = (&group.label, named(measure), measure.unit);
+    let (mean, deviation) = (unit.show(group.mean), unit.show_distance(deviation));
+    let over = match group.interval {
+        Some(IntervalKind::StudentT) => &format!("standard deviation {deviation}; 95 % interval"),
+        _ => "all seeds equal; 95 % interval over one seed's questions",
     };
+    let over = format!(
+        "({over} {})",
+        unit.show_range(group.low_95?, group.high_95?)
+    );
     Some(format!(
-        "{}, mean of {seeds} seeds:{} {}  ({over} {})",
-        group.label,
-        named(measure),
-        measure.unit.show(group.mean),
-        measure.unit.show_range(group.low_95?, group.high_95?)
+        "{label}, mean of {seeds} seeds:{named} {mean}  {over}"
     ))
 }
 
@@ -74,15 +69,10 @@ fn line(row: &MeasureRow, measure: &Measure) -> String {
     let who = match row.subject.as_str() {
         "model" => format!("{}, seed {}", row.label, row.seed.unwrap_or_default()),
         "constant" => format!("always \u{201c}{detail}\u{201d}"),
-        _ => {
-            return format!("{}, reported elsewhere: {value}  ({detail})", row.label);
-        }
+        _ => return format!("{}, reported elsewhere: {value}  ({detail})", row.label),
     };
-    let interval = row.low_95.zip(row.high_95);
-    let interval = interval.map(|(low, high)| {
-        let range = measure.unit.show_range(low, high);
-        format!("95 % interval {range}")
-    });
+    let range = |(low, high)| format!("95 % interval {}", measure.unit.show_range(low, high));
+    let interval = row.low_95.zip(row.high_95).map(range);
     let right = row.correct.map(|correct| format!("{correct} right"));
     let brackets: Vec<String> = right.into_iter().chain(interval).collect();
     let brackets = match brackets.is_empty() {
@@ -103,13 +93,10 @@ fn finding(rows: &[FindingRow]) -> String {
         let value = significant(first.value);
         return format!("{what}: {value} on average{}", spread(first));
     };
-    let brackets = match first.low_90 {
-        Some(_) => {
-            let draws = thousands(first.samples);
-            format!("; in brackets: middle 90 % of {draws} draws")
-        }
-        None => String::new(),
-    };
+    let draws = thousands(first.samples);
+    let brackets = first.low_90.map_or(String::new(), |_| {
+        format!("; in brackets: middle 90 % of {draws} draws")
+    });
     let (value, end) = (with_range(first), with_range(last));
     match rows.len() {
         1 => format!("{what}: {value} at {from}  ({varied}{brackets})"),

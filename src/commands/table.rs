@@ -102,13 +102,9 @@ impl Table {
         let depth = headers.iter().map(Vec::len).max().unwrap_or(0);
         // Headers of several lines are aligned at the bottom.
         let header = |i: usize| {
-            let part = |own: &Vec<String>| (i + own.len()).checked_sub(depth);
-            let cells = headers.iter();
-            line(
-                cells
-                    .map(|own| part(own).map_or("", |at| own[at].as_str()))
-                    .collect(),
-            )
+            let part = |own: &'_ Vec<String>| (i + own.len()).checked_sub(depth);
+            let cell = |own| part(own).map_or("", |at| own[at].as_str());
+            line(headers.iter().map(cell).collect())
         };
         let header = (0..depth).map(header).filter(|line| !line.is_empty());
         let row = |row: &Vec<String>| vec![line(row.iter().map(String::as_str).collect())];
@@ -121,10 +117,9 @@ impl Table {
         let heads = self.header.iter().map(|header| columns(header));
         let heads = heads.max().unwrap_or(0);
         let others = |row: &'_ Vec<String>| {
-            let cells = self.header.iter().cloned().zip(row.clone()).enumerate();
-            cells
-                .filter(|(at, _)| *at != self.names)
-                .map(|(_, cell)| cell)
+            let mut cells: Vec<_> = self.header.iter().cloned().zip(row.clone()).collect();
+            cells.remove(self.names);
+            cells.into_iter()
         };
         let cells = self.rows.iter().flat_map(others);
         let cells = cells.map(|(_, cell)| columns(&cell));

@@ -45,36 +45,29 @@ pub fn attention_maps(
 }
 
 /// The rows of one question; a query has no rows for the keys after it, which are masked.
-fn rows_of<'a>(
-    question: usize,
-    text: &'a [String],
-    maps: &'a [LayerMaps],
-) -> impl Iterator<Item = AttentionRow> + 'a {
+fn rows_of(question: usize, text: &[String], maps: &[LayerMaps]) -> Vec<AttentionRow> {
     let character = |side, place: usize| match side {
         MapAxis::Tokens => text.get(place).cloned(),
         MapAxis::Latents => None,
     };
-    let layers = (1..).zip(maps);
-    let heads = layers.flat_map(|(layer, maps)| {
-        let heads = (1..).zip(&maps.heads);
-        heads.map(move |(head, map)| (layer, maps, head, map))
-    });
-    heads.flat_map(move |(layer, maps, head, map)| {
-        let seen = (0..map.queries).flat_map(|query| {
-            let keys = map.keys.min(query + 1);
-            (0..keys).map(move |key| (query, key))
-        });
-        seen.map(move |(query, key)| AttentionRow {
-            question,
-            layer,
-            head,
-            query_position: query + 1,
-            query_character: character(maps.queries, query),
-            key_position: key + 1,
-            key_character: character(maps.keys, key),
-            weight: map.weights[query * map.keys + key],
-        })
-    })
+    let mut rows = vec![];
+    for (layer, maps) in (1..).zip(maps) {
+        for (head, map) in (1..).zip(&maps.heads) {
+            for query in 0..map.queries {
+                rows.extend((0..map.keys.min(query + 1)).map(|key| AttentionRow {
+                    question,
+                    layer,
+                    head,
+                    query_position: query + 1,
+                    query_character: character(maps.queries, query),
+                    key_position: key + 1,
+                    key_character: character(maps.keys, key),
+                    weight: map.weights[query * map.keys + key],
+                }));
+            }
+        }
+    }
+    rows
 }
 
 #[cfg(test)]
@@ -102,7 +95,7 @@ mod tests {
                 heads: vec![map(2)],
             },
         ];
-        let rows: Vec<AttentionRow> = rows_of(4, &text, &maps).collect();
+        let rows = rows_of(4, &text, &maps);
         assert_eq!(rows.len(), 6 + 6 + 5);
         let last = AttentionRow {
             question: 4,

@@ -51,9 +51,8 @@ fn greedy_batch(
     let mut answers = vec![Answer::default(); prompts.len()];
     let mut decoder = model.decoder(prompts.len());
     let rows = prompts.iter().cloned().enumerate();
-    let mut inputs: Vec<DecoderInput> = rows
-        .map(|(row, tokens)| DecoderInput { row, tokens })
-        .collect();
+    let rows = rows.map(|(row, tokens)| DecoderInput { row, tokens });
+    let mut inputs: Vec<DecoderInput> = rows.collect();
     for _ in 0..most_tokens {
         if inputs.is_empty() {
             break;

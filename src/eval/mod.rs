@@ -30,22 +30,17 @@ pub fn ask_model(
     most_characters: usize,
     progress: &mut dyn FnMut(usize) -> Result<()>,
 ) -> Result<Vec<PredictionRow>> {
-    let prompts: Result<Vec<_>> = asked
-        .iter()
-        .map(|q| questions::prompt(q, vocabulary))
-        .collect();
-    let answers = decode::greedy(model, &prompts?, most_characters, progress)?;
+    let prompts = asked.iter().map(|one| questions::prompt(one, vocabulary));
+    let prompts: Vec<_> = prompts.collect::<Result<_>>()?;
+    let answers = decode::greedy(model, &prompts, most_characters, progress)?;
     let rows = (1..).zip(asked).zip(answers);
     rows.map(|((number, question), answer)| {
         if !answer.log_probability.is_finite() {
             return Err(not_finite("question", number, &question.text));
         }
         let predicted = vocabulary.decode(&answer.tokens);
-        Ok(prediction(
-            question,
-            predicted,
-            Some(answer.log_probability),
-        ))
+        let log_probability = Some(answer.log_probability);
+        Ok(prediction(question, predicted, log_probability))
     })
     .collect()
 }
@@ -72,10 +67,8 @@ fn not_finite(what: &str, number: usize, text: &str) -> Error {
 
 /// Scores one constant answer to every question.
 pub fn answer_always(asked: &[Question], answer: &str) -> Vec<PredictionRow> {
-    asked
-        .iter()
-        .map(|question| prediction(question, answer.to_owned(), None))
-        .collect()
+    let row = |question| prediction(question, answer.to_owned(), None);
+    asked.iter().map(row).collect()
 }
 
 /// How often each place is the answer, most frequent first, ties by name.

@@ -33,14 +33,11 @@ pub fn lines(
         let scored_tokens = ids.len().saturating_sub(1);
         for start in (0..scored_tokens).step_by(context) {
             let end = (start + context).min(scored_tokens);
-            let tokens = ids[start..end].to_vec();
-            pieces.push((
-                number,
-                Sequence {
-                    tokens,
-                    targets: ids[start + 1..=end].to_vec(),
-                },
-            ));
+            let sequence = Sequence {
+                tokens: ids[start..end].to_vec(),
+                targets: ids[start + 1..=end].to_vec(),
+            };
+            pieces.push((number, sequence));
         }
         rows.push(ScoreRow {
             line: number + 1,

@@ -3,44 +3,17 @@
 use serde::de::DeserializeOwned;
 
 use super::artefacts::Artefact;
-use super::measured::Measured;
+use super::measured::{Measured, PointRows};
 use super::rows::CurveRow;
 use super::statistics::mean;
 use crate::error::Result;
 
-/// The rows of one point, of all its finished runs one after another.
-pub struct PointRows<R> {
-    /// The name of the point's folder.
-    pub folder: String,
-    /// What the point is called.
-    pub label: String,
-    /// At least one.
-    pub rows: Vec<R>,
-}
-
 /// The points that have rows in this table, in order.
-///
-/// # Errors
-/// A table cannot be read.
 pub fn read<R: DeserializeOwned>(
     measured: &Measured,
     file: &Artefact,
 ) -> Result<Vec<PointRows<R>>> {
-    let mut points = vec![];
-    for point in &measured.points {
-        let mut rows = vec![];
-        for run in &point.runs {
-            rows.extend(run.read::<R>(file, "")?.into_iter().flatten());
-        }
-        if !rows.is_empty() {
-            points.push(PointRows {
-                folder: point.folder.clone(),
-                label: point.label.clone(),
-                rows,
-            });
-        }
-    }
-    Ok(points)
+    measured.gather(|_, run| Ok(run.read::<R>(file, "")?.into_iter().flatten()))
 }
 
 /// The distinct values, in order of first occurrence.

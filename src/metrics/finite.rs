@@ -2,36 +2,34 @@
 //!
 //! Put `#[serde(with = "finite")]` on a column that becomes part of a result.
 
-use std::fmt::Display;
-
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de, ser};
 
 /// A cell with a number or an optional number.
 pub(super) trait Number {
-    /// The number, if there is one and it is not finite.
-    fn strange(&self) -> Option<&dyn Display>;
+    /// The number, if there is one.
+    fn number(&self) -> Option<f64>;
 }
 
 impl Number for f32 {
-    fn strange(&self) -> Option<&dyn Display> {
-        (!self.is_finite()).then_some(self)
+    fn number(&self) -> Option<f64> {
+        Some(f64::from(*self))
     }
 }
 
 impl Number for f64 {
-    fn strange(&self) -> Option<&dyn Display> {
-        (!self.is_finite()).then_some(self)
+    fn number(&self) -> Option<f64> {
+        Some(*self)
     }
 }
 
 impl<T: Number> Number for Option<T> {
-    fn strange(&self) -> Option<&dyn Display> {
-        self.as_ref()?.strange()
+    fn number(&self) -> Option<f64> {
+        self.as_ref()?.number()
     }
 }
 
-fn check<T: Number>(number: &T) -> Result<(), String> {
-    match number.strange() {
+fn check(number: &impl Number) -> Result<(), String> {
+    match number.number().filter(|number| !number.is_finite()) {
         None => Ok(()),
         Some(strange) => Err(format!("{strange} is not a finite number")),
     }

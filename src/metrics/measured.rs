@@ -66,7 +66,39 @@ pub struct MeasuredRun {
     pub folder: PathBuf,
 }
 
+/// What the finished runs of a point hold, one after another.
+pub struct PointRows<R> {
+    /// The name of the point's folder.
+    pub folder: String,
+    /// What the point is called.
+    pub label: String,
+    /// At least one.
+    pub rows: Vec<R>,
+}
+
 impl Measured {
+    /// What `read` finds in the finished runs, at the points where it finds anything.
+    pub fn gather<R, Rows: IntoIterator<Item = R>>(
+        &self,
+        read: impl Fn(&MeasuredPoint, &MeasuredRun) -> Result<Rows>,
+    ) -> Result<Vec<PointRows<R>>> {
+        let mut points = vec![];
+        for point in &self.points {
+            let mut rows = vec![];
+            for run in &point.runs {
+                rows.extend(read(point, run)?);
+            }
+            if !rows.is_empty() {
+                points.push(PointRows {
+                    folder: point.folder.clone(),
+                    label: point.label.clone(),
+                    rows,
+                });
+            }
+        }
+        Ok(points)
+    }
+
     /// How captions about answers begin: `birthplace/vanilla (…), dev questions.`
     pub fn asked(&self) -> String {
         format!("{}, {} questions.", self.origin, self.splits)
@@ -89,9 +121,6 @@ impl MeasuredRun {
     }
 
     /// The rows of an artefact; absent where the run has none.
-    ///
-    /// # Errors
-    /// The table cannot be read.
     pub fn read<R: DeserializeOwned>(
         &self,
         artefact: &Artefact,

@@ -89,6 +89,13 @@ pub struct MeasureRow {
 }
 
 impl MeasureRow {
+    /// What the rows of a group have in common: folder, label, split, subject, detail and measure.
+    pub fn group(&self) -> [&str; 6] {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let (point, label, measure) = (&self.point, &self.label, &self.measure);
+        [point, label, &self.split, &self.subject, detail, measure]
+    }
+
     /// The value with its interval.
     pub fn estimate(&self) -> Estimate {
         let interval = self.low_95.zip(self.high_95).zip(self.interval);
@@ -148,6 +155,15 @@ pub struct GroupRow {
     /// Mean over the seeds of the value.
     #[serde(with = "finite", default)]
     pub mean: f64,
+}
+
+impl GroupRow {
+    /// See [`MeasureRow::group`].
+    pub fn group(&self) -> [&str; 6] {
+        let detail = self.detail.as_deref().unwrap_or_default();
+        let (point, label, measure) = (&self.point, &self.label, &self.measure);
+        [point, label, &self.split, &self.subject, detail, measure]
+    }
 }
 
 /// One answered question, in `predictions/*.tsv`.

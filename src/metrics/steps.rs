@@ -48,11 +48,8 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRow>> {
         match seen.get(&name) {
             Some(first) if *first == row => {}
             Some(_) => {
-                let (stage, step) = name;
-                let message = format!(
-                    "{}: step {step} of {stage} has two rows that differ",
-                    path.display()
-                );
+                let ((stage, step), path) = (name, path.display());
+                let message = format!("{path}: step {step} of {stage} has two rows that differ");
                 return Err(Error::data(message).help(
                     "two processes wrote to it: `attnlab run FILE --again` repeats the run",
                 ));
@@ -68,18 +65,12 @@ pub fn read_steps(path: &Path) -> Result<Vec<StepRow>> {
 
 /// The rows of a `timings.csv`, without the stages that have a step twice: two processes that trained in
 /// the same folder slowed each other down.
-///
-/// # Errors
-/// The table cannot be read.
 pub fn read_timings(path: &Path) -> Result<Vec<TimingRow>> {
     let mut rows: Vec<TimingRow> = table::read(path)?;
     let mut seen = BTreeSet::new();
     let again = |row: &&TimingRow| !seen.insert((row.stage.clone(), row.step));
-    let shared: BTreeSet<String> = rows
-        .iter()
-        .filter(again)
-        .map(|row| row.stage.clone())
-        .collect();
+    let again = rows.iter().filter(again);
+    let shared: BTreeSet<String> = again.map(|row| row.stage.clone()).collect();
     rows.retain(|row| !shared.contains(&row.stage));
     Ok(rows)
 }

@@ -16,7 +16,7 @@ use crate::files;
 /// # Errors
 /// A row is not flat.
 pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -> Result<Vec<u8>> {
-    let mut writer = writer::<R, _>(vec![], delimiter)?;
+    let mut writer = with_header::<R, _>(vec![], delimiter)?;
     for row in rows {
         writer
             .serialize(row)
@@ -27,16 +27,17 @@ pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -
         .map_err(|e| Error::run(format!("cannot write a table: {e}")))
 }
 
-/// A writer that has written the header, so that even a table without rows has its columns.
-fn writer<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<csv::Writer<W>> {
+fn writer<W: Write>(into: W, delimiter: u8) -> csv::Writer<W> {
     let mut builder = csv::WriterBuilder::new();
-    let mut writer = builder
-        .delimiter(delimiter)
-        .has_headers(false)
-        .from_writer(into);
-    let header = serde_introspect::<R>();
+    let builder = builder.delimiter(delimiter).has_headers(false);
+    builder.from_writer(into)
+}
+
+/// A writer that has written the header, so that even a table without rows has its columns.
+fn with_header<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<csv::Writer<W>> {
+    let mut writer = writer(into, delimiter);
     writer
-        .write_record(header)
+        .write_record(serde_introspect::<R>())
         .map_err(|e| Error::run(format!("cannot write a header: {e}")))?;
     Ok(writer)
 }
@@ -48,8 +49,7 @@ pub fn write<'a, R: Serialize + Deserialize<'a>>(path: &Path, rows: &[R]) -> Res
 
 /// Writes a table whose columns are only known at run time; every row has a cell for each.
 pub fn write_cells(path: &Path, header: &[String], rows: &[Vec<String>]) -> Result<()> {
-    let mut builder = csv::WriterBuilder::new();
-    let mut writer = builder.delimiter(delimiter(path)).from_writer(vec![]);
+    let mut writer = writer(vec![], delimiter(path));
     let fail = |cause: &dyn std::fmt::Display| {
         Error::run(format!("cannot write {}: {cause}", path.display()))
     };
@@ -71,16 +71,12 @@ impl Appender {
     /// Creates a table with only its header, replacing any existing file.
     pub fn create<'a, R: Deserialize<'a>>(path: &Path) -> Result<Self> {
         files::write(path, b"")?;
-        let file = File::options().append(true).open(path);
-        let file = file.map_err(|e| Error::io(Kind::Run, "write", path, e))?;
-        let mut writer = writer::<R, _>(file, delimiter(path))?;
-        writer
-            .flush()
-            .map_err(|e| Error::io(Kind::Run, "write", path, e))?;
-        Ok(Self {
-            path: path.to_owned(),
-            writer,
-        })
+        let fail = |cause| Error::io(Kind::Run, "write", path, cause);
+        let file = File::options().append(true).open(path).map_err(fail)?;
+        let mut writer = with_header::<R, _>(file, delimiter(path))?;
+        writer.flush().map_err(fail)?;
+        let path = path.to_owned();
+        Ok(Self { path, writer })
     }
 
     /// Resumes a table, truncated to its first `bytes`.
@@ -89,14 +85,9 @@ impl Appender {
         let file = File::options().append(true).open(path).map_err(fail)?;
         let there = file.metadata().map_err(fail)?.len();
         file.set_len(bytes.min(there)).map_err(fail)?;
-        let mut builder = csv::WriterBuilder::new();
-        let writer = builder
-            .delimiter(delimiter(path))
-            .has_headers(false)
-            .from_writer(file);
         Ok(Self {
             path: path.to_owned(),
-            writer,
+            writer: writer(file, delimiter(path)),
         })
     }
 
@@ -185,10 +176,9 @@ fn explain(cause: &csv::Error) -> String {
 }
 
 fn delimiter(path: &Path) -> u8 {
-    if path.extension().is_some_and(|e| e == "tsv") {
-        b'\t'
-    } else {
-        b','
+    match path.extension().is_some_and(|e| e == "tsv") {
+        true => b'\t',
+        false => b',',
     }
 }
 

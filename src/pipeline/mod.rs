@@ -211,7 +211,7 @@ pub fn finish(
         &["summary.csv", "groups.csv", "calibration.csv"]
     } else {
         measures = summary::write(experiment, &measured)?;
-        groups = groups::write(&measures, &folder)?;
+        groups = groups::write(&measures, &measured.points, &folder)?;
         calibration::write(&measured)?;
         &["findings.csv"]
     };

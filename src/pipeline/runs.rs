@@ -10,7 +10,7 @@ use super::lock;
 use super::summary;
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunRow {
     /// Its folder.
     pub folder: PathBuf,

@@ -5,6 +5,7 @@ use super::fonts::{Face, drawable, note};
 use super::point_labels::PointLabels;
 
 /// Builder of a caption.
+#[derive(Default)]
 pub(super) struct Caption {
     origin: String,
     sentences: Vec<String>,
@@ -19,9 +20,7 @@ impl Caption {
     pub(super) fn new(title: &str, origin: &str) -> Self {
         let caption = Self {
             origin: origin.trim().to_owned(),
-            sentences: vec![],
-            notes: String::new(),
-            missing: 0,
+            ..Self::default()
         };
         caption.draws([title, origin])
     }

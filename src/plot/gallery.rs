@@ -50,22 +50,16 @@ pub(super) fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
         Anchor::End => long,
     };
     let (over, under) = (0.72 * style.size, 0.2 * style.size);
-    let text = text.to_owned();
-    let lettering = match is_level {
-        true => TextBox {
-            text,
-            left: x - before,
-            right: x - before + long,
-            top: y - over,
-            bottom: y + under,
-        },
-        false => TextBox {
-            text,
-            left: x - over,
-            right: x + under,
-            top: y + before - long,
-            bottom: y + before,
-        },
+    let (left, right, top, bottom) = match is_level {
+        true => (x - before, x - before + long, y - over, y + under),
+        false => (x - over, x + under, y + before - long, y + before),
+    };
+    let lettering = TextBox {
+        text: text.to_owned(),
+        left,
+        top,
+        right,
+        bottom,
     };
     WRITTEN.with_borrow_mut(|written| written.push(lettering));
 }
@@ -82,16 +76,11 @@ impl TextBox {
     }
 }
 
-/// Height of a figure, as its SVG has it.
-fn height(figure: &Figure) -> f64 {
-    let (_, after) = figure.svg.split_once("height=\"").expect("a height");
-    let (height, _) = after.split_once('"').expect("a number");
-    height.parse().expect("a number")
-}
-
 /// Texts of the figure just drawn that overlap or leave it.
 fn faults(figure: &Figure, written: &[TextBox]) -> Vec<String> {
-    let height = height(figure);
+    let (_, after) = figure.svg.split_once("height=\"").expect("a height");
+    let (height, _) = after.split_once('"').expect("a number");
+    let height = height.parse().expect("a number");
     let mut faults = vec![];
     for (i, one) in written.iter().enumerate() {
         if !one.is_inside(height) {
@@ -177,13 +166,10 @@ fn no_text_lies_on_another_and_the_table_has_every_point() {
     let mut found = vec![];
     let examples = KINDS.iter().flat_map(|kind| {
         let numbered = kind.examples.iter().enumerate();
-        numbered.map(move |(i, draw)| (kind, i, draw))
+        let all = &all;
+        numbered.flat_map(move |(i, draw)| all.iter().map(move |one| (kind, i, draw, *one)))
     });
-    let examples: Vec<_> = examples.collect();
-    for ((points, (name, label)), (kind, i, draw)) in all
-        .into_iter()
-        .flat_map(|one| examples.iter().map(move |example| (one, *example)))
-    {
+    for (kind, i, draw, (points, (name, label))) in examples {
         WRITTEN.take();
         let figure = draw(points, label);
         let faults = faults(&figure, &WRITTEN.take());

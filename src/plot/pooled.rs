@@ -2,8 +2,8 @@
 
 use super::point_labels::PointLabels;
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
-use crate::metrics::measured::Measured;
+use crate::metrics::answers::{self, RunAnswers};
+use crate::metrics::measured::{Measured, PointRows};
 
 /// One point.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -24,13 +24,13 @@ pub(super) fn gather<A>(
 ) -> Result<Vec<PooledPoint<A>>> {
     let mut points = answers::of_points(measured)?;
     for point in &mut points {
-        point.runs.retain(&counts);
+        point.rows.retain(&counts);
     }
-    points.retain(|point| !point.runs.is_empty());
-    let pooled = |point: &PointAnswers| PooledPoint {
+    points.retain(|point| !point.rows.is_empty());
+    let pooled = |point: &PointRows<RunAnswers>| PooledPoint {
         label: point.label.clone(),
         seeds: point.seeds(),
-        answers: answers(&point.runs),
+        answers: answers(&point.rows),
     };
     Ok(points.iter().map(pooled).collect())
 }

@@ -140,7 +140,7 @@ impl ReliabilityPoint {
             return None;
         };
         let confidences: Vec<f64> = self.answers.iter().map(|(p, _)| *p).collect();
-        ece_under_calibration(&confidences, bins, *seed).map(|(_, (_, high))| high)
+        ece_under_calibration(&confidences, bins, *seed).map(|error| error.ends().1)
     }
 
     fn numbers(&self, bins: usize) -> String {

@@ -2,13 +2,15 @@
 
 use std::collections::BTreeSet;
 
-use super::kind::Points;
 use super::text::{self, count, plural};
+use super::{Caption, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::{Better, Measure};
 use crate::kinds::{BrokenRule, Listed as _};
+use crate::metrics::measured::Measured;
 use crate::metrics::rows::MeasureRow;
-use crate::metrics::statistics::{Estimate, IntervalKind, OverSeeds, over_seeds};
+use crate::metrics::statistics::{Estimate, IntervalKind, over_seeds};
+use crate::metrics::table;
 
 /// What one run measured.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -46,14 +48,39 @@ impl SeedValue {
     }
 }
 
+/// The rows of `summary.csv` about a measure.
+pub(super) fn rows_of(measure: &Measure, measured: &Measured) -> Result<Vec<MeasureRow>> {
+    let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
+    rows.retain(|row| row.measure == measure.name());
+    Ok(rows)
+}
+
 /// The mean over the seeds with its interval; `None` without seeds.
-pub(super) fn mean(runs: &[SeedValue], measure: &Measure) -> Option<OverSeeds> {
+pub(super) fn mean(runs: &[SeedValue], measure: &Measure) -> Option<Estimate> {
     let estimates: Vec<Estimate> = runs.iter().map(|run| run.estimate).collect();
-    over_seeds(&estimates, &measure.unit.range())
+    Some(over_seeds(&estimates, &measure.unit.range())?.mean)
+}
+
+/// Says in a caption of how many questions and seeds the runs of all points are, which values are better if a reader
+/// would not guess that, and what the whiskers mean; `mark` shows the mean over seeds and `seed` one of them.
+pub(super) fn explain<'a>(
+    caption: &mut Caption,
+    measure: &Measure,
+    [mark, seed]: [&str; 2],
+    points: impl Iterator<Item = &'a [SeedValue]> + Clone,
+) {
+    let runs = in_words(points.clone().flatten());
+    caption.say(runs.unwrap_or_else(|| "No run has answered a question.".to_owned()));
+    if measure.better == Better::Lower {
+        caption.say("Lower is better.");
+    }
+    let means: Vec<Estimate> = points.filter_map(|runs| mean(runs, measure)).collect();
+    let whiskers = whiskers(mark, seed, &means);
+    whiskers.into_iter().for_each(|words| caption.say(words));
 }
 
 /// `n = 60 questions a run, seeds 1, 2, 3.`; absent where no run was asked.
-pub(super) fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
+fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
     let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
     let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
     let questions = match few == many {
@@ -79,9 +106,8 @@ pub(super) fn tally(runs: &[SeedValue]) -> String {
     }
 }
 
-/// What the whiskers mean, given the kinds of their intervals; `mark` shows the mean over seeds and `seed` one of
-/// them. Absent without intervals.
-pub(super) fn whiskers(mark: &str, seed: &str, means: &[OverSeeds]) -> Option<String> {
+/// What the whiskers mean, given the kinds of their intervals; absent without intervals.
+fn whiskers(mark: &str, seed: &str, means: &[Estimate]) -> Option<String> {
     let kinds = means.iter().filter_map(|one| Some(one.interval?.kind));
     let kinds: Vec<IntervalKind> = kinds.collect();
     let of_run = match kinds.contains(&IntervalKind::Bootstrap) {
@@ -101,27 +127,17 @@ pub(super) fn whiskers(mark: &str, seed: &str, means: &[OverSeeds]) -> Option<St
     }
 }
 
-/// What a caption says about a measure of which lower values are better, which a reader would not guess.
-pub(super) fn direction(measure: &Measure) -> Option<&'static str> {
-    (measure.better == Better::Lower).then_some("Lower is better.")
-}
-
 /// Refuses values that the measure cannot have.
-pub(super) fn check(
-    label: &str,
-    values: impl Iterator<Item = f64>,
-    measure: &Measure,
-) -> Result<()> {
+pub(super) fn check(label: &str, runs: &[SeedValue], measure: &Measure) -> Result<()> {
     let range = measure.unit.range();
-    for value in values {
-        if !range.contains(&value) {
-            let (name, low, high) = (measure.name(), range.start(), range.end());
-            let message =
-                format!("`{label}` has {name} = {value}, which is not from {low} to {high}");
-            return Err(Error::data(message));
-        }
-    }
-    Ok(())
+    let mut values = runs.iter().map(|run| run.estimate.value);
+    let Some(value) = values.find(|value| !range.contains(value)) else {
+        return Ok(());
+    };
+    let (name, low, high) = (measure.name(), range.start(), range.end());
+    Err(Error::data(format!(
+        "`{label}` has {name} = {value}, which is not from {low} to {high}"
+    )))
 }
 
 /// The rule that a figure's measure is one of those in `evaluate.measures` of some point.

@@ -102,11 +102,9 @@ impl<'a> LatexTable<'a> {
         let wrapped = self.wrapped();
         let columns = self.table.columns.iter().enumerate();
         let columns = columns.map(|(at, column)| match (wrapped, column.is_number) {
-            (Some((wide, share)), _) if wide == at => {
-                format!(
-                    ">{{\\raggedright\\arraybackslash\\hangindent=1em}}p{{{share:.2}\\linewidth}}"
-                )
-            }
+            (Some((wide, share)), _) if wide == at => format!(
+                ">{{\\raggedright\\arraybackslash\\hangindent=1em}}p{{{share:.2}\\linewidth}}"
+            ),
             (_, true) if self.table.has_deviations(at) => "r@{\\,}l".to_owned(),
             (_, true) => "r".to_owned(),
             (_, false) => "l".to_owned(),
@@ -116,8 +114,10 @@ impl<'a> LatexTable<'a> {
 
     /// The number of columns in that specification.
     fn width(&self) -> usize {
-        let all = self.table.columns.len();
-        all + (0..all).filter(|&at| self.table.has_deviations(at)).count()
+        let deviations = self
+            .headings()
+            .filter(|(_, has_deviations)| *has_deviations);
+        self.table.columns.len() + deviations.count()
     }
 
     /// If the table is wider than a line: its widest column of words, and the share of the line left for it.

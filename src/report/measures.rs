@@ -1,9 +1,12 @@
 //! The tables of measures: each point over its seeds beside reported numbers, and each seed.
 
+use std::collections::BTreeSet;
+
 use super::results::Results;
 use super::table::{Cell, Column, Table, count, maybe, seed, words};
 use crate::eval::measures::{Better, MEASURES, Measure, Unit};
 use crate::kinds::Listed as _;
+use crate::metrics::explored::distinct;
 use crate::metrics::rows::{GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind::{self, Bootstrap, StudentT, Wilson};
 
@@ -14,10 +17,10 @@ const REPORTED: &str = "reported";
 /// The tables of every measure; none if no questions were asked.
 pub(super) fn tables(results: &Results) -> Vec<Table> {
     let tables = MEASURES.iter().flat_map(|measure| {
-        let groups = results.groups.iter();
-        let groups: Vec<&GroupRow> = groups.filter(|row| row.measure == measure.name()).collect();
-        let rows = results.measures.iter();
-        let rows: Vec<&MeasureRow> = rows.filter(|row| row.measure == measure.name()).collect();
+        let name = measure.name();
+        let groups = results.groups.iter().filter(|row| row.measure == name);
+        let rows = results.measures.iter().filter(|row| row.measure == name);
+        let (groups, rows): (Vec<_>, Vec<_>) = (groups.collect(), rows.collect());
         [
             over_seeds(measure, &groups, &rows),
             each_seed(measure, &groups, &rows),
@@ -62,7 +65,7 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
     ];
     let mut table = Table::new(name_of_table, caption, &columns);
     let entries = entries(groups);
-    let names: Vec<String> = entries.iter().map(|entry| name(entry.group)).collect();
+    let names: Vec<String> = entries.iter().map(|one| name(one.group)).collect();
     for (entry, name) in entries.iter().zip(&names) {
         let group = entry.group;
         let is_alone = names.iter().filter(|other| *other == name).count() == 1;
@@ -111,9 +114,9 @@ fn value(measure: &Measure, value: f64) -> Cell {
 }
 
 fn interval(measure: &Measure, ends: Option<(f64, f64)>) -> Cell {
-    let digits = |value| measure.unit.digits(value);
     maybe(ends, |(low, high)| {
-        Cell::number(format!("{} to {}", digits(low), digits(high)), low)
+        let [from, to] = [low, high].map(|end| measure.unit.digits(end));
+        Cell::number(format!("{from} to {to}"), low)
     })
 }
 
@@ -129,11 +132,9 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
     let mut entries: Vec<Entry<'a>> = vec![];
     for at_point in groups.chunk_by(|a, b| a.point == b.point) {
         let reported = at_point.iter().find(|group| group.subject == REPORTED);
-        let (models, constants): (Vec<&GroupRow>, Vec<&GroupRow>) = at_point
-            .iter()
-            .copied()
-            .filter(|group| group.subject != REPORTED)
-            .partition(|group| group.subject == MODEL);
+        let ours = at_point.iter().filter(|group| group.subject != REPORTED);
+        let (models, constants): (Vec<&GroupRow>, Vec<&GroupRow>) =
+            ours.partition(|group| group.subject == MODEL);
         // Without a model, the constant answer is the point's measurement.
         let (mut measured, compared) = match models.is_empty() {
             true => (constants, vec![]),
@@ -148,7 +149,10 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
             is_baseline: false,
         }));
         for group in compared {
-            let is_known = |entry: &Entry<'_>| entry.is_baseline && is_same(entry.group, group);
+            let is_known = |entry: &Entry<'_>| {
+                let known = entry.group;
+                entry.is_baseline && name(known) == name(group) && known.mean == group.mean
+            };
             if !entries.iter().any(is_known) {
                 entries.push(Entry {
                     group,
@@ -159,11 +163,6 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
         }
     }
     entries
-}
-
-/// Whether a constant answer has the same value at two points.
-fn is_same(one: &GroupRow, other: &GroupRow) -> bool {
-    name(one) == name(other) && one.mean == other.mean
 }
 
 /// The number of right answers, with a single seed.
@@ -197,12 +196,10 @@ fn has(groups: &[&GroupRow], interval: IntervalKind) -> bool {
 
 /// ` on dev questions`.
 fn of_splits(groups: &[&GroupRow]) -> String {
-    let mut splits: Vec<&str> = groups.iter().map(|group| group.split.as_str()).collect();
-    splits.sort_unstable();
-    splits.dedup();
-    match &splits[..] {
-        [] => String::new(),
-        splits => format!(" on {} questions", splits.join(" and ")),
+    let splits: BTreeSet<&str> = groups.iter().map(|group| group.split.as_str()).collect();
+    match splits.is_empty() {
+        true => String::new(),
+        false => format!(" on {} questions", Vec::from_iter(splits).join(" and ")),
     }
 }
 
@@ -226,26 +223,17 @@ fn intervals(groups: &[&GroupRow]) -> String {
 
 /// The sources of the reported numbers.
 fn sources(groups: &[&GroupRow]) -> String {
-    let reported: Vec<&GroupRow> = groups
-        .iter()
-        .copied()
-        .filter(|one| one.subject == REPORTED)
-        .collect();
-    let source = |group: &&GroupRow| group.detail.clone().unwrap_or_default();
-    let Some(first) = reported.first().map(source) else {
-        return String::new();
+    let reported = groups.iter().filter(|one| one.subject == REPORTED);
+    let source = |group: &GroupRow| group.detail.clone().unwrap_or_default();
+    let told = match &distinct(reported.clone().map(|group| source(group)))[..] {
+        [] => return String::new(),
+        [only] => only.clone(),
+        _ => {
+            let each = reported.map(|group| format!("{}: {}", group.label, source(group)));
+            each.collect::<Vec<String>>().join("; ")
+        }
     };
-    if reported.iter().all(|group| source(group) == first) {
-        return format!(" Reported elsewhere, not measured here: {first}.");
-    }
-    let each = reported
-        .iter()
-        .map(|group| format!("{}: {}", group.label, source(group)));
-    let each: Vec<String> = each.collect();
-    format!(
-        " Reported elsewhere, not measured here: {}.",
-        each.join("; ")
-    )
+    format!(" Reported elsewhere, not measured here: {told}.")
 }
 
 /// One row per run, if any point has several seeds.
@@ -271,11 +259,8 @@ fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> T
         Column::numbers("Questions"),
     ];
     let mut table = Table::new(format!("{name}-of-seeds"), caption, &columns);
-    let is_of_one = |group: &&GroupRow| group.seeds.is_none_or(|seeds| seeds < 2);
-    if groups.iter().all(is_of_one) {
-        return table;
-    }
-    for row in rows.iter().filter(|row| row.subject == MODEL) {
+    let several = groups.iter().any(|group| group.seeds > Some(1));
+    for row in rows.iter().filter(|row| several && row.subject == MODEL) {
         table.rows.push(vec![
             words(&row.label),
             maybe(row.seed, seed),

@@ -23,9 +23,9 @@ pub(super) fn runs(results: &Results) -> Table {
         table.rows.push(vec![
             words(&run.label),
             seed(run.seed),
-            words(run.state),
-            words(when(run.started.as_deref())),
-            words(when(run.ended.as_deref())),
+            words(run.row.state),
+            words(when(run.row.started.as_deref())),
+            words(when(run.row.ended.as_deref())),
         ]);
     }
     table.without_empty_columns()

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 
 use super::figure::Figure;
 use super::{Contents, figure};
-use crate::config::Experiment;
+use crate::config::{Experiment, Point};
 use crate::error::Result;
 use crate::metrics::artefacts::{METRICS, TIMINGS};
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow, StepRow, TimingRow};
@@ -20,7 +20,7 @@ use crate::pipeline::summary::{self, findings};
 const NOT_BEGUN: &str = "not begun";
 
 /// The results of one experiment, read from its files.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(super) struct Results {
     /// The experiment's name, such as `birthplace/vanilla`.
     pub(super) name: String,
@@ -52,15 +52,8 @@ pub(super) struct Run {
     /// Folder name of the point.
     pub(super) point: String,
     pub(super) seed: u64,
-    /// `done`, `failed`, … or `not begun`.
-    pub(super) state: &'static str,
-    /// Why it failed or was interrupted.
-    pub(super) reason: Option<String>,
-    /// Whether its numbers are from an earlier run, which finished.
-    holds_earlier_results: bool,
-    /// Start and end, RFC 3339.
-    pub(super) started: Option<String>,
-    pub(super) ended: Option<String>,
+    /// Its state, also `not begun`, with the reason for it, its start and its end.
+    pub(super) row: RunRow,
     /// Provenance; several entries if the run was resumed.
     pub(super) origin: Vec<Provenance>,
     /// All settings as TOML, if the run was started.
@@ -75,45 +68,47 @@ pub(super) struct Run {
 impl Run {
     /// Whether it has results, possibly of an earlier run.
     pub(super) fn is_done(&self) -> bool {
-        self.state == State::Done.name() || self.holds_earlier_results
+        is_done(&self.row)
     }
 
     /// `pretrained, seed 1: failed: why`.
     fn how_it_is(&self) -> String {
-        let reason = self.reason.as_deref();
+        let reason = self.row.reason.as_deref();
         let reason = reason.and_then(|reason| reason.lines().next());
         let reason = reason.map_or(String::new(), |reason| format!(": {reason}"));
-        format!("{}, seed {}: {}{reason}", self.label, self.seed, self.state)
+        let (label, seed, state) = (&self.label, self.seed, self.row.state);
+        format!("{label}, seed {seed}: {state}{reason}")
     }
 
     fn read(
         directory: &RunDirectory,
-        row: Option<&RunRow>,
-        (label, point, seed): (&str, &str, u64),
+        row: Option<RunRow>,
+        point: &Point,
+        seed: u64,
     ) -> Result<Self> {
-        let state = row.map_or(NOT_BEGUN, |row| row.state);
-        let holds_earlier_results = row.is_some_and(|row| row.holds_earlier_results);
-        let is_done = state == State::Done.name() || holds_earlier_results;
+        let row = row.unwrap_or(RunRow {
+            state: NOT_BEGUN,
+            ..RunRow::default()
+        });
+        let is_done = is_done(&row);
         let (metrics, timings) = (directory.file(&METRICS), directory.file(&TIMINGS));
+        let origin = Provenance::read(&directory.provenance_json()).into_iter();
         Ok(Self {
-            label: label.to_owned(),
-            point: point.to_owned(),
+            label: point.label.clone(),
+            point: point.folder(),
             seed,
-            state,
-            reason: row.and_then(|row| row.reason.clone()),
-            holds_earlier_results,
-            started: row.and_then(|row| row.started.clone()),
-            ended: row.and_then(|row| row.ended.clone()),
-            origin: Provenance::read(&directory.provenance_json())
-                .into_iter()
-                .map(Provenance::for_reports)
-                .collect(),
+            row,
+            origin: origin.map(Provenance::for_reports).collect(),
             settings: std::fs::read_to_string(directory.resolved_toml()).ok(),
             steps: rows_if(is_done, &metrics, steps::read_steps)?,
             timings: rows_if(is_done, &timings, steps::read_timings)?,
             stages_at_once: stages_at_once(directory),
         })
     }
+}
+
+fn is_done(row: &RunRow) -> bool {
+    row.state == State::Done.name() || row.holds_earlier_results
 }
 
 /// The rows of a table, if it is `wanted` and exists.
@@ -137,23 +132,17 @@ fn stages_at_once(run: &RunDirectory) -> usize {
 
 impl Results {
     /// Reads the files of an experiment in the results folder.
-    ///
-    /// # Errors
-    /// An existing table cannot be read.
     pub(super) fn read(experiment: &Experiment, results: &Path) -> Result<Self> {
         let folder = experiment_folder(experiment, results);
         let found = runs::list(&folder).into_iter();
-        let found: BTreeMap<PathBuf, RunRow> = found.map(|row| (row.folder.clone(), row)).collect();
+        let mut found: BTreeMap<PathBuf, RunRow> =
+            found.map(|row| (row.folder.clone(), row)).collect();
         let mut runs = vec![];
         for point in &experiment.points {
             for &seed in &experiment.seeds {
                 let directory = RunDirectory::new(experiment, point, seed, results);
-                let row = found.get(directory.path());
-                runs.push(Run::read(
-                    &directory,
-                    row,
-                    (&point.label, &point.folder(), seed),
-                )?);
+                let row = found.remove(directory.path());
+                runs.push(Run::read(&directory, row, point, seed)?);
             }
         }
         let mut read = Self {
@@ -161,14 +150,9 @@ impl Results {
             file: experiment.path.clone(),
             argument: experiment.argument(),
             runs,
-            measures: vec![],
-            groups: vec![],
-            findings: vec![],
-            figures: vec![],
-            left_out: vec![],
-            notices: vec![],
+            ..Self::default()
         };
-        let is_fresh = read.any_done() && read.read_tables(experiment, results, &folder)?;
+        let is_fresh = read.any_done() && read.read_tables(experiment, results)?;
         read.read_figures(experiment, &folder, is_fresh)?;
         Ok(read)
     }
@@ -179,13 +163,9 @@ impl Results {
     }
 
     /// Reads the tables of measurements, unless they do not match the finished runs.
-    fn read_tables(
-        &mut self,
-        experiment: &Experiment,
-        results: &Path,
-        folder: &Path,
-    ) -> Result<bool> {
+    fn read_tables(&mut self, experiment: &Experiment, results: &Path) -> Result<bool> {
         let measured = summary::measured(experiment, results);
+        let folder = &measured.folder;
         let now = summary::rows(experiment, &measured)?;
         let measures: Vec<MeasureRow> = rows_if(true, &folder.join("summary.csv"), table::read)?;
         let groups: Vec<GroupRow> = rows_if(true, &folder.join("groups.csv"), table::read)?;
@@ -247,16 +227,14 @@ impl Results {
         let is_told = !self.any_done() || !self.notices.is_empty();
         let left_out = self.left_out.iter().filter(|_| !is_told);
         let left_out = left_out.map(|(name, why)| format!("Figure {name} is left out: {why}."));
-        let unfinished = self.unfinished().into_iter();
-        unfinished
-            .chain(self.notices.clone())
-            .chain(left_out)
-            .collect()
+        let mut notices = self.unfinished();
+        notices.extend(self.notices.iter().cloned().chain(left_out));
+        notices
     }
 
     /// The unfinished runs, and the command that finishes them.
     fn unfinished(&self) -> Vec<String> {
-        let redone = self.runs.iter().filter(|run| run.holds_earlier_results);
+        let redone = self.runs.iter().filter(|run| run.row.holds_earlier_results);
         let redone = redone.map(|run| {
             let line = run.how_it_is();
             format!("{line}. Its numbers are from the earlier run, which finished.")
@@ -277,7 +255,7 @@ impl Results {
              and --results, does what is missing."
         );
         // If no run was started, say so only once.
-        let told = missing.iter().filter(|run| run.state != NOT_BEGUN);
+        let told = missing.iter().filter(|run| run.row.state != NOT_BEGUN);
         let lines = told.map(|run| run.how_it_is());
         [first].into_iter().chain(lines).chain(redone).collect()
     }
@@ -285,27 +263,10 @@ impl Results {
 
 /// Whether groups match these measures: every row belongs to one, with the same number of seeds.
 fn are_of(groups: &[GroupRow], measures: &[MeasureRow]) -> bool {
-    let belongs = |row: &MeasureRow, group: &GroupRow| {
-        (
-            &row.point,
-            &row.label,
-            &row.split,
-            &row.subject,
-            &row.detail,
-            &row.measure,
-        ) == (
-            &group.point,
-            &group.label,
-            &group.split,
-            &group.subject,
-            &group.detail,
-            &group.measure,
-        )
-    };
     let is_whole = |group: &GroupRow| {
-        let own = measures.iter().filter(|row| belongs(row, group));
+        let own = measures.iter().filter(|row| row.group() == group.group());
         own.filter(|row| row.seed.is_some()).count() == group.seeds.unwrap_or_default()
     };
-    let has_group = |row: &MeasureRow| groups.iter().any(|group| belongs(row, group));
+    let has_group = |row: &MeasureRow| groups.iter().any(|group| row.group() == group.group());
     groups.iter().all(is_whole) && measures.iter().all(has_group)
 }

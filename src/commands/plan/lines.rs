@@ -80,10 +80,8 @@ pub(super) fn run_lines(runs: &[LaidRun], width: usize) -> Vec<String> {
 
 /// `pretrained, seed 1, 116,480 parameters: already finished`.
 fn heading(run: &LaidRun) -> String {
-    let parameters = match run.parameters {
-        None => String::new(),
-        Some(n) => format!(", {} parameters", thousands(n)),
-    };
+    let parameters = run.parameters.map(thousands);
+    let parameters = parameters.map_or(String::new(), |n| format!(", {n} parameters"));
     let done = if run.done { ": already finished" } else { "" };
     format!("{}, seed {}{parameters}{done}", run.label, run.seed)
 }

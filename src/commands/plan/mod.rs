@@ -10,7 +10,7 @@ use lines::{headline, run_lines};
 
 use super::{count, load, print, print_json, print_wrapped};
 use crate::cli;
-use crate::config::{Experiment, Loaded, Suite};
+use crate::config::{Experiment, Loaded};
 use crate::error::Result;
 use crate::model::registry;
 use crate::pipeline::plan::estimate::{Estimate, estimate};
@@ -34,7 +34,19 @@ pub fn plan(args: &cli::Plan) -> Result<()> {
             let experiments = suite.members.iter().map(|member| &member.experiment);
             let laid_out = experiments.map(|experiment| make(experiment, args, &mut above));
             let laid_out: Vec<Laid> = laid_out.collect::<Result<_>>()?;
-            let sum = Sum::of(suite, laid_out, above.len());
+            let all = || laid_out.iter().map(|one| &one.to_do);
+            let to_do = ToDo {
+                stages_to_do: all().map(|one| one.stages_to_do).sum(),
+                stages: above.len(),
+                seconds: all().map(|one| one.seconds).sum(),
+                memory_bytes: all().map(|one| one.memory_bytes).max().unwrap_or(0),
+            };
+            let sum = Sum {
+                suite: &suite.name,
+                profile: &suite.profile,
+                members: laid_out,
+                to_do,
+            };
             if args.json {
                 return print_json(&sum);
             }
@@ -64,9 +76,7 @@ fn make(
     notices.extend(plan.notes.iter().cloned());
     let mut estimates = estimate(&plan)?;
     for (planned, estimate) in plan.stages.iter().zip(&mut estimates) {
-        if above.contains_key(&planned.stage.key) {
-            *estimate = None;
-        }
+        estimate.take_if(|_| above.contains_key(&planned.stage.key));
     }
     let to_do = || estimates.iter().flatten();
     let laid_out = Laid {
@@ -90,10 +100,8 @@ fn make(
 
 fn print_plan(laid: &Laid) -> Result<()> {
     let runs: Vec<&LaidRun> = laid.runs.iter().collect();
-    print_wrapped(
-        &headline(&format!("{}: ", laid.experiment), &runs, &laid.to_do),
-        4,
-    )?;
+    let start = format!("{}: ", laid.experiment);
+    print_wrapped(&headline(&start, &runs, &laid.to_do), 4)?;
     if !laid.context.is_empty() {
         print_wrapped(&format!("at all points: {}", laid.context.join(", ")), 4)?;
     }
@@ -123,24 +131,6 @@ struct ToDo {
     seconds: f64,
     /// Memory of the largest stage, in bytes.
     memory_bytes: u64,
-}
-
-impl<'a> Sum<'a> {
-    fn of(suite: &'a Suite, members: Vec<Laid>, stages: usize) -> Self {
-        let all = || members.iter().map(|one| &one.to_do);
-        let to_do = ToDo {
-            stages_to_do: all().map(|one| one.stages_to_do).sum(),
-            stages,
-            seconds: all().map(|one| one.seconds).sum(),
-            memory_bytes: all().map(|one| one.memory_bytes).max().unwrap_or(0),
-        };
-        Self {
-            suite: &suite.name,
-            profile: &suite.profile,
-            members,
-            to_do,
-        }
-    }
 }
 
 #[derive(Serialize)]
@@ -210,9 +200,8 @@ fn lay_out(
                 None if owner == number => None,
                 None => Some(format!("with {}, seed {}", with.point.label, with.seed)),
             };
-            if let Some(other) = other.filter(|_| action != "reuse") {
-                (action, reason) = ("shared", Some(other));
-                (done_steps, estimate) = (None, None);
+            if action != "reuse" && other.is_some() {
+                (action, reason, done_steps, estimate) = ("shared", other, None, None);
             }
             stages.push(LaidStage {
                 stage: planned.stage.kind.name(),

@@ -5,7 +5,7 @@ use super::{Better, Measure, Unit, Value};
 /// The mean of (probability - right)², where right is 1 or 0. A model that is always unsure, at 0.5, has 0.25.
 ///
 /// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*.
-pub(super) const BRIER_SCORE: Measure = Measure {
+pub const BRIER_SCORE: Measure = Measure {
     name: "brier-score",
     about: "the mean squared difference between an answer's probability and whether it is right, 1 or 0 (Brier 1950)",
     quantity: "Brier score",

@@ -12,8 +12,9 @@ mod unit;
 
 use crate::kinds::{Listed, Named};
 use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{Estimate, Interval, IntervalKind, bootstrap_95, mean};
+use crate::metrics::statistics::{Estimate, mean};
 
+pub use brier_score::BRIER_SCORE;
 pub use exact_match::EXACT_MATCH;
 pub use unit::Unit;
 
@@ -66,7 +67,7 @@ impl Better {
 pub static MEASURES: [Measure; 4] = [
     EXACT_MATCH,
     answer_similarity::ANSWER_SIMILARITY,
-    brier_score::BRIER_SCORE,
+    BRIER_SCORE,
     log_loss::LOG_LOSS,
 ];
 
@@ -85,30 +86,20 @@ pub struct Scored {
 impl Measure {
     /// What these answers come to; absent where none has a value. `seed` is that of the bootstrap.
     pub fn score(&self, answers: &[PredictionRow], seed: u64) -> Option<Scored> {
-        match self.value {
-            Value::Right(is_right) => {
-                let judged: Vec<bool> = answers.iter().filter_map(is_right).collect();
-                let right = judged.iter().filter(|&&right| right).count();
-                Some(Scored {
-                    answers: judged.len(),
-                    right: Some(right),
-                    estimate: Estimate::of_counts(right, judged.len())?,
-                })
-            }
-            Value::Number(value) => {
-                let values: Vec<f64> = answers.iter().filter_map(value).collect();
-                let interval = bootstrap_95(&values, seed, mean);
-                let kind = IntervalKind::Bootstrap;
-                Some(Scored {
-                    answers: values.len(),
-                    right: None,
-                    estimate: Estimate {
-                        value: mean(&values)?,
-                        interval: interval.map(|(low, high)| Interval { low, high, kind }),
-                    },
-                })
-            }
-        }
+        let values: Vec<f64> = answers.iter().filter_map(|row| self.value(row)).collect();
+        let right = match self.value {
+            Value::Right(_) => Some(values.iter().filter(|&&value| value == 1.0).count()),
+            Value::Number(_) => None,
+        };
+        let estimate = match right {
+            Some(right) => Estimate::of_counts(right, values.len()),
+            None => Estimate::bootstrapped(&values, seed, mean),
+        };
+        Some(Scored {
+            answers: values.len(),
+            right,
+            estimate: estimate?,
+        })
     }
 
     /// The value of one answer, as a number.
@@ -155,7 +146,7 @@ impl Listed for Measure {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::metrics::statistics::{brier_score, wilson_95};
+    use crate::metrics::statistics::{Interval, IntervalKind, wilson_95};
 
     fn answer(right: Option<bool>, probability: f64) -> PredictionRow {
         PredictionRow {
@@ -198,20 +189,40 @@ mod tests {
     #[test]
     fn brier_score_and_log_loss_are_means_over_the_answers() {
         let scored = |name: &str| named(name).score(&answers(), 1).expect("answers");
-        let pairs: Vec<(f64, bool)> = answers()
-            .iter()
-            .filter_map(|row| Some((row.confidence()?, row.correct?)))
-            .collect();
-        let brier = scored("brier-score");
-        let expected = brier_score(&pairs).expect("answers");
-        assert!((brier.estimate.value - expected).abs() < 1e-12);
-        assert!((expected - (4.0 * 0.01 + 8.0 * 0.0625) / 12.0).abs() < 1e-12);
+        let brier = scored("brier-score").estimate.value;
+        let expected = (4.0 * 0.01 + 8.0 * 0.0625) / 12.0;
+        assert!((brier - expected).abs() < 1e-12, "{brier}");
         let loss = scored("log-loss").estimate;
         let expected = -(4.0 * 0.9f64.ln() + 8.0 * 0.75f64.ln()) / 12.0;
         assert!((loss.value - expected).abs() < 1e-12, "{loss:?}");
         let interval = loss.interval.expect("twelve answers");
         assert_eq!(interval.kind, IntervalKind::Bootstrap);
         assert!(interval.low < loss.value && loss.value < interval.high);
+    }
+
+    #[test]
+    fn the_brier_score_agrees_with_a_computation_by_hand() {
+        let brier = |answers: &[(f64, bool)]| {
+            let row = |&(probability, right): &(f64, bool)| answer(Some(right), probability);
+            let rows: Vec<PredictionRow> = answers.iter().map(row).collect();
+            BRIER_SCORE
+                .score(&rows, 1)
+                .map(|scored| scored.estimate.value)
+        };
+        let five = [
+            (0.1, false),
+            (0.2, true),
+            (0.4, false),
+            (0.8, true),
+            (1.0, true),
+        ];
+        // (0.01 + 0.64 + 0.16 + 0.04 + 0) / 5
+        let found = brier(&five).expect("five answers");
+        assert!((found - 0.17).abs() < 1e-12, "{found}");
+        for (right, worst) in [(true, 0.0), (false, 1.0)] {
+            assert_eq!(brier(&[(1.0, right); 7]), Some(worst));
+        }
+        assert_eq!(brier(&[]), None);
     }
 
     #[test]

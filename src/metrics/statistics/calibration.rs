@@ -77,17 +77,6 @@ pub fn expected_calibration_error(bins: &[Bin]) -> Option<f64> {
     (all > 0).then(|| bins.iter().filter_map(apart).sum::<f64>() / all as f64)
 }
 
-/// The Brier score: mean squared distance of an answer's probability from 1 if it is right, from 0 if it is
-/// wrong. 0 is best; a constant probability of one half scores a quarter. `None` without answers.
-///
-/// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*, in the form
-/// for one event, half of his.
-pub fn brier_score(answers: &[ScoredAnswer]) -> Option<f64> {
-    let squared =
-        |&(confidence, right): &ScoredAnswer| (confidence - f64::from(u8::from(right))).powi(2);
-    super::mean(&answers.iter().map(squared).collect::<Vec<f64>>())
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -122,9 +111,6 @@ mod tests {
         assert_eq!((bins[2].accuracy(), bins[2].mean_confidence), (None, None));
         let error = expected_calibration_error(&bins).expect("five answers");
         assert!((error - (0.7 + 0.4 + 0.2) / 5.0).abs() < 1e-12, "{error}");
-        // (0.01 + 0.64 + 0.16 + 0.04 + 0) / 5
-        let brier = brier_score(&answers).expect("five answers");
-        assert!((brier - 0.17).abs() < 1e-12, "{brier}");
     }
 
     #[test]
@@ -133,7 +119,6 @@ mod tests {
             let answers = [(1.0, right); 7];
             let bins = equal_width_bins(&answers, DEFAULT_BINS);
             assert_eq!(expected_calibration_error(&bins), Some(worst));
-            assert_eq!(brier_score(&answers), Some(worst));
         }
     }
 
@@ -142,6 +127,5 @@ mod tests {
         let bins = equal_width_bins(&[], DEFAULT_BINS);
         assert_eq!(bins.len(), DEFAULT_BINS);
         assert_eq!(expected_calibration_error(&bins), None);
-        assert_eq!(brier_score(&[]), None);
     }
 }

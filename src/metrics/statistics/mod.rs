@@ -12,7 +12,7 @@ mod sign_flip;
 mod student;
 
 pub use calibration::{
-    Bin, DEFAULT_BINS, ScoredAnswer, brier_score, equal_width_bins, expected_calibration_error,
+    Bin, DEFAULT_BINS, ScoredAnswer, equal_width_bins, expected_calibration_error,
 };
 pub use paired::{mcnemar_exact, paired_difference_95};
 pub use proportion::{wilson_95, wilson_95_of};

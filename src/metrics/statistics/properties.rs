@@ -51,9 +51,9 @@ proptest! {
         let runs: Vec<Estimate> =
             runs.iter().filter_map(|&(right, asked)| Estimate::of_counts(right, asked)).collect();
         let found = over_seeds(&runs, &(0.0..=1.0)).expect("asked");
-        let interval = found.interval.expect("of at least one run");
-        prop_assert!(0.0 <= interval.low && interval.low <= found.mean);
-        prop_assert!(found.mean <= interval.high && interval.high <= 1.0);
+        let (mean, (low, high)) = (found.mean.value, found.mean.ends());
+        prop_assert!(found.mean.interval.is_some());
+        prop_assert!(0.0 <= low && low <= mean && mean <= high && high <= 1.0);
     }
 
     #[test]
@@ -68,8 +68,7 @@ proptest! {
             prop_assert!(bin.mean_confidence.is_none_or(|mean| low <= mean && mean <= high));
         }
         let error = expected_calibration_error(&filled).expect("answers");
-        let brier = brier_score(&answers).expect("answers");
-        prop_assert!((0.0..=1.0 + 1e-12).contains(&error) && (0.0..=1.0).contains(&brier));
+        prop_assert!((0.0..=1.0 + 1e-12).contains(&error));
         // Within one bin, errors of opposite sign cancel.
         let one = expected_calibration_error(&equal_width_bins(&answers, 1)).expect("answers");
         prop_assert!(one <= error + 1e-12, "{one} {error}");

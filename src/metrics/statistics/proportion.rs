@@ -28,18 +28,12 @@ pub fn wilson_95_of(fraction: f64, questions: f64) -> (f64, f64) {
     let scale = 1.0 / (1.0 + Z * Z / n);
     let centre = p + Z * Z / (2.0 * n);
     let half = Z * (p * (1.0 - p) / n + Z * Z / (4.0 * n * n)).sqrt();
+    let (low, high) = (scale * (centre - half), scale * (centre + half));
     // Exact at the ends, where subtraction would leave a rounding error.
-    let low = if p == 0.0 {
-        0.0
-    } else {
-        scale * (centre - half)
-    };
-    let high = if p == 1.0 {
-        1.0
-    } else {
-        scale * (centre + half)
-    };
-    (low, high)
+    (
+        if p == 0.0 { 0.0 } else { low },
+        if p == 1.0 { 1.0 } else { high },
+    )
 }
 
 #[cfg(test)]

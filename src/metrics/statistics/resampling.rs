@@ -4,7 +4,7 @@ use rand::{Rng as _, SeedableRng as _};
 use rand_chacha::ChaCha8Rng;
 
 use super::calibration::{ScoredAnswer, equal_width_bins, expected_calibration_error};
-use super::mean;
+use super::{Estimate, Interval, IntervalKind, mean};
 
 /// Smallest sample that is resampled; smaller ones do not represent their population.
 const LEAST: usize = 10;
@@ -46,21 +46,18 @@ pub fn bootstrap_95<T: Copy>(
 /// An error within that range is no evidence of miscalibration. `None` without answers.
 ///
 /// Source: Bröcker and Smith 2007, *Increasing the reliability of reliability diagrams*.
-pub fn ece_under_calibration(
-    confidences: &[f64],
-    bins: usize,
-    seed: u64,
-) -> Option<(f64, (f64, f64))> {
+pub fn ece_under_calibration(confidences: &[f64], bins: usize, seed: u64) -> Option<Estimate> {
     let mut draws = ChaCha8Rng::seed_from_u64(seed);
-    let errors: Option<Vec<f64>> = (0..SAMPLES)
-        .map(|_| {
-            let judged = |&confidence: &f64| (confidence, draws.gen_range(0.0..1.0) < confidence);
-            let answers: Vec<ScoredAnswer> = confidences.iter().map(judged).collect();
-            expected_calibration_error(&equal_width_bins(&answers, bins))
-        })
-        .collect();
-    let errors = errors?;
-    Some((mean(&errors)?, middle_95(errors)))
+    let error = |_| {
+        let judged = |&confidence: &f64| (confidence, draws.gen_range(0.0..1.0) < confidence);
+        let answers: Vec<ScoredAnswer> = confidences.iter().map(judged).collect();
+        expected_calibration_error(&equal_width_bins(&answers, bins))
+    };
+    let errors: Vec<f64> = (0..SAMPLES).map(error).collect::<Option<_>>()?;
+    let value = mean(&errors)?;
+    let ((low, high), kind) = (middle_95(errors), IntervalKind::Simulation);
+    let interval = Some(Interval { low, high, kind });
+    Some(Estimate { value, interval })
 }
 
 /// The 2.5 % and 97.5 % quantiles of at least one number, by nearest rank.
@@ -103,7 +100,8 @@ mod tests {
     #[test]
     fn the_error_of_a_calibrated_model_falls_with_the_root_of_its_answers() {
         for n in [25, 100, 400] {
-            let (found, (low, high)) = ece_under_calibration(&vec![0.3; n], 1, 3).expect("answers");
+            let found = ece_under_calibration(&vec![0.3; n], 1, 3).expect("answers");
+            let (found, (low, high)) = (found.value, found.ends());
             let expected = (2.0 * 0.3 * 0.7 / (std::f64::consts::PI * n as f64)).sqrt();
             assert!(
                 (found / expected - 1.0).abs() < 0.1,
@@ -111,10 +109,8 @@ mod tests {
             );
             assert!(low <= found && found <= high);
         }
-        assert_eq!(
-            ece_under_calibration(&[1.0; 9], 10, 3),
-            Some((0.0, (0.0, 0.0)))
-        );
+        let certain = ece_under_calibration(&[1.0; 9], 10, 3).expect("answers");
+        assert_eq!((certain.value, certain.ends()), (0.0, (0.0, 0.0)));
         assert_eq!(ece_under_calibration(&[], 10, 3), None);
     }
 }

@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{mean, standard_deviation, t_interval_95, wilson_95};
+use super::{bootstrap_95, mean, standard_deviation, t_interval_95, wilson_95};
 
 /// What a 95 % interval is uncertain about, and how it is computed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -31,6 +31,16 @@ pub struct Interval {
     pub kind: IntervalKind,
 }
 
+impl Interval {
+    /// Its ends and its kind, as columns of a table.
+    pub fn columns(of: Option<Self>) -> (Option<f64>, Option<f64>, Option<IntervalKind>) {
+        match of {
+            Some(Self { low, high, kind }) => (Some(low), Some(high), Some(kind)),
+            None => (None, None, None),
+        }
+    }
+}
+
 /// A number that one run measured, with its interval over the questions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
@@ -41,6 +51,20 @@ pub struct Estimate {
 }
 
 impl Estimate {
+    /// A statistic of a sample with its bootstrap interval, where it has one; `None` where the statistic has no value.
+    pub fn bootstrapped<T: Copy>(
+        sample: &[T],
+        seed: u64,
+        statistic: impl Fn(&[T]) -> Option<f64>,
+    ) -> Option<Self> {
+        let kind = IntervalKind::Bootstrap;
+        let interval = bootstrap_95(sample, seed, &statistic);
+        Some(Self {
+            value: statistic(sample)?,
+            interval: interval.map(|(low, high)| Interval { low, high, kind }),
+        })
+    }
+
     /// The share of `right` answers among `asked` questions; `None` without questions.
     pub fn of_counts(right: usize, asked: usize) -> Option<Self> {
         let (low, high) = wilson_95(right, asked);
@@ -50,17 +74,27 @@ impl Estimate {
             interval: Some(Interval { low, high, kind }),
         })
     }
+
+    /// A number without an interval.
+    pub fn exact(value: f64) -> Self {
+        let interval = None;
+        Self { value, interval }
+    }
+
+    /// The ends of the interval; without one, the number itself.
+    pub fn ends(&self) -> (f64, f64) {
+        self.interval
+            .map_or((self.value, self.value), |one| (one.low, one.high))
+    }
 }
 
 /// The mean of a measure over seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverSeeds {
     /// Mean of the seeds' values.
-    pub mean: f64,
+    pub mean: Estimate,
     /// Sample standard deviation of the seeds' values; `None` with one seed.
     pub standard_deviation: Option<f64>,
-    /// The interval of the mean.
-    pub interval: Option<Interval>,
 }
 
 /// Combines the seeds' values, all possible ones of which lie `within` a range; `None` without seeds.
@@ -73,19 +107,19 @@ pub fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<Ove
     if values.iter().all(|value| *value == first.value) {
         // The mean of equal numbers is that number, however their sum was rounded.
         return Some(OverSeeds {
-            mean: first.value,
+            mean: *first,
             standard_deviation: (values.len() > 1).then_some(0.0),
-            interval: first.interval,
         });
     }
+    let interval = t_interval_95(&values).map(|(low, high)| Interval {
+        low: low.max(*within.start()),
+        high: high.min(*within.end()),
+        kind: IntervalKind::StudentT,
+    });
+    let value = mean(&values)?;
     Some(OverSeeds {
-        mean: mean(&values)?,
+        mean: Estimate { value, interval },
         standard_deviation: standard_deviation(&values),
-        interval: t_interval_95(&values).map(|(low, high)| Interval {
-            low: low.max(*within.start()),
-            high: high.min(*within.end()),
-            kind: IntervalKind::StudentT,
-        }),
     })
 }
 
@@ -107,9 +141,11 @@ mod tests {
         let kind = IntervalKind::Wilson;
         let found = of_shares(&[(48, 60)]);
         let expected = OverSeeds {
-            mean: 0.8,
+            mean: Estimate {
+                value: 0.8,
+                interval: Some(Interval { low, high, kind }),
+            },
             standard_deviation: None,
-            interval: Some(Interval { low, high, kind }),
         };
         assert_eq!(found, Some(expected));
         assert_eq!(of_shares(&[(0, 0), (48, 60)]), found);
@@ -118,14 +154,14 @@ mod tests {
     #[test]
     fn several_seeds_get_the_interval_of_their_mean_within_0_to_1() {
         let found = of_shares(&[(48, 60), (51, 60), (55, 60)]).expect("three seeds");
-        let interval = found.interval.expect("of three");
+        let interval = found.mean.interval.expect("of three");
         assert_eq!(interval.kind, IntervalKind::StudentT);
-        assert!((found.mean - 154.0 / 180.0).abs() < 1e-12);
+        assert!((found.mean.value - 154.0 / 180.0).abs() < 1e-12);
         // Computed with scipy.stats.t.interval: 0.71016 to 1.00096.
         assert!((interval.low - 0.7101554733033035).abs() < 1e-12);
         assert_eq!(interval.high, 1.0);
         let found = of_shares(&[(0, 60), (60, 60)]).expect("two seeds");
-        let interval = found.interval.expect("of two");
+        let interval = found.mean.interval.expect("of two");
         assert_eq!((interval.low, interval.high), (0.0, 1.0));
     }
 

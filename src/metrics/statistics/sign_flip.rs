@@ -27,20 +27,14 @@ pub fn sign_flip_exact(differences: &[i64]) -> f64 {
     for size in sizes().filter(|&size| size > 0) {
         for sum in (0..=reached + size).rev() {
             let flipped = sum.checked_sub(size).map_or(0.0, |less| probability[less]);
-            let stayed = if sum <= reached {
-                probability[sum]
-            } else {
-                0.0
-            };
+            let stayed = probability[..=reached].get(sum).unwrap_or(&0.0);
             probability[sum] = 0.5 * (stayed + flipped);
         }
         reached += size;
     }
     let extreme = |plus: &usize| (2 * plus).abs_diff(most) >= observed;
-    let p: f64 = (0..=most)
-        .filter(extreme)
-        .map(|plus| probability[plus])
-        .sum();
+    let extremes = (0..=most).filter(extreme);
+    let p: f64 = extremes.map(|plus| probability[plus]).sum();
     p.clamp(f64::MIN_POSITIVE, 1.0)
 }
 

@@ -47,7 +47,7 @@ pub struct Comparison {
 }
 
 /// All runs of one recipe.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Side {
     /// The folder as it was named.
     pub folder: PathBuf,
@@ -68,7 +68,7 @@ pub struct Side {
 }
 
 /// One run. It has no numbers before it is finished.
-#[derive(Clone, Debug, PartialEq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Run {
     /// Its folder.
     pub folder: PathBuf,
@@ -147,10 +147,10 @@ impl Spread {
     /// The mean of a measure, with the interval of one seed where all agree; `None` of fewer than two.
     fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<Self> {
         let over_seeds = over_seeds(runs, within)?;
-        let interval = over_seeds.interval?;
+        let interval = over_seeds.mean.interval?;
         Some(Self {
             seeds: runs.len(),
-            mean: over_seeds.mean,
+            mean: over_seeds.mean.value,
             standard_deviation: over_seeds.standard_deviation?,
             low_95: interval.low,
             high_95: interval.high,
@@ -223,19 +223,17 @@ pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
     let (pairs, unpaired) = pairs::pair(&a, &b);
     notes.extend(unpaired);
     let tests = pairs.iter().filter_map(|pair| pair.test.as_ref());
-    let differences_of_pairs: Vec<f64> = tests.map(|test| test.difference).collect();
+    let of_tests: Vec<f64> = tests.map(|test| test.difference).collect();
     let of_measure = |name: &'static str| {
         let own = pairs.iter().filter_map(|pair| pair.differences.get(name));
         let values: Vec<f64> = own.map(|one| one.difference).collect();
-        Some((
-            name,
-            Spread::of(&values, f64::NEG_INFINITY..=f64::INFINITY)?,
-        ))
+        let spread = Spread::of(&values, f64::NEG_INFINITY..=f64::INFINITY)?;
+        Some((name, spread))
     };
     let names = MEASURES.iter().map(|measure| measure.name());
     Ok(Comparison {
         settings: differences(&a.settings, &b.settings),
-        difference: Spread::of(&differences_of_pairs, -1.0..=1.0),
+        difference: Spread::of(&of_tests, -1.0..=1.0),
         differences: names.filter_map(of_measure).collect(),
         pairs,
         notes,

@@ -61,9 +61,8 @@ pub(super) fn paired_test(a: &[PredictionRow], b: &[PredictionRow]) -> Result<Pa
     let (a, b) = (judged("A", a)?, judged("B", b)?);
     check_same_questions(&a, &b)?;
     let count = |right_a: bool, right_b: bool| {
-        let rights = a.iter().zip(&b).map(|(a, b)| (a.right, b.right));
-        rights
-            .filter(|&rights| rights == (right_a, right_b))
+        let both = a.iter().zip(&b);
+        both.filter(|(a, b)| (a.right, b.right) == (right_a, right_b))
             .count()
     };
     let (both_right, only_a_right) = (count(true, true), count(true, false));
@@ -92,19 +91,17 @@ fn paired_difference(
 ) -> Option<PairedDifference> {
     let valued = |rows: &[PredictionRow]| {
         let value = |row: &PredictionRow| {
-            Some((row.question.clone(), row.gold.clone(), measure.value(row)?))
+            let key = (row.question.clone(), row.gold.clone());
+            Some((key, measure.value(row)?))
         };
         let mut valued: Vec<_> = rows.iter().filter_map(value).collect();
-        valued.sort_by(|one, other| {
-            let (key, other_key) = ((&one.0, &one.1), (&other.0, &other.1));
-            key.cmp(&other_key).then(one.2.total_cmp(&other.2))
-        });
-        valued
+        valued.sort_by(|a, b| a.0.cmp(&b.0).then(a.1.total_cmp(&b.1)));
+        valued.into_iter().unzip()
     };
-    let (a, b) = (valued(a), valued(b));
-    let is_same = a.len() == b.len() && a.iter().zip(&b).all(|(a, b)| (&a.0, &a.1) == (&b.0, &b.1));
-    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b.2 - a.2).collect();
-    let (low_95, high_95) = t_interval_95(&differences).filter(|_| is_same)?;
+    let (keys_a, a): (Vec<_>, Vec<f64>) = valued(a);
+    let (keys_b, b) = valued(b);
+    let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
+    let (low_95, high_95) = t_interval_95(&differences).filter(|_| keys_a == keys_b)?;
     Some(PairedDifference {
         questions: differences.len(),
         difference: mean(&differences)?,

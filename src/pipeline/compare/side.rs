@@ -11,7 +11,7 @@ use crate::eval::measures::{EXACT_MATCH, Measure};
 use crate::kinds::{Listed as _, Named};
 use crate::metrics::artefacts::METRICS;
 use crate::metrics::rows::{PredictionRow, StepRow};
-use crate::metrics::statistics::{Estimate, mean};
+use crate::metrics::statistics::{Estimate, Interval, mean};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
 use crate::pipeline::directory::{RunDirectory, State, all_below};
@@ -26,6 +26,8 @@ pub(super) struct Loaded {
     pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
     /// The measures of its settings beside the exact match.
     pub(super) measures: Vec<Named<Measure>>,
+    /// The values of each measure, over the finished runs that have one.
+    estimates: BTreeMap<&'static str, Vec<Estimate>>,
     /// Caveats about it.
     pub(super) notes: Vec<String>,
 }
@@ -43,13 +45,11 @@ impl Loaded {
                 folder: folder.to_owned(),
                 split: evaluate.map(|spec| spec.split.name().to_owned()),
                 subject: evaluate.map(|spec| subject(spec).to_owned()),
-                runs: vec![],
-                accuracy: None,
-                measures: BTreeMap::new(),
-                final_loss_nats: BTreeMap::new(),
+                ..Side::default()
             },
             answers: vec![],
             measures,
+            estimates: BTreeMap::new(),
             notes: vec![],
             settings,
         };
@@ -72,9 +72,7 @@ impl Loaded {
             folder: directory.path().to_owned(),
             seed,
             state,
-            accuracy: None,
-            measures: BTreeMap::new(),
-            final_loss_nats: BTreeMap::new(),
+            ..Run::default()
         };
         let name = self.name;
         if has_results && state != Some(State::Done) {
@@ -95,11 +93,34 @@ impl Loaded {
             let split = spec.split.name();
             let path = directory.predictions_tsv(split, subject(spec));
             let rows: Vec<PredictionRow> = table::read(&path)?;
-            run.accuracy = accuracy(&rows);
-            let measured = self.measures.iter();
-            run.measures = measured
-                .filter_map(|one| Some((one.0.name(), value(one.0, &rows, seed)?)))
-                .collect();
+            let mut score = |measure: &'static Measure| {
+                let scored = measure.score(&rows, seed)?;
+                let estimates = self.estimates.entry(measure.name()).or_default();
+                estimates.push(scored.estimate);
+                Some(scored)
+            };
+            run.accuracy = score(&EXACT_MATCH).map(|scored| {
+                let (low_95, high_95) = scored.estimate.ends();
+                Accuracy {
+                    correct: scored.right.unwrap_or_default(),
+                    questions: scored.answers,
+                    accuracy: scored.estimate.value,
+                    low_95,
+                    high_95,
+                }
+            });
+            let value = |measure: &Named<Measure>| {
+                let scored = score(measure.0)?;
+                let (low_95, high_95, _) = Interval::columns(scored.estimate.interval);
+                let value = Value {
+                    questions: scored.answers,
+                    value: scored.estimate.value,
+                    low_95,
+                    high_95,
+                };
+                Some((measure.0.name(), value))
+            };
+            run.measures = self.measures.iter().filter_map(value).collect();
             if run.accuracy.is_none() {
                 let questions = rows.len();
                 self.notes.push(format!(
@@ -115,29 +136,20 @@ impl Loaded {
 
     /// Computes the mean and spread over the seeds.
     fn sum_up(&mut self) {
-        let runs = &self.side.runs;
-        let accuracies = runs.iter().filter_map(|run| run.accuracy.as_ref());
-        let accuracies = accuracies.filter_map(|a| Estimate::of_counts(a.correct, a.questions));
-        let range = EXACT_MATCH.unit.range();
-        self.side.accuracy = Spread::over_seeds(&accuracies.collect::<Vec<_>>(), &range);
-        let over_seeds = |measure: &Named<Measure>| {
-            let answers = self.answers.iter();
-            let scored = answers.filter_map(|(seed, rows)| {
-                Some(measure.0.score(rows.as_deref()?, *seed)?.estimate)
-            });
-            let scored: Vec<Estimate> = scored.collect();
-            let spread = Spread::over_seeds(&scored, &measure.0.unit.range())?;
-            Some((measure.0.name(), spread))
+        let over_seeds = |measure: &Measure| {
+            let estimates = self.estimates.get(measure.name())?;
+            Spread::over_seeds(estimates, &measure.unit.range())
         };
-        self.side.measures = self.measures.iter().filter_map(over_seeds).collect();
+        self.side.accuracy = over_seeds(&EXACT_MATCH);
+        let measures = self.measures.iter().map(|one| one.0);
+        let spread = |measure: &Measure| Some((measure.name(), over_seeds(measure)?));
+        self.side.measures = measures.filter_map(spread).collect();
         for stage in TrainingStage::ALL {
-            let losses = runs
-                .iter()
-                .filter_map(|run| run.final_loss_nats.get(&stage));
-            let spread = Spread::of(&losses.copied().collect::<Vec<f64>>(), 0.0..=f64::INFINITY);
-            self.side
-                .final_loss_nats
-                .extend(spread.map(|spread| (stage, spread)));
+            let runs = self.side.runs.iter();
+            let losses = runs.filter_map(|run| run.final_loss_nats.get(&stage).copied());
+            let spread = Spread::of(&losses.collect::<Vec<f64>>(), 0.0..=f64::INFINITY);
+            let spread = spread.map(|spread| (stage, spread));
+            self.side.final_loss_nats.extend(spread);
         }
     }
 }
@@ -171,10 +183,9 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
 
 /// The error for runs of several points; it lists the points' folders.
 fn several_points(folder: &Path) -> Error {
-    let mut points: Vec<String> = all_below(folder)
-        .iter()
-        .filter_map(|run| Some(format!("  {}", run.path().parent()?.display())))
-        .collect();
+    let runs = all_below(folder).into_iter();
+    let point = |run: RunDirectory| Some(format!("  {}", run.path().parent()?.display()));
+    let mut points: Vec<String> = runs.filter_map(point).collect();
     points.dedup();
     let message = format!("{} holds runs of several points", folder.display());
     Error::usage(format!("{message}\n{}", points.join("\n"))).help("name one of them")
@@ -183,31 +194,6 @@ fn several_points(folder: &Path) -> Error {
 /// Whose answers are compared: the model's, or the constant ones if no model is asked.
 fn subject(spec: &EvaluateSpec) -> &'static str {
     if spec.ask_model { "model" } else { "constant" }
-}
-
-/// Absent where no right answer is known.
-fn accuracy(rows: &[PredictionRow]) -> Option<Accuracy> {
-    let scored = EXACT_MATCH.score(rows, 0)?;
-    let interval = scored.estimate.interval?;
-    Some(Accuracy {
-        correct: scored.right?,
-        questions: scored.answers,
-        accuracy: scored.estimate.value,
-        low_95: interval.low,
-        high_95: interval.high,
-    })
-}
-
-/// Absent where no answer has a value.
-fn value(measure: &Measure, rows: &[PredictionRow], seed: u64) -> Option<Value> {
-    let scored = measure.score(rows, seed)?;
-    let interval = scored.estimate.interval;
-    Some(Value {
-        questions: scored.answers,
-        value: scored.estimate.value,
-        low_95: interval.map(|one| one.low),
-        high_95: interval.map(|one| one.high),
-    })
 }
 
 /// Mean loss of the steps of each stage's last epoch.
@@ -219,6 +205,8 @@ fn final_losses(rows: &[StepRow]) -> BTreeMap<TrainingStage, f64> {
         let losses: Vec<f64> = losses.map(|row| row.loss_nats).collect();
         Some((stage, mean(&losses)?))
     };
-    let stages = [TrainingStage::Pretrain, TrainingStage::Finetune];
-    stages.into_iter().filter_map(of_stage).collect()
+    TrainingStage::ALL
+        .into_iter()
+        .filter_map(of_stage)
+        .collect()
 }

@@ -1,27 +1,25 @@
 //! Calibration of the predicted probabilities: `calibration.csv`.
 
 use crate::error::Result;
+use crate::eval::measures::BRIER_SCORE;
 use crate::files;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
-use crate::metrics::measured::Measured;
+use crate::metrics::answers::{self, RunAnswers};
+use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::{CalibrationRow, PredictionRow};
 use crate::metrics::statistics::{
-    DEFAULT_BINS, IntervalKind, ScoredAnswer, auroc, bootstrap_95, brier_score,
-    ece_under_calibration, equal_width_bins, expected_calibration_error, mean,
+    DEFAULT_BINS, Estimate, Interval, ScoredAnswer, auroc, ece_under_calibration, equal_width_bins,
+    expected_calibration_error, mean,
 };
 use crate::metrics::table;
 
 /// Writes `calibration.csv`, a row for each measure of each finished run; if no run has
 /// asked a model, the file is removed.
-///
-/// # Errors
-/// Predictions cannot be read, or the file cannot be written.
 pub fn write(measured: &Measured) -> Result<()> {
     let points = answers::of_points(measured)?;
-    let runs = points
-        .iter()
-        .flat_map(|point| point.runs.iter().map(move |run| (point, run)));
-    let rows: Vec<CalibrationRow> = runs.flat_map(|(point, run)| measures(point, run)).collect();
+    let mut rows = vec![];
+    for point in &points {
+        rows.extend(point.rows.iter().flat_map(|run| measures(point, run)));
+    }
     let path = measured.folder.join("calibration.csv");
     match rows.is_empty() {
         true => files::remove(&path),
@@ -30,8 +28,7 @@ pub fn write(measured: &Measured) -> Result<()> {
 }
 
 /// Every measure that a run's answers allow.
-fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
-    use IntervalKind::Bootstrap;
+fn measures(point: &PointRows<RunAnswers>, run: &RunAnswers) -> Vec<CalibrationRow> {
     let (judged, seed) = (run.judged(), run.seed);
     let of = |wanted: bool| -> Vec<f64> {
         let wanted = |&(p, right): &ScoredAnswer| (right == wanted).then_some(p);
@@ -40,21 +37,21 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
     let (right, wrong) = (of(true), of(false));
     let (asked, invented) = (confidences(&run.asked), confidences(&run.invented));
     let mut rows = vec![];
-    let mut add = |measure: &str, answers: usize, value: Option<f64>, interval, kind| {
-        let Some(value) = value else { return };
-        let interval: Option<(f64, f64)> = interval;
+    let mut add = |measure: &str, answers: usize, found: Option<Estimate>| {
+        let Some(found) = found else { return };
+        let (low_95, high_95, interval) = Interval::columns(found.interval);
         rows.push(CalibrationRow {
             point: point.folder.clone(),
             label: point.label.clone(),
             seed,
-            split: point.split.to_owned(),
+            split: run.split.to_owned(),
             measure: measure.to_owned(),
             bins: measure.starts_with("ece").then_some(DEFAULT_BINS),
             answers,
-            value,
-            low_95: interval.map(|i| i.0),
-            high_95: interval.map(|i| i.1),
-            interval: interval.map(|_| kind),
+            value: found.value,
+            low_95,
+            high_95,
+            interval,
         });
     };
     for (measure, group) in [
@@ -63,24 +60,18 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
         ("mean-confidence-wrong", &wrong),
         ("mean-confidence-invented", &invented),
     ] {
-        let interval = bootstrap_95(group, seed, mean);
-        add(measure, group.len(), mean(group), interval, Bootstrap);
+        let found = Estimate::bootstrapped(group, seed, mean);
+        add(measure, group.len(), found);
     }
     let n = judged.len();
     let error = expected_calibration_error(&equal_width_bins(&judged, DEFAULT_BINS));
     // Resampling increases the error: a bootstrap interval would not be centred on it.
-    add("ece", n, error, None, Bootstrap);
+    add("ece", n, error.map(Estimate::exact));
     let all: Vec<f64> = judged.iter().map(|(p, _)| *p).collect();
-    let (by_chance, range) = ece_under_calibration(&all, DEFAULT_BINS, seed).unzip();
-    add(
-        "ece-if-calibrated",
-        n,
-        by_chance,
-        range,
-        IntervalKind::Simulation,
-    );
-    let interval = bootstrap_95(&judged, seed, brier_score);
-    add("brier", n, brier_score(&judged), interval, Bootstrap);
+    let by_chance = ece_under_calibration(&all, DEFAULT_BINS, seed);
+    add("ece-if-calibrated", n, by_chance);
+    let brier = BRIER_SCORE.score(&run.asked, seed);
+    add("brier", n, brier.map(|scored| scored.estimate));
     for (measure, higher, lower) in [
         ("auroc-right-over-wrong", &right, &wrong),
         ("auroc-right-over-invented", &right, &invented),
@@ -97,8 +88,11 @@ fn measures(point: &PointAnswers, run: &RunAnswers) -> Vec<CalibrationRow> {
             };
             auroc(&side(true), &side(false))
         };
-        let interval = bootstrap_95(&both, seed, area);
-        add(measure, both.len(), area(&both), interval, Bootstrap);
+        add(
+            measure,
+            both.len(),
+            Estimate::bootstrapped(&both, seed, area),
+        );
     }
     rows
 }

@@ -10,28 +10,21 @@ use crate::metrics::table;
 
 /// Writes a row for each draw, with a column for each key. An experiment without draws has no
 /// such file.
-///
-/// # Errors
-/// The file cannot be written.
 pub fn write(experiment: &Experiment, folder: &Path) -> Result<()> {
     let path = folder.join("draws.csv");
     // Each point of a grid has the same draws.
-    let draws = experiment
-        .points
-        .iter()
-        .filter_map(|point| point.draw.as_ref());
+    let points = experiment.points.iter();
+    let draws = points.filter_map(|point| point.draw.as_ref());
     let draws: BTreeMap<usize, &Draw> = draws.map(|draw| (draw.number, draw)).collect();
     let Some(first) = draws.values().next() else {
         return files::remove(&path);
     };
-    let keys = first.values.iter().map(|(key, _)| key.clone());
-    let header: Vec<String> = ["draw".to_owned()].into_iter().chain(keys).collect();
+    let mut header = vec!["draw".to_owned()];
+    header.extend(first.values.iter().map(|(key, _)| key.clone()));
     let row = |draw: &&Draw| {
-        let values = draw.values.iter().map(|(_, value)| value.clone());
-        [draw.number.to_string()]
-            .into_iter()
-            .chain(values)
-            .collect()
+        let mut row = vec![draw.number.to_string()];
+        row.extend(draw.values.iter().map(|(_, value)| value.clone()));
+        row
     };
     let rows: Vec<Vec<String>> = draws.values().map(row).collect();
     table::write_cells(&path, &header, &rows)

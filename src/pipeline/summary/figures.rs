@@ -10,9 +10,6 @@ use crate::plot::Gathered;
 
 /// Draws every figure of an experiment into `figures` in its folder; those that have nothing to show are left out,
 /// with the reason.
-///
-/// # Errors
-/// A CSV file that cannot be read, or a figure that cannot be written.
 pub fn draw(experiment: &Experiment, measured: &Measured) -> Result<Drawn> {
     let folder = measured.folder.join("figures");
     let mut drawn = Drawn::default();

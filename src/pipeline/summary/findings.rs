@@ -2,16 +2,13 @@
 
 use crate::error::Result;
 use crate::metrics::artefacts::{CURVES, SAMPLES};
-use crate::metrics::explored::{PointRows, distinct, label, over_seeds, read};
-use crate::metrics::measured::Measured;
+use crate::metrics::explored::{distinct, label, over_seeds, read};
+use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::{CurveRow, FindingRow, SampleRow};
 use crate::metrics::statistics::{mean, quantile, standard_deviation};
 use crate::metrics::table;
 
 /// Writes `findings.csv` and returns its [`rows`].
-///
-/// # Errors
-/// What was measured cannot be read, or the file cannot be written.
 pub(crate) fn write(measured: &Measured) -> Result<Vec<FindingRow>> {
     let rows = rows(measured)?;
     table::write(&measured.folder.join("findings.csv"), &rows)?;
@@ -19,9 +16,6 @@ pub(crate) fn write(measured: &Measured) -> Result<Vec<FindingRow>> {
 }
 
 /// The rows of `findings.csv`: both ends of every curve, and every distribution.
-///
-/// # Errors
-/// What was measured cannot be read.
 pub fn rows(measured: &Measured) -> Result<Vec<FindingRow>> {
     let curves = read::<CurveRow>(measured, &CURVES)?;
     let samples = read::<SampleRow>(measured, &SAMPLES)?;

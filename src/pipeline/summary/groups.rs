@@ -5,61 +5,45 @@ use std::path::Path;
 use crate::error::Result;
 use crate::eval::measures::MEASURES;
 use crate::kinds::Listed as _;
+use crate::metrics::measured::MeasuredPoint;
 use crate::metrics::rows::{GroupRow, MeasureRow};
-use crate::metrics::statistics::{Estimate, over_seeds};
+use crate::metrics::statistics::{Estimate, Interval, over_seeds};
 use crate::metrics::table;
-use crate::pipeline::summary::parameters;
+use crate::model::weights;
+use crate::pipeline::directory::RunDirectory;
 
 /// Writes `groups.csv` from the rows of `summary.csv`, and returns its rows.
-///
-/// # Errors
-/// The file cannot be written.
-pub fn write(rows: &[MeasureRow], folder: &Path) -> Result<Vec<GroupRow>> {
-    let groups = groups(rows);
-    let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, folder)).collect();
-    table::write(&folder.join("groups.csv"), &rows)?;
-    Ok(rows)
-}
-
-/// Whether two rows differ only in the seed and its results.
-fn together(a: &MeasureRow, b: &MeasureRow) -> bool {
-    let key = |row: &MeasureRow| {
-        let (split, subject) = (row.split.clone(), row.subject.clone());
-        (
-            row.point.clone(),
-            split,
-            subject,
-            row.detail.clone(),
-            row.measure.clone(),
-        )
-    };
-    key(a) == key(b)
-}
-
-/// The rows of each group, in the order of their first rows.
-fn groups(rows: &[MeasureRow]) -> Vec<Vec<&MeasureRow>> {
+pub fn write(
+    rows: &[MeasureRow],
+    points: &[MeasuredPoint],
+    folder: &Path,
+) -> Result<Vec<GroupRow>> {
     let mut groups: Vec<Vec<&MeasureRow>> = vec![];
     for row in rows {
-        match groups.iter_mut().find(|group| together(group[0], row)) {
+        let mut known = groups.iter_mut();
+        match known.find(|group| group[0].group() == row.group()) {
             Some(group) => group.push(row),
             None => groups.push(vec![row]),
         }
     }
-    groups
+    let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, points)).collect();
+    table::write(&folder.join("groups.csv"), &rows)?;
+    Ok(rows)
 }
 
-fn row(group: &[&MeasureRow], folder: &Path) -> GroupRow {
+fn row(group: &[&MeasureRow], points: &[MeasuredPoint]) -> GroupRow {
     let first = group[0];
-    let own = |row: &&MeasureRow| row.seed.filter(|_| row.subject == "model");
-    let asked: Vec<u64> = group.iter().filter_map(own).collect();
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
     let runs: Vec<Estimate> = group.iter().map(|row| row.estimate()).collect();
     let measure = MEASURES.iter().find(|one| one.name() == first.measure);
     let range = measure.map_or(f64::NEG_INFINITY..=f64::INFINITY, |one| one.unit.range());
     let over_seeds = over_seeds(&runs, &range);
-    let mean = over_seeds.as_ref().map_or(first.value, |one| one.mean);
-    let interval = over_seeds.as_ref().and_then(|one| one.interval);
+    let mean = over_seeds.as_ref().map(|one| one.mean);
+    let (low_95, high_95, interval) = Interval::columns(mean.and_then(|one| one.interval));
+    let mean = mean.map_or(first.value, |one| one.value);
     let asked_alike = |questions: &usize| group.iter().all(|row| row.questions == Some(*questions));
+    let mut points = points.iter().filter(|_| first.subject == "model");
+    let point = points.find(|point| point.folder == first.point);
     GroupRow {
         point: first.point.clone(),
         label: first.label.clone(),
@@ -70,10 +54,10 @@ fn row(group: &[&MeasureRow], folder: &Path) -> GroupRow {
         questions: first.questions.filter(asked_alike),
         mean_accuracy: first.accuracy.map(|_| mean),
         standard_deviation: over_seeds.and_then(|one| one.standard_deviation),
-        low_95: interval.map(|one| one.low),
-        high_95: interval.map(|one| one.high),
-        interval: interval.map(|one| one.kind),
-        parameters: parameters::of_point(&folder.join(&first.point), &asked),
+        low_95,
+        high_95,
+        interval,
+        parameters: point.and_then(parameters),
         measure: first.measure.clone(),
         unit: first.unit.clone(),
         better: first.better.clone(),
@@ -81,11 +65,24 @@ fn row(group: &[&MeasureRow], folder: &Path) -> GroupRow {
     }
 }
 
+/// The parameters of a point's model; absent where no finished run has weights.
+fn parameters(point: &MeasuredPoint) -> Option<usize> {
+    point.runs.iter().find_map(|run| {
+        let run = RunDirectory::find(&run.folder).ok()?;
+        let (weights, _) = weights::read(&run.last_weights().ok()?).ok()?;
+        Some(weights.iter().map(|weight| weight.values.len()).sum())
+    })
+}
+
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::*;
+    use crate::metrics::measured::MeasuredRun;
     use crate::metrics::statistics::IntervalKind::{StudentT, Wilson};
     use crate::metrics::statistics::{t_interval_95, wilson_95};
+    use crate::model::weights::Weight;
 
     /// A row of `summary.csv` as [`crate::pipeline::summary`] makes it.
     fn accuracy(
@@ -117,7 +114,7 @@ mod tests {
 
     fn written(rows: &[MeasureRow]) -> Vec<GroupRow> {
         let folder = tempfile::tempdir().expect("a folder");
-        let rows = write(rows, folder.path()).expect("written");
+        let rows = write(rows, &[], folder.path()).expect("written");
         let read: Vec<GroupRow> = table::read(&folder.path().join("groups.csv")).expect("read");
         assert_eq!(read, rows);
         rows
@@ -191,5 +188,35 @@ mod tests {
     #[test]
     fn no_rows_give_no_groups() {
         assert_eq!(written(&[]), []);
+    }
+
+    #[test]
+    fn parameters_come_from_the_weights_of_a_run() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let weight = |name: &str, shape: &[usize]| Weight {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            values: vec![0.0; shape.iter().product()],
+        };
+        let both = [weight("w", &[3, 4]), weight("b", &[5])];
+        let run = folder.path().join("seed-2");
+        std::fs::create_dir_all(run.join("checkpoints")).expect("made");
+        for file in ["resolved.toml", "status.json"] {
+            std::fs::write(run.join(file), "").expect("written");
+        }
+        let file = run.join("checkpoints/finetune.safetensors");
+        weights::write(&file, &both, &BTreeMap::new()).expect("written");
+        let of = |seeds: &[u64]| {
+            let run = |&seed: &u64| MeasuredRun {
+                seed,
+                folder: folder.path().join(format!("seed-{seed}")),
+            };
+            parameters(&MeasuredPoint {
+                runs: seeds.iter().map(run).collect(),
+                ..MeasuredPoint::default()
+            })
+        };
+        assert_eq!(of(&[1, 2]), Some(17));
+        assert_eq!(of(&[1]), None);
     }
 }

@@ -68,11 +68,13 @@ fn splits(experiment: &Experiment) -> String {
 /// Which experiment, what all its points share, and how long they trained:
 /// `birthplace/vanilla (pretrain 650 epochs, finetune 10 epochs)`.
 fn origin(experiment: &Experiment) -> String {
-    let pretrain = |s: &Settings| s.pretrain.as_ref().map_or(0, |stage| stage.epochs);
-    let finetune = |s: &Settings| s.finetune.as_ref().map_or(0, |stage| stage.epochs);
-    let trained = |stage: &str, epochs: &dyn Fn(&Settings) -> usize| {
+    let trained = |stage: TrainingStage| {
         let points = experiment.points.iter();
         let settings = points.filter_map(|point| point.settings.training());
+        let epochs = |settings: &Settings| match stage {
+            TrainingStage::Pretrain => settings.pretrain.as_ref().map_or(0, |one| one.epochs),
+            TrainingStage::Finetune => settings.finetune.as_ref().map_or(0, |one| one.epochs),
+        };
         let all: BTreeSet<usize> = settings.map(epochs).collect();
         let words: Vec<String> = all.iter().map(usize::to_string).collect();
         let words = match &words[..] {
@@ -81,12 +83,8 @@ fn origin(experiment: &Experiment) -> String {
         };
         let plural = if all.last() == Some(&1) { "" } else { "s" };
         let any = all.last().is_some_and(|&most| most > 0);
-        any.then(|| format!("{stage} {words} epoch{plural}"))
+        any.then(|| format!("{} {words} epoch{plural}", stage.name()))
     };
-    let stages = [
-        trained("pretrain", &pretrain),
-        trained("finetune", &finetune),
-    ];
     let suite = experiment.suite.as_ref();
     let profile = suite.map(|suite| format!("profile {}", suite.profile));
     // The numbers of epochs are always given below.
@@ -95,22 +93,21 @@ fn origin(experiment: &Experiment) -> String {
     let told: Vec<String> = profile
         .into_iter()
         .chain(shared.cloned())
-        .chain(stages.into_iter().flatten())
+        .chain(TrainingStage::ALL.into_iter().filter_map(trained))
         .collect();
-    if told.is_empty() {
-        return experiment.name.clone();
+    match told.is_empty() {
+        true => experiment.name.clone(),
+        false => format!("{} ({})", experiment.name, told.join(", ")),
     }
-    format!("{} ({})", experiment.name, told.join(", "))
 }
 
 /// The hardware that the finished runs were timed on: `Some CPU, 2 threads`.
 fn machines(runs: &[RunDirectory]) -> String {
     let machines: BTreeSet<String> = runs.iter().flat_map(timed_on).collect();
-    if machines.is_empty() {
-        return "an unrecorded machine".to_owned();
+    match machines.is_empty() {
+        true => "an unrecorded machine".to_owned(),
+        false => Vec::from_iter(machines).join(" and on "),
     }
-    let machines: Vec<String> = machines.into_iter().collect();
-    machines.join(" and on ")
 }
 
 /// The device that ran the timed stage; for a run by an older version, the machine.
@@ -134,10 +131,8 @@ fn timed_on(run: &RunDirectory) -> Vec<String> {
             1 => ", 1 thread".to_owned(),
             n => format!(", {n} threads"),
         };
-        format!(
-            "{}{threads}",
-            name.as_deref().unwrap_or("an unnamed machine")
-        )
+        let name = name.as_deref().unwrap_or("an unnamed machine");
+        format!("{name}{threads}")
     };
     let entries = Provenance::read(&run.provenance_json());
     entries.into_iter().map(words).collect()
@@ -173,16 +168,15 @@ fn how(experiment: &Experiment, sizes: &[Sizes]) -> String {
         listed("β = ", &|one| one.beta.map(|beta| beta.to_string())),
     ];
     let parts: Vec<String> = parts.into_iter().flatten().collect();
-    let several = experiment.seeds.len() > 1;
     let seeds: Vec<String> = experiment.seeds.iter().map(u64::to_string).collect();
-    let seeds = match several {
-        false => format!("seed {}", seeds.concat()),
-        true => format!("seeds {}", seeds.join(", ")),
+    let (plural, each) = match seeds.len() > 1 {
+        true => ("s", " each"),
+        false => ("", ""),
     };
+    let seeds = format!("seed{plural} {}", seeds.join(", "));
     let samples = listed("", &|one| {
         Some(format!("{} samples", thousands(one.samples?)))
     });
-    let each = if several { " each" } else { "" };
     let drawn = samples.map_or(seeds.clone(), |samples| format!("{samples}{each}, {seeds}"));
     format!("{}: {}; {drawn}.", experiment.name, parts.join(", "))
 }

@@ -7,25 +7,22 @@ pub(crate) mod figures;
 pub mod findings;
 pub(crate) mod groups;
 mod measured;
-mod parameters;
 
 use crate::config::{Experiment, Point};
 use crate::data::Split;
 use crate::error::Result;
-use crate::eval::measures::{EXACT_MATCH, Measure};
+use crate::eval::measures::EXACT_MATCH;
 use crate::kinds::Listed as _;
 use crate::metrics::artefacts::{PREDICTIONS, predictions_of};
 use crate::metrics::measured::{Measured, MeasuredPoint};
-use crate::metrics::rows::{MeasureRow, PredictionRow};
+use crate::metrics::rows::MeasureRow;
+use crate::metrics::statistics::Interval;
 use crate::metrics::table;
 use crate::pipeline::directory::RunDirectory;
 
 pub use measured::{any_finished, measured};
 
 /// Writes `summary.csv` and returns its [`rows`].
-///
-/// # Errors
-/// Predictions that cannot be read, or the file cannot be written.
 pub(crate) fn write(experiment: &Experiment, measured: &Measured) -> Result<Vec<MeasureRow>> {
     let rows = rows(experiment, measured)?;
     table::write(&measured.folder.join("summary.csv"), &rows)?;
@@ -33,9 +30,6 @@ pub(crate) fn write(experiment: &Experiment, measured: &Measured) -> Result<Vec<
 }
 
 /// The rows of `summary.csv`, from the predictions of all finished runs.
-///
-/// # Errors
-/// Predictions that cannot be read.
 pub fn rows(experiment: &Experiment, measured: &Measured) -> Result<Vec<MeasureRow>> {
     let points = experiment.points.iter().zip(&measured.points);
     let rows = points.map(|(point, measured)| of_point(point, measured));
@@ -74,8 +68,22 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
             ..MeasureRow::default()
         };
         for (subject, seed, detail, answers) in &answers {
-            let row = row(subject, *seed, detail.clone());
-            rows.extend(scored(row, measure, answers));
+            // There is no row where no answer has a value.
+            let scored = measure.score(answers, seed.unwrap_or_default());
+            rows.extend(scored.map(|scored| {
+                let estimate = scored.estimate;
+                let (low_95, high_95, interval) = Interval::columns(estimate.interval);
+                MeasureRow {
+                    correct: scored.right,
+                    questions: Some(scored.answers),
+                    accuracy: measure.is_exact_match().then_some(estimate.value),
+                    low_95,
+                    high_95,
+                    value: estimate.value,
+                    interval,
+                    ..row(subject, *seed, detail.clone())
+                }
+            }));
         }
         let reported = spec.reported.as_ref().filter(|_| measure.is_exact_match());
         rows.extend(reported.map(|reported| MeasureRow {
@@ -87,35 +95,16 @@ fn of_point(point: &Point, measured: &MeasuredPoint) -> Result<Vec<MeasureRow>> 
     Ok(rows)
 }
 
-/// Fills in value and interval of a row; absent where no answer has a value.
-fn scored(row: MeasureRow, measure: &Measure, answers: &[PredictionRow]) -> Option<MeasureRow> {
-    let scored = measure.score(answers, row.seed.unwrap_or_default())?;
-    let interval = scored.estimate.interval;
-    Some(MeasureRow {
-        correct: scored.right,
-        questions: Some(scored.answers),
-        accuracy: measure.is_exact_match().then_some(scored.estimate.value),
-        low_95: interval.map(|one| one.low),
-        high_95: interval.map(|one| one.high),
-        value: scored.estimate.value,
-        interval: interval.map(|one| one.kind),
-        ..row
-    })
-}
-
 /// Split, number of correct answers and number of questions of a run: the model's or, if no model was asked,
 /// the constant answer's. `None` if no answer can be scored.
 pub(crate) fn counted(run: &RunDirectory) -> Option<(&'static str, usize, usize)> {
-    let of = |split: Split| {
+    let splits = [Split::Dev, Split::Test, Split::Train].map(Split::name);
+    splits.into_iter().find_map(|split| {
         let count = |subject| {
-            let rows = table::read(&run.predictions_tsv(split.name(), subject)).ok()?;
+            let rows = table::read(&run.predictions_tsv(split, subject)).ok()?;
             let scored = EXACT_MATCH.score(&rows, 0)?;
-            Some((scored.right?, scored.answers))
+            Some((split, scored.right?, scored.answers))
         };
-        let (correct, questions) = count("model").or_else(|| count("constant"))?;
-        Some((split.name(), correct, questions))
-    };
-    [Split::Dev, Split::Test, Split::Train]
-        .into_iter()
-        .find_map(of)
+        count("model").or_else(|| count("constant"))
+    })
 }

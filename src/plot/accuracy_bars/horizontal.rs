@@ -1,19 +1,16 @@
 //! Horizontal bars with their labels to the left: for any number of points and any names.
 
-use super::marks::{BODY, DIAMOND, highest, legend};
+use super::marks::{DIAMOND, Ground, Place, highest, legend};
 use super::{AccuracyBars, Bar};
 use crate::error::Result;
-use crate::eval::measures::Measure;
-use crate::metrics::statistics::Estimate;
-use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Type, paint};
-use crate::plot::fonts::{self, Face};
+use crate::plot::canvas::{Canvas, Type, paint};
+use crate::plot::chart::Chart;
+use crate::plot::fonts;
 use crate::plot::page::{Page, draw_lines};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::seed_values::tally;
 use crate::plot::theme::{
-    BASELINE, BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE,
-    WHITE, WIDTH,
+    BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 
 /// Longest line of a name, in px.
@@ -33,65 +30,61 @@ const NUMBERS: f64 = 8.0 + SMALL_SIZE * LINE_HEIGHT;
 
 pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
     let names = names.wrapped(TEXT_SIZE, NAME, NAME_LINES);
-    let columns = Column::all(figure);
-    let rows = rows(&names);
-    let height = rows.last().map_or(0.0, |row| row.bottom);
+    let columns = columns(figure);
+    let (middles, height) = rows(&names);
     let head = if height > TALL { NUMBERS } else { 0.0 };
+    // The numbers of the baseline are shown nowhere else.
+    let constant = figure.baseline.as_ref().map_or_else(String::new, |one| {
+        let value = figure.show(one.run.estimate.value);
+        format!("{}: {value}, {}", one.label, tally(&[one.run]))
+    });
     let page = Page {
-        title: figure.title.clone(),
-        caption: caption.to_owned(),
-        legend: legend(figure, &constant(figure)),
-        vertical: "",
-        right: 0.0,
         below: 6.0 + NUMBERS + TEXT_SIZE * LINE_HEIGHT,
+        ..Page::new(&figure.title, caption.to_owned(), legend(figure, &constant))
     };
     let layout = page.layout_of(head + height);
-    let lines = names.iter().flatten();
-    let longest = lines.map(|line| fonts::width(Face::Text, TEXT_SIZE, line));
-    let mut axis = Axis::new(0.0, 1.02 * highest(figure), 6);
-    axis.last_number = *figure.measure.0.unit.range().end();
+    let widths = columns.iter().map(|column| column.width + GUTTER);
     let chart = Chart {
-        left: MARGIN + longest.fold(0.0, f64::max) + 12.0,
-        right: WIDTH
-            - MARGIN
-            - columns
-                .iter()
-                .map(|column| column.width + GUTTER)
-                .sum::<f64>(),
+        left: MARGIN + fonts::widest(TEXT_SIZE, names.iter().flatten()) + 12.0,
+        right: WIDTH - MARGIN - widths.sum::<f64>(),
         top: layout.top + head,
         bottom: layout.bottom,
-        axis,
     };
+    let ground = Ground::new(figure, chart, 1.02 * highest(figure), false);
     paint(layout.height, |canvas| {
         page.draw_words(canvas, &layout)?;
-        chart.draw_grid(canvas, figure.measure.0, head > 0.0)?;
-        chart.draw_baseline(canvas, figure)?;
-        for ((bar, row), name) in figure.bars.iter().zip(&rows).zip(&names) {
-            chart.draw_bar(canvas, (figure, bar), chart.top + row.middle)?;
+        draw_grid(canvas, &ground, head > 0.0)?;
+        ground.draw_band(canvas)?;
+        if let Some(baseline) = &figure.baseline {
+            ground.draw_baseline(canvas, baseline.run.estimate.value)?;
+        }
+        for ((bar, middle), name) in figure.bars.iter().zip(&middles).zip(&names) {
+            let place = Place {
+                middle: chart.top + middle,
+                half: BAR / 2.0,
+                cap: 4.0,
+                spread: BAR,
+                dot: [3.4, 2.6],
+            };
+            ground.draw_body(canvas, bar, &place)?;
+            ground.draw_marks(canvas, bar, &place)?;
+            if let Some((value, _)) = bar.reported() {
+                canvas.hollow_diamond(ground.at(place.middle, value), DIAMOND, REPORTED)?;
+            }
             let lines = name.len() as f64 * TEXT_SIZE * LINE_HEIGHT;
-            let top = chart.top + row.middle - lines / 2.0;
-            let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::End);
-            draw_lines(canvas, name, (chart.left - 10.0, top), style)?;
+            let corner = (chart.left - 10.0, place.middle - lines / 2.0);
+            draw_lines(canvas, name, corner, Type::LABEL.end())?;
         }
         let mut end = chart.right;
         for column in &columns {
             end += GUTTER + column.width;
-            let style = Type::new(SMALL_SIZE, column.ink).anchored(Anchor::End);
-            for (cell, row) in column.cells.iter().zip(&rows) {
-                let ground = chart.top + row.middle + SMALL_SIZE * 0.36;
-                canvas.text(cell, (end, ground), style)?;
+            let style = Type::new(SMALL_SIZE, column.ink).end();
+            for (cell, middle) in column.cells.iter().zip(&middles) {
+                let baseline = chart.top + middle + SMALL_SIZE * 0.36;
+                canvas.text(cell, (end, baseline), style)?;
             }
         }
-        let ground = [(chart.left, chart.top), (chart.left, chart.bottom)];
-        canvas.polyline(&ground, 1.2, BLACK)
-    })
-}
-
-/// Legend text of the baseline with its numbers, which are shown nowhere else.
-fn constant(figure: &AccuracyBars) -> String {
-    figure.baseline.as_ref().map_or_else(String::new, |one| {
-        let value = figure.show(one.run.estimate.value);
-        format!("{}: {value}, {}", one.label, tally(&[one.run]))
+        canvas.polyline(&[chart.at(0.0, 1.0), chart.at(0.0, 0.0)], 1.2, BLACK)
     })
 }
 
@@ -103,138 +96,46 @@ struct Column {
     width: f64,
 }
 
-impl Column {
-    fn new(ink: Ink, cells: impl Iterator<Item = String>) -> Self {
-        let cells: Vec<String> = cells.collect();
-        let widths = cells
-            .iter()
-            .map(|cell| fonts::width(Face::Text, SMALL_SIZE, cell));
-        let width = widths.fold(0.0, f64::max);
-        Self { cells, ink, width }
-    }
-
-    /// The columns: value, counts, and reported accuracy.
-    fn all(figure: &AccuracyBars) -> Vec<Self> {
-        let bars = || figure.bars.iter();
-        let reported = |bar: &Bar| bar.reported().map(|(accuracy, _)| figure.show(accuracy));
-        let (values, tallies): (Vec<_>, Vec<_>) = bars().map(|bar| figure.numbers(bar)).unzip();
-        let mut columns = vec![
-            Self::new(BLACK, values.into_iter().map(Option::unwrap_or_default)),
-            Self::new(BLACK, tallies.into_iter()),
-        ];
-        if bars().any(|bar| reported(bar).is_some()) {
-            let cells = bars().map(|bar| reported(bar).unwrap_or_default());
-            columns.push(Self::new(REPORTED, cells));
-        }
-        columns
-    }
-}
-
-/// Position of a row, in px below the top of the first one.
-struct Row {
-    middle: f64,
-    bottom: f64,
-}
-
-fn rows(names: &[Vec<String>]) -> Vec<Row> {
-    let mut top = 0.0;
-    let row = |name: &Vec<String>| {
-        let lines = name.len().max(1) as f64;
-        let height = lines * (TEXT_SIZE * LINE_HEIGHT + BETWEEN);
-        let row = Row {
-            middle: top + height / 2.0,
-            bottom: top + height,
-        };
-        top = row.bottom;
-        row
+/// The columns: value, counts, and reported accuracy.
+fn columns(figure: &AccuracyBars) -> Vec<Column> {
+    let column = |ink, cell: &dyn Fn(&Bar) -> String| {
+        let cells: Vec<String> = figure.bars.iter().map(cell).collect();
+        let width = fonts::widest(SMALL_SIZE, &cells);
+        Column { cells, ink, width }
     };
-    names.iter().map(row).collect()
+    let reported = |bar: &Bar| bar.reported().map(|(value, _)| figure.show(value));
+    let mut columns = vec![
+        column(BLACK, &|bar| figure.numbers(bar).0.unwrap_or_default()),
+        column(BLACK, &|bar| figure.numbers(bar).1),
+    ];
+    if figure.reported().next().is_some() {
+        columns.push(column(REPORTED, &|bar| reported(bar).unwrap_or_default()));
+    }
+    columns
 }
 
-/// The plot area, in px.
-struct Chart {
-    left: f64,
-    right: f64,
-    top: f64,
-    bottom: f64,
-    axis: Axis,
+/// The middles of the rows, in px below the top of the first one, and the height of all.
+fn rows(names: &[Vec<String>]) -> (Vec<f64>, f64) {
+    let mut top = 0.0;
+    let middle = |name: &Vec<String>| {
+        let height = name.len().max(1) as f64 * (TEXT_SIZE * LINE_HEIGHT + BETWEEN);
+        let middle = top + height / 2.0;
+        top += height;
+        middle
+    };
+    let middles = names.iter().map(middle).collect();
+    (middles, top)
 }
 
-impl Chart {
-    fn x(&self, value: f64) -> f64 {
-        self.axis.pixel(value, self.left, self.right)
-    }
-
-    fn draw_grid(
-        &self,
-        canvas: &mut Canvas<'_>,
-        measure: &Measure,
-        numbers_above: bool,
-    ) -> Result<()> {
-        let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
-        for number in self.axis.numbers() {
-            let x = self.x(number);
-            canvas.polyline(&[(x, self.top), (x, self.bottom)], 1.0, GRID)?;
-            let label = self.axis.label(number, measure.unit.scale());
-            canvas.text(&label, (x, self.bottom + 6.0 + SMALL_SIZE), style)?;
-            if numbers_above {
-                canvas.text(&label, (x, self.top - 8.0), style)?;
-            }
-        }
-        let quantity = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-        let baseline = self.bottom + NUMBERS + TEXT_SIZE;
-        let middle = (self.left + self.right) / 2.0;
-        canvas.text(measure.axis, (middle, baseline), quantity)
-    }
-
-    fn draw_baseline(&self, canvas: &mut Canvas<'_>, figure: &AccuracyBars) -> Result<()> {
-        let Some(baseline) = &figure.baseline else {
-            return Ok(());
-        };
-        let Estimate { value, interval } = baseline.run.estimate;
-        if let Some(interval) = interval {
-            let (low, high) = (self.x(interval.low), self.x(interval.high));
-            let band = BASELINE.fade(0.16);
-            canvas.rectangle((low, self.top), (high, self.bottom), band)?;
-        }
-        let x = self.x(value);
-        canvas.dashes((x, self.top), (x, self.bottom), 1.5, BASELINE)
-    }
-
-    /// Body, whisker, dots, and the diamond of a reported number, around the height `y`.
-    fn draw_bar(
-        &self,
-        canvas: &mut Canvas<'_>,
-        (figure, bar): (&AccuracyBars, &Bar),
-        y: f64,
-    ) -> Result<()> {
-        let (top, bottom) = (y - BAR / 2.0, y + BAR / 2.0);
-        if let Some(height) = figure.height(bar) {
-            let end = self.x(height.mean);
-            canvas.rectangle((self.left, top), (end, bottom), WHITE)?;
-            canvas.rectangle((self.left, top), (end, bottom), OURS.fade(BODY))?;
-            canvas.polyline(&[(end, top), (end, bottom)], 2.0, OURS)?;
-            if let Some(interval) = height.interval {
-                let ends = [self.x(interval.low), self.x(interval.high)];
-                canvas.polyline(&[(ends[0], y), (ends[1], y)], 1.6, BLACK)?;
-                for x in ends {
-                    canvas.polyline(&[(x, y - 4.0), (x, y + 4.0)], 1.6, BLACK)?;
-                }
-            }
-        }
-        let runs = &bar.runs;
-        if runs.len() > 1 {
-            for (i, run) in runs.iter().enumerate() {
-                // Stacked vertically, so that equal seeds stay visible.
-                let aside = (i as f64 + 0.5) / runs.len() as f64 - 0.5;
-                let place = (self.x(run.estimate.value), y + aside * BAR);
-                canvas.dot(place, 3.4, WHITE)?;
-                canvas.dot(place, 2.6, OURS)?;
-            }
-        }
-        match bar.reported() {
-            Some((accuracy, _)) => canvas.hollow_diamond((self.x(accuracy), y), DIAMOND, REPORTED),
-            None => Ok(()),
+fn draw_grid(canvas: &mut Canvas<'_>, ground: &Ground<'_>, numbers_above: bool) -> Result<()> {
+    let (chart, measure) = (ground.chart, ground.figure.measure.0);
+    for (x, label) in ground.axis.ticks(measure.unit.scale()) {
+        let (top, bottom) = (chart.at(x, 1.0), chart.at(x, 0.0));
+        canvas.polyline(&[top, bottom], 1.0, GRID)?;
+        chart.number_below(canvas, x, &label)?;
+        if numbers_above {
+            canvas.text(&label, (top.0, top.1 - 8.0), Type::SMALL.middle())?;
         }
     }
+    chart.quantity_below(canvas, measure.axis)
 }

@@ -3,16 +3,13 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccuracyBars, Bar, Baseline, SeedValue, draw_accuracy_bars};
+use super::{AccuracyBars, Bar, Baseline, SeedValue, horizontal, vertical};
 use crate::error::Result;
 use crate::eval::measures::Measure;
-use crate::kinds::{BrokenRule, Listed as _, Named};
+use crate::kinds::{BrokenRule, Named};
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::MeasureRow;
-use crate::metrics::table;
-use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Plot, Points};
-use crate::plot::seed_values;
+use crate::plot::{Figure, Gathered, Plot, PointLabels, Points, seed_values};
 
 /// Its own keys.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
@@ -44,8 +41,7 @@ impl Plot for AccuracyBars {
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
         let measure = keys.measure;
-        let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
-        rows.retain(|row| row.measure == measure.0.name());
+        let rows = seed_values::rows_of(measure.0, measured)?;
         if rows.iter().all(|row| row.questions.is_none()) {
             return Ok(Gathered::Nothing(
                 "there is no reference answer to compare with",
@@ -64,8 +60,8 @@ impl Plot for AccuracyBars {
             label: point.label.clone(),
             runs: of(subject, point).filter_map(run).collect(),
             reported: of("reported", point)
-                .map(|row| (row.value, row.detail.clone().unwrap_or_default()))
-                .next(),
+                .next()
+                .map(|row| (row.value, row.detail.clone().unwrap_or_default())),
         };
         Ok(Gathered::Figure(Self {
             title,
@@ -76,8 +72,17 @@ impl Plot for AccuracyBars {
         }))
     }
 
+    /// Bars with whiskers, horizontal ones if names or numbers would collide. One run gets the interval over its
+    /// questions; several get dots and their mean's t-interval.
     fn draw(&self) -> Result<Figure> {
-        draw_accuracy_bars(self)
+        self.check()?;
+        let names = PointLabels::of(self.bars.iter().map(|bar| bar.label.as_str()));
+        let caption = self.full_caption(&names);
+        let drawing = match vertical::have_room(self, &names) {
+            true => vertical::draw(self, &names, &caption)?,
+            false => horizontal::draw(self, &names, &caption)?,
+        };
+        Figure::finish(&drawing, &self.title, &caption, &self.rows())
     }
 }
 

@@ -1,6 +1,7 @@
 use super::*;
 use crate::eval::measures::Unit;
 use crate::plot::gallery::{self, Label, runs, skill};
+use crate::plot::{Figure, Plot as _};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -19,7 +20,7 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         }),
         ..AccuracyBars::default()
     };
-    draw_accuracy_bars(&figure).expect("drawn")
+    figure.draw().expect("drawn")
 }
 
 /// The same of a measure in nats, of which less is better.
@@ -36,7 +37,7 @@ pub fn losses(points: usize, label: Label<'_>) -> Figure {
         bars: (0..points).map(bar).collect(),
         baseline: None,
     };
-    draw_accuracy_bars(&figure).expect("drawn")
+    figure.draw().expect("drawn")
 }
 
 fn nats() -> Named<Measure> {
@@ -87,8 +88,8 @@ fn lines(figure: &Figure) -> Vec<Vec<String>> {
 
 #[test]
 fn the_same_input_gives_the_same_bytes_without_any_font() {
-    let figure = draw_accuracy_bars(&example()).unwrap();
-    assert_eq!(figure, draw_accuracy_bars(&example()).unwrap());
+    let figure = example().draw().unwrap();
+    assert_eq!(figure, example().draw().unwrap());
     assert!(!figure.svg.contains("<text") && !figure.svg.contains("font-family"));
     assert!(
         figure
@@ -99,7 +100,7 @@ fn the_same_input_gives_the_same_bytes_without_any_font() {
 
 #[test]
 fn the_table_holds_the_plotted_numbers_by_kind() {
-    let lines = lines(&draw_accuracy_bars(&example()).unwrap());
+    let lines = lines(&example().draw().unwrap());
     let kinds: Vec<&str> = lines.iter().map(|l| l[0].as_str()).collect();
     assert_eq!(
         kinds,
@@ -155,7 +156,7 @@ fn the_caption_says_which_interval_it_is() {
 
 #[test]
 fn degenerate_figures_are_drawn() {
-    draw_accuracy_bars(&AccuracyBars::default()).unwrap();
+    AccuracyBars::default().draw().unwrap();
     let long = "x漢 ".repeat(300);
     for questions in [0, 1, usize::MAX >> 12] {
         for correct in [0, questions] {
@@ -183,7 +184,7 @@ fn degenerate_figures_are_drawn() {
                 baseline,
                 ..AccuracyBars::default()
             };
-            let drawn = draw_accuracy_bars(&figure).unwrap();
+            let drawn = figure.draw().unwrap();
             assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         }
     }
@@ -191,7 +192,7 @@ fn degenerate_figures_are_drawn() {
         bars: vec![example().bars[1].clone(); 60],
         ..example()
     };
-    draw_accuracy_bars(&crowd).unwrap();
+    crowd.draw().unwrap();
 }
 
 #[test]
@@ -204,12 +205,14 @@ fn impossible_counts_are_refused() {
         }],
         ..AccuracyBars::default()
     };
-    let error = draw_accuracy_bars(&bars(vec![run(1, 7, 5)], None)).unwrap_err();
+    let error = bars(vec![run(1, 7, 5)], None).draw().unwrap_err();
     assert_eq!(
         error.to_string(),
         "error: `a` has exact-match = 1.4, which is not from 0 to 1"
     );
-    let error = draw_accuracy_bars(&bars(vec![], Some((21.0, "paper".to_owned())))).unwrap_err();
+    let error = bars(vec![], Some((21.0, "paper".to_owned())))
+        .draw()
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "error: reported accuracy 21 (paper) is not a fraction of 0 to 1\n  help: write 21 % as 0.21"

@@ -1,19 +1,16 @@
 //! Vertical bars with their labels below: for few points with short names.
 
-use super::marks::{BODY, DIAMOND, highest, legend};
-use super::{AccuracyBars, Bar};
+use super::marks::{DIAMOND, Ground, Place, highest, legend};
+use super::{AccuracyBars, Bar, Baseline};
 use crate::error::Result;
-use crate::metrics::statistics::Estimate;
-use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type, paint};
+use crate::plot::canvas::{Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{Layout, Page, draw_lines};
+use crate::plot::page::{Page, draw_lines};
 use crate::plot::point_labels::PointLabels;
 use crate::plot::seed_values::tally;
 use crate::plot::text::wrap;
 use crate::plot::theme::{
-    BASELINE, BLACK, GREY, LINE_HEIGHT, MARGIN, OURS, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE,
-    WHITE, WIDTH,
+    BLACK, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
 };
 
 /// Space right of the plot for the baseline's words, in px.
@@ -31,20 +28,14 @@ const SMALLEST: f64 = 13.0;
 pub(super) fn have_room(figure: &AccuracyBars, names: &PointLabels) -> bool {
     let slot = slot(figure);
     let size = label_size(names, slot - 8.0);
-    let width = |size: f64, words: &str| fonts::width(Face::Text, size, words);
     let is_whole = |name: &String| {
         let mut parts = name
             .split_whitespace()
             .flat_map(|word| word.split_inclusive('-'));
-        parts.all(|part| width(size, part) <= slot - 8.0)
+        parts.all(|part| fonts::width(Face::Text, size, part) <= slot - 8.0)
             && wrap(Face::Text, size, name, slot - 8.0, usize::MAX).len() <= LABEL_LINES
     };
-    let is_apart = |bar: &Bar| {
-        let words = numbers_over(figure, bar, slot);
-        words
-            .iter()
-            .all(|line| width(SMALL_SIZE, line) + 4.0 <= slot)
-    };
+    let is_apart = |bar| fonts::widest(SMALL_SIZE, &numbers_over(figure, bar, slot)) + 4.0 <= slot;
     names.iter().all(is_whole) && figure.bars.iter().all(is_apart)
 }
 
@@ -59,59 +50,42 @@ fn baseline_space(figure: &AccuracyBars) -> f64 {
 }
 
 pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
-    let right = baseline_space(figure);
     let slot = slot(figure);
     let label_size = label_size(names, slot - 8.0);
     let labels = names.wrapped(label_size, slot - 8.0, LABEL_LINES);
     let deepest = labels.iter().map(Vec::len).max().unwrap_or(0);
-
     let measure = figure.measure.0;
+    let legend = legend(figure, "constant answer");
     let page = Page {
-        title: figure.title.clone(),
-        caption: caption.to_owned(),
-        legend: legend(figure, "constant answer"),
         vertical: measure.axis,
-        right,
+        right: baseline_space(figure),
         below: 10.0 + deepest as f64 * label_size * LINE_HEIGHT,
+        ..Page::new(&figure.title, caption.to_owned(), legend)
     };
     let layout = page.layout();
-    let axis = axis(figure, slot);
+    // All bars fit, and the text above them.
+    let lines = if slot > ONE_LINE { 1.0 } else { 2.0 };
+    let words = lines * SMALL_SIZE * LINE_HEIGHT + 14.0;
+    let high = highest(figure) * PLOT_HEIGHT / (PLOT_HEIGHT - words);
+    let ground = Ground::new(figure, layout.chart(), high, true);
     paint(layout.height, |canvas| {
-        page.draw(canvas, &layout, &axis, measure.unit.scale())?;
-        let baseline = figure.baseline.as_ref();
-        if let Some(interval) = baseline.and_then(|one| one.run.estimate.interval) {
-            let band = [
-                layout.y(&axis, interval.high),
-                layout.y(&axis, interval.low),
-            ];
-            let ink = BASELINE.fade(0.16);
-            canvas.rectangle((layout.left, band[0]), (layout.right, band[1]), ink)?;
-        }
-        let slots: Vec<Slot> = (0..figure.bars.len())
-            .map(|i| Slot::new(layout.left + i as f64 * slot, slot, &figure.bars[i]))
-            .collect();
+        page.draw(canvas, &layout, &ground.axis, measure.unit.scale())?;
+        ground.draw_band(canvas)?;
+        let slots = figure.bars.iter().enumerate();
+        let slots = slots.map(|(i, bar)| Slot::new(layout.left + i as f64 * slot, slot, bar));
+        let slots: Vec<Slot> = slots.collect();
         for (bar, slot) in figure.bars.iter().zip(&slots) {
-            if let Some(height) = figure.height(bar) {
-                draw_body(canvas, &layout, layout.y(&axis, height.mean), slot)?;
-            }
+            ground.draw_body(canvas, bar, &slot.place)?;
         }
-        if let Some(baseline) = baseline {
-            let Estimate { value, .. } = baseline.run.estimate;
-            let words = format!("{}  {}", figure.show(value), tally(&[baseline.run]));
-            draw_baseline(
-                canvas,
-                &layout,
-                layout.y(&axis, value),
-                (&baseline.label, words),
-            )?;
+        if let Some(baseline) = &figure.baseline {
+            draw_baseline(canvas, &ground, baseline)?;
         }
         for ((bar, slot), label) in figure.bars.iter().zip(&slots).zip(&labels) {
-            draw_marks(canvas, &layout, &axis, (figure, bar), slot)?;
-            let style = Type::new(label_size, BLACK).anchored(Anchor::Middle);
+            draw_marks(canvas, &ground, bar, slot)?;
+            let style = Type::new(label_size, BLACK).middle();
             draw_lines(canvas, label, (slot.middle, layout.bottom + 6.0), style)?;
         }
-        let ground = [(layout.left, layout.bottom), (layout.right, layout.bottom)];
-        canvas.polyline(&ground, 1.2, BLACK)
+        ground.chart.draw_ground(canvas)
     })
 }
 
@@ -135,140 +109,85 @@ fn numbers_over(figure: &AccuracyBars, bar: &Bar, slot: f64) -> Vec<String> {
 /// Positions of a bar and of the reported number beside it, in px.
 struct Slot {
     middle: f64,
-    bar: f64,
-    half: f64,
-    reported: f64,
     width: f64,
+    place: Place,
+    reported: f64,
 }
 
 impl Slot {
     fn new(left: f64, width: f64, bar: &Bar) -> Self {
         let half = (width * 0.5).min(WIDEST) / 2.0;
         let middle = left + width / 2.0;
-        let aside = if bar.reported().is_some() {
-            width.min(2.0 * WIDEST) * 0.12
-        } else {
-            0.0
+        let aside = bar
+            .reported()
+            .map_or(0.0, |_| width.min(2.0 * WIDEST) * 0.12);
+        let place = Place {
+            middle: middle - aside,
+            half,
+            cap: 6.0,
+            spread: 1.5 * half,
+            dot: [4.5, 3.5],
         };
-        let bar = middle - aside;
-        let reported = bar + half + (width.min(2.0 * WIDEST) * 0.16).max(DIAMOND + 4.0);
+        let reported = place.middle + half + (width.min(2.0 * WIDEST) * 0.16).max(DIAMOND + 4.0);
         Self {
             middle,
-            bar,
-            half,
-            reported,
             width,
+            place,
+            reported,
         }
     }
-}
-
-/// From 0 to a height at which all bars and the text above them fit.
-fn axis(figure: &AccuracyBars, slot: f64) -> Axis {
-    let lines = if slot > ONE_LINE { 1.0 } else { 2.0 };
-    let words = lines * SMALL_SIZE * LINE_HEIGHT + 14.0;
-    let top = highest(figure);
-    let high = top * PLOT_HEIGHT / (PLOT_HEIGHT - words);
-    let mut axis = Axis::new(0.0, high, 6);
-    axis.last_number = *figure.measure.0.unit.range().end();
-    axis
-}
-
-fn draw_body(canvas: &mut Canvas<'_>, layout: &Layout, y: f64, slot: &Slot) -> Result<()> {
-    let (left, right) = (slot.bar - slot.half, slot.bar + slot.half);
-    canvas.rectangle((left, y), (right, layout.bottom), WHITE)?;
-    canvas.rectangle((left, y), (right, layout.bottom), OURS.fade(BODY))?;
-    canvas.polyline(&[(left, y), (right, y)], 2.0, OURS)
 }
 
 /// Whisker, dots, the words above, and the reported number.
-fn draw_marks(
-    canvas: &mut Canvas<'_>,
-    layout: &Layout,
-    axis: &Axis,
-    (figure, bar): (&AccuracyBars, &Bar),
-    slot: &Slot,
-) -> Result<()> {
-    let mut top = layout.bottom;
-    if let Some(height) = figure.height(bar) {
-        top = layout.y(axis, height.mean);
-        if let Some(interval) = height.interval {
-            let (low, high) = (layout.y(axis, interval.low), layout.y(axis, interval.high));
-            draw_whisker(canvas, slot.bar, low, high)?;
-            top = high;
-        }
+fn draw_marks(canvas: &mut Canvas<'_>, ground: &Ground<'_>, bar: &Bar, slot: &Slot) -> Result<()> {
+    ground.draw_marks(canvas, bar, &slot.place)?;
+    let (figure, bottom) = (ground.figure, ground.chart.bottom);
+    let y = |value| ground.at(slot.middle, value).1;
+    let height = figure.height(bar);
+    let mut top = height.map_or(bottom, |height| y(height.ends().1));
+    if bar.runs.len() > 1 {
+        let dots = bar.runs.iter().map(|run| y(run.estimate.value) - 5.0);
+        top = dots.fold(top, f64::min);
     }
-    let runs = &bar.runs;
-    if runs.len() > 1 {
-        for (i, run) in runs.iter().enumerate() {
-            // Side by side, so that equal seeds stay visible.
-            let aside = (i as f64 + 0.5) / runs.len() as f64 - 0.5;
-            let x = slot.bar + aside * 1.5 * slot.half;
-            let y = layout.y(axis, run.estimate.value);
-            canvas.dot((x, y), 4.5, WHITE)?;
-            canvas.dot((x, y), 3.5, OURS)?;
-            top = top.min(y - 5.0);
-        }
-    }
-    let size = Type::new(SMALL_SIZE, BLACK).anchored(Anchor::Middle);
-    let over = Label::above(
-        &numbers_over(figure, bar, slot.width),
-        (slot.bar, top - 5.0),
-    );
-    over.draw(canvas, size)?;
+    let numbers = numbers_over(figure, bar, slot.width);
+    let over = Label::above(numbers, (slot.place.middle, top - 5.0));
+    let style = Type::new(SMALL_SIZE, BLACK).middle();
+    over.draw(canvas, style)?;
 
-    let Some((accuracy, _)) = bar.reported() else {
+    let Some((value, _)) = bar.reported() else {
         return Ok(());
     };
-    let place = (slot.reported, layout.y(axis, accuracy));
-    canvas.hollow_diamond(place, DIAMOND, REPORTED)?;
+    let (x, y) = ground.at(slot.reported, value);
+    canvas.hollow_diamond((x, y), DIAMOND, REPORTED)?;
     let unit = figure.measure.0.unit;
-    let words = [match slot.width > ONE_LINE / 2.0 {
-        true => unit.show(accuracy),
-        false => unit.digits(accuracy),
-    }];
-    let candidates = [
-        Label::above(&words, (place.0, place.1 - DIAMOND - 4.0)),
-        Label::above(
-            &words,
-            (place.0, place.1 + DIAMOND + 4.0 + SMALL_SIZE * LINE_HEIGHT),
-        ),
+    let words = match slot.width > ONE_LINE / 2.0 {
+        true => unit.show(value),
+        false => unit.digits(value),
+    };
+    let ends = [
+        y - DIAMOND - 4.0,
+        y + DIAMOND + 4.0 + SMALL_SIZE * LINE_HEIGHT,
     ];
-    let free = |label: &&Label| !label.touches(&over) && label.bottom < layout.bottom;
+    let candidates = ends.map(|end| Label::above(vec![words.clone()], (x, end)));
+    let free = |label: &&Label| !label.touches(&over) && label.bottom < bottom;
     let label = candidates.iter().find(free).unwrap_or(&candidates[0]);
-    label.draw(
-        canvas,
-        Type {
-            ink: REPORTED,
-            ..size
-        },
-    )
-}
-
-fn draw_whisker(canvas: &mut Canvas<'_>, x: f64, low: f64, high: f64) -> Result<()> {
-    canvas.polyline(&[(x, low), (x, high)], 1.6, BLACK)?;
-    for y in [low, high] {
-        canvas.polyline(&[(x - 6.0, y), (x + 6.0, y)], 1.6, BLACK)?;
-    }
-    Ok(())
+    label.draw(canvas, Type::new(SMALL_SIZE, REPORTED).middle())
 }
 
 fn draw_baseline(
     canvas: &mut Canvas<'_>,
-    layout: &Layout,
-    y: f64,
-    (name, numbers): (&str, String),
+    ground: &Ground<'_>,
+    Baseline { label, run }: &Baseline,
 ) -> Result<()> {
-    canvas.dashes((layout.left, y), (layout.right, y), 1.5, BASELINE)?;
-    let mut lines = wrap(Face::Text, SMALL_SIZE, name, BASELINE_SPACE - 10.0, 3);
-    lines.push(numbers);
+    let value = run.estimate.value;
+    ground.draw_baseline(canvas, value)?;
+    let mut lines = wrap(Face::Text, SMALL_SIZE, label, BASELINE_SPACE - 10.0, 3);
+    lines.push(format!("{}  {}", ground.figure.show(value), tally(&[*run])));
     let deep = lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT;
-    let top = (y - deep / 2.0).clamp(layout.top, layout.bottom - deep);
-    draw_lines(
-        canvas,
-        &lines,
-        (layout.right + 10.0, top),
-        Type::new(SMALL_SIZE, GREY),
-    )
+    let chart = &ground.chart;
+    let (x, y) = ground.at(chart.right + 10.0, value);
+    let top = (y - deep / 2.0).clamp(chart.top, chart.bottom - deep);
+    draw_lines(canvas, &lines, (x, top), Type::SMALL)
 }
 
 /// A few short lines with white behind them.
@@ -282,18 +201,13 @@ struct Label {
 
 impl Label {
     /// Lines that end at the height of `place`, around it.
-    fn above(lines: &[String], place: Point) -> Self {
-        let widths = lines
-            .iter()
-            .map(|l| fonts::width(Face::Text, SMALL_SIZE, l));
-        let half = widths.fold(0.0, f64::max) / 2.0 + 2.0;
-        let top = place.1 - lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT;
+    fn above(lines: Vec<String>, (middle, bottom): Point) -> Self {
         Self {
-            lines: lines.to_vec(),
-            middle: place.0,
-            half,
-            top,
-            bottom: place.1,
+            half: fonts::widest(SMALL_SIZE, &lines) / 2.0 + 2.0,
+            top: bottom - lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT,
+            lines,
+            middle,
+            bottom,
         }
     }
 

@@ -6,15 +6,15 @@ use super::quantity::Quantity;
 use super::{AccuracyScatter, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
-use crate::metrics::statistics::OverSeeds;
-use crate::plot::axis::Axis;
-use crate::plot::canvas::{Anchor, Canvas, Type, paint};
+use crate::metrics::statistics::Estimate;
+use crate::plot::axis::{Axis, ends};
+use crate::plot::canvas::{Canvas, Type, paint};
+use crate::plot::chart::Chart;
 use crate::plot::fonts::{self, Face};
 use crate::plot::page::{LEFT, Layout, Page};
 use crate::plot::text::shorten;
 use crate::plot::theme::{
-    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE,
-    WIDTH,
+    BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
 };
 
 /// Markers nearer than this would hide one another, in px.
@@ -37,7 +37,7 @@ struct Placed<'a> {
     /// Index among the spots that have a value.
     number: usize,
     spot: &'a Spot,
-    height: OverSeeds,
+    height: Estimate,
     ink: Ink,
     /// Where its value is, in px.
     true_x: f64,
@@ -45,36 +45,25 @@ struct Placed<'a> {
     x: f64,
 }
 
-impl Placed<'_> {
-    /// The ends of the whisker; the value itself where it has none.
-    fn ends(&self) -> (f64, f64) {
-        let value = self.height.mean;
-        let interval = self.height.interval;
-        interval.map_or((value, value), |one| (one.low, one.high))
-    }
-}
-
 impl<'a> Places<'a> {
     pub(super) fn of(figure: &'a AccuracyScatter) -> Self {
         let (left, right) = (LEFT, WIDTH - MARGIN - RIGHT);
         let xs: Vec<f64> = figure.spots.iter().map(|spot| spot.x).collect();
         let quantity = Quantity::around(&xs);
-        let placed = |(i, spot): (usize, &'a Spot)| {
-            let true_x = quantity.pixel(spot.x, left, right);
-            Some(Placed {
-                number: 0,
+        let spots = figure.spots.iter().zip(SERIES.into_iter().cycle());
+        let spots = spots.filter_map(|(spot, ink)| Some((spot, figure.height(spot)?, ink)));
+        let placed = |(number, (spot, height, ink)): (usize, (&'a Spot, Estimate, Ink))| {
+            let true_x = left + quantity.share(spot.x) * (right - left);
+            Placed {
+                number,
                 spot,
-                height: figure.height(spot)?,
-                ink: SERIES[i % SERIES.len()],
+                height,
+                ink,
                 true_x,
                 x: true_x,
-            })
+            }
         };
-        let spots = figure.spots.iter().enumerate();
-        let mut spots: Vec<Placed<'a>> = spots.filter_map(placed).collect();
-        for (number, spot) in spots.iter_mut().enumerate() {
-            spot.number = number;
-        }
+        let mut spots: Vec<Placed<'a>> = spots.enumerate().map(placed).collect();
         spots.sort_by(|a, b| a.true_x.total_cmp(&b.true_x));
         let true_xs: Vec<f64> = spots.iter().map(|spot| spot.true_x).collect();
         let moved = spread(&true_xs, (left + APART, right - APART));
@@ -86,9 +75,8 @@ impl<'a> Places<'a> {
 
     /// Whether any marker was moved.
     pub(super) fn shifted(&self) -> bool {
-        self.spots
-            .iter()
-            .any(|spot| (spot.x - spot.true_x).abs() > 0.5)
+        let mut spots = self.spots.iter();
+        spots.any(|spot| (spot.x - spot.true_x).abs() > 0.5)
     }
 }
 
@@ -123,15 +111,17 @@ fn spread(places: &[f64], (left, right): (f64, f64)) -> Vec<f64> {
     groups.iter().flat_map(members).collect()
 }
 
-pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> Result<String> {
-    let places = Places::of(figure);
+pub(super) fn draw(
+    figure: &AccuracyScatter,
+    places: &Places<'_>,
+    naming: &Naming,
+    caption: &str,
+) -> Result<String> {
     let page = Page {
-        title: figure.title.clone(),
-        caption: caption.to_owned(),
-        legend: vec![],
         vertical: figure.measure.0.axis,
         right: RIGHT,
         below: QUANTITY + naming.height(),
+        ..Page::new(&figure.title, caption.to_owned(), vec![])
     };
     // Numbers need room between the markers.
     let tall = match naming.is_key() {
@@ -139,10 +129,15 @@ pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> 
         false => PLOT_HEIGHT,
     };
     let layout = page.layout_of(tall);
-    let axis = values(&places, figure.measure.0);
+    let axis = values(places, figure.measure.0);
     paint(layout.height, |canvas| {
         page.draw(canvas, &layout, &axis, figure.measure.0.unit.scale())?;
-        draw_quantity(canvas, &layout, &places.quantity, &figure.horizontal)?;
+        draw_quantity(
+            canvas,
+            &layout.chart(),
+            &places.quantity,
+            &figure.horizontal,
+        )?;
         for spot in &places.spots {
             draw_spot(canvas, &layout, &axis, spot)?;
         }
@@ -156,15 +151,11 @@ pub(super) fn draw(figure: &AccuracyScatter, naming: &Naming, caption: &str) -> 
 /// From a round number under the lowest mark to one above the highest, within the values that are possible.
 fn values(places: &Places<'_>, measure: &Measure) -> Axis {
     let most = *measure.unit.range().end();
-    let ends = places.spots.iter().flat_map(|placed| {
+    let (low, high) = ends(places.spots.iter().flat_map(|placed| {
         let seeds = placed.spot.runs.iter().map(|run| run.estimate.value);
-        let (low, high) = placed.ends();
+        let (low, high) = placed.height.ends();
         seeds.chain([low, high])
-    });
-    let ends: Vec<f64> = ends.collect();
-    let low = ends.iter().copied().fold(f64::INFINITY, f64::min);
-    let high = ends.iter().copied().fold(0.0, f64::max);
-    let (low, high) = if low > high { (0.0, 1.0) } else { (low, high) };
+    }));
     // Space for a name beside the outermost marks.
     let space = 0.06 * (high - low).max(0.05);
     let mut axis = Axis::rounded((low - space).max(0.0), (high + space).min(most), 6);
@@ -180,29 +171,23 @@ fn values(places: &Places<'_>, measure: &Measure) -> Axis {
 
 fn draw_quantity(
     canvas: &mut Canvas<'_>,
-    layout: &Layout,
+    chart: &Chart,
     quantity: &Quantity,
     words: &str,
 ) -> Result<()> {
-    let numbers = Type::new(SMALL_SIZE, GREY).anchored(Anchor::Middle);
     let mut free_from = f64::NEG_INFINITY;
-    for (value, label) in quantity.numbers() {
-        let x = quantity.pixel(value, layout.left, layout.right);
-        canvas.polyline(&[(x, layout.bottom), (x, layout.top)], 1.0, GRID)?;
+    for (share, label) in quantity.ticks() {
+        let foot = chart.at(share, 0.0);
+        canvas.polyline(&[foot, chart.at(share, 1.0)], 1.0, GRID)?;
         let half = fonts::width(Face::Text, SMALL_SIZE, &label) / 2.0;
-        if x - half < free_from {
-            continue;
+        if foot.0 - half >= free_from {
+            free_from = foot.0 + half + 8.0;
+            chart.number_below(canvas, share, &label)?;
         }
-        free_from = x + half + 8.0;
-        canvas.text(&label, (x, layout.bottom + 6.0 + SMALL_SIZE), numbers)?;
     }
-    let ground = [(layout.left, layout.bottom), (layout.right, layout.bottom)];
-    canvas.polyline(&ground, 1.2, BLACK)?;
-    let words = shorten(Face::Text, TEXT_SIZE, words, layout.right - layout.left);
-    let middle = (layout.left + layout.right) / 2.0;
-    let baseline = layout.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
-    let style = Type::new(TEXT_SIZE, BLACK).anchored(Anchor::Middle);
-    canvas.text(&words, (middle, baseline), style)
+    chart.draw_ground(canvas)?;
+    let words = shorten(Face::Text, TEXT_SIZE, words, chart.right - chart.left);
+    chart.quantity_below(canvas, &words)
 }
 
 /// The tick at its value, whisker, seeds and mean.
@@ -219,13 +204,13 @@ fn draw_spot(
     ];
     canvas.polyline(&tick, 1.6, ink)?;
     let y = |value| layout.y(axis, value);
-    let (low, high) = placed.ends();
+    let (low, high) = placed.height.ends();
     let (low, high) = (y(low), y(high));
     canvas.polyline(&[(x, low), (x, high)], 1.4, ink)?;
     for end in [low, high] {
         canvas.polyline(&[(x - 4.0, end), (x + 4.0, end)], 1.4, ink)?;
     }
-    let mean = (x, y(placed.height.mean));
+    let mean = (x, y(placed.height.value));
     canvas.dot(mean, DISC + 1.0, WHITE)?;
     canvas.dot(mean, DISC, ink)?;
     let seeds = &placed.spot.runs;
@@ -255,24 +240,18 @@ fn draw_names(
         (width + 2.0 * space, SMALL_SIZE * LINE_HEIGHT)
     };
     let sizes: Vec<(f64, f64)> = texts.iter().map(size).collect();
-    let markers: Vec<_> = spots.iter().map(|p| (p.x, y(p.height.mean))).collect();
+    let markers: Vec<_> = spots.iter().map(|p| (p.x, y(p.height.value))).collect();
     let whisker = |placed: &Placed<'_>| Area {
         left: placed.x - 5.0,
-        top: y(placed.ends().1) - 2.0,
+        top: y(placed.height.ends().1) - 2.0,
         right: placed.x + 5.0,
-        bottom: y(placed.ends().0) + 2.0,
+        bottom: y(placed.height.ends().0) + 2.0,
     };
-    let disc = |&(x, y): &(f64, f64)| Area {
-        left: x - DISC - 2.0,
-        top: y - DISC - 2.0,
-        right: x + DISC + 2.0,
-        bottom: y + DISC + 2.0,
-    };
-    let taken: Vec<Area> = spots
-        .iter()
-        .map(whisker)
-        .chain(markers.iter().map(disc))
-        .collect();
+    let discs = markers.iter().map(|&marker| {
+        let width = 2.0 * (DISC + 2.0);
+        Area::around(marker, (width, width))
+    });
+    let taken: Vec<Area> = spots.iter().map(whisker).chain(discs).collect();
     let frame = Area {
         left: layout.left + 2.0,
         top: layout.top,

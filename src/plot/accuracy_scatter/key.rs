@@ -2,10 +2,10 @@
 
 use super::AccuracyScatter;
 use crate::error::Result;
-use crate::plot::canvas::{Anchor, Canvas, Point, Type};
+use crate::plot::canvas::{Canvas, Type};
 use crate::plot::fonts::{self, Face};
 use crate::plot::point_labels::PointLabels;
-use crate::plot::theme::{BLACK, GREY, LINE_HEIGHT, MARGIN, SMALL_SIZE, WIDTH};
+use crate::plot::theme::{BLACK, LINE_HEIGHT, MARGIN, SMALL_SIZE, WIDTH};
 
 /// Most names that fit beside their markers.
 const BESIDE: usize = 12;
@@ -42,28 +42,22 @@ impl Naming {
             true => names.fitted(SMALL_SIZE, NAME),
             false => vec![],
         };
-        let width = |words: &str| fonts::width(Face::Text, SMALL_SIZE, words);
         let mut naming = Self {
             names,
             beside,
             key: vec![],
             columns: 1,
             column: WIDTH - 2.0 * MARGIN,
-            numbers: 10.0 + width(&count.to_string()),
+            numbers: 10.0 + fonts::width(Face::Text, SMALL_SIZE, &count.to_string()),
         };
         if figure.named && count > BESIDE {
             let room = naming.column;
-            let longest = naming
-                .names
-                .iter()
-                .map(|name| width(name))
-                .fold(0.0, f64::max);
+            let longest = fonts::widest(SMALL_SIZE, naming.names.iter());
             let needs = longest + naming.numbers + GUTTER;
             naming.columns = (((room + GUTTER) / needs) as usize).clamp(1, 4);
             naming.column = (room + GUTTER) / naming.columns as f64;
-            let called = naming
-                .names
-                .fitted(SMALL_SIZE, naming.column - GUTTER - naming.numbers);
+            let width = naming.column - GUTTER - naming.numbers;
+            let called = naming.names.fitted(SMALL_SIZE, width);
             naming.beside = (1..=count).map(|number| number.to_string()).collect();
             naming.key = naming.beside.iter().cloned().zip(called).collect();
         }
@@ -75,28 +69,23 @@ impl Naming {
         !self.key.is_empty()
     }
 
-    fn rows(&self) -> usize {
-        self.key.len().div_ceil(self.columns)
-    }
-
     /// Height of the key, in px.
     pub(super) fn height(&self) -> f64 {
-        match self.is_key() {
-            true => ABOVE + self.rows() as f64 * LINE,
-            false => 0.0,
+        match self.key.len().div_ceil(self.columns) {
+            0 => 0.0,
+            rows => ABOVE + rows as f64 * LINE,
         }
     }
 
     /// The key from `top` down, one column after the other.
     pub(super) fn draw(&self, canvas: &mut Canvas<'_>, top: f64) -> Result<()> {
+        let rows = self.key.len().div_ceil(self.columns);
         for (i, (number, name)) in self.key.iter().enumerate() {
-            let (column, row) = (i / self.rows(), i % self.rows());
+            let (column, row) = (i / rows, i % rows);
             let left = MARGIN + column as f64 * self.column + self.numbers;
             let ground = top + ABOVE + row as f64 * LINE + SMALL_SIZE;
-            let place = |x: f64| -> Point { (x, ground) };
-            let style = Type::new(SMALL_SIZE, GREY).anchored(Anchor::End);
-            canvas.text(number, place(left - 8.0), style)?;
-            canvas.text(name, place(left), Type::new(SMALL_SIZE, BLACK))?;
+            canvas.text(number, (left - 8.0, ground), Type::SMALL.end())?;
+            canvas.text(name, (left, ground), Type::new(SMALL_SIZE, BLACK))?;
         }
         Ok(())
     }

@@ -4,19 +4,19 @@
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::{AccuracyScatter, Spot, draw_accuracy_scatter};
+use super::key::Naming;
+use super::{AccuracyScatter, Spot, drawing};
 use crate::error::Result;
 use crate::eval::measures::Measure;
-use crate::kinds::{BrokenRule, Listed as _, Named};
+use crate::kinds::{BrokenRule, Named};
 use crate::metrics::artefacts::TIMINGS;
 use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::{GroupRow, MeasureRow, TimingRow};
 use crate::metrics::statistics::quantile;
 use crate::metrics::steps::{TrainingStage, read_timings};
 use crate::metrics::table;
-use crate::plot::Figure;
-use crate::plot::kind::{Gathered, Plot, Points};
 use crate::plot::seed_values::{self, SeedValue};
+use crate::plot::{Figure, Gathered, Plot, Points};
 
 /// Its own keys.
 #[derive(Deserialize, JsonSchema, Serialize)]
@@ -82,8 +82,7 @@ impl Plot for AccuracyScatter {
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
         let measure = keys.measure;
-        let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
-        rows.retain(|row| row.measure == measure.0.name());
+        let rows = seed_values::rows_of(measure.0, measured)?;
         let groups: Vec<GroupRow> = table::read(&measured.folder.join("groups.csv"))?;
         let mut spots = vec![];
         for point in &measured.points {
@@ -92,10 +91,8 @@ impl Plot for AccuracyScatter {
             let runs: Vec<SeedValue> = rows.iter().filter(own).filter_map(run).collect();
             let x = keys.quantity(point, &groups)?;
             let label = point.label.clone();
-            spots.extend(
-                x.filter(|_| !runs.is_empty())
-                    .map(|x| Spot { label, x, runs }),
-            );
+            let x = x.filter(|_| !runs.is_empty());
+            spots.extend(x.map(|x| Spot { label, x, runs }));
         }
         if spots.is_empty() {
             return Ok(Gathered::Nothing(
@@ -125,8 +122,13 @@ impl Plot for AccuracyScatter {
         }))
     }
 
+    /// A measure against a quantity, on a logarithmic axis where its values are positive and span more than a decade.
     fn draw(&self) -> Result<Figure> {
-        draw_accuracy_scatter(self)
+        self.check()?;
+        let (places, naming) = (drawing::Places::of(self), Naming::of(self));
+        let caption = self.full_caption(places.shifted(), &naming);
+        let drawing = drawing::draw(self, &places, &naming, &caption)?;
+        Figure::finish(&drawing, &self.title, &caption, &self.rows())
     }
 }
 

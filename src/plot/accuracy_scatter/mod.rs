@@ -8,13 +8,12 @@ mod quantity;
 
 use serde::{Deserialize, Serialize};
 
-use super::Figure;
-use super::caption::Caption;
-use super::seed_values::{self, SeedValue, direction, in_words, whiskers};
+use super::Caption;
+use super::seed_values::{self, SeedValue};
 use crate::error::{Error, Result};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named};
-use crate::metrics::statistics::{IntervalKind, OverSeeds};
+use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
 use key::Naming;
 
 /// One marker for each point of a sweep.
@@ -66,19 +65,17 @@ struct PlottedRow<'a> {
 
 impl AccuracyScatter {
     /// The height of a disc and its whisker; `None` where nothing was asked.
-    fn height(&self, spot: &Spot) -> Option<OverSeeds> {
+    fn height(&self, spot: &Spot) -> Option<Estimate> {
         seed_values::mean(&spot.runs, self.measure.0)
     }
 
     fn check(&self) -> Result<()> {
         for Spot { label, x, runs } in &self.spots {
             if !x.is_finite() {
-                return Err(Error::data(format!(
-                    "`{label}` has x = {x}, which is not finite"
-                )));
+                let message = format!("`{label}` has x = {x}, which is not finite");
+                return Err(Error::data(message));
             }
-            let values = runs.iter().map(|run| run.estimate.value);
-            seed_values::check(label, values, self.measure.0)?;
+            seed_values::check(label, runs, self.measure.0)?;
         }
         Ok(())
     }
@@ -87,29 +84,27 @@ impl AccuracyScatter {
         let measure = self.measure.0;
         let mut rows = vec![];
         for spot in &self.spots {
-            let Some(height) = self.height(spot) else {
-                continue;
+            let row = |kind, of: Estimate| {
+                let (low_95, high_95, interval) = Interval::columns(of.interval);
+                PlottedRow {
+                    kind,
+                    label: &spot.label,
+                    x: spot.x,
+                    accuracy: measure.is_exact_match().then_some(of.value),
+                    low_95,
+                    high_95,
+                    interval,
+                    measure: measure.name(),
+                    value: of.value,
+                    ..PlottedRow::default()
+                }
             };
-            let row = |kind, value: f64| PlottedRow {
-                kind,
-                label: &spot.label,
-                x: spot.x,
-                accuracy: measure.is_exact_match().then_some(value),
-                measure: measure.name(),
-                value,
-                ..PlottedRow::default()
-            };
-            rows.push(PlottedRow {
-                low_95: height.interval.map(|one| one.low),
-                high_95: height.interval.map(|one| one.high),
-                interval: height.interval.map(|one| one.kind),
-                ..row("mean", height.mean)
-            });
+            rows.extend(self.height(spot).map(|height| row("mean", height)));
             rows.extend(spot.runs.iter().map(|run| PlottedRow {
                 seed: Some(run.seed),
                 correct: run.correct,
                 questions: Some(run.questions),
-                ..row("seed", run.estimate.value)
+                ..row("seed", Estimate::exact(run.estimate.value))
             }));
         }
         rows
@@ -118,16 +113,8 @@ impl AccuracyScatter {
     /// The caller's caption, then n, seeds, and what every mark is.
     fn full_caption(&self, shifted: bool, naming: &Naming) -> String {
         let mut caption = Caption::new(&self.title, &self.caption);
-        let runs = in_words(self.spots.iter().flat_map(|spot| &spot.runs));
-        caption.say(runs.unwrap_or_else(|| "No run has answered a question.".to_owned()));
-        direction(self.measure.0)
-            .into_iter()
-            .for_each(|words| caption.say(words));
-        let heights = self.spots.iter().filter_map(|spot| self.height(spot));
-        let whiskers = whiskers("Disc", "small dot", &heights.collect::<Vec<_>>());
-        whiskers
-            .into_iter()
-            .for_each(|whiskers| caption.say(whiskers));
+        let runs = self.spots.iter().map(|spot| &spot.runs[..]);
+        seed_values::explain(&mut caption, self.measure.0, ["Disc", "small dot"], runs);
         if shifted {
             caption.say(
                 "Markers that would overlap are moved sideways: the tick on the axis marks the true value.",
@@ -136,20 +123,6 @@ impl AccuracyScatter {
         let caption = caption.draws([self.horizontal.as_str()]);
         caption.labels(&naming.names).finish()
     }
-}
-
-/// Draws a measure against a quantity, which is on a logarithmic axis where its values
-/// are positive and span more than a decade.
-///
-/// # Errors
-/// A value that the measure cannot have, or an x that is not finite.
-pub fn draw_accuracy_scatter(figure: &AccuracyScatter) -> Result<Figure> {
-    figure.check()?;
-    let shifted = drawing::Places::of(figure).shifted();
-    let naming = Naming::of(figure);
-    let caption = figure.full_caption(shifted, &naming);
-    let drawing = drawing::draw(figure, &naming, &caption)?;
-    Figure::finish(&drawing, &figure.title, &caption, &figure.rows())
 }
 
 #[cfg(test)]

@@ -17,6 +17,16 @@ pub(super) struct Area {
 }
 
 impl Area {
+    /// A box of this width and height around a point.
+    pub(super) fn around((x, y): Point, (width, height): (f64, f64)) -> Self {
+        Self {
+            left: x - width / 2.0,
+            top: y - height / 2.0,
+            right: x + width / 2.0,
+            bottom: y + height / 2.0,
+        }
+    }
+
     /// The area that both cover, in square px.
     fn shared(&self, other: &Self) -> f64 {
         let width = self.right.min(other.right) - self.left.max(other.left);
@@ -94,13 +104,8 @@ fn leader(marker: Point, area: &Area) -> impl Iterator<Item = Area> + use<> {
     };
     (0..steps).map(move |step| {
         let along = (CLEAR + step as f64 * STEP) / length;
-        let (x, y) = (marker.0 + along * across, marker.1 + along * down);
-        Area {
-            left: x - 2.0,
-            top: y - 2.0,
-            right: x + 2.0,
-            bottom: y + 2.0,
-        }
+        let place = (marker.0 + along * across, marker.1 + along * down);
+        Area::around(place, (4.0, 4.0))
     })
 }
 
@@ -121,12 +126,7 @@ fn candidates((x, y): Point, (width, height): (f64, f64)) -> impl Iterator<Item 
             let (away_x, away_y) = (BESIDE + ring, (BESIDE + ring) * 0.8);
             let middle_x = x + across * (away_x + width / 2.0);
             let middle_y = y + down * (away_y + height / 2.0);
-            Area {
-                left: middle_x - width / 2.0,
-                top: middle_y - height / 2.0,
-                right: middle_x + width / 2.0,
-                bottom: middle_y + height / 2.0,
-            }
+            Area::around((middle_x, middle_y), (width, height))
         })
     })
 }

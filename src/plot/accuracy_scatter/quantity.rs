@@ -1,6 +1,6 @@
 //! The horizontal axis: linear, or logarithmic where the values span more than a decade.
 
-use crate::plot::axis::Axis;
+use crate::plot::axis::{Axis, Ticks, ends};
 use crate::plot::text;
 
 /// From a quantity to a pixel.
@@ -17,12 +17,10 @@ const SPACE: f64 = 0.08;
 impl Quantity {
     /// An axis on which all values stand, with space beside them.
     pub(super) fn around(values: &[f64]) -> Self {
-        let low = values.iter().copied().fold(f64::INFINITY, f64::min);
-        let high = values.iter().copied().fold(f64::NEG_INFINITY, f64::max);
+        let (low, high) = ends(values.iter().copied());
         let logarithmic = low > 0.0 && high > 10.0 * low;
         let (low, high) = match logarithmic {
             true => (low.log10(), high.log10()),
-            false if low > high => (0.0, 1.0),
             false => (low, high),
         };
         let space = match high - low {
@@ -35,37 +33,31 @@ impl Quantity {
         }
     }
 
-    /// Round numbers on the axis, with their texts.
-    pub(super) fn numbers(&self) -> Vec<(f64, String)> {
+    /// Round numbers on the axis: how far along it each stands, 0 to 1, and its text.
+    pub(super) fn ticks(&self) -> Ticks {
         if !self.logarithmic {
-            let label = |value: f64| (value, self.axis.label(value, 1.0));
-            return self.axis.numbers().into_iter().map(label).collect();
+            return self.axis.ticks(1.0);
         }
         let factors: &[f64] = match self.axis.high - self.axis.low > 3.0 {
             true => &[1.0],
             false => &[1.0, 2.0, 5.0],
         };
         let decades = self.axis.low.floor() as i32..=self.axis.high.ceil() as i32;
-        let all = decades.flat_map(|decade| {
-            let value = move |factor: &f64| (*factor, decade);
-            factors.iter().map(value)
+        let values = decades.flat_map(|decade| {
+            let factors = factors.iter();
+            factors.map(move |factor| factor * 10f64.powi(decade))
         });
-        let value = |(factor, decade): (f64, i32)| factor * 10f64.powi(decade);
         let inside = |value: &f64| (self.axis.low..=self.axis.high).contains(&value.log10());
-        all.map(value)
-            .filter(inside)
-            .map(|value| (value, plain(value)))
-            .collect()
+        let tick = |value| (self.share(value), plain(value));
+        values.filter(inside).map(tick).collect()
     }
 
-    /// Where a value stands between the pixels `start` and `end`.
-    pub(super) fn pixel(&self, value: f64, start: f64, end: f64) -> f64 {
-        let value = if self.logarithmic {
-            value.log10()
-        } else {
-            value
-        };
-        self.axis.pixel(value, start, end)
+    /// How far along the axis a value stands, 0 to 1.
+    pub(super) fn share(&self, value: f64) -> f64 {
+        self.axis.share(match self.logarithmic {
+            true => value.log10(),
+            false => value,
+        })
     }
 }
 
@@ -85,7 +77,7 @@ mod tests {
     use super::*;
 
     fn texts(values: &[f64]) -> Vec<String> {
-        let numbers = Quantity::around(values).numbers().into_iter();
+        let numbers = Quantity::around(values).ticks().into_iter();
         numbers.map(|(_, text)| text).collect()
     }
 
@@ -115,10 +107,10 @@ mod tests {
         for values in lists {
             let quantity = Quantity::around(values);
             for &value in values {
-                let x = quantity.pixel(value, 0.0, 1.0);
+                let x = quantity.share(value);
                 assert!((0.0..=1.0).contains(&x), "{values:?}: {x}");
             }
-            assert!(quantity.numbers().len() < 30, "{values:?}");
+            assert!(quantity.ticks().len() < 30, "{values:?}");
         }
     }
 }

@@ -1,6 +1,7 @@
 use super::*;
 use crate::eval::measures::Unit;
 use crate::plot::gallery::{self, Label, chance, runs};
+use crate::plot::{Figure, Plot as _};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -34,7 +35,7 @@ fn drawn(
         spots: (0..points).map(spot).collect(),
         named: true,
     };
-    draw_accuracy_scatter(&figure).expect("drawn")
+    figure.draw().expect("drawn")
 }
 
 fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
@@ -77,7 +78,7 @@ fn kinds() -> AccuracyScatter {
 
 #[test]
 fn the_table_holds_means_and_seeds() {
-    let drawn = draw_accuracy_scatter(&figure(vec![spot("a", 10.0, &[30, 36, 33])])).unwrap();
+    let drawn = figure(vec![spot("a", 10.0, &[30, 36, 33])]).draw().unwrap();
     let csv = String::from_utf8(drawn.csv).unwrap();
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(
@@ -122,8 +123,8 @@ fn extremes_are_drawn_without_a_font() {
         figure(vec![spot("not run", 3.0, &[])]),
     ];
     for figure in &figures {
-        let drawn = draw_accuracy_scatter(figure).unwrap();
-        assert_eq!(drawn, draw_accuracy_scatter(figure).unwrap());
+        let drawn = figure.draw().unwrap();
+        assert_eq!(drawn, figure.draw().unwrap());
         assert!(!drawn.svg.contains("<text"));
     }
 }
@@ -131,12 +132,12 @@ fn extremes_are_drawn_without_a_font() {
 #[test]
 fn nonsense_is_refused() {
     let many = figure(vec![spot("a", 1.0, &[61])]);
-    let error = draw_accuracy_scatter(&many).unwrap_err().to_string();
+    let error = many.draw().unwrap_err().to_string();
     assert!(
         error.contains("`a` has exact-match = 1.0166666666666666, which is not from 0 to 1"),
         "{error}"
     );
-    assert!(draw_accuracy_scatter(&figure(vec![spot("a", f64::NAN, &[1])])).is_err());
+    assert!(figure(vec![spot("a", f64::NAN, &[1])]).draw().is_err());
 }
 
 #[test]

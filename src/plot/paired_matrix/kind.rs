@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use super::{AnsweredSide, PairedMatrix, Sheet};
 use crate::error::Result;
-use crate::metrics::answers::{self, PointAnswers, RunAnswers};
-use crate::metrics::measured::Measured;
+use crate::metrics::answers::{self, RunAnswers};
+use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::PredictionRow;
 use crate::plot::{Figure, Gathered, NoKeys, Page, Plot, paint};
 
@@ -44,10 +44,11 @@ impl Plot for PairedMatrix {
                 "the points were asked different questions",
             ));
         }
-        let side = |(point, right): (&PointAnswers, BTreeMap<Question, usize>)| AnsweredSide {
-            label: point.label.clone(),
-            right_seeds: right.into_values().collect(),
-        };
+        let side =
+            |(point, right): (&PointRows<RunAnswers>, BTreeMap<Question, usize>)| AnsweredSide {
+                label: point.label.clone(),
+                right_seeds: right.into_values().collect(),
+            };
         Ok(Gathered::Figure(Self {
             title,
             caption: measured.asked(),
@@ -71,10 +72,10 @@ impl Plot for PairedMatrix {
 }
 
 /// How many of these seeds answered each question right.
-fn right(point: &PointAnswers, seeds: &[u64]) -> BTreeMap<Question, usize> {
+fn right(point: &PointRows<RunAnswers>, seeds: &[u64]) -> BTreeMap<Question, usize> {
     let mut right = BTreeMap::new();
     let compared = |run: &&RunAnswers| seeds.contains(&run.seed);
-    for run in point.runs.iter().filter(compared) {
+    for run in point.rows.iter().filter(compared) {
         count_right(&run.asked, &mut right);
     }
     right
