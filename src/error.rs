@@ -23,10 +23,10 @@ pub enum Kind {
     Interrupted = 130,
 }
 
-/// One problem, and where the user wrote it.
+/// One problem, with the place where the user wrote it if there is one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Problem {
-    /// Where: `experiments/x.toml:12:1`, `--set model.embed`, `ATTNLAB_MODEL__EMBED`, or empty.
+    /// Where: `experiments/x.toml:12:1`, `--set model.embed`, `environment ATTNLAB_MODEL__EMBED`, or empty.
     pub place: String,
     /// What is wrong, with the value and the rule.
     pub message: String,
@@ -64,10 +64,10 @@ pub enum Error {
 /// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
-/// A value if there are no problems with it.
+/// The value, unless there are problems with it.
 ///
 /// # Errors
-/// [`Error::Problems`] if there are.
+/// [`Error::Problems`] if there are any.
 pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
     match problems.is_empty() {
         true => Ok(value),

@@ -40,7 +40,7 @@ pub trait Listed: Sized + 'static {
     }
 }
 
-/// The key of what a table with its kind is called.
+/// The key of the title of a table with a kind.
 pub const TITLE: &str = "title";
 
 /// The possible kinds of a table.

@@ -44,8 +44,8 @@ pub fn default_experiment(data: Option<&Path>) -> PathBuf {
     PathBuf::from(if is_there { ASSIGNMENT } else { QUICKSTART })
 }
 
-/// Measures the first point of an experiment with its first seed: so many steps, and repetitions of each part, on
-/// `threads` threads (0: all that the processor has), with fetched data in the folder `data`.
+/// Times the first point of an experiment with its first seed: `steps` training steps and as many repetitions of each
+/// part, on `threads` threads (0: rayon's default). Fetched data is read from the folder `data`.
 ///
 /// # Errors
 /// The experiment has no `[pretrain]`, or its shape is not compiled in; its data is missing; a step

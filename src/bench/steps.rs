@@ -25,7 +25,7 @@ pub struct TimedStep {
     pub batch: Ragged,
 }
 
-/// The batch of median length; with an even number of steps, the shorter of the two in the middle.
+/// The batch of median length; of an even number of batches, the shorter of the middle two.
 pub fn median_batch(steps: &[TimedStep]) -> &Ragged {
     let mut batches: Vec<&Ragged> = steps.iter().map(|step| &step.batch).collect();
     batches.sort_by_key(|batch| batch.len());
@@ -84,7 +84,7 @@ pub fn time(
     };
     let start = Position::default();
     let outcome = fit(model.as_mut(), task.as_ref(), &stage, &start, &mut record);
-    // All steps have been timed; or the last epoch ended with the last of them.
+    // Once all steps are timed, the outcome does not matter: `record` stopped the training, or the last epoch ended.
     if seconds.len() < steps {
         let failed = match outcome? {
             Outcome::Finished => return Err(Error::data("there is no document to learn from")),

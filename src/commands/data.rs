@@ -66,7 +66,7 @@ fn print_examples(task: &dyn Task, vocabulary: &Vocabulary, examples: usize) -> 
     Ok(())
 }
 
-/// The task of pretraining, or what it would be by default.
+/// The pretraining task, or the default one if the experiment does not pretrain.
 fn corruption(corpus: &Corpus, settings: &Settings, seed: u64) -> Result<Box<dyn Task>> {
     let context = settings.model.context;
     if let Some(spec) = &settings.pretrain {

@@ -34,7 +34,7 @@ fn measures(report: &Report) -> Vec<String> {
     lines
 }
 
-/// ` Brier score` after a name; nothing for the share of right answers, which needs no name.
+/// The measure's name with a space before it, such as ` Brier score`; empty for exact match.
 fn named(measure: &Measure) -> String {
     match measure.is_exact_match() {
         true => String::new(),

@@ -50,7 +50,7 @@ impl Table {
         table.side_by_side(&table.widths(longest_word))
     }
 
-    /// The table without its empty columns; its header and all rows have a cell in each of the others.
+    /// The table without the columns that are empty in all rows; header and rows get a cell in every other column.
     fn of_used_columns(&self) -> Self {
         let cell = |row: &Vec<String>, at: usize| row.get(at).cloned().unwrap_or_default();
         let all = self.rows.iter().map(Vec::len).max().unwrap_or(0);

@@ -3,10 +3,10 @@
 
 use super::tree;
 
-/// What every variable starts with; `__` stands between levels, as in `ATTNLAB_MODEL__LAYERS=2`.
+/// Prefix of the environment variables; `__` separates levels, as in `ATTNLAB_MODEL__LAYERS=2`.
 pub(super) const PREFIX: &str = "ATTNLAB_";
 
-/// Keys that have an option of their own, which comes to the overrides as `--KEY=VALUE`.
+/// Keys with a command-line option of their own, which is passed to `overrides` as `--KEY=VALUE`.
 pub(super) const OPTIONS: [&str; 2] = ["device", "precision"];
 
 /// The variable of a place such as `environment ATTNLAB_MODEL__LAYERS`.

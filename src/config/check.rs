@@ -51,7 +51,7 @@ fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
 /// which other files build on, are left out, and so are suites that `paths` does not name.
 ///
 /// # Errors
-/// A path that is not there, or below which there is no `*.toml`.
+/// A path does not exist, or contains no `*.toml`.
 pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
     let mut files = vec![];
     for path in paths {

@@ -9,9 +9,8 @@ use super::shape::{KindOfAttention, ModelShape};
 use super::sweep::{self, PointValues};
 use super::tree;
 
-/// The shapes that a file's points need, in the order of the points, and after them those that its random
-/// search needs to choose something else for one key. A point whose `[model]` is not complete has none: files
-/// for others to build on need no shape. Of several faults the first.
+/// The shapes that a file's points need, in order, then those that other draws of its random search may need. A point
+/// whose `[model]` is incomplete has none: base files need no shape. Returns the first of several faults.
 pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
     let root = layers::read(path)?.figment.find_value("");
     let root = root.map_err(|cause| Fault::in_file(path, layers::one_line(&cause.to_string())))?;
@@ -21,7 +20,7 @@ pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
     }
     let of = |point: &PointValues| shape(&point.apply(&root));
     let mut shapes: Vec<ModelShape> = sweep.points.iter().filter_map(of).collect();
-    // What another seed or one more draw may choose.
+    // Shapes that another seed or more draws may choose.
     for point in sweep.extremes.iter().flat_map(|(_, points)| points) {
         shapes.extend(of(point).filter(|shape| !shapes.contains(shape)));
     }

@@ -36,7 +36,7 @@ pub fn differences(a: &Settings, b: &Settings) -> Vec<Difference> {
     found
 }
 
-/// Notes the path of every value that is no table, unless it is there already.
+/// Collects the path of every value that is not a table, each once.
 pub(super) fn leaves(value: &Value, path: &[String], found: &mut Vec<Vec<String>>) {
     if let Value::Object(table) = value {
         for (key, value) in table {

@@ -43,13 +43,13 @@ pub(super) fn tree() -> &'static Value {
     &TREE
 }
 
-/// The schema of a key of a table.
+/// The schema of the key `name` in a table.
 pub(super) fn inner<'s>(table: &'s Value, name: &str) -> Option<&'s Value> {
     let named = table.get("properties").and_then(|keys| keys.get(name));
     named.or_else(|| table.get("additionalProperties"))
 }
 
-/// The schema of a key.
+/// The schema of the key at `path`.
 pub(super) fn at(path: &[String]) -> Option<&'static Value> {
     path.iter()
         .try_fold(tree(), |table, name| inner(table, name))
@@ -81,7 +81,7 @@ fn as_in_a_file(schema: &mut Schema) {
     }
 }
 
-/// An end of a range: its key in a schema, the words before its limit, and whether a number keeps to that limit.
+/// A bound of a range: its JSON Schema key, the words before the limit, and the comparison that numbers must satisfy.
 type End = (&'static str, &'static str, fn(&f64, &f64) -> bool);
 
 const ENDS: [End; 4] = [
@@ -94,17 +94,17 @@ const ENDS: [End; 4] = [
 /// The numbers that a schema allows.
 pub(super) struct Range {
     is_whole: bool,
-    /// The ends that it has, with their limits.
+    /// The bounds that are set, with their limits.
     ends: Vec<(End, f64)>,
 }
 
 impl Range {
-    /// Absent where any number of the type will do.
+    /// `None` if the schema sets no bounds.
     pub(super) fn of(schema: &Value) -> Option<Self> {
         let is_whole = schema["type"] == "integer";
         let end = |end: End| Some((end, schema[end.0].as_f64()?));
         let mut ends: Vec<(End, f64)> = ENDS.into_iter().filter_map(end).collect();
-        // No whole number of a file is below 0: their types say so.
+        // Whole numbers have unsigned types, so a minimum of 0 says nothing.
         ends.retain(|((key, ..), limit)| !(is_whole && *key == "minimum" && *limit <= 0.0));
         (!ends.is_empty()).then_some(Self { is_whole, ends })
     }

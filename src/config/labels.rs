@@ -273,7 +273,7 @@ fn by_value(rules: &[Rule<'_>], points: &[Vec<Part>], experiment: &str) -> Names
     }
 }
 
-/// The first point with the label of a point before it, as a fault of an entry that names it.
+/// A fault if two points have the same label, at the entry of `labels` that names the second.
 fn duplicate(labels: &[String], rules: &[Rule<'_>], points: &[Vec<Part>]) -> Option<Fault> {
     let mut before = BTreeMap::new();
     let mut pairs = labels.iter().enumerate();
@@ -291,9 +291,9 @@ fn text(point: &[Part]) -> String {
     parts.join(", ")
 }
 
-/// The first name of a list that says another value of an axis than its point has.
+/// The problem with the first listed name that mentions the value of another point instead of its own.
 fn misplaced(names: &[String], points: &[Vec<Part>]) -> Option<String> {
-    // The parts of all points by their values as names may say them; a sweep may have thousands of either.
+    // Looked up by value, normalised like the names, because a sweep may have thousands of points.
     let mut known = HashMap::<String, BTreeSet<&Part>>::new();
     for part in points.iter().flatten() {
         known.entry(plain(&part.value)).or_default().insert(part);

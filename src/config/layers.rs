@@ -28,7 +28,7 @@ pub(crate) struct Fault {
     pub(crate) file: Option<PathBuf>,
     /// The key concerned, in parts; empty: the file as a whole.
     pub(crate) key: Vec<String>,
-    /// What of it is wrong.
+    /// Whether the syntax, the key or the value is wrong.
     pub(crate) about: About,
     /// What is wrong.
     pub(crate) message: String,
@@ -69,7 +69,7 @@ impl Fault {
         fault
     }
 
-    /// A fault of one file.
+    /// A fault in one file.
     pub(crate) fn in_file(file: &Path, message: impl Into<String>) -> Self {
         let mut fault = Self::new(message);
         fault.file = Some(file.to_owned());
@@ -82,7 +82,7 @@ impl Fault {
         Self { help, ..self }
     }
 
-    /// Adds what was probably meant.
+    /// Adds a suggested replacement.
     pub(crate) fn instead(self, suggestion: Suggestion) -> Self {
         let instead = Some(Box::new(suggestion));
         Self { instead, ..self }
@@ -107,7 +107,7 @@ fn absent(file: &Path) -> Fault {
     Fault::in_file(file, "the file does not exist").instead(like)
 }
 
-/// A fault of the `base` of a file.
+/// A fault at the `base` key of a file.
 fn wrong_base(file: &Path, message: String) -> Fault {
     let mut fault = Fault::in_file(file, message);
     fault.key = tree::path(&["base"]);
@@ -127,7 +127,7 @@ fn absent_base(base: &Path, by: &Path) -> Fault {
     }
 }
 
-/// A path that a file names, relative to that file; see [`home::expand`].
+/// Resolves a path named in a file, relative to that file; see [`home::expand`].
 pub(crate) fn beside(file: &Path, named: &Path) -> Result<PathBuf, String> {
     let folder = file.parent().unwrap_or(Path::new(""));
     Ok(tidy(&folder.join(home::expand(named)?)))

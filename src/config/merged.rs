@@ -20,9 +20,9 @@ pub(super) struct Merged {
     pub(super) root: Value,
     /// The files, the experiment's own last.
     pub(super) files: Vec<PathBuf>,
-    /// What came on top of the files.
+    /// Settings applied on top of the files.
     pub(super) overrides: Vec<Override>,
-    /// What is wrong with other variables and `--set`s.
+    /// Problems with variables and `--set`s that could not be read.
     pub(super) problems: Vec<Problem>,
 }
 
@@ -64,7 +64,7 @@ impl Merged {
     /// Turns a fault at a point into a problem; `point` is empty for keys that all points share.
     pub(super) fn problem(&self, fault: Fault, point: &PointValues) -> Placed {
         let path = self.written(&fault, point);
-        // The deepest part of the key that is set anywhere says who set it.
+        // The longest prefix of the key that is set anywhere determines the source.
         let depth = (0..=path.len())
             .rev()
             .find(|n| tree::get(&self.root, &path[..*n]).is_some());
@@ -104,13 +104,13 @@ impl Merged {
         self.files.last().map_or(Path::new(""), PathBuf::as_path)
     }
 
-    /// Where a key that is set was set last.
+    /// Where a key was set last; it must be set.
     fn source(&self, path: &[String]) -> Source {
         let value = tree::get(&self.root, path);
-        // Dates come as tables.
+        // Dates are parsed as tables too.
         let is_table = |dict: &Dict| !dict.keys().any(|key| wording::is_date(key));
         if value.and_then(Value::as_dict).is_some_and(is_table) {
-            // Every layer may have added to a table: name the topmost file that has it.
+            // Several layers may contribute to a table: name the last file that contains it.
             let whole = |file| find(file, path).filter(|(_, whole)| *whole);
             let mut files = self.files.iter().rev();
             let found = files.find_map(|file| Some((file, whole(file)?.0)));

@@ -96,7 +96,7 @@ pub(super) fn origins_with(
     })
 }
 
-/// Whether a key can be given at any point: in a table with kinds, its kind has it.
+/// Whether any point accepts a key; in a table with a `kind`, the kind must have the key.
 fn applies(experiment: &Experiment, key: &str) -> bool {
     let mut points = experiment.points.iter().map(|point| &point.settings);
     let (table, name) = key.split_once('.').unwrap_or((key, ""));

@@ -86,7 +86,7 @@ impl Override {
         Some(Problem::at(&self.place, message).help(help))
     }
 
-    /// The axis that gives its key this value at every point; if there is none, the axis as it is now.
+    /// The axis with this override's value at every point; unchanged if it is drawn, or if only part of its key is set.
     fn as_values_of(&self, axis: &Swept) -> Value {
         let is_whole_key = self.key.join(".") == axis.key;
         match &axis.values {
@@ -115,8 +115,8 @@ impl Provider for Override {
     }
 }
 
-/// The overrides among the environment variables, sorted by name, then those of `--set KEY=VALUE` and of
-/// [`OPTIONS`]; and what is wrong with others that were meant as such.
+/// The overrides from environment variables, sorted by name, then those from `--set KEY=VALUE` and [`OPTIONS`]; and
+/// the problems of those that cannot be read.
 pub(super) fn read(set: &[String], environment: &Environment) -> (Vec<Override>, Vec<Problem>) {
     let mut variables: Vec<_> = environment.iter().collect();
     variables.sort();
@@ -133,7 +133,7 @@ pub(super) fn read(set: &[String], environment: &Environment) -> (Vec<Override>,
     (overrides, problems)
 }
 
-/// The override of a variable; absent if it is none.
+/// Parses an environment variable; `None` if it is not a setting.
 fn variable(name: &OsStr, text: &OsStr) -> Option<Result<Override, Problem>> {
     let (known, name) = (name.to_str(), name.to_string_lossy());
     let key = name.strip_prefix(PREFIX)?;
@@ -155,7 +155,7 @@ fn variable(name: &OsStr, text: &OsStr) -> Option<Result<Override, Problem>> {
     Some(Override::parse(place, key, text))
 }
 
-/// The override of `KEY=VALUE`, as `--set` takes it, or of `--KEY=VALUE`.
+/// Parses `KEY=VALUE`, as passed to `--set`, or `--KEY=VALUE`.
 fn option(text: &str) -> Result<Override, Problem> {
     let is_own = |text: &&str| {
         OPTIONS
@@ -209,7 +209,7 @@ fn with_whole_keys(mut key: Vec<String>) -> Vec<String> {
     key
 }
 
-/// A TOML value where the text is one, a string otherwise; a flaw where it is a number that is too large.
+/// Parses a TOML value; text that is not TOML becomes a string, and a number that is too large is a flaw.
 pub(super) fn value(text: &str) -> Result<Value, Flaw> {
     let line = format!("value = {text}");
     if let Some(flaw) = syntax::number_beyond_limits(&line) {

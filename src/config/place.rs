@@ -1,4 +1,4 @@
-//! From a fault to a problem at a place: `experiments/x.toml:12:1`, `--set KEY`, `--device` or
+//! Turns faults into problems with a place: `experiments/x.toml:12:1`, `--set KEY`, `--device` or
 //! `environment ATTNLAB_KEY`.
 
 use std::path::{Path, PathBuf};
@@ -71,7 +71,7 @@ pub(super) fn sorted(mut placed: Vec<Placed>) -> Vec<Problem> {
     problems
 }
 
-/// Where a file has a key, and whether it has all of it; see [`locate::locate`].
+/// The position of a key in a file, and whether the file has the whole key; see [`locate::locate`].
 pub(super) fn find(file: &Path, path: &[String]) -> Option<(Position, bool)> {
     locate::locate(&std::fs::read_to_string(file).ok()?, path)
 }
@@ -84,7 +84,7 @@ pub(super) fn shown(file: &Path, position: Option<Position>) -> String {
     }
 }
 
-/// A problem of a file.
+/// A problem in a file.
 pub(super) fn in_file(file: &Path, position: Option<Position>, fault: Fault) -> Placed {
     let instead = match fault.instead.as_deref() {
         Some(Suggestion::Value(value)) => Some(advice::in_file(&fault.key, value)),

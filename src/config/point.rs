@@ -43,8 +43,8 @@ impl PointSettings {
         }
     }
 
-    /// The same for a command that needs them: an error where `place` is an exploration, which has no `lacks`, such
-    /// as `model to ask`.
+    /// Like [`Self::training`], but an exploration is an error: `place` names it, and `lacks` is what it does not have,
+    /// such as `model to ask`.
     pub fn needed(&self, place: impl std::fmt::Display, lacks: &str) -> Result<&Settings> {
         self.training().ok_or_else(|| {
             Error::usage(format!("{place} is an exploration: it has no {lacks}"))
@@ -142,7 +142,7 @@ fn canonical(settings: &PointSettings) -> String {
     serde_json::to_string(&tree).expect("a tree with text keys is JSON")
 }
 
-/// Points that are the same settings under different axes, each but the first as a fault.
+/// A fault for every point that has the same settings as an earlier one.
 pub(super) fn duplicates(points: &[Point]) -> Vec<Fault> {
     let mut seen = BTreeMap::new();
     let mut faults = Vec::new();

@@ -24,7 +24,7 @@ pub struct ModelShape {
     pub context: usize,
     /// The attention kind as the TOML spells it, such as `vanilla`.
     pub attention: Cow<'static, str>,
-    /// The kind's own number, such as a window; 0 for a kind without one.
+    /// The kind's parameter, such as a window; 0 for a kind without one.
     pub own: usize,
 }
 
@@ -38,7 +38,7 @@ pub struct KindOfAttention {
     pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
-    /// The key in `[model.attention]` of its own number, if it has one.
+    /// The key of its parameter in `[model.attention]`, if it has one.
     pub own_key: Option<&'static str>,
     /// The const generics of its type after width and head width; those of a network also come after
     /// MLP width, vocabulary and context.
@@ -49,8 +49,7 @@ pub struct KindOfAttention {
     pub refuses: fn(&ModelShape) -> Option<String>,
 }
 
-/// The kinds of attention, in alphabetical order, a line each. How to add one is in
-/// `src/model/attention/README.md`.
+/// The kinds of attention, in alphabetical order. How to add one is in `src/model/attention/README.md`.
 pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     kind(
         "alibi",
@@ -120,7 +119,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     ),
 ];
 
-/// A kind without a number of its own.
+/// A kind without a parameter.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
     KindOfAttention {
         name,
@@ -164,10 +163,10 @@ fn uneven_groups(shape: &ModelShape) -> Option<String> {
     uneven.then(|| format!("{says} = {own} must divide `model.heads` = {heads}"))
 }
 
-/// The key of the kinds whose own number is how many tokens a token sees.
+/// The parameter key of kinds with an attention window, in tokens.
 const WINDOW: &str = "window";
 
-/// The key of the kinds whose own number is how many latents stand between the tokens.
+/// The parameter key of kinds with a bottleneck of latents.
 const BOTTLENECK: &str = "bottleneck";
 
 impl ModelShape {

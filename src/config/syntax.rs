@@ -23,7 +23,7 @@ pub(super) struct Flaw {
 }
 
 impl Flaw {
-    /// The problem that it is at a place.
+    /// Converts the flaw into a problem at `place`.
     pub(super) fn at(self, place: String) -> Problem {
         Problem {
             place,

@@ -4,7 +4,7 @@ use std::slice::from_ref;
 
 use figment::value::{Dict, Value};
 
-/// The parts of a path, each a text of its own.
+/// The parts of a path as owned strings.
 pub(crate) fn path(parts: &[impl AsRef<str>]) -> Vec<String> {
     parts.iter().map(|part| part.as_ref().to_owned()).collect()
 }
@@ -35,7 +35,7 @@ pub(crate) fn get<'a>(tree: &'a Value, path: &[impl AsRef<str>]) -> Option<&'a V
     })
 }
 
-/// The element of a list that a part of a path stands for.
+/// The list element whose index is `part`.
 fn element<'a>(tree: &'a mut Value, part: &str) -> Option<&'a mut Value> {
     match tree {
         Value::Array(_, items) => items.get_mut(part.parse::<usize>().ok()?),

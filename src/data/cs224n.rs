@@ -84,7 +84,7 @@ impl DataSource for Cs224n {
 /// The folder with the files: the [`destination`] itself, or `cs224n/` in it.
 ///
 /// # Errors
-/// There is no destination, or it has no such folder.
+/// There is no data directory, or the files are not in it.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
     folder_in(&destination(directory)?)
 }

@@ -74,7 +74,7 @@ impl TableKind for DataKind {
 }
 
 impl Kinded<DataKind> {
-    /// See [`DataSource::open`]; [`cs224n::locate`](super::cs224n::locate) gives the default of `directory`.
+    /// See [`DataSource::open`]; the default of `directory` is that of [`cs224n::locate`](super::cs224n::locate).
     pub fn open(&self, directory: Option<&Path>) -> Result<Corpus> {
         (self.kind.open)(&self.own, directory)
     }

@@ -61,8 +61,8 @@ impl Question for Copying {
     }
 }
 
-/// Draws `n` orthonormal keys and values, and points a query along key 0 for each margin by which its score
-/// exceeds all others: the weight on that key, and `|c - v_0|`.
+/// For each margin, the weight on key 0 and `|c - v_0|`. Keys and values are random and orthonormal; the query points
+/// along key 0, whose score exceeds all others by the margin.
 pub fn measure(keys: usize, dimension: usize, margins: &[f64], seed: u64) -> Vec<(f64, f64)> {
     let mut draws = generator(b"copying ", [seed, keys as u64, dimension as u64]);
     let k = orthonormal(keys, dimension, &mut draws);

@@ -24,17 +24,17 @@ pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
     /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
-    /// Orthonormal sets of as many vectors as there are keys, drawn for each sample.
+    /// Number of orthonormal sets drawn per sample, each with one vector per key.
     const SETS: usize = 1;
 
-    /// The rules that may be broken by the keys, beyond their ranges.
+    /// Checks the keys beyond their ranges: one entry per rule, `Some` if it is broken.
     fn check(&self) -> Vec<Option<BrokenRule>>;
 
-    /// Measures it; the only error is that of the progress report.
+    /// Runs the measurement; the only possible error is one from the progress report.
     fn measure(&self, seed: u64, sampling: &mut Sampling<'_>) -> Result<Measurements>;
 }
 
-/// The sizes of a question, which captions report: those keys of a question that are found in several.
+/// The keys that several questions share, such as sizes; captions report them.
 #[derive(Clone, Debug, Default, Deserialize)]
 #[serde(default)]
 pub struct Sizes {
@@ -132,12 +132,12 @@ impl Kinded<QuestionKind> {
         Sizes::deserialize(&self.own).unwrap_or_default()
     }
 
-    /// The broken rules; none where the keys cannot be read.
+    /// The broken rules; none if the keys cannot be read.
     pub fn check(&self) -> impl Iterator<Item = BrokenRule> {
         (self.kind.check)(&self.own).into_iter().flatten()
     }
 
-    /// Multiplications of all samples, nearly all of them for orthogonalisation.
+    /// Approximate number of multiplications over all samples; orthogonalisation dominates.
     pub fn multiplications(&self) -> f64 {
         let sizes = self.sizes();
         let keys = sizes.keys.map(|keys| (self.kind.sets, keys));
@@ -147,7 +147,7 @@ impl Kinded<QuestionKind> {
         sizes.samples.unwrap_or(1) as f64 * of_sample
     }
 
-    /// Measures the question; `report` is called with the number of samples drawn so far, and its error ends it.
+    /// Runs the measurement; `report` is called with the number of samples drawn so far, and an error from it stops it.
     pub fn measure(
         &self,
         seed: u64,

@@ -113,7 +113,7 @@ pub fn are_alike(one: &Path, other: &Path) -> bool {
     a.len() == b.len() && (identity(&a).is_some() && identity(&a) == identity(&b) || alike())
 }
 
-/// What all hard links to one file have in common; absent where the system does not tell.
+/// Device and inode, which all hard links to one file share; `None` on systems other than Unix.
 pub fn identity(file: &Metadata) -> Option<(u64, u64)> {
     #[cfg(unix)]
     {
@@ -145,8 +145,8 @@ pub fn share(from: &Path, to: &Path) -> Result<()> {
         .map_err(fail)
 }
 
-/// Removes the temporary files that a killed process left in `folder` and below, in the folders that are `free` to be
-/// cleaned. The caller must hold the lock under which such files are written.
+/// Removes the temporary files that a killed process left in `folder` and below, except in folders that are not `free`.
+/// The caller must hold the lock under which such files are written.
 pub fn remove_unfinished(folder: &Path, free: impl Fn(&Path) -> bool) {
     for path in unfinished(folder, &free) {
         // A file that cannot be removed does no harm.
@@ -194,7 +194,7 @@ pub fn name_of(path: &Path) -> Cow<'_, str> {
     path.file_name().unwrap_or_default().to_string_lossy()
 }
 
-/// Whether there is a folder at `path`, not a link to one.
+/// Whether `path` is a folder, and not a symbolic link to one.
 pub fn is_folder(path: &Path) -> bool {
     path.symlink_metadata().is_ok_and(|found| found.is_dir())
 }
@@ -240,7 +240,7 @@ fn temporary() -> tempfile::Builder<'static, 'static> {
 /// The byte-order mark that Windows programs put before UTF-8 text; it is not part of the text.
 pub const BYTE_ORDER_MARK: char = '\u{feff}';
 
-/// Reads a file; an error, as `kind`, names it.
+/// Reads a file; an error has this `kind` and names the file.
 pub fn read(kind: Kind, path: &Path) -> Result<Vec<u8>> {
     std::fs::read(path).map_err(|cause| Error::io(kind, "read", path, cause))
 }

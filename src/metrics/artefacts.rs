@@ -12,8 +12,8 @@ pub struct Artefact {
     in_stage: &'static str,
     /// Its path in the run's folder, where `{stage}` stands for the stage's name.
     pub in_run: &'static str,
-    /// Whether it is one of the results that `done.json` lists with their checksums. Files that differ in every
-    /// repetition are not, nor is what a failure leaves.
+    /// Whether it is one of the results that `done.json` lists with their checksums. Files that differ between
+    /// repetitions are not, nor are those that a failure leaves.
     pub is_result: bool,
     /// The header of a table that holds the rows of all stages in the run's folder; other files are shared as
     /// they are.

@@ -42,7 +42,7 @@ pub struct TimingRow {
     pub tokens_per_second: f64,
 }
 
-/// What one run measured, in `summary.csv`: one measure per row.
+/// One measure of a run, a constant answer or a reported number, in `summary.csv`.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct MeasureRow {
     /// Folder name of the point.
@@ -59,7 +59,7 @@ pub struct MeasureRow {
     pub detail: Option<String>,
     /// Questions answered right; empty for a reported fraction, and for measures that do not count right answers.
     pub correct: Option<usize>,
-    /// Answers that enter the measure; empty for a reported number.
+    /// Number of answers that the measure scores; empty for a reported number.
     pub questions: Option<usize>,
     /// Fraction answered right; empty for other measures.
     #[serde(with = "finite", default)]
@@ -82,8 +82,8 @@ pub struct MeasureRow {
     /// Value of the measure.
     #[serde(with = "finite", default)]
     pub value: f64,
-    /// Kind of interval: `wilson` of a share of right answers, `bootstrap` over the questions of other measures;
-    /// empty without one.
+    /// Kind of interval: `wilson` for a share of right answers, `bootstrap` for other measures, both over the
+    /// questions; empty without one.
     #[serde(default)]
     pub interval: Option<IntervalKind>,
 }
@@ -122,8 +122,7 @@ pub struct GroupRow {
     pub detail: Option<String>,
     /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
-    /// Answers that enter the measure with each seed; empty for a reported number, or if the seeds differ in this
-    /// number.
+    /// Number of answers scored with each seed; empty for a reported number, or if the seeds differ in this number.
     pub questions: Option<usize>,
     /// Mean over the seeds of the fraction answered right; empty for other measures.
     #[serde(with = "finite", default)]
@@ -137,7 +136,7 @@ pub struct GroupRow {
     /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
-    /// Kind of interval: `student-t` of the mean over seeds, clipped to the values that are possible; with one
+    /// Kind of interval: `student-t` of the mean over seeds, clipped to the range of the measure; with one
     /// seed, or if all seeds agree, `wilson` or `bootstrap` over the questions; empty for a reported number.
     pub interval: Option<IntervalKind>,
     /// Number of trained parameters; empty if no model was asked, or its weights are gone.

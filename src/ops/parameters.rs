@@ -16,8 +16,8 @@ pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 /// train, save and load it.
 ///
 /// `field: module("name")` is a group of weights, `field: zeros("name")` and `field: ones("name")` a tensor with its
-/// initial value. A path after the name says where the field is, if it is not a field of the struct itself; how the
-/// struct is put together then follows the list.
+/// initial value. A path after the name locates a field that is nested in another one; an expression that rebuilds the
+/// struct then follows the list.
 macro_rules! named_weights {
     (
         impl [$($generic:tt)*] $type:ident<$($argument:ident),* $(; $kind:ident)?> {
@@ -44,7 +44,7 @@ macro_rules! named_weights {
             }
         }
     };
-    // Pairs of pairs: dfdx's tuples are short.
+    // Nested pairs, because dfdx supports only short tuples.
     (@nested ($($last:tt)+)) => { $($last)+ };
     (@nested ($($first:tt)+) $($rest:tt)+) => { ($($first)+, named_weights!(@nested $($rest)+)) };
     (@field $how:ident $name:literal, $field:ident, $($path:ident).+) => {

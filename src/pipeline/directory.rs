@@ -99,7 +99,7 @@ impl RunDirectory {
         }
     }
 
-    /// The one run at or below `path`, as `ask`, `score` and `export` take it; several are listed in the error.
+    /// The only run at or below `path`, for `ask`, `score` and `export`; if there are several, the error lists them.
     pub fn find(path: &Path) -> Result<Self> {
         let runs = all_below(path);
         if let [run] = &runs[..] {
@@ -155,8 +155,8 @@ impl RunDirectory {
         self.of_stage(&PREDICTIONS, "", &predictions_of(split, subject))
     }
 
-    /// The weights of the last stage that ended, or those that a run without training evaluates: a file that must not
-    /// have changed since.
+    /// The weights of the last finished training stage, or the weights file that a run without training evaluates; that
+    /// file must not have changed since.
     pub fn last_weights(&self) -> Result<PathBuf> {
         let stages = ["finetune", "pretrain"].map(|stage| self.of_stage(&WEIGHTS, stage, ""));
         if let Some(own) = stages.into_iter().find(|path| path.is_file()) {
@@ -243,7 +243,7 @@ pub fn of_point<'a>(
     experiment.seeds.iter().map(run)
 }
 
-/// Those that have results.
+/// The runs of a point that have results, with their seeds.
 pub fn finished(
     experiment: &Experiment,
     point: &Point,

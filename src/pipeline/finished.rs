@@ -39,7 +39,7 @@ fn done_json(run: &RunDirectory) -> PathBuf {
     run.path().join("done.json")
 }
 
-/// Notes that a run's folder holds the results of these stages, which are done.
+/// Writes `done.json`: the run's folder holds the results of these finished stages.
 pub fn write(run: &RunDirectory, stages: &[&StageFolder]) -> Result<()> {
     let finished = stages.iter().map(|folder| {
         let (record, results) = folder.record().zip(folder.done()).ok_or_else(|| {
@@ -70,8 +70,8 @@ impl FinishedStage {
         found.filter(|found| found.key == stage.key)
     }
 
-    /// Whether a run's folder still holds all results of a stage as they were written, or else which file it does not,
-    /// and what is wrong with it; `None` as [`Self::find`].
+    /// Whether a run's folder still holds all results of a stage as they were written; the error names the first file
+    /// that is missing or has changed. `None` as in [`Self::find`].
     pub fn check(run: &RunDirectory, stage: &StageFolder) -> Option<Result<(), String>> {
         let mut results = Self::find(run, stage)?.results.into_iter();
         Some(results.try_for_each(|(name, expected)| {
@@ -106,7 +106,7 @@ impl FinishedStage {
     }
 }
 
-/// A file of a stage, as the run's folder has it: of a table of all stages, the header and the stage's own rows.
+/// Reads a stage's file from the run's folder; from a table of all stages, only the header and the stage's own rows.
 fn read(run: &RunDirectory, kind: Kind, name: &str) -> Result<Vec<u8>> {
     if let Some(path) = place(run, kind, name) {
         return files::read(ErrorKind::Run, &path);

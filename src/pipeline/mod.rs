@@ -54,7 +54,7 @@ pub struct Options {
 /// Tables and figures of an experiment, and what failed.
 #[derive(Debug, Serialize)]
 pub struct Report {
-    /// The rows of `summary.csv`; `accuracies` in JSON, from when accuracy was the only measure.
+    /// The rows of `summary.csv`; JSON keeps the name `accuracies` from when accuracy was the only measure.
     #[serde(rename = "accuracies")]
     pub measures: Vec<MeasureRow>,
     /// The rows of `groups.csv`.
@@ -144,7 +144,7 @@ fn resolve_failures(
     }
 }
 
-/// The error of a whole of which some parts failed, one line each, and which is of no use then if `is_total`.
+/// The error for failed runs or members, one line each; a partial failure unless `is_total`.
 fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total: bool) -> Error {
     let number = lines.len();
     let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();

@@ -153,7 +153,7 @@ impl Provenance {
 }
 
 impl Computed {
-    /// The same for the calling thread, which runs a model with these settings, or none.
+    /// The same with the threads and the GPU of the calling thread; `settings` is `None` if it runs no model.
     pub(crate) fn of_this_thread(&self, settings: Option<&Settings>) -> Self {
         let here = Self {
             threads: rayon::current_num_threads(),

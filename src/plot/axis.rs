@@ -2,10 +2,10 @@
 
 use super::text;
 
-/// The numbers of an axis: how far along it each stands, 0 to 1, and its text.
+/// The ticks of an axis: the position of each along it, 0 to 1, and its label.
 pub(super) type Ticks = Vec<(f64, String)>;
 
-/// From value to pixel.
+/// Maps values to pixels.
 #[derive(Clone, Debug)]
 pub(super) struct Axis {
     /// The value at the start.
@@ -16,7 +16,7 @@ pub(super) struct Axis {
     pub(super) last_number: f64,
     /// Distance between the numbers: 1, 2 or 5 times a power of ten.
     step: f64,
-    /// Whether all of this is of base-10 logarithms.
+    /// Whether the fields above are base-10 logarithms.
     is_logarithmic: bool,
 }
 
@@ -68,7 +68,7 @@ impl Axis {
         }
     }
 
-    /// A logarithmic axis from one power of ten to another, around these logarithms.
+    /// A logarithmic axis whose ends, given as base-10 logarithms, are moved outward to powers of ten.
     pub(super) fn decades((low, high): (f64, f64), numbers: usize) -> Self {
         Self {
             is_logarithmic: true,
@@ -90,7 +90,7 @@ impl Axis {
         text::number(value * scale, decimals as usize)
     }
 
-    /// All numbers with their places; times `scale` on a linear axis.
+    /// All ticks; on a linear axis, labels are multiplied by `scale`.
     pub(super) fn ticks(&self, scale: f64) -> Ticks {
         let label = |number: f64| match self.is_logarithmic {
             true => power_of_ten(number.round() as i32),
@@ -118,7 +118,7 @@ impl Axis {
     }
 }
 
-/// `0.01`, and `1e-7` where zeros would have to be counted.
+/// A power of ten as text: `0.01`, or `1e-7` if there would be many zeros.
 fn power_of_ten(decade: i32) -> String {
     match decade {
         -3..=-1 => format!("{:.*}", -decade as usize, 10f64.powi(decade)),
@@ -127,7 +127,7 @@ fn power_of_ten(decade: i32) -> String {
     }
 }
 
-/// The least and the largest value; 0 and 1 of none.
+/// The smallest and the largest value; 0 and 1 if there are none.
 pub(super) fn ends(values: impl IntoIterator<Item = f64>) -> (f64, f64) {
     let wider = |(low, high): (f64, f64), value: f64| (low.min(value), high.max(value));
     let none = (f64::INFINITY, f64::NEG_INFINITY);

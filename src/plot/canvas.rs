@@ -38,9 +38,9 @@ pub(super) struct Type {
 }
 
 impl Type {
-    /// Names and quantities.
+    /// For names and axis titles.
     pub(super) const LABEL: Self = Self::new(TEXT_SIZE, BLACK);
-    /// Numbers of axes, and captions.
+    /// For tick labels and captions.
     pub(super) const SMALL: Self = Self::new(SMALL_SIZE, GREY);
 
     /// Text in the proportional font, from its left end.
@@ -165,7 +165,7 @@ impl Canvas<'_> {
         const PERIOD: f64 = 9.0;
         const DASH: f64 = 6.0;
         let length = (to.0 - from.0).hypot(to.1 - from.1);
-        // A line without length has no dash.
+        // A line of length 0 has no dashes.
         let at = |along: f64| {
             let share = (along / length).min(1.0);
             let between = |from: f64, to: f64| from + share * (to - from);

@@ -1,4 +1,4 @@
-//! A figure's caption: what it is of, what its marks mean, what is left out and what could not be drawn.
+//! A figure's caption: what it shows, what its marks mean, what is left out and what could not be drawn.
 
 use super::crowd::PointSubset;
 use super::fonts::{Face, drawable, note};
@@ -16,7 +16,7 @@ pub(super) struct Caption {
 }
 
 impl Caption {
-    /// `origin`, which may be empty, says what the figure is of.
+    /// `origin`, which may be empty, says where the numbers come from.
     pub(super) fn new(title: &str, origin: &str) -> Self {
         let caption = Self {
             origin: origin.trim().to_owned(),

@@ -1,4 +1,4 @@
-//! A plot area, with the grid, the numbers and the quantities of its axes.
+//! A plot area with its grid lines, tick labels and axis titles.
 
 use super::axis::Ticks;
 use super::canvas::{Canvas, Point, Type};
@@ -17,10 +17,10 @@ pub(super) struct Chart {
 }
 
 impl Chart {
-    /// Under a chart for numbers and quantity, in px.
+    /// Space below a chart for tick labels and axis title, in px.
     pub(super) const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
 
-    /// Where a share of its width, from the left, and one of its height, from the bottom, meet.
+    /// The point at these fractions of the width, from the left, and of the height, from the bottom.
     pub(super) fn at(&self, x: f64, y: f64) -> Point {
         (
             self.left + x * (self.right - self.left),
@@ -28,7 +28,7 @@ impl Chart {
         )
     }
 
-    /// Upright grid lines with numbers below them.
+    /// Vertical grid lines, with tick labels below them.
     pub(super) fn draw_across(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
         for (x, label) in ticks {
             canvas.polyline(&[self.at(*x, 0.0), self.at(*x, 1.0)], 1.0, GRID)?;
@@ -37,7 +37,7 @@ impl Chart {
         Ok(())
     }
 
-    /// Level grid lines with numbers left of them.
+    /// Horizontal grid lines, with tick labels to their left.
     pub(super) fn draw_up(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
         for (y, label) in ticks {
             canvas.polyline(&[self.at(0.0, *y), self.at(1.0, *y)], 1.0, GRID)?;
@@ -58,14 +58,14 @@ impl Chart {
         canvas.text(label, place, Type::SMALL.end())
     }
 
-    /// The quantity of the horizontal axis, under its numbers.
+    /// The title of the horizontal axis, below its tick labels.
     pub(super) fn quantity_below(&self, canvas: &mut Canvas<'_>, words: &str) -> Result<()> {
         let baseline = self.bottom + 8.0 + SMALL_SIZE * LINE_HEIGHT + TEXT_SIZE;
         let place = ((self.left + self.right) / 2.0, baseline);
         canvas.text(words, place, Type::LABEL.middle())
     }
 
-    /// The quantity of the vertical axis, upwards at the left border `start`.
+    /// The title of the vertical axis, rotated to read upwards, at the left border `start`.
     pub(super) fn quantity_before(
         &self,
         canvas: &mut Canvas<'_>,
@@ -76,13 +76,13 @@ impl Chart {
         canvas.upward_text(words, place, Type::new(size, BLACK).middle())
     }
 
-    /// The line at the bottom.
+    /// The line of the horizontal axis.
     pub(super) fn draw_ground(&self, canvas: &mut Canvas<'_>) -> Result<()> {
         canvas.polyline(&[self.at(0.0, 0.0), self.at(1.0, 0.0)], 1.2, BLACK)
     }
 }
 
-/// A name, and under it numbers, which are cut to `width` px.
+/// The heading of a chart: a name, and below it numbers, shortened to `width` px.
 pub(super) fn draw_heading(
     canvas: &mut Canvas<'_>,
     (name, numbers): (&str, &str),

@@ -96,9 +96,9 @@ impl Plot for CommonestAnswers {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommonestAnswers {
     title: String,
-    /// How the caption begins. What the bars are is added.
+    /// Start of the caption; the explanation of the bars is appended.
     caption: String,
-    /// Answers shown of each point.
+    /// Answers shown per point.
     answers: usize,
     /// The questions with which the invented people are compared, such as `dev`.
     split: String,
@@ -120,7 +120,7 @@ enum Source {
     Invented,
     /// Given to the questions of the split.
     Given,
-    /// Reference answers of the split; none if it has none.
+    /// Reference answers of the split, if it has any.
     Gold,
     /// Right answers to the training questions.
     Training,
@@ -151,7 +151,7 @@ fn counts_of(runs: &[RunAnswers]) -> [Counts; 4] {
     ]
 }
 
-/// How often each of them occurs.
+/// How often each answer occurs.
 fn count_each<'a>(answers: impl Iterator<Item = &'a str>) -> Counts {
     let mut counts = Counts::new();
     for answer in answers {
@@ -183,7 +183,7 @@ const NAMES: f64 = 170.0;
 const NUMBERS: f64 = 110.0;
 /// Over a chart for its heading, in px.
 const HEADING: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 12.0;
-/// Under a chart for numbers and quantity, in px.
+/// Space below a chart for tick labels and axis title, in px.
 const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 30.0;
 
 impl Source {
@@ -216,7 +216,7 @@ impl AnswersOfPoint {
         self.counts(source).values().sum()
     }
 
-    /// How often an answer occurs, and which share of all that is.
+    /// How often an answer occurs, as a count and as a share of all.
     fn share(&self, source: Source, answer: &str) -> (usize, f64) {
         let number = self.counts(source).get(answer).copied().unwrap_or(0);
         (number, number as f64 / self.total(source).max(1) as f64)
@@ -292,7 +292,7 @@ impl AnswersOfPoint {
                 longest = longest.max(end);
                 y += BAR;
             }
-            // In the colour of its bar, right of all of them.
+            // The share of the first bar, in its colour, to the right of the longest bar.
             let (times, share) = self.share(Source::Invented, answer);
             let words = format!("{} % ({})", number(100.0 * share, 1), count(times));
             let style = Type::new(SMALL_SIZE, Source::Invented.ink());

@@ -15,7 +15,7 @@ use crate::metrics::rows::PredictionRow;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confidence {
     title: String,
-    /// How the caption begins. What the lines are is added.
+    /// Start of the caption; the explanation of the lines is appended.
     caption: String,
     /// One chart per point.
     points: Vec<ConfidencePoint>,
@@ -132,7 +132,7 @@ struct PlottedRow<'a> {
 }
 
 impl ConfidencePoint {
-    /// The probabilities of one kind, from the least on.
+    /// The probabilities of one kind, in ascending order.
     fn sorted(&self, kind: AnswerKind) -> Vec<f64> {
         let of_kind = self.answers.iter().filter(|(own, _)| *own == kind);
         let mut sorted: Vec<f64> = of_kind.map(|(_, probability)| *probability).collect();
@@ -173,7 +173,7 @@ impl ConfidencePoint {
             path.extend([chart.at(probability, share), chart.at(probability, next)]);
             share = next;
         }
-        // Before its first and after its last answer a line would only hide others.
+        // Lines end at their first and last answers, so that they do not hide others.
         let (_, ink, width) = kind.line();
         canvas.polyline(&path, width, ink)
     }
@@ -198,7 +198,7 @@ impl Confidence {
         rows
     }
 
-    /// Up to what is left out.
+    /// The caption without the notes on what is left out.
     fn caption(&self) -> Caption {
         let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(

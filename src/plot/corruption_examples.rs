@@ -77,7 +77,7 @@ impl Plot for CorruptionExamples {
 pub struct CorruptionExamples {
     /// The heading.
     pub title: String,
-    /// How the caption begins. What the colours are is added.
+    /// Start of the caption; the explanation of the colours is appended.
     pub caption: String,
     /// The documents, from top to bottom.
     pub rows: Vec<CorruptionRow>,
@@ -93,7 +93,7 @@ const TEXT_LEFT: f64 = MARGIN + 96.0;
 const HEADING: f64 = 30.0;
 /// Masked spans.
 const ACCENT: Ink = SERIES[1];
-/// Baseline to baseline of a document, in px: room for the boxes behind spans.
+/// Line height of a document, in px, with room for the boxes behind spans.
 const LEADING: f64 = TEXT_SIZE * 1.45;
 
 /// The role of a character in its sequence.
@@ -119,7 +119,7 @@ fn original(row: &CorruptionRow) -> Line {
 
 /// What the model reads: prefix ⁇ suffix ⁇ masked ⁇.
 ///
-/// The span is what stands between the second and the third mask.
+/// The span is what is between the second and the third mask.
 fn sequence(row: &CorruptionRow) -> Line {
     let mut masks = 0;
     let part = |c| {

@@ -107,7 +107,7 @@ pub fn runs(i: usize, points: usize, seeds: u64) -> Vec<SeedValue> {
     (1..=seeds).filter_map(run).collect()
 }
 
-/// What the seeds of a point have lost, in nats.
+/// Made-up losses of a point's seeds, in nats.
 pub fn losses(i: usize, points: usize, seeds: u64) -> Vec<SeedValue> {
     let run = |seed| {
         let value = 3.0 - 2.5 * skill(i, points) + 0.2 * chance(i, seed as usize);

@@ -25,7 +25,7 @@ pub trait Plot: Sized {
     /// Whether its table has a row for every point.
     #[cfg(test)]
     const IS_PER_POINT: bool = true;
-    /// Whether it is drawn of explorations, and of nothing else.
+    /// Whether it is for explorations, and for nothing else.
     const IS_OF_EXPLORATION: bool = false;
     /// Sample figures, in which a test looks for overlapping texts.
     #[cfg(test)]
@@ -74,14 +74,14 @@ pub struct Points<'a> {
     pub numbers: Vec<&'a str>,
     /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.
     pub mapped: Option<usize>,
-    /// The measures that any point has in `evaluate.measures`.
+    /// All measures in `evaluate.measures`, of any point.
     pub measures: BTreeSet<&'static str>,
 }
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).
 pub struct FigureKind {
     entry: Entry,
-    /// Whether it is drawn of explorations, and of nothing else.
+    /// Whether it is for explorations, and for nothing else.
     pub is_of_exploration: bool,
     /// See [`Plot::IS_PER_POINT`].
     #[cfg(test)]

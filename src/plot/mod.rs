@@ -47,7 +47,7 @@ pub use kind::{FigureKind, Gathered, Plot, Points};
 
 pub(crate) use text::significant;
 
-// What figures are made of.
+// Used by every kind of figure.
 use axis::Axis;
 use canvas::{Canvas, Point, Type, paint};
 use caption::Caption;

@@ -39,11 +39,11 @@ pub(super) struct Page {
     pub(super) caption: String,
     /// What the marks mean.
     pub(super) legend: Vec<(Mark, String)>,
-    /// Quantity and unit of the vertical axis that [`Page::draw`] draws.
+    /// Title of the vertical axis that [`Page::draw`] draws, with its unit.
     pub(super) vertical: &'static str,
     /// Space right of the plot area, in px.
     pub(super) right: f64,
-    /// Space under the plot area for what stands at the horizontal axis, in px.
+    /// Space below the plot area for the labels of the horizontal axis, in px.
     pub(super) below: f64,
 }
 
@@ -160,7 +160,7 @@ impl Page {
         draw_lines(canvas, &layout.caption, place, Type::SMALL)
     }
 
-    /// The figure with these words around what `fill` draws, `plot_height` px tall; `rows` are its table.
+    /// The figure: this page around a plot area of `plot_height` px, which `fill` draws; `rows` become its CSV.
     pub(super) fn figure<'a, Row: Serialize + Deserialize<'a>>(
         &self,
         plot_height: f64,
@@ -208,7 +208,7 @@ pub(super) fn draw_lines(
 }
 
 impl Mark {
-    /// What stands for a [`Canvas::curve`].
+    /// The legend mark of a [`Canvas::curve`].
     pub(super) fn curve(pen: Pen) -> Self {
         match pen.stroke {
             Stroke::Whole => Self::Line(pen.ink, pen.width),

@@ -1,5 +1,5 @@
-//! Small charts beside each other, one for each point of a sweep: a share of its answers against their
-//! probability, both from 0 to 100 %.
+//! Small multiples, one chart for each point of a sweep: a share of its answers against their probability, both
+//! from 0 to 100 %.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,13 +14,13 @@ use super::pooled::{self, PooledPoint};
 use super::theme::{GRID, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::error::Result;
 
-/// A figure of small charts.
+/// A figure of small multiples.
 pub(super) struct Panels<'a, A> {
     pub(super) title: &'a str,
-    /// What the charts show; which points are shown, and what they share, is added.
+    /// Explains the charts; notes on which points are shown and what they share are appended.
     pub(super) caption: Caption,
     pub(super) legend: Vec<(Mark, String)>,
-    /// Quantity and unit of the vertical axes.
+    /// Title of the vertical axes, with the unit.
     pub(super) vertical: &'static str,
     pub(super) points: &'a [PooledPoint<A>],
     /// The numbers under the name of a point.
@@ -31,15 +31,15 @@ pub(super) struct Panels<'a, A> {
 
 /// Between two charts, in px.
 const GAP: f64 = 26.0;
-/// Left of a chart for its numbers and its quantity, in px.
+/// Space left of a chart for tick labels and axis title, in px.
 const AXIS: f64 = 64.0;
-/// Over a chart for its heading, in px.
+/// Space above a chart for its heading, in px.
 const HEADING: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 6.0;
 /// Height of a chart among several, in px.
 const SMALL_HEIGHT: f64 = 280.0;
 
 impl<A> Panels<'_, A> {
-    /// The figure of the points that have room, the chart of each filled by `fill`; `rows` are its table.
+    /// Draws as many points as have room; `fill` draws into each chart, and `rows` become the CSV.
     pub(super) fn figure<'r, Row: Serialize + Deserialize<'r>>(
         self,
         rows: &[Row],
@@ -68,7 +68,7 @@ impl<A> Panels<'_, A> {
                 let head = area.top - 8.0 + row as f64 * (row_height + GAP);
                 let chart = Chart {
                     left: start + AXIS,
-                    // The last number stands around the end of its axis.
+                    // The last tick label is centred on the end of its axis.
                     right: start + width - 14.0,
                     top: head + HEADING + self.above,
                     bottom: head + row_height - Chart::BELOW,

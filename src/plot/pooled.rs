@@ -1,22 +1,22 @@
-//! The points of a sweep, each with the answers of all its seeds together.
+//! The points of a sweep, with the answers of all seeds of a point pooled.
 
 use super::point_labels::PointLabels;
 use crate::error::Result;
 use crate::metrics::answers::{self, RunAnswers};
 use crate::metrics::measured::{Measured, PointRows};
 
-/// One point.
+/// One point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PooledPoint<A> {
-    /// What stands over its chart.
+    /// Heading of its chart.
     pub label: String,
     /// Seeds of its runs, all asked the same questions.
     pub seeds: Vec<u64>,
-    /// What they answered.
+    /// The pooled answers of these runs.
     pub answers: A,
 }
 
-/// The points that have runs that count, with what these answered.
+/// The points with at least one run for which `counts` holds, and the pooled `answers` of those runs.
 pub(super) fn gather<A>(
     measured: &Measured,
     counts: impl Fn(&RunAnswers) -> bool,
@@ -39,7 +39,7 @@ pub(super) fn names<A>(points: &[PooledPoint<A>]) -> PointLabels {
     PointLabels::of(points.iter().map(|point| point.label.as_str()))
 }
 
-/// Whether the answers of several seeds are together anywhere.
+/// Whether any point pools several seeds.
 pub(super) fn any_pooled<A>(points: &[PooledPoint<A>]) -> bool {
     points.iter().any(|point| point.seeds.len() > 1)
 }

@@ -81,7 +81,7 @@ impl Plot for ReliabilityDiagram {
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReliabilityDiagram {
     title: String,
-    /// How the caption begins. What the marks are is added.
+    /// Start of the caption; the explanation of the marks is appended.
     caption: String,
     /// Bins of equal width from 0 to 1, at least 1.
     bins: usize,
@@ -228,7 +228,7 @@ impl ReliabilityDiagram {
         rows
     }
 
-    /// Up to what is left out.
+    /// The caption without the notes on what is left out.
     fn caption(&self) -> Caption {
         let mut about = format!(
             "{} of equal width; above each the number of answers, in grey their share of all. \

@@ -1,4 +1,4 @@
-//! Values of a measure, seed by seed, and their mean: what bars and scatter plots show of a point.
+//! A measure of one point for each seed, and the mean over seeds: what bar charts and scatter plots show.
 
 use std::collections::BTreeSet;
 
@@ -12,21 +12,21 @@ use crate::metrics::rows::MeasureRow;
 use crate::metrics::statistics::{Estimate, IntervalKind, over_seeds};
 use crate::metrics::table;
 
-/// What one run measured.
+/// The value of a measure for one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct SeedValue {
     /// Seed of the run.
     pub seed: u64,
-    /// Questions asked, at least one.
+    /// Number of answers scored, at least one.
     pub questions: usize,
-    /// How many of them were answered right; absent for measures that do not count right answers.
+    /// How many of them are right; `None` for measures that do not count right answers.
     pub correct: Option<usize>,
     /// The value with its interval over the questions.
     pub estimate: Estimate,
 }
 
 impl SeedValue {
-    /// A row of `summary.csv`, of this seed if it names none; absent where nothing was asked.
+    /// Reads a row of `summary.csv`, with `seed` if the row has none; `None` if nothing was scored.
     pub fn of(row: &MeasureRow, seed: u64) -> Option<Self> {
         Some(Self {
             seed: row.seed.unwrap_or(seed),
@@ -36,7 +36,7 @@ impl SeedValue {
         })
     }
 
-    /// So many right answers; absent without questions.
+    /// From a count of right answers; `None` without questions.
     #[cfg(test)]
     pub fn of_counts(seed: u64, correct: usize, questions: usize) -> Option<Self> {
         Some(Self {
@@ -55,7 +55,7 @@ pub(super) fn rows_of(measure: &Measure, measured: &Measured) -> Result<Vec<Meas
     Ok(rows)
 }
 
-/// The mean over the seeds with its interval; `None` without seeds.
+/// The mean over seeds with its interval; `None` without seeds.
 pub(super) fn mean(runs: &[SeedValue], measure: &Measure) -> Option<Estimate> {
     let estimates: Vec<Estimate> = runs.iter().map(|run| run.estimate).collect();
     Some(over_seeds(&estimates, &measure.unit.range())?.mean)
@@ -79,7 +79,7 @@ pub(super) fn explain<'a>(
     whiskers.into_iter().for_each(|words| caption.say(words));
 }
 
-/// `n = 60 questions a run, seeds 1, 2, 3.`; absent where no run was asked.
+/// The caption's `n = 60 questions a run, seeds 1, 2, 3.`; `None` without runs.
 fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
     let (asked, seeds): (Vec<usize>, BTreeSet<u64>) = runs.map(|r| (r.questions, r.seed)).unzip();
     let (few, many) = (*asked.iter().min()?, *asked.iter().max()?);
@@ -91,7 +91,7 @@ fn in_words<'a>(runs: impl Iterator<Item = &'a SeedValue>) -> Option<String> {
     Some(format!("n = {questions} a run, {}.", text::seeds(&seeds)))
 }
 
-/// The text after a point's value: counts of answers, questions or seeds.
+/// The text after a point's value, the number of questions or seeds behind it: `12/60`, `n = 60`, `3 × 60`, `3 seeds`.
 pub(super) fn tally(runs: &[SeedValue]) -> String {
     match runs {
         [] => "no runs".to_owned(),
@@ -127,7 +127,7 @@ fn whiskers(mark: &str, seed: &str, means: &[Estimate]) -> Option<String> {
     }
 }
 
-/// Refuses values that the measure cannot have.
+/// Fails if a value is outside the range of the measure.
 pub(super) fn check(label: &str, runs: &[SeedValue], measure: &Measure) -> Result<()> {
     let range = measure.unit.range();
     let mut values = runs.iter().map(|run| run.estimate.value);
@@ -140,7 +140,7 @@ pub(super) fn check(label: &str, runs: &[SeedValue], measure: &Measure) -> Resul
     )))
 }
 
-/// The rule that a figure's measure is one of those in `evaluate.measures` of some point.
+/// The broken rule if no point has the figure's measure in `evaluate.measures`.
 pub(super) fn check_measure(measure: &Measure, points: &Points<'_>) -> Option<BrokenRule> {
     let name = measure.name();
     let is_measured = points.measures.is_empty() || points.measures.contains(name);

@@ -20,7 +20,7 @@ pub(super) fn finite(samples: &[Sample]) -> (Vec<Sample>, usize) {
     (kept, lost)
 }
 
-/// The steps that *all* traces have, with the losses of each; a trace is in the order of its steps.
+/// The steps that *all* traces have, with the loss of each trace. Traces must be sorted by step.
 ///
 /// A step that some seed lacks is left out: a mean over fewer seeds would jump.
 fn common(traces: &[Vec<Sample>]) -> impl Iterator<Item = (f64, Vec<f64>)> {

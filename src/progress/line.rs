@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use indicatif::HumanCount;
 
-/// The parts that say something, two spaces apart.
+/// Joins the parts that are not empty with two spaces.
 pub(super) fn joined(parts: &[&str]) -> String {
     let parts = parts.iter().filter(|part| !part.is_empty());
     parts.copied().collect::<Vec<_>>().join("  ")
@@ -15,8 +15,8 @@ pub(super) fn printable(text: &str) -> String {
     text.replace(char::is_control, " ")
 }
 
-/// `1 min 5 s left` for `to_do` steps, if they go as the `done` steps did, which took `elapsed`. Steps of an
-/// earlier session are in neither number. Empty if nothing is done yet, or nothing is left.
+/// `1 min 5 s left` for `to_do` steps at the speed of the `done` steps, which took `elapsed`. Steps of an earlier
+/// session are in neither number. Empty if nothing is done yet, or nothing is left.
 pub(super) fn time_left(done: u64, to_do: u64, elapsed: Duration) -> String {
     let seconds = (elapsed.as_secs_f64() * to_do as f64 / done as f64).ceil();
     match Duration::try_from_secs_f64(seconds) {

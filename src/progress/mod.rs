@@ -20,12 +20,12 @@ use output::{Output, Sink};
 pub use sweep::{AtWork, Run, Sweep, Whole};
 pub use task::Task;
 
-/// How much is said.
+/// How much is printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verbosity {
     /// Nothing at all.
     Quiet,
-    /// What is done, and how far it is.
+    /// Progress and notes.
     Normal,
     /// Details as well.
     Verbose,
@@ -37,7 +37,7 @@ pub enum Verbosity {
 pub struct Progress {
     output: Arc<Output>,
     verbose: bool,
-    /// The notes that have been given.
+    /// Notes that have been printed.
     notes: Mutex<BTreeSet<String>>,
 }
 
@@ -64,7 +64,7 @@ impl Progress {
         }
     }
 
-    /// Says one line, above whatever is live. A long one is not cut.
+    /// Prints a line above the live ones. A long line is not cut.
     pub fn say(&self, line: &str) {
         self.output.print(line);
     }
@@ -77,7 +77,7 @@ impl Progress {
         }
     }
 
-    /// Says one line to those who want details.
+    /// Prints a line if the user wants details.
     pub fn detail(&self, line: &str) {
         if self.verbose {
             self.say(line);

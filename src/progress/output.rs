@@ -11,7 +11,7 @@ use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle, T
 /// terminal that has gone is no reason to stop a run.
 pub(super) struct Output {
     pub(super) sink: Sink,
-    /// Never the calendar's time, which jumps.
+    /// A monotonic clock; tests replace it.
     pub(super) clock: Box<dyn Fn() -> Instant + Send + Sync>,
 }
 
@@ -22,7 +22,7 @@ pub(super) enum Sink {
     Screen(MultiProgress, IgnoreErrors),
 }
 
-/// A terminal that may go away at any time: then nothing more is seen, and nothing fails.
+/// A terminal whose errors are ignored: it may close at any time, and that must not fail a run.
 #[derive(Clone, Debug)]
 pub(super) struct IgnoreErrors(Arc<dyn TermLike>);
 
@@ -68,7 +68,7 @@ impl Output {
         (self.clock)()
     }
 
-    /// The columns of a line on the screen.
+    /// Width of the screen, in columns; unlimited without one.
     pub(super) fn width(&self) -> usize {
         match &self.sink {
             Sink::Screen(_, terminal) => usize::from(terminal.width()),
@@ -116,7 +116,7 @@ impl Output {
     }
 }
 
-/// Methods that try what the terminal does, and do not mind.
+/// Methods that forward to the terminal and ignore its errors.
 macro_rules! attempts {
     ($($method:ident($($what:ident: $type:ty)?)),*) => {$(
         fn $method(&self $(, $what: $type)?) -> io::Result<()> {

@@ -11,14 +11,14 @@ use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
 use crate::labels::shorten_apart;
 
-/// An experiment of several runs, shared by all who work on it. It ends when the last of them drops it.
+/// The progress of an experiment, shared by all workers. It ends when the last of them drops it.
 pub type Sweep = Arc<Whole>;
 
 /// A run that is being worked on, one stage after the other. It ends when it and its stages are dropped, or
 /// with [`AtWork::done`].
 pub type Run = Arc<AtWork>;
 
-/// All runs together. They have a line of their own if there is more than one.
+/// The progress of all runs together, on a line of its own if there is more than one run.
 pub struct Whole {
     output: Arc<Output>,
     name: String,
@@ -43,14 +43,14 @@ struct Tally {
     begun: bool,
 }
 
-/// What a run shares with its stages.
+/// The progress of a run that is being worked on, shared with its stages.
 pub struct AtWork {
     pub(super) output: Arc<Output>,
     sweep: Sweep,
     name: String,
     /// Its shortened name.
     live: ProgressBar,
-    /// Whether a line that stays has named it.
+    /// Whether its name has been printed.
     named: AtomicBool,
 }
 
@@ -118,7 +118,7 @@ impl Whole {
         self.live.set_message(self.line(&tally, false));
     }
 
-    /// How far all runs are, or how far they got.
+    /// The progress line of all runs, while they run or at the end.
     fn line(&self, tally: &Tally, has_ended: bool) -> String {
         let elapsed = self.output.now() - self.began;
         let done = tally.steps_done - tally.steps_before;
@@ -152,7 +152,7 @@ impl AtWork {
         self.output.live(Some(&self.live), 4, Some(steps as u64))
     }
 
-    /// Moves the whole along by so many steps of one of its stages.
+    /// Counts `steps` finished steps of one of its stages.
     pub(super) fn advance(&self, steps: usize) {
         self.sweep.update(|tally| tally.steps_done += steps as u64);
     }
@@ -162,7 +162,7 @@ impl AtWork {
         self.sweep.done_before(0, steps as u64);
     }
 
-    /// Prints a line about a stage to stay, with the run's name in it or somewhere above it.
+    /// Prints a line about a stage, with the run's name in it or on a line above it.
     pub(super) fn print(&self, line: &str) {
         if self.sweep.tally().crowded {
             self.named.store(true, Ordering::Relaxed);
@@ -173,14 +173,14 @@ impl AtWork {
         }
     }
 
-    /// Prints the run's name to stay, unless that was done.
+    /// Prints the run's name, unless it has been printed.
     fn print_name(&self) {
         if !self.named.swap(true, Ordering::Relaxed) {
             self.output.print(&self.name);
         }
     }
 
-    /// Says what came of it, to stay: `accuracy 95.0 %`, and the parts of `detail`, two spaces apart.
+    /// Prints its result: `accuracy 95.0 %`, and the parts of `detail`, two spaces apart.
     pub fn result(&self, name: &str, value: String, detail: String) {
         self.print(&joined(&[&format!("{name} {value}"), &detail]));
     }
@@ -191,7 +191,7 @@ impl AtWork {
         drop(self);
         sweep.update(|tally| tally.runs_done += 1);
         let tally = sweep.tally();
-        // The last is told by the end of the sweep.
+        // After the last run, the sweep prints its final line.
         if sweep.output.is_plain() && tally.runs_done < sweep.runs.len() {
             sweep.output.print(&sweep.line(&tally, false));
         }

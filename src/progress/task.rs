@@ -9,12 +9,12 @@ use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
 use super::sweep::{AtWork, Run};
 
-/// Between two plain lines of the same task.
+/// Time between two plain lines of the same task.
 const LINE_EVERY: Duration = Duration::from_secs(15);
 
 /// A task with a known number of steps.
 ///
-/// Its last step ends it; one that is dropped before is said to have stopped.
+/// Its last step ends it; a task that is dropped earlier is reported as stopped.
 pub struct Task {
     output: Arc<Output>,
     /// The run of which it is a stage.
@@ -35,8 +35,8 @@ pub struct Task {
 }
 
 impl AtWork {
-    /// Begins a stage of so many `steps`, `already` of which an earlier session has done. One stage
-    /// of a run at a time.
+    /// Begins a stage of `steps` steps, `already` of which were done in an earlier session. A run has one stage at a
+    /// time.
     pub fn begin(self: &Arc<Self>, stage: &str, steps: usize, already: usize) -> Task {
         self.done_before(already);
         Task::new(&self.output, Some(self.clone()), stage, steps, already)
@@ -116,7 +116,7 @@ impl Task {
         time_left(done as u64, to_do as u64, self.output.now() - self.began)
     }
 
-    /// Shows how it goes at the bottom of the screen, where the end of a long line is cut.
+    /// Updates the live line at the bottom of the screen; a long line is cut.
     fn show(&self) {
         self.live.set_position(self.step as u64);
         let line = joined(&[&self.count(), &self.time_left(), &self.message]);

@@ -30,7 +30,7 @@ pub(super) fn tables(results: &Results) -> Vec<Table> {
     tables.map(Table::without_empty_columns).collect()
 }
 
-/// What tables call a measure: an exact match is the accuracy.
+/// A measure's name and title in tables, where exact match is called accuracy.
 fn title(measure: &Measure) -> (&'static str, String) {
     match measure.is_exact_match() {
         true => ("accuracy", "Accuracy".to_owned()),
@@ -96,7 +96,7 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
     table.with_shared_columns_in_caption(&["Seeds", "Questions"])
 }
 
-/// What a reader may not know of a measure, in a caption.
+/// The caption's explanation of a measure: its definition, unless it is exact match, and its direction.
 fn meaning(measure: &Measure) -> String {
     let about = match measure.is_exact_match() {
         true => String::new(),
@@ -108,7 +108,7 @@ fn meaning(measure: &Measure) -> String {
     }
 }
 
-/// A value without its unit, which the heading has.
+/// A value without its unit, which is in the column heading.
 fn value(measure: &Measure, value: f64) -> Cell {
     Cell::number(measure.unit.digits(value), value)
 }
@@ -120,7 +120,7 @@ fn interval(measure: &Measure, ends: Option<(f64, f64)>) -> Cell {
     })
 }
 
-/// A row of the table before it is named.
+/// A row of the table, without its name.
 struct Entry<'a> {
     group: &'a GroupRow,
     reported: Option<f64>,
@@ -165,7 +165,7 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
     entries
 }
 
-/// The number of right answers, with a single seed.
+/// The number of right answers; `None` with several seeds.
 fn right(group: &GroupRow, rows: &[&MeasureRow]) -> Option<usize> {
     let own = |row: &&&MeasureRow| row.point == group.point && row.subject == group.subject;
     let mut rows = rows.iter().filter(own);
@@ -180,7 +180,7 @@ fn name(group: &GroupRow) -> String {
     }
 }
 
-/// What the interval is over; empty if that is the same for all rows and so in the caption.
+/// What the interval is over; empty if it is the same for all rows, because the caption then says so.
 fn over(group: &GroupRow, groups: &[&GroupRow]) -> &'static str {
     let is_mixed = has(groups, StudentT) && (has(groups, Wilson) || has(groups, Bootstrap));
     match group.interval {

@@ -128,7 +128,7 @@ impl Checkpoint {
         seal(&tensors, (&self.metadata, self.state.updates))
     }
 
-    /// Reads and verifies the bytes of a file: not even one has changed.
+    /// Reads the bytes of a file and verifies that none of them has changed.
     pub fn from_bytes(bytes: &[u8]) -> Result<Self> {
         let (tensors, (metadata, updates)) = unseal::<(CheckpointMetadata, u64)>(bytes)?;
         let mut parts = [vec![], vec![], vec![]];

@@ -20,7 +20,7 @@ pub struct Clock {
 }
 
 impl Clock {
-    /// The clock of a stage of `documents` documents in total, over all epochs, after so many tokens.
+    /// The clock of a stage with `documents` documents in total, over all epochs, after `through` tokens.
     pub fn new(documents: usize, context: usize, through: u64) -> Self {
         let document_tokens = context as u64 - 1;
         Self {

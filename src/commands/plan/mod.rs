@@ -120,12 +120,12 @@ struct Sum<'a> {
     to_do: ToDo,
 }
 
-/// The stages to do.
+/// The work left to do.
 #[derive(Serialize)]
 struct ToDo {
-    /// Their number, each counted once.
+    /// Number of stages to do, each counted once.
     stages_to_do: usize,
-    /// The number of all stages.
+    /// Number of all stages.
     stages: usize,
     /// Seconds for all stages to do, one after another.
     seconds: f64,

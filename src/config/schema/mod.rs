@@ -199,8 +199,8 @@ pub struct EvaluateSpec {
     #[schemars(range(min = 1))]
     #[serde(default = "default_answer_characters")]
     pub answer_characters: usize,
-    /// How answers are measured: each measure has its rows in `summary.csv` and `groups.csv`, and its tables in reports.
-    /// Measures are computed from the answers, so adding one runs nothing again. Default: `["exact-match"]`.
+    /// Measures of the answers, each with rows in `summary.csv` and `groups.csv` and tables in reports.
+    /// They are computed from the answers, so adding one reruns nothing. Default: `["exact-match"]`.
     #[schemars(length(min = 1))]
     #[serde(default = "exact_match", skip_serializing_if = "is_exact_match")]
     pub measures: Vec<Named<Measure>>,
@@ -217,7 +217,7 @@ pub struct EvaluateSpec {
     pub reported: Option<Reported>,
 }
 
-/// The measures where the file does not say.
+/// The default measures.
 pub fn exact_match() -> Vec<Named<Measure>> {
     vec![Named::default()]
 }

@@ -105,7 +105,7 @@ impl Source {
         }
     }
 
-    /// That a profile is not there, if so.
+    /// The problem with a name that is not one of the profiles.
     fn no_profile(&self, place: String, name: &str) -> Option<Problem> {
         let known: Vec<&String> = self.file.profiles.keys().collect();
         let message = format!("the suite has no profile {name:?}");
@@ -187,7 +187,7 @@ impl Source {
         table.iter().flat_map(one).collect()
     }
 
-    /// What of a profile decides shapes, which no profile may.
+    /// A problem for each setting of a profile that would change a model's shape.
     fn shapes(&self, table: &toml::Table, written: &[&str]) -> Vec<Problem> {
         let settings = self.settings(table, written).into_iter();
         let shapes = settings.filter(|one| is_shape(&one.key));

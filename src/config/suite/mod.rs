@@ -247,7 +247,7 @@ fn lay_out(
     sound(experiments, problems)
 }
 
-/// What a member sets for itself: titles of figures, and its own of the profile.
+/// What the suite sets for one member alone: titles of figures, and the member's own settings under the profile.
 fn own(
     source: &Source,
     profile: &str,

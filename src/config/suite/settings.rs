@@ -15,12 +15,12 @@ use crate::error::{Problem, Result};
 pub(super) struct BaseMember {
     pub(super) path: PathBuf,
     pub(super) name: String,
-    /// All tables of its points and figures, dotted. A stage of 0 epochs is left out: no setting from outside turns
-    /// it on.
+    /// Dotted names of all tables of its points and figures. A stage of 0 epochs is left out: a suite's settings never
+    /// turn it on.
     tables: BTreeSet<String>,
     /// The names of its figures.
     pub(super) figures: Vec<String>,
-    /// The names of the axes of its sweep, `_` and `random` among them, and the keys that they set.
+    /// The names of its sweep's axes, including `_` and `random`, and the keys that they set.
     axes: Vec<String>,
     swept: Vec<String>,
 }
@@ -52,7 +52,7 @@ impl BaseMember {
         })
     }
 
-    /// Whether it has the table that a key stands in, or the axis that it is or is about.
+    /// Whether it has the table that contains a key or, for a key below `sweep`, that axis.
     fn takes(&self, key: &[String]) -> bool {
         match key {
             [sweep, axis, ..] if sweep == "sweep" => self.axes.contains(axis),
@@ -69,7 +69,7 @@ impl BaseMember {
     }
 }
 
-/// Notes the dotted names of all tables in a tree.
+/// Collects the dotted names of all tables in a tree.
 fn note_tables(tree: &Value, path: &str, found: &mut BTreeSet<String>) {
     for (key, value) in tree.as_object().into_iter().flatten() {
         if value.is_object() {

@@ -26,7 +26,7 @@ pub(crate) enum Distribution {
 }
 
 impl Distribution {
-    /// The distribution `name`, one of [`DISTRIBUTIONS`](super::DISTRIBUTIONS), of `key` as a file gives it.
+    /// Reads the distribution `name` of `key`, one of [`DISTRIBUTIONS`](super::DISTRIBUTIONS).
     pub(super) fn read(key: &str, name: &str, given: &Value) -> Result<Self, Fault> {
         let text = tree::text(given);
         let here = |message: String| Fault::at_key(&["sweep", RANDOM, key, name], message);

@@ -85,7 +85,7 @@ impl Assignment {
 }
 
 impl PointValues {
-    /// Keys and values as text, of what is drawn or of the rest.
+    /// Keys and values as text: those drawn at random, or all others.
     pub(crate) fn texts(&self, drawn: bool) -> Vec<(String, String)> {
         let own = self.values.iter().filter(|one| one.is_drawn() == drawn);
         let text = |one: &Assignment| (one.key.clone(), tree::text(&one.value));
@@ -196,7 +196,7 @@ impl Swept {
     }
 }
 
-/// The names and values of all axes, `_` and `random` among them.
+/// The names and values of all axes, including `_` and `random`.
 pub(crate) fn axes(root: &Value) -> impl Iterator<Item = (&String, &Value)> {
     let sweep = tree::get(root, &["sweep"]).and_then(Value::as_dict);
     sweep.into_iter().flatten()

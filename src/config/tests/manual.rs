@@ -62,7 +62,7 @@ fn the_manual_has_the_keys_of_the_types() {
     );
 }
 
-/// The manual with a table of all entries of a list after a heading.
+/// The manual with the first table after a heading replaced by one of all entries of a list.
 fn with_kinds<K: Listed>(manual: &str, heading: &str, column: &str) -> String {
     let row = |kind: &K| format!("| {} | {} |", kind.name(), kind.about());
     let rows: Vec<String> = K::all().iter().map(row).collect();

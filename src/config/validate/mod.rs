@@ -29,12 +29,12 @@ impl<'a> Rules<'a> {
         }
     }
 
-    /// Adds a fault at the first of `keys`, all of which the broken rule reads.
+    /// Adds a fault at the first of `keys`, which are all the keys that the rule reads.
     fn broken(&mut self, keys: &[&str], message: impl Into<String>) {
         self.add(keys, Fault::new(message));
     }
 
-    /// The same with a line that says what to do.
+    /// The same with a help line.
     fn helped(&mut self, keys: &[&str], message: impl Into<String>, help: impl Into<String>) {
         self.add(keys, Fault::new(message).help(help));
     }

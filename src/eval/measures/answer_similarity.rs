@@ -1,16 +1,16 @@
-//! How near a wrong answer is to the reference answer.
+//! Answer similarity: one minus the normalised edit distance to the reference answer.
 
 use strsim::normalized_levenshtein;
 
 use super::{Better, Measure, Unit, Value};
 
-/// The mean of 1 - distance / length: the distance is the least number of characters that must be inserted, removed or
-/// replaced to turn the answer into the reference answer, the length that of the longer of the two.
+/// The mean of 1 - d / n, where d is the edit distance between answer and reference answer, the least number of
+/// characters to insert, delete or replace, and n is the length of the longer one.
 ///
 /// Source: Levenshtein 1966, *Binary codes capable of correcting deletions, insertions, and reversals*.
 pub(super) const ANSWER_SIMILARITY: Measure = Measure {
     name: "answer-similarity",
-    about: "the mean of 1 less the edit distance between answer and reference answer, divided by the length of the longer one (Levenshtein 1966)",
+    about: "the mean of 1 - d / n, with d the edit distance between answer and reference answer and n the length of the longer one (Levenshtein 1966)",
     quantity: "similarity to the reference answer",
     axis: "similarity to the reference answer (%)",
     unit: Unit::Fraction,

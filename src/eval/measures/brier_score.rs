@@ -1,13 +1,14 @@
-//! How far the probability of an answer is from whether it is right.
+//! Brier score: the squared error of an answer's probability.
 
 use super::{Better, Measure, Unit, Value};
 
-/// The mean of (probability - right)², where right is 1 or 0. A model that is always unsure, at 0.5, has 0.25.
+/// The mean of (probability - right)², where right is 1 or 0. A probability of 0.5
+/// for every answer scores 0.25.
 ///
 /// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*.
 pub const BRIER_SCORE: Measure = Measure {
     name: "brier-score",
-    about: "the mean squared difference between an answer's probability and whether it is right, 1 or 0 (Brier 1950)",
+    about: "the mean squared difference between an answer's probability and the outcome, 1 if it is right and 0 if not (Brier 1950)",
     quantity: "Brier score",
     axis: "Brier score",
     unit: Unit::Score,

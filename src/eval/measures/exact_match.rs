@@ -1,8 +1,8 @@
-//! The assignment's measure: the answer is the reference answer, to the character.
+//! Exact match, the assignment's measure: the answer equals the reference answer, character by character.
 
 use super::{Better, Measure, Unit, Value};
 
-/// The share of questions answered right.
+/// The share of questions answered right, called accuracy in tables.
 pub const EXACT_MATCH: Measure = Measure {
     name: "exact-match",
     about: "the share of answers that equal the reference answer, with Wilson's interval",

@@ -1,11 +1,11 @@
-//! How surprised a model is to learn whether its answer is right.
+//! Log loss: cross-entropy between an answer's probability and whether it is right.
 
 use super::{Better, Measure, Unit, Value};
 
 /// The mean of -ln(p) for right answers and -ln(1 - p) for wrong ones, in nats.
 ///
-/// 32-bit floats cannot tell a probability from 1 that is nearer to it than [`f32::EPSILON`], so neither p nor
-/// 1 - p is taken to be less than that: no answer costs more than 15.94 nats.
+/// Token probabilities are 32-bit floats, accurate near 1 only to about [`f32::EPSILON`]. The probability of the
+/// outcome, p or 1 - p, is therefore clamped to at least that: no answer costs more than 15.94 nats.
 ///
 /// Source: Good 1952, *Rational decisions*.
 pub(super) const LOG_LOSS: Measure = Measure {

@@ -1,8 +1,8 @@
 //! Measures of a model's answers, which `evaluate.measures` selects.
 //!
-//! A measure gives each answer a value; its value for a run is their mean. It is computed from `predictions/*.tsv`
-//! when tables are written, so a finished run is not evaluated again for another measure. Everything about one
-//! measure is in one module, and [`MEASURES`] lists them.
+//! A measure gives each answer a value; a run's value is the mean over its answers. It is computed from
+//! `predictions/*.tsv` when tables are written, so adding a measure does not rerun the evaluation. Each measure has its
+//! own module, and [`MEASURES`] lists them.
 
 mod answer_similarity;
 mod brier_score;
@@ -23,22 +23,22 @@ pub use unit::Unit;
 pub struct Measure {
     name: &'static str,
     about: &'static str,
-    /// What tables and axes call it, such as `questions answered right`.
+    /// What is measured, as tables say it, such as `questions answered right`.
     pub quantity: &'static str,
-    /// What an axis of it says, such as `questions answered right (%)`.
+    /// Title of its axis in figures, such as `questions answered right (%)`.
     pub axis: &'static str,
     /// The unit of its values.
     pub unit: Unit,
     /// Which values are better.
     pub better: Better,
-    /// The value of an answer; absent where there is none, for instance without a reference answer.
+    /// The value of an answer; `None` if it cannot be scored, for instance without a reference answer.
     value: Value,
 }
 
 /// How a measure values an answer.
 #[derive(Debug)]
 enum Value {
-    /// Right or wrong.
+    /// Right or wrong: the value is 1 or 0.
     Right(fn(&PredictionRow) -> Option<bool>),
     /// Any number within the range of the measure's unit.
     Number(fn(&PredictionRow) -> Option<f64>),
@@ -54,7 +54,7 @@ pub enum Better {
 }
 
 impl Better {
-    /// `higher` or `lower`, as tables have it.
+    /// `higher` or `lower`, as in CSV files.
     pub fn name(self) -> &'static str {
         match self {
             Self::Higher => "higher",
@@ -63,7 +63,7 @@ impl Better {
     }
 }
 
-/// All measures, in the order of tables.
+/// All measures, in the order in which tables list them.
 pub static MEASURES: [Measure; 4] = [
     EXACT_MATCH,
     answer_similarity::ANSWER_SIMILARITY,
@@ -71,20 +71,20 @@ pub static MEASURES: [Measure; 4] = [
     log_loss::LOG_LOSS,
 ];
 
-/// What a run's answers come to.
+/// The score of a run's answers.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scored {
-    /// Number of answers that have a value.
+    /// Number of answers that were scored.
     pub answers: usize,
-    /// How many of them are right; only of a measure that counts right answers.
+    /// How many of them are right; `None` for a measure that does not count right answers.
     pub right: Option<usize>,
-    /// Their mean, with its interval over the questions: Wilson's of a share of right answers, otherwise the
-    /// bootstrap's.
+    /// Mean of their values, with a 95 % interval over the questions: Wilson's for a share of right answers, otherwise
+    /// the bootstrap's.
     pub estimate: Estimate,
 }
 
 impl Measure {
-    /// What these answers come to; absent where none has a value. `seed` is that of the bootstrap.
+    /// Scores a run's answers; `None` if none of them has a value. `seed` is the seed of the bootstrap.
     pub fn score(&self, answers: &[PredictionRow], seed: u64) -> Option<Scored> {
         let values: Vec<f64> = answers.iter().filter_map(|row| self.value(row)).collect();
         let right = match self.value {
@@ -102,7 +102,7 @@ impl Measure {
         })
     }
 
-    /// The value of one answer, as a number.
+    /// The value of one answer; 1 or 0 for right or wrong.
     pub fn value(&self, answer: &PredictionRow) -> Option<f64> {
         match self.value {
             Value::Right(is_right) => is_right(answer).map(|right| f64::from(u8::from(right))),
@@ -110,7 +110,7 @@ impl Measure {
         }
     }
 
-    /// Whether it is the one that tables have as `accuracy`, and that others report.
+    /// Whether this is exact match, which tables call `accuracy` and which reported numbers are compared with.
     pub fn is_exact_match(&self) -> bool {
         self.name == EXACT_MATCH.name
     }
@@ -122,7 +122,7 @@ impl Measure {
     }
 }
 
-/// The one that is used where an experiment file names none.
+/// Exact match, the default in experiment files.
 impl Default for Named<Measure> {
     fn default() -> Self {
         Self(&MEASURES[0])

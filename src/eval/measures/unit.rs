@@ -1,11 +1,11 @@
-//! Units of measures, and numbers in them as people read them.
+//! Units of measures, and how their values are formatted.
 
 use std::ops::RangeInclusive;
 
 /// The unit of a measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unit {
-    /// A fraction from 0 to 1, shown in per cent.
+    /// A fraction from 0 to 1, shown as a percentage.
     #[default]
     Fraction,
     /// A number from 0 to 1 without a unit, shown as it is.
@@ -33,7 +33,7 @@ impl Unit {
         }
     }
 
-    /// What a value is multiplied by to be shown.
+    /// Factor from a value to the number shown.
     pub fn scale(self) -> f64 {
         match self {
             Self::Fraction => 100.0,
@@ -41,7 +41,7 @@ impl Unit {
         }
     }
 
-    /// The values that are possible.
+    /// The possible values.
     pub fn range(self) -> RangeInclusive<f64> {
         match self {
             Self::Fraction | Self::Score => 0.0..=1.0,
@@ -49,7 +49,7 @@ impl Unit {
         }
     }
 
-    /// The digits alone: `21.0`, `0.123`.
+    /// A value without its unit: `21.0`, `0.123`.
     pub fn digits(self, value: f64) -> String {
         let decimals = match self {
             Self::Fraction => 1,
@@ -58,7 +58,7 @@ impl Unit {
         format!("{:.decimals$}", self.scale() * value)
     }
 
-    /// A value: `21.0 %`, `0.123`, `1.204 nats`.
+    /// A value with its unit: `21.0 %`, `0.123`, `1.204 nats`.
     pub fn show(self, value: f64) -> String {
         self.with_symbol(self.digits(value))
     }

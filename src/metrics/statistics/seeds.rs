@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::{bootstrap_95, mean, standard_deviation, t_interval_95, wilson_95};
 
-/// What a 95 % interval is uncertain about, and how it is computed.
+/// How a 95 % interval is computed, and which uncertainty it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum IntervalKind {
@@ -41,12 +41,12 @@ impl Interval {
     }
 }
 
-/// A number that one run measured, with its interval over the questions.
+/// The value of one run, with its interval over the questions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The number.
+    /// The value.
     pub value: f64,
-    /// Absent where there is none, for instance for too few questions.
+    /// `None` if it cannot be computed, for instance with too few questions.
     pub interval: Option<Interval>,
 }
 
@@ -97,7 +97,7 @@ pub struct OverSeeds {
     pub standard_deviation: Option<f64>,
 }
 
-/// Combines the seeds' values, all possible ones of which lie `within` a range; `None` without seeds.
+/// Combines the values of several seeds; the interval is clipped to the range `within`. `None` without seeds.
 ///
 /// Several seeds get Student's interval of their mean, clipped to the range. One seed, or seeds that all agree
 /// and so say nothing about the variance, get the first seed's own interval, over its questions.

@@ -103,7 +103,7 @@ pub struct Accuracy {
 /// The value of a measure of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Value {
-    /// Answers that enter it.
+    /// Number of answers that were scored.
     pub questions: usize,
     /// The value, in the unit of the measure.
     pub value: f64,
@@ -131,7 +131,7 @@ pub struct Spread {
 }
 
 impl Spread {
-    /// Student's interval of numbers that cannot lie outside `within`; `None` of fewer than two.
+    /// Student's interval of numbers that cannot lie outside `within`; `None` for fewer than two.
     fn of(values: &[f64], within: RangeInclusive<f64>) -> Option<Self> {
         let (low_95, high_95) = t_interval_95(values)?;
         Some(Self {
@@ -144,7 +144,7 @@ impl Spread {
         })
     }
 
-    /// The mean of a measure, with the interval of one seed where all agree; `None` of fewer than two.
+    /// The mean of a measure over seeds, with the interval of one seed if all agree; `None` for fewer than two.
     fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<Self> {
         let over_seeds = over_seeds(runs, within)?;
         let interval = over_seeds.mean.interval?;

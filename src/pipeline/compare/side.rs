@@ -24,7 +24,7 @@ pub(super) struct Loaded {
     pub(super) side: Side,
     /// The answers of each finished run, in the order of the runs; none without evaluation.
     pub(super) answers: Vec<(u64, Option<Vec<PredictionRow>>)>,
-    /// The measures of its settings beside the exact match.
+    /// The measures in its settings other than exact match.
     pub(super) measures: Vec<Named<Measure>>,
     /// The values of each measure, over the finished runs that have one.
     estimates: BTreeMap<&'static str, Vec<Estimate>>,

@@ -90,7 +90,7 @@ impl Board {
         }
     }
 
-    /// A run whose stages are all settled, and which is queued or, if they were at work, open; an open one is taken.
+    /// The first queued or open run whose stages are all settled; an open one is marked as done.
     pub(super) fn take_complete(&mut self, plan: &Plan<'_>) -> Option<(usize, RunState)> {
         let is_complete = |&run: &usize| {
             let is_settled = |&stage: &usize| self.stages[stage] == StageState::Settled;

@@ -186,7 +186,7 @@ impl Team<'_> {
         self.plan.users(stage).find_map(open)
     }
 
-    /// Begins a run if it has not begun, and returns the board as it is then.
+    /// Starts a run if it is still queued, and returns the board afterwards.
     fn begin(&self, run: usize) -> MutexGuard<'_, Board> {
         let mut board = self.board();
         while matches!(board.runs[run], RunState::Busy) {
@@ -199,7 +199,7 @@ impl Team<'_> {
         drop(board);
         let begun = self.recorder.open(run, self.stop);
         let mut board = self.board();
-        // If not, another worker has meanwhile found that it cannot be finished.
+        // Not wanted if another worker has meanwhile found that the run cannot be finished.
         let is_wanted = matches!(board.runs[run], RunState::Busy);
         match begun {
             Ok(Ok(opened)) if is_wanted => board.runs[run] = RunState::Open(Arc::new(opened)),

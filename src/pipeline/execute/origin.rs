@@ -10,7 +10,7 @@ use crate::files;
 use crate::pipeline::provenance::{Computed, Machine, Program, Provenance};
 use crate::pipeline::stage::{Source, Stage};
 
-/// What all runs of one command have in common; `stages_at_once` stages will run in parallel.
+/// The provenance that all runs of one command share; `stages_at_once` stages will run in parallel.
 pub(super) fn of_command(experiment: &Experiment, stages_at_once: usize) -> Provenance {
     let shown = |path: &Path| path.display().to_string();
     let text = |word: OsString| word.to_string_lossy().into_owned();
@@ -42,7 +42,7 @@ pub(super) fn of_command(experiment: &Experiment, stages_at_once: usize) -> Prov
 }
 
 impl Provenance {
-    /// The same for one run with its stages, computed by the calling thread from now on.
+    /// The provenance of one run and its stages, which the calling thread computes from now on.
     pub(super) fn of_run(
         &self,
         (settings, seed): (&PointSettings, u64),

@@ -25,7 +25,7 @@ pub(super) struct RunRecorder<'a> {
     plan: &'a Plan<'a>,
     progress: &'a Progress,
     sweep: Sweep,
-    /// What the provenance of all runs has in common.
+    /// The provenance that all runs share.
     origin: Provenance,
     /// The status of each run before anything was done.
     statuses_before: Vec<Option<Status>>,
@@ -38,7 +38,7 @@ pub(super) struct OpenRun {
     lock: Lock,
 }
 
-/// Steps of these stages, without those that are reused.
+/// Number of steps of these stages, not counting reused stages.
 fn steps_to_do<'a>(stages: impl IntoIterator<Item = &'a PlannedStage<'a>>) -> u64 {
     let stages = stages.into_iter().filter(|one| one.action != Action::Reuse);
     stages.map(|one| one.job.steps() as u64).sum()
@@ -117,7 +117,7 @@ impl<'a> RunRecorder<'a> {
         self.progress.say(&format!("{of}: {what}"));
     }
 
-    /// Locks a folder for a run, which is named where it has to wait, with what the holder is `doing`.
+    /// Locks a folder for a run. If it has to wait, a message names the run and what the holder is `doing`.
     pub(super) fn wait(
         &self,
         folder: &Path,
@@ -200,7 +200,7 @@ impl<'a> RunRecorder<'a> {
         self.sweep.done_before(0, steps);
     }
 
-    /// Fills the folder of a run whose stages are all done. If results have disappeared, the run has failed.
+    /// Fills the folder of a run whose stages are all done. The run fails if results have disappeared.
     pub(super) fn finish(&self, number: usize, opened: &OpenRun) -> Result<()> {
         let run = &self.plan.runs[number];
         let folders = self.plan.folders(run);
@@ -288,7 +288,7 @@ impl<'a> RunRecorder<'a> {
 
 /// Replaces the contents of a run's folder with the results of its finished stages.
 fn fill(run: &RunDirectory, stages: &[&StageFolder]) -> Result<()> {
-    // From here on it has neither the earlier results nor the new ones, until all of them are written.
+    // From here until all new results are written, the folder counts as having none.
     finished::remove(run)?;
     if let Some(mut status) = run.status()
         && status.holds_earlier_results

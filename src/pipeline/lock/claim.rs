@@ -148,7 +148,7 @@ impl Claim {
             let mut beats = 0;
             while hung_up.recv_timeout(beat) == Err(RecvTimeoutError::Timeout) {
                 beats += 1;
-                // A heartbeat that fails is followed by the next one.
+                // A failed heartbeat is not fatal: the next one may succeed.
                 if let Ok(Some(rival)) = holder.beat(&path, beats) {
                     return taken_over.note(rival.name());
                 }

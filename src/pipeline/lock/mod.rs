@@ -77,14 +77,14 @@ impl Drop for Lock {
 /// The process that holds a folder.
 #[derive(Debug)]
 pub struct Held {
-    /// What it calls itself: `process 4711 on node7`.
+    /// Its name: `process 4711 on node7`.
     pub holder: String,
-    /// Whether it is known to live; one on another machine may be gone.
+    /// Whether it is known to be alive; a process on another machine may be gone.
     is_alive: bool,
 }
 
 impl Held {
-    /// By a process of this name; without one, it has not written its name yet.
+    /// Held by the process of this name; `None` if it has not written its name yet.
     fn by(name: Option<String>, is_alive: bool) -> Self {
         let holder = name.unwrap_or_else(|| "another process".to_owned());
         Self { holder, is_alive }
@@ -96,8 +96,8 @@ pub fn is_lock_file(name: &str) -> bool {
     name.starts_with(LOCK_FILE)
 }
 
-/// A process that wants a folder; it remembers what it has seen of the holder, and of a process that is taking over
-/// from it.
+/// A process that wants a folder, with the last heartbeats it has seen of the holder and of a process that is taking
+/// over from it.
 struct Contender<'a> {
     folder: &'a Path,
     rules: Rules,
@@ -151,7 +151,7 @@ fn written_in(file: &mut File) -> Option<String> {
     Some(name.trim().to_owned()).filter(|name| !name.is_empty())
 }
 
-/// Whether the file that is open is still the one at `path`. Where files have no identity, one that is open cannot be
+/// Whether the open file is still the one at `path`. On systems without file identities, an open file cannot be
 /// removed.
 fn is_at(file: &File, path: &Path) -> bool {
     let identity = |found: std::io::Result<Metadata>| found.ok().map(|one| files::identity(&one));

@@ -207,7 +207,7 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
 struct ThroughputCache(Vec<((ModelShape, bool), f64)>);
 
 impl ThroughputCache {
-    /// The speed of a model at a short workload, the beginning of the real one, which returns its number of tokens.
+    /// Tokens per second of a model, measured on the start of the real work; `workload` returns its number of tokens.
     fn of(
         &mut self,
         (inputs, seed): (&Inputs<'_>, u64),

@@ -188,7 +188,7 @@ fn stages<'a>(
     seeds.map(|&seed| stage::of_run(&inputs, seed)).collect()
 }
 
-/// The index of a stage, which is added if no run before needs it.
+/// The index of a stage in the plan; it is added if no earlier run needs it.
 fn add_stage<'a>(
     plan: &mut Plan<'a>,
     (job, stage): (Job<'a>, Stage),

@@ -14,7 +14,7 @@ use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
 use crate::model::{Start, Trainable, registry};
 
-/// A stage's work, of each [`Kind`].
+/// The work of a stage: one variant per [`Kind`].
 #[derive(Clone)]
 pub enum Job<'a> {
     Pretrain(&'a PretrainSpec, Inputs<'a>),
@@ -76,7 +76,7 @@ impl Inputs<'_> {
         registry::instantiate(&model.shape(), self.settings.placement(), start)
     }
 
-    /// The task of finetuning.
+    /// The finetuning task.
     pub fn answering(&self) -> Result<Answering> {
         Answering::new(&self.corpus.train, &self.corpus.vocabulary)
     }

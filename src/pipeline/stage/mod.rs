@@ -262,7 +262,7 @@ fn evaluation(all: &mut Ingredients, spec: &EvaluateSpec, inputs: &Inputs<'_>) -
     put(all, &split, questions(asked.split));
     if spec.invented.is_some() {
         put(all, "data.invented", questions(&asked.invented));
-        // Their answers are counted.
+        // `training_answers.csv` counts their answers.
         put(all, "data.train", questions(&corpus.train));
     }
     Ok(())
@@ -294,7 +294,7 @@ fn put(all: &mut Ingredients, name: &str, value: impl Serialize) {
     table(all, name, value, &[]);
 }
 
-/// The same without those keys, at the top of a table, that are not read.
+/// The same without the `unread` keys at the top level of a table.
 fn table(all: &mut Ingredients, name: &str, value: impl Serialize, unread: &[&str]) {
     let value = serde_json::to_value(value);
     match value.expect("settings are plain numbers, text and tables") {

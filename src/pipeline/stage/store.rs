@@ -102,7 +102,7 @@ impl StageFolder {
         self.path.join("checkpoints")
     }
 
-    /// What is in the folder and in the folders in it, by its name relative to it.
+    /// Everything in the folder and its direct subfolders, as relative paths.
     ///
     /// # Errors
     /// A folder cannot be listed.
@@ -166,7 +166,7 @@ impl StageFolder {
         self.settle()
     }
 
-    /// Marks the stage as done, with results of these sums.
+    /// Marks the stage as done, with these results and their checksums.
     pub fn mark_done(&self, results: Sums) -> Result<()> {
         files::write_json(&self.path.join(DONE_FILE), &Done { results })
     }
@@ -213,7 +213,8 @@ impl StageFolder {
         CacheState::Nothing((!is_new).then(|| why.to_owned()))
     }
 
-    /// Of a stage that is marked done, whether all results are intact, to the byte, or else which one is not, and why.
+    /// Whether all results are intact, to the byte; the error says which one is not, and why. `None` if the stage
+    /// is not marked as done.
     pub fn integrity(&self) -> Option<Result<(), String>> {
         if !self.is_marked_done() {
             return None;
@@ -278,7 +279,7 @@ impl StageFolder {
     }
 }
 
-/// The first `bytes` of a file, or all of it, as a length and a sum. A file that is shorter is an error.
+/// Length and checksum of the first `bytes` of a file, or of all of it. A shorter file is an error.
 pub fn prefix(path: &Path, bytes: Option<u64>) -> std::io::Result<Prefix> {
     let mut content = std::fs::read(path)?;
     if let Some(bytes) = bytes {

@@ -79,7 +79,7 @@ impl Work<'_> {
         self.folder.finish()
     }
 
-    /// Measures what an exploration asks for.
+    /// Runs an exploration.
     fn explore(&self, spec: &Kinded<QuestionKind>) -> Result<()> {
         let samples = spec.sizes().samples;
         let (all, what) = samples.map_or((1, "measured"), |samples| (samples, "samples"));
@@ -206,7 +206,7 @@ impl Work<'_> {
         }
     }
 
-    /// Why training stopped before a step, and which files are kept; `before` is the loss of the step before.
+    /// The message for training that diverged, with the files that are kept; `before` is the loss of the previous step.
     fn diverged(
         &self,
         kind: TrainingStage,
@@ -265,7 +265,7 @@ impl Work<'_> {
     }
 }
 
-/// The error of a training that failed, with what to change so that it does not happen again.
+/// The error for training that failed, with a help line that says what to change.
 fn failed(stage: &train::Stage, message: String) -> Error {
     let name = stage.kind.name();
     let clip = match stage.training.optimiser.clip_norm > 0.0 {

@@ -1,4 +1,4 @@
-//! Measures over seeds: `groups.csv`, all seeds of a point in one row.
+//! `groups.csv`: each measure of a point over its seeds, one row each.
 
 use std::path::Path;
 

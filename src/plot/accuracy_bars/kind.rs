@@ -11,7 +11,7 @@ use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::MeasureRow;
 use crate::plot::{Figure, Gathered, Plot, PointLabels, Points, seed_values};
 
-/// Its own keys.
+/// The keys of `kind = "accuracy-bars"`.
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {

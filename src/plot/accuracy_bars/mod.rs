@@ -19,7 +19,7 @@ use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
 pub struct AccuracyBars {
     /// The heading.
     pub title: String,
-    /// How the caption begins: split, profile. What bars and whiskers are is added.
+    /// Start of the caption: split, profile. The explanation of bars and whiskers is appended.
     pub caption: String,
     /// What is measured.
     pub measure: Named<Measure>,
@@ -45,11 +45,11 @@ pub struct Bar {
 pub struct Baseline {
     /// Its label, for instance `always "London"`.
     pub label: String,
-    /// What it comes to; its seed means nothing.
+    /// Its value; the seed has no meaning.
     pub run: SeedValue,
 }
 
-/// One line of the figure's CSV; fractions throughout.
+/// One line of the figure's CSV; accuracies are fractions, other values are in the unit of the measure.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `bar`, `seed`, `baseline` or `reported`.
@@ -58,7 +58,7 @@ struct PlottedRow<'a> {
     seed: Option<u64>,
     correct: Option<usize>,
     questions: Option<usize>,
-    /// The value of an exact match; empty for other measures.
+    /// The value of exact match; empty for other measures.
     accuracy: Option<f64>,
     low_95: Option<f64>,
     high_95: Option<f64>,
@@ -77,7 +77,7 @@ impl Bar {
 }
 
 impl AccuracyBars {
-    /// The height of a bar and its whisker; `None` where nothing was asked.
+    /// The height of a bar and its whisker; `None` if nothing was asked.
     fn height(&self, bar: &Bar) -> Option<Estimate> {
         seed_values::mean(&bar.runs, self.measure.0)
     }
@@ -87,7 +87,7 @@ impl AccuracyBars {
         self.bars.iter().filter_map(Bar::reported)
     }
 
-    /// The numbers beside a bar: its value, if it has one, and what that is of.
+    /// The texts beside a bar: its value, if it has one, and its counts as in [`tally`].
     fn numbers(&self, bar: &Bar) -> (Option<String>, String) {
         let value = self.height(bar).map(|height| self.show(height.value));
         (value, tally(&bar.runs))
@@ -159,7 +159,7 @@ impl AccuracyBars {
         let runs = self.bars.iter().map(|bar| &bar.runs[..]);
         seed_values::explain(&mut caption, self.measure.0, ["Bar", "dot"], runs);
         if self.baseline.is_some() {
-            caption.say("Band: Wilson's 95 % interval of the constant answer.");
+            caption.say("Band: 95 % interval of the constant answer, over questions.");
         }
         if self.reported().next().is_some() {
             caption.say("Diamond: reported by others, not measured here.");

@@ -23,7 +23,7 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
     figure.draw().expect("drawn")
 }
 
-/// The same of a measure in nats, of which less is better.
+/// The same for a measure in nats, where lower is better.
 pub fn losses(points: usize, label: Label<'_>) -> Figure {
     let bar = |i: usize| Bar {
         label: label(i),

@@ -148,7 +148,7 @@ pub(super) fn draw(
     })
 }
 
-/// From a round number under the lowest mark to one above the highest, within the values that are possible.
+/// The vertical axis: from a round number below the lowest mark to one above the highest, within the measure's range.
 fn values(places: &Places<'_>, measure: &Measure) -> Axis {
     let most = *measure.unit.range().end();
     let (low, high) = ends(places.spots.iter().flat_map(|placed| {

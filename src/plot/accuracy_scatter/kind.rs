@@ -18,7 +18,7 @@ use crate::metrics::table;
 use crate::plot::seed_values::{self, SeedValue};
 use crate::plot::{Figure, Gathered, Plot, Points};
 
-/// Its own keys.
+/// The keys of `kind = "accuracy-scatter"`.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {

@@ -21,7 +21,7 @@ use key::Naming;
 pub struct AccuracyScatter {
     /// The heading.
     pub title: String,
-    /// How the caption begins: split, where times were measured. What marks are is added.
+    /// Start of the caption: split, where times were measured. The explanation of the marks is appended.
     pub caption: String,
     /// What the vertical axis shows.
     pub measure: Named<Measure>,
@@ -44,7 +44,7 @@ pub struct Spot {
     pub runs: Vec<SeedValue>,
 }
 
-/// One line of the figure's CSV; fractions throughout.
+/// One line of the figure's CSV; accuracies are fractions, other values are in the unit of the measure.
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct PlottedRow<'a> {
     /// `mean` or `seed`.
@@ -54,7 +54,7 @@ struct PlottedRow<'a> {
     seed: Option<u64>,
     correct: Option<usize>,
     questions: Option<usize>,
-    /// The value of an exact match; empty for other measures.
+    /// The value of exact match; empty for other measures.
     accuracy: Option<f64>,
     low_95: Option<f64>,
     high_95: Option<f64>,
@@ -64,7 +64,7 @@ struct PlottedRow<'a> {
 }
 
 impl AccuracyScatter {
-    /// The height of a disc and its whisker; `None` where nothing was asked.
+    /// The height of a disc and its whisker; `None` if nothing was asked.
     fn height(&self, spot: &Spot) -> Option<Estimate> {
         seed_values::mean(&spot.runs, self.measure.0)
     }

@@ -8,7 +8,7 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
     drawn(points, label, Named::default(), |i| runs(i, points, seeds))
 }
 
-/// The same of a measure in nats, of which less is better.
+/// The same for a measure in nats, where lower is better.
 pub fn losses(points: usize, label: Label<'_>) -> Figure {
     let mut all = Measure::all().iter();
     let nats = all.find(|one| one.unit == Unit::Nats).expect("one in nats");

@@ -109,7 +109,7 @@ impl View for Strips {
     }
 }
 
-/// The question over its columns; where they are too narrow, the beginnings of its words alone.
+/// The question above its columns; if they are too narrow, only the first letters of its words.
 fn draw_characters(canvas: &mut Canvas<'_>, seen: &Seen, column: f64, ground: f64) -> Result<()> {
     let initials = seen.initials();
     let is_wide = column >= fonts::column(TEXT_SIZE);

@@ -31,7 +31,7 @@ impl Default for Keys {
     }
 }
 
-/// Over the first model, for the scale, in px.
+/// Space above the first model for the colour scale, in px.
 const SCALE: f64 = 48.0;
 /// Between two models, in px.
 const GAP: f64 = 26.0;

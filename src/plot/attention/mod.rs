@@ -32,7 +32,7 @@ pub type AnswerAttention = Attention<answer::Strips>;
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attention<V> {
     title: String,
-    /// How the caption begins; what is shown and what is found is added.
+    /// Start of the caption; what is shown and what was found is appended.
     caption: String,
     /// One below the other.
     models: Vec<MappedModel>,
@@ -54,7 +54,7 @@ pub trait View {
     const NAME: &'static str;
     const SHOWS: &'static str;
     const TITLE: &'static str;
-    /// What the caption says of it.
+    /// What the caption says about it.
     const ABOUT: &'static str;
     /// A line of the figure's CSV.
     type Row: Serialize + DeserializeOwned;
@@ -89,7 +89,7 @@ impl<V: View> Attention<V> {
         self.latents(seen)
             .into_iter()
             .for_each(|latents| caption.say(latents));
-        caption.say("Colour goes with the square root of a weight, so that small ones show.");
+        caption.say("Colour follows the square root of a weight, so that small ones show.");
         // With many models the caption would be longer than the figure; there each row shows it.
         let told = match self.models.len() {
             ..=TOLD => seen,
@@ -133,7 +133,7 @@ impl<V: View> Attention<V> {
         ))
     }
 
-    /// A line for each model that is shown: its name, its seed, and what it answers.
+    /// A heading for each model shown: its name, its seed, and what it answers.
     fn headings(&self, seen: &[Seen], shown: &PointSubset) -> Vec<String> {
         let room = WIDTH - 2.0 * MARGIN;
         let answers = shown.points.iter().map(|&i| {

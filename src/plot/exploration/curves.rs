@@ -21,7 +21,7 @@ use crate::plot::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationCurves {
     pub title: String,
-    /// How the caption begins: sizes, samples and seeds. What is drawn is added.
+    /// Start of the caption: sizes, samples and seeds. The explanation of the marks is appended.
     pub caption: String,
     /// What was varied.
     pub horizontal: String,
@@ -182,11 +182,11 @@ struct PlottedRow<'a> {
     high_90: Option<f64>,
 }
 
-/// Left of a chart for its numbers and its quantity, in px.
+/// Space left of a chart for tick labels and axis title, in px.
 const AXIS: f64 = 82.0;
 /// Between two charts, in px.
 const GAP: f64 = 26.0;
-/// About so many numbers on an axis.
+/// Approximate number of ticks on an axis.
 const NUMBERS: usize = 9;
 /// Empty space beside the outermost values of a horizontal axis, as a share of their range.
 const SPACE: f64 = 0.02;
@@ -279,12 +279,12 @@ impl CurvePanel {
     }
 }
 
-/// Whether a value has a place on an axis.
+/// Whether an axis can show a value; a logarithmic one shows only positive values.
 fn shows(value: f64, is_logarithmic: bool) -> bool {
     value.is_finite() && (value > 0.0 || !is_logarithmic)
 }
 
-/// An axis from the least to the largest value that it shows.
+/// An axis that spans the values it can show.
 fn around(values: impl Iterator<Item = f64>, is_logarithmic: bool) -> Axis {
     let shown = values.filter(|value| shows(*value, is_logarithmic));
     if is_logarithmic {

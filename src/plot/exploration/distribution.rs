@@ -22,7 +22,7 @@ use crate::plot::{
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationDistribution {
     pub title: String,
-    /// How the caption begins: sizes, samples and seeds. What is drawn is added.
+    /// Start of the caption: sizes, samples and seeds. The explanation of the marks is appended.
     pub caption: String,
     /// What was measured, a fraction.
     pub quantity: String,

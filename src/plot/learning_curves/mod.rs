@@ -21,7 +21,7 @@ use styles::{PICKED, SeriesStyles};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LearningCurves {
     title: String,
-    /// How the caption begins: profile, data. What the lines are is added.
+    /// Start of the caption: profile, data. The explanation of the lines is appended.
     caption: String,
     /// `pretrain` or `finetune`; names the horizontal axis.
     stage: String,

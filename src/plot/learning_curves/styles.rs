@@ -20,7 +20,7 @@ const RANKS: [&str; 2 * PICKED] = [
     "worst: ",
 ];
 
-/// One of a crowd.
+/// The pen of a grey curve, one of many.
 pub(super) const CROWDED: Pen = Pen {
     ink: GREY.fade(0.3),
     width: 1.2,
@@ -32,7 +32,7 @@ pub(super) const CROWDED: Pen = Pen {
 pub(super) struct SeriesStyles {
     /// One for each series.
     pub(super) of_series: Vec<Pen>,
-    /// The entries of the legend: what stands before the name, and the series that share the curve.
+    /// The entries of the legend: a prefix of the name, and the series that share the curve.
     named: Vec<(&'static str, Vec<usize>)>,
     /// Number of series that are grey.
     grey: usize,
@@ -97,7 +97,7 @@ impl SeriesStyles {
         self.grey > 0
     }
 
-    /// Whether a curve is drawn: of a crowd only what the reader should follow.
+    /// Whether a curve is drawn; of a crowd, only the thick ones are.
     pub(super) fn draws(&self, curve: &Curve) -> bool {
         curve.weight == Emphasis::Thick || !self.is_crowd()
     }

@@ -17,7 +17,7 @@ use crate::metrics::statistics::{holm, mean, sign_flip_exact};
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairedMatrix {
     title: String,
-    /// How the caption begins; what the cells contain is added.
+    /// Start of the caption; the explanation of the cells is appended.
     caption: String,
     /// One row and one column each.
     sides: Vec<AnsweredSide>,
@@ -141,7 +141,7 @@ struct Sheet {
     names: PointLabels,
     /// What stands over each column; nothing where there is no room.
     headings: Vec<String>,
-    /// Room for them.
+    /// Height of these headings.
     above: f64,
     left: f64,
     column: f64,

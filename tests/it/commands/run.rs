@@ -187,7 +187,7 @@ fn tables_without_rows_say_what_their_columns_are() {
     };
     assert_eq!(
         the("summary.csv"),
-        "point,label,seed,split,subject,detail,correct,questions,accuracy,low_95,high_95\n"
+        "point,label,seed,split,subject,detail,correct,questions,accuracy,low_95,high_95,measure,unit,better,value,interval\n"
     );
     assert_eq!(
         the("metrics.csv"),

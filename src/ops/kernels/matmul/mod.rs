@@ -163,6 +163,30 @@ pub fn multiply(
         }
         return;
     }
+    let target = Target {
+        out,
+        step,
+        bias,
+        add,
+    };
+    multiply_with_crate(rows, left, right, scale, target);
+}
+
+/// [`multiply`] with the crate `gemm`, which computes all parts; `left` and `target` hold all elements.
+fn multiply_with_crate(
+    rows: usize,
+    left: View<'_>,
+    right: &Packed<'_>,
+    scale: f32,
+    target: Target<'_>,
+) {
+    let (depth, columns) = (right.depth, right.columns);
+    let Target {
+        out,
+        step,
+        bias,
+        add,
+    } = target;
     if let Some(bias) = bias {
         out.chunks_mut(step).take(rows).for_each(|row| match add {
             true => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
@@ -183,7 +207,7 @@ pub fn multiply(
         Layout::Panels(_) => unreachable!("panels are for the kernel"),
     };
     right.assert_holds(depth, columns);
-    // SAFETY: the assertions here and above bound every element that is accessed, `out` is borrowed mutably
+    // SAFETY: the assertions here and in `multiply` bound every element that is accessed, `out` is borrowed mutably
     // and so overlaps neither factor, and rows of `out` do not overlap (columns <= step).
     unsafe {
         gemm::gemm(
