@@ -74,7 +74,7 @@ fn all_before(n: usize) -> usize {
 mod tests {
     use super::*;
 
-    fn shape(layers: usize, attention: &'static str, own: usize) -> ModelShape {
+    fn shape(layers: usize, attention: &'static str, kind_parameter: usize) -> ModelShape {
         ModelShape {
             layers,
             embed: 4,
@@ -84,7 +84,7 @@ mod tests {
             vocabulary: 10,
             context: 5,
             attention: attention.into(),
-            own,
+            kind_parameter,
         }
     }
 

@@ -86,10 +86,11 @@ pub fn shapes(json: bool) -> Result<()> {
         let row = one.shape.counts().map(|(_, n)| format!("{n:>10}  "));
         let row = row.concat();
         let parameters = thousands(one.parameter_count());
-        let own = one.shape.own_number();
-        let own = own.map_or(String::new(), |(key, own)| format!(", {key} = {own}"));
+        let parameter = one.shape.named_parameter();
+        let parameter =
+            parameter.map_or(String::new(), |(key, value)| format!(", {key} = {value}"));
         let attention = &one.shape.attention;
-        print(format!("{row}{parameters:>12}  {attention}{own}"))?;
+        print(format!("{row}{parameters:>12}  {attention}{parameter}"))?;
     }
     Ok(())
 }
@@ -98,8 +99,8 @@ fn shape_row(one: &registry::Compiled) -> serde_json::Value {
     let counts = one.shape.counts().into_iter();
     let mut row: serde_json::Map<_, _> = counts.map(|(name, n)| (name.into(), n.into())).collect();
     row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
-    if let Some((key, own)) = one.shape.own_number() {
-        row.insert(key.to_owned(), own.into());
+    if let Some((key, value)) = one.shape.named_parameter() {
+        row.insert(key.to_owned(), value.into());
     }
     row.insert("parameters".to_owned(), one.parameter_count().into());
     row.into()

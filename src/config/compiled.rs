@@ -32,7 +32,7 @@ fn shape(root: &Value) -> Option<ModelShape> {
     let attention = |key: &str| tree::get(root, &["model", "attention", key]);
     let count = |value: &Value| usize::try_from(value.to_i128()?).ok();
     let kind = attention("kind")?.as_str()?;
-    let own_key = KindOfAttention::named(kind).and_then(|kind| kind.own_key);
+    let parameter_key = KindOfAttention::named(kind).and_then(|kind| kind.parameter_key);
     Some(ModelShape {
         layers: count(model("layers")?)?,
         embed: count(model("embed")?)?,
@@ -42,7 +42,7 @@ fn shape(root: &Value) -> Option<ModelShape> {
         vocabulary: count(model("vocabulary")?)?,
         context: count(model("context")?)?,
         attention: kind.to_owned().into(),
-        own: match own_key {
+        kind_parameter: match parameter_key {
             Some(key) => count(attention(key)?)?,
             None => 0,
         },

@@ -71,10 +71,11 @@ fn changes(shape: &ModelShape, own: &[ModelShape]) -> String {
         let counts = shape
             .counts()
             .map(|(name, n)| format!("model.{name} = {n}"));
-        let own = shape.own_number();
-        let own = own.map_or(String::new(), |(key, own)| format!(", {key} = {own}"));
+        let parameter = shape.named_parameter();
+        let parameter =
+            parameter.map_or(String::new(), |(key, value)| format!(", {key} = {value}"));
         let attention = format!(
-            "model.attention = {{ kind = \"{}\"{own} }}",
+            "model.attention = {{ kind = \"{}\"{parameter} }}",
             shape.attention
         );
         counts.into_iter().chain([attention]).collect()

@@ -25,7 +25,7 @@ pub struct ModelShape {
     /// The attention kind as the TOML spells it, such as `vanilla`.
     pub attention: Cow<'static, str>,
     /// The kind's parameter, such as a window; 0 for a kind without one.
-    pub own: usize,
+    pub kind_parameter: usize,
 }
 
 /// What the configuration and the build script know of a kind of attention.
@@ -39,7 +39,7 @@ pub struct KindOfAttention {
     /// What it is, in a line, with its source.
     pub about: &'static str,
     /// The key of its parameter in `[model.attention]`, if it has one.
-    pub own_key: Option<&'static str>,
+    pub parameter_key: Option<&'static str>,
     /// The const generics of its type after width and head width; those of a network also come after
     /// MLP width, vocabulary and context.
     pub constants: fn(&ModelShape) -> Vec<usize>,
@@ -63,8 +63,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
-        own_key: Some("kv_heads"),
-        constants: |shape| vec![shape.own * shape.head_dim],
+        parameter_key: Some("kv_heads"),
+        constants: |shape| vec![shape.kind_parameter * shape.head_dim],
         refuses: uneven_groups,
         ..kind(
             "grouped-query",
@@ -81,8 +81,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     ),
     KindOfAttention {
         is_network: true,
-        own_key: Some(BOTTLENECK),
-        constants: |shape| vec![shape.layers.saturating_sub(2), shape.own],
+        parameter_key: Some(BOTTLENECK),
+        constants: |shape| vec![shape.layers.saturating_sub(2), shape.kind_parameter],
         refuses: no_bottleneck,
         ..kind(
             "perceiver",
@@ -97,8 +97,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
-        own_key: Some(WINDOW),
-        constants: |shape| vec![shape.own],
+        parameter_key: Some(WINDOW),
+        constants: |shape| vec![shape.kind_parameter],
         ..kind(
             "sliding-window",
             "each token attends only to the last few tokens (Beltagy et al. 2020)",
@@ -125,7 +125,7 @@ const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
         name,
         is_network: false,
         about,
-        own_key: None,
+        parameter_key: None,
         constants: |_| vec![],
         longest: |context| context,
         refuses: |_| None,
@@ -145,7 +145,7 @@ fn odd_heads(shape: &ModelShape, does: &str) -> Option<String> {
 }
 
 fn no_bottleneck(shape: &ModelShape) -> Option<String> {
-    let (layers, own, context) = (shape.layers, shape.own, shape.context);
+    let (layers, own, context) = (shape.layers, shape.kind_parameter, shape.context);
     if layers < 2 {
         let says = "has a block down and a block up:";
         return Some(format!(
@@ -157,7 +157,7 @@ fn no_bottleneck(shape: &ModelShape) -> Option<String> {
 }
 
 fn uneven_groups(shape: &ModelShape) -> Option<String> {
-    let (own, heads) = (shape.own, shape.heads);
+    let (own, heads) = (shape.kind_parameter, shape.heads);
     let uneven = own == 0 || !heads.is_multiple_of(own);
     let says = "needs groups of equal size: `kv_heads`";
     uneven.then(|| format!("{says} = {own} must divide `model.heads` = {heads}"))
@@ -188,8 +188,8 @@ impl ModelShape {
     }
 
     /// The kind's own parameter and its key, such as `window` and 32.
-    pub fn own_number(&self) -> Option<(&'static str, usize)> {
-        Some((self.kind()?.own_key?, self.own))
+    pub fn named_parameter(&self) -> Option<(&'static str, usize)> {
+        Some((self.kind()?.parameter_key?, self.kind_parameter))
     }
 
     /// The longest document, in tokens: the context length, or less if the kind of attention needs it.
@@ -200,17 +200,17 @@ impl ModelShape {
 
     /// How many tokens a token sees at most, itself the last.
     pub fn window(&self) -> usize {
-        self.own(WINDOW).unwrap_or(self.context)
+        self.parameter(WINDOW).unwrap_or(self.context)
     }
 
     /// Number of latents of a Perceiver; `None` for other kinds.
     pub fn bottleneck(&self) -> Option<usize> {
-        self.own(BOTTLENECK)
+        self.parameter(BOTTLENECK)
     }
 
-    fn own(&self, key: &str) -> Option<usize> {
-        let (own, number) = self.own_number()?;
-        (own == key).then_some(number)
+    fn parameter(&self, key: &str) -> Option<usize> {
+        let (name, number) = self.named_parameter()?;
+        (name == key).then_some(number)
     }
 
     /// Whether such a model can be built: every count at least 1, `heads * head_dim = embed`, and what the
@@ -219,7 +219,8 @@ impl ModelShape {
         self.counts().iter().all(|(_, count)| *count > 0)
             && self.heads.checked_mul(self.head_dim) == Some(self.embed)
             && self.kind().is_none_or(|kind| {
-                kind.own_key.is_some() == (self.own > 0) && (kind.refuses)(self).is_none()
+                kind.parameter_key.is_some() == (self.kind_parameter > 0)
+                    && (kind.refuses)(self).is_none()
             })
     }
 
@@ -228,7 +229,7 @@ impl ModelShape {
     fn distance(&self, other: &Self) -> f64 {
         let sizes = |shape: &Self| {
             let counts = shape.counts().map(|(_, count)| count);
-            counts.into_iter().chain([shape.own])
+            counts.into_iter().chain([shape.kind_parameter])
         };
         let sizes: f64 = (sizes(self).zip(sizes(other)))
             .map(|(a, b)| (a.max(1) as f64 / b.max(1) as f64).ln().abs())
@@ -244,8 +245,8 @@ impl fmt::Display for ModelShape {
             write!(f, "{name}={count} ")?;
         }
         write!(f, "attention={}", self.attention)?;
-        match self.own_number() {
-            Some((key, own)) => write!(f, " {key}={own}"),
+        match self.named_parameter() {
+            Some((key, value)) => write!(f, " {key}={value}"),
             None => Ok(()),
         }
     }

@@ -132,10 +132,13 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
         };
         let constants = (kind.constants)(shape);
         let model = format!("{place}{}{constants:?}", type_name(kind.name));
-        let own = shape.own;
+        let parameter = shape.kind_parameter;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
-        let _ = writeln!(list, "    shape!({counts}, own {own}, {model}), // {file}");
+        let _ = writeln!(
+            list,
+            "    shape!({counts}, kind_parameter {parameter}, {model}), // {file}"
+        );
     }
     list + "]\n"
 }

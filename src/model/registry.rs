@@ -89,32 +89,32 @@ macro_rules! shape {
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal, own $own:literal,
+        context $context:literal, kind_parameter $kind_parameter:literal,
         attention $attention:ident[$($constant:literal),*]
     ) => {{
         type Kind<D> = attention::$attention<$embed, $head_dim, $($constant,)* f32, D>;
         type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
         shape!(
-            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
+            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $kind_parameter
         )
     }};
     // A kind that is a network of its own.
     (
         layers $layers:literal, embed $embed:literal, heads $heads:literal,
         head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal, own $own:literal,
+        context $context:literal, kind_parameter $kind_parameter:literal,
         network $module:ident::$network:ident[$($constant:literal),*]
     ) => {{
         type Model<D> = crate::model::$module::$network<
             $embed, $head_dim, $hidden, $vocabulary, $context, $($constant,)* f32, D,
         >;
         shape!(
-            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $own
+            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $kind_parameter
         )
     }};
     (
         $model:ident, $layers:literal, $embed:literal, $heads:literal, $head_dim:literal,
-        $hidden:literal, $vocabulary:literal, $context:literal, $own:literal
+        $hidden:literal, $vocabulary:literal, $context:literal, $kind_parameter:literal
     ) => {
         Compiled {
             shape: ModelShape {
@@ -126,7 +126,7 @@ macro_rules! shape {
                 vocabulary: $vocabulary,
                 context: $context,
                 attention: Cow::Borrowed(<$model<Cpu> as Network<Cpu>>::KIND),
-                own: $own,
+                kind_parameter: $kind_parameter,
             },
             parameter_count: parameter_count::<$model<Cpu>, Cpu>,
             on_cpu: |start| build::<$model<Cpu>, _>(Cpu::default(), start),

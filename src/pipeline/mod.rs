@@ -93,7 +93,7 @@ pub fn run(
     for note in notes.chain(plan.notes.iter().cloned()) {
         progress.note(&note);
     }
-    tell_draws(experiment, &options.results, progress, stop)?;
+    write_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
     let failed = resolve_failures(&plan, outcome, options, stop)?;
     let report = finish(experiment, &options.results, progress, stop)?;
@@ -136,7 +136,7 @@ fn resolve_failures(
     let help = failed.iter().find_map(|failure| failure.error.what_to_do());
     // If no run finished, there is nothing to summarise.
     let is_total = number == all || !options.keep_going || is_interrupted;
-    let error = told(&lines, all, "runs", help, is_total);
+    let error = failures_error(&lines, all, "runs", help, is_total);
     if is_total {
         Err(error)
     } else {
@@ -145,7 +145,13 @@ fn resolve_failures(
 }
 
 /// The error for failed runs or members, one line each; a partial failure unless `is_total`.
-fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total: bool) -> Error {
+fn failures_error(
+    lines: &[String],
+    all: usize,
+    parts: &str,
+    help: Option<&str>,
+    is_total: bool,
+) -> Error {
     let number = lines.len();
     let lines: String = lines.iter().map(|line| format!("\n  {line}")).collect();
     let message = format!("{number} of {all} {parts} failed{lines}");
@@ -157,7 +163,7 @@ fn told(lines: &[String], all: usize, parts: &str, help: Option<&str>, is_total:
 }
 
 /// Writes `draws.csv` of a random search before its first run.
-fn tell_draws(
+fn write_draws(
     experiment: &Experiment,
     results: &Path,
     progress: &Progress,

@@ -1,6 +1,6 @@
 //! Runs the members of a suite one after another; stages that they share run once.
 
-use super::{Report, told};
+use super::{Report, failures_error};
 use crate::config::{Experiment, Member, Suite};
 use crate::error::{Error, Result};
 
@@ -37,7 +37,7 @@ pub fn each(
     let (is_total, all) = (reports.is_empty(), suite.members.len());
     let failed = failures.first().map(|first| {
         let lines: Vec<String> = failures.iter().map(Error::message).collect();
-        told(&lines, all, "members", first.what_to_do(), is_total)
+        failures_error(&lines, all, "members", first.what_to_do(), is_total)
     });
     match failed {
         Some(error) if is_total => Err(error),

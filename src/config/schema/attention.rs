@@ -39,7 +39,7 @@ impl AttentionSpec {
     }
 
     /// The keys that belong to some kinds alone, with their values.
-    pub fn own_numbers(&self) -> [(&'static str, Option<usize>); 3] {
+    pub fn parameters(&self) -> [(&'static str, Option<usize>); 3] {
         [
             ("bottleneck", self.bottleneck),
             ("kv_heads", self.kv_heads),
@@ -48,10 +48,10 @@ impl AttentionSpec {
     }
 
     /// The number of the kind's own, 0 where it has or is given none.
-    pub(super) fn own(&self) -> usize {
-        let numbers = self.own_numbers().into_iter();
-        let own = numbers.filter(|(name, _)| Some(*name) == self.kind.0.own_key);
-        own.filter_map(|(_, number)| number).next().unwrap_or(0)
+    pub(super) fn kind_parameter(&self) -> usize {
+        let numbers = self.parameters().into_iter();
+        let given = numbers.filter(|(name, _)| Some(*name) == self.kind.0.parameter_key);
+        given.filter_map(|(_, number)| number).next().unwrap_or(0)
     }
 }
 

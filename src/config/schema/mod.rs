@@ -177,7 +177,7 @@ impl ModelSpec {
             vocabulary: self.vocabulary,
             context: self.context,
             attention: self.attention.kind.0.name.into(),
-            own: self.attention.own(),
+            kind_parameter: self.attention.kind_parameter(),
         }
     }
 }

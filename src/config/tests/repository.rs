@@ -190,7 +190,7 @@ fn the_nearest_shapes_differ_least() {
         vocabulary: 64,
         context: 64,
         attention: attention.into(),
-        own: 0,
+        kind_parameter: 0,
     };
     let compiled = [
         shape(4, 256, "vanilla"),

@@ -66,10 +66,10 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let kind = spec.attention.kind.0;
     let chosen = format!("`model.attention.kind` = {:?}", kind.name);
-    for (name, number) in spec.attention.own_numbers() {
+    for (name, number) in spec.attention.parameters() {
         let key = format!("model.attention.{name}");
         let keys = [&key[..], "model.attention.kind"];
-        match (number, kind.own_key == Some(name)) {
+        match (number, kind.parameter_key == Some(name)) {
             (Some(_), false) => {
                 let message = format!("`{key}` does not apply to {chosen}");
                 rules.helped(&keys, message, "remove the key, or change the kind");
@@ -83,7 +83,7 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
         }
     }
     let shape = spec.shape();
-    let given = kind.own_key.is_none() || shape.own > 0;
+    let given = kind.parameter_key.is_none() || shape.kind_parameter > 0;
     if let Some(why) = (kind.refuses)(&shape).filter(|_| given && spec.heads > 0) {
         rules.broken(&["model.attention.kind"], format!("{chosen} {why}"));
     }
