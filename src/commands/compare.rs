@@ -104,7 +104,7 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
     for (side_name, side) in [("A", &comparison.a), ("B", &comparison.b)] {
         let split = side.split.as_deref().unwrap_or_default();
         let constant = match side.subject.as_deref() {
-            Some("constant") if is_exact => ", constant answer",
+            Some("constant") => ", constant answer",
             _ => "",
         };
         let of_run = |run: &Run| {
@@ -148,29 +148,24 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             )
         }));
     }
-    let signed = |difference: f64| {
-        let sign = if difference < 0.0 { "" } else { "+" };
-        format!("{sign}{}", unit.show_distance(difference))
-    };
-    let range = |low, high| format!("{} to {}", signed(low), signed(high));
     let of_pair = |pair: &Pair| {
         let one = pair.differences.get(name)?;
         Some(vec![
             format!("B - A, {}", who(pair)),
             String::new(),
             one.questions.to_string(),
-            signed(one.difference),
+            unit.show_difference(one.difference),
             String::new(),
-            range(one.low_95, one.high_95),
+            unit.show_differences(one.low_95, one.high_95),
         ])
     };
     rows.extend(comparison.pairs.iter().filter_map(of_pair));
     rows.extend(comparison.differences.get(name).map(|spread| {
         mean(
             format!("B - A, mean of {} seeds", spread.seeds),
-            signed(spread.mean),
+            unit.show_difference(spread.mean),
             unit.show_distance(spread.standard_deviation),
-            range(spread.low_95, spread.high_95),
+            unit.show_differences(spread.low_95, spread.high_95),
         )
     }));
     values(title, "", rows)

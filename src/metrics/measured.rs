@@ -8,6 +8,8 @@ use serde::de::DeserializeOwned;
 use super::artefacts::Artefact;
 use super::table;
 use crate::error::Result;
+use crate::eval::measures::Measure;
+use crate::kinds::Named;
 
 /// The finished runs of an experiment. Tables and figures are made from this and the CSV files that it names.
 #[derive(Debug)]
@@ -22,6 +24,8 @@ pub struct Measured {
     pub origin: String,
     /// Which questions the points were asked: `dev`, or `dev and train`.
     pub splits: String,
+    /// The first of `evaluate.measures`, which a figure shows unless it names another.
+    pub measure: Named<Measure>,
     /// Hardware on which training steps were timed: `Some CPU, 2 threads`. Read from the provenance of all runs,
     /// which few figures need, when it is first asked for.
     pub timed_on: LazyLock<String, Box<dyn FnOnce() -> String + Send>>,

@@ -74,7 +74,7 @@ pub struct Points<'a> {
     pub numbers: Vec<&'a str>,
     /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.
     pub mapped: Option<usize>,
-    /// All measures in `evaluate.measures`, of any point.
+    /// The measures that every point with an evaluation has in `evaluate.measures`.
     pub measures: BTreeSet<&'static str>,
 }
 

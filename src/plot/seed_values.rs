@@ -6,7 +6,7 @@ use super::text::{self, count, plural};
 use super::{Caption, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::{Better, Measure};
-use crate::kinds::{BrokenRule, Listed as _};
+use crate::kinds::{BrokenRule, Listed as _, Named};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::MeasureRow;
 use crate::metrics::statistics::{Estimate, IntervalKind, over_seeds};
@@ -140,9 +140,12 @@ pub(super) fn check(label: &str, runs: &[SeedValue], measure: &Measure) -> Resul
     )))
 }
 
-/// The broken rule if no point has the figure's measure in `evaluate.measures`.
-pub(super) fn check_measure(measure: &Measure, points: &Points<'_>) -> Option<BrokenRule> {
-    let name = measure.name();
+/// The broken rule if a point lacks the figure's measure in `evaluate.measures`.
+pub(super) fn check_measure(
+    measure: Option<Named<Measure>>,
+    points: &Points<'_>,
+) -> Option<BrokenRule> {
+    let name = measure?.0.name();
     let is_measured = points.measures.is_empty() || points.measures.contains(name);
     (!is_measured).then(|| BrokenRule {
         key: "measure",

@@ -291,6 +291,10 @@ fn settable(key: &str) -> Result<(), String> {
         let why = "belongs to the whole experiment and cannot be swept";
         return Err(format!("`{first}` {why}"));
     }
+    if key == "evaluate.measures" || key.starts_with("evaluate.measures.") {
+        let why = "changes no run and cannot be swept: list all measures in `[evaluate]`";
+        return Err(format!("`evaluate.measures` {why}"));
+    }
     if key.split('.').any(str::is_empty) {
         return Err(format!("{key:?} is not a key: a part of it is empty"));
     }

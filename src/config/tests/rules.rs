@@ -93,6 +93,22 @@ fn each_broken_rule_has_its_text() {
             "constant_answer = \" \"",
         ),
         ("nothing to evaluate", evaluate, "ask_model = false"),
+        ("no measure", evaluate, "measures = []"),
+        (
+            "a measure twice",
+            evaluate,
+            "measures = [\"log-loss\", \"log-loss\"]",
+        ),
+        (
+            "a measure without a model",
+            evaluate,
+            "constant_answer = \"London\"\nask_model = false\nmeasures = [\"log-loss\"]",
+        ),
+        (
+            "a measure that only a figure has",
+            evaluate,
+            "measures = [\"exact-match\"]\n\n[figures.other]\nkind = \"accuracy-bars\"\nmeasure = \"log-loss\"",
+        ),
         ("answer_characters 0", evaluate, "answer_characters = 0"),
         ("answer_characters", evaluate, "answer_characters = 64"),
         (

@@ -1,6 +1,6 @@
 //! Rules about what all points share: seeds and figures.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::Value;
 
@@ -119,12 +119,12 @@ pub fn figures(
         training.filter_map(|settings| settings.evaluate.as_ref())
     };
     let maps = evaluated().filter_map(|spec| spec.attention_maps.as_ref());
+    let measures = evaluated().map(|spec| spec.measures.iter().map(|one| one.0.name()).collect());
+    let measures = measures.reduce(|all: BTreeSet<_>, own| &all & &own);
     let known = Points {
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
-        measures: evaluated()
-            .flat_map(|spec| spec.measures.iter().map(|one| one.0.name()))
-            .collect(),
+        measures: measures.unwrap_or_default(),
     };
     let mut rules = Rules::new(skipped);
     for (name, figure) in figures {

@@ -167,6 +167,15 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
     if let Some(twice) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
         rules.broken(&[key], format!("`{key}` lists {:?} twice", names[twice]));
     }
+    let needing = spec.measures.iter().find(|one| one.0.needs_probability);
+    if let Some(measure) = needing.filter(|_| !spec.ask_model) {
+        let name = measure.0.name();
+        rules.helped(
+            &[key, "evaluate.ask_model"],
+            format!("`{key}` lists {name:?}, which needs the probabilities of a model's answers"),
+            "remove it, or set `evaluate.ask_model` = true",
+        );
+    }
     let characters = spec.answer_characters;
     if context >= LEAST_CONTEXT && characters >= context {
         let key = "evaluate.answer_characters";

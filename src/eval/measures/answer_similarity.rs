@@ -15,6 +15,7 @@ pub(super) const ANSWER_SIMILARITY: Measure = Measure {
     axis: "similarity to the reference answer (%)",
     unit: Unit::Fraction,
     better: Better::Higher,
+    needs_probability: false,
     value: Value::Number(|answer| {
         let gold = answer.gold.as_deref()?;
         Some(normalized_levenshtein(gold, &answer.predicted))

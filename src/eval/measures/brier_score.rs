@@ -13,6 +13,7 @@ pub const BRIER_SCORE: Measure = Measure {
     axis: "Brier score",
     unit: Unit::Score,
     better: Better::Lower,
+    needs_probability: true,
     value: Value::Number(|answer| {
         let right = f64::from(u8::from(answer.correct?));
         Some((answer.confidence()? - right).powi(2))

@@ -10,5 +10,6 @@ pub const EXACT_MATCH: Measure = Measure {
     axis: "questions answered right (%)",
     unit: Unit::Fraction,
     better: Better::Higher,
+    needs_probability: false,
     value: Value::Right(|answer| answer.correct),
 };

@@ -15,12 +15,14 @@ pub(super) const LOG_LOSS: Measure = Measure {
     axis: "log loss (nats)",
     unit: Unit::Nats,
     better: Better::Lower,
+    needs_probability: true,
     value: Value::Number(|answer| {
         let probability = answer.confidence()?;
         let of_truth = match answer.correct? {
             true => probability,
             false => 1.0 - probability,
         };
-        Some(-of_truth.max(f64::from(f32::EPSILON)).ln())
+        // Subtracted from 0, since the logarithm of 1 would become -0.
+        Some(0.0 - of_truth.max(f64::from(f32::EPSILON)).ln())
     }),
 };

@@ -31,7 +31,9 @@ pub struct Measure {
     pub unit: Unit,
     /// Which values are better.
     pub better: Better,
-    /// The value of an answer; `None` if it cannot be scored, for instance without a reference answer.
+    /// Whether it needs the probabilities of answers, which a constant answer has not.
+    pub needs_probability: bool,
+    /// How an answer is valued; an answer without a value, for instance without a reference answer, is not scored.
     value: Value,
 }
 
@@ -64,7 +66,7 @@ impl Better {
 }
 
 /// All measures, in the order in which tables list them.
-pub static MEASURES: [Measure; 4] = [
+pub static MEASURES: &[Measure] = &[
     EXACT_MATCH,
     answer_similarity::ANSWER_SIMILARITY,
     BRIER_SCORE,
@@ -131,7 +133,7 @@ impl Default for Named<Measure> {
 
 impl Listed for Measure {
     fn all() -> &'static [Self] {
-        &MEASURES
+        MEASURES
     }
 
     fn name(&self) -> &'static str {
@@ -226,8 +228,14 @@ mod tests {
     }
 
     #[test]
+    fn a_certain_and_right_answer_loses_nothing_without_a_sign() {
+        let value = named("log-loss").value(&answer(Some(true), 1.0));
+        assert!(value.is_some_and(|value| value == 0.0 && value.is_sign_positive()));
+    }
+
+    #[test]
     fn every_value_is_finite_and_within_the_range_of_its_unit() {
-        for measure in &MEASURES {
+        for measure in MEASURES {
             for probability in [0.0, f64::MIN_POSITIVE, 0.5, 1.0, 1.0 + 1e-7] {
                 for right in [true, false] {
                     let row = answer(Some(right), probability);
@@ -244,7 +252,7 @@ mod tests {
 
     #[test]
     fn a_right_and_certain_answer_is_the_best_and_a_wrong_and_certain_one_the_worst() {
-        for measure in &MEASURES {
+        for measure in MEASURES {
             let value = |right| measure.value(&answer(Some(right), 0.99)).expect("a value");
             let (best, worst) = match measure.better {
                 Better::Higher => (value(true), value(false)),

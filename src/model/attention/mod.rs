@@ -1,6 +1,6 @@
 //! Kinds of attention: a type each, chosen at compile time with the model type.
 //!
-//! Those that compare queries with keys are a line each in `dot_product.rs`. `README.md` explains how to add a
+//! Those that compare queries with keys are entries of a list in `dot_product.rs`. `README.md` explains how to add a
 //! kind.
 // The experiments decide which kinds are compiled in; the tests use all of them.
 #![cfg_attr(not(test), allow(dead_code, unused_imports))]
@@ -41,7 +41,7 @@ pub(super) trait Attention<const EMBED: usize, N: Dtype, D: LabDevice<N>>:
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err>;
 
-    /// The same sublayer for incremental decoding of `sequences` of at most `context` tokens, without
+    /// The same sublayer for incremental decoding of `rows` sequences of at most `context` tokens, without
     /// dropout.
     fn incremental<'a>(
         &'a self,

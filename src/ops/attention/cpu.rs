@@ -56,8 +56,8 @@ impl AttentionOp<f32> for Cpu {
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
         const { assert_heads(EMBED, KV, HEAD_DIM) };
-        let memory = CachedAttention::<EMBED, KV, HEAD_DIM>::new(weights, scoring, context);
-        cached(norm, memory, rows)
+        let layer = CachedAttention::<EMBED, KV, HEAD_DIM>::new(weights, scoring, context);
+        cached(norm, layer, rows)
     }
 }
 

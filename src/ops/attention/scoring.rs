@@ -121,7 +121,7 @@ impl Scoring {
     }
 }
 
-/// A transformation of each query and key before their dot product.
+/// What is done to each token before heads compare it: to queries and keys, or to the hidden layer in their place.
 pub(super) enum HeadTransform {
     /// No transformation.
     Identity,

@@ -19,7 +19,7 @@ pub(crate) use cpu::{CachedLayer, KvCache, cached};
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) use recomputing::recomputing;
 
-/// An attention sublayer during incremental decoding: it holds what further tokens need of those that
+/// A sublayer, or a whole block, during incremental decoding: it holds what further tokens need of those that
 /// have been processed, and borrows its weights.
 ///
 /// It computes the output for new tokens of some sequences, `[new tokens, EMBED]` → `[output tokens, EMBED]`.

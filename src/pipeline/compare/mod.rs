@@ -17,7 +17,7 @@ use serde::Serialize;
 use super::directory::State;
 use crate::config::{Difference, differences};
 use crate::error::Result;
-use crate::eval::measures::MEASURES;
+use crate::eval::measures::{MEASURES, Measure};
 use crate::kinds::Listed as _;
 use crate::metrics::statistics::{
     Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95,
@@ -182,7 +182,7 @@ pub struct PairedDifference {
     pub questions: usize,
     /// Mean over the questions.
     pub difference: f64,
-    /// Lower end of Student's 95 % interval of that mean.
+    /// Lower end of Student's 95 % interval of that mean, within what is possible.
     pub low_95: f64,
     /// Upper end of that interval.
     pub high_95: f64,
@@ -224,17 +224,17 @@ pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
     notes.extend(unpaired);
     let tests = pairs.iter().filter_map(|pair| pair.test.as_ref());
     let of_tests: Vec<f64> = tests.map(|test| test.difference).collect();
-    let of_measure = |name: &'static str| {
+    let of_measure = |measure: &'static Measure| {
+        let name = measure.name();
         let own = pairs.iter().filter_map(|pair| pair.differences.get(name));
         let values: Vec<f64> = own.map(|one| one.difference).collect();
-        let spread = Spread::of(&values, f64::NEG_INFINITY..=f64::INFINITY)?;
+        let spread = Spread::of(&values, measure.unit.differences())?;
         Some((name, spread))
     };
-    let names = MEASURES.iter().map(|measure| measure.name());
     Ok(Comparison {
         settings: differences(&a.settings, &b.settings),
         difference: Spread::of(&of_tests, -1.0..=1.0),
-        differences: names.filter_map(of_measure).collect(),
+        differences: MEASURES.iter().filter_map(of_measure).collect(),
         pairs,
         notes,
         a: a.side,

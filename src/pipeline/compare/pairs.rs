@@ -102,11 +102,12 @@ fn paired_difference(
     let (keys_b, b) = valued(b);
     let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
     let (low_95, high_95) = t_interval_95(&differences).filter(|_| keys_a == keys_b)?;
+    let possible = measure.unit.differences();
     Some(PairedDifference {
         questions: differences.len(),
         difference: mean(&differences)?,
-        low_95,
-        high_95,
+        low_95: low_95.max(*possible.start()),
+        high_95: high_95.min(*possible.end()),
     })
 }
 

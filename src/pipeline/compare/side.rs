@@ -93,8 +93,10 @@ impl Loaded {
             let split = spec.split.name();
             let path = directory.predictions_tsv(split, subject(spec));
             let rows: Vec<PredictionRow> = table::read(&path)?;
+            // As in `summary.csv`, where the constant answer belongs to no seed.
+            let drawn_by = if spec.ask_model { seed } else { 0 };
             let mut score = |measure: &'static Measure| {
-                let scored = measure.score(&rows, seed)?;
+                let scored = measure.score(&rows, drawn_by)?;
                 let estimates = self.estimates.entry(measure.name()).or_default();
                 estimates.push(scored.estimate);
                 Some(scored)

@@ -105,10 +105,14 @@ impl StageFolder {
     /// Everything in the folder and its direct subfolders, as relative paths.
     ///
     /// # Errors
-    /// A folder cannot be listed.
+    /// A folder that is there cannot be listed.
     pub fn names(&self) -> Result<Vec<String>> {
+        // A stage that has not begun has nothing.
+        if !self.path.is_dir() {
+            return Ok(vec![]);
+        }
         let mut paths = files::listed(&self.path)?;
-        let folders = paths.iter().filter(|path| files::is_folder(path));
+        let folders = paths.iter().filter(|path| path.is_dir());
         let below: Vec<_> = folders
             .map(|path| files::listed(path))
             .collect::<Result<_>>()?;

@@ -6,8 +6,9 @@ use std::sync::LazyLock;
 
 use crate::config::schema::Settings;
 use crate::config::{Experiment, Point};
+use crate::eval::measures::Measure;
 use crate::explore::Sizes;
-use crate::kinds::{Kinded, joined};
+use crate::kinds::{Kinded, Named, joined};
 use crate::metrics::explored::distinct;
 use crate::metrics::measured::{ExplorationTexts, Measured, MeasuredPoint, MeasuredRun};
 use crate::metrics::steps::TrainingStage;
@@ -50,11 +51,20 @@ pub fn measured(experiment: &Experiment, results: &Path) -> Measured {
         seeds: experiment.seeds.clone(),
         origin: origin(experiment),
         splits: splits(experiment),
+        measure: measure(experiment),
         timed_on: LazyLock::new(Box::new(move || machines(&runs))),
         has_labels: !experiment.labels.is_empty(),
         exploration: exploration(experiment),
         points,
     }
+}
+
+/// The first measure of the first point that is evaluated.
+fn measure(experiment: &Experiment) -> Named<Measure> {
+    let points = experiment.points.iter();
+    let mut evaluated = points.filter_map(|point| point.settings.training()?.evaluate.as_ref());
+    let first = evaluated.find_map(|spec| spec.measures.first().copied());
+    first.unwrap_or_default()
 }
 
 /// Which questions the points were asked: `dev`, or `dev and train`.

@@ -15,8 +15,9 @@ use crate::plot::{Figure, Gathered, Plot, PointLabels, Points, seed_values};
 #[derive(Default, Deserialize, JsonSchema, Serialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct Keys {
-    /// Which of the measures in `evaluate.measures` is shown.
-    measure: Named<Measure>,
+    /// Which of the measures in `evaluate.measures` is shown. Default: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<Named<Measure>>,
 }
 
 impl Plot for AccuracyBars {
@@ -31,16 +32,16 @@ impl Plot for AccuracyBars {
         super::tests::losses,
     ];
 
-    fn title(keys: &Keys, _: &Measured) -> String {
-        keys.measure.0.title()
+    fn title(keys: &Keys, measured: &Measured) -> String {
+        keys.measure.unwrap_or(measured.measure).0.title()
     }
 
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
-        seed_values::check_measure(keys.measure.0, points)
+        seed_values::check_measure(keys.measure, points)
     }
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let measure = keys.measure;
+        let measure = keys.measure.unwrap_or(measured.measure);
         let rows = seed_values::rows_of(measure.0, measured)?;
         if rows.iter().all(|row| row.questions.is_none()) {
             return Ok(Gathered::Nothing(

@@ -25,15 +25,16 @@ pub struct Keys {
     /// What the horizontal axis shows, one of `"parameters"`, `"step_ms"` (median time of a training step, measured
     /// in the runs) or a key that the sweep sets to numbers; logarithmic where they span more than a decade.
     x: String,
-    /// Which of the measures in `evaluate.measures` is shown.
-    measure: Named<Measure>,
+    /// Which of the measures in `evaluate.measures` is shown. Default: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<Named<Measure>>,
 }
 
 impl Default for Keys {
     fn default() -> Self {
         Self {
             x: PARAMETERS.to_owned(),
-            measure: Named::default(),
+            measure: None,
         }
     }
 }
@@ -53,18 +54,19 @@ impl Plot for AccuracyScatter {
         super::tests::losses,
     ];
 
-    fn title(keys: &Keys, _: &Measured) -> String {
+    fn title(keys: &Keys, measured: &Measured) -> String {
         let quantity = match keys.x.as_str() {
             STEP_MS => "time of a step",
             key => key,
         };
-        format!("{}, by {quantity}", keys.measure.0.title())
+        let measure = keys.measure.unwrap_or(measured.measure);
+        format!("{}, by {quantity}", measure.0.title())
     }
 
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         let quantity = keys.x.as_str();
         if [PARAMETERS, STEP_MS].contains(&quantity) || points.numbers.contains(&quantity) {
-            return seed_values::check_measure(keys.measure.0, points);
+            return seed_values::check_measure(keys.measure, points);
         }
         let mut help = "write \"parameters\", \"step_ms\"".to_owned();
         for key in &points.numbers {
@@ -81,7 +83,7 @@ impl Plot for AccuracyScatter {
     }
 
     fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        let measure = keys.measure;
+        let measure = keys.measure.unwrap_or(measured.measure);
         let rows = seed_values::rows_of(measure.0, measured)?;
         let groups: Vec<GroupRow> = table::read(&measured.folder.join("groups.csv"))?;
         let mut spots = vec![];

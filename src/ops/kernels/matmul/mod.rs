@@ -187,6 +187,15 @@ fn multiply_with_crate(
         bias,
         add,
     } = target;
+    assert!(
+        rows > 0
+            && columns <= step
+            && (rows - 1).saturating_mul(step).saturating_add(columns) <= out.len(),
+        "the output overruns its slice"
+    );
+    if depth > 0 {
+        left.assert_holds(rows, depth);
+    }
     if let Some(bias) = bias {
         out.chunks_mut(step).take(rows).for_each(|row| match add {
             true => row.iter_mut().zip(bias).for_each(|(y, b)| *y += b),
@@ -207,7 +216,7 @@ fn multiply_with_crate(
         Layout::Panels(_) => unreachable!("panels are for the kernel"),
     };
     right.assert_holds(depth, columns);
-    // SAFETY: the assertions here and in `multiply` bound every element that is accessed, `out` is borrowed mutably
+    // SAFETY: the assertions bound every element that is accessed, `out` is borrowed mutably
     // and so overlaps neither factor, and rows of `out` do not overlap (columns <= step).
     unsafe {
         gemm::gemm(
