@@ -27,6 +27,11 @@ pub trait Listed: Sized + 'static {
     /// A one-sentence description.
     fn about(&self) -> &'static str;
 
+    /// The entry of that name.
+    fn named(name: &str) -> Option<&'static Self> {
+        Self::all().iter().find(|one| one.name() == name)
+    }
+
     /// All names.
     fn names() -> Vec<&'static str> {
         Self::all().iter().map(Self::name).collect()
@@ -221,10 +226,9 @@ impl<T: Listed> fmt::Debug for Named<T> {
 impl<'de, T: Listed> Deserialize<'de> for Named<T> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
         let name = String::deserialize(deserializer)?;
-        let named = T::all().iter().find(|one| one.name() == name);
         // serde requires `'static` names: each unknown name leaks one short list.
         let unknown = || de::Error::unknown_variant(&name, T::names().leak());
-        named.map(Self).ok_or_else(unknown)
+        T::named(&name).map(Self).ok_or_else(unknown)
     }
 }
 

@@ -1,7 +1,7 @@
 //! Results as `run` and `plot` print them: each seed's measures, then each point's mean over its seeds; for an
 //! exploration, its findings.
 
-use crate::eval::measures::{MEASURES, Measure};
+use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind;
@@ -23,7 +23,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 fn measures(report: &Report) -> Vec<String> {
     let mut lines = vec![];
     for rows in report.measures.chunk_by(|a, b| a.group() == b.group()) {
-        let Some(measure) = MEASURES.iter().find(|one| one.name() == rows[0].measure) else {
+        let Some(measure) = Measure::named(&rows[0].measure) else {
             continue;
         };
         lines.extend(rows.iter().map(|row| line(row, measure)));

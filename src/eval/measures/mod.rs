@@ -166,10 +166,7 @@ mod tests {
     }
 
     fn named(name: &str) -> &'static Measure {
-        MEASURES
-            .iter()
-            .find(|one| one.name == name)
-            .expect("listed")
+        Measure::named(name).expect("listed")
     }
 
     /// Twelve answers: four right at 0.9, eight wrong at 0.25.

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use crate::error::Result;
-use crate::eval::measures::MEASURES;
+use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
 use crate::metrics::measured::MeasuredPoint;
 use crate::metrics::rows::{GroupRow, MeasureRow};
@@ -35,7 +35,7 @@ fn row(group: &[&MeasureRow], points: &[MeasuredPoint]) -> GroupRow {
     let first = group[0];
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
     let runs: Vec<Estimate> = group.iter().map(|row| row.estimate()).collect();
-    let measure = MEASURES.iter().find(|one| one.name() == first.measure);
+    let measure = Measure::named(&first.measure);
     let range = measure.map_or(f64::NEG_INFINITY..=f64::INFINITY, |one| one.unit.range());
     let over_seeds = over_seeds(&runs, &range);
     let mean = over_seeds.as_ref().map(|one| one.mean);
