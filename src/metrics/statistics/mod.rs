@@ -20,7 +20,7 @@ pub use ranking::auroc;
 pub use resampling::{bootstrap_95, ece_under_calibration};
 pub use seeds::{Estimate, Interval, IntervalKind, OverSeeds, over_seeds};
 pub use sign_flip::{holm, sign_flip_exact};
-pub use student::t_interval_95;
+pub use student::{t_interval_95, t_interval_95_within};
 
 /// Mean; `None` without values.
 pub fn mean(values: &[f64]) -> Option<f64> {

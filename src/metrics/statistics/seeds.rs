@@ -1,10 +1,10 @@
-//! A measure of one recipe over its seeds: mean, standard deviation, and a confidence interval.
+//! Estimates with their intervals: of one run over its questions, and of one recipe over its seeds.
 
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
 
-use super::{bootstrap_95, mean, standard_deviation, t_interval_95, wilson_95};
+use super::{bootstrap_95, mean, standard_deviation, t_interval_95_within, wilson_95};
 
 /// How a 95 % interval is computed, and which uncertainty it covers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -97,9 +97,9 @@ pub struct OverSeeds {
     pub standard_deviation: Option<f64>,
 }
 
-/// Combines the values of several seeds; the interval is clipped to the range `within`. `None` without seeds.
+/// Combines the values of several seeds; `None` without seeds.
 ///
-/// Several seeds get Student's interval of their mean, clipped to the range. One seed, or seeds that all agree
+/// Several seeds get Student's interval of their mean, clipped to `within`. One seed, or seeds that all agree
 /// and so say nothing about the variance, get the first seed's own interval, over its questions.
 pub fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<OverSeeds> {
     let values: Vec<f64> = runs.iter().map(|run| run.value).collect();
@@ -111,11 +111,9 @@ pub fn over_seeds(runs: &[Estimate], within: &RangeInclusive<f64>) -> Option<Ove
             standard_deviation: (values.len() > 1).then_some(0.0),
         });
     }
-    let interval = t_interval_95(&values).map(|(low, high)| Interval {
-        low: low.max(*within.start()),
-        high: high.min(*within.end()),
-        kind: IntervalKind::StudentT,
-    });
+    let kind = IntervalKind::StudentT;
+    let interval = t_interval_95_within(&values, within);
+    let interval = interval.map(|(low, high)| Interval { low, high, kind });
     let value = mean(&values)?;
     Some(OverSeeds {
         mean: Estimate { value, interval },

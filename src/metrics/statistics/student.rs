@@ -1,5 +1,7 @@
 //! Confidence interval of the mean of a few numbers, such as one per seed.
 
+use std::ops::RangeInclusive;
+
 use statrs::distribution::{ContinuousCDF as _, StudentsT};
 
 use super::{mean, standard_deviation};
@@ -19,6 +21,12 @@ pub fn t_interval_95(values: &[f64]) -> Option<(f64, f64)> {
     let (mean, deviation) = (mean(values)?, standard_deviation(values)?);
     let half = t_975(values.len() - 1) * deviation / (values.len() as f64).sqrt();
     Some((mean - half, mean + half))
+}
+
+/// [`t_interval_95`] of numbers whose mean can only lie `within` a range, clipped to it.
+pub fn t_interval_95_within(values: &[f64], within: &RangeInclusive<f64>) -> Option<(f64, f64)> {
+    let (low, high) = t_interval_95(values)?;
+    Some((low.max(*within.start()), high.min(*within.end())))
 }
 
 /// The 97.5 % quantile of Student's t with `freedom` degrees of freedom, at least 1.

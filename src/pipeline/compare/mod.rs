@@ -20,7 +20,7 @@ use crate::error::Result;
 use crate::eval::measures::{MEASURES, Measure};
 use crate::kinds::Listed as _;
 use crate::metrics::statistics::{
-    Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95,
+    Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95_within,
 };
 use crate::metrics::steps::TrainingStage;
 use side::Loaded;
@@ -133,13 +133,13 @@ pub struct Spread {
 impl Spread {
     /// Student's interval of numbers that cannot lie outside `within`; `None` for fewer than two.
     fn of(values: &[f64], within: RangeInclusive<f64>) -> Option<Self> {
-        let (low_95, high_95) = t_interval_95(values)?;
+        let (low_95, high_95) = t_interval_95_within(values, &within)?;
         Some(Self {
             seeds: values.len(),
             mean: mean(values)?,
             standard_deviation: standard_deviation(values)?,
-            low_95: low_95.max(*within.start()),
-            high_95: high_95.min(*within.end()),
+            low_95,
+            high_95,
             interval: IntervalKind::StudentT,
         })
     }

@@ -7,7 +7,7 @@ use super::{Pair, PairedDifference, PairedTest};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named};
 use crate::metrics::rows::PredictionRow;
-use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_interval_95};
+use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_interval_95_within};
 
 /// The pairs of finished runs, and notes on runs without a partner.
 ///
@@ -101,13 +101,13 @@ fn paired_difference(
     let (keys_a, a): (Vec<_>, Vec<f64>) = valued(a);
     let (keys_b, b) = valued(b);
     let differences: Vec<f64> = a.iter().zip(&b).map(|(a, b)| b - a).collect();
-    let (low_95, high_95) = t_interval_95(&differences).filter(|_| keys_a == keys_b)?;
-    let possible = measure.unit.differences();
+    let interval = t_interval_95_within(&differences, &measure.unit.differences());
+    let (low_95, high_95) = interval.filter(|_| keys_a == keys_b)?;
     Some(PairedDifference {
         questions: differences.len(),
         difference: mean(&differences)?,
-        low_95: low_95.max(*possible.start()),
-        high_95: high_95.min(*possible.end()),
+        low_95,
+        high_95,
     })
 }
 
