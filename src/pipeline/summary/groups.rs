@@ -26,12 +26,13 @@ pub fn write(
             None => groups.push(vec![row]),
         }
     }
-    let rows: Vec<GroupRow> = groups.iter().map(|group| row(group, points)).collect();
+    let rows: Vec<GroupRow> = groups.iter().map(|group| row(group)).collect();
+    let rows = with_parameters(rows, points);
     table::write(&folder.join("groups.csv"), &rows)?;
     Ok(rows)
 }
 
-fn row(group: &[&MeasureRow], points: &[MeasuredPoint]) -> GroupRow {
+fn row(group: &[&MeasureRow]) -> GroupRow {
     let first = group[0];
     let seeds = group.iter().filter(|row| row.seed.is_some()).count();
     let runs: Vec<Estimate> = group.iter().map(|row| row.estimate()).collect();
@@ -42,8 +43,6 @@ fn row(group: &[&MeasureRow], points: &[MeasuredPoint]) -> GroupRow {
     let (low_95, high_95, interval) = Interval::columns(mean.and_then(|one| one.interval));
     let mean = mean.map_or(first.value, |one| one.value);
     let asked_alike = |questions: &usize| group.iter().all(|row| row.questions == Some(*questions));
-    let mut points = points.iter().filter(|_| first.subject == "model");
-    let point = points.find(|point| point.folder == first.point);
     GroupRow {
         point: first.point.clone(),
         label: first.label.clone(),
@@ -57,12 +56,23 @@ fn row(group: &[&MeasureRow], points: &[MeasuredPoint]) -> GroupRow {
         low_95,
         high_95,
         interval,
-        parameters: point.and_then(parameters),
+        parameters: None,
         measure: first.measure.clone(),
         unit: first.unit.clone(),
         better: first.better.clone(),
         mean,
     }
+}
+
+/// Fills in the parameters of the models, which are counted once for all measures of a point.
+fn with_parameters(mut rows: Vec<GroupRow>, points: &[MeasuredPoint]) -> Vec<GroupRow> {
+    for point in points {
+        let of_model = |row: &&mut GroupRow| row.subject == "model" && row.point == point.folder;
+        let mut own = rows.iter_mut().filter(of_model).peekable();
+        let count = own.peek().and_then(|_| parameters(point));
+        own.for_each(|row| row.parameters = count);
+    }
+    rows
 }
 
 /// The parameters of a point's model; absent where no finished run has weights.
