@@ -81,6 +81,16 @@ impl<'a> Target<'a> {
             ..Self::set(out, step)
         }
     }
+
+    /// Fails if it cannot hold this many rows, at least one, and columns.
+    fn assert_holds(&self, rows: usize, columns: usize) {
+        let last_row = rows.checked_sub(1).expect("at least one row");
+        assert!(
+            columns <= self.step
+                && last_row.saturating_mul(self.step).saturating_add(columns) <= self.out.len(),
+            "the output overruns its slice"
+        );
+    }
 }
 
 /// `out = scale * left · right`, of `rows` rows.
@@ -96,18 +106,9 @@ pub fn multiply(
     if rows == 0 || columns == 0 {
         return;
     }
-    let Target {
-        out,
-        step,
-        bias,
-        add,
-    } = target;
+    target.assert_holds(rows, columns);
     assert!(
-        columns <= step && (rows - 1).saturating_mul(step).saturating_add(columns) <= out.len(),
-        "the output overruns its slice"
-    );
-    assert!(
-        bias.is_none_or(|bias| bias.len() == columns),
+        target.bias.is_none_or(|bias| bias.len() == columns),
         "a bias of another width"
     );
     let by_columns = matches!(left, Left::Columns(..));
@@ -122,6 +123,12 @@ pub fn multiply(
     if let Layout::Panels(panels) = &right.layout {
         assert_eq!(panels.len(), panels_length(depth, columns));
         let kernel = kernel().expect("panels are laid out for a kernel");
+        let Target {
+            out,
+            step,
+            bias,
+            add,
+        } = target;
         let mut block = |row: usize, p: usize| {
             let height = kernel.rows().min(rows - row);
             let terms = match part {
@@ -163,12 +170,6 @@ pub fn multiply(
         }
         return;
     }
-    let target = Target {
-        out,
-        step,
-        bias,
-        add,
-    };
     multiply_with_crate(rows, left, right, scale, target);
 }
 
@@ -181,18 +182,13 @@ fn multiply_with_crate(
     target: Target<'_>,
 ) {
     let (depth, columns) = (right.depth, right.columns);
+    target.assert_holds(rows, columns);
     let Target {
         out,
         step,
         bias,
         add,
     } = target;
-    assert!(
-        rows > 0
-            && columns <= step
-            && (rows - 1).saturating_mul(step).saturating_add(columns) <= out.len(),
-        "the output overruns its slice"
-    );
     if depth > 0 {
         left.assert_holds(rows, depth);
     }
