@@ -11,7 +11,7 @@ mod avx2;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 #[cfg(target_arch = "x86_64")]
-mod block;
+mod kernel;
 #[cfg(target_arch = "x86_64")]
 mod microkernel;
 mod packed;
@@ -19,7 +19,7 @@ mod packed;
 mod tests;
 
 #[cfg(target_arch = "x86_64")]
-use block::Block;
+use microkernel::Block;
 use packed::Layout;
 pub use packed::{Packed, Pass, View, kernel_name, linear};
 #[cfg(target_arch = "x86_64")]

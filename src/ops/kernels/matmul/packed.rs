@@ -7,7 +7,7 @@ use std::sync::LazyLock;
 use rayon::prelude::*;
 
 #[cfg(target_arch = "x86_64")]
-use super::microkernel::Kernel;
+use super::kernel::Kernel;
 use super::{Left, PANEL};
 use crate::ops::kernels::scratch::Scratch;
 

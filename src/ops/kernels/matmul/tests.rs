@@ -228,8 +228,8 @@ fn an_empty_sum_is_zero_or_the_bias() {
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn kernels_give_the_bits_of_fused_sums_in_order() {
-    use block::Block;
-    use microkernel::Kernel;
+    use kernel::Kernel;
+    use microkernel::Block;
 
     let has_avx2 = is_x86_feature_detected!("avx2") && is_x86_feature_detected!("fma");
     let kernels = [
