@@ -231,6 +231,32 @@ mod tests {
     }
 
     #[test]
+    fn no_answer_costs_more_log_loss_than_the_manual_says() {
+        let worst = named("log-loss").value(&answer(Some(false), 1.0));
+        assert_eq!(
+            worst.map(|loss| Unit::Nats.digits(loss)).as_deref(),
+            Some("15.942")
+        );
+    }
+
+    #[test]
+    fn what_a_measure_says_of_itself_is_so() {
+        let constant = PredictionRow {
+            log_probability: None,
+            ..answer(Some(true), 0.5)
+        };
+        for measure in MEASURES {
+            let is_scored = measure.value(&constant).is_some();
+            assert_eq!(is_scored, !measure.needs_probability, "{}", measure.name);
+            let axis = match measure.unit.symbol() {
+                "" => measure.quantity.to_owned(),
+                symbol => format!("{} ({symbol})", measure.quantity),
+            };
+            assert_eq!(measure.axis, axis);
+        }
+    }
+
+    #[test]
     fn every_value_is_finite_and_within_the_range_of_its_unit() {
         for measure in MEASURES {
             for probability in [0.0, f64::MIN_POSITIVE, 0.5, 1.0, 1.0 + 1e-7] {
