@@ -8,7 +8,7 @@ use super::suite::load_every_profile;
 use super::{
     Environment, Experiment, Suite, environment, is_suite, layers, load_with, nearby, place,
 };
-use crate::error::{Error, Kind, Problem, Result, sound};
+use crate::error::{Error, Problem, Result, sound};
 use crate::metrics::explored::distinct;
 
 /// A file without problems.
@@ -23,28 +23,21 @@ pub struct Checked {
     pub suite: Option<Suite>,
 }
 
-/// The given files and every `*.toml` below the given folders, sorted, without duplicates; and the problems of the
-/// other paths.
-fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
-    let (mut files, mut problems) = (BTreeSet::new(), vec![]);
-    for path in paths {
-        let wrong = |message: &str| Problem::at(path.display().to_string(), message);
-        match layers::toml_files(path) {
-            Ok(found) if found.is_empty() => {
-                problems.push(wrong("there is no *.toml file in this folder"));
-            }
-            Ok(found) => files.extend(found),
-            Err(cause) if cause.kind() == NotFound => {
-                let help = nearby::suggestion(path);
-                problems.push(Problem {
-                    help,
-                    ..wrong("no such file or folder")
-                });
-            }
-            Err(cause) => problems.push(wrong(&format!("it cannot be read: {cause}"))),
+/// The file of a path, or every `*.toml` below its folder, sorted; at least one.
+fn files(path: &Path) -> Result<Vec<PathBuf>, Problem> {
+    let wrong = |message: String| Problem::at(path.display().to_string(), message);
+    match layers::toml_files(path) {
+        Ok(found) if found.is_empty() => {
+            let problem = wrong("there is no *.toml file in this folder".to_owned());
+            Err(problem.help("name an experiment file, or a folder that contains some"))
         }
+        Ok(found) => Ok(found),
+        Err(cause) if cause.kind() == NotFound => Err(Problem {
+            help: nearby::suggestion(path),
+            ..wrong("no such file or folder".to_owned())
+        }),
+        Err(cause) => Err(wrong(format!("it cannot be read: {cause}"))),
     }
-    (files, problems)
 }
 
 /// The experiment files at and below `paths`, in that order and without duplicates. Files in a folder named `base`,
@@ -53,29 +46,17 @@ fn found(paths: &[PathBuf]) -> (BTreeSet<PathBuf>, Vec<Problem>) {
 /// # Errors
 /// A path does not exist, or contains no `*.toml`.
 pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
-    let mut files = vec![];
+    let mut found = vec![];
     for path in paths {
-        let found = layers::toml_files(path).map_err(|cause| {
-            let near = nearby::suggestion(path).filter(|_| cause.kind() == NotFound);
-            let error = Error::io(Kind::Config, "read", path, cause);
-            match near {
-                Some(near) => error.help(near),
-                None => error,
-            }
-        })?;
-        if found.is_empty() {
-            let error = Error::config(format!("no *.toml file in {}", path.display()));
-            return Err(error.help("name an experiment file, or a folder that contains some"));
-        }
-        for file in found {
+        for file in files(path).map_err(|problem| Error::Problems(vec![problem]))? {
             // A folder stands for its experiments; those of a suite are among them.
             let is_other = layers::is_base(&file) || (file != *path && is_suite(&file));
-            if !is_other && !files.contains(&file) {
-                files.push(file);
+            if !is_other && !found.contains(&file) {
+                found.push(file);
             }
         }
     }
-    Ok(files)
+    Ok(found)
 }
 
 /// Checks the given files and every `*.toml` below the given folders.
@@ -84,9 +65,15 @@ pub fn experiment_files(paths: &[PathBuf]) -> Result<Vec<PathBuf>> {
 /// [`Error::Problems`] with the problems of all files, and of paths that lead to none.
 pub fn check(paths: &[PathBuf]) -> Result<Vec<Checked>> {
     let environment = environment();
-    let (files, mut problems) = found(paths);
+    let (mut found, mut problems) = (BTreeSet::new(), vec![]);
+    for path in paths {
+        match files(path) {
+            Ok(files) => found.extend(files),
+            Err(problem) => problems.push(problem),
+        }
+    }
     let mut checked = Vec::new();
-    for path in files {
+    for path in found {
         match check_file(path, &environment) {
             Ok(one) => {
                 let members = one.suite.iter().flat_map(|suite| &suite.members);
