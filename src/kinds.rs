@@ -27,6 +27,11 @@ pub trait Listed: Sized + 'static {
     /// A one-sentence description.
     fn about(&self) -> &'static str;
 
+    /// Other words by which people know it; a file that has one is told the name.
+    fn other_names(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// The entry of that name.
     fn named(name: &str) -> Option<&'static Self> {
         Self::all().iter().find(|one| one.name() == name)
@@ -39,11 +44,23 @@ pub trait Listed: Sized + 'static {
 
     /// The names with what they mean, for the schema.
     fn schema() -> Vec<Json> {
-        let all = Self::all().iter();
-        all.map(|one| json!({"const": one.name(), "description": one.about()}))
-            .collect()
+        let one = |one: &Self| {
+            json!({
+                "const": one.name(),
+                "description": one.about(),
+                OTHER_NAMES: one.other_names(),
+            })
+        };
+        Self::all().iter().map(one).collect()
     }
 }
+
+/// In a schema, beside a name: see [`Listed::other_names`]. Not exported.
+pub const OTHER_NAMES: &str = "other_names";
+
+/// In the schema of a table: the key that selects its kind, and what each kind `takes` and `requires` of the
+/// keys that not all kinds have. Not exported.
+pub const KINDS: &str = "kinds";
 
 /// The key of the title of a table with a kind.
 pub const TITLE: &str = "title";
@@ -69,13 +86,7 @@ pub trait TableKind: Sized + 'static {
 
     /// Whether it has the key `key`.
     fn has(&self, key: &str) -> bool {
-        self.entry().schemas.contains_key(key)
-    }
-
-    /// The first kind that has all of these keys.
-    fn taking<'a>(keys: impl Iterator<Item = &'a String> + Clone) -> Option<&'static Self> {
-        let mut kinds = Self::kinds().iter();
-        kinds.find(|kind| keys.clone().all(|key| kind.has(key)))
+        self.entry().keys().contains_key(key)
     }
 
     /// The names of the kinds that have the key `key`.
@@ -103,10 +114,10 @@ impl<K: TableKind> Listed for K {
 pub struct Entry {
     name: &'static str,
     about: &'static str,
-    /// The schema of each key, in the order of the fields; made when it is first needed.
-    schemas: LazyLock<Map<String, Json>>,
+    /// The schema of its keys; made when it is first needed.
+    schema: LazyLock<Json>,
     /// The parsed keys, with defaults filled in.
-    pub read: fn(&Value) -> Result<Value, Box<figment::Error>>,
+    read: fn(&Value) -> Result<Value, Box<figment::Error>>,
 }
 
 impl Entry {
@@ -118,20 +129,29 @@ impl Entry {
         Self {
             name,
             about,
-            schemas: LazyLock::new(schemas::<T>),
+            schema: LazyLock::new(schema::<T>),
             read: |own| Ok(Value::serialize(T::deserialize(own)?)?),
         }
     }
+
+    /// Its name, and the keys that it takes and requires.
+    fn own(&self) -> (String, Json) {
+        let takes: Vec<&String> = self.keys().keys().collect();
+        let own = json!({"takes": takes, "requires": self.schema["required"]});
+        (self.name.to_owned(), own)
+    }
+
+    /// The schema of each key, in the order of the fields.
+    fn keys(&self) -> &Map<String, Json> {
+        static NONE: LazyLock<Map<String, Json>> = LazyLock::new(Map::new);
+        self.schema["properties"].as_object().unwrap_or(&NONE)
+    }
 }
 
-/// The schema of each field, with everything written out in place.
-pub fn schemas<T: JsonSchema>() -> Map<String, Json> {
+/// The schema of a table, with everything written out in place.
+pub fn schema<T: JsonSchema>() -> Json {
     let settings = SchemaSettings::draft07().with(|settings| settings.inline_subschemas = true);
-    let mut schema = T::json_schema(&mut settings.into_generator());
-    match schema.remove("properties") {
-        Some(Json::Object(keys)) => keys,
-        _ => Map::new(),
-    }
+    T::json_schema(&mut settings.into_generator()).to_value()
 }
 
 /// A table with its kind. Deserialising accepts any keys: the valid ones depend on the kind, which may come last.
@@ -288,7 +308,7 @@ impl<K: TableKind> Serialize for Kinded<K> {
         if let Some(title) = &self.title {
             keys.serialize_entry(TITLE, title)?;
         }
-        let schemas = &self.kind.entry().schemas;
+        let schemas = self.kind.entry().keys();
         let own = self.own.as_dict().into_iter().flatten();
         let mut own: Vec<(&String, &Value)> = own.collect();
         own.sort_by_key(|(key, _)| schemas.keys().position(|known| known == *key));
@@ -310,12 +330,10 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
         let kind = json!({"description": K::CHOOSES, "oneOf": K::schema()});
         keys.insert(K::KEY.to_owned(), kind);
         if let Some(about) = K::TITLE {
-            let text = json!({"description": about, "type": "string"});
+            let text = json!({"description": about, "type": "string", "pattern": r"\S"});
             keys.insert(TITLE.to_owned(), text);
         }
-        let own = K::kinds()
-            .iter()
-            .flat_map(|kind| kind.entry().schemas.iter());
+        let own = K::kinds().iter().flat_map(|kind| kind.entry().keys());
         for (key, schema) in own {
             if keys.contains_key(key) {
                 continue;
@@ -335,14 +353,21 @@ impl<K: TableKind> JsonSchema for Kinded<K> {
             }
             keys.insert(key.clone(), schema);
         }
+        let kinds = kinds(K::KEY, K::kinds().iter().map(|kind| kind.entry().own()));
         json_schema!({
             "description": K::TABLE,
             "type": "object",
             "properties": keys,
             "required": required,
             "additionalProperties": false,
+            KINDS: kinds,
         })
     }
+}
+
+/// What [`KINDS`] says: the key that selects a kind, and the kinds with their own keys.
+pub fn kinds(key: &str, kinds: impl Iterator<Item = (String, Json)>) -> Json {
+    json!({"key": key, "of": kinds.collect::<Map<_, _>>()})
 }
 
 /// `a, b and c`, with `and` as the conjunction.
@@ -373,7 +398,7 @@ mod tests {
     fn check_shared_keys<K: TableKind>() {
         let mut seen: Map<String, Json> = Map::new();
         for kind in K::kinds() {
-            for (key, schema) in kind.entry().schemas.iter() {
+            for (key, schema) in kind.entry().keys() {
                 let first = seen.entry(key.clone()).or_insert_with(|| schema.clone());
                 assert_eq!(first, schema, "`{key}` of {}", kind.name());
             }

@@ -13,7 +13,7 @@ use super::tree;
 /// whose `[model]` is incomplete has none: base files need no shape. Returns the first of several faults.
 pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
     let root = layers::read(path)?.figment.find_value("");
-    let root = root.map_err(|cause| Fault::in_file(path, layers::one_line(&cause.to_string())))?;
+    let root = root.map_err(|cause| Fault::not_toml(path, &cause.to_string()))?;
     let sweep = sweep::lay_out(&root);
     if let Some(fault) = sweep.faults.into_iter().next() {
         return Err(fault);

@@ -1,33 +1,51 @@
 //! The experiment file as JSON Schema, for editors and linters of TOML.
 //!
 //! Generated from the types of [`schema`](super::schema): field names become keys, doc comments become
-//! descriptions, and ranges are attributes of the fields. `attnlab check` covers the rest: rules about several
-//! keys, and the keys that are required once all layers are merged.
+//! descriptions, and ranges are attributes of the fields. `problems` holds a file to it once all layers are merged; it
+//! also needs to know which keys are required, and which belong to some kinds of a table alone: words of the schema
+//! that are not exported.
 
 use std::fmt;
 use std::sync::LazyLock;
 
+use figment::value::Value as Given;
 use schemars::transform::{RecursiveTransform, Transform as _};
 use schemars::{Schema, json_schema};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::schema::{ExperimentHeader, ExplorationSettings, Settings};
 use super::sweep::{MOST_POINTS, SEED_LIMIT};
-use crate::kinds::schemas;
+use super::tree::dotted;
+use crate::kinds::{KINDS, OTHER_NAMES, schema};
 
 /// The JSON Schema (draft 07) of an experiment file: its text, ending with a line feed.
 pub fn json_schema() -> String {
-    let text = serde_json::to_string_pretty(tree());
+    let text = serde_json::to_string_pretty(&exported());
     format!("{}\n", text.expect("a tree with text keys is JSON"))
+}
+
+fn exported() -> Value {
+    let mut exported = Schema::try_from(tree().clone()).expect("a schema is an object");
+    RecursiveTransform(for_one_file).transform(&mut exported);
+    exported.to_value()
 }
 
 /// The same as a tree: a table is an object with `properties`, in the order of their declaration,
 /// or with `additionalProperties` where any name is allowed.
 pub(super) fn tree() -> &'static Value {
     static TREE: LazyLock<Value> = LazyLock::new(|| {
-        let mut keys = schemas::<ExperimentHeader>();
-        keys.extend(schemas::<Settings>());
-        keys.extend(schemas::<ExplorationSettings>());
+        let parts = [
+            schema::<ExperimentHeader>(),
+            schema::<Settings>(),
+            schema::<ExplorationSettings>(),
+        ];
+        let keys = parts
+            .iter()
+            .filter_map(|part| part["properties"].as_object());
+        let mut keys: Map<String, Value> = keys
+            .flatten()
+            .map(|(k, v)| (k.clone(), v.clone()))
+            .collect();
         keys.insert("sweep".into(), sweep());
         let mut tree = json_schema!({
             "$schema": "http://json-schema.org/draft-07/schema#",
@@ -37,16 +55,24 @@ pub(super) fn tree() -> &'static Value {
             "properties": keys,
             "additionalProperties": false
         });
-        RecursiveTransform(as_in_a_file).transform(&mut tree);
+        RecursiveTransform(as_in_toml).transform(&mut tree);
         tree.to_value()
     });
     &TREE
 }
 
-/// The schema of the key `name` in a table.
-pub(super) fn inner<'s>(table: &'s Value, name: &str) -> Option<&'s Value> {
-    let named = table.get("properties").and_then(|keys| keys.get(name));
-    named.or_else(|| table.get("additionalProperties"))
+/// The schema of the key `name` in a table, or of an element of a list.
+pub(super) fn inner<'s>(outer: &'s Value, name: &str) -> Option<&'s Value> {
+    let is_element = outer.get("items").is_some() && name.parse::<usize>().is_ok();
+    let named = outer.get("properties").and_then(|keys| keys.get(name));
+    let other = || {
+        outer.get(if is_element {
+            "items"
+        } else {
+            "additionalProperties"
+        })
+    };
+    named.or_else(other).filter(|inner| inner.is_object())
 }
 
 /// The schema of the key at `path`.
@@ -55,10 +81,59 @@ pub(super) fn at(path: &[String]) -> Option<&'static Value> {
         .try_fold(tree(), |table, name| inner(table, name))
 }
 
-/// Adapts a schema to a single file: no key is required (other layers may set it), there is no null (TOML has none)
-/// and no Rust number width. The names of an enum become one list.
-fn as_in_a_file(schema: &mut Schema) {
-    schema.remove("required");
+/// A key as messages name it: `` `model.layers` ``, `` element 2 of `seeds` ``.
+pub(super) fn named(path: &[String]) -> String {
+    let element = path.split_last().and_then(|(last, list)| {
+        at(list)?.get("items")?;
+        Some((list, last.parse::<usize>().ok()?))
+    });
+    match element {
+        Some((list, index)) => format!("element {} of `{}`", index + 1, dotted(list)),
+        None => format!("`{}`", dotted(path)),
+    }
+}
+
+/// The texts of a list, or the only one.
+pub(super) fn texts(value: &Value) -> Vec<&str> {
+    let texts = list(value).unwrap_or(std::slice::from_ref(value));
+    texts.iter().filter_map(Value::as_str).collect()
+}
+
+/// The types that a schema allows.
+pub(super) fn types(schema: &Value) -> Vec<&str> {
+    texts(&schema["type"])
+}
+
+/// The names that a schema allows, if it is that of an enum.
+pub(super) fn names(schema: &Value) -> Option<Vec<&str>> {
+    schema.get("enum").map(texts)
+}
+
+/// The number of elements of a list, if the schema sets it.
+pub(super) fn length(schema: &Value) -> Option<usize> {
+    let [least, most] = ["minItems", "maxItems"].map(|end| schema[end].as_u64());
+    least.filter(|_| least == most)?.try_into().ok()
+}
+
+/// Whether a value is of the type and length, or one of the names, that a schema says.
+pub(super) fn allows(schema: &Value, given: &Given) -> bool {
+    if let Some(names) = names(schema) {
+        return given.as_str().is_some_and(|name| names.contains(&name));
+    }
+    let is_a = |kind: &&str| match (*kind, given) {
+        ("object", Given::Dict(_, dict)) => !super::tree::is_date(dict),
+        ("array", Given::Array(_, items)) => length(schema).is_none_or(|n| n == items.len()),
+        ("integer", Given::Num(_, number)) => number.to_u128_lossy().is_some(),
+        ("number", Given::Num(..)) | ("boolean", Given::Bool(..)) => true,
+        ("string", Given::String(..) | Given::Char(..)) => true,
+        _ => false,
+    };
+    types(schema).iter().any(is_a)
+}
+
+/// Adapts the schema of a type to TOML: there is no null and no Rust number width. The names of an enum become one
+/// list, and other words for them a table.
+fn as_in_toml(schema: &mut Schema) {
     schema.remove("format");
     if schema.get("default").is_some_and(Value::is_null) {
         schema.remove("default");
@@ -76,8 +151,26 @@ fn as_in_a_file(schema: &mut Schema) {
     }
     if let Some(Value::Array(variants)) = schema.remove("oneOf") {
         let names: Vec<&Value> = variants.iter().filter_map(|v| v.get("const")).collect();
+        let others = variants.iter().flat_map(|variant| {
+            let words = variant
+                .get(OTHER_NAMES)
+                .and_then(list)
+                .into_iter()
+                .flatten();
+            words.filter_map(|word| Some((word.as_str()?.to_owned(), variant["const"].clone())))
+        });
+        let others: Map<String, Value> = others.collect();
         schema.insert("type".into(), json!("string"));
         schema.insert("enum".into(), json!(names));
+        schema.insert(OTHER_NAMES.into(), json!(others));
+    }
+}
+
+/// Adapts a schema to a single file, in which no key is required because other layers may set it, and takes out
+/// what JSON Schema does not know.
+fn for_one_file(schema: &mut Schema) {
+    for word in ["required", KINDS, OTHER_NAMES] {
+        schema.remove(word);
     }
 }
 
@@ -231,8 +324,8 @@ mod tests {
 
     #[test]
     fn nothing_is_required_and_no_table_takes_an_unknown_key() {
-        let (tree, mut found) = (tree(), Vec::new());
-        walk(String::new(), tree, &mut found);
+        let (tree, mut found) = (exported(), Vec::new());
+        walk(String::new(), &tree, &mut found);
         assert!(found.len() > 70, "only {} schemas", found.len());
         for (path, schema) in found {
             let known = ["string", "integer", "number", "boolean", "array", "object"];
@@ -242,7 +335,15 @@ mod tests {
             };
             let is_known = |kind: &Value| known.iter().any(|known| kind == known);
             assert!(kinds.iter().all(is_known), "{path} is {}", schema["type"]);
-            for word in ["required", "$ref", "oneOf", "anyOf", "format"] {
+            for word in [
+                "required",
+                "$ref",
+                "oneOf",
+                "anyOf",
+                "format",
+                KINDS,
+                OTHER_NAMES,
+            ] {
                 assert!(schema.get(word).is_none(), "{path} has {word}");
             }
             let open = kinds.contains(&json!("object"))

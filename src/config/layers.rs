@@ -17,6 +17,8 @@ pub(crate) enum About {
     Syntax,
     /// There is no such key, whatever its value.
     Key,
+    /// A table lacks keys: those that [`Fault::reads`] lists.
+    Absence,
     /// Everything else.
     Value,
 }
@@ -25,12 +27,14 @@ pub(crate) enum About {
 #[derive(Clone, Debug, PartialEq)]
 pub(crate) struct Fault {
     /// The file, where only this file can be meant.
-    pub(crate) file: Option<PathBuf>,
+    pub(crate) file: Option<Box<Path>>,
     /// The key concerned, in parts; empty: the file as a whole.
     pub(crate) key: Vec<String>,
-    /// Whether the syntax, the key or the value is wrong.
-    pub(crate) about: About,
+    /// Other keys that have part in it.
+    pub(crate) reads: Box<[Vec<String>]>,
     /// What is wrong.
+    pub(crate) about: About,
+    /// The same in words.
     pub(crate) message: String,
     /// What to do about it.
     pub(crate) help: Option<String>,
@@ -55,6 +59,7 @@ impl Fault {
         Self {
             file: None,
             key: vec![],
+            reads: Box::default(),
             about: About::Value,
             message: message.into(),
             help: None,
@@ -72,14 +77,29 @@ impl Fault {
     /// A fault in one file.
     pub(crate) fn in_file(file: &Path, message: impl Into<String>) -> Self {
         let mut fault = Self::new(message);
-        fault.file = Some(file.to_owned());
+        fault.file = Some(file.into());
         fault
+    }
+
+    /// A file that a parser refuses, with its error.
+    pub(crate) fn not_toml(file: &Path, refusal: &str) -> Self {
+        let about = About::Syntax;
+        Self {
+            about,
+            ..Self::in_file(file, one_line(refusal))
+        }
     }
 
     /// Adds the line that says what to do.
     pub(crate) fn help(self, help: impl Into<String>) -> Self {
         let help = Some(help.into());
         Self { help, ..self }
+    }
+
+    /// Adds other keys that have part in it.
+    pub(crate) fn reads(self, reads: impl Into<Box<[Vec<String>]>>) -> Self {
+        let reads = reads.into();
+        Self { reads, ..self }
     }
 
     /// Adds a suggested replacement.
@@ -147,11 +167,8 @@ pub(crate) fn read(path: &Path) -> Result<Layers, Fault> {
             });
         }
         let provider = Figment::from(Toml::file_exact(&file));
-        let root = provider.find_value("").map_err(|cause| {
-            let mut fault = Fault::in_file(&file, one_line(&cause.to_string()));
-            fault.about = About::Syntax;
-            fault
-        })?;
+        let root = provider.find_value("");
+        let root = root.map_err(|cause| Fault::not_toml(&file, &cause.to_string()))?;
         files.push(file.clone());
         figment = provider.merge(figment);
         let Some(base) = tree::get(&root, &["base"]) else {

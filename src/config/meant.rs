@@ -5,6 +5,7 @@ use serde_json::Value as Schema;
 
 use super::json_schema::{self, at};
 use super::{EXPLORE, tree, wording};
+use crate::kinds::{KINDS, OTHER_NAMES};
 
 /// If more keys than this share a name, none of them is suggested.
 const MOST_KEYS: usize = 3;
@@ -46,51 +47,59 @@ fn of_name(schema: &Schema, name: &str, table: &[String], found: &mut Vec<Vec<St
     }
 }
 
-/// What a whole number at this key must be: `a whole number of at least 1`.
-pub(super) fn whole_number(path: &[String]) -> Option<String> {
-    let range = json_schema::Range::of(at(path)?)?.to_string();
-    let of = if range.starts_with("at ") { "of " } else { "" };
-    Some(format!("a whole number {of}{range}"))
+/// The name in the list of a schema that a word most likely stands for.
+pub(super) fn name(schema: &Schema, word: &str) -> Option<String> {
+    let other = schema[OTHER_NAMES][word.to_lowercase()].as_str();
+    let names = json_schema::names(schema)?;
+    other
+        .or_else(|| wording::nearest(word, &names))
+        .map(str::to_owned)
 }
 
-/// The value of the `expected` type that was probably meant, as TOML.
-pub(super) fn value(path: &[String], expected: &str, given: &Value) -> Option<String> {
+/// The value that was probably meant where a schema does not allow the given one, as TOML.
+pub(super) fn value(schema: &Schema, given: &Value) -> Option<String> {
     let text = given.as_str();
-    match expected {
-        "a string" => as_text(given),
-        "a table" => of_kind(path, text?),
-        "a list" => Some(format!("[{}]", tree::text(given))).filter(|_| text.is_none()),
-        "true or false" => match text?.to_lowercase().as_str() {
+    if json_schema::names(schema).is_some() {
+        return name(schema, text?).map(|name| format!("{name:?}"));
+    }
+    let of_type = |kind: &str| match kind {
+        "string" => as_text(given),
+        "object" => of_kind(schema, text?),
+        "array" if json_schema::length(schema).is_none() => {
+            let items = &schema["items"];
+            let is_element = json_schema::allows(items, given);
+            let element = is_element.then(|| tree::inline(given));
+            Some(format!("[{}]", element.or_else(|| value(items, given))?))
+        }
+        "boolean" => match text?.to_lowercase().as_str() {
             "true" | "yes" | "on" => Some("true".to_owned()),
             "false" | "no" | "off" => Some("false".to_owned()),
             _ => None,
         },
-        "a number" => {
+        "number" => {
             Some(text?.to_owned()).filter(|text| text.parse::<f64>().is_ok_and(f64::is_finite))
         }
-        _ if expected.starts_with("a whole number") => {
-            Some(text?.to_owned()).filter(|text| text.parse::<u32>().is_ok())
-        }
+        "integer" => Some(text?.to_owned()).filter(|text| text.parse::<u32>().is_ok()),
         _ => None,
-    }
+    };
+    json_schema::types(schema).into_iter().find_map(of_type)
 }
 
 /// A number, a flag or a date in quotes.
 fn as_text(given: &Value) -> Option<String> {
     match given {
         Value::Num(..) | Value::Bool(..) => Some(format!("{:?}", tree::text(given))),
-        Value::Dict(_, date) => match date.iter().collect::<Vec<_>>()[..] {
-            [(key, Value::String(_, date))] if wording::is_date(key) => Some(format!("{date:?}")),
-            _ => None,
-        },
+        Value::Dict(_, date) if tree::is_date(date) => {
+            let date = date.values().next()?.as_str()?;
+            Some(format!("{date:?}"))
+        }
         _ => None,
     }
 }
 
 /// `{ kind = "rope" }`, where a table has kinds and the text is one of their names.
-fn of_kind(path: &[String], text: &str) -> Option<String> {
-    let names = at(path)?["properties"]["kind"]["enum"].as_array()?;
-    let names: Vec<&str> = names.iter().filter_map(Schema::as_str).collect();
-    let name = wording::nearest(text, &names)?;
-    Some(format!("{{ kind = {name:?} }}"))
+fn of_kind(schema: &Schema, text: &str) -> Option<String> {
+    let key = schema[KINDS]["key"].as_str()?;
+    let name = name(&schema["properties"][key], text)?;
+    Some(format!("{{ {key} = {name:?} }}"))
 }

@@ -3,14 +3,14 @@
 use std::path::{Path, PathBuf};
 
 use figment::Figment;
-use figment::value::{Dict, Value};
+use figment::value::Value;
 
 use super::layers::{self, About, Fault, Layers};
 use super::locate::Position;
 use super::overrides::{self, Override};
 use super::place::{self, Placed, find, in_file};
 use super::sweep::PointValues;
-use super::{Environment, tree, wording};
+use super::{Environment, tree};
 use crate::error::{Error, Problem, Result};
 
 /// The chain of files, the environment and `--set`, merged; types are not checked yet.
@@ -108,8 +108,7 @@ impl Merged {
     fn source(&self, path: &[String]) -> Source {
         let value = tree::get(&self.root, path);
         // Dates are parsed as tables too.
-        let is_table = |dict: &Dict| !dict.keys().any(|key| wording::is_date(key));
-        if value.and_then(Value::as_dict).is_some_and(is_table) {
+        if (value.and_then(Value::as_dict)).is_some_and(|table| !tree::is_date(table)) {
             // Several layers may contribute to a table: name the last file that contains it.
             let whole = |file| find(file, path).filter(|(_, whole)| *whole);
             let mut files = self.files.iter().rev();

@@ -5,8 +5,7 @@
 //! field: `#[serde(default)]` or `impl Default` beside it, in `schema` or in the module of its kind. In reading order: `schema`
 //! (the types of a file; `json_schema` exports them for editors), `layers`, `overrides` and `merged`
 //! (where values come from), `sweep` (one file, many points), `inherited` (axes from a base), `labels` (names
-//! of points), `problems` (all errors at once), `kinded` (the keys that a table has because of its kind),
-//! `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
+//! of points), `problems` (all errors at once), `validate` (rules about values), `search` (whether every drawable value is valid), `start` (weights
 //! files that are missing), `place` and `locate` (where the user wrote it), `syntax` (why a text is not
 //! TOML), `meant`, `nearby` and `advice` (which key, value or file was meant, and how to write it where it
 //! was written), `compiling` (how to get a shape into the binary), `origins` (where each value comes from),
@@ -24,7 +23,6 @@ mod difference;
 pub(crate) mod home;
 mod inherited;
 mod json_schema;
-mod kinded;
 mod labels;
 mod layers;
 mod locate;
@@ -74,8 +72,6 @@ use merged::Merged;
 use place::Placed;
 use schema::{ExperimentHeader, Labels};
 use search::{InvalidDraws, is_about};
-use serde::Serialize;
-use serde::de::DeserializeOwned;
 use sweep::{HEADER_KEYS, PointValues, Sweep};
 
 /// One experiment file, with its sweep laid out.
@@ -265,12 +261,8 @@ fn read_header(
 ) -> (Option<ExperimentHeader>, Vec<Fault>) {
     let shared = filtered(root, |key| key != "sweep" && HEADER_KEYS.contains(&key));
     let explores = explores(&points[0].apply(root));
-    let mut reading = problems::read::<ExperimentHeader>(&shared, &[], excused);
-    if let Some(header) = &reading.value {
-        reading
-            .faults
-            .extend(validate::header(header, points, explores, &reading.skipped));
-    }
+    let rules = |header: &_, skipped: &_| validate::header(header, points, explores, skipped);
+    let reading = problems::read(&shared, &[], excused, rules);
     (reading.value, reading.faults)
 }
 
@@ -280,8 +272,8 @@ fn read_point(root: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<F
     if explores(root) {
         return read_exploration(&settings, excused);
     }
-    let siblings = [&HEADER_KEYS[..], &[EXPLORE]].concat();
-    let (read, faults) = read_as(&settings, &siblings, excused, validate::settings);
+    let requires = ["data", "model"];
+    let (read, faults) = problems::read(&settings, &requires, excused, validate::settings).sound();
     let training = |settings| PointSettings::Training(Box::new(settings));
     (read.map(training), faults)
 }
@@ -289,7 +281,8 @@ fn read_point(root: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<F
 /// One point of an exploration, in which whatever is for training is wrong.
 fn read_exploration(settings: &Value, excused: &[String]) -> (Option<PointSettings>, Vec<Fault>) {
     let own = filtered(settings, |key| !TRAINING_KEYS.contains(&key));
-    let (read, mut faults) = read_as(&own, &HEADER_KEYS, excused, validate::exploration);
+    let reading = problems::read(&own, &[EXPLORE], excused, validate::exploration);
+    let (read, mut faults) = reading.sound();
     let mut foreign = TRAINING_KEYS.to_vec();
     foreign.retain(|key| tree::get(settings, &[key]).is_some());
     faults.extend(foreign.iter().map(|key| {
@@ -303,21 +296,6 @@ fn read_exploration(settings: &Value, excused: &[String]) -> (Option<PointSettin
 
 fn explores(root: &Value) -> bool {
     tree::get(root, &[EXPLORE]).is_some()
-}
-
-/// Settings of a type with the rules about them; absent if anything is wrong.
-fn read_as<T: DeserializeOwned + Serialize>(
-    settings: &Value,
-    siblings: &[&str],
-    excused: &[String],
-    rules: fn(&T, &[String]) -> Vec<Fault>,
-) -> (Option<T>, Vec<Fault>) {
-    let mut reading = problems::read::<T>(settings, siblings, excused);
-    if let Some(settings) = &reading.value {
-        reading.faults.extend(rules(settings, &reading.skipped));
-    }
-    let sound = reading.faults.is_empty() && reading.skipped.is_empty();
-    (reading.value.filter(|_| sound), reading.faults)
 }
 
 fn filtered(root: &Value, keep: impl Fn(&str) -> bool) -> Value {

@@ -7,9 +7,9 @@ use figment::value::{Dict, Map, Value};
 use figment::{Metadata, Profile, Provider};
 
 use super::advice::{self, OPTIONS, PREFIX};
+use super::layers::Fault;
 use super::sweep::{self, Swept};
-use super::syntax::{self, Flaw};
-use super::{Environment, tree};
+use super::{Environment, place, syntax, tree};
 use crate::error::Problem;
 use crate::metrics::explored::distinct;
 
@@ -39,7 +39,7 @@ impl Override {
     fn parse(place: String, key: Vec<String>, text: &str) -> Result<Self, Problem> {
         match value(text) {
             Ok(value) => Ok(Self::new(place, key, value)),
-            Err(flaw) => Err(flaw.at(place)),
+            Err(fault) => Err(place::outside(place, &[], fault)),
         }
     }
 
@@ -209,11 +209,11 @@ fn with_whole_keys(mut key: Vec<String>) -> Vec<String> {
     key
 }
 
-/// Parses a TOML value; text that is not TOML becomes a string, and a number that is too large is a flaw.
-pub(super) fn value(text: &str) -> Result<Value, Flaw> {
+/// Parses a TOML value; text that is not TOML becomes a string, and a number that is too large is a fault.
+pub(super) fn value(text: &str) -> Result<Value, Fault> {
     let line = format!("value = {text}");
-    if let Some(flaw) = syntax::number_beyond_limits(&line) {
-        return Err(flaw);
+    if let Some((_, fault)) = syntax::number_beyond_limits(&line) {
+        return Err(fault);
     }
     let parsed = toml::from_str::<toml::Table>(&line).ok();
     let mut table = parsed.filter(|table| table.len() == 1).unwrap_or_default();

@@ -17,10 +17,10 @@ const SYNTAX_ERRORS: usize = 3;
 
 /// The problems of a fault that names its file. A file that is not TOML has one for each mistake.
 pub(super) fn refused(fault: Fault) -> Error {
-    let file = fault.file.clone().unwrap_or_default();
+    let file = fault.file.clone().map(PathBuf::from).unwrap_or_default();
     Error::Problems(sorted(match fault.about {
         About::Syntax => syntax_problems(&file, &fault.message),
-        About::Key | About::Value => {
+        About::Key | About::Absence | About::Value => {
             let position = find(&file, &fault.key).map(|(position, _)| position);
             vec![in_file(&file, position, fault)]
         }
@@ -48,11 +48,7 @@ fn syntax_problems(file: &Path, refusal: &str) -> Vec<Placed> {
     }
     // Errors after the first few are mostly caused by them.
     let more = flaws.len().saturating_sub(SYNTAX_ERRORS);
-    let one = |flaw: Flaw| {
-        let mut fault = Fault::new(flaw.message);
-        fault.help = flaw.help;
-        in_file(file, Some(flaw.position), fault)
-    };
+    let one = |(position, fault): Flaw| in_file(file, Some(position), fault);
     let mut placed: Vec<Placed> = flaws.into_iter().take(SYNTAX_ERRORS).map(one).collect();
     if let Some((_, problem)) = placed.last_mut().filter(|_| more > 0) {
         let help = format!("{more} more mistakes follow; fix the first ones and check again");

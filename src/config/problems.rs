@@ -1,25 +1,18 @@
-//! Every problem of a configuration in one pass, although serde stops at the first.
+//! Every problem of a configuration in one pass over the merged tree, held to the schema of experiments.
 //!
-//! The merged tree is read again and again: each error is noted and worked around (an unknown or
-//! unreadable key is taken out, a missing one gets a placeholder) until the tree can be read.
-//! Rules about values then skip the keys concerned, so that one slip is one message.
+//! What is wrong is noted and put right in a copy (an unknown or unreadable key is taken out, a missing one gets a
+//! placeholder), so that serde can read the rest. Rules about values then skip the keys concerned, so that one slip is
+//! one message.
 
-use std::collections::BTreeMap;
-
-use figment::error::Kind;
-use figment::value::{Dict, Value};
-use serde::Serialize;
+use figment::value::{Dict, Empty, Tag, Value};
 use serde::de::DeserializeOwned;
+use serde_json::Value as Schema;
 
+use super::json_schema::{self, Range, named};
 use super::layers::{About, Fault, Suggestion};
 use super::sweep::overlap;
 use super::{meant, tree, wording};
-
-/// More mistakes than this in one file end the search.
-const MOST_MISTAKES: usize = 300;
-
-/// Replaces an enum value that is not even a string, so that serde's error lists the valid names.
-const NO_NAME: &str = "\0";
+use crate::kinds::{KINDS, joined};
 
 /// What could be read, and what could not.
 pub(super) struct Reading<T> {
@@ -27,277 +20,336 @@ pub(super) struct Reading<T> {
     pub(super) value: Option<T>,
     /// What is wrong.
     pub(super) faults: Vec<Fault>,
-    /// The dotted keys that rules skip: those with placeholders, removed, misspelled or excused by the caller.
-    pub(super) skipped: Vec<String>,
+    has_placeholders: bool,
 }
 
-/// Deserialises a tree; returns the settings, and the tree that they serialise to.
-type Reader<'a, T> = dyn Fn(&Value) -> Result<(T, Value), Box<figment::Error>> + 'a;
-
-/// A table, and further keys that it may have.
-type Siblings<'a> = (&'a [String], &'a [&'a str]);
-
-/// Reads a tree as a `T`. `siblings` are further keys that the top level may have; what is wrong
-/// at or below the `excused` keys is not reported.
-pub(super) fn read<T: DeserializeOwned + Serialize>(
-    tree: &Value,
-    siblings: &[&str],
-    excused: &[String],
-) -> Reading<T> {
-    let reader = |tree: &Value| {
-        let value = T::deserialize(tree)?;
-        let again = Value::serialize(&value)?;
-        Ok((value, again))
-    };
-    read_with(tree, (&[], siblings), excused, &reader)
+impl<T> Reading<T> {
+    /// The settings, absent if anything is wrong; and what is wrong.
+    pub(super) fn sound(self) -> (Option<T>, Vec<Fault>) {
+        let is_sound = self.faults.is_empty() && !self.has_placeholders;
+        (self.value.filter(|_| is_sound), self.faults)
+    }
 }
 
-/// The same with a reader other than `T::deserialize`.
-pub(super) fn read_with<T>(
-    tree: &Value,
-    siblings: Siblings<'_>,
+/// Reads a tree as a `T`, and checks `rules` on what could be read; they get the dotted keys to skip, which are wrong,
+/// missing, misspelled or excused. `requires` are the keys that the top level must have; what is wrong at or below
+/// the `excused` keys is not reported.
+pub(super) fn read<T: DeserializeOwned>(
+    given: &Value,
+    requires: &[&'static str],
     excused: &[String],
-    reader: &Reader<'_, T>,
+    rules: impl Fn(&T, &[String]) -> Vec<Fault>,
 ) -> Reading<T> {
-    let mut collector = ErrorCollector::new(tree.clone(), excused);
-    let value = collector.run(siblings, reader);
-    let (mut faults, skipped) = (collector.faults, collector.skipped);
-    for (table, keys) in collector.missing {
-        let required = required(tree, &table, reader);
-        faults.push(missing(&table, &keys, &required));
-    }
-    if value.is_none() && faults.is_empty() {
-        faults.push(Fault::new("the settings cannot be read"));
-    }
+    let mut check = Check::new(given, vec![]);
+    (check.requires, check.skipped) = (requires, excused.to_vec());
+    let mut tree = given.clone();
+    check.value(&mut tree, json_schema::tree());
+    let mut faults = check.faults;
+    let value = T::deserialize(&tree).map_err(|error| {
+        // Serde alone knows some rules, such as that a home directory can be expanded.
+        let message = format!("{}: {}", named(&error.path), error.kind);
+        faults.push(Fault::at_key(&error.path, message));
+    });
+    faults.extend(value.iter().flat_map(|value| rules(value, &check.skipped)));
     Reading {
-        value,
+        value: value.ok(),
         faults,
-        skipped,
+        has_placeholders: !check.skipped.is_empty(),
     }
 }
 
-struct ErrorCollector {
-    tree: Value,
-    /// Keys that hold placeholders or were taken out.
-    skipped: Vec<String>,
-    /// What was found in place of an enum's name.
-    nameless: BTreeMap<String, String>,
+struct Check<'t> {
+    /// The whole tree as it is written.
+    given: &'t Value,
+    requires: &'t [&'static str],
+    /// Where the check is.
+    path: Vec<String>,
     faults: Vec<Fault>,
-    /// Missing keys by table.
-    missing: BTreeMap<Vec<String>, Vec<String>>,
+    skipped: Vec<String>,
 }
 
-impl ErrorCollector {
-    fn new(tree: Value, excused: &[String]) -> Self {
+impl<'t> Check<'t> {
+    fn new(given: &'t Value, path: Vec<String>) -> Self {
         Self {
-            tree,
-            skipped: excused.to_vec(),
-            nameless: BTreeMap::new(),
-            faults: Vec::new(),
-            missing: BTreeMap::new(),
+            given,
+            requires: &[],
+            path,
+            faults: vec![],
+            skipped: vec![],
         }
     }
 
-    fn run<T>(&mut self, siblings: Siblings<'_>, reader: &Reader<'_, T>) -> Option<T> {
-        for _ in 0..MOST_MISTAKES {
-            match reader(&self.tree) {
-                Ok((value, again)) => match self.difference(&self.tree, &again, &[]) {
-                    None => return Some(value),
-                    Some((path, expected)) => self.differs(&path, &expected),
-                },
-                Err(error) => {
-                    let figment::Error { path, kind, .. } = *error;
-                    if !self.recover(path, kind, siblings) {
-                        return None;
-                    }
-                }
-            }
+    /// Notes what is wrong with a value and in it; whether it can be read then.
+    fn value(&mut self, value: &mut Value, schema: &Schema) -> bool {
+        if !json_schema::allows(schema, value) {
+            self.wrong(value, schema);
+            return false;
         }
-        None
-    }
-
-    /// Records one serde error and changes the tree so that the error does not recur.
-    fn recover(&mut self, path: Vec<String>, kind: Kind, siblings: Siblings<'_>) -> bool {
-        let (key, shown) = (path.join("."), tree::dotted(&path));
-        let silent = self.is_skipped(&key);
-        match kind {
-            Kind::UnknownField(name, known) => {
-                let (fault, meant) = unknown(&path, &name, known, siblings);
-                self.faults.push(fault);
-                tree::remove(&mut self.tree, &path);
-                // A misspelled key is not missing as well.
-                let absent = |meant: &Vec<String>| tree::get(&self.tree, meant).is_none();
-                if let Some(meant) = meant.filter(absent) {
-                    self.skipped.push(meant.join("."));
-                }
+        match value {
+            Value::Dict(_, table) => self.table(table, schema),
+            Value::Array(_, items) => self.list(items, schema),
+            _ => {}
+        }
+        let rule = match value {
+            Value::Num(..) => {
+                let range = Range::of(schema);
+                let broken = range.filter(|range| !range.contains(tree::number(value)));
+                broken.map(|range| format!(" = {} must be {range}", tree::inline(value)))
             }
-            Kind::MissingField(name) => {
-                let name = name.into_owned();
-                let full = [&path[..], std::slice::from_ref(&name)].concat();
-                if !self.is_skipped(&full.join(".")) {
-                    self.missing.entry(path).or_default().push(name);
-                }
-                self.placeholder(&full, Value::from(0u8));
+            Value::Array(_, items) if items.is_empty() && schema["minItems"] == 1 => {
+                Some(" is empty".to_owned())
             }
-            Kind::UnknownVariant(_, known) if silent => {
-                let first = known.first().copied().unwrap_or_default();
-                self.placeholder(&path, Value::from(first));
+            // The only pattern of the schema asks for a character that is not a space.
+            Value::String(_, text) if schema["pattern"].is_string() && text.trim().is_empty() => {
+                Some(" is blank".to_owned())
             }
-            // A table where a name belongs: serde looks at its only key.
-            Kind::UnknownVariant(name, _) if path.len() > 1 && !self.is_text(&path, &name) => {
-                self.name_wanted(&path[..path.len() - 1]);
-            }
-            Kind::UnknownVariant(name, known) => {
-                let found = self.nameless.remove(&key);
-                let nearest = wording::nearest(&name, known).filter(|_| found.is_none());
-                let given = found.unwrap_or_else(|| format!("{name:?}"));
-                let known = wording::list(known, "and");
-                let mut message = format!("`{shown}` = {given} is not one of {known}");
-                if let Some(meant) = nearest {
-                    message += &format!("; did you mean `{meant}`?");
-                }
-                self.fault(&path, message);
-            }
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) if silent => {
-                let Some(value) = stand_in(&expected) else {
-                    return false;
-                };
-                self.placeholder(&path, value);
-            }
-            Kind::InvalidType(_, expected) if path.len() > 1 && expected == "unit" => {
-                self.name_wanted(&path[..path.len() - 1]);
-            }
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected)
-                if expected.starts_with("enum") || expected.starts_with("variant ") =>
-            {
-                self.name_wanted(&path);
-            }
-            Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) => {
-                self.wrong_type(&path, &wording::expected(&expected));
-            }
-            Kind::InvalidLength(length, expected) => {
-                let expected = wording::expected(&expected);
-                let message = format!("`{shown}` must be {expected}, but has {length}");
-                self.fault(&path, message);
-            }
-            other => {
-                self.fault(&path, format!("`{shown}`: {other}"));
-                // An error that names no key would come again for ever.
-                return !path.is_empty();
-            }
+            _ => None,
+        };
+        if let Some(rule) = rule {
+            self.note(Fault::new(named(&self.path) + &rule));
+            self.skip();
         }
         true
     }
 
-    fn is_text(&self, path: &[String], text: &str) -> bool {
-        tree::get(&self.tree, path).and_then(Value::as_str) == Some(text)
+    /// The same for a key of a table or an element of a list.
+    fn inner(&mut self, part: &str, value: &mut Value, schema: &Schema) -> bool {
+        self.path.push(part.to_owned());
+        let is_readable = self.value(value, schema);
+        if !is_readable {
+            self.skip();
+        }
+        self.path.pop();
+        is_readable
     }
 
-    fn is_skipped(&self, key: &str) -> bool {
+    fn table(&mut self, table: &mut Dict, schema: &Schema) {
+        let mut keys = Keys::of(table, schema);
+        if self.path.is_empty() {
+            keys.required = self.requires.to_vec();
+        }
+        let mut unknown: Vec<String> = table.keys().cloned().collect();
+        unknown.retain(|name| json_schema::inner(schema, name).is_none() || !keys.takes(name));
+        for name in unknown {
+            self.unknown(&name, &keys);
+            table.remove(&name);
+        }
+        self.missing(table, &keys);
+        table.retain(|name, value| {
+            let Some(schema) = json_schema::inner(schema, name) else {
+                return false;
+            };
+            if self.inner(name, value, schema) {
+                return true;
+            }
+            // Another layer down, a table of placeholders.
+            *value = stand_in(schema);
+            keys.required.contains(&&**name) && self.inner(name, value, schema)
+        });
+    }
+
+    fn list(&mut self, items: &mut [Value], schema: &Schema) {
+        let (given, inner) = (items.to_vec(), &schema["items"]);
+        for (i, item) in items.iter_mut().enumerate() {
+            let index = i.to_string();
+            if !self.inner(&index, item, inner) {
+                *item = stand_in(inner);
+            } else if schema["uniqueItems"] == true && given[..i].contains(item) {
+                let twice = format!("{} has {} twice", named(&self.path), tree::inline(item));
+                self.path.push(index);
+                self.note(Fault::new(twice));
+                self.path.pop();
+            }
+        }
+    }
+
+    /// Notes a fault here, unless nothing is to be said of this place.
+    fn note(&mut self, fault: Fault) {
+        if !self.is_skipped(&self.path) {
+            let key = self.path.clone();
+            self.faults.push(Fault { key, ..fault });
+        }
+    }
+
+    /// Keeps rules from what is here.
+    fn skip(&mut self) {
+        self.skipped.push(self.path.join("."));
+    }
+
+    fn is_skipped(&self, path: &[String]) -> bool {
+        let key = path.join(".");
         let mut skipped = self.skipped.iter();
-        skipped.any(|skipped| overlap(key, skipped) && key.len() >= skipped.len())
+        skipped.any(|skipped| overlap(&key, skipped) && key.len() >= skipped.len())
     }
 
-    fn placeholder(&mut self, path: &[String], value: Value) {
-        tree::set(&mut self.tree, path, value);
-        self.skipped.push(path.join("."));
-    }
-
-    fn fault(&mut self, path: &[String], message: String) {
-        self.take_out(path, Fault::at_key(path, message));
-    }
-
-    /// Notes what is wrong with a value and takes it out; in a list, a placeholder takes its place.
-    fn take_out(&mut self, path: &[String], fault: Fault) {
-        self.faults.push(fault);
-        let table = &path[..path.len().saturating_sub(1)];
-        if !path.is_empty() && matches!(tree::get(&self.tree, table), Some(Value::Array(..))) {
-            return self.placeholder(path, Value::from(0u8));
+    /// A value of another type or length than the schema says, or a name that is not in its list.
+    fn wrong(&mut self, value: &Value, schema: &Schema) {
+        let name = named(&self.path);
+        let Some(names) = json_schema::names(schema) else {
+            let found = match (value, json_schema::length(schema)) {
+                (Value::Array(_, items), Some(_)) => format!("has {}", items.len()),
+                _ => format!("is {}", wording::found(value)),
+            };
+            let expected = wording::expected(schema);
+            let fault = Fault::new(format!("{name} must be {expected}, but {found}"));
+            let meant = meant::value(schema, value).map(Suggestion::Value);
+            let instead = meant.map(Box::new);
+            return self.note(Fault { instead, ..fault });
+        };
+        let (given, names) = (tree::inline(value), wording::list(&names, "and"));
+        let mut message = format!("{name} = {given} is not one of {names}");
+        if let Some(meant) = value.as_str().and_then(|word| meant::name(schema, word)) {
+            message += &format!("; did you mean `{meant}`?");
         }
-        tree::remove(&mut self.tree, path);
-        self.skipped.push(path.join("."));
+        self.note(Fault::new(message));
     }
 
-    fn wrong_type(&mut self, path: &[String], expected: &str) {
-        let value = tree::get(&self.tree, path);
-        let found = value.map_or("absent".into(), wording::found);
-        let meant = value.and_then(|value| meant::value(path, expected, value));
-        let ranged = expected.starts_with("a whole number");
-        let ranged = ranged.then(|| meant::whole_number(path)).flatten();
-        let expected = ranged.as_deref().unwrap_or(expected);
-        let key = tree::dotted(path);
-        let fault = Fault::at_key(path, format!("`{key}` must be {expected}, but is {found}"));
-        let instead = meant.map(|meant| Box::new(Suggestion::Value(meant)));
-        self.take_out(path, Fault { instead, ..fault });
-    }
-
-    /// Asks serde for the allowed names by giving it one that cannot exist.
-    fn name_wanted(&mut self, path: &[String]) {
-        let found = tree::get(&self.tree, path).map_or(String::new(), tree::text);
-        self.nameless.insert(path.join("."), found);
-        tree::set(&mut self.tree, path, Value::from(NO_NAME));
-    }
-
-    /// The first value at or below `path` that serde accepted but read as something else: a table from a list, an enum
-    /// from its number, a list with too many values.
-    fn difference(
-        &self,
-        given: &Value,
-        read: &Value,
-        path: &[String],
-    ) -> Option<(Vec<String>, Value)> {
-        if !path.is_empty() && self.is_skipped(&path.join(".")) {
-            return None;
-        }
-        let inner =
-            |part: String, given, read| self.difference(given, read, &[path, &[part]].concat());
-        match (given, read) {
-            (Value::Dict(_, given), Value::Dict(_, read)) => given
-                .iter()
-                .find_map(|(key, given)| inner(key.clone(), given, read.get(key)?)),
-            (Value::Array(_, given), Value::Array(_, read)) if given.len() == read.len() => {
-                let mut pairs = given.iter().zip(read).enumerate();
-                pairs.find_map(|(i, (given, read))| inner(i.to_string(), given, read))
+    /// A key that the table does not take, or not with its kind.
+    fn unknown(&mut self, name: &str, keys: &Keys<'_>) {
+        let table = self.path.clone();
+        self.path.push(name.to_owned());
+        let (key, of) = (named(&self.path), keys.kinds_with(name));
+        match keys.chooses {
+            Some(chooses) if !of.is_empty() => {
+                let (kinds, choice) = (joined(of, "or"), beside(&table, chooses));
+                let message = format!("{key} applies only to {} = {kinds}", named(&choice));
+                let help = format!("remove the key, or change the {chooses}");
+                self.note(Fault::new(message).help(help).reads([choice]));
             }
-            (Value::Num(..), Value::Num(..)) | (Value::Bool(..), Value::Bool(..)) => None,
-            (Value::String(..) | Value::Char(..), Value::String(..) | Value::Char(..)) => None,
-            _ => Some((path.to_vec(), read.clone())),
+            _ => {
+                let (fault, meant) = unknown(&table, name, keys);
+                self.note(fault);
+                // A misspelled key is not missing as well.
+                let is_absent = |meant: &Vec<String>| tree::get(self.given, meant).is_none();
+                self.skipped
+                    .extend(meant.filter(is_absent).map(|meant| meant.join(".")));
+            }
         }
+        self.path.pop();
     }
 
-    fn differs(&mut self, path: &[String], read: &Value) {
-        match read {
-            Value::String(..) => self.name_wanted(path),
-            Value::Array(_, items) => {
-                let given = tree::get(&self.tree, path).and_then(Value::as_array);
-                let (length, wanted) = (given.map_or(0, <[_]>::len), items.len());
-                let key = tree::dotted(path);
-                let message =
-                    format!("`{key}` must be a list of {wanted} values, but has {length}");
-                self.fault(path, message);
-            }
-            _ => self.wrong_type(path, "a table"),
+    /// Puts placeholders in for the required keys that a table does not have.
+    fn missing(&mut self, table: &mut Dict, keys: &Keys<'_>) {
+        let mut missing = keys.required.clone();
+        missing.retain(|name| !table.contains_key(*name));
+        let mut paths = vec![];
+        missing.retain(|name| {
+            let path = beside(&self.path, name);
+            table.insert((*name).to_owned(), Value::Empty(Tag::Default, Empty::Unit));
+            let is_told = !self.is_skipped(&path);
+            self.skipped.push(path.join("."));
+            paths.extend(is_told.then_some(path));
+            is_told
+        });
+        if missing.is_empty() {
+            return;
         }
+        let (noun, place) = match self.path.is_empty() {
+            true => ("table", String::new()),
+            false => ("key", format!(" in {}", table_name(&self.path))),
+        };
+        let plural = if missing.len() > 1 { "s" } else { "" };
+        let named = wording::list(&missing, "and");
+        let required = wording::list(&keys.required, "and");
+        let mut help = format!("{} requires {required}", keys.table(&self.path));
+        for name in missing {
+            if let Some(names) = keys.names(name) {
+                help += &format!("; `{name}` can be {}", wording::list(&names, "or"));
+            }
+        }
+        let fault = Fault::new(format!("missing {noun}{plural} {named}{place}"));
+        let about = About::Absence;
+        self.note(Fault {
+            about,
+            ..fault.help(help).reads(paths)
+        });
     }
 }
 
-/// A value that passes where serde expected something else than a placeholder's 0.
-fn stand_in(expected: &str) -> Option<Value> {
-    match wording::expected(expected).as_str() {
-        "a table" => Some(Value::from(Dict::new())),
-        "a string" => Some(Value::from("")),
-        "true or false" => Some(Value::from(false)),
-        "a list" => Some(Value::from(Vec::<Value>::new())),
-        _ => None,
+/// The keys of a table.
+struct Keys<'s> {
+    schema: &'s Schema,
+    /// Those that it takes, in the order of the schema.
+    known: Vec<&'s str>,
+    required: Vec<&'s str>,
+    /// The key that selects its kind, if it has kinds.
+    chooses: Option<&'s str>,
+    /// Its kind, if that can be read.
+    kind: Option<&'s str>,
+}
+
+impl<'s> Keys<'s> {
+    fn of(table: &Dict, schema: &'s Schema) -> Self {
+        let kinds = &schema[KINDS];
+        let chooses = kinds["key"].as_str();
+        let kind = chooses.and_then(|key| table.get(key)?.as_str());
+        let kind = kind.and_then(|kind| kinds["of"].as_object()?.get_key_value(kind));
+        let known = schema["properties"].as_object().into_iter().flatten();
+        let mut keys = Self {
+            schema,
+            known: known.map(|(name, _)| &**name).collect(),
+            required: json_schema::texts(&schema["required"]),
+            chooses,
+            kind: kind.map(|(name, _)| &**name),
+        };
+        if let Some((_, own)) = kind {
+            let takes = json_schema::texts(&own["takes"]);
+            let of_kinds = |name: &str| !keys.kinds_with(name).is_empty();
+            let mut known = keys.known.clone();
+            known.retain(|name| takes.contains(name) || !of_kinds(name));
+            keys.known = known;
+            let own = json_schema::texts(&own["requires"]).into_iter();
+            let all = keys.required.clone();
+            keys.required.extend(own.filter(|name| !all.contains(name)));
+        }
+        keys
+    }
+
+    /// Whether the table can have a key; some tables take any name.
+    fn takes(&self, name: &str) -> bool {
+        self.known.is_empty() || self.known.contains(&name)
+    }
+
+    /// The kinds of the table, in quotes, that alone have a key.
+    fn kinds_with(&self, name: &str) -> Vec<String> {
+        let kinds = self.schema[KINDS]["of"].as_object().into_iter().flatten();
+        let having = kinds.filter(|(_, own)| json_schema::texts(&own["takes"]).contains(&name));
+        having.map(|(kind, _)| format!("{kind:?}")).collect()
+    }
+
+    /// What a key can be, if that is one of a few names.
+    fn names(&self, key: &str) -> Option<Vec<&'s str>> {
+        json_schema::names(json_schema::inner(self.schema, key)?)
+    }
+
+    /// The table with its kind.
+    fn table(&self, path: &[String]) -> String {
+        let kind = self.chooses.zip(self.kind);
+        let kind = kind.map(|(key, kind)| format!(" with `{key}` = {kind:?}"));
+        table_name(path) + &kind.unwrap_or_default()
     }
 }
 
-/// The required keys of a table: those that are missing when it is empty.
-fn required<T>(tree: &Value, table: &[String], reader: &Reader<'_, T>) -> Vec<String> {
-    let mut collector = ErrorCollector::new(tree.clone(), &[]);
-    tree::set(&mut collector.tree, table, Value::from(Dict::new()));
-    collector.run((&[], &[]), reader);
-    collector.missing.remove(table).unwrap_or_default()
+/// A value that can be read in place of one that cannot.
+fn stand_in(schema: &Schema) -> Value {
+    if let Some(names) = json_schema::names(schema) {
+        return Value::from(names[0]);
+    }
+    match json_schema::types(schema)[0] {
+        "object" => Value::from(Dict::new()),
+        "array" => {
+            let length = json_schema::length(schema).unwrap_or(0);
+            Value::from(vec![stand_in(&schema["items"]); length])
+        }
+        "string" => Value::from(""),
+        "boolean" => Value::from(false),
+        _ => Value::from(0u8),
+    }
+}
+
+/// The path of a key in a table.
+fn beside(table: &[String], name: &str) -> Vec<String> {
+    [table, &[name.to_owned()]].concat()
 }
 
 fn table_name(path: &[String]) -> String {
@@ -308,41 +360,20 @@ fn table_name(path: &[String]) -> String {
 }
 
 /// The fault, and the key that was meant if there is only one candidate.
-fn unknown(
-    path: &[String],
-    name: &str,
-    known: &[&str],
-    (having, siblings): Siblings<'_>,
-) -> (Fault, Option<Vec<String>>) {
-    let table = path.split_last().map_or(&[][..], |(_, table)| table);
-    let mut known = known.to_vec();
-    if table == having {
-        known.extend(siblings);
-    }
-    let mut fault = Fault::at_key(path, format!("unknown key `{}`", tree::dotted(path)));
+fn unknown(table: &[String], name: &str, keys: &Keys<'_>) -> (Fault, Option<Vec<String>>) {
+    let mut fault = Fault::new(format!("unknown key {}", named(&beside(table, name))));
     fault.about = About::Key;
-    let mut meant = match wording::nearest(name, &known) {
-        Some(near) => vec![[table, &[near.to_owned()]].concat()],
+    let mut meant = match wording::nearest(name, &keys.known) {
+        Some(near) => vec![beside(table, near)],
         None => meant::keys(table, name),
     };
     let Some(first) = meant.first() else {
-        let keys = wording::list(&known, "and");
-        let help = format!("{} takes {keys}", table_name(table));
+        let known = wording::list(&keys.known, "and");
+        let help = format!("{} takes {known}", keys.table(table));
         return (fault.help(help), None);
     };
-    let keys: Vec<String> = meant.iter().map(|key| tree::dotted(key)).collect();
-    fault.message += &format!("; did you mean {}?", wording::list(&keys, "or"));
+    let shown: Vec<String> = meant.iter().map(|key| tree::dotted(key)).collect();
+    fault.message += &format!("; did you mean {}?", wording::list(&shown, "or"));
     let fault = fault.instead(Suggestion::Key(first.clone()));
     (fault, meant.pop().filter(|_| meant.is_empty()))
-}
-
-fn missing(table: &[String], keys: &[String], required: &[String]) -> Fault {
-    let (noun, place) = match table.is_empty() {
-        true => ("table", String::new()),
-        false => ("key", format!(" in {}", table_name(table))),
-    };
-    let plural = if keys.len() > 1 { "s" } else { "" };
-    let (keys, required) = (wording::list(keys, "and"), wording::list(required, "and"));
-    let fault = Fault::at_key(table, format!("missing {noun}{plural} {keys}{place}"));
-    fault.help(format!("{} requires {required}", table_name(table)))
 }

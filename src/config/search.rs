@@ -8,7 +8,7 @@ use figment::value::Value;
 
 use super::layers::Fault;
 use super::sweep::{PointValues, RANDOM};
-use super::{json_schema, read_point, tree};
+use super::{json_schema, read_point, tree, wording};
 
 /// Keys for which invalid values could be drawn.
 #[derive(Default)]
@@ -61,26 +61,19 @@ pub(super) fn is_about(fault: &Fault, key: &[String]) -> bool {
 fn unsuited(root: &Value, key: &str) -> Option<Fault> {
     let distribution = tree::get(root, &["sweep", RANDOM, key])?.as_dict()?;
     let (name, ends) = distribution.iter().next()?;
-    let (ends, choose) = (tree::text(ends), || "write { choice = […] }".to_owned());
-    let (takes, help) = match (type_of(key)?, name.as_str()) {
+    let schema = json_schema::at(&tree::split(key))?;
+    let help = match (schema["type"].as_str()?, name.as_str()) {
         (_, "choice") | ("integer", "integers") | ("number", "uniform" | "log_uniform") => {
             return None;
         }
-        ("integer", _) => ("whole numbers", "write { integers = […] }".to_owned()),
-        ("number", _) => (
-            "any number",
-            format!("write {{ uniform = {ends} }}, or {{ choice = […] }} for whole ones alone"),
-        ),
-        ("boolean", _) => ("true or false", choose()),
-        ("array", _) => ("a list", choose()),
-        ("object", _) => ("a table", choose()),
-        _ => ("text", choose()),
+        ("integer", _) => "write { integers = […] }".to_owned(),
+        ("number", _) => {
+            let ends = tree::text(ends);
+            format!("write {{ uniform = {ends} }}, or {{ choice = […] }} for whole ones alone")
+        }
+        _ => "write { choice = […] }".to_owned(),
     };
-    let message = format!("`{key}` takes {takes}, which `{name}` does not draw");
+    let takes = wording::expected(schema);
+    let message = format!("`{key}` must be {takes}, which `{name}` does not draw");
     Some(Fault::at_key(&["sweep", RANDOM, key, name], message).help(help))
-}
-
-/// The type of a key in the words of JSON Schema; absent if there is no such key.
-fn type_of(key: &str) -> Option<&'static str> {
-    json_schema::at(&tree::split(key))?["type"].as_str()
 }

@@ -33,6 +33,8 @@ pub struct ModelShape {
 pub struct KindOfAttention {
     /// As the TOML spells it: `sliding-window` is the type `SlidingWindow`.
     pub name: &'static str,
+    /// Other words by which people know it.
+    pub other_names: &'static [&'static str],
     /// Whether that type is a network of its own, in `src/model/`, and not the attention of a GPT's blocks,
     /// in `src/model/attention/`.
     pub is_network: bool,
@@ -63,6 +65,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
+        other_names: &["gqa"],
         parameter_key: Some("kv_heads"),
         constants: |shape| vec![shape.kind_parameter * shape.head_dim],
         refuses: uneven_groups,
@@ -75,10 +78,13 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         "linear",
         "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
     ),
-    kind(
-        "multi-query",
-        "all heads share keys and values (Shazeer 2019)",
-    ),
+    KindOfAttention {
+        other_names: &["mqa"],
+        ..kind(
+            "multi-query",
+            "all heads share keys and values (Shazeer 2019)",
+        )
+    },
     KindOfAttention {
         is_network: true,
         parameter_key: Some(BOTTLENECK),
@@ -90,6 +96,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
+        other_names: &["rotary"],
         refuses: |shape| odd_heads(shape, "rotates pairs of channels"),
         ..kind(
             "rope",
@@ -113,16 +120,20 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
             "each token predicts its attention scores, without keys (Tay et al. 2021)",
         )
     },
-    kind(
-        "vanilla",
-        "causal multi-head softmax attention (Vaswani et al. 2017)",
-    ),
+    KindOfAttention {
+        other_names: &["softmax"],
+        ..kind(
+            "vanilla",
+            "causal multi-head softmax attention (Vaswani et al. 2017)",
+        )
+    },
 ];
 
 /// A kind without a parameter.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
     KindOfAttention {
         name,
+        other_names: &[],
         is_network: false,
         about,
         parameter_key: None,

@@ -8,36 +8,14 @@ use std::ops::Range;
 
 use toml::de::DeTable;
 
+use super::layers::Fault;
 use super::locate::{Position, position};
-use crate::error::Problem;
 
-/// One mistake.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) struct Flaw {
-    /// Where it is.
-    pub(super) position: Position,
-    /// What is wrong.
-    pub(super) message: String,
-    /// What to do about it.
-    pub(super) help: Option<String>,
-}
+/// A mistake and where it is.
+pub(super) type Flaw = (Position, Fault);
 
-impl Flaw {
-    /// Converts the flaw into a problem at `place`.
-    pub(super) fn at(self, place: String) -> Problem {
-        Problem {
-            place,
-            message: self.message,
-            help: self.help,
-        }
-    }
-}
-
-/// What is wrong and what to do about it.
-type Explained = (String, Option<String>);
-
-fn explained(message: impl Into<String>, help: impl Into<String>) -> Explained {
-    (message.into(), Some(help.into()))
+fn explained(message: impl Into<String>, help: impl Into<String>) -> Fault {
+    Fault::new(message).help(help)
 }
 
 /// The syntax errors of a text in order, the first of each line only, since others on that line mostly
@@ -49,7 +27,7 @@ pub(super) fn flaws(text: &str, refusal: &str) -> Vec<Flaw> {
     let mut found: Vec<Flaw> = (errors.into_iter())
         .map(|(span, message)| flaw(text, span, &message))
         .collect();
-    found.dedup_by_key(|flaw| flaw.position.0);
+    found.dedup_by_key(|((line, _), _)| *line);
     if found.is_empty() {
         found.extend(number_beyond_limits(text).or_else(|| only_in_toml_1_1(text, refusal)));
     }
@@ -69,21 +47,17 @@ pub(super) fn number_beyond_limits(text: &str) -> Option<Flaw> {
     let cause = toml::from_str::<toml::Table>(text).err();
     let (span, cause) = report(&cause.filter(|_| errors.is_empty())?);
     let number = text.get(span.clone()).unwrap_or_default();
-    let (message, most) = match cause.contains("float") {
-        true => (
+    let fault = match cause.contains("float") {
+        true => explained(
             format!("the number {number} is too large"),
             "the largest is about 1.8e308",
         ),
-        false => (
+        false => explained(
             format!("the whole number {number} is beyond 64 bits"),
             "the largest is 9223372036854775807",
         ),
     };
-    Some(Flaw {
-        position: position(text, span.start),
-        message,
-        help: Some(most.to_owned()),
-    })
+    Some((position(text, span.start), fault))
 }
 
 /// `refusal` says `… at line 22, column 14 … invalid inline table …`.
@@ -96,7 +70,7 @@ fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
     let position = (number("at line ")?, number("column ")?);
     let mut rest = text.lines().nth(position.0 - 1)?.chars();
     let at_comma = rest.nth(position.1 - 1) == Some(',');
-    let (message, help) = if refusal.contains("escape") {
+    let fault = if refusal.contains("escape") {
         escape()
     } else if refusal.contains("inline table") && at_comma {
         let message = "TOML 1.0 does not allow a trailing comma in an inline table";
@@ -110,31 +84,23 @@ fn only_in_toml_1_1(text: &str, refusal: &str) -> Option<Flaw> {
         let cause = refusal.rsplit(" ^ ").next().unwrap_or(refusal);
         let cause = cause.trim_start_matches('^').trim();
         let cause = cause.split(" in ").next().unwrap_or(cause);
-        (format!("this is not TOML 1.0: {cause}"), None)
+        Fault::new(format!("this is not TOML 1.0: {cause}"))
     };
-    Some(Flaw {
-        position,
-        message,
-        help,
-    })
+    Some((position, fault))
 }
 
 fn flaw(text: &str, span: Range<usize>, message: &str) -> Flaw {
-    let plain = || (format!("this is not TOML: {message}"), None);
-    let (start, (message, help)) = disguised(text, &span).unwrap_or_else(|| {
+    let plain = || Fault::new(format!("this is not TOML: {message}"));
+    let (start, fault) = disguised(text, &span).unwrap_or_else(|| {
         let explained = explain_line(text, &span, message);
         let explained = explained.or_else(|| explain_value(text, &span, message));
         (span.start, explained.unwrap_or_else(plain))
     });
-    Flaw {
-        position: position(text, start),
-        message,
-        help,
-    }
+    (position(text, start), fault)
 }
 
 /// The first look-alike of a TOML character in a span, or right after an empty one.
-fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Explained)> {
+fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Fault)> {
     let rest = text.get(span.start..)?.char_indices();
     let within = |at: usize| at == 0 || span.start + at < span.end;
     let mut characters = rest.take_while(|(at, _)| within(*at));
@@ -142,7 +108,7 @@ fn disguised(text: &str, span: &Range<usize>) -> Option<(usize, Explained)> {
 }
 
 /// Explains a character that word processors and web pages substitute for one of TOML's.
-fn look_alike(c: char) -> Option<Explained> {
+fn look_alike(c: char) -> Option<Fault> {
     let code = format!("U+{:04X}", u32::from(c));
     let stands_for = |what: &str, meant: char| {
         let message = format!("`{c}` ({code}) is not {what}");
@@ -175,7 +141,7 @@ fn look_alike(c: char) -> Option<Explained> {
 }
 
 /// What is wrong with the form of a line: its key, its quotation marks, what stands between.
-fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
+fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Fault> {
     let token = text.get(span.clone()).unwrap_or_default();
     let next = text.get(span.start..).unwrap_or_default().chars().next();
     let says = |starts: &[&str]| starts.iter().any(|start| message.starts_with(start));
@@ -214,7 +180,7 @@ fn explain_line(text: &str, span: &Range<usize>, message: &str) -> Option<Explai
 }
 
 /// What somebody wrote for a value that TOML writes otherwise.
-fn explain_value(text: &str, span: &Range<usize>, message: &str) -> Option<Explained> {
+fn explain_value(text: &str, span: &Range<usize>, message: &str) -> Option<Fault> {
     let token = text.get(span.clone()).unwrap_or_default();
     let says = |start: &str| message.starts_with(start);
     let value = word_around(text, span);
@@ -273,7 +239,7 @@ fn after(text: &str, span: &Range<usize>) -> Option<char> {
         .next()
 }
 
-fn escape() -> Explained {
+fn escape() -> Fault {
     explained(
         "a backslash inside \"…\" starts an escape sequence, and this one is invalid",
         "use single quotes, where a backslash is literal: 'C:\\weights'",

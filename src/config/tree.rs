@@ -62,20 +62,6 @@ pub(crate) fn set(tree: &mut Value, path: &[String], value: Value) {
     }
 }
 
-/// Takes the key at `path` out of its table. An array element stays, since its neighbours'
-/// places would shift.
-pub(crate) fn remove(tree: &mut Value, path: &[String]) {
-    let inner = match (tree, path) {
-        (Value::Dict(_, dict), [last]) => return drop(dict.remove(last)),
-        (Value::Dict(_, dict), [part, ..]) => dict.get_mut(part),
-        (list, [part, ..]) => element(list, part),
-        (_, []) => None,
-    };
-    if let Some(inner) = inner {
-        remove(inner, &path[1..]);
-    }
-}
-
 /// The value as a user would write it: strings bare, tables and lists in TOML's inline form.
 pub(crate) fn text(value: &Value) -> String {
     match value {
@@ -84,7 +70,20 @@ pub(crate) fn text(value: &Value) -> String {
     }
 }
 
-fn inline(value: &Value) -> String {
+/// Whether a table stands for a TOML date.
+pub(crate) fn is_date(table: &Dict) -> bool {
+    table.keys().any(|key| key.starts_with("$__toml"))
+}
+
+/// The number as a float, however it was written; NaN for anything else.
+pub(crate) fn number(value: &Value) -> f64 {
+    let whole = value.to_i128().map(|n| n as f64);
+    let whole = whole.or(value.to_u128().map(|n| n as f64));
+    whole.or(value.to_f64()).unwrap_or(f64::NAN)
+}
+
+/// The same with strings in quotes.
+pub(crate) fn inline(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("{text:?}"),
         Value::Char(_, c) => format!("{c:?}"),

@@ -1,43 +1,36 @@
 //! Plain words for what was found, what was expected, and what was probably meant.
 
 use figment::value::Value;
+use serde_json::Value as Schema;
 
+use super::json_schema::{self, Range};
 use super::tree;
 use crate::kinds::joined;
 
-/// Common terms, and what experiment files call them here.
-const SYNONYMS: [(&str, &str); 12] = [
-    ("gpu", "cuda"),
-    ("nvidia", "cuda"),
-    ("processor", "cpu"),
-    ("fp32", "f32"),
-    ("float32", "f32"),
-    ("softmax", "vanilla"),
-    ("gqa", "grouped-query"),
-    ("mqa", "multi-query"),
-    ("rotary", "rope"),
-    ("val", "dev"),
-    ("valid", "dev"),
-    ("validation", "dev"),
-];
-
-/// The candidate that `word` is another word for, or most likely a misspelling of, if any is near
-/// enough: one edit for short words, a third of the longer word's letters otherwise.
+/// The candidate that `word` is most likely a misspelling of, if any is near enough (one edit for short words, a
+/// third of the longer word's letters otherwise), or else the only one that starts with it: `brier` for `brier-score`.
 pub(super) fn nearest<'a>(word: &str, candidates: &'a [impl AsRef<str>]) -> Option<&'a str> {
     let word = word.to_lowercase();
     let candidates = candidates.iter().map(AsRef::as_ref);
-    let is_meant = |candidate: &&str| SYNONYMS.contains(&(&word, candidate));
-    if let Some(candidate) = candidates.clone().find(is_meant) {
-        return Some(candidate);
-    }
     let distance = |candidate: &str| strsim::damerau_levenshtein(&word, candidate);
     let near = |candidate: &&str| {
         let longest = candidate.chars().count().max(word.chars().count());
         distance(candidate) <= (longest / 3).max(1)
     };
-    candidates
-        .filter(near)
-        .min_by_key(|candidate| distance(candidate))
+    let starts = |candidate: &&str| {
+        let rest = candidate.strip_prefix(&*word);
+        rest.is_some_and(|rest| !word.is_empty() && rest.starts_with(['-', '_']))
+    };
+    let only = || {
+        candidates
+            .clone()
+            .filter(starts)
+            .map(Some)
+            .reduce(|_, _| None)
+    };
+    let near = candidates.clone().filter(near);
+    near.min_by_key(|candidate| distance(candidate))
+        .or_else(|| only().flatten())
 }
 
 /// `` `a`, `b` and `c` ``
@@ -50,7 +43,7 @@ pub(super) fn list<T: AsRef<str>>(words: &[T], conjunction: &str) -> String {
 pub(super) fn found(value: &Value) -> String {
     match value {
         Value::String(_, text) => format!("the string {text:?}"),
-        Value::Dict(_, dict) if dict.keys().any(|key| is_date(key)) => "a date".into(),
+        Value::Dict(_, dict) if tree::is_date(dict) => "a date".into(),
         Value::Dict(..) => "a table".into(),
         Value::Array(..) => "a list".into(),
         Value::Num(..) => format!("the number {}", tree::text(value)),
@@ -58,26 +51,28 @@ pub(super) fn found(value: &Value) -> String {
     }
 }
 
-/// Whether a table with this key represents a TOML date.
-pub(super) fn is_date(key: &str) -> bool {
-    key.starts_with("$__toml")
-}
-
-/// What serde expected, in the words of a user of TOML.
-pub(super) fn expected(serde: &str) -> String {
-    match serde {
-        "usize" | "u64" | "u32" => "a whole number of at least 0".into(),
-        "f64" => "a number".into(),
-        "a boolean" => "true or false".into(),
-        "path string" => "a string".into(),
-        "a sequence" => "a list".into(),
-        "a map" => "a table".into(),
-        text if text.starts_with("struct ") => "a table".into(),
-        text => match text.strip_prefix("an array of length ") {
+/// What a schema asks for, in the words of a user of TOML.
+pub(super) fn expected(schema: &Schema) -> String {
+    let noun = |kind: &str| match kind {
+        "integer" => {
+            let range = Range::of(schema).map(|range| range.to_string());
+            match range.unwrap_or_default() {
+                least if least.starts_with("at least") => format!("a whole number of {least}"),
+                both if both.starts_with("between") => format!("a whole number {both}"),
+                most if most.is_empty() => "a whole number of at least 0".to_owned(),
+                most => format!("a whole number of at least 0 and {most}"),
+            }
+        }
+        "number" => "a number".to_owned(),
+        "boolean" => "true or false".to_owned(),
+        "array" => match json_schema::length(schema) {
             Some(length) => format!("a list of {length} values"),
-            None => text.into(),
+            None => "a list".to_owned(),
         },
-    }
+        "object" => "a table".to_owned(),
+        _ => "a string".to_owned(),
+    };
+    joined(json_schema::types(schema).into_iter().map(noun), "or")
 }
 
 #[cfg(test)]
@@ -92,9 +87,9 @@ mod tests {
         assert_eq!(nearest("Embed", &keys), Some("embed"));
         assert_eq!(nearest("learning_rate", &keys), None);
         assert_eq!(nearest("", &keys), None);
-        let devices = ["cpu", "cuda", "auto"];
-        assert_eq!(nearest("GPU", &devices), Some("cuda"));
-        assert_eq!(nearest("cpus", &devices), Some("cpu"));
+        let measures = ["exact-match", "brier-score", "log-loss", "log-odds"];
+        assert_eq!(nearest("Brier", &measures), Some("brier-score"));
+        assert_eq!(nearest("log", &measures), None);
     }
 
     #[test]

@@ -46,6 +46,7 @@ pub enum Split {
     /// The questions that finetuning learns from.
     Train,
     /// Held-out questions with answers.
+    #[schemars(extend("other_names" = ["val", "valid", "validation"]))]
     #[default]
     Dev,
     /// Held-out questions without answers.

@@ -2,12 +2,14 @@
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
 
 use crate::config::shape::{ATTENTION_KINDS, KindOfAttention};
-use crate::kinds::{Listed, Named};
+use crate::kinds::{Listed, Named, kinds};
 
 /// Which attention, with its own keys.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[schemars(extend("kinds" = own_keys()))]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
     /// `"vanilla"` is causal softmax attention; `attnlab list attention` says what the others are.
@@ -26,6 +28,15 @@ pub struct AttentionSpec {
     pub window: Option<usize>,
 }
 
+/// The keys of each kind, for [`KINDS`](crate::kinds::KINDS).
+fn own_keys() -> Value {
+    let own = |kind: &KindOfAttention| {
+        let key: Vec<&str> = kind.parameter_key.into_iter().collect();
+        (kind.name.to_owned(), json!({"takes": key, "requires": key}))
+    };
+    kinds("kind", ATTENTION_KINDS.iter().map(own))
+}
+
 impl AttentionSpec {
     /// Softmax attention over all tokens before.
     #[cfg(test)]
@@ -38,20 +49,10 @@ impl AttentionSpec {
         }
     }
 
-    /// The keys that belong to some kinds alone, with their values.
-    pub fn parameters(&self) -> [(&'static str, Option<usize>); 3] {
-        [
-            ("bottleneck", self.bottleneck),
-            ("kv_heads", self.kv_heads),
-            ("window", self.window),
-        ]
-    }
-
-    /// The number of the kind's own, 0 where it has or is given none.
+    /// The number of the kind's own, 0 where it has none: no other is given.
     pub(super) fn kind_parameter(&self) -> usize {
-        let numbers = self.parameters().into_iter();
-        let given = numbers.filter(|(name, _)| Some(*name) == self.kind.0.parameter_key);
-        given.filter_map(|(_, number)| number).next().unwrap_or(0)
+        let own = self.bottleneck.or(self.kv_heads).or(self.window);
+        own.unwrap_or(0)
     }
 }
 
@@ -66,5 +67,9 @@ impl Listed for KindOfAttention {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn other_names(&self) -> &'static [&'static str] {
+        self.other_names
     }
 }

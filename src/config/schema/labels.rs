@@ -69,6 +69,7 @@ impl JsonSchema for Labels {
         json_schema!({
             "type": ["array", "object"],
             "items": { "type": "string" },
+            "uniqueItems": true,
             "additionalProperties": {
                 "description": "What to call the points with this value, such as \"pretrain.epochs = 0\".",
                 "type": "string"

@@ -11,9 +11,6 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use attention::AttentionSpec;
-pub use attention_maps::AttentionMapsSpec;
-pub use exploration::ExplorationSettings;
-pub use invented::InventedSpec;
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
@@ -21,9 +18,6 @@ pub use training::{
 };
 
 mod attention;
-mod attention_maps;
-mod exploration;
-mod invented;
 mod labels;
 mod training;
 
@@ -31,6 +25,7 @@ use super::shape::ModelShape;
 use super::sweep::SEED_LIMIT;
 use crate::data::{DataKind, Split};
 use crate::eval::measures::Measure;
+use crate::explore::QuestionKind;
 use crate::kinds::{Kinded, Named};
 use crate::plot::FigureKind;
 
@@ -90,6 +85,15 @@ impl Settings {
     }
 }
 
+/// What a file says that explores, in place of data, model and stages.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct ExplorationSettings {
+    /// A question about attention itself, in place of `device` and all tables from `data` to `evaluate`.
+    /// Default: the file trains.
+    pub explore: Kinded<QuestionKind>,
+}
+
 /// Keys of the file that are not part of a point's [`Settings`].
 #[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -98,7 +102,13 @@ pub struct ExperimentHeader {
     /// in every path. Default: none.
     pub base: Option<PathBuf>,
     /// Each point is run once per seed; no seed twice.
-    #[schemars(extend("items" = json!({"type": "integer", "minimum": 0, "exclusiveMaximum": SEED_LIMIT})))]
+    #[schemars(
+        length(min = 1),
+        extend(
+            "items" = json!({"type": "integer", "minimum": 0, "exclusiveMaximum": SEED_LIMIT}),
+            "uniqueItems" = true
+        )
+    )]
     #[serde(default = "default_seeds")]
     pub seeds: Vec<u64>,
     /// What the points are called in figures and tables: a table from values such as `"pretrain.epochs = 0"` to
@@ -193,6 +203,7 @@ pub struct EvaluateSpec {
     #[serde(default = "default_true")]
     pub ask_model: bool,
     /// A baseline that gives this answer to every question. Default: no baseline.
+    #[schemars(regex(pattern = r"\S"))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub constant_answer: Option<String>,
     /// Longest answer, in characters; less than `context`.
@@ -201,7 +212,7 @@ pub struct EvaluateSpec {
     pub answer_characters: usize,
     /// Measures of the answers, each with rows in `summary.csv` and `groups.csv` and tables in reports.
     /// They are computed from the answers, so adding one reruns nothing. Default: `["exact-match"]`.
-    #[schemars(length(min = 1))]
+    #[schemars(length(min = 1), extend("uniqueItems" = true))]
     #[serde(default = "exact_match", skip_serializing_if = "is_exact_match")]
     pub measures: Vec<Named<Measure>>,
     /// Made-up people, absent from the data, whom the model is also asked about. Default: nobody.
@@ -231,6 +242,41 @@ pub fn default_answer_characters() -> usize {
     32
 }
 
+/// People that the model has never read of: whatever it answers about them is a guess.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct InventedSpec {
+    /// Number of invented names, none of which occurs in a document or question.
+    #[schemars(range(min = 1, max = 5000))]
+    pub names: usize,
+    /// Seed of the names, independent of the seeds of training; all runs are asked about the same names.
+    #[schemars(extend("exclusiveMaximum" = SEED_LIMIT))]
+    #[serde(default)]
+    pub seed: u64,
+}
+
+/// Questions that the model is asked to see where its heads look; no accuracy counts them. First those of
+/// `questions`, then those of `numbers`; at least one, and at most 12.
+#[derive(Clone, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct AttentionMapsSpec {
+    /// Questions in words. Default: none.
+    #[schemars(inner(regex(pattern = r"\S")))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub questions: Vec<String>,
+    /// Questions of the split, counted from 1. Default: none.
+    #[schemars(inner(range(min = 1)))]
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub numbers: Vec<usize>,
+}
+
+impl AttentionMapsSpec {
+    /// How many there are.
+    pub fn count(&self) -> usize {
+        self.questions.len() + self.numbers.len()
+    }
+}
+
 /// A number from elsewhere.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
@@ -239,6 +285,7 @@ pub struct Reported {
     #[schemars(range(min = 0, max = 1))]
     pub accuracy: f64,
     /// Where it was reported.
+    #[schemars(regex(pattern = r"\S"))]
     pub source: String,
 }
 
@@ -247,9 +294,11 @@ pub struct Reported {
 #[serde(rename_all = "kebab-case")]
 pub enum DeviceKind {
     /// The CPU.
+    #[schemars(extend("other_names" = ["processor"]))]
     #[default]
     Cpu,
     /// An NVIDIA GPU.
+    #[schemars(extend("other_names" = ["gpu", "nvidia"]))]
     Cuda,
     /// A GPU where there is one.
     Auto,
@@ -261,6 +310,7 @@ pub enum DeviceKind {
 #[serde(rename_all = "kebab-case")]
 pub enum Precision {
     /// As they are.
+    #[schemars(extend("other_names" = ["fp32", "float32"]))]
     #[default]
     F32,
     /// Rounded to TensorFloat-32: 11 bits of 24.

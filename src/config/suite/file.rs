@@ -6,8 +6,9 @@ use std::path::{Path, PathBuf};
 use figment::value::Value;
 use serde::Deserialize;
 
+use crate::config::layers::Fault;
 use crate::config::overrides::Override;
-use crate::config::place::shown;
+use crate::config::place::{self, shown};
 use crate::config::{is_suite, layers, locate, nearby, syntax, tree, wording};
 use crate::error::{Error, Kind, Problem, Result, sound};
 
@@ -59,14 +60,8 @@ impl Source {
     pub(super) fn read(path: &Path) -> Result<Self> {
         let text = std::fs::read_to_string(path)
             .map_err(|cause| Error::io(Kind::Config, "read", path, cause))?;
-        let flaws = syntax::flaws(&text, "");
-        if !flaws.is_empty() {
-            let flaws = flaws.into_iter();
-            let problems = flaws.map(|flaw| {
-                let place = shown(path, Some(flaw.position));
-                flaw.at(place)
-            });
-            return Err(Error::Problems(problems.collect()));
+        if !syntax::flaws(&text, "").is_empty() {
+            return Err(place::refused(Fault::not_toml(path, "")));
         }
         let file: File = toml::from_str(&text).map_err(|cause| {
             let position = cause.span().map(|span| locate::position(&text, span.start));

@@ -4,7 +4,7 @@
 //! the key. Nothing of it is the platform's: logarithms are those of the `libm` crate, and values
 //! are rounded to [`DIGITS`] digits, so that the number in a file is the number that was used.
 
-use figment::value::{Num, Value};
+use figment::value::Value;
 use sha2::{Digest as _, Sha256};
 
 use super::{Fault, RANDOM, tree};
@@ -42,7 +42,7 @@ impl Distribution {
             }
             return Ok(Self::Choice(values.to_vec()));
         }
-        let Some([Value::Num(_, low), Value::Num(_, high)]) = given.as_array() else {
+        let Some([low @ Value::Num(..), high @ Value::Num(..)]) = given.as_array() else {
             let fault = must("be a list of two numbers, the least and the greatest");
             return Err(fault.help(format!("write {{ {name} = [1, 5] }}")));
         };
@@ -58,7 +58,7 @@ impl Distribution {
                 }
             };
         }
-        let [low, high] = [low, high].map(float);
+        let [low, high] = [low, high].map(tree::number);
         if !(low.is_finite() && high.is_finite()) {
             return Err(must("have finite ends"));
         }
@@ -112,14 +112,8 @@ impl Distribution {
     }
 }
 
-fn whole(number: &Num) -> Option<i64> {
+fn whole(number: &Value) -> Option<i64> {
     i64::try_from(number.to_i128()?).ok()
-}
-
-/// The number as a float, however it was written.
-fn float(number: &Num) -> f64 {
-    let whole = number.to_i128().map(|n| n as f64);
-    whole.or(number.to_f64()).unwrap_or(f64::NAN)
 }
 
 /// 64 random bits that belong to a seed, the number of a draw and a key: they are the same whatever

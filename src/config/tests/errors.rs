@@ -181,6 +181,32 @@ fn each_mistake_has_its_text() {
             "epochs = 3",
             "epochs = 9223372036854775807",
         ),
+        (
+            "name for a list of names",
+            "constant_answer = \"London\"",
+            "measures = \"log-loss\"",
+        ),
+        (
+            "misspelled name for a list of names",
+            "constant_answer = \"London\"",
+            "measures = \"logloss\"",
+        ),
+        (
+            "other word for a measure",
+            "constant_answer = \"London\"",
+            "measures = [\"log-loss\", \"accuracy\"]",
+        ),
+        (
+            "first word of a name",
+            "constant_answer = \"London\"",
+            "measures = [\"brier\"]",
+        ),
+        (
+            "other word for a kind",
+            "kind = \"vanilla\"",
+            "kind = \"GQA\"",
+        ),
+        ("number for labels", "device = \"cpu\"", "labels = 3"),
         ("sweep is not a table", "device = \"cpu\"", "sweep = 3"),
         ("base is not a path", "device = \"cpu\"", "base = 3"),
     ];

@@ -129,7 +129,7 @@ fn every_mistake_in_a_table_of_labels_has_its_line() {
     golden::check("config_labels", &golden::sections(sections));
     let number = problems_of(&text("labels = 3", two));
     assert!(
-        number.contains("`labels` must be a list of names, or a table"),
+        number.contains("`labels` must be a list or a table"),
         "{number}"
     );
 }

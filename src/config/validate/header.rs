@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use figment::value::Value;
 
-use super::{Rules, ranges};
-use crate::config::kinded;
+use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::point::Point;
 use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
@@ -25,17 +24,6 @@ pub fn check(
     skipped: &[String],
 ) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
-    if header.seeds.is_empty() {
-        rules.broken(&["seeds"], "`seeds` is empty; nothing would run");
-    }
-    for (i, value) in header.seeds.iter().enumerate() {
-        if header.seeds[..i].contains(value) {
-            rules.broken(
-                &[&format!("seeds.{i}")],
-                format!("`seeds` has {value} twice"),
-            );
-        }
-    }
     let names = match &header.labels {
         Labels::InOrder(names) => &names[..],
         Labels::ByValue(_) => &[],
@@ -50,18 +38,7 @@ pub fn check(
             "give every point of the sweep one name, or set `labels = []`",
         );
     }
-    for (i, label) in names.iter().enumerate() {
-        if names[..i].contains(label) {
-            let why = "the points could not be told apart";
-            rules.broken(
-                &[&format!("labels.{i}")],
-                format!("`labels` has \"{label}\" twice: {why}"),
-            );
-        }
-    }
     for (name, figure) in &header.figures {
-        let own = kinded::faults(&["figures", name], figure, skipped);
-        rules.faults.extend(own);
         let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
         if name.is_empty() || name.len() > NAME_CHARACTERS || !name.chars().all(plain) {
             // A name with a dot cannot be addressed as a key path: the place is the table of figures.
@@ -71,15 +48,6 @@ pub fn check(
                 format!("use letters, digits, `_` and `-`, at most {NAME_CHARACTERS}"),
             );
             continue;
-        }
-        if figure
-            .title
-            .as_ref()
-            .is_some_and(|title| title.trim().is_empty())
-        {
-            let key = format!("figures.{name}.title");
-            let message = format!("`{key}` is blank");
-            rules.helped(&[&key], message, "leave it out for the default");
         }
         let key = format!("figures.{name}.kind");
         match (figure.kind.is_of_exploration, explores) {
@@ -96,7 +64,6 @@ pub fn check(
             _ => {}
         }
     }
-    ranges::check(&mut rules, header);
     rules.faults
 }
 

@@ -1,18 +1,25 @@
 //! Rules about values, beyond what the types say. Every broken rule is reported.
 
-mod exploration;
 mod header;
-mod ranges;
 mod settings;
 
-pub(super) use exploration::check as exploration;
 pub(super) use header::{check as header, figures};
 pub(super) use settings::check as settings;
 
 use super::layers::Fault;
+use super::schema::ExplorationSettings;
 use super::sweep::overlap;
 use super::tree;
 use crate::kinds::BrokenRule;
+
+/// Rules about one point of an exploration: those of its question. `skipped` are the keys not to look at.
+pub(super) fn exploration(settings: &ExplorationSettings, skipped: &[String]) -> Vec<Fault> {
+    let mut rules = Rules::new(skipped);
+    for broken in settings.explore.check() {
+        rules.of_kind("explore", broken, &["explore"]);
+    }
+    rules.faults
+}
 
 /// Collects the broken rules. A rule that touches a key which could not be read says nothing,
 /// because its value is a placeholder.
@@ -50,8 +57,14 @@ impl<'a> Rules<'a> {
     fn add(&mut self, keys: &[&str], fault: Fault) {
         let unread = |key: &&str| self.skipped.iter().any(|skipped| overlap(key, skipped));
         if !keys.iter().any(unread) {
-            let key = tree::split(keys[0]);
-            self.faults.push(Fault { key, ..fault });
+            let mut keys = keys.iter().map(|key| tree::split(key));
+            let key = keys.next().unwrap_or_default();
+            let reads = keys.collect();
+            self.faults.push(Fault {
+                key,
+                reads,
+                ..fault
+            });
         }
     }
 }

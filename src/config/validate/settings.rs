@@ -1,11 +1,10 @@
 //! Rules about one point's settings.
 
-use super::{Rules, ranges};
-use crate::config::kinded;
+use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
-    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, LEAST_CONTEXT, ModelSpec,
-    PretrainSpec, ScheduleSpec, Settings, Training,
+    AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec,
+    ScheduleSpec, Settings, Training,
 };
 use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
@@ -13,7 +12,6 @@ use crate::metrics::rows::MOST_MAPPED;
 /// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
 pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
-    rules.faults = kinded::faults(&["data"], &settings.data, skipped);
     model(&mut rules, &settings.model);
     let context = settings.model.context;
     if let Some(stage) = &settings.pretrain {
@@ -44,14 +42,12 @@ pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
             "set `device` to \"cuda\" or \"auto\", or leave `precision` out",
         );
     }
-    ranges::check(&mut rules, settings);
     rules.faults
 }
 
 fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let (heads, head_dim, embed) = (spec.heads, spec.head_dim, spec.embed);
-    let wrong = heads.checked_mul(head_dim) != Some(embed);
-    if wrong && heads > 0 && head_dim > 0 && embed > 0 {
+    if heads.checked_mul(head_dim) != Some(embed) {
         let given = format!("`model.heads` = {heads} and `model.head_dim` = {head_dim}");
         let possible = format!("`model.heads` can be {}", divisors(embed));
         rules.helped(
@@ -65,27 +61,21 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let kind = spec.attention.kind.0;
-    let chosen = format!("`model.attention.kind` = {:?}", kind.name);
-    for (name, number) in spec.attention.parameters() {
-        let key = format!("model.attention.{name}");
-        let keys = [&key[..], "model.attention.kind"];
-        match (number, kind.parameter_key == Some(name)) {
-            (Some(_), false) => {
-                let message = format!("`{key}` does not apply to {chosen}");
-                rules.helped(&keys, message, "remove the key, or change the kind");
-            }
-            (None, true) => {
-                let example = format!("attention = {{ kind = {:?}, {name} = 4 }}", kind.name);
-                let help = format!("such as `{example}`");
-                rules.helped(&keys, format!("{chosen} needs `{name}`"), help);
-            }
-            _ => {}
-        }
-    }
-    let shape = spec.shape();
-    let given = kind.parameter_key.is_none() || shape.kind_parameter > 0;
-    if let Some(why) = (kind.refuses)(&shape).filter(|_| given && spec.heads > 0) {
-        rules.broken(&["model.attention.kind"], format!("{chosen} {why}"));
+    if let Some(why) = (kind.refuses)(&spec.shape()) {
+        let own = kind
+            .parameter_key
+            .map(|key| format!("model.attention.{key}"));
+        let key = "model.attention.kind";
+        let message = format!("`{key}` = {:?} {why}", kind.name);
+        let keys = [
+            key,
+            "model.heads",
+            "model.head_dim",
+            "model.layers",
+            "model.context",
+        ];
+        let keys: Vec<&str> = keys.into_iter().chain(own.as_deref()).collect();
+        rules.broken(&keys, message);
     }
 }
 
@@ -101,7 +91,7 @@ fn pretrain(rules: &mut Rules<'_>, spec: &PretrainSpec, context: usize) {
         return;
     };
     let most = context.saturating_sub(EXCERPT_MARGIN);
-    if context >= LEAST_CONTEXT && longest > most {
+    if longest > most {
         let key = "pretrain.longest_excerpt";
         let rule = format!("at most {most}, which is `model.context` - {EXCERPT_MARGIN}");
         rules.broken(
@@ -136,12 +126,7 @@ fn schedule(rules: &mut Rules<'_>, stage: &str, spec: &ScheduleSpec) {
 }
 
 fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained: bool) {
-    let answer = spec.constant_answer.as_deref();
-    if answer.is_some_and(|answer| answer.trim().is_empty()) {
-        let key = "evaluate.constant_answer";
-        rules.broken(&[key], format!("`{key}` is empty"));
-    }
-    if !spec.ask_model && answer.is_none() {
+    if !spec.ask_model && spec.constant_answer.is_none() {
         rules.helped(
             &["evaluate.ask_model", "evaluate.constant_answer"],
             "`evaluate.ask_model` = false leaves nothing to evaluate",
@@ -155,29 +140,17 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
             "add a stage, or set `evaluate.ask_model` = false",
         );
     }
-    let names: Vec<&str> = spec.measures.iter().map(|one| one.0.name()).collect();
-    let key = "evaluate.measures";
-    if names.is_empty() {
-        rules.helped(
-            &[key],
-            format!("`{key}` is empty: answers would be written, but no table"),
-            "write [\"exact-match\"]",
-        );
-    }
-    if let Some(twice) = (1..names.len()).find(|&i| names[..i].contains(&names[i])) {
-        rules.broken(&[key], format!("`{key}` lists {:?} twice", names[twice]));
-    }
     let needing = spec.measures.iter().find(|one| one.0.needs_probability);
     if let Some(measure) = needing.filter(|_| !spec.ask_model) {
         let name = measure.0.name();
         rules.helped(
-            &[key, "evaluate.ask_model"],
-            format!("`{key}` lists {name:?}, which needs the probabilities of a model's answers"),
+            &["evaluate.measures", "evaluate.ask_model"],
+            format!("`evaluate.measures` lists {name:?}, which needs the probabilities of a model's answers"),
             "remove it, or set `evaluate.ask_model` = true",
         );
     }
     let characters = spec.answer_characters;
-    if context >= LEAST_CONTEXT && characters >= context {
+    if characters >= context {
         let key = "evaluate.answer_characters";
         let rule = format!("must be below `model.context` = {context}");
         rules.broken(
@@ -193,14 +166,6 @@ fn evaluate(rules: &mut Rules<'_>, spec: &EvaluateSpec, context: usize, trained:
         if !spec.ask_model {
             no_model(rules, "evaluate.attention_maps");
         }
-    }
-    if spec
-        .reported
-        .as_ref()
-        .is_some_and(|one| one.source.trim().is_empty())
-    {
-        let key = "evaluate.reported.source";
-        rules.broken(&[key], format!("`{key}` is empty"));
     }
 }
 
@@ -226,11 +191,5 @@ fn attention_maps(rules: &mut Rules<'_>, spec: &AttentionMapsSpec) {
     if count > MOST_MAPPED {
         let rule = format!("but at most {MOST_MAPPED} are allowed");
         rules.broken(&[key], format!("`{key}` names {count} questions, {rule}"));
-    }
-    for (i, question) in spec.questions.iter().enumerate() {
-        let key = format!("{key}.questions.{i}");
-        if question.trim().is_empty() {
-            rules.broken(&[&key], format!("`{key}` is empty"));
-        }
     }
 }

@@ -10,6 +10,7 @@ use super::{Better, Measure, Unit, Value};
 /// Source: Levenshtein 1966, *Binary codes capable of correcting deletions, insertions, and reversals*.
 pub(super) const ANSWER_SIMILARITY: Measure = Measure {
     name: "answer-similarity",
+    other_names: &[],
     about: "the mean of 1 - d / n, with d the edit distance between answer and reference answer and n the length of the longer one (Levenshtein 1966)",
     quantity: "similarity to the reference answer",
     axis: "similarity to the reference answer (%)",

@@ -8,6 +8,7 @@ use super::{Better, Measure, Unit, Value};
 /// Source: Brier 1950, *Verification of forecasts expressed in terms of probability*.
 pub const BRIER_SCORE: Measure = Measure {
     name: "brier-score",
+    other_names: &[],
     about: "the mean squared difference between an answer's probability and the outcome, 1 if it is right and 0 if not (Brier 1950)",
     quantity: "Brier score",
     axis: "Brier score",

@@ -5,6 +5,7 @@ use super::{Better, Measure, Unit, Value};
 /// The share of questions answered right, called accuracy in tables.
 pub const EXACT_MATCH: Measure = Measure {
     name: "exact-match",
+    other_names: &["accuracy"],
     about: "the share of answers that equal the reference answer, with Wilson's interval",
     quantity: "questions answered right",
     axis: "questions answered right (%)",

@@ -10,6 +10,7 @@ use super::{Better, Measure, Unit, Value};
 /// Source: Good 1952, *Rational decisions*.
 pub(super) const LOG_LOSS: Measure = Measure {
     name: "log-loss",
+    other_names: &["cross-entropy", "nll"],
     about: "the mean of -ln(p) for a right answer of probability p and of -ln(1 - p) for a wrong one (Good 1952)",
     quantity: "log loss",
     axis: "log loss (nats)",

@@ -22,6 +22,8 @@ pub use unit::Unit;
 #[derive(Debug)]
 pub struct Measure {
     name: &'static str,
+    /// Other words by which people know it.
+    other_names: &'static [&'static str],
     about: &'static str,
     /// What is measured, as tables say it, such as `questions answered right`.
     pub quantity: &'static str,
@@ -142,6 +144,10 @@ impl Listed for Measure {
 
     fn about(&self) -> &'static str {
         self.about
+    }
+
+    fn other_names(&self) -> &'static [&'static str] {
+        self.other_names
     }
 }
 
