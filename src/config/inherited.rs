@@ -4,10 +4,11 @@ use std::path::PathBuf;
 
 use figment::Figment;
 use figment::providers::{Format as _, Toml};
+use figment::value::Value;
 
-use super::layers::Fault;
+use super::layers::{About, Fault};
 use super::merged::Merged;
-use super::sweep::{self, axes};
+use super::sweep::{self, Swept, axes};
 use super::{tree, wording};
 
 /// Axes that are dropped though no file has them, each with its fault.
@@ -18,9 +19,7 @@ pub(super) fn nothing_to_drop(merged: &Merged) -> Vec<(String, Fault)> {
         return vec![];
     }
     let mut known = vec![];
-    for file in &merged.files {
-        let root = Figment::from(Toml::file_exact(file)).find_value("");
-        let root = root.unwrap_or_else(|_| merged.root.clone());
+    for (_, root) in alone(merged) {
         let own = axes(&root).filter(|(_, value)| !sweep::is_dropped(value));
         known.extend(own.map(|(name, _)| name.clone()));
     }
@@ -36,6 +35,42 @@ pub(super) fn nothing_to_drop(merged: &Merged) -> Vec<(String, Fault)> {
     };
     let unknown = dropped.into_iter().filter(|name| !known.contains(name));
     unknown.map(fault).collect()
+}
+
+/// Each file, the experiment's own last, with what it alone says.
+fn alone(merged: &Merged) -> impl Iterator<Item = (&PathBuf, Value)> {
+    merged.files.iter().map(|file| {
+        let root = Figment::from(Toml::file_exact(file)).find_value("");
+        (file, root.unwrap_or_else(|_| merged.root.clone()))
+    })
+}
+
+/// A fault that says so, and where, if a key is missing because an axis that set it was dropped or replaced.
+pub(super) fn explained(fault: Fault, merged: &Merged) -> Fault {
+    if fault.about != About::Absence {
+        return fault;
+    }
+    let swept = |(file, root)| sweep::keys(&root).into_iter().map(move |axis| (file, axis));
+    let axes: Vec<(&PathBuf, Swept)> = alone(merged).flat_map(swept).collect();
+    let lost = fault.reads.iter().find_map(|key| {
+        let key = key.join(".");
+        let sets = |(_, axis): &&(&PathBuf, Swept)| sweep::overlap(&axis.key, &key);
+        let (file, axis) = axes.iter().find(sets)?;
+        Some((file.display(), &axis.written[..2], key))
+    });
+    let Some((file, written, key)) = lost else {
+        return fault;
+    };
+    let axis = sweep::shown(&written[1]);
+    let fate = match tree::get(&merged.root, written).is_some_and(sweep::is_dropped) {
+        true => format!("`{axis}` = [] drops that axis"),
+        false => format!("`{axis}` replaces that axis"),
+    };
+    let message = format!(
+        "{}: the sweep of {file} sets `{key}`, and {fate}",
+        fault.message
+    );
+    Fault::at_key(written, message).help(format!("set `{key}`, or keep the axis"))
 }
 
 /// Which axes a base adds to those of the file, and how to drop them. Nothing where the file has no axis

@@ -37,8 +37,9 @@ impl Merged {
     /// Reads a file and its bases, and merges the variables and `--set`s into them.
     pub(super) fn read(path: &Path, set: &[String], environment: &Environment) -> Result<Self> {
         let (overrides, problems) = overrides::read(set, environment);
-        let merged = Self::with(path, overrides)?;
-        Ok(Self { problems, ..merged })
+        let mut merged = Self::with(path, overrides)?;
+        merged.problems.extend(problems);
+        Ok(merged)
     }
 
     /// Reads a file and its bases, and merges settings from elsewhere into them.
@@ -46,7 +47,8 @@ impl Merged {
         let Layers { figment, files } = layers::read(path).map_err(place::refused)?;
         // An exploration has no model, so a suite's device and precision do not apply to it.
         let explores = figment.find_value(super::EXPLORE).is_ok();
-        overrides.retain(|one| !(explores && one.sets_placement()));
+        let placement = overrides.extract_if(.., |one| explores && one.sets_placement());
+        let problems = placement.flat_map(|one| one.wrong()).collect();
         let merge = |figment: Figment, one: &Override| figment.merge(one.clone());
         let figment = overrides.iter().fold(figment, merge);
         let root = figment
@@ -57,13 +59,16 @@ impl Merged {
             root,
             files,
             overrides,
-            problems: vec![],
+            problems,
         })
     }
 
     /// Turns a fault at a point into a problem; `point` is empty for keys that all points share.
     pub(super) fn problem(&self, fault: Fault, point: &PointValues) -> Placed {
         let path = self.written(&fault, point);
+        if let Some(place) = self.cause(&path, &fault) {
+            return (None, place::outside(place, &path, fault));
+        }
         // The longest prefix of the key that is set anywhere determines the source.
         let depth = (0..=path.len())
             .rev()
@@ -79,6 +84,27 @@ impl Merged {
             }
             Source::Outside(name) => (None, place::outside(name, path, fault)),
         }
+    }
+
+    /// The setting from outside the files that has part in what is wrong, if there is one. What is not set has none.
+    fn cause(&self, written: &[String], fault: &Fault) -> Option<String> {
+        if self.overrides.is_empty() || fault.about == About::Absence {
+            return None;
+        }
+        let mut keys = [written]
+            .into_iter()
+            .chain(fault.reads.iter().map(Vec::as_slice));
+        keys.find_map(|key| {
+            tree::get(&self.root, key)?;
+            let mut overrides = self.overrides.iter();
+            match self.source(key) {
+                Source::Outside(place) => Some(place),
+                Source::File(..) => {
+                    let within = overrides.rfind(|one| one.key.starts_with(key))?;
+                    Some(within.place.clone())
+                }
+            }
+        })
     }
 
     /// Where a key was set, as shown to the user: `experiments/x.toml:12`, `--set KEY`, `--device` or `environment

@@ -185,7 +185,9 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let outside = merged.problems.iter().cloned().chain(conflicts);
     let mut problems: Vec<Placed> = outside.map(|problem| (None, problem)).collect();
     let mut note = |faults: Vec<Fault>, point: &PointValues| {
-        problems.extend(faults.into_iter().map(|fault| merged.problem(fault, point)));
+        let faults = faults.into_iter();
+        let faults = faults.map(|fault| inherited::explained(fault, merged));
+        problems.extend(faults.map(|fault| merged.problem(fault, point)));
     };
 
     let Sweep {

@@ -9,7 +9,7 @@ use figment::{Metadata, Profile, Provider};
 use super::advice::{self, OPTIONS, PREFIX};
 use super::layers::Fault;
 use super::sweep::{self, Swept};
-use super::{Environment, place, syntax, tree};
+use super::{Environment, place, problems, syntax, tree};
 use crate::error::Problem;
 use crate::metrics::explored::distinct;
 
@@ -46,6 +46,13 @@ impl Override {
     /// Whether it says what the model runs on.
     pub(super) fn sets_placement(&self) -> bool {
         matches!(&self.key[..], [key] if OPTIONS.contains(&&**key))
+    }
+
+    /// What is wrong with its value, whatever else is set.
+    pub(super) fn wrong(&self) -> Vec<Problem> {
+        let faults = problems::of_value(&self.key, &self.value).into_iter();
+        let problem = |fault| place::outside(self.place.clone(), &self.key, fault);
+        faults.map(problem).collect()
     }
 
     /// Whether it is an axis of the sweep.

@@ -58,6 +58,14 @@ pub(super) fn read<T: DeserializeOwned>(
     }
 }
 
+/// What is wrong with the value of a key.
+pub(super) fn of_value(key: &[String], given: &Value) -> Vec<Fault> {
+    let mut check = Check::new(given, key.to_vec());
+    let schema = json_schema::at(key).unwrap_or(&Schema::Null);
+    check.value(&mut given.clone(), schema);
+    check.faults
+}
+
 struct Check<'t> {
     /// The whole tree as it is written.
     given: &'t Value,

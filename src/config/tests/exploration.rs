@@ -1,6 +1,6 @@
 //! Files that explore: what each question takes, and what is not for them.
 
-use super::{VALID, golden, load_text, problems_of};
+use super::{Scratch, VALID, golden, layering, load_text, problems_of};
 use crate::config::{Point, PointSettings, to_toml};
 
 /// A valid exploration, to be broken.
@@ -104,4 +104,18 @@ fn an_exploration_is_swept_and_written_as_any_experiment() {
     let trains = load_text(VALID).unwrap();
     assert!(!trains.explores());
     assert!(trains.points[0].settings.needed("x.toml", "model").is_ok());
+}
+
+#[test]
+fn a_placement_that_an_exploration_does_not_use_must_still_be_one() {
+    let scratch = Scratch::new(&[("experiments/x.toml", EXPLORES)]);
+    let found = |set: &[&str], environment: &[(&str, &str)]| {
+        scratch.error(layering::load(&scratch, set, environment))
+    };
+    assert_eq!(found(&["device=auto", "precision=tf32"], &[]), "valid");
+    assert_eq!(
+        found(&["device=gpu"], &[("ATTNLAB_PRECISION", "32")]),
+        "error: --set device: `device` = \"gpu\" is not one of `cpu`, `cuda` and `auto`; did you mean `cuda`?\n\
+         error: environment ATTNLAB_PRECISION: `precision` = 32 is not one of `f32`, `tf32` and `tf32x3`"
+    );
 }

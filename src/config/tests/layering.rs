@@ -192,3 +192,90 @@ fn problems_name_the_layer_that_caused_them() {
     });
     golden::check("config_layers", &golden::sections(sections));
 }
+
+/// The problems of an experiment with settings from outside, each on a line.
+fn problems(scratch: &Scratch, set: &[&str], environment: &[(&str, &str)]) -> String {
+    scratch.error(load(scratch, set, environment))
+}
+
+#[test]
+fn a_rule_that_a_setting_from_outside_breaks_names_that_setting() {
+    let scratch = Scratch::new(&[("experiments/x.toml", VALID)]);
+    for (set, message) in [
+        (
+            "model.embed=128",
+            "`model.heads` = 4 and `model.head_dim` = 16 must multiply to `model.embed` = 128",
+        ),
+        (
+            "model.context=32",
+            "`evaluate.answer_characters` = 32 must be below `model.context` = 32",
+        ),
+        (
+            "data.kind=cs224n",
+            "`data.people` applies only to `data.kind` = \"synthetic\"",
+        ),
+        ("evaluate.ask_model=false", ""),
+    ] {
+        let found = problems(&scratch, &[set], &[]);
+        let (key, value) = set.split_once('=').unwrap();
+        match message {
+            "" => assert_eq!(found, "valid"),
+            _ => assert!(
+                found.contains(&format!("error: --set {key}: {message}")),
+                "{found}"
+            ),
+        }
+        let variable = format!("ATTNLAB_{}", key.replace('.', "__").to_uppercase());
+        let found = problems(&scratch, &[], &[(&variable, value)]);
+        let place = format!("error: environment {variable}: {message}");
+        assert!(found == "valid" || found.contains(&place), "{found}");
+    }
+    // A mistake of the file stays one.
+    let scratch = Scratch::new(&[(
+        "experiments/x.toml",
+        &VALID.replace("heads = 4", "heads = 5"),
+    )]);
+    let found = problems(&scratch, &["pretrain.epochs=1"], &[]);
+    assert!(
+        found.starts_with("error: experiments/x.toml:12:1: "),
+        "{found}"
+    );
+}
+
+#[test]
+fn a_key_is_missing_where_the_axis_of_a_base_that_set_it_is_dropped_or_replaced() {
+    let base = VALID
+        .replace("layers = 2\n", "")
+        .replace("people = 40\n", "");
+    let base = format!(
+        "{base}[sweep]\n'model.layers' = [1, 2]\n_ = [{{ 'model.hidden' = 256 }}, {{ 'model.hidden' = 128 }}]\n"
+    )
+    .replace("hidden = 256\n", "");
+    let file =
+        "base = 'base/a.toml'\n[sweep]\n'model.layers' = []\n_ = [{ 'model.dropout' = 0.2 }]\n";
+    let scratch = Scratch::new(&[
+        ("experiments/x.toml", file),
+        ("experiments/base/a.toml", &base),
+    ]);
+    assert_eq!(
+        problems(&scratch, &[], &[]),
+        "error: experiments/x.toml:3:1: missing keys `layers` and `hidden` in `[model]`: the sweep of \
+         experiments/base/a.toml sets `model.layers`, and `sweep.\"model.layers\"` = [] drops that axis\n  \
+         help: set `model.layers`, or keep the axis"
+    );
+    let found = problems(&scratch, &["model.layers=2"], &[]);
+    assert_eq!(
+        found,
+        "error: experiments/x.toml:4:1: missing key `hidden` in `[model]`: the sweep of \
+         experiments/base/a.toml sets `model.hidden`, and `sweep._` replaces that axis\n  \
+         help: set `model.hidden`, or keep the axis"
+    );
+    let swept = VALID.replace("layers = 2\n", "") + "[sweep]\n'model.layers' = [1, 2]\n";
+    let scratch = Scratch::new(&[("experiments/x.toml", &swept)]);
+    assert_eq!(
+        problems(&scratch, &["sweep.model.layers=[]"], &[]),
+        "error: --set sweep.model.layers: missing key `layers` in `[model]`: the sweep of \
+         experiments/x.toml sets `model.layers`, and `sweep.\"model.layers\"` = [] drops that axis\n  \
+         help: set `model.layers`, or keep the axis"
+    );
+}
