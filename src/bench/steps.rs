@@ -7,7 +7,7 @@ use crate::error::{Error, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
 use crate::progress::Progress;
-use crate::train::{self, CompletedStep, Outcome, Position, fit};
+use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit};
 
 /// Untimed steps at the start: the first ones pay for page faults.
 const WARM_UP: usize = 2;
@@ -16,12 +16,10 @@ const WARM_UP: usize = 2;
 /// memory.
 const WARM_UP_ON_A_GPU: usize = 6;
 
-/// A timed step.
 #[derive(Clone, Debug)]
 pub struct TimedStep {
     /// From building the batch to the update, in seconds, as in a run's `timings.csv`.
     pub seconds: f64,
-    /// The batch it was trained on.
     pub batch: Ragged,
 }
 
@@ -60,7 +58,7 @@ pub fn time(
         batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed)
     };
     let an_epoch = of_epoch(1).len();
-    let stage = train::Stage {
+    let stage = StageSettings {
         kind: TrainingStage::Pretrain,
         training: Training {
             epochs: steps.div_ceil(an_epoch),
@@ -87,11 +85,13 @@ pub fn time(
     // Once all steps are timed, the outcome does not matter: `record` stopped the training, or the last epoch ended.
     if seconds.len() < steps {
         let failed = match outcome? {
-            Outcome::Finished => return Err(Error::data("there is no document to learn from")),
-            Outcome::Diverged {
-                step, loss_nats, ..
-            } => format!("step {step} diverged: loss_nats is {loss_nats}"),
-            Outcome::Overflowed { step, what } => format!("step {step} overflowed: {what}"),
+            TrainingOutcome::Finished => {
+                return Err(Error::data("there is no document to learn from"));
+            }
+            TrainingOutcome::Diverged { step, metrics } => {
+                format!("step {step} diverged: loss_nats is {}", metrics.loss_nats)
+            }
+            TrainingOutcome::Overflowed { step, what } => format!("step {step} overflowed: {what}"),
         };
         return Err(Error::run(failed).help("lower `pretrain.learning_rate`"));
     }

@@ -91,7 +91,7 @@ fn likeliest(distribution: &[f32]) -> (u32, f32) {
 mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
-    use crate::model::{StepReport, StepSettings, TrainingState, weights::Weight};
+    use crate::model::{StepMetrics, StepSettings, TrainingState, weights::Weight};
 
     /// Counts down: after token n comes n - 1, and after 2 the mask, each with probability 1/2.
     struct Countdown;
@@ -115,7 +115,7 @@ mod tests {
         fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
             Err(crate::error::Error::run("it only counts"))
         }
-        fn finish_step(&mut self) -> Result<StepReport> {
+        fn finish_step(&mut self) -> Result<StepMetrics> {
             Err(crate::error::Error::run("it only counts"))
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {

@@ -12,7 +12,7 @@ use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
-use crate::model::{StepSettings, Trainable, registry};
+use crate::model::{StepSettings, Trainable, Update, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 
@@ -35,11 +35,9 @@ pub struct Estimate {
     pub parameters: usize,
     /// Optimiser steps left; `None` for a stage that does not train.
     pub steps: Option<usize>,
-    /// Tokens to read.
     pub tokens: u64,
     /// Memory of the process at its largest, in bytes.
     pub memory_bytes: u64,
-    /// How long it takes.
     pub time: Duration,
 }
 
@@ -120,11 +118,14 @@ fn training(
     let step = |model: &mut dyn Trainable| {
         let some = beginning(&batch, PROBE_TOKENS);
         let settings = StepSettings {
-            learning_rate: 0.0,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip_norm: 1.0,
+            update: Update {
+                step: 0,
+                learning_rate: 0.0,
+                betas: [0.9, 0.95],
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+                clip_norm: 1.0,
+            },
             dropout: from.0.settings.model.dropout,
             dropout_key: 0,
         };

@@ -180,7 +180,7 @@ impl<'a> Journal<'a> {
 mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
-    use crate::model::{StepReport, StepSettings, Trainable};
+    use crate::model::{StepMetrics, StepSettings, Trainable};
     use crate::pipeline::stage::Kind as StageKind;
     use crate::progress::{Progress, Verbosity};
     use crate::train::Position;
@@ -195,7 +195,7 @@ mod tests {
         fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
             Ok(())
         }
-        fn finish_step(&mut self) -> Result<StepReport> {
+        fn finish_step(&mut self) -> Result<StepMetrics> {
             unreachable!("no step is begun")
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {
