@@ -3,6 +3,9 @@
 //! Every message is lower case, has no full stop and at most one `help` line. `main` prints it
 //! once and exits with [`Error::exit_code`].
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 use std::fmt;
 use std::path::Path;
 
@@ -30,7 +33,6 @@ pub struct Problem {
     pub place: String,
     /// What is wrong, with the value and the rule.
     pub message: String,
-    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -45,14 +47,12 @@ impl Problem {
         }
     }
 
-    /// Adds a help line.
     pub fn help(self, text: impl Into<String>) -> Self {
         let help = Some(text.into());
         Self { help, ..self }
     }
 }
 
-/// The crate's error type.
 #[derive(Debug)]
 pub enum Error {
     /// All problems of a configuration.
@@ -61,7 +61,6 @@ pub enum Error {
     Failure(Kind, Problem),
 }
 
-/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The value, unless there are problems with it.
@@ -85,7 +84,6 @@ impl Error {
         Self::Failure(kind, problem)
     }
 
-    /// A failed run.
     pub fn run(message: impl Into<String>) -> Self {
         Self::new(Kind::Run, message)
     }
@@ -120,7 +118,6 @@ impl Error {
         Self::new(kind, format!("cannot {action} {}: {cause}", path.display()))
     }
 
-    /// Adds a help line.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         if let Self::Failure(_, problem) = &mut self {
             problem.help = Some(text.into());
@@ -158,7 +155,6 @@ impl Error {
         messages.collect::<Vec<_>>().join("; ")
     }
 
-    /// How to fix it.
     pub fn what_to_do(&self) -> Option<&str> {
         match self {
             Self::Failure(_, problem) => problem.help.as_deref(),
@@ -178,7 +174,6 @@ impl Error {
         self.kind() == Kind::Interrupted
     }
 
-    /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         self.kind() as u8
     }

@@ -6,6 +6,9 @@
 //! [`spread`] (a summary of repeated measurements). Nothing is written to disk, and no test depends on a
 //! time.
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod memory;
 pub mod peak;
 pub mod report;

@@ -7,19 +7,15 @@ use super::spread::Spread;
 /// The results of a benchmark, valid for this machine at this moment.
 #[derive(Clone, Debug, Serialize)]
 pub struct Report {
-    /// The experiment's name.
     pub experiment: String,
     /// Folder name of the measured point: the first.
     pub point: String,
-    /// Number of trained parameters.
     pub parameters: usize,
     /// The GPU that the model ran on, and the precision of its matrix products; `None` on the CPU.
     pub gpu: Option<String>,
-    /// Number of threads.
     pub threads: usize,
     /// `release`; or `debug`, whose times mean nothing.
     pub profile: &'static str,
-    /// The pretraining step.
     pub step: Step,
     /// Its parts, each timed alone on the batch of median length.
     pub parts: Vec<Part>,
@@ -63,7 +59,6 @@ pub struct Step {
 pub struct Part {
     /// Name of the part, see [`PartTimes`](crate::model::parts::PartTimes).
     pub part: &'static str,
-    /// How often a step runs it.
     pub times_a_step: usize,
     /// Forward, in milliseconds; `None` for the optimiser.
     pub forward_ms: Option<f64>,
@@ -77,7 +72,6 @@ pub struct Part {
 /// the limit, so this is the most work that decoding can be.
 #[derive(Clone, Debug, Serialize)]
 pub struct Decode {
-    /// Number of questions answered.
     pub questions: usize,
     /// Mean length of the answers, in characters.
     pub answer_characters: f64,

@@ -7,11 +7,8 @@ use crate::metrics::statistics::quantile;
 /// Median, and the 10th and 90th percentile.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// 50th percentile.
     pub median: f64,
-    /// 10th percentile.
     pub p10: f64,
-    /// 90th percentile.
     pub p90: f64,
 }
 

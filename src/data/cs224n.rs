@@ -46,7 +46,6 @@ const TEST: SourceFile = SourceFile {
     sha256: "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
 };
 
-/// All four files.
 pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 
 /// `kind = "cs224n"` has no keys of its own.

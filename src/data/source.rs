@@ -40,13 +40,11 @@ pub struct DataKind {
     entry: Entry,
     /// The files that it reads.
     pub files: &'static [SourceFile],
-    /// See [`DataSource::invented_name_parts`].
     pub invented_name_parts: fn(&Known<'_>) -> NameParts,
     open: fn(&Value, Option<&Path>) -> Result<Corpus>,
 }
 
 impl DataKind {
-    /// The entry of a kind.
     pub const fn of<S: DataSource>() -> Self {
         Self {
             entry: Entry::of::<S>(S::NAME, S::ABOUT),

@@ -14,14 +14,12 @@ pub struct StepRow {
     pub epoch: usize,
     /// Optimiser step of the stage, from 1.
     pub step: usize,
-    /// Documents in the step's batch.
     pub documents: usize,
     /// Tokens in the step's batch; there is no padding.
     pub tokens: usize,
     /// Mean negative log-likelihood of the scored tokens, before the update.
     #[serde(with = "finite")]
     pub loss_nats: f64,
-    /// Learning rate of the update.
     #[serde(with = "finite")]
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
@@ -36,7 +34,6 @@ pub struct TimingRow {
     pub stage: String,
     /// Optimiser step of the stage, from 1.
     pub step: usize,
-    /// Wall-clock time of the step.
     pub step_ms: f64,
     /// Tokens of the batch divided by the step's time.
     pub tokens_per_second: f64,
@@ -67,7 +64,6 @@ pub struct MeasureRow {
     /// Lower end of the 95 % interval of the value, over the questions.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// Name of the measure in `evaluate.measures`.
@@ -107,18 +103,13 @@ impl MeasureRow {
 }
 
 /// A measure of a point over its seeds, in `groups.csv`: a group is all rows of `summary.csv` that differ only
-/// in the seed.
+/// in the seed. The other columns are those of [`MeasureRow`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// Folder name of the point.
     pub point: String,
-    /// Label of the point in figures and tables.
     pub label: String,
-    /// Split of the questions.
     pub split: String,
-    /// `model`, `constant` or `reported`.
     pub subject: String,
-    /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
     /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
@@ -133,7 +124,6 @@ pub struct GroupRow {
     /// Lower end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// Kind of interval: `student-t` of the mean over seeds, clipped to the range of the measure; with one
@@ -142,13 +132,10 @@ pub struct GroupRow {
     /// Number of trained parameters; empty if no model was asked, or its weights are gone.
     #[serde(default)]
     pub parameters: Option<usize>,
-    /// Name of the measure in `evaluate.measures`.
     #[serde(default)]
     pub measure: String,
-    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit) or `nats`.
     #[serde(default)]
     pub unit: String,
-    /// Which values are better: `higher` or `lower`.
     #[serde(default)]
     pub better: String,
     /// Mean over the seeds of the value.
@@ -168,11 +155,9 @@ impl GroupRow {
 /// One answered question, in `predictions/*.tsv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictionRow {
-    /// The question.
     pub question: String,
     /// The right answer; empty if the split has no answers.
     pub gold: Option<String>,
-    /// The model's answer.
     pub predicted: String,
     /// Whether they are the same string.
     pub correct: Option<bool>,
@@ -204,13 +189,10 @@ pub struct AttentionRow {
     pub layer: usize,
     /// Head of the layer.
     pub head: usize,
-    /// Position of the query.
     pub query_position: usize,
     /// The character there, `\u{2047}` for a mask; empty for a Perceiver's latent.
     pub query_character: Option<String>,
-    /// Position of the key.
     pub key_position: usize,
-    /// The character there.
     pub key_character: Option<String>,
     /// The weight. A query's weights add up to 1, except for differential attention.
     #[serde(with = "finite")]
@@ -220,7 +202,6 @@ pub struct AttentionRow {
 /// How often a place is the answer to a training question, in `training_answers.csv`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingAnswerRow {
-    /// The place.
     pub answer: String,
     /// Number of training questions with this answer.
     pub questions: usize,
@@ -229,11 +210,8 @@ pub struct TrainingAnswerRow {
 /// Calibration of a run's probabilities, in `calibration.csv`: one measure per row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationRow {
-    /// Folder name of the point.
     pub point: String,
-    /// Label of the point in figures and tables.
     pub label: String,
-    /// Seed of the run.
     pub seed: u64,
     /// Split of the questions, except those about invented people.
     pub split: String,
@@ -249,7 +227,6 @@ pub struct CalibrationRow {
     /// Lower end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
@@ -279,7 +256,6 @@ pub struct CurveRow {
     /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
-    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// Number of draws of the keys.
@@ -308,7 +284,6 @@ pub struct SampleRow {
 /// A finding of an exploration, in `findings.csv`: one end of a curve, or a whole distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
-    /// Folder name of the point.
     pub point: String,
     /// The point and construction.
     pub label: String,
@@ -325,7 +300,6 @@ pub struct FindingRow {
     /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
-    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// Number of draws of the keys over all seeds.
@@ -364,6 +338,5 @@ pub struct ScoreRow {
     /// Mean negative log-likelihood of the scored tokens; empty if there are none.
     #[serde(with = "finite", default)]
     pub loss_nats: Option<f64>,
-    /// The text.
     pub text: String,
 }

@@ -17,9 +17,7 @@ use crate::stop::Stop;
 /// A file or folder that can be deleted, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Removable {
-    /// The folder or file.
     pub path: PathBuf,
-    /// Why it is not needed.
     pub why: &'static str,
     /// Bytes freed if everything listed before it is deleted too: a file with several hard links
     /// takes up space until the last of them is deleted.

@@ -24,7 +24,6 @@ pub enum State {
     Running,
     /// Every stage is done.
     Done,
-    /// Stopped by an error.
     Failed,
     /// Stopped by the user, or because another run failed; it can be resumed.
     Interrupted,
@@ -33,12 +32,10 @@ pub enum State {
 /// `status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The state.
     pub state: State,
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The stage that failed, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_stage: Option<String>,
     /// What its point is called.
@@ -54,7 +51,6 @@ pub struct Status {
     /// When it was started, RFC 3339. For information only: no decision depends on the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    /// When it ended, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
 }
@@ -79,7 +75,6 @@ impl State {
     }
 }
 
-/// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -117,7 +112,6 @@ impl RunDirectory {
         })
     }
 
-    /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
     }

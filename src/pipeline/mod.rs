@@ -5,6 +5,9 @@
 //! one) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod clean;
 pub mod compare;
 pub mod directory;
@@ -57,7 +60,6 @@ pub struct Report {
     /// The rows of `summary.csv`; JSON keeps the name `accuracies` from when accuracy was the only measure.
     #[serde(rename = "accuracies")]
     pub measures: Vec<MeasureRow>,
-    /// The rows of `groups.csv`.
     pub groups: Vec<GroupRow>,
     /// The rows of `findings.csv`, of an exploration.
     pub findings: Vec<FindingRow>,
@@ -70,7 +72,6 @@ pub struct Report {
     pub failed: Option<Error>,
 }
 
-/// An error as its message.
 fn message<S: Serializer>(error: &Option<Error>, into: S) -> Result<S::Ok, S::Error> {
     error.as_ref().map(Error::message).serialize(into)
 }

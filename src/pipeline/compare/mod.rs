@@ -28,11 +28,8 @@ use side::Loaded;
 /// A comparison of two recipes. Accuracies and differences are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The first.
     pub a: Side,
-    /// The second.
     pub b: Side,
-    /// The settings that differ.
     pub settings: Vec<Difference>,
     /// The runs that are compared question by question: those with the same seed, or the only two there
     /// are.
@@ -70,9 +67,7 @@ pub struct Side {
 /// One run. It has no numbers before it is finished.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct Run {
-    /// Its folder.
     pub folder: PathBuf,
-    /// Its seed.
     pub seed: u64,
     /// Its state; absent if it cannot be read from its folder.
     pub state: Option<State>,
@@ -85,18 +80,14 @@ pub struct Run {
     pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
 
-/// How many questions were answered right.
+/// How many questions were answered right, with Wilson's 95 % interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accuracy {
-    /// Questions answered right.
     pub correct: usize,
     /// Questions whose right answer is known.
     pub questions: usize,
-    /// Fraction answered right.
     pub accuracy: f64,
-    /// Lower end of the Wilson 95 % interval.
     pub low_95: f64,
-    /// Upper end of the Wilson 95 % interval.
     pub high_95: f64,
 }
 
@@ -109,22 +100,16 @@ pub struct Value {
     pub value: f64,
     /// Lower end of the 95 % interval over the questions; absent without an interval.
     pub low_95: Option<f64>,
-    /// Upper end of that interval.
     pub high_95: Option<f64>,
 }
 
-/// A number over several seeds.
+/// A number over several seeds, with its sample standard deviation and 95 % interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// How many seeds.
     pub seeds: usize,
-    /// Mean over them.
     pub mean: f64,
-    /// Sample standard deviation.
     pub standard_deviation: f64,
-    /// Lower end of the 95 % interval.
     pub low_95: f64,
-    /// Upper end of the 95 % interval.
     pub high_95: f64,
     /// `student-t` of the mean; where all seeds agree, `wilson` or `bootstrap` over one seed's questions.
     pub interval: IntervalKind,
@@ -162,13 +147,10 @@ impl Spread {
 /// Two runs on the same questions, or why they cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
-    /// Seed of A's run.
     pub seed_a: u64,
-    /// Seed of B's run.
     pub seed_b: u64,
     /// The test; absent if the two cannot be compared.
     pub test: Option<PairedTest>,
-    /// Why there is no test.
     pub untested: Option<String>,
     /// B's value minus A's in the other measures, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -184,7 +166,6 @@ pub struct PairedDifference {
     pub difference: f64,
     /// Lower end of Student's 95 % interval of that mean, within what is possible.
     pub low_95: f64,
-    /// Upper end of that interval.
     pub high_95: f64,
 }
 
@@ -193,21 +174,15 @@ pub struct PairedDifference {
 pub struct PairedTest {
     /// Questions answered by both runs.
     pub questions: usize,
-    /// Those that both answer right.
     pub both_right: usize,
-    /// Those that A alone answers right.
     pub only_a_right: usize,
-    /// Those that B alone answers right.
     pub only_b_right: usize,
-    /// Those that neither answers right.
     pub neither_right: usize,
     /// Two-sided p-value, from `only_a_right` and `only_b_right`.
     pub p: f64,
     /// B's accuracy minus A's.
     pub difference: f64,
-    /// Lower end of the difference's 95 % interval.
     pub low_95: f64,
-    /// Upper end of the difference's 95 % interval.
     pub high_95: f64,
 }
 

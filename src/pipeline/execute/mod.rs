@@ -315,7 +315,6 @@ impl Team<'_> {
         }
     }
 
-    /// Ends a run that cannot be finished.
     fn end(&self, board: &mut Board, run: usize, error: Error) {
         board.runs[run] = RunState::Ended;
         self.report(board, vec![run], error);

@@ -25,7 +25,6 @@ pub(super) struct RunRecorder<'a> {
     plan: &'a Plan<'a>,
     progress: &'a Progress,
     sweep: Sweep,
-    /// The provenance that all runs share.
     origin: Provenance,
     /// The status of each run before anything was done.
     statuses_before: Vec<Option<Status>>,

@@ -44,7 +44,6 @@ pub enum Kind {
 }
 
 impl Kind {
-    /// All of them.
     pub const ALL: [Self; 4] = [
         Self::Pretrain,
         Self::Finetune,
@@ -104,13 +103,10 @@ pub enum Source {
 /// One stage of a run and all that its result depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
-    /// What it does.
     pub kind: Kind,
     /// BLAKE3 sum of kind and ingredients, 64 hexadecimal digits.
     pub key: String,
-    /// What its result depends on.
     pub ingredients: Ingredients,
-    /// Where its weights come from.
     pub start: Source,
 }
 

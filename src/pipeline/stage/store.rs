@@ -30,7 +30,6 @@ const DONE_FILE: &str = "done.json";
 #[derive(Clone, Debug)]
 pub struct StageFolder {
     pub kind: Kind,
-    /// The stage's key.
     pub key: String,
     path: PathBuf,
 }
