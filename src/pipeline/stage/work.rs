@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::schema::{EvaluateSpec, Training};
 use crate::data::{Corpus, Question, Task};
@@ -24,7 +25,7 @@ use crate::pipeline::stage::Source;
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 use crate::pipeline::stage::journal::Journal;
 use crate::pipeline::stage::store::StageFolder;
-use crate::progress;
+use crate::progress::RunProgress;
 use crate::stop::Stop;
 use crate::train::checkpoint::Checkpoint;
 use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit};
@@ -45,7 +46,7 @@ pub struct Work<'a> {
     pub input: Option<&'a StageFolder>,
     /// The run that it is done for, to be named in messages.
     pub run: &'a RunDirectory,
-    pub shown: &'a progress::Run,
+    pub shown: &'a Arc<RunProgress>,
     pub stop: &'a Stop,
 }
 
