@@ -75,13 +75,9 @@ pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
 }
 
 impl Error {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let problem = Problem {
-            place: String::new(),
-            message: message.into(),
-            help: None,
-        };
-        Self::Failure(kind, problem)
+    /// A failure of any kind; the usual kinds have constructors of their own.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self::Failure(kind, Problem::at("", message))
     }
 
     pub fn run(message: impl Into<String>) -> Self {
@@ -101,16 +97,6 @@ impl Error {
     /// Data that is missing or damaged.
     pub fn data(message: impl Into<String>) -> Self {
         Self::new(Kind::Data, message)
-    }
-
-    /// Some points of a sweep failed and the others finished.
-    pub fn partly(message: impl Into<String>) -> Self {
-        Self::new(Kind::Partly, message)
-    }
-
-    /// A run stopped by a signal or by another run's failure.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self::new(Kind::Interrupted, message)
     }
 
     /// A file that could not be read or written: `cannot ACTION PATH: CAUSE`.

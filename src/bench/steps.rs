@@ -3,7 +3,7 @@
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::data::ragged::Ragged;
 use crate::data::{Corpus, batches};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
 use crate::progress::Progress;
@@ -76,7 +76,7 @@ pub fn time(
         let speed = format!("{:.0} tokens/s", completed.timing.tokens_per_second);
         bar.at(seconds.len(), &speed);
         match seconds.len() == steps {
-            true => Err(Error::interrupted("all steps are measured")),
+            true => Err(Error::new(Kind::Interrupted, "all steps are measured")),
             false => Ok(()),
         }
     };

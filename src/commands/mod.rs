@@ -25,7 +25,7 @@ use crate::config::schema::Settings;
 use crate::config::{self, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::model::registry;
-use crate::pipeline::{self, Options, Report};
+use crate::pipeline::{self, ExperimentResults, Options};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
@@ -97,9 +97,9 @@ fn run(args: &Run) -> Result<()> {
     stop.answer(move || speaks.say("stopping after this step; press Ctrl-C again to quit at once"));
     match &loaded {
         Loaded::Experiment(experiment) => {
-            let report = pipeline::run(experiment, &options, &progress, &stop)?;
-            show_report(&report, args.plan.json)?;
-            report.failed.map_or(Ok(()), Err)
+            let results = pipeline::run(experiment, &options, &progress, &stop)?;
+            show_results(&results, args.plan.json)?;
+            results.failed.map_or(Ok(()), Err)
         }
         Loaded::Suite(suite) => {
             let run = |experiment: &_| pipeline::run(experiment, &options, &progress, &stop);
@@ -128,7 +128,7 @@ fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
     let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
     match &load(args, suite)? {
-        Loaded::Experiment(experiment) => show_report(&finish(experiment)?, json),
+        Loaded::Experiment(experiment) => show_results(&finish(experiment)?, json),
         Loaded::Suite(suite) => {
             let ran = pipeline::suite::each(suite, true, finish)?;
             suite::tell(suite, ran, &args.results, json)
@@ -136,16 +136,16 @@ fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     }
 }
 
-fn show_report(report: &Report, json: bool) -> Result<()> {
+fn show_results(results: &ExperimentResults, json: bool) -> Result<()> {
     match json {
-        true => print_json(report),
-        false => print_report(report),
+        true => print_json(results),
+        false => print_results(results),
     }
 }
 
-fn print_report(report: &Report) -> Result<()> {
+fn print_results(results: &ExperimentResults) -> Result<()> {
     let mut said = vec![];
-    for line in results::lines(report) {
+    for line in self::results::lines(results) {
         // A constant answer has the same accuracy at every point.
         if !said.contains(&line) {
             print_wrapped(&line, 4)?;
@@ -153,10 +153,10 @@ fn print_report(report: &Report) -> Result<()> {
         }
     }
     let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
-    for path in report.figures.iter().filter(svg) {
+    for path in results.figures.iter().filter(svg) {
         print(format!("figure  {}  (and .png, .csv)", path.display()))?;
     }
-    for (name, why) in &report.left_out {
+    for (name, why) in &results.left_out {
         print(format!("figure  {name} was not drawn: {why}"))?;
     }
     Ok(())

@@ -96,20 +96,14 @@ impl RunDirectory {
 
     /// The only run at or below `path`, for `ask`, `score` and `export`; if there are several, the error lists them.
     pub fn find(path: &Path) -> Result<Self> {
-        let runs = all_below(path);
+        let runs = at_least_one_below(path)?;
         if let [run] = &runs[..] {
             return Ok(run.clone());
         }
         let line = |run: &Self| format!("\n  {}", run.path.display());
         let list: String = runs.iter().map(line).collect();
-        let path = path.display();
-        Err(match runs.is_empty() {
-            true => Error::usage(format!("{path} holds no run"))
-                .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla"),
-            false => {
-                Error::usage(format!("{path} holds several runs{list}")).help("name one of them")
-            }
-        })
+        let error = Error::usage(format!("{} holds several runs{list}", path.display()));
+        Err(error.help("name one of them"))
     }
 
     pub fn path(&self) -> &Path {
@@ -267,6 +261,16 @@ pub fn all_below(path: &Path) -> Vec<RunDirectory> {
         .into_iter()
         .filter(|one| files::is_folder(one));
     folders.flat_map(|folder| all_below(&folder)).collect()
+}
+
+/// The same for a folder that should hold a run.
+pub fn at_least_one_below(path: &Path) -> Result<Vec<RunDirectory>> {
+    let runs = all_below(path);
+    match runs.is_empty() {
+        true => Err(Error::usage(format!("{} holds no run", path.display()))
+            .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla")),
+        false => Ok(runs),
+    }
 }
 
 /// Whether this is the folder of a run. Results kept without their run, such as the reference results, have

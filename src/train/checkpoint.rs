@@ -150,9 +150,8 @@ impl BestWeights {
 
     /// Reads and verifies the file.
     pub fn read(path: &Path) -> Result<Self> {
-        let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-        let (weights, (stage_key, best)) = unseal(&bytes).map_err(|e| fail(e.message()))?;
+        let bytes = files::read(Kind::Data, path)?;
+        let (weights, (stage_key, best)) = unseal(&bytes).map_err(|e| e.reading(path))?;
         Ok(Self {
             stage_key,
             best,

@@ -14,7 +14,7 @@ use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::statistics::{Estimate, Interval, mean};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
-use crate::pipeline::directory::{RunDirectory, State, all_below};
+use crate::pipeline::directory::{RunDirectory, State, all_below, at_least_one_below};
 
 /// One side of a comparison with what its files hold.
 pub(super) struct Loaded {
@@ -160,7 +160,7 @@ impl Loaded {
 fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirectory>)> {
     let mut settings: Option<Settings> = None;
     let mut runs: BTreeMap<u64, RunDirectory> = BTreeMap::new();
-    for directory in all_below(folder) {
+    for directory in at_least_one_below(folder)? {
         let experiment = config::load_alone(&directory.resolved_toml())?;
         let own = experiment.points[0]
             .settings
@@ -176,11 +176,7 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
                 .help("name a folder that holds one of them"));
         }
     }
-    let none = || {
-        Error::usage(format!("{} holds no run", folder.display()))
-            .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla")
-    };
-    Ok((settings.ok_or_else(none)?, runs))
+    Ok((settings.expect("at least one run has settings"), runs))
 }
 
 /// The error for runs of several points; it lists the points' folders.
