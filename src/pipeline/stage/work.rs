@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use crate::config::schema::{EvaluateSpec, Training};
 use crate::data::{Corpus, Question, Task};
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::eval;
 use crate::explore::{Measurements, QuestionKind};
 use crate::files;
@@ -18,7 +18,7 @@ use crate::metrics::artefacts::{
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
-use crate::model::weights::{self, Weight};
+use crate::model::weights::{self, Weight, WeightsFile};
 use crate::model::{StepMetrics, Trainable};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::stage::Source;
@@ -52,9 +52,6 @@ pub struct Work<'a> {
 
 impl Work<'_> {
     /// Does the work of a stage in its prepared folder, from a checkpoint if there is one.
-    ///
-    /// # Errors
-    /// Training diverges, the user stops it, the device fails, or a file cannot be written.
     pub fn run(&self, job: &Job<'_>, from: Option<Checkpoint>) -> Result<()> {
         match job {
             Job::Pretrain(spec, inputs) => {
@@ -281,31 +278,25 @@ pub fn start_from(
     planned: Option<&str>,
     corpus: &Corpus,
 ) -> Result<Option<String>> {
-    let bytes = files::read(ErrorKind::Data, file)?;
+    let bytes = files::read(Kind::Data, file)?;
     if planned.is_some_and(|sum| files::checksum(&bytes) != sum) {
         let cause = "it has changed since the run was planned";
-        let error = Error::io(ErrorKind::Data, "read", file, cause);
+        let error = Error::io(Kind::Data, "read", file, cause);
         return Err(error.help("run again; results from the old file are kept apart"));
     }
-    let (mut loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
-    let wrappers = weights::unwrap(&mut loaded).map_err(|e| e.in_file(file))?;
-    let own = corpus.vocabulary.characters();
-    if notes
-        .get(VOCABULARY_NOTE)
-        .is_some_and(|other| *other != own)
-    {
+    let WeightsFile {
+        weights,
+        notes,
+        unwrapped,
+    } = weights::parse(&bytes, file)?;
+    let trained_on = notes.get(VOCABULARY_NOTE);
+    if trained_on.is_some_and(|other| *other != corpus.vocabulary.characters()) {
         return Err(Error::data(format!(
             "{} was trained with other characters than the data has",
             file.display()
         ))
         .help("use weights that were trained on the same corpus"));
     }
-    model.load_weights(&loaded).map_err(|e| e.in_file(file))?;
-    let prefixes: Vec<String> = wrappers.iter().map(|one| format!("`{one}.`")).collect();
-    let (file, removed) = (file.display(), prefixes.join(" and "));
-    Ok((!wrappers.is_empty()).then(|| {
-        format!(
-            "{file}: removed {removed}, added by PyTorch wrappers, from the names of the weights"
-        )
-    }))
+    model.load_weights(&weights).map_err(|e| e.in_file(file))?;
+    Ok(unwrapped)
 }
