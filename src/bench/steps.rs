@@ -32,9 +32,6 @@ pub fn median_batch(steps: &[TimedStep]) -> &Ragged {
 
 /// Pretrains a fresh model for some warm-up steps and `wanted` timed ones, starting with the first batch of
 /// the first epoch.
-///
-/// # Errors
-/// There is no `[pretrain]`; a step diverges; the data does not fit the model; the device fails.
 pub fn time(
     settings: &Settings,
     start: Start,

@@ -11,7 +11,7 @@ use crate::kinds::Listed as _;
 use crate::labels::shorten_apart;
 use crate::metrics::statistics::IntervalKind;
 use crate::metrics::steps::TrainingStage;
-use crate::pipeline::compare::{Comparison, Pair, Run, Side, Spread, compare as compared};
+use crate::pipeline::compare::{ComparedRun, Comparison, Pair, Side, Spread, compare as compared};
 use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
@@ -107,7 +107,7 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             Some("constant") => ", constant answer",
             _ => "",
         };
-        let of_run = |run: &Run| {
+        let of_run = |run: &ComparedRun| {
             let (right, questions, value, interval) = match is_exact {
                 true => {
                     let one = run.accuracy.as_ref()?;
@@ -176,7 +176,7 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
     for stage in TrainingStage::ALL {
         for (name, side) in sides {
             let stage_name = stage.name();
-            let of_run = |run: &Run| {
+            let of_run = |run: &ComparedRun| {
                 let loss = run.final_loss_nats.get(&stage)?;
                 let name = format!("{stage_name}: {name}, seed {}", run.seed);
                 let (none, loss) = (String::new(), format!("{loss:.4}"));

@@ -3,7 +3,7 @@
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
 //! holds `summary.csv`, `groups.csv`, `calibration.csv` (or `findings.csv`) and `figures/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -214,6 +214,12 @@ impl RunDirectory {
         status.is_some_and(|status| status.state == State::Done)
     }
 
+    /// Whether the run has ever been started.
+    pub fn has_begun(&self) -> bool {
+        let begun = |status: Status| status.state != State::Queued || status.has_results();
+        self.status().is_some_and(begun)
+    }
+
     /// Whether the folder contains the results of a finished run: a rerun keeps the earlier ones until it has
     /// finished.
     pub fn has_results(&self) -> bool {
@@ -248,6 +254,16 @@ pub fn of_experiment(folder: &Path) -> Vec<RunDirectory> {
     let seeds = points.flat_map(|point| files::entries(&point));
     let runs = seeds.filter(|path| is_run(path));
     runs.map(|path| RunDirectory { path }).collect()
+}
+
+/// The runs in an experiment's folder whose point or seed the experiment does not have.
+pub fn of_other_settings(experiment: &Experiment, results: &Path) -> Vec<RunDirectory> {
+    let points = experiment.points.iter();
+    let own = points.flat_map(|point| of_point(experiment, point, results));
+    let own: BTreeSet<PathBuf> = own.map(|(_, run)| run.path).collect();
+    let mut runs = of_experiment(&experiment_folder(experiment, results));
+    runs.retain(|run| !own.contains(&run.path));
+    runs
 }
 
 /// Every run at or below `path`, in order.

@@ -23,7 +23,7 @@ use crate::metrics::statistics::{
     Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95_within,
 };
 use crate::metrics::steps::TrainingStage;
-use side::Loaded;
+use side::LoadedSide;
 
 /// A comparison of two recipes. Accuracies and differences are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -53,7 +53,7 @@ pub struct Side {
     /// Who answered: `model`, or `constant` where no model is asked.
     pub subject: Option<String>,
     /// One per seed.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ComparedRun>,
     /// Accuracy over the seeds; absent with fewer than two finished.
     pub accuracy: Option<Spread>,
     /// The other measures of `evaluate.measures` over the seeds, by name.
@@ -66,7 +66,7 @@ pub struct Side {
 
 /// One run. It has no numbers before it is finished.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Run {
+pub struct ComparedRun {
     pub folder: PathBuf,
     pub seed: u64,
     /// Its state; absent if it cannot be read from its folder.
@@ -75,7 +75,7 @@ pub struct Run {
     pub accuracy: Option<Accuracy>,
     /// The other measures of `evaluate.measures`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub measures: BTreeMap<&'static str, Value>,
+    pub measures: BTreeMap<&'static str, MeasuredValue>,
     /// Mean loss of the steps of each stage's last epoch, in nats per scored token.
     pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
@@ -93,7 +93,7 @@ pub struct Accuracy {
 
 /// The value of a measure of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Value {
+pub struct MeasuredValue {
     /// Number of answers that were scored.
     pub questions: usize,
     /// The value, in the unit of the measure.
@@ -193,7 +193,7 @@ pub struct PairedTest {
 /// A folder holds no run, runs of several points, or one seed twice; a file of a finished run is
 /// missing or damaged.
 pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
-    let (mut a, mut b) = (Loaded::read("A", a)?, Loaded::read("B", b)?);
+    let (mut a, mut b) = (LoadedSide::read("A", a)?, LoadedSide::read("B", b)?);
     let mut notes: Vec<String> = a.notes.drain(..).chain(b.notes.drain(..)).collect();
     let (pairs, unpaired) = pairs::pair(&a, &b);
     notes.extend(unpaired);

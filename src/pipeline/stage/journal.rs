@@ -130,9 +130,6 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
-    ///
-    /// # Errors
-    /// A file cannot be written, or the user asks to stop.
     pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<()> {
         self.stop.check_folder()?;
         self.metrics.add(&completed.row)?;
@@ -181,7 +178,7 @@ mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
     use crate::model::{StepMetrics, StepSettings, Trainable};
-    use crate::pipeline::stage::Kind as StageKind;
+    use crate::pipeline::stage::StageKind;
     use crate::progress::{Progress, Verbosity};
     use crate::train::Position;
 
