@@ -16,15 +16,16 @@ mod trained;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
 use crate::config::schema::Settings;
-use crate::config::{self, Loaded, Point};
+use crate::config::{self, Experiment, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::model::registry;
+use crate::pipeline::directory::{RunDirectory, experiment_folder, of_other_settings};
 use crate::pipeline::{self, ExperimentResults, Options};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
@@ -95,17 +96,35 @@ fn run(args: &Run) -> Result<()> {
     let stop = Stop::on_signals()?;
     let speaks = progress.clone();
     stop.answer(move || speaks.say("stopping after this step; press Ctrl-C again to quit at once"));
+    let is_changed = !args.plan.experiment.overrides().is_empty();
+    let run = |experiment: &Experiment| {
+        if is_changed {
+            note_replaced(experiment, &options.results, &progress);
+        }
+        pipeline::run(experiment, &options, &progress, &stop)
+    };
     match &loaded {
         Loaded::Experiment(experiment) => {
-            let results = pipeline::run(experiment, &options, &progress, &stop)?;
+            let results = run(experiment)?;
             show_results(&results, args.plan.json)?;
             results.failed.map_or(Ok(()), Err)
         }
         Loaded::Suite(suite) => {
-            let run = |experiment: &_| pipeline::run(experiment, &options, &progress, &stop);
             let ran = pipeline::suite::each(suite, options.keep_going, run)?;
             suite::tell(suite, ran, &options.results, args.plan.json)
         }
+    }
+}
+
+/// Says so if tables and figures show runs with other settings, which the command line has changed.
+fn note_replaced(experiment: &Experiment, results: &Path, progress: &Progress) {
+    let others = of_other_settings(experiment, results);
+    if others.iter().any(RunDirectory::has_results) {
+        let folder = experiment_folder(experiment, results);
+        progress.note(&format!(
+            "tables and figures in {} will show the runs with these settings alone; --results FOLDER keeps them apart",
+            folder.display()
+        ));
     }
 }
 

@@ -34,13 +34,13 @@ use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
 use directory::{State, Status, experiment_folder, of_point};
 use execute::{Failure, PlanOutcome, execute};
-use plan::Plan;
+use plan::{Action, Plan};
 use summary::{calibration, draws, figures, findings, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
 /// Command-line options of a run, besides the experiment itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The results folder, with one subfolder per experiment.
     pub results: PathBuf,
@@ -197,12 +197,20 @@ pub fn finish(
 ) -> Result<ExperimentResults> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_finished(experiment, results) {
-        let (name, results) = (&experiment.name, results.display());
-        let error = Error::usage(format!("{name} has no finished run in {results}"));
-        return Err(error.help(format!(
-            "`attnlab run {}` makes one; a run with --set or --results is found with the same",
-            experiment.argument()
-        )));
+        let (name, command) = (
+            &experiment.name,
+            format!("attnlab run {}", experiment.argument()),
+        );
+        let help = match is_cached(experiment, results) {
+            true => format!("`{command}` assembles its runs from the cache without training"),
+            false => {
+                format!(
+                    "`{command}` makes one; a run with --set or --results is found with the same"
+                )
+            }
+        };
+        let results = results.display();
+        return Err(Error::usage(format!("{name} has no finished run in {results}")).help(help));
     }
     let _lock = wait(&folder, progress, stop)?;
     let figures = folder.join("figures");
@@ -226,6 +234,16 @@ pub fn finish(
     }
     (results.figures, results.left_out) = figures::draw(experiment, &measured)?;
     Ok(results)
+}
+
+/// Whether the cache holds the results of all stages, as for a copy of an experiment file.
+fn is_cached(experiment: &Experiment, results: &Path) -> bool {
+    let options = Options {
+        results: results.to_owned(),
+        ..Options::default()
+    };
+    let plan = plan::make(experiment, &options, &mut |_| {});
+    plan.is_ok_and(|plan| plan.stages.iter().all(|one| one.action == Action::Reuse))
 }
 
 /// Updates labels and settings of finished runs to those in the experiment file: it may name points and measures anew,

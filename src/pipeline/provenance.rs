@@ -105,6 +105,33 @@ pub struct Computed {
     pub stages_at_once: usize,
 }
 
+/// Letters in git's codes for changed files, and what they mean; the first that a code has counts.
+const CHANGES: [(char, &str); 8] = [
+    ('?', "untracked"),
+    ('U', "in conflict"),
+    ('A', "added"),
+    ('D', "deleted"),
+    ('R', "renamed"),
+    ('C', "copied"),
+    ('T', "of another type"),
+    ('M', "modified"),
+];
+
+impl Git {
+    /// The changed files, each with how: `src/main.rs (modified)`.
+    pub fn changes_in_words(&self) -> Vec<String> {
+        let in_words = |line: &String| {
+            let (code, file) = line.trim_start().split_once(' ')?;
+            let (_, how) = CHANGES.iter().find(|(letter, _)| code.contains(*letter))?;
+            Some(format!("{} ({how})", file.trim_start()))
+        };
+        let changed = self.changed.iter();
+        changed
+            .map(|line| in_words(line).unwrap_or_else(|| line.clone()))
+            .collect()
+    }
+}
+
 impl Provenance {
     /// The entries of a `provenance.json`; none if it is missing or damaged.
     pub fn read(path: &Path) -> Vec<Self> {
@@ -170,5 +197,37 @@ impl Computed {
             stages => format!(", {stages} stages at once"),
         };
         format!("{threads} thread{plural}{beside}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_files_are_told_in_words() {
+        let lines = [
+            " M src/main.rs",
+            "?? new file.toml",
+            "A  a",
+            "AM b",
+            "R  a -> b",
+            "UU c",
+            " D d",
+        ];
+        let git = Git {
+            changed: lines.map(str::to_owned).to_vec(),
+            ..Git::default()
+        };
+        let words = [
+            "src/main.rs (modified)",
+            "new file.toml (untracked)",
+            "a (added)",
+            "b (added)",
+            "a -> b (renamed)",
+            "c (in conflict)",
+            "d (deleted)",
+        ];
+        assert_eq!(git.changes_in_words(), words);
     }
 }

@@ -33,8 +33,8 @@ const SHARDS: u64 = 16;
 pub struct Estimate {
     /// Trained parameters of the model; 0 where none is used.
     pub parameters: usize,
-    /// Optimiser steps left; `None` for a stage that does not train.
-    pub steps: Option<usize>,
+    /// Steps left, as the progress of a run counts them: see [`Job::steps`].
+    pub steps: usize,
     pub tokens: u64,
     /// Memory of the process at its largest, in bytes.
     pub memory_bytes: u64,
@@ -65,7 +65,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         Job::Explore(spec) => {
             return Ok(Estimate {
                 parameters: 0,
-                steps: None,
+                steps: planned.job.steps(),
                 tokens: 0,
                 memory_bytes: PROGRAM_BYTES,
                 time: Duration::from_secs_f64(spec.multiplications() / 1e9),
@@ -98,7 +98,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     };
     Ok(Estimate {
         parameters,
-        steps: trains.then(|| steps - done),
+        steps: steps - done,
         tokens: tokens as u64,
         memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
         time: Duration::from_secs_f64(tokens / cost.tokens_per_second),

@@ -270,7 +270,10 @@ fn decide_stage(
         (Some(reason), None) if is_begun => failure(known, name).unwrap_or(reason),
         (Some(reason), None) => reason,
         (None, None) => match past.changes(stage) {
-            Some(changes) => format!("stale, because {changes}"),
+            Some(changes) if users().any(RunDirectory::has_begun) => {
+                format!("stale, because {changes}")
+            }
+            Some(changes) => format!("new, because {changes}"),
             None if known.is_some_and(Status::has_results) => NOT_IN_THE_CACHE.to_owned(),
             None => "new".to_owned(),
         },
