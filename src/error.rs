@@ -64,9 +64,6 @@ pub enum Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The value, unless there are problems with it.
-///
-/// # Errors
-/// [`Error::Problems`] if there are any.
 pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
     match problems.is_empty() {
         true => Ok(value),

@@ -24,9 +24,6 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     const FILES: &'static [SourceFile] = &[];
 
     /// Its documents and questions. `directory` is the folder of fetched files (`--data`).
-    ///
-    /// # Errors
-    /// A file is missing or damaged (kind `Data`).
     fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
 
     /// Given and family names from which names of invented people are made.

@@ -24,9 +24,6 @@ pub struct Answer {
 ///
 /// The reference decodes a fixed 32 tokens and cuts at the mask, which gives the same answer. `progress` is
 /// called before each round and at the end with the number of finished prompts; its error stops decoding.
-///
-/// # Errors
-/// A prompt and its answer do not fit the model's context or vocabulary.
 pub fn greedy(
     model: &dyn Trainable,
     prompts: &[Vec<u32>],

@@ -30,9 +30,7 @@ pub struct StepRow {
 /// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
-    /// `pretrain` or `finetune`.
     pub stage: String,
-    /// Optimiser step of the stage, from 1.
     pub step: usize,
     pub step_ms: f64,
     /// Tokens of the batch divided by the step's time.
@@ -80,7 +78,6 @@ pub struct MeasureRow {
     pub value: f64,
     /// Kind of interval: `wilson` for a share of right answers, `bootstrap` for other measures, both over the
     /// questions; empty without one.
-    #[serde(default)]
     pub interval: Option<IntervalKind>,
 }
 
@@ -130,7 +127,6 @@ pub struct GroupRow {
     /// seed, or if all seeds agree, `wilson` or `bootstrap` over the questions; empty for a reported number.
     pub interval: Option<IntervalKind>,
     /// Number of trained parameters; empty if no model was asked, or its weights are gone.
-    #[serde(default)]
     pub parameters: Option<usize>,
     #[serde(default)]
     pub measure: String,
@@ -224,7 +220,6 @@ pub struct CalibrationRow {
     /// Value of the measure, a fraction.
     #[serde(with = "finite")]
     pub value: f64,
-    /// Lower end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
     #[serde(with = "finite", default)]
@@ -265,9 +260,7 @@ pub struct CurveRow {
 /// One draw of an exploration, in `samples.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRow {
-    /// The construction measured.
     pub series: String,
-    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
     /// The measured value, a fraction.
     pub quantity: String,
@@ -287,9 +280,7 @@ pub struct FindingRow {
     pub point: String,
     /// The point and construction.
     pub label: String,
-    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
-    /// What was measured.
     pub quantity: String,
     /// The median over samples for a curve, the mean for a distribution; averaged over seeds.
     #[serde(with = "finite")]
@@ -297,7 +288,6 @@ pub struct FindingRow {
     /// Variance over the samples of a distribution.
     #[serde(with = "finite", default)]
     pub variance: Option<f64>,
-    /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
     #[serde(with = "finite", default)]

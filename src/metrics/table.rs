@@ -12,9 +12,6 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 
 /// Serialises a table: a header, then one line per row; floats round-trip exactly.
-///
-/// # Errors
-/// A row is not flat.
 pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -> Result<Vec<u8>> {
     let mut writer = writer(vec![], delimiter);
     // Written first, so that even a table without rows has its columns.
