@@ -3,6 +3,9 @@
 //! Every message is lower case, has no full stop and at most one `help` line. `main` prints it
 //! once and exits with [`Error::exit_code`].
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 use std::fmt;
 use std::path::Path;
 
@@ -30,7 +33,6 @@ pub struct Problem {
     pub place: String,
     /// What is wrong, with the value and the rule.
     pub message: String,
-    /// How to fix it.
     pub help: Option<String>,
 }
 
@@ -45,14 +47,12 @@ impl Problem {
         }
     }
 
-    /// Adds a help line.
     pub fn help(self, text: impl Into<String>) -> Self {
         let help = Some(text.into());
         Self { help, ..self }
     }
 }
 
-/// The crate's error type.
 #[derive(Debug)]
 pub enum Error {
     /// All problems of a configuration.
@@ -61,13 +61,9 @@ pub enum Error {
     Failure(Kind, Problem),
 }
 
-/// The crate's result type.
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 /// The value, unless there are problems with it.
-///
-/// # Errors
-/// [`Error::Problems`] if there are any.
 pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
     match problems.is_empty() {
         true => Ok(value),
@@ -76,16 +72,11 @@ pub fn sound<T>(value: T, problems: Vec<Problem>) -> Result<T> {
 }
 
 impl Error {
-    fn new(kind: Kind, message: impl Into<String>) -> Self {
-        let problem = Problem {
-            place: String::new(),
-            message: message.into(),
-            help: None,
-        };
-        Self::Failure(kind, problem)
+    /// A failure of any kind; the usual kinds have constructors of their own.
+    pub fn new(kind: Kind, message: impl Into<String>) -> Self {
+        Self::Failure(kind, Problem::at("", message))
     }
 
-    /// A failed run.
     pub fn run(message: impl Into<String>) -> Self {
         Self::new(Kind::Run, message)
     }
@@ -105,22 +96,11 @@ impl Error {
         Self::new(Kind::Data, message)
     }
 
-    /// Some points of a sweep failed and the others finished.
-    pub fn partly(message: impl Into<String>) -> Self {
-        Self::new(Kind::Partly, message)
-    }
-
-    /// A run stopped by a signal or by another run's failure.
-    pub fn interrupted(message: impl Into<String>) -> Self {
-        Self::new(Kind::Interrupted, message)
-    }
-
     /// A file that could not be read or written: `cannot ACTION PATH: CAUSE`.
     pub fn io(kind: Kind, action: &str, path: &Path, cause: impl fmt::Display) -> Self {
         Self::new(kind, format!("cannot {action} {}: {cause}", path.display()))
     }
 
-    /// Adds a help line.
     pub fn help(mut self, text: impl Into<String>) -> Self {
         if let Self::Failure(_, problem) = &mut self {
             problem.help = Some(text.into());
@@ -158,7 +138,6 @@ impl Error {
         messages.collect::<Vec<_>>().join("; ")
     }
 
-    /// How to fix it.
     pub fn what_to_do(&self) -> Option<&str> {
         match self {
             Self::Failure(_, problem) => problem.help.as_deref(),
@@ -178,7 +157,6 @@ impl Error {
         self.kind() == Kind::Interrupted
     }
 
-    /// The process exit code.
     pub fn exit_code(&self) -> u8 {
         self.kind() as u8
     }

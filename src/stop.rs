@@ -10,7 +10,7 @@ use std::time::Instant;
 use signal_hook::consts::{SIGHUP, SIGUSR1, SIGUSR2, SIGXCPU};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 
 /// The exit code after Ctrl-C, as shells report it.
 const INTERRUPTED: i32 = 130;
@@ -178,10 +178,11 @@ impl TakenOver {
 impl StopReason {
     /// The error that ends the work; `done` says where: `in finetune after step 3 of 8`.
     pub fn error(self, done: &str) -> Error {
-        Error::interrupted(match self {
+        let message = match self {
             Self::User => format!("interrupted {done}"),
             Self::Failure => format!("stopped {done}, because another run failed"),
-        })
+        };
+        Error::new(Kind::Interrupted, message)
     }
 }
 

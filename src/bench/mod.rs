@@ -2,14 +2,15 @@
 //! the device's peak, and decoding in answers per second.
 //!
 //! In reading order: [`measure`] and its [`report`], [`steps`] (the training loop itself, timed), [`work`]
-//! (the useful arithmetic of a step), [`peak`] (the highest rate this machine reaches), [`memory`], and
-//! [`spread`] (a summary of repeated measurements). Nothing is written to disk, and no test depends on a
-//! time.
+//! (the useful arithmetic of a step), [`peak`] (the highest rate this machine reaches), and [`memory`].
+//! Nothing is written to disk, and no test depends on a time.
+
+// What a name says needs no comment.
+#![allow(missing_docs)]
 
 pub mod memory;
 pub mod peak;
 pub mod report;
-pub mod spread;
 pub mod steps;
 pub mod work;
 
@@ -21,13 +22,13 @@ use crate::config::schema::{Settings, default_answer_characters};
 use crate::data::{Corpus, Split, cs224n};
 use crate::error::{Error, Result};
 use crate::eval;
+use crate::metrics::statistics::quantile;
 use crate::model::Start;
 use crate::model::parts::PartTimes;
 use crate::model::registry::{self, Compiled};
 use crate::pipeline::preflight;
 use crate::progress::Progress;
-use report::{Decode, Part, Report, Step};
-use spread::{Spread, median};
+use report::{Benchmark, Decode, Part, Percentiles, Step};
 use steps::{TimedStep, median_batch};
 
 const ASSIGNMENT: &str = "experiments/birthplace/vanilla.toml";
@@ -56,7 +57,7 @@ pub fn measure(
     threads: usize,
     data: Option<&Path>,
     progress: &Progress,
-) -> Result<Report> {
+) -> Result<Benchmark> {
     let settings = &experiment.points[0].settings;
     let settings = settings.needed(&experiment.name, "training step to measure")?;
     let bench = Bench {
@@ -90,7 +91,7 @@ struct Bench<'a> {
 }
 
 impl Bench<'_> {
-    fn report(&self, repetitions: usize) -> Result<Report> {
+    fn report(&self, repetitions: usize) -> Result<Benchmark> {
         let steps = steps::time(
             self.settings,
             self.start,
@@ -108,7 +109,7 @@ impl Bench<'_> {
             (self.compiled).time_parts(placement, self.start, batch, dropout, repetitions)?;
         let parts: Vec<Part> = times.iter().map(part).collect();
         let in_parts: f64 = parts.iter().map(|part| part.total_ms).sum();
-        Ok(Report {
+        Ok(Benchmark {
             experiment: self.experiment.name.clone(),
             point: self.experiment.points[0].folder(),
             parameters: self.compiled.parameter_count(),
@@ -131,7 +132,7 @@ impl Bench<'_> {
         let parameters = self.compiled.parameter_count();
         let gflop = |step: &TimedStep| work::flop(&shape, parameters, &step.batch) / 1e9;
         let spread = |value: &dyn Fn(&TimedStep) -> f64| {
-            Spread::of(&steps.iter().map(value).collect::<Vec<_>>())
+            Percentiles::of(&steps.iter().map(value).collect::<Vec<_>>())
         };
         let gflop_per_second = spread(&|step| gflop(step) / step.seconds).median;
         let peak_gflop_per_second = peak::flop_per_second(self.settings.device)? / 1e9;
@@ -173,7 +174,7 @@ impl Bench<'_> {
                 seconds.push(started.elapsed().as_secs_f64());
             }
         }
-        let seconds = median(&seconds);
+        let seconds = Percentiles::of(&seconds).median;
         let answered: usize = rows.iter().map(|row| row.predicted.chars().count()).sum();
         Ok(Some(Decode {
             questions: rows.len(),
@@ -186,7 +187,7 @@ impl Bench<'_> {
 
 /// Median times of a part, summed over the times that a step runs it.
 fn part(times: &PartTimes) -> Part {
-    let of_a_step = |seconds: &[f64]| 1e3 * times.times_a_step as f64 * median(seconds);
+    let of_a_step = |seconds: &[f64]| 1e3 * times.times_a_step as f64 * quantile(seconds, 0.5);
     let pass = |seconds: &[f64]| (!seconds.is_empty()).then(|| of_a_step(seconds));
     Part {
         part: times.part,

@@ -2,24 +2,20 @@
 
 use serde::Serialize;
 
-use super::spread::Spread;
+use crate::metrics::statistics::quantile;
 
 /// The results of a benchmark, valid for this machine at this moment.
 #[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// The experiment's name.
+pub struct Benchmark {
     pub experiment: String,
     /// Folder name of the measured point: the first.
     pub point: String,
-    /// Number of trained parameters.
     pub parameters: usize,
     /// The GPU that the model ran on, and the precision of its matrix products; `None` on the CPU.
     pub gpu: Option<String>,
-    /// Number of threads.
     pub threads: usize,
     /// `release`; or `debug`, whose times mean nothing.
     pub profile: &'static str,
-    /// The pretraining step.
     pub step: Step,
     /// Its parts, each timed alone on the batch of median length.
     pub parts: Vec<Part>,
@@ -44,7 +40,7 @@ pub struct Step {
     /// Tokens per step, median.
     pub tokens: f64,
     /// From building the batch to the update, in milliseconds.
-    pub step_ms: Spread,
+    pub step_ms: Percentiles,
     /// Tokens per second, median over the steps.
     pub tokens_per_second: f64,
     /// Useful arithmetic of a step, see [`super::work`], in 10⁹ floating-point operations; median.
@@ -57,13 +53,28 @@ pub struct Step {
     pub share_of_peak: f64,
 }
 
+/// Median, and the 10th and 90th percentile.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct Percentiles {
+    pub median: f64,
+    pub p10: f64,
+    pub p90: f64,
+}
+
+impl Percentiles {
+    /// Summarises at least one value, none of them NaN.
+    pub fn of(values: &[f64]) -> Self {
+        let [median, p10, p90] = [0.5, 0.1, 0.9].map(|share| quantile(values, share));
+        Self { median, p10, p90 }
+    }
+}
+
 /// A part of the step. Times are medians over the repetitions, summed over the times that a step runs the
 /// part.
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
     /// Name of the part, see [`PartTimes`](crate::model::parts::PartTimes).
     pub part: &'static str,
-    /// How often a step runs it.
     pub times_a_step: usize,
     /// Forward, in milliseconds; `None` for the optimiser.
     pub forward_ms: Option<f64>,
@@ -77,7 +88,6 @@ pub struct Part {
 /// the limit, so this is the most work that decoding can be.
 #[derive(Clone, Debug, Serialize)]
 pub struct Decode {
-    /// Number of questions answered.
     pub questions: usize,
     /// Mean length of the answers, in characters.
     pub answer_characters: f64,
@@ -85,4 +95,23 @@ pub struct Decode {
     pub seconds: f64,
     /// Questions answered per second: each asks for one place name.
     pub names_per_second: f64,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn quantiles_lie_between_neighbours() {
+        let spread = Percentiles::of(&[40.0, 10.0, 30.0, 20.0]);
+        assert_eq!(spread.median, 25.0);
+        assert!((spread.p10 - 13.0).abs() < 1e-9, "{spread:?}");
+        assert!((spread.p90 - 37.0).abs() < 1e-9, "{spread:?}");
+    }
+
+    #[test]
+    fn a_single_value_is_all_of_them() {
+        let (median, p10, p90) = (7.0, 7.0, 7.0);
+        assert_eq!(Percentiles::of(&[7.0]), Percentiles { median, p10, p90 });
+    }
 }

@@ -3,11 +3,11 @@
 use crate::config::schema::{DeviceKind, Settings, Training};
 use crate::data::ragged::Ragged;
 use crate::data::{Corpus, batches};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::metrics::steps::TrainingStage;
 use crate::model::{Start, registry};
 use crate::progress::Progress;
-use crate::train::{self, CompletedStep, Outcome, Position, fit};
+use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit};
 
 /// Untimed steps at the start: the first ones pay for page faults.
 const WARM_UP: usize = 2;
@@ -16,12 +16,10 @@ const WARM_UP: usize = 2;
 /// memory.
 const WARM_UP_ON_A_GPU: usize = 6;
 
-/// A timed step.
 #[derive(Clone, Debug)]
 pub struct TimedStep {
     /// From building the batch to the update, in seconds, as in a run's `timings.csv`.
     pub seconds: f64,
-    /// The batch it was trained on.
     pub batch: Ragged,
 }
 
@@ -34,9 +32,6 @@ pub fn median_batch(steps: &[TimedStep]) -> &Ragged {
 
 /// Pretrains a fresh model for some warm-up steps and `wanted` timed ones, starting with the first batch of
 /// the first epoch.
-///
-/// # Errors
-/// There is no `[pretrain]`; a step diverges; the data does not fit the model; the device fails.
 pub fn time(
     settings: &Settings,
     start: Start,
@@ -60,7 +55,7 @@ pub fn time(
         batches(task.as_ref(), epoch as u64, documents, shuffle, start.seed)
     };
     let an_epoch = of_epoch(1).len();
-    let stage = train::Stage {
+    let stage = StageSettings {
         kind: TrainingStage::Pretrain,
         training: Training {
             epochs: steps.div_ceil(an_epoch),
@@ -78,7 +73,7 @@ pub fn time(
         let speed = format!("{:.0} tokens/s", completed.timing.tokens_per_second);
         bar.at(seconds.len(), &speed);
         match seconds.len() == steps {
-            true => Err(Error::interrupted("all steps are measured")),
+            true => Err(Error::new(Kind::Interrupted, "all steps are measured")),
             false => Ok(()),
         }
     };
@@ -87,11 +82,13 @@ pub fn time(
     // Once all steps are timed, the outcome does not matter: `record` stopped the training, or the last epoch ended.
     if seconds.len() < steps {
         let failed = match outcome? {
-            Outcome::Finished => return Err(Error::data("there is no document to learn from")),
-            Outcome::Diverged {
-                step, loss_nats, ..
-            } => format!("step {step} diverged: loss_nats is {loss_nats}"),
-            Outcome::Overflowed { step, what } => format!("step {step} overflowed: {what}"),
+            TrainingOutcome::Finished => {
+                return Err(Error::data("there is no document to learn from"));
+            }
+            TrainingOutcome::Diverged { step, metrics } => {
+                format!("step {step} diverged: loss_nats is {}", metrics.loss_nats)
+            }
+            TrainingOutcome::Overflowed { step, what } => format!("step {step} overflowed: {what}"),
         };
         return Err(Error::run(failed).help("lower `pretrain.learning_rate`"));
     }

@@ -1,7 +1,7 @@
 //! `attnlab bench`: how fast the program is on this machine.
 
 use super::{megabytes, print, print_json, thousands};
-use crate::bench::report::{Part, Report};
+use crate::bench::report::{Benchmark, Part};
 use crate::error::Result;
 use crate::progress::{Progress, Verbosity};
 use crate::{bench, cli, config};
@@ -20,7 +20,7 @@ pub fn bench(args: &cli::Bench) -> Result<()> {
     lines(&report).iter().try_for_each(print)
 }
 
-fn lines(report: &Report) -> Vec<String> {
+fn lines(report: &Benchmark) -> Vec<String> {
     let step = &report.step;
     let whole = step.step_ms;
     let gpu = (report.gpu.as_ref()).map_or_else(String::new, |gpu| format!("on {gpu}, "));

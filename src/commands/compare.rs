@@ -6,12 +6,12 @@ use super::table::Table;
 use super::{print, print_json, print_wrapped};
 use crate::config::Difference;
 use crate::error::Result;
-use crate::eval::measures::{EXACT_MATCH, MEASURES, Measure};
+use crate::eval::measures::{EXACT_MATCH, MEASURES, Measure, Unit};
 use crate::kinds::Listed as _;
 use crate::labels::shorten_apart;
 use crate::metrics::statistics::IntervalKind;
 use crate::metrics::steps::TrainingStage;
-use crate::pipeline::compare::{Comparison, Pair, Run, Side, Spread, compare as compared};
+use crate::pipeline::compare::{ComparedRun, Comparison, Pair, Side, Spread, compare as compared};
 use crate::progress::{columns, output_width};
 
 /// `attnlab compare`.
@@ -107,7 +107,7 @@ fn measure(comparison: &Comparison, measure: &Measure) -> Table {
             Some("constant") => ", constant answer",
             _ => "",
         };
-        let of_run = |run: &Run| {
+        let of_run = |run: &ComparedRun| {
             let (right, questions, value, interval) = match is_exact {
                 true => {
                     let one = run.accuracy.as_ref()?;
@@ -176,7 +176,7 @@ fn losses(sides: [(&str, &Side); 2]) -> Table {
     for stage in TrainingStage::ALL {
         for (name, side) in sides {
             let stage_name = stage.name();
-            let of_run = |run: &Run| {
+            let of_run = |run: &ComparedRun| {
                 let loss = run.final_loss_nats.get(&stage)?;
                 let name = format!("{stage_name}: {name}, seed {}", run.seed);
                 let (none, loss) = (String::new(), format!("{loss:.4}"));
@@ -215,17 +215,17 @@ fn pairs(comparison: &Comparison) -> Table {
             test.only_a_right.to_string(),
             test.only_b_right.to_string(),
             p_value(test.p),
-            signed_points(test.difference),
+            Unit::Fraction.show_difference(test.difference),
             String::new(),
-            signed_interval(test.low_95, test.high_95),
+            Unit::Fraction.show_differences(test.low_95, test.high_95),
         ])
     };
     let of_mean = |spread: &Spread| {
         let mut cells = vec![String::new(); 8];
         cells[0] = format!("mean of {} seeds", spread.seeds);
-        cells[5] = signed_points(spread.mean);
+        cells[5] = Unit::Fraction.show_difference(spread.mean);
         cells[6] = points(spread.standard_deviation);
-        cells[7] = signed_interval(spread.low_95, spread.high_95);
+        cells[7] = Unit::Fraction.show_differences(spread.low_95, spread.high_95);
         cells
     };
     let tested = comparison.pairs.iter().filter_map(of_pair);
@@ -243,14 +243,6 @@ fn who(pair: &Pair) -> String {
 /// A difference of fractions, in percentage points.
 fn points(distance: f64) -> String {
     format!("{:.1} points", 100.0 * distance)
-}
-
-fn signed_points(difference: f64) -> String {
-    format!("{:+.1} points", 100.0 * difference)
-}
-
-fn signed_interval(low: f64, high: f64) -> String {
-    format!("{:+.1} to {:+.1} points", 100.0 * low, 100.0 * high)
 }
 
 /// Two significant digits: `0.51`, `0.034`, `0.0012`, `4.7e-7`.
@@ -278,7 +270,10 @@ mod tests {
 
     #[test]
     fn differences_keep_their_sign() {
-        assert_eq!(signed_points(-0.0621), "-6.2 points");
-        assert_eq!(signed_interval(-0.005, 0.12), "-0.5 to +12.0 points");
+        assert_eq!(Unit::Fraction.show_difference(-0.0621), "-6.2 points");
+        assert_eq!(
+            Unit::Fraction.show_differences(-0.005, 0.12),
+            "-0.5 to +12.0 points"
+        );
     }
 }

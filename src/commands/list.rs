@@ -35,7 +35,7 @@ struct ExperimentRow {
 }
 
 #[derive(Serialize)]
-struct AttentionRow {
+struct AttentionKindRow {
     kind: &'static str,
     about: &'static str,
     /// Number of shapes with this kind in this binary.
@@ -101,7 +101,7 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
 }
 
 fn attention(json: bool) -> Result<()> {
-    let rows = ATTENTION_KINDS.map(|kind| AttentionRow {
+    let rows = ATTENTION_KINDS.map(|kind| AttentionKindRow {
         kind: kind.name,
         about: kind.about,
         shapes: {

@@ -16,16 +16,17 @@ mod trained;
 
 use std::fmt::Display;
 use std::io::{ErrorKind, Write as _};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
 use crate::cli::{self, Command, Data, ExperimentArgs, Plan, Run, SuiteArgs};
 use crate::config::schema::Settings;
-use crate::config::{self, Loaded, Point};
+use crate::config::{self, Experiment, Loaded, Point};
 use crate::error::{Error, Result};
 use crate::model::registry;
-use crate::pipeline::{self, Options, Report};
+use crate::pipeline::directory::{RunDirectory, experiment_folder, of_other_settings};
+use crate::pipeline::{self, ExperimentResults, Options};
 use crate::progress::{Progress, Verbosity, output_width, thousands};
 use crate::stop::Stop;
 
@@ -95,17 +96,35 @@ fn run(args: &Run) -> Result<()> {
     let stop = Stop::on_signals()?;
     let speaks = progress.clone();
     stop.answer(move || speaks.say("stopping after this step; press Ctrl-C again to quit at once"));
+    let is_changed = !args.plan.experiment.overrides().is_empty();
+    let run = |experiment: &Experiment| {
+        if is_changed {
+            note_replaced(experiment, &options.results, &progress);
+        }
+        pipeline::run(experiment, &options, &progress, &stop)
+    };
     match &loaded {
         Loaded::Experiment(experiment) => {
-            let report = pipeline::run(experiment, &options, &progress, &stop)?;
-            show_report(&report, args.plan.json)?;
-            report.failed.map_or(Ok(()), Err)
+            let results = run(experiment)?;
+            show_results(&results, args.plan.json)?;
+            results.failed.map_or(Ok(()), Err)
         }
         Loaded::Suite(suite) => {
-            let run = |experiment: &_| pipeline::run(experiment, &options, &progress, &stop);
             let ran = pipeline::suite::each(suite, options.keep_going, run)?;
             suite::tell(suite, ran, &options.results, args.plan.json)
         }
+    }
+}
+
+/// Says so if tables and figures show runs with other settings, which the command line has changed.
+fn note_replaced(experiment: &Experiment, results: &Path, progress: &Progress) {
+    let others = of_other_settings(experiment, results);
+    if others.iter().any(RunDirectory::has_results) {
+        let folder = experiment_folder(experiment, results);
+        progress.note(&format!(
+            "tables and figures in {} will show the runs with these settings alone; --results FOLDER keeps them apart",
+            folder.display()
+        ));
     }
 }
 
@@ -128,7 +147,7 @@ fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     let (progress, stop) = (Progress::new(Verbosity::Normal), Stop::default());
     let finish = |experiment: &_| pipeline::finish(experiment, &args.results, &progress, &stop);
     match &load(args, suite)? {
-        Loaded::Experiment(experiment) => show_report(&finish(experiment)?, json),
+        Loaded::Experiment(experiment) => show_results(&finish(experiment)?, json),
         Loaded::Suite(suite) => {
             let ran = pipeline::suite::each(suite, true, finish)?;
             suite::tell(suite, ran, &args.results, json)
@@ -136,16 +155,16 @@ fn plot(args: &ExperimentArgs, suite: &SuiteArgs, json: bool) -> Result<()> {
     }
 }
 
-fn show_report(report: &Report, json: bool) -> Result<()> {
+fn show_results(results: &ExperimentResults, json: bool) -> Result<()> {
     match json {
-        true => print_json(report),
-        false => print_report(report),
+        true => print_json(results),
+        false => print_results(results),
     }
 }
 
-fn print_report(report: &Report) -> Result<()> {
+fn print_results(results: &ExperimentResults) -> Result<()> {
     let mut said = vec![];
-    for line in results::lines(report) {
+    for line in self::results::lines(results) {
         // A constant answer has the same accuracy at every point.
         if !said.contains(&line) {
             print_wrapped(&line, 4)?;
@@ -153,10 +172,10 @@ fn print_report(report: &Report) -> Result<()> {
         }
     }
     let svg = |path: &&PathBuf| path.extension().is_some_and(|e| e == "svg");
-    for path in report.figures.iter().filter(svg) {
+    for path in results.figures.iter().filter(svg) {
         print(format!("figure  {}  (and .png, .csv)", path.display()))?;
     }
-    for (name, why) in &report.left_out {
+    for (name, why) in &results.left_out {
         print(format!("figure  {name} was not drawn: {why}"))?;
     }
     Ok(())

@@ -5,12 +5,12 @@ use crate::eval::measures::Measure;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
 use crate::metrics::statistics::IntervalKind;
-use crate::pipeline::Report;
+use crate::pipeline::ExperimentResults;
 use crate::plot::significant;
 use crate::progress::thousands;
 
 /// All numbers of a report, line by line.
-pub(super) fn lines(report: &Report) -> Vec<String> {
+pub(super) fn lines(report: &ExperimentResults) -> Vec<String> {
     let mut lines = measures(report);
     let same = |a: &FindingRow, b: &FindingRow| {
         (&a.point, &a.label, &a.quantity) == (&b.point, &b.label, &b.quantity)
@@ -20,7 +20,7 @@ pub(super) fn lines(report: &Report) -> Vec<String> {
 }
 
 /// A line for each row of `summary.csv`, and one more after a point with several seeds.
-fn measures(report: &Report) -> Vec<String> {
+fn measures(report: &ExperimentResults) -> Vec<String> {
     let mut lines = vec![];
     for rows in report.measures.chunk_by(|a, b| a.group() == b.group()) {
         let Some(measure) = Measure::named(&rows[0].measure) else {

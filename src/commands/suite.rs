@@ -2,25 +2,14 @@
 
 use std::path::Path;
 
-use serde::Serialize;
-use serde_json::json;
+use serde_json::{Value, json};
 
-use super::{print, print_json, print_report};
+use super::{print, print_json, print_results};
 use crate::config::{Member, Suite};
 use crate::error::Result;
-use crate::pipeline::Report;
+use crate::pipeline::ExperimentResults;
 use crate::pipeline::suite::Ran;
 use crate::report::{Built, Document, Section, build};
-
-/// A member's results, as `run` and `plot` print them for scripts.
-#[derive(Serialize)]
-struct MemberResults<'a> {
-    question: &'a str,
-    heading: &'a str,
-    experiment: &'a str,
-    #[serde(flatten)]
-    results: &'a Report,
-}
 
 /// Prints each member's results, writes the report, and fails if a member failed.
 pub(super) fn tell(suite: &Suite, ran: Ran<'_>, results: &Path, json: bool) -> Result<()> {
@@ -36,20 +25,20 @@ pub(super) fn tell(suite: &Suite, ran: Ran<'_>, results: &Path, json: bool) -> R
     } else {
         for (member, report) in &ran.reports {
             print(format!("\n{}", heading(member)))?;
-            print_report(report)?;
+            print_results(report)?;
         }
         print(format!("\nreport  {}", built.html.display()))?;
     }
     ran.failed.map_or(Ok(()), Err)
 }
 
-fn for_scripts<'a>((member, report): &'a (&Member, Report)) -> MemberResults<'a> {
-    MemberResults {
-        question: &member.question,
-        heading: &member.heading,
-        experiment: &member.experiment.name,
-        results: report,
-    }
+/// A member's results, as `run` and `plot` print them for scripts.
+fn for_scripts((member, results): &(&Member, ExperimentResults)) -> Value {
+    let mut value = json!(results);
+    value["question"] = json!(member.question);
+    value["heading"] = json!(member.heading);
+    value["experiment"] = json!(member.experiment.name);
+    value
 }
 
 /// Writes the report of a suite into `folder`, or by default beside its results.

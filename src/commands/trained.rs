@@ -12,7 +12,8 @@ use crate::data::questions::prompt;
 use crate::data::vocabulary::Vocabulary;
 use crate::error::{Error, Kind, Result};
 use crate::metrics::table;
-use crate::model::{Start, Trainable, registry, weights};
+use crate::model::weights::{self, WeightsFile};
+use crate::model::{Start, Trainable, registry};
 use crate::pipeline;
 use crate::pipeline::directory::RunDirectory;
 use crate::progress::{Progress, Verbosity};
@@ -55,7 +56,7 @@ pub fn export(run: &Path, file: &Path, replace: bool) -> Result<()> {
         settings_of(&found, "weights to export")?;
         Err(error)
     })?;
-    let (weights, notes) = weights::read(&from)?;
+    let WeightsFile { weights, notes, .. } = read_weights(&from)?;
     weights::write(file, &weights, &notes)?;
     let parameters: usize = weights.iter().map(|w| w.values.len()).sum();
     let (tensors, parameters) = (weights.len(), thousands(parameters));
@@ -86,6 +87,17 @@ fn check_free(file: &Path, replace: bool) -> Result<()> {
     Ok(())
 }
 
+fn note(text: &str) {
+    Progress::new(Verbosity::Normal).note(text);
+}
+
+/// Reads weights, and says so if their names were adapted.
+fn read_weights(path: &Path) -> Result<WeightsFile> {
+    let file = weights::read(path)?;
+    file.unwrapped.iter().for_each(|text| note(text));
+    Ok(file)
+}
+
 /// The settings of a run; `lacks` names what an exploration does not have.
 fn settings_of(run: &RunDirectory, lacks: &str) -> Result<Settings> {
     let experiment = config::load_alone(&run.resolved_toml())?;
@@ -109,11 +121,11 @@ impl Trained {
         let file = run.last_weights()?;
         if !run.has_results() {
             let file = file.display();
-            Progress::new(Verbosity::Normal).say(&format!(
-                "note: the run did not end well; its last weights are {file}"
+            note(&format!(
+                "the run did not end well; its last weights are {file}"
             ));
         }
-        let (loaded, notes) = weights::read(&file)?;
+        let WeightsFile { weights, notes, .. } = read_weights(&file)?;
         let longest = settings.model.shape().longest_document();
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
         // Initialised only to be overwritten.
@@ -123,7 +135,7 @@ impl Trained {
         };
         let shape = settings.model.shape();
         let mut model = registry::instantiate(&shape, settings.placement(), start)?;
-        model.load_weights(&loaded).map_err(|e| e.in_file(&file))?;
+        model.load_weights(&weights).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
             let run = run.path().display();
             Error::data(format!("the weights of {run} do not record a vocabulary"))

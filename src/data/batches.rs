@@ -38,12 +38,10 @@ pub fn batches(
 }
 
 impl Batches<'_> {
-    /// Number of batches.
     pub fn len(&self) -> usize {
         self.order.len().div_ceil(self.batch_documents)
     }
 
-    /// Whether the epoch has no batches.
     pub fn is_empty(&self) -> bool {
         self.order.is_empty()
     }

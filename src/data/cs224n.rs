@@ -46,7 +46,6 @@ const TEST: SourceFile = SourceFile {
     sha256: "5ccd3b2a1682e0daf90d59488aef8805ef21b9d35795cc3bdabdea79d293aa1f",
 };
 
-/// All four files.
 pub const FILES: [SourceFile; 4] = [TEXT, TRAIN, DEV, TEST];
 
 /// `kind = "cs224n"` has no keys of its own.
@@ -82,18 +81,12 @@ impl DataSource for Cs224n {
 }
 
 /// The folder with the files: the [`destination`] itself, or `cs224n/` in it.
-///
-/// # Errors
-/// There is no data directory, or the files are not in it.
 pub fn locate(directory: Option<&Path>) -> Result<PathBuf> {
     folder_in(&destination(directory)?)
 }
 
 /// The data directory into which files are fetched: `directory`, else `$ATTNLAB_DATA`, else the user's cache
 /// directory.
-///
-/// # Errors
-/// No directory was given and the user has no home directory.
 pub fn destination(directory: Option<&Path>) -> Result<PathBuf> {
     let cache = directories::ProjectDirs::from("", "", "attnlab");
     let cache = cache.map(|dirs| dirs.cache_dir().to_owned());

@@ -74,7 +74,6 @@ fn draw((given, family): &NameParts, known: &Known<'_>, wanted: usize, seed: u64
 
 /// The names that occur in a corpus's documents and questions.
 pub struct Known<'a> {
-    /// Every word.
     pub words: HashSet<&'a str>,
     /// Every pair of consecutive words, whatever separates them.
     neighbours: HashSet<(&'a str, &'a str)>,

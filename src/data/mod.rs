@@ -8,6 +8,9 @@
 //! Nothing here depends on a model. There is no shared random generator: each draw has its own key, so
 //! neither threads nor order change what a model sees.
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
@@ -33,7 +36,6 @@ pub mod vocabulary;
 pub use batches::{Batches, batches};
 pub use source::{DataKind, DataSource};
 
-/// All kinds of data.
 pub static KINDS: [DataKind; 2] = [
     DataKind::of::<synthetic::Biographies>(),
     DataKind::of::<cs224n::Cs224n>(),
@@ -101,7 +103,6 @@ pub struct Corpus {
 }
 
 impl Corpus {
-    /// The questions of a split.
     pub fn questions(&self, split: Split) -> &[Question] {
         match split {
             Split::Train => &self.train,
@@ -116,7 +117,6 @@ impl Corpus {
 /// A sequence depends only on the task, the epoch and the index, so batches can be built in any order and on
 /// any thread.
 pub trait Task: Send + Sync {
-    /// Documents per epoch.
     fn len(&self) -> usize;
 
     /// Document `index` as it appears in `epoch` (from 1).
@@ -136,7 +136,6 @@ pub trait Task: Send + Sync {
         None
     }
 
-    /// Whether there are no documents.
     fn is_empty(&self) -> bool {
         self.len() == 0
     }

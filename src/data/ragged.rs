@@ -9,7 +9,6 @@ pub const MASK: u32 = 1;
 /// One document's inputs and next-token targets, of equal length.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sequence {
-    /// Input token ids.
     pub tokens: Vec<u32>,
     /// The token that follows each input; [`PAD`] where it does not enter the loss.
     pub targets: Vec<u32>,
@@ -45,17 +44,14 @@ impl Ragged {
         batch
     }
 
-    /// Number of documents.
     pub fn documents(&self) -> usize {
         self.starts.len() - 1
     }
 
-    /// Total number of tokens.
     pub fn len(&self) -> usize {
         self.tokens.len()
     }
 
-    /// Whether there are no tokens.
     pub fn is_empty(&self) -> bool {
         self.tokens.is_empty()
     }

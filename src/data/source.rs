@@ -24,9 +24,6 @@ pub trait DataSource: DeserializeOwned + Serialize + JsonSchema {
     const FILES: &'static [SourceFile] = &[];
 
     /// Its documents and questions. `directory` is the folder of fetched files (`--data`).
-    ///
-    /// # Errors
-    /// A file is missing or damaged (kind `Data`).
     fn open(&self, directory: Option<&Path>) -> Result<Corpus>;
 
     /// Given and family names from which names of invented people are made.
@@ -40,13 +37,11 @@ pub struct DataKind {
     entry: Entry,
     /// The files that it reads.
     pub files: &'static [SourceFile],
-    /// See [`DataSource::invented_name_parts`].
     pub invented_name_parts: fn(&Known<'_>) -> NameParts,
     open: fn(&Value, Option<&Path>) -> Result<Corpus>,
 }
 
 impl DataKind {
-    /// The entry of a kind.
     pub const fn of<S: DataSource>() -> Self {
         Self {
             entry: Entry::of::<S>(S::NAME, S::ABOUT),

@@ -12,9 +12,6 @@ use crate::model::maps::{LayerMaps, MapAxis};
 /// model's own answer that is fed back to it.
 ///
 /// `progress` is called with the number of questions done so far; its error stops the evaluation.
-///
-/// # Errors
-/// A question has a character outside the vocabulary or does not fit the context, or a weight is not finite.
 pub fn attention_maps(
     model: &dyn Trainable,
     vocabulary: &Vocabulary,

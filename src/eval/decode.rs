@@ -24,9 +24,6 @@ pub struct Answer {
 ///
 /// The reference decodes a fixed 32 tokens and cuts at the mask, which gives the same answer. `progress` is
 /// called before each round and at the end with the number of finished prompts; its error stops decoding.
-///
-/// # Errors
-/// A prompt and its answer do not fit the model's context or vocabulary.
 pub fn greedy(
     model: &dyn Trainable,
     prompts: &[Vec<u32>],
@@ -91,7 +88,7 @@ fn likeliest(distribution: &[f32]) -> (u32, f32) {
 mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
-    use crate::model::{StepReport, StepSettings, TrainingState, weights::Weight};
+    use crate::model::{StepMetrics, StepSettings, TrainingState, weights::Weight};
 
     /// Counts down: after token n comes n - 1, and after 2 the mask, each with probability 1/2.
     struct Countdown;
@@ -115,7 +112,7 @@ mod tests {
         fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
             Err(crate::error::Error::run("it only counts"))
         }
-        fn finish_step(&mut self) -> Result<StepReport> {
+        fn finish_step(&mut self) -> Result<StepMetrics> {
             Err(crate::error::Error::run("it only counts"))
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {

@@ -1,5 +1,8 @@
 //! Evaluation: batched greedy decoding, measures of answers, attention maps, and likelihoods of plain text.
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod attention;
 pub mod decode;
 pub mod measures;

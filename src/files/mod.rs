@@ -168,18 +168,12 @@ pub fn unfinished(folder: &Path, free: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
     entries(folder).into_iter().flat_map(below).collect()
 }
 
-/// The paths in a folder, sorted; none if there is no such folder.
+/// The paths in a folder, sorted; none if it cannot be listed.
 pub fn entries(folder: &Path) -> Vec<PathBuf> {
-    let entries = std::fs::read_dir(folder).into_iter().flatten().flatten();
-    let mut paths: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();
-    paths.sort();
-    paths
+    listed(folder).unwrap_or_default()
 }
 
-/// The same for a folder that is there.
-///
-/// # Errors
-/// It cannot be listed.
+/// The same, with an error for a folder that cannot be listed.
 pub fn listed(folder: &Path) -> Result<Vec<PathBuf>> {
     let fail = |cause| Error::io(Kind::Run, "list", folder, cause);
     let entries = std::fs::read_dir(folder).map_err(fail)?;

@@ -9,9 +9,7 @@ use crate::error::Result;
 /// What one run answered.
 #[derive(Clone, Debug)]
 pub struct RunAnswers {
-    /// The seed of the run.
     pub seed: u64,
-    /// Which questions were asked.
     pub split: &'static str,
     /// Answers to the questions of the split.
     pub asked: Vec<PredictionRow>,

@@ -49,9 +49,7 @@ pub struct ExplorationTexts {
 /// A point of the sweep.
 #[derive(Clone, Debug, Default)]
 pub struct MeasuredPoint {
-    /// The name of its folder.
     pub folder: String,
-    /// Its label in figures and tables.
     pub label: String,
     /// The swept keys and their values at this point, as text.
     pub values: Vec<(String, String)>,
@@ -64,17 +62,13 @@ pub struct MeasuredPoint {
 /// A finished run.
 #[derive(Clone, Debug)]
 pub struct MeasuredRun {
-    /// Its seed.
     pub seed: u64,
-    /// Its folder.
     pub folder: PathBuf,
 }
 
 /// What the finished runs of a point hold, one after another.
 pub struct PointRows<R> {
-    /// The name of the point's folder.
     pub folder: String,
-    /// What the point is called.
     pub label: String,
     /// At least one.
     pub rows: Vec<R>,

@@ -2,6 +2,9 @@
 //!
 //! Everything downstream (`plot`, `report`) reads only these files. A missing value is an empty cell, never 0.
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod answers;
 pub mod artefacts;
 pub mod explored;

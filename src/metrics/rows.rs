@@ -14,14 +14,12 @@ pub struct StepRow {
     pub epoch: usize,
     /// Optimiser step of the stage, from 1.
     pub step: usize,
-    /// Documents in the step's batch.
     pub documents: usize,
     /// Tokens in the step's batch; there is no padding.
     pub tokens: usize,
     /// Mean negative log-likelihood of the scored tokens, before the update.
     #[serde(with = "finite")]
     pub loss_nats: f64,
-    /// Learning rate of the update.
     #[serde(with = "finite")]
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
@@ -32,11 +30,8 @@ pub struct StepRow {
 /// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
-    /// `pretrain` or `finetune`.
     pub stage: String,
-    /// Optimiser step of the stage, from 1.
     pub step: usize,
-    /// Wall-clock time of the step.
     pub step_ms: f64,
     /// Tokens of the batch divided by the step's time.
     pub tokens_per_second: f64,
@@ -67,7 +62,6 @@ pub struct MeasureRow {
     /// Lower end of the 95 % interval of the value, over the questions.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// Name of the measure in `evaluate.measures`.
@@ -84,7 +78,6 @@ pub struct MeasureRow {
     pub value: f64,
     /// Kind of interval: `wilson` for a share of right answers, `bootstrap` for other measures, both over the
     /// questions; empty without one.
-    #[serde(default)]
     pub interval: Option<IntervalKind>,
 }
 
@@ -107,18 +100,13 @@ impl MeasureRow {
 }
 
 /// A measure of a point over its seeds, in `groups.csv`: a group is all rows of `summary.csv` that differ only
-/// in the seed.
+/// in the seed. The other columns are those of [`MeasureRow`].
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct GroupRow {
-    /// Folder name of the point.
     pub point: String,
-    /// Label of the point in figures and tables.
     pub label: String,
-    /// Split of the questions.
     pub split: String,
-    /// `model`, `constant` or `reported`.
     pub subject: String,
-    /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
     /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
@@ -133,22 +121,17 @@ pub struct GroupRow {
     /// Lower end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// Kind of interval: `student-t` of the mean over seeds, clipped to the range of the measure; with one
     /// seed, or if all seeds agree, `wilson` or `bootstrap` over the questions; empty for a reported number.
     pub interval: Option<IntervalKind>,
     /// Number of trained parameters; empty if no model was asked, or its weights are gone.
-    #[serde(default)]
     pub parameters: Option<usize>,
-    /// Name of the measure in `evaluate.measures`.
     #[serde(default)]
     pub measure: String,
-    /// Unit of its values: `fraction`, `score` (from 0 to 1, without a unit) or `nats`.
     #[serde(default)]
     pub unit: String,
-    /// Which values are better: `higher` or `lower`.
     #[serde(default)]
     pub better: String,
     /// Mean over the seeds of the value.
@@ -168,11 +151,9 @@ impl GroupRow {
 /// One answered question, in `predictions/*.tsv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct PredictionRow {
-    /// The question.
     pub question: String,
     /// The right answer; empty if the split has no answers.
     pub gold: Option<String>,
-    /// The model's answer.
     pub predicted: String,
     /// Whether they are the same string.
     pub correct: Option<bool>,
@@ -204,13 +185,10 @@ pub struct AttentionRow {
     pub layer: usize,
     /// Head of the layer.
     pub head: usize,
-    /// Position of the query.
     pub query_position: usize,
     /// The character there, `\u{2047}` for a mask; empty for a Perceiver's latent.
     pub query_character: Option<String>,
-    /// Position of the key.
     pub key_position: usize,
-    /// The character there.
     pub key_character: Option<String>,
     /// The weight. A query's weights add up to 1, except for differential attention.
     #[serde(with = "finite")]
@@ -220,7 +198,6 @@ pub struct AttentionRow {
 /// How often a place is the answer to a training question, in `training_answers.csv`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TrainingAnswerRow {
-    /// The place.
     pub answer: String,
     /// Number of training questions with this answer.
     pub questions: usize,
@@ -229,11 +206,8 @@ pub struct TrainingAnswerRow {
 /// Calibration of a run's probabilities, in `calibration.csv`: one measure per row.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct CalibrationRow {
-    /// Folder name of the point.
     pub point: String,
-    /// Label of the point in figures and tables.
     pub label: String,
-    /// Seed of the run.
     pub seed: u64,
     /// Split of the questions, except those about invented people.
     pub split: String,
@@ -246,10 +220,8 @@ pub struct CalibrationRow {
     /// Value of the measure, a fraction.
     #[serde(with = "finite")]
     pub value: f64,
-    /// Lower end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub low_95: Option<f64>,
-    /// Upper end of the 95 % interval.
     #[serde(with = "finite", default)]
     pub high_95: Option<f64>,
     /// `bootstrap` over questions, or `simulation`: the range of the error of a calibrated model;
@@ -279,7 +251,6 @@ pub struct CurveRow {
     /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
-    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// Number of draws of the keys.
@@ -289,9 +260,7 @@ pub struct CurveRow {
 /// One draw of an exploration, in `samples.csv`.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct SampleRow {
-    /// The construction measured.
     pub series: String,
-    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
     /// The measured value, a fraction.
     pub quantity: String,
@@ -308,13 +277,10 @@ pub struct SampleRow {
 /// A finding of an exploration, in `findings.csv`: one end of a curve, or a whole distribution.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct FindingRow {
-    /// Folder name of the point.
     pub point: String,
     /// The point and construction.
     pub label: String,
-    /// Whether the construction is from the assignment's solution.
     pub is_reported: bool,
-    /// What was measured.
     pub quantity: String,
     /// The median over samples for a curve, the mean for a distribution; averaged over seeds.
     #[serde(with = "finite")]
@@ -322,10 +288,8 @@ pub struct FindingRow {
     /// Variance over the samples of a distribution.
     #[serde(with = "finite", default)]
     pub variance: Option<f64>,
-    /// Lower end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
-    /// Upper end of the middle 90 % of the samples; empty with fewer than two.
     #[serde(with = "finite", default)]
     pub high_90: Option<f64>,
     /// Number of draws of the keys over all seeds.
@@ -364,6 +328,5 @@ pub struct ScoreRow {
     /// Mean negative log-likelihood of the scored tokens; empty if there are none.
     #[serde(with = "finite", default)]
     pub loss_nats: Option<f64>,
-    /// The text.
     pub text: String,
 }

@@ -12,34 +12,20 @@ use crate::error::{Error, Kind, Result};
 use crate::files;
 
 /// Serialises a table: a header, then one line per row; floats round-trip exactly.
-///
-/// # Errors
-/// A row is not flat.
 pub fn to_bytes<'a, R: Serialize + Deserialize<'a>>(rows: &[R], delimiter: u8) -> Result<Vec<u8>> {
-    let mut writer = with_header::<R, _>(vec![], delimiter)?;
-    for row in rows {
-        writer
-            .serialize(row)
-            .map_err(|e| Error::run(format!("cannot write a table row: {e}")))?;
-    }
-    writer
-        .into_inner()
-        .map_err(|e| Error::run(format!("cannot write a table: {e}")))
+    let mut writer = writer(vec![], delimiter);
+    // Written first, so that even a table without rows has its columns.
+    let header = writer.write_record(serde_introspect::<R>());
+    let rows = header.and_then(|()| rows.iter().try_for_each(|row| writer.serialize(row)));
+    rows.map_err(|e| Error::run(format!("cannot write a table row: {e}")))?;
+    let bytes = writer.into_inner();
+    bytes.map_err(|e| Error::run(format!("cannot write a table: {e}")))
 }
 
 fn writer<W: Write>(into: W, delimiter: u8) -> csv::Writer<W> {
     let mut builder = csv::WriterBuilder::new();
     let builder = builder.delimiter(delimiter).has_headers(false);
     builder.from_writer(into)
-}
-
-/// A writer that has written the header, so that even a table without rows has its columns.
-fn with_header<'a, R: Deserialize<'a>, W: Write>(into: W, delimiter: u8) -> Result<csv::Writer<W>> {
-    let mut writer = writer(into, delimiter);
-    writer
-        .write_record(serde_introspect::<R>())
-        .map_err(|e| Error::run(format!("cannot write a header: {e}")))?;
-    Ok(writer)
 }
 
 /// Writes a table atomically; the extension decides: tabs in a `.tsv`, commas in any other.
@@ -69,14 +55,9 @@ pub struct Appender {
 
 impl Appender {
     /// Creates a table with only its header, replacing any existing file.
-    pub fn create<'a, R: Deserialize<'a>>(path: &Path) -> Result<Self> {
-        files::write(path, b"")?;
-        let fail = |cause| Error::io(Kind::Run, "write", path, cause);
-        let file = File::options().append(true).open(path).map_err(fail)?;
-        let mut writer = with_header::<R, _>(file, delimiter(path))?;
-        writer.flush().map_err(fail)?;
-        let path = path.to_owned();
-        Ok(Self { path, writer })
+    pub fn create<'a, R: Serialize + Deserialize<'a>>(path: &Path) -> Result<Self> {
+        write::<R>(path, &[])?;
+        Self::resume(path, u64::MAX)
     }
 
     /// Resumes a table, truncated to its first `bytes`.

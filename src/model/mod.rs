@@ -26,6 +26,8 @@ use crate::model::decoder::{Decoder, RecomputingDecoder};
 use crate::model::maps::LayerMaps;
 use crate::model::weights::Weight;
 
+pub use crate::ops::adamw::{StepMetrics, Update};
+
 /// How a model's weights are initialised.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Start {
@@ -38,31 +40,12 @@ pub struct Start {
 /// Hyperparameters of one training step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepSettings {
-    /// Learning rate of this step.
-    pub learning_rate: f64,
-    /// Decay rates of AdamW's moments.
-    pub betas: [f64; 2],
-    /// Added to the square root of the second moment.
-    pub epsilon: f64,
-    /// Decoupled weight decay of every parameter except the biases.
-    pub weight_decay: f64,
-    /// Maximum global norm of the gradient; 0 disables clipping.
-    pub clip_norm: f64,
+    /// AdamW's, except that the model counts its steps itself and biases do not decay.
+    pub update: Update,
     /// Dropout probability.
     pub dropout: f64,
     /// Seeds the step's dropout: a different number gives different draws.
     pub dropout_key: u64,
-}
-
-/// Metrics of one training step.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct StepReport {
-    /// Mean cross-entropy of the batch's scored tokens, before the update.
-    pub loss_nats: f64,
-    /// Global norm of the gradient, before clipping.
-    pub gradient_norm: f64,
-    /// `false` if the loss or the norm was not finite; the weights are unchanged then.
-    pub updated: bool,
 }
 
 /// A snapshot within a training stage: everything that the next step depends on.
@@ -95,10 +78,10 @@ pub trait Trainable {
     ///
     /// # Panics
     /// If no step is in progress.
-    fn finish_step(&mut self) -> Result<StepReport>;
+    fn finish_step(&mut self) -> Result<StepMetrics>;
 
     /// [`Trainable::begin_step`] and [`Trainable::finish_step`] in one.
-    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepReport> {
+    fn step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<StepMetrics> {
         self.begin_step(batch, settings)?;
         self.finish_step()
     }

@@ -10,11 +10,12 @@ use super::decoder::{Decoder, log_softmax};
 use super::maps::LayerMaps;
 use super::network::{Network, check_fits, device_error};
 use super::weights::{Weight, match_layout};
-use super::{Start, StepReport, StepSettings, Trainable, TrainingState, initialise, visit};
+use super::{
+    Start, StepMetrics, StepSettings, Trainable, TrainingState, Update, initialise, visit,
+};
 use crate::data::ragged::{PAD, Ragged};
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
-use crate::ops::adamw::Update;
 use crate::ops::dropout::Dropout;
 
 /// Model, moments and gradients; `M` is the compile-time shape.
@@ -92,27 +93,18 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         let dropout = Dropout::new(settings.dropout, settings.dropout_key);
         let update = Update {
             step: self.steps + 1,
-            learning_rate: settings.learning_rate,
-            betas: settings.betas,
-            epsilon: settings.epsilon,
-            weight_decay: settings.weight_decay,
-            clip_norm: settings.clip_norm,
+            ..settings.update
         };
         let step = self.try_begin(batch, dropout, update);
         self.pending = Some(step.map_err(device_error)?);
         Ok(())
     }
 
-    fn finish_step(&mut self) -> Result<StepReport> {
+    fn finish_step(&mut self) -> Result<StepMetrics> {
         let step = self.pending.take().expect("a step begins before it ends");
-        let found = D::try_finish(step).map_err(device_error)?;
-        let updated = found.is_finite();
-        self.steps += u64::from(updated);
-        Ok(StepReport {
-            loss_nats: found.loss_nats,
-            gradient_norm: found.gradient_norm,
-            updated,
-        })
+        let metrics = D::try_finish(step).map_err(device_error)?;
+        self.steps += u64::from(metrics.is_finite());
+        Ok(metrics)
     }
 
     fn loss_nats(&self, batch: &Ragged) -> Result<f64> {

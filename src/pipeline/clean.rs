@@ -5,9 +5,9 @@ use std::path::{Path, PathBuf};
 
 use serde::Serialize;
 
-use super::directory::{all_below, experiment_folder, of_experiment, of_point};
+use super::directory::{all_below, of_other_settings};
 use super::lock;
-use super::stage::Kind;
+use super::stage::StageKind;
 use super::stage::store::CACHE;
 use crate::config::Experiment;
 use crate::error::Result;
@@ -17,9 +17,7 @@ use crate::stop::Stop;
 /// A file or folder that can be deleted, and why.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Removable {
-    /// The folder or file.
     pub path: PathBuf,
-    /// Why it is not needed.
     pub why: &'static str,
     /// Bytes freed if everything listed before it is deleted too: a file with several hard links
     /// takes up space until the last of them is deleted.
@@ -32,11 +30,8 @@ pub struct Removable {
 pub fn find(results: &Path, experiments: &[Experiment]) -> Vec<Removable> {
     let mut found: Vec<(PathBuf, &'static str)> = vec![];
     for experiment in experiments {
-        let points = experiment.points.iter();
-        let runs = points.flat_map(|point| of_point(experiment, point, results));
-        let wanted: BTreeSet<PathBuf> = runs.map(|(_, run)| run.path().to_owned()).collect();
-        for run in of_experiment(&experiment_folder(experiment, results)) {
-            if !wanted.contains(run.path()) && !lock::is_surely_held(run.path()) {
+        for run in of_other_settings(experiment, results) {
+            if !lock::is_surely_held(run.path()) {
                 let why = "a point or seed that the experiment no longer has";
                 found.push((run.path().to_owned(), why));
             }
@@ -96,7 +91,7 @@ pub fn free(
 
 /// The folders of all stages.
 fn stages(results: &Path) -> Vec<PathBuf> {
-    let folders = Kind::ALL.map(|kind| results.join(CACHE).join(kind.name()));
+    let folders = StageKind::ALL.map(|kind| results.join(CACHE).join(kind.name()));
     let stages = folders.iter().flat_map(|folder| files::entries(folder));
     stages.collect()
 }

@@ -3,7 +3,7 @@
 //! `results/<experiment>/<point>-<hash8>/seed-<n>/` holds one run; `results/<experiment>/` also
 //! holds `summary.csv`, `groups.csv`, `calibration.csv` (or `findings.csv`) and `figures/`.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
@@ -24,7 +24,6 @@ pub enum State {
     Running,
     /// Every stage is done.
     Done,
-    /// Stopped by an error.
     Failed,
     /// Stopped by the user, or because another run failed; it can be resumed.
     Interrupted,
@@ -33,12 +32,10 @@ pub enum State {
 /// `status.json`.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Status {
-    /// The state.
     pub state: State,
     /// Why a run failed or was interrupted.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
-    /// The stage that failed, if it was one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub failed_stage: Option<String>,
     /// What its point is called.
@@ -54,7 +51,6 @@ pub struct Status {
     /// When it was started, RFC 3339. For information only: no decision depends on the clock.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub started: Option<String>,
-    /// When it ended, RFC 3339.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<String>,
 }
@@ -79,7 +75,6 @@ impl State {
     }
 }
 
-/// The folder of one run.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunDirectory {
     path: PathBuf,
@@ -101,23 +96,16 @@ impl RunDirectory {
 
     /// The only run at or below `path`, for `ask`, `score` and `export`; if there are several, the error lists them.
     pub fn find(path: &Path) -> Result<Self> {
-        let runs = all_below(path);
+        let runs = at_least_one_below(path)?;
         if let [run] = &runs[..] {
             return Ok(run.clone());
         }
         let line = |run: &Self| format!("\n  {}", run.path.display());
         let list: String = runs.iter().map(line).collect();
-        let path = path.display();
-        Err(match runs.is_empty() {
-            true => Error::usage(format!("{path} holds no run"))
-                .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla"),
-            false => {
-                Error::usage(format!("{path} holds several runs{list}")).help("name one of them")
-            }
-        })
+        let error = Error::usage(format!("{} holds several runs{list}", path.display()));
+        Err(error.help("name one of them"))
     }
 
-    /// The folder itself.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -226,6 +214,12 @@ impl RunDirectory {
         status.is_some_and(|status| status.state == State::Done)
     }
 
+    /// Whether the run has ever been started.
+    pub fn has_begun(&self) -> bool {
+        let begun = |status: Status| status.state != State::Queued || status.has_results();
+        self.status().is_some_and(begun)
+    }
+
     /// Whether the folder contains the results of a finished run: a rerun keeps the earlier ones until it has
     /// finished.
     pub fn has_results(&self) -> bool {
@@ -262,6 +256,16 @@ pub fn of_experiment(folder: &Path) -> Vec<RunDirectory> {
     runs.map(|path| RunDirectory { path }).collect()
 }
 
+/// The runs in an experiment's folder whose point or seed the experiment does not have.
+pub fn of_other_settings(experiment: &Experiment, results: &Path) -> Vec<RunDirectory> {
+    let points = experiment.points.iter();
+    let own = points.flat_map(|point| of_point(experiment, point, results));
+    let own: BTreeSet<PathBuf> = own.map(|(_, run)| run.path).collect();
+    let mut runs = of_experiment(&experiment_folder(experiment, results));
+    runs.retain(|run| !own.contains(&run.path));
+    runs
+}
+
 /// Every run at or below `path`, in order.
 pub fn all_below(path: &Path) -> Vec<RunDirectory> {
     if is_run(path) {
@@ -273,6 +277,16 @@ pub fn all_below(path: &Path) -> Vec<RunDirectory> {
         .into_iter()
         .filter(|one| files::is_folder(one));
     folders.flat_map(|folder| all_below(&folder)).collect()
+}
+
+/// The same for a folder that should hold a run.
+pub fn at_least_one_below(path: &Path) -> Result<Vec<RunDirectory>> {
+    let runs = all_below(path);
+    match runs.is_empty() {
+        true => Err(Error::usage(format!("{} holds no run", path.display()))
+            .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla")),
+        false => Ok(runs),
+    }
 }
 
 /// Whether this is the folder of a run. Results kept without their run, such as the reference results, have

@@ -8,8 +8,8 @@ use serde::{Deserialize, Serialize};
 
 use super::directory::RunDirectory;
 use super::stage::store::{StageFolder, Sums};
-use super::stage::{Ingredients, Kind};
-use crate::error::{Error, Kind as ErrorKind, Result};
+use super::stage::{Ingredients, StageKind};
+use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::artefacts::{self, Artefact};
 
@@ -29,7 +29,7 @@ pub struct FinishedStage {
 
 /// The path of a stage's file in a run's folder; `None` if the folder does not keep it, or keeps its rows in a
 /// table of all stages.
-pub fn place(run: &RunDirectory, kind: Kind, name: &str) -> Option<PathBuf> {
+pub fn place(run: &RunDirectory, kind: StageKind, name: &str) -> Option<PathBuf> {
     let (artefact, part) = Artefact::of(name)?;
     let is_shared = artefact.header.is_none();
     is_shared.then(|| run.of_stage(artefact, kind.name(), part))
@@ -107,11 +107,11 @@ impl FinishedStage {
 }
 
 /// Reads a stage's file from the run's folder; from a table of all stages, only the header and the stage's own rows.
-fn read(run: &RunDirectory, kind: Kind, name: &str) -> Result<Vec<u8>> {
+fn read(run: &RunDirectory, kind: StageKind, name: &str) -> Result<Vec<u8>> {
     if let Some(path) = place(run, kind, name) {
-        return files::read(ErrorKind::Run, &path);
+        return files::read(Kind::Run, &path);
     }
-    let table = files::read(ErrorKind::Run, &run.path().join(name))?;
+    let table = files::read(Kind::Run, &run.path().join(name))?;
     let start = format!("{},", kind.name()).into_bytes();
     let lines = table.split_inclusive(|&byte| byte == b'\n').enumerate();
     let own = lines.filter(|(number, line)| *number == 0 || line.starts_with(&start));

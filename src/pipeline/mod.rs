@@ -5,6 +5,9 @@
 //! one) with its `journal` (rows and checkpoints), `store` (results by key), `assemble` (a run's
 //! folder from its stages), [`summary`] (tables and figures, from files alone), [`suite`] (several experiments).
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod clean;
 pub mod compare;
 pub mod directory;
@@ -24,20 +27,20 @@ use std::path::{Path, PathBuf};
 use serde::{Serialize, Serializer};
 
 use crate::config::{Experiment, to_toml};
-use crate::error::{Error, Result};
+use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::rows::{FindingRow, GroupRow, MeasureRow};
 use crate::progress::Progress;
 use crate::stop::{Stop, StopReason};
 use directory::{State, Status, experiment_folder, of_point};
-use execute::{Failure, Outcome, execute};
-use plan::Plan;
+use execute::{Failure, PlanOutcome, execute};
+use plan::{Action, Plan};
 use summary::{calibration, draws, figures, findings, groups};
 
 pub use stage::work::VOCABULARY_NOTE;
 
 /// Command-line options of a run, besides the experiment itself.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Default)]
 pub struct Options {
     /// The results folder, with one subfolder per experiment.
     pub results: PathBuf,
@@ -52,25 +55,22 @@ pub struct Options {
 }
 
 /// Tables and figures of an experiment, and what failed.
-#[derive(Debug, Serialize)]
-pub struct Report {
+#[derive(Debug, Default, Serialize)]
+pub struct ExperimentResults {
     /// The rows of `summary.csv`; JSON keeps the name `accuracies` from when accuracy was the only measure.
     #[serde(rename = "accuracies")]
     pub measures: Vec<MeasureRow>,
-    /// The rows of `groups.csv`.
     pub groups: Vec<GroupRow>,
     /// The rows of `findings.csv`, of an exploration.
     pub findings: Vec<FindingRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
-    /// Names of figures that have nothing to show, and why.
-    pub left_out: Vec<(String, String)>,
+    pub left_out: figures::LeftOut,
     /// The runs that failed while others were finished.
     #[serde(serialize_with = "message")]
     pub failed: Option<Error>,
 }
 
-/// An error as its message.
 fn message<S: Serializer>(error: &Option<Error>, into: S) -> Result<S::Ok, S::Error> {
     error.as_ref().map(Error::message).serialize(into)
 }
@@ -85,7 +85,7 @@ pub fn run(
     options: &Options,
     progress: &Progress,
     stop: &Stop,
-) -> Result<Report> {
+) -> Result<ExperimentResults> {
     // Rejected checkpoints are reported when their stage runs.
     let plan = plan::make(experiment, options, &mut |_| {})?;
     let notes = experiment.notes.iter().cloned();
@@ -96,14 +96,14 @@ pub fn run(
     write_draws(experiment, &options.results, progress, stop)?;
     let outcome = execute(&plan, options, progress, stop);
     let failed = resolve_failures(&plan, outcome, options, stop)?;
-    let report = finish(experiment, &options.results, progress, stop)?;
-    Ok(Report { failed, ..report })
+    let results = finish(experiment, &options.results, progress, stop)?;
+    Ok(ExperimentResults { failed, ..results })
 }
 
 /// Turns the failures of a plan into one error to return now, or one to report at the end.
 fn resolve_failures(
     plan: &Plan<'_>,
-    outcome: Outcome,
+    outcome: PlanOutcome,
     options: &Options,
     stop: &Stop,
 ) -> Result<Option<Error>> {
@@ -157,7 +157,7 @@ fn failures_error(
     let message = format!("{number} of {all} {parts} failed{lines}");
     let error = match is_total {
         true => Error::run(message),
-        false => Error::partly(message),
+        false => Error::new(Kind::Partly, message),
     };
     error.help(help.unwrap_or("rerun the same command to retry them"))
 }
@@ -194,15 +194,23 @@ pub fn finish(
     results: &Path,
     progress: &Progress,
     stop: &Stop,
-) -> Result<Report> {
+) -> Result<ExperimentResults> {
     let folder = experiment_folder(experiment, results);
     if !summary::any_finished(experiment, results) {
-        let (name, results) = (&experiment.name, results.display());
-        let error = Error::usage(format!("{name} has no finished run in {results}"));
-        return Err(error.help(format!(
-            "`attnlab run {}` makes one; a run with --set or --results is found with the same",
-            experiment.argument()
-        )));
+        let (name, command) = (
+            &experiment.name,
+            format!("attnlab run {}", experiment.argument()),
+        );
+        let help = match is_cached(experiment, results) {
+            true => format!("`{command}` assembles its runs from the cache without training"),
+            false => {
+                format!(
+                    "`{command}` makes one; a run with --set or --results is found with the same"
+                )
+            }
+        };
+        let results = results.display();
+        return Err(Error::usage(format!("{name} has no finished run in {results}")).help(help));
     }
     let _lock = wait(&folder, progress, stop)?;
     let figures = folder.join("figures");
@@ -210,29 +218,32 @@ pub fn finish(
     draws::write(experiment, &folder)?;
     describe_anew(experiment, results);
     let measured = summary::measured(experiment, results);
-    let (mut measures, mut groups, mut findings) = (vec![], vec![], vec![]);
+    let mut results = ExperimentResults::default();
     // Tables from before the experiment file was changed no longer apply.
     let others: &[&str] = if experiment.explores() {
-        findings = findings::write(&measured)?;
+        results.findings = findings::write(&measured)?;
         &["summary.csv", "groups.csv", "calibration.csv"]
     } else {
-        measures = summary::write(experiment, &measured)?;
-        groups = groups::write(&measures, &measured.points, &folder)?;
+        results.measures = summary::write(experiment, &measured)?;
+        results.groups = groups::write(&results.measures, &measured.points, &folder)?;
         calibration::write(&measured)?;
         &["findings.csv"]
     };
     for table in others {
         files::remove(&folder.join(table))?;
     }
-    let drawn = figures::draw(experiment, &measured)?;
-    Ok(Report {
-        measures,
-        groups,
-        findings,
-        figures: drawn.written,
-        left_out: drawn.left_out,
-        failed: None,
-    })
+    (results.figures, results.left_out) = figures::draw(experiment, &measured)?;
+    Ok(results)
+}
+
+/// Whether the cache holds the results of all stages, as for a copy of an experiment file.
+fn is_cached(experiment: &Experiment, results: &Path) -> bool {
+    let options = Options {
+        results: results.to_owned(),
+        ..Options::default()
+    };
+    let plan = plan::make(experiment, &options, &mut |_| {});
+    plan.is_ok_and(|plan| plan.stages.iter().all(|one| one.action == Action::Reuse))
 }
 
 /// Updates labels and settings of finished runs to those in the experiment file: it may name points and measures anew,

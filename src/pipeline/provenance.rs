@@ -22,23 +22,17 @@ pub struct Provenance {
     pub started: String,
     /// The command line, word by word, from the program's name on.
     pub command: Vec<String>,
-    /// The working directory.
     pub directory: String,
     /// Environment variables that affect a run.
     pub environment: BTreeMap<String, String>,
-    /// The experiment file.
     pub experiment: String,
     /// The profile of the suite that it was run in; absent outside a suite.
     pub profile: Option<String>,
-    /// The run's seed.
     pub seed: u64,
     /// The repository that holds the experiment file; absent outside of one, and where it is unknown.
     pub git: Option<Git>,
-    /// Why the state of the repository is unknown.
     pub commit_unknown: Option<String>,
-    /// The program that ran.
     pub program: Program,
-    /// The machine that it ran on.
     pub machine: Machine,
     /// Device, precision and concurrency.
     pub computed: Computed,
@@ -52,7 +46,6 @@ pub struct Provenance {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Git {
-    /// The commit that is checked out.
     pub commit: String,
     /// Absent on a detached HEAD.
     pub branch: Option<String>,
@@ -64,11 +57,9 @@ pub struct Git {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Program {
-    /// Its version.
     pub version: String,
     /// The compiler, as `rustc --version` names it.
     pub rustc: String,
-    /// The version of dfdx.
     pub dfdx: String,
     /// `debug` or `release`.
     pub profile: String,
@@ -82,21 +73,16 @@ pub struct Program {
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Machine {
-    /// Its name.
     pub host: Option<String>,
-    /// The operating system.
     pub system: Option<String>,
     /// The version of its kernel.
     pub kernel: Option<String>,
-    /// Such as `x86_64`.
     pub architecture: String,
     /// The CPU's brand name.
     pub processor: Option<String>,
     /// Hardware threads that the program may use.
     pub logical_cores: Option<usize>,
-    /// Threads that the run had.
     pub threads: usize,
-    /// Total memory.
     pub memory_bytes: Option<u64>,
 }
 
@@ -114,10 +100,36 @@ pub struct Computed {
     pub precision: Option<String>,
     /// The CPU matmul kernel: `avx512`, `avx2` or `gemm`.
     pub matmul_kernel: Option<String>,
-    /// Threads that the stage had.
     pub threads: usize,
     /// The number of stages that ran at once. With more than one, times are not those of a stage running alone.
     pub stages_at_once: usize,
+}
+
+/// Letters in git's codes for changed files, and what they mean; the first that a code has counts.
+const CHANGES: [(char, &str); 8] = [
+    ('?', "untracked"),
+    ('U', "in conflict"),
+    ('A', "added"),
+    ('D', "deleted"),
+    ('R', "renamed"),
+    ('C', "copied"),
+    ('T', "of another type"),
+    ('M', "modified"),
+];
+
+impl Git {
+    /// The changed files, each with how: `src/main.rs (modified)`.
+    pub fn changes_in_words(&self) -> Vec<String> {
+        let in_words = |line: &String| {
+            let (code, file) = line.trim_start().split_once(' ')?;
+            let (_, how) = CHANGES.iter().find(|(letter, _)| code.contains(*letter))?;
+            Some(format!("{} ({how})", file.trim_start()))
+        };
+        let changed = self.changed.iter();
+        changed
+            .map(|line| in_words(line).unwrap_or_else(|| line.clone()))
+            .collect()
+    }
 }
 
 impl Provenance {
@@ -185,5 +197,37 @@ impl Computed {
             stages => format!(", {stages} stages at once"),
         };
         format!("{threads} thread{plural}{beside}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn changed_files_are_told_in_words() {
+        let lines = [
+            " M src/main.rs",
+            "?? new file.toml",
+            "A  a",
+            "AM b",
+            "R  a -> b",
+            "UU c",
+            " D d",
+        ];
+        let git = Git {
+            changed: lines.map(str::to_owned).to_vec(),
+            ..Git::default()
+        };
+        let words = [
+            "src/main.rs (modified)",
+            "new file.toml (untracked)",
+            "a (added)",
+            "b (added)",
+            "a -> b (renamed)",
+            "c (in conflict)",
+            "d (deleted)",
+        ];
+        assert_eq!(git.changes_in_words(), words);
     }
 }

@@ -9,28 +9,23 @@ use super::directory::{RunDirectory, State, Status, all_below};
 use super::lock;
 use super::summary;
 
-/// One run.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct RunRow {
-    /// Its folder.
     pub folder: PathBuf,
     /// What its point is called, and its seed: `pretrained, seed 1`.
     pub name: Option<String>,
     /// `queued`, `running`, `done`, `failed` or `interrupted`; `killed` if its status is running but
     /// no process runs it, `not started` if it is queued and no process runs its experiment.
     pub state: &'static str,
-    /// Why it failed or was interrupted.
     pub reason: Option<String>,
     /// Whether its folder holds the results of an earlier run that was done, which stay until this one is.
     pub holds_earlier_results: bool,
     /// Questions answered correctly by the model or, if no model is asked, by the constant answer;
     /// empty without results or evaluation, or if no right answer is known.
     pub correct: Option<usize>,
-    /// Questions that were asked.
     pub questions: Option<usize>,
     /// When it was started, RFC 3339.
     pub started: Option<String>,
-    /// When it ended, RFC 3339.
     pub ended: Option<String>,
 }
 

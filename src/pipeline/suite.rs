@@ -1,6 +1,6 @@
 //! Runs the members of a suite one after another; stages that they share run once.
 
-use super::{Report, failures_error};
+use super::{ExperimentResults, failures_error};
 use crate::config::{Experiment, Member, Suite};
 use crate::error::{Error, Result};
 
@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 #[derive(Debug)]
 pub struct Ran<'a> {
     /// Each member that has results, in order.
-    pub reports: Vec<(&'a Member, Report)>,
+    pub reports: Vec<(&'a Member, ExperimentResults)>,
     /// The members that failed while others were finished.
     pub failed: Option<Error>,
 }
@@ -20,7 +20,7 @@ pub struct Ran<'a> {
 pub fn each(
     suite: &Suite,
     keep_going: bool,
-    mut work: impl FnMut(&Experiment) -> Result<Report>,
+    mut work: impl FnMut(&Experiment) -> Result<ExperimentResults>,
 ) -> Result<Ran<'_>> {
     let (mut reports, mut failures) = (vec![], vec![]);
     for member in &suite.members {

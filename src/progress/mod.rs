@@ -1,6 +1,6 @@
 //! Progress of a long run: nested bars on a terminal, plain lines elsewhere.
 //!
-//! Three levels: a [`Sweep`] of runs, a [`Run`] of stages, a [`Task`] of steps. On a terminal each
+//! Three levels: a [`SweepProgress`] of runs, a [`RunProgress`] of stages, a [`Task`] of steps. On a terminal each
 //! has a live line at the bottom of the screen; what ends is printed above, where it stays. Into a
 //! file or a pipe go whole lines without any control character.
 
@@ -17,7 +17,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 pub use console::measure_text_width as columns;
 pub use line::{format_duration, thousands};
 use output::{Output, Sink};
-pub use sweep::{AtWork, Run, Sweep, Whole};
+pub use sweep::{RunProgress, SweepProgress};
 pub use task::Task;
 
 /// How much is printed.
@@ -90,7 +90,7 @@ impl Progress {
     }
 
     /// Begins an experiment of runs with these names. `work` is the number of steps of all their stages.
-    pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Sweep {
-        Arc::new(Whole::new(&self.output, name, runs, work))
+    pub fn sweep(&self, name: &str, runs: &[String], work: u64) -> Arc<SweepProgress> {
+        Arc::new(SweepProgress::new(&self.output, name, runs, work))
     }
 }

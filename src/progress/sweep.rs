@@ -11,15 +11,9 @@ use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
 use crate::labels::shorten_apart;
 
-/// The progress of an experiment, shared by all workers. It ends when the last of them drops it.
-pub type Sweep = Arc<Whole>;
-
-/// A run that is being worked on, one stage after the other. It ends when it and its stages are dropped, or
-/// with [`AtWork::done`].
-pub type Run = Arc<AtWork>;
-
-/// The progress of all runs together, on a line of its own if there is more than one run.
-pub struct Whole {
+/// The progress of all runs of an experiment, on a line of its own if there is more than one run. It ends when the last
+/// of the workers that share it drops it.
+pub struct SweepProgress {
     output: Arc<Output>,
     name: String,
     runs: Vec<String>,
@@ -43,18 +37,19 @@ struct Tally {
     begun: bool,
 }
 
-/// The progress of a run that is being worked on, shared with its stages.
-pub struct AtWork {
+/// The progress of a run that is being worked on, one stage after the other. It ends when it and its stages are dropped,
+/// or with [`RunProgress::done`].
+pub struct RunProgress {
     pub(super) output: Arc<Output>,
-    sweep: Sweep,
+    pub(super) sweep: Arc<SweepProgress>,
     name: String,
     /// Its shortened name.
-    live: ProgressBar,
+    pub(super) live: ProgressBar,
     /// Whether its name has been printed.
     named: AtomicBool,
 }
 
-impl Whole {
+impl SweepProgress {
     pub(super) fn new(output: &Arc<Output>, name: &str, runs: &[String], work: u64) -> Self {
         let sweep = Self {
             output: output.clone(),
@@ -74,7 +69,7 @@ impl Whole {
 
     /// Begins to work on the run of this number, from 0. Lines about its stages name it once several runs
     /// are at work together.
-    pub fn run(self: &Arc<Self>, number: usize) -> Run {
+    pub fn run(self: &Arc<Self>, number: usize) -> Arc<RunProgress> {
         self.update(|tally| {
             tally.at_work += 1;
             tally.crowded |= tally.at_work > 1;
@@ -83,7 +78,7 @@ impl Whole {
         let fits = |name: &str| columns(name) + 2 <= self.output.width();
         let live = self.output.live(None, 2, None);
         live.set_message(shorten_apart(&self.runs, &fits).swap_remove(number));
-        let run = AtWork {
+        let run = RunProgress {
             output: self.output.clone(),
             sweep: self.clone(),
             name: self.runs[number].clone(),
@@ -136,7 +131,7 @@ impl Whole {
     }
 }
 
-impl Drop for Whole {
+impl Drop for SweepProgress {
     fn drop(&mut self) {
         self.live.finish_and_clear();
         let tally = self.tally();
@@ -146,20 +141,10 @@ impl Drop for Whole {
     }
 }
 
-impl AtWork {
-    /// A live line for a stage, below the run's name.
-    pub(super) fn live(&self, steps: usize) -> ProgressBar {
-        self.output.live(Some(&self.live), 4, Some(steps as u64))
-    }
-
+impl RunProgress {
     /// Counts `steps` finished steps of one of its stages.
     pub(super) fn advance(&self, steps: usize) {
         self.sweep.update(|tally| tally.steps_done += steps as u64);
-    }
-
-    /// Counts steps of one of its stages that an earlier session has done.
-    pub(super) fn done_before(&self, steps: usize) {
-        self.sweep.done_before(0, steps as u64);
     }
 
     /// Prints a line about a stage, with the run's name in it or on a line above it.
@@ -198,7 +183,7 @@ impl AtWork {
     }
 }
 
-impl Drop for AtWork {
+impl Drop for RunProgress {
     fn drop(&mut self) {
         self.live.finish_and_clear();
         // Even a run without a stage leaves its name in the log.

@@ -7,7 +7,7 @@ use indicatif::ProgressBar;
 
 use super::line::{joined, printable, thousands, time_left, time_taken};
 use super::output::Output;
-use super::sweep::{AtWork, Run};
+use super::sweep::RunProgress;
 
 /// Time between two plain lines of the same task.
 const LINE_EVERY: Duration = Duration::from_secs(15);
@@ -18,7 +18,7 @@ const LINE_EVERY: Duration = Duration::from_secs(15);
 pub struct Task {
     output: Arc<Output>,
     /// The run of which it is a stage.
-    run: Option<Run>,
+    run: Option<Arc<RunProgress>>,
     live: ProgressBar,
     name: String,
     steps: usize,
@@ -34,11 +34,11 @@ pub struct Task {
     shown: bool,
 }
 
-impl AtWork {
+impl RunProgress {
     /// Begins a stage of `steps` steps, `already` of which were done in an earlier session. A run has one stage at a
     /// time.
     pub fn begin(self: &Arc<Self>, stage: &str, steps: usize, already: usize) -> Task {
-        self.done_before(already);
+        self.sweep.done_before(0, already as u64);
         Task::new(&self.output, Some(self.clone()), stage, steps, already)
     }
 }
@@ -46,7 +46,7 @@ impl AtWork {
 impl Task {
     pub(super) fn new(
         output: &Arc<Output>,
-        run: Option<Run>,
+        run: Option<Arc<RunProgress>>,
         name: &str,
         steps: usize,
         already: usize,
@@ -55,7 +55,7 @@ impl Task {
         let task = Self {
             live: match &run {
                 _ if !shown => ProgressBar::hidden(),
-                Some(run) => run.live(steps),
+                Some(run) => output.live(Some(&run.live), 4, Some(steps as u64)),
                 None => output.live(None, 0, Some(steps as u64)),
             },
             run,

@@ -164,8 +164,7 @@ fn commit(entry: &Provenance) -> String {
 
 /// The files that differ from the commit, on one line.
 fn changes(git: &Git) -> String {
-    let files: Vec<&str> = git.changed.iter().map(|file| file.trim()).collect();
-    match &files[..] {
+    match &git.changes_in_words()[..] {
         [] => "none".to_owned(),
         files => files.join("; "),
     }

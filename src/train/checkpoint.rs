@@ -33,7 +33,6 @@ const PARTS: [&str; 3] = ["weights.", "first_moment.", "second_moment."];
 pub struct Checkpoint {
     /// The training position and the tables up to it.
     pub metadata: CheckpointMetadata,
-    /// Weights and optimiser state.
     pub state: TrainingState,
 }
 
@@ -55,19 +54,15 @@ pub struct CheckpointMetadata {
     pub best: Option<Best>,
 }
 
-/// A prefix of a file.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefix {
-    /// Length in bytes.
     pub bytes: u64,
-    /// BLAKE3 checksum, in hexadecimal.
     pub blake3: String,
 }
 
 /// A running sum of training losses.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Serialize, Deserialize)]
 pub struct Losses {
-    /// Number of steps.
     pub steps: usize,
     /// Sum of their losses, in nats.
     pub sum_nats: f64,
@@ -95,11 +90,8 @@ pub struct Best {
 /// The weights after the best epoch so far.
 #[derive(Clone, Debug, PartialEq)]
 pub struct BestWeights {
-    /// Cache key of the stage.
     pub stage_key: String,
-    /// The epoch.
     pub best: Best,
-    /// The weights.
     pub weights: Vec<Weight>,
 }
 
@@ -158,9 +150,8 @@ impl BestWeights {
 
     /// Reads and verifies the file.
     pub fn read(path: &Path) -> Result<Self> {
-        let fail = |cause: String| Error::io(Kind::Data, "read", path, cause);
-        let bytes = std::fs::read(path).map_err(|e| fail(e.to_string()))?;
-        let (weights, (stage_key, best)) = unseal(&bytes).map_err(|e| fail(e.message()))?;
+        let bytes = files::read(Kind::Data, path)?;
+        let (weights, (stage_key, best)) = unseal(&bytes).map_err(|e| e.reading(path))?;
         Ok(Self {
             stage_key,
             best,

@@ -1,5 +1,8 @@
 //! Training: one loop for all stages, models and tasks.
 
+// What a name says needs no comment.
+#![allow(missing_docs)]
+
 pub mod checkpoint;
 pub mod schedule;
 
@@ -12,13 +15,12 @@ use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::metrics::rows::{StepRow, TimingRow};
 use crate::metrics::steps::TrainingStage;
-use crate::model::{StepSettings, Trainable, weights};
+use crate::model::{StepMetrics, StepSettings, Trainable, Update, weights};
 use schedule::{Clock, learning_rate_at};
 
 /// The resolved settings of a training stage.
 #[derive(Clone, Debug)]
-pub struct Stage {
-    /// Pretraining or finetuning.
+pub struct StageSettings {
     pub kind: TrainingStage,
     /// Optimiser, schedule and number of epochs.
     pub training: Training,
@@ -30,17 +32,20 @@ pub struct Stage {
     pub seed: u64,
 }
 
-impl Stage {
+impl StageSettings {
     /// The settings of step `step` (from 1), at the clock's time.
     fn step_settings(&self, step: usize, clock: &Clock) -> StepSettings {
         let training = &self.training;
         let optimiser = &training.optimiser;
         StepSettings {
-            learning_rate: learning_rate_at(&training.schedule, training.learning_rate, clock),
-            betas: optimiser.betas,
-            epsilon: optimiser.epsilon,
-            weight_decay: optimiser.weight_decay,
-            clip_norm: optimiser.clip_norm,
+            update: Update {
+                step: step as u64,
+                learning_rate: learning_rate_at(&training.schedule, training.learning_rate, clock),
+                betas: optimiser.betas,
+                epsilon: optimiser.epsilon,
+                weight_decay: optimiser.weight_decay,
+                clip_norm: optimiser.clip_norm,
+            },
             dropout: self.dropout,
             dropout_key: self.dropout_key(step),
         }
@@ -64,7 +69,6 @@ impl Stage {
 pub struct Position {
     /// Completed optimiser steps.
     pub step: usize,
-    /// Completed epochs.
     pub epoch: usize,
     /// Batches of the current epoch already used.
     pub batch: usize,
@@ -74,21 +78,17 @@ pub struct Position {
 
 /// A training step that has been completed.
 pub struct CompletedStep<'a> {
-    /// Metrics of the step.
     pub row: StepRow,
-    /// Duration of the step.
     pub timing: TimingRow,
-    /// Position after the step.
     pub position: &'a Position,
     /// Whether it was the last step of an epoch.
     pub ends_epoch: bool,
-    /// The model after the step.
     pub model: &'a dyn Trainable,
 }
 
 /// How a training stage ended.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Outcome {
+pub enum TrainingOutcome {
     /// All epochs are done and all weights are finite.
     Finished,
     /// All epochs are done, but the last step left a weight that is not finite.
@@ -102,10 +102,8 @@ pub enum Outcome {
     Diverged {
         /// The failed step, from 1.
         step: usize,
-        /// Its loss.
-        loss_nats: f64,
-        /// Its gradient norm.
-        gradient_norm: f64,
+        /// Its loss and gradient norm.
+        metrics: StepMetrics,
     },
 }
 
@@ -117,10 +115,10 @@ pub enum Outcome {
 pub fn fit(
     model: &mut dyn Trainable,
     task: &dyn Task,
-    stage: &Stage,
+    stage: &StageSettings,
     from: &Position,
     record: &mut dyn FnMut(CompletedStep<'_>) -> Result<()>,
-) -> Result<Outcome> {
+) -> Result<TrainingOutcome> {
     let training = &stage.training;
     if from.step == 0 {
         model.reset_optimiser();
@@ -142,13 +140,10 @@ pub fn fit(
             model.begin_step(&batch, &settings)?;
             // Overlaps with the GPU's work.
             next = (at.batch + 1 < batches.len()).then(|| batches.batch(at.batch + 1));
-            let report = model.finish_step()?;
-            if !report.updated {
-                return Ok(Outcome::Diverged {
-                    step: at.step,
-                    loss_nats: report.loss_nats,
-                    gradient_norm: report.gradient_norm,
-                });
+            let metrics = model.finish_step()?;
+            if !metrics.is_finite() {
+                let step = at.step;
+                return Ok(TrainingOutcome::Diverged { step, metrics });
             }
             at.batch += 1;
             at.schedule_tokens = clock.through;
@@ -160,9 +155,9 @@ pub fn fit(
                     step: at.step,
                     documents: batch.documents(),
                     tokens: batch.len(),
-                    loss_nats: report.loss_nats,
-                    learning_rate: settings.learning_rate,
-                    gradient_norm: report.gradient_norm,
+                    loss_nats: metrics.loss_nats,
+                    learning_rate: settings.update.learning_rate,
+                    gradient_norm: metrics.gradient_norm,
                 },
                 timing: TimingRow {
                     stage: stage.kind.name().to_owned(),
@@ -179,8 +174,8 @@ pub fn fit(
     }
     // An overflow in an earlier step shows in the next step's loss.
     Ok(match weights::check_finite(&model.weights()) {
-        Ok(()) => Outcome::Finished,
-        Err(error) => Outcome::Overflowed {
+        Ok(()) => TrainingOutcome::Finished,
+        Err(error) => TrainingOutcome::Overflowed {
             step: at.step,
             what: error.message(),
         },
@@ -192,8 +187,8 @@ mod tests {
     use super::*;
     use crate::config::schema::{OptimiserSpec, ScheduleSpec};
     use crate::data::ragged::{Ragged, Sequence};
+    use crate::model::TrainingState;
     use crate::model::weights::Weight;
-    use crate::model::{StepReport, TrainingState};
 
     /// A mock model that reports scripted losses and records the settings of every step.
     #[derive(Default)]
@@ -212,12 +207,12 @@ mod tests {
             self.asked.push((batch.documents(), *settings));
             Ok(())
         }
-        fn finish_step(&mut self) -> Result<StepReport> {
+        fn finish_step(&mut self) -> Result<StepMetrics> {
             let loss_nats = self.losses[self.asked.len() - 1];
-            Ok(StepReport {
+            let gradient_norm = 1.0;
+            Ok(StepMetrics {
                 loss_nats,
-                gradient_norm: 1.0,
-                updated: loss_nats.is_finite(),
+                gradient_norm,
             })
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {
@@ -271,11 +266,11 @@ mod tests {
     #[derive(Default)]
     struct Rows(Vec<StepRow>, Vec<Position>);
 
-    fn fit_scripted(losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
+    fn fit_scripted(losses: Vec<f64>) -> (Scripted, Rows, TrainingOutcome) {
         fit_scripted_from(&Position::default(), losses)
     }
 
-    fn fit_scripted_from(from: &Position, losses: Vec<f64>) -> (Scripted, Rows, Outcome) {
+    fn fit_scripted_from(from: &Position, losses: Vec<f64>) -> (Scripted, Rows, TrainingOutcome) {
         let model = Scripted {
             losses,
             ..Scripted::default()
@@ -283,9 +278,9 @@ mod tests {
         fit_model(model, from)
     }
 
-    fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, Outcome) {
+    fn fit_model(mut model: Scripted, from: &Position) -> (Scripted, Rows, TrainingOutcome) {
         let mut rows = Rows::default();
-        let stage = Stage {
+        let stage = StageSettings {
             kind: TrainingStage::Pretrain,
             training: Training {
                 epochs: 2,
@@ -313,7 +308,7 @@ mod tests {
     #[test]
     fn every_document_is_seen_once_per_epoch_and_every_step_is_recorded() {
         let (model, rows, outcome) = fit_scripted(vec![1.0; 6]);
-        assert_eq!(outcome, Outcome::Finished);
+        assert_eq!(outcome, TrainingOutcome::Finished);
         assert_eq!(
             model.asked.iter().map(|a| a.0).collect::<Vec<_>>(),
             [2, 2, 1, 2, 2, 1]
@@ -339,7 +334,7 @@ mod tests {
     fn a_loss_that_is_not_finite_stops_at_its_step() {
         let (model, rows, outcome) = fit_scripted(vec![1.0, 2.0, f64::NAN, 1.0, 1.0, 1.0]);
         assert!(
-            matches!(outcome, Outcome::Diverged { step: 3, .. }),
+            matches!(outcome, TrainingOutcome::Diverged { step: 3, .. }),
             "{outcome:?}"
         );
         assert_eq!((model.asked.len(), rows.0.len()), (3, 2));
@@ -354,7 +349,7 @@ mod tests {
         };
         let (_, rows, outcome) = fit_model(model, &Position::default());
         let what = "`w` has non-finite values (1 of 1)".to_owned();
-        assert_eq!(outcome, Outcome::Overflowed { step: 6, what });
+        assert_eq!(outcome, TrainingOutcome::Overflowed { step: 6, what });
         assert_eq!(rows.0.len(), 6);
     }
 
@@ -363,7 +358,7 @@ mod tests {
         let (whole, all, _) = fit_scripted(vec![1.0; 6]);
         for (done, from) in all.1.iter().enumerate().map(|(i, at)| (i + 1, at)) {
             let (rest, rows, outcome) = fit_scripted_from(from, vec![1.0; 6]);
-            assert_eq!(outcome, Outcome::Finished);
+            assert_eq!(outcome, TrainingOutcome::Finished);
             assert_eq!(rows.0, all.0[done..], "after step {done}");
             assert_eq!(rest.asked, whole.asked[done..], "after step {done}");
         }

@@ -171,7 +171,11 @@ fn errors_of_runs_and_of_what_they_leave() {
     );
     let weights = weights.expect("weights");
     let other_shape = {
-        let (mut loaded, notes) = attnlab::model::weights::read(
+        let attnlab::model::weights::WeightsFile {
+            weights: mut loaded,
+            notes,
+            ..
+        } = attnlab::model::weights::read(
             &lab.run_folder("r", 1)
                 .join("checkpoints/finetune.safetensors"),
         )
@@ -187,7 +191,11 @@ fn errors_of_runs_and_of_what_they_leave() {
         let path = lab
             .run_folder("r", 1)
             .join("checkpoints/finetune.safetensors");
-        let (mut loaded, notes) = attnlab::model::weights::read(&path).expect("weights");
+        let attnlab::model::weights::WeightsFile {
+            weights: mut loaded,
+            notes,
+            ..
+        } = attnlab::model::weights::read(&path).expect("weights");
         loaded[0].values[..3].fill(f32::NAN);
         loaded[1].values[0] = f32::INFINITY;
         let path = lab.path("not-finite.safetensors");

@@ -91,7 +91,8 @@ fn stage_cells(stage: &LaidStage) -> Vec<String> {
         Some(step) => format!("resume after {}", thousands(step)),
         None => stage.action.to_owned(),
     };
-    let steps = stage.steps.map(|n| count(n, "step"));
+    let steps = stage.steps.filter(|&n| n > 0);
+    let steps = steps.map(|n| count(n, stage.unit));
     let seconds = stage.seconds.map(Duration::from_secs_f64);
     vec![
         stage.stage.to_owned(),
@@ -117,6 +118,7 @@ mod tests {
             reason: steps.map(|_| reason.to_owned()),
             done_steps: None,
             steps,
+            unit: "step",
             tokens: steps.map(|_| 4_640_000),
             memory_bytes: steps.map(|_| 90_000_000),
             seconds: steps.map(|_| 21.0),
@@ -138,7 +140,7 @@ mod tests {
 
     #[test]
     fn a_label_stands_over_its_values_and_reasons_go_below_where_there_is_no_room() {
-        let long = "stale, because pretrain.learning_rate 0.008 -> 0.004";
+        let long = "new, because pretrain.learning_rate 0.008 -> 0.004";
         let wanted = |reason: &str| {
             let text = format!(
                 "\npretrained, seed 1, 116,480 parameters\n  pretrain.epochs = 100\n  \

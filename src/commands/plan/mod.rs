@@ -34,18 +34,11 @@ pub fn plan(args: &cli::Plan) -> Result<()> {
             let experiments = suite.members.iter().map(|member| &member.experiment);
             let laid_out = experiments.map(|experiment| make(experiment, args, &mut above));
             let laid_out: Vec<Laid> = laid_out.collect::<Result<_>>()?;
-            let all = || laid_out.iter().map(|one| &one.to_do);
-            let to_do = ToDo {
-                stages_to_do: all().map(|one| one.stages_to_do).sum(),
-                stages: above.len(),
-                seconds: all().map(|one| one.seconds).sum(),
-                memory_bytes: all().map(|one| one.memory_bytes).max().unwrap_or(0),
-            };
             let sum = Sum {
                 suite: &suite.name,
                 profile: &suite.profile,
+                to_do: ToDo::of(above.len(), laid_out.iter().flat_map(|one| &one.estimates)),
                 members: laid_out,
-                to_do,
             };
             if args.json {
                 return print_json(&sum);
@@ -78,18 +71,13 @@ fn make(
     for (planned, estimate) in plan.stages.iter().zip(&mut estimates) {
         estimate.take_if(|_| above.contains_key(&planned.stage.key));
     }
-    let to_do = || estimates.iter().flatten();
     let laid_out = Laid {
         experiment: experiment.name.clone(),
         context: experiment.context.clone(),
         notices,
         runs: lay_out(&plan, &estimates, above),
-        to_do: ToDo {
-            stages_to_do: to_do().count(),
-            stages: plan.stages.len(),
-            seconds: to_do().map(|one| one.time.as_secs_f64()).sum(),
-            memory_bytes: to_do().map(|one| one.memory_bytes).max().unwrap_or(0),
-        },
+        to_do: ToDo::of(plan.stages.len(), estimates.iter().flatten()),
+        estimates: estimates.into_iter().flatten().collect(),
     };
     for planned in &plan.stages {
         let key = planned.stage.key.clone();
@@ -133,6 +121,18 @@ struct ToDo {
     memory_bytes: u64,
 }
 
+impl ToDo {
+    /// What the stages with these estimates, of so many stages, come to.
+    fn of<'a>(stages: usize, to_do: impl Iterator<Item = &'a Estimate> + Clone) -> Self {
+        Self {
+            stages_to_do: to_do.clone().count(),
+            stages,
+            seconds: to_do.clone().map(|one| one.time.as_secs_f64()).sum(),
+            memory_bytes: to_do.map(|one| one.memory_bytes).max().unwrap_or(0),
+        }
+    }
+}
+
 #[derive(Serialize)]
 struct Laid {
     experiment: String,
@@ -141,6 +141,9 @@ struct Laid {
     /// Notes on likely mistakes, on the device that `auto` selects, and on unusable checkpoints.
     notices: Vec<String>,
     runs: Vec<LaidRun>,
+    /// Of the stages to do.
+    #[serde(skip)]
+    estimates: Vec<Estimate>,
     #[serde(flatten)]
     to_do: ToDo,
 }
@@ -170,7 +173,10 @@ struct LaidStage {
     reason: Option<String>,
     /// Number of finished steps.
     done_steps: Option<usize>,
+    /// Steps left, as `run` counts them; what they are stands in `unit`.
     steps: Option<usize>,
+    #[serde(skip)]
+    unit: &'static str,
     tokens: Option<u64>,
     memory_bytes: Option<u64>,
     seconds: Option<f64>,
@@ -209,7 +215,8 @@ fn lay_out(
                 action,
                 reason,
                 done_steps,
-                steps: estimate.and_then(|one| one.steps),
+                steps: estimate.map(|one| one.steps),
+                unit: planned.job.unit(),
                 tokens: estimate.map(|one| one.tokens),
                 memory_bytes: estimate.map(|one| one.memory_bytes),
                 seconds: estimate.map(|one| one.time.as_secs_f64()),

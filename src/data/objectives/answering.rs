@@ -20,9 +20,6 @@ pub struct Answering {
 
 impl Answering {
     /// Encodes the questions.
-    ///
-    /// # Errors
-    /// A question is empty or has no answer, or a character is outside the vocabulary.
     pub fn new(questions: &[Question], vocabulary: &Vocabulary) -> Result<Self> {
         let sequences = questions.iter().map(|q| sequence(q, vocabulary));
         let sequences = sequences.collect::<Result<_>>()?;

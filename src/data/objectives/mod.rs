@@ -10,7 +10,6 @@ use crate::kinds::Listed;
 pub use answering::Answering;
 pub use span_corruption::SpanCorruption;
 
-/// A pretraining objective.
 pub struct Objective {
     name: &'static str,
     about: &'static str,
@@ -25,7 +24,6 @@ pub struct ObjectiveSettings {
     pub longest_excerpt: usize,
     /// Whether the sequence ends with a closing mask.
     pub terminated: bool,
-    /// Seed of the draws.
     pub seed: u64,
 }
 

@@ -18,7 +18,6 @@ pub use brier_score::BRIER_SCORE;
 pub use exact_match::EXACT_MATCH;
 pub use unit::Unit;
 
-/// A measure of a model's answers.
 #[derive(Debug)]
 pub struct Measure {
     name: &'static str,
@@ -29,9 +28,7 @@ pub struct Measure {
     pub quantity: &'static str,
     /// Title of its axis in figures, such as `questions answered right (%)`.
     pub axis: &'static str,
-    /// The unit of its values.
     pub unit: Unit,
-    /// Which values are better.
     pub better: Better,
     /// Whether it needs the probabilities of answers, which a constant answer has not.
     pub needs_probability: bool,
@@ -51,9 +48,7 @@ enum Value {
 /// Which values of a measure are better.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Better {
-    /// The higher ones.
     Higher,
-    /// The lower ones.
     Lower,
 }
 

@@ -2,7 +2,6 @@
 
 use std::ops::RangeInclusive;
 
-/// The unit of a measure.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Unit {
     /// A fraction from 0 to 1, shown as a percentage.
@@ -15,7 +14,6 @@ pub enum Unit {
 }
 
 impl Unit {
-    /// Its name in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Fraction => "fraction",
@@ -41,7 +39,6 @@ impl Unit {
         }
     }
 
-    /// The possible values.
     pub fn range(self) -> RangeInclusive<f64> {
         match self {
             Self::Fraction | Self::Score => 0.0..=1.0,

@@ -3,7 +3,6 @@
 /// An answer's probability, and whether it was right.
 pub type ScoredAnswer = (f64, bool);
 
-/// Default number of bins.
 pub const DEFAULT_BINS: usize = 10;
 
 /// The answers with a probability above `low` and at most `high`.
@@ -11,11 +10,8 @@ pub const DEFAULT_BINS: usize = 10;
 pub struct Bin {
     /// Lower end, a fraction; only the first bin includes it.
     pub low: f64,
-    /// Upper end, a fraction.
     pub high: f64,
-    /// Number of answers.
     pub answers: usize,
-    /// Number of right answers.
     pub right: usize,
     /// Mean probability; `None` without answers.
     pub mean_confidence: Option<f64>,

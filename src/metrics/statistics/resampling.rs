@@ -9,7 +9,6 @@ use super::{Estimate, Interval, IntervalKind, mean};
 /// Smallest sample that is resampled; smaller ones do not represent their population.
 const LEAST: usize = 10;
 
-/// Number of resamples.
 const SAMPLES: usize = 1000;
 
 /// The percentile bootstrap's 95 % interval of a statistic: the middle of its values on 1,000

@@ -23,11 +23,8 @@ pub enum IntervalKind {
 /// A 95 % interval.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Interval {
-    /// Lower end.
     pub low: f64,
-    /// Upper end.
     pub high: f64,
-    /// How it is computed.
     pub kind: IntervalKind,
 }
 
@@ -44,7 +41,6 @@ impl Interval {
 /// The value of one run, with its interval over the questions.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Estimate {
-    /// The value.
     pub value: f64,
     /// `None` if it cannot be computed, for instance with too few questions.
     pub interval: Option<Interval>,
@@ -91,7 +87,6 @@ impl Estimate {
 /// The mean of a measure over seeds.
 #[derive(Clone, Debug, PartialEq)]
 pub struct OverSeeds {
-    /// Mean of the seeds' values.
     pub mean: Estimate,
     /// Sample standard deviation of the seeds' values; `None` with one seed.
     pub standard_deviation: Option<f64>,

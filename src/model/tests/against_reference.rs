@@ -193,11 +193,7 @@ impl<M: FromReferences> Composed<M> {
         self.steps += 1;
         let update = Update {
             step: self.steps,
-            learning_rate: settings.learning_rate,
-            betas: settings.betas,
-            epsilon: settings.epsilon,
-            weight_decay: settings.weight_decay,
-            clip_norm: settings.clip_norm,
+            ..settings.update
         };
         let [first, second] = &mut self.moments;
         M::iter_tensors(&mut RecursiveWalker {
@@ -205,7 +201,7 @@ impl<M: FromReferences> Composed<M> {
             f: &mut ReferenceUpdate {
                 gradients: &mut gradients,
                 update,
-                scale: (settings.clip_norm / (norm + 1e-6)).min(1.0),
+                scale: (update.clip_norm / (norm + 1e-6)).min(1.0),
             },
         })?;
         Ok((loss_nats, norm))
@@ -275,7 +271,7 @@ fn check_training<M: FromReferences>(dropout: f64) {
             "step {step}: a gradient of norm {}, composed {norm}",
             report.gradient_norm
         );
-        clipped += usize::from(norm > settings.clip_norm);
+        clipped += usize::from(norm > settings.update.clip_norm);
         // Rounding differs between the two, and between processors, and the difference grows from step to
         // step.
         if step % 5 == 4 {
@@ -303,7 +299,7 @@ mod on_cuda {
     use dfdx::tensor::Cuda;
 
     use super::*;
-    use crate::model::StepReport;
+    use crate::model::StepMetrics;
 
     type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 8, f32, Cuda>, f32, Cuda>;
     type LatentsOnCuda = Perceiver<32, 8, 64, 256, 24, 1, 7, f32, Cuda>;
@@ -325,7 +321,7 @@ mod on_cuda {
                 dropout_key: step as u64,
                 ..settings(0.01, 0.1)
             };
-            let [there, here]: [StepReport; 2] =
+            let [there, here]: [StepMetrics; 2] =
                 [there.step(&batch, &settings), here.step(&batch, &settings)]
                     .map(|r| r.expect("a step"));
             let close = |a: f64, b: f64| (a - b).abs() <= 1e-3 * b;

@@ -11,7 +11,7 @@ use dfdx::tensor::Cpu;
 use super::attention::Vanilla;
 use super::gpt::Gpt;
 use super::session::Session;
-use super::{Start, StepSettings, Trainable};
+use super::{Start, StepSettings, Trainable, Update};
 use crate::data::ragged::{PAD, Ragged, Sequence};
 
 /// 2 layers, width 32, 4 heads, hidden 64, 256 token ids, context 24.
@@ -47,11 +47,14 @@ fn documents(lengths: &[usize]) -> Vec<Sequence> {
 
 fn settings(learning_rate: f64, dropout: f64) -> StepSettings {
     StepSettings {
-        learning_rate,
-        betas: [0.9, 0.95],
-        epsilon: 1e-8,
-        weight_decay: 0.1,
-        clip_norm: 1.0,
+        update: Update {
+            step: 0,
+            learning_rate,
+            betas: [0.9, 0.95],
+            epsilon: 1e-8,
+            weight_decay: 0.1,
+            clip_norm: 1.0,
+        },
         dropout,
         dropout_key: 7,
     }
@@ -88,7 +91,7 @@ fn a_step_that_is_not_finite_changes_nothing() {
     };
     let report = model.step(&batch, &settings(0.01, 0.0)).expect("a report");
     assert!(
-        !report.updated && !report.loss_nats.is_finite(),
+        !report.is_finite() && !report.loss_nats.is_finite(),
         "{report:?}"
     );
     assert_eq!(before, bits(&model));
@@ -104,7 +107,7 @@ fn biases_do_not_decay_and_everything_else_does() {
     };
     let before = model.weights();
     let mut strong = settings(1e-3, 0.0);
-    strong.weight_decay = 500.0;
+    strong.update.weight_decay = 500.0;
     model.step(&batch, &strong).expect("a step");
     for (old, new) in before.iter().zip(model.weights()) {
         let size = |w: &[f32]| w.iter().map(|v| v.abs()).sum::<f32>();

@@ -4,10 +4,12 @@ mod foreign;
 mod names;
 
 use std::collections::{BTreeMap, HashMap};
+use std::fs::File;
+use std::io::Read as _;
 use std::path::Path;
 
 use safetensors::SafeTensors;
-use safetensors::tensor::{Dtype, TensorView};
+use safetensors::tensor::{Dtype, Metadata, TensorView};
 
 use crate::error::{Error, Kind, Result};
 use crate::files;
@@ -53,22 +55,66 @@ pub fn to_bytes(weights: &[Weight], notes: &BTreeMap<String, String>) -> Result<
     safetensors::serialize(views.map_err(fail)?, notes).map_err(fail)
 }
 
-/// Reads a safetensors file of finite 32-bit floats, and the notes in its header.
-///
-/// Names are those within PyTorch's wrappers; see [`unwrap`]. The causal masks that the reference keeps
+/// What a file of weights holds.
+#[derive(Clone, Debug)]
+pub struct WeightsFile {
+    /// Under the names within PyTorch's wrappers; see [`unwrap`].
+    pub weights: Vec<Weight>,
+    /// The notes in its header.
+    pub notes: BTreeMap<String, String>,
+    /// A note for the user, if the names had prefixes of wrappers.
+    pub unwrapped: Option<String>,
+}
+
+/// Reads a safetensors file of finite 32-bit floats. The causal masks that the reference keeps
 /// as buffers (`blocks.N.attn.mask`) are left out: they are not weights.
 ///
 /// # Errors
 /// Missing, not safetensors, truncated, a tensor of another type or with a value that is not finite:
 /// one line that names the file.
-pub fn read(path: &Path) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
-    let bytes = std::fs::read(path).map_err(|e| Error::io(Kind::Data, "read", path, e))?;
-    let (mut weights, notes) = from_bytes(&bytes).map_err(|e| e.reading(path))?;
-    unwrap(&mut weights).map_err(|e| e.in_file(path))?;
-    Ok((weights, notes))
+pub fn read(path: &Path) -> Result<WeightsFile> {
+    parse(&files::read(Kind::Data, path)?, path)
 }
 
-/// As [`read`], from the bytes of a file.
+/// As [`read`], from the bytes of the file at `path`.
+pub fn parse(bytes: &[u8], path: &Path) -> Result<WeightsFile> {
+    let (mut weights, notes) = from_bytes(bytes).map_err(|e| e.reading(path))?;
+    let wrappers = unwrap(&mut weights).map_err(|e| e.in_file(path))?;
+    let prefixes: Vec<String> = wrappers.iter().map(|one| format!("`{one}.`")).collect();
+    let (file, removed) = (path.display(), prefixes.join(" and "));
+    let note = format!(
+        "{file}: removed {removed}, added by PyTorch wrappers, from the names of the weights"
+    );
+    Ok(WeightsFile {
+        weights,
+        notes,
+        unwrapped: (!wrappers.is_empty()).then_some(note),
+    })
+}
+
+/// The number of parameters in a file of weights, from its header alone; `None` if that cannot be read.
+pub fn parameter_count(path: &Path) -> Option<usize> {
+    let mut file = File::open(path).ok()?;
+    let (mut length, mut header) = ([0; 8], vec![]);
+    file.read_exact(&mut length).ok()?;
+    let mut file = file.take(u64::from_le_bytes(length));
+    file.read_to_end(&mut header).ok()?;
+    let header: Metadata = serde_json::from_slice(&header).ok()?;
+    let tensors = header.tensors().into_iter();
+    let weights = tensors.filter(|(name, _)| !is_mask(name));
+    Some(
+        weights
+            .map(|(_, one)| one.shape.iter().product::<usize>())
+            .sum(),
+    )
+}
+
+/// Whether a tensor is a causal mask, which the reference keeps as a buffer.
+fn is_mask(name: &str) -> bool {
+    name.ends_with(".attn.mask")
+}
+
+/// Weights under the names in the bytes of a file, and the notes in its header.
 pub fn from_bytes(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let (weights, notes) = decode(bytes)?;
     check_finite(&weights)?;
@@ -109,7 +155,7 @@ pub fn decode(bytes: &[u8]) -> Result<(Vec<Weight>, BTreeMap<String, String>)> {
     let file = SafeTensors::deserialize(bytes).map_err(damaged)?;
     let mut weights = vec![];
     for (name, view) in file.iter() {
-        if name.ends_with(".attn.mask") {
+        if is_mask(name) {
             continue;
         }
         if view.dtype() != Dtype::F32 {
@@ -245,5 +291,31 @@ mod tests {
             from_bytes(&bytes).expect("a file"),
             (vec![], BTreeMap::new())
         );
+    }
+
+    #[test]
+    fn parameters_are_counted_without_their_values() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let path = folder.path().join("weights.safetensors");
+        let weight = |name: &str, shape: &[usize]| Weight {
+            name: name.to_owned(),
+            shape: shape.to_vec(),
+            values: vec![0.5; shape.iter().product()],
+        };
+        let weights = [
+            weight("w", &[3, 4]),
+            weight("b", &[4]),
+            weight("blocks.0.attn.mask", &[9]),
+        ];
+        let mut bytes = to_bytes(&weights, &BTreeMap::new()).expect("bytes");
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(parameter_count(&path), Some(16));
+        bytes.truncate(bytes.len() - 4 * 25);
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(parameter_count(&path), Some(16), "the header alone is read");
+        bytes.truncate(20);
+        std::fs::write(&path, &bytes).expect("written");
+        assert_eq!(parameter_count(&path), None);
+        assert_eq!(parameter_count(&folder.path().join("gone")), None);
     }
 }

@@ -31,14 +31,14 @@ pub struct Update {
 /// Metrics of one step.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct StepMetrics {
-    /// The loss, in nats.
+    /// Mean cross-entropy of the batch's scored tokens, before the update.
     pub loss_nats: f64,
     /// Global norm of the gradient, before clipping.
     pub gradient_norm: f64,
 }
 
 impl StepMetrics {
-    /// Whether the step may update the weights.
+    /// Whether the step updates the weights; otherwise they stay as they are.
     pub fn is_finite(self) -> bool {
         self.loss_nats.is_finite() && self.gradient_norm.is_finite()
     }

@@ -23,16 +23,13 @@ use crate::metrics::statistics::{
     Estimate, IntervalKind, mean, over_seeds, standard_deviation, t_interval_95_within,
 };
 use crate::metrics::steps::TrainingStage;
-use side::Loaded;
+use side::LoadedSide;
 
 /// A comparison of two recipes. Accuracies and differences are fractions.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Comparison {
-    /// The first.
     pub a: Side,
-    /// The second.
     pub b: Side,
-    /// The settings that differ.
     pub settings: Vec<Difference>,
     /// The runs that are compared question by question: those with the same seed, or the only two there
     /// are.
@@ -56,7 +53,7 @@ pub struct Side {
     /// Who answered: `model`, or `constant` where no model is asked.
     pub subject: Option<String>,
     /// One per seed.
-    pub runs: Vec<Run>,
+    pub runs: Vec<ComparedRun>,
     /// Accuracy over the seeds; absent with fewer than two finished.
     pub accuracy: Option<Spread>,
     /// The other measures of `evaluate.measures` over the seeds, by name.
@@ -69,10 +66,8 @@ pub struct Side {
 
 /// One run. It has no numbers before it is finished.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
-pub struct Run {
-    /// Its folder.
+pub struct ComparedRun {
     pub folder: PathBuf,
-    /// Its seed.
     pub seed: u64,
     /// Its state; absent if it cannot be read from its folder.
     pub state: Option<State>,
@@ -80,51 +75,41 @@ pub struct Run {
     pub accuracy: Option<Accuracy>,
     /// The other measures of `evaluate.measures`, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub measures: BTreeMap<&'static str, Value>,
+    pub measures: BTreeMap<&'static str, MeasuredValue>,
     /// Mean loss of the steps of each stage's last epoch, in nats per scored token.
     pub final_loss_nats: BTreeMap<TrainingStage, f64>,
 }
 
-/// How many questions were answered right.
+/// How many questions were answered right, with Wilson's 95 % interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Accuracy {
-    /// Questions answered right.
     pub correct: usize,
     /// Questions whose right answer is known.
     pub questions: usize,
-    /// Fraction answered right.
     pub accuracy: f64,
-    /// Lower end of the Wilson 95 % interval.
     pub low_95: f64,
-    /// Upper end of the Wilson 95 % interval.
     pub high_95: f64,
 }
 
 /// The value of a measure of one run.
 #[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct Value {
+pub struct MeasuredValue {
     /// Number of answers that were scored.
     pub questions: usize,
     /// The value, in the unit of the measure.
     pub value: f64,
     /// Lower end of the 95 % interval over the questions; absent without an interval.
     pub low_95: Option<f64>,
-    /// Upper end of that interval.
     pub high_95: Option<f64>,
 }
 
-/// A number over several seeds.
+/// A number over several seeds, with its sample standard deviation and 95 % interval.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Spread {
-    /// How many seeds.
     pub seeds: usize,
-    /// Mean over them.
     pub mean: f64,
-    /// Sample standard deviation.
     pub standard_deviation: f64,
-    /// Lower end of the 95 % interval.
     pub low_95: f64,
-    /// Upper end of the 95 % interval.
     pub high_95: f64,
     /// `student-t` of the mean; where all seeds agree, `wilson` or `bootstrap` over one seed's questions.
     pub interval: IntervalKind,
@@ -162,13 +147,10 @@ impl Spread {
 /// Two runs on the same questions, or why they cannot be compared.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct Pair {
-    /// Seed of A's run.
     pub seed_a: u64,
-    /// Seed of B's run.
     pub seed_b: u64,
     /// The test; absent if the two cannot be compared.
     pub test: Option<PairedTest>,
-    /// Why there is no test.
     pub untested: Option<String>,
     /// B's value minus A's in the other measures, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
@@ -184,7 +166,6 @@ pub struct PairedDifference {
     pub difference: f64,
     /// Lower end of Student's 95 % interval of that mean, within what is possible.
     pub low_95: f64,
-    /// Upper end of that interval.
     pub high_95: f64,
 }
 
@@ -193,21 +174,15 @@ pub struct PairedDifference {
 pub struct PairedTest {
     /// Questions answered by both runs.
     pub questions: usize,
-    /// Those that both answer right.
     pub both_right: usize,
-    /// Those that A alone answers right.
     pub only_a_right: usize,
-    /// Those that B alone answers right.
     pub only_b_right: usize,
-    /// Those that neither answers right.
     pub neither_right: usize,
     /// Two-sided p-value, from `only_a_right` and `only_b_right`.
     pub p: f64,
     /// B's accuracy minus A's.
     pub difference: f64,
-    /// Lower end of the difference's 95 % interval.
     pub low_95: f64,
-    /// Upper end of the difference's 95 % interval.
     pub high_95: f64,
 }
 
@@ -218,7 +193,7 @@ pub struct PairedTest {
 /// A folder holds no run, runs of several points, or one seed twice; a file of a finished run is
 /// missing or damaged.
 pub fn compare(a: &Path, b: &Path) -> Result<Comparison> {
-    let (mut a, mut b) = (Loaded::read("A", a)?, Loaded::read("B", b)?);
+    let (mut a, mut b) = (LoadedSide::read("A", a)?, LoadedSide::read("B", b)?);
     let mut notes: Vec<String> = a.notes.drain(..).chain(b.notes.drain(..)).collect();
     let (pairs, unpaired) = pairs::pair(&a, &b);
     notes.extend(unpaired);

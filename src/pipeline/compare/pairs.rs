@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::side::Loaded;
+use super::side::LoadedSide;
 use super::{Pair, PairedDifference, PairedTest};
 use crate::eval::measures::Measure;
 use crate::kinds::{Listed as _, Named};
@@ -12,7 +12,7 @@ use crate::metrics::statistics::{mcnemar_exact, mean, paired_difference_95, t_in
 /// The pairs of finished runs, and notes on runs without a partner.
 ///
 /// Runs with the same seed belong together; so do the only two that there are.
-pub(super) fn pair(a: &Loaded, b: &Loaded) -> (Vec<Pair>, Vec<String>) {
+pub(super) fn pair(a: &LoadedSide, b: &LoadedSide) -> (Vec<Pair>, Vec<String>) {
     let only_two = a.side.runs.len() == 1 && b.side.runs.len() == 1;
     let mut pairs = vec![];
     for (seed_a, answers_a) in &a.answers {
@@ -113,7 +113,7 @@ fn paired_difference(
 
 /// A question whose right answer is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-struct ScoredAnswer<'a> {
+struct JudgedAnswer<'a> {
     question: &'a str,
     gold: &'a str,
     right: bool,
@@ -123,20 +123,20 @@ struct ScoredAnswer<'a> {
 ///
 /// A question may be asked twice: a name with two birth places makes two questions. Only one with the same
 /// right answer, answered right once and wrong once, is refused, because the two cannot be told apart.
-fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<ScoredAnswer<'a>>, String> {
+fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<JudgedAnswer<'a>>, String> {
     let known = |row: &'a PredictionRow| {
-        Some(ScoredAnswer {
+        Some(JudgedAnswer {
             question: &row.question,
             gold: row.gold.as_deref()?,
             right: row.correct?,
         })
     };
-    let mut judged: Vec<ScoredAnswer<'_>> = rows.iter().filter_map(known).collect();
+    let mut judged: Vec<JudgedAnswer<'_>> = rows.iter().filter_map(known).collect();
     if judged.is_empty() {
         return Err(format!("no right answer is known in {name}"));
     }
     judged.sort();
-    let unsure = |two: &&[ScoredAnswer<'_>]| {
+    let unsure = |two: &&[JudgedAnswer<'_>]| {
         (two[0].question, two[0].gold) == (two[1].question, two[1].gold) && two[0] != two[1]
     };
     match judged.windows(2).find(unsure) {
@@ -148,8 +148,8 @@ fn judged<'a>(name: &str, rows: &'a [PredictionRow]) -> Result<Vec<ScoredAnswer<
     }
 }
 
-fn check_same_questions(a: &[ScoredAnswer<'_>], b: &[ScoredAnswer<'_>]) -> Result<(), String> {
-    let differ = |key: fn(&ScoredAnswer<'_>) -> (String, String)| {
+fn check_same_questions(a: &[JudgedAnswer<'_>], b: &[JudgedAnswer<'_>]) -> Result<(), String> {
+    let differ = |key: fn(&JudgedAnswer<'_>) -> (String, String)| {
         let mut surplus: BTreeMap<(String, String), isize> = BTreeMap::new();
         a.iter()
             .for_each(|one| *surplus.entry(key(one)).or_default() += 1);

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::{Accuracy, Run, Side, Spread, Value};
+use super::{Accuracy, ComparedRun, MeasuredValue, Side, Spread};
 use crate::config;
 use crate::config::schema::{EvaluateSpec, Settings};
 use crate::error::{Error, Result};
@@ -14,10 +14,10 @@ use crate::metrics::rows::{PredictionRow, StepRow};
 use crate::metrics::statistics::{Estimate, Interval, mean};
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::{steps, table};
-use crate::pipeline::directory::{RunDirectory, State, all_below};
+use crate::pipeline::directory::{RunDirectory, State, all_below, at_least_one_below};
 
 /// One side of a comparison with what its files hold.
-pub(super) struct Loaded {
+pub(super) struct LoadedSide {
     /// `A` or `B`.
     pub(super) name: &'static str,
     pub(super) settings: Settings,
@@ -32,7 +32,7 @@ pub(super) struct Loaded {
     pub(super) notes: Vec<String>,
 }
 
-impl Loaded {
+impl LoadedSide {
     /// Reads every run at or below a folder.
     pub(super) fn read(name: &'static str, folder: &Path) -> Result<Self> {
         let (settings, runs) = runs_of_one_point(folder)?;
@@ -68,11 +68,11 @@ impl Loaded {
         let status = directory.status();
         let state = status.as_ref().map(|status| status.state);
         let has_results = status.is_some_and(|status| status.has_results());
-        let mut run = Run {
+        let mut run = ComparedRun {
             folder: directory.path().to_owned(),
             seed,
             state,
-            ..Run::default()
+            ..ComparedRun::default()
         };
         let name = self.name;
         if has_results && state != Some(State::Done) {
@@ -114,7 +114,7 @@ impl Loaded {
             let value = |measure: &Named<Measure>| {
                 let scored = score(measure.0)?;
                 let (low_95, high_95, _) = Interval::columns(scored.estimate.interval);
-                let value = Value {
+                let value = MeasuredValue {
                     questions: scored.answers,
                     value: scored.estimate.value,
                     low_95,
@@ -160,7 +160,7 @@ impl Loaded {
 fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirectory>)> {
     let mut settings: Option<Settings> = None;
     let mut runs: BTreeMap<u64, RunDirectory> = BTreeMap::new();
-    for directory in all_below(folder) {
+    for directory in at_least_one_below(folder)? {
         let experiment = config::load_alone(&directory.resolved_toml())?;
         let own = experiment.points[0]
             .settings
@@ -176,11 +176,7 @@ fn runs_of_one_point(folder: &Path) -> Result<(Settings, BTreeMap<u64, RunDirect
                 .help("name a folder that holds one of them"));
         }
     }
-    let none = || {
-        Error::usage(format!("{} holds no run", folder.display()))
-            .help("name a folder that `attnlab run` wrote, such as results/birthplace/vanilla")
-    };
-    Ok((settings.ok_or_else(none)?, runs))
+    Ok((settings.expect("at least one run has settings"), runs))
 }
 
 /// The error for runs of several points; it lists the points' folders.

@@ -2,12 +2,12 @@
 
 use std::path::{Path, PathBuf};
 
-use crate::error::{Kind as ErrorKind, Result};
+use crate::error::{Kind, Result};
 use crate::files;
 use crate::metrics::artefacts::{self, PROVENANCE};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::finished::place;
-use crate::pipeline::stage::Kind;
+use crate::pipeline::stage::StageKind;
 use crate::pipeline::stage::store::StageFolder;
 
 /// The content of a file in a run's folder.
@@ -63,7 +63,10 @@ pub fn first_changed(run: &RunDirectory, stages: &[&StageFolder]) -> Option<Path
 /// The files of a run's folder that its stages produce.
 fn contents(run: &RunDirectory, stages: &[&StageFolder]) -> Result<Vec<(PathBuf, Content)>> {
     let mut all = vec![];
-    if stages.iter().all(|folder| folder.kind != Kind::Explore) {
+    if stages
+        .iter()
+        .all(|folder| folder.kind != StageKind::Explore)
+    {
         let trained: Vec<_> = stages.iter().filter(|one| one.kind.trains()).collect();
         for artefact in artefacts::ALL {
             if let Some(header) = artefact.header {
@@ -86,7 +89,7 @@ fn contents(run: &RunDirectory, stages: &[&StageFolder]) -> Result<Vec<(PathBuf,
 fn join(header: Vec<u8>, parts: &[PathBuf]) -> Result<Vec<u8>> {
     let mut bytes = header;
     for part in parts.iter().filter(|part| part.is_file()) {
-        let text = files::read(ErrorKind::Run, part)?;
+        let text = files::read(Kind::Run, part)?;
         let lines = text.split_inclusive(|&byte| byte == b'\n').skip(1);
         bytes.extend(lines.filter(|line| line.ends_with(b"\n")).flatten());
     }

@@ -6,7 +6,6 @@ use super::recorder::OpenRun;
 use crate::error::Error;
 use crate::pipeline::plan::Plan;
 
-/// The state of a stage.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum StageState {
     Waiting,
@@ -17,9 +16,7 @@ pub(super) enum StageState {
     Failed,
 }
 
-/// The state of a run.
 pub(super) enum RunState {
-    /// Not started.
     Queued,
     /// A worker is starting it.
     Busy,
@@ -37,7 +34,6 @@ pub(super) enum RunState {
 pub struct Failure {
     /// The runs that cannot finish because of it.
     pub runs: Vec<usize>,
-    /// What went wrong.
     pub error: Error,
 }
 

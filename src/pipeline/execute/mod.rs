@@ -27,7 +27,7 @@ use crate::stop::Stop;
 pub use self::board::Failure;
 
 /// How a plan was carried out.
-pub struct Outcome {
+pub struct PlanOutcome {
     /// What failed, in the order in which it did.
     pub failures: Vec<Failure>,
     /// Whether every run has its results.
@@ -38,7 +38,12 @@ pub struct Outcome {
 ///
 /// Without `keep_going` the first failure asks everything else to stop; running stages write a
 /// checkpoint.
-pub fn execute(plan: &Plan<'_>, options: &Options, progress: &Progress, stop: &Stop) -> Outcome {
+pub fn execute(
+    plan: &Plan<'_>,
+    options: &Options,
+    progress: &Progress,
+    stop: &Stop,
+) -> PlanOutcome {
     // No more workers than stages to run; reused stages need none.
     let left = plan.stages.iter().filter(|one| one.action != Action::Reuse);
     let jobs = options.jobs.clamp(1, left.count().max(1));
@@ -315,7 +320,6 @@ impl Team<'_> {
         }
     }
 
-    /// Ends a run that cannot be finished.
     fn end(&self, board: &mut Board, run: usize, error: Error) {
         board.runs[run] = RunState::Ended;
         self.report(board, vec![run], error);
@@ -338,7 +342,7 @@ impl Team<'_> {
     }
 
     /// Ends the runs that were stopped between two stages.
-    fn close(self) -> Outcome {
+    fn close(self) -> PlanOutcome {
         let mut board = self.board.into_inner().expect(NO_PANIC);
         let is_complete = board.runs.iter().all(|run| matches!(run, RunState::Done));
         if let Some(why) = self.stop.wanted() {
@@ -351,7 +355,7 @@ impl Team<'_> {
         }
         // Releases the locks and removes the runs' progress lines.
         board.runs.clear();
-        Outcome {
+        PlanOutcome {
             failures: board.failures,
             is_complete,
         }

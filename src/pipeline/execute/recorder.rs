@@ -2,6 +2,7 @@
 
 use std::fmt::Display;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::assemble::assemble;
 use super::origin;
@@ -17,15 +18,14 @@ use crate::pipeline::plan::{Action, Plan, PlannedRun, PlannedStage};
 use crate::pipeline::provenance::Provenance;
 use crate::pipeline::stage::store::StageFolder;
 use crate::pipeline::summary;
-use crate::progress::{self, Progress, Sweep};
+use crate::progress::{Progress, RunProgress, SweepProgress};
 use crate::stop::Stop;
 
 /// Records the state of every run of a plan in its folder.
 pub(super) struct RunRecorder<'a> {
     plan: &'a Plan<'a>,
     progress: &'a Progress,
-    sweep: Sweep,
-    /// The provenance that all runs share.
+    sweep: Arc<SweepProgress>,
     origin: Provenance,
     /// The status of each run before anything was done.
     statuses_before: Vec<Option<Status>>,
@@ -34,7 +34,7 @@ pub(super) struct RunRecorder<'a> {
 /// A run in progress; its folder is locked until this is dropped.
 pub(super) struct OpenRun {
     /// Where its stages show their progress.
-    pub(super) shown: progress::Run,
+    pub(super) shown: Arc<RunProgress>,
     lock: Lock,
 }
 

@@ -12,7 +12,7 @@ use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
 use crate::eval::decode;
-use crate::model::{StepSettings, Trainable, registry};
+use crate::model::{StepSettings, Trainable, Update, registry};
 use crate::pipeline::plan::{Action, Plan, PlannedStage};
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 
@@ -33,13 +33,11 @@ const SHARDS: u64 = 16;
 pub struct Estimate {
     /// Trained parameters of the model; 0 where none is used.
     pub parameters: usize,
-    /// Optimiser steps left; `None` for a stage that does not train.
-    pub steps: Option<usize>,
-    /// Tokens to read.
+    /// Steps left, as the progress of a run counts them: see [`Job::steps`].
+    pub steps: usize,
     pub tokens: u64,
     /// Memory of the process at its largest, in bytes.
     pub memory_bytes: u64,
-    /// How long it takes.
     pub time: Duration,
 }
 
@@ -67,7 +65,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
         Job::Explore(spec) => {
             return Ok(Estimate {
                 parameters: 0,
-                steps: None,
+                steps: planned.job.steps(),
                 tokens: 0,
                 memory_bytes: PROGRAM_BYTES,
                 time: Duration::from_secs_f64(spec.multiplications() / 1e9),
@@ -100,7 +98,7 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     };
     Ok(Estimate {
         parameters,
-        steps: trains.then(|| steps - done),
+        steps: steps - done,
         tokens: tokens as u64,
         memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
         time: Duration::from_secs_f64(tokens / cost.tokens_per_second),
@@ -120,11 +118,14 @@ fn training(
     let step = |model: &mut dyn Trainable| {
         let some = beginning(&batch, PROBE_TOKENS);
         let settings = StepSettings {
-            learning_rate: 0.0,
-            betas: [0.9, 0.95],
-            epsilon: 1e-8,
-            weight_decay: 0.0,
-            clip_norm: 1.0,
+            update: Update {
+                step: 0,
+                learning_rate: 0.0,
+                betas: [0.9, 0.95],
+                epsilon: 1e-8,
+                weight_decay: 0.0,
+                clip_norm: 1.0,
+            },
             dropout: from.0.settings.model.dropout,
             dropout_key: 0,
         };

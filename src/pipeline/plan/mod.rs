@@ -22,7 +22,6 @@ use crate::pipeline::{Options, preflight};
 
 /// The runs of an experiment and the stages that they share.
 pub struct Plan<'a> {
-    /// The experiment.
     pub experiment: &'a Experiment,
     /// Every point with every seed, in order.
     pub runs: Vec<PlannedRun<'a>>,
@@ -35,11 +34,8 @@ pub struct Plan<'a> {
 
 /// One point with one seed.
 pub struct PlannedRun<'a> {
-    /// The point.
     pub point: &'a Point,
-    /// The seed.
     pub seed: u64,
-    /// Where its results go.
     pub directory: RunDirectory,
     /// Its stages, in order, as indices into [`Plan::stages`].
     pub stages: Vec<usize>,
@@ -49,17 +45,14 @@ pub struct PlannedRun<'a> {
 
 /// One stage, for one run or for several.
 pub struct PlannedStage<'a> {
-    /// What it depends on.
     pub stage: Stage,
     /// Its work, with the settings of a run that needs it.
     pub job: Job<'a>,
     /// That run's point.
     pub point: &'a Point,
-    /// The seed of that run.
     pub seed: u64,
     /// The stage that it starts from, as an index.
     pub needs: Option<usize>,
-    /// Whether to reuse, resume or run it.
     pub action: Action,
     /// The run in whose folder its results are, if they are not in the cache.
     pub(crate) held_by: Option<RunDirectory>,
@@ -91,12 +84,10 @@ impl<'a> Plan<'a> {
         format!("{experiment} / {label} / seed {seed}")
     }
 
-    /// The stages of a run, in order.
     pub fn stages_of(&self, run: &PlannedRun<'_>) -> impl Iterator<Item = &PlannedStage<'a>> {
         run.stages.iter().map(|&stage| &self.stages[stage])
     }
 
-    /// The folders of a run's stages.
     pub(crate) fn folders(&self, run: &PlannedRun<'_>) -> Vec<&StageFolder> {
         self.stages_of(run).map(|one| &one.folder).collect()
     }
@@ -279,7 +270,10 @@ fn decide_stage(
         (Some(reason), None) if is_begun => failure(known, name).unwrap_or(reason),
         (Some(reason), None) => reason,
         (None, None) => match past.changes(stage) {
-            Some(changes) => format!("stale, because {changes}"),
+            Some(changes) if users().any(RunDirectory::has_begun) => {
+                format!("stale, because {changes}")
+            }
+            Some(changes) => format!("new, because {changes}"),
             None if known.is_some_and(Status::has_results) => NOT_IN_THE_CACHE.to_owned(),
             None => "new".to_owned(),
         },

@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::pipeline::directory::of_experiment;
 use crate::pipeline::stage::store::{Record, StageFolder};
-use crate::pipeline::stage::{Ingredients, Kind, START, Stage};
+use crate::pipeline::stage::{Ingredients, START, Stage, StageKind};
 
 /// Number of changes that are named; the rest are only counted.
 const NAMED: usize = 3;
@@ -25,7 +25,9 @@ impl Past {
         let keys = runs.filter_map(|run| Some(run.status()?.stages));
         let no_longer_needed = keys.flatten().filter(|(_, key)| !wanted.contains(key));
         let record = |(name, key): (String, String)| {
-            let kind = Kind::ALL.into_iter().find(|kind| kind.name() == name)?;
+            let kind = StageKind::ALL
+                .into_iter()
+                .find(|kind| kind.name() == name)?;
             StageFolder::new(results, kind, &key).record()
         };
         Self {

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Kind;
+use super::StageKind;
 use crate::config::schema::{
     AttentionMapsSpec, EvaluateSpec, InventedSpec, PretrainSpec, Settings, Training,
 };
@@ -14,7 +14,7 @@ use crate::explore::QuestionKind;
 use crate::kinds::Kinded;
 use crate::model::{Start, Trainable, registry};
 
-/// The work of a stage: one variant per [`Kind`].
+/// The work of a stage: one variant per [`StageKind`].
 #[derive(Clone)]
 pub enum Job<'a> {
     Pretrain(&'a PretrainSpec, Inputs<'a>),
@@ -31,12 +31,12 @@ pub struct Inputs<'a> {
 }
 
 impl<'a> Job<'a> {
-    pub fn kind(&self) -> Kind {
+    pub fn kind(&self) -> StageKind {
         match self {
-            Self::Pretrain(..) => Kind::Pretrain,
-            Self::Finetune(..) => Kind::Finetune,
-            Self::Evaluate(..) => Kind::Evaluate,
-            Self::Explore(_) => Kind::Explore,
+            Self::Pretrain(..) => StageKind::Pretrain,
+            Self::Finetune(..) => StageKind::Finetune,
+            Self::Evaluate(..) => StageKind::Evaluate,
+            Self::Explore(_) => StageKind::Explore,
         }
     }
 
@@ -61,6 +61,15 @@ impl<'a> Job<'a> {
                 inputs.corpus.questions(spec.split).len() + invented + mapped
             }
             Self::Explore(spec) => spec.sizes().samples.unwrap_or(1),
+        }
+    }
+
+    /// What [`Self::steps`] counts.
+    pub fn unit(&self) -> &'static str {
+        match self {
+            Self::Evaluate(..) => "question",
+            Self::Explore(spec) if spec.sizes().samples.is_some() => "sample",
+            Self::Pretrain(..) | Self::Finetune(..) | Self::Explore(_) => "step",
         }
     }
 }

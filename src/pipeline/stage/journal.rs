@@ -130,9 +130,6 @@ impl<'a> Journal<'a> {
     }
 
     /// Writes the rows of a step, and a checkpoint if it is time for one or the user asks to stop.
-    ///
-    /// # Errors
-    /// A file cannot be written, or the user asks to stop.
     pub fn record(&mut self, completed: &CompletedStep<'_>) -> Result<()> {
         self.stop.check_folder()?;
         self.metrics.add(&completed.row)?;
@@ -180,8 +177,8 @@ impl<'a> Journal<'a> {
 mod tests {
     use super::*;
     use crate::data::ragged::Ragged;
-    use crate::model::{StepReport, StepSettings, Trainable};
-    use crate::pipeline::stage::Kind as StageKind;
+    use crate::model::{StepMetrics, StepSettings, Trainable};
+    use crate::pipeline::stage::StageKind;
     use crate::progress::{Progress, Verbosity};
     use crate::train::Position;
 
@@ -195,7 +192,7 @@ mod tests {
         fn begin_step(&mut self, _: &Ragged, _: &StepSettings) -> Result<()> {
             Ok(())
         }
-        fn finish_step(&mut self) -> Result<StepReport> {
+        fn finish_step(&mut self) -> Result<StepMetrics> {
             unreachable!("no step is begun")
         }
         fn loss_nats(&self, _: &Ragged) -> Result<f64> {

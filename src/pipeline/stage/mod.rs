@@ -22,7 +22,7 @@ use crate::config::schema::{
     DeviceKind, EvaluateSpec, ModelSpec, ScheduleForm, ScheduleSpec, Settings,
 };
 use crate::data::{Corpus, Question};
-use crate::error::{Kind as ErrorKind, Result};
+use crate::error::{Kind, Result};
 use crate::explore::QuestionKind;
 use crate::files;
 use crate::kinds::Kinded;
@@ -32,7 +32,7 @@ use crate::model::registry;
 /// What a stage does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
-pub enum Kind {
+pub enum StageKind {
     /// Training on the corpus.
     Pretrain,
     /// Training on questions and answers.
@@ -43,8 +43,7 @@ pub enum Kind {
     Explore,
 }
 
-impl Kind {
-    /// All of them.
+impl StageKind {
     pub const ALL: [Self; 4] = [
         Self::Pretrain,
         Self::Finetune,
@@ -96,7 +95,7 @@ pub enum Source {
     /// A file that the user provides, and the BLAKE3 sum of its content.
     File(PathBuf, String),
     /// The stage before this one, and its key.
-    Stage(Kind, String),
+    Stage(StageKind, String),
     /// No model is used.
     Nothing,
 }
@@ -104,18 +103,15 @@ pub enum Source {
 /// One stage of a run and all that its result depends on.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Stage {
-    /// What it does.
-    pub kind: Kind,
+    pub kind: StageKind,
     /// BLAKE3 sum of kind and ingredients, 64 hexadecimal digits.
     pub key: String,
-    /// What its result depends on.
     pub ingredients: Ingredients,
-    /// Where its weights come from.
     pub start: Source,
 }
 
 impl Stage {
-    fn new(kind: Kind, start: Source, mut ingredients: Ingredients) -> Self {
+    fn new(kind: StageKind, start: Source, mut ingredients: Ingredients) -> Self {
         put(&mut ingredients, "code version", kind.code());
         let text = serde_json::to_string(&(kind, &ingredients));
         let text = text.expect("ingredients are plain JSON with sorted keys");
@@ -177,14 +173,14 @@ pub fn of_exploration(spec: &Kinded<QuestionKind>, seed: u64) -> (Job<'_>, Stage
     let mut all = Ingredients::new();
     put(&mut all, "explore", spec);
     put(&mut all, "seed", seed);
-    let stage = Stage::new(Kind::Explore, Source::Nothing, all);
+    let stage = Stage::new(StageKind::Explore, Source::Nothing, all);
     (Job::Explore(spec), stage)
 }
 
 /// The weights file that `init` names, or `at_hand` without one.
 fn given(init: Option<&Path>, at_hand: Source) -> Result<Source> {
     let Some(path) = init else { return Ok(at_hand) };
-    let blake3 = files::checksum(&files::read(ErrorKind::Data, path)?);
+    let blake3 = files::checksum(&files::read(Kind::Data, path)?);
     Ok(Source::File(path.to_owned(), blake3))
 }
 

@@ -13,11 +13,11 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::files;
 use crate::metrics::artefacts::{Artefact, METRICS, TIMINGS};
 use crate::pipeline::lock;
-use crate::pipeline::stage::{Ingredients, Kind};
+use crate::pipeline::stage::{Ingredients, StageKind};
 use crate::train::checkpoint::{Best, BestWeights, Checkpoint, Prefix};
 
 /// Name of the cache folder, below the results folder.
@@ -29,8 +29,7 @@ const DONE_FILE: &str = "done.json";
 /// The folder of one stage's results.
 #[derive(Clone, Debug)]
 pub struct StageFolder {
-    pub kind: Kind,
-    /// The stage's key.
+    pub kind: StageKind,
     pub key: String,
     path: PathBuf,
 }
@@ -38,7 +37,7 @@ pub struct StageFolder {
 /// `stage.json`.
 #[derive(Serialize, Deserialize)]
 pub struct Record {
-    pub stage: Kind,
+    pub stage: StageKind,
     pub depends_on: Ingredients,
 }
 
@@ -66,7 +65,7 @@ pub enum CacheState {
 
 impl StageFolder {
     /// Where a stage's results go. Nothing is created.
-    pub fn new(results: &Path, kind: Kind, key: &str) -> Self {
+    pub fn new(results: &Path, kind: StageKind, key: &str) -> Self {
         Self {
             kind,
             key: key.to_owned(),
@@ -103,9 +102,6 @@ impl StageFolder {
     }
 
     /// Everything in the folder and its direct subfolders, as relative paths.
-    ///
-    /// # Errors
-    /// A folder that is there cannot be listed.
     pub fn names(&self) -> Result<Vec<String>> {
         // A stage that has not begun has nothing.
         if !self.path.is_dir() {
@@ -151,7 +147,7 @@ impl StageFolder {
     pub fn finish(&self) -> Result<()> {
         let is_result = |name: &String| Artefact::of(name).is_some_and(|(one, _)| one.is_result);
         let sum = |name: String| {
-            let bytes = files::read(ErrorKind::Run, &self.path.join(&name))?;
+            let bytes = files::read(Kind::Run, &self.path.join(&name))?;
             Ok((name, files::checksum(&bytes)))
         };
         let results = self.names()?.into_iter().filter(is_result).map(sum);

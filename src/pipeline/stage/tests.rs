@@ -7,7 +7,7 @@ use crate::config;
 use crate::config::schema::{PretrainSpec, Training};
 
 /// The stages of the quickstart's settings after a change, by kind.
-fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
+fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<StageKind, Stage> {
     let file = Path::new(env!("CARGO_MANIFEST_DIR")).join("experiments/quickstart.toml");
     let set = ["data.people=48", "sweep.pretrain.epochs=[1]", "labels=[]"].map(str::to_owned);
     let experiment = config::load(&file, &set).expect("valid");
@@ -24,9 +24,9 @@ fn stages(change: impl Fn(&mut Settings)) -> BTreeMap<Kind, Stage> {
 }
 
 /// The kinds whose keys a change changes.
-fn changed(change: impl Fn(&mut Settings)) -> Vec<Kind> {
+fn changed(change: impl Fn(&mut Settings)) -> Vec<StageKind> {
     let (before, after) = (stages(|_| {}), stages(change));
-    let differs = |kind: &Kind| before[kind].key != after[kind].key;
+    let differs = |kind: &StageKind| before[kind].key != after[kind].key;
     after.keys().copied().filter(differs).collect()
 }
 
@@ -44,7 +44,11 @@ fn evaluate(settings: &mut Settings) -> &mut EvaluateSpec {
 
 #[test]
 fn a_change_makes_stages_that_read_it_and_later_ones_stale() {
-    let all = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
+    let all = [
+        StageKind::Pretrain,
+        StageKind::Finetune,
+        StageKind::Evaluate,
+    ];
     assert_eq!(changed(|s| s.model.dropout = 0.2), all);
     assert_eq!(changed(|s| s.model.initial_deviation = 0.05), all);
     assert_eq!(changed(|s| pretrain(s).shuffle = true), all);
@@ -64,8 +68,8 @@ fn invented_people_make_nothing_stale_but_the_evaluation() {
     let invent = |names, seed| {
         move |s: &mut Settings| evaluate(s).invented = Some(InventedSpec { names, seed })
     };
-    assert_eq!(changed(invent(20, 0)), [Kind::Evaluate]);
-    let own = |change: &dyn Fn(&mut Settings)| stages(change)[&Kind::Evaluate].clone();
+    assert_eq!(changed(invent(20, 0)), [StageKind::Evaluate]);
+    let own = |change: &dyn Fn(&mut Settings)| stages(change)[&StageKind::Evaluate].clone();
     let twenty = own(&invent(20, 0));
     for other in [invent(21, 0), invent(20, 1)] {
         let other = own(&other);
@@ -89,12 +93,12 @@ fn attention_maps_make_nothing_stale_but_the_evaluation() {
             evaluate(s).attention_maps = Some(AttentionMapsSpec { questions, numbers });
         }
     };
-    assert_eq!(changed(look(&[])), [Kind::Evaluate]);
-    let key = |change: &dyn Fn(&mut Settings)| stages(change)[&Kind::Evaluate].key.clone();
+    assert_eq!(changed(look(&[])), [StageKind::Evaluate]);
+    let key = |change: &dyn Fn(&mut Settings)| stages(change)[&StageKind::Evaluate].key.clone();
     let one = key(&look(&["Where was Ada born?"]));
     assert_ne!(one, key(&look(&[])));
     assert_ne!(one, key(&look(&["Where was Bob born?"])));
-    let without = stages(|_| {})[&Kind::Evaluate].ingredients.clone();
+    let without = stages(|_| {})[&StageKind::Evaluate].ingredients.clone();
     assert!(!without.keys().any(|name| name.contains("attention_maps")));
 }
 
@@ -102,7 +106,11 @@ fn attention_maps_make_nothing_stale_but_the_evaluation() {
 fn a_gpu_and_each_of_its_precisions_have_stages_of_their_own() {
     use crate::config::schema::Precision;
     let on_gpu = |s: &mut Settings| s.device = DeviceKind::Cuda;
-    let all = [Kind::Pretrain, Kind::Finetune, Kind::Evaluate];
+    let all = [
+        StageKind::Pretrain,
+        StageKind::Finetune,
+        StageKind::Evaluate,
+    ];
     assert_eq!(changed(on_gpu), all);
     let precisions = [Precision::F32, Precision::Tf32, Precision::Tf32x3];
     let keys = precisions.map(|precision| {
@@ -134,8 +142,8 @@ fn settings_that_no_stage_reads_make_nothing_stale() {
         pretrain(s).schedule.final_tokens = Some(77);
     };
     assert_eq!(
-        stages(form)[&Kind::Pretrain].key,
-        stages(ended)[&Kind::Pretrain].key
+        stages(form)[&StageKind::Pretrain].key,
+        stages(ended)[&StageKind::Pretrain].key
     );
     let reported = crate::config::schema::Reported {
         accuracy: 0.5,
@@ -158,7 +166,7 @@ fn a_constant_answer_depends_on_no_model() {
         s.model.heads = 2;
         evaluate(s).answer_characters = 9;
     };
-    let key = |stages: BTreeMap<Kind, Stage>| stages[&Kind::Evaluate].key.clone();
+    let key = |stages: BTreeMap<StageKind, Stage>| stages[&StageKind::Evaluate].key.clone();
     assert_eq!(key(stages(silent)), key(stages(other)));
 }
 
@@ -174,7 +182,7 @@ fn weights_of_a_file_are_known_by_their_content_and_the_shape_that_reads_them() 
             finetune(s).init = Some(path.clone());
             (s.model.heads, s.model.head_dim) = (heads, 64 / heads);
         });
-        stages[&Kind::Evaluate].key.clone()
+        stages[&StageKind::Evaluate].key.clone()
     };
     let first = from_file("one", 4);
     assert_ne!(first, from_file("two", 4), "another file");
@@ -203,7 +211,10 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
     other.set("keys", 7);
     assert_ne!(key(spec, 1), key(&other, 1));
     let (_, stage) = of_exploration(spec, 1);
-    assert_eq!((stage.kind, stage.start), (Kind::Explore, Source::Nothing));
+    assert_eq!(
+        (stage.kind, stage.start),
+        (StageKind::Explore, Source::Nothing)
+    );
     let named: Vec<&String> = stage.ingredients.keys().collect();
     let wanted = [
         "code version",
@@ -221,7 +232,7 @@ fn an_exploration_depends_on_its_question_and_its_seed() {
 #[test]
 fn a_stage_whose_results_have_disappeared_is_not_done() {
     let results = tempfile::tempdir().expect("a folder");
-    let folder = store::StageFolder::new(results.path(), Kind::Evaluate, "key");
+    let folder = store::StageFolder::new(results.path(), StageKind::Evaluate, "key");
     assert!(folder.finish().is_err(), "there is no folder");
     std::fs::create_dir_all(folder.path()).expect("made");
     std::fs::write(folder.path().join("training_answers.csv"), "answer\n").expect("written");

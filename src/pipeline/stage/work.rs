@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::config::schema::{EvaluateSpec, Training};
 use crate::data::{Corpus, Question, Task};
-use crate::error::{Error, Kind as ErrorKind, Result};
+use crate::error::{Error, Kind, Result};
 use crate::eval;
 use crate::explore::{Measurements, QuestionKind};
 use crate::files;
@@ -17,17 +18,17 @@ use crate::metrics::artefacts::{
 use crate::metrics::rows::PredictionRow;
 use crate::metrics::steps::TrainingStage;
 use crate::metrics::table;
-use crate::model::Trainable;
-use crate::model::weights::{self, Weight};
+use crate::model::weights::{self, Weight, WeightsFile};
+use crate::model::{StepMetrics, Trainable};
 use crate::pipeline::directory::RunDirectory;
 use crate::pipeline::stage::Source;
 use crate::pipeline::stage::job::{Asked, Inputs, Job};
 use crate::pipeline::stage::journal::Journal;
 use crate::pipeline::stage::store::StageFolder;
-use crate::progress;
+use crate::progress::RunProgress;
 use crate::stop::Stop;
 use crate::train::checkpoint::Checkpoint;
-use crate::train::{self, CompletedStep, Outcome, Position, fit};
+use crate::train::{CompletedStep, Position, StageSettings, TrainingOutcome, fit};
 
 /// Documents in `corruption_examples.csv`, as many as a figure can ask for.
 const EXAMPLES: usize = 12;
@@ -37,7 +38,6 @@ pub const VOCABULARY_NOTE: &str = "vocabulary";
 
 /// Where and for which run a stage does its work.
 pub struct Work<'a> {
-    /// Where its weights come from.
     pub start: &'a Source,
     pub seed: u64,
     /// Where it writes; locked by this process.
@@ -46,16 +46,12 @@ pub struct Work<'a> {
     pub input: Option<&'a StageFolder>,
     /// The run that it is done for, to be named in messages.
     pub run: &'a RunDirectory,
-    /// Where it shows its progress.
-    pub shown: &'a progress::Run,
+    pub shown: &'a Arc<RunProgress>,
     pub stop: &'a Stop,
 }
 
 impl Work<'_> {
     /// Does the work of a stage in its prepared folder, from a checkpoint if there is one.
-    ///
-    /// # Errors
-    /// Training diverges, the user stops it, the device fails, or a file cannot be written.
     pub fn run(&self, job: &Job<'_>, from: Option<Checkpoint>) -> Result<()> {
         match job {
             Job::Pretrain(spec, inputs) => {
@@ -79,7 +75,6 @@ impl Work<'_> {
         self.folder.finish()
     }
 
-    /// Runs an exploration.
     fn explore(&self, spec: &Kinded<QuestionKind>) -> Result<()> {
         let samples = spec.sizes().samples;
         let (all, what) = samples.map_or((1, "measured"), |samples| (samples, "samples"));
@@ -159,7 +154,7 @@ impl Work<'_> {
         from: Option<Checkpoint>,
     ) -> Result<()> {
         let mut model = self.model(inputs, from.as_ref())?;
-        let stage = train::Stage {
+        let stage = StageSettings {
             kind,
             training,
             dropout: inputs.settings.model.dropout,
@@ -177,7 +172,7 @@ impl Work<'_> {
         let mut journal = Journal::open(folder, steps, every, from.as_ref(), stop, bar)?;
         let mut record = |completed: CompletedStep<'_>| journal.record(&completed);
         match fit(model.as_mut(), task, &stage, &start, &mut record)? {
-            Outcome::Finished => {
+            TrainingOutcome::Finished => {
                 let best = journal.close(stage.training.epochs)?;
                 self.keep(&WEIGHTS, "", &model.weights(), inputs)?;
                 match best {
@@ -186,21 +181,17 @@ impl Work<'_> {
                     None => files::remove(&folder.file(&BEST_WEIGHTS)),
                 }
             }
-            Outcome::Overflowed { step, what } => {
+            TrainingOutcome::Overflowed { step, what } => {
                 let kept = self.run.file(&METRICS);
                 let what = format!("overflowed in its last step, {step}: {what}");
                 let message = format!("{} {what}\n  kept: {}", kind.name(), kept.display());
                 Err(failed(&stage, message))
             }
-            Outcome::Diverged {
-                step,
-                loss_nats,
-                gradient_norm,
-            } => {
+            TrainingOutcome::Diverged { step, metrics } => {
                 let weights = model.weights();
                 self.keep(&WEIGHTS_BEFORE_STEP, &step.to_string(), &weights, inputs)?;
                 let before = journal.last_loss_nats;
-                let message = self.diverged(kind, step, [loss_nats, gradient_norm], before);
+                let message = self.diverged(kind, step, metrics, before);
                 Err(failed(&stage, message))
             }
         }
@@ -211,7 +202,7 @@ impl Work<'_> {
         &self,
         kind: TrainingStage,
         step: usize,
-        [loss_nats, gradient_norm]: [f64; 2],
+        metrics: StepMetrics,
         before: Option<f64>,
     ) -> String {
         let (name, rows) = (kind.name(), step - 1);
@@ -219,12 +210,13 @@ impl Work<'_> {
             format!(" (loss_nats was {loss:.4} the step before)")
         });
         let plural = if rows == 1 { "" } else { "s" };
-        let metrics = self.run.file(&METRICS);
+        let table = self.run.file(&METRICS);
         let weights = (self.run).of_stage(&WEIGHTS_BEFORE_STEP, name, &step.to_string());
         format!(
-            "{name} stopped at step {step}: loss_nats is {loss_nats}, gradient norm \
-             {gradient_norm}{before}\n  kept: {} ({rows} row{plural} of {name}), {} (weights before the step)",
-            metrics.display(),
+            "{name} stopped at step {step}: loss_nats is {}, gradient norm {}{before}\n  kept: {} ({rows} row{plural} of {name}), {} (weights before the step)",
+            metrics.loss_nats,
+            metrics.gradient_norm,
+            table.display(),
             weights.display()
         )
     }
@@ -266,7 +258,7 @@ impl Work<'_> {
 }
 
 /// The error for training that failed, with a help line that says what to change.
-fn failed(stage: &train::Stage, message: String) -> Error {
+fn failed(stage: &StageSettings, message: String) -> Error {
     let name = stage.kind.name();
     let clip = match stage.training.optimiser.clip_norm > 0.0 {
         true => String::new(),
@@ -286,31 +278,25 @@ pub fn start_from(
     planned: Option<&str>,
     corpus: &Corpus,
 ) -> Result<Option<String>> {
-    let bytes = files::read(ErrorKind::Data, file)?;
+    let bytes = files::read(Kind::Data, file)?;
     if planned.is_some_and(|sum| files::checksum(&bytes) != sum) {
         let cause = "it has changed since the run was planned";
-        let error = Error::io(ErrorKind::Data, "read", file, cause);
+        let error = Error::io(Kind::Data, "read", file, cause);
         return Err(error.help("run again; results from the old file are kept apart"));
     }
-    let (mut loaded, notes) = weights::from_bytes(&bytes).map_err(|e| e.reading(file))?;
-    let wrappers = weights::unwrap(&mut loaded).map_err(|e| e.in_file(file))?;
-    let own = corpus.vocabulary.characters();
-    if notes
-        .get(VOCABULARY_NOTE)
-        .is_some_and(|other| *other != own)
-    {
+    let WeightsFile {
+        weights,
+        notes,
+        unwrapped,
+    } = weights::parse(&bytes, file)?;
+    let trained_on = notes.get(VOCABULARY_NOTE);
+    if trained_on.is_some_and(|other| *other != corpus.vocabulary.characters()) {
         return Err(Error::data(format!(
             "{} was trained with other characters than the data has",
             file.display()
         ))
         .help("use weights that were trained on the same corpus"));
     }
-    model.load_weights(&loaded).map_err(|e| e.in_file(file))?;
-    let prefixes: Vec<String> = wrappers.iter().map(|one| format!("`{one}.`")).collect();
-    let (file, removed) = (file.display(), prefixes.join(" and "));
-    Ok((!wrappers.is_empty()).then(|| {
-        format!(
-            "{file}: removed {removed}, added by PyTorch wrappers, from the names of the weights"
-        )
-    }))
+    model.load_weights(&weights).map_err(|e| e.in_file(file))?;
+    Ok(unwrapped)
 }

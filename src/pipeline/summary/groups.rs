@@ -79,8 +79,7 @@ fn with_parameters(mut rows: Vec<GroupRow>, points: &[MeasuredPoint]) -> Vec<Gro
 fn parameters(point: &MeasuredPoint) -> Option<usize> {
     point.runs.iter().find_map(|run| {
         let run = RunDirectory::find(&run.folder).ok()?;
-        let (weights, _) = weights::read(&run.last_weights().ok()?).ok()?;
-        Some(weights.iter().map(|weight| weight.values.len()).sum())
+        weights::parameter_count(&run.last_weights().ok()?)
     })
 }
 

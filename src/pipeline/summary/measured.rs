@@ -124,28 +124,26 @@ fn machines(runs: &[RunDirectory]) -> String {
 fn timed_on(run: &RunDirectory) -> Vec<String> {
     let stages = TrainingStage::ALL.into_iter();
     let mut computed = stages.map(|stage| run.computed(stage.name()));
-    if let Some(computed) = computed.find(|computed| !computed.is_empty()) {
-        let words = |one: &Computed| {
-            let device = one.gpu.as_ref().or(one.processor.as_ref());
-            let device = device.map_or("an unnamed machine", String::as_str);
-            format!("{device}, {}", one.shares())
-        };
-        return computed.iter().map(words).collect();
-    }
-    let words = |entry: Provenance| {
-        let machine = entry.machine;
+    let by_machine = |Provenance { machine, .. }: Provenance| {
         let architecture = Some(machine.architecture).filter(|name| !name.is_empty());
-        let name = machine.processor.or(machine.host).or(architecture);
-        let threads = match machine.threads {
-            0 => String::new(),
-            1 => ", 1 thread".to_owned(),
-            n => format!(", {n} threads"),
-        };
-        let name = name.as_deref().unwrap_or("an unnamed machine");
-        format!("{name}{threads}")
+        Computed {
+            processor: machine.processor.or(machine.host).or(architecture),
+            threads: machine.threads,
+            ..Computed::default()
+        }
     };
-    let entries = Provenance::read(&run.provenance_json());
-    entries.into_iter().map(words).collect()
+    let older = || Provenance::read(&run.provenance_json()).into_iter();
+    let computed = computed.find(|computed| !computed.is_empty());
+    let computed = computed.unwrap_or_else(|| older().map(by_machine).collect());
+    let words = |one: &Computed| {
+        let device = one.gpu.as_ref().or(one.processor.as_ref());
+        let device = device.map_or("an unnamed machine", String::as_str);
+        match one.threads {
+            0 => device.to_owned(),
+            _ => format!("{device}, {}", one.shares()),
+        }
+    };
+    computed.iter().map(words).collect()
 }
 
 /// Heading and caption for the figures of an exploration.

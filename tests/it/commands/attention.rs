@@ -26,7 +26,7 @@ fn every_head_has_a_map_and_nothing_is_retrained() {
     let before = lab.run_folder("r", 1);
     assert!(!before.join("attention_maps.csv").exists());
     let planned = lab.quickstart("plan", "r", &LOOK).done();
-    let stale = "stale, because evaluate.attention_maps.numbers not set -> [2], \
+    let stale = "new, because evaluate.attention_maps.numbers not set -> [2], \
                  evaluate.attention_maps.questions not set -> ";
     assert!(planned.contains("5 stages, 2 to do"), "{planned}");
     assert!(planned.contains(stale), "{planned}");

@@ -32,7 +32,7 @@ fn invented_people_are_asked_about_and_do_not_count_as_accuracy() {
 
     // Training is done already; the evaluation says why it is not.
     let planned = lab.quickstart("plan", "r", &INVENT).done();
-    let stale = "stale, because data.invented changed, data.train changed, evaluate.invented.names not set -> 40";
+    let stale = "new, because data.invented changed, data.train changed, evaluate.invented.names not set -> 40";
     assert!(planned.contains("5 stages, 2 to do"), "{planned}");
     assert!(planned.contains(stale), "{planned}");
 

@@ -106,7 +106,7 @@ fn every_question_is_run_drawn_and_not_done_twice() {
     }
     let stale = explore(&lab, "plan", "d_two_heads", &["explore.samples=700"]).done();
     assert!(
-        stale.contains("stale, because explore.samples 600 -> 700"),
+        stale.contains("new, because explore.samples 600 -> 700"),
         "{stale}"
     );
 }

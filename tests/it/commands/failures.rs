@@ -48,7 +48,8 @@ fn a_run_that_diverges_keeps_what_was_before_the_step() {
     let metrics = read(&run.join("metrics.csv"));
     assert_eq!(column(&metrics, "step"), ["1"]);
     let kept = run.join("checkpoints/pretrain-before-step-2.safetensors");
-    let (weights, _) = attnlab::model::weights::read(&kept).expect("weights");
+    let attnlab::model::weights::WeightsFile { weights, .. } =
+        attnlab::model::weights::read(&kept).expect("weights");
     assert!(
         weights
             .iter()

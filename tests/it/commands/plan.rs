@@ -11,7 +11,7 @@ fn plan(lab: &Lab, results: &str, more: &[&str]) -> Value {
     serde_json::from_str(&out).expect("JSON")
 }
 
-/// `pretrained/pretrain: run: stale, because …` for each stage.
+/// `pretrained/pretrain: run: new, because …` for each stage.
 fn actions(plan: &Value) -> Vec<String> {
     let runs = plan["runs"].as_array().expect("runs");
     let text = |value: &Value| {
@@ -81,6 +81,66 @@ fn plan_names_every_stage_and_writes_nothing() {
     assert!(!lab.path("r").exists(), "something was written");
 }
 
+/// Questions are read one by one, and count like steps.
+#[test]
+fn plan_and_run_count_the_same_steps() {
+    let lab = Lab::new();
+    let planned = plan(&lab, "r", &[]);
+    let text = lab.quickstart("plan", "r", &[]).done();
+    assert!(text.contains("19 questions"), "{text}");
+    let runs = planned["runs"].as_array().expect("runs");
+    let stages = runs
+        .iter()
+        .flat_map(|run| run["stages"].as_array().expect("stages"));
+    let steps: u64 = stages.filter_map(|stage| stage["steps"].as_u64()).sum();
+    let said = lab.quickstart("run", "r", &[]);
+    let all = format!("2/2 runs  {steps}/{steps} steps");
+    assert!(said.err.contains(&all), "{all}: {}", said.err);
+    said.done();
+}
+
+#[test]
+fn runs_with_other_settings_are_not_replaced_without_a_word() {
+    let lab = Lab::new();
+    let note = "note: tables and figures in TMP/r/quickstart will show the runs with these settings alone; \
+                --results FOLDER keeps them apart\n";
+    let run = |more: &[&str]| {
+        let said = lab.quickstart("run", "r", more);
+        let is_noted = lab.filtered(&said.err).contains(note);
+        said.done();
+        is_noted
+    };
+    assert!(!run(&[]), "nothing is there");
+    assert!(!run(&["--set", "seeds=[1, 2]"]), "all are shown");
+    assert!(run(&["--set", "data.seed=5"]));
+}
+
+#[test]
+fn a_copied_file_is_told_that_run_assembles_its_results() {
+    let lab = Lab::new();
+    let (file, copy) = (lab.finetuning("mine", ""), lab.finetuning("copy", ""));
+    let results = lab.text("r");
+    let call = |command: &str, file: &str| lab.attnlab(&[command, file, "--results", &results]);
+    let said = call("plot", &copy);
+    assert!(said.err.contains("\n  help: `attnlab run "), "{}", said.err);
+    assert!(
+        said.err.contains("` makes one; a run with --set"),
+        "{}",
+        said.err
+    );
+    call("run", &file).done();
+    let said = call("plot", &copy);
+    let help = format!(
+        "\n  help: `attnlab run {copy}` assembles its runs from the cache without training\n"
+    );
+    assert!(said.err.ends_with(&help), "{}", said.err);
+    said.failed(2);
+    let said = call("run", &copy);
+    assert!(!said.err.contains("finetune 2/2"), "{}", said.err);
+    said.done();
+    call("plot", &copy).done();
+}
+
 #[test]
 fn what_is_done_is_reused_and_what_has_changed_is_named() {
     let lab = Lab::new();
@@ -105,21 +165,21 @@ fn what_is_done_is_reused_and_what_has_changed_is_named() {
         [
             "no pretraining/finetune: reuse",
             "no pretraining/evaluate: reuse",
-            "pretrained/pretrain: run: stale, because pretrain.learning_rate 0.008 -> 0.003",
-            "pretrained/finetune: run: stale, because its pretrain changed",
-            "pretrained/evaluate: run: stale, because its finetune changed",
+            "pretrained/pretrain: run: new, because pretrain.learning_rate 0.008 -> 0.003",
+            "pretrained/finetune: run: new, because its pretrain changed",
+            "pretrained/evaluate: run: new, because its finetune changed",
         ]
     );
     let changed = actions(&plan(&lab, "r", &["--set", "finetune.learning_rate=2e-3"]));
     assert_eq!(changed[2], "pretrained/pretrain: reuse");
     assert_eq!(
         changed[3],
-        "pretrained/finetune: run: stale, because finetune.learning_rate 0.001 -> 0.002"
+        "pretrained/finetune: run: new, because finetune.learning_rate 0.001 -> 0.002"
     );
     let changed = actions(&plan(&lab, "r", &["--set", "data.seed=5"]));
     assert_eq!(
         changed[2],
-        "pretrained/pretrain: run: stale, because data.documents changed"
+        "pretrained/pretrain: run: new, because data.documents changed"
     );
     // Another seed makes nothing stale: it is new.
     let changed = actions(&plan(&lab, "r", &["--set", "seeds=[1, 2]"]));

@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use attnlab::model::weights;
+use attnlab::model::weights::{self, WeightsFile};
 
 use crate::lab::{Lab, QUICKSTART, Said, files_below, program, read};
 
@@ -73,7 +73,11 @@ fn finetuning_from_an_exported_file_is_going_on_from_pretraining() {
 
     lab.quickstart("run", "whole", &[]).done();
     lab.finetune_from("started", &file).done();
-    let (mut wrapped, notes) = weights::read(file.as_ref()).expect("weights");
+    let WeightsFile {
+        weights: mut wrapped,
+        notes,
+        ..
+    } = weights::read(file.as_ref()).expect("weights");
     for weight in &mut wrapped {
         weight.name = format!("module._orig_mod.{}", weight.name);
     }
@@ -149,7 +153,11 @@ fn weights_from_a_file_and_from_pretraining_exclude_each_other() {
 #[test]
 fn a_file_of_another_shape_is_refused_by_name() {
     let (lab, file) = exported();
-    let (mut loaded, notes) = weights::read(file.as_ref()).expect("weights");
+    let WeightsFile {
+        weights: mut loaded,
+        notes,
+        ..
+    } = weights::read(file.as_ref()).expect("weights");
     let wide = loaded
         .iter_mut()
         .find(|w| w.shape == [64, 256])
@@ -173,7 +181,11 @@ fn a_file_of_another_shape_is_refused_by_name() {
 #[test]
 fn a_file_of_another_corpus_is_refused() {
     let (lab, file) = exported();
-    let (loaded, mut notes) = weights::read(file.as_ref()).expect("weights");
+    let WeightsFile {
+        weights: loaded,
+        mut notes,
+        ..
+    } = weights::read(file.as_ref()).expect("weights");
     notes.insert("vocabulary".to_owned(), "\nab".to_owned());
     weights::write(&lab.path("other.safetensors"), &loaded, &notes).expect("written");
     let message = lab
@@ -222,6 +234,22 @@ fn a_run_that_cannot_start_touches_nothing_of_the_one_before() {
     assert!(read(&only_run(&lab, "r").join("status.json")).contains("done"));
 }
 
+/// Its settings are the same, so it is the same run, which has to run again.
+#[test]
+fn a_run_is_stale_when_its_weights_file_has_changed() {
+    let (lab, file) = exported();
+    lab.finetune_from("r", &file).done();
+    let mut bytes = std::fs::read(&file).expect("the file");
+    *bytes.last_mut().expect("a weight") ^= 1;
+    std::fs::write(&file, bytes).expect("written");
+    let (experiment, init) = (lab.text("started.toml"), format!("finetune.init={file}"));
+    let results = lab.text("r");
+    let planned = lab.attnlab(&["plan", &experiment, "--results", &results, "--set", &init]);
+    let planned = planned.done();
+    let stale = "stale, because its weights file changed";
+    assert!(planned.contains(stale), "{planned}");
+}
+
 /// Such a run has no weights of its own: its model is the file, as long as that is unchanged.
 #[test]
 fn a_run_that_only_evaluates_a_file_can_be_asked_scored_and_exported() {
@@ -243,6 +271,41 @@ fn a_run_that_only_evaluates_a_file_can_be_asked_scored_and_exported() {
     lab.attnlab(&["export", &run, &copy]).done();
     let bytes = |file: &str| std::fs::read(file).expect("weights");
     assert!(bytes(&copy) == bytes(&file), "exported as they are");
+
+    let WeightsFile {
+        mut weights, notes, ..
+    } = weights::read(file.as_ref()).expect("weights");
+    for weight in &mut weights {
+        weight.name = format!("module.{}", weight.name);
+    }
+    let wrapped = lab.text("wrapped.safetensors");
+    weights::write(wrapped.as_ref(), &weights, &notes).expect("written");
+    let (foreign, init) = (lab.text("foreign"), format!("finetune.init={wrapped}"));
+    let settings = [
+        "--results",
+        &foreign,
+        "--set",
+        "finetune.epochs=0",
+        "--set",
+        &init,
+    ];
+    lab.attnlab(&[&["run", &experiment], &settings[..]].concat())
+        .done();
+    let foreign = only_run(&lab, "foreign").display().to_string();
+    let copy = lab.text("unwrapped.safetensors");
+    let note = "note: TMP/wrapped.safetensors: removed `module.`, added by PyTorch wrappers, from the names of the weights\n";
+    for said in [
+        ask(&foreign),
+        score(&foreign),
+        lab.attnlab(&["export", &foreign, &copy]),
+    ] {
+        assert_eq!(lab.filtered(&said.err), note);
+        said.done();
+    }
+    assert!(
+        bytes(&copy) == bytes(&file),
+        "under the names of this project"
+    );
 
     let mut other = bytes(&file);
     *other.last_mut().expect("a weight") ^= 1;
