@@ -113,20 +113,19 @@ impl Keys {
 }
 
 #[cfg(test)]
-pub(super) fn draw(keys: usize, dimension: usize, alpha: f64, sample: u64) -> Keys {
-    let swing = Swing {
-        dimension,
-        keys,
-        beta: 1.0,
-        alpha,
-        samples: 2,
-    };
-    swing.draw(1, sample)
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub fn draw(keys: usize, dimension: usize, alpha: f64, sample: u64) -> Keys {
+        let swing = Swing {
+            dimension,
+            keys,
+            beta: 1.0,
+            alpha,
+            samples: 2,
+        };
+        swing.draw(1, sample)
+    }
 
     #[test]
     fn epsilon_is_below_zero_as_often_as_the_normal_distribution_says() {
