@@ -7,7 +7,6 @@ pub const EXACT_MATCH: Measure = Measure {
     name: "exact-match",
     about: "the share of answers that equal the reference answer, with Wilson's interval",
     quantity: "questions answered right",
-    axis: "questions answered right (%)",
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,
