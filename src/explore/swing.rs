@@ -41,6 +41,7 @@ impl Question for Swing {
     const HEADING: &'static str = "One head with a key of uncertain length";
     const NOTE: &'static str = " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
          its length is about N(1, 1/2).";
+    const YIELDS_SAMPLES: bool = true;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         vec![check_key_count(self.keys, self.dimension)]

@@ -25,6 +25,7 @@ impl Question for TwoHeads {
     const HEADING: &'static str = "One head and two, on the same keys";
     const NOTE: &'static str = " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
          (±v_a + v_b) / 2; the keys' means are used instead, because values say nothing about keys.";
+    const YIELDS_SAMPLES: bool = true;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         self.0.check()

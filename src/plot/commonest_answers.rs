@@ -12,8 +12,8 @@ use super::theme::{
     BASELINE, BLACK, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use super::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Page, Plot, PointLabels, PointSubset,
-    PooledPoint, Type, draw_heading,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, Page, Plot, PointLabels,
+    PointSubset, PooledPoint, Type, draw_heading,
 };
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
@@ -42,6 +42,7 @@ impl Plot for CommonestAnswers {
     const SHOWS: &'static str =
         "what is said most often about invented people, and how common those answers are elsewhere";
     const TITLE: &'static str = "What the model says of people it has never read of";
+    const NEEDS: Need = Need::InventedAnswers;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 

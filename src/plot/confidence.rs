@@ -5,7 +5,9 @@ use serde::{Deserialize, Serialize};
 use super::pooled;
 use super::text::{count, seeds_in_short};
 use super::theme::{GREY, Pen, SERIES};
-use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Panels, Plot, PooledPoint};
+use super::{
+    Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Panels, Plot, PooledPoint,
+};
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
@@ -28,6 +30,7 @@ impl Plot for Confidence {
     const SHOWS: &'static str =
         "how probable answers were: right ones, wrong ones, and those about invented people";
     const TITLE: &'static str = "How sure the model was of its answers";
+    const NEEDS: Need = Need::Answers;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 

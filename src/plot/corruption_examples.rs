@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use super::fonts::{self, Face};
 use super::text::{count, plural};
 use super::theme::{BLACK, GREY, GRID, Ink, MARGIN, OURS, SERIES, TEXT_SIZE, WIDTH};
-use super::{Canvas, Caption, Figure, Gathered, Page, Plot, Type};
+use super::{Canvas, Caption, Figure, Gathered, Need, Page, Plot, Type};
 use crate::error::Result;
 use crate::metrics::artefacts::CORRUPTION_EXAMPLES;
 use crate::metrics::measured::{Measured, MeasuredRun};
@@ -33,6 +33,7 @@ impl Plot for CorruptionExamples {
     const NAME: &'static str = "corruption-examples";
     const SHOWS: &'static str = "documents as span corruption shows them to the model";
     const TITLE: &'static str = "What pretraining shows the model";
+    const NEEDS: Need = Need::Pretraining;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 

@@ -7,7 +7,7 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::{Caption, Figure};
+use super::{Caption, Figure, Need};
 use crate::error::{Error, Result};
 use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::measured::Measured;
@@ -22,6 +22,8 @@ pub(super) trait Plot: Sized {
     const SHOWS: &'static str;
     /// The default heading; kinds whose heading varies override [`Plot::title`].
     const TITLE: &'static str = "";
+    /// What at least one point must make for it.
+    const NEEDS: Need;
     /// Whether it is for explorations, and for nothing else.
     const IS_OF_EXPLORATION: bool = false;
     /// Sample figures, in which a test looks for overlapping texts.
@@ -42,6 +44,11 @@ pub(super) trait Plot: Sized {
             Some(texts) => texts.caption.clone(),
             None => measured.asked(),
         }
+    }
+
+    /// [`Plot::NEEDS`], where that depends on the keys.
+    fn needs(_keys: &Self::Keys) -> Need {
+        Self::NEEDS
     }
 
     /// What is wrong with the keys for these points, beyond their ranges.
@@ -84,6 +91,8 @@ pub struct Points<'a> {
     pub mapped: Option<usize>,
     /// The measures that every point with an evaluation has in `evaluate.measures`.
     pub measures: BTreeSet<&'static str>,
+    /// What the points make; absent where they could not be read.
+    pub made: Option<BTreeSet<Need>>,
 }
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).
@@ -106,7 +115,14 @@ impl FigureKind {
             is_of_exploration: K::IS_OF_EXPLORATION,
             #[cfg(test)]
             examples: K::EXAMPLES,
-            check: |keys, points| K::check(&K::Keys::deserialize(keys).ok()?, points),
+            check: |keys, points| {
+                let keys = K::Keys::deserialize(keys).ok()?;
+                let need = K::needs(&keys);
+                match &points.made {
+                    Some(made) if !made.contains(&need) => Some(need.missing(K::NAME)),
+                    _ => K::check(&keys, points),
+                }
+            },
             draw: |keys, title, measured| {
                 let keys = K::Keys::deserialize(keys).map_err(|e| Error::config(e.to_string()))?;
                 let title = title.map_or_else(|| K::title(&keys, measured), str::to_owned);

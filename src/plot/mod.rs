@@ -5,7 +5,8 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Everything about one kind of figure is in one module: its keys in an experiment file, its rules, what it
-//! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels`, `chart` and `axis` place a drawing, `canvas` draws it, `render` finishes it;
+//! reads and how it is drawn. `kind` says what such a module has, `needs` what an experiment must make for it, and
+//! [`KINDS`] lists them. `page`, `panels`, `chart` and `axis` place a drawing, `canvas` draws it, `render` finishes it;
 //! `caption`, `point_labels`, `pooled`, `crowd`, `theme`, `fonts` and `text` are shared; the `gallery` of the tests
 //! draws every kind with few and many points.
 
@@ -24,6 +25,7 @@ mod exploration;
 mod fonts;
 mod kind;
 mod learning_curves;
+mod needs;
 mod page;
 mod paired_matrix;
 mod panels;
@@ -44,6 +46,7 @@ use serde::{Deserialize, Serialize};
 
 pub use corruption_examples::of_examples;
 pub use kind::{FigureKind, Gathered, Points};
+pub use needs::Need;
 
 pub(crate) use text::significant;
 

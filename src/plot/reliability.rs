@@ -7,7 +7,9 @@ use super::fonts::{self, Face};
 use super::pooled;
 use super::text::{count, percent, plural, seeds_in_short};
 use super::theme::{BLACK, GREY, Ink, OURS, Pen, SMALL_SIZE, WHITE};
-use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, Panels, Plot, PooledPoint, Type};
+use super::{
+    Canvas, Caption, Chart, Figure, Gathered, Mark, Need, Panels, Plot, PooledPoint, Type,
+};
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
@@ -37,6 +39,7 @@ impl Plot for ReliabilityDiagram {
     const NAME: &'static str = "reliability-diagram";
     const SHOWS: &'static str = "accuracy against predicted probability, in bins: calibration";
     const TITLE: &'static str = "Is an answer right as often as it is probable?";
+    const NEEDS: Need = Need::JudgedAnswers;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 

@@ -9,7 +9,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seed_values::{self, SeedValue, tally};
-use super::{Caption, Figure, Gathered, Plot, PointLabels, Points};
+use super::{Caption, Figure, Gathered, Need, Plot, PointLabels, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::Measure;
 use crate::kinds::{BrokenRule, Listed as _, Named};
@@ -31,6 +31,7 @@ impl Plot for AccuracyBars {
 
     const NAME: &'static str = "accuracy-bars";
     const SHOWS: &'static str = "a measure of each point, such as accuracy, with its 95 % interval, the constant answer, and the reported accuracy";
+    const NEEDS: Need = Need::Scores;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
         |points, label| tests::made_up(points, label, 1),

@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seed_values::{self, SeedValue};
-use super::{Caption, Figure, Gathered, Plot, Points};
+use super::{Caption, Figure, Gathered, Need, Plot, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::Measure;
 use crate::kinds::{BrokenRule, Listed as _, Named};
@@ -51,6 +51,7 @@ impl Plot for AccuracyScatter {
 
     const NAME: &'static str = "accuracy-scatter";
     const SHOWS: &'static str = "a measure of each point, such as accuracy, against its parameters, its step time, or a numeric key of the sweep";
+    const NEEDS: Need = Need::JudgedAnswers;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
         |points, label| tests::made_up(points, label, 1),

@@ -19,7 +19,7 @@ use super::fonts::{self, Face};
 use super::text::{self, plural};
 use super::theme::{MARGIN, TEXT_SIZE, WIDTH};
 use super::{
-    Canvas, Caption, Figure, Gathered, Page, Plot, PointLabels, PointSubset, Points, Type,
+    Canvas, Caption, Figure, Gathered, Need, Page, Plot, PointLabels, PointSubset, Points, Type,
 };
 use crate::error::Result;
 use crate::kinds::BrokenRule;
@@ -60,6 +60,7 @@ impl<V: View> Plot for Attention<V> {
     const NAME: &'static str = V::NAME;
     const SHOWS: &'static str = V::SHOWS;
     const TITLE: &'static str = V::TITLE;
+    const NEEDS: Need = Need::AttentionMaps;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[|points, label| {
         let figure: Self = tests::made_up(points, label);
@@ -69,7 +70,8 @@ impl<V: View> Plot for Attention<V> {
     /// `question` must be one of the mapped questions, if any point maps questions.
     fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
         let question = keys.question;
-        let mapped = points.mapped.filter(|mapped| question > *mapped)?;
+        let is_beyond = |mapped: &usize| (*mapped + 1..=MOST_MAPPED).contains(&question);
+        let mapped = points.mapped.filter(is_beyond)?;
         let plural = if mapped == 1 { "" } else { "s" };
         Some(BrokenRule {
             key: "question",

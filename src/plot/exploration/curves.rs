@@ -12,8 +12,8 @@ use crate::plot::axis::ends;
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{BLACK, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::plot::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Page, Plot, Point, PointLabels,
-    PointSubset, Type,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Page, Plot, Point,
+    PointLabels, PointSubset, Type,
 };
 
 /// Curves of an exploration.
@@ -54,6 +54,7 @@ impl Plot for ExplorationCurves {
 
     const NAME: &'static str = "exploration-curves";
     const SHOWS: &'static str = "explorations only: the measured quantity against the varied one";
+    const NEEDS: Need = Need::Curves;
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];

@@ -13,8 +13,8 @@ use crate::plot::theme::{
     BLACK, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use crate::plot::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, LEFT, Mark, NoKeys, Page, Plot, PointLabels,
-    PointSubset, draw_heading,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, LEFT, Mark, Need, NoKeys, Page, Plot,
+    PointLabels, PointSubset, draw_heading,
 };
 
 /// Distributions of a fraction, one under another over the same axis.
@@ -43,6 +43,7 @@ impl Plot for ExplorationDistribution {
     const NAME: &'static str = "exploration-distribution";
     const SHOWS: &'static str =
         "explorations only: the distribution of the measured quantity over the samples";
+    const NEEDS: Need = Need::Samples;
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];

@@ -14,7 +14,7 @@ use super::smoothing::{
 };
 use super::text::{self, count, plural, significant};
 use super::theme::PLOT_HEIGHT;
-use super::{Caption, Chart, Figure, Gathered, Page, Plot, PointLabels};
+use super::{Caption, Chart, Figure, Gathered, Need, Page, Plot, PointLabels};
 use crate::error::Result;
 use crate::metrics::artefacts::METRICS;
 use crate::metrics::measured::Measured;
@@ -36,6 +36,7 @@ impl Plot for LearningCurves {
 
     const NAME: &'static str = "learning-curves";
     const SHOWS: &'static str = "loss against steps";
+    const NEEDS: Need = Need::Pretraining;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
         |points, label| tests::made_up(points, label, 1),
@@ -48,6 +49,13 @@ impl Plot for LearningCurves {
             TrainingStage::Finetune => "finetuning",
         };
         format!("Loss while {doing}")
+    }
+
+    fn needs(keys: &Keys) -> Need {
+        match keys.stage {
+            TrainingStage::Pretrain => Need::Pretraining,
+            TrainingStage::Finetune => Need::Finetuning,
+        }
     }
 
     fn origin(_: &Keys, measured: &Measured) -> String {

@@ -10,7 +10,9 @@ use super::text::{self, number, percent, plural};
 use super::theme::{
     BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH, WORSE,
 };
-use super::{Canvas, Caption, Figure, Gathered, NoKeys, Page, Plot, PointLabels, Type, draw_lines};
+use super::{
+    Canvas, Caption, Figure, Gathered, Need, NoKeys, Page, Plot, PointLabels, Type, draw_lines,
+};
 use crate::error::Result;
 use crate::metrics::answers::{self, RunAnswers};
 use crate::metrics::measured::{Measured, PointRows};
@@ -26,6 +28,7 @@ impl Plot for PairedMatrix {
     const NAME: &'static str = "paired-matrix";
     const SHOWS: &'static str = "which points differ on the same questions, pair by pair";
     const TITLE: &'static str = "Which points differ on the same questions";
+    const NEEDS: Need = Need::JudgedPairs;
     #[cfg(test)]
     const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
