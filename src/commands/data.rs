@@ -9,7 +9,7 @@ use crate::data::objectives::{Answering, ObjectiveSettings, SpanCorruption};
 use crate::data::vocabulary::Vocabulary;
 use crate::data::{Corpus, Task, cs224n};
 use crate::error::Result;
-use crate::plot::{CorruptionExamples, Plot as _};
+use crate::plot;
 use crate::progress::{Progress, Verbosity};
 
 pub fn fetch(from: &str, args: &DataArgs) -> Result<()> {
@@ -44,13 +44,10 @@ pub fn show(args: &ExperimentArgs, data: &DataArgs, examples: usize) -> Result<(
     print_examples(&answering, &corpus.vocabulary, examples)?;
     let shown = 0..examples.min(corruption.len());
     let rows = shown.filter_map(|index| corruption.example(1, index));
-    let figure = CorruptionExamples {
-        title: CorruptionExamples::TITLE.to_owned(),
-        caption: format!("{}, seed {seed}.", experiment.name),
-        rows: rows.collect(),
-    };
+    let origin = format!("{}, seed {seed}.", experiment.name);
+    let figure = plot::of_examples(rows.collect(), origin)?;
     let folder = args.results.join(&experiment.name).join("data");
-    let written = figure.draw()?.write(&folder, "corruption_examples")?;
+    let written = figure.write(&folder, "corruption_examples")?;
     print("")?;
     let mut written = written.iter();
     written.try_for_each(|path| print(format!("wrote {}", path.display())))

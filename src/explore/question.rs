@@ -24,6 +24,9 @@ pub trait Question: DeserializeOwned + Serialize + JsonSchema + Sync {
     /// Details of the setup that the axes of its figures do not show.
     const NOTE: &'static str;
 
+    /// Whether it yields [`Measurements::Samples`]; otherwise it yields curves.
+    const YIELDS_SAMPLES: bool = false;
+
     /// Number of orthonormal sets drawn per sample, each with one vector per key.
     const SETS: usize = 1;
 
@@ -89,6 +92,8 @@ pub struct QuestionKind {
     pub heading: &'static str,
     /// See [`Question::NOTE`].
     pub note: &'static str,
+    /// See [`Question::YIELDS_SAMPLES`].
+    pub yields_samples: bool,
     check: fn(&Value) -> Vec<Option<BrokenRule>>,
     sets: usize,
     measure: fn(&Value, u64, &mut Sampling<'_>) -> Result<Measurements>,
@@ -101,6 +106,7 @@ impl QuestionKind {
             entry: Entry::of::<Q>(Q::NAME, Q::ASKS),
             heading: Q::HEADING,
             note: Q::NOTE,
+            yields_samples: Q::YIELDS_SAMPLES,
             check: |own| Q::deserialize(own).map_or(vec![], |question| question.check()),
             sets: Q::SETS,
             measure: |own, seed, sampling| {

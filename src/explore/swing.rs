@@ -41,6 +41,7 @@ impl Question for Swing {
     const HEADING: &'static str = "One head with a key of uncertain length";
     const NOTE: &'static str = " Keys are drawn around orthonormal means with covariance α I, that of a with α I + (μ_a μ_a^T) / 2: \
          its length is about N(1, 1/2).";
+    const YIELDS_SAMPLES: bool = true;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         vec![check_key_count(self.keys, self.dimension)]
@@ -113,20 +114,19 @@ impl Keys {
 }
 
 #[cfg(test)]
-pub(super) fn draw(keys: usize, dimension: usize, alpha: f64, sample: u64) -> Keys {
-    let swing = Swing {
-        dimension,
-        keys,
-        beta: 1.0,
-        alpha,
-        samples: 2,
-    };
-    swing.draw(1, sample)
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    pub fn draw(keys: usize, dimension: usize, alpha: f64, sample: u64) -> Keys {
+        let swing = Swing {
+            dimension,
+            keys,
+            beta: 1.0,
+            alpha,
+            samples: 2,
+        };
+        swing.draw(1, sample)
+    }
 
     #[test]
     fn epsilon_is_below_zero_as_often_as_the_normal_distribution_says() {

@@ -25,6 +25,7 @@ impl Question for TwoHeads {
     const HEADING: &'static str = "One head and two, on the same keys";
     const NOTE: &'static str = " Keys as in c.ii, the same draws for all charts. The reported queries are written in values, \
          (±v_a + v_b) / 2; the keys' means are used instead, because values say nothing about keys.";
+    const YIELDS_SAMPLES: bool = true;
 
     fn check(&self) -> Vec<Option<BrokenRule>> {
         self.0.check()
@@ -73,7 +74,7 @@ pub fn reported_queries(drawn: &Keys) -> [Vector; 2] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::explore::swing;
+    use crate::explore::swing::tests::draw;
 
     /// Variance of `f(epsilon)` for epsilon ~ N(1, 1/2), by the trapezoidal rule.
     fn variance_by_integral(f: impl Fn(f64) -> f64) -> f64 {
@@ -97,7 +98,7 @@ mod tests {
     #[test]
     fn both_variances_are_those_of_the_integral_and_two_heads_have_the_smaller() {
         let (n, beta) = (10, 10.0_f64);
-        let drawn: Vec<Keys> = (0..20_000).map(|i| swing::draw(n, 10, 1e-14, i)).collect();
+        let drawn: Vec<Keys> = (0..20_000).map(|i| draw(n, 10, 1e-14, i)).collect();
         let one: Vec<f64> = drawn.iter().map(|d| d.of_one_head(beta)).collect();
         let two: Vec<f64> = drawn
             .iter()
@@ -120,7 +121,7 @@ mod tests {
     #[test]
     fn the_reported_queries_leave_most_of_the_weight_on_the_others() {
         for i in 0..20 {
-            let drawn = swing::draw(10, 16, 1e-18, i);
+            let drawn = draw(10, 16, 1e-18, i);
             let head = |sign: f64| {
                 let a = (sign * drawn.epsilon / 2.0).exp();
                 a / (a + 0.5_f64.exp() + 8.0)

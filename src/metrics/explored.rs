@@ -27,6 +27,39 @@ pub fn distinct<T: PartialEq>(all: impl Iterator<Item = T>) -> Vec<T> {
     found
 }
 
+/// The rows of one construction at one point.
+pub struct Construction<'a, R> {
+    /// What distinguishes it from the others.
+    pub label: String,
+    /// Whether somebody else reported it.
+    pub is_reported: bool,
+    /// In their order; of all seeds.
+    pub rows: Vec<&'a R>,
+}
+
+/// Every construction at every point. `name` is that of a row's construction, and whether somebody else reported it;
+/// rows without one are left out.
+pub fn constructions<'a, R>(
+    points: &'a [PointRows<R>],
+    name: impl Fn(&'a R) -> Option<(&'a str, bool)>,
+) -> Vec<Construction<'a, R>> {
+    let all = points.iter().flat_map(|point| &point.rows);
+    let names = distinct(all.filter_map(&name));
+    let mut found = vec![];
+    for point in points {
+        for (own, is_reported) in &names {
+            let rows = point.rows.iter();
+            let rows = rows.filter(|row| name(row).is_some_and(|name| name.0 == *own));
+            found.push(Construction {
+                label: label(&point.label, own, [points.len(), names.len()]),
+                is_reported: *is_reported,
+                rows: rows.collect(),
+            });
+        }
+    }
+    found
+}
+
 /// A label of what distinguishes it: its point, its construction, or both. `points` and `names` are the number
 /// of points and of constructions.
 pub fn label(point: &str, name: &str, [points, names]: [usize; 2]) -> String {

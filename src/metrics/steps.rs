@@ -12,11 +12,12 @@ use crate::error::{Error, Result};
 
 /// The stages that train.
 #[derive(
-    Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
+    Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq, PartialOrd, Ord,
 )]
 #[serde(rename_all = "kebab-case")]
 pub enum TrainingStage {
     /// On the corpus.
+    #[default]
     Pretrain,
     /// On the questions.
     Finetune,

@@ -17,7 +17,7 @@ pub(super) struct Axis {
     /// Distance between the numbers: 1, 2 or 5 times a power of ten.
     step: f64,
     /// Whether the fields above are base-10 logarithms.
-    is_logarithmic: bool,
+    pub(super) is_logarithmic: bool,
 }
 
 impl Axis {

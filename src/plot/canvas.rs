@@ -4,7 +4,8 @@
 //! scales it back: a curve then has a tenth of a pixel of resolution.
 
 use plotters::backend::{DrawingBackend, SVGBackend};
-use plotters::style::text_anchor::{HPos, Pos, VPos};
+pub(super) use plotters::style::text_anchor::HPos as Anchor;
+use plotters::style::text_anchor::{Pos, VPos};
 use plotters::style::{
     Color as _, FontDesc, FontFamily, FontStyle, FontTransform, RGBAColor, ShapeStyle, TextStyle,
 };
@@ -19,21 +20,14 @@ pub(super) type Point = (f64, f64);
 /// Units of the backend per px.
 const UNITS: f64 = 10.0;
 
-/// Which end of a text its position names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Anchor {
-    Start,
-    Middle,
-    End,
-}
-
 /// How a text looks.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Copy)]
 pub(super) struct Type {
     pub(super) face: Face,
     /// Type size in px.
     pub(super) size: f64,
     pub(super) ink: Ink,
+    /// Which end its position names.
     pub(super) anchor: Anchor,
 }
 
@@ -49,7 +43,7 @@ impl Type {
             face: Face::Text,
             size,
             ink,
-            anchor: Anchor::Start,
+            anchor: Anchor::Left,
         }
     }
 
@@ -63,17 +57,18 @@ impl Type {
 
     /// The same, placed by its middle.
     pub(super) const fn middle(self) -> Self {
-        self.anchored(Anchor::Middle)
+        Self {
+            anchor: Anchor::Center,
+            ..self
+        }
     }
 
     /// The same, placed by its right end.
     pub(super) const fn end(self) -> Self {
-        self.anchored(Anchor::End)
-    }
-
-    /// The same, placed by another end.
-    pub(super) const fn anchored(self, anchor: Anchor) -> Self {
-        Self { anchor, ..self }
+        Self {
+            anchor: Anchor::Right,
+            ..self
+        }
     }
 }
 
@@ -219,15 +214,10 @@ impl Canvas<'_> {
             return Ok(());
         }
         #[cfg(test)]
-        super::gallery::note(&text, (x, y), style, matches!(turn, FontTransform::None));
+        super::tests::gallery::note(&text, (x, y), style, matches!(turn, FontTransform::None));
         // plotters' SVG backend draws at size / 1.24 and puts the base line 0.76 em below the top.
         let (family, size) = (style.face.family(), style.size * UNITS * 1.24);
         let font = FontDesc::new(FontFamily::Name(family), size, FontStyle::Normal);
-        let anchor = match style.anchor {
-            Anchor::Start => HPos::Left,
-            Anchor::Middle => HPos::Center,
-            Anchor::End => HPos::Right,
-        };
         let drop = 0.76 * style.size;
         let place = match turn {
             FontTransform::None => (x, y - drop),
@@ -236,7 +226,7 @@ impl Canvas<'_> {
         let ink = colour(style.ink);
         let text_style = TextStyle::from(font.transform(turn))
             .color(&ink)
-            .pos(Pos::new(anchor, VPos::Top));
+            .pos(Pos::new(style.anchor, VPos::Top));
         self.backend
             .draw_text(&text, &text_style, units(place))
             .map_err(failed)

@@ -1,12 +1,13 @@
-//! A figure's caption: what it shows, what its marks mean, what is left out and what could not be drawn.
+//! A figure's title and its caption: what it shows, what its marks mean, what is left out and what could not be drawn.
 
 use super::crowd::PointSubset;
 use super::fonts::{Face, drawable, note};
 use super::point_labels::PointLabels;
 
-/// Builder of a caption.
-#[derive(Default)]
+/// Builder of a caption, under a title.
+#[derive(Clone, Default)]
 pub(super) struct Caption {
+    pub(super) title: String,
     origin: String,
     sentences: Vec<String>,
     /// Sentences about what is left out, each after a space.
@@ -17,12 +18,13 @@ pub(super) struct Caption {
 
 impl Caption {
     /// `origin`, which may be empty, says where the numbers come from.
-    pub(super) fn new(title: &str, origin: &str) -> Self {
-        let caption = Self {
+    pub(super) fn new(title: String, origin: String) -> Self {
+        let caption = Self::default().draws([&*title, &*origin]);
+        Self {
+            title,
             origin: origin.trim().to_owned(),
-            ..Self::default()
-        };
-        caption.draws([title, origin])
+            ..caption
+        }
     }
 
     /// Adds a sentence about the marks.
@@ -75,7 +77,7 @@ mod tests {
     use super::*;
 
     fn joined(origin: &str, sentences: &[&str]) -> String {
-        let mut caption = Caption::new("", origin);
+        let mut caption = Caption::new(String::new(), origin.to_owned());
         sentences.iter().for_each(|sentence| caption.say(*sentence));
         caption.finish()
     }
@@ -92,7 +94,8 @@ mod tests {
 
     #[test]
     fn characters_that_no_font_has_are_counted_wherever_they_are_drawn() {
-        let caption = Caption::new("🦀", "of 🦀").draws(["🦀"]).finish();
+        let caption = Caption::new("🦀".to_owned(), "of 🦀".to_owned());
+        let caption = caption.draws(["🦀"]).finish();
         assert!(
             caption.contains("3 characters that the figure's fonts lack"),
             "{caption}"

@@ -1,4 +1,4 @@
-//! A plot area with its grid lines, tick labels and axis titles.
+//! Boxes on a canvas, and plot areas with their grid lines, tick labels and axis titles.
 
 use super::axis::Ticks;
 use super::canvas::{Canvas, Point, Type};
@@ -7,16 +7,51 @@ use super::text::shorten;
 use super::theme::{BLACK, GREY, GRID, LINE_HEIGHT, SMALL_SIZE, TEXT_SIZE};
 use crate::error::Result;
 
-/// A plot area, in px.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Chart {
+/// A box, in px; `left` < `right`, `top` < `bottom`.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub(super) struct Area {
     pub(super) left: f64,
     pub(super) right: f64,
     pub(super) top: f64,
     pub(super) bottom: f64,
 }
 
-impl Chart {
+/// A plot area.
+pub(super) type Chart = Area;
+
+impl Area {
+    /// A box of this width and height around a point.
+    pub(super) fn around((x, y): Point, (width, height): (f64, f64)) -> Self {
+        Self {
+            left: x - width / 2.0,
+            top: y - height / 2.0,
+            right: x + width / 2.0,
+            bottom: y + height / 2.0,
+        }
+    }
+
+    /// The area that both cover, in square px.
+    pub(super) fn shared(&self, other: &Self) -> f64 {
+        let width = self.right.min(other.right) - self.left.max(other.left);
+        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
+        width.max(0.0) * height.max(0.0)
+    }
+
+    pub(super) fn size(&self) -> f64 {
+        (self.right - self.left) * (self.bottom - self.top)
+    }
+
+    /// The point of the box nearest to `to`.
+    pub(super) fn nearest(&self, to: Point) -> Point {
+        (
+            to.0.clamp(self.left, self.right),
+            to.1.clamp(self.top, self.bottom),
+        )
+    }
+}
+
+/// As a plot area.
+impl Area {
     /// Space below a chart for tick labels and axis title, in px.
     pub(super) const BELOW: f64 = (TEXT_SIZE + SMALL_SIZE) * LINE_HEIGHT + 14.0;
 

@@ -6,14 +6,14 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-use super::pooled::{self, any_pooled};
+use super::pooled;
 use super::text::{count, number, plural, seeds_in_short};
 use super::theme::{
-    BASELINE, BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, WIDTH,
+    BASELINE, BLACK, Ink, LINE_HEIGHT, MARGIN, OURS, SERIES, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use super::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Page, Plot, PointLabels, PointSubset,
-    PooledPoint, Type, draw_heading,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, Page, Plot, PointLabels,
+    PointSubset, PooledPoint, Type, draw_heading,
 };
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
@@ -42,10 +42,15 @@ impl Plot for CommonestAnswers {
     const SHOWS: &'static str =
         "what is said most often about invented people, and how common those answers are elsewhere";
     const TITLE: &'static str = "What the model says of people it has never read of";
+    const NEEDS: Need = Need::InventedAnswers;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+    fn origin(_: &Keys, measured: &Measured) -> String {
+        format!("{}.", measured.origin)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
         let points = pooled::gather(measured, |run| !run.invented.is_empty(), counts_of)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
@@ -53,8 +58,6 @@ impl Plot for CommonestAnswers {
             ));
         }
         Ok(Gathered::Figure(Self {
-            title,
-            caption: format!("{}.", measured.origin),
             answers: keys.answers,
             split: measured.splits.clone(),
             points,
@@ -62,7 +65,7 @@ impl Plot for CommonestAnswers {
     }
 
     /// Groups of horizontal bars.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let height = |point: &AnswersOfPoint| HEADING + point.bars_height(self.answers) + BELOW;
         let tallest = self.points.iter().map(height).fold(0.0, f64::max);
         let shown = PointSubset::of_height(self.points.len(), tallest);
@@ -73,10 +76,10 @@ impl Plot for CommonestAnswers {
             (Mark::Square(source.ink()), words)
         };
         let legend = SOURCES.into_iter().filter(there).map(legend);
-        let caption = self.full_caption(&names, &shown);
-        let page = Page::new(&self.title, caption, legend.collect());
+        let caption = self.explained(caption, &names, &shown);
+        let page = Page::new(caption, legend.collect());
         let width = WIDTH - 2.0 * MARGIN;
-        let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
+        let names = names.only(&shown).fitted(TEXT_SIZE, width);
         let points = shown.among(&self.points);
         let all: f64 = points.iter().map(height).sum();
         page.figure(all - 12.0, &self.rows(), |canvas, area| {
@@ -95,9 +98,6 @@ impl Plot for CommonestAnswers {
 /// Commonest answers at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct CommonestAnswers {
-    title: String,
-    /// Start of the caption; the explanation of the bars is appended.
-    caption: String,
     /// Answers shown per point.
     answers: usize,
     /// The questions with which the invented people are compared, such as `dev`.
@@ -263,18 +263,14 @@ impl AnswersOfPoint {
         });
         let mut axis = Axis::new(0.0, shares.fold(0.01, f64::max), 6);
         axis.last_number = 1.0;
-        let (left, right) = (MARGIN + NAMES, WIDTH - MARGIN - NUMBERS);
-        let bottom = top + height;
         let chart = Chart {
-            left,
-            right,
+            left: MARGIN + NAMES,
+            right: WIDTH - MARGIN - NUMBERS,
             top,
-            bottom,
+            bottom: top + height,
         };
-        for (x, label) in axis.ticks(100.0) {
-            canvas.polyline(&[chart.at(x, 1.0), chart.at(x, 0.0)], 1.0, GRID)?;
-            chart.number_below(canvas, x, &label)?;
-        }
+        let left = chart.left;
+        chart.draw_across(canvas, &axis.ticks(100.0))?;
         chart.quantity_below(canvas, "share of the answers (%)")?;
         let group = height / names.len().max(1) as f64;
         let said = PointLabels::of(names.iter().copied()).fitted(TEXT_SIZE, NAMES - 12.0);
@@ -287,7 +283,7 @@ impl AnswersOfPoint {
             };
             canvas.text(&words, (left - 10.0, middle), Type::LABEL.end())?;
             for source in self.sources() {
-                let end = axis.pixel(self.share(source, answer).1, left, right);
+                let end = chart.at(axis.share(self.share(source, answer).1), 0.0).0;
                 canvas.rectangle((left, y), (end, y + BAR), source.ink())?;
                 longest = longest.max(end);
                 y += BAR;
@@ -298,7 +294,7 @@ impl AnswersOfPoint {
             let style = Type::new(SMALL_SIZE, Source::Invented.ink());
             canvas.text(&words, (longest + 8.0, middle), style)?;
         }
-        canvas.polyline(&[(left, top), (left, bottom)], 1.2, BLACK)
+        canvas.polyline(&[(left, top), (left, chart.bottom)], 1.2, BLACK)
     }
 }
 
@@ -323,7 +319,7 @@ impl CommonestAnswers {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
+    fn explained(&self, mut caption: Caption, names: &PointLabels, shown: &PointSubset) -> Caption {
         let totals = |source: Source| {
             let totals: Vec<usize> = self.points.iter().map(|p| p.total(source)).collect();
             let (least, most) = (totals.iter().min()?, totals.iter().max()?);
@@ -335,29 +331,23 @@ impl CommonestAnswers {
             (*most > 0).then(|| format!("{least}{} {counted}", count(*most)))
         };
         let totals: Vec<String> = SOURCES.into_iter().filter_map(totals).collect();
-        let mut caption = Caption::new(&self.title, &self.caption);
         let numbers = match totals.is_empty() {
             true => String::new(),
             false => format!("; n = {}", totals.join(", ")),
         };
         caption.say(format!("Bar: share of all answers of its colour{numbers}."));
-        if any_pooled(&self.points) {
-            caption.say("Answers of several seeds are pooled.");
-        }
+        pooled::explain(&mut caption, &self.points, "");
         let points = shown.points.iter().map(|&point| &self.points[point]);
         let answers = points.flat_map(|point| point.commonest(self.answers));
-        caption
-            .shown(shown, "points")
-            .labels(names)
-            .draws(answers)
-            .finish()
+        caption.shown(shown, "points").labels(names).draws(answers)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::{Label, chance};
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::{Label, chance};
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -380,13 +370,11 @@ mod tests {
             answers: [counts(i, 0), counts(i, 1), counts(0, 2), counts(0, 3)],
         };
         let figure = CommonestAnswers {
-            title: "A figure of answers".to_owned(),
-            caption: "made-up values.".to_owned(),
             answers: 5,
             split: "dev".to_owned(),
             points: (0..points).map(point).collect(),
         };
-        figure.draw().expect("drawn")
+        drawn(&figure, "A figure of answers")
     }
 
     fn counts(pairs: &[(&str, usize)]) -> Counts {
@@ -396,8 +384,6 @@ mod tests {
 
     fn figure() -> CommonestAnswers {
         CommonestAnswers {
-            title: "Guesses".to_owned(),
-            caption: "lab".to_owned(),
             answers: 2,
             split: "dev".to_owned(),
             points: vec![AnswersOfPoint {
@@ -415,7 +401,7 @@ mod tests {
 
     #[test]
     fn the_table_holds_every_bar_and_equal_counts_go_by_name() {
-        let drawn = figure().draw().expect("drawn");
+        let drawn = figure().draw(Caption::default()).expect("drawn");
         let expected = "label,answer,source,number,of,share\n\
                         a,London,invented,5,10,0.5\na,London,given,3,4,0.75\n\
                         a,London,training,30,100,0.3\n\
@@ -425,7 +411,7 @@ mod tests {
             String::from_utf8(drawn.csv.clone()).expect("text"),
             expected
         );
-        assert_eq!(drawn, figure().draw().expect("drawn"));
+        assert_eq!(drawn, figure().draw(Caption::default()).expect("drawn"));
     }
 
     #[test]
@@ -436,7 +422,10 @@ mod tests {
             "4 different answers to 10 questions (seed 1); these 2 make 70 %"
         );
         let caption = |figure: &CommonestAnswers| {
-            figure.full_caption(&PointLabels::default(), &PointSubset::of(1, 1))
+            let (names, shown) = (PointLabels::default(), PointSubset::of(1, 1));
+            figure
+                .explained(Caption::default(), &names, &shown)
+                .finish()
         };
         let n = "n = 10 answers about people never seen, 4 answers about dev people, \
                  100 reference answers for training people.";
@@ -447,7 +436,9 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        CommonestAnswers::default().draw().expect("nothing");
+        CommonestAnswers::default()
+            .draw(Caption::default())
+            .expect("nothing");
         let mut figure = figure();
         figure.answers = 20;
         let long = "x漢 ".repeat(90);
@@ -457,7 +448,7 @@ mod tests {
             seeds: vec![],
             answers: [&[("", 9), (&long, usize::MAX >> 12)][..], &[], &[], &[]].map(counts),
         });
-        let drawn = figure.draw().expect("drawn");
+        let drawn = figure.draw(Caption::default()).expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

@@ -2,10 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::pooled::{self, any_pooled};
+use super::pooled;
 use super::text::{count, seeds_in_short};
-use super::theme::{GREY, Ink, SERIES};
-use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Panels, Plot, PooledPoint};
+use super::theme::{GREY, Pen, SERIES};
+use super::{
+    Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Panels, Plot, PooledPoint,
+};
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
@@ -14,9 +16,6 @@ use crate::metrics::rows::PredictionRow;
 /// The probabilities of a model's answers at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Confidence {
-    title: String,
-    /// Start of the caption; the explanation of the lines is appended.
-    caption: String,
     /// One chart per point.
     points: Vec<ConfidencePoint>,
 }
@@ -31,35 +30,31 @@ impl Plot for Confidence {
     const SHOWS: &'static str =
         "how probable answers were: right ones, wrong ones, and those about invented people";
     const TITLE: &'static str = "How sure the model was of its answers";
+    const NEEDS: Need = Need::Answers;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+    fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
         let all = |runs: &[RunAnswers]| runs.iter().flat_map(known_answers).collect();
         let points = pooled::gather(measured, |_| true, all)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing("no run has asked a model"));
         }
-        Ok(Gathered::Figure(Self {
-            title,
-            caption: measured.asked(),
-            points,
-        }))
+        Ok(Gathered::Figure(Self { points }))
     }
 
     /// The distribution of the answers' probabilities as step lines, exact at every answer.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let there = |kind: &AnswerKind| {
             let mut all = self.points.iter().flat_map(|point| &point.answers);
             all.any(|(own, _)| own == kind)
         };
         let legend = |kind: AnswerKind| {
-            let (name, ink, width) = kind.line();
-            (Mark::Line(ink, width), name.to_owned())
+            let (name, pen) = kind.line();
+            (Mark::Line(pen), name.to_owned())
         };
         let panels = Panels {
-            title: &self.title,
-            caption: self.caption(),
+            caption: self.explained(caption),
             legend: KINDS.into_iter().rev().filter(there).map(legend).collect(),
             vertical: "cumulative share of answers (%)",
             points: &self.points,
@@ -108,14 +103,15 @@ const KINDS: [AnswerKind; 4] = [
 ];
 
 impl AnswerKind {
-    /// Name, colour, and width in px, such that overlapping lines all stay visible.
-    fn line(self) -> (&'static str, Ink, f64) {
-        match self {
+    /// Name and pen, of widths such that overlapping lines all stay visible.
+    fn line(self) -> (&'static str, Pen) {
+        let (name, ink, width) = match self {
             Self::Right => ("right", SERIES[0], 2.6),
             Self::Wrong => ("wrong", SERIES[1], 3.4),
             Self::Unjudged => ("not judged", GREY, 2.6),
             Self::Invented => ("about a person never seen", SERIES[2], 1.8),
-        }
+        };
+        (name, Pen::whole(ink, width))
     }
 }
 
@@ -174,8 +170,7 @@ impl ConfidencePoint {
             share = next;
         }
         // Lines end at their first and last answers, so that they do not hide others.
-        let (_, ink, width) = kind.line();
-        canvas.polyline(&path, width, ink)
+        canvas.curve(&path, kind.line().1)
     }
 }
 
@@ -199,15 +194,12 @@ impl Confidence {
     }
 
     /// The caption without the notes on what is left out.
-    fn caption(&self) -> Caption {
-        let mut caption = Caption::new(&self.title, &self.caption);
+    fn explained(&self, mut caption: Caption) -> Caption {
         caption.say(
             "A line at (x, y): of these answers, y % had at most the probability x, the product over their \
              characters and the closing mask. A line further right is of answers given with more confidence.",
         );
-        if any_pooled(&self.points) {
-            caption.say("Answers of several seeds are pooled.");
-        }
+        pooled::explain(&mut caption, &self.points, "");
         caption
     }
 }
@@ -215,7 +207,8 @@ impl Confidence {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::{Label, chance};
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::{Label, chance};
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -230,12 +223,8 @@ mod tests {
                 })
                 .collect(),
         };
-        let figure = Confidence {
-            title: "A figure of probabilities".to_owned(),
-            caption: "made-up values.".to_owned(),
-            points: (0..points).map(point).collect(),
-        };
-        figure.draw().expect("drawn")
+        let points = (0..points).map(point).collect();
+        drawn(&Confidence { points }, "A figure of probabilities")
     }
 
     fn figure() -> Confidence {
@@ -247,8 +236,6 @@ mod tests {
         let mut answers: Vec<_> = answers.map(|(p, right)| (kind(right), p)).to_vec();
         answers.extend([0.3, 0.3, 0.6].map(|p| (AnswerKind::Invented, p)));
         Confidence {
-            title: "How sure".to_owned(),
-            caption: "lab".to_owned(),
             points: vec![ConfidencePoint {
                 label: "a".to_owned(),
                 seeds: vec![1],
@@ -259,14 +246,14 @@ mod tests {
 
     #[test]
     fn the_table_holds_every_step() {
-        let drawn = figure().draw().expect("drawn");
+        let drawn = figure().draw(Caption::default()).expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         let expected = "label,answers,number,probability,share_at_most\n\
                         a,wrong,2,0.2,0.5\na,wrong,2,0.5,1.0\n\
                         a,invented,3,0.3,0.6666666666666666\na,invented,3,0.6,1.0\n\
                         a,right,2,0.5,0.5\na,right,2,0.9,1.0\n";
         assert_eq!(text, expected);
-        assert_eq!(drawn, figure().draw().expect("drawn"));
+        assert_eq!(drawn, figure().draw(Caption::default()).expect("drawn"));
         assert!(!drawn.svg.contains("<text"));
     }
 
@@ -282,13 +269,15 @@ mod tests {
             .answers
             .retain(|(kind, _)| *kind == AnswerKind::Invented);
         assert_eq!(figure.points[0].numbers(), "n = 3 never seen (2 seeds)");
-        let caption = figure.caption().finish();
+        let caption = figure.explained(Caption::default()).finish();
         assert!(caption.contains("pooled"), "{caption}");
     }
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        Confidence::default().draw().expect("nothing");
+        Confidence::default()
+            .draw(Caption::default())
+            .expect("nothing");
         let mut figure = figure();
         figure.points.push(ConfidencePoint::default());
         figure.points.push(ConfidencePoint {
@@ -296,7 +285,7 @@ mod tests {
             seeds: vec![],
             answers: vec![(AnswerKind::Right, 0.0), (AnswerKind::Unjudged, 1.0)],
         });
-        let drawn = figure.draw().expect("drawn");
+        let drawn = figure.draw(Caption::default()).expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

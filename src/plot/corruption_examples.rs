@@ -6,10 +6,10 @@ use serde::{Deserialize, Serialize};
 use super::fonts::{self, Face};
 use super::text::{count, plural};
 use super::theme::{BLACK, GREY, GRID, Ink, MARGIN, OURS, SERIES, TEXT_SIZE, WIDTH};
-use super::{Canvas, Caption, Figure, Gathered, Page, Plot, Type, paint};
+use super::{Canvas, Caption, Figure, Gathered, Need, Page, Plot, Type};
 use crate::error::Result;
 use crate::metrics::artefacts::CORRUPTION_EXAMPLES;
-use crate::metrics::measured::Measured;
+use crate::metrics::measured::{Measured, MeasuredRun};
 use crate::metrics::rows::CorruptionRow;
 
 /// The keys of `kind = "corruption-examples"`.
@@ -33,54 +33,60 @@ impl Plot for CorruptionExamples {
     const NAME: &'static str = "corruption-examples";
     const SHOWS: &'static str = "documents as span corruption shows them to the model";
     const TITLE: &'static str = "What pretraining shows the model";
+    const NEEDS: Need = Need::Pretraining;
     #[cfg(test)]
-    const IS_PER_POINT: bool = false;
-    #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
-        for run in measured.points.iter().flat_map(|point| &point.runs) {
-            let Some(mut rows) = run.read::<CorruptionRow>(&CORRUPTION_EXAMPLES, "")? else {
-                continue;
-            };
-            rows.truncate(keys.examples);
-            return Ok(Gathered::Figure(Self {
-                title,
-                caption: format!("{}, seed {}.", measured.name, run.seed),
-                rows,
-            }));
-        }
-        Ok(Gathered::Nothing("no run has pretrained"))
+    fn origin(_: &Keys, measured: &Measured) -> String {
+        let seed = shown(measured).map_or(0, |run| run.seed);
+        format!("{}, seed {seed}.", measured.name)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let Some(run) = shown(measured) else {
+            return Ok(Gathered::Nothing("no run has pretrained"));
+        };
+        let rows = run.read(&CORRUPTION_EXAMPLES, "")?;
+        let mut rows: Vec<CorruptionRow> = rows.unwrap_or_default();
+        rows.truncate(keys.examples);
+        Ok(Gathered::Figure(Self { rows }))
     }
 
     /// Each document with its masked span marked, and under it the sequence that the model reads.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let forms: Vec<_> = self.rows.iter().map(forms).collect();
-        let page = Page::new(&self.title, self.full_caption(), vec![]);
+        let page = Page::new(self.explained(caption), vec![]);
         let heights = forms.iter().map(height);
-        let layout = page.layout_of(heights.sum::<f64>() - 26.0);
-        let drawing = paint(layout.height, |canvas| {
-            page.draw_head(canvas, &layout)?;
-            let mut top = layout.top - 16.0;
+        page.figure(heights.sum::<f64>() - 26.0, &self.rows, |canvas, area| {
+            let mut top = area.top - 16.0;
             for (row, forms) in self.rows.iter().zip(&forms) {
                 draw_document(canvas, row, forms, top)?;
                 top += height(forms);
             }
-            page.draw_caption(canvas, &layout)
-        })?;
-        Figure::finish(&drawing, &page.title, &page.caption, &self.rows)
+            Ok(())
+        })
     }
 }
 
-/// Some documents, each before and after span corruption.
+/// The run whose documents are shown: the first that has pretrained.
+fn shown(measured: &Measured) -> Option<&MeasuredRun> {
+    let mut runs = measured.points.iter().flat_map(|point| &point.runs);
+    runs.find(|run| run.path(&CORRUPTION_EXAMPLES, "").is_file())
+}
+
+/// A figure of these documents; `origin` says where they are from.
+///
+/// # Errors
+/// It cannot be drawn.
+pub fn of_examples(rows: Vec<CorruptionRow>, origin: String) -> Result<Figure> {
+    let title = CorruptionExamples::TITLE.to_owned();
+    CorruptionExamples { rows }.draw(Caption::new(title, origin))
+}
+
+/// Some documents, each before and after span corruption, from top to bottom.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct CorruptionExamples {
-    /// The heading.
-    pub title: String,
-    /// Start of the caption; the explanation of the colours is appended.
-    pub caption: String,
-    /// The documents, from top to bottom.
-    pub rows: Vec<CorruptionRow>,
+pub(super) struct CorruptionExamples {
+    rows: Vec<CorruptionRow>,
 }
 
 /// The mask sign (U+2047), which also separates the parts of a sequence.
@@ -216,8 +222,7 @@ impl Part {
 }
 
 impl CorruptionExamples {
-    fn full_caption(&self) -> String {
-        let mut caption = Caption::new(&self.title, &self.caption);
+    fn explained(&self, mut caption: Caption) -> Caption {
         match self.rows.len() {
             0 => caption.say("No document."),
             number => caption.say(format!(
@@ -233,15 +238,15 @@ impl CorruptionExamples {
         }
         let texts = self.rows.iter();
         let texts = texts.flat_map(|row| [&row.prefix, &row.masked, &row.suffix, &row.sequence]);
-        let caption = caption.draws_in(Face::Mono, texts.map(String::as_str));
-        caption.finish()
+        caption.draws_in(Face::Mono, texts.map(String::as_str))
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::Label;
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::Label;
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, _: Label<'_>) -> Figure {
@@ -256,11 +261,9 @@ mod tests {
                 .to_owned(),
         };
         let figure = CorruptionExamples {
-            title: "A figure of corruption".to_owned(),
-            caption: "made-up values.".to_owned(),
             rows: (0..points).map(row).collect(),
         };
-        figure.draw().expect("drawn")
+        drawn(&figure, "A figure of corruption")
     }
 
     fn row(prefix: &str, masked: &str, suffix: &str) -> CorruptionRow {
@@ -277,12 +280,7 @@ mod tests {
     }
 
     fn figure(rows: Vec<CorruptionRow>) -> CorruptionExamples {
-        let (title, caption) = ("What the model reads".to_owned(), "Synthetic".to_owned());
-        CorruptionExamples {
-            title,
-            caption,
-            rows,
-        }
+        CorruptionExamples { rows }
     }
 
     fn text_of(characters: &[(char, Part)], part: Part) -> String {
@@ -325,8 +323,8 @@ mod tests {
             row("Ada <Lovelace> & ", "was", "  born in London.");
             2
         ]);
-        let drawn = spec.draw().unwrap();
-        assert_eq!(drawn, spec.draw().unwrap());
+        let drawn = spec.draw(Caption::default()).unwrap();
+        assert_eq!(drawn, spec.draw(Caption::default()).unwrap());
         assert!(!drawn.svg.contains("<text") && !drawn.svg.contains("font-family"));
         let csv = String::from_utf8(drawn.csv).unwrap();
         assert!(
@@ -339,21 +337,24 @@ mod tests {
     fn characters_without_a_glyph_are_counted() {
         let spec = figure(vec![row("漢字 ", "a", "")]);
         assert!(
-            spec.full_caption()
+            spec.explained(Caption::default())
+                .finish()
                 .ends_with(" 4 characters that the figure's fonts lack are shown as ·.")
         );
-        spec.draw().unwrap();
+        spec.draw(Caption::default()).unwrap();
     }
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        CorruptionExamples::default().draw().unwrap();
+        CorruptionExamples::default()
+            .draw(Caption::default())
+            .unwrap();
         let broken = CorruptionRow {
             sequence: "\u{0}⁇\n⁇⁇⁇□□".to_owned(),
             ..row("", "", "")
         };
         figure(vec![broken, row("", &"x".repeat(999), " ")])
-            .draw()
+            .draw(Caption::default())
             .unwrap();
     }
 }

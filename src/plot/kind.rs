@@ -7,13 +7,13 @@ use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
-use super::Figure;
+use super::{Caption, Figure, Need};
 use crate::error::{Error, Result};
 use crate::kinds::{BrokenRule, Entry, Kinded, TableKind};
 use crate::metrics::measured::Measured;
 
 /// A kind of figure: what one of them shows, where that comes from, and how it is drawn.
-pub trait Plot: Sized {
+pub(super) trait Plot: Sized {
     /// The keys that `[figures.NAME]` takes beside `kind` and `title`; each has a default.
     type Keys: DeserializeOwned + Serialize + JsonSchema;
     /// Its name in an experiment file.
@@ -22,18 +22,33 @@ pub trait Plot: Sized {
     const SHOWS: &'static str;
     /// The default heading; kinds whose heading varies override [`Plot::title`].
     const TITLE: &'static str = "";
-    /// Whether its table has a row for every point.
-    #[cfg(test)]
-    const IS_PER_POINT: bool = true;
+    /// What at least one point must make for it.
+    const NEEDS: Need;
     /// Whether it is for explorations, and for nothing else.
     const IS_OF_EXPLORATION: bool = false;
     /// Sample figures, in which a test looks for overlapping texts.
     #[cfg(test)]
-    const EXAMPLES: &'static [super::gallery::Example];
+    const EXAMPLES: &'static [super::tests::gallery::Example];
 
-    /// The default heading.
-    fn title(_keys: &Self::Keys, _measured: &Measured) -> String {
-        Self::TITLE.to_owned()
+    /// The default heading; explorations have their own.
+    fn title(_keys: &Self::Keys, measured: &Measured) -> String {
+        match &measured.exploration {
+            Some(texts) => texts.heading.clone(),
+            None => Self::TITLE.to_owned(),
+        }
+    }
+
+    /// How its caption begins: where the numbers come from.
+    fn origin(_keys: &Self::Keys, measured: &Measured) -> String {
+        match &measured.exploration {
+            Some(texts) => texts.caption.clone(),
+            None => measured.asked(),
+        }
+    }
+
+    /// [`Plot::NEEDS`], where that depends on the keys.
+    fn needs(_keys: &Self::Keys) -> Need {
+        Self::NEEDS
     }
 
     /// What is wrong with the keys for these points, beyond their ranges.
@@ -45,19 +60,19 @@ pub trait Plot: Sized {
     ///
     /// # Errors
     /// A table cannot be read.
-    fn gather(keys: &Self::Keys, title: String, measured: &Measured) -> Result<Gathered<Self>>;
+    fn gather(keys: &Self::Keys, measured: &Measured) -> Result<Gathered<Self>>;
 
-    /// Draws it.
+    /// Draws it with its title and caption, to which it adds what its marks mean.
     ///
     /// # Errors
     /// Impossible numbers, such as more right answers than questions.
-    fn draw(&self) -> Result<Figure>;
+    fn draw(&self, caption: Caption) -> Result<Figure>;
 }
 
 /// The keys of a kind that has none of its own.
 #[derive(Deserialize, JsonSchema, Serialize)]
 #[serde(deny_unknown_fields)]
-pub struct NoKeys {}
+pub(super) struct NoKeys {}
 
 /// What there is to draw, or why there is nothing.
 pub enum Gathered<T> {
@@ -76,6 +91,8 @@ pub struct Points<'a> {
     pub mapped: Option<usize>,
     /// The measures that every point with an evaluation has in `evaluate.measures`.
     pub measures: BTreeSet<&'static str>,
+    /// What the points make; absent where they could not be read.
+    pub made: Option<BTreeSet<Need>>,
 }
 
 /// A kind of figure, as an entry of [`KINDS`](super::KINDS).
@@ -83,32 +100,35 @@ pub struct FigureKind {
     entry: Entry,
     /// Whether it is for explorations, and for nothing else.
     pub is_of_exploration: bool,
-    /// See [`Plot::IS_PER_POINT`].
-    #[cfg(test)]
-    pub is_per_point: bool,
     /// See [`Plot::EXAMPLES`].
     #[cfg(test)]
-    pub examples: &'static [super::gallery::Example],
+    pub examples: &'static [super::tests::gallery::Example],
     check: fn(&Value, &Points<'_>) -> Option<BrokenRule>,
     draw: fn(&Value, Option<&str>, &Measured) -> Result<Gathered<Figure>>,
 }
 
 impl FigureKind {
     /// The entry of a kind.
-    pub const fn of<K: Plot>() -> Self {
+    pub(super) const fn of<K: Plot>() -> Self {
         Self {
             entry: Entry::of::<K::Keys>(K::NAME, K::SHOWS),
             is_of_exploration: K::IS_OF_EXPLORATION,
             #[cfg(test)]
-            is_per_point: K::IS_PER_POINT,
-            #[cfg(test)]
             examples: K::EXAMPLES,
-            check: |keys, points| K::check(&K::Keys::deserialize(keys).ok()?, points),
+            check: |keys, points| {
+                let keys = K::Keys::deserialize(keys).ok()?;
+                let need = K::needs(&keys);
+                match &points.made {
+                    Some(made) if !made.contains(&need) => Some(need.missing(K::NAME)),
+                    _ => K::check(&keys, points),
+                }
+            },
             draw: |keys, title, measured| {
                 let keys = K::Keys::deserialize(keys).map_err(|e| Error::config(e.to_string()))?;
                 let title = title.map_or_else(|| K::title(&keys, measured), str::to_owned);
-                Ok(match K::gather(&keys, title, measured)? {
-                    Gathered::Figure(figure) => Gathered::Figure(figure.draw()?),
+                let caption = Caption::new(title, K::origin(&keys, measured));
+                Ok(match K::gather(&keys, measured)? {
+                    Gathered::Figure(figure) => Gathered::Figure(figure.draw(caption)?),
                     Gathered::Nothing(why) => Gathered::Nothing(why),
                 })
             },

@@ -5,9 +5,10 @@
 //! PNG is rendered from that same SVG. The same input gives the same bytes.
 //!
 //! Everything about one kind of figure is in one module: its keys in an experiment file, its rules, what it
-//! reads and how it is drawn. `kind` says what such a module has, and [`KINDS`] lists them. `page`, `panels`, `chart`
-//! and `axis` place a drawing, `canvas` draws it, `render` finishes it; `caption`, `point_labels`, `pooled`, `crowd`,
-//! `theme`, `fonts` and `text` are shared; `gallery` (of tests) draws every kind with few and many points.
+//! reads and how it is drawn. `kind` says what such a module has, `needs` what an experiment must make for it, and
+//! [`KINDS`] lists them. `page`, `panels`, `chart` and `axis` place a drawing, `canvas` draws it, `render` finishes it;
+//! `caption`, `point_labels`, `pooled`, `crowd`, `theme`, `fonts` and `text` are shared; the `gallery` of the tests
+//! draws every kind with few and many points.
 
 mod accuracy_bars;
 mod accuracy_scatter;
@@ -22,10 +23,9 @@ mod corruption_examples;
 mod crowd;
 mod exploration;
 mod fonts;
-#[cfg(test)]
-mod gallery;
 mod kind;
 mod learning_curves;
+mod needs;
 mod page;
 mod paired_matrix;
 mod panels;
@@ -35,6 +35,8 @@ mod reliability;
 mod render;
 mod seed_values;
 mod smoothing;
+#[cfg(test)]
+mod tests;
 mod text;
 mod theme;
 
@@ -42,18 +44,19 @@ use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
-pub use corruption_examples::CorruptionExamples;
-pub use kind::{FigureKind, Gathered, Plot, Points};
+pub use corruption_examples::of_examples;
+pub use kind::{FigureKind, Gathered, Points};
+pub use needs::Need;
 
 pub(crate) use text::significant;
 
 // Used by every kind of figure.
 use axis::Axis;
-use canvas::{Canvas, Point, Type, paint};
+use canvas::{Canvas, Point, Type};
 use caption::Caption;
-use chart::{Chart, draw_heading};
+use chart::{Area, Chart, draw_heading};
 use crowd::PointSubset;
-use kind::NoKeys;
+use kind::{NoKeys, Plot};
 use page::{LEFT, Mark, Page, draw_lines};
 use panels::Panels;
 use point_labels::PointLabels;
@@ -113,34 +116,12 @@ impl Figure {
     ) -> Result<Self> {
         let csv = table::to_bytes(rows, b',')?;
         #[cfg(test)]
-        if gallery::skips_rendering() {
+        if tests::gallery::skips_rendering() {
             let (svg, png) = (drawing.to_owned(), vec![]);
             return Ok(Self { svg, png, csv });
         }
         let svg = render::outline(drawing, title, caption)?;
         let png = render::rasterise(&svg)?;
         Ok(Self { svg, png, csv })
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_figure_is_three_files() {
-        let folder = tempfile::tempdir().unwrap();
-        let figure = Figure {
-            svg: "<svg/>".to_owned(),
-            png: vec![1],
-            csv: b"a\n1\n".to_vec(),
-        };
-        let paths = figure.write(folder.path(), "loss").unwrap();
-        let names: Vec<_> = paths
-            .iter()
-            .filter_map(|p| p.file_name()?.to_str())
-            .collect();
-        assert_eq!(names, ["loss.svg", "loss.png", "loss.csv"]);
-        assert_eq!(std::fs::read(&paths[2]).unwrap(), figure.csv);
     }
 }

@@ -2,15 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::axis::Axis;
 use super::canvas::{Canvas, Point, Type, paint};
 use super::chart::Chart;
 use super::fonts::{self, Face};
 use super::theme::{
-    BLACK, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, Stroke, TEXT_SIZE, TITLE_SIZE,
-    WIDTH,
+    BLACK, Ink, LINE_HEIGHT, MARGIN, Pen, SMALL_SIZE, Stroke, TEXT_SIZE, TITLE_SIZE, WIDTH,
 };
-use super::{Figure, text};
+use super::{Caption, Figure, text};
 use crate::error::Result;
 use crate::labels::shorten_apart;
 
@@ -19,12 +17,8 @@ use crate::labels::shorten_apart;
 pub(super) enum Mark {
     /// A filled square: bars.
     Square(Ink),
-    /// A line of this width.
-    Line(Ink, f64),
-    /// A curve of dashes, of this width.
-    Dashed(Ink, f64),
-    /// A dashed line.
-    Dashes(Ink),
+    /// A line, whole or in dashes.
+    Line(Pen),
     /// A small disc: one seed.
     Dot(Ink),
     /// A hollow diamond: a number reported by others.
@@ -39,8 +33,6 @@ pub(super) struct Page {
     pub(super) caption: String,
     /// What the marks mean.
     pub(super) legend: Vec<(Mark, String)>,
-    /// Title of the vertical axis that [`Page::draw`] draws, with its unit.
-    pub(super) vertical: &'static str,
     /// Space right of the plot area, in px.
     pub(super) right: f64,
     /// Space below the plot area for the labels of the horizontal axis, in px.
@@ -48,18 +40,15 @@ pub(super) struct Page {
 }
 
 /// Positions of the elements of a [`Page`], in px.
-#[derive(Debug)]
-pub(super) struct Layout {
+struct Layout {
     title: Vec<String>,
     legend: Vec<(Point, Mark, String)>,
     caption: Vec<String>,
     caption_top: f64,
-    pub(super) left: f64,
-    pub(super) right: f64,
-    pub(super) top: f64,
-    pub(super) bottom: f64,
+    /// The plot area.
+    chart: Chart,
     /// Height of the whole figure.
-    pub(super) height: f64,
+    height: f64,
 }
 
 /// From the left end of a legend's mark to its text.
@@ -70,22 +59,17 @@ const CAPTION_LINES: usize = 12;
 pub(super) const LEFT: f64 = MARGIN + 64.0;
 
 impl Page {
-    pub(super) fn new(title: &str, caption: String, legend: Vec<(Mark, String)>) -> Self {
+    pub(super) fn new(caption: Caption, legend: Vec<(Mark, String)>) -> Self {
         Self {
-            title: title.to_owned(),
-            caption,
+            title: caption.title.clone(),
+            caption: caption.finish(),
             legend,
             ..Self::default()
         }
     }
 
     /// Lays out the page; long texts are wrapped, and cut if they would fill the page.
-    pub(super) fn layout(&self) -> Layout {
-        self.layout_of(PLOT_HEIGHT)
-    }
-
-    /// The same for a plot area of another height, in px.
-    pub(super) fn layout_of(&self, plot_height: f64) -> Layout {
+    fn layout(&self, plot_height: f64) -> Layout {
         let width = WIDTH - 2.0 * MARGIN;
         let title = text::wrap(Face::Text, TITLE_SIZE, &self.title, width, 2);
         let caption = text::wrap(Face::Text, SMALL_SIZE, &self.caption, width, CAPTION_LINES);
@@ -117,47 +101,14 @@ impl Page {
             legend,
             caption,
             caption_top,
-            left: LEFT,
-            right: WIDTH - MARGIN - self.right,
-            top,
-            bottom,
+            chart: Chart {
+                left: LEFT,
+                right: WIDTH - MARGIN - self.right,
+                top,
+                bottom,
+            },
             height,
         }
-    }
-
-    /// Draws title, legend, grid lines, vertical axis and caption.
-    pub(super) fn draw(
-        &self,
-        canvas: &mut Canvas<'_>,
-        layout: &Layout,
-        axis: &Axis,
-        scale: f64,
-    ) -> Result<()> {
-        self.draw_words(canvas, layout)?;
-        let chart = layout.chart();
-        chart.draw_up(canvas, &axis.ticks(scale))?;
-        chart.quantity_before(canvas, MARGIN, (self.vertical, TEXT_SIZE))
-    }
-
-    /// Draws title, legend and caption.
-    pub(super) fn draw_words(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
-        self.draw_head(canvas, layout)?;
-        self.draw_caption(canvas, layout)
-    }
-
-    pub(super) fn draw_head(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
-        let title = Type::new(TITLE_SIZE, BLACK);
-        draw_lines(canvas, &layout.title, (MARGIN, MARGIN - 4.0), title)?;
-        for ((x, y), mark, label) in &layout.legend {
-            mark.draw(canvas, (*x, *y))?;
-            canvas.text(label, (x + MARK_WIDTH, *y), Type::LABEL)?;
-        }
-        Ok(())
-    }
-
-    pub(super) fn draw_caption(&self, canvas: &mut Canvas<'_>, layout: &Layout) -> Result<()> {
-        let place = (MARGIN, layout.caption_top);
-        draw_lines(canvas, &layout.caption, place, Type::SMALL)
     }
 
     /// The figure: this page around a plot area of `plot_height` px, which `fill` draws; `rows` become its CSV.
@@ -167,29 +118,26 @@ impl Page {
         rows: &[Row],
         fill: impl FnOnce(&mut Canvas<'_>, &Chart) -> Result<()>,
     ) -> Result<Figure> {
-        let layout = self.layout_of(plot_height);
+        let layout = self.layout(plot_height);
         let drawing = paint(layout.height, |canvas| {
-            self.draw_words(canvas, &layout)?;
-            fill(canvas, &layout.chart())
+            layout.draw_words(canvas)?;
+            fill(canvas, &layout.chart)
         })?;
         Figure::finish(&drawing, &self.title, &self.caption, rows)
     }
 }
 
 impl Layout {
-    /// The plot area.
-    pub(super) fn chart(&self) -> Chart {
-        Chart {
-            left: self.left,
-            right: self.right,
-            top: self.top,
-            bottom: self.bottom,
+    /// Draws title, legend and caption.
+    fn draw_words(&self, canvas: &mut Canvas<'_>) -> Result<()> {
+        let title = Type::new(TITLE_SIZE, BLACK);
+        draw_lines(canvas, &self.title, (MARGIN, MARGIN - 4.0), title)?;
+        for ((x, y), mark, label) in &self.legend {
+            mark.draw(canvas, (*x, *y))?;
+            canvas.text(label, (x + MARK_WIDTH, *y), Type::LABEL)?;
         }
-    }
-
-    /// Height of a value of the vertical axis, in px.
-    pub(super) fn y(&self, axis: &Axis, value: f64) -> f64 {
-        axis.pixel(value, self.bottom, self.top)
+        let place = (MARGIN, self.caption_top);
+        draw_lines(canvas, &self.caption, place, Type::SMALL)
     }
 }
 
@@ -208,14 +156,6 @@ pub(super) fn draw_lines(
 }
 
 impl Mark {
-    /// The legend mark of a [`Canvas::curve`].
-    pub(super) fn curve(pen: Pen) -> Self {
-        match pen.stroke {
-            Stroke::Whole => Self::Line(pen.ink, pen.width),
-            Stroke::Dashed => Self::Dashed(pen.ink, pen.width),
-        }
-    }
-
     fn draw(self, canvas: &mut Canvas<'_>, (x, baseline): Point) -> Result<()> {
         let y = baseline - TEXT_SIZE * 0.34;
         let (middle, end) = (x + MARK_WIDTH / 2.0 - 4.0, x + MARK_WIDTH - 8.0);
@@ -223,9 +163,10 @@ impl Mark {
             Self::Square(ink) => {
                 canvas.rectangle((middle - 7.0, y - 7.0), (middle + 7.0, y + 7.0), ink)
             }
-            Self::Line(ink, width) => canvas.polyline(&[(x, y), (end, y)], width, ink),
-            Self::Dashed(ink, width) => canvas.dashes((x, y), (end, y), width, ink),
-            Self::Dashes(ink) => canvas.dashes((x, y), (end, y), 1.5, ink),
+            Self::Line(Pen { ink, width, stroke }) => match stroke {
+                Stroke::Whole => canvas.polyline(&[(x, y), (end, y)], width, ink),
+                Stroke::Dashed => canvas.dashes((x, y), (end, y), width, ink),
+            },
             Self::Dot(ink) => canvas.dot((middle, y), 3.5, ink),
             Self::Diamond(ink) => canvas.hollow_diamond((middle, y), 6.5, ink),
         }

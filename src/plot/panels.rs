@@ -16,7 +16,6 @@ use crate::error::Result;
 
 /// A figure of small multiples.
 pub(super) struct Panels<'a, A> {
-    pub(super) title: &'a str,
     /// Explains the charts; notes on which points are shown and what they share are appended.
     pub(super) caption: Caption,
     pub(super) legend: Vec<(Mark, String)>,
@@ -55,9 +54,9 @@ impl<A> Panels<'_, A> {
         let shown = PointSubset::of(all, fitting.points.len() * columns);
         let names = pooled::names(self.points);
         let caption = self.caption.shown(&shown, "points").labels(&names);
-        let page = Page::new(self.title, caption.finish(), self.legend);
+        let page = Page::new(caption, self.legend);
         let width = (WIDTH - 2.0 * MARGIN - GAP * (columns - 1) as f64) / columns as f64;
-        let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
+        let names = names.only(&shown).fitted(TEXT_SIZE, width);
         let rows_shown = names.len().div_ceil(columns);
         let gaps = GAP * rows_shown.saturating_sub(1) as f64;
         let plot_height = rows_shown as f64 * row_height + gaps - 8.0;

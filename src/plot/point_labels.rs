@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use super::crowd::PointSubset;
 use super::fonts::{self, Face};
 use super::text;
 use crate::labels::shorten_apart;
@@ -48,10 +49,9 @@ impl PointLabels {
     }
 
     /// The names of some of the points.
-    pub(super) fn only(&self, points: &[usize]) -> Self {
-        let own = points.iter().map(|&point| self.own[point].clone());
+    pub(super) fn only(&self, points: &PointSubset) -> Self {
         Self {
-            own: own.collect(),
+            own: points.among(&self.own),
             shared: self.shared.clone(),
         }
     }

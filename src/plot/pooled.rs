@@ -1,5 +1,6 @@
 //! The points of a sweep, with the answers of all seeds of a point pooled.
 
+use super::caption::Caption;
 use super::point_labels::PointLabels;
 use crate::error::Result;
 use crate::metrics::answers::{self, RunAnswers};
@@ -39,7 +40,9 @@ pub(super) fn names<A>(points: &[PooledPoint<A>]) -> PointLabels {
     PointLabels::of(points.iter().map(|point| point.label.as_str()))
 }
 
-/// Whether any point pools several seeds.
-pub(super) fn any_pooled<A>(points: &[PooledPoint<A>]) -> bool {
-    points.iter().any(|point| point.seeds.len() > 1)
+/// Says in a caption that seeds are pooled, and what follows from that, if any point has several.
+pub(super) fn explain<A>(caption: &mut Caption, points: &[PooledPoint<A>], hence: &str) {
+    if points.iter().any(|point| point.seeds.len() > 1) {
+        caption.say(format!("Answers of several seeds are pooled{hence}."));
+    }
 }

@@ -4,10 +4,12 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::fonts::{self, Face};
-use super::pooled::{self, any_pooled};
+use super::pooled;
 use super::text::{count, percent, plural, seeds_in_short};
-use super::theme::{BLACK, GREY, Ink, OURS, SMALL_SIZE, WHITE};
-use super::{Canvas, Caption, Chart, Figure, Gathered, Mark, Panels, Plot, PooledPoint, Type};
+use super::theme::{BLACK, GREY, Ink, OURS, Pen, SMALL_SIZE, WHITE};
+use super::{
+    Canvas, Caption, Chart, Figure, Gathered, Mark, Need, Panels, Plot, PooledPoint, Type,
+};
 use crate::error::Result;
 use crate::metrics::answers::RunAnswers;
 use crate::metrics::measured::Measured;
@@ -37,10 +39,11 @@ impl Plot for ReliabilityDiagram {
     const NAME: &'static str = "reliability-diagram";
     const SHOWS: &'static str = "accuracy against predicted probability, in bins: calibration";
     const TITLE: &'static str = "Is an answer right as often as it is probable?";
+    const NEEDS: Need = Need::JudgedAnswers;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn gather(keys: &Keys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
         let judged = |runs: &[RunAnswers]| runs.iter().flat_map(RunAnswers::judged).collect();
         let points = pooled::gather(measured, |run| !run.judged().is_empty(), judged)?;
         if points.is_empty() {
@@ -49,21 +52,21 @@ impl Plot for ReliabilityDiagram {
             ));
         }
         Ok(Gathered::Figure(Self {
-            title,
-            caption: measured.asked(),
             bins: keys.bins,
             points,
         }))
     }
 
     /// Accuracy against mean probability in bins, and where perfect calibration would be.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let panels = Panels {
-            title: &self.title,
-            caption: self.caption(),
+            caption: self.explained(caption),
             legend: vec![
                 (Mark::Dot(OURS), "accuracy of a bin".to_owned()),
-                (Mark::Dashes(GREY), "perfect calibration".to_owned()),
+                (
+                    Mark::Line(Pen::dashed(GREY)),
+                    "perfect calibration".to_owned(),
+                ),
                 (Mark::Square(BAR), "share of the answers".to_owned()),
             ],
             vertical: "answers that are right (%)",
@@ -80,9 +83,6 @@ impl Plot for ReliabilityDiagram {
 /// Answers and their correctness at each point of a sweep.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ReliabilityDiagram {
-    title: String,
-    /// Start of the caption; the explanation of the marks is appended.
-    caption: String,
     /// Bins of equal width from 0 to 1, at least 1.
     bins: usize,
     /// One chart per point.
@@ -229,7 +229,7 @@ impl ReliabilityDiagram {
     }
 
     /// The caption without the notes on what is left out.
-    fn caption(&self) -> Caption {
+    fn explained(&self, mut caption: Caption) -> Caption {
         let mut about = format!(
             "{} of equal width; above each the number of answers, in grey their share of all. \
              Dot: a bin's accuracy at its mean probability; whisker: Wilson's 95 % interval, over \
@@ -241,13 +241,9 @@ impl ReliabilityDiagram {
             true => "; by chance: the 97.5 % quantile of the ECE of a perfectly calibrated model.",
             false => ".",
         };
-        let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(about);
-        if any_pooled(&self.points) {
-            caption.say(
-                "Answers of several seeds are pooled; intervals count each question once, not once per seed.",
-            );
-        }
+        let hence = "; intervals count each question once, not once per seed";
+        pooled::explain(&mut caption, &self.points, hence);
         caption
     }
 }
@@ -259,7 +255,8 @@ fn share(bin: &Bin, all: usize) -> f64 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::{Label, chance};
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::{Label, chance};
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -271,12 +268,10 @@ mod tests {
                 .collect(),
         };
         let figure = ReliabilityDiagram {
-            title: "A figure of calibration".to_owned(),
-            caption: "made-up values.".to_owned(),
             bins: 10,
             points: (0..points).map(point).collect(),
         };
-        figure.draw().expect("drawn")
+        drawn(&figure, "A figure of calibration")
     }
 
     use crate::metrics::statistics::wilson_95;
@@ -284,8 +279,6 @@ mod tests {
     fn figure(seeds: &[u64]) -> ReliabilityDiagram {
         let one = [(0.9, true), (0.7, false), (0.2, false)];
         ReliabilityDiagram {
-            title: "Can it be believed?".to_owned(),
-            caption: "lab".to_owned(),
             bins: 2,
             points: vec![ReliabilityPoint {
                 label: "a".to_owned(),
@@ -297,8 +290,8 @@ mod tests {
 
     #[test]
     fn the_table_holds_bins_and_error() {
-        let drawn = figure(&[4]).draw().expect("drawn");
-        assert_eq!(drawn, figure(&[4]).draw().expect("drawn"));
+        let drawn = figure(&[4]).draw(Caption::default()).expect("drawn");
+        assert_eq!(drawn, figure(&[4]).draw(Caption::default()).expect("drawn"));
         let text = String::from_utf8(drawn.csv).expect("text");
         let lines: Vec<Vec<&str>> = text.lines().map(|l| l.split(',').collect()).collect();
         assert_eq!(lines[0][..4], ["kind", "label", "above", "at_most"]);
@@ -321,7 +314,9 @@ mod tests {
         };
         assert_eq!(interval(&one), interval(&three));
         assert_eq!(three.points[0].chance(2), None);
-        let caption = three.caption().finish();
+        let caption = three
+            .explained(Caption::new(String::new(), "lab".to_owned()))
+            .finish();
         assert!(
             caption.contains("pooled") && !caption.contains("by chance"),
             "{caption}"
@@ -334,7 +329,9 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        ReliabilityDiagram::default().draw().expect("nothing");
+        ReliabilityDiagram::default()
+            .draw(Caption::default())
+            .expect("nothing");
         let point = |answers| ReliabilityPoint {
             label: "x漢 ".repeat(90),
             seeds: vec![],
@@ -352,9 +349,8 @@ mod tests {
                             .collect(),
                     ),
                 ],
-                ..ReliabilityDiagram::default()
             };
-            let drawn = figure.draw().expect("drawn");
+            let drawn = figure.draw(Caption::default()).expect("drawn");
             assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         }
     }

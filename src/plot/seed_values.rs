@@ -7,7 +7,7 @@ use super::{Caption, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::{Better, Measure};
 use crate::kinds::{BrokenRule, Listed as _, Named};
-use crate::metrics::measured::Measured;
+use crate::metrics::measured::{Measured, MeasuredPoint};
 use crate::metrics::rows::MeasureRow;
 use crate::metrics::statistics::{Estimate, IntervalKind, over_seeds};
 use crate::metrics::table;
@@ -35,17 +35,6 @@ impl SeedValue {
             estimate: row.estimate(),
         })
     }
-
-    /// From a count of right answers; `None` without questions.
-    #[cfg(test)]
-    pub fn of_counts(seed: u64, correct: usize, questions: usize) -> Option<Self> {
-        Some(Self {
-            seed,
-            questions,
-            correct: Some(correct),
-            estimate: Estimate::of_counts(correct, questions)?,
-        })
-    }
 }
 
 /// The rows of `summary.csv` about a measure.
@@ -53,6 +42,17 @@ pub(super) fn rows_of(measure: &Measure, measured: &Measured) -> Result<Vec<Meas
     let mut rows: Vec<MeasureRow> = table::read(&measured.folder.join("summary.csv"))?;
     rows.retain(|row| row.measure == measure.name());
     Ok(rows)
+}
+
+/// The rows about a subject, such as `model`, at a point.
+pub(super) fn own<'a>(
+    rows: &'a [MeasureRow],
+    subject: &'static str,
+    point: &MeasuredPoint,
+) -> impl Iterator<Item = &'a MeasureRow> {
+    let folder = point.folder.clone();
+    rows.iter()
+        .filter(move |row| row.subject == subject && row.point == folder)
 }
 
 /// The mean over seeds with its interval; `None` without seeds.

@@ -1,6 +1,7 @@
 //! Fitting text into a width, and numbers as people write them.
 
 use super::fonts::{self, Face};
+pub(super) use crate::progress::thousands as count;
 
 /// `text` cut to `width` px, with `…` at the end where something is missing.
 pub(super) fn shorten(face: Face, size: f64, text: &str, width: f64) -> String {
@@ -96,11 +97,6 @@ pub(crate) fn significant(value: f64) -> String {
         _ if value == 0.0 => "0".to_owned(),
         _ => format!("{value:.2e}"),
     }
-}
-
-/// A whole number with a comma at every thousand.
-pub(super) fn count(value: usize) -> String {
-    number(value as f64, 0)
 }
 
 /// A fraction in per cent, with one decimal: what some hundred questions can tell.

@@ -90,6 +90,19 @@ pub(super) struct Pen {
     pub(super) stroke: Stroke,
 }
 
+impl Pen {
+    pub(super) const fn whole(ink: Ink, width: f64) -> Self {
+        let stroke = Stroke::Whole;
+        Self { ink, width, stroke }
+    }
+
+    /// The pen of a dashed line to compare with.
+    pub(super) const fn dashed(ink: Ink) -> Self {
+        let (width, stroke) = (1.5, Stroke::Dashed);
+        Self { ink, width, stroke }
+    }
+}
+
 /// Number of distinct curve styles: each colour solid, and dashed.
 pub(super) const DISTINCT: usize = 2 * SERIES.len();
 

@@ -33,25 +33,8 @@ impl Figure {
 }
 
 /// SVG elements that only draw.
-const ELEMENTS: [&str; 17] = [
-    "svg",
-    "title",
-    "desc",
-    "g",
-    "path",
-    "rect",
-    "circle",
-    "ellipse",
-    "line",
-    "polyline",
-    "polygon",
-    "defs",
-    "clipPath",
-    "linearGradient",
-    "radialGradient",
-    "stop",
-    "use",
-];
+const ELEMENTS: &str = "svg title desc g path rect circle ellipse line polyline polygon defs clipPath \
+                        linearGradient radialGradient stop use";
 
 /// Reads `NAME.svg` and `NAME.png` in a folder; `None` if neither exists.
 ///
@@ -121,7 +104,7 @@ const SVG: &str = "http://www.w3.org/2000/svg";
 /// Whether a node cannot run or load anything, nor depend on the page's style.
 fn is_harmless(node: &Node<'_, '_>) -> bool {
     let tag = node.tag_name();
-    let draws = tag.namespace() == Some(SVG) && ELEMENTS.contains(&tag.name());
+    let draws = tag.namespace() == Some(SVG) && ELEMENTS.split(' ').any(|name| name == tag.name());
     let mut attributes = node.attributes().map(|one| (one.name(), one.value()));
     (draws || !node.is_element())
         && !node.is_pi()

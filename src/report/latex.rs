@@ -6,7 +6,7 @@ use askama::Template;
 
 use super::escape::is_beyond_pdflatex;
 use super::rendered;
-use super::table::{Cell, Column, Table};
+use super::table::{Cell, Table};
 use crate::error::Result;
 
 /// Rows that fit on a page below a caption; longer tables break across pages.
@@ -105,7 +105,7 @@ impl<'a> LatexTable<'a> {
             (Some((wide, share)), _) if wide == at => format!(
                 ">{{\\raggedright\\arraybackslash\\hangindent=1em}}p{{{share:.2}\\linewidth}}"
             ),
-            (_, true) if self.table.has_deviations(at) => "r@{\\,}l".to_owned(),
+            (_, true) if column.has_deviations => "r@{\\,}l".to_owned(),
             (_, true) => "r".to_owned(),
             (_, false) => "l".to_owned(),
         });
@@ -114,10 +114,9 @@ impl<'a> LatexTable<'a> {
 
     /// The number of columns in that specification.
     fn width(&self) -> usize {
-        let deviations = self
-            .headings()
-            .filter(|(_, has_deviations)| *has_deviations);
-        self.table.columns.len() + deviations.count()
+        let columns = &self.table.columns;
+        let deviations = columns.iter().filter(|column| column.has_deviations);
+        columns.len() + deviations.count()
     }
 
     /// If the table is wider than a line: its widest column of words, and the share of the line left for it.
@@ -135,11 +134,5 @@ impl<'a> LatexTable<'a> {
         let others = all - width(widest);
         let share = 1.0 - others as f64 / CHARACTERS_ON_A_LINE as f64;
         (all > CHARACTERS_ON_A_LINE).then_some((widest, share.clamp(0.2, 0.7)))
-    }
-
-    /// The headings, and whether each spans a number and its deviation.
-    fn headings(&self) -> impl Iterator<Item = (&Column, bool)> {
-        let columns = self.table.columns.iter().enumerate();
-        columns.map(|(at, column)| (column, self.table.has_deviations(at)))
     }
 }

@@ -3,8 +3,8 @@
 use std::collections::BTreeSet;
 
 use super::results::Results;
-use super::table::{Cell, Column, Table, count, maybe, seed, words};
-use crate::eval::measures::{Better, MEASURES, Measure, Unit};
+use super::table::{Cell, Field, Table, count, maybe, seed, words};
+use crate::eval::measures::{Better, MEASURES, Measure};
 use crate::kinds::Listed as _;
 use crate::metrics::explored::distinct;
 use crate::metrics::rows::{GroupRow, MeasureRow};
@@ -48,52 +48,48 @@ fn over_seeds(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> 
         intervals(groups),
         sources(groups)
     );
-    let (measured, reported) = match measure.unit {
-        Unit::Fraction => ("Measured in %", "Reported in %"),
-        Unit::Score => ("Measured", "Reported"),
-        Unit::Nats => ("Measured in nats", "Reported in nats"),
-    };
-    let columns = [
-        Column::words("Point"),
-        Column::numbers(measured),
-        Column::numbers(reported),
-        Column::numbers("95 % interval"),
-        Column::words("Interval over"),
-        Column::numbers("Seeds"),
-        Column::numbers("Right"),
-        Column::numbers("Questions"),
+    let mut entries = entries(groups);
+    tell_apart(&mut entries);
+    entries.sort_by_key(|entry| entry.is_baseline);
+    let points = entries.partition_point(|entry| !entry.is_baseline);
+    let reported = |one: f64| value(measure, one);
+    let fields: [Field<'_, Entry<'_>>; 8] = [
+        ("Point", &|entry| words(&entry.name)),
+        (&heading(measure, "Measured"), &|entry| {
+            measured(measure, entry.group)
+        }),
+        (&heading(measure, "Reported"), &|entry| {
+            maybe(entry.reported, reported)
+        }),
+        ("95 % interval", &|Entry { group, .. }| {
+            interval(measure, group.low_95.zip(group.high_95))
+        }),
+        ("Interval over", &|entry| words(over(entry.group, groups))),
+        ("Seeds", &|entry| maybe(entry.group.seeds, count)),
+        ("Right", &|entry| maybe(right(entry.group, rows), count)),
+        ("Questions", &|entry| maybe(entry.group.questions, count)),
     ];
-    let mut table = Table::new(name_of_table, caption, &columns);
-    let entries = entries(groups);
-    let names: Vec<String> = entries.iter().map(|one| name(one.group)).collect();
-    for (entry, name) in entries.iter().zip(&names) {
-        let group = entry.group;
-        let is_alone = names.iter().filter(|other| *other == name).count() == 1;
-        let name = match group.subject != CONSTANT || is_alone {
-            true => name.clone(),
-            false => format!("{name} ({})", group.label),
-        };
-        let measured = (group.subject != REPORTED).then_some(group.mean);
-        let deviation = group.standard_deviation.map(|one| measure.unit.digits(one));
-        let cells = vec![
-            words(name),
-            maybe(measured, |mean| Cell {
-                deviation: deviation.clone(),
-                ..value(measure, mean)
-            }),
-            maybe(entry.reported, |reported| value(measure, reported)),
-            interval(measure, group.low_95.zip(group.high_95)),
-            words(over(group, groups)),
-            maybe(group.seeds, count),
-            maybe(right(group, rows), count),
-            maybe(group.questions, count),
-        ];
-        match entry.is_baseline {
-            true => table.baselines.push(cells),
-            false => table.rows.push(cells),
-        }
-    }
+    let mut table = Table::of(name_of_table, caption, entries, &fields);
+    table.baselines = table.rows.split_off(points);
     table.with_shared_columns_in_caption(&["Seeds", "Questions"])
+}
+
+/// The heading of a column of values: `Measured in %`.
+fn heading(measure: &Measure, words: &str) -> String {
+    match measure.unit.symbol() {
+        "" => words.to_owned(),
+        symbol => format!("{words} in {symbol}"),
+    }
+}
+
+/// What we measured, with its deviation; empty for what others reported.
+fn measured(measure: &Measure, group: &GroupRow) -> Cell {
+    let deviation = group.standard_deviation;
+    let mean = (group.subject != REPORTED).then_some(group.mean);
+    maybe(mean, |mean| Cell {
+        deviation: deviation.map(|one| measure.unit.digits(one)),
+        ..value(measure, mean)
+    })
 }
 
 /// The caption's explanation of a measure: its definition, unless it is exact match, and its direction.
@@ -120,8 +116,9 @@ fn interval(measure: &Measure, ends: Option<(f64, f64)>) -> Cell {
     })
 }
 
-/// A row of the table, without its name.
+/// A row of the table.
 struct Entry<'a> {
+    name: String,
     group: &'a GroupRow,
     reported: Option<f64>,
     is_baseline: bool,
@@ -144,17 +141,18 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
             measured.extend(reported);
         }
         entries.extend(measured.into_iter().map(|group| Entry {
+            name: name(group),
             group,
             reported: reported.map(|reported| reported.mean),
             is_baseline: false,
         }));
         for group in compared {
-            let is_known = |entry: &Entry<'_>| {
-                let known = entry.group;
-                entry.is_baseline && name(known) == name(group) && known.mean == group.mean
+            let is_known = |known: &Entry<'_>| {
+                known.is_baseline && known.name == name(group) && known.group.mean == group.mean
             };
             if !entries.iter().any(is_known) {
                 entries.push(Entry {
+                    name: name(group),
                     group,
                     reported: None,
                     is_baseline: true,
@@ -163,6 +161,17 @@ fn entries<'a>(groups: &[&'a GroupRow]) -> Vec<Entry<'a>> {
         }
     }
     entries
+}
+
+/// Adds the point to the name of a constant answer that several entries have.
+fn tell_apart(entries: &mut [Entry<'_>]) {
+    let names: Vec<String> = entries.iter().map(|one| one.name.clone()).collect();
+    let alike = |name: &String| names.iter().filter(|other| *other == name).count();
+    for entry in entries {
+        if entry.group.subject == CONSTANT && alike(&entry.name) > 1 {
+            entry.name += &format!(" ({})", entry.group.label);
+        }
+    }
 }
 
 /// The number of right answers; `None` with several seeds.
@@ -205,16 +214,18 @@ fn of_splits(groups: &[&GroupRow]) -> String {
 
 /// Explains the intervals in use.
 fn intervals(groups: &[&GroupRow]) -> String {
-    let mut says = String::new();
-    if has(groups, Wilson) {
-        says += " Interval over questions: Wilson's, of one run.";
-    }
-    if has(groups, Bootstrap) {
-        says += " Interval over questions: the bootstrap's, of one run.";
-    }
-    if has(groups, StudentT) {
-        says += " Interval over seeds: Student's t, of their mean on the same questions.";
-    }
+    let kinds = [
+        (Wilson, "questions: Wilson's, of one run"),
+        (Bootstrap, "questions: the bootstrap's, of one run"),
+        (
+            StudentT,
+            "seeds: Student's t, of their mean on the same questions",
+        ),
+    ];
+    let used = kinds.iter().filter(|(kind, _)| has(groups, *kind));
+    let mut says: String = used
+        .map(|(_, over)| format!(" Interval over {over}."))
+        .collect();
     if groups.iter().any(|one| one.standard_deviation.is_some()) {
         says += " \u{b1}: standard deviation over the seeds.";
     }
@@ -244,31 +255,22 @@ fn each_seed(measure: &Measure, groups: &[&GroupRow], rows: &[&MeasureRow]) -> T
         false => "Wilson's",
     };
     let caption = format!("{title} of each seed, with {of} 95 % interval over its questions.");
-    let value_title = match measure.unit {
-        Unit::Fraction if measure.is_exact_match() => "Accuracy in %",
-        Unit::Fraction => "Value in %",
-        Unit::Score => "Value",
-        Unit::Nats => "Value in nats",
+    let what = match measure.is_exact_match() {
+        true => "Accuracy",
+        false => "Value",
     };
-    let columns = [
-        Column::words("Point"),
-        Column::numbers("Seed"),
-        Column::numbers(value_title),
-        Column::numbers("95 % interval"),
-        Column::numbers("Right"),
-        Column::numbers("Questions"),
+    let fields: [Field<'_, &&MeasureRow>; 6] = [
+        ("Point", &|row| words(&row.label)),
+        ("Seed", &|row| maybe(row.seed, seed)),
+        (&heading(measure, what), &|row| value(measure, row.value)),
+        ("95 % interval", &|row| {
+            interval(measure, row.low_95.zip(row.high_95))
+        }),
+        ("Right", &|row| maybe(row.correct, count)),
+        ("Questions", &|row| maybe(row.questions, count)),
     ];
-    let mut table = Table::new(format!("{name}-of-seeds"), caption, &columns);
     let several = groups.iter().any(|group| group.seeds > Some(1));
-    for row in rows.iter().filter(|row| several && row.subject == MODEL) {
-        table.rows.push(vec![
-            words(&row.label),
-            maybe(row.seed, seed),
-            value(measure, row.value),
-            interval(measure, row.low_95.zip(row.high_95)),
-            maybe(row.correct, count),
-            maybe(row.questions, count),
-        ]);
-    }
+    let shown = rows.iter().filter(|row| several && row.subject == MODEL);
+    let table = Table::of(format!("{name}-of-seeds"), caption, shown, &fields);
     table.with_shared_columns_in_caption(&["Questions"])
 }

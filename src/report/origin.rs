@@ -4,43 +4,35 @@ use std::collections::BTreeSet;
 use std::path::Path;
 
 use super::results::{Results, Run};
-use super::table::{Column, Table, seed, words};
+use super::table::{Cell, Field, Table, seed, words};
 use crate::config::shell_word;
 use crate::pipeline::provenance::{Git, Provenance};
 use crate::progress::thousands;
 
 /// The status of every run.
 pub(super) fn runs(results: &Results) -> Table {
-    let columns = [
-        Column::words("Point"),
-        Column::numbers("Seed"),
-        Column::words("State"),
-        Column::words("Started"),
-        Column::words("Ended"),
+    let fields: [Field<'_, &Run>; 5] = [
+        ("Point", &|run| words(&run.label)),
+        ("Seed", &|run| seed(run.seed)),
+        ("State", &|run| words(run.row.state)),
+        ("Started", &|run| when(run.row.started.as_deref())),
+        ("Ended", &|run| when(run.row.ended.as_deref())),
     ];
-    let mut table = Table::new("runs", "Runs.", &columns);
-    for run in &results.runs {
-        table.rows.push(vec![
-            words(&run.label),
-            seed(run.seed),
-            words(run.row.state),
-            words(when(run.row.started.as_deref())),
-            words(when(run.row.ended.as_deref())),
-        ]);
-    }
-    table.without_empty_columns()
+    Table::of("runs", "Runs.", &results.runs, &fields).without_empty_columns()
 }
 
 /// RFC 3339 in UTC as `2026-11-24 13:42:05 UTC`; anything else unchanged.
-fn when(time: Option<&str>) -> String {
+fn when(time: Option<&str>) -> Cell {
     let time = time.unwrap_or_default();
-    match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
-        Some((day, clock)) => {
-            let clock = clock.split('.').next().unwrap_or_default();
-            format!("{day} {clock} UTC")
-        }
-        None => time.to_owned(),
-    }
+    words(
+        match time.strip_suffix('Z').and_then(|time| time.split_once('T')) {
+            Some((day, clock)) => {
+                let clock = clock.split('.').next().unwrap_or_default();
+                format!("{day} {clock} UTC")
+            }
+            None => time.to_owned(),
+        },
+    )
 }
 
 /// The provenance of all started runs: a table for each distinct command, program or machine.
@@ -89,12 +81,19 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
         true => "What made these runs.",
         false => "What made these runs is not known.",
     };
-    let columns = [Column::words("What"), Column::words("Which")];
-    let mut table = Table::new("origin", caption, &columns);
-    table.rows.push(vec![words("Runs"), words(runs.join("; "))]);
-    if !is_known {
-        return table;
+    let mut rows = vec![("Runs".to_owned(), runs.join("; "))];
+    if is_known {
+        rows.extend(facts(entry));
     }
+    let fields: [Field<'_, (String, String)>; 2] = [
+        ("What", &|(what, _)| words(what)),
+        ("Which", &|(_, which)| words(which)),
+    ];
+    Table::of("origin", caption, rows, &fields)
+}
+
+/// What is known of a command, its program and machine, by name.
+fn facts(entry: &Provenance) -> impl Iterator<Item = (String, String)> {
     let program = &entry.program;
     let features = match &program.features[..] {
         [] => String::new(),
@@ -143,11 +142,9 @@ fn describe(entry: &Provenance, runs: &[String]) -> Table {
     ];
     let rows = rows.into_iter();
     let said = rows.filter(|(_, which)| !which.trim().is_empty());
-    let said = said.map(|(what, which)| vec![words(what), words(which)]);
+    let said = said.map(|(what, which)| (what.to_owned(), which));
     let sums = entry.data.iter();
-    let sums = sums.map(|(name, sum)| vec![words(format!("Data: {name}")), words(sum)]);
-    table.rows.extend(said.chain(sums));
-    table
+    said.chain(sums.map(|(name, sum)| (format!("Data: {name}"), sum.clone())))
 }
 
 /// The commit and branch, or why they are unknown; empty outside a repository.
@@ -230,14 +227,14 @@ mod tests {
     #[test]
     fn times_are_read_by_people() {
         assert_eq!(
-            when(Some("2026-11-24T13:42:05.123Z")),
+            when(Some("2026-11-24T13:42:05.123Z")).text,
             "2026-11-24 13:42:05 UTC"
         );
         assert_eq!(
-            when(Some("2026-11-24T13:42:05Z")),
+            when(Some("2026-11-24T13:42:05Z")).text,
             "2026-11-24 13:42:05 UTC"
         );
-        assert_eq!(when(Some("yesterday")), "yesterday");
-        assert_eq!(when(None), "");
+        assert_eq!(when(Some("yesterday")).text, "yesterday");
+        assert_eq!(when(None).text, "");
     }
 }

@@ -32,8 +32,7 @@ struct Part<'a> {
     /// Anchor for links.
     anchor: String,
     heading: &'a str,
-    experiment: &'a str,
-    file: String,
+    results: &'a Results,
     text: Vec<String>,
     reported: Vec<String>,
     notices: Vec<String>,
@@ -103,8 +102,7 @@ impl<'a> Page<'a> {
             Part {
                 anchor: format!("section-{}", i + 1),
                 heading: &section.heading,
-                experiment: &results.name,
-                file: results.file.display().to_string(),
+                results,
                 text: paragraphs(&section.text),
                 reported: paragraphs(&section.reported),
                 notices: results.notices(),
@@ -160,10 +158,11 @@ impl<'a> Page<'a> {
         sections.flat_map(|(i, part)| {
             // A report may contain an experiment twice; names contain `+` only in pairs.
             let before = self.sections[..i].iter();
-            let before = before.filter(|one| one.experiment == part.experiment);
+            let name = &part.results.name;
+            let before = before.filter(|one| one.results.name == *name);
             let experiment = match before.count() {
-                0 => latex::label_part(part.experiment),
-                n => format!("{}+{}", latex::label_part(part.experiment), n + 1),
+                0 => latex::label_part(name),
+                n => format!("{}+{}", latex::label_part(name), n + 1),
             };
             part.tables.iter().map(move |Numbered { it: table, .. }| {
                 let file = format!("{}-{}.tex", i + 1, table.name);

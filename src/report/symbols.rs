@@ -94,16 +94,15 @@ pub(super) fn mathematics(c: char) -> Option<String> {
         .or_else(|| script(SUBSCRIPTS, '_'))
 }
 
-/// Every mathematical character.
 #[cfg(test)]
-pub(super) fn all() -> impl Iterator<Item = char> {
-    let scripts = SUPERSCRIPTS.0.chars().chain(SUBSCRIPTS.0.chars());
-    SYMBOLS.iter().map(|(symbol, _)| *symbol).chain(scripts)
-}
-
-#[cfg(test)]
-mod tests {
+pub(super) mod tests {
     use super::*;
+
+    /// Every mathematical character.
+    pub fn all() -> impl Iterator<Item = char> {
+        let scripts = SUPERSCRIPTS.0.chars().chain(SUBSCRIPTS.0.chars());
+        SYMBOLS.iter().map(|(symbol, _)| *symbol).chain(scripts)
+    }
 
     #[test]
     fn every_script_has_its_counterpart_and_no_character_stands_twice() {

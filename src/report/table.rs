@@ -16,12 +16,17 @@ pub(super) struct Table {
 }
 
 /// A column's heading and alignment.
-#[derive(Clone, Copy, Debug, PartialEq)]
+#[derive(Clone, Debug, PartialEq)]
 pub(super) struct Column {
-    pub(super) title: &'static str,
+    pub(super) title: String,
     /// Whether it holds numbers, which are right-aligned.
     pub(super) is_number: bool,
+    /// Whether some of them have deviations.
+    pub(super) has_deviations: bool,
 }
+
+/// A column to be filled: its heading, and its cell in the row of an `R`.
+pub(super) type Field<'a, R> = (&'a str, &'a dyn Fn(&R) -> Cell);
 
 /// The text of a cell, and its sort key.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -33,36 +38,26 @@ pub(super) struct Cell {
     pub(super) order: Option<f64>,
 }
 
-impl Column {
-    /// A column of words.
-    pub(super) const fn words(title: &'static str) -> Self {
-        Self {
-            title,
-            is_number: false,
-        }
-    }
-
-    /// A column of numbers.
-    pub(super) const fn numbers(title: &'static str) -> Self {
-        Self {
-            title,
-            is_number: true,
-        }
-    }
-}
-
 impl Table {
-    /// A table without rows.
-    pub(super) fn new(
+    /// A table with a row for each of `rows`.
+    pub(super) fn of<R>(
         name: impl Into<String>,
         caption: impl Into<String>,
-        columns: &[Column],
+        rows: impl IntoIterator<Item = R>,
+        fields: &[Field<'_, R>],
     ) -> Self {
+        let row = |row: R| fields.iter().map(|(_, cell)| cell(&row)).collect();
+        let rows: Vec<Vec<Cell>> = rows.into_iter().map(row).collect();
+        let column = |(at, (title, _)): (usize, &Field<'_, R>)| Column {
+            title: (*title).to_owned(),
+            is_number: rows.iter().any(|row| row[at].order.is_some()),
+            has_deviations: rows.iter().any(|row| row[at].deviation.is_some()),
+        };
         Self {
             name: name.into(),
             caption: caption.into(),
-            columns: columns.to_vec(),
-            rows: vec![],
+            columns: fields.iter().enumerate().map(column).collect(),
+            rows,
             baselines: vec![],
         }
     }
@@ -123,20 +118,6 @@ impl Table {
     pub(super) fn is_sortable(&self) -> bool {
         self.all_rows().count() > 1 && self.columns.iter().any(|column| column.is_number)
     }
-
-    /// Whether a column's numbers have deviations.
-    pub(super) fn has_deviations(&self, column: usize) -> bool {
-        self.all_rows().any(|row| row[column].deviation.is_some())
-    }
-
-    /// Cells with their columns, and whether the column's numbers have deviations.
-    pub(super) fn cells<'a>(
-        &'a self,
-        row: &'a [Cell],
-    ) -> impl Iterator<Item = (&'a Column, &'a Cell, bool)> {
-        let columns = self.columns.iter().enumerate().zip(row);
-        columns.map(|((at, column), cell)| (column, cell, self.has_deviations(at)))
-    }
 }
 
 impl Cell {
@@ -163,10 +144,6 @@ pub(super) fn words(text: impl Into<String>) -> Cell {
     }
 }
 
-pub(super) fn empty() -> Cell {
-    Cell::default()
-}
-
 /// A whole number: `14,950`.
 pub(super) fn count(n: usize) -> Cell {
     Cell::number(thousands(n), n as f64)
@@ -179,7 +156,7 @@ pub(super) fn seed(seed: u64) -> Cell {
 
 /// `f` of a value, or an empty cell.
 pub(super) fn maybe<T>(value: Option<T>, f: impl Fn(T) -> Cell) -> Cell {
-    value.map_or_else(empty, f)
+    value.map_or_else(Cell::default, f)
 }
 
 #[cfg(test)]
@@ -204,27 +181,31 @@ mod tests {
 
     /// Points `a` and `b`, a baseline, and columns of each kind.
     fn table() -> Table {
-        let columns = [
-            Column::words("Point"),
-            Column::words("Note"),
-            Column::numbers("Seeds"),
-            Column::numbers("Right"),
+        let rows = [
+            ("a", count(3), count(5)),
+            ("b", count(3), Cell::default()),
+            ("c", Cell::default(), count(4)),
         ];
-        let mut table = Table::new("x", "Which is right.", &columns);
-        let row = |name: &str, seeds, right| vec![words(name), empty(), seeds, right];
-        table.rows.push(row("a", count(3), count(5)));
-        table.rows.push(row("b", count(3), empty()));
-        table.baselines.push(row("c", empty(), count(4)));
+        let fields: [Field<'_, (&str, Cell, Cell)>; 4] = [
+            ("Point", &|row| words(row.0)),
+            ("Note", &|_| Cell::default()),
+            ("Seeds", &|row| row.1.clone()),
+            ("Right", &|row| row.2.clone()),
+        ];
+        let mut table = Table::of("x", "Which is right.", rows, &fields);
+        table.baselines = table.rows.split_off(2);
         table
     }
 
     #[test]
     fn columns_that_say_nothing_are_left_out() {
         let table = table().without_empty_columns();
-        let titles: Vec<&str> = table.columns.iter().map(|column| column.title).collect();
+        let titles: Vec<&str> = table.columns.iter().map(|column| &*column.title).collect();
         assert_eq!(titles, ["Point", "Seeds", "Right"]);
+        let numbers: Vec<bool> = table.columns.iter().map(|one| one.is_number).collect();
+        assert_eq!(numbers, [false, true, true]);
         assert_eq!(table.rows[0], [words("a"), count(3), count(5)]);
-        assert_eq!(table.baselines[0], [words("c"), empty(), count(4)]);
+        assert_eq!(table.baselines[0], [words("c"), Cell::default(), count(4)]);
     }
 
     #[test]
@@ -232,9 +213,16 @@ mod tests {
         let shared = ["Seeds", "Right", "Questions"];
         let together = table().with_shared_columns_in_caption(&shared);
         assert_eq!(together.caption, "Which is right. Seeds: 3.");
-        let titles: Vec<&str> = together.columns.iter().map(|column| column.title).collect();
+        let titles: Vec<&str> = together
+            .columns
+            .iter()
+            .map(|column| &*column.title)
+            .collect();
         assert_eq!(titles, ["Point", "Note", "Right"], "5 and 4 differ");
-        assert_eq!(together.rows[1], [words("b"), empty(), empty()]);
+        assert_eq!(
+            together.rows[1],
+            [words("b"), Cell::default(), Cell::default()]
+        );
 
         let mut alone = table();
         alone.rows.truncate(1);

@@ -7,7 +7,7 @@ use pulldown_cmark::{Event, Options, Parser, Tag};
 use super::escape::{HtmlText, LatexText, MarkdownText, is_beyond_pdflatex};
 use super::latex::{self, LatexTable};
 use super::symbols;
-use super::table::{Cell, Column, Table, count, words};
+use super::table::{Cell, Field, Table, count, words};
 
 fn escaped(escaper: impl Escaper, text: &str) -> String {
     let mut written = String::new();
@@ -91,7 +91,7 @@ fn read_latex(mut latex: &str) -> Result<String, String> {
     };
     let text = COMMANDS.iter();
     let text = text.map(|(command, means)| ((*command).to_owned(), (*means).to_owned()));
-    let commands: Vec<(String, String)> = text.chain(symbols::all().map(formula)).collect();
+    let commands: Vec<(String, String)> = text.chain(symbols::tests::all().map(formula)).collect();
     let mut text = String::new();
     while let Some(c) = latex.chars().next() {
         let known = commands
@@ -213,27 +213,22 @@ fn a_long_word_breaks_where_a_reader_would_break_it() {
 
 /// A table of `n` points with the same name.
 fn points(number: usize, name: &str) -> Table {
-    let columns = [
-        Column::words("Point"),
-        Column::numbers("Measured in %"),
-        Column::numbers("Right"),
-    ];
-    let mut table = Table::new("accuracy", "Accuracy.", &columns);
-    for i in 0..number {
+    let point = |i: usize| {
         let mean = Cell {
             deviation: (i == 0).then(|| "1.2".to_owned()),
             ..Cell::number("57.0", 0.57)
         };
-        table
-            .rows
-            .push(vec![words(format!("{name}{i}")), mean, count(i)]);
-    }
-    let baseline = vec![
-        words("always “London”"),
-        Cell::number("35.0", 0.35),
-        count(21),
+        (format!("{name}{i}"), mean, i)
+    };
+    let baseline = ("always “London”".to_owned(), Cell::number("35.0", 0.35), 21);
+    let rows = (0..number).map(point).chain([baseline]);
+    let fields: [Field<'_, (String, Cell, usize)>; 3] = [
+        ("Point", &|row| words(&row.0)),
+        ("Measured in %", &|row| row.1.clone()),
+        ("Right", &|row| count(row.2)),
     ];
-    table.baselines.push(baseline);
+    let mut table = Table::of("accuracy", "Accuracy.", rows, &fields);
+    table.baselines = table.rows.split_off(number);
     table
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::results::{Results, Run};
-use super::table::{Cell, Column, Table, count, maybe, seed, words};
-use crate::metrics::rows::{StepRow, TimingRow};
+use super::table::{Cell, Field, Table, count, maybe, seed, words};
+use crate::metrics::rows::StepRow;
 use crate::metrics::statistics::mean;
 use crate::progress::format_duration;
 
@@ -12,22 +12,24 @@ use crate::progress::format_duration;
 pub(super) fn table(results: &Results) -> Option<Table> {
     let loss = "Training. Loss: mean over the steps of the last epoch, each weighted equally, with dropout as in training.";
     let caption = format!("{loss}{}", times(results));
-    let columns = [
-        Column::words("Point"),
-        Column::numbers("Seed"),
-        Column::words("Stage"),
-        Column::numbers("Epochs"),
-        Column::numbers("Steps"),
-        Column::numbers("Tokens"),
-        Column::numbers("Loss in nats"),
-        Column::numbers("Time"),
+    let loss = |loss: f64| Cell::number(format!("{loss:.4}"), loss);
+    let fields: [Field<'_, TrainedStage<'_>>; 8] = [
+        ("Point", &|(run, _)| words(&run.label)),
+        ("Seed", &|(run, _)| seed(run.seed)),
+        ("Stage", &|(_, steps)| words(&steps[0].stage)),
+        ("Epochs", &|(_, steps)| count(epochs(steps))),
+        ("Steps", &|(_, steps)| count(steps.len())),
+        ("Tokens", &|(_, steps)| {
+            count(steps.iter().map(|step| step.tokens).sum())
+        }),
+        ("Loss in nats", &|(_, steps)| maybe(final_loss(steps), loss)),
+        ("Time", &|stage| maybe(milliseconds(*stage), time)),
     ];
-    let mut table = Table::new("training", caption, &columns);
-    for run in &results.runs {
-        for rows in run.steps.chunk_by(|a, b| a.stage == b.stage) {
-            table.rows.push(row(run, rows));
-        }
-    }
+    let stages = results.runs.iter().flat_map(|run| {
+        let stages = run.steps.chunk_by(|a, b| a.stage == b.stage);
+        stages.map(move |steps| (run, steps))
+    });
+    let table = Table::of("training", caption, stages, &fields);
     (!table.rows.is_empty()).then(|| table.without_empty_columns())
 }
 
@@ -49,30 +51,27 @@ fn times(results: &Results) -> String {
     )
 }
 
-fn row(run: &Run, steps: &[StepRow]) -> Vec<Cell> {
-    let stage = &steps[0].stage;
-    let epochs = steps.iter().map(|step| step.epoch).max();
-    let epochs = epochs.unwrap_or_default();
-    let last = steps.iter().filter(|step| step.epoch == epochs);
-    let losses: Vec<f64> = last.map(|step| step.loss_nats).collect();
-    let loss = |loss: f64| Cell::number(format!("{loss:.4}"), loss);
-    vec![
-        words(&run.label),
-        seed(run.seed),
-        words(stage),
-        count(epochs),
-        count(steps.len()),
-        count(steps.iter().map(|step| step.tokens).sum()),
-        maybe(mean(&losses), loss),
-        maybe(milliseconds(stage, steps.len(), &run.timings), time),
-    ]
+/// A run and the steps of one of its stages, at least one.
+type TrainedStage<'a> = (&'a Run, &'a [StepRow]);
+
+fn epochs(steps: &[StepRow]) -> usize {
+    let epochs = steps.iter().map(|step| step.epoch);
+    epochs.max().unwrap_or_default()
+}
+
+/// The mean loss of the last epoch.
+fn final_loss(steps: &[StepRow]) -> Option<f64> {
+    let last = epochs(steps);
+    let last = steps.iter().filter(|step| step.epoch == last);
+    mean(&last.map(|step| step.loss_nats).collect::<Vec<f64>>())
 }
 
 /// Total time of a stage's steps; absent unless every step was timed.
-fn milliseconds(stage: &str, steps: usize, timings: &[TimingRow]) -> Option<f64> {
-    let own = timings.iter().filter(|row| row.stage == stage);
+fn milliseconds((run, steps): TrainedStage<'_>) -> Option<f64> {
+    let own = run.timings.iter();
+    let own = own.filter(|row| row.stage == steps[0].stage);
     let own: Vec<f64> = own.map(|row| row.step_ms).collect();
-    (own.len() == steps).then(|| own.iter().sum())
+    (own.len() == steps.len()).then(|| own.iter().sum())
 }
 
 fn time(milliseconds: f64) -> Cell {

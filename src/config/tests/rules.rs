@@ -1,12 +1,14 @@
 //! Rules about values: each broken one has its text, and nothing else is reported with it.
 
-use super::{golden, problems_of, valid_with};
+use super::{VALID, golden, problems_of, valid_with};
 
 #[test]
 fn each_broken_rule_has_its_text() {
     let evaluate =
         "constant_answer = \"London\"\nreported = { accuracy = 0.21, source = \"a paper\" }";
     let bars = "kind = \"accuracy-bars\"";
+    let evaluated = "reported = { accuracy = 0.21, source = \"a paper\" }\n\n[figures.bars]\nkind = \"accuracy-bars\"";
+    let with = |key: &str, figure: &str| format!("{key}\n\n[figures.bars]\n{figure}");
     let excerpt = |n: i32| format!("objective = \"span-corruption\"\nlongest_excerpt = {n}");
     let (short, long) = (excerpt(3), excerpt(61));
     let cases = [
@@ -163,8 +165,11 @@ fn each_broken_rule_has_its_text() {
         ),
         (
             "no answers",
-            bars,
-            "kind = \"commonest-answers\"\nanswers = 0",
+            evaluated,
+            &with(
+                "invented = { names = 9 }",
+                "kind = \"commonest-answers\"\nanswers = 0",
+            ),
         ),
         ("nobody invented", evaluate, "invented = { names = 0 }"),
         (
@@ -195,18 +200,27 @@ fn each_broken_rule_has_its_text() {
         ),
         (
             "no question of maps",
-            bars,
-            "kind = \"attention-maps\"\nquestion = 0",
+            evaluated,
+            &with(
+                "attention_maps = { numbers = [1] }",
+                "kind = \"attention-maps\"\nquestion = 0",
+            ),
         ),
         (
             "question beyond the most",
-            bars,
-            "kind = \"answer-attention\"\nquestion = 13",
+            evaluated,
+            &with(
+                "attention_maps = { numbers = [1] }",
+                "kind = \"answer-attention\"\nquestion = 13",
+            ),
         ),
         (
             "question that is not mapped",
-            "reported = { accuracy = 0.21, source = \"a paper\" }\n\n[figures.bars]\nkind = \"accuracy-bars\"",
-            "attention_maps = { numbers = [1] }\n\n[figures.bars]\nkind = \"attention-maps\"\nquestion = 2",
+            evaluated,
+            &with(
+                "attention_maps = { numbers = [1] }",
+                "kind = \"attention-maps\"\nquestion = 2",
+            ),
         ),
         ("figure's name", "[figures.bars]", "[figures.\"../bars\"]"),
         (
@@ -225,7 +239,7 @@ fn each_broken_rule_has_its_text() {
 }
 
 fn without_stages() -> String {
-    let (before, rest) = super::VALID.split_once("[pretrain]").unwrap();
+    let (before, rest) = VALID.split_once("[pretrain]").unwrap();
     let (_, evaluate) = rest.split_once("[evaluate]").unwrap();
     format!("{before}[evaluate]{evaluate}")
 }
@@ -273,4 +287,52 @@ fn the_default_excerpt_leaves_room_for_the_masks() {
         [8, 16, 32, 128].map(|context| pretrain.longest_excerpt(context)),
         [4, 12, 28, 112]
     );
+}
+
+#[test]
+fn a_figure_that_no_point_can_fill_is_refused() {
+    let text = VALID.replace("reported = { accuracy = 0.21, source = \"a paper\" }\n", "");
+    let without = |stage: &str| {
+        let (before, rest) = text.split_once(stage).unwrap();
+        let (_, after) = rest.split_once("\n[").unwrap();
+        format!("{before}[{after}")
+    };
+    let unasked = without("[finetune]").replace("[evaluate]", "[evaluate]\nask_model = false");
+    let unanswered = text.replace("constant_answer = \"London\"", "split = \"test\"");
+    let cases = [
+        ("accuracy-bars", &unanswered),
+        ("accuracy-scatter", &unanswered),
+        ("paired-matrix", &text),
+        ("learning-curves", &without("[pretrain]")),
+        (
+            "learning-curves\"\nstage = \"finetune",
+            &without("[finetune]"),
+        ),
+        ("corruption-examples", &without("[pretrain]")),
+        ("confidence", &unasked),
+        ("reliability-diagram", &unanswered),
+        ("commonest-answers", &text),
+        ("attention-maps", &text),
+        ("answer-attention", &text),
+    ];
+    let section = |(kind, text): (&str, &String)| {
+        (
+            kind.to_owned(),
+            problems_of(&text.replace("accuracy-bars", kind)),
+        )
+    };
+    let mut sections: Vec<(String, String)> = cases.into_iter().map(section).collect();
+    let explored = |question: &str, kind: &str| {
+        let question = format!("[explore]\nquestion = {question}\ndimension = 9\nkeys = 3\n");
+        let text = format!("{question}\n[figures.bars]\nkind = {kind:?}\n");
+        (kind.to_owned(), problems_of(&text))
+    };
+    sections.extend([
+        explored(
+            "\"swing\"\nbeta = 2\nalpha = 0\nsamples = 3",
+            "exploration-curves",
+        ),
+        explored("\"copying\"\nmargins = [1]", "exploration-distribution"),
+    ]);
+    golden::check("config_figures", &golden::sections(sections));
 }

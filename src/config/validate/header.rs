@@ -6,11 +6,12 @@ use figment::value::Value;
 
 use super::Rules;
 use crate::config::layers::Fault;
-use crate::config::point::Point;
+use crate::config::point::{Point, PointSettings};
 use crate::config::schema::{AttentionMapsSpec, ExperimentHeader, Labels};
 use crate::config::sweep::PointValues;
+use crate::data::Split;
 use crate::kinds::{Kinded, Listed as _, joined};
-use crate::plot::{FigureKind, Points};
+use crate::plot::{FigureKind, Need, Points};
 
 /// The longest name of a figure, which is a file name.
 const NAME_CHARACTERS: usize = 60;
@@ -92,15 +93,68 @@ pub fn figures(
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
         measures: measures.unwrap_or_default(),
+        made: (!points.is_empty()).then(|| made(points)),
+    };
+    // What is of the wrong kind altogether has been said.
+    let explores = |point: &Point| point.settings.exploration().is_some();
+    let is_fitting = |kind: &FigureKind| {
+        points
+            .iter()
+            .all(|point| explores(point) == kind.is_of_exploration)
     };
     let mut rules = Rules::new(skipped);
-    for (name, figure) in figures {
+    for (name, figure) in figures.iter().filter(|(_, figure)| is_fitting(figure.kind)) {
         if let Some(broken) = figure.check(&known) {
             let kind = format!("figures.{name}.kind");
             rules.of_kind(&format!("figures.{name}"), broken, &[&kind, "sweep"]);
         }
     }
     rules.faults
+}
+
+/// What the points make, for figures to show.
+fn made(points: &[Point]) -> BTreeSet<Need> {
+    let made = points.iter().flat_map(|point| made_by(&point.settings));
+    let mut all: Vec<Need> = made.collect();
+    let judged = all.iter().filter(|need| **need == Need::JudgedAnswers);
+    if judged.count() > 1 {
+        all.push(Need::JudgedPairs);
+    }
+    all.into_iter().collect()
+}
+
+fn made_by(point: &PointSettings) -> Vec<Need> {
+    let settings = match point {
+        PointSettings::Training(settings) => settings,
+        PointSettings::Exploration(settings) => {
+            let is_sampled = settings.explore.kind.yields_samples;
+            return vec![if is_sampled {
+                Need::Samples
+            } else {
+                Need::Curves
+            }];
+        }
+    };
+    let evaluate = settings.evaluate.as_ref();
+    let is_asked = evaluate.is_some_and(|spec| spec.ask_model);
+    let is_judged = evaluate.is_some_and(|spec| spec.split != Split::Test);
+    let made = [
+        (Need::Pretraining, settings.pretrain.is_some()),
+        (Need::Finetuning, settings.finetune.is_some()),
+        (Need::Scores, is_judged),
+        (Need::Answers, is_asked),
+        (Need::JudgedAnswers, is_asked && is_judged),
+        (
+            Need::InventedAnswers,
+            evaluate.is_some_and(|spec| spec.invented.is_some()),
+        ),
+        (
+            Need::AttentionMaps,
+            evaluate.is_some_and(|spec| spec.attention_maps.is_some()),
+        ),
+    ];
+    let made = made.into_iter().filter(|(_, is_made)| *is_made);
+    made.map(|(need, _)| need).collect()
 }
 
 /// The keys that the sweep sets to a number at every point.

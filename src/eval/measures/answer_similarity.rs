@@ -13,7 +13,6 @@ pub(super) const ANSWER_SIMILARITY: Measure = Measure {
     other_names: &[],
     about: "the mean of 1 - d / n, with d the edit distance between answer and reference answer and n the length of the longer one (Levenshtein 1966)",
     quantity: "similarity to the reference answer",
-    axis: "similarity to the reference answer (%)",
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,

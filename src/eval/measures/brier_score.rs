@@ -11,7 +11,6 @@ pub const BRIER_SCORE: Measure = Measure {
     other_names: &[],
     about: "the mean squared difference between an answer's probability and the outcome, 1 if it is right and 0 if not (Brier 1950)",
     quantity: "Brier score",
-    axis: "Brier score",
     unit: Unit::Score,
     better: Better::Lower,
     needs_probability: true,

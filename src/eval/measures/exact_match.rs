@@ -8,7 +8,6 @@ pub const EXACT_MATCH: Measure = Measure {
     other_names: &["accuracy"],
     about: "the share of answers that equal the reference answer, with Wilson's interval",
     quantity: "questions answered right",
-    axis: "questions answered right (%)",
     unit: Unit::Fraction,
     better: Better::Higher,
     needs_probability: false,

@@ -13,7 +13,6 @@ pub(super) const LOG_LOSS: Measure = Measure {
     other_names: &["cross-entropy", "nll"],
     about: "the mean of -ln(p) for a right answer of probability p and of -ln(1 - p) for a wrong one (Good 1952)",
     quantity: "log loss",
-    axis: "log loss (nats)",
     unit: Unit::Nats,
     better: Better::Lower,
     needs_probability: true,

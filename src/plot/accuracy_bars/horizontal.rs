@@ -3,15 +3,11 @@
 use super::marks::{DIAMOND, Ground, Place, highest, legend};
 use super::{AccuracyBars, Bar};
 use crate::error::Result;
-use crate::plot::canvas::{Canvas, Type, paint};
-use crate::plot::chart::Chart;
-use crate::plot::fonts;
-use crate::plot::page::{Page, draw_lines};
-use crate::plot::point_labels::PointLabels;
 use crate::plot::seed_values::tally;
 use crate::plot::theme::{
     BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
+use crate::plot::{Canvas, Caption, Chart, Figure, Page, PointLabels, Type, draw_lines, fonts};
 
 /// Longest line of a name, in px.
 const NAME: f64 = 350.0;
@@ -28,7 +24,7 @@ const TALL: f64 = 600.0;
 /// Room for a line of numbers at the axis, in px.
 const NUMBERS: f64 = 8.0 + SMALL_SIZE * LINE_HEIGHT;
 
-pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
+pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: Caption) -> Result<Figure> {
     let names = names.wrapped(TEXT_SIZE, NAME, NAME_LINES);
     let columns = columns(figure);
     let (middles, height) = rows(&names);
@@ -40,39 +36,33 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     });
     let page = Page {
         below: 6.0 + NUMBERS + TEXT_SIZE * LINE_HEIGHT,
-        ..Page::new(&figure.title, caption.to_owned(), legend(figure, &constant))
+        ..Page::new(caption, legend(figure, &constant))
     };
-    let layout = page.layout_of(head + height);
     let widths = columns.iter().map(|column| column.width + GUTTER);
-    let chart = Chart {
-        left: MARGIN + fonts::widest(TEXT_SIZE, names.iter().flatten()) + 12.0,
-        right: WIDTH - MARGIN - widths.sum::<f64>(),
-        top: layout.top + head,
-        bottom: layout.bottom,
-    };
-    let ground = Ground::new(figure, chart, 1.02 * highest(figure), false);
-    paint(layout.height, |canvas| {
-        page.draw_words(canvas, &layout)?;
+    let numbers = widths.sum::<f64>();
+    page.figure(head + height, &figure.rows(), |canvas, area| {
+        let chart = Chart {
+            left: MARGIN + fonts::widest(TEXT_SIZE, names.iter().flatten()) + 12.0,
+            right: WIDTH - MARGIN - numbers,
+            top: area.top + head,
+            bottom: area.bottom,
+        };
+        let ground = Ground::new(figure, chart, 1.02 * highest(figure), false);
         draw_grid(canvas, &ground, head > 0.0)?;
         ground.draw_band(canvas)?;
         if let Some(baseline) = &figure.baseline {
             ground.draw_baseline(canvas, baseline.run.estimate.value)?;
         }
         for ((bar, middle), name) in figure.bars.iter().zip(&middles).zip(&names) {
-            let place = Place {
-                middle: chart.top + middle,
-                half: BAR / 2.0,
-                cap: 4.0,
-                spread: BAR,
-                dot: [3.4, 2.6],
-            };
+            let (middle, half) = (chart.top + middle, BAR / 2.0);
+            let place = Place { middle, half };
             ground.draw_body(canvas, bar, &place)?;
             ground.draw_marks(canvas, bar, &place)?;
             if let Some((value, _)) = bar.reported() {
-                canvas.hollow_diamond(ground.at(place.middle, value), DIAMOND, REPORTED)?;
+                canvas.hollow_diamond(ground.at(middle, value), DIAMOND, REPORTED)?;
             }
             let lines = name.len() as f64 * TEXT_SIZE * LINE_HEIGHT;
-            let corner = (chart.left - 10.0, place.middle - lines / 2.0);
+            let corner = (chart.left - 10.0, middle - lines / 2.0);
             draw_lines(canvas, name, corner, Type::LABEL.end())?;
         }
         let mut end = chart.right;
@@ -137,5 +127,5 @@ fn draw_grid(canvas: &mut Canvas<'_>, ground: &Ground<'_>, numbers_above: bool) 
             canvas.text(&label, (top.0, top.1 - 8.0), Type::SMALL.middle())?;
         }
     }
-    chart.quantity_below(canvas, measure.axis)
+    chart.quantity_below(canvas, &measure.axis())
 }

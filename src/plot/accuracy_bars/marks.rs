@@ -8,7 +8,7 @@ use crate::plot::axis::Axis;
 use crate::plot::canvas::{Canvas, Point};
 use crate::plot::chart::Chart;
 use crate::plot::page::Mark;
-use crate::plot::theme::{BASELINE, BLACK, OURS, REPORTED, WHITE};
+use crate::plot::theme::{BASELINE, BLACK, OURS, Pen, REPORTED, WHITE};
 
 /// Radius of a reported number's diamond, in px.
 pub(super) const DIAMOND: f64 = 6.5;
@@ -24,17 +24,11 @@ pub(super) struct Ground<'a> {
     pub(super) is_upright: bool,
 }
 
-/// Place and sizes of a bar with its marks, across the direction of its value, in px.
+/// The middle of a bar and half its thickness, across the direction of its value, in px.
+#[derive(Clone, Copy)]
 pub(super) struct Place {
     pub(super) middle: f64,
-    /// Half the thickness.
     pub(super) half: f64,
-    /// Half the width of a whisker's ends.
-    pub(super) cap: f64,
-    /// Over which the dots of the seeds are spread.
-    pub(super) spread: f64,
-    /// Radius of a dot, with and without its white rim.
-    pub(super) dot: [f64; 2],
 }
 
 impl<'a> Ground<'a> {
@@ -111,21 +105,26 @@ impl<'a> Ground<'a> {
     /// Whisker, and the dots of several seeds side by side, so that equal ones stay visible.
     pub(super) fn draw_marks(&self, canvas: &mut Canvas<'_>, bar: &Bar, at: &Place) -> Result<()> {
         let middle = at.middle;
+        // Half the width of a whisker's ends, the room of the dots, and the radius of one with and without its rim.
+        let (cap, spread, [rim, dot]) = match self.is_upright {
+            true => (6.0, 1.5 * at.half, [4.5, 3.5]),
+            false => (4.0, 2.0 * at.half, [3.4, 2.6]),
+        };
         let height = self.figure.height(bar);
         if let Some(interval) = height.and_then(|height| height.interval) {
             let ends = [interval.low, interval.high];
             canvas.polyline(&ends.map(|end| self.at(middle, end)), 1.6, BLACK)?;
             for end in ends {
-                let cap = self.across([middle - at.cap, middle + at.cap], end);
+                let cap = self.across([middle - cap, middle + cap], end);
                 canvas.polyline(&cap, 1.6, BLACK)?;
             }
         }
         if bar.runs.len() > 1 {
             for (i, run) in bar.runs.iter().enumerate() {
                 let aside = (i as f64 + 0.5) / bar.runs.len() as f64 - 0.5;
-                let dot = self.at(middle + aside * at.spread, run.estimate.value);
-                canvas.dot(dot, at.dot[0], WHITE)?;
-                canvas.dot(dot, at.dot[1], OURS)?;
+                let place = self.at(middle + aside * spread, run.estimate.value);
+                canvas.dot(place, rim, WHITE)?;
+                canvas.dot(place, dot, OURS)?;
             }
         }
         Ok(())
@@ -151,7 +150,7 @@ pub(super) fn legend(figure: &AccuracyBars, constant: &str) -> Vec<(Mark, String
         (Mark::Diamond(REPORTED), label)
     }));
     let baseline = figure.baseline.iter();
-    legend.extend(baseline.map(|_| (Mark::Dashes(BASELINE), constant.to_owned())));
+    legend.extend(baseline.map(|_| (Mark::Line(Pen::dashed(BASELINE)), constant.to_owned())));
     legend
 }
 

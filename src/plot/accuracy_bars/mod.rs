@@ -1,26 +1,96 @@
-//! A measure of every point of a sweep with its confidence interval: the numbers behind the bars.
+//! What `kind = "accuracy-bars"` shows: a measure of every point of a sweep with its confidence interval, from
+//! `summary.csv`.
 
 mod horizontal;
-mod kind;
 mod marks;
 mod vertical;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::seed_values::{self, SeedValue, tally};
-use super::{Caption, PointLabels};
+use super::{Caption, Figure, Gathered, Need, Plot, PointLabels, Points};
 use crate::error::{Error, Result};
 use crate::eval::measures::Measure;
-use crate::kinds::{Listed as _, Named};
+use crate::kinds::{BrokenRule, Listed as _, Named};
+use crate::metrics::measured::{Measured, MeasuredPoint};
+use crate::metrics::rows::MeasureRow;
 use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
+
+/// The keys of `kind = "accuracy-bars"`.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which of the measures in `evaluate.measures` is shown. Default: the first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    measure: Option<Named<Measure>>,
+}
+
+impl Plot for AccuracyBars {
+    type Keys = Keys;
+
+    const NAME: &'static str = "accuracy-bars";
+    const SHOWS: &'static str = "a measure of each point, such as accuracy, with its 95 % interval, the constant answer, and the reported accuracy";
+    const NEEDS: Need = Need::Scores;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
+        |points, label| tests::made_up(points, label, 1),
+        |points, label| tests::made_up(points, label, 3),
+        tests::losses,
+    ];
+
+    fn title(keys: &Keys, measured: &Measured) -> String {
+        keys.measure.unwrap_or(measured.measure).0.title()
+    }
+
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
+        seed_values::check_measure(keys.measure, points)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let measure = keys.measure.unwrap_or(measured.measure);
+        let rows = seed_values::rows_of(measure.0, measured)?;
+        if rows.iter().all(|row| row.questions.is_none()) {
+            return Ok(Gathered::Nothing(
+                "there is no reference answer to compare with",
+            ));
+        }
+        // Without a model, the constant answer is the result; it does not depend on the seed.
+        let is_asked = rows.iter().any(|row| row.subject == "model");
+        let subject = if is_asked { "model" } else { "constant" };
+        let run = |row: &MeasureRow| SeedValue::of(row, measured.seeds[0]);
+        let bar = |point: &MeasuredPoint| {
+            let reported = seed_values::own(&rows, "reported", point).next();
+            let runs = seed_values::own(&rows, subject, point).filter_map(run);
+            Bar {
+                label: point.label.clone(),
+                runs: runs.collect(),
+                reported: reported.map(|row| (row.value, row.detail.clone().unwrap_or_default())),
+            }
+        };
+        Ok(Gathered::Figure(Self {
+            measure,
+            bars: measured.points.iter().map(bar).collect(),
+            baseline: baseline(&rows).filter(|_| is_asked),
+        }))
+    }
+
+    /// Bars with whiskers, horizontal ones if names or numbers would collide. One run gets the interval over its
+    /// questions; several get dots and their mean's t-interval.
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        self.check()?;
+        let names = PointLabels::of(self.bars.iter().map(|bar| bar.label.as_str()));
+        let caption = self.explained(caption, &names);
+        match vertical::have_room(self, &names) {
+            true => vertical::draw(self, &names, caption),
+            false => horizontal::draw(self, &names, caption),
+        }
+    }
+}
 
 /// A measure of the points of a sweep beside a constant answer and beside what others reported.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct AccuracyBars {
-    /// The heading.
-    pub title: String,
-    /// Start of the caption: split, profile. The explanation of bars and whiskers is appended.
-    pub caption: String,
     /// What is measured.
     pub measure: Named<Measure>,
     /// One per point of the sweep, from left to right.
@@ -153,9 +223,8 @@ impl AccuracyBars {
         rows
     }
 
-    /// The caller's caption, then n, seeds, and what every mark is.
-    fn full_caption(&self, names: &PointLabels) -> String {
-        let mut caption = Caption::new(&self.title, &self.caption);
+    /// The caption with n, seeds, and what every mark is.
+    fn explained(&self, mut caption: Caption, names: &PointLabels) -> Caption {
         let runs = self.bars.iter().map(|bar| &bar.runs[..]);
         seed_values::explain(&mut caption, self.measure.0, ["Bar", "dot"], runs);
         if self.baseline.is_some() {
@@ -167,11 +236,23 @@ impl AccuracyBars {
         let reported = self.bars.iter().filter_map(|bar| bar.reported.as_ref());
         let sources = reported.map(|(_, source)| source.as_str());
         let constant = self.baseline.iter().map(|baseline| baseline.label.as_str());
-        caption
-            .labels(names)
-            .draws(sources.chain(constant))
-            .finish()
+        caption.labels(names).draws(sources.chain(constant))
     }
+}
+
+/// The constant answer, if it is the same for all points: otherwise a line across all bars would be wrong.
+fn baseline(rows: &[MeasureRow]) -> Option<Baseline> {
+    let said = |row: &MeasureRow| (row.detail.clone(), row.correct, row.questions, row.value);
+    let mut constants = rows.iter().filter(|row| row.subject == "constant");
+    let first = constants.next()?;
+    let answer = first.detail.as_deref().unwrap_or_default();
+    let run = SeedValue::of(first, 0)?;
+    constants
+        .all(|row| said(row) == said(first))
+        .then_some(Baseline {
+            label: format!("always \u{201c}{answer}\u{201d}"),
+            run,
+        })
 }
 
 #[cfg(test)]

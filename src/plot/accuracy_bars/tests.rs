@@ -1,7 +1,7 @@
 use super::*;
 use crate::eval::measures::Unit;
-use crate::plot::gallery::{self, Label, runs, skill};
-use crate::plot::{Figure, Plot as _};
+use crate::plot::tests::drawn;
+use crate::plot::tests::gallery::{self, Label, runs, skill};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -11,8 +11,6 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         reported: (i % 7 == 1).then(|| (skill(i, points) * 0.9, "a paper, table 2".to_owned())),
     };
     let figure = AccuracyBars {
-        title: "A figure of bars".to_owned(),
-        caption: "made-up values.".to_owned(),
         bars: (0..points).map(bar).collect(),
         baseline: Some(Baseline {
             label: "always \u{201c}London\u{201d}".to_owned(),
@@ -20,7 +18,7 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         }),
         ..AccuracyBars::default()
     };
-    figure.draw().expect("drawn")
+    drawn(&figure, "A figure of bars")
 }
 
 /// The same for a measure in nats, where lower is better.
@@ -31,13 +29,11 @@ pub fn losses(points: usize, label: Label<'_>) -> Figure {
         reported: None,
     };
     let figure = AccuracyBars {
-        title: "Log loss".to_owned(),
-        caption: "made-up values.".to_owned(),
         measure: nats(),
         bars: (0..points).map(bar).collect(),
         baseline: None,
     };
-    figure.draw().expect("drawn")
+    drawn(&figure, "Log loss")
 }
 
 fn nats() -> Named<Measure> {
@@ -51,6 +47,10 @@ fn run(seed: u64, correct: usize, questions: usize) -> SeedValue {
     SeedValue::of_counts(seed, correct, questions).expect("questions")
 }
 
+fn under(title: &str, origin: &str) -> Caption {
+    Caption::new(title.to_owned(), origin.to_owned())
+}
+
 fn example() -> AccuracyBars {
     let bar = |label: &str, runs| Bar {
         label: label.to_owned(),
@@ -59,8 +59,6 @@ fn example() -> AccuracyBars {
     };
     let reported = Some((0.2, "assignment, figure 4".to_owned()));
     AccuracyBars {
-        title: "Where were they born?".to_owned(),
-        caption: "Split dev".to_owned(),
         bars: vec![
             bar("no pretraining", vec![run(1, 8, 500)]),
             Bar {
@@ -88,8 +86,13 @@ fn lines(figure: &Figure) -> Vec<Vec<String>> {
 
 #[test]
 fn the_same_input_gives_the_same_bytes_without_any_font() {
-    let figure = example().draw().unwrap();
-    assert_eq!(figure, example().draw().unwrap());
+    let draw = || {
+        example()
+            .draw(under("Where were they born?", "Split dev"))
+            .unwrap()
+    };
+    let figure = draw();
+    assert_eq!(figure, draw());
     assert!(!figure.svg.contains("<text") && !figure.svg.contains("font-family"));
     assert!(
         figure
@@ -100,7 +103,7 @@ fn the_same_input_gives_the_same_bytes_without_any_font() {
 
 #[test]
 fn the_table_holds_the_plotted_numbers_by_kind() {
-    let lines = lines(&example().draw().unwrap());
+    let lines = lines(&example().draw(Caption::default()).unwrap());
     let kinds: Vec<&str> = lines.iter().map(|l| l[0].as_str()).collect();
     assert_eq!(
         kinds,
@@ -139,11 +142,14 @@ fn the_caption_says_which_interval_it_is() {
     let mut figure = example();
     assert!(
         figure
-            .full_caption(&PointLabels::default())
+            .explained(Caption::default(), &PointLabels::default())
+            .finish()
             .contains("with one seed, or where all agree, Wilson's 95 % interval")
     );
     figure.bars.truncate(1);
-    let caption = figure.full_caption(&PointLabels::default());
+    let caption = figure
+        .explained(under("", "Split dev"), &PointLabels::default())
+        .finish();
     assert!(
         caption.starts_with("Split dev. n = 500 questions a run, seed 1. Whisker: Wilson's 95 %"),
         "{caption}"
@@ -156,7 +162,7 @@ fn the_caption_says_which_interval_it_is() {
 
 #[test]
 fn degenerate_figures_are_drawn() {
-    AccuracyBars::default().draw().unwrap();
+    AccuracyBars::default().draw(Caption::default()).unwrap();
     let long = "x漢 ".repeat(300);
     for questions in [0, 1, usize::MAX >> 12] {
         for correct in [0, questions] {
@@ -178,13 +184,11 @@ fn degenerate_figures_are_drawn() {
                 run,
             });
             let figure = AccuracyBars {
-                title: long.clone(),
-                caption: long.clone(),
                 bars,
                 baseline,
                 ..AccuracyBars::default()
             };
-            let drawn = figure.draw().unwrap();
+            let drawn = figure.draw(under(&long, &long)).unwrap();
             assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         }
     }
@@ -192,7 +196,7 @@ fn degenerate_figures_are_drawn() {
         bars: vec![example().bars[1].clone(); 60],
         ..example()
     };
-    crowd.draw().unwrap();
+    crowd.draw(Caption::default()).unwrap();
 }
 
 #[test]
@@ -205,13 +209,15 @@ fn impossible_counts_are_refused() {
         }],
         ..AccuracyBars::default()
     };
-    let error = bars(vec![run(1, 7, 5)], None).draw().unwrap_err();
+    let error = bars(vec![run(1, 7, 5)], None)
+        .draw(Caption::default())
+        .unwrap_err();
     assert_eq!(
         error.to_string(),
         "error: `a` has exact-match = 1.4, which is not from 0 to 1"
     );
     let error = bars(vec![], Some((21.0, "paper".to_owned())))
-        .draw()
+        .draw(Caption::default())
         .unwrap_err();
     assert_eq!(
         error.to_string(),

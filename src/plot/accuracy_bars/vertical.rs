@@ -3,15 +3,13 @@
 use super::marks::{DIAMOND, Ground, Place, highest, legend};
 use super::{AccuracyBars, Bar, Baseline};
 use crate::error::Result;
-use crate::plot::canvas::{Canvas, Point, Type, paint};
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{Page, draw_lines};
-use crate::plot::point_labels::PointLabels;
 use crate::plot::seed_values::tally;
 use crate::plot::text::wrap;
 use crate::plot::theme::{
     BLACK, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, REPORTED, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
 };
+use crate::plot::{Area, Canvas, Caption, Figure, Page, Point, PointLabels, Type, draw_lines};
 
 /// Space right of the plot for the baseline's words, in px.
 const BASELINE_SPACE: f64 = 150.0;
@@ -49,7 +47,7 @@ fn baseline_space(figure: &AccuracyBars) -> f64 {
     figure.baseline.as_ref().map_or(0.0, |_| BASELINE_SPACE)
 }
 
-pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) -> Result<String> {
+pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: Caption) -> Result<Figure> {
     let slot = slot(figure);
     let label_size = label_size(names, slot - 8.0);
     let labels = names.wrapped(label_size, slot - 8.0, LABEL_LINES);
@@ -57,22 +55,21 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
     let measure = figure.measure.0;
     let legend = legend(figure, "constant answer");
     let page = Page {
-        vertical: measure.axis,
         right: baseline_space(figure),
         below: 10.0 + deepest as f64 * label_size * LINE_HEIGHT,
-        ..Page::new(&figure.title, caption.to_owned(), legend)
+        ..Page::new(caption, legend)
     };
-    let layout = page.layout();
     // All bars fit, and the text above them.
     let lines = if slot > ONE_LINE { 1.0 } else { 2.0 };
     let words = lines * SMALL_SIZE * LINE_HEIGHT + 14.0;
     let high = highest(figure) * PLOT_HEIGHT / (PLOT_HEIGHT - words);
-    let ground = Ground::new(figure, layout.chart(), high, true);
-    paint(layout.height, |canvas| {
-        page.draw(canvas, &layout, &ground.axis, measure.unit.scale())?;
+    page.figure(PLOT_HEIGHT, &figure.rows(), |canvas, chart| {
+        let ground = Ground::new(figure, *chart, high, true);
+        chart.draw_up(canvas, &ground.axis.ticks(measure.unit.scale()))?;
+        chart.quantity_before(canvas, MARGIN, (&measure.axis(), TEXT_SIZE))?;
         ground.draw_band(canvas)?;
         let slots = figure.bars.iter().enumerate();
-        let slots = slots.map(|(i, bar)| Slot::new(layout.left + i as f64 * slot, slot, bar));
+        let slots = slots.map(|(i, bar)| Slot::new(chart.left + i as f64 * slot, slot, bar));
         let slots: Vec<Slot> = slots.collect();
         for (bar, slot) in figure.bars.iter().zip(&slots) {
             ground.draw_body(canvas, bar, &slot.place)?;
@@ -83,9 +80,9 @@ pub(super) fn draw(figure: &AccuracyBars, names: &PointLabels, caption: &str) ->
         for ((bar, slot), label) in figure.bars.iter().zip(&slots).zip(&labels) {
             draw_marks(canvas, &ground, bar, slot)?;
             let style = Type::new(label_size, BLACK).middle();
-            draw_lines(canvas, label, (slot.middle, layout.bottom + 6.0), style)?;
+            draw_lines(canvas, label, (slot.middle, chart.bottom + 6.0), style)?;
         }
-        ground.chart.draw_ground(canvas)
+        chart.draw_ground(canvas)
     })
 }
 
@@ -124,9 +121,6 @@ impl Slot {
         let place = Place {
             middle: middle - aside,
             half,
-            cap: 6.0,
-            spread: 1.5 * half,
-            dot: [4.5, 3.5],
         };
         let reported = place.middle + half + (width.min(2.0 * WIDEST) * 0.16).max(DIAMOND + 4.0);
         Self {
@@ -169,7 +163,7 @@ fn draw_marks(canvas: &mut Canvas<'_>, ground: &Ground<'_>, bar: &Bar, slot: &Sl
         y + DIAMOND + 4.0 + SMALL_SIZE * LINE_HEIGHT,
     ];
     let candidates = ends.map(|end| Label::above(vec![words.clone()], (x, end)));
-    let free = |label: &&Label| !label.touches(&over) && label.bottom < bottom;
+    let free = |label: &&Label| label.area.shared(&over.area) == 0.0 && label.area.bottom < bottom;
     let label = candidates.iter().find(free).unwrap_or(&candidates[0]);
     label.draw(canvas, Type::new(SMALL_SIZE, REPORTED).middle())
 }
@@ -193,33 +187,27 @@ fn draw_baseline(
 /// A few short lines with white behind them.
 struct Label {
     lines: Vec<String>,
-    middle: f64,
-    half: f64,
-    top: f64,
-    bottom: f64,
+    area: Area,
 }
 
 impl Label {
     /// Lines that end at the height of `place`, around it.
     fn above(lines: Vec<String>, (middle, bottom): Point) -> Self {
-        Self {
-            half: fonts::widest(SMALL_SIZE, &lines) / 2.0 + 2.0,
+        let half = fonts::widest(SMALL_SIZE, &lines) / 2.0 + 2.0;
+        let area = Area {
+            left: middle - half,
+            right: middle + half,
             top: bottom - lines.len() as f64 * SMALL_SIZE * LINE_HEIGHT,
-            lines,
-            middle,
             bottom,
-        }
-    }
-
-    fn touches(&self, other: &Self) -> bool {
-        (self.middle - other.middle).abs() < self.half + other.half
-            && self.top < other.bottom
-            && other.top < self.bottom
+        };
+        Self { lines, area }
     }
 
     fn draw(&self, canvas: &mut Canvas<'_>, style: Type) -> Result<()> {
-        let (left, right) = (self.middle - self.half, self.middle + self.half);
-        canvas.rectangle((left, self.top), (right, self.bottom), WHITE.fade(0.8))?;
-        draw_lines(canvas, &self.lines, (self.middle, self.top), style)
+        let area = &self.area;
+        let (from, to) = ((area.left, area.top), (area.right, area.bottom));
+        canvas.rectangle(from, to, WHITE.fade(0.8))?;
+        let middle = (area.left + area.right) / 2.0;
+        draw_lines(canvas, &self.lines, (middle, area.top), style)
     }
 }

@@ -1,21 +1,19 @@
 //! Positions and drawing of discs, whiskers, dots and names.
 
 use super::key::Naming;
-use super::names::{self, Area};
-use super::quantity::Quantity;
+use super::names;
+use super::quantity;
 use super::{AccuracyScatter, Spot};
 use crate::error::Result;
 use crate::eval::measures::Measure;
 use crate::metrics::statistics::Estimate;
 use crate::plot::axis::{Axis, ends};
-use crate::plot::canvas::{Canvas, Type, paint};
-use crate::plot::chart::Chart;
 use crate::plot::fonts::{self, Face};
-use crate::plot::page::{LEFT, Layout, Page};
 use crate::plot::text::shorten;
 use crate::plot::theme::{
     BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, PLOT_HEIGHT, SERIES, SMALL_SIZE, TEXT_SIZE, WHITE, WIDTH,
 };
+use crate::plot::{Area, Canvas, Caption, Chart, Figure, LEFT, Page, Type};
 
 /// Markers nearer than this would hide one another, in px.
 const APART: f64 = 16.0;
@@ -29,7 +27,8 @@ const RIGHT: f64 = 18.0;
 /// Horizontal positions of the spots that have a value, in px.
 pub(super) struct Places<'a> {
     spots: Vec<Placed<'a>>,
-    quantity: Quantity,
+    /// The horizontal axis.
+    quantity: Axis,
 }
 
 /// A spot and its place.
@@ -49,7 +48,7 @@ impl<'a> Places<'a> {
     pub(super) fn of(figure: &'a AccuracyScatter) -> Self {
         let (left, right) = (LEFT, WIDTH - MARGIN - RIGHT);
         let xs: Vec<f64> = figure.spots.iter().map(|spot| spot.x).collect();
-        let quantity = Quantity::around(&xs);
+        let quantity = quantity::around(&xs);
         let spots = figure.spots.iter().zip(SERIES.into_iter().cycle());
         let spots = spots.filter_map(|(spot, ink)| Some((spot, figure.height(spot)?, ink)));
         let placed = |(number, (spot, height, ink)): (usize, (&'a Spot, Estimate, Ink))| {
@@ -115,36 +114,31 @@ pub(super) fn draw(
     figure: &AccuracyScatter,
     places: &Places<'_>,
     naming: &Naming,
-    caption: &str,
-) -> Result<String> {
+    caption: Caption,
+) -> Result<Figure> {
     let page = Page {
-        vertical: figure.measure.0.axis,
         right: RIGHT,
         below: QUANTITY + naming.height(),
-        ..Page::new(&figure.title, caption.to_owned(), vec![])
+        ..Page::new(caption, vec![])
     };
     // Numbers need room between the markers.
     let tall = match naming.is_key() {
         true => (places.spots.len() as f64 * 9.0).clamp(PLOT_HEIGHT, 2.0 * PLOT_HEIGHT),
         false => PLOT_HEIGHT,
     };
-    let layout = page.layout_of(tall);
-    let axis = values(places, figure.measure.0);
-    paint(layout.height, |canvas| {
-        page.draw(canvas, &layout, &axis, figure.measure.0.unit.scale())?;
-        draw_quantity(
-            canvas,
-            &layout.chart(),
-            &places.quantity,
-            &figure.horizontal,
-        )?;
+    let measure = figure.measure.0;
+    let axis = values(places, measure);
+    page.figure(tall, &figure.rows(), |canvas, chart| {
+        chart.draw_up(canvas, &axis.ticks(measure.unit.scale()))?;
+        chart.quantity_before(canvas, MARGIN, (&measure.axis(), TEXT_SIZE))?;
+        draw_quantity(canvas, chart, &places.quantity, &figure.horizontal)?;
         for spot in &places.spots {
-            draw_spot(canvas, &layout, &axis, spot)?;
+            draw_spot(canvas, chart, &axis, spot)?;
         }
         if figure.named {
-            draw_names(canvas, &layout, &axis, (&places.spots, naming))?;
+            draw_names(canvas, chart, &axis, (&places.spots, naming))?;
         }
-        naming.draw(canvas, layout.bottom + QUANTITY)
+        naming.draw(canvas, chart.bottom + QUANTITY)
     })
 }
 
@@ -169,14 +163,9 @@ fn values(places: &Places<'_>, measure: &Measure) -> Axis {
     axis
 }
 
-fn draw_quantity(
-    canvas: &mut Canvas<'_>,
-    chart: &Chart,
-    quantity: &Quantity,
-    words: &str,
-) -> Result<()> {
+fn draw_quantity(canvas: &mut Canvas<'_>, chart: &Chart, across: &Axis, words: &str) -> Result<()> {
     let mut free_from = f64::NEG_INFINITY;
-    for (share, label) in quantity.ticks() {
+    for (share, label) in quantity::ticks(across) {
         let foot = chart.at(share, 0.0);
         canvas.polyline(&[foot, chart.at(share, 1.0)], 1.0, GRID)?;
         let half = fonts::width(Face::Text, SMALL_SIZE, &label) / 2.0;
@@ -193,17 +182,17 @@ fn draw_quantity(
 /// The tick at its value, whisker, seeds and mean.
 fn draw_spot(
     canvas: &mut Canvas<'_>,
-    layout: &Layout,
+    chart: &Chart,
     axis: &Axis,
     placed: &Placed<'_>,
 ) -> Result<()> {
     let Placed { x, ink, .. } = *placed;
     let tick = [
-        (placed.true_x, layout.bottom),
-        (placed.true_x, layout.bottom - 7.0),
+        (placed.true_x, chart.bottom),
+        (placed.true_x, chart.bottom - 7.0),
     ];
     canvas.polyline(&tick, 1.6, ink)?;
-    let y = |value| layout.y(axis, value);
+    let y = |value| axis.pixel(value, chart.bottom, chart.top);
     let (low, high) = placed.height.ends();
     let (low, high) = (y(low), y(high));
     canvas.polyline(&[(x, low), (x, high)], 1.4, ink)?;
@@ -226,11 +215,11 @@ fn draw_spot(
 /// Names beside the discs, with a line where they had to stand off.
 fn draw_names(
     canvas: &mut Canvas<'_>,
-    layout: &Layout,
+    chart: &Chart,
     axis: &Axis,
     (spots, naming): (&[Placed<'_>], &Naming),
 ) -> Result<()> {
-    let y = |value| layout.y(axis, value);
+    let y = |value| axis.pixel(value, chart.bottom, chart.top);
     let name = |placed: &Placed<'_>| naming.beside[placed.number].clone();
     let texts: Vec<String> = spots.iter().map(name).collect();
     // Two numbers side by side must not read as one.
@@ -253,10 +242,10 @@ fn draw_names(
     });
     let taken: Vec<Area> = spots.iter().map(whisker).chain(discs).collect();
     let frame = Area {
-        left: layout.left + 2.0,
-        top: layout.top,
-        right: layout.right,
-        bottom: layout.bottom - 8.0,
+        left: chart.left + 2.0,
+        top: chart.top,
+        right: chart.right,
+        bottom: chart.bottom - 8.0,
     };
     let places = names::place(&markers, &sizes, &taken, frame);
     for ((area, &marker), placed) in places.iter().zip(&markers).zip(spots) {

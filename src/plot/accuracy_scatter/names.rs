@@ -1,51 +1,11 @@
 //! Places names beside markers with as little overlap as possible, by a small deterministic search.
 
-use crate::plot::canvas::Point;
+use crate::plot::{Area, Point};
 
 /// Space between a marker and its name, in px.
 const BESIDE: f64 = 9.0;
 /// How far away a name is tried, ring by ring, in px.
 const RINGS: [f64; 8] = [0.0, 14.0, 28.0, 44.0, 62.0, 82.0, 106.0, 134.0];
-
-/// A box, in px; `left` < `right`, `top` < `bottom`.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) struct Area {
-    pub(super) left: f64,
-    pub(super) top: f64,
-    pub(super) right: f64,
-    pub(super) bottom: f64,
-}
-
-impl Area {
-    /// A box of this width and height around a point.
-    pub(super) fn around((x, y): Point, (width, height): (f64, f64)) -> Self {
-        Self {
-            left: x - width / 2.0,
-            top: y - height / 2.0,
-            right: x + width / 2.0,
-            bottom: y + height / 2.0,
-        }
-    }
-
-    /// The area that both cover, in square px.
-    fn shared(&self, other: &Self) -> f64 {
-        let width = self.right.min(other.right) - self.left.max(other.left);
-        let height = self.bottom.min(other.bottom) - self.top.max(other.top);
-        width.max(0.0) * height.max(0.0)
-    }
-
-    fn size(&self) -> f64 {
-        (self.right - self.left) * (self.bottom - self.top)
-    }
-
-    /// The point of the box nearest to `to`.
-    pub(super) fn nearest(&self, to: Point) -> Point {
-        (
-            to.0.clamp(self.left, self.right),
-            to.1.clamp(self.top, self.bottom),
-        )
-    }
-}
 
 /// A place for each name: of the directions around its marker, nearest ring first, the one that
 /// overlaps least with what is already placed. `sizes` are width and height of the names, `taken` what no

@@ -3,62 +3,43 @@
 use crate::plot::axis::{Axis, Ticks, ends};
 use crate::plot::text;
 
-/// From a quantity to a pixel.
-#[derive(Clone, Debug)]
-pub(super) struct Quantity {
-    /// Axis of the values, or of their base-10 logarithms.
-    axis: Axis,
-    logarithmic: bool,
-}
-
 /// Empty space beside the outermost values, as a share of their range.
 const SPACE: f64 = 0.08;
 
-impl Quantity {
-    /// An axis on which all values stand, with space beside them.
-    pub(super) fn around(values: &[f64]) -> Self {
-        let (low, high) = ends(values.iter().copied());
-        let logarithmic = low > 0.0 && high > 10.0 * low;
-        let (low, high) = match logarithmic {
-            true => (low.log10(), high.log10()),
-            false => (low, high),
-        };
-        let space = match high - low {
-            0.0 => 0.1 * low.abs().max(0.1),
-            range => SPACE * range,
-        };
-        Self {
-            axis: Axis::new(low - space, high + space, 6),
-            logarithmic,
-        }
-    }
+/// An axis on which all values stand, with space beside them.
+pub(super) fn around(values: &[f64]) -> Axis {
+    let (low, high) = ends(values.iter().copied());
+    let is_logarithmic = low > 0.0 && high > 10.0 * low;
+    let (low, high) = match is_logarithmic {
+        true => (low.log10(), high.log10()),
+        false => (low, high),
+    };
+    let space = match high - low {
+        0.0 => 0.1 * low.abs().max(0.1),
+        range => SPACE * range,
+    };
+    let mut axis = Axis::new(low - space, high + space, 6);
+    axis.is_logarithmic = is_logarithmic;
+    axis
+}
 
-    /// Round numbers on the axis: how far along it each stands, 0 to 1, and its text.
-    pub(super) fn ticks(&self) -> Ticks {
-        if !self.logarithmic {
-            return self.axis.ticks(1.0);
-        }
-        let factors: &[f64] = match self.axis.high - self.axis.low > 3.0 {
-            true => &[1.0],
-            false => &[1.0, 2.0, 5.0],
-        };
-        let decades = self.axis.low.floor() as i32..=self.axis.high.ceil() as i32;
-        let values = decades.flat_map(|decade| {
-            let factors = factors.iter();
-            factors.map(move |factor| factor * 10f64.powi(decade))
-        });
-        let inside = |value: &f64| (self.axis.low..=self.axis.high).contains(&value.log10());
-        let tick = |value| (self.share(value), plain(value));
-        values.filter(inside).map(tick).collect()
+/// Round numbers on the axis: how far along it each stands, 0 to 1, and its text.
+pub(super) fn ticks(axis: &Axis) -> Ticks {
+    if !axis.is_logarithmic {
+        return axis.ticks(1.0);
     }
-
-    /// How far along the axis a value stands, 0 to 1.
-    pub(super) fn share(&self, value: f64) -> f64 {
-        self.axis.share(match self.logarithmic {
-            true => value.log10(),
-            false => value,
-        })
-    }
+    let factors: &[f64] = match axis.high - axis.low > 3.0 {
+        true => &[1.0],
+        false => &[1.0, 2.0, 5.0],
+    };
+    let decades = axis.low.floor() as i32..=axis.high.ceil() as i32;
+    let values = decades.flat_map(|decade| {
+        let factors = factors.iter();
+        factors.map(move |factor| factor * 10f64.powi(decade))
+    });
+    let inside = |value: &f64| (axis.low..=axis.high).contains(&value.log10());
+    let tick = |value| (axis.share(value), plain(value));
+    values.filter(inside).map(tick).collect()
 }
 
 /// A round number as people write it: `0.002`, `20,000`, and `1e-7` where zeros would have to be
@@ -77,7 +58,7 @@ mod tests {
     use super::*;
 
     fn texts(values: &[f64]) -> Vec<String> {
-        let numbers = Quantity::around(values).ticks().into_iter();
+        let numbers = ticks(&around(values)).into_iter();
         numbers.map(|(_, text)| text).collect()
     }
 
@@ -105,12 +86,12 @@ mod tests {
             &[7e6, 7e6],
         ];
         for values in lists {
-            let quantity = Quantity::around(values);
+            let quantity = around(values);
             for &value in values {
                 let x = quantity.share(value);
                 assert!((0.0..=1.0).contains(&x), "{values:?}: {x}");
             }
-            assert!(quantity.ticks().len() < 30, "{values:?}");
+            assert!(ticks(&quantity).len() < 30, "{values:?}");
         }
     }
 }

@@ -1,7 +1,6 @@
 use super::*;
 use crate::eval::measures::Unit;
-use crate::plot::gallery::{self, Label, chance, runs};
-use crate::plot::{Figure, Plot as _};
+use crate::plot::tests::gallery::{self, Label, chance, runs};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -28,14 +27,12 @@ fn drawn(
         runs: runs(i),
     };
     let figure = AccuracyScatter {
-        title: "A figure of spots".to_owned(),
-        caption: "made-up values.".to_owned(),
         measure,
         horizontal: "parameters".to_owned(),
         spots: (0..points).map(spot).collect(),
         named: true,
     };
-    figure.draw().expect("drawn")
+    crate::plot::tests::drawn(&figure, "A figure of spots")
 }
 
 fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
@@ -49,8 +46,6 @@ fn spot(label: &str, x: f64, right: &[usize]) -> Spot {
 
 fn figure(spots: Vec<Spot>) -> AccuracyScatter {
     AccuracyScatter {
-        title: "Accuracy against parameters".to_owned(),
-        caption: "Split dev.".to_owned(),
         measure: Named::default(),
         horizontal: "trained parameters".to_owned(),
         spots,
@@ -78,7 +73,9 @@ fn kinds() -> AccuracyScatter {
 
 #[test]
 fn the_table_holds_means_and_seeds() {
-    let drawn = figure(vec![spot("a", 10.0, &[30, 36, 33])]).draw().unwrap();
+    let drawn = figure(vec![spot("a", 10.0, &[30, 36, 33])])
+        .draw(Caption::default())
+        .unwrap();
     let csv = String::from_utf8(drawn.csv).unwrap();
     let lines: Vec<&str> = csv.lines().collect();
     assert_eq!(
@@ -90,13 +87,19 @@ fn the_table_holds_means_and_seeds() {
     assert_eq!(lines.len(), 5);
 }
 
+fn explained(figure: &AccuracyScatter, shifted: bool) -> String {
+    let caption = Caption::new(String::new(), "Split dev.".to_owned());
+    let caption = figure.explained(caption, shifted, &Naming::of(figure));
+    caption.finish()
+}
+
 #[test]
 fn the_caption_says_n_seeds_intervals_and_what_was_moved() {
-    let words = kinds().full_caption(true, &Naming::of(&kinds()));
+    let words = explained(&kinds(), true);
     assert!(words.starts_with("Split dev. n = 60 questions a run, seeds 1, 2, 3. Disc: mean"));
     assert!(words.contains("95 % t-interval") && words.contains("moved sideways"));
     let one = figure(vec![spot("a", 1.0, &[30])]);
-    let one = one.full_caption(false, &Naming::of(&one));
+    let one = explained(&one, false);
     assert!(one.contains("seed 1. Whisker: Wilson's"), "{one}");
 }
 
@@ -123,8 +126,8 @@ fn extremes_are_drawn_without_a_font() {
         figure(vec![spot("not run", 3.0, &[])]),
     ];
     for figure in &figures {
-        let drawn = figure.draw().unwrap();
-        assert_eq!(drawn, figure.draw().unwrap());
+        let drawn = figure.draw(Caption::default()).unwrap();
+        assert_eq!(drawn, figure.draw(Caption::default()).unwrap());
         assert!(!drawn.svg.contains("<text"));
     }
 }
@@ -132,12 +135,16 @@ fn extremes_are_drawn_without_a_font() {
 #[test]
 fn nonsense_is_refused() {
     let many = figure(vec![spot("a", 1.0, &[61])]);
-    let error = many.draw().unwrap_err().to_string();
+    let error = many.draw(Caption::default()).unwrap_err().to_string();
     assert!(
         error.contains("`a` has exact-match = 1.0166666666666666, which is not from 0 to 1"),
         "{error}"
     );
-    assert!(figure(vec![spot("a", f64::NAN, &[1])]).draw().is_err());
+    assert!(
+        figure(vec![spot("a", f64::NAN, &[1])])
+            .draw(Caption::default())
+            .is_err()
+    );
 }
 
 #[test]
@@ -150,4 +157,39 @@ fn many_spots_have_numbers_and_a_key() {
     assert!(!few.is_key() && few.beside[11] == "kind 11");
     let many = spots(13);
     assert!(many.is_key() && many.beside[12] == "13");
+}
+
+use crate::metrics::measured::MeasuredRun;
+
+#[test]
+fn the_time_of_a_step_is_the_median_over_the_runs_of_pretraining() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let row = |stage: &str, step, step_ms| TimingRow {
+        stage: stage.to_owned(),
+        step,
+        step_ms,
+        tokens_per_second: 1.0,
+    };
+    for (seed, times) in [(1, [9.0, 1.0]), (2, [3.0, 5.0])] {
+        let mut rows = vec![row("finetune", 1, 100.0)];
+        rows.extend((1..).zip(times).map(|(step, ms)| row("pretrain", step, ms)));
+        let run = folder.path().join(format!("seed-{seed}"));
+        std::fs::create_dir(&run).expect("made");
+        table::write(&run.join("timings.csv"), &rows).expect("written");
+    }
+    let of = |seeds: &[u64]| {
+        let run = |&seed: &u64| MeasuredRun {
+            seed,
+            folder: folder.path().join(format!("seed-{seed}")),
+        };
+        let runs = seeds.iter().map(run).collect();
+        let point = MeasuredPoint {
+            runs,
+            ..MeasuredPoint::default()
+        };
+        median_step_ms(&point).expect("read")
+    };
+    assert_eq!(of(&[1, 2]), Some(4.0));
+    assert_eq!(of(&[1]), Some(5.0));
+    assert_eq!(of(&[3]), None);
 }

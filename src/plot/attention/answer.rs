@@ -5,11 +5,11 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::Seen;
-use super::{MASK, MappedModel, View};
+use super::{MappedModel, View};
 use crate::error::Result;
 use crate::plot::fonts;
 use crate::plot::text::number;
-use crate::plot::theme::{BLACK, GRID, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH};
+use crate::plot::theme::{BLACK, GRID, LINE_HEIGHT, MARGIN, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::plot::{Canvas, Point, Type};
 
 /// Left end of the rows, in px; their layers and heads stand before it.
@@ -115,8 +115,7 @@ fn draw_characters(canvas: &mut Canvas<'_>, seen: &Seen, column: f64, ground: f6
     let is_wide = column >= fonts::column(TEXT_SIZE);
     for place in (0..=seen.asking).filter(|place| is_wide || initials.contains(place)) {
         let character = seen.character(place);
-        let ink = if character == MASK { OURS } else { BLACK };
-        let style = Type::mono(TEXT_SIZE, ink).middle();
+        let style = Type::mono(TEXT_SIZE, seen.ink(place)).middle();
         let middle = LEFT + (place as f64 + 0.5) * column;
         canvas.text(&character.to_string(), (middle, ground), style)?;
     }

@@ -4,12 +4,10 @@ use serde::{Deserialize, Serialize};
 
 use super::scale::Scale;
 use super::seen::{Head, Seen};
-use super::{MASK, MappedModel, View};
+use super::{MappedModel, View};
 use crate::error::Result;
 use crate::plot::fonts;
-use crate::plot::theme::{
-    BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH,
-};
+use crate::plot::theme::{GREY, GRID, LINE_HEIGHT, MARGIN, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::plot::{Canvas, Point, Type};
 
 /// Left of the maps for the layer and the beginnings of words, in px.
@@ -167,15 +165,8 @@ impl<'a> Sheet<'a> {
     }
 
     fn draw_initial(&self, canvas: &mut Canvas<'_>, place: usize, at: Point) -> Result<()> {
-        let style = Type::mono(SMALL_SIZE, self.ink(place)).middle();
+        let style = Type::mono(SMALL_SIZE, self.seen.ink(place)).middle();
         canvas.text(&self.seen.character(place).to_string(), at, style)
-    }
-
-    fn ink(&self, place: usize) -> Ink {
-        match self.seen.character(place) {
-            MASK => OURS,
-            _ => BLACK,
-        }
     }
 
     /// What is read, with the beginnings of its words in black as at the axes.
@@ -183,7 +174,7 @@ impl<'a> Sheet<'a> {
         let initials = self.seen.initials();
         for place in 0..self.seen.places() {
             let ink = match initials.contains(&place) {
-                true => self.ink(place),
+                true => self.seen.ink(place),
                 false => GREY.fade(0.75),
             };
             let (line, column) = (place / columns(), place % columns());

@@ -1,7 +1,7 @@
-//! Attention figures: the map of every head, and what it attends to when an answer begins.
+//! What `kind = "attention-maps"` and `"answer-attention"` take and show: the map of every head, and what it attends to
+//! when an answer begins, from `attention_maps.csv` of one run per point.
 
 mod answer;
-mod kind;
 mod maps;
 mod scale;
 mod seen;
@@ -11,29 +11,125 @@ mod tests;
 use std::collections::BTreeMap;
 use std::marker::PhantomData;
 
-use serde::Serialize;
+use schemars::JsonSchema;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::fonts::{self, Face};
 use super::text::{self, plural};
 use super::theme::{MARGIN, TEXT_SIZE, WIDTH};
-use super::{Canvas, Caption, PointLabels, PointSubset};
+use super::{
+    Canvas, Caption, Figure, Gathered, Need, Page, Plot, PointLabels, PointSubset, Points, Type,
+};
 use crate::error::Result;
-use crate::metrics::rows::AttentionRow;
+use crate::kinds::BrokenRule;
+use crate::metrics::artefacts::ATTENTION_MAPS;
+use crate::metrics::measured::{Measured, MeasuredPoint, MeasuredRun};
+use crate::metrics::rows::{AttentionRow, MOST_MAPPED};
 use scale::Scale;
-use seen::{Head, MASK, Seen};
+use seen::{Head, Seen};
 
 /// The kind `attention-maps`.
 pub type AttentionMaps = Attention<maps::Maps>;
 /// The kind `answer-attention`.
 pub type AnswerAttention = Attention<answer::Strips>;
 
+/// The keys of both kinds.
+#[derive(Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which of the questions of `evaluate.attention_maps`, counted from 1.
+    #[schemars(range(min = 1, max = MOST_MAPPED))]
+    question: usize,
+}
+
+impl Default for Keys {
+    fn default() -> Self {
+        Self { question: 1 }
+    }
+}
+
+/// Space above the first model for the colour scale, in px.
+const SCALE: f64 = 48.0;
+/// Between two models, in px.
+const GAP: f64 = 26.0;
+
+impl<V: View> Plot for Attention<V> {
+    type Keys = Keys;
+
+    const NAME: &'static str = V::NAME;
+    const SHOWS: &'static str = V::SHOWS;
+    const TITLE: &'static str = V::TITLE;
+    const NEEDS: Need = Need::AttentionMaps;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[|points, label| {
+        let figure: Self = tests::made_up(points, label);
+        crate::plot::tests::drawn(&figure, "A figure of attention")
+    }];
+
+    /// `question` must be one of the mapped questions, if any point maps questions.
+    fn check(keys: &Keys, points: &Points<'_>) -> Option<BrokenRule> {
+        let question = keys.question;
+        let is_beyond = |mapped: &usize| (*mapped + 1..=MOST_MAPPED).contains(&question);
+        let mapped = points.mapped.filter(is_beyond)?;
+        let plural = if mapped == 1 { "" } else { "s" };
+        Some(BrokenRule {
+            key: "question",
+            message: format!(
+                "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
+            ),
+            help: None,
+        })
+    }
+
+    fn origin(_: &Keys, measured: &Measured) -> String {
+        format!("{}.", measured.origin)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let mut models = vec![];
+        for point in &measured.points {
+            models.extend(MappedModel::read(point, keys.question)?);
+        }
+        if models.is_empty() {
+            return Ok(Gathered::Nothing(
+                "no run has mapped that question (`evaluate.attention_maps`)",
+            ));
+        }
+        let view = PhantomData;
+        Ok(Gathered::Figure(Self { models, view }))
+    }
+
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        let seen = self.seen();
+        let heights: Vec<f64> = seen.iter().map(V::height).collect();
+        let tallest = heights.iter().copied().fold(0.0, f64::max);
+        let shown = PointSubset::of_height(seen.len(), tallest + GAP);
+        let page = Page::new(self.explained(caption, &seen, &shown), vec![]);
+        let weights = self.models.iter().flat_map(|model| &model.rows);
+        let scale = Scale::of(weights.map(|row| row.weight));
+        let both = self.models.iter().zip(&seen);
+        let rows: Vec<V::Row> = both
+            .flat_map(|(model, seen)| V::rows(model, seen))
+            .collect();
+        let gaps = GAP * shown.points.len().saturating_sub(1) as f64;
+        let height = SCALE + shown.among(&heights).iter().sum::<f64>() + gaps;
+        page.figure(height, &rows, |canvas, area| {
+            scale.draw(canvas, (MARGIN, area.top))?;
+            let mut top = area.top + SCALE;
+            for (heading, &model) in self.headings(&seen, &shown).iter().zip(&shown.points) {
+                canvas.text(heading, (MARGIN, top + TEXT_SIZE), Type::LABEL)?;
+                V::draw(canvas, &scale, &seen[model], top)?;
+                top += heights[model] + GAP;
+            }
+            Ok(())
+        })
+    }
+}
+
 /// Attention weights of some models while they read and answer the same question.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Attention<V> {
-    title: String,
-    /// Start of the caption; what is shown and what was found is appended.
-    caption: String,
     /// One below the other.
     models: Vec<MappedModel>,
     view: PhantomData<V>,
@@ -82,9 +178,8 @@ impl<V: View> Attention<V> {
         PointLabels::of(self.models.iter().map(|model| model.label.as_str()))
     }
 
-    fn full_caption(&self, seen: &[Seen], shown: &PointSubset) -> String {
+    fn explained(&self, mut caption: Caption, seen: &[Seen], shown: &PointSubset) -> Caption {
         let names = self.names();
-        let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(V::ABOUT);
         self.latents(seen)
             .into_iter()
@@ -112,7 +207,7 @@ impl<V: View> Attention<V> {
         let characters = seen.iter().flat_map(|seen| seen.characters.values());
         let characters: String = characters.collect();
         let caption = caption.draws_in(Face::Mono, [characters.as_str()]);
-        caption.shown(shown, "points").labels(&names).finish()
+        caption.shown(shown, "points").labels(&names)
     }
 
     /// The caption's note on models in which latents attend or are attended to.
@@ -141,7 +236,7 @@ impl<V: View> Attention<V> {
             text::shorten(Face::Text, TEXT_SIZE, &answer, room / 2.0)
         });
         let answers: Vec<String> = answers.collect();
-        let names = self.names().only(&shown.points);
+        let names = self.names().only(shown);
         let names = names.fitted(TEXT_SIZE, room - fonts::widest(TEXT_SIZE, &answers));
         let both = names.into_iter().zip(answers);
         both.map(|(name, answer)| name + &answer).collect()
@@ -149,6 +244,20 @@ impl<V: View> Attention<V> {
 }
 
 impl MappedModel {
+    /// One run of the point, if any has mapped the question: heads of different seeds do not correspond to each
+    /// other.
+    fn read(point: &MeasuredPoint, question: usize) -> Result<Option<Self>> {
+        let is_mapped = |run: &&MeasuredRun| run.path(&ATTENTION_MAPS, "").is_file();
+        let Some(run) = point.runs.iter().find(is_mapped) else {
+            return Ok(None);
+        };
+        let rows = run.read::<AttentionRow>(&ATTENTION_MAPS, "")?;
+        let mut rows = rows.unwrap_or_default();
+        rows.retain(|row| row.question == question);
+        let (label, seed) = (point.label.clone(), run.seed);
+        Ok((!rows.is_empty()).then_some(Self { label, seed, rows }))
+    }
+
     /// The part of its heading after the name: the seed and the model's answer.
     fn answer(&self, seen: &Seen) -> String {
         let answer = match seen.answer() {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::metrics::rows::AttentionRow;
 use crate::plot::fonts::SUBSTITUTE;
+use crate::plot::theme::{BLACK, Ink, OURS};
 
 /// The mask sign: after it the answer begins.
 pub(super) const MASK: char = '\u{2047}';
@@ -65,6 +66,14 @@ impl Seen {
 
     pub(super) fn character(&self, place: usize) -> char {
         *self.characters.get(&place).unwrap_or(&SUBSTITUTE)
+    }
+
+    /// The colour of a character: the mask stands out.
+    pub(super) fn ink(&self, place: usize) -> Ink {
+        match self.character(place) {
+            MASK => OURS,
+            _ => BLACK,
+        }
     }
 
     /// As far as it has been read.

@@ -1,8 +1,7 @@
 use super::answer::Strips;
 use super::maps::Maps;
 use super::*;
-use crate::plot::gallery::{Label, chance};
-use crate::plot::{Figure, Plot as _};
+use crate::plot::tests::gallery::{Label, chance};
 
 /// A figure of made-up values.
 pub fn made_up<V>(points: usize, label: Label<'_>) -> Attention<V> {
@@ -27,8 +26,6 @@ pub fn made_up<V>(points: usize, label: Label<'_>) -> Attention<V> {
             .collect(),
     };
     Attention {
-        title: "A figure of attention".to_owned(),
-        caption: "made-up values.".to_owned(),
         models: (0..points).map(model).collect(),
         view: PhantomData,
     }
@@ -65,8 +62,6 @@ fn model(label: &str, text: &str, [layers, heads]: [usize; 2]) -> MappedModel {
 
 fn figure<V>(models: Vec<MappedModel>) -> Attention<V> {
     Attention {
-        title: "Where every head looks".to_owned(),
-        caption: "quickstart (finetune 15 epochs)".to_owned(),
         models,
         view: PhantomData,
     }
@@ -109,7 +104,9 @@ fn the_caption_says_what_most_heads_attend_to() {
     assert_eq!(finding(&Seen::of(&one.rows)).expect("heads"), told);
     assert_eq!(finding(&Seen::of(&[])), None);
     let both = figure::<Maps>(vec![one.clone(), model("b", TEXT, [1, 1])]);
-    let caption = both.full_caption(&both.seen(), &PointSubset::of(2, 2));
+    let caption = both
+        .explained(Caption::default(), &both.seen(), &PointSubset::of(2, 2))
+        .finish();
     let told = format!("is asked for: a, {told}; b, ");
     assert!(caption.contains(&told), "{caption}");
 }
@@ -121,12 +118,20 @@ fn the_table_of_each_figure_is_what_it_shows() {
         let csv = String::from_utf8(drawn.csv).expect("text");
         csv.lines().map(str::to_owned).collect()
     };
-    let maps = lines(figure::<Maps>(models.clone()).draw().expect("drawn"));
+    let maps = lines(
+        figure::<Maps>(models.clone())
+            .draw(Caption::default())
+            .expect("drawn"),
+    );
     assert_eq!(maps.len(), 1 + 6 * (29 * 30 / 2));
     let start =
         "label,seed,layer,head,query_position,query_character,key_position,key_character,weight";
     assert_eq!(maps[0], start);
-    let strips = lines(figure::<Strips>(models).draw().expect("drawn"));
+    let strips = lines(
+        figure::<Strips>(models)
+            .draw(Caption::default())
+            .expect("drawn"),
+    );
     assert_eq!(
         strips.len(),
         1 + 6 * 25,
@@ -173,8 +178,8 @@ fn extremes_are_drawn_without_a_font() {
         vec![model("wide", &long[..128], [1, 20])],
     ] {
         let draw = || {
-            let maps = figure::<Maps>(models.clone()).draw();
-            let strips = figure::<Strips>(models.clone()).draw();
+            let maps = figure::<Maps>(models.clone()).draw(Caption::default());
+            let strips = figure::<Strips>(models.clone()).draw(Caption::default());
             [maps.expect("drawn"), strips.expect("drawn")]
         };
         let drawn = draw();
@@ -182,7 +187,10 @@ fn extremes_are_drawn_without_a_font() {
         assert!(drawn.iter().all(|one| !one.svg.contains("<text")));
     }
     let caption = |models| {
-        let svg = figure::<Maps>(models).draw().expect("drawn").svg;
+        let svg = figure::<Maps>(models)
+            .draw(Caption::default())
+            .expect("drawn")
+            .svg;
         svg.contains("latents look at characters")
     };
     assert!(caption(vec![latents]) && !caption(vec![signed]));

@@ -3,26 +3,22 @@
 use serde::{Deserialize, Serialize};
 
 use super::styles::{Style, styles, told_apart};
-use super::texts;
 use crate::error::Result;
 use crate::metrics::artefacts::CURVES;
-use crate::metrics::explored::{distinct, label, over_seeds, read};
+use crate::metrics::explored::{Construction, constructions, distinct, over_seeds, read};
 use crate::metrics::measured::{Measured, PointRows};
 use crate::metrics::rows::CurveRow;
 use crate::plot::axis::ends;
 use crate::plot::text::{plural, significant};
 use crate::plot::theme::{BLACK, MARGIN, PLOT_HEIGHT, Pen, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::plot::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, NoKeys, Page, Plot, Point, PointLabels,
-    PointSubset, Type,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, Mark, Need, NoKeys, Page, Plot, Point,
+    PointLabels, PointSubset, Type,
 };
 
 /// Curves of an exploration.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationCurves {
-    pub title: String,
-    /// Start of the caption: sizes, samples and seeds. The explanation of the marks is appended.
-    pub caption: String,
     /// What was varied.
     pub horizontal: String,
     /// One chart each.
@@ -58,15 +54,12 @@ impl Plot for ExplorationCurves {
 
     const NAME: &'static str = "exploration-curves";
     const SHOWS: &'static str = "explorations only: the measured quantity against the varied one";
+    const NEEDS: Need = Need::Curves;
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn title(_: &NoKeys, measured: &Measured) -> String {
-        texts(measured).heading
-    }
-
-    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+    fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
         let points = read::<CurveRow>(measured, &CURVES)?;
         let all = || points.iter().flat_map(|point| &point.rows);
         let Some(first) = all().next() else {
@@ -75,15 +68,13 @@ impl Plot for ExplorationCurves {
         let quantities = distinct(all().map(|row| &row.y_quantity));
         let panels = quantities.iter().map(|quantity| panel(quantity, &points));
         Ok(Gathered::Figure(Self {
-            title,
-            caption: texts(measured).caption,
             horizontal: first.x_quantity.clone(),
             panels: panels.collect(),
         }))
     }
 
     /// Curves over linear or logarithmic axes.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let names = self.names();
         let called = PointLabels::of(names.iter().map(|(name, _)| *name));
         let shown = told_apart(names.len());
@@ -92,13 +83,13 @@ impl Plot for ExplorationCurves {
             let width = style.pen.width.max(2.0);
             let mark = match style.is_reported {
                 true => Mark::Diamond(style.pen.ink),
-                false => Mark::curve(Pen { width, ..style.pen }),
+                false => Mark::Line(Pen { width, ..style.pen }),
             };
             (style.is_own || style.is_reported).then(|| (mark, name.clone()))
         };
         let legend = called.iter().zip(&styles).filter_map(entry);
-        let caption = self.full_caption(&called, &shown);
-        let page = Page::new(&self.title, caption, legend.collect());
+        let caption = self.explained(caption, &called, &shown);
+        let page = Page::new(caption, legend.collect());
         let columns = self.panels.len().clamp(1, 2);
         let rows = self.panels.len().div_ceil(columns).max(1);
         let row = PLOT_HEIGHT + Chart::BELOW + GAP;
@@ -145,27 +136,24 @@ impl Plot for ExplorationCurves {
 
 /// The chart of one measured quantity.
 fn panel(quantity: &str, points: &[PointRows<CurveRow>]) -> CurvePanel {
-    let all = points.iter().flat_map(|point| &point.rows);
-    let own: Vec<&CurveRow> = all.filter(|row| row.y_quantity == quantity).collect();
-    let names = distinct(own.iter().map(|row| (row.curve.as_str(), row.is_reported)));
-    let mut curves = vec![];
-    for point in points {
-        for &(name, is_reported) in &names {
-            let own = |row: &&CurveRow| row.y_quantity == quantity && row.curve == name;
-            let rows: Vec<&CurveRow> = point.rows.iter().filter(own).collect();
-            let [measured, ranges] = over_seeds(&rows);
-            curves.push(ExploredCurve {
-                label: label(&point.label, name, [points.len(), names.len()]),
-                is_reported,
-                points: measured,
-                ranges,
-            });
+    let is_own = |row: &&CurveRow| row.y_quantity == quantity;
+    let curve = |own: Construction<'_, CurveRow>| {
+        let [points, ranges] = over_seeds(&own.rows);
+        ExploredCurve {
+            label: own.label,
+            is_reported: own.is_reported,
+            points,
+            ranges,
         }
-    }
+    };
+    let all = constructions(points, |row| {
+        is_own(&row).then_some((&*row.curve, row.is_reported))
+    });
+    let mut rows = points.iter().flat_map(|point| &point.rows);
     CurvePanel {
         vertical: quantity.to_owned(),
-        is_logarithmic: own[0].y_is_logarithmic,
-        curves,
+        is_logarithmic: rows.find(is_own).is_some_and(|row| row.y_is_logarithmic),
+        curves: all.into_iter().map(curve).collect(),
     }
 }
 
@@ -229,8 +217,7 @@ impl ExplorationCurves {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
-        let mut caption = Caption::new(&self.title, &self.caption);
+    fn explained(&self, mut caption: Caption, names: &PointLabels, shown: &PointSubset) -> Caption {
         if shown.points.len() < names.iter().count() {
             let (own_look, all) = (shown.points.len(), names.iter().count());
             caption.say(format!("Coloured: {own_look} of {all} curves, evenly spread over the sweep; grey: the others."));
@@ -261,7 +248,7 @@ impl ExplorationCurves {
         }
         let axes = self.panels.iter().map(|panel| &panel.vertical);
         let axes = axes.chain([&self.horizontal]).map(String::as_str);
-        caption.draws(axes).labels(names).finish()
+        caption.draws(axes).labels(names)
     }
 }
 
@@ -332,7 +319,8 @@ impl CurvePlot<'_> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::{Label, chance};
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::{Label, chance};
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -355,12 +343,10 @@ mod tests {
             curves: (0..points).map(curve).collect(),
         };
         let curves = ExplorationCurves {
-            title: "A figure of explorations".to_owned(),
-            caption: "made-up values.".to_owned(),
             horizontal: "\u{3b2}".to_owned(),
             panels: vec![panel("error"), panel("largest weight")],
         };
-        curves.draw().expect("drawn")
+        drawn(&curves, "A figure of explorations")
     }
 
     fn figure() -> ExplorationCurves {
@@ -375,8 +361,6 @@ mod tests {
                 .collect(),
         };
         ExplorationCurves {
-            title: "Averaging".to_owned(),
-            caption: "lab".to_owned(),
             horizontal: "beta".to_owned(),
             panels: vec![CurvePanel {
                 vertical: "error".to_owned(),
@@ -391,20 +375,22 @@ mod tests {
 
     #[test]
     fn the_table_holds_what_is_drawn() {
-        let drawn = figure().draw().expect("drawn");
+        let drawn = figure().draw(Caption::default()).expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         let expected = "label,is_reported,x_quantity,x,y_quantity,y,low_90,high_90\n\
                         ours,false,beta,0.0,error,0.5,0.25,1.0\n\
                         ours,false,beta,10.0,error,1e-16,,\n\
                         theirs,true,beta,0.5,error,0.75,0.375,1.5\n";
         assert_eq!(text, expected);
-        assert_eq!(drawn, figure().draw().expect("drawn"));
+        assert_eq!(drawn, figure().draw(Caption::default()).expect("drawn"));
         assert!(!drawn.svg.contains("<text"));
     }
 
     #[test]
     fn the_caption_says_what_is_not_seen() {
-        let caption = figure().full_caption(&PointLabels::default(), &told_apart(0));
+        let caption = figure()
+            .explained(Caption::default(), &PointLabels::default(), &told_apart(0))
+            .finish();
         assert!(caption.contains("1 value of 0 cannot stand"), "{caption}");
         assert!(caption.contains("rounding"), "{caption}");
         assert!(caption.contains("reported elsewhere"), "{caption}");
@@ -412,11 +398,13 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        ExplorationCurves::default().draw().expect("nothing");
+        ExplorationCurves::default()
+            .draw(Caption::default())
+            .expect("nothing");
         let mut figure = figure();
         figure.panels.push(CurvePanel::default());
         figure.panels[0].curves[0].points = vec![(f64::MAX, f64::MAX), (1.0, f64::NAN)];
-        let drawn = figure.draw().expect("drawn");
+        let drawn = figure.draw(Caption::default()).expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 

@@ -2,10 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::texts;
 use crate::error::Result;
 use crate::metrics::artefacts::SAMPLES;
-use crate::metrics::explored::{distinct, label, read};
+use crate::metrics::explored::{constructions, read};
 use crate::metrics::measured::Measured;
 use crate::metrics::rows::SampleRow;
 use crate::metrics::statistics::{mean, standard_deviation};
@@ -14,16 +13,13 @@ use crate::plot::theme::{
     BLACK, LINE_HEIGHT, MARGIN, OURS, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
 };
 use crate::plot::{
-    Axis, Canvas, Caption, Chart, Figure, Gathered, LEFT, Mark, NoKeys, Page, Plot, PointLabels,
-    PointSubset, draw_heading,
+    Axis, Canvas, Caption, Chart, Figure, Gathered, LEFT, Mark, Need, NoKeys, Page, Plot,
+    PointLabels, PointSubset, draw_heading,
 };
 
 /// Distributions of a fraction, one under another over the same axis.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct ExplorationDistribution {
-    pub title: String,
-    /// Start of the caption: sizes, samples and seeds. The explanation of the marks is appended.
-    pub caption: String,
     /// What was measured, a fraction.
     pub quantity: String,
     /// One chart each.
@@ -47,49 +43,37 @@ impl Plot for ExplorationDistribution {
     const NAME: &'static str = "exploration-distribution";
     const SHOWS: &'static str =
         "explorations only: the distribution of the measured quantity over the samples";
+    const NEEDS: Need = Need::Samples;
     const IS_OF_EXPLORATION: bool = true;
     #[cfg(test)]
-    const EXAMPLES: &'static [crate::plot::gallery::Example] = &[tests::made_up];
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
 
-    fn title(_: &NoKeys, measured: &Measured) -> String {
-        texts(measured).heading
-    }
-
-    fn gather(_: &NoKeys, title: String, measured: &Measured) -> Result<Gathered<Self>> {
+    fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
         let points = read::<SampleRow>(measured, &SAMPLES)?;
-        let all = || points.iter().flat_map(|point| &point.rows);
-        let Some(first) = all().next() else {
+        let Some(first) = points.iter().flat_map(|point| &point.rows).next() else {
             return Ok(Gathered::Nothing("no run has drawn samples"));
         };
-        let names = distinct(all().map(|row| (row.series.as_str(), row.is_reported)));
-        let mut series = vec![];
-        for point in &points {
-            for &(name, is_reported) in &names {
-                let rows = point.rows.iter().filter(|row| row.series == name);
-                series.push(SampledSeries {
-                    label: label(&point.label, name, [points.len(), names.len()]),
-                    is_reported,
-                    values: rows.map(|row| row.value).collect(),
-                });
-            }
-        }
+        let all = constructions(&points, |row| Some((&row.series, row.is_reported)));
+        let series = all.into_iter().map(|own| SampledSeries {
+            label: own.label,
+            is_reported: own.is_reported,
+            values: own.rows.iter().map(|row| row.value).collect(),
+        });
         Ok(Gathered::Figure(Self {
-            title,
-            caption: texts(measured).caption,
             quantity: first.quantity.clone(),
-            series,
+            series: series.collect(),
         }))
     }
 
     /// A histogram of each construction, all over the same axes so that none hides another.
-    fn draw(&self) -> Result<Figure> {
+    fn draw(&self, caption: Caption) -> Result<Figure> {
         let row = HEADING + HEIGHT + GAP;
         let names = PointLabels::of(self.series.iter().map(|series| series.label.as_str()));
         let shown = PointSubset::of_height(self.series.len(), row);
-        let caption = self.full_caption(&names, &shown);
-        let page = Page::new(&self.title, caption, self.legend());
+        let caption = self.explained(caption, &names, &shown);
+        let page = Page::new(caption, self.legend());
         let width = WIDTH - MARGIN - LEFT;
-        let names = names.only(&shown.points).fitted(TEXT_SIZE, width);
+        let names = names.only(&shown).fitted(TEXT_SIZE, width);
         let all = shown.among(&self.series);
         let highest = all.iter().flat_map(SampledSeries::shares);
         let up = Axis::rounded(0.0, highest.fold(0.0, f64::max), 4);
@@ -221,8 +205,7 @@ impl ExplorationDistribution {
         rows
     }
 
-    fn full_caption(&self, names: &PointLabels, shown: &PointSubset) -> String {
-        let mut caption = Caption::new(&self.title, &self.caption);
+    fn explained(&self, mut caption: Caption, names: &PointLabels, shown: &PointSubset) -> Caption {
         let width = 1.0 / BINS as f64;
         caption.say(format!(
             "Bars are {width} wide; their heights are shares of all samples."
@@ -232,7 +215,7 @@ impl ExplorationDistribution {
                 .say("Another colour: a construction that was reported elsewhere, measured here.");
         }
         let caption = caption.draws([self.quantity.as_str()]);
-        caption.shown(shown, "charts").labels(names).finish()
+        caption.shown(shown, "charts").labels(names)
     }
 
     fn legend(&self) -> Vec<(Mark, String)> {
@@ -261,7 +244,8 @@ impl ExplorationDistribution {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plot::gallery::{Label, chance};
+    use crate::plot::tests::drawn;
+    use crate::plot::tests::gallery::{Label, chance};
 
     /// A figure of made-up values.
     pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -271,12 +255,10 @@ mod tests {
             values: (0..200).map(|j| chance(i, j)).collect(),
         };
         let distribution = ExplorationDistribution {
-            title: "A figure of samples".to_owned(),
-            caption: "made-up values.".to_owned(),
             quantity: "weight".to_owned(),
             series: (0..points).map(series).collect(),
         };
-        distribution.draw().expect("drawn")
+        drawn(&distribution, "A figure of samples")
     }
 
     fn figure() -> ExplorationDistribution {
@@ -286,8 +268,6 @@ mod tests {
             values: values.to_vec(),
         };
         ExplorationDistribution {
-            title: "Swing".to_owned(),
-            caption: "lab".to_owned(),
             quantity: "weight".to_owned(),
             series: vec![
                 series("one", false, &[0.0, 1.0, 1.0, 0.02]),
@@ -298,7 +278,7 @@ mod tests {
 
     #[test]
     fn the_table_holds_every_bar() {
-        let drawn = figure().draw().expect("drawn");
+        let drawn = figure().draw(Caption::default()).expect("drawn");
         let text = String::from_utf8(drawn.csv.clone()).expect("text");
         assert_eq!(text.lines().count(), 1 + 2 * BINS);
         let mut lines = text.lines().skip(1);
@@ -306,7 +286,7 @@ mod tests {
         assert!(lines.next().expect("a bar").starts_with(first), "{text}");
         assert!(lines.next().expect("a bar").contains(",0.04,0.08,0,0.0,"));
         assert!(text.contains(",0.96,1.0,2,0.5,4,"));
-        assert_eq!(drawn, figure().draw().expect("drawn"));
+        assert_eq!(drawn, figure().draw(Caption::default()).expect("drawn"));
     }
 
     #[test]
@@ -317,11 +297,13 @@ mod tests {
 
     #[test]
     fn degenerate_figures_are_drawn() {
-        ExplorationDistribution::default().draw().expect("nothing");
+        ExplorationDistribution::default()
+            .draw(Caption::default())
+            .expect("nothing");
         let mut figure = figure();
         figure.series.push(SampledSeries::default());
         figure.series[0].values = vec![f64::NAN, f64::INFINITY, -3.0];
-        let drawn = figure.draw().expect("drawn");
+        let drawn = figure.draw(Caption::default()).expect("drawn");
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
     }
 }

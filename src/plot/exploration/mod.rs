@@ -6,9 +6,3 @@ mod styles;
 
 pub use curves::ExplorationCurves;
 pub use distribution::ExplorationDistribution;
-
-use crate::metrics::measured::{ExplorationTexts, Measured};
-
-fn texts(measured: &Measured) -> ExplorationTexts {
-    measured.exploration.clone().unwrap_or_default()
-}

@@ -1,28 +1,117 @@
-//! Loss against optimiser step: the numbers behind the curves.
+//! What `kind = "learning-curves"` takes and shows: loss against optimiser step, from `metrics.csv` of all runs.
 
 mod drawing;
 mod frame;
-mod kind;
 mod styles;
 
 use std::collections::BTreeSet;
 
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use super::smoothing::{
     Sample, finite, interval_over_seeds, mean_over_seeds, running_mean, window,
 };
-use super::text::{count, plural, significant};
-use super::{Caption, PointLabels};
+use super::text::{self, count, plural, significant};
+use super::theme::PLOT_HEIGHT;
+use super::{Caption, Chart, Figure, Gathered, Need, Page, Plot, PointLabels};
+use crate::error::Result;
+use crate::metrics::artefacts::METRICS;
+use crate::metrics::measured::Measured;
+use crate::metrics::steps::{TrainingStage, read_steps};
+use drawing::draw_curves;
 use frame::Frame;
 use styles::{PICKED, SeriesStyles};
+
+/// The keys of `kind = "learning-curves"`.
+#[derive(Default, Deserialize, JsonSchema, Serialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct Keys {
+    /// Which stage.
+    stage: TrainingStage,
+}
+
+impl Plot for LearningCurves {
+    type Keys = Keys;
+
+    const NAME: &'static str = "learning-curves";
+    const SHOWS: &'static str = "loss against steps";
+    const NEEDS: Need = Need::Pretraining;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[
+        |points, label| tests::made_up(points, label, 1),
+        |points, label| tests::made_up(points, label, 2),
+    ];
+
+    fn title(keys: &Keys, _: &Measured) -> String {
+        let doing = match keys.stage {
+            TrainingStage::Pretrain => "pretraining",
+            TrainingStage::Finetune => "finetuning",
+        };
+        format!("Loss while {doing}")
+    }
+
+    fn needs(keys: &Keys) -> Need {
+        match keys.stage {
+            TrainingStage::Pretrain => Need::Pretraining,
+            TrainingStage::Finetune => Need::Finetuning,
+        }
+    }
+
+    fn origin(_: &Keys, measured: &Measured) -> String {
+        format!("{}.", measured.origin)
+    }
+
+    fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
+        let stage = keys.stage.name();
+        let mut series = vec![];
+        for point in &measured.points {
+            let mut traces = vec![];
+            for run in &point.runs {
+                let rows = read_steps(&run.path(&METRICS, ""))?;
+                let rows = rows.iter().filter(|row| row.stage == stage);
+                let points: Vec<_> = rows.map(|row| (row.step as f64, row.loss_nats)).collect();
+                if !points.is_empty() {
+                    let seed = run.seed;
+                    traces.push(Trace { seed, points });
+                }
+            }
+            // Points that did not train in this stage stay in the list: a colour belongs to a point.
+            let label = point.label.clone();
+            series.push(Series { label, traces });
+        }
+        if series.iter().all(|series| series.traces.is_empty()) {
+            return Ok(Gathered::Nothing("no run has trained in that stage"));
+        }
+        Ok(Gathered::Figure(Self {
+            stage: stage.to_owned(),
+            series,
+        }))
+    }
+
+    /// Loss in nats against optimiser steps, linear on both axes.
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        let (curves, left_out) = self.curves();
+        let frame = Frame::around(&curves);
+        let styles = SeriesStyles::of(self, &curves);
+        let names = self.names();
+        let told = (&frame, &styles, &names);
+        let caption = self.explained(caption, (&curves, left_out), told);
+        let page = Page {
+            right: 18.0,
+            below: Chart::BELOW,
+            ..Page::new(caption, styles.legend(&names))
+        };
+        page.figure(PLOT_HEIGHT, &self.rows(&curves), |canvas, chart| {
+            frame.draw_axes(canvas, chart, &self.stage)?;
+            draw_curves(canvas, chart, self, &curves, (&frame, &styles))
+        })
+    }
+}
 
 /// Loss of one or more points of a sweep over the steps of one stage.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct LearningCurves {
-    title: String,
-    /// Start of the caption: profile, data. The explanation of the lines is appended.
-    caption: String,
     /// `pretrain` or `finetune`; names the horizontal axis.
     stage: String,
     /// One colour each.
@@ -189,20 +278,18 @@ impl LearningCurves {
     }
 
     /// The caller's caption, then seeds, and what every line is.
-    fn full_caption(
+    fn explained(
         &self,
+        mut caption: Caption,
         (curves, left_out): (&[Curve], usize),
-        frame: &Frame,
-        (styles, names): (&SeriesStyles, &PointLabels),
-    ) -> String {
-        let mut caption = Caption::new(&self.title, &self.caption);
+        (frame, styles, names): (&Frame, &SeriesStyles, &PointLabels),
+    ) -> Caption {
         let seeds: BTreeSet<u64> = curves.iter().filter_map(|c| c.seed).collect();
-        let list: Vec<String> = seeds.iter().map(u64::to_string).collect();
-        match list.len() {
-            0 => caption.say("No step was recorded."),
-            1 => caption.say(format!("Seed {}.", list.concat())),
-            2..=10 => caption.say(format!("Seeds {}.", list.join(", "))),
-            many => caption.say(format!("{many} seeds.")),
+        let seeds = text::seeds(&Vec::from_iter(seeds));
+        match seeds.strip_prefix("seed") {
+            _ if curves.is_empty() => caption.say("No step was recorded."),
+            Some(which) => caption.say(format!("Seed{which}.")),
+            None => caption.say(format!("{seeds}.")),
         }
         if styles.is_crowd() {
             caption.say(format!(
@@ -245,7 +332,7 @@ impl LearningCurves {
                 plural(left_out, "point", "points")
             ));
         }
-        caption.draws([self.stage.as_str()]).labels(names).finish()
+        caption.draws([self.stage.as_str()]).labels(names)
     }
 
     /// How high the runs go that the frame leaves out: `, up to 1.3e7 (rate = 5, seed 1)`.

@@ -113,13 +113,13 @@ impl SeriesStyles {
                     plural(others, "point", "points")
                 ),
             };
-            let mark = Mark::curve(self.of_series[group[0]]);
+            let mark = Mark::Line(self.of_series[group[0]]);
             let is_named = !name.trim().is_empty();
             is_named.then(|| (mark, format!("{rank}{name}{others}")))
         };
         let named = self.named.iter().filter_map(entry);
         let words = format!("the other {}", count(self.grey));
-        let rest = (Mark::curve(CROWDED), words);
+        let rest = (Mark::Line(CROWDED), words);
         named.chain(self.is_crowd().then_some(rest)).collect()
     }
 }

@@ -1,6 +1,6 @@
 use super::*;
-use crate::plot::gallery::{Label, chance};
-use crate::plot::{Figure, Plot as _};
+use crate::plot::tests::drawn;
+use crate::plot::tests::gallery::{Label, chance};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
@@ -20,12 +20,10 @@ pub fn made_up(points: usize, label: Label<'_>, seeds: u64) -> Figure {
         traces: (1..=seeds).map(|seed| trace(i, seed)).collect(),
     };
     let figure = LearningCurves {
-        title: "A figure of curves".to_owned(),
-        caption: "made-up values.".to_owned(),
         stage: "pretrain".to_owned(),
         series: (0..points).map(series).collect(),
     };
-    figure.draw().expect("drawn")
+    drawn(&figure, "A figure of curves")
 }
 
 fn falling(seed: u64, points: usize) -> Trace {
@@ -40,8 +38,6 @@ fn falling(seed: u64, points: usize) -> Trace {
 
 fn figure(traces: Vec<Trace>) -> LearningCurves {
     LearningCurves {
-        title: "Pretraining".to_owned(),
-        caption: "Profile small".to_owned(),
         stage: "pretrain".to_owned(),
         series: vec![Series {
             label: "vanilla".to_owned(),
@@ -55,7 +51,10 @@ fn caption(spec: &LearningCurves) -> String {
     let (curves, left_out) = spec.curves();
     let styles = SeriesStyles::of(spec, &curves);
     let frame = Frame::around(&curves);
-    spec.full_caption((&curves, left_out), &frame, (&styles, &spec.names()))
+    let origin = "Profile small".to_owned();
+    let caption = Caption::new(String::new(), origin);
+    let told = (&frame, &styles, &spec.names());
+    spec.explained(caption, (&curves, left_out), told).finish()
 }
 
 fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
@@ -82,15 +81,19 @@ fn rows(figure: &Figure) -> Vec<(String, String, String, f64, f64)> {
 #[test]
 fn the_same_input_gives_the_same_bytes_without_any_font() {
     let spec = figure(vec![falling(1, 2_500), falling(2, 2_500)]);
-    let drawn = spec.draw().unwrap();
-    assert_eq!(drawn, spec.draw().unwrap());
+    let drawn = spec.draw(Caption::default()).unwrap();
+    assert_eq!(drawn, spec.draw(Caption::default()).unwrap());
     assert!(!drawn.svg.contains("<text") && !drawn.svg.contains("font-family"));
 }
 
 #[test]
 fn the_table_reads_back_as_the_plotted_numbers() {
     let trace = falling(7, 50);
-    let rows = rows(&figure(vec![trace.clone()]).draw().unwrap());
+    let rows = rows(
+        &figure(vec![trace.clone()])
+            .draw(Caption::default())
+            .unwrap(),
+    );
     let read: Vec<(f64, f64)> = rows.iter().map(|r| (r.3, r.4)).collect();
     assert_eq!(read, trace.points);
     assert!(
@@ -102,7 +105,7 @@ fn the_table_reads_back_as_the_plotted_numbers() {
 #[test]
 fn several_seeds_get_their_mean() {
     let traces = vec![falling(1, 40), falling(2, 30)];
-    let rows = rows(&figure(traces.clone()).draw().unwrap());
+    let rows = rows(&figure(traces.clone()).draw(Caption::default()).unwrap());
     let mean: Vec<_> = rows.iter().filter(|r| r.1 == "mean-over-seeds").collect();
     assert_eq!(mean.len(), 30);
     assert_eq!(
@@ -116,7 +119,7 @@ fn several_seeds_get_their_mean() {
 fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
     let traces = || (1..=3).map(|seed| falling(seed, 40)).collect::<Vec<_>>();
     let mut spec = figure(traces());
-    let few = spec.draw().unwrap();
+    let few = spec.draw(Caption::default()).unwrap();
     let text = String::from_utf8(few.csv.clone()).unwrap();
     let mean = text
         .lines()
@@ -136,7 +139,7 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
 
     // A band is the only thing so pale.
     let bands = |spec: &LearningCurves| {
-        let drawn = spec.draw().unwrap();
+        let drawn = spec.draw(Caption::default()).unwrap();
         drawn.svg.matches("opacity=\"0.16\"").count()
     };
     let series = |i: usize| Series {
@@ -148,7 +151,7 @@ fn a_mean_has_its_interval_and_a_crowd_leaves_bands_to_the_table() {
     spec.series.push(series(drawing::CROWD));
     assert_eq!(bands(&spec), 0);
     assert!(caption(&spec).contains("the CSV has its 95 % t-interval"));
-    let crowd = String::from_utf8(spec.draw().unwrap().csv).unwrap();
+    let crowd = String::from_utf8(spec.draw(Caption::default()).unwrap().csv).unwrap();
     assert!(crowd.lines().skip(1).any(|line| !line.ends_with(",,")));
 }
 
@@ -167,7 +170,10 @@ fn a_long_run_says_its_window_and_what_it_leaves_outside() {
         caption.contains(&format!("{beyond} points lie above the axis")),
         "{caption}"
     );
-    assert_eq!(rows(&spec.draw().unwrap()).len(), 15_000 + 14_900);
+    assert_eq!(
+        rows(&spec.draw(Caption::default()).unwrap()).len(),
+        15_000 + 14_900
+    );
 }
 
 #[test]
@@ -189,13 +195,13 @@ fn degenerate_figures_are_drawn() {
         vec![trace(&[(1.0, 0.0), (2.0, 0.0), (3.0, 0.0)])],
     ] {
         let mut spec = figure(traces);
-        let drawn = spec.draw().unwrap();
+        let drawn = spec.draw(Caption::default()).unwrap();
         assert!(!drawn.svg.contains("NaN") && !drawn.svg.contains("inf"));
         spec.series[0].label = "very long 漢 ".repeat(99);
-        (spec.title, spec.stage) = (String::new(), String::new());
-        spec.draw().unwrap();
+        spec.stage = String::new();
+        spec.draw(Caption::default()).unwrap();
     }
-    LearningCurves::default().draw().unwrap();
+    LearningCurves::default().draw(Caption::default()).unwrap();
 }
 
 #[test]

@@ -1,6 +1,7 @@
-//! Every point of a sweep against every other, on the same questions.
+//! What `kind = "paired-matrix"` shows: the answers of every point of a sweep to the same questions, against those of
+//! every other.
 
-mod kind;
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -9,16 +10,104 @@ use super::text::{self, number, percent, plural};
 use super::theme::{
     BLACK, GREY, GRID, Ink, LINE_HEIGHT, MARGIN, OURS, SMALL_SIZE, TEXT_SIZE, WIDTH, WORSE,
 };
-use super::{Canvas, Caption, PointLabels, Type, draw_lines};
+use super::{
+    Canvas, Caption, Figure, Gathered, Need, NoKeys, Page, Plot, PointLabels, Type, draw_lines,
+};
 use crate::error::Result;
+use crate::metrics::answers::{self, RunAnswers};
+use crate::metrics::measured::{Measured, PointRows};
+use crate::metrics::rows::PredictionRow;
 use crate::metrics::statistics::{holm, mean, sign_flip_exact};
+
+/// A question, its right answer, and its index among identical questions.
+type Question = (String, String, usize);
+
+impl Plot for PairedMatrix {
+    type Keys = NoKeys;
+
+    const NAME: &'static str = "paired-matrix";
+    const SHOWS: &'static str = "which points differ on the same questions, pair by pair";
+    const TITLE: &'static str = "Which points differ on the same questions";
+    const NEEDS: Need = Need::JudgedPairs;
+    #[cfg(test)]
+    const EXAMPLES: &'static [crate::plot::tests::gallery::Example] = &[tests::made_up];
+
+    fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
+        let points = answers::of_points(measured)?;
+        if points.len() < 2 {
+            return Ok(Gathered::Nothing("fewer than two points have answers"));
+        }
+        // Only seeds that every point has: otherwise the accuracies would not be comparable.
+        let shared = |seed: &u64| points.iter().all(|point| point.seeds().contains(seed));
+        let seeds: Vec<u64> = measured.seeds.iter().copied().filter(shared).collect();
+        if seeds.is_empty() {
+            return Ok(Gathered::Nothing("no seed is finished at every point"));
+        }
+        let right = points.iter().map(|point| right(point, &seeds));
+        let right: Vec<BTreeMap<Question, usize>> = right.collect();
+        if right.iter().any(BTreeMap::is_empty) {
+            return Ok(Gathered::Nothing(
+                "there is no reference answer to compare with",
+            ));
+        }
+        if right.iter().any(|own| !own.keys().eq(right[0].keys())) {
+            return Ok(Gathered::Nothing(
+                "the points were asked different questions",
+            ));
+        }
+        let side =
+            |(point, right): (&PointRows<RunAnswers>, BTreeMap<Question, usize>)| AnsweredSide {
+                label: point.label.clone(),
+                right_seeds: right.into_values().collect(),
+            };
+        Ok(Gathered::Figure(Self {
+            sides: points.iter().zip(right).map(side).collect(),
+            seeds,
+        }))
+    }
+
+    /// Differences in accuracy and their p values as a square of cells.
+    fn draw(&self, caption: Caption) -> Result<Figure> {
+        let (rows, sheet) = (self.rows(), Sheet::new(self));
+        let page = Page::new(self.explained(caption, &sheet), vec![]);
+        page.figure(sheet.height(), &rows, |canvas, area| {
+            sheet.draw(canvas, area.top + sheet.above, self, &rows)
+        })
+    }
+}
+
+/// How many of these seeds answered each question right.
+fn right(point: &PointRows<RunAnswers>, seeds: &[u64]) -> BTreeMap<Question, usize> {
+    let mut right = BTreeMap::new();
+    let compared = |run: &&RunAnswers| seeds.contains(&run.seed);
+    for run in point.rows.iter().filter(compared) {
+        count_right(&run.asked, &mut right);
+    }
+    right
+}
+
+/// Adds one run's right answers to the count per question. For a question that is asked twice, right
+/// answers come first, so that the order of a run's answers does not matter.
+fn count_right(answers: &[PredictionRow], right: &mut BTreeMap<Question, usize>) {
+    let mut times: BTreeMap<(&str, &str), (usize, usize)> = BTreeMap::new();
+    for answer in answers {
+        let (Some(gold), Some(correct)) = (&answer.gold, answer.correct) else {
+            continue;
+        };
+        let of = times.entry((&answer.question, gold)).or_default();
+        *of = (of.0 + 1, of.1 + usize::from(correct));
+    }
+    for ((question, gold), (asked, correct)) in times {
+        for copy in 0..asked {
+            let question = (question.to_owned(), gold.to_owned(), copy);
+            *right.entry(question).or_default() += usize::from(copy < correct);
+        }
+    }
+}
 
 /// How all points of a sweep did on the same questions.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct PairedMatrix {
-    title: String,
-    /// Start of the caption; the explanation of the cells is appended.
-    caption: String,
     /// One row and one column each.
     sides: Vec<AnsweredSide>,
     /// Seeds that every side was run with.
@@ -102,10 +191,9 @@ impl PairedMatrix {
         pairs.into_iter().zip(tests).map(row).collect()
     }
 
-    fn full_caption(&self, sheet: &Sheet) -> String {
+    fn explained(&self, mut caption: Caption, sheet: &Sheet) -> Caption {
         let questions = self.sides.first().map_or(0, |side| side.right_seeds.len());
         let pairs = plural(self.pairs().len(), "pair", "pairs");
-        let mut caption = Caption::new(&self.title, &self.caption);
         caption.say(format!(
             "n = {}, {}.",
             plural(questions, "question", "questions"),
@@ -132,7 +220,7 @@ impl PairedMatrix {
             "{cells} {test} after Holm's correction for {pairs}. Coloured: p < 0.05; blue, the row is better, \
              orange, worse. The test generalises to other questions for these trained models, not to other seeds."
         ));
-        caption.labels(&sheet.names).finish()
+        caption.labels(&sheet.names)
     }
 }
 

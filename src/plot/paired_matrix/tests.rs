@@ -1,6 +1,6 @@
 use super::*;
-use crate::plot::gallery::{Label, chance, skill};
-use crate::plot::{Figure, Plot as _};
+use crate::plot::tests::drawn;
+use crate::plot::tests::gallery::{Label, chance, skill};
 
 /// A figure of made-up values.
 pub fn made_up(points: usize, label: Label<'_>) -> Figure {
@@ -11,12 +11,10 @@ pub fn made_up(points: usize, label: Label<'_>) -> Figure {
             .collect(),
     };
     let figure = PairedMatrix {
-        title: "A figure of pairs".to_owned(),
-        caption: "made-up values.".to_owned(),
         sides: (0..points).map(side).collect(),
         seeds: vec![1],
     };
-    figure.draw().expect("drawn")
+    drawn(&figure, "A figure of pairs")
 }
 
 /// `sides` points, each somewhat better than the one before, on `questions` questions.
@@ -32,8 +30,6 @@ fn example(sides: usize, questions: usize, seeds: &[u64]) -> PairedMatrix {
         right_seeds: (0..questions).map(|q| right(i, q)).collect(),
     };
     PairedMatrix {
-        title: "Which kinds differ".to_owned(),
-        caption: "Split dev.".to_owned(),
         sides: (0..sides).map(side).collect(),
         seeds: seeds.to_vec(),
     }
@@ -60,16 +56,20 @@ fn one_seed_is_mcnemars_test_and_the_caption_says_which() {
     let figure = example(2, 60, &[5]);
     assert!(
         figure
-            .full_caption(&Sheet::new(&figure))
+            .explained(Caption::default(), &Sheet::new(&figure))
+            .finish()
             .contains("the p value of McNemar's exact test")
     );
     assert!(
         figure
-            .full_caption(&Sheet::new(&figure))
+            .explained(Caption::default(), &Sheet::new(&figure))
+            .finish()
             .contains("n = 60 questions, seed 5.")
     );
     let several = example(3, 60, &[1, 2]);
-    let several = several.full_caption(&Sheet::new(&several));
+    let several = several
+        .explained(Caption::default(), &Sheet::new(&several))
+        .finish();
     assert!(several.contains("sign-flip test") && several.contains("for 3 pairs"));
 }
 
@@ -88,8 +88,8 @@ fn extremes_are_drawn_without_a_font() {
     sides.push(all);
     sides.push(PairedMatrix::default());
     for figure in &sides {
-        let drawn = figure.draw().unwrap();
-        assert_eq!(drawn, figure.draw().unwrap());
+        let drawn = figure.draw(Caption::default()).unwrap();
+        assert_eq!(drawn, figure.draw(Caption::default()).unwrap());
         assert!(!drawn.svg.contains("<text"));
     }
 }
@@ -116,4 +116,31 @@ fn narrow_columns_have_the_numbers_of_their_rows() {
     assert!(crowd.is_numbered());
     let written = crowd.headings.iter().filter(|heading| !heading.is_empty());
     assert_eq!(written.take(2).collect::<Vec<_>>(), ["5", "10"]);
+}
+
+fn answer(question: &str, gold: Option<&str>, correct: Option<bool>) -> PredictionRow {
+    PredictionRow {
+        question: question.to_owned(),
+        gold: gold.map(str::to_owned),
+        predicted: "London".to_owned(),
+        correct,
+        log_probability: None,
+    }
+}
+
+#[test]
+fn right_answers_are_counted_over_seeds_whatever_the_order_of_questions() {
+    let first = [
+        answer("Ada", Some("London"), Some(true)),
+        answer("Max", Some("Paris"), Some(false)),
+        answer("Ada", Some("London"), Some(false)),
+        answer("Eve", None, None),
+    ];
+    let mut second = first.clone();
+    second.reverse();
+    let mut right = BTreeMap::new();
+    count_right(&first, &mut right);
+    count_right(&second, &mut right);
+    let counts: Vec<(&str, usize)> = right.iter().map(|(q, n)| (q.0.as_str(), *n)).collect();
+    assert_eq!(counts, [("Ada", 2), ("Ada", 0), ("Max", 0)]);
 }

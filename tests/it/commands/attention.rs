@@ -103,15 +103,19 @@ fn figures_of_maps_come_from_files_alone() {
 }
 
 #[test]
-fn without_maps_their_figures_say_so() {
+fn without_maps_their_figures_are_refused_before_anything_runs() {
     let lab = Lab::new();
-    let said = lab.quickstart("run", "r", &FIGURES);
-    let (out, err) = (said.out.clone(), said.err.clone());
-    said.done();
-    let why = "no run has mapped that question (`evaluate.attention_maps`)";
-    assert!(out.contains(why) || err.contains(why), "{out}{err}");
-    let figures = files_below(&lab.path("r/quickstart/figures"));
-    assert!(!figures.contains_key("maps.svg") && !figures.contains_key("looks.svg"));
+    for (name, kind, figure) in [
+        ("maps", "attention-maps", &FIGURES[..2]),
+        ("looks", "answer-attention", &FIGURES[2..]),
+    ] {
+        let message = lab.quickstart("run", "r", figure).failed(3);
+        let why = format!(
+            "`figures.{name}.kind` = {kind:?} has nothing to show: no point records attention weights"
+        );
+        assert!(message.ends_with(&why), "{message}");
+    }
+    assert!(!lab.path("r/quickstart").exists());
 }
 
 #[test]

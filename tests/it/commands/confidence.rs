@@ -131,15 +131,12 @@ fn figures_and_measures_come_from_files_alone() {
 }
 
 #[test]
-fn without_invented_people_their_figure_says_so() {
+fn without_invented_people_their_figure_is_refused_before_anything_runs() {
     let lab = Lab::new();
-    let said = lab.quickstart("run", "r", &FIGURES);
-    let (out, err) = (said.out.clone(), said.err.clone());
-    said.done();
-    let why = "no run was asked about invented people (`evaluate.invented`)";
-    assert!(out.contains(why) || err.contains(why), "{out}{err}");
-    let figures = files_below(&lab.path("r/quickstart/figures"));
-    assert!(figures.contains_key("confidence.svg") && !figures.contains_key("answers.svg"));
+    let message = lab.quickstart("run", "r", &FIGURES).failed(3);
+    let why = "`figures.answers.kind` = \"commonest-answers\" has nothing to show: no point asks about invented people";
+    assert!(message.ends_with(why), "{message}");
+    assert!(!lab.path("r/quickstart").exists());
 }
 
 #[test]

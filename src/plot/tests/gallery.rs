@@ -6,12 +6,12 @@
 use std::cell::{Cell, RefCell};
 use std::path::Path;
 
-use super::canvas::{Anchor, Point, Type};
-use super::seed_values::SeedValue;
-use super::theme::WIDTH;
-use super::{Figure, KINDS, fonts};
 use crate::kinds::Listed as _;
 use crate::metrics::statistics::{Estimate, Interval, IntervalKind};
+use crate::plot::canvas::{Anchor, Point, Type};
+use crate::plot::seed_values::SeedValue;
+use crate::plot::theme::WIDTH;
+use crate::plot::{Figure, FigureKind, KINDS, fonts};
 
 /// What the points of a figure are called.
 pub type Label<'a> = &'a dyn Fn(usize) -> String;
@@ -37,17 +37,17 @@ thread_local! {
 }
 
 /// Whether this thread only checks texts, so that rendering can be skipped.
-pub(super) fn skips_rendering() -> bool {
+pub fn skips_rendering() -> bool {
     UNFINISHED.get()
 }
 
 /// What the canvas calls for every text that it draws.
-pub(super) fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
+pub fn note(text: &str, (x, y): Point, style: Type, is_level: bool) {
     let long = fonts::width(style.face, style.size, text);
     let before = match style.anchor {
-        Anchor::Start => 0.0,
-        Anchor::Middle => long / 2.0,
-        Anchor::End => long,
+        Anchor::Left => 0.0,
+        Anchor::Center => long / 2.0,
+        Anchor::Right => long,
     };
     let (over, under) = (0.72 * style.size, 0.2 * style.size);
     let (left, right, top, bottom) = match is_level {
@@ -100,6 +100,18 @@ pub fn chance(i: usize, j: usize) -> f64 {
     ((mixed ^ (mixed >> 29)) % 10_007) as f64 / 10_007.0
 }
 
+impl SeedValue {
+    /// From a count of right answers; `None` without questions.
+    pub fn of_counts(seed: u64, correct: usize, questions: usize) -> Option<Self> {
+        Some(Self {
+            seed,
+            questions,
+            correct: Some(correct),
+            estimate: Estimate::of_counts(correct, questions)?,
+        })
+    }
+}
+
 /// How many questions the seeds of a point have answered right.
 pub fn runs(i: usize, points: usize, seeds: u64) -> Vec<SeedValue> {
     let right = |seed| 500.0 * (skill(i, points) + 0.05 * chance(i, seed as usize));
@@ -147,6 +159,15 @@ fn ugly(i: usize) -> String {
     )
 }
 
+/// Whether the table of a kind names each of so many points: one that compares points has nothing about a single one.
+fn names_all(kind: &FigureKind, points: usize) -> bool {
+    match kind.name() {
+        "corruption-examples" => false,
+        "paired-matrix" => points > 1,
+        _ => true,
+    }
+}
+
 /// What points are called, and what that is like.
 type Naming = (&'static str, Label<'static>);
 
@@ -178,7 +199,7 @@ fn no_text_lies_on_another_and_the_table_has_every_point() {
             figure.write(Path::new(folder), &of).expect("written");
         }
         let csv = String::from_utf8_lossy(&figure.csv).into_owned();
-        let lost = (0..points).filter(|&i| kind.is_per_point && !csv.contains(&label(i)));
+        let lost = (0..points).filter(|&i| names_all(kind, points) && !csv.contains(&label(i)));
         found.extend(lost.map(|i| format!("{of}: the CSV lacks {}", label(i))));
         if let Some(first) = faults.first() {
             found.push(format!("{of}: {} faults, such as {first}", faults.len()));

@@ -1,0 +1,72 @@
+//! What figures are drawn from: an experiment none of whose points makes it is refused before anything runs.
+
+use crate::kinds::BrokenRule;
+
+/// Something that a point makes, without which a figure has nothing to show.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Need {
+    /// Losses of pretraining.
+    Pretraining,
+    /// Losses of finetuning.
+    Finetuning,
+    /// Scores of a model or of the constant answer.
+    Scores,
+    /// A model's answers to questions.
+    Answers,
+    /// A model's answers to questions that have reference answers.
+    JudgedAnswers,
+    /// The same of two points.
+    JudgedPairs,
+    /// Answers about invented people.
+    InventedAnswers,
+    /// Attention weights of questions.
+    AttentionMaps,
+    /// The curves of an exploration.
+    Curves,
+    /// The samples of an exploration.
+    Samples,
+}
+
+impl Need {
+    /// The rule that a figure of this kind, which needs it, has broken.
+    pub(super) fn missing(self, kind: &str) -> BrokenRule {
+        let (why, help) = match self {
+            Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
+            Self::Finetuning => ("no point finetunes", "add `[finetune]`"),
+            Self::Scores => (
+                "no point is asked questions that have answers",
+                "set `evaluate.split` = \"dev\"",
+            ),
+            Self::Answers => ("no point asks a model", "set `evaluate.ask_model` = true"),
+            Self::JudgedAnswers => (
+                "no point asks a model questions that have answers",
+                "set `evaluate.ask_model` = true and `evaluate.split` = \"dev\"",
+            ),
+            Self::JudgedPairs => (
+                "fewer than two points ask a model questions that have answers",
+                "add a `[sweep]` of points that do",
+            ),
+            Self::InventedAnswers => (
+                "no point asks about invented people",
+                "add `invented = { names = 100 }` to `[evaluate]`",
+            ),
+            Self::AttentionMaps => (
+                "no point records attention weights",
+                "add `attention_maps = { numbers = [1] }` to `[evaluate]`",
+            ),
+            Self::Curves => (
+                "`explore.question` measures no curves",
+                "write \"exploration-distribution\"",
+            ),
+            Self::Samples => (
+                "`explore.question` draws no samples",
+                "write \"exploration-curves\"",
+            ),
+        };
+        BrokenRule {
+            key: "kind",
+            message: format!("= {kind:?} has nothing to show: {why}"),
+            help: Some(format!("{help}, or remove the figure")),
+        }
+    }
+}
