@@ -1,7 +1,7 @@
 //! Experiment-file tables in which one key determines the other keys: `[data]` and `[figures.NAME]` with their
 //! `kind`, `[explore]` with its `question`.
 //!
-//! `[model.attention]` is not one of them: its keys are part of the compiled shape, see `config::shape`.
+//! `[model.attention]` is not one of them: see `config::schema::attention`.
 
 use std::borrow::Cow;
 use std::fmt;

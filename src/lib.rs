@@ -30,7 +30,7 @@
 //! | [`pipeline`] | [`pipeline::run`], and [`pipeline::suite::each`] of several: [`pipeline::plan`], `execute`, [`pipeline::summary`]; what a [`pipeline::stage`] depends on, and the [`metrics::artefacts`] that it makes |
 //! | [`data`] | corpora, vocabulary, the two tasks, ragged batches; [`data::fetch`] |
 //! | [`train`] | [`train::fit`]: one loop for every stage, from any position; [`train::checkpoint`]; the learning rate as a pure function, [`train::schedule`]; the model applies it in `ops::adamw` |
-//! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, kinds of attention, weights |
+//! | [`model`] | [`model::Trainable`], its only interface; behind it `gpt.rs`, blocks, the layouts of attention, weights |
 //! | [`ops`] | fused operations, one folder each: plain reference, fast CPU path, CUDA; `ops::decoding` has the KV cache (`ops::attention::kv_cache` its layout); `ops::cuda` (built with that feature) is the GPU itself |
 //! | [`eval`] | batched decoding, [`eval::measures`] of answers, where heads look, scores of text |
 //! | [`explore`] | question 1 of the assignment as arithmetic: what an attention head can do |
@@ -44,9 +44,10 @@
 //!
 //! The build script (`src/model/build_shapes.rs`) reads every file under `experiments/`, resolves
 //! base and sweep with the same code as [`config`], and writes one `shape!` line per distinct shape;
-//! [`model::registry`] says what such a line means. Dimensions that a parameter's shape needs are
-//! constants, the number of tokens in a batch is not. A shape that is not compiled in is refused
-//! with the nearest ones; saving it in a TOML under `experiments/` and `cargo run` adds it.
+//! [`model::registry`] says what such a line means. Widths of the stream and of the MLP, vocabulary and
+//! context are constants; layers, heads, what attention computes, and the number of tokens in a batch are not.
+//! A shape that is not compiled in is refused with the nearest ones; saving it in a TOML under `experiments/`
+//! and `cargo run` adds it.
 //!
 //! # Invariants
 //!

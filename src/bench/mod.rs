@@ -102,17 +102,15 @@ impl Bench<'_> {
         // Read before decoding allocates memory of its own.
         let peak_bytes = memory::peak_bytes();
         let step = self.step(&steps)?;
-        let dropout = self.settings.model.dropout;
         let batch = median_batch(&steps);
-        let placement = self.settings.placement();
-        let times =
-            (self.compiled).time_parts(placement, self.start, batch, dropout, repetitions)?;
+        let (model, placement) = (&self.settings.model, self.settings.placement());
+        let times = (self.compiled).time_parts(model, placement, self.start, batch, repetitions)?;
         let parts: Vec<Part> = times.iter().map(part).collect();
         let in_parts: f64 = parts.iter().map(|part| part.total_ms).sum();
         Ok(Benchmark {
             experiment: self.experiment.name.clone(),
             point: self.experiment.points[0].folder(),
-            parameters: self.compiled.parameter_count(),
+            parameters: self.compiled.parameter_count(model)?,
             gpu: registry::gpu_name(placement),
             threads: rayon::current_num_threads(),
             profile: match cfg!(debug_assertions) {
@@ -128,9 +126,9 @@ impl Bench<'_> {
     }
 
     fn step(&self, steps: &[TimedStep]) -> Result<Step> {
-        let shape = self.settings.model.shape();
-        let parameters = self.compiled.parameter_count();
-        let gflop = |step: &TimedStep| work::flop(&shape, parameters, &step.batch) / 1e9;
+        let model = &self.settings.model;
+        let parameters = self.compiled.parameter_count(model)?;
+        let gflop = |step: &TimedStep| work::flop(model, parameters, &step.batch) / 1e9;
         let spread = |value: &dyn Fn(&TimedStep) -> f64| {
             Percentiles::of(&steps.iter().map(value).collect::<Vec<_>>())
         };
@@ -156,10 +154,10 @@ impl Bench<'_> {
             return Ok(None);
         }
         let spec = self.settings.evaluate.as_ref();
-        let shape = self.settings.model.shape();
+        let model = &self.settings.model;
         let characters = spec.map_or_else(default_answer_characters, |e| e.answer_characters);
-        let characters = characters.min(shape.longest_document() - 1);
-        let model = registry::instantiate(&shape, self.settings.placement(), self.start)?;
+        let characters = characters.min(model.longest_document() - 1);
+        let model = registry::instantiate(model, self.settings.placement(), self.start)?;
         let steps = asked.len() * (1 + DECODINGS);
         let mut task = self.progress.begin("answers", steps);
         let (mut rows, mut seconds) = (vec![], vec![]);

@@ -65,7 +65,7 @@ pub fn time(
         context,
         seed: start.seed,
     };
-    let mut model = registry::instantiate(&settings.model.shape(), settings.placement(), start)?;
+    let mut model = registry::instantiate(&settings.model, settings.placement(), start)?;
     let mut bar = progress.begin("steps", steps);
     let mut seconds = vec![];
     let mut record = |completed: CompletedStep<'_>| {

@@ -1,6 +1,6 @@
 //! The useful arithmetic of a training step: a count that does not depend on the implementation.
 
-use crate::config::shape::ModelShape;
+use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 
 /// Floating-point operations of forward and backward on a batch:
@@ -17,19 +17,19 @@ use crate::data::ragged::Ragged;
 /// counts as zero, and so does whatever is computed twice or masked out.
 ///
 /// Source: Kaplan et al. 2020, *Scaling laws for neural language models*, §2.1.
-pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
-    if let Some(bottleneck) = shape.bottleneck() {
-        return with_latents(shape, bottleneck, parameters, batch);
+pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
+    if let Some(bottleneck) = spec.attention.bottleneck {
+        return with_latents(spec, bottleneck, parameters, batch);
     }
-    let embeddings = (shape.vocabulary + shape.context) * shape.embed;
+    let embeddings = (spec.vocabulary + spec.context) * spec.embed;
     let pairs = |n: usize| {
         // Pairs further apart than the window are masked out.
-        let beyond = n.saturating_sub(shape.window());
+        let beyond = n.saturating_sub(spec.window());
         all_before(n) - all_before(beyond)
     };
     let pairs: usize = batch.lengths().map(pairs).sum();
     let linear = (parameters - embeddings) * batch.len();
-    total(linear, shape.layers * pairs, shape)
+    total(linear, spec.layers * pairs, spec)
 }
 
 /// The same for a Perceiver, where a document of n tokens has m = min(n, `bottleneck`) latents:
@@ -39,30 +39,30 @@ pub fn flop(shape: &ModelShape, parameters: usize, batch: &Ragged) -> f64 {
 /// * a token is multiplied with the other parameters of the last block, the final norm and the head;
 /// * each block except the last has m (m + 1) / 2 pairs, and the last has n - m further queries of m
 ///   latents each.
-fn with_latents(shape: &ModelShape, bottleneck: usize, parameters: usize, batch: &Ragged) -> f64 {
-    let (embed, hidden) = (shape.embed, shape.hidden);
+fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &Ragged) -> f64 {
+    let (embed, hidden) = (spec.embed, spec.hidden);
     let linear = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
     let norm = 2 * embed;
     let mlp = norm + linear(embed, hidden) + linear(hidden, embed);
-    let of_a_token = 2 * linear(embed, embed) + mlp + norm + shape.vocabulary * embed;
-    let embeddings = (shape.vocabulary + shape.context + bottleneck) * embed;
+    let of_a_token = 2 * linear(embed, embed) + mlp + norm + spec.vocabulary * embed;
+    let embeddings = (spec.vocabulary + spec.context + bottleneck) * embed;
     let of_a_latent = parameters - embeddings - of_a_token;
     let latents = |n: usize| n.min(bottleneck);
     let multiplied = |n: usize| latents(n) * of_a_latent + n * of_a_token;
     let pairs = |n: usize| {
         let m = latents(n);
-        shape.layers * all_before(m) + (n - m) * m
+        spec.layers * all_before(m) + (n - m) * m
     };
     total(
         batch.lengths().map(multiplied).sum(),
         batch.lengths().map(pairs).sum(),
-        shape,
+        spec,
     )
 }
 
 /// Total operations for `multiplied` parameter uses and `pairs` of queries and keys over all layers.
-fn total(multiplied: usize, pairs: usize, shape: &ModelShape) -> f64 {
-    6.0 * multiplied as f64 + 12.0 * (shape.embed * pairs) as f64
+fn total(multiplied: usize, pairs: usize, spec: &ModelSpec) -> f64 {
+    6.0 * multiplied as f64 + 12.0 * (spec.embed * pairs) as f64
 }
 
 /// Causal pairs of `n` tokens: the key is not after the query.
@@ -73,9 +73,10 @@ fn all_before(n: usize) -> usize {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::schema::AttentionSpec;
 
-    fn shape(layers: usize, attention: &'static str, kind_parameter: usize) -> ModelShape {
-        ModelShape {
+    fn spec(layers: usize, attention: AttentionSpec) -> ModelSpec {
+        ModelSpec {
             layers,
             embed: 4,
             heads: 2,
@@ -83,8 +84,9 @@ mod tests {
             hidden: 8,
             vocabulary: 10,
             context: 5,
-            attention: attention.into(),
-            kind_parameter,
+            attention,
+            dropout: 0.0,
+            initial_deviation: 0.02,
         }
     }
 
@@ -98,7 +100,7 @@ mod tests {
 
     #[test]
     fn one_token_attends_to_itself_and_three_to_six_pairs() {
-        let vanilla = shape(2, "vanilla", 0);
+        let vanilla = spec(2, AttentionSpec::of("vanilla"));
         // 160 parameters, of which 60 are embeddings.
         let alone = flop(&vanilla, 160, &batch(&[0, 1]));
         assert_eq!(alone, 600.0 + 2.0 * 12.0 * 4.0);
@@ -107,14 +109,26 @@ mod tests {
         let both = flop(&vanilla, 160, &batch(&[0, 1, 4]));
         assert_eq!(both, alone + three);
         // Of the six pairs, a window of two masks out the last token's with the first.
-        let window = shape(2, "sliding-window", 2);
+        let window = spec(
+            2,
+            AttentionSpec {
+                window: Some(2),
+                ..AttentionSpec::of("sliding-window")
+            },
+        );
         let five = flop(&window, 160, &batch(&[0, 3]));
         assert_eq!(five, 3.0 * 600.0 + 5.0 * 2.0 * 12.0 * 4.0);
     }
 
     #[test]
     fn latents_are_multiplied_by_what_they_go_through() {
-        let perceiver = shape(3, "perceiver", 2);
+        let perceiver = spec(
+            3,
+            AttentionSpec {
+                bottleneck: Some(2),
+                ..AttentionSpec::of("perceiver")
+            },
+        );
         // A projection has 20 parameters, a norm 8, an MLP 40 + 36; a block 4 projections, 2 norms and an MLP.
         let block = 4 * 20 + 2 * 8 + 76;
         let embeddings = (10 + 5 + 2) * 4;

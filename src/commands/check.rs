@@ -4,10 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
-use super::{count, is_compiled, points_and_seeds, print, print_json, print_wrapped, thousands};
+use super::{count, is_compiled, points_and_seeds, print, print_json, print_wrapped};
 use crate::config::{self, Checked};
 use crate::error::{Error, Problem, Result};
-use crate::model::registry;
+use crate::model::registry::{self, Compiled};
 
 pub fn check(paths: &[PathBuf], json: bool) -> Result<()> {
     let checked = config::check(paths);
@@ -75,33 +75,19 @@ pub fn shapes(json: bool) -> Result<()> {
     let Some(first) = compiled.first() else {
         return print("no shape is compiled in: put an experiment in experiments/ and rebuild");
     };
-    let header = first.shape.counts();
-    let header = header.map(|(name, _)| format!("{name:>10}  "));
-    print(format!(
-        "{}{:>12}  attention",
-        header.concat(),
-        "parameters"
-    ))?;
-    for one in compiled {
-        let row = one.shape.counts().map(|(_, n)| format!("{n:>10}  "));
-        let row = row.concat();
-        let parameters = thousands(one.parameter_count());
-        let parameter = one.shape.named_parameter();
-        let parameter =
-            parameter.map_or(String::new(), |(key, value)| format!(", {key} = {value}"));
-        let attention = &one.shape.attention;
-        print(format!("{row}{parameters:>12}  {attention}{parameter}"))?;
-    }
-    Ok(())
+    let header = first.shape.counts().map(|(name, _)| format!("{name:>10}"));
+    print(header.join("  "))?;
+    let row = |one: &Compiled| {
+        one.shape
+            .counts()
+            .map(|(_, n)| format!("{n:>10}"))
+            .join("  ")
+    };
+    compiled.iter().try_for_each(|one| print(row(one)))
 }
 
-fn shape_row(one: &registry::Compiled) -> serde_json::Value {
+fn shape_row(one: &Compiled) -> serde_json::Value {
     let counts = one.shape.counts().into_iter();
-    let mut row: serde_json::Map<_, _> = counts.map(|(name, n)| (name.into(), n.into())).collect();
-    row.insert("attention".to_owned(), one.shape.attention.as_ref().into());
-    if let Some((key, value)) = one.shape.named_parameter() {
-        row.insert(key.to_owned(), value.into());
-    }
-    row.insert("parameters".to_owned(), one.parameter_count().into());
+    let row: serde_json::Map<_, _> = counts.map(|(name, n)| (name.into(), n.into())).collect();
     row.into()
 }

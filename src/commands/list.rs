@@ -7,11 +7,10 @@ use serde::Serialize;
 use super::table::{Table, wrap};
 use super::{count, points_and_seeds, print, print_json, print_wrapped};
 use crate::cli::List;
-use crate::config::shape::ATTENTION_KINDS;
+use crate::config::schema::ATTENTION_KINDS;
 use crate::config::{self, Experiment};
 use crate::error::Result;
 use crate::labels::shorten_apart;
-use crate::model::registry;
 use crate::pipeline::runs::{self, RunRow};
 use crate::progress::{columns, output_width};
 
@@ -38,8 +37,6 @@ struct ExperimentRow {
 struct AttentionKindRow {
     kind: &'static str,
     about: &'static str,
-    /// Number of shapes with this kind in this binary.
-    shapes: usize,
 }
 
 pub fn list(what: &List) -> Result<()> {
@@ -104,18 +101,12 @@ fn attention(json: bool) -> Result<()> {
     let rows = ATTENTION_KINDS.map(|kind| AttentionKindRow {
         kind: kind.name,
         about: kind.about,
-        shapes: {
-            let shapes = registry::compiled().iter().map(|one| &one.shape);
-            shapes.filter(|one| one.attention == kind.name).count()
-        },
     });
     if json {
         return print_json(&rows);
     }
-    rows.iter().try_for_each(|row| {
-        let shapes = count(row.shapes, "compiled shape");
-        print_wrapped(&format!("{:<16}{}  ({shapes})", row.kind, row.about), 16)
-    })
+    rows.iter()
+        .try_for_each(|row| print_wrapped(&format!("{:<16}{}", row.kind, row.about), 16))
 }
 
 fn runs(results: &Path, json: bool) -> Result<()> {

@@ -126,15 +126,14 @@ impl Trained {
             ));
         }
         let WeightsFile { weights, notes, .. } = read_weights(&file)?;
-        let longest = settings.model.shape().longest_document();
+        let longest = settings.model.longest_document();
         let given = settings.evaluate.as_ref().map(|e| e.answer_characters);
         // Initialised only to be overwritten.
         let start = Start {
             seed: 0,
             deviation: 0.0,
         };
-        let shape = settings.model.shape();
-        let mut model = registry::instantiate(&shape, settings.placement(), start)?;
+        let mut model = registry::instantiate(&settings.model, settings.placement(), start)?;
         model.load_weights(&weights).map_err(|e| e.in_file(&file))?;
         let characters = notes.get(pipeline::VOCABULARY_NOTE).ok_or_else(|| {
             let run = run.path().display();

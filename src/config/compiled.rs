@@ -5,7 +5,7 @@ use std::path::Path;
 use figment::value::Value;
 
 use super::layers::{self, Fault};
-use super::shape::{KindOfAttention, ModelShape};
+use super::shape::ModelShape;
 use super::sweep::{self, PointValues};
 use super::tree;
 
@@ -28,23 +28,14 @@ pub(crate) fn shapes(path: &Path) -> Result<Vec<ModelShape>, Fault> {
 }
 
 fn shape(root: &Value) -> Option<ModelShape> {
-    let model = |key: &str| tree::get(root, &["model", key]);
-    let attention = |key: &str| tree::get(root, &["model", "attention", key]);
-    let count = |value: &Value| usize::try_from(value.to_i128()?).ok();
-    let kind = attention("kind")?.as_str()?;
-    let parameter_key = KindOfAttention::named(kind).and_then(|kind| kind.parameter_key);
+    let count = |key| {
+        let value = tree::get(root, &["model", key])?;
+        usize::try_from(value.to_i128()?).ok()
+    };
     Some(ModelShape {
-        layers: count(model("layers")?)?,
-        embed: count(model("embed")?)?,
-        heads: count(model("heads")?)?,
-        head_dim: count(model("head_dim")?)?,
-        hidden: count(model("hidden")?)?,
-        vocabulary: count(model("vocabulary")?)?,
-        context: count(model("context")?)?,
-        attention: kind.to_owned().into(),
-        kind_parameter: match parameter_key {
-            Some(key) => count(attention(key)?)?,
-            None => 0,
-        },
+        embed: count("embed")?,
+        hidden: count("hidden")?,
+        vocabulary: count("vocabulary")?,
+        context: count("context")?,
     })
 }

@@ -65,24 +65,14 @@ fn manifest() -> String {
     }
 }
 
-/// The keys of a shape in which it differs from the file, with their values: `` `model.layers = 37` ``.
+/// The keys of a shape in which it differs from the file, with their values: `` `model.embed = 37` ``.
 fn changes(shape: &ModelShape, own: &[ModelShape]) -> String {
-    let keys = |shape: &ModelShape| -> Vec<String> {
-        let counts = shape
-            .counts()
-            .map(|(name, n)| format!("model.{name} = {n}"));
-        let parameter = shape.named_parameter();
-        let parameter =
-            parameter.map_or(String::new(), |(key, value)| format!(", {key} = {value}"));
-        let attention = format!(
-            "model.attention = {{ kind = \"{}\"{parameter} }}",
-            shape.attention
-        );
-        counts.into_iter().chain([attention]).collect()
-    };
-    let like = nearest(shape, own, 1);
-    let like = like.first().map_or(vec![], |like| keys(like));
-    let mut changed = keys(shape);
-    changed.retain(|key| !like.contains(key));
+    let like = nearest(shape, own, 1).first().map(|like| like.counts());
+    let mut changed = shape.counts().to_vec();
+    changed.retain(|count| like.is_none_or(|like| !like.contains(count)));
+    let changed: Vec<String> = changed
+        .iter()
+        .map(|(name, n)| format!("model.{name} = {n}"))
+        .collect();
     wording::list(&changed, "and")
 }

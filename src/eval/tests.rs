@@ -18,7 +18,7 @@ fn model(change: impl Fn(&Vocabulary, &mut Weight)) -> (Box<dyn Trainable>, Voca
         seed: 1,
         deviation: 0.1,
     };
-    let model = registry::instantiate(&settings.model.shape(), settings.placement(), start);
+    let model = registry::instantiate(&settings.model, settings.placement(), start);
     let mut model = model.expect("compiled in");
     let corpus = settings.data.open(None).expect("synthetic");
     let mut weights = model.weights();

@@ -1,13 +1,11 @@
 //! One pre-norm block: attention sublayer, then MLP sublayer.
 
-use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
-use super::attention::Attention;
 use crate::data::ragged::Ragged;
-use crate::ops::attention::AttentionDropout;
+use crate::ops::attention::{self, AttentionDropout, AttentionWeights, Layout};
 use crate::ops::decoding::BoxedIncremental;
 use crate::ops::dropout::Dropout;
 use crate::ops::feed_forward::FeedForward;
@@ -15,19 +13,29 @@ use crate::ops::maps::HeadMap;
 use crate::ops::parameters::{LayerNorm, named_weights};
 use crate::ops::{LabDevice, Stream};
 
-/// `A` is the kind of attention.
+/// What its attention computes is known at run time: [`AttentionWeights::layout`].
 #[derive(Clone, Debug)]
-pub(super) struct Block<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: Storage<N>> {
+pub(super) struct Block<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Storage<N>> {
     pub(super) ln1: LayerNorm<EMBED, N, D>,
     pub(super) ln2: LayerNorm<EMBED, N, D>,
-    pub(super) attn: A,
+    pub(super) attn: AttentionWeights<EMBED, N, D>,
     pub(super) mlp: FeedForward<EMBED, HIDDEN, N, D>,
 }
 
-impl<const EMBED: usize, const HIDDEN: usize, A, N: Dtype, D: LabDevice<N>>
-    Block<EMBED, HIDDEN, A, N, D>
-where
-    A: Attention<EMBED, N, D>,
+impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> Block<EMBED, HIDDEN, N, D> {
+    /// All weights zero.
+    pub(super) fn zeros(device: &D, layout: Layout) -> Result<Self, D::Err> {
+        Ok(Self {
+            ln1: LayerNorm::zeros(device)?,
+            ln2: LayerNorm::zeros(device)?,
+            attn: AttentionWeights::zeros(device, layout)?,
+            mlp: FeedForward::zeros(device)?,
+        })
+    }
+}
+
+impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
+    Block<EMBED, HIDDEN, N, D>
 {
     /// `[tokens, EMBED]` → the same.
     pub(super) fn try_forward<T: Tape<N, D>>(
@@ -50,7 +58,7 @@ where
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
         let dropout = AttentionDropout::of_block(dropout, context);
-        self.attn.try_sublayer(x, &self.ln1, batch, dropout)
+        D::try_attention(x, &self.ln1, &self.attn, batch, dropout)
     }
 
     /// The MLP sublayer alone.
@@ -64,7 +72,7 @@ where
 
     /// Attention map of each head over one document, `x` being the input of the block.
     pub(super) fn maps(&self, x: &Stream<EMBED, N, D>) -> Vec<HeadMap> {
-        self.attn.maps(x, &self.ln1)
+        attention::maps(x, &self.ln1, &self.attn)
     }
 
     /// The block for incremental decoding of `rows` sequences of at most `context` tokens:
@@ -74,17 +82,17 @@ where
         rows: usize,
         context: usize,
     ) -> BoxedIncremental<'_, EMBED, N, D> {
-        let mut attention = self.attn.incremental(&self.ln1, rows, context);
+        let mut attention = D::incremental_attention(&self.ln1, &self.attn, (rows, context));
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
         Box::new(move |x, new, outputs| feed_forward(attention(x, new, outputs)?))
     }
 }
 
 named_weights! {
-    impl [const EMBED: usize, const HIDDEN: usize,] Block<EMBED, HIDDEN; A> {
-        ln1: module("ln1"),
-        ln2: module("ln2"),
-        attn: module("attn"),
-        mlp: module("mlp"),
+    impl [const EMBED: usize, const HIDDEN: usize,] Block<EMBED, HIDDEN> {
+        ln1: "ln1",
+        ln2: "ln2",
+        attn: "attn",
+        mlp: "mlp",
     }
 }

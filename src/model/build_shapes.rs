@@ -29,7 +29,7 @@ mod sweep;
 #[allow(dead_code)]
 mod tree;
 
-use shape::{KindOfAttention, ModelShape};
+use shape::ModelShape;
 
 fn main() -> ExitCode {
     match generate() {
@@ -108,11 +108,6 @@ fn add(shapes: &mut BTreeMap<ModelShape, PathBuf>, shape: ModelShape, file: &Pat
     if !shape.is_consistent() {
         // Its const assertion would break the build of everything else.
         warn(file, &format!("no model can have the shape {shape}"));
-    } else if KindOfAttention::named(&shape.attention).is_none() {
-        warn(
-            file,
-            &format!("no attention kind has the name {:?}", shape.attention),
-        );
     } else {
         shapes.entry(shape).or_insert_with(|| file.to_owned());
     }
@@ -125,20 +120,9 @@ fn render(shapes: &BTreeMap<ModelShape, PathBuf>) -> String {
             .counts()
             .map(|(name, count)| format!("{name} {count}"))
             .join(", ");
-        let kind = KindOfAttention::named(&shape.attention).expect("`add` refuses other kinds");
-        let place = match kind.is_network {
-            true => format!("network {}::", kind.name.replace('-', "_")),
-            false => "attention ".to_owned(),
-        };
-        let constants = (kind.constants)(shape);
-        let model = format!("{place}{}{constants:?}", type_name(kind.name));
-        let parameter = shape.kind_parameter;
         let file = file.display().to_string().replace(['\n', '\\'], "/");
         // Writing to a string cannot fail.
-        let _ = writeln!(
-            list,
-            "    shape!({counts}, kind_parameter {parameter}, {model}), // {file}"
-        );
+        let _ = writeln!(list, "    shape!({counts}), // {file}");
     }
     list + "]\n"
 }
@@ -149,12 +133,6 @@ fn rustc_version() -> String {
     let said = std::process::Command::new(rustc).arg("--version").output();
     let said = said.map(|said| String::from_utf8_lossy(&said.stdout).trim().to_owned());
     said.unwrap_or_else(|_| "unknown".to_owned())
-}
-
-/// The type name of a kind: `sliding-window` is `SlidingWindow`.
-fn type_name(kind: &str) -> String {
-    let capital = |word: &str| word[..1].to_uppercase() + &word[1..];
-    kind.split('-').map(capital).collect()
 }
 
 fn warn(file: &Path, message: &str) {

@@ -3,7 +3,6 @@
 //! Prompts with a common prefix form a tree, if the network supports it: shared prefixes are processed
 //! once.
 
-use std::marker::PhantomData;
 use std::ops::Range;
 
 use rayon::prelude::*;
@@ -16,7 +15,7 @@ use crate::ops::decoding::NewTokens;
 
 /// Sequences that a model has processed in part.
 pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
-    model: PhantomData<M>,
+    model: &'a M,
     network: IncrementalNetwork<'a, D>,
     /// Number of tokens processed of each sequence.
     lengths: Vec<usize>,
@@ -25,7 +24,7 @@ pub(super) struct CachingDecoder<'a, M, D: LabDevice<f32>> {
 impl<'a, M: Network<D>, D: LabDevice<f32>> CachingDecoder<'a, M, D> {
     pub(super) fn new(model: &'a M, rows: usize) -> Self {
         Self {
-            model: PhantomData,
+            model,
             network: model.incremental(rows),
             lengths: vec![0; rows],
         }
@@ -37,7 +36,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Decoder for CachingDecoder<'_, M, D> {
         check_rows(inputs)?;
         let lengths = inputs.iter().map(|u| self.lengths[u.row] + u.tokens.len());
         let tokens = inputs.iter().flat_map(|u| &u.tokens);
-        check_fits::<M, D>(lengths.max().unwrap_or(0), tokens)?;
+        check_fits(self.model, lengths.max().unwrap_or(0), tokens)?;
 
         // Prefixes are only shared among fresh sequences: earlier calls are not compared.
         let share = M::SHARES_PREFIXES && inputs.iter().all(|u| self.lengths[u.row] == 0);

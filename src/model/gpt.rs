@@ -1,54 +1,50 @@
-//! The GPT: embedding, LAYERS pre-norm blocks, final norm and head.
+//! The GPT: embedding, pre-norm blocks, final norm and head.
 //!
 //! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al. 2019), so
 //! that its weights load by name.
 
-use dfdx::nn::BuildModule;
-use dfdx::nn::modules::Repeated;
-use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
 use dfdx::shapes::{Dtype, Rank0, Rank3};
 use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::attention::Attention;
+use super::attention;
 use super::block::Block;
 use super::maps::LayerMaps;
 use super::network::{IncrementalNetwork, Network};
 use super::parts::PartOfStep;
+use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::ops::decoding::OutputTokens;
 use crate::ops::dropout::Dropout;
 use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
 
-/// `A` is the kind of attention, including its constants.
+/// The number of blocks, and what their attention computes, are known at run time.
 #[derive(Clone, Debug)]
 pub(super) struct Gpt<
-    const LAYERS: usize,
     const EMBED: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    A,
     N: Dtype,
     D: Storage<N>,
 > {
+    /// Maximum document length: CONTEXT, or less if the attention needs it.
+    longest: usize,
     pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
     pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
-    pub(super) blocks: Repeated<Block<EMBED, HIDDEN, A, N, D>, LAYERS>,
+    pub(super) blocks: Vec<Block<EMBED, HIDDEN, N, D>>,
     pub(super) ln_f: LayerNorm<EMBED, N, D>,
     pub(super) head: Table<VOCAB, EMBED, N, D>,
 }
 
 impl<
-    const LAYERS: usize,
     const EMBED: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    A: Attention<EMBED, f32, D>,
     D: LabDevice<f32>,
-> Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
+> Gpt<EMBED, HIDDEN, VOCAB, CONTEXT, f32, D>
 {
     /// The input of the residual stream: `[batch tokens, EMBED]`, before the first block.
     fn embed<T: Tape<f32, D>>(
@@ -71,7 +67,7 @@ impl<
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let mut x = self.embed(batch, dropout, tape)?;
-        for (layer, block) in self.blocks.modules.iter().enumerate() {
+        for (layer, block) in self.blocks.iter().enumerate() {
             x = block.try_forward(x, batch, CONTEXT, dropout.at(1 + layer as u64))?;
         }
         Ok(x)
@@ -88,25 +84,31 @@ impl<
 }
 
 impl<
-    const LAYERS: usize,
     const EMBED: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    A: Attention<EMBED, f32, D>,
     D: LabDevice<f32>,
-> Network<D> for Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT, A, f32, D>
-where
-    Self: BuildModule<D, f32>,
+> Network<D> for Gpt<EMBED, HIDDEN, VOCAB, CONTEXT, f32, D>
 {
-    const KIND: &'static str = A::KIND;
     const VOCAB: usize = VOCAB;
-    const CONTEXT: usize = if A::LONGEST < CONTEXT {
-        A::LONGEST
-    } else {
-        CONTEXT
-    };
     const SHARES_PREFIXES: bool = true;
+
+    fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
+        let blocks = (0..spec.layers).map(|_| Block::zeros(device, attention::layout(spec)));
+        Ok(Self {
+            longest: spec.longest_document(),
+            tok_emb: Table::zeros(device)?,
+            pos_emb: device.try_zeros()?,
+            blocks: blocks.collect::<Result<_, _>>()?,
+            ln_f: LayerNorm::zeros(device)?,
+            head: Table::zeros(device)?,
+        })
+    }
+
+    fn longest_document(&self) -> usize {
+        self.longest
+    }
 
     fn loss<T: Tape<f32, D>>(
         &self,
@@ -127,7 +129,7 @@ where
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
         let mut x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let mut maps = vec![];
-        for block in &self.blocks.modules {
+        for block in &self.blocks {
             maps.push(LayerMaps::of_tokens(block.maps(&x)));
             x = block.try_forward(x, document, CONTEXT, Dropout::NONE)?;
         }
@@ -135,7 +137,7 @@ where
     }
 
     fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D> {
-        let blocks = self.blocks.modules.iter();
+        let blocks = self.blocks.iter();
         let mut blocks: Vec<_> = blocks
             .map(|block| block.incremental(rows, CONTEXT))
             .collect();
@@ -145,7 +147,7 @@ where
             let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
             for (layer, decode) in blocks.iter_mut().enumerate() {
                 // After the last block only the last tokens are used.
-                let outputs = match layer + 1 < LAYERS {
+                let outputs = match layer + 1 < self.blocks.len() {
                     true => OutputTokens::All,
                     false => OutputTokens::Last,
                 };
@@ -162,22 +164,20 @@ where
         batch: &'a Ragged,
         dropout: Dropout,
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
-        let (x, block) = (
-            self.embed(batch, dropout, NoneTape)?,
-            &self.blocks.modules[0],
-        );
+        let (x, block) = (self.embed(batch, dropout, NoneTape)?, &self.blocks[0]);
+        let layers = self.blocks.len();
         let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
         let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
         Ok(vec![
             PartOfStep::new("embedding", 1, move |model: &Self, tape| {
                 model.embed(batch, dropout, tape)
             }),
-            PartOfStep::new("attention", LAYERS, move |model: &Self, tape| {
-                let (block, x) = (&model.blocks.modules[0], x.clone().put_tape(tape));
+            PartOfStep::new("attention", layers, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks[0], x.clone().put_tape(tape));
                 block.try_attend(x, batch, CONTEXT, dropout.at(1))
             }),
-            PartOfStep::new("mlp", LAYERS, move |model: &Self, tape| {
-                let (block, x) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
+            PartOfStep::new("mlp", layers, move |model: &Self, tape| {
+                let (block, x) = (&model.blocks[0], attended.clone().put_tape(tape));
                 block.try_feed_forward(x, dropout.at(1))
             }),
             PartOfStep::new("head", 1, move |model: &Self, tape| {
@@ -189,16 +189,15 @@ where
 
 named_weights! {
     impl [
-        const LAYERS: usize,
         const EMBED: usize,
         const HIDDEN: usize,
         const VOCAB: usize,
         const CONTEXT: usize,
-    ] Gpt<LAYERS, EMBED, HIDDEN, VOCAB, CONTEXT; A> {
-        tok_emb: module("tok_emb"),
-        pos_emb: zeros("pos_emb"),
-        blocks: module("blocks"),
-        ln_f: module("ln_f"),
-        head: module("head"),
+    ] Gpt<EMBED, HIDDEN, VOCAB, CONTEXT> {
+        tok_emb: "tok_emb",
+        pos_emb: "pos_emb",
+        blocks: "blocks",
+        ln_f: "ln_f",
+        head: "head",
     }
 }

@@ -2,31 +2,32 @@
 
 use std::fmt::Display;
 
-use dfdx::nn::BuildModule;
-use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Rank0;
 use dfdx::tensor::{HasErr, Tape, Tensor};
 
 use super::maps::LayerMaps;
 use super::parts::PartOfStep;
+use super::{Start, initialise, visit};
+use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
 use crate::ops::decoding::NewTokens;
 use crate::ops::dropout::Dropout;
+use crate::ops::parameters::Weights;
 
 /// A language model on device `D`: what training, decoding and attention maps need of it.
-pub(super) trait Network<D: LabDevice<f32>>:
-    TensorCollection<f32, D> + BuildModule<D, f32> + 'static
-{
-    /// The attention kind's name in a TOML.
-    const KIND: &'static str;
+pub(super) trait Network<D: LabDevice<f32>>: Weights<f32, D> + Sized + 'static {
     /// Token ids are below this.
     const VOCAB: usize;
-    /// Maximum document length.
-    const CONTEXT: usize;
     /// Whether sequences with a common prefix can share cached keys and values.
     const SHARES_PREFIXES: bool;
+
+    /// A model with all weights zero; its constants are those of `spec`.
+    fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err>;
+
+    /// Maximum document length, in tokens.
+    fn longest_document(&self) -> usize;
 
     /// Mean cross-entropy of the scored targets, in nats; gradients are recorded on `tape`.
     fn loss<T: Tape<f32, D>>(
@@ -54,6 +55,18 @@ pub(super) trait Network<D: LabDevice<f32>>:
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err>;
 }
 
+/// A model with initial weights drawn from `start`.
+pub(super) fn fresh<M: Network<D>, D: LabDevice<f32>>(
+    device: &D,
+    spec: &ModelSpec,
+    start: Start,
+) -> Result<M, D::Err> {
+    let mut model = M::zeros(device, spec)?;
+    let values = initialise::draw(&visit::layout(&model), start);
+    visit::write(&mut model, &values);
+    Ok(model)
+}
+
 /// A model during incremental decoding: logits for the token after the last own token of each sequence,
 /// `[sequences, VOCAB]`, given the ids of the new tokens. After a failure of the device it cannot be used any
 /// more.
@@ -62,13 +75,14 @@ pub(super) type IncrementalNetwork<'a, D> =
 
 /// Rejects documents and token ids that violate the assumptions of the ops.
 pub(super) fn check_fits<'a, M: Network<D>, D: LabDevice<f32>>(
+    model: &M,
     longest: usize,
     ids: impl Iterator<Item = &'a u32>,
 ) -> Result<()> {
-    if longest > M::CONTEXT {
+    if longest > model.longest_document() {
         return Err(Error::run(format!(
             "a document of {longest} tokens is longer than the {} that the model reads",
-            M::CONTEXT
+            model.longest_document()
         ))
         .help("raise `model.context` or shorten the text"));
     }

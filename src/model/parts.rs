@@ -6,14 +6,13 @@
 
 use std::time::Instant;
 
-use dfdx::nn::tensor_collection::TensorCollection;
-use dfdx::nn::{BuildModule, ZeroGrads};
 use dfdx::shapes::{HasShape as _, Rank0, Shape};
 use dfdx::tensor::{Gradients, HasErr, OwnedTape, SplitTape, Tensor, Trace};
 
-use super::{Start, initialise, visit};
+use super::visit;
 use crate::ops::LabDevice;
-use crate::ops::adamw::Update;
+use crate::ops::adamw::{Moments, Update};
+use crate::ops::parameters::Weights;
 use crate::ops::synthetic_gradient::{backward_from, gradient};
 
 /// Times of one part of a step, one value per repetition.
@@ -51,7 +50,7 @@ pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
 }
 
 /// One forward and backward pass: seconds of each.
-type Pass<'a, M, D> = Box<dyn Fn(&mut Bench<M, D>) -> Result<[f64; 2], <D as HasErr>::Err> + 'a>;
+type Pass<'a, M, D> = Box<dyn Fn(&Bench<M, D>) -> Result<[f64; 2], <D as HasErr>::Err> + 'a>;
 
 impl<'a, D: LabDevice<f32>, M: 'static> PartOfStep<'a, M, D> {
     /// `forward` computes the part's output on a tape.
@@ -69,19 +68,23 @@ impl<'a, D: LabDevice<f32>, M: 'static> PartOfStep<'a, M, D> {
 }
 
 /// Times every part `repetitions` times in turn, after one untimed round that pays for page faults.
-pub(super) fn time<'a, M: TensorCollection<f32, D> + BuildModule<D, f32>, D: LabDevice<f32>>(
+pub(super) fn time<'a, M: Weights<f32, D>, D: LabDevice<f32>>(
     device: D,
-    start: Start,
+    model: M,
     parts: impl FnOnce(&M) -> Result<Vec<PartOfStep<'a, M, D>>, D::Err>,
     repetitions: usize,
 ) -> Result<Vec<PartTimes>, D::Err> {
-    let mut bench = Bench::<M, D>::new(device, start)?;
+    let mut bench = Bench {
+        moments: visit::moments(&device, &model)?,
+        device,
+        model,
+    };
     let parts = parts(&bench.model)?;
     let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(part.part, part.times_a_step);
     let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
     let mut optimiser = PartTimes::new("optimiser", 1);
     for round in 0..=repetitions {
-        let passes = parts.iter().map(|part| (part.pass)(&mut bench));
+        let passes = parts.iter().map(|part| (part.pass)(&bench));
         let passes: Vec<[f64; 2]> = passes.collect::<Result<_, _>>()?;
         let update_s = bench.update(1 + round as u64)?;
         if round > 0 {
@@ -101,31 +104,11 @@ pub(super) fn time<'a, M: TensorCollection<f32, D> + BuildModule<D, f32>, D: Lab
 pub(super) struct Bench<M, D: LabDevice<f32>> {
     device: D,
     model: M,
-    moments: [M; 2],
-    /// Reused in each pass, as in training.
-    gradients: Gradients<f32, D>,
+    moments: Vec<Moments<f32, D>>,
 }
 
-impl<D: LabDevice<f32>, M: TensorCollection<f32, D>> Bench<M, D> {
-    fn new(device: D, start: Start) -> Result<Self, D::Err>
-    where
-        M: BuildModule<D, f32>,
-    {
-        let mut model = M::try_build(&device)?;
-        let mut moments = [M::try_build(&device)?, M::try_build(&device)?];
-        let values = initialise::draw(&visit::layout::<M, D>(), start);
-        visit::write(&mut model, &values);
-        moments.iter_mut().for_each(visit::clear);
-        let gradients = model.try_alloc_grads()?;
-        Ok(Self {
-            device,
-            model,
-            moments,
-            gradients,
-        })
-    }
-
-    /// Seconds of the gradient norm and an update with learning rate 0, which also zeroes the gradient.
+impl<D: LabDevice<f32>, M: Weights<f32, D>> Bench<M, D> {
+    /// Seconds of the gradient norm and an update with learning rate 0, from a gradient of zeros.
     fn update(&mut self, step: u64) -> Result<f64, D::Err> {
         let update = Update {
             step,
@@ -136,12 +119,14 @@ impl<D: LabDevice<f32>, M: TensorCollection<f32, D>> Bench<M, D> {
             clip_norm: 1.0,
         };
         let loss = self.device.try_zeros()?;
+        let mut gradients = Gradients::leaky();
+        visit::allocate(&self.model, &mut gradients)?;
         self.device.try_synchronize()?;
         let started = Instant::now();
         let mut step = D::try_begin(&loss)?;
-        visit::measure(&self.model, &mut self.gradients, &mut step)?;
-        let (model, moments) = (&mut self.model, self.moments.each_mut());
-        visit::update(model, moments, &mut self.gradients, &mut step, update)?;
+        visit::measure(&self.model, &mut gradients, &mut step)?;
+        let (model, moments) = (&mut self.model, &mut self.moments);
+        visit::update(model, moments, &mut gradients, &mut step, update)?;
         D::try_launch(&mut step, update)?;
         D::try_finish(step)?;
         Ok(started.elapsed().as_secs_f64())
@@ -151,12 +136,11 @@ impl<D: LabDevice<f32>, M: TensorCollection<f32, D>> Bench<M, D> {
 impl<D: LabDevice<f32>, M> Bench<M, D> {
     /// Seconds of `forward`, and of the backward pass from a constant gradient of its output.
     fn pass<S: Shape>(
-        &mut self,
+        &self,
         forward: impl Fn(&M, OwnedTape<f32, D>) -> Result<Output<S, D>, D::Err>,
     ) -> Result<[f64; 2], D::Err> {
         let nothing: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
-        let gradients = std::mem::replace(&mut self.gradients, Gradients::leaky());
-        let tape = nothing.traced(gradients).split_tape().1;
+        let tape = nothing.traced(Gradients::leaky()).split_tape().1;
         self.device.try_synchronize()?;
         let started = Instant::now();
         let y = forward(&self.model, tape)?;
@@ -166,7 +150,7 @@ impl<D: LabDevice<f32>, M> Bench<M, D> {
         let dy = gradient(&self.device, &vec![1.0 / values as f32; values])?;
         self.device.try_synchronize()?;
         let started = Instant::now();
-        self.gradients = backward_from(y, dy)?;
+        backward_from(y, dy)?;
         self.device.try_synchronize()?;
         Ok([forward_s, started.elapsed().as_secs_f64()])
     }
@@ -179,15 +163,19 @@ mod tests {
     use dfdx::tensor::Cpu;
 
     use super::*;
+    use crate::config::schema::{AttentionSpec, ModelSpec};
     use crate::data::ragged::{Ragged, Sequence};
-    use crate::model::attention::Vanilla;
+    use crate::model::Start;
     use crate::model::gpt::Gpt;
-    use crate::model::network::Network;
+    use crate::model::network::{self, Network};
     use crate::model::perceiver::Perceiver;
     use crate::ops::dropout::Dropout;
 
     /// Times two repetitions; returns the parts and how often a step runs each.
-    fn check<M: Network<Cpu>>() -> Vec<(&'static str, usize)> {
+    fn check<M: Network<Cpu>>(
+        layers: usize,
+        attention: AttentionSpec,
+    ) -> Vec<(&'static str, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
             targets: vec![3, 4, 5],
@@ -197,8 +185,21 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
+        let spec = ModelSpec {
+            layers,
+            embed: 4,
+            heads: 2,
+            head_dim: 2,
+            hidden: 8,
+            vocabulary: 6,
+            context: 5,
+            attention,
+            dropout: 0.1,
+            initial_deviation: 0.1,
+        };
+        let model: M = network::fresh(&Cpu::default(), &spec, start).expect("memory");
         let parts = |model: &M| model.parts(&batch, Dropout::new(0.1, 0));
-        let parts = time(Cpu::default(), start, parts, 2).expect("times");
+        let parts = time(Cpu::default(), model, parts, 2).expect("times");
         for part in &parts {
             let passes = if part.part == "optimiser" { 0 } else { 2 };
             assert_eq!(part.forward_s.len(), passes, "{part:?}");
@@ -211,8 +212,13 @@ mod tests {
 
     #[test]
     fn every_part_is_timed_as_often_as_asked() {
+        let bottleneck = Some(2);
+        let latents = AttentionSpec {
+            bottleneck,
+            ..AttentionSpec::of("perceiver")
+        };
         assert_eq!(
-            check::<Gpt<3, 4, 8, 6, 5, Vanilla<4, 2, f32, Cpu>, f32, Cpu>>(),
+            check::<Gpt<4, 8, 6, 5, f32, Cpu>>(3, AttentionSpec::of("vanilla")),
             [
                 ("embedding", 1),
                 ("attention", 3),
@@ -222,7 +228,7 @@ mod tests {
             ]
         );
         assert_eq!(
-            check::<Perceiver<4, 2, 8, 6, 5, 2, 2, f32, Cpu>>(),
+            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(4, latents.clone()),
             [
                 ("embedding", 1),
                 ("down", 1),
@@ -234,6 +240,9 @@ mod tests {
             ]
         );
         // Without blocks between down and up.
-        assert_eq!(check::<Perceiver<4, 2, 8, 6, 5, 0, 2, f32, Cpu>>().len(), 5);
+        assert_eq!(
+            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(2, latents).len(),
+            5
+        );
     }
 }

@@ -3,19 +3,19 @@
 //! The build script (`build_shapes.rs`) reads every experiment and writes one `shape!` line per shape; this
 //! file defines what such a line expands to.
 
-use std::borrow::Cow;
-
 use dfdx::tensor::Cpu;
+#[cfg(feature = "cuda")]
+use dfdx::tensor::Cuda;
 
-use super::attention;
 use super::gpt::Gpt;
-use super::network::{Network, device_error};
+use super::network::{self, Network, device_error};
 use super::parts::{self, PartTimes};
-use super::session::{Session, parameter_count};
-use super::{Start, Trainable};
+use super::perceiver::Perceiver;
+use super::session::Session;
+use super::{Start, Trainable, visit};
 #[cfg(feature = "cuda")]
 use crate::config::schema::Precision;
-use crate::config::schema::{DeviceKind, Placement};
+use crate::config::schema::{DeviceKind, ModelSpec, Placement};
 use crate::config::shape::{ModelShape, nearest};
 use crate::data::ragged::Ragged;
 use crate::error::{Error, Result};
@@ -25,125 +25,108 @@ use crate::ops::dropout::Dropout;
 /// A shape that this binary can train.
 #[derive(Debug)]
 pub struct Compiled {
-    /// Its dimensions.
+    /// Its constants.
     pub shape: ModelShape,
-    parameter_count: fn() -> usize,
-    on_cpu: Constructor,
-    parts_on_cpu: fn(Start, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
+    on_cpu: Networks<Cpu>,
     #[cfg(feature = "cuda")]
-    on_cuda: OnCuda,
-    #[cfg(feature = "cuda")]
-    parts_on_cuda: fn(Start, Precision, &Ragged, f64, usize) -> Result<Vec<PartTimes>>,
+    on_cuda: Networks<Cuda>,
 }
 
-/// Builds a model with fresh weights.
-type Constructor = fn(Start) -> Result<Box<dyn Trainable>>;
+/// The networks of a shape on a device.
+#[derive(Debug)]
+struct Networks<D> {
+    gpt: Constructors<D>,
+    perceiver: Constructors<D>,
+}
 
-/// The same on a GPU.
-#[cfg(feature = "cuda")]
-type OnCuda = fn(Start, Precision) -> Result<Box<dyn Trainable>>;
+/// What is made of a network; its weights are initialised from a start.
+#[derive(Clone, Copy, Debug)]
+struct Constructors<D> {
+    build: fn(D, &ModelSpec, Start) -> Result<Box<dyn Trainable>>,
+    time_parts: fn(D, &ModelSpec, Start, &Ragged, usize) -> Result<Vec<PartTimes>>,
+    parameter_count: fn(D, &ModelSpec) -> Result<usize>,
+}
+
+impl<D: LabDevice<f32>> Constructors<D> {
+    const fn of<M: Network<D>>() -> Self {
+        Self {
+            build: |device, spec, start| Ok(Box::new(Session::<M, D>::new(device, spec, start)?)),
+            time_parts: |device, spec, start, batch, repetitions| {
+                let parts = |model: &M| model.parts(batch, Dropout::new(spec.dropout, 0));
+                let model = network::fresh(&device, spec, start).map_err(device_error)?;
+                parts::time(device, model, parts, repetitions).map_err(device_error)
+            },
+            parameter_count: |device, spec| {
+                let model = M::zeros(&device, spec).map_err(device_error)?;
+                Ok(visit::parameter_count(&model))
+            },
+        }
+    }
+}
+
+impl<D> Networks<D> {
+    fn of(&self, spec: &ModelSpec) -> &Constructors<D> {
+        match spec.attention.kind.0.is_network {
+            true => &self.perceiver,
+            false => &self.gpt,
+        }
+    }
+}
 
 impl Compiled {
-    /// Number of trained parameters.
-    pub fn parameter_count(&self) -> usize {
-        (self.parameter_count)()
+    /// Number of trained parameters of a model of this shape.
+    ///
+    /// # Errors
+    /// There is no memory for them.
+    pub fn parameter_count(&self, spec: &ModelSpec) -> Result<usize> {
+        (self.on_cpu.of(spec).parameter_count)(Cpu::default(), spec)
     }
 
     /// Times every part of a training step on `batch`, individually, `repetitions` times; see [`parts`].
     /// The batch must fit the model and have a scored token.
     pub fn time_parts(
         &self,
+        spec: &ModelSpec,
         placement: Placement,
         start: Start,
         batch: &Ragged,
-        dropout: f64,
         repetitions: usize,
     ) -> Result<Vec<PartTimes>> {
         #[cfg(feature = "cuda")]
         if device(placement.device) == DeviceKind::Cuda {
-            let precision = placement.precision;
-            return (self.parts_on_cuda)(start, precision, batch, dropout, repetitions);
+            let device = cuda_device(placement.precision, spec.embed)?;
+            return (self.on_cuda.of(spec).time_parts)(device, spec, start, batch, repetitions);
         }
         let _ = placement;
-        (self.parts_on_cpu)(start, batch, dropout, repetitions)
+        (self.on_cpu.of(spec).time_parts)(Cpu::default(), spec, start, batch, repetitions)
     }
 }
 
-fn build<M: Network<D>, D: LabDevice<f32>>(device: D, start: Start) -> Result<Box<dyn Trainable>> {
-    Ok(Box::new(Session::<M, D>::new(device, start)?))
-}
-
-fn time<M: Network<D>, D: LabDevice<f32>>(
-    device: D,
-    start: Start,
-    batch: &Ragged,
-    dropout: f64,
-    repetitions: usize,
-) -> Result<Vec<PartTimes>> {
-    let parts = |model: &M| model.parts(batch, Dropout::new(dropout, 0));
-    parts::time(device, start, parts, repetitions).map_err(device_error)
-}
-
 macro_rules! shape {
-    // A kind of attention for the blocks of a GPT.
     (
-        layers $layers:literal, embed $embed:literal, heads $heads:literal,
-        head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal, kind_parameter $kind_parameter:literal,
-        attention $attention:ident[$($constant:literal),*]
+        embed $embed:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
+        context $context:literal
     ) => {{
-        type Kind<D> = attention::$attention<$embed, $head_dim, $($constant,)* f32, D>;
-        type Model<D> = Gpt<$layers, $embed, $hidden, $vocabulary, $context, Kind<D>, f32, D>;
-        shape!(
-            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $kind_parameter
-        )
-    }};
-    // A kind that is a network of its own.
-    (
-        layers $layers:literal, embed $embed:literal, heads $heads:literal,
-        head_dim $head_dim:literal, hidden $hidden:literal, vocabulary $vocabulary:literal,
-        context $context:literal, kind_parameter $kind_parameter:literal,
-        network $module:ident::$network:ident[$($constant:literal),*]
-    ) => {{
-        type Model<D> = crate::model::$module::$network<
-            $embed, $head_dim, $hidden, $vocabulary, $context, $($constant,)* f32, D,
-        >;
-        shape!(
-            Model, $layers, $embed, $heads, $head_dim, $hidden, $vocabulary, $context, $kind_parameter
-        )
-    }};
-    (
-        $model:ident, $layers:literal, $embed:literal, $heads:literal, $head_dim:literal,
-        $hidden:literal, $vocabulary:literal, $context:literal, $kind_parameter:literal
-    ) => {
+        const fn networks<D: LabDevice<f32>>() -> Networks<D> {
+            Networks {
+                gpt: Constructors::of::<Gpt<$embed, $hidden, $vocabulary, $context, f32, D>>(),
+                perceiver: Constructors::of::<
+                    Perceiver<$embed, $hidden, $vocabulary, $context, f32, D>,
+                >(),
+            }
+        }
         Compiled {
             shape: ModelShape {
-                layers: $layers,
                 embed: $embed,
-                heads: $heads,
-                head_dim: $head_dim,
                 hidden: $hidden,
                 vocabulary: $vocabulary,
                 context: $context,
-                attention: Cow::Borrowed(<$model<Cpu> as Network<Cpu>>::KIND),
-                kind_parameter: $kind_parameter,
             },
-            parameter_count: parameter_count::<$model<Cpu>, Cpu>,
-            on_cpu: |start| build::<$model<Cpu>, _>(Cpu::default(), start),
-            parts_on_cpu: |start, batch, dropout, repetitions| {
-                time::<$model<Cpu>, _>(Cpu::default(), start, batch, dropout, repetitions)
-            },
+            on_cpu: networks(),
             #[cfg(feature = "cuda")]
-            on_cuda: |start, precision| {
-                build::<$model<dfdx::tensor::Cuda>, _>(cuda_device(precision, $embed)?, start)
-            },
-            #[cfg(feature = "cuda")]
-            parts_on_cuda: |start, precision, batch, dropout, repetitions| {
-                let device = cuda_device(precision, $embed)?;
-                time::<$model<dfdx::tensor::Cuda>, _>(device, start, batch, dropout, repetitions)
-            },
+            on_cuda: networks(),
         }
-    };
+    }};
 }
 
 /// All compiled shapes, in ascending order of size.
@@ -177,19 +160,20 @@ pub fn has(shape: &ModelShape) -> bool {
     compiled().iter().any(|one| &one.shape == shape)
 }
 
-/// A fresh model of `shape`, initialised from `start`. `auto` is CUDA if a device is available. On a GPU
-/// the model belongs to the calling thread.
+/// A fresh model, initialised from `start`. `auto` is CUDA if a device is available. On a GPU the model
+/// belongs to the calling thread.
 pub fn instantiate(
-    shape: &ModelShape,
+    spec: &ModelSpec,
     placement: Placement,
     start: Start,
 ) -> Result<Box<dyn Trainable>> {
-    let compiled = find(shape, placement.device)?;
+    let compiled = find(&spec.shape(), placement.device)?;
     #[cfg(feature = "cuda")]
     if device(placement.device) == DeviceKind::Cuda {
-        return (compiled.on_cuda)(start, placement.precision);
+        let device = cuda_device(placement.precision, spec.embed)?;
+        return (compiled.on_cuda.of(spec).build)(device, spec, start);
     }
-    (compiled.on_cpu)(start)
+    (compiled.on_cpu.of(spec).build)(Cpu::default(), spec, start)
 }
 
 /// Resolves a device setting: `auto` is CUDA if a device is available.
@@ -242,7 +226,7 @@ pub fn release_device() {
 }
 
 #[cfg(feature = "cuda")]
-fn cuda_device(precision: Precision, embed: usize) -> Result<dfdx::tensor::Cuda> {
+fn cuda_device(precision: Precision, embed: usize) -> Result<Cuda> {
     use crate::ops::cuda;
     if embed > cuda::WIDEST_STREAM {
         let most = cuda::WIDEST_STREAM;
@@ -262,7 +246,7 @@ fn cuda_device(precision: Precision, embed: usize) -> Result<dfdx::tensor::Cuda>
 }
 
 fn missing(shape: &ModelShape) -> Error {
-    let shapes: Vec<ModelShape> = compiled().iter().map(|c| c.shape.clone()).collect();
+    let shapes: Vec<ModelShape> = compiled().iter().map(|one| one.shape).collect();
     let nearest: Vec<String> = nearest(shape, &shapes, 2)
         .iter()
         .map(|s| format!("  nearest: {s}"))

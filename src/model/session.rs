@@ -1,62 +1,70 @@
 //! A model being trained: the one implementation of [`Trainable`], for every shape and device.
 
-use dfdx::nn::ZeroGrads;
-use dfdx::shapes::Rank0;
+use dfdx::shapes::{HasShape, Rank0};
 use dfdx::tensor::{Gradients, NoneTape, OwnedTape, PutTape, SplitTape, Tensor, Trace};
 use dfdx::tensor_ops::Backward;
 
 use super::caching::CachingDecoder;
 use super::decoder::{Decoder, log_softmax};
 use super::maps::LayerMaps;
-use super::network::{Network, check_fits, device_error};
+use super::network::{self, Network, check_fits, device_error};
 use super::weights::{Weight, match_layout};
-use super::{
-    Start, StepMetrics, StepSettings, Trainable, TrainingState, Update, initialise, visit,
-};
+use super::{Start, StepMetrics, StepSettings, Trainable, TrainingState, Update, visit};
+use crate::config::schema::ModelSpec;
 use crate::data::ragged::{PAD, Ragged};
 use crate::error::{Error, Result};
 use crate::ops::LabDevice;
+use crate::ops::adamw::Moments;
 use crate::ops::dropout::Dropout;
 
-/// Model, moments and gradients; `M` is the compile-time shape.
+/// Model and moments; `M` has the constants of the shape.
 pub(super) struct Session<M, D: LabDevice<f32>> {
     device: D,
     pub(super) model: M,
-    /// AdamW's two moments, in containers of the model's own shape.
-    pub(super) moments: [M; 2],
+    /// AdamW's moments of each weight, in the order of the weights.
+    pub(super) moments: Vec<Moments<f32, D>>,
     /// Steps since the optimiser was reset.
     steps: u64,
-    /// Zero between steps; the buffers are reused.
-    gradients: Option<Gradients<f32, D>>,
     /// A step that has begun.
     pending: Option<D::Step>,
 }
 
 impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
     /// Fresh weights drawn from `start`.
-    pub(super) fn new(device: D, start: Start) -> Result<Self> {
-        let build = || M::try_build(&device).map_err(device_error);
-        let (mut model, mut moments) = (build()?, [build()?, build()?]);
-        let layout = visit::layout::<M, D>();
-        visit::write(&mut model, &initialise::draw(&layout, start));
-        moments.iter_mut().for_each(visit::clear);
+    pub(super) fn new(device: D, spec: &ModelSpec, start: Start) -> Result<Self> {
+        let model: M = network::fresh(&device, spec, start).map_err(device_error)?;
         Ok(Self {
+            moments: visit::moments(&device, &model).map_err(device_error)?,
             device,
             model,
-            moments,
             steps: 0,
-            gradients: None,
             pending: None,
         })
     }
 
     /// Rejects a batch without scored tokens: its mean loss is undefined.
     fn check_scored(&self, batch: &Ragged) -> Result<()> {
-        check_batch::<M, D>(batch)?;
+        self.check_batch(batch)?;
         if batch.scored() == 0 {
             return Err(Error::run("a batch without any scored token has no loss"));
         }
         Ok(())
+    }
+
+    fn check_batch(&self, batch: &Ragged) -> Result<()> {
+        let ids = batch.tokens.iter().chain(&batch.targets);
+        check_fits(&self.model, batch.longest(), ids)
+    }
+
+    /// The first (0) or second (1) moments of all weights, under the weights' names.
+    fn moment(&self, which: usize) -> Vec<Weight> {
+        let weights = visit::layout(&self.model).into_iter().zip(&self.moments);
+        let weights = weights.map(|((name, shape), moments)| Weight {
+            name,
+            shape,
+            values: moments[which].as_vec(),
+        });
+        weights.collect()
     }
 
     fn try_begin(
@@ -65,27 +73,22 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         dropout: Dropout,
         update: Update,
     ) -> Result<D::Step, D::Err> {
-        let gradients = match self.gradients.take() {
-            Some(gradients) => gradients,
-            None => self.model.try_alloc_grads()?,
-        };
         let start: Tensor<Rank0, f32, D> = self.device.try_zeros()?;
-        let tape: OwnedTape<f32, D> = start.traced(gradients).split_tape().1;
+        let tape: OwnedTape<f32, D> = start.traced(Gradients::leaky()).split_tape().1;
         let (loss, tape) = self.model.loss(batch, dropout, tape)?.split_tape();
         let mut gradients = loss.clone().put_tape(tape).try_backward()?;
         let mut step = D::try_begin(&loss)?;
         visit::measure(&self.model, &mut gradients, &mut step)?;
-        let (model, moments) = (&mut self.model, self.moments.each_mut());
+        let (model, moments) = (&mut self.model, &mut self.moments);
         visit::update(model, moments, &mut gradients, &mut step, update)?;
         D::try_launch(&mut step, update)?;
-        self.gradients = Some(gradients);
         Ok(step)
     }
 }
 
 impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn parameter_count(&self) -> usize {
-        parameter_count::<M, D>()
+        visit::parameter_count(&self.model)
     }
 
     fn begin_step(&mut self, batch: &Ragged, settings: &StepSettings) -> Result<()> {
@@ -121,7 +124,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         batch: &Ragged,
         rows: &[usize],
     ) -> Result<Vec<Vec<f32>>> {
-        check_batch::<M, D>(batch)?;
+        self.check_batch(batch)?;
         let logits = self.model.logits(batch, rows).map_err(device_error)?;
         Ok(logits.chunks_exact(M::VOCAB).map(log_softmax).collect())
     }
@@ -132,7 +135,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
             targets: vec![PAD; tokens.len()],
             starts: vec![0, tokens.len()],
         };
-        check_batch::<M, D>(&document)?;
+        self.check_batch(&document)?;
         self.model.maps(&document).map_err(device_error)
     }
 
@@ -141,7 +144,9 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     }
 
     fn reset_optimiser(&mut self) {
-        self.moments.iter_mut().for_each(visit::clear);
+        for moment in self.moments.iter_mut().flatten() {
+            moment.copy_from(&vec![0.0; moment.shape().0]);
+        }
         self.steps = 0;
     }
 
@@ -150,7 +155,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     }
 
     fn load_weights(&mut self, weights: &[Weight]) -> Result<()> {
-        let values = match_layout(&visit::layout::<M, D>(), weights)?;
+        let values = match_layout(&visit::layout(&self.model), weights)?;
         visit::write(&mut self.model, &values);
         Ok(())
     }
@@ -158,13 +163,13 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn state(&self) -> TrainingState {
         TrainingState {
             weights: visit::read(&self.model),
-            moments: self.moments.each_ref().map(|moment| visit::read(moment)),
+            moments: [0, 1].map(|which| self.moment(which)),
             updates: self.steps,
         }
     }
 
     fn load_state(&mut self, state: &TrainingState) -> Result<()> {
-        let layout = visit::layout::<M, D>();
+        let layout = visit::layout(&self.model);
         let weights = match_layout(&layout, &state.weights)?;
         let [first, second] = state.moments.each_ref();
         let moments = [
@@ -173,23 +178,11 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
         ];
         // Everything has been validated before anything is changed.
         visit::write(&mut self.model, &weights);
-        for (container, values) in self.moments.iter_mut().zip(&moments) {
-            visit::write(container, values);
+        for (which, values) in moments.iter().enumerate() {
+            let all = self.moments.iter_mut().zip(values);
+            all.for_each(|(moments, values)| moments[which].copy_from(values));
         }
         self.steps = state.updates;
         Ok(())
     }
-}
-
-/// Number of parameters of a model type; nothing is built.
-pub(super) fn parameter_count<M: Network<D>, D: LabDevice<f32>>() -> usize {
-    visit::layout::<M, D>()
-        .iter()
-        .map(|(_, shape)| shape.iter().product::<usize>())
-        .sum()
-}
-
-fn check_batch<M: Network<D>, D: LabDevice<f32>>(batch: &Ragged) -> Result<()> {
-    let ids = batch.tokens.iter().chain(&batch.targets);
-    check_fits::<M, D>(batch.longest(), ids)
 }

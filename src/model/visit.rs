@@ -1,152 +1,163 @@
-//! Walks over the tensors of a model: dfdx's visitors, each behind one function.
+//! What is done with all weights of a model, each a function.
 
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorCollection, TensorOptions, TensorViewer, TensorVisitor, ViewTensorMut,
-    ViewTensorName, ViewTensorRef,
-};
 use dfdx::shapes::{HasShape, Shape};
 use dfdx::tensor::{Gradients, Tensor};
 
 use super::weights::Weight;
 use crate::ops::LabDevice;
-use crate::ops::adamw::Update;
-use crate::ops::parameters::visitor;
+use crate::ops::adamw::{Moments, Update};
+use crate::ops::parameters::{Visitor, VisitorMut, Weights};
 
 /// All weights with their names, copied to the host.
-pub(super) fn read<M: TensorCollection<f32, D>, D: LabDevice<f32>>(model: &M) -> Vec<Weight> {
+pub(super) fn read<D: LabDevice<f32>>(model: &impl Weights<f32, D>) -> Vec<Weight> {
     let mut reader = Read(vec![]);
-    let walk = walk::<M, D, _>((model, String::new()), &mut reader);
-    walk.expect("reading the host's copy of a tensor cannot fail");
+    let read = model.each("", &mut reader);
+    read.expect("reading the host's copy of a tensor cannot fail");
     reader.0
 }
 
 /// Replaces all weights, in the order of [`read`].
-pub(super) fn write<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
-    model: &mut M,
-    values: &[Vec<f32>],
-) {
-    let walk = walk::<M, D, _>(model, &mut Write(values.iter()));
-    walk.expect("writing a tensor of the same length cannot fail");
+pub(super) fn write<D: LabDevice<f32>>(model: &mut impl Weights<f32, D>, values: &[Vec<f32>]) {
+    let written = model.each_mut("", &mut Write(values.iter()));
+    written.expect("writing a tensor of the same length cannot fail");
 }
 
-/// Sets every tensor of a container to zero.
-pub(super) fn clear<M: TensorCollection<f32, D>, D: LabDevice<f32>>(container: &mut M) {
-    let zeros = |(_, shape): (String, Vec<usize>)| vec![0.0; shape.iter().product()];
-    let values: Vec<Vec<f32>> = layout::<M, D>().into_iter().map(zeros).collect();
-    write(container, &values);
-}
-
-/// Names and shapes of a model type's weights; nothing is built.
-pub(super) fn layout<M: TensorCollection<f32, D>, D: LabDevice<f32>>() -> Vec<(String, Vec<usize>)>
-{
+/// Names and shapes of a model's weights.
+pub(super) fn layout<D: LabDevice<f32>>(model: &impl Weights<f32, D>) -> Vec<(String, Vec<usize>)> {
     let mut layout = Layout(vec![]);
-    walk::<M, D, _>(((), String::new()), &mut layout).expect("listing shapes cannot fail");
+    let listed = model.each("", &mut layout);
+    listed.expect("listing shapes cannot fail");
     layout.0
 }
 
+/// Number of parameters.
+pub(super) fn parameter_count<D: LabDevice<f32>>(model: &impl Weights<f32, D>) -> usize {
+    let sizes = layout(model).into_iter();
+    sizes
+        .map(|(_, shape)| shape.iter().product::<usize>())
+        .sum()
+}
+
+/// AdamW's moments before the first step, in the order of [`read`].
+pub(super) fn moments<D: LabDevice<f32>>(
+    device: &D,
+    model: &impl Weights<f32, D>,
+) -> Result<Vec<Moments<f32, D>>, D::Err> {
+    let of = |(_, shape): (String, Vec<usize>)| {
+        let zeros = || device.try_zeros_like(&(shape.iter().product::<usize>(),));
+        Ok([zeros()?, zeros()?])
+    };
+    layout(model).into_iter().map(of).collect()
+}
+
+/// Allocates the gradients of all weights: zeros.
+pub(super) fn allocate<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    gradients: &mut Gradients<f32, D>,
+) -> Result<(), D::Err> {
+    model.each("", &mut Allocate(gradients))
+}
+
 /// The first pass of an optimiser step: accumulates the gradient norm.
-pub(super) fn measure<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
-    model: &M,
+pub(super) fn measure<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
     gradients: &mut Gradients<f32, D>,
     step: &mut D::Step,
 ) -> Result<(), D::Err> {
-    walk::<M, D, _>(model, &mut Measure { gradients, step })
+    model.each("", &mut Measure { gradients, step })
 }
 
 /// The second pass: one AdamW update of every tensor; biases do not decay.
-pub(super) fn update<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
-    model: &mut M,
-    [first, second]: [&mut M; 2],
+pub(super) fn update<D: LabDevice<f32>>(
+    model: &mut impl Weights<f32, D>,
+    moments: &mut [Moments<f32, D>],
     gradients: &mut Gradients<f32, D>,
     step: &mut D::Step,
     update: Update,
 ) -> Result<(), D::Err> {
     let mut updater = Updater {
+        moments: moments.iter_mut(),
         gradients,
         step,
         update,
     };
-    walk::<M, D, _>((model, first, second, String::new()), &mut updater)
+    model.each_mut("", &mut updater)
 }
 
 /// All gradients with the names of their weights, copied to the host.
 #[cfg(test)]
-pub(super) fn gradients<M: TensorCollection<f32, D>, D: LabDevice<f32>>(
-    model: &M,
-    gradients: &Gradients<f32, D>,
+pub(super) fn gradients<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    gradients: &mut Gradients<f32, D>,
 ) -> Vec<(String, Vec<f32>)> {
     let all = vec![];
     let mut reader = ReadGradients { gradients, all };
-    let walk = walk::<M, D, _>((model, String::new()), &mut reader);
-    walk.expect("reading the host's copy of a gradient cannot fail");
+    model.each("", &mut reader).expect("memory");
     reader.all
-}
-
-/// Shows every tensor of a model to a visitor.
-fn walk<'a, M, D, V>(
-    model: <V::Viewer as TensorViewer>::View<'a, M>,
-    visitor: &'a mut V,
-) -> Result<(), D::Err>
-where
-    M: TensorCollection<f32, D> + 'a,
-    D: LabDevice<f32>,
-    V: TensorVisitor<f32, D, Err = D::Err, E2 = f32, D2 = D> + 'a,
-{
-    M::iter_tensors(&mut RecursiveWalker {
-        m: model,
-        f: visitor,
-    })?;
-    Ok(())
 }
 
 /// Whether AdamW applies weight decay to the parameter of that name: all but the biases, as in the
 /// reference.
-fn decays(name: &str) -> bool {
+pub(super) fn decays(name: &str) -> bool {
     !name.ends_with("bias")
 }
 
 #[cfg(test)]
 struct ReadGradients<'a, D: LabDevice<f32>> {
-    gradients: &'a Gradients<f32, D>,
+    gradients: &'a mut Gradients<f32, D>,
     all: Vec<(String, Vec<f32>)>,
 }
 
 #[cfg(test)]
-visitor! {
-    [D: LabDevice<f32>] ReadGradients<'_, D>: f32, (ViewTensorRef, ViewTensorName),
-    |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
-        self.all.push((name, self.gradients.get(tensor).as_vec()));
+impl<D: LabDevice<f32>> Visitor<f32, D> for ReadGradients<'_, D> {
+    fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        self.gradients.try_alloc_for(weight)?;
+        let gradient = self.gradients.get(weight).as_vec();
+        self.all.push((name.to_owned(), gradient));
+        Ok(())
     }
 }
 
 struct Read(Vec<Weight>);
 
-visitor! {
-    [D: LabDevice<f32>] Read: f32, (ViewTensorRef, ViewTensorName),
-    |self, _, (tensor, name): (&Tensor<S, f32, D>, String)| {
+impl<D: LabDevice<f32>> Visitor<f32, D> for Read {
+    fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
         self.0.push(Weight {
-            name,
-            shape: tensor.shape().concrete().into_iter().collect(),
-            values: tensor.as_vec(),
+            name: name.to_owned(),
+            shape: sizes(weight),
+            values: weight.as_vec(),
         });
+        Ok(())
     }
 }
 
 struct Write<'a>(std::slice::Iter<'a, Vec<f32>>);
 
-visitor! {
-    [D: LabDevice<f32>] Write<'_>: f32, ViewTensorMut,
-    |self, _, tensor: &mut Tensor<S, f32, D>| {
-        tensor.copy_from(self.0.next().expect("one list of values per tensor"));
+impl<D: LabDevice<f32>> VisitorMut<f32, D> for Write<'_> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &mut Tensor<S, f32, D>) -> Result<(), D::Err> {
+        weight.copy_from(self.0.next().expect("one list of values per tensor"));
+        Ok(())
     }
 }
 
 struct Layout(Vec<(String, Vec<usize>)>);
 
-visitor! {
-    [D: LabDevice<f32>] Layout: f32, ((), ViewTensorName),
-    |self, options, ((), name): ((), String)| {
-        self.0.push((name, options.shape.concrete().into_iter().collect()));
+impl<D: LabDevice<f32>> Visitor<f32, D> for Layout {
+    fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        self.0.push((name.to_owned(), sizes(weight)));
+        Ok(())
+    }
+}
+
+fn sizes<S: Shape, D: LabDevice<f32>>(weight: &Tensor<S, f32, D>) -> Vec<usize> {
+    weight.shape().concrete().into_iter().collect()
+}
+
+struct Allocate<'a, D: LabDevice<f32>>(&'a mut Gradients<f32, D>);
+
+impl<D: LabDevice<f32>> Visitor<f32, D> for Allocate<'_, D> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        self.0.try_alloc_for(weight)
     }
 }
 
@@ -155,35 +166,31 @@ struct Measure<'a, D: LabDevice<f32>> {
     step: &'a mut D::Step,
 }
 
-visitor! {
-    [D: LabDevice<f32>] Measure<'_, D>: f32, ViewTensorRef,
-    |self, _, tensor: &Tensor<S, f32, D>| {
-        D::try_accumulate_norm(self.step, tensor, self.gradients)?;
+impl<D: LabDevice<f32>> Visitor<f32, D> for Measure<'_, D> {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, f32, D>) -> Result<(), D::Err> {
+        D::try_accumulate_norm(self.step, weight, self.gradients)
     }
 }
 
 struct Updater<'a, D: LabDevice<f32>> {
+    moments: std::slice::IterMut<'a, Moments<f32, D>>,
     gradients: &'a mut Gradients<f32, D>,
     step: &'a mut D::Step,
     update: Update,
 }
 
-/// A parameter, its two moments, and its name.
-type Updated<'a, S, D> = (
-    &'a mut Tensor<S, f32, D>,
-    &'a mut Tensor<S, f32, D>,
-    &'a mut Tensor<S, f32, D>,
-    String,
-);
-
-visitor! {
-    [D: LabDevice<f32>] Updater<'_, D>: f32, (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName),
-    |self, _, (parameter, first, second, name): Updated<'_, S, D>| {
+impl<D: LabDevice<f32>> VisitorMut<f32, D> for Updater<'_, D> {
+    fn visit<S: Shape>(
+        &mut self,
+        name: &str,
+        weight: &mut Tensor<S, f32, D>,
+    ) -> Result<(), D::Err> {
         let mut update = self.update;
-        if !decays(&name) {
+        if !decays(name) {
             update.weight_decay = 0.0;
         }
-        D::try_update(self.step, parameter, self.gradients, [first, second], update)?;
+        let moments = self.moments.next().expect("two moments per tensor");
+        D::try_update(self.step, weight, self.gradients, moments, update)
     }
 }
 
@@ -192,21 +199,33 @@ mod tests {
     use super::*;
     use dfdx::tensor::Cpu;
 
-    /// One layer of width 4.
-    type Tiny = crate::model::gpt::Gpt<
-        1,
-        4,
-        8,
-        6,
-        5,
-        crate::model::attention::Vanilla<4, 2, f32, Cpu>,
-        f32,
-        Cpu,
-    >;
+    use crate::config::schema::{AttentionSpec, ModelSpec};
+    use crate::model::network::Network;
+
+    /// Names and shapes of the weights of a model of width 4.
+    fn weights_of<M: Network<Cpu>>(
+        layers: usize,
+        attention: AttentionSpec,
+    ) -> Vec<(String, Vec<usize>)> {
+        let spec = ModelSpec {
+            layers,
+            embed: 4,
+            heads: 2,
+            head_dim: 2,
+            hidden: 8,
+            vocabulary: 6,
+            context: 5,
+            attention,
+            dropout: 0.1,
+            initial_deviation: 0.02,
+        };
+        layout(&M::zeros(&Cpu::default(), &spec).expect("memory"))
+    }
 
     #[test]
     fn names_are_the_reference_s_and_only_biases_do_not_decay() {
-        let layout = layout::<Tiny, Cpu>();
+        type Tiny = crate::model::gpt::Gpt<4, 8, 6, 5, f32, Cpu>;
+        let layout = weights_of::<Tiny>(1, AttentionSpec::of("vanilla"));
         let names: Vec<&str> = layout.iter().map(|(name, _)| name.as_str()).collect();
         let kept: Vec<&str> = names.iter().copied().filter(|name| !decays(name)).collect();
         let layers = [
@@ -241,8 +260,13 @@ mod tests {
 
     #[test]
     fn a_perceiver_s_latents_and_blocks_have_the_names_of_the_reference_and_latents_decay() {
-        type Latents = crate::model::perceiver::Perceiver<4, 2, 8, 6, 5, 1, 3, f32, Cpu>;
-        let layout = layout::<Latents, Cpu>();
+        type Latents = crate::model::perceiver::Perceiver<4, 8, 6, 5, f32, Cpu>;
+        let bottleneck = Some(3);
+        let attention = AttentionSpec {
+            bottleneck,
+            ..AttentionSpec::of("perceiver")
+        };
+        let layout = weights_of::<Latents>(3, attention);
         let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
         assert_eq!(shape("down_block.C"), Some(vec![1, 3, 4]));
         assert!(decays("down_block.C"));

@@ -4,8 +4,9 @@
 //! single document. Scores become weights by the code of the fast paths, and the tests of the ops check
 //! that the sum of values weighted by these maps is the sublayer's output.
 
-use dfdx::shapes::{Dtype, Shape};
+use dfdx::shapes::{Dim, Dtype, Shape};
 use dfdx::tensor::{Storage, Tensor};
+use dfdx::tensor_ops::Device;
 
 use super::kernels::matmul::{Pass, linear};
 use super::kernels::rows::normalise;
@@ -43,30 +44,32 @@ pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
 }
 
 /// Linear layer: `[tokens, IN]` → `[tokens, OUT]`.
-pub(crate) fn projected<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>>(
+pub(crate) fn projected<In: Dim, Out: Dim, N: Dtype, D: Device<N>>(
     x: &[f32],
-    layer: &Linear<IN, OUT, N, D>,
+    layer: &Linear<In, Out, N, D>,
 ) -> Vec<f32> {
     let (weight, bias) = (on_host(&layer.weight), on_host(&layer.bias));
-    let packed = linear(&weight, (IN, OUT), Pass::Forward);
-    let mut y = vec![0.0; x.len() / IN * OUT];
-    apply(&(packed, &bias), x, &mut y, OUT);
+    let (inputs, outputs) = layer.widths();
+    let packed = linear(&weight, (inputs, outputs), Pass::Forward);
+    let mut y = vec![0.0; x.len() / inputs * outputs];
+    apply(&(packed, &bias), x, &mut y, outputs);
     y
 }
 
 #[cfg(test)]
 pub(crate) mod tests {
+    use dfdx::shapes::Const;
     use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::ops::testing::assert_close;
+    use crate::ops::tests::assert_close;
 
     /// Checks a sublayer's output against its maps: the sum of values `[keys, KV]` weighted by the maps,
     /// the output projection, and the residual `x`.
     pub(crate) fn check_maps<const EMBED: usize>(
         maps: &[HeadMap],
         values: &[f32],
-        proj: &Linear<EMBED, EMBED, f32, Cpu>,
+        proj: &Linear<usize, Const<EMBED>, f32, Cpu>,
         x: &[f32],
         given: &[f32],
     ) {
@@ -99,7 +102,7 @@ pub(crate) mod tests {
     /// Checks that the heads' outputs, projected and added to `x`, are the sublayer's output.
     pub(crate) fn check_output<const EMBED: usize>(
         heads: &[f32],
-        proj: &Linear<EMBED, EMBED, f32, Cpu>,
+        proj: &Linear<usize, Const<EMBED>, f32, Cpu>,
         x: &[f32],
         given: &[f32],
         tolerance: f64,

@@ -14,7 +14,6 @@ pub mod cross_attention;
 #[cfg(feature = "cuda")]
 pub mod cuda;
 pub mod decoding;
-pub mod differential;
 pub mod dropout;
 pub mod embedding;
 pub mod feed_forward;
@@ -24,10 +23,9 @@ pub mod maps;
 pub mod parameters;
 pub mod products;
 mod residual;
-pub mod synthesizer;
 pub mod synthetic_gradient;
 #[cfg(test)]
-pub(crate) mod testing;
+pub(crate) mod tests;
 
 use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Cpu, NoneTape, Synchronize, Tensor};
@@ -39,8 +37,6 @@ pub type Stream<const EMBED: usize, N, D, T = NoneTape> = Tensor<(usize, Const<E
 pub trait LabDevice<N: Dtype>:
     embedding::EmbeddingOp<N>
     + attention::AttentionOp<N>
-    + differential::DifferentialOp<N>
-    + synthesizer::SynthesizerOp<N>
     + cross_attention::CrossAttentionOp<N>
     + feed_forward::FeedForwardOp<N>
     + head::HeadOp<N>

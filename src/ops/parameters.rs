@@ -1,9 +1,8 @@
-//! Groups of weights with their shapes, and a plain implementation of the layers.
+//! Groups of weights with their names and shapes, and a plain implementation of the layers.
 //!
 //! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
-use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
-use dfdx::shapes::{Axis, Const, Dtype, HasShape, Rank1, Rank2};
+use dfdx::shapes::{Axes2, Axis, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
 use dfdx::tensor::{Storage, Tape, Tensor};
 use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, TryAdd, TryMatMul, TryMul};
 
@@ -12,101 +11,115 @@ use super::Stream;
 /// Added to the variance in every layer norm (PyTorch's default).
 pub const LAYER_NORM_EPSILON: f64 = 1e-5;
 
-/// Names the weights of a struct, in the order of the reference's modules: dfdx visits them by these names to build,
-/// train, save and load it.
-///
-/// `field: module("name")` is a group of weights, `field: zeros("name")` and `field: ones("name")` a tensor with its
-/// initial value. A path after the name locates a field that is nested in another one; an expression that rebuilds the
-/// struct then follows the list.
-macro_rules! named_weights {
-    (
-        impl [$($generic:tt)*] $type:ident<$($argument:ident),* $(; $kind:ident)?> {
-            $($field:ident: $how:ident($name:literal $(, $($path:ident).+)?)),+ $(,)?
-        } $(=> $whole:expr)?
-    ) => {
-        impl<$($generic)* $($kind: TensorCollection<N, D>,)? N: Dtype, D: Device<N>>
-            TensorCollection<N, D> for $type<$($argument,)* $($kind,)? N, D>
-        {
-            type To<N2: Dtype, D2: Device<N2>> =
-                $type<$($argument,)* $($kind::To<N2, D2>,)? N2, D2>;
+/// What is done with the weights of a model, one after another.
+pub trait Visitor<N: Dtype, D: Device<N>> {
+    /// Is shown a weight, by its name in the reference: `blocks.0.ln1.weight`.
+    fn visit<S: Shape>(&mut self, name: &str, weight: &Tensor<S, N, D>) -> Result<(), D::Err>;
+}
 
-            fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-                visitor: &mut V,
-            ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-                visitor.visit_fields(
-                    named_weights!(@nested $((
-                        named_weights!(@field $how $name, $field $(, $($path).+)?)
-                    ))+),
-                    |named_weights!(@nested $(($field))+)| named_weights!(
-                        @whole ($($whole)?) $type { $($field),+ }
-                    ),
-                )
+/// The same with weights that may be changed.
+pub trait VisitorMut<N: Dtype, D: Device<N>> {
+    /// Is shown a weight, by its name in the reference.
+    fn visit<S: Shape>(&mut self, name: &str, weight: &mut Tensor<S, N, D>) -> Result<(), D::Err>;
+}
+
+/// Named weights: building, training, saving and loading visit them in the order of the reference's modules.
+pub trait Weights<N: Dtype, D: Device<N>> {
+    /// Shows each weight to `visitor`; `name` is that of the whole group.
+    fn each(&self, name: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err>;
+
+    /// The same with weights that may be changed.
+    fn each_mut(&mut self, name: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err>;
+}
+
+impl<S: Shape, N: Dtype, D: Device<N>> Weights<N, D> for Tensor<S, N, D> {
+    fn each(&self, name: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
+        visitor.visit(name, self)
+    }
+
+    fn each_mut(&mut self, name: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
+        visitor.visit(name, self)
+    }
+}
+
+/// A list of groups, each named by its index.
+impl<W: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for Vec<W> {
+    fn each(&self, name: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
+        let mut groups = self.iter().enumerate();
+        groups.try_for_each(|(i, group)| group.each(&member(name, &i.to_string()), visitor))
+    }
+
+    fn each_mut(&mut self, name: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
+        let mut groups = self.iter_mut().enumerate();
+        groups.try_for_each(|(i, group)| group.each_mut(&member(name, &i.to_string()), visitor))
+    }
+}
+
+/// Weights that only some models have.
+impl<W: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for Option<W> {
+    fn each(&self, name: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
+        self.iter().try_for_each(|group| group.each(name, visitor))
+    }
+
+    fn each_mut(&mut self, name: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
+        let mut groups = self.iter_mut();
+        groups.try_for_each(|group| group.each_mut(name, visitor))
+    }
+}
+
+/// The name of a group's member. The whole model has an empty name, and so has a group whose members count as those
+/// of the group around it.
+pub fn member(group: &str, name: &str) -> String {
+    let dot = if group.is_empty() || name.is_empty() {
+        ""
+    } else {
+        "."
+    };
+    format!("{group}{dot}{name}")
+}
+
+/// Lists the weights of a struct with their names, in the order of the reference's modules.
+macro_rules! named_weights {
+    (impl [$($generic:tt)*] $type:ident<$($argument:ident),*> {
+        $($($field:ident).+: $name:literal),+ $(,)?
+    }) => {
+        impl<$($generic)* N: Dtype, D: Device<N>> $crate::ops::parameters::Weights<N, D>
+            for $type<$($argument,)* N, D>
+        {
+            fn each(
+                &self,
+                group: &str,
+                visitor: &mut impl $crate::ops::parameters::Visitor<N, D>,
+            ) -> Result<(), D::Err> {
+                use $crate::ops::parameters::member;
+                $(self.$($field).+.each(&member(group, $name), visitor)?;)+
+                Ok(())
+            }
+
+            fn each_mut(
+                &mut self,
+                group: &str,
+                visitor: &mut impl $crate::ops::parameters::VisitorMut<N, D>,
+            ) -> Result<(), D::Err> {
+                use $crate::ops::parameters::member;
+                $(self.$($field).+.each_mut(&member(group, $name), visitor)?;)+
+                Ok(())
             }
         }
     };
-    // Nested pairs, because dfdx supports only short tuples.
-    (@nested ($($last:tt)+)) => { $($last)+ };
-    (@nested ($($first:tt)+) $($rest:tt)+) => { ($($first)+, named_weights!(@nested $($rest)+)) };
-    (@field $how:ident $name:literal, $field:ident, $($path:ident).+) => {
-        named_weights!(@at $how $name, $($path).+)
-    };
-    (@field $how:ident $name:literal, $field:ident) => { named_weights!(@at $how $name, $field) };
-    (@at module $name:literal, $($path:ident).+) => {
-        Self::module($name, |s| &s.$($path).+, |s| &mut s.$($path).+)
-    };
-    (@at zeros $name:literal, $($path:ident).+) => {
-        Self::tensor(
-            $name,
-            |s| &s.$($path).+,
-            |s| &mut s.$($path).+,
-            TensorOptions::reset_to_zeros(),
-        )
-    };
-    (@at ones $name:literal, $($path:ident).+) => {
-        Self::tensor(
-            $name,
-            |s| &s.$($path).+,
-            |s| &mut s.$($path).+,
-            TensorOptions::reset_to_ones(),
-        )
-    };
-    (@whole () $type:ident { $($field:ident),+ }) => { $type { $($field),+ } };
-    (@whole ($whole:expr) $($rest:tt)*) => { $whole };
 }
 pub(crate) use named_weights;
 
-/// Makes a type a visitor of tensors that builds no model: its view of a tensor, and what it does with it.
-macro_rules! visitor {
-    (
-        [$($generic:tt)+] $visitor:ty: $number:ty, $viewer:ty,
-        |$self:ident, $options:pat_param, $view:tt: $tensor:ty| $visit:block
-    ) => {
-        impl<$($generic)+> TensorVisitor<$number, D> for $visitor {
-            type Viewer = $viewer;
-            type Err = D::Err;
-            type E2 = $number;
-            type D2 = D;
+/// One row a token: `[tokens, width]`.
+pub type Rows<Width, N, D, T> = Tensor<(usize, Width), N, D, T>;
 
-            fn visit<S: Shape>(
-                &mut $self,
-                $options: TensorOptions<S, $number, D>,
-                $view: $tensor,
-            ) -> Result<Option<Tensor<S, $number, D>>, D::Err> {
-                $visit
-                Ok(None)
-            }
-        }
-    };
-}
-pub(crate) use visitor;
-
-/// `y = x Wᵀ + b`.
+/// `y = x Wᵀ + b`. Each width is a constant or known at run time.
 #[derive(Clone, Debug)]
-pub struct Linear<const IN: usize, const OUT: usize, N: Dtype, D: Storage<N>> {
+pub struct Linear<In: Dim, Out: Dim, N: Dtype, D: Storage<N>> {
     /// `[OUT, IN]`.
-    pub weight: Tensor<Rank2<OUT, IN>, N, D>,
+    pub weight: Tensor<(Out, In), N, D>,
     /// `[OUT]`.
-    pub bias: Tensor<Rank1<OUT>, N, D>,
+    pub bias: Tensor<(Out,), N, D>,
 }
 
 /// `y = (x - mean) / sqrt(variance + 1e-5) * weight + bias`, over a row.
@@ -125,20 +138,49 @@ pub struct Table<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Storage<N>>
     pub weight: Tensor<Rank2<ROWS, WIDTH>, N, D>,
 }
 
-impl<const IN: usize, const OUT: usize, N: Dtype, D: Device<N>> Linear<IN, OUT, N, D> {
+impl<In: Dim, Out: Dim, N: Dtype, D: Device<N>> Linear<In, Out, N, D> {
+    /// All zero.
+    pub fn zeros(device: &D, (inputs, outputs): (In, Out)) -> Result<Self, D::Err> {
+        Ok(Self {
+            weight: device.try_zeros_like(&(outputs, inputs))?,
+            bias: device.try_zeros_like(&(outputs,))?,
+        })
+    }
+
+    /// Number of inputs and of outputs.
+    pub fn widths(&self) -> (usize, usize) {
+        let (outputs, inputs) = self.weight.shape();
+        (inputs.size(), outputs.size())
+    }
+
     /// `[tokens, IN]` → `[tokens, OUT]`, composed of dfdx's own ops.
     pub fn try_forward<T: Tape<N, D>>(
         &self,
-        x: Stream<IN, N, D, T>,
-    ) -> Result<Stream<OUT, N, D, T>, D::Err> {
-        let y = x.try_matmul(self.weight.clone().try_permute::<Rank2<IN, OUT>, _>()?)?;
-        let shape = (y.shape().0, Const::<OUT>);
-        let bias = self.bias.retaped::<T>().try_broadcast_like(&shape)?;
+        x: Rows<In, N, D, T>,
+    ) -> Result<Rows<Out, N, D, T>, D::Err> {
+        let y = x.try_matmul(
+            self.weight
+                .clone()
+                .try_permute::<(In, Out), Axes2<1, 0>>()?,
+        )?;
+        let shape = *y.shape();
+        let bias = self
+            .bias
+            .retaped::<T>()
+            .try_broadcast_like::<_, Axis<0>>(&shape)?;
         y.try_add(bias)
     }
 }
 
 impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
+    /// All zero.
+    pub fn zeros(device: &D) -> Result<Self, D::Err> {
+        Ok(Self {
+            weight: device.try_zeros()?,
+            bias: device.try_zeros()?,
+        })
+    }
+
     /// `[tokens, EMBED]` → the same, composed of dfdx's own ops.
     pub fn try_forward<T: Tape<N, D>>(
         &self,
@@ -153,22 +195,30 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
     }
 }
 
+impl<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Device<N>> Table<ROWS, WIDTH, N, D> {
+    /// All zero.
+    pub fn zeros(device: &D) -> Result<Self, D::Err> {
+        let weight = device.try_zeros()?;
+        Ok(Self { weight })
+    }
+}
+
 named_weights! {
-    impl [const IN: usize, const OUT: usize,] Linear<IN, OUT> {
-        weight: zeros("weight"),
-        bias: zeros("bias"),
+    impl [In: Dim, Out: Dim,] Linear<In, Out> {
+        weight: "weight",
+        bias: "bias",
     }
 }
 
 named_weights! {
     impl [const EMBED: usize,] LayerNorm<EMBED> {
-        weight: ones("weight"),
-        bias: zeros("bias"),
+        weight: "weight",
+        bias: "bias",
     }
 }
 
 named_weights! {
     impl [const ROWS: usize, const WIDTH: usize,] Table<ROWS, WIDTH> {
-        weight: zeros("weight"),
+        weight: "weight",
     }
 }

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use dfdx::shapes::{Const, HasShape, Shape};
+use dfdx::shapes::{Const, Dim, HasShape, Shape};
 use dfdx::tensor::{Cpu, CpuError, Gradients, PutTape, SplitTape, Tape, Tensor, TensorFromVec};
 use dfdx::tensor_ops::ReshapeTo;
 use rayon::prelude::*;
@@ -98,14 +98,12 @@ impl<S: Shape> Parameter for Tensor<S, f32, Cpu> {
 pub(super) type PackedLinear<'a> = (Packed<'a>, &'a [f32]);
 
 /// Packs a linear layer.
-pub(super) fn pack_linear<'a, const IN: usize, const OUT: usize>(
-    linear_layer: &'a Linear<IN, OUT, f32, Cpu>,
+pub(super) fn pack_linear<In: Dim, Out: Dim>(
+    layer: &Linear<In, Out, f32, Cpu>,
     pass: Pass,
-) -> PackedLinear<'a> {
-    (
-        linear(host(&linear_layer.weight), (IN, OUT), pass),
-        host(&linear_layer.bias),
-    )
+) -> PackedLinear<'_> {
+    let weight = linear(host(&layer.weight), layer.widths(), pass);
+    (weight, host(&layer.bias))
 }
 
 /// Linear layers of the same input, as one whose outputs lie side by side.
@@ -152,7 +150,7 @@ pub(super) trait Layer {
     fn parameters(&self) -> [&dyn Parameter; 2];
 }
 
-impl<const IN: usize, const OUT: usize> Layer for Linear<IN, OUT, f32, Cpu> {
+impl<In: Dim, Out: Dim> Layer for Linear<In, Out, f32, Cpu> {
     fn parameters(&self) -> [&dyn Parameter; 2] {
         [&self.weight, &self.bias]
     }

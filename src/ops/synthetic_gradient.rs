@@ -72,7 +72,7 @@ mod tests {
     use dfdx::tensor::{TensorFrom as _, Trace as _};
 
     use super::*;
-    use crate::ops::testing::on_each_device;
+    use crate::ops::tests::on_each_device;
 
     fn check<D: SyntheticGradientOp>(device: D) {
         let x: Tensor<Rank1<3>, f32, D> = device.tensor([1.0, -2.0, 3.0]);

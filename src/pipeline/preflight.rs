@@ -73,7 +73,7 @@ pub(super) fn check(inputs: &Inputs<'_>) -> Result<()> {
 }
 
 fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> {
-    let longest = model.shape().longest_document();
+    let longest = model.longest_document();
     if tokens <= longest {
         return Ok(());
     }

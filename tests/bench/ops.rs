@@ -7,16 +7,14 @@
 
 use attnlab::data::ragged::{Ragged, Sequence};
 use attnlab::ops::adamw::{AdamwOp, Update};
-use attnlab::ops::attention::{AttentionDropout, AttentionOp, Projections, Scoring};
+use attnlab::ops::attention::{AttentionDropout, AttentionOp, AttentionWeights, HeadKind, Layout};
 use attnlab::ops::cross_attention::{CrossAttentionOp, NormedStream};
-use attnlab::ops::differential::{DifferentialOp, DifferentialWeights};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
 use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
 use attnlab::ops::head::HeadOp;
-use attnlab::ops::parameters::{LayerNorm, Linear};
+use attnlab::ops::parameters::{LayerNorm, VisitorMut, Weights};
 use attnlab::ops::products::Products;
-use attnlab::ops::synthesizer::{SynthesizerOp, SynthesizerWeights};
 use attnlab::ops::synthetic_gradient::{backward_from, gradient};
 use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
 use dfdx::tensor::{
@@ -62,23 +60,37 @@ fn small<S: ConstShape>() -> Tensor<S, f32, Cpu> {
     Cpu::default().sample_normal::<S>() * 0.02
 }
 
-fn linear<const IN: usize, const OUT: usize>() -> Linear<IN, OUT, f32, Cpu> {
-    let (weight, bias) = (small(), small());
-    Linear { weight, bias }
+/// Replaces weights by small numbers.
+struct Draw;
+
+impl VisitorMut<f32, Cpu> for Draw {
+    fn visit<S: Shape>(
+        &mut self,
+        _: &str,
+        weight: &mut Tensor<S, f32, Cpu>,
+    ) -> Result<(), CpuError> {
+        let drawn: Tensor<S, f32, Cpu> = Cpu::default().sample_normal_like(weight.shape()) * 0.02;
+        weight.copy_from(&drawn.as_vec());
+        Ok(())
+    }
+}
+
+fn drawn<W: Weights<f32, Cpu>>(weights: Result<W, CpuError>) -> W {
+    let mut weights = weights.expect("memory for the weights");
+    weights
+        .each_mut("", &mut Draw)
+        .expect("tensors of the same length");
+    weights
 }
 
 fn norm() -> LayerNorm<EMBED, f32, Cpu> {
-    let (weight, bias) = (small(), small());
-    LayerNorm { weight, bias }
+    drawn(LayerNorm::zeros(&Cpu::default()))
 }
 
-fn projections() -> Projections<EMBED, EMBED, f32, Cpu> {
-    Projections {
-        key: linear(),
-        query: linear(),
-        value: linear(),
-        proj: linear(),
-    }
+const SOFTMAX: Layout = Layout::softmax(EMBED / HEAD_DIM, HEAD_DIM);
+
+fn heads(layout: Layout) -> AttentionWeights<EMBED, f32, Cpu> {
+    drawn(AttentionWeights::zeros(&Cpu::default(), layout))
 }
 
 /// Where attention drops.
@@ -122,72 +134,36 @@ fn embedding(bencher: Bencher) {
         });
 }
 
-#[divan::bench]
-fn attention(bencher: Bencher) {
+fn attend(bencher: Bencher, layout: Layout) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights = projections();
+    let weights = heads(layout);
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
             there_and_back(|| {
                 let x = x.clone().put_tape(tape());
-                Cpu::try_attention::<EMBED, EMBED, HEAD_DIM, _>(
-                    x,
-                    &norm,
-                    &weights,
-                    Scoring::SOFTMAX,
-                    &batch,
-                    sites(),
-                )
+                Cpu::try_attention(x, &norm, &weights, &batch, sites())
             })
         });
+}
+
+#[divan::bench]
+fn attention(bencher: Bencher) {
+    attend(bencher, SOFTMAX);
 }
 
 #[divan::bench]
 fn differential(bencher: Bencher) {
-    let (batch, norm) = (batch(), norm());
-    let x = stream(&batch);
-    let weights = DifferentialWeights {
-        projections: projections(),
-        lambda: small(),
-        head_norm: small(),
-    };
-    bencher
-        .counter(ItemsCount::new(batch.len()))
-        .bench_local(|| {
-            there_and_back(|| {
-                let x = x.clone().put_tape(tape());
-                Cpu::try_differential::<EMBED, HEAD_DIM, _>(x, &norm, &weights, &batch, sites())
-            })
-        });
+    let head = HeadKind::Differential;
+    attend(bencher, Layout { head, ..SOFTMAX });
 }
 
 #[divan::bench]
 fn synthesizer(bencher: Bencher) {
-    let (batch, norm) = (batch(), norm());
-    let x = stream(&batch);
-    let weights = SynthesizerWeights {
-        w1: linear(),
-        w2: small(),
-        b2: small(),
-        value: linear(),
-        proj: linear(),
-    };
-    bencher
-        .counter(ItemsCount::new(batch.len()))
-        .bench_local(|| {
-            there_and_back(|| {
-                let x = x.clone().put_tape(tape());
-                Cpu::try_synthesize::<EMBED, HEAD_DIM, { CONTEXT - 1 }, _>(
-                    x,
-                    &norm,
-                    &weights,
-                    &batch,
-                    sites(),
-                )
-            })
-        });
+    let positions = CONTEXT - 1;
+    let head = HeadKind::Synthesizer { positions };
+    attend(bencher, Layout { head, ..SOFTMAX });
 }
 
 /// The tokens look at the first 64 of their document.
@@ -200,12 +176,12 @@ fn cross_attention(bencher: Bencher) {
     }
     let (x, keys) = (stream(&batch), first[first.len() - 1]);
     let keys = Cpu::default().sample_normal_like(&(keys, Const::<EMBED>));
-    let weights = projections();
+    let weights = heads(SOFTMAX);
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
             there_and_back(|| {
-                Cpu::try_cross_attention::<EMBED, HEAD_DIM, _>(
+                Cpu::try_cross_attention(
                     [&x, &keys],
                     (NormedStream::Keys, &norm),
                     &weights,
@@ -221,10 +197,7 @@ fn cross_attention(bencher: Bencher) {
 fn feed_forward(bencher: Bencher) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights: FeedForward<EMBED, HIDDEN, f32, Cpu> = FeedForward {
-        expand: linear(),
-        contract: linear(),
-    };
+    let weights: FeedForward<EMBED, HIDDEN, f32, Cpu> = drawn(FeedForward::zeros(&Cpu::default()));
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
@@ -250,7 +223,8 @@ fn head(bencher: Bencher) {
 #[divan::bench]
 fn adamw(bencher: Bencher) {
     let mut weights = small::<Rank2<HIDDEN, EMBED>>();
-    let (mut first, mut second) = (small(), small::<Rank2<HIDDEN, EMBED>>().square());
+    let moment = || Cpu::default().sample_normal_like(&(HIDDEN * EMBED,)).abs();
+    let mut moments = [moment(), moment()];
     let mut gradients = weights.leaky_trace().sum().backward();
     let loss = Cpu::default().zeros();
     let update = Update {
@@ -264,11 +238,16 @@ fn adamw(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(HIDDEN * EMBED))
         .bench_local(|| {
-            let moments = [&mut first, &mut second];
-            let step = || {
+            let mut step = || {
                 let mut step = Cpu::try_begin(&loss)?;
                 Cpu::try_accumulate_norm(&mut step, &weights, &mut gradients)?;
-                Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)?;
+                Cpu::try_update(
+                    &mut step,
+                    &mut weights,
+                    &mut gradients,
+                    &mut moments,
+                    update,
+                )?;
                 Cpu::try_launch(&mut step, update)?;
                 Cpu::try_finish(step)
             };

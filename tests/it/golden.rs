@@ -119,7 +119,7 @@ fn errors_before_anything_runs() {
             run(&["plot", QUICKSTART, "--results", &results]),
         ),
         ("no such shape", set("model.embed=128")),
-        ("a shape that is not compiled in", set("model.layers=37")),
+        ("a shape that is not compiled in", set("model.hidden=37")),
         ("no run", run(&["ask", &gone, "Where?"])),
         ("missing corpus", data(&london)),
         (

@@ -226,14 +226,17 @@ fn lay_out(
         let mut stages_of_run = run.stages.iter().map(|&index| &plan.stages[index].stage);
         let uses_model = stages_of_run.any(|stage| stage.start != Source::Nothing);
         let settings = point.settings.training().filter(|_| uses_model);
-        let compiled = settings.and_then(|one| registry::find(&one.model.shape(), one.device).ok());
+        let parameters = settings.and_then(|one| {
+            let compiled = registry::find(&one.model.shape(), one.device).ok()?;
+            compiled.parameter_count(&one.model).ok()
+        });
         runs.push(LaidRun {
             label: point.label.clone(),
             values: point.values().cloned().collect(),
             is_named: !plan.experiment.labels.is_empty(),
             seed: run.seed,
             folder: run.directory.path().display().to_string(),
-            parameters: compiled.map(|one| one.parameter_count()),
+            parameters,
             done: run.is_done,
             stages,
         });

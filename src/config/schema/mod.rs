@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use attention::AttentionSpec;
+pub use attention::{ATTENTION_KINDS, AttentionSpec, KindOfAttention};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
@@ -125,7 +125,7 @@ fn default_seeds() -> Vec<u64> {
     vec![0]
 }
 
-/// Shape and kind of the model. The shape is compiled in: see `attnlab shapes`.
+/// Shape and kind of the model. `embed`, `hidden`, `vocabulary` and `context` are compiled in: see `attnlab shapes`.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
@@ -179,16 +179,21 @@ impl ModelSpec {
     /// What has to be compiled in for this model.
     pub fn shape(&self) -> ModelShape {
         ModelShape {
-            layers: self.layers,
             embed: self.embed,
-            heads: self.heads,
-            head_dim: self.head_dim,
             hidden: self.hidden,
             vocabulary: self.vocabulary,
             context: self.context,
-            attention: self.attention.kind.0.name.into(),
-            kind_parameter: self.attention.kind_parameter(),
         }
+    }
+
+    /// The longest document, in tokens: the context length, or less if the kind of attention needs it.
+    pub fn longest_document(&self) -> usize {
+        (self.attention.kind.0.longest)(self.context)
+    }
+
+    /// How many tokens a token sees at most, itself the last.
+    pub fn window(&self) -> usize {
+        self.attention.window.unwrap_or(self.context)
     }
 }
 

@@ -197,6 +197,8 @@ impl Source {
 
 /// Whether a key decides what has to be compiled.
 fn is_shape(key: &[String]) -> bool {
-    let part = |at: usize| key.get(at).map(String::as_str);
-    part(0) == Some("model") && !matches!(part(1), Some("dropout" | "initial_deviation"))
+    let [table, name, ..] = key else {
+        return key == ["model"];
+    };
+    table == "model" && ["embed", "hidden", "vocabulary", "context"].contains(&name.as_str())
 }

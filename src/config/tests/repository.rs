@@ -6,7 +6,8 @@ use std::path::{Path, PathBuf};
 use figment::error::Kind;
 use figment::value::Value;
 
-use crate::config::shape::{KindOfAttention, ModelShape, nearest};
+use crate::config::schema::KindOfAttention;
+use crate::config::shape::{ModelShape, nearest};
 use crate::config::{compiled, json_schema, layers, load_with};
 use crate::kinds::{Listed as _, Named};
 
@@ -98,13 +99,13 @@ fn what_a_search_can_choose_has_a_shape_whether_it_is_drawn_or_not() {
     let model = "[model]\nlayers = 2\nembed = 8\nheads = 2\nhead_dim = 4\nhidden = 16\n\
                  vocabulary = 9\ncontext = 5\nattention = { kind = \"vanilla\" }\n";
     let search = "[sweep.random]\ndraws = 1\n\
-                  \"model.attention.kind\" = { choice = [\"linear\", \"rope\", \"vanilla\"] }\n";
+                  \"model.hidden\" = { choice = [16, 24, 32] }\n";
     let text = [model, search].concat();
     let scratch = super::Scratch::new(&[("a.toml", &text)]);
     let shapes = compiled::shapes(&scratch.path("a.toml")).unwrap();
-    let mut kinds: Vec<&str> = shapes.iter().map(|shape| &*shape.attention).collect();
-    kinds.sort_unstable();
-    assert_eq!(kinds, ["linear", "rope", "vanilla"]);
+    let mut widths: Vec<usize> = shapes.iter().map(|shape| shape.hidden).collect();
+    widths.sort_unstable();
+    assert_eq!(widths, [16, 24, 32]);
 }
 
 #[test]
@@ -181,30 +182,21 @@ fn the_readme_of_the_experiments_invents_no_key() {
 
 #[test]
 fn the_nearest_shapes_differ_least() {
-    let shape = |layers, embed, attention: &'static str| ModelShape {
-        layers,
+    let shape = |hidden, embed| ModelShape {
         embed,
-        heads: 4,
-        head_dim: embed / 4,
-        hidden: 4 * embed,
+        hidden,
         vocabulary: 64,
         context: 64,
-        attention: attention.into(),
-        kind_parameter: 0,
     };
     let compiled = [
-        shape(4, 256, "vanilla"),
-        shape(2, 64, "rope"),
-        shape(2, 64, "vanilla"),
-        shape(3, 80, "vanilla"),
+        shape(1024, 256),
+        shape(128, 64),
+        shape(256, 64),
+        shape(320, 80),
     ];
-    let found = nearest(&shape(2, 80, "vanilla"), &compiled, 2);
+    let found = nearest(&shape(300, 80), &compiled, 2);
     assert_eq!(found, [&compiled[3], &compiled[2]]);
-    assert_eq!(
-        nearest(&shape(2, 64, "rope"), &compiled, 9)[0],
-        &compiled[1]
-    );
-    let text =
-        "layers=2 embed=64 heads=4 head_dim=16 hidden=256 vocabulary=64 context=64 attention=rope";
+    assert_eq!(nearest(&shape(128, 64), &compiled, 9)[0], &compiled[1]);
+    let text = "embed=64 hidden=128 vocabulary=64 context=64";
     assert_eq!(compiled[1].to_string(), text);
 }

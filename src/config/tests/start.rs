@@ -119,12 +119,10 @@ fn how_to_compile_a_shape_depends_on_where_it_comes_from() {
         help,
         format!("`ATTNLAB_SHAPES='{path}' {run} -- run '{path}'` builds it in")
     );
-    let wider = ModelShape { layers: 37, ..own };
+    let wider = ModelShape { embed: 37, ..own };
     let help = compiling::how_to_compile(&elsewhere, &wider);
     assert!(
-        help.starts_with(
-            "no experiment file has this shape: write `model.layers = 37` into a copy"
-        ),
+        help.starts_with("no experiment file has this shape: write `model.embed = 37` into a copy"),
         "{help}"
     );
     let inside =

@@ -190,7 +190,7 @@ fn each_mistake_in_a_suite_has_its_text() {
         (
             "profile of a shape",
             "\"seeds\" = [7]",
-            "\"model.layers\" = 3",
+            "\"model.embed\" = 3",
         ),
         (
             "profile against a sweep",

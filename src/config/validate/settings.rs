@@ -61,7 +61,7 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let kind = spec.attention.kind.0;
-    if let Some(why) = (kind.refuses)(&spec.shape()) {
+    if let Some(why) = (kind.refuses)(spec) {
         let own = kind
             .parameter_key
             .map(|key| format!("model.attention.{key}"));

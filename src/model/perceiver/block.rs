@@ -4,24 +4,20 @@ use dfdx::shapes::Dtype;
 use dfdx::tensor::Tape;
 
 use crate::model::block::Block;
-use crate::ops::attention::{AttentionDropout, Projections};
+use crate::ops::attention::AttentionDropout;
 use crate::ops::cross_attention::{self, BoxedIncrementalCrossAttention, NormedStream};
 use crate::ops::dropout::Dropout;
 use crate::ops::maps::HeadMap;
 use crate::ops::{LabDevice, Stream};
 
-/// Heads of width HEAD_DIM, a constant of the methods.
-pub type CrossBlock<const EMBED: usize, const HIDDEN: usize, N, D> =
-    Block<EMBED, HIDDEN, Projections<EMBED, EMBED, N, D>, N, D>;
-
 impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
-    CrossBlock<EMBED, HIDDEN, N, D>
+    Block<EMBED, HIDDEN, N, D>
 {
     /// `[queries, EMBED]` and `[keys, EMBED]` → `[queries, EMBED]`. `normed` is the stream that the first
     /// norm applies to, `starts` are the document starts of either stream; the last argument is the block's
     /// dropout with the model's context. For gradients see
     /// [`CrossAttentionOp`](crate::ops::cross_attention::CrossAttentionOp).
-    pub(super) fn try_cross<const HEAD_DIM: usize, T: Tape<N, D>>(
+    pub(super) fn try_cross<T: Tape<N, D>>(
         &self,
         queries_and_keys: [&Stream<EMBED, N, D>; 2],
         normed: NormedStream,
@@ -29,7 +25,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         (dropout, context): (Dropout, usize),
         tape: T,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        let x = D::try_cross_attention::<EMBED, HEAD_DIM, T>(
+        let x = D::try_cross_attention(
             queries_and_keys,
             (normed, &self.ln1),
             &self.attn,
@@ -41,25 +37,24 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     }
 
     /// Attention map of each head over one document.
-    pub(super) fn cross_maps<const HEAD_DIM: usize>(
+    pub(super) fn cross_maps(
         &self,
         queries_and_keys: [&Stream<EMBED, N, D>; 2],
         normed: NormedStream,
     ) -> Vec<HeadMap> {
         let norm = (normed, &self.ln1);
-        cross_attention::maps::<EMBED, HEAD_DIM, N, D>(queries_and_keys, norm, &self.attn)
+        cross_attention::maps(queries_and_keys, norm, &self.attn)
     }
 
     /// The block for incremental decoding of some sequences with a maximum number of keys each:
     /// `[new queries, EMBED]` and `[new keys, EMBED]`, if there are any → `[new queries, EMBED]`.
-    pub(super) fn incremental_cross<const HEAD_DIM: usize>(
+    pub(super) fn incremental_cross(
         &self,
         normed: NormedStream,
         rows_and_context: (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
-        let mut attention =
-            D::incremental_cross_attention::<EMBED, HEAD_DIM>(norm, &self.attn, rows_and_context);
+        let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_context);
         let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
         Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))
     }

@@ -11,55 +11,51 @@
 
 mod block;
 
-use dfdx::nn::modules::Repeated;
-use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
-use dfdx::shapes::{Dtype, Rank0, Rank3};
+use dfdx::shapes::{Const, Dtype, HasShape, Rank0, Rank3};
 use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::{Device, GatherTo};
 
-use super::attention::Vanilla;
+use super::attention;
 use super::block::Block;
 use super::maps::{LayerMaps, MapAxis};
 use super::network::{IncrementalNetwork, Network};
 use super::parts::PartOfStep;
+use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::ops::cross_attention::{NewPairs, NormedStream};
 use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
+use crate::ops::embedding::TableOf;
 use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
-use block::CrossBlock;
 
-/// BOTTLENECK latents, and MIDDLE blocks between the down block and the up block.
+/// The numbers of latents, and of blocks between the down block and the up block, are known at run time.
 #[derive(Clone, Debug)]
 pub(super) struct Perceiver<
     const EMBED: usize,
-    const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    const MIDDLE: usize,
-    const BOTTLENECK: usize,
     N: Dtype,
     D: Storage<N>,
 > {
     pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
     pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
     /// The initial latents, learned: the reference's `C`.
-    pub(super) latents: Tensor<Rank3<1, BOTTLENECK, EMBED>, N, D>,
-    pub(super) down: CrossBlock<EMBED, HIDDEN, N, D>,
-    pub(super) blocks: Repeated<Block<EMBED, HIDDEN, Vanilla<EMBED, HEAD_DIM, N, D>, N, D>, MIDDLE>,
-    pub(super) up: CrossBlock<EMBED, HIDDEN, N, D>,
+    pub(super) latents: TableOf<EMBED, N, D>,
+    pub(super) down: Block<EMBED, HIDDEN, N, D>,
+    pub(super) blocks: Vec<Block<EMBED, HIDDEN, N, D>>,
+    pub(super) up: Block<EMBED, HIDDEN, N, D>,
     pub(super) ln_f: LayerNorm<EMBED, N, D>,
     pub(super) head: Table<VOCAB, EMBED, N, D>,
 }
 
-/// The batch of latents for a batch of documents: the first BOTTLENECK positions of each, without token
+/// The batch of latents for a batch of documents: the first `bottleneck` positions of each, without token
 /// ids.
-fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
+fn latents_of(batch: &Ragged, bottleneck: usize) -> Ragged {
     let mut starts = vec![0];
     for document in batch.starts.windows(2) {
-        let count = (document[1] - document[0]).min(BOTTLENECK);
+        let count = (document[1] - document[0]).min(bottleneck);
         starts.push(starts[starts.len() - 1] + count);
     }
     let count = starts[starts.len() - 1];
@@ -72,15 +68,17 @@ fn latents_of<const BOTTLENECK: usize>(batch: &Ragged) -> Ragged {
 
 impl<
     const EMBED: usize,
-    const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    const MIDDLE: usize,
-    const BOTTLENECK: usize,
     D: LabDevice<f32>,
-> Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+> Perceiver<EMBED, HIDDEN, VOCAB, CONTEXT, f32, D>
 {
+    /// Number of latents.
+    fn bottleneck(&self) -> usize {
+        self.latents.shape().1
+    }
+
     /// The input of the residual stream: `[batch tokens, EMBED]`.
     fn embed<T: Tape<f32, D>>(
         &self,
@@ -105,7 +103,7 @@ impl<
         let starts = [&latents.starts[..], &batch.starts];
         let sites = (dropout.at(1), CONTEXT);
         self.down
-            .try_cross::<HEAD_DIM, _>([&start, x], NormedStream::Queries, starts, sites, tape)
+            .try_cross([&start, x], NormedStream::Queries, starts, sites, tape)
     }
 
     /// The tokens `x` after attending to the latents: `[batch tokens, EMBED]`.
@@ -117,9 +115,9 @@ impl<
         dropout: Dropout,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let (latents, tape) = latents.split_tape();
-        let sites = (dropout.at(2 + MIDDLE as u64), CONTEXT);
+        let sites = (dropout.at(2 + self.blocks.len() as u64), CONTEXT);
         self.up
-            .try_cross::<HEAD_DIM, _>([x, &latents], NormedStream::Keys, starts, sites, tape)
+            .try_cross([x, &latents], NormedStream::Keys, starts, sites, tape)
     }
 
     /// The residual stream before the final norm: `[batch tokens, EMBED]`.
@@ -129,10 +127,10 @@ impl<
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let latents = latents_of::<BOTTLENECK>(batch);
+        let latents = latents_of(batch, self.bottleneck());
         let (x, tape) = self.embed(batch, dropout, tape)?.split_tape();
         let mut y = self.attend_down(&x, [batch, &latents], dropout, tape)?;
-        for (layer, block) in (2..).zip(&self.blocks.modules) {
+        for (layer, block) in (2..).zip(&self.blocks) {
             y = block.try_forward(y, &latents, CONTEXT, dropout.at(layer))?;
         }
         self.attend_up(&x, y, [&batch.starts, &latents.starts], dropout)
@@ -150,20 +148,38 @@ impl<
 
 impl<
     const EMBED: usize,
-    const HEAD_DIM: usize,
     const HIDDEN: usize,
     const VOCAB: usize,
     const CONTEXT: usize,
-    const MIDDLE: usize,
-    const BOTTLENECK: usize,
     D: LabDevice<f32>,
-> Network<D> for Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK, f32, D>
+> Network<D> for Perceiver<EMBED, HIDDEN, VOCAB, CONTEXT, f32, D>
 {
-    const KIND: &'static str = "perceiver";
     const VOCAB: usize = VOCAB;
-    const CONTEXT: usize = CONTEXT;
     // A sequence's latents depend on its own first tokens.
     const SHARES_PREFIXES: bool = false;
+
+    fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
+        let block = || Block::zeros(device, attention::layout(spec));
+        let bottleneck = spec.attention.bottleneck;
+        let bottleneck = bottleneck.expect("a Perceiver's number of latents is required");
+        Ok(Self {
+            tok_emb: Table::zeros(device)?,
+            pos_emb: device.try_zeros()?,
+            latents: device.try_zeros_like(&(Const, bottleneck, Const))?,
+            down: block()?,
+            // All but the first and the last.
+            blocks: (2..spec.layers)
+                .map(|_| block())
+                .collect::<Result<_, _>>()?,
+            up: block()?,
+            ln_f: LayerNorm::zeros(device)?,
+            head: Table::zeros(device)?,
+        })
+    }
+
+    fn longest_document(&self) -> usize {
+        CONTEXT
+    }
 
     fn loss<T: Tape<f32, D>>(
         &self,
@@ -182,39 +198,35 @@ impl<
     }
 
     fn maps(&self, document: &Ragged) -> Result<Vec<LayerMaps>, D::Err> {
-        let latents = latents_of::<BOTTLENECK>(document);
+        let latents = latents_of(document, self.bottleneck());
         let x = self.embed(document, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
         let start = D::try_lookup(&self.latents, &latents.positions(), NoneTape)?; // [latents, EMBED]
-        let heads = self
-            .down
-            .cross_maps::<HEAD_DIM>([&start, &x], NormedStream::Queries);
+        let heads = self.down.cross_maps([&start, &x], NormedStream::Queries);
         let mut maps = vec![LayerMaps::new([MapAxis::Latents, MapAxis::Tokens], heads)];
         let mut y = self.attend_down(&x, [document, &latents], Dropout::NONE, NoneTape)?;
-        for block in &self.blocks.modules {
+        for block in &self.blocks {
             maps.push(LayerMaps::new([MapAxis::Latents; 2], block.maps(&y)));
             y = block.try_forward(y, &latents, CONTEXT, Dropout::NONE)?;
         }
-        let heads = self.up.cross_maps::<HEAD_DIM>([&x, &y], NormedStream::Keys);
+        let heads = self.up.cross_maps([&x, &y], NormedStream::Keys);
         maps.push(LayerMaps::new([MapAxis::Tokens, MapAxis::Latents], heads));
         Ok(maps)
     }
 
     fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D> {
         // The block down caches tokens, the others latents.
-        let mut down =
-            (self.down).incremental_cross::<HEAD_DIM>(NormedStream::Queries, (rows, CONTEXT));
-        let blocks = self.blocks.modules.iter();
+        let mut down = (self.down).incremental_cross(NormedStream::Queries, (rows, CONTEXT));
+        let blocks = self.blocks.iter();
         let mut blocks: Vec<_> = blocks
             .map(|block| block.incremental(rows, CONTEXT))
             .collect();
-        let mut up =
-            (self.up).incremental_cross::<HEAD_DIM>(NormedStream::Keys, (rows, BOTTLENECK));
+        let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, self.bottleneck()));
         Box::new(move |ids, new| {
             let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
             let at = (ids, new.positions);
             let x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]
 
-            let coming = NewLatents::of::<BOTTLENECK>(new);
+            let coming = NewLatents::of(new, self.bottleneck());
             let mut latents = None; // [new latents, EMBED]
             if !coming.tokens.is_empty() {
                 let tokens = coming.tokens.iter();
@@ -259,7 +271,7 @@ impl<
         batch: &'a Ragged,
         dropout: Dropout,
     ) -> Result<Vec<PartOfStep<'a, Self, D>>, D::Err> {
-        let latents = latents_of::<BOTTLENECK>(batch);
+        let latents = latents_of(batch, self.bottleneck());
         let x = self.embed(batch, dropout, NoneTape)?;
         let seen = self.attend_down(&x, [batch, &latents], dropout, NoneTape)?;
         let looked = self.attend_up(&x, seen.clone(), [&batch.starts, &latents.starts], dropout)?;
@@ -272,21 +284,25 @@ impl<
         parts.push(PartOfStep::new("down", 1, move |model: &Self, tape| {
             model.attend_down(&tokens, [batch, &of_batch], dropout, tape)
         }));
-        if let Some(block) = self.blocks.modules.first() {
+        if let Some(block) = self.blocks.first() {
             let attended = block.try_attend(seen.clone(), &latents, CONTEXT, dropout.at(2))?;
             let (of_batch, y) = (latents.clone(), seen.clone());
             parts.push(PartOfStep::new(
                 "attention",
-                MIDDLE,
+                self.blocks.len(),
                 move |model: &Self, tape| {
-                    let (block, y) = (&model.blocks.modules[0], y.clone().put_tape(tape));
+                    let (block, y) = (&model.blocks[0], y.clone().put_tape(tape));
                     block.try_attend(y, &of_batch, CONTEXT, dropout.at(2))
                 },
             ));
-            parts.push(PartOfStep::new("mlp", MIDDLE, move |model: &Self, tape| {
-                let (block, y) = (&model.blocks.modules[0], attended.clone().put_tape(tape));
-                block.try_feed_forward(y, dropout.at(2))
-            }));
+            parts.push(PartOfStep::new(
+                "mlp",
+                self.blocks.len(),
+                move |model: &Self, tape| {
+                    let (block, y) = (&model.blocks[0], attended.clone().put_tape(tape));
+                    block.try_feed_forward(y, dropout.at(2))
+                },
+            ));
         }
         parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
             let y = seen.clone().put_tape(tape);
@@ -311,7 +327,7 @@ struct NewLatents {
 }
 
 impl NewLatents {
-    fn of<const BOTTLENECK: usize>(new: &NewTokens<'_>) -> Self {
+    fn of(new: &NewTokens<'_>, bottleneck: usize) -> Self {
         assert!(
             new.prefixes.iter().all(Vec::is_empty),
             "a Perceiver does not share prefixes"
@@ -319,7 +335,7 @@ impl NewLatents {
         let (mut tokens, mut sequences) = (vec![], vec![]);
         let (mut starts, mut starts_of_all) = (vec![0], vec![0]);
         for (&sequence, own) in new.sequences.iter().zip(new.starts.windows(2)) {
-            tokens.extend((own[0]..own[1]).filter(|&token| new.positions[token] < BOTTLENECK));
+            tokens.extend((own[0]..own[1]).filter(|&token| new.positions[token] < bottleneck));
             starts_of_all.push(tokens.len());
             if tokens.len() > starts[starts.len() - 1] {
                 sequences.push(sequence);
@@ -347,20 +363,17 @@ fn indices<D: LabDevice<f32>>(
 named_weights! {
     impl [
         const EMBED: usize,
-        const HEAD_DIM: usize,
         const HIDDEN: usize,
         const VOCAB: usize,
         const CONTEXT: usize,
-        const MIDDLE: usize,
-        const BOTTLENECK: usize,
-    ] Perceiver<EMBED, HEAD_DIM, HIDDEN, VOCAB, CONTEXT, MIDDLE, BOTTLENECK> {
-        tok_emb: module("tok_emb"),
-        pos_emb: zeros("pos_emb"),
-        latents: zeros("down_block.C"),
-        down: module("down_block"),
-        blocks: module("blocks"),
-        up: module("up_block"),
-        ln_f: module("ln_f"),
-        head: module("head"),
+    ] Perceiver<EMBED, HIDDEN, VOCAB, CONTEXT> {
+        tok_emb: "tok_emb",
+        pos_emb: "pos_emb",
+        latents: "down_block.C",
+        down: "down_block",
+        blocks: "blocks",
+        up: "up_block",
+        ln_f: "ln_f",
+        head: "head",
     }
 }

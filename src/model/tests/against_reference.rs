@@ -3,10 +3,6 @@
 //! The tests of each op compare one call; this one also covers how the calls are connected: dropout sites,
 //! gradients that meet in the residual stream, clipping by the global norm, moments.
 
-use dfdx::nn::BuildModule;
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
-};
 use dfdx::shapes::{Rank0, Shape};
 use dfdx::tensor::{AsArray, CpuError, Gradients, OwnedTape, SplitTape, Tape, Tensor};
 use dfdx::tensor_ops::Backward;
@@ -16,14 +12,19 @@ use crate::model::block::Block;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
-use crate::ops::adamw::{self, Update};
-use crate::ops::attention::{self, AttentionDropout, Scoring};
+use crate::model::weights::Weight;
+use crate::ops::adamw::{self, Moments, Update};
+use crate::ops::attention::{self, AttentionDropout};
 use crate::ops::cross_attention::NormedStream;
 use crate::ops::dropout::Dropout;
+use crate::ops::parameters::VisitorMut;
 use crate::ops::{Stream, cross_attention, embedding, feed_forward, head};
 
 /// A network composed of the ops' references.
-trait FromReferences: Network<Cpu> + BuildModule<Cpu, f32> {
+trait FromReferences: Network<Cpu> {
+    /// The model that is trained.
+    fn spec() -> ModelSpec;
+
     /// As [`Network::loss`].
     fn reference_loss(
         &self,
@@ -43,24 +44,21 @@ fn sites(dropout: Dropout) -> AttentionDropout {
 
 /// As in `block.rs`.
 fn reference_block<T: Tape<f32, Cpu>>(
-    block: &Block<32, 64, Vanilla<32, 8, f32, Cpu>, f32, Cpu>,
+    block: &Block<32, 64, f32, Cpu>,
     x: Stream<32, f32, Cpu, T>,
     batch: &Ragged,
     dropout: Dropout,
 ) -> Result<Stream<32, f32, Cpu, T>, CpuError> {
-    let (norm, projections) = (&block.ln1, &block.attn.projections);
-    let x = attention::reference::attention::<32, 32, 8, _, _, _>(
-        x,
-        norm,
-        projections,
-        Scoring::SOFTMAX,
-        batch,
-        sites(dropout),
-    )?;
+    let sites = sites(dropout);
+    let x = attention::reference::attention(x, &block.ln1, &block.attn, batch, sites)?;
     feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, dropout.at(3))
 }
 
 impl FromReferences for Small {
+    fn spec() -> ModelSpec {
+        small()
+    }
+
     fn reference_loss(
         &self,
         batch: &Ragged,
@@ -70,17 +68,26 @@ impl FromReferences for Small {
         let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         let tape = OwnedTape::default();
         let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
-        for (site, block) in (1..).zip(&self.blocks.modules) {
+        for (site, block) in (1..).zip(&self.blocks) {
             x = reference_block(block, x, batch, dropout.at(site))?;
         }
         head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
     }
 }
 
-/// 7 latents, one block between down and up.
-type Latents = Perceiver<32, 8, 64, 256, 24, 1, 7, f32, Cpu>;
+type Latents = Perceiver<32, 64, 256, 24, f32, Cpu>;
 
 impl FromReferences for Latents {
+    /// 7 latents, one block between down and up.
+    fn spec() -> ModelSpec {
+        let bottleneck = Some(7);
+        let attention = AttentionSpec {
+            bottleneck,
+            ..AttentionSpec::of("perceiver")
+        };
+        spec(3, 24, attention)
+    }
+
     fn reference_loss(
         &self,
         batch: &Ragged,
@@ -102,7 +109,7 @@ impl FromReferences for Latents {
         let y = embedding::reference::lookup(&self.latents, &latents.positions(), tape)?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.down, dropout.at(1));
-        let y = cross_attention::reference::cross_attention::<32, 8, _, _, _>(
+        let y = cross_attention::reference::cross_attention(
             [&y, &x],
             (NormedStream::Queries, &block.ln1),
             &block.attn,
@@ -111,10 +118,10 @@ impl FromReferences for Latents {
             tape,
         )?;
         let y = feed_forward::reference::feed_forward(y, &block.ln2, &block.mlp, site.at(3))?;
-        let y = reference_block(&self.blocks.modules[0], y, &latents, dropout.at(2))?;
+        let y = reference_block(&self.blocks[0], y, &latents, dropout.at(2))?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.up, dropout.at(3));
-        let x = cross_attention::reference::cross_attention::<32, 8, _, _, _>(
+        let x = cross_attention::reference::cross_attention(
             [&x, &y],
             (NormedStream::Keys, &block.ln1),
             &block.attn,
@@ -132,22 +139,21 @@ fn fresh<M: FromReferences>() -> Session<M, Cpu> {
         seed: 1,
         deviation: 0.02,
     };
-    Session::new(Cpu::default(), start).expect("memory")
+    Session::new(Cpu::default(), &M::spec(), start).expect("memory")
 }
 
 /// A model with AdamW's moments, without any fused op.
 struct Composed<M> {
     model: M,
-    moments: [M; 2],
+    moments: Vec<Moments<f32, Cpu>>,
     steps: u64,
 }
 
 impl<M: FromReferences> Composed<M> {
     fn new() -> Self {
-        let mut moments = [fresh::<M>().model, fresh::<M>().model];
-        moments.iter_mut().for_each(visit::clear::<M, Cpu>);
+        let Session { model, moments, .. } = fresh();
         Self {
-            model: fresh::<M>().model,
+            model,
             moments,
             steps: 0,
         }
@@ -157,14 +163,12 @@ impl<M: FromReferences> Composed<M> {
     fn follow(&mut self, fused: &Session<M, Cpu>) {
         let mut copy = fresh::<M>();
         copy.load_state(&fused.state()).expect("the same shape");
-        let [first, second] = &self.moments;
-        let [of_first, of_second] = &copy.moments;
-        for (what, own, other) in [
-            ("weights", &self.model, &copy.model),
-            ("first moments", first, of_first),
-            ("second moments", second, of_second),
-        ] {
-            let (own, other) = (visit::read(own), visit::read(other));
+        let own = [visit::read(&self.model), moment(self, 0), moment(self, 1)];
+        let state = copy.state();
+        let [first, second] = state.moments;
+        let names = ["weights", "first moments", "second moments"];
+        let others = [state.weights, first, second];
+        for ((what, own), other) in names.into_iter().zip(own).zip(others) {
             // The scale is over all tensors: the gradient of a key's bias is nothing but rounding error.
             let all = own.iter().flat_map(|weight| &weight.values);
             let largest = all.fold(0f32, |most, x| most.max(x.abs()));
@@ -187,7 +191,7 @@ impl<M: FromReferences> Composed<M> {
         let loss = self.model.reference_loss(batch, dropout)?;
         let loss_nats = f64::from(loss.array());
         let mut gradients = loss.try_backward()?;
-        let all = visit::gradients(&self.model, &gradients);
+        let all = visit::gradients(&self.model, &mut gradients);
         let all = all.iter().flat_map(|(_, values)| values);
         let norm = all.map(|&g| f64::from(g).powi(2)).sum::<f64>().sqrt();
         self.steps += 1;
@@ -195,53 +199,48 @@ impl<M: FromReferences> Composed<M> {
             step: self.steps,
             ..settings.update
         };
-        let [first, second] = &mut self.moments;
-        M::iter_tensors(&mut RecursiveWalker {
-            m: (&mut self.model, first, second, String::new()),
-            f: &mut ReferenceUpdate {
-                gradients: &mut gradients,
-                update,
-                scale: (update.clip_norm / (norm + 1e-6)).min(1.0),
-            },
-        })?;
+        let mut updater = ReferenceUpdate {
+            moments: self.moments.iter_mut(),
+            gradients: &mut gradients,
+            update,
+            scale: (update.clip_norm / (norm + 1e-6)).min(1.0),
+        };
+        self.model.each_mut("", &mut updater)?;
         Ok((loss_nats, norm))
     }
 }
 
+/// The first (0) or second (1) moments, as weights.
+fn moment<M: FromReferences>(composed: &Composed<M>, which: usize) -> Vec<Weight> {
+    let layout = visit::layout(&composed.model).into_iter();
+    let weights = layout.zip(&composed.moments);
+    let weights = weights.map(|((name, shape), moments)| Weight {
+        name,
+        shape,
+        values: moments[which].as_vec(),
+    });
+    weights.collect()
+}
+
 struct ReferenceUpdate<'a> {
+    moments: std::slice::IterMut<'a, Moments<f32, Cpu>>,
     gradients: &'a mut Gradients<f32, Cpu>,
     update: Update,
     scale: f64,
 }
 
-impl TensorVisitor<f32, Cpu> for ReferenceUpdate<'_> {
-    type Viewer = (ViewTensorMut, ViewTensorMut, ViewTensorMut, ViewTensorName);
-    type Err = CpuError;
-    type E2 = f32;
-    type D2 = Cpu;
-
+impl VisitorMut<f32, Cpu> for ReferenceUpdate<'_> {
     fn visit<S: Shape>(
         &mut self,
-        _: TensorOptions<S, f32, Cpu>,
-        (parameter, first, second, name): (
-            &mut Tensor<S, f32, Cpu>,
-            &mut Tensor<S, f32, Cpu>,
-            &mut Tensor<S, f32, Cpu>,
-            String,
-        ),
-    ) -> Result<Option<Tensor<S, f32, Cpu>>, CpuError> {
+        name: &str,
+        weight: &mut Tensor<S, f32, Cpu>,
+    ) -> Result<(), CpuError> {
         let mut update = self.update;
         if name.ends_with("bias") {
             update.weight_decay = 0.0;
         }
-        adamw::reference::update(
-            parameter,
-            self.gradients,
-            [first, second],
-            update,
-            self.scale,
-        )?;
-        Ok(None)
+        let moments = self.moments.next().expect("two moments per tensor");
+        adamw::reference::update(weight, self.gradients, moments, update, self.scale)
     }
 }
 
@@ -301,18 +300,18 @@ mod on_cuda {
     use super::*;
     use crate::model::StepMetrics;
 
-    type SmallOnCuda = Gpt<2, 32, 64, 256, 24, Vanilla<32, 8, f32, Cuda>, f32, Cuda>;
-    type LatentsOnCuda = Perceiver<32, 8, 64, 256, 24, 1, 7, f32, Cuda>;
+    type SmallOnCuda = Gpt<32, 64, 256, 24, f32, Cuda>;
+    type LatentsOnCuda = Perceiver<32, 64, 256, 24, f32, Cuda>;
 
-    fn check_devices<M: FromReferences, N: Network<Cuda> + BuildModule<Cuda, f32>>() {
-        let Some(device) = crate::ops::testing::cuda() else {
+    fn check_devices<M: FromReferences, N: Network<Cuda>>() {
+        let Some(device) = crate::ops::tests::cuda() else {
             return;
         };
         let start = Start {
             seed: 1,
             deviation: 0.02,
         };
-        let mut there = Session::<N, Cuda>::new(device, start).expect("memory");
+        let mut there = Session::<N, Cuda>::new(device, &M::spec(), start).expect("memory");
         let mut here = fresh::<M>();
         let lengths: Vec<usize> = (0..240).map(|d| 1 + d * 7 % 24).collect();
         for (step, documents) in documents(&lengths).chunks(12).enumerate() {

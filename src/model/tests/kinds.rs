@@ -1,24 +1,31 @@
 //! Properties of every kind of attention.
 
 use super::*;
-use crate::config::shape::KindOfAttention;
+use crate::config::schema::KindOfAttention;
 use crate::kinds::Listed as _;
-use crate::model::attention::{
-    Alibi, Differential, GroupedQuery, Linear, MultiQuery, Rope, SlidingWindow, Synthesizer,
-    Vanilla,
-};
 use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::maps::MapAxis;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
+use crate::model::visit;
 
 /// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden
 /// 64, 256 token ids and a context of 72: more than two blocks of the KV cache.
 struct Kind {
     name: &'static str,
-    /// Builds a fresh model, given the seed and the standard deviation of its weights.
-    fresh: fn(u64, f32) -> Box<dyn Trainable>,
+    spec: ModelSpec,
     parameters: usize,
+}
+
+impl Kind {
+    /// A fresh model, given the seed and the standard deviation of its weights.
+    fn fresh(&self, seed: u64, deviation: f32) -> Box<dyn Trainable> {
+        let start = Start { seed, deviation };
+        match self.name {
+            "perceiver" => fresh::<Perceiver<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
+            _ => fresh::<Gpt<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
+        }
+    }
 }
 
 const CONTEXT: usize = 72;
@@ -26,17 +33,8 @@ const CONTEXT: usize = 72;
 /// The document length that every kind can process.
 const LONGEST: usize = CONTEXT - 1;
 
-type Blocks<A> = Gpt<2, 32, 64, 256, CONTEXT, A, f32, Cpu>;
-
-/// 7 latents: some documents are longer and some shorter.
-type Latents = Perceiver<32, 8, 64, 256, CONTEXT, 1, 7, f32, Cpu>;
-
-fn fresh<M>(seed: u64, deviation: f32) -> Box<dyn Trainable>
-where
-    M: Network<Cpu>,
-{
-    let session = Session::<M, Cpu>::new(Cpu::default(), Start { seed, deviation });
-    Box::new(session.expect("memory"))
+fn fresh<M: Network<Cpu>>(spec: &ModelSpec, start: Start) -> Box<dyn Trainable> {
+    Box::new(Session::<M, Cpu>::new(Cpu::default(), spec, start).expect("memory"))
 }
 
 /// 4 projections, 2 norms and the MLP.
@@ -45,50 +43,43 @@ const BLOCK: usize = 4 * (32 * 32 + 32) + 128 + 2 * 32 * 64 + 64 + 32;
 const VANILLA: usize = 2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * BLOCK;
 
 fn kinds() -> Vec<Kind> {
-    let kind = |name, fresh, parameters| Kind {
+    let of = |name, attention: AttentionSpec, parameters| Kind {
         name,
-        fresh,
+        spec: spec(2, CONTEXT, attention),
         parameters,
     };
+    let kind = |name, parameters| of(name, AttentionSpec::of(name), parameters);
     // 2 heads of keys and values of width 8, or 1, for 4 query heads, in 2 layers.
     let shared = |heads: usize| VANILLA - 2 * 2 * (32 - 8 * heads) * 33;
+    let grouped = AttentionSpec {
+        kv_heads: Some(2),
+        ..AttentionSpec::of("grouped-query")
+    };
+    let window = AttentionSpec {
+        window: Some(7),
+        ..AttentionSpec::of("sliding-window")
+    };
+    // 7 latents: some documents are longer and some shorter.
+    let latents = AttentionSpec {
+        bottleneck: Some(7),
+        ..AttentionSpec::of("perceiver")
+    };
     vec![
-        kind("alibi", fresh::<Blocks<Alibi<32, 8, f32, Cpu>>>, VANILLA),
+        kind("alibi", VANILLA),
         // Two vectors for λ and a gain, each as wide as a head, in 2 layers.
-        kind(
-            "differential",
-            fresh::<Blocks<Differential<32, 8, f32, Cpu>>>,
-            VANILLA + 2 * 3 * 8,
-        ),
-        kind(
-            "grouped-query",
-            fresh::<Blocks<GroupedQuery<32, 8, 16, f32, Cpu>>>,
-            shared(2),
-        ),
-        kind("linear", fresh::<Blocks<Linear<32, 8, f32, Cpu>>>, VANILLA),
-        kind(
-            "multi-query",
-            fresh::<Blocks<MultiQuery<32, 8, f32, Cpu>>>,
-            shared(1),
-        ),
-        kind("perceiver", fresh::<Latents>, VANILLA + BLOCK + 7 * 32),
-        kind("rope", fresh::<Blocks<Rope<32, 8, f32, Cpu>>>, VANILLA),
-        kind(
-            "sliding-window",
-            fresh::<Blocks<SlidingWindow<32, 8, 7, f32, Cpu>>>,
-            VANILLA,
-        ),
+        kind("differential", VANILLA + 2 * 3 * 8),
+        of("grouped-query", grouped, shared(2)),
+        kind("linear", VANILLA),
+        kind("multi-query", shared(1)),
+        Kind {
+            spec: spec(3, CONTEXT, latents.clone()),
+            ..of("perceiver", latents, VANILLA + BLOCK + 7 * 32)
+        },
+        kind("rope", VANILLA),
+        of("sliding-window", window, VANILLA),
         // No keys; 8 weights and a bias per position.
-        kind(
-            "synthesizer",
-            fresh::<Blocks<Synthesizer<32, 8, LONGEST, f32, Cpu>>>,
-            VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST,
-        ),
-        kind(
-            "vanilla",
-            fresh::<Blocks<Vanilla<32, 8, f32, Cpu>>>,
-            VANILLA,
-        ),
+        kind("synthesizer", VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST),
+        kind("vanilla", VANILLA),
     ]
 }
 
@@ -101,22 +92,33 @@ fn every_kind_of_the_table_is_tested() {
 #[test]
 fn parameter_counts_match_the_formulas() {
     for kind in kinds() {
-        let model = (kind.fresh)(1, 0.02);
+        let model = kind.fresh(1, 0.02);
         assert_eq!(model.parameter_count(), kind.parameters, "{}", kind.name);
     }
 }
 
 #[test]
 fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
-    type Assignment = Perceiver<256, 32, 1024, 256, 128, 2, 64, f32, Cpu>;
-    let count = crate::model::session::parameter_count::<Assignment, Cpu>();
-    assert_eq!(count, 3_339_776);
+    let bottleneck = Some(64);
+    let attention = AttentionSpec {
+        bottleneck,
+        ..AttentionSpec::of("perceiver")
+    };
+    let assignment = ModelSpec {
+        embed: 256,
+        heads: 8,
+        head_dim: 32,
+        hidden: 1024,
+        ..spec(4, 128, attention)
+    };
+    let model = Perceiver::<256, 1024, 256, 128, f32, Cpu>::zeros(&Cpu::default(), &assignment);
+    assert_eq!(visit::parameter_count(&model.expect("memory")), 3_339_776);
 }
 
 #[test]
 fn future_tokens_cannot_change_past_predictions() {
     for kind in kinds() {
-        let mut model = (kind.fresh)(1, 0.02);
+        let mut model = kind.fresh(1, 0.02);
         let batch = Ragged::from_sequences(&documents(&[60, 12]));
         model.step(&batch, &settings(0.01, 0.0)).expect("a step");
         let rows: Vec<usize> = (0..batch.len()).collect();
@@ -161,7 +163,7 @@ fn ragged_equals_padded() {
     unclipped.update.clip_norm = 0.0;
     for kind in kinds() {
         let [a, b] = [&ragged, &padded].map(|batch| {
-            let mut model = (kind.fresh)(1, 0.02);
+            let mut model = kind.fresh(1, 0.02);
             let report = model.step(batch, &unclipped).expect("a step");
             // After one step the first moment is a tenth of the gradient.
             let [first, _] = model.state().moments;
@@ -186,7 +188,7 @@ fn ragged_equals_padded() {
 #[test]
 fn one_batch_can_be_memorised() {
     for kind in kinds() {
-        let mut model = (kind.fresh)(2, 0.02);
+        let mut model = kind.fresh(2, 0.02);
         let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
         for _ in 0..200 {
             model.step(&batch, &settings(0.01, 0.0)).expect("a step");
@@ -199,7 +201,7 @@ fn one_batch_can_be_memorised() {
 #[test]
 fn incremental_decoding_equals_recomputing_the_prefix() {
     for kind in kinds() {
-        let model = (kind.fresh)(5, 0.3);
+        let model = kind.fresh(5, 0.3);
         let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
             .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
             .collect();
@@ -229,7 +231,7 @@ fn incremental_decoding_equals_recomputing_the_prefix() {
 #[test]
 fn maps_have_the_right_row_sums_and_are_causal() {
     for kind in kinds() {
-        let (name, model) = (kind.name, (kind.fresh)(5, 0.3));
+        let (name, model) = (kind.name, kind.fresh(5, 0.3));
         for text in documents(&[1, 5, 40, LONGEST]) {
             let tokens = text.tokens.len();
             let maps = model.attention_maps(&text.tokens).expect("it fits");
@@ -264,7 +266,7 @@ fn maps_have_the_right_row_sums_and_are_causal() {
 #[test]
 fn maps_are_of_what_goes_into_each_layer() {
     for kind in kinds() {
-        let mut model = (kind.fresh)(5, 0.3);
+        let mut model = kind.fresh(5, 0.3);
         let text = documents(&[40])[0].tokens.clone();
         let before = model.attention_maps(&text).expect("it fits");
         let kept = model.weights();
@@ -303,7 +305,7 @@ fn the_number_of_threads_changes_no_bit() {
         let trained_on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             pool.expect("threads").install(|| {
-                let mut model = (kind.fresh)(3, 0.02);
+                let mut model = kind.fresh(3, 0.02);
                 for _ in 0..3 {
                     model.step(&batch, &settings(0.01, 0.1)).expect("a step");
                 }

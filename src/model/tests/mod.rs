@@ -8,24 +8,42 @@ use std::f64::consts::LN_2;
 
 use dfdx::tensor::Cpu;
 
-use super::attention::Vanilla;
 use super::gpt::Gpt;
 use super::session::Session;
 use super::{Start, StepSettings, Trainable, Update};
+use crate::config::schema::{AttentionSpec, ModelSpec};
 use crate::data::ragged::{PAD, Ragged, Sequence};
 
-/// 2 layers, width 32, 4 heads, hidden 64, 256 token ids, context 24.
-type Small = Gpt<2, 32, 64, 256, 24, Vanilla<32, 8, f32, Cpu>, f32, Cpu>;
+/// Width 32, hidden 64, 256 token ids, context 24.
+type Small = Gpt<32, 64, 256, 24, f32, Cpu>;
+
+/// A model of width 32 with 4 heads, hidden 64 and 256 token ids.
+fn spec(layers: usize, context: usize, attention: AttentionSpec) -> ModelSpec {
+    ModelSpec {
+        layers,
+        embed: 32,
+        heads: 4,
+        head_dim: 8,
+        hidden: 64,
+        vocabulary: 256,
+        context,
+        attention,
+        dropout: 0.1,
+        initial_deviation: 0.02,
+    }
+}
+
+/// Two layers of vanilla attention with a context of 24.
+fn small() -> ModelSpec {
+    spec(2, 24, AttentionSpec::of("vanilla"))
+}
 
 fn model(seed: u64) -> Session<Small, Cpu> {
-    Session::new(
-        Cpu::default(),
-        Start {
-            seed,
-            deviation: 0.02,
-        },
-    )
-    .expect("memory")
+    let start = Start {
+        seed,
+        deviation: 0.02,
+    };
+    Session::new(Cpu::default(), &small(), start).expect("memory")
 }
 
 /// Documents of the given lengths with arbitrary tokens.

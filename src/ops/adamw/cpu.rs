@@ -4,7 +4,7 @@ use dfdx::shapes::{Rank0, Shape};
 use dfdx::tensor::{AsArray, Cpu, CpuError, Gradients, Tensor};
 use rayon::prelude::*;
 
-use super::{AdamwOp, StepMetrics, Update};
+use super::{AdamwOp, Moments, StepMetrics, Update};
 use crate::ops::bridge::host_mut;
 use crate::ops::kernels::rows::{sum_of, wide};
 
@@ -55,12 +55,11 @@ impl AdamwOp<f32> for Cpu {
         step: &mut CpuStep,
         parameter: &mut Tensor<S, f32, Cpu>,
         gradients: &mut Gradients<f32, Cpu>,
-        [first, second]: [&mut Tensor<S, f32, Cpu>; 2],
+        [first, second]: &mut Moments<f32, Cpu>,
         update: Update,
     ) -> Result<(), CpuError> {
         let (gradient, metrics) = (gradients.get_or_alloc_mut(parameter)?, step.metrics());
         if !metrics.is_finite() {
-            gradient.fill(0.0);
             return Ok(());
         }
         let [beta1, beta2] = update.betas.map(|beta| beta as f32);
@@ -73,15 +72,14 @@ impl AdamwOp<f32> for Cpu {
         let firsts = host_mut(first).par_chunks_mut(CHUNK);
         let seconds = host_mut(second).par_chunks_mut(CHUNK);
         let work = weights
-            .zip(gradient.par_chunks_mut(CHUNK))
+            .zip(gradient.par_chunks(CHUNK))
             .zip(firsts)
             .zip(seconds);
         work.for_each(|(((weights, gradient), firsts), seconds)| {
             wide!({
                 let data = weights.iter_mut().zip(gradient).zip(firsts).zip(seconds);
                 for (((w, gradient), m), v) in data {
-                    let g = *gradient * scale;
-                    *gradient = 0.0;
+                    let g = gradient * scale;
                     *m = beta1 * *m + (1.0 - beta1) * g;
                     *v = beta2 * *v + (1.0 - beta2) * g * g;
                     let direction = *m * correct1 / ((*v * correct2).sqrt() + epsilon);

@@ -7,7 +7,7 @@ use cudarc::driver::{CudaSlice, DeviceRepr};
 use dfdx::shapes::{HasShape, Rank0, Shape};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
-use super::{AdamwOp, StepMetrics, Update};
+use super::{AdamwOp, Moments, StepMetrics, Update};
 use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::cuda::kernels::Source;
 use crate::ops::cuda::{Address, Gpu, at, gpu};
@@ -71,7 +71,7 @@ impl AdamwOp<f32> for Cuda {
         step: &mut GpuStep,
         parameter: &mut Tensor<S, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
-        [first, second]: [&mut Tensor<S, f32, Cuda>; 2],
+        [first, second]: &mut Moments<f32, Cuda>,
         update: Update,
     ) -> Result<(), CudaError> {
         step.slots.push(Slot {

@@ -55,8 +55,7 @@ extern "C" __global__ void gradient_norm(const double* sums, u32 count, const fl
     }
 }
 
-// AdamW (adamw/mod.rs has the formula), skipped if the loss or the norm is not finite; zeroes the gradient
-// in either case.
+// AdamW (adamw/mod.rs has the formula), skipped if the loss or the norm is not finite.
 extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const Report* report, float rate,
                                  float clip_norm, float beta1, float beta2, float correction1,
                                  float correction2, float epsilon) {
@@ -64,7 +63,7 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     const Slot slot = slots[chunk.slot];
     const u32 end = min(chunk.start + CHUNK, slot.count);
     const double loss = report->loss, norm = report->norm;
-    const bool finite = isfinite(loss) && isfinite(norm);
+    if (!isfinite(loss) || !isfinite(norm)) return;
     // As PyTorch's clip_grad_norm_.
     const float scale = clip_norm > 0.0f ? fmin(clip_norm / (norm + 1e-6), 1.0) : 1.0;
     const float decayed = 1.0f - rate * slot.decay;
@@ -83,8 +82,6 @@ extern "C" __global__ void adamw(const Slot* slots, const Chunk* chunks, const R
     for (int k = 0; k < EACH; k++) {
         const u32 i = chunk.start + threadIdx.x + THREADS * k;
         if (i >= end) continue;
-        slot.gradient[i] = 0.0f;
-        if (!finite) continue;
         const float gradient = g[k] * scale;
         m[k] = beta1 * m[k] + (1.0f - beta1) * gradient;
         v[k] = beta2 * v[k] + (1.0f - beta2) * gradient * gradient;

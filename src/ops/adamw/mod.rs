@@ -53,6 +53,9 @@ impl StepMetrics {
     }
 }
 
+/// The two moments of a parameter, in the order of its elements.
+pub type Moments<N, D> = [Tensor<(usize,), N, D>; 2];
+
 /// A device that updates parameters.
 ///
 /// A step goes over the tensors of a model twice, in the same order: [`AdamwOp::try_accumulate_norm`] for
@@ -77,14 +80,14 @@ pub trait AdamwOp<N: Dtype>: Device<N> {
     /// the scale that limits the global norm to `clip_norm`. `moments` are `[m, v]`, zero before the first
     /// step.
     ///
-    /// Nothing is updated if the loss or the norm is not finite. The gradient is zero afterwards.
+    /// Nothing is updated if the loss or the norm is not finite.
     ///
     /// Source: Loshchilov and Hutter 2019, *Decoupled weight decay regularization*, algorithm 2.
     fn try_update<S: Shape>(
         step: &mut Self::Step,
         parameter: &mut Tensor<S, N, Self>,
         gradients: &mut Gradients<N, Self>,
-        moments: [&mut Tensor<S, N, Self>; 2],
+        moments: &mut Moments<N, Self>,
         update: Update,
     ) -> Result<(), Self::Err>;
 
@@ -109,22 +112,21 @@ mod tests {
     type Apply<N> = fn(
         &mut Weights<N>,
         &mut Gradients<N, Cpu>,
-        [&mut Weights<N>; 2],
+        &mut Moments<N, Cpu>,
         Update,
     ) -> Result<(), CpuError>;
 
-    /// One step of the fast path on a single tensor; checks that the gradient is zeroed.
+    /// One step of the fast path on a single tensor.
     fn whole_step(
         weights: &mut Weights<f32>,
         gradients: &mut Gradients<f32, Cpu>,
-        moments: [&mut Weights<f32>; 2],
+        moments: &mut Moments<f32, Cpu>,
         update: Update,
     ) -> Result<(), CpuError> {
         let mut step = Cpu::try_begin(&Cpu::default().zeros())?;
         Cpu::try_accumulate_norm(&mut step, weights, gradients)?;
         Cpu::try_update(&mut step, weights, gradients, moments, update)?;
         Cpu::try_launch(&mut step, update)?;
-        assert!(gradients.get(weights).as_vec().iter().all(|&g| g == 0.0));
         Cpu::try_finish(step).map(|_| ())
     }
 
@@ -132,7 +134,7 @@ mod tests {
     fn reference_step(
         weights: &mut Weights<f64>,
         gradients: &mut Gradients<f64, Cpu>,
-        moments: [&mut Weights<f64>; 2],
+        moments: &mut Moments<f64, Cpu>,
         update: Update,
     ) -> Result<(), CpuError> {
         let squares = gradients.get(weights).square().sum().array();
@@ -157,7 +159,7 @@ mod tests {
             device.tensor_from_vec(values, Default::default())
         };
         let mut weights = vector(&|i| (i as f64 * 0.37).sin());
-        let (mut first, mut second) = (device.zeros(), device.zeros());
+        let mut moments = [(); 2].map(|()| device.zeros_like(&(100,)));
         for step in 1..=3 {
             let pattern = vector(&|i| (i as f64 - 50.0) * 0.01 * step as f64);
             let mut gradients = weights.leaky_trace().mul(pattern).sum().backward();
@@ -169,13 +171,7 @@ mod tests {
                 weight_decay: 0.1,
                 clip_norm: 1.0,
             };
-            apply(
-                &mut weights,
-                &mut gradients,
-                [&mut first, &mut second],
-                update,
-            )
-            .expect("an update");
+            apply(&mut weights, &mut gradients, &mut moments, update).expect("an update");
         }
         weights.as_vec()
     }
@@ -211,7 +207,7 @@ mod tests {
             let mut weights: Tensor<Rank1<3>, f32, Cpu> =
                 device.tensor_from_vec(start.to_vec(), Default::default());
             let mut gradients = weights.leaky_trace().square().sum().backward();
-            let (mut first, mut second) = (device.zeros(), device.zeros());
+            let mut moments = [(); 2].map(|()| device.zeros_like(&(3,)));
             let update = Update {
                 step: 1,
                 learning_rate: 0.1,
@@ -223,10 +219,14 @@ mod tests {
             let loss = device.tensor(2.5);
             let mut step = Cpu::try_begin(&loss).expect("a step");
             Cpu::try_accumulate_norm(&mut step, &weights, &mut gradients).expect("a sum");
-            let moments = [&mut first, &mut second];
-            Cpu::try_update(&mut step, &mut weights, &mut gradients, moments, update)
-                .expect("an update");
-            assert_eq!(gradients.get(&weights).array(), [0.0; 3]);
+            Cpu::try_update(
+                &mut step,
+                &mut weights,
+                &mut gradients,
+                &mut moments,
+                update,
+            )
+            .expect("an update");
             let metrics = Cpu::try_finish(step).expect("a finish");
             assert_eq!((metrics.loss_nats, metrics.is_finite()), (2.5, finite));
             assert_eq!(weights.array() != start, finite);

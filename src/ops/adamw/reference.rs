@@ -1,25 +1,28 @@
 //! The reference, composed of dfdx's own ops.
 
-use dfdx::shapes::{Dtype, Shape};
+use dfdx::shapes::{Dtype, HasShape, Shape};
 use dfdx::tensor::{Gradients, Tensor};
-use dfdx::tensor_ops::{Device, TryAdd, TryDiv, TryMul, TrySub};
+use dfdx::tensor_ops::{Device, ReshapeTo, TryAdd, TryDiv, TryMul, TrySub};
 
-use super::Update;
+use super::{Moments, Update};
 
 /// See [`super::AdamwOp::try_update`]; the gradient is multiplied by `scale` first.
 pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     parameter: &mut Tensor<S, N, D>,
     gradients: &mut Gradients<N, D>,
-    [first, second]: [&mut Tensor<S, N, D>; 2],
+    [first, second]: &mut Moments<N, D>,
     update: Update,
     scale: f64,
 ) -> Result<(), D::Err> {
     let number = |x: f64| N::from_f64(x).expect("a setting is a finite number");
     let [beta1, beta2] = update.betas;
     gradients.try_alloc_for(parameter)?;
-    let gradient = gradients.get(parameter).try_mul(number(scale))?;
+    let shape = *parameter.shape();
+    let flat = (shape.num_elements(),);
+    let gradient = gradients.get(parameter).try_reshape_like(&flat)?;
+    let gradient = gradient.try_mul(number(scale))?;
     let square = gradient.clone().try_square()?;
-    let mix = |old: &Tensor<S, N, D>, new: Tensor<S, N, D>, beta: f64| {
+    let mix = |old: &Tensor<(usize,), N, D>, new: Tensor<(usize,), N, D>, beta: f64| {
         old.clone()
             .try_mul(number(beta))?
             .try_add(new.try_mul(number(1.0 - beta))?)
@@ -32,6 +35,7 @@ pub(crate) fn update<S: Shape, N: Dtype, D: Device<N>>(
     let direction = mean.try_div(root.try_add(number(update.epsilon))?)?;
     let decayed = parameter
         .clone()
+        .try_reshape_like(&flat)?
         .try_mul(number(1.0 - update.learning_rate * update.weight_decay))?;
     let new = decayed.try_sub(direction.try_mul(number(update.learning_rate))?)?;
     // Copied into the old tensor: its id is the key of its gradient.

@@ -4,15 +4,17 @@
 
 use dfdx::tensor::Cpu;
 
-use super::scoring::{HeadTransform, Scoring};
-use super::{Projections, kv_cache};
+use super::differential::attend_twice;
+use super::scoring::HeadTransform;
+use super::{AttentionWeights, Layout, kv_cache};
 use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::Pass;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear};
 
 /// The projections, packed, and how heads attend to a cache.
-pub struct CachedAttention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize> {
+pub struct CachedAttention<'a> {
+    layout: Layout,
     key: PackedLinear<'a>,
     value: PackedLinear<'a>,
     query: PackedLinear<'a>,
@@ -22,76 +24,75 @@ pub struct CachedAttention<'a, const EMBED: usize, const KV: usize, const HEAD_D
 }
 
 /// See [`CachedLayer::attend`].
-type Attend<'a> = dyn Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a;
+pub type Attend<'a> = dyn Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a;
 
-impl<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>
-    CachedAttention<'a, EMBED, KV, HEAD_DIM>
-{
+impl<'a> CachedAttention<'a> {
     /// For sequences of at most `context` tokens.
-    pub fn new(
-        weights: &'a Projections<EMBED, KV, f32, Cpu>,
-        scoring: Scoring,
+    pub fn new<const EMBED: usize>(
+        weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         context: usize,
     ) -> Self {
-        let scale = scoring.scale(HEAD_DIM) as f32;
-        let attend = move |cache: &KvCache, queries: &[f32], heads: &mut [f32]| {
-            let (n, step) = (queries.len() / EMBED, kv_cache::score_step(cache));
-            let mut scores = Scratch::new(n * step);
-            for head in 0..EMBED / HEAD_DIM {
-                let (columns, shared) = (head * HEAD_DIM, head / (EMBED / KV));
-                let queries = (n, &queries[columns..], EMBED);
-                kv_cache::scores::<HEAD_DIM>(cache, shared, queries, scale, &mut scores);
-                let slope = scoring.slope(head, EMBED / HEAD_DIM) as f32;
-                scoring.last_scores_to_weights(&mut scores, step, cache.tokens, slope);
-                let heads = &mut heads[columns..];
-                kv_cache::apply_weights::<HEAD_DIM>(cache, shared, &scores, heads, EMBED);
-            }
+        let (layout, comparison) = (weights.layout, weights.comparison());
+        let attend: Box<Attend<'a>> = match &weights.difference {
+            Some(difference) => Box::new(attend_twice(layout, difference)),
+            None => Box::new(move |cache, queries, heads| attend(layout, cache, queries, heads)),
         };
         Self {
-            transform: HeadTransform::new(scoring, HEAD_DIM, context),
-            ..Self::untransformed(weights, attend)
-        }
-    }
-
-    /// With heads that attend to a cache in their own way.
-    pub fn untransformed(
-        weights: &'a Projections<EMBED, KV, f32, Cpu>,
-        attend: impl Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a,
-    ) -> Self {
-        Self {
-            key: pack_linear(&weights.key, Pass::Forward),
+            layout,
+            key: pack_linear(&comparison.key, Pass::Forward),
             value: pack_linear(&weights.value, Pass::Forward),
-            query: pack_linear(&weights.query, Pass::Forward),
+            query: pack_linear(&comparison.query, Pass::Forward),
             proj: pack_linear(&weights.proj, Pass::Forward),
-            transform: HeadTransform::Identity,
-            attend: Box::new(attend),
+            transform: HeadTransform::new(&layout, context),
+            attend,
         }
     }
 }
 
-impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize> CachedLayer
-    for CachedAttention<'_, EMBED, KV, HEAD_DIM>
-{
+/// Every head attends to the cache by one attention map.
+fn attend(layout: Layout, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
+    let (width, head_dim, scoring) = (layout.width(), layout.head_dim, layout.scoring);
+    let (n, step) = (queries.len() / width, kv_cache::score_step(cache));
+    let mut scores = Scratch::new(n * step);
+    for head in 0..layout.heads {
+        let (columns, shared) = (head * head_dim, (head / layout.group(), head_dim));
+        let queries = (n, &queries[columns..], width);
+        kv_cache::scores(cache, shared, queries, layout.scale() as f32, &mut scores);
+        let slope = scoring.slope(head, layout.heads) as f32;
+        scoring.last_scores_to_weights(&mut scores, step, cache.tokens, slope);
+        kv_cache::apply_weights(cache, shared, &scores, &mut heads[columns..], width);
+    }
+}
+
+impl CachedLayer for CachedAttention<'_> {
     fn width(&self) -> usize {
-        2 * KV
+        2 * self.layout.kv_width()
+    }
+
+    fn heads_width(&self) -> usize {
+        self.layout.width()
     }
 
     fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]) {
-        apply(&self.key, normed, entries, 2 * KV);
-        apply(&self.value, normed, &mut entries[KV..], 2 * KV);
-        for (entry, &position) in entries.chunks_exact_mut(2 * KV).zip(positions) {
-            self.transform.apply(&mut entry[..KV], HEAD_DIM, position);
+        let (kv, width) = (self.layout.kv_width(), self.width());
+        apply(&self.key, normed, entries, width);
+        apply(&self.value, normed, &mut entries[kv..], width);
+        for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
+            let keys = &mut entry[..kv];
+            self.transform.apply(keys, self.layout.head_dim, position);
         }
     }
 
     fn append(&self, cache: &mut KvCache, entries: &[f32]) {
-        kv_cache::append::<HEAD_DIM>(cache, entries, KV);
+        kv_cache::append(cache, entries, self.layout.kv_width(), self.layout.head_dim);
     }
 
     fn queries(&self, normed: &[f32], positions: &[usize], queries: &mut [f32]) {
-        apply(&self.query, normed, queries, EMBED);
-        for (queries, &position) in queries.chunks_exact_mut(EMBED).zip(positions) {
-            self.transform.apply(queries, HEAD_DIM, position);
+        let width = self.layout.width();
+        apply(&self.query, normed, queries, width);
+        for (queries, &position) in queries.chunks_exact_mut(width).zip(positions) {
+            self.transform
+                .apply(queries, self.layout.head_dim, position);
         }
     }
 
@@ -100,6 +101,6 @@ impl<const EMBED: usize, const KV: usize, const HEAD_DIM: usize> CachedLayer
     }
 
     fn project(&self, heads: &[f32], out: &mut [f32]) {
-        apply(&self.proj, heads, out, EMBED);
+        apply(&self.proj, heads, out, self.proj.1.len());
     }
 }

@@ -1,7 +1,7 @@
 //! The fast path: projections for a few documents at a time, then every head of every document separately,
 //! without padding.
 //!
-//! Queries, keys and values lie side by side in one `[tokens, EMBED + 2 * KV]` matrix. The synthesizer, which has
+//! Queries, keys and values lie side by side in one `[tokens, width]` matrix. The synthesizer, which has
 //! a hidden layer instead of queries and no keys, is computed by the same branch.
 
 use std::ops::Range;
@@ -9,10 +9,12 @@ use std::ops::Range;
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
+use super::differential::DifferentialHead;
 use super::head_attention::{HeadAttention, HeadColumns, StandardHead};
 use super::heads::HeadTile;
-use super::scoring::{HeadTransform, Scoring};
-use super::{AttentionDropout, AttentionOp, Projections, assert_heads};
+use super::scoring::HeadTransform;
+use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
+use super::{AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::decoding::{BoxedIncremental, cached};
@@ -20,7 +22,7 @@ use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
-use crate::ops::parameters::{LayerNorm, Linear};
+use crate::ops::parameters::LayerNorm;
 use crate::ops::residual::{
     Branch, BranchBackward, Joined, Layer, PackedLinear, Parameter, apply, back, pack_linear,
     try_residual,
@@ -31,108 +33,90 @@ use crate::ops::residual::{
 pub const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
-    fn try_attention<
-        const EMBED: usize,
-        const KV: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cpu>,
-    >(
+    fn try_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
         x: Stream<EMBED, f32, Cpu, T>,
         norm: &LayerNorm<EMBED, f32, Cpu>,
-        weights: &Projections<EMBED, KV, f32, Cpu>,
-        scoring: Scoring,
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, KV, HEAD_DIM) };
-        let branch = Attention::<EMBED, HEAD_DIM, _>::new(weights, scoring, StandardHead, dropout);
+        weights.layout.check_longest(batch);
+        let branch = Attention::new(weights, dropout);
         try_residual(x, norm, branch, &batch.starts, dropout.output)
     }
 
-    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
+    fn incremental_attention<'a, const EMBED: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cpu>,
-        weights: &'a Projections<EMBED, KV, f32, Cpu>,
-        scoring: Scoring,
+        weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, KV, HEAD_DIM) };
-        let layer = CachedAttention::<EMBED, KV, HEAD_DIM>::new(weights, scoring, context);
-        cached(norm, layer, rows)
+        match &weights.scores {
+            ScoreWeights::DotProduct(_) => {
+                cached(norm, CachedAttention::new(weights, context), rows)
+            }
+            ScoreWeights::Positions(of_positions) => {
+                cached(norm, CachedSynthesizer::new(weights, of_positions), rows)
+            }
+        }
     }
 }
 
 /// The sublayer's branch, a function of the normalised stream.
-pub struct Attention<const EMBED: usize, const HEAD_DIM: usize, C> {
+struct Attention<const EMBED: usize> {
+    layout: Layout,
     /// To queries, keys and values, or whatever the heads compute from; the values come last.
     joined: Joined,
     /// The column where the values start. What lies before it is transformed.
     values: usize,
     transform: HeadTransform,
-    proj: Linear<EMBED, EMBED, f32, Cpu>,
-    scoring: Scoring,
-    head_attention: C,
+    proj: FromHeads<EMBED, f32, Cpu>,
+    head_attention: Box<dyn HeadAttention>,
     dropout: AttentionDropout,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>>
-    Attention<EMBED, HEAD_DIM, C>
-{
-    /// Of queries and keys.
-    pub fn new<const KV: usize>(
-        projections: &Projections<EMBED, KV, f32, Cpu>,
-        scoring: Scoring,
-        head_attention: C,
-        dropout: AttentionDropout,
-    ) -> Self {
-        let p = projections;
+impl<const EMBED: usize> Attention<EMBED> {
+    fn new(weights: &AttentionWeights<EMBED, f32, Cpu>, dropout: AttentionDropout) -> Self {
+        let (layout, value) = (weights.layout, &weights.value);
+        let (joined, transform) = match &weights.scores {
+            ScoreWeights::DotProduct(of) => (
+                Joined::of(&[&of.query, &of.key, value]),
+                HeadTransform::new(&layout, dropout.context),
+            ),
+            ScoreWeights::Positions(of) => (Joined::of(&[&of.hidden, value]), HeadTransform::Relu),
+        };
         Self {
-            joined: Joined::of(&[&p.query, &p.key, &p.value]),
-            values: EMBED + KV,
-            transform: HeadTransform::new(scoring, HEAD_DIM, dropout.context),
-            proj: p.proj.clone(),
-            scoring,
-            head_attention,
-            dropout,
-        }
-    }
-
-    /// Of rectified hidden layers, one per head, without keys.
-    pub fn without_keys(
-        [hidden, value, proj]: [&Linear<EMBED, EMBED, f32, Cpu>; 3],
-        head_attention: C,
-        dropout: AttentionDropout,
-    ) -> Self {
-        Self {
-            joined: Joined::of(&[hidden, value]),
-            values: EMBED,
-            transform: HeadTransform::Relu,
-            proj: proj.clone(),
-            scoring: Scoring::SOFTMAX,
-            head_attention,
+            layout,
+            values: joined.width() - layout.kv_width(),
+            joined,
+            transform,
+            proj: weights.proj.clone(),
+            head_attention: head_attention(weights),
             dropout,
         }
     }
 
     /// Every head over a document whose first token has the given index in the batch.
     fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
-        (0..EMBED / HEAD_DIM).map(move |head| HeadTile {
+        (0..self.layout.heads).map(move |head| HeadTile {
             queries: tokens,
             keys: tokens,
             first_query,
             head,
-            heads: EMBED / HEAD_DIM,
-            scoring: self.scoring,
+            layout: self.layout,
             dropout: self.dropout,
         })
     }
 
     /// The columns of a head, for a document that starts at `row`.
     fn columns(&self, row: usize, head: usize) -> HeadColumns {
-        let width = self.joined.width();
-        // Number of heads that share keys and values.
-        let group = EMBED / (width - self.values);
-        let shared = head / group * HEAD_DIM;
-        let first = [head * HEAD_DIM, EMBED + shared, self.values + shared];
+        let (width, head_dim) = (self.joined.width(), self.layout.head_dim);
+        let group = self.layout.group();
+        let shared = head / group * head_dim;
+        let first = [
+            head * head_dim,
+            self.layout.width() + shared,
+            self.values + shared,
+        ];
         HeadColumns {
             starts: first.map(|column| row * width + column),
             step: width,
@@ -152,6 +136,17 @@ impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>>
     }
 }
 
+/// What each head computes.
+fn head_attention<const EMBED: usize>(
+    weights: &AttentionWeights<EMBED, f32, Cpu>,
+) -> Box<dyn HeadAttention> {
+    match (&weights.scores, &weights.difference) {
+        (ScoreWeights::Positions(of), _) => Box::new(SynthesizerHead::new(of)),
+        (_, Some(difference)) => Box::new(DifferentialHead::new(difference)),
+        (_, None) => Box::new(StandardHead),
+    }
+}
+
 /// The documents of a tile.
 fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
     tile.documents().filter(|tokens| !tokens.is_empty())
@@ -163,13 +158,11 @@ pub struct Saved {
     qkv: Scratch,
     /// What every head saves: see [`HeadAttention::saved_len`].
     kept: Scratch,
-    /// The heads' outputs, side by side: `[tokens, EMBED]`.
+    /// The heads' outputs, side by side: `[tokens, width of the heads]`.
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Branch
-    for Attention<EMBED, HEAD_DIM, C>
-{
+impl<const EMBED: usize> Branch for Attention<EMBED> {
     type Saved = Saved;
     type Weights<'a> = [PackedLinear<'a>; 2];
 
@@ -194,7 +187,7 @@ impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Bran
         normed: &[f32],
         out: &mut [f32],
     ) -> Saved {
-        let width = self.joined.width();
+        let (width, of_heads) = (self.joined.width(), self.layout.width());
         let saved_len = |tokens: Range<usize>| -> usize {
             let heads = self.heads(0, tokens.len());
             heads.map(|head| self.head_attention.saved_len(&head)).sum()
@@ -202,29 +195,30 @@ impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Bran
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
             kept: Scratch::new(documents(shard).map(saved_len).sum()),
-            heads: Scratch::new(shard.len() * EMBED),
+            heads: Scratch::new(shard.len() * of_heads),
         };
         let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let at = tile.range_in(shard);
-            let qkv = &mut saved.qkv[at.start * width..at.end * width];
-            let at = at.start * EMBED..at.end * EMBED;
-            apply(joined, &normed[at.clone()], qkv, width);
-            let heads = &mut saved.heads[at.clone()];
+            let rows = |width: usize| at.start * width..at.end * width;
+            let qkv = &mut saved.qkv[rows(width)];
+            apply(joined, &normed[rows(EMBED)], qkv, width);
+            let heads = &mut saved.heads[rows(of_heads)];
             for (position, row) in self.transformed(&tile, qkv) {
-                self.transform.apply(row, HEAD_DIM, position);
+                self.transform.apply(row, self.layout.head_dim, position);
             }
             for tokens in documents(&tile) {
                 let (row, count) = (tokens.start, tokens.len());
                 let document = self.head_attention.document(count, Pass::Forward);
                 for head in self.heads(tile.starts[0] + row, count) {
                     let kept = take(&mut kept, self.head_attention.saved_len(&head));
-                    let out = &mut heads[row * EMBED + head.head * HEAD_DIM..];
-                    let (columns, inputs) = (self.columns(row, head.head), (&document, &*qkv));
-                    (self.head_attention).attend(&head, columns, inputs, kept, (out, EMBED));
+                    let out = &mut heads[row * of_heads + head.head * self.layout.head_dim..];
+                    let columns = self.columns(row, head.head);
+                    let inputs = (document.as_ref(), &*qkv);
+                    (self.head_attention).attend(&head, columns, inputs, kept, (out, of_heads));
                 }
             }
-            apply(proj, heads, &mut out[at], EMBED);
+            apply(proj, heads, &mut out[rows(EMBED)], EMBED);
         }
         saved
     }
@@ -241,33 +235,30 @@ impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Bran
         }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
-        let width = self.joined.width();
-        let (share, own) = share.split_at_mut((width + EMBED) * (EMBED + 1));
-        let [qkv_weight, qkv_bias, proj_weight, proj_bias] =
-            cut([width * EMBED, width, EMBED * EMBED, EMBED], share);
+        let (width, of_heads) = (self.joined.width(), self.layout.width());
+        let sizes = [width * EMBED, width, EMBED * of_heads, EMBED];
+        let (share, own) = share.split_at_mut(sizes.iter().sum());
+        let [qkv_weight, qkv_bias, proj_weight, proj_bias] = cut(sizes, share);
         own.fill(0.0);
         let mut dqkv = Scratch::new(shard.len() * width);
         let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
             let at = tile.range_in(shard);
-            let [qkv, dqkv] = {
-                let at = at.start * width..at.end * width;
-                [&mut saved.qkv[at.clone()], &mut dqkv[at]]
-            };
-            let at = at.start * EMBED..at.end * EMBED;
-            let mut dheads = Scratch::new(tile.len() * EMBED);
-            back(proj, &dout[at.clone()], &mut dheads, EMBED);
+            let rows = |width: usize| at.start * width..at.end * width;
+            let [qkv, dqkv] = [&mut saved.qkv[rows(width)], &mut dqkv[rows(width)]];
+            let mut dheads = Scratch::new(tile.len() * of_heads);
+            back(proj, &dout[rows(EMBED)], &mut dheads, of_heads);
             for tokens in documents(&tile) {
                 let (row, count) = (tokens.start, tokens.len());
                 let document = self.head_attention.document(count, Pass::Backward);
                 for head in self.heads(tile.starts[0] + row, count) {
                     let kept = &*take(&mut kept, self.head_attention.saved_len(&head));
-                    let dout = &dheads[row * EMBED + head.head * HEAD_DIM..];
+                    let dout = &dheads[row * of_heads + head.head * self.layout.head_dim..];
                     self.head_attention.attend_backward(
                         &head,
                         self.columns(row, head.head),
-                        (&document, &*qkv, kept),
-                        (dout, EMBED),
+                        (document.as_ref(), &*qkv, kept),
+                        (dout, of_heads),
                         dqkv,
                         own,
                     );
@@ -275,13 +266,13 @@ impl<const EMBED: usize, const HEAD_DIM: usize, C: HeadAttention<HEAD_DIM>> Bran
             }
             let mapped = qkv.chunks_exact(width);
             for ((position, gradient), row) in self.transformed(&tile, dqkv).zip(mapped) {
-                let row = &row[..self.values];
-                self.transform.backward(gradient, row, HEAD_DIM, position);
+                let (row, head_dim) = (&row[..self.values], self.layout.head_dim);
+                self.transform.backward(gradient, row, head_dim, position);
             }
-            back(joined, dqkv, &mut dnormed[at], EMBED);
+            back(joined, dqkv, &mut dnormed[rows(EMBED)], EMBED);
         }
         self.head_attention.finish(own);
-        let heads = Packed::new(View::rows(&saved.heads, EMBED), shard.len(), EMBED);
+        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard.len(), of_heads);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
         weight_gradient(normed, (&dqkv, width), qkv_weight);

@@ -3,117 +3,96 @@
 use dfdx::shapes::Rank1;
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tape, Tensor};
 
-use super::{AttentionDropout, AttentionOp, Projections, Scoring, assert_heads, reference};
+use super::differential::cuda::GpuDifferentialHeads;
+use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
+use super::{AttentionDropout, AttentionOp, AttentionWeights, ScoreWeights, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
-use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv, WIDEST};
+use crate::ops::cuda::heads::{
+    Attention, AttentionOutput, GpuHeadAttention, HeadLayout, Qkv, WIDEST,
+};
 use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias};
 use crate::ops::cuda::products::{Destination, Matrix};
-use crate::ops::cuda::sublayer::{Branch, BranchBackward, stream_of, try_residual};
+use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, recomputing};
 use crate::ops::parameters::LayerNorm;
 
 impl AttentionOp<f32> for Cuda {
-    fn try_attention<
-        const EMBED: usize,
-        const KV: usize,
-        const HEAD_DIM: usize,
-        T: Tape<f32, Cuda>,
-    >(
+    fn try_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
         x: Stream<EMBED, f32, Cuda, T>,
         norm: &LayerNorm<EMBED, f32, Cuda>,
-        weights: &Projections<EMBED, KV, f32, Cuda>,
-        scoring: Scoring,
+        weights: &AttentionWeights<EMBED, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_heads(EMBED, KV, HEAD_DIM) };
-        if HEAD_DIM > WIDEST {
-            return reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
-                x, norm, weights, scoring, batch, dropout,
-            );
+        if weights.layout.head_dim > WIDEST {
+            return reference::attention(x, norm, weights, batch, dropout);
         }
+        weights.layout.check_longest(batch);
         let documents = gpu().documents(&batch.starts)?;
-        let branch = Heads {
-            weights: weights.clone(),
-            attention: Attention {
-                layout: layout::<EMBED, KV, HEAD_DIM>(scoring),
-                dropout,
-                queries: documents.clone(),
-                keys: documents,
-            },
-            head_attention: GpuStandardHeads,
+        let attention = Attention {
+            layout: HeadLayout::new(weights.layout),
+            dropout,
+            queries: documents.clone(),
+            keys: documents,
         };
-        try_residual(x, norm, branch, dropout.output)
+        match (&weights.scores, &weights.difference) {
+            (ScoreWeights::Positions(of), _) => {
+                let branch = GpuSynthesizer::new(PositionsAsKeys::new(weights, of), attention);
+                try_residual(x, norm, branch, dropout.output)
+            }
+            (_, Some(difference)) => {
+                let heads = GpuDifferentialHeads::of(difference);
+                let branch = Heads::new(weights, attention, heads);
+                try_residual(x, norm, branch, dropout.output)
+            }
+            (_, None) => {
+                let branch = Heads::new(weights, attention, GpuStandardHeads);
+                try_residual(x, norm, branch, dropout.output)
+            }
+        }
     }
 
-    fn incremental_attention<'a, const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
+    fn incremental_attention<'a, const EMBED: usize>(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        weights: &'a Projections<EMBED, KV, f32, Cuda>,
-        scoring: Scoring,
+        weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if HEAD_DIM > WIDEST {
+        if weights.layout.head_dim > WIDEST {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
-                reference::attention::<EMBED, KV, HEAD_DIM, _, _, _>(
-                    x, norm, weights, scoring, batch, none,
-                )
+                reference::attention(x, norm, weights, batch, none)
             });
         }
-        let layout = layout::<EMBED, KV, HEAD_DIM>(scoring);
-        let size = (rows, context);
-        GpuCachedSublayer::new(norm, weights, GpuStandardHeads, layout, size).boxed()
+        let (layout, size) = (HeadLayout::new(weights.layout), (rows, context));
+        match (&weights.scores, &weights.difference) {
+            (ScoreWeights::Positions(of), _) => {
+                let keys = PositionsAsKeys::new(weights, of);
+                let layout = keys.layout();
+                GpuCachedSublayer::new(norm, keys, GpuStandardHeads, layout, size).boxed()
+            }
+            (_, Some(difference)) => {
+                let heads = GpuDifferentialHeads::of(difference);
+                GpuCachedSublayer::new(norm, weights.clone(), heads, layout, size).boxed()
+            }
+            (_, None) => {
+                GpuCachedSublayer::new(norm, weights.clone(), GpuStandardHeads, layout, size)
+                    .boxed()
+            }
+        }
     }
-}
-
-/// The layout of heads whose keys and values are `KV` wide in total.
-pub fn layout<const EMBED: usize, const KV: usize, const HEAD_DIM: usize>(
-    scoring: Scoring,
-) -> HeadLayout {
-    HeadLayout {
-        head_dim: HEAD_DIM,
-        heads: EMBED / HEAD_DIM,
-        key_heads: KV / HEAD_DIM,
-        scoring,
-        position_bias: NULL,
-    }
-}
-
-/// What heads compute from queries, keys and values.
-pub trait GpuHeadAttention: 'static {
-    /// What backward needs.
-    type Saved: 'static;
-
-    /// The heads' outputs, and what backward needs.
-    fn attend(&self, gpu: &Gpu, attention: &Attention, qkv: Qkv) -> Result<Self::Saved, CudaError>;
-
-    /// The heads' outputs: `[queries, heads * head_dim]`.
-    fn output(saved: &Self::Saved) -> &Buffer;
-
-    /// Backward of [`Self::attend`], given the inputs and the saved state of `forward`. The last argument
-    /// but one has the gradient of the output, and where to write the gradients of queries, keys and
-    /// values. Accumulates the gradients of learned parameters.
-    fn attend_backward(
-        &self,
-        gpu: &Gpu,
-        attention: &Attention,
-        forward: (Qkv, &Self::Saved),
-        gradients_of: (&Buffer, Qkv),
-        gradients: &mut Gradients<f32, Cuda>,
-    ) -> Result<(), CudaError>;
 }
 
 /// A single attention map.
 pub struct GpuStandardHeads;
 
-impl<const EMBED: usize, const KV: usize> AttendToCache<EMBED, KV> for GpuStandardHeads {
+impl AttendToCache for GpuStandardHeads {
     fn attend_to_cache(
         &self,
         gpu: &Gpu,
-        cache: &GpuKvCache<EMBED, KV>,
+        cache: &GpuKvCache,
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
@@ -150,38 +129,61 @@ impl GpuHeadAttention for GpuStandardHeads {
 }
 
 /// The branch of a sublayer whose heads compare queries with keys.
-pub struct Heads<const EMBED: usize, const KV: usize, C> {
-    pub weights: Projections<EMBED, KV, f32, Cuda>,
-    pub attention: Attention,
-    pub head_attention: C,
+struct Heads<const EMBED: usize, C> {
+    weights: AttentionWeights<EMBED, f32, Cuda>,
+    attention: Attention,
+    head_attention: C,
 }
 
 /// What backward needs.
-pub struct Saved<K> {
+struct Saved<K> {
     /// The projections to queries, keys and values.
     joined: Joined<3>,
-    /// Transformed queries and keys, and values, side by side: `[tokens, EMBED + 2 KV]`.
+    /// Transformed queries and keys, and values, side by side: `[tokens, width + 2 kv_width]`.
     heads: Buffer,
     kept: K,
 }
 
-impl<const EMBED: usize, const KV: usize, C> Heads<EMBED, KV, C> {
-    const STEP: usize = EMBED + 2 * KV;
+impl<const EMBED: usize, C> Heads<EMBED, C> {
+    fn new(
+        weights: &AttentionWeights<EMBED, f32, Cuda>,
+        attention: Attention,
+        head_attention: C,
+    ) -> Self {
+        Self {
+            weights: weights.clone(),
+            attention,
+            head_attention,
+        }
+    }
 
-    /// Views of queries, keys and values that lie side by side.
-    fn qkv(heads: &Buffer) -> Qkv {
-        let queries = Matrix::new(at(heads), Self::STEP);
+    /// Row stride of queries, keys and values that lie side by side.
+    fn step(&self) -> usize {
+        self.compared() + self.weights.layout.kv_width()
+    }
+
+    /// Width of queries and keys.
+    fn compared(&self) -> usize {
+        self.weights.layout.width() + self.weights.layout.kv_width()
+    }
+
+    /// Their views.
+    fn qkv(&self, heads: &Buffer) -> Qkv {
+        let queries = Matrix::new(at(heads), self.step());
         Qkv {
             queries,
-            keys: queries.columns_from(EMBED),
-            values: queries.columns_from(EMBED + KV),
+            keys: queries.columns_from(self.weights.layout.width()),
+            values: queries.columns_from(self.compared()),
         }
+    }
+
+    /// The heads' outputs.
+    fn output(&self, of: &Buffer) -> Matrix {
+        Matrix::new(at(of), self.weights.layout.width())
     }
 }
 
-impl<const EMBED: usize, const KV: usize, C: GpuHeadAttention> Branch<EMBED>
-    for Heads<EMBED, KV, C>
-{
+impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> {
     type Saved = Saved<C::Saved>;
 
     fn last_bias(&self) -> &Tensor<Rank1<EMBED>, f32, Cuda> {
@@ -196,18 +198,16 @@ impl<const EMBED: usize, const KV: usize, C: GpuHeadAttention> Branch<EMBED>
         out: Matrix,
     ) -> Result<Self::Saved, CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let layers = [
-            Layer::of(&of.query),
-            Layer::of(&of.key),
-            Layer::of(&of.value),
-        ];
+        let comparison = of.comparison();
+        let layers = [&comparison.query, &comparison.key, &of.value].map(Layer::of);
         let joined = Joined::new(gpu, layers)?;
-        let heads = gpu.scratch(tokens * Self::STEP)?;
-        let qkv = Self::qkv(&heads);
+        let heads = gpu.scratch(tokens * self.step())?;
+        let qkv = self.qkv(&heads);
         joined.apply(gpu, tokens, normed, qkv.queries)?;
-        (attention.layout).transform(gpu, qkv.queries, EMBED + KV, attention.positions())?;
+        let (layout, compared) = (&attention.layout, self.compared());
+        layout.transform(gpu, qkv.queries, compared, attention.positions())?;
         let kept = self.head_attention.attend(gpu, attention, qkv)?;
-        let output = stream_of::<EMBED>(C::output(&kept));
+        let output = self.output(C::output(&kept));
         apply_without_bias(gpu, &of.proj, tokens, output, out)?;
         Ok(Saved {
             joined,
@@ -225,19 +225,20 @@ impl<const EMBED: usize, const KV: usize, C: GpuHeadAttention> Branch<EMBED>
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let factors = (ends.dout, stream_of::<EMBED>(C::output(&saved.kept)));
+        let factors = (ends.dout, self.output(C::output(&saved.kept)));
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
 
-        let dheads = gpu.scratch(tokens * Self::STEP)?;
-        let (qkv, dqkv) = (Self::qkv(&saved.heads), Self::qkv(&dheads));
+        let dheads = gpu.scratch(tokens * self.step())?;
+        let (qkv, dqkv) = (self.qkv(&saved.heads), self.qkv(&dheads));
         let (met, back) = ((qkv, &saved.kept), (&dout, dqkv));
         (self.head_attention).attend_backward(gpu, attention, met, back, gradients)?;
         let mapped = (dqkv.queries, qkv.queries);
-        (attention.layout).transform_backward(gpu, mapped, EMBED + KV, attention.positions())?;
+        let (layout, compared) = (&attention.layout, self.compared());
+        layout.transform_backward(gpu, mapped, compared, attention.positions())?;
 
         let to = [
-            Layer::gradient_of(&of.query, gradients)?,
-            Layer::gradient_of(&of.key, gradients)?,
+            Layer::gradient_of(&of.comparison().query, gradients)?,
+            Layer::gradient_of(&of.comparison().key, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
         let factors = (dqkv.queries, ends.normed);

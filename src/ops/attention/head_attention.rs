@@ -1,30 +1,33 @@
 //! What a head computes from its queries, keys and values over one document, on slices.
 
 use super::heads::{HeadTile, Values};
-use crate::ops::kernels::matmul::{Pass, Target, View};
+use crate::ops::kernels::matmul::{Packed, Pass, Target, View};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
-pub trait HeadAttention<const HEAD_DIM: usize>: Send + Sync + 'static {
-    /// What the heads of a document share.
-    type Document<'a>;
-
-    /// Prepares it, for a document of so many tokens.
-    fn document(&self, tokens: usize, pass: Pass) -> Self::Document<'_>;
+pub trait HeadAttention: Send + Sync + 'static {
+    /// What the heads of a document of so many tokens share: learned weights, packed for one pass.
+    fn document(&self, _tokens: usize, _pass: Pass) -> Option<Packed<'_>> {
+        None
+    }
 
     /// Learned parameters besides the projections, in the order in which backward writes their gradients.
-    fn parameters(&self) -> Vec<&dyn Parameter>;
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        vec![]
+    }
 
     /// Number of elements that a head saves for backward.
-    fn saved_len(&self, tile: &HeadTile) -> usize;
+    fn saved_len(&self, tile: &HeadTile) -> usize {
+        tile.saved_len()
+    }
 
-    /// Writes what backward needs, and the head's output: `[queries, HEAD_DIM]` with row stride `step`.
+    /// Writes what backward needs, and the head's output: `[queries, head_dim]` with row stride `step`.
     fn attend(
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        inputs: (&Self::Document<'_>, &[f32]),
+        inputs: (Option<&Packed<'_>>, &[f32]),
         kept: &mut [f32],
         out: (&mut [f32], usize),
     );
@@ -36,7 +39,7 @@ pub trait HeadAttention<const HEAD_DIM: usize>: Send + Sync + 'static {
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        saved: (&Self::Document<'_>, &[f32], &[f32]),
+        saved: (Option<&Packed<'_>>, &[f32], &[f32]),
         dout: (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
@@ -117,43 +120,33 @@ impl HeadColumns {
 /// The weighted sum of values by a single attention map: what most kinds do.
 pub(super) struct StandardHead;
 
-impl<const HEAD_DIM: usize> HeadAttention<HEAD_DIM> for StandardHead {
-    type Document<'a> = ();
-
-    fn document(&self, _: usize, _: Pass) {}
-
-    fn parameters(&self) -> Vec<&dyn Parameter> {
-        vec![]
-    }
-
-    fn saved_len(&self, tile: &HeadTile) -> usize {
-        tile.saved_len()
-    }
-
+impl HeadAttention for StandardHead {
     fn attend(
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        ((), qkv): (&(), &[f32]),
+        (_, qkv): (Option<&Packed<'_>>, &[f32]),
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        columns.attention_weights(tile, (0, HEAD_DIM), qkv, kept);
-        tile.apply_weights(kept, columns.values(qkv, HEAD_DIM), Target::set(out, step));
+        let width = tile.layout.head_dim;
+        columns.attention_weights(tile, (0, width), qkv, kept);
+        tile.apply_weights(kept, columns.values(qkv, width), Target::set(out, step));
     }
 
     fn attend_backward(
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        ((), qkv, kept): (&(), &[f32], &[f32]),
+        (_, qkv, kept): (Option<&Packed<'_>>, &[f32], &[f32]),
         (dout, step): (&[f32], usize),
         dqkv: &mut [f32],
         _: &mut [f32],
     ) {
-        let values = columns.values(qkv, HEAD_DIM);
+        let width = tile.layout.head_dim;
+        let values = columns.values(qkv, width);
         let dout = View::rows(dout, step);
         let dweights = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dqkv));
-        columns.attention_weights_backward(tile, (0, HEAD_DIM), (qkv, kept), dweights, dqkv);
+        columns.attention_weights_backward(tile, (0, width), (qkv, kept), dweights, dqkv);
     }
 }

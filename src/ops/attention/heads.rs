@@ -1,7 +1,7 @@
 //! One attention head over one document, on slices: from scores to weights to a weighted sum of values, and
 //! back.
 
-use super::{AttentionDropout, Scoring, Similarity};
+use super::{AttentionDropout, Layout, Similarity};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
 use crate::ops::kernels::rows::{LANES, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
@@ -25,33 +25,26 @@ pub struct HeadTile {
     /// Index of the document's first query in the batch, which seeds dropout.
     pub first_query: usize,
     pub head: usize,
-    /// Number of heads.
-    pub heads: usize,
-    pub scoring: Scoring,
+    pub layout: Layout,
     pub dropout: AttentionDropout,
 }
 
 impl HeadTile {
     /// For the first document of a batch, without dropout.
-    pub fn without_dropout(
-        [queries, keys]: [usize; 2],
-        [head, heads]: [usize; 2],
-        scoring: Scoring,
-    ) -> Self {
+    pub fn without_dropout([queries, keys]: [usize; 2], head: usize, layout: Layout) -> Self {
         Self {
             queries,
             keys,
             first_query: 0,
             head,
-            heads,
-            scoring,
+            layout,
             dropout: AttentionDropout::none(0),
         }
     }
 
     /// Number of elements saved for backward.
     pub fn saved_len(&self) -> usize {
-        let sums = match self.scoring.similarity {
+        let sums = match self.layout.scoring.similarity {
             Similarity::Softmax => 0,
             Similarity::FeatureMap => self.queries,
         };
@@ -66,13 +59,12 @@ impl HeadTile {
 
     /// Turns scores into attention weights, in place; scores above the diagonal may be anything.
     pub fn scores_to_weights(&self, saved: &mut [f32]) {
-        let slope = self.scoring.slope(self.head, self.heads) as f32;
+        let scoring = self.layout.scoring;
+        let slope = scoring.slope(self.head, self.layout.heads) as f32;
         let (scores, scales) = saved.split_at_mut(self.queries * step(self.keys));
         wide!({
             for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
-                let scale = self
-                    .scoring
-                    .scores_to_weights(row, self.last_key(query), slope);
+                let scale = scoring.scores_to_weights(row, self.last_key(query), slope);
                 if let Some(slot) = scales.get_mut(query) {
                     *slot = scale;
                 }
@@ -129,7 +121,7 @@ impl HeadTile {
     }
 
     fn scale(&self, width: usize) -> f32 {
-        self.scoring.scale(width) as f32
+        self.layout.scoring.scale(width) as f32
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
@@ -193,7 +185,7 @@ impl HeadTile {
                 .zip(weights.chunks_exact(step));
             for (query, (d, weights)) in rows.enumerate() {
                 let last = self.last_key(query);
-                let first = self.scoring.first_key(last);
+                let first = self.layout.scoring.first_key(last);
                 d[..first].fill(0.0);
                 d[last + 1..].fill(0.0);
                 // Whole vectors, so that loops have no scalar tail.
@@ -242,7 +234,7 @@ impl HeadTile {
     /// Dropout index of the weight of a query's first key.
     #[inline(always)]
     fn dropout_index(&self, query: usize) -> usize {
-        ((self.first_query + query) * self.heads + self.head) * self.dropout.context
+        ((self.first_query + query) * self.layout.heads + self.head) * self.dropout.context
     }
 }
 

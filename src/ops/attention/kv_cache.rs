@@ -1,7 +1,7 @@
 //! The layout of the KV cache of a sequence: blocks of 32 tokens, each block head by head.
 //!
-//! A head has first its keys, `[HEAD_DIM, 32]`, so that 32 scores are accumulated side by side, then its
-//! values, `[32, HEAD_DIM]`. Cached entries never move.
+//! A head has first its keys, `[head_dim, 32]`, so that 32 scores are accumulated side by side, then its
+//! values, `[32, head_dim]`. Cached entries never move.
 
 use crate::ops::decoding::KvCache;
 use crate::ops::kernels::matmul::{Left, PANEL, Packed, Part, Target, View, multiply};
@@ -12,7 +12,7 @@ const BLOCK: usize = PANEL;
 
 /// Appends new tokens to the cache: `entries: [tokens, 2 * kv]` has their keys, `kv` wide, and values side
 /// by side.
-pub(super) fn append<const HEAD_DIM: usize>(cache: &mut KvCache, entries: &[f32], kv: usize) {
+pub(super) fn append(cache: &mut KvCache, entries: &[f32], kv: usize, head_dim: usize) {
     let width = 2 * kv;
     let mut rest = entries;
     while !rest.is_empty() {
@@ -23,16 +23,16 @@ pub(super) fn append<const HEAD_DIM: usize>(cache: &mut KvCache, entries: &[f32]
         let count = (BLOCK - first).min(rest.len() / width);
         let (now, later) = rest.split_at(count * width);
         let block = cache.blocks.last_mut().expect("a block that is not full");
-        for (head, of_head) in block.chunks_exact_mut(2 * HEAD_DIM * BLOCK).enumerate() {
-            let (keys, values) = of_head.split_at_mut(HEAD_DIM * BLOCK);
+        for (head, of_head) in block.chunks_exact_mut(2 * head_dim * BLOCK).enumerate() {
+            let (keys, values) = of_head.split_at_mut(head_dim * BLOCK);
             for (channel, row) in keys.chunks_exact_mut(BLOCK).enumerate() {
-                let new_keys = now[head * HEAD_DIM + channel..].iter().step_by(width);
+                let new_keys = now[head * head_dim + channel..].iter().step_by(width);
                 (row[first..first + count].iter_mut().zip(new_keys))
                     .for_each(|(key, new)| *key = *new);
             }
-            let values = values[first * HEAD_DIM..].chunks_exact_mut(HEAD_DIM);
+            let values = values[first * head_dim..].chunks_exact_mut(head_dim);
             for (value, new) in values.zip(now.chunks_exact(width)) {
-                value.copy_from_slice(&new[kv + head * HEAD_DIM..][..HEAD_DIM]);
+                value.copy_from_slice(&new[kv + head * head_dim..][..head_dim]);
             }
         }
         cache.tokens += count;
@@ -41,12 +41,12 @@ pub(super) fn append<const HEAD_DIM: usize>(cache: &mut KvCache, entries: &[f32]
 }
 
 /// Number of tokens, keys and values of one head, block by block.
-fn blocks<const HEAD_DIM: usize>(
+fn blocks(
     cache: &KvCache,
-    head: usize,
+    (head, head_dim): (usize, usize),
 ) -> impl Iterator<Item = (usize, &[f32], &[f32])> {
     cache.blocks.iter().enumerate().map(move |(i, block)| {
-        let size = HEAD_DIM * BLOCK;
+        let size = head_dim * BLOCK;
         let (keys, values) = block[head * 2 * size..][..2 * size].split_at(size);
         (BLOCK.min(cache.tokens - i * BLOCK), keys, values)
     })
@@ -57,26 +57,27 @@ pub fn score_step(cache: &KvCache) -> usize {
     cache.blocks.len() * BLOCK
 }
 
-/// `scale * queries · keysᵀ` of one head: `queries: [rows, HEAD_DIM]` with row stride `step` →
+/// `scale * queries · keysᵀ` of one head, given its number and width: `queries: [rows, head_dim]` with row stride `step` →
 /// `scores: [rows, tokens]` with row stride [`score_step`], written.
-pub fn scores<const HEAD_DIM: usize>(
+pub fn scores(
     cache: &KvCache,
-    head: usize,
+    head: (usize, usize),
     (rows, queries, step): (usize, &[f32], usize),
     scale: f32,
     scores: &mut [f32],
 ) {
-    for (i, (tokens, keys, _)) in blocks::<HEAD_DIM>(cache, head).enumerate() {
+    for (i, (tokens, keys, _)) in blocks(cache, head).enumerate() {
         let scores = &mut scores[i * BLOCK..];
         if rows > 1 {
-            let keys = Packed::new(View::rows(keys, BLOCK), HEAD_DIM, tokens);
+            let keys = Packed::new(View::rows(keys, BLOCK), head.1, tokens);
             let left = Left::Rows(queries, step);
             let target = Target::set(scores, score_step(cache));
             multiply(rows, left, &keys, scale, Part::Whole, target);
             continue;
         }
         // A single query: one pass over the keys in place.
-        let sums: [f32; BLOCK] = wide!(weighted_sum(keys, &queries[..HEAD_DIM]));
+        let keys = keys.as_chunks::<BLOCK>().0.iter();
+        let sums: [f32; BLOCK] = wide!(weighted_sum(keys, &queries[..head.1]));
         for (score, sum) in scores[..tokens].iter_mut().zip(sums) {
             *score = scale * sum;
         }
@@ -84,19 +85,19 @@ pub fn scores<const HEAD_DIM: usize>(
 }
 
 /// The weighted sum of one head's values, `weights · values`: `weights: [rows, tokens]` with row stride
-/// [`score_step`] → `heads: [rows, HEAD_DIM]` with row stride `step`, written. Values must be finite.
-pub fn apply_weights<const HEAD_DIM: usize>(
+/// [`score_step`] → `heads: [rows, head_dim]` with row stride `step`, written. Values must be finite.
+pub fn apply_weights(
     cache: &KvCache,
-    head: usize,
+    head: (usize, usize),
     weights: &[f32],
     heads: &mut [f32],
     step: usize,
 ) {
     let rows = weights.len() / score_step(cache);
-    for (i, (tokens, _, values)) in blocks::<HEAD_DIM>(cache, head).enumerate() {
+    for (i, (tokens, _, values)) in blocks(cache, head).enumerate() {
         let weights = &weights[i * BLOCK..];
         if rows > 1 {
-            let values = Packed::new(View::rows(values, HEAD_DIM), tokens, HEAD_DIM);
+            let values = Packed::new(View::rows(values, head.1), tokens, head.1);
             let target = Target {
                 add: i > 0,
                 ..Target::set(heads, step)
@@ -105,23 +106,53 @@ pub fn apply_weights<const HEAD_DIM: usize>(
             multiply(rows, left, &values, 1.0, Part::Whole, target);
             continue;
         }
-        let heads: &mut [f32; HEAD_DIM] = (&mut heads[..HEAD_DIM]).try_into().expect("a head");
+        let heads = &mut heads[..head.1];
         if i == 0 {
             heads.fill(0.0);
         }
-        let sums: [f32; HEAD_DIM] = wide!(weighted_sum(values, &weights[..tokens]));
-        heads
-            .iter_mut()
-            .zip(sums)
-            .for_each(|(head, sum)| *head += sum);
+        add_weighted(values, &weights[..tokens], heads);
     }
 }
 
-/// `Σ weights[i] * rows[i]`, rows of `WIDTH` elements.
+/// Adds the weighted sum of some values to a head's output: a few channels at a time, whose sums fit in registers.
+fn add_weighted(values: &[f32], weights: &[f32], head: &mut [f32]) {
+    let mut first = 0;
+    while first < head.len() {
+        first += match head.len() - first {
+            32.. => add_channels::<32>(values, weights, head, first),
+            8.. => add_channels::<8>(values, weights, head, first),
+            _ => add_channels::<1>(values, weights, head, first),
+        };
+    }
+}
+
+/// The same for `COUNT` channels from the `first` on; returns their number.
+fn add_channels<const COUNT: usize>(
+    values: &[f32],
+    weights: &[f32],
+    head: &mut [f32],
+    first: usize,
+) -> usize {
+    let sums: [f32; COUNT] = wide!({
+        let rows = values.chunks_exact(head.len());
+        let rows = rows.map(|row| row[first..].first_chunk().expect("channels of the head"));
+        weighted_sum(rows, weights)
+    });
+    let channels = head[first..].iter_mut();
+    channels
+        .zip(sums)
+        .for_each(|(channel, sum)| *channel += sum);
+    COUNT
+}
+
+/// `Σ weights[i] * rows[i]`.
 #[inline(always)]
-fn weighted_sum<const WIDTH: usize>(rows: &[f32], weights: &[f32]) -> [f32; WIDTH] {
+fn weighted_sum<'a, const WIDTH: usize>(
+    rows: impl Iterator<Item = &'a [f32; WIDTH]>,
+    weights: &[f32],
+) -> [f32; WIDTH] {
     let mut sums = [0.0; WIDTH];
-    for (row, weight) in rows.as_chunks::<WIDTH>().0.iter().zip(weights) {
+    for (row, weight) in rows.zip(weights) {
         sums.iter_mut()
             .zip(row)
             .for_each(|(sum, x)| *sum += weight * x);

@@ -1,155 +1,177 @@
 //! The reference: documents are padded to a rectangle, attended to with a mask, and flattened again.
 
-use dfdx::shapes::{Axes4, Axis, Const, Dtype, HasShape};
+use dfdx::shapes::{Axes4, Axis, Dtype, HasShape};
 use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{
     BroadcastTo, Device, GatherTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
 };
 
-use super::{AttentionDropout, Positional, Projections, Scoring, Similarity};
+use super::{
+    AttentionDropout, AttentionWeights, Layout, Positional, ScoreWeights, Similarity, differential,
+    synthesizer,
+};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::add_dropped;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{self, LayerNorm};
 
 /// Added to the score of a masked key (the value of the original implementation).
 const MASKED: f64 = -1e10;
 
 /// See [`super::AttentionOp::try_attention`].
-pub(crate) fn attention<
-    const EMBED: usize,
-    const KV: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
-    T: Tape<N, D>,
->(
+pub(crate) fn attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     x: Stream<EMBED, N, D, T>,
     norm: &LayerNorm<EMBED, N, D>,
-    weights: &Projections<EMBED, KV, N, D>,
-    scoring: Scoring,
+    weights: &AttentionWeights<EMBED, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    weights.layout.check_longest(batch);
     let normed = norm.try_forward(x.with_empty_tape())?;
-    let positions = batch.positions();
-    let transformed = |heads: Stream<EMBED, N, D, T>| {
-        transform::<EMBED, HEAD_DIM, _, _, _>(heads, scoring, &positions)
-    };
-    let q = transformed(weights.query.try_forward(normed.with_empty_tape())?)?;
-    let k = transformed(repeat_kv::<EMBED, KV, HEAD_DIM, _, _, _>(
-        weights.key.try_forward(normed.with_empty_tape())?,
-    )?)?;
-    let v = repeat_kv::<EMBED, KV, HEAD_DIM, _, _, _>(weights.value.try_forward(normed)?)?;
-    let padded = PaddedBatch::<EMBED, HEAD_DIM>::of([&batch.starts; 2]);
-    let heads = padded.attend([q, k, v], scoring, dropout)?;
+    let heads = attend(
+        [normed.with_empty_tape(), normed],
+        weights,
+        [&batch.starts; 2],
+        dropout,
+    )?;
     add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
 }
 
+/// The heads' outputs, side by side, from the streams of queries and keys, after the layer norm of either; `starts` are
+/// those of their documents.
+pub(crate) fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    [queries, keys]: [Stream<EMBED, N, D, T>; 2],
+    weights: &AttentionWeights<EMBED, N, D>,
+    starts: [&[usize]; 2],
+    dropout: AttentionDropout,
+) -> Result<Rows<N, D, T>, D::Err> {
+    let layout = weights.layout;
+    let padded = PaddedBatch::of(starts, layout);
+    let values = |keys| repeat_kv(weights.value.try_forward(keys)?, layout);
+    let comparison = match &weights.scores {
+        ScoreWeights::DotProduct(comparison) => comparison,
+        ScoreWeights::Positions(of) => {
+            let hidden = of.hidden.try_forward(queries)?.try_relu()?;
+            let inputs = [hidden, values(keys)?];
+            return synthesizer::reference::attend(&padded, inputs, of, dropout);
+        }
+    };
+    let transformed = |heads, side: usize| transform(heads, layout, &positions(starts[side]));
+    let q = transformed(comparison.query.try_forward(queries)?, 0)?;
+    let k = comparison.key.try_forward(keys.with_empty_tape())?;
+    let k = transformed(repeat_kv(k, layout)?, 1)?;
+    let v = values(keys)?;
+    match &weights.difference {
+        Some(of) => differential::reference::attend(&padded, [q, k, v], of, dropout),
+        None => padded.attend([q, k, v], dropout),
+    }
+}
+
+/// The position of each token in its document.
+fn positions(starts: &[usize]) -> Vec<usize> {
+    starts.windows(2).flat_map(|w| 0..w[1] - w[0]).collect()
+}
+
 /// The transformation of queries and keys before their dot product.
-fn transform<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
-    heads: Stream<EMBED, N, D, T>,
-    scoring: Scoring,
+fn transform<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Rows<N, D, T>,
+    layout: Layout,
     positions: &[usize],
-) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    if scoring.similarity == Similarity::FeatureMap {
+) -> Result<Rows<N, D, T>, D::Err> {
+    if layout.scoring.similarity == Similarity::FeatureMap {
         // elu(x) + 1 = max(x, 0) + e^min(x, 0)
         let above = heads.with_empty_tape().try_relu()?;
         let below = heads.try_negate()?.try_relu()?.try_negate()?;
         return above.try_add(below.try_exp()?);
     }
-    if scoring.positional != Positional::Rope {
+    if layout.scoring.positional != Positional::Rope {
         return Ok(heads);
     }
-    let device = heads.device().clone();
+    let (device, width, head_dim) = (heads.device().clone(), layout.width(), layout.head_dim);
     let number = |x: f64| N::from_f64(x).expect("a finite number");
-    let shape = (positions.len(), Const::<EMBED>);
+    let shape = (positions.len(), width);
     let angle = |position: usize, channel: usize| {
-        let pair = channel % HEAD_DIM / 2;
-        position as f64 * 10_000f64.powf(-2.0 * pair as f64 / HEAD_DIM as f64)
+        let pair = channel % head_dim / 2;
+        position as f64 * 10_000f64.powf(-2.0 * pair as f64 / head_dim as f64)
     };
     let table = |f: fn(f64) -> f64| {
         let of_position =
-            |&position: &usize| (0..EMBED).map(move |c| number(f(angle(position, c))));
+            |&position: &usize| (0..width).map(move |c| number(f(angle(position, c))));
         device.try_tensor_from_vec(positions.iter().flat_map(of_position).collect(), shape)
     };
     // Channel 2i becomes -x of 2i + 1, and 2i + 1 becomes x of 2i.
-    let mut swap = vec![number(0.0); EMBED * EMBED];
-    for pair in 0..EMBED / 2 {
-        swap[(2 * pair + 1) * EMBED + 2 * pair] = number(-1.0);
-        swap[2 * pair * EMBED + 2 * pair + 1] = number(1.0);
+    let mut swap = vec![number(0.0); width * width];
+    for pair in 0..width / 2 {
+        swap[(2 * pair + 1) * width + 2 * pair] = number(-1.0);
+        swap[2 * pair * width + 2 * pair + 1] = number(1.0);
     }
-    let swap = device.try_tensor_from_vec(swap, (Const::<EMBED>, Const::<EMBED>))?;
+    let swap = device.try_tensor_from_vec(swap, (width, width))?;
     let swapped = heads.with_empty_tape().try_matmul(swap)?;
     let rotated = swapped.try_mul(table(f64::sin)?)?;
     heads.try_mul(table(f64::cos)?)?.try_add(rotated)
 }
 
-/// Repeats shared keys or values for every head of a group: `[tokens, KV]` → `[tokens, EMBED]`.
-fn repeat_kv<
-    const EMBED: usize,
-    const KV: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
-    T: Tape<N, D>,
->(
-    shared: Stream<KV, N, D, T>,
-) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    let group = EMBED / KV;
-    let mut copies = vec![N::default(); KV * EMBED];
-    for column in 0..EMBED {
-        let from = column / HEAD_DIM / group * HEAD_DIM + column % HEAD_DIM;
-        copies[from * EMBED + column] = N::ONE;
+/// Repeats shared keys or values for every head of a group: `[tokens, kv_width]` → `[tokens, width]`.
+fn repeat_kv<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    shared: Rows<N, D, T>,
+    layout: Layout,
+) -> Result<Rows<N, D, T>, D::Err> {
+    let (kv, width, head_dim) = (layout.kv_width(), layout.width(), layout.head_dim);
+    let mut copies = vec![N::default(); kv * width];
+    for column in 0..width {
+        let from = column / head_dim / layout.group() * head_dim + column % head_dim;
+        copies[from * width + column] = N::ONE;
     }
-    let shape = (Const::<KV>, Const::<EMBED>);
-    let copies = shared.device().try_tensor_from_vec(copies, shape)?;
+    let copies = shared.device().try_tensor_from_vec(copies, (kv, width))?;
     shared.try_matmul(copies)
 }
 
-/// `[documents, heads, longest, HEAD_DIM]`.
-pub type Heads<const HEAD_DIM: usize, N, D, T> =
-    Tensor<(usize, usize, usize, Const<HEAD_DIM>), N, D, T>;
+/// `[tokens, width]`, heads side by side.
+pub type Rows<N, D, T> = parameters::Rows<usize, N, D, T>;
+
+/// `[documents, heads, longest, head_dim]`.
+pub type Heads<N, D, T> = Tensor<(usize, usize, usize, usize), N, D, T>;
 
 /// `[documents, heads, longest of the queries, longest of the keys]`.
 pub type Scores<N, D, T> = Tensor<(usize, usize, usize, usize), N, D, T>;
 
 /// The mapping between ragged queries and keys and padded `[documents, longest]` rectangles.
-pub struct PaddedBatch<'a, const EMBED: usize, const HEAD_DIM: usize> {
+pub struct PaddedBatch<'a> {
     /// Of the queries, and of the keys.
     starts: [&'a [usize]; 2],
     longest: [usize; 2],
+    pub layout: Layout,
 }
 
-impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_DIM> {
+impl<'a> PaddedBatch<'a> {
     /// For documents with the given starts and end: of their queries, and of their keys.
-    pub fn of(starts: [&'a [usize]; 2]) -> Self {
+    fn of(starts: [&'a [usize]; 2], layout: Layout) -> Self {
         let lengths = |starts: &[usize]| starts.windows(2).map(|w| w[1] - w[0]).max();
         Self {
             starts,
             longest: starts.map(|starts| lengths(starts).unwrap_or(0)),
+            layout,
         }
     }
 
     /// The heads' outputs, side by side, from those of queries, keys and values.
-    pub fn attend<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    fn attend<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        [q, k, v]: [Stream<EMBED, N, D, T>; 3],
-        scoring: Scoring,
+        [q, k, v]: [Rows<N, D, T>; 3],
         dropout: AttentionDropout,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    ) -> Result<Rows<N, D, T>, D::Err> {
         let [q, k, v] = [self.heads(0, q)?, self.heads(1, k)?, self.heads(1, v)?];
-        let weights = self.scores_to_weights(scores(q, k, scoring.scale(HEAD_DIM))?, scoring)?;
+        let weights = self.scores_to_weights(scores(q, k, self.layout.scale())?)?;
         self.flat(self.apply_weights(weights, v, dropout)?)
     }
 
-    /// Queries (`side` 0), keys or values (1): `[tokens, EMBED]` → `[documents, heads, longest, HEAD_DIM]`.
+    /// Queries (`side` 0), keys or values (1): `[tokens, width]` → `[documents, heads, longest, head_dim]`.
     /// Padding has the values of token 0: it is a masked key, or a query whose output is not used.
     pub fn heads<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         side: usize,
-        flat: Stream<EMBED, N, D, T>,
-    ) -> Result<Heads<HEAD_DIM, N, D, T>, D::Err> {
+        flat: Rows<N, D, T>,
+    ) -> Result<Heads<N, D, T>, D::Err> {
         let (starts, longest) = (self.starts[side], self.longest[side]);
         let tokens = starts.windows(2).flat_map(|w| {
             let token = move |row| if row < w[1] - w[0] { w[0] + row } else { 0 };
@@ -158,9 +180,9 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_
         let tokens: Vec<usize> = tokens.collect();
         let count = tokens.len();
         let tokens = flat.device().try_tensor_from_vec(tokens, (count,))?;
-        let heads = (EMBED / HEAD_DIM, Const::<HEAD_DIM>);
+        let (heads, head_dim) = (self.layout.heads, self.layout.head_dim);
         flat.try_gather(tokens)?
-            .try_reshape_like(&(starts.len() - 1, longest, heads.0, heads.1))?
+            .try_reshape_like(&(starts.len() - 1, longest, heads, head_dim))?
             .try_permute::<_, Axes4<0, 2, 1, 3>>()
     }
 
@@ -168,9 +190,8 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_
     pub fn scores_to_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         scores: Scores<N, D, T>,
-        scoring: Scoring,
     ) -> Result<Scores<N, D, T>, D::Err> {
-        let shape = *scores.shape();
+        let (shape, scoring) = (*scores.shape(), self.layout.scoring);
         let of_keys = self.starts[1];
         let seen = |document: usize, query: usize, key: usize| {
             let count = of_keys[document + 1] - of_keys[document];
@@ -203,9 +224,9 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_
     pub fn apply_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         weights: Scores<N, D, T>,
-        values: Heads<HEAD_DIM, N, D, T>,
+        values: Heads<N, D, T>,
         dropout: AttentionDropout,
-    ) -> Result<Heads<HEAD_DIM, N, D, T>, D::Err> {
+    ) -> Result<Heads<N, D, T>, D::Err> {
         let shape = *weights.shape();
         let kept = cells(weights.device(), shape, |document, head, query, key| {
             let token = self.starts[0][document] + query;
@@ -215,11 +236,11 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_
         weights.try_mul(kept)?.try_matmul(values)
     }
 
-    /// `[documents, heads, longest, HEAD_DIM]` → `[queries, EMBED]`, heads side by side.
+    /// `[documents, heads, longest, head_dim]` → `[queries, width]`, heads side by side.
     pub fn flat<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
-        heads: Heads<HEAD_DIM, N, D, T>,
-    ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+        heads: Heads<N, D, T>,
+    ) -> Result<Rows<N, D, T>, D::Err> {
         let (starts, longest) = (self.starts[0], self.longest[0]);
         let cells = starts
             .windows(2)
@@ -229,19 +250,19 @@ impl<'a, const EMBED: usize, const HEAD_DIM: usize> PaddedBatch<'a, EMBED, HEAD_
         let count = cells.len();
         let cells = heads.device().try_tensor_from_vec(cells, (count,))?;
         heads
-            .try_permute::<(usize, usize, usize, Const<HEAD_DIM>), Axes4<0, 2, 1, 3>>()?
-            .try_reshape_like(&((starts.len() - 1) * longest, Const::<EMBED>))?
+            .try_permute::<_, Axes4<0, 2, 1, 3>>()?
+            .try_reshape_like(&((starts.len() - 1) * longest, self.layout.width()))?
             .try_gather(cells)
     }
 }
 
 /// `scale * q · kᵀ`.
-pub fn scores<const HEAD_DIM: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
-    q: Heads<HEAD_DIM, N, D, T>,
-    k: Heads<HEAD_DIM, N, D, T>,
+pub fn scores<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    q: Heads<N, D, T>,
+    k: Heads<N, D, T>,
     scale: f64,
 ) -> Result<Scores<N, D, T>, D::Err> {
-    let k = k.try_permute::<(usize, usize, Const<HEAD_DIM>, usize), Axes4<0, 1, 3, 2>>()?;
+    let k = k.try_permute::<_, Axes4<0, 1, 3, 2>>()?;
     let scale = N::from_f64(scale).expect("a scale is a finite number");
     q.try_matmul(k)?.try_mul(scale)
 }

@@ -1,5 +1,6 @@
 //! How kinds of attention compute attention weights: positional information, masking and normalisation.
 
+use super::Layout;
 use crate::ops::kernels::rows::{LANES, exp, relu, relu_backward, softmax, sum_of, wide};
 
 /// How the attention weight of a key is computed.
@@ -19,7 +20,7 @@ pub enum Positional {
     /// They do not.
     None,
     /// Rotary embedding: pairs of channels (2i, 2i + 1) of queries and keys are rotated by position ×
-    /// 10000^(-2i / HEAD_DIM), so that scores depend on relative positions (Su et al. 2021, RoFormer,
+    /// 10000^(-2i / head_dim), so that scores depend on relative positions (Su et al. 2021, RoFormer,
     /// §3.2.2).
     Rope,
     /// Linear biases: slope × distance is subtracted from a score, where head h of 1..heads has slope 2^(-8
@@ -30,7 +31,7 @@ pub enum Positional {
 /// How queries and keys are compared, and scores normalised to weights that add up to 1.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Similarity {
-    /// `softmax(q · k / √HEAD_DIM)` (Vaswani et al. 2017, §3.2.1).
+    /// `softmax(q · k / √head_dim)` (Vaswani et al. 2017, §3.2.1).
     Softmax,
     /// `φ(q) · φ(k)`, divided by the sum over keys, with φ(x) = elu(x) + 1: what linear attention computes
     /// with a running state instead of keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It
@@ -126,7 +127,7 @@ pub(super) enum HeadTransform {
     /// No transformation.
     Identity,
     /// Rotary embedding: cosine and sine for each position and pair of channels,
-    /// `[positions, HEAD_DIM / 2]`.
+    /// `[positions, head_dim / 2]`.
     Rope(Vec<[f32; 2]>),
     /// The feature map φ.
     FeatureMap,
@@ -136,9 +137,11 @@ pub(super) enum HeadTransform {
 
 impl HeadTransform {
     /// For positions below `positions`.
-    pub(super) fn new(scoring: Scoring, head_dim: usize, positions: usize) -> Self {
-        match (scoring.positional, scoring.similarity) {
-            (Positional::Rope, Similarity::Softmax) => Self::Rope(rotations(head_dim, positions)),
+    pub(super) fn new(layout: &Layout, positions: usize) -> Self {
+        match (layout.scoring.positional, layout.scoring.similarity) {
+            (Positional::Rope, Similarity::Softmax) => {
+                Self::Rope(rotations(layout.head_dim, positions))
+            }
             (Positional::None, Similarity::FeatureMap) => Self::FeatureMap,
             (Positional::None | Positional::Alibi, Similarity::Softmax) => Self::Identity,
             (positional, Similarity::FeatureMap) => {

@@ -6,8 +6,8 @@ use rayon::prelude::*;
 
 use super::sides::{normed, pair_documents};
 use super::{BoxedIncrementalCrossAttention, NormedStream};
+use crate::ops::attention::AttentionWeights;
 use crate::ops::attention::cached::CachedAttention;
-use crate::ops::attention::{Projections, Scoring};
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer as _, KvCache};
 use crate::ops::kernels::scratch::Scratch;
@@ -15,14 +15,14 @@ use crate::ops::kernels::shards::{plan, take};
 use crate::ops::parameters::LayerNorm;
 
 /// With an empty cache for each of `sequences`.
-pub(super) fn cached<'a, const EMBED: usize, const HEAD_DIM: usize>(
+pub(super) fn cached<'a, const EMBED: usize>(
     (which, norm): (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
-    weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
+    weights: &'a AttentionWeights<EMBED, f32, Cpu>,
     sequences: usize,
 ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
     let norm = (which, [host(&norm.weight), host(&norm.bias)]);
     // Positions do not enter the scores.
-    let layer = CachedAttention::<EMBED, EMBED, HEAD_DIM>::new(weights, Scoring::SOFTMAX, 0);
+    let layer = CachedAttention::new(weights, 0);
     let mut all_caches: Vec<KvCache> = (0..sequences).map(|_| KvCache::default()).collect();
     Box::new(move |queries, keys, new| {
         let shards = pair_documents(plan(new.queries), new.keys);
@@ -39,7 +39,7 @@ pub(super) fn cached<'a, const EMBED: usize, const HEAD_DIM: usize>(
             let caches = take(&mut rest_of_caches, shard[0].documents().count());
             work.push((shard, caches, take(&mut rest_of_y, shard[0].len() * EMBED)));
         }
-        let (layer, width) = (&layer, layer.width());
+        let (layer, width, of_heads) = (&layer, layer.width(), layer.heads_width());
         (work.into_par_iter()).for_each(|(shard, caches, y)| {
             let [queries, keys] = shard;
             let x = [queries.rows(x_queries, EMBED), keys.rows(x_keys, EMBED)];
@@ -50,12 +50,13 @@ pub(super) fn cached<'a, const EMBED: usize, const HEAD_DIM: usize>(
             if !entries.is_empty() {
                 layer.cache_entries(inputs[1], &[], &mut entries);
             }
-            let [mut projected, mut heads] = [(); 2].map(|()| Scratch::new(y.len()));
+            let [mut projected, mut heads] =
+                [(); 2].map(|()| Scratch::new(queries.len() * of_heads));
             layer.queries(inputs[0], &[], &mut projected);
             let pairs = queries.documents().zip(keys.documents());
             for (cache, (queries, keys)) in caches.iter_mut().zip(pairs) {
                 layer.append(cache, &entries[keys.start * width..keys.end * width]);
-                let own = queries.start * EMBED..queries.end * EMBED;
+                let own = queries.start * of_heads..queries.end * of_heads;
                 layer.attend(cache, &projected[own.clone()], &mut heads[own]);
             }
             layer.project(&heads, y);

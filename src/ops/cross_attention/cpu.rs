@@ -16,7 +16,7 @@ use super::sides::{CrossShard, normed};
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NormedStream};
 use crate::ops::Stream;
 use crate::ops::attention::heads::HeadTile;
-use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
+use crate::ops::attention::{AttentionDropout, AttentionWeights};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
@@ -28,15 +28,14 @@ use crate::ops::residual::{
 };
 
 impl CrossAttentionOp<f32> for Cpu {
-    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cpu>>(
+    fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
         [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
         (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
-        weights: &Projections<EMBED, EMBED, f32, Cpu>,
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
-        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
         let (queries, keys) = (queries.clone(), keys.clone());
         for (stream, starts) in [(&queries, starts[0]), (&keys, starts[1])] {
             let ends = (starts.first(), starts.last());
@@ -44,7 +43,7 @@ impl CrossAttentionOp<f32> for Cpu {
             assert_eq!(ends, (Some(&0), Some(&tokens)), "documents are the stream");
         }
         assert_eq!(starts[0].len(), starts[1].len(), "document counts");
-        let op = Arc::new(Op::<EMBED, HEAD_DIM>::new((normed, norm), weights, dropout));
+        let op = Arc::new(Op::new((normed, norm), weights, dropout));
         let shards: Arc<Vec<CrossShard>> = Arc::new(CrossShard::plan(starts));
         let count = queries.shape().0;
         let mut y = vec![0.0; count * EMBED];
@@ -91,21 +90,20 @@ impl CrossAttentionOp<f32> for Cpu {
         Ok(out.put_tape(tape))
     }
 
-    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
+    fn incremental_cross_attention<'a, const EMBED: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
-        weights: &'a Projections<EMBED, EMBED, f32, Cpu>,
+        weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
-        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
-        cached::<EMBED, HEAD_DIM>(norm, weights, rows)
+        cached(norm, weights, rows)
     }
 }
 
 /// The op with its weights.
-struct Op<const EMBED: usize, const HEAD_DIM: usize> {
+struct Op<const EMBED: usize> {
     normed: NormedStream,
     norm: LayerNorm<EMBED, f32, Cpu>,
-    projections: Projections<EMBED, EMBED, f32, Cpu>,
+    weights: AttentionWeights<EMBED, f32, Cpu>,
     /// To keys and values.
     joined: Joined,
     dropout: AttentionDropout,
@@ -120,30 +118,27 @@ struct Weights<'a> {
 
 /// What backward needs of a shard.
 struct Saved {
-    /// `[queries, EMBED]`.
+    /// `[queries, width of the heads]`.
     queries: Scratch,
-    /// `[attended keys, 2 * EMBED]`.
+    /// `[attended keys, 2 * width of the heads]`.
     keys_and_values: Scratch,
     /// The attention weights of every head, before dropout: see [`HeadTile::saved_len`].
     weights: Scratch,
-    /// The heads' outputs, side by side: `[queries, EMBED]`.
+    /// The heads' outputs, side by side: `[queries, width of the heads]`.
     heads: Scratch,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
-    /// Total width of keys and values.
-    const WIDTH: usize = 2 * EMBED;
-
+impl<const EMBED: usize> Op<EMBED> {
     fn new(
         (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
-        projections: &Projections<EMBED, EMBED, f32, Cpu>,
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
         Self {
             normed,
             norm: norm.clone(),
-            projections: projections.clone(),
-            joined: Joined::of(&[&projections.key, &projections.value]),
+            weights: weights.clone(),
+            joined: Joined::of(&[&weights.comparison().key, &weights.value]),
             dropout,
         }
     }
@@ -151,8 +146,8 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
     /// In the order in which [`Self::backward`] writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let norm: [&dyn Parameter; 2] = [&self.norm.weight, &self.norm.bias];
-        let [query, proj] =
-            [&self.projections.query, &self.projections.proj].map(Layer::parameters);
+        let query = self.weights.comparison().query.parameters();
+        let proj = self.weights.proj.parameters();
         let joined = self.joined.parameters();
         norm.into_iter()
             .chain(query)
@@ -163,9 +158,9 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
 
     fn pack(&self, pass: Pass) -> Weights<'_> {
         Weights {
-            query: pack_linear(&self.projections.query, pass),
+            query: pack_linear(&self.weights.comparison().query, pass),
             keys_and_values: self.joined.pack(pass),
-            proj: pack_linear(&self.projections.proj, pass),
+            proj: pack_linear(&self.weights.proj, pass),
         }
     }
 
@@ -178,22 +173,18 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
     }
 
     /// Every head of every document of a tile, with the starts of the document's queries and keys.
-    fn heads(
-        [queries, keys]: &[Shard; 2],
-        dropout: AttentionDropout,
-    ) -> impl Iterator<Item = (HeadTile, [usize; 2])> {
+    fn heads(&self, [queries, keys]: &[Shard; 2]) -> impl Iterator<Item = (HeadTile, [usize; 2])> {
         let documents = queries.documents().zip(keys.documents());
         let documents = documents.filter(|(queries, _)| !queries.is_empty());
-        let first = queries.starts[0];
+        let (first, layout, dropout) = (queries.starts[0], self.weights.layout, self.dropout);
         documents.flat_map(move |(queries, keys)| {
-            (0..EMBED / HEAD_DIM).map(move |head| {
+            (0..layout.heads).map(move |head| {
                 let head_tile = HeadTile {
                     queries: queries.len(),
                     keys: keys.len(),
                     first_query: first + queries.start,
                     head,
-                    heads: EMBED / HEAD_DIM,
-                    scoring: Scoring::SOFTMAX,
+                    layout,
                     dropout,
                 };
                 (head_tile, [queries.start, keys.start])
@@ -209,37 +200,41 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         x: [&[f32]; 2],
         y: &mut [f32],
     ) -> Saved {
-        let (width, keys) = (Self::WIDTH, shard.read.len());
+        let (width, keys) = (self.joined.width(), shard.read.len());
+        let of_heads = self.weights.layout.width();
         let x_queries = shard.queries.rows(x[0], EMBED);
         let x_keys = shard.keys_read(x[1], EMBED);
         let mut inputs = [x_queries, &x_keys];
         let normed = normed(self.norm(), inputs);
         inputs[self.normed as usize] = &normed;
         let tiles = shard.tiles();
-        let head_tiles = tiles
-            .iter()
-            .flat_map(|tile| Self::heads(tile, self.dropout));
+        let head_tiles = tiles.iter().flat_map(|tile| self.heads(tile));
         let mut saved = Saved {
-            queries: Scratch::new(y.len()),
+            queries: Scratch::new(shard.queries.len() * of_heads),
             keys_and_values: Scratch::new(keys * width),
             weights: Scratch::new(head_tiles.map(|(head_tile, _)| head_tile.saved_len()).sum()),
-            heads: Scratch::new(y.len()),
+            heads: Scratch::new(shard.queries.len() * of_heads),
         };
         let mut kept = &mut saved.weights[..];
         for tile in &tiles {
             let (at, keys) = (tile[0].range_in(&shard.queries), tile[1].tokens());
-            let at = at.start * EMBED..at.end * EMBED;
+            let rows_of = |width: usize| at.start * width..at.end * width;
             let keys_and_values = &mut saved.keys_and_values[keys.start * width..keys.end * width];
-            let queries = &mut saved.queries[at.clone()];
-            apply(&weights.query, &inputs[0][at.clone()], queries, EMBED);
+            let queries = &mut saved.queries[rows_of(of_heads)];
+            apply(
+                &weights.query,
+                &inputs[0][rows_of(EMBED)],
+                queries,
+                of_heads,
+            );
             let rows = &inputs[1][keys.start * EMBED..keys.end * EMBED];
             apply(&weights.keys_and_values, rows, keys_and_values, width);
-            let heads = &mut saved.heads[at.clone()];
-            for (head_tile, rows) in Self::heads(tile, self.dropout) {
+            let heads = &mut saved.heads[rows_of(of_heads)];
+            for (head_tile, rows) in self.heads(tile) {
                 let kept = take(&mut kept, head_tile.saved_len());
-                attend::<EMBED, HEAD_DIM>(head_tile, rows, [queries, keys_and_values], kept, heads);
+                attend(head_tile, rows, [queries, keys_and_values], kept, heads);
             }
-            apply(&weights.proj, heads, &mut y[at], EMBED);
+            apply(&weights.proj, heads, &mut y[rows_of(EMBED)], EMBED);
         }
         let first = shard.queries.starts[0] * EMBED;
         drop_and_add(y, x_queries, self.dropout.output, first);
@@ -256,75 +251,60 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         x: [&[f32]; 2],
         [dqueries, dkeys]: [&mut [f32]; 2],
     ) -> Scratch {
-        let (width, count, keys) = (Self::WIDTH, shard.queries.len(), shard.read.len());
+        let (width, of_heads) = (self.joined.width(), self.weights.layout.width());
+        let (count, keys) = (shard.queries.len(), shard.read.len());
         let mut dout = Scratch::new(count * EMBED);
         let first = shard.queries.starts[0] * EMBED;
         drop_into(&mut dout, dqueries, self.dropout.output, first);
-        let [mut dq, mut dinput] = [(); 2].map(|()| Scratch::new(count * EMBED));
+        let (mut dq, mut dinput) = (Scratch::new(count * of_heads), Scratch::new(count * EMBED));
         let (mut dkv, mut dread) = (Scratch::new(keys * width), Scratch::new(keys * EMBED));
         let mut kept = &saved.weights[..];
         for tile in shard.tiles() {
             let (at, keys) = (tile[0].range_in(&shard.queries), tile[1].tokens());
-            let at = at.start * EMBED..at.end * EMBED;
+            let rows_of = |width: usize| at.start * width..at.end * width;
             let of_keys = keys.start * width..keys.end * width;
-            let mut dheads = Scratch::new(at.len());
-            back(&weights.proj, &dout[at.clone()], &mut dheads, EMBED);
-            let [dq, dkv] = [&mut dq[at.clone()], &mut dkv[of_keys.clone()]];
-            let rows = [&saved.queries[at.clone()], &saved.keys_and_values[of_keys]];
-            for (head_tile, starts) in Self::heads(&tile, self.dropout) {
+            let mut dheads = Scratch::new(at.len() * of_heads);
+            back(&weights.proj, &dout[rows_of(EMBED)], &mut dheads, of_heads);
+            let [dq, dkv] = [&mut dq[rows_of(of_heads)], &mut dkv[of_keys.clone()]];
+            let rows = [
+                &saved.queries[rows_of(of_heads)],
+                &saved.keys_and_values[of_keys],
+            ];
+            for (head_tile, starts) in self.heads(&tile) {
                 let (own, rest) = kept.split_at(head_tile.saved_len());
                 kept = rest;
-                attend_backward::<EMBED, HEAD_DIM>(
-                    head_tile,
-                    starts,
-                    (rows, own),
-                    &dheads,
-                    [dq, dkv],
-                );
+                attend_backward(head_tile, starts, (rows, own), &dheads, [dq, dkv]);
             }
-            back(&weights.query, dq, &mut dinput[at], EMBED);
+            back(&weights.query, dq, &mut dinput[rows_of(EMBED)], EMBED);
             let dread = &mut dread[keys.start * EMBED..keys.end * EMBED];
             back(&weights.keys_and_values, dkv, dread, EMBED);
         }
 
-        let size = EMBED * EMBED;
-        let mut share = Scratch::new(4 * size + 6 * EMBED);
-        let [
-            dweight,
-            dbias,
-            query,
-            query_bias,
-            keys_and_values,
-            kv_bias,
-            proj,
-            proj_bias,
-        ] = cut(
-            [EMBED, EMBED, size, EMBED, 2 * size, width, size, EMBED],
-            &mut share,
-        );
+        let sizes = [
+            2 * EMBED,
+            (EMBED + 1) * of_heads,
+            (EMBED + 1) * width,
+            (of_heads + 1) * EMBED,
+        ];
+        let mut share = Scratch::new(sizes.iter().sum());
+        let [of_norm, of_query, of_keys_and_values, of_proj] = cut(sizes, &mut share);
         let x_queries = shard.queries.rows(x[0], EMBED);
         let x_keys = shard.keys_read(x[1], EMBED);
-        let factor = |rows: &[f32], dy: (&[f32], usize), dw: &mut [f32], db: &mut [f32]| {
-            let count = rows.len() / EMBED;
-            let x = Packed::new(View::rows(rows, EMBED), count, EMBED);
-            weight_gradient(&x, dy, dw);
-            sum_rows(dy.0, dy.1, db);
-        };
-        factor(&saved.heads, (&dout, EMBED), proj, proj_bias);
+        layer_gradient((&saved.heads, of_heads), (&dout, EMBED), of_proj);
         let mut inputs = [x_queries, &x_keys];
         let normed = normed(self.norm(), inputs);
         inputs[self.normed as usize] = &normed;
-        factor(inputs[0], (&dq, EMBED), query, query_bias);
-        factor(inputs[1], (&dkv, width), keys_and_values, kv_bias);
+        layer_gradient((inputs[0], EMBED), (&dq, of_heads), of_query);
+        layer_gradient((inputs[1], EMBED), (&dkv, width), of_keys_and_values);
 
-        let norm = host(&self.norm.weight);
+        let (norm, of_norm) = (host(&self.norm.weight), of_norm.split_at_mut(EMBED));
         match self.normed {
             NormedStream::Queries => {
-                normalise_backward(&dinput, x_queries, norm, dqueries, (dweight, dbias));
+                normalise_backward(&dinput, x_queries, norm, dqueries, of_norm);
             }
             NormedStream::Keys => {
                 let mut dx = Scratch::zeros(dread.len());
-                normalise_backward(&dread, &x_keys, norm, &mut dx, (dweight, dbias));
+                normalise_backward(&dread, &x_keys, norm, &mut dx, of_norm);
                 dread = dx;
                 add(dqueries, &dinput);
             }
@@ -337,6 +317,15 @@ impl<const EMBED: usize, const HEAD_DIM: usize> Op<EMBED, HEAD_DIM> {
         }
         share
     }
+}
+
+/// Writes the gradients of a linear layer's weight and bias, one after the other, from its inputs and the gradient of
+/// its outputs, each with the number of columns.
+fn layer_gradient((x, inputs): (&[f32], usize), dy: (&[f32], usize), gradient: &mut [f32]) {
+    let (dweight, dbias) = gradient.split_at_mut(inputs * dy.1);
+    let x = Packed::new(View::rows(x, inputs), x.len() / inputs, inputs);
+    weight_gradient(&x, dy, dweight);
+    sum_rows(dy.0, dy.1, dbias);
 }
 
 /// `sum += x`.

@@ -9,11 +9,10 @@ use dfdx::tensor_ops::ReshapeTo;
 use super::recomputing::recomputing;
 use super::{BoxedIncrementalCrossAttention, CrossAttentionOp, NewPairs, NormedStream, reference};
 use crate::ops::Stream;
-use crate::ops::attention::cuda::layout;
-use crate::ops::attention::{AttentionDropout, Projections, Scoring, assert_heads};
+use crate::ops::attention::{AttentionDropout, AttentionWeights};
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::cuda::decoding::{DecodingProjections, GpuKvCache, VisibleKeys, add_projected};
-use crate::ops::cuda::heads::{Attention, AttentionOutput, Qkv, WIDEST};
+use crate::ops::cuda::heads::{Attention, AttentionOutput, HeadLayout, Qkv, WIDEST};
 use crate::ops::cuda::linear::{
     Joined, Layer, apply_each, apply_without_bias, back, back_without_bias,
 };
@@ -24,17 +23,16 @@ use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::parameters::LayerNorm;
 
 impl CrossAttentionOp<f32> for Cuda {
-    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<f32, Cuda>>(
+    fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
         [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
         (which, norm): (NormedStream, &LayerNorm<EMBED, f32, Cuda>),
-        weights: &Projections<EMBED, EMBED, f32, Cuda>,
+        weights: &AttentionWeights<EMBED, f32, Cuda>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        const { assert_heads(EMBED, EMBED, HEAD_DIM) };
-        if HEAD_DIM > WIDEST {
-            return reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
+        if weights.layout.head_dim > WIDEST {
+            return reference::cross_attention(
                 [queries, keys],
                 (which, norm),
                 weights,
@@ -53,7 +51,7 @@ impl CrossAttentionOp<f32> for Cuda {
             norm: norm.clone(),
             weights: weights.clone(),
             attention: Attention {
-                layout: layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
+                layout: HeadLayout::new(weights.layout),
                 dropout,
                 queries: gpu.documents(starts[0])?,
                 keys: gpu.documents(starts[1])?,
@@ -69,19 +67,17 @@ impl CrossAttentionOp<f32> for Cuda {
         Ok(y.put_tape(tape))
     }
 
-    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
+    fn incremental_cross_attention<'a, const EMBED: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cuda>),
-        weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
+        weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
-        if HEAD_DIM > WIDEST {
+        if weights.layout.head_dim > WIDEST {
             return recomputing(
                 rows,
                 move |x: [&Stream<EMBED, f32, Cuda>; 2], starts: [&[usize]; 2]| {
                     let none = AttentionDropout::none(context);
-                    reference::cross_attention::<EMBED, HEAD_DIM, _, _, _>(
-                        x, norm, weights, starts, none, NoneTape,
-                    )
+                    reference::cross_attention(x, norm, weights, starts, none, NoneTape)
                 },
             );
         }
@@ -89,10 +85,7 @@ impl CrossAttentionOp<f32> for Cuda {
             which: norm.0,
             norm: norm.1,
             weights,
-            cache: GpuKvCache::new(
-                layout::<EMBED, EMBED, HEAD_DIM>(Scoring::SOFTMAX),
-                (rows, context),
-            ),
+            cache: GpuKvCache::new(HeadLayout::new(weights.layout), (rows, context)),
         };
         Box::new(move |queries, keys, new| sublayer.try_decode(queries, keys, new))
     }
@@ -103,7 +96,7 @@ struct Sublayer<const EMBED: usize> {
     gpu: Rc<Gpu>,
     which: NormedStream,
     norm: LayerNorm<EMBED, f32, Cuda>,
-    weights: Projections<EMBED, EMBED, f32, Cuda>,
+    weights: AttentionWeights<EMBED, f32, Cuda>,
     attention: Attention,
 }
 
@@ -112,20 +105,20 @@ struct Saved {
     normed: rows::NormedRows,
     /// The projections to keys and values.
     joined: Joined<2>,
-    /// `[queries, EMBED]`.
+    /// `[queries, width of the heads]`.
     queries: Buffer,
-    /// Keys and values side by side: `[keys, 2 EMBED]`.
+    /// Keys and values side by side: `[keys, 2 width of the heads]`.
     keys: Buffer,
     output: AttentionOutput,
 }
 
-/// Views of queries, and of keys and values that lie side by side.
-fn qkv<const EMBED: usize>(queries: &Buffer, keys: &Buffer) -> Qkv {
-    let keys = Matrix::new(at(keys), 2 * EMBED);
+/// Views of queries, and of keys and values that lie side by side, `width` wide each.
+fn qkv(width: usize, queries: &Buffer, keys: &Buffer) -> Qkv {
+    let keys = Matrix::new(at(keys), 2 * width);
     Qkv {
-        queries: stream_of::<EMBED>(queries),
+        queries: Matrix::new(at(queries), width),
         keys,
-        values: keys.columns_from(EMBED),
+        values: keys.columns_from(width),
     }
 }
 
@@ -158,16 +151,17 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let norm = norm_of(&self.norm);
         let normed = (self.rows()).normalise(starts[side], norm, NULL, counts[side])?;
         let [to_queries, to_keys] = self.ends(starts, &normed);
-        let queries = gpu.scratch(counts[0] * EMBED)?;
-        let keys = gpu.scratch(counts[1] * 2 * EMBED)?;
-        let qkv = qkv::<EMBED>(&queries, &keys);
-        let layer = [Layer::of(&of.query)];
+        let width = of.layout.width();
+        let queries = gpu.scratch(counts[0] * width)?;
+        let keys = gpu.scratch(counts[1] * 2 * width)?;
+        let qkv = qkv(width, &queries, &keys);
+        let layer = [Layer::of(&of.comparison().query)];
         apply_each(gpu, layer, counts[0], to_queries, qkv.queries)?;
-        let joined = Joined::new(gpu, [&of.key, &of.value].map(Layer::of))?;
+        let joined = Joined::new(gpu, [&of.comparison().key, &of.value].map(Layer::of))?;
         joined.apply(gpu, counts[1], to_keys, qkv.keys)?;
         let output = self.attention.attend(gpu, qkv)?;
         let out = gpu.scratch(counts[0] * EMBED)?;
-        let from = stream_of::<EMBED>(&output.out);
+        let from = Matrix::new(at(&output.out), width);
         let to = stream_of::<EMBED>(&out);
         apply_without_bias(gpu, &of.proj, counts[0], from, to)?;
         let added = (at(&out), address(&of.proj.bias));
@@ -204,13 +198,14 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         let dout = Matrix::new(dropped.as_ref().map_or(start_of(&dy), at), EMBED);
         let dbias = gradient_address(gradients, &of.proj.bias)?;
         (self.rows()).add_column_sums(dout, counts[0], &[(dbias, EMBED)])?;
-        let factors = (dout, stream_of::<EMBED>(&saved.output.out));
+        let width = of.layout.width();
+        let factors = (dout, Matrix::new(at(&saved.output.out), width));
         let dheads = back_without_bias(gpu, &of.proj, counts[0], factors, gradients)?;
 
-        let dqueries = gpu.scratch(counts[0] * EMBED)?;
-        let dkeys = gpu.scratch(counts[1] * 2 * EMBED)?;
-        let dqkv = qkv::<EMBED>(&dqueries, &dkeys);
-        let met = qkv::<EMBED>(&saved.queries, &saved.keys);
+        let dqueries = gpu.scratch(counts[0] * width)?;
+        let dkeys = gpu.scratch(counts[1] * 2 * width)?;
+        let dqkv = qkv(width, &dqueries, &dkeys);
+        let met = qkv(width, &saved.queries, &saved.keys);
         let on_the_way = (&saved.output, &dheads);
         (self.attention).backward(gpu, met, on_the_way, (dqkv, NULL))?;
 
@@ -231,12 +226,19 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         };
         let [from_queries, from_keys] = self.ends(starts, &saved.normed);
         let to = [
-            Layer::gradient_of(&of.key, gradients)?,
+            Layer::gradient_of(&of.comparison().key, gradients)?,
             Layer::gradient_of(&of.value, gradients)?,
         ];
         // This changes `dy`: everything that reads it has been launched before.
         let factors = (dqkv.queries, from_queries);
-        back(gpu, &of.query, counts[0], factors, to_queries, gradients)?;
+        back(
+            gpu,
+            &of.comparison().query,
+            counts[0],
+            factors,
+            to_queries,
+            gradients,
+        )?;
         let factors = (dqkv.keys, from_keys);
         (saved.joined).back(gpu, counts[1], factors, to_keys, to)?;
         let went_in = (starts[side], norm_of(&self.norm), NULL);
@@ -254,8 +256,8 @@ impl<const EMBED: usize> Sublayer<EMBED> {
 struct GpuCachedCrossAttention<'a, const EMBED: usize> {
     which: NormedStream,
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
-    weights: &'a Projections<EMBED, EMBED, f32, Cuda>,
-    cache: GpuKvCache<EMBED, EMBED>,
+    weights: &'a AttentionWeights<EMBED, f32, Cuda>,
+    cache: GpuKvCache,
 }
 
 impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {

@@ -5,31 +5,26 @@ use dfdx::tensor_ops::Device;
 
 use super::NormedStream;
 use crate::ops::Stream;
-use crate::ops::attention::{Projections, Scoring, assert_heads, compare};
+use crate::ops::attention::{AttentionWeights, compare};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
 
 /// Attention map of each head over one document, `[queries, EMBED]` and `[keys, EMBED]`: the weights of
 /// [`super::CrossAttentionOp::try_cross_attention`] without dropout. Each row adds up to 1. Keys beyond the
 /// number of queries are never attended to and left out.
-pub fn maps<const EMBED: usize, const HEAD_DIM: usize, N: Dtype, D: Device<N>>(
+pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     queries_and_keys: [&Stream<EMBED, N, D>; 2],
     (side, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
-    weights: &Projections<EMBED, EMBED, N, D>,
+    weights: &AttentionWeights<EMBED, N, D>,
 ) -> Vec<HeadMap> {
-    const { assert_heads(EMBED, EMBED, HEAD_DIM) };
     let [mut queries, mut keys] = queries_and_keys.map(on_host);
     keys.truncate(queries.len());
     match side {
         NormedStream::Queries => queries = normed(&queries, norm),
         NormedStream::Keys => keys = normed(&keys, norm),
     }
-    let queries = projected(&queries, &weights.query);
-    let keys = projected(&keys, &weights.key);
-    compare(
-        [&queries, &keys],
-        [EMBED / HEAD_DIM; 2],
-        HEAD_DIM,
-        Scoring::SOFTMAX,
-    )
+    let comparison = weights.comparison();
+    let queries = projected(&queries, &comparison.query);
+    let keys = projected(&keys, &comparison.key);
+    compare([&queries, &keys], weights.layout)
 }

@@ -17,7 +17,7 @@ use dfdx::tensor::{HasErr, Tape};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
-use super::attention::{AttentionDropout, Projections};
+use super::attention::{AttentionDropout, AttentionWeights};
 use super::parameters::LayerNorm;
 pub use maps::maps;
 
@@ -37,28 +37,27 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ///
     /// `starts` are the document starts in either stream; both have the same number of documents, none
     /// empty. Within each document and head, query i attends to the keys 0 to i by
-    /// `softmax(q · k / √HEAD_DIM)`, or to all keys if there are fewer, with dropout on the weights; keys
-    /// beyond the number of queries are not used. HEAD_DIM divides EMBED. Dropout of weights is indexed
-    /// by query and key.
+    /// the weights that the layout defines, or to all keys if there are fewer, with dropout on the weights; keys
+    /// beyond the number of queries are not used. Dropout of weights is indexed by query and key.
     ///
     /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
     /// gradient of `keys` is accumulated: other ops may use them too.
     ///
     /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
     /// AR, §2.
-    fn try_cross_attention<const EMBED: usize, const HEAD_DIM: usize, T: Tape<N, Self>>(
+    fn try_cross_attention<const EMBED: usize, T: Tape<N, Self>>(
         queries_and_keys: [&Stream<EMBED, N, Self>; 2],
         norm: (NormedStream, &LayerNorm<EMBED, N, Self>),
-        weights: &Projections<EMBED, EMBED, N, Self>,
+        weights: &AttentionWeights<EMBED, N, Self>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
     /// The same for incremental decoding of a number of sequences with a maximum number of keys each.
-    fn incremental_cross_attention<'a, const EMBED: usize, const HEAD_DIM: usize>(
+    fn incremental_cross_attention<'a, const EMBED: usize>(
         norm: (NormedStream, &'a LayerNorm<EMBED, N, Self>),
-        weights: &'a Projections<EMBED, EMBED, N, Self>,
+        weights: &'a AttentionWeights<EMBED, N, Self>,
         rows_and_context: (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, N, Self>;
 }
@@ -92,58 +91,38 @@ pub struct NewPairs<'a> {
 
 #[cfg(test)]
 mod tests {
-    use dfdx::nn::BuildModule;
-    use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
-    use dfdx::shapes::{Const, Rank3};
-    use dfdx::tensor::{Cpu, NoneTape, SplitTape, Tensor, TensorFromVec};
+    use dfdx::shapes::Const;
+    use dfdx::tensor::{Cpu, NoneTape, SplitTape, TensorFromVec};
 
     use super::recomputing::recomputing;
     use super::*;
+    use crate::ops::attention::Layout;
     use crate::ops::dropout::Dropout;
-    use crate::ops::embedding::{self, EmbeddingOp};
+    use crate::ops::embedding::{self, EmbeddingOp, TableOf};
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
-    use crate::ops::testing::{
+    use crate::ops::tests::{
         Case, arbitrary, assert_close, batch, check_op, fill, numbers, on_each_device, weights,
     };
 
     /// A norm and 3 heads of width 4.
-    type Sublayer<N, D> = (LayerNorm<12, N, D>, Projections<12, 12, N, D>);
+    type Sublayer<N, D> = (LayerNorm<12, N, D>, AttentionWeights<12, N, D>);
 
-    /// ROWS learned queries attend to a stream, and the stream attends to the result: covers the op with
+    fn sublayer<N: Dtype, D: Device<N>>(device: &D) -> Sublayer<N, D> {
+        let weights = AttentionWeights::zeros(device, Layout::softmax(3, 4));
+        (
+            LayerNorm::zeros(device).expect("memory"),
+            weights.expect("memory"),
+        )
+    }
+
+    /// Learned queries attend to a stream, and the stream attends to the result: covers the op with
     /// either norm, and a stream that is used by both.
-    struct ThereAndBack<const ROWS: usize, N: Dtype, D: Device<N>> {
-        table: Tensor<Rank3<1, ROWS, 12>, N, D>,
-        there: Sublayer<N, D>,
-        back: Sublayer<N, D>,
-    }
+    type ThereAndBack<N, D> = (TableOf<12, N, D>, (Sublayer<N, D>, Sublayer<N, D>));
 
-    impl<const ROWS: usize, N: Dtype, D: Device<N>> TensorCollection<N, D>
-        for ThereAndBack<ROWS, N, D>
-    {
-        type To<N2: Dtype, D2: Device<N2>> = ();
-
-        fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-            visitor: &mut V,
-        ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-            let options = TensorOptions::reset_to_zeros();
-            visitor.visit_fields(
-                (
-                    Self::tensor("table", |s| &s.table, |s| &mut s.table, options),
-                    Self::module("there", |s| &s.there, |s| &mut s.there),
-                    Self::module("back", |s| &s.back, |s| &mut s.back),
-                ),
-                |_| (),
-            )
-        }
-    }
-
-    fn fresh<const ROWS: usize, N: Dtype, D: Device<N>>(device: &D) -> ThereAndBack<ROWS, N, D> {
-        ThereAndBack {
-            table: device.zeros(),
-            there: BuildModule::build(device),
-            back: BuildModule::build(device),
-        }
+    fn fresh<N: Dtype, D: Device<N>>(device: &D, rows: usize) -> ThereAndBack<N, D> {
+        let table = device.zeros_like(&(Const::<1>, rows, Const::<12>));
+        (table, (sublayer(device), sublayer(device)))
     }
 
     /// The two ops in single precision, and as the references.
@@ -156,13 +135,13 @@ mod tests {
                     latents.windows(2).flat_map(|w| 0..w[1] - w[0]).collect();
                 let (x, of_x) = x.split_tape();
                 let _ = tape;
-                let (start, tape) = $lookup(&m.table, &positions, of_x)?.split_tape();
-                let (norm, weights) = &m.there;
+                let (start, tape) = $lookup(&m.0, &positions, of_x)?.split_tape();
+                let (norm, weights) = &m.1.0;
                 let norm = (NormedStream::Queries, norm);
                 let at = [latents, tokens];
                 let found = $attend([&start, &x], norm, weights, at, dropout[0], tape)?;
                 let (found, tape) = found.split_tape();
-                let (norm, weights) = &m.back;
+                let (norm, weights) = &m.1.1;
                 let norm = (NormedStream::Keys, norm);
                 $attend(
                     [&x, &found],
@@ -176,7 +155,7 @@ mod tests {
         };
     }
 
-    fn check<const ROWS: usize, D>(device: &D)
+    fn check<D>(device: &D, rows: usize)
     where
         D: CrossAttentionOp<f32> + EmbeddingOp<f32> + 'static,
     {
@@ -191,7 +170,7 @@ mod tests {
                 let batch = batch(lengths, 9);
                 let mut latents = vec![0];
                 for length in lengths {
-                    latents.push(latents[latents.len() - 1] + length.min(&ROWS));
+                    latents.push(latents[latents.len() - 1] + length.min(&rows));
                 }
                 let starts = [&batch.starts[..], &latents[..]];
                 let dropout = [5, 6].map(|site| AttentionDropout {
@@ -199,44 +178,37 @@ mod tests {
                     output: output.at(site),
                     context: 40,
                 });
-                check_op::<D, 12, 12, ThereAndBack<ROWS, f32, D>, ThereAndBack<ROWS, f64, Cpu>>(
-                    Case {
-                        device: device.clone(),
-                        fast_model: fresh(device),
-                        exact_model: fresh(&Cpu::default()),
-                        fast: &there_and_back!(
-                            D::try_lookup,
-                            D::try_cross_attention::<12, 4, _>,
-                            starts,
-                            dropout
-                        ),
-                        exact: &there_and_back!(
-                            embedding::reference::lookup,
-                            reference::cross_attention::<12, 4, _, _, _>,
-                            starts,
-                            dropout
-                        ),
-                        plain: &there_and_back!(
-                            embedding::reference::lookup,
-                            reference::cross_attention::<12, 4, _, _, _>,
-                            starts,
-                            dropout
-                        ),
-                        tokens: batch.len(),
-                        tolerance: 1e-5,
-                    },
-                );
+                check_op::<D, 12, 12, ThereAndBack<f32, D>, ThereAndBack<f64, Cpu>>(Case {
+                    device: device.clone(),
+                    fast_model: fresh(device, rows),
+                    exact_model: fresh(&Cpu::default(), rows),
+                    fast: &there_and_back!(D::try_lookup, D::try_cross_attention, starts, dropout),
+                    exact: &there_and_back!(
+                        embedding::reference::lookup,
+                        reference::cross_attention,
+                        starts,
+                        dropout
+                    ),
+                    plain: &there_and_back!(
+                        embedding::reference::lookup,
+                        reference::cross_attention,
+                        starts,
+                        dropout
+                    ),
+                    tokens: batch.len(),
+                    tolerance: 1e-5,
+                });
             }
         }
     }
 
     on_each_device!(fewer_keys_than_queries, |device| {
-        check::<1, _>(&device);
-        check::<7, _>(&device);
-        check::<20, _>(&device);
+        check(&device, 1);
+        check(&device, 7);
+        check(&device, 20);
     });
 
-    on_each_device!(as_many_keys_as_queries, |device| check::<40, _>(&device));
+    on_each_device!(as_many_keys_as_queries, |device| check(&device, 40));
 
     /// Sequence, number of new queries and number of new keys, for each sequence in a call.
     type Call = [(usize, usize, usize)];
@@ -244,7 +216,7 @@ mod tests {
     fn check_decoding<D: CrossAttentionOp<f32>>(device: &D, normed: NormedStream, calls: &[&Call]) {
         let cpu = Cpu::default();
         let (mut weights_32, mut weights_64): (Sublayer<f32, D>, Sublayer<f64, Cpu>) =
-            (BuildModule::build(device), BuildModule::build(&cpu));
+            (sublayer(device), sublayer(&cpu));
         let sizes = weights(&weights_64);
         let values = (1..).zip(&sizes);
         let values: Vec<_> = values
@@ -253,22 +225,14 @@ mod tests {
         fill(&mut weights_32, &values);
         fill(&mut weights_64, &values);
         let (norm, projections) = &weights_32;
-        let mut fast =
-            D::incremental_cross_attention::<12, 4>((normed, norm), projections, (60, 128));
+        let mut fast = D::incremental_cross_attention((normed, norm), projections, (60, 128));
         let (norm, projections) = &weights_64;
         let none = AttentionDropout::none(128);
         let mut exact = recomputing(
             60,
             |x: [&Stream<12, f64, Cpu>; 2], starts: [&[usize]; 2]| {
                 let norm = (normed, norm);
-                reference::cross_attention::<12, 4, _, _, _>(
-                    x,
-                    norm,
-                    projections,
-                    starts,
-                    none,
-                    NoneTape,
-                )
+                reference::cross_attention(x, norm, projections, starts, none, NoneTape)
             },
         );
         for (call, salt) in calls.iter().zip(20..) {
@@ -333,19 +297,19 @@ mod tests {
     #[test]
     fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
         for (queries, keys) in [(1, 1), (13, 7), (13, 13), (5, 9)] {
-            let mut sublayer: Sublayer<f32, Cpu> = BuildModule::build(&Cpu::default());
+            let mut sublayer: Sublayer<f32, Cpu> = sublayer(&Cpu::default());
             let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, queries);
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;
             for side in [NormedStream::Queries, NormedStream::Keys] {
-                let maps = super::maps::<12, 4, _, _>([&x, &y], (side, norm), weights);
+                let maps = super::maps([&x, &y], (side, norm), weights);
                 check_sums(&maps);
                 let read = on_host(&y)[..12 * keys.min(queries)].to_vec();
                 let values = match side {
                     NormedStream::Queries => read,
                     NormedStream::Keys => normed(&read, norm),
                 };
-                let given = Cpu::try_cross_attention::<12, 4, _>(
+                let given = Cpu::try_cross_attention(
                     [&x, &y],
                     (side, norm),
                     weights,

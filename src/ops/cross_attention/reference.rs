@@ -6,22 +6,16 @@ use dfdx::tensor_ops::Device;
 
 use super::NormedStream;
 use crate::ops::Stream;
-use crate::ops::attention::reference::PaddedBatch;
-use crate::ops::attention::{AttentionDropout, Projections, Scoring};
+use crate::ops::attention::reference::attend;
+use crate::ops::attention::{AttentionDropout, AttentionWeights};
 use crate::ops::dropout::add_dropped;
 use crate::ops::parameters::LayerNorm;
 
 /// See [`super::CrossAttentionOp::try_cross_attention`].
-pub(crate) fn cross_attention<
-    const EMBED: usize,
-    const HEAD_DIM: usize,
-    N: Dtype,
-    D: Device<N>,
-    T: Tape<N, D>,
->(
+pub(crate) fn cross_attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     [queries, keys]: [&Stream<EMBED, N, D>; 2],
     (normed, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
-    weights: &Projections<EMBED, EMBED, N, D>,
+    weights: &AttentionWeights<EMBED, N, D>,
     starts: [&[usize]; 2],
     dropout: AttentionDropout,
     tape: T,
@@ -32,10 +26,6 @@ pub(crate) fn cross_attention<
         NormedStream::Queries => (norm.try_forward(queries)?, keys),
         NormedStream::Keys => (queries, norm.try_forward(keys)?),
     };
-    let q = weights.query.try_forward(queries)?;
-    let k = weights.key.try_forward(keys.with_empty_tape())?;
-    let v = weights.value.try_forward(keys)?;
-    let padded = PaddedBatch::<EMBED, HEAD_DIM>::of(starts);
-    let heads = padded.attend([q, k, v], Scoring::SOFTMAX, dropout)?;
+    let heads = attend([queries, keys], weights, starts, dropout)?;
     add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
 }

@@ -15,11 +15,11 @@ use super::rows::Rows;
 use super::sublayer::{norm_of, stream_of};
 use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
-use crate::ops::attention::Projections;
+use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
 use crate::ops::decoding::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Linear};
+use crate::ops::parameters::LayerNorm;
 
 pub(super) static KV_CACHE: Source = Source {
     name: "kv_cache",
@@ -33,9 +33,9 @@ pub(super) static KV_CACHE: Source = Source {
 pub type Positions = (Address, usize);
 
 /// The projections of a sublayer during incremental decoding.
-pub trait DecodingProjections<const EMBED: usize, const KV: usize> {
+pub trait DecodingProjections<const EMBED: usize> {
     /// Cache entries of tokens, `from: [count, EMBED]`, at the given positions: keys and values side by
-    /// side, `[count, 2 KV]`.
+    /// side, `[count, 2 kv_width]`.
     fn keys_and_values(
         &self,
         gpu: &Gpu,
@@ -44,7 +44,7 @@ pub trait DecodingProjections<const EMBED: usize, const KV: usize> {
         positions: Positions,
     ) -> Result<Buffer, CudaError>;
 
-    /// Queries of tokens at the given positions: `[count, EMBED]`.
+    /// Queries of tokens at the given positions: `[count, width]`.
     fn queries(
         &self,
         gpu: &Gpu,
@@ -54,24 +54,22 @@ pub trait DecodingProjections<const EMBED: usize, const KV: usize> {
     ) -> Result<Buffer, CudaError>;
 
     /// The output projection.
-    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda>;
+    fn proj(&self) -> &FromHeads<EMBED, f32, Cuda>;
 }
 
 /// How heads attend to the KV cache.
-pub trait AttendToCache<const EMBED: usize, const KV: usize> {
-    /// The heads' outputs for some queries: `[queries, EMBED]`.
+pub trait AttendToCache {
+    /// The heads' outputs for some queries: `[queries, width]`.
     fn attend_to_cache(
         &self,
         gpu: &Gpu,
-        cache: &GpuKvCache<EMBED, KV>,
+        cache: &GpuKvCache,
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError>;
 }
 
-impl<const EMBED: usize, const KV: usize> DecodingProjections<EMBED, KV>
-    for Projections<EMBED, KV, f32, Cuda>
-{
+impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, f32, Cuda> {
     fn keys_and_values(
         &self,
         gpu: &Gpu,
@@ -79,12 +77,12 @@ impl<const EMBED: usize, const KV: usize> DecodingProjections<EMBED, KV>
         from: Matrix,
         positions: Positions,
     ) -> Result<Buffer, CudaError> {
-        let (_, count) = positions;
-        let entries = gpu.scratch(count * 2 * KV)?;
-        let keys = Matrix::new(at(&entries), 2 * KV);
-        let layers = [&self.key, &self.value].map(Layer::of);
+        let ((_, count), kv) = (positions, layout.of.kv_width());
+        let entries = gpu.scratch(count * 2 * kv)?;
+        let keys = Matrix::new(at(&entries), 2 * kv);
+        let layers = [&self.comparison().key, &self.value].map(Layer::of);
         apply_each(gpu, layers, count, from, keys)?;
-        layout.transform(gpu, keys, KV, positions)?;
+        layout.transform(gpu, keys, kv, positions)?;
         Ok(entries)
     }
 
@@ -95,27 +93,28 @@ impl<const EMBED: usize, const KV: usize> DecodingProjections<EMBED, KV>
         from: Matrix,
         positions: Positions,
     ) -> Result<Buffer, CudaError> {
-        let (_, count) = positions;
-        let queries = gpu.scratch(count * EMBED)?;
-        let to = stream_of::<EMBED>(&queries);
-        apply_each(gpu, [Layer::of(&self.query)], count, from, to)?;
-        layout.transform(gpu, to, EMBED, positions)?;
+        let ((_, count), width) = (positions, layout.of.width());
+        let queries = gpu.scratch(count * width)?;
+        let to = Matrix::new(at(&queries), width);
+        let layer = Layer::of(&self.comparison().query);
+        apply_each(gpu, [layer], count, from, to)?;
+        layout.transform(gpu, to, width, positions)?;
         Ok(queries)
     }
 
-    fn proj(&self) -> &Linear<EMBED, EMBED, f32, Cuda> {
+    fn proj(&self) -> &FromHeads<EMBED, f32, Cuda> {
         &self.proj
     }
 }
 
 /// The KV caches of some sequences.
-pub struct GpuKvCache<const EMBED: usize, const KV: usize> {
+pub struct GpuKvCache {
     pub layout: HeadLayout,
     /// Maximum number of tokens per sequence.
     capacity: usize,
     /// Number of cached tokens of each sequence.
     lengths: Vec<usize>,
-    /// Keys and values: `[sequences, capacity, KV]` each; allocated on the first use.
+    /// Keys and values: `[sequences, capacity, kv_width]` each; allocated on the first use.
     kept: Option<[Buffer; 2]>,
 }
 
@@ -142,7 +141,7 @@ impl VisibleKeys {
     }
 }
 
-impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
+impl GpuKvCache {
     /// Empty caches for a number of sequences with room for `capacity` tokens each.
     pub fn new(layout: HeadLayout, (rows, capacity): (usize, usize)) -> Self {
         Self {
@@ -158,7 +157,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
         self.lengths[row]
     }
 
-    /// Appends keys and values, `entries: [tokens, 2 KV]`, to the caches: for each sequence a range of
+    /// Appends keys and values, `entries: [tokens, 2 kv_width]`, to the caches: for each sequence a range of
     /// tokens.
     ///
     /// # Panics
@@ -181,7 +180,8 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
         if sources.is_empty() {
             return Ok(());
         }
-        let size = self.lengths.len() * self.capacity * KV;
+        let kv = self.layout.of.kv_width();
+        let size = self.lengths.len() * self.capacity * kv;
         if self.kept.is_none() {
             self.kept = Some([gpu.scratch(size)?, gpu.scratch(size)?]);
         }
@@ -190,27 +190,30 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
         let (sources, slots) = (gpu.upload_indices(sources)?, gpu.upload_indices(slots)?);
         let arguments = (
             at(entries),
-            KV as u32,
+            kv as u32,
             at(&sources),
             at(&slots),
             kept_keys,
             kept_values,
             count as u32,
         );
-        gpu.launch_each(self.kernel("append"), count * KV, arguments)
+        gpu.launch_each(self.kernel("append"), count * kv, arguments)
     }
 
-    /// Attends to the caches: `[queries, EMBED]`.
+    /// Attends to the caches: `[queries, width]`.
     pub fn attend_to_cache(
         &self,
         gpu: &Gpu,
         queries: &Buffer,
         visible: &VisibleKeys,
     ) -> Result<Buffer, CudaError> {
-        let out = gpu.scratch(visible.queries * EMBED)?;
-        let [keys, values] = self.kept().map(|kept| Matrix::new(at(kept), KV));
+        let layout = self.layout.of;
+        let out = gpu.scratch(visible.queries * layout.width())?;
+        let [keys, values] = self
+            .kept()
+            .map(|kept| Matrix::new(at(kept), layout.kv_width()));
         let qkv = Qkv {
-            queries: stream_of::<EMBED>(queries),
+            queries: Matrix::new(at(queries), layout.width()),
             keys,
             values,
         };
@@ -218,7 +221,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
         let arguments = self.layout.arguments(qkv, rows, reserved);
         gpu.launch(
             self.kernel("attend_cached"),
-            ((visible.queries * self.layout.heads).div_ceil(WARPS), 1, 1),
+            ((visible.queries * layout.heads).div_ceil(WARPS), 1, 1),
             (
                 arguments,
                 at(&visible.counts),
@@ -235,7 +238,7 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
     }
 
     fn kernel(&self, name: &'static str) -> Kernel {
-        KV_CACHE.kernel(self.layout.head_dim, name)
+        KV_CACHE.kernel(self.layout.of.head_dim, name)
     }
 }
 
@@ -243,13 +246,14 @@ impl<const EMBED: usize, const KV: usize> GpuKvCache<EMBED, KV> {
 /// `picked` lists, or its first rows if that is null.
 pub fn add_projected<const EMBED: usize>(
     gpu: &Gpu,
-    proj: &Linear<EMBED, EMBED, f32, Cuda>,
+    proj: &FromHeads<EMBED, f32, Cuda>,
     (x, picked): (&Stream<EMBED, f32, Cuda>, Address),
     (heads, count): (&Buffer, usize),
 ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
     let rows = Rows { gpu, width: EMBED };
     let out = gpu.scratch(count * EMBED)?;
-    let (from, to) = (stream_of::<EMBED>(heads), stream_of::<EMBED>(&out));
+    let from = Matrix::new(at(heads), proj.widths().0);
+    let to = stream_of::<EMBED>(&out);
     apply_without_bias(gpu, proj, count, from, to)?;
     let y: Stream<EMBED, f32, Cuda> = x.device().try_zeros_like(&(count, Const::<EMBED>))?;
     let branch = (at(&out), address(&proj.bias));
@@ -259,22 +263,22 @@ pub fn add_projected<const EMBED: usize>(
 }
 
 /// A sublayer with multi-head attention during incremental decoding.
-pub struct GpuCachedSublayer<'a, const EMBED: usize, const KV: usize, R, F> {
+pub struct GpuCachedSublayer<'a, const EMBED: usize, R, F> {
     norm: &'a LayerNorm<EMBED, f32, Cuda>,
-    heads: &'a R,
+    heads: R,
     attend: F,
-    cache: GpuKvCache<EMBED, KV>,
+    cache: GpuKvCache,
 }
 
-impl<'a, const EMBED: usize, const KV: usize, R, F> GpuCachedSublayer<'a, EMBED, KV, R, F>
+impl<'a, const EMBED: usize, R, F> GpuCachedSublayer<'a, EMBED, R, F>
 where
-    R: DecodingProjections<EMBED, KV>,
-    F: AttendToCache<EMBED, KV>,
+    R: DecodingProjections<EMBED>,
+    F: AttendToCache,
 {
     /// With empty caches; `size` is the number of sequences and the room for tokens of each.
     pub fn new(
         norm: &'a LayerNorm<EMBED, f32, Cuda>,
-        heads: &'a R,
+        heads: R,
         attend: F,
         layout: HeadLayout,
         size: (usize, usize),
@@ -290,6 +294,7 @@ where
     /// As one function.
     pub fn boxed(mut self) -> BoxedIncremental<'a, EMBED, f32, Cuda>
     where
+        R: 'a,
         F: 'a,
     {
         Box::new(move |x, new, outputs| self.try_decode(x, new, outputs))

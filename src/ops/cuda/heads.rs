@@ -4,12 +4,12 @@
 use std::rc::Rc;
 
 use cudarc::driver::{CudaSlice, DeviceRepr};
-use dfdx::tensor::CudaError;
+use dfdx::tensor::{Cuda, CudaError, Gradients};
 
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
-use crate::ops::attention::{AttentionDropout, Positional, Scoring, Similarity};
+use crate::ops::attention::{AttentionDropout, Layout, Positional, Similarity};
 use crate::ops::dropout::Dropout;
 
 pub(super) static HEADS: Source = source(
@@ -98,12 +98,7 @@ impl Gpu {
 /// The layout of heads, and how they compute scores.
 #[derive(Clone, Copy)]
 pub struct HeadLayout {
-    pub head_dim: usize,
-    /// Number of query heads.
-    pub heads: usize,
-    /// Number of heads of keys and values.
-    pub key_heads: usize,
-    pub scoring: Scoring,
+    pub of: Layout,
     /// Added to the score of a key by its position; may be null.
     pub position_bias: Address,
 }
@@ -159,9 +154,17 @@ pub(super) struct Arguments {
 unsafe impl DeviceRepr for Arguments {}
 
 impl HeadLayout {
+    /// Without a position bias.
+    pub fn new(of: Layout) -> Self {
+        Self {
+            of,
+            position_bias: NULL,
+        }
+    }
+
     /// Rows of one side per block: `TILE` of heads.cu.
     fn tile(&self) -> usize {
-        match self.head_dim {
+        match self.of.head_dim {
             0..=64 => 4 * WARPS,
             65..=96 => 2 * WARPS,
             _ => WARPS,
@@ -184,13 +187,13 @@ impl HeadLayout {
             position_bias: self.position_bias,
             query_step: qkv.queries.step as u32,
             key_step: qkv.keys.step as u32,
-            heads: self.heads as u32,
-            group: (self.heads / self.key_heads) as u32,
+            heads: self.of.heads as u32,
+            group: self.of.group() as u32,
             // Longer than any document, with room for the kernel's additions in u32.
-            window: self.scoring.window.unwrap_or(1 << 30) as u32,
-            features: u32::from(self.scoring.similarity == Similarity::FeatureMap),
-            distance: u32::from(self.scoring.positional == Positional::Alibi),
-            scale: self.scoring.scale(self.head_dim) as f32,
+            window: self.of.scoring.window.unwrap_or(1 << 30) as u32,
+            features: u32::from(self.of.scoring.similarity == Similarity::FeatureMap),
+            distance: u32::from(self.of.scoring.positional == Positional::Alibi),
+            scale: self.of.scale() as f32,
             dropout: dropout.into(),
             context: context as u32,
         }
@@ -198,8 +201,8 @@ impl HeadLayout {
 
     fn kernel(&self, name: &'static str) -> Kernel {
         match self.position_bias {
-            NULL => HEADS.kernel(self.head_dim, name),
-            _ => HEADS_WITH_POSITION_BIAS.kernel(self.head_dim, name),
+            NULL => HEADS.kernel(self.of.head_dim, name),
+            _ => HEADS_WITH_POSITION_BIAS.kernel(self.of.head_dim, name),
         }
     }
 }
@@ -224,8 +227,8 @@ impl Attention {
 
     /// Causal multi-head attention.
     pub fn attend(&self, gpu: &Gpu, qkv: Qkv) -> Result<AttentionOutput, CudaError> {
-        let (tokens, heads) = (self.queries.tokens(), self.layout.heads);
-        let out = gpu.scratch(tokens * heads * self.layout.head_dim)?;
+        let (tokens, heads) = (self.queries.tokens(), self.layout.of.heads);
+        let out = gpu.scratch(tokens * self.layout.of.width())?;
         let statistics = gpu.scratch(tokens * heads)?;
         gpu.launch(
             self.layout.kernel("attend"),
@@ -244,7 +247,7 @@ impl Attention {
         (output, dout): (&AttentionOutput, &Buffer),
         (gradients, daddends): (Qkv, Address),
     ) -> Result<(), CudaError> {
-        let (heads, arguments) = (self.layout.heads, self.arguments(qkv));
+        let (heads, arguments) = (self.layout.of.heads, self.arguments(qkv));
         let along = gpu.scratch(self.queries.tokens() * heads)?;
         gpu.launch(
             self.layout.kernel("attend_backward_queries"),
@@ -261,7 +264,7 @@ impl Attention {
         )?;
         gpu.launch(
             self.layout.kernel("attend_backward_keys"),
-            self.blocks(&self.keys, self.layout.key_heads),
+            self.blocks(&self.keys, self.layout.of.kv_heads),
             (
                 arguments,
                 at(dout),
@@ -274,4 +277,28 @@ impl Attention {
             ),
         )
     }
+}
+
+/// What heads compute from queries, keys and values.
+pub trait GpuHeadAttention: 'static {
+    /// What backward needs.
+    type Saved: 'static;
+
+    /// The heads' outputs, and what backward needs.
+    fn attend(&self, gpu: &Gpu, attention: &Attention, qkv: Qkv) -> Result<Self::Saved, CudaError>;
+
+    /// The heads' outputs: `[queries, heads * head_dim]`.
+    fn output(saved: &Self::Saved) -> &Buffer;
+
+    /// Backward of [`Self::attend`], given the inputs and the saved state of `forward`. The last argument
+    /// but one has the gradient of the output, and where to write the gradients of queries, keys and
+    /// values. Accumulates the gradients of learned parameters.
+    fn attend_backward(
+        &self,
+        gpu: &Gpu,
+        attention: &Attention,
+        forward: (Qkv, &Self::Saved),
+        gradients_of: (&Buffer, Qkv),
+        gradients: &mut Gradients<f32, Cuda>,
+    ) -> Result<(), CudaError>;
 }

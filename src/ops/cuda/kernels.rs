@@ -149,12 +149,12 @@ impl Gpu {
 mod tests {
     use super::*;
     use crate::ops::cuda::{decoding, heads, products, rows, transform};
-    use crate::ops::{adamw, differential, embedding, head, synthesizer};
+    use crate::ops::{adamw, attention, embedding, head};
 
     /// All sources.
     const ALL: [&Source; 11] = [
         &adamw::cuda::OPTIMISER,
-        &differential::cuda::DIFFERENCES,
+        &attention::differential::cuda::DIFFERENCES,
         &embedding::cuda::TABLES,
         &head::cuda::LOSS,
         &heads::HEADS,
@@ -163,7 +163,7 @@ mod tests {
         &decoding::KV_CACHE,
         &rows::ROWS,
         &transform::TRANSFORMS,
-        &synthesizer::cuda::POSITIONS_AS_KEYS,
+        &attention::synthesizer::cuda::POSITIONS_AS_KEYS,
     ];
 
     /// Test values of a constant, including the smallest and the largest.

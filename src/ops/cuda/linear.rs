@@ -3,7 +3,7 @@
 #![allow(unsafe_code)]
 
 use cudarc::driver::result;
-use dfdx::shapes::Rank2;
+use dfdx::shapes::{Dim, HasShape};
 use dfdx::tensor::{Cuda, CudaError, Gradients, Tensor};
 
 use super::products::{Destination, Matrix, Weight};
@@ -13,11 +13,12 @@ use crate::ops::bridge::cuda::{address, gradient_address};
 use crate::ops::parameters::Linear;
 
 /// The weight of a layer, by address.
-pub fn weight<const IN: usize, const OUT: usize>(of: &Tensor<Rank2<OUT, IN>, f32, Cuda>) -> Weight {
+pub fn weight<In: Dim, Out: Dim>(of: &Tensor<(Out, In), f32, Cuda>) -> Weight {
+    let (outputs, inputs) = of.shape();
     Weight {
         start: address(of),
-        outputs: OUT,
-        inputs: IN,
+        outputs: outputs.size(),
+        inputs: inputs.size(),
     }
 }
 
@@ -30,7 +31,7 @@ pub struct Layer {
 
 impl Layer {
     /// Of the parameters.
-    pub fn of<const IN: usize, const OUT: usize>(layer: &Linear<IN, OUT, f32, Cuda>) -> Self {
+    pub fn of<In: Dim, Out: Dim>(layer: &Linear<In, Out, f32, Cuda>) -> Self {
         Self {
             weight: weight(&layer.weight),
             bias: address(&layer.bias),
@@ -38,16 +39,15 @@ impl Layer {
     }
 
     /// Of their gradients.
-    pub fn gradient_of<const IN: usize, const OUT: usize>(
-        layer: &Linear<IN, OUT, f32, Cuda>,
+    pub fn gradient_of<In: Dim, Out: Dim>(
+        layer: &Linear<In, Out, f32, Cuda>,
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<Self, CudaError> {
         let start = gradient_address(gradients, &layer.weight)?;
         Ok(Self {
             weight: Weight {
                 start,
-                outputs: OUT,
-                inputs: IN,
+                ..weight(&layer.weight)
             },
             bias: gradient_address(gradients, &layer.bias)?,
         })
@@ -60,9 +60,9 @@ impl Layer {
 }
 
 /// `y = x Wᵀ` for a number of rows: a layer whose bias is added by the next kernel.
-pub fn apply_without_bias<const IN: usize, const OUT: usize>(
+pub fn apply_without_bias<In: Dim, Out: Dim>(
     gpu: &Gpu,
-    layer: &Linear<IN, OUT, f32, Cuda>,
+    layer: &Linear<In, Out, f32, Cuda>,
     rows: usize,
     x: Matrix,
     y: Matrix,
@@ -72,20 +72,21 @@ pub fn apply_without_bias<const IN: usize, const OUT: usize>(
 
 /// Backward of [`apply_without_bias`], from the gradient of `y`, and `x`: accumulates the gradient of the
 /// weight, and returns that of `x`, `[rows, IN]`.
-pub fn back_without_bias<const IN: usize, const OUT: usize>(
+pub fn back_without_bias<In: Dim, Out: Dim>(
     gpu: &Gpu,
-    layer: &Linear<IN, OUT, f32, Cuda>,
+    layer: &Linear<In, Out, f32, Cuda>,
     rows: usize,
     (dy, x): (Matrix, Matrix),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<Buffer, CudaError> {
-    let dx = gpu.scratch(rows * IN)?;
+    let weight = weight(&layer.weight);
+    let dx = gpu.scratch(rows * weight.inputs)?;
     let dweight = (
         gradient_address(gradients, &layer.weight)?,
         Destination::Accumulate,
     );
-    let to = (Matrix::new(at(&dx), IN), Destination::Overwrite);
-    gpu.back(weight(&layer.weight), rows, (dy, x), dweight, to)?;
+    let to = (Matrix::new(at(&dx), weight.inputs), Destination::Overwrite);
+    gpu.back(weight, rows, (dy, x), dweight, to)?;
     Ok(dx)
 }
 
@@ -120,18 +121,23 @@ fn add_biases<const LAYERS: usize>(
 
 /// Backward of a layer, from the gradient of `y`, and `x`: accumulates the gradients of weight and bias,
 /// and writes or accumulates that of `x`.
-pub fn back<const IN: usize, const OUT: usize>(
+pub fn back<In: Dim, Out: Dim>(
     gpu: &Gpu,
-    layer: &Linear<IN, OUT, f32, Cuda>,
+    layer: &Linear<In, Out, f32, Cuda>,
     rows: usize,
     (dy, x): (Matrix, Matrix),
     dx: (Matrix, Destination),
     gradients: &mut Gradients<f32, Cuda>,
 ) -> Result<(), CudaError> {
     let gradient = Layer::gradient_of(layer, gradients)?;
-    Rows { gpu, width: IN }.add_column_sums(dy, rows, &[(gradient.bias, OUT)])?;
+    let weight = weight(&layer.weight);
+    let of_rows = Rows {
+        gpu,
+        width: weight.inputs,
+    };
+    of_rows.add_column_sums(dy, rows, &[(gradient.bias, weight.outputs)])?;
     let dweight = (gradient.weight.start, Destination::Accumulate);
-    gpu.back(weight(&layer.weight), rows, (dy, x), dweight, dx)
+    gpu.back(weight, rows, (dy, x), dweight, dx)
 }
 
 /// Up to three layers with the same input, joined into one whose outputs lie side by side.

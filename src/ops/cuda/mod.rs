@@ -327,7 +327,7 @@ impl From<Dropout> for DeviceDropout {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::testing::cuda;
+    use crate::ops::tests::cuda;
 
     #[test]
     fn working_memory_of_another_length_is_given_up_where_none_is_left() {

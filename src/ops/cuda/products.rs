@@ -282,7 +282,7 @@ pub fn flop_per_second(repetitions: usize) -> Result<f64, CudaError> {
 mod tests {
     use super::*;
     use crate::ops::cuda::device;
-    use crate::ops::testing::{cuda, numbers};
+    use crate::ops::tests::{cuda, numbers};
 
     /// Rows, outputs and inputs that do not fill a block.
     const SIZE: [usize; 3] = [37, 24, 20];

@@ -17,7 +17,7 @@ pub(super) static TRANSFORMS: Source = Source {
 
 impl HeadLayout {
     fn transform_kernel(&self, name: &'static str) -> Kernel {
-        TRANSFORMS.kernel(self.head_dim, name)
+        TRANSFORMS.kernel(self.of.head_dim, name)
     }
 
     /// Applies the transformation that [`Scoring`](crate::ops::attention::Scoring) asks for to the first
@@ -30,7 +30,7 @@ impl HeadLayout {
         (positions, rows): (Address, usize),
     ) -> Result<(), CudaError> {
         let size = (heads.start, heads.step as u32, columns as u32);
-        if self.scoring.positional == Positional::Rope {
+        if self.of.scoring.positional == Positional::Rope {
             let arguments = (size.0, size.1, size.2, positions, rows as u32, 1f32);
             return gpu.launch_each(
                 self.transform_kernel("rotate"),
@@ -38,7 +38,7 @@ impl HeadLayout {
                 arguments,
             );
         }
-        if self.scoring.similarity == Similarity::FeatureMap {
+        if self.of.scoring.similarity == Similarity::FeatureMap {
             let arguments = (size.0, size.1, size.2, rows as u32);
             return gpu.launch_each(
                 self.transform_kernel("feature_map"),
@@ -59,7 +59,7 @@ impl HeadLayout {
         (positions, rows): (Address, usize),
     ) -> Result<(), CudaError> {
         let (step, columns_of_row) = (gradients.step as u32, columns as u32);
-        if self.scoring.positional == Positional::Rope {
+        if self.of.scoring.positional == Positional::Rope {
             let arguments = (
                 gradients.start,
                 step,
@@ -74,7 +74,7 @@ impl HeadLayout {
                 arguments,
             );
         }
-        if self.scoring.similarity == Similarity::FeatureMap {
+        if self.of.scoring.similarity == Similarity::FeatureMap {
             let arguments = (
                 gradients.start,
                 heads.start,

@@ -28,10 +28,13 @@ pub struct KvCache {
 }
 
 /// How an attention sublayer caches tokens and attends to them, as functions of the normalised stream.
-/// Matrices have rows of `EMBED` elements unless stated otherwise.
+/// Queries and the heads' outputs have rows of `heads_width` elements, other matrices of `EMBED` unless stated otherwise.
 pub trait CachedLayer: Sync {
     /// Number of cached elements per token.
     fn width(&self) -> usize;
+
+    /// Total width of the heads' queries and outputs.
+    fn heads_width(&self) -> usize;
 
     /// Cache entries of tokens at `positions`: `[tokens, EMBED]` → `[tokens, width]`, written.
     fn cache_entries(&self, normed: &[f32], positions: &[usize], entries: &mut [f32]);
@@ -148,7 +151,8 @@ impl<L: CachedLayer> CachedSublayer<'_, L> {
         let (layer, width) = (&self.layer, self.layer.width());
         let tokens: Vec<usize> = sequences.iter().flat_map(|s| s.outputs.clone()).collect();
         let positions: Vec<usize> = tokens.iter().map(|&token| positions[token]).collect();
-        let [mut queries, mut heads] = [(); 2].map(|()| Scratch::new(y.len()));
+        let of_heads = layer.heads_width();
+        let [mut queries, mut heads] = [(); 2].map(|()| Scratch::new(tokens.len() * of_heads));
         layer.queries(&rows_of::<EMBED>(&tokens, normed), &positions, &mut queries);
         let mut end = 0;
         for sequence in sequences {
@@ -158,7 +162,7 @@ impl<L: CachedLayer> CachedSublayer<'_, L> {
                 layer.append(&mut sequence.cache, entries);
             }
             let start = end;
-            end += sequence.outputs.len() * EMBED;
+            end += sequence.outputs.len() * of_heads;
             layer.attend(
                 &sequence.cache,
                 &queries[start..end],

@@ -1,14 +1,13 @@
 //! Incremental decoding of a sublayer against recomputing whole sequences.
 
-use dfdx::nn::BuildModule;
-use dfdx::nn::tensor_collection::TensorCollection;
 use dfdx::shapes::Const;
 use dfdx::tensor::{Cpu, CpuError, TensorFromVec};
 use dfdx::tensor_ops::Device;
 
 use super::*;
 use crate::data::ragged::Ragged;
-use crate::ops::testing::{assert_close, fill, numbers, weights};
+use crate::ops::parameters::Weights;
+use crate::ops::tests::{assert_close, fill, numbers, weights};
 
 /// A sequence in a call: its number; an earlier sequence of the call whose first tokens are its prefix,
 /// with their count; and how many tokens of its own follow.
@@ -29,23 +28,20 @@ type Whole<'a, const EMBED: usize, E> =
 /// A stream in double precision.
 type Doubles<const EMBED: usize> = Stream<EMBED, f64, Cpu>;
 
-/// Checks a sublayer with weights `F` in single precision; `exact` computes whole sequences in double
+/// Checks a sublayer with weights `F` in single precision, whose values are overwritten; `exact` computes whole sequences in double
 /// precision. `tolerance` is relative to the largest output.
 #[track_caller]
 pub fn check_decoding<D, const EMBED: usize, F, E>(
     device: &D,
+    (mut weights_32, mut weights_64): (F, E),
     fast: &dyn for<'a> Fn(&'a F, usize) -> BoxedIncremental<'a, EMBED, f32, D>,
     exact: Whole<'_, EMBED, E>,
     tolerance: f64,
 ) where
     D: Device<f32>,
-    F: TensorCollection<f32, D> + BuildModule<D, f32>,
-    E: TensorCollection<f64, Cpu> + BuildModule<Cpu, f64>,
+    F: Weights<f32, D>,
+    E: Weights<f64, Cpu>,
 {
-    let (mut weights_32, mut weights_64): (F, E) = (
-        BuildModule::build(device),
-        BuildModule::build(&Cpu::default()),
-    );
     let values: Vec<Vec<f64>> = (weights(&weights_64).iter().enumerate())
         .map(|(i, w)| numbers(w.len(), 1.0 + i as f64))
         .collect();

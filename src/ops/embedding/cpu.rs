@@ -4,7 +4,7 @@ use dfdx::shapes::{Const, Rank2, Rank3};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
 use rayon::prelude::*;
 
-use super::EmbeddingOp;
+use super::{EmbeddingOp, TableOf};
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
@@ -67,8 +67,8 @@ impl EmbeddingOp<f32> for Cpu {
         Ok(out.put_tape(tape))
     }
 
-    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cpu>>(
-        table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cpu>,
+    fn try_lookup<const EMBED: usize, T: Tape<f32, Cpu>>(
+        table: &TableOf<EMBED, f32, Cpu>,
         positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {

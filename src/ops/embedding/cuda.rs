@@ -1,10 +1,10 @@
 //! The GPU: one pass forward; backward sums, for each row of a table, the tokens that used it, without
 //! atomics.
 
-use dfdx::shapes::{Const, Rank2, Rank3};
+use dfdx::shapes::{Const, HasShape, Rank2, Rank3};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
 
-use super::EmbeddingOp;
+use super::{EmbeddingOp, TableOf};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
 use crate::ops::cuda::kernels::Source;
@@ -60,8 +60,8 @@ impl EmbeddingOp<f32> for Cuda {
         Ok(x.put_tape(tape))
     }
 
-    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<f32, Cuda>>(
-        table: &Tensor<Rank3<1, ROWS, EMBED>, f32, Cuda>,
+    fn try_lookup<const EMBED: usize, T: Tape<f32, Cuda>>(
+        table: &TableOf<EMBED, f32, Cuda>,
         positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
@@ -69,7 +69,7 @@ impl EmbeddingOp<f32> for Cuda {
         let x = forward::<EMBED>(&gpu, (NULL, &[]), address(table), positions, Dropout::NONE)?;
         if T::OWNS_TAPE {
             let (of_positions, table, of_x) = (
-                Readers::of(numbers(positions), ROWS),
+                Readers::of(numbers(positions), table.shape().1),
                 table.clone(),
                 x.clone(),
             );

@@ -6,12 +6,15 @@ pub(crate) mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 
-use dfdx::shapes::{Dtype, Rank2, Rank3};
+use dfdx::shapes::{Const, Dtype, Rank2, Rank3};
 use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
 use super::dropout::Dropout;
+
+/// A table of vectors: `[1, rows, EMBED]`.
+pub type TableOf<const EMBED: usize, N, D> = Tensor<(Const<1>, usize, Const<EMBED>), N, D>;
 
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
@@ -28,10 +31,10 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
 
-    /// `x[t] = table[0][positions[t]]`: `[1, ROWS, EMBED]` → `[positions, EMBED]`, on `tape`. Every
-    /// position must be below ROWS.
-    fn try_lookup<const ROWS: usize, const EMBED: usize, T: Tape<N, Self>>(
-        table: &Tensor<Rank3<1, ROWS, EMBED>, N, Self>,
+    /// `x[t] = table[0][positions[t]]`: `[1, rows, EMBED]` → `[positions, EMBED]`, on `tape`. Every
+    /// position must be below the number of rows.
+    fn try_lookup<const EMBED: usize, T: Tape<N, Self>>(
+        table: &TableOf<EMBED, N, Self>,
         positions: &[usize],
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
@@ -39,41 +42,15 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
 
 #[cfg(test)]
 mod tests {
-    use dfdx::nn::BuildModule;
-    use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection, TensorOptions};
-    use dfdx::tensor::Cpu;
+    use dfdx::tensor::{Cpu, ZerosTensor as _};
 
     use super::*;
-    use crate::ops::testing::{Case, batch, check_op, on_each_device};
+    use crate::ops::tests::{Case, batch, check_op, on_each_device};
 
-    struct Tables<N: Dtype, D: Device<N>> {
-        tokens: Tensor<Rank2<11, 5>, N, D>,
-        positions: Tensor<Rank3<1, 9, 5>, N, D>,
-    }
+    type Tables<N, D> = (Tensor<Rank2<11, 5>, N, D>, Tensor<Rank3<1, 9, 5>, N, D>);
 
-    impl<N: Dtype, D: Device<N>> TensorCollection<N, D> for Tables<N, D> {
-        type To<N2: Dtype, D2: Device<N2>> = Tables<N2, D2>;
-        fn iter_tensors<V: ModuleVisitor<Self, N, D>>(
-            visitor: &mut V,
-        ) -> Result<Option<Self::To<V::E2, V::D2>>, V::Err> {
-            visitor.visit_fields(
-                (
-                    Self::tensor(
-                        "tokens",
-                        |s| &s.tokens,
-                        |s| &mut s.tokens,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                    Self::tensor(
-                        "positions",
-                        |s| &s.positions,
-                        |s| &mut s.positions,
-                        TensorOptions::reset_to_zeros(),
-                    ),
-                ),
-                |(tokens, positions)| Tables { tokens, positions },
-            )
-        }
+    fn tables<N: Dtype, D: Device<N>>(device: &D) -> Tables<N, D> {
+        (device.zeros(), device.zeros())
     }
 
     on_each_device!(
@@ -89,15 +66,11 @@ mod tests {
                 let at = (&batch.tokens[..], &positions[..]);
                 check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
                     device: device.clone(),
-                    fast_model: Tables::build(device),
-                    exact_model: Tables::build(&Cpu::default()),
-                    fast: &|m, _, tape| D::try_embed(&m.tokens, &m.positions, at, dropout, tape),
-                    exact: &|m, _, tape| {
-                        reference::embed(&m.tokens, &m.positions, at, dropout, tape)
-                    },
-                    plain: &|m, _, tape| {
-                        reference::embed(&m.tokens, &m.positions, at, dropout, tape)
-                    },
+                    fast_model: tables(device),
+                    exact_model: tables(&Cpu::default()),
+                    fast: &|m, _, tape| D::try_embed(&m.0, &m.1, at, dropout, tape),
+                    exact: &|m, _, tape| reference::embed(&m.0, &m.1, at, dropout, tape),
+                    plain: &|m, _, tape| reference::embed(&m.0, &m.1, at, dropout, tape),
                     tokens: batch.len(),
                     tolerance: 1e-6,
                 });
@@ -110,16 +83,17 @@ mod tests {
     });
 
     fn check_rows<D: EmbeddingOp<f32> + 'static>(device: &D) {
+        let shape = (Const::<1>, 9, Const::<5>);
         let positions: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
         for count in [1, 2, 150] {
             let positions = &positions[..count];
-            check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
+            check_op::<D, 1, 5, TableOf<5, f32, D>, TableOf<5, f64, Cpu>>(Case {
                 device: device.clone(),
-                fast_model: Tables::build(device),
-                exact_model: Tables::build(&Cpu::default()),
-                fast: &|m, _, tape| D::try_lookup(&m.positions, positions, tape),
-                exact: &|m, _, tape| reference::lookup(&m.positions, positions, tape),
-                plain: &|m, _, tape| reference::lookup(&m.positions, positions, tape),
+                fast_model: device.zeros_like(&shape),
+                exact_model: Cpu::default().zeros_like(&shape),
+                fast: &|m, _, tape| D::try_lookup(m, positions, tape),
+                exact: &|m, _, tape| reference::lookup(m, positions, tape),
+                plain: &|m, _, tape| reference::lookup(m, positions, tape),
                 tokens: count,
                 tolerance: 1e-6,
             });

@@ -4,6 +4,7 @@ use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
 use dfdx::tensor::{PutTape, Tape, Tensor};
 use dfdx::tensor_ops::{Device, GatherTo, ReshapeTo, TryAdd, TryMul};
 
+use super::TableOf;
 use crate::ops::Stream;
 use crate::ops::dropout::{Dropout, factors};
 
@@ -37,20 +38,14 @@ pub(crate) fn embed<
 }
 
 /// See [`super::EmbeddingOp::try_lookup`].
-pub(crate) fn lookup<
-    const ROWS: usize,
-    const EMBED: usize,
-    N: Dtype,
-    D: Device<N>,
-    T: Tape<N, D>,
->(
-    table: &Tensor<Rank3<1, ROWS, EMBED>, N, D>,
+pub(crate) fn lookup<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    table: &TableOf<EMBED, N, D>,
     positions: &[usize],
     tape: T,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     let positions = (table.device()).try_tensor_from_vec(positions.to_vec(), (positions.len(),))?;
-    let table = table.clone().put_tape(tape);
+    let (rows, table) = (table.shape().1, table.clone().put_tape(tape));
     table
-        .try_reshape_like(&(Const::<ROWS>, Const::<EMBED>))?
+        .try_reshape_like(&(rows, Const::<EMBED>))?
         .try_gather(positions)
 }

@@ -7,8 +7,7 @@ mod cuda;
 #[cfg(test)]
 pub(crate) mod reference;
 
-use dfdx::nn::tensor_collection::{ModuleVisitor, TensorCollection};
-use dfdx::shapes::Dtype;
+use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
@@ -21,15 +20,27 @@ use super::parameters::{LayerNorm, Linear, named_weights};
 #[derive(Clone, Debug)]
 pub struct FeedForward<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Storage<N>> {
     /// `[EMBED] → [HIDDEN]`.
-    pub expand: Linear<EMBED, HIDDEN, N, D>,
+    pub expand: Linear<Const<EMBED>, Const<HIDDEN>, N, D>,
     /// `[HIDDEN] → [EMBED]`.
-    pub contract: Linear<HIDDEN, EMBED, N, D>,
+    pub contract: Linear<Const<HIDDEN>, Const<EMBED>, N, D>,
 }
 
 named_weights! {
     impl [const EMBED: usize, const HIDDEN: usize,] FeedForward<EMBED, HIDDEN> {
-        expand: module("0"),
-        contract: module("2"),
+        expand: "0",
+        contract: "2",
+    }
+}
+
+impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>>
+    FeedForward<EMBED, HIDDEN, N, D>
+{
+    /// All zero.
+    pub fn zeros(device: &D) -> Result<Self, D::Err> {
+        Ok(Self {
+            expand: Linear::zeros(device, (Const, Const))?,
+            contract: Linear::zeros(device, (Const, Const))?,
+        })
     }
 }
 
@@ -57,14 +68,18 @@ pub trait FeedForwardOp<N: Dtype>: Device<N> {
 
 #[cfg(test)]
 mod tests {
-    use dfdx::nn::BuildModule;
     use dfdx::shapes::Const;
     use dfdx::tensor::Cpu;
 
     use super::*;
-    use crate::ops::testing::{self, Case, check_op, numbers, on_each_device};
+    use crate::ops::tests::{self as ops_tests, Case, check_op, numbers, on_each_device};
 
     type Sublayer<N, D> = (LayerNorm<6, N, D>, FeedForward<6, 10, N, D>);
+
+    fn sublayer<N: Dtype, D: Device<N>>(device: &D) -> Sublayer<N, D> {
+        let norm = LayerNorm::zeros(device).expect("memory");
+        (norm, FeedForward::zeros(device).expect("memory"))
+    }
 
     on_each_device!(
         agrees_with_the_reference_and_with_finite_differences,
@@ -76,8 +91,8 @@ mod tests {
             for dropout in [Dropout::NONE, Dropout::new(0.2, 3)] {
                 check_op::<D, 6, 6, Sublayer<f32, D>, Sublayer<f64, Cpu>>(Case {
                     device: device.clone(),
-                    fast_model: BuildModule::build(device),
-                    exact_model: BuildModule::build(&Cpu::default()),
+                    fast_model: sublayer(device),
+                    exact_model: sublayer(&Cpu::default()),
                     fast: &|m, x, _| D::try_feed_forward(x, &m.0, &m.1, dropout),
                     exact: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
                     plain: &|m, x, _| reference::feed_forward(x, &m.0, &m.1, dropout),
@@ -93,13 +108,12 @@ mod tests {
     ));
 
     fn check_inference<D: FeedForwardOp<f32>>(device: &D) {
-        let norm: LayerNorm<6, f32, D> = BuildModule::build(device);
-        let mut weights: FeedForward<6, 10, f32, D> = BuildModule::build(device);
-        let sizes = testing::weights(&weights);
+        let (norm, mut weights): Sublayer<f32, D> = sublayer(device);
+        let sizes = ops_tests::weights(&weights);
         let values = (1..)
             .zip(&sizes)
             .map(|(salt, w)| numbers(w.len(), f64::from(salt)));
-        testing::fill(&mut weights, &values.collect::<Vec<_>>());
+        ops_tests::fill(&mut weights, &values.collect::<Vec<_>>());
         let x = numbers(300 * 6, 7.0)
             .into_iter()
             .map(|x| x as f32)

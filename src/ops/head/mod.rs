@@ -47,15 +47,18 @@ fn scored(batch: &Ragged) -> (Vec<usize>, Vec<usize>) {
 
 #[cfg(test)]
 mod tests {
-    use dfdx::nn::BuildModule;
     use dfdx::shapes::Const;
     use dfdx::tensor::Cpu;
     use dfdx::tensor_ops::ReshapeTo;
 
     use super::*;
-    use crate::ops::testing::{Case, batch, check_op, on_each_device};
+    use crate::ops::tests::{Case, batch, check_op, on_each_device};
 
     type Layers<N, D> = (LayerNorm<6, N, D>, Tensor<Rank2<13, 6>, N, D>);
+
+    fn layers<N: Dtype, D: Device<N>>(device: &D) -> Layers<N, D> {
+        (LayerNorm::zeros(device).expect("memory"), device.zeros())
+    }
 
     on_each_device!(
         agrees_with_the_reference_and_with_finite_differences,
@@ -75,8 +78,8 @@ mod tests {
             let shape = (1usize, Const::<1>);
             check_op::<D, 6, 1, Layers<f32, D>, Layers<f64, Cpu>>(Case {
                 device: device.clone(),
-                fast_model: BuildModule::build(device),
-                exact_model: BuildModule::build(&Cpu::default()),
+                fast_model: layers(device),
+                exact_model: layers(&Cpu::default()),
                 fast: &|m, x, _| D::try_loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 exact: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 plain: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
@@ -90,9 +93,10 @@ mod tests {
 
     /// An identity head after a norm that leaves `[1, -1]` unchanged, up to epsilon.
     fn two_words<D: HeadOp<f32>>(device: &D, scale: f32) -> Words<D> {
-        let mut layers: Words<D> = BuildModule::build(device);
-        layers.1.copy_from(&[scale, 0.0, 0.0, scale]);
-        layers
+        let mut norm = LayerNorm::zeros(device).expect("memory");
+        norm.weight.copy_from(&[1.0; 2]);
+        let head = device.tensor_from_vec(vec![scale, 0.0, 0.0, scale], Default::default());
+        (norm, head)
     }
 
     on_each_device!(logits_of_1e4_stay_finite, |device| check_large(&device));

@@ -7,7 +7,6 @@
 use std::time::{Duration, Instant};
 
 use crate::config::schema::{EvaluateSpec, ModelSpec, Training};
-use crate::config::shape::ModelShape;
 use crate::data::ragged::Ragged;
 use crate::data::{Task, batches};
 use crate::error::Result;
@@ -91,16 +90,16 @@ fn one(planned: &PlannedStage<'_>, speeds: &mut ThroughputCache) -> Result<Estim
     let steps = planned.job.steps();
     let left = 1.0 - done as f64 / steps.max(1) as f64;
     let tokens = (cost.tokens as f64 * left).round();
-    let shape = settings.model.shape();
+    let model = &settings.model;
     let parameters = match cost.tokens > 0 {
-        true => registry::find(&shape, settings.device)?.parameter_count(),
+        true => registry::find(&model.shape(), settings.device)?.parameter_count(model)?,
         false => 0,
     };
     Ok(Estimate {
         parameters,
         steps: steps - done,
         tokens: tokens as u64,
-        memory_bytes: memory(&settings.model, parameters, cost.batch_tokens, trains),
+        memory_bytes: memory(model, parameters, cost.batch_tokens, trains),
         time: Duration::from_secs_f64(tokens / cost.tokens_per_second),
     })
 }
@@ -205,7 +204,7 @@ fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool)
 
 /// Measured tokens per second of each model, training or answering.
 #[derive(Default)]
-struct ThroughputCache(Vec<((ModelShape, bool), f64)>);
+struct ThroughputCache(Vec<((ModelSpec, bool), f64)>);
 
 impl ThroughputCache {
     /// Tokens per second of a model, measured on the start of the real work; `workload` returns its number of tokens.
@@ -215,7 +214,7 @@ impl ThroughputCache {
         trains: bool,
         workload: &dyn Fn(&mut dyn Trainable) -> Result<u64>,
     ) -> Result<f64> {
-        let key = (inputs.settings.model.shape(), trains);
+        let key = (inputs.settings.model.clone(), trains);
         if let Some((_, speed)) = self.0.iter().find(|(known, _)| *known == key) {
             return Ok(*speed);
         }
@@ -273,7 +272,7 @@ mod tests {
             hidden: 4 * embed,
             vocabulary,
             context: 128,
-            attention: AttentionSpec::vanilla(),
+            attention: AttentionSpec::of("vanilla"),
             dropout: 0.1,
             initial_deviation: 0.02,
         };

@@ -82,7 +82,7 @@ impl Inputs<'_> {
             seed,
             deviation: model.initial_deviation as f32,
         };
-        registry::instantiate(&model.shape(), self.settings.placement(), start)
+        registry::instantiate(model, self.settings.placement(), start)
     }
 
     /// The finetuning task.

@@ -4,11 +4,13 @@ use std::ops::Range;
 
 use dfdx::tensor::Cpu;
 
-use super::{DifferentialWeights, HEAD_NORM_EPSILON, LAMBDA_START};
+use super::{DifferenceWeights, HEAD_NORM_EPSILON, LAMBDA_START, half_of};
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
 use crate::ops::attention::heads::{HeadTile, step};
+use crate::ops::attention::{Layout, kv_cache};
 use crate::ops::bridge::host;
-use crate::ops::kernels::matmul::{Pass, Target, View};
+use crate::ops::decoding::KvCache;
+use crate::ops::kernels::matmul::{Packed, Target, View};
 use crate::ops::kernels::rows::{exp, sum_of, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::cut;
@@ -16,23 +18,20 @@ use crate::ops::residual::Parameter;
 
 /// Values weighted by the difference of two attention maps, then normalised.
 ///
-/// A head saves both maps, as [`HeadTile`] lays them out, and the weighted sum: `[queries, HEAD_DIM]`.
-pub struct DifferentialHead<const EMBED: usize, const HEAD_DIM: usize> {
-    weights: DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>,
+/// A head saves both maps, as [`HeadTile`] lays them out, and the weighted sum: `[queries, head_dim]`.
+pub struct DifferentialHead {
+    weights: DifferenceWeights<f32, Cpu>,
     lambda: Lambda,
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize> DifferentialHead<EMBED, HEAD_DIM> {
+impl DifferentialHead {
     /// With λ computed from its learned vectors.
-    pub fn new(weights: &DifferentialWeights<EMBED, HEAD_DIM, f32, Cpu>) -> Self {
+    pub fn new(weights: &DifferenceWeights<f32, Cpu>) -> Self {
         Self {
             weights: weights.clone(),
             lambda: Lambda::of(host(&weights.lambda)),
         }
     }
-
-    /// The channels of each map: offset and width.
-    const HALVES: [(usize, usize); 2] = [(0, HEAD_DIM / 2), (HEAD_DIM / 2, HEAD_DIM / 2)];
 
     /// Splits what was saved: both maps, and the weighted sum.
     fn parts<'a>(tile: &HeadTile, kept: &'a [f32]) -> [&'a [f32]; 3] {
@@ -42,39 +41,40 @@ impl<const EMBED: usize, const HEAD_DIM: usize> DifferentialHead<EMBED, HEAD_DIM
     }
 }
 
-impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
-    for DifferentialHead<EMBED, HEAD_DIM>
-{
-    type Document<'a> = ();
+/// The channels of each map: offset and width.
+fn halves(head_dim: usize) -> [(usize, usize); 2] {
+    [(0, head_dim / 2), (head_dim / 2, head_dim / 2)]
+}
 
-    fn document(&self, _: usize, _: Pass) {}
-
+impl HeadAttention for DifferentialHead {
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let w = &self.weights;
-        vec![&w.lambda, &w.head_norm]
+        vec![&self.weights.lambda, &self.weights.head_norm]
     }
 
     fn saved_len(&self, tile: &HeadTile) -> usize {
-        2 * tile.saved_len() + tile.queries * HEAD_DIM
+        2 * tile.saved_len() + tile.queries * tile.layout.head_dim
     }
 
     fn attend(
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        ((), qkv): (&(), &[f32]),
+        (_, qkv): (Option<&Packed<'_>>, &[f32]),
         kept: &mut [f32],
         (out, step): (&mut [f32], usize),
     ) {
-        let elements = tile.saved_len();
-        let lengths = [elements, elements, tile.queries * HEAD_DIM];
+        let (elements, head_dim) = (tile.saved_len(), tile.layout.head_dim);
+        let lengths = [elements, elements, tile.queries * head_dim];
         let [first, second, weighted] = cut(lengths, kept);
-        for (half, weights) in Self::HALVES.into_iter().zip([&mut *first, &mut *second]) {
+        for (half, weights) in halves(head_dim)
+            .into_iter()
+            .zip([&mut *first, &mut *second])
+        {
             columns.attention_weights(tile, half, qkv, weights);
         }
         let difference = difference(first, second, self.lambda.value);
-        let target = Target::set(weighted, HEAD_DIM);
-        tile.apply_weights(&difference, columns.values(qkv, HEAD_DIM), target);
+        let target = Target::set(weighted, head_dim);
+        tile.apply_weights(&difference, columns.values(qkv, head_dim), target);
         norm(weighted, host(&self.weights.head_norm), out, step);
     }
 
@@ -82,27 +82,28 @@ impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
         &self,
         tile: &HeadTile,
         columns: HeadColumns,
-        ((), qkv, kept): (&(), &[f32], &[f32]),
+        (_, qkv, kept): (Option<&Packed<'_>>, &[f32], &[f32]),
         (dout, out_step): (&[f32], usize),
         dqkv: &mut [f32],
         of_parameters: &mut [f32],
     ) {
-        let [dvectors, dgain] = cut([2 * HEAD_DIM, HEAD_DIM], of_parameters);
+        let head_dim = tile.layout.head_dim;
+        let [dvectors, dgain] = cut([2 * head_dim, head_dim], of_parameters);
         let [first, second, weighted] = Self::parts(tile, kept);
-        let mut dweighted = Scratch::new(tile.queries * HEAD_DIM);
+        let mut dweighted = Scratch::new(tile.queries * head_dim);
         let rows = dweighted
-            .chunks_exact_mut(HEAD_DIM)
-            .zip(weighted.chunks_exact(HEAD_DIM));
+            .chunks_exact_mut(head_dim)
+            .zip(weighted.chunks_exact(head_dim));
         wide!({
             for ((dweighted, weighted), dout) in rows.zip(dout.chunks(out_step)) {
                 let gain = host(&self.weights.head_norm);
-                norm_backward(weighted, gain, &dout[..HEAD_DIM], dweighted, dgain);
+                norm_backward(weighted, gain, &dout[..head_dim], dweighted, dgain);
             }
         });
         let lambda = self.lambda;
         let difference = difference(first, second, lambda.value);
-        let values = columns.values(qkv, HEAD_DIM);
-        let dweighted = View::rows(&dweighted, HEAD_DIM);
+        let values = columns.values(qkv, head_dim);
+        let dweighted = View::rows(&dweighted, head_dim);
         let dfirst =
             tile.apply_weights_backward(&difference, values, dweighted, columns.dvalues(dqkv));
 
@@ -125,14 +126,65 @@ impl<const EMBED: usize, const HEAD_DIM: usize> HeadAttention<HEAD_DIM>
         });
         lambda.backward(dlambda, host(&self.weights.lambda), dvectors);
         let maps = [(first, dfirst), (second, dsecond)];
-        for (half, (weights, dweights)) in Self::HALVES.into_iter().zip(maps) {
+        for (half, (weights, dweights)) in halves(head_dim).into_iter().zip(maps) {
             columns.attention_weights_backward(tile, half, (qkv, weights), dweights, dqkv);
         }
     }
 }
 
+/// How the heads attend to a cache: as in attention with one map, twice.
+pub fn attend_twice(
+    layout: Layout,
+    weights: &DifferenceWeights<f32, Cpu>,
+) -> impl Fn(&KvCache, &[f32], &mut [f32]) {
+    let (lambda, gain) = (
+        Lambda::of(host(&weights.lambda)).value,
+        host(&weights.head_norm),
+    );
+    let (width, head_dim) = (layout.width(), layout.head_dim);
+    move |cache, queries, heads| {
+        let mut weighted = Scratch::new(queries.len() / width * head_dim);
+        for head in 0..layout.heads {
+            let column = head * head_dim;
+            let shared = (head / layout.group(), head_dim);
+            let map = |half| map_of(layout, cache, [head, half], &queries[column..]);
+            let [first, second] = [0, 1].map(map);
+            let weights = difference(&first, &second, lambda);
+            kv_cache::apply_weights(cache, shared, &weights, &mut weighted, head_dim);
+            norm(&weighted, gain, &mut heads[column..], width);
+        }
+    }
+}
+
+/// The attention weights of one of a head's two maps, given its columns of all queries: `[queries, tokens]`.
+fn map_of(layout: Layout, cache: &KvCache, [head, half]: [usize; 2], queries: &[f32]) -> Scratch {
+    let (width, head_dim, scoring) = (layout.width(), layout.head_dim, layout.scoring);
+    let (n, step) = (queries.len().div_ceil(width), kv_cache::score_step(cache));
+    // Zeros for the other half: the cache has keys as whole heads.
+    let mut padded = Scratch::zeros(n * head_dim);
+    let (first, channels) = halves(head_dim)[half];
+    for (to, from) in padded.chunks_exact_mut(head_dim).zip(queries.chunks(width)) {
+        to[first..][..channels].copy_from_slice(&from[first..][..channels]);
+    }
+    let mut weights = Scratch::new(n * step);
+    let (shared, queries) = (
+        (head / layout.group(), head_dim),
+        (n, &padded[..], head_dim),
+    );
+    kv_cache::scores(
+        cache,
+        shared,
+        queries,
+        half_of(layout).scale() as f32,
+        &mut weights,
+    );
+    let slope = scoring.slope(head, layout.heads) as f32;
+    scoring.last_scores_to_weights(&mut weights, step, cache.tokens, slope);
+    weights
+}
+
 /// `first − λ second`.
-pub(super) fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch {
+fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch {
     let mut difference = Scratch::new(first.len());
     wide!({
         for ((to, a), b) in difference.iter_mut().zip(first).zip(second) {
@@ -144,14 +196,14 @@ pub(super) fn difference(first: &[f32], second: &[f32], lambda: f32) -> Scratch 
 
 /// λ, and the two exponentials that it is computed from: `exp(λ_q1·λ_k1)` and `exp(λ_q2·λ_k2)`.
 #[derive(Clone, Copy)]
-pub(super) struct Lambda {
-    pub(super) value: f32,
+pub struct Lambda {
+    pub value: f32,
     powers: [f32; 2],
 }
 
 impl Lambda {
-    /// From the learned vectors: `[2, HEAD_DIM]`.
-    pub(super) fn of(vectors: &[f32]) -> Self {
+    /// From the learned vectors: `[2, head_dim]`.
+    pub fn of(vectors: &[f32]) -> Self {
         let width = vectors.len() / 2;
         let (query, key) = vectors.split_at(width);
         let power = |half: Range<usize>| {
@@ -165,7 +217,7 @@ impl Lambda {
         }
     }
 
-    /// Accumulates the gradient of the learned vectors: `[2, HEAD_DIM]`.
+    /// Accumulates the gradient of the learned vectors: `[2, head_dim]`.
     fn backward(self, dlambda: f32, vectors: &[f32], dvectors: &mut [f32]) {
         let width = vectors.len() / 2;
         let (query, key) = vectors.split_at(width);
@@ -188,7 +240,7 @@ fn scale(row: &[f32]) -> f32 {
 }
 
 /// The norm of a head's output: `[queries, gain's width]` → the same with row stride `step`.
-pub(super) fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
+pub fn norm(head: &[f32], gain: &[f32], out: &mut [f32], step: usize) {
     let rows = head.chunks_exact(gain.len()).zip(out.chunks_mut(step));
     wide!({
         for (row, out) in rows {

@@ -4,10 +4,6 @@
 use std::any::TypeId;
 use std::ops::Mul;
 
-use dfdx::nn::tensor_collection::{
-    RecursiveWalker, TensorCollection, TensorOptions, TensorVisitor, ViewTensorMut, ViewTensorName,
-    ViewTensorRef,
-};
 use dfdx::shapes::{Const, Dtype, Shape};
 use dfdx::tensor::{
     AsArray, Cpu, Gradients, HasErr, NoneTape, OwnedTape, PutTape, SplitTape, Tape, Tensor,
@@ -16,7 +12,7 @@ use dfdx::tensor::{
 use dfdx::tensor_ops::{Backward, Device, SumTo};
 
 use super::Stream;
-use super::parameters::visitor;
+use super::parameters::{Visitor, VisitorMut, Weights, member};
 use crate::data::ragged::{Ragged, Sequence};
 
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
@@ -58,8 +54,8 @@ pub(super) fn check_op<D, const IN: usize, const OUT: usize, M32, M64>(
     mut case: Case<'_, D, IN, OUT, M32, M64>,
 ) where
     D: Device<f32> + 'static,
-    M32: TensorCollection<f32, D>,
-    M64: TensorCollection<f64, Cpu>,
+    M32: Weights<f32, D>,
+    M64: Weights<f64, Cpu>,
 {
     let mut salt = 0.0;
     let mut next = |n: usize| {
@@ -111,7 +107,7 @@ macro_rules! on_each_device {
             #[cfg(feature = "cuda")]
             #[test]
             fn cuda() {
-                if let Some($device) = crate::ops::testing::cuda() {
+                if let Some($device) = crate::ops::tests::cuda() {
                     $check;
                 }
             }
@@ -142,7 +138,7 @@ fn check_differences<
     const IN: usize,
     const OUT: usize,
     M32,
-    M64: TensorCollection<f64, Cpu>,
+    M64: Weights<f64, Cpu>,
 >(
     case: &mut Case<'_, D, IN, OUT, M32, M64>,
     values: &[Vec<f64>],
@@ -197,7 +193,7 @@ fn run<const IN: usize, const OUT: usize, M, N, D>(
 where
     N: Dtype,
     D: Device<N>,
-    M: TensorCollection<N, D>,
+    M: Weights<N, D>,
 {
     let x = x.iter().map(|&v| N::from_f64(v).expect("finite")).collect();
     let x: Stream<IN, N, D> = device.tensor_from_vec(x, (tokens, Const::<IN>));
@@ -211,11 +207,7 @@ where
         gradients: &mut gradients,
         all: &mut all,
     };
-    M::iter_tensors(&mut RecursiveWalker {
-        m: (model, String::new()),
-        f: &mut collect,
-    })
-    .expect("gradients");
+    model.each("", &mut collect).expect("gradients");
     (output, all)
 }
 
@@ -254,58 +246,60 @@ struct Collect<'a, N: Dtype, D: Device<N>> {
     all: &'a mut Vec<(String, Vec<f64>)>,
 }
 
-visitor! {
-    [N: Dtype, D: Device<N>] Collect<'_, N, D>: N, (ViewTensorRef, ViewTensorName),
-    |self, _, (t, name): (&Tensor<S, N, D>, String)| {
-        self.all.push((name, gradient_of(t, self.gradients)));
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Collect<'_, N, D> {
+    fn visit<S: Shape>(&mut self, name: &str, t: &Tensor<S, N, D>) -> Result<(), D::Err> {
+        self.all
+            .push((name.to_owned(), gradient_of(t, self.gradients)));
+        Ok(())
     }
 }
 
 struct Read(Vec<Vec<f64>>);
 
-visitor! {
-    [N: Dtype, D: Device<N>] Read: N, ViewTensorRef,
-    |self, _, t: &Tensor<S, N, D>| {
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Read {
+    fn visit<S: Shape>(&mut self, _: &str, t: &Tensor<S, N, D>) -> Result<(), D::Err> {
         self.0.push(to_f64(t.as_vec()));
+        Ok(())
     }
 }
 
-pub(super) fn weights<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
-    model: &M,
-) -> Vec<Vec<f64>> {
+pub(super) fn weights<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &M) -> Vec<Vec<f64>> {
     let mut read = Read(vec![]);
-    M::iter_tensors(&mut RecursiveWalker {
-        m: model,
-        f: &mut read,
-    })
-    .expect("weights");
+    model.each("", &mut read).expect("weights");
     read.0
 }
 
 struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
 
-visitor! {
-    [N: Dtype, D: Device<N>] Fill<'_>: N, ViewTensorMut,
-    |self, _, t: &mut Tensor<S, N, D>| {
+impl<N: Dtype, D: Device<N>> VisitorMut<N, D> for Fill<'_> {
+    fn visit<S: Shape>(&mut self, _: &str, t: &mut Tensor<S, N, D>) -> Result<(), D::Err> {
         let values = self.0.next().expect("as many values as tensors").iter();
         let values: Vec<N> = values.map(|&v| N::from_f64(v).expect("finite")).collect();
         t.copy_from(&values);
+        Ok(())
     }
 }
 
-pub(super) fn fill<N: Dtype, D: Device<N>, M: TensorCollection<N, D>>(
-    model: &mut M,
-    values: &[Vec<f64>],
-) {
-    M::iter_tensors(&mut RecursiveWalker {
-        m: model,
-        f: &mut Fill(values.iter()),
-    })
-    .expect("fill");
+/// Several groups of weights, as one.
+impl<A: Weights<N, D>, B: Weights<N, D>, N: Dtype, D: Device<N>> Weights<N, D> for (A, B) {
+    fn each(&self, group: &str, visitor: &mut impl Visitor<N, D>) -> Result<(), D::Err> {
+        self.0.each(&member(group, "0"), visitor)?;
+        self.1.each(&member(group, "1"), visitor)
+    }
+
+    fn each_mut(&mut self, group: &str, visitor: &mut impl VisitorMut<N, D>) -> Result<(), D::Err> {
+        self.0.each_mut(&member(group, "0"), visitor)?;
+        self.1.each_mut(&member(group, "1"), visitor)
+    }
+}
+
+pub(super) fn fill<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &mut M, values: &[Vec<f64>]) {
+    let mut fill = Fill(values.iter());
+    model.each_mut("", &mut fill).expect("fill");
 }
 
 /// Fills a model with arbitrary numbers, and returns an arbitrary stream of `tokens` tokens.
-pub(super) fn arbitrary<const EMBED: usize, M: TensorCollection<f32, Cpu>>(
+pub(super) fn arbitrary<const EMBED: usize, M: Weights<f32, Cpu>>(
     model: &mut M,
     tokens: usize,
 ) -> Stream<EMBED, f32, Cpu> {

@@ -1,0 +1,96 @@
+//! Differential attention: each head subtracts a second attention map from a first, so that noise common to
+//! both cancels (Ye et al. 2025, Differential Transformer, §2.1, equations 1 to 3).
+//!
+//! Within each head, queries and keys are split into halves q₁, q₂ and k₁, k₂ of d = head_dim / 2 channels. Values are
+//! weighted by `softmax(q₁k₁ᵀ/√d) − λ softmax(q₂k₂ᵀ/√d)` over the keys at or before the query, with dropout on these
+//! weights, and their sum o becomes `0.2 g · o / √(mean(o²) + 1e-5)`. `λ = exp(λ_q1·λ_k1) − exp(λ_q2·λ_k2) + 0.8`.
+//!
+//! There are as many heads here as without the subtraction, each with maps of half its width; the authors halve the
+//! number of heads instead. Dropout is an addition for consistency with the other kinds.
+
+#[cfg(feature = "cuda")]
+pub(crate) mod cuda;
+mod head;
+#[cfg(any(test, feature = "cuda"))]
+pub(super) mod reference;
+
+use dfdx::shapes::{Const, Dtype};
+use dfdx::tensor::{Storage, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::{HeadKind, Layout, compare};
+use crate::ops::maps::{HeadMap, on_host};
+use crate::ops::parameters::named_weights;
+use head::Lambda;
+#[cfg(test)]
+pub(super) use head::norm;
+pub(super) use head::{DifferentialHead, attend_twice};
+
+/// λ_init of Ye et al. 2025: the value of λ if the learned vectors cancel; `1 - λ_init` scales the heads'
+/// outputs. Here it is the same for all layers, which they found to work as well (§3.8).
+pub const LAMBDA_START: f64 = 0.8;
+
+/// Added to the mean square in the norm of a head's output (the authors' value).
+const HEAD_NORM_EPSILON: f64 = 1e-5;
+
+/// What differential heads learn besides their projections. Of every vector over a head's channels, the first half
+/// belongs to the first map, the second half to the map that is subtracted.
+#[derive(Clone, Debug)]
+pub struct DifferenceWeights<N: Dtype, D: Storage<N>> {
+    /// `[2, head_dim]`: λ_q1 and λ_q2 in the first row, λ_k1 and λ_k2 in the second; shared by all heads. The
+    /// optimiser applies weight decay to them, and to the gain below.
+    pub lambda: Tensor<(Const<2>, usize), N, D>,
+    /// `[head_dim]`: the gain of the norm of a head's output, initially 1; shared by all heads.
+    pub head_norm: Tensor<(usize,), N, D>,
+}
+
+impl<N: Dtype, D: Device<N>> DifferenceWeights<N, D> {
+    /// All zero, for heads of an even width.
+    pub fn zeros(device: &D, head_dim: usize) -> Result<Self, D::Err> {
+        Ok(Self {
+            lambda: device.try_zeros_like(&(Const::<2>, head_dim))?,
+            head_norm: device.try_zeros_like(&(head_dim,))?,
+        })
+    }
+}
+
+named_weights! {
+    impl [] DifferenceWeights<> {
+        lambda: "lambda",
+        head_norm: "head_norm.weight",
+    }
+}
+
+/// For every head the difference of its two maps, from queries and keys, heads side by side. Each row adds up to
+/// `1 − λ`, and some weights are negative.
+pub(super) fn maps<N: Dtype, D: Storage<N>>(
+    queries_and_keys: [&[f32]; 2],
+    weights: &DifferenceWeights<N, D>,
+    layout: Layout,
+) -> Vec<HeadMap> {
+    let lambda = Lambda::of(&on_host(&weights.lambda)).value;
+    let layout = half_of(layout);
+    let of_half = |half: usize| {
+        // The channels of this half in each head, heads side by side.
+        let [queries, keys] = queries_and_keys.map(|rows| -> Vec<f32> {
+            let halves = rows.chunks_exact(layout.head_dim);
+            halves.skip(half).step_by(2).flatten().copied().collect()
+        });
+        compare([&queries, &keys], layout)
+    };
+    let mut maps = of_half(0);
+    for (map, second) in maps.iter_mut().zip(of_half(1)) {
+        let pairs = map.weights.iter_mut().zip(second.weights);
+        pairs.for_each(|(first, second)| *first -= lambda * second);
+    }
+    maps
+}
+
+/// The layout of one of a head's two maps.
+fn half_of(layout: Layout) -> Layout {
+    Layout {
+        head_dim: layout.head_dim / 2,
+        head: HeadKind::Standard,
+        ..layout
+    }
+}

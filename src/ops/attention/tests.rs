@@ -1,0 +1,183 @@
+//! Every kind of head against the reference, and the maps against the output.
+
+use dfdx::tensor::Cpu;
+
+use super::*;
+use crate::ops::decoding::tests::check_decoding;
+use crate::ops::maps::tests::{apply_maps, check_output, check_sums};
+use crate::ops::maps::{normed, on_host, projected};
+use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
+
+type Sublayer<const EMBED: usize, N, D> = (LayerNorm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
+
+fn sublayer<const EMBED: usize, N: Dtype, D: Device<N>>(
+    device: &D,
+    layout: Layout,
+) -> Sublayer<EMBED, N, D> {
+    let weights = AttentionWeights::zeros(device, layout).expect("memory");
+    (LayerNorm::zeros(device).expect("memory"), weights)
+}
+
+const SOFTMAX: Layout = Layout::softmax(3, 4);
+const ROTARY: Layout = scored(Positional::Rope, None, Similarity::Softmax);
+const ALIBI: Layout = scored(Positional::Alibi, None, Similarity::Softmax);
+const WINDOW: Layout = scored(Positional::None, Some(5), Similarity::Softmax);
+const LINEAR: Layout = scored(Positional::None, None, Similarity::FeatureMap);
+const SHARED: Layout = Layout {
+    kv_heads: 1,
+    ..SOFTMAX
+};
+const ALL_AT_ONCE: Layout = Layout {
+    kv_heads: 1,
+    ..scored(Positional::Rope, Some(18), Similarity::Softmax)
+};
+const DIFFERENTIAL: Layout = Layout {
+    head: HeadKind::Differential,
+    ..SOFTMAX
+};
+const SYNTHESIZER: Layout = Layout {
+    head: HeadKind::Synthesizer { positions: 41 },
+    ..SOFTMAX
+};
+
+const fn scored(positional: Positional, window: Option<usize>, similarity: Similarity) -> Layout {
+    Layout {
+        scoring: Scoring {
+            positional,
+            window,
+            similarity,
+        },
+        ..SOFTMAX
+    }
+}
+
+/// Relative tolerances of the op and of decoding, for heads that are `embed` wide in total.
+fn tolerances(layout: &Layout, embed: usize) -> [f64; 2] {
+    let times = embed as f64 / 12.0;
+    match layout.head {
+        // The norm divides by what is left when two maps cancel, which amplifies rounding errors.
+        HeadKind::Differential => [3e-4, 1e-5 * times],
+        // Rounding errors accumulate like a random walk over the channels.
+        HeadKind::Standard | HeadKind::Synthesizer { .. } => [1e-5 * times.sqrt(); 2],
+    }
+}
+
+/// Checks 3 heads of width 4 on batches of many shapes, then incremental decoding and maps.
+fn check<D: AttentionOp<f32> + 'static>(device: &D, layout: Layout) {
+    let many: Vec<usize> = (0..40).map(|i| 1 + (i * 5) % 12).collect();
+    // Up to two vectors of keys, and more than a panel of the matrix kernel.
+    let long = [16, 17, 33, 40];
+    check_heads::<12, D>(device, layout, &[&[1][..], &[12], &[3, 1, 7], &many, &long]);
+    check_shown(layout);
+}
+
+fn check_heads<const EMBED: usize, D: AttentionOp<f32> + 'static>(
+    device: &D,
+    layout: Layout,
+    batches: &[&[usize]],
+) {
+    let tolerances = tolerances(&layout, EMBED);
+    for lengths in batches {
+        for (weights, output) in [
+            (Dropout::NONE, Dropout::NONE),
+            (Dropout::new(0.3, 1), Dropout::new(0.2, 2)),
+        ] {
+            let batch = batch(lengths, 9);
+            let dropout = AttentionDropout {
+                weights,
+                output,
+                context: 42,
+            };
+            check_op::<D, EMBED, EMBED, Sublayer<EMBED, f32, D>, Sublayer<EMBED, f64, Cpu>>(Case {
+                device: device.clone(),
+                fast_model: sublayer(device, layout),
+                exact_model: sublayer(&Cpu::default(), layout),
+                fast: &|(norm, weights), x, _| D::try_attention(x, norm, weights, &batch, dropout),
+                exact: &|(norm, weights), x, _| {
+                    reference::attention(x, norm, weights, &batch, dropout)
+                },
+                plain: &|(norm, weights), x, _| {
+                    reference::attention(x, norm, weights, &batch, dropout)
+                },
+                tokens: batch.len(),
+                tolerance: tolerances[0],
+            });
+        }
+    }
+    let layout = longer(layout);
+    check_decoding::<D, EMBED, Sublayer<EMBED, f32, D>, Sublayer<EMBED, f64, Cpu>>(
+        device,
+        (sublayer(device, layout), sublayer(&Cpu::default(), layout)),
+        &|(norm, weights), rows| D::incremental_attention(norm, weights, (rows, 128)),
+        &|(norm, weights), x, batch| {
+            let none = AttentionDropout::none(batch.longest());
+            reference::attention(x, norm, weights, batch, none)
+        },
+        tolerances[1],
+    );
+}
+
+/// The same with room for the sequences of [`check_decoding`].
+fn longer(layout: Layout) -> Layout {
+    let head = match layout.head {
+        HeadKind::Synthesizer { .. } => HeadKind::Synthesizer { positions: 128 },
+        other => other,
+    };
+    Layout { head, ..layout }
+}
+
+/// Checks that the values weighted by the maps are the output.
+fn check_shown(layout: Layout) {
+    for tokens in [1, 13, 40] {
+        let mut sublayer: Sublayer<12, f32, Cpu> = sublayer(&Cpu::default(), layout);
+        let x = arbitrary(&mut sublayer, tokens);
+        let (norm, weights) = &sublayer;
+        let maps = super::maps(&x, norm, weights);
+        let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
+        let values = projected(&normed(&inside, norm), &weights.value);
+        let mut heads = apply_maps(&maps, &values);
+        match &weights.difference {
+            Some(of) => differential::norm(&heads.clone(), &on_host(&of.head_norm), &mut heads, 4),
+            None => check_sums(&maps),
+        }
+        let batch = batch(&[tokens], 9);
+        let given = Cpu::try_attention(x, norm, weights, &batch, none);
+        let given = given.expect("memory").as_vec();
+        let tolerance = tolerances(&layout, 12)[0];
+        check_output(&heads, &weights.proj, &inside, &given, tolerance);
+    }
+}
+
+on_each_device!(softmax, |device| check(&device, SOFTMAX));
+on_each_device!(rotary_positions, |device| check(&device, ROTARY));
+on_each_device!(linear_biases, |device| check(&device, ALIBI));
+on_each_device!(a_window, |device| check(&device, WINDOW));
+on_each_device!(feature_maps, |device| check(&device, LINEAR));
+on_each_device!(shared_keys_and_values, |device| check(&device, SHARED));
+on_each_device!(all_at_once, |device| check(&device, ALL_AT_ONCE));
+on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
+on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));
+
+// Widths that are not a power of two, that fill a warp, and that cover each tile size of the GPU
+// kernels.
+on_each_device!(wide_heads, |device| {
+    let batches = [&[3, 1, 7][..], &[33, 40]];
+    let heads = |layout: Layout, [heads, kv_heads, head_dim]: [usize; 3]| Layout {
+        heads,
+        kv_heads,
+        head_dim,
+        ..layout
+    };
+    check_heads::<12, _>(&device, heads(ALL_AT_ONCE, [2, 1, 6]), &batches);
+    check_heads::<64, _>(&device, heads(SOFTMAX, [2, 2, 32]), &batches);
+    check_heads::<80, _>(&device, heads(ALIBI, [2, 1, 40]), &batches);
+    check_heads::<144, _>(&device, heads(ALL_AT_ONCE, [2, 1, 72]), &batches);
+    check_heads::<128, _>(&device, heads(LINEAR, [1, 1, 128]), &batches);
+    for layout in [DIFFERENTIAL, SYNTHESIZER] {
+        check_heads::<12, _>(&device, heads(layout, [2, 2, 6]), &batches);
+        check_heads::<64, _>(&device, heads(layout, [2, 2, 32]), &batches);
+        check_heads::<80, _>(&device, heads(layout, [2, 2, 40]), &batches);
+        check_heads::<72, _>(&device, heads(layout, [1, 1, 72]), &batches);
+        check_heads::<128, _>(&device, heads(layout, [1, 1, 128]), &batches);
+    }
+});
