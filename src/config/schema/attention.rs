@@ -1,4 +1,4 @@
-//! `[model.attention]`: a kind from a table, with its own number.
+//! `[model.attention]`: a kind from a table, and parts that combine with it.
 
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
@@ -12,27 +12,85 @@ use crate::kinds::{Listed, Named, kinds};
 #[schemars(extend("kinds" = own_keys()))]
 #[serde(deny_unknown_fields)]
 pub struct AttentionSpec {
-    /// `"vanilla"` is causal softmax attention; `attnlab list attention` says what the others are.
+    /// `"softmax"`, also called `"vanilla"`, is causal softmax attention; `attnlab list attention` says what the others
+    /// are. Some are names of combinations: `"rope"` is `"softmax"` with `rotary = {}`.
     pub kind: Named<KindOfAttention>,
     /// `"perceiver"` only: number of latents, at most `context`; it needs at least 2 layers. Default: required there.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bottleneck: Option<usize>,
-    /// `"grouped-query"` only: number of heads of keys and values; must divide `heads`. Default: required there.
+    /// Number of heads of keys and values, each shared by a group of heads; must divide `heads`. Default: `heads`, but
+    /// required of `"grouped-query"`.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub kv_heads: Option<usize>,
-    /// `"sliding-window"` only: number of tokens that each token attends to, including itself. Default: required there.
+    /// Number of tokens that each token attends to, including itself. Default: all before it, but required of
+    /// `"sliding-window"`.
     #[schemars(range(min = 1))]
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub window: Option<usize>,
+    /// Queries and keys are rotated by their position (Su et al. 2021). Default: only in `"rope"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<RotarySpec>,
+    /// What a position adds to scores. Default: nothing, but `"alibi"` in `"alibi"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<BiasSpec>,
+}
+
+/// A rotation of queries and keys.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[serde(deny_unknown_fields)]
+pub struct RotarySpec {
+    /// Base of the angles: pair i of n channels turns by `base^(-2i / n)` a token.
+    #[schemars(range(min = 1))]
+    #[serde(default = "default_rotary_base")]
+    pub base: f64,
+    /// Fraction of a head's channels that are rotated, from the first on, rounded to pairs.
+    #[schemars(range(min = 0, max = 1))]
+    #[serde(default = "default_rotary_fraction")]
+    pub fraction: f64,
+}
+
+fn default_rotary_base() -> f64 {
+    10_000.0
+}
+
+fn default_rotary_fraction() -> f64 {
+    1.0
+}
+
+impl Default for RotarySpec {
+    fn default() -> Self {
+        Self {
+            base: default_rotary_base(),
+            fraction: default_rotary_fraction(),
+        }
+    }
+}
+
+impl RotarySpec {
+    /// Number of rotated channels of a head.
+    pub fn channels(&self, head_dim: usize) -> usize {
+        2 * (self.fraction * (head_dim / 2) as f64).round() as usize
+    }
+}
+
+/// What a position adds to scores.
+#[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum BiasSpec {
+    /// The farther away a key, the lower its score, each head by a slope of its own (Press et al. 2022).
+    Alibi,
 }
 
 /// The keys of each kind, for [`KINDS`](crate::kinds::KINDS).
 fn own_keys() -> Value {
     let own = |kind: &KindOfAttention| {
-        let key: Vec<&str> = kind.parameter_key.into_iter().collect();
-        (kind.name.to_owned(), json!({"takes": key, "requires": key}))
+        let takes: Vec<&str> = kind.requires.iter().chain(kind.takes).copied().collect();
+        (
+            kind.name.to_owned(),
+            json!({"takes": takes, "requires": kind.requires}),
+        )
     };
     kinds("kind", ATTENTION_KINDS.iter().map(own))
 }
@@ -46,6 +104,8 @@ impl AttentionSpec {
             bottleneck: None,
             kv_heads: None,
             window: None,
+            rotary: None,
+            bias: None,
         }
     }
 }
@@ -61,8 +121,10 @@ pub struct KindOfAttention {
     pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
-    /// The key of its parameter in `[model.attention]`, if it has one.
-    pub parameter_key: Option<&'static str>,
+    /// The keys of `[model.attention]` that it has to have.
+    pub requires: &'static [&'static str],
+    /// Further keys that it may have.
+    pub takes: &'static [&'static str],
     /// The longest document, in tokens, for a given context length.
     pub longest: fn(usize) -> usize,
     /// Why a model is impossible, as a sentence about `model.attention`; `None` if it is not.
@@ -70,11 +132,14 @@ pub struct KindOfAttention {
 }
 
 /// The kinds of attention, in alphabetical order. How to add one is in `src/model/attention/README.md`.
-pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
-    kind(
-        "alibi",
-        "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
-    ),
+pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
+    KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, ROTARY],
+        ..kind(
+            "alibi",
+            "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
+        )
+    },
     KindOfAttention {
         refuses: |spec| odd_heads(spec, "splits each head in half"),
         ..kind(
@@ -84,19 +149,23 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     },
     KindOfAttention {
         other_names: &["gqa"],
-        parameter_key: Some("kv_heads"),
-        refuses: uneven_groups,
+        requires: &[KV_HEADS],
+        takes: &[WINDOW, ROTARY, BIAS],
         ..kind(
             "grouped-query",
             "groups of heads share keys and values (Ainslie et al. 2023)",
         )
     },
-    kind(
-        "linear",
-        "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
-    ),
+    KindOfAttention {
+        takes: &[KV_HEADS, WINDOW],
+        ..kind(
+            "linear",
+            "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
+        )
+    },
     KindOfAttention {
         other_names: &["mqa"],
+        takes: &[WINDOW, ROTARY, BIAS],
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
@@ -104,7 +173,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     },
     KindOfAttention {
         is_network: true,
-        parameter_key: Some("bottleneck"),
+        requires: &["bottleneck"],
         refuses: no_bottleneck,
         ..kind(
             "perceiver",
@@ -113,6 +182,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
     },
     KindOfAttention {
         other_names: &["rotary"],
+        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
         refuses: |spec| odd_heads(spec, "rotates pairs of channels"),
         ..kind(
             "rope",
@@ -120,10 +190,18 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
-        parameter_key: Some("window"),
+        requires: &[WINDOW],
+        takes: &[KV_HEADS, ROTARY, BIAS],
         ..kind(
             "sliding-window",
             "each token attends only to the last few tokens (Beltagy et al. 2020)",
+        )
+    },
+    KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
+        ..kind(
+            "softmax",
+            "causal multi-head softmax attention (Vaswani et al. 2017)",
         )
     },
     KindOfAttention {
@@ -135,22 +213,28 @@ pub const ATTENTION_KINDS: [KindOfAttention; 10] = [
         )
     },
     KindOfAttention {
-        other_names: &["softmax"],
+        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
         ..kind(
             "vanilla",
-            "causal multi-head softmax attention (Vaswani et al. 2017)",
+            "softmax attention by the name that it has in the assignment",
         )
     },
 ];
 
-/// A kind without a parameter.
+const KV_HEADS: &str = "kv_heads";
+const WINDOW: &str = "window";
+const ROTARY: &str = "rotary";
+const BIAS: &str = "bias";
+
+/// A kind without further keys.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
     KindOfAttention {
         name,
         other_names: &[],
         is_network: false,
         about,
-        parameter_key: None,
+        requires: &[],
+        takes: &[],
         longest: |context| context,
         refuses: |_| None,
     }
@@ -172,13 +256,6 @@ fn no_bottleneck(spec: &ModelSpec) -> Option<String> {
     }
     let says = "has at most one latent per token: `bottleneck`";
     (own > context).then(|| format!("{says} = {own} must be at most `model.context` = {context}"))
-}
-
-fn uneven_groups(spec: &ModelSpec) -> Option<String> {
-    let (own, heads) = (spec.attention.kv_heads?, spec.heads);
-    let uneven = own == 0 || !heads.is_multiple_of(own);
-    let says = "needs groups of equal size: `kv_heads`";
-    uneven.then(|| format!("{says} = {own} must divide `model.heads` = {heads}"))
 }
 
 impl Listed for KindOfAttention {

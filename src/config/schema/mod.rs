@@ -10,7 +10,7 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use attention::{ATTENTION_KINDS, AttentionSpec, KindOfAttention};
+pub use attention::{ATTENTION_KINDS, AttentionSpec, BiasSpec, KindOfAttention, RotarySpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{

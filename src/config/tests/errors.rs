@@ -63,7 +63,7 @@ fn each_mistake_has_its_text() {
         (
             "number of another kind",
             "attention = { kind = \"vanilla\" }",
-            "attention = { kind = \"vanilla\", window = 3 }",
+            "attention = { kind = \"synthesizer\", window = 3 }",
         ),
         (
             "kind without its number",

@@ -15,11 +15,12 @@ use crate::kinds::Listed;
 use crate::plot::FigureKind;
 
 /// The headings of the manual whose tables are made, each with the table of the file that it describes.
-const TABLES: [(&str, &str); 13] = [
+const TABLES: [(&str, &str); 14] = [
     ("## Top level", ""),
     ("## `[data]`", "data"),
     ("## `[model]`", "model"),
     ("### `model.attention`", "model.attention"),
+    ("### `model.attention.rotary`", "model.attention.rotary"),
     ("## `[pretrain]` and `[finetune]`", "pretrain"),
     ("### `optimiser`", "pretrain.optimiser"),
     ("### `schedule`", "pretrain.schedule"),

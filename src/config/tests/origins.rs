@@ -97,6 +97,8 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
         "model.attention.bottleneck",
         "model.attention.kv_heads",
         "model.attention.window",
+        "model.attention.rotary",
+        "model.attention.bias",
         "pretrain.longest_excerpt",
         "pretrain.checkpoint_steps",
         "finetune.init",

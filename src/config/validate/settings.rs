@@ -60,22 +60,32 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 }
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
-    let kind = spec.attention.kind.0;
+    let (kind, heads, head_dim) = (spec.attention.kind.0, spec.heads, spec.head_dim);
     if let Some(why) = (kind.refuses)(spec) {
-        let own = kind
-            .parameter_key
-            .map(|key| format!("model.attention.{key}"));
         let key = "model.attention.kind";
-        let message = format!("`{key}` = {:?} {why}", kind.name);
         let keys = [
             key,
             "model.heads",
             "model.head_dim",
             "model.layers",
             "model.context",
+            "model.attention.bottleneck",
         ];
-        let keys: Vec<&str> = keys.into_iter().chain(own.as_deref()).collect();
-        rules.broken(&keys, message);
+        rules.broken(&keys, format!("`{key}` = {:?} {why}", kind.name));
+    }
+    if let Some(shared) = spec.attention.kv_heads
+        && !heads.is_multiple_of(shared)
+    {
+        let key = "model.attention.kv_heads";
+        let why = "so that groups of equal size share keys and values";
+        let message = format!("`{key}` = {shared} must divide `model.heads` = {heads}, {why}");
+        rules.broken(&[key, "model.heads"], message);
+    }
+    if spec.attention.rotary.is_some() && !head_dim.is_multiple_of(2) {
+        let key = "model.attention.rotary";
+        let why = format!("and `model.head_dim` = {head_dim} is odd");
+        let message = format!("`{key}` rotates pairs of channels, {why}");
+        rules.broken(&[key, "model.head_dim"], message);
     }
 }
 

@@ -1,7 +1,7 @@
 //! Properties of every kind of attention.
 
 use super::*;
-use crate::config::schema::KindOfAttention;
+use crate::config::schema::{BiasSpec, KindOfAttention, RotarySpec};
 use crate::kinds::Listed as _;
 use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::maps::MapAxis;
@@ -59,6 +59,17 @@ fn kinds() -> Vec<Kind> {
         window: Some(7),
         ..AttentionSpec::of("sliding-window")
     };
+    let rotary = RotarySpec {
+        base: 500.0,
+        fraction: 0.5,
+    };
+    let all_parts = AttentionSpec {
+        kv_heads: Some(2),
+        window: Some(40),
+        rotary: Some(rotary),
+        bias: Some(BiasSpec::Alibi),
+        ..AttentionSpec::of("softmax")
+    };
     // 7 latents: some documents are longer and some shorter.
     let latents = AttentionSpec {
         bottleneck: Some(7),
@@ -77,6 +88,7 @@ fn kinds() -> Vec<Kind> {
         },
         kind("rope", VANILLA),
         of("sliding-window", window, VANILLA),
+        of("softmax", all_parts, shared(2)),
         // No keys; 8 weights and a bias per position.
         kind("synthesizer", VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST),
         kind("vanilla", VANILLA),

@@ -31,7 +31,7 @@ use crate::data::ragged::Ragged;
 pub(crate) use cpu::TILE_TOKENS;
 pub(crate) use maps::compare;
 pub use maps::maps;
-pub use scoring::{Positional, Scoring, Similarity};
+pub use scoring::{Bias, Rotary, Scoring, Similarity};
 pub use weights::{AttentionWeights, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads};
 
 /// The two dropout sites of the sublayer: attention weights and output.

@@ -7,8 +7,7 @@ use dfdx::tensor_ops::{
 };
 
 use super::{
-    AttentionDropout, AttentionWeights, Layout, Positional, ScoreWeights, Similarity, differential,
-    synthesizer,
+    AttentionDropout, AttentionWeights, Layout, ScoreWeights, Similarity, differential, synthesizer,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -84,15 +83,22 @@ fn transform<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         let below = heads.try_negate()?.try_relu()?.try_negate()?;
         return above.try_add(below.try_exp()?);
     }
-    if layout.scoring.positional != Positional::Rope {
+    let Some(rotary) = layout.scoring.rotary else {
         return Ok(heads);
-    }
+    };
     let (device, width, head_dim) = (heads.device().clone(), layout.width(), layout.head_dim);
     let number = |x: f64| N::from_f64(x).expect("a finite number");
     let shape = (positions.len(), width);
-    let angle = |position: usize, channel: usize| {
-        let pair = channel % head_dim / 2;
-        position as f64 * 10_000f64.powf(-2.0 * pair as f64 / head_dim as f64)
+    // 0 leaves a channel as it is.
+    let angle = |position: usize, channel: usize| match channel % head_dim {
+        channel if channel < rotary.channels => {
+            let pair = channel / 2;
+            position as f64
+                * rotary
+                    .base
+                    .powf(-2.0 * pair as f64 / rotary.channels as f64)
+        }
+        _ => 0.0,
     };
     let table = |f: fn(f64) -> f64| {
         let of_position =
@@ -193,9 +199,14 @@ impl<'a> PaddedBatch<'a> {
     ) -> Result<Scores<N, D, T>, D::Err> {
         let (shape, scoring) = (*scores.shape(), self.layout.scoring);
         let of_keys = self.starts[1];
+        let of_queries = self.starts[0];
         let seen = |document: usize, query: usize, key: usize| {
-            let count = of_keys[document + 1] - of_keys[document];
-            (scoring.first_key(query)..=query).contains(&key) && key < count
+            let count = |starts: &[usize]| starts[document + 1] - starts[document];
+            match query < count(of_queries) {
+                true => (scoring.first_key(query)..=query).contains(&key) && key < count(of_keys),
+                // Padding has to see something: its weights are not used, but must be numbers.
+                false => key == 0,
+            }
         };
         match scoring.similarity {
             Similarity::Softmax => {

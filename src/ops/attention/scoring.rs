@@ -4,25 +4,32 @@ use super::Layout;
 use crate::ops::kernels::rows::{LANES, exp, relu, relu_backward, softmax, sum_of, wide};
 
 /// How the attention weight of a key is computed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
-    /// Positional information in the scores.
-    pub positional: Positional,
+    /// Rotation of queries and keys by their position, so that scores depend on relative positions.
+    pub rotary: Option<Rotary>,
+    /// What a position adds to a score.
+    pub bias: Option<Bias>,
     /// Sliding window: number of keys that a query attends to, the last of them its own; if `None`, all up to it.
     pub window: Option<usize>,
     /// How scores become weights.
     pub similarity: Similarity,
 }
 
-/// How scores depend on the positions of query and key, besides the position embedding of the input.
+/// Rotary embedding: pairs of channels (2i, 2i + 1) of queries and keys are rotated by position ×
+/// base^(-2i / channels) (Su et al. 2021, RoFormer, §3.2.2).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Rotary {
+    /// 10000 in the paper.
+    pub base: f64,
+    /// The first channels of each head that are rotated, an even number: all of them in the paper, a quarter in
+    /// GPT-NeoX (Black et al. 2022, §2.1.1).
+    pub channels: usize,
+}
+
+/// What is added to a score because of the positions of query and key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Positional {
-    /// They do not.
-    None,
-    /// Rotary embedding: pairs of channels (2i, 2i + 1) of queries and keys are rotated by position ×
-    /// 10000^(-2i / head_dim), so that scores depend on relative positions (Su et al. 2021, RoFormer,
-    /// §3.2.2).
-    Rope,
+pub enum Bias {
     /// Linear biases: slope × distance is subtracted from a score, where head h of 1..heads has slope 2^(-8
     /// h / heads) (Press et al. 2022, ALiBi, §3).
     Alibi,
@@ -35,14 +42,15 @@ pub enum Similarity {
     Softmax,
     /// `φ(q) · φ(k)`, divided by the sum over keys, with φ(x) = elu(x) + 1: what linear attention computes
     /// with a running state instead of keys (Katharopoulos et al. 2020, Transformers are RNNs, §3.2). It
-    /// can only be combined with [`Positional::None`].
+    /// can be combined with neither a rotation nor a bias, which could make weights negative.
     FeatureMap,
 }
 
 impl Scoring {
     /// Plain softmax attention.
     pub const SOFTMAX: Self = Self {
-        positional: Positional::None,
+        rotary: None,
+        bias: None,
         window: None,
         similarity: Similarity::Softmax,
     };
@@ -57,9 +65,9 @@ impl Scoring {
 
     /// What a head, counted from 0, subtracts from a score per unit of distance.
     pub(super) fn slope(self, head: usize, heads: usize) -> f64 {
-        match self.positional {
-            Positional::Alibi => (-8.0 * (head + 1) as f64 / heads as f64).exp2(),
-            Positional::None | Positional::Rope => 0.0,
+        match self.bias {
+            Some(Bias::Alibi) => (-8.0 * (head + 1) as f64 / heads as f64).exp2(),
+            None => 0.0,
         }
     }
 
@@ -96,7 +104,7 @@ impl Scoring {
         let end = (query + 1).next_multiple_of(LANES).min(row.len());
         let (seen, hidden) = row.split_at_mut(end);
         hidden.fill(0.0);
-        if self.positional == Positional::Alibi {
+        if self.bias == Some(Bias::Alibi) {
             for (key, score) in seen.iter_mut().enumerate() {
                 *score -= slope * (query as f32 - key as f32);
             }
@@ -126,9 +134,9 @@ impl Scoring {
 pub(super) enum HeadTransform {
     /// No transformation.
     Identity,
-    /// Rotary embedding: cosine and sine for each position and pair of channels,
-    /// `[positions, head_dim / 2]`.
-    Rope(Vec<[f32; 2]>),
+    /// Rotary embedding of so many channels of each head: cosine and sine for each position and pair of channels,
+    /// `[positions, channels / 2]`.
+    Rotary(usize, Vec<[f32; 2]>),
     /// The feature map φ.
     FeatureMap,
     /// `max(x, 0)`, of the hidden layer that takes the place of queries.
@@ -137,16 +145,18 @@ pub(super) enum HeadTransform {
 
 impl HeadTransform {
     /// For positions below `positions`.
+    ///
+    /// # Panics
+    /// If feature maps are to be rotated or biased.
     pub(super) fn new(layout: &Layout, positions: usize) -> Self {
-        match (layout.scoring.positional, layout.scoring.similarity) {
-            (Positional::Rope, Similarity::Softmax) => {
-                Self::Rope(rotations(layout.head_dim, positions))
+        let Scoring { rotary, bias, .. } = layout.scoring;
+        match (rotary, layout.scoring.similarity) {
+            (Some(rotary), Similarity::Softmax) => {
+                Self::Rotary(rotary.channels, rotations(rotary, positions))
             }
-            (Positional::None, Similarity::FeatureMap) => Self::FeatureMap,
-            (Positional::None | Positional::Alibi, Similarity::Softmax) => Self::Identity,
-            (positional, Similarity::FeatureMap) => {
-                panic!("a feature map with {positional:?} is not supported")
-            }
+            (None, Similarity::FeatureMap) if bias.is_none() => Self::FeatureMap,
+            (None, Similarity::Softmax) => Self::Identity,
+            (_, Similarity::FeatureMap) => panic!("a feature map with {rotary:?} and {bias:?}"),
         }
     }
 
@@ -155,7 +165,14 @@ impl HeadTransform {
         match self {
             Self::Identity => {}
             Self::Relu => relu(heads),
-            Self::Rope(table) => rotate(heads, rotations_at(table, head_dim, position), 1.0),
+            Self::Rotary(channels, table) => {
+                rotate(
+                    heads,
+                    head_dim,
+                    rotations_at(table, *channels, position),
+                    1.0,
+                );
+            }
             Self::FeatureMap => wide!(heads.iter_mut().for_each(|x| *x = feature_map(*x))),
         }
     }
@@ -172,7 +189,14 @@ impl HeadTransform {
             Self::Identity => {}
             Self::Relu => relu_backward(gradient, heads),
             // The inverse of a rotation is its transpose.
-            Self::Rope(table) => rotate(gradient, rotations_at(table, head_dim, position), -1.0),
+            Self::Rotary(channels, table) => {
+                rotate(
+                    gradient,
+                    head_dim,
+                    rotations_at(table, *channels, position),
+                    -1.0,
+                );
+            }
             // φ' is 1 where φ > 1, and φ elsewhere.
             Self::FeatureMap => wide!({
                 let pairs = gradient.iter_mut().zip(heads);
@@ -189,11 +213,18 @@ fn feature_map(x: f32) -> f32 {
 }
 
 /// Cosine and sine for each position and pair of channels.
-fn rotations(head_dim: usize, positions: usize) -> Vec<[f32; 2]> {
-    assert!(head_dim.is_multiple_of(2), "channels are rotated in pairs");
-    let pairs = 0..head_dim / 2;
+fn rotations(rotary: Rotary, positions: usize) -> Vec<[f32; 2]> {
+    assert!(
+        rotary.channels.is_multiple_of(2),
+        "channels are rotated in pairs"
+    );
+    let pairs = 0..rotary.channels / 2;
     let frequencies: Vec<f64> = pairs
-        .map(|pair| 10_000f64.powf(-2.0 * pair as f64 / head_dim as f64))
+        .map(|pair| {
+            rotary
+                .base
+                .powf(-2.0 * pair as f64 / rotary.channels as f64)
+        })
         .collect();
     let turn = |angle: f64| {
         let (sine, cosine) = angle.sin_cos();
@@ -205,14 +236,14 @@ fn rotations(head_dim: usize, positions: usize) -> Vec<[f32; 2]> {
 }
 
 /// The rotations at one position.
-fn rotations_at(table: &[[f32; 2]], head_dim: usize, position: usize) -> &[[f32; 2]] {
-    let pairs = head_dim / 2;
+fn rotations_at(table: &[[f32; 2]], channels: usize, position: usize) -> &[[f32; 2]] {
+    let pairs = channels / 2;
     &table[position * pairs..(position + 1) * pairs]
 }
 
-/// Rotates each pair of channels of each head.
-fn rotate(heads: &mut [f32], rotations: &[[f32; 2]], sign: f32) {
-    for head in heads.chunks_exact_mut(2 * rotations.len()) {
+/// Rotates the first pairs of channels of each head.
+fn rotate(heads: &mut [f32], head_dim: usize, rotations: &[[f32; 2]], sign: f32) {
+    for head in heads.chunks_exact_mut(head_dim) {
         for (pair, [cosine, sine]) in head.as_chunks_mut::<2>().0.iter_mut().zip(rotations) {
             let ([x, y], sine) = (*pair, sign * sine);
             *pair = [x * cosine - y * sine, x * sine + y * cosine];

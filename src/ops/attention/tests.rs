@@ -19,17 +19,45 @@ fn sublayer<const EMBED: usize, N: Dtype, D: Device<N>>(
 }
 
 const SOFTMAX: Layout = Layout::softmax(3, 4);
-const ROTARY: Layout = scored(Positional::Rope, None, Similarity::Softmax);
-const ALIBI: Layout = scored(Positional::Alibi, None, Similarity::Softmax);
-const WINDOW: Layout = scored(Positional::None, Some(5), Similarity::Softmax);
-const LINEAR: Layout = scored(Positional::None, None, Similarity::FeatureMap);
+const ROTARY: Layout = scored(Scoring {
+    rotary: Some(rotary(4)),
+    ..Scoring::SOFTMAX
+});
+const ALIBI: Layout = scored(Scoring {
+    bias: Some(Bias::Alibi),
+    ..Scoring::SOFTMAX
+});
+const WINDOW: Layout = scored(Scoring {
+    window: Some(5),
+    ..Scoring::SOFTMAX
+});
+const LINEAR: Layout = scored(Scoring {
+    similarity: Similarity::FeatureMap,
+    ..Scoring::SOFTMAX
+});
+/// Half of the channels, with another base.
+const PARTLY_ROTARY: Layout = scored(Scoring {
+    rotary: Some(Rotary {
+        base: 50.0,
+        channels: 2,
+    }),
+    ..Scoring::SOFTMAX
+});
+const LINEAR_IN_A_WINDOW: Layout = Layout {
+    kv_heads: 1,
+    ..scored(Scoring {
+        window: Some(18),
+        similarity: Similarity::FeatureMap,
+        ..Scoring::SOFTMAX
+    })
+};
 const SHARED: Layout = Layout {
     kv_heads: 1,
     ..SOFTMAX
 };
 const ALL_AT_ONCE: Layout = Layout {
     kv_heads: 1,
-    ..scored(Positional::Rope, Some(18), Similarity::Softmax)
+    ..all_at_once(4)
 };
 const DIFFERENTIAL: Layout = Layout {
     head: HeadKind::Differential,
@@ -40,15 +68,24 @@ const SYNTHESIZER: Layout = Layout {
     ..SOFTMAX
 };
 
-const fn scored(positional: Positional, window: Option<usize>, similarity: Similarity) -> Layout {
-    Layout {
-        scoring: Scoring {
-            positional,
-            window,
-            similarity,
-        },
-        ..SOFTMAX
-    }
+const fn scored(scoring: Scoring) -> Layout {
+    Layout { scoring, ..SOFTMAX }
+}
+
+/// As in the paper.
+const fn rotary(channels: usize) -> Rotary {
+    let base = 10_000.0;
+    Rotary { base, channels }
+}
+
+/// A rotation, a bias and a window.
+const fn all_at_once(head_dim: usize) -> Layout {
+    scored(Scoring {
+        rotary: Some(rotary(head_dim)),
+        bias: Some(Bias::Alibi),
+        window: Some(18),
+        ..Scoring::SOFTMAX
+    })
 }
 
 /// Relative tolerances of the op and of decoding, for heads that are `embed` wide in total.
@@ -155,6 +192,14 @@ on_each_device!(a_window, |device| check(&device, WINDOW));
 on_each_device!(feature_maps, |device| check(&device, LINEAR));
 on_each_device!(shared_keys_and_values, |device| check(&device, SHARED));
 on_each_device!(all_at_once, |device| check(&device, ALL_AT_ONCE));
+on_each_device!(a_rotation_of_some_channels, |device| check(
+    &device,
+    PARTLY_ROTARY
+));
+on_each_device!(feature_maps_in_a_window, |device| check(
+    &device,
+    LINEAR_IN_A_WINDOW
+));
 on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
 on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));
 
@@ -168,10 +213,10 @@ on_each_device!(wide_heads, |device| {
         head_dim,
         ..layout
     };
-    check_heads::<12, _>(&device, heads(ALL_AT_ONCE, [2, 1, 6]), &batches);
+    check_heads::<12, _>(&device, heads(all_at_once(6), [2, 1, 6]), &batches);
     check_heads::<64, _>(&device, heads(SOFTMAX, [2, 2, 32]), &batches);
     check_heads::<80, _>(&device, heads(ALIBI, [2, 1, 40]), &batches);
-    check_heads::<144, _>(&device, heads(ALL_AT_ONCE, [2, 1, 72]), &batches);
+    check_heads::<144, _>(&device, heads(all_at_once(72), [2, 1, 72]), &batches);
     check_heads::<128, _>(&device, heads(LINEAR, [1, 1, 128]), &batches);
     for layout in [DIFFERENTIAL, SYNTHESIZER] {
         check_heads::<12, _>(&device, heads(layout, [2, 2, 6]), &batches);

@@ -11,7 +11,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::parameters::{Linear, Visitor, VisitorMut, Weights, named_weights};
 
 /// An attention sublayer apart from its weights.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
     /// Number of heads.
     pub heads: usize,

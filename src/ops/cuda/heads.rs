@@ -9,7 +9,7 @@ use dfdx::tensor::{Cuda, CudaError, Gradients};
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
-use crate::ops::attention::{AttentionDropout, Layout, Positional, Similarity};
+use crate::ops::attention::{AttentionDropout, Bias, Layout, Similarity};
 use crate::ops::dropout::Dropout;
 
 pub(super) static HEADS: Source = source(
@@ -192,7 +192,7 @@ impl HeadLayout {
             // Longer than any document, with room for the kernel's additions in u32.
             window: self.of.scoring.window.unwrap_or(1 << 30) as u32,
             features: u32::from(self.of.scoring.similarity == Similarity::FeatureMap),
-            distance: u32::from(self.of.scoring.positional == Positional::Alibi),
+            distance: u32::from(self.of.scoring.bias == Some(Bias::Alibi)),
             scale: self.of.scale() as f32,
             dropout: dropout.into(),
             context: context as u32,

@@ -1,13 +1,15 @@
 // Transformations of queries and keys between their projection and attention; heads lie side by side.
 // HEAD_DIM is the width of a head.
 
-// Rotates each pair of channels of the first `columns` of each row by its position times 10000^(-2 pair /
-// HEAD_DIM) (Su et al. 2021, RoFormer, §3.2.2); a `sign` of -1 rotates back.
-extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* positions, u32 rows, float sign) {
+// Rotates the first `channels` channels of each head, in the first `columns` of each row, pair by pair, by their position
+// times base^(-2 pair / channels) (Su et al. 2021, RoFormer, §3.2.2); a `sign` of -1 rotates back.
+extern "C" __global__ void rotate(float* heads, u32 step, u32 columns, const u32* positions, u32 rows, double base,
+                                  u32 channels, float sign) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x, pairs = columns / 2;
     if (i >= rows * pairs) return;
-    const u32 row = i / pairs, pair = i % pairs;
-    const double turn = pow(10000.0, -2.0 * (pair % ((HEAD_DIM + 1) / 2)) / HEAD_DIM);
+    const u32 row = i / pairs, pair = i % pairs, of_head = pair % ((HEAD_DIM + 1) / 2);
+    if (2 * of_head >= channels) return;
+    const double turn = pow(base, -2.0 * of_head / channels);
     float sine, cosine;
     sincosf((float)(positions[row] * turn), &sine, &cosine);
     sine *= sign;

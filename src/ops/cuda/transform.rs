@@ -6,7 +6,7 @@ use super::heads::HeadLayout;
 use super::kernels::{Kernel, Source};
 use super::products::Matrix;
 use super::{Address, Gpu};
-use crate::ops::attention::{Positional, Similarity};
+use crate::ops::attention::{Rotary, Similarity};
 
 pub(super) static TRANSFORMS: Source = Source {
     name: "transform",
@@ -29,17 +29,12 @@ impl HeadLayout {
         columns: usize,
         (positions, rows): (Address, usize),
     ) -> Result<(), CudaError> {
-        let size = (heads.start, heads.step as u32, columns as u32);
-        if self.of.scoring.positional == Positional::Rope {
-            let arguments = (size.0, size.1, size.2, positions, rows as u32, 1f32);
-            return gpu.launch_each(
-                self.transform_kernel("rotate"),
-                rows * columns / 2,
-                arguments,
-            );
+        if let Some(rotary) = self.of.scoring.rotary {
+            return self.rotate(gpu, rotary, (heads, columns), (positions, rows), 1.0);
         }
         if self.of.scoring.similarity == Similarity::FeatureMap {
-            let arguments = (size.0, size.1, size.2, rows as u32);
+            let (step, columns_of_row) = (heads.step as u32, columns as u32);
+            let arguments = (heads.start, step, columns_of_row, rows as u32);
             return gpu.launch_each(
                 self.transform_kernel("feature_map"),
                 rows * columns,
@@ -58,22 +53,10 @@ impl HeadLayout {
         columns: usize,
         (positions, rows): (Address, usize),
     ) -> Result<(), CudaError> {
-        let (step, columns_of_row) = (gradients.step as u32, columns as u32);
-        if self.of.scoring.positional == Positional::Rope {
-            let arguments = (
-                gradients.start,
-                step,
-                columns_of_row,
-                positions,
-                rows as u32,
-                -1f32,
-            );
-            return gpu.launch_each(
-                self.transform_kernel("rotate"),
-                rows * columns / 2,
-                arguments,
-            );
+        if let Some(rotary) = self.of.scoring.rotary {
+            return self.rotate(gpu, rotary, (gradients, columns), (positions, rows), -1.0);
         }
+        let (step, columns_of_row) = (gradients.step as u32, columns as u32);
         if self.of.scoring.similarity == Similarity::FeatureMap {
             let arguments = (
                 gradients.start,
@@ -89,5 +72,28 @@ impl HeadLayout {
             );
         }
         Ok(())
+    }
+
+    /// Rotates the first `columns` of each row; a `sign` of -1 rotates back.
+    fn rotate(
+        &self,
+        gpu: &Gpu,
+        rotary: Rotary,
+        (heads, columns): (Matrix, usize),
+        (positions, rows): (Address, usize),
+        sign: f32,
+    ) -> Result<(), CudaError> {
+        let count = rows * columns / 2;
+        let arguments = (
+            heads.start,
+            heads.step as u32,
+            columns as u32,
+            positions,
+            rows as u32,
+            rotary.base,
+            rotary.channels as u32,
+            sign,
+        );
+        gpu.launch_each(self.transform_kernel("rotate"), count, arguments)
     }
 }
