@@ -75,6 +75,7 @@ impl Percentiles {
 pub struct Part {
     /// Name of the part, see [`PartTimes`](crate::model::parts::PartTimes).
     pub part: &'static str,
+    /// How often a step runs the part.
     pub times_a_step: usize,
     /// Forward, in milliseconds; `None` for the optimiser.
     pub forward_ms: Option<f64>,

@@ -14,12 +14,14 @@ pub struct StepRow {
     pub epoch: usize,
     /// Optimiser step of the stage, from 1.
     pub step: usize,
+    /// Documents in the step's batch.
     pub documents: usize,
     /// Tokens in the step's batch; there is no padding.
     pub tokens: usize,
     /// Mean negative log-likelihood of the scored tokens, before the update.
     #[serde(with = "finite")]
     pub loss_nats: f64,
+    /// Learning rate of this update, after warmup and decay.
     #[serde(with = "finite")]
     pub learning_rate: f64,
     /// Global norm of the gradient before clipping.
@@ -30,8 +32,11 @@ pub struct StepRow {
 /// Duration of a step, in `timings.csv`; separate from `metrics.csv`, whose bytes are reproducible.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub struct TimingRow {
+    /// `pretrain` or `finetune`.
     pub stage: String,
+    /// Optimiser step of the stage, from 1.
     pub step: usize,
+    /// Wall-clock time of the step, in milliseconds.
     pub step_ms: f64,
     /// Tokens of the batch divided by the step's time.
     pub tokens_per_second: f64,
@@ -106,7 +111,9 @@ pub struct GroupRow {
     pub point: String,
     pub label: String,
     pub split: String,
+    /// `model`, `constant` or `reported`.
     pub subject: String,
+    /// The constant answer, or the source of a reported number.
     pub detail: Option<String>,
     /// Number of seeds; empty if no seed matters (a constant answer, a reported number).
     pub seeds: Option<usize>,
@@ -288,6 +295,7 @@ pub struct FindingRow {
     /// Variance over the samples of a distribution.
     #[serde(with = "finite", default)]
     pub variance: Option<f64>,
+    /// Lower end of the middle 90 % of the samples.
     #[serde(with = "finite", default)]
     pub low_90: Option<f64>,
     #[serde(with = "finite", default)]

@@ -65,6 +65,7 @@ pub struct ExperimentResults {
     pub findings: Vec<FindingRow>,
     /// The figures, as SVG, PNG and CSV.
     pub figures: Vec<PathBuf>,
+    /// Figures that have nothing to show, each with the reason.
     pub left_out: figures::LeftOut,
     /// The runs that failed while others were finished.
     #[serde(serialize_with = "message")]

@@ -31,6 +31,7 @@ pub struct Provenance {
     pub seed: u64,
     /// The repository that holds the experiment file; absent outside of one, and where it is unknown.
     pub git: Option<Git>,
+    /// Why the state of the repository is unknown; absent if it is known.
     pub commit_unknown: Option<String>,
     pub program: Program,
     pub machine: Machine,
@@ -82,6 +83,7 @@ pub struct Machine {
     pub processor: Option<String>,
     /// Hardware threads that the program may use.
     pub logical_cores: Option<usize>,
+    /// Threads that the run had.
     pub threads: usize,
     pub memory_bytes: Option<u64>,
 }
@@ -100,6 +102,7 @@ pub struct Computed {
     pub precision: Option<String>,
     /// The CPU matmul kernel: `avx512`, `avx2` or `gemm`.
     pub matmul_kernel: Option<String>,
+    /// Threads that the stage had; 0 in files of older versions.
     pub threads: usize,
     /// The number of stages that ran at once. With more than one, times are not those of a stage running alone.
     pub stages_at_once: usize,

@@ -54,9 +54,12 @@ pub struct CheckpointMetadata {
     pub best: Option<Best>,
 }
 
+/// The beginning of a file that may since have grown.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Prefix {
+    /// Its length.
     pub bytes: u64,
+    /// BLAKE3 sum of these bytes, hexadecimal.
     pub blake3: String,
 }
 

@@ -69,6 +69,7 @@ impl StageSettings {
 pub struct Position {
     /// Completed optimiser steps.
     pub step: usize,
+    /// Completed epochs.
     pub epoch: usize,
     /// Batches of the current epoch already used.
     pub batch: usize,
@@ -83,6 +84,7 @@ pub struct CompletedStep<'a> {
     pub position: &'a Position,
     /// Whether it was the last step of an epoch.
     pub ends_epoch: bool,
+    /// The model after the update.
     pub model: &'a dyn Trainable,
 }
 

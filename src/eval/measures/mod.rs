@@ -18,6 +18,7 @@ pub use brier_score::BRIER_SCORE;
 pub use exact_match::EXACT_MATCH;
 pub use unit::Unit;
 
+/// How a model's answers are judged.
 #[derive(Debug)]
 pub struct Measure {
     name: &'static str,

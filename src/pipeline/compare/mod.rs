@@ -151,6 +151,7 @@ pub struct Pair {
     pub seed_b: u64,
     /// The test; absent if the two cannot be compared.
     pub test: Option<PairedTest>,
+    /// Why there is no paired test; absent with one.
     pub untested: Option<String>,
     /// B's value minus A's in the other measures, by name.
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]

@@ -34,9 +34,11 @@ pub struct Estimate {
     pub parameters: usize,
     /// Steps left, as the progress of a run counts them: see [`Job::steps`].
     pub steps: usize,
+    /// Tokens left to read.
     pub tokens: u64,
     /// Memory of the process at its largest, in bytes.
     pub memory_bytes: u64,
+    /// Time that this stage still takes, running alone.
     pub time: Duration,
 }
 

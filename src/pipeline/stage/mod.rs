@@ -106,7 +106,9 @@ pub struct Stage {
     pub kind: StageKind,
     /// BLAKE3 sum of kind and ingredients, 64 hexadecimal digits.
     pub key: String,
+    /// Everything that the key is made of.
     pub ingredients: Ingredients,
+    /// Where its weights come from.
     pub start: Source,
 }
 

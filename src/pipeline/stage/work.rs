@@ -52,6 +52,9 @@ pub struct Work<'a> {
 
 impl Work<'_> {
     /// Does the work of a stage in its prepared folder, from a checkpoint if there is one.
+    ///
+    /// # Errors
+    /// Training diverges, the user stops it, the device fails, or a file cannot be written.
     pub fn run(&self, job: &Job<'_>, from: Option<Checkpoint>) -> Result<()> {
         match job {
             Job::Pretrain(spec, inputs) => {
