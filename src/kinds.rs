@@ -1,7 +1,7 @@
 //! Experiment-file tables in which one key determines the other keys: `[data]` and `[figures.NAME]` with their
 //! `kind`, `[explore]` with its `question`.
 //!
-//! `[model.attention]` is not one of them: see `config::schema::attention`.
+//! `[model.attention]` lists its kinds in the same way, but all kinds share one struct: see `config::schema::attention`.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -206,6 +206,8 @@ impl<K: TableKind> Kinded<K> {
 pub struct BrokenRule {
     /// The key.
     pub key: &'static str,
+    /// Other keys of the table that the rule reads.
+    pub reads: &'static [&'static str],
     /// What is wrong with it, phrased to follow the key and a space.
     pub message: String,
     /// What to do about it.
@@ -215,8 +217,12 @@ pub struct BrokenRule {
 impl BrokenRule {
     /// A rule without a help line.
     pub fn new(key: &'static str, message: impl Into<String>) -> Self {
-        let (message, help) = (message.into(), None);
-        Self { key, message, help }
+        Self {
+            key,
+            reads: &[],
+            message: message.into(),
+            help: None,
+        }
     }
 }
 

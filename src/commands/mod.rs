@@ -122,7 +122,7 @@ fn note_replaced(experiment: &Experiment, results: &Path, progress: &Progress) {
     if others.iter().any(RunDirectory::has_results) {
         let folder = experiment_folder(experiment, results);
         progress.note(&format!(
-            "tables and figures in {} will show the runs with these settings alone; --results FOLDER keeps them apart",
+            "tables and figures in {} will show only runs with these settings; use --results FOLDER to keep the others",
             folder.display()
         ));
     }

@@ -52,8 +52,13 @@ pub(super) fn explained(fault: Fault, merged: &Merged) -> Fault {
     }
     let swept = |(file, root)| sweep::keys(&root).into_iter().map(move |axis| (file, axis));
     let axes: Vec<(&PathBuf, Swept)> = alone(merged).flat_map(swept).collect();
+    let kept = sweep::keys(&merged.root);
     let lost = fault.reads.iter().find_map(|key| {
         let key = key.join(".");
+        // An axis that is still there is itself what lacks the key.
+        if kept.iter().any(|axis| sweep::overlap(&axis.key, &key)) {
+            return None;
+        }
         let sets = |(_, axis): &&(&PathBuf, Swept)| sweep::overlap(&axis.key, &key);
         let (file, axis) = axes.iter().find(sets)?;
         Some((file.display(), &axis.written[..2], key))
@@ -64,7 +69,7 @@ pub(super) fn explained(fault: Fault, merged: &Merged) -> Fault {
     let axis = sweep::shown(&written[1]);
     let fate = match tree::get(&merged.root, written).is_some_and(sweep::is_dropped) {
         true => format!("`{axis}` = [] drops that axis"),
-        false => format!("`{axis}` replaces that axis"),
+        false => format!("`{axis}` here replaces that axis"),
     };
     let message = format!(
         "{}: the sweep of {file} sets `{key}`, and {fate}",

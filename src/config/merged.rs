@@ -86,7 +86,7 @@ impl Merged {
         }
     }
 
-    /// The setting from outside the files that has part in what is wrong, if there is one. What is not set has none.
+    /// The `--set`, option or variable that the fault is due to, if any; a key that is missing is due to none.
     fn cause(&self, written: &[String], fault: &Fault) -> Option<String> {
         if self.overrides.is_empty() || fault.about == About::Absence {
             return None;
@@ -95,7 +95,8 @@ impl Merged {
             .into_iter()
             .chain(fault.reads.iter().map(Vec::as_slice));
         keys.find_map(|key| {
-            tree::get(&self.root, key)?;
+            // What is wrong with the file as a whole is nobody's setting.
+            tree::get(&self.root, key).filter(|_| !key.is_empty())?;
             let mut overrides = self.overrides.iter();
             match self.source(key) {
                 Source::Outside(place) => Some(place),

@@ -211,6 +211,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         note(faults, &point);
     }
     let (header, faults) = read_header(root, &points, &excused);
+    // Settings from outside, or placeholders, may leave a figure of the file without anything to show.
+    let is_as_written = faults.is_empty() && merged.overrides.is_empty();
     note(faults, &everywhere);
     let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
@@ -234,7 +236,8 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if let Some(header) = &header {
         let known = if is_whole { &resolved[..] } else { &[] };
-        let faults = validate::figures(&header.figures, &points, known, &excused);
+        let read = (known, is_as_written);
+        let faults = validate::figures(&header.figures, &points, read, &excused);
         note(faults, &everywhere);
     }
     let Some(header) = header.filter(|_| problems.is_empty()) else {

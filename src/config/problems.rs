@@ -47,7 +47,11 @@ pub(super) fn read<T: DeserializeOwned>(
     let mut faults = check.faults;
     let value = T::deserialize(&tree).map_err(|error| {
         // Serde alone knows some rules, such as that a home directory can be expanded.
-        let message = format!("{}: {}", named(&error.path), error.kind);
+        let place = match error.path.is_empty() {
+            true => "the settings cannot be read".to_owned(),
+            false => named(&error.path),
+        };
+        let message = format!("{place}: {}", error.kind);
         faults.push(Fault::at_key(&error.path, message));
     });
     faults.extend(value.iter().flat_map(|value| rules(value, &check.skipped)));

@@ -40,7 +40,10 @@ impl Question for Extraction {
         let message = format!(
             "goes to {largest}: two bases of that many do not fit into `explore.dimension` = {dimension}"
         );
-        let too_large = BrokenRule::new("bases", message);
+        let too_large = BrokenRule {
+            reads: &["dimension"],
+            ..BrokenRule::new("bases", message)
+        };
         let too_large = (largest > dimension / 2).then_some(too_large);
         vec![check_grid("bases", &as_numbers), too_large]
     }

@@ -170,7 +170,10 @@ pub fn check_key_count(keys: usize, dimension: usize) -> Option<BrokenRule> {
     let message = format!(
         "= {keys} must be at most `explore.dimension` = {dimension}: they are perpendicular"
     );
-    (keys > dimension).then_some(BrokenRule::new("keys", message))
+    (keys > dimension).then_some(BrokenRule {
+        reads: &["dimension"],
+        ..BrokenRule::new("keys", message)
+    })
 }
 
 /// The rule that a grid is not empty, and that its numbers are finite and strictly increasing.

@@ -34,16 +34,16 @@ impl Need {
             Self::Pretraining => ("no point pretrains", "add `[pretrain]`"),
             Self::Finetuning => ("no point finetunes", "add `[finetune]`"),
             Self::Scores => (
-                "no point is asked questions that have answers",
+                "no point is evaluated on a split with reference answers",
                 "set `evaluate.split` = \"dev\"",
             ),
             Self::Answers => ("no point asks a model", "set `evaluate.ask_model` = true"),
             Self::JudgedAnswers => (
-                "no point asks a model questions that have answers",
+                "no point asks a model about a split with reference answers",
                 "set `evaluate.ask_model` = true and `evaluate.split` = \"dev\"",
             ),
             Self::JudgedPairs => (
-                "fewer than two points ask a model questions that have answers",
+                "it compares two points, but fewer than two ask a model about a split with reference answers",
                 "add a `[sweep]` of points that do",
             ),
             Self::InventedAnswers => (
@@ -56,15 +56,16 @@ impl Need {
             ),
             Self::Curves => (
                 "`explore.question` measures no curves",
-                "write \"exploration-distribution\"",
+                "set `kind` = \"exploration-distribution\"",
             ),
             Self::Samples => (
                 "`explore.question` draws no samples",
-                "write \"exploration-curves\"",
+                "set `kind` = \"exploration-curves\"",
             ),
         };
         BrokenRule {
             key: "kind",
+            reads: &[],
             message: format!("= {kind:?} has nothing to show: {why}"),
             help: Some(format!("{help}, or remove the figure")),
         }

@@ -149,6 +149,7 @@ pub(super) fn check_measure(
     let is_measured = points.measures.is_empty() || points.measures.contains(name);
     (!is_measured).then(|| BrokenRule {
         key: "measure",
+        reads: &[],
         message: format!("= {name:?} is not in `evaluate.measures`"),
         help: Some(format!(
             "add {name:?} there: measures are computed from the answers, and no run is repeated"

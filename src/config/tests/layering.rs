@@ -267,7 +267,7 @@ fn a_key_is_missing_where_the_axis_of_a_base_that_set_it_is_dropped_or_replaced(
     assert_eq!(
         found,
         "error: experiments/x.toml:4:1: missing key `hidden` in `[model]`: the sweep of \
-         experiments/base/a.toml sets `model.hidden`, and `sweep._` replaces that axis\n  \
+         experiments/base/a.toml sets `model.hidden`, and `sweep._` here replaces that axis\n  \
          help: set `model.hidden`, or keep the axis"
     );
     let swept = VALID.replace("layers = 2\n", "") + "[sweep]\n'model.layers' = [1, 2]\n";

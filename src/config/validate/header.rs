@@ -75,11 +75,12 @@ fn of_explorations() -> String {
     joined(own.map(|kind| format!("{:?}", kind.name())), "or")
 }
 
-/// Faults of the keys that belong to a figure's kind, given the `points` that could be read.
+/// Faults of the keys that belong to a figure's kind, given the `points` that could be read, and whether figures must
+/// find there what they show.
 pub fn figures(
     figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
-    points: &[Point],
+    (points, must_show): (&[Point], bool),
     skipped: &[String],
 ) -> Vec<Fault> {
     let evaluated = || {
@@ -93,7 +94,7 @@ pub fn figures(
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
         measures: measures.unwrap_or_default(),
-        made: (!points.is_empty()).then(|| made(points)),
+        made: (must_show && !points.is_empty()).then(|| made(points)),
     };
     // What is of the wrong kind altogether has been said.
     let explores = |point: &Point| point.settings.exploration().is_some();

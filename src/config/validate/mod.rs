@@ -16,7 +16,7 @@ use crate::kinds::BrokenRule;
 pub(super) fn exploration(settings: &ExplorationSettings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
     for broken in settings.explore.check() {
-        rules.of_kind("explore", broken, &["explore"]);
+        rules.of_kind("explore", broken, &[]);
     }
     rules.faults
 }
@@ -48,9 +48,14 @@ impl<'a> Rules<'a> {
 
     /// A rule that a key of a table's kind breaks; it reads `others` as well.
     fn of_kind(&mut self, table: &str, broken: BrokenRule, others: &[&str]) {
-        let key = format!("{table}.{}", broken.key);
-        let fault = Fault::new(format!("`{key}` {}", broken.message));
-        let (keys, help) = ([&[&key[..]], others].concat(), broken.help);
+        let own = [&[broken.key], broken.reads].concat();
+        let own: Vec<String> = own.iter().map(|key| format!("{table}.{key}")).collect();
+        let fault = Fault::new(format!("`{}` {}", own[0], broken.message));
+        let own = own.iter().map(String::as_str);
+        let (keys, help) = (
+            own.chain(others.iter().copied()).collect::<Vec<_>>(),
+            broken.help,
+        );
         self.add(&keys, Fault { help, ..fault });
     }
 

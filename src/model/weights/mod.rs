@@ -102,11 +102,11 @@ pub fn parameter_count(path: &Path) -> Option<usize> {
     let header: Metadata = serde_json::from_slice(&header).ok()?;
     let tensors = header.tensors().into_iter();
     let weights = tensors.filter(|(name, _)| !is_mask(name));
-    Some(
-        weights
-            .map(|(_, one)| one.shape.iter().product::<usize>())
-            .sum(),
-    )
+    let mut sizes = weights.map(|(_, one)| {
+        let mut shape = one.shape.iter();
+        shape.try_fold(1usize, |size, n| size.checked_mul(*n))
+    });
+    sizes.try_fold(0usize, |sum, size| sum.checked_add(size?))
 }
 
 /// Whether a tensor is a causal mask, which the reference keeps as a buffer.

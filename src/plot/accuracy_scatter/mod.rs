@@ -82,6 +82,7 @@ impl Plot for AccuracyScatter {
         }
         Some(BrokenRule {
             key: "x",
+            reads: &[],
             message: format!("= {quantity:?} is not a numeric setting of these points"),
             help: Some(help),
         })

@@ -75,6 +75,7 @@ impl<V: View> Plot for Attention<V> {
         let plural = if mapped == 1 { "" } else { "s" };
         Some(BrokenRule {
             key: "question",
+            reads: &[],
             message: format!(
                 "= {question}, but `evaluate.attention_maps` names {mapped} question{plural}"
             ),

@@ -102,8 +102,8 @@ fn plan_and_run_count_the_same_steps() {
 #[test]
 fn runs_with_other_settings_are_not_replaced_without_a_word() {
     let lab = Lab::new();
-    let note = "note: tables and figures in TMP/r/quickstart will show the runs with these settings alone; \
-                --results FOLDER keeps them apart\n";
+    let note = "note: tables and figures in TMP/r/quickstart will show only runs with these settings; \
+                use --results FOLDER to keep the others\n";
     let run = |more: &[&str]| {
         let said = lab.quickstart("run", "r", more);
         let is_noted = lab.filtered(&said.err).contains(note);
