@@ -1,4 +1,4 @@
-//! attnlab: one TOML file pretrains, finetunes, evaluates and plots a compile-time-shaped transformer.
+//! attnlab: one TOML file pretrains, finetunes, evaluates and plots a transformer whose widths are compiled in.
 //!
 //! # Data flow
 //!

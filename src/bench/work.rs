@@ -12,7 +12,7 @@ use crate::data::ragged::Ragged;
 /// Every parameter except those of the token and position embeddings is multiplied with each token once in
 /// the forward and twice in the backward pass, and a multiply-add counts as 2 operations: hence the first
 /// 6. Attention has two more products, queries by keys and weights by values, over the `n (n + 1) / 2`
-/// causal pairs (fewer with a window); with the backward pass that is 6 × 2 × `embed` per pair. For a
+/// causal pairs (fewer with a window; heads that share keys have fewer parameters, not fewer pairs); with the backward pass that is 6 × 2 × `embed` per pair. For a
 /// Perceiver's latents see `with_latents`. Everything else (norms, GELU, softmax, dropout, the optimiser)
 /// counts as zero, and so does whatever is computed twice or masked out.
 ///

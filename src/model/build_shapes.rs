@@ -106,7 +106,7 @@ fn collect(files: &[PathBuf]) -> BTreeMap<ModelShape, PathBuf> {
 
 fn add(shapes: &mut BTreeMap<ModelShape, PathBuf>, shape: ModelShape, file: &Path) {
     if !shape.is_consistent() {
-        // Its const assertion would break the build of everything else.
+        // No tensor has a dimension of 0.
         warn(file, &format!("no model can have the shape {shape}"));
     } else {
         shapes.entry(shape).or_insert_with(|| file.to_owned());

@@ -1,7 +1,7 @@
-//! The compile-time-shaped transformer, and its interface for the rest of the program.
+//! The transformer, and its interface for the rest of the program.
 //!
-//! [`registry`] maps a shape from a TOML to a model whose dimensions are constants; the result is a
-//! [`Trainable`], which hides all dimensions.
+//! [`registry`] finds the compiled type with the widths, vocabulary and context of a TOML, and builds it with its
+//! layers and attention; the result is a [`Trainable`], which hides all of them.
 
 mod attention;
 mod block;

@@ -23,7 +23,7 @@ pub(super) trait Network<D: LabDevice<f32>>: Weights<f32, D> + Sized + 'static {
     /// Whether sequences with a common prefix can share cached keys and values.
     const SHARES_PREFIXES: bool;
 
-    /// A model with all weights zero; its constants are those of `spec`.
+    /// A model with all weights zero; its widths, vocabulary and context must be those of `spec`.
     fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err>;
 
     /// Maximum document length, in tokens.

@@ -57,8 +57,17 @@ impl<D: LabDevice<f32>> Constructors<D> {
                 parts::time(device, model, parts, repetitions).map_err(device_error)
             },
             parameter_count: |device, spec| {
-                let model = M::zeros(&device, spec).map_err(device_error)?;
-                Ok(visit::parameter_count(&model))
+                // Blocks are alike: two small models tell what one more adds.
+                let of = |layers| {
+                    let spec = ModelSpec {
+                        layers,
+                        ..spec.clone()
+                    };
+                    let model = M::zeros(&device, &spec).map_err(device_error)?;
+                    Ok::<usize, Error>(visit::parameter_count(&model))
+                };
+                let [two, three] = [of(2)?, of(3)?];
+                Ok(two + spec.layers * (three - two) - 2 * (three - two))
             },
         }
     }

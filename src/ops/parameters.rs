@@ -81,7 +81,7 @@ pub fn member(group: &str, name: &str) -> String {
 /// Lists the weights of a struct with their names, in the order of the reference's modules.
 macro_rules! named_weights {
     (impl [$($generic:tt)*] $type:ident<$($argument:ident),*> {
-        $($($field:ident).+: $name:literal),+ $(,)?
+        $($field:ident: $name:literal),+ $(,)?
     }) => {
         impl<$($generic)* N: Dtype, D: Device<N>> $crate::ops::parameters::Weights<N, D>
             for $type<$($argument,)* N, D>
@@ -92,7 +92,7 @@ macro_rules! named_weights {
                 visitor: &mut impl $crate::ops::parameters::Visitor<N, D>,
             ) -> Result<(), D::Err> {
                 use $crate::ops::parameters::member;
-                $(self.$($field).+.each(&member(group, $name), visitor)?;)+
+                $(self.$field.each(&member(group, $name), visitor)?;)+
                 Ok(())
             }
 
@@ -102,7 +102,7 @@ macro_rules! named_weights {
                 visitor: &mut impl $crate::ops::parameters::VisitorMut<N, D>,
             ) -> Result<(), D::Err> {
                 use $crate::ops::parameters::member;
-                $(self.$($field).+.each_mut(&member(group, $name), visitor)?;)+
+                $(self.$field.each_mut(&member(group, $name), visitor)?;)+
                 Ok(())
             }
         }

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::ModelSpec;
 use crate::kinds::{Listed, Named, kinds};
 
-/// Which attention, with its own keys.
+/// Which attention: a kind, and parts that combine with it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
 #[schemars(extend("kinds" = own_keys()))]
 #[serde(deny_unknown_fields)]
@@ -96,7 +96,7 @@ fn own_keys() -> Value {
 }
 
 impl AttentionSpec {
-    /// A kind without its own number.
+    /// A kind of the table, without further keys.
     #[cfg(test)]
     pub fn of(kind: &str) -> Self {
         Self {

@@ -130,7 +130,7 @@ fn default_seeds() -> Vec<u64> {
 #[serde(deny_unknown_fields)]
 pub struct ModelSpec {
     /// Number of blocks.
-    #[schemars(range(min = 1))]
+    #[schemars(range(min = 1, max = 1024))]
     pub layers: usize,
     /// Width of the residual stream.
     #[schemars(range(min = 1))]

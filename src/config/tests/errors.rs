@@ -66,6 +66,26 @@ fn each_mistake_has_its_text() {
             "attention = { kind = \"synthesizer\", window = 3 }",
         ),
         (
+            "bias of feature maps",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"linear\", bias = \"alibi\" }",
+        ),
+        (
+            "rotation of no channel",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"softmax\", rotary = { fraction = 0.0 } }",
+        ),
+        (
+            "swept kind without its number",
+            "[evaluate]",
+            "[sweep]\n\"model.attention\" = [{ kind = \"vanilla\" }, { kind = \"sliding-window\" }]\n\n[evaluate]",
+        ),
+        (
+            "more layers than anybody has",
+            "layers = 2",
+            "layers = 1025",
+        ),
+        (
             "kind without its number",
             "attention = { kind = \"vanilla\" }",
             "attention = { kind = \"sliding-window\" }",

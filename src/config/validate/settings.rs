@@ -81,11 +81,21 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
         let message = format!("`{key}` = {shared} must divide `model.heads` = {heads}, {why}");
         rules.broken(&[key, "model.heads"], message);
     }
-    if spec.attention.rotary.is_some() && !head_dim.is_multiple_of(2) {
+    if let Some(rotary) = spec.attention.rotary {
         let key = "model.attention.rotary";
-        let why = format!("and `model.head_dim` = {head_dim} is odd");
-        let message = format!("`{key}` rotates pairs of channels, {why}");
-        rules.broken(&[key, "model.head_dim"], message);
+        // Of "rope" this has been said.
+        if !head_dim.is_multiple_of(2) && kind.name != "rope" {
+            let why = format!("and `model.head_dim` = {head_dim} is odd");
+            let message = format!("`{key}` rotates pairs of channels, {why}");
+            rules.broken(&[key, "model.head_dim"], message);
+        }
+        if head_dim.is_multiple_of(2) && rotary.channels(head_dim) == 0 {
+            let (key, fraction) = ("model.attention.rotary.fraction", rotary.fraction);
+            let says = format!("rotates none of the {head_dim} channels of a head");
+            let message = format!("`{key}` = {fraction} {says}");
+            let help = "raise it, or leave `rotary` out of \"softmax\" attention";
+            rules.helped(&[key, "model.head_dim"], message, help);
+        }
     }
 }
 

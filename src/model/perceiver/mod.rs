@@ -6,9 +6,6 @@
 //! the first tokens, as many as there are latents, and a shorter document needs no more latents than it has
 //! tokens: the latents form a ragged batch of their own. Names are those of the reference's modules.
 
-// The experiments decide whether it is compiled in; the tests always use it.
-#![cfg_attr(not(test), allow(dead_code))]
-
 mod block;
 
 use dfdx::shapes::{Const, Dtype, HasShape, Rank0, Rank3};

@@ -1,9 +1,9 @@
-//! How kinds of attention compute attention weights: positional information, masking and normalisation.
+//! How scores depend on positions, are masked, and become attention weights.
 
 use super::Layout;
 use crate::ops::kernels::rows::{LANES, exp, relu, relu_backward, softmax, sum_of, wide};
 
-/// How the attention weight of a key is computed.
+/// Positional information, masking and normalisation of attention scores.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Scoring {
     /// Rotation of queries and keys by their position, so that scores depend on relative positions.

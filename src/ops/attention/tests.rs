@@ -218,8 +218,12 @@ on_each_device!(wide_heads, |device| {
     check_heads::<80, _>(&device, heads(ALIBI, [2, 1, 40]), &batches);
     check_heads::<144, _>(&device, heads(all_at_once(72), [2, 1, 72]), &batches);
     check_heads::<128, _>(&device, heads(LINEAR, [1, 1, 128]), &batches);
+    // Wider or narrower in total than the stream.
+    check_heads::<20, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);
+    check_heads::<8, _>(&device, heads(SOFTMAX, [3, 1, 4]), &batches);
     for layout in [DIFFERENTIAL, SYNTHESIZER] {
         check_heads::<12, _>(&device, heads(layout, [2, 2, 6]), &batches);
+        check_heads::<20, _>(&device, heads(layout, [3, 3, 4]), &batches);
         check_heads::<64, _>(&device, heads(layout, [2, 2, 32]), &batches);
         check_heads::<80, _>(&device, heads(layout, [2, 2, 40]), &batches);
         check_heads::<72, _>(&device, heads(layout, [1, 1, 72]), &batches);

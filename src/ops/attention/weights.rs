@@ -5,12 +5,12 @@ use dfdx::tensor::Storage;
 use dfdx::tensor_ops::Device;
 
 use super::differential::DifferenceWeights;
-use super::scoring::Scoring;
+use super::scoring::{Rotary, Scoring, Similarity};
 use super::synthesizer::PositionWeights;
 use crate::data::ragged::Ragged;
 use crate::ops::parameters::{Linear, Visitor, VisitorMut, Weights, named_weights};
 
-/// An attention sublayer apart from its weights.
+/// What an attention sublayer computes, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Layout {
     /// Number of heads.
@@ -81,12 +81,40 @@ impl Layout {
         }
     }
 
+    /// Panics if heads do more than plain softmax attention with keys of their own.
+    pub(crate) fn check_plain(&self) {
+        let is_plain = *self == Self::softmax(self.heads, self.head_dim);
+        assert!(is_plain, "cross-attention is plain softmax attention");
+    }
+
     /// Panics if there is no such sublayer.
     fn check(&self) {
         let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         assert!(groups, "groups of heads share keys and values");
+        let shares = self.kv_heads < self.heads;
+        let is_standard = self.head == HeadKind::Standard;
+        assert!(
+            is_standard || !shares,
+            "only standard heads share keys and values"
+        );
         let halves = self.head != HeadKind::Differential || self.head_dim.is_multiple_of(2);
         assert!(halves, "differential heads are split into halves");
+        let Scoring {
+            rotary,
+            bias,
+            similarity,
+            ..
+        } = self.scoring;
+        assert!(
+            similarity == Similarity::Softmax || (rotary, bias) == (None, None),
+            "feature maps take neither a rotation nor a bias"
+        );
+        let fits =
+            |rotary: Rotary| rotary.channels.is_multiple_of(2) && rotary.channels <= self.head_dim;
+        assert!(
+            rotary.is_none_or(fits),
+            "pairs of a head's channels are rotated"
+        );
     }
 }
 
@@ -133,7 +161,7 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
     /// All zero.
     ///
     /// # Panics
-    /// If the heads cannot share keys and values evenly, or differential heads have an odd width.
+    /// If no device can compute such a layout.
     pub fn zeros(device: &D, layout: Layout) -> Result<Self, D::Err> {
         layout.check();
         let to_heads = |width| Linear::zeros(device, (Const::<EMBED>, width));

@@ -36,6 +36,7 @@ impl CrossAttentionOp<f32> for Cpu {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        weights.layout.check_plain();
         let (queries, keys) = (queries.clone(), keys.clone());
         for (stream, starts) in [(&queries, starts[0]), (&keys, starts[1])] {
             let ends = (starts.first(), starts.last());
@@ -95,6 +96,7 @@ impl CrossAttentionOp<f32> for Cpu {
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
+        weights.layout.check_plain();
         cached(norm, weights, rows)
     }
 }

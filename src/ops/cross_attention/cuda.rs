@@ -31,6 +31,7 @@ impl CrossAttentionOp<f32> for Cuda {
         dropout: AttentionDropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
+        weights.layout.check_plain();
         if weights.layout.head_dim > WIDEST {
             return reference::cross_attention(
                 [queries, keys],
@@ -72,6 +73,7 @@ impl CrossAttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
+        weights.layout.check_plain();
         if weights.layout.head_dim > WIDEST {
             return recomputing(
                 rows,

@@ -37,11 +37,14 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     ///
     /// `starts` are the document starts in either stream; both have the same number of documents, none
     /// empty. Within each document and head, query i attends to the keys 0 to i by
-    /// the weights that the layout defines, or to all keys if there are fewer, with dropout on the weights; keys
+    /// plain softmax weights, or to all keys if there are fewer, with dropout on the weights; keys
     /// beyond the number of queries are not used. Dropout of weights is indexed by query and key.
     ///
     /// The gradient of `queries` is set: no op whose backward runs before this one may have used them. The
     /// gradient of `keys` is accumulated: other ops may use them too.
+    ///
+    /// # Panics
+    /// If the layout is more than [`Layout::softmax`](super::attention::Layout::softmax).
     ///
     /// Source: Jaegle et al. 2021, Perceiver, §3.1; the causal mask as in Hawthorne et al. 2022, Perceiver
     /// AR, §2.

@@ -9,7 +9,7 @@ use dfdx::tensor::{Cuda, CudaError, Gradients};
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
-use crate::ops::attention::{AttentionDropout, Bias, Layout, Similarity};
+use crate::ops::attention::{AttentionDropout, Bias, Layout, Scoring, Similarity};
 use crate::ops::dropout::Dropout;
 
 pub(super) static HEADS: Source = source(
@@ -178,6 +178,13 @@ impl HeadLayout {
         [query_starts, key_starts]: [Address; 2],
         (dropout, context): (Dropout, usize),
     ) -> Arguments {
+        // A rotation has been applied before: see `transform`.
+        let Scoring {
+            rotary: _,
+            bias,
+            window,
+            similarity,
+        } = self.of.scoring;
         Arguments {
             queries: qkv.queries.start,
             keys: qkv.keys.start,
@@ -189,10 +196,10 @@ impl HeadLayout {
             key_step: qkv.keys.step as u32,
             heads: self.of.heads as u32,
             group: self.of.group() as u32,
-            // Longer than any document, with room for the kernel's additions in u32.
-            window: self.of.scoring.window.unwrap_or(1 << 30) as u32,
-            features: u32::from(self.of.scoring.similarity == Similarity::FeatureMap),
-            distance: u32::from(self.of.scoring.bias == Some(Bias::Alibi)),
+            // At most 2^30, longer than any document, with room for the kernel's additions in u32.
+            window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
+            features: u32::from(similarity == Similarity::FeatureMap),
+            distance: u32::from(bias == Some(Bias::Alibi)),
             scale: self.of.scale() as f32,
             dropout: dropout.into(),
             context: context as u32,
