@@ -86,6 +86,19 @@ impl Merged {
         }
     }
 
+    /// Whether nothing is set from outside the files.
+    pub(super) fn is_as_written(&self) -> bool {
+        self.overrides.is_empty()
+    }
+
+    /// Whether a figure is set from outside the files.
+    pub(super) fn sets_figure(&self, name: &str) -> bool {
+        let figure = tree::path(&["figures", name]);
+        self.overrides
+            .iter()
+            .any(|one| one.key.starts_with(&figure))
+    }
+
     /// The `--set`, option or variable that the fault is due to, if any; a key that is missing is due to none.
     fn cause(&self, written: &[String], fault: &Fault) -> Option<String> {
         if self.overrides.is_empty() || fault.about == About::Absence {

@@ -211,8 +211,10 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
         note(faults, &point);
     }
     let (header, faults) = read_header(root, &points, &excused);
-    // Settings from outside, or placeholders, may leave a figure of the file without anything to show.
-    let is_as_written = faults.is_empty() && merged.overrides.is_empty();
+    // Settings from outside may leave a figure of the file without anything to show, and placeholders any figure.
+    let is_sound = faults.is_empty();
+    let must_show =
+        |figure: &str| is_sound && (merged.is_as_written() || merged.sets_figure(figure));
     note(faults, &everywhere);
     let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
@@ -236,7 +238,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if let Some(header) = &header {
         let known = if is_whole { &resolved[..] } else { &[] };
-        let read = (known, is_as_written);
+        let read = (known, &must_show as &dyn Fn(&str) -> bool);
         let faults = validate::figures(&header.figures, &points, read, &excused);
         note(faults, &everywhere);
     }

@@ -199,6 +199,18 @@ fn problems(scratch: &Scratch, set: &[&str], environment: &[(&str, &str)]) -> St
 }
 
 #[test]
+fn a_figure_is_refused_for_what_its_file_or_its_own_setting_lacks_alone() {
+    let reported = "reported = { accuracy = 0.21, source = \"a paper\" }\n";
+    let text = VALID.replace(reported, "");
+    let scratch = Scratch::new(&[("experiments/x.toml", &text)]);
+    let unanswered = "evaluate.split=test";
+    assert!(load(&scratch, &[unanswered], &[]).is_ok());
+    let kind = "figures.bars.kind=accuracy-bars";
+    let told = problems(&scratch, &[unanswered, kind], &[]);
+    assert!(told.contains("has nothing to show"), "{told}");
+}
+
+#[test]
 fn a_rule_that_a_setting_from_outside_breaks_names_that_setting() {
     let scratch = Scratch::new(&[("experiments/x.toml", VALID)]);
     for (set, message) in [

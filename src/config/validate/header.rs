@@ -75,12 +75,12 @@ fn of_explorations() -> String {
     joined(own.map(|kind| format!("{:?}", kind.name())), "or")
 }
 
-/// Faults of the keys that belong to a figure's kind, given the `points` that could be read, and whether figures must
-/// find there what they show.
+/// Faults of the keys that belong to a figure's kind, given the `points` that could be read, and which figures
+/// must find there what they show.
 pub fn figures(
     figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
-    (points, must_show): (&[Point], bool),
+    (points, must_show): (&[Point], &dyn Fn(&str) -> bool),
     skipped: &[String],
 ) -> Vec<Fault> {
     let evaluated = || {
@@ -90,11 +90,12 @@ pub fn figures(
     let maps = evaluated().filter_map(|spec| spec.attention_maps.as_ref());
     let measures = evaluated().map(|spec| spec.measures.iter().map(|one| one.0.name()).collect());
     let measures = measures.reduce(|all: BTreeSet<_>, own| &all & &own);
-    let known = Points {
+    let made = (!points.is_empty()).then(|| made(points));
+    let mut known = Points {
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
         measures: measures.unwrap_or_default(),
-        made: (must_show && !points.is_empty()).then(|| made(points)),
+        made: None,
     };
     // What is of the wrong kind altogether has been said.
     let explores = |point: &Point| point.settings.exploration().is_some();
@@ -105,6 +106,7 @@ pub fn figures(
     };
     let mut rules = Rules::new(skipped);
     for (name, figure) in figures.iter().filter(|(_, figure)| is_fitting(figure.kind)) {
+        known.made = made.clone().filter(|_| must_show(name));
         if let Some(broken) = figure.check(&known) {
             let kind = format!("figures.{name}.kind");
             rules.of_kind(&format!("figures.{name}"), broken, &[&kind, "sweep"]);
