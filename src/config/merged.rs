@@ -86,17 +86,11 @@ impl Merged {
         }
     }
 
-    /// Whether nothing is set from outside the files.
-    pub(super) fn is_as_written(&self) -> bool {
-        self.overrides.is_empty()
-    }
-
-    /// Whether a figure is set from outside the files.
-    pub(super) fn sets_figure(&self, name: &str) -> bool {
-        let figure = tree::path(&["figures", name]);
-        self.overrides
-            .iter()
-            .any(|one| one.key.starts_with(&figure))
+    /// Whether a figure must have something to show: nothing is set from outside the files, or the figure is.
+    pub(super) fn must_show(&self, figure: &str) -> bool {
+        let key = tree::path(&["figures", figure]);
+        let mut set = self.overrides.iter();
+        self.overrides.is_empty() || set.any(|one| one.key.starts_with(&key))
     }
 
     /// The `--set`, option or variable that the fault is due to, if any; a key that is missing is due to none.

@@ -213,8 +213,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     let (header, faults) = read_header(root, &points, &excused);
     // Settings from outside may leave a figure of the file without anything to show, and placeholders any figure.
     let is_sound = faults.is_empty();
-    let must_show =
-        |figure: &str| is_sound && (merged.is_as_written() || merged.sets_figure(figure));
+    let must_show = |figure: &str| is_sound && merged.must_show(figure);
     note(faults, &everywhere);
     let labels = header.as_ref().map(|header| header.labels.clone());
     let names = Names::of(&labels.unwrap_or_default(), &points, &default_label(path));
@@ -238,8 +237,7 @@ fn resolve(path: &Path, merged: &Merged) -> Result<Experiment> {
     }
     if let Some(header) = &header {
         let known = if is_whole { &resolved[..] } else { &[] };
-        let read = (known, &must_show as &dyn Fn(&str) -> bool);
-        let faults = validate::figures(&header.figures, &points, read, &excused);
+        let faults = validate::figures(&header.figures, &points, known, must_show, &excused);
         note(faults, &everywhere);
     }
     let Some(header) = header.filter(|_| problems.is_empty()) else {

@@ -80,7 +80,8 @@ fn of_explorations() -> String {
 pub fn figures(
     figures: &BTreeMap<String, Kinded<FigureKind>>,
     sweep: &[PointValues],
-    (points, must_show): (&[Point], &dyn Fn(&str) -> bool),
+    points: &[Point],
+    must_show: impl Fn(&str) -> bool,
     skipped: &[String],
 ) -> Vec<Fault> {
     let evaluated = || {

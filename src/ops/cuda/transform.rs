@@ -33,13 +33,9 @@ impl HeadLayout {
             return self.rotate(gpu, rotary, (heads, columns), (positions, rows), 1.0);
         }
         if self.of.scoring.similarity == Similarity::FeatureMap {
-            let (step, columns_of_row) = (heads.step as u32, columns as u32);
-            let arguments = (heads.start, step, columns_of_row, rows as u32);
-            return gpu.launch_each(
-                self.transform_kernel("feature_map"),
-                rows * columns,
-                arguments,
-            );
+            let kernel = self.transform_kernel("feature_map");
+            let arguments = (heads.start, heads.step as u32, columns as u32, rows as u32);
+            return gpu.launch_each(kernel, rows * columns, arguments);
         }
         Ok(())
     }
@@ -56,20 +52,11 @@ impl HeadLayout {
         if let Some(rotary) = self.of.scoring.rotary {
             return self.rotate(gpu, rotary, (gradients, columns), (positions, rows), -1.0);
         }
-        let (step, columns_of_row) = (gradients.step as u32, columns as u32);
         if self.of.scoring.similarity == Similarity::FeatureMap {
-            let arguments = (
-                gradients.start,
-                heads.start,
-                step,
-                columns_of_row,
-                rows as u32,
-            );
-            return gpu.launch_each(
-                self.transform_kernel("feature_map_backward"),
-                rows * columns,
-                arguments,
-            );
+            let kernel = self.transform_kernel("feature_map_backward");
+            let (step, width) = (gradients.step as u32, columns as u32);
+            let arguments = (gradients.start, heads.start, step, width, rows as u32);
+            return gpu.launch_each(kernel, rows * columns, arguments);
         }
         Ok(())
     }
