@@ -151,7 +151,7 @@ impl TableKind for FigureKind {
 }
 
 impl Kinded<FigureKind> {
-    /// See [`Plot::check`]; nothing where the keys cannot be read.
+    /// See `Plot::check`; nothing where the keys cannot be read.
     pub fn check(&self, points: &Points<'_>) -> Option<BrokenRule> {
         (self.kind.check)(&self.own, points)
     }

@@ -29,10 +29,14 @@ use super::dropout::Dropout;
 use super::parameters::LayerNorm;
 use crate::data::ragged::Ragged;
 pub(crate) use cpu::TILE_TOKENS;
+pub use differential::DifferenceWeights;
 pub(crate) use maps::compare;
 pub use maps::maps;
 pub use scoring::{Bias, Rotary, Scoring, Similarity};
-pub use weights::{AttentionWeights, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads};
+pub use synthesizer::PositionWeights;
+pub use weights::{
+    AttentionWeights, Comparison, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads,
+};
 
 /// The two dropout sites of the sublayer: attention weights and output.
 #[derive(Clone, Copy, Debug)]
@@ -75,7 +79,7 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// chain.
     ///
     /// Source: Vaswani et al. 2017, §3.2; pre-norm as in GPT-2 (Radford et al. 2019); variants as cited at
-    /// [`Layout`], [`Scoring`], [`differential`] and [`synthesizer`].
+    /// [`Layout`], [`Scoring`], [`DifferenceWeights`] and [`PositionWeights`].
     ///
     /// # Panics
     /// If a document has more tokens than the layout allows.

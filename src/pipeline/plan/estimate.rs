@@ -32,7 +32,7 @@ const SHARDS: u64 = 16;
 pub struct Estimate {
     /// Trained parameters of the model; 0 where none is used.
     pub parameters: usize,
-    /// Steps left, as the progress of a run counts them: see [`Job::steps`].
+    /// Steps left, as the progress of a run counts them: see `Job::steps`.
     pub steps: usize,
     /// Tokens left to read.
     pub tokens: u64,
