@@ -22,7 +22,7 @@ use crate::data::ragged::Ragged;
 use crate::ops::cross_attention::{NewPairs, NormedStream};
 use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
-use crate::ops::embedding::TableOf;
+use crate::ops::embedding::LookupTable;
 use crate::ops::parameters::{LayerNorm, Table, named_weights};
 use crate::ops::{LabDevice, Stream};
 
@@ -39,7 +39,7 @@ pub(super) struct Perceiver<
     pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
     pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
     /// The initial latents, learned: the reference's `C`.
-    pub(super) latents: TableOf<EMBED, N, D>,
+    pub(super) latents: LookupTable<EMBED, N, D>,
     pub(super) down: Block<EMBED, HIDDEN, N, D>,
     pub(super) blocks: Vec<Block<EMBED, HIDDEN, N, D>>,
     pub(super) up: Block<EMBED, HIDDEN, N, D>,

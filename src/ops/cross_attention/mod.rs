@@ -101,7 +101,7 @@ mod tests {
     use super::*;
     use crate::ops::attention::Layout;
     use crate::ops::dropout::Dropout;
-    use crate::ops::embedding::{self, EmbeddingOp, TableOf};
+    use crate::ops::embedding::{self, EmbeddingOp, LookupTable};
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::tests::{
@@ -121,7 +121,7 @@ mod tests {
 
     /// Learned queries attend to a stream, and the stream attends to the result: covers the op with
     /// either norm, and a stream that is used by both.
-    type ThereAndBack<N, D> = (TableOf<12, N, D>, (Sublayer<N, D>, Sublayer<N, D>));
+    type ThereAndBack<N, D> = (LookupTable<12, N, D>, (Sublayer<N, D>, Sublayer<N, D>));
 
     fn fresh<N: Dtype, D: Device<N>>(device: &D, rows: usize) -> ThereAndBack<N, D> {
         let table = device.zeros_like(&(Const::<1>, rows, Const::<12>));

@@ -4,7 +4,7 @@ use dfdx::shapes::{Const, Rank2, Rank3};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, Tensor, TensorFromVec};
 use rayon::prelude::*;
 
-use super::{EmbeddingOp, TableOf};
+use super::{EmbeddingOp, LookupTable};
 use crate::ops::Stream;
 use crate::ops::bridge::{host, take_gradient};
 use crate::ops::dropout::Dropout;
@@ -68,7 +68,7 @@ impl EmbeddingOp<f32> for Cpu {
     }
 
     fn try_lookup<const EMBED: usize, T: Tape<f32, Cpu>>(
-        table: &TableOf<EMBED, f32, Cpu>,
+        table: &LookupTable<EMBED, f32, Cpu>,
         positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {

@@ -4,7 +4,7 @@
 use dfdx::shapes::{Const, HasShape, Rank2, Rank3};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
 
-use super::{EmbeddingOp, TableOf};
+use super::{EmbeddingOp, LookupTable};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, start_of, take_gradient};
 use crate::ops::cuda::kernels::Source;
@@ -61,7 +61,7 @@ impl EmbeddingOp<f32> for Cuda {
     }
 
     fn try_lookup<const EMBED: usize, T: Tape<f32, Cuda>>(
-        table: &TableOf<EMBED, f32, Cuda>,
+        table: &LookupTable<EMBED, f32, Cuda>,
         positions: &[usize],
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {

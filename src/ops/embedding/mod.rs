@@ -14,7 +14,7 @@ use super::Stream;
 use super::dropout::Dropout;
 
 /// A table of vectors: `[1, rows, EMBED]`.
-pub type TableOf<const EMBED: usize, N, D> = Tensor<(Const<1>, usize, Const<EMBED>), N, D>;
+pub type LookupTable<const EMBED: usize, N, D> = Tensor<(Const<1>, usize, Const<EMBED>), N, D>;
 
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
@@ -34,7 +34,7 @@ pub trait EmbeddingOp<N: Dtype>: Device<N> {
     /// `x[t] = table[0][positions[t]]`: `[1, rows, EMBED]` → `[positions, EMBED]`, on `tape`. Every
     /// position must be below the number of rows.
     fn try_lookup<const EMBED: usize, T: Tape<N, Self>>(
-        table: &TableOf<EMBED, N, Self>,
+        table: &LookupTable<EMBED, N, Self>,
         positions: &[usize],
         tape: T,
     ) -> Result<Stream<EMBED, N, Self, T>, Self::Err>;
@@ -87,7 +87,7 @@ mod tests {
         let positions: Vec<usize> = (0..150).map(|t| t * 5 % 8).collect();
         for count in [1, 2, 150] {
             let positions = &positions[..count];
-            check_op::<D, 1, 5, TableOf<5, f32, D>, TableOf<5, f64, Cpu>>(Case {
+            check_op::<D, 1, 5, LookupTable<5, f32, D>, LookupTable<5, f64, Cpu>>(Case {
                 device: device.clone(),
                 fast_model: device.zeros_like(&shape),
                 exact_model: Cpu::default().zeros_like(&shape),

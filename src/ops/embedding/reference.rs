@@ -4,7 +4,7 @@ use dfdx::shapes::{Const, Dtype, HasShape, Rank2, Rank3};
 use dfdx::tensor::{PutTape, Tape, Tensor};
 use dfdx::tensor_ops::{Device, GatherTo, ReshapeTo, TryAdd, TryMul};
 
-use super::TableOf;
+use super::LookupTable;
 use crate::ops::Stream;
 use crate::ops::dropout::{Dropout, factors};
 
@@ -39,7 +39,7 @@ pub(crate) fn embed<
 
 /// See [`super::EmbeddingOp::try_lookup`].
 pub(crate) fn lookup<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
-    table: &TableOf<EMBED, N, D>,
+    table: &LookupTable<EMBED, N, D>,
     positions: &[usize],
     tape: T,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
