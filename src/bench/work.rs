@@ -76,17 +76,10 @@ mod tests {
     use crate::config::schema::AttentionSpec;
 
     fn spec(layers: usize, attention: AttentionSpec) -> ModelSpec {
+        let vocabulary = 10;
         ModelSpec {
-            layers,
-            embed: 4,
-            heads: 2,
-            head_dim: 2,
-            hidden: 8,
-            vocabulary: 10,
-            context: 5,
-            attention,
-            dropout: 0.0,
-            initial_deviation: 0.02,
+            vocabulary,
+            ..ModelSpec::small(layers, attention)
         }
     }
 
@@ -122,13 +115,7 @@ mod tests {
 
     #[test]
     fn latents_are_multiplied_by_what_they_go_through() {
-        let perceiver = spec(
-            3,
-            AttentionSpec {
-                bottleneck: Some(2),
-                ..AttentionSpec::of("perceiver")
-            },
-        );
+        let perceiver = spec(3, AttentionSpec::latents(2));
         // A projection has 20 parameters, a norm 8, an MLP 40 + 36; a block 4 projections, 2 norms and an MLP.
         let block = 4 * 20 + 2 * 8 + 76;
         let embeddings = (10 + 5 + 2) * 4;

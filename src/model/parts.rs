@@ -185,18 +185,7 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
-        let spec = ModelSpec {
-            layers,
-            embed: 4,
-            heads: 2,
-            head_dim: 2,
-            hidden: 8,
-            vocabulary: 6,
-            context: 5,
-            attention,
-            dropout: 0.1,
-            initial_deviation: 0.1,
-        };
+        let spec = ModelSpec::small(layers, attention);
         let model: M = network::fresh(&Cpu::default(), &spec, start).expect("memory");
         let parts = |model: &M| model.parts(&batch, Dropout::new(0.1, 0));
         let parts = time(Cpu::default(), model, parts, 2).expect("times");
@@ -212,11 +201,7 @@ mod tests {
 
     #[test]
     fn every_part_is_timed_as_often_as_asked() {
-        let bottleneck = Some(2);
-        let latents = AttentionSpec {
-            bottleneck,
-            ..AttentionSpec::of("perceiver")
-        };
+        let latents = AttentionSpec::latents(2);
         assert_eq!(
             check::<Gpt<4, 8, 6, 5, f32, Cpu>>(3, AttentionSpec::of("vanilla")),
             [

@@ -56,17 +56,6 @@ impl<M: Network<D>, D: LabDevice<f32>> Session<M, D> {
         check_fits(&self.model, batch.longest(), ids)
     }
 
-    /// The first (0) or second (1) moments of all weights, under the weights' names.
-    fn moment(&self, which: usize) -> Vec<Weight> {
-        let weights = visit::layout(&self.model).into_iter().zip(&self.moments);
-        let weights = weights.map(|((name, shape), moments)| Weight {
-            name,
-            shape,
-            values: moments[which].as_vec(),
-        });
-        weights.collect()
-    }
-
     fn try_begin(
         &mut self,
         batch: &Ragged,
@@ -163,7 +152,7 @@ impl<M: Network<D>, D: LabDevice<f32>> Trainable for Session<M, D> {
     fn state(&self) -> TrainingState {
         TrainingState {
             weights: visit::read(&self.model),
-            moments: [0, 1].map(|which| self.moment(which)),
+            moments: [0, 1].map(|which| visit::read_moments(&self.model, &self.moments, which)),
             updates: self.steps,
         }
     }

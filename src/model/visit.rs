@@ -50,6 +50,21 @@ pub(super) fn moments<D: LabDevice<f32>>(
     layout(model).into_iter().map(of).collect()
 }
 
+/// The first (0) or second (1) moments of all weights, under the weights' names.
+pub(super) fn read_moments<D: LabDevice<f32>>(
+    model: &impl Weights<f32, D>,
+    moments: &[Moments<f32, D>],
+    which: usize,
+) -> Vec<Weight> {
+    let weights = layout(model).into_iter().zip(moments);
+    let weights = weights.map(|((name, shape), moments)| Weight {
+        name,
+        shape,
+        values: moments[which].as_vec(),
+    });
+    weights.collect()
+}
+
 /// Allocates the gradients of all weights: zeros.
 pub(super) fn allocate<D: LabDevice<f32>>(
     model: &impl Weights<f32, D>,
@@ -207,18 +222,7 @@ mod tests {
         layers: usize,
         attention: AttentionSpec,
     ) -> Vec<(String, Vec<usize>)> {
-        let spec = ModelSpec {
-            layers,
-            embed: 4,
-            heads: 2,
-            head_dim: 2,
-            hidden: 8,
-            vocabulary: 6,
-            context: 5,
-            attention,
-            dropout: 0.1,
-            initial_deviation: 0.02,
-        };
+        let spec = ModelSpec::small(layers, attention);
         layout(&M::zeros(&Cpu::default(), &spec).expect("memory"))
     }
 
@@ -261,11 +265,7 @@ mod tests {
     #[test]
     fn a_perceiver_s_latents_and_blocks_have_the_names_of_the_reference_and_latents_decay() {
         type Latents = crate::model::perceiver::Perceiver<4, 8, 6, 5, f32, Cpu>;
-        let bottleneck = Some(3);
-        let attention = AttentionSpec {
-            bottleneck,
-            ..AttentionSpec::of("perceiver")
-        };
+        let attention = AttentionSpec::latents(3);
         let layout = weights_of::<Latents>(3, attention);
         let shape = |name: &str| layout.iter().find(|l| l.0 == name).map(|l| l.1.clone());
         assert_eq!(shape("down_block.C"), Some(vec![1, 3, 4]));

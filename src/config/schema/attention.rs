@@ -39,32 +39,25 @@ pub struct AttentionSpec {
 
 /// A rotation of queries and keys.
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
-#[serde(deny_unknown_fields)]
+#[serde(default, deny_unknown_fields)]
 pub struct RotarySpec {
     /// Base of the angles: pair i of n channels turns by `base^(-2i / n)` a token.
     #[schemars(range(min = 1))]
-    #[serde(default = "default_rotary_base")]
     pub base: f64,
     /// Fraction of a head's channels that are rotated, from the first on, rounded to pairs.
     #[schemars(range(min = 0, max = 1))]
-    #[serde(default = "default_rotary_fraction")]
     pub fraction: f64,
 }
 
-fn default_rotary_base() -> f64 {
-    10_000.0
-}
-
-fn default_rotary_fraction() -> f64 {
-    1.0
-}
+/// As in the paper.
+const ROTARY_DEFAULT: RotarySpec = RotarySpec {
+    base: 10_000.0,
+    fraction: 1.0,
+};
 
 impl Default for RotarySpec {
     fn default() -> Self {
-        Self {
-            base: default_rotary_base(),
-            fraction: default_rotary_fraction(),
-        }
+        ROTARY_DEFAULT
     }
 }
 
@@ -96,6 +89,21 @@ fn own_keys() -> Value {
 }
 
 impl AttentionSpec {
+    /// The rotation that the table or its kind says.
+    pub fn rotation(&self) -> Option<RotarySpec> {
+        self.rotary.or(self.kind.0.rotary)
+    }
+
+    /// The bias that the table or its kind says.
+    pub fn score_bias(&self) -> Option<BiasSpec> {
+        self.bias.or(self.kind.0.bias)
+    }
+
+    /// The number of heads of keys and values that the table or its kind says; if neither, all of `heads`.
+    pub fn key_heads(&self, heads: usize) -> usize {
+        self.kv_heads.or(self.kind.0.kv_heads).unwrap_or(heads)
+    }
+
     /// A kind of the table, without further keys.
     #[cfg(test)]
     pub fn of(kind: &str) -> Self {
@@ -108,7 +116,19 @@ impl AttentionSpec {
             bias: None,
         }
     }
+
+    /// A Perceiver's, with so many latents.
+    #[cfg(test)]
+    pub fn latents(bottleneck: usize) -> Self {
+        Self {
+            bottleneck: Some(bottleneck),
+            ..Self::of("perceiver")
+        }
+    }
 }
+
+/// The keys of the file that decide that a kind is impossible, and why, as a sentence about the kind.
+pub type Refusal = (&'static [&'static str], String);
 
 /// What the configuration knows of a kind of attention.
 #[derive(Clone, Copy, Debug)]
@@ -121,19 +141,26 @@ pub struct KindOfAttention {
     pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
+    /// The rotation that it is a name for.
+    pub rotary: Option<RotarySpec>,
+    /// The bias that it is a name for.
+    pub bias: Option<BiasSpec>,
+    /// The number of heads of keys and values that it is a name for.
+    pub kv_heads: Option<usize>,
     /// The keys of `[model.attention]` that it has to have.
     pub requires: &'static [&'static str],
     /// Further keys that it may have.
     pub takes: &'static [&'static str],
     /// The longest document, in tokens, for a given context length.
     pub longest: fn(usize) -> usize,
-    /// Why a model is impossible, as a sentence about `model.attention`; `None` if it is not.
-    pub refuses: fn(&ModelSpec) -> Option<String>,
+    /// Why a model is impossible; `None` if it is not.
+    pub refuses: fn(&ModelSpec) -> Option<Refusal>,
 }
 
 /// The kinds of attention, in alphabetical order. How to add one is in `src/model/attention/README.md`.
 pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
     KindOfAttention {
+        bias: Some(BiasSpec::Alibi),
         takes: &[KV_HEADS, WINDOW, ROTARY],
         ..kind(
             "alibi",
@@ -141,7 +168,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
         )
     },
     KindOfAttention {
-        refuses: |spec| odd_heads(spec, "splits each head in half"),
+        refuses: odd_heads,
         ..kind(
             "differential",
             "a second attention map is subtracted from the first (Ye et al. 2025)",
@@ -165,6 +192,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
     },
     KindOfAttention {
         other_names: &["mqa"],
+        kv_heads: Some(1),
         takes: &[WINDOW, ROTARY, BIAS],
         ..kind(
             "multi-query",
@@ -182,8 +210,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
     },
     KindOfAttention {
         other_names: &["rotary"],
+        rotary: Some(ROTARY_DEFAULT),
         takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
-        refuses: |spec| odd_heads(spec, "rotates pairs of channels"),
         ..kind(
             "rope",
             "queries and keys rotated by their position (Su et al. 2021)",
@@ -233,6 +261,9 @@ const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
         other_names: &[],
         is_network: false,
         about,
+        rotary: None,
+        bias: None,
+        kv_heads: None,
         requires: &[],
         takes: &[],
         longest: |context| context,
@@ -240,22 +271,28 @@ const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
     }
 }
 
-fn odd_heads(spec: &ModelSpec, does: &str) -> Option<String> {
-    let odd = !spec.head_dim.is_multiple_of(2);
-    odd.then(|| format!("{does}, and `model.head_dim` = {} is odd", spec.head_dim))
+fn odd_heads(spec: &ModelSpec) -> Option<Refusal> {
+    let head_dim = spec.head_dim;
+    let why = || format!("splits each head in half, and `model.head_dim` = {head_dim} is odd");
+    (!head_dim.is_multiple_of(2)).then(|| (&["model.head_dim"][..], why()))
 }
 
-fn no_bottleneck(spec: &ModelSpec) -> Option<String> {
+fn no_bottleneck(spec: &ModelSpec) -> Option<Refusal> {
     let (layers, context) = (spec.layers, spec.context);
-    let own = spec.attention.bottleneck?;
     if layers < 2 {
-        let says = "has a block down and a block up:";
-        return Some(format!(
-            "{says} `model.layers` = {layers} must be at least 2"
-        ));
+        let why = format!(
+            "has a block down and a block up: `model.layers` = {layers} must be at least 2"
+        );
+        return Some((&["model.layers"], why));
     }
-    let says = "has at most one latent per token: `bottleneck`";
-    (own > context).then(|| format!("{says} = {own} must be at most `model.context` = {context}"))
+    let own = spec.attention.bottleneck?;
+    let why = || {
+        format!(
+            "has at most one latent per token: `bottleneck` = {own} must be at most `model.context` = {context}"
+        )
+    };
+    let reads = &["model.attention.bottleneck", "model.context"][..];
+    (own > context).then(|| (reads, why()))
 }
 
 impl Listed for KindOfAttention {

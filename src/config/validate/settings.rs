@@ -61,16 +61,9 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let (kind, heads, head_dim) = (spec.attention.kind.0, spec.heads, spec.head_dim);
-    if let Some(why) = (kind.refuses)(spec) {
+    if let Some((reads, why)) = (kind.refuses)(spec) {
         let key = "model.attention.kind";
-        let keys = [
-            key,
-            "model.heads",
-            "model.head_dim",
-            "model.layers",
-            "model.context",
-            "model.attention.bottleneck",
-        ];
+        let keys = [&[key], reads].concat();
         rules.broken(&keys, format!("`{key}` = {:?} {why}", kind.name));
     }
     if let Some(shared) = spec.attention.kv_heads
@@ -81,15 +74,16 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
         let message = format!("`{key}` = {shared} must divide `model.heads` = {heads}, {why}");
         rules.broken(&[key, "model.heads"], message);
     }
-    if let Some(rotary) = spec.attention.rotary {
-        let key = "model.attention.rotary";
-        // Of "rope" this has been said.
-        if !head_dim.is_multiple_of(2) && kind.name != "rope" {
+    if let Some(rotary) = spec.attention.rotation() {
+        let (key, set) = match spec.attention.rotary {
+            Some(_) => ("model.attention.rotary", String::new()),
+            None => ("model.attention.kind", format!(" = {:?}", kind.name)),
+        };
+        if !head_dim.is_multiple_of(2) {
             let why = format!("and `model.head_dim` = {head_dim} is odd");
-            let message = format!("`{key}` rotates pairs of channels, {why}");
+            let message = format!("`{key}`{set} rotates pairs of channels, {why}");
             rules.broken(&[key, "model.head_dim"], message);
-        }
-        if head_dim.is_multiple_of(2) && rotary.channels(head_dim) == 0 {
+        } else if rotary.channels(head_dim) == 0 {
             let (key, fraction) = ("model.attention.rotary.fraction", rotary.fraction);
             let says = format!("rotates none of the {head_dim} channels of a head");
             let message = format!("`{key}` = {fraction} {says}");

@@ -12,7 +12,6 @@ use crate::model::block::Block;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
-use crate::model::weights::Weight;
 use crate::ops::adamw::{self, Moments, Update};
 use crate::ops::attention::{self, AttentionDropout};
 use crate::ops::cross_attention::NormedStream;
@@ -80,11 +79,7 @@ type Latents = Perceiver<32, 64, 256, 24, f32, Cpu>;
 impl FromReferences for Latents {
     /// 7 latents, one block between down and up.
     fn spec() -> ModelSpec {
-        let bottleneck = Some(7);
-        let attention = AttentionSpec {
-            bottleneck,
-            ..AttentionSpec::of("perceiver")
-        };
+        let attention = AttentionSpec::latents(7);
         spec(3, 24, attention)
     }
 
@@ -163,7 +158,8 @@ impl<M: FromReferences> Composed<M> {
     fn follow(&mut self, fused: &Session<M, Cpu>) {
         let mut copy = fresh::<M>();
         copy.load_state(&fused.state()).expect("the same shape");
-        let own = [visit::read(&self.model), moment(self, 0), moment(self, 1)];
+        let moments = |which| visit::read_moments(&self.model, &self.moments, which);
+        let own = [visit::read(&self.model), moments(0), moments(1)];
         let state = copy.state();
         let [first, second] = state.moments;
         let names = ["weights", "first moments", "second moments"];
@@ -208,18 +204,6 @@ impl<M: FromReferences> Composed<M> {
         self.model.each_mut("", &mut updater)?;
         Ok((loss_nats, norm))
     }
-}
-
-/// The first (0) or second (1) moments, as weights.
-fn moment<M: FromReferences>(composed: &Composed<M>, which: usize) -> Vec<Weight> {
-    let layout = visit::layout(&composed.model).into_iter();
-    let weights = layout.zip(&composed.moments);
-    let weights = weights.map(|((name, shape), moments)| Weight {
-        name,
-        shape,
-        values: moments[which].as_vec(),
-    });
-    weights.collect()
 }
 
 struct ReferenceUpdate<'a> {

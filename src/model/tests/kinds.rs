@@ -71,10 +71,7 @@ fn kinds() -> Vec<Kind> {
         ..AttentionSpec::of("softmax")
     };
     // 7 latents: some documents are longer and some shorter.
-    let latents = AttentionSpec {
-        bottleneck: Some(7),
-        ..AttentionSpec::of("perceiver")
-    };
+    let latents = AttentionSpec::latents(7);
     vec![
         kind("alibi", VANILLA),
         // Two vectors for λ and a gain, each as wide as a head, in 2 layers.
@@ -111,11 +108,7 @@ fn parameter_counts_match_the_formulas() {
 
 #[test]
 fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
-    let bottleneck = Some(64);
-    let attention = AttentionSpec {
-        bottleneck,
-        ..AttentionSpec::of("perceiver")
-    };
+    let attention = AttentionSpec::latents(64);
     let assignment = ModelSpec {
         embed: 256,
         heads: 8,

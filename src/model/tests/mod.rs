@@ -20,16 +20,13 @@ type Small = Gpt<32, 64, 256, 24, f32, Cpu>;
 /// A model of width 32 with 4 heads, hidden 64 and 256 token ids.
 fn spec(layers: usize, context: usize, attention: AttentionSpec) -> ModelSpec {
     ModelSpec {
-        layers,
         embed: 32,
         heads: 4,
         head_dim: 8,
         hidden: 64,
         vocabulary: 256,
         context,
-        attention,
-        dropout: 0.1,
-        initial_deviation: 0.02,
+        ..ModelSpec::small(layers, attention)
     }
 }
 
