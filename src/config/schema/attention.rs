@@ -103,28 +103,6 @@ impl AttentionSpec {
     pub fn key_heads(&self, heads: usize) -> usize {
         self.kv_heads.or(self.kind.0.kv_heads).unwrap_or(heads)
     }
-
-    /// A kind of the table, without further keys.
-    #[cfg(test)]
-    pub fn of(kind: &str) -> Self {
-        Self {
-            kind: Named(KindOfAttention::named(kind).expect("a kind of the table")),
-            bottleneck: None,
-            kv_heads: None,
-            window: None,
-            rotary: None,
-            bias: None,
-        }
-    }
-
-    /// A Perceiver's, with so many latents.
-    #[cfg(test)]
-    pub fn latents(bottleneck: usize) -> Self {
-        Self {
-            bottleneck: Some(bottleneck),
-            ..Self::of("perceiver")
-        }
-    }
 }
 
 /// The keys of the file that decide that a kind is impossible, and why, as a sentence about the kind.

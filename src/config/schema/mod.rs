@@ -19,6 +19,8 @@ pub use training::{
 
 mod attention;
 mod labels;
+#[cfg(test)]
+mod tests;
 mod training;
 
 use super::shape::ModelShape;
@@ -176,23 +178,6 @@ fn default_dropout() -> f64 {
 }
 
 impl ModelSpec {
-    /// A model of width 4 with two heads.
-    #[cfg(test)]
-    pub fn small(layers: usize, attention: AttentionSpec) -> Self {
-        Self {
-            layers,
-            embed: 4,
-            heads: 2,
-            head_dim: 2,
-            hidden: 8,
-            vocabulary: 6,
-            context: 5,
-            attention,
-            dropout: 0.1,
-            initial_deviation: default_initial_deviation(),
-        }
-    }
-
     /// What has to be compiled in for this model.
     pub fn shape(&self) -> ModelShape {
         ModelShape {
