@@ -22,14 +22,17 @@ pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
         return with_latents(spec, bottleneck, parameters, batch);
     }
     let embeddings = (spec.vocabulary + spec.context) * spec.embed;
-    let pairs = |n: usize| {
-        // Pairs further apart than the window are masked out.
-        let beyond = n.saturating_sub(spec.window());
-        all_before(n) - all_before(beyond)
+    let pairs = |layer: usize| -> usize {
+        let window = spec.attention_of(layer).window;
+        let pairs = |n: usize| {
+            // Pairs further apart than the window are masked out.
+            let beyond = n.saturating_sub(window.unwrap_or(n));
+            all_before(n) - all_before(beyond)
+        };
+        batch.lengths().map(pairs).sum()
     };
-    let pairs: usize = batch.lengths().map(pairs).sum();
     let linear = (parameters - embeddings) * batch.len();
-    total(linear, spec.layers * pairs, spec)
+    total(linear, (0..spec.layers).map(pairs).sum(), spec)
 }
 
 /// The same for a Perceiver, where a document of n tokens has m = min(n, `bottleneck`) latents:

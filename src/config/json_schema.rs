@@ -351,6 +351,7 @@ mod tests {
             let any_name = [
                 ".figures",
                 ".labels",
+                ".model.attention",
                 ".sweep",
                 ".sweep._.*",
                 ".sweep.random",

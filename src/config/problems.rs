@@ -140,8 +140,10 @@ impl<'t> Check<'t> {
         if self.path.is_empty() {
             keys.required = self.requires.to_vec();
         }
-        let mut unknown: Vec<String> = table.keys().cloned().collect();
-        unknown.retain(|name| json_schema::inner(schema, name).is_none() || !keys.takes(name));
+        let unknown = table.iter().filter(|(name, value)| {
+            json_schema::inner(schema, name).is_none() || !keys.takes(name, value)
+        });
+        let unknown: Vec<String> = unknown.map(|(name, _)| name.clone()).collect();
         for name in unknown {
             self.unknown(&name, &keys);
             table.remove(&name);
@@ -317,9 +319,12 @@ impl<'s> Keys<'s> {
         keys
     }
 
-    /// Whether the table can have a key; some tables take any name.
-    fn takes(&self, name: &str) -> bool {
-        self.known.is_empty() || self.known.contains(&name)
+    /// Whether the table can have a key with such a value; some tables take any name, and some any name of a table.
+    fn takes(&self, name: &str, value: &Value) -> bool {
+        let is_open = self.schema["additionalProperties"].is_object();
+        let is_own = self.schema["properties"].get(name).is_some();
+        let is_named_table = is_open && !is_own && value.as_dict().is_some();
+        self.known.is_empty() || self.known.contains(&name) || is_named_table
     }
 
     /// The kinds of the table, in quotes, that alone have a key.

@@ -95,7 +95,9 @@ impl<
     const SHARES_PREFIXES: bool = true;
 
     fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
-        let blocks = (0..spec.layers).map(|_| Block::zeros(device, attention::layout(spec)));
+        let layouts =
+            (0..spec.layers).map(|layer| attention::layout(spec, &spec.attention_of(layer)));
+        let blocks = layouts.map(|layout| Block::zeros(device, layout));
         Ok(Self {
             longest: spec.longest_document(),
             tok_emb: Table::zeros(device)?,

@@ -5,6 +5,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_distr::{Normal, Uniform};
 
 use super::Start;
+use crate::ops::attention::FIRST_SCALE;
 
 /// Initial values of each tensor, given names and shapes.
 ///
@@ -37,6 +38,7 @@ pub(super) fn draw(layout: &[(String, Vec<usize>)], start: Start) -> Vec<Vec<f32
                 generator.sample_iter(uniform).take(length).collect()
             }
             [_] if name.ends_with("weight") => vec![1.0; length],
+            [_] if name.ends_with("qk_norm_scale") => vec![FIRST_SCALE; length],
             _ => vec![0.0; length],
         }
     });

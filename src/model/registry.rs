@@ -57,17 +57,20 @@ impl<D: LabDevice<f32>> Constructors<D> {
                 parts::time(device, model, parts, repetitions).map_err(device_error)
             },
             parameter_count: |device, spec| {
-                // Blocks are alike: two small models tell what one more adds.
+                // Blocks repeat: two small models tell what one more round of a pattern adds.
                 let of = |layers| {
                     let spec = ModelSpec {
                         layers,
                         ..spec.clone()
                     };
                     let model = M::zeros(&device, &spec).map_err(device_error)?;
-                    Ok::<usize, Error>(visit::parameter_count(&model))
+                    Ok::<isize, Error>(visit::parameter_count(&model) as isize)
                 };
-                let [two, three] = [of(2)?, of(3)?];
-                Ok(two + spec.layers * (three - two) - 2 * (three - two))
+                let (layers, round) = (spec.layers as isize, spec.pattern.len().max(1));
+                let few = 2 + (layers - 2).rem_euclid(round as isize) as usize;
+                let [few_count, more_count] = [of(few)?, of(few + round)?];
+                let rounds = (layers - few as isize) / round as isize;
+                Ok((few_count + rounds * (more_count - few_count)) as usize)
             },
         }
     }

@@ -4,14 +4,14 @@
 //! single document. Scores become weights by the code of the fast paths, and the tests of the ops check
 //! that the sum of values weighted by these maps is the sublayer's output.
 
-use dfdx::shapes::{Dim, Dtype, Shape};
+use dfdx::shapes::{Dim, Dtype, HasShape, Shape};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::kernels::matmul::{Pass, linear};
 use super::kernels::rows::normalise;
-use super::parameters::{LayerNorm, Linear};
-use super::residual::apply;
+use super::parameters::{LayerNorm, Linear, Projection};
+use super::residual::{apply, project};
 
 /// The attention weights of one head over one document.
 #[derive(Clone, Debug, PartialEq)]
@@ -53,6 +53,18 @@ pub(crate) fn projected<In: Dim, Out: Dim, N: Dtype, D: Device<N>>(
     let packed = linear(&weight, (inputs, outputs), Pass::Forward);
     let mut y = vec![0.0; x.len() / inputs * outputs];
     apply(&(packed, &bias), x, &mut y, outputs);
+    y
+}
+
+/// Linear layer without a bias: `[tokens, EMBED]` → `[tokens, OUT]`.
+pub(crate) fn products<const EMBED: usize, N: Dtype, D: Device<N>>(
+    x: &[f32],
+    layer: &Projection<EMBED, N, D>,
+) -> Vec<f32> {
+    let (weight, outputs) = (on_host(&layer.weight), layer.weight.shape().0);
+    let packed = linear(&weight, (EMBED, outputs), Pass::Forward);
+    let mut y = vec![0.0; x.len() / EMBED * outputs];
+    project(&packed, x, &mut y, outputs);
     y
 }
 

@@ -2,7 +2,7 @@
 //!
 //! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
-use dfdx::shapes::{Axes2, Axis, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
+use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
 use dfdx::tensor::{Storage, Tape, Tensor};
 use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, TryAdd, TryMatMul, TryMul};
 
@@ -122,6 +122,13 @@ pub struct Linear<In: Dim, Out: Dim, N: Dtype, D: Storage<N>> {
     pub bias: Tensor<(Out,), N, D>,
 }
 
+/// `y = x Wᵀ`: a linear layer without a bias.
+#[derive(Clone, Debug)]
+pub struct Projection<const EMBED: usize, N: Dtype, D: Storage<N>> {
+    /// `[OUT, EMBED]`.
+    pub weight: Tensor<(usize, Const<EMBED>), N, D>,
+}
+
 /// `y = (x - mean) / sqrt(variance + 1e-5) * weight + bias`, over a row.
 #[derive(Clone, Debug)]
 pub struct LayerNorm<const EMBED: usize, N: Dtype, D: Storage<N>> {
@@ -172,6 +179,23 @@ impl<In: Dim, Out: Dim, N: Dtype, D: Device<N>> Linear<In, Out, N, D> {
     }
 }
 
+impl<const EMBED: usize, N: Dtype, D: Device<N>> Projection<EMBED, N, D> {
+    /// All zero.
+    pub fn zeros(device: &D, outputs: usize) -> Result<Self, D::Err> {
+        let weight = device.try_zeros_like(&(outputs, Const::<EMBED>))?;
+        Ok(Self { weight })
+    }
+
+    /// `[tokens, EMBED]` → `[tokens, OUT]`, composed of dfdx's own ops.
+    pub fn try_forward<T: Tape<N, D>>(
+        &self,
+        x: Stream<EMBED, N, D, T>,
+    ) -> Result<Rows<usize, N, D, T>, D::Err> {
+        let weight = self.weight.clone();
+        x.try_matmul(weight.try_permute::<(Const<EMBED>, usize), Axes2<1, 0>>()?)
+    }
+}
+
 impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
     /// All zero.
     pub fn zeros(device: &D) -> Result<Self, D::Err> {
@@ -207,6 +231,12 @@ named_weights! {
     impl [In: Dim, Out: Dim,] Linear<In, Out> {
         weight: "weight",
         bias: "bias",
+    }
+}
+
+named_weights! {
+    impl [const EMBED: usize,] Projection<EMBED> {
+        weight: "weight",
     }
 }
 

@@ -18,7 +18,7 @@ use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply}
 use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
 use super::kernels::scratch::Scratch;
 use super::kernels::shards::{Shard, add_in_order, cut, plan, split};
-use super::parameters::{LayerNorm, Linear};
+use super::parameters::{LayerNorm, Linear, Projection};
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
 ///
@@ -110,22 +110,31 @@ pub(super) fn pack_linear<In: Dim, Out: Dim>(
 pub(super) struct Joined {
     weight: Vec<f32>,
     bias: Vec<f32>,
-    /// The layers' weights, then their biases.
+    /// The layers' weights, then the biases of those that have one.
     parameters: Vec<Box<dyn Parameter>>,
+    biases: usize,
 }
 
 impl Joined {
+    /// Those without a bias come last.
     pub(super) fn of(layers: &[&dyn Layer]) -> Self {
-        let both = |which: usize| layers.iter().map(move |layer| layer.parameters()[which]);
-        let elements = |which| {
-            let elements: Vec<&[f32]> = both(which).map(|one| one.elements()).collect();
-            elements.concat()
-        };
+        let weights = || layers.iter().map(|layer| layer.weight());
+        let biases = || layers.iter().filter_map(|layer| layer.bias());
+        let join = |parts: Vec<&[f32]>| parts.concat();
+        let mut bias = join(biases().map(|one| one.elements()).collect());
+        let count = bias.len();
+        bias.resize(layers.iter().map(|layer| layer.outputs()).sum(), 0.0);
         Self {
-            weight: elements(0),
-            bias: elements(1),
-            parameters: both(0).chain(both(1)).map(|one| one.share()).collect(),
+            weight: join(weights().map(|one| one.elements()).collect()),
+            bias,
+            parameters: weights().chain(biases()).map(|one| one.share()).collect(),
+            biases: count,
         }
+    }
+
+    /// Number of elements of the biases.
+    pub(super) fn biases(&self) -> usize {
+        self.biases
     }
 
     /// Number of outputs.
@@ -146,19 +155,60 @@ impl Joined {
 
 /// A linear layer of any width.
 pub(super) trait Layer {
-    /// Weight and bias.
-    fn parameters(&self) -> [&dyn Parameter; 2];
+    fn weight(&self) -> &dyn Parameter;
+
+    fn bias(&self) -> Option<&dyn Parameter>;
+
+    /// Number of outputs.
+    fn outputs(&self) -> usize;
 }
 
 impl<In: Dim, Out: Dim> Layer for Linear<In, Out, f32, Cpu> {
-    fn parameters(&self) -> [&dyn Parameter; 2] {
-        [&self.weight, &self.bias]
+    fn weight(&self) -> &dyn Parameter {
+        &self.weight
+    }
+
+    fn bias(&self) -> Option<&dyn Parameter> {
+        Some(&self.bias)
+    }
+
+    fn outputs(&self) -> usize {
+        self.widths().1
+    }
+}
+
+impl<const EMBED: usize> Layer for Projection<EMBED, f32, Cpu> {
+    fn weight(&self) -> &dyn Parameter {
+        &self.weight
+    }
+
+    fn bias(&self) -> Option<&dyn Parameter> {
+        None
+    }
+
+    fn outputs(&self) -> usize {
+        self.weight.shape().0
     }
 }
 
 /// `y = x Wᵀ + b`, where `y` has row stride `step`; `x: [rows, inputs]`.
 pub(super) fn apply((weight, bias): &PackedLinear<'_>, x: &[f32], y: &mut [f32], step: usize) {
     let (inputs, target) = (weight.depth(), Target::biased(y, step, bias));
+    let left = Left::Rows(x, inputs);
+    multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
+}
+
+/// Packs a linear layer without a bias for the forward pass.
+pub(super) fn pack_projection<const EMBED: usize>(
+    layer: &Projection<EMBED, f32, Cpu>,
+) -> Packed<'_> {
+    let sizes = (EMBED, layer.weight.shape().0);
+    linear(host(&layer.weight), sizes, Pass::Forward)
+}
+
+/// `y = x Wᵀ`, where `y` has row stride `step`; `x: [rows, inputs]`.
+pub(super) fn project(weight: &Packed<'_>, x: &[f32], y: &mut [f32], step: usize) {
+    let (inputs, target) = (weight.depth(), Target::set(y, step));
     let left = Left::Rows(x, inputs);
     multiply(x.len() / inputs, left, weight, 1.0, Part::Whole, target);
 }

@@ -1,11 +1,82 @@
 //! `[model.attention]`: a kind from a table, and parts that combine with it.
 
-use schemars::JsonSchema;
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::ModelSpec;
-use crate::kinds::{Listed, Named, kinds};
+use crate::kinds::{KINDS, Listed, Named, kinds};
+
+/// `[model.attention]`: the attention of all layers, and what those of a pattern have instead.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct AttentionTable {
+    /// Of all layers.
+    #[serde(flatten)]
+    pub all: AttentionSpec,
+    /// Tables that `model.pattern` names: the keys that its layers have instead.
+    #[serde(flatten)]
+    pub layers: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Deref for AttentionTable {
+    type Target = AttentionSpec;
+
+    fn deref(&self) -> &AttentionSpec {
+        &self.all
+    }
+}
+
+impl From<AttentionSpec> for AttentionTable {
+    fn from(all: AttentionSpec) -> Self {
+        Self {
+            all,
+            layers: BTreeMap::new(),
+        }
+    }
+}
+
+impl JsonSchema for AttentionTable {
+    fn schema_name() -> Cow<'static, str> {
+        "AttentionTable".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut table = AttentionSpec::json_schema(generator);
+        let mut layer = table.clone();
+        layer.remove("required");
+        layer.remove(KINDS);
+        let about = "What the layers have instead that `model.pattern` calls by this name.";
+        layer.insert("description".into(), about.into());
+        table.insert("additionalProperties".into(), layer.to_value());
+        table
+    }
+}
+
+impl AttentionTable {
+    /// The attention of the layers that a pattern calls `name`: what its table says, and otherwise what is said of all
+    /// layers, as far as its kind takes it.
+    ///
+    /// # Errors
+    /// There is no such table, or it has a value that cannot be read.
+    pub fn of_layer(&self, name: &str) -> Result<AttentionSpec, serde_json::Error> {
+        let own = self.layers.get(name).ok_or_else(|| {
+            serde::de::Error::custom(format!("there is no `[model.attention.{name}]`"))
+        })?;
+        let Value::Object(mut keys) = serde_json::to_value(&self.all)? else {
+            unreachable!("a struct is a table");
+        };
+        if let Some(kind) = own.get("kind") {
+            let kind: Named<KindOfAttention> = serde_json::from_value(kind.clone())?;
+            keys.retain(|key, _| kind.0.has(key));
+        }
+        keys.extend(own.clone());
+        serde_json::from_value(keys.into())
+    }
+}
 
 /// Which attention: a kind, and parts that combine with it.
 #[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
@@ -32,9 +103,30 @@ pub struct AttentionSpec {
     /// Queries and keys are rotated by their position (Su et al. 2021). Default: only in `"rope"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rotary: Option<RotarySpec>,
-    /// What a position adds to scores. Default: nothing, but `"alibi"` in `"alibi"`.
+    /// What positions add to scores. Default: `"none"`, but `"alibi"` in `"alibi"`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub bias: Option<BiasSpec>,
+    /// How queries and keys are normalised before they are compared. Default: `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub qk_norm: QkNormSpec,
+    /// A score without a key that takes part in the softmax, so that a token may attend to nothing. Default:
+    /// `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sink: SinkSpec,
+    /// What the heads' outputs are multiplied by: the sigmoid of a projection of the token (Qiu et al. 2025).
+    /// Default: `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate: GateSpec,
+    /// Scores are bounded by it: a score s becomes `softcap · tanh(s / softcap)` (Gemma 2, 2024). Default: 0,
+    /// which is no bound.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub softcap: f64,
+}
+
+/// Whether a key has its default, which is not written.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A rotation of queries and keys.
@@ -44,7 +136,7 @@ pub struct RotarySpec {
     /// Base of the angles: pair i of n channels turns by `base^(-2i / n)` a token.
     #[schemars(range(min = 1))]
     pub base: f64,
-    /// Fraction of a head's channels that are rotated, from the first on, rounded to pairs.
+    /// Fraction of a head's channels that are rotated, from the first on, rounded to pairs; 0 is no rotation.
     #[schemars(range(min = 0, max = 1))]
     pub fraction: f64,
 }
@@ -72,14 +164,60 @@ impl RotarySpec {
 #[derive(Clone, Copy, Debug, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
 #[serde(rename_all = "kebab-case")]
 pub enum BiasSpec {
+    /// Nothing.
+    None,
     /// The farther away a key, the lower its score, each head by a slope of its own (Press et al. 2022).
     Alibi,
+    /// A learned number for each head and each of 32 ranges of distances (Raffel et al. 2020).
+    T5,
+    /// The logarithms of a learned gate of each token between key and query (Lin et al. 2025).
+    Forgetting,
+}
+
+/// How queries and keys are normalised.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum QkNormSpec {
+    /// Not at all.
+    #[default]
+    None,
+    /// By their root mean square, with learned gains (Dehghani et al. 2023).
+    Rms,
+    /// To length 1; each head has a learned factor of its scores (Henry et al. 2020).
+    L2,
+}
+
+/// A score without a key.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum SinkSpec {
+    /// There is none.
+    #[default]
+    None,
+    /// It is 0 (Miller 2023).
+    Zero,
+    /// Each head learns its own (gpt-oss, 2025).
+    Learned,
+}
+
+/// What has a gate of its own.
+#[derive(Clone, Copy, Debug, Default, Deserialize, JsonSchema, Serialize, PartialEq, Eq)]
+#[serde(rename_all = "kebab-case")]
+pub enum GateSpec {
+    /// Nothing.
+    #[default]
+    None,
+    /// Each head.
+    Head,
+    /// Each channel of each head.
+    Channel,
 }
 
 /// The keys of each kind, for [`KINDS`](crate::kinds::KINDS).
 fn own_keys() -> Value {
     let own = |kind: &KindOfAttention| {
-        let takes: Vec<&str> = kind.requires.iter().chain(kind.takes).copied().collect();
+        let further = kind.takes.iter().filter(|key| !kind.requires.contains(key));
+        let takes: Vec<&str> = kind.requires.iter().chain(further).copied().collect();
         (
             kind.name.to_owned(),
             json!({"takes": takes, "requires": kind.requires}),
@@ -89,14 +227,15 @@ fn own_keys() -> Value {
 }
 
 impl AttentionSpec {
-    /// The rotation that the table or its kind says.
+    /// The rotation that the table or its kind says; `None` if it is of no channels.
     pub fn rotation(&self) -> Option<RotarySpec> {
-        self.rotary.or(self.kind.0.rotary)
+        let rotary = self.rotary.or(self.kind.0.rotary);
+        rotary.filter(|rotary| rotary.fraction > 0.0)
     }
 
     /// The bias that the table or its kind says.
-    pub fn score_bias(&self) -> Option<BiasSpec> {
-        self.bias.or(self.kind.0.bias)
+    pub fn score_bias(&self) -> BiasSpec {
+        self.bias.or(self.kind.0.bias).unwrap_or(BiasSpec::None)
     }
 
     /// The number of heads of keys and values that the table or its kind says; if neither, all of `heads`.
@@ -135,17 +274,40 @@ pub struct KindOfAttention {
     pub refuses: fn(&ModelSpec) -> Option<Refusal>,
 }
 
+impl KindOfAttention {
+    /// Whether its table may have a key.
+    pub fn has(&self, key: &str) -> bool {
+        key == "kind" || self.requires.contains(&key) || self.takes.contains(&key)
+    }
+}
+
 /// The kinds of attention, in alphabetical order. How to add one is in `src/model/attention/README.md`.
-pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
+pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         bias: Some(BiasSpec::Alibi),
-        takes: &[KV_HEADS, WINDOW, ROTARY],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "alibi",
             "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
         )
     },
     KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE],
+        ..kind(
+            "based",
+            "the Taylor series 1 + s + s²/2 instead of a softmax (Arora et al. 2024)",
+        )
+    },
+    KindOfAttention {
+        other_names: &["deltanet"],
+        takes: &[ROTARY, GATE],
+        ..kind(
+            "delta",
+            "linear attention whose values replace what their keys recall (Yang et al. 2024)",
+        )
+    },
+    KindOfAttention {
+        takes: &[GATE],
         refuses: odd_heads,
         ..kind(
             "differential",
@@ -153,16 +315,32 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
         )
     },
     KindOfAttention {
+        other_names: &["gated-deltanet"],
+        takes: &[ROTARY, GATE],
+        ..kind(
+            "gated-delta",
+            "the delta rule with forget gates (Yang et al. 2025)",
+        )
+    },
+    KindOfAttention {
+        other_names: &["gla"],
+        takes: &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE],
+        ..kind(
+            "gated-linear",
+            "linear attention with forget gates, one a head (Yang et al. 2024)",
+        )
+    },
+    KindOfAttention {
         other_names: &["gqa"],
         requires: &[KV_HEADS],
-        takes: &[WINDOW, ROTARY, BIAS],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "grouped-query",
             "groups of heads share keys and values (Ainslie et al. 2023)",
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW],
+        takes: &[KV_HEADS, WINDOW, QK_NORM, GATE],
         ..kind(
             "linear",
             "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
@@ -171,7 +349,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
     KindOfAttention {
         other_names: &["mqa"],
         kv_heads: Some(1),
-        takes: &[WINDOW, ROTARY, BIAS],
+        takes: &[WINDOW, ROTARY, BIAS, QK_NORM, SINK, GATE, SOFTCAP],
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
@@ -187,30 +365,53 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
         )
     },
     KindOfAttention {
+        other_names: &["retnet"],
+        takes: &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE],
+        ..kind(
+            "retention",
+            "linear attention that decays with distance, each head at its own rate (Sun et al. 2023)",
+        )
+    },
+    KindOfAttention {
         other_names: &["rotary"],
         rotary: Some(ROTARY_DEFAULT),
-        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "rope",
             "queries and keys rotated by their position (Su et al. 2021)",
         )
     },
     KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, GATE, SOFTCAP],
+        ..kind(
+            "sigmoid",
+            "a sigmoid of each score instead of a softmax over all (Ramapuram et al. 2024)",
+        )
+    },
+    KindOfAttention {
         requires: &[WINDOW],
-        takes: &[KV_HEADS, ROTARY, BIAS],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "sliding-window",
             "each token attends only to the last few tokens (Beltagy et al. 2020)",
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "softmax",
             "causal multi-head softmax attention (Vaswani et al. 2017)",
         )
     },
     KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, GATE, SOFTCAP],
+        ..kind(
+            "stick-breaking",
+            "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
+        )
+    },
+    KindOfAttention {
+        takes: &[GATE],
         // As in the assignment: the last token of a document is only ever a target.
         longest: |context| context - 1,
         ..kind(
@@ -219,7 +420,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 11] = [
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS],
+        takes: SOFTMAX_PARTS,
         ..kind(
             "vanilla",
             "softmax attention by the name that it has in the assignment",
@@ -231,6 +432,13 @@ const KV_HEADS: &str = "kv_heads";
 const WINDOW: &str = "window";
 const ROTARY: &str = "rotary";
 const BIAS: &str = "bias";
+const QK_NORM: &str = "qk_norm";
+const SINK: &str = "sink";
+const GATE: &str = "gate";
+const SOFTCAP: &str = "softcap";
+
+/// The parts of softmax attention.
+const SOFTMAX_PARTS: &[&str] = &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, SINK, GATE, SOFTCAP];
 
 /// A kind without further keys.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {

@@ -10,7 +10,10 @@ use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-pub use attention::{ATTENTION_KINDS, AttentionSpec, BiasSpec, KindOfAttention, RotarySpec};
+pub use attention::{
+    ATTENTION_KINDS, AttentionSpec, AttentionTable, BiasSpec, GateSpec, KindOfAttention,
+    QkNormSpec, RotarySpec, SinkSpec,
+};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
@@ -153,7 +156,11 @@ pub struct ModelSpec {
     #[schemars(range(min = LEAST_CONTEXT))]
     pub context: usize,
     /// Which attention.
-    pub attention: AttentionSpec,
+    pub attention: AttentionTable,
+    /// Which attention each layer has: names of tables such as `[model.attention.local]`, from the first layer on, again
+    /// and again. Default: all layers are alike.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pattern: Vec<String>,
     /// Probability of dropping an activation while training.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default = "default_dropout")]
@@ -188,14 +195,30 @@ impl ModelSpec {
         }
     }
 
-    /// The longest document, in tokens: the context length, or less if the kind of attention needs it.
-    pub fn longest_document(&self) -> usize {
-        (self.attention.kind.0.longest)(self.context)
+    /// The attention of a layer, counted from 0.
+    pub fn attention_of(&self, layer: usize) -> AttentionSpec {
+        let count = self.pattern.len();
+        match layer.checked_rem(count) {
+            None => self.attention.all.clone(),
+            Some(at) => {
+                let spec = self.attention.of_layer(&self.pattern[at]);
+                spec.expect("the layers of a pattern were checked")
+            }
+        }
     }
 
-    /// How many tokens a token sees at most, itself the last.
-    pub fn window(&self) -> usize {
-        self.attention.window.unwrap_or(self.context)
+    /// The attention of each layer, or of the first of them that the others repeat.
+    pub fn attentions(&self) -> impl Iterator<Item = AttentionSpec> {
+        let count = self.pattern.len().clamp(1, self.layers.max(1));
+        (0..count).map(|layer| self.attention_of(layer))
+    }
+
+    /// The longest document, in tokens: the context length, or less if a kind of attention needs it.
+    pub fn longest_document(&self) -> usize {
+        let longest = self
+            .attentions()
+            .map(|spec| (spec.kind.0.longest)(self.context));
+        longest.min().unwrap_or(self.context)
     }
 }
 

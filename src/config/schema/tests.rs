@@ -14,7 +14,8 @@ impl ModelSpec {
             hidden: 8,
             vocabulary: 6,
             context: 5,
-            attention,
+            attention: attention.into(),
+            pattern: vec![],
             dropout: 0.1,
             initial_deviation: default_initial_deviation(),
         }
@@ -31,6 +32,10 @@ impl AttentionSpec {
             window: None,
             rotary: None,
             bias: None,
+            qk_norm: QkNormSpec::None,
+            sink: SinkSpec::None,
+            gate: GateSpec::None,
+            softcap: 0.0,
         }
     }
 

@@ -73,7 +73,52 @@ fn each_mistake_has_its_text() {
         (
             "rotation of no channel",
             "attention = { kind = \"vanilla\" }",
-            "attention = { kind = \"softmax\", rotary = { fraction = 0.0 } }",
+            "attention = { kind = \"softmax\", rotary = { fraction = 0.01 } }",
+        ),
+        (
+            "no rotation",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"rope\", rotary = { fraction = 0.0 } }",
+        ),
+        (
+            "sink of sigmoids",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"sigmoid\", sink = \"zero\" }",
+        ),
+        (
+            "layers that are not described",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\", \"globl\"]\nattention = { kind = \"vanilla\", local = { window = 8 }, global = {} }",
+        ),
+        (
+            "key that a layer does not take",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"state\"]\nattention = { kind = \"vanilla\", window = 8, state = { kind = \"delta\", window = 4 } }",
+        ),
+        (
+            "misspelled key of a layer",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\"]\nattention = { kind = \"vanilla\", local = { windw = 4 } }",
+        ),
+        (
+            "layers of another network",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\"]\nattention = { kind = \"perceiver\", bottleneck = 4, local = {} }",
+        ),
+        (
+            "network as a layer",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\"]\nattention = { kind = \"vanilla\", local = { kind = \"perceiver\" } }",
+        ),
+        (
+            "layer of the wrong type",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\"]\nattention = { kind = \"vanilla\", local = 3 }",
+        ),
+        (
+            "layers that are described",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\", \"global\"]\nattention = { kind = \"vanilla\", local = { window = 8 }, global = {} }",
         ),
         (
             "swept kind without its number",

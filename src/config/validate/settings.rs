@@ -1,11 +1,14 @@
 //! Rules about one point's settings.
 
+use std::collections::BTreeSet;
+
 use super::Rules;
 use crate::config::layers::Fault;
 use crate::config::schema::{
     AttentionMapsSpec, DeviceKind, EXCERPT_MARGIN, EvaluateSpec, ModelSpec, PretrainSpec,
     ScheduleSpec, Settings, Training,
 };
+use crate::config::wording;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
 
@@ -60,35 +63,93 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 }
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
+    if spec.pattern.is_empty() {
+        return sublayer(rules, spec, "model.attention");
+    }
+    let pattern = "model.pattern";
+    if spec.attention.kind.0.is_network {
+        let name = spec.attention.kind.0.name;
+        let message = format!("`{pattern}` names layers of a GPT, and {name:?} is another network");
+        return rules.broken(&[pattern, "model.attention.kind"], message);
+    }
+    let names: BTreeSet<&String> = spec.pattern.iter().collect();
+    for name in names {
+        let table = format!("model.attention.{name}");
+        if !spec.attention.layers.contains_key(name) {
+            let message = format!("`{pattern}` names {name:?}, and there is no `[{table}]`");
+            let help = "add the table, which may be empty, or correct the name";
+            rules.helped(&[pattern], message, help);
+            continue;
+        }
+        layer(rules, spec, name, &table);
+    }
+}
+
+/// The layers that a pattern calls by a name.
+fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
+    let of_layer = match spec.attention.of_layer(name) {
+        Ok(of_layer) => of_layer,
+        Err(error) => return rules.broken(&[table], format!("`[{table}]`: {error}")),
+    };
+    let kind = of_layer.kind.0;
+    for key in spec.attention.layers[name].keys() {
+        if !kind.has(key) {
+            let (key, takes) = (
+                format!("{table}.{key}"),
+                [kind.requires, kind.takes].concat(),
+            );
+            let takes = wording::list(&takes, "and");
+            let message = format!("`{key}` does not go with `kind` = {:?}", kind.name);
+            let help = format!("remove the key, or change the kind; this one takes {takes}");
+            rules.helped(&[&key, "model.attention.kind"], message, help);
+        }
+    }
+    if kind.is_network {
+        let message = format!(
+            "`{table}.kind` = {:?} is a network, and no layer",
+            kind.name
+        );
+        return rules.broken(&[&format!("{table}.kind")], message);
+    }
+    let alone = ModelSpec {
+        attention: of_layer.into(),
+        pattern: vec![],
+        ..spec.clone()
+    };
+    sublayer(rules, &alone, table);
+}
+
+/// The attention of layers that are alike, and the table that says so.
+fn sublayer(rules: &mut Rules<'_>, spec: &ModelSpec, table: &str) {
     let (kind, heads, head_dim) = (spec.attention.kind.0, spec.heads, spec.head_dim);
     if let Some((reads, why)) = (kind.refuses)(spec) {
-        let key = "model.attention.kind";
-        let keys = [&[key], reads].concat();
+        let key = format!("{table}.kind");
+        let keys = [&[&*key], reads].concat();
         rules.broken(&keys, format!("`{key}` = {:?} {why}", kind.name));
     }
     if let Some(shared) = spec.attention.kv_heads
         && !heads.is_multiple_of(shared)
     {
-        let key = "model.attention.kv_heads";
+        let key = format!("{table}.kv_heads");
         let why = "so that groups of equal size share keys and values";
         let message = format!("`{key}` = {shared} must divide `model.heads` = {heads}, {why}");
-        rules.broken(&[key, "model.heads"], message);
+        rules.broken(&[&key, "model.heads"], message);
     }
     if let Some(rotary) = spec.attention.rotation() {
         let (key, set) = match spec.attention.rotary {
-            Some(_) => ("model.attention.rotary", String::new()),
-            None => ("model.attention.kind", format!(" = {:?}", kind.name)),
+            Some(_) => (format!("{table}.rotary"), String::new()),
+            None => (format!("{table}.kind"), format!(" = {:?}", kind.name)),
         };
         if !head_dim.is_multiple_of(2) {
             let why = format!("and `model.head_dim` = {head_dim} is odd");
             let message = format!("`{key}`{set} rotates pairs of channels, {why}");
-            rules.broken(&[key, "model.head_dim"], message);
+            rules.broken(&[&key, "model.head_dim"], message);
         } else if rotary.channels(head_dim) == 0 {
-            let (key, fraction) = ("model.attention.rotary.fraction", rotary.fraction);
+            let (key, fraction) = (format!("{table}.rotary.fraction"), rotary.fraction);
             let says = format!("rotates none of the {head_dim} channels of a head");
             let message = format!("`{key}` = {fraction} {says}");
-            let help = "raise it, or leave `rotary` out of \"softmax\" attention";
-            rules.helped(&[key, "model.head_dim"], message, help);
+            let help = "raise it, or set it to 0 for no rotation";
+            rules.helped(&[&key, "model.head_dim"], message, help);
         }
     }
 }

@@ -156,7 +156,7 @@ impl<
     const SHARES_PREFIXES: bool = false;
 
     fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
-        let block = || Block::zeros(device, attention::layout(spec));
+        let block = || Block::zeros(device, attention::layout(spec, &spec.attention));
         let bottleneck = spec.attention.bottleneck;
         let bottleneck = bottleneck.expect("a Perceiver's number of latents is required");
         Ok(Self {

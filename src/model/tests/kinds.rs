@@ -1,37 +1,56 @@
-//! Properties of every kind of attention.
+//! Properties of every kind of attention, and of combinations of its parts.
 
 use super::*;
-use crate::config::schema::{BiasSpec, KindOfAttention, RotarySpec};
+use serde_json::json;
+
+use crate::config::schema::{
+    AttentionTable, BiasSpec, KindOfAttention, QkNormSpec, RotarySpec, SinkSpec,
+};
 use crate::kinds::Listed as _;
 use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::maps::MapAxis;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
+use crate::ops::maps::HeadMap;
 
 /// A model of 2 layers (one more between the down and up blocks of a Perceiver), width 32, 4 heads, hidden
 /// 64, 256 token ids and a context of 72: more than two blocks of the KV cache.
-struct Kind {
-    name: &'static str,
-    spec: ModelSpec,
-    parameters: usize,
+pub(super) struct Kind {
+    pub(super) name: String,
+    pub(super) spec: ModelSpec,
+    pub(super) parameters: usize,
 }
 
 impl Kind {
     /// A fresh model, given the seed and the standard deviation of its weights.
     fn fresh(&self, seed: u64, deviation: f32) -> Box<dyn Trainable> {
         let start = Start { seed, deviation };
-        match self.name {
+        match self.spec.attention.kind.0.name {
             "perceiver" => fresh::<Perceiver<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
             _ => fresh::<Gpt<32, 64, 256, CONTEXT, f32, Cpu>>(&self.spec, start),
         }
     }
 }
 
-const CONTEXT: usize = 72;
+impl Kind {
+    /// What the weights of a query add up to, if that is known.
+    fn row_sum(&self, layer: usize, map: &HeadMap) -> Option<f32> {
+        let attention = self.spec.attention_of(layer);
+        match attention.kind.0.name {
+            // 1 - λ, which is the only weight of the first token.
+            "differential" => Some(map.weights[0]),
+            "sigmoid" | "stick-breaking" => None,
+            "retention" | "gated-linear" | "delta" | "gated-delta" => None,
+            _ => (attention.sink == SinkSpec::None).then_some(1.0),
+        }
+    }
+}
+
+pub(super) const CONTEXT: usize = 72;
 
 /// The document length that every kind can process.
-const LONGEST: usize = CONTEXT - 1;
+pub(super) const LONGEST: usize = CONTEXT - 1;
 
 fn fresh<M: Network<Cpu>>(spec: &ModelSpec, start: Start) -> Box<dyn Trainable> {
     Box::new(Session::<M, Cpu>::new(Cpu::default(), spec, start).expect("memory"))
@@ -40,11 +59,21 @@ fn fresh<M: Network<Cpu>>(spec: &ModelSpec, start: Start) -> Box<dyn Trainable> 
 /// 4 projections, 2 norms and the MLP.
 const BLOCK: usize = 4 * (32 * 32 + 32) + 128 + 2 * 32 * 64 + 64 + 32;
 
-const VANILLA: usize = 2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * BLOCK;
+pub(super) const VANILLA: usize = 2 * 256 * 32 + CONTEXT * 32 + 64 + 2 * BLOCK;
+
+/// The kinds of the table, a pattern, and some combinations.
+fn all() -> Vec<Kind> {
+    let others = combinations::drawn();
+    kinds()
+        .into_iter()
+        .chain([pattern()])
+        .chain(others)
+        .collect()
+}
 
 fn kinds() -> Vec<Kind> {
-    let of = |name, attention: AttentionSpec, parameters| Kind {
-        name,
+    let of = |name: &str, attention: AttentionSpec, parameters| Kind {
+        name: name.to_owned(),
         spec: spec(2, CONTEXT, attention),
         parameters,
     };
@@ -74,8 +103,14 @@ fn kinds() -> Vec<Kind> {
     let latents = AttentionSpec::latents(7);
     vec![
         kind("alibi", VANILLA),
+        kind("based", VANILLA),
+        // How much each of 4 heads corrects.
+        kind("delta", VANILLA + 2 * 4 * 32),
         // Two vectors for λ and a gain, each as wide as a head, in 2 layers.
         kind("differential", VANILLA + 2 * 3 * 8),
+        kind("gated-delta", VANILLA + 2 * (4 * 32 + 4 * 33)),
+        // A forget gate of each of 4 heads.
+        kind("gated-linear", VANILLA + 2 * 4 * 33),
         of("grouped-query", grouped, shared(2)),
         kind("linear", VANILLA),
         kind("multi-query", shared(1)),
@@ -83,26 +118,71 @@ fn kinds() -> Vec<Kind> {
             spec: spec(3, CONTEXT, latents.clone()),
             ..of("perceiver", latents, VANILLA + BLOCK + 7 * 32)
         },
+        kind("retention", VANILLA),
         kind("rope", VANILLA),
+        kind("sigmoid", VANILLA),
         of("sliding-window", window, VANILLA),
         of("softmax", all_parts, shared(2)),
+        kind("stick-breaking", VANILLA),
         // No keys; 8 weights and a bias per position.
         kind("synthesizer", VANILLA - 2 * (32 * 33) + 2 * 9 * LONGEST),
         kind("vanilla", VANILLA),
     ]
 }
 
+/// Two local layers, a global one and one with a state.
+fn pattern() -> Kind {
+    let mut attention = AttentionTable::from(AttentionSpec {
+        qk_norm: QkNormSpec::Rms,
+        ..AttentionSpec::of("rope")
+    });
+    for (name, own) in [
+        ("local", json!({ "window": 9, "kv_heads": 2 })),
+        ("global", json!({})),
+        ("state", json!({ "kind": "gated-delta", "gate": "head" })),
+    ] {
+        let own = own.as_object().expect("a table").clone();
+        attention.layers.insert(name.to_owned(), own);
+    }
+    let spec = ModelSpec {
+        attention,
+        pattern: ["local", "local", "global", "state"]
+            .map(str::to_owned)
+            .to_vec(),
+        ..spec(4, CONTEXT, AttentionSpec::of("rope"))
+    };
+    // 2 heads of keys and values are missing in two layers; gains of queries and keys in three; the state has forget
+    // gates, β and gates.
+    let parts = 3 * 2 * 8 + 4 * 33 + 2 * 4 * 32;
+    let parameters = VANILLA + 2 * BLOCK - 2 * 2 * 16 * 33 + parts;
+    let name = "pattern".to_owned();
+    Kind {
+        name,
+        spec,
+        parameters,
+    }
+}
+
 #[test]
 fn every_kind_of_the_table_is_tested() {
-    let tested: Vec<&str> = kinds().iter().map(|kind| kind.name).collect();
+    let kinds = kinds();
+    let tested: Vec<&str> = kinds.iter().map(|kind| &*kind.name).collect();
     assert_eq!(tested, KindOfAttention::names());
 }
 
 #[test]
 fn parameter_counts_match_the_formulas() {
-    for kind in kinds() {
+    for kind in all() {
         let model = kind.fresh(1, 0.02);
         assert_eq!(model.parameter_count(), kind.parameters, "{}", kind.name);
+    }
+}
+
+#[test]
+fn the_formula_of_combinations_is_that_of_kinds() {
+    for kind in kinds().iter().filter(|kind| kind.name != "perceiver") {
+        let counted = combinations::parameters(&kind.spec.attention);
+        assert_eq!(counted, kind.parameters, "{}", kind.name);
     }
 }
 
@@ -122,7 +202,7 @@ fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
 
 #[test]
 fn future_tokens_cannot_change_past_predictions() {
-    for kind in kinds() {
+    for kind in all() {
         let mut model = kind.fresh(1, 0.02);
         let batch = Ragged::from_sequences(&documents(&[60, 12]));
         model.step(&batch, &settings(0.01, 0.0)).expect("a step");
@@ -138,7 +218,7 @@ fn future_tokens_cannot_change_past_predictions() {
             let after = said(&other);
             let end = if edited < 60 { 60 } else { 72 };
             for row in rows.iter().filter(|row| !(edited..end).contains(row)) {
-                let name = kind.name;
+                let name = &kind.name;
                 assert_eq!(
                     before[*row], after[*row],
                     "{name}: token {edited} reached row {row}"
@@ -166,7 +246,7 @@ fn ragged_equals_padded() {
     assert_eq!((ragged.len(), padded.len()), (112, 5 * LONGEST));
     let mut unclipped = settings(0.01, 0.0);
     unclipped.update.clip_norm = 0.0;
-    for kind in kinds() {
+    for kind in all() {
         let [a, b] = [&ragged, &padded].map(|batch| {
             let mut model = kind.fresh(1, 0.02);
             let report = model.step(batch, &unclipped).expect("a step");
@@ -174,7 +254,7 @@ fn ragged_equals_padded() {
             let [first, _] = model.state().moments;
             (report.loss_nats, first)
         });
-        let (name, close) = (kind.name, (a.0 - b.0).abs() <= 1e-5 * a.0.abs());
+        let (name, close) = (&kind.name, (a.0 - b.0).abs() <= 1e-5 * a.0.abs());
         assert!(close, "{name}: loss {} ragged, {} padded", a.0, b.0);
         for (a, b) in a.1.iter().zip(&b.1) {
             let largest = a.values.iter().fold(1e-4f32, |m, g| m.max(g.abs()));
@@ -192,7 +272,7 @@ fn ragged_equals_padded() {
 
 #[test]
 fn one_batch_can_be_memorised() {
-    for kind in kinds() {
+    for kind in all() {
         let mut model = kind.fresh(2, 0.02);
         let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
         for _ in 0..200 {
@@ -205,7 +285,7 @@ fn one_batch_can_be_memorised() {
 
 #[test]
 fn incremental_decoding_equals_recomputing_the_prefix() {
-    for kind in kinds() {
+    for kind in all() {
         let model = kind.fresh(5, 0.3);
         let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
             .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
@@ -235,14 +315,14 @@ fn incremental_decoding_equals_recomputing_the_prefix() {
 
 #[test]
 fn maps_have_the_right_row_sums_and_are_causal() {
-    for kind in kinds() {
-        let (name, model) = (kind.name, kind.fresh(5, 0.3));
+    for kind in all() {
+        let (name, model) = (&kind.name, kind.fresh(5, 0.3));
         for text in documents(&[1, 5, 40, LONGEST]) {
             let tokens = text.tokens.len();
             let maps = model.attention_maps(&text.tokens).expect("it fits");
             let heads: Vec<usize> = maps.iter().map(|layer| layer.heads.len()).collect();
-            assert_eq!(heads, vec![4; if name == "perceiver" { 3 } else { 2 }]);
-            for layer in &maps {
+            assert_eq!(heads, vec![4; kind.spec.layers]);
+            for (at, layer) in maps.iter().enumerate() {
                 let length = |side| match side {
                     MapAxis::Tokens => tokens,
                     MapAxis::Latents => tokens.min(7),
@@ -253,12 +333,9 @@ fn maps_have_the_right_row_sums_and_are_causal() {
                     assert_eq!((map.queries, map.keys), (queries, keys), "{name}");
                     for (query, row) in map.weights.chunks_exact(keys).enumerate() {
                         let sum: f32 = row.iter().sum();
-                        // 1 - λ, which is the only weight of the first token.
-                        let all = match name {
-                            "differential" => map.weights[0],
-                            _ => 1.0,
-                        };
-                        assert!((sum - all).abs() < 1e-5, "{name}: {sum}");
+                        if let Some(all) = kind.row_sum(at, map) {
+                            assert!((sum - all).abs() < 1e-5, "{name}: {sum}");
+                        }
                         assert!(row.iter().skip(query + 1).all(|&w| w == 0.0), "{name}");
                     }
                 }
@@ -270,7 +347,7 @@ fn maps_have_the_right_row_sums_and_are_causal() {
 
 #[test]
 fn maps_are_of_what_goes_into_each_layer() {
-    for kind in kinds() {
+    for kind in all() {
         let mut model = kind.fresh(5, 0.3);
         let text = documents(&[40])[0].tokens.clone();
         let before = model.attention_maps(&text).expect("it fits");
@@ -284,14 +361,14 @@ fn maps_are_of_what_goes_into_each_layer() {
             let after = model.attention_maps(&text).expect("it fits");
             before.iter().zip(&after).map(|(a, b)| a != b).collect()
         };
-        let [first, last] = match kind.name {
-            "perceiver" => ["down_block", "up_block"],
-            _ => ["blocks.0", "blocks.1"],
+        let [first, last] = match &*kind.name {
+            "perceiver" => ["down_block", "up_block"].map(str::to_owned),
+            _ => [0, kind.spec.layers - 1].map(|layer| format!("blocks.{layer}")),
         };
         let layers = before.len();
         let all_but_the_first: Vec<bool> = (0..layers).map(|layer| layer > 0).collect();
         let only_the_last: Vec<bool> = (1..=layers).map(|layer| layer == layers).collect();
-        let name = kind.name;
+        let name = &kind.name;
         assert_eq!(moved(&format!("{first}.mlp.")), all_but_the_first, "{name}");
         assert_eq!(moved(&format!("{last}.attn.")), only_the_last, "{name}");
         assert_eq!(
@@ -306,7 +383,7 @@ fn maps_are_of_what_goes_into_each_layer() {
 fn the_number_of_threads_changes_no_bit() {
     let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 50).collect();
     let batch = Ragged::from_sequences(&documents(&lengths));
-    for kind in kinds() {
+    for kind in all() {
         let trained_on = |threads: usize| {
             let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
             pool.expect("threads").install(|| {

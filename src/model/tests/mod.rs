@@ -1,6 +1,7 @@
 //! Properties of a model of a small shape; `kinds.rs` has the properties of every kind of attention.
 
 mod against_reference;
+mod combinations;
 mod decoding;
 mod kinds;
 

@@ -5,26 +5,36 @@
 use dfdx::tensor::Cpu;
 
 use super::differential::attend_twice;
-use super::scoring::HeadTransform;
-use super::{AttentionWeights, Layout, kv_cache};
+use super::qk_norm::{Gain, QkNorm, normalise};
+use super::scoring::Bias;
+use super::standard_head::StandardHead;
+use super::transform::{HeadTransform, Side};
+use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::decoding::{CachedLayer, KvCache};
-use crate::ops::kernels::matmul::Pass;
+use crate::ops::kernels::matmul::{Packed, Pass};
+use crate::ops::kernels::rows::sigmoid;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::residual::{PackedLinear, apply, pack_linear};
+use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
 
 /// The projections, packed, and how heads attend to a cache.
+///
+/// An entry of the cache has keys and values side by side, then the forget gates of a token and β of the delta rule,
+/// if there are any. A row of queries has queries, then the gates of the heads' outputs.
 pub struct CachedAttention<'a> {
     layout: Layout,
     key: PackedLinear<'a>,
     value: PackedLinear<'a>,
     query: PackedLinear<'a>,
     proj: PackedLinear<'a>,
+    forget: Option<PackedLinear<'a>>,
+    beta: Option<Packed<'a>>,
+    gate: Option<Packed<'a>>,
     transform: HeadTransform,
     attend: Box<Attend<'a>>,
 }
 
-/// See [`CachedLayer::attend`].
-pub type Attend<'a> = dyn Fn(&KvCache, &[f32], &mut [f32]) + Sync + 'a;
+/// From the queries of some tokens, with their row stride, to the heads' outputs: see [`CachedLayer::attend`].
+pub type Attend<'a> = dyn Fn(&KvCache, (&[f32], usize), &mut [f32]) + Sync + 'a;
 
 impl<'a> CachedAttention<'a> {
     /// For sequences of at most `context` tokens.
@@ -35,38 +45,114 @@ impl<'a> CachedAttention<'a> {
         let (layout, comparison) = (weights.layout, weights.comparison());
         let attend: Box<Attend<'a>> = match &weights.difference {
             Some(difference) => Box::new(attend_twice(layout, difference)),
-            None => Box::new(move |cache, queries, heads| attend(layout, cache, queries, heads)),
+            None => {
+                let head = StandardHead::new(weights, context);
+                Box::new(move |cache, queries, heads| attend(&head, &layout, cache, queries, heads))
+            }
         };
+        let forward = Pass::Forward;
         Self {
             layout,
-            key: pack_linear(&comparison.key, Pass::Forward),
-            value: pack_linear(&weights.value, Pass::Forward),
-            query: pack_linear(&comparison.query, Pass::Forward),
-            proj: pack_linear(&weights.proj, Pass::Forward),
-            transform: HeadTransform::new(&layout, context),
+            key: pack_linear(&comparison.key, forward),
+            value: pack_linear(&weights.value, forward),
+            query: pack_linear(&comparison.query, forward),
+            proj: pack_linear(&weights.proj, forward),
+            forget: (weights.forget.as_ref()).map(|layer| pack_linear(layer, forward)),
+            beta: weights.beta.as_ref().map(pack_projection),
+            gate: weights.gate.as_ref().map(pack_projection),
+            transform: HeadTransform::new(weights, context),
             attend,
+        }
+    }
+
+    /// Appends one token's entry: its forget gates are added up, and its values corrected.
+    fn append_one(&self, cache: &mut KvCache, entry: &mut [f32]) {
+        let (heads, kv) = (self.layout.heads, self.layout.kv_width());
+        let (keys_and_values, gates) = entry.split_at_mut(2 * kv);
+        let (gates, beta) = gates.split_at_mut(self.forget.iter().count() * heads);
+        if let Some(Bias::Forget { divisor }) = self.layout.scoring.bias {
+            let before = cache.sums.len().saturating_sub(heads);
+            let mut before = cache.sums[before..].to_vec();
+            before.resize(heads, 0.0);
+            forget::sum_up(gates, (heads, heads), divisor, &before);
+            cache.sums.extend_from_slice(gates);
+        }
+        if self.layout.delta {
+            let (keys, values) = keys_and_values.split_at_mut(kv);
+            self.correct(cache, keys, values, beta);
+        }
+        kv_cache::append(cache, keys_and_values, kv, self.layout.head_dim);
+    }
+
+    /// The delta rule for the values of the next token: see `delta.rs`.
+    fn correct(&self, cache: &KvCache, keys: &[f32], values: &mut [f32], beta: &[f32]) {
+        let (layout, head_dim) = (&self.layout, self.layout.head_dim);
+        let mut recalled = Scratch::new(head_dim);
+        let mut scores = Scratch::new(kv_cache::score_step(cache));
+        for (head, values) in values.chunks_exact_mut(head_dim).enumerate() {
+            if cache.tokens > 0 {
+                let key = &keys[head * head_dim..][..head_dim];
+                kv_cache::scores(
+                    cache,
+                    (head, head_dim),
+                    (1, key, head_dim),
+                    1.0,
+                    &mut scores,
+                );
+                for (token, score) in scores[..cache.tokens].iter_mut().enumerate() {
+                    *score *= growth(cache, layout, head, token);
+                }
+                kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut recalled, head_dim);
+                (values.iter_mut().zip(&*recalled)).for_each(|(v, r)| *v -= r);
+            }
+            let part = sigmoid(beta[head]);
+            values.iter_mut().for_each(|v| *v *= part);
         }
     }
 }
 
+/// What the forget gates of the tokens after `token`, up to the next token of a sequence, multiply to.
+fn growth(cache: &KvCache, layout: &Layout, head: usize, token: usize) -> f32 {
+    if !layout.forgets() {
+        return 1.0;
+    }
+    let sums = &cache.sums[head..];
+    (sums[cache.tokens * layout.heads] - sums[token * layout.heads]).exp()
+}
+
 /// Every head attends to the cache by one attention map.
-fn attend(layout: Layout, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
-    let (width, head_dim, scoring) = (layout.width(), layout.head_dim, layout.scoring);
-    let (n, step) = (queries.len() / width, kv_cache::score_step(cache));
+fn attend(
+    standard: &StandardHead,
+    layout: &Layout,
+    cache: &KvCache,
+    (queries, step_of_queries): (&[f32], usize),
+    heads: &mut [f32],
+) {
+    let (width, head_dim) = (layout.width(), layout.head_dim);
+    let (n, step) = (heads.len() / width, kv_cache::score_step(cache));
     let mut scores = Scratch::new(n * step);
     for head in 0..layout.heads {
         let (columns, shared) = (head * head_dim, (head / layout.group(), head_dim));
-        let queries = (n, &queries[columns..], width);
+        let queries = (n, &queries[columns..], step_of_queries);
         kv_cache::scores(cache, shared, queries, layout.scale() as f32, &mut scores);
-        let slope = scoring.slope(head, layout.heads) as f32;
-        scoring.last_scores_to_weights(&mut scores, step, cache.tokens, slope);
+        let sums = cache.sums.get(head..).unwrap_or_default();
+        let of_head = standard.scores(head, (sums, layout.heads));
+        of_head.last_scores_to_weights(&mut scores, step, cache.tokens);
         kv_cache::apply_weights(cache, shared, &scores, &mut heads[columns..], width);
+    }
+    if layout.head_norm {
+        normalise(QkNorm::Rms, Gain::One, heads, head_dim);
     }
 }
 
 impl CachedLayer for CachedAttention<'_> {
     fn width(&self) -> usize {
-        2 * self.layout.kv_width()
+        let of_heads = self.forget.iter().count() + self.beta.iter().count();
+        2 * self.layout.kv_width() + of_heads * self.layout.heads
+    }
+
+    fn queries_width(&self) -> usize {
+        self.layout.width() + self.layout.gates()
     }
 
     fn heads_width(&self) -> usize {
@@ -77,27 +163,47 @@ impl CachedLayer for CachedAttention<'_> {
         let (kv, width) = (self.layout.kv_width(), self.width());
         apply(&self.key, normed, entries, width);
         apply(&self.value, normed, &mut entries[kv..], width);
+        if let Some(forget) = &self.forget {
+            apply(forget, normed, &mut entries[2 * kv..], width);
+        }
+        if let Some(beta) = &self.beta {
+            let column = width - self.layout.heads;
+            project(beta, normed, &mut entries[column..], width);
+        }
         for (entry, &position) in entries.chunks_exact_mut(width).zip(positions) {
-            let keys = &mut entry[..kv];
-            self.transform.apply(keys, self.layout.head_dim, position);
+            self.transform.apply(&mut entry[..kv], Side::Keys, position);
         }
     }
 
     fn append(&self, cache: &mut KvCache, entries: &[f32]) {
-        kv_cache::append(cache, entries, self.layout.kv_width(), self.layout.head_dim);
+        if self.forget.is_none() && self.beta.is_none() {
+            let (kv, head_dim) = (self.layout.kv_width(), self.layout.head_dim);
+            return kv_cache::append(cache, entries, kv, head_dim);
+        }
+        let mut own = Scratch::new(self.width());
+        for entry in entries.chunks_exact(self.width()) {
+            own.copy_from_slice(entry);
+            self.append_one(cache, &mut own);
+        }
     }
 
     fn queries(&self, normed: &[f32], positions: &[usize], queries: &mut [f32]) {
-        let width = self.layout.width();
-        apply(&self.query, normed, queries, width);
-        for (queries, &position) in queries.chunks_exact_mut(width).zip(positions) {
-            self.transform
-                .apply(queries, self.layout.head_dim, position);
+        let (width, step) = (self.layout.width(), self.queries_width());
+        apply(&self.query, normed, queries, step);
+        if let Some(gate) = &self.gate {
+            project(gate, normed, &mut queries[width..], step);
+        }
+        for (queries, &position) in queries.chunks_exact_mut(step).zip(positions) {
+            (self.transform).apply(&mut queries[..width], Side::Queries, position);
         }
     }
 
     fn attend(&self, cache: &KvCache, queries: &[f32], heads: &mut [f32]) {
-        (self.attend)(cache, queries, heads);
+        let (width, step) = (self.layout.width(), self.queries_width());
+        (self.attend)(cache, (queries, step), heads);
+        if self.gate.is_some() {
+            gate::close(heads, width, (&queries[width..], step - width, step));
+        }
     }
 
     fn project(&self, heads: &[f32], out: &mut [f32]) {

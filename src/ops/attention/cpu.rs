@@ -10,11 +10,15 @@ use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
 use super::differential::DifferentialHead;
-use super::head_attention::{HeadAttention, HeadColumns, StandardHead};
+use super::head_attention::{HeadAttention, HeadColumns};
 use super::heads::HeadTile;
-use super::scoring::HeadTransform;
+use super::scoring::Bias;
+use super::standard_head::StandardHead;
 use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
-use super::{AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights};
+use super::transform::{HeadTransform, Side};
+use super::{
+    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights, forget, gate,
+};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::decoding::{BoxedIncremental, cached};
@@ -64,33 +68,60 @@ impl AttentionOp<f32> for Cpu {
 /// The sublayer's branch, a function of the normalised stream.
 struct Attention<const EMBED: usize> {
     layout: Layout,
-    /// To queries, keys and values, or whatever the heads compute from; the values come last.
+    /// To queries, keys and values, or whatever the heads compute from, and to gates.
     joined: Joined,
-    /// The column where the values start. What lies before it is transformed.
-    values: usize,
+    columns: Columns,
     transform: HeadTransform,
     proj: FromHeads<EMBED, f32, Cpu>,
     head_attention: Box<dyn HeadAttention>,
     dropout: AttentionDropout,
 }
 
+/// Where what is joined starts in a row: after queries, and keys if there are any, which are transformed.
+#[derive(Clone, Copy)]
+struct Columns {
+    values: usize,
+    /// Forget gates.
+    forget: usize,
+    /// β of the delta rule.
+    beta: usize,
+    /// Gates of the heads' outputs.
+    gate: usize,
+}
+
+impl Columns {
+    fn of(layout: &Layout, has_keys: bool) -> Self {
+        let some = |is_there: bool, width: usize| if is_there { width } else { 0 };
+        let values = layout.width() + some(has_keys, layout.kv_width());
+        let forget = values + layout.kv_width();
+        let beta = forget + some(layout.forgets(), layout.heads);
+        Self {
+            values,
+            forget,
+            beta,
+            gate: beta + some(layout.delta, layout.heads),
+        }
+    }
+}
+
 impl<const EMBED: usize> Attention<EMBED> {
     fn new(weights: &AttentionWeights<EMBED, f32, Cpu>, dropout: AttentionDropout) -> Self {
-        let (layout, value) = (weights.layout, &weights.value);
-        let (joined, transform) = match &weights.scores {
-            ScoreWeights::DotProduct(of) => (
-                Joined::of(&[&of.query, &of.key, value]),
-                HeadTransform::new(&layout, dropout.context),
-            ),
-            ScoreWeights::Positions(of) => (Joined::of(&[&of.hidden, value]), HeadTransform::Relu),
+        let layout = weights.layout;
+        let mut layers: Vec<&dyn Layer> = match &weights.scores {
+            ScoreWeights::DotProduct(of) => vec![&of.query, &of.key],
+            ScoreWeights::Positions(of) => vec![&of.hidden],
         };
+        layers.push(&weights.value);
+        layers.extend(weights.forget.iter().map(|layer| layer as &dyn Layer));
+        layers.extend(weights.beta.iter().map(|layer| layer as &dyn Layer));
+        layers.extend(weights.gate.iter().map(|layer| layer as &dyn Layer));
         Self {
             layout,
-            values: joined.width() - layout.kv_width(),
-            joined,
-            transform,
+            joined: Joined::of(&layers),
+            columns: Columns::of(&layout, weights.has_keys()),
+            transform: HeadTransform::new(weights, dropout.context),
             proj: weights.proj.clone(),
-            head_attention: head_attention(weights),
+            head_attention: head_attention(weights, dropout.context),
             dropout,
         }
     }
@@ -115,35 +146,128 @@ impl<const EMBED: usize> Attention<EMBED> {
         let first = [
             head * head_dim,
             self.layout.width() + shared,
-            self.values + shared,
+            self.columns.values + shared,
         ];
+        let of_head = [self.columns.forget, self.columns.beta];
         HeadColumns {
             starts: first.map(|column| row * width + column),
+            of_head: of_head.map(|column| row * width + column + head),
             step: width,
             accumulate_kv: !head.is_multiple_of(group),
         }
     }
 
-    /// What is transformed of each token of a tile, with the token's position.
-    fn transformed<'m>(
+    /// The columns of queries and of keys.
+    fn sides(&self) -> [(Side, Range<usize>); 2] {
+        let width = self.layout.width();
+        [
+            (Side::Queries, 0..width),
+            (Side::Keys, width..self.columns.values),
+        ]
+    }
+
+    /// The running sums of a document's forget gates, if there are any, in the rows of all tokens: from the
+    /// document's first on. Returns the divisor of their logarithms too.
+    fn gates<'m>(
+        &self,
+        tokens: &Range<usize>,
+        rows: &'m mut [f32],
+    ) -> Option<(usize, &'m mut [f32])> {
+        let Some(Bias::Forget { divisor }) = self.layout.scoring.bias else {
+            return None;
+        };
+        let width = self.joined.width();
+        let gates = tokens.start * width + self.columns.forget..tokens.end * width;
+        Some((divisor, &mut rows[gates]))
+    }
+
+    /// Transforms queries and keys, and sums up forget gates.
+    fn transform(&self, tile: &Shard, qkv: &mut [f32]) {
+        let width = self.joined.width();
+        for (position, row) in positions(tile).zip(qkv.chunks_exact_mut(width)) {
+            for (side, columns) in self.sides() {
+                self.transform.apply(&mut row[columns], side, position);
+            }
+        }
+        for tokens in documents(tile) {
+            if let Some((divisor, gates)) = self.gates(&tokens, qkv) {
+                let heads = self.layout.heads;
+                forget::sum_up(gates, (heads, width), divisor, &vec![0.0; heads]);
+            }
+        }
+    }
+
+    /// Backward of [`Self::transform`], given what it made, and its inputs where they were kept.
+    fn transform_backward(
         &self,
         tile: &Shard,
-        qkv: &'m mut [f32],
-    ) -> impl Iterator<Item = (usize, &'m mut [f32])> {
-        let positions = tile.documents().flat_map(|tokens| 0..tokens.len());
-        let rows = qkv.chunks_exact_mut(self.joined.width());
-        positions.zip(rows.map(|row| &mut row[..self.values]))
+        dqkv: &mut [f32],
+        (inputs, qkv): (&[f32], &[f32]),
+        of_parameters: &mut [f32],
+    ) {
+        let width = self.joined.width();
+        let rows = dqkv.chunks_exact_mut(width).zip(qkv.chunks_exact(width));
+        for (token, (position, (gradient, row))) in positions(tile).zip(rows).enumerate() {
+            let inputs = inputs.get(token * width..(token + 1) * width);
+            for (side, columns) in self.sides() {
+                let from = (
+                    inputs.map(|inputs| &inputs[columns.clone()]),
+                    &row[columns.clone()],
+                );
+                let gradient = &mut gradient[columns];
+                (self.transform).backward(gradient, from, (side, position), of_parameters);
+            }
+        }
+        for tokens in documents(tile) {
+            if let Some((divisor, gradients)) = self.gates(&tokens, dqkv) {
+                let gates = &inputs[tokens.start * width + self.columns.forget..];
+                let shape = (self.layout.heads, width);
+                forget::sum_up_backward(gradients, gates, shape, divisor);
+            }
+        }
     }
+
+    /// The gates of the heads' outputs in rows of all tokens: from the first on, their number, and row stride.
+    fn output_gates<'m>(&self, qkv: &'m [f32]) -> Option<(&'m [f32], usize, usize)> {
+        self.layout.gate?;
+        let gates = qkv.get(self.columns.gate..).unwrap_or_default();
+        Some((gates, self.layout.gates(), self.joined.width()))
+    }
+
+    /// The heads' outputs after their gates; `None` without gates.
+    fn gated(&self, heads: &[f32], qkv: &[f32]) -> Option<Scratch> {
+        let gates = self.output_gates(qkv)?;
+        let mut gated = Scratch::new(heads.len());
+        gated.copy_from_slice(heads);
+        gate::close(&mut gated, self.layout.width(), gates);
+        Some(gated)
+    }
+
+    /// Numbers of learned elements of the transformation and of the heads.
+    fn own_lengths(&self) -> [usize; 2] {
+        let count = |parameter: &dyn Parameter| parameter.elements().len();
+        let of_heads = self.head_attention.parameters();
+        [
+            self.transform.parameters().map(count).sum(),
+            of_heads.into_iter().map(count).sum(),
+        ]
+    }
+}
+
+/// The position of each token of a tile.
+fn positions(tile: &Shard) -> impl Iterator<Item = usize> {
+    tile.documents().flat_map(|tokens| 0..tokens.len())
 }
 
 /// What each head computes.
 fn head_attention<const EMBED: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
+    context: usize,
 ) -> Box<dyn HeadAttention> {
     match (&weights.scores, &weights.difference) {
         (ScoreWeights::Positions(of), _) => Box::new(SynthesizerHead::new(of)),
         (_, Some(difference)) => Box::new(DifferentialHead::new(difference)),
-        (_, None) => Box::new(StandardHead),
+        (_, None) => Box::new(StandardHead::new(weights, context)),
     }
 }
 
@@ -154,8 +278,10 @@ fn documents(tile: &Shard) -> impl Iterator<Item = Range<usize>> {
 
 /// What backward needs of a shard.
 pub struct Saved {
-    /// Transformed queries and keys, and values: `[tokens, width of the joined layers]`.
+    /// Transformed queries and keys, values, and gates: `[tokens, width of the joined layers]`.
     qkv: Scratch,
+    /// The same before the transformation, if its backward needs them.
+    inputs: Scratch,
     /// What every head saves: see [`HeadAttention::saved_len`].
     kept: Scratch,
     /// The heads' outputs, side by side: `[tokens, width of the heads]`.
@@ -167,12 +293,12 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
     type Weights<'a> = [PackedLinear<'a>; 2];
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let proj = Layer::parameters(&self.proj);
-        let of_heads = self.head_attention.parameters();
+        let proj: [&dyn Parameter; 2] = [&self.proj.weight, &self.proj.bias];
         self.joined
             .parameters()
             .chain(proj)
-            .chain(of_heads)
+            .chain(self.transform.parameters())
+            .chain(self.head_attention.parameters())
             .collect()
     }
 
@@ -192,8 +318,10 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             let heads = self.heads(0, tokens.len());
             heads.map(|head| self.head_attention.saved_len(&head)).sum()
         };
+        let keeps_inputs = self.transform.needs_inputs() || self.layout.forgets();
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
+            inputs: Scratch::new(if keeps_inputs { shard.len() * width } else { 0 }),
             kept: Scratch::new(documents(shard).map(saved_len).sum()),
             heads: Scratch::new(shard.len() * of_heads),
         };
@@ -204,9 +332,10 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             let qkv = &mut saved.qkv[rows(width)];
             apply(joined, &normed[rows(EMBED)], qkv, width);
             let heads = &mut saved.heads[rows(of_heads)];
-            for (position, row) in self.transformed(&tile, qkv) {
-                self.transform.apply(row, self.layout.head_dim, position);
+            if keeps_inputs {
+                saved.inputs[rows(width)].copy_from_slice(qkv);
             }
+            self.transform(&tile, qkv);
             for tokens in documents(&tile) {
                 let (row, count) = (tokens.start, tokens.len());
                 let document = self.head_attention.document(count, Pass::Forward);
@@ -218,6 +347,8 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
                     (self.head_attention).attend(&head, columns, inputs, kept, (out, of_heads));
                 }
             }
+            let gated = self.gated(heads, qkv);
+            let heads = gated.as_deref().unwrap_or(heads);
             apply(proj, heads, &mut out[rows(EMBED)], EMBED);
         }
         saved
@@ -236,10 +367,19 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
         share: &mut [f32],
     ) {
         let (width, of_heads) = (self.joined.width(), self.layout.width());
-        let sizes = [width * EMBED, width, EMBED * of_heads, EMBED];
-        let (share, own) = share.split_at_mut(sizes.iter().sum());
-        let [qkv_weight, qkv_bias, proj_weight, proj_bias] = cut(sizes, share);
-        own.fill(0.0);
+        let [of_transform, of_head] = self.own_lengths();
+        let (of_qkv, of_proj) = ([width * EMBED, self.joined.biases()], EMBED * of_heads);
+        let sizes = [of_qkv[0], of_qkv[1], of_proj, EMBED, of_transform, of_head];
+        let [
+            qkv_weight,
+            qkv_bias,
+            proj_weight,
+            proj_bias,
+            of_transform,
+            of_head,
+        ] = cut(sizes, share);
+        of_transform.fill(0.0);
+        of_head.fill(0.0);
         let mut dqkv = Scratch::new(shard.len() * width);
         let mut kept = &mut saved.kept[..];
         for tile in shard.tiles(TILE_TOKENS) {
@@ -248,7 +388,15 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             let [qkv, dqkv] = [&mut saved.qkv[rows(width)], &mut dqkv[rows(width)]];
             let mut dheads = Scratch::new(tile.len() * of_heads);
             back(proj, &dout[rows(EMBED)], &mut dheads, of_heads);
+            if let Some(gates) = self.output_gates(qkv) {
+                let heads = (&saved.heads[rows(of_heads)], &mut *dheads, of_heads);
+                gate::backward(heads, gates, &mut dqkv[self.columns.gate..]);
+            }
             for tokens in documents(&tile) {
+                if let Some((_, gates)) = self.gates(&tokens, dqkv) {
+                    let rows = gates.chunks_mut(width);
+                    rows.for_each(|row| row[..self.layout.heads].fill(0.0));
+                }
                 let (row, count) = (tokens.start, tokens.len());
                 let document = self.head_attention.document(count, Pass::Backward);
                 for head in self.heads(tile.starts[0] + row, count) {
@@ -260,19 +408,18 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
                         (document.as_ref(), &*qkv, kept),
                         (dout, of_heads),
                         dqkv,
-                        own,
+                        of_head,
                     );
                 }
             }
-            let mapped = qkv.chunks_exact(width);
-            for ((position, gradient), row) in self.transformed(&tile, dqkv).zip(mapped) {
-                let (row, head_dim) = (&row[..self.values], self.layout.head_dim);
-                self.transform.backward(gradient, row, head_dim, position);
-            }
+            let inputs = saved.inputs.get(rows(width)).unwrap_or_default();
+            self.transform_backward(&tile, dqkv, (inputs, qkv), of_transform);
             back(joined, dqkv, &mut dnormed[rows(EMBED)], EMBED);
         }
-        self.head_attention.finish(own);
-        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard.len(), of_heads);
+        self.head_attention.finish(of_head);
+        let gated = self.gated(&saved.heads, &saved.qkv);
+        let heads = gated.as_deref().unwrap_or(&saved.heads);
+        let heads = Packed::new(View::rows(heads, of_heads), shard.len(), of_heads);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
         weight_gradient(normed, (&dqkv, width), qkv_weight);

@@ -27,7 +27,7 @@ impl AttentionOp<f32> for Cuda {
         batch: &Ragged,
         dropout: AttentionDropout,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
-        if weights.layout.head_dim > WIDEST {
+        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
             return reference::attention(x, norm, weights, batch, dropout);
         }
         weights.layout.check_longest(batch);
@@ -60,7 +60,7 @@ impl AttentionOp<f32> for Cuda {
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {
-        if weights.layout.head_dim > WIDEST {
+        if weights.layout.head_dim > WIDEST || !weights.layout.has_kernels() {
             return recomputing(rows, move |x, batch: &Ragged| {
                 let none = AttentionDropout::none(batch.longest());
                 reference::attention(x, norm, weights, batch, none)

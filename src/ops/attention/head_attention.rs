@@ -1,8 +1,8 @@
 //! What a head computes from its queries, keys and values over one document, on slices.
 
+use super::head_scores::HeadScores;
 use super::heads::{HeadTile, Values};
 use crate::ops::kernels::matmul::{Packed, Pass, Target, View};
-use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
@@ -54,6 +54,8 @@ pub trait HeadAttention: Send + Sync + 'static {
 #[derive(Clone, Copy)]
 pub struct HeadColumns {
     pub starts: [usize; 3],
+    /// Where the running sums of the head's forget gates start, and β of the delta rule, if there are any.
+    pub of_head: [usize; 2],
     /// Row stride.
     pub step: usize,
     /// Whether another head of the group has already written the gradients of these keys and values.
@@ -62,7 +64,7 @@ pub struct HeadColumns {
 
 impl HeadColumns {
     /// Queries, keys and values, from channel `channel` of the head on.
-    fn views(self, qkv: &[f32], channel: usize) -> [View<'_>; 3] {
+    pub fn views(self, qkv: &[f32], channel: usize) -> [View<'_>; 3] {
         let from = |start: usize| View::rows(&qkv[start + channel..], self.step);
         self.starts.map(from)
     }
@@ -91,62 +93,26 @@ impl HeadColumns {
     pub fn attention_weights(
         self,
         tile: &HeadTile,
+        scores: &HeadScores<'_>,
         (channel, width): (usize, usize),
         qkv: &[f32],
         weights: &mut [f32],
     ) {
         let [q, k, _] = self.views(qkv, channel);
-        tile.compare([q, k], width, weights);
+        tile.compare(scores, [q, k], width, weights);
     }
 
-    /// Backward of [`Self::attention_weights`], given the gradient of the weights, which is turned into
-    /// that of the scores.
-    pub fn attention_weights_backward(
+    /// The gradients of queries and keys, given that of their scores.
+    pub fn scores_backward(
         self,
         tile: &HeadTile,
         (channel, width): (usize, usize),
-        (qkv, weights): (&[f32], &[f32]),
-        mut dweights: Scratch,
+        (qkv, dscores): (&[f32], &[f32]),
         dqkv: &mut [f32],
     ) {
-        tile.scores_to_weights_backward(weights, &mut dweights);
         let [q, k, _] = self.views(qkv, channel);
         let target = Target::set(&mut dqkv[self.starts[0] + channel..], self.step);
-        tile.queries_gradient(&dweights, k, width, target);
-        tile.keys_gradient(&dweights, q, width, self.kv_gradient(1, dqkv, channel));
-    }
-}
-
-/// The weighted sum of values by a single attention map: what most kinds do.
-pub(super) struct StandardHead;
-
-impl HeadAttention for StandardHead {
-    fn attend(
-        &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
-        (_, qkv): (Option<&Packed<'_>>, &[f32]),
-        kept: &mut [f32],
-        (out, step): (&mut [f32], usize),
-    ) {
-        let width = tile.layout.head_dim;
-        columns.attention_weights(tile, (0, width), qkv, kept);
-        tile.apply_weights(kept, columns.values(qkv, width), Target::set(out, step));
-    }
-
-    fn attend_backward(
-        &self,
-        tile: &HeadTile,
-        columns: HeadColumns,
-        (_, qkv, kept): (Option<&Packed<'_>>, &[f32], &[f32]),
-        (dout, step): (&[f32], usize),
-        dqkv: &mut [f32],
-        _: &mut [f32],
-    ) {
-        let width = tile.layout.head_dim;
-        let values = columns.values(qkv, width);
-        let dout = View::rows(dout, step);
-        let dweights = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dqkv));
-        columns.attention_weights_backward(tile, (0, width), (qkv, kept), dweights, dqkv);
+        tile.queries_gradient(dscores, k, width, target);
+        tile.keys_gradient(dscores, q, width, self.kv_gradient(1, dqkv, channel));
     }
 }

@@ -1,10 +1,12 @@
 //! One attention head over one document, on slices: from scores to weights to a weighted sum of values, and
 //! back.
 
-use super::{AttentionDropout, Layout, Similarity};
+use super::head_scores::{AddendGradient, HeadScores};
+use super::{AttentionDropout, Layout};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Target, View, multiply};
-use crate::ops::kernels::rows::{LANES, sum_of, wide};
+use crate::ops::kernels::rows::{LANES, wide};
 use crate::ops::kernels::scratch::Scratch;
+use crate::ops::kernels::shards::cut;
 use crate::ops::maps::HeadMap;
 
 /// Row stride of the attention weights over `keys` keys: whole vectors.
@@ -42,38 +44,49 @@ impl HeadTile {
         }
     }
 
-    /// Number of elements saved for backward.
+    /// Number of elements saved for backward: weights, and for some scorings the scores or a factor for each
+    /// query.
     pub fn saved_len(&self) -> usize {
-        let sums = match self.layout.scoring.similarity {
-            Similarity::Softmax => 0,
-            Similarity::FeatureMap => self.queries,
-        };
-        self.queries * step(self.keys) + sums
+        self.saved_lengths().iter().sum()
     }
 
-    /// Splits what was saved into the weights and, for [`Similarity::FeatureMap`], the factor that
-    /// normalised each row.
-    fn split_saved<'a>(&self, saved: &'a [f32]) -> (&'a [f32], &'a [f32]) {
-        saved.split_at(self.queries * step(self.keys))
+    /// Lengths of the parts of what is saved: weights, scores and factors.
+    fn saved_lengths(&self) -> [usize; 3] {
+        let scoring = self.layout.scoring;
+        let [scores, factors] = [scoring.keeps_scores(), scoring.keeps_factors()].map(usize::from);
+        let cells = self.queries * step(self.keys);
+        [cells, cells * scores, self.queries * factors]
+    }
+
+    /// Splits what was saved: weights, scores and factors.
+    fn split_saved<'a>(&self, saved: &'a [f32]) -> [&'a [f32]; 3] {
+        let [weights, scores, factors] = self.saved_lengths();
+        let (of_weights, rest) = saved.split_at(weights);
+        let (of_scores, rest) = rest.split_at(scores);
+        [of_weights, of_scores, &rest[..factors]]
     }
 
     /// Turns scores into attention weights, in place; scores above the diagonal may be anything.
-    pub fn scores_to_weights(&self, saved: &mut [f32]) {
-        let scoring = self.layout.scoring;
-        let slope = scoring.slope(self.head, self.layout.heads) as f32;
-        let (scores, scales) = saved.split_at_mut(self.queries * step(self.keys));
+    pub fn scores_to_weights(&self, scores: &HeadScores<'_>, saved: &mut [f32]) {
+        let step = step(self.keys);
+        let [weights, kept, factors] = cut(self.saved_lengths(), saved);
         wide!({
-            for (query, row) in scores.chunks_exact_mut(step(self.keys)).enumerate() {
-                let scale = scoring.scores_to_weights(row, self.last_key(query), slope);
-                if let Some(slot) = scales.get_mut(query) {
-                    *slot = scale;
+            for (query, row) in weights.chunks_exact_mut(step).enumerate() {
+                let kept = kept.get_mut(query * step..(query + 1) * step);
+                let factor = scores.scores_to_weights(row, self.last_key(query), kept);
+                if let Some(slot) = factors.get_mut(query) {
+                    *slot = factor;
                 }
             }
         });
     }
 
     /// The attention map, given the score of every visible pair of query and key.
-    pub fn map_from_scores(&self, score: impl Fn(usize, usize) -> f32) -> HeadMap {
+    pub fn map_from_scores(
+        &self,
+        scores: &HeadScores<'_>,
+        score: impl Fn(usize, usize) -> f32,
+    ) -> HeadMap {
         let mut saved = vec![0.0; self.saved_len()];
         for (query, row) in saved[..self.queries * step(self.keys)]
             .chunks_exact_mut(step(self.keys))
@@ -82,8 +95,8 @@ impl HeadTile {
             let seen = row[..=self.last_key(query)].iter_mut().enumerate();
             seen.for_each(|(key, weight)| *weight = score(query, key));
         }
-        self.scores_to_weights(&mut saved);
-        let rows = self.split_saved(&saved).0.chunks_exact(step(self.keys));
+        self.scores_to_weights(scores, &mut saved);
+        let rows = self.split_saved(&saved)[0].chunks_exact(step(self.keys));
         HeadMap {
             queries: self.queries,
             keys: self.keys,
@@ -92,7 +105,13 @@ impl HeadTile {
     }
 
     /// Writes the attention weights of `width` channels of queries and keys.
-    pub fn compare(&self, [q, k]: [View<'_>; 2], width: usize, weights: &mut [f32]) {
+    pub fn compare(
+        &self,
+        scores: &HeadScores<'_>,
+        [q, k]: [View<'_>; 2],
+        width: usize,
+        weights: &mut [f32],
+    ) {
         let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
         let target = Target::set(weights, step(self.keys));
         multiply(
@@ -103,7 +122,7 @@ impl HeadTile {
             Part::LowerResult,
             target,
         );
-        self.scores_to_weights(weights);
+        self.scores_to_weights(scores, weights);
     }
 
     /// The gradient of the queries in [`Self::compare`], from that of the scores.
@@ -121,12 +140,12 @@ impl HeadTile {
     }
 
     fn scale(&self, width: usize) -> f32 {
-        self.layout.scoring.scale(width) as f32
+        self.layout.scale_of(width) as f32
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
     pub fn apply_weights(&self, saved: &[f32], values: Values<'_>, out: Target<'_>) {
-        let weights = self.split_saved(saved).0;
+        let weights = self.split_saved(saved)[0];
         let dropped = self.with_dropout(weights);
         let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
         let values = Packed::new(values.rows, self.keys, values.width);
@@ -143,7 +162,7 @@ impl HeadTile {
         dvalues: Target<'_>,
     ) -> Scratch {
         let (queries, keys, step) = (self.queries, self.keys, step(self.keys));
-        let weights = self.split_saved(saved).0;
+        let weights = self.split_saved(saved)[0];
         let dropped = self.with_dropout(weights);
         let left = Left::Columns(dropped.as_deref().unwrap_or(weights), step);
         let douts = Packed::new(dout, queries, values.width);
@@ -175,31 +194,33 @@ impl HeadTile {
     }
 
     /// Backward of [`Self::scores_to_weights`], in place: the gradient of the scores, 0 where keys are
-    /// masked.
-    pub fn scores_to_weights_backward(&self, saved: &[f32], dweights: &mut [f32]) {
-        let (weights, scales) = self.split_saved(saved);
-        let step = step(self.keys);
+    /// masked. Accumulates that of what was added to them, and returns that of the sink's score.
+    pub fn scores_to_weights_backward(
+        &self,
+        scores: &HeadScores<'_>,
+        saved: &[f32],
+        dweights: &mut [f32],
+        of_addend: &mut AddendGradient<'_>,
+    ) -> f32 {
+        let [weights, kept, factors] = self.split_saved(saved);
+        let (step, mut of_sink) = (step(self.keys), 0.0);
         wide!({
             let rows = dweights
                 .chunks_exact_mut(step)
                 .zip(weights.chunks_exact(step));
             for (query, (d, weights)) in rows.enumerate() {
                 let last = self.last_key(query);
-                let first = self.layout.scoring.first_key(last);
-                d[..first].fill(0.0);
-                d[last + 1..].fill(0.0);
                 // Whole vectors, so that loops have no scalar tail.
                 let end = (last + 1).next_multiple_of(LANES);
-                let (d, weights) = (&mut d[..end], &weights[..end]);
-                let along = sum_of(d, weights, |d, w| d * w);
-                match scales.get(query) {
-                    None => (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along)),
-                    Some(scale) => {
-                        (d[first..=last].iter_mut()).for_each(|d| *d = (*d - along) * scale)
-                    }
-                }
+                d[end..].fill(0.0);
+                let kept = kept.get(query * step..).map_or(&[][..], |rest| rest);
+                let kept = &kept[..end.min(kept.len())];
+                let factor = factors.get(query).copied().unwrap_or(1.0);
+                let saved = (&weights[..end], kept, factor);
+                of_sink += scores.backward(&mut d[..end], saved, last, of_addend);
             }
         });
+        of_sink
     }
 
     /// `weights` after dropout; `None` without dropout.

@@ -1,20 +1,26 @@
 //! Attention maps: the weights of each head over one document.
 
-use dfdx::shapes::Dtype;
+use dfdx::shapes::{Dtype, Shape};
+use dfdx::tensor::{Cpu, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::head_scores::HeadScores;
 use super::heads::HeadTile;
-use super::scoring::HeadTransform;
-use super::{AttentionWeights, Layout, ScoreWeights, differential, synthesizer};
+use super::scoring::Bias;
+use super::standard_head::StandardHead;
+use super::transform::{HeadTransform, Side};
+use super::{AttentionWeights, Layout, ScoreWeights, delta, differential, forget, synthesizer};
 use crate::ops::Stream;
-use crate::ops::kernels::rows::sum_of;
-use crate::ops::maps::{HeadMap, normed, on_host, projected};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::kernels::rows::{sigmoid, sum_of};
+use crate::ops::maps::{HeadMap, normed, on_host, products, projected};
+use crate::ops::parameters::{LayerNorm, Visitor, VisitorMut, Weights as _};
 
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
-/// The weights are those of [`super::AttentionOp::try_attention`] without dropout: each row adds up to 1, or to
-/// `1 − λ` in differential attention, whose weights may be negative.
+/// The weights are those of [`super::AttentionOp::try_attention`] without dropout. Each row adds up to 1 in softmax
+/// attention without a sink and where weights are divided by their sum; to `1 − λ` in differential attention, whose
+/// weights may be negative, as may those of products. With the delta rule they are what each value counts for after
+/// all corrections.
 pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     x: &Stream<EMBED, N, D>,
     norm: &LayerNorm<EMBED, N, D>,
@@ -25,36 +31,104 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
         ScoreWeights::DotProduct(comparison) => comparison,
         ScoreWeights::Positions(of) => return synthesizer::maps(&x, of, layout),
     };
+    let tokens = x.len() / EMBED;
     let mut queries = projected(&x, &comparison.query);
     let mut keys = projected(&x, &comparison.key);
-    let transform = HeadTransform::new(&layout, x.len() / EMBED);
-    for (rows, width) in [
-        (&mut queries, layout.width()),
-        (&mut keys, layout.kv_width()),
+    let on_cpu = on_cpu(weights);
+    let transform = HeadTransform::new(&on_cpu, tokens);
+    for (side, rows, width) in [
+        (Side::Queries, &mut queries, layout.width()),
+        (Side::Keys, &mut keys, layout.kv_width()),
     ] {
         for (position, row) in rows.chunks_exact_mut(width).enumerate() {
-            transform.apply(row, layout.head_dim, position);
+            transform.apply(row, side, position);
         }
     }
-    match &weights.difference {
-        Some(difference) => differential::maps([&queries, &keys], difference, layout),
-        None => compare([&queries, &keys], layout),
+    if let Some(difference) = &weights.difference {
+        return differential::maps([&queries, &keys], difference, layout);
     }
+    let mut sums = weights
+        .forget
+        .as_ref()
+        .map_or(vec![], |gates| projected(&x, gates));
+    if let Some(Bias::Forget { divisor }) = layout.scoring.bias {
+        let heads = layout.heads;
+        forget::sum_up(&mut sums, (heads, heads), divisor, &vec![0.0; heads]);
+    }
+    let head = StandardHead::new(&on_cpu, tokens);
+    let of_sums = |head: usize| (sums.get(head..).unwrap_or_default(), layout.heads);
+    let mut maps = compare([&queries, &keys], layout, |at| head.scores(at, of_sums(at)));
+    if let Some(beta) = &weights.beta {
+        let beta = products(&x, beta);
+        for (at, map) in maps.iter_mut().enumerate() {
+            let scores = head.scores(at, of_sums(at));
+            let beta = |token: usize| sigmoid(beta[token * layout.heads + at]);
+            let key = |token: usize| {
+                let row = &keys[token * layout.width()..];
+                &row[at * layout.head_dim..][..layout.head_dim]
+            };
+            delta::unroll(map, beta, |query, token| {
+                let product = sum_of(key(query), key(token), |a, b| a * b);
+                product * scores.growth(query, token)
+            });
+        }
+    }
+    maps
 }
 
 /// The map of every query head, from transformed queries and keys, heads side by side.
-pub fn compare([queries, keys]: [&[f32]; 2], layout: Layout) -> Vec<HeadMap> {
+pub fn compare<'a>(
+    [queries, keys]: [&[f32]; 2],
+    layout: Layout,
+    scores: impl Fn(usize) -> HeadScores<'a>,
+) -> Vec<HeadMap> {
     let (width, kv, head_dim) = (layout.width(), layout.kv_width(), layout.head_dim);
     let scale = layout.scale() as f32;
     let maps = (0..layout.heads).map(|head| {
         let sizes = [queries.len() / width, keys.len() / kv];
         let tile = HeadTile::without_dropout(sizes, head, layout);
         let [own, shared] = [head, head / layout.group()].map(|head| head * head_dim);
-        tile.map_from_scores(|query, key| {
+        tile.map_from_scores(&scores(head), |query, key| {
             let query = &queries[query * width + own..][..head_dim];
             let key = &keys[key * kv + shared..][..head_dim];
             scale * sum_of(query, key, |q, k| q * k)
         })
     });
     maps.collect()
+}
+
+/// A copy of the weights on the CPU, in f32.
+fn on_cpu<const EMBED: usize, N: Dtype, D: Device<N>>(
+    weights: &AttentionWeights<EMBED, N, D>,
+) -> AttentionWeights<EMBED, f32, Cpu> {
+    let mut values = Values(vec![]);
+    let read = weights.each("", &mut values);
+    read.unwrap_or_else(|_| unreachable!("reading fails nowhere"));
+    let zeros = AttentionWeights::zeros(&Cpu::default(), weights.layout);
+    let mut copy = zeros.expect("memory for a layer on the host");
+    values.0.reverse();
+    let written = copy.each_mut("", &mut values);
+    written.expect("writing to the host fails nowhere");
+    copy
+}
+
+/// The values of some weights.
+struct Values(Vec<Vec<f32>>);
+
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Values {
+    fn visit<S: Shape>(&mut self, _: &str, weight: &Tensor<S, N, D>) -> Result<(), D::Err> {
+        self.0.push(on_host(weight));
+        Ok(())
+    }
+}
+
+impl VisitorMut<f32, Cpu> for Values {
+    fn visit<S: Shape>(
+        &mut self,
+        _: &str,
+        weight: &mut Tensor<S, f32, Cpu>,
+    ) -> Result<(), <Cpu as dfdx::tensor::HasErr>::Err> {
+        weight.copy_from(&self.0.pop().expect("as many weights"));
+        Ok(())
+    }
 }

@@ -6,17 +6,25 @@ pub(crate) mod cached;
 pub(crate) mod cpu;
 #[cfg(feature = "cuda")]
 pub(crate) mod cuda;
+mod delta;
 pub(crate) mod differential;
+mod forget;
+mod gate;
 pub(crate) mod head_attention;
+pub(crate) mod head_scores;
 pub(crate) mod heads;
 pub(crate) mod kv_cache;
 mod maps;
+mod qk_norm;
 #[cfg(any(test, feature = "cuda"))]
 pub(crate) mod reference;
+mod relative;
 mod scoring;
+mod standard_head;
 pub(crate) mod synthesizer;
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;
+mod transform;
 mod weights;
 
 use dfdx::shapes::Dtype;
@@ -30,9 +38,12 @@ use super::parameters::LayerNorm;
 use crate::data::ragged::Ragged;
 pub(crate) use cpu::TILE_TOKENS;
 pub use differential::DifferenceWeights;
+pub use gate::Gate;
 pub(crate) use maps::compare;
 pub use maps::maps;
-pub use scoring::{Bias, Rotary, Scoring, Similarity};
+pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
+pub use relative::BUCKETS;
+pub use scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 pub use synthesizer::PositionWeights;
 pub use weights::{
     AttentionWeights, Comparison, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads,

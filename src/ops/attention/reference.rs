@@ -1,13 +1,17 @@
 //! The reference: documents are padded to a rectangle, attended to with a mask, and flattened again.
 
-use dfdx::shapes::{Axes4, Axis, Dtype, HasShape};
+use dfdx::shapes::{Axes2, Axes4, Axis, Const, Dtype, HasShape, Shape};
 use dfdx::tensor::{NoneTape, Tape, Tensor, WithEmptyTape};
 use dfdx::tensor_ops::{
-    BroadcastTo, Device, GatherTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv, TryMatMul, TryMul,
+    BroadcastTo, Device, GatherTo, LogSumExpTo, PermuteTo, ReshapeTo, SumTo, TryAdd, TryDiv,
+    TryMatMul, TryMul, TrySub,
 };
 
+use super::qk_norm::{EPSILON, QkNorm, QkNormWeights};
+use super::relative::{self, BUCKETS};
 use super::{
-    AttentionDropout, AttentionWeights, Layout, ScoreWeights, Similarity, differential, synthesizer,
+    AttentionDropout, AttentionWeights, Bias, Layout, ScoreWeights, Similarity, differential,
+    synthesizer,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
@@ -27,12 +31,23 @@ pub(crate) fn attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
     weights.layout.check_longest(batch);
     let normed = norm.try_forward(x.with_empty_tape())?;
-    let heads = attend(
+    let gates = match &weights.gate {
+        Some(gate) => Some(gate.try_forward(normed.with_empty_tape())?.try_sigmoid()?),
+        None => None,
+    };
+    let mut heads = attend(
         [normed.with_empty_tape(), normed],
         weights,
         [&batch.starts; 2],
         dropout,
     )?;
+    if let Some(gates) = gates {
+        let width = gates.shape().1;
+        let of_channels = spread(gates, weights.layout.width(), |c| {
+            c * width / weights.layout.width()
+        })?;
+        heads = heads.try_mul(of_channels)?;
+    }
     add_dropped(x, weights.proj.try_forward(heads)?, dropout.output)
 }
 
@@ -55,15 +70,70 @@ pub(crate) fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
             return synthesizer::reference::attend(&padded, inputs, of, dropout);
         }
     };
-    let transformed = |heads, side: usize| transform(heads, layout, &positions(starts[side]));
+    let transformed =
+        |heads, side: usize| transform(heads, weights, side, &positions(starts[side]));
     let q = transformed(comparison.query.try_forward(queries)?, 0)?;
     let k = comparison.key.try_forward(keys.with_empty_tape())?;
     let k = transformed(repeat_kv(k, layout)?, 1)?;
+    let of_keys = keys.with_empty_tape();
     let v = values(keys)?;
-    match &weights.difference {
-        Some(of) => differential::reference::attend(&padded, [q, k, v], of, dropout),
-        None => padded.attend([q, k, v], dropout),
+    if let Some(of) = &weights.difference {
+        return differential::reference::attend(&padded, [q, k, v], of, dropout);
     }
+    let [q, k, mut v] = [
+        padded.heads(0, q)?,
+        padded.heads(1, k)?,
+        padded.heads(1, v)?,
+    ];
+    let addend = padded.addend(weights, of_keys.with_empty_tape())?;
+    if let Some(beta) = &weights.beta {
+        let beta = beta.try_forward(of_keys)?.try_sigmoid()?;
+        v = padded.correct([k.with_empty_tape(), v], beta, addend.with_empty_tape())?;
+    }
+    let scores = scores(q, k, layout.scale())?;
+    let map = padded.scores_to_weights_of(scores, addend, weights.sinks.as_ref())?;
+    let mut heads = padded.apply_weights(map, v, dropout)?;
+    if layout.head_norm {
+        heads = unit_rows(heads, QkNorm::Rms)?;
+    }
+    padded.flat(heads)
+}
+
+/// Each row divided by its root mean square, or by its length.
+fn unit_rows<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Heads<N, D, T>,
+    norm: QkNorm,
+) -> Result<Heads<N, D, T>, D::Err> {
+    let shape = *heads.shape();
+    let squares = heads
+        .with_empty_tape()
+        .try_square()?
+        .try_sum::<_, Axis<3>>()?;
+    let scale = squares
+        .try_mul(number::<N>(norm.share(shape.3)))?
+        .try_add(number::<N>(EPSILON))?
+        .try_sqrt()?;
+    heads.try_div(scale.try_broadcast_like::<_, Axis<3>>(&shape)?)
+}
+
+/// A number of the device's kind.
+fn number<N: Dtype>(x: f64) -> N {
+    N::from_f64(x).expect("a finite number")
+}
+
+/// Columns copied to others: `[rows, columns]` → `[rows, width]`, each from the column that `from` says.
+fn spread<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    rows: Rows<N, D, T>,
+    width: usize,
+    from: impl Fn(usize) -> usize,
+) -> Result<Rows<N, D, T>, D::Err> {
+    let columns = rows.shape().1;
+    let mut copies = vec![N::default(); columns * width];
+    (0..width).for_each(|column| copies[from(column) * width + column] = N::ONE);
+    let copies = rows
+        .device()
+        .try_tensor_from_vec(copies, (columns, width))?;
+    rows.try_matmul(copies)
 }
 
 /// The position of each token in its document.
@@ -72,11 +142,22 @@ fn positions(starts: &[usize]) -> Vec<usize> {
 }
 
 /// The transformation of queries and keys before their dot product.
-fn transform<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+fn transform<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     heads: Rows<N, D, T>,
-    layout: Layout,
+    weights: &AttentionWeights<EMBED, N, D>,
+    side: usize,
     positions: &[usize],
 ) -> Result<Rows<N, D, T>, D::Err> {
+    let layout = weights.layout;
+    let heads = match (layout.qk_norm, &weights.qk_norm) {
+        (Some(norm), Some(of)) => {
+            let shape = *heads.shape();
+            let apart = (shape.0, layout.heads, 1, layout.head_dim);
+            let unit = unit_rows(heads.try_reshape_like(&apart)?, norm)?;
+            gained(unit.try_reshape_like(&shape)?, of, layout, side)?
+        }
+        _ => heads,
+    };
     if layout.scoring.similarity == Similarity::FeatureMap {
         // elu(x) + 1 = max(x, 0) + e^min(x, 0)
         let above = heads.with_empty_tape().try_relu()?;
@@ -87,7 +168,6 @@ fn transform<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         return Ok(heads);
     };
     let (device, width, head_dim) = (heads.device().clone(), layout.width(), layout.head_dim);
-    let number = |x: f64| N::from_f64(x).expect("a finite number");
     let shape = (positions.len(), width);
     // 0 leaves a channel as it is.
     let angle = |position: usize, channel: usize| match channel % head_dim {
@@ -122,14 +202,35 @@ fn repeat_kv<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     shared: Rows<N, D, T>,
     layout: Layout,
 ) -> Result<Rows<N, D, T>, D::Err> {
-    let (kv, width, head_dim) = (layout.kv_width(), layout.width(), layout.head_dim);
-    let mut copies = vec![N::default(); kv * width];
-    for column in 0..width {
-        let from = column / head_dim / layout.group() * head_dim + column % head_dim;
-        copies[from * width + column] = N::ONE;
-    }
-    let copies = shared.device().try_tensor_from_vec(copies, (kv, width))?;
-    shared.try_matmul(copies)
+    let head_dim = layout.head_dim;
+    spread(shared, layout.width(), |column| {
+        column / head_dim / layout.group() * head_dim + column % head_dim
+    })
+}
+
+/// Normalised queries (`side` 0) or keys (1) times what the norm has learned.
+fn gained<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    heads: Rows<N, D, T>,
+    weights: &QkNormWeights<N, D>,
+    layout: Layout,
+    side: usize,
+) -> Result<Rows<N, D, T>, D::Err> {
+    let (width, head_dim) = (layout.width(), layout.head_dim);
+    let of_channels = [&weights.query, &weights.key][side];
+    let of_heads = if side == 0 { &weights.scale } else { &None };
+    let gain = |vector: &Tensor<(usize,), N, D>, from: &dyn Fn(usize) -> usize| {
+        let row = vector.retaped::<T>();
+        let length = row.shape().0;
+        spread(row.try_reshape_like(&(1, length))?, width, from)
+    };
+    let gains = match (of_channels, of_heads) {
+        (Some(vector), _) => gain(vector, &|column| column % head_dim)?,
+        (_, Some(vector)) => gain(vector, &|column| column / head_dim)?,
+        _ => return Ok(heads),
+    };
+    let shape = *heads.shape();
+    let gains = gains.try_reshape_like(&(width,))?;
+    heads.try_mul(gains.try_broadcast_like::<_, Axis<0>>(&shape)?)
 }
 
 /// `[tokens, width]`, heads side by side.
@@ -160,17 +261,6 @@ impl<'a> PaddedBatch<'a> {
         }
     }
 
-    /// The heads' outputs, side by side, from those of queries, keys and values.
-    fn attend<N: Dtype, D: Device<N>, T: Tape<N, D>>(
-        &self,
-        [q, k, v]: [Rows<N, D, T>; 3],
-        dropout: AttentionDropout,
-    ) -> Result<Rows<N, D, T>, D::Err> {
-        let [q, k, v] = [self.heads(0, q)?, self.heads(1, k)?, self.heads(1, v)?];
-        let weights = self.scores_to_weights(scores(q, k, self.layout.scale())?)?;
-        self.flat(self.apply_weights(weights, v, dropout)?)
-    }
-
     /// Queries (`side` 0), keys or values (1): `[tokens, width]` → `[documents, heads, longest, head_dim]`.
     /// Padding has the values of token 0: it is a masked key, or a query whose output is not used.
     pub fn heads<N: Dtype, D: Device<N>, T: Tape<N, D>>(
@@ -186,47 +276,215 @@ impl<'a> PaddedBatch<'a> {
         let tokens: Vec<usize> = tokens.collect();
         let count = tokens.len();
         let tokens = flat.device().try_tensor_from_vec(tokens, (count,))?;
-        let (heads, head_dim) = (self.layout.heads, self.layout.head_dim);
+        let heads = self.layout.heads;
+        let head_dim = flat.shape().1 / heads;
         flat.try_gather(tokens)?
             .try_reshape_like(&(starts.len() - 1, longest, heads, head_dim))?
             .try_permute::<_, Axes4<0, 2, 1, 3>>()
     }
 
-    /// From scores to attention weights.
+    /// Whether a query of a document attends to a key; padding has to see something, since its weights must be
+    /// numbers.
+    fn sees(&self, document: usize, query: usize, key: usize) -> bool {
+        let count = |starts: &[usize]| starts[document + 1] - starts[document];
+        let [queries, keys] = self.starts.map(count);
+        match query < queries {
+            true => {
+                let first = self.layout.scoring.first_key(query);
+                (first..=query).contains(&key) && key < keys
+            }
+            false => key == 0,
+        }
+    }
+
+    /// What positions add to scores.
+    fn addend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+        &self,
+        weights: &AttentionWeights<EMBED, N, D>,
+        normed: Stream<EMBED, N, D, T>,
+    ) -> Result<Scores<N, D, T>, D::Err> {
+        let device = normed.device().clone();
+        let (layout, [n, keys]) = (self.layout, self.longest);
+        let shape = (self.starts[0].len() - 1, layout.heads, n, keys);
+        if let (Some(layer), Some(Bias::Forget { divisor })) =
+            (&weights.forget, layout.scoring.bias)
+        {
+            // log σ(x) = -(max(-x, 0) + log(1 + e^-|x|))
+            let x = layer.try_forward(normed)?.try_negate()?;
+            let gates = softplus(x)?.try_mul(number::<N>(-1.0 / divisor as f64))?;
+            let gates = self.heads(1, gates)?; // [documents, heads, longest, 1]
+            let up_to = |i: usize, j: usize| f64::from(u8::from(j <= i));
+            let triangle = cells(&device, (shape.0, shape.1, n, n), |_, _, i, j| up_to(i, j))?;
+            let sums = triangle.retaped::<T>().try_matmul(gates)?;
+            let sums = sums.try_reshape_like(&(shape.0, shape.1, n))?;
+            let of_queries = sums
+                .with_empty_tape()
+                .try_broadcast_like::<_, Axis<3>>(&shape)?;
+            // Not a difference: dfdx needs two tensors.
+            let of_keys = sums
+                .try_negate()?
+                .try_broadcast_like::<_, Axis<2>>(&shape)?;
+            return of_queries.try_add(of_keys);
+        }
+        let distance = |query: usize, key: usize| query as f64 - key as f64;
+        if let Some(table) = &weights.relative {
+            // A product with a 0/1 matrix picks each cell's bucket.
+            let of_cell = |bucket: usize, cell: usize| {
+                let (query, key) = (cell / keys, cell % keys);
+                key <= query && relative::bucket(query - key) == bucket
+            };
+            let picked = (0..BUCKETS * n * keys)
+                .map(|i| number::<N>(f64::from(u8::from(of_cell(i / (n * keys), i % (n * keys))))));
+            let picked =
+                device.try_tensor_from_vec(picked.collect(), (Const::<BUCKETS>, n * keys))?;
+            let of_heads = table
+                .retaped::<T>()
+                .try_permute::<(usize, Const<BUCKETS>), Axes2<1, 0>>()?
+                .try_matmul(picked)?
+                .try_reshape_like(&(layout.heads, n, keys))?;
+            return of_heads.try_broadcast_like::<_, Axis<0>>(&shape);
+        }
+        let slopes = cells(&device, shape, |_, head, query, key| {
+            -layout.scoring.slope(head, layout.heads) * distance(query, key)
+        })?;
+        Ok(slopes.retaped::<T>())
+    }
+
+    /// The delta rule: corrected values, from those of keys and values, and β, `[tokens, heads]`.
+    fn correct<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+        &self,
+        [k, v]: [Heads<N, D, T>; 2],
+        beta: Rows<N, D, T>,
+        addend: Scores<N, D, T>,
+    ) -> Result<Heads<N, D, T>, D::Err> {
+        let (beta, shape) = (self.heads(1, beta)?, *addend.shape());
+        let column = (shape.0, shape.1, shape.2);
+        let beta = beta.try_reshape_like(&column)?;
+        let device = k.device().clone();
+        let before = |is: fn(usize, usize) -> bool| {
+            cells(&device, shape, |_, _, i, j| f64::from(u8::from(is(i, j))))
+        };
+        let growth = addend.try_mul(before(|i, j| j < i)?)?.try_exp()?;
+        // What keys recall of each other, negative: dfdx multiplies two tensors.
+        let recall = scores(k.with_empty_tape(), k.try_negate()?, 1.0)?
+            .try_mul(growth)?
+            .try_mul(before(|i, j| j < i)?)?
+            .try_mul(
+                beta.with_empty_tape()
+                    .try_broadcast_like::<_, Axis<3>>(&shape)?,
+            )?;
+        // The inverse of 1 + A, for blocks on the diagonal that double in size: of a block with the parts P, 0, C, Q
+        // it is that of P and Q without C, minus itself times C times itself.
+        let mut inverse = before(|i, j| i == j)?.retaped::<T>();
+        let mut size = 1;
+        while size < shape.2 {
+            let joins = cells(&device, shape, |_, _, i, j| {
+                let joined = i / size != j / size && i / (2 * size) == j / (2 * size);
+                f64::from(u8::from(joined))
+            })?;
+            let corner = recall.with_empty_tape().try_mul(joins)?;
+            let corner = corner.try_matmul(inverse.with_empty_tape())?;
+            let correction = inverse.with_empty_tape().try_matmul(corner)?;
+            inverse = inverse.try_add(correction)?;
+            size *= 2;
+        }
+        // Merges the tape of what keys recall.
+        let nothing = recall.try_mul(N::default())?;
+        inverse = inverse.try_add(nothing)?;
+        let of_values = *v.shape();
+        let scaled = v.try_mul(beta.try_broadcast_like::<_, Axis<3>>(&of_values)?)?;
+        inverse.try_matmul(scaled)
+    }
+
+    /// From scores to attention weights, without anything learned.
     pub fn scores_to_weights<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         &self,
         scores: Scores<N, D, T>,
     ) -> Result<Scores<N, D, T>, D::Err> {
-        let (shape, scoring) = (*scores.shape(), self.layout.scoring);
-        let of_keys = self.starts[1];
-        let of_queries = self.starts[0];
-        let seen = |document: usize, query: usize, key: usize| {
-            let count = |starts: &[usize]| starts[document + 1] - starts[document];
-            match query < count(of_queries) {
-                true => (scoring.first_key(query)..=query).contains(&key) && key < count(of_keys),
-                // Padding has to see something: its weights are not used, but must be numbers.
-                false => key == 0,
-            }
+        let nothing = cells(scores.device(), *scores.shape(), |_, _, _, _| 0.0)?;
+        self.scores_to_weights_of(scores, nothing.retaped::<T>(), None)
+    }
+
+    /// From scores, what positions add to them, and the scores of sinks, to attention weights.
+    fn scores_to_weights_of<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+        &self,
+        mut scores: Scores<N, D, T>,
+        addend: Scores<N, D, T>,
+        sinks: Option<&Tensor<(usize,), N, D>>,
+    ) -> Result<Scores<N, D, T>, D::Err> {
+        let (shape, scoring, device) = (
+            *scores.shape(),
+            self.layout.scoring,
+            scores.device().clone(),
+        );
+        if let Some(bound) = scoring.softcap {
+            let part = scores.try_mul(number::<N>(1.0 / bound))?.try_tanh()?;
+            scores = part.try_mul(number::<N>(bound))?;
+        }
+        let mask = |of: &dyn Fn(usize, usize, usize) -> f64| {
+            cells(&device, shape, |document, _, query, key| {
+                of(document, query, key)
+            })
         };
+        let seen = mask(&|d, query, key| f64::from(u8::from(self.sees(d, query, key))))?;
         match scoring.similarity {
             Similarity::Softmax => {
-                let bias = cells(
-                    scores.device(),
-                    shape,
-                    |document, head, query, key| match seen(document, query, key) {
-                        true => -scoring.slope(head, shape.1) * (query as f64 - key as f64),
-                        false => MASKED,
-                    },
-                )?;
-                scores.try_add(bias)?.try_softmax::<Axis<3>>()
-            }
-            Similarity::FeatureMap => {
-                let mask = cells(scores.device(), shape, |document, _, query, key| {
-                    f64::from(u8::from(seen(document, query, key)))
+                let hidden = mask(&|d, query, key| match self.sees(d, query, key) {
+                    true => 0.0,
+                    false => MASKED,
                 })?;
-                let seen = scores.try_mul(mask)?;
-                let sums = seen.with_empty_tape().try_sum::<_, Axis<3>>()?;
-                seen.try_div(sums.try_broadcast_like::<_, Axis<3>>(&shape)?)
+                let scores = scores.try_add(addend)?.try_add(hidden)?;
+                if scoring.sink.is_none() {
+                    return scores.try_softmax::<Axis<3>>();
+                }
+                // The share of the keys is σ(log Σ e^score - sink).
+                let all = scores.with_empty_tape().try_logsumexp::<_, Axis<3>>()?;
+                let all = match sinks {
+                    Some(sinks) => {
+                        let column = *all.shape();
+                        let sinks = sinks.retaped::<T>();
+                        all.try_sub(sinks.try_broadcast_like::<_, Axes2<0, 2>>(&column)?)?
+                    }
+                    None => all,
+                };
+                let share = all
+                    .try_sigmoid()?
+                    .try_broadcast_like::<_, Axis<3>>(&shape)?;
+                scores.try_softmax::<Axis<3>>()?.try_mul(share)
+            }
+            Similarity::Sigmoid => {
+                let log_count =
+                    mask(&|_, query, _| ((query + 1 - scoring.first_key(query)) as f64).ln())?;
+                let scores = scores.try_add(addend)?.try_sub(log_count)?;
+                scores.try_sigmoid()?.try_mul(seen)
+            }
+            Similarity::StickBreaking => {
+                // log(1 - σ(z)) = -softplus(z), summed over the keys from this one to before the query.
+                let z = scores.try_add(addend)?;
+                let before = mask(&|d, query, key| {
+                    f64::from(u8::from(key < query && self.sees(d, query, key)))
+                })?;
+                let rest = softplus(z.with_empty_tape())?.try_mul(before.clone())?;
+                let (keys, square) = (shape.3, (shape.0, shape.1, shape.3, shape.3));
+                let from = cells(&device, square, |_, _, other, key| {
+                    f64::from(u8::from(other >= key && other < keys))
+                })?;
+                let taken = z.try_sub(rest.try_matmul(from)?)?;
+                // What is not seen may be too large for an exponential.
+                taken.try_mul(before.clone())?.try_exp()?.try_mul(before)
+            }
+            Similarity::FeatureMap => divided_by_sums(scores.try_mul(seen)?),
+            Similarity::Taylor => {
+                let square = scores
+                    .with_empty_tape()
+                    .try_square()?
+                    .try_mul(number::<N>(0.5))?;
+                let weights = scores.try_add(square)?.try_add(N::ONE)?;
+                divided_by_sums(weights.try_mul(seen)?)
+            }
+            Similarity::Product => {
+                let growth = addend.try_mul(seen.clone())?.try_exp()?;
+                scores.try_mul(growth)?.try_mul(seen)
             }
         }
     }
@@ -267,6 +525,29 @@ impl<'a> PaddedBatch<'a> {
     }
 }
 
+/// Each row divided by its sum.
+fn divided_by_sums<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    weights: Scores<N, D, T>,
+) -> Result<Scores<N, D, T>, D::Err> {
+    let shape = *weights.shape();
+    let sums = weights.with_empty_tape().try_sum::<_, Axis<3>>()?;
+    weights.try_div(sums.try_broadcast_like::<_, Axis<3>>(&shape)?)
+}
+
+/// `log(1 + e^x)`, as `max(x, 0) + log(1 + e^-|x|)`.
+fn softplus<S: Shape, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    x: Tensor<S, N, D, T>,
+) -> Result<Tensor<S, N, D, T>, D::Err> {
+    let above = x.with_empty_tape().try_relu()?;
+    let rest = x
+        .try_abs()?
+        .try_negate()?
+        .try_exp()?
+        .try_add(N::ONE)?
+        .try_ln()?;
+    above.try_add(rest)
+}
+
 /// `scale * q · kᵀ`.
 pub fn scores<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     q: Heads<N, D, T>,
@@ -274,8 +555,7 @@ pub fn scores<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     scale: f64,
 ) -> Result<Scores<N, D, T>, D::Err> {
     let k = k.try_permute::<_, Axes4<0, 1, 3, 2>>()?;
-    let scale = N::from_f64(scale).expect("a scale is a finite number");
-    q.try_matmul(k)?.try_mul(scale)
+    q.try_matmul(k)?.try_mul(number::<N>(scale))
 }
 
 /// A tensor with `f(document, head, query, key)` in every cell.
@@ -287,7 +567,7 @@ fn cells<N: Dtype, D: Device<N>>(
     let (documents, heads, queries, keys) = shape;
     let values = (0..documents * heads * queries * keys).map(|i| {
         let (map, query, key) = (i / (queries * keys), i / keys % queries, i % keys);
-        N::from_f64(f(map / heads, map % heads, query, key)).expect("a mask is a finite number")
+        number(f(map / heads, map % heads, query, key))
     });
     device.try_tensor_from_vec(values.collect(), shape)
 }

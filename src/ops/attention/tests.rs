@@ -1,11 +1,12 @@
 //! Every kind of head against the reference, and the maps against the output.
 
+use dfdx::shapes::HasShape;
 use dfdx::tensor::Cpu;
 
 use super::*;
 use crate::ops::decoding::tests::check_decoding;
 use crate::ops::maps::tests::{apply_maps, check_output, check_sums};
-use crate::ops::maps::{normed, on_host, projected};
+use crate::ops::maps::{on_host, products, projected};
 use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
 
 type Sublayer<const EMBED: usize, N, D> = (LayerNorm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
@@ -68,6 +69,68 @@ const SYNTHESIZER: Layout = Layout {
     ..SOFTMAX
 };
 
+const fn normed(qk_norm: QkNorm) -> Layout {
+    Layout {
+        qk_norm: Some(qk_norm),
+        ..SOFTMAX
+    }
+}
+
+const fn gated(gate: Gate) -> Layout {
+    Layout {
+        gate: Some(gate),
+        ..SOFTMAX
+    }
+}
+
+const fn similar(similarity: Similarity) -> Layout {
+    scored(Scoring {
+        similarity,
+        ..Scoring::SOFTMAX
+    })
+}
+
+/// A state in place of weights.
+const fn recurrent(bias: Option<Bias>) -> Layout {
+    Layout {
+        head_norm: true,
+        ..scored(Scoring {
+            similarity: Similarity::Product,
+            bias,
+            ..Scoring::SOFTMAX
+        })
+    }
+}
+
+/// Without the norm, which makes the outputs of arbitrary weights all but singular.
+const fn corrected(bias: Option<Bias>) -> Layout {
+    Layout {
+        delta: true,
+        head_norm: false,
+        qk_norm: Some(QkNorm::Unit),
+        ..recurrent(bias)
+    }
+}
+
+const fn biased(bias: Bias) -> Layout {
+    scored(Scoring {
+        bias: Some(bias),
+        ..Scoring::SOFTMAX
+    })
+}
+
+const fn sunk(sink: Sink) -> Layout {
+    scored(Scoring {
+        sink: Some(sink),
+        ..Scoring::SOFTMAX
+    })
+}
+
+const BOUNDED: Layout = scored(Scoring {
+    softcap: Some(0.7),
+    ..Scoring::SOFTMAX
+});
+
 const fn scored(scoring: Scoring) -> Layout {
     Layout { scoring, ..SOFTMAX }
 }
@@ -91,9 +154,15 @@ const fn all_at_once(head_dim: usize) -> Layout {
 /// Relative tolerances of the op and of decoding, for heads that are `embed` wide in total.
 fn tolerances(layout: &Layout, embed: usize) -> [f64; 2] {
     let times = embed as f64 / 12.0;
+    if layout.head_norm {
+        // The norm divides by what is left when products cancel.
+        return [3e-4, 1e-4 * times];
+    }
     match layout.head {
         // The norm divides by what is left when two maps cancel, which amplifies rounding errors.
         HeadKind::Differential => [3e-4, 1e-5 * times],
+        // Sums over a document, the quotients of norms, and scores that grow with both.
+        _ if layout.delta || layout.forgets() || layout.qk_norm.is_some() => [1e-4, 1e-4],
         // Rounding errors accumulate like a random walk over the channels.
         HeadKind::Standard | HeadKind::Synthesizer { .. } => [1e-5 * times.sqrt(); 2],
     }
@@ -105,6 +174,17 @@ fn check<D: AttentionOp<f32> + 'static>(device: &D, layout: Layout) {
     // Up to two vectors of keys, and more than a panel of the matrix kernel.
     let long = [16, 17, 33, 40];
     check_heads::<12, D>(device, layout, &[&[1][..], &[12], &[3, 1, 7], &many, &long]);
+    check_shown(layout);
+}
+
+/// Checks a combination of parts on a few batches. The delta rule is checked without the norm after it, which makes the
+/// outputs of arbitrary weights all but singular.
+pub(crate) fn check_combination<D: AttentionOp<f32> + 'static>(device: &D, layout: Layout) {
+    let layout = Layout {
+        head_norm: layout.head_norm && !layout.delta,
+        ..layout
+    };
+    check_heads::<12, D>(device, layout, &[&[3, 1, 7], &[17, 20]]);
     check_shown(layout);
 }
 
@@ -163,6 +243,19 @@ fn longer(layout: Layout) -> Layout {
     Layout { head, ..layout }
 }
 
+/// Whether each query's weights add up to 1.
+fn adds_up(layout: &Layout) -> bool {
+    let Scoring {
+        similarity, sink, ..
+    } = layout.scoring;
+    let sums = [
+        Similarity::Softmax,
+        Similarity::FeatureMap,
+        Similarity::Taylor,
+    ];
+    sink.is_none() && sums.contains(&similarity)
+}
+
 /// Checks that the values weighted by the maps are the output.
 fn check_shown(layout: Layout) {
     for tokens in [1, 13, 40] {
@@ -171,11 +264,20 @@ fn check_shown(layout: Layout) {
         let (norm, weights) = &sublayer;
         let maps = super::maps(&x, norm, weights);
         let (inside, none) = (on_host(&x), AttentionDropout::none(tokens));
-        let values = projected(&normed(&inside, norm), &weights.value);
+        let normed = crate::ops::maps::normed(&inside, norm);
+        let values = projected(&normed, &weights.value);
         let mut heads = apply_maps(&maps, &values);
-        match &weights.difference {
-            Some(of) => differential::norm(&heads.clone(), &on_host(&of.head_norm), &mut heads, 4),
-            None => check_sums(&maps),
+        if let Some(of) = &weights.difference {
+            differential::norm(&heads.clone(), &on_host(&of.head_norm), &mut heads, 4);
+        } else if adds_up(&layout) {
+            check_sums(&maps);
+        }
+        if layout.head_norm {
+            qk_norm::normalise(QkNorm::Rms, qk_norm::Gain::One, &mut heads, 4);
+        }
+        if let Some(gate) = &weights.gate {
+            let (gates, count) = (products(&normed, gate), gate.weight.shape().0);
+            gate::close(&mut heads, layout.width(), (&gates, count, count));
         }
         let batch = batch(&[tokens], 9);
         let given = Cpu::try_attention(x, norm, weights, &batch, none);
@@ -199,6 +301,52 @@ on_each_device!(a_rotation_of_some_channels, |device| check(
 on_each_device!(feature_maps_in_a_window, |device| check(
     &device,
     LINEAR_IN_A_WINDOW
+));
+on_each_device!(norms_of_queries_and_keys, |device| {
+    check(&device, normed(QkNorm::Rms));
+    check(&device, normed(QkNorm::L2));
+});
+on_each_device!(sinks, |device| {
+    check(&device, sunk(Sink::Zero));
+    check(&device, sunk(Sink::Learned));
+});
+on_each_device!(output_gates, |device| {
+    check(&device, gated(Gate::Head));
+    check(&device, gated(Gate::Channel));
+});
+on_each_device!(bounded_scores, |device| check(&device, BOUNDED));
+on_each_device!(sigmoids, |device| check(
+    &device,
+    similar(Similarity::Sigmoid)
+));
+on_each_device!(broken_sticks, |device| check(
+    &device,
+    similar(Similarity::StickBreaking)
+));
+on_each_device!(taylor_series, |device| check(
+    &device,
+    similar(Similarity::Taylor)
+));
+on_each_device!(relative_positions, |device| check(
+    &device,
+    biased(Bias::Relative)
+));
+on_each_device!(forget_gates, |device| check(
+    &device,
+    biased(Bias::Forget { divisor: 1 })
+));
+on_each_device!(retention, |device| check(
+    &device,
+    recurrent(Some(Bias::Decay))
+));
+on_each_device!(gated_products, |device| check(
+    &device,
+    recurrent(Some(Bias::Forget { divisor: 16 }))
+));
+on_each_device!(the_delta_rule, |device| check(&device, corrected(None)));
+on_each_device!(the_gated_delta_rule, |device| check(
+    &device,
+    corrected(Some(Bias::Forget { divisor: 16 }))
 ));
 on_each_device!(two_maps, |device| check(&device, DIFFERENTIAL));
 on_each_device!(scores_of_positions, |device| check(&device, SYNTHESIZER));

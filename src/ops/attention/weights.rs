@@ -1,14 +1,17 @@
 //! The weights of an attention sublayer, and its layout: what is known of it apart from them.
 
 use dfdx::shapes::{Const, Dtype};
-use dfdx::tensor::Storage;
+use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::differential::DifferenceWeights;
-use super::scoring::{Rotary, Scoring, Similarity};
+use super::gate::Gate;
+use super::qk_norm::{QkNorm, QkNormWeights};
+use super::relative::BUCKETS;
+use super::scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 use super::synthesizer::PositionWeights;
 use crate::data::ragged::Ragged;
-use crate::ops::parameters::{Linear, Visitor, VisitorMut, Weights, named_weights};
+use crate::ops::parameters::{Linear, Projection, Visitor, VisitorMut, Weights, named_weights};
 
 /// What an attention sublayer computes, apart from its weights.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,10 +23,18 @@ pub struct Layout {
     /// Number of heads of keys and values: as many as heads, or fewer, each shared by a group of consecutive
     /// heads (Shazeer 2019; Ainslie et al. 2023, GQA, §2.2).
     pub kv_heads: usize,
+    /// How queries and keys are normalised before they are compared.
+    pub qk_norm: Option<QkNorm>,
     /// How scores depend on positions, and become weights.
     pub scoring: Scoring,
     /// What a head computes.
     pub head: HeadKind,
+    /// Whether the delta rule corrects values: see [`super::delta`].
+    pub delta: bool,
+    /// Whether each head's output is divided by its root mean square: see [`super::head_norm`].
+    pub head_norm: bool,
+    /// What the heads' outputs are multiplied by.
+    pub gate: Option<Gate>,
 }
 
 /// What a head computes from its queries, keys and values.
@@ -48,8 +59,12 @@ impl Layout {
             heads,
             head_dim,
             kv_heads: heads,
+            qk_norm: None,
             scoring: Scoring::SOFTMAX,
             head: HeadKind::Standard,
+            delta: false,
+            head_norm: false,
+            gate: None,
         }
     }
 
@@ -70,7 +85,25 @@ impl Layout {
 
     /// The factor of the dot product of query and key.
     pub fn scale(&self) -> f64 {
-        self.scoring.scale(self.head_dim)
+        self.scale_of(self.head_dim)
+    }
+
+    /// The same if only so many channels of them are compared.
+    pub fn scale_of(&self, width: usize) -> f64 {
+        match self.qk_norm {
+            Some(QkNorm::L2) => 1.0,
+            _ => self.scoring.scale(width),
+        }
+    }
+
+    /// Number of gates of a token's heads.
+    pub fn gates(&self) -> usize {
+        self.gate.map_or(0, |gate| gate.width(self))
+    }
+
+    /// Whether the forget gates of tokens add to scores.
+    pub fn forgets(&self) -> bool {
+        matches!(self.scoring.bias, Some(Bias::Forget { .. }))
     }
 
     /// Panics if a document of the batch is too long.
@@ -79,6 +112,29 @@ impl Layout {
             let fits = batch.longest() <= positions;
             assert!(fits, "a document has too many tokens");
         }
+    }
+
+    /// Whether the GPU has kernels for it; its other layouts are computed by the reference.
+    #[cfg(feature = "cuda")]
+    pub(super) fn has_kernels(&self) -> bool {
+        let Scoring {
+            bias, similarity, ..
+        } = self.scoring;
+        let known = Self {
+            qk_norm: None,
+            scoring: Scoring {
+                softcap: None,
+                sink: None,
+                ..self.scoring
+            },
+            delta: false,
+            head_norm: false,
+            gate: None,
+            ..*self
+        };
+        *self == known
+            && matches!(bias, None | Some(Bias::Alibi))
+            && matches!(similarity, Similarity::Softmax | Similarity::FeatureMap)
     }
 
     /// Panics if heads do more than plain softmax attention with keys of their own.
@@ -91,23 +147,45 @@ impl Layout {
     fn check(&self) {
         let groups = self.kv_heads > 0 && self.heads.is_multiple_of(self.kv_heads);
         assert!(groups, "groups of heads share keys and values");
-        let shares = self.kv_heads < self.heads;
         let is_standard = self.head == HeadKind::Standard;
+        let gated = Self {
+            head: self.head,
+            gate: self.gate,
+            ..Self::softmax(self.heads, self.head_dim)
+        };
         assert!(
-            is_standard || !shares,
-            "only standard heads share keys and values"
+            is_standard || *self == gated,
+            "only standard heads have other parts than a gate"
         );
         let halves = self.head != HeadKind::Differential || self.head_dim.is_multiple_of(2);
         assert!(halves, "differential heads are split into halves");
         let Scoring {
             rotary,
             bias,
+            window,
             similarity,
-            ..
+            softcap,
+            sink,
         } = self.scoring;
+        let is_softmax = similarity == Similarity::Softmax;
         assert!(
-            similarity == Similarity::Softmax || (rotary, bias) == (None, None),
-            "feature maps take neither a rotation nor a bias"
+            is_softmax || sink.is_none(),
+            "a sink takes part in a softmax"
+        );
+        let sums = matches!(similarity, Similarity::FeatureMap | Similarity::Taylor);
+        assert!(
+            !sums || (bias, softcap) == (None, None),
+            "weights that are divided by their sum take neither a bias nor a bound"
+        );
+        assert!(
+            similarity != Similarity::FeatureMap || rotary.is_none(),
+            "feature maps take no rotation"
+        );
+        let is_product = similarity == Similarity::Product;
+        assert!(!is_product || softcap.is_none(), "products take no bound");
+        assert!(
+            !self.delta || (is_product && window.is_none() && self.kv_heads == self.heads),
+            "the delta rule corrects the values of products"
         );
         let fits =
             |rotary: Rotary| rotary.channels.is_multiple_of(2) && rotary.channels <= self.head_dim;
@@ -137,6 +215,18 @@ pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub proj: FromHeads<EMBED, N, D>,
     /// Of differential heads.
     pub difference: Option<DifferenceWeights<N, D>>,
+    /// Of normalised queries and keys.
+    pub qk_norm: Option<QkNormWeights<N, D>>,
+    /// `[heads]`: the score of each head's sink.
+    pub sinks: Option<Tensor<(usize,), N, D>>,
+    /// `[32, heads]`: what each bucket of distances adds to scores.
+    pub relative: Option<Tensor<(Const<BUCKETS>, usize), N, D>>,
+    /// To the forget gate of each head.
+    pub forget: Option<ToHeads<EMBED, N, D>>,
+    /// To how much of a value each head corrects.
+    pub beta: Option<Projection<EMBED, N, D>>,
+    /// To the gates of the heads' outputs.
+    pub gate: Option<Projection<EMBED, N, D>>,
 }
 
 /// What scores are computed from.
@@ -184,11 +274,38 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
             value: to_heads(layout.kv_width())?,
             proj: Linear::zeros(device, (layout.width(), Const::<EMBED>))?,
             difference,
+            qk_norm: layout
+                .qk_norm
+                .map(|norm| norm.zeros(device, &layout))
+                .transpose()?,
+            sinks: (layout.scoring.sink == Some(Sink::Learned))
+                .then(|| device.try_zeros_like(&(layout.heads,)))
+                .transpose()?,
+            relative: (layout.scoring.bias == Some(Bias::Relative))
+                .then(|| device.try_zeros_like(&(Const::<BUCKETS>, layout.heads)))
+                .transpose()?,
+            forget: layout
+                .forgets()
+                .then(|| to_heads(layout.heads))
+                .transpose()?,
+            beta: layout
+                .delta
+                .then(|| Projection::zeros(device, layout.heads))
+                .transpose()?,
+            gate: layout
+                .gate
+                .map(|gate| Projection::zeros(device, gate.width(&layout)))
+                .transpose()?,
         })
     }
 }
 
 impl<const EMBED: usize, N: Dtype, D: Storage<N>> AttentionWeights<EMBED, N, D> {
+    /// Whether queries are compared with keys.
+    pub fn has_keys(&self) -> bool {
+        matches!(self.scores, ScoreWeights::DotProduct(_))
+    }
+
     /// The projections to keys and queries.
     ///
     /// # Panics
@@ -207,6 +324,12 @@ named_weights! {
         value: "value",
         proj: "proj",
         difference: "",
+        qk_norm: "",
+        sinks: "sinks",
+        relative: "relative_attention_bias.weight",
+        forget: "fgate_proj",
+        beta: "b_proj",
+        gate: "g_proj",
     }
 }
 

@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use dfdx::shapes::{Const, HasShape};
+use dfdx::shapes::{Const, Dim, HasShape};
 use dfdx::tensor::{Cpu, CpuError, PutTape, Tape, TensorFromVec};
 use rayon::prelude::*;
 
@@ -22,9 +22,9 @@ use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, split, take};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, Linear};
 use crate::ops::residual::{
-    Joined, Layer, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
+    Joined, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
 };
 
 impl CrossAttentionOp<f32> for Cpu {
@@ -148,8 +148,8 @@ impl<const EMBED: usize> Op<EMBED> {
     /// In the order in which [`Self::backward`] writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter> {
         let norm: [&dyn Parameter; 2] = [&self.norm.weight, &self.norm.bias];
-        let query = self.weights.comparison().query.parameters();
-        let proj = self.weights.proj.parameters();
+        let query = both(&self.weights.comparison().query);
+        let proj = both(&self.weights.proj);
         let joined = self.joined.parameters();
         norm.into_iter()
             .chain(query)
@@ -319,6 +319,11 @@ impl<const EMBED: usize> Op<EMBED> {
         }
         share
     }
+}
+
+/// The weight and the bias of a linear layer.
+fn both<In: Dim, Out: Dim>(layer: &Linear<In, Out, f32, Cpu>) -> [&dyn Parameter; 2] {
+    [&layer.weight, &layer.bias]
 }
 
 /// Writes the gradients of a linear layer's weight and bias, one after the other, from its inputs and the gradient of

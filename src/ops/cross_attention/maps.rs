@@ -5,6 +5,7 @@ use dfdx::tensor_ops::Device;
 
 use super::NormedStream;
 use crate::ops::Stream;
+use crate::ops::attention::head_scores::HeadScores;
 use crate::ops::attention::{AttentionWeights, compare};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
 use crate::ops::parameters::LayerNorm;
@@ -26,5 +27,8 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     let comparison = weights.comparison();
     let queries = projected(&queries, &comparison.query);
     let keys = projected(&keys, &comparison.key);
-    compare([&queries, &keys], weights.layout)
+    let layout = weights.layout;
+    compare([&queries, &keys], layout, |head| {
+        HeadScores::plain(&layout, head)
+    })
 }

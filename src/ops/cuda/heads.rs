@@ -184,6 +184,8 @@ impl HeadLayout {
             bias,
             window,
             similarity,
+            softcap: _,
+            sink: _,
         } = self.of.scoring;
         Arguments {
             queries: qkv.queries.start,

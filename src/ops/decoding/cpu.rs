@@ -24,16 +24,22 @@ use crate::ops::parameters::LayerNorm;
 pub struct KvCache {
     /// Number of cached tokens.
     pub tokens: usize,
+    /// The running sums of each token's forget gates: `[tokens, heads]`, or nothing.
+    pub sums: Vec<f32>,
     pub blocks: Vec<Vec<f32>>,
 }
 
 /// How an attention sublayer caches tokens and attends to them, as functions of the normalised stream.
-/// Queries and the heads' outputs have rows of `heads_width` elements, other matrices of `EMBED` unless stated otherwise.
+/// Queries have rows of `queries_width` elements, the heads' outputs of `heads_width`, other matrices of `EMBED` unless
+/// stated otherwise.
 pub trait CachedLayer: Sync {
     /// Number of cached elements per token.
     fn width(&self) -> usize;
 
-    /// Total width of the heads' queries and outputs.
+    /// Total width of the heads' queries and of what goes with them.
+    fn queries_width(&self) -> usize;
+
+    /// Total width of the heads' outputs.
     fn heads_width(&self) -> usize;
 
     /// Cache entries of tokens at `positions`: `[tokens, EMBED]` → `[tokens, width]`, written.
@@ -151,8 +157,8 @@ impl<L: CachedLayer> CachedSublayer<'_, L> {
         let (layer, width) = (&self.layer, self.layer.width());
         let tokens: Vec<usize> = sequences.iter().flat_map(|s| s.outputs.clone()).collect();
         let positions: Vec<usize> = tokens.iter().map(|&token| positions[token]).collect();
-        let of_heads = layer.heads_width();
-        let [mut queries, mut heads] = [(); 2].map(|()| Scratch::new(tokens.len() * of_heads));
+        let widths = [layer.queries_width(), layer.heads_width()];
+        let [mut queries, mut heads] = widths.map(|width| Scratch::new(tokens.len() * width));
         layer.queries(&rows_of::<EMBED>(&tokens, normed), &positions, &mut queries);
         let mut end = 0;
         for sequence in sequences {
@@ -161,13 +167,10 @@ impl<L: CachedLayer> CachedSublayer<'_, L> {
                 let entries = &entries[tokens.start * width..tokens.end * width];
                 layer.append(&mut sequence.cache, entries);
             }
-            let start = end;
-            end += sequence.outputs.len() * of_heads;
-            layer.attend(
-                &sequence.cache,
-                &queries[start..end],
-                &mut heads[start..end],
-            );
+            let own = end..end + sequence.outputs.len();
+            end = own.end;
+            let [of_queries, of_heads] = widths.map(|width| own.start * width..own.end * width);
+            layer.attend(&sequence.cache, &queries[of_queries], &mut heads[of_heads]);
         }
         layer.project(&heads, y);
         let x = rows_of::<EMBED>(&tokens, x);

@@ -103,6 +103,21 @@ pub fn softmax(row: &mut [f32]) {
     row.iter_mut().for_each(|s| *s *= scale);
 }
 
+/// Softmax of a row and a further score, in place: the weights that are left for the row.
+#[inline(always)]
+pub fn softmax_with_sink(row: &mut [f32], sink: f32) {
+    let most = most_of(row).max(sink);
+    row.iter_mut().for_each(|s| *s = exp(*s - most));
+    let scale = 1.0 / (sum_of(row, row, |s, _| s) + exp(sink - most));
+    row.iter_mut().for_each(|s| *s *= scale);
+}
+
+/// `1 / (1 + e^-x)`.
+#[inline(always)]
+pub fn sigmoid(x: f32) -> f32 {
+    1.0 / (1.0 + exp(-x))
+}
+
 /// Error function to 1.5e-7, and `e^(-x²)`, which is computed anyway.
 ///
 /// Source: Abramowitz and Stegun 1964, 7.1.26.

@@ -274,7 +274,8 @@ mod tests {
             hidden: 4 * embed,
             vocabulary,
             context: 128,
-            attention: AttentionSpec::of("vanilla"),
+            attention: AttentionSpec::of("vanilla").into(),
+            pattern: vec![],
             dropout: 0.1,
             initial_deviation: 0.02,
         };

@@ -6,6 +6,7 @@ use dfdx::tensor::Cpu;
 
 use super::{DifferenceWeights, HEAD_NORM_EPSILON, LAMBDA_START, half_of};
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
+use crate::ops::attention::head_scores::{AddendGradient, HeadScores};
 use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::attention::{Layout, kv_cache};
 use crate::ops::bridge::host;
@@ -70,7 +71,7 @@ impl HeadAttention for DifferentialHead {
             .into_iter()
             .zip([&mut *first, &mut *second])
         {
-            columns.attention_weights(tile, half, qkv, weights);
+            columns.attention_weights(tile, &HeadScores::of(tile), half, qkv, weights);
         }
         let difference = difference(first, second, self.lambda.value);
         let target = Target::set(weighted, head_dim);
@@ -126,8 +127,11 @@ impl HeadAttention for DifferentialHead {
         });
         lambda.backward(dlambda, host(&self.weights.lambda), dvectors);
         let maps = [(first, dfirst), (second, dsecond)];
-        for (half, (weights, dweights)) in halves(head_dim).into_iter().zip(maps) {
-            columns.attention_weights_backward(tile, half, (qkv, weights), dweights, dqkv);
+        let scores = HeadScores::of(tile);
+        for (half, (weights, mut d)) in halves(head_dim).into_iter().zip(maps) {
+            let of_addend = &mut AddendGradient::None;
+            tile.scores_to_weights_backward(&scores, weights, &mut d, of_addend);
+            columns.scores_backward(tile, half, (qkv, &d), dqkv);
         }
     }
 }
@@ -136,18 +140,18 @@ impl HeadAttention for DifferentialHead {
 pub fn attend_twice(
     layout: Layout,
     weights: &DifferenceWeights<f32, Cpu>,
-) -> impl Fn(&KvCache, &[f32], &mut [f32]) {
+) -> impl Fn(&KvCache, (&[f32], usize), &mut [f32]) {
     let (lambda, gain) = (
         Lambda::of(host(&weights.lambda)).value,
         host(&weights.head_norm),
     );
     let (width, head_dim) = (layout.width(), layout.head_dim);
-    move |cache, queries, heads| {
-        let mut weighted = Scratch::new(queries.len() / width * head_dim);
+    move |cache, (queries, step), heads| {
+        let mut weighted = Scratch::new(heads.len() / width * head_dim);
         for head in 0..layout.heads {
             let column = head * head_dim;
             let shared = (head / layout.group(), head_dim);
-            let map = |half| map_of(layout, cache, [head, half], &queries[column..]);
+            let map = |half| map_of(layout, cache, [head, half], (&queries[column..], step));
             let [first, second] = [0, 1].map(map);
             let weights = difference(&first, &second, lambda);
             kv_cache::apply_weights(cache, shared, &weights, &mut weighted, head_dim);
@@ -157,13 +161,24 @@ pub fn attend_twice(
 }
 
 /// The attention weights of one of a head's two maps, given its columns of all queries: `[queries, tokens]`.
-fn map_of(layout: Layout, cache: &KvCache, [head, half]: [usize; 2], queries: &[f32]) -> Scratch {
-    let (width, head_dim, scoring) = (layout.width(), layout.head_dim, layout.scoring);
-    let (n, step) = (queries.len().div_ceil(width), kv_cache::score_step(cache));
+fn map_of(
+    layout: Layout,
+    cache: &KvCache,
+    [head, half]: [usize; 2],
+    (queries, step_of_queries): (&[f32], usize),
+) -> Scratch {
+    let head_dim = layout.head_dim;
+    let (n, step) = (
+        queries.len().div_ceil(step_of_queries),
+        kv_cache::score_step(cache),
+    );
     // Zeros for the other half: the cache has keys as whole heads.
     let mut padded = Scratch::zeros(n * head_dim);
     let (first, channels) = halves(head_dim)[half];
-    for (to, from) in padded.chunks_exact_mut(head_dim).zip(queries.chunks(width)) {
+    for (to, from) in padded
+        .chunks_exact_mut(head_dim)
+        .zip(queries.chunks(step_of_queries))
+    {
         to[first..][..channels].copy_from_slice(&from[first..][..channels]);
     }
     let mut weights = Scratch::new(n * step);
@@ -178,8 +193,8 @@ fn map_of(layout: Layout, cache: &KvCache, [head, half]: [usize; 2], queries: &[
         half_of(layout).scale() as f32,
         &mut weights,
     );
-    let slope = scoring.slope(head, layout.heads) as f32;
-    scoring.last_scores_to_weights(&mut weights, step, cache.tokens, slope);
+    let scores = HeadScores::plain(&layout, head);
+    scores.last_scores_to_weights(&mut weights, step, cache.tokens);
     weights
 }
 

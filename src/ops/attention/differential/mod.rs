@@ -18,6 +18,7 @@ use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
+use super::head_scores::HeadScores;
 use super::{HeadKind, Layout, compare};
 use crate::ops::maps::{HeadMap, on_host};
 use crate::ops::parameters::named_weights;
@@ -76,7 +77,9 @@ pub(super) fn maps<N: Dtype, D: Storage<N>>(
             let halves = rows.chunks_exact(layout.head_dim);
             halves.skip(half).step_by(2).flatten().copied().collect()
         });
-        compare([&queries, &keys], layout)
+        compare([&queries, &keys], layout, |head| {
+            HeadScores::plain(&layout, head)
+        })
     };
     let mut maps = of_half(0);
     for (map, second) in maps.iter_mut().zip(of_half(1)) {

@@ -3,14 +3,15 @@
 use dfdx::tensor::Cpu;
 
 use super::PositionWeights;
+use crate::ops::attention::head_scores::HeadScores;
 use crate::ops::attention::heads::step;
-use crate::ops::attention::{AttentionWeights, Layout};
+use crate::ops::attention::{AttentionWeights, Layout, gate};
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
 use crate::ops::kernels::rows::relu;
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::residual::{PackedLinear, apply, pack_linear};
+use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
 
 /// The packed weights. The cache of a sequence is one block, its values: `[tokens, width]`.
 pub struct CachedSynthesizer<'a> {
@@ -18,6 +19,7 @@ pub struct CachedSynthesizer<'a> {
     hidden: PackedLinear<'a>,
     value: PackedLinear<'a>,
     proj: PackedLinear<'a>,
+    gate: Option<Packed<'a>>,
     /// From a head's hidden layer to the scores of all positions.
     position_scores: PackedLinear<'a>,
 }
@@ -34,6 +36,7 @@ impl<'a> CachedSynthesizer<'a> {
             hidden: pack_linear(&of_positions.hidden, Pass::Forward),
             value: pack_linear(&weights.value, Pass::Forward),
             proj: pack_linear(&weights.proj, Pass::Forward),
+            gate: weights.gate.as_ref().map(pack_projection),
             position_scores: (packed, b2),
         }
     }
@@ -42,6 +45,10 @@ impl<'a> CachedSynthesizer<'a> {
 impl CachedLayer for CachedSynthesizer<'_> {
     fn width(&self) -> usize {
         self.layout.width()
+    }
+
+    fn queries_width(&self) -> usize {
+        self.layout.width() + self.layout.gates()
     }
 
     fn heads_width(&self) -> usize {
@@ -61,30 +68,40 @@ impl CachedLayer for CachedSynthesizer<'_> {
     }
 
     fn queries(&self, normed: &[f32], _: &[usize], hidden: &mut [f32]) {
-        apply(&self.hidden, normed, hidden, self.width());
-        relu(hidden);
+        let (width, step) = (self.width(), self.queries_width());
+        apply(&self.hidden, normed, hidden, step);
+        if let Some(gate) = &self.gate {
+            project(gate, normed, &mut hidden[width..], step);
+        }
+        let rows = hidden.chunks_exact_mut(step);
+        rows.for_each(|row| relu(&mut row[..width]));
     }
 
     fn attend(&self, cache: &KvCache, hidden: &[f32], heads: &mut [f32]) {
-        let (width, head_dim, scoring) = (
-            self.layout.width(),
-            self.layout.head_dim,
-            self.layout.scoring,
-        );
+        let (width, head_dim) = (self.layout.width(), self.layout.head_dim);
         let (w2, b2) = &self.position_scores;
-        let (n, step, values) = (hidden.len() / width, step(b2.len()), &cache.blocks[0]);
+        let (n, step, values) = (heads.len() / width, step(b2.len()), &cache.blocks[0]);
+        let step_of_hidden = self.queries_width();
         let mut scores = Scratch::new(n * step);
         for head in 0..self.layout.heads {
             let column = head * head_dim;
-            let left = Left::Rows(&hidden[column..], width);
+            let left = Left::Rows(&hidden[column..], step_of_hidden);
             let target = Target::biased(&mut scores, step, b2);
             multiply(n, left, w2, 1.0, Part::Whole, target);
-            scoring.last_scores_to_weights(&mut scores, step, cache.tokens, 0.0);
+            HeadScores::plain(&self.layout, head).last_scores_to_weights(
+                &mut scores,
+                step,
+                cache.tokens,
+            );
             let values = View::rows(&values[column..], width);
             let values = Packed::new(values, cache.tokens, head_dim);
             let target = Target::set(&mut heads[column..], width);
             let left = Left::Rows(&scores, step);
             multiply(n, left, &values, 1.0, Part::Whole, target);
+        }
+        if self.gate.is_some() {
+            let gates = (&hidden[width..], self.layout.gates(), step_of_hidden);
+            gate::close(heads, width, gates);
         }
     }
 

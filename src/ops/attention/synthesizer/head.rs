@@ -4,6 +4,7 @@ use dfdx::tensor::{Cpu, Tensor};
 
 use super::PositionWeights;
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
+use crate::ops::attention::head_scores::{AddendGradient, HeadScores};
 use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
@@ -59,7 +60,7 @@ impl HeadAttention for SynthesizerHead {
         let left = Left::Rows(&hv[columns.starts[0]..], columns.step);
         let target = Target::biased(kept, step(n), &host(&self.b2)[..n]);
         multiply(n, left, w2, 1.0, Part::LowerResult, target);
-        tile.scores_to_weights(kept);
+        tile.scores_to_weights(&HeadScores::of(tile), kept);
         let values = columns.values(hv, tile.layout.head_dim);
         tile.apply_weights(kept, values, Target::set(out, out_step));
     }
@@ -79,7 +80,8 @@ impl HeadAttention for SynthesizerHead {
         let (dw2, db2) = of_parameters.split_at_mut(self.positions() * head_dim);
         let (values, dout) = (columns.values(hv, head_dim), View::rows(dout, out_step));
         let mut dscores = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dhv));
-        tile.scores_to_weights_backward(kept, &mut dscores);
+        let (scores, of_addend) = (HeadScores::of(tile), &mut AddendGradient::None);
+        tile.scores_to_weights_backward(&scores, kept, &mut dscores, of_addend);
         let target = Target::set(&mut dhv[start..], columns.step);
         let left = Left::Rows(&dscores, step(n));
         multiply(n, left, w2, 1.0, Part::LowerLeft, target);

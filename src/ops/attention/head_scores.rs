@@ -1,0 +1,315 @@
+//! From the scores of a query to its attention weights, and back: one head, one row at a time.
+
+use super::heads::HeadTile;
+use super::{Layout, Scoring, Similarity};
+use crate::ops::kernels::rows::{LANES, exp, sigmoid, softmax, softmax_with_sink, sum_of, wide};
+
+/// How one head over one document makes weights of scores.
+#[derive(Clone, Copy)]
+pub struct HeadScores<'a> {
+    pub scoring: Scoring,
+    pub addend: Addend<'a>,
+    /// The score of the sink.
+    pub sink: Option<f32>,
+}
+
+/// What positions add to the scores of a head.
+#[derive(Clone, Copy)]
+pub enum Addend<'a> {
+    None,
+    /// Subtracted per unit of distance.
+    Slope(f32),
+    /// For each distance from 0 on.
+    ByDistance(&'a [f32]),
+    /// A running sum over the document's tokens: what it has grown by since the key.
+    Growth {
+        sums: &'a [f32],
+        /// Distance of the sums of successive tokens in memory.
+        step: usize,
+    },
+}
+
+impl Addend<'_> {
+    /// What is added to the score of a query and a key.
+    #[inline(always)]
+    fn at(self, query: usize, key: usize) -> f32 {
+        match self {
+            Self::None => 0.0,
+            Self::Slope(slope) => -(slope * (query as f32 - key as f32)),
+            Self::ByDistance(table) => table[query - key],
+            Self::Growth { sums, step } => sums[query * step] - sums[key * step],
+        }
+    }
+}
+
+/// Gradients of [`Addend`], accumulated.
+pub enum AddendGradient<'a> {
+    /// Of what is not learned.
+    None,
+    /// For each distance from 0 on.
+    ByDistance(&'a mut [f32]),
+    /// Of the running sums, with the distance of those of successive tokens in memory.
+    Growth(&'a mut [f32], usize),
+}
+
+impl AddendGradient<'_> {
+    /// Adds the gradients of what was added to the scores of a query with the keys from `first` on.
+    #[inline(always)]
+    pub fn add(&mut self, query: usize, first: usize, gradients: &[f32]) {
+        match self {
+            Self::None => {}
+            Self::ByDistance(table) => {
+                let distances = table[..=query - first].iter_mut().rev();
+                distances.zip(gradients).for_each(|(to, d)| *to += d);
+            }
+            Self::Growth(sums, step) => {
+                let mut all = 0.0;
+                for (key, d) in (first..).zip(gradients) {
+                    sums[key * *step] -= d;
+                    all += d;
+                }
+                sums[query * *step] += all;
+            }
+        }
+    }
+}
+
+impl HeadScores<'_> {
+    /// Of a head without learned parts.
+    pub fn of(tile: &HeadTile) -> Self {
+        Self::plain(&tile.layout, tile.head)
+    }
+
+    /// The same, for a head counted from 0.
+    pub fn plain(layout: &Layout, head: usize) -> Self {
+        let scoring = layout.scoring;
+        let slope = scoring.slope(head, layout.heads) as f32;
+        Self {
+            scoring,
+            addend: match scoring.bias {
+                None => Addend::None,
+                Some(_) => Addend::Slope(slope),
+            },
+            sink: scoring.sink.map(|_| 0.0),
+        }
+    }
+
+    /// Turns the scores of the last queries of a sequence of `tokens` into weights, with row stride `step`:
+    /// see [`Self::scores_to_weights`].
+    pub fn last_scores_to_weights(&self, scores: &mut [f32], step: usize, tokens: usize) {
+        wide!({
+            let positions = tokens - scores.len() / step..;
+            for (position, row) in positions.zip(scores.chunks_exact_mut(step)) {
+                self.scores_to_weights(row, position, None);
+            }
+        });
+    }
+
+    /// Turns the scores of one query over the keys `0..=query` into weights; masked keys and the rest of
+    /// the row become 0. Keeps the scores, bounded if they are, in `kept`. Returns the factor that
+    /// normalised them, if they were divided by their sum.
+    #[inline(always)]
+    pub fn scores_to_weights(
+        &self,
+        row: &mut [f32],
+        query: usize,
+        kept: Option<&mut [f32]>,
+    ) -> f32 {
+        let first = self.scoring.first_key(query);
+        // Whole vectors, so that loops have no scalar tail.
+        let end = (query + 1).next_multiple_of(LANES).min(row.len());
+        let (seen, hidden) = row.split_at_mut(end);
+        hidden.fill(0.0);
+        if let Some(bound) = self.scoring.softcap {
+            let bound = bound as f32;
+            let scale = 1.0 / bound;
+            seen.iter_mut()
+                .for_each(|score| *score = bound * tanh(*score * scale));
+        }
+        if let Some(kept) = kept {
+            kept[..end].copy_from_slice(seen);
+        }
+        let factor = self.normalise(seen, first, query);
+        let last = (query + 1).saturating_sub(self.scoring.hidden_keys());
+        // Softmax leaves masked keys a weight below the precision of the sum.
+        seen[..first].fill(0.0);
+        seen[last..].fill(0.0);
+        factor
+    }
+
+    /// Makes weights of the scores of the keys `first..=query`; the other cells may become anything.
+    #[inline(always)]
+    fn normalise(&self, seen: &mut [f32], first: usize, query: usize) -> f32 {
+        match self.scoring.similarity {
+            Similarity::Softmax => {
+                self.add_to(seen, query);
+                seen[..first].fill(f32::NEG_INFINITY);
+                seen[query + 1..].fill(f32::NEG_INFINITY);
+                match self.sink {
+                    None => softmax(seen),
+                    Some(sink) => softmax_with_sink(seen, sink),
+                }
+                1.0
+            }
+            Similarity::Sigmoid => {
+                self.add_to(seen, query);
+                let share = ((query + 1 - first) as f32).ln();
+                seen.iter_mut().for_each(|s| *s = sigmoid(*s - share));
+                1.0
+            }
+            Similarity::StickBreaking => {
+                self.add_to(seen, query);
+                seen.iter_mut().for_each(|s| *s = sigmoid(*s));
+                break_stick(&mut seen[first..query]);
+                1.0
+            }
+            Similarity::FeatureMap => divide_by_sum(seen, first, query),
+            Similarity::Taylor => {
+                seen.iter_mut().for_each(|s| *s = taylor(*s));
+                divide_by_sum(seen, first, query)
+            }
+            Similarity::Product => {
+                for key in first..=query {
+                    seen[key] *= self.growth(query, key);
+                }
+                1.0
+            }
+        }
+    }
+
+    /// Adds what positions add.
+    #[inline(always)]
+    fn add_to(&self, seen: &mut [f32], query: usize) {
+        match self.addend {
+            Addend::None => {}
+            Addend::Slope(slope) => {
+                for (key, score) in seen.iter_mut().enumerate() {
+                    *score -= slope * (query as f32 - key as f32);
+                }
+            }
+            addend => {
+                for (key, score) in seen[..=query].iter_mut().enumerate() {
+                    *score += addend.at(query, key);
+                }
+            }
+        }
+    }
+
+    /// The exponential of what positions add.
+    #[inline(always)]
+    pub fn growth(&self, query: usize, key: usize) -> f32 {
+        match self.addend {
+            Addend::None => 1.0,
+            addend => exp(addend.at(query, key)),
+        }
+    }
+
+    /// Backward of [`Self::scores_to_weights`] for one query, in place: from the gradient of the weights of
+    /// the keys up to `query`, in whole vectors, to that of the scores; 0 where keys are masked. Returns the
+    /// gradient of the sink's score.
+    #[inline(always)]
+    pub fn backward(
+        &self,
+        d: &mut [f32],
+        (weights, scores, factor): (&[f32], &[f32], f32),
+        query: usize,
+        of_addend: &mut AddendGradient<'_>,
+    ) -> f32 {
+        let first = self.scoring.first_key(query);
+        d[..first].fill(0.0);
+        d[query + 1..].fill(0.0);
+        let (seen, mut of_sink) = (first..query + 1, 0.0);
+        match self.scoring.similarity {
+            Similarity::Softmax => {
+                let along = sum_of(d, weights, |d, w| d * w);
+                (d.iter_mut().zip(weights)).for_each(|(d, w)| *d = w * (*d - along));
+                if self.sink.is_some() {
+                    of_sink = -along * (1.0 - sum_of(weights, weights, |w, _| w));
+                }
+            }
+            Similarity::Sigmoid => {
+                (d.iter_mut().zip(weights)).for_each(|(d, w)| *d *= w * (1.0 - w));
+            }
+            Similarity::StickBreaking => {
+                d[query] = 0.0;
+                // Σ over the keys before, whose weights shrink if this key takes more.
+                let mut along = 0.0;
+                for key in first..query {
+                    let taken = sigmoid(scores[key] + self.addend.at(query, key));
+                    let own = d[key] * weights[key];
+                    along += own;
+                    d[key] = own - taken * along;
+                }
+            }
+            Similarity::FeatureMap => {
+                let along = sum_of(d, weights, |d, w| d * w);
+                d[seen.clone()]
+                    .iter_mut()
+                    .for_each(|d| *d = (*d - along) * factor);
+            }
+            Similarity::Taylor => {
+                let along = sum_of(d, weights, |d, w| d * w);
+                let cells = d[seen.clone()].iter_mut().zip(&scores[seen.clone()]);
+                cells.for_each(|(d, s)| *d = (*d - along) * factor * (1.0 + s));
+            }
+            Similarity::Product => {
+                // The addend's gradient is that of the weight, times the weight.
+                let mut grown = [0.0; LANES];
+                for keys in seen.clone().step_by(LANES) {
+                    let count = LANES.min(query + 1 - keys);
+                    for (i, cell) in grown[..count].iter_mut().enumerate() {
+                        *cell = d[keys + i] * weights[keys + i];
+                    }
+                    of_addend.add(query, keys, &grown[..count]);
+                }
+                for key in seen {
+                    d[key] *= self.growth(query, key);
+                }
+                return 0.0;
+            }
+        }
+        of_addend.add(query, first, &d[seen]);
+        if let Some(bound) = self.scoring.softcap {
+            let scale = 1.0 / bound as f32;
+            let slope = |s: f32| 1.0 - s * scale * (s * scale);
+            (d.iter_mut().zip(scores)).for_each(|(d, &s)| *d *= slope(s));
+        }
+        of_sink
+    }
+}
+
+/// `1 + s + s² / 2`.
+#[inline(always)]
+fn taylor(s: f32) -> f32 {
+    1.0 + s + 0.5 * s * s
+}
+
+/// The hyperbolic tangent to about 5e-7, relative; near 0 by its Taylor series.
+#[inline(always)]
+fn tanh(x: f32) -> f32 {
+    let square = x * x;
+    let series = x * (1.0 - square * (1.0 / 3.0 - square * (2.0 / 15.0 - square * (17.0 / 315.0))));
+    let quotient = 1.0 - 2.0 / (1.0 + exp(2.0 * x));
+    if square < 0.0625 { series } else { quotient }
+}
+
+/// Divides by the sum over the keys `first..=query`; returns the factor.
+#[inline(always)]
+fn divide_by_sum(seen: &mut [f32], first: usize, query: usize) -> f32 {
+    seen[..first].fill(0.0);
+    seen[query + 1..].fill(0.0);
+    let factor = 1.0 / sum_of(seen, seen, |s, _| s);
+    seen.iter_mut().for_each(|s| *s *= factor);
+    factor
+}
+
+/// From the part that each key takes of what is left to what it gets; the last key takes first.
+#[inline(always)]
+fn break_stick(taken: &mut [f32]) {
+    let mut left = 1.0;
+    for part in taken.iter_mut().rev() {
+        let rest = left * (1.0 - *part);
+        *part *= left;
+        left = rest;
+    }
+}
