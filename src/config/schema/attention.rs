@@ -122,6 +122,10 @@ pub struct AttentionSpec {
     #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub softcap: f64,
+    /// Scores are mixed over the heads, and so are weights, each by a learned matrix (Shazeer et al. 2020). Default:
+    /// `false`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub talking_heads: bool,
 }
 
 /// Whether a key has its default, which is not written.
@@ -349,7 +353,16 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
     KindOfAttention {
         other_names: &["mqa"],
         kv_heads: Some(1),
-        takes: &[WINDOW, ROTARY, BIAS, QK_NORM, SINK, GATE, SOFTCAP],
+        takes: &[
+            WINDOW,
+            ROTARY,
+            BIAS,
+            QK_NORM,
+            SINK,
+            GATE,
+            SOFTCAP,
+            TALKING_HEADS,
+        ],
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
@@ -382,7 +395,16 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, GATE, SOFTCAP],
+        takes: &[
+            KV_HEADS,
+            WINDOW,
+            ROTARY,
+            BIAS,
+            QK_NORM,
+            GATE,
+            SOFTCAP,
+            TALKING_HEADS,
+        ],
         ..kind(
             "sigmoid",
             "a sigmoid of each score instead of a softmax over all (Ramapuram et al. 2024)",
@@ -404,7 +426,16 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         )
     },
     KindOfAttention {
-        takes: &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, GATE, SOFTCAP],
+        takes: &[
+            KV_HEADS,
+            WINDOW,
+            ROTARY,
+            BIAS,
+            QK_NORM,
+            GATE,
+            SOFTCAP,
+            TALKING_HEADS,
+        ],
         ..kind(
             "stick-breaking",
             "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
@@ -436,9 +467,20 @@ const QK_NORM: &str = "qk_norm";
 const SINK: &str = "sink";
 const GATE: &str = "gate";
 const SOFTCAP: &str = "softcap";
+const TALKING_HEADS: &str = "talking_heads";
 
 /// The parts of softmax attention.
-const SOFTMAX_PARTS: &[&str] = &[KV_HEADS, WINDOW, ROTARY, BIAS, QK_NORM, SINK, GATE, SOFTCAP];
+const SOFTMAX_PARTS: &[&str] = &[
+    KV_HEADS,
+    WINDOW,
+    ROTARY,
+    BIAS,
+    QK_NORM,
+    SINK,
+    GATE,
+    SOFTCAP,
+    TALKING_HEADS,
+];
 
 /// A kind without further keys.
 const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {

@@ -36,6 +36,7 @@ impl AttentionSpec {
             sink: SinkSpec::None,
             gate: GateSpec::None,
             softcap: 0.0,
+            talking_heads: false,
         }
     }
 

@@ -103,6 +103,7 @@ fn what_has_no_value_is_named_once_and_by_its_table_where_that_is_absent() {
         "model.attention.sink",
         "model.attention.gate",
         "model.attention.softcap",
+        "model.attention.talking_heads",
         "model.pattern",
         "pretrain.longest_excerpt",
         "pretrain.checkpoint_steps",

@@ -19,6 +19,7 @@ pub(super) fn layout(spec: &ModelSpec, attention: &AttentionSpec) -> Layout {
             QkNormSpec::None => delta.then_some(QkNorm::Unit),
         },
         scoring: scoring(spec, attention),
+        talking: attention.talking_heads,
         head: match name {
             "differential" => HeadKind::Differential,
             "synthesizer" => HeadKind::Synthesizer {

@@ -39,7 +39,7 @@ const KINDS: [&str; 11] = [
     "synthesizer",
 ];
 
-const AXES: [Axis; 8] = [
+const AXES: [Axis; 9] = [
     (
         "rotary",
         &[
@@ -89,6 +89,13 @@ const AXES: [Axis; 8] = [
             ("none", |_| {}),
             ("head", |spec| spec.gate = GateSpec::Head),
             ("channel", |spec| spec.gate = GateSpec::Channel),
+        ],
+    ),
+    (
+        "talking_heads",
+        &[
+            ("false", |_| {}),
+            ("true", |spec| spec.talking_heads = true),
         ],
     ),
     (
@@ -246,6 +253,11 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
         match attention.sink {
             SinkSpec::Learned => HEADS,
             SinkSpec::None | SinkSpec::Zero => 0,
+        },
+        if attention.talking_heads {
+            2 * HEADS * HEADS
+        } else {
+            0
         },
         match attention.gate {
             GateSpec::None => 0,

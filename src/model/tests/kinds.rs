@@ -42,7 +42,10 @@ impl Kind {
             "differential" => Some(map.weights[0]),
             "sigmoid" | "stick-breaking" => None,
             "retention" | "gated-linear" | "delta" | "gated-delta" => None,
-            _ => (attention.sink == SinkSpec::None).then_some(1.0),
+            _ => {
+                let is_plain = attention.sink == SinkSpec::None && !attention.talking_heads;
+                is_plain.then_some(1.0)
+            }
         }
     }
 }

@@ -2,14 +2,16 @@
 //!
 //! `kv_cache.rs` defines their layout in memory.
 
-use dfdx::tensor::Cpu;
+use dfdx::tensor::{Cpu, Tensor};
 
 use super::differential::attend_twice;
 use super::qk_norm::{Gain, QkNorm, normalise};
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
+use super::talking_heads::{TalkingWeights, mix};
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, forget, gate, kv_cache};
+use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Packed, Pass};
 use crate::ops::kernels::rows::sigmoid;
@@ -46,8 +48,12 @@ impl<'a> CachedAttention<'a> {
         let attend: Box<Attend<'a>> = match &weights.difference {
             Some(difference) => Box::new(attend_twice(layout, difference)),
             None => {
-                let head = StandardHead::new(weights, context);
-                Box::new(move |cache, queries, heads| attend(&head, &layout, cache, queries, heads))
+                let all = CachedHeads {
+                    layout,
+                    standard: StandardHead::new(weights, context),
+                    talking: weights.talking.as_ref(),
+                };
+                Box::new(move |cache, queries, heads| all.attend(cache, queries, heads))
             }
         };
         let forward = Pass::Forward;
@@ -121,28 +127,86 @@ fn growth(cache: &KvCache, layout: &Layout, head: usize, token: usize) -> f32 {
 }
 
 /// Every head attends to the cache by one attention map.
-fn attend(
-    standard: &StandardHead,
-    layout: &Layout,
-    cache: &KvCache,
-    (queries, step_of_queries): (&[f32], usize),
-    heads: &mut [f32],
-) {
-    let (width, head_dim) = (layout.width(), layout.head_dim);
-    let (n, step) = (heads.len() / width, kv_cache::score_step(cache));
-    let mut scores = Scratch::new(n * step);
-    for head in 0..layout.heads {
-        let (columns, shared) = (head * head_dim, (head / layout.group(), head_dim));
-        let queries = (n, &queries[columns..], step_of_queries);
-        kv_cache::scores(cache, shared, queries, layout.scale() as f32, &mut scores);
+struct CachedHeads<'a> {
+    layout: Layout,
+    standard: StandardHead,
+    talking: Option<&'a TalkingWeights<f32, Cpu>>,
+}
+
+impl CachedHeads<'_> {
+    fn attend(&self, cache: &KvCache, queries: (&[f32], usize), heads: &mut [f32]) {
+        match self.talking {
+            None => (0..self.layout.heads).for_each(|head| {
+                let mut weights = self.scores(cache, head, (queries, heads.len()));
+                self.scores_to_weights(cache, head, &mut weights);
+                self.apply_weights(cache, head, &weights, heads);
+            }),
+            Some(talking) => {
+                let of_head = |head| self.scores(cache, head, (queries, heads.len()));
+                let mut maps = mixed(&talking.before, (0..self.layout.heads).map(of_head));
+                for (head, map) in maps.iter_mut().enumerate() {
+                    self.scores_to_weights(cache, head, map);
+                }
+                let maps = mixed(&talking.after, maps.into_iter());
+                for (head, map) in maps.iter().enumerate() {
+                    self.apply_weights(cache, head, map, heads);
+                }
+            }
+        }
+        if self.layout.head_norm {
+            normalise(QkNorm::Rms, Gain::One, heads, self.layout.head_dim);
+        }
+    }
+
+    /// The scores of all queries of a head, given these and the number of elements of all outputs.
+    fn scores(
+        &self,
+        cache: &KvCache,
+        head: usize,
+        ((queries, step), outputs): ((&[f32], usize), usize),
+    ) -> Scratch {
+        let (layout, n) = (&self.layout, outputs / self.layout.width());
+        let queries = (n, &queries[head * layout.head_dim..], step);
+        let mut scores = Scratch::new(n * kv_cache::score_step(cache));
+        let scale = layout.scale() as f32;
+        kv_cache::scores(cache, self.shared(head), queries, scale, &mut scores);
+        scores
+    }
+
+    fn scores_to_weights(&self, cache: &KvCache, head: usize, scores: &mut [f32]) {
         let sums = cache.sums.get(head..).unwrap_or_default();
-        let of_head = standard.scores(head, (sums, layout.heads));
-        of_head.last_scores_to_weights(&mut scores, step, cache.tokens);
-        kv_cache::apply_weights(cache, shared, &scores, &mut heads[columns..], width);
+        let of_head = self.standard.scores(head, (sums, self.layout.heads));
+        of_head.last_scores_to_weights(scores, kv_cache::score_step(cache), cache.tokens);
     }
-    if layout.head_norm {
-        normalise(QkNorm::Rms, Gain::One, heads, head_dim);
+
+    fn apply_weights(&self, cache: &KvCache, head: usize, weights: &[f32], heads: &mut [f32]) {
+        let heads = &mut heads[head * self.layout.head_dim..];
+        kv_cache::apply_weights(
+            cache,
+            self.shared(head),
+            weights,
+            heads,
+            self.layout.width(),
+        );
     }
+
+    /// The head of keys and values that a head compares with, and its width.
+    fn shared(&self, head: usize) -> (usize, usize) {
+        (head / self.layout.group(), self.layout.head_dim)
+    }
+}
+
+/// Mixed by a matrix of what heads take of each other.
+fn mixed(
+    matrix: &Tensor<(usize, usize), f32, Cpu>,
+    of: impl Iterator<Item = Scratch>,
+) -> Vec<Scratch> {
+    let of: Vec<Scratch> = of.collect();
+    let mut mixed: Vec<Scratch> = of.iter().map(|one| Scratch::new(one.len())).collect();
+    let of: Vec<&[f32]> = of.iter().map(|one| &**one).collect();
+    let mut to: Vec<&mut [f32]> = mixed.iter_mut().map(|one| &mut **one).collect();
+    mix(host(matrix), &of, &mut to);
+    mixed
 }
 
 impl CachedLayer for CachedAttention<'_> {

@@ -10,11 +10,12 @@ use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
 use super::differential::DifferentialHead;
-use super::head_attention::{HeadAttention, HeadColumns};
+use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
 use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
+use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
 use super::{
     AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights, forget, gate,
@@ -73,7 +74,7 @@ struct Attention<const EMBED: usize> {
     columns: Columns,
     transform: HeadTransform,
     proj: FromHeads<EMBED, f32, Cpu>,
-    head_attention: Box<dyn HeadAttention>,
+    heads: Box<dyn DocumentAttention>,
     dropout: AttentionDropout,
 }
 
@@ -121,21 +122,25 @@ impl<const EMBED: usize> Attention<EMBED> {
             columns: Columns::of(&layout, weights.has_keys()),
             transform: HeadTransform::new(weights, dropout.context),
             proj: weights.proj.clone(),
-            head_attention: head_attention(weights, dropout.context),
+            heads: document_attention(weights, dropout.context),
             dropout,
         }
     }
 
-    /// Every head over a document whose first token has the given index in the batch.
-    fn heads(&self, first_query: usize, tokens: usize) -> impl Iterator<Item = HeadTile> {
-        (0..self.layout.heads).map(move |head| HeadTile {
-            queries: tokens,
-            keys: tokens,
-            first_query,
+    /// Every head over a document of a tile.
+    fn heads(&self, tile: &Shard, tokens: &Range<usize>) -> Vec<DocumentHead> {
+        let of_head = |head| HeadTile {
+            queries: tokens.len(),
+            keys: tokens.len(),
+            first_query: tile.starts[0] + tokens.start,
             head,
             layout: self.layout,
             dropout: self.dropout,
-        })
+        };
+        let heads = 0..self.layout.heads;
+        heads
+            .map(|head| (of_head(head), self.columns(tokens.start, head)))
+            .collect()
     }
 
     /// The columns of a head, for a document that starts at `row`.
@@ -246,7 +251,7 @@ impl<const EMBED: usize> Attention<EMBED> {
     /// Numbers of learned elements of the transformation and of the heads.
     fn own_lengths(&self) -> [usize; 2] {
         let count = |parameter: &dyn Parameter| parameter.elements().len();
-        let of_heads = self.head_attention.parameters();
+        let of_heads = self.heads.parameters();
         [
             self.transform.parameters().map(count).sum(),
             of_heads.into_iter().map(count).sum(),
@@ -259,15 +264,20 @@ fn positions(tile: &Shard) -> impl Iterator<Item = usize> {
     tile.documents().flat_map(|tokens| 0..tokens.len())
 }
 
-/// What each head computes.
-fn head_attention<const EMBED: usize>(
+/// What the heads compute.
+fn document_attention<const EMBED: usize>(
     weights: &AttentionWeights<EMBED, f32, Cpu>,
     context: usize,
-) -> Box<dyn HeadAttention> {
-    match (&weights.scores, &weights.difference) {
-        (ScoreWeights::Positions(of), _) => Box::new(SynthesizerHead::new(of)),
-        (_, Some(difference)) => Box::new(DifferentialHead::new(difference)),
-        (_, None) => Box::new(StandardHead::new(weights, context)),
+) -> Box<dyn DocumentAttention> {
+    if let ScoreWeights::Positions(of) = &weights.scores {
+        return Box::new(SynthesizerHead::new(of));
+    }
+    if let Some(of) = &weights.difference {
+        return Box::new(DifferentialHead::new(of));
+    }
+    match &weights.talking {
+        Some(of) => Box::new(TalkingHeads::new(weights, of, context)),
+        None => Box::new(StandardHead::new(weights, context)),
     }
 }
 
@@ -282,7 +292,7 @@ pub struct Saved {
     qkv: Scratch,
     /// The same before the transformation, if its backward needs them.
     inputs: Scratch,
-    /// What every head saves: see [`HeadAttention::saved_len`].
+    /// What the heads of every document save: see [`DocumentAttention::saved_len`].
     kept: Scratch,
     /// The heads' outputs, side by side: `[tokens, width of the heads]`.
     heads: Scratch,
@@ -298,7 +308,7 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             .parameters()
             .chain(proj)
             .chain(self.transform.parameters())
-            .chain(self.head_attention.parameters())
+            .chain(self.heads.parameters())
             .collect()
     }
 
@@ -314,10 +324,7 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
         out: &mut [f32],
     ) -> Saved {
         let (width, of_heads) = (self.joined.width(), self.layout.width());
-        let saved_len = |tokens: Range<usize>| -> usize {
-            let heads = self.heads(0, tokens.len());
-            heads.map(|head| self.head_attention.saved_len(&head)).sum()
-        };
+        let saved_len = |tokens| self.heads.saved_len(&self.heads(shard, &tokens));
         let keeps_inputs = self.transform.needs_inputs() || self.layout.forgets();
         let mut saved = Saved {
             qkv: Scratch::new(shard.len() * width),
@@ -337,15 +344,10 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             }
             self.transform(&tile, qkv);
             for tokens in documents(&tile) {
-                let (row, count) = (tokens.start, tokens.len());
-                let document = self.head_attention.document(count, Pass::Forward);
-                for head in self.heads(tile.starts[0] + row, count) {
-                    let kept = take(&mut kept, self.head_attention.saved_len(&head));
-                    let out = &mut heads[row * of_heads + head.head * self.layout.head_dim..];
-                    let columns = self.columns(row, head.head);
-                    let inputs = (document.as_ref(), &*qkv);
-                    (self.head_attention).attend(&head, columns, inputs, kept, (out, of_heads));
-                }
+                let of_document = self.heads(&tile, &tokens);
+                let kept = take(&mut kept, self.heads.saved_len(&of_document));
+                let out = &mut heads[tokens.start * of_heads..];
+                (self.heads).attend(&of_document, qkv, kept, (out, of_heads));
             }
             let gated = self.gated(heads, qkv);
             let heads = gated.as_deref().unwrap_or(heads);
@@ -397,26 +399,16 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
                     let rows = gates.chunks_mut(width);
                     rows.for_each(|row| row[..self.layout.heads].fill(0.0));
                 }
-                let (row, count) = (tokens.start, tokens.len());
-                let document = self.head_attention.document(count, Pass::Backward);
-                for head in self.heads(tile.starts[0] + row, count) {
-                    let kept = &*take(&mut kept, self.head_attention.saved_len(&head));
-                    let dout = &dheads[row * of_heads + head.head * self.layout.head_dim..];
-                    self.head_attention.attend_backward(
-                        &head,
-                        self.columns(row, head.head),
-                        (document.as_ref(), &*qkv, kept),
-                        (dout, of_heads),
-                        dqkv,
-                        of_head,
-                    );
-                }
+                let of_document = self.heads(&tile, &tokens);
+                let kept = &*take(&mut kept, self.heads.saved_len(&of_document));
+                let dout = (&dheads[tokens.start * of_heads..], of_heads);
+                (self.heads).attend_backward(&of_document, (qkv, kept), dout, dqkv, of_head);
             }
             let inputs = saved.inputs.get(rows(width)).unwrap_or_default();
             self.transform_backward(&tile, dqkv, (inputs, qkv), of_transform);
             back(joined, dqkv, &mut dnormed[rows(EMBED)], EMBED);
         }
-        self.head_attention.finish(of_head);
+        self.heads.finish(of_head);
         let gated = self.gated(&saved.heads, &saved.qkv);
         let heads = gated.as_deref().unwrap_or(&saved.heads);
         let heads = Packed::new(View::rows(heads, of_heads), shard.len(), of_heads);

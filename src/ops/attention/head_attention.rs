@@ -3,6 +3,7 @@
 use super::head_scores::HeadScores;
 use super::heads::{HeadTile, Values};
 use crate::ops::kernels::matmul::{Packed, Pass, Target, View};
+use crate::ops::kernels::shards::take;
 use crate::ops::residual::Parameter;
 
 /// The computation of one attention head, forward and backward.
@@ -47,6 +48,92 @@ pub trait HeadAttention: Send + Sync + 'static {
 
     /// Turns what backward has accumulated over a shard into the gradients of [`Self::parameters`].
     fn finish(&self, _of_parameters: &mut [f32]) {}
+}
+
+/// The computation of all heads over a document, forward and backward.
+pub trait DocumentAttention: Send + Sync + 'static {
+    /// Learned parameters besides the projections, in the order in which backward writes their gradients.
+    fn parameters(&self) -> Vec<&dyn Parameter>;
+
+    /// Number of elements that are saved for backward.
+    fn saved_len(&self, heads: &[DocumentHead]) -> usize;
+
+    /// Writes what backward needs, and the heads' outputs side by side: `[queries, width]` with a row stride.
+    fn attend(
+        &self,
+        heads: &[DocumentHead],
+        qkv: &[f32],
+        kept: &mut [f32],
+        out: (&mut [f32], usize),
+    );
+
+    /// Backward of [`Self::attend`]: see [`HeadAttention::attend_backward`].
+    fn attend_backward(
+        &self,
+        heads: &[DocumentHead],
+        saved: (&[f32], &[f32]),
+        dout: (&[f32], usize),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    );
+
+    /// Turns what backward has accumulated over a shard into the gradients of [`Self::parameters`].
+    fn finish(&self, _of_parameters: &mut [f32]) {}
+}
+
+/// A head over a document, and where its queries, keys and values are.
+pub type DocumentHead = (HeadTile, HeadColumns);
+
+/// Heads that are computed one after another.
+impl<H: HeadAttention> DocumentAttention for H {
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        HeadAttention::parameters(self)
+    }
+
+    fn saved_len(&self, heads: &[DocumentHead]) -> usize {
+        let of_heads = heads.iter();
+        of_heads
+            .map(|(tile, _)| HeadAttention::saved_len(self, tile))
+            .sum()
+    }
+
+    fn attend(
+        &self,
+        heads: &[DocumentHead],
+        qkv: &[f32],
+        mut kept: &mut [f32],
+        (out, step): (&mut [f32], usize),
+    ) {
+        let document = self.document(heads[0].0.keys, Pass::Forward);
+        for (tile, columns) in heads {
+            let kept = take(&mut kept, HeadAttention::saved_len(self, tile));
+            let out = &mut out[tile.head * tile.layout.head_dim..];
+            let inputs = (document.as_ref(), qkv);
+            HeadAttention::attend(self, tile, *columns, inputs, kept, (out, step));
+        }
+    }
+
+    fn attend_backward(
+        &self,
+        heads: &[DocumentHead],
+        (qkv, mut kept): (&[f32], &[f32]),
+        (dout, step): (&[f32], usize),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        let document = self.document(heads[0].0.keys, Pass::Backward);
+        for (tile, columns) in heads {
+            let (own, rest) = kept.split_at(HeadAttention::saved_len(self, tile));
+            kept = rest;
+            let dout = (&dout[tile.head * tile.layout.head_dim..], step);
+            let saved = (document.as_ref(), qkv, own);
+            HeadAttention::attend_backward(self, tile, *columns, saved, dout, dqkv, of_parameters);
+        }
+    }
+
+    fn finish(&self, of_parameters: &mut [f32]) {
+        HeadAttention::finish(self, of_parameters);
+    }
 }
 
 /// Where the queries, keys and values of one head over one document start in a matrix with those of all

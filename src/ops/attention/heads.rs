@@ -50,11 +50,23 @@ impl HeadTile {
         self.saved_lengths().iter().sum()
     }
 
+    /// Number of elements of a matrix with a row for each query.
+    pub fn cells(&self) -> usize {
+        self.queries * step(self.keys)
+    }
+
+    /// Zeros for the keys that a query does not see, and the rest of its row.
+    pub fn hide(&self, cells: &mut [f32]) {
+        for (query, row) in cells.chunks_exact_mut(step(self.keys)).enumerate() {
+            row[self.last_key(query) + 1..].fill(0.0);
+        }
+    }
+
     /// Lengths of the parts of what is saved: weights, scores and factors.
     fn saved_lengths(&self) -> [usize; 3] {
         let scoring = self.layout.scoring;
         let [scores, factors] = [scoring.keeps_scores(), scoring.keeps_factors()].map(usize::from);
-        let cells = self.queries * step(self.keys);
+        let cells = self.cells();
         [cells, cells * scores, self.queries * factors]
     }
 
@@ -108,21 +120,20 @@ impl HeadTile {
     pub fn compare(
         &self,
         scores: &HeadScores<'_>,
-        [q, k]: [View<'_>; 2],
+        queries_and_keys: [View<'_>; 2],
         width: usize,
         weights: &mut [f32],
     ) {
-        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
-        let target = Target::set(weights, step(self.keys));
-        multiply(
-            self.queries,
-            q.left(),
-            &keys,
-            scale,
-            Part::LowerResult,
-            target,
-        );
+        self.products(queries_and_keys, width, weights);
         self.scores_to_weights(scores, weights);
+    }
+
+    /// Writes their scores, at and below the diagonal.
+    pub fn products(&self, [q, k]: [View<'_>; 2], width: usize, scores: &mut [f32]) {
+        let (keys, scale) = (Packed::new(k.t(), width, self.keys), self.scale(width));
+        let (left, target) = (q.left(), Target::set(scores, step(self.keys)));
+        let part = Part::LowerResult;
+        multiply(self.queries, left, &keys, scale, part, target);
     }
 
     /// The gradient of the queries in [`Self::compare`], from that of the scores.
@@ -144,8 +155,8 @@ impl HeadTile {
     }
 
     /// The weighted sum of values, `out = dropout(weights) · values`: `[queries, width]`.
-    pub fn apply_weights(&self, saved: &[f32], values: Values<'_>, out: Target<'_>) {
-        let weights = self.split_saved(saved)[0];
+    pub fn apply_weights(&self, weights: &[f32], values: Values<'_>, out: Target<'_>) {
+        let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
         let left = Left::Rows(dropped.as_deref().unwrap_or(weights), step(self.keys));
         let values = Packed::new(values.rows, self.keys, values.width);
@@ -156,13 +167,13 @@ impl HeadTile {
     /// the weights, which is undefined above the diagonal.
     pub fn apply_weights_backward(
         &self,
-        saved: &[f32],
+        weights: &[f32],
         values: Values<'_>,
         dout: View<'_>,
         dvalues: Target<'_>,
     ) -> Scratch {
         let (queries, keys, step) = (self.queries, self.keys, step(self.keys));
-        let weights = self.split_saved(saved)[0];
+        let weights = &weights[..self.cells()];
         let dropped = self.with_dropout(weights);
         let left = Left::Columns(dropped.as_deref().unwrap_or(weights), step);
         let douts = Packed::new(dout, queries, values.width);
@@ -213,8 +224,8 @@ impl HeadTile {
                 // Whole vectors, so that loops have no scalar tail.
                 let end = (last + 1).next_multiple_of(LANES);
                 d[end..].fill(0.0);
-                let kept = kept.get(query * step..).map_or(&[][..], |rest| rest);
-                let kept = &kept[..end.min(kept.len())];
+                let kept = kept.get(query * step..query * step + end);
+                let kept = kept.unwrap_or_default();
                 let factor = factors.get(query).copied().unwrap_or(1.0);
                 let saved = (&weights[..end], kept, factor);
                 of_sink += scores.backward(&mut d[..end], saved, last, of_addend);

@@ -8,9 +8,11 @@ use super::head_scores::HeadScores;
 use super::heads::HeadTile;
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
+use super::talking_heads::mix;
 use super::transform::{HeadTransform, Side};
 use super::{AttentionWeights, Layout, ScoreWeights, delta, differential, forget, synthesizer};
 use crate::ops::Stream;
+use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{sigmoid, sum_of};
 use crate::ops::maps::{HeadMap, normed, on_host, products, projected};
 use crate::ops::parameters::{LayerNorm, Visitor, VisitorMut, Weights as _};
@@ -57,7 +59,14 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     }
     let head = StandardHead::new(&on_cpu, tokens);
     let of_sums = |head: usize| (sums.get(head..).unwrap_or_default(), layout.heads);
-    let mut maps = compare([&queries, &keys], layout, |at| head.scores(at, of_sums(at)));
+    let before = on_cpu.talking.as_ref().map(|of| host(&of.before));
+    let queries_and_keys = [&*queries, &*keys];
+    let mut maps = compare(queries_and_keys, layout, before, |at| {
+        head.scores(at, of_sums(at))
+    });
+    if let Some(talking) = &on_cpu.talking {
+        mix_maps(host(&talking.after), &mut maps);
+    }
     if let Some(beta) = &weights.beta {
         let beta = products(&x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
@@ -76,22 +85,42 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     maps
 }
 
-/// The map of every query head, from transformed queries and keys, heads side by side.
+/// Maps mixed by a matrix of what heads take of each other.
+fn mix_maps(matrix: &[f32], maps: &mut [HeadMap]) {
+    let before: Vec<Vec<f32>> = maps.iter().map(|map| map.weights.clone()).collect();
+    let before: Vec<&[f32]> = before.iter().map(|map| &**map).collect();
+    let to = maps.iter_mut().map(|map| &mut *map.weights);
+    mix(matrix, &before, &mut to.collect::<Vec<_>>());
+}
+
+/// The map of every query head, from transformed queries and keys, heads side by side, given what scores take of those
+/// of each head, if they are mixed.
 pub fn compare<'a>(
     [queries, keys]: [&[f32]; 2],
     layout: Layout,
+    talking: Option<&[f32]>,
     scores: impl Fn(usize) -> HeadScores<'a>,
 ) -> Vec<HeadMap> {
     let (width, kv, head_dim) = (layout.width(), layout.kv_width(), layout.head_dim);
     let scale = layout.scale() as f32;
+    let score = |head: usize, query: usize, key: usize| {
+        let [own, shared] = [head, head / layout.group()].map(|head| head * head_dim);
+        let query = &queries[query * width + own..][..head_dim];
+        let key = &keys[key * kv + shared..][..head_dim];
+        scale * sum_of(query, key, |q, k| q * k)
+    };
     let maps = (0..layout.heads).map(|head| {
         let sizes = [queries.len() / width, keys.len() / kv];
         let tile = HeadTile::without_dropout(sizes, head, layout);
-        let [own, shared] = [head, head / layout.group()].map(|head| head * head_dim);
-        tile.map_from_scores(&scores(head), |query, key| {
-            let query = &queries[query * width + own..][..head_dim];
-            let key = &keys[key * kv + shared..][..head_dim];
-            scale * sum_of(query, key, |q, k| q * k)
+        tile.map_from_scores(&scores(head), |query, key| match talking {
+            None => score(head, query, key),
+            Some(matrix) => {
+                let row = matrix[head * layout.heads..][..layout.heads].iter();
+                let of = row
+                    .enumerate()
+                    .map(|(other, weight)| weight * score(other, query, key));
+                of.sum()
+            }
         })
     });
     maps.collect()

@@ -8,6 +8,8 @@ pub(crate) mod cpu;
 pub(crate) mod cuda;
 mod delta;
 pub(crate) mod differential;
+#[cfg(test)]
+mod equations;
 mod forget;
 mod gate;
 pub(crate) mod head_attention;
@@ -22,6 +24,7 @@ mod relative;
 mod scoring;
 mod standard_head;
 pub(crate) mod synthesizer;
+mod talking_heads;
 #[cfg(test)]
 pub(crate) mod tests;
 mod transform;
@@ -45,6 +48,7 @@ pub use qk_norm::{FIRST_SCALE, QkNorm, QkNormWeights};
 pub use relative::BUCKETS;
 pub use scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 pub use synthesizer::PositionWeights;
+pub use talking_heads::TalkingWeights;
 pub use weights::{
     AttentionWeights, Comparison, FromHeads, HeadKind, Layout, ScoreWeights, ToHeads,
 };

@@ -90,8 +90,14 @@ pub(crate) fn attend<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
         let beta = beta.try_forward(of_keys)?.try_sigmoid()?;
         v = padded.correct([k.with_empty_tape(), v], beta, addend.with_empty_tape())?;
     }
-    let scores = scores(q, k, layout.scale())?;
-    let map = padded.scores_to_weights_of(scores, addend, weights.sinks.as_ref())?;
+    let mut map = scores(q, k, layout.scale())?;
+    if let Some(talking) = &weights.talking {
+        map = mix(map, &talking.before)?;
+    }
+    map = padded.scores_to_weights_of(map, addend, weights.sinks.as_ref())?;
+    if let Some(talking) = &weights.talking {
+        map = mix(map, &talking.after)?;
+    }
     let mut heads = padded.apply_weights(map, v, dropout)?;
     if layout.head_norm {
         heads = unit_rows(heads, QkNorm::Rms)?;
@@ -523,6 +529,22 @@ impl<'a> PaddedBatch<'a> {
             .try_reshape_like(&((starts.len() - 1) * longest, self.layout.width()))?
             .try_gather(cells)
     }
+}
+
+/// Scores or weights of the heads, mixed by a matrix of what heads take of each other.
+fn mix<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    maps: Scores<N, D, T>,
+    matrix: &Tensor<(usize, usize), N, D>,
+) -> Result<Scores<N, D, T>, D::Err> {
+    let (documents, heads, queries, keys) = *maps.shape();
+    let cells = documents * queries * keys;
+    let columns = maps
+        .try_permute::<_, Axes4<0, 2, 3, 1>>()?
+        .try_reshape_like(&(cells, heads))?;
+    columns
+        .try_matmul(matrix.clone().try_permute::<_, Axes2<1, 0>>()?)?
+        .try_reshape_like(&(documents, queries, keys, heads))?
+        .try_permute::<_, Axes4<0, 3, 1, 2>>()
 }
 
 /// Each row divided by its sum.

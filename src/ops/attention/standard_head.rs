@@ -63,7 +63,8 @@ impl StandardHead {
         scores
     }
 
-    fn scores_of<'a>(
+    /// The same, where the sums are among the columns of a document.
+    pub fn scores_of<'a>(
         &'a self,
         tile: &HeadTile,
         columns: HeadColumns,
@@ -82,6 +83,43 @@ impl StandardHead {
         };
         let of_norm = usize::from(layout.head_norm) * tile.queries * head_dim;
         [tile.saved_len(), of_delta, of_norm]
+    }
+
+    /// From the gradient of a head's weights to that of its scores, in place; accumulates those of what is added to
+    /// them.
+    pub fn map_backward(
+        &self,
+        (tile, columns): (&HeadTile, HeadColumns),
+        (qkv, map): (&[f32], &[f32]),
+        dmap: &mut [f32],
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        let scores = self.scores_of(tile, columns, qkv);
+        let mut by_distance = vec![
+            0.0;
+            if self.relative.is_some() {
+                tile.keys
+            } else {
+                0
+            }
+        ];
+        let mut of_addend = match scores.addend {
+            Addend::ByDistance(_) => AddendGradient::ByDistance(&mut by_distance),
+            Addend::Growth { step, .. } => {
+                AddendGradient::Growth(&mut dqkv[columns.of_head[0]..], step)
+            }
+            Addend::None | Addend::Slope(_) => AddendGradient::None,
+        };
+        let of_sink = tile.scores_to_weights_backward(&scores, map, dmap, &mut of_addend);
+        let (of_sinks, of_relative) =
+            of_parameters.split_at_mut(self.sinks.iter().count() * self.layout.heads);
+        if let Some(to) = of_sinks.get_mut(tile.head) {
+            *to += of_sink;
+        }
+        for (distance, d) in by_distance.into_iter().enumerate() {
+            of_relative[relative::bucket(distance) * self.layout.heads + tile.head] += d;
+        }
     }
 
     /// The delta rule for a head.
@@ -188,34 +226,12 @@ impl HeadAttention for StandardHead {
             false => columns.dvalues(dqkv),
         };
         let mut dscores = tile.apply_weights_backward(map, values, dout, target);
-        let mut by_distance = vec![
-            0.0;
-            if self.relative.is_some() {
-                tile.keys
-            } else {
-                0
-            }
-        ];
-        let mut of_addend = match scores.addend {
-            Addend::ByDistance(_) => AddendGradient::ByDistance(&mut by_distance),
-            Addend::Growth { step, .. } => {
-                AddendGradient::Growth(&mut dqkv[columns.of_head[0]..], step)
-            }
-            Addend::None | Addend::Slope(_) => AddendGradient::None,
-        };
-        let of_sink = tile.scores_to_weights_backward(&scores, map, &mut dscores, &mut of_addend);
+        let map = (qkv, map);
+        self.map_backward((tile, columns), map, &mut dscores, dqkv, of_parameters);
         columns.scores_backward(tile, (0, width), (qkv, &dscores), dqkv);
         if tile.layout.delta {
             let correction = Self::correction(&scores, tile, columns, qkv);
             correct_backward(&correction, columns, of_delta, &mut dcorrected, dqkv);
-        }
-        let (of_sinks, of_relative) =
-            of_parameters.split_at_mut(self.sinks.iter().count() * self.layout.heads);
-        if let Some(to) = of_sinks.get_mut(tile.head) {
-            *to += of_sink;
-        }
-        for (distance, d) in by_distance.into_iter().enumerate() {
-            of_relative[relative::bucket(distance) * self.layout.heads + tile.head] += d;
         }
     }
 }

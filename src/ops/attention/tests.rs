@@ -9,7 +9,8 @@ use crate::ops::maps::tests::{apply_maps, check_output, check_sums};
 use crate::ops::maps::{on_host, products, projected};
 use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
 
-type Sublayer<const EMBED: usize, N, D> = (LayerNorm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
+pub(super) type Sublayer<const EMBED: usize, N, D> =
+    (LayerNorm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
 
 fn sublayer<const EMBED: usize, N: Dtype, D: Device<N>>(
     device: &D,
@@ -126,10 +127,42 @@ const fn sunk(sink: Sink) -> Layout {
     })
 }
 
+const TALKING: Layout = Layout {
+    talking: true,
+    ..SOFTMAX
+};
+
 const BOUNDED: Layout = scored(Scoring {
     softcap: Some(0.7),
     ..Scoring::SOFTMAX
 });
+
+/// A part each, and some together.
+pub(super) const LAYOUTS: [Layout; 23] = [
+    SOFTMAX,
+    ROTARY,
+    PARTLY_ROTARY,
+    ALIBI,
+    WINDOW,
+    LINEAR,
+    BOUNDED,
+    all_at_once(4),
+    normed(QkNorm::Rms),
+    normed(QkNorm::L2),
+    sunk(Sink::Zero),
+    sunk(Sink::Learned),
+    gated(Gate::Head),
+    gated(Gate::Channel),
+    similar(Similarity::Sigmoid),
+    similar(Similarity::StickBreaking),
+    similar(Similarity::Taylor),
+    biased(Bias::Relative),
+    biased(Bias::Forget { divisor: 1 }),
+    recurrent(Some(Bias::Decay)),
+    recurrent(Some(Bias::Forget { divisor: 16 })),
+    corrected(None),
+    corrected(Some(Bias::Forget { divisor: 16 })),
+];
 
 const fn scored(scoring: Scoring) -> Layout {
     Layout { scoring, ..SOFTMAX }
@@ -253,7 +286,7 @@ fn adds_up(layout: &Layout) -> bool {
         Similarity::FeatureMap,
         Similarity::Taylor,
     ];
-    sink.is_none() && sums.contains(&similarity)
+    !layout.talking && sink.is_none() && sums.contains(&similarity)
 }
 
 /// Checks that the values weighted by the maps are the output.
@@ -315,6 +348,7 @@ on_each_device!(output_gates, |device| {
     check(&device, gated(Gate::Channel));
 });
 on_each_device!(bounded_scores, |device| check(&device, BOUNDED));
+on_each_device!(talking_heads, |device| check(&device, TALKING));
 on_each_device!(sigmoids, |device| check(
     &device,
     similar(Similarity::Sigmoid)

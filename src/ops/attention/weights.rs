@@ -10,6 +10,7 @@ use super::qk_norm::{QkNorm, QkNormWeights};
 use super::relative::BUCKETS;
 use super::scoring::{Bias, Rotary, Scoring, Similarity, Sink};
 use super::synthesizer::PositionWeights;
+use super::talking_heads::TalkingWeights;
 use crate::data::ragged::Ragged;
 use crate::ops::parameters::{Linear, Projection, Visitor, VisitorMut, Weights, named_weights};
 
@@ -27,6 +28,8 @@ pub struct Layout {
     pub qk_norm: Option<QkNorm>,
     /// How scores depend on positions, and become weights.
     pub scoring: Scoring,
+    /// Whether heads mix their scores and weights: see [`super::TalkingWeights`].
+    pub talking: bool,
     /// What a head computes.
     pub head: HeadKind,
     /// Whether the delta rule corrects values: see [`super::delta`].
@@ -61,6 +64,7 @@ impl Layout {
             kv_heads: heads,
             qk_norm: None,
             scoring: Scoring::SOFTMAX,
+            talking: false,
             head: HeadKind::Standard,
             delta: false,
             head_norm: false,
@@ -122,6 +126,7 @@ impl Layout {
         } = self.scoring;
         let known = Self {
             qk_norm: None,
+            talking: false,
             scoring: Scoring {
                 softcap: None,
                 sink: None,
@@ -184,6 +189,10 @@ impl Layout {
         let is_product = similarity == Similarity::Product;
         assert!(!is_product || softcap.is_none(), "products take no bound");
         assert!(
+            !(self.talking && (sums || is_product)),
+            "mixed scores may be negative"
+        );
+        assert!(
             !self.delta || (is_product && window.is_none() && self.kv_heads == self.heads),
             "the delta rule corrects the values of products"
         );
@@ -221,6 +230,8 @@ pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub sinks: Option<Tensor<(usize,), N, D>>,
     /// `[32, heads]`: what each bucket of distances adds to scores.
     pub relative: Option<Tensor<(Const<BUCKETS>, usize), N, D>>,
+    /// What heads take of each other.
+    pub talking: Option<TalkingWeights<N, D>>,
     /// To the forget gate of each head.
     pub forget: Option<ToHeads<EMBED, N, D>>,
     /// To how much of a value each head corrects.
@@ -284,6 +295,10 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> AttentionWeights<EMBED, N, D> {
             relative: (layout.scoring.bias == Some(Bias::Relative))
                 .then(|| device.try_zeros_like(&(Const::<BUCKETS>, layout.heads)))
                 .transpose()?,
+            talking: layout
+                .talking
+                .then(|| TalkingWeights::zeros(device, &layout))
+                .transpose()?,
             forget: layout
                 .forgets()
                 .then(|| to_heads(layout.heads))
@@ -327,6 +342,7 @@ named_weights! {
         qk_norm: "",
         sinks: "sinks",
         relative: "relative_attention_bias.weight",
+        talking: "",
         forget: "fgate_proj",
         beta: "b_proj",
         gate: "g_proj",

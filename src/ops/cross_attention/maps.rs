@@ -28,7 +28,7 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     let queries = projected(&queries, &comparison.query);
     let keys = projected(&keys, &comparison.key);
     let layout = weights.layout;
-    compare([&queries, &keys], layout, |head| {
+    compare([&queries, &keys], layout, None, |head| {
         HeadScores::plain(&layout, head)
     })
 }

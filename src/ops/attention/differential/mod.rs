@@ -77,7 +77,7 @@ pub(super) fn maps<N: Dtype, D: Storage<N>>(
             let halves = rows.chunks_exact(layout.head_dim);
             halves.skip(half).step_by(2).flatten().copied().collect()
         });
-        compare([&queries, &keys], layout, |head| {
+        compare([&queries, &keys], layout, None, |head| {
             HeadScores::plain(&layout, head)
         })
     };

@@ -1,0 +1,192 @@
+//! Talking heads: scores are mixed over the heads before they become weights, and weights before they weigh values, each
+//! by a learned matrix (Shazeer et al. 2020, Talking-Heads Attention, §3).
+
+use dfdx::shapes::Dtype;
+use dfdx::tensor::{Cpu, Storage, Tensor};
+use dfdx::tensor_ops::Device;
+
+use super::head_attention::{DocumentAttention, DocumentHead, HeadAttention};
+use super::heads::HeadTile;
+use super::standard_head::StandardHead;
+use super::{AttentionWeights, Layout};
+use crate::ops::bridge::host;
+use crate::ops::kernels::matmul::{Target, View};
+use crate::ops::kernels::rows::{sum_of, wide};
+use crate::ops::kernels::scratch::Scratch;
+use crate::ops::kernels::shards::cut;
+use crate::ops::parameters::named_weights;
+use crate::ops::residual::Parameter;
+
+/// The two matrices, `[heads, heads]`, initially 1: row h has what the mixed head h takes of each head.
+#[derive(Clone, Debug)]
+pub struct TalkingWeights<N: Dtype, D: Storage<N>> {
+    /// Of scores.
+    pub before: Tensor<(usize, usize), N, D>,
+    /// Of weights.
+    pub after: Tensor<(usize, usize), N, D>,
+}
+
+named_weights! {
+    impl [] TalkingWeights<> {
+        before: "pre_softmax_talking_heads.weight",
+        after: "post_softmax_talking_heads.weight",
+    }
+}
+
+impl<N: Dtype, D: Device<N>> TalkingWeights<N, D> {
+    /// All zero.
+    pub fn zeros(device: &D, layout: &Layout) -> Result<Self, D::Err> {
+        let shape = (layout.heads, layout.heads);
+        Ok(Self {
+            before: device.try_zeros_like(&shape)?,
+            after: device.try_zeros_like(&shape)?,
+        })
+    }
+}
+
+/// Heads with a single attention map each, which talk to each other.
+pub struct TalkingHeads {
+    heads: StandardHead,
+    weights: TalkingWeights<f32, Cpu>,
+}
+
+/// The mixed matrices: `mixed[h] = Σ matrix[h, k] of[k]`, all of the same length.
+pub(super) fn mix(matrix: &[f32], of: &[&[f32]], mixed: &mut [&mut [f32]]) {
+    wide!({
+        for (row, mixed) in matrix.chunks_exact(of.len()).zip(mixed) {
+            mixed.fill(0.0);
+            for (weight, of) in row.iter().zip(of) {
+                (mixed.iter_mut().zip(*of)).for_each(|(to, x)| *to += weight * x);
+            }
+        }
+    });
+}
+
+/// The gradient of what was mixed, `Σ matrix[h, k] d[h]`; accumulates that of the matrix.
+fn mix_backward(matrix: &[f32], of: &[&[f32]], d: &[Scratch], dmatrix: &mut [f32]) -> Vec<Scratch> {
+    let heads = of.len();
+    let of_head = |k: usize| {
+        let mut sum = Scratch::zeros(d[0].len());
+        wide!({
+            for (h, d) in d.iter().enumerate() {
+                let weight = matrix[h * heads + k];
+                (sum.iter_mut().zip(&**d)).for_each(|(to, d)| *to += weight * d);
+            }
+        });
+        sum
+    };
+    wide!({
+        for (row, d) in dmatrix.chunks_exact_mut(heads).zip(d) {
+            (row.iter_mut().zip(of)).for_each(|(to, of)| *to += sum_of(d, of, |d, x| d * x));
+        }
+    });
+    (0..heads).map(of_head).collect()
+}
+
+impl TalkingHeads {
+    pub fn new<const EMBED: usize>(
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
+        of: &TalkingWeights<f32, Cpu>,
+        context: usize,
+    ) -> Self {
+        Self {
+            heads: StandardHead::new(weights, context),
+            weights: of.clone(),
+        }
+    }
+
+    /// Lengths of what a document keeps, of each head: scores, what became of the mixed ones, mixed weights.
+    fn lengths(tile: &HeadTile) -> [usize; 3] {
+        [tile.cells(), tile.saved_len(), tile.cells()]
+    }
+
+    /// The same for all heads, in that order.
+    fn split<'k>(tile: &HeadTile, kept: &'k [f32]) -> [Vec<&'k [f32]>; 3] {
+        let (heads, mut rest) = (tile.layout.heads, kept);
+        Self::lengths(tile).map(|length| {
+            let (own, after) = rest.split_at(heads * length);
+            rest = after;
+            own.chunks_exact(length).collect()
+        })
+    }
+}
+
+impl DocumentAttention for TalkingHeads {
+    fn parameters(&self) -> Vec<&dyn Parameter> {
+        let own: [&dyn Parameter; 2] = [&self.weights.before, &self.weights.after];
+        HeadAttention::parameters(&self.heads)
+            .into_iter()
+            .chain(own)
+            .collect()
+    }
+
+    fn saved_len(&self, heads: &[DocumentHead]) -> usize {
+        let of_head = |(tile, _): &DocumentHead| Self::lengths(tile).iter().sum::<usize>();
+        heads.iter().map(of_head).sum()
+    }
+
+    fn attend(
+        &self,
+        heads: &[DocumentHead],
+        qkv: &[f32],
+        kept: &mut [f32],
+        (out, of_out): (&mut [f32], usize),
+    ) {
+        let (tile, width) = (&heads[0].0, heads[0].0.layout.head_dim);
+        let lengths = Self::lengths(tile).map(|length| length * heads.len());
+        let [scores, maps, mixed] = cut(lengths, kept);
+        for ((tile, columns), scores) in heads.iter().zip(scores.chunks_exact_mut(tile.cells())) {
+            let [q, k, _] = columns.views(qkv, 0);
+            tile.products([q, k], width, scores);
+            tile.hide(scores);
+        }
+        let of_scores: Vec<&[f32]> = scores.chunks_exact(tile.cells()).collect();
+        let of_maps = maps.chunks_exact_mut(tile.saved_len());
+        let mut of_maps: Vec<&mut [f32]> = of_maps.map(|map| &mut map[..tile.cells()]).collect();
+        mix(host(&self.weights.before), &of_scores, &mut of_maps);
+        for ((tile, columns), map) in heads.iter().zip(maps.chunks_exact_mut(tile.saved_len())) {
+            let scores = self.heads.scores_of(tile, *columns, qkv);
+            tile.scores_to_weights(&scores, map);
+        }
+        let of_maps = maps.chunks_exact(tile.saved_len());
+        let of_maps: Vec<&[f32]> = of_maps.map(|map| &map[..tile.cells()]).collect();
+        let mut of_mixed: Vec<&mut [f32]> = mixed.chunks_exact_mut(tile.cells()).collect();
+        mix(host(&self.weights.after), &of_maps, &mut of_mixed);
+        for ((tile, columns), weights) in heads.iter().zip(of_mixed) {
+            let target = Target::set(&mut out[tile.head * width..], of_out);
+            tile.apply_weights(weights, columns.values(qkv, width), target);
+        }
+    }
+
+    fn attend_backward(
+        &self,
+        heads: &[DocumentHead],
+        (qkv, kept): (&[f32], &[f32]),
+        (dout, of_out): (&[f32], usize),
+        dqkv: &mut [f32],
+        of_parameters: &mut [f32],
+    ) {
+        let (tile, width) = (&heads[0].0, heads[0].0.layout.head_dim);
+        let count = heads.len() * heads.len();
+        let of_standard = of_parameters.len() - 2 * count;
+        let [of_standard, of_before, of_after] = cut([of_standard, count, count], of_parameters);
+        let [scores, maps, mixed] = Self::split(tile, kept);
+        let dmixed = heads.iter().zip(mixed).map(|((tile, columns), weights)| {
+            let (values, to) = (columns.values(qkv, width), columns.dvalues(dqkv));
+            let dout = View::rows(&dout[tile.head * width..], of_out);
+            let mut d = tile.apply_weights_backward(weights, values, dout, to);
+            tile.hide(&mut d);
+            d
+        });
+        let dmixed: Vec<Scratch> = dmixed.collect();
+        let weights: Vec<&[f32]> = maps.iter().map(|map| &map[..tile.cells()]).collect();
+        let mut dmaps = mix_backward(host(&self.weights.after), &weights, &dmixed, of_after);
+        for (((tile, columns), map), d) in heads.iter().zip(maps).zip(&mut dmaps) {
+            (self.heads).map_backward((tile, *columns), (qkv, map), d, dqkv, of_standard);
+        }
+        let dscores = mix_backward(host(&self.weights.before), &scores, &dmaps, of_before);
+        for ((tile, columns), d) in heads.iter().zip(dscores) {
+            columns.scores_backward(tile, (0, width), (qkv, &d), dqkv);
+        }
+    }
+}
