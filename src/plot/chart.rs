@@ -72,6 +72,15 @@ impl Area {
         Ok(())
     }
 
+    /// Tick labels above the chart, for one so tall that those below are far away.
+    pub(super) fn numbers_above(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
+        for (x, label) in ticks {
+            let (x, top) = self.at(*x, 1.0);
+            canvas.text(label, (x, top - 8.0), Type::SMALL.middle())?;
+        }
+        Ok(())
+    }
+
     /// Horizontal grid lines, with tick labels to their left.
     pub(super) fn draw_up(&self, canvas: &mut Canvas<'_>, ticks: &Ticks) -> Result<()> {
         for (y, label) in ticks {

@@ -54,7 +54,7 @@ impl Plot for CommonestAnswers {
         let points = pooled::gather(measured, |run| !run.invented.is_empty(), counts_of)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
-                "no run was asked about invented people (`evaluate.invented`)",
+                "no run was asked about invented people (`evaluate.invented`)".into(),
             ));
         }
         Ok(Gathered::Figure(Self {

@@ -38,7 +38,7 @@ impl Plot for Confidence {
         let all = |runs: &[RunAnswers]| runs.iter().flat_map(known_answers).collect();
         let points = pooled::gather(measured, |_| true, all)?;
         if points.is_empty() {
-            return Ok(Gathered::Nothing("no run has asked a model"));
+            return Ok(Gathered::Nothing("no run has asked a model".into()));
         }
         Ok(Gathered::Figure(Self { points }))
     }

@@ -44,7 +44,7 @@ impl Plot for CorruptionExamples {
 
     fn gather(keys: &Keys, measured: &Measured) -> Result<Gathered<Self>> {
         let Some(run) = shown(measured) else {
-            return Ok(Gathered::Nothing("no run has pretrained"));
+            return Ok(Gathered::Nothing("no run has pretrained".into()));
         };
         let rows = run.read(&CORRUPTION_EXAMPLES, "")?;
         let mut rows: Vec<CorruptionRow> = rows.unwrap_or_default();

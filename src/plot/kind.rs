@@ -1,5 +1,6 @@
 //! The interface of a kind of figure: its keys in a file, its rules, what it reads and how it is drawn.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 
 use figment::value::Value;
@@ -79,12 +80,14 @@ pub enum Gathered<T> {
     /// The figure.
     Figure(T),
     /// The reason.
-    Nothing(&'static str),
+    Nothing(Cow<'static, str>),
 }
 
 /// The facts about an experiment's points that rules depend on.
 #[derive(Default)]
 pub struct Points<'a> {
+    /// What the sweep sets at each point: keys and values as text. Empty where some point could not be read.
+    pub values: Vec<Vec<(String, String)>>,
     /// Keys that the sweep sets to a number at every point.
     pub numbers: Vec<&'a str>,
     /// How many questions `evaluate.attention_maps` names, at the point that names most; absent where none does.

@@ -21,6 +21,7 @@ mod commonest_answers;
 mod confidence;
 mod corruption_examples;
 mod crowd;
+mod effects;
 mod exploration;
 mod fonts;
 mod kind;
@@ -66,10 +67,11 @@ use crate::error::Result;
 use crate::{files, metrics::table};
 
 /// All kinds of figures.
-pub static KINDS: [FigureKind; 12] = [
+pub static KINDS: [FigureKind; 13] = [
     FigureKind::of::<accuracy_bars::AccuracyBars>(),
     FigureKind::of::<accuracy_scatter::AccuracyScatter>(),
     FigureKind::of::<paired_matrix::PairedMatrix>(),
+    FigureKind::of::<effects::EffectsFigure>(),
     FigureKind::of::<learning_curves::LearningCurves>(),
     FigureKind::of::<corruption_examples::CorruptionExamples>(),
     FigureKind::of::<confidence::Confidence>(),

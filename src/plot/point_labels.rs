@@ -44,6 +44,15 @@ impl PointLabels {
         }
     }
 
+    /// Labels that are no points, of which nothing is left out.
+    pub(super) fn whole<'a>(labels: impl IntoIterator<Item = &'a str>) -> Self {
+        let own = labels.into_iter().map(str::to_owned).collect();
+        Self {
+            own: spelled_apart(own),
+            shared: vec![],
+        }
+    }
+
     pub(super) fn iter(&self) -> impl Iterator<Item = &String> {
         self.own.iter()
     }

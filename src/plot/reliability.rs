@@ -48,7 +48,7 @@ impl Plot for ReliabilityDiagram {
         let points = pooled::gather(measured, |run| !run.judged().is_empty(), judged)?;
         if points.is_empty() {
             return Ok(Gathered::Nothing(
-                "no answer of a model has a reference answer to compare with",
+                "no answer of a model has a reference answer to compare with".into(),
             ));
         }
         Ok(Gathered::Figure(Self {

@@ -299,10 +299,25 @@ fn a_figure_that_no_point_can_fill_is_refused() {
     };
     let unasked = without("[finetune]").replace("[evaluate]", "[evaluate]\nask_model = false");
     let unanswered = text.replace("constant_answer = \"London\"", "split = \"test\"");
+    // Epochs and learning rates of finetuning, point by point.
+    let swept = |points: &[(usize, &str)]| {
+        let point = |(epochs, rate): &(usize, &str)| {
+            format!(r#"{{ "finetune.epochs" = {epochs}, "finetune.learning_rate" = {rate} }}"#)
+        };
+        let points: Vec<String> = points.iter().map(point).collect();
+        format!("{text}\n[sweep]\n_ = [{}]\n", points.join(", "))
+    };
     let cases = [
         ("accuracy-bars", &unanswered),
         ("accuracy-scatter", &unanswered),
         ("paired-matrix", &text),
+        ("effects", &text),
+        ("effects\"\ninteractions = 41\nterms = \"all", &text),
+        ("effects", &swept(&[(1, "1e-3"), (2, "1e-3"), (1, "2e-3")])),
+        (
+            "effects\"\nterms = \"main",
+            &swept(&[(1, "1e-3"), (2, "1e-3"), (1, "2e-3")]),
+        ),
         ("learning-curves", &without("[pretrain]")),
         (
             "learning-curves\"\nstage = \"finetune",

@@ -92,7 +92,10 @@ pub fn figures(
     let measures = evaluated().map(|spec| spec.measures.iter().map(|one| one.0.name()).collect());
     let measures = measures.reduce(|all: BTreeSet<_>, own| &all & &own);
     let made = (!points.is_empty()).then(|| made(points));
+    let values = points.iter().map(|point| point.values().cloned().collect());
+    let is_whole = points.len() == sweep.len();
     let mut known = Points {
+        values: values.filter(|_| is_whole).collect(),
         numbers: numbers(sweep),
         mapped: maps.map(AttentionMapsSpec::count).max(),
         measures: measures.unwrap_or_default(),

@@ -91,7 +91,8 @@ impl Unit {
         self.in_points(format!("{} to {}", self.signed(low), self.signed(high)))
     }
 
-    fn signed(self, difference: f64) -> String {
+    /// A difference without its unit: `+5.9`.
+    pub fn signed(self, difference: f64) -> String {
         let sign = if difference < 0.0 { "" } else { "+" };
         format!("{sign}{}", self.digits(difference))
     }

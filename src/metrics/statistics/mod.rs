@@ -1,6 +1,8 @@
-//! Statistics: measures with their intervals, several seeds of a recipe, paired tests, and calibration.
+//! Statistics: measures with their intervals, several seeds of a recipe, paired tests, effects in a
+//! factorial design, and calibration.
 
 mod calibration;
+pub mod factorial;
 mod paired;
 #[cfg(test)]
 mod properties;

@@ -31,9 +31,14 @@ pub fn t_interval_95_within(values: &[f64], within: &RangeInclusive<f64>) -> Opt
 
 /// The 97.5 % quantile of Student's t with `freedom` degrees of freedom, at least 1.
 fn t_975(freedom: usize) -> f64 {
+    t_quantile(0.975, freedom)
+}
+
+/// The quantile of Student's t at a probability, with `freedom` degrees of freedom, at least 1.
+pub(super) fn t_quantile(probability: f64, freedom: usize) -> f64 {
     StudentsT::new(0.0, 1.0, freedom as f64)
         .expect("at least one degree of freedom")
-        .inverse_cdf(0.975)
+        .inverse_cdf(probability)
 }
 
 #[cfg(test)]

@@ -24,7 +24,7 @@ pub fn draw(experiment: &Experiment, measured: &Measured) -> Result<(Vec<PathBuf
                 for extension in ["svg", "png", "csv"] {
                     files::remove(&folder.join(format!("{name}.{extension}")))?;
                 }
-                left_out.push((name.clone(), why.to_owned()));
+                left_out.push((name.clone(), why.into_owned()));
             }
         }
     }

@@ -4,9 +4,7 @@ use super::marks::{DIAMOND, Ground, Place, highest, legend};
 use super::{AccuracyBars, Bar};
 use crate::error::Result;
 use crate::plot::seed_values::tally;
-use crate::plot::theme::{
-    BLACK, GRID, Ink, LINE_HEIGHT, MARGIN, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH,
-};
+use crate::plot::theme::{BLACK, Ink, LINE_HEIGHT, MARGIN, REPORTED, SMALL_SIZE, TEXT_SIZE, WIDTH};
 use crate::plot::{Canvas, Caption, Chart, Figure, Page, PointLabels, Type, draw_lines, fonts};
 
 /// Longest line of a name, in px.
@@ -119,13 +117,10 @@ fn rows(names: &[Vec<String>]) -> (Vec<f64>, f64) {
 
 fn draw_grid(canvas: &mut Canvas<'_>, ground: &Ground<'_>, numbers_above: bool) -> Result<()> {
     let (chart, measure) = (ground.chart, ground.figure.measure.0);
-    for (x, label) in ground.axis.ticks(measure.unit.scale()) {
-        let (top, bottom) = (chart.at(x, 1.0), chart.at(x, 0.0));
-        canvas.polyline(&[top, bottom], 1.0, GRID)?;
-        chart.number_below(canvas, x, &label)?;
-        if numbers_above {
-            canvas.text(&label, (top.0, top.1 - 8.0), Type::SMALL.middle())?;
-        }
+    let ticks = ground.axis.ticks(measure.unit.scale());
+    chart.draw_across(canvas, &ticks)?;
+    if numbers_above {
+        chart.numbers_above(canvas, &ticks)?;
     }
     chart.quantity_below(canvas, &measure.axis())
 }

@@ -52,7 +52,7 @@ impl Plot for AccuracyBars {
         let rows = seed_values::rows_of(measure.0, measured)?;
         if rows.iter().all(|row| row.questions.is_none()) {
             return Ok(Gathered::Nothing(
-                "there is no reference answer to compare with",
+                "there is no reference answer to compare with".into(),
             ));
         }
         // Without a model, the constant answer is the result; it does not depend on the seed.

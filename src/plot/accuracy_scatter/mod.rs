@@ -114,7 +114,7 @@ impl Plot for AccuracyScatter {
         }
         if spots.is_empty() {
             return Ok(Gathered::Nothing(
-                "no finished point has both a value of `measure` and the quantity of `x`",
+                "no finished point has both a value of `measure` and the quantity of `x`".into(),
             ));
         }
         let horizontal = match keys.x.as_str() {

@@ -94,7 +94,7 @@ impl<V: View> Plot for Attention<V> {
         }
         if models.is_empty() {
             return Ok(Gathered::Nothing(
-                "no run has mapped that question (`evaluate.attention_maps`)",
+                "no run has mapped that question (`evaluate.attention_maps`)".into(),
             ));
         }
         let view = PhantomData;

@@ -63,7 +63,7 @@ impl Plot for ExplorationCurves {
         let points = read::<CurveRow>(measured, &CURVES)?;
         let all = || points.iter().flat_map(|point| &point.rows);
         let Some(first) = all().next() else {
-            return Ok(Gathered::Nothing("no run has measured curves"));
+            return Ok(Gathered::Nothing("no run has measured curves".into()));
         };
         let quantities = distinct(all().map(|row| &row.y_quantity));
         let panels = quantities.iter().map(|quantity| panel(quantity, &points));

@@ -51,7 +51,7 @@ impl Plot for ExplorationDistribution {
     fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
         let points = read::<SampleRow>(measured, &SAMPLES)?;
         let Some(first) = points.iter().flat_map(|point| &point.rows).next() else {
-            return Ok(Gathered::Nothing("no run has drawn samples"));
+            return Ok(Gathered::Nothing("no run has drawn samples".into()));
         };
         let all = constructions(&points, |row| Some((&row.series, row.is_reported)));
         let series = all.into_iter().map(|own| SampledSeries {

@@ -81,7 +81,7 @@ impl Plot for LearningCurves {
             series.push(Series { label, traces });
         }
         if series.iter().all(|series| series.traces.is_empty()) {
-            return Ok(Gathered::Nothing("no run has trained in that stage"));
+            return Ok(Gathered::Nothing("no run has trained in that stage".into()));
         }
         Ok(Gathered::Figure(Self {
             stage: stage.to_owned(),

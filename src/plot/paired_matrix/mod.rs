@@ -35,24 +35,28 @@ impl Plot for PairedMatrix {
     fn gather(_: &NoKeys, measured: &Measured) -> Result<Gathered<Self>> {
         let points = answers::of_points(measured)?;
         if points.len() < 2 {
-            return Ok(Gathered::Nothing("fewer than two points have answers"));
+            return Ok(Gathered::Nothing(
+                "fewer than two points have answers".into(),
+            ));
         }
         // Only seeds that every point has: otherwise the accuracies would not be comparable.
         let shared = |seed: &u64| points.iter().all(|point| point.seeds().contains(seed));
         let seeds: Vec<u64> = measured.seeds.iter().copied().filter(shared).collect();
         if seeds.is_empty() {
-            return Ok(Gathered::Nothing("no seed is finished at every point"));
+            return Ok(Gathered::Nothing(
+                "no seed is finished at every point".into(),
+            ));
         }
         let right = points.iter().map(|point| right(point, &seeds));
         let right: Vec<BTreeMap<Question, usize>> = right.collect();
         if right.iter().any(BTreeMap::is_empty) {
             return Ok(Gathered::Nothing(
-                "there is no reference answer to compare with",
+                "there is no reference answer to compare with".into(),
             ));
         }
         if right.iter().any(|own| !own.keys().eq(right[0].keys())) {
             return Ok(Gathered::Nothing(
-                "the points were asked different questions",
+                "the points were asked different questions".into(),
             ));
         }
         let side =

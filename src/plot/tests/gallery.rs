@@ -163,7 +163,7 @@ fn ugly(i: usize) -> String {
 fn names_all(kind: &FigureKind, points: usize) -> bool {
     match kind.name() {
         "corruption-examples" => false,
-        "paired-matrix" => points > 1,
+        "effects" | "paired-matrix" => points > 1,
         _ => true,
     }
 }

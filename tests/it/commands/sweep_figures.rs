@@ -1,11 +1,11 @@
-//! Figures of a sweep with seeds: accuracy against a quantity, and which points differ.
+//! Figures of a sweep with seeds: accuracy against a quantity, which points differ, and which key matters.
 
 use std::collections::BTreeMap;
 
 use crate::lab::{Lab, column, files_below, read};
 
 /// Two rates with two seeds, beside the two lengths of pretraining, and the figures.
-const SWEEP: [&str; 12] = [
+const SWEEP: [&str; 14] = [
     "--set",
     "labels=[\"slow\", \"slow+\", \"fast\", \"fast+\"]",
     "--set",
@@ -18,6 +18,8 @@ const SWEEP: [&str; 12] = [
     "figures.times={ kind = \"accuracy-scatter\", x = \"step_ms\" }",
     "--set",
     "figures.pairs={ kind = \"paired-matrix\" }",
+    "--set",
+    "figures.effects={ kind = \"effects\" }",
 ];
 
 /// The mean accuracy of each label in a table of runs or of plotted spots.
@@ -68,6 +70,22 @@ fn the_figures_say_what_the_tables_say() {
     let rates = read(&figures.join("rates.csv"));
     let [rates, _] = rows(&rates, ("kind", "mean"), ["x", "label"]);
     assert_eq!(rates, ["0.001", "0.001", "0.003", "0.003"]);
+
+    let effects = read(&figures.join("effects.csv"));
+    let [keys, changes] = rows(&effects, ("kind", "main"), ["key", "effect"]);
+    assert_eq!(keys, ["finetune.learning_rate", "pretrain.epochs"]);
+
+    let change = |of: [&str; 2], other: [&str; 2]| {
+        (measured[of[0]] - measured[of[1]] + measured[other[0]] - measured[other[1]]) / 2.0
+    };
+    let expected = [
+        change(["fast", "slow"], ["fast+", "slow+"]),
+        change(["slow+", "slow"], ["fast+", "fast"]),
+    ];
+    for (change, expected) in changes.iter().zip(expected) {
+        let change: f64 = change.parse().expect("a fraction");
+        assert!((change - expected).abs() < 1e-12, "{effects}");
+    }
 
     let pairs = read(&figures.join("pairs.csv"));
     assert_eq!(column(&pairs, "p").len(), 6, "every pair of four once");
