@@ -3,11 +3,12 @@
 use std::path::{Path, PathBuf};
 
 use serde::Serialize;
+use serde_json::json;
 
 use super::table::{Table, wrap};
 use super::{count, points_and_seeds, print, print_json, print_wrapped};
 use crate::cli::List;
-use crate::config::schema::ATTENTION_KINDS;
+use crate::config::schema::{ATTENTION_KINDS, ATTENTION_PARTS};
 use crate::config::{self, Experiment};
 use crate::error::Result;
 use crate::labels::shorten_apart;
@@ -37,6 +38,8 @@ struct ExperimentRow {
 struct AttentionKindRow {
     kind: &'static str,
     about: &'static str,
+    formula: &'static str,
+    parameters: &'static str,
 }
 
 pub fn list(what: &List) -> Result<()> {
@@ -98,15 +101,42 @@ fn experiments(folder: &Path, json: bool) -> Result<()> {
 }
 
 fn attention(json: bool) -> Result<()> {
-    let rows = ATTENTION_KINDS.map(|kind| AttentionKindRow {
+    let kinds = ATTENTION_KINDS.map(|kind| AttentionKindRow {
         kind: kind.name,
         about: kind.about,
+        formula: kind.formula,
+        parameters: kind.parameters,
     });
     if json {
-        return print_json(&rows);
+        return print_json(&json!({"kinds": kinds, "parts": ATTENTION_PARTS}));
     }
-    rows.iter()
-        .try_for_each(|row| print_wrapped(&format!("{:<16}{}", row.kind, row.about), 16))
+    let learned = |parameters: &str| match parameters {
+        "0" => String::new(),
+        some => format!("; learns {some}"),
+    };
+    print(
+        "[model.attention] kind = …, and the weight of a value; s = q · k / √d of a head of width d\n",
+    )?;
+    for row in kinds {
+        print_wrapped(&format!("{:<16}{}", row.kind, row.about), 16)?;
+        let formula = format!("{:16}{}{}", "", row.formula, learned(row.parameters));
+        print_wrapped(&formula, 16)?;
+    }
+    print("\nParts that combine, where the kind takes them\n")?;
+    for part in ATTENTION_PARTS {
+        print_wrapped(
+            &format!("{:<28}{} ({})", part.key, part.formula, part.source),
+            28,
+        )?;
+        if part.parameters != "0" {
+            print(format!("{:28}learns {}", "", part.parameters))?;
+        }
+    }
+    print_wrapped(
+        "\nD is the width of the stream, H the number of heads. A layer always has its projections to q, k and v and \
+         from the heads: 4 D (D + 1) where the heads are as wide as the stream.",
+        0,
+    )
 }
 
 fn runs(results: &Path, json: bool) -> Result<()> {

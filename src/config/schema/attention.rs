@@ -262,6 +262,11 @@ pub struct KindOfAttention {
     pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
+    /// The weight of the value v of key k for query q, scores being s = q · k / √d.
+    pub formula: &'static str,
+    /// What a layer learns besides projections to queries, keys and values and from the heads: D is the width of the
+    /// stream, H the number of heads, d the width of a head.
+    pub parameters: &'static str,
     /// The rotation that it is a name for.
     pub rotary: Option<RotarySpec>,
     /// The bias that it is a name for.
@@ -293,6 +298,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "alibi",
             "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
+            "softmax(s - slope · distance)",
+            "0",
         )
     },
     KindOfAttention {
@@ -300,6 +307,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "based",
             "the Taylor series 1 + s + s²/2 instead of a softmax (Arora et al. 2024)",
+            "(1 + s + s²/2) / Σ",
+            "0",
         )
     },
     KindOfAttention {
@@ -308,6 +317,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "delta",
             "linear attention whose values replace what their keys recall (Yang et al. 2024)",
+            "(S q)/√d with S ← S (1 - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "DH",
         )
     },
     KindOfAttention {
@@ -316,6 +327,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "differential",
             "a second attention map is subtracted from the first (Ye et al. 2025)",
+            "softmax(s₁) - λ softmax(s₂), then a norm",
+            "3d",
         )
     },
     KindOfAttention {
@@ -324,6 +337,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "gated-delta",
             "the delta rule with forget gates (Yang et al. 2025)",
+            "(S q)/√d with S ← α S (1 - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "2DH + H",
         )
     },
     KindOfAttention {
@@ -332,6 +347,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "gated-linear",
             "linear attention with forget gates, one a head (Yang et al. 2024)",
+            "(S q)/√d with S ← α S + v kᵀ, then its RMS norm",
+            "DH + H",
         )
     },
     KindOfAttention {
@@ -341,6 +358,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "grouped-query",
             "groups of heads share keys and values (Ainslie et al. 2023)",
+            "softmax(s), k and v shared by H / kv_heads heads",
+            "0",
         )
     },
     KindOfAttention {
@@ -348,6 +367,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "linear",
             "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
+            "φ(q) · φ(k) / Σ with φ(x) = elu(x) + 1",
+            "0",
         )
     },
     KindOfAttention {
@@ -366,6 +387,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "multi-query",
             "all heads share keys and values (Shazeer 2019)",
+            "softmax(s), k and v shared by all heads",
+            "0",
         )
     },
     KindOfAttention {
@@ -375,6 +398,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "perceiver",
             "a network of a few latents between the tokens (Jaegle et al. 2021)",
+            "softmax(s), from and to latents",
+            "bottleneck · D in all",
         )
     },
     KindOfAttention {
@@ -383,6 +408,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "retention",
             "linear attention that decays with distance, each head at its own rate (Sun et al. 2023)",
+            "(S q)/√d with S ← γ S + v kᵀ and γ = 1 - 2^(-5-h), then its RMS norm",
+            "0",
         )
     },
     KindOfAttention {
@@ -392,6 +419,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "rope",
             "queries and keys rotated by their position (Su et al. 2021)",
+            "softmax(s) of rotated q and k",
+            "0",
         )
     },
     KindOfAttention {
@@ -408,6 +437,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "sigmoid",
             "a sigmoid of each score instead of a softmax over all (Ramapuram et al. 2024)",
+            "σ(s - log n) for n visible keys",
+            "0",
         )
     },
     KindOfAttention {
@@ -416,6 +447,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "sliding-window",
             "each token attends only to the last few tokens (Beltagy et al. 2020)",
+            "softmax(s) over the last keys",
+            "0",
         )
     },
     KindOfAttention {
@@ -423,6 +456,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "softmax",
             "causal multi-head softmax attention (Vaswani et al. 2017)",
+            "softmax(s)",
+            "0",
         )
     },
     KindOfAttention {
@@ -439,6 +474,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "stick-breaking",
             "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
+            "σ(s) Π (1 - σ(s')) over the keys between k and q",
+            "0",
         )
     },
     KindOfAttention {
@@ -448,6 +485,8 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "synthesizer",
             "each token predicts its attention scores, without keys (Tay et al. 2021)",
+            "softmax(relu(x W₁) W₂), without keys",
+            "(d + 1) · context",
         )
     },
     KindOfAttention {
@@ -455,9 +494,116 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "vanilla",
             "softmax attention by the name that it has in the assignment",
+            "softmax(s)",
+            "0",
         )
     },
 ];
+
+/// A part that combines with kinds.
+#[derive(Clone, Copy, Debug, Serialize)]
+pub struct PartOfAttention {
+    /// As the TOML has it.
+    pub key: &'static str,
+    /// What it does.
+    pub formula: &'static str,
+    /// What a layer learns in addition, as in [`KindOfAttention::parameters`].
+    pub parameters: &'static str,
+    /// Who it is by.
+    pub source: &'static str,
+}
+
+/// The parts that combine with kinds, in the order of the keys.
+pub const ATTENTION_PARTS: [PartOfAttention; 14] = [
+    part(
+        "kv_heads = N",
+        "k and v shared by H / N heads",
+        "less: -2 (D + 1)(H - N) d",
+        "Ainslie et al. 2023",
+    ),
+    part(
+        "window = N",
+        "only the last N keys",
+        "0",
+        "Beltagy et al. 2020",
+    ),
+    part(
+        "rotary = { base, fraction }",
+        "pairs of channels of q and k turned by position · base^(-2i/n)",
+        "0",
+        "Su et al. 2021",
+    ),
+    part(
+        "bias = \"alibi\"",
+        "s - 2^(-8h/H) · distance",
+        "0",
+        "Press et al. 2022",
+    ),
+    part(
+        "bias = \"t5\"",
+        "s + b[bucket of the distance], 32 buckets",
+        "32H",
+        "Raffel et al. 2020",
+    ),
+    part(
+        "bias = \"forgetting\"",
+        "s + Σ log σ(x · w + b) over the tokens after k, up to q",
+        "DH + H",
+        "Lin et al. 2025",
+    ),
+    part(
+        "qk_norm = \"rms\"",
+        "g ⊙ x / √(mean(x²)) of q and of k",
+        "2d",
+        "Dehghani et al. 2023",
+    ),
+    part(
+        "qk_norm = \"l2\"",
+        "g q · k / (|q| |k|) in place of s",
+        "H",
+        "Henry et al. 2020",
+    ),
+    part("sink = \"zero\"", "e^s / (1 + Σ e^s)", "0", "Miller 2023"),
+    part(
+        "sink = \"learned\"",
+        "e^s / (e^a + Σ e^s)",
+        "H",
+        "gpt-oss, OpenAI 2025",
+    ),
+    part(
+        "gate = \"head\"",
+        "σ(x · w) times a head's output",
+        "DH",
+        "Qiu et al. 2025",
+    ),
+    part(
+        "gate = \"channel\"",
+        "σ(x W) ⊙ the heads' outputs",
+        "D²",
+        "Qiu et al. 2025",
+    ),
+    part("softcap = c", "c · tanh(s / c)", "0", "Gemma 2, 2024"),
+    part(
+        "talking_heads = true",
+        "scores and weights mixed over heads, each by a matrix",
+        "2H²",
+        "Shazeer et al. 2020",
+    ),
+];
+
+const fn part(
+    key: &'static str,
+    formula: &'static str,
+    parameters: &'static str,
+    source: &'static str,
+) -> PartOfAttention {
+    PartOfAttention {
+        key,
+        formula,
+        parameters,
+        source,
+    }
+}
 
 const KV_HEADS: &str = "kv_heads";
 const WINDOW: &str = "window";
@@ -483,12 +629,19 @@ const SOFTMAX_PARTS: &[&str] = &[
 ];
 
 /// A kind without further keys.
-const fn kind(name: &'static str, about: &'static str) -> KindOfAttention {
+const fn kind(
+    name: &'static str,
+    about: &'static str,
+    formula: &'static str,
+    parameters: &'static str,
+) -> KindOfAttention {
     KindOfAttention {
         name,
         other_names: &[],
         is_network: false,
         about,
+        formula,
+        parameters,
         rotary: None,
         bias: None,
         kv_heads: None,

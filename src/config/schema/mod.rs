@@ -11,8 +11,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::json;
 
 pub use attention::{
-    ATTENTION_KINDS, AttentionSpec, AttentionTable, BiasSpec, GateSpec, KindOfAttention,
-    QkNormSpec, RotarySpec, SinkSpec,
+    ATTENTION_KINDS, ATTENTION_PARTS, AttentionSpec, AttentionTable, BiasSpec, GateSpec,
+    KindOfAttention, QkNormSpec, RotarySpec, SinkSpec,
 };
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;

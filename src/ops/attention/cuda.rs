@@ -8,11 +8,13 @@ use super::synthesizer::cuda::{GpuSynthesizer, PositionsAsKeys};
 use super::{AttentionDropout, AttentionOp, AttentionWeights, ScoreWeights, reference};
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
+use crate::ops::bridge::cuda::gradient_address;
 use crate::ops::cuda::decoding::{AttendToCache, GpuCachedSublayer, GpuKvCache, VisibleKeys};
 use crate::ops::cuda::heads::{
     Attention, AttentionOutput, GpuHeadAttention, HeadLayout, Qkv, WIDEST,
 };
-use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias};
+use crate::ops::cuda::linear::{Joined, Layer, apply_without_bias, back_without_bias, weight};
+use crate::ops::cuda::parts::Compared;
 use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
@@ -33,7 +35,7 @@ impl AttentionOp<f32> for Cuda {
         weights.layout.check_longest(batch);
         let documents = gpu().documents(&batch.starts)?;
         let attention = Attention {
-            layout: HeadLayout::new(weights.layout),
+            layout: HeadLayout::of(weights),
             dropout,
             queries: documents.clone(),
             keys: documents,
@@ -49,7 +51,7 @@ impl AttentionOp<f32> for Cuda {
                 try_residual(x, norm, branch, dropout.output)
             }
             (_, None) => {
-                let branch = Heads::new(weights, attention, GpuStandardHeads);
+                let branch = Heads::new(weights, attention, GpuStandardHeads::of(weights));
                 try_residual(x, norm, branch, dropout.output)
             }
         }
@@ -66,27 +68,43 @@ impl AttentionOp<f32> for Cuda {
                 reference::attention(x, norm, weights, batch, none)
             });
         }
-        let (layout, size) = (HeadLayout::new(weights.layout), (rows, context));
+        let (layout, size) = (HeadLayout::of(weights), (rows, context));
         match (&weights.scores, &weights.difference) {
             (ScoreWeights::Positions(of), _) => {
                 let keys = PositionsAsKeys::new(weights, of);
                 let layout = keys.layout();
-                GpuCachedSublayer::new(norm, keys, GpuStandardHeads, layout, size).boxed()
+                GpuCachedSublayer::new(norm, keys, GpuStandardHeads::of(weights), layout, size)
+                    .boxed()
             }
             (_, Some(difference)) => {
                 let heads = GpuDifferentialHeads::of(difference);
                 GpuCachedSublayer::new(norm, weights.clone(), heads, layout, size).boxed()
             }
-            (_, None) => {
-                GpuCachedSublayer::new(norm, weights.clone(), GpuStandardHeads, layout, size)
-                    .boxed()
-            }
+            (_, None) => GpuCachedSublayer::new(
+                norm,
+                weights.clone(),
+                GpuStandardHeads::of(weights),
+                layout,
+                size,
+            )
+            .boxed(),
         }
     }
 }
 
 /// A single attention map.
-pub struct GpuStandardHeads;
+pub struct GpuStandardHeads {
+    /// The learned score of each head's sink.
+    sinks: Option<Tensor<(usize,), f32, Cuda>>,
+}
+
+impl GpuStandardHeads {
+    /// Of a sublayer with these weights.
+    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
+        let sinks = weights.sinks.clone();
+        Self { sinks }
+    }
+}
 
 impl AttendToCache for GpuStandardHeads {
     fn attend_to_cache(
@@ -122,9 +140,17 @@ impl GpuHeadAttention for GpuStandardHeads {
         attention: &Attention,
         (qkv, output): (Qkv, &AttentionOutput),
         (dout, dqkv): (&Buffer, Qkv),
-        _: &mut Gradients<f32, Cuda>,
+        gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
-        attention.backward(gpu, qkv, (output, dout), (dqkv, NULL))
+        let along = attention.backward(gpu, qkv, (output, dout), (dqkv, NULL))?;
+        let Some(sinks) = &self.sinks else {
+            return Ok(());
+        };
+        let (dsinks, queries) = (
+            gradient_address(gradients, sinks)?,
+            attention.queries.tokens(),
+        );
+        (attention.layout).sink_backward(gpu, [&output.statistics, &along], dsinks, queries)
     }
 }
 
@@ -141,7 +167,11 @@ struct Saved<K> {
     joined: Joined<3>,
     /// Transformed queries and keys, and values, side by side: `[tokens, width + 2 kv_width]`.
     heads: Buffer,
+    /// Queries and keys before their norm, if they have one.
+    inputs: Option<Buffer>,
     kept: K,
+    /// The gates of the heads' outputs before the sigmoid, and the gated outputs.
+    gated: Option<[Buffer; 2]>,
 }
 
 impl<const EMBED: usize, C> Heads<EMBED, C> {
@@ -181,6 +211,21 @@ impl<const EMBED: usize, C> Heads<EMBED, C> {
     fn output(&self, of: &Buffer) -> Matrix {
         Matrix::new(at(of), self.weights.layout.width())
     }
+
+    /// The gates of the outputs, `[tokens, gates]` in a row each.
+    fn gates(&self, of: &Buffer) -> Matrix {
+        Matrix::new(at(of), self.weights.layout.gates())
+    }
+
+    /// The heads that are compared.
+    fn heads(&self, qkv: Qkv, rows: usize) -> Compared {
+        let layout = self.weights.layout;
+        Compared {
+            heads: qkv.queries,
+            counts: [layout.heads, layout.kv_heads],
+            rows,
+        }
+    }
 }
 
 impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> {
@@ -205,14 +250,27 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         let qkv = self.qkv(&heads);
         joined.apply(gpu, tokens, normed, qkv.queries)?;
         let (layout, compared) = (&attention.layout, self.compared());
+        let both = self.heads(qkv, tokens);
+        let inputs = layout.normalise(gpu, both, of.qk_norm.as_ref(), true)?;
         layout.transform(gpu, qkv.queries, compared, attention.positions())?;
         let kept = self.head_attention.attend(gpu, attention, qkv)?;
-        let output = self.output(C::output(&kept));
-        apply_without_bias(gpu, &of.proj, tokens, output, out)?;
+        let gated = match &of.gate {
+            None => None,
+            Some(gate) => {
+                let gates = gpu.scratch(tokens * of.layout.gates())?;
+                gpu.apply(weight(&gate.weight), tokens, normed, self.gates(&gates))?;
+                let gated = layout.gate(gpu, (C::output(&kept), &gates), tokens)?;
+                Some([gates, gated])
+            }
+        };
+        let output = gated.as_ref().map_or(C::output(&kept), |[_, gated]| gated);
+        apply_without_bias(gpu, &of.proj, tokens, self.output(output), out)?;
         Ok(Saved {
             joined,
             heads,
+            inputs,
             kept,
+            gated,
         })
     }
 
@@ -225,8 +283,17 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         gradients: &mut Gradients<f32, Cuda>,
     ) -> Result<(), CudaError> {
         let (of, attention) = (&self.weights, &self.attention);
-        let factors = (ends.dout, self.output(C::output(&saved.kept)));
+        let heads = C::output(&saved.kept);
+        let output = saved.gated.as_ref().map_or(heads, |[_, gated]| gated);
+        let factors = (ends.dout, self.output(output));
         let dout = back_without_bias(gpu, &of.proj, tokens, factors, gradients)?;
+        let dgates = match &saved.gated {
+            None => None,
+            Some([gates, _]) => {
+                let layout = &attention.layout;
+                Some(layout.gate_backward(gpu, (heads, &dout), gates, tokens)?)
+            }
+        };
 
         let dheads = gpu.scratch(tokens * self.step())?;
         let (qkv, dqkv) = (self.qkv(&saved.heads), self.qkv(&dheads));
@@ -235,6 +302,8 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         let mapped = (dqkv.queries, qkv.queries);
         let (layout, compared) = (&attention.layout, self.compared());
         layout.transform_backward(gpu, mapped, compared, attention.positions())?;
+        let back = (self.heads(dqkv, tokens), saved.inputs.as_ref());
+        layout.normalise_backward(gpu, back, of.qk_norm.as_ref(), gradients)?;
 
         let to = [
             Layer::gradient_of(&of.comparison().query, gradients)?,
@@ -243,6 +312,14 @@ impl<const EMBED: usize, C: GpuHeadAttention> Branch<EMBED> for Heads<EMBED, C> 
         ];
         let factors = (dqkv.queries, ends.normed);
         let dnormed = (ends.dnormed, Destination::Overwrite);
-        (saved.joined).back(gpu, tokens, factors, dnormed, to)
+        (saved.joined).back(gpu, tokens, factors, dnormed, to)?;
+        let (Some(dgates), Some(gate)) = (&dgates, &of.gate) else {
+            return Ok(());
+        };
+        let dweight = gradient_address(gradients, &gate.weight)?;
+        let factors = (self.gates(dgates), ends.normed);
+        let dnormed = (ends.dnormed, Destination::Accumulate);
+        let dweight = (dweight, Destination::Accumulate);
+        gpu.back(weight(&gate.weight), tokens, factors, dweight, dnormed)
     }
 }

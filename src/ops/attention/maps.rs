@@ -33,53 +33,54 @@ pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
         ScoreWeights::DotProduct(comparison) => comparison,
         ScoreWeights::Positions(of) => return synthesizer::maps(&x, of, layout),
     };
-    let tokens = x.len() / EMBED;
-    let mut queries = projected(&x, &comparison.query);
-    let mut keys = projected(&x, &comparison.key);
     let on_cpu = on_cpu(weights);
-    let transform = HeadTransform::new(&on_cpu, tokens);
-    for (side, rows, width) in [
-        (Side::Queries, &mut queries, layout.width()),
-        (Side::Keys, &mut keys, layout.kv_width()),
-    ] {
+    let transform = HeadTransform::new(&on_cpu, x.len() / EMBED);
+    let transformed = |side, mut rows: Vec<f32>, width| {
         for (position, row) in rows.chunks_exact_mut(width).enumerate() {
             transform.apply(row, side, position);
         }
+        rows
+    };
+    let queries = projected(&x, &comparison.query);
+    let queries = transformed(Side::Queries, queries, layout.width());
+    let keys = projected(&x, &comparison.key);
+    let keys = transformed(Side::Keys, keys, layout.kv_width());
+    match &weights.difference {
+        Some(difference) => differential::maps([&queries, &keys], difference, layout),
+        None => single_maps(&x, [&queries, &keys], &on_cpu),
     }
-    if let Some(difference) = &weights.difference {
-        return differential::maps([&queries, &keys], difference, layout);
-    }
-    let mut sums = weights
-        .forget
-        .as_ref()
-        .map_or(vec![], |gates| projected(&x, gates));
+}
+
+/// The maps of heads that have one each, from the normalised stream, and transformed queries and keys.
+fn single_maps<const EMBED: usize>(
+    x: &[f32],
+    [queries, keys]: [&[f32]; 2],
+    weights: &AttentionWeights<EMBED, f32, Cpu>,
+) -> Vec<HeadMap> {
+    let (layout, heads) = (weights.layout, weights.layout.heads);
+    let gates = weights.forget.as_ref();
+    let mut sums = gates.map_or(vec![], |gates| projected(x, gates));
     if let Some(Bias::Forget { divisor }) = layout.scoring.bias {
-        let heads = layout.heads;
         forget::sum_up(&mut sums, (heads, heads), divisor, &vec![0.0; heads]);
     }
-    let head = StandardHead::new(&on_cpu, tokens);
-    let of_sums = |head: usize| (sums.get(head..).unwrap_or_default(), layout.heads);
-    let before = on_cpu.talking.as_ref().map(|of| host(&of.before));
-    let queries_and_keys = [&*queries, &*keys];
-    let mut maps = compare(queries_and_keys, layout, before, |at| {
-        head.scores(at, of_sums(at))
-    });
-    if let Some(talking) = &on_cpu.talking {
+    let head = StandardHead::new(weights, x.len() / EMBED);
+    let scores = |at: usize| head.scores(at, (sums.get(at..).unwrap_or_default(), heads));
+    let talking = weights.talking.as_ref();
+    let before = talking.map(|of| host(&of.before));
+    let mut maps = compare([queries, keys], layout, before, scores);
+    if let Some(talking) = talking {
         mix_maps(host(&talking.after), &mut maps);
     }
     if let Some(beta) = &weights.beta {
-        let beta = products(&x, beta);
+        let beta = products(x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
-            let scores = head.scores(at, of_sums(at));
-            let beta = |token: usize| sigmoid(beta[token * layout.heads + at]);
-            let key = |token: usize| {
-                let row = &keys[token * layout.width()..];
-                &row[at * layout.head_dim..][..layout.head_dim]
+            let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];
+            let recall = |query: usize, token: usize| {
+                let (query_key, key) = (&key(query)[..layout.head_dim], key(token));
+                let product = sum_of(query_key, &key[..layout.head_dim], |a, b| a * b);
+                product * scores(at).growth(query, token)
             };
-            delta::unroll(map, beta, |query, token| {
-                let product = sum_of(key(query), key(token), |a, b| a * b);
-                product * scores.growth(query, token)
-            });
+            delta::unroll(map, |token| sigmoid(beta[token * heads + at]), recall);
         }
     }
     maps

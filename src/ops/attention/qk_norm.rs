@@ -69,7 +69,7 @@ impl QkNorm {
     }
 
     /// 1 over the number of squares that are averaged.
-    pub(super) fn share(self, head_dim: usize) -> f64 {
+    pub(crate) fn share(self, head_dim: usize) -> f64 {
         match self {
             Self::Rms => 1.0 / head_dim as f64,
             Self::L2 | Self::Unit => 1.0,

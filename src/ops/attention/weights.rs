@@ -124,22 +124,17 @@ impl Layout {
         let Scoring {
             bias, similarity, ..
         } = self.scoring;
-        let known = Self {
-            qk_norm: None,
-            talking: false,
-            scoring: Scoring {
-                softcap: None,
-                sink: None,
-                ..self.scoring
-            },
-            delta: false,
-            head_norm: false,
-            gate: None,
-            ..*self
-        };
-        *self == known
-            && matches!(bias, None | Some(Bias::Alibi))
-            && matches!(similarity, Similarity::Softmax | Similarity::FeatureMap)
+        let computed = [
+            Similarity::Softmax,
+            Similarity::FeatureMap,
+            Similarity::Taylor,
+            Similarity::Sigmoid,
+        ];
+        let has_keys = !matches!(self.head, HeadKind::Synthesizer { .. });
+        matches!(bias, None | Some(Bias::Alibi))
+            && computed.contains(&similarity)
+            && !(self.talking || self.delta || self.head_norm)
+            && (has_keys || self.gate.is_none())
     }
 
     /// Panics if heads do more than plain softmax attention with keys of their own.

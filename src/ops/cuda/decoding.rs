@@ -9,7 +9,8 @@ use dfdx::tensor_ops::ReshapeTo;
 
 use super::heads::{HeadLayout, Qkv};
 use super::kernels::{Kernel, Source, WARPS};
-use super::linear::{Layer, apply_each, apply_without_bias};
+use super::linear::{Layer, apply_each, apply_without_bias, weight};
+use super::parts::Compared;
 use super::products::Matrix;
 use super::rows::Rows;
 use super::sublayer::{norm_of, stream_of};
@@ -19,7 +20,7 @@ use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
 use crate::ops::decoding::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::{LayerNorm, Projection};
 
 pub(super) static KV_CACHE: Source = Source {
     name: "kv_cache",
@@ -53,6 +54,11 @@ pub trait DecodingProjections<const EMBED: usize> {
         positions: Positions,
     ) -> Result<Buffer, CudaError>;
 
+    /// To the gates of the heads' outputs, if there are any.
+    fn gate(&self) -> Option<&Projection<EMBED, f32, Cuda>> {
+        None
+    }
+
     /// The output projection.
     fn proj(&self) -> &FromHeads<EMBED, f32, Cuda>;
 }
@@ -82,6 +88,12 @@ impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, 
         let keys = Matrix::new(at(&entries), 2 * kv);
         let layers = [&self.comparison().key, &self.value].map(Layer::of);
         apply_each(gpu, layers, count, from, keys)?;
+        let compared = Compared {
+            heads: keys,
+            counts: [0, layout.of.kv_heads],
+            rows: count,
+        };
+        layout.normalise(gpu, compared, self.qk_norm.as_ref(), false)?;
         layout.transform(gpu, keys, kv, positions)?;
         Ok(entries)
     }
@@ -98,8 +110,18 @@ impl<const EMBED: usize> DecodingProjections<EMBED> for AttentionWeights<EMBED, 
         let to = Matrix::new(at(&queries), width);
         let layer = Layer::of(&self.comparison().query);
         apply_each(gpu, [layer], count, from, to)?;
+        let compared = Compared {
+            heads: to,
+            counts: [layout.of.heads, 0],
+            rows: count,
+        };
+        layout.normalise(gpu, compared, self.qk_norm.as_ref(), false)?;
         layout.transform(gpu, to, width, positions)?;
         Ok(queries)
+    }
+
+    fn gate(&self) -> Option<&Projection<EMBED, f32, Cuda>> {
+        self.gate.as_ref()
     }
 
     fn proj(&self) -> &FromHeads<EMBED, f32, Cuda> {
@@ -311,7 +333,14 @@ where
     ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
         let (heads, count) = (&self.heads, visible.queries);
         let queries = heads.queries(gpu, &self.cache.layout, from, (positions, count))?;
-        let out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
+        let mut out = (self.attend).attend_to_cache(gpu, &self.cache, &queries, visible)?;
+        if let Some(gate) = heads.gate() {
+            let layout = &self.cache.layout;
+            let gates = gpu.scratch(count * layout.of.gates())?;
+            let to = Matrix::new(at(&gates), layout.of.gates());
+            gpu.apply(weight(&gate.weight), count, from, to)?;
+            out = layout.gate(gpu, (&out, &gates), count)?;
+        }
         add_projected(gpu, heads.proj(), x, (&out, count))
     }
 

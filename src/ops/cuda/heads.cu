@@ -123,7 +123,7 @@ __device__ __forceinline__ u32 drop_index(const Heads& h, const HeadSlice& p, u3
 }
 
 // out = weights · values, heads side by side. `statistics: [queries, heads]` is the logarithm of a query's
-// sum of exponentials, or its sum of feature products.
+// sum of exponentials, its sink's included, or the sum of its weights, 1 where they are not divided by it.
 extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics) {
     __shared__ __align__(16) float queries[TILE][STEP], keys[32][STEP], values[32][STEP];
     __shared__ __align__(16) float weights[WARPS][ROWS][32];
@@ -160,10 +160,10 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
             const bool seen = sees(h, p, query, key);
-            float score = products[r] * h.scale;
+            float score = bounded(h, products[r] * h.scale);
             float weight;
-            if (h.features) {
-                weight = seen ? score : 0.0f;
+            if (h.similarity != SOFTMAX) {
+                weight = seen ? weight_of_score(h, score, addend_of(h, p.slope, key, last - key), last) : 0.0f;
                 total[r] += weight;
             } else {
                 score = seen ? score + addend_of(h, p.slope, key, last - key) : NEGATIVE_INFINITY;
@@ -186,26 +186,40 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
         const u32 query = start + warp * ROWS + r;
         if (query >= p.queries) continue;
         // Until here each lane has a partial sum.
-        total[r] = warp_sum(total[r]);
+        total[r] = has_sum(h) ? warp_sum(total[r]) : 1.0f;
+        if (h.sink) {
+            const float sink = sink_of(h, p.head), larger = fmaxf(most[r], sink), before = expf(most[r] - larger);
+            total[r] = total[r] * before + expf(sink - larger);
+#pragma unroll
+            for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[r][i] *= before;
+            most[r] = larger;
+        }
         const size_t row = p.first_query + query;
 #pragma unroll
         for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
             const u32 channel = lane + 32 * i;
             if (channel < HEAD_DIM) out[row * h.heads * HEAD_DIM + p.column + channel] = weighted[r][i] / total[r];
         }
-        if (lane == 0) statistics[row * h.heads + p.head] = h.features ? total[r] : most[r] + logf(total[r]);
+        if (lane == 0) statistics[row * h.heads + p.head] = h.similarity != SOFTMAX ? total[r] : most[r] + logf(total[r]);
     }
 }
 
-// The weight of a key before dropout, and the gradient of its score.
-__device__ __forceinline__ float weight_of(const Heads& h, const HeadSlice& p, float product, u32 key, u32 last,
+// The weight of a key before dropout, given its score.
+__device__ __forceinline__ float weight_of(const Heads& h, const HeadSlice& p, float score, u32 key, u32 last,
                                            float statistic) {
-    return h.features ? product * h.scale / statistic
-                      : expf(product * h.scale + addend_of(h, p.slope, key, last - key) - statistic);
+    const float addend = addend_of(h, p.slope, key, last - key);
+    return h.similarity != SOFTMAX ? weight_of_score(h, score, addend, last) / statistic
+                                   : expf(score + addend - statistic);
 }
 
-__device__ __forceinline__ float score_gradient(const Heads& h, float weight, float dweight, float along, float statistic) {
-    return (dweight - along) * h.scale * (h.features ? 1.0f / statistic : weight);
+// The gradient of the product of query and key.
+__device__ __forceinline__ float score_gradient(const Heads& h, float score, float weight, float dweight, float along,
+                                                float statistic) {
+    const float rest = dweight - along;
+    if (h.similarity == FEATURES) return rest * h.scale * (1.0f / statistic);
+    if (h.similarity == TAYLOR) return rest * h.scale * (1.0f + score) / statistic;
+    const float gradient = h.similarity == SIGMOID ? dweight * h.scale * weight * (1.0f - weight) : rest * h.scale * weight;
+    return gradient * bound_slope(h, score);
 }
 
 // Writes the gradient of the queries, and the term of the softmax gradient that all keys of a query share,
@@ -263,9 +277,10 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
             const u32 last = min(query, p.keys - 1);
             float gradient = 0.0f;
             if (sees(h, p, query, key)) {
-                const float weight = weight_of(h, p, products[r], key, last, statistic[r]);
+                const float score = bounded(h, products[r] * h.scale);
+                const float weight = weight_of(h, p, score, key, last, statistic[r]);
                 const float dweight = dproducts[r] * kept(h.dropout, drop_index(h, p, query, key));
-                gradient = score_gradient(h, weight, dweight, of_query[r], statistic[r]);
+                gradient = score_gradient(h, score, weight, dweight, of_query[r], statistic[r]);
             }
             gradients[warp][r][lane] = gradient;
         }
@@ -339,10 +354,11 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
                 const u32 key = start + warp * ROWS + r;
                 float weight = 0.0f, gradient = 0.0f;
                 if (sees(h, p, query, key)) {
-                    weight = weight_of(h, p, products[r], key, last, statistic);
+                    const float score = bounded(h, products[r] * h.scale);
+                    weight = weight_of(h, p, score, key, last, statistic);
                     const float factor = kept(h.dropout, drop_index(h, p, query, key));
                     const float dweight = dproducts[r] * factor;
-                    gradient = score_gradient(h, weight, dweight, of_query, statistic);
+                    gradient = score_gradient(h, score, weight, dweight, of_query, statistic);
                     weight *= factor;
                 }
                 weights[warp][r][lane] = weight;

@@ -9,7 +9,10 @@ use dfdx::tensor::{Cuda, CudaError, Gradients};
 use super::kernels::{Kernel, Source, WARPS};
 use super::products::Matrix;
 use super::{Address, Buffer, DeviceDropout, Gpu, NULL, at};
-use crate::ops::attention::{AttentionDropout, Bias, Layout, Scoring, Similarity};
+use crate::ops::attention::{
+    AttentionDropout, AttentionWeights, Bias, Layout, Scoring, Similarity,
+};
+use crate::ops::bridge::cuda::address;
 use crate::ops::dropout::Dropout;
 
 pub(super) static HEADS: Source = source(
@@ -101,6 +104,8 @@ pub struct HeadLayout {
     pub of: Layout,
     /// Added to the score of a key by its position; may be null.
     pub position_bias: Address,
+    /// The score of each head's sink; null if there are none, or if they are 0.
+    pub sinks: Address,
 }
 
 /// Attention of the queries of some documents to the keys and values of as many.
@@ -125,7 +130,8 @@ pub struct Qkv {
 pub struct AttentionOutput {
     /// `[queries, heads * head_dim]`.
     pub out: Buffer,
-    statistics: Buffer,
+    /// `[queries, heads]`: see heads.cu.
+    pub statistics: Buffer,
 }
 
 /// `struct Heads` of heads.cu.
@@ -138,14 +144,17 @@ pub(super) struct Arguments {
     query_starts: Address,
     key_starts: Address,
     position_bias: Address,
+    sinks: Address,
     query_step: u32,
     key_step: u32,
     heads: u32,
     group: u32,
     window: u32,
-    features: u32,
+    similarity: u32,
     distance: u32,
+    sink: u32,
     scale: f32,
+    softcap: f32,
     dropout: DeviceDropout,
     context: u32,
 }
@@ -154,11 +163,20 @@ pub(super) struct Arguments {
 unsafe impl DeviceRepr for Arguments {}
 
 impl HeadLayout {
-    /// Without a position bias.
+    /// Without a position bias and learned sinks.
     pub fn new(of: Layout) -> Self {
         Self {
             of,
             position_bias: NULL,
+            sinks: NULL,
+        }
+    }
+
+    /// Of a sublayer with these weights.
+    pub fn of<const EMBED: usize>(weights: &AttentionWeights<EMBED, f32, Cuda>) -> Self {
+        Self {
+            sinks: weights.sinks.as_ref().map_or(NULL, address),
+            ..Self::new(weights.layout)
         }
     }
 
@@ -184,8 +202,8 @@ impl HeadLayout {
             bias,
             window,
             similarity,
-            softcap: _,
-            sink: _,
+            softcap,
+            sink,
         } = self.of.scoring;
         Arguments {
             queries: qkv.queries.start,
@@ -194,15 +212,18 @@ impl HeadLayout {
             query_starts,
             key_starts,
             position_bias: self.position_bias,
+            sinks: self.sinks,
             query_step: qkv.queries.step as u32,
             key_step: qkv.keys.step as u32,
             heads: self.of.heads as u32,
             group: self.of.group() as u32,
             // At most 2^30, longer than any document, with room for the kernel's additions in u32.
             window: window.map_or(1 << 30, |window| window.min(1 << 30)) as u32,
-            features: u32::from(similarity == Similarity::FeatureMap),
+            similarity: code(similarity),
             distance: u32::from(bias == Some(Bias::Alibi)),
+            sink: u32::from(sink.is_some()),
             scale: self.of.scale() as f32,
+            softcap: softcap.unwrap_or(0.0) as f32,
             dropout: dropout.into(),
             context: context as u32,
         }
@@ -213,6 +234,17 @@ impl HeadLayout {
             NULL => HEADS.kernel(self.of.head_dim, name),
             _ => HEADS_WITH_POSITION_BIAS.kernel(self.of.head_dim, name),
         }
+    }
+}
+
+/// The number of a similarity in heads.cuh.
+fn code(similarity: Similarity) -> u32 {
+    match similarity {
+        Similarity::Softmax => 0,
+        Similarity::FeatureMap => 1,
+        Similarity::Taylor => 2,
+        Similarity::Sigmoid => 3,
+        Similarity::StickBreaking | Similarity::Product => panic!("{similarity:?} has no kernel"),
     }
 }
 
@@ -248,14 +280,15 @@ impl Attention {
     }
 
     /// Writes the gradients of queries, keys and values (keys and values must have the same row stride),
-    /// and of the position bias of each key, `[keys, key heads]`, unless `daddends` is null.
+    /// and of the position bias of each key, `[keys, key heads]`, unless `daddends` is null. Returns the term
+    /// of the softmax gradient that all keys of a query share, `[queries, heads]`.
     pub fn backward(
         &self,
         gpu: &Gpu,
         qkv: Qkv,
         (output, dout): (&AttentionOutput, &Buffer),
         (gradients, daddends): (Qkv, Address),
-    ) -> Result<(), CudaError> {
+    ) -> Result<Buffer, CudaError> {
         let (heads, arguments) = (self.layout.of.heads, self.arguments(qkv));
         let along = gpu.scratch(self.queries.tokens() * heads)?;
         gpu.launch(
@@ -284,7 +317,8 @@ impl Attention {
                 gradients.keys.step as u32,
                 daddends,
             ),
-        )
+        )?;
+        Ok(along)
     }
 }
 

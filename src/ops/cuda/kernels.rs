@@ -148,11 +148,11 @@ impl Gpu {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::ops::cuda::{decoding, heads, products, rows, transform};
+    use crate::ops::cuda::{decoding, heads, parts, products, rows, transform};
     use crate::ops::{adamw, attention, embedding, head};
 
     /// All sources.
-    const ALL: [&Source; 11] = [
+    const ALL: [&Source; 12] = [
         &adamw::cuda::OPTIMISER,
         &attention::differential::cuda::DIFFERENCES,
         &embedding::cuda::TABLES,
@@ -162,6 +162,7 @@ mod tests {
         &products::PRODUCTS,
         &decoding::KV_CACHE,
         &rows::ROWS,
+        &parts::PARTS,
         &transform::TRANSFORMS,
         &attention::synthesizer::cuda::POSITIONS_AS_KEYS,
     ];

@@ -39,10 +39,10 @@ extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out,
         if (seen) {
             const float* of_key = h.keys + row + (size_t)key * h.key_step;
             for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
-            score *= h.scale;
+            score = bounded(h, score * h.scale);
         }
-        if (h.features) {
-            weight = score;
+        if (h.similarity != SOFTMAX) {
+            weight = seen ? weight_of_score(h, score, addend_of(h, slope, key, last - key), last) : 0.0f;
         } else {
             score = seen ? score + addend_of(h, slope, key, last - key) : NEGATIVE_INFINITY;
             const float larger = fmaxf(most, warp_max(score));
@@ -64,6 +64,13 @@ extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out,
                 if (channel < HEAD_DIM) weighted[i] += of_key * of_value[channel];
             }
         }
+    }
+    if (!has_sum(h)) total = 1.0f;
+    if (h.sink) {
+        const float sink = sink_of(h, head), larger = fmaxf(most, sink), before = expf(most - larger);
+        total = total * before + expf(sink - larger);
+#pragma unroll
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) weighted[i] *= before;
     }
 #pragma unroll
     for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {

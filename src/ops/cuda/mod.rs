@@ -13,6 +13,7 @@ pub(crate) mod decoding;
 pub(crate) mod heads;
 pub(crate) mod kernels;
 pub(crate) mod linear;
+pub(crate) mod parts;
 pub(crate) mod products;
 pub(crate) mod rows;
 pub(crate) mod sublayer;

@@ -1,0 +1,125 @@
+// Parts of attention around the kernels of heads.cu; heads lie side by side. HEAD_DIM is the width of a head.
+
+// What a channel of a normalised head is multiplied by: the first `query_heads` of a row are queries.
+__device__ __forceinline__ float gain_of(u32 head, u32 channel, u32 query_heads, const float* query_gain,
+                                         const float* key_gain, u32 by_head) {
+    const float* gain = head < query_heads ? query_gain : key_gain;
+    return gain == 0 ? 1.0f : gain[by_head ? head : channel];
+}
+
+// 1 / √(share · Σ x² + 1e-6) of a head's channels; a warp calls it.
+__device__ __forceinline__ float factor_of(const float* x, u32 lane, float share) {
+    float squares = 0.0f;
+    for (u32 channel = lane; channel < HEAD_DIM; channel += 32) squares += x[channel] * x[channel];
+    return 1.0f / sqrtf(share * warp_sum(squares) + 1e-6f);
+}
+
+// Normalises the first `all` heads of each row, in place; one warp each. `kept: [rows, all, HEAD_DIM]` gets them as they
+// were, unless it is null.
+extern "C" __global__ void normalise(float* heads, u32 step, float* kept, u32 all, u32 rows, u32 query_heads,
+                                     float share, const float* query_gain, const float* key_gain, u32 by_head) {
+    const u32 at = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
+    if (at >= rows * all) return;
+    const u32 head = at % all;
+    float* x = heads + (size_t)(at / all) * step + head * HEAD_DIM;
+    const float factor = factor_of(x, lane, share);
+    for (u32 channel = lane; channel < HEAD_DIM; channel += 32) {
+        if (kept != 0) kept[(size_t)at * HEAD_DIM + channel] = x[channel];
+        x[channel] *= factor * gain_of(head, channel, query_heads, query_gain, key_gain, by_head);
+    }
+}
+
+// Backward of `normalise`, in place. The grid is [parts, all]: a block has the rows of a part, for one head, and writes its
+// share of the gradient of the gain to `shares: [parts, all, HEAD_DIM]`.
+extern "C" __global__ void normalise_backward(float* gradients, u32 step, const float* kept, u32 rows, u32 query_heads,
+                                              float share, const float* query_gain, const float* key_gain, u32 by_head,
+                                              float* shares) {
+    __shared__ float sums[WARPS][PER_LANE(HEAD_DIM) * 32];
+    const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32, all = gridDim.y, head = blockIdx.y;
+    float own[PER_LANE(HEAD_DIM)];
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) own[i] = 0.0f;
+    for (u32 row = blockIdx.x * WARPS + warp; row < rows; row += gridDim.x * WARPS) {
+        float* d = gradients + (size_t)row * step + head * HEAD_DIM;
+        const float* x = kept + ((size_t)row * all + head) * HEAD_DIM;
+        const float factor = factor_of(x, lane, share);
+        float along = 0.0f;
+        for (int i = 0; i < PER_LANE(HEAD_DIM); i++) {
+            const u32 channel = lane + 32 * i;
+            if (channel >= HEAD_DIM) continue;
+            own[i] += d[channel] * x[channel] * factor;
+            d[channel] *= gain_of(head, channel, query_heads, query_gain, key_gain, by_head);
+            along += d[channel] * x[channel];
+        }
+        along = share * factor * factor * warp_sum(along);
+        for (u32 channel = lane; channel < HEAD_DIM; channel += 32)
+            d[channel] = factor * (d[channel] - along * x[channel]);
+    }
+    for (int i = 0; i < PER_LANE(HEAD_DIM); i++) sums[warp][lane + 32 * i] = own[i];
+    __syncthreads();
+    for (u32 channel = threadIdx.x; channel < HEAD_DIM; channel += blockDim.x) {
+        float sum = 0.0f;
+        for (int w = 0; w < WARPS; w++) sum += sums[w][channel];
+        shares[((size_t)blockIdx.x * all + head) * HEAD_DIM + channel] = sum;
+    }
+}
+
+// Adds the shares to the gradients of the gains: of heads of queries if `by_head` is set, otherwise of the channels of
+// queries and then of keys.
+extern "C" __global__ void add_gains(const float* shares, u32 parts, u32 all, u32 query_heads, u32 by_head,
+                                     float* query_gain, float* key_gain, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const bool of_keys = !by_head && i >= HEAD_DIM;
+    const u32 first = by_head ? i : of_keys ? query_heads : 0, end = by_head ? i + 1 : of_keys ? all : query_heads;
+    const u32 channel = by_head ? 0 : i % HEAD_DIM, channels = by_head ? HEAD_DIM : 1;
+    float sum = 0.0f;
+    for (u32 part = 0; part < parts; part++)
+        for (u32 head = first; head < end; head++)
+            for (u32 c = 0; c < channels; c++) sum += shares[((size_t)part * all + head) * HEAD_DIM + channel + c];
+    (of_keys ? key_gain : query_gain)[by_head ? i : channel] += sum;
+}
+
+__device__ __forceinline__ float sigmoid(float x) { return 1.0f / (1.0f + expf(-x)); }
+
+// Multiplies heads, `[tokens, width]`, by the sigmoid of `gates: [tokens, gates_of_token]`.
+extern "C" __global__ void gate(const float* heads, const float* gates, float* gated, u32 width, u32 gates_of_token,
+                                u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    gated[i] = heads[i] * sigmoid(gates[(size_t)(i / width) * gates_of_token + i % width / (width / gates_of_token)]);
+}
+
+// Backward of `gate`: turns the gradient of the gated heads into that of the heads, and writes that of the gates; one thread
+// for each of `count` gates.
+extern "C" __global__ void gate_backward(const float* heads, float* dheads, const float* gates, float* dgates, u32 width,
+                                         u32 gates_of_token, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const u32 channels = width / gates_of_token;
+    const size_t first = (size_t)(i / gates_of_token) * width + i % gates_of_token * channels;
+    const float open = sigmoid(gates[i]);
+    float along = 0.0f;
+    for (u32 channel = 0; channel < channels; channel++) {
+        along += heads[first + channel] * dheads[first + channel];
+        dheads[first + channel] *= open;
+    }
+    dgates[i] = open * (1.0f - open) * along;
+}
+
+// Subtracts from the gradient of each head's sink what its weight, `e^(sink - statistic)`, takes from the keys; a block has
+// a head. `statistics` and `along` are `[queries, heads]`, as in heads.cu.
+extern "C" __global__ void sink_backward(const float* sinks, const float* statistics, const float* along, float* dsinks,
+                                         u32 queries) {
+    __shared__ float sums[WARPS];
+    const u32 head = blockIdx.x, heads = gridDim.x;
+    float sum = 0.0f;
+    for (u32 query = threadIdx.x; query < queries; query += blockDim.x) {
+        const size_t at = (size_t)query * heads + head;
+        sum += expf(sinks[head] - statistics[at]) * along[at];
+    }
+    sum = warp_sum(sum);
+    if (threadIdx.x % 32 == 0) sums[threadIdx.x / 32] = sum;
+    __syncthreads();
+    if (threadIdx.x > 0) return;
+    for (int w = 0; w < WARPS; w++) dsinks[head] -= sums[w];
+}
