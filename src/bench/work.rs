@@ -1,6 +1,6 @@
 //! The useful arithmetic of a training step: a count that does not depend on the implementation.
 
-use crate::config::schema::ModelSpec;
+use crate::config::schema::{ModelSpec, NormSpec, PositionsSpec};
 use crate::data::ragged::Ragged;
 
 /// Floating-point operations of forward and backward on a batch:
@@ -9,7 +9,7 @@ use crate::data::ragged::Ragged;
 /// 6 × (parameters - embeddings) × tokens  +  6 × layers × embed × Σ n (n + 1)   over documents of n tokens
 /// ```
 ///
-/// Every parameter except those of the token and position embeddings is multiplied with each token once in
+/// Every parameter except those that are only looked up, see `looked_up`, is multiplied with each token once in
 /// the forward and twice in the backward pass, and a multiply-add counts as 2 operations: hence the first
 /// 6. Attention has two more products, queries by keys and weights by values, over the `n (n + 1) / 2`
 /// causal pairs (fewer with a window; heads that share keys have fewer parameters, not fewer pairs); with the backward pass that is 6 × 2 × `embed` per pair. For a
@@ -21,7 +21,7 @@ pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
     if let Some(bottleneck) = spec.attention.bottleneck {
         return with_latents(spec, bottleneck, parameters, batch);
     }
-    let embeddings = (spec.vocabulary + spec.context) * spec.embed;
+    let embeddings = looked_up(spec);
     let pairs = |layer: usize| -> usize {
         let window = spec.attention_of(layer).window;
         let pairs = |n: usize| {
@@ -45,10 +45,16 @@ pub fn flop(spec: &ModelSpec, parameters: usize, batch: &Ragged) -> f64 {
 fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &Ragged) -> f64 {
     let (embed, hidden) = (spec.embed, spec.hidden);
     let linear = |inputs: usize, outputs: usize| (inputs + 1) * outputs;
-    let norm = 2 * embed;
-    let mlp = norm + linear(embed, hidden) + linear(hidden, embed);
+    let norm = match spec.norm {
+        NormSpec::Layer => 2 * embed,
+        NormSpec::Rms => embed,
+    };
+    let mlp = match spec.mlp.hidden_width(hidden) {
+        0 => 0,
+        width => norm + linear(embed, width) + linear(hidden, embed),
+    };
     let of_a_token = 2 * linear(embed, embed) + mlp + norm + spec.vocabulary * embed;
-    let embeddings = (spec.vocabulary + spec.context + bottleneck) * embed;
+    let embeddings = looked_up(spec) + bottleneck * embed;
     let of_a_latent = parameters - embeddings - of_a_token;
     let latents = |n: usize| n.min(bottleneck);
     let multiplied = |n: usize| latents(n) * of_a_latent + n * of_a_token;
@@ -61,6 +67,17 @@ fn with_latents(spec: &ModelSpec, bottleneck: usize, parameters: usize, batch: &
         batch.lengths().map(pairs).sum(),
         spec,
     )
+}
+
+/// Number of parameters of the token and position embeddings, of which a token uses a row without multiplying. A tied
+/// head multiplies with the table of the token embedding.
+fn looked_up(spec: &ModelSpec) -> usize {
+    let tokens = if spec.tied_head { 0 } else { spec.vocabulary };
+    let positions = match spec.positions {
+        PositionsSpec::Learned => spec.context,
+        PositionsSpec::None => 0,
+    };
+    (tokens + positions) * spec.embed
 }
 
 /// Total operations for `multiplied` parameter uses and `pairs` of queries and keys over all layers.

@@ -1,36 +1,70 @@
-//! One pre-norm block: attention sublayer, then MLP sublayer.
+//! One pre-norm block: attention sublayer, then MLP sublayer if there is one.
 
 use dfdx::shapes::Dtype;
 use dfdx::tensor::{Storage, Tape};
 use dfdx::tensor_ops::Device;
 
+use super::attention::layout;
+use crate::config::schema::{AttentionSpec, MlpSpec, ModelSpec, NormSpec};
 use crate::data::ragged::Ragged;
-use crate::ops::attention::{self, AttentionDropout, AttentionWeights, Layout};
-use crate::ops::decoding::BoxedIncremental;
+use crate::ops::attention::{self, AttentionDropout, AttentionWeights};
+use crate::ops::decoding::{BoxedIncremental, BoxedPointwise};
 use crate::ops::dropout::Dropout;
-use crate::ops::feed_forward::FeedForward;
+use crate::ops::feed_forward::{Activation, FeedForward};
 use crate::ops::maps::HeadMap;
-use crate::ops::parameters::{LayerNorm, named_weights};
+use crate::ops::parameters::{Norm, named_weights};
 use crate::ops::{LabDevice, Stream};
+
+/// A norm of the model, all zero.
+pub(super) fn norm<const EMBED: usize, N: Dtype, D: Device<N>>(
+    device: &D,
+    spec: &ModelSpec,
+) -> Result<Norm<EMBED, N, D>, D::Err> {
+    match spec.norm {
+        NormSpec::Layer => Norm::layer(device),
+        NormSpec::Rms => Norm::rms(device),
+    }
+}
+
+/// The norm and the layers of an MLP sublayer.
+pub(super) type Mlp<'a, const EMBED: usize, const HIDDEN: usize, N, D> =
+    (&'a Norm<EMBED, N, D>, &'a FeedForward<EMBED, HIDDEN, N, D>);
 
 /// What its attention computes is known at run time: [`AttentionWeights::layout`].
 #[derive(Clone, Debug)]
 pub(super) struct Block<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Storage<N>> {
-    pub(super) ln1: LayerNorm<EMBED, N, D>,
-    pub(super) ln2: LayerNorm<EMBED, N, D>,
+    pub(super) ln1: Norm<EMBED, N, D>,
+    /// Of the MLP sublayer.
+    ln2: Option<Norm<EMBED, N, D>>,
     pub(super) attn: AttentionWeights<EMBED, N, D>,
-    pub(super) mlp: FeedForward<EMBED, HIDDEN, N, D>,
+    mlp: Option<FeedForward<EMBED, HIDDEN, N, D>>,
 }
 
 impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: Device<N>> Block<EMBED, HIDDEN, N, D> {
     /// All weights zero.
-    pub(super) fn zeros(device: &D, layout: Layout) -> Result<Self, D::Err> {
+    pub(super) fn zeros(
+        device: &D,
+        spec: &ModelSpec,
+        attention: &AttentionSpec,
+    ) -> Result<Self, D::Err> {
+        let activation = match spec.mlp {
+            MlpSpec::Gelu => Some(Activation::Gelu),
+            MlpSpec::Relu2 => Some(Activation::SquaredRelu),
+            MlpSpec::Swiglu => Some(Activation::SwiGlu),
+            MlpSpec::None => None,
+        };
+        let mlp = activation.map(|activation| FeedForward::zeros(device, activation));
         Ok(Self {
-            ln1: LayerNorm::zeros(device)?,
-            ln2: LayerNorm::zeros(device)?,
-            attn: AttentionWeights::zeros(device, layout)?,
-            mlp: FeedForward::zeros(device)?,
+            ln1: norm(device, spec)?,
+            ln2: mlp.is_some().then(|| norm(device, spec)).transpose()?,
+            attn: AttentionWeights::zeros(device, layout(spec, attention))?,
+            mlp: mlp.transpose()?,
         })
+    }
+
+    /// The norm and the layers of the MLP sublayer, if there is one.
+    pub(super) fn mlp(&self) -> Option<Mlp<'_, EMBED, HIDDEN, N, D>> {
+        self.ln2.as_ref().zip(self.mlp.as_ref())
     }
 }
 
@@ -61,13 +95,24 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         D::try_attention(x, &self.ln1, &self.attn, batch, dropout)
     }
 
-    /// The MLP sublayer alone.
+    /// The MLP sublayer alone; without one the stream as it is.
     pub(super) fn try_feed_forward<T: Tape<N, D>>(
         &self,
         x: Stream<EMBED, N, D, T>,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-        D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+        match self.mlp() {
+            Some((norm, mlp)) => D::try_feed_forward(x, norm, mlp, dropout.at(3)),
+            None => Ok(x),
+        }
+    }
+
+    /// The MLP sublayer for inference.
+    pub(super) fn inference_feed_forward(&self) -> BoxedPointwise<'_, EMBED, N, D> {
+        match self.mlp() {
+            Some((norm, mlp)) => D::inference_feed_forward(norm, mlp),
+            None => Box::new(Ok),
+        }
     }
 
     /// Attention map of each head over one document, `x` being the input of the block.
@@ -83,7 +128,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
         context: usize,
     ) -> BoxedIncremental<'_, EMBED, N, D> {
         let mut attention = D::incremental_attention(&self.ln1, &self.attn, (rows, context));
-        let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
+        let feed_forward = self.inference_feed_forward();
         Box::new(move |x, new, outputs| feed_forward(attention(x, new, outputs)?))
     }
 }

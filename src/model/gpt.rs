@@ -3,12 +3,12 @@
 //! Layer order and names are those of the reference (minGPT: Karpathy 2020, after Radford et al. 2019), so
 //! that its weights load by name.
 
-use dfdx::shapes::{Dtype, Rank0, Rank3};
+use dfdx::shapes::{Dtype, Rank0};
 use dfdx::tensor::{NoneTape, PutTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::attention;
 use super::block::Block;
+use super::ends::{Embedding, Head};
 use super::maps::LayerMaps;
 use super::network::{IncrementalNetwork, Network};
 use super::parts::PartOfStep;
@@ -16,7 +16,7 @@ use crate::config::schema::ModelSpec;
 use crate::data::ragged::Ragged;
 use crate::ops::decoding::OutputTokens;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Table, named_weights};
+use crate::ops::parameters::named_weights;
 use crate::ops::{LabDevice, Stream};
 
 /// The number of blocks, and what their attention computes, are known at run time.
@@ -31,11 +31,9 @@ pub(super) struct Gpt<
 > {
     /// Maximum document length: CONTEXT, or less if the attention needs it.
     longest: usize,
-    pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
-    pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    pub(super) embedding: Embedding<EMBED, VOCAB, CONTEXT, N, D>,
     pub(super) blocks: Vec<Block<EMBED, HIDDEN, N, D>>,
-    pub(super) ln_f: LayerNorm<EMBED, N, D>,
-    pub(super) head: Table<VOCAB, EMBED, N, D>,
+    pub(super) head: Head<EMBED, VOCAB, N, D>,
 }
 
 impl<
@@ -53,10 +51,9 @@ impl<
         dropout: Dropout,
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
-        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
         // Each dropout site has its own key: embedding 0, layers from 1, and the sites within a layer.
         let at = (&batch.tokens[..], &batch.positions()[..]);
-        D::try_embed(tokens, positions, at, dropout.at(0), tape)
+        self.embedding.try_embed(at, dropout.at(0), tape)
     }
 
     /// The residual stream before the final norm: `[batch tokens, EMBED]`.
@@ -79,7 +76,7 @@ impl<
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
+        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 }
 
@@ -95,16 +92,13 @@ impl<
     const SHARES_PREFIXES: bool = true;
 
     fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
-        let layouts =
-            (0..spec.layers).map(|layer| attention::layout(spec, &spec.attention_of(layer)));
-        let blocks = layouts.map(|layout| Block::zeros(device, layout));
+        let attentions = (0..spec.layers).map(|layer| spec.attention_of(layer));
+        let blocks = attentions.map(|attention| Block::zeros(device, spec, &attention));
         Ok(Self {
             longest: spec.longest_document(),
-            tok_emb: Table::zeros(device)?,
-            pos_emb: device.try_zeros()?,
+            embedding: Embedding::zeros(device, spec)?,
             blocks: blocks.collect::<Result<_, _>>()?,
-            ln_f: LayerNorm::zeros(device)?,
-            head: Table::zeros(device)?,
+            head: Head::zeros(device, spec)?,
         })
     }
 
@@ -124,7 +118,7 @@ impl<
 
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
         let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
-        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
+        let logits = (self.head).try_logits(&self.embedding.tok_emb, x, rows)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }
 
@@ -144,9 +138,8 @@ impl<
             .map(|block| block.incremental(rows, CONTEXT))
             .collect();
         Box::new(move |ids, new| {
-            let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
             let at = (ids, new.positions);
-            let mut x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?;
+            let mut x = self.embedding.try_embed(at, Dropout::NONE, NoneTape)?;
             for (layer, decode) in blocks.iter_mut().enumerate() {
                 // After the last block only the last tokens are used.
                 let outputs = match layer + 1 < self.blocks.len() {
@@ -156,7 +149,7 @@ impl<
                 x = decode(x, new, outputs)?; // [new tokens, EMBED], at last [rows, EMBED]
             }
             let all: Vec<usize> = (0..new.sequences.len()).collect();
-            let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
+            let logits = (self.head).try_logits(&self.embedding.tok_emb, x, &all)?; // [rows, VOCAB]
             Ok(logits.as_vec())
         })
     }
@@ -170,7 +163,7 @@ impl<
         let layers = self.blocks.len();
         let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
         let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
-        Ok(vec![
+        let mut parts = vec![
             PartOfStep::new("embedding", 1, move |model: &Self, tape| {
                 model.embed(batch, dropout, tape)
             }),
@@ -178,14 +171,17 @@ impl<
                 let (block, x) = (&model.blocks[0], x.clone().put_tape(tape));
                 block.try_attend(x, batch, CONTEXT, dropout.at(1))
             }),
-            PartOfStep::new("mlp", layers, move |model: &Self, tape| {
+        ];
+        if block.mlp().is_some() {
+            parts.push(PartOfStep::new("mlp", layers, move |model: &Self, tape| {
                 let (block, x) = (&model.blocks[0], attended.clone().put_tape(tape));
                 block.try_feed_forward(x, dropout.at(1))
-            }),
-            PartOfStep::new("head", 1, move |model: &Self, tape| {
-                model.end(fed.clone().put_tape(tape), batch)
-            }),
-        ])
+            }));
+        }
+        parts.push(PartOfStep::new("head", 1, move |model: &Self, tape| {
+            model.end(fed.clone().put_tape(tape), batch)
+        }));
+        Ok(parts)
     }
 }
 
@@ -196,10 +192,8 @@ named_weights! {
         const VOCAB: usize,
         const CONTEXT: usize,
     ] Gpt<EMBED, HIDDEN, VOCAB, CONTEXT> {
-        tok_emb: "tok_emb",
-        pos_emb: "pos_emb",
+        embedding: "",
         blocks: "blocks",
-        ln_f: "ln_f",
-        head: "head",
+        head: "",
     }
 }

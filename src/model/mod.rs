@@ -7,6 +7,7 @@ mod attention;
 mod block;
 mod caching;
 pub mod decoder;
+mod ends;
 mod gpt;
 mod initialise;
 pub mod maps;

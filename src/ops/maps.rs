@@ -9,8 +9,8 @@ use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::kernels::matmul::{Pass, linear};
-use super::kernels::rows::normalise;
-use super::parameters::{LayerNorm, Linear, Projection};
+use super::kernels::rows::{RowNorm, normalise};
+use super::parameters::{Linear, Norm, Projection};
 use super::residual::{apply, project};
 
 /// The attention weights of one head over one document.
@@ -32,14 +32,18 @@ pub(crate) fn on_host<S: Shape, N: Dtype, D: Storage<N>>(tensor: &Tensor<S, N, D
         .collect()
 }
 
-/// Layer norm: `[tokens, EMBED]` → the same.
+/// A norm: `[tokens, EMBED]` → the same.
 pub(crate) fn normed<const EMBED: usize, N: Dtype, D: Storage<N>>(
     x: &[f32],
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
 ) -> Vec<f32> {
     let mut normed = vec![0.0; x.len()];
-    let (weight, bias) = (on_host(&norm.weight), on_host(&norm.bias));
-    normalise(x, [&weight, &bias], &mut normed);
+    let (weight, bias) = (on_host(&norm.weight), norm.bias.as_ref().map(on_host));
+    let norm = RowNorm {
+        weight: &weight,
+        bias: bias.as_deref(),
+    };
+    normalise(x, norm, &mut normed);
     normed
 }
 

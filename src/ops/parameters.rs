@@ -3,13 +3,13 @@
 //! Layouts are PyTorch's: a [`Linear`] has `weight: [OUT, IN]`.
 
 use dfdx::shapes::{Axes2, Axis, Const, Dim, Dtype, HasShape, Rank1, Rank2, Shape};
-use dfdx::tensor::{Storage, Tape, Tensor};
-use dfdx::tensor_ops::{BroadcastTo, Device, PermuteTo, TryAdd, TryMatMul, TryMul};
+use dfdx::tensor::{Storage, Tape, Tensor, WithEmptyTape};
+use dfdx::tensor_ops::{BroadcastTo, Device, MeanTo, PermuteTo, TryAdd, TryDiv, TryMatMul, TryMul};
 
 use super::Stream;
 
-/// Added to the variance in every layer norm (PyTorch's default).
-pub const LAYER_NORM_EPSILON: f64 = 1e-5;
+/// Added to the variance, or mean square, in every norm (PyTorch's default of its layer norm).
+pub const NORM_EPSILON: f64 = 1e-5;
 
 /// What is done with the weights of a model, one after another.
 pub trait Visitor<N: Dtype, D: Device<N>> {
@@ -129,13 +129,14 @@ pub struct Projection<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub weight: Tensor<(usize, Const<EMBED>), N, D>,
 }
 
-/// `y = (x - mean) / sqrt(variance + 1e-5) * weight + bias`, over a row.
+/// With a bias a layer norm, `y = (x - mean) / sqrt(variance + 1e-5) * weight + bias`, over a row (Ba, Kiros and Hinton
+/// 2016); without one an RMS norm, `y = x / sqrt(mean(x²) + 1e-5) * weight` (Zhang and Sennrich 2019, eq. 4).
 #[derive(Clone, Debug)]
-pub struct LayerNorm<const EMBED: usize, N: Dtype, D: Storage<N>> {
+pub struct Norm<const EMBED: usize, N: Dtype, D: Storage<N>> {
     /// `[EMBED]`, initially 1.
     pub weight: Tensor<Rank1<EMBED>, N, D>,
     /// `[EMBED]`, initially 0.
-    pub bias: Tensor<Rank1<EMBED>, N, D>,
+    pub bias: Option<Tensor<Rank1<EMBED>, N, D>>,
 }
 
 /// A table of `ROWS` vectors: an embedding, or a projection without bias.
@@ -196,12 +197,20 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> Projection<EMBED, N, D> {
     }
 }
 
-impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
-    /// All zero.
-    pub fn zeros(device: &D) -> Result<Self, D::Err> {
+impl<const EMBED: usize, N: Dtype, D: Device<N>> Norm<EMBED, N, D> {
+    /// A layer norm, all zero.
+    pub fn layer(device: &D) -> Result<Self, D::Err> {
         Ok(Self {
             weight: device.try_zeros()?,
-            bias: device.try_zeros()?,
+            bias: Some(device.try_zeros()?),
+        })
+    }
+
+    /// An RMS norm, all zero.
+    pub fn rms(device: &D) -> Result<Self, D::Err> {
+        Ok(Self {
+            weight: device.try_zeros()?,
+            bias: None,
         })
     }
 
@@ -212,11 +221,27 @@ impl<const EMBED: usize, N: Dtype, D: Device<N>> LayerNorm<EMBED, N, D> {
     ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
         let shape = *x.shape();
         let weight = self.weight.retaped::<T>().try_broadcast_like(&shape)?;
-        let bias = self.bias.retaped::<T>().try_broadcast_like(&shape)?;
-        x.try_normalize::<Axis<1>>(LAYER_NORM_EPSILON)?
-            .try_mul(weight)?
-            .try_add(bias)
+        match &self.bias {
+            Some(bias) => x
+                .try_normalize::<Axis<1>>(NORM_EPSILON)?
+                .try_mul(weight)?
+                .try_add(bias.retaped::<T>().try_broadcast_like(&shape)?),
+            None => divide_by_rms(x)?.try_mul(weight),
+        }
     }
+}
+
+/// `x / sqrt(mean(x²) + 1e-5)`, over a row.
+fn divide_by_rms<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    x: Stream<EMBED, N, D, T>,
+) -> Result<Stream<EMBED, N, D, T>, D::Err> {
+    let (shape, epsilon) = (
+        *x.shape(),
+        N::from_f64(NORM_EPSILON).expect("a finite number"),
+    );
+    let mean: Tensor<(usize,), N, D, T> = x.with_empty_tape().try_square()?.try_mean()?;
+    let root = mean.try_add(epsilon)?.try_sqrt()?;
+    x.try_div(root.try_broadcast_like::<_, Axis<1>>(&shape)?)
 }
 
 impl<const ROWS: usize, const WIDTH: usize, N: Dtype, D: Device<N>> Table<ROWS, WIDTH, N, D> {
@@ -241,7 +266,7 @@ named_weights! {
 }
 
 named_weights! {
-    impl [const EMBED: usize,] LayerNorm<EMBED> {
+    impl [const EMBED: usize,] Norm<EMBED> {
         weight: "weight",
         bias: "bias",
     }

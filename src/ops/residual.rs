@@ -1,6 +1,6 @@
 //! What all residual sublayers have in common on the CPU: `y = x + dropout(branch(norm(x)))`.
 //!
-//! A sublayer implements [`Branch`]. Here is the rest: shards of whole documents over the threads, layer
+//! A sublayer implements [`Branch`]. Here is the rest: shards of whole documents over the threads, the
 //! norm, dropout and residual, the tape, and the sums of the shards' gradients.
 
 use std::sync::Arc;
@@ -15,10 +15,12 @@ use super::bridge::{host, set_gradient, take_gradient};
 use super::decoding::BoxedPointwise;
 use super::dropout::Dropout;
 use super::kernels::matmul::{Left, Packed, Part, Pass, Target, linear, multiply};
-use super::kernels::rows::{drop_and_add, drop_into, normalise, normalise_backward, normed_rows};
+use super::kernels::rows::{
+    RowNorm, drop_and_add, drop_into, normalise, normalise_backward, normed_rows,
+};
 use super::kernels::scratch::Scratch;
-use super::kernels::shards::{Shard, add_in_order, cut, plan, split};
-use super::parameters::{LayerNorm, Linear, Projection};
+use super::kernels::shards::{Shard, add_in_order, plan, split};
+use super::parameters::{Linear, Norm, Projection};
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
 ///
@@ -225,7 +227,7 @@ pub(super) fn back((weight, bias): &PackedLinear<'_>, dy: &[f32], dx: &mut [f32]
 /// Dropout index: token × EMBED + channel.
 pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
     x: Stream<EMBED, f32, Cpu, T>,
-    norm: &LayerNorm<EMBED, f32, Cpu>,
+    norm: &Norm<EMBED, f32, Cpu>,
     branch: B,
     starts: &[usize],
     dropout: Dropout,
@@ -251,7 +253,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
         tape.add_backward_op(move |gradients| {
             // The residual connection: the gradient bypasses the branch, so `dy` becomes `dx` in place.
             let mut dx = take_gradient(gradients, &device, &kept)?;
-            let mut parameters: Vec<&dyn Parameter> = vec![&norm.weight, &norm.bias];
+            let mut parameters = norm_parameters(&norm);
             parameters.extend(branch.parameters());
             let count: usize = parameters.iter().map(|p| p.elements().len()).sum();
             let shares: Vec<Scratch> = {
@@ -263,7 +265,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
                     let [mut dout, mut dnormed] = [(); 2].map(|()| Scratch::new(x.len()));
                     drop_into(&mut dout, dx, dropout, first);
                     let mut share = Scratch::new(count);
-                    let (of_norm, of_branch) = share.split_at_mut(2 * EMBED);
+                    let (of_norm, of_branch) = share.split_at_mut(norm.len());
                     let ends = BranchBackward {
                         normed: &normed_rows(x, norm),
                         dout: &dout,
@@ -271,8 +273,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
                     };
                     let saved = saved.expect("saved because the tape is owned");
                     branch.backward(&weights, shard, saved, ends, of_branch);
-                    let [dweight, dbias] = cut([EMBED, EMBED], of_norm);
-                    normalise_backward(&dnormed, x, norm[0], dx, (dweight, dbias));
+                    normalise_backward(&dnormed, x, norm, dx, of_norm);
                     share
                 })
                 .collect()
@@ -286,7 +287,7 @@ pub(super) fn try_residual<const EMBED: usize, B: Branch, T: Tape<f32, Cpu>>(
 
 /// The forward pass by all threads: the output, and what each shard saved if `save` is set.
 fn forward<const EMBED: usize, B: Branch>(
-    (norm, branch, weights): ([&[f32]; 2], &B, &B::Weights<'_>),
+    (norm, branch, weights): (RowNorm<'_>, &B, &B::Weights<'_>),
     shards: &[Shard],
     x: &[f32],
     dropout: Dropout,
@@ -309,7 +310,7 @@ fn forward<const EMBED: usize, B: Branch>(
 
 /// A sublayer that treats tokens independently, without dropout, with its weights packed once.
 pub(super) fn packed<'a, const EMBED: usize, B: Branch>(
-    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    norm: &'a Norm<EMBED, f32, Cpu>,
     branch: &'a B,
 ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
     let weights = branch.pack(Pass::Forward);
@@ -339,6 +340,19 @@ pub(super) fn add_all_shares(
     Ok(())
 }
 
-fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cpu>) -> [&[f32]; 2] {
-    [host(&norm.weight), host(&norm.bias)]
+/// The elements of a norm's parameters.
+pub(super) fn norm_of<const EMBED: usize>(norm: &Norm<EMBED, f32, Cpu>) -> RowNorm<'_> {
+    RowNorm {
+        weight: host(&norm.weight),
+        bias: norm.bias.as_ref().map(host),
+    }
+}
+
+/// A norm's parameters, in the order in which [`normalise_backward`] writes their gradients.
+pub(super) fn norm_parameters<const EMBED: usize>(
+    norm: &Norm<EMBED, f32, Cpu>,
+) -> Vec<&dyn Parameter> {
+    let bias = norm.bias.as_ref().map(|bias| bias as &dyn Parameter);
+    let weight: &dyn Parameter = &norm.weight;
+    [weight].into_iter().chain(bias).collect()
 }

@@ -12,7 +12,7 @@ use dfdx::tensor::{
 use dfdx::tensor_ops::{Backward, Device, SumTo};
 
 use super::Stream;
-use super::parameters::{Visitor, VisitorMut, Weights, member};
+use super::parameters::{Norm, Visitor, VisitorMut, Weights, member};
 use crate::data::ragged::{Ragged, Sequence};
 
 type Op<'a, const IN: usize, const OUT: usize, M, N, D, T> =
@@ -115,6 +115,32 @@ macro_rules! on_each_device {
     };
 }
 pub(crate) use on_each_device;
+
+/// The norms of [`Norm`], by name.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum NormKind {
+    Layer,
+    Rms,
+}
+
+impl NormKind {
+    /// All zero.
+    pub(super) fn zeros<const EMBED: usize, N: Dtype, D: Device<N>>(
+        self,
+        device: &D,
+    ) -> Norm<EMBED, N, D> {
+        let norm = match self {
+            Self::Layer => Norm::layer(device),
+            Self::Rms => Norm::rms(device),
+        };
+        norm.expect("memory")
+    }
+}
+
+/// Checks something with either norm.
+pub(super) fn for_each_norm(check: impl Fn(NormKind)) {
+    [NormKind::Layer, NormKind::Rms].into_iter().for_each(check);
+}
 
 /// The GPU, if one is available.
 #[cfg(feature = "cuda")]
@@ -269,6 +295,21 @@ pub(super) fn weights<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &M) -> Ve
     read.0
 }
 
+struct Names(Vec<String>);
+
+impl<N: Dtype, D: Device<N>> Visitor<N, D> for Names {
+    fn visit<S: Shape>(&mut self, name: &str, _: &Tensor<S, N, D>) -> Result<(), D::Err> {
+        self.0.push(name.to_owned());
+        Ok(())
+    }
+}
+
+pub(super) fn names<N: Dtype, D: Device<N>, M: Weights<N, D>>(model: &M) -> Vec<String> {
+    let mut names = Names(vec![]);
+    model.each("", &mut names).expect("weights");
+    names.0
+}
+
 struct Fill<'a>(std::slice::Iter<'a, Vec<f64>>);
 
 impl<N: Dtype, D: Device<N>> VisitorMut<N, D> for Fill<'_> {
@@ -314,7 +355,7 @@ pub(super) fn arbitrary<const EMBED: usize, M: Weights<f32, Cpu>>(
 }
 
 /// `scale` is a lower bound of the scale of comparison, for tensors that are zero by symmetry.
-pub(super) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
+pub(crate) fn assert_close(what: &str, got: &[f64], want: &[f64], tolerance: f64, scale: f64) {
     assert_eq!(got.len(), want.len(), "{what}");
     let largest = want.iter().fold(scale, |m, v| m.max(v.abs()));
     for (i, (got, want)) in got.iter().zip(want).enumerate() {

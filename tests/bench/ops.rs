@@ -11,9 +11,9 @@ use attnlab::ops::attention::{AttentionDropout, AttentionOp, AttentionWeights, H
 use attnlab::ops::cross_attention::{CrossAttentionOp, NormedStream};
 use attnlab::ops::dropout::Dropout;
 use attnlab::ops::embedding::EmbeddingOp;
-use attnlab::ops::feed_forward::{FeedForward, FeedForwardOp};
+use attnlab::ops::feed_forward::{Activation, FeedForward, FeedForwardOp};
 use attnlab::ops::head::HeadOp;
-use attnlab::ops::parameters::{LayerNorm, VisitorMut, Weights};
+use attnlab::ops::parameters::{Norm, VisitorMut, Weights};
 use attnlab::ops::products::Products;
 use attnlab::ops::synthetic_gradient::{backward_from, gradient};
 use dfdx::shapes::{Const, ConstShape, HasShape as _, Rank2, Rank3, Shape};
@@ -83,8 +83,8 @@ fn drawn<W: Weights<f32, Cpu>>(weights: Result<W, CpuError>) -> W {
     weights
 }
 
-fn norm() -> LayerNorm<EMBED, f32, Cpu> {
-    drawn(LayerNorm::zeros(&Cpu::default()))
+fn norm() -> Norm<EMBED, f32, Cpu> {
+    drawn(Norm::layer(&Cpu::default()))
 }
 
 const SOFTMAX: Layout = Layout::softmax(EMBED / HEAD_DIM, HEAD_DIM);
@@ -130,7 +130,9 @@ fn embedding(bencher: Bencher) {
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {
-            there_and_back(|| Cpu::try_embed(&token_table, &position_table, at, dropout(), tape()))
+            there_and_back(|| {
+                Cpu::try_embed(&token_table, Some(&position_table), at, dropout(), tape())
+            })
         });
 }
 
@@ -197,7 +199,8 @@ fn cross_attention(bencher: Bencher) {
 fn feed_forward(bencher: Bencher) {
     let (batch, norm) = (batch(), norm());
     let x = stream(&batch);
-    let weights: FeedForward<EMBED, HIDDEN, f32, Cpu> = drawn(FeedForward::zeros(&Cpu::default()));
+    let weights: FeedForward<EMBED, HIDDEN, f32, Cpu> =
+        drawn(FeedForward::zeros(&Cpu::default(), Activation::Gelu));
     bencher
         .counter(ItemsCount::new(batch.len()))
         .bench_local(|| {

@@ -8,7 +8,7 @@ use schemars::{JsonSchema, Schema, SchemaGenerator};
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value, json};
 
-use super::ModelSpec;
+use super::{ModelSpec, is_default};
 use crate::kinds::{KINDS, Listed, Named, kinds};
 
 /// `[model.attention]`: the attention of all layers, and what those of a pattern have instead.
@@ -126,11 +126,6 @@ pub struct AttentionSpec {
     /// `false`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub talking_heads: bool,
-}
-
-/// Whether a key has its default, which is not written.
-fn is_default<T: Default + PartialEq>(value: &T) -> bool {
-    *value == T::default()
 }
 
 /// A rotation of queries and keys.

@@ -14,6 +14,7 @@ pub use attention::{
     ATTENTION_KINDS, ATTENTION_PARTS, AttentionSpec, AttentionTable, BiasSpec, GateSpec,
     KindOfAttention, QkNormSpec, RotarySpec, SinkSpec,
 };
+pub use blocks::{MlpSpec, NormSpec, PositionsSpec};
 pub use labels::Labels;
 pub(super) use training::EXCERPT_MARGIN;
 pub use training::{
@@ -21,6 +22,7 @@ pub use training::{
 };
 
 mod attention;
+mod blocks;
 mod labels;
 #[cfg(test)]
 mod tests;
@@ -161,6 +163,24 @@ pub struct ModelSpec {
     /// and again. Default: all layers are alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pattern: Vec<String>,
+    /// What is added to the token embedding: a `"learned"` position embedding, or `"none"`, so that only attention
+    /// knows of positions. Default: `"learned"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub positions: PositionsSpec,
+    /// Every norm of the model: `"layer"` norm (Ba et al. 2016), or `"rms"` norm (Zhang and Sennrich 2019), which
+    /// subtracts no mean and has no bias. Default: `"layer"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub norm: NormSpec,
+    /// The MLP of a block: two linear layers around `"gelu"` (Hendrycks and Gimpel 2016) or `"relu2"`, a squared ReLU (So
+    /// et al. 2021); `"swiglu"` (Shazeer 2020), which has a third layer for its gate, and as many parameters as the others
+    /// with two thirds of their `hidden`; or `"none"`: blocks are attention alone, and `hidden` is not used. Default:
+    /// `"gelu"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub mlp: MlpSpec,
+    /// Whether the head uses the table of the token embedding (Press and Wolf 2017) in place of one of its own.
+    /// Default: `false`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub tied_head: bool,
     /// Probability of dropping an activation while training.
     #[schemars(range(min = 0), extend("exclusiveMaximum" = 1))]
     #[serde(default = "default_dropout")]
@@ -170,6 +190,11 @@ pub struct ModelSpec {
     #[schemars(range(min = 0, max = 1))]
     #[serde(default = "default_initial_deviation")]
     pub initial_deviation: f64,
+}
+
+/// Whether a value is the default, which is left out of what is hashed.
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 fn default_true() -> bool {

@@ -16,6 +16,10 @@ impl ModelSpec {
             context: 5,
             attention: attention.into(),
             pattern: vec![],
+            positions: PositionsSpec::default(),
+            norm: NormSpec::default(),
+            mlp: MlpSpec::default(),
+            tied_head: false,
             dropout: 0.1,
             initial_deviation: default_initial_deviation(),
         }

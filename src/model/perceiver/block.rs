@@ -33,7 +33,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
             AttentionDropout::of_block(dropout, context),
             tape,
         )?;
-        D::try_feed_forward(x, &self.ln2, &self.mlp, dropout.at(3))
+        self.try_feed_forward(x, dropout)
     }
 
     /// Attention map of each head over one document.
@@ -55,7 +55,7 @@ impl<const EMBED: usize, const HIDDEN: usize, N: Dtype, D: LabDevice<N>>
     ) -> BoxedIncrementalCrossAttention<'_, EMBED, N, D> {
         let norm = (normed, &self.ln1);
         let mut attention = D::incremental_cross_attention(norm, &self.attn, rows_and_context);
-        let feed_forward = D::inference_feed_forward(&self.ln2, &self.mlp);
+        let feed_forward = self.inference_feed_forward();
         Box::new(move |queries, keys, new| feed_forward(attention(queries, keys, new)?))
     }
 }

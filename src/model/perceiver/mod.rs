@@ -8,12 +8,12 @@
 
 mod block;
 
-use dfdx::shapes::{Const, Dtype, HasShape, Rank0, Rank3};
+use dfdx::shapes::{Const, Dtype, HasShape, Rank0};
 use dfdx::tensor::{NoneTape, PutTape, SplitTape, Storage, Tape, Tensor};
 use dfdx::tensor_ops::{Device, GatherTo};
 
-use super::attention;
 use super::block::Block;
+use super::ends::{Embedding, Head};
 use super::maps::{LayerMaps, MapAxis};
 use super::network::{IncrementalNetwork, Network};
 use super::parts::PartOfStep;
@@ -23,7 +23,7 @@ use crate::ops::cross_attention::{NewPairs, NormedStream};
 use crate::ops::decoding::{NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
 use crate::ops::embedding::LookupTable;
-use crate::ops::parameters::{LayerNorm, Table, named_weights};
+use crate::ops::parameters::named_weights;
 use crate::ops::{LabDevice, Stream};
 
 /// The numbers of latents, and of blocks between the down block and the up block, are known at run time.
@@ -36,15 +36,13 @@ pub(super) struct Perceiver<
     N: Dtype,
     D: Storage<N>,
 > {
-    pub(super) tok_emb: Table<VOCAB, EMBED, N, D>,
-    pub(super) pos_emb: Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    pub(super) embedding: Embedding<EMBED, VOCAB, CONTEXT, N, D>,
     /// The initial latents, learned: the reference's `C`.
     pub(super) latents: LookupTable<EMBED, N, D>,
     pub(super) down: Block<EMBED, HIDDEN, N, D>,
     pub(super) blocks: Vec<Block<EMBED, HIDDEN, N, D>>,
     pub(super) up: Block<EMBED, HIDDEN, N, D>,
-    pub(super) ln_f: LayerNorm<EMBED, N, D>,
-    pub(super) head: Table<VOCAB, EMBED, N, D>,
+    pub(super) head: Head<EMBED, VOCAB, N, D>,
 }
 
 /// The batch of latents for a batch of documents: the first `bottleneck` positions of each, without token
@@ -84,7 +82,7 @@ impl<
         tape: T,
     ) -> Result<Stream<EMBED, f32, D, T>, D::Err> {
         let at = (&batch.tokens[..], &batch.positions()[..]);
-        D::try_embed(&self.tok_emb.weight, &self.pos_emb, at, dropout.at(0), tape)
+        self.embedding.try_embed(at, dropout.at(0), tape)
     }
 
     /// The latents after attending to the tokens `x`: `[latents, EMBED]`.
@@ -139,7 +137,7 @@ impl<
         x: Stream<EMBED, f32, D, T>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, f32, D, T>, D::Err> {
-        D::try_loss(x, &self.ln_f, &self.head.weight, batch)
+        self.head.try_loss(&self.embedding.tok_emb, x, batch)
     }
 }
 
@@ -156,12 +154,11 @@ impl<
     const SHARES_PREFIXES: bool = false;
 
     fn zeros(device: &D, spec: &ModelSpec) -> Result<Self, D::Err> {
-        let block = || Block::zeros(device, attention::layout(spec, &spec.attention));
+        let block = || Block::zeros(device, spec, &spec.attention);
         let bottleneck = spec.attention.bottleneck;
         let bottleneck = bottleneck.expect("a Perceiver's number of latents is required");
         Ok(Self {
-            tok_emb: Table::zeros(device)?,
-            pos_emb: device.try_zeros()?,
+            embedding: Embedding::zeros(device, spec)?,
             latents: device.try_zeros_like(&(Const, bottleneck, Const))?,
             down: block()?,
             // All but the first and the last.
@@ -169,8 +166,7 @@ impl<
                 .map(|_| block())
                 .collect::<Result<_, _>>()?,
             up: block()?,
-            ln_f: LayerNorm::zeros(device)?,
-            head: Table::zeros(device)?,
+            head: Head::zeros(device, spec)?,
         })
     }
 
@@ -190,7 +186,7 @@ impl<
 
     fn logits(&self, batch: &Ragged, rows: &[usize]) -> Result<Vec<f32>, D::Err> {
         let x = self.stream(batch, Dropout::NONE, NoneTape)?; // [tokens, EMBED]
-        let logits = D::try_logits(x, &self.ln_f, &self.head.weight, rows)?; // [rows, VOCAB]
+        let logits = (self.head).try_logits(&self.embedding.tok_emb, x, rows)?; // [rows, VOCAB]
         Ok(logits.as_vec())
     }
 
@@ -219,9 +215,8 @@ impl<
             .collect();
         let mut up = (self.up).incremental_cross(NormedStream::Keys, (rows, self.bottleneck()));
         Box::new(move |ids, new| {
-            let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
             let at = (ids, new.positions);
-            let x = D::try_embed(tokens, positions, at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]
+            let x = (self.embedding).try_embed(at, Dropout::NONE, NoneTape)?; // [new tokens, EMBED]
 
             let coming = NewLatents::of(new, self.bottleneck());
             let mut latents = None; // [new latents, EMBED]
@@ -258,7 +253,7 @@ impl<
             };
             let x = up(&x, latents.as_ref(), &pairs)?;
             let all: Vec<usize> = (0..new.sequences.len()).collect();
-            let logits = D::try_logits(x, &self.ln_f, &self.head.weight, &all)?; // [rows, VOCAB]
+            let logits = (self.head).try_logits(&self.embedding.tok_emb, x, &all)?; // [rows, VOCAB]
             Ok(logits.as_vec())
         })
     }
@@ -292,14 +287,16 @@ impl<
                     block.try_attend(y, &of_batch, CONTEXT, dropout.at(2))
                 },
             ));
-            parts.push(PartOfStep::new(
-                "mlp",
-                self.blocks.len(),
-                move |model: &Self, tape| {
-                    let (block, y) = (&model.blocks[0], attended.clone().put_tape(tape));
-                    block.try_feed_forward(y, dropout.at(2))
-                },
-            ));
+            if block.mlp().is_some() {
+                parts.push(PartOfStep::new(
+                    "mlp",
+                    self.blocks.len(),
+                    move |model: &Self, tape| {
+                        let (block, y) = (&model.blocks[0], attended.clone().put_tape(tape));
+                        block.try_feed_forward(y, dropout.at(2))
+                    },
+                ));
+            }
         }
         parts.push(PartOfStep::new("up", 1, move |model: &Self, tape| {
             let y = seen.clone().put_tape(tape);
@@ -364,13 +361,11 @@ named_weights! {
         const VOCAB: usize,
         const CONTEXT: usize,
     ] Perceiver<EMBED, HIDDEN, VOCAB, CONTEXT> {
-        tok_emb: "tok_emb",
-        pos_emb: "pos_emb",
+        embedding: "",
         latents: "down_block.C",
         down: "down_block",
         blocks: "blocks",
         up: "up_block",
-        ln_f: "ln_f",
-        head: "head",
+        head: "",
     }
 }

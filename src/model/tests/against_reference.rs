@@ -9,6 +9,7 @@ use dfdx::tensor_ops::Backward;
 
 use super::*;
 use crate::model::block::Block;
+use crate::model::ends::Embedding;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
 use crate::model::visit;
@@ -50,7 +51,16 @@ fn reference_block<T: Tape<f32, Cpu>>(
 ) -> Result<Stream<32, f32, Cpu, T>, CpuError> {
     let sites = sites(dropout);
     let x = attention::reference::attention(x, &block.ln1, &block.attn, batch, sites)?;
-    feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, dropout.at(3))
+    reference_mlp(block, x, dropout)
+}
+
+fn reference_mlp<T: Tape<f32, Cpu>>(
+    block: &Block<32, 64, f32, Cpu>,
+    x: Stream<32, f32, Cpu, T>,
+    dropout: Dropout,
+) -> Result<Stream<32, f32, Cpu, T>, CpuError> {
+    let (norm, mlp) = block.mlp().expect("an MLP");
+    feed_forward::reference::feed_forward(x, norm, mlp, dropout.at(3))
 }
 
 impl FromReferences for Small {
@@ -64,13 +74,15 @@ impl FromReferences for Small {
         dropout: Dropout,
     ) -> Result<Tensor<Rank0, f32, Cpu, OwnedTape<f32, Cpu>>, CpuError> {
         let at = (&batch.tokens[..], &batch.positions()[..]);
-        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let Embedding { tok_emb, pos_emb } = &self.embedding;
+        let (tokens, positions) = (&tok_emb.weight, pos_emb.as_ref());
         let tape = OwnedTape::default();
         let mut x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
         for (site, block) in (1..).zip(&self.blocks) {
             x = reference_block(block, x, batch, dropout.at(site))?;
         }
-        head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
+        let projection = self.head.projection(tok_emb);
+        head::reference::loss(x, &self.head.ln_f, projection, batch)
     }
 }
 
@@ -97,7 +109,8 @@ impl FromReferences for Latents {
             .collect();
         let latents = Ragged::from_sequences(&latents);
         let at = (&batch.tokens[..], &batch.positions()[..]);
-        let (tokens, positions) = (&self.tok_emb.weight, &self.pos_emb);
+        let Embedding { tok_emb, pos_emb } = &self.embedding;
+        let (tokens, positions) = (&tok_emb.weight, pos_emb.as_ref());
         let tape = OwnedTape::default();
         let x = embedding::reference::embed(tokens, positions, at, dropout.at(0), tape)?;
         let (x, tape) = x.split_tape();
@@ -112,7 +125,7 @@ impl FromReferences for Latents {
             sites(site),
             tape,
         )?;
-        let y = feed_forward::reference::feed_forward(y, &block.ln2, &block.mlp, site.at(3))?;
+        let y = reference_mlp(block, y, site)?;
         let y = reference_block(&self.blocks[0], y, &latents, dropout.at(2))?;
         let (y, tape) = y.split_tape();
         let (block, site) = (&self.up, dropout.at(3));
@@ -124,8 +137,9 @@ impl FromReferences for Latents {
             sites(site),
             tape,
         )?;
-        let x = feed_forward::reference::feed_forward(x, &block.ln2, &block.mlp, site.at(3))?;
-        head::reference::loss(x, &self.ln_f, &self.head.weight, batch)
+        let x = reference_mlp(block, x, site)?;
+        let projection = self.head.projection(tok_emb);
+        head::reference::loss(x, &self.head.ln_f, projection, batch)
     }
 }
 

@@ -1,9 +1,12 @@
-//! Properties of a model of a small shape; `kinds.rs` has the properties of every kind of attention.
+//! Properties of a model of a small shape; `kinds.rs` has the properties of every kind of attention, `around.rs` those of
+//! models that differ in what is around attention.
 
 mod against_reference;
+mod around;
 mod combinations;
 mod decoding;
 mod kinds;
+mod properties;
 
 use std::f64::consts::LN_2;
 

@@ -188,7 +188,7 @@ pub(super) fn match_layout(
     for (name, shape) in layout {
         let weight = by_name.remove(name.as_str()).ok_or_else(|| {
             Error::data(format!("the weights lack `{name}` of shape {shape:?}"))
-                .help("is it a file of a model with the same layers and attention kind?")
+                .help("is it a file of a model with the same `[model]`, except for `dropout`?")
         })?;
         if &weight.shape != shape {
             return Err(Error::data(format!(
@@ -204,7 +204,7 @@ pub(super) fn match_layout(
         Some(name) => Err(Error::data(format!(
             "the weights hold `{name}`, which this model lacks"
         ))
-        .help("is it a file of a model with the same layers and attention kind?")),
+        .help("is it a file of a model with the same `[model]`, except for `dropout`?")),
     }
 }
 

@@ -27,7 +27,7 @@ use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, take};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 use crate::ops::residual::{
     Branch, BranchBackward, Joined, Layer, PackedLinear, Parameter, apply, back, pack_linear,
     try_residual,
@@ -40,7 +40,7 @@ pub const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 impl AttentionOp<f32> for Cpu {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
         x: Stream<EMBED, f32, Cpu, T>,
-        norm: &LayerNorm<EMBED, f32, Cpu>,
+        norm: &Norm<EMBED, f32, Cpu>,
         weights: &AttentionWeights<EMBED, f32, Cpu>,
         batch: &Ragged,
         dropout: AttentionDropout,
@@ -51,7 +51,7 @@ impl AttentionOp<f32> for Cpu {
     }
 
     fn incremental_attention<'a, const EMBED: usize>(
-        norm: &'a LayerNorm<EMBED, f32, Cpu>,
+        norm: &'a Norm<EMBED, f32, Cpu>,
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {

@@ -19,12 +19,12 @@ use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::sublayer::{Branch, BranchBackward, try_residual};
 use crate::ops::cuda::{Buffer, Gpu, NULL, at, gpu};
 use crate::ops::decoding::{BoxedIncremental, recomputing};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 impl AttentionOp<f32> for Cuda {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
         x: Stream<EMBED, f32, Cuda, T>,
-        norm: &LayerNorm<EMBED, f32, Cuda>,
+        norm: &Norm<EMBED, f32, Cuda>,
         weights: &AttentionWeights<EMBED, f32, Cuda>,
         batch: &Ragged,
         dropout: AttentionDropout,
@@ -58,7 +58,7 @@ impl AttentionOp<f32> for Cuda {
     }
 
     fn incremental_attention<'a, const EMBED: usize>(
-        norm: &'a LayerNorm<EMBED, f32, Cuda>,
+        norm: &'a Norm<EMBED, f32, Cuda>,
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, f32, Cuda> {

@@ -320,7 +320,7 @@ fn bucket(distance: usize) -> usize {
 fn check(layout: Layout) {
     let cpu = Cpu::default();
     let (norm, of_attention) = (
-        LayerNorm::zeros(&cpu).expect("memory"),
+        Norm::layer(&cpu).expect("memory"),
         AttentionWeights::zeros(&cpu, layout).expect("memory"),
     );
     let mut sublayer: Sublayer<EMBED, f64, Cpu> = (norm, of_attention);

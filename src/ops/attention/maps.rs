@@ -15,7 +15,7 @@ use crate::ops::Stream;
 use crate::ops::bridge::host;
 use crate::ops::kernels::rows::{sigmoid, sum_of};
 use crate::ops::maps::{HeadMap, normed, on_host, products, projected};
-use crate::ops::parameters::{LayerNorm, Visitor, VisitorMut, Weights as _};
+use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
@@ -25,7 +25,7 @@ use crate::ops::parameters::{LayerNorm, Visitor, VisitorMut, Weights as _};
 /// all corrections.
 pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     x: &Stream<EMBED, N, D>,
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
     weights: &AttentionWeights<EMBED, N, D>,
 ) -> Vec<HeadMap> {
     let (x, layout) = (normed(&on_host(x), norm), weights.layout);

@@ -1,4 +1,4 @@
-//! The attention sublayer of a pre-norm block: layer norm, causal multi-head attention, dropout, residual.
+//! The attention sublayer of a pre-norm block: norm, causal multi-head attention, dropout, residual.
 //!
 //! One op for all kinds: they differ in their [`Layout`].
 
@@ -37,7 +37,7 @@ use dfdx::tensor_ops::Device;
 use super::Stream;
 use super::decoding::BoxedIncremental;
 use super::dropout::Dropout;
-use super::parameters::LayerNorm;
+use super::parameters::Norm;
 use crate::data::ragged::Ragged;
 pub(crate) use cpu::TILE_TOKENS;
 pub use differential::DifferenceWeights;
@@ -100,7 +100,7 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     /// If a document has more tokens than the layout allows.
     fn try_attention<const EMBED: usize, T: Tape<N, Self>>(
         x: Stream<EMBED, N, Self, T>,
-        norm: &LayerNorm<EMBED, N, Self>,
+        norm: &Norm<EMBED, N, Self>,
         weights: &AttentionWeights<EMBED, N, Self>,
         batch: &Ragged,
         dropout: AttentionDropout,
@@ -111,7 +111,7 @@ pub trait AttentionOp<N: Dtype>: Device<N> {
     ///
     /// Source: Shazeer 2019, Fast Transformer Decoding, §2.4.
     fn incremental_attention<'a, const EMBED: usize>(
-        norm: &'a LayerNorm<EMBED, N, Self>,
+        norm: &'a Norm<EMBED, N, Self>,
         weights: &'a AttentionWeights<EMBED, N, Self>,
         rows_and_context: (usize, usize),
     ) -> BoxedIncremental<'a, EMBED, N, Self>;

@@ -16,7 +16,7 @@ use super::{
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
 use crate::ops::dropout::add_dropped;
-use crate::ops::parameters::{self, LayerNorm};
+use crate::ops::parameters::{self, Norm};
 
 /// Added to the score of a masked key (the value of the original implementation).
 const MASKED: f64 = -1e10;
@@ -24,7 +24,7 @@ const MASKED: f64 = -1e10;
 /// See [`super::AttentionOp::try_attention`].
 pub(crate) fn attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     x: Stream<EMBED, N, D, T>,
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
     weights: &AttentionWeights<EMBED, N, D>,
     batch: &Ragged,
     dropout: AttentionDropout,

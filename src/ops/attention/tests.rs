@@ -10,14 +10,14 @@ use crate::ops::maps::{on_host, products, projected};
 use crate::ops::tests::{Case, arbitrary, batch, check_op, on_each_device};
 
 pub(super) type Sublayer<const EMBED: usize, N, D> =
-    (LayerNorm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
+    (Norm<EMBED, N, D>, AttentionWeights<EMBED, N, D>);
 
 fn sublayer<const EMBED: usize, N: Dtype, D: Device<N>>(
     device: &D,
     layout: Layout,
 ) -> Sublayer<EMBED, N, D> {
     let weights = AttentionWeights::zeros(device, layout).expect("memory");
-    (LayerNorm::zeros(device).expect("memory"), weights)
+    (Norm::layer(device).expect("memory"), weights)
 }
 
 const SOFTMAX: Layout = Layout::softmax(3, 4);

@@ -12,15 +12,16 @@ use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer as _, KvCache};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{plan, take};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
+use crate::ops::residual::norm_of;
 
 /// With an empty cache for each of `sequences`.
 pub(super) fn cached<'a, const EMBED: usize>(
-    (which, norm): (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
+    (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cpu>),
     weights: &'a AttentionWeights<EMBED, f32, Cpu>,
     sequences: usize,
 ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
-    let norm = (which, [host(&norm.weight), host(&norm.bias)]);
+    let norm = (which, norm_of(norm));
     // Positions do not enter the scores.
     let layer = CachedAttention::new(weights, 0);
     let mut all_caches: Vec<KvCache> = (0..sequences).map(|_| KvCache::default()).collect();

@@ -19,18 +19,19 @@ use crate::ops::attention::heads::HeadTile;
 use crate::ops::attention::{AttentionDropout, AttentionWeights};
 use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
-use crate::ops::kernels::rows::{drop_and_add, drop_into, normalise_backward, sum_rows};
+use crate::ops::kernels::rows::{RowNorm, drop_and_add, drop_into, normalise_backward, sum_rows};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut, split, take};
-use crate::ops::parameters::{LayerNorm, Linear};
+use crate::ops::parameters::{Linear, Norm};
 use crate::ops::residual::{
-    Joined, PackedLinear, Parameter, add_all_shares, apply, back, pack_linear,
+    Joined, PackedLinear, Parameter, add_all_shares, apply, back, norm_of, norm_parameters,
+    pack_linear,
 };
 
 impl CrossAttentionOp<f32> for Cpu {
     fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
         [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
-        (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
+        (normed, norm): (NormedStream, &Norm<EMBED, f32, Cpu>),
         weights: &AttentionWeights<EMBED, f32, Cpu>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
@@ -92,7 +93,7 @@ impl CrossAttentionOp<f32> for Cpu {
     }
 
     fn incremental_cross_attention<'a, const EMBED: usize>(
-        norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cpu>),
+        norm: (NormedStream, &'a Norm<EMBED, f32, Cpu>),
         weights: &'a AttentionWeights<EMBED, f32, Cpu>,
         (rows, _): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cpu> {
@@ -104,7 +105,7 @@ impl CrossAttentionOp<f32> for Cpu {
 /// The op with its weights.
 struct Op<const EMBED: usize> {
     normed: NormedStream,
-    norm: LayerNorm<EMBED, f32, Cpu>,
+    norm: Norm<EMBED, f32, Cpu>,
     weights: AttentionWeights<EMBED, f32, Cpu>,
     /// To keys and values.
     joined: Joined,
@@ -132,7 +133,7 @@ struct Saved {
 
 impl<const EMBED: usize> Op<EMBED> {
     fn new(
-        (normed, norm): (NormedStream, &LayerNorm<EMBED, f32, Cpu>),
+        (normed, norm): (NormedStream, &Norm<EMBED, f32, Cpu>),
         weights: &AttentionWeights<EMBED, f32, Cpu>,
         dropout: AttentionDropout,
     ) -> Self {
@@ -147,7 +148,7 @@ impl<const EMBED: usize> Op<EMBED> {
 
     /// In the order in which [`Self::backward`] writes their gradients.
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let norm: [&dyn Parameter; 2] = [&self.norm.weight, &self.norm.bias];
+        let norm = norm_parameters(&self.norm);
         let query = both(&self.weights.comparison().query);
         let proj = both(&self.weights.proj);
         let joined = self.joined.parameters();
@@ -166,12 +167,9 @@ impl<const EMBED: usize> Op<EMBED> {
         }
     }
 
-    /// Which stream the layer norm applies to, and its weights.
-    fn norm(&self) -> (NormedStream, [&[f32]; 2]) {
-        (
-            self.normed,
-            [host(&self.norm.weight), host(&self.norm.bias)],
-        )
+    /// Which stream the norm applies to, and its weights.
+    fn norm(&self) -> (NormedStream, RowNorm<'_>) {
+        (self.normed, norm_of(&self.norm))
     }
 
     /// Every head of every document of a tile, with the starts of the document's queries and keys.
@@ -282,8 +280,9 @@ impl<const EMBED: usize> Op<EMBED> {
             back(&weights.keys_and_values, dkv, dread, EMBED);
         }
 
+        let norm = norm_of(&self.norm);
         let sizes = [
-            2 * EMBED,
+            norm.len(),
             (EMBED + 1) * of_heads,
             (EMBED + 1) * width,
             (of_heads + 1) * EMBED,
@@ -299,7 +298,6 @@ impl<const EMBED: usize> Op<EMBED> {
         layer_gradient((inputs[0], EMBED), (&dq, of_heads), of_query);
         layer_gradient((inputs[1], EMBED), (&dkv, width), of_keys_and_values);
 
-        let (norm, of_norm) = (host(&self.norm.weight), of_norm.split_at_mut(EMBED));
         match self.normed {
             NormedStream::Queries => {
                 normalise_backward(&dinput, x_queries, norm, dqueries, of_norm);

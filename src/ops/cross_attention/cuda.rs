@@ -20,12 +20,12 @@ use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::{self, Rows};
 use crate::ops::cuda::sublayer::{dropped, norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{Address, Buffer, Gpu, NULL, at, gpu};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 impl CrossAttentionOp<f32> for Cuda {
     fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cuda>>(
         [queries, keys]: [&Stream<EMBED, f32, Cuda>; 2],
-        (which, norm): (NormedStream, &LayerNorm<EMBED, f32, Cuda>),
+        (which, norm): (NormedStream, &Norm<EMBED, f32, Cuda>),
         weights: &AttentionWeights<EMBED, f32, Cuda>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
@@ -69,7 +69,7 @@ impl CrossAttentionOp<f32> for Cuda {
     }
 
     fn incremental_cross_attention<'a, const EMBED: usize>(
-        norm: (NormedStream, &'a LayerNorm<EMBED, f32, Cuda>),
+        norm: (NormedStream, &'a Norm<EMBED, f32, Cuda>),
         weights: &'a AttentionWeights<EMBED, f32, Cuda>,
         (rows, context): (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, f32, Cuda> {
@@ -97,7 +97,7 @@ impl CrossAttentionOp<f32> for Cuda {
 struct Sublayer<const EMBED: usize> {
     gpu: Rc<Gpu>,
     which: NormedStream,
-    norm: LayerNorm<EMBED, f32, Cuda>,
+    norm: Norm<EMBED, f32, Cuda>,
     weights: AttentionWeights<EMBED, f32, Cuda>,
     attention: Attention,
 }
@@ -132,7 +132,7 @@ impl<const EMBED: usize> Sublayer<EMBED> {
         }
     }
 
-    /// The inputs of the query and key projections: one stream as it is, the other after the layer norm.
+    /// The inputs of the query and key projections: one stream as it is, the other after the norm.
     fn ends(&self, [queries, keys]: [Address; 2], normed: &rows::NormedRows) -> [Matrix; 2] {
         let normed = stream_of::<EMBED>(&normed.rows);
         match self.which {
@@ -257,13 +257,13 @@ impl<const EMBED: usize> Sublayer<EMBED> {
 /// The sublayer during incremental decoding, with the KV cache of each sequence.
 struct GpuCachedCrossAttention<'a, const EMBED: usize> {
     which: NormedStream,
-    norm: &'a LayerNorm<EMBED, f32, Cuda>,
+    norm: &'a Norm<EMBED, f32, Cuda>,
     weights: &'a AttentionWeights<EMBED, f32, Cuda>,
     cache: GpuKvCache,
 }
 
 impl<const EMBED: usize> GpuCachedCrossAttention<'_, EMBED> {
-    /// One of the streams, after the layer norm if that applies to it: in a new buffer, or `x` itself.
+    /// One of the streams, after the norm if that applies to it: in a new buffer, or `x` itself.
     fn end(
         &self,
         rows: &Rows<'_>,

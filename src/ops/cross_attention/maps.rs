@@ -8,14 +8,14 @@ use crate::ops::Stream;
 use crate::ops::attention::head_scores::HeadScores;
 use crate::ops::attention::{AttentionWeights, compare};
 use crate::ops::maps::{HeadMap, normed, on_host, projected};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 /// Attention map of each head over one document, `[queries, EMBED]` and `[keys, EMBED]`: the weights of
 /// [`super::CrossAttentionOp::try_cross_attention`] without dropout. Each row adds up to 1. Keys beyond the
 /// number of queries are never attended to and left out.
 pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     queries_and_keys: [&Stream<EMBED, N, D>; 2],
-    (side, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
+    (side, norm): (NormedStream, &Norm<EMBED, N, D>),
     weights: &AttentionWeights<EMBED, N, D>,
 ) -> Vec<HeadMap> {
     let [mut queries, mut keys] = queries_and_keys.map(on_host);

@@ -1,4 +1,4 @@
-//! Causal cross-attention: layer norm of one of the two streams, multi-head attention, dropout, residual.
+//! Causal cross-attention: norm of one of the two streams, multi-head attention, dropout, residual.
 
 mod cached;
 mod cpu;
@@ -18,10 +18,10 @@ use dfdx::tensor_ops::Device;
 
 use super::Stream;
 use super::attention::{AttentionDropout, AttentionWeights};
-use super::parameters::LayerNorm;
+use super::parameters::Norm;
 pub use maps::maps;
 
-/// Which of the two streams the layer norm applies to.
+/// Which of the two streams the norm applies to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NormedStream {
     /// The queries; the residual connection bypasses the norm.
@@ -50,7 +50,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
     /// AR, §2.
     fn try_cross_attention<const EMBED: usize, T: Tape<N, Self>>(
         queries_and_keys: [&Stream<EMBED, N, Self>; 2],
-        norm: (NormedStream, &LayerNorm<EMBED, N, Self>),
+        norm: (NormedStream, &Norm<EMBED, N, Self>),
         weights: &AttentionWeights<EMBED, N, Self>,
         starts: [&[usize]; 2],
         dropout: AttentionDropout,
@@ -59,7 +59,7 @@ pub trait CrossAttentionOp<N: Dtype>: Device<N> {
 
     /// The same for incremental decoding of a number of sequences with a maximum number of keys each.
     fn incremental_cross_attention<'a, const EMBED: usize>(
-        norm: (NormedStream, &'a LayerNorm<EMBED, N, Self>),
+        norm: (NormedStream, &'a Norm<EMBED, N, Self>),
         weights: &'a AttentionWeights<EMBED, N, Self>,
         rows_and_context: (usize, usize),
     ) -> BoxedIncrementalCrossAttention<'a, EMBED, N, Self>;
@@ -105,27 +105,29 @@ mod tests {
     use crate::ops::maps::tests::{check_maps, check_sums};
     use crate::ops::maps::{normed, on_host, projected};
     use crate::ops::tests::{
-        Case, arbitrary, assert_close, batch, check_op, fill, numbers, on_each_device, weights,
+        Case, NormKind, arbitrary, assert_close, batch, check_op, fill, for_each_norm, numbers,
+        on_each_device, weights,
     };
 
     /// A norm and 3 heads of width 4.
-    type Sublayer<N, D> = (LayerNorm<12, N, D>, AttentionWeights<12, N, D>);
+    type Sublayer<N, D> = (Norm<12, N, D>, AttentionWeights<12, N, D>);
 
-    fn sublayer<N: Dtype, D: Device<N>>(device: &D) -> Sublayer<N, D> {
+    fn sublayer<N: Dtype, D: Device<N>>(device: &D, norm: NormKind) -> Sublayer<N, D> {
         let weights = AttentionWeights::zeros(device, Layout::softmax(3, 4));
-        (
-            LayerNorm::zeros(device).expect("memory"),
-            weights.expect("memory"),
-        )
+        (norm.zeros(device), weights.expect("memory"))
     }
 
     /// Learned queries attend to a stream, and the stream attends to the result: covers the op with
     /// either norm, and a stream that is used by both.
     type ThereAndBack<N, D> = (LookupTable<12, N, D>, (Sublayer<N, D>, Sublayer<N, D>));
 
-    fn fresh<N: Dtype, D: Device<N>>(device: &D, rows: usize) -> ThereAndBack<N, D> {
+    fn fresh<N: Dtype, D: Device<N>>(
+        device: &D,
+        rows: usize,
+        norm: NormKind,
+    ) -> ThereAndBack<N, D> {
         let table = device.zeros_like(&(Const::<1>, rows, Const::<12>));
-        (table, (sublayer(device), sublayer(device)))
+        (table, (sublayer(device, norm), sublayer(device, norm)))
     }
 
     /// The two ops in single precision, and as the references.
@@ -158,7 +160,7 @@ mod tests {
         };
     }
 
-    fn check<D>(device: &D, rows: usize)
+    fn check<D>(device: &D, rows: usize, norm: NormKind)
     where
         D: CrossAttentionOp<f32> + EmbeddingOp<f32> + 'static,
     {
@@ -183,8 +185,8 @@ mod tests {
                 });
                 check_op::<D, 12, 12, ThereAndBack<f32, D>, ThereAndBack<f64, Cpu>>(Case {
                     device: device.clone(),
-                    fast_model: fresh(device, rows),
-                    exact_model: fresh(&Cpu::default(), rows),
+                    fast_model: fresh(device, rows, norm),
+                    exact_model: fresh(&Cpu::default(), rows, norm),
                     fast: &there_and_back!(D::try_lookup, D::try_cross_attention, starts, dropout),
                     exact: &there_and_back!(
                         embedding::reference::lookup,
@@ -206,20 +208,27 @@ mod tests {
     }
 
     on_each_device!(fewer_keys_than_queries, |device| {
-        check(&device, 1);
-        check(&device, 7);
-        check(&device, 20);
+        for rows in [1, 7, 20] {
+            check(&device, rows, NormKind::Layer);
+        }
+        check(&device, 7, NormKind::Rms);
     });
 
-    on_each_device!(as_many_keys_as_queries, |device| check(&device, 40));
+    on_each_device!(as_many_keys_as_queries, |device| {
+        for_each_norm(|norm| check(&device, 40, norm))
+    });
 
     /// Sequence, number of new queries and number of new keys, for each sequence in a call.
     type Call = [(usize, usize, usize)];
 
-    fn check_decoding<D: CrossAttentionOp<f32>>(device: &D, normed: NormedStream, calls: &[&Call]) {
+    fn check_decoding<D: CrossAttentionOp<f32>>(
+        device: &D,
+        (normed, norm): (NormedStream, NormKind),
+        calls: &[&Call],
+    ) {
         let cpu = Cpu::default();
         let (mut weights_32, mut weights_64): (Sublayer<f32, D>, Sublayer<f64, Cpu>) =
-            (sublayer(device), sublayer(&cpu));
+            (sublayer(device, norm), sublayer(&cpu, norm));
         let sizes = weights(&weights_64);
         let values = (1..).zip(&sizes);
         let values: Vec<_> = values
@@ -271,17 +280,17 @@ mod tests {
     }
 
     on_each_device!(decoding_agrees_with_recomputing, |device| {
-        check_decoding_calls(&device)
+        for_each_norm(|norm| check_decoding_calls(&device, norm))
     });
 
-    fn check_decoding_calls<D: CrossAttentionOp<f32>>(device: &D) {
+    fn check_decoding_calls<D: CrossAttentionOp<f32>>(device: &D, norm: NormKind) {
         let many: Vec<_> = (0..60).map(|row| (row, 1 + row % 3, 3 + row % 5)).collect();
         let some: Vec<_> = (0..60)
             .step_by(4)
             .map(|row| (row, 1, row / 4 % 2))
             .collect();
         let no_keys: Vec<_> = (0..60).map(|row| (row, 1, 0)).collect();
-        for normed in [NormedStream::Queries, NormedStream::Keys] {
+        for normed in [NormedStream::Queries, NormedStream::Keys].map(|side| (side, norm)) {
             check_decoding(device, normed, &[&[(0, 1, 1)], &[(0, 1, 0)], &[(0, 1, 1)]]);
             // Across the blocks of 32 tokens of the KV cache.
             check_decoding(
@@ -300,7 +309,7 @@ mod tests {
     #[test]
     fn values_blended_by_the_maps_are_what_is_added_to_the_queries() {
         for (queries, keys) in [(1, 1), (13, 7), (13, 13), (5, 9)] {
-            let mut sublayer: Sublayer<f32, Cpu> = sublayer(&Cpu::default());
+            let mut sublayer: Sublayer<f32, Cpu> = sublayer(&Cpu::default(), NormKind::Rms);
             let x: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, queries);
             let y: Stream<12, f32, Cpu> = arbitrary(&mut sublayer, keys);
             let (norm, weights) = &sublayer;

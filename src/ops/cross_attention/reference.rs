@@ -9,12 +9,12 @@ use crate::ops::Stream;
 use crate::ops::attention::reference::attend;
 use crate::ops::attention::{AttentionDropout, AttentionWeights};
 use crate::ops::dropout::add_dropped;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 /// See [`super::CrossAttentionOp::try_cross_attention`].
 pub(crate) fn cross_attention<const EMBED: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
     [queries, keys]: [&Stream<EMBED, N, D>; 2],
-    (normed, norm): (NormedStream, &LayerNorm<EMBED, N, D>),
+    (normed, norm): (NormedStream, &Norm<EMBED, N, D>),
     weights: &AttentionWeights<EMBED, N, D>,
     starts: [&[usize]; 2],
     dropout: AttentionDropout,

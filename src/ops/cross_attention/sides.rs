@@ -1,10 +1,10 @@
-//! Shards over the streams of queries and keys, and the layer norm of one of them.
+//! Shards over the streams of queries and keys, and the norm of one of them.
 
 use std::ops::Range;
 
 use super::NormedStream;
 use crate::ops::attention::TILE_TOKENS;
-use crate::ops::kernels::rows::normalise;
+use crate::ops::kernels::rows::{RowNorm, normalise};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, plan, take};
 
@@ -73,9 +73,9 @@ pub(super) fn pair_documents(pieces: Vec<Shard>, starts: &[usize]) -> Vec<[Shard
     pairs.collect()
 }
 
-/// The rows of the stream that the layer norm applies to, after it.
+/// The rows of the stream that the norm applies to, after it.
 pub(super) fn normed(
-    (which, norm): (NormedStream, [&[f32]; 2]),
+    (which, norm): (NormedStream, RowNorm<'_>),
     queries_and_keys: [&[f32]; 2],
 ) -> Scratch {
     let x = queries_and_keys[which as usize];

@@ -20,7 +20,7 @@ use crate::ops::attention::{AttentionWeights, FromHeads};
 use crate::ops::bridge::cuda::address;
 use crate::ops::decoding::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::{LayerNorm, Projection};
+use crate::ops::parameters::{Norm, Projection};
 
 pub(super) static KV_CACHE: Source = Source {
     name: "kv_cache",
@@ -286,7 +286,7 @@ pub fn add_projected<const EMBED: usize>(
 
 /// A sublayer with multi-head attention during incremental decoding.
 pub struct GpuCachedSublayer<'a, const EMBED: usize, R, F> {
-    norm: &'a LayerNorm<EMBED, f32, Cuda>,
+    norm: &'a Norm<EMBED, f32, Cuda>,
     heads: R,
     attend: F,
     cache: GpuKvCache,
@@ -299,7 +299,7 @@ where
 {
     /// With empty caches; `size` is the number of sequences and the room for tokens of each.
     pub fn new(
-        norm: &'a LayerNorm<EMBED, f32, Cuda>,
+        norm: &'a Norm<EMBED, f32, Cuda>,
         heads: R,
         attend: F,
         layout: HeadLayout,

@@ -1,10 +1,11 @@
-// Element-wise work on rows of the stream, and layer norm. WIDTH is the width of the stream.
+// Element-wise work on rows of the stream, and its norms. WIDTH is the width of the stream.
 //
 // Sums over rows are computed in two stages, in an order that depends only on the number of rows, so a step
 // gives the same bits every time: atomics only count which blocks are done.
 
 // y = (x - mean) / deviation * weight + bias, for the rows `picked[0..rows]` of x, or its first rows if
-// `picked` is null; one warp per row. Stores mean and 1 / deviation for backward.
+// `picked` is null; one warp per row. If `bias` is null, the mean counts as 0: an RMS norm. Stores mean and
+// 1 / deviation for backward.
 extern "C" __global__ void normalise(const float* x, const float* weight, const float* bias,
                                      const u32* picked, float* y, float2* statistics, u32 rows) {
     const u32 row = blockIdx.x * WARPS + threadIdx.x / 32, lane = threadIdx.x % 32;
@@ -18,7 +19,7 @@ extern "C" __global__ void normalise(const float* x, const float* weight, const 
         values[i] = column < WIDTH ? x[column] : 0.0f;
         sum += values[i];
     }
-    const float mean = warp_sum(sum) / WIDTH;
+    const float mean = bias ? warp_sum(sum) / WIDTH : 0.0f;
     float squares = 0.0f;
 #pragma unroll
     for (int i = 0; i < PER_LANE(WIDTH); i++) {
@@ -29,16 +30,16 @@ extern "C" __global__ void normalise(const float* x, const float* weight, const 
 #pragma unroll
     for (int i = 0; i < PER_LANE(WIDTH); i++) {
         const u32 column = lane + 32 * i;
-        if (column < WIDTH) y[column] = values[i] * scale * weight[column] + bias[column];
+        if (column < WIDTH) y[column] = values[i] * scale * weight[column] + (bias ? bias[column] : 0.0f);
     }
     if (lane == 0) statistics[row] = make_float2(mean, scale);
 }
 
 // Backward of `normalise`: accumulates dx, and writes each block's partial gradients of weight and bias,
-// `shares: [blocks, 2 * WIDTH]`.
+// `shares: [blocks, 2 * WIDTH]`, or of the weight alone if `bias` is null.
 extern "C" __global__ void normalise_backward(const float* dy, const float* x, const float* weight,
-                                              const u32* picked, const float2* statistics, float* dx,
-                                              float* shares, u32 rows) {
+                                              const float* bias, const u32* picked, const float2* statistics,
+                                              float* dx, float* shares, u32 rows) {
     __shared__ float sums[2 * WIDTH];
     const u32 warp = threadIdx.x / 32, lane = threadIdx.x % 32;
     float of_weight[PER_LANE(WIDTH)], of_bias[PER_LANE(WIDTH)];
@@ -62,7 +63,7 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
             sum += gradient[i];
             along += gradient[i] * normed[i];
         }
-        sum = warp_sum(sum) / WIDTH;
+        sum = bias ? warp_sum(sum) / WIDTH : 0.0f;
         along = warp_sum(along) / WIDTH;
 #pragma unroll
         for (int i = 0; i < PER_LANE(WIDTH); i++) {
@@ -71,8 +72,9 @@ extern "C" __global__ void normalise_backward(const float* dy, const float* x, c
         }
     }
     sum_over_warps(of_weight, WIDTH, of_bias, WIDTH, sums);
-    for (u32 column = threadIdx.x; column < 2 * WIDTH; column += blockDim.x)
-        shares[(size_t)blockIdx.x * 2 * WIDTH + column] = sums[column];
+    const u32 columns = bias ? 2 * WIDTH : WIDTH;
+    for (u32 column = threadIdx.x; column < columns; column += blockDim.x)
+        shares[(size_t)blockIdx.x * columns + column] = sums[column];
 }
 
 // Up to three vectors that are treated as one.
@@ -150,8 +152,12 @@ extern "C" __global__ void drop(const float* dy, float* dbranch, Dropout dropout
     if (i < count) dbranch[i] = dy[i] * kept(dropout, i);
 }
 
+// Activations of an MLP, y: [rows, columns], and their backward passes. All have the same arguments; `gate_bias` is
+// used by a gate only.
+
 // Exact GELU, x Φ(x), of `hidden + bias`.
-extern "C" __global__ void gelu(const float* hidden, const float* bias, float* y, u32 columns, u32 count) {
+extern "C" __global__ void gelu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
+                                u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
@@ -159,10 +165,53 @@ extern "C" __global__ void gelu(const float* hidden, const float* bias, float* y
 }
 
 // In place: dy becomes the gradient of `hidden`; the derivative is Φ(x) + x φ(x).
-extern "C" __global__ void gelu_backward(const float* hidden, const float* bias, float* dy, u32 columns, u32 count) {
+extern "C" __global__ void gelu_backward(const float* hidden, const float* gate_bias, const float* bias, float* dy,
+                                         u32 columns, u32 count) {
     const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
     if (i >= count) return;
     const float x = hidden[i] + bias[i % columns];
     const float share = 0.5f * (1.0f + erff(x * 0.70710678f));
     dy[i] *= share + x * 0.39894228f * expf(-0.5f * x * x);
+}
+
+// max(0, x)² of `hidden + bias`; a NaN stays one.
+extern "C" __global__ void squared_relu(const float* hidden, const float* gate_bias, const float* bias, float* y,
+                                        u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    y[i] = x < 0.0f ? 0.0f : x * x;
+}
+
+// In place: dy becomes the gradient of `hidden`.
+extern "C" __global__ void squared_relu_backward(const float* hidden, const float* gate_bias, const float* bias,
+                                                 float* dy, u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const float x = hidden[i] + bias[i % columns];
+    dy[i] *= x < 0.0f ? 0.0f : 2.0f * x;
+}
+
+// silu(gate + gate_bias) * (up + bias), where a row of `hidden` is `columns` gates and as many ups; silu is x σ(x).
+extern "C" __global__ void swiglu(const float* hidden, const float* gate_bias, const float* bias, float* y, u32 columns,
+                                  u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const u32 column = i % columns;
+    hidden += (size_t)(i / columns) * 2 * columns + column;
+    const float gate = hidden[0] + gate_bias[column], up = hidden[columns] + bias[column];
+    y[i] = gate / (1.0f + expf(-gate)) * up;
+}
+
+// In place: `hidden` becomes its own gradient; the derivative of silu is σ(x) (1 + x (1 - σ(x))).
+extern "C" __global__ void swiglu_backward(float* hidden, const float* gate_bias, const float* bias, const float* dy,
+                                           u32 columns, u32 count) {
+    const u32 i = blockIdx.x * blockDim.x + threadIdx.x;
+    if (i >= count) return;
+    const u32 column = i % columns;
+    hidden += (size_t)(i / columns) * 2 * columns + column;
+    const float gate = hidden[0] + gate_bias[column], up = hidden[columns] + bias[column];
+    const float share = 1.0f / (1.0f + expf(-gate));
+    hidden[0] = dy[i] * up * share * (1.0f + gate * (1.0f - share));
+    hidden[columns] = dy[i] * gate * share;
 }

@@ -1,4 +1,4 @@
-//! Layer norm and element-wise work, by the kernels of `rows.cu`.
+//! Norms and element-wise work, by the kernels of `rows.cu`.
 #![allow(unsafe_code)]
 
 use cudarc::driver::DeviceRepr;
@@ -24,6 +24,10 @@ pub(super) static ROWS: Source = Source {
         "drop",
         "gelu",
         "gelu_backward",
+        "squared_relu",
+        "squared_relu_backward",
+        "swiglu",
+        "swiglu_backward",
     ],
 };
 
@@ -35,18 +39,18 @@ pub const MAX_PARTIAL_SUMS: usize = 256;
 /// gives a block without opting in for more.
 pub const WIDEST_STREAM: usize = 48 * 1024 / (2 * size_of::<f32>());
 
-/// Addresses of a layer norm's weight and bias, or of their gradients.
+/// Addresses of a norm's weight and bias, or of their gradients; without a bias, which is null, it is an RMS norm.
 #[derive(Clone, Copy)]
-pub struct Norm {
+pub struct NormAddresses {
     pub weight: Address,
     pub bias: Address,
 }
 
-/// Rows of a stream after a layer norm.
+/// Rows of a stream after a norm.
 pub struct NormedRows {
     /// `[rows, WIDTH]`.
     pub rows: Buffer,
-    /// Mean and 1 / deviation of each row.
+    /// What is subtracted from each row, and what it is multiplied with.
     statistics: Buffer,
     count: usize,
 }
@@ -88,11 +92,11 @@ impl Rows<'_> {
         ROWS.kernel(self.width, name)
     }
 
-    /// Layer norm of `count` rows of `x`: those that `picked` lists, or the first if that is null.
+    /// Norm of `count` rows of `x`: those that `picked` lists, or the first if that is null.
     pub fn normalise(
         &self,
         x: Address,
-        norm: Norm,
+        norm: NormAddresses,
         picked: Address,
         count: usize,
     ) -> Result<NormedRows, CudaError> {
@@ -123,12 +127,16 @@ impl Rows<'_> {
         &self,
         normed: &NormedRows,
         dnormed: Address,
-        (x, norm, picked): (Address, Norm, Address),
+        (x, norm, picked): (Address, NormAddresses, Address),
         dx: Address,
-        dnorm: Norm,
+        dnorm: NormAddresses,
     ) -> Result<(), CudaError> {
         let blocks = MAX_PARTIAL_SUMS.min(normed.count.div_ceil(WARPS));
-        let shares = self.gpu.scratch(blocks * 2 * self.width)?;
+        let mut to = vec![(dnorm.weight, self.width)];
+        if norm.bias != NULL {
+            to.push((dnorm.bias, self.width));
+        }
+        let shares = self.gpu.scratch(blocks * to.len() * self.width)?;
         self.gpu.launch(
             self.kernel("normalise_backward"),
             (blocks, 1, 1),
@@ -136,6 +144,7 @@ impl Rows<'_> {
                 dnormed,
                 x,
                 norm.weight,
+                norm.bias,
                 picked,
                 at(&normed.statistics),
                 dx,
@@ -143,7 +152,6 @@ impl Rows<'_> {
                 normed.count as u32,
             ),
         )?;
-        let to = [(dnorm.weight, self.width), (dnorm.bias, self.width)];
         self.add_shares(&shares, blocks, &to)
     }
 
@@ -243,29 +251,24 @@ impl Rows<'_> {
         (self.gpu).launch_each(self.kernel("drop"), count, arguments)
     }
 
-    /// `y = gelu(hidden + bias)`, `[rows, columns]`.
-    pub fn gelu(
+    /// An activation and its backward pass, by the kernel of that name in `rows.cu`: of `hidden` and its two biases, the
+    /// first that of a gate or null, and `y: [rows, columns]`.
+    pub fn activate(
         &self,
-        hidden: &Buffer,
-        bias: Address,
+        kernel: &'static str,
+        (hidden, [gate_bias, bias]): (&Buffer, [Address; 2]),
         y: &Buffer,
         [rows, columns]: [usize; 2],
     ) -> Result<(), CudaError> {
         let count = rows * columns;
-        let arguments = (at(hidden), bias, at(y), columns as u32, count as u32);
-        (self.gpu).launch_each(self.kernel("gelu"), count, arguments)
-    }
-
-    /// Backward of [`Self::gelu`]: `dy`, in place, becomes the gradient of `hidden`.
-    pub fn gelu_backward(
-        &self,
-        hidden: &Buffer,
-        bias: Address,
-        dy: &Buffer,
-        [rows, columns]: [usize; 2],
-    ) -> Result<(), CudaError> {
-        let count = rows * columns;
-        let arguments = (at(hidden), bias, at(dy), columns as u32, count as u32);
-        (self.gpu).launch_each(self.kernel("gelu_backward"), count, arguments)
+        let arguments = (
+            at(hidden),
+            gate_bias,
+            bias,
+            at(y),
+            columns as u32,
+            count as u32,
+        );
+        (self.gpu).launch_each(self.kernel(kernel), count, arguments)
     }
 }

@@ -1,6 +1,6 @@
 //! What all residual sublayers have in common on the GPU: `y = x + dropout(branch(norm(x)))`.
 //!
-//! A sublayer implements [`Branch`]. Here is the rest: layer norm, dropout and residual, the tape, and the
+//! A sublayer implements [`Branch`]. Here is the rest: the norm, dropout and residual, the tape, and the
 //! gradients of the norm and of the last bias.
 
 use std::rc::Rc;
@@ -10,12 +10,12 @@ use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, SplitTape, Tape, Tensor,
 use dfdx::tensor_ops::ReshapeTo;
 
 use super::products::Matrix;
-use super::rows::{Norm, NormedRows, Rows};
+use super::rows::{NormAddresses, NormedRows, Rows};
 use super::{Address, Buffer, Gpu, NULL, at, gpu};
 use crate::ops::Stream;
 use crate::ops::bridge::cuda::{address, gradient_address, set_gradient, start_of, take_gradient};
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 /// The branch of a residual sublayer, as a function of the normalised stream, `[tokens, EMBED]` → the same.
 pub trait Branch<const EMBED: usize>: 'static {
@@ -57,28 +57,30 @@ pub struct BranchBackward {
 }
 
 /// The addresses of a norm's parameters.
-pub fn norm_of<const EMBED: usize>(norm: &LayerNorm<EMBED, f32, Cuda>) -> Norm {
-    Norm {
+pub fn norm_of<const EMBED: usize>(norm: &Norm<EMBED, f32, Cuda>) -> NormAddresses {
+    NormAddresses {
         weight: address(&norm.weight),
-        bias: address(&norm.bias),
+        bias: norm.bias.as_ref().map_or(NULL, address),
     }
 }
 
 /// The addresses of the gradients of a norm's parameters.
 pub fn norm_gradient<const EMBED: usize>(
     gradients: &mut Gradients<f32, Cuda>,
-    norm: &LayerNorm<EMBED, f32, Cuda>,
-) -> Result<Norm, CudaError> {
-    Ok(Norm {
+    norm: &Norm<EMBED, f32, Cuda>,
+) -> Result<NormAddresses, CudaError> {
+    let bias = norm.bias.as_ref();
+    let bias = bias.map(|bias| gradient_address(gradients, bias));
+    Ok(NormAddresses {
         weight: gradient_address(gradients, &norm.weight)?,
-        bias: gradient_address(gradients, &norm.bias)?,
+        bias: bias.transpose()?.unwrap_or(NULL),
     })
 }
 
 /// `x + dropout(branch(norm(x)))`. Dropout index: token × EMBED + channel.
 pub fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape<f32, Cuda>>(
     x: Stream<EMBED, f32, Cuda, T>,
-    norm: &LayerNorm<EMBED, f32, Cuda>,
+    norm: &Norm<EMBED, f32, Cuda>,
     branch: B,
     dropout: Dropout,
 ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
@@ -101,7 +103,7 @@ pub fn try_residual<const EMBED: usize, B: Branch<EMBED>, T: Tape<f32, Cuda>>(
 /// The sublayer without dropout or gradients.
 pub fn try_apply<const EMBED: usize, B: Branch<EMBED>>(
     x: Stream<EMBED, f32, Cuda>,
-    norm: &LayerNorm<EMBED, f32, Cuda>,
+    norm: &Norm<EMBED, f32, Cuda>,
     branch: &B,
 ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
     let x = x.try_contiguous()?;
@@ -113,7 +115,7 @@ pub fn try_apply<const EMBED: usize, B: Branch<EMBED>>(
 fn forward<const EMBED: usize, B: Branch<EMBED>>(
     gpu: &Rc<Gpu>,
     x: &Stream<EMBED, f32, Cuda>,
-    norm: &LayerNorm<EMBED, f32, Cuda>,
+    norm: &Norm<EMBED, f32, Cuda>,
     branch: &B,
     y: &Stream<EMBED, f32, Cuda>,
     dropout: Dropout,
@@ -137,7 +139,7 @@ fn forward<const EMBED: usize, B: Branch<EMBED>>(
 fn backward<const EMBED: usize, B: Branch<EMBED>>(
     gpu: &Rc<Gpu>,
     x: &Stream<EMBED, f32, Cuda>,
-    (norm, branch, saved): (&LayerNorm<EMBED, f32, Cuda>, &B, B::Saved),
+    (norm, branch, saved): (&Norm<EMBED, f32, Cuda>, &B, B::Saved),
     normed: &NormedRows,
     dy: Address,
     dropout: Dropout,

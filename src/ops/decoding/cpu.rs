@@ -1,7 +1,7 @@
 //! What all attention sublayers have in common during incremental decoding on the CPU.
 //!
-//! A sublayer implements [`CachedLayer`]. Here is the rest: shards of sequences over the threads, layer
-//! norm, residual, and a KV cache for each sequence.
+//! A sublayer implements [`CachedLayer`]. Here is the rest: shards of sequences over the threads, the norm,
+//! residual, and a KV cache for each sequence.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -14,10 +14,11 @@ use rayon::prelude::*;
 use super::{BoxedIncremental, NewTokens, OutputTokens};
 use crate::ops::Stream;
 use crate::ops::bridge::host;
-use crate::ops::kernels::rows::normalise;
+use crate::ops::kernels::rows::{RowNorm, normalise};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{plan, split, take};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
+use crate::ops::residual::norm_of;
 
 /// The cached keys and values of one sequence, in blocks whose layout the sublayer defines.
 #[derive(Default)]
@@ -58,21 +59,21 @@ pub trait CachedLayer: Sync {
     fn project(&self, heads: &[f32], out: &mut [f32]);
 }
 
-/// A [`CachedLayer`] with its layer norm and the caches of some sequences.
+/// A [`CachedLayer`] with its norm and the caches of some sequences.
 struct CachedSublayer<'a, L> {
-    norm: [&'a [f32]; 2],
+    norm: RowNorm<'a>,
     layer: L,
     caches: Vec<KvCache>,
 }
 
-/// A [`CachedLayer`] after a layer norm, with an empty cache for each of `sequences`.
+/// A [`CachedLayer`] after a norm, with an empty cache for each of `sequences`.
 pub fn cached<'a, const EMBED: usize>(
-    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    norm: &'a Norm<EMBED, f32, Cpu>,
     layer: impl CachedLayer + 'a,
     sequences: usize,
 ) -> BoxedIncremental<'a, EMBED, f32, Cpu> {
     let mut sublayer = CachedSublayer {
-        norm: [host(&norm.weight), host(&norm.bias)],
+        norm: norm_of(norm),
         layer,
         caches: (0..sequences).map(|_| KvCache::default()).collect(),
     };

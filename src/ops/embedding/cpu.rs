@@ -21,7 +21,7 @@ impl EmbeddingOp<f32> for Cpu {
         T: Tape<f32, Cpu>,
     >(
         token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
-        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>,
+        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cpu>>,
         (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
@@ -29,16 +29,22 @@ impl EmbeddingOp<f32> for Cpu {
         let ids: Vec<usize> = ids.iter().map(|&id| id as usize).collect();
         let positions = positions.to_vec();
         let mut x = vec![0.0; ids.len() * EMBED];
-        let (token_rows, position_rows) = (host(token_table), host(position_table));
+        let (token_rows, position_rows) = (host(token_table), position_table.map(host));
         let chunks = x.par_chunks_mut(CHUNK * EMBED).enumerate();
         chunks.for_each(|(chunk, x)| {
             let first = chunk * CHUNK;
             wide!({
                 for (t, x) in (first..).zip(x.chunks_exact_mut(EMBED)) {
                     let token = &token_rows[ids[t] * EMBED..][..EMBED];
-                    let position = &position_rows[positions[t] * EMBED..][..EMBED];
-                    for i in 0..EMBED {
-                        x[i] = (token[i] + position[i]) * dropout.factor((t * EMBED + i) as u32);
+                    let factor = |i: usize| dropout.factor((t * EMBED + i) as u32);
+                    match position_rows {
+                        Some(rows) => {
+                            let position = &rows[positions[t] * EMBED..][..EMBED];
+                            for i in 0..EMBED {
+                                x[i] = (token[i] + position[i]) * factor(i);
+                            }
+                        }
+                        None => (0..EMBED).for_each(|i| x[i] = token[i] * factor(i)),
                     }
                 }
             });
@@ -47,7 +53,7 @@ impl EmbeddingOp<f32> for Cpu {
         let out = device.try_tensor_from_vec(x, (ids.len(), Const::<EMBED>))?;
         if T::OWNS_TAPE {
             let (saved, token_table, position_table) =
-                (out.clone(), token_table.clone(), position_table.clone());
+                (out.clone(), token_table.clone(), position_table.cloned());
             tape.add_backward_op(move |gradients| {
                 let mut dx = take_gradient(gradients, &device, &saved)?;
                 let chunks = dx.par_chunks_mut(CHUNK * EMBED).enumerate();
@@ -55,12 +61,9 @@ impl EmbeddingOp<f32> for Cpu {
                     drop_in_place(dx, dropout, chunk * CHUNK * EMBED);
                 });
                 scatter(&dx, &ids, EMBED, gradients.get_or_alloc_mut(&token_table)?);
-                scatter(
-                    &dx,
-                    &positions,
-                    EMBED,
-                    gradients.get_or_alloc_mut(&position_table)?,
-                );
+                if let Some(table) = &position_table {
+                    scatter(&dx, &positions, EMBED, gradients.get_or_alloc_mut(table)?);
+                }
                 Ok(())
             });
         }

@@ -1,6 +1,7 @@
 //! The GPU: one pass forward; backward sums, for each row of a table, the tokens that used it, without
 //! atomics.
 
+use cudarc::driver::CudaSlice;
 use dfdx::shapes::{Const, HasShape, Rank2, Rank3};
 use dfdx::tensor::{Cuda, CudaError, Gradients, PutTape, Tape, Tensor, ZerosTensor};
 
@@ -29,32 +30,31 @@ impl EmbeddingOp<f32> for Cuda {
         T: Tape<f32, Cuda>,
     >(
         token_table: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
-        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>,
+        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, f32, Cuda>>,
         (ids, positions): (&[u32], &[usize]),
         dropout: Dropout,
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         let gpu = gpu();
-        let x = forward::<EMBED>(
-            &gpu,
-            (address(token_table), ids),
-            address(position_table),
-            positions,
-            dropout,
-        )?;
+        let tables = Lookups {
+            tokens: Some((address(token_table), ids.to_vec())),
+            positions: position_table.map(|table| (address(table), numbers(positions).collect())),
+        };
+        let x = tables.forward::<EMBED>(&gpu, ids.len(), dropout)?;
         if T::OWNS_TAPE {
-            let (of_ids, of_positions) = (
-                Readers::of(ids.iter().copied(), VOCAB),
-                Readers::of(numbers(positions), CONTEXT),
-            );
-            let (token_table, position_table, of_x) =
-                (token_table.clone(), position_table.clone(), x.clone());
+            let of_ids = Readers::of(ids.iter().copied(), VOCAB);
+            let of_positions = position_table
+                .map(|table| (Readers::of(numbers(positions), CONTEXT), table.clone()));
+            let (token_table, of_x) = (token_table.clone(), x.clone());
             tape.add_backward_op(move |gradients| {
                 let dx = take_gradient(gradients, of_x.device(), &of_x)?;
                 let to = gradient_address(gradients, &token_table)?;
                 of_ids.add::<EMBED>(&gpu, start_of(&dx), to, dropout)?;
-                let to = gradient_address(gradients, &position_table)?;
-                of_positions.add::<EMBED>(&gpu, start_of(&dx), to, dropout)
+                if let Some((readers, table)) = of_positions {
+                    let to = gradient_address(gradients, &table)?;
+                    readers.add::<EMBED>(&gpu, start_of(&dx), to, dropout)?;
+                }
+                Ok(())
             });
         }
         Ok(x.put_tape(tape))
@@ -66,7 +66,11 @@ impl EmbeddingOp<f32> for Cuda {
         mut tape: T,
     ) -> Result<Stream<EMBED, f32, Cuda, T>, CudaError> {
         let gpu = gpu();
-        let x = forward::<EMBED>(&gpu, (NULL, &[]), address(table), positions, Dropout::NONE)?;
+        let tables = Lookups {
+            tokens: None,
+            positions: Some((address(table), numbers(positions).collect())),
+        };
+        let x = tables.forward::<EMBED>(&gpu, positions.len(), Dropout::NONE)?;
         if T::OWNS_TAPE {
             let (of_positions, table, of_x) = (
                 Readers::of(numbers(positions), table.shape().1),
@@ -87,36 +91,50 @@ fn numbers(positions: &[usize]) -> impl Iterator<Item = u32> + Clone {
     positions.iter().map(|&position| position as u32)
 }
 
-fn forward<const EMBED: usize>(
-    gpu: &Gpu,
-    (token_table, ids): (Address, &[u32]),
-    position_table: Address,
-    positions: &[usize],
-    dropout: Dropout,
-) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
-    let shape = (positions.len(), Const::<EMBED>);
-    let x: Stream<EMBED, f32, Cuda> = gpu.tensors().try_zeros_like(&shape)?;
-    let count = positions.len() * EMBED;
-    // An empty list cannot be uploaded.
-    let ids = match ids {
-        [] => None,
-        ids => Some(gpu.upload(ids.to_vec())?),
-    };
-    let positions = gpu.upload(numbers(positions).collect())?;
-    gpu.launch_each(
-        TABLES.kernel(EMBED, "embed"),
-        count,
-        (
+/// The address of a table, and the row that each token uses.
+type Lookup = (Address, Vec<u32>);
+
+/// The tables whose rows are added.
+struct Lookups {
+    tokens: Option<Lookup>,
+    positions: Option<Lookup>,
+}
+
+impl Lookups {
+    /// The sum of the rows of each of `tokens` tokens: `[tokens, EMBED]`.
+    fn forward<const EMBED: usize>(
+        self,
+        gpu: &Gpu,
+        tokens: usize,
+        dropout: Dropout,
+    ) -> Result<Stream<EMBED, f32, Cuda>, CudaError> {
+        let x: Stream<EMBED, f32, Cuda> =
+            gpu.tensors().try_zeros_like(&(tokens, Const::<EMBED>))?;
+        let count = tokens * EMBED;
+        let upload = |lookup: Option<Lookup>| {
+            let uploaded =
+                lookup.map(|(table, rows)| Ok::<_, CudaError>((table, gpu.upload(rows)?)));
+            uploaded.transpose()
+        };
+        let [of_tokens, of_positions] = [upload(self.tokens)?, upload(self.positions)?];
+        let addresses = |lookup: &Option<(Address, CudaSlice<u32>)>| {
+            let addresses = lookup.as_ref().map(|(table, rows)| (*table, at(rows)));
+            addresses.unwrap_or((NULL, NULL))
+        };
+        let (token_table, ids) = addresses(&of_tokens);
+        let (position_table, positions) = addresses(&of_positions);
+        let arguments = (
             token_table,
-            ids.as_ref().map_or(NULL, at),
+            ids,
             position_table,
-            at(&positions),
+            positions,
             address(&x),
             DeviceDropout::from(dropout),
             count as u32,
-        ),
-    )?;
-    Ok(x)
+        );
+        gpu.launch_each(TABLES.kernel(EMBED, "embed"), count, arguments)?;
+        Ok(x)
+    }
 }
 
 /// For each row of a table, the tokens that used it.

@@ -1,4 +1,4 @@
-//! Token and position embedding with dropout, or rows of a table alone: the input of a residual stream.
+//! Token embedding, position embedding if there is one, and dropout; or rows of a table alone: the input of a residual stream.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -18,14 +18,15 @@ pub type LookupTable<const EMBED: usize, N, D> = Tensor<(Const<1>, usize, Const<
 
 /// A device that embeds ragged batches.
 pub trait EmbeddingOp<N: Dtype>: Device<N> {
-    /// `x[t] = dropout(token_table[ids[t]] + position_table[0][positions[t]])` for `at = (ids, positions)`.
+    /// `x[t] = dropout(token_table[ids[t]] + position_table[0][positions[t]])` for `at = (ids, positions)`;
+    /// without a position table nothing is added.
     ///
     /// `token_table: [VOCAB, EMBED]`, `position_table: [1, CONTEXT, EMBED]` → `[ids, EMBED]`, on `tape`;
     /// positions count within documents. Dropout index: token × EMBED + channel. The caller guarantees that
     /// every id is below VOCAB and every position below CONTEXT.
     fn try_embed<const VOCAB: usize, const CONTEXT: usize, const EMBED: usize, T: Tape<N, Self>>(
         token_table: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
-        position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>,
+        position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, N, Self>>,
         at: (&[u32], &[usize]),
         dropout: Dropout,
         tape: T,
@@ -47,10 +48,14 @@ mod tests {
     use super::*;
     use crate::ops::tests::{Case, batch, check_op, on_each_device};
 
-    type Tables<N, D> = (Tensor<Rank2<11, 5>, N, D>, Tensor<Rank3<1, 9, 5>, N, D>);
+    /// Of tokens, and of positions.
+    type Tables<N, D> = (
+        Tensor<Rank2<11, 5>, N, D>,
+        Option<Tensor<Rank3<1, 9, 5>, N, D>>,
+    );
 
-    fn tables<N: Dtype, D: Device<N>>(device: &D) -> Tables<N, D> {
-        (device.zeros(), device.zeros())
+    fn tables<N: Dtype, D: Device<N>>(device: &D, positions: bool) -> Tables<N, D> {
+        (device.zeros(), positions.then(|| device.zeros()))
     }
 
     on_each_device!(
@@ -61,19 +66,25 @@ mod tests {
     fn check<D: EmbeddingOp<f32> + 'static>(device: &D) {
         for lengths in [&[1][..], &[9, 1, 4], &[2, 7, 3, 3, 9, 1]] {
             for dropout in [Dropout::NONE, Dropout::new(0.3, 5)] {
-                let batch = batch(lengths, 11);
-                let positions = batch.positions();
-                let at = (&batch.tokens[..], &positions[..]);
-                check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
-                    device: device.clone(),
-                    fast_model: tables(device),
-                    exact_model: tables(&Cpu::default()),
-                    fast: &|m, _, tape| D::try_embed(&m.0, &m.1, at, dropout, tape),
-                    exact: &|m, _, tape| reference::embed(&m.0, &m.1, at, dropout, tape),
-                    plain: &|m, _, tape| reference::embed(&m.0, &m.1, at, dropout, tape),
-                    tokens: batch.len(),
-                    tolerance: 1e-6,
-                });
+                for learned in [true, false] {
+                    let batch = batch(lengths, 11);
+                    let positions = batch.positions();
+                    let at = (&batch.tokens[..], &positions[..]);
+                    check_op::<D, 1, 5, Tables<f32, D>, Tables<f64, Cpu>>(Case {
+                        device: device.clone(),
+                        fast_model: tables(device, learned),
+                        exact_model: tables(&Cpu::default(), learned),
+                        fast: &|m, _, tape| D::try_embed(&m.0, m.1.as_ref(), at, dropout, tape),
+                        exact: &|m, _, tape| {
+                            reference::embed(&m.0, m.1.as_ref(), at, dropout, tape)
+                        },
+                        plain: &|m, _, tape| {
+                            reference::embed(&m.0, m.1.as_ref(), at, dropout, tape)
+                        },
+                        tokens: batch.len(),
+                        tolerance: 1e-6,
+                    });
+                }
             }
         }
     }

@@ -18,7 +18,7 @@ pub(crate) fn embed<
     T: Tape<N, D>,
 >(
     token_table: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
-    position_table: &Tensor<Rank3<1, CONTEXT, EMBED>, N, D>,
+    position_table: Option<&Tensor<Rank3<1, CONTEXT, EMBED>, N, D>>,
     (ids, positions): (&[u32], &[usize]),
     dropout: Dropout,
     tape: T,
@@ -27,12 +27,14 @@ pub(crate) fn embed<
     let length = ids.len();
     let ids = ids.iter().map(|&id| id as usize).collect();
     let ids = device.try_tensor_from_vec(ids, (length,))?;
-    let positions = device.try_tensor_from_vec(positions.to_vec(), (length,))?;
-    let position_table = position_table
-        .clone()
-        .try_reshape_like(&(Const::<CONTEXT>, Const::<EMBED>))?;
-    let x: Stream<EMBED, N, D, T> = token_table.clone().put_tape(tape).try_gather(ids)?;
-    let x = x.try_add(position_table.retaped::<T>().try_gather(positions)?)?;
+    let mut x: Stream<EMBED, N, D, T> = token_table.clone().put_tape(tape).try_gather(ids)?;
+    if let Some(table) = position_table {
+        let positions = device.try_tensor_from_vec(positions.to_vec(), (length,))?;
+        let table = table
+            .clone()
+            .try_reshape_like(&(Const::<CONTEXT>, Const::<EMBED>))?;
+        x = x.try_add(table.retaped::<T>().try_gather(positions)?)?;
+    }
     let shape = *x.shape();
     x.try_mul(factors(device, dropout, shape)?)
 }

@@ -1,20 +1,20 @@
-//! The fast path: GELU between two matrix products, a few rows at a time, so that the hidden activations
-//! are still in the cache for the next pass. Backward recomputes GELU.
+//! The fast path: the activation between matrix products, a few rows at a time, so that the hidden activations
+//! are still in the cache for the next pass. Backward recomputes the activation.
 
 use dfdx::shapes::HasShape;
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
-use super::{FeedForward, FeedForwardOp};
+use super::{Activation, FeedForward, FeedForwardOp};
 use crate::ops::Stream;
 use crate::ops::decoding::BoxedPointwise;
 use crate::ops::dropout::Dropout;
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, multiply, row_step, weight_gradient,
 };
-use crate::ops::kernels::rows::{gelu, sum_rows, wide};
+use crate::ops::kernels::rows::{gelu, silu, squared_relu, sum_rows, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::kernels::shards::{Shard, cut};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 use crate::ops::residual::{
     Branch, BranchBackward, PackedLinear, Parameter, pack_linear, packed, try_residual,
 };
@@ -27,7 +27,7 @@ const TILE_ROWS: usize = if cfg!(test) { 14 } else { 112 };
 impl FeedForwardOp<f32> for Cpu {
     fn try_feed_forward<const EMBED: usize, const HIDDEN: usize, T: Tape<f32, Cpu>>(
         x: Stream<EMBED, f32, Cpu, T>,
-        norm: &LayerNorm<EMBED, f32, Cpu>,
+        norm: &Norm<EMBED, f32, Cpu>,
         weights: &FeedForward<EMBED, HIDDEN, f32, Cpu>,
         dropout: Dropout,
     ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
@@ -37,63 +37,72 @@ impl FeedForwardOp<f32> for Cpu {
     }
 
     fn inference_feed_forward<'a, const EMBED: usize, const HIDDEN: usize>(
-        norm: &'a LayerNorm<EMBED, f32, Cpu>,
+        norm: &'a Norm<EMBED, f32, Cpu>,
         weights: &'a FeedForward<EMBED, HIDDEN, f32, Cpu>,
     ) -> BoxedPointwise<'a, EMBED, f32, Cpu> {
         packed(norm, weights)
     }
 }
 
+/// The layers, packed for one pass.
+pub(in crate::ops) struct PackedLayers<'a> {
+    /// Those to the hidden activations.
+    hidden: Vec<PackedLinear<'a>>,
+    contract: PackedLinear<'a>,
+}
+
 impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDDEN, f32, Cpu> {
-    /// Hidden activations before GELU, `[tokens, HIDDEN]` with row stride `row_step(HIDDEN)`.
+    /// Outputs of the layers to the hidden activations, side by side, `[tokens, hidden_width]` with row stride
+    /// `row_step(hidden_width)`.
     type Saved = Scratch;
-    type Weights<'a> = [PackedLinear<'a>; 2];
+    type Weights<'a> = PackedLayers<'a>;
 
     fn parameters(&self) -> Vec<&dyn Parameter> {
-        let (expand, contract) = (&self.expand, &self.contract);
-        vec![
-            &expand.weight,
-            &expand.bias,
-            &contract.weight,
-            &contract.bias,
-        ]
+        let weights = self.hidden_layers().map(|layer| &layer.weight as _);
+        let biases = self.hidden_layers().map(|layer| &layer.bias as _);
+        let contract: [&dyn Parameter; 2] = [&self.contract.weight, &self.contract.bias];
+        weights.chain(biases).chain(contract).collect()
     }
 
-    fn pack(&self, pass: Pass) -> Self::Weights<'_> {
-        [
-            pack_linear(&self.expand, pass),
-            pack_linear(&self.contract, pass),
-        ]
+    fn pack(&self, pass: Pass) -> PackedLayers<'_> {
+        let hidden = self.hidden_layers().map(|layer| pack_linear(layer, pass));
+        PackedLayers {
+            hidden: hidden.collect(),
+            contract: pack_linear(&self.contract, pass),
+        }
     }
 
     fn forward(
         &self,
-        [(expand, expand_bias), (contract, contract_bias)]: &Self::Weights<'_>,
+        weights: &PackedLayers<'_>,
         shard: &Shard,
         normed: &[f32],
         out: &mut [f32],
     ) -> Scratch {
-        let step = row_step(HIDDEN);
+        let (activation, (contract, contract_bias)) = (self.activation, &weights.contract);
+        let [step, active_step] = [self.hidden_width(), HIDDEN].map(row_step);
         let mut hidden = Scratch::new(shard.len() * step);
-        let mut active = Scratch::new(TILE_ROWS.min(shard.len()) * step);
+        let mut active = Scratch::new(TILE_ROWS.min(shard.len()) * active_step);
         let tiles = (normed.chunks(TILE_ROWS * EMBED))
             .zip(hidden.chunks_mut(TILE_ROWS * step))
             .zip(out.chunks_mut(TILE_ROWS * EMBED));
         for ((normed, hidden), out) in tiles {
             let rows = normed.len() / EMBED;
-            let left = Left::Rows(normed, EMBED);
-            let target = Target::biased(hidden, step, expand_bias);
-            multiply(rows, left, expand, 1.0, Part::Whole, target);
-            let active = &mut active[..rows * step];
+            for (layer, (weight, bias)) in weights.hidden.iter().enumerate() {
+                let left = Left::Rows(normed, EMBED);
+                let target = Target::biased(&mut hidden[layer * HIDDEN..], step, bias);
+                multiply(rows, left, weight, 1.0, Part::Whole, target);
+            }
+            let active = &mut active[..rows * active_step];
             wide!({
-                let rows = active.chunks_exact_mut(step).zip(hidden.chunks_exact(step));
+                let rows = active
+                    .chunks_exact_mut(active_step)
+                    .zip(hidden.chunks_exact(step));
                 for (active, hidden) in rows {
-                    for (a, &h) in active[..HIDDEN].iter_mut().zip(&hidden[..HIDDEN]) {
-                        *a = gelu(h).0;
-                    }
+                    activation.forward::<HIDDEN>(hidden, &mut active[..HIDDEN]);
                 }
             });
-            let left = Left::Rows(active, step);
+            let left = Left::Rows(active, active_step);
             let target = Target::biased(out, EMBED, contract_bias);
             multiply(rows, left, contract, 1.0, Part::Whole, target);
         }
@@ -102,7 +111,7 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
 
     fn backward(
         &self,
-        [(expand, _), (contract, _)]: &Self::Weights<'_>,
+        weights: &PackedLayers<'_>,
         shard: &Shard,
         hidden: Scratch,
         BranchBackward {
@@ -112,9 +121,10 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         }: BranchBackward<'_>,
         share: &mut [f32],
     ) {
-        let step = row_step(HIDDEN);
+        let (activation, width) = (self.activation, self.hidden_width());
+        let step = row_step(width);
         let mut dhidden = Scratch::new(shard.len() * step);
-        let mut active = Packed::of_rows(shard.len(), HIDDEN); // after GELU
+        let mut active = Packed::of_rows(shard.len(), HIDDEN); // the hidden activations
         let mut row = [0.0; HIDDEN];
         let tiles = (dout.chunks(TILE_ROWS * EMBED))
             .zip(dnormed.chunks_mut(TILE_ROWS * EMBED))
@@ -123,29 +133,89 @@ impl<const EMBED: usize, const HIDDEN: usize> Branch for FeedForward<EMBED, HIDD
         for (tile, (((dout, dnormed), dhidden), hidden)) in tiles.enumerate() {
             let rows = dout.len() / EMBED;
             let (left, target) = (Left::Rows(dout, EMBED), Target::set(dhidden, step));
-            multiply(rows, left, contract, 1.0, Part::Whole, target);
+            multiply(rows, left, &weights.contract.0, 1.0, Part::Whole, target);
             wide!({
                 let rows = hidden
                     .chunks_exact(step)
                     .zip(dhidden.chunks_exact_mut(step));
                 for (k, (hidden, dhidden)) in (tile * TILE_ROWS..).zip(rows) {
-                    for i in 0..HIDDEN {
-                        let (value, slope) = gelu(hidden[i]);
-                        row[i] = value;
-                        dhidden[i] *= slope;
-                    }
+                    activation.backward(hidden, &mut row, dhidden);
                     active.put(k, &row);
                 }
             });
-            let (left, target) = (Left::Rows(dhidden, step), Target::set(dnormed, EMBED));
-            multiply(rows, left, expand, 1.0, Part::Whole, target);
+            for (layer, (weight, _)) in weights.hidden.iter().enumerate() {
+                let left = Left::Rows(&dhidden[layer * HIDDEN..], step);
+                let target = Target {
+                    add: layer > 0,
+                    ..Target::set(dnormed, EMBED)
+                };
+                multiply(rows, left, weight, 1.0, Part::Whole, target);
+            }
         }
-        let size = EMBED * HIDDEN;
-        let [expand, expand_bias, contract, contract_bias] =
-            cut([size, HIDDEN, size, EMBED], share);
-        weight_gradient(normed, (&dhidden, step), expand);
-        sum_rows(&dhidden, step, expand_bias);
+        let [of_hidden, hidden_biases, contract, contract_bias] =
+            cut([EMBED * width, width, EMBED * HIDDEN, EMBED], share);
+        weight_gradient(normed, (&dhidden, step), of_hidden);
+        sum_rows(&dhidden, step, hidden_biases);
         weight_gradient(&active, (dout, EMBED), contract);
         sum_rows(dout, EMBED, contract_bias);
+    }
+}
+
+impl Activation {
+    /// The hidden activations of one token, `[HIDDEN]`, from the outputs of the layers to them, side by side.
+    #[inline(always)]
+    fn forward<const HIDDEN: usize>(self, hidden: &[f32], active: &mut [f32]) {
+        let first = active.iter_mut().zip(&hidden[..HIDDEN]);
+        match self {
+            Self::Gelu => first.for_each(|(a, &h)| *a = gelu(h).0),
+            Self::SquaredRelu => first.for_each(|(a, &h)| *a = squared_relu(h).0),
+            Self::SwiGlu => {
+                let up = &hidden[HIDDEN..2 * HIDDEN];
+                first
+                    .zip(up)
+                    .for_each(|((a, &gate), up)| *a = silu(gate).0 * up);
+            }
+        }
+    }
+
+    /// The same activations again, and backward: the gradient of the activations, in the first elements of `dhidden`,
+    /// becomes that of the layers' outputs.
+    #[inline(always)]
+    fn backward<const HIDDEN: usize>(
+        self,
+        hidden: &[f32],
+        active: &mut [f32; HIDDEN],
+        dhidden: &mut [f32],
+    ) {
+        match self {
+            Self::Gelu => with_slope(gelu, hidden, active, dhidden),
+            Self::SquaredRelu => with_slope(squared_relu, hidden, active, dhidden),
+            Self::SwiGlu => {
+                let (gate, up) = (&hidden[..HIDDEN], &hidden[HIDDEN..2 * HIDDEN]);
+                let (dgate, dup) = dhidden.split_at_mut(HIDDEN);
+                let dup = &mut dup[..HIDDEN];
+                for i in 0..HIDDEN {
+                    let (value, slope) = silu(gate[i]);
+                    active[i] = value * up[i];
+                    dup[i] = dgate[i] * value;
+                    dgate[i] *= up[i] * slope;
+                }
+            }
+        }
+    }
+}
+
+/// [`Activation::backward`] of a function of each element, given its value and its slope.
+#[inline(always)]
+fn with_slope<const HIDDEN: usize>(
+    function: impl Fn(f32) -> (f32, f32),
+    hidden: &[f32],
+    active: &mut [f32; HIDDEN],
+    dhidden: &mut [f32],
+) {
+    for i in 0..HIDDEN {
+        let (value, slope) = function(hidden[i]);
+        active[i] = value;
+        dhidden[i] *= slope;
     }
 }

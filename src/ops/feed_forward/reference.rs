@@ -4,10 +4,10 @@ use dfdx::shapes::{Dtype, HasShape};
 use dfdx::tensor::{Tape, WithEmptyTape};
 use dfdx::tensor_ops::{Device, TryAdd, TryMul, TrySub};
 
-use super::FeedForward;
+use super::{Activation, FeedForward};
 use crate::ops::Stream;
 use crate::ops::dropout::{Dropout, add_dropped};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 /// See [`super::FeedForwardOp::try_feed_forward`].
 pub(crate) fn feed_forward<
@@ -18,14 +18,29 @@ pub(crate) fn feed_forward<
     T: Tape<N, D>,
 >(
     x: Stream<EMBED, N, D, T>,
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
     weights: &FeedForward<EMBED, HIDDEN, N, D>,
     dropout: Dropout,
 ) -> Result<Stream<EMBED, N, D, T>, D::Err> {
-    let hidden = weights
-        .expand
-        .try_forward(norm.try_forward(x.with_empty_tape())?)?;
-    add_dropped(x, weights.contract.try_forward(gelu(hidden)?)?, dropout)
+    let normed = norm.try_forward(x.with_empty_tape())?;
+    let hidden = match (weights.activation, &weights.gate) {
+        (_, Some(gate)) => {
+            let gate = silu(gate.try_forward(normed.with_empty_tape())?)?;
+            gate.try_mul(weights.expand.try_forward(normed)?)?
+        }
+        (Activation::SquaredRelu, _) => {
+            (weights.expand.try_forward(normed)?.try_relu()?).try_square()?
+        }
+        _ => gelu(weights.expand.try_forward(normed)?)?,
+    };
+    add_dropped(x, weights.contract.try_forward(hidden)?, dropout)
+}
+
+/// `x / (1 + e^-x)`.
+fn silu<const WIDTH: usize, N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    x: Stream<WIDTH, N, D, T>,
+) -> Result<Stream<WIDTH, N, D, T>, D::Err> {
+    x.with_empty_tape().try_sigmoid()?.try_mul(x)
 }
 
 /// Exact GELU, `x Φ(x)`, with its true derivative `Φ(x) + x φ(x)`.

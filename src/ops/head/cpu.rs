@@ -14,11 +14,13 @@ use crate::ops::bridge::{host, set_gradient, take_gradient};
 use crate::ops::kernels::matmul::{
     Left, Packed, Part, Pass, Target, linear, multiply, weight_gradient,
 };
-use crate::ops::kernels::rows::{exp, normalise, normalise_backward, normed_rows, sum_of, wide};
+use crate::ops::kernels::rows::{
+    RowNorm, exp, normalise, normalise_backward, normed_rows, sum_of, wide,
+};
 use crate::ops::kernels::scratch::Scratch;
-use crate::ops::kernels::shards::{Shard, cut, plan, split};
-use crate::ops::parameters::LayerNorm;
-use crate::ops::residual::add_all_shares;
+use crate::ops::kernels::shards::{Shard, plan, split};
+use crate::ops::parameters::Norm;
+use crate::ops::residual::{add_all_shares, norm_of, norm_parameters};
 
 /// What backward needs of a shard of scored rows.
 struct Saved {
@@ -31,7 +33,7 @@ struct Saved {
 impl HeadOp<f32> for Cpu {
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<f32, Cpu>>(
         x: Stream<EMBED, f32, Cpu, T>,
-        norm: &LayerNorm<EMBED, f32, Cpu>,
+        norm: &Norm<EMBED, f32, Cpu>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, f32, Cpu, T>, CpuError> {
@@ -74,7 +76,9 @@ impl HeadOp<f32> for Cpu {
                     work.collect()
                 };
                 set_gradient(gradients, &x, dx)?;
-                add_all_shares(gradients, &[&norm.weight, &norm.bias, &head], &shares)
+                let mut parameters = norm_parameters(&norm);
+                parameters.push(&head);
+                add_all_shares(gradients, &parameters, &shares)
             });
         }
         Ok(out.put_tape(tape))
@@ -82,7 +86,7 @@ impl HeadOp<f32> for Cpu {
 
     fn try_logits<const EMBED: usize, const VOCAB: usize>(
         x: Stream<EMBED, f32, Cpu>,
-        norm: &LayerNorm<EMBED, f32, Cpu>,
+        norm: &Norm<EMBED, f32, Cpu>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
         rows: &[usize],
     ) -> Result<Stream<VOCAB, f32, Cpu>, CpuError> {
@@ -103,16 +107,16 @@ impl HeadOp<f32> for Cpu {
     }
 }
 
-/// The norm's weight and bias, and the head packed for one pass.
-type Weights<'a> = ([&'a [f32]; 2], Packed<'a>);
+/// The norm, and the head packed for one pass.
+type Weights<'a> = (RowNorm<'a>, Packed<'a>);
 
 fn weights<'a, const EMBED: usize, const VOCAB: usize>(
-    norm: &'a LayerNorm<EMBED, f32, Cpu>,
+    norm: &'a Norm<EMBED, f32, Cpu>,
     head: &'a Tensor<Rank2<VOCAB, EMBED>, f32, Cpu>,
     pass: Pass,
 ) -> Weights<'a> {
     let head = linear(host(head), (EMBED, VOCAB), pass);
-    ([host(&norm.weight), host(&norm.bias)], head)
+    (norm_of(norm), head)
 }
 
 /// For each shard the tokens from its first row to the first row of the next shard; the first and last
@@ -172,8 +176,8 @@ fn forward<const EMBED: usize, const VOCAB: usize>(
     (nats, Saved { x, dlogits })
 }
 
-/// The gradient of the gathered rows, and the shard's partial gradients of norm weight, norm bias and head;
-/// weights packed for the backward pass.
+/// The gradient of the gathered rows, and the shard's partial gradients of the norm and the head; weights packed for the
+/// backward pass.
 fn backward<const EMBED: usize, const VOCAB: usize>(
     saved: Saved,
     weights: &Weights<'_>,
@@ -186,11 +190,11 @@ fn backward<const EMBED: usize, const VOCAB: usize>(
     let left = Left::Rows(&dlogits, VOCAB);
     let target = Target::set(&mut dnormed, EMBED);
     multiply(rows, left, &weights.1, 1.0, Part::Whole, target);
-    let mut share = Scratch::new((2 + VOCAB) * EMBED);
-    let [dweight, dbias, dhead] = cut([EMBED, EMBED, VOCAB * EMBED], &mut share);
-    weight_gradient(&normed_rows(&x, weights.0), (&dlogits, VOCAB), dhead);
+    let norm = weights.0;
+    let mut share = Scratch::new(norm.len() + VOCAB * EMBED);
+    let (dnorm, dhead) = share.split_at_mut(norm.len());
+    weight_gradient(&normed_rows(&x, norm), (&dlogits, VOCAB), dhead);
     let mut drows = Scratch::zeros(x.len());
-    let norm = (dweight, dbias);
-    normalise_backward(&dnormed, &x, weights.0[0], &mut drows, norm);
+    normalise_backward(&dnormed, &x, norm, &mut drows, dnorm);
     (drows, share)
 }

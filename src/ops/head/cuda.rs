@@ -14,7 +14,7 @@ use crate::ops::cuda::products::{Destination, Matrix};
 use crate::ops::cuda::rows::Rows;
 use crate::ops::cuda::sublayer::{norm_gradient, norm_of, stream_of};
 use crate::ops::cuda::{at, gpu};
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 pub static LOSS: Source = Source {
     name: "loss",
@@ -26,7 +26,7 @@ pub static LOSS: Source = Source {
 impl HeadOp<f32> for Cuda {
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<f32, Cuda>>(
         x: Stream<EMBED, f32, Cuda, T>,
-        norm: &LayerNorm<EMBED, f32, Cuda>,
+        norm: &Norm<EMBED, f32, Cuda>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, f32, Cuda, T>, CudaError> {
@@ -113,7 +113,7 @@ impl HeadOp<f32> for Cuda {
 
     fn try_logits<const EMBED: usize, const VOCAB: usize>(
         x: Stream<EMBED, f32, Cuda>,
-        norm: &LayerNorm<EMBED, f32, Cuda>,
+        norm: &Norm<EMBED, f32, Cuda>,
         head: &Tensor<Rank2<VOCAB, EMBED>, f32, Cuda>,
         rows: &[usize],
     ) -> Result<Stream<VOCAB, f32, Cuda>, CudaError> {

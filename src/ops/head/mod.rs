@@ -1,4 +1,4 @@
-//! The language-model head: final layer norm, projection to the vocabulary, and cross-entropy loss.
+//! The language-model head: final norm, projection to the vocabulary, and cross-entropy loss.
 
 mod cpu;
 #[cfg(feature = "cuda")]
@@ -11,7 +11,7 @@ use dfdx::tensor::{Tape, Tensor};
 use dfdx::tensor_ops::Device;
 
 use super::Stream;
-use super::parameters::LayerNorm;
+use super::parameters::Norm;
 use crate::data::ragged::{PAD, Ragged};
 
 /// A device that runs the language-model head.
@@ -22,7 +22,7 @@ pub trait HeadOp<N: Dtype>: Device<N> {
     /// caller guarantees that the batch has a scored token.
     fn try_loss<const EMBED: usize, const VOCAB: usize, T: Tape<N, Self>>(
         x: Stream<EMBED, N, Self, T>,
-        norm: &LayerNorm<EMBED, N, Self>,
+        norm: &Norm<EMBED, N, Self>,
         head: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
         batch: &Ragged,
     ) -> Result<Tensor<Rank0, N, Self, T>, Self::Err>;
@@ -30,7 +30,7 @@ pub trait HeadOp<N: Dtype>: Device<N> {
     /// Logits for the token after each of `rows`: `[rows, VOCAB]`.
     fn try_logits<const EMBED: usize, const VOCAB: usize>(
         x: Stream<EMBED, N, Self>,
-        norm: &LayerNorm<EMBED, N, Self>,
+        norm: &Norm<EMBED, N, Self>,
         head: &Tensor<Rank2<VOCAB, EMBED>, N, Self>,
         rows: &[usize],
     ) -> Result<Stream<VOCAB, N, Self>, Self::Err>;
@@ -52,20 +52,20 @@ mod tests {
     use dfdx::tensor_ops::ReshapeTo;
 
     use super::*;
-    use crate::ops::tests::{Case, batch, check_op, on_each_device};
+    use crate::ops::tests::{Case, NormKind, batch, check_op, for_each_norm, on_each_device};
 
-    type Layers<N, D> = (LayerNorm<6, N, D>, Tensor<Rank2<13, 6>, N, D>);
+    type Layers<N, D> = (Norm<6, N, D>, Tensor<Rank2<13, 6>, N, D>);
 
-    fn layers<N: Dtype, D: Device<N>>(device: &D) -> Layers<N, D> {
-        (LayerNorm::zeros(device).expect("memory"), device.zeros())
+    fn layers<N: Dtype, D: Device<N>>(device: &D, norm: NormKind) -> Layers<N, D> {
+        (norm.zeros(device), device.zeros())
     }
 
     on_each_device!(
         agrees_with_the_reference_and_with_finite_differences,
-        |device| check(&device)
+        |device| for_each_norm(|norm| check(&device, norm))
     );
 
-    fn check<D: HeadOp<f32> + 'static>(device: &D) {
+    fn check<D: HeadOp<f32> + 'static>(device: &D, norm: NormKind) {
         let many: Vec<usize> = (0..30).map(|i| 1 + i % 9).collect();
         for lengths in [&[1][..], &[4, 2], &many] {
             let mut batch = batch(lengths, 13);
@@ -78,8 +78,8 @@ mod tests {
             let shape = (1usize, Const::<1>);
             check_op::<D, 6, 1, Layers<f32, D>, Layers<f64, Cpu>>(Case {
                 device: device.clone(),
-                fast_model: layers(device),
-                exact_model: layers(&Cpu::default()),
+                fast_model: layers(device, norm),
+                exact_model: layers(&Cpu::default(), norm),
                 fast: &|m, x, _| D::try_loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 exact: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
                 plain: &|m, x, _| reference::loss(x, &m.0, &m.1, &batch)?.try_reshape_like(&shape),
@@ -89,11 +89,11 @@ mod tests {
         }
     }
 
-    type Words<D> = (LayerNorm<2, f32, D>, Tensor<Rank2<2, 2>, f32, D>);
+    type Words<D> = (Norm<2, f32, D>, Tensor<Rank2<2, 2>, f32, D>);
 
     /// An identity head after a norm that leaves `[1, -1]` unchanged, up to epsilon.
     fn two_words<D: HeadOp<f32>>(device: &D, scale: f32) -> Words<D> {
-        let mut norm = LayerNorm::zeros(device).expect("memory");
+        let mut norm = Norm::layer(device).expect("memory");
         norm.weight.copy_from(&[1.0; 2]);
         let head = device.tensor_from_vec(vec![scale, 0.0, 0.0, scale], Default::default());
         (norm, head)

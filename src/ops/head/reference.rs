@@ -6,7 +6,7 @@ use dfdx::tensor_ops::{Device, GatherTo, MeanTo, PermuteTo, ReshapeTo, SelectTo,
 
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::parameters::LayerNorm;
+use crate::ops::parameters::Norm;
 
 /// See [`super::HeadOp::try_loss`].
 pub(crate) fn loss<
@@ -17,7 +17,7 @@ pub(crate) fn loss<
     T: Tape<N, D>,
 >(
     x: Stream<EMBED, N, D, T>,
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
     head: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
     batch: &Ragged,
 ) -> Result<Tensor<Rank0, N, D, T>, D::Err> {
@@ -40,7 +40,7 @@ pub(super) fn logits<
     T: Tape<N, D>,
 >(
     x: Stream<EMBED, N, D, T>,
-    norm: &LayerNorm<EMBED, N, D>,
+    norm: &Norm<EMBED, N, D>,
     head: &Tensor<Rank2<VOCAB, EMBED>, N, D>,
     rows: Vec<usize>,
 ) -> Result<Stream<VOCAB, N, D, T>, D::Err> {

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 use super::matmul::Packed;
 use super::scratch::Scratch;
 use crate::ops::dropout::Dropout;
-use crate::ops::parameters::LAYER_NORM_EPSILON;
+use crate::ops::parameters::NORM_EPSILON;
 
 /// Number of partial sums of a reduction: one 512-bit vector.
 pub const LANES: usize = 16;
@@ -144,24 +144,70 @@ pub fn gelu(x: f32) -> (f32, f32) {
     (x * cumulative, cumulative + x * FRAC_1_SQRT_TAU * gauss)
 }
 
-/// Layer norm of each row of `x: [rows, EMBED]`, written to `y`.
+/// `max(0, x)²` and its derivative.
+#[inline(always)]
+pub fn squared_relu(x: f32) -> (f32, f32) {
+    // A NaN stays one.
+    let above = if x < 0.0 { 0.0 } else { x };
+    (above * above, 2.0 * above)
+}
+
+/// `x σ(x)`, where σ is the logistic function, and its derivative `σ(x) (1 + x (1 - σ(x)))`.
 ///
-/// Source: Ba, Kiros and Hinton 2016.
-pub fn normalise(x: &[f32], [weight, bias]: [&[f32]; 2], y: &mut [f32]) {
-    let embed = weight.len();
+/// Source: Elfwing, Uchibe and Doya 2018.
+#[inline(always)]
+pub fn silu(x: f32) -> (f32, f32) {
+    let share = 1.0 / (1.0 + exp(-x));
+    (x * share, share * (1.0 + x * (1.0 - share)))
+}
+
+/// The parameters of a norm of rows: see [`Norm`](crate::ops::parameters::Norm).
+#[derive(Clone, Copy)]
+pub struct RowNorm<'a> {
+    pub weight: &'a [f32],
+    pub bias: Option<&'a [f32]>,
+}
+
+impl RowNorm<'_> {
+    /// Number of parameters.
+    pub fn len(&self) -> usize {
+        self.weight.len() + self.bias.map_or(0, <[f32]>::len)
+    }
+
+    /// Mean and reciprocal standard deviation of a row; the mean counts as 0 in an RMS norm.
+    #[inline(always)]
+    fn statistics(&self, x: &[f32]) -> (f32, f32) {
+        let count = x.len() as f32;
+        let mean = match self.bias {
+            Some(_) => sum_of(x, x, |v, _| v) / count,
+            None => 0.0,
+        };
+        let variance = sum_of(x, x, |v, _| (v - mean) * (v - mean)) / count;
+        (mean, 1.0 / (variance + NORM_EPSILON as f32).sqrt())
+    }
+}
+
+/// Norm of each row of `x: [rows, EMBED]`, written to `y`.
+pub fn normalise(x: &[f32], norm: RowNorm<'_>, y: &mut [f32]) {
+    let (weight, embed) = (norm.weight, norm.weight.len());
     wide!({
         for (y, x) in y.chunks_exact_mut(embed).zip(x.chunks_exact(embed)) {
-            let (mean, scale) = moments(x);
-            for i in 0..embed {
-                y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+            let (mean, scale) = norm.statistics(x);
+            match norm.bias {
+                Some(bias) => {
+                    for i in 0..embed {
+                        y[i] = (x[i] - mean) * scale * weight[i] + bias[i];
+                    }
+                }
+                None => (0..embed).for_each(|i| y[i] = x[i] * scale * weight[i]),
             }
         }
     });
 }
 
 /// [`normalise`], packed as the right factor of a product.
-pub fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
-    let embed = norm[0].len();
+pub fn normed_rows<'a>(x: &[f32], norm: RowNorm<'_>) -> Packed<'a> {
+    let embed = norm.weight.len();
     let mut normed = Packed::of_rows(x.len() / embed, embed);
     let mut row = Scratch::new(embed);
     for (k, x) in x.chunks_exact(embed).enumerate() {
@@ -171,44 +217,41 @@ pub fn normed_rows<'a>(x: &[f32], norm: [&[f32]; 2]) -> Packed<'a> {
     normed
 }
 
-/// Backward of [`normalise`]: accumulates `dx`, writes `dweight` and `dbias`.
+/// Backward of [`normalise`]: accumulates `dx`, and writes the gradients of the weight and, after it, of the bias if
+/// there is one.
 pub fn normalise_backward(
     dy: &[f32],
     x: &[f32],
-    weight: &[f32],
+    norm: RowNorm<'_>,
     dx: &mut [f32],
-    (dweight, dbias): (&mut [f32], &mut [f32]),
+    gradient: &mut [f32],
 ) {
-    let embed = weight.len();
+    let (weight, embed) = (norm.weight, norm.weight.len());
+    assert_eq!(gradient.len(), norm.len(), "the gradient of another norm");
     let mut scaled = Scratch::new(embed);
-    dweight.fill(0.0);
-    dbias.fill(0.0);
+    gradient.fill(0.0);
+    let (dweight, dbias) = gradient.split_at_mut(embed);
     wide!({
         let rows = dx.chunks_exact_mut(embed).zip(dy.chunks_exact(embed));
         for ((dx, dy), x) in rows.zip(x.chunks_exact(embed)) {
-            let (mean, scale) = moments(x);
+            let (mean, scale) = norm.statistics(x);
             let hat = |x: f32| (x - mean) * scale;
             for i in 0..embed {
                 dweight[i] += dy[i] * hat(x[i]);
-                dbias[i] += dy[i];
                 scaled[i] = dy[i] * weight[i];
             }
-            let mean_scaled = sum_of(&scaled, x, |d, _| d) / embed as f32;
+            // Empty in an RMS norm, which has no mean either.
+            dbias.iter_mut().zip(dy).for_each(|(sum, d)| *sum += d);
+            let mean_scaled = match norm.bias {
+                Some(_) => sum_of(&scaled, x, |d, _| d) / embed as f32,
+                None => 0.0,
+            };
             let mean_along = sum_of(&scaled, x, |d, x| d * hat(x)) / embed as f32;
             for i in 0..embed {
                 dx[i] += scale * (scaled[i] - mean_scaled - hat(x[i]) * mean_along);
             }
         }
     });
-}
-
-/// Mean and reciprocal standard deviation of a row.
-#[inline(always)]
-fn moments(x: &[f32]) -> (f32, f32) {
-    let count = x.len() as f32;
-    let mean = sum_of(x, x, |v, _| v) / count;
-    let variance = sum_of(x, x, |v, _| (v - mean) * (v - mean)) / count;
-    (mean, 1.0 / (variance + LAYER_NORM_EPSILON as f32).sqrt())
 }
 
 /// `x[i] *= factor`, with the factors of dropout from index `first` on.
@@ -327,6 +370,72 @@ mod tests {
             let (want, want_slope) = (x * cumulative(x), cumulative(x) + x * density(x));
             assert!((f64::from(value) - want).abs() < 1e-6, "gelu({x})");
             assert!((f64::from(slope) - want_slope).abs() < 1e-6, "gelu'({x})");
+        }
+    }
+
+    /// A row of `x`, and the gradient of `Σ dy y` for a norm `y` of it that is written out in f64.
+    fn norm_by_formula(
+        x: &[f64],
+        weight: &[f64],
+        bias: Option<&[f64]>,
+        dy: &[f64],
+    ) -> [Vec<f64>; 2] {
+        let y = |x: &[f64]| -> Vec<f64> {
+            let count = x.len() as f64;
+            let mean = bias.map_or(0.0, |_| x.iter().sum::<f64>() / count);
+            let square = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / count;
+            let root = (square + 1e-5).sqrt();
+            let bias = |i: usize| bias.map_or(0.0, |bias| bias[i]);
+            (0..x.len())
+                .map(|i| (x[i] - mean) / root * weight[i] + bias(i))
+                .collect()
+        };
+        let sum = |x: &[f64]| -> f64 { y(x).iter().zip(dy).map(|(y, dy)| y * dy).sum() };
+        let slope = |i: usize| {
+            let [mut above, mut below] = [x.to_vec(), x.to_vec()];
+            above[i] += 1e-6;
+            below[i] -= 1e-6;
+            (sum(&above) - sum(&below)) / 2e-6
+        };
+        [y(x), (0..x.len()).map(slope).collect()]
+    }
+
+    #[test]
+    fn norms_and_their_gradients_match_formulas_written_out() {
+        for width in [1usize, 5, 16, 37] {
+            let numbers = |salt: f64| -> Vec<f32> {
+                let wave = |i: usize| ((i as f64 + 1.0) * salt).sin() as f32;
+                (0..width).map(|i| wave(i) + 0.4).collect()
+            };
+            let [x, weight, bias, dy] = [1.3, 2.1, 3.7, 4.9].map(numbers);
+            let exact = |values: &[f32]| values.iter().map(|&v| f64::from(v)).collect::<Vec<_>>();
+            for bias in [Some(&bias[..]), None] {
+                let norm = RowNorm {
+                    weight: &weight,
+                    bias,
+                };
+                let [mut y, mut dx] = [vec![0.0; width], vec![0.0; width]];
+                let mut gradient = vec![f32::NAN; norm.len()];
+                normalise(&x, norm, &mut y);
+                normalise_backward(&dy, &x, norm, &mut dx, &mut gradient);
+                let bias_64 = bias.map(exact);
+                let [want_y, want_dx] =
+                    norm_by_formula(&exact(&x), &exact(&weight), bias_64.as_deref(), &exact(&dy));
+                for i in 0..width {
+                    let close = |a: f32, b: f64| (f64::from(a) - b).abs() < 1e-5 * (1.0 + b.abs());
+                    assert!(close(y[i], want_y[i]), "{width}: {} {}", y[i], want_y[i]);
+                    assert!(
+                        close(dx[i], want_dx[i]),
+                        "{width}: {} {}",
+                        dx[i],
+                        want_dx[i]
+                    );
+                    let hat = (want_y[i] - bias_64.as_ref().map_or(0.0, |bias| bias[i]))
+                        / f64::from(weight[i]);
+                    assert!(close(gradient[i], hat * f64::from(dy[i])), "{width}");
+                }
+                assert_eq!(&gradient[width..], bias.map_or(&[][..], |_| &dy[..]));
+            }
         }
     }
 }

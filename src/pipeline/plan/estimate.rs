@@ -191,13 +191,15 @@ fn tokens_of(prompts: &[Vec<u32>], answer: usize) -> u64 {
 fn memory(model: &ModelSpec, parameters: usize, batch_tokens: u64, trains: bool) -> u64 {
     let [layers, embed, hidden, vocabulary] =
         [model.layers, model.embed, model.hidden, model.vocabulary].map(|n| n as u64);
-    // Queries, keys, values, heads and two outputs; the hidden layer; attention to half the context.
+    // Queries, keys, values, heads and two outputs; the hidden layers; attention to half the context.
     let attended = (model.heads * model.context / 2) as u64;
-    let layer = 6 * embed + hidden + attended;
+    let hidden_width = model.mlp.hidden_width(model.hidden) as u64;
+    let layer = 6 * embed + hidden_width + attended;
     let (copies, shards, token) = match trains {
         true => {
             let token = layers * layer + 2 * (embed + vocabulary);
-            (COPIES, SHARDS * 2 * embed * hidden, token)
+            let back = if hidden_width == 0 { 0 } else { hidden };
+            (COPIES, SHARDS * embed * (hidden_width + back), token)
         }
         false => (2, 0, layer),
     };
@@ -267,17 +269,13 @@ mod tests {
     #[test]
     fn estimated_memory_is_within_20_percent_of_measured_runs() {
         let model = |layers, embed, heads, vocabulary| ModelSpec {
-            layers,
             embed,
             heads,
             head_dim: embed / heads,
             hidden: 4 * embed,
             vocabulary,
             context: 128,
-            attention: AttentionSpec::of("vanilla").into(),
-            pattern: vec![],
-            dropout: 0.1,
-            initial_deviation: 0.02,
+            ..ModelSpec::small(layers, AttentionSpec::of("vanilla"))
         };
         let assignment = model(4, 256, 8, 256);
         for (spec, parameters, tokens, mebibytes) in [
