@@ -1,5 +1,6 @@
 //! Properties of every kind of attention, and of combinations of its parts.
 
+use super::properties::{self, CONTEXT, LONGEST};
 use super::*;
 use serde_json::json;
 
@@ -7,7 +8,6 @@ use crate::config::schema::{
     AttentionTable, BiasSpec, KindOfAttention, QkNormSpec, RotarySpec, SinkSpec,
 };
 use crate::kinds::Listed as _;
-use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 use crate::model::maps::MapAxis;
 use crate::model::network::Network;
 use crate::model::perceiver::Perceiver;
@@ -49,11 +49,6 @@ impl Kind {
         }
     }
 }
-
-pub(super) const CONTEXT: usize = 72;
-
-/// The document length that every kind can process.
-pub(super) const LONGEST: usize = CONTEXT - 1;
 
 fn fresh<M: Network<Cpu>>(spec: &ModelSpec, start: Start) -> Box<dyn Trainable> {
     Box::new(Session::<M, Cpu>::new(Cpu::default(), spec, start).expect("memory"))
@@ -206,113 +201,36 @@ fn the_perceiver_of_the_assignment_has_as_many_parameters_as_reported() {
 #[test]
 fn future_tokens_cannot_change_past_predictions() {
     for kind in all() {
-        let mut model = kind.fresh(1, 0.02);
-        let batch = Ragged::from_sequences(&documents(&[60, 12]));
-        model.step(&batch, &settings(0.01, 0.0)).expect("a step");
-        let rows: Vec<usize> = (0..batch.len()).collect();
-        let said = |batch: &Ragged| {
-            let said = model.next_token_log_probabilities(batch, &rows);
-            said.expect("predictions")
-        };
-        let before = said(&batch);
-        for edited in [1, 7, 59, 65] {
-            let mut other = batch.clone();
-            other.tokens[edited] = 1 + (other.tokens[edited] + 99) % 255;
-            let after = said(&other);
-            let end = if edited < 60 { 60 } else { 72 };
-            for row in rows.iter().filter(|row| !(edited..end).contains(row)) {
-                let name = &kind.name;
-                assert_eq!(
-                    before[*row], after[*row],
-                    "{name}: token {edited} reached row {row}"
-                );
-            }
-            assert_ne!(
-                before[edited], after[edited],
-                "{}: {edited} is not read",
-                kind.name
-            );
-        }
+        properties::future_tokens_cannot_change_past_predictions(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
+        });
     }
 }
 
 #[test]
 fn ragged_equals_padded() {
-    let sequences = documents(&[LONGEST, 5, 1, 33, 2]);
-    let padded = sequences.iter().cloned().map(|mut s| {
-        s.tokens.resize(LONGEST, PAD);
-        s.targets.resize(LONGEST, PAD);
-        s
-    });
-    let padded = Ragged::from_sequences(&padded.collect::<Vec<_>>());
-    let ragged = Ragged::from_sequences(&sequences);
-    assert_eq!((ragged.len(), padded.len()), (112, 5 * LONGEST));
-    let mut unclipped = settings(0.01, 0.0);
-    unclipped.update.clip_norm = 0.0;
     for kind in all() {
-        let [a, b] = [&ragged, &padded].map(|batch| {
-            let mut model = kind.fresh(1, 0.02);
-            let report = model.step(batch, &unclipped).expect("a step");
-            // After one step the first moment is a tenth of the gradient.
-            let [first, _] = model.state().moments;
-            (report.loss_nats, first)
+        properties::ragged_equals_padded(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
         });
-        let (name, close) = (&kind.name, (a.0 - b.0).abs() <= 1e-5 * a.0.abs());
-        assert!(close, "{name}: loss {} ragged, {} padded", a.0, b.0);
-        for (a, b) in a.1.iter().zip(&b.1) {
-            let largest = a.values.iter().fold(1e-4f32, |m, g| m.max(g.abs()));
-            for (x, y) in a.values.iter().zip(&b.values) {
-                let weight = &a.name;
-                let close = (x - y).abs() <= 1e-5 * largest;
-                assert!(
-                    close,
-                    "{name}: gradient of {weight}: {x} ragged, {y} padded"
-                );
-            }
-        }
     }
 }
 
 #[test]
 fn one_batch_can_be_memorised() {
     for kind in all() {
-        let mut model = kind.fresh(2, 0.02);
-        let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
-        for _ in 0..200 {
-            model.step(&batch, &settings(0.01, 0.0)).expect("a step");
-        }
-        let loss = model.loss_nats(&batch).expect("a loss");
-        assert!(loss < 0.05, "{}: {loss}", kind.name);
+        properties::one_batch_can_be_memorised(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
+        });
     }
 }
 
 #[test]
 fn incremental_decoding_equals_recomputing_the_prefix() {
     for kind in all() {
-        let model = kind.fresh(5, 0.3);
-        let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
-            .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
-            .collect();
-        let rows = prompts.into_iter().enumerate();
-        let mut inputs: Vec<DecoderInput> = rows
-            .map(|(row, tokens)| DecoderInput { row, tokens })
-            .collect();
-        let mut cached = model.decoder(inputs.len());
-        let mut recomputed = RecomputingDecoder::new(&*model, inputs.len());
-        for round in 0..9 {
-            let (said, truth) = (cached.decode(&inputs), recomputed.decode(&inputs));
-            let (said, truth) = (said.expect("it fits"), truth.expect("it fits"));
-            for (a, b) in said.concat().into_iter().zip(truth.concat()) {
-                assert!(
-                    (a - b).abs() < 1e-3,
-                    "{}, round {round}: {a}, {b} read again",
-                    kind.name
-                );
-            }
-            inputs
-                .iter_mut()
-                .for_each(|u| u.tokens = vec![2 + (u.row as u32 * 7 + round) % 250]);
-        }
+        properties::incremental_decoding_equals_recomputing(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
+        });
     }
 }
 
@@ -384,24 +302,18 @@ fn maps_are_of_what_goes_into_each_layer() {
 
 #[test]
 fn the_number_of_threads_changes_no_bit() {
-    let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 50).collect();
-    let batch = Ragged::from_sequences(&documents(&lengths));
     for kind in all() {
-        let trained_on = |threads: usize| {
-            let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
-            pool.expect("threads").install(|| {
-                let mut model = kind.fresh(3, 0.02);
-                for _ in 0..3 {
-                    model.step(&batch, &settings(0.01, 0.1)).expect("a step");
-                }
-                bits(&*model)
-            })
-        };
-        let one = trained_on(1);
-        assert!(
-            one == trained_on(2) && one == trained_on(8),
-            "{}",
-            kind.name
-        );
+        properties::the_number_of_threads_changes_no_bit(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
+        });
+    }
+}
+
+#[test]
+fn weights_make_the_same_model() {
+    for kind in all() {
+        properties::weights_make_the_same_model(&kind.name, &|seed, deviation| {
+            kind.fresh(seed, deviation)
+        });
     }
 }

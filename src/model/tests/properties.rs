@@ -9,7 +9,7 @@ use crate::model::decoder::{Decoder, DecoderInput, RecomputingDecoder};
 pub(super) const CONTEXT: usize = 72;
 
 /// The document length that every model can process.
-const LONGEST: usize = CONTEXT - 1;
+pub(super) const LONGEST: usize = CONTEXT - 1;
 
 /// A fresh model, given the seed and the standard deviation of its weights.
 pub(super) type Fresh<'a> = &'a (dyn Fn(u64, f32) -> Box<dyn Trainable> + Sync);
@@ -21,9 +21,10 @@ pub(super) fn check(name: &str, fresh: Fresh<'_>) {
     one_batch_can_be_memorised(name, fresh);
     incremental_decoding_equals_recomputing(name, fresh);
     the_number_of_threads_changes_no_bit(name, fresh);
+    weights_make_the_same_model(name, fresh);
 }
 
-fn future_tokens_cannot_change_past_predictions(name: &str, fresh: Fresh<'_>) {
+pub(super) fn future_tokens_cannot_change_past_predictions(name: &str, fresh: Fresh<'_>) {
     let mut model = fresh(1, 0.02);
     let batch = Ragged::from_sequences(&documents(&[60, 12]));
     model.step(&batch, &settings(0.01, 0.0)).expect("a step");
@@ -47,7 +48,7 @@ fn future_tokens_cannot_change_past_predictions(name: &str, fresh: Fresh<'_>) {
     }
 }
 
-fn ragged_equals_padded(name: &str, fresh: Fresh<'_>) {
+pub(super) fn ragged_equals_padded(name: &str, fresh: Fresh<'_>) {
     let sequences = documents(&[LONGEST, 5, 1, 33, 2]);
     let padded = sequences.iter().cloned().map(|mut s| {
         s.tokens.resize(LONGEST, PAD);
@@ -80,7 +81,7 @@ fn ragged_equals_padded(name: &str, fresh: Fresh<'_>) {
     }
 }
 
-fn one_batch_can_be_memorised(name: &str, fresh: Fresh<'_>) {
+pub(super) fn one_batch_can_be_memorised(name: &str, fresh: Fresh<'_>) {
     let mut model = fresh(2, 0.02);
     let batch = Ragged::from_sequences(&documents(&[12, 9, 16]));
     for _ in 0..200 {
@@ -90,7 +91,7 @@ fn one_batch_can_be_memorised(name: &str, fresh: Fresh<'_>) {
     assert!(loss < 0.05, "{name}: {loss}");
 }
 
-fn incremental_decoding_equals_recomputing(name: &str, fresh: Fresh<'_>) {
+pub(super) fn incremental_decoding_equals_recomputing(name: &str, fresh: Fresh<'_>) {
     let model = fresh(5, 0.3);
     let prompts: Vec<Vec<u32>> = (documents(&[40, 3, 62, 33]).into_iter())
         .flat_map(|d| [d.tokens.clone(), [&d.tokens[..2], &[9, 8, 7]].concat()])
@@ -114,7 +115,7 @@ fn incremental_decoding_equals_recomputing(name: &str, fresh: Fresh<'_>) {
     }
 }
 
-fn the_number_of_threads_changes_no_bit(name: &str, fresh: Fresh<'_>) {
+pub(super) fn the_number_of_threads_changes_no_bit(name: &str, fresh: Fresh<'_>) {
     let lengths: Vec<usize> = (0..60).map(|i| 1 + (i * 7) % 50).collect();
     let batch = Ragged::from_sequences(&documents(&lengths));
     let trained_on = |threads: usize| {
@@ -129,4 +130,20 @@ fn the_number_of_threads_changes_no_bit(name: &str, fresh: Fresh<'_>) {
     };
     let one = trained_on(1);
     assert!(one == trained_on(2) && one == trained_on(8), "{name}");
+}
+
+/// Weights by their names make another model the same.
+pub(super) fn weights_make_the_same_model(name: &str, fresh: Fresh<'_>) {
+    let (model, mut other) = (fresh(1, 0.1), fresh(2, 0.1));
+    let weights = model.weights();
+    let mut names: Vec<&str> = weights.iter().map(|weight| &*weight.name).collect();
+    names.sort_unstable();
+    names.dedup();
+    assert_eq!(
+        names.len(),
+        weights.len(),
+        "{name}: two weights of one name"
+    );
+    other.load_weights(&weights).expect("the same layout");
+    assert_eq!(bits(&*model), bits(&*other), "{name}");
 }

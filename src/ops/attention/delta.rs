@@ -160,8 +160,8 @@ pub(super) fn unroll(
         for token in (0..keys).rev() {
             let own = beta(token) * row[token];
             row[token] = own;
-            for before in 0..token {
-                row[before] -= own * recall(token, before);
+            for (before, weight) in row[..token].iter_mut().enumerate() {
+                *weight -= own * recall(token, before);
             }
         }
     }

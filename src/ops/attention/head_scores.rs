@@ -169,8 +169,8 @@ impl HeadScores<'_> {
                 divide_by_sum(seen, first, query)
             }
             Similarity::Product => {
-                for key in first..=query {
-                    seen[key] *= self.growth(query, key);
+                for (key, score) in seen[..=query].iter_mut().enumerate() {
+                    *score *= self.growth(query, key);
                 }
                 1.0
             }

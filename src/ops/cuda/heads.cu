@@ -160,7 +160,7 @@ extern "C" __global__ void BOUNDED attend(Heads h, float* out, float* statistics
             const u32 query = start + warp * ROWS + r, key = tile + lane;
             const u32 last = min(query, p.keys - 1);
             const bool seen = sees(h, p, query, key);
-            float score = bounded(h, products[r] * h.scale);
+            float score = capped(h, products[r] * h.scale);
             float weight;
             if (h.similarity != SOFTMAX) {
                 weight = seen ? weight_of_score(h, score, addend_of(h, p.slope, key, last - key), last) : 0.0f;
@@ -219,7 +219,7 @@ __device__ __forceinline__ float score_gradient(const Heads& h, float score, flo
     if (h.similarity == FEATURES) return rest * h.scale * (1.0f / statistic);
     if (h.similarity == TAYLOR) return rest * h.scale * (1.0f + score) / statistic;
     const float gradient = h.similarity == SIGMOID ? dweight * h.scale * weight * (1.0f - weight) : rest * h.scale * weight;
-    return gradient * bound_slope(h, score);
+    return gradient * cap_slope(h, score);
 }
 
 // Writes the gradient of the queries, and the term of the softmax gradient that all keys of a query share,
@@ -277,7 +277,7 @@ attend_backward_queries(Heads h, const float* out, const float* dout, const floa
             const u32 last = min(query, p.keys - 1);
             float gradient = 0.0f;
             if (sees(h, p, query, key)) {
-                const float score = bounded(h, products[r] * h.scale);
+                const float score = capped(h, products[r] * h.scale);
                 const float weight = weight_of(h, p, score, key, last, statistic[r]);
                 const float dweight = dproducts[r] * kept(h.dropout, drop_index(h, p, query, key));
                 gradient = score_gradient(h, score, weight, dweight, of_query[r], statistic[r]);
@@ -354,7 +354,7 @@ attend_backward_keys(Heads h, const float* dout, const float* statistics, const 
                 const u32 key = start + warp * ROWS + r;
                 float weight = 0.0f, gradient = 0.0f;
                 if (sees(h, p, query, key)) {
-                    const float score = bounded(h, products[r] * h.scale);
+                    const float score = capped(h, products[r] * h.scale);
                     weight = weight_of(h, p, score, key, last, statistic);
                     const float factor = kept(h.dropout, drop_index(h, p, query, key));
                     const float dweight = dproducts[r] * factor;

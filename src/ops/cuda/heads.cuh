@@ -52,12 +52,12 @@ __device__ __forceinline__ float addend_of(const Heads& h, float slope, u32 key,
 }
 
 // A scaled product of query and key, bounded if scores are.
-__device__ __forceinline__ float bounded(const Heads& h, float score) {
+__device__ __forceinline__ float capped(const Heads& h, float score) {
     return h.softcap > 0.0f ? h.softcap * tanhf(score / h.softcap) : score;
 }
 
 // The derivative of the bound, given the bounded score.
-__device__ __forceinline__ float bound_slope(const Heads& h, float score) {
+__device__ __forceinline__ float cap_slope(const Heads& h, float score) {
     return h.softcap > 0.0f ? 1.0f - score / h.softcap * (score / h.softcap) : 1.0f;
 }
 

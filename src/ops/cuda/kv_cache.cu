@@ -39,7 +39,7 @@ extern "C" __global__ void attend_cached(Heads h, const u32* counts, float* out,
         if (seen) {
             const float* of_key = h.keys + row + (size_t)key * h.key_step;
             for (u32 channel = 0; channel < HEAD_DIM; channel++) score += of_key[channel] * own[warp][channel];
-            score = bounded(h, score * h.scale);
+            score = capped(h, score * h.scale);
         }
         if (h.similarity != SOFTMAX) {
             weight = seen ? weight_of_score(h, score, addend_of(h, slope, key, last - key), last) : 0.0f;
