@@ -212,7 +212,7 @@ pub enum GateSpec {
     Channel,
 }
 
-/// The keys of each kind, for [`KINDS`](crate::kinds::KINDS).
+/// The keys of each kind, for [`KINDS`].
 fn own_keys() -> Value {
     let own = |kind: &KindOfAttention| {
         let further = kind.takes.iter().filter(|key| !kind.requires.contains(key));

@@ -70,23 +70,20 @@ struct Head {
     at: usize,
 }
 
-/// The output of a sublayer whose weights are `values`, for one document.
-fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
-    let mut layers = Layers { values, next: 0 };
-    let (gain, shift) = (layers.vector(), layers.vector());
-    let normed = x.iter().map(|x| {
-        let mean = x.iter().sum::<f64>() / EMBED as f64;
-        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / EMBED as f64;
-        let hat = x.iter().map(|v| (v - mean) / (variance + 1e-5).sqrt());
-        hat.zip(gain.iter().zip(&shift))
-            .map(|(x, (g, s))| x * g + s)
-            .collect()
-    });
-    let normed: Rows = normed.collect();
-    let k = layers.linear(&normed, true);
-    let q = layers.linear(&normed, true);
-    let v = layers.linear(&normed, true);
-    let (proj, proj_bias) = (layers.vector(), layers.vector());
+/// What a sublayer makes of its normalised input.
+struct Projected {
+    /// The heads' outputs, side by side.
+    heads: Rows,
+    /// The weight and the bias of the last projection.
+    proj: (Vec<f64>, Vec<f64>),
+    gates: Option<Rows>,
+}
+
+fn projected(layout: &Layout, layers: &mut Layers, normed: &Rows) -> Projected {
+    let k = layers.linear(normed, true);
+    let q = layers.linear(normed, true);
+    let v = layers.linear(normed, true);
+    let proj = (layers.vector(), layers.vector());
     let gains: [Vec<f64>; 2] = match layout.qk_norm {
         Some(QkNorm::Rms) => [layers.vector(), layers.vector()],
         _ => [vec![1.0; DIM], vec![1.0; DIM]],
@@ -106,7 +103,7 @@ fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
     let forget = match layout.scoring.bias {
         Some(Bias::Forget { divisor }) => {
             let gate = |x: &f64| sigmoid(*x).powf(1.0 / divisor as f64);
-            let rows = layers.linear(&normed, true);
+            let rows = layers.linear(normed, true);
             rows.iter()
                 .map(|row| row.iter().map(gate).collect())
                 .collect()
@@ -114,10 +111,10 @@ fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
         _ => vec![vec![1.0; HEADS]; TOKENS],
     };
     let beta = match layout.delta {
-        true => layers.linear(&normed, false),
+        true => layers.linear(normed, false),
         false => vec![vec![0.0; HEADS]; TOKENS],
     };
-    let gates = layout.gate.map(|_| layers.linear(&normed, false));
+    let gates = layout.gate.map(|_| layers.linear(normed, false));
 
     let mut heads: Rows = vec![vec![]; TOKENS];
     for at in 0..HEADS {
@@ -151,6 +148,24 @@ fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
             to.extend(out);
         }
     }
+    Projected { heads, proj, gates }
+}
+
+/// The output of a sublayer whose weights are `values`, for one document.
+fn written_out(layout: &Layout, values: Vec<Vec<f64>>, x: &Rows) -> Rows {
+    let mut layers = Layers { values, next: 0 };
+    let (gain, shift) = (layers.vector(), layers.vector());
+    let normed = x.iter().map(|x| {
+        let mean = x.iter().sum::<f64>() / EMBED as f64;
+        let variance = x.iter().map(|v| (v - mean).powi(2)).sum::<f64>() / EMBED as f64;
+        let hat = x.iter().map(|v| (v - mean) / (variance + 1e-5).sqrt());
+        hat.zip(gain.iter().zip(&shift))
+            .map(|(x, (g, s))| x * g + s)
+            .collect()
+    });
+    let normed: Rows = normed.collect();
+    let Projected { heads, proj, gates } = projected(layout, &mut layers, &normed);
+    let (proj, proj_bias) = proj;
     let rows = heads.iter().zip(x).enumerate();
     rows.map(|(token, (heads, x))| {
         let mut heads = heads.clone();

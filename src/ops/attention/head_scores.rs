@@ -1,6 +1,5 @@
 //! From the scores of a query to its attention weights, and back: one head, one row at a time.
 
-use super::heads::HeadTile;
 use super::{Layout, Scoring, Similarity};
 use crate::ops::kernels::rows::{LANES, exp, sigmoid, softmax, softmax_with_sink, sum_of, wide};
 
@@ -75,12 +74,7 @@ impl AddendGradient<'_> {
 }
 
 impl HeadScores<'_> {
-    /// Of a head without learned parts.
-    pub fn of(tile: &HeadTile) -> Self {
-        Self::plain(&tile.layout, tile.head)
-    }
-
-    /// The same, for a head counted from 0.
+    /// Of a head without learned parts, counted from 0.
     pub fn plain(layout: &Layout, head: usize) -> Self {
         let scoring = layout.scoring;
         let slope = scoring.slope(head, layout.heads) as f32;

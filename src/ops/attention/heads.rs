@@ -50,6 +50,11 @@ impl HeadTile {
         self.saved_lengths().iter().sum()
     }
 
+    /// How the head makes weights of scores if it has no learned parts.
+    pub fn plain_scores(&self) -> HeadScores<'static> {
+        HeadScores::plain(&self.layout, self.head)
+    }
+
     /// Number of elements of a matrix with a row for each query.
     pub fn cells(&self) -> usize {
         self.queries * step(self.keys)

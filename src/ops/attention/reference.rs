@@ -440,23 +440,10 @@ impl<'a> PaddedBatch<'a> {
                     false => MASKED,
                 })?;
                 let scores = scores.try_add(addend)?.try_add(hidden)?;
-                if scoring.sink.is_none() {
-                    return scores.try_softmax::<Axis<3>>();
+                match scoring.sink {
+                    None => scores.try_softmax::<Axis<3>>(),
+                    Some(_) => softmax_with_sink(scores, sinks),
                 }
-                // The share of the keys is σ(log Σ e^score - sink).
-                let all = scores.with_empty_tape().try_logsumexp::<_, Axis<3>>()?;
-                let all = match sinks {
-                    Some(sinks) => {
-                        let column = *all.shape();
-                        let sinks = sinks.retaped::<T>();
-                        all.try_sub(sinks.try_broadcast_like::<_, Axes2<0, 2>>(&column)?)?
-                    }
-                    None => all,
-                };
-                let share = all
-                    .try_sigmoid()?
-                    .try_broadcast_like::<_, Axis<3>>(&shape)?;
-                scores.try_softmax::<Axis<3>>()?.try_mul(share)
             }
             Similarity::Sigmoid => {
                 let log_count =
@@ -545,6 +532,25 @@ fn mix<N: Dtype, D: Device<N>, T: Tape<N, D>>(
         .try_matmul(matrix.clone().try_permute::<_, Axes2<1, 0>>()?)?
         .try_reshape_like(&(documents, queries, keys, heads))?
         .try_permute::<_, Axes4<0, 3, 1, 2>>()
+}
+
+/// A softmax with a further score in each row, 0 where none is learned.
+fn softmax_with_sink<N: Dtype, D: Device<N>, T: Tape<N, D>>(
+    scores: Scores<N, D, T>,
+    sinks: Option<&Tensor<(usize,), N, D>>,
+) -> Result<Scores<N, D, T>, D::Err> {
+    let shape = *scores.shape();
+    // The share of the keys is σ(log Σ e^score - sink).
+    let mut all = scores.with_empty_tape().try_logsumexp::<_, Axis<3>>()?;
+    if let Some(sinks) = sinks {
+        let rows = *all.shape();
+        let sinks = sinks.retaped::<T>();
+        all = all.try_sub(sinks.try_broadcast_like::<_, Axes2<0, 2>>(&rows)?)?;
+    }
+    let share = all
+        .try_sigmoid()?
+        .try_broadcast_like::<_, Axis<3>>(&shape)?;
+    scores.try_softmax::<Axis<3>>()?.try_mul(share)
 }
 
 /// Each row divided by its sum.

@@ -35,11 +35,9 @@ pub enum Bias {
     /// Linear biases: slope × distance is subtracted from a score, where head h of 1..heads has slope 2^(-8
     /// h / heads) (Press et al. 2022, ALiBi, §3).
     Alibi,
-    /// A learned number for each head and bucket of distances: see [`super::relative`] (Raffel et al. 2020,
-    /// T5, §2.1).
+    /// A learned number for each head and bucket of distances (Raffel et al. 2020, T5, §2.1).
     Relative,
-    /// The logarithms of the forget gates of all tokens after the key, up to the query: see
-    /// [`super::forget`] (Lin et al. 2025, Forgetting Transformer, §3).
+    /// The logarithms of the forget gates of all tokens after the key, up to the query (Lin et al. 2025, Forgetting Transformer, §3).
     Forget {
         /// The logarithm of a gate is divided by it: 1 in the Forgetting Transformer, 16 in gated linear
         /// attention (Yang et al. 2024, GLA, §4.4).

@@ -32,9 +32,10 @@ pub struct Layout {
     pub talking: bool,
     /// What a head computes.
     pub head: HeadKind,
-    /// Whether the delta rule corrects values: see [`super::delta`].
+    /// Whether the delta rule corrects values: what its key already recalls is subtracted from each before it is
+    /// remembered (Yang et al. 2024, DeltaNet, §3.1).
     pub delta: bool,
-    /// Whether each head's output is divided by its root mean square: see [`super::head_norm`].
+    /// Whether each head's output is divided by its root mean square (Sun et al. 2023, Retentive Network, equation 8).
     pub head_norm: bool,
     /// What the heads' outputs are multiplied by.
     pub gate: Option<Gate>,

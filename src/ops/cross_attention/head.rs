@@ -1,6 +1,6 @@
 //! One head over one document: queries `[queries, width]`, keys and values `[keys, 2 * width]`, where `width` is that of all heads.
 
-use crate::ops::attention::head_scores::{AddendGradient, HeadScores};
+use crate::ops::attention::head_scores::AddendGradient;
 use crate::ops::attention::heads::{HeadTile, Values};
 use crate::ops::kernels::matmul::{Target, View};
 
@@ -23,7 +23,7 @@ pub(super) fn attend(
     let (width, head_dim) = (tile.layout.width(), tile.layout.head_dim);
     let queries = View::rows(&queries[q..], width);
     let keys = View::rows(&keys_and_values[k..], 2 * width);
-    tile.compare(&HeadScores::of(&tile), [queries, keys], head_dim, kept);
+    tile.compare(&tile.plain_scores(), [queries, keys], head_dim, kept);
     let values = Values {
         rows: View::rows(&keys_and_values[v..], 2 * width),
         width: head_dim,
@@ -49,7 +49,7 @@ pub(super) fn attend_backward(
     let dout = View::rows(&dheads[q..], of_heads);
     let target = Target::set(&mut dkeys_and_values[v..], width);
     let mut dscores = tile.apply_weights_backward(kept, values, dout, target);
-    let scores = HeadScores::of(&tile);
+    let scores = tile.plain_scores();
     tile.scores_to_weights_backward(&scores, kept, &mut dscores, &mut AddendGradient::None);
     let keys = View::rows(&keys_and_values[k..], width);
     let target = Target::set(&mut dqueries[q..], of_heads);

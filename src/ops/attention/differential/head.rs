@@ -71,7 +71,7 @@ impl HeadAttention for DifferentialHead {
             .into_iter()
             .zip([&mut *first, &mut *second])
         {
-            columns.attention_weights(tile, &HeadScores::of(tile), half, qkv, weights);
+            columns.attention_weights(tile, &tile.plain_scores(), half, qkv, weights);
         }
         let difference = difference(first, second, self.lambda.value);
         let target = Target::set(weighted, head_dim);
@@ -127,7 +127,7 @@ impl HeadAttention for DifferentialHead {
         });
         lambda.backward(dlambda, host(&self.weights.lambda), dvectors);
         let maps = [(first, dfirst), (second, dsecond)];
-        let scores = HeadScores::of(tile);
+        let scores = tile.plain_scores();
         for (half, (weights, mut d)) in halves(head_dim).into_iter().zip(maps) {
             let of_addend = &mut AddendGradient::None;
             tile.scores_to_weights_backward(&scores, weights, &mut d, of_addend);

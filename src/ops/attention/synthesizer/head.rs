@@ -4,7 +4,7 @@ use dfdx::tensor::{Cpu, Tensor};
 
 use super::PositionWeights;
 use crate::ops::attention::head_attention::{HeadAttention, HeadColumns};
-use crate::ops::attention::head_scores::{AddendGradient, HeadScores};
+use crate::ops::attention::head_scores::AddendGradient;
 use crate::ops::attention::heads::{HeadTile, step};
 use crate::ops::bridge::host;
 use crate::ops::kernels::matmul::{Left, Packed, Part, Pass, Target, View, multiply};
@@ -60,7 +60,7 @@ impl HeadAttention for SynthesizerHead {
         let left = Left::Rows(&hv[columns.starts[0]..], columns.step);
         let target = Target::biased(kept, step(n), &host(&self.b2)[..n]);
         multiply(n, left, w2, 1.0, Part::LowerResult, target);
-        tile.scores_to_weights(&HeadScores::of(tile), kept);
+        tile.scores_to_weights(&tile.plain_scores(), kept);
         let values = columns.values(hv, tile.layout.head_dim);
         tile.apply_weights(kept, values, Target::set(out, out_step));
     }
@@ -80,7 +80,7 @@ impl HeadAttention for SynthesizerHead {
         let (dw2, db2) = of_parameters.split_at_mut(self.positions() * head_dim);
         let (values, dout) = (columns.values(hv, head_dim), View::rows(dout, out_step));
         let mut dscores = tile.apply_weights_backward(kept, values, dout, columns.dvalues(dhv));
-        let (scores, of_addend) = (HeadScores::of(tile), &mut AddendGradient::None);
+        let (scores, of_addend) = (tile.plain_scores(), &mut AddendGradient::None);
         tile.scores_to_weights_backward(&scores, kept, &mut dscores, of_addend);
         let target = Target::set(&mut dhv[start..], columns.step);
         let left = Left::Rows(&dscores, step(n));

@@ -15,7 +15,6 @@ use dfdx::shapes::{Const, Dtype};
 use dfdx::tensor::{Storage, Tensor};
 use dfdx::tensor_ops::Device;
 
-use super::head_scores::HeadScores;
 use super::heads::HeadTile;
 use super::{Layout, ToHeads};
 use crate::ops::kernels::rows::relu;
@@ -69,7 +68,7 @@ pub(super) fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     assert!(tokens <= positions, "a document has too many tokens");
     let maps = (0..layout.heads).map(|head| {
         let tile = HeadTile::without_dropout([tokens; 2], head, layout);
-        tile.map_from_scores(&HeadScores::of(&tile), |token, position| {
+        tile.map_from_scores(&tile.plain_scores(), |token, position| {
             let hidden = &hidden[token * width + head * head_dim..][..head_dim];
             let column = w2[position..].iter().step_by(positions);
             let product: f32 = hidden.iter().zip(column).map(|(h, w)| h * w).sum();
