@@ -68,7 +68,11 @@ impl<D: LabDevice<f32>> Constructors<D> {
                 };
                 let (layers, round) = (spec.layers as isize, spec.pattern.len().max(1));
                 let few = 2 + (layers - 2).rem_euclid(round as isize) as usize;
-                let [few_count, more_count] = [of(few)?, of(few + round)?];
+                let few_count = of(few)?;
+                if few == spec.layers {
+                    return Ok(few_count as usize);
+                }
+                let more_count = of(few + round)?;
                 let rounds = (layers - few as isize) / round as isize;
                 Ok((few_count + rounds * (more_count - few_count)) as usize)
             },

@@ -58,7 +58,8 @@ impl JsonSchema for AttentionTable {
 
 impl AttentionTable {
     /// The attention of the layers that a pattern calls `name`: what its table says, and otherwise what is said of all
-    /// layers, as far as its kind takes it.
+    /// layers. A kind of its own inherits neither what it does not take, nor what it is a name for, nor what only the
+    /// kind of all layers needs.
     ///
     /// # Errors
     /// There is no such table, or it has a value that cannot be read.
@@ -71,7 +72,10 @@ impl AttentionTable {
         };
         if let Some(kind) = own.get("kind") {
             let kind: Named<KindOfAttention> = serde_json::from_value(kind.clone())?;
-            keys.retain(|key, _| kind.0.has(key));
+            let needed = self.all.kind.0.requires;
+            let inherits =
+                |key: &str| kind.0.has(key) && !kind.0.sets(key) && !needed.contains(&key);
+            keys.retain(|key, _| inherits(key));
         }
         keys.extend(own.clone());
         serde_json::from_value(keys.into())
@@ -282,6 +286,16 @@ impl KindOfAttention {
     /// Whether its table may have a key.
     pub fn has(&self, key: &str) -> bool {
         key == "kind" || self.requires.contains(&key) || self.takes.contains(&key)
+    }
+
+    /// Whether it is a name for a value of a key.
+    fn sets(&self, key: &str) -> bool {
+        match key {
+            ROTARY => self.rotary.is_some(),
+            BIAS => self.bias.is_some(),
+            KV_HEADS => self.kv_heads.is_some(),
+            _ => false,
+        }
     }
 }
 

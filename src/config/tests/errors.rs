@@ -116,6 +116,26 @@ fn each_mistake_has_its_text() {
             "pattern = [\"local\"]\nattention = { kind = \"vanilla\", local = 3 }",
         ),
         (
+            "layer that lacks what its kind needs",
+            "attention = { kind = \"vanilla\" }",
+            "pattern = [\"local\"]\nattention = { kind = \"vanilla\", local = { kind = \"sliding-window\" } }",
+        ),
+        (
+            "misspelled part",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"vanilla\", rotery = {} }",
+        ),
+        (
+            "table of no layer",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"vanilla\", local = { window = 8 } }",
+        ),
+        (
+            "bound that is too small",
+            "attention = { kind = \"vanilla\" }",
+            "attention = { kind = \"vanilla\", softcap = 1e-40 }",
+        ),
+        (
             "layers that are described",
             "attention = { kind = \"vanilla\" }",
             "pattern = [\"local\", \"global\"]\nattention = { kind = \"vanilla\", local = { window = 8 }, global = {} }",

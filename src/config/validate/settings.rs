@@ -12,6 +12,9 @@ use crate::config::wording;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
 
+/// Scores below it differ by less than weights can show.
+const LEAST_SOFTCAP: f64 = 0.01;
+
 /// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
 pub fn check(settings: &Settings, skipped: &[String]) -> Vec<Fault> {
     let mut rules = Rules::new(skipped);
@@ -63,10 +66,25 @@ fn model(rules: &mut Rules<'_>, spec: &ModelSpec) {
 }
 
 fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
+    let pattern = "model.pattern";
+    for name in spec.attention.layers.keys() {
+        let table = format!("model.attention.{name}");
+        let meant = wording::nearest(name, &["rotary", "kind", "bias", "window", "kv_heads"]);
+        let is_named = spec.pattern.contains(name);
+        if is_named || (meant.is_none() && !spec.pattern.is_empty()) {
+            continue;
+        }
+        let meant = meant.map(|key| format!("; did you mean `model.attention.{key}`?"));
+        let message = format!(
+            "`[{table}]` is no layer that `{pattern}` names{}",
+            meant.unwrap_or_default()
+        );
+        let help = "remove the table, correct its name, or name it in the pattern";
+        rules.helped(&[&table, pattern], message, help);
+    }
     if spec.pattern.is_empty() {
         return sublayer(rules, spec, "model.attention");
     }
-    let pattern = "model.pattern";
     if spec.attention.kind.0.is_network {
         let name = spec.attention.kind.0.name;
         let message = format!("`{pattern}` names layers of a GPT, and {name:?} is another network");
@@ -111,6 +129,14 @@ fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
         );
         return rules.broken(&[&format!("{table}.kind")], message);
     }
+    let said = serde_json::to_value(&of_layer).unwrap_or_default();
+    for key in kind.requires.iter().filter(|key| said.get(key).is_none()) {
+        let message = format!(
+            "`[{table}]` needs `{key}`, for its `kind` = {:?}",
+            kind.name
+        );
+        rules.broken(&[table], message);
+    }
     let alone = ModelSpec {
         attention: of_layer.into(),
         pattern: vec![],
@@ -126,6 +152,13 @@ fn sublayer(rules: &mut Rules<'_>, spec: &ModelSpec, table: &str) {
         let key = format!("{table}.kind");
         let keys = [&[&*key], reads].concat();
         rules.broken(&keys, format!("`{key}` = {:?} {why}", kind.name));
+    }
+    let bound = spec.attention.softcap;
+    if bound > 0.0 && bound < LEAST_SOFTCAP {
+        let key = format!("{table}.softcap");
+        let message =
+            format!("`{key}` = {bound} must be at least {LEAST_SOFTCAP}, or 0 for no bound");
+        rules.broken(&[&key], message);
     }
     if let Some(shared) = spec.attention.kv_heads
         && !heads.is_multiple_of(shared)

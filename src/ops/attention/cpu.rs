@@ -392,7 +392,8 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             back(proj, &dout[rows(EMBED)], &mut dheads, of_heads);
             if let Some(gates) = self.output_gates(qkv) {
                 let heads = (&saved.heads[rows(of_heads)], &mut *dheads, of_heads);
-                gate::backward(heads, gates, &mut dqkv[self.columns.gate..]);
+                let dgates = dqkv.get_mut(self.columns.gate..).unwrap_or_default();
+                gate::backward(heads, gates, dgates);
             }
             for tokens in documents(&tile) {
                 if let Some((_, gates)) = self.gates(&tokens, dqkv) {
