@@ -49,7 +49,7 @@ impl JsonSchema for AttentionTable {
         let mut layer = table.clone();
         layer.remove("required");
         layer.remove(KINDS);
-        let about = "What the layers have instead that `model.pattern` calls by this name.";
+        let about = "Keys that override `[model.attention]` in the layers that `model.pattern` calls by this name.";
         layer.insert("description".into(), about.into());
         table.insert("additionalProperties".into(), layer.to_value());
         table
@@ -113,21 +113,20 @@ pub struct AttentionSpec {
     /// How queries and keys are normalised before they are compared. Default: `"none"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub qk_norm: QkNormSpec,
-    /// A score without a key that takes part in the softmax, so that a token may attend to nothing. Default:
+    /// Attention sink: an extra score without a key in the softmax, so that a token can attend to nothing. Default:
     /// `"none"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub sink: SinkSpec,
-    /// What the heads' outputs are multiplied by: the sigmoid of a projection of the token (Qiu et al. 2025).
-    /// Default: `"none"`.
+    /// Output gate: the heads' outputs are multiplied by the sigmoid of a projection of the token, one number per
+    /// head or per channel (Qiu et al. 2025). Default: `"none"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub gate: GateSpec,
-    /// Scores are bounded by it: a score s becomes `softcap · tanh(s / softcap)` (Gemma 2, 2024). Default: 0,
-    /// which is no bound.
+    /// Cap on scores: a score s becomes `softcap · tanh(s / softcap)` (Gemma 2, 2024). Default: 0, which means no
+    /// cap.
     #[schemars(range(min = 0))]
     #[serde(default, skip_serializing_if = "is_default")]
     pub softcap: f64,
-    /// Scores are mixed over the heads, and so are weights, each by a learned matrix (Shazeer et al. 2020). Default:
-    /// `false`.
+    /// Scores and weights are each mixed across heads by a learned matrix (Shazeer et al. 2020). Default: `false`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub talking_heads: bool,
 }
@@ -261,7 +260,8 @@ pub struct KindOfAttention {
     pub is_network: bool,
     /// What it is, in a line, with its source.
     pub about: &'static str,
-    /// The weight of the value v of key k for query q, scores being s = q · k / √d.
+    /// The weight of value v, whose key is k, for query q, where s = q · k / √d; of recurrent kinds the head's
+    /// output, with the state S, and a forget gate α and a strength of the correction β of each token.
     pub formula: &'static str,
     /// What a layer learns besides projections to queries, keys and values and from the heads: D is the width of the
     /// stream, H the number of heads, d the width of a head.
@@ -326,7 +326,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "delta",
             "linear attention whose values replace what their keys recall (Yang et al. 2024)",
-            "(S q)/√d with S ← S (1 - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "(S q)/√d with S ← S (I - β k kᵀ) + β v kᵀ, then its RMS norm",
             "DH",
         )
     },
@@ -346,7 +346,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "gated-delta",
             "the delta rule with forget gates (Yang et al. 2025)",
-            "(S q)/√d with S ← α S (1 - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "(S q)/√d with S ← α S (I - β k kᵀ) + β v kᵀ, then its RMS norm",
             "2DH + H",
         )
     },
@@ -355,7 +355,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         takes: &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE],
         ..kind(
             "gated-linear",
-            "linear attention with forget gates, one a head (Yang et al. 2024)",
+            "linear attention with forget gates, one per head (Yang et al. 2024)",
             "(S q)/√d with S ← α S + v kᵀ, then its RMS norm",
             "DH + H",
         )
@@ -417,7 +417,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
         ..kind(
             "retention",
             "linear attention that decays with distance, each head at its own rate (Sun et al. 2023)",
-            "(S q)/√d with S ← γ S + v kᵀ and γ = 1 - 2^(-5-h), then its RMS norm",
+            "(S q)/√d with S ← γ S + v kᵀ and γ = 1 - 2^(-5-h) for head h = 0, 1, …, then its RMS norm",
             "0",
         )
     },
@@ -495,7 +495,7 @@ pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
             "synthesizer",
             "each token predicts its attention scores, without keys (Tay et al. 2021)",
             "softmax(relu(x W₁) W₂), without keys",
-            "(d + 1) · context",
+            "(d + 1)(context - 1) - D (D + 1)",
         )
     },
     KindOfAttention {
@@ -527,7 +527,7 @@ pub const ATTENTION_PARTS: [PartOfAttention; 14] = [
     part(
         "kv_heads = N",
         "k and v shared by H / N heads",
-        "less: -2 (D + 1)(H - N) d",
+        "2 (D + 1)(H - N) d less",
         "Ainslie et al. 2023",
     ),
     part(
@@ -544,7 +544,7 @@ pub const ATTENTION_PARTS: [PartOfAttention; 14] = [
     ),
     part(
         "bias = \"alibi\"",
-        "s - 2^(-8h/H) · distance",
+        "s - 2^(-8h/H) · distance for head h = 1, …, H",
         "0",
         "Press et al. 2022",
     ),

@@ -159,26 +159,25 @@ pub struct ModelSpec {
     pub context: usize,
     /// Which attention.
     pub attention: AttentionTable,
-    /// Which attention each layer has: names of tables such as `[model.attention.local]`, from the first layer on, again
-    /// and again. Default: all layers are alike.
+    /// Which attention each layer has: names of tables such as `[model.attention.local]`, repeated over the layers
+    /// from the first on. Default: all layers are alike.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub pattern: Vec<String>,
     /// What is added to the token embedding: a `"learned"` position embedding, or `"none"`, so that only attention
-    /// knows of positions. Default: `"learned"`.
+    /// can know positions. Default: `"learned"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub positions: PositionsSpec,
     /// Every norm of the model: `"layer"` norm (Ba et al. 2016), or `"rms"` norm (Zhang and Sennrich 2019), which
     /// subtracts no mean and has no bias. Default: `"layer"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub norm: NormSpec,
-    /// The MLP of a block: two linear layers around `"gelu"` (Hendrycks and Gimpel 2016) or `"relu2"`, a squared ReLU (So
-    /// et al. 2021); `"swiglu"` (Shazeer 2020), which has a third layer for its gate, and as many parameters as the others
-    /// with two thirds of their `hidden`; or `"none"`: blocks are attention alone, and `hidden` is not used. Default:
-    /// `"gelu"`.
+    /// The MLP of a block: two linear layers around `"gelu"` (Hendrycks and Gimpel 2016) or `"relu2"`, a squared ReLU
+    /// (So et al. 2021); `"swiglu"` (Shazeer 2020), which has a third layer as its gate, and as many parameters as
+    /// the others if `hidden` is two thirds of theirs; or `"none"`: blocks are attention alone, and `hidden` is not
+    /// used. Default: `"gelu"`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub mlp: MlpSpec,
-    /// Whether the head uses the table of the token embedding (Press and Wolf 2017) in place of one of its own.
-    /// Default: `false`.
+    /// Whether the output head shares its weights with the token embedding (Press and Wolf 2017). Default: `false`.
     #[serde(default, skip_serializing_if = "is_default")]
     pub tied_head: bool,
     /// Probability of dropping an activation while training.

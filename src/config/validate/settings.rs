@@ -12,7 +12,7 @@ use crate::config::wording;
 use crate::kinds::Listed as _;
 use crate::metrics::rows::MOST_MAPPED;
 
-/// Scores below it differ by less than weights can show.
+/// Below this cap scores are so close that attention is all but uniform.
 const LEAST_SOFTCAP: f64 = 0.01;
 
 /// Everything that is wrong with one point's values. `skipped` are the keys not to look at.
@@ -76,7 +76,7 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
         }
         let meant = meant.map(|key| format!("; did you mean `model.attention.{key}`?"));
         let message = format!(
-            "`[{table}]` is no layer that `{pattern}` names{}",
+            "`{pattern}` does not name `[{table}]`{}",
             meant.unwrap_or_default()
         );
         let help = "remove the table, correct its name, or name it in the pattern";
@@ -87,14 +87,15 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     }
     if spec.attention.kind.0.is_network {
         let name = spec.attention.kind.0.name;
-        let message = format!("`{pattern}` names layers of a GPT, and {name:?} is another network");
+        let message =
+            format!("`{pattern}` is for the layers of a GPT, but {name:?} is a network of its own");
         return rules.broken(&[pattern, "model.attention.kind"], message);
     }
     let names: BTreeSet<&String> = spec.pattern.iter().collect();
     for name in names {
         let table = format!("model.attention.{name}");
         if !spec.attention.layers.contains_key(name) {
-            let message = format!("`{pattern}` names {name:?}, and there is no `[{table}]`");
+            let message = format!("`{pattern}` names {name:?}, but there is no `[{table}]`");
             let help = "add the table, which may be empty, or correct the name";
             rules.helped(&[pattern], message, help);
             continue;
@@ -124,7 +125,7 @@ fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
     }
     if kind.is_network {
         let message = format!(
-            "`{table}.kind` = {:?} is a network, and no layer",
+            "`{table}.kind` = {:?} is a whole network and cannot be one layer",
             kind.name
         );
         return rules.broken(&[&format!("{table}.kind")], message);
@@ -132,7 +133,7 @@ fn layer(rules: &mut Rules<'_>, spec: &ModelSpec, name: &str, table: &str) {
     let said = serde_json::to_value(&of_layer).unwrap_or_default();
     for key in kind.requires.iter().filter(|key| said.get(key).is_none()) {
         let message = format!(
-            "`[{table}]` needs `{key}`, for its `kind` = {:?}",
+            "`[{table}]` needs `{key}`, because its `kind` is {:?}",
             kind.name
         );
         rules.broken(&[table], message);
@@ -157,7 +158,7 @@ fn sublayer(rules: &mut Rules<'_>, spec: &ModelSpec, table: &str) {
     if bound > 0.0 && bound < LEAST_SOFTCAP {
         let key = format!("{table}.softcap");
         let message =
-            format!("`{key}` = {bound} must be at least {LEAST_SOFTCAP}, or 0 for no bound");
+            format!("`{key}` = {bound} must be at least {LEAST_SOFTCAP}, or 0 for no cap");
         rules.broken(&[&key], message);
     }
     if let Some(shared) = spec.attention.kv_heads

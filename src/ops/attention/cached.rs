@@ -117,7 +117,7 @@ impl<'a> CachedAttention<'a> {
     }
 }
 
-/// What the forget gates of the tokens after `token`, up to the next token of a sequence, multiply to.
+/// The product of the forget gates of the tokens after `token`, up to the next token of a sequence.
 fn growth(cache: &KvCache, layout: &Layout, head: usize, token: usize) -> f32 {
     if !layout.forgets() {
         return 1.0;

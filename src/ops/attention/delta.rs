@@ -25,8 +25,7 @@ pub(super) struct Correction<'a> {
     pub beta: (&'a [f32], usize),
 }
 
-/// Numbers of elements that are kept: of what keys recall of each other, the errors of recall, and the corrected
-/// values.
+/// Lengths of what is kept for backward: the products of keys, the errors of recall and the corrected values.
 fn lengths(tokens: usize, head_dim: usize) -> [usize; 3] {
     [tokens * step(tokens), tokens * head_dim, tokens * head_dim]
 }
@@ -148,8 +147,9 @@ impl Correction<'_> {
     }
 }
 
-/// Turns the weights of corrected values, in place, into those of the values themselves, given β of each token and what
-/// a key recalls of one before it: the weight of a corrected value is passed on to the values that it was corrected by.
+/// Turns the weights of corrected values, in place, into those of the values themselves, given β of each token and
+/// what a key recalls of one before it: the weight of each corrected value also counts, with β and a minus sign, for
+/// the earlier values that were subtracted from it.
 pub(super) fn unroll(
     map: &mut HeadMap,
     beta: impl Fn(usize) -> f32,

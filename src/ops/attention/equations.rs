@@ -214,7 +214,7 @@ fn outputs(layout: &Layout, head: &Head) -> Rows {
     }
 }
 
-/// `S ← α S (1 - β k kᵀ) + β v kᵀ`, `o = S q / √d`; without the delta rule `S ← α S + v kᵀ`.
+/// `S ← α S (I - β k kᵀ) + β v kᵀ`, `o = S q / √d`; without the delta rule `S ← α S + v kᵀ`.
 fn recurrence(layout: &Layout, head: &Head) -> Rows {
     let mut state = [[0.0; DIM]; DIM];
     let mut outputs = vec![];

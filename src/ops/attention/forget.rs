@@ -1,4 +1,5 @@
-//! Forget gates: each token has a gate a head, and what the gates of the tokens after a key multiply to weighs it down.
+//! Forget gates: each token has one gate per head, and a key is weighed by the product of the gates of the tokens
+//! after it, up to the query.
 //!
 //! The logarithms of the gates, `log σ(x · w + b) / divisor`, are summed up along a document, so that a score needs
 //! only the difference of two sums (Lin et al. 2025, Forgetting Transformer, §3, equation 7).

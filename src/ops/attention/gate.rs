@@ -1,5 +1,5 @@
-//! A gate on the heads' outputs: each is multiplied by the sigmoid of a projection of the token, one number a
-//! head or one a channel (Qiu et al. 2025, Gated Attention for Large Language Models, §2.2; position G1).
+//! A gate on the heads' outputs: each is multiplied by the sigmoid of a projection of the token, one number per head
+//! or per channel (Qiu et al. 2025, Gated Attention for Large Language Models, §2.2; position G1).
 
 use super::Layout;
 use crate::ops::kernels::rows::{sigmoid, sum_of, wide};

@@ -20,10 +20,10 @@ pub enum Addend<'a> {
     Slope(f32),
     /// For each distance from 0 on.
     ByDistance(&'a [f32]),
-    /// A running sum over the document's tokens: what it has grown by since the key.
+    /// The growth, from key to query, of a running sum over the document's tokens.
     Growth {
         sums: &'a [f32],
-        /// Distance of the sums of successive tokens in memory.
+        /// Stride between the sums of successive tokens.
         step: usize,
     },
 }

@@ -20,9 +20,9 @@ use crate::ops::parameters::{Norm, Visitor, VisitorMut, Weights as _};
 /// Attention map of each head over one document: `x: [tokens, EMBED]` is the input of the sublayer.
 ///
 /// The weights are those of [`super::AttentionOp::try_attention`] without dropout. Each row adds up to 1 in softmax
-/// attention without a sink and where weights are divided by their sum; to `1 − λ` in differential attention, whose
-/// weights may be negative, as may those of products. With the delta rule they are what each value counts for after
-/// all corrections.
+/// attention without a sink or talking heads, and in kinds that divide weights by their sum; to `1 − λ` in
+/// differential attention, whose weights may be negative, as may those of products. With the delta rule they are what
+/// each value counts for after all corrections.
 pub fn maps<const EMBED: usize, N: Dtype, D: Device<N>>(
     x: &Stream<EMBED, N, D>,
     norm: &Norm<EMBED, N, D>,

@@ -14,7 +14,7 @@ pub struct Scoring {
     /// The bound c of scores, which become `c · tanh(score / c)` before anything is added to them (Gemma
     /// Team 2024, Gemma 2, §2).
     pub softcap: Option<f64>,
-    /// A score that takes part in the softmax without a key, so that a query may attend to nothing.
+    /// Attention sink: an extra score without a key in the softmax, so that a query can attend to nothing.
     pub sink: Option<Sink>,
 }
 
@@ -76,7 +76,7 @@ pub enum Similarity {
 pub enum Sink {
     /// 0: "softmax off by one" (Miller 2023).
     Zero,
-    /// Learned, one a head (OpenAI 2025, gpt-oss, §2.1).
+    /// Learned, one per head (OpenAI 2025, gpt-oss, §2.1).
     Learned,
 }
 
@@ -114,7 +114,7 @@ impl Scoring {
             .map_or(0, |window| (query + 1).saturating_sub(window))
     }
 
-    /// Number of keys at the end of those that a query sees which it does not attend to.
+    /// Number of keys, counted back from the query's own, that the query does not attend to.
     pub(super) fn hidden_keys(self) -> usize {
         usize::from(self.similarity == Similarity::StickBreaking)
     }

@@ -17,7 +17,8 @@ use crate::ops::kernels::shards::cut;
 use crate::ops::parameters::named_weights;
 use crate::ops::residual::Parameter;
 
-/// The two matrices, `[heads, heads]`, initially 1: row h has what the mixed head h takes of each head.
+/// The two matrices, `[heads, heads]`, initially the identity: row h has the weights by which the mixed head h
+/// combines the heads.
 #[derive(Clone, Debug)]
 pub struct TalkingWeights<N: Dtype, D: Storage<N>> {
     /// Of scores.

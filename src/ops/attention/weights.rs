@@ -226,11 +226,11 @@ pub struct AttentionWeights<const EMBED: usize, N: Dtype, D: Storage<N>> {
     pub sinks: Option<Tensor<(usize,), N, D>>,
     /// `[32, heads]`: what each bucket of distances adds to scores.
     pub relative: Option<Tensor<(Const<BUCKETS>, usize), N, D>>,
-    /// What heads take of each other.
+    /// The matrices that mix scores and weights across heads.
     pub talking: Option<TalkingWeights<N, D>>,
     /// To the forget gate of each head.
     pub forget: Option<ToHeads<EMBED, N, D>>,
-    /// To how much of a value each head corrects.
+    /// To β of the delta rule, one per head.
     pub beta: Option<Projection<EMBED, N, D>>,
     /// To the gates of the heads' outputs.
     pub gate: Option<Projection<EMBED, N, D>>,

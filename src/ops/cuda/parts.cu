@@ -106,8 +106,8 @@ extern "C" __global__ void gate_backward(const float* heads, float* dheads, cons
     dgates[i] = open * (1.0f - open) * along;
 }
 
-// Subtracts from the gradient of each head's sink what its weight, `e^(sink - statistic)`, takes from the keys; a block has
-// a head. `statistics` and `along` are `[queries, heads]`, as in heads.cu.
+// Accumulates the gradient of each head's sink, whose weight is `e^(sink - statistic)`; one block per head.
+// `statistics` and `along` are `[queries, heads]`, as in heads.cu.
 extern "C" __global__ void sink_backward(const float* sinks, const float* statistics, const float* along, float* dsinks,
                                          u32 queries) {
     __shared__ float sums[WARPS];

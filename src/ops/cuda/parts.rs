@@ -25,7 +25,7 @@ pub(super) static PARTS: Source = Source {
     ],
 };
 
-/// The heads of queries and keys that lie side by side in each of some rows.
+/// The query heads and key heads that lie side by side in each row.
 #[derive(Clone, Copy)]
 pub struct Compared {
     /// The first columns.

@@ -37,8 +37,7 @@ pub struct Keys {
     /// Which of the measures in `evaluate.measures` is shown. Default: the first.
     #[serde(skip_serializing_if = "Option::is_none")]
     measure: Option<Named<Measure>>,
-    /// Which terms the linear model has beside an effect of each seed, main effects alone or two-way interactions as
-    /// well.
+    /// Terms of the linear model, besides an effect of each seed: main effects only, or two-way interactions too.
     terms: Terms,
     /// Number of two-way interactions shown, the largest first.
     #[schemars(range(min = 0, max = 40))]
@@ -179,8 +178,8 @@ impl Keys {
     }
 }
 
-/// The runs of every point with every seed; or which of them have no value. Those that are missing may be missing
-/// because of their settings, which an average over the others would flatter.
+/// The runs of every point with every seed; or which of them have no value. Runs may be missing because of their
+/// settings, and an average over the rest would hide that.
 fn scored(
     measure: &Measure,
     measured: &Measured,
@@ -205,8 +204,8 @@ fn scored(
     };
     let all = measured.points.len() * measured.seeds.len();
     Ok(Err(format!(
-        "no {} of {} of {}, such as `{label}` with seed {seed}; an effect averages over all runs: finish them, or take \
-         the seed or the value out of the sweep",
+        "no {} of {} of {}, such as `{label}` with seed {seed}; an effect averages over all runs: finish them, or \
+         remove that seed or value from the sweep",
         measure.name(),
         count(missing.len()),
         plural(all, "run", "runs"),
@@ -415,7 +414,7 @@ impl EffectsFigure {
         );
         if !shown.interactions.is_empty() {
             caption.say(
-                "An interaction is how much more the one change brings after the other than before it.",
+                "Interaction: how much larger the effect of one change is once the other has been made.",
             );
         }
         caption.say(self.model_in_words());
@@ -433,7 +432,7 @@ impl EffectsFigure {
         if !self.inestimable.is_empty() {
             let words = aliases(&self.factors, &self.inestimable, &self.aliased);
             caption.say(format!(
-                "Aliased, so that these points cannot tell them apart, and not shown: {words}."
+                "Not shown, because these points cannot tell them apart (aliased): {words}."
             ));
         }
         if !self.shared.is_empty() {
@@ -495,9 +494,9 @@ impl EffectsFigure {
             effects => count(effects),
         };
         format!(
-            "Thick line: 95 % t-interval of each effect, not adjusted for their number; thin line: 95 % for all {effects} effects \
+            "Thick line: 95 % t-interval of each effect, not adjusted for multiple comparisons; thin line: 95 % for all {effects} effects \
              together (Bonferroni); {freedom}, residual standard deviation {deviation}. Coloured: the thin line misses 0. \
-             Both are about other seeds on the same questions."
+             Both intervals cover variation over seeds, not over questions."
         )
     }
 }

@@ -241,7 +241,7 @@ fn the_caption_counts_runs_and_intervals() {
     for words in [
         "n = 18 runs: 6 points with seeds 1, 2, 3, 500 questions a run.",
         "main effects, all two-way interactions and an effect of each seed, sum-coded.",
-        "95 % t-interval of each effect, not adjusted for their number",
+        "95 % t-interval of each effect, not adjusted for multiple comparisons",
         "95 % for all 5 effects together (Bonferroni); 10 residual degrees of freedom",
     ] {
         assert!(caption.contains(words), "{words}: {caption}");
@@ -271,7 +271,7 @@ fn half_of_four() -> Sweep {
 fn what_is_aliased_is_named_in_caption_and_table() {
     let figure = half_of_four().figure(made_up_value);
     let caption = caption_of(&figure);
-    let words = "Aliased, so that these points cannot tell them apart, and not shown: a × b and c × d; a × c and \
+    let words = "Not shown, because these points cannot tell them apart (aliased): a × b and c × d; a × c and \
                  b × d; a × d and b × c.";
     assert!(caption.contains(words), "{caption}");
     let rows = figure.rows(&figure.shown());
@@ -362,7 +362,7 @@ fn a_missing_run_is_named_and_no_effect_is_shown() {
     assert_eq!(
         why,
         "no exact-match of 1 of 4 runs, such as `model.layers = 1` with seed 2; an effect averages over all runs: \
-         finish them, or take the seed or the value out of the sweep"
+         finish them, or remove that seed or value from the sweep"
     );
     let Gathered::Figure(figure) = gather([0.1, 0.2, 0.3, 0.5].map(Some)) else {
         panic!("no figure");
