@@ -200,7 +200,7 @@ fn check_differences<
             let difference = (shifted(1.0) - shifted(-1.0)) / (2.0 * STEP);
             let error = (difference - gradient[at]).abs() / largest;
             assert!(
-                error < 1e-5,
+                error < 1e-6,
                 "{name}[{at}]: {} by autodiff, {difference}",
                 gradient[at]
             );
