@@ -5,6 +5,7 @@
 use dfdx::tensor::{Cpu, Tensor};
 
 use super::differential::attend_twice;
+use super::head_scores::HeadScores;
 use super::qk_norm::{Gain, QkNorm, normalise};
 use super::scoring::Bias;
 use super::standard_head::StandardHead;
@@ -14,7 +15,7 @@ use super::{AttentionWeights, Layout, forget, gate, kv_cache};
 use crate::ops::bridge::host;
 use crate::ops::decoding::{CachedLayer, KvCache};
 use crate::ops::kernels::matmul::{Packed, Pass};
-use crate::ops::kernels::rows::sigmoid;
+use crate::ops::kernels::rows::{sigmoid, wide};
 use crate::ops::kernels::scratch::Scratch;
 use crate::ops::residual::{PackedLinear, apply, pack_linear, pack_projection, project};
 
@@ -105,9 +106,13 @@ impl<'a> CachedAttention<'a> {
                     1.0,
                     &mut scores,
                 );
-                for (token, score) in scores[..cache.tokens].iter_mut().enumerate() {
-                    *score *= growth(cache, layout, head, token);
-                }
+                let sums = (cache.sums.get(head..).unwrap_or_default(), layout.heads);
+                let of_head = HeadScores::with_sums(layout, head, sums);
+                wide!(
+                    for (token, score) in scores[..cache.tokens].iter_mut().enumerate() {
+                        *score *= of_head.growth(cache.tokens, token);
+                    }
+                );
                 kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut recalled, head_dim);
                 (values.iter_mut().zip(&*recalled)).for_each(|(v, r)| *v -= r);
             }
@@ -115,15 +120,6 @@ impl<'a> CachedAttention<'a> {
             values.iter_mut().for_each(|v| *v *= part);
         }
     }
-}
-
-/// The product of the forget gates of the tokens after `token`, up to the next token of a sequence.
-fn growth(cache: &KvCache, layout: &Layout, head: usize, token: usize) -> f32 {
-    if !layout.forgets() {
-        return 1.0;
-    }
-    let sums = &cache.sums[head..];
-    (sums[cache.tokens * layout.heads] - sums[token * layout.heads]).exp()
 }
 
 /// Every head attends to the cache by one attention map.
@@ -136,13 +132,20 @@ struct CachedHeads<'a> {
 impl CachedHeads<'_> {
     fn attend(&self, cache: &KvCache, queries: (&[f32], usize), heads: &mut [f32]) {
         match self.talking {
-            None => (0..self.layout.heads).for_each(|head| {
-                let mut weights = self.scores(cache, head, (queries, heads.len()));
-                self.scores_to_weights(cache, head, &mut weights);
-                self.apply_weights(cache, head, &weights, heads);
-            }),
+            None => {
+                let mut weights = self.cells(cache, heads);
+                for head in 0..self.layout.heads {
+                    self.scores(cache, head, queries, &mut weights);
+                    self.scores_to_weights(cache, head, &mut weights);
+                    self.apply_weights(cache, head, &weights, heads);
+                }
+            }
             Some(talking) => {
-                let of_head = |head| self.scores(cache, head, (queries, heads.len()));
+                let of_head = |head| {
+                    let mut scores = self.cells(cache, heads);
+                    self.scores(cache, head, queries, &mut scores);
+                    scores
+                };
                 let mut maps = mixed(&talking.before, (0..self.layout.heads).map(of_head));
                 for (head, map) in maps.iter_mut().enumerate() {
                     self.scores_to_weights(cache, head, map);
@@ -158,19 +161,23 @@ impl CachedHeads<'_> {
         }
     }
 
-    /// The scores of all queries of a head, given these and the number of elements of all outputs.
+    /// Room for the scores of a head, given the outputs.
+    fn cells(&self, cache: &KvCache, heads: &[f32]) -> Scratch {
+        Scratch::new(heads.len() / self.layout.width() * kv_cache::score_step(cache))
+    }
+
+    /// Writes the scores of all queries of a head.
     fn scores(
         &self,
         cache: &KvCache,
         head: usize,
-        ((queries, step), outputs): ((&[f32], usize), usize),
-    ) -> Scratch {
-        let (layout, n) = (&self.layout, outputs / self.layout.width());
-        let queries = (n, &queries[head * layout.head_dim..], step);
-        let mut scores = Scratch::new(n * kv_cache::score_step(cache));
-        let scale = layout.scale() as f32;
-        kv_cache::scores(cache, self.shared(head), queries, scale, &mut scores);
-        scores
+        (queries, step): (&[f32], usize),
+        scores: &mut [f32],
+    ) {
+        let n = scores.len() / kv_cache::score_step(cache);
+        let queries = (n, &queries[head * self.layout.head_dim..], step);
+        let scale = self.layout.scale() as f32;
+        kv_cache::scores(cache, self.shared(head), queries, scale, scores);
     }
 
     fn scores_to_weights(&self, cache: &KvCache, head: usize, scores: &mut [f32]) {
@@ -196,7 +203,7 @@ impl CachedHeads<'_> {
     }
 }
 
-/// Mixed by a matrix of what heads take of each other.
+/// Rows of the heads combined by a `[heads, heads]` matrix.
 fn mixed(
     matrix: &Tensor<(usize, usize), f32, Cpu>,
     of: impl Iterator<Item = Scratch>,

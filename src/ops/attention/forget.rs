@@ -30,12 +30,9 @@ pub(super) fn sum_up_backward(
 ) {
     let mut sums = vec![0.0; heads];
     let rows = gradients.chunks_mut(step).zip(gates.chunks(step));
-    let rows: Vec<_> = rows.collect();
-    for (gradients, gates) in rows.into_iter().rev() {
-        for (sum, (d, x)) in sums
-            .iter_mut()
-            .zip(gradients[..heads].iter_mut().zip(gates))
-        {
+    for (gradients, gates) in rows.rev() {
+        let gradients = gradients[..heads].iter_mut().zip(gates);
+        for (sum, (d, x)) in sums.iter_mut().zip(gradients) {
             *sum += *d;
             // The derivative of log σ(x) is σ(-x).
             *d = *sum / (divisor as f32 * (1.0 + x.exp()));

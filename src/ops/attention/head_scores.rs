@@ -88,6 +88,22 @@ impl HeadScores<'_> {
         }
     }
 
+    /// The same, given the running sums of its forget gates, if it has any, and their stride.
+    pub fn with_sums<'a>(
+        layout: &Layout,
+        head: usize,
+        (sums, step): (&'a [f32], usize),
+    ) -> HeadScores<'a> {
+        let plain = HeadScores::plain(layout, head);
+        match layout.forgets() {
+            true => HeadScores {
+                addend: Addend::Growth { sums, step },
+                ..plain
+            },
+            false => plain,
+        }
+    }
+
     /// Turns the scores of the last queries of a sequence of `tokens` into weights, with row stride `step`:
     /// see [`Self::scores_to_weights`].
     pub fn last_scores_to_weights(&self, scores: &mut [f32], step: usize, tokens: usize) {

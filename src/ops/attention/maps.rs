@@ -86,7 +86,7 @@ fn single_maps<const EMBED: usize>(
     maps
 }
 
-/// Maps mixed by a matrix of what heads take of each other.
+/// Maps combined by a `[heads, heads]` matrix, in place.
 fn mix_maps(matrix: &[f32], maps: &mut [HeadMap]) {
     let before: Vec<Vec<f32>> = maps.iter().map(|map| map.weights.clone()).collect();
     let before: Vec<&[f32]> = before.iter().map(|map| &**map).collect();

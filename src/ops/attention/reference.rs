@@ -518,7 +518,7 @@ impl<'a> PaddedBatch<'a> {
     }
 }
 
-/// Scores or weights of the heads, mixed by a matrix of what heads take of each other.
+/// Scores or weights of the heads, combined by a `[heads, heads]` matrix.
 fn mix<N: Dtype, D: Device<N>, T: Tape<N, D>>(
     maps: Scores<N, D, T>,
     matrix: &Tensor<(usize, usize), N, D>,

@@ -49,13 +49,10 @@ impl StandardHead {
     }
 
     /// How a head makes weights of scores, given the running sums of its forget gates and their stride.
-    pub fn scores<'a>(&'a self, head: usize, (sums, step): (&'a [f32], usize)) -> HeadScores<'a> {
-        let mut scores = HeadScores::plain(&self.layout, head);
+    pub fn scores<'a>(&'a self, head: usize, sums: (&'a [f32], usize)) -> HeadScores<'a> {
+        let mut scores = HeadScores::with_sums(&self.layout, head, sums);
         if self.relative.is_some() {
             scores.addend = Addend::ByDistance(&self.by_distance[head]);
-        }
-        if self.layout.forgets() {
-            scores.addend = Addend::Growth { sums, step };
         }
         if let Some(sinks) = &self.sinks {
             scores.sink = Some(host(sinks)[head]);
