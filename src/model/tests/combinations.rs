@@ -167,6 +167,8 @@ impl Combination {
 
 /// Combinations that have every pair of values that some kind takes: of many drawn, the one that has most new pairs,
 /// again and again.
+static COVERING: LazyLock<Vec<Combination>> = LazyLock::new(covering);
+
 fn covering() -> Vec<Combination> {
     let mut generator = ChaCha8Rng::seed_from_u64(1);
     let mut candidates: Vec<Combination> = (0..20_000)
@@ -207,7 +209,7 @@ static SEED: LazyLock<u64> = LazyLock::new(|| {
 
 /// All combinations that are tested.
 fn combinations() -> Vec<Combination> {
-    let mut all = covering();
+    let mut all = COVERING.clone();
     let mut generator = ChaCha8Rng::seed_from_u64(*SEED);
     let by_chance = (0..all.len() / 2).map(|_| Combination::draw(&mut generator));
     all.extend(by_chance.collect::<Vec<_>>());
@@ -277,7 +279,7 @@ pub(super) fn parameters(attention: &AttentionSpec) -> usize {
 
 #[test]
 fn combinations_cover_every_pair_that_goes_together() {
-    let all = covering();
+    let all = &COVERING;
     let said: BTreeSet<Pair> = all.iter().flat_map(Combination::pairs).collect();
     // Any two parts of softmax attention, and what any other kind takes with any value of it.
     let of = |axis: &str| {
