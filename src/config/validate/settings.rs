@@ -69,7 +69,8 @@ fn attention(rules: &mut Rules<'_>, spec: &ModelSpec) {
     let pattern = "model.pattern";
     for name in spec.attention.layers.keys() {
         let table = format!("model.attention.{name}");
-        let meant = wording::nearest(name, &["rotary", "kind", "bias", "window", "kv_heads"]);
+        // The only other table that there is.
+        let meant = wording::nearest(name, &["rotary"]);
         let is_named = spec.pattern.contains(name);
         if is_named || (meant.is_none() && !spec.pattern.is_empty()) {
             continue;
