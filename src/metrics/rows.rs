@@ -197,7 +197,7 @@ pub struct AttentionRow {
     pub query_character: Option<String>,
     pub key_position: usize,
     pub key_character: Option<String>,
-    /// The weight. A query's weights add up to 1, except for differential attention.
+    /// The weight. Those of a query add up to 1 in softmax attention without a sink or talking heads; see `ops::attention::maps`.
     #[serde(with = "finite")]
     pub weight: f32,
 }
