@@ -1,0 +1,353 @@
+//! The kinds of attention: a table.
+
+use super::parts::{BiasSpec, ROTARY_DEFAULT, RotarySpec};
+use crate::config::schema::ModelSpec;
+use crate::kinds::Listed;
+
+/// The keys of the file that decide that a kind is impossible, and why, as a sentence about the kind.
+pub type Refusal = (&'static [&'static str], String);
+
+/// What the configuration knows of a kind of attention.
+#[derive(Clone, Copy, Debug)]
+pub struct KindOfAttention {
+    /// As the TOML spells it.
+    pub name: &'static str,
+    /// Other words by which people know it.
+    pub other_names: &'static [&'static str],
+    /// Whether it is a network of its own, in `src/model/`, and not the attention of a GPT's blocks.
+    pub is_network: bool,
+    /// What it is, in a line, with its source.
+    pub about: &'static str,
+    /// The weight of value v, whose key is k, for query q, where s = q · k / √d; of recurrent kinds the head's
+    /// output, with the state S, and a forget gate α and a strength of the correction β of each token.
+    pub formula: &'static str,
+    /// What a layer learns besides projections to queries, keys and values and from the heads: D is the width of the
+    /// stream, H the number of heads, d the width of a head.
+    pub parameters: &'static str,
+    /// The rotation that it is a name for.
+    pub rotary: Option<RotarySpec>,
+    /// The bias that it is a name for.
+    pub bias: Option<BiasSpec>,
+    /// The number of heads of keys and values that it is a name for.
+    pub kv_heads: Option<usize>,
+    /// The keys of `[model.attention]` that it has to have.
+    pub requires: &'static [&'static str],
+    /// Further keys that it may have.
+    pub takes: &'static [&'static str],
+    /// The longest document, in tokens, for a given context length.
+    pub longest: fn(usize) -> usize,
+    /// Why a model is impossible; `None` if it is not.
+    pub refuses: fn(&ModelSpec) -> Option<Refusal>,
+}
+
+impl KindOfAttention {
+    /// Whether its table may have a key.
+    pub fn has(&self, key: &str) -> bool {
+        key == "kind" || self.requires.contains(&key) || self.takes.contains(&key)
+    }
+
+    /// Whether it is a name for a value of a key.
+    pub fn sets(&self, key: &str) -> bool {
+        match key {
+            ROTARY => self.rotary.is_some(),
+            BIAS => self.bias.is_some(),
+            KV_HEADS => self.kv_heads.is_some(),
+            _ => false,
+        }
+    }
+}
+
+/// The kinds of attention, in alphabetical order. How to add one is in `src/model/attention/README.md`.
+pub const ATTENTION_KINDS: [KindOfAttention; 18] = [
+    KindOfAttention {
+        bias: Some(BiasSpec::Alibi),
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "alibi",
+            "scores fall with distance, each head by a slope of its own (Press et al. 2022)",
+            "softmax(s - slope · distance)",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: SUMMED_PARTS,
+        ..kind(
+            "based",
+            "the Taylor series 1 + s + s²/2 instead of a softmax (Arora et al. 2024)",
+            "(1 + s + s²/2) / Σ",
+            "0",
+        )
+    },
+    KindOfAttention {
+        other_names: &["deltanet"],
+        takes: &[ROTARY, GATE],
+        ..kind(
+            "delta",
+            "linear attention whose values replace what their keys recall (Yang et al. 2024)",
+            "(S q)/√d with S ← S (I - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "DH",
+        )
+    },
+    KindOfAttention {
+        takes: &[GATE],
+        refuses: odd_heads,
+        ..kind(
+            "differential",
+            "a second attention map is subtracted from the first (Ye et al. 2025)",
+            "softmax(s₁) - λ softmax(s₂), then a norm",
+            "3d",
+        )
+    },
+    KindOfAttention {
+        other_names: &["gated-deltanet"],
+        takes: &[ROTARY, GATE],
+        ..kind(
+            "gated-delta",
+            "the delta rule with forget gates (Yang et al. 2025)",
+            "(S q)/√d with S ← α S (I - β k kᵀ) + β v kᵀ, then its RMS norm",
+            "2DH + H",
+        )
+    },
+    KindOfAttention {
+        other_names: &["gla"],
+        takes: SUMMED_PARTS,
+        ..kind(
+            "gated-linear",
+            "linear attention with forget gates, one per head (Yang et al. 2024)",
+            "(S q)/√d with S ← α S + v kᵀ, then its RMS norm",
+            "DH + H",
+        )
+    },
+    KindOfAttention {
+        other_names: &["gqa"],
+        requires: &[KV_HEADS],
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "grouped-query",
+            "groups of heads share keys and values (Ainslie et al. 2023)",
+            "softmax(s), k and v shared by H / kv_heads heads",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: &[KV_HEADS, WINDOW, QK_NORM, GATE],
+        ..kind(
+            "linear",
+            "dot products of feature maps instead of a softmax (Katharopoulos et al. 2020)",
+            "φ(q) · φ(k) / Σ with φ(x) = elu(x) + 1",
+            "0",
+        )
+    },
+    KindOfAttention {
+        other_names: &["mqa"],
+        kv_heads: Some(1),
+        takes: &[
+            WINDOW,
+            ROTARY,
+            BIAS,
+            QK_NORM,
+            SINK,
+            GATE,
+            SOFTCAP,
+            TALKING_HEADS,
+        ],
+        ..kind(
+            "multi-query",
+            "all heads share keys and values (Shazeer 2019)",
+            "softmax(s), k and v shared by all heads",
+            "0",
+        )
+    },
+    KindOfAttention {
+        is_network: true,
+        requires: &["bottleneck"],
+        refuses: no_bottleneck,
+        ..kind(
+            "perceiver",
+            "a network of a few latents between the tokens (Jaegle et al. 2021)",
+            "softmax(s), from and to latents",
+            "bottleneck · D in all",
+        )
+    },
+    KindOfAttention {
+        other_names: &["retnet"],
+        takes: SUMMED_PARTS,
+        ..kind(
+            "retention",
+            "linear attention that decays with distance, each head at its own rate (Sun et al. 2023)",
+            "(S q)/√d with S ← γ S + v kᵀ and γ = 1 - 2^(-5-h) for head h = 0, 1, …, then its RMS norm",
+            "0",
+        )
+    },
+    KindOfAttention {
+        other_names: &["rotary"],
+        rotary: Some(ROTARY_DEFAULT),
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "rope",
+            "queries and keys rotated by their position (Su et al. 2021)",
+            "softmax(s) of rotated q and k",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: SCORE_PARTS,
+        ..kind(
+            "sigmoid",
+            "a sigmoid of each score instead of a softmax over all (Ramapuram et al. 2024)",
+            "σ(s - log n) for n visible keys",
+            "0",
+        )
+    },
+    KindOfAttention {
+        requires: &[WINDOW],
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "sliding-window",
+            "each token attends only to the last few tokens (Beltagy et al. 2020)",
+            "softmax(s) over the last keys",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "softmax",
+            "causal multi-head softmax attention (Vaswani et al. 2017)",
+            "softmax(s)",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: SCORE_PARTS,
+        ..kind(
+            "stick-breaking",
+            "each key, from the last on, takes its part of what is left (Tan et al. 2024)",
+            "σ(s) Π (1 - σ(s')) over the keys between k and q",
+            "0",
+        )
+    },
+    KindOfAttention {
+        takes: &[GATE],
+        // As in the assignment: the last token of a document is only ever a target.
+        longest: |context| context - 1,
+        ..kind(
+            "synthesizer",
+            "each token predicts its attention scores, without keys (Tay et al. 2021)",
+            "softmax(relu(x W₁) W₂), without keys",
+            "(d + 1)(context - 1) - D (D + 1)",
+        )
+    },
+    KindOfAttention {
+        takes: SOFTMAX_PARTS,
+        ..kind(
+            "vanilla",
+            "softmax attention by the name that it has in the assignment",
+            "softmax(s)",
+            "0",
+        )
+    },
+];
+const KV_HEADS: &str = "kv_heads";
+const WINDOW: &str = "window";
+const ROTARY: &str = "rotary";
+const BIAS: &str = "bias";
+const QK_NORM: &str = "qk_norm";
+const SINK: &str = "sink";
+const GATE: &str = "gate";
+const SOFTCAP: &str = "softcap";
+const TALKING_HEADS: &str = "talking_heads";
+
+/// The parts of kinds that make each weight of its own score.
+const SCORE_PARTS: &[&str] = &[
+    KV_HEADS,
+    WINDOW,
+    ROTARY,
+    BIAS,
+    QK_NORM,
+    GATE,
+    SOFTCAP,
+    TALKING_HEADS,
+];
+
+/// The parts of kinds whose weights a state can sum up.
+const SUMMED_PARTS: &[&str] = &[KV_HEADS, WINDOW, ROTARY, QK_NORM, GATE];
+
+/// The parts of softmax attention.
+const SOFTMAX_PARTS: &[&str] = &[
+    KV_HEADS,
+    WINDOW,
+    ROTARY,
+    BIAS,
+    QK_NORM,
+    SINK,
+    GATE,
+    SOFTCAP,
+    TALKING_HEADS,
+];
+
+/// A kind without further keys.
+const fn kind(
+    name: &'static str,
+    about: &'static str,
+    formula: &'static str,
+    parameters: &'static str,
+) -> KindOfAttention {
+    KindOfAttention {
+        name,
+        other_names: &[],
+        is_network: false,
+        about,
+        formula,
+        parameters,
+        rotary: None,
+        bias: None,
+        kv_heads: None,
+        requires: &[],
+        takes: &[],
+        longest: |context| context,
+        refuses: |_| None,
+    }
+}
+
+fn odd_heads(spec: &ModelSpec) -> Option<Refusal> {
+    let head_dim = spec.head_dim;
+    let why = || format!("splits each head in half, and `model.head_dim` = {head_dim} is odd");
+    (!head_dim.is_multiple_of(2)).then(|| (&["model.head_dim"][..], why()))
+}
+
+fn no_bottleneck(spec: &ModelSpec) -> Option<Refusal> {
+    let (layers, context) = (spec.layers, spec.context);
+    if layers < 2 {
+        let why = format!(
+            "has a block down and a block up: `model.layers` = {layers} must be at least 2"
+        );
+        return Some((&["model.layers"], why));
+    }
+    let own = spec.attention.bottleneck?;
+    let why = || {
+        format!(
+            "has at most one latent per token: `bottleneck` = {own} must be at most `model.context` = {context}"
+        )
+    };
+    let reads = &["model.attention.bottleneck", "model.context"][..];
+    (own > context).then(|| (reads, why()))
+}
+
+impl Listed for KindOfAttention {
+    fn all() -> &'static [Self] {
+        &ATTENTION_KINDS
+    }
+
+    fn name(&self) -> &'static str {
+        self.name
+    }
+
+    fn about(&self) -> &'static str {
+        self.about
+    }
+
+    fn other_names(&self) -> &'static [&'static str] {
+        self.other_names
+    }
+}

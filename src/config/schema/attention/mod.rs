@@ -1,0 +1,168 @@
+//! `[model.attention]`: a kind from a table, and parts that combine with it.
+
+use std::borrow::Cow;
+use std::collections::BTreeMap;
+use std::ops::Deref;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value, json};
+
+mod kinds;
+mod parts;
+
+use super::is_default;
+use crate::kinds::{KINDS, Named, kinds as kinds_of};
+pub use kinds::{ATTENTION_KINDS, KindOfAttention};
+pub use parts::{ATTENTION_PARTS, BiasSpec, GateSpec, QkNormSpec, RotarySpec, SinkSpec};
+
+/// `[model.attention]`: the attention of all layers, and what those of a pattern have instead.
+#[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+pub struct AttentionTable {
+    /// Of all layers.
+    #[serde(flatten)]
+    pub all: AttentionSpec,
+    /// Tables that `model.pattern` names: the keys that its layers have instead.
+    #[serde(flatten)]
+    pub layers: BTreeMap<String, Map<String, Value>>,
+}
+
+impl Deref for AttentionTable {
+    type Target = AttentionSpec;
+
+    fn deref(&self) -> &AttentionSpec {
+        &self.all
+    }
+}
+
+impl From<AttentionSpec> for AttentionTable {
+    fn from(all: AttentionSpec) -> Self {
+        Self {
+            all,
+            layers: BTreeMap::new(),
+        }
+    }
+}
+
+impl JsonSchema for AttentionTable {
+    fn schema_name() -> Cow<'static, str> {
+        "AttentionTable".into()
+    }
+
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let mut table = AttentionSpec::json_schema(generator);
+        let mut layer = table.clone();
+        layer.remove("required");
+        layer.remove(KINDS);
+        let about = "Keys that override `[model.attention]` in the layers that `model.pattern` calls by this name.";
+        layer.insert("description".into(), about.into());
+        table.insert("additionalProperties".into(), layer.to_value());
+        table
+    }
+}
+
+impl AttentionTable {
+    /// The attention of the layers that a pattern calls `name`: what its table says, and otherwise what is said of all
+    /// layers. A kind of its own inherits neither what it does not take, nor what it is a name for, nor what only the
+    /// kind of all layers needs.
+    ///
+    /// # Errors
+    /// There is no such table, or it has a value that cannot be read.
+    pub fn of_layer(&self, name: &str) -> Result<AttentionSpec, serde_json::Error> {
+        let own = self.layers.get(name).ok_or_else(|| {
+            serde::de::Error::custom(format!("there is no `[model.attention.{name}]`"))
+        })?;
+        let Value::Object(mut keys) = serde_json::to_value(&self.all)? else {
+            unreachable!("a struct is a table");
+        };
+        if let Some(kind) = own.get("kind") {
+            let kind: Named<KindOfAttention> = serde_json::from_value(kind.clone())?;
+            let needed = self.all.kind.0.requires;
+            let inherits =
+                |key: &str| kind.0.has(key) && !kind.0.sets(key) && !needed.contains(&key);
+            keys.retain(|key, _| inherits(key));
+        }
+        keys.extend(own.clone());
+        serde_json::from_value(keys.into())
+    }
+}
+
+/// Which attention: a kind, and parts that combine with it.
+#[derive(Clone, Debug, Deserialize, JsonSchema, Serialize, PartialEq)]
+#[schemars(extend("kinds" = own_keys()))]
+#[serde(deny_unknown_fields)]
+pub struct AttentionSpec {
+    /// `"softmax"`, also called `"vanilla"`, is causal softmax attention; `attnlab list attention` says what the others
+    /// are. Some are names of combinations: `"rope"` is `"softmax"` with `rotary = {}`.
+    pub kind: Named<KindOfAttention>,
+    /// `"perceiver"` only: number of latents, at most `context`; it needs at least 2 layers. Default: required there.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bottleneck: Option<usize>,
+    /// Number of heads of keys and values, each shared by a group of heads; must divide `heads`. Default: `heads`, but
+    /// required of `"grouped-query"`.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kv_heads: Option<usize>,
+    /// Number of tokens that each token attends to, including itself. Default: all before it, but required of
+    /// `"sliding-window"`.
+    #[schemars(range(min = 1))]
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<usize>,
+    /// Queries and keys are rotated by their position (Su et al. 2021). Default: only in `"rope"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rotary: Option<RotarySpec>,
+    /// What positions add to scores. Default: `"none"`, but `"alibi"` in `"alibi"`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub bias: Option<BiasSpec>,
+    /// How queries and keys are normalised before they are compared. Default: `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub qk_norm: QkNormSpec,
+    /// Attention sink: an extra score without a key in the softmax, so that a token can attend to nothing. Default:
+    /// `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sink: SinkSpec,
+    /// Output gate: the heads' outputs are multiplied by the sigmoid of a projection of the token, one number per
+    /// head or per channel (Qiu et al. 2025). Default: `"none"`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub gate: GateSpec,
+    /// Cap on scores: a score s becomes `softcap · tanh(s / softcap)` (Gemma 2, 2024). Default: 0, which means no
+    /// cap.
+    #[schemars(range(min = 0))]
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub softcap: f64,
+    /// Scores and weights are each mixed across heads by a learned matrix (Shazeer et al. 2020). Default: `false`.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub talking_heads: bool,
+}
+
+/// The keys of each kind, for [`KINDS`].
+fn own_keys() -> Value {
+    let own = |kind: &KindOfAttention| {
+        let further = kind.takes.iter().filter(|key| !kind.requires.contains(key));
+        let takes: Vec<&str> = kind.requires.iter().chain(further).copied().collect();
+        (
+            kind.name.to_owned(),
+            json!({"takes": takes, "requires": kind.requires}),
+        )
+    };
+    kinds_of("kind", ATTENTION_KINDS.iter().map(own))
+}
+
+impl AttentionSpec {
+    /// The rotation that the table or its kind says; `None` if it is of no channels.
+    pub fn rotation(&self) -> Option<RotarySpec> {
+        let rotary = self.rotary.or(self.kind.0.rotary);
+        rotary.filter(|rotary| rotary.fraction > 0.0)
+    }
+
+    /// The bias that the table or its kind says.
+    pub fn score_bias(&self) -> BiasSpec {
+        self.bias.or(self.kind.0.bias).unwrap_or(BiasSpec::None)
+    }
+
+    /// The number of heads of keys and values that the table or its kind says; if neither, all of `heads`.
+    pub fn key_heads(&self, heads: usize) -> usize {
+        self.kv_heads.or(self.kind.0.kv_heads).unwrap_or(heads)
+    }
+}
