@@ -108,11 +108,7 @@ impl<'a> CachedAttention<'a> {
                 );
                 let sums = (cache.sums.get(head..).unwrap_or_default(), layout.heads);
                 let of_head = HeadScores::with_sums(layout, head, sums);
-                wide!(
-                    for (token, score) in scores[..cache.tokens].iter_mut().enumerate() {
-                        *score *= of_head.growth(cache.tokens, token);
-                    }
-                );
+                wide!((of_head.addend).grow(&mut scores[..cache.tokens], cache.tokens, 0));
                 kv_cache::apply_weights(cache, (head, head_dim), &scores, &mut recalled, head_dim);
                 (values.iter_mut().zip(&*recalled)).for_each(|(v, r)| *v -= r);
             }

@@ -239,15 +239,6 @@ impl<const EMBED: usize> Attention<EMBED> {
         Some((gates, self.layout.gates(), self.joined.width()))
     }
 
-    /// The heads' outputs after their gates; `None` without gates.
-    fn gated(&self, heads: &[f32], qkv: &[f32]) -> Option<Scratch> {
-        let gates = self.output_gates(qkv)?;
-        let mut gated = Scratch::new(heads.len());
-        gated.copy_from_slice(heads);
-        gate::close(&mut gated, self.layout.width(), gates);
-        Some(gated)
-    }
-
     /// Numbers of learned elements of the transformation and of the heads.
     fn own_lengths(&self) -> [usize; 2] {
         let count = |parameter: &dyn Parameter| parameter.elements().len();
@@ -294,7 +285,7 @@ pub struct Saved {
     inputs: Scratch,
     /// What the heads of every document save: see [`DocumentAttention::saved_len`].
     kept: Scratch,
-    /// The heads' outputs, side by side: `[tokens, width of the heads]`.
+    /// The heads' outputs after their gates, side by side: `[tokens, width of the heads]`.
     heads: Scratch,
 }
 
@@ -349,8 +340,9 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
                 let out = &mut heads[tokens.start * of_heads..];
                 (self.heads).attend(&of_document, qkv, kept, (out, of_heads));
             }
-            let gated = self.gated(heads, qkv);
-            let heads = gated.as_deref().unwrap_or(heads);
+            if let Some(gates) = self.output_gates(qkv) {
+                gate::close(heads, of_heads, gates);
+            }
             apply(proj, heads, &mut out[rows(EMBED)], EMBED);
         }
         saved
@@ -410,9 +402,7 @@ impl<const EMBED: usize> Branch for Attention<EMBED> {
             back(joined, dqkv, &mut dnormed[rows(EMBED)], EMBED);
         }
         self.heads.finish(of_head);
-        let gated = self.gated(&saved.heads, &saved.qkv);
-        let heads = gated.as_deref().unwrap_or(&saved.heads);
-        let heads = Packed::new(View::rows(heads, of_heads), shard.len(), of_heads);
+        let heads = Packed::new(View::rows(&saved.heads, of_heads), shard.len(), of_heads);
         weight_gradient(&heads, (dout, EMBED), proj_weight);
         sum_rows(dout, EMBED, proj_bias);
         weight_gradient(normed, (&dqkv, width), qkv_weight);

@@ -55,9 +55,7 @@ impl Correction<'_> {
         multiply(n, self.keys.left(), &keys, 1.0, Part::LowerResult, target);
         wide!({
             for (query, row) in recall.chunks_exact_mut(step).enumerate() {
-                for (key, cell) in row[..query].iter_mut().enumerate() {
-                    *cell *= self.scores.growth(query, key);
-                }
+                self.scores.addend.grow(&mut row[..query], query, 0);
                 row[query..].fill(0.0);
                 let (before, own) = corrected.split_at_mut(query * head_dim);
                 let error = &mut errors[query * head_dim..][..head_dim];
@@ -114,15 +112,11 @@ impl Correction<'_> {
         let left = Left::Rows(derrors, head_dim);
         let target = Target::set(&mut drecall, step);
         multiply(n, left, &values, -1.0, Part::LowerResult, target);
-        let mut grown = vec![0.0; n];
         wide!({
             for (query, row) in drecall.chunks_exact_mut(step).enumerate() {
-                let cells = grown.iter_mut().zip(&*row).zip(&recall[query * step..]);
-                cells.for_each(|((to, d), recalled)| *to = d * recalled);
-                of_addend.add(query, 0, &grown[..query]);
-                for (key, d) in row[..query].iter_mut().enumerate() {
-                    *d *= self.scores.growth(query, key);
-                }
+                let cells = (&row[..query], &recall[query * step..][..query]);
+                of_addend.add([query, 0], cells, |d, recalled| d * recalled);
+                self.scores.addend.grow(&mut row[..query], query, 0);
                 row[query..].fill(0.0);
             }
         });

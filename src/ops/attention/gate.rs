@@ -27,39 +27,67 @@ impl Gate {
 /// sigmoid, with row stride `step`.
 pub(super) fn close(heads: &mut [f32], width: usize, (gates, count, step): (&[f32], usize, usize)) {
     let rows = heads.chunks_exact_mut(width).zip(gates.chunks(step));
+    let mut open = vec![0.0; count];
     wide!({
         for (heads, gates) in rows {
-            let parts = heads.chunks_exact_mut(width / count);
-            for (part, gate) in parts.zip(&gates[..count]) {
-                let open = sigmoid(*gate);
-                part.iter_mut().for_each(|x| *x *= open);
-            }
+            opened(&gates[..count], &mut open);
+            multiply(heads, &open);
         }
     });
 }
 
-/// Backward of [`close`]: turns `dheads`, the gradient of the gated heads, into that of the heads, and writes that
-/// of the gates before the sigmoid.
+/// Backward of [`close`], given the `gated` heads: turns `dheads`, their gradient, into that of the heads as they were,
+/// and writes that of the gates before the sigmoid.
 pub(super) fn backward(
-    (heads, dheads, width): (&[f32], &mut [f32], usize),
+    (gated, dheads, width): (&[f32], &mut [f32], usize),
     (gates, count, step): (&[f32], usize, usize),
     dgates: &mut [f32],
 ) {
-    let channels = width / count;
-    let rows = heads
+    let mut open = vec![0.0; count];
+    let rows = gated
         .chunks_exact(width)
         .zip(dheads.chunks_exact_mut(width));
     let gates = gates.chunks(step).zip(dgates.chunks_mut(step));
     wide!({
-        for ((heads, dheads), (gates, dgates)) in rows.zip(gates) {
-            let parts = heads.chunks_exact(channels);
-            let parts = parts.zip(dheads.chunks_exact_mut(channels));
-            let gates = gates[..count].iter().zip(&mut dgates[..count]);
-            for ((x, d), (gate, dgate)) in parts.zip(gates) {
-                let open = sigmoid(*gate);
-                *dgate = open * (1.0 - open) * sum_of(x, d, |x, d| x * d);
-                d.iter_mut().for_each(|d| *d *= open);
-            }
+        for ((gated, dheads), (gates, dgates)) in rows.zip(gates) {
+            opened(&gates[..count], &mut open);
+            let dgates = &mut dgates[..count];
+            along(gated, dheads, dgates);
+            // σ' = σ (1 - σ), and the gated heads have one of the factors.
+            let cells = dgates.iter_mut().zip(&open);
+            cells.for_each(|(d, open)| *d *= 1.0 - open);
+            multiply(dheads, &open);
         }
     });
+}
+
+/// The sigmoids of gates.
+#[inline(always)]
+fn opened(gates: &[f32], open: &mut [f32]) {
+    (open.iter_mut().zip(gates)).for_each(|(open, gate)| *open = sigmoid(*gate));
+}
+
+/// Multiplies the channels of each gate by it.
+#[inline(always)]
+fn multiply(x: &mut [f32], open: &[f32]) {
+    if x.len() == open.len() {
+        return x.iter_mut().zip(open).for_each(|(x, open)| *x *= open);
+    }
+    for (part, open) in x.chunks_exact_mut(x.len() / open.len()).zip(open) {
+        part.iter_mut().for_each(|x| *x *= open);
+    }
+}
+
+/// The sum of products over the channels of each gate.
+#[inline(always)]
+fn along(x: &[f32], d: &[f32], sums: &mut [f32]) {
+    if x.len() == sums.len() {
+        let cells = sums.iter_mut().zip(x.iter().zip(d));
+        return cells.for_each(|(sum, (x, d))| *sum = x * d);
+    }
+    let channels = x.len() / sums.len();
+    let parts = x.chunks_exact(channels).zip(d.chunks_exact(channels));
+    for (sum, (x, d)) in sums.iter_mut().zip(parts) {
+        *sum = sum_of(x, d, |x, d| x * d);
+    }
 }

@@ -167,6 +167,12 @@ impl HeadColumns {
         self.kv_gradient(2, dqkv, 0)
     }
 
+    /// Adds to the gradients of the running sums of the head's forget gates, if there are any.
+    pub fn add_to_sums(self, gradients: &[f32], dqkv: &mut [f32]) {
+        let column = dqkv.iter_mut().skip(self.of_head[0]).step_by(self.step);
+        column.zip(gradients).for_each(|(to, d)| *to += d);
+    }
+
     /// Destination of the gradient of keys (1) or values (2), from a channel on.
     fn kv_gradient(self, which: usize, dqkv: &mut [f32], channel: usize) -> Target<'_> {
         Target {

@@ -4,7 +4,6 @@ use super::{Layout, Scoring, Similarity};
 use crate::ops::kernels::rows::{LANES, exp, sigmoid, softmax, softmax_with_sink, sum_of, wide};
 
 /// How one head over one document makes weights of scores.
-#[derive(Clone, Copy)]
 pub struct HeadScores<'a> {
     pub scoring: Scoring,
     pub addend: Addend<'a>,
@@ -13,7 +12,6 @@ pub struct HeadScores<'a> {
 }
 
 /// What positions add to the scores of a head.
-#[derive(Clone, Copy)]
 pub enum Addend<'a> {
     None,
     /// Subtracted per unit of distance.
@@ -21,22 +19,60 @@ pub enum Addend<'a> {
     /// For each distance from 0 on.
     ByDistance(&'a [f32]),
     /// The growth, from key to query, of a running sum over the document's tokens.
-    Growth {
-        sums: &'a [f32],
-        /// Stride between the sums of successive tokens.
-        step: usize,
-    },
+    Growth(Vec<f32>),
 }
 
 impl Addend<'_> {
-    /// What is added to the score of a query and a key.
+    /// Calls `f` with each cell of a query's row and what is added to its score; the cells are those of the keys from
+    /// `first` on.
     #[inline(always)]
-    fn at(self, query: usize, key: usize) -> f32 {
+    fn each(&self, cells: &mut [f32], [query, first]: [usize; 2], f: impl Fn(&mut f32, f32)) {
         match self {
-            Self::None => 0.0,
-            Self::Slope(slope) => -(slope * (query as f32 - key as f32)),
-            Self::ByDistance(table) => table[query - key],
-            Self::Growth { sums, step } => sums[query * step] - sums[key * step],
+            Self::None => {}
+            Self::Slope(slope) => {
+                // Counted in 32 bits, which vectors can convert.
+                let keys = first as i32..;
+                let cells = cells.iter_mut().zip(keys);
+                cells.for_each(|(cell, key)| f(cell, -(slope * (query as i32 - key) as f32)));
+            }
+            Self::ByDistance(table) => {
+                let added = table[..=query - first].iter().rev();
+                cells
+                    .iter_mut()
+                    .zip(added)
+                    .for_each(|(cell, &added)| f(cell, added));
+            }
+            Self::Growth(sums) => {
+                let (own, sums) = (sums[query], &sums[first..=query]);
+                cells
+                    .iter_mut()
+                    .zip(sums)
+                    .for_each(|(cell, sum)| f(cell, own - sum));
+            }
+        }
+    }
+
+    /// Adds to the scores of a query and the keys from `first` on.
+    #[inline(always)]
+    fn add_to(&self, scores: &mut [f32], query: usize, first: usize) {
+        self.each(scores, [query, first], |score, added| *score += added);
+    }
+
+    /// Multiplies by the exponentials of what would be added.
+    #[inline(always)]
+    pub fn grow(&self, cells: &mut [f32], query: usize, first: usize) {
+        self.each(cells, [query, first], |cell, added| *cell *= exp(added));
+    }
+
+    /// The place for its gradients, with `room` for a number for each of `tokens` tokens or distances.
+    pub fn gradient<'g>(&self, room: &'g mut Vec<f32>, tokens: usize) -> AddendGradient<'g> {
+        match self {
+            Self::None | Self::Slope(_) => return AddendGradient::None,
+            Self::ByDistance(_) | Self::Growth(_) => room.resize(tokens, 0.0),
+        }
+        match self {
+            Self::ByDistance(_) => AddendGradient::ByDistance(room),
+            _ => AddendGradient::Growth(room),
         }
     }
 }
@@ -47,27 +83,32 @@ pub enum AddendGradient<'a> {
     None,
     /// For each distance from 0 on.
     ByDistance(&'a mut [f32]),
-    /// Of the running sums, with the distance of those of successive tokens in memory.
-    Growth(&'a mut [f32], usize),
+    /// Of the running sums.
+    Growth(&'a mut [f32]),
 }
 
 impl AddendGradient<'_> {
-    /// Adds the gradients of what was added to the scores of a query with the keys from `first` on.
+    /// Adds the gradients `f(a, b)` of what was added to the scores of a query with the keys from `first` on.
     #[inline(always)]
-    pub fn add(&mut self, query: usize, first: usize, gradients: &[f32]) {
+    pub fn add(
+        &mut self,
+        [query, first]: [usize; 2],
+        (a, b): (&[f32], &[f32]),
+        f: impl Fn(f32, f32) -> f32,
+    ) {
+        let cells = a.iter().zip(b);
         match self {
             Self::None => {}
             Self::ByDistance(table) => {
                 let distances = table[..=query - first].iter_mut().rev();
-                distances.zip(gradients).for_each(|(to, d)| *to += d);
+                distances
+                    .zip(cells)
+                    .for_each(|(to, (&a, &b))| *to += f(a, b));
             }
-            Self::Growth(sums, step) => {
-                let mut all = 0.0;
-                for (key, d) in (first..).zip(gradients) {
-                    sums[key * *step] -= d;
-                    all += d;
-                }
-                sums[query * *step] += all;
+            Self::Growth(sums) => {
+                let of_keys = sums[first..=query].iter_mut();
+                of_keys.zip(cells).for_each(|(to, (&a, &b))| *to -= f(a, b));
+                sums[query] += sum_of(a, b, f);
             }
         }
     }
@@ -89,15 +130,11 @@ impl HeadScores<'_> {
     }
 
     /// The same, given the running sums of its forget gates, if it has any, and their stride.
-    pub fn with_sums<'a>(
-        layout: &Layout,
-        head: usize,
-        (sums, step): (&'a [f32], usize),
-    ) -> HeadScores<'a> {
+    pub fn with_sums(layout: &Layout, head: usize, (sums, step): (&[f32], usize)) -> Self {
         let plain = HeadScores::plain(layout, head);
         match layout.forgets() {
             true => HeadScores {
-                addend: Addend::Growth { sums, step },
+                addend: Addend::Growth(sums.iter().step_by(step).copied().collect()),
                 ..plain
             },
             false => plain,
@@ -152,7 +189,7 @@ impl HeadScores<'_> {
     fn normalise(&self, seen: &mut [f32], first: usize, query: usize) -> f32 {
         match self.scoring.similarity {
             Similarity::Softmax => {
-                self.add_to(seen, query);
+                self.addend.add_to(seen, query, 0);
                 seen[..first].fill(f32::NEG_INFINITY);
                 seen[query + 1..].fill(f32::NEG_INFINITY);
                 match self.sink {
@@ -162,13 +199,13 @@ impl HeadScores<'_> {
                 1.0
             }
             Similarity::Sigmoid => {
-                self.add_to(seen, query);
+                self.addend.add_to(seen, query, 0);
                 let share = ((query + 1 - first) as f32).ln();
                 seen.iter_mut().for_each(|s| *s = sigmoid(*s - share));
                 1.0
             }
             Similarity::StickBreaking => {
-                self.add_to(seen, query);
+                self.addend.add_to(seen, query, 0);
                 seen.iter_mut().for_each(|s| *s = sigmoid(*s));
                 break_stick(&mut seen[first..query]);
                 1.0
@@ -179,38 +216,9 @@ impl HeadScores<'_> {
                 divide_by_sum(seen, first, query)
             }
             Similarity::Product => {
-                for (key, score) in seen[..=query].iter_mut().enumerate() {
-                    *score *= self.growth(query, key);
-                }
+                self.addend.grow(&mut seen[..=query], query, 0);
                 1.0
             }
-        }
-    }
-
-    /// Adds what positions add.
-    #[inline(always)]
-    fn add_to(&self, seen: &mut [f32], query: usize) {
-        match self.addend {
-            Addend::None => {}
-            Addend::Slope(slope) => {
-                for (key, score) in seen.iter_mut().enumerate() {
-                    *score -= slope * (query as f32 - key as f32);
-                }
-            }
-            addend => {
-                for (key, score) in seen[..=query].iter_mut().enumerate() {
-                    *score += addend.at(query, key);
-                }
-            }
-        }
-    }
-
-    /// The exponential of what positions add.
-    #[inline(always)]
-    pub fn growth(&self, query: usize, key: usize) -> f32 {
-        match self.addend {
-            Addend::None => 1.0,
-            addend => exp(addend.at(query, key)),
         }
     }
 
@@ -243,12 +251,18 @@ impl HeadScores<'_> {
             Similarity::StickBreaking => {
                 d[query] = 0.0;
                 // Σ over the keys before, whose weights shrink if this key takes more.
-                let mut along = 0.0;
-                for key in first..query {
-                    let taken = sigmoid(scores[key] + self.addend.at(query, key));
-                    let own = d[key] * weights[key];
-                    along += own;
-                    d[key] = own - taken * along;
+                let (mut along, mut taken) = (0.0, [0.0; LANES]);
+                for keys in (first..query).step_by(LANES) {
+                    let count = LANES.min(query - keys);
+                    let taken = &mut taken[..count];
+                    taken.copy_from_slice(&scores[keys..][..count]);
+                    self.addend.add_to(taken, query, keys);
+                    taken.iter_mut().for_each(|s| *s = sigmoid(*s));
+                    for (key, taken) in (keys..).zip(taken) {
+                        let own = d[key] * weights[key];
+                        along += own;
+                        d[key] = own - *taken * along;
+                    }
                 }
             }
             Similarity::FeatureMap => {
@@ -264,21 +278,14 @@ impl HeadScores<'_> {
             }
             Similarity::Product => {
                 // The addend's gradient is that of the weight, times the weight.
-                let mut grown = [0.0; LANES];
-                for keys in seen.clone().step_by(LANES) {
-                    let count = LANES.min(query + 1 - keys);
-                    for (i, cell) in grown[..count].iter_mut().enumerate() {
-                        *cell = d[keys + i] * weights[keys + i];
-                    }
-                    of_addend.add(query, keys, &grown[..count]);
-                }
-                for key in seen {
-                    d[key] *= self.growth(query, key);
-                }
+                let cells = (&d[seen.clone()], &weights[seen.clone()]);
+                of_addend.add([query, first], cells, |d, w| d * w);
+                self.addend.grow(&mut d[seen], query, first);
                 return 0.0;
             }
         }
-        of_addend.add(query, first, &d[seen]);
+        let cells = (&d[seen.clone()], &d[seen]);
+        of_addend.add([query, first], cells, |d, _| d);
         if let Some(bound) = self.scoring.softcap {
             let scale = 1.0 / bound as f32;
             let slope = |s: f32| 1.0 - s * scale * (s * scale);

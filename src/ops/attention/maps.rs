@@ -74,11 +74,14 @@ fn single_maps<const EMBED: usize>(
     if let Some(beta) = &weights.beta {
         let beta = products(x, beta);
         for (at, map) in maps.iter_mut().enumerate() {
+            let addend = scores(at).addend;
             let key = |token: usize| &keys[token * layout.width() + at * layout.head_dim..];
             let recall = |query: usize, token: usize| {
                 let (query_key, key) = (&key(query)[..layout.head_dim], key(token));
                 let product = sum_of(query_key, &key[..layout.head_dim], |a, b| a * b);
-                product * scores(at).growth(query, token)
+                let mut recalled = [product];
+                addend.grow(&mut recalled, query, token);
+                recalled[0]
             };
             delta::unroll(map, |token| sigmoid(beta[token * heads + at]), recall);
         }

@@ -89,13 +89,20 @@ pub(super) enum Gain<'a> {
 }
 
 impl Gain<'_> {
-    /// The factor of a head's channel.
+    /// Multiplies a head's channels by the gain and a factor.
     #[inline(always)]
-    fn at(self, head: usize, channel: usize) -> f32 {
+    fn multiply(self, x: &mut [f32], head: usize, factor: f32) {
         match self {
-            Self::One => 1.0,
-            Self::OfChannels(gains) => gains[channel],
-            Self::OfHeads(gains) => gains[head],
+            Self::One => x.iter_mut().for_each(|x| *x *= factor),
+            Self::OfHeads(gains) => {
+                let factor = factor * gains[head];
+                x.iter_mut().for_each(|x| *x *= factor);
+            }
+            Self::OfChannels(gains) => {
+                x.iter_mut()
+                    .zip(gains)
+                    .for_each(|(x, gain)| *x *= factor * gain);
+            }
         }
     }
 
@@ -113,9 +120,7 @@ pub(super) fn normalise(norm: QkNorm, gain: Gain<'_>, heads: &mut [f32], head_di
     wide!({
         for (head, x) in heads.chunks_exact_mut(head_dim).enumerate() {
             let factor = factor(norm, x);
-            for (channel, x) in x.iter_mut().enumerate() {
-                *x *= factor * gain.at(head, channel);
-            }
+            gain.multiply(x, head, factor);
         }
     });
 }
@@ -141,9 +146,7 @@ pub(super) fn normalise_backward(
                 }
                 Gain::OfHeads(_) => dgain[head] += factor * sum_of(d, x, |d, x| d * x),
             }
-            for (channel, d) in d.iter_mut().enumerate() {
-                *d *= gain.at(head, channel);
-            }
+            gain.multiply(d, head, 1.0);
             let along = share * factor * factor * sum_of(d, x, |d, x| d * x);
             (d.iter_mut().zip(x)).for_each(|(d, x)| *d = factor * (*d - along * x));
         }

@@ -5,7 +5,7 @@ use dfdx::tensor::{Cpu, Tensor};
 
 use super::delta::{self, Correction};
 use super::head_attention::{HeadAttention, HeadColumns};
-use super::head_scores::{Addend, AddendGradient, HeadScores};
+use super::head_scores::{Addend, HeadScores};
 use super::heads::{HeadTile, Values};
 use super::qk_norm::{Gain, QkNorm, normalise, normalise_backward};
 use super::relative::{self, BUCKETS};
@@ -49,7 +49,7 @@ impl StandardHead {
     }
 
     /// How a head makes weights of scores, given the running sums of its forget gates and their stride.
-    pub fn scores<'a>(&'a self, head: usize, sums: (&'a [f32], usize)) -> HeadScores<'a> {
+    pub fn scores(&self, head: usize, sums: (&[f32], usize)) -> HeadScores<'_> {
         let mut scores = HeadScores::with_sums(&self.layout, head, sums);
         if self.relative.is_some() {
             scores.addend = Addend::ByDistance(&self.by_distance[head]);
@@ -61,13 +61,9 @@ impl StandardHead {
     }
 
     /// The same, where the sums are among the columns of a document.
-    pub fn scores_of<'a>(
-        &'a self,
-        tile: &HeadTile,
-        columns: HeadColumns,
-        qkv: &'a [f32],
-    ) -> HeadScores<'a> {
-        let sums = qkv.get(columns.of_head[0]..).unwrap_or_default();
+    pub fn scores_of(&self, tile: &HeadTile, columns: HeadColumns, qkv: &[f32]) -> HeadScores<'_> {
+        let sums = columns.of_head[0]..columns.of_head[0] + (tile.keys - 1) * columns.step + 1;
+        let sums = qkv.get(sums).unwrap_or_default();
         self.scores(tile.head, (sums, columns.step))
     }
 
@@ -93,29 +89,21 @@ impl StandardHead {
         of_parameters: &mut [f32],
     ) {
         let scores = self.scores_of(tile, columns, qkv);
-        let mut by_distance = vec![
-            0.0;
-            if self.relative.is_some() {
-                tile.keys
-            } else {
-                0
-            }
-        ];
-        let mut of_addend = match scores.addend {
-            Addend::ByDistance(_) => AddendGradient::ByDistance(&mut by_distance),
-            Addend::Growth { step, .. } => {
-                AddendGradient::Growth(&mut dqkv[columns.of_head[0]..], step)
-            }
-            Addend::None | Addend::Slope(_) => AddendGradient::None,
-        };
+        let mut added = vec![];
+        let mut of_addend = scores.addend.gradient(&mut added, tile.keys);
         let of_sink = tile.scores_to_weights_backward(&scores, map, dmap, &mut of_addend);
         let (of_sinks, of_relative) =
             of_parameters.split_at_mut(self.sinks.iter().count() * self.layout.heads);
         if let Some(to) = of_sinks.get_mut(tile.head) {
             *to += of_sink;
         }
-        for (distance, d) in by_distance.into_iter().enumerate() {
-            of_relative[relative::bucket(distance) * self.layout.heads + tile.head] += d;
+        match scores.addend {
+            Addend::Growth(_) => columns.add_to_sums(&added, dqkv),
+            _ => {
+                for (distance, d) in added.into_iter().enumerate() {
+                    of_relative[relative::bucket(distance) * self.layout.heads + tile.head] += d;
+                }
+            }
         }
     }
 
@@ -254,14 +242,11 @@ fn correct_backward(
     dqkv: &mut [f32],
 ) {
     let (tokens, width) = (correction.tokens, correction.head_dim);
-    let mut sums = vec![0.0; tokens];
-    let mut of_addend = match correction.scores.addend {
-        Addend::Growth { .. } => AddendGradient::Growth(&mut sums, 1),
-        _ => AddendGradient::None,
-    };
+    let mut sums = vec![];
+    let mut of_addend = correction.scores.addend.gradient(&mut sums, tokens);
     let (dkeys, dbeta) = correction.backward(kept, dcorrected, &mut of_addend);
     let [_, keys, values] = columns.starts;
-    let [of_sums, of_beta] = columns.of_head;
+    columns.add_to_sums(&sums, dqkv);
     for (token, (dkeys, dvalues)) in (dkeys
         .chunks_exact(width)
         .zip(dcorrected.chunks_exact(width)))
@@ -271,9 +256,6 @@ fn correct_backward(
         let to = dqkv[row + keys..][..width].iter_mut();
         to.zip(dkeys).for_each(|(to, d)| *to += d);
         dqkv[row + values..][..width].copy_from_slice(dvalues);
-        dqkv[row + of_beta] = dbeta[token];
-        if matches!(correction.scores.addend, Addend::Growth { .. }) {
-            dqkv[row + of_sums] += sums[token];
-        }
+        dqkv[row + columns.of_head[1]] = dbeta[token];
     }
 }
