@@ -188,7 +188,7 @@ fn part(times: &PartTimes) -> Part {
     let of_a_step = |seconds: &[f64]| 1e3 * times.times_a_step as f64 * quantile(seconds, 0.5);
     let pass = |seconds: &[f64]| (!seconds.is_empty()).then(|| of_a_step(seconds));
     Part {
-        part: times.part,
+        part: times.part.clone(),
         times_a_step: times.times_a_step,
         forward_ms: pass(&times.forward_s),
         backward_ms: pass(&times.backward_s),

@@ -74,7 +74,7 @@ impl Percentiles {
 #[derive(Clone, Debug, Serialize)]
 pub struct Part {
     /// Name of the part, see [`PartTimes`](crate::model::parts::PartTimes).
-    pub part: &'static str,
+    pub part: String,
     /// How often a step runs the part.
     pub times_a_step: usize,
     /// Forward, in milliseconds; `None` for the optimiser.

@@ -67,20 +67,29 @@ fn lines(report: &Benchmark) -> Vec<String> {
         ));
     }
     lines.push(String::new());
-    lines.push("part        times   forward  backward     total       share".to_owned());
-    lines.extend(report.parts.iter().map(|part| row(part, whole.median)));
+    let names = report.parts.iter().map(|part| part.part.len());
+    let width = names.max().unwrap_or(0).max(LEFT_OVER.len() + 1);
     lines.push(format!(
-        "left over                              {} ms  {}",
+        "{:<width$}  times   forward  backward     total       share",
+        "part"
+    ));
+    let rows = report.parts.iter();
+    lines.extend(rows.map(|part| row(part, width, whole.median)));
+    lines.push(format!(
+        "{LEFT_OVER:<width$}                             {} ms  {}",
         milliseconds(report.left_over_ms),
         percent(report.left_over_ms / whole.median)
     ));
     lines
 }
 
-fn row(part: &Part, whole_ms: f64) -> String {
+/// What is said of the time that is no part's.
+const LEFT_OVER: &str = "left over";
+
+fn row(part: &Part, width: usize, whole_ms: f64) -> String {
     let pass = |ms: Option<f64>| ms.map_or_else(|| " ".repeat(9), milliseconds);
     format!(
-        "{:<10}  {:>5} {} {} {} ms  {}",
+        "{:<width$}  {:>5} {} {} {} ms  {}",
         part.part,
         part.times_a_step,
         pass(part.forward_ms),

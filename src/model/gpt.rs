@@ -70,6 +70,29 @@ impl<
         Ok(x)
     }
 
+    /// For the attention of blocks that is alike: a name, the first such block, and how many there are.
+    fn kinds_of_attention(&self) -> Vec<(String, usize, usize)> {
+        let layout = |block: usize| self.blocks[block].attn.layout;
+        let mut alike: Vec<(usize, usize)> = vec![];
+        for block in 0..self.blocks.len() {
+            match alike
+                .iter_mut()
+                .find(|(first, _)| layout(*first) == layout(block))
+            {
+                Some((_, count)) => *count += 1,
+                None => alike.push((block, 1)),
+            }
+        }
+        let name = |first: usize| match alike.len() {
+            1 => "attention".to_owned(),
+            _ => format!("attention of block {first}"),
+        };
+        alike
+            .iter()
+            .map(|&(first, count)| (name(first), first, count))
+            .collect()
+    }
+
     /// Final norm, head and mean loss of the scored targets.
     fn end<T: Tape<f32, D>>(
         &self,
@@ -163,15 +186,22 @@ impl<
         let layers = self.blocks.len();
         let attended = block.try_attend(x.clone(), batch, CONTEXT, dropout.at(1))?;
         let fed = block.try_feed_forward(attended.clone(), dropout.at(1))?;
-        let mut parts = vec![
-            PartOfStep::new("embedding", 1, move |model: &Self, tape| {
-                model.embed(batch, dropout, tape)
-            }),
-            PartOfStep::new("attention", layers, move |model: &Self, tape| {
-                let (block, x) = (&model.blocks[0], x.clone().put_tape(tape));
-                block.try_attend(x, batch, CONTEXT, dropout.at(1))
-            }),
-        ];
+        let mut parts = vec![PartOfStep::new(
+            "embedding",
+            1,
+            move |model: &Self, tape| model.embed(batch, dropout, tape),
+        )];
+        for (name, first, times_a_step) in self.kinds_of_attention() {
+            let x = x.clone();
+            parts.push(PartOfStep::new(
+                name,
+                times_a_step,
+                move |model: &Self, tape| {
+                    let (block, x) = (&model.blocks[first], x.clone().put_tape(tape));
+                    block.try_attend(x, batch, CONTEXT, dropout.at(1))
+                },
+            ));
+        }
         if block.mlp().is_some() {
             parts.push(PartOfStep::new("mlp", layers, move |model: &Self, tape| {
                 let (block, x) = (&model.blocks[0], attended.clone().put_tape(tape));

@@ -47,7 +47,7 @@ pub(super) trait Network<D: LabDevice<f32>>: Weights<f32, D> + Sized + 'static {
     fn incremental(&self, rows: usize) -> IncrementalNetwork<'_, D>;
 
     /// The parts of a step from the embedding to the head, on activations that the preceding parts computed;
-    /// those of the first block stand for all blocks.
+    /// a block stands for all that are like it.
     fn parts<'a>(
         &self,
         batch: &'a Ragged,

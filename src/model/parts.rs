@@ -18,8 +18,9 @@ use crate::ops::synthetic_gradient::{backward_from, gradient};
 /// Times of one part of a step, one value per repetition.
 #[derive(Clone, Debug, PartialEq)]
 pub struct PartTimes {
-    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too.
-    pub part: &'static str,
+    /// `embedding`, `attention`, `mlp`, `head` or `optimiser`; a Perceiver has `down` and `up` too. Where attention
+    /// differs between blocks, each that differs is a part: `attention of block 0`.
+    pub part: String,
     /// How often a step runs it.
     pub times_a_step: usize,
     /// Forward pass, in seconds; empty for the optimiser.
@@ -31,9 +32,9 @@ pub struct PartTimes {
 }
 
 impl PartTimes {
-    fn new(part: &'static str, times_a_step: usize) -> Self {
+    fn new(part: &str, times_a_step: usize) -> Self {
         Self {
-            part,
+            part: part.to_owned(),
             times_a_step,
             forward_s: vec![],
             backward_s: vec![],
@@ -44,7 +45,7 @@ impl PartTimes {
 
 /// A part that is ready to be timed.
 pub(super) struct PartOfStep<'a, M, D: LabDevice<f32>> {
-    part: &'static str,
+    part: String,
     times_a_step: usize,
     pass: Pass<'a, M, D>,
 }
@@ -55,12 +56,12 @@ type Pass<'a, M, D> = Box<dyn Fn(&Bench<M, D>) -> Result<[f64; 2], <D as HasErr>
 impl<'a, D: LabDevice<f32>, M: 'static> PartOfStep<'a, M, D> {
     /// `forward` computes the part's output on a tape.
     pub(super) fn new<S: Shape>(
-        part: &'static str,
+        part: impl Into<String>,
         times_a_step: usize,
         forward: impl Fn(&M, OwnedTape<f32, D>) -> Result<Output<S, D>, D::Err> + 'a,
     ) -> Self {
         Self {
-            part,
+            part: part.into(),
             times_a_step,
             pass: Box::new(move |bench| bench.pass(&forward)),
         }
@@ -80,7 +81,7 @@ pub(super) fn time<'a, M: Weights<f32, D>, D: LabDevice<f32>>(
         model,
     };
     let parts = parts(&bench.model)?;
-    let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(part.part, part.times_a_step);
+    let fresh = |part: &PartOfStep<'_, M, D>| PartTimes::new(&part.part, part.times_a_step);
     let mut times: Vec<PartTimes> = parts.iter().map(fresh).collect();
     let mut optimiser = PartTimes::new("optimiser", 1);
     for round in 0..=repetitions {
@@ -172,10 +173,7 @@ mod tests {
     use crate::ops::dropout::Dropout;
 
     /// Times two repetitions; returns the parts and how often a step runs each.
-    fn check<M: Network<Cpu>>(
-        layers: usize,
-        attention: AttentionSpec,
-    ) -> Vec<(&'static str, usize)> {
+    fn check<M: Network<Cpu>>(spec: &ModelSpec) -> Vec<(String, usize)> {
         let sequence = Sequence {
             tokens: vec![2, 3, 4],
             targets: vec![3, 4, 5],
@@ -185,8 +183,7 @@ mod tests {
             seed: 1,
             deviation: 0.1,
         };
-        let spec = ModelSpec::small(layers, attention);
-        let model: M = network::fresh(&Cpu::default(), &spec, start).expect("memory");
+        let model: M = network::fresh(&Cpu::default(), spec, start).expect("memory");
         let parts = |model: &M| model.parts(&batch, Dropout::new(0.1, 0));
         let parts = time(Cpu::default(), model, parts, 2).expect("times");
         for part in &parts {
@@ -196,25 +193,33 @@ mod tests {
             assert_eq!(part.whole_s.len(), 2, "{part:?}");
             assert!(part.whole_s.iter().all(|&s| s > 0.0), "{part:?}");
         }
-        parts.iter().map(|p| (p.part, p.times_a_step)).collect()
+        let parts = parts.into_iter();
+        parts.map(|part| (part.part, part.times_a_step)).collect()
+    }
+
+    fn named(parts: &[(&str, usize)]) -> Vec<(String, usize)> {
+        let parts = parts.iter();
+        parts
+            .map(|&(part, times)| (part.to_owned(), times))
+            .collect()
     }
 
     #[test]
     fn every_part_is_timed_as_often_as_asked() {
         let latents = AttentionSpec::latents(2);
         assert_eq!(
-            check::<Gpt<4, 8, 6, 5, f32, Cpu>>(3, AttentionSpec::of("vanilla")),
-            [
+            check::<Gpt<4, 8, 6, 5, f32, Cpu>>(&ModelSpec::small(3, AttentionSpec::of("vanilla"))),
+            named(&[
                 ("embedding", 1),
                 ("attention", 3),
                 ("mlp", 3),
                 ("head", 1),
                 ("optimiser", 1)
-            ]
+            ])
         );
         assert_eq!(
-            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(4, latents.clone()),
-            [
+            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(&ModelSpec::small(4, latents.clone())),
+            named(&[
                 ("embedding", 1),
                 ("down", 1),
                 ("attention", 2),
@@ -222,12 +227,32 @@ mod tests {
                 ("up", 1),
                 ("head", 1),
                 ("optimiser", 1)
-            ]
+            ])
         );
         // Without blocks between down and up.
         assert_eq!(
-            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(2, latents).len(),
+            check::<Perceiver<4, 8, 6, 5, f32, Cpu>>(&ModelSpec::small(2, latents)).len(),
             5
+        );
+    }
+
+    #[test]
+    fn attention_that_differs_between_blocks_is_timed_for_each_that_differs() {
+        let spec = ModelSpec {
+            pattern: ["local", "global"].map(String::from).into(),
+            attention: serde_json::from_value(serde_json::json!({
+                "kind": "vanilla", "local": {"window": 2}, "global": {},
+            }))
+            .expect("a table"),
+            ..ModelSpec::small(3, AttentionSpec::of("vanilla"))
+        };
+        assert_eq!(
+            check::<Gpt<4, 8, 6, 5, f32, Cpu>>(&spec)[1..4],
+            named(&[
+                ("attention of block 0", 2),
+                ("attention of block 1", 1),
+                ("mlp", 3)
+            ])
         );
     }
 }

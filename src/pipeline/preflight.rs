@@ -3,7 +3,7 @@
 use super::stage::Source;
 use super::stage::job::{Asked, Inputs, Job};
 use super::stage::work::start_from;
-use crate::config::schema::{DeviceKind, ModelSpec, Settings, Training};
+use crate::config::schema::{AttentionSpec, DeviceKind, ModelSpec, Settings, Training};
 use crate::config::{self, Experiment};
 use crate::data::Task as _;
 use crate::error::{Error, Result};
@@ -77,10 +77,13 @@ fn fits(model: &ModelSpec, what: &str, tokens: usize, help: &str) -> Result<()> 
     if tokens <= longest {
         return Ok(());
     }
-    let (context, kind) = (model.context, model.attention.kind.0.name);
-    let read = match longest < context {
-        true => format!(", of which {kind} reads {longest}"),
-        false => String::new(),
+    let context = model.context;
+    let shortest = |spec: &AttentionSpec| (spec.kind.0.longest)(context) == longest;
+    let read = match model.attentions().find(shortest) {
+        Some(spec) if longest < context => {
+            format!(", of which {} reads {longest}", spec.kind.0.name)
+        }
+        _ => String::new(),
     };
     let message = format!("{what} has {tokens} tokens, `model.context` is {context}{read}");
     Err(Error::config(message).help(help))

@@ -27,6 +27,23 @@ fn comments_spelling_defaults_seeds_and_what_is_only_shown_do_not_matter() {
 }
 
 #[test]
+fn the_spelling_of_a_layer_does_not_matter() {
+    let of_local = |local: &str| {
+        let tables = format!(
+            "pattern = [\"local\", \"global\"]\nattention = {{ kind = \"vanilla\", gate = \"head\", global = {{}}, local = {{ {local} }} }}"
+        );
+        hash(&valid_with("attention = { kind = \"vanilla\" }", &tables))
+    };
+    let plain = of_local("softcap = 50.0, gate = \"none\", window = 8");
+    assert_eq!(of_local("window = 8, softcap = 50, gate = \"none\""), plain);
+    assert_ne!(of_local("window = 8, softcap = 50"), plain);
+    assert_eq!(
+        of_local("rotary = { base = 500 }"),
+        of_local("rotary = { fraction = 1, base = 500.0 }")
+    );
+}
+
+#[test]
 fn every_setting_matters() {
     let other = [
         ("people = 40", "people = 41"),

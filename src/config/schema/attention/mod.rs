@@ -18,6 +18,7 @@ pub use parts::{ATTENTION_PARTS, BiasSpec, GateSpec, QkNormSpec, RotarySpec, Sin
 
 /// `[model.attention]`: the attention of all layers, and what those of a pattern have instead.
 #[derive(Clone, Debug, Deserialize, Serialize, PartialEq)]
+#[serde(from = "Written")]
 pub struct AttentionTable {
     /// Of all layers.
     #[serde(flatten)]
@@ -25,6 +26,33 @@ pub struct AttentionTable {
     /// Tables that `model.pattern` names: the keys that its layers have instead.
     #[serde(flatten)]
     pub layers: BTreeMap<String, Map<String, Value>>,
+}
+
+/// The table as it was written.
+#[derive(Deserialize)]
+struct Written {
+    #[serde(flatten)]
+    all: AttentionSpec,
+    #[serde(flatten)]
+    layers: BTreeMap<String, Map<String, Value>>,
+}
+
+/// Values of layers are spelled as those of all layers are, so that two spellings of one model are one model. What
+/// cannot be read stays as it is, for the checks to refuse.
+impl From<Written> for AttentionTable {
+    fn from(Written { all, layers }: Written) -> Self {
+        let mut table = Self { all, layers };
+        for name in table.layers.keys().cloned().collect::<Vec<_>>() {
+            let read = table.of_layer(&name).and_then(serde_json::to_value);
+            let own = table.layers.get_mut(&name).into_iter().flatten();
+            for (key, value) in own {
+                if let Some(read) = read.as_ref().ok().and_then(|read| read.get(key)) {
+                    *value = read.clone();
+                }
+            }
+        }
+        table
+    }
 }
 
 impl Deref for AttentionTable {
