@@ -11,6 +11,7 @@ use std::ops::Range;
 use dfdx::tensor::{Cpu, CpuError, Tape};
 
 use super::cached::CachedAttention;
+use super::cross::attended_keys;
 use super::differential::DifferentialHead;
 use super::head_attention::{DocumentAttention, DocumentHead, HeadColumns};
 use super::heads::HeadTile;
@@ -20,11 +21,12 @@ use super::synthesizer::{CachedSynthesizer, SynthesizerHead};
 use super::talking_heads::TalkingHeads;
 use super::transform::{HeadTransform, Side};
 use super::{
-    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, ScoreWeights, forget, gate,
+    AttentionDropout, AttentionOp, AttentionWeights, FromHeads, Layout, NormedStream, ScoreWeights,
+    forget, gate,
 };
 use crate::data::ragged::Ragged;
 use crate::ops::Stream;
-use crate::ops::decoding::{BoxedIncremental, cached};
+use crate::ops::decoding::{BoxedIncremental, BoxedIncrementalPairs, cached, cached_pairs};
 use crate::ops::kernels::matmul::{Packed, Pass, View, weight_gradient};
 use crate::ops::kernels::rows::sum_rows;
 use crate::ops::kernels::scratch::Scratch;
@@ -32,12 +34,12 @@ use crate::ops::kernels::shards::{Shard, cut, pair, take};
 use crate::ops::parameters::Norm;
 use crate::ops::residual::{
     Branch, BranchBackward, Joined, Layer, PackedLinear, Parameter, apply, back, pack_linear,
-    try_residual,
+    try_residual, try_residual_of,
 };
 
 /// Minimum number of tokens per tile: at the width of the assignment's model their projections take half of
 /// a core's cache. Tests have small batches, and should still have several tiles.
-pub const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
+const TILE_TOKENS: usize = if cfg!(test) { 10 } else { 112 };
 
 impl AttentionOp<f32> for Cpu {
     fn try_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
@@ -65,6 +67,33 @@ impl AttentionOp<f32> for Cpu {
                 cached(norm, CachedSynthesizer::new(weights, of_positions), rows)
             }
         }
+    }
+
+    fn try_cross_attention<const EMBED: usize, T: Tape<f32, Cpu>>(
+        [queries, keys]: [&Stream<EMBED, f32, Cpu>; 2],
+        (which, norm): (NormedStream, &Norm<EMBED, f32, Cpu>),
+        weights: &AttentionWeights<EMBED, f32, Cpu>,
+        starts: [&[usize]; 2],
+        dropout: AttentionDropout,
+        mut tape: T,
+    ) -> Result<Stream<EMBED, f32, Cpu, T>, CpuError> {
+        weights.layout.check_pair();
+        assert_eq!(starts[0].len(), starts[1].len(), "document counts");
+        let (keys, of_keys) = attended_keys(keys.clone(), starts, &mut tape)?;
+        let (streams, starts) = ([queries.clone(), keys], [starts[0], &of_keys]);
+        let branch = Attention::<EMBED, 2>::new(weights, dropout);
+        let norm = (which as usize, norm);
+        try_residual_of((streams, tape), norm, branch, starts, dropout.output)
+    }
+
+    fn incremental_cross_attention<'a, const EMBED: usize>(
+        (which, norm): (NormedStream, &'a Norm<EMBED, f32, Cpu>),
+        weights: &'a AttentionWeights<EMBED, f32, Cpu>,
+        (rows, context): (usize, usize),
+    ) -> BoxedIncrementalPairs<'a, EMBED, f32, Cpu> {
+        weights.layout.check_pair();
+        let layer = CachedAttention::new(weights, context);
+        cached_pairs((which as usize, norm), layer, rows)
     }
 }
 
